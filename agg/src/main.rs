@@ -1,0 +1,2 @@
+#![doc = "agg"]
+fn main() {}

@@ -1,0 +1,242 @@
+//! InfluxDB's line protocol (<https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>).
+//!
+//! Whatever bytes are in a name or tag, what is written is one well-formed line that no name can break or forge:
+//! - what the grammar can express is escaped: comma and space with a backslash, `=` too in tags;
+//! - what it cannot is replaced: a control character by `_`; a backslash at an end gets `_` after it, because it would
+//!   escape the separator; a tag with an empty value is left out; an empty measurement is `_`; a leading `#` (a
+//!   comment) becomes `_`; invalid UTF-8 becomes U+FFFD;
+//! - the module's tags and fields win: a user's tag of such a name, or `time`, is written with `_` appended, and no tag
+//!   is written twice (the last holds). Tags are sorted by the bytes of their names as they read back.
+
+use crate::text::number::{write_f64, write_i64, write_u64};
+use crate::text::tags;
+
+/// A closed window.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// The node's name.
+    pub node: &'a [u8],
+    /// The metric's name: measurement, and behind the first `@` the instance.
+    pub metric: &'a [u8],
+    /// A tag list in canonical form.
+    pub tags: &'a [u8],
+    /// The window's length, seconds.
+    pub window_s: u32,
+    /// The window's start, Unix milliseconds.
+    pub start_ms: i64,
+    /// The number of samples.
+    pub count: u64,
+    /// Their sum or total increase.
+    pub sum: f64,
+    /// Their average or rate.
+    pub avg: f64,
+    /// The smallest value or rate.
+    pub min: f64,
+    /// The largest value or rate.
+    pub max: f64,
+    /// The last value or rate.
+    pub last: f64,
+}
+
+/// Names that a user's tag must not have.
+const RESERVED: [&str; 10] = [
+    "node", "window", "instance", "avg", "max", "min", "sum", "last", "count", "time",
+];
+
+/// Appends the line, without a newline.
+pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
+    let mut parts = line.metric.splitn(2, |b| *b == b'@');
+    let mut measurement = clean(parts.next().unwrap_or_default());
+    if measurement.is_empty() || measurement.starts_with('#') {
+        measurement.replace_range(..measurement.len().min(1), "_");
+    }
+    escape(out, &measurement, &[',', ' ']);
+    let window = format!("{}s", line.window_s);
+    let instance = clean(parts.next().unwrap_or_default());
+    let mut all = vec![
+        ("node".to_owned(), clean(line.node)),
+        ("window".to_owned(), window),
+        ("instance".to_owned(), instance),
+    ];
+    for (name, value) in tags::iter(line.tags) {
+        let mut name = clean(name);
+        if RESERVED.contains(&name.as_str()) {
+            name.push('_');
+        }
+        all.push((name, value.map_or_else(|| "true".to_owned(), clean)));
+    }
+    // Stable: of equal names the last given comes last, and is the one written.
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    for (i, (name, value)) in all.iter().enumerate() {
+        let is_last = all.get(i + 1).is_none_or(|next| next.0 != *name);
+        if is_last && !value.is_empty() {
+            out.push(b',');
+            escape(out, name, &[',', '=', ' ']);
+            out.push(b'=');
+            escape(out, value, &[',', '=', ' ']);
+        }
+    }
+    let fields = [
+        (" avg=", line.avg),
+        (",max=", line.max),
+        (",min=", line.min),
+        (",sum=", line.sum),
+        (",last=", line.last),
+    ];
+    for (name, value) in fields {
+        out.extend_from_slice(name.as_bytes());
+        write_f64(out, value);
+    }
+    out.extend_from_slice(b",count=");
+    write_u64(out, line.count);
+    out.extend_from_slice(b"i ");
+    write_i64(out, line.start_ms);
+    out.extend_from_slice(b"000000");
+}
+
+/// Text without what the grammar cannot express.
+fn clean(text: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(text).replace(|c: char| c < ' ' || c == '\u{7f}', "_");
+    if text.ends_with('\\') {
+        text.push('_');
+    }
+    text
+}
+
+fn escape(out: &mut Vec<u8>, text: &str, special: &[char]) {
+    for c in text.chars() {
+        if special.contains(&c) {
+            out.push(b'\\');
+        }
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(node: &[u8], metric: &[u8], tags: &[u8]) -> String {
+        let tags = tags::canonical(tags).unwrap();
+        let line = Line {
+            node,
+            metric,
+            tags: &tags,
+            window_s: 300,
+            start_ms: 1_700_000_100_000,
+            count: 3,
+            sum: 6.0,
+            avg: 2.0,
+            min: 0.1,
+            max: 1e300,
+            last: -5.0,
+        };
+        let mut out = Vec::new();
+        write(&mut out, &line);
+        String::from_utf8(out).unwrap()
+    }
+
+    const FIELDS: &str =
+        " avg=2.0,max=1e300,min=0.1,sum=6.0,last=-5.0,count=3i 1700000100000000000";
+
+    #[test]
+    fn lines_are_as_influxdb_reads_them() {
+        for (node, metric, tags, start) in [
+            (
+                "n1",
+                "disk.iops@sda",
+                "dim:iops",
+                "disk.iops,dim=iops,instance=sda,node=n1,window=300s",
+            ),
+            ("n1", "m", "", "m,node=n1,window=300s"),
+            (
+                "n 1",
+                "a b,c@x=y",
+                "k=1:v,2 flag",
+                "a\\ b\\,c,flag=true,instance=x\\=y,k\\=1=v\\,2,node=n\\ 1,window=300s",
+            ),
+            ("n", "@", "", "_,node=n,window=300s"),
+            ("n", "#m", "", "_m,node=n,window=300s"),
+            (
+                "n",
+                "m\n",
+                "a:x\\ b: c:\u{7f}",
+                "m_,a=x\\_,c=_,node=n,window=300s",
+            ),
+            (
+                "n",
+                "m",
+                "node:evil time:1 count:7 time_:2",
+                "m,count_=7,node=n,node_=evil,time_=2,window=300s",
+            ),
+            (
+                "n",
+                "a@b@c",
+                "instance:i",
+                "a,instance=b@c,instance_=i,node=n,window=300s",
+            ),
+        ] {
+            assert_eq!(
+                line(node.as_bytes(), metric.as_bytes(), tags.as_bytes()),
+                format!("{start}{FIELDS}")
+            );
+        }
+    }
+
+    /// A parser of its own, from the grammar: measurement, tags, fields, time. A backslash keeps the character behind
+    /// it from separating.
+    fn parse(line: &str) -> (String, Vec<(String, String)>) {
+        assert!(!line.contains(['\n', '\r']) && !line.starts_with('#'));
+        let split = |text: &str, at: char| -> Vec<String> {
+            let (mut parts, mut escaped) = (vec![String::new()], false);
+            for c in text.chars() {
+                if c == at && !escaped {
+                    parts.push(String::new());
+                } else {
+                    parts.last_mut().unwrap().push(c);
+                }
+                escaped = c == '\\';
+            }
+            parts
+        };
+        let unescape = |text: &str| {
+            text.replace("\\,", ",")
+                .replace("\\ ", " ")
+                .replace("\\=", "=")
+        };
+        let sections = split(line, ' ');
+        assert_eq!(sections.len(), 3, "{line}");
+        assert_eq!(format!(" {} {}", sections[1], sections[2]), FIELDS);
+        let key = split(&sections[0], ',');
+        let tags = key[1..].iter().map(|tag| {
+            let pair = split(tag, '=');
+            assert_eq!(pair.len(), 2, "{line}");
+            assert!(
+                pair.iter().all(|p| !p.is_empty() && !p.ends_with('\\')),
+                "{line}"
+            );
+            (unescape(&pair[0]), unescape(&pair[1]))
+        });
+        assert!(!key[0].is_empty() && !key[0].ends_with('\\'));
+        (unescape(&key[0]), tags.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_one_well_formed_line(node: Vec<u8>, metric: Vec<u8>, tags in "[a-c:=, \\\\\n#é\u{1}]{0,40}") {
+            prop_assume!(!node.is_empty() && tags::canonical(tags.as_bytes()).is_ok());
+            let (_, tags) = parse(&line(&node, &metric, tags.as_bytes()));
+            prop_assert!(tags.windows(2).all(|w| w[0].0 < w[1].0), "{:?}", tags);
+            prop_assert!(tags.iter().any(|(name, value)| name == "window" && value == "300s"));
+        }
+
+        #[test]
+        fn what_the_grammar_can_express_reads_back(metric in "[a-z,= .]{1,12}", value in "[a-z,= é\\\\]{0,8}[a-z]") {
+            let value = value.replace(' ', "_");
+            let (measurement, tags) = parse(&line(b"n", metric.as_bytes(), format!("k:{value}").as_bytes()));
+            prop_assert_eq!(measurement, metric);
+            prop_assert!(tags.contains(&("k".to_owned(), value)));
+        }
+    }
+}

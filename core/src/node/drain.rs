@@ -1,0 +1,257 @@
+//! Handing entries out and taking them back.
+//!
+//! What was handed out is the primary's memory; only what leaves a queue, or gets a new id, is an effect.
+
+use super::errors::Told;
+use super::queues::Queue;
+use super::render::{Format, Renderer};
+use super::{Act, Node};
+use crate::Now;
+use crate::reply::Reply;
+
+/// A reply stops at this many bytes of records.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Entries on their way out, rendered before the first byte of the reply.
+#[derive(Default)]
+pub(crate) struct Batch {
+    text: Vec<u8>,
+    entries: Vec<BatchEntry>,
+}
+
+struct BatchEntry {
+    queue: Queue,
+    id: u64,
+    deliveries: u64,
+    end: usize,
+}
+
+impl Batch {
+    /// Writes `[[queue, id, deliveries, record], ...]`.
+    pub fn reply(&self, reply: &mut dyn Reply) {
+        reply.array(self.entries.len());
+        let mut start = 0;
+        for entry in &self.entries {
+            reply.array(4);
+            reply.bulk(entry.queue.name().as_bytes());
+            reply.int(entry.id as i64);
+            reply.int(entry.deliveries as i64);
+            reply.bulk(self.text.get(start..entry.end).unwrap_or_default());
+            start = entry.end;
+        }
+    }
+
+    fn is_full(&self, count: usize) -> bool {
+        self.entries.len() >= count || self.text.len() >= MOST_BYTES
+    }
+
+    fn push(&mut self, queue: Queue, id: u64, deliveries: u64, render: impl FnOnce(&mut Vec<u8>)) {
+        render(&mut self.text);
+        self.entries.push(BatchEntry {
+            queue,
+            id,
+            deliveries,
+            end: self.text.len(),
+        });
+    }
+}
+
+/// How many, and how they look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Take<'a> {
+    pub queues: &'a [Queue],
+    pub count: usize,
+    pub format: Format,
+}
+
+impl Node {
+    /// Takes entries out at once.
+    pub(crate) fn pop(&mut self, take: Take<'_>, name: &[u8], act: &mut Act<'_>) -> Batch {
+        let mut batch = Batch::default();
+        for &queue in take.queues {
+            let (mut removed, mut told) = (Vec::new(), Vec::new());
+            while let Some(id) = self.next_available(queue, batch.is_full(take.count), act) {
+                let deliveries = self.queues.leases[queue as usize].deliveries(id) + 1;
+                batch.push(queue, id, deliveries, |out| {
+                    self.renderer(name, take.format).entry(queue, id, out)
+                });
+                if queue == Queue::Error {
+                    let now = self.told_now(id, act.step.now_ms);
+                    told.push((id, now));
+                    self.take_out(queue, id, Some(now));
+                } else {
+                    removed.push(id);
+                    self.take_out(queue, id, None);
+                }
+            }
+            act.effects.remove(queue, &removed);
+            act.effects.tell_errors(&told);
+        }
+        batch
+    }
+
+    /// Hands entries out for `lease_ms`.
+    pub(crate) fn fetch(
+        &mut self,
+        take: Take<'_>,
+        lease_ms: u64,
+        name: &[u8],
+        act: &mut Act<'_>,
+    ) -> Batch {
+        let mut batch = Batch::default();
+        let until = act.now.mono_ms.saturating_add(lease_ms).max(1);
+        for &queue in take.queues {
+            while let Some(id) = self.next_available(queue, batch.is_full(take.count), act) {
+                let deliveries = self.queues.leases[queue as usize].lease(id, until);
+                batch.push(queue, id, deliveries, |out| {
+                    self.renderer(name, take.format).entry(queue, id, out)
+                });
+                self.handed_out(queue, id, act.step.now_ms);
+            }
+        }
+        batch
+    }
+
+    /// The oldest entry that can be handed out; what changed since it was handed out gets a new id on the way.
+    fn next_available(&mut self, queue: Queue, full: bool, act: &mut Act<'_>) -> Option<u64> {
+        if full {
+            return None;
+        }
+        self.queues.leases[queue as usize].end(act.now.mono_ms, usize::MAX);
+        loop {
+            let id = self.queues.available(queue)?;
+            let slot = self
+                .queues
+                .slot_of(queue, id)
+                .filter(|_| queue == Queue::Error);
+            match slot.and_then(|slot| {
+                self.errors
+                    .table
+                    .get(slot)
+                    .map(|e| (slot, e.changed_since_handed()))
+            }) {
+                Some((slot, true)) => {
+                    act.effects.requeue(queue, &[slot]);
+                    self.requeue_slots(queue, [slot].into_iter(), &mut act.step);
+                }
+                _ => return Some(id),
+            }
+        }
+    }
+
+    fn handed_out(&mut self, queue: Queue, id: u64, now_ms: i64) {
+        let Some(slot) = self.queues.slot_of(queue, id) else {
+            return;
+        };
+        if queue == Queue::Error {
+            if let Some(e) = self.errors.table.get_mut(slot) {
+                e.handed = true;
+                e.out = Told {
+                    ms: now_ms,
+                    occurrences: e.occurrences,
+                };
+            }
+        } else if let Some(object) = self.realities.table.get_mut(slot) {
+            object.handed = true;
+        }
+    }
+
+    fn told_now(&self, id: u64, now_ms: i64) -> Told {
+        let slot = self.queues.slot_of(Queue::Error, id);
+        let occurrences = slot
+            .and_then(|slot| self.errors.table.get(slot))
+            .map_or(0, |e| e.occurrences);
+        Told {
+            ms: now_ms,
+            occurrences,
+        }
+    }
+
+    /// Removes entries, whoever has them in hand: how many there were. `ids` grow strictly, here and below.
+    pub(crate) fn ack(&mut self, queue: Queue, ids: &[u64], act: &mut Act<'_>) -> u64 {
+        let (mut removed, mut told) = (Vec::new(), Vec::new());
+        for &id in ids {
+            match self.queues.slot_of(queue, id) {
+                Some(slot) if queue == Queue::Error => {
+                    let Some(e) = self.errors.table.get(slot) else {
+                        continue;
+                    };
+                    // What was acknowledged unseen counts as told now; what was loaded while it waited, too.
+                    let now = if e.handed && e.out.ms != 0 {
+                        e.out
+                    } else {
+                        self.told_now(id, act.step.now_ms)
+                    };
+                    told.push((id, now));
+                    self.take_out(queue, id, Some(now));
+                }
+                Some(_) => {
+                    removed.push(id);
+                    self.take_out(queue, id, None);
+                }
+                None if self.queues.remove(queue, id) => removed.push(id),
+                None => {}
+            }
+        }
+        act.effects.remove(queue, &removed);
+        act.effects.tell_errors(&told);
+        (removed.len() + told.len()) as u64
+    }
+
+    /// Gives leases back at once: how many there were.
+    pub(crate) fn nack(&mut self, queue: Queue, ids: &[u64]) -> u64 {
+        let leases = &mut self.queues.leases[queue as usize];
+        let given = ids.iter().filter(|id| leases.give_back(**id)).count() as u64;
+        self.queues.ready |= given > 0;
+        given
+    }
+
+    /// Lets leases end `ms` from now: how many there were.
+    pub(crate) fn extend(&mut self, queue: Queue, ms: u64, ids: &[u64], now: Now) -> u64 {
+        let until = now.mono_ms.saturating_add(ms).max(1);
+        let leases = &mut self.queues.leases[queue as usize];
+        // A lease that has ended is not there to be extended, whether or not a tick has seen it yet.
+        leases.end(now.mono_ms, usize::MAX);
+        ids.iter().filter(|id| leases.extend(**id, until)).count() as u64
+    }
+
+    /// Looks at entries: from `from` on (all where it is `None`), upwards or downwards.
+    pub(crate) fn peek(
+        &self,
+        take: Take<'_>,
+        from: Option<u64>,
+        reverse: bool,
+        name: &[u8],
+    ) -> Batch {
+        let mut batch = Batch::default();
+        let start = from.unwrap_or(if reverse { crate::turn::MAX_ID } else { 0 });
+        for &queue in take.queues {
+            for id in self.queues.ids(queue, start, reverse) {
+                if batch.is_full(take.count) {
+                    return batch;
+                }
+                let deliveries = self.queues.leases[queue as usize].deliveries(id);
+                batch.push(queue, id, deliveries, |out| {
+                    self.renderer(name, take.format).entry(queue, id, out)
+                });
+            }
+        }
+        batch
+    }
+
+    /// Whether something can be handed out now; leases whose time has come are ended.
+    pub(crate) fn available(&mut self, queues: &[Queue], now: Now) -> bool {
+        queues.iter().any(|&queue| {
+            self.queues.leases[queue as usize].end(now.mono_ms, usize::MAX);
+            self.queues.available(queue).is_some()
+        })
+    }
+
+    fn renderer<'a>(&'a self, name: &'a [u8], format: Format) -> Renderer<'a> {
+        Renderer {
+            node: self,
+            name,
+            format,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The error conditions of a node: one entry for each distinct error, with its count.
+//!
+//! An error waits in the queue while its `id` is not 0. What was handed out when, and with which count, is the
+//! primary's memory (`handed`, `out`) until it is acknowledged; then it becomes part of the value (`told`), so that
+//! the interval goes on after a failover.
+
+use super::queues::{Queue, Queues};
+use super::table::{Named, Table};
+use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
+use crate::error::Damaged;
+use crate::turn::Step;
+use std::collections::BTreeSet;
+
+/// The kinds of errors, in the order of their numbers.
+pub(crate) const ERROR_TYPES: [&str; 4] = ["UNKNOWN", "BUG", "PERF", "OPS"];
+
+/// The free texts of an error, in the order of [`Occurrence::texts`].
+pub(crate) const TEXTS: [&str; 6] = ["message", "public", "code", "func", "file", "backtrace"];
+
+/// One report of an error, its texts as they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Occurrence<'a> {
+    pub key: &'a [u8],
+    pub texts: [&'a [u8]; 6],
+    /// In canonical form.
+    pub tags: &'a [u8],
+    pub level: u8,
+    /// An index of [`ERROR_TYPES`].
+    pub kind: u8,
+    pub gid: u64,
+    pub nid: u64,
+    pub at: i64,
+}
+
+impl<'a> Occurrence<'a> {
+    /// The form in effects and saved nodes.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.key);
+        self.put_content(out);
+        put_i64(out, self.at);
+    }
+
+    /// Reads what `put` wrote.
+    pub fn read(r: &mut Reader<'a>) -> Result<Occurrence<'a>, Damaged> {
+        let key = r.bytes()?;
+        let mut occurrence = Occurrence::read_content(key, r)?;
+        occurrence.at = r.ms()?;
+        Ok(occurrence)
+    }
+
+    fn put_content(&self, out: &mut Vec<u8>) {
+        for text in self.texts {
+            put_bytes(out, text);
+        }
+        put_bytes(out, self.tags);
+        out.extend([self.level, self.kind]);
+        put_u64(out, self.gid);
+        put_u64(out, self.nid);
+    }
+
+    fn read_content(key: &'a [u8], r: &mut Reader<'a>) -> Result<Occurrence<'a>, Damaged> {
+        let mut texts = [&[][..]; 6];
+        for text in &mut texts {
+            *text = r.bytes()?;
+        }
+        let tags = r.bytes()?;
+        let (level, kind) = (r.u8()?, r.u8()?);
+        if level > 9 || usize::from(kind) >= ERROR_TYPES.len() {
+            return Err(Damaged("an error's level or type is out of range"));
+        }
+        Ok(Occurrence {
+            key,
+            texts,
+            tags,
+            level,
+            kind,
+            gid: r.u64()?,
+            nid: r.u64()?,
+            at: 0,
+        })
+    }
+}
+
+/// When an error was handed out, and how often it had occurred by then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Unix milliseconds; 0: never.
+    pub ms: i64,
+    pub occurrences: u64,
+}
+
+/// An error as it is held.
+pub(crate) struct ErrorState {
+    key: Box<[u8]>,
+    /// Of the occurrence that arrived last, as [`Occurrence::put_content`] writes it.
+    content: Box<[u8]>,
+    pub occurrences: u64,
+    /// The times that the first and the last arrived occurrence named.
+    pub first: i64,
+    pub last: i64,
+    /// When the last occurrence arrived, by the primary's clock.
+    pub seen: i64,
+    pub told: Told,
+    /// Its entry in the queue; 0: none.
+    pub id: u64,
+    /// Primary only: this id was handed out.
+    pub handed: bool,
+    /// Primary only: the last handing out.
+    pub out: Told,
+    /// Primary only: running time of the last arrival.
+    pub heard: u64,
+    /// The order of arrival.
+    order: u64,
+}
+
+impl Named for ErrorState {
+    fn name(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl ErrorState {
+    /// The occurrence that arrived last.
+    pub fn latest(&self) -> Occurrence<'_> {
+        let mut latest = Occurrence::read_content(&self.key, &mut Reader::new(&self.content))
+            .unwrap_or(Occurrence {
+                key: &self.key,
+                texts: [&[]; 6],
+                tags: &[],
+                level: 0,
+                kind: 0,
+                gid: 0,
+                nid: 0,
+                at: 0,
+            });
+        latest.at = self.last;
+        latest
+    }
+
+    /// Whether its id was handed out with other content than now.
+    pub fn changed_since_handed(&self) -> bool {
+        self.handed && self.occurrences != self.out.occurrences
+    }
+
+    /// Whether it is to be queued again: it was handed out, the interval has passed, and it has grown.
+    pub fn is_due(&self, now_ms: i64, interval_ms: u64) -> bool {
+        (self.id == 0 || self.handed)
+            && self.occurrences > self.out.occurrences
+            && self.out.ms.saturating_add_unsigned(interval_ms) <= now_ms
+    }
+
+    /// The key and the waiting entry, for the digest and the saved node.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        put_bytes(out, &self.key);
+        put_bytes(out, &self.content);
+        for ms in [self.first, self.last, self.seen, self.told.ms] {
+            put_i64(out, ms);
+        }
+        put_u64(out, self.occurrences);
+        put_u64(out, self.told.occurrences);
+        put_u64(out, self.id);
+    }
+
+    /// Reads what `save` wrote.
+    pub fn load(r: &mut Reader<'_>) -> Result<ErrorState, Damaged> {
+        let (key, content) = (r.bytes()?, r.bytes()?);
+        let mut inner = Reader::new(content);
+        Occurrence::read_content(key, &mut inner)?;
+        inner.finish()?;
+        let [first, last, seen, told_ms] = [r.ms()?, r.ms()?, r.ms()?, r.ms()?];
+        let (occurrences, told) = (r.u64()?, r.u64()?);
+        let told = Told {
+            ms: told_ms,
+            occurrences: told,
+        };
+        Ok(ErrorState {
+            key: key.into(),
+            content: content.into(),
+            occurrences,
+            first,
+            last,
+            seen,
+            told,
+            id: r.id()?,
+            handed: true,
+            out: told,
+            heard: 0,
+            order: 0,
+        })
+    }
+}
+
+/// See the file's header.
+pub(crate) struct Errors {
+    pub table: Table<ErrorState>,
+    /// (order of arrival, slot) of those that do not wait, and of those that do.
+    idle: BTreeSet<(u64, u32)>,
+    waiting: BTreeSet<(u64, u32)>,
+    order: u64,
+    /// The next slot that a sweep looks at.
+    pub hand: u32,
+    scratch: Vec<u8>,
+}
+
+impl Errors {
+    pub fn new(seed: u64) -> Errors {
+        Errors {
+            table: Table::new(seed),
+            idle: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            order: 0,
+            hand: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Counts an occurrence; `queue` gives it a new entry. Returns the count.
+    pub fn occur(
+        &mut self,
+        o: &Occurrence<'_>,
+        queue: bool,
+        queues: &mut Queues,
+        step: &mut Step<'_>,
+    ) -> u64 {
+        let slot = self
+            .table
+            .find(o.key)
+            .unwrap_or_else(|| self.table.insert(ErrorState::new(o)));
+        self.order += 1;
+        let order = self.order;
+        let mut content = std::mem::take(&mut self.scratch);
+        content.clear();
+        o.put_content(&mut content);
+        let mut occurrences = 0;
+        if let Some(e) = self.table.get_mut(slot) {
+            e.occurrences = e.occurrences.saturating_add(1);
+            e.last = o.at;
+            e.seen = step.now_ms;
+            e.heard = step.mono_ms;
+            if *e.content != *content {
+                e.content = content.as_slice().into();
+            }
+            let list = if e.id == 0 {
+                &mut self.idle
+            } else {
+                &mut self.waiting
+            };
+            list.remove(&(e.order, slot));
+            e.order = order;
+            list.insert((order, slot));
+            occurrences = e.occurrences;
+        }
+        content.shrink_to(1 << 12);
+        self.scratch = content;
+        if queue {
+            self.queue(slot, queues, step);
+        }
+        occurrences
+    }
+
+    /// Gives it a new entry; an old one is gone, whoever has it in hand.
+    pub fn queue(&mut self, slot: u32, queues: &mut Queues, step: &mut Step<'_>) {
+        let Some(e) = self.table.get_mut(slot) else {
+            return;
+        };
+        if e.id != 0 {
+            queues.remove(Queue::Error, e.id);
+        }
+        e.id = queues.push_reference(Queue::Error, slot, step);
+        e.handed = false;
+        self.idle.remove(&(e.order, slot));
+        self.waiting.insert((e.order, slot));
+    }
+
+    /// Its entry was popped or acknowledged.
+    pub fn delivered(&mut self, slot: u32, told: Told) {
+        let Some(e) = self.table.get_mut(slot) else {
+            return;
+        };
+        e.id = 0;
+        e.told = told;
+        e.out = told;
+        e.handed = false;
+        self.waiting.remove(&(e.order, slot));
+        self.idle.insert((e.order, slot));
+    }
+
+    /// Forgets it and its waiting entry.
+    pub fn forget(&mut self, slot: u32, queues: &mut Queues) {
+        let Some(e) = self.table.remove(slot) else {
+            return;
+        };
+        if e.id != 0 {
+            queues.remove(Queue::Error, e.id);
+        }
+        self.idle.remove(&(e.order, slot));
+        self.waiting.remove(&(e.order, slot));
+    }
+
+    /// The one that makes room: the longest unseen of those delivered, else of those that wait.
+    pub fn to_evict(&self) -> Option<u32> {
+        self.idle
+            .first()
+            .or(self.waiting.first())
+            .map(|&(_, slot)| slot)
+    }
+
+    /// While a saved node is read: the next error; false if its key is taken.
+    pub fn load(&mut self, e: ErrorState) -> bool {
+        self.table.append(e)
+    }
+
+    /// After a load: the order of arrival as far as it was kept.
+    pub fn rebuild(&mut self) {
+        let mut by_seen: Vec<(i64, u32)> =
+            self.table.iter().map(|(slot, e)| (e.seen, slot)).collect();
+        by_seen.sort_unstable();
+        self.idle.clear();
+        self.waiting.clear();
+        for (_, slot) in by_seen {
+            self.order += 1;
+            if let Some(e) = self.table.get_mut(slot) {
+                e.order = self.order;
+                let list = if e.id == 0 {
+                    &mut self.idle
+                } else {
+                    &mut self.waiting
+                };
+                list.insert((self.order, slot));
+            }
+        }
+    }
+
+    /// After a load or promotion: all that waits counts as handed out, as it stands.
+    pub fn restart(&mut self, mono_ms: u64) {
+        for slot in 0..self.table.high() {
+            if let Some(e) = self.table.get_mut(slot) {
+                e.heard = mono_ms;
+                e.out = e.told;
+                e.handed = e.id != 0;
+                if e.handed {
+                    e.out.occurrences = e.occurrences;
+                }
+            }
+        }
+    }
+}
+
+impl ErrorState {
+    fn new(o: &Occurrence<'_>) -> ErrorState {
+        ErrorState {
+            key: o.key.into(),
+            content: Box::default(),
+            occurrences: 0,
+            first: o.at,
+            last: o.at,
+            seen: 0,
+            told: Told::default(),
+            id: 0,
+            handed: false,
+            out: Told::default(),
+            heard: 0,
+            order: 0,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A queue of byte strings with growing ids, kept in segments of contiguous memory.
+//!
+//! An entry costs its bytes and [`ENTRY_BYTES`]; no allocation of its own. Entries are taken out in any order: a hole
+//! stays until half of its segment is holes, then the segment is packed. A segment is small, so no operation takes
+//! longer than moving some 16 KiB (or one entry that is larger).
+
+use std::collections::VecDeque;
+
+/// What an entry counts for besides its bytes.
+pub(crate) const ENTRY_BYTES: u64 = 16;
+
+/// A segment begins no new entry beyond this size.
+const SEGMENT: usize = 16 << 10;
+
+/// See the file's header.
+#[derive(Default, Clone)]
+pub(crate) struct Fifo {
+    segments: VecDeque<Segment>,
+    len: u64,
+    bytes: u64,
+}
+
+#[derive(Default, Clone)]
+struct Segment {
+    data: Vec<u8>,
+    places: Vec<Place>,
+    live: u32,
+    dead_bytes: usize,
+}
+
+/// Where an entry ends; it begins where the one before it ends.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The id, with [`DEAD`] once the entry is gone.
+    id: u64,
+    end: u32,
+}
+
+const DEAD: u64 = 1 << 63;
+
+impl Place {
+    fn id(self) -> u64 {
+        self.id & !DEAD
+    }
+}
+
+impl Fifo {
+    /// How many entries there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What they count for, bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What an entry of `len` bytes counts for.
+    pub fn cost(len: usize) -> u64 {
+        len as u64 + ENTRY_BYTES
+    }
+
+    /// Appends an entry whose id is greater than every id before.
+    pub fn push(&mut self, id: u64, bytes: &[u8]) {
+        let full = self
+            .segments
+            .back()
+            .is_none_or(|s| s.data.len() + bytes.len() > SEGMENT && !s.data.is_empty());
+        if full {
+            if let Some(last) = self.segments.back_mut() {
+                last.data.shrink_to_fit();
+                last.places.shrink_to_fit();
+            }
+            self.segments.push_back(Segment::default());
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            segment.data.extend_from_slice(bytes);
+            segment.places.push(Place {
+                id,
+                end: segment.data.len() as u32,
+            });
+            segment.live += 1;
+            self.len += 1;
+            self.bytes += Fifo::cost(bytes.len());
+        }
+    }
+
+    /// The oldest entry's id that is at least `id`.
+    pub fn next_from(&self, id: u64) -> Option<u64> {
+        self.ids_from(id).next()
+    }
+
+    /// The ids from `id` on upwards.
+    pub fn ids_from(&self, id: u64) -> impl Iterator<Item = u64> {
+        let first = self
+            .segments
+            .partition_point(|s| s.places.last().is_none_or(|p| p.id() < id));
+        self.segments
+            .range(first..)
+            .flat_map(|s| &s.places)
+            .filter(move |p| p.id >= id && p.id & DEAD == 0)
+            .map(|p| p.id)
+    }
+
+    /// The ids from `id` on downwards.
+    pub fn ids_back_from(&self, id: u64) -> impl Iterator<Item = u64> {
+        let end = self
+            .segments
+            .partition_point(|s| s.places.first().is_none_or(|p| p.id() <= id));
+        self.segments
+            .range(..end)
+            .rev()
+            .flat_map(|s| s.places.iter().rev())
+            .filter(move |p| p.id <= id && p.id & DEAD == 0)
+            .map(|p| p.id)
+    }
+
+    /// An entry's bytes.
+    pub fn get(&self, id: u64) -> Option<&[u8]> {
+        let (s, p) = self.locate(id)?;
+        self.segments.get(s)?.bytes(p)
+    }
+
+    /// Takes an entry out; false if there is none of this id.
+    pub fn remove(&mut self, id: u64) -> bool {
+        let Some((s, p)) = self.locate(id) else {
+            return false;
+        };
+        let Some(segment) = self.segments.get_mut(s) else {
+            return false;
+        };
+        let len = segment.bytes(p).map_or(0, <[u8]>::len);
+        segment.kill(p, len);
+        self.len -= 1;
+        self.bytes -= Fifo::cost(len);
+        if segment.live == 0 {
+            self.segments.remove(s);
+        } else if segment.is_sparse() {
+            segment.pack();
+        }
+        true
+    }
+
+    fn locate(&self, id: u64) -> Option<(usize, usize)> {
+        let s = self
+            .segments
+            .partition_point(|s| s.places.last().is_none_or(|p| p.id() < id));
+        let places = &self.segments.get(s)?.places;
+        let p = places.partition_point(|p| p.id() < id);
+        (places.get(p)?.id == id).then_some((s, p))
+    }
+}
+
+impl Segment {
+    fn bytes(&self, p: usize) -> Option<&[u8]> {
+        let start = if p == 0 {
+            0
+        } else {
+            self.places.get(p - 1)?.end as usize
+        };
+        self.data.get(start..self.places.get(p)?.end as usize)
+    }
+
+    fn kill(&mut self, p: usize, len: usize) {
+        if let Some(place) = self.places.get_mut(p) {
+            place.id |= DEAD;
+            self.live -= 1;
+            self.dead_bytes += len + size_of::<Place>();
+        }
+    }
+
+    fn is_sparse(&self) -> bool {
+        self.dead_bytes * 2 > self.data.len() + self.places.len() * size_of::<Place>()
+    }
+
+    fn pack(&mut self) {
+        let mut packed = Segment::default();
+        for (p, place) in self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.id & DEAD == 0)
+        {
+            packed
+                .data
+                .extend_from_slice(self.bytes(p).unwrap_or_default());
+            packed.places.push(Place {
+                id: place.id,
+                end: packed.data.len() as u32,
+            });
+            packed.live += 1;
+        }
+        *self = packed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_sorted_map(ops in prop::collection::vec((0u8..4, 0usize..200, any::<prop::sample::Index>()), 0..400)) {
+            let mut fifo = Fifo::default();
+            let mut model: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+            let mut next = 1;
+            for (op, len, pick) in ops {
+                if op < 2 {
+                    let bytes = vec![next as u8; len * len];
+                    fifo.push(next, &bytes);
+                    model.insert(next, bytes);
+                    next += 1 + len as u64 % 3;
+                } else {
+                    let id = pick.index(next as usize) as u64;
+                    prop_assert_eq!(fifo.remove(id), model.remove(&id).is_some());
+                }
+                let from = pick.index(next as usize) as u64;
+                prop_assert_eq!(fifo.len(), model.len() as u64);
+                prop_assert_eq!(fifo.bytes(), model.values().map(|v| Fifo::cost(v.len())).sum::<u64>());
+                prop_assert_eq!(fifo.next_from(0), model.keys().next().copied());
+                prop_assert_eq!(fifo.get(from), model.get(&from).map(|v| &v[..]));
+                prop_assert!(fifo.ids_from(from).eq(model.range(from..).map(|(k, _)| *k)));
+                prop_assert!(fifo.ids_back_from(from).eq(model.range(..=from).rev().map(|(k, _)| *k)));
+            }
+        }
+    }
+}

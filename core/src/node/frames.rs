@@ -1,0 +1,550 @@
+//! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
+//!
+//! The first frame holds the format's version, window lengths and rules; then come metrics, entries, errors and objects
+//! in frames of about [`FRAME`] bytes, and a last one with their numbers. Tables are written with their empty slots, so
+//! that slots, by which effects name things, are the same after a load. Each frame is also a payload of AGG.APPLY.
+//! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
+//! not hold together.
+
+use super::bucket::{Bucket, Closed, Kind};
+use super::errors::ErrorState;
+use super::metric::{LENGTHS, Metric};
+use super::queues::{Queue, check_entry};
+use super::realities::Object;
+use super::series::{History, Series};
+use super::table::{Named, Table};
+use super::tags::{TagId, TagPool};
+use super::{Node, VERSION};
+use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
+use crate::effect::{put_rules, read_rules};
+use crate::error::Damaged;
+use crate::text::number::Number;
+use crate::text::tags;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// The version of the format. A reader refuses newer ones.
+const FORMAT: u64 = 1;
+
+/// A frame ends once it is this long.
+const FRAME: usize = 64 << 10;
+
+/// The first byte of a frame says what it holds; effects begin with [`VERSION`].
+mod kind {
+    pub const META: u8 = 0x10;
+    pub const METRICS: u8 = 0x11;
+    pub const ENTRIES: u8 = 0x12;
+    pub const ERRORS: u8 = 0x13;
+    pub const OBJECTS: u8 = 0x14;
+    pub const END: u8 = 0x1f;
+}
+
+/// Before each slot of a table: whether something is in it.
+const EMPTY: u8 = 0;
+const TAKEN: u8 = 1;
+
+impl Node {
+    /// The whole value as frames of about 64 KiB, one call each.
+    pub fn frames(&self, emit: &mut dyn FnMut(&[u8])) {
+        let mut frame = vec![kind::META];
+        put_u64(&mut frame, FORMAT);
+        put_rules(&mut frame, self.windows_s, &self.rules);
+        put_u64(&mut frame, self.queues.last_id);
+        emit(&frame);
+        put_table(
+            kind::METRICS,
+            &self.stats.metrics,
+            |m, out| save_metric(m, &self.stats.tags, out),
+            &mut frame,
+            emit,
+        );
+        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
+            let head = [kind::ENTRIES, queue as u8];
+            frame.clear();
+            frame.extend(head);
+            for id in self.queues.ids(queue, 0, false) {
+                put_u64(&mut frame, id);
+                put_bytes(&mut frame, self.queues.entry(queue, id).unwrap_or_default());
+                if frame.len() >= FRAME {
+                    emit(&frame);
+                    frame.truncate(head.len());
+                }
+            }
+            if frame.len() > head.len() {
+                emit(&frame);
+            }
+        }
+        put_table(
+            kind::ERRORS,
+            &self.errors.table,
+            ErrorState::save,
+            &mut frame,
+            emit,
+        );
+        put_table(
+            kind::OBJECTS,
+            &self.realities.table,
+            Object::save,
+            &mut frame,
+            emit,
+        );
+        frame.clear();
+        frame.push(kind::END);
+        for n in self.totals() {
+            put_u64(&mut frame, n);
+        }
+        emit(&frame);
+    }
+
+    /// The value's elements, whose order does not matter: one call each.
+    pub fn digest(&self, emit: &mut dyn FnMut(&[u8])) {
+        let mut element = vec![kind::META];
+        for window_s in self.windows_s {
+            put_u64(&mut element, window_s.into());
+        }
+        emit(&element);
+        let mut one = |kind: u8, save: &mut dyn FnMut(&mut Vec<u8>)| {
+            element.clear();
+            element.push(kind);
+            save(&mut element);
+            emit(&element);
+        };
+        self.stats.metrics.iter().for_each(|(_, m)| {
+            one(kind::METRICS, &mut |out| {
+                save_metric(m, &self.stats.tags, out)
+            });
+        });
+        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
+            for id in self.queues.ids(queue, 0, false) {
+                one(kind::ENTRIES, &mut |out| {
+                    out.push(queue as u8);
+                    put_u64(out, id);
+                    out.extend_from_slice(self.queues.entry(queue, id).unwrap_or_default());
+                });
+            }
+        }
+        self.errors
+            .table
+            .iter()
+            .for_each(|(_, e)| one(kind::ERRORS, &mut |out| e.save(out)));
+        self.realities
+            .table
+            .iter()
+            .for_each(|(_, o)| one(kind::OBJECTS, &mut |out| o.save(out)));
+    }
+
+    /// A copy for COPY: without leases and counts; all that waits counts as handed out.
+    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Node {
+        let mut copy = Loader::new(seed, mono_ms);
+        self.frames(&mut |frame| {
+            // What was just written reads back; were it not so, the copy would be refused below.
+            let _ = copy.frame(frame);
+        });
+        copy.finish()
+            .unwrap_or_else(|_| Node::with(self.windows_s, self.rules.clone(), seed))
+    }
+
+    fn totals(&self) -> [u64; 6] {
+        let fifo = |q| self.queues.len(q);
+        let (metrics, errors, objects) = (
+            &self.stats.metrics,
+            &self.errors.table,
+            &self.realities.table,
+        );
+        let [metrics, errors, objects] =
+            [metrics.len(), errors.len(), objects.len()].map(u64::from);
+        [
+            metrics,
+            errors,
+            objects,
+            fifo(Queue::Min),
+            fifo(Queue::Hour),
+            fifo(Queue::Log),
+        ]
+    }
+}
+
+fn put_table<T: Named>(
+    kind: u8,
+    table: &Table<T>,
+    save: impl Fn(&T, &mut Vec<u8>),
+    frame: &mut Vec<u8>,
+    emit: &mut dyn FnMut(&[u8]),
+) {
+    frame.clear();
+    frame.push(kind);
+    for slot in 0..table.high() {
+        match table.get(slot) {
+            None => frame.push(EMPTY),
+            Some(thing) => {
+                frame.push(TAKEN);
+                save(thing, frame);
+            }
+        }
+        if frame.len() >= FRAME {
+            emit(frame);
+            frame.truncate(1);
+        }
+    }
+    if frame.len() > 1 {
+        emit(frame);
+    }
+}
+
+/// Rebuilds a node from [`Node::frames`].
+pub struct Loader {
+    node: Option<Node>,
+    seed: u64,
+    mono_ms: u64,
+    finished: bool,
+}
+
+impl Loader {
+    /// Waits for the first frame. `seed` as for [`Node::new`].
+    pub fn new(seed: u64, mono_ms: u64) -> Loader {
+        Loader {
+            node: None,
+            seed,
+            mono_ms,
+            finished: false,
+        }
+    }
+
+    /// Takes the next frame; true when it was the last.
+    ///
+    /// # Errors
+    /// The frame is damaged, or does not follow the one before.
+    pub fn frame(&mut self, bytes: &[u8]) -> Result<bool, Damaged> {
+        if bytes.first() == Some(&VERSION) || self.finished {
+            return Err(Damaged("not a frame of a node"));
+        }
+        match &mut self.node {
+            None => self.node = Some(first(bytes, self.seed)?),
+            Some(node) => self.finished = apply(node, bytes, self.mono_ms, false)?,
+        }
+        Ok(self.finished)
+    }
+
+    /// The node.
+    ///
+    /// # Errors
+    /// The last frame has not come.
+    pub fn finish(self) -> Result<Node, Damaged> {
+        match self.node {
+            Some(node) if self.finished => Ok(node),
+            _ => Err(Damaged("the last frame is missing")),
+        }
+    }
+}
+
+/// A node from its first frame.
+pub(super) fn first(bytes: &[u8], seed: u64) -> Result<Node, Damaged> {
+    let mut r = Reader::new(bytes);
+    if r.u8()? != kind::META {
+        return Err(Damaged("the first frame is missing"));
+    }
+    if r.u64()? > FORMAT {
+        return Err(Damaged("written by a newer version of the module"));
+    }
+    let (windows_s, rules) = read_rules(&mut r)?;
+    let mut node = Node::with(windows_s, rules, seed);
+    node.queues.last_id = r.id()?;
+    r.finish()?;
+    Ok(node)
+}
+
+/// Takes a frame into a node; true when it was the last. `new`: the node was just made from this frame.
+pub(super) fn apply(
+    node: &mut Node,
+    bytes: &[u8],
+    mono_ms: u64,
+    new: bool,
+) -> Result<bool, Damaged> {
+    let mut r = Reader::new(bytes);
+    match r.u8()? {
+        kind::META if new => {}
+        kind::METRICS => metrics(node, &mut r)?,
+        kind::ENTRIES => entries(node, &mut r)?,
+        kind::ERRORS => errors(node, &mut r)?,
+        kind::OBJECTS => objects(node, &mut r)?,
+        kind::END => return end(node, &mut r, mono_ms).map(|()| true),
+        _ => return Err(Damaged("an unexpected frame")),
+    }
+    Ok(false)
+}
+
+fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), Damaged> {
+    for n in node.totals() {
+        if r.u64()? != n {
+            return Err(Damaged("the last frame counts other numbers"));
+        }
+    }
+    r.finish()?;
+    node.errors.rebuild();
+    node.restart(mono_ms);
+    Ok(())
+}
+
+/// Reads a table's slots; `read` may refuse, and nothing is kept then.
+fn slots<'a, T>(
+    r: &mut Reader<'a>,
+    read: &dyn Fn(&mut Reader<'a>) -> Result<T, Damaged>,
+    name: impl Fn(&T) -> &[u8],
+    is_taken: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<Option<T>>, Damaged> {
+    let mut things = Vec::new();
+    while !r.is_empty() {
+        things.push(match r.u8()? {
+            EMPTY => None,
+            TAKEN => Some(read(r)?),
+            _ => return Err(Damaged("a slot is neither empty nor taken")),
+        });
+    }
+    let mut names = BTreeSet::new();
+    let repeated = things
+        .iter()
+        .flatten()
+        .any(|t| is_taken(name(t)) || !names.insert(name(t)));
+    if repeated {
+        Err(Damaged("a name is there twice"))
+    } else {
+        Ok(things)
+    }
+}
+
+fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+    let (stats, windows_s) = (&mut node.stats, node.windows_s);
+    let table = &stats.metrics;
+    let loaded = slots(
+        r,
+        &|r| LoadedMetric::read(r, windows_s),
+        |t: &LoadedMetric<'_>| t.metric.name(),
+        |name| table.find(name).is_some(),
+    )?;
+    for thing in loaded {
+        let Some(thing) = thing else {
+            stats.metrics.skip();
+            continue;
+        };
+        let slot = stats.metrics.high();
+        let metric = thing.into_metric(&mut stats.tags);
+        for i in LENGTHS {
+            metric.series[i]
+                .open()
+                .for_each(|bucket| stats.deadlines[i].opened(bucket, slot));
+        }
+        stats.metrics.append(metric);
+    }
+    Ok(())
+}
+
+fn entries(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+    let queue = *Queue::ALL
+        .get(usize::from(r.u8()?))
+        .ok_or(Damaged("an unknown queue"))?;
+    let start = *r;
+    let mut last = node.queues.last(queue).unwrap_or(0);
+    while !r.is_empty() {
+        let (id, bytes) = (r.id()?, r.bytes()?);
+        check_entry(queue, bytes)?;
+        if id <= last {
+            return Err(Damaged("ids do not grow"));
+        }
+        last = id;
+    }
+    let mut r = start;
+    while !r.is_empty() {
+        let (id, bytes) = (r.id()?, r.bytes()?);
+        node.queues.load_entry(queue, id, bytes);
+    }
+    Ok(())
+}
+
+fn errors(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+    let table = &node.errors.table;
+    let loaded = slots(
+        r,
+        &ErrorState::load,
+        |e: &ErrorState| e.name(),
+        |name| table.find(name).is_some(),
+    )?;
+    check_ids(node, Queue::Error, loaded.iter().flatten().map(|e| e.id))?;
+    for e in loaded {
+        let (slot, id) = (node.errors.table.high(), e.as_ref().map_or(0, |e| e.id));
+        match e {
+            Some(e) => node.errors.load(e),
+            None => {
+                node.errors.table.skip();
+                continue;
+            }
+        };
+        if id != 0 {
+            node.queues.load_reference(Queue::Error, id, slot);
+        }
+    }
+    node.errors.rebuild();
+    Ok(())
+}
+
+fn objects(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+    let table = &node.realities.table;
+    let loaded = slots(
+        r,
+        &Object::load,
+        |o: &Object| o.name(),
+        |name| table.find(name).is_some(),
+    )?;
+    check_ids(node, Queue::Reality, loaded.iter().flatten().map(|o| o.id))?;
+    for object in loaded {
+        let (slot, id) = (
+            node.realities.table.high(),
+            object.as_ref().map_or(0, |o| o.id),
+        );
+        match object {
+            Some(object) => node.realities.table.append(object),
+            None => {
+                node.realities.table.skip();
+                continue;
+            }
+        };
+        if id != 0 {
+            node.queues.load_reference(Queue::Reality, id, slot);
+        }
+    }
+    node.realities.rebuild();
+    Ok(())
+}
+
+fn check_ids(node: &Node, queue: Queue, ids: impl Iterator<Item = u64>) -> Result<(), Damaged> {
+    let mut seen = BTreeSet::new();
+    for id in ids.filter(|id| *id != 0) {
+        if node.queues.slot_of(queue, id).is_some() || !seen.insert(id) {
+            return Err(Damaged("an id is there twice"));
+        }
+    }
+    Ok(())
+}
+
+fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
+    put_bytes(out, &m.name);
+    out.push((m.kind == Kind::Diff).into());
+    put_bytes(out, pool.text(m.tags));
+    put_i64(out, m.at.unwrap_or(-1));
+    match m.told {
+        Number::Int(v) => {
+            out.push(0);
+            put_u64(out, v);
+        }
+        Number::Float(v) => {
+            out.push(1);
+            put_doubles(out, &[v]);
+        }
+    }
+    put_i64(out, m.rate_start);
+    put_doubles(out, &[m.pending]);
+    for i in LENGTHS {
+        let series = &m.series[i];
+        put_i64(out, series.closed_to);
+        let open = series.open().count() as u8;
+        out.push(open);
+        for bucket in series.open() {
+            bucket.save(out);
+            put_bytes(out, pool.text(bucket.tags));
+        }
+        let history = m.history.as_ref().map(|h| &h[i]);
+        put_u64(out, history.map_or(0, History::len).into());
+        history
+            .iter()
+            .flat_map(|h| h.iter())
+            .for_each(|closed| closed.put(out));
+    }
+}
+
+/// A metric as it was read, its tag lists not yet in a pool.
+struct LoadedMetric<'a> {
+    metric: Metric,
+    tags: Cow<'a, [u8]>,
+    /// Of the open windows: length, and the tags of the older and the newest.
+    open_tags: [Vec<Cow<'a, [u8]>>; 2],
+}
+
+impl<'a> LoadedMetric<'a> {
+    fn read(r: &mut Reader<'a>, windows_s: [u32; 2]) -> Result<LoadedMetric<'a>, Damaged> {
+        let name = r.bytes()?;
+        let mut metric = Metric::new(name, Kind::from_bit(r.u8()? != 0));
+        let tags = read_tags(r)?;
+        let at = r.i64()?;
+        metric.at = (0..=crate::time::MAX_MS).contains(&at).then_some(at);
+        metric.told = match r.u8()? {
+            0 => Number::Int(r.u64()?),
+            _ => Number::Float(r.doubles::<1>()?[0]),
+        };
+        metric.rate_start = r.ms()?;
+        [metric.pending] = r.doubles()?;
+        let mut open_tags = [Vec::new(), Vec::new()];
+        for i in LENGTHS {
+            let length_ms = i64::from(windows_s[i]) * 1000;
+            metric.series[i] = read_series(r, length_ms, &mut open_tags[i])?;
+            let count = r.u64()?;
+            for _ in 0..count {
+                let closed = Closed::read(r)?;
+                metric.history.get_or_insert_default()[i].push(&closed, u32::MAX);
+            }
+        }
+        Ok(LoadedMetric {
+            metric,
+            tags,
+            open_tags,
+        })
+    }
+
+    fn into_metric(mut self, pool: &mut TagPool) -> Metric {
+        self.metric.tags = pool.acquire(&self.tags);
+        for (series, open_tags) in self.metric.series.iter_mut().zip(&self.open_tags) {
+            let open = series
+                .older
+                .as_deref_mut()
+                .into_iter()
+                .chain(&mut series.newest);
+            for (bucket, tags) in open.zip(open_tags) {
+                bucket.tags = pool.acquire(tags);
+            }
+        }
+        self.metric
+    }
+}
+
+fn read_series<'a>(
+    r: &mut Reader<'a>,
+    length_ms: i64,
+    open_tags: &mut Vec<Cow<'a, [u8]>>,
+) -> Result<Series, Damaged> {
+    let mut series = Series {
+        closed_to: r.ms()?,
+        ..Series::default()
+    };
+    let open = r.u8()?;
+    for _ in 0..open {
+        let bucket: Bucket = Bucket::load(r)?;
+        open_tags.push(read_tags(r)?);
+        if bucket.start % length_ms != 0
+            || series
+                .newest
+                .as_ref()
+                .is_some_and(|b| b.start >= bucket.start)
+        {
+            return Err(Damaged("open windows do not hold together"));
+        }
+        debug_assert_eq!(bucket.tags, TagId::NONE);
+        series.older = series.newest.replace(bucket).map(Box::new);
+    }
+    if open > 2 {
+        Err(Damaged("more than two windows are open"))
+    } else {
+        Ok(series)
+    }
+}
+
+fn read_tags<'a>(r: &mut Reader<'a>) -> Result<Cow<'a, [u8]>, Damaged> {
+    tags::canonical(r.bytes()?).map_err(|_| Damaged("a tag without a name"))
+}

@@ -1,0 +1,132 @@
+//! Who has what in hand: the deliveries and leases of one queue.
+//!
+//! This is memory of the primary alone: it is in no effect, no saved file and no digest, and a restart or a copy
+//! begins without it. Entries above the frontier were never handed out; of those below, the ones whose lease ended
+//! without an ACK are `returned` and come first, being older.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the file's header.
+#[derive(Default)]
+pub(crate) struct Leases {
+    handed: BTreeMap<u64, Handed>,
+    /// (end, id) of every running lease.
+    ends: BTreeSet<(u64, u64)>,
+    returned: BTreeSet<u64>,
+    frontier: u64,
+}
+
+struct Handed {
+    deliveries: u64,
+    /// Running time in milliseconds; 0: not leased.
+    until: u64,
+}
+
+impl Leases {
+    /// How many entries are leased.
+    pub fn leased(&self) -> u64 {
+        self.ends.len() as u64
+    }
+
+    /// How often the entry was handed out so far.
+    pub fn deliveries(&self, id: u64) -> u64 {
+        self.handed.get(&id).map_or(0, |h| h.deliveries)
+    }
+
+    /// The oldest entry whose lease ended.
+    pub fn first_returned(&self) -> Option<u64> {
+        self.returned.first().copied()
+    }
+
+    /// No entry above this was handed out.
+    pub fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// Hands an entry out until `until` (running time, milliseconds, not 0): its deliveries now.
+    pub fn lease(&mut self, id: u64, until: u64) -> u64 {
+        self.returned.remove(&id);
+        self.frontier = self.frontier.max(id);
+        self.ends.insert((until, id));
+        let handed = self.handed.entry(id).or_insert(Handed {
+            deliveries: 0,
+            until: 0,
+        });
+        handed.deliveries = handed.deliveries.saturating_add(1);
+        handed.until = until;
+        handed.deliveries
+    }
+
+    /// Moves the end of a running lease; false if there is none.
+    pub fn extend(&mut self, id: u64, until: u64) -> bool {
+        match self.handed.get_mut(&id) {
+            Some(handed) if handed.until != 0 => {
+                self.ends.remove(&(handed.until, id));
+                self.ends.insert((until, id));
+                handed.until = until;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives a lease back at once; false if there is none.
+    pub fn give_back(&mut self, id: u64) -> bool {
+        match self.handed.get_mut(&id) {
+            Some(handed) if handed.until != 0 => {
+                self.ends.remove(&(handed.until, id));
+                handed.until = 0;
+                self.returned.insert(id);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives back up to `most` leases that have ended: how many.
+    pub fn end(&mut self, mono_ms: u64, most: usize) -> usize {
+        for ended in 0..most {
+            match self.ends.first() {
+                Some(&(until, id)) if until <= mono_ms => self.give_back(id),
+                _ => return ended,
+            };
+        }
+        most
+    }
+
+    /// The entry is gone.
+    pub fn forget(&mut self, id: u64) {
+        if let Some(handed) = self.handed.remove(&id) {
+            self.ends.remove(&(handed.until, id));
+            self.returned.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_ends_comes_back_and_counts_its_deliveries() {
+        let mut leases = Leases::default();
+        assert_eq!(leases.lease(7, 100), 1);
+        assert_eq!((leases.leased(), leases.frontier()), (1, 7));
+        assert_eq!(leases.end(99, 10), 0);
+        assert_eq!(leases.end(100, 10), 1);
+        assert_eq!((leases.leased(), leases.first_returned()), (0, Some(7)));
+        assert_eq!(leases.lease(7, 200), 2);
+        assert!(leases.extend(7, 300));
+        assert_eq!(leases.end(299, 10), 0);
+        assert!(leases.give_back(7) && !leases.give_back(7) && !leases.extend(7, 400));
+        leases.forget(7);
+        assert_eq!(
+            (
+                leases.deliveries(7),
+                leases.first_returned(),
+                leases.leased()
+            ),
+            (0, None, 0)
+        );
+    }
+}

@@ -1,0 +1,391 @@
+//! One node of the grid: everything that the key holds, and all rules.
+//!
+//! A change is made in one of two ways that run the same code: on the primary by a [`Turn`], which also checks limits
+//! and writes down what was decided as effects (`write.rs`, `drain.rs`, `sweep.rs`); on a replica by those effects
+//! ([`Node::apply`]). What only the primary knows (leases, what was handed out, quiet times, counts) is no part of the
+//! value: no effect, saved node or digest holds it.
+
+mod bucket;
+mod drain;
+mod errors;
+mod fifo;
+mod frames;
+mod leases;
+mod metric;
+mod queues;
+mod read;
+mod realities;
+mod render;
+mod series;
+mod stats;
+mod sweep;
+mod table;
+mod tags;
+mod write;
+
+pub use bucket::Kind;
+pub use frames::Loader;
+pub use queues::Queue;
+pub use render::Format;
+pub use sweep::Swept;
+pub(crate) use write::{Reported, SampleRefused, Taken};
+
+/// What requests and effects carry into a node.
+pub(crate) mod parts {
+    pub(crate) use super::bucket::Kind;
+    pub(crate) use super::drain::Take;
+    pub(crate) use super::errors::{ERROR_TYPES, Occurrence, TEXTS, Told};
+    pub(crate) use super::metric::Sample;
+    pub(crate) use super::queues::{LogEntry, Queue};
+    pub(crate) use super::read::{Family, Scan};
+    pub(crate) use super::realities::Report;
+}
+
+use crate::effect::{Change, Effects, Payload, VERSION};
+use crate::settings::{Rules, Settings};
+use crate::turn::{Step, Turn};
+use crate::{Counters, Damaged, Now};
+use errors::Errors;
+use queues::Queues;
+use realities::Realities;
+use stats::{Around, Stats};
+
+/// See the module's header.
+pub struct Node {
+    windows_s: [u32; 2],
+    rules: Rules,
+    /// The rules are those that replicas hold, too.
+    announced: bool,
+    stats: Stats,
+    queues: Queues,
+    errors: Errors,
+    realities: Realities,
+}
+
+/// What a node holds now, to be summed over the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Metrics.
+    pub metrics: u64,
+    /// Errors.
+    pub errors: u64,
+    /// Objects that are not gone.
+    pub realities: u64,
+    /// Entries by queue.
+    pub length: [u64; 5],
+    /// Bytes by queue.
+    pub bytes: [u64; 5],
+    /// Leased entries by queue.
+    pub leased: [u64; 5],
+    /// The oldest id by queue: Unix microseconds, about; 0: empty.
+    pub oldest: [u64; 5],
+}
+
+/// A turn as the node's own code sees it.
+pub(crate) struct Act<'a> {
+    pub step: Step<'a>,
+    pub effects: &'a mut Effects,
+    pub settings: &'a Settings,
+    pub now: Now,
+}
+
+impl Node {
+    /// A new node with the settings' window lengths. `seed` scatters this process's hash tables; nothing visible
+    /// depends on it.
+    pub fn new(settings: &Settings, seed: u64) -> Node {
+        Node::with(
+            [settings.min_window_s, settings.hour_window_s],
+            settings.rules.clone(),
+            seed,
+        )
+    }
+
+    fn with(windows_s: [u32; 2], rules: Rules, seed: u64) -> Node {
+        Node {
+            windows_s,
+            rules,
+            announced: false,
+            stats: Stats::new(seed),
+            queues: Queues::default(),
+            errors: Errors::new(seed),
+            realities: Realities::new(seed),
+        }
+    }
+
+    /// A node from the first payload of AGG.APPLY that arrives for a key that does not exist, and the largest id in
+    /// it.
+    ///
+    /// # Errors
+    /// The payload is damaged, or does not begin a node.
+    pub fn create(
+        blob: &[u8],
+        seed: u64,
+        mono_ms: u64,
+        counters: &mut Counters,
+    ) -> Result<(Node, u64), Damaged> {
+        let mut node = if blob.first() == Some(&VERSION) {
+            match Payload::open(blob)?.next()? {
+                Some(Change::Adopt { windows_s, rules }) => Node::with(windows_s, rules, seed),
+                _ => return Err(Damaged("these effects belong to a node that exists")),
+            }
+        } else {
+            frames::first(blob, seed)?
+        };
+        let last_id = node.apply_from(blob, mono_ms, counters, true)?;
+        Ok((node, last_id))
+    }
+
+    /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::frames`]. Returns the largest queue id that this
+    /// node has given or taken.
+    ///
+    /// # Errors
+    /// The payload is damaged; nothing was changed.
+    pub fn apply(
+        &mut self,
+        blob: &[u8],
+        mono_ms: u64,
+        counters: &mut Counters,
+    ) -> Result<u64, Damaged> {
+        self.apply_from(blob, mono_ms, counters, false)
+    }
+
+    fn apply_from(
+        &mut self,
+        blob: &[u8],
+        mono: u64,
+        counters: &mut Counters,
+        new: bool,
+    ) -> Result<u64, Damaged> {
+        if blob.first() != Some(&VERSION) {
+            frames::apply(self, blob, mono, new)?;
+            return Ok(self.queues.last_id);
+        }
+        let mut payload = Payload::open(blob)?;
+        payload.check()?;
+        let next_id = payload.first_id.max(self.queues.last_id + 1);
+        let mut step = Step {
+            now_ms: payload.now_ms,
+            mono_ms: mono,
+            next_id,
+            counters,
+        };
+        while let Some(change) = payload.next()? {
+            self.repeat(change, &mut step);
+        }
+        Ok(self.queues.last_id)
+    }
+
+    fn repeat(&mut self, change: Change<'_>, step: &mut Step<'_>) {
+        match change {
+            Change::Adopt { rules, .. } => self.rules = rules,
+            Change::Sample { name, sample } => {
+                self.with_stats(step, |stats, around| stats.sample(name, &sample, around));
+            }
+            Change::Log(entry) => {
+                self.queues.push_log(&entry, &self.rules, step);
+            }
+            Change::Occur { occurrence, queue } => {
+                self.errors
+                    .occur(&occurrence, queue, &mut self.queues, step);
+            }
+            Change::Reality { report, new_id } => {
+                self.realities
+                    .change(&report, new_id, &mut self.queues, step)
+            }
+            Change::Hear { slot, at, ttl_s } => self.realities.hear(slot, at, ttl_s, step),
+            Change::Close {
+                length,
+                newest,
+                slots,
+            } => {
+                let slots = slots.iter(self.stats.metrics.high());
+                self.with_stats(step, |stats, around| {
+                    stats.close_due(length, newest, slots, around)
+                });
+            }
+            Change::GiveUpTime(slots) => {
+                let slots = slots.iter(self.stats.metrics.high());
+                self.with_stats(step, |stats, around| stats.give_up_time(slots, around));
+            }
+            Change::ForgetMetrics(slots) => {
+                let slots = slots.iter(self.stats.metrics.high());
+                self.with_stats(step, |stats, around| stats.forget(slots, around));
+            }
+            Change::ForgetErrors(slots) => {
+                for slot in slots.iter(self.errors.table.high()) {
+                    self.errors.forget(slot, &mut self.queues);
+                }
+            }
+            Change::End { new_id, slots } => {
+                for slot in slots.iter(self.realities.table.high()) {
+                    self.realities.end(slot, new_id, &mut self.queues, step);
+                }
+            }
+            Change::Requeue { queue, slots } => {
+                self.requeue_slots(queue, slots.iter(u32::MAX), step)
+            }
+            Change::Remove { queue, ids } => ids
+                .iter()
+                .for_each(|(id, _)| self.take_out(queue, id, None)),
+            Change::RemoveOldest { queue, n } => self.queues.remove_oldest(queue, n),
+            Change::TellErrors(ids) => {
+                ids.iter()
+                    .for_each(|(id, told)| self.take_out(Queue::Error, id, Some(told)));
+            }
+        }
+    }
+
+    /// Lends the metrics and, beside them, the rest of the node.
+    #[inline]
+    fn with_stats<R>(
+        &mut self,
+        step: &mut Step<'_>,
+        f: impl FnOnce(&mut Stats, &mut Around<'_, '_>) -> R,
+    ) -> R {
+        let mut around = Around {
+            rules: &self.rules,
+            windows_s: self.windows_s,
+            queues: &mut self.queues,
+            step,
+        };
+        f(&mut self.stats, &mut around)
+    }
+
+    fn requeue_slots(
+        &mut self,
+        queue: Queue,
+        slots: impl Iterator<Item = u32>,
+        step: &mut Step<'_>,
+    ) {
+        match queue {
+            Queue::Error => {
+                let high = self.errors.table.high();
+                slots
+                    .take_while(|s| *s < high)
+                    .for_each(|s| self.errors.queue(s, &mut self.queues, step));
+            }
+            Queue::Reality => {
+                let high = self.realities.table.high();
+                slots
+                    .take_while(|s| *s < high)
+                    .for_each(|s| self.realities.queue(s, &mut self.queues, step));
+            }
+            Queue::Min | Queue::Hour | Queue::Log => {}
+        }
+    }
+
+    /// Takes an entry out for good: popped, acknowledged or dropped.
+    fn take_out(&mut self, queue: Queue, id: u64, told: Option<errors::Told>) {
+        let slot = self.queues.slot_of(queue, id);
+        self.queues.remove(queue, id);
+        match (queue, slot) {
+            (Queue::Error, Some(slot)) => self.errors.delivered(slot, told.unwrap_or_default()),
+            (Queue::Reality, Some(slot)) => self.realities.delivered(slot),
+            _ => {}
+        }
+    }
+
+    /// Runs `f` as one change of the primary: with the settings' rules, effects written down, ids given.
+    pub(crate) fn act<R>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        f: impl FnOnce(&mut Node, &mut Act<'_>) -> R,
+    ) -> R {
+        let first_id = (*turn.last_id + 1)
+            .max(turn.now.wall_us)
+            .max(self.queues.last_id + 1);
+        if self.rules != turn.settings.rules {
+            self.rules = turn.settings.rules.clone();
+            self.announced = false;
+        }
+        turn.effects.open(turn.now.ms(), first_id);
+        if !self.announced {
+            turn.effects.open_with_rules(self.windows_s, &self.rules);
+        }
+        self.queues.ready = false;
+        let step = Step {
+            now_ms: turn.now.ms(),
+            mono_ms: turn.now.mono_ms,
+            next_id: first_id,
+            counters: turn.counters,
+        };
+        let mut act = Act {
+            step,
+            effects: turn.effects,
+            settings: turn.settings,
+            now: turn.now,
+        };
+        let result = f(self, &mut act);
+        if act.step.next_id > first_id {
+            *turn.last_id = act.step.next_id - 1;
+        }
+        self.announced |= !turn.effects.is_empty();
+        result
+    }
+
+    /// Makes room: drops the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how many.
+    pub fn drop_oldest(&mut self, queue: Queue, bytes: u64, turn: &mut Turn<'_>) -> u64 {
+        if queue.is_references() {
+            return 0;
+        }
+        self.act(turn, |node, act| {
+            let before = node.queues.bytes(queue);
+            let mut dropped = 0;
+            while node.queues.len(queue) > 0 && before - node.queues.bytes(queue) < bytes {
+                node.queues.remove_oldest(queue, 1);
+                dropped += 1;
+            }
+            act.effects.remove_oldest(queue, dropped);
+            let now_ms = act.step.now_ms;
+            let count = |c: &mut Counters| {
+                c.drop(
+                    crate::counters::Dropped::Memory,
+                    Some(queue),
+                    dropped,
+                    now_ms,
+                )
+            };
+            node.queues.count(&mut act.step, count);
+            dropped
+        })
+    }
+
+    /// After a load or promotion: quiet times start anew, all that waits counts as handed out, no lease is held.
+    pub fn restart(&mut self, mono_ms: u64) {
+        self.stats.quiet_since = mono_ms;
+        self.queues.forget_leases();
+        self.errors.restart(mono_ms);
+        self.realities.restart(mono_ms);
+        self.announced = false;
+    }
+
+    /// Whether the last turn made something available in a queue.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.queues.ready
+    }
+
+    /// What it holds.
+    pub fn gauges(&self) -> Gauges {
+        let by_queue = |f: &dyn Fn(Queue) -> u64| Queue::ALL.map(f);
+        Gauges {
+            metrics: self.stats.metrics.len().into(),
+            errors: self.errors.table.len().into(),
+            realities: self.realities.live(),
+            length: by_queue(&|q| self.queues.len(q)),
+            bytes: by_queue(&|q| self.queues.bytes(q)),
+            leased: by_queue(&|q| self.queues.leases[q as usize].leased()),
+            oldest: by_queue(&|q| self.queues.first(q).unwrap_or(0)),
+        }
+    }
+
+    /// Number of blocks of memory, about: UNLINK frees what has many on another thread.
+    pub fn free_effort(&self) -> usize {
+        self.stats.metrics.len() as usize
+            + self.errors.table.len() as usize
+            + self.realities.table.len() as usize
+            + Queue::ALL
+                .iter()
+                .map(|&q| self.queues.len(q) as usize / 64)
+                .sum::<usize>()
+    }
+}

@@ -1,0 +1,345 @@
+//! The five queues of a node.
+//!
+//! MIN, HOUR and LOG hold entries of their own ([`Fifo`]), within a limit of bytes: the oldest makes room. ERROR and
+//! REALITY hold references to the node's errors and objects, at most one for each. Ids grow within the node. What was
+//! handed out is the primary's memory ([`Leases`]) and not part of the value.
+
+use super::bucket::{Closed, Kind};
+use super::fifo::Fifo;
+use super::leases::Leases;
+use crate::codec::bytes::{Reader, put_bytes, put_i64};
+use crate::counters::{Counters, Dropped};
+use crate::error::Damaged;
+use crate::settings::Rules;
+use crate::turn::Step;
+use std::collections::BTreeMap;
+
+/// A queue of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Closed MIN windows.
+    Min,
+    /// Closed HOUR windows.
+    Hour,
+    /// Log lines.
+    Log,
+    /// Errors, new or grown.
+    Error,
+    /// Objects of reality, new, changed or gone.
+    Reality,
+}
+
+impl Queue {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Queue; 5] = [
+        Queue::Min,
+        Queue::Hour,
+        Queue::Log,
+        Queue::Error,
+        Queue::Reality,
+    ];
+
+    /// The word of the commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Queue::Min => "MIN",
+            Queue::Hour => "HOUR",
+            Queue::Log => "LOG",
+            Queue::Error => "ERROR",
+            Queue::Reality => "REALITY",
+        }
+    }
+
+    /// Whether it holds references (ERROR, REALITY) instead of entries of its own.
+    pub(crate) fn is_references(self) -> bool {
+        matches!(self, Queue::Error | Queue::Reality)
+    }
+}
+
+/// What a reference counts for, bytes.
+const REFERENCE_BYTES: u64 = 24;
+
+/// See the file's header.
+#[derive(Default)]
+pub(crate) struct Queues {
+    fifos: [Fifo; 3],
+    /// ERROR and REALITY: from id to the slot of what is referred to.
+    references: [BTreeMap<u64, u32>; 2],
+    pub leases: [Leases; 5],
+    /// The largest id that was ever in this node.
+    pub last_id: u64,
+    /// The node's counts since the server's start.
+    pub counters: Counters,
+    /// Entries were queued, or leases ended, since this was last cleared.
+    pub ready: bool,
+    scratch: Vec<u8>,
+}
+
+impl Queues {
+    /// How many entries a queue has.
+    pub fn len(&self, queue: Queue) -> u64 {
+        match self.fifo(queue) {
+            Some(fifo) => fifo.len(),
+            None => self.references(queue).len() as u64,
+        }
+    }
+
+    /// What they count for, bytes.
+    pub fn bytes(&self, queue: Queue) -> u64 {
+        self.fifo(queue)
+            .map_or(self.len(queue) * REFERENCE_BYTES, Fifo::bytes)
+    }
+
+    /// The oldest id.
+    pub fn first(&self, queue: Queue) -> Option<u64> {
+        self.next_from(queue, 0)
+    }
+
+    /// The oldest id that is at least `id`.
+    pub fn next_from(&self, queue: Queue, id: u64) -> Option<u64> {
+        match self.fifo(queue) {
+            Some(fifo) => fifo.next_from(id),
+            None => self.references(queue).range(id..).next().map(|(&id, _)| id),
+        }
+    }
+
+    /// The ids from `id` on, upwards or downwards.
+    pub fn ids(&self, queue: Queue, id: u64, reverse: bool) -> Box<dyn Iterator<Item = u64> + '_> {
+        match (self.fifo(queue), reverse) {
+            (Some(fifo), false) => Box::new(fifo.ids_from(id)),
+            (Some(fifo), true) => Box::new(fifo.ids_back_from(id)),
+            (None, false) => Box::new(self.references(queue).range(id..).map(|(&id, _)| id)),
+            (None, true) => Box::new(self.references(queue).range(..=id).rev().map(|(&id, _)| id)),
+        }
+    }
+
+    /// An entry of MIN, HOUR or LOG, to be read as a [`WindowEntry`] or [`LogEntry`].
+    pub fn entry(&self, queue: Queue, id: u64) -> Option<&[u8]> {
+        self.fifo(queue)?.get(id)
+    }
+
+    /// The slot that an entry of ERROR or REALITY refers to.
+    pub fn slot_of(&self, queue: Queue, id: u64) -> Option<u32> {
+        if queue.is_references() {
+            self.references(queue).get(&id).copied()
+        } else {
+            None
+        }
+    }
+
+    /// The oldest entry that nobody has in hand.
+    pub fn available(&self, queue: Queue) -> Option<u64> {
+        let leases = &self.leases[queue as usize];
+        leases
+            .first_returned()
+            .or_else(|| self.next_from(queue, leases.frontier() + 1))
+    }
+
+    /// Queues a closed window.
+    #[allow(clippy::too_many_arguments)]
+    pub fn push_window(
+        &mut self,
+        i: usize,
+        name: &[u8],
+        kind: Kind,
+        tags: &[u8],
+        closed: &Closed,
+        rules: &Rules,
+        step: &mut Step<'_>,
+    ) {
+        let mut entry = std::mem::take(&mut self.scratch);
+        entry.clear();
+        WindowEntry {
+            name,
+            kind,
+            tags,
+            closed: closed.clone(),
+        }
+        .put(&mut entry);
+        self.push([Queue::Min, Queue::Hour][i], &entry, rules, step);
+        self.scratch = entry;
+    }
+
+    /// Queues a log line: its id.
+    pub fn push_log(&mut self, entry: &LogEntry<'_>, rules: &Rules, step: &mut Step<'_>) -> u64 {
+        let mut bytes = Vec::with_capacity(entry.message.len() + entry.tags.len() + 24);
+        entry.put(&mut bytes);
+        self.push(Queue::Log, &bytes, rules, step)
+    }
+
+    /// Queues a reference to what is in `slot`: its id.
+    pub fn push_reference(&mut self, queue: Queue, slot: u32, step: &mut Step<'_>) -> u64 {
+        let id = self.take_id(step);
+        self.references_mut(queue).insert(id, slot);
+        self.ready = true;
+        id
+    }
+
+    /// Takes an entry out, whoever has it in hand; false if there is none.
+    pub fn remove(&mut self, queue: Queue, id: u64) -> bool {
+        self.leases[queue as usize].forget(id);
+        match self.fifos.get_mut(queue as usize) {
+            Some(fifo) => fifo.remove(id),
+            None => self.references_mut(queue).remove(&id).is_some(),
+        }
+    }
+
+    /// Takes the oldest `n` entries of MIN, HOUR or LOG out.
+    pub fn remove_oldest(&mut self, queue: Queue, n: u64) {
+        for _ in 0..n {
+            let Some(id) = self.first(queue) else { return };
+            self.remove(queue, id);
+        }
+    }
+
+    /// While a saved node is read: the next entry of MIN, HOUR or LOG.
+    pub fn load_entry(&mut self, queue: Queue, id: u64, bytes: &[u8]) {
+        if let Some(fifo) = self.fifos.get_mut(queue as usize) {
+            fifo.push(id, bytes);
+        }
+        self.last_id = self.last_id.max(id);
+    }
+
+    /// While a saved node is read: a reference as it was.
+    pub fn load_reference(&mut self, queue: Queue, id: u64, slot: u32) {
+        self.references_mut(queue).insert(id, slot);
+        self.last_id = self.last_id.max(id);
+    }
+
+    /// The newest id.
+    pub fn last(&self, queue: Queue) -> Option<u64> {
+        self.ids(queue, crate::turn::MAX_ID, true).next()
+    }
+
+    /// Counts for the node and the server.
+    pub fn count(&mut self, step: &mut Step<'_>, count: impl Fn(&mut Counters)) {
+        count(&mut self.counters);
+        count(step.counters);
+    }
+
+    /// Forgets all leases: what was in hand is to be had again.
+    pub fn forget_leases(&mut self) {
+        self.leases = Default::default();
+    }
+
+    fn push(&mut self, queue: Queue, entry: &[u8], rules: &Rules, step: &mut Step<'_>) -> u64 {
+        let most = rules
+            .queue_bytes
+            .get(queue as usize)
+            .copied()
+            .unwrap_or(u64::MAX);
+        let mut dropped = 0;
+        while self.len(queue) > 0
+            && self.bytes(queue).saturating_add(Fifo::cost(entry.len())) > most
+        {
+            self.remove_oldest(queue, 1);
+            dropped += 1;
+        }
+        let now_ms = step.now_ms;
+        self.count(step, |c| {
+            c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms)
+        });
+        let id = self.take_id(step);
+        if let Some(fifo) = self.fifos.get_mut(queue as usize) {
+            fifo.push(id, entry);
+        }
+        self.ready = true;
+        id
+    }
+
+    fn take_id(&mut self, step: &mut Step<'_>) -> u64 {
+        let id = step.take_id();
+        self.last_id = id;
+        id
+    }
+
+    fn fifo(&self, queue: Queue) -> Option<&Fifo> {
+        self.fifos.get(queue as usize)
+    }
+
+    fn references(&self, queue: Queue) -> &BTreeMap<u64, u32> {
+        &self.references[usize::from(queue == Queue::Reality)]
+    }
+
+    fn references_mut(&mut self, queue: Queue) -> &mut BTreeMap<u64, u32> {
+        &mut self.references[usize::from(queue == Queue::Reality)]
+    }
+}
+
+/// Whether the bytes are an entry of MIN, HOUR or LOG.
+pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), Damaged> {
+    match queue {
+        Queue::Log => LogEntry::read(bytes).map(|_| ()),
+        Queue::Min | Queue::Hour => WindowEntry::read(bytes).map(|_| ()),
+        Queue::Error | Queue::Reality => Err(Damaged("a queue of references")),
+    }
+}
+
+/// A closed window as it waits in MIN or HOUR.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WindowEntry<'a> {
+    pub name: &'a [u8],
+    pub kind: Kind,
+    pub tags: &'a [u8],
+    pub closed: Closed,
+}
+
+impl<'a> WindowEntry<'a> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.name);
+        put_bytes(out, self.tags);
+        out.push((self.kind == Kind::Diff).into());
+        self.closed.put(out);
+    }
+
+    /// Reads an entry.
+    pub fn read(bytes: &'a [u8]) -> Result<WindowEntry<'a>, Damaged> {
+        let mut r = Reader::new(bytes);
+        let (name, tags, diff) = (r.bytes()?, r.bytes()?, r.u8()? != 0);
+        let entry = WindowEntry {
+            name,
+            kind: Kind::from_bit(diff),
+            tags,
+            closed: Closed::read(&mut r)?,
+        };
+        r.finish()?;
+        Ok(entry)
+    }
+}
+
+/// A line as it waits in LOG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogEntry<'a> {
+    pub message: &'a [u8],
+    pub tags: &'a [u8],
+    pub level: u8,
+    pub at: i64,
+}
+
+impl<'a> LogEntry<'a> {
+    /// The form in queues and effects.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.message);
+        put_bytes(out, self.tags);
+        out.push(self.level);
+        put_i64(out, self.at);
+    }
+
+    /// Reads a whole entry.
+    pub fn read(bytes: &'a [u8]) -> Result<LogEntry<'a>, Damaged> {
+        let mut r = Reader::new(bytes);
+        let entry = LogEntry::read_from(&mut r)?;
+        r.finish()?;
+        Ok(entry)
+    }
+
+    /// Reads one of several things.
+    pub fn read_from(r: &mut Reader<'a>) -> Result<LogEntry<'a>, Damaged> {
+        Ok(LogEntry {
+            message: r.bytes()?,
+            tags: r.bytes()?,
+            level: r.u8()?,
+            at: r.ms()?,
+        })
+    }
+}

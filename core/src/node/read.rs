@@ -1,0 +1,311 @@
+//! What can be read of a node without changing it: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
+
+use super::bucket::{Closed, Kind};
+use super::metric::Metric;
+use super::queues::Queue;
+use super::render::error_type;
+use super::table::{Named, Table};
+use super::{Node, errors, realities};
+use crate::Now;
+use crate::error::Refused;
+use crate::reply::Reply;
+use crate::text::number::{self, Number};
+use crate::text::{glob, tags};
+
+/// The three kinds of things in a node that have names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Metric,
+    Error,
+    Reality,
+}
+
+/// Which names to list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scan<'a> {
+    pub family: Family,
+    pub cursor: u64,
+    pub pattern: Option<&'a [u8]>,
+    pub count: usize,
+    pub with_values: bool,
+}
+
+impl Node {
+    /// AGG.GET: a map, or nil.
+    pub(crate) fn get(&self, family: Family, name: &[u8], node_name: &[u8], reply: &mut dyn Reply) {
+        let found = match family {
+            Family::Metric => self.stats.metrics.find(name),
+            Family::Error => self.errors.table.find(name),
+            Family::Reality => self.realities.table.find(name),
+        };
+        match found {
+            Some(slot) => self.value(family, slot, node_name, reply),
+            None => reply.null(),
+        }
+    }
+
+    /// AGG.RANGE: the buckets that hold any moment from `from` to `to`, both in milliseconds.
+    pub(crate) fn range(&self, metric: &[u8], i: usize, from: i64, to: i64, reply: &mut dyn Reply) {
+        let slot = self.stats.metrics.find(metric);
+        let mut buckets = slot
+            .and_then(|slot| self.stats.metrics.get(slot))
+            .map_or(Vec::new(), |m| self.buckets(m, i));
+        buckets.retain(|(b, _)| b.start <= to && b.start + self.length_ms(i) > from);
+        // A clock that was wrong leaves windows out of order.
+        buckets.sort_by_key(|(b, is_closed)| (!is_closed, b.start));
+        reply.array(buckets.len());
+        for (bucket, is_closed) in &buckets {
+            self.bucket(bucket, i, *is_closed, reply);
+        }
+    }
+
+    /// AGG.SCAN: the next cursor and names. A cursor is a slot, which a thing keeps for as long as it lives: what is
+    /// there all the while is listed exactly once.
+    pub(crate) fn scan(&self, scan: &Scan<'_>, node_name: &[u8], reply: &mut dyn Reply) {
+        let (slots, next) = match scan.family {
+            Family::Metric => slots(&self.stats.metrics, scan),
+            Family::Error => slots(&self.errors.table, scan),
+            Family::Reality => slots(&self.realities.table, scan),
+        };
+        reply.array(2);
+        reply.bulk(next.to_string().as_bytes());
+        reply.array(slots.len() * if scan.with_values { 2 } else { 1 });
+        for slot in slots {
+            reply.bulk(self.name_of(scan.family, slot));
+            if scan.with_values {
+                self.value(scan.family, slot, node_name, reply);
+            }
+        }
+    }
+
+    /// AGG.INFO: a map. `bytes`: what the node holds, as the shell measured it.
+    pub(crate) fn info(&self, bytes: u64, now: Now, reply: &mut dyn Reply) {
+        let gauges = self.gauges();
+        let counters = &self.queues.counters;
+        let numbers = [
+            ("metrics", gauges.metrics),
+            ("errors", gauges.errors),
+            ("realities", gauges.realities),
+            ("bytes", bytes),
+            ("min-window", self.windows_s[0].into()),
+            ("hour-window", self.windows_s[1].into()),
+            ("late", counters.late),
+            ("late-min", counters.late_min),
+            ("clock-back", counters.clock_back),
+            ("truncated", counters.truncated),
+        ];
+        reply.map(numbers.len() + 2);
+        for (name, value) in numbers {
+            reply.bulk(name.as_bytes());
+            reply.int(value as i64);
+        }
+        reply.bulk(b"refused");
+        reply.map(Refused::ALL.len());
+        for reason in Refused::ALL {
+            reply.bulk(reason.name().as_bytes());
+            reply.int(counters.refused[reason as usize] as i64);
+        }
+        reply.bulk(b"queues");
+        reply.map(Queue::ALL.len());
+        for queue in Queue::ALL {
+            let q = queue as usize;
+            let age_ms = match gauges.oldest[q] {
+                0 => 0,
+                id => now.wall_us.saturating_sub(id) / 1000,
+            };
+            let fields = [
+                ("length", gauges.length[q]),
+                ("bytes", gauges.bytes[q]),
+                ("oldest", age_ms),
+                ("leased", gauges.leased[q]),
+                ("dropped", counters.dropped_from[q]),
+            ];
+            reply.bulk(queue.name().as_bytes());
+            reply.map(fields.len());
+            for (name, value) in fields {
+                reply.bulk(name.as_bytes());
+                reply.int(value as i64);
+            }
+        }
+    }
+
+    fn name_of(&self, family: Family, slot: u32) -> &[u8] {
+        match family {
+            Family::Metric => self.stats.metrics.get(slot).map_or(&[], Named::name),
+            Family::Error => self.errors.table.get(slot).map_or(&[], Named::name),
+            Family::Reality => self.realities.table.get(slot).map_or(&[], Named::name),
+        }
+    }
+
+    fn value(&self, family: Family, slot: u32, node_name: &[u8], reply: &mut dyn Reply) {
+        let done = match family {
+            Family::Metric => self.stats.metrics.get(slot).map(|m| self.metric(m, reply)),
+            Family::Error => self
+                .errors
+                .table
+                .get(slot)
+                .map(|e| error(e, node_name, reply)),
+            Family::Reality => self
+                .realities
+                .table
+                .get(slot)
+                .map(|o| object(o, node_name, reply)),
+        };
+        if done.is_none() {
+            reply.null();
+        }
+    }
+
+    fn metric(&self, m: &Metric, reply: &mut dyn Reply) {
+        reply.map(13);
+        text(reply, "name", m.name());
+        text(reply, "type", m.kind.name().as_bytes());
+        reply.bulk(b"tags");
+        tag_map(self.stats.tags.text(m.tags), reply);
+        let mut last = Vec::new();
+        match m.told {
+            Number::Int(v) => number::write_u64(&mut last, v),
+            Number::Float(v) => number::write_f64(&mut last, v),
+        }
+        text(reply, "last", &last);
+        int(reply, "at", m.at.unwrap_or(0));
+        for (i, name) in ["min", "hour"].into_iter().enumerate() {
+            reply.bulk(name.as_bytes());
+            let open: Vec<Closed> = self.open(m, i).collect();
+            reply.array(open.len());
+            open.iter()
+                .for_each(|bucket| self.bucket(bucket, i, false, reply));
+        }
+        let c = &m.counts;
+        int(reply, "samples", c.samples as i64);
+        int(reply, "late", c.late.into());
+        int(reply, "late-min", c.late_min.into());
+        int(reply, "restarts", c.restarts.into());
+        int(reply, "gaps", c.gaps.into());
+        int(reply, "tag-changes", c.tag_changes.into());
+    }
+
+    fn open<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = Closed> + 'a {
+        m.series[i]
+            .open()
+            .map(|b| b.close(m.kind, self.rules.min_interval_ms))
+    }
+
+    fn buckets(&self, m: &Metric, i: usize) -> Vec<(Closed, bool)> {
+        let closed = m
+            .history
+            .iter()
+            .flat_map(|h| h[i].iter())
+            .map(|b| (b, true));
+        closed.chain(self.open(m, i).map(|b| (b, false))).collect()
+    }
+
+    fn bucket(&self, b: &Closed, i: usize, is_closed: bool, reply: &mut dyn Reply) {
+        reply.map(9);
+        int(reply, "start", b.start);
+        int(reply, "end", b.start + self.length_ms(i));
+        int(reply, "count", b.count as i64);
+        for (name, v) in [
+            ("sum", b.sum),
+            ("avg", b.avg),
+            ("min", b.min),
+            ("max", b.max),
+            ("last", b.last),
+        ] {
+            reply.bulk(name.as_bytes());
+            reply.double(v);
+        }
+        int(reply, "closed", is_closed.into());
+    }
+
+    fn length_ms(&self, i: usize) -> i64 {
+        i64::from(self.windows_s[i]) * 1000
+    }
+}
+
+/// Looks at `count` things (and at no more than ten times as many empty slots) from the cursor on; 0: the end.
+fn slots<T: Named>(table: &Table<T>, scan: &Scan<'_>) -> (Vec<u32>, u64) {
+    let mut found = Vec::new();
+    let (mut seen, mut looked) = (0, 0);
+    let mut slot = u32::try_from(scan.cursor).unwrap_or(u32::MAX);
+    while slot < table.high() && seen < scan.count && looked < scan.count.saturating_mul(10) {
+        if let Some(thing) = table.get(slot) {
+            seen += 1;
+            if scan.pattern.is_none_or(|p| glob::matches(p, thing.name())) {
+                found.push(slot);
+            }
+        }
+        looked += 1;
+        slot += 1;
+    }
+    (found, if slot < table.high() { slot.into() } else { 0 })
+}
+
+fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {
+    let o = e.latest();
+    let [message, public, code, func, file, backtrace] = o.texts;
+    reply.map(19);
+    text(reply, "node", node_name);
+    text(reply, "queue", Queue::Error.name().as_bytes());
+    int(reply, "id", e.id as i64);
+    text(reply, "key", o.key);
+    text(reply, "message", message);
+    text(reply, "public", public);
+    int(reply, "level", o.level.into());
+    text(reply, "type", error_type(o.kind).as_bytes());
+    reply.bulk(b"tags");
+    tag_map(o.tags, reply);
+    text(reply, "code", code);
+    text(reply, "func", func);
+    text(reply, "file", file);
+    text(reply, "backtrace", backtrace);
+    int(reply, "gid", o.gid as i64);
+    int(reply, "nid", o.nid as i64);
+    int(reply, "occurrences", e.occurrences as i64);
+    int(reply, "first", e.first);
+    int(reply, "last", e.last);
+    int(reply, "seen", e.seen);
+}
+
+fn object(o: &realities::Object, node_name: &[u8], reply: &mut dyn Reply) {
+    reply.map(10);
+    text(reply, "node", node_name);
+    text(reply, "queue", Queue::Reality.name().as_bytes());
+    int(reply, "id", o.id as i64);
+    text(reply, "key", o.name());
+    text(reply, "model", &o.model);
+    text(reply, "json", &o.json);
+    reply.bulk(b"tags");
+    tag_map(&o.tags, reply);
+    int(reply, "epoch", o.at);
+    int(reply, "gone", o.gone.into());
+    int(reply, "seen", o.seen);
+}
+
+fn tag_map(canonical: &[u8], reply: &mut dyn Reply) {
+    reply.map(tags::iter(canonical).count());
+    for (name, value) in tags::iter(canonical) {
+        reply.bulk(name);
+        reply.bulk(value.unwrap_or(b"true"));
+    }
+}
+
+fn text(reply: &mut dyn Reply, name: &str, value: &[u8]) {
+    reply.bulk(name.as_bytes());
+    reply.bulk(value);
+}
+
+fn int(reply: &mut dyn Reply, name: &str, value: i64) {
+    reply.bulk(name.as_bytes());
+    reply.int(value);
+}
+
+impl Kind {
+    /// The kind that a metric is not.
+    pub(crate) fn other(self) -> Kind {
+        match self {
+            Kind::Abs => Kind::Diff,
+            Kind::Diff => Kind::Abs,
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What is true on a node: the latest state of each object.
+//!
+//! An object waits in the queue while its `id` is not 0. One that was forgotten, or whose TTL ended, is `gone`: it is
+//! kept until that was delivered. Whether an id was handed out (`handed`) is the primary's memory; so the primary
+//! decides whether a change gets a new id, and says so in the effect.
+
+use super::queues::{Queue, Queues};
+use super::table::{Named, Table};
+use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
+use crate::error::Damaged;
+use crate::turn::Step;
+use std::collections::BTreeSet;
+
+/// A report of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report<'a> {
+    pub key: &'a [u8],
+    pub model: &'a [u8],
+    /// As it was given, less spacing.
+    pub json: &'a [u8],
+    /// Equal where two texts are the same object; see [`crate::codec::json`].
+    pub identity: u128,
+    /// In canonical form.
+    pub tags: &'a [u8],
+    pub at: i64,
+    /// Seconds, 0: never; `None`: the setting.
+    pub ttl_s: Option<u64>,
+}
+
+impl<'a> Report<'a> {
+    /// The form in effects and saved nodes.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.key);
+        put_bytes(out, self.model);
+        put_bytes(out, self.json);
+        out.extend_from_slice(&self.identity.to_le_bytes());
+        put_bytes(out, self.tags);
+        put_i64(out, self.at);
+        put_u64(out, self.ttl_s.map_or(0, |s| s.saturating_add(1)));
+    }
+
+    /// Reads what `put` wrote.
+    pub fn read(r: &mut Reader<'a>) -> Result<Report<'a>, Damaged> {
+        let (key, model, json) = (r.bytes()?, r.bytes()?, r.bytes()?);
+        let mut identity = [0; 16];
+        for byte in &mut identity {
+            *byte = r.u8()?;
+        }
+        let (tags, at) = (r.bytes()?, r.ms()?);
+        let ttl_s = r.u64()?.checked_sub(1);
+        Ok(Report {
+            key,
+            model,
+            json,
+            identity: u128::from_le_bytes(identity),
+            tags,
+            at,
+            ttl_s,
+        })
+    }
+}
+
+/// An object as it is held.
+pub(crate) struct Object {
+    key: Box<[u8]>,
+    pub model: Box<[u8]>,
+    pub json: Box<[u8]>,
+    pub identity: u128,
+    pub tags: Box<[u8]>,
+    /// The time of its last change.
+    pub at: i64,
+    /// The newest time reported, or of its end.
+    pub newest: i64,
+    pub ttl_s: Option<u64>,
+    /// When the last report arrived, by the primary's clock.
+    pub seen: i64,
+    pub gone: bool,
+    /// Its entry in the queue; 0: none.
+    pub id: u64,
+    /// Primary only: this id was handed out.
+    pub handed: bool,
+    /// Primary only: running time of the last arrival.
+    pub heard: u64,
+}
+
+impl Named for Object {
+    fn name(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl Object {
+    /// Whether a report brings nothing new but the time.
+    pub fn is_same(&self, r: &Report<'_>) -> bool {
+        !self.gone
+            && self.identity == r.identity
+            && *self.model == *r.model
+            && *self.tags == *r.tags
+    }
+
+    /// Whether a change of it needs a new id: it does not wait, or its id was handed out.
+    pub fn needs_new_id(&self) -> bool {
+        self.id == 0 || self.handed
+    }
+
+    /// Whether it was quiet for as long as it may be.
+    pub fn has_ended(&self, mono_ms: u64, setting_s: u64) -> bool {
+        let ttl_s = self.ttl_s.unwrap_or(setting_s);
+        !self.gone && ttl_s != 0 && self.heard.saturating_add(ttl_s.saturating_mul(1000)) <= mono_ms
+    }
+
+    /// The form in the digest and the saved node.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        self.report().put(out);
+        put_i64(out, self.newest);
+        put_i64(out, self.seen);
+        out.push(self.gone.into());
+        put_u64(out, self.id);
+    }
+
+    /// Reads what `save` wrote.
+    pub fn load(r: &mut Reader<'_>) -> Result<Object, Damaged> {
+        let mut object = Object::new(&Report::read(r)?);
+        (object.newest, object.seen) = (r.ms()?, r.ms()?);
+        object.gone = r.u8()? != 0;
+        object.id = r.id()?;
+        object.handed = true;
+        if object.gone && object.id == 0 {
+            return Err(Damaged("an object is gone and does not wait"));
+        }
+        Ok(object)
+    }
+
+    fn report(&self) -> Report<'_> {
+        Report {
+            key: &self.key,
+            model: &self.model,
+            json: &self.json,
+            identity: self.identity,
+            tags: &self.tags,
+            at: self.at,
+            ttl_s: self.ttl_s,
+        }
+    }
+
+    fn new(r: &Report<'_>) -> Object {
+        Object {
+            key: r.key.into(),
+            model: r.model.into(),
+            json: r.json.into(),
+            identity: r.identity,
+            tags: r.tags.into(),
+            at: r.at,
+            newest: r.at,
+            ttl_s: r.ttl_s,
+            seen: 0,
+            gone: false,
+            id: 0,
+            handed: false,
+            heard: 0,
+        }
+    }
+}
+
+/// See the file's header.
+pub(crate) struct Realities {
+    pub table: Table<Object>,
+    /// The entries of those that are gone, the oldest first.
+    gone: BTreeSet<u64>,
+    /// The next slot that a sweep looks at.
+    pub hand: u32,
+}
+
+impl Realities {
+    pub fn new(seed: u64) -> Realities {
+        Realities {
+            table: Table::new(seed),
+            gone: BTreeSet::new(),
+            hand: 0,
+        }
+    }
+
+    /// How many objects there are that are not gone.
+    pub fn live(&self) -> u64 {
+        u64::from(self.table.len()) - self.gone.len() as u64
+    }
+
+    /// How many are gone and not yet delivered.
+    pub fn gone(&self) -> u64 {
+        self.gone.len() as u64
+    }
+
+    /// The oldest entry of an object that is gone.
+    pub fn oldest_gone(&self) -> Option<u64> {
+        self.gone.first().copied()
+    }
+
+    /// A new or changed object. `new_id`: as [`Object::needs_new_id`] said on the primary.
+    pub fn change(
+        &mut self,
+        r: &Report<'_>,
+        new_id: bool,
+        queues: &mut Queues,
+        step: &mut Step<'_>,
+    ) {
+        let slot = match self.table.find(r.key) {
+            Some(slot) => {
+                if let Some(object) = self.table.get_mut(slot) {
+                    self.gone.remove(&if object.gone { object.id } else { 0 });
+                    let (id, handed) = (object.id, object.handed);
+                    *object = Object {
+                        id,
+                        handed,
+                        key: std::mem::take(&mut object.key),
+                        ..Object::new(r)
+                    };
+                }
+                slot
+            }
+            None => self.table.insert(Object::new(r)),
+        };
+        self.hear(slot, r.at, r.ttl_s, step);
+        if new_id {
+            self.queue(slot, queues, step);
+        }
+    }
+
+    /// An unchanged object was reported again.
+    pub fn hear(&mut self, slot: u32, at: i64, ttl_s: Option<u64>, step: &Step<'_>) {
+        if let Some(object) = self.table.get_mut(slot) {
+            object.newest = at;
+            object.ttl_s = ttl_s;
+            object.seen = step.now_ms;
+            object.heard = step.mono_ms;
+        }
+    }
+
+    /// Forgotten, or its TTL ended: gone, and queued as such.
+    pub fn end(&mut self, slot: u32, new_id: bool, queues: &mut Queues, step: &mut Step<'_>) {
+        let Some(object) = self.table.get_mut(slot).filter(|o| !o.gone) else {
+            return;
+        };
+        object.gone = true;
+        object.at = step.now_ms;
+        object.newest = object.newest.max(step.now_ms);
+        if !new_id {
+            self.gone.insert(object.id);
+        }
+        if new_id {
+            self.queue(slot, queues, step);
+        }
+    }
+
+    /// Gives it a new entry; an old one is gone, whoever has it in hand.
+    pub fn queue(&mut self, slot: u32, queues: &mut Queues, step: &mut Step<'_>) {
+        let Some(object) = self.table.get_mut(slot) else {
+            return;
+        };
+        if object.id != 0 {
+            queues.remove(Queue::Reality, object.id);
+            self.gone.remove(&object.id);
+        }
+        object.id = queues.push_reference(Queue::Reality, slot, step);
+        object.handed = false;
+        if object.gone {
+            self.gone.insert(object.id);
+        }
+    }
+
+    /// Its entry was popped, acknowledged or dropped: what is gone leaves.
+    pub fn delivered(&mut self, slot: u32) {
+        let Some(object) = self.table.get_mut(slot) else {
+            return;
+        };
+        if object.gone {
+            self.gone.remove(&object.id);
+            self.table.remove(slot);
+        } else {
+            object.id = 0;
+            object.handed = false;
+        }
+    }
+
+    /// While a saved node is read: what follows from the objects.
+    pub fn rebuild(&mut self) {
+        self.gone = self
+            .table
+            .iter()
+            .filter(|(_, o)| o.gone)
+            .map(|(_, o)| o.id)
+            .collect();
+    }
+
+    /// After a load or promotion: all that waits counts as handed out.
+    pub fn restart(&mut self, mono_ms: u64) {
+        for slot in 0..self.table.high() {
+            if let Some(object) = self.table.get_mut(slot) {
+                object.heard = mono_ms;
+                object.handed = object.id != 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Entries as the records that leave: JSON, or line protocol for MIN and HOUR.
+
+use super::Node;
+use super::errors::ERROR_TYPES;
+use super::queues::{LogEntry, Queue, WindowEntry};
+use crate::codec::json::{write_string, write_tags};
+use crate::codec::line::{self, Line};
+use crate::text::number::{write_f64, write_i64, write_u64};
+
+/// How a record looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// One line of InfluxDB's line protocol; of MIN and HOUR only.
+    Line,
+}
+
+/// Renders the entries of a node whose key is `name`.
+pub(super) struct Renderer<'a> {
+    pub node: &'a Node,
+    pub name: &'a [u8],
+    pub format: Format,
+}
+
+impl Renderer<'_> {
+    /// Appends the record of an entry; nothing where there is none.
+    pub fn entry(&self, queue: Queue, id: u64, out: &mut Vec<u8>) {
+        match queue {
+            Queue::Min | Queue::Hour => self.window(queue, id, out),
+            Queue::Log => self.log(id, out),
+            Queue::Error => self.error(id, out),
+            Queue::Reality => self.object(id, out),
+        }
+    }
+
+    fn window(&self, queue: Queue, id: u64, out: &mut Vec<u8>) {
+        let Some(Ok(entry)) = self.node.queues.entry(queue, id).map(WindowEntry::read) else {
+            return;
+        };
+        let window_s = self.node.windows_s[usize::from(queue == Queue::Hour)];
+        let c = &entry.closed;
+        if self.format == Format::Line {
+            let (node, metric, tags) = (self.name, entry.name, entry.tags);
+            let (start_ms, count, sum, avg) = (c.start, c.count, c.sum, c.avg);
+            let (min, max, last) = (c.min, c.max, c.last);
+            let line = Line {
+                node,
+                metric,
+                tags,
+                window_s,
+                start_ms,
+                count,
+                sum,
+                avg,
+                min,
+                max,
+                last,
+            };
+            return line::write(out, &line);
+        }
+        let mut object = self.object_of(queue, id, out);
+        object.text("metric", entry.name);
+        object.text("type", entry.kind.name().as_bytes());
+        object.unsigned("window", window_s.into());
+        object.signed("start", c.start);
+        object.signed("end", c.start + i64::from(window_s) * 1000);
+        object.unsigned("count", c.count);
+        for (name, v) in [
+            ("sum", c.sum),
+            ("avg", c.avg),
+            ("min", c.min),
+            ("max", c.max),
+            ("last", c.last),
+        ] {
+            object.double(name, v);
+        }
+        object.tags(entry.tags);
+        object.end();
+    }
+
+    fn log(&self, id: u64, out: &mut Vec<u8>) {
+        let Some(Ok(entry)) = self.node.queues.entry(Queue::Log, id).map(LogEntry::read) else {
+            return;
+        };
+        let mut object = self.object_of(Queue::Log, id, out);
+        object.text("message", entry.message);
+        object.unsigned("level", entry.level.into());
+        object.tags(entry.tags);
+        object.signed("epoch", entry.at);
+        object.end();
+    }
+
+    fn error(&self, id: u64, out: &mut Vec<u8>) {
+        let slot = self.node.queues.slot_of(Queue::Error, id);
+        let Some(e) = slot.and_then(|slot| self.node.errors.table.get(slot)) else {
+            return;
+        };
+        let o = e.latest();
+        let [message, public, code, func, file, backtrace] = o.texts;
+        let mut object = self.object_of(Queue::Error, id, out);
+        object.text("key", o.key);
+        object.text("message", message);
+        object.text("public", public);
+        object.unsigned("level", o.level.into());
+        object.text("type", error_type(o.kind).as_bytes());
+        object.tags(o.tags);
+        object.text("code", code);
+        object.text("func", func);
+        object.text("file", file);
+        object.text("backtrace", backtrace);
+        object.unsigned("gid", o.gid);
+        object.unsigned("nid", o.nid);
+        object.unsigned("occurrences", e.occurrences);
+        object.signed("first", e.first);
+        object.signed("last", e.last);
+        object.end();
+    }
+
+    fn object(&self, id: u64, out: &mut Vec<u8>) {
+        use super::table::Named;
+        let slot = self.node.queues.slot_of(Queue::Reality, id);
+        let Some(held) = slot.and_then(|slot| self.node.realities.table.get(slot)) else {
+            return;
+        };
+        let mut object = self.object_of(Queue::Reality, id, out);
+        object.text("key", held.name());
+        object.text("model", &held.model);
+        object.raw("json", &held.json);
+        object.tags(&held.tags);
+        object.signed("epoch", held.at);
+        object.raw("gone", if held.gone { b"true" } else { b"false" });
+        object.end();
+    }
+
+    fn object_of<'o>(&self, queue: Queue, id: u64, out: &'o mut Vec<u8>) -> JsonObject<'o> {
+        out.push(b'{');
+        let mut object = JsonObject { out, empty: true };
+        object.text("node", self.name);
+        object.text("queue", queue.name().as_bytes());
+        object.unsigned("id", id);
+        object
+    }
+}
+
+/// The word for an error's type.
+pub(super) fn error_type(kind: u8) -> &'static str {
+    ERROR_TYPES
+        .get(usize::from(kind))
+        .copied()
+        .unwrap_or(ERROR_TYPES[0])
+}
+
+/// A JSON object on its way; member names need no escaping.
+struct JsonObject<'o> {
+    out: &'o mut Vec<u8>,
+    empty: bool,
+}
+
+impl JsonObject<'_> {
+    fn name(&mut self, name: &str) {
+        self.out
+            .extend_from_slice(if self.empty { b"\"" } else { b",\"" });
+        self.empty = false;
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, name: &str, value: &[u8]) {
+        self.name(name);
+        write_string(self.out, value);
+    }
+
+    fn unsigned(&mut self, name: &str, value: u64) {
+        self.name(name);
+        write_u64(self.out, value);
+    }
+
+    fn signed(&mut self, name: &str, value: i64) {
+        self.name(name);
+        write_i64(self.out, value);
+    }
+
+    fn double(&mut self, name: &str, value: f64) {
+        self.name(name);
+        write_f64(self.out, value);
+    }
+
+    fn tags(&mut self, canonical: &[u8]) {
+        self.name("tags");
+        write_tags(self.out, canonical);
+    }
+
+    fn raw(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.out.extend_from_slice(json);
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+}

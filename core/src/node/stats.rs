@@ -1,0 +1,128 @@
+//! The metrics of a node, and when to look at which.
+
+use super::metric::{Env, Metric, Outcome, Sample};
+use super::queues::Queues;
+use super::series::Deadlines;
+use super::table::Table;
+use super::tags::TagPool;
+use crate::settings::Rules;
+use crate::turn::Step;
+
+/// See the file's header.
+pub(crate) struct Stats {
+    pub metrics: Table<Metric>,
+    pub tags: TagPool,
+    pub deadlines: [Deadlines; 2],
+    /// Running time before which no metric counts as quiet: when it was loaded or promoted.
+    pub quiet_since: u64,
+    /// The next slot that a sweep looks at for lifetimes.
+    pub hand: u32,
+}
+
+/// The rest of the node, as far as a change of a metric touches it.
+pub(crate) struct Around<'a, 'b> {
+    pub rules: &'a Rules,
+    pub windows_s: [u32; 2],
+    pub queues: &'a mut Queues,
+    pub step: &'a mut Step<'b>,
+}
+
+fn env<'a, 'b>(
+    (tags, deadlines): (&'a mut TagPool, &'a mut [Deadlines; 2]),
+    around: &'a mut Around<'_, 'b>,
+) -> Env<'a, 'b> {
+    let lengths_ms = around.windows_s.map(|s| i64::from(s) * 1000);
+    Env {
+        rules: around.rules,
+        lengths_ms,
+        tags,
+        deadlines,
+        queues: around.queues,
+        step: around.step,
+    }
+}
+
+impl Stats {
+    pub fn new(seed: u64) -> Stats {
+        Stats {
+            metrics: Table::new(seed),
+            tags: TagPool::new(seed),
+            deadlines: Default::default(),
+            quiet_since: 0,
+            hand: 0,
+        }
+    }
+
+    /// Takes a sample, for a new metric where there is none. `None`: the metric is of the other kind.
+    pub fn sample(
+        &mut self,
+        name: &[u8],
+        sample: &Sample<'_>,
+        around: &mut Around<'_, '_>,
+    ) -> Option<Outcome> {
+        let slot = self
+            .metrics
+            .find(name)
+            .unwrap_or_else(|| self.metrics.insert(Metric::new(name, sample.kind)));
+        self.sample_at(slot, sample, around)
+    }
+
+    /// Takes a sample of the metric in `slot`. `None`: there is none, or it is of the other kind.
+    #[inline]
+    pub fn sample_at(
+        &mut self,
+        slot: u32,
+        sample: &Sample<'_>,
+        around: &mut Around<'_, '_>,
+    ) -> Option<Outcome> {
+        let metric = self
+            .metrics
+            .get_mut(slot)
+            .filter(|m| m.kind == sample.kind)?;
+        let mut env = env((&mut self.tags, &mut self.deadlines), around);
+        Some(metric.sample(slot, sample, &mut env))
+    }
+
+    /// Closes windows past their end, the newest ones only if told to.
+    pub fn close_due(
+        &mut self,
+        length: usize,
+        newest: bool,
+        slots: impl Iterator<Item = u32>,
+        around: &mut Around<'_, '_>,
+    ) {
+        for slot in slots {
+            if let Some(metric) = self.metrics.get_mut(slot) {
+                let mut env = env((&mut self.tags, &mut self.deadlines), around);
+                metric.close_due(length, newest, slot, &mut env);
+            }
+        }
+    }
+
+    /// Closes the windows of metrics whose time lies too far ahead.
+    pub fn give_up_time(&mut self, slots: impl Iterator<Item = u32>, around: &mut Around<'_, '_>) {
+        for slot in slots {
+            if let Some(metric) = self.metrics.get_mut(slot) {
+                let mut env = env((&mut self.tags, &mut self.deadlines), around);
+                metric.give_up_time(slot, &mut env);
+            }
+        }
+    }
+
+    /// Closes the windows of metrics and forgets them.
+    pub fn forget(&mut self, slots: impl Iterator<Item = u32>, around: &mut Around<'_, '_>) {
+        for slot in slots {
+            if let Some(metric) = self.metrics.get_mut(slot) {
+                let mut env = env((&mut self.tags, &mut self.deadlines), around);
+                metric.close_all(slot, &mut env);
+                self.tags.release(metric.tags);
+                self.metrics.remove(slot);
+            }
+        }
+    }
+
+    /// Since when a metric is quiet (running time).
+    pub fn quiet_from(&self, metric: &Metric) -> u64 {
+        metric.heard.max(self.quiet_since)
+    }
+}

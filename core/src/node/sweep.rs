@@ -1,0 +1,223 @@
+//! What the passing of time brings about: windows close, leases and lifetimes end, errors are queued again.
+//!
+//! A sweep does a bounded amount of work and says whether there is more. Windows past their end are found by a pass
+//! over the metrics that begins when the first of them is past it; those whose metric was not quiet are looked at again
+//! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
+
+use super::errors::Errors;
+use super::metric::{LENGTHS, Metric};
+use super::queues::Queue;
+use super::{Act, Node};
+use crate::turn::Turn;
+
+/// What one slice of a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// There is more to do at once: call again soon.
+    pub more: bool,
+    /// Something became available in a queue: wake who waits for it.
+    pub ready: bool,
+}
+
+/// How much of a table the hand passes at one sweep: all of it within some 20 sweeps, but not too much at once.
+fn share(high: u32) -> u32 {
+    (high / 20).clamp(16, 1024)
+}
+
+impl Node {
+    /// Does what is due, at most about `budget` things.
+    pub fn sweep(&mut self, budget: usize, turn: &mut Turn<'_>) -> Swept {
+        self.act(turn, |node, act| {
+            let mut more = node.end_leases(budget, act);
+            for i in LENGTHS {
+                more |= node.find_due(i, budget, act);
+                more |= node.look_again(i, budget, act);
+            }
+            node.end_metrics(act);
+            node.sweep_errors(act);
+            node.sweep_realities(act);
+            Swept {
+                more,
+                ready: node.queues.ready,
+            }
+        })
+    }
+
+    fn end_leases(&mut self, budget: usize, act: &mut Act<'_>) -> bool {
+        let mut most = 0;
+        for leases in &mut self.queues.leases {
+            let ended = leases.end(act.now.mono_ms, budget);
+            self.queues.ready |= ended > 0;
+            most = most.max(ended);
+        }
+        most == budget
+    }
+
+    /// Goes on with the pass over the metrics that closes windows past their end.
+    fn find_due(&mut self, i: usize, budget: usize, act: &mut Act<'_>) -> bool {
+        let length = i64::from(self.windows_s[i]) * 1000;
+        let passed = act.step.now_ms.saturating_sub(self.rules.flush_delay_ms);
+        let stats = &mut self.stats;
+        let Some(start) = stats.deadlines[i].scan.or_else(|| {
+            stats.deadlines[i]
+                .waits_before(passed - length)
+                .then_some(0)
+        }) else {
+            return false;
+        };
+        let end = start
+            .saturating_add(u32::try_from(budget).unwrap_or(u32::MAX))
+            .min(stats.metrics.high());
+        let (mut older, mut all) = (Vec::new(), Vec::new());
+        for slot in start..end {
+            let Some(metric) = stats.metrics.get(slot) else {
+                continue;
+            };
+            let quiet_at = stats
+                .quiet_from(metric)
+                .saturating_add(self.rules.flush_delay_ms as u64);
+            if metric.series[i].newest_is_due(length, passed) {
+                if quiet_at <= act.now.mono_ms || has_later_sample(metric, i, length) {
+                    all.push(slot);
+                    continue;
+                }
+                if let Some(metric) = stats.metrics.get_mut(slot)
+                    && let Some(bucket) = &mut metric.series[i].newest
+                    && bucket.linger == 0
+                {
+                    stats.deadlines[i].linger(bucket, slot, quiet_at);
+                }
+            }
+            if stats
+                .metrics
+                .get(slot)
+                .is_some_and(|m| m.series[i].older_is_due(length, passed))
+            {
+                older.push(slot);
+            }
+        }
+        stats.deadlines[i].scan = (end < stats.metrics.high()).then_some(end);
+        let more = stats.deadlines[i].scan.is_some();
+        self.close(i, false, &older, act);
+        self.close(i, true, &all, act);
+        more
+    }
+
+    /// Looks again at windows past their end whose metric may be quiet by now.
+    fn look_again(&mut self, i: usize, budget: usize, act: &mut Act<'_>) -> bool {
+        let length = i64::from(self.windows_s[i]) * 1000;
+        let passed = act.step.now_ms.saturating_sub(self.rules.flush_delay_ms);
+        let mut quiet = Vec::new();
+        let mut looked = 0;
+        while looked < budget
+            && let Some(slot) = self.stats.deadlines[i].take_linger(act.now.mono_ms)
+        {
+            looked += 1;
+            let stats = &mut self.stats;
+            let Some(metric) = stats.metrics.get_mut(slot) else {
+                continue;
+            };
+            let quiet_at = metric
+                .heard
+                .max(stats.quiet_since)
+                .saturating_add(self.rules.flush_delay_ms as u64);
+            let is_quiet = has_later_sample(metric, i, length) || quiet_at <= act.now.mono_ms;
+            if metric.series[i].newest_is_due(length, passed) && is_quiet {
+                quiet.push(slot);
+                continue;
+            }
+            // In the older window only where the clock was set back meanwhile.
+            let open = [
+                metric.series[i].newest.as_mut(),
+                metric.series[i].older.as_deref_mut(),
+            ];
+            if let Some(bucket) = open.into_iter().flatten().find(|b| b.linger != 0) {
+                stats.deadlines[i].linger(bucket, slot, quiet_at.max(act.now.mono_ms + 100));
+            }
+        }
+        quiet.sort_unstable();
+        quiet.dedup();
+        self.close(i, true, &quiet, act);
+        looked == budget
+    }
+
+    fn close(&mut self, i: usize, newest: bool, slots: &[u32], act: &mut Act<'_>) {
+        act.effects.close(i, newest, slots);
+        self.with_stats(&mut act.step, |stats, around| {
+            stats.close_due(i, newest, slots.iter().copied(), around);
+        });
+    }
+
+    /// Forgets metrics that were quiet for too long, and closes the windows of those whose clock was wrong.
+    fn end_metrics(&mut self, act: &mut Act<'_>) {
+        let ttl_s = act.settings.series_ttl_s;
+        let (mut ended, mut ahead) = (Vec::new(), Vec::new());
+        for slot in turn_hand(&mut self.stats.hand, self.stats.metrics.high()) {
+            let Some(metric) = self.stats.metrics.get(slot) else {
+                continue;
+            };
+            let quiet_from = self.stats.quiet_from(metric);
+            if ttl_s != 0
+                && quiet_from.saturating_add(ttl_s.saturating_mul(1000)) <= act.now.mono_ms
+            {
+                ended.push(slot);
+            } else if metric.is_ahead(act.step.now_ms, self.rules.max_future_ms) {
+                ahead.push(slot);
+            }
+        }
+        act.effects.give_up_time(&ahead);
+        self.with_stats(&mut act.step, |stats, around| {
+            stats.give_up_time(ahead.iter().copied(), around)
+        });
+        self.forget_metrics(&ended, act);
+    }
+
+    fn sweep_errors(&mut self, act: &mut Act<'_>) {
+        let ttl_ms = act.settings.error_ttl_s.saturating_mul(1000);
+        let (mut ended, mut due) = (Vec::new(), Vec::new());
+        let Errors { hand, table, .. } = &mut self.errors;
+        for slot in turn_hand(hand, table.high()) {
+            let Some(e) = table.get(slot) else { continue };
+            if e.is_due(act.step.now_ms, act.settings.error_interval_ms) {
+                due.push(slot);
+            } else if ttl_ms != 0 && e.id == 0 && e.heard.saturating_add(ttl_ms) <= act.now.mono_ms
+            {
+                ended.push(slot);
+            }
+        }
+        act.effects.requeue(Queue::Error, &due);
+        self.requeue_slots(Queue::Error, due.into_iter(), &mut act.step);
+        act.effects.forget_errors(&ended);
+        ended
+            .into_iter()
+            .for_each(|slot| self.errors.forget(slot, &mut self.queues));
+    }
+
+    fn sweep_realities(&mut self, act: &mut Act<'_>) {
+        let table = &self.realities.table;
+        let ended: Vec<u32> = turn_hand(&mut self.realities.hand, table.high())
+            .filter(|&slot| {
+                table
+                    .get(slot)
+                    .is_some_and(|o| o.has_ended(act.now.mono_ms, act.settings.reality_ttl_s))
+            })
+            .collect();
+        self.end_objects(&ended, act);
+    }
+}
+
+/// Whether a sample later than the newest open window has come: one that opened none, as a counter's first does.
+fn has_later_sample(metric: &Metric, i: usize, length: i64) -> bool {
+    match (metric.at, &metric.series[i].newest) {
+        (Some(at), Some(newest)) => at >= newest.start + length,
+        _ => false,
+    }
+}
+
+/// The next slots that a hand passes; it begins anew at the end.
+fn turn_hand(hand: &mut u32, high: u32) -> std::ops::Range<u32> {
+    let start = if *hand < high { *hand } else { 0 };
+    let end = start.saturating_add(share(high)).min(high);
+    *hand = end;
+    start..end
+}

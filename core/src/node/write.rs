@@ -1,0 +1,293 @@
+//! What reports do to a node on the primary: limits are checked, the change is made, and written down as an effect.
+
+use super::errors::Occurrence;
+use super::metric::{Metric, Outcome, Sample};
+use super::queues::{LogEntry, Queue};
+use super::read::Family;
+use super::realities::Report;
+use super::table::Named;
+use super::{Act, Kind, Node};
+use crate::counters::{Counters, Dropped};
+use crate::error::Refused;
+use crate::text::glob;
+
+/// Why a sample was refused by its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SampleRefused {
+    /// The metric is of this kind, and the sample of the other.
+    Kind(Kind),
+    /// There are `max-series` metrics.
+    Series,
+}
+
+impl SampleRefused {
+    pub fn reason(self) -> Refused {
+        match self {
+            SampleRefused::Kind(_) => Refused::Type,
+            SampleRefused::Series => Refused::Series,
+        }
+    }
+}
+
+/// What became of a sample that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Counted,
+    Late,
+}
+
+/// What became of a report of an object that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reported {
+    Changed,
+    Unchanged,
+    /// Older than what is held.
+    Older,
+}
+
+impl Node {
+    /// Takes a sample.
+    pub(crate) fn stat(
+        &mut self,
+        name: &[u8],
+        sample: &Sample<'_>,
+        act: &mut Act<'_>,
+    ) -> Result<Taken, SampleRefused> {
+        let slot = match self.stats.metrics.find(name) {
+            Some(slot) => slot,
+            None if self.stats.metrics.len() >= act.settings.max_series => {
+                return Err(SampleRefused::Series);
+            }
+            None => self.stats.metrics.insert(Metric::new(name, sample.kind)),
+        };
+        let outcome = self.with_stats(&mut act.step, |stats, around| {
+            stats.sample_at(slot, sample, around)
+        });
+        let outcome = outcome.ok_or(SampleRefused::Kind(sample.kind.other()))?;
+        match outcome {
+            Outcome::Late => self
+                .queues
+                .count(&mut act.step, |c| c.late = c.late.saturating_add(1)),
+            Outcome::LateMin => self
+                .queues
+                .count(&mut act.step, |c| c.late_min = c.late_min.saturating_add(1)),
+            Outcome::Counted => {}
+        }
+        if outcome == Outcome::Late {
+            return Ok(Taken::Late);
+        }
+        act.effects.sample(name, sample);
+        Ok(Taken::Counted)
+    }
+
+    /// Whether a sample of `kind` would be refused; `new`: how many metrics are to be created before it.
+    pub(crate) fn refuses(
+        &self,
+        name: &[u8],
+        kind: Kind,
+        new: u32,
+        act: &Act<'_>,
+    ) -> Option<SampleRefused> {
+        match self.stats.metrics.find(name).map(|slot| self.kind_in(slot)) {
+            Some(Some(held)) if held != kind => Some(SampleRefused::Kind(held)),
+            None if self.stats.metrics.len().saturating_add(new) >= act.settings.max_series => {
+                Some(SampleRefused::Series)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether there is a metric of this name.
+    pub(crate) fn has_metric(&self, name: &[u8]) -> bool {
+        self.stats.metrics.find(name).is_some()
+    }
+
+    fn kind_in(&self, slot: u32) -> Option<Kind> {
+        self.stats.metrics.get(slot).map(|m| m.kind)
+    }
+
+    /// Queues a log line: its id.
+    pub(crate) fn log(&mut self, entry: &LogEntry<'_>, act: &mut Act<'_>) -> u64 {
+        act.effects.log(entry);
+        self.queues.push_log(entry, &self.rules, &mut act.step)
+    }
+
+    /// Counts `n` texts that were cut.
+    pub(crate) fn count_truncated(&mut self, n: u64, act: &mut Act<'_>) {
+        if n > 0 {
+            self.queues.count(&mut act.step, |c| {
+                c.truncated = c.truncated.saturating_add(n)
+            });
+        }
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn count_refused(&mut self, reason: Refused, act: &mut Act<'_>) {
+        self.queues.count(&mut act.step, |c| c.refuse(reason));
+    }
+
+    /// Counts an occurrence of an error: how often it occurred. Beyond `max-errors` another makes room.
+    pub(crate) fn error(&mut self, o: &Occurrence<'_>, act: &mut Act<'_>) -> u64 {
+        let interval = act.settings.error_interval_ms;
+        let queue = match self
+            .errors
+            .table
+            .find(o.key)
+            .and_then(|slot| self.errors.table.get(slot))
+        {
+            Some(held) => {
+                held.id == 0 && held.out.ms.saturating_add_unsigned(interval) <= act.step.now_ms
+            }
+            None => {
+                while self.errors.table.len() >= act.settings.max_errors && self.evict_error(act) {}
+                true
+            }
+        };
+        act.effects.occur(o, queue);
+        self.errors.occur(o, queue, &mut self.queues, &mut act.step)
+    }
+
+    fn evict_error(&mut self, act: &mut Act<'_>) -> bool {
+        let Some(slot) = self.errors.to_evict() else {
+            return false;
+        };
+        let waited = self.errors.table.get(slot).is_some_and(|e| e.id != 0);
+        act.effects.forget_errors(&[slot]);
+        self.errors.forget(slot, &mut self.queues);
+        let now_ms = act.step.now_ms;
+        let count =
+            |c: &mut Counters| c.drop(Dropped::Errors, Some(Queue::Error), waited.into(), now_ms);
+        self.queues.count(&mut act.step, count);
+        true
+    }
+
+    /// Takes a report of an object. `None`: it is new, and there are `max-realities`.
+    pub(crate) fn reality(&mut self, report: &Report<'_>, act: &mut Act<'_>) -> Option<Reported> {
+        let slot = self.realities.table.find(report.key);
+        let held = slot.and_then(|slot| Some((slot, self.realities.table.get(slot)?)));
+        let is_live = held.is_some_and(|(_, object)| !object.gone);
+        if let Some((slot, object)) = held {
+            let clock_was_wrong =
+                object.newest > act.step.now_ms.saturating_add(self.rules.max_future_ms);
+            if clock_was_wrong {
+                self.queues.count(&mut act.step, |c| {
+                    c.clock_back = c.clock_back.saturating_add(1)
+                });
+            } else if report.at < object.newest {
+                return Some(Reported::Older);
+            }
+            if object.is_same(report) {
+                act.effects.hear(slot, report.at, report.ttl_s);
+                self.realities
+                    .hear(slot, report.at, report.ttl_s, &act.step);
+                return Some(Reported::Unchanged);
+            }
+        }
+        if !is_live && self.realities.live() >= act.settings.max_realities.into() {
+            return None;
+        }
+        let new_id = held.is_none_or(|(_, object)| object.needs_new_id());
+        act.effects.change(report, new_id);
+        self.realities
+            .change(report, new_id, &mut self.queues, &mut act.step);
+        Some(Reported::Changed)
+    }
+
+    /// Ends objects (their slots grow strictly): they are gone, and queued as such. Beyond `max-realities` of those the
+    /// oldest is dropped.
+    pub(super) fn end_objects(&mut self, slots: &[u32], act: &mut Act<'_>) {
+        for needs_new_id in [false, true] {
+            let needs = |slot: &u32| {
+                self.realities
+                    .table
+                    .get(*slot)
+                    .is_some_and(|o| o.needs_new_id())
+            };
+            let some: Vec<u32> = slots
+                .iter()
+                .copied()
+                .filter(|s| needs(s) == needs_new_id)
+                .collect();
+            act.effects.end(needs_new_id, &some);
+            for slot in some {
+                self.realities
+                    .end(slot, needs_new_id, &mut self.queues, &mut act.step);
+            }
+        }
+        while self.realities.gone() > act.settings.max_realities.into() {
+            let Some(id) = self.realities.oldest_gone() else {
+                return;
+            };
+            act.effects.remove(Queue::Reality, &[id]);
+            self.take_out(Queue::Reality, id, None);
+            let now_ms = act.step.now_ms;
+            let count = |c: &mut Counters| c.drop(Dropped::Gone, Some(Queue::Reality), 1, now_ms);
+            self.queues.count(&mut act.step, count);
+        }
+    }
+
+    /// Forgets what has this name; false if there is none.
+    pub(crate) fn forget(&mut self, family: Family, name: &[u8], act: &mut Act<'_>) -> bool {
+        match family {
+            Family::Metric => {
+                let Some(slot) = self.stats.metrics.find(name) else {
+                    return false;
+                };
+                self.forget_metrics(&[slot], act);
+            }
+            Family::Error => {
+                let Some(slot) = self.errors.table.find(name) else {
+                    return false;
+                };
+                act.effects.forget_errors(&[slot]);
+                self.errors.forget(slot, &mut self.queues);
+            }
+            Family::Reality => {
+                let Some(slot) = self.realities.table.find(name) else {
+                    return false;
+                };
+                if self.realities.table.get(slot).is_none_or(|o| o.gone) {
+                    return false;
+                }
+                self.end_objects(&[slot], act);
+            }
+        }
+        true
+    }
+
+    pub(super) fn forget_metrics(&mut self, slots: &[u32], act: &mut Act<'_>) {
+        act.effects.forget_metrics(slots);
+        self.with_stats(&mut act.step, |stats, around| {
+            stats.forget(slots.iter().copied(), around)
+        });
+    }
+
+    /// Gives all errors or objects that match a new entry, but for what waits and was never handed out: how many.
+    pub(crate) fn requeue(
+        &mut self,
+        queue: Queue,
+        pattern: Option<&[u8]>,
+        act: &mut Act<'_>,
+    ) -> u64 {
+        let matches = |name: &[u8]| pattern.is_none_or(|p| glob::matches(p, name));
+        let slots: Vec<u32> = match queue {
+            Queue::Error => self
+                .errors
+                .table
+                .iter()
+                .filter(|(_, e)| (e.id == 0 || e.handed) && matches(e.name()))
+                .map(|(slot, _)| slot)
+                .collect(),
+            _ => self
+                .realities
+                .table
+                .iter()
+                .filter(|(_, o)| o.needs_new_id() && matches(o.name()))
+                .map(|(slot, _)| slot)
+                .collect(),
+        };
+        act.effects.requeue(queue, &slots);
+        self.requeue_slots(queue, slots.iter().copied(), &mut act.step);
+        slots.len() as u64
+    }
+}

@@ -1,0 +1,275 @@
+//! Arguments one after the other, and what is wrong with them.
+//!
+//! Every refusal names the command, the argument and what was expected, quotes what was given (shortened, control
+//! characters escaped), and is raised before anything changes.
+
+use crate::Now;
+use crate::Settings;
+use crate::error::{Refusal, Refused};
+use crate::node::Queue;
+use crate::text::number::{self, Number, NumberError};
+use crate::text::quote::quoted;
+use crate::text::tags;
+use std::borrow::Cow;
+
+/// Times below this look like seconds (it is the year 1973 in milliseconds).
+const LOOKS_LIKE_SECONDS: i64 = 100_000_000_000;
+
+/// The arguments of a command, read from the left.
+pub(super) struct Args<'a, 's> {
+    /// As in `AGG.STAT`.
+    pub command: &'static str,
+    usage: &'static str,
+    rest: &'a [&'a [u8]],
+    given: u64,
+    pub settings: &'s Settings,
+    now: Now,
+}
+
+impl<'a, 's> Args<'a, 's> {
+    /// Starts behind the command's name.
+    pub fn new(
+        (command, usage): (&'static str, &'static str),
+        args: &'a [&'a [u8]],
+        settings: &'s Settings,
+        now: Now,
+    ) -> Args<'a, 's> {
+        Args {
+            command,
+            usage,
+            rest: args.get(1..).unwrap_or_default(),
+            given: 0,
+            settings,
+            now,
+        }
+    }
+
+    /// A refusal that begins with the command.
+    pub fn refuse(&self, text: impl std::fmt::Display) -> Refusal {
+        Refusal::argument(format_args!("{}: {text}", self.command))
+    }
+
+    /// The server's clock, Unix milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.now.ms()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// All that is left.
+    pub fn take_rest(&mut self) -> &'a [&'a [u8]] {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// The next argument as it is.
+    pub fn next(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
+        let (first, rest) = self.rest.split_first().ok_or_else(|| {
+            self.refuse(format_args!(
+                "{what} is missing: {} {}",
+                self.command, self.usage
+            ))
+        })?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    /// A name: not empty, not too long.
+    pub fn name(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
+        let name = self.next(what)?;
+        self.check_name(what, name)?;
+        Ok(name)
+    }
+
+    pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), Refusal> {
+        if name.is_empty() {
+            return Err(self.refuse(format_args!("{what} is empty")));
+        }
+        self.check_size(what, name)
+    }
+
+    pub fn check_size(&self, what: &str, text: &[u8]) -> Result<(), Refusal> {
+        let most = self.settings.max_item_size;
+        if text.len() <= most {
+            return Ok(());
+        }
+        let (text, len) = (quoted(text), text.len());
+        Err(self.refuse(format_args!(
+            "{what} {text} has {len} bytes: agg.max-item-size allows {most}"
+        )))
+    }
+
+    /// The next keyword in upper case, if it is one of `words`; each may come once.
+    pub fn option(&mut self, words: &[&'static str]) -> Result<&'static str, Refusal> {
+        let word = self.next("an option")?;
+        let Some(i) = words
+            .iter()
+            .position(|w| w.as_bytes().eq_ignore_ascii_case(word))
+        else {
+            let word = quoted(word);
+            return Err(self.refuse(format_args!(
+                "{word} is not an option here: {} {}",
+                self.command, self.usage
+            )));
+        };
+        if self.given & (1 << i) != 0 {
+            return Err(self.refuse(format_args!("{} is given twice", words[i])));
+        }
+        self.given |= 1 << i;
+        Ok(words[i])
+    }
+
+    /// One of some words, as its index.
+    pub fn one_of(&mut self, what: &str, words: &[&'static str]) -> Result<usize, Refusal> {
+        let word = self.next(what)?;
+        words
+            .iter()
+            .position(|w| w.as_bytes().eq_ignore_ascii_case(word))
+            .ok_or_else(|| {
+                self.refuse(format_args!(
+                    "{what} {} is not one of {}",
+                    quoted(word),
+                    words.join(", ")
+                ))
+            })
+    }
+
+    /// A whole number in a range.
+    pub fn integer(
+        &mut self,
+        what: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, Refusal> {
+        let text = self.next(what)?;
+        number::parse_u64(text)
+            .filter(|n| range.contains(n))
+            .ok_or_else(|| {
+                let (text, least, most) = (quoted(text), range.start(), range.end());
+                self.refuse(format_args!(
+                    "{what} {text} is not a whole number from {least} to {most}"
+                ))
+            })
+    }
+
+    /// A time in Unix milliseconds, not too far ahead of the clock.
+    pub fn at(&mut self) -> Result<i64, Refusal> {
+        let at = self.ms("AT")?;
+        let ahead = at.saturating_sub(self.now.ms());
+        let most = self.settings.rules.max_future_ms;
+        if at < LOOKS_LIKE_SECONDS {
+            return Err(self.refuse(format_args!(
+                "AT {at} looks like seconds: times are Unix milliseconds"
+            )));
+        }
+        if ahead > most {
+            let text = format_args!(
+                "{}: AT {at} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {most}",
+                self.command
+            );
+            return Err(Refusal::new(Refused::Future, "ERR", text));
+        }
+        Ok(at)
+    }
+
+    /// Any time in Unix milliseconds.
+    pub fn ms(&mut self, what: &str) -> Result<i64, Refusal> {
+        let text = self.next(what)?;
+        let ms = number::parse_u64(text).map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+        ms.ok_or_else(|| {
+            self.refuse(format_args!(
+                "{what} {} is not a time in Unix milliseconds",
+                quoted(text)
+            ))
+        })
+    }
+
+    /// A tag list in canonical form.
+    pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, Refusal> {
+        let text = self.next("the list behind TAGS")?;
+        self.check_size("TAGS", text)?;
+        tags::canonical(text).map_err(|e| {
+            self.refuse(format_args!(
+                "TAGS has a word without a name, {}: name:value was expected",
+                quoted(&e.word)
+            ))
+        })
+    }
+
+    /// The queue that an argument names.
+    pub fn queue(&self, text: &[u8]) -> Option<Queue> {
+        Queue::ALL
+            .into_iter()
+            .find(|q| q.name().as_bytes().eq_ignore_ascii_case(text))
+    }
+
+    /// One queue.
+    pub fn one_queue(&mut self) -> Result<Queue, Refusal> {
+        let text = self.next("the queue")?;
+        self.queue(text).ok_or_else(|| self.unknown_queue(text))
+    }
+
+    /// One or more queues, each once; they end where an option begins.
+    pub fn queues(&mut self) -> Result<Vec<Queue>, Refusal> {
+        let mut queues = vec![self.one_queue()?];
+        while let Some(queue) = self.rest.first().and_then(|text| self.queue(text)) {
+            if queues.contains(&queue) {
+                return Err(self.refuse(format_args!("queue {} is given twice", queue.name())));
+            }
+            queues.push(queue);
+            self.rest = &self.rest[1..];
+        }
+        Ok(queues)
+    }
+
+    fn unknown_queue(&self, text: &[u8]) -> Refusal {
+        self.refuse(format_args!(
+            "queue {} is not one of MIN, HOUR, LOG, ERROR, REALITY",
+            quoted(text)
+        ))
+    }
+
+    /// Queue ids to the end, sorted, each once.
+    pub fn ids(&mut self) -> Result<Vec<u64>, Refusal> {
+        let mut ids = vec![self.integer("id", 1..=crate::turn::MAX_ID)?];
+        while !self.is_empty() {
+            ids.push(self.integer("id", 1..=crate::turn::MAX_ID)?);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Nothing may be left.
+    pub fn finish(&self) -> Result<(), Refusal> {
+        match self.rest.first() {
+            None => Ok(()),
+            Some(word) => {
+                let word = quoted(word);
+                Err(self.refuse(format_args!(
+                    "{word} is too much: {} {}",
+                    self.command, self.usage
+                )))
+            }
+        }
+    }
+}
+
+/// A sample's value, or what is wrong with it.
+pub(super) fn value(text: &[u8], is_total: bool) -> Result<Number, String> {
+    let value = number::parse(text).map_err(|e| {
+        let text = quoted(text);
+        match e {
+            NumberError::NotDecimal => format!("value {text} is not a decimal number"),
+            NumberError::TooLarge => format!("value {text} is larger than a double can hold"),
+            NumberError::TooSmall => format!("value {text} is smaller than a double can hold"),
+        }
+    })?;
+    if is_total && value.to_f64() < 0.0 {
+        return Err(format!(
+            "value {} is negative: a DIFF metric counts up from 0",
+            quoted(text)
+        ));
+    }
+    Ok(value)
+}

@@ -1,0 +1,193 @@
+//! Requests that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
+
+use super::args::Args;
+use crate::error::Refusal;
+use crate::node::parts::{Queue, Take};
+use crate::node::{Act, Format};
+use crate::reply::Reply;
+use crate::{Node, Now};
+
+/// The most entries of one reply, and how many it is where COUNT does not say.
+const MOST: u64 = 10_000;
+const USUAL: usize = 100;
+
+/// How long an entry is leased where LEASE does not say, milliseconds.
+const LEASE_MS: u64 = 30_000;
+
+/// The longest lease or wait, milliseconds (a week).
+const MAX_MS: u64 = 7 * 86_400_000;
+
+/// What POP, FETCH and PEEK share.
+pub(super) struct Wanted {
+    pub queues: Vec<Queue>,
+    count: usize,
+    format: Format,
+}
+
+impl Wanted {
+    fn parse(args: &mut Args<'_, '_>) -> Result<Wanted, Refusal> {
+        Ok(Wanted {
+            queues: args.queues()?,
+            count: USUAL,
+            format: Format::Json,
+        })
+    }
+
+    /// Reads COUNT or FORMAT.
+    fn option(&mut self, option: &str, args: &mut Args<'_, '_>) -> Result<(), Refusal> {
+        if option == "COUNT" {
+            self.count = args.integer("COUNT", 1..=MOST)? as usize;
+        } else if args.one_of("FORMAT", &["JSON", "LINE"])? == 1 {
+            self.format = Format::Line;
+        }
+        Ok(())
+    }
+
+    fn check(&self, args: &Args<'_, '_>) -> Result<(), Refusal> {
+        let other = self
+            .queues
+            .iter()
+            .find(|q| !matches!(q, Queue::Min | Queue::Hour));
+        match (self.format, other) {
+            (Format::Line, Some(queue)) => Err(args.refuse(format_args!(
+                "FORMAT LINE is for MIN and HOUR, not for {}",
+                queue.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&self) -> Take<'_> {
+        Take {
+            queues: &self.queues,
+            count: self.count,
+            format: self.format,
+        }
+    }
+}
+
+/// AGG.POP.
+pub(super) struct Pop(Wanted);
+
+impl Pop {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Pop, Refusal> {
+        let mut wanted = Wanted::parse(args)?;
+        while !args.is_empty() {
+            let option = args.option(&["COUNT", "FORMAT"])?;
+            wanted.option(option, args)?;
+        }
+        wanted.check(args)?;
+        Ok(Pop(wanted))
+    }
+
+    pub fn run(&self, name: &[u8], node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
+        node.pop(self.0.take(), name, act).reply(reply);
+    }
+}
+
+/// AGG.FETCH.
+pub(super) struct Fetch {
+    pub wanted: Wanted,
+    lease_ms: u64,
+    /// How long to wait, milliseconds; 0: without limit.
+    pub block_ms: Option<u64>,
+}
+
+impl Fetch {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Fetch, Refusal> {
+        let mut fetch = Fetch {
+            wanted: Wanted::parse(args)?,
+            lease_ms: LEASE_MS,
+            block_ms: None,
+        };
+        while !args.is_empty() {
+            match args.option(&["COUNT", "FORMAT", "LEASE", "BLOCK"])? {
+                "LEASE" => fetch.lease_ms = args.integer("LEASE", 1..=MAX_MS)?,
+                "BLOCK" => fetch.block_ms = Some(args.integer("BLOCK", 0..=MAX_MS)?),
+                option => fetch.wanted.option(option, args)?,
+            }
+        }
+        fetch.wanted.check(args)?;
+        Ok(fetch)
+    }
+
+    pub fn run(&self, name: &[u8], node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
+        node.fetch(self.wanted.take(), self.lease_ms, name, act)
+            .reply(reply);
+    }
+}
+
+/// What is done with ids.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    Ack,
+    Nack,
+    /// Milliseconds.
+    Extend(u64),
+}
+
+/// AGG.ACK, AGG.NACK, AGG.EXTEND.
+pub(super) struct Ids {
+    queue: Queue,
+    deed: Deed,
+    ids: Vec<u64>,
+}
+
+impl Ids {
+    pub fn parse(args: &mut Args<'_, '_>, deed: Deed) -> Result<Ids, Refusal> {
+        let queue = args.one_queue()?;
+        let deed = match deed {
+            Deed::Extend(_) => Deed::Extend(args.integer("ms", 1..=MAX_MS)?),
+            deed => deed,
+        };
+        Ok(Ids {
+            queue,
+            deed,
+            ids: args.ids()?,
+        })
+    }
+
+    pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
+        reply.int(match self.deed {
+            Deed::Ack => node.ack(self.queue, &self.ids, act),
+            Deed::Nack => node.nack(self.queue, &self.ids),
+            Deed::Extend(ms) => node.extend(self.queue, ms, &self.ids, act.now),
+        } as i64);
+    }
+}
+
+/// AGG.PEEK.
+pub(super) struct Peek {
+    wanted: Wanted,
+    from: Option<u64>,
+    reverse: bool,
+}
+
+impl Peek {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Peek, Refusal> {
+        let mut peek = Peek {
+            wanted: Wanted::parse(args)?,
+            from: None,
+            reverse: false,
+        };
+        while !args.is_empty() {
+            match args.option(&["COUNT", "FORMAT", "FROM", "REV"])? {
+                "FROM" => peek.from = Some(args.integer("FROM", 0..=crate::turn::MAX_ID)?),
+                "REV" => peek.reverse = true,
+                option => peek.wanted.option(option, args)?,
+            }
+        }
+        peek.wanted.check(args)?;
+        Ok(peek)
+    }
+
+    pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
+        node.peek(self.wanted.take(), self.from, self.reverse, name)
+            .reply(reply);
+    }
+}
+
+/// Whether something can be fetched now.
+pub(super) fn available(fetch: &Fetch, node: &mut Node, now: Now) -> bool {
+    node.available(&fetch.wanted.queues, now)
+}

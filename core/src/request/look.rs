@@ -1,0 +1,98 @@
+//! Requests that read: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
+
+use super::args::Args;
+use super::report::family;
+use crate::Node;
+use crate::error::Refusal;
+use crate::node::parts::{Family, Scan};
+use crate::reply::Reply;
+
+/// AGG.GET.
+pub(super) struct Get<'a> {
+    family: Family,
+    name: &'a [u8],
+}
+
+impl<'a> Get<'a> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Get<'a>, Refusal> {
+        let get = Get {
+            family: family(args)?,
+            name: args.name("name")?,
+        };
+        args.finish()?;
+        Ok(get)
+    }
+
+    pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
+        node.get(self.family, self.name, name, reply);
+    }
+}
+
+/// AGG.RANGE.
+pub(super) struct Range<'a> {
+    metric: &'a [u8],
+    /// 0: MIN, 1: HOUR.
+    length: usize,
+    from: i64,
+    to: i64,
+}
+
+impl<'a> Range<'a> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Range<'a>, Refusal> {
+        let metric = args.name("metric")?;
+        let length = args.one_of("the window", &["MIN", "HOUR"])?;
+        let mut range = Range {
+            metric,
+            length,
+            from: 0,
+            to: i64::MAX,
+        };
+        while !args.is_empty() {
+            match args.option(&["FROM", "TO"])? {
+                "FROM" => range.from = args.ms("FROM")?,
+                _ => range.to = args.ms("TO")?,
+            }
+        }
+        Ok(range)
+    }
+
+    pub fn read(&self, node: &Node, reply: &mut dyn Reply) {
+        node.range(self.metric, self.length, self.from, self.to, reply);
+    }
+}
+
+/// AGG.SCAN.
+pub(super) struct ScanRequest<'a>(Scan<'a>);
+
+impl<'a> ScanRequest<'a> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<ScanRequest<'a>, Refusal> {
+        let family = family(args)?;
+        let cursor = args.integer("cursor", 0..=u64::MAX)?;
+        let mut scan = Scan {
+            family,
+            cursor,
+            pattern: None,
+            count: 10,
+            with_values: false,
+        };
+        while !args.is_empty() {
+            match args.option(&["MATCH", "COUNT", "WITHVALUES"])? {
+                "MATCH" => scan.pattern = Some(args.next("the pattern behind MATCH")?),
+                "COUNT" => scan.count = args.integer("COUNT", 1..=10_000)? as usize,
+                _ => scan.with_values = true,
+            }
+        }
+        Ok(ScanRequest(scan))
+    }
+
+    pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
+        node.scan(&self.0, name, reply);
+    }
+
+    /// The answer where there is no node: the scan is at its end.
+    pub fn missing(reply: &mut dyn Reply) {
+        reply.array(2);
+        reply.bulk(b"0");
+        reply.array(0);
+    }
+}

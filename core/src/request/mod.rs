@@ -1,0 +1,295 @@
+//! Requests: arguments are checked and become typed requests, and requests run on a node.
+//!
+//! Parsing looks at no node; what depends on one (a metric's type, limits) is checked when it runs, before anything
+//! changes. What is refused has written no byte of a reply.
+
+mod args;
+mod drain;
+mod look;
+mod report;
+
+use crate::node::{Act, Queue};
+use crate::{Node, Now, Refusal, Reply, Settings, Turn};
+use args::Args;
+use drain::Deed;
+
+/// The commands that the core parses and runs: all but AGG.APPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the command of its name
+pub enum Command {
+    Stat,
+    Mstat,
+    Log,
+    Error,
+    Reality,
+    Forget,
+    Requeue,
+    Pop,
+    Fetch,
+    Ack,
+    Nack,
+    Extend,
+    Peek,
+    Get,
+    Range,
+    Scan,
+    Info,
+}
+
+impl Command {
+    /// Its name, and the arguments behind it as messages show them.
+    pub fn usage(self) -> (&'static str, &'static str) {
+        match self {
+            Command::Stat => (
+                "AGG.STAT",
+                "node metric value [ABS|DIFF] [TAGS tags] [AT ms]",
+            ),
+            Command::Mstat => (
+                "AGG.MSTAT",
+                "node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]",
+            ),
+            Command::Log => ("AGG.LOG", "node message [LEVEL 0..9] [TAGS tags] [AT ms]"),
+            Command::Error => (
+                "AGG.ERROR",
+                "node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] [CODE c] [FUNC f] \
+                 [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]",
+            ),
+            Command::Reality => (
+                "AGG.REALITY",
+                "node key model json [TAGS tags] [AT ms] [TTL seconds]",
+            ),
+            Command::Forget => ("AGG.FORGET", "node METRIC|ERROR|REALITY name"),
+            Command::Requeue => ("AGG.REQUEUE", "node ERROR|REALITY [MATCH glob]"),
+            Command::Pop => (
+                "AGG.POP",
+                "node queue [queue ...] [COUNT n] [FORMAT JSON|LINE]",
+            ),
+            Command::Fetch => (
+                "AGG.FETCH",
+                "node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE]",
+            ),
+            Command::Ack => ("AGG.ACK", "node queue id [id ...]"),
+            Command::Nack => ("AGG.NACK", "node queue id [id ...]"),
+            Command::Extend => ("AGG.EXTEND", "node queue ms id [id ...]"),
+            Command::Peek => (
+                "AGG.PEEK",
+                "node queue [queue ...] [COUNT n] [FROM id] [REV] [FORMAT JSON|LINE]",
+            ),
+            Command::Get => ("AGG.GET", "node METRIC|ERROR|REALITY name"),
+            Command::Range => ("AGG.RANGE", "node metric MIN|HOUR [FROM ms] [TO ms]"),
+            Command::Scan => (
+                "AGG.SCAN",
+                "node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]",
+            ),
+            Command::Info => ("AGG.INFO", "node"),
+        }
+    }
+}
+
+/// A parsed and checked request; it borrows the arguments.
+pub struct Request<'a> {
+    kind: Kinds<'a>,
+}
+
+enum Kinds<'a> {
+    Stat(report::Stat<'a>),
+    Mstat(report::Mstat<'a>),
+    Log(report::Log<'a>),
+    Error(Box<report::ErrorReport<'a>>),
+    Reality(Box<report::Reality<'a>>),
+    Forget(report::Forget<'a>),
+    Requeue(report::Requeue<'a>),
+    Pop(drain::Pop),
+    Fetch(drain::Fetch),
+    Ids(drain::Ids),
+    Peek(drain::Peek),
+    Get(look::Get<'a>),
+    Range(look::Range<'a>),
+    Scan(look::ScanRequest<'a>),
+    Info,
+}
+
+/// What running a request did, beyond its reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Something became available in a queue: wake who waits for it.
+    pub ready: bool,
+}
+
+/// How long a FETCH with BLOCK waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Milliseconds; 0: without limit.
+    pub timeout_ms: u64,
+}
+
+/// The refusal where `agg.max-memory` leaves no room.
+fn full(command: &str, settings: &Settings) -> Refusal {
+    let most = settings.max_memory;
+    let text = format!(
+        "{command}: agg.max-memory ({most} bytes) is reached: drain the queues, or raise it"
+    );
+    Refusal::full(crate::error::Refused::Memory, text)
+}
+
+impl<'a> Request<'a> {
+    /// Checks all arguments; `args[0]` is the command's name as typed, `args[1]` the node.
+    ///
+    /// # Errors
+    /// The first argument that is not what it should be.
+    pub fn parse(
+        command: Command,
+        args: &'a [&'a [u8]],
+        settings: &Settings,
+        now: Now,
+    ) -> Result<Request<'a>, Refusal> {
+        let mut args = Args::new(command.usage(), args, settings, now);
+        args.name("node")?;
+        let args = &mut args;
+        let kind = match command {
+            Command::Stat => Kinds::Stat(report::Stat::parse(args)?),
+            Command::Mstat => Kinds::Mstat(report::Mstat::parse(args)?),
+            Command::Log => Kinds::Log(report::Log::parse(args)?),
+            Command::Error => Kinds::Error(Box::new(report::ErrorReport::parse(args)?)),
+            Command::Reality => Kinds::Reality(Box::new(report::Reality::parse(args)?)),
+            Command::Forget => Kinds::Forget(report::Forget::parse(args)?),
+            Command::Requeue => Kinds::Requeue(report::Requeue::parse(args)?),
+            Command::Pop => Kinds::Pop(drain::Pop::parse(args)?),
+            Command::Fetch => Kinds::Fetch(drain::Fetch::parse(args)?),
+            Command::Ack => Kinds::Ids(drain::Ids::parse(args, Deed::Ack)?),
+            Command::Nack => Kinds::Ids(drain::Ids::parse(args, Deed::Nack)?),
+            Command::Extend => Kinds::Ids(drain::Ids::parse(args, Deed::Extend(0))?),
+            Command::Peek => Kinds::Peek(drain::Peek::parse(args)?),
+            Command::Get => Kinds::Get(look::Get::parse(args)?),
+            Command::Range => Kinds::Range(look::Range::parse(args)?),
+            Command::Scan => Kinds::Scan(look::ScanRequest::parse(args)?),
+            Command::Info => {
+                args.finish()?;
+                Kinds::Info
+            }
+        };
+        Ok(Request { kind })
+    }
+
+    /// The most bytes that running it can allocate and keep; 0 for what only reads or frees.
+    pub fn cost(&self) -> u64 {
+        match &self.kind {
+            Kinds::Stat(r) => r.cost(),
+            Kinds::Mstat(r) => r.cost(),
+            Kinds::Log(r) => r.cost(),
+            Kinds::Error(r) => r.cost(),
+            Kinds::Reality(r) => r.cost(),
+            _ => 0,
+        }
+    }
+
+    /// Runs it on a node that exists, or on a new one for requests that create. `is_full`: `agg.max-memory` leaves no
+    /// room for its cost, so existing metrics go on being counted and all else that costs memory is refused. Replies
+    /// exactly once.
+    ///
+    /// # Errors
+    /// The node refuses it; nothing was changed and no byte of a reply written.
+    pub fn run(
+        &self,
+        name: &[u8],
+        node: &mut Node,
+        is_full: bool,
+        turn: &mut Turn<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<Ran, Refusal> {
+        let settings = turn.settings;
+        node.act(turn, |node, act| {
+            if is_full && let Some(command) = self.needs_memory() {
+                node.count_refused(crate::error::Refused::Memory, act);
+                return Err(full(command, settings));
+            }
+            self.dispatch(name, node, is_full, act, reply)?;
+            Ok(report::ran(node))
+        })
+    }
+
+    /// The name of a command that is refused as a whole where there is no memory.
+    fn needs_memory(&self) -> Option<&'static str> {
+        match self.kind {
+            Kinds::Log(_) => Some("AGG.LOG"),
+            Kinds::Error(_) => Some("AGG.ERROR"),
+            Kinds::Reality(_) => Some("AGG.REALITY"),
+            _ => None,
+        }
+    }
+
+    fn dispatch(
+        &self,
+        name: &[u8],
+        node: &mut Node,
+        is_full: bool,
+        act: &mut Act<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<(), Refusal> {
+        match &self.kind {
+            Kinds::Stat(r) => r.run(node, act, is_full, reply)?,
+            Kinds::Mstat(r) => r.run(node, act, is_full, reply)?,
+            Kinds::Log(r) => r.run(node, act, reply),
+            Kinds::Error(r) => r.run(node, act, reply),
+            Kinds::Reality(r) => r.run(node, act, reply)?,
+            Kinds::Forget(r) => r.run(node, act, reply),
+            Kinds::Requeue(r) => r.run(node, act, reply),
+            Kinds::Pop(r) => r.run(name, node, act, reply),
+            Kinds::Fetch(r) => r.run(name, node, act, reply),
+            Kinds::Ids(r) => r.run(node, act, reply),
+            Kinds::Peek(r) => r.read(name, node, reply),
+            Kinds::Get(r) => r.read(name, node, reply),
+            Kinds::Range(r) => r.read(node, reply),
+            Kinds::Scan(r) => r.read(name, node, reply),
+            Kinds::Info => node.info(0, act.now, reply),
+        }
+        Ok(())
+    }
+
+    /// The answer of a request that does not create where there is no such node.
+    pub fn run_missing(&self, reply: &mut dyn Reply) {
+        match &self.kind {
+            Kinds::Pop(_) | Kinds::Fetch(_) | Kinds::Peek(_) | Kinds::Range(_) => reply.array(0),
+            Kinds::Scan(_) => look::ScanRequest::missing(reply),
+            Kinds::Get(_) | Kinds::Info => reply.null(),
+            _ => reply.int(0),
+        }
+    }
+
+    /// Runs a request that only reads. `bytes`: what the node holds, as the shell measured it.
+    pub fn read(&self, name: &[u8], node: &Node, now: Now, bytes: u64, reply: &mut dyn Reply) {
+        match &self.kind {
+            Kinds::Peek(r) => r.read(name, node, reply),
+            Kinds::Get(r) => r.read(name, node, reply),
+            Kinds::Range(r) => r.read(node, reply),
+            Kinds::Scan(r) => r.read(name, node, reply),
+            Kinds::Info => node.info(bytes, now, reply),
+            // A request that writes is not given to this; it would change nothing.
+            _ => reply.null(),
+        }
+    }
+
+    /// For FETCH: how long it waits while nothing is there; `None`: it answers at once.
+    pub fn block(&self) -> Option<Block> {
+        match &self.kind {
+            Kinds::Fetch(fetch) => fetch.block_ms.map(|timeout_ms| Block { timeout_ms }),
+            _ => None,
+        }
+    }
+
+    /// For FETCH: whether something can be handed out now; leases whose time has come are ended.
+    pub fn available(&self, node: &mut Node, now: Now) -> bool {
+        match &self.kind {
+            Kinds::Fetch(fetch) => drain::available(fetch, node, now),
+            _ => false,
+        }
+    }
+
+    /// The queues that a FETCH waits for.
+    pub fn queues(&self) -> &[Queue] {
+        match &self.kind {
+            Kinds::Fetch(fetch) => &fetch.wanted.queues,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The settings of a server, as plain values with their units in the names, and the part of them that a node keeps.
+
+/// The longest window, seconds (four weeks).
+pub const MAX_WINDOW_S: u32 = 28 * 86_400;
+
+/// All settings, as the shell last read them. Sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The ceiling over all memory that the module holds (the shell measures and enforces it).
+    pub max_memory: u64,
+    /// Metrics in a node.
+    pub max_series: u32,
+    /// Errors in a node.
+    pub max_errors: u32,
+    /// Live objects of reality in a node.
+    pub max_realities: u32,
+    /// One text, JSON, tag list or name.
+    pub max_item_size: usize,
+    /// Window lengths of new nodes, seconds; the second a multiple of the first.
+    pub min_window_s: u32,
+    /// See `min_window_s`.
+    pub hour_window_s: u32,
+    /// An error that grew is queued again this long after it was handed out.
+    pub error_interval_ms: u64,
+    /// A metric quiet for as long is forgotten; 0: never.
+    pub series_ttl_s: u64,
+    /// The same for errors.
+    pub error_ttl_s: u64,
+    /// The same for objects whose report named no TTL.
+    pub reality_ttl_s: u64,
+    /// What replicas must apply as the primary did.
+    pub rules: Rules,
+}
+
+/// The settings that take part in applying a change. A node keeps those that its primary last used, and a change of
+/// them is an effect of its own: so a replica with other settings computes the same value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Bytes of the queues MIN, HOUR and LOG of a node.
+    pub queue_bytes: [u64; 3],
+    /// Closed buckets kept per metric, of MIN and HOUR windows; 0 keeps none.
+    pub history: [u32; 2],
+    /// A window closes this long after its end.
+    pub flush_delay_ms: i64,
+    /// How far ahead of the clock a time may lie.
+    pub max_future_ms: i64,
+    /// The shortest time over which a rate is taken.
+    pub min_interval_ms: i64,
+    /// The longest time between two samples of a DIFF metric that belong together.
+    pub max_gap_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_memory: 256 << 20,
+            max_series: 20_000,
+            max_errors: 10_000,
+            max_realities: 10_000,
+            max_item_size: 64 << 10,
+            min_window_s: 300,
+            hour_window_s: 3600,
+            error_interval_ms: 300_000,
+            series_ttl_s: 86_400,
+            error_ttl_s: 604_800,
+            reality_ttl_s: 0,
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            queue_bytes: [64 << 20, 32 << 20, 16 << 20],
+            history: [12, 24],
+            flush_delay_ms: 5_000,
+            max_future_ms: 60_000,
+            min_interval_ms: 500,
+            max_gap_ms: 7_200_000,
+        }
+    }
+}

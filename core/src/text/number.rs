@@ -1,0 +1,193 @@
+//! Decimal numbers, read and written.
+//!
+//! What is read follows the grammar of JSON numbers (RFC 8259, section 6), with an optional `+` in front: no hex, no
+//! blanks, no NaN, no infinity. What is written is the shortest text that reads back to the same number.
+
+/// A number as it was given: whole ones up to 2^64 - 1 stay exact.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// Only digits, in the range of `u64`.
+    Int(u64),
+    /// Anything else; always finite, never -0.
+    Float(f64),
+}
+
+impl Number {
+    /// The nearest double.
+    #[inline]
+    pub fn to_f64(self) -> f64 {
+        match self {
+            Number::Int(v) => v as f64,
+            Number::Float(v) => v,
+        }
+    }
+}
+
+/// What is wrong with a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberError {
+    /// It does not follow the grammar.
+    NotDecimal,
+    /// It is beyond the largest double.
+    TooLarge,
+    /// It is not 0, but no double but 0 is near it.
+    TooSmall,
+}
+
+/// Reads a number.
+///
+/// # Errors
+/// See [`NumberError`].
+#[inline]
+pub fn parse(text: &[u8]) -> Result<Number, NumberError> {
+    let unsigned = text.strip_prefix(b"+").unwrap_or(text);
+    match parse_u64(unsigned) {
+        Some(v) => Ok(Number::Int(v)),
+        None => parse_float(unsigned, unsigned.len() != text.len()),
+    }
+}
+
+fn parse_float(text: &[u8], has_plus: bool) -> Result<Number, NumberError> {
+    if !is_json_number(text) || has_plus && text.first() == Some(&b'-') {
+        return Err(NumberError::NotDecimal);
+    }
+    let value: f64 = std::str::from_utf8(text)
+        .ok()
+        .and_then(|t| t.parse().ok())
+        .ok_or(NumberError::NotDecimal)?;
+    if value.is_infinite() {
+        return Err(NumberError::TooLarge);
+    }
+    let mantissa = text
+        .split(|b| matches!(b, b'e' | b'E'))
+        .next()
+        .unwrap_or_default();
+    if value == 0.0 && mantissa.iter().any(|b| (b'1'..=b'9').contains(b)) {
+        return Err(NumberError::TooSmall);
+    }
+    // Adding 0 turns -0 into 0.
+    Ok(Number::Float(value + 0.0))
+}
+
+/// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+pub(crate) fn is_json_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let mut rest = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits(rest);
+    if whole == 0 || whole > 1 && rest[0] == b'0' {
+        return false;
+    }
+    rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let n = digits(fraction);
+        if n == 0 {
+            return false;
+        }
+        rest = &fraction[n..];
+    }
+    if let Some(exponent) = rest.strip_prefix(b"e").or(rest.strip_prefix(b"E")) {
+        let exponent = exponent
+            .strip_prefix(b"+")
+            .or(exponent.strip_prefix(b"-"))
+            .unwrap_or(exponent);
+        let n = digits(exponent);
+        if n == 0 {
+            return false;
+        }
+        rest = &exponent[n..];
+    }
+    rest.is_empty()
+}
+
+/// Reads plain digits: no sign, no leading zeros but in `0`, at most 2^64 - 1.
+#[inline]
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 20 || text.len() > 1 && text[0] == b'0' {
+        return None;
+    }
+    let mut value = 0u64;
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    Some(value)
+}
+
+/// Appends a double as the shortest decimal that reads back to it, always with a point or an exponent (`5.0`, `1e300`).
+/// What is not finite cannot occur, and would be written as `0.0`.
+pub fn write_f64(out: &mut Vec<u8>, v: f64) {
+    let v = if v.is_finite() { v } else { 0.0 };
+    out.extend_from_slice(ryu::Buffer::new().format_finite(v).as_bytes());
+}
+
+/// Appends an unsigned integer.
+pub fn write_u64(out: &mut Vec<u8>, v: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes());
+}
+
+/// Appends a signed integer.
+pub fn write_i64(out: &mut Vec<u8>, v: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_are_read_as_json_writes_them() {
+        for (text, number) in [
+            ("0", Number::Int(0)),
+            ("+7", Number::Int(7)),
+            ("18446744073709551615", Number::Int(u64::MAX)),
+            (
+                "18446744073709551616",
+                Number::Float(18446744073709551616.0),
+            ),
+            ("-0", Number::Float(0.0)),
+            ("-1", Number::Float(-1.0)),
+            ("1.5e3", Number::Float(1500.0)),
+            ("+1E-2", Number::Float(0.01)),
+            ("5e-324", Number::Float(5e-324)),
+            ("0e999", Number::Float(0.0)),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Ok(number), "{text}");
+            assert!(parse(text.as_bytes()).unwrap().to_f64().is_sign_positive() || text == "-1");
+        }
+        for text in [
+            "", "+", "-", "0x10", " 1", "1 ", "nan", "NaN", "inf", "-inf", "1.", ".5", "01", "-01",
+            "--1", "+-1", "++1", "1e", "1e+", "1_000", "1,5", "1.5.2", "٣", "1\0",
+        ] {
+            assert_eq!(
+                parse(text.as_bytes()),
+                Err(NumberError::NotDecimal),
+                "{text:?}"
+            );
+        }
+        assert_eq!(parse(b"1e309"), Err(NumberError::TooLarge));
+        assert_eq!(parse(b"-1e309"), Err(NumberError::TooLarge));
+        assert_eq!(parse(b"1e-400"), Err(NumberError::TooSmall));
+        assert_eq!(parse(b"0.0000"), Ok(Number::Float(0.0)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(v in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+            let mut out = Vec::new();
+            write_f64(&mut out, v);
+            prop_assert_eq!(parse(&out).unwrap().to_f64(), v + 0.0);
+        }
+
+        #[test]
+        fn it_reads_what_json_reads(text in "[-+]?[0-9.eE+-]{0,12}") {
+            let ours = parse(text.as_bytes()).is_ok() && !text.starts_with('+');
+            let theirs = serde_json::from_str::<f64>(&text).is_ok_and(|v| v.is_finite());
+            let tiny = parse(text.as_bytes()) == Err(NumberError::TooSmall);
+            prop_assert!(ours == theirs || text.starts_with('+') || tiny, "{}", text);
+        }
+    }
+}

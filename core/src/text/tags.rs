@@ -1,0 +1,127 @@
+//! Tag lists: words `name:value`, separated by spaces.
+//!
+//! A word is split at its first colon; one without a colon has no value. Only U+0020 separates. In canonical form the
+//! words are sorted by the bytes of their names, of a name given twice only the last is left, and one space stands
+//! between two: so lists that mean the same are the same bytes.
+
+use std::borrow::Cow;
+
+/// A word whose name is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagsError {
+    /// The word.
+    pub word: Vec<u8>,
+}
+
+/// The canonical form; borrowed where the text is in it already.
+///
+/// # Errors
+/// A word whose name is empty.
+pub fn canonical(text: &[u8]) -> Result<Cow<'_, [u8]>, TagsError> {
+    let mut words: Vec<&[u8]> = Vec::new();
+    let mut is_canonical = !text.starts_with(b" ") && !text.ends_with(b" ");
+    for word in text.split(|b| *b == b' ') {
+        if word.is_empty() {
+            is_canonical &= text.is_empty();
+            continue;
+        }
+        if word[0] == b':' {
+            return Err(TagsError {
+                word: word.to_vec(),
+            });
+        }
+        is_canonical &= words.last().is_none_or(|before| name(before) < name(word));
+        words.push(word);
+    }
+    if is_canonical {
+        return Ok(Cow::Borrowed(text));
+    }
+    // The sort is stable: of equal names the last given comes last.
+    words.sort_by_key(|word| name(word));
+    let mut list = Vec::with_capacity(text.len());
+    for (i, word) in words.iter().enumerate() {
+        if words
+            .get(i + 1)
+            .is_some_and(|next| name(next) == name(word))
+        {
+            continue;
+        }
+        if !list.is_empty() {
+            list.push(b' ');
+        }
+        list.extend_from_slice(word);
+    }
+    Ok(Cow::Owned(list))
+}
+
+/// Names and values of a list in canonical form; a word without a colon has no value.
+pub fn iter(canonical: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    canonical
+        .split(|b| *b == b' ')
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let name = name(word);
+            (name, word.get(name.len() + 1..))
+        })
+}
+
+fn name(word: &[u8]) -> &[u8] {
+    word.split(|b| *b == b':').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lists_are_sorted_and_the_last_of_a_name_holds() {
+        for (text, list) in [
+            ("", ""),
+            (" ", ""),
+            ("b:2  a:1 ", "a:1 b:2"),
+            ("a:1 b a:2", "a:2 b"),
+            ("a:x:y", "a:x:y"),
+            ("ab:1 a:2", "a:2 ab:1"),
+            ("a: b", "a: b"),
+        ] {
+            assert_eq!(
+                canonical(text.as_bytes()).unwrap(),
+                list.as_bytes(),
+                "{text:?}"
+            );
+        }
+        assert!(matches!(canonical(b"a:1 b:2 c"), Ok(Cow::Borrowed(_))));
+        assert_eq!(
+            canonical(b"a:1 :x"),
+            Err(TagsError {
+                word: b":x".to_vec()
+            })
+        );
+        let pairs: Vec<_> = iter(b"a: b c:x:y").collect();
+        assert_eq!(
+            pairs,
+            [
+                (&b"a"[..], Some(&b""[..])),
+                (b"b", None),
+                (b"c", Some(b"x:y"))
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_form_is_one(text in "[abc:1 ]{0,30}") {
+            if let Ok(list) = canonical(text.as_bytes()) {
+                let again = canonical(&list).unwrap();
+                prop_assert!(matches!(again, Cow::Borrowed(_)), "{:?}", list);
+                let names: Vec<_> = iter(&list).map(|(name, _)| name).collect();
+                prop_assert!(names.windows(2).all(|w| w[0] < w[1]));
+                for (name, value) in iter(&list) {
+                    let last = text.as_bytes().split(|b| *b == b' ').rfind(|w| super::name(w) == name).unwrap();
+                    prop_assert_eq!(value, last.get(name.len() + 1..));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What one command or one tick brings along.
+
+use crate::{Counters, Effects, Now, Settings};
+
+/// The surroundings of one command or tick: read before, used throughout, handed on after.
+pub struct Turn<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// The settings in force.
+    pub settings: &'a Settings,
+    /// The last queue id that this server gave; ids given raise it.
+    pub last_id: &'a mut u64,
+    /// What a replica must repeat is appended here.
+    pub effects: &'a mut Effects,
+    /// The server's counters, raised beside the node's own.
+    pub counters: &'a mut Counters,
+}
+
+/// Ids stay below this, so that every client language holds them exactly.
+pub const MAX_ID: u64 = (1 << 53) - 1;
+
+/// Ids that arrive from outside (a restored node, an effect) stay below this (the year 2223 in microseconds), so that
+/// the ids given after them never reach [`MAX_ID`].
+pub const MAX_LOADED_ID: u64 = 8_000_000_000_000_000;
+
+/// One change of a node as it is applied: on the primary from a [`Turn`], on a replica from an effect's header. All
+/// that a change depends on besides the node's value is in here.
+pub(crate) struct Step<'a> {
+    /// The primary's wall clock, Unix milliseconds.
+    pub now_ms: i64,
+    /// This server's running time; decides nothing while a change is applied, it is only remembered.
+    pub mono_ms: u64,
+    /// The id that the next entry gets.
+    pub next_id: u64,
+    /// The server's counters.
+    pub counters: &'a mut Counters,
+}
+
+impl Step<'_> {
+    /// The next id. Ids of one step follow each other without gaps.
+    pub fn take_id(&mut self) -> u64 {
+        let id = self.next_id.min(MAX_ID);
+        self.next_id = id + 1;
+        id
+    }
+}

@@ -1,0 +1,122 @@
+//! Random commands of all kinds, with time passing: a replica with other clocks and settings holds the same value, and
+//! so does what is saved and loaded. After every step the limits hold and nothing queued is unaccounted for.
+
+mod support;
+
+use proptest::prelude::*;
+use support::{Value, World, digest, reload};
+
+fn line() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["a", "b", "c@x", "d", "e", "f"]);
+    let tags = prop::sample::select(vec!["", " TAGS a:1", " TAGS b:2", " TAGS x"]);
+    let queue = prop::sample::select(vec!["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
+    prop_oneof![
+        6 => (name.clone(), -50i64..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT g{n} {v}{t}")),
+        6 => (name.clone(), 0u32..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT c{n} {v} DIFF{t}")),
+        3 => (0u32..9, 0u32..9, tags.clone()).prop_map(|(a, b, t)| format!("MSTAT{t} VALUES ga {a} gb {b} bad x cx 1")),
+        3 => (0u8..10, tags.clone()).prop_map(|(l, t)| format!("LOG hello-{l} LEVEL {l}{t}")),
+        5 => (name.clone(), 0u8..10).prop_map(|(n, l)| format!("ERROR {n} LEVEL {l} FUNC f")),
+        5 => (name.clone(), 0u8..3, tags).prop_map(|(n, v, t)| format!("REALITY {n} M {{\"v\":{v}}}{t}")),
+        1 => name.clone().prop_map(|n| format!("REALITY {n} M 1 TTL 20")),
+        2 => (name, 0usize..3).prop_map(|(n, f)| match f {
+            0 => format!("FORGET METRIC g{n}"),
+            1 => format!("FORGET REALITY {n}"),
+            _ => format!("FORGET METRIC c{n}"),
+        }),
+        1 => prop::sample::select(vec!["REQUEUE ERROR", "REQUEUE REALITY", "REQUEUE ERROR MATCH a*"]).prop_map(str::to_owned),
+        2 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("POP {q} COUNT {n}")),
+        4 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("FETCH {q} COUNT {n} LEASE 5000")),
+        3 => queue.prop_map(|q| format!("ACK {q} fetched")),
+        5 => (0i64..400_000).prop_map(|ms| format!("pass {ms}")),
+        2 => (0i64..3_000).prop_map(|ms| format!("pass {ms}")),
+    ]
+}
+
+/// Entries by queue: put in, taken out, dropped. Queued = delivered + dropped + held is checked for LOG, whose entries
+/// enter one by one.
+#[derive(Default)]
+struct Ledger {
+    logged: u64,
+    delivered: u64,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_replica_holds_the_same_value(lines in prop::collection::vec(line(), 1..150)) {
+        let mut w = World::new();
+        w.settings.max_series = 9;
+        w.settings.max_errors = 4;
+        w.settings.max_realities = 3;
+        w.settings.rules.queue_bytes = [700, 500, 200];
+        w.settings.rules.history = [3, 2];
+        w.settings.series_ttl_s = 900;
+        w.settings.error_ttl_s = 1200;
+        w.settings.error_interval_ms = 30_000;
+        let mut fetched: Vec<(String, i64)> = Vec::new();
+        let mut ledger = Ledger::default();
+        for line in &lines {
+            if let Some(ms) = line.strip_prefix("pass ") {
+                let ms: i64 = ms.parse().unwrap();
+                w.pass(ms / 2);
+                w.pass_ticking(ms / 2 / 100 * 100 / 10);
+                w.pass(ms / 3);
+                w.tick();
+            } else if let Some(queue) = line.strip_prefix("ACK ").and_then(|l| l.strip_suffix(" fetched")) {
+                let (mine, others): (Vec<_>, Vec<_>) = fetched.drain(..).partition(|(q, _)| q == queue);
+                fetched = others;
+                let ids: Vec<String> = mine.iter().map(|(_, id)| id.to_string()).collect();
+                if !ids.is_empty() {
+                    let n = w.run(&format!("ACK {queue} {}", ids.join(" "))).int();
+                    if queue == "LOG" {
+                        ledger.delivered += n as u64;
+                    }
+                }
+            } else if let Ok(reply) = w.try_run(line) {
+                if line.starts_with("LOG") {
+                    ledger.logged += 1;
+                } else if line.starts_with("POP LOG") {
+                    ledger.delivered += reply.list().len() as u64;
+                } else if line.starts_with("FETCH") {
+                    let entries = reply.list().iter().map(Value::list);
+                    fetched.extend(entries.map(|e| (e[0].text(), e[1].int())));
+                }
+            }
+            w.check_copies();
+            check_limits(&mut w, &ledger)?;
+        }
+        // A promoted replica goes on as the primary would.
+        if let Some(node) = &w.node {
+            let mut promoted = reload(node);
+            promoted.restart(0);
+            prop_assert_eq!(digest(&promoted), digest(node));
+        }
+    }
+}
+
+fn check_limits(w: &mut World, ledger: &Ledger) -> Result<(), TestCaseError> {
+    if w.node.is_none() {
+        return Ok(());
+    }
+    let info = w.run("INFO");
+    let queue = |q: &str, field: &str| info.at("queues").at(q).at(field).int() as u64;
+    prop_assert!(info.at("metrics").int() <= 9);
+    prop_assert!(info.at("errors").int() <= 4);
+    prop_assert!(info.at("realities").int() <= 3);
+    prop_assert!(queue("ERROR", "length") <= 4 && queue("REALITY", "length") <= 6);
+    for (q, most) in [("MIN", 700), ("HOUR", 500), ("LOG", 200)] {
+        prop_assert!(
+            queue(q, "bytes") <= most,
+            "{} holds {} bytes",
+            q,
+            queue(q, "bytes")
+        );
+        prop_assert!(queue(q, "leased") <= queue(q, "length"));
+    }
+    prop_assert_eq!(
+        ledger.logged,
+        ledger.delivered + queue("LOG", "dropped") + queue("LOG", "length")
+    );
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! The contract's rules for statistics, by example.
+
+mod support;
+
+use support::{BASE, World};
+
+/// Reports a value so many milliseconds after [`BASE`].
+fn stat(world: &mut World, what: &str, at: i64) -> i64 {
+    world.run(&format!("STAT {what} AT {}", BASE + at)).int()
+}
+
+#[test]
+fn a_gauge_is_aggregated_over_its_window_and_delivered_by_the_clock() {
+    let mut w = World::new();
+    for (value, at) in [(3, 1_000), (1, 2_000), (5, 3_000), (2, 3_000)] {
+        assert_eq!(stat(&mut w, &format!("m {value}"), at), 1);
+    }
+    w.pass_ticking(299_000);
+    assert!(w.peek("MIN").is_empty());
+    w.pass_ticking(6_100);
+    let min = w.peek("MIN");
+    assert_eq!(min.len(), 1);
+    let r = &min[0].2;
+    assert_eq!(
+        (r["count"].as_u64(), r["sum"].as_f64(), r["avg"].as_f64()),
+        (Some(4), Some(11.0), Some(2.75))
+    );
+    assert_eq!(
+        (r["min"].as_f64(), r["max"].as_f64(), r["last"].as_f64()),
+        (Some(1.0), Some(5.0), Some(2.0))
+    );
+    assert_eq!(
+        (r["start"].as_i64(), r["end"].as_i64()),
+        (Some(BASE), Some(BASE + 300_000))
+    );
+    assert_eq!(
+        (r["type"].as_str(), r["window"].as_u64()),
+        (Some("ABS"), Some(300))
+    );
+    assert!(w.peek("HOUR").is_empty());
+    w.pass_ticking(3_300_000);
+    assert_eq!(w.peek("HOUR").len(), 1);
+    assert_eq!(w.peek("MIN").len(), 1);
+    w.check_copies();
+}
+
+#[test]
+fn a_counter_gives_rates_and_its_first_sample_gives_nothing() {
+    let mut w = World::new();
+    w.pass(4_000_000);
+    stat(&mut w, "c 1000 DIFF", 0);
+    assert!(w.run("GET METRIC c").at("min").list().is_empty());
+    stat(&mut w, "c 1100 DIFF", 10_000);
+    stat(&mut w, "c 1400 DIFF", 20_000);
+    stat(&mut w, "c 1400 DIFF", 300_000);
+    let r = &w.peek("MIN")[0].2;
+    assert_eq!(
+        (r["count"].as_u64(), r["sum"].as_f64(), r["avg"].as_f64()),
+        (Some(2), Some(400.0), Some(20.0))
+    );
+    assert_eq!(
+        (r["min"].as_f64(), r["max"].as_f64(), r["last"].as_f64()),
+        (Some(10.0), Some(30.0), Some(30.0))
+    );
+    w.check_copies();
+}
+
+#[test]
+fn a_counter_that_restarted_grows_by_its_new_value() {
+    let mut w = World::new();
+    for (total, at) in [(1_000, 0), (1_100, 10_000), (50, 20_000), (70, 30_000)] {
+        stat(&mut w, &format!("c {total} DIFF"), at);
+    }
+    let m = w.run("GET METRIC c");
+    assert_eq!(m.at("restarts").int(), 1);
+    assert_eq!(m.at("min").list()[0].at("sum").float(), 170.0);
+}
+
+#[test]
+fn a_lower_total_within_the_interval_is_late_not_a_restart() {
+    let mut w = World::new();
+    stat(&mut w, "c 1000 DIFF", 0);
+    assert_eq!(stat(&mut w, "c 900 DIFF", 499), 0);
+    assert_eq!(stat(&mut w, "c 1010 DIFF", 1_000), 1);
+    let m = w.run("GET METRIC c");
+    assert_eq!((m.at("restarts").int(), m.at("late").int()), (0, 1));
+    assert_eq!(m.at("min").list()[0].at("sum").float(), 10.0);
+}
+
+#[test]
+fn increases_closer_than_the_interval_go_into_the_next_rate() {
+    let mut w = World::new();
+    for (total, at) in [(0, 0), (10, 100), (20, 200), (30, 1_000)] {
+        stat(&mut w, &format!("c {total} DIFF"), at);
+    }
+    let m = w.run("GET METRIC c");
+    let b = &m.at("min").list()[0];
+    assert_eq!((b.at("count").int(), b.at("sum").float()), (3, 30.0));
+    assert_eq!((b.at("min").float(), b.at("max").float()), (30.0, 30.0));
+}
+
+#[test]
+fn a_window_without_a_rate_shows_its_average() {
+    let mut w = World::new();
+    stat(&mut w, "c 0 DIFF", 0);
+    stat(&mut w, "c 10 DIFF", 100);
+    let m = w.run("GET METRIC c");
+    let b = &m.at("min").list()[0];
+    // 10 over at least 500 ms.
+    assert_eq!(
+        (
+            b.at("avg").float(),
+            b.at("min").float(),
+            b.at("max").float()
+        ),
+        (20.0, 20.0, 20.0)
+    );
+}
+
+#[test]
+fn after_a_gap_a_counter_begins_anew() {
+    let mut w = World::new();
+    w.pass(20_000_000);
+    stat(&mut w, "c 0 DIFF", 0);
+    stat(&mut w, "c 10 DIFF", 1_000);
+    stat(&mut w, "c 1000000 DIFF", 1_000 + 7_200_001);
+    let m = w.run("GET METRIC c");
+    assert_eq!((m.at("gaps").int(), m.at("min").list().len()), (1, 0));
+    assert_eq!(w.peek("MIN")[0].2["sum"].as_f64(), Some(10.0));
+    assert_eq!(w.peek("HOUR")[0].2["sum"].as_f64(), Some(10.0));
+    stat(&mut w, "c 1000100 DIFF", 1_000 + 7_200_001 + 10_000);
+    assert_eq!(
+        w.run("GET METRIC c").at("min").list()[0].at("avg").float(),
+        10.0
+    );
+    w.check_copies();
+}
+
+#[test]
+fn a_late_gauge_counts_in_its_hour_and_what_counts_nowhere_changes_nothing() {
+    let mut w = World::new();
+    w.pass(700_000);
+    stat(&mut w, "m 1", 0);
+    stat(&mut w, "m 2", 300_000);
+    stat(&mut w, "m 3", 600_000);
+    assert_eq!(stat(&mut w, "m 10 TAGS a:b", 1_000), 1);
+    let m = w.run("GET METRIC m");
+    assert_eq!((m.at("late-min").int(), m.at("late").int()), (1, 0));
+    assert_eq!(m.at("hour").list()[0].at("count").int(), 4);
+    w.pass(3_600_000);
+    stat(&mut w, "m 4", 3_600_000);
+    assert_eq!(stat(&mut w, "m 99 TAGS a:c", 2_000), 0);
+    let info = w.run("INFO");
+    assert_eq!((info.at("late").int(), info.at("late-min").int()), (1, 1));
+    assert_eq!(w.peek("HOUR")[0].2["sum"].as_f64(), Some(16.0));
+    w.check_copies();
+}
+
+#[test]
+fn a_late_counter_sample_brings_its_increase_with_the_next() {
+    let mut w = World::new();
+    w.pass(400_000);
+    stat(&mut w, "c 0 DIFF", 0);
+    stat(&mut w, "c 10 DIFF", 10_000);
+    assert_eq!(stat(&mut w, "c 5 DIFF", 5_000), 0);
+    stat(&mut w, "c 30 DIFF", 20_000);
+    assert_eq!(
+        w.run("GET METRIC c").at("min").list()[0].at("sum").float(),
+        30.0
+    );
+}
+
+#[test]
+fn around_a_boundary_two_windows_are_open() {
+    let mut w = World::new();
+    w.pass(299_000);
+    stat(&mut w, "m 1", 298_000);
+    stat(&mut w, "m 2", 301_000);
+    assert_eq!(stat(&mut w, "m 3", 299_000), 1);
+    let open = w.run("GET METRIC m");
+    let open: Vec<i64> = open
+        .at("min")
+        .list()
+        .iter()
+        .map(|b| b.at("count").int())
+        .collect();
+    assert_eq!(open, [2, 1]);
+    w.check_copies();
+    w.pass_ticking(6_100);
+    assert_eq!(w.peek("MIN").len(), 1);
+    assert_eq!(stat(&mut w, "m 4", 299_500), 1, "counts in the hour");
+    assert_eq!(w.run("GET METRIC m").at("late-min").int(), 1);
+}
+
+#[test]
+fn a_metric_that_goes_on_reporting_into_its_old_window_keeps_it_open_until_it_is_quiet() {
+    let mut w = World::new();
+    stat(&mut w, "m 1", 0);
+    for _ in 0..40 {
+        w.pass_ticking(10_000);
+        w.run(&format!("STAT other 1 AT {}", w.now_ms()));
+    }
+    // Quiet for long: closed. Now samples of a window long past: each keeps the replay going.
+    assert_eq!(
+        w.peek("MIN")
+            .iter()
+            .filter(|r| r.2["metric"] == "m")
+            .count(),
+        1
+    );
+    for i in 0..30 {
+        stat(&mut w, "replay 1", i * 1_000);
+        w.pass_ticking(1_000);
+    }
+    assert_eq!(
+        w.peek("MIN")
+            .iter()
+            .filter(|r| r.2["metric"] == "replay")
+            .count(),
+        0
+    );
+    w.pass_ticking(5_200);
+    let replayed: Vec<_> = w
+        .peek("MIN")
+        .into_iter()
+        .filter(|r| r.2["metric"] == "replay")
+        .collect();
+    assert_eq!(replayed.len(), 1);
+    assert_eq!(replayed[0].2["count"].as_u64(), Some(30));
+    w.check_copies();
+}
+
+#[test]
+fn replayed_data_closes_as_it_goes() {
+    let mut w = World::new();
+    w.pass(86_400_000);
+    for i in 0..24 {
+        stat(&mut w, "m 1", i * 300_000);
+    }
+    assert_eq!((w.peek("MIN").len(), w.peek("HOUR").len()), (23, 1));
+    w.pass_ticking(5_200);
+    assert_eq!((w.peek("MIN").len(), w.peek("HOUR").len()), (24, 2));
+    let range = w.run("RANGE m MIN");
+    assert_eq!(range.list().len(), 12, "the default history");
+    w.check_copies();
+}
+
+#[test]
+fn a_clock_that_was_wrong_does_not_silence_a_metric() {
+    let mut w = World::new();
+    w.pass(500_000_000);
+    let ahead = w.now_ms();
+    w.run(&format!("STAT m 7 AT {ahead}"));
+    w.set_wall(BASE + 1_000);
+    w.tick();
+    assert_eq!(w.run("INFO").at("clock-back").int(), 1);
+    assert_eq!(w.peek("MIN").len(), 1);
+    assert_eq!(w.run(&format!("STAT m 8 AT {}", BASE + 1_000)).int(), 1);
+    assert_eq!(
+        w.run("GET METRIC m").at("min").list()[0].at("count").int(),
+        1
+    );
+    w.check_copies();
+}
+
+#[test]
+fn a_sample_of_the_other_type_says_the_way_out() {
+    let mut w = World::new();
+    w.run("STAT m 1");
+    assert_eq!(
+        w.error("STAT m 1 DIFF"),
+        "ERR AGG.STAT: metric 'm' is ABS, the sample DIFF: AGG.FORGET node METRIC name lets it begin anew"
+    );
+    assert_eq!(w.run("FORGET METRIC m").int(), 1);
+    assert_eq!(w.run("STAT m 1 DIFF").int(), 1);
+    assert_eq!(w.peek("MIN").len(), 1, "its window was closed first");
+    w.check_copies();
+}
+
+#[test]
+fn totals_are_exact_to_two_to_the_sixty_fourth() {
+    let mut w = World::new();
+    stat(&mut w, "c 18446744073709551614 DIFF", 0);
+    stat(&mut w, "c 18446744073709551615 DIFF", 1_000);
+    stat(&mut w, "c 18446744073709551616 DIFF", 2_000);
+    let m = w.run("GET METRIC c");
+    assert_eq!(m.at("min").list()[0].at("sum").float(), 2.0);
+    stat(&mut w, "d 18446744073709551615 DIFF", 0);
+    assert_eq!(
+        w.run("GET METRIC d").at("last").text(),
+        "18446744073709551615"
+    );
+}
+
+#[test]
+fn a_quiet_metric_is_forgotten_and_its_windows_delivered() {
+    let mut w = World::new();
+    w.settings.series_ttl_s = 60;
+    w.run("STAT m 1");
+    w.pass_ticking(59_000);
+    assert_eq!(w.run("INFO").at("metrics").int(), 1);
+    w.pass_ticking(1_200);
+    assert_eq!(w.run("INFO").at("metrics").int(), 0);
+    assert_eq!((w.peek("MIN").len(), w.peek("HOUR").len()), (1, 1));
+    w.check_copies();
+}
+
+#[test]
+fn tags_that_arrived_last_hold_and_a_record_carries_those_of_its_last_sample() {
+    let mut w = World::new();
+    w.pass(700_000);
+    stat(&mut w, "m 1", 0);
+    stat(&mut w, "m 1 TAGS a:1", 1_000);
+    stat(&mut w, "m 1 TAGS a:1", 2_000);
+    stat(&mut w, "m 1 TAGS a:2", 3_000);
+    stat(&mut w, "m 1 TAGS a:3", 300_000);
+    stat(&mut w, "m 1", 600_000);
+    let m = w.run("GET METRIC m");
+    assert_eq!(
+        (
+            m.at("tag-changes").int(),
+            m.at("tags").at("a").text().as_str()
+        ),
+        (2, "3")
+    );
+    let min = w.peek("MIN");
+    assert_eq!(
+        (
+            min[0].2["tags"]["a"].as_str(),
+            min[1].2["tags"]["a"].as_str()
+        ),
+        (Some("2"), Some("3"))
+    );
+    w.check_copies();
+}
+
+#[test]
+fn many_values_take_the_good_and_name_the_bad() {
+    let mut w = World::new();
+    w.run("STAT d 1 DIFF");
+    let reply = w.run("MSTAT VALUES a 1 b x d 3 a 2");
+    assert_eq!((reply.list()[0].int(), reply.list()[1].int()), (2, 0));
+    let bad: Vec<(i64, String)> = reply.list()[2]
+        .list()
+        .iter()
+        .map(|b| (b.list()[0].int(), b.list()[1].text()))
+        .collect();
+    assert_eq!(bad[0], (1, "value 'x' is not a decimal number".into()));
+    assert!(
+        bad[1].0 == 2 && bad[1].1.starts_with("metric 'd' is DIFF"),
+        "{bad:?}"
+    );
+    assert_eq!(
+        w.error("MSTAT ATOMIC VALUES e 1 b x"),
+        "ERR AGG.MSTAT: sample 1: value 'x' is not a decimal number; nothing was taken"
+    );
+    assert!(
+        w.error("MSTAT ATOMIC VALUES e 1 d 3")
+            .starts_with("ERR AGG.MSTAT: sample 1: metric 'd' is DIFF")
+    );
+    assert_eq!(w.run("INFO").at("metrics").int(), 2);
+    w.check_copies();
+}
+
+#[test]
+fn a_new_metric_beyond_the_limit_is_refused_and_others_go_on() {
+    let mut w = World::new();
+    w.settings.max_series = 2;
+    w.run("MSTAT VALUES a 1 b 2");
+    assert!(
+        w.error("STAT c 3")
+            .starts_with("AGGFULL AGG.STAT: metric 'c' is new")
+    );
+    assert_eq!(w.run("STAT a 3").int(), 1);
+    assert!(
+        w.error("MSTAT ATOMIC VALUES a 1 c 2")
+            .starts_with("AGGFULL")
+    );
+    assert_eq!(w.run("INFO").at("refused").at("max-series").int(), 2);
+}

@@ -1,0 +1,355 @@
+//! A server without a server: a primary whose clock the tests turn, a replica with other settings that is fed the
+//! effects, and replies as values.
+#![allow(dead_code)] // each test file uses its part
+
+use aggregator_core::node::{Loader, Node};
+use aggregator_core::{Command, Counters, Effects, Now, Refusal, Reply, Request, Settings, Turn};
+
+/// A reply as a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Int(i64),
+    Bulk(Vec<u8>),
+    Null,
+    Array(Vec<Value>),
+    Map(Vec<(Value, Value)>),
+}
+
+impl Value {
+    pub fn int(&self) -> i64 {
+        match self {
+            Value::Int(v) => *v,
+            other => panic!("not an integer: {other:?}"),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        match self {
+            Value::Bulk(v) => String::from_utf8_lossy(v).into_owned(),
+            other => panic!("not a string: {other:?}"),
+        }
+    }
+
+    pub fn float(&self) -> f64 {
+        self.text().parse().unwrap()
+    }
+
+    pub fn list(&self) -> &[Value] {
+        match self {
+            Value::Array(v) => v,
+            other => panic!("not an array: {other:?}"),
+        }
+    }
+
+    /// The value of a member of a map.
+    pub fn at(&self, name: &str) -> &Value {
+        match self {
+            Value::Map(pairs) => {
+                &pairs
+                    .iter()
+                    .find(|(k, _)| k.text() == name)
+                    .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+                    .1
+            }
+            other => panic!("not a map: {other:?}"),
+        }
+    }
+}
+
+/// Builds a [`Value`] and sees that what was announced follows.
+#[derive(Default)]
+pub struct Tree {
+    open: Vec<(bool, usize, Vec<Value>)>,
+    pub done: Option<Value>,
+}
+
+impl Tree {
+    fn put(&mut self, value: Value) {
+        let Some((_, left, items)) = self.open.last_mut() else {
+            assert!(self.done.replace(value).is_none(), "two replies");
+            return;
+        };
+        items.push(value);
+        *left -= 1;
+        if *left == 0 {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let (is_map, _, items) = self.open.pop().unwrap();
+        let value = if is_map {
+            Value::Map(
+                items
+                    .chunks(2)
+                    .map(|p| (p[0].clone(), p[1].clone()))
+                    .collect(),
+            )
+        } else {
+            Value::Array(items)
+        };
+        self.put(value);
+    }
+
+    fn begin(&mut self, is_map: bool, len: usize) {
+        self.open.push((is_map, len, Vec::new()));
+        if len == 0 {
+            self.close();
+        }
+    }
+}
+
+impl Reply for Tree {
+    fn array(&mut self, len: usize) {
+        self.begin(false, len);
+    }
+    fn map(&mut self, len: usize) {
+        self.begin(true, len * 2);
+    }
+    fn bulk(&mut self, bytes: &[u8]) {
+        self.put(Value::Bulk(bytes.to_vec()));
+    }
+    fn int(&mut self, value: i64) {
+        self.put(Value::Int(value));
+    }
+    fn null(&mut self) {
+        self.put(Value::Null);
+    }
+}
+
+/// A primary and its replica.
+pub struct World {
+    pub settings: Settings,
+    pub node: Option<Node>,
+    pub replica: Option<Node>,
+    pub now: Now,
+    pub last_id: u64,
+    pub counters: Counters,
+    pub ready: bool,
+    /// Payloads sent to the replica, and their bytes.
+    pub sent: (usize, usize),
+}
+
+/// The hour at which the tests begin, Unix milliseconds.
+pub const BASE: i64 = 1_700_002_800_000;
+
+impl World {
+    pub fn new() -> World {
+        World {
+            settings: Settings::default(),
+            node: None,
+            replica: None,
+            now: Now {
+                wall_us: BASE as u64 * 1000,
+                mono_ms: 1_000_000,
+            },
+            last_id: 0,
+            counters: Counters::default(),
+            ready: false,
+            sent: (0, 0),
+        }
+    }
+
+    /// Both clocks go on.
+    pub fn pass(&mut self, ms: i64) {
+        self.now.wall_us += ms as u64 * 1000;
+        self.now.mono_ms += ms as u64;
+    }
+
+    /// Sets the wall clock alone, Unix milliseconds.
+    pub fn set_wall(&mut self, ms: i64) {
+        self.now.wall_us = ms as u64 * 1000;
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.now.ms()
+    }
+
+    /// Runs a command given as words separated by blanks; the node is `n`.
+    pub fn run(&mut self, line: &str) -> Value {
+        self.try_run(line).unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    /// The error that a command gives.
+    pub fn error(&mut self, line: &str) -> String {
+        match self.try_run(line) {
+            Ok(value) => panic!("{line}: {value:?}"),
+            Err(refusal) => refusal.text,
+        }
+    }
+
+    pub fn try_run(&mut self, line: &str) -> Result<Value, Refusal> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.try_args(&words)
+    }
+
+    /// Runs a command: its name without `AGG.`, then its arguments behind the node.
+    pub fn try_args(&mut self, words: &[&[u8]]) -> Result<Value, Refusal> {
+        let command = command(words[0]);
+        let mut args: Vec<&[u8]> = vec![words[0], b"n"];
+        args.extend(&words[1..]);
+        let request = Request::parse(command, &args, &self.settings, self.now)?;
+        let mut tree = Tree::default();
+        let creates = matches!(
+            command,
+            Command::Stat | Command::Mstat | Command::Log | Command::Error | Command::Reality
+        );
+        let mut effects = Effects::default();
+        let mut fresh = None;
+        let node = match &mut self.node {
+            Some(node) => node,
+            None if creates => fresh.insert(Node::new(&self.settings, 1)),
+            None => {
+                request.run_missing(&mut tree);
+                return Ok(tree.done.unwrap());
+            }
+        };
+        let mut turn = Turn {
+            now: self.now,
+            settings: &self.settings,
+            last_id: &mut self.last_id,
+            effects: &mut effects,
+            counters: &mut self.counters,
+        };
+        let ran = request.run(b"n", node, false, &mut turn, &mut tree)?;
+        self.ready = ran.ready;
+        if let Some(node) = fresh.filter(|_| !effects.is_empty()) {
+            self.node = Some(node);
+        }
+        self.replicate(&effects);
+        Ok(tree.done.expect("no reply"))
+    }
+
+    /// One tick of the timer, to its end.
+    pub fn tick(&mut self) {
+        loop {
+            let Some(node) = &mut self.node else { return };
+            let mut effects = Effects::default();
+            let mut turn = Turn {
+                now: self.now,
+                settings: &self.settings,
+                last_id: &mut self.last_id,
+                effects: &mut effects,
+                counters: &mut self.counters,
+            };
+            let swept = node.sweep(7, &mut turn);
+            self.ready |= swept.ready;
+            self.replicate(&effects);
+            if !swept.more {
+                return;
+            }
+        }
+    }
+
+    /// Time passes in steps of a tick.
+    pub fn pass_ticking(&mut self, ms: i64) {
+        for _ in 0..ms / 100 {
+            self.pass(100);
+            self.tick();
+        }
+    }
+
+    fn replicate(&mut self, effects: &Effects) {
+        if effects.is_empty() {
+            return;
+        }
+        self.sent = (self.sent.0 + 1, self.sent.1 + effects.bytes().len());
+        let mut counters = Counters::default();
+        // The replica's clocks are its own.
+        let mono_ms = self.now.mono_ms / 3;
+        match &mut self.replica {
+            Some(replica) => {
+                replica
+                    .apply(effects.bytes(), mono_ms, &mut counters)
+                    .unwrap();
+            }
+            None => {
+                self.replica = Some(
+                    Node::create(effects.bytes(), 99, mono_ms, &mut counters)
+                        .unwrap()
+                        .0,
+                )
+            }
+        }
+    }
+
+    /// The replica holds the same value, and so does what is saved and loaded.
+    pub fn check_copies(&self) {
+        let (Some(node), Some(replica)) = (&self.node, &self.replica) else {
+            assert!(self.node.is_none() && self.replica.is_none());
+            return;
+        };
+        assert_eq!(digest(node), digest(replica), "the replica differs");
+        assert_eq!(
+            digest(node),
+            digest(&reload(node)),
+            "the loaded node differs"
+        );
+        assert_eq!(
+            digest(node),
+            digest(&node.duplicate(3, 5)),
+            "the copy differs"
+        );
+    }
+
+    /// What is in the queues, as (queue, id, deliveries, record).
+    pub fn peek(&mut self, queue: &str) -> Vec<(u64, u64, serde_json::Value)> {
+        records(&self.run(&format!("PEEK {queue} COUNT 10000")))
+    }
+
+    pub fn fetch(&mut self, queue: &str) -> Vec<(u64, u64, serde_json::Value)> {
+        records(&self.run(&format!("FETCH {queue} COUNT 10000 LEASE 30000")))
+    }
+
+    pub fn pop(&mut self, queue: &str) -> Vec<(u64, u64, serde_json::Value)> {
+        records(&self.run(&format!("POP {queue} COUNT 10000")))
+    }
+}
+
+pub fn records(reply: &Value) -> Vec<(u64, u64, serde_json::Value)> {
+    let record = |v: &Value| {
+        let parts = v.list();
+        (
+            parts[1].int() as u64,
+            parts[2].int() as u64,
+            serde_json::from_str(&parts[3].text()).unwrap(),
+        )
+    };
+    reply.list().iter().map(record).collect()
+}
+
+pub fn command(name: &[u8]) -> Command {
+    use Command::*;
+    const ALL: [Command; 17] = [
+        Stat, Mstat, Log, Error, Reality, Forget, Requeue, Pop, Fetch, Ack, Nack, Extend, Peek,
+        Get, Range, Scan, Info,
+    ];
+    let full = format!("AGG.{}", String::from_utf8_lossy(name).to_uppercase());
+    *ALL.iter()
+        .find(|c| c.usage().0 == full)
+        .unwrap_or_else(|| panic!("{full}"))
+}
+
+/// The sorted elements of a node's value.
+pub fn digest(node: &Node) -> Vec<Vec<u8>> {
+    let mut elements = Vec::new();
+    node.digest(&mut |element| elements.push(element.to_vec()));
+    elements.sort();
+    elements
+}
+
+pub fn frames(node: &Node) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    node.frames(&mut |frame| frames.push(frame.to_vec()));
+    frames
+}
+
+/// Saves and loads.
+pub fn reload(node: &Node) -> Node {
+    let mut loader = Loader::new(5, 77);
+    let frames = frames(node);
+    for (i, frame) in frames.iter().enumerate() {
+        assert_eq!(loader.frame(frame).unwrap(), i + 1 == frames.len());
+    }
+    loader.finish().unwrap()
+}
