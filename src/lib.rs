@@ -1,1 +1,46 @@
-//! module
+//! The aggregator as a module of Redis and Valkey: `redis-server --loadmodule libaggregator.so`.
+//!
+//! A thin shell around `aggregator-core`: it turns the server's calls into calls of the core, and the core's answers
+//! into replies and replication. What belongs to the server is reached through [`ffi`], the only place with `unsafe`.
+#![deny(unsafe_code)]
+
+mod commands;
+mod config;
+#[allow(unsafe_code)]
+mod ffi;
+mod held;
+mod info;
+mod memory;
+mod registry;
+mod reply;
+mod timer;
+mod work;
+
+use ffi::api::{Ctx, Level, missing};
+
+/// Loads the module, once the server's functions are known; `args`: of `loadmodule`.
+///
+/// # Errors
+/// Why it cannot be loaded, for the log.
+fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
+    if let Some(function) = missing() {
+        return Err(format!(
+            "this server is too old: it has no {function}; Redis 7.0 or Valkey is needed"
+        ));
+    }
+    config::read_arguments(args)?;
+    ffi::callbacks::register(ctx)?;
+    ffi::docs::register(ctx)?;
+    config::check().map_err(|e| e.to_string_lossy().into_owned())?;
+    timer::scan_soon();
+    let policy = ctx
+        .server_info(c"memory", c"maxmemory_policy")
+        .unwrap_or_default();
+    if policy.starts_with("allkeys-") {
+        let text = format!(
+            "maxmemory-policy is {policy}: an eviction takes a whole node; noeviction is safer"
+        );
+        ctx.log(Level::Warning, &text);
+    }
+    Ok(())
+}

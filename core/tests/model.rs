@@ -126,19 +126,16 @@ proptest! {
                     let at = w.now_ms() - ago;
                     let total = totals[m];
                     if w.run(&format!("STAT c{metric} {total} DIFF AT {at}")).int() == 1 {
-                        match taken[m] {
-                            Some((before, when)) => {
-                                prop_assert!(at >= when, "older than the last: late");
-                                if at - when > 7_200_000 {
-                                } else if total >= before {
-                                    increases[m] += total - before;
-                                } else {
-                                    prop_assert!(at - when >= 500, "out of order, not a restart");
-                                    increases[m] += total;
-                                    restarts += 1;
-                                }
+                        if let Some((before, when)) = taken[m] {
+                            prop_assert!(at >= when, "older than the last: late");
+                            let is_gap = at - when > 7_200_000;
+                            if !is_gap && total >= before {
+                                increases[m] += total - before;
+                            } else if !is_gap {
+                                prop_assert!(at - when >= 500, "out of order, not a restart");
+                                increases[m] += total;
+                                restarts += 1;
                             }
-                            None => {}
                         }
                         taken[m] = Some((total, at));
                     }

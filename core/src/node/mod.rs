@@ -77,8 +77,6 @@ pub struct Gauges {
     pub bytes: [u64; 5],
     /// Leased entries by queue.
     pub leased: [u64; 5],
-    /// The oldest id by queue: Unix microseconds, about; 0: empty.
-    pub oldest: [u64; 5],
 }
 
 /// A turn as the node's own code sees it.
@@ -365,17 +363,21 @@ impl Node {
     }
 
     /// What it holds.
+    #[inline]
     pub fn gauges(&self) -> Gauges {
-        let by_queue = |f: &dyn Fn(Queue) -> u64| Queue::ALL.map(f);
         Gauges {
             metrics: self.stats.metrics.len().into(),
             errors: self.errors.table.len().into(),
             realities: self.realities.live(),
-            length: by_queue(&|q| self.queues.len(q)),
-            bytes: by_queue(&|q| self.queues.bytes(q)),
-            leased: by_queue(&|q| self.queues.leases[q as usize].leased()),
-            oldest: by_queue(&|q| self.queues.first(q).unwrap_or(0)),
+            length: Queue::ALL.map(|q| self.queues.len(q)),
+            bytes: Queue::ALL.map(|q| self.queues.bytes(q)),
+            leased: Queue::ALL.map(|q| self.queues.leases[q as usize].leased()),
         }
+    }
+
+    /// The oldest id of a queue: about when it was queued, Unix microseconds.
+    pub fn oldest(&self, queue: Queue) -> Option<u64> {
+        self.queues.first(queue)
     }
 
     /// Number of blocks of memory, about: UNLINK frees what has many on another thread.

@@ -109,14 +109,13 @@ impl Node {
         reply.map(Queue::ALL.len());
         for queue in Queue::ALL {
             let q = queue as usize;
-            let age_ms = match gauges.oldest[q] {
-                0 => 0,
-                id => now.wall_us.saturating_sub(id) / 1000,
-            };
+            let age_us = self
+                .oldest(queue)
+                .map_or(0, |id| now.wall_us.saturating_sub(id));
             let fields = [
                 ("length", gauges.length[q]),
                 ("bytes", gauges.bytes[q]),
-                ("oldest", age_ms),
+                ("oldest", age_us / 1000),
                 ("leased", gauges.leased[q]),
                 ("dropped", counters.dropped_from[q]),
             ];

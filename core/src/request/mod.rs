@@ -183,6 +183,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The refusal of a request that would create a node where `agg.max-memory` leaves no room.
+    pub fn full(command: Command, settings: &Settings) -> Refusal {
+        full(command.usage().0, settings)
+    }
+
     /// Runs it on a node that exists, or on a new one for requests that create. `is_full`: `agg.max-memory` leaves no
     /// room for its cost, so existing metrics go on being counted and all else that costs memory is refused. Replies
     /// exactly once.

@@ -1,0 +1,36 @@
+# Shortcuts; `make help` lists them. What runs is in scripts/ and in cargo.
+
+PORT ?= 7777
+CARGO ?= cargo
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build run test test-all lint bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## install what is missing (Debian, Ubuntu)
+	@scripts/deps.sh
+
+build: deps ## build the module and the program agg
+	$(CARGO) build --release --workspace
+
+run: ## a Redis with the module, this machine reporting to it, its records on the screen (PORT=7777)
+	@scripts/run.sh
+
+lint: deps ## format and clippy
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+test: lint build ## what CI runs: lint and all tests
+	$(CARGO) test --workspace
+
+test-all: test ## more of the random tests
+	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
+
+bench: build ## the server's CPU time per command, beside SET and a do-nothing command
+	@scripts/bench.sh
+
+clean: ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks: a C compiler and libclang (for the module's bindings),
+# redis-server. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
+set -euo pipefail
+
+missing=()
+have() { command -v "$1" >/dev/null 2>&1; }
+have cc || missing+=(gcc libc6-dev)
+have redis-server || missing+=(redis-server)
+have redis-cli || missing+=(redis-tools)
+[ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang*.so*' || compgen -G '/usr/lib*/**/libclang*.so*')" ] ||
+    missing+=(libclang-dev)
+
+if ! have cargo; then
+    echo "cargo is missing: install Rust 1.88 or newer, by rustup or from your distribution" >&2
+    exit 1
+fi
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! have apt-get; then
+    echo "missing: ${missing[*]} (Debian's names); install them and try again" >&2
+    exit 1
+fi
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+    have sudo || { echo "missing: ${missing[*]}; install them as root and try again" >&2; exit 1; }
+    sudo=sudo
+fi
+echo "installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+# Without this a package's own server would be started on its usual port.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ] && [ "$(id -u)" -eq 0 ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+$sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,0 +1,150 @@
+//! The commands that drain queues, and AGG.PEEK, which only looks.
+
+use super::run::{fetch, read, write};
+use crate::ffi::docs::{Access, Arg, Kind, Row};
+use aggregator_core::Command;
+
+const CATEGORIES: &std::ffi::CStr = c"write slow agg-drain";
+
+const QUEUE: Arg = Arg::one_of(
+    c"queue",
+    &[
+        Arg::word(c"min", c"MIN"),
+        Arg::word(c"hour", c"HOUR"),
+        Arg::word(c"log", c"LOG"),
+        Arg::word(c"error", c"ERROR"),
+        Arg::word(c"reality", c"REALITY"),
+    ],
+);
+const QUEUES: Arg = QUEUE.multiple();
+const COUNT: Arg = Arg::new(c"count", Kind::Integer)
+    .behind(c"COUNT")
+    .optional();
+const FORMAT: Arg = Arg::one_of(
+    c"format",
+    &[Arg::word(c"json", c"JSON"), Arg::word(c"line", c"LINE")],
+)
+.behind(c"FORMAT")
+.optional();
+const IDS: Arg = Arg::new(c"id", Kind::Integer).multiple();
+
+/// AGG.POP.
+pub static POP: Row = Row {
+    name: c"AGG.POP",
+    handler: |call| write(Command::Pop, false, call),
+    flags: c"write",
+    access: Access::Drain,
+    categories: CATEGORIES,
+    arity: -3,
+    summary: c"Takes the oldest entries out of queues at once.",
+    complexity: c"O(n), n being the number of entries",
+    args: &[Arg::key(), QUEUES, COUNT, FORMAT],
+};
+
+/// AGG.FETCH.
+pub static FETCH: Row = Row {
+    name: c"AGG.FETCH",
+    handler: fetch,
+    flags: c"write blocking",
+    access: Access::Drain,
+    categories: c"write slow blocking agg-drain",
+    arity: -3,
+    summary: c"Leases the oldest entries of queues; nobody else gets them until the lease ends.",
+    complexity: c"O(n log n), n being the number of entries",
+    args: &[
+        Arg::key(),
+        QUEUES,
+        COUNT,
+        Arg::new(c"lease", Kind::Integer)
+            .behind(c"LEASE")
+            .optional(),
+        Arg::new(c"block", Kind::Integer)
+            .behind(c"BLOCK")
+            .optional(),
+        FORMAT,
+    ],
+};
+
+/// AGG.ACK.
+pub static ACK: Row = Row {
+    name: c"AGG.ACK",
+    handler: |call| write(Command::Ack, false, call),
+    flags: c"write",
+    access: Access::Drain,
+    categories: CATEGORIES,
+    arity: -4,
+    summary: c"Removes entries that were fetched and are safe elsewhere.",
+    complexity: c"O(n log n), n being the number of ids",
+    args: &[Arg::key(), QUEUE, IDS],
+};
+
+/// AGG.NACK.
+pub static NACK: Row = Row {
+    name: c"AGG.NACK",
+    handler: |call| write(Command::Nack, false, call),
+    flags: c"write",
+    access: Access::Drain,
+    categories: CATEGORIES,
+    arity: -4,
+    summary: c"Gives leases back at once.",
+    complexity: c"O(n log n), n being the number of ids",
+    args: &[Arg::key(), QUEUE, IDS],
+};
+
+/// AGG.EXTEND.
+pub static EXTEND: Row = Row {
+    name: c"AGG.EXTEND",
+    handler: |call| write(Command::Extend, false, call),
+    flags: c"write",
+    access: Access::Drain,
+    categories: CATEGORIES,
+    arity: -5,
+    summary: c"Lets leases end a time from now.",
+    complexity: c"O(n log n), n being the number of ids",
+    args: &[Arg::key(), QUEUE, Arg::new(c"ms", Kind::Integer), IDS],
+};
+
+/// AGG.REQUEUE.
+pub static REQUEUE: Row = Row {
+    name: c"AGG.REQUEUE",
+    handler: |call| write(Command::Requeue, false, call),
+    flags: c"write",
+    access: Access::Drain,
+    categories: CATEGORIES,
+    arity: -3,
+    summary: c"Queues errors or objects that are held once more.",
+    complexity: c"O(n log n), n being the number of errors or objects",
+    args: &[
+        Arg::key(),
+        Arg::one_of(
+            c"queue",
+            &[
+                Arg::word(c"error", c"ERROR"),
+                Arg::word(c"reality", c"REALITY"),
+            ],
+        ),
+        Arg::new(c"pattern", Kind::Pattern)
+            .behind(c"MATCH")
+            .optional(),
+    ],
+};
+
+/// AGG.PEEK.
+pub static PEEK: Row = Row {
+    name: c"AGG.PEEK",
+    handler: |call| read(Command::Peek, call),
+    flags: c"readonly",
+    access: Access::Read,
+    categories: c"read slow agg-read",
+    arity: -3,
+    summary: c"Shows entries of queues, those in hand too, and changes nothing.",
+    complexity: c"O(n), n being the number of entries",
+    args: &[
+        Arg::key(),
+        QUEUES,
+        COUNT,
+        Arg::new(c"from", Kind::Integer).behind(c"FROM").optional(),
+        Arg::word(c"rev", c"REV").optional(),
+        FORMAT,
+    ],
+};

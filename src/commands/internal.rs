@@ -1,0 +1,66 @@
+//! AGG.APPLY: effects and frames of a saved node, from a primary, a file, or whoever replays them.
+//!
+//! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work; its ACL
+//! categories keep it from ordinary users, and its payload is checked like RESTORE's.
+
+use super::run::Call;
+use crate::ffi::api::{Content, Mode};
+use crate::ffi::docs::{Access, Arg, Kind, Row};
+use crate::held::Held;
+use crate::reply::WRONG_TYPE;
+use crate::{registry, work};
+use aggregator_core::Node;
+
+/// AGG.APPLY.
+pub static APPLY: Row = Row {
+    name: c"AGG.APPLY",
+    handler: apply,
+    flags: c"write",
+    access: Access::Everything,
+    categories: c"write admin dangerous",
+    arity: 3,
+    summary: c"Applies what a primary decided, or a part of a saved node. Internal.",
+    complexity: c"O(n), n being the size of the payload",
+    args: &[Arg::key(), Arg::new(c"payload", Kind::Text)],
+};
+
+fn apply(call: &Call<'_>) {
+    let payload = call.args.get(2).copied().unwrap_or_default();
+    let now = work::now();
+    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
+        return;
+    };
+    let applied = match key.content() {
+        Content::Other => return call.ctx.reply_error(WRONG_TYPE),
+        Content::Node(held) => work::with_counters(|counters| {
+            held.change(now.mono_ms, |node| {
+                node.apply(payload, now.mono_ms, counters)
+            })
+        }),
+        Content::Empty => {
+            let before = crate::ffi::alloc::main_bytes();
+            let made = work::with_counters(|counters| {
+                Node::create(payload, work::seed(), now.mono_ms, counters)
+            });
+            made.map(|made| {
+                made.map(|(node, last_id)| {
+                    key.set(Held::new(node, before));
+                    registry::insert(call.ctx.db(), call.name.bytes());
+                    last_id
+                })
+            })
+        }
+    };
+    match applied {
+        Some(Ok(last_id)) => {
+            work::saw_id(last_id, now);
+            call.ctx.replicate_verbatim();
+            call.ctx.signal_ready(&call.name);
+            call.ctx.reply_ok();
+        }
+        Some(Err(damaged)) => call
+            .ctx
+            .reply_error(&format!("ERR AGG.APPLY: the payload is refused: {damaged}")),
+        None => call.ctx.reply_error("ERR AGG.APPLY: internal error"),
+    }
+}

@@ -1,0 +1,174 @@
+//! How a command runs: arguments to a request, the key, memory, the core, what follows.
+
+use crate::ffi::api::{Content, Ctx, Mode, Name};
+use crate::ffi::callbacks::block;
+use crate::registry;
+use crate::reply::{Replier, WRONG_TYPE};
+use crate::{memory, work};
+use aggregator_core::{Command, Now, Refusal, Request, Settings};
+
+/// A command as it was called.
+pub struct Call<'a> {
+    /// Its context.
+    pub ctx: Ctx<'a>,
+    /// Name and arguments.
+    pub args: &'a [&'a [u8]],
+    /// The key.
+    pub name: Name<'a>,
+}
+
+impl Call<'_> {
+    /// Answers with a refusal that was raised before a node was looked at.
+    fn refuse(&self, refusal: &Refusal) {
+        work::with_counters(|counters| counters.refuse(refusal.reason));
+        self.ctx.reply_error(&refusal.text);
+    }
+}
+
+/// Runs a command that reads.
+pub fn read(command: Command, call: &Call<'_>) {
+    let (settings, now) = work::surroundings();
+    let request = match Request::parse(command, call.args, &settings, now) {
+        Ok(request) => request,
+        Err(refusal) => return call.refuse(&refusal),
+    };
+    let mut reply = Replier(call.ctx);
+    let Some(mut key) = call.ctx.open(&call.name, Mode::Read) else {
+        return request.run_missing(&mut reply);
+    };
+    match key.content() {
+        Content::Empty => request.run_missing(&mut reply),
+        Content::Other => call.ctx.reply_error(WRONG_TYPE),
+        Content::Node(held) => {
+            let bytes = u64::try_from(held.bytes).unwrap_or(0);
+            request.read(call.name.bytes(), &held.node, now, bytes, &mut reply);
+        }
+    }
+}
+
+/// Runs a command that changes a node; `creates`: it makes one where there is none.
+pub fn write(command: Command, creates: bool, call: &Call<'_>) {
+    let (settings, now) = work::surroundings();
+    let request = match Request::parse(command, call.args, &settings, now) {
+        Ok(request) => request,
+        Err(refusal) => return call.refuse(&refusal),
+    };
+    let is_full = memory::is_full(call.ctx, request.cost(), now, &settings);
+    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
+        return call.ctx.reply_error(INTERNAL);
+    };
+    match key.content() {
+        Content::Other => call.ctx.reply_error(WRONG_TYPE),
+        Content::Empty if creates && is_full => {
+            let refusal = Request::full(command, &settings);
+            call.refuse(&refusal);
+        }
+        Content::Empty if creates => create(&request, &mut key, now, &settings, call),
+        Content::Empty => request.run_missing(&mut Replier(call.ctx)),
+        Content::Node(held) => {
+            if let Some(wait) = request.block()
+                && !held.change(now.mono_ms, |node| request.available(node, now))
+                && !call.ctx.flags().denies_blocking()
+            {
+                return block(call, wait.timeout_ms);
+            }
+            let mut reply = Replier(call.ctx);
+            let name = call.name.bytes();
+            let ran = work::change(call.ctx, &call.name, held, now, &settings, |node, turn| {
+                request.run(name, node, is_full, turn, &mut reply)
+            });
+            match ran {
+                Some(Ok(ran)) if ran.ready => call.ctx.signal_ready(&call.name),
+                Some(Ok(_)) => {}
+                Some(Err(refusal)) => call.ctx.reply_error(&refusal.text),
+                None => call.ctx.reply_error(INTERNAL),
+            }
+        }
+    }
+}
+
+/// What should not happen.
+const INTERNAL: &str = "ERR internal error: the module was called inside itself";
+
+fn create(
+    request: &Request<'_>,
+    key: &mut crate::ffi::api::Key<'_>,
+    now: Now,
+    settings: &Settings,
+    call: &Call<'_>,
+) {
+    let mut reply = Replier(call.ctx);
+    let made = work::create(now, settings, |node, turn| {
+        request.run(call.name.bytes(), node, false, turn, &mut reply)
+    });
+    let Some((ran, kept)) = made else {
+        return call.ctx.reply_error(INTERNAL);
+    };
+    if let Err(refusal) = &ran {
+        return call.ctx.reply_error(&refusal.text);
+    }
+    if let Some((held, payload)) = kept {
+        key.set(held);
+        call.ctx.replicate(&call.name, &payload);
+        registry::insert(call.ctx.db(), call.name.bytes());
+    }
+    if ran.is_ok_and(|ran| ran.ready) {
+        call.ctx.signal_ready(&call.name);
+    }
+}
+
+/// Runs AGG.FETCH; with BLOCK it may wait, also for a node that is not there yet.
+pub fn fetch(call: &Call<'_>) {
+    let (settings, now) = work::surroundings();
+    let request = match Request::parse(Command::Fetch, call.args, &settings, now) {
+        Ok(request) => request,
+        Err(refusal) => return call.refuse(&refusal),
+    };
+    if let Some(wait) = request.block()
+        && !call.ctx.flags().denies_blocking()
+        && is_empty(call)
+    {
+        return block(call, wait.timeout_ms);
+    }
+    write(Command::Fetch, false, call);
+}
+
+fn is_empty(call: &Call<'_>) -> bool {
+    call.ctx
+        .open(&call.name, Mode::Read)
+        .is_none_or(|mut key| matches!(key.content(), Content::Empty))
+}
+
+/// Runs a FETCH that waited; false: there is still nothing, it goes on waiting.
+pub fn fetch_again(call: &Call<'_>) -> bool {
+    let (settings, now) = work::surroundings();
+    // Its arguments were checked when it began to wait; settings may have changed, but none that they depend on.
+    let Ok(request) = Request::parse(Command::Fetch, call.args, &settings, now) else {
+        return false;
+    };
+    if call.ctx.must_be_silent() {
+        return false;
+    }
+    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
+        return false;
+    };
+    let Content::Node(held) = key.content() else {
+        return false;
+    };
+    if !held.change(now.mono_ms, |node| request.available(node, now)) {
+        return false;
+    }
+    let mut reply = Replier(call.ctx);
+    let name = call.name.bytes();
+    let ran = work::change(call.ctx, &call.name, held, now, &settings, |node, turn| {
+        request.run(name, node, false, turn, &mut reply)
+    });
+    match ran {
+        Some(Ok(_)) => true,
+        Some(Err(refusal)) => {
+            call.ctx.reply_error(&refusal.text);
+            true
+        }
+        None => false,
+    }
+}

@@ -1,0 +1,114 @@
+//! A node as a key holds it: with what the shell knows of it.
+//!
+//! The server's totals are kept in atomics: each node adds what changed since it was last looked at, and takes its
+//! share back when it is freed, on whatever thread that is.
+
+use crate::ffi::alloc::main_bytes;
+use aggregator_core::Node;
+use aggregator_core::node::Gauges;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// See the file's header.
+pub struct Held {
+    /// The node.
+    pub node: Node,
+    /// Bytes that it holds, measured around every change.
+    pub bytes: i64,
+    published: Gauges,
+    /// The server's era when it was last looked at.
+    era: u64,
+}
+
+/// Raised at every load and promotion: each node starts its quiet times anew before anything else happens to it.
+static ERA: AtomicU64 = AtomicU64::new(0);
+
+/// Nodes in this server.
+static NODES: AtomicI64 = AtomicI64::new(0);
+static METRICS: AtomicI64 = AtomicI64::new(0);
+static ERRORS: AtomicI64 = AtomicI64::new(0);
+static REALITIES: AtomicI64 = AtomicI64::new(0);
+static LENGTH: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
+static BYTES: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
+static LEASED: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
+
+/// A new era begins.
+pub fn begin_era() {
+    ERA.fetch_add(1, Relaxed);
+}
+
+/// The sums over all nodes of this server, and their number.
+pub fn totals() -> (u64, Gauges) {
+    let get = |n: &AtomicI64| u64::try_from(n.load(Relaxed)).unwrap_or(0);
+    let gauges = Gauges {
+        metrics: get(&METRICS),
+        errors: get(&ERRORS),
+        realities: get(&REALITIES),
+        length: [0, 1, 2, 3, 4].map(|q| get(&LENGTH[q])),
+        bytes: [0, 1, 2, 3, 4].map(|q| get(&BYTES[q])),
+        leased: [0, 1, 2, 3, 4].map(|q| get(&LEASED[q])),
+    };
+    (get(&NODES), gauges)
+}
+
+impl Held {
+    /// Takes a node in; `before`: [`main_bytes`] before it was made.
+    pub fn new(node: Node, before: i64) -> Box<Held> {
+        let published = Gauges::default();
+        let mut held = Box::new(Held {
+            node,
+            bytes: 0,
+            published,
+            era: ERA.load(Relaxed),
+        });
+        NODES.fetch_add(1, Relaxed);
+        held.measure(before);
+        held
+    }
+
+    /// Runs a change of the node and measures it.
+    #[inline]
+    pub fn change<R>(&mut self, mono_ms: u64, f: impl FnOnce(&mut Node) -> R) -> R {
+        let before = main_bytes();
+        let era = ERA.load(Relaxed);
+        if self.era != era {
+            self.era = era;
+            self.node.restart(mono_ms);
+        }
+        let result = f(&mut self.node);
+        self.measure(before);
+        result
+    }
+
+    #[inline]
+    fn measure(&mut self, before: i64) {
+        self.bytes += main_bytes() - before;
+        let now = self.node.gauges();
+        if now != self.published {
+            publish(&self.published, &now);
+            self.published = now;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        publish(&self.published, &Gauges::default());
+        NODES.fetch_sub(1, Relaxed);
+    }
+}
+
+fn publish(before: &Gauges, now: &Gauges) {
+    let add = |total: &AtomicI64, before: u64, now: u64| {
+        if before != now {
+            total.fetch_add(now as i64 - before as i64, Relaxed);
+        }
+    };
+    add(&METRICS, before.metrics, now.metrics);
+    add(&ERRORS, before.errors, now.errors);
+    add(&REALITIES, before.realities, now.realities);
+    for q in 0..5 {
+        add(&LENGTH[q], before.length[q], now.length[q]);
+        add(&BYTES[q], before.bytes[q], now.bytes[q]);
+        add(&LEASED[q], before.leased[q], now.leased[q]);
+    }
+}

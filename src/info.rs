@@ -1,0 +1,97 @@
+//! `INFO agg`: the server's sums and counts.
+//!
+//! It is also called while the server writes its crash report, when the heap may be broken: then it shows the atomics
+//! alone, and neither allocates nor waits.
+
+use crate::config;
+use crate::ffi::alloc::held;
+use crate::ffi::api::InfoWriter;
+use crate::held::totals;
+use crate::work;
+use aggregator_core::counters::Dropped;
+use aggregator_core::error::Refused;
+use aggregator_core::node::Queue;
+use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The oldest id by queue over all nodes, as the timer's last round saw it; 0: none.
+static OLDEST: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+
+/// What the timer's round saw.
+pub fn set_oldest(oldest: [u64; 5]) {
+    for (cell, id) in OLDEST.iter().zip(oldest) {
+        cell.store(id, Relaxed);
+    }
+}
+
+const MAX_MEMORY: usize = 0;
+
+/// Writes all sections.
+pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
+    let (nodes, gauges) = totals();
+    if info.section(c"nodes") {
+        info.field(c"nodes", nodes);
+        info.field(c"metrics", gauges.metrics);
+        info.field(c"errors", gauges.errors);
+        info.field(c"realities", gauges.realities);
+    }
+    if info.section(c"memory") {
+        info.field(c"held", held());
+        info.field(c"max_memory", config::value(MAX_MEMORY) as u64);
+    }
+    if for_crash_report {
+        return;
+    }
+    let Some(counters) = work::with_counters(|counters| counters.clone()) else {
+        return;
+    };
+    if info.section(c"queues") {
+        let now_us = work::now().wall_us;
+        for queue in Queue::ALL {
+            let q = queue as usize;
+            let age_ms = match OLDEST[q].load(Relaxed) {
+                id if id == 0 || gauges.length[q] == 0 => 0,
+                id => now_us.saturating_sub(id) / 1000,
+            };
+            let fields = [
+                ("length", gauges.length[q]),
+                ("bytes", gauges.bytes[q]),
+                ("oldest", age_ms),
+                ("leased", gauges.leased[q]),
+                ("dropped", counters.dropped_from[q]),
+            ];
+            for (name, value) in fields {
+                info.field(&field(&[&queue.name().to_lowercase(), name]), value);
+            }
+        }
+    }
+    if info.section(c"samples") {
+        info.field(c"late", counters.late);
+        info.field(c"late_min", counters.late_min);
+        info.field(c"clock_back", counters.clock_back);
+        info.field(c"truncated", counters.truncated);
+    }
+    if info.section(c"refused") {
+        for reason in Refused::ALL {
+            info.field(
+                &field(&["refused", reason.name()]),
+                counters.refused[reason as usize],
+            );
+        }
+    }
+    if info.section(c"dropped") {
+        for reason in Dropped::ALL {
+            let count = counters.dropped[reason as usize];
+            info.field(&field(&["dropped", reason.name()]), count.count);
+            info.field(
+                &field(&["dropped", reason.name(), "last"]),
+                count.last_ms as u64,
+            );
+        }
+    }
+}
+
+/// A field's name of words, `-` written as `_` as in Redis's own.
+fn field(words: &[&str]) -> CString {
+    CString::new(words.join("_").replace('-', "_")).unwrap_or_else(|_| CStr::to_owned(c"field"))
+}

@@ -1,0 +1,54 @@
+//! Where the nodes are: names by database, as a hint.
+//!
+//! The server tells of most changes of keys, but not of all (SWAPDB moves values silently, FLUSHALL frees them without
+//! a word). So a name here is never the truth: whoever visits it opens the key and looks; a name without a node is
+//! dropped; and a scan in the background finds what was missed.
+
+use crate::ffi::main_thread::MainThread;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+/// A place: the database's number and the key's name.
+pub type Place = (i32, Vec<u8>);
+
+static PLACES: MainThread<BTreeSet<Place>> = MainThread::new(BTreeSet::new());
+
+/// There may be a node here.
+pub fn insert(db: i32, name: &[u8]) {
+    PLACES.with(|places| {
+        places.insert((db, name.to_vec()));
+    });
+}
+
+/// There is none.
+pub fn remove(place: &Place) {
+    PLACES.with(|places| places.remove(place));
+}
+
+/// The next place behind one, or the first.
+pub fn next(after: Option<&Place>) -> Option<Place> {
+    let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    PLACES
+        .with(|places| places.range((start, Bound::Unbounded)).next().cloned())
+        .flatten()
+}
+
+/// A database was emptied; a negative number: all.
+pub fn clear(db: i32) {
+    PLACES.with(|places| places.retain(|(d, _)| db >= 0 && *d != db));
+}
+
+/// Two databases changed places.
+pub fn swap(a: i32, b: i32) {
+    PLACES.with(|places| {
+        let swapped = |db| match db {
+            db if db == a => b,
+            db if db == b => a,
+            db => db,
+        };
+        *places = std::mem::take(places)
+            .into_iter()
+            .map(|(db, name)| (swapped(db), name))
+            .collect();
+    });
+}

@@ -1,0 +1,172 @@
+//! The timer: windows close, leases and lifetimes end, errors are queued again, memory above the ceiling is trimmed.
+//!
+//! A tick visits nodes in turn for about half a millisecond and goes on where it stopped at the next, which comes soon
+//! while there is work and after 100 ms else. It changes nothing on a replica, while loading, or while clients are
+//! paused: replicating then would end the server.
+
+use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
+use crate::ffi::main_thread::MainThread;
+use crate::registry::{self, Place};
+use crate::{info, memory, work};
+use aggregator_core::node::Queue;
+use aggregator_core::{Now, Settings};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// While there is nothing to do, and while there is, milliseconds.
+const IDLE_MS: u64 = 100;
+const BUSY_MS: u64 = 5;
+
+/// How long a tick works.
+const BUDGET: Duration = Duration::from_micros(500);
+
+/// Things of a node between two looks at the clock.
+const AT_ONCE: usize = 256;
+
+/// Keys that a background scan looks at in a tick, while it is urgent and else.
+const SCAN_URGENT: usize = 1000;
+const SCAN_IDLE: usize = 100;
+
+/// Names may have been missed: scan soon.
+static SCAN_SOON: AtomicBool = AtomicBool::new(false);
+
+/// Where the round and the scan stopped.
+#[derive(Default)]
+struct Progress {
+    /// The node that was visited last in a round that is not finished.
+    last: Option<Place>,
+    /// Running time at which the next round begins.
+    next_round: u64,
+    oldest: [u64; 5],
+    scan: Option<(i32, ScanCursor)>,
+}
+
+static PROGRESS: MainThread<Option<Progress>> = MainThread::new(None);
+
+/// All databases are to be scanned soon.
+pub fn scan_soon() {
+    SCAN_SOON.store(true, Relaxed);
+}
+
+/// One tick; the milliseconds to the next.
+pub fn tick(ctx: Ctx<'_>) -> u64 {
+    if ctx.must_be_silent() || !ctx.flags().decides() {
+        return IDLE_MS;
+    }
+    let Some(mut progress) = PROGRESS.with(|p| p.take().unwrap_or_default()) else {
+        return IDLE_MS;
+    };
+    let started = Instant::now();
+    let (settings, now) = work::surroundings();
+    let is_over = crate::ffi::alloc::held() > settings.max_memory;
+    let mut busy = is_over && !memory::make_room(ctx, 0, now, &settings, 2);
+    if progress.last.is_some() || now.mono_ms >= progress.next_round {
+        busy |= visit(ctx, &mut progress, started, now, &settings);
+    }
+    if !busy {
+        busy = scan_some(ctx, &mut progress);
+    }
+    PROGRESS.with(|p| *p = Some(progress));
+    let took = started.elapsed();
+    if took > Duration::from_millis(5) {
+        ctx.log(
+            Level::Notice,
+            &format!("a tick of the timer took {} ms", took.as_millis()),
+        );
+    }
+    if busy { BUSY_MS } else { IDLE_MS }
+}
+
+/// Visits nodes until the budget is used up or the round is over; whether there is more to do at once.
+fn visit(
+    ctx: Ctx<'_>,
+    progress: &mut Progress,
+    started: Instant,
+    now: Now,
+    settings: &Settings,
+) -> bool {
+    if progress.last.is_none() {
+        progress.next_round = now.mono_ms + IDLE_MS;
+        progress.oldest = [0; 5];
+    }
+    let mut more = false;
+    loop {
+        let Some(place) = registry::next(progress.last.as_ref()) else {
+            progress.last = None;
+            info::set_oldest(progress.oldest);
+            return more;
+        };
+        match sweep(ctx, &place, progress, started, now, settings) {
+            None => registry::remove(&place),
+            Some(has_more) => more |= has_more,
+        }
+        progress.last = Some(place);
+        if started.elapsed() >= BUDGET {
+            return true;
+        }
+    }
+}
+
+/// Sweeps a node; whether it has more to do. `None`: there is no node here.
+fn sweep(
+    ctx: Ctx<'_>,
+    place: &Place,
+    progress: &mut Progress,
+    started: Instant,
+    now: Now,
+    settings: &Settings,
+) -> Option<bool> {
+    if !ctx.select_db(place.0) {
+        return None;
+    }
+    let text = ctx.text(&place.1);
+    let name = text.name();
+    let mut key = ctx.open(&name, Mode::Visit)?;
+    let Content::Node(held) = key.content() else {
+        return None;
+    };
+    let (mut more, mut ready) = (true, false);
+    while more {
+        let swept = work::change(ctx, &name, held, now, settings, |node, turn| {
+            node.sweep(AT_ONCE, turn)
+        })?;
+        more = swept.more;
+        ready |= swept.ready;
+        if started.elapsed() >= BUDGET {
+            break;
+        }
+    }
+    for queue in Queue::ALL {
+        let oldest = &mut progress.oldest[queue as usize];
+        match held.node.oldest(queue) {
+            Some(id) if *oldest == 0 || id < *oldest => *oldest = id,
+            _ => {}
+        }
+    }
+    if ready {
+        ctx.signal_ready(&name);
+    }
+    Some(more)
+}
+
+/// Goes on with the scan for nodes that nobody told of; whether it is urgent and not at its end.
+fn scan_some(ctx: Ctx<'_>, progress: &mut Progress) -> bool {
+    let urgent = SCAN_SOON.load(Relaxed);
+    let (db, cursor) = progress
+        .scan
+        .take()
+        .unwrap_or_else(|| (0, ScanCursor::new()));
+    if !ctx.select_db(db) {
+        // Behind the last database: from the first again.
+        SCAN_SOON.store(false, Relaxed);
+        return false;
+    }
+    let most = if urgent { SCAN_URGENT } else { SCAN_IDLE };
+    let ended = scan(ctx, &cursor, most, &mut |name| registry::insert(db, name));
+    progress.scan = Some(if ended {
+        (db + 1, ScanCursor::new())
+    } else {
+        (db, cursor)
+    });
+    urgent
+}

@@ -1,0 +1,126 @@
+//! One change of a node from the outside: clocks are read, the core runs, what it decided is replicated.
+//!
+//! This is the only way in which a node is changed by the server that decides; AGG.APPLY and loading are the others.
+
+use crate::config;
+use crate::ffi::api::{Ctx, Name};
+use crate::ffi::main_thread::MainThread;
+use crate::held::Held;
+use aggregator_core::{Counters, Effects, Node, Now, Settings, Turn};
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What changes share.
+#[derive(Default)]
+struct Work {
+    effects: Effects,
+    counters: Counters,
+    last_id: u64,
+}
+
+static WORK: MainThread<Option<Work>> = MainThread::new(None);
+
+/// When the module was loaded: running time counts from here.
+static LOADED: OnceLock<Instant> = OnceLock::new();
+
+/// Scatters the hash tables of this process.
+static SEED: OnceLock<u64> = OnceLock::new();
+
+/// Both clocks.
+#[inline]
+pub fn now() -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // From 1 on: 0 means never.
+    let mono_ms = LOADED.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1;
+    Now {
+        wall_us: wall.as_micros() as u64,
+        mono_ms,
+    }
+}
+
+/// The seed for hash tables: random where the system gives randomness.
+pub fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    *SEED.get_or_init(|| RandomState::new().hash_one(std::process::id()))
+}
+
+/// Runs a change of a node that a key holds, and replicates what was decided.
+#[inline]
+pub fn change<R>(
+    ctx: Ctx<'_>,
+    name: &Name<'_>,
+    held: &mut Held,
+    now: Now,
+    settings: &Settings,
+    f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
+) -> Option<R> {
+    with_turn(now, settings, |turn| {
+        let result = held.change(now.mono_ms, |node| f(node, turn));
+        if !turn.effects.is_empty() {
+            ctx.replicate(name, turn.effects.bytes());
+        }
+        result
+    })
+}
+
+/// A new node that is to be put into its key, and the payload that is to be replicated then.
+pub type Made = (Box<Held>, Vec<u8>);
+
+/// Runs a change of a node that no key holds yet. The node is there only if something was decided.
+pub fn create<R>(
+    now: Now,
+    settings: &Settings,
+    f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
+) -> Option<(R, Option<Made>)> {
+    with_turn(now, settings, |turn| {
+        let before = crate::ffi::alloc::main_bytes();
+        let mut node = Node::new(settings, seed());
+        let result = f(&mut node, turn);
+        let kept = (!turn.effects.is_empty())
+            .then(|| (Held::new(node, before), turn.effects.bytes().to_vec()));
+        (result, kept)
+    })
+}
+
+fn with_turn<R>(now: Now, settings: &Settings, f: impl FnOnce(&mut Turn<'_>) -> R) -> Option<R> {
+    WORK.with(|work| {
+        let Work {
+            effects,
+            counters,
+            last_id,
+        } = work.get_or_insert_default();
+        effects.clear();
+        f(&mut Turn {
+            now,
+            settings,
+            last_id,
+            effects,
+            counters,
+        })
+    })
+}
+
+/// The server's counters.
+pub fn with_counters<R>(f: impl FnOnce(&mut Counters) -> R) -> Option<R> {
+    WORK.with(|work| f(&mut work.get_or_insert_default().counters))
+}
+
+/// An id that came from elsewhere: those given from now on are greater. Not beyond an hour ahead of the clock, so that
+/// no payload can use the ids up.
+pub fn saw_id(id: u64, now: Now) {
+    const HOUR_US: u64 = 3_600_000_000;
+    WORK.with(|work| {
+        let work = work.get_or_insert_default();
+        work.last_id = work
+            .last_id
+            .max(id.min(now.wall_us.saturating_add(HOUR_US)));
+    });
+}
+
+/// The settings, and the clocks.
+#[inline]
+pub fn surroundings() -> (std::rc::Rc<Settings>, Now) {
+    (config::settings(), now())
+}
