@@ -8,8 +8,9 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have cc || missing+=(gcc libc6-dev)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
-[ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang*.so*' || compgen -G '/usr/lib*/**/libclang*.so*')" ] ||
-    missing+=(libclang-dev)
+# libclang-cpp, which other packages bring, is not it.
+[ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
+    compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)
 
 if ! have cargo; then
     echo "cargo is missing: install Rust 1.88 or newer, by rustup or from your distribution" >&2

@@ -1,0 +1,113 @@
+//! How the words of the command line are read: durations, tags, names of nodes. Pure; each error says what was
+//! expected.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// The name of a node: any bytes, as the key of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeName(pub Vec<u8>);
+
+impl std::fmt::Display for NodeName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl From<OsString> for NodeName {
+    fn from(name: OsString) -> Self {
+        NodeName(name.into_encoded_bytes())
+    }
+}
+
+/// A number with its unit: `500ms`, `1s`, `2m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("expected a duration such as 500ms, 1s, 2m or 1h, not {text:?}");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" => return Err(format!("{text:?} has no unit: write {text}s or {text}ms")),
+        _ => return Err(expected()),
+    };
+    // A day is longer than anything here makes sense for, and far from the ends of all clocks.
+    match number.checked_mul(unit_ms) {
+        Some(ms) if ms <= 86_400_000 => Ok(Duration::from_millis(ms)),
+        _ => Err(format!("{text:?} is more than a day")),
+    }
+}
+
+/// A duration of at least a millisecond, the server's unit.
+pub fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected more than 0".into()),
+        some => Ok(some),
+    }
+}
+
+/// A tag as the commands take it: `name:value`, or a word without a value; no blanks, no empty name.
+pub fn tag(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with(':') {
+        return Err("expected name:value, the name not empty".into());
+    }
+    if text.contains(|c: char| c.is_whitespace()) {
+        return Err("a tag has no blanks; give --tag once for each".into());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(
+            duration("5").unwrap_err(),
+            "\"5\" has no unit: write 5s or 5ms"
+        );
+    }
+
+    #[test]
+    fn bad_durations_say_what_was_expected() {
+        for bad in ["", "s", "-1s", "1.5s", "1 s", "1S", "1d", "ms1"] {
+            let error = duration(bad).unwrap_err();
+            assert!(
+                error.starts_with("expected a duration such as"),
+                "{bad}: {error}"
+            );
+        }
+        assert_eq!(duration("25h").unwrap_err(), "\"25h\" is more than a day");
+        assert!(
+            duration("18446744073709551615h")
+                .unwrap_err()
+                .ends_with("more than a day")
+        );
+        assert!(duration("99999999999999999999s").is_err());
+    }
+
+    #[test]
+    fn a_lease_is_not_zero() {
+        assert_eq!(some_duration("0ms").unwrap_err(), "expected more than 0");
+        assert_eq!(some_duration("1ms"), Ok(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn tags() {
+        assert_eq!(tag("rack:a1"), Ok("rack:a1".into()));
+        assert_eq!(tag("prod"), Ok("prod".into()));
+        assert_eq!(tag("a:"), Ok("a:".into()));
+        assert!(tag("").is_err() && tag(":v").is_err());
+        assert!(tag("a:b c").unwrap_err().contains("no blanks"));
+        assert!(tag("a:b\nc:d").is_err());
+    }
+}

@@ -1,0 +1,345 @@
+//! `agg drain`: prints what waits in the queues. At least once: a record is acknowledged when its line was written
+//! and flushed, never before, and given back when it was not; an acknowledgement that was lost with the connection
+//! is sent again.
+
+mod fetch;
+mod nodes;
+mod print;
+mod tally;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use crate::Ended;
+use crate::args::{self, NodeName};
+use crate::connect::{Failure, Link, Server};
+use crate::retry::Reach;
+use crate::say::say;
+use crate::shutdown::Stop;
+
+use fetch::{Format, Queue, Request};
+use nodes::Nodes;
+use tally::Tally;
+
+/// The arguments.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Options {
+    /// A node to drain; may be given several times [default: all of the server]
+    #[arg(long = "node", value_name = "NAME")]
+    nodes: Vec<OsString>,
+
+    /// The queues [default: all, with --format line MIN,HOUR]
+    #[arg(
+        long = "queue",
+        value_enum,
+        ignore_case = true,
+        value_delimiter = ',',
+        value_name = "QUEUE"
+    )]
+    queues: Vec<Queue>,
+
+    /// How records are printed, one a line; line: InfluxDB line protocol, of MIN and HOUR only
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+
+    /// Go on with what comes, until interrupted
+    #[arg(long)]
+    follow: bool,
+
+    /// End after N records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// How long others do not get what was fetched here; longer than a batch takes to print
+    #[arg(long, default_value = "30s", value_parser = args::some_duration, value_name = "TIME")]
+    lease: Duration,
+
+    /// Print no summary on standard error
+    #[arg(long)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  agg drain                                    all that waits, then end
+  agg drain --follow --node web1 --queue LOG   one node's log, as it comes
+  agg drain --queue ERROR --count 10
+  agg drain --format line | curl --data-binary @- 'http://localhost:8086/write?db=grid'
+
+What was printed leaves the queues. To look only, there is AGG.PEEK.";
+
+/// Entries of one fetch. A reply ends at about 1 MiB anyway.
+const BATCH: u64 = 500;
+/// How long one fetch waits at the server: so long may an interruption take.
+const BLOCK: Duration = Duration::from_millis(500);
+
+impl Options {
+    /// Whether it goes on until it is interrupted.
+    pub fn endless(&self) -> bool {
+        self.follow
+    }
+
+    /// Returns an error if the arguments contradict each other.
+    pub fn check(&self) -> Result<(), String> {
+        let line = self.format == Format::Line;
+        match self
+            .queues
+            .iter()
+            .find(|queue| line && !Queue::NUMBERS.contains(queue))
+        {
+            Some(queue) => Err(format!(
+                "--format line is for the queues MIN and HOUR, not for {}",
+                queue.word()
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn request(&self) -> Request {
+        let mut queues = self.queues.clone();
+        if queues.is_empty() {
+            queues = match self.format {
+                Format::Json => Queue::ALL.to_vec(),
+                Format::Line => Queue::NUMBERS.to_vec(),
+            };
+        }
+        let mut seen = Vec::new();
+        queues.retain(|queue| {
+            !seen.contains(queue) && {
+                seen.push(*queue);
+                true
+            }
+        });
+        Request {
+            queues,
+            format: self.format,
+            lease: self.lease,
+        }
+    }
+}
+
+/// Drains until nothing is there, or the end is asked for.
+pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, String> {
+    let nodes = Nodes::new(options.nodes.iter().cloned().map(NodeName::from).collect());
+    let mut drain = Drain {
+        server,
+        stop,
+        request: options.request(),
+        nodes,
+        follow: options.follow,
+        left: options.count.unwrap_or(u64::MAX),
+        tally: Tally::default(),
+        owed: Vec::new(),
+        output: None,
+    };
+    let ended = drain.run();
+    if !options.quiet {
+        say(&drain.tally.to_string());
+    }
+    if !drain.owed.is_empty() {
+        say("what was printed last is not acknowledged at the server and will come again");
+    }
+    ended
+}
+
+struct Drain<'a> {
+    server: &'a Server,
+    stop: &'a Stop,
+    request: Request,
+    nodes: Nodes,
+    follow: bool,
+    /// Records still to print.
+    left: u64,
+    tally: Tally,
+    /// Acknowledgements for which the server has not answered.
+    owed: Vec<Cmd>,
+    /// Why standard output takes no more.
+    output: Option<io::Error>,
+}
+
+impl Drain<'_> {
+    fn run(&mut self) -> Result<Ended, String> {
+        let limit = (!self.follow).then_some(Duration::ZERO);
+        let mut reach = Reach::new(self.server, self.stop, limit);
+        let mut idle = Idle::default();
+        let mut link = None;
+        loop {
+            if link.is_none() {
+                link = reach.link()?;
+            }
+            let Some(open) = &mut link else {
+                return Ok(Ended::Interrupted);
+            };
+            let start = Instant::now();
+            match self.round(open) {
+                Ok(found) => {
+                    reach.worked();
+                    if let Some(ended) = self.ended(found)? {
+                        return Ok(ended);
+                    }
+                    // A server that should have waited and did not (its key is gone) is not to be asked in a
+                    // circle.
+                    let waited = self.server_waits() && start.elapsed() >= BLOCK / 2;
+                    self.stop.wait(idle.pause(found || waited));
+                }
+                Err(failure) => {
+                    link = None;
+                    if self.output.is_some() {
+                        return Err(failure.into());
+                    }
+                    reach.failed(failure)?;
+                }
+            }
+        }
+    }
+
+    /// Whether it is over after a round that did or did not find anything.
+    fn ended(&mut self, found: bool) -> Result<Option<Ended>, String> {
+        match self.output.take() {
+            // `agg drain | head` is no failure.
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Some(Ended::Done)),
+            Some(error) => return Err(format!("cannot write: {error}")),
+            None => {}
+        }
+        if self.left == 0 || (!found && !self.follow) {
+            return Ok(Some(Ended::Done));
+        }
+        Ok(self.stop.asked().then_some(Ended::Interrupted))
+    }
+
+    /// Whether the server does the waiting.
+    fn server_waits(&self) -> bool {
+        self.follow && self.nodes.single()
+    }
+
+    /// Fetches once from every node. Tells whether there was anything.
+    fn round(&mut self, link: &mut Link) -> Result<bool, Failure> {
+        self.pay(link)?;
+        let nodes = self
+            .nodes
+            .list(self.server, link, self.follow, self.stop)?
+            .to_vec();
+        let block = self.server_waits().then_some(BLOCK);
+        let mut found = false;
+        for node in &nodes {
+            if self.left == 0 || self.stop.asked() || self.output.is_some() {
+                break;
+            }
+            found |= self.batch(link, node, block)?;
+        }
+        Ok(found)
+    }
+
+    fn batch(
+        &mut self,
+        link: &mut Link,
+        node: &NodeName,
+        block: Option<Duration>,
+    ) -> Result<bool, Failure> {
+        let reply = match link.call(&self.request.fetch(node, BATCH.min(self.left), block))? {
+            Ok(reply) => reply,
+            // A key that was a node when the nodes were looked up.
+            Err(text) if !self.nodes.named && text.starts_with("WRONGTYPE") => return Ok(false),
+            Err(text) => return Err(link.refused(&format!("to drain node {node}"), &text)),
+        };
+        let Some(entries) = fetch::entries(reply) else {
+            return Err(link.strange("AGG.FETCH"));
+        };
+        let stopped = || self.stop.asked();
+        let (printed, result) = print::print(&mut io::stdout().lock(), &entries, stopped);
+        self.output = result.err();
+        self.tally.add(&entries[..printed]);
+        self.left -= printed as u64;
+        self.owed = fetch::settle(node, &entries, printed);
+        self.pay(link)?;
+        Ok(!entries.is_empty())
+    }
+
+    /// Sends the acknowledgements that are due.
+    fn pay(&mut self, link: &mut Link) -> Result<(), Failure> {
+        let mut refusal = None;
+        link.pipeline(&self.owed, |_, reply| {
+            refusal = reply.err().or(refusal.take())
+        })?;
+        match refusal {
+            Some(text) => Err(link.refused("AGG.ACK", &text)),
+            None => {
+                self.owed.clear();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Pauses between looks at several nodes: short while something comes, up to a second when nothing does.
+struct Idle(Duration);
+
+impl Default for Idle {
+    fn default() -> Self {
+        Idle(Self::SHORTEST)
+    }
+}
+
+impl Idle {
+    const SHORTEST: Duration = Duration::from_millis(20);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    fn pause(&mut self, busy: bool) -> Duration {
+        if busy {
+            self.0 = Self::SHORTEST;
+            return Duration::ZERO;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(Self::LONGEST);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(line: &str) -> Options {
+        Line::parse_from(format!("drain {line}").split_whitespace()).options
+    }
+
+    #[test]
+    fn queues_by_format() {
+        assert_eq!(options("").request().queues, Queue::ALL);
+        assert_eq!(options("--format line").request().queues, Queue::NUMBERS);
+        let queues = options("--queue log,MIN --queue Log").request().queues;
+        assert_eq!(queues, [Queue::Log, Queue::Min]);
+    }
+
+    #[test]
+    fn line_protocol_is_for_numbers() {
+        assert!(options("--format line --queue HOUR").check().is_ok());
+        assert_eq!(
+            options("--format line --queue MIN,LOG")
+                .check()
+                .unwrap_err(),
+            "--format line is for the queues MIN and HOUR, not for LOG"
+        );
+        assert!(options("--queue LOG").check().is_ok());
+    }
+
+    #[test]
+    fn pauses_grow_while_nothing_comes() {
+        let mut idle = Idle::default();
+        let ms: Vec<u128> = (0..8).map(|_| idle.pause(false).as_millis()).collect();
+        assert_eq!(ms, [20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(idle.pause(true), Duration::ZERO);
+        assert_eq!(idle.pause(false).as_millis(), 20);
+    }
+}

@@ -1,0 +1,140 @@
+//! Which nodes to drain: those named, or all that the server has.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use crate::args::NodeName;
+use crate::connect::{Failure, Link, Server, no_module};
+use crate::reply;
+use crate::shutdown::Stop;
+
+/// How long a list that was looked up holds.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// The nodes.
+pub struct Nodes {
+    /// Whether they were named; else they are looked up.
+    pub named: bool,
+    list: Vec<NodeName>,
+    looked: Option<Instant>,
+}
+
+impl Nodes {
+    /// Those named, where there are any.
+    pub fn new(mut named: Vec<NodeName>) -> Nodes {
+        let mut seen = std::collections::HashSet::new();
+        named.retain(|name| seen.insert(name.0.clone()));
+        Nodes {
+            named: !named.is_empty(),
+            list: named,
+            looked: None,
+        }
+    }
+
+    /// Whether there is just one.
+    pub fn single(&self) -> bool {
+        self.list.len() == 1
+    }
+
+    /// The nodes as of now, looked up `again` when the list is old.
+    pub fn list(
+        &mut self,
+        server: &Server,
+        link: &mut Link,
+        again: bool,
+        stop: &Stop,
+    ) -> Result<&[NodeName], Failure> {
+        let old = self
+            .looked
+            .is_none_or(|looked| again && looked.elapsed() >= FRESH);
+        if !self.named && old {
+            self.list = scan(link, stop)?;
+            if self.list.is_empty() && self.looked.is_none() {
+                check_module(server, link)?;
+            }
+            self.looked = Some(Instant::now());
+        }
+        Ok(&self.list)
+    }
+}
+
+fn scan(link: &mut Link, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
+    let (mut nodes, mut cursor) = (Vec::new(), b"0".to_vec());
+    loop {
+        let mut command = redis::cmd("SCAN");
+        command
+            .arg(&cursor)
+            .arg("TYPE")
+            .arg("aggr-node")
+            .arg("COUNT")
+            .arg(1000);
+        let value = match link.call(&command)? {
+            Ok(value) => value,
+            // Some servers refuse the name of a type that they do not have.
+            Err(text) if text.contains("unknown type") => Value::Nil,
+            Err(text) => {
+                return Err(link.refused("to list its nodes (name them with --node)", &text));
+            }
+        };
+        let Some((next, keys)) = page(value) else {
+            return Err(link.strange("SCAN"));
+        };
+        nodes.extend(keys);
+        if next == b"0" || stop.asked() {
+            break;
+        }
+        cursor = next;
+    }
+    // SCAN may tell a key twice.
+    nodes.sort_unstable();
+    nodes.dedup();
+    Ok(nodes.into_iter().map(NodeName).collect())
+}
+
+fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    let items = reply::items(value)?;
+    if items.is_empty() {
+        return Some((b"0".to_vec(), Vec::new()));
+    }
+    let [cursor, keys] = items.try_into().ok()?;
+    let keys: Option<_> = reply::items(keys)?.into_iter().map(reply::bytes).collect();
+    Some((reply::bytes(cursor)?, keys?))
+}
+
+/// No nodes: is it that nobody reported yet, or that nobody can? Who may not ask is not told.
+fn check_module(server: &Server, link: &mut Link) -> Result<(), Failure> {
+    let mut command = redis::cmd("COMMAND");
+    command.arg("INFO").arg("AGG.FETCH");
+    let known = link.call(&command)?.ok().and_then(reply::items);
+    match known.as_deref() {
+        Some([Value::Nil]) => Err(no_module(server.place())),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_a_scan() {
+        let bulk = |text: &str| Value::BulkString(text.into());
+        let value = Value::Array(vec![bulk("7"), Value::Array(vec![bulk("a"), bulk("b")])]);
+        assert_eq!(
+            page(value),
+            Some((b"7".to_vec(), vec![b"a".to_vec(), b"b".to_vec()]))
+        );
+        assert_eq!(page(Value::Nil), Some((b"0".to_vec(), vec![])));
+        assert_eq!(page(Value::Okay), None);
+    }
+
+    #[test]
+    fn a_node_named_twice_is_drained_once() {
+        let name = |text: &str| NodeName(text.into());
+        let nodes = Nodes::new(vec![name("b"), name("a"), name("b")]);
+        assert!(nodes.named);
+        assert_eq!(nodes.list, [name("b"), name("a")]);
+        assert!(!Nodes::new(vec![]).named);
+    }
+}

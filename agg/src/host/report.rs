@@ -1,0 +1,220 @@
+//! Turns figures and objects into commands. A call of AGG.MSTAT has one type and one list of tags, so samples are
+//! grouped by both. Pure.
+
+use std::collections::BTreeMap;
+
+use redis::{Cmd, Value};
+
+use super::facts::Object;
+use super::metrics::{Kind, Sample};
+use crate::args::NodeName;
+use crate::reply;
+
+/// A command and what it is about, to make sense of its reply.
+pub struct Call {
+    /// The command.
+    pub command: Cmd,
+    /// What it is about.
+    pub about: About,
+}
+
+/// See [`Call`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Samples of these metrics, in this order.
+    Samples(Vec<String>),
+    /// The object of this key.
+    Object(String),
+    /// The end of a metric.
+    GoneMetric(String),
+    /// The end of an object.
+    GoneObject(String),
+}
+
+/// The calls that tell all samples. `tags` are the user's own and come last, so that they hold against ours.
+pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call> {
+    let mut groups: BTreeMap<(Kind, &str), Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        groups
+            .entry((sample.kind, sample.tags))
+            .or_default()
+            .push(sample);
+    }
+    let call = |((kind, own), group): ((Kind, &str), Vec<&Sample>)| {
+        let mut command = redis::cmd("AGG.MSTAT");
+        command.arg(&node.0).arg(kind.word());
+        with_tags(
+            &mut command,
+            own.split(' ').chain(tags.iter().map(String::as_str)),
+        );
+        command.arg("VALUES");
+        for sample in &group {
+            command.arg(&sample.name).arg(&sample.value);
+        }
+        let names = group
+            .into_iter()
+            .map(|sample| sample.name.clone())
+            .collect();
+        Call {
+            command,
+            about: About::Samples(names),
+        }
+    };
+    groups.into_iter().map(call).collect()
+}
+
+/// The call that tells an object.
+pub fn object(node: &NodeName, object: &Object, tags: &[String]) -> Call {
+    let mut command = redis::cmd("AGG.REALITY");
+    command
+        .arg(&node.0)
+        .arg(&object.key)
+        .arg(object.model)
+        .arg(object.json.to_string());
+    with_tags(&mut command, tags.iter().map(String::as_str));
+    Call {
+        command,
+        about: About::Object(object.key.clone()),
+    }
+}
+
+/// The call that ends a metric.
+pub fn forget_metric(node: &NodeName, name: String) -> Call {
+    Call {
+        command: forget(node, "METRIC", &name),
+        about: About::GoneMetric(name),
+    }
+}
+
+/// The call that ends an object.
+pub fn forget_object(node: &NodeName, key: String) -> Call {
+    Call {
+        command: forget(node, "REALITY", &key),
+        about: About::GoneObject(key),
+    }
+}
+
+fn forget(node: &NodeName, kind: &str, name: &str) -> Cmd {
+    let mut command = redis::cmd("AGG.FORGET");
+    command.arg(&node.0).arg(kind).arg(name);
+    command
+}
+
+fn with_tags<'a>(command: &mut Cmd, words: impl Iterator<Item = &'a str>) {
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    if !words.is_empty() {
+        command.arg("TAGS").arg(words.join(" "));
+    }
+}
+
+/// The samples that AGG.MSTAT refused, by metric and reason. None of what is no reply of it.
+pub fn refused(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
+    let [_taken, _late, refused] = reply::items(reply)?.try_into().ok()?;
+    let one = |pair: Value| {
+        let [index, why] = reply::items(pair)?.try_into().ok()?;
+        let name = names.get(usize::try_from(reply::int(&index)?).ok()?)?;
+        Some((name.clone(), reply::text(why)?))
+    };
+    reply::items(refused)?.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics as m;
+    use super::*;
+
+    fn words(command: &Cmd) -> String {
+        let packed = String::from_utf8(command.get_packed_command()).unwrap();
+        let lines: Vec<&str> = packed.split("\r\n").collect();
+        // Every other line is a length.
+        lines
+            .iter()
+            .skip(2)
+            .step_by(2)
+            .copied()
+            .collect::<Vec<_>>()
+            .join("|")
+    }
+
+    fn node() -> NodeName {
+        NodeName(b"n1".to_vec())
+    }
+
+    #[test]
+    fn samples_are_grouped_by_type_and_tags() {
+        let all = [
+            m::NET_RX_BYTES.of("eth0", 1),
+            m::CPU_LOAD.real(None, 2.5).unwrap(),
+            m::NET_RX_BYTES.of("lo", 3),
+            m::NET_TX_BYTES.of("eth0", 4),
+            m::CORE_LOAD.real(Some("0"), 5.0).unwrap(),
+        ];
+        let calls = samples(&node(), &all, &[]);
+        let texts: Vec<String> = calls.iter().map(|call| words(&call.command)).collect();
+        assert_eq!(
+            texts,
+            [
+                "AGG.MSTAT|n1|ABS|TAGS|unit:percent|VALUES|cpu.load|2.5|cpu.load@0|5",
+                "AGG.MSTAT|n1|DIFF|TAGS|dir:rx unit:bytes|VALUES|net.rx.bytes@eth0|1|net.rx.bytes@lo|3",
+                "AGG.MSTAT|n1|DIFF|TAGS|dir:tx unit:bytes|VALUES|net.tx.bytes@eth0|4",
+            ]
+        );
+        let names = ["cpu.load".to_owned(), "cpu.load@0".to_owned()];
+        assert_eq!(calls[0].about, About::Samples(names.into()));
+    }
+
+    #[test]
+    fn the_users_tags_come_last() {
+        let tags = ["rack:a1".to_owned(), "prod".to_owned()];
+        let call = &samples(&node(), &[m::MEM_USED.one(1)], &tags)[0];
+        assert_eq!(
+            words(&call.command),
+            "AGG.MSTAT|n1|ABS|TAGS|unit:bytes rack:a1 prod|VALUES|mem.used|1"
+        );
+    }
+
+    #[test]
+    fn no_samples_no_calls() {
+        assert!(samples(&node(), &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn objects_and_their_end() {
+        let it = Object {
+            key: "system.Disk@/".into(),
+            model: "system.Disk",
+            json: serde_json::json!({"mount": "/"}),
+        };
+        let call = object(&node(), &it, &[]);
+        assert_eq!(
+            words(&call.command),
+            "AGG.REALITY|n1|system.Disk@/|system.Disk|{\"mount\":\"/\"}"
+        );
+        let call = forget_object(&node(), it.key);
+        assert_eq!(words(&call.command), "AGG.FORGET|n1|REALITY|system.Disk@/");
+        let call = forget_metric(&node(), "disk.used@/".into());
+        assert_eq!(words(&call.command), "AGG.FORGET|n1|METRIC|disk.used@/");
+    }
+
+    #[test]
+    fn refusals_are_told_by_name() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let why = || Value::BulkString(b"not a number".to_vec());
+        let reply =
+            |refused| Value::Array(vec![Value::Int(1), Value::Int(0), Value::Array(refused)]);
+        let one = |index| Value::Array(vec![Value::Int(index), why()]);
+        assert_eq!(refused(&names, reply(vec![])), Some(vec![]));
+        assert_eq!(
+            refused(&names, reply(vec![one(1)])),
+            Some(vec![("b".to_owned(), "not a number".to_owned())])
+        );
+        for strange in [
+            reply(vec![one(2)]),
+            reply(vec![one(-1)]),
+            reply(vec![why()]),
+            Value::Okay,
+        ] {
+            assert_eq!(refused(&names, strange), None);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Brings a report to the server and makes sense of the replies: remembers what the server knows, has it forget
+//! what has gone, and says what it refuses, once each.
+
+use std::collections::BTreeSet;
+
+use redis::Value;
+
+use super::facts::{Object, is_ours};
+use super::known::Known;
+use super::metrics::Sample;
+use super::report::{self, About, Call};
+use crate::args::NodeName;
+use crate::connect::{Failure, Link};
+use crate::reply;
+use crate::say::Once;
+
+/// The reporter of one node.
+pub struct Reporter<'a> {
+    node: &'a NodeName,
+    tags: &'a [String],
+    metrics: Known,
+    objects: Known,
+    /// Whether the objects were learned that an earlier run has left at the server.
+    learned: bool,
+    once: Once,
+    /// Whether the server has refused anything.
+    pub refused: bool,
+}
+
+impl<'a> Reporter<'a> {
+    /// Knows nothing yet.
+    pub fn new(node: &'a NodeName, tags: &'a [String]) -> Self {
+        let (metrics, objects, once) = (Known::default(), Known::default(), Once::default());
+        Reporter {
+            node,
+            tags,
+            metrics,
+            objects,
+            learned: false,
+            once,
+            refused: false,
+        }
+    }
+
+    /// Sends one interval's report in one pipeline; `objects` where they are due.
+    pub fn send(
+        &mut self,
+        link: &mut Link,
+        samples: &[Sample],
+        objects: Option<&[Object]>,
+    ) -> Result<(), Failure> {
+        if objects.is_some() && !self.learned {
+            self.learn(link)?;
+            self.learned = true;
+        }
+        let calls = self.calls(samples, objects);
+        let (commands, abouts): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .map(|call| (call.command, call.about))
+            .unzip();
+        let mut strange = false;
+        link.pipeline(&commands, |index, reply| {
+            strange |= self.heard(&abouts[index], reply).is_none();
+        })?;
+        if strange {
+            Err(link.strange("AGG.MSTAT"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn calls(&mut self, samples: &[Sample], objects: Option<&[Object]>) -> Vec<Call> {
+        let present: BTreeSet<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
+        self.metrics.add(present.iter().copied());
+        let mut calls = report::samples(self.node, samples, self.tags);
+        let gone = self.metrics.gone(&present).into_iter();
+        calls.extend(gone.map(|name| report::forget_metric(self.node, name)));
+        if let Some(objects) = objects {
+            let present: BTreeSet<&str> =
+                objects.iter().map(|object| object.key.as_str()).collect();
+            self.objects.add(present.iter().copied());
+            calls.extend(
+                objects
+                    .iter()
+                    .map(|it| report::object(self.node, it, self.tags)),
+            );
+            let gone = self.objects.gone(&present).into_iter();
+            calls.extend(gone.map(|key| report::forget_object(self.node, key)));
+        }
+        calls
+    }
+
+    /// Learns the keys of the parts that an earlier run has reported, so that those that went meanwhile are
+    /// forgotten. Who may not look does without.
+    fn learn(&mut self, link: &mut Link) -> Result<(), Failure> {
+        let mut cursor = b"0".to_vec();
+        loop {
+            let mut command = redis::cmd("AGG.SCAN");
+            command.arg(&self.node.0).arg("REALITY").arg(&cursor);
+            command
+                .arg("MATCH")
+                .arg("system.*@*")
+                .arg("COUNT")
+                .arg(1000);
+            let Ok(value) = link.call(&command)? else {
+                return Ok(());
+            };
+            let Some((next, keys)) = scanned(value) else {
+                return Err(link.strange("AGG.SCAN"));
+            };
+            self.objects
+                .add(keys.iter().map(String::as_str).filter(|key| is_ours(key)));
+            if next == b"0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Takes in one reply; none where it is not what the command answers.
+    fn heard(&mut self, about: &About, reply: reply::Reply) -> Option<()> {
+        match (about, reply) {
+            (About::Samples(names), Ok(value)) => {
+                for (name, why) in report::refused(names, value)? {
+                    self.complain(&format!("{name} refused: {why}"));
+                }
+            }
+            (About::Samples(_), Err(why)) => self.complain(&format!("AGG.MSTAT refused: {why}")),
+            (About::Object(_), Ok(_)) => {}
+            (About::Object(key), Err(why)) => self.complain(&format!("{key} refused: {why}")),
+            (About::GoneMetric(name), Ok(_)) => self.metrics.forgotten(name),
+            (About::GoneObject(key), Ok(_)) => self.objects.forgotten(key),
+            (About::GoneMetric(name) | About::GoneObject(name), Err(why)) => {
+                self.complain(&format!("forgetting {name} refused: {why}"));
+            }
+        }
+        Some(())
+    }
+
+    fn complain(&mut self, text: &str) {
+        self.refused = true;
+        self.once.say(text);
+    }
+}
+
+fn scanned(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
+    let items = reply::items(value)?;
+    if items.is_empty() {
+        return Some((b"0".to_vec(), Vec::new()));
+    }
+    let [cursor, keys] = items.try_into().ok()?;
+    let keys: Option<_> = reply::items(keys)?.into_iter().map(reply::text).collect();
+    Some((reply::bytes(cursor)?, keys?))
+}

@@ -1,0 +1,265 @@
+//! The arguments of `agg pipe` and the command that they make of a line.
+
+use std::ffi::OsString;
+
+use redis::Cmd;
+
+use crate::args::{self, NodeName};
+
+/// What the lines become.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Send each line of standard input as a log line
+    #[command(after_help = LOG_EXAMPLES)]
+    Log(Common),
+    /// Send each line of standard input as an error
+    #[command(after_help = ERROR_EXAMPLES)]
+    Error(ErrorOptions),
+}
+
+const LOG_EXAMPLES: &str = "\
+Examples:
+  tail -F app.log | agg pipe log --node web1 --tag app:shop
+  dmesg --follow | agg pipe log --level 3
+  agg pipe log < yesterday.log
+
+Empty lines are skipped; a line longer than 1 MiB is cut. At least once: when the connection
+breaks, lines for which no answer came are sent again.";
+
+const ERROR_EXAMPLES: &str = "\
+Examples:
+  ./backup.sh 2>&1 >/dev/null | agg pipe error --type OPS --code backup
+  echo 'disk is slow' | agg pipe error --type PERF --level 3 --public 'The shop is slow today'
+
+Lines that are alike are one error with a count.";
+
+/// The arguments of both.
+#[derive(clap::Args)]
+pub struct Common {
+    /// The node to report as [default: the machine's name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<OsString>,
+
+    /// The level of all lines, 0 to 9 [default: the server's, 5]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9), value_name = "N")]
+    level: Option<u8>,
+
+    /// A tag for all lines; may be given several times
+    #[arg(long = "tag", value_parser = args::tag, value_name = "NAME:VALUE")]
+    tags: Vec<String>,
+
+    /// How long to wait for a server that cannot be reached before the lines are given up
+    #[arg(long, default_value = "30s", value_parser = args::duration, value_name = "TIME")]
+    pub retry: std::time::Duration,
+}
+
+/// The arguments of errors alone.
+#[derive(clap::Args)]
+pub struct ErrorOptions {
+    #[command(flatten)]
+    common: Common,
+
+    /// What kind of error
+    #[arg(long = "type", value_enum, ignore_case = true)]
+    kind: Option<ErrorType>,
+
+    /// A code that tells errors with the same text apart
+    #[arg(long, value_name = "TEXT")]
+    code: Option<OsString>,
+
+    /// The function in which it happened
+    #[arg(long, value_name = "NAME")]
+    func: Option<OsString>,
+
+    /// The file in which it happened
+    #[arg(long, value_name = "PATH")]
+    file: Option<OsString>,
+
+    /// The text for the public
+    #[arg(long, value_name = "TEXT")]
+    public: Option<OsString>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ErrorType {
+    #[value(name = "BUG")]
+    Bug,
+    #[value(name = "PERF")]
+    Perf,
+    #[value(name = "OPS")]
+    Ops,
+    #[value(name = "UNKNOWN")]
+    Unknown,
+}
+
+impl ErrorType {
+    fn word(self) -> &'static str {
+        match self {
+            ErrorType::Bug => "BUG",
+            ErrorType::Perf => "PERF",
+            ErrorType::Ops => "OPS",
+            ErrorType::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+impl Command {
+    /// The arguments that both have.
+    pub fn common(&self) -> &Common {
+        match self {
+            Command::Log(common) => common,
+            Command::Error(error) => &error.common,
+        }
+    }
+
+    /// What makes commands of lines.
+    ///
+    /// Returns an error if the machine has no name and none was given.
+    pub fn template(&self) -> Result<Template, String> {
+        let common = self.common();
+        let node = match &common.node {
+            Some(name) => NodeName::from(name.clone()),
+            None => NodeName(
+                sysinfo::System::host_name()
+                    .unwrap_or_default()
+                    .into_bytes(),
+            ),
+        };
+        if node.0.is_empty() {
+            return Err("the node has no name: give --node".into());
+        }
+        let mut options: Vec<(&'static str, Vec<u8>)> = Vec::new();
+        options.extend(
+            common
+                .level
+                .map(|level| ("LEVEL", level.to_string().into_bytes())),
+        );
+        if !common.tags.is_empty() {
+            options.push(("TAGS", common.tags.join(" ").into_bytes()));
+        }
+        let verb = match self {
+            Command::Log(_) => "AGG.LOG",
+            Command::Error(error) => {
+                options.extend(error.kind.map(|kind| ("TYPE", kind.word().into())));
+                let texts = [
+                    ("CODE", &error.code),
+                    ("FUNC", &error.func),
+                    ("FILE", &error.file),
+                    ("PUBLIC", &error.public),
+                ];
+                let given = |(word, text): (&'static str, &Option<OsString>)| {
+                    Some((word, text.clone()?.into_encoded_bytes()))
+                };
+                options.extend(texts.into_iter().filter_map(given));
+                "AGG.ERROR"
+            }
+        };
+        Ok(Template {
+            verb,
+            node,
+            options,
+        })
+    }
+}
+
+/// A command that lacks its line.
+pub struct Template {
+    verb: &'static str,
+    node: NodeName,
+    options: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Template {
+    /// The command of a line.
+    pub fn command(&self, line: &[u8]) -> Cmd {
+        let mut command = redis::cmd(self.verb);
+        command.arg(&self.node.0).arg(line);
+        for (word, value) in &self.options {
+            command.arg(*word).arg(value);
+        }
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn sent(arguments: &[&str], line: &[u8]) -> Vec<u8> {
+        let line_of = ["pipe"].iter().chain(arguments);
+        Cli::parse_from(line_of)
+            .command
+            .template()
+            .unwrap()
+            .command(line)
+            .get_packed_command()
+    }
+
+    fn packed(words: &[&[u8]]) -> Vec<u8> {
+        let mut command = Cmd::new();
+        for word in words {
+            command.arg(*word);
+        }
+        command.get_packed_command()
+    }
+
+    #[test]
+    fn a_log_line_is_sent_as_it_is() {
+        assert_eq!(
+            sent(&["log", "--node", "n1"], b"LEVEL \xff"),
+            packed(&[b"AGG.LOG", b"n1", b"LEVEL \xff"])
+        );
+        assert_eq!(
+            sent(
+                &[
+                    "log", "--node", "n1", "--level", "0", "--tag", "a:b", "--tag", "c"
+                ],
+                b"x"
+            ),
+            packed(&[b"AGG.LOG", b"n1", b"x", b"LEVEL", b"0", b"TAGS", b"a:b c"])
+        );
+    }
+
+    #[test]
+    fn an_error_has_more_to_it() {
+        let arguments = "error --node n1 --type ops --code c --func f --file p --public sorry";
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        assert_eq!(
+            sent(&arguments, b"x"),
+            packed(&[
+                b"AGG.ERROR",
+                b"n1",
+                b"x",
+                b"TYPE",
+                b"OPS",
+                b"CODE",
+                b"c",
+                b"FUNC",
+                b"f",
+                b"FILE",
+                b"p",
+                b"PUBLIC",
+                b"sorry",
+            ])
+        );
+    }
+
+    #[test]
+    fn a_log_line_has_no_type_and_a_level_ends_at_nine() {
+        for bad in [
+            "pipe log --type OPS",
+            "pipe log --level 10",
+            "pipe error --type NONE",
+            "pipe",
+        ] {
+            assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the program tells a person: one line on standard error, with the program's name before it.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+/// Writes a line to standard error. A closed one is no reason to end.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "agg: {text}");
+}
+
+/// Says each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
+#[derive(Default)]
+pub struct Once {
+    said: HashSet<String>,
+    full: bool,
+}
+
+impl Once {
+    const MOST: usize = 1000;
+
+    /// Says `text` unless it was said before.
+    pub fn say(&mut self, text: &str) {
+        if let Some(line) = self.news(text) {
+            say(&line);
+        }
+    }
+
+    fn news(&mut self, text: &str) -> Option<String> {
+        if self.full || self.said.contains(text) {
+            return None;
+        }
+        if self.said.len() == Self::MOST {
+            self.full = true;
+            self.said = HashSet::new();
+            return Some("more kinds of trouble than are worth listing: no more are told".into());
+        }
+        self.said.insert(text.to_owned());
+        Some(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_is_said_once() {
+        let mut once = Once::default();
+        assert_eq!(once.news("a").as_deref(), Some("a"));
+        assert_eq!(once.news("a"), None);
+        assert_eq!(once.news("b").as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut once = Once::default();
+        for n in 0..Once::MOST {
+            assert!(once.news(&n.to_string()).is_some());
+        }
+        assert!(once.news("last").unwrap().contains("no more"));
+        assert_eq!(once.news("after"), None);
+        assert!(once.said.is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! Ends in an orderly way: SIGINT, SIGTERM and SIGHUP ask the command to come to its end. One that is stuck in a
+//! call (a server that does not answer, a reader of our output that has stopped) is ended all the same within a
+//! second; what it had leased comes back to the queue when the lease ends.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Whether the program was asked to end.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
+
+impl Stop {
+    /// How long a command has to come to its end by itself.
+    const GRACE: Duration = Duration::from_millis(900);
+
+    /// Listens for the signals. `code` is the exit code of a command that is stuck.
+    ///
+    /// Returns an error if the system gives no thread or handler, or when called twice.
+    pub fn on_signals(code: u8) -> Result<Stop, ctrlc::Error> {
+        let stop = Stop::default();
+        let asked = stop.clone();
+        // The handler runs in a thread of its own, so it may sleep.
+        ctrlc::set_handler(move || {
+            asked.ask();
+            std::thread::sleep(Self::GRACE);
+            std::process::exit(i32::from(code));
+        })?;
+        Ok(stop)
+    }
+
+    /// Whether the end was asked for.
+    pub fn asked(&self) -> bool {
+        *self.lock()
+    }
+
+    /// Asks for the end and wakes whoever waits.
+    pub fn ask(&self) {
+        *self.lock() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Waits for `pause`, or less if the end is asked for; tells whether it was.
+    pub fn wait(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut asked = self.lock();
+        while !*asked {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            asked = self
+                .0
+                .1
+                .wait_timeout(asked, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    // A bool is whole whatever happened to the thread that held it.
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_when_the_end_is_asked_for() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        let thread = std::thread::spawn(move || other.wait(Duration::from_secs(60)));
+        stop.ask();
+        assert!(thread.join().unwrap());
+        assert!(stop.asked());
+    }
+
+    #[test]
+    fn a_wait_that_nobody_ends_lasts_its_time() {
+        let start = Instant::now();
+        assert!(!Stop::default().wait(Duration::from_millis(20)));
+        assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+}

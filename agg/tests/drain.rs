@@ -1,0 +1,221 @@
+//! `agg drain`: what is printed leaves the queue, what is not stays, and nothing is left leased.
+
+mod support;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use support::{Running, Server, agg, err, out, run, until};
+
+fn log(server: &Server, node: &str, count: usize) {
+    for n in 0..count {
+        let _: i64 = server.ask(&format!("AGG.LOG {node} m{n}"));
+    }
+}
+
+fn messages(text: &str) -> Vec<String> {
+    let record = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect(line) };
+    text.lines()
+        .map(|line| record(line)["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// What a consumer of its own would get now: leased entries are not among it.
+fn fetchable(server: &Server, node: &str, queue: &str) -> usize {
+    let entries: Vec<redis::Value> =
+        server.ask(&format!("AGG.FETCH {node} {queue} COUNT 10000 LEASE 1"));
+    entries.len()
+}
+
+#[test]
+fn all_queues_are_printed_and_empty_afterwards() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, "n1", 3);
+    let _: redis::Value = server.ask("AGG.ERROR n1 broken");
+    let _: i64 = server.ask("AGG.REALITY n1 k m {}");
+    let output = run(&server.url(), "drain --node n1", b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let queues: Vec<serde_json::Value> = out(&output)
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["queue"].clone())
+        .collect();
+    assert_eq!(queues, ["LOG", "LOG", "LOG", "ERROR", "REALITY"]);
+    assert_eq!(err(&output), "agg: 5 records: LOG 3, ERROR 1, REALITY 1\n");
+    for queue in ["LOG", "ERROR", "REALITY"] {
+        assert_eq!(server.peek("n1", queue).len(), 0, "{queue}");
+    }
+    let output = run(&server.url(), "drain --node n1 --quiet", b"");
+    assert_eq!(
+        (output.status.code(), out(&output), err(&output)),
+        (Some(0), "".into(), "".into())
+    );
+}
+
+#[test]
+fn all_nodes_of_the_server_are_found() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let output = run(&server.url(), "drain", b"");
+    assert_eq!(
+        (output.status.code(), err(&output)),
+        (Some(0), "agg: 0 records\n".into())
+    );
+    log(&server, "n1", 1);
+    log(&server, "n2", 1);
+    let () = server.ask("SET other x");
+    let output = run(&server.url(), "drain", b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(out(&output).lines().count(), 2);
+}
+
+#[test]
+fn a_named_key_that_is_no_node_is_told() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let () = server.ask("SET n1 x");
+    let output = run(&server.url(), "drain --node n1", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("refuses to drain node n1: WRONGTYPE"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn statistics_come_as_line_protocol() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_millis() as u64;
+    let old = now - 7_200_000;
+    let _: i64 = server.ask(&format!(
+        "AGG.STAT n1 disk.iops@sda 5 TAGS unit:ops AT {old}"
+    ));
+    let _: i64 = server.ask(&format!("AGG.STAT n1 disk.iops@sda 7 AT {now}"));
+    log(&server, "n1", 1);
+    let output = until("the window closes", || {
+        let output = run(&server.url(), "drain --node n1 --format line", b"");
+        (!output.stdout.is_empty()).then_some(output)
+    });
+    let text = out(&output);
+    let line = text.lines().next().unwrap();
+    assert!(
+        line.starts_with("disk.iops,") && line.contains("instance=sda"),
+        "{line}"
+    );
+    assert!(
+        line.contains("node=n1") && line.contains("count=1i"),
+        "{line}"
+    );
+    assert_eq!(server.peek("n1", "LOG").len(), 1);
+}
+
+#[test]
+fn a_count_leaves_the_rest_to_others() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, "n1", 10);
+    let output = run(&server.url(), "drain --node n1 --count 3", b"");
+    assert_eq!(messages(&out(&output)), ["m0", "m1", "m2"]);
+    assert_eq!(fetchable(&server, "n1", "LOG"), 7);
+}
+
+#[test]
+fn following_one_node_prints_what_comes_and_ends_by_a_signal() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut running = Running::start(&mut agg(
+        &server.url(),
+        "drain --follow --node n1 --queue LOG",
+    ));
+    let mut lines = running.lines();
+    for message in ["a", "b", "c"] {
+        let _: i64 = server.ask(&format!("AGG.LOG n1 {message}"));
+        assert_eq!(messages(&lines.next().unwrap()), [message]);
+    }
+    assert_eq!(running.end_by("INT").code(), Some(0));
+    assert_eq!(running.errors().last().unwrap(), "agg: 3 records: LOG 3");
+    assert_eq!(server.peek("n1", "LOG").len(), 0);
+}
+
+#[test]
+fn following_all_nodes_finds_new_ones() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, "n1", 1);
+    log(&server, "n2", 1);
+    let mut running = Running::start(&mut agg(&server.url(), "drain --follow"));
+    let mut lines = running.lines();
+    assert!(lines.next().is_some() && lines.next().is_some());
+    log(&server, "n3", 1);
+    assert!(lines.next().unwrap().contains("\"n3\""));
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_goes_is_no_failure_and_leaves_no_lease() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    // All of it fits into the 1 MiB at which a reply ends.
+    let text = "x".repeat(700);
+    for _ in 0..1000 {
+        let _: i64 = server.ask(&format!("AGG.LOG n1 {text}"));
+    }
+    let mut running = Running::start(&mut agg(&server.url(), "drain --node n1"));
+    let mut lines = running.lines();
+    assert!(lines.next().is_some());
+    drop(lines);
+    assert_eq!(running.wait().code(), Some(0));
+    // A pipe holds 64 KiB, so most was not written.
+    let left = server.peek("n1", "LOG").len();
+    assert!((500..1000).contains(&left), "{left}");
+    assert_eq!(fetchable(&server, "n1", "LOG"), left);
+}
+
+#[test]
+fn a_reader_that_stands_still_does_not_hold_up_the_end() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let text = "x".repeat(1000);
+    for _ in 0..500 {
+        let _: i64 = server.ask(&format!("AGG.LOG n1 {text}"));
+    }
+    let mut running = Running::start(&mut agg(&server.url(), "drain --node n1 --lease 2s"));
+    until("entries are leased", || {
+        let entries: Vec<(String, i64, i64, String)> = server.ask("AGG.PEEK n1 LOG REV COUNT 1");
+        (entries[0].2 > 0).then_some(())
+    });
+    assert_eq!(running.end_by("INT").code(), Some(130));
+    // The leases end by themselves.
+    until("the entries come back", || {
+        (fetchable(&server, "n1", "LOG") == 500).then_some(())
+    });
+}
+
+#[test]
+fn a_server_that_comes_back_is_drained_on() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    log(&server, "n1", 1);
+    let mut running = Running::start(&mut agg(&server.url(), "drain --follow --node n1"));
+    let mut lines = running.lines();
+    assert!(lines.next().is_some());
+    server.restart();
+    log(&server, "n1", 1);
+    assert!(lines.next().is_some());
+    assert_eq!(running.end_by("INT").code(), Some(0));
+    assert_eq!(server.peek("n1", "LOG").len(), 0);
+}

@@ -1,0 +1,162 @@
+//! `agg host`: the machine's figures and parts arrive, and what has gone is forgotten.
+
+mod support;
+
+use redis::Value;
+use support::{Running, Server, agg, err, run, until};
+
+fn number(value: Option<Value>) -> Option<f64> {
+    match value? {
+        Value::Int(n) => Some(n as f64),
+        Value::BulkString(text) => String::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+#[test]
+fn one_report_tells_the_machine() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let output = run(&server.url(), "host --once --node n1 --tag rack:a1", b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(err(&output), "");
+    for metric in ["mem.total", "uptime", "proc.count"] {
+        let last = number(server.field(&format!("AGG.GET n1 METRIC {metric}"), "last"));
+        assert!(last.is_some_and(|last| last > 0.0), "{metric}: {last:?}");
+    }
+    let kind = server.field("AGG.GET n1 METRIC cpu.load", "type");
+    assert_eq!(kind, Some(Value::BulkString("ABS".into())));
+    let tags = format!("{:?}", server.field("AGG.GET n1 METRIC mem.used", "tags"));
+    assert!(
+        ["unit", "bytes", "rack", "a1"]
+            .iter()
+            .all(|word| tags.contains(word)),
+        "{tags}"
+    );
+    let objects = server.peek("n1", "REALITY");
+    let machine = objects
+        .iter()
+        .find(|object| object["key"] == "system.Machine")
+        .unwrap();
+    assert_eq!(machine["model"], "system.Machine");
+    assert!(machine["json"]["memory"].as_u64().unwrap() > 0);
+    assert_eq!(machine["tags"], serde_json::json!({"rack": "a1"}));
+    assert!(objects.iter().any(|object| object["model"] == "system.Cpu"));
+}
+
+#[test]
+fn counters_are_differential() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _ = run(&server.url(), "host --once --node n1", b"");
+    let (_, names): (String, Vec<String>) =
+        server.ask("AGG.SCAN n1 METRIC 0 MATCH net.rx.bytes@* COUNT 10000");
+    for name in names {
+        let kind = server.field(&format!("AGG.GET n1 METRIC {name}"), "type");
+        assert_eq!(kind, Some(Value::BulkString("DIFF".into())), "{name}");
+    }
+}
+
+#[test]
+fn parts_that_did_not_change_are_not_told_again() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let report = || {
+        run(&server.url(), "host --once --node n1", b"")
+            .status
+            .code()
+    };
+    assert_eq!(report(), Some(0));
+    let before = server.peek("n1", "REALITY");
+    assert_eq!(report(), Some(0));
+    assert_eq!(server.peek("n1", "REALITY"), before);
+}
+
+#[test]
+fn parts_that_an_earlier_run_left_are_forgotten_and_others_stay() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _: i64 = server.ask("AGG.REALITY n1 system.Nic@ghost0 system.Nic {}");
+    let _: i64 = server.ask("AGG.REALITY n1 system.Vm@1 system.Vm {}");
+    assert_eq!(
+        run(&server.url(), "host --once --node n1", b"")
+            .status
+            .code(),
+        Some(0)
+    );
+    let gone = |key: &str| {
+        let objects = server.peek("n1", "REALITY");
+        objects
+            .iter()
+            .filter(|object| object["key"] == key)
+            .all(|object| object["gone"] == true)
+    };
+    assert!(gone("system.Nic@ghost0"));
+    assert!(!gone("system.Vm@1"));
+}
+
+#[test]
+fn it_goes_on_at_its_pace_and_ends_by_a_signal() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut running = Running::start(&mut agg(&server.url(), "host --node n1 --interval 200ms"));
+    until("some reports", || {
+        let samples = number(server.field("AGG.GET n1 METRIC uptime", "samples"))?;
+        (samples >= 4.0).then_some(())
+    });
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_server_that_comes_back_empty_gets_everything() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let mut running = Running::start(&mut agg(&server.url(), "host --node n1 --interval 200ms"));
+    let told = |server: &Server| server.field("AGG.GET n1 REALITY system.Machine", "model");
+    until("the first report", || told(&server));
+    server.stop();
+    let mut errors = running.errors();
+    assert!(errors.next().unwrap().ends_with("trying again"));
+    server.restart();
+    until("the report after it", || told(&server));
+    assert!(errors.any(|line| line.ends_with("answers again")));
+    assert_eq!(running.end_by("INT").code(), Some(0));
+}
+
+#[test]
+fn a_refusal_is_told_once() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let () = server.ask("SET n1 x");
+    let output = run(&server.url(), "host --once --node n1", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        err(&output).matches("AGG.MSTAT refused: WRONGTYPE").count(),
+        1,
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_sample_of_another_type_is_told_by_name() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _: i64 = server.ask("AGG.STAT n1 uptime 1 DIFF");
+    let output = run(&server.url(), "host --once --node n1", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).starts_with("agg: uptime refused: "),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+}

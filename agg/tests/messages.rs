@@ -1,0 +1,173 @@
+//! What the program says and how it ends when it is used wrongly or the server is not what it should be. No module
+//! is needed.
+
+mod support;
+
+use std::io::Read;
+use std::net::TcpListener;
+
+use support::{Running, Server, agg, err, free_port, out, run};
+
+const COMMANDS: [&str; 4] = [
+    "host --once",
+    "drain",
+    "pipe log --retry 0s",
+    "pipe error --retry 0s",
+];
+
+#[test]
+fn nobody_listens_is_told_with_the_way_out_and_without_the_password() {
+    let port = free_port();
+    for command in COMMANDS {
+        let output = run(
+            &format!("redis://ann:s3cret@127.0.0.1:{port}"),
+            command,
+            b"x\n",
+        );
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let expected = format!(
+            "agg: cannot reach redis://127.0.0.1:{port}: connection refused; is the server running? \
+             (make run)\n"
+        );
+        assert!(
+            err(&output).contains(&expected),
+            "{command}: {}",
+            err(&output)
+        );
+        assert!(!err(&output).contains("s3cret"));
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for line in [
+        "",
+        "nothing",
+        "host --interval 5",
+        "host --interval 100ms",
+        "host --tag :x",
+        "drain --format line --queue LOG",
+        "drain --queue NONE",
+        "drain --count 0",
+        "pipe",
+        "pipe log --level 10",
+        "pipe log --type OPS",
+        "drain --redis http://u:s3cret@h",
+        "drain --redis redis://u:s3cret@h:port",
+    ] {
+        let output = run("redis://127.0.0.1:1", line, b"");
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", err(&output));
+        assert!(!err(&output).contains("s3cret"), "{}", err(&output));
+    }
+}
+
+#[test]
+fn help_has_examples_and_hides_the_environment() {
+    for line in [
+        "--help",
+        "host --help",
+        "drain --help",
+        "pipe log --help",
+        "pipe error --help",
+    ] {
+        let output = run("redis://:s3cret@h", line, b"");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(out(&output).contains("Examples:\n  "), "{line}");
+        assert!(!out(&output).contains("s3cret"), "{line}");
+    }
+    assert!(out(&run("redis://h", "host --help", b"")).contains("net.rx.bytes@NIC"));
+    assert!(out(&run("redis://h", "--version", b"")).starts_with("agg 0."));
+}
+
+#[test]
+fn a_server_without_the_module_is_told() {
+    let Some(server) = Server::with(&[]) else {
+        return;
+    };
+    for command in COMMANDS {
+        let output = run(&server.url(), command, b"x\n");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let expected = format!(
+            "agg: the server {} does not have the aggregator module: start it with --loadmodule \
+             libaggregator.so\n",
+            server.url()
+        );
+        assert!(
+            err(&output).contains(&expected),
+            "{command}: {}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_and_taken_from_the_environment() {
+    let Some(server) = Server::with(&["--requirepass", "s3cret"]) else {
+        return;
+    };
+    let output = run(&server.url(), "drain", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("wants a password: give it in AGG_PASSWORD"),
+        "{}",
+        err(&output)
+    );
+    let output = agg(&server.url(), "drain")
+        .env("AGG_PASSWORD", "s3cret")
+        .output()
+        .unwrap();
+    assert!(
+        err(&output).contains("does not have the aggregator module"),
+        "{}",
+        err(&output)
+    );
+    let output = agg(&server.url(), "drain")
+        .env("AGG_PASSWORD", "wr0ng")
+        .output()
+        .unwrap();
+    assert!(
+        err(&output).contains("does not accept the user or password"),
+        "{}",
+        err(&output)
+    );
+    assert!(!err(&output).contains("wr0ng"));
+}
+
+#[test]
+fn a_server_that_is_silent_does_not_hold_up_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    for (line, signal, code) in [
+        ("host", "INT", 0),
+        ("drain --follow", "TERM", 0),
+        ("drain", "INT", 130),
+        ("pipe log", "TERM", 130),
+    ] {
+        let mut program = agg(&url, line);
+        if line == "pipe log" {
+            // A line, so that it connects.
+            program.stdin(std::process::Stdio::piped());
+        }
+        let mut running = Running::start(&mut program);
+        if let Some(stdin) = &mut running.0.stdin {
+            std::io::Write::write_all(stdin, b"x\n").unwrap();
+        }
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.read_exact(&mut [0]).unwrap();
+        assert_eq!(running.end_by(signal).code(), Some(code), "{line}");
+    }
+}
+
+#[test]
+fn pauses_of_a_retry_do_not_hold_up_the_end() {
+    let mut running = Running::start(&mut agg(
+        &format!("redis://127.0.0.1:{}", free_port()),
+        "host",
+    ));
+    let told = running.errors().next().unwrap();
+    assert!(
+        told.ends_with("is the server running? (make run); trying again"),
+        "{told}"
+    );
+    assert_eq!(running.end_by("INT").code(), Some(0));
+}
