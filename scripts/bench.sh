@@ -17,10 +17,13 @@ trap '[ -n "$server" ] && kill "$server" 2>/dev/null; wait 2>/dev/null; rm -rf "
 cc -O2 -shared -fPIC -o "$dir/noop.so" benches/noop.c
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --save '' --appendonly "${AOF:-no}" \
-    --loadmodule "$dir/noop.so" --loadmodule target/release/libaggregator.so max-series 10000000 max-memory 4gb \
+    --loadmodule "$dir/noop.so" --loadmodule "$PWD/target/release/libaggregator.so" max-series 10000000 max-memory 4gb \
     >"$dir/log" 2>&1 &
 server=$!
-until redis-cli -p "$port" ping >/dev/null 2>&1; do sleep 0.05; done
+until redis-cli -p "$port" ping >/dev/null 2>&1; do
+    kill -0 "$server" 2>/dev/null || { tail -n 3 "$dir/log" >&2; exit 1; }
+    sleep 0.05
+done
 
 ticks=$(getconf CLK_TCK)
 cpu() { awk -v t="$ticks" '{print ($14 + $15) * 1e9 / t}' "/proc/$server/stat"; }

@@ -1,0 +1,8 @@
+//! What the tests of the module share: servers of their own, and looks at what they answer.
+
+// Every test file uses another part of this.
+#![allow(dead_code)]
+
+mod server;
+
+pub use server::*;
