@@ -87,7 +87,8 @@ static BUILT: MainThread<Option<Rc<Settings>>> = MainThread::new(None);
 /// The settings in force.
 #[inline]
 pub fn settings() -> Rc<Settings> {
-    if CHANGED.swap(false, Relaxed) {
+    if CHANGED.load(Relaxed) {
+        CHANGED.store(false, Relaxed);
         BUILT.with(|built| *built = Some(Rc::new(build())));
     }
     BUILT

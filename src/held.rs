@@ -14,6 +14,8 @@ pub struct Held {
     pub node: Node,
     /// Bytes that it holds, measured around every change.
     pub bytes: i64,
+    /// The client that sent the last AGG.APPLY; 0: none did, or a primary or a file.
+    pub applier: u64,
     published: Gauges,
     /// The server's era when it was last looked at.
     era: u64,
@@ -57,6 +59,7 @@ impl Held {
         let mut held = Box::new(Held {
             node,
             bytes: 0,
+            applier: 0,
             published,
             era: ERA.load(Relaxed),
         });
@@ -82,8 +85,8 @@ impl Held {
     #[inline]
     fn measure(&mut self, before: i64) {
         self.bytes += main_bytes() - before;
-        let now = self.node.gauges();
-        if now != self.published {
+        if self.node.differs(&self.published) {
+            let now = self.node.gauges();
             publish(&self.published, &now);
             self.published = now;
         }

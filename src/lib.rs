@@ -11,6 +11,7 @@ mod ffi;
 mod held;
 mod info;
 mod memory;
+mod origin;
 mod registry;
 mod reply;
 mod timer;
@@ -32,6 +33,7 @@ fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
     ffi::callbacks::register(ctx)?;
     ffi::docs::register(ctx)?;
     config::check().map_err(|e| e.to_string_lossy().into_owned())?;
+    origin::set_cluster(ctx.flags().is_cluster());
     timer::scan_soon();
     let policy = ctx
         .server_info(c"memory", c"maxmemory_policy")

@@ -7,7 +7,7 @@
 use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
 use crate::registry::{self, Place};
-use crate::{info, memory, work};
+use crate::{info, memory, origin, work};
 use aggregator_core::node::Queue;
 use aggregator_core::{Now, Settings};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -50,7 +50,9 @@ pub fn scan_soon() {
 
 /// One tick; the milliseconds to the next.
 pub fn tick(ctx: Ctx<'_>) -> u64 {
-    if ctx.must_be_silent() || !ctx.flags().decides() {
+    let decides = ctx.flags().decides();
+    origin::set_decides(decides);
+    if ctx.must_be_silent() || !decides {
         return IDLE_MS;
     }
     let Some(mut progress) = PROGRESS.with(|p| p.take().unwrap_or_default()) else {

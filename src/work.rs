@@ -3,12 +3,13 @@
 //! This is the only way in which a node is changed by the server that decides; AGG.APPLY and loading are the others.
 
 use crate::config;
-use crate::ffi::api::{Ctx, Name};
+use crate::ffi::api::{Ctx, Name, running_ms};
 use crate::ffi::main_thread::MainThread;
 use crate::held::Held;
-use aggregator_core::{Counters, Effects, Node, Now, Settings, Turn};
+use crate::origin;
+use aggregator_core::{Counters, Effects, Node, Now, Propagation, Settings, Turn};
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What changes share.
 #[derive(Default)]
@@ -20,9 +21,6 @@ struct Work {
 
 static WORK: MainThread<Option<Work>> = MainThread::new(None);
 
-/// When the module was loaded: running time counts from here.
-static LOADED: OnceLock<Instant> = OnceLock::new();
-
 /// Scatters the hash tables of this process.
 static SEED: OnceLock<u64> = OnceLock::new();
 
@@ -32,11 +30,9 @@ pub fn now() -> Now {
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    // From 1 on: 0 means never.
-    let mono_ms = LOADED.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1;
     Now {
-        wall_us: wall.as_micros() as u64,
-        mono_ms,
+        wall_us: wall.as_secs() * 1_000_000 + u64::from(wall.subsec_micros()),
+        mono_ms: running_ms(),
     }
 }
 
@@ -58,8 +54,10 @@ pub fn change<R>(
 ) -> Option<R> {
     with_turn(now, settings, |turn| {
         let result = held.change(now.mono_ms, |node| f(node, turn));
-        if !turn.effects.is_empty() {
-            ctx.replicate(name, turn.effects.bytes());
+        match turn.effects.propagation() {
+            Propagation::Nothing => {}
+            Propagation::Command => ctx.replicate_verbatim(),
+            Propagation::Payload(payload) => ctx.replicate(name, payload),
         }
         result
     })
@@ -78,8 +76,11 @@ pub fn create<R>(
         let before = crate::ffi::alloc::main_bytes();
         let mut node = Node::new(settings, seed());
         let result = f(&mut node, turn);
-        let kept = (!turn.effects.is_empty())
-            .then(|| (Held::new(node, before), turn.effects.bytes().to_vec()));
+        // A command is never propagated as it came before a payload has told the node's rules.
+        let kept = match turn.effects.propagation() {
+            Propagation::Payload(payload) => Some((Held::new(node, before), payload.to_vec())),
+            _ => None,
+        };
         (result, kept)
     })
 }
@@ -97,6 +98,7 @@ fn with_turn<R>(now: Now, settings: &Settings, f: impl FnOnce(&mut Turn<'_>) -> 
             settings,
             last_id,
             effects,
+            may_repeat: origin::may_repeat(),
             counters,
         })
     })

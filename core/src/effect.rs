@@ -10,6 +10,11 @@
 //! list never names a slot twice. Payloads that begin with another byte are frames of a saved node
 //! (`node/frames.rs`).
 //!
+//! A command that reports samples may go to replicas as it came instead ([`Propagation::Command`]): where it names no
+//! time it means the clock of the node's last payload, so it is allowed only while the primary's clock is that one, and
+//! only where nothing but the samples themselves was decided. So what is told often is told cheaply, and each
+//! millisecond of a node's life costs one payload at most.
+//!
 //! Decoding looks at the form only and finishes before anything is changed. A change that does not fit the node's
 //! value (a slot that is empty) does nothing.
 
@@ -52,11 +57,27 @@ mod flag {
     pub const SAME_AT: u8 = 16;
 }
 
+/// What a change sends to replicas and the AOF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation<'a> {
+    /// Nothing was changed.
+    Nothing,
+    /// The command that ran, as it came; see [`crate::Request::repeat`].
+    Command,
+    /// This payload of AGG.APPLY.
+    Payload(&'a [u8]),
+}
+
 /// A growing payload, reused from command to command.
 #[derive(Debug, Default)]
 pub struct Effects {
     bytes: Vec<u8>,
+    /// What of `bytes` is worth nothing without a change behind it.
     header: usize,
+    now_ms: i64,
+    first_id: u64,
+    /// The command that runs is the whole effect.
+    as_it_came: bool,
     last_at: Option<i64>,
     /// Where the tags of the last sample that had some stand.
     last_tags: Option<(usize, usize)>,
@@ -68,12 +89,20 @@ const KEPT: usize = 64 << 10;
 impl Effects {
     /// Nothing to propagate.
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() <= self.header
+        !self.has_payload() && !self.as_it_came
     }
 
-    /// The payload of AGG.APPLY.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// What is to be propagated.
+    pub fn propagation(&self) -> Propagation<'_> {
+        match (self.has_payload(), self.as_it_came) {
+            (true, _) => Propagation::Payload(&self.bytes),
+            (false, true) => Propagation::Command,
+            (false, false) => Propagation::Nothing,
+        }
+    }
+
+    pub(crate) fn has_payload(&self) -> bool {
+        self.bytes.len() > self.header
     }
 
     /// Starts anew, keeping a modest buffer.
@@ -83,6 +112,7 @@ impl Effects {
             self.bytes.shrink_to(KEPT);
         }
         self.header = 0;
+        self.as_it_came = false;
         self.last_at = None;
         self.last_tags = None;
     }
@@ -90,16 +120,28 @@ impl Effects {
     /// Starts a payload: the primary's clock, and the id that the first queued entry gets.
     pub(crate) fn open(&mut self, now_ms: i64, first_id: u64) {
         self.clear();
-        self.bytes.push(VERSION);
-        put_i64(&mut self.bytes, now_ms);
-        put_u64(&mut self.bytes, first_id);
-        self.header = self.bytes.len();
+        (self.now_ms, self.first_id) = (now_ms, first_id);
+    }
+
+    /// The command that runs, as it came, is all that is to be propagated.
+    pub(crate) fn repeat_command(&mut self) {
+        self.as_it_came = true;
+    }
+
+    /// The payload, with its header.
+    fn begun(&mut self) -> &mut Vec<u8> {
+        if self.bytes.is_empty() {
+            self.bytes.push(VERSION);
+            put_i64(&mut self.bytes, self.now_ms);
+            put_u64(&mut self.bytes, self.first_id);
+        }
+        &mut self.bytes
     }
 
     /// Begins the payload with the node's rules. They go along with the first change that follows; without one there
     /// is nothing to propagate.
     pub(crate) fn open_with_rules(&mut self, windows_s: [u32; 2], rules: &Rules) {
-        self.bytes.push(code::ADOPT);
+        self.begun().push(code::ADOPT);
         put_rules(&mut self.bytes, windows_s, rules);
         self.header = self.bytes.len();
     }
@@ -121,7 +163,7 @@ impl Effects {
                 .is_some_and(|(start, end)| self.bytes.get(start..end) == Some(tags));
             flags |= if same { flag::SAME_TAGS } else { flag::TAGS };
         }
-        let out = &mut self.bytes;
+        let out = self.begun();
         out.extend([code::SAMPLE, flags]);
         put_bytes(out, name);
         match sample.value {
@@ -130,31 +172,32 @@ impl Effects {
         }
         if flags & flag::SAME_AT == 0 {
             put_i64(out, sample.at);
-            self.last_at = Some(sample.at);
         }
         if let (Some(tags), true) = (sample.tags, flags & flag::TAGS != 0) {
             put_bytes(out, tags);
-            self.last_tags = Some((out.len() - tags.len(), out.len()));
+            let end = out.len();
+            self.last_tags = Some((end - tags.len(), end));
         }
+        self.last_at = Some(sample.at);
     }
 
     pub(crate) fn log(&mut self, entry: &LogEntry<'_>) {
-        self.bytes.push(code::LOG);
+        self.begun().push(code::LOG);
         entry.put(&mut self.bytes);
     }
 
     pub(crate) fn occur(&mut self, o: &Occurrence<'_>, queue: bool) {
-        self.bytes.extend([code::OCCUR, queue.into()]);
+        self.begun().extend([code::OCCUR, queue.into()]);
         o.put(&mut self.bytes);
     }
 
     pub(crate) fn change(&mut self, report: &Report<'_>, new_id: bool) {
-        self.bytes.extend([code::CHANGE, new_id.into()]);
+        self.begun().extend([code::CHANGE, new_id.into()]);
         report.put(&mut self.bytes);
     }
 
     pub(crate) fn hear(&mut self, slot: u32, at: i64, ttl_s: Option<u64>) {
-        self.bytes.push(code::HEAR);
+        self.begun().push(code::HEAR);
         put_u64(&mut self.bytes, slot.into());
         put_i64(&mut self.bytes, at);
         put_u64(&mut self.bytes, ttl_s.map_or(0, |s| s.saturating_add(1)));
@@ -190,7 +233,7 @@ impl Effects {
         if ids.is_empty() {
             return;
         }
-        self.bytes.extend([code::REMOVE, queue as u8]);
+        self.begun().extend([code::REMOVE, queue as u8]);
         put_u64(&mut self.bytes, ids.len() as u64);
         let mut before = 0;
         for &id in ids {
@@ -201,7 +244,7 @@ impl Effects {
 
     pub(crate) fn remove_oldest(&mut self, queue: Queue, n: u64) {
         if n > 0 {
-            self.bytes.extend([code::REMOVE_OLDEST, queue as u8]);
+            self.begun().extend([code::REMOVE_OLDEST, queue as u8]);
             put_u64(&mut self.bytes, n);
         }
     }
@@ -210,7 +253,7 @@ impl Effects {
         if told.is_empty() {
             return;
         }
-        self.bytes.push(code::TELL_ERRORS);
+        self.begun().push(code::TELL_ERRORS);
         put_u64(&mut self.bytes, told.len() as u64);
         let mut before = 0;
         for (id, told) in told {
@@ -225,7 +268,7 @@ impl Effects {
         if slots.is_empty() {
             return;
         }
-        self.bytes.extend_from_slice(head);
+        self.begun().extend_from_slice(head);
         let runs = || slots.chunk_by(|a, b| *b == a + 1);
         put_u64(&mut self.bytes, runs().count() as u64);
         let mut before = 0;

@@ -23,7 +23,7 @@ pub mod time;
 pub mod turn;
 
 pub use counters::Counters;
-pub use effect::Effects;
+pub use effect::{Effects, Propagation};
 pub use error::{Damaged, Refusal};
 pub use node::Node;
 pub use reply::Reply;

@@ -50,6 +50,20 @@ pub struct Rules {
     pub max_gap_ms: i64,
 }
 
+impl Settings {
+    /// Those under which a command is read that another server has taken: what it allowed is not judged again.
+    pub fn unlimited() -> Settings {
+        Settings {
+            max_item_size: usize::MAX,
+            rules: Rules {
+                max_future_ms: i64::MAX,
+                ..Rules::default()
+            },
+            ..Settings::default()
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {

@@ -12,6 +12,8 @@ pub struct Turn<'a> {
     pub last_id: &'a mut u64,
     /// What a replica must repeat is appended here.
     pub effects: &'a mut Effects,
+    /// A command may be propagated as it came, where that means the same.
+    pub may_repeat: bool,
     /// The server's counters, raised beside the node's own.
     pub counters: &'a mut Counters,
 }

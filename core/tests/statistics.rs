@@ -378,3 +378,37 @@ fn a_new_metric_beyond_the_limit_is_refused_and_others_go_on() {
     );
     assert_eq!(w.run("INFO").at("refused").at("max-series").int(), 2);
 }
+
+#[test]
+fn what_is_told_within_a_millisecond_goes_to_replicas_as_it_came() {
+    let mut w = World::new();
+    w.run("STAT a 1");
+    assert_eq!((w.sent.0, w.repeated), (1, 0), "rules and clock first");
+    w.run("STAT a 2");
+    w.run("STAT b 3 DIFF TAGS x:1");
+    w.run("MSTAT VALUES a 4 c 5");
+    w.run(&format!("STAT a 6 AT {}", BASE - 1_000));
+    assert_eq!((w.sent.0, w.repeated), (1, 4));
+    w.check_copies();
+    // A sample that opens the way for others takes ids: its closings are told.
+    w.pass(400_000);
+    w.run("STAT a 1");
+    w.run("STAT b 9 DIFF");
+    assert_eq!((w.sent.0, w.repeated), (2, 5));
+    // A refusal may follow from a setting.
+    w.run("MSTAT VALUES a 1 a x");
+    assert_eq!((w.sent.0, w.repeated), (3, 5));
+    // What is late changes nothing, and nothing is sent.
+    assert_eq!(w.run(&format!("STAT a 6 AT {}", BASE)).int(), 1);
+    w.pass_ticking(3_700_000);
+    let sent = (w.sent.0, w.repeated);
+    assert_eq!(w.run(&format!("STAT a 6 AT {}", BASE)).int(), 0);
+    assert_eq!((w.sent.0, w.repeated), sent);
+    // Another clock, and other rules, are told with the next sample.
+    w.run("STAT a 1");
+    w.settings.rules.min_interval_ms = 700;
+    w.run("STAT a 2");
+    w.run("STAT a 3");
+    assert_eq!((w.sent.0, w.repeated), (sent.0 + 2, sent.1 + 1));
+    w.check_copies();
+}

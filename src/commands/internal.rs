@@ -8,7 +8,7 @@ use crate::ffi::api::{Content, Mode};
 use crate::ffi::docs::{Access, Arg, Kind, Row};
 use crate::held::Held;
 use crate::reply::WRONG_TYPE;
-use crate::{registry, work};
+use crate::{origin, registry, work};
 use aggregator_core::Node;
 
 /// AGG.APPLY.
@@ -30,13 +30,17 @@ fn apply(call: &Call<'_>) {
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return;
     };
+    let applier = origin::applier(call.ctx);
     let applied = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
-        Content::Node(held) => work::with_counters(|counters| {
-            held.change(now.mono_ms, |node| {
-                node.apply(payload, now.mono_ms, counters)
+        Content::Node(held) => {
+            held.applier = applier;
+            work::with_counters(|counters| {
+                held.change(now.mono_ms, |node| {
+                    node.apply(payload, now.mono_ms, counters)
+                })
             })
-        }),
+        }
         Content::Empty => {
             let before = crate::ffi::alloc::main_bytes();
             let made = work::with_counters(|counters| {
@@ -44,7 +48,9 @@ fn apply(call: &Call<'_>) {
             });
             made.map(|made| {
                 made.map(|(node, last_id)| {
-                    key.set(Held::new(node, before));
+                    let mut held = Held::new(node, before);
+                    held.applier = applier;
+                    key.set(held);
                     registry::insert(call.ctx.db(), call.name.bytes());
                     last_id
                 })

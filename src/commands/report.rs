@@ -1,6 +1,6 @@
 //! The commands that report: they change a node and tell nothing of what others reported.
 
-use super::run::{Call, write};
+use super::run::{Call, sample, write};
 use crate::ffi::docs::{Access, Arg, Kind, Row};
 use aggregator_core::Command;
 
@@ -23,7 +23,7 @@ const VALUE: Arg = Arg::new(c"value", Kind::Text);
 /// AGG.STAT.
 pub static STAT: Row = Row {
     name: c"AGG.STAT",
-    handler: |call| write(Command::Stat, true, call),
+    handler: |call| sample(Command::Stat, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -36,7 +36,7 @@ pub static STAT: Row = Row {
 /// AGG.MSTAT.
 pub static MSTAT: Row = Row {
     name: c"AGG.MSTAT",
-    handler: |call| write(Command::Mstat, true, call),
+    handler: |call| sample(Command::Mstat, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,

@@ -4,7 +4,7 @@ use crate::ffi::api::{Content, Ctx, Mode, Name};
 use crate::ffi::callbacks::block;
 use crate::registry;
 use crate::reply::{Replier, WRONG_TYPE};
-use crate::{memory, work};
+use crate::{memory, origin, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
 
 /// A command as it was called.
@@ -85,6 +85,46 @@ pub fn write(command: Command, creates: bool, call: &Call<'_>) {
             }
         }
     }
+}
+
+/// Runs a command that reports samples, which may come from another server that has taken them already.
+pub fn sample(command: Command, call: &Call<'_>) {
+    if !(origin::is_doubtful() && repeat(command, call)) {
+        write(command, true, call);
+    }
+}
+
+/// Repeats a command that was taken elsewhere; false: it was not.
+fn repeat(command: Command, call: &Call<'_>) -> bool {
+    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
+        return false;
+    };
+    let Content::Node(held) = key.content() else {
+        return false;
+    };
+    if !origin::is_repeated(call.ctx, held.applier) {
+        return false;
+    }
+    let mono_ms = work::now().mono_ms;
+    let told = Now {
+        wall_us: u64::try_from(held.node.clock_ms()).unwrap_or(0) * 1000,
+        mono_ms,
+    };
+    match Request::parse(command, call.args, &Settings::unlimited(), told) {
+        Ok(request) => {
+            let done = work::with_counters(|counters| {
+                held.change(mono_ms, |node| request.repeat(node, mono_ms, counters))
+            });
+            if done.is_none() {
+                call.ctx.reply_error(INTERNAL);
+            } else {
+                call.ctx.replicate_verbatim();
+                call.ctx.reply_ok();
+            }
+        }
+        Err(refusal) => call.ctx.reply_error(&refusal.text),
+    }
+    true
 }
 
 /// What should not happen.

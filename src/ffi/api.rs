@@ -54,6 +54,23 @@ pub fn missing() -> Option<&'static str> {
     None
 }
 
+/// Milliseconds of running time, from some moment before the module was loaded; never 0, never back. A coarse clock
+/// (a few milliseconds) at a quarter of the price of a fine one: it measures quiet times and leases.
+#[inline]
+pub fn running_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(target_os = "linux"))]
+    let clock = libc::CLOCK_MONOTONIC;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes the structure that it is given, and fails for no clock that exists.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000 + 1
+}
+
 /// The context of a callback.
 #[derive(Clone, Copy)]
 pub struct Ctx<'a> {
@@ -108,6 +125,12 @@ impl<'a> Ctx<'a> {
     pub fn flags(self) -> Flags {
         // SAFETY: the context lives.
         Flags(unsafe { call!(RedisModule_GetContextFlags(self.raw) else 0) } as u32)
+    }
+
+    /// The number of the client whose command runs.
+    pub fn client_id(self) -> u64 {
+        // SAFETY: the context lives.
+        unsafe { call!(RedisModule_GetClientId(self.raw) else 0) }
     }
 
     /// The database that is selected.
@@ -272,6 +295,11 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_MASTER)
             && !self
                 .has(raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
+    }
+
+    /// This server is part of a cluster.
+    pub fn is_cluster(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
     }
 
     /// What runs was sent by a primary, or read from a file.

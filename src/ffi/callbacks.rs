@@ -9,7 +9,7 @@ use super::api::{Ctx, InfoWriter, Level, Name, call, set_type};
 use crate::commands::{Call, ROWS, fetch_again};
 use crate::config::{self, SETTINGS};
 use crate::held::{Held, begin_era};
-use crate::{info, registry, timer, work};
+use crate::{info, origin, registry, timer, work};
 use aggregator_core::node::Loader;
 use redis_module::raw;
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
@@ -416,14 +416,21 @@ unsafe extern "C" fn server_event(
 ) {
     guard((), || match (event.id, sub) {
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, _) => {
+            origin::may_have_changed();
             begin_era();
             timer::scan_soon();
         }
-        (raw::REDISMODULE_EVENT_LOADING, raw::REDISMODULE_SUBEVENT_LOADING_ENDED) => {
-            begin_era();
+        (raw::REDISMODULE_EVENT_LOADING, _) => {
+            origin::may_have_changed();
+            if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
+                begin_era();
+                timer::scan_soon();
+            }
+        }
+        (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, _) => {
+            origin::may_have_changed();
             timer::scan_soon();
         }
-        (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, _) => timer::scan_soon(),
         (raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_SUBEVENT_FLUSHDB_START) => {
             // SAFETY: the data of this event, which lives during this call.
             if let Some(flush) = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() } {

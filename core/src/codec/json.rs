@@ -510,7 +510,8 @@ mod tests {
             text[i] = byte.as_bytes()[0];
             let theirs = serde_json::from_slice::<serde_json::Value>(&text);
             match scan(&text) {
-                Ok(_) => prop_assert!(theirs.is_ok()),
+                // What no double can hold is a number all the same; it is kept as written.
+                Ok(_) => prop_assert!(theirs.map_or_else(|e| e.to_string().starts_with("number out of range"), |_| true)),
                 Err(e) => prop_assert!(theirs.is_err() || e.what.starts_with("a name that is given twice"), "{:?}", e),
             }
         }

@@ -50,6 +50,7 @@ impl Node {
         put_u64(&mut frame, FORMAT);
         put_rules(&mut frame, self.windows_s, &self.rules);
         put_u64(&mut frame, self.queues.last_id);
+        put_i64(&mut frame, self.clock_ms);
         emit(&frame);
         put_table(
             kind::METRICS,
@@ -102,6 +103,7 @@ impl Node {
         for window_s in self.windows_s {
             put_u64(&mut element, window_s.into());
         }
+        put_i64(&mut element, self.clock_ms);
         emit(&element);
         let mut one = |kind: u8, save: &mut dyn FnMut(&mut Vec<u8>)| {
             element.clear();
@@ -249,6 +251,7 @@ pub(super) fn first(bytes: &[u8], seed: u64) -> Result<Node, Damaged> {
     let (windows_s, rules) = read_rules(&mut r)?;
     let mut node = Node::with(windows_s, rules, seed);
     node.queues.last_id = r.id()?;
+    node.clock_ms = r.ms()?;
     r.finish()?;
     Ok(node)
 }

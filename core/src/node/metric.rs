@@ -229,11 +229,12 @@ impl Metric {
 
     #[inline]
     fn places(&self, at: i64, env: &Env<'_, '_>) -> [Place; 2] {
-        LENGTHS.map(|i| {
+        let place = |i: usize| {
             let length = env.lengths_ms[i];
             let start = window_start(at, length);
             self.series[i].place(start, start + length <= env.passed_ms())
-        })
+        };
+        [place(0), place(1)]
     }
 
     #[inline]

@@ -46,6 +46,7 @@ use crate::settings::{Rules, Settings};
 use crate::turn::{Step, Turn};
 use crate::{Counters, Damaged, Now};
 use errors::Errors;
+use metric::Sample;
 use queues::Queues;
 use realities::Realities;
 use stats::{Around, Stats};
@@ -56,6 +57,8 @@ pub struct Node {
     rules: Rules,
     /// The rules are those that replicas hold, too.
     announced: bool,
+    /// The primary's clock at the last payload, Unix milliseconds: what a command means that is repeated as it came.
+    clock_ms: i64,
     stats: Stats,
     queues: Queues,
     errors: Errors,
@@ -85,6 +88,16 @@ pub(crate) struct Act<'a> {
     pub effects: &'a mut Effects,
     pub settings: &'a Settings,
     pub now: Now,
+    /// Replicas hold the node's rules and its clock, and the command may go to them as it came.
+    can_repeat: bool,
+    first_id: u64,
+}
+
+impl Act<'_> {
+    /// Whether the command as it came says all that was decided so far.
+    pub fn repeats(&self) -> bool {
+        self.can_repeat && self.step.next_id == self.first_id && self.effects.is_empty()
+    }
 }
 
 impl Node {
@@ -103,6 +116,7 @@ impl Node {
             windows_s,
             rules,
             announced: false,
+            clock_ms: 0,
             stats: Stats::new(seed),
             queues: Queues::default(),
             errors: Errors::new(seed),
@@ -167,10 +181,35 @@ impl Node {
             next_id,
             counters,
         };
+        self.clock_ms = payload.now_ms;
         while let Some(change) = payload.next()? {
             self.repeat(change, &mut step);
         }
         Ok(self.queues.last_id)
+    }
+
+    /// The primary's clock at the last payload, Unix milliseconds.
+    pub fn clock_ms(&self) -> i64 {
+        self.clock_ms
+    }
+
+    /// Takes a sample that another server has taken, at the clock of the last payload.
+    pub(crate) fn repeat_sample(
+        &mut self,
+        name: &[u8],
+        sample: &Sample<'_>,
+        mono_ms: u64,
+        counters: &mut Counters,
+    ) {
+        let mut step = Step {
+            now_ms: self.clock_ms,
+            mono_ms,
+            next_id: self.queues.last_id + 1,
+            counters,
+        };
+        self.with_stats(&mut step, |stats, around| {
+            stats.sample(name, sample, around)
+        });
     }
 
     fn repeat(&mut self, change: Change<'_>, step: &mut Step<'_>) {
@@ -312,12 +351,17 @@ impl Node {
             effects: turn.effects,
             settings: turn.settings,
             now: turn.now,
+            can_repeat: turn.may_repeat && self.announced && self.clock_ms == turn.now.ms(),
+            first_id,
         };
         let result = f(self, &mut act);
         if act.step.next_id > first_id {
             *turn.last_id = act.step.next_id - 1;
         }
-        self.announced |= !turn.effects.is_empty();
+        if turn.effects.has_payload() {
+            self.announced = true;
+            self.clock_ms = turn.now.ms();
+        }
         result
     }
 
@@ -373,6 +417,20 @@ impl Node {
             bytes: Queue::ALL.map(|q| self.queues.bytes(q)),
             leased: Queue::ALL.map(|q| self.queues.leases[q as usize].leased()),
         }
+    }
+
+    /// Whether it holds other than `before`; cheaper than to look and compare.
+    #[inline]
+    pub fn differs(&self, before: &Gauges) -> bool {
+        let queue = |q: Queue| {
+            self.queues.len(q) != before.length[q as usize]
+                || self.queues.bytes(q) != before.bytes[q as usize]
+                || self.queues.leases[q as usize].leased() != before.leased[q as usize]
+        };
+        u64::from(self.stats.metrics.len()) != before.metrics
+            || u64::from(self.errors.table.len()) != before.errors
+            || self.realities.live() != before.realities
+            || Queue::ALL.into_iter().any(queue)
     }
 
     /// The oldest id of a queue: about when it was queued, Unix microseconds.

@@ -16,14 +16,15 @@ pub(crate) trait Named {
     fn name(&self) -> &[u8];
 }
 
-/// Slots to a block: 4 KiB of pointers.
-const BLOCK: usize = 512;
+/// Slots to a block, which holds its things themselves: a pointer to each would cost a miss of the cache for every look.
+/// Some 10 KiB, so a block that grows moves little.
+const BLOCK: usize = 32;
 
 /// See the file's header.
 pub(crate) struct Table<T> {
     index: Index,
     seed: u64,
-    blocks: Vec<Vec<Option<Box<T>>>>,
+    blocks: Vec<Vec<Option<T>>>,
     /// All slots up to here were used; the last of them is taken.
     high: u32,
     /// The free slots below `high`, and stale numbers, which are skipped.
@@ -69,7 +70,7 @@ impl<T: Named> Table<T> {
         self.blocks
             .get(slot as usize / BLOCK)?
             .get(slot as usize % BLOCK)?
-            .as_deref()
+            .as_ref()
     }
 
     /// The thing in a slot.
@@ -78,7 +79,7 @@ impl<T: Named> Table<T> {
         self.blocks
             .get_mut(slot as usize / BLOCK)?
             .get_mut(slot as usize % BLOCK)?
-            .as_deref_mut()
+            .as_mut()
     }
 
     /// Puts a thing, whose name is not there yet, into the lowest free slot.
@@ -125,7 +126,7 @@ impl<T: Named> Table<T> {
         } else {
             self.free.push(Reverse(slot));
         }
-        Some(*thing)
+        Some(thing)
     }
 
     /// All things by slot.
@@ -165,7 +166,7 @@ impl<T: Named> Table<T> {
             .get_mut(slot as usize / BLOCK)
             .and_then(|b| b.get_mut(slot as usize % BLOCK))
         {
-            *place = Some(Box::new(thing));
+            *place = Some(thing);
             self.index.insert(hash, slot);
             self.len += 1;
         }

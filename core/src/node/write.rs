@@ -46,7 +46,7 @@ pub(crate) enum Reported {
 }
 
 impl Node {
-    /// Takes a sample.
+    /// Takes a sample. That it counted is for the caller to propagate.
     pub(crate) fn stat(
         &mut self,
         name: &[u8],
@@ -76,7 +76,6 @@ impl Node {
         if outcome == Outcome::Late {
             return Ok(Taken::Late);
         }
-        act.effects.sample(name, sample);
         Ok(Taken::Counted)
     }
 

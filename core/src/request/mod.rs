@@ -9,7 +9,7 @@ mod look;
 mod report;
 
 use crate::node::{Act, Queue};
-use crate::{Node, Now, Refusal, Reply, Settings, Turn};
+use crate::{Counters, Node, Now, Refusal, Reply, Settings, Turn};
 use args::Args;
 use drain::Deed;
 
@@ -211,6 +211,16 @@ impl<'a> Request<'a> {
             self.dispatch(name, node, is_full, act, reply)?;
             Ok(report::ran(node))
         })
+    }
+
+    /// Repeats a command that another server has run and propagated as it came. It was parsed with
+    /// [`Settings::unlimited`] at the node's [`Node::clock_ms`]. Commands that are never propagated so do nothing.
+    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        match &self.kind {
+            Kinds::Stat(r) => r.repeat(node, mono_ms, counters),
+            Kinds::Mstat(r) => r.repeat(node, mono_ms, counters),
+            _ => {}
+        }
     }
 
     /// The name of a command that is refused as a whole where there is no memory.

@@ -2,7 +2,6 @@
 
 use super::args::{Args, value};
 use super::{Ran, full};
-use crate::Node;
 use crate::codec::json;
 use crate::error::{Refusal, Refused};
 use crate::node::parts::{
@@ -12,6 +11,7 @@ use crate::node::{Act, Reported, SampleRefused, Taken};
 use crate::reply::Reply;
 use crate::text::number::Number;
 use crate::text::quote::{cut, quoted};
+use crate::{Counters, Node};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use xxhash_rust::xxh3::Xxh3;
@@ -94,6 +94,11 @@ impl<'a> Stat<'a> {
         sample_cost(self.metric, &self.common)
     }
 
+    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        let sample = self.common.sample(self.value);
+        node.repeat_sample(self.metric, &sample, mono_ms, counters);
+    }
+
     pub fn run(
         &self,
         node: &mut Node,
@@ -107,6 +112,14 @@ impl<'a> Stat<'a> {
         }
         match node.stat(self.metric, &self.common.sample(self.value), act) {
             Ok(taken) => {
+                if taken == Taken::Counted {
+                    if act.repeats() {
+                        act.effects.repeat_command();
+                    } else {
+                        let sample = self.common.sample(self.value);
+                        act.effects.sample(self.metric, &sample);
+                    }
+                }
                 reply.int((taken == Taken::Counted).into());
                 Ok(())
             }
@@ -245,12 +258,12 @@ impl<'a> Mstat<'a> {
         if self.atomic {
             self.check_all(node, act, is_full)?;
         }
-        let (mut taken, mut late) = (0, 0);
+        let (mut taken, mut late) = (Vec::with_capacity(self.good.len()), 0);
         let mut bad = Vec::new();
         for _ in &self.bad {
             node.count_refused(Refused::Argument, act);
         }
-        for &(i, metric, value) in &self.good {
+        for (n, &(i, metric, value)) in self.good.iter().enumerate() {
             if is_full && !node.has_metric(metric) {
                 node.count_refused(Refused::Memory, act);
                 bad.push((
@@ -263,7 +276,7 @@ impl<'a> Mstat<'a> {
                 continue;
             }
             match node.stat(metric, &self.common.sample(value), act) {
-                Ok(Taken::Counted) => taken += 1,
+                Ok(Taken::Counted) => taken.push(n),
                 Ok(Taken::Late) => late += 1,
                 Err(refused) => {
                     node.count_refused(refused.reason(), act);
@@ -273,8 +286,18 @@ impl<'a> Mstat<'a> {
         }
         bad.extend(self.bad.iter().cloned());
         bad.sort_unstable_by_key(|(i, _)| *i);
+        // A refusal may follow from settings or memory, which a replica does not share.
+        if bad.is_empty() && act.repeats() {
+            if !taken.is_empty() {
+                act.effects.repeat_command();
+            }
+        } else {
+            for &(_, metric, value) in taken.iter().filter_map(|n| self.good.get(*n)) {
+                act.effects.sample(metric, &self.common.sample(value));
+            }
+        }
         reply.array(3);
-        reply.int(taken);
+        reply.int(taken.len() as i64);
         reply.int(late);
         reply.array(bad.len());
         for (i, why) in bad {
@@ -283,6 +306,12 @@ impl<'a> Mstat<'a> {
             reply.bulk(why.as_bytes());
         }
         Ok(())
+    }
+
+    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        for &(_, metric, value) in &self.good {
+            node.repeat_sample(metric, &self.common.sample(value), mono_ms, counters);
+        }
     }
 
     fn check_all(&self, node: &mut Node, act: &mut Act<'_>, is_full: bool) -> Result<(), Refusal> {

@@ -3,7 +3,9 @@
 #![allow(dead_code)] // each test file uses its part
 
 use aggregator_core::node::{Loader, Node};
-use aggregator_core::{Command, Counters, Effects, Now, Refusal, Reply, Request, Settings, Turn};
+use aggregator_core::{
+    Command, Counters, Effects, Now, Propagation, Refusal, Reply, Request, Settings, Turn,
+};
 
 /// A reply as a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +130,8 @@ pub struct World {
     pub ready: bool,
     /// Payloads sent to the replica, and their bytes.
     pub sent: (usize, usize),
+    /// Commands that the replica was sent as they came.
+    pub repeated: usize,
 }
 
 /// The hour at which the tests begin, Unix milliseconds.
@@ -147,6 +151,7 @@ impl World {
             counters: Counters::default(),
             ready: false,
             sent: (0, 0),
+            repeated: 0,
         }
     }
 
@@ -209,6 +214,7 @@ impl World {
             settings: &self.settings,
             last_id: &mut self.last_id,
             effects: &mut effects,
+            may_repeat: true,
             counters: &mut self.counters,
         };
         let ran = request.run(b"n", node, false, &mut turn, &mut tree)?;
@@ -216,7 +222,7 @@ impl World {
         if let Some(node) = fresh.filter(|_| !effects.is_empty()) {
             self.node = Some(node);
         }
-        self.replicate(&effects);
+        self.replicate(&effects, command, &args);
         Ok(tree.done.expect("no reply"))
     }
 
@@ -230,11 +236,12 @@ impl World {
                 settings: &self.settings,
                 last_id: &mut self.last_id,
                 effects: &mut effects,
+                may_repeat: false,
                 counters: &mut self.counters,
             };
             let swept = node.sweep(7, &mut turn);
             self.ready |= swept.ready;
-            self.replicate(&effects);
+            self.replicate(&effects, Command::Info, &[]);
             if !swept.more {
                 return;
             }
@@ -249,26 +256,31 @@ impl World {
         }
     }
 
-    fn replicate(&mut self, effects: &Effects) {
-        if effects.is_empty() {
-            return;
-        }
-        self.sent = (self.sent.0 + 1, self.sent.1 + effects.bytes().len());
+    fn replicate(&mut self, effects: &Effects, command: Command, args: &[&[u8]]) {
         let mut counters = Counters::default();
         // The replica's clocks are its own.
         let mono_ms = self.now.mono_ms / 3;
-        match &mut self.replica {
-            Some(replica) => {
-                replica
-                    .apply(effects.bytes(), mono_ms, &mut counters)
-                    .unwrap();
+        match (effects.propagation(), &mut self.replica) {
+            (Propagation::Nothing, _) => {}
+            (Propagation::Command, replica) => {
+                self.repeated += 1;
+                let replica = replica.as_mut().expect("a command before any payload");
+                let now = Now {
+                    wall_us: replica.clock_ms() as u64 * 1000,
+                    mono_ms,
+                };
+                Request::parse(command, args, &Settings::unlimited(), now)
+                    .unwrap()
+                    .repeat(replica, mono_ms, &mut counters);
             }
-            None => {
-                self.replica = Some(
-                    Node::create(effects.bytes(), 99, mono_ms, &mut counters)
-                        .unwrap()
-                        .0,
-                )
+            (Propagation::Payload(payload), Some(replica)) => {
+                self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
+                replica.apply(payload, mono_ms, &mut counters).unwrap();
+            }
+            (Propagation::Payload(payload), replica) => {
+                self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
+                let created = Node::create(payload, 99, mono_ms, &mut counters);
+                *replica = Some(created.unwrap().0);
             }
         }
     }
