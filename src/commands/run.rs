@@ -18,9 +18,14 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Answers with a refusal that was raised before a node was looked at.
+    /// Answers with a refusal that was raised before a node was looked at; it counts in the node, too, if there is one.
     fn refuse(&self, refusal: &Refusal) {
         work::with_counters(|counters| counters.refuse(refusal.reason));
+        if let Some(mut key) = self.ctx.open(&self.name, Mode::Look)
+            && let Content::Node(held) = key.content()
+        {
+            held.node.count_refusal(refusal);
+        }
         self.ctx.reply_error(&refusal.text);
     }
 }

@@ -87,6 +87,9 @@ pub enum Level {
     Warning,
 }
 
+/// Servers before 7.2 ignore bits that they do not know.
+const TRACELESS: u32 = raw::REDISMODULE_OPEN_KEY_NOTOUCH | raw::REDISMODULE_OPEN_KEY_NOSTATS;
+
 /// How a key is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -96,6 +99,8 @@ pub enum Mode {
     Write,
     /// To be changed by a timer: without a trace in what the server knows of its use.
     Visit,
+    /// To be read, likewise without a trace.
+    Look,
 }
 
 impl<'a> Ctx<'a> {
@@ -162,13 +167,8 @@ impl<'a> Ctx<'a> {
         let bits = match mode {
             Mode::Read => raw::REDISMODULE_READ,
             Mode::Write => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE,
-            // Servers before 7.2 ignore bits that they do not know.
-            Mode::Visit => {
-                raw::REDISMODULE_READ
-                    | raw::REDISMODULE_WRITE
-                    | raw::REDISMODULE_OPEN_KEY_NOTOUCH
-                    | raw::REDISMODULE_OPEN_KEY_NOSTATS
-            }
+            Mode::Visit => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE | TRACELESS,
+            Mode::Look => raw::REDISMODULE_READ | TRACELESS,
         };
         // SAFETY: the context and the name live; the key is closed when it is dropped.
         let raw = unsafe {

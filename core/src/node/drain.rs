@@ -117,7 +117,7 @@ impl Node {
         if full {
             return None;
         }
-        self.queues.leases[queue as usize].end(act.now.mono_ms, usize::MAX);
+        self.queues.end_leases(queue, act.now.mono_ms, usize::MAX);
         loop {
             let id = self.queues.available(queue)?;
             let slot = self
@@ -198,8 +198,10 @@ impl Node {
         (removed.len() + told.len()) as u64
     }
 
-    /// Gives leases back at once: how many there were.
-    pub(crate) fn nack(&mut self, queue: Queue, ids: &[u64]) -> u64 {
+    /// Gives leases back at once: how many there were. A lease that has ended is not there any more, here and below,
+    /// whether or not a tick has seen it yet.
+    pub(crate) fn nack(&mut self, queue: Queue, ids: &[u64], now: Now) -> u64 {
+        self.queues.end_leases(queue, now.mono_ms, usize::MAX);
         let leases = &mut self.queues.leases[queue as usize];
         let given = ids.iter().filter(|id| leases.give_back(**id)).count() as u64;
         self.queues.ready |= given > 0;
@@ -209,9 +211,8 @@ impl Node {
     /// Lets leases end `ms` from now: how many there were.
     pub(crate) fn extend(&mut self, queue: Queue, ms: u64, ids: &[u64], now: Now) -> u64 {
         let until = now.mono_ms.saturating_add(ms).max(1);
+        self.queues.end_leases(queue, now.mono_ms, usize::MAX);
         let leases = &mut self.queues.leases[queue as usize];
-        // A lease that has ended is not there to be extended, whether or not a tick has seen it yet.
-        leases.end(now.mono_ms, usize::MAX);
         ids.iter().filter(|id| leases.extend(**id, until)).count() as u64
     }
 
@@ -242,7 +243,7 @@ impl Node {
     /// Whether something can be handed out now; leases whose time has come are ended.
     pub(crate) fn available(&mut self, queues: &[Queue], now: Now) -> bool {
         queues.iter().any(|&queue| {
-            self.queues.leases[queue as usize].end(now.mono_ms, usize::MAX);
+            self.queues.end_leases(queue, now.mono_ms, usize::MAX);
             self.queues.available(queue).is_some()
         })
     }

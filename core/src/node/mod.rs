@@ -339,7 +339,6 @@ impl Node {
         if !self.announced {
             turn.effects.open_with_rules(self.windows_s, &self.rules);
         }
-        self.queues.ready = false;
         let step = Step {
             now_ms: turn.now.ms(),
             mono_ms: turn.now.mono_ms,
@@ -401,9 +400,14 @@ impl Node {
         self.announced = false;
     }
 
-    /// Whether the last turn made something available in a queue.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.queues.ready
+    /// Whether something became available in a queue since this was last asked.
+    pub(crate) fn take_ready(&mut self) -> bool {
+        std::mem::take(&mut self.queues.ready)
+    }
+
+    /// Counts a refusal that was raised before the node was looked at; the server's own count is the caller's.
+    pub fn count_refusal(&mut self, refusal: &crate::Refusal) {
+        self.queues.counters.refuse(refusal.reason);
     }
 
     /// What it holds.

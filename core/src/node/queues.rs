@@ -70,7 +70,7 @@ pub(crate) struct Queues {
     pub last_id: u64,
     /// The node's counts since the server's start.
     pub counters: Counters,
-    /// Entries were queued, or leases ended, since this was last cleared.
+    /// Something became available since this was last taken: an entry was queued, a lease ended or was given back.
     pub ready: bool,
     scratch: Vec<u8>,
 }
@@ -215,6 +215,13 @@ impl Queues {
     pub fn count(&mut self, step: &mut Step<'_>, count: impl Fn(&mut Counters)) {
         count(&mut self.counters);
         count(step.counters);
+    }
+
+    /// Gives back up to `most` leases of a queue that have ended: how many.
+    pub fn end_leases(&mut self, queue: Queue, mono_ms: u64, most: usize) -> usize {
+        let ended = self.leases[queue as usize].end(mono_ms, most);
+        self.ready |= ended > 0;
+        ended
     }
 
     /// Forgets all leases: what was in hand is to be had again.

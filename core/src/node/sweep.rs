@@ -38,17 +38,15 @@ impl Node {
             node.sweep_realities(act);
             Swept {
                 more,
-                ready: node.queues.ready,
+                ready: node.take_ready(),
             }
         })
     }
 
     fn end_leases(&mut self, budget: usize, act: &mut Act<'_>) -> bool {
         let mut most = 0;
-        for leases in &mut self.queues.leases {
-            let ended = leases.end(act.now.mono_ms, budget);
-            self.queues.ready |= ended > 0;
-            most = most.max(ended);
+        for queue in Queue::ALL {
+            most = most.max(self.queues.end_leases(queue, act.now.mono_ms, budget));
         }
         most == budget
     }

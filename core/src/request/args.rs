@@ -8,7 +8,7 @@ use crate::Settings;
 use crate::error::{Refusal, Refused};
 use crate::node::Queue;
 use crate::text::number::{self, Number, NumberError};
-use crate::text::quote::quoted;
+use crate::text::quote::{quoted, quoted_short};
 use crate::text::tags;
 use std::borrow::Cow;
 
@@ -94,7 +94,7 @@ impl<'a, 's> Args<'a, 's> {
         if text.len() <= most {
             return Ok(());
         }
-        let (text, len) = (quoted(text), text.len());
+        let (text, len) = (quoted_short(text), text.len());
         Err(self.refuse(format_args!(
             "{what} {text} has {len} bytes: agg.max-item-size allows {most}"
         )))

@@ -150,7 +150,7 @@ impl Ids {
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
         reply.int(match self.deed {
             Deed::Ack => node.ack(self.queue, &self.ids, act),
-            Deed::Nack => node.nack(self.queue, &self.ids),
+            Deed::Nack => node.nack(self.queue, &self.ids, act.now),
             Deed::Extend(ms) => node.extend(self.queue, ms, &self.ids, act.now),
         } as i64);
     }

@@ -645,8 +645,8 @@ impl<'a> Requeue<'a> {
 }
 
 /// What a report did, for the shell.
-pub(super) fn ran(node: &Node) -> Ran {
+pub(super) fn ran(node: &mut Node) -> Ran {
     Ran {
-        ready: node.is_ready(),
+        ready: node.take_ready(),
     }
 }

@@ -8,6 +8,19 @@ const MOST: usize = 64;
 /// A quotation for an error message: in single quotes, control characters and what is not UTF-8 escaped, at most 64
 /// characters of the text; of a longer one the length follows, as in `'aaaa…' (70000 bytes)`.
 pub fn quoted(text: &[u8]) -> String {
+    match shortened(text) {
+        (quotation, true) => quotation,
+        (quotation, false) => format!("{quotation} ({} bytes)", text.len()),
+    }
+}
+
+/// The same without the length of a longer text.
+pub fn quoted_short(text: &[u8]) -> String {
+    shortened(text).0
+}
+
+/// The quotation, and whether it is of the whole text.
+fn shortened(text: &[u8]) -> (String, bool) {
     let mut out = String::from("'");
     let mut left = MOST;
     // Four bytes a character at most; what is beyond cannot be shown.
@@ -37,12 +50,8 @@ pub fn quoted(text: &[u8]) -> String {
             }
         }
     }
-    if is_whole {
-        out.push('\'');
-    } else {
-        let _ = write!(out, "…' ({} bytes)", text.len());
-    }
-    out
+    out.push_str(if is_whole { "'" } else { "…'" });
+    (out, is_whole)
 }
 
 /// A text longer than `most` bytes, cut there at a character and marked with what is missing, as in `…[+n bytes]`.
