@@ -68,6 +68,11 @@ impl Held {
         held
     }
 
+    /// Counts what was allocated since `before`, and is not free again by now, as the node's.
+    pub fn settle(&mut self, before: i64) {
+        self.bytes = main_bytes() - before;
+    }
+
     /// Runs a change of the node and measures it.
     #[inline]
     pub fn change<R>(&mut self, mono_ms: u64, f: impl FnOnce(&mut Node) -> R) -> R {

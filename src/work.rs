@@ -3,20 +3,29 @@
 //! This is the only way in which a node is changed by the server that decides; AGG.APPLY and loading are the others.
 
 use crate::config;
-use crate::ffi::api::{Ctx, Name, running_ms};
+use crate::ffi::api::{Content, Ctx, Key, Name, running_ms};
 use crate::ffi::main_thread::MainThread;
 use crate::held::Held;
-use crate::origin;
+use crate::{origin, registry};
 use aggregator_core::{Counters, Effects, Node, Now, Propagation, Settings, Turn};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What changes share.
-#[derive(Default)]
 struct Work {
     effects: Effects,
     counters: Counters,
     last_id: u64,
+}
+
+impl Default for Work {
+    fn default() -> Work {
+        Work {
+            effects: Effects::with_buffer(),
+            counters: Counters::default(),
+            last_id: 0,
+        }
+    }
 }
 
 static WORK: MainThread<Option<Work>> = MainThread::new(None);
@@ -53,18 +62,39 @@ pub fn change<R>(
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<R> {
     with_turn(now, settings, |turn| {
-        let result = held.change(now.mono_ms, |node| f(node, turn));
-        match turn.effects.propagation() {
-            Propagation::Nothing => {}
-            Propagation::Command => ctx.replicate_verbatim(),
-            Propagation::Payload(payload) => ctx.replicate(name, payload),
-        }
-        result
+        held.change(now.mono_ms, |node| {
+            let result = f(node, turn);
+            match turn.effects.propagation() {
+                Propagation::Nothing => {}
+                Propagation::Command => ctx.replicate_verbatim(),
+                Propagation::Payload(payload) => ctx.replicate(name, payload),
+            }
+            // What the buffer grew by is not the node's.
+            turn.effects.clear();
+            result
+        })
     })
 }
 
-/// A new node that is to be put into its key, and the payload that is to be replicated then.
-pub type Made = (Box<Held>, Vec<u8>);
+/// A new node that is to be put into its key.
+pub struct Made {
+    held: Box<Held>,
+    payload: Vec<u8>,
+    before: i64,
+}
+
+impl Made {
+    /// Puts it there, and replicates it.
+    pub fn put(self, ctx: Ctx<'_>, name: &Name<'_>, key: &mut Key<'_>) {
+        key.set(self.held);
+        ctx.replicate(name, &self.payload);
+        drop(self.payload);
+        if let Content::Node(held) = key.content() {
+            held.settle(self.before);
+        }
+        registry::insert(ctx.db(), name.bytes());
+    }
+}
 
 /// Runs a change of a node that no key holds yet. The node is there only if something was decided.
 pub fn create<R>(
@@ -77,11 +107,16 @@ pub fn create<R>(
         let mut node = Node::new(settings, seed());
         let result = f(&mut node, turn);
         // A command is never propagated as it came before a payload has told the node's rules.
-        let kept = match turn.effects.propagation() {
-            Propagation::Payload(payload) => Some((Held::new(node, before), payload.to_vec())),
+        let made = match turn.effects.propagation() {
+            Propagation::Payload(payload) => Some(Made {
+                payload: payload.to_vec(),
+                held: Held::new(node, before),
+                before,
+            }),
             _ => None,
         };
-        (result, kept)
+        turn.effects.clear();
+        (result, made)
     })
 }
 

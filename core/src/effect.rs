@@ -87,6 +87,14 @@ pub struct Effects {
 const KEPT: usize = 64 << 10;
 
 impl Effects {
+    /// With the buffer that is kept between commands, so that none of them seems to cost it.
+    pub fn with_buffer() -> Effects {
+        Effects {
+            bytes: Vec::with_capacity(KEPT),
+            ..Effects::default()
+        }
+    }
+
     /// Nothing to propagate.
     pub fn is_empty(&self) -> bool {
         !self.has_payload() && !self.as_it_came

@@ -2,7 +2,6 @@
 
 use crate::ffi::api::{Content, Ctx, Mode, Name};
 use crate::ffi::callbacks::block;
-use crate::registry;
 use crate::reply::{Replier, WRONG_TYPE};
 use crate::{memory, origin, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
@@ -152,10 +151,8 @@ fn create(
     if let Err(refusal) = &ran {
         return call.ctx.reply_error(&refusal.text);
     }
-    if let Some((held, payload)) = kept {
-        key.set(held);
-        call.ctx.replicate(&call.name, &payload);
-        registry::insert(call.ctx.db(), call.name.bytes());
+    if let Some(kept) = kept {
+        kept.put(call.ctx, &call.name, key);
     }
     if ran.is_ok_and(|ran| ran.ready) {
         call.ctx.signal_ready(&call.name);

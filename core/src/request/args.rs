@@ -15,6 +15,9 @@ use std::borrow::Cow;
 /// Times below this look like seconds (it is the year 1973 in milliseconds).
 const LOOKS_LIKE_SECONDS: i64 = 100_000_000_000;
 
+/// The longest pattern, bytes.
+const MAX_PATTERN: usize = 1024;
+
 /// The arguments of a command, read from the left.
 pub(super) struct Args<'a, 's> {
     /// As in `AGG.STAT`.
@@ -120,6 +123,19 @@ impl<'a, 's> Args<'a, 's> {
         Ok(words[i])
     }
 
+    /// A pattern behind MATCH. It is short, because the time it takes grows with its length and the name's.
+    pub fn pattern(&mut self) -> Result<&'a [u8], Refusal> {
+        let pattern = self.next("the pattern behind MATCH")?;
+        self.check_size("MATCH", pattern)?;
+        if pattern.len() > MAX_PATTERN {
+            let (text, len) = (quoted_short(pattern), pattern.len());
+            return Err(self.refuse(format_args!(
+                "MATCH {text} has {len} bytes: a pattern may have {MAX_PATTERN}"
+            )));
+        }
+        Ok(pattern)
+    }
+
     /// One of some words, as its index.
     pub fn one_of(&mut self, what: &str, words: &[&'static str]) -> Result<usize, Refusal> {
         let word = self.next(what)?;
@@ -154,17 +170,20 @@ impl<'a, 's> Args<'a, 's> {
 
     /// A time in Unix milliseconds, not too far ahead of the clock.
     pub fn at(&mut self) -> Result<i64, Refusal> {
+        let given = self.rest.first().copied().unwrap_or_default();
         let at = self.ms("AT")?;
+        // Nothing but digits, as it was read.
+        let given = String::from_utf8_lossy(given);
         let ahead = at.saturating_sub(self.now.ms());
         let most = self.settings.rules.max_future_ms;
         if at < LOOKS_LIKE_SECONDS {
             return Err(self.refuse(format_args!(
-                "AT {at} looks like seconds: times are Unix milliseconds"
+                "AT {given} looks like seconds: times are Unix milliseconds"
             )));
         }
         if ahead > most {
             let text = format_args!(
-                "{}: AT {at} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {most}",
+                "{}: AT {given} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {most}",
                 self.command
             );
             return Err(Refusal::new(Refused::Future, "ERR", text));

@@ -77,7 +77,7 @@ impl<'a> ScanRequest<'a> {
         };
         while !args.is_empty() {
             match args.option(&["MATCH", "COUNT", "WITHVALUES"])? {
-                "MATCH" => scan.pattern = Some(args.next("the pattern behind MATCH")?),
+                "MATCH" => scan.pattern = Some(args.pattern()?),
                 "COUNT" => scan.count = args.integer("COUNT", 1..=10_000)? as usize,
                 _ => scan.with_values = true,
             }

@@ -4,9 +4,7 @@ use super::args::{Args, value};
 use super::{Ran, full};
 use crate::codec::json;
 use crate::error::{Refusal, Refused};
-use crate::node::parts::{
-    ERROR_TYPES, Family, Kind, LogEntry, Occurrence, Queue, Report, Sample, TEXTS,
-};
+use crate::node::parts::{Family, Kind, LogEntry, Occurrence, Queue, Report, Sample, TEXTS};
 use crate::node::{Act, Reported, SampleRefused, Taken};
 use crate::reply::Reply;
 use crate::text::number::Number;
@@ -68,6 +66,7 @@ impl<'a> Stat<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<Stat<'a>, Refusal> {
         let metric = args.name("metric")?;
         let text = args.next("value")?;
+        args.check_size("value", text)?;
         let mut common = Common {
             kind: Kind::Abs,
             tags: None,
@@ -231,14 +230,21 @@ impl<'a> Mstat<'a> {
 
     fn check(&self, metric: &[u8], text: &[u8], args: &Args<'_, '_>) -> Result<Number, String> {
         if let Err(refusal) = args.check_name("metric", metric) {
-            let prefix = format!("ERR {}: ", args.command);
-            return Err(refusal
-                .text
-                .strip_prefix(&prefix)
-                .unwrap_or(&refusal.text)
-                .to_owned());
+            return Err(self.bare(refusal, args));
+        }
+        if let Err(refusal) = args.check_size("value", text) {
+            return Err(self.bare(refusal, args));
         }
         value(text, self.common.kind == Kind::Diff)
+    }
+
+    /// What is wrong, without the command's name.
+    fn bare(&self, refusal: Refusal, args: &Args<'_, '_>) -> String {
+        let prefix = format!("ERR {}: ", args.command);
+        match refusal.text.strip_prefix(&prefix) {
+            Some(text) => text.to_owned(),
+            None => refusal.text,
+        }
     }
 
     pub fn cost(&self) -> u64 {
@@ -418,6 +424,9 @@ pub(super) struct ErrorReport<'a> {
     truncated: u64,
 }
 
+/// The words behind TYPE as the grammar has them, and their numbers in a node.
+const TYPES: [(&str, u8); 4] = [("BUG", 1), ("PERF", 2), ("OPS", 3), ("UNKNOWN", 0)];
+
 impl<'a> ErrorReport<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<ErrorReport<'a>, Refusal> {
         // In the order of TEXTS: message, public, code, func, file, backtrace.
@@ -442,7 +451,7 @@ impl<'a> ErrorReport<'a> {
             let option = args.option(&OPTIONS)?;
             match option {
                 "LEVEL" => level = args.integer("LEVEL", 0..=9)? as u8,
-                "TYPE" => kind = args.one_of("TYPE", &ERROR_TYPES)? as u8,
+                "TYPE" => kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1,
                 "TAGS" => tags = args.tags()?,
                 "GID" => gid = args.integer("GID", 0..=i64::MAX as u64)?,
                 "NID" => nid = args.integer("NID", 0..=i64::MAX as u64)?,
@@ -634,7 +643,7 @@ impl<'a> Requeue<'a> {
         let mut pattern = None;
         while !args.is_empty() {
             args.option(&["MATCH"])?;
-            pattern = Some(args.next("the pattern behind MATCH")?);
+            pattern = Some(args.pattern()?);
         }
         Ok(Requeue { queue, pattern })
     }
