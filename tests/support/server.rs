@@ -387,7 +387,15 @@ fn missing<T>(what: &str) -> Option<T> {
 
 fn spawn(program: &str, port: u16, arguments: &[String], dir: &Path) -> Child {
     let port = port.to_string();
+    // A file of settings has to be the first argument.
+    let (files, arguments) = arguments.split_at(
+        arguments
+            .iter()
+            .take_while(|a| !a.starts_with("--"))
+            .count(),
+    );
     Command::new(program)
+        .args(files)
         .args([
             "--port",
             &port,
@@ -403,4 +411,87 @@ fn spawn(program: &str, port: u16, arguments: &[String], dir: &Path) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
+}
+
+/// The words of a line; what stands in single quotes is one word, whatever it holds.
+pub fn words(line: &str) -> Vec<&[u8]> {
+    let parts = line.split('\'').enumerate();
+    parts
+        .flat_map(|(i, part)| match i % 2 {
+            0 => part.split_whitespace().map(str::as_bytes).collect(),
+            _ => vec![part.as_bytes()],
+        })
+        .collect()
+}
+
+/// What commands, as [`words`] reads them, answer in one MULTI: no tick of the timer comes in between.
+pub fn together(server: &Server, lines: &[impl AsRef<str>]) -> Vec<Value> {
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    for line in lines {
+        pipe.add_command(redis::Cmd::new());
+        for word in words(line.as_ref()) {
+            pipe.arg(word);
+        }
+    }
+    pipe.query(&mut server.connection())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Gives a node something of everything: open windows and closed ones, entries of every queue that wait, that are
+/// leased and that were taken.
+pub fn fill(connection: &mut redis::Connection, node: &str) {
+    let old = now_ms() - 4 * 3_600_000;
+    let (second, third) = (old + 60_000, old + 7_200_000);
+    for line in [
+        format!("AGG.STAT {node} cpu.load@0 1.5 TAGS unit:load AT {old}"),
+        format!("AGG.STAT {node} cpu.load@0 2.5 TAGS unit:other AT {second}"),
+        format!("AGG.STAT {node} net.rx 100 DIFF TAGS unit:bytes AT {old}"),
+        format!("AGG.STAT {node} net.rx 700 DIFF AT {second}"),
+        format!("AGG.STAT {node} net.rx 60 DIFF AT {third}"),
+        format!("AGG.STAT {node} net.rx 90 DIFF"),
+        format!("AGG.MSTAT {node} ABS VALUES cpu.load@0 3.5 temp -40.25 disk@sda 1e300"),
+        format!("AGG.LOG {node} taken"),
+        format!("AGG.POP {node} LOG"),
+        format!("AGG.LOG {node} leased LEVEL 3 TAGS a:b"),
+        format!("AGG.FETCH {node} LOG COUNT 1 LEASE 3600000"),
+        format!("AGG.LOG {node} waiting"),
+        format!(
+            "AGG.ERROR {node} taken KEY taken LEVEL 9 TYPE BUG CODE c FUNC f FILE p GID 1 NID 2"
+        ),
+        format!("AGG.POP {node} ERROR"),
+        format!("AGG.ERROR {node} taken KEY taken"),
+        format!("AGG.ERROR {node} leased PUBLIC oops BACKTRACE b"),
+        format!("AGG.FETCH {node} ERROR LEASE 3600000"),
+        format!("AGG.ERROR {node} waiting KEY waiting TAGS t:1"),
+        format!("AGG.REALITY {node} taken system.Disk {{\"size\":1}} TAGS a:b"),
+        format!("AGG.REALITY {node} gone system.Nic {{}}"),
+        format!("AGG.POP {node} REALITY"),
+        format!("AGG.FORGET {node} REALITY gone"),
+        format!("AGG.REALITY {node} leased system.Disk {{\"size\":[1,2]}} TTL 86400"),
+        format!("AGG.FETCH {node} REALITY COUNT 1 LEASE 3600000"),
+        format!("AGG.REALITY {node} waiting system.Vm null"),
+    ] {
+        ask::<Value>(connection, &line);
+    }
+}
+
+/// Gives a node a few megabytes: 4000 metrics, 1000 lines of 500 bytes, 1000 errors and 1000 objects.
+pub fn fill_much(connection: &mut redis::Connection, node: &str) {
+    let long = "x".repeat(500);
+    for part in 0..20 {
+        let mut mstat = format!("AGG.MSTAT {node} VALUES");
+        for i in 0..200 {
+            mstat += &format!(" metric.{part}.{i} {i}");
+        }
+        let _: Value = ask(connection, &mstat);
+        for i in 0..50 {
+            let _: i64 = ask(connection, &format!("AGG.LOG {node} {long}"));
+            let _: Value = ask(connection, &format!("AGG.ERROR {node} e{part}.{i}"));
+            let _: i64 = ask(
+                connection,
+                &format!("AGG.REALITY {node} o{part}.{i} m [{i}]"),
+            );
+        }
+    }
 }
