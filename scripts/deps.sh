@@ -12,13 +12,16 @@ have redis-cli || missing+=(redis-tools)
 [ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)
 
-if ! have cargo; then
+# Cargo comes last, so that all else that is missing is installed or named first.
+need_cargo() {
+    have cargo && return
     echo "cargo is missing: install Rust 1.88 or newer, by rustup or from your distribution" >&2
     exit 1
-fi
-[ ${#missing[@]} -eq 0 ] && exit 0
+}
+[ ${#missing[@]} -eq 0 ] && { need_cargo; exit 0; }
 
 if ! have apt-get; then
+    have cargo || missing+=(cargo)
     echo "missing: ${missing[*]} (Debian's names); install them and try again" >&2
     exit 1
 fi
@@ -38,3 +41,4 @@ if [ ! -e "$policy" ] && [ "$(id -u)" -eq 0 ]; then
     trap 'rm -f "$policy"' EXIT
 fi
 $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+need_cargo

@@ -191,6 +191,10 @@ impl Drain<'_> {
                     if self.output.is_some() {
                         return Err(failure.into());
                     }
+                    // The signal that asks for the end interrupts the wait for records: no fault to tell of.
+                    if self.stop.asked() {
+                        continue;
+                    }
                     reach.failed(failure)?;
                 }
             }

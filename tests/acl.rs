@@ -1,0 +1,287 @@
+//! Users: who may report, drain or read, and for which node, by commands and key patterns, and by the module's
+//! categories where the server has run-time ones.
+
+mod support;
+
+use redis::Connection;
+use support::*;
+
+const REPORTS: [&str; 6] = [
+    "AGG.STAT NODE m 1",
+    "AGG.MSTAT NODE VALUES m 1",
+    "AGG.LOG NODE hello",
+    "AGG.ERROR NODE broken KEY e",
+    "AGG.REALITY NODE k m {}",
+    "AGG.FORGET NODE METRIC m",
+];
+
+const DRAINS: [&str; 6] = [
+    "AGG.FETCH NODE LOG COUNT 1",
+    "AGG.NACK NODE LOG 1",
+    "AGG.EXTEND NODE LOG 1000 1",
+    "AGG.ACK NODE LOG 1",
+    "AGG.REQUEUE NODE ERROR",
+    "AGG.POP NODE LOG COUNT 1",
+];
+
+const LOOKS: [&str; 5] = [
+    "AGG.PEEK NODE LOG",
+    "AGG.GET NODE ERROR e",
+    "AGG.RANGE NODE m MIN",
+    "AGG.SCAN NODE ERROR 0",
+    "AGG.INFO NODE",
+];
+
+/// What else would tell of a node or take it away.
+const ELSE: [&str; 7] = [
+    "DEL NODE",
+    "UNLINK NODE",
+    "DUMP NODE",
+    "RENAME NODE mine",
+    "COPY NODE mine",
+    "EXPIRE NODE 1",
+    "DEBUG DIGEST-VALUE NODE",
+];
+
+const APPLY: &str = "AGG.APPLY NODE payload";
+
+const REPORTER: &str = "+agg.stat +agg.mstat +agg.log +agg.error +agg.reality +agg.forget";
+const POLLER: &str = "+agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue";
+const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info";
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    Done,
+    /// Not this command.
+    NoCommand,
+    /// Not this key.
+    NoKey,
+}
+
+/// A server with a node of each name and a user of these rules; a connection as that user.
+fn user(rules: &str) -> Option<(Server, Connection)> {
+    let server = Server::start()?;
+    for node in ["node1", "node2"] {
+        fill(&mut server.connection(), node);
+        let _: redis::Value = server.ask(&format!("AGG.ERROR {node} broken KEY e"));
+    }
+    let () = server.ask(&format!("ACL SETUSER someone on >secret resetkeys {rules}"));
+    let connection = server.connection_as("someone", "secret");
+    Some((server, connection))
+}
+
+fn answer(connection: &mut Connection, line: &str, node: &str) -> Answer {
+    let line = line.replace("NODE", node);
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    match send::<redis::Value>(connection, &words) {
+        Ok(_) => Answer::Done,
+        Err(error) => match (error.code(), error.detail()) {
+            (Some("NOPERM"), Some(why)) if why.contains("run the") => Answer::NoCommand,
+            (Some("NOPERM"), Some(why)) if why.contains("key") => Answer::NoKey,
+            _ => panic!("{line}: {error}"),
+        },
+    }
+}
+
+fn all_answer(connection: &mut Connection, lines: &[&str], node: &str, expected: Answer) {
+    for line in lines {
+        assert_eq!(answer(connection, line, node), expected, "{line} of {node}");
+    }
+}
+
+#[test]
+fn a_reporter_reports_for_its_node_and_learns_nothing() {
+    let Some((server, mut c)) = user(&format!("%W~node1 {REPORTER}")) else {
+        return;
+    };
+    let other = server.digest("node2");
+    all_answer(&mut c, &REPORTS, "node1", Answer::Done);
+    all_answer(&mut c, &REPORTS, "node2", Answer::NoKey);
+    for lines in [&DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY, "INFO agg"]] {
+        for node in ["node1", "node2"] {
+            all_answer(&mut c, lines, node, Answer::NoCommand);
+        }
+    }
+    assert_eq!(server.digest("node2"), other);
+}
+
+#[test]
+fn a_pattern_for_writing_alone_keeps_all_commands_that_tell_or_take() {
+    // Even where no command is forbidden.
+    let Some((server, mut c)) = user("%W~node1 +@all") else {
+        return;
+    };
+    all_answer(&mut c, &REPORTS, "node1", Answer::Done);
+    let before = server.digest("node1");
+    for lines in [&DRAINS[..], &LOOKS[..], &[APPLY, "DUMP NODE"]] {
+        all_answer(&mut c, lines, "node1", Answer::NoKey);
+    }
+    assert_eq!(server.digest("node1"), before);
+}
+
+#[test]
+fn a_pattern_for_reading_alone_keeps_all_commands_that_change() {
+    let Some((server, mut c)) = user("%R~node1 +@all") else {
+        return;
+    };
+    let before = server.digest("node1");
+    all_answer(&mut c, &LOOKS, "node1", Answer::Done);
+    for lines in [&REPORTS[..], &DRAINS[..], &[APPLY, "DEL NODE"]] {
+        all_answer(&mut c, lines, "node1", Answer::NoKey);
+    }
+    assert_eq!(server.digest("node1"), before);
+}
+
+#[test]
+fn a_poller_drains_and_reads_and_cannot_report() {
+    let Some((server, mut c)) = user(&format!("~node1 {POLLER} {READER}")) else {
+        return;
+    };
+    let other = server.digest("node2");
+    for lines in [&DRAINS[..], &LOOKS[..]] {
+        all_answer(&mut c, lines, "node1", Answer::Done);
+        all_answer(&mut c, lines, "node2", Answer::NoKey);
+    }
+    for lines in [&REPORTS[..], &ELSE[..], &[APPLY]] {
+        all_answer(&mut c, lines, "node1", Answer::NoCommand);
+    }
+    assert_eq!(server.digest("node2"), other);
+}
+
+#[test]
+fn a_reader_only_looks() {
+    let Some((_server, mut c)) = user(&format!("%R~node* {READER}")) else {
+        return;
+    };
+    for node in ["node1", "node2"] {
+        all_answer(&mut c, &LOOKS, node, Answer::Done);
+        for lines in [&REPORTS[..], &DRAINS[..], &ELSE[..], &[APPLY]] {
+            all_answer(&mut c, lines, node, Answer::NoCommand);
+        }
+    }
+    all_answer(&mut c, &LOOKS, "other", Answer::NoKey);
+}
+
+#[test]
+fn a_transaction_or_a_script_opens_no_door() {
+    let Some((server, mut c)) = user(&format!("%W~node1 {REPORTER} +multi +exec +eval")) else {
+        return;
+    };
+    let before = server.digest("node1");
+    let () = ask(&mut c, "MULTI");
+    assert_eq!(
+        answer(&mut c, "AGG.POP NODE LOG", "node1"),
+        Answer::NoCommand
+    );
+    assert!(error(&mut c, "EXEC").starts_with("EXECABORT "));
+    for line in [
+        "EVAL return(redis.call('AGG.POP','node1','LOG')) 0",
+        "EVAL return(redis.call('AGG.LOG','node2','x')) 0",
+        "EVAL return(redis.call('AGG.APPLY','node1','x')) 0",
+    ] {
+        let why = error(&mut c, line);
+        // In the words of Redis 7.0, and of later servers.
+        let told = ["executing the script can't", "ACL failure in script"];
+        assert!(told.iter().any(|t| why.contains(t)), "{line}: {why}");
+    }
+    assert_eq!(server.digest("node1"), before);
+}
+
+#[test]
+fn the_internal_command_is_for_those_who_may_do_anything() {
+    let Some((server, mut c)) = user("~* +@all -agg.apply") else {
+        return;
+    };
+    assert_eq!(answer(&mut c, APPLY, "node1"), Answer::NoCommand);
+    // Its payload is looked at only behind that door.
+    let why = server.error("AGG.APPLY node1 payload");
+    assert!(why.starts_with("ERR AGG.APPLY: "), "{why}");
+}
+
+/// Whether the server lets a module add categories: Redis 7.4 and Valkey.
+fn has_categories(server: &Server) -> bool {
+    let info: String = server.ask("INFO server");
+    let version = info
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"))
+        .unwrap();
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let version: (u32, u32) = (parts.next().unwrap(), parts.next().unwrap());
+    info.contains("valkey_version:") || version >= (7, 4)
+}
+
+/// The names of a category's commands, in small letters.
+fn in_category(server: &Server, category: &str) -> Vec<String> {
+    let commands: Vec<String> = server.ask(&format!("ACL CAT {category}"));
+    commands.iter().map(|name| name.to_lowercase()).collect()
+}
+
+#[test]
+fn categories_hold_the_commands_that_the_contract_names() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let all: Vec<String> = server.ask("ACL CAT");
+    let named = ["agg-report", "agg-drain", "agg-read"];
+    let found = named.map(|name| all.iter().any(|cat| cat == name));
+    assert_eq!(found, [has_categories(&server); 3], "{all:?}");
+    if !has_categories(&server) {
+        return;
+    }
+    for (name, rules) in named.iter().zip([REPORTER, POLLER, READER]) {
+        let mut expected: Vec<&str> = rules.split(' ').map(|rule| &rule[1..]).collect();
+        let mut commands = in_category(&server, name);
+        commands.sort();
+        expected.sort();
+        assert_eq!(commands, expected, "{name}");
+    }
+    for category in ["admin", "dangerous"] {
+        let commands = in_category(&server, category);
+        let ours: Vec<&String> = commands.iter().filter(|c| c.starts_with("agg.")).collect();
+        assert_eq!(ours, ["agg.apply"], "{category}");
+    }
+}
+
+#[test]
+fn users_by_category_are_those_by_command() {
+    for (rules, done, refused) in [
+        (
+            "%W~node1 +@agg-report",
+            &[&REPORTS[..]][..],
+            &[&DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY]][..],
+        ),
+        (
+            "~node1 +@agg-drain +@agg-read",
+            &[&DRAINS[..], &LOOKS[..]],
+            &[&REPORTS[..], &ELSE[..], &[APPLY]],
+        ),
+        (
+            "%R~node1 +@agg-read",
+            &[&LOOKS[..]],
+            &[&REPORTS[..], &DRAINS[..], &ELSE[..], &[APPLY]],
+        ),
+        (
+            "~node1 +@all -@dangerous",
+            &[&REPORTS[..], &DRAINS[..], &LOOKS[..]],
+            &[&[APPLY]],
+        ),
+    ] {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        if !has_categories(&server) {
+            return;
+        }
+        let Some((_server, mut c)) = user(rules) else {
+            return;
+        };
+        for lines in done {
+            all_answer(&mut c, lines, "node1", Answer::Done);
+            all_answer(&mut c, lines, "node2", Answer::NoKey);
+        }
+        for lines in refused {
+            all_answer(&mut c, lines, "node1", Answer::NoCommand);
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! What the server saves comes back: to the digest, with all that waits, and with its windows still to be closed.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use redis::{Connection, Value};
+use support::*;
+
+/// Short windows that stay open until [`let_windows_close`].
+const HELD_OPEN: &str = "min-window 1 hour-window 2 flush-delay-ms 3600000";
+
+/// Short windows that close by themselves.
+const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
+
+/// Saves at an orderly end.
+const RDB: [&str; 2] = ["--save", "3600 1000000"];
+
+/// Each write is on the disk before it is answered.
+const AOF: [&str; 6] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--aof-use-rdb-preamble",
+    "no",
+];
+
+/// The same; what BGREWRITEAOF writes is an RDB file.
+const AOF_WITH_PREAMBLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+/// Where the tests put nodes.
+const PLACES: [(u32, &str); 4] = [(0, "a"), (0, "b"), (5, "a"), (0, "big")];
+
+const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
+
+fn let_windows_close(server: &Server) {
+    let () = server.ask("CONFIG SET agg.flush-delay-ms 0");
+}
+
+fn hold_windows_open(server: &Server) {
+    let () = server.ask("CONFIG SET agg.flush-delay-ms 3600000");
+}
+
+/// A connection with a database selected.
+fn in_db(server: &Server, db: u32) -> Connection {
+    let mut connection = server.connection();
+    let () = ask(&mut connection, &format!("SELECT {db}"));
+    connection
+}
+
+fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
+    entries(&ask(
+        connection,
+        &format!("AGG.PEEK {node} {queue} COUNT 10000"),
+    ))
+}
+
+/// What must come back of a node.
+#[derive(Debug, PartialEq)]
+struct State {
+    place: (u32, &'static str),
+    digest: Vec<String>,
+    /// Queue, id and record of what waits.
+    waits: Vec<(String, i64, String)>,
+    /// Without the counters, which are no part of the value.
+    metric: Vec<Value>,
+    range: Value,
+}
+
+fn state(server: &Server, place: (u32, &'static str)) -> State {
+    let (db, node) = place;
+    let mut c = in_db(server, db);
+    let waits = QUEUES
+        .iter()
+        .flat_map(|queue| peek(&mut c, node, queue))
+        .map(|entry| (entry.queue, entry.id, entry.text))
+        .collect();
+    let metric: Value = ask(&mut c, &format!("AGG.GET {node} METRIC cpu.load@0"));
+    let fields = ["name", "type", "tags", "last", "at", "min", "hour"];
+    State {
+        place,
+        digest: ask(&mut c, &format!("DEBUG DIGEST-VALUE {node}")),
+        waits,
+        metric: fields.map(|f| at(&metric, f).unwrap().clone()).into(),
+        range: ask(&mut c, &format!("AGG.RANGE {node} cpu.load@0 HOUR")),
+    }
+}
+
+fn states(server: &Server) -> Vec<State> {
+    PLACES.map(|place| state(server, place)).into()
+}
+
+/// The first difference, in few words.
+fn assert_same(before: &State, after: &State) {
+    for (was, is) in before.waits.iter().zip(&after.waits) {
+        assert_eq!(was, is);
+    }
+    assert_eq!(before.waits.len(), after.waits.len());
+    assert_eq!(before.metric, after.metric);
+    assert_eq!(before.range, after.range);
+    assert_eq!(before, after);
+}
+
+/// Whether a window of the metric has closed.
+fn closes(connection: &mut Connection, node: &str, metric: &str) {
+    until(&format!("{node} closes the window of {metric}"), || {
+        peek(connection, node, "MIN")
+            .iter()
+            .any(|entry| entry.json()["metric"] == metric)
+            .then_some(())
+    });
+}
+
+/// Nodes of all kinds are the same after what `saves_and_loads` does, and live on.
+fn comes_back(mut server: Server, saves_and_loads: impl FnOnce(&mut Server)) {
+    for (db, node) in PLACES {
+        fill(&mut in_db(&server, db), node);
+    }
+    fill_much(&mut server.connection(), "big");
+    let before = states(&server);
+    saves_and_loads(&mut server);
+    for (was, is) in before.iter().zip(states(&server)) {
+        assert_same(was, &is);
+    }
+    let_windows_close(&server);
+    for was in before {
+        lives_on(&server, &was);
+    }
+}
+
+fn lives_on(server: &Server, was: &State) {
+    let (db, node) = was.place;
+    let mut c = in_db(server, db);
+    closes(&mut c, node, "temp");
+    let taken: i64 = ask(&mut c, &format!("AGG.STAT {node} new.one 1"));
+    assert_eq!(taken, 1);
+    closes(&mut c, node, "new.one");
+    // Leases are gone: what was not acknowledged is delivered again, the oldest first.
+    let fetched = entries(&ask(
+        &mut c,
+        &format!("AGG.FETCH {node} LOG ERROR REALITY COUNT 10000"),
+    ));
+    let known = |entry: &Entry| was.waits.iter().any(|(_, id, _)| *id == entry.id);
+    let again: Vec<i64> = fetched.iter().filter(|e| known(e)).map(|e| e.id).collect();
+    let all: Vec<i64> = was
+        .waits
+        .iter()
+        .filter(|(queue, ..)| queue != "MIN" && queue != "HOUR")
+        .map(|(_, id, _)| *id)
+        .collect();
+    assert_eq!(again, all, "of {node} in database {db}");
+    // Ids go on growing.
+    let last = was.waits.iter().map(|(_, id, _)| *id).max().unwrap();
+    let id: i64 = ask(&mut c, &format!("AGG.LOG {node} more"));
+    assert!(id > last, "{id} came after {last}");
+    for queue in ["MIN", "HOUR"] {
+        let ids: Vec<i64> = peek(&mut c, node, queue).iter().map(|e| e.id).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{queue}: {ids:?}");
+    }
+}
+
+fn shut_down_and_restart(server: &mut Server) {
+    server.shut_down();
+    server.restart();
+}
+
+fn rewrite_aof(server: &Server) {
+    let _: String = server.ask("BGREWRITEAOF");
+    until("the AOF is rewritten", || {
+        let info: String = server.ask("INFO persistence");
+        let is = |line: &str| info.lines().any(|l| l == line);
+        (is("aof_rewrite_in_progress:0") && is("aof_rewrite_scheduled:0")).then_some(())
+    });
+    let info: String = server.ask("INFO persistence");
+    assert!(info.contains("aof_last_bgrewrite_status:ok"), "{info}");
+}
+
+/// The files of the AOF whose names end so, as they are on the disk.
+fn aof(server: &Server, ending: &str) -> Vec<u8> {
+    let mut all = Vec::new();
+    for file in std::fs::read_dir(server.dir().join("appendonlydir")).unwrap() {
+        let path = file.unwrap().path();
+        if path.to_str().unwrap().ends_with(ending) {
+            all.extend(std::fs::read(path).unwrap());
+        }
+    }
+    all
+}
+
+#[test]
+fn a_node_comes_back_from_a_reload() {
+    if let Some(server) = Server::with_settings(HELD_OPEN) {
+        comes_back(server, |server| server.ask("DEBUG RELOAD"));
+    }
+}
+
+#[test]
+fn a_node_comes_back_from_an_rdb_file() {
+    if let Some(server) = Server::with_module(&RDB, HELD_OPEN) {
+        comes_back(server, shut_down_and_restart);
+    }
+}
+
+#[test]
+fn a_node_comes_back_from_an_aof() {
+    if let Some(server) = Server::with_module(&AOF, HELD_OPEN) {
+        comes_back(server, shut_down_and_restart);
+    }
+}
+
+#[test]
+fn a_node_comes_back_from_a_rewritten_aof() {
+    if let Some(server) = Server::with_module(&AOF, HELD_OPEN) {
+        comes_back(server, |server| {
+            rewrite_aof(server);
+            let base = aof(server, ".base.aof");
+            assert!(!base.is_empty() && !base.starts_with(b"REDIS"));
+            shut_down_and_restart(server);
+        });
+    }
+}
+
+#[test]
+fn a_node_comes_back_from_a_rewritten_aof_with_a_preamble() {
+    if let Some(server) = Server::with_module(&AOF_WITH_PREAMBLE, HELD_OPEN) {
+        comes_back(server, |server| {
+            rewrite_aof(server);
+            assert!(aof(server, ".base.rdb").starts_with(b"REDIS"));
+            shut_down_and_restart(server);
+        });
+    }
+}
+
+#[test]
+fn a_node_comes_back_when_the_aof_is_loaded_while_the_server_runs() {
+    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+        if let Some(server) = Server::with_module(arguments, HELD_OPEN) {
+            comes_back(server, |server| server.ask("DEBUG LOADAOF"));
+        }
+    }
+}
+
+#[test]
+fn writes_after_a_rewrite_of_the_aof_come_back() {
+    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+        let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
+            return;
+        };
+        let mut c = server.connection();
+        fill(&mut c, "a");
+        rewrite_aof(&server);
+        // Each of these builds on what the rewritten part holds.
+        for line in [
+            "AGG.STAT a cpu.load@0 4",
+            "AGG.STAT a net.rx 1000 DIFF",
+            "AGG.STAT a after.rewrite 1 TAGS x:y",
+            "AGG.ERROR a waiting KEY waiting",
+            "AGG.REALITY a waiting system.Vm true",
+            "AGG.FORGET a METRIC temp",
+            "AGG.REQUEUE a ERROR",
+            "AGG.POP a LOG COUNT 1",
+            "AGG.LOG a more",
+        ] {
+            let _: Value = ask(&mut c, line);
+        }
+        let before = state(&server, (0, "a"));
+        shut_down_and_restart(&mut server);
+        assert_same(&before, &state(&server, (0, "a")));
+    }
+}
+
+#[test]
+fn what_the_timer_did_comes_back_from_the_aof() {
+    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+        let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
+            return;
+        };
+        let_windows_close(&server);
+        let () = server.ask("CONFIG SET agg.error-interval-ms 50 agg.error-ttl 1");
+        let places = [(0, "a"), (5, "a")];
+        for (db, node) in places {
+            let mut c = in_db(&server, db);
+            fill(&mut c, node);
+            let _: Value = ask(&mut c, &format!("AGG.REALITY {node} brief m {{}} TTL 1"));
+            let _: Value = ask(&mut c, &format!("AGG.ERROR {node} forgotten KEY forgotten"));
+            let _: Value = ask(&mut c, &format!("AGG.POP {node} ERROR"));
+            closes(&mut c, node, "temp");
+            until("the object's life ends", || {
+                peek(&mut c, node, "REALITY")
+                    .iter()
+                    .map(Entry::json)
+                    .any(|r| r["key"] == "brief" && r["gone"] == true)
+                    .then_some(())
+            });
+            until("the quiet error is forgotten", || {
+                let error: Value = ask(&mut c, &format!("AGG.GET {node} ERROR forgotten"));
+                (error == Value::Nil).then_some(())
+            });
+            until("the error that grew is queued again", || {
+                peek(&mut c, node, "ERROR")
+                    .iter()
+                    .any(|entry| entry.json()["key"] == "taken")
+                    .then_some(())
+            });
+        }
+        // From here on the timer lets things be, before the crash and after it.
+        hold_windows_open(&server);
+        let () = server.ask("CONFIG SET agg.error-interval-ms 300000 agg.error-ttl 604800");
+        let before = places.map(|place| state(&server, place));
+        server.stop();
+        server.restart();
+        for was in before {
+            assert_same(&was, &state(&server, was.place));
+        }
+    }
+}
+
+#[test]
+fn windows_that_end_while_the_server_is_down_close_afterwards() {
+    for arguments in [&RDB[..], &AOF[..]] {
+        let Some(mut server) = Server::with_module(arguments, CLOSING) else {
+            return;
+        };
+        // The windows after the one that runs now: they are open whatever the time is.
+        let at = now_ms() + 2000;
+        for (db, node) in [(0, "a"), (5, "b")] {
+            let mut c = in_db(&server, db);
+            let _: i64 = ask(&mut c, &format!("AGG.STAT {node} m 7 AT {at}"));
+            assert_eq!(peek(&mut c, node, "MIN"), []);
+        }
+        server.shut_down();
+        until("the windows are over", || {
+            (now_ms() > at + 2000).then_some(())
+        });
+        server.restart();
+        for (db, node) in [(0, "a"), (5, "b")] {
+            let mut c = in_db(&server, db);
+            closes(&mut c, node, "m");
+            let records = peek(&mut c, node, "MIN");
+            assert_eq!(records.len(), 1);
+            assert_eq!(records[0].json()["start"], at / 1000 * 1000);
+            assert_eq!(records[0].json()["sum"], 7.0);
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_was_leased_is_delivered_again_after_a_restart() {
+    let Some(mut server) = Server::with_module(&AOF, "") else {
+        return;
+    };
+    let id: i64 = server.ask("AGG.LOG n hello");
+    let fetch = "AGG.FETCH n LOG LEASE 3600000";
+    assert_eq!(entries(&server.ask(fetch))[0].id, id);
+    assert_eq!(entries(&server.ask(fetch)), []);
+    server.stop();
+    server.restart();
+    let again = entries(&server.ask(fetch));
+    assert_eq!((again.len(), again[0].id), (1, id));
+    assert_eq!(entries(&server.ask(fetch)), []);
+    assert_eq!(server.ask::<i64>(&format!("AGG.ACK n LOG {id}")), 1);
+    server.stop();
+    server.restart();
+    assert_eq!(server.peek("n", "LOG"), [] as [serde_json::Value; 0]);
+}
+
+#[test]
+fn what_waited_counts_as_handed_out_after_a_restart() {
+    let Some(mut server) = Server::with_module(&AOF, "") else {
+        return;
+    };
+    let _: Value = server.ask("AGG.ERROR n broken KEY e");
+    let _: Value = server.ask("AGG.REALITY n k m 1");
+    let before = entries(&server.ask("AGG.PEEK n ERROR REALITY"));
+    server.stop();
+    server.restart();
+    // Nobody knows whether the server handed them out before: one id never has two contents.
+    let _: Value = server.ask("AGG.ERROR n broken KEY e");
+    let _: Value = server.ask("AGG.REALITY n k m 2");
+    let after = entries(&server.ask("AGG.FETCH n ERROR REALITY"));
+    assert_eq!(after.len(), 2);
+    for (was, is) in before.iter().zip(&after) {
+        assert!(was.id != is.id || was.text == is.text, "{was:?} and {is:?}");
+    }
+    assert_eq!(after[1].json()["json"], 2);
+    let last = before.iter().map(|entry| entry.id).max().unwrap();
+    assert!(after[1].id > last);
+}
+
+#[test]
+fn ids_go_on_growing_after_a_crash_that_lost_everything() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let mut last = 0;
+    for _ in 0..2 {
+        for _ in 0..1000 {
+            let id: i64 = server.ask("AGG.LOG n hello");
+            assert!(id > last, "{id} came after {last}");
+            last = id;
+        }
+        server.stop();
+        server.restart();
+        assert!(!server.ask::<bool>("EXISTS n"));
+    }
+    assert!(last < 1 << 53);
+}
+
+#[test]
+fn a_node_keeps_its_windows_under_other_settings() {
+    let Some(mut server) = Server::with_module(&RDB, HELD_OPEN) else {
+        return;
+    };
+    fill(&mut server.connection(), "n");
+    let before = server.digest("n");
+    server.shut_down();
+    let dir = server.dir().to_str().unwrap();
+    let Some(other) = Server::with_module(
+        &["--dir", dir],
+        "max-series 1 max-errors 1 max-realities 1 max-memory 1mb max-item-size 64 flush-delay-ms 3600000",
+    ) else {
+        return;
+    };
+    assert_eq!(other.digest("n"), before);
+    let info = other.ask("AGG.INFO n");
+    assert_eq!(
+        (int(&info, "min-window"), int(&info, "hour-window")),
+        (1, 2)
+    );
+    let _: Value = other.ask("AGG.LOG new hello");
+    let info = other.ask("AGG.INFO new");
+    assert_eq!(
+        (int(&info, "min-window"), int(&info, "hour-window")),
+        (300, 3600)
+    );
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_in_a_crash() {
+    let Some(mut server) = Server::with_module(&AOF, HELD_OPEN) else {
+        return;
+    };
+    let mut c = server.connection();
+    let writer = std::thread::spawn(move || {
+        let mut acknowledged = Vec::new();
+        let mut command = || -> redis::RedisResult<()> {
+            let n = acknowledged.len().to_string();
+            let stat = [&b"AGG.STAT"[..], b"n", b"total", b"1"];
+            let taken: i64 = send(&mut c, &stat)?;
+            assert_eq!(taken, 1);
+            let id: i64 = send(&mut c, &[b"AGG.LOG", b"n", n.as_bytes()])?;
+            acknowledged.push((id, n));
+            Ok(())
+        };
+        while command().is_ok() {}
+        acknowledged
+    });
+    until("some is written", || {
+        (server.peek("n", "LOG").len() > 200).then_some(())
+    });
+    server.stop();
+    let acknowledged = writer.join().unwrap();
+    server.restart();
+    let found: Vec<(i64, String)> = entries(&server.ask("AGG.PEEK n LOG COUNT 10000"))
+        .iter()
+        .map(|e| (e.id, e.json()["message"].as_str().unwrap().to_owned()))
+        .collect();
+    assert!(
+        found.starts_with(&acknowledged),
+        "{found:?} and {acknowledged:?}"
+    );
+    // What was on its way may be there or not.
+    let extra = found.len() - acknowledged.len();
+    assert!(extra <= 1, "{extra}");
+    let buckets: Value = server.ask("AGG.RANGE n total HOUR");
+    let samples: i64 = list(&buckets).iter().map(|b| int(b, "count")).sum();
+    let samples = samples as usize;
+    let least = acknowledged.len();
+    assert!((least..=least + 1).contains(&samples), "{samples}, {least}");
+}
+
+#[test]
+fn a_saved_aof_can_be_replayed_into_another_server() {
+    let (Some(server), Some(other)) = (
+        Server::with_module(&AOF, CLOSING),
+        Server::with_settings("max-series 1 flush-delay-ms 3600000"),
+    ) else {
+        return;
+    };
+    for (db, node) in [(0, "a"), (5, "a")] {
+        let mut c = in_db(&server, db);
+        fill(&mut c, node);
+        closes(&mut c, node, "temp");
+    }
+    rewrite_aof(&server);
+    for (db, node) in [(0, "a"), (5, "a")] {
+        let mut c = in_db(&server, db);
+        let _: Value = ask(&mut c, &format!("AGG.STAT {node} later 1"));
+        closes(&mut c, node, "later");
+    }
+    hold_windows_open(&server);
+    // As `redis-cli --pipe` does.
+    let mut link = TcpStream::connect(("127.0.0.1", other.port)).unwrap();
+    for ending in [".base.aof", ".incr.aof"] {
+        let part = aof(&server, ending);
+        assert!(part.windows(9).any(|w| w == b"AGG.APPLY"), "{ending}");
+        link.write_all(&part).unwrap();
+    }
+    link.write_all(b"QUIT\r\n").unwrap();
+    let mut replies = String::new();
+    link.read_to_string(&mut replies).unwrap();
+    assert!(!replies.contains('-'), "{replies}");
+    for place in [(0, "a"), (5, "a")] {
+        assert_same(&state(&server, place), &state(&other, place));
+    }
+}

@@ -1,0 +1,692 @@
+//! A replica holds what its primary decided, digest for digest, whatever its own settings are; it decides nothing
+//! itself, until it is promoted.
+
+mod support;
+
+use std::time::Duration;
+
+use redis::{Connection, Value};
+use support::*;
+
+/// A primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are reached.
+const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \
+    min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb max-series 40 max-errors 12 \
+    max-realities 6 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
+
+/// A replica that would decide all of it otherwise.
+const OTHER: &str = "min-window 60 hour-window 120 flush-delay-ms 0 max-future-ms 0 min-interval-ms 3600000 max-gap 1 \
+    min-history 0 hour-history 1 queue-min 1kb queue-hour 1kb queue-log 1kb max-series 1 max-errors 1 \
+    max-realities 1 max-item-size 64 error-interval-ms 1 series-ttl 1 error-ttl 1 reality-ttl 1 max-memory 1mb";
+
+/// Short windows that stay open until the setting is changed.
+const HELD_OPEN: &str = "min-window 1 hour-window 2 flush-delay-ms 3600000";
+
+/// Short windows that close by themselves.
+const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
+
+/// A primary and its replica.
+struct Pair {
+    primary: Server,
+    replica: Server,
+}
+
+impl Pair {
+    fn start(settings: &str, of_replica: &str) -> Option<Pair> {
+        let primary = Server::with_module(&["--repl-diskless-sync-delay", "0"], settings)?;
+        let replica = replica_of(&primary, of_replica)?;
+        Some(Pair { primary, replica })
+    }
+
+    /// Waits until the replica has all that the primary sent.
+    fn in_step(&self) {
+        in_step(&self.primary, &self.replica);
+    }
+}
+
+fn replica_of(primary: &Server, settings: &str) -> Option<Server> {
+    let port = primary.port.to_string();
+    let arguments = [
+        "--repl-diskless-sync-delay",
+        "0",
+        "--replicaof",
+        "127.0.0.1",
+        &port,
+    ];
+    let replica = Server::with_module(&arguments, settings)?;
+    until("the replica is in touch", || {
+        (replication(&replica, "master_link_status") == "up").then_some(())
+    });
+    Some(replica)
+}
+
+/// A field of INFO replication.
+fn replication(server: &Server, field: &str) -> String {
+    let info: String = server.ask("INFO replication");
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field} in {info}"))
+        .to_owned()
+}
+
+fn in_step(primary: &Server, replica: &Server) {
+    until("the replica has caught up", || {
+        let sent = replication(primary, "master_repl_offset");
+        let is_up = replication(replica, "master_link_status") == "up";
+        (is_up && replication(replica, "slave_repl_offset") == sent).then_some(())
+    });
+}
+
+/// The digest of all that a server holds, expiries included.
+fn digest(server: &Server) -> String {
+    server.ask("DEBUG DIGEST")
+}
+
+/// Both hold the same, at a moment in which the primary stood still.
+fn assert_equal(primary: &Server, replica: &Server, when: &str) {
+    let (here, there) = until("the primary stands still", || {
+        let before = digest(primary);
+        in_step(primary, replica);
+        let there = digest(replica);
+        (digest(primary) == before).then_some((before, there))
+    });
+    if here != there {
+        panic!("{when}: {}", difference(primary, replica));
+    }
+}
+
+/// Which nodes differ.
+fn difference(primary: &Server, replica: &Server) -> String {
+    let mut found = String::new();
+    for db in 0..16 {
+        let (mut here, mut there) = (in_db(primary, db), in_db(replica, db));
+        for (name, other) in [("primary", &mut here), ("replica", &mut there)] {
+            let mut keys: Vec<String> = ask(other, "KEYS *");
+            keys.sort();
+            for key in keys {
+                let digest: Vec<String> = ask(other, &format!("DEBUG DIGEST-VALUE {key}"));
+                found += &format!("\n{name} {db} {key} {digest:?}");
+            }
+        }
+    }
+    found
+}
+
+/// A connection with a database selected.
+fn in_db(server: &Server, db: u32) -> Connection {
+    let mut connection = server.connection();
+    let () = ask(&mut connection, &format!("SELECT {db}"));
+    connection
+}
+
+fn closes(server: &Server, node: &str, metric: &str) {
+    until(&format!("{node} closes the window of {metric}"), || {
+        let records = server.peek(node, "MIN");
+        records.iter().any(|r| r["metric"] == metric).then_some(())
+    });
+}
+
+/// Until a window that is open now is over.
+fn let_windows_end() {
+    let start = now_ms();
+    until("the windows are over", || {
+        (now_ms() > start + 2200).then_some(())
+    });
+}
+
+/// Random numbers, the same at each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+
+    /// Mostly nothing.
+    fn at(&mut self) -> String {
+        match self.below(4) {
+            0 => format!(" AT {}", now_ms() + self.below(6000) as i64 - 4500),
+            _ => String::new(),
+        }
+    }
+
+    fn tags(&mut self) -> String {
+        match self.below(3) {
+            0 => format!(" TAGS a:{}", self.below(3)),
+            _ => String::new(),
+        }
+    }
+}
+
+/// A client that does anything.
+struct Client {
+    random: Random,
+    connection: Connection,
+    /// Queue and id of what was handed out.
+    fetched: Vec<(String, i64)>,
+    done: u64,
+}
+
+impl Client {
+    fn new(server: &Server, seed: u64) -> Client {
+        Client {
+            random: Random(seed),
+            connection: server.connection(),
+            fetched: Vec::new(),
+            done: 0,
+        }
+    }
+
+    /// Sends a command; refusals are part of the game.
+    fn send(&mut self, line: &str) -> Option<Value> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        match send(&mut self.connection, &words) {
+            Ok(reply) => {
+                self.done += 1;
+                Some(reply)
+            }
+            Err(error) => {
+                assert!(!error.is_io_error(), "{line}: {error}");
+                None
+            }
+        }
+    }
+
+    fn anything(&mut self) {
+        let db = self.random.one(&["0", "0", "0", "4"]);
+        self.send(&format!("SELECT {db}"));
+        let node = self.random.one(&["a", "a", "b", "c"]);
+        match self.random.below(40) {
+            0..22 => {
+                let line = self.report(node);
+                self.send(&line);
+            }
+            22..32 => self.drain(node),
+            32..36 => {
+                let lines = [self.report(node), self.report(node), self.report(node)];
+                self.send("MULTI");
+                lines.iter().for_each(|line| {
+                    self.send(line);
+                });
+                self.send("EXEC");
+            }
+            36 => {
+                let script = "redis.call('AGG.LOG',KEYS[1],'x')redis.call('AGG.POP',KEYS[1],'LOG')";
+                self.send(&format!("EVAL {script} 1 {node}"));
+            }
+            37 => {
+                let line = self.setting();
+                self.send(&line);
+            }
+            38 => {
+                let line = self.reorder(node);
+                self.send(&line);
+            }
+            _ => {
+                self.send(&format!("AGG.PEEK {node} MIN ERROR REALITY"));
+            }
+        }
+    }
+
+    fn report(&mut self, node: &str) -> String {
+        let r = &mut self.random;
+        let (at, tags) = (r.at(), r.tags());
+        let n = r.below(1_000_000) as f64 / 1000.0;
+        let long = "y".repeat(r.below(200) as usize);
+        match r.below(9) {
+            0 | 1 => format!("AGG.STAT {node} m{} {n}{tags}{at}", r.below(30)),
+            2 | 3 => {
+                let total = now_ms() % 100_000;
+                format!("AGG.STAT {node} d{} {total} DIFF{tags}{at}", r.below(4))
+            }
+            4 => format!(
+                "AGG.MSTAT {node}{tags}{at} VALUES m1 {n} m{} {n} d1 1 bad x",
+                r.below(30)
+            ),
+            5 => format!("AGG.LOG {node} hello{long}{tags}{at}"),
+            6 => format!("AGG.ERROR {node} e{long} KEY e{}{tags}{at}", r.below(18)),
+            7 => {
+                let (object, ttl) = (r.below(9), r.one(&["", " TTL 0", " TTL 1"]));
+                format!(
+                    "AGG.REALITY {node} o{object} m [{}]{tags}{ttl}{at}",
+                    r.below(3)
+                )
+            }
+            _ => {
+                let what = r.one(&["METRIC m", "METRIC d", "ERROR e", "REALITY o"]);
+                format!("AGG.FORGET {node} {what}{}", r.below(9))
+            }
+        }
+    }
+
+    fn drain(&mut self, node: &str) {
+        let r = &mut self.random;
+        let queue = r.one(&["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
+        let count = 1 + r.below(4);
+        let line = match r.below(10) {
+            0..2 => format!("AGG.POP {node} {queue} COUNT {count}"),
+            2..5 => format!("AGG.FETCH {node} {queue} COUNT {count} LEASE 150"),
+            5 => format!("AGG.REQUEUE {node} {}", r.one(&["ERROR", "REALITY"])),
+            n => {
+                let last = self.fetched.len().saturating_sub(1);
+                let Some((queue, id)) = self
+                    .fetched
+                    .get(last - r.below(3).min(last as u64) as usize)
+                else {
+                    return;
+                };
+                match n {
+                    6..8 => format!("AGG.ACK {node} {queue} {id}"),
+                    8 => format!("AGG.NACK {node} {queue} {id}"),
+                    _ => format!("AGG.EXTEND {node} {queue} 300 {id}"),
+                }
+            }
+        };
+        let reply = self.send(&line);
+        if let Some(reply) = reply.filter(|_| line.starts_with("AGG.FETCH")) {
+            let ids = entries(&reply).into_iter().map(|e| (e.queue, e.id));
+            self.fetched.extend(ids);
+        }
+    }
+
+    fn setting(&mut self) -> String {
+        let r = &mut self.random;
+        let setting = r.one(&[
+            "agg.flush-delay-ms 0",
+            "agg.flush-delay-ms 200",
+            "agg.min-history 1",
+            "agg.min-history 5",
+            "agg.queue-log 2kb",
+            "agg.queue-log 8kb",
+            "agg.min-interval-ms 1",
+            "agg.min-interval-ms 100",
+            "agg.max-gap 1",
+            "agg.max-errors 5",
+            "agg.max-realities 3",
+            "agg.max-series 20",
+        ]);
+        format!("CONFIG SET {setting}")
+    }
+
+    fn reorder(&mut self, node: &str) -> String {
+        match self.random.below(16) {
+            0..3 => format!("RENAME {node} c"),
+            3..6 => format!("COPY {node} b REPLACE"),
+            6..9 => format!("MOVE {node} 4"),
+            9 => format!("PEXPIRE {node} 300"),
+            10..13 => format!("PERSIST {node}"),
+            13 => "SWAPDB 0 4".into(),
+            14 => format!("UNLINK {node}"),
+            _ => "FLUSHDB".into(),
+        }
+    }
+}
+
+/// `AGG_SEED` of the environment tries other commands.
+fn random_commands_leave_both_equal(seed: u64) {
+    let other = std::env::var("AGG_SEED").ok();
+    let seed = other.map_or(seed, |other| other.parse().unwrap());
+    let Some(pair) = Pair::start(BUSY, OTHER) else {
+        return;
+    };
+    let mut client = Client::new(&pair.primary, seed);
+    for round in 0..8 {
+        for i in 0..400 {
+            client.anything();
+            // The timer gets its turn among the commands.
+            if i % 2 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        if round == 4 {
+            // The link breaks and is taken up again.
+            let _: i64 = pair.primary.ask("CLIENT KILL TYPE replica");
+        }
+        let when = format!("seed {seed}, after round {round}");
+        assert_equal(&pair.primary, &pair.replica, &when);
+    }
+    // Most commands were carried out, so the test says something.
+    assert!(client.done > 2000, "{}", client.done);
+    // A replica that joins now gets it all at once.
+    let Some(other) = replica_of(&pair.primary, OTHER) else {
+        return;
+    };
+    assert_equal(&pair.primary, &other, "at last, on a new replica");
+}
+
+#[test]
+fn a_replica_with_other_settings_holds_the_same_value() {
+    random_commands_leave_both_equal(0x9e37_79b9_7f4a_7c15);
+}
+
+#[test]
+fn a_replica_with_other_settings_holds_the_same_value_after_other_commands() {
+    random_commands_leave_both_equal(0x0123_4567_89ab_cdef);
+}
+
+#[test]
+fn a_replica_of_a_replica_holds_the_same_value() {
+    let Some(pair) = Pair::start(BUSY, OTHER) else {
+        return;
+    };
+    let Some(last) = replica_of(&pair.replica, "min-window 7 hour-window 7") else {
+        return;
+    };
+    let mut client = Client::new(&pair.primary, 77);
+    (0..1000).for_each(|_| client.anything());
+    assert_equal(&pair.primary, &pair.replica, "the replica");
+    in_step(&pair.replica, &last);
+    assert_equal(&pair.primary, &last, "its replica");
+}
+
+#[test]
+fn a_busy_primary_does_all_that_the_comparison_is_about() {
+    let Some(server) = Server::with_settings(BUSY) else {
+        return;
+    };
+    let mut client = Client::new(&server, 1);
+    until("all kinds of things have happened", || {
+        (0..50).for_each(|_| client.anything());
+        let info: String = server.ask("INFO agg");
+        let is_none = |field: &str| info.contains(&format!("{field}:0\r\n"));
+        let fields = [
+            "agg_dropped_queue_full",
+            "agg_dropped_max_errors",
+            "agg_refused_max_series",
+            "agg_refused_max_realities",
+            "agg_late",
+            "agg_late_min",
+            "agg_truncated",
+        ];
+        fields
+            .iter()
+            .all(|f| info.contains(f) && !is_none(f))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_replica_that_loads_much_at_once_keeps_it_all() {
+    let Some(primary) = Server::with_module(&["--repl-diskless-sync-delay", "0"], HELD_OPEN) else {
+        return;
+    };
+    fill(&mut primary.connection(), "n");
+    fill_much(&mut primary.connection(), "n");
+    fill(&mut in_db(&primary, 3), "n");
+    let Some(replica) = replica_of(&primary, OTHER) else {
+        return;
+    };
+    assert_equal(&primary, &replica, "after the first load");
+    fill_much(&mut primary.connection(), "other");
+    assert_equal(&primary, &replica, "after much more than its ceiling");
+}
+
+#[test]
+fn a_replica_reads() {
+    let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
+        return;
+    };
+    fill(&mut pair.primary.connection(), "n");
+    pair.in_step();
+    for line in [
+        "AGG.PEEK n MIN HOUR ERROR REALITY",
+        "AGG.PEEK n MIN HOUR FORMAT LINE",
+        "AGG.PEEK n MIN REV COUNT 1",
+        "AGG.GET n METRIC net.rx",
+        "AGG.GET n ERROR waiting",
+        "AGG.GET n REALITY leased",
+        "AGG.RANGE n net.rx MIN",
+        "AGG.SCAN n METRIC 0 WITHVALUES COUNT 1000",
+        "TYPE n",
+    ] {
+        let here: Value = pair.primary.ask(line);
+        let there: Value = pair.replica.ask(line);
+        // Deliveries are the primary's alone, as leases are.
+        let is_look = line.starts_with("AGG.PEEK");
+        let same = match is_look {
+            true => without_deliveries(&here) == without_deliveries(&there),
+            false => without_counters(&here) == without_counters(&there),
+        };
+        assert!(same, "{line}: {here:?} and {there:?}");
+        assert_ne!(there, Value::Nil, "{line}");
+    }
+    let info = pair.replica.ask("AGG.INFO n");
+    assert_eq!((int(&info, "metrics"), int(&info, "min-window")), (4, 1));
+    let log = at(at(&info, "queues").unwrap(), "LOG").unwrap();
+    assert_eq!((int(log, "length"), int(log, "leased")), (2, 0));
+}
+
+fn without_deliveries(reply: &Value) -> Vec<(String, i64, String)> {
+    entries(reply)
+        .into_iter()
+        .map(|e| (e.queue, e.id, e.text))
+        .collect()
+}
+
+/// Counters and `seen` are each server's own.
+fn without_counters(reply: &Value) -> Value {
+    const OWN: [&str; 7] = [
+        "samples",
+        "late",
+        "late-min",
+        "restarts",
+        "gaps",
+        "tag-changes",
+        "seen",
+    ];
+    let Value::Array(items) = reply else {
+        return reply.clone();
+    };
+    let mut kept = Vec::new();
+    let mut skip = false;
+    for item in items {
+        let is_own = OWN
+            .iter()
+            .any(|own| *item == Value::BulkString(own.as_bytes().into()));
+        if !skip && !is_own {
+            kept.push(without_counters(item));
+        }
+        skip = !skip && is_own;
+    }
+    Value::Array(kept)
+}
+
+#[test]
+fn a_replica_refuses_to_be_written_to() {
+    let Some(pair) = Pair::start(HELD_OPEN, "") else {
+        return;
+    };
+    fill(&mut pair.primary.connection(), "n");
+    pair.in_step();
+    let before = digest(&pair.replica);
+    for node in ["n", "none"] {
+        for line in [
+            "AGG.STAT NODE m 1",
+            "AGG.MSTAT NODE VALUES m 1",
+            "AGG.LOG NODE hello",
+            "AGG.ERROR NODE broken",
+            "AGG.REALITY NODE k m {}",
+            "AGG.FORGET NODE METRIC temp",
+            "AGG.REQUEUE NODE ERROR",
+            "AGG.POP NODE LOG",
+            "AGG.FETCH NODE LOG",
+            "AGG.FETCH NODE LOG BLOCK 0",
+            "AGG.ACK NODE LOG 1",
+            "AGG.NACK NODE LOG 1",
+            "AGG.EXTEND NODE LOG 1000 1",
+            "AGG.APPLY NODE payload",
+        ] {
+            let line = line.replace("NODE", node);
+            assert_eq!(
+                pair.replica.error(&line),
+                "READONLY You can't write against a read only replica.",
+                "{line}"
+            );
+        }
+    }
+    assert_eq!(digest(&pair.replica), before);
+}
+
+#[test]
+fn a_replica_closes_and_forgets_nothing_itself() {
+    let Some(mut pair) = Pair::start(HELD_OPEN, OTHER) else {
+        return;
+    };
+    fill(&mut pair.primary.connection(), "n");
+    pair.in_step();
+    let before = digest(&pair.replica);
+    let waiting: Value = pair.replica.ask("AGG.PEEK n MIN HOUR ERROR REALITY");
+    // Its own settings would have windows close, and metrics, errors and objects end, within a second.
+    let_windows_end();
+    assert_eq!(digest(&pair.replica), before);
+    assert_eq!(digest(&pair.primary), before);
+    // Nor when the primary is away.
+    pair.primary.stop();
+    until("the replica is alone", || {
+        (replication(&pair.replica, "master_link_status") == "down").then_some(())
+    });
+    let_windows_end();
+    assert_eq!(digest(&pair.replica), before);
+    assert_eq!(
+        pair.replica
+            .ask::<Value>("AGG.PEEK n MIN HOUR ERROR REALITY"),
+        waiting
+    );
+}
+
+#[test]
+fn a_closing_reaches_the_replica() {
+    let Some(pair) = Pair::start(CLOSING, OTHER) else {
+        return;
+    };
+    let _: i64 = pair.primary.ask("AGG.STAT n m 1");
+    closes(&pair.replica, "n", "m");
+    assert_eq!(pair.primary.peek("n", "MIN"), pair.replica.peek("n", "MIN"));
+    assert_equal(&pair.primary, &pair.replica, "after a closing");
+}
+
+#[test]
+fn a_promoted_replica_goes_on() {
+    let Some(mut pair) = Pair::start(HELD_OPEN, "flush-delay-ms 3600000") else {
+        return;
+    };
+    let mut c = pair.primary.connection();
+    fill(&mut c, "n");
+    pair.in_step();
+    let waiting = entries(&pair.primary.ask("AGG.PEEK n LOG ERROR REALITY"));
+    let before = digest(&pair.primary);
+    pair.primary.stop();
+    let promoted = &pair.replica;
+    let () = promoted.ask("REPLICAOF NO ONE");
+    assert_eq!(digest(promoted), before);
+    // What was leased of the old primary is delivered again.
+    let again = entries(&promoted.ask("AGG.FETCH n LOG ERROR REALITY"));
+    let ids = |entries: &[Entry]| entries.iter().map(|e| e.id).collect::<Vec<_>>();
+    assert_eq!(ids(&again), ids(&waiting));
+    let id: i64 = promoted.ask("AGG.LOG n more");
+    assert!(id > *ids(&waiting).iter().max().unwrap());
+    let () = promoted.ask("CONFIG SET agg.flush-delay-ms 0");
+    closes(promoted, "n", "temp");
+    let _: i64 = promoted.ask("AGG.STAT n new.one 1");
+    closes(promoted, "n", "new.one");
+    let all = entries(&promoted.ask("AGG.PEEK n MIN COUNT 10000"));
+    assert!(ids(&all).is_sorted_by(|a, b| a < b), "{all:?}");
+}
+
+#[test]
+fn a_demoted_primary_takes_over_what_the_new_one_holds() {
+    let Some(pair) = Pair::start(HELD_OPEN, HELD_OPEN) else {
+        return;
+    };
+    fill(&mut pair.primary.connection(), "n");
+    pair.in_step();
+    let () = pair.replica.ask("REPLICAOF NO ONE");
+    fill(&mut pair.replica.connection(), "n");
+    fill(&mut pair.primary.connection(), "lost");
+    let () = pair
+        .primary
+        .ask(&format!("REPLICAOF 127.0.0.1 {}", pair.replica.port));
+    until("the old primary is in touch", || {
+        (replication(&pair.primary, "master_link_status") == "up").then_some(())
+    });
+    assert_equal(&pair.replica, &pair.primary, "with the parts exchanged");
+    assert!(!pair.primary.ask::<bool>("EXISTS lost"));
+}
+
+#[test]
+fn a_planned_failover_loses_nothing_while_windows_close() {
+    let Some(pair) = Pair::start(CLOSING, CLOSING) else {
+        return;
+    };
+    let _: Value = pair.primary.ask("AGG.MSTAT n VALUES a 1 b 2");
+    let log: i64 = pair.primary.ask("AGG.LOG n hello");
+    let () = pair.primary.ask("FAILOVER TIMEOUT 20000");
+    until("the parts are exchanged", || {
+        (replication(&pair.primary, "role") == "slave"
+            && replication(&pair.replica, "role") == "master")
+            .then_some(())
+    });
+    for metric in ["a", "b"] {
+        closes(&pair.replica, "n", metric);
+    }
+    assert!(pair.replica.ask::<i64>("AGG.LOG n more") > log);
+    until("the old primary is in touch", || {
+        (replication(&pair.primary, "master_link_status") == "up").then_some(())
+    });
+    assert_equal(&pair.replica, &pair.primary, "after the failover");
+}
+
+#[test]
+fn windows_that_are_due_while_clients_are_paused_close_afterwards() {
+    let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
+        return;
+    };
+    let _: i64 = pair.primary.ask("AGG.STAT n m 1");
+    let _: Value = pair.primary.ask("AGG.REALITY n brief m {} TTL 1");
+    let _: Value = pair.primary.ask("AGG.POP n REALITY");
+    let () = pair.primary.ask("CLIENT PAUSE 60000 WRITE");
+    let () = pair.primary.ask("CONFIG SET agg.flush-delay-ms 0");
+    let before = digest(&pair.primary);
+    let_windows_end();
+    assert_eq!(
+        digest(&pair.primary),
+        before,
+        "something changed in a pause"
+    );
+    let () = pair.primary.ask("CLIENT UNPAUSE");
+    closes(&pair.primary, "n", "m");
+    until("the object's life ends", || {
+        let records = pair.primary.peek("n", "REALITY");
+        (records.first()?["gone"] == true).then_some(())
+    });
+    assert_equal(&pair.primary, &pair.replica, "after the pause");
+}
+
+#[test]
+fn who_waits_is_served_after_a_pause() {
+    let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
+        return;
+    };
+    let _: i64 = pair.primary.ask("AGG.STAT n m 1");
+    let mut c = pair.primary.connection();
+    let waiting = std::thread::spawn(move || entries(&ask(&mut c, "AGG.FETCH n MIN HOUR BLOCK 0")));
+    until("the client waits", || {
+        let info: String = pair.primary.ask("INFO clients");
+        info.contains("blocked_clients:1").then_some(())
+    });
+    let () = pair.primary.ask("CLIENT PAUSE 60000 WRITE");
+    let () = pair.primary.ask("CONFIG SET agg.flush-delay-ms 0");
+    let_windows_end();
+    assert!(!waiting.is_finished());
+    let () = pair.primary.ask("CLIENT UNPAUSE");
+    let fetched = waiting.join().unwrap();
+    assert_eq!(fetched[0].json()["metric"], "m");
+    assert_equal(&pair.primary, &pair.replica, "after the pause");
+}
