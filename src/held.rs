@@ -4,9 +4,10 @@
 //! share back when it is freed, on whatever thread that is.
 
 use crate::ffi::alloc::main_bytes;
+use crate::registry;
 use aggregator_core::Node;
 use aggregator_core::node::Gauges;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// See the file's header.
 pub struct Held {
@@ -14,6 +15,8 @@ pub struct Held {
     pub node: Node,
     /// Bytes that it holds, measured around every change.
     pub bytes: i64,
+    /// The registry knows where it is.
+    is_placed: AtomicBool,
     /// The client that sent the last AGG.APPLY; 0: none did, or a primary or a file.
     pub applier: u64,
     published: Gauges,
@@ -59,6 +62,7 @@ impl Held {
         let mut held = Box::new(Held {
             node,
             bytes: 0,
+            is_placed: AtomicBool::new(false),
             applier: 0,
             published,
             era: ERA.load(Relaxed),
@@ -68,14 +72,36 @@ impl Held {
         held
     }
 
+    /// It left the name that the registry knows.
+    pub fn lost_its_name(&self) {
+        self.is_placed.store(false, Relaxed);
+    }
+
+    /// Whether the registry has to be told where it is.
+    #[inline]
+    pub fn needs_place(&self) -> bool {
+        !self.is_placed.load(Relaxed)
+    }
+
+    /// Tells the registry where it is.
+    pub fn place(&self, db: i32, name: &[u8]) {
+        registry::insert(db, name);
+        self.is_placed.store(true, Relaxed);
+    }
+
     /// Counts what was allocated since `before`, and is not free again by now, as the node's.
     pub fn settle(&mut self, before: i64) {
         self.bytes = main_bytes() - before;
     }
 
-    /// Runs a change of the node and measures it.
+    /// Runs a change of the node and measures it. What is allocated by one that is refused is its answer's, not the
+    /// node's.
     #[inline]
-    pub fn change<R>(&mut self, mono_ms: u64, f: impl FnOnce(&mut Node) -> R) -> R {
+    pub fn change<R, E>(
+        &mut self,
+        mono_ms: u64,
+        f: impl FnOnce(&mut Node) -> Result<R, E>,
+    ) -> Result<R, E> {
         let before = main_bytes();
         let era = ERA.load(Relaxed);
         if self.era != era {
@@ -83,7 +109,10 @@ impl Held {
             self.node.restart(mono_ms);
         }
         let result = f(&mut self.node);
-        self.measure(before);
+        match &result {
+            Ok(_) => self.measure(before),
+            Err(_) => self.measure(main_bytes()),
+        }
         result
     }
 

@@ -30,9 +30,12 @@ fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
         ));
     }
     config::read_arguments(args)?;
-    ffi::callbacks::register(ctx)?;
-    ffi::docs::register(ctx)?;
+    // A refused load takes commands, settings and types back, but no timer or subscription: those come last.
+    ffi::callbacks::register_settings(ctx)?;
     config::check().map_err(|e| e.to_string_lossy().into_owned())?;
+    ffi::callbacks::register_type(ctx)?;
+    ffi::docs::register(ctx)?;
+    ffi::callbacks::begin(ctx);
     origin::set_cluster(ctx.flags().is_cluster());
     timer::scan_soon();
     let policy = ctx

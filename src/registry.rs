@@ -1,8 +1,9 @@
 //! Where the nodes are: names by database, as a hint.
 //!
-//! The server tells of most changes of keys, but not of all (SWAPDB moves values silently, FLUSHALL frees them without
-//! a word). So a name here is never the truth: whoever visits it opens the key and looks; a name without a node is
-//! dropped; and a scan in the background finds what was missed.
+//! The server does not tell us of every change of keys (RENAME and MOVE tell the old name alone, FLUSHALL frees values
+//! without a word). So a name here is never the truth: whoever visits it opens the key and looks; a name without a node
+//! is dropped; a node that has left its name tells its new one with the next command to it; and where a round of the
+//! timer finds fewer nodes than there are, a scan of the keys finds the others.
 
 use crate::ffi::main_thread::MainThread;
 use std::collections::BTreeSet;

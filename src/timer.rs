@@ -7,7 +7,7 @@
 use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
 use crate::registry::{self, Place};
-use crate::{info, memory, origin, work};
+use crate::{held, info, memory, origin, work};
 use aggregator_core::node::Queue;
 use aggregator_core::{Now, Settings};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,12 +23,17 @@ const BUDGET: Duration = Duration::from_micros(500);
 /// Things of a node between two looks at the clock.
 const AT_ONCE: usize = 256;
 
-/// Keys that a background scan looks at in a tick, while it is urgent and else.
-const SCAN_URGENT: usize = 1000;
-const SCAN_IDLE: usize = 100;
+/// Keys that a scan for nodes looks at in a tick: about a third of a millisecond.
+const SCAN_AT_ONCE: usize = 1000;
+
+/// The shortest time between two scans because a round has missed nodes, milliseconds.
+const SCAN_EVERY_MS: u64 = 1_000;
 
 /// Names may have been missed: scan soon.
 static SCAN_SOON: AtomicBool = AtomicBool::new(false);
+
+/// Somebody who waits could not be answered when told that something is there: tell all in the next round.
+static WAKE_ALL: AtomicBool = AtomicBool::new(false);
 
 /// Where the round and the scan stopped.
 #[derive(Default)]
@@ -38,7 +43,11 @@ struct Progress {
     /// Running time at which the next round begins.
     next_round: u64,
     oldest: [u64; 5],
+    /// Nodes that this round found, and whether it wakes all who wait.
+    found: u64,
+    wakes: bool,
     scan: Option<(i32, ScanCursor)>,
+    next_scan: u64,
 }
 
 static PROGRESS: MainThread<Option<Progress>> = MainThread::new(None);
@@ -46,6 +55,11 @@ static PROGRESS: MainThread<Option<Progress>> = MainThread::new(None);
 /// All databases are to be scanned soon.
 pub fn scan_soon() {
     SCAN_SOON.store(true, Relaxed);
+}
+
+/// All who wait are to be told again that something is there.
+pub fn wake_all() {
+    WAKE_ALL.store(true, Relaxed);
 }
 
 /// One tick; the milliseconds to the next.
@@ -65,8 +79,8 @@ pub fn tick(ctx: Ctx<'_>) -> u64 {
     if progress.last.is_some() || now.mono_ms >= progress.next_round {
         busy |= visit(ctx, &mut progress, started, now, &settings);
     }
-    if !busy {
-        busy = scan_some(ctx, &mut progress);
+    if SCAN_SOON.load(Relaxed) {
+        busy |= scan_some(ctx, &mut progress);
     }
     PROGRESS.with(|p| *p = Some(progress));
     let took = started.elapsed();
@@ -90,17 +104,27 @@ fn visit(
     if progress.last.is_none() {
         progress.next_round = now.mono_ms + IDLE_MS;
         progress.oldest = [0; 5];
+        progress.found = 0;
+        progress.wakes = WAKE_ALL.swap(false, Relaxed);
     }
     let mut more = false;
     loop {
         let Some(place) = registry::next(progress.last.as_ref()) else {
             progress.last = None;
             info::set_oldest(progress.oldest);
+            // A renamed or moved node, or one that waits to be freed.
+            if progress.found < held::totals().0 && now.mono_ms >= progress.next_scan {
+                progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
+                scan_soon();
+            }
             return more;
         };
         match sweep(ctx, &place, progress, started, now, settings) {
             None => registry::remove(&place),
-            Some(has_more) => more |= has_more,
+            Some(has_more) => {
+                more |= has_more;
+                progress.found += 1;
+            }
         }
         progress.last = Some(place);
         if started.elapsed() >= BUDGET {
@@ -145,30 +169,30 @@ fn sweep(
             _ => {}
         }
     }
-    if ready {
+    if ready || progress.wakes {
         ctx.signal_ready(&name);
     }
     Some(more)
 }
 
-/// Goes on with the scan for nodes that nobody told of; whether it is urgent and not at its end.
+/// Goes on with the scan for nodes that nobody told of; whether it is not at its end.
 fn scan_some(ctx: Ctx<'_>, progress: &mut Progress) -> bool {
-    let urgent = SCAN_SOON.load(Relaxed);
     let (db, cursor) = progress
         .scan
         .take()
         .unwrap_or_else(|| (0, ScanCursor::new()));
     if !ctx.select_db(db) {
-        // Behind the last database: from the first again.
+        // Behind the last database.
         SCAN_SOON.store(false, Relaxed);
         return false;
     }
-    let most = if urgent { SCAN_URGENT } else { SCAN_IDLE };
-    let ended = scan(ctx, &cursor, most, &mut |name| registry::insert(db, name));
+    let ended = scan(ctx, &cursor, SCAN_AT_ONCE, &mut |name| {
+        registry::insert(db, name);
+    });
     progress.scan = Some(if ended {
         (db + 1, ScanCursor::new())
     } else {
         (db, cursor)
     });
-    urgent
+    true
 }

@@ -6,7 +6,7 @@ use crate::config;
 use crate::ffi::api::{Content, Ctx, Key, Name, running_ms};
 use crate::ffi::main_thread::MainThread;
 use crate::held::Held;
-use crate::{origin, registry};
+use crate::origin;
 use aggregator_core::{Counters, Effects, Node, Now, Propagation, Settings, Turn};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,7 +52,6 @@ pub fn seed() -> u64 {
 }
 
 /// Runs a change of a node that a key holds, and replicates what was decided.
-#[inline]
 pub fn change<R>(
     ctx: Ctx<'_>,
     name: &Name<'_>,
@@ -61,12 +60,31 @@ pub fn change<R>(
     settings: &Settings,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<R> {
+    try_change(ctx, name, held, now, settings, |node, turn| {
+        Ok::<R, std::convert::Infallible>(f(node, turn))
+    })
+    .map(|Ok(result)| result)
+}
+
+/// The same with a change that may be refused, which then has changed nothing.
+#[inline]
+pub fn try_change<R, E>(
+    ctx: Ctx<'_>,
+    name: &Name<'_>,
+    held: &mut Held,
+    now: Now,
+    settings: &Settings,
+    f: impl FnOnce(&mut Node, &mut Turn<'_>) -> Result<R, E>,
+) -> Option<Result<R, E>> {
+    if held.needs_place() {
+        held.place(ctx.db(), name.bytes());
+    }
     with_turn(now, settings, |turn| {
         held.change(now.mono_ms, |node| {
             let result = f(node, turn);
             match turn.effects.propagation() {
                 Propagation::Nothing => {}
-                Propagation::Command => ctx.replicate_verbatim(),
+                Propagation::Command => ctx.replicate_verbatim(name),
                 Propagation::Payload(payload) => ctx.replicate(name, payload),
             }
             // What the buffer grew by is not the node's.
@@ -91,8 +109,8 @@ impl Made {
         drop(self.payload);
         if let Content::Node(held) = key.content() {
             held.settle(self.before);
+            held.place(ctx.db(), name.bytes());
         }
-        registry::insert(ctx.db(), name.bytes());
     }
 }
 

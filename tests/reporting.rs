@@ -463,8 +463,7 @@ fn what_is_too_long_is_refused_whole() {
         ("AGG.REALITY n k m {} TAGS LONG", "AGG.REALITY: TAGS"),
         ("AGG.FORGET n METRIC LONG", "AGG.FORGET: name"),
     ] {
-        let why =
-            format!("ERR {what} '{most}…' has 65 bytes: agg.max-item-size allows 64");
+        let why = format!("ERR {what} '{most}…' has 65 bytes: agg.max-item-size allows 64");
         refused(&server, &line.replace("LONG", &long), &why);
     }
     for line in [
@@ -478,9 +477,7 @@ fn what_is_too_long_is_refused_whole() {
     ] {
         let line = line.replace("LONG", &long);
         let (name, _) = line.split_once(' ').unwrap();
-        let why = format!(
-            "ERR {name}: node '{most}…' has 65 bytes: agg.max-item-size allows 64"
-        );
+        let why = format!("ERR {name}: node '{most}…' has 65 bytes: agg.max-item-size allows 64");
         refused_as_it_is(&server, &words(&line), &why);
     }
     let many: Value = server.ask(&format!("AGG.MSTAT n VALUES {long} 1"));

@@ -3,12 +3,12 @@
 //! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work; its ACL
 //! categories keep it from ordinary users, and its payload is checked like RESTORE's.
 
-use super::run::Call;
+use super::run::{Call, INTERNAL};
 use crate::ffi::api::{Content, Mode};
 use crate::ffi::docs::{Access, Arg, Kind, Row};
 use crate::held::Held;
 use crate::reply::WRONG_TYPE;
-use crate::{origin, registry, work};
+use crate::{origin, work};
 use aggregator_core::Node;
 
 /// AGG.APPLY.
@@ -28,13 +28,16 @@ fn apply(call: &Call<'_>) {
     let payload = call.args.get(2).copied().unwrap_or_default();
     let now = work::now();
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
-        return;
+        return call.ctx.reply_error(INTERNAL);
     };
     let applier = origin::applier(call.ctx);
     let applied = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
         Content::Node(held) => {
             held.applier = applier;
+            if held.needs_place() {
+                held.place(call.ctx.db(), call.name.bytes());
+            }
             work::with_counters(|counters| {
                 held.change(now.mono_ms, |node| {
                     node.apply(payload, now.mono_ms, counters)
@@ -50,8 +53,8 @@ fn apply(call: &Call<'_>) {
                 made.map(|(node, last_id)| {
                     let mut held = Held::new(node, before);
                     held.applier = applier;
+                    held.place(call.ctx.db(), call.name.bytes());
                     key.set(held);
-                    registry::insert(call.ctx.db(), call.name.bytes());
                     last_id
                 })
             })
@@ -60,13 +63,13 @@ fn apply(call: &Call<'_>) {
     match applied {
         Some(Ok(last_id)) => {
             work::saw_id(last_id, now);
-            call.ctx.replicate_verbatim();
+            call.ctx.replicate_verbatim(&call.name);
             call.ctx.signal_ready(&call.name);
             call.ctx.reply_ok();
         }
         Some(Err(damaged)) => call
             .ctx
             .reply_error(&format!("ERR AGG.APPLY: the payload is refused: {damaged}")),
-        None => call.ctx.reply_error("ERR AGG.APPLY: internal error"),
+        None => call.ctx.reply_error(INTERNAL),
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::ffi::api::{Content, Ctx, Mode, Name};
 use crate::ffi::callbacks::block;
+use crate::held::Held;
 use crate::reply::{Replier, WRONG_TYPE};
-use crate::{memory, origin, work};
+use crate::{memory, origin, timer, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
 
 /// A command as it was called.
@@ -71,14 +72,14 @@ pub fn write(command: Command, creates: bool, call: &Call<'_>) {
         Content::Empty => request.run_missing(&mut Replier(call.ctx)),
         Content::Node(held) => {
             if let Some(wait) = request.block()
-                && !held.change(now.mono_ms, |node| request.available(node, now))
+                && !is_available(&request, held, now)
                 && !call.ctx.flags().denies_blocking()
             {
                 return block(call, wait.timeout_ms);
             }
             let mut reply = Replier(call.ctx);
             let name = call.name.bytes();
-            let ran = work::change(call.ctx, &call.name, held, now, &settings, |node, turn| {
+            let ran = work::try_change(call.ctx, &call.name, held, now, &settings, |node, turn| {
                 request.run(name, node, is_full, turn, &mut reply)
             });
             match ran {
@@ -116,13 +117,19 @@ fn repeat(command: Command, call: &Call<'_>) -> bool {
     };
     match Request::parse(command, call.args, &Settings::unlimited(), told) {
         Ok(request) => {
+            if held.needs_place() {
+                held.place(call.ctx.db(), call.name.bytes());
+            }
             let done = work::with_counters(|counters| {
-                held.change(mono_ms, |node| request.repeat(node, mono_ms, counters))
+                held.change(mono_ms, |node| {
+                    request.repeat(node, mono_ms, counters);
+                    Ok::<(), ()>(())
+                })
             });
             if done.is_none() {
                 call.ctx.reply_error(INTERNAL);
             } else {
-                call.ctx.replicate_verbatim();
+                call.ctx.replicate_verbatim(&call.name);
                 call.ctx.reply_ok();
             }
         }
@@ -132,7 +139,7 @@ fn repeat(command: Command, call: &Call<'_>) -> bool {
 }
 
 /// What should not happen.
-const INTERNAL: &str = "ERR internal error: the module was called inside itself";
+pub const INTERNAL: &str = "ERR internal error: the module was called inside itself";
 
 fn create(
     request: &Request<'_>,
@@ -175,6 +182,13 @@ pub fn fetch(call: &Call<'_>) {
     write(Command::Fetch, false, call);
 }
 
+fn is_available(request: &Request<'_>, held: &mut Held, now: Now) -> bool {
+    let available = held.change(now.mono_ms, |node| {
+        Ok::<_, ()>(request.available(node, now))
+    });
+    available.unwrap_or(false)
+}
+
 fn is_empty(call: &Call<'_>) -> bool {
     call.ctx
         .open(&call.name, Mode::Read)
@@ -184,25 +198,30 @@ fn is_empty(call: &Call<'_>) -> bool {
 /// Runs a FETCH that waited; false: there is still nothing, it goes on waiting.
 pub fn fetch_again(call: &Call<'_>) -> bool {
     let (settings, now) = work::surroundings();
-    // Its arguments were checked when it began to wait; settings may have changed, but none that they depend on.
-    let Ok(request) = Request::parse(Command::Fetch, call.args, &settings, now) else {
-        return false;
-    };
     if call.ctx.must_be_silent() {
+        timer::wake_all();
         return false;
     }
+    // Its arguments were checked when it began to wait, but settings may have changed since.
+    let request = match Request::parse(Command::Fetch, call.args, &settings, now) {
+        Ok(request) => request,
+        Err(refusal) => {
+            call.refuse(&refusal);
+            return true;
+        }
+    };
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return false;
     };
     let Content::Node(held) = key.content() else {
         return false;
     };
-    if !held.change(now.mono_ms, |node| request.available(node, now)) {
+    if !is_available(&request, held, now) {
         return false;
     }
     let mut reply = Replier(call.ctx);
     let name = call.name.bytes();
-    let ran = work::change(call.ctx, &call.name, held, now, &settings, |node, turn| {
+    let ran = work::try_change(call.ctx, &call.name, held, now, &settings, |node, turn| {
         request.run(name, node, false, turn, &mut reply)
     });
     match ran {

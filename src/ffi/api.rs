@@ -49,7 +49,8 @@ pub fn missing() -> Option<&'static str> {
         RedisModule_ReplyWithMap,
         RedisModule_GetDbIdFromIO,
         RedisModule_GetKeyNameFromIO,
-        RedisModule_SignalKeyAsReady
+        RedisModule_SignalKeyAsReady,
+        RedisModule_SignalModifiedKey
     );
     None
 }
@@ -180,8 +181,15 @@ impl<'a> Ctx<'a> {
         })
     }
 
-    /// Sends AGG.APPLY to replicas and the AOF.
+    /// Tells the server that the key was modified: who watches or caches it is told.
+    fn signal_modified(self, name: &Name<'_>) {
+        // SAFETY: the context and the name live.
+        unsafe { call!(RedisModule_SignalModifiedKey(self.raw, name.raw) else 1) };
+    }
+
+    /// Sends AGG.APPLY to replicas and the AOF; the key was modified.
     pub fn replicate(self, name: &Name<'_>, payload: &[u8]) {
+        self.signal_modified(name);
         // SAFETY: the format takes a string of the server's kind, and bytes with their length; both live during the
         // call and are copied or retained by it.
         unsafe {
@@ -196,8 +204,9 @@ impl<'a> Ctx<'a> {
         };
     }
 
-    /// Sends the command that runs, as it is.
-    pub fn replicate_verbatim(self) {
+    /// Sends the command that runs, as it is; its key was modified.
+    pub fn replicate_verbatim(self, name: &Name<'_>) {
+        self.signal_modified(name);
         // SAFETY: the context lives.
         unsafe { call!(RedisModule_ReplicateVerbatim(self.raw) else 1) };
     }

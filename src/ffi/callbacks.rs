@@ -12,10 +12,9 @@ use crate::held::{Held, begin_era};
 use crate::{info, origin, registry, timer, work};
 use aggregator_core::node::Loader;
 use redis_module::raw;
-use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
+use std::ffi::{c_char, c_int, c_longlong, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const OK: c_int = 0;
 const ERR: c_int = 1;
@@ -72,12 +71,11 @@ pub unsafe extern "C" fn RedisModule_OnLoad(
     }
 }
 
-/// Registers all but commands: settings, the data type, INFO, events, the timer.
+/// Registers the data type.
 ///
 /// # Errors
-/// What the server refused.
-pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
-    register_settings(ctx)?;
+/// The server refused it.
+pub fn register_type(ctx: Ctx<'_>) -> Result<(), String> {
     let mut methods = raw::RedisModuleTypeMethods {
         version: raw::REDISMODULE_TYPE_METHOD_VERSION.into(),
         rdb_load: Some(rdb_load),
@@ -107,10 +105,22 @@ pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
             return Err("the server refused the data type aggr-node".into());
         }
         set_type(of);
-        call!(RedisModule_SetModuleOptions(ctx.raw, raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS as c_int) else ());
+    }
+    Ok(())
+}
+
+/// Begins to be called for more than commands: INFO, events, the timer. Nothing may fail after this.
+///
+/// There is no subscription to events of keys: on Valkey 8.1 and 9.0 any such subscription leaves a client of MOVE in
+/// the other database (valkey pull request 4024), and it would cost every write of every key.
+pub fn begin(ctx: Ctx<'_>) {
+    // Keys that the timer opens, or a command leaves as they were, are not modified; we say which are.
+    let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+        | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
+    // SAFETY: the context lives; the functions are static.
+    unsafe {
+        call!(RedisModule_SetModuleOptions(ctx.raw, options as c_int) else ());
         call!(RedisModule_RegisterInfoFunc(ctx.raw, Some(write_info)) else ERR);
-        call!(RedisModule_SubscribeToKeyspaceEvents(ctx.raw, raw::REDISMODULE_NOTIFY_GENERIC, Some(key_event))
-            else ERR);
         for id in [
             raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
             raw::REDISMODULE_EVENT_FLUSHDB,
@@ -123,7 +133,6 @@ pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
         }
         call!(RedisModule_CreateTimer(ctx.raw, 100, Some(tick), ptr::null_mut()) else 0);
     }
-    Ok(())
 }
 
 /// Lends the bytes of arguments, on the stack as far as they are few.
@@ -278,7 +287,7 @@ unsafe fn load(
     unsafe {
         let name = Name::new(call!(RedisModule_GetKeyNameFromIO(io) else ptr::null()).cast_mut());
         if !name.bytes().is_empty() {
-            registry::insert(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
+            held.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
         }
     }
     Ok(held)
@@ -349,11 +358,14 @@ unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, value: *cons
     })
 }
 
-/// A node left its name: it was deleted, or the name that it gets is told next.
-static LEFT_ITS_NAME: AtomicBool = AtomicBool::new(false);
-
-unsafe extern "C" fn unlink(_: *mut raw::RedisModuleKeyOptCtx, _: *const c_void) {
-    LEFT_ITS_NAME.store(true, Relaxed);
+/// The node leaves its name: it goes, or gets another that nobody tells us.
+unsafe extern "C" fn unlink(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) {
+    guard((), || {
+        // SAFETY: the value is a live `Held`.
+        if let Some(held) = unsafe { value.cast::<Held>().as_ref() } {
+            held.lost_its_name();
+        }
+    });
 }
 
 unsafe extern "C" fn copy(
@@ -379,33 +391,13 @@ unsafe extern "C" fn copy(
             let name = Name::new(
                 call!(RedisModule_GetToKeyNameFromOptCtx(ctx) else ptr::null()).cast_mut(),
             );
-            registry::insert(
+            copy.place(
                 call!(RedisModule_GetToDbIdFromOptCtx(ctx) else 0),
                 name.bytes(),
             );
             Box::into_raw(copy).cast()
         }
     })
-}
-
-unsafe extern "C" fn key_event(
-    ctx: *mut raw::RedisModuleCtx,
-    _: c_int,
-    event: *const c_char,
-    key: *mut raw::RedisModuleString,
-) -> c_int {
-    if LEFT_ITS_NAME.load(Relaxed) {
-        guard((), || {
-            // SAFETY: context, event and key live during this call.
-            let (ctx, event, name) =
-                unsafe { (Ctx::new(ctx), CStr::from_ptr(event), Name::new(key)) };
-            if event == c"rename_to" || event == c"move_to" {
-                LEFT_ITS_NAME.store(false, Relaxed);
-                registry::insert(ctx.db(), name.bytes());
-            }
-        });
-    }
-    OK
 }
 
 unsafe extern "C" fn server_event(
@@ -461,7 +453,11 @@ unsafe extern "C" fn write_info(info: *mut raw::RedisModuleInfoCtx, for_crash_re
     });
 }
 
-fn register_settings(ctx: Ctx<'_>) -> Result<(), String> {
+/// Registers the settings and reads their values from the configuration.
+///
+/// # Errors
+/// What the server refused.
+pub fn register_settings(ctx: Ctx<'_>) -> Result<(), String> {
     for (i, setting) in SETTINGS.iter().enumerate() {
         let flags = if setting.is_memory {
             raw::REDISMODULE_CONFIG_MEMORY

@@ -120,22 +120,24 @@ impl Node {
         self.queues.end_leases(queue, act.now.mono_ms, usize::MAX);
         loop {
             let id = self.queues.available(queue)?;
-            let slot = self
-                .queues
-                .slot_of(queue, id)
-                .filter(|_| queue == Queue::Error);
-            match slot.and_then(|slot| {
-                self.errors
-                    .table
-                    .get(slot)
-                    .map(|e| (slot, e.changed_since_handed()))
-            }) {
-                Some((slot, true)) => {
+            match self.queues.slot_of(queue, id) {
+                Some(slot) if self.needs_new_id(queue, slot) => {
                     act.effects.requeue(queue, &[slot]);
                     self.requeue_slots(queue, [slot].into_iter(), &mut act.step);
                 }
                 _ => return Some(id),
             }
+        }
+    }
+
+    fn needs_new_id(&self, queue: Queue, slot: u32) -> bool {
+        match queue {
+            Queue::Error => {
+                let e = self.errors.table.get(slot);
+                e.is_some_and(|e| e.changed_since_handed())
+            }
+            Queue::Reality => self.realities.table.get(slot).is_some_and(|o| o.stale),
+            Queue::Min | Queue::Hour | Queue::Log => false,
         }
     }
 
@@ -176,14 +178,9 @@ impl Node {
                     let Some(e) = self.errors.table.get(slot) else {
                         continue;
                     };
-                    // What was acknowledged unseen counts as told now; what was loaded while it waited, too.
-                    let now = if e.handed && e.out.ms != 0 {
-                        e.out
-                    } else {
-                        self.told_now(id, act.step.now_ms)
-                    };
-                    told.push((id, now));
-                    self.take_out(queue, id, Some(now));
+                    let what = e.acknowledged(act.step.now_ms);
+                    told.push((id, what));
+                    self.take_out(queue, id, Some(what));
                 }
                 Some(_) => {
                     removed.push(id);

@@ -2,7 +2,8 @@
 //!
 //! An error waits in the queue while its `id` is not 0. What was handed out when, and with which count, is the
 //! primary's memory (`handed`, `out`) until it is acknowledged; then it becomes part of the value (`told`), so that
-//! the interval goes on after a failover.
+//! the interval goes on after a failover. After a load or promotion nobody knows with which content a waiting id was
+//! handed out: it is `stale`, gets a new id before it is handed out again, and an acknowledgement of it tells nothing.
 
 use super::queues::{Queue, Queues};
 use super::table::{Named, Table};
@@ -105,6 +106,8 @@ pub(crate) struct ErrorState {
     pub id: u64,
     /// Primary only: this id was handed out.
     pub handed: bool,
+    /// Primary only: it waited when the node was loaded or promoted, so its id may have been handed out with anything.
+    pub stale: bool,
     /// Primary only: the last handing out.
     pub out: Told,
     /// Primary only: running time of the last arrival.
@@ -137,16 +140,45 @@ impl ErrorState {
         latest
     }
 
+    /// The bytes of its texts.
+    pub fn size(&self) -> usize {
+        self.key.len() + self.content.len()
+    }
+
     /// Whether its id was handed out with other content than now.
     pub fn changed_since_handed(&self) -> bool {
-        self.handed && self.occurrences != self.out.occurrences
+        self.handed && (self.stale || self.occurrences != self.out.occurrences)
     }
 
     /// Whether it is to be queued again: it was handed out, the interval has passed, and it has grown.
-    pub fn is_due(&self, now_ms: i64, interval_ms: u64) -> bool {
+    /// A time of that far ahead is of a clock that was wrong.
+    pub fn is_due(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         (self.id == 0 || self.handed)
             && self.occurrences > self.out.occurrences
-            && self.out.ms.saturating_add_unsigned(interval_ms) <= now_ms
+            && self.may_be_told(now_ms, interval_ms, max_future_ms)
+    }
+
+    /// Whether the interval has passed since it was handed out.
+    pub fn may_be_told(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
+        self.out.ms.saturating_add_unsigned(interval_ms) <= now_ms
+            || self.out.ms > now_ms.saturating_add(max_future_ms)
+    }
+
+    /// What an acknowledgement says was told: what was handed out; of a stale one nobody knows, so what was told before
+    /// holds.
+    pub fn acknowledged(&self, now_ms: i64) -> Told {
+        match (self.stale, self.handed) {
+            (true, _) => Told {
+                ms: now_ms,
+                occurrences: self.told.occurrences,
+            },
+            (false, true) => self.out,
+            // It was acknowledged unseen.
+            (false, false) => Told {
+                ms: now_ms,
+                occurrences: self.occurrences,
+            },
+        }
     }
 
     /// The key and the waiting entry, for the digest and the saved node.
@@ -183,6 +215,7 @@ impl ErrorState {
             told,
             id: r.id()?,
             handed: true,
+            stale: true,
             out: told,
             heard: 0,
             order: 0,
@@ -268,6 +301,7 @@ impl Errors {
         }
         e.id = queues.push_reference(Queue::Error, slot, step);
         e.handed = false;
+        e.stale = false;
         self.idle.remove(&(e.order, slot));
         self.waiting.insert((e.order, slot));
     }
@@ -281,6 +315,7 @@ impl Errors {
         e.told = told;
         e.out = told;
         e.handed = false;
+        e.stale = false;
         self.waiting.remove(&(e.order, slot));
         self.idle.insert((e.order, slot));
     }
@@ -331,16 +366,14 @@ impl Errors {
         }
     }
 
-    /// After a load or promotion: all that waits counts as handed out, as it stands.
+    /// After a load or promotion: all that waits counts as handed out, nobody knows with which content.
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.high() {
             if let Some(e) = self.table.get_mut(slot) {
                 e.heard = mono_ms;
                 e.out = e.told;
                 e.handed = e.id != 0;
-                if e.handed {
-                    e.out.occurrences = e.occurrences;
-                }
+                e.stale = e.handed;
             }
         }
     }
@@ -358,6 +391,7 @@ impl ErrorState {
             told: Told::default(),
             id: 0,
             handed: false,
+            stale: false,
             out: Told::default(),
             heard: 0,
             order: 0,

@@ -44,6 +44,8 @@ pub(crate) struct Counts {
     pub restarts: u32,
     pub gaps: u32,
     pub tag_changes: u32,
+    /// It had tags before: the first that come are no change.
+    pub was_tagged: bool,
 }
 
 impl Named for Metric {
@@ -242,10 +244,11 @@ impl Metric {
         let Some(text) = sample.tags else { return };
         if env.tags.text(self.tags) != text {
             let tags = env.tags.acquire(text);
-            if self.tags != TagId::NONE {
+            if self.tags != TagId::NONE || self.counts.was_tagged {
                 env.tags.release(self.tags);
                 bump(&mut self.counts.tag_changes);
             }
+            self.counts.was_tagged = true;
             self.tags = tags;
         }
     }

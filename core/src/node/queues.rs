@@ -235,22 +235,24 @@ impl Queues {
             .get(queue as usize)
             .copied()
             .unwrap_or(u64::MAX);
+        let cost = Fifo::cost(entry.len());
         let mut dropped = 0;
-        while self.len(queue) > 0
-            && self.bytes(queue).saturating_add(Fifo::cost(entry.len())) > most
-        {
+        while self.len(queue) > 0 && self.bytes(queue).saturating_add(cost) > most {
             self.remove_oldest(queue, 1);
             dropped += 1;
         }
+        // One that is larger than the whole queue may be is dropped itself.
+        let fits = cost <= most;
+        dropped += u64::from(!fits);
         let now_ms = step.now_ms;
         self.count(step, |c| {
             c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms)
         });
         let id = self.take_id(step);
-        if let Some(fifo) = self.fifos.get_mut(queue as usize) {
+        if let Some(fifo) = self.fifos.get_mut(queue as usize).filter(|_| fits) {
             fifo.push(id, entry);
+            self.ready = true;
         }
-        self.ready = true;
         id
     }
 

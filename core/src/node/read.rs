@@ -63,9 +63,11 @@ impl Node {
     /// there all the while is listed exactly once.
     pub(crate) fn scan(&self, scan: &Scan<'_>, node_name: &[u8], reply: &mut dyn Reply) {
         let (slots, next) = match scan.family {
-            Family::Metric => slots(&self.stats.metrics, scan),
-            Family::Error => slots(&self.errors.table, scan),
-            Family::Reality => slots(&self.realities.table, scan),
+            Family::Metric => slots(&self.stats.metrics, scan, |m| {
+                m.name.len() + self.stats.tags.text(m.tags).len() + 1024
+            }),
+            Family::Error => slots(&self.errors.table, scan, |e| e.size() + 512),
+            Family::Reality => slots(&self.realities.table, scan, |o| o.size() + 512),
         };
         reply.array(2);
         reply.bulk(next.to_string().as_bytes());
@@ -222,16 +224,30 @@ impl Node {
     }
 }
 
-/// Looks at `count` things (and at no more than ten times as many empty slots) from the cursor on; 0: the end.
-fn slots<T: Named>(table: &Table<T>, scan: &Scan<'_>) -> (Vec<u32>, u64) {
+/// A reply stops at about this many bytes.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Looks at `count` things (and at no more than ten times as many empty slots) from the cursor on; 0: the end. `size`:
+/// about the bytes of a thing with its values.
+fn slots<T: Named>(
+    table: &Table<T>,
+    scan: &Scan<'_>,
+    size: impl Fn(&T) -> usize,
+) -> (Vec<u32>, u64) {
     let mut found = Vec::new();
-    let (mut seen, mut looked) = (0, 0);
+    let (mut seen, mut looked, mut bytes) = (0, 0, 0);
     let mut slot = u32::try_from(scan.cursor).unwrap_or(u32::MAX);
-    while slot < table.high() && seen < scan.count && looked < scan.count.saturating_mul(10) {
+    let most = scan.count.saturating_mul(10);
+    while slot < table.high() && seen < scan.count && looked < most && bytes < MOST_BYTES {
         if let Some(thing) = table.get(slot) {
             seen += 1;
             if scan.pattern.is_none_or(|p| glob::matches(p, thing.name())) {
                 found.push(slot);
+                bytes += if scan.with_values {
+                    size(thing)
+                } else {
+                    thing.name().len()
+                };
             }
         }
         looked += 1;

@@ -79,6 +79,9 @@ pub(crate) struct Object {
     pub id: u64,
     /// Primary only: this id was handed out.
     pub handed: bool,
+    /// Primary only: it waited when the node was loaded or promoted, so its id may have been handed out with anything;
+    /// it gets a new one before it is handed out again.
+    pub stale: bool,
     /// Primary only: running time of the last arrival.
     pub heard: u64,
 }
@@ -90,6 +93,11 @@ impl Named for Object {
 }
 
 impl Object {
+    /// The bytes of its texts.
+    pub fn size(&self) -> usize {
+        self.key.len() + self.model.len() + self.json.len() + self.tags.len()
+    }
+
     /// Whether a report brings nothing new but the time.
     pub fn is_same(&self, r: &Report<'_>) -> bool {
         !self.gone
@@ -125,6 +133,7 @@ impl Object {
         object.gone = r.u8()? != 0;
         object.id = r.id()?;
         object.handed = true;
+        object.stale = true;
         if object.gone && object.id == 0 {
             return Err(Damaged("an object is gone and does not wait"));
         }
@@ -157,6 +166,7 @@ impl Object {
             gone: false,
             id: 0,
             handed: false,
+            stale: false,
             heard: 0,
         }
     }
@@ -207,10 +217,11 @@ impl Realities {
             Some(slot) => {
                 if let Some(object) = self.table.get_mut(slot) {
                     self.gone.remove(&if object.gone { object.id } else { 0 });
-                    let (id, handed) = (object.id, object.handed);
+                    let (id, handed, stale) = (object.id, object.handed, object.stale);
                     *object = Object {
                         id,
                         handed,
+                        stale,
                         key: std::mem::take(&mut object.key),
                         ..Object::new(r)
                     };
@@ -262,6 +273,7 @@ impl Realities {
         }
         object.id = queues.push_reference(Queue::Reality, slot, step);
         object.handed = false;
+        object.stale = false;
         if object.gone {
             self.gone.insert(object.id);
         }
@@ -278,6 +290,7 @@ impl Realities {
         } else {
             object.id = 0;
             object.handed = false;
+            object.stale = false;
         }
     }
 
@@ -297,6 +310,7 @@ impl Realities {
             if let Some(object) = self.table.get_mut(slot) {
                 object.heard = mono_ms;
                 object.handed = object.id != 0;
+                object.stale = object.handed;
             }
         }
     }

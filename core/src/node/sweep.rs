@@ -4,6 +4,7 @@
 //! over the metrics that begins when the first of them is past it; those whose metric was not quiet are looked at again
 //! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
 
+use super::bucket::Bucket;
 use super::errors::Errors;
 use super::metric::{LENGTHS, Metric};
 use super::queues::Queue;
@@ -125,11 +126,10 @@ impl Node {
                 continue;
             }
             // In the older window only where the clock was set back meanwhile.
-            let open = [
-                metric.series[i].newest.as_mut(),
-                metric.series[i].older.as_deref_mut(),
-            ];
-            if let Some(bucket) = open.into_iter().flatten().find(|b| b.linger != 0) {
+            let series = &mut metric.series[i];
+            let open = [series.newest.as_mut(), series.older.as_deref_mut()];
+            let lingers = |b: &&mut Bucket| b.linger != 0 && b.linger <= act.now.mono_ms;
+            for bucket in open.into_iter().flatten().filter(lingers) {
                 stats.deadlines[i].linger(bucket, slot, quiet_at.max(act.now.mono_ms + 100));
             }
         }
@@ -176,7 +176,8 @@ impl Node {
         let Errors { hand, table, .. } = &mut self.errors;
         for slot in turn_hand(hand, table.high()) {
             let Some(e) = table.get(slot) else { continue };
-            if e.is_due(act.step.now_ms, act.settings.error_interval_ms) {
+            let interval = act.settings.error_interval_ms;
+            if e.is_due(act.step.now_ms, interval, self.rules.max_future_ms) {
                 due.push(slot);
             } else if ttl_ms != 0 && e.id == 0 && e.heard.saturating_add(ttl_ms) <= act.now.mono_ms
             {

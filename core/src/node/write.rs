@@ -135,7 +135,8 @@ impl Node {
             .and_then(|slot| self.errors.table.get(slot))
         {
             Some(held) => {
-                held.id == 0 && held.out.ms.saturating_add_unsigned(interval) <= act.step.now_ms
+                let max_future_ms = self.rules.max_future_ms;
+                held.id == 0 && held.may_be_told(act.step.now_ms, interval, max_future_ms)
             }
             None => {
                 while self.errors.table.len() >= act.settings.max_errors && self.evict_error(act) {}
