@@ -740,7 +740,7 @@ fn a_watch_is_broken_by_a_write() {
         "AGG.ERROR n broken",
         "AGG.REALITY n k m {}",
         "AGG.FORGET n METRIC m",
-        "AGG.POP n LOG",
+        "AGG.POP n LOG ERROR",
         "AGG.REQUEUE n ERROR",
         "DEL n",
     ] {

@@ -108,7 +108,7 @@ pub static EXTEND: Row = Row {
 pub static REQUEUE: Row = Row {
     name: c"AGG.REQUEUE",
     handler: |call| write(Command::Requeue, false, call),
-    flags: c"write",
+    flags: c"write deny-oom",
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -3,

@@ -495,3 +495,17 @@ pub fn fill_much(connection: &mut redis::Connection, node: &str) {
         }
     }
 }
+
+/// Settings with windows of four weeks: while a test looks, none closes by the clock and the timer has nothing to do.
+pub const CALM: &str = "min-window 2419200 hour-window 2419200";
+
+/// The start of an hour whose windows have long ended.
+pub fn past_hour() -> i64 {
+    now_ms() / 3_600_000 * 3_600_000 - 7_200_000
+}
+
+/// A number of a queue in AGG.INFO.
+pub fn of_queue(server: &Server, node: &str, queue: &str, field: &str) -> i64 {
+    let info: Value = server.ask(&format!("AGG.INFO {node}"));
+    int(at(at(&info, "queues").unwrap(), queue).unwrap(), field)
+}

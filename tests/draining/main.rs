@@ -1,0 +1,69 @@
+//! AGG.POP, FETCH, ACK, NACK, EXTEND, PEEK and REQUEUE on a real server: what comes out of the queues and in which
+//! order, who has it in hand and for how long, how the records look, and what is refused.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ids;
+mod leases;
+mod lines;
+mod peek;
+mod records;
+mod references;
+mod refusals;
+mod replies;
+mod requeue;
+
+use redis::Value;
+use support::of_queue as info;
+use support::*;
+
+const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
+
+/// Queues a log line: its id.
+fn log(server: &Server, node: &str, message: &str) -> i64 {
+    server.ask(&format!("AGG.LOG {node} {message}"))
+}
+
+/// What POP, FETCH or PEEK answers.
+fn take(server: &Server, line: &str) -> Vec<Entry> {
+    entries(&server.ask(line))
+}
+
+/// The only entry of such an answer.
+fn only(server: &Server, line: &str) -> Entry {
+    let [entry] = take(server, line).try_into().expect("one entry");
+    entry
+}
+
+/// Waits until POP or FETCH brings something.
+fn take_when_there(server: &Server, line: &str) -> Vec<Entry> {
+    until(line, || {
+        Some(take(server, line)).filter(|entries| !entries.is_empty())
+    })
+}
+
+fn ids(entries: &[Entry]) -> Vec<i64> {
+    entries.iter().map(|entry| entry.id).collect()
+}
+
+/// Entries as pairs of id and deliveries.
+fn deliveries(entries: &[Entry]) -> Vec<(i64, i64)> {
+    entries.iter().map(|e| (e.id, e.deliveries)).collect()
+}
+
+/// Closes the windows of a metric: their records are queued.
+fn close(server: &Server, node: &[u8], metric: &[u8]) {
+    let forgotten: i64 = server.send(&[b"AGG.FORGET", node, b"METRIC", metric]);
+    assert_eq!(forgotten, 1);
+}
+
+/// Gives each queue of a node one entry.
+fn one_of_each(server: &Server, node: &str) {
+    let start = past_hour();
+    server.ask::<()>(&format!("AGG.STAT {node} m 1 AT {start}"));
+    close(server, node.as_bytes(), b"m");
+    log(server, node, "text");
+    server.ask::<()>(&format!("AGG.ERROR {node} text"));
+    server.ask::<()>(&format!("AGG.REALITY {node} key model {{}}"));
+}

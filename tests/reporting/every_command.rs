@@ -1,0 +1,238 @@
+//! What holds for all of the commands: names, tags and times that they refuse, and how refusals are counted.
+
+use super::*;
+
+const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+
+#[test]
+fn empty_names_are_refused_by_every_command() {
+    let Some(server) = stocked("") else { return };
+    for (line, what) in [
+        ("AGG.STAT '' m 1", "node"),
+        ("AGG.MSTAT '' VALUES m 1", "node"),
+        ("AGG.LOG '' text", "node"),
+        ("AGG.ERROR '' text", "node"),
+        ("AGG.REALITY '' k m {}", "node"),
+        ("AGG.FORGET '' METRIC m", "node"),
+        ("AGG.REQUEUE '' ERROR", "node"),
+    ] {
+        let command = words(line);
+        let name = String::from_utf8_lossy(command[0]).into_owned();
+        refused_as_it_is(&server, &command, &format!("ERR {name}: {what} is empty"));
+    }
+    for (line, why) in [
+        ("AGG.STAT n '' 1", "AGG.STAT: metric is empty"),
+        (
+            "AGG.MSTAT n ATOMIC VALUES '' 1",
+            "AGG.MSTAT: sample 0: metric is empty; nothing was taken",
+        ),
+        ("AGG.ERROR n text KEY ''", "AGG.ERROR: KEY is empty"),
+        ("AGG.REALITY n '' m {}", "AGG.REALITY: key is empty"),
+        ("AGG.REALITY n k '' {}", "AGG.REALITY: model is empty"),
+        ("AGG.FORGET n METRIC ''", "AGG.FORGET: name is empty"),
+        ("AGG.FORGET n ERROR ''", "AGG.FORGET: name is empty"),
+        ("AGG.FORGET n REALITY ''", "AGG.FORGET: name is empty"),
+    ] {
+        refused(&server, line, &format!("ERR {why}"));
+    }
+}
+
+/// A command of each kind that takes options, to which they are added.
+const WITH_OPTIONS: [&str; 5] = [
+    "AGG.STAT n gauge 1",
+    "AGG.MSTAT n VALUES gauge 1",
+    "AGG.LOG n line",
+    "AGG.ERROR n failed",
+    "AGG.REALITY n sda system.Disk {}",
+];
+
+/// The command's name, and the command with options.
+fn with_options(line: &str, options: &str) -> (String, String) {
+    let name = line.split(' ').next().unwrap().to_owned();
+    let line = match line.split_once(" VALUES") {
+        Some((before, values)) => format!("{before} {options} VALUES{values}"),
+        None => format!("{line} {options}"),
+    };
+    (name, line)
+}
+
+#[test]
+fn a_tag_without_a_name_is_refused_by_every_command() {
+    let Some(server) = stocked("") else { return };
+    for command in WITH_OPTIONS {
+        for (tags, word) in [(":x", ":x"), ("a:1 : b:2", ":"), ("a::1 ::", "::")] {
+            let (name, line) = with_options(command, &format!("TAGS '{tags}'"));
+            refused(
+                &server,
+                &line,
+                &format!(
+                    "ERR {name}: TAGS has a word without a name, '{word}': name:value was expected"
+                ),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_time_that_is_none_or_looks_like_seconds_is_refused_by_every_command() {
+    let Some(server) = stocked("") else { return };
+    for command in WITH_OPTIONS {
+        for text in [
+            "",
+            "now",
+            "-1",
+            "1.5e12",
+            "+1700000000000",
+            "01700000000000",
+            " 1",
+        ] {
+            let (name, line) = with_options(command, &format!("AT '{text}'"));
+            refused(
+                &server,
+                &line,
+                &format!("ERR {name}: AT '{text}' is not a time in Unix milliseconds"),
+            );
+        }
+        for text in ["0", "1700000000", "99999999999"] {
+            let (name, line) = with_options(command, &format!("AT {text}"));
+            refused(
+                &server,
+                &line,
+                &format!("ERR {name}: AT {text} looks like seconds: times are Unix milliseconds"),
+            );
+        }
+    }
+    assert_eq!(
+        server.ask::<i64>("AGG.STAT n other 1 AT 100000000000"),
+        1,
+        "the year 1973 is a time"
+    );
+}
+
+#[test]
+fn a_time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
+    let Some(server) = stocked("") else { return };
+    for command in WITH_OPTIONS {
+        let earliest = now_ms();
+        let at = earliest + 120_000;
+        let (name, line) = with_options(command, &format!("AT {at}"));
+        for node in ["n", "new"] {
+            let mut command = words(&line);
+            command[1] = node.as_bytes();
+            let before = state(&server);
+            let told = refusal(&mut server.connection(), &command);
+            let ahead = told
+                .strip_prefix(&format!("ERR {name}: AT {at} is "))
+                .and_then(|rest| {
+                    rest.strip_suffix(
+                        " ms ahead of the server's clock: agg.max-future-ms allows 60000",
+                    )
+                })
+                .unwrap_or_else(|| panic!("{told}"));
+            let ahead: i64 = ahead.parse().unwrap();
+            assert!((60_001..=120_000).contains(&ahead), "{told}");
+            assert_eq!(state(&server), before);
+        }
+    }
+    assert_eq!(server_count(&server, "agg_refused_future"), 10);
+    // A little ahead is the ordinary difference of clocks.
+    for command in WITH_OPTIONS {
+        let (_, line) = with_options(command, &format!("AT {}", now_ms() + 30_000));
+        tell::<Value>(&server, &line);
+    }
+    assert_eq!(server_count(&server, "agg_refused_future"), 10);
+}
+
+#[test]
+fn a_key_of_another_type_is_refused_and_left_alone() {
+    let Some(server) = stocked("") else { return };
+    server.ask::<()>("SET s text");
+    for line in [
+        "AGG.STAT s m 1",
+        "AGG.MSTAT s VALUES m 1",
+        "AGG.MSTAT s ATOMIC VALUES m 1",
+        "AGG.LOG s line",
+        "AGG.ERROR s failed",
+        "AGG.REALITY s k m {}",
+        "AGG.FORGET s METRIC m",
+        "AGG.REQUEUE s ERROR",
+    ] {
+        refused_as_it_is(&server, &words(line), WRONG_TYPE);
+    }
+    assert_eq!(server.ask::<String>("GET s"), "text");
+}
+
+#[test]
+fn every_refusal_is_counted_by_its_reason() {
+    let Some(server) = stocked("max-series 2 max-realities 1") else {
+        return;
+    };
+    let reasons = [
+        ("AGG.STAT n gauge x".to_owned(), "argument"),
+        ("AGG.LOG n line LEVEL 10".to_owned(), "argument"),
+        (
+            format!("AGG.STAT n gauge 1 AT {}", now_ms() + 600_000),
+            "future",
+        ),
+        ("AGG.STAT n gauge 1 DIFF".to_owned(), "type"),
+        ("AGG.STAT n third 1".to_owned(), "max-series"),
+        (
+            "AGG.REALITY n sdb system.Disk {}".to_owned(),
+            "max-realities",
+        ),
+    ];
+    for (line, reason) in reasons {
+        let field = format!("agg_refused_{}", reason.replace('-', "_"));
+        let (node, server_wide) = (
+            node_refusals(&server, reason),
+            server_count(&server, &field),
+        );
+        server.error(&line);
+        assert_eq!(
+            server_count(&server, &field),
+            server_wide + 1,
+            "by the server: {line}"
+        );
+        assert_eq!(
+            node_refusals(&server, reason),
+            node + 1,
+            "by the node: {line}"
+        );
+    }
+}
+
+#[test]
+fn a_node_shows_no_more_bytes_than_the_server_holds_after_long_texts_came_and_went() {
+    let Some(server) = stocked("") else { return };
+    let line = format!("AGG.LOG n {}", "x".repeat(64 << 10));
+    for _ in 0..20 {
+        server.ask::<i64>(&line);
+        server.ask::<Value>("AGG.POP n LOG");
+    }
+    let held = server_count(&server, "agg_held");
+    let bytes = int(&server.ask("AGG.INFO n"), "bytes");
+    assert!(bytes <= held, "{bytes} bytes, of {held} in all");
+    let usage: i64 = server.ask("MEMORY USAGE n");
+    assert!(usage < held + 1_024, "{usage} bytes, of {held} in all");
+}
+
+#[test]
+fn a_refusal_inside_multi_leaves_the_rest_alone() {
+    let Some(server) = stocked("") else { return };
+    let mut connection = server.connection();
+    ask::<()>(&mut connection, "MULTI");
+    for line in [
+        "AGG.STAT n gauge 5",
+        "AGG.STAT n gauge x",
+        "AGG.STAT n gauge 7",
+    ] {
+        ask::<()>(&mut connection, line);
+    }
+    // The client shows the error among the answers alone.
+    assert_eq!(
+        error(&mut connection, "EXEC"),
+        "ERR AGG.STAT: value 'x' is not a decimal number"
+    );
+    assert_eq!(int(&server.ask("AGG.GET n METRIC gauge"), "samples"), 3);
+    assert_eq!(metric(&server, "gauge", "last"), "7");
+}

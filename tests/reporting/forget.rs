@@ -1,0 +1,99 @@
+//! AGG.FORGET: what is forgotten, and what goes with it.
+
+use super::*;
+
+#[test]
+fn a_metric_is_forgotten_with_its_windows_closed() {
+    let Some(server) = stocked("") else { return };
+    assert_eq!(server.ask::<i64>("AGG.FORGET n metric gauge"), 1);
+    assert_eq!(server.ask::<Value>("AGG.GET n METRIC gauge"), Value::Nil);
+    for queue in ["MIN", "HOUR"] {
+        let record = only(&server, queue).json();
+        assert_eq!(
+            (&record["metric"], &record["count"], &record["sum"]),
+            (&"gauge".into(), &1.into(), &1.0.into())
+        );
+        assert_eq!(record["tags"], serde_json::json!({"a": "1"}));
+    }
+    assert_eq!(server.ask::<i64>("AGG.FORGET n METRIC gauge"), 0);
+    assert_eq!(
+        server.ask::<i64>("AGG.FORGET n METRIC counter"),
+        1,
+        "it had a first sample only: no record"
+    );
+    assert_eq!(look(&server, "MIN").len(), 1);
+}
+
+#[test]
+fn an_error_is_forgotten_with_its_waiting_entry() {
+    let Some(server) = stocked("") else { return };
+    let id = only(&server, "ERROR").id;
+    assert_eq!(server.ask::<i64>("AGG.FORGET n Error known"), 1);
+    assert!(look(&server, "ERROR").is_empty());
+    assert_eq!(server.ask::<Value>("AGG.GET n ERROR known"), Value::Nil);
+    assert_eq!(server.ask::<i64>("AGG.FORGET n ERROR known"), 0);
+    assert_eq!(
+        server.ask::<(String, i64)>("AGG.ERROR n failed KEY known"),
+        ("known".to_owned(), 1)
+    );
+    assert!(only(&server, "ERROR").id > id);
+}
+
+#[test]
+fn an_object_that_is_forgotten_is_queued_once_as_gone_and_leaves_when_delivered() {
+    let Some(server) = stocked("") else { return };
+    let first: Value = server.ask("AGG.POP n REALITY");
+    assert_eq!(records(&first)[0]["gone"], false);
+    assert_eq!(server.ask::<i64>("AGG.FORGET n REALITY sda"), 1);
+    assert_eq!(
+        server.ask::<i64>("AGG.FORGET n REALITY sda"),
+        0,
+        "it is gone already"
+    );
+    assert_eq!(int(&server.ask("AGG.INFO n"), "realities"), 0);
+    let last = entries(&server.ask("AGG.POP n REALITY"));
+    assert_eq!(last.len(), 1);
+    let record = last[0].json();
+    assert_eq!(
+        (&record["key"], &record["model"], &record["gone"]),
+        (&"sda".into(), &"system.Disk".into(), &true.into())
+    );
+    assert!(last[0].id > entries(&first)[0].id);
+    assert_eq!(server.ask::<Value>("AGG.GET n REALITY sda"), Value::Nil);
+}
+
+#[test]
+fn what_is_not_there_cannot_be_forgotten() {
+    let Some(server) = stocked("") else { return };
+    let before = state(&server);
+    for node in ["n", "new"] {
+        for family in ["METRIC", "ERROR", "REALITY"] {
+            assert_eq!(
+                server.ask::<i64>(&format!("AGG.FORGET {node} {family} nothing")),
+                0
+            );
+        }
+    }
+    assert_eq!(state(&server), before);
+}
+
+#[test]
+fn forgetting_with_bad_arguments_is_refused() {
+    let Some(server) = stocked("") else { return };
+    let arity = "ERR wrong number of arguments for 'AGG.FORGET' command";
+    for line in [
+        "AGG.FORGET",
+        "AGG.FORGET n",
+        "AGG.FORGET n METRIC",
+        "AGG.FORGET n METRIC gauge counter",
+    ] {
+        refused_as_it_is(&server, &words(line), arity);
+    }
+    for kind in ["LOG", "gauge", ""] {
+        refused(
+            &server,
+            &format!("AGG.FORGET n '{kind}' gauge"),
+            &format!("ERR AGG.FORGET: the kind '{kind}' is not one of METRIC, ERROR, REALITY"),
+        );
+    }
+}

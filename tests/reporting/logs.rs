@@ -1,0 +1,114 @@
+//! AGG.LOG: lines, as they are queued, cut and refused.
+
+use super::*;
+
+const LOG: &str = "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]";
+
+#[test]
+fn a_line_is_queued_with_all_that_was_told() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms() - 5_000;
+    let line = format!("agg.log n 'disk is \"full\"' at {t} tags 'job:x word' level 0");
+    let id: i64 = tell(&server, &line);
+    let entry = only(&server, "LOG");
+    assert_eq!((entry.queue.as_str(), entry.id), ("LOG", id));
+    assert_eq!(
+        entry.text,
+        format!(
+            r#"{{"node":"n","queue":"LOG","id":{id},"message":"disk is \"full\"","level":0,"tags":{{"job":"x","word":true}},"epoch":{t}}}"#
+        )
+    );
+}
+
+#[test]
+fn a_line_is_of_level_5_and_of_the_servers_clock_and_ids_grow() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let before = now_ms();
+    let ids: Vec<i64> = (0..100).map(|_| server.ask("AGG.LOG n the_same")).collect();
+    let after = now_ms();
+    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    let entries = look(&server, "LOG");
+    assert_eq!(
+        entries.iter().map(|e| e.id).collect::<Vec<_>>(),
+        ids,
+        "the id that was answered is the entry's"
+    );
+    for entry in entries {
+        let record = entry.json();
+        assert_eq!(record["level"], 5);
+        assert_eq!(record["tags"], serde_json::json!({}));
+        let epoch = record["epoch"].as_i64().unwrap();
+        assert!((before..=after).contains(&epoch), "{record}");
+        // An id is about the clock in microseconds.
+        assert!(
+            (before..=after + 1).contains(&(entry.id / 1000)),
+            "{record}"
+        );
+    }
+}
+
+#[test]
+fn a_line_may_hold_anything_and_leaves_as_valid_json() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let bytes: Vec<u8> = (0..=255).collect();
+    server.send::<i64>(&[b"AGG.LOG", b"n\xff", &bytes, b"TAGS", b"a\0:\xfe\n"]);
+    let reply: Value = server.send(&[b"AGG.PEEK", b"n\xff", b"LOG"]);
+    let record = entries(&reply)[0].json();
+    assert_eq!(record["node"], "n\u{fffd}");
+    assert_eq!(record["message"], String::from_utf8_lossy(&bytes).as_ref());
+    assert_eq!(record["tags"], serde_json::json!({"a\0": "\u{fffd}\n"}));
+}
+
+#[test]
+fn a_line_with_bad_arguments_is_refused() {
+    let Some(server) = stocked("") else { return };
+    let arity = "ERR wrong number of arguments for 'AGG.LOG' command";
+    refused_as_it_is(&server, &words("AGG.LOG"), arity);
+    refused(&server, "AGG.LOG n", arity);
+    for (options, why) in [
+        ("more", format!("'more' is not an option here: {LOG}")),
+        ("DIFF", format!("'DIFF' is not an option here: {LOG}")),
+        ("LEVEL", format!("LEVEL is missing: {LOG}")),
+        ("LEVEL 5 AT", format!("AT is missing: {LOG}")),
+        ("TAGS", format!("the list behind TAGS is missing: {LOG}")),
+        ("LEVEL 5 LEVEL 5", "LEVEL is given twice".into()),
+        ("TAGS a tags a", "TAGS is given twice".into()),
+    ] {
+        refused(
+            &server,
+            &format!("AGG.LOG n line {options}"),
+            &format!("ERR AGG.LOG: {why}"),
+        );
+    }
+    bad_levels(&server, "AGG.LOG n line");
+}
+
+#[test]
+fn a_line_that_is_too_long_is_cut_at_a_character_marked_and_counted() {
+    let Some(server) = Server::with_settings(&format!("{CALM} max-item-size 64")) else {
+        return;
+    };
+    let (long, kept) = too_long();
+    server.ask::<i64>(&format!("AGG.LOG n {}", "a".repeat(64)));
+    assert_eq!(int(&server.ask("AGG.INFO n"), "truncated"), 0);
+    server.ask::<i64>(&format!("AGG.LOG n {long}"));
+    server.ask::<i64>(&format!("AGG.LOG n {}", "a".repeat(70)));
+    let messages: Vec<_> = server
+        .peek("n", "LOG")
+        .into_iter()
+        .map(|record| record["message"].as_str().unwrap().to_owned())
+        .collect();
+    let whole = "a".repeat(64);
+    assert_eq!(
+        messages,
+        [whole.clone(), kept, format!("{whole}…[+6 bytes]")]
+    );
+    assert_eq!(int(&server.ask("AGG.INFO n"), "truncated"), 2);
+    assert_eq!(server_count(&server, "agg_truncated"), 2);
+}

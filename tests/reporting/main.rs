@@ -1,0 +1,156 @@
+//! The commands that report, on a real server: AGG.STAT, AGG.MSTAT, AGG.LOG, AGG.ERROR, AGG.REALITY, and with them
+//! AGG.FORGET and AGG.REQUEUE. Every option, every answer, and every refusal with its text, after which nothing may have
+//! changed.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod errors;
+mod every_command;
+mod forget;
+mod limits;
+mod logs;
+mod many_samples;
+mod realities;
+mod requeue;
+mod samples;
+
+use redis::Value;
+use support::*;
+
+/// A server whose node `n` holds something of everything.
+fn stocked(settings: &str) -> Option<Server> {
+    let server = Server::with_settings(&format!("{CALM} {settings}"))?;
+    for line in [
+        "AGG.STAT n gauge 1 TAGS a:1",
+        "AGG.STAT n counter 1 DIFF",
+        "AGG.LOG n line",
+        "AGG.ERROR n failed KEY known",
+        "AGG.REALITY n sda system.Disk {}",
+    ] {
+        server.ask::<Value>(line);
+    }
+    Some(server)
+}
+
+/// All keys and the digests of what they hold.
+fn state(server: &Server) -> (Vec<Vec<u8>>, Vec<String>) {
+    let mut keys: Vec<Vec<u8>> = server.ask("KEYS *");
+    keys.sort();
+    let mut digest: Vec<&[u8]> = words("DEBUG DIGEST-VALUE");
+    digest.extend(keys.iter().map(Vec::as_slice));
+    let digests = server.send(&digest);
+    (keys, digests)
+}
+
+/// Asserts that a command is refused with this text, and that nothing was changed.
+fn refused_as_it_is(server: &Server, command: &[&[u8]], text: &str) {
+    let before = state(server);
+    assert_eq!(refusal(&mut server.connection(), command), text);
+    assert_eq!(state(server), before, "changed by what gave: {text}");
+}
+
+/// The same of a command, once for the node that it names and once for one that is not there.
+fn refused_in_words(server: &Server, command: &[&[u8]], text: &str) {
+    refused_as_it_is(server, command, text);
+    let mut elsewhere = command.to_vec();
+    elsewhere[1] = b"new";
+    refused_as_it_is(server, &elsewhere, text);
+}
+
+/// The same of a line.
+fn refused(server: &Server, line: &str, text: &str) {
+    refused_in_words(server, &words(line), text);
+}
+
+/// Sends a line in which quotes hold words together.
+fn tell<T: redis::FromRedisValue>(server: &Server, line: &str) -> T {
+    server.send(&words(line))
+}
+
+/// A field of what AGG.GET shows of a metric, as text.
+fn metric(server: &Server, name: &str, field: &str) -> String {
+    text(&tell(server, &format!("AGG.GET n METRIC '{name}'")), field)
+}
+
+/// The names in a map, in order.
+fn names(map: &Value) -> Vec<String> {
+    list(map)
+        .iter()
+        .step_by(2)
+        .map(|name| redis::from_redis_value(name.clone()).unwrap())
+        .collect()
+}
+
+/// A number of `INFO agg`.
+fn server_count(server: &Server, name: &str) -> i64 {
+    let info: String = server.ask("INFO agg");
+    let line = info.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.strip_prefix(':'))
+        .unwrap_or_else(|| panic!("no {name} in {info}"))
+        .parse()
+        .unwrap()
+}
+
+/// How often a reason is counted in the node's AGG.INFO.
+fn node_refusals(server: &Server, reason: &str) -> i64 {
+    let info: Value = server.ask("AGG.INFO n");
+    int(at(&info, "refused").unwrap(), reason)
+}
+
+/// The entries of a queue, looked at.
+fn look(server: &Server, queue: &str) -> Vec<Entry> {
+    entries(&server.ask(&format!("AGG.PEEK n {queue}")))
+}
+
+/// The only entry of a queue.
+fn only(server: &Server, queue: &str) -> Entry {
+    let all = look(server, queue);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all[0].clone()
+}
+
+/// What AGG.MSTAT answers.
+fn mstat(taken: i64, late: i64, refused: &[(i64, &str)]) -> Value {
+    let refused = refused.iter().map(|(i, why)| {
+        Value::Array(vec![
+            Value::Int(*i),
+            Value::BulkString(why.as_bytes().to_vec()),
+        ])
+    });
+    Value::Array(vec![
+        Value::Int(taken),
+        Value::Int(late),
+        Value::Array(refused.collect()),
+    ])
+}
+
+/// A level is one digit.
+fn bad_levels(server: &Server, command: &str) {
+    let name = command.split(' ').next().unwrap();
+    for level in [
+        "10",
+        "-1",
+        "+5",
+        "05",
+        "5.0",
+        "",
+        "high",
+        "99999999999999999999",
+    ] {
+        refused(
+            server,
+            &format!("{command} LEVEL '{level}'"),
+            &format!("ERR {name}: LEVEL '{level}' is not a whole number from 0 to 9"),
+        );
+    }
+}
+
+/// Text of 75 bytes of which 64 may be kept, but a character lies across that place; and what is kept of it.
+fn too_long() -> (String, String) {
+    let kept = "a".repeat(63);
+    (
+        format!("{kept}ü{}", "b".repeat(10)),
+        format!("{kept}…[+12 bytes]"),
+    )
+}

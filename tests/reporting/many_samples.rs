@@ -1,0 +1,195 @@
+//! AGG.MSTAT: many samples at once, of which all, some or none are taken.
+
+use super::*;
+
+const MSTAT: &str =
+    "AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]";
+
+#[test]
+fn many_samples_share_their_type_tags_and_time() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms() - 5_000;
+    let line = format!("agg.mstat n at {t} tags 'host:a' diff values a 1 b 2 c 3");
+    assert_eq!(tell::<Value>(&server, &line), mstat(3, 0, &[]));
+    for (name, last) in [("a", "1"), ("b", "2"), ("c", "3")] {
+        let shown: Value = server.ask(&format!("AGG.GET n METRIC {name}"));
+        assert_eq!(
+            (text(&shown, "type"), text(&shown, "last")),
+            ("DIFF".into(), last.into())
+        );
+        assert_eq!(int(&shown, "at"), t);
+        assert_eq!(text(at(&shown, "tags").unwrap(), "host"), "a");
+    }
+    // One metric may be named many times, and every sample counts, whatever their time.
+    let line = format!("AGG.MSTAT n AT {t} VALUES g 1 g 2 g 6");
+    assert_eq!(server.ask::<Value>(&line), mstat(3, 0, &[]));
+    let shown: Value = server.ask("AGG.GET n METRIC g");
+    let open = &list(at(&shown, "min").unwrap())[0];
+    assert_eq!((int(open, "count"), double(open, "avg")), (3, 3.0));
+    assert_eq!(text(&shown, "last"), "6");
+}
+
+#[test]
+fn many_samples_are_taken_but_for_the_bad_ones_which_are_named() {
+    let Some(server) = stocked("") else { return };
+    let line = "AGG.MSTAT n VALUES gauge 5 counter 7 '' 1 x 0x10 x 1e309 x 1e-400 x 2";
+    assert_eq!(
+        tell::<Value>(&server, line),
+        mstat(
+            2,
+            0,
+            &[
+                (
+                    1,
+                    "metric 'counter' is DIFF, the sample ABS: AGG.FORGET node METRIC name lets it begin anew"
+                ),
+                (2, "metric is empty"),
+                (3, "value '0x10' is not a decimal number"),
+                (4, "value '1e309' is larger than a double can hold"),
+                (5, "value '1e-400' is smaller than a double can hold"),
+            ]
+        )
+    );
+    assert_eq!(metric(&server, "gauge", "last"), "5");
+    assert_eq!(metric(&server, "x", "last"), "2");
+    assert_eq!(
+        server.ask::<Value>("AGG.MSTAT n DIFF VALUES counter -3 counter 9"),
+        mstat(
+            1,
+            0,
+            &[(0, "value '-3' is negative: a DIFF metric counts up from 0")]
+        )
+    );
+}
+
+#[test]
+fn where_no_sample_is_good_nothing_was_changed() {
+    let Some(server) = stocked("") else { return };
+    let before = state(&server);
+    for node in ["n", "new"] {
+        assert_eq!(
+            server.ask::<Value>(&format!("AGG.MSTAT {node} TAGS b:2 VALUES gauge x")),
+            mstat(0, 0, &[(0, "value 'x' is not a decimal number")])
+        );
+    }
+    assert_eq!(state(&server), before);
+}
+
+#[test]
+fn late_samples_are_told_apart_from_those_taken() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms() - 5_000;
+    server.ask::<i64>(&format!("AGG.STAT n c 100 DIFF AT {t}"));
+    let before = state(&server);
+    let line = format!("AGG.MSTAT n DIFF AT {} VALUES c 90 c 95", t - 1);
+    assert_eq!(server.ask::<Value>(&line), mstat(0, 2, &[]));
+    assert_eq!(state(&server), before, "late samples change nothing");
+    let line = format!("AGG.MSTAT n DIFF AT {} VALUES d 1 c 90 c x", t - 1);
+    assert_eq!(
+        server.ask::<Value>(&line),
+        mstat(1, 1, &[(2, "value 'x' is not a decimal number")])
+    );
+    assert_eq!(metric(&server, "c", "last"), "100");
+    assert_eq!(int(&server.ask("AGG.GET n METRIC c"), "late"), 3);
+    assert_eq!(int(&server.ask("AGG.INFO n"), "late"), 3);
+}
+
+#[test]
+fn with_atomic_all_samples_are_taken_or_none() {
+    let Some(server) = stocked("") else { return };
+    for (options, samples, why) in [
+        (
+            "",
+            "gauge 5 x 1 x 0x10",
+            "sample 2: value '0x10' is not a decimal number",
+        ),
+        ("", "gauge 5 '' 1", "sample 1: metric is empty"),
+        (
+            "DIFF",
+            "x 5 y -1",
+            "sample 1: value '-1' is negative: a DIFF metric counts up from 0",
+        ),
+    ] {
+        let line = format!("AGG.MSTAT n {options} TAGS b:2 ATOMIC VALUES {samples}");
+        let why = format!("ERR AGG.MSTAT: {why}; nothing was taken");
+        refused(&server, &line, &why);
+    }
+    refused_as_it_is(
+        &server,
+        &words("AGG.MSTAT n ATOMIC VALUES gauge 5 counter 7"),
+        "ERR AGG.MSTAT: sample 1: metric 'counter' is DIFF, the sample ABS: AGG.FORGET node METRIC name lets it begin anew; nothing was taken",
+    );
+    assert_eq!(
+        server.ask::<Value>("AGG.MSTAT n atomic VALUES gauge 5 x 6"),
+        mstat(2, 0, &[])
+    );
+}
+
+#[test]
+fn with_atomic_a_late_sample_is_no_bad_one() {
+    let Some(server) = stocked("") else { return };
+    let t = now_ms();
+    server.ask::<i64>(&format!("AGG.STAT n c 100 DIFF AT {t}"));
+    let line = format!("AGG.MSTAT n DIFF AT {} ATOMIC VALUES c 90 d 1", t - 1);
+    assert_eq!(server.ask::<Value>(&line), mstat(1, 1, &[]));
+}
+
+#[test]
+fn many_samples_with_arguments_missing_unknown_or_given_twice_are_refused() {
+    let Some(server) = stocked("") else { return };
+    let arity = "ERR wrong number of arguments for 'AGG.MSTAT' command";
+    refused_as_it_is(&server, &words("AGG.MSTAT"), arity);
+    refused(&server, "AGG.MSTAT n VALUES", arity);
+    refused(&server, "AGG.MSTAT n VALUES gauge", arity);
+    for (arguments, why) in [
+        (
+            "gauge 1 x 2",
+            format!("'gauge' is not an option here: {MSTAT}"),
+        ),
+        ("ABS TAGS a:1", format!("an option is missing: {MSTAT}")),
+        ("ATOMIC ABS AT", format!("AT is missing: {MSTAT}")),
+        (
+            "ATOMIC ABS TAGS",
+            format!("the list behind TAGS is missing: {MSTAT}"),
+        ),
+        (
+            "ATOMIC ABS VALUES",
+            "VALUES takes pairs of metric and value, and 0 arguments follow".into(),
+        ),
+        (
+            "VALUES gauge 1 x",
+            "VALUES takes pairs of metric and value, and 3 arguments follow".into(),
+        ),
+        (
+            "ATOMIC VALUES gauge",
+            "VALUES takes pairs of metric and value, and 1 arguments follow".into(),
+        ),
+        ("ABS ABS VALUES gauge 1", "ABS is given twice".into()),
+        (
+            "DIFF ABS VALUES gauge 1",
+            "ABS and DIFF are both given: a metric is one of them".into(),
+        ),
+        (
+            "ATOMIC ATOMIC VALUES gauge 1",
+            "ATOMIC is given twice".into(),
+        ),
+        (
+            "TAGS a:1 TAGS a:1 VALUES gauge 1",
+            "TAGS is given twice".into(),
+        ),
+        (
+            "AT 1700000000000 AT 1700000000000 VALUES gauge 1",
+            "AT is given twice".into(),
+        ),
+    ] {
+        refused(
+            &server,
+            &format!("AGG.MSTAT n {arguments}"),
+            &format!("ERR AGG.MSTAT: {why}"),
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! AGG.REALITY: when an object is queued, which report holds, and what JSON is taken.
+
+use super::*;
+
+const REALITY: &str = "AGG.REALITY node key model json [TAGS tags] [AT ms] [TTL seconds]";
+
+#[test]
+fn an_object_is_queued_when_it_is_new_or_changed_and_not_else() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    for (json, options, answer) in [
+        (r#"{"size":1,"name":"sda"}"#, "", 1),
+        (r#"{"size":1,"name":"sda"}"#, "", 0),
+        // Spacing and the order of members do not count, nor how a character is written.
+        ("{ \"name\" : \"s\\u0064a\",\n\t\"size\":1 }", "", 0),
+        // Numbers compare as written.
+        (r#"{"size":1.0,"name":"sda"}"#, "", 1),
+        (r#"{"size":1.0,"name":"sda"}"#, "TAGS 'a:1 b'", 1),
+        (r#"{"size":1.0,"name":"sda"}"#, "TAGS 'b a:1'", 0),
+        // No TAGS means no tags.
+        (r#"{"size":1.0,"name":"sda"}"#, "", 1),
+        // The TTL is no part of the object.
+        (r#"{"size":1.0,"name":"sda"}"#, "TTL 100", 0),
+        ("[1,2]", "", 1),
+        ("[2,1]", "", 1),
+        ("null", "", 1),
+    ] {
+        let line = format!("AGG.REALITY n sda system.Disk '{json}' {options}");
+        assert_eq!(tell::<i64>(&server, &line), answer, "{line}");
+        assert_eq!(look(&server, "REALITY").len(), 1, "one entry for an object");
+    }
+    assert_eq!(
+        tell::<i64>(&server, "AGG.REALITY n sda system.Volume null"),
+        1,
+        "a change of model"
+    );
+    assert_eq!(
+        tell::<i64>(&server, "AGG.REALITY n sdb system.Volume null"),
+        1
+    );
+    assert_eq!(look(&server, "REALITY").len(), 2);
+}
+
+#[test]
+fn an_object_leaves_as_it_was_given_less_spacing() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms() - 5_000;
+    let line = format!(
+        "agg.reality n sda system.Disk '{{ \"b\" : 1.50,\n \"a\":\" x \" }} ' ttl 1000 at {t} tags 'rack:7 spare'"
+    );
+    assert_eq!(tell::<i64>(&server, &line), 1);
+    let entry = only(&server, "REALITY");
+    assert_eq!(
+        entry.text,
+        format!(
+            concat!(
+                r#"{{"node":"n","queue":"REALITY","id":{},"key":"sda","model":"system.Disk","#,
+                r#""json":{{"b":1.50,"a":" x "}},"tags":{{"rack":"7","spare":true}},"epoch":{},"gone":false}}"#
+            ),
+            entry.id, t
+        )
+    );
+    let shown: Value = server.ask("AGG.GET n REALITY sda");
+    assert_eq!(
+        names(&shown).join(" "),
+        "node queue id key model json tags epoch gone seen"
+    );
+    assert_eq!(text(&shown, "json"), r#"{"b":1.50,"a":" x "}"#);
+}
+
+#[test]
+fn an_object_is_as_the_newest_report_says() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms() - 50_000;
+    let report =
+        |json: &str, at: i64| server.ask::<i64>(&format!("AGG.REALITY n k m {json} AT {at}"));
+    assert_eq!(report("1", t), 1);
+    assert_eq!(report("2", t - 1), -1, "older");
+    assert_eq!(report("1", t - 1), -1, "older, if the same");
+    assert_eq!(
+        report("2", t),
+        1,
+        "of equal times the later to arrive holds"
+    );
+    assert_eq!(report("2", t + 1_000), 0, "the same again");
+    let epoch = |server: &Server| only(server, "REALITY").json()["epoch"].as_i64();
+    assert_eq!(epoch(&server), Some(t), "the time of the last change");
+    assert_eq!(report("3", t + 999), -1, "older than the newest report");
+    assert_eq!(report("3", t + 1_001), 1);
+    assert_eq!(epoch(&server), Some(t + 1_001));
+}
+
+#[test]
+fn an_ignored_report_changes_nothing() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms() - 50_000;
+    server.ask::<i64>(&format!("AGG.REALITY n k m 1 AT {t}"));
+    let before = state(&server);
+    let line = format!("AGG.REALITY n k other 2 TAGS a TTL 1 AT {}", t - 1);
+    assert_eq!(server.ask::<i64>(&line), -1);
+    assert_eq!(state(&server), before);
+}
+
+#[test]
+fn a_report_older_than_the_end_of_its_object_is_ignored() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    let t = now_ms();
+    server.ask::<i64>(&format!("AGG.REALITY n k m 1 AT {t}"));
+    server.ask::<i64>("AGG.FORGET n REALITY k");
+    assert_eq!(
+        server.ask::<i64>(&format!("AGG.REALITY n k m 1 AT {}", t - 1)),
+        -1
+    );
+    assert_eq!(only(&server, "REALITY").json()["gone"], true);
+    assert_eq!(
+        server.ask::<i64>("AGG.REALITY n k m 1"),
+        1,
+        "it is there again"
+    );
+    assert_eq!(only(&server, "REALITY").json()["gone"], false);
+}
+
+#[test]
+fn json_that_is_none_is_refused_with_the_place() {
+    let Some(server) = stocked("") else { return };
+    for (json, why) in [
+        ("", "the end where a value was expected at byte 0"),
+        (" ", "the end where a value was expected at byte 1"),
+        ("{", "no name where one was expected at byte 1"),
+        ("{\"a\":1,}", "no name where one was expected at byte 7"),
+        ("{\"a\" 1}", "no ':' behind a name at byte 5"),
+        ("{\"a\":1 \"b\"}", "no ',' or '}' behind a member at byte 7"),
+        ("[1 2]", "no ',' or ']' behind an element at byte 3"),
+        ("[1,]", "no value at byte 3"),
+        ("[1] 2", "something behind the value at byte 4"),
+        ("NaN", "no value at byte 0"),
+        ("True", "no value at byte 0"),
+        ("0x10", "something behind the value at byte 1"),
+        ("01", "a malformed number at byte 0"),
+        ("1.", "a malformed number at byte 0"),
+        ("\"a", "a string that does not end at byte 2"),
+        ("\"\\x\"", "an unknown escape at byte 1"),
+        ("\"\\u12\"", "a malformed \\u escape at byte 1"),
+        ("\"\\ud800\"", "half a surrogate pair at byte 1"),
+        ("\u{feff}1", "a byte order mark at byte 0"),
+        (
+            "{\"a\":1,\"a\":1}",
+            "a name that is given twice in the object ending at byte 13",
+        ),
+        (
+            "[{\"a\":1,\"\\u0061\":2},3]",
+            "a name that is given twice in the object ending at byte 19",
+        ),
+    ] {
+        let shown = json.replace('\\', r"\\");
+        refused(
+            &server,
+            &format!("AGG.REALITY n sda system.Disk '{json}'"),
+            &format!("ERR AGG.REALITY: json '{shown}' is not valid: {why}"),
+        );
+    }
+    for (json, shown, why) in [
+        (&b"\"\xff\""[..], r#""\xff""#, "invalid UTF-8 at byte 1"),
+        (
+            b"\"\n\"",
+            r#""\n""#,
+            "a control character in a string at byte 1",
+        ),
+        (b"1\0", r"1\x00", "something behind the value at byte 1"),
+        (b"'a'", r"\'a\'", "no value at byte 0"),
+    ] {
+        refused_in_words(
+            &server,
+            &[b"AGG.REALITY", b"n", b"sda", b"system.Disk", json],
+            &format!("ERR AGG.REALITY: json '{shown}' is not valid: {why}"),
+        );
+    }
+}
+
+#[test]
+fn json_is_nested_128_deep_at_most() {
+    let Some(server) = stocked("") else { return };
+    let arrays = |n: usize| "[".repeat(n) + &"]".repeat(n);
+    let objects = |n: usize| "{\"a\":".repeat(n) + "1" + &"}".repeat(n);
+    for json in [arrays(128), objects(128)] {
+        assert_eq!(
+            server.ask::<i64>(&format!("AGG.REALITY n sda system.Disk {json}")),
+            1
+        );
+    }
+    refused(
+        &server,
+        &format!("AGG.REALITY n sda system.Disk {}", arrays(129)),
+        &format!(
+            "ERR AGG.REALITY: json '{}…' (258 bytes) is not valid: nesting deeper than 128 at byte 128",
+            "[".repeat(64)
+        ),
+    );
+    let deep = objects(129);
+    refused(
+        &server,
+        &format!("AGG.REALITY n sda system.Disk {deep}"),
+        &format!(
+            "ERR AGG.REALITY: json '{}…' ({} bytes) is not valid: nesting deeper than 128 at byte 640",
+            &deep[..64],
+            deep.len()
+        ),
+    );
+}
+
+#[test]
+fn an_object_with_bad_arguments_is_refused() {
+    let Some(server) = stocked("") else { return };
+    let arity = "ERR wrong number of arguments for 'AGG.REALITY' command";
+    refused_as_it_is(&server, &words("AGG.REALITY"), arity);
+    refused(&server, "AGG.REALITY n sda", arity);
+    refused(&server, "AGG.REALITY n sda system.Disk", arity);
+    for (options, why) in [
+        ("more", format!("'more' is not an option here: {REALITY}")),
+        (
+            "LEVEL 5",
+            format!("'LEVEL' is not an option here: {REALITY}"),
+        ),
+        ("AT", format!("AT is missing: {REALITY}")),
+        ("TTL", format!("TTL is missing: {REALITY}")),
+        (
+            "TAGS",
+            format!("the list behind TAGS is missing: {REALITY}"),
+        ),
+        ("TTL 1 TTL 1", "TTL is given twice".into()),
+        ("TAGS a TAGS a", "TAGS is given twice".into()),
+        (
+            "AT 1700000000000 at 1700000000000",
+            "AT is given twice".into(),
+        ),
+    ] {
+        refused(
+            &server,
+            &format!("AGG.REALITY n sda system.Disk {{}} {options}"),
+            &format!("ERR AGG.REALITY: {why}"),
+        );
+    }
+    // A hundred years is long enough.
+    for ttl in ["-1", "+1", "01", "1.5", "", "never", "3162240001"] {
+        refused(
+            &server,
+            &format!("AGG.REALITY n sda system.Disk {{}} TTL '{ttl}'"),
+            &format!("ERR AGG.REALITY: TTL '{ttl}' is not a whole number from 0 to 3162240000"),
+        );
+    }
+}
+
+#[test]
+fn names_of_objects_and_models_are_binary_safe() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    for key in [&b"a\0b"[..], b"a\0c", b"a:b", b"\xff"] {
+        let command: [&[u8]; 5] = [b"AGG.REALITY", b"n", key, b"m\0\xff|", b"1"];
+        assert_eq!(server.send::<i64>(&command), 1);
+        let shown: Value = server.send(&[b"AGG.GET", b"n", b"REALITY", key]);
+        assert_eq!(at(&shown, "key"), Some(&Value::BulkString(key.to_vec())));
+        assert_eq!(
+            at(&shown, "model"),
+            Some(&Value::BulkString(b"m\0\xff|".to_vec()))
+        );
+    }
+    let records = server.peek("n", "REALITY");
+    assert_eq!(records.len(), 4);
+    assert_eq!(records[0]["key"], "a\0b");
+    assert_eq!(records[3]["key"], "\u{fffd}");
+    assert_eq!(records[3]["model"], "m\0\u{fffd}|");
+}

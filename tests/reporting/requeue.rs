@@ -1,0 +1,104 @@
+//! AGG.REQUEUE: what is held is queued once more.
+
+use super::*;
+
+#[test]
+fn what_is_held_is_queued_once_more() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    for key in ["disk.a", "disk.b", "nic.a"] {
+        server.ask::<Value>(&format!("AGG.ERROR n failed KEY {key}"));
+        server.ask::<Value>(&format!("AGG.REALITY n {key} m {{}}"));
+    }
+    for queue in ["ERROR", "REALITY"] {
+        assert_eq!(
+            server.ask::<i64>(&format!("AGG.REQUEUE n {queue}")),
+            0,
+            "all of it waits, and none was handed out"
+        );
+        let popped = entries(&server.ask(&format!("AGG.POP n {queue}")));
+        assert_eq!(
+            server.ask::<i64>(&format!("agg.requeue n {queue} match disk.*")),
+            2
+        );
+        let again = look(&server, queue);
+        let keys: Vec<_> = again.iter().map(|e| e.json()["key"].clone()).collect();
+        assert_eq!(keys, ["disk.a", "disk.b"]);
+        assert!(
+            again
+                .iter()
+                .all(|e| e.id > popped[2].id && e.deliveries == 0)
+        );
+        assert_eq!(
+            server.ask::<i64>(&format!("AGG.REQUEUE n {queue} MATCH nothing")),
+            0
+        );
+        assert_eq!(server.ask::<i64>(&format!("AGG.REQUEUE n {queue}")), 1);
+        assert_eq!(look(&server, queue).len(), 3);
+    }
+}
+
+#[test]
+fn what_somebody_has_in_hand_gets_a_new_entry_by_a_requeue() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    server.ask::<Value>("AGG.ERROR n failed");
+    server.ask::<Value>("AGG.REALITY n k m {}");
+    for queue in ["ERROR", "REALITY"] {
+        let fetched = entries(&server.ask(&format!("AGG.FETCH n {queue}")));
+        let old = fetched[0].id;
+        assert_eq!(server.ask::<i64>(&format!("AGG.REQUEUE n {queue}")), 1);
+        let new = only(&server, queue);
+        assert!(new.id > old);
+        assert_eq!(
+            server.ask::<i64>(&format!("AGG.ACK n {queue} {old}")),
+            0,
+            "the old entry is gone"
+        );
+        assert_eq!(only(&server, queue), new);
+    }
+}
+
+#[test]
+fn a_requeue_of_a_node_that_is_not_there_queues_nothing() {
+    let Some(server) = stocked("") else { return };
+    let before = state(&server);
+    assert_eq!(server.ask::<i64>("AGG.REQUEUE new ERROR"), 0);
+    assert_eq!(server.ask::<i64>("AGG.REQUEUE new REALITY MATCH *"), 0);
+    assert_eq!(state(&server), before);
+}
+
+#[test]
+fn a_requeue_with_bad_arguments_is_refused() {
+    let Some(server) = stocked("") else { return };
+    let usage = "AGG.REQUEUE node ERROR|REALITY [MATCH glob]";
+    let arity = "ERR wrong number of arguments for 'AGG.REQUEUE' command";
+    refused_as_it_is(&server, &words("AGG.REQUEUE"), arity);
+    refused(&server, "AGG.REQUEUE n", arity);
+    // What there is would be queued, were the command not refused.
+    server.ask::<Value>("AGG.POP n ERROR REALITY");
+    for (arguments, why) in [
+        (
+            "LOG",
+            "the queue 'LOG' is not one of ERROR, REALITY".to_owned(),
+        ),
+        ("''", "the queue '' is not one of ERROR, REALITY".to_owned()),
+        (
+            "ERROR REALITY",
+            format!("'REALITY' is not an option here: {usage}"),
+        ),
+        (
+            "ERROR MATCH",
+            format!("the pattern behind MATCH is missing: {usage}"),
+        ),
+        ("ERROR MATCH * MATCH *", "MATCH is given twice".to_owned()),
+    ] {
+        refused(
+            &server,
+            &format!("AGG.REQUEUE n {arguments}"),
+            &format!("ERR AGG.REQUEUE: {why}"),
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! Late samples, whose windows have closed.
+
+use super::*;
+
+/// MIN windows of one second in HOUR windows of four weeks: only the first close while a test looks.
+const LONG_HOUR: &str = "min-window 1 hour-window 2419200 flush-delay-ms 100";
+
+#[test]
+fn a_sample_whose_windows_have_closed_is_late_and_changes_nothing() {
+    let Some(server) = Server::with_settings(SHORT) else {
+        return;
+    };
+    let t = now_ms();
+    server.ask::<i64>(&format!("AGG.STAT n m 5 TAGS a:1 AT {t}"));
+    arrived(&server, "MIN", 1);
+    arrived(&server, "HOUR", 1);
+    let before = server.digest("n");
+    assert_eq!(
+        server.ask::<i64>(&format!("AGG.STAT n m 99 TAGS a:2 AT {t}")),
+        0
+    );
+    assert_eq!(server.digest("n"), before);
+    let shown = metric(&server, "m");
+    assert_eq!((int(&shown, "late"), int(&shown, "samples")), (1, 1));
+    assert_eq!(text(&shown, "last"), "5");
+    assert_eq!(text(at(&shown, "tags").unwrap(), "a"), "1");
+    assert_eq!(int(&server.ask("AGG.INFO n"), "late"), 1);
+    // What follows is of the next window, and the late one is not in it.
+    server.ask::<i64>("AGG.STAT n m 1");
+    let max = of(&arrived(&server, "MIN", 2), "m", "max");
+    assert_eq!(max, [5.0, 1.0]);
+}
+
+#[test]
+fn a_sample_whose_min_window_alone_has_closed_counts_in_its_hour() {
+    let Some(server) = Server::with_settings(LONG_HOUR) else {
+        return;
+    };
+    let t = now_ms();
+    server.ask::<i64>(&format!("AGG.STAT n m 5 AT {t}"));
+    arrived(&server, "MIN", 1);
+    assert_eq!(server.ask::<i64>(&format!("AGG.STAT n m 7 AT {t}")), 1);
+    let shown = metric(&server, "m");
+    assert_eq!((int(&shown, "late-min"), int(&shown, "late")), (1, 0));
+    let info: Value = server.ask("AGG.INFO n");
+    assert_eq!((int(&info, "late-min"), int(&info, "late")), (1, 0));
+    server.ask::<i64>("AGG.FORGET n METRIC m");
+    assert_eq!(of(&look(&server, "MIN"), "m", "sum"), [5.0]);
+    assert_eq!(of(&look(&server, "HOUR"), "m", "sum"), [12.0]);
+}
+
+#[test]
+fn a_late_total_brings_its_increase_with_the_next_one() {
+    let Some(server) = Server::with_settings(LONG_HOUR) else {
+        return;
+    };
+    let t = past();
+    let total = |total: i64, ms: i64| format!("AGG.STAT n c {total} DIFF AT {}", t + ms);
+    together(&server, &[total(0, 0), total(10, 600)]);
+    arrived(&server, "MIN", 1);
+    let before = server.digest("n");
+    assert_eq!(
+        server.ask::<i64>(&total(15, 700)),
+        0,
+        "its MIN window has closed"
+    );
+    assert_eq!(server.ask::<i64>(&total(12, 500)), 0, "older than the last");
+    assert_eq!(server.digest("n"), before);
+    assert_eq!(server.ask::<i64>(&total(40, 1_600)), 1);
+    let shown = metric(&server, "c");
+    assert_eq!((int(&shown, "late"), int(&shown, "late-min")), (2, 0));
+    assert_eq!(double(&open(&shown, "hour")[0], "sum"), 40.0);
+    assert_eq!(of(&arrived(&server, "MIN", 2), "c", "sum"), [10.0, 30.0]);
+}

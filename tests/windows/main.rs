@@ -1,0 +1,99 @@
+//! What time brings about on a real server: windows close and are delivered, late samples are told from good ones, things
+//! end and errors are queued again. The windows are a second or two; where several samples belong together they are sent
+//! in one MULTI, between whose commands the timer does not run, and with times of their own, so no result depends on how
+//! fast a test is.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clock;
+mod closing;
+mod counters;
+mod late;
+mod lifetimes;
+mod records;
+mod settings;
+
+use redis::Value;
+use support::*;
+
+/// MIN windows of one second and HOUR windows of two, closed soon.
+const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 100";
+
+/// A moment a minute ago at which windows of [`SHORT`] begin.
+fn past() -> i64 {
+    (now_ms() - 60_000) / 2_000 * 2_000
+}
+
+/// The entries of a queue, looked at.
+fn look(server: &Server, queue: &str) -> Vec<Entry> {
+    entries(&server.ask(&format!("AGG.PEEK n {queue} COUNT 10000")))
+}
+
+/// The entries of a queue, as soon as there are so many.
+fn arrived(server: &Server, queue: &str, n: usize) -> Vec<Entry> {
+    until(&format!("{n} entries in {queue}"), || {
+        let all = look(server, queue);
+        (all.len() >= n).then_some(all)
+    })
+}
+
+/// AGG.GET of a metric.
+fn metric(server: &Server, name: &str) -> Value {
+    server.ask(&format!("AGG.GET n METRIC {name}"))
+}
+
+/// The open windows of a length that AGG.GET shows.
+fn open(metric: &Value, length: &str) -> Vec<Value> {
+    list(at(metric, length).unwrap()).to_vec()
+}
+
+/// A record's numbers: count, then sum, avg, min, max and last.
+type Numbers = (u64, [f64; 5]);
+
+/// The record of a window, to the letter.
+fn record(
+    (queue, id): (&str, i64),
+    (name, kind): (&str, &str),
+    (start, end): (i64, i64),
+    (count, [sum, avg, min, max, last]): Numbers,
+    tags: &str,
+) -> String {
+    let window = (end - start) / 1000;
+    format!(
+        concat!(
+            r#"{{"node":"n","queue":"{}","id":{},"metric":"{}","type":"{}","window":{},"start":{},"end":{},"#,
+            r#""count":{},"sum":{:?},"avg":{:?},"min":{:?},"max":{:?},"last":{:?},"tags":{}}}"#
+        ),
+        queue, id, name, kind, window, start, end, count, sum, avg, min, max, last, tags
+    )
+}
+
+/// Asserts that an entry is the record of a window, to the letter.
+fn is_record(
+    entry: &Entry,
+    metric: (&str, &str),
+    (start, end): (i64, i64),
+    numbers: Numbers,
+    tags: &str,
+) {
+    assert_eq!(
+        entry.text,
+        record(
+            (&entry.queue, entry.id),
+            metric,
+            (start, end),
+            numbers,
+            tags
+        )
+    );
+}
+
+/// A field of all records of a metric in a queue.
+fn of(entries: &[Entry], metric: &str, field: &str) -> Vec<serde_json::Value> {
+    let records = entries.iter().map(Entry::json);
+    records
+        .filter(|r| r["metric"] == metric)
+        .map(|r| r[field].clone())
+        .collect()
+}
