@@ -4,6 +4,8 @@
 //! A primary that loads nothing is told apart by two loads, as every sample passes here.
 
 use crate::ffi::api::Ctx;
+use aggregator_core::Now;
+use aggregator_core::turn::{MAX_AHEAD_US, MAX_ID};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// This server is a primary and loads nothing, as far as is known: set by the timer, taken back by every event that
@@ -41,6 +43,16 @@ pub fn may_repeat() -> bool {
 #[inline]
 pub fn is_doubtful() -> bool {
     !DECIDES.load(Relaxed) || REPLAYED.load(Relaxed)
+}
+
+/// The largest id that is taken from elsewhere: any of a primary or a file, none far ahead of the clock of somebody else
+/// (`is_handed_in`), so that nobody can use the ids up.
+pub fn max_id(is_handed_in: bool, now: Now) -> u64 {
+    if is_handed_in {
+        now.wall_us.saturating_add(MAX_AHEAD_US).min(MAX_ID)
+    } else {
+        MAX_ID
+    }
 }
 
 /// The client that sent AGG.APPLY, as its node remembers it; 0: a primary or a file did.

@@ -23,6 +23,7 @@ use crate::error::Damaged;
 use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
 use crate::settings::Rules;
 use crate::text::number::Number;
+use crate::text::tags;
 
 /// The first byte of a payload of effects.
 pub(crate) const VERSION: u8 = 1;
@@ -372,7 +373,9 @@ impl<'a> Payload<'a> {
     /// Reads it to its end once, to see that it is well-formed.
     pub fn check(&self) -> Result<(), Damaged> {
         let mut copy = self.clone();
-        while copy.next()?.is_some() {}
+        while let Some(change) = copy.next()? {
+            check(&change)?;
+        }
         Ok(())
     }
 
@@ -455,7 +458,7 @@ impl<'a> Payload<'a> {
     fn sample(&mut self) -> Result<Change<'a>, Damaged> {
         let r = &mut self.reader;
         let flags = r.u8()?;
-        let name = r.bytes()?;
+        let name = r.name()?;
         let value = if flags & flag::FLOAT == 0 {
             Number::Int(r.u64()?)
         } else {
@@ -490,7 +493,27 @@ impl<'a> Payload<'a> {
     }
 }
 
-fn flag(r: &mut Reader<'_>) -> Result<bool, Damaged> {
+/// What the form alone does not say: texts that leave as JSON, and what is compared, are in canonical form.
+fn check(change: &Change<'_>) -> Result<(), Damaged> {
+    let tags = match change {
+        Change::Sample { sample, .. } => sample.tags.unwrap_or_default(),
+        Change::Log(entry) => entry.tags,
+        Change::Occur { occurrence, .. } => occurrence.tags,
+        Change::Reality { report, .. } => {
+            report.check()?;
+            report.tags
+        }
+        _ => &[],
+    };
+    if tags::is_canonical(tags) {
+        Ok(())
+    } else {
+        Err(Damaged("a list of tags is not in canonical form"))
+    }
+}
+
+/// Reads a truth value, here and in saved nodes.
+pub(crate) fn flag(r: &mut Reader<'_>) -> Result<bool, Damaged> {
     match r.u8()? {
         0 => Ok(false),
         1 => Ok(true),

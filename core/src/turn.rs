@@ -21,9 +21,11 @@ pub struct Turn<'a> {
 /// Ids stay below this, so that every client language holds them exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
-/// Ids that arrive from outside (a restored node, an effect) stay below this (the year 2223 in microseconds), so that
-/// the ids given after them never reach [`MAX_ID`].
-pub const MAX_LOADED_ID: u64 = 8_000_000_000_000_000;
+/// How far ahead of the clock an id may be that somebody hands in (RESTORE, AGG.APPLY of a client), and for how long a
+/// node's ids that are ahead of the clock drag those of the server along, microseconds (a day, an hour).
+pub const MAX_AHEAD_US: u64 = 86_400_000_000;
+/// See [`MAX_AHEAD_US`].
+pub const MAX_DRAG_US: u64 = 3_600_000_000;
 
 /// One change of a node as it is applied: on the primary from a [`Turn`], on a replica from an effect's header. All
 /// that a change depends on besides the node's value is in here.

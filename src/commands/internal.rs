@@ -31,6 +31,7 @@ fn apply(call: &Call<'_>) {
         return call.ctx.reply_error(INTERNAL);
     };
     let applier = origin::applier(call.ctx);
+    let max_id = origin::max_id(applier != 0, now);
     let applied = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
         Content::Node(held) => {
@@ -40,14 +41,14 @@ fn apply(call: &Call<'_>) {
             }
             work::with_counters(|counters| {
                 held.change(now.mono_ms, |node| {
-                    node.apply(payload, now.mono_ms, counters)
+                    node.apply(payload, now.mono_ms, max_id, counters)
                 })
             })
         }
         Content::Empty => {
             let before = crate::ffi::alloc::main_bytes();
             let made = work::with_counters(|counters| {
-                Node::create(payload, work::seed(), now.mono_ms, counters)
+                Node::create(payload, work::seed(), now.mono_ms, max_id, counters)
             });
             made.map(|made| {
                 made.map(|(node, last_id)| {

@@ -44,6 +44,7 @@ pub fn read(command: Command, call: &Call<'_>) {
     match key.content() {
         Content::Empty => request.run_missing(&mut reply),
         Content::Other => call.ctx.reply_error(WRONG_TYPE),
+        Content::Node(held) if held.node.is_unfinished() => call.ctx.reply_error(UNFINISHED),
         Content::Node(held) => {
             let bytes = u64::try_from(held.bytes).unwrap_or(0);
             request.read(call.name.bytes(), &held.node, now, bytes, &mut reply);
@@ -70,6 +71,7 @@ pub fn write(command: Command, creates: bool, call: &Call<'_>) {
         }
         Content::Empty if creates => create(&request, &mut key, now, &settings, call),
         Content::Empty => request.run_missing(&mut Replier(call.ctx)),
+        Content::Node(held) if held.node.is_unfinished() => call.ctx.reply_error(UNFINISHED),
         Content::Node(held) => {
             if let Some(wait) = request.block()
                 && !is_available(&request, held, now)
@@ -137,6 +139,10 @@ fn repeat(command: Command, call: &Call<'_>) -> bool {
     }
     true
 }
+
+/// A node between the first and the last AGG.APPLY of a saved one.
+const UNFINISHED: &str =
+    "ERR the node is being restored by AGG.APPLY: try again when it is whole, or DEL it";
 
 /// What should not happen.
 pub const INTERNAL: &str = "ERR internal error: the module was called inside itself";
@@ -216,7 +222,7 @@ pub fn fetch_again(call: &Call<'_>) -> bool {
     let Content::Node(held) = key.content() else {
         return false;
     };
-    if !is_available(&request, held, now) {
+    if held.node.is_unfinished() || !is_available(&request, held, now) {
         return false;
     }
     let mut reply = Replier(call.ctx);

@@ -255,7 +255,8 @@ unsafe fn load(
         ));
     }
     let before = alloc::main_bytes();
-    let mut loader = Loader::new(work::seed(), work::now().mono_ms);
+    let now = work::now();
+    let mut loader = Loader::new(work::seed(), now.mono_ms, origin::max_id(limited, now));
     let most = config::settings().max_memory;
     loop {
         let mut len = 0;
@@ -276,10 +277,9 @@ unsafe fn load(
             return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
         }
     }
-    let held = Held::new(
-        loader.finish().map_err(|damaged| damaged.to_string())?,
-        before,
-    );
+    let node = loader.finish().map_err(|damaged| damaged.to_string())?;
+    work::saw_id(node.last_id(), now);
+    let held = Held::new(node, before);
     if limited && alloc::held() > most {
         return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
     }
@@ -384,10 +384,16 @@ unsafe extern "C" fn copy(
                 return ptr::null_mut();
             }
             let before = alloc::main_bytes();
-            let copy = Held::new(
-                held.node.duplicate(work::seed(), work::now().mono_ms),
-                before,
-            );
+            let copy = match held.node.duplicate(work::seed(), work::now().mono_ms) {
+                Ok(copy) => Held::new(copy, before),
+                Err(damaged) => {
+                    Ctx::new(ptr::null_mut()).log(
+                        Level::Warning,
+                        &format!("agg: internal error: a node does not read back: {damaged}"),
+                    );
+                    return ptr::null_mut();
+                }
+            };
             let name = Name::new(
                 call!(RedisModule_GetToKeyNameFromOptCtx(ctx) else ptr::null()).cast_mut(),
             );

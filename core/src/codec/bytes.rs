@@ -133,10 +133,18 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn id(&mut self) -> Result<u64, Damaged> {
         let v = self.u64()?;
-        if v <= crate::turn::MAX_LOADED_ID {
+        if v <= crate::turn::MAX_ID {
             Ok(v)
         } else {
             Err(Damaged("an id is out of range"))
+        }
+    }
+
+    /// A name: a byte string that is not empty.
+    pub fn name(&mut self) -> Result<&'a [u8], Damaged> {
+        match self.bytes()? {
+            [] => Err(Damaged("a name is empty")),
+            name => Ok(name),
         }
     }
 

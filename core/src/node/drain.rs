@@ -70,7 +70,18 @@ impl Node {
         let mut batch = Batch::default();
         for &queue in take.queues {
             let (mut removed, mut told) = (Vec::new(), Vec::new());
-            while let Some(id) = self.next_available(queue, batch.is_full(take.count), act) {
+            self.queues.end_leases(queue, act.now.mono_ms, usize::MAX);
+            while let Some(id) = self.queues.available(queue) {
+                if batch.is_full(take.count) {
+                    break;
+                }
+                if let Some(slot) = self.needs_new_id(queue, id) {
+                    // What was removed may have moved others: effects in the order of what is done.
+                    act.effects.remove(queue, &std::mem::take(&mut removed));
+                    act.effects.tell_errors(&std::mem::take(&mut told));
+                    self.give_new_id(queue, slot, act);
+                    continue;
+                }
                 let deliveries = self.queues.leases[queue as usize].deliveries(id) + 1;
                 batch.push(queue, id, deliveries, |out| {
                     self.renderer(name, take.format).entry(queue, id, out)
@@ -120,25 +131,31 @@ impl Node {
         self.queues.end_leases(queue, act.now.mono_ms, usize::MAX);
         loop {
             let id = self.queues.available(queue)?;
-            match self.queues.slot_of(queue, id) {
-                Some(slot) if self.needs_new_id(queue, slot) => {
-                    act.effects.requeue(queue, &[slot]);
-                    self.requeue_slots(queue, [slot].into_iter(), &mut act.step);
-                }
-                _ => return Some(id),
+            match self.needs_new_id(queue, id) {
+                Some(slot) => self.give_new_id(queue, slot, act),
+                None => return Some(id),
             }
         }
     }
 
-    fn needs_new_id(&self, queue: Queue, slot: u32) -> bool {
-        match queue {
+    /// The slot of what must not be handed out under this id, because the id was handed out with other content, or may
+    /// have been.
+    fn needs_new_id(&self, queue: Queue, id: u64) -> Option<u32> {
+        let slot = self.queues.slot_of(queue, id)?;
+        let needs = match queue {
             Queue::Error => {
                 let e = self.errors.table.get(slot);
                 e.is_some_and(|e| e.changed_since_handed())
             }
             Queue::Reality => self.realities.table.get(slot).is_some_and(|o| o.stale),
             Queue::Min | Queue::Hour | Queue::Log => false,
-        }
+        };
+        needs.then_some(slot)
+    }
+
+    fn give_new_id(&mut self, queue: Queue, slot: u32, act: &mut Act<'_>) {
+        act.effects.requeue(queue, &[slot]);
+        self.requeue_slots(queue, [slot].into_iter(), &mut act.step);
     }
 
     fn handed_out(&mut self, queue: Queue, id: u64, now_ms: i64) {

@@ -9,6 +9,7 @@ use super::queues::{Queue, Queues};
 use super::table::{Named, Table};
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
 use crate::error::Damaged;
+use crate::text::tags;
 use crate::turn::Step;
 use std::collections::BTreeSet;
 
@@ -43,7 +44,7 @@ impl<'a> Occurrence<'a> {
 
     /// Reads what `put` wrote.
     pub fn read(r: &mut Reader<'a>) -> Result<Occurrence<'a>, Damaged> {
-        let key = r.bytes()?;
+        let key = r.name()?;
         let mut occurrence = Occurrence::read_content(key, r)?;
         occurrence.at = r.ms()?;
         Ok(occurrence)
@@ -195,10 +196,13 @@ impl ErrorState {
 
     /// Reads what `save` wrote.
     pub fn load(r: &mut Reader<'_>) -> Result<ErrorState, Damaged> {
-        let (key, content) = (r.bytes()?, r.bytes()?);
+        let (key, content) = (r.name()?, r.bytes()?);
         let mut inner = Reader::new(content);
-        Occurrence::read_content(key, &mut inner)?;
+        let latest = Occurrence::read_content(key, &mut inner)?;
         inner.finish()?;
+        if !tags::is_canonical(latest.tags) {
+            return Err(Damaged("a list of tags is not in canonical form"));
+        }
         let [first, last, seen, told_ms] = [r.ms()?, r.ms()?, r.ms()?, r.ms()?];
         let (occurrences, told) = (r.u64()?, r.u64()?);
         let told = Told {
@@ -322,14 +326,25 @@ impl Errors {
 
     /// Forgets it and its waiting entry.
     pub fn forget(&mut self, slot: u32, queues: &mut Queues) {
-        let Some(e) = self.table.remove(slot) else {
+        let Some(removed) = self.table.remove(slot) else {
             return;
         };
+        let e = removed.thing;
         if e.id != 0 {
             queues.remove(Queue::Error, e.id);
         }
         self.idle.remove(&(e.order, slot));
         self.waiting.remove(&(e.order, slot));
+        if let (Some(from), Some(moved)) = (removed.moved_from, self.table.get(slot)) {
+            let list = if moved.id == 0 {
+                &mut self.idle
+            } else {
+                queues.refer(Queue::Error, moved.id, slot);
+                &mut self.waiting
+            };
+            list.remove(&(moved.order, from));
+            list.insert((moved.order, slot));
+        }
     }
 
     /// The one that makes room: the longest unseen of those delivered, else of those that wait.
@@ -338,11 +353,6 @@ impl Errors {
             .first()
             .or(self.waiting.first())
             .map(|&(_, slot)| slot)
-    }
-
-    /// While a saved node is read: the next error; false if its key is taken.
-    pub fn load(&mut self, e: ErrorState) -> bool {
-        self.table.append(e)
     }
 
     /// After a load: the order of arrival as far as it was kept.
@@ -368,7 +378,7 @@ impl Errors {
 
     /// After a load or promotion: all that waits counts as handed out, nobody knows with which content.
     pub fn restart(&mut self, mono_ms: u64) {
-        for slot in 0..self.table.high() {
+        for slot in 0..self.table.len() {
             if let Some(e) = self.table.get_mut(slot) {
                 e.heard = mono_ms;
                 e.out = e.told;

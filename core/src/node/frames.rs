@@ -1,8 +1,9 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
 //! The first frame holds the format's version, window lengths and rules; then come metrics, entries, errors and objects
-//! in frames of about [`FRAME`] bytes, and a last one with their numbers. Tables are written with their empty slots, so
-//! that slots, by which effects name things, are the same after a load. Each frame is also a payload of AGG.APPLY.
+//! in frames of about [`FRAME`] bytes, and a last one with their numbers. Tables are written in the order of their slots,
+//! so that slots, by which effects name things, are the same after a load. Each frame is also a payload of AGG.APPLY; a
+//! node that is put together so is `unfinished` from the first to the last, and takes nothing else.
 //! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
 //! not hold together.
 
@@ -16,11 +17,11 @@ use super::table::{Named, Table};
 use super::tags::{TagId, TagPool};
 use super::{Node, VERSION};
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
-use crate::effect::{put_rules, read_rules};
+use crate::effect::{flag, put_rules, read_rules};
 use crate::error::Damaged;
 use crate::text::number::Number;
 use crate::text::tags;
-use std::borrow::Cow;
+use crate::turn::MAX_ID;
 use std::collections::BTreeSet;
 
 /// The version of the format. A reader refuses newer ones.
@@ -39,10 +40,6 @@ mod kind {
     pub const END: u8 = 0x1f;
 }
 
-/// Before each slot of a table: whether something is in it.
-const EMPTY: u8 = 0;
-const TAKEN: u8 = 1;
-
 impl Node {
     /// The whole value as frames of about 64 KiB, one call each.
     pub fn frames(&self, emit: &mut dyn FnMut(&[u8])) {
@@ -51,6 +48,7 @@ impl Node {
         put_rules(&mut frame, self.windows_s, &self.rules);
         put_u64(&mut frame, self.queues.last_id);
         put_i64(&mut frame, self.clock_ms);
+        frame.push(self.unfinished.into());
         emit(&frame);
         put_table(
             kind::METRICS,
@@ -136,14 +134,19 @@ impl Node {
     }
 
     /// A copy for COPY: without leases and counts; all that waits counts as handed out.
-    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Node {
-        let mut copy = Loader::new(seed, mono_ms);
+    ///
+    /// # Errors
+    /// It does not read back, which cannot be.
+    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Result<Node, Damaged> {
+        let mut copy = Loader::new(seed, mono_ms, MAX_ID);
+        let mut outcome = Ok(false);
         self.frames(&mut |frame| {
-            // What was just written reads back; were it not so, the copy would be refused below.
-            let _ = copy.frame(frame);
+            if outcome.is_ok() {
+                outcome = copy.frame(frame);
+            }
         });
+        outcome?;
         copy.finish()
-            .unwrap_or_else(|_| Node::with(self.windows_s, self.rules.clone(), seed))
     }
 
     fn totals(&self) -> [u64; 6] {
@@ -175,14 +178,8 @@ fn put_table<T: Named>(
 ) {
     frame.clear();
     frame.push(kind);
-    for slot in 0..table.high() {
-        match table.get(slot) {
-            None => frame.push(EMPTY),
-            Some(thing) => {
-                frame.push(TAKEN);
-                save(thing, frame);
-            }
-        }
+    for (_, thing) in table.iter() {
+        save(thing, frame);
         if frame.len() >= FRAME {
             emit(frame);
             frame.truncate(1);
@@ -198,16 +195,18 @@ pub struct Loader {
     node: Option<Node>,
     seed: u64,
     mono_ms: u64,
+    max_id: u64,
     finished: bool,
 }
 
 impl Loader {
-    /// Waits for the first frame. `seed` as for [`Node::new`].
-    pub fn new(seed: u64, mono_ms: u64) -> Loader {
+    /// Waits for the first frame. `seed` as for [`Node::new`]; a larger id than `max_id` is damage.
+    pub fn new(seed: u64, mono_ms: u64, max_id: u64) -> Loader {
         Loader {
             node: None,
             seed,
             mono_ms,
+            max_id,
             finished: false,
         }
     }
@@ -221,8 +220,8 @@ impl Loader {
             return Err(Damaged("not a frame of a node"));
         }
         match &mut self.node {
-            None => self.node = Some(first(bytes, self.seed)?),
-            Some(node) => self.finished = apply(node, bytes, self.mono_ms, false)?,
+            None => self.node = Some(first(bytes, self.seed, self.max_id)?),
+            Some(node) => self.finished = apply(node, bytes, self.mono_ms, self.max_id, false)?,
         }
         Ok(self.finished)
     }
@@ -240,7 +239,7 @@ impl Loader {
 }
 
 /// A node from its first frame.
-pub(super) fn first(bytes: &[u8], seed: u64) -> Result<Node, Damaged> {
+pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, Damaged> {
     let mut r = Reader::new(bytes);
     if r.u8()? != kind::META {
         return Err(Damaged("the first frame is missing"));
@@ -251,7 +250,11 @@ pub(super) fn first(bytes: &[u8], seed: u64) -> Result<Node, Damaged> {
     let (windows_s, rules) = read_rules(&mut r)?;
     let mut node = Node::with(windows_s, rules, seed);
     node.queues.last_id = r.id()?;
+    check_id(node.queues.last_id, max_id)?;
     node.clock_ms = r.ms()?;
+    // Saved while it was put together by AGG.APPLY, it goes on so after a load.
+    node.saved_unfinished = flag(&mut r)?;
+    node.unfinished = true;
     r.finish()?;
     Ok(node)
 }
@@ -261,15 +264,19 @@ pub(super) fn apply(
     node: &mut Node,
     bytes: &[u8],
     mono_ms: u64,
+    max_id: u64,
     new: bool,
 ) -> Result<bool, Damaged> {
     let mut r = Reader::new(bytes);
+    if !node.unfinished {
+        return Err(Damaged("a part of a saved node, and the node is whole"));
+    }
     match r.u8()? {
         kind::META if new => {}
         kind::METRICS => metrics(node, &mut r)?,
-        kind::ENTRIES => entries(node, &mut r)?,
-        kind::ERRORS => errors(node, &mut r)?,
-        kind::OBJECTS => objects(node, &mut r)?,
+        kind::ENTRIES => entries(node, &mut r, max_id)?,
+        kind::ERRORS => errors(node, &mut r, max_id)?,
+        kind::OBJECTS => objects(node, &mut r, max_id)?,
         kind::END => return end(node, &mut r, mono_ms).map(|()| true),
         _ => return Err(Damaged("an unexpected frame")),
     }
@@ -283,30 +290,27 @@ fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), Damaged>
         }
     }
     r.finish()?;
+    node.unfinished = std::mem::take(&mut node.saved_unfinished);
     node.errors.rebuild();
+    node.realities.rebuild();
     node.restart(mono_ms);
     Ok(())
 }
 
-/// Reads a table's slots; `read` may refuse, and nothing is kept then.
-fn slots<'a, T>(
+/// Reads a table's things; nothing is kept where one is damaged, or of a name that is taken.
+fn things<'a, T>(
     r: &mut Reader<'a>,
     read: &dyn Fn(&mut Reader<'a>) -> Result<T, Damaged>,
     name: impl Fn(&T) -> &[u8],
     is_taken: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<Option<T>>, Damaged> {
+) -> Result<Vec<T>, Damaged> {
     let mut things = Vec::new();
     while !r.is_empty() {
-        things.push(match r.u8()? {
-            EMPTY => None,
-            TAKEN => Some(read(r)?),
-            _ => return Err(Damaged("a slot is neither empty nor taken")),
-        });
+        things.push(read(r)?);
     }
     let mut names = BTreeSet::new();
     let repeated = things
         .iter()
-        .flatten()
         .any(|t| is_taken(name(t)) || !names.insert(name(t)));
     if repeated {
         Err(Damaged("a name is there twice"))
@@ -318,30 +322,26 @@ fn slots<'a, T>(
 fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
     let (stats, windows_s) = (&mut node.stats, node.windows_s);
     let table = &stats.metrics;
-    let loaded = slots(
+    let loaded = things(
         r,
         &|r| LoadedMetric::read(r, windows_s),
         |t: &LoadedMetric<'_>| t.metric.name(),
         |name| table.find(name).is_some(),
     )?;
     for thing in loaded {
-        let Some(thing) = thing else {
-            stats.metrics.skip();
-            continue;
-        };
-        let slot = stats.metrics.high();
+        let slot = stats.metrics.len();
         let metric = thing.into_metric(&mut stats.tags);
         for i in LENGTHS {
             metric.series[i]
                 .open()
                 .for_each(|bucket| stats.deadlines[i].opened(bucket, slot));
         }
-        stats.metrics.append(metric);
+        stats.metrics.insert(metric);
     }
     Ok(())
 }
 
-fn entries(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damaged> {
     let queue = *Queue::ALL
         .get(usize::from(r.u8()?))
         .ok_or(Damaged("an unknown queue"))?;
@@ -355,6 +355,7 @@ fn entries(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
         }
         last = id;
     }
+    check_id(last, max_id)?;
     let mut r = start;
     while !r.is_empty() {
         let (id, bytes) = (r.id()?, r.bytes()?);
@@ -363,64 +364,60 @@ fn entries(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
     Ok(())
 }
 
-fn errors(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damaged> {
     let table = &node.errors.table;
-    let loaded = slots(
+    let loaded = things(
         r,
         &ErrorState::load,
         |e: &ErrorState| e.name(),
         |name| table.find(name).is_some(),
     )?;
-    check_ids(node, Queue::Error, loaded.iter().flatten().map(|e| e.id))?;
+    check_ids(node, Queue::Error, max_id, loaded.iter().map(|e| e.id))?;
     for e in loaded {
-        let (slot, id) = (node.errors.table.high(), e.as_ref().map_or(0, |e| e.id));
-        match e {
-            Some(e) => node.errors.load(e),
-            None => {
-                node.errors.table.skip();
-                continue;
-            }
-        };
+        let id = e.id;
+        let slot = node.errors.table.insert(e);
         if id != 0 {
-            node.queues.load_reference(Queue::Error, id, slot);
+            node.queues.refer(Queue::Error, id, slot);
         }
     }
-    node.errors.rebuild();
     Ok(())
 }
 
-fn objects(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damaged> {
     let table = &node.realities.table;
-    let loaded = slots(
+    let loaded = things(
         r,
         &Object::load,
         |o: &Object| o.name(),
         |name| table.find(name).is_some(),
     )?;
-    check_ids(node, Queue::Reality, loaded.iter().flatten().map(|o| o.id))?;
+    check_ids(node, Queue::Reality, max_id, loaded.iter().map(|o| o.id))?;
     for object in loaded {
-        let (slot, id) = (
-            node.realities.table.high(),
-            object.as_ref().map_or(0, |o| o.id),
-        );
-        match object {
-            Some(object) => node.realities.table.append(object),
-            None => {
-                node.realities.table.skip();
-                continue;
-            }
-        };
+        let id = object.id;
+        let slot = node.realities.table.insert(object);
         if id != 0 {
-            node.queues.load_reference(Queue::Reality, id, slot);
+            node.queues.refer(Queue::Reality, id, slot);
         }
     }
-    node.realities.rebuild();
     Ok(())
 }
 
-fn check_ids(node: &Node, queue: Queue, ids: impl Iterator<Item = u64>) -> Result<(), Damaged> {
+fn check_id(id: u64, max_id: u64) -> Result<(), Damaged> {
+    if id > max_id {
+        return Err(Damaged("an id is too far ahead of the clock"));
+    }
+    Ok(())
+}
+
+fn check_ids(
+    node: &Node,
+    queue: Queue,
+    max_id: u64,
+    ids: impl Iterator<Item = u64>,
+) -> Result<(), Damaged> {
     let mut seen = BTreeSet::new();
     for id in ids.filter(|id| *id != 0) {
+        check_id(id, max_id)?;
         if node.queues.slot_of(queue, id).is_some() || !seen.insert(id) {
             return Err(Damaged("an id is there twice"));
         }
@@ -466,14 +463,14 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
 /// A metric as it was read, its tag lists not yet in a pool.
 struct LoadedMetric<'a> {
     metric: Metric,
-    tags: Cow<'a, [u8]>,
+    tags: &'a [u8],
     /// Of the open windows: length, and the tags of the older and the newest.
-    open_tags: [Vec<Cow<'a, [u8]>>; 2],
+    open_tags: [Vec<&'a [u8]>; 2],
 }
 
 impl<'a> LoadedMetric<'a> {
     fn read(r: &mut Reader<'a>, windows_s: [u32; 2]) -> Result<LoadedMetric<'a>, Damaged> {
-        let name = r.bytes()?;
+        let name = r.name()?;
         let mut metric = Metric::new(name, Kind::from_bit(r.u8()? != 0));
         let tags = read_tags(r)?;
         let at = r.i64()?;
@@ -502,7 +499,7 @@ impl<'a> LoadedMetric<'a> {
     }
 
     fn into_metric(mut self, pool: &mut TagPool) -> Metric {
-        self.metric.tags = pool.acquire(&self.tags);
+        self.metric.tags = pool.acquire(self.tags);
         for (series, open_tags) in self.metric.series.iter_mut().zip(&self.open_tags) {
             let open = series
                 .older
@@ -520,7 +517,7 @@ impl<'a> LoadedMetric<'a> {
 fn read_series<'a>(
     r: &mut Reader<'a>,
     length_ms: i64,
-    open_tags: &mut Vec<Cow<'a, [u8]>>,
+    open_tags: &mut Vec<&'a [u8]>,
 ) -> Result<Series, Damaged> {
     let mut series = Series {
         closed_to: r.ms()?,
@@ -548,6 +545,11 @@ fn read_series<'a>(
     }
 }
 
-fn read_tags<'a>(r: &mut Reader<'a>) -> Result<Cow<'a, [u8]>, Damaged> {
-    tags::canonical(r.bytes()?).map_err(|_| Damaged("a tag without a name"))
+fn read_tags<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Damaged> {
+    let tags = r.bytes()?;
+    if tags::is_canonical(tags) {
+        Ok(tags)
+    } else {
+        Err(Damaged("a list of tags is not in canonical form"))
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) mod parts {
 
 use crate::effect::{Change, Effects, Payload, VERSION};
 use crate::settings::{Rules, Settings};
-use crate::turn::{Step, Turn};
+use crate::turn::{MAX_DRAG_US, Step, Turn};
 use crate::{Counters, Damaged, Now};
 use errors::Errors;
 use metric::Sample;
@@ -59,6 +59,10 @@ pub struct Node {
     announced: bool,
     /// The primary's clock at the last payload, Unix milliseconds: what a command means that is repeated as it came.
     clock_ms: i64,
+    /// It is being put together from the frames of a saved node, and is not yet whole.
+    unfinished: bool,
+    /// Of a saved node that is being read: it was saved so.
+    saved_unfinished: bool,
     stats: Stats,
     queues: Queues,
     errors: Errors,
@@ -117,6 +121,8 @@ impl Node {
             rules,
             announced: false,
             clock_ms: 0,
+            unfinished: false,
+            saved_unfinished: false,
             stats: Stats::new(seed),
             queues: Queues::default(),
             errors: Errors::new(seed),
@@ -133,6 +139,7 @@ impl Node {
         blob: &[u8],
         seed: u64,
         mono_ms: u64,
+        max_id: u64,
         counters: &mut Counters,
     ) -> Result<(Node, u64), Damaged> {
         let mut node = if blob.first() == Some(&VERSION) {
@@ -141,14 +148,14 @@ impl Node {
                 _ => return Err(Damaged("these effects belong to a node that exists")),
             }
         } else {
-            frames::first(blob, seed)?
+            frames::first(blob, seed, max_id)?
         };
-        let last_id = node.apply_from(blob, mono_ms, counters, true)?;
+        let last_id = node.apply_from(blob, mono_ms, max_id, counters, true)?;
         Ok((node, last_id))
     }
 
     /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::frames`]. Returns the largest queue id that this
-    /// node has given or taken.
+    /// node has given or taken. A larger id than `max_id` is damage.
     ///
     /// # Errors
     /// The payload is damaged; nothing was changed.
@@ -156,24 +163,32 @@ impl Node {
         &mut self,
         blob: &[u8],
         mono_ms: u64,
+        max_id: u64,
         counters: &mut Counters,
     ) -> Result<u64, Damaged> {
-        self.apply_from(blob, mono_ms, counters, false)
+        self.apply_from(blob, mono_ms, max_id, counters, false)
     }
 
     fn apply_from(
         &mut self,
         blob: &[u8],
         mono: u64,
+        max_id: u64,
         counters: &mut Counters,
         new: bool,
     ) -> Result<u64, Damaged> {
         if blob.first() != Some(&VERSION) {
-            frames::apply(self, blob, mono, new)?;
+            frames::apply(self, blob, mono, max_id, new)?;
             return Ok(self.queues.last_id);
+        }
+        if self.unfinished {
+            return Err(Damaged("effects, and the node is not yet whole"));
         }
         let mut payload = Payload::open(blob)?;
         payload.check()?;
+        if payload.first_id > max_id {
+            return Err(Damaged("an id is too far ahead of the clock"));
+        }
         let next_id = payload.first_id.max(self.queues.last_id + 1);
         let mut step = Step {
             now_ms: payload.now_ms,
@@ -186,6 +201,11 @@ impl Node {
             self.repeat(change, &mut step);
         }
         Ok(self.queues.last_id)
+    }
+
+    /// It is being put together by AGG.APPLY, and takes nothing else until it is whole.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     /// The primary's clock at the last payload, Unix milliseconds.
@@ -235,26 +255,25 @@ impl Node {
                 newest,
                 slots,
             } => {
-                let slots = slots.iter(self.stats.metrics.high());
+                let slots = slots.iter(self.stats.metrics.len());
                 self.with_stats(step, |stats, around| {
                     stats.close_due(length, newest, slots, around)
                 });
             }
             Change::GiveUpTime(slots) => {
-                let slots = slots.iter(self.stats.metrics.high());
+                let slots = slots.iter(self.stats.metrics.len());
                 self.with_stats(step, |stats, around| stats.give_up_time(slots, around));
             }
             Change::ForgetMetrics(slots) => {
-                let slots = slots.iter(self.stats.metrics.high());
-                self.with_stats(step, |stats, around| stats.forget(slots, around));
+                let slots: Vec<u32> = slots.iter(self.stats.metrics.len()).collect();
+                self.with_stats(step, |stats, around| stats.forget(&slots, around));
             }
             Change::ForgetErrors(slots) => {
-                for slot in slots.iter(self.errors.table.high()) {
-                    self.errors.forget(slot, &mut self.queues);
-                }
+                let slots: Vec<u32> = slots.iter(self.errors.table.len()).collect();
+                self.forget_errors(&slots);
             }
             Change::End { new_id, slots } => {
-                for slot in slots.iter(self.realities.table.high()) {
+                for slot in slots.iter(self.realities.table.len()) {
                     self.realities.end(slot, new_id, &mut self.queues, step);
                 }
             }
@@ -296,18 +315,25 @@ impl Node {
     ) {
         match queue {
             Queue::Error => {
-                let high = self.errors.table.high();
+                let len = self.errors.table.len();
                 slots
-                    .take_while(|s| *s < high)
+                    .take_while(|s| *s < len)
                     .for_each(|s| self.errors.queue(s, &mut self.queues, step));
             }
             Queue::Reality => {
-                let high = self.realities.table.high();
+                let len = self.realities.table.len();
                 slots
-                    .take_while(|s| *s < high)
+                    .take_while(|s| *s < len)
                     .for_each(|s| self.realities.queue(s, &mut self.queues, step));
             }
             Queue::Min | Queue::Hour | Queue::Log => {}
+        }
+    }
+
+    /// Forgets errors. `slots` grow strictly; they are taken from the end, so that none moves before its turn.
+    fn forget_errors(&mut self, slots: &[u32]) {
+        for &slot in slots.iter().rev() {
+            self.errors.forget(slot, &mut self.queues);
         }
     }
 
@@ -317,7 +343,7 @@ impl Node {
         self.queues.remove(queue, id);
         match (queue, slot) {
             (Queue::Error, Some(slot)) => self.errors.delivered(slot, told.unwrap_or_default()),
-            (Queue::Reality, Some(slot)) => self.realities.delivered(slot),
+            (Queue::Reality, Some(slot)) => self.realities.delivered(slot, &mut self.queues),
             _ => {}
         }
     }
@@ -355,7 +381,9 @@ impl Node {
         };
         let result = f(self, &mut act);
         if act.step.next_id > first_id {
-            *turn.last_id = act.step.next_id - 1;
+            // A node whose ids are far ahead of the clock does not drag those of all others along.
+            let most = turn.now.wall_us.saturating_add(MAX_DRAG_US);
+            *turn.last_id = (*turn.last_id).max((act.step.next_id - 1).min(most));
         }
         if turn.effects.has_payload() {
             self.announced = true;
@@ -435,6 +463,11 @@ impl Node {
             || u64::from(self.errors.table.len()) != before.errors
             || self.realities.live() != before.realities
             || Queue::ALL.into_iter().any(queue)
+    }
+
+    /// The largest id that was ever in this node.
+    pub fn last_id(&self) -> u64 {
+        self.queues.last_id
     }
 
     /// The oldest id of a queue: about when it was queued, Unix microseconds.

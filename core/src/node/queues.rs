@@ -11,6 +11,7 @@ use crate::codec::bytes::{Reader, put_bytes, put_i64};
 use crate::counters::{Counters, Dropped};
 use crate::error::Damaged;
 use crate::settings::Rules;
+use crate::text::tags;
 use crate::turn::Step;
 use std::collections::BTreeMap;
 
@@ -200,8 +201,8 @@ impl Queues {
         self.last_id = self.last_id.max(id);
     }
 
-    /// While a saved node is read: a reference as it was.
-    pub fn load_reference(&mut self, queue: Queue, id: u64, slot: u32) {
+    /// What an id refers to is in this slot: it has moved, or a saved node is read.
+    pub fn refer(&mut self, queue: Queue, id: u64, slot: u32) {
         self.references_mut(queue).insert(id, slot);
         self.last_id = self.last_id.max(id);
     }
@@ -277,10 +278,15 @@ impl Queues {
 
 /// Whether the bytes are an entry of MIN, HOUR or LOG.
 pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), Damaged> {
-    match queue {
-        Queue::Log => LogEntry::read(bytes).map(|_| ()),
-        Queue::Min | Queue::Hour => WindowEntry::read(bytes).map(|_| ()),
-        Queue::Error | Queue::Reality => Err(Damaged("a queue of references")),
+    let tags = match queue {
+        Queue::Log => LogEntry::read(bytes)?.tags,
+        Queue::Min | Queue::Hour => WindowEntry::read(bytes)?.tags,
+        Queue::Error | Queue::Reality => return Err(Damaged("a queue of references")),
+    };
+    if tags::is_canonical(tags) {
+        Ok(())
+    } else {
+        Err(Damaged("a list of tags is not in canonical form"))
     }
 }
 
@@ -304,7 +310,7 @@ impl<'a> WindowEntry<'a> {
     /// Reads an entry.
     pub fn read(bytes: &'a [u8]) -> Result<WindowEntry<'a>, Damaged> {
         let mut r = Reader::new(bytes);
-        let (name, tags, diff) = (r.bytes()?, r.bytes()?, r.u8()? != 0);
+        let (name, tags, diff) = (r.name()?, r.bytes()?, r.u8()? != 0);
         let entry = WindowEntry {
             name,
             kind: Kind::from_bit(diff),
@@ -347,7 +353,10 @@ impl<'a> LogEntry<'a> {
         Ok(LogEntry {
             message: r.bytes()?,
             tags: r.bytes()?,
-            level: r.u8()?,
+            level: r.u8().and_then(|level| match level {
+                0..=9 => Ok(level),
+                _ => Err(Damaged("a level is out of range")),
+            })?,
             at: r.ms()?,
         })
     }

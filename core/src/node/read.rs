@@ -59,8 +59,9 @@ impl Node {
         }
     }
 
-    /// AGG.SCAN: the next cursor and names. A cursor is a slot, which a thing keeps for as long as it lives: what is
-    /// there all the while is listed exactly once.
+    /// AGG.SCAN: the next cursor and names. A scan goes from the last slot to the first, and the cursor counts the slots
+    /// that are left: what fills the place of something that was taken out comes from behind, so what is there all the
+    /// while is never missed, and listed twice only where it was moved.
     pub(crate) fn scan(&self, scan: &Scan<'_>, node_name: &[u8], reply: &mut dyn Reply) {
         let (slots, next) = match scan.family {
             Family::Metric => slots(&self.stats.metrics, scan, |m| {
@@ -227,33 +228,34 @@ impl Node {
 /// A reply stops at about this many bytes.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Looks at `count` things (and at no more than ten times as many empty slots) from the cursor on; 0: the end. `size`:
-/// about the bytes of a thing with its values.
+/// Looks at `count` things from the cursor on downwards; 0: the beginning and the end. `size`: about the bytes of a thing
+/// with its values.
 fn slots<T: Named>(
     table: &Table<T>,
     scan: &Scan<'_>,
     size: impl Fn(&T) -> usize,
 ) -> (Vec<u32>, u64) {
     let mut found = Vec::new();
-    let (mut seen, mut looked, mut bytes) = (0, 0, 0);
-    let mut slot = u32::try_from(scan.cursor).unwrap_or(u32::MAX);
-    let most = scan.count.saturating_mul(10);
-    while slot < table.high() && seen < scan.count && looked < most && bytes < MOST_BYTES {
-        if let Some(thing) = table.get(slot) {
-            seen += 1;
-            if scan.pattern.is_none_or(|p| glob::matches(p, thing.name())) {
-                found.push(slot);
-                bytes += if scan.with_values {
-                    size(thing)
-                } else {
-                    thing.name().len()
-                };
-            }
+    let (mut seen, mut bytes) = (0, 0);
+    let mut left = match u32::try_from(scan.cursor).unwrap_or(u32::MAX) {
+        0 => table.len(),
+        cursor => cursor.min(table.len()),
+    };
+    while left > 0 && seen < scan.count && bytes < MOST_BYTES {
+        let slot = left - 1;
+        let matches = |thing: &&T| scan.pattern.is_none_or(|p| glob::matches(p, thing.name()));
+        if let Some(thing) = table.get(slot).filter(matches) {
+            found.push(slot);
+            bytes += if scan.with_values {
+                size(thing)
+            } else {
+                thing.name().len()
+            };
         }
-        looked += 1;
-        slot += 1;
+        seen += 1;
+        left = slot;
     }
-    (found, if slot < table.high() { slot.into() } else { 0 })
+    (found, left.into())
 }
 
 fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {

@@ -7,7 +7,9 @@
 use super::queues::{Queue, Queues};
 use super::table::{Named, Table};
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
+use crate::codec::json;
 use crate::error::Damaged;
+use crate::text::tags;
 use crate::turn::Step;
 use std::collections::BTreeSet;
 
@@ -39,9 +41,19 @@ impl<'a> Report<'a> {
         put_u64(out, self.ttl_s.map_or(0, |s| s.saturating_add(1)));
     }
 
+    /// Checks that the JSON is what the core would have kept, and the identity its own.
+    pub fn check(&self) -> Result<(), Damaged> {
+        match json::scan(self.json) {
+            Ok(scanned) if scanned.compact == self.json && scanned.identity == self.identity => {
+                Ok(())
+            }
+            _ => Err(Damaged("an object's JSON is not valid")),
+        }
+    }
+
     /// Reads what `put` wrote.
     pub fn read(r: &mut Reader<'a>) -> Result<Report<'a>, Damaged> {
-        let (key, model, json) = (r.bytes()?, r.bytes()?, r.bytes()?);
+        let (key, model, json) = (r.name()?, r.name()?, r.bytes()?);
         let mut identity = [0; 16];
         for byte in &mut identity {
             *byte = r.u8()?;
@@ -128,7 +140,12 @@ impl Object {
 
     /// Reads what `save` wrote.
     pub fn load(r: &mut Reader<'_>) -> Result<Object, Damaged> {
-        let mut object = Object::new(&Report::read(r)?);
+        let report = Report::read(r)?;
+        report.check()?;
+        if !tags::is_canonical(report.tags) {
+            return Err(Damaged("a list of tags is not in canonical form"));
+        }
+        let mut object = Object::new(&report);
         (object.newest, object.seen) = (r.ms()?, r.ms()?);
         object.gone = r.u8()? != 0;
         object.id = r.id()?;
@@ -231,7 +248,7 @@ impl Realities {
             None => self.table.insert(Object::new(r)),
         };
         self.hear(slot, r.at, r.ttl_s, step);
-        if new_id {
+        if new_id || self.table.get(slot).is_some_and(|o| o.id == 0) {
             self.queue(slot, queues, step);
         }
     }
@@ -254,11 +271,11 @@ impl Realities {
         object.gone = true;
         object.at = step.now_ms;
         object.newest = object.newest.max(step.now_ms);
-        if !new_id {
-            self.gone.insert(object.id);
-        }
-        if new_id {
+        // One that does not wait has no id to keep, whatever an effect says.
+        if new_id || object.id == 0 {
             self.queue(slot, queues, step);
+        } else {
+            self.gone.insert(object.id);
         }
     }
 
@@ -280,13 +297,17 @@ impl Realities {
     }
 
     /// Its entry was popped, acknowledged or dropped: what is gone leaves.
-    pub fn delivered(&mut self, slot: u32) {
+    pub fn delivered(&mut self, slot: u32, queues: &mut Queues) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
         };
         if object.gone {
             self.gone.remove(&object.id);
-            self.table.remove(slot);
+            let removed = self.table.remove(slot);
+            let has_moved = removed.is_some_and(|r| r.moved_from.is_some());
+            if let Some(moved) = self.table.get(slot).filter(|o| has_moved && o.id != 0) {
+                queues.refer(Queue::Reality, moved.id, slot);
+            }
         } else {
             object.id = 0;
             object.handed = false;
@@ -306,7 +327,7 @@ impl Realities {
 
     /// After a load or promotion: all that waits counts as handed out.
     pub fn restart(&mut self, mono_ms: u64) {
-        for slot in 0..self.table.high() {
+        for slot in 0..self.table.len() {
             if let Some(object) = self.table.get_mut(slot) {
                 object.heard = mono_ms;
                 object.handed = object.id != 0;

@@ -104,6 +104,14 @@ impl Deadlines {
         }
     }
 
+    /// The window's metric has moved.
+    pub fn moved(&mut self, bucket: &Bucket, from: u32, slot: u32) {
+        if bucket.linger != 0 {
+            self.linger.remove(&(bucket.linger, from));
+            self.linger.insert((bucket.linger, slot));
+        }
+    }
+
     /// Looks at the window again at `until`.
     pub fn linger(&mut self, bucket: &mut Bucket, slot: u32, until: u64) {
         self.closed(bucket, slot);

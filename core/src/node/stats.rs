@@ -109,14 +109,20 @@ impl Stats {
         }
     }
 
-    /// Closes the windows of metrics and forgets them.
-    pub fn forget(&mut self, slots: impl Iterator<Item = u32>, around: &mut Around<'_, '_>) {
-        for slot in slots {
+    /// Closes the windows of metrics and forgets them. `slots` grow strictly; they are taken from the end, so that none
+    /// moves before its turn.
+    pub fn forget(&mut self, slots: &[u32], around: &mut Around<'_, '_>) {
+        for &slot in slots.iter().rev() {
             if let Some(metric) = self.metrics.get_mut(slot) {
                 let mut env = env((&mut self.tags, &mut self.deadlines), around);
                 metric.close_all(slot, &mut env);
                 self.tags.release(metric.tags);
-                self.metrics.remove(slot);
+                let moved_from = self.metrics.remove(slot).and_then(|r| r.moved_from);
+                if let (Some(from), Some(moved)) = (moved_from, self.metrics.get(slot)) {
+                    for (series, deadlines) in moved.series.iter().zip(&mut self.deadlines) {
+                        series.open().for_each(|b| deadlines.moved(b, from, slot));
+                    }
+                }
             }
         }
     }

@@ -21,13 +21,16 @@ pub struct Swept {
 }
 
 /// How much of a table the hand passes at one sweep: all of it within some 20 sweeps, but not too much at once.
-fn share(high: u32) -> u32 {
-    (high / 20).clamp(16, 1024)
+fn share(len: u32) -> u32 {
+    (len / 20).clamp(16, 1024)
 }
 
 impl Node {
     /// Does what is due, at most about `budget` things.
     pub fn sweep(&mut self, budget: usize, turn: &mut Turn<'_>) -> Swept {
+        if self.unfinished {
+            return Swept::default();
+        }
         self.act(turn, |node, act| {
             let mut more = node.end_leases(budget, act);
             for i in LENGTHS {
@@ -66,7 +69,7 @@ impl Node {
         };
         let end = start
             .saturating_add(u32::try_from(budget).unwrap_or(u32::MAX))
-            .min(stats.metrics.high());
+            .min(stats.metrics.len());
         let (mut older, mut all) = (Vec::new(), Vec::new());
         for slot in start..end {
             let Some(metric) = stats.metrics.get(slot) else {
@@ -95,7 +98,7 @@ impl Node {
                 older.push(slot);
             }
         }
-        stats.deadlines[i].scan = (end < stats.metrics.high()).then_some(end);
+        stats.deadlines[i].scan = (end < stats.metrics.len()).then_some(end);
         let more = stats.deadlines[i].scan.is_some();
         self.close(i, false, &older, act);
         self.close(i, true, &all, act);
@@ -150,7 +153,7 @@ impl Node {
     fn end_metrics(&mut self, act: &mut Act<'_>) {
         let ttl_s = act.settings.series_ttl_s;
         let (mut ended, mut ahead) = (Vec::new(), Vec::new());
-        for slot in turn_hand(&mut self.stats.hand, self.stats.metrics.high()) {
+        for slot in turn_hand(&mut self.stats.hand, self.stats.metrics.len()) {
             let Some(metric) = self.stats.metrics.get(slot) else {
                 continue;
             };
@@ -174,7 +177,7 @@ impl Node {
         let ttl_ms = act.settings.error_ttl_s.saturating_mul(1000);
         let (mut ended, mut due) = (Vec::new(), Vec::new());
         let Errors { hand, table, .. } = &mut self.errors;
-        for slot in turn_hand(hand, table.high()) {
+        for slot in turn_hand(hand, table.len()) {
             let Some(e) = table.get(slot) else { continue };
             let interval = act.settings.error_interval_ms;
             if e.is_due(act.step.now_ms, interval, self.rules.max_future_ms) {
@@ -187,14 +190,12 @@ impl Node {
         act.effects.requeue(Queue::Error, &due);
         self.requeue_slots(Queue::Error, due.into_iter(), &mut act.step);
         act.effects.forget_errors(&ended);
-        ended
-            .into_iter()
-            .for_each(|slot| self.errors.forget(slot, &mut self.queues));
+        self.forget_errors(&ended);
     }
 
     fn sweep_realities(&mut self, act: &mut Act<'_>) {
         let table = &self.realities.table;
-        let ended: Vec<u32> = turn_hand(&mut self.realities.hand, table.high())
+        let ended: Vec<u32> = turn_hand(&mut self.realities.hand, table.len())
             .filter(|&slot| {
                 table
                     .get(slot)
@@ -214,9 +215,9 @@ fn has_later_sample(metric: &Metric, i: usize, length: i64) -> bool {
 }
 
 /// The next slots that a hand passes; it begins anew at the end.
-fn turn_hand(hand: &mut u32, high: u32) -> std::ops::Range<u32> {
-    let start = if *hand < high { *hand } else { 0 };
-    let end = start.saturating_add(share(high)).min(high);
+fn turn_hand(hand: &mut u32, len: u32) -> std::ops::Range<u32> {
+    let start = if *hand < len { *hand } else { 0 };
+    let end = start.saturating_add(share(len)).min(len);
     *hand = end;
     start..end
 }

@@ -1,13 +1,14 @@
 //! Things with names in numbered slots, found by either.
 //!
-//! A thing keeps its slot for as long as it lives, and a new one takes the lowest free slot: so which slots are taken
-//! follows from the history of insertions and removals alone, and effects may name things by slot. No operation costs
-//! more than a fraction of a millisecond, however many things there are: slots come in blocks, and the index grows
-//! one shard at a time (extendible hashing) instead of being rehashed as a whole.
+//! The slots are dense: a new thing takes the slot behind the last, and where one is taken out, the last moves into its
+//! place. So which slot a thing has follows from the history of insertions and removals alone, and effects may name
+//! things by slot; and no table, saved or held, costs more than what is in it. Whoever takes several out goes from the
+//! highest slot to the lowest: then none of them is moved before its turn.
+//!
+//! No operation costs more than a fraction of a millisecond, however many things there are: slots come in blocks, and
+//! the index grows one shard at a time (extendible hashing) instead of being rehashed as a whole.
 
 use hashbrown::HashTable;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What a table holds.
@@ -24,12 +25,16 @@ const BLOCK: usize = 32;
 pub(crate) struct Table<T> {
     index: Index,
     seed: u64,
-    blocks: Vec<Vec<Option<T>>>,
-    /// All slots up to here were used; the last of them is taken.
-    high: u32,
-    /// The free slots below `high`, and stale numbers, which are skipped.
-    free: BinaryHeap<Reverse<u32>>,
+    /// All but the last are full.
+    blocks: Vec<Vec<T>>,
     len: u32,
+}
+
+/// What was taken out of a table.
+pub(crate) struct Removed<T> {
+    pub thing: T,
+    /// The slot from which another thing moved into the place that became free.
+    pub moved_from: Option<u32>,
 }
 
 impl<T: Named> Table<T> {
@@ -39,26 +44,19 @@ impl<T: Named> Table<T> {
             index: Index::new(),
             seed,
             blocks: Vec::new(),
-            high: 0,
-            free: BinaryHeap::new(),
             len: 0,
         }
     }
 
-    /// How many things there are.
+    /// How many things there are: their slots are those below.
     pub fn len(&self) -> u32 {
         self.len
-    }
-
-    /// Every taken slot is below this.
-    pub fn high(&self) -> u32 {
-        self.high
     }
 
     /// The slot of the thing with this name.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<u32> {
-        let hash = self.hash(name);
+        let hash = hash(name, self.seed);
         self.index.find(hash, |slot| {
             self.get(slot).is_some_and(|t| t.name() == name)
         })
@@ -69,8 +67,7 @@ impl<T: Named> Table<T> {
     pub fn get(&self, slot: u32) -> Option<&T> {
         self.blocks
             .get(slot as usize / BLOCK)?
-            .get(slot as usize % BLOCK)?
-            .as_ref()
+            .get(slot as usize % BLOCK)
     }
 
     /// The thing in a slot.
@@ -78,116 +75,58 @@ impl<T: Named> Table<T> {
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.blocks
             .get_mut(slot as usize / BLOCK)?
-            .get_mut(slot as usize % BLOCK)?
-            .as_mut()
+            .get_mut(slot as usize % BLOCK)
     }
 
-    /// Puts a thing, whose name is not there yet, into the lowest free slot.
+    /// Puts a thing, whose name is not there yet, behind the last: its slot.
     pub fn insert(&mut self, thing: T) -> u32 {
-        let slot = self.lowest_free();
-        self.put(slot, thing);
+        let slot = self.len;
+        self.index.insert(hash(thing.name(), self.seed), slot);
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            self.blocks.push(Vec::new());
+        }
+        if let Some(block) = self.blocks.last_mut() {
+            block.push(thing);
+            self.len += 1;
+        }
         slot
     }
 
-    /// While a saved table is read: an empty slot at the end, for the next thing to come after it.
-    pub fn skip(&mut self) {
-        let slot = self.high;
-        self.reserve(slot);
-        self.high += 1;
-        self.free.push(Reverse(slot));
-    }
-
-    /// While a saved table is read: the next thing in order. False, and nothing done, if the name is taken.
-    pub fn append(&mut self, thing: T) -> bool {
-        if self.find(thing.name()).is_some() {
-            return false;
+    /// Takes a thing out; the last moves into its place.
+    pub fn remove(&mut self, slot: u32) -> Option<Removed<T>> {
+        let last = self.len.checked_sub(1).filter(|last| slot <= *last)?;
+        let mut thing = self.blocks.last_mut()?.pop()?;
+        if self.blocks.last().is_some_and(Vec::is_empty) {
+            self.blocks.pop();
         }
-        let slot = self.high;
-        self.reserve(slot);
-        self.high += 1;
-        self.put(slot, thing);
-        true
-    }
-
-    /// Takes a thing out.
-    pub fn remove(&mut self, slot: u32) -> Option<T> {
-        let thing = self
-            .blocks
-            .get_mut(slot as usize / BLOCK)?
-            .get_mut(slot as usize % BLOCK)?
-            .take()?;
-        let hash = self.hash(thing.name());
-        self.index.remove(hash, slot);
-        self.len -= 1;
+        self.len = last;
+        let hash_of = |thing: &T| hash(thing.name(), self.seed);
+        self.index.remove(hash_of(&thing), last);
+        let moved_from = (slot != last).then_some(last);
+        if moved_from.is_some() {
+            self.index.insert(hash(thing.name(), self.seed), slot);
+            std::mem::swap(&mut thing, self.get_mut(slot)?);
+            self.index.remove(hash(thing.name(), self.seed), slot);
+        }
         if self.len == 0 {
             *self = Table::new(self.seed);
-        } else if slot + 1 == self.high {
-            self.trim();
-        } else {
-            self.free.push(Reverse(slot));
         }
-        Some(thing)
+        Some(Removed { thing, moved_from })
     }
 
     /// All things by slot.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..self.high).filter_map(|slot| Some((slot, self.get(slot)?)))
-    }
-
-    fn hash(&self, name: &[u8]) -> u64 {
-        xxh3_64_with_seed(name, self.seed)
-    }
-
-    fn lowest_free(&mut self) -> u32 {
-        while let Some(Reverse(slot)) = self.free.pop() {
-            if slot < self.high && self.get(slot).is_none() {
-                return slot;
-            }
-        }
-        let slot = self.high;
-        self.reserve(slot);
-        self.high += 1;
-        slot
-    }
-
-    fn reserve(&mut self, slot: u32) {
-        if slot as usize / BLOCK == self.blocks.len() {
-            self.blocks.push(Vec::new());
-        }
-        if let Some(block) = self.blocks.last_mut() {
-            block.push(None);
-        }
-    }
-
-    fn put(&mut self, slot: u32, thing: T) {
-        let hash = self.hash(thing.name());
-        if let Some(place) = self
-            .blocks
-            .get_mut(slot as usize / BLOCK)
-            .and_then(|b| b.get_mut(slot as usize % BLOCK))
-        {
-            *place = Some(thing);
-            self.index.insert(hash, slot);
-            self.len += 1;
-        }
-    }
-
-    /// Gives up the empty slots at the end; their numbers in `free` become stale.
-    fn trim(&mut self) {
-        while let Some(block) = self.blocks.last_mut() {
-            while block.pop_if(|place| place.is_none()).is_some() {
-                self.high -= 1;
-            }
-            if !block.is_empty() {
-                break;
-            }
-            self.blocks.pop();
-        }
+        (0..).zip(self.blocks.iter().flatten())
     }
 }
 
+/// The hash of a name, here and in other users of an [`Index`].
+pub(super) fn hash(name: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(name, seed)
+}
+
 /// From hashes to slots: a directory of shards by the leading bits of the hash. A full shard splits in two.
-struct Index {
+pub(super) struct Index {
     /// 2^depth numbers of shards.
     directory: Vec<u32>,
     depth: u32,
@@ -212,7 +151,7 @@ fn inner(half: u32) -> u64 {
 }
 
 impl Index {
-    fn new() -> Index {
+    pub fn new() -> Index {
         Index {
             directory: vec![0],
             depth: 0,
@@ -230,8 +169,9 @@ impl Index {
         self.directory[entry as usize] as usize
     }
 
+    /// The slot of this hash that is the one.
     #[inline]
-    fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         let half = (hash >> 32) as u32;
         let pairs = &self.shards[self.shard(half)].pairs;
         pairs
@@ -239,7 +179,8 @@ impl Index {
             .map(|&(_, slot)| slot)
     }
 
-    fn insert(&mut self, hash: u64, slot: u32) {
+    /// Adds a slot under a hash.
+    pub fn insert(&mut self, hash: u64, slot: u32) {
         let half = (hash >> 32) as u32;
         let mut shard = self.shard(half);
         while self.shards[shard].pairs.len() >= SPLIT && self.shards[shard].depth < MAX_DEPTH {
@@ -251,7 +192,8 @@ impl Index {
             .insert_unique(inner(half), (half, slot), |&(h, _)| inner(h));
     }
 
-    fn remove(&mut self, hash: u64, slot: u32) {
+    /// Takes a slot of this hash out.
+    pub fn remove(&mut self, hash: u64, slot: u32) {
         let half = (hash >> 32) as u32;
         let shard = self.shard(half);
         if let Ok(entry) = self.shards[shard]
@@ -304,7 +246,6 @@ impl Index {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     impl Named for Vec<u8> {
         fn name(&self) -> &[u8] {
@@ -328,27 +269,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_map_and_takes_the_lowest_free_slot(ops in prop::collection::vec((any::<bool>(), 0u32..60), 0..300)) {
+        fn it_behaves_as_a_list_from_which_the_last_fills_holes(ops in prop::collection::vec((any::<bool>(), 0u32..100), 0..400)) {
             let mut table = Table::new(1);
-            let mut model: BTreeMap<u32, u32> = BTreeMap::new(); // slot -> n
+            let mut model: Vec<u32> = Vec::new();
             for (insert, n) in ops {
                 let slot = table.find(&name(n));
-                prop_assert_eq!(slot, model.iter().find(|(_, m)| **m == n).map(|(s, _)| *s));
+                prop_assert_eq!(slot, model.iter().position(|m| *m == n).map(|s| s as u32));
                 match (insert, slot) {
                     (true, None) => {
-                        let lowest = (0..).find(|s| !model.contains_key(s)).unwrap();
-                        prop_assert_eq!(table.insert(name(n)), lowest);
-                        model.insert(lowest, n);
+                        prop_assert_eq!(table.insert(name(n)), model.len() as u32);
+                        model.push(n);
                     }
                     (false, Some(slot)) => {
-                        prop_assert_eq!(table.remove(slot), Some(name(n)));
-                        model.remove(&slot);
+                        let removed = table.remove(slot).unwrap();
+                        prop_assert_eq!(removed.thing, name(n));
+                        let last = model.len() as u32 - 1;
+                        prop_assert_eq!(removed.moved_from, (slot != last).then_some(last));
+                        model.swap_remove(slot as usize);
                     }
                     _ => {}
                 }
+                prop_assert!(table.remove(model.len() as u32).is_none());
                 prop_assert_eq!(table.len() as usize, model.len());
-                prop_assert_eq!(table.high(), model.keys().next_back().map_or(0, |s| s + 1));
-                prop_assert!(table.iter().map(|(s, t)| (s, t.clone())).eq(model.iter().map(|(s, n)| (*s, name(*n)))));
+                prop_assert!(table.iter().map(|(s, t)| (s, t.clone())).eq((0..).zip(model.iter().map(|n| name(*n)))));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Lists are held in canonical form (see [`crate::text::tags`]), so equal lists have equal ids.
 
-use super::table::{Named, Table};
+use super::table::{Index, hash};
 
 /// A list in a [`TagPool`]; the empty list is in none. Whoever holds one holds a reference, given back by `release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +13,17 @@ impl TagId {
     pub const NONE: TagId = TagId(u32::MAX);
 }
 
-/// See the file's header.
+/// Lists to a block.
+const BLOCK: usize = 64;
+
+/// See the file's header. A list keeps its number for as long as somebody holds it.
 pub(crate) struct TagPool {
-    lists: Table<TagList>,
+    index: Index,
+    seed: u64,
+    blocks: Vec<Vec<Option<TagList>>>,
+    free: Vec<u32>,
+    /// Lists that somebody holds.
+    held: u32,
 }
 
 struct TagList {
@@ -23,23 +31,26 @@ struct TagList {
     references: u32,
 }
 
-impl Named for TagList {
-    fn name(&self) -> &[u8] {
-        &self.text
-    }
-}
-
 impl TagPool {
     pub fn new(seed: u64) -> TagPool {
         TagPool {
-            lists: Table::new(seed),
+            index: Index::new(),
+            seed,
+            blocks: Vec::new(),
+            free: Vec::new(),
+            held: 0,
         }
     }
 
     /// The text of a list.
     #[inline]
     pub fn text(&self, id: TagId) -> &[u8] {
-        self.lists.get(id.0).map_or(&[], |list| &list.text)
+        self.get(id.0).map_or(&[], |list| &list.text)
+    }
+
+    /// Whether there is a list with this canonical text, so that a reference to it costs nothing.
+    pub fn holds(&self, canonical: &[u8]) -> bool {
+        canonical.is_empty() || self.find(canonical).is_some()
     }
 
     /// A reference to the list with this canonical text.
@@ -47,19 +58,16 @@ impl TagPool {
         if canonical.is_empty() {
             return TagId::NONE;
         }
-        match self.lists.find(canonical) {
+        match self.find(canonical) {
             Some(slot) => self.retain(TagId(slot)),
-            None => TagId(self.lists.insert(TagList {
-                text: canonical.into(),
-                references: 1,
-            })),
+            None => self.add(canonical),
         }
     }
 
     /// One more reference.
     #[inline]
     pub fn retain(&mut self, id: TagId) -> TagId {
-        if let Some(list) = self.lists.get_mut(id.0) {
+        if let Some(list) = self.place(id.0).and_then(Option::as_mut) {
             list.references += 1;
         }
         id
@@ -67,11 +75,70 @@ impl TagPool {
 
     /// One reference less; the last one takes the list along.
     pub fn release(&mut self, id: TagId) {
-        if let Some(list) = self.lists.get_mut(id.0) {
+        let Some(place) = self.place(id.0) else {
+            return;
+        };
+        if let Some(list) = place {
             list.references -= 1;
-            if list.references == 0 {
-                self.lists.remove(id.0);
+            if list.references == 0
+                && let Some(list) = place.take()
+            {
+                self.index.remove(hash(&list.text, self.seed), id.0);
+                self.free.push(id.0);
+                self.held -= 1;
+                if self.held == 0 {
+                    *self = TagPool::new(self.seed);
+                }
             }
         }
+    }
+
+    fn find(&self, canonical: &[u8]) -> Option<u32> {
+        self.index.find(hash(canonical, self.seed), |slot| {
+            self.get(slot).is_some_and(|list| *list.text == *canonical)
+        })
+    }
+
+    fn add(&mut self, canonical: &[u8]) -> TagId {
+        let list = Some(TagList {
+            text: canonical.into(),
+            references: 1,
+        });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                if let Some(place) = self.place(slot) {
+                    *place = list;
+                }
+                slot
+            }
+            None => {
+                if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+                    self.blocks.push(Vec::new());
+                }
+                let before = (self.blocks.len() - 1) * BLOCK;
+                self.blocks.last_mut().map_or(0, |block| {
+                    block.push(list);
+                    (before + block.len() - 1) as u32
+                })
+            }
+        };
+        self.index.insert(hash(canonical, self.seed), slot);
+        self.held += 1;
+        TagId(slot)
+    }
+
+    #[inline]
+    fn get(&self, slot: u32) -> Option<&TagList> {
+        self.blocks
+            .get(slot as usize / BLOCK)?
+            .get(slot as usize % BLOCK)?
+            .as_ref()
+    }
+
+    #[inline]
+    fn place(&mut self, slot: u32) -> Option<&mut Option<TagList>> {
+        self.blocks
+            .get_mut(slot as usize / BLOCK)?
+            .get_mut(slot as usize % BLOCK)
     }
 }

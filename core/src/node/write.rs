@@ -215,11 +215,15 @@ impl Node {
             }
         }
         while self.realities.gone() > act.settings.max_realities.into() {
+            let before = self.realities.gone();
             let Some(id) = self.realities.oldest_gone() else {
                 return;
             };
             act.effects.remove(Queue::Reality, &[id]);
             self.take_out(Queue::Reality, id, None);
+            if self.realities.gone() == before {
+                return;
+            }
             let now_ms = act.step.now_ms;
             let count = |c: &mut Counters| c.drop(Dropped::Gone, Some(Queue::Reality), 1, now_ms);
             self.queues.count(&mut act.step, count);
@@ -257,9 +261,7 @@ impl Node {
 
     pub(super) fn forget_metrics(&mut self, slots: &[u32], act: &mut Act<'_>) {
         act.effects.forget_metrics(slots);
-        self.with_stats(&mut act.step, |stats, around| {
-            stats.forget(slots.iter().copied(), around)
-        });
+        self.with_stats(&mut act.step, |stats, around| stats.forget(slots, around));
     }
 
     /// Gives all errors or objects that match a new entry, but for what waits and was never handed out: how many.

@@ -54,6 +54,11 @@ pub fn canonical(text: &[u8]) -> Result<Cow<'_, [u8]>, TagsError> {
     Ok(Cow::Owned(list))
 }
 
+/// Whether a list is in canonical form.
+pub fn is_canonical(text: &[u8]) -> bool {
+    matches!(canonical(text), Ok(Cow::Borrowed(list)) if list.len() == text.len())
+}
+
 /// Names and values of a list in canonical form; a word without a colon has no value.
 pub fn iter(canonical: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     canonical

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use aggregator_core::node::{Loader, Node};
+use aggregator_core::turn::MAX_ID;
 use aggregator_core::{
     Command, Counters, Effects, Now, Propagation, Refusal, Reply, Request, Settings, Turn,
 };
@@ -275,11 +276,13 @@ impl World {
             }
             (Propagation::Payload(payload), Some(replica)) => {
                 self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
-                replica.apply(payload, mono_ms, &mut counters).unwrap();
+                replica
+                    .apply(payload, mono_ms, MAX_ID, &mut counters)
+                    .unwrap();
             }
             (Propagation::Payload(payload), replica) => {
                 self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
-                let created = Node::create(payload, 99, mono_ms, &mut counters);
+                let created = Node::create(payload, 99, mono_ms, MAX_ID, &mut counters);
                 *replica = Some(created.unwrap().0);
             }
         }
@@ -299,7 +302,7 @@ impl World {
         );
         assert_eq!(
             digest(node),
-            digest(&node.duplicate(3, 5)),
+            digest(&node.duplicate(3, 5).unwrap()),
             "the copy differs"
         );
     }
@@ -358,7 +361,7 @@ pub fn frames(node: &Node) -> Vec<Vec<u8>> {
 
 /// Saves and loads.
 pub fn reload(node: &Node) -> Node {
-    let mut loader = Loader::new(5, 77);
+    let mut loader = Loader::new(5, 77, MAX_ID);
     let frames = frames(node);
     for (i, frame) in frames.iter().enumerate() {
         assert_eq!(loader.frame(frame).unwrap(), i + 1 == frames.len());
