@@ -41,6 +41,12 @@ pub fn begin_era() {
     ERA.fetch_add(1, Relaxed);
 }
 
+/// Metrics in this server.
+#[inline]
+pub fn metrics() -> u64 {
+    u64::try_from(METRICS.load(Relaxed)).unwrap_or(0)
+}
+
 /// The sums over all nodes of this server, and their number.
 pub fn totals() -> (u64, Gauges) {
     let get = |n: &AtomicI64| u64::try_from(n.load(Relaxed)).unwrap_or(0);

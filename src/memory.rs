@@ -1,72 +1,153 @@
 //! The ceiling: `agg.max-memory` over all that the module holds in this server.
 //!
 //! What is held is counted exactly (`ffi::alloc`). A write that may not fit first makes room: the oldest entries of the
-//! largest of all MIN, HOUR and LOG queues of the server go. Where that is not enough, the core is told that memory is
-//! full: it counts what it holds and refuses what is new.
+//! largest of all MIN, HOUR and LOG queues of the server go. Where that is not enough, the turn is tight: the core counts
+//! what it holds and refuses what is new.
+//!
+//! Which queues are large is known from the timer's last round over the nodes, so making room takes no longer with many
+//! nodes. Room is made in slices: what is far above the ceiling (it was lowered, or a file was loaded) is for the timer
+//! to trim, and until it has, writes that need memory are refused.
 
 use crate::ffi::alloc::held;
 use crate::ffi::api::{Content, Ctx, Mode};
-use crate::registry::{self, Place};
+use crate::ffi::main_thread::MainThread;
+use crate::held::metrics;
+use crate::registry::Place;
 use crate::work;
-use aggregator_core::node::Queue;
+use aggregator_core::node::{METRIC_RESERVE, Queue};
 use aggregator_core::{Now, Settings};
 
-/// Room for what a command allocates and frees again: a reply's text, the effects.
-const SLACK: u64 = 64 << 10;
+/// Room for what commands take and give back (a reply's text, effects), at most; less where the ceiling is low.
+const MOST_SLACK: u64 = 2 << 20;
 
 /// The least that is made free at once.
 const AT_ONCE: u64 = 64 << 10;
 
-/// The most rounds of one command.
-const ROUNDS: usize = 64;
+/// The most that one command makes free, or one slice of the timer.
+const SLICE: u64 = 1 << 20;
 
-/// Whether the ceiling leaves no room for `cost` bytes, after room was made.
-#[inline]
-pub fn is_full(ctx: Ctx<'_>, cost: u64, now: Now, settings: &Settings) -> bool {
-    if cost == 0 || held() + cost + SLACK <= settings.max_memory {
-        return false;
+/// How many large queues are remembered.
+const REMEMBERED: usize = 8;
+
+/// The largest queues as the timer's last round saw them: bytes, where, which.
+static LARGEST: MainThread<Vec<Large>> = MainThread::new(Vec::new());
+
+/// A queue and its bytes when it was looked at.
+type Large = (u64, Place, Queue);
+
+/// The largest queues of a round.
+#[derive(Default)]
+pub struct Census(Vec<Large>);
+
+impl Census {
+    /// Looks at the queues of a node.
+    pub fn count(&mut self, place: &Place, bytes: [u64; 5]) {
+        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
+            let size = bytes[queue as usize];
+            let least = self.0.last().map_or(0, |(least, ..)| *least);
+            if size == 0 || self.0.len() == REMEMBERED && size <= least {
+                continue;
+            }
+            self.0.truncate(REMEMBERED - 1);
+            let at = self.0.partition_point(|(other, ..)| *other >= size);
+            self.0.insert(at, (size, place.clone(), queue));
+        }
     }
+
+    /// The round is over: this holds until the next is.
+    pub fn publish(self) {
+        LARGEST.with(|largest| *largest = self.0);
+    }
+}
+
+/// What must stay free below the ceiling: for what comes and goes, and for what metrics that are there may come to hold.
+fn reserve(settings: &Settings) -> u64 {
+    let slack = (settings.max_memory / 64).clamp(AT_ONCE / 2, MOST_SLACK);
+    slack + metrics() * METRIC_RESERVE
+}
+
+/// Whether `cost` bytes fit below the ceiling as things are.
+#[inline]
+pub fn fits(cost: u64, settings: &Settings) -> bool {
+    cost == 0
+        || held()
+            .saturating_add(cost)
+            .saturating_add(reserve(settings))
+            <= settings.max_memory
+}
+
+/// Bytes that may still be allocated below the ceiling.
+#[inline]
+pub fn room(settings: &Settings) -> u64 {
+    settings.max_memory.saturating_sub(held())
+}
+
+/// Drops oldest entries until `cost` bytes fit; whether they do. No key may be open. `here`: the node that it is for,
+/// whose queues may have grown since the last round.
+pub fn make_room(
+    ctx: Ctx<'_>,
+    here: Option<&Place>,
+    cost: u64,
+    now: Now,
+    settings: &Settings,
+) -> bool {
     // What a primary sent, or a file holds, was decided elsewhere.
     if ctx.flags().is_repeated() {
-        return false;
+        return true;
     }
-    !make_room(ctx, cost, now, settings, ROUNDS)
-}
-
-/// Drops oldest entries until `cost` bytes fit, in at most `rounds` slices; whether they do.
-pub fn make_room(ctx: Ctx<'_>, cost: u64, now: Now, settings: &Settings, rounds: usize) -> bool {
+    let least = settings.max_memory.saturating_sub(reserve(settings));
+    if cost > least || held() > settings.max_memory.saturating_add(SLICE) {
+        return fits(cost, settings);
+    }
     let db = ctx.db();
-    let mut fits = false;
-    for _ in 0..rounds {
-        let wanted = (held() + cost + SLACK).saturating_sub(settings.max_memory);
-        if wanted == 0 {
-            fits = true;
+    while !fits(cost, settings) {
+        let wanted = held().saturating_add(cost).saturating_sub(least);
+        if !drop_some(ctx, here, wanted.clamp(AT_ONCE, SLICE), now, settings) {
             break;
         }
-        let Some((place, queue)) = largest_queue(ctx) else {
-            break;
-        };
-        drop_oldest(ctx, &place, queue, wanted.max(AT_ONCE), now, settings);
     }
     ctx.select_db(db);
-    fits
+    fits(cost, settings)
 }
 
-fn largest_queue(ctx: Ctx<'_>) -> Option<(Place, Queue)> {
-    let mut largest: Option<(u64, Place, Queue)> = None;
-    let mut place = registry::next(None);
-    while let Some(here) = place {
-        if let Some(bytes) = queue_bytes(ctx, &here) {
-            for queue in [Queue::Min, Queue::Hour, Queue::Log] {
-                let size = bytes[queue as usize];
-                if size > largest.as_ref().map_or(0, |(most, ..)| *most) {
-                    largest = Some((size, here.clone(), queue));
-                }
+/// One slice of what is above the ceiling goes; whether there was any, and something to drop.
+pub fn trim(ctx: Ctx<'_>, now: Now, settings: &Settings) -> bool {
+    let least = settings.max_memory.saturating_sub(reserve(settings));
+    held() > least
+        && drop_some(
+            ctx,
+            None,
+            (held() - least).clamp(AT_ONCE, SLICE / 4),
+            now,
+            settings,
+        )
+}
+
+/// Drops about `bytes` of the largest queue; false: there is none.
+fn drop_some(
+    ctx: Ctx<'_>,
+    here: Option<&Place>,
+    bytes: u64,
+    now: Now,
+    settings: &Settings,
+) -> bool {
+    let mut largest: Option<Large> = None;
+    let mut look = |place: &Place| {
+        let sizes = queue_bytes(ctx, place).unwrap_or_default();
+        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
+            let size = sizes[queue as usize];
+            if size > largest.as_ref().map_or(0, |(most, ..)| *most) {
+                largest = Some((size, place.clone(), queue));
             }
         }
-        place = registry::next(Some(&here));
-    }
-    largest.map(|(_, place, queue)| (place, queue))
+    };
+    let known = LARGEST.with(|largest| largest.clone()).unwrap_or_default();
+    known.iter().for_each(|(_, place, _)| look(place));
+    here.into_iter().for_each(&mut look);
+    let Some((_, place, queue)) = largest else {
+        return false;
+    };
+    drop_oldest(ctx, &place, queue, bytes, now, settings)
 }
 
 fn queue_bytes(ctx: Ctx<'_>, place: &Place) -> Option<[u64; 5]> {
@@ -74,7 +155,7 @@ fn queue_bytes(ctx: Ctx<'_>, place: &Place) -> Option<[u64; 5]> {
         return None;
     }
     let text = ctx.text(&place.1);
-    match ctx.open(&text.name(), Mode::Visit)?.content() {
+    match ctx.open(&text.name(), Mode::Look)?.content() {
         Content::Node(held) => Some(held.node.gauges().bytes),
         _ => None,
     }
@@ -87,18 +168,20 @@ fn drop_oldest(
     bytes: u64,
     now: Now,
     settings: &Settings,
-) {
+) -> bool {
     if !ctx.select_db(place.0) {
-        return;
+        return false;
     }
     let text = ctx.text(&place.1);
     let name = text.name();
     let Some(mut key) = ctx.open(&name, Mode::Visit) else {
-        return;
+        return false;
     };
-    if let Content::Node(held) = key.content() {
-        work::change(ctx, &name, held, now, settings, |node, turn| {
-            node.drop_oldest(queue, bytes, turn)
-        });
-    }
+    let Content::Node(held) = key.content() else {
+        return false;
+    };
+    work::change(ctx, &name, held, now, settings, false, |node, turn| {
+        node.drop_oldest(queue, bytes, turn)
+    })
+    .is_some_and(|dropped| dropped > 0)
 }

@@ -6,6 +6,7 @@
 
 use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
+use crate::memory::Census;
 use crate::registry::{self, Place};
 use crate::{held, info, memory, origin, work};
 use aggregator_core::node::Queue;
@@ -20,8 +21,9 @@ const BUSY_MS: u64 = 5;
 /// How long a tick works.
 const BUDGET: Duration = Duration::from_micros(500);
 
-/// Things of a node between two looks at the clock.
-const AT_ONCE: usize = 256;
+/// Things of a node between two looks at the clock, and where memory is tight.
+const AT_ONCE: usize = 64;
+const TIGHT: usize = 16;
 
 /// Keys that a scan for nodes looks at in a tick: about a third of a millisecond.
 const SCAN_AT_ONCE: usize = 1000;
@@ -45,6 +47,7 @@ struct Progress {
     oldest: [u64; 5],
     /// Nodes that this round found, and whether it wakes all who wait.
     found: u64,
+    census: Census,
     wakes: bool,
     scan: Option<(i32, ScanCursor)>,
     next_scan: u64,
@@ -74,8 +77,7 @@ pub fn tick(ctx: Ctx<'_>) -> u64 {
     };
     let started = Instant::now();
     let (settings, now) = work::surroundings();
-    let is_over = crate::ffi::alloc::held() > settings.max_memory;
-    let mut busy = is_over && !memory::make_room(ctx, 0, now, &settings, 2);
+    let mut busy = memory::trim(ctx, now, &settings);
     if progress.last.is_some() || now.mono_ms >= progress.next_round {
         busy |= visit(ctx, &mut progress, started, now, &settings);
     }
@@ -105,6 +107,7 @@ fn visit(
         progress.next_round = now.mono_ms + IDLE_MS;
         progress.oldest = [0; 5];
         progress.found = 0;
+        progress.census = Census::default();
         progress.wakes = WAKE_ALL.swap(false, Relaxed);
     }
     let mut more = false;
@@ -112,6 +115,7 @@ fn visit(
         let Some(place) = registry::next(progress.last.as_ref()) else {
             progress.last = None;
             info::set_oldest(progress.oldest);
+            std::mem::take(&mut progress.census).publish();
             // A renamed or moved node, or one that waits to be freed.
             if progress.found < held::totals().0 && now.mono_ms >= progress.next_scan {
                 progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
@@ -148,13 +152,26 @@ fn sweep(
     let text = ctx.text(&place.1);
     let name = text.name();
     let mut key = ctx.open(&name, Mode::Visit)?;
-    let Content::Node(held) = key.content() else {
-        return None;
-    };
-    let (mut more, mut ready) = (true, false);
+    let (mut more, mut ready, mut first) = (true, false, true);
     while more {
-        let swept = work::change(ctx, &name, held, now, settings, |node, turn| {
-            node.sweep(AT_ONCE, turn)
+        let Content::Node(held) = key.content() else {
+            return None;
+        };
+        let cost = held.node.sweep_bound(AT_ONCE);
+        let mut is_tight = false;
+        if !memory::fits(cost, settings) {
+            // Making room opens keys, perhaps this one.
+            drop(key);
+            is_tight = !memory::make_room(ctx, Some(place), cost, now, settings);
+            ctx.select_db(place.0);
+            key = ctx.open(&name, Mode::Visit)?;
+        }
+        let Content::Node(held) = key.content() else {
+            return None;
+        };
+        let budget = if is_tight { TIGHT } else { AT_ONCE };
+        let swept = work::change(ctx, &name, held, now, settings, is_tight, |node, turn| {
+            node.sweep(budget, std::mem::take(&mut first), turn)
         })?;
         more = swept.more;
         ready |= swept.ready;
@@ -162,6 +179,10 @@ fn sweep(
             break;
         }
     }
+    let Content::Node(held) = key.content() else {
+        return None;
+    };
+    progress.census.count(place, held.node.gauges().bytes);
     for queue in Queue::ALL {
         let oldest = &mut progress.oldest[queue as usize];
         match held.node.oldest(queue) {

@@ -6,7 +6,7 @@ use crate::config;
 use crate::ffi::api::{Content, Ctx, Key, Name, running_ms};
 use crate::ffi::main_thread::MainThread;
 use crate::held::Held;
-use crate::origin;
+use crate::{memory, origin};
 use aggregator_core::{Counters, Effects, Node, Now, Propagation, Settings, Turn};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -58,9 +58,10 @@ pub fn change<R>(
     held: &mut Held,
     now: Now,
     settings: &Settings,
+    is_tight: bool,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<R> {
-    try_change(ctx, name, held, now, settings, |node, turn| {
+    try_change(ctx, name, held, now, settings, is_tight, |node, turn| {
         Ok::<R, std::convert::Infallible>(f(node, turn))
     })
     .map(|Ok(result)| result)
@@ -74,12 +75,13 @@ pub fn try_change<R, E>(
     held: &mut Held,
     now: Now,
     settings: &Settings,
+    is_tight: bool,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> Result<R, E>,
 ) -> Option<Result<R, E>> {
     if held.needs_place() {
         held.place(ctx.db(), name.bytes());
     }
-    with_turn(now, settings, |turn| {
+    with_turn(now, settings, is_tight, |turn| {
         held.change(now.mono_ms, |node| {
             let result = f(node, turn);
             match turn.effects.propagation() {
@@ -120,7 +122,7 @@ pub fn create<R>(
     settings: &Settings,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<(R, Option<Made>)> {
-    with_turn(now, settings, |turn| {
+    with_turn(now, settings, false, |turn| {
         let before = crate::ffi::alloc::main_bytes();
         let mut node = Node::new(settings, seed());
         let result = f(&mut node, turn);
@@ -138,7 +140,12 @@ pub fn create<R>(
     })
 }
 
-fn with_turn<R>(now: Now, settings: &Settings, f: impl FnOnce(&mut Turn<'_>) -> R) -> Option<R> {
+fn with_turn<R>(
+    now: Now,
+    settings: &Settings,
+    is_tight: bool,
+    f: impl FnOnce(&mut Turn<'_>) -> R,
+) -> Option<R> {
     WORK.with(|work| {
         let Work {
             effects,
@@ -152,6 +159,8 @@ fn with_turn<R>(now: Now, settings: &Settings, f: impl FnOnce(&mut Turn<'_>) -> 
             last_id,
             effects,
             may_repeat: origin::may_repeat(),
+            is_tight,
+            room: memory::room(settings),
             counters,
         })
     })

@@ -45,6 +45,7 @@ mod code {
     pub const REMOVE: u8 = 12;
     pub const REMOVE_OLDEST: u8 = 13;
     pub const TELL_ERRORS: u8 = 14;
+    pub const NO_HISTORY: u8 = 15;
 }
 
 /// Bits of a sample's flags.
@@ -79,6 +80,7 @@ pub struct Effects {
     first_id: u64,
     /// The command that runs is the whole effect.
     as_it_came: bool,
+    no_history: bool,
     last_at: Option<i64>,
     /// Where the tags of the last sample that had some stand.
     last_tags: Option<(usize, usize)>,
@@ -126,10 +128,11 @@ impl Effects {
         self.last_tags = None;
     }
 
-    /// Starts a payload: the primary's clock, and the id that the first queued entry gets.
-    pub(crate) fn open(&mut self, now_ms: i64, first_id: u64) {
+    /// Starts a payload: the primary's clock, the id that the first queued entry gets, and whether windows that close
+    /// leave no bucket.
+    pub(crate) fn open(&mut self, now_ms: i64, first_id: u64, no_history: bool) {
         self.clear();
-        (self.now_ms, self.first_id) = (now_ms, first_id);
+        (self.now_ms, self.first_id, self.no_history) = (now_ms, first_id, no_history);
     }
 
     /// The command that runs, as it came, is all that is to be propagated.
@@ -143,6 +146,9 @@ impl Effects {
             self.bytes.push(VERSION);
             put_i64(&mut self.bytes, self.now_ms);
             put_u64(&mut self.bytes, self.first_id);
+            if self.no_history {
+                self.bytes.push(code::NO_HISTORY);
+            }
         }
         &mut self.bytes
     }
@@ -340,6 +346,8 @@ pub(crate) enum Change<'a> {
         n: u64,
     },
     TellErrors(Ids<'a>),
+    /// Windows that close after this leave no bucket.
+    NoHistory,
 }
 
 /// A payload that is being read.
@@ -451,6 +459,7 @@ impl<'a> Payload<'a> {
                 n: r.u64()?,
             },
             code::TELL_ERRORS => Change::TellErrors(Ids::read(r, true)?),
+            code::NO_HISTORY => Change::NoHistory,
             _ => return Err(Damaged("an unknown effect")),
         }))
     }

@@ -14,6 +14,11 @@ pub struct Turn<'a> {
     pub effects: &'a mut Effects,
     /// A command may be propagated as it came, where that means the same.
     pub may_repeat: bool,
+    /// It cannot be shown that what this may cost fits the ceiling, even after room was made: nothing new is taken, and
+    /// what must go on (samples of metrics that are there, closings) keeps no history and makes room in its own node.
+    pub is_tight: bool,
+    /// Bytes that may still be allocated below the ceiling.
+    pub room: u64,
     /// The server's counters, raised beside the node's own.
     pub counters: &'a mut Counters,
 }
@@ -36,6 +41,8 @@ pub(crate) struct Step<'a> {
     pub mono_ms: u64,
     /// The id that the next entry gets.
     pub next_id: u64,
+    /// Windows that close leave a bucket for AGG.RANGE.
+    pub keeps_history: bool,
     /// The server's counters.
     pub counters: &'a mut Counters,
 }

@@ -29,6 +29,7 @@ fn line() -> impl Strategy<Value = String> {
         3 => queue.prop_map(|q| format!("ACK {q} fetched")),
         5 => (0i64..400_000).prop_map(|ms| format!("pass {ms}")),
         2 => (0i64..3_000).prop_map(|ms| format!("pass {ms}")),
+        1 => prop::sample::select(vec!["tight", "roomy", "roomy"]).prop_map(str::to_owned),
     ]
 }
 
@@ -57,7 +58,9 @@ proptest! {
         let mut fetched: Vec<(String, i64)> = Vec::new();
         let mut ledger = Ledger::default();
         for line in &lines {
-            if let Some(ms) = line.strip_prefix("pass ") {
+            if let "tight" | "roomy" = line.as_str() {
+                w.tight = line == "tight";
+            } else if let Some(ms) = line.strip_prefix("pass ") {
                 let ms: i64 = ms.parse().unwrap();
                 w.pass(ms / 2);
                 w.pass_ticking(ms / 2 / 100 * 100 / 10);

@@ -1,6 +1,6 @@
 //! How a command runs: arguments to a request, the key, memory, the core, what follows.
 
-use crate::ffi::api::{Content, Ctx, Mode, Name};
+use crate::ffi::api::{Content, Ctx, Key, Mode, Name};
 use crate::ffi::callbacks::block;
 use crate::held::Held;
 use crate::reply::{Replier, WRONG_TYPE};
@@ -59,38 +59,69 @@ pub fn write(command: Command, creates: bool, call: &Call<'_>) {
         Ok(request) => request,
         Err(refusal) => return call.refuse(&refusal),
     };
-    let is_full = memory::is_full(call.ctx, request.cost(), now, &settings);
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    match key.content() {
-        Content::Other => call.ctx.reply_error(WRONG_TYPE),
-        Content::Empty if creates && is_full => {
-            let refusal = Request::full(command, &settings);
-            call.refuse(&refusal);
+    let node = match key.content() {
+        Content::Other => return call.ctx.reply_error(WRONG_TYPE),
+        Content::Node(held) if held.node.is_unfinished() => {
+            return call.ctx.reply_error(UNFINISHED);
         }
-        Content::Empty if creates => create(&request, &mut key, now, &settings, call),
-        Content::Empty => request.run_missing(&mut Replier(call.ctx)),
-        Content::Node(held) if held.node.is_unfinished() => call.ctx.reply_error(UNFINISHED),
-        Content::Node(held) => {
-            if let Some(wait) = request.block()
-                && !is_available(&request, held, now)
-                && !call.ctx.flags().denies_blocking()
-            {
-                return block(call, wait.timeout_ms);
-            }
-            let mut reply = Replier(call.ctx);
-            let name = call.name.bytes();
-            let ran = work::try_change(call.ctx, &call.name, held, now, &settings, |node, turn| {
-                request.run(name, node, is_full, turn, &mut reply)
-            });
-            match ran {
-                Some(Ok(ran)) if ran.ready => call.ctx.signal_ready(&call.name),
-                Some(Ok(_)) => {}
-                Some(Err(refusal)) => call.ctx.reply_error(&refusal.text),
-                None => call.ctx.reply_error(INTERNAL),
-            }
+        Content::Empty if !creates => return request.run_missing(&mut Replier(call.ctx)),
+        Content::Empty => None,
+        Content::Node(held) => Some(&held.node),
+    };
+    if memory::fits(request.cost(node, false, &settings), &settings) {
+        return run(command, &request, &mut key, now, &settings, false, call);
+    }
+    let cost = request.cost(node, true, &settings);
+    // Making room opens keys, perhaps this one.
+    drop(key);
+    let place = (call.ctx.db(), call.name.bytes().to_vec());
+    let is_tight = !memory::make_room(call.ctx, Some(&place), cost, now, &settings);
+    match call.ctx.open(&call.name, Mode::Write) {
+        Some(mut key) => run(command, &request, &mut key, now, &settings, is_tight, call),
+        None => call.ctx.reply_error(INTERNAL),
+    }
+}
+
+fn run(
+    command: Command,
+    request: &Request<'_>,
+    key: &mut Key<'_>,
+    now: Now,
+    settings: &Settings,
+    is_tight: bool,
+    call: &Call<'_>,
+) {
+    let Content::Node(held) = key.content() else {
+        if is_tight {
+            return call.refuse(&Request::full(command, settings));
         }
+        return create(request, key, now, settings, call);
+    };
+    if let Some(wait) = request.block()
+        && !is_available(request, held, now)
+        && !call.ctx.flags().denies_blocking()
+    {
+        return block(call, wait.timeout_ms);
+    }
+    let mut reply = Replier(call.ctx);
+    let (ctx, name) = (call.ctx, call.name.bytes());
+    let ran = work::try_change(
+        ctx,
+        &call.name,
+        held,
+        now,
+        settings,
+        is_tight,
+        |node, turn| request.run(name, node, turn, &mut reply),
+    );
+    match ran {
+        Some(Ok(ran)) if ran.ready => call.ctx.signal_ready(&call.name),
+        Some(Ok(_)) => {}
+        Some(Err(refusal)) => call.ctx.reply_error(&refusal.text),
+        None => call.ctx.reply_error(INTERNAL),
     }
 }
 
@@ -149,14 +180,14 @@ pub const INTERNAL: &str = "ERR internal error: the module was called inside its
 
 fn create(
     request: &Request<'_>,
-    key: &mut crate::ffi::api::Key<'_>,
+    key: &mut Key<'_>,
     now: Now,
     settings: &Settings,
     call: &Call<'_>,
 ) {
     let mut reply = Replier(call.ctx);
     let made = work::create(now, settings, |node, turn| {
-        request.run(call.name.bytes(), node, false, turn, &mut reply)
+        request.run(call.name.bytes(), node, turn, &mut reply)
     });
     let Some((ran, kept)) = made else {
         return call.ctx.reply_error(INTERNAL);
@@ -227,9 +258,16 @@ pub fn fetch_again(call: &Call<'_>) -> bool {
     }
     let mut reply = Replier(call.ctx);
     let name = call.name.bytes();
-    let ran = work::try_change(call.ctx, &call.name, held, now, &settings, |node, turn| {
-        request.run(name, node, false, turn, &mut reply)
-    });
+    let ctx = call.ctx;
+    let ran = work::try_change(
+        ctx,
+        &call.name,
+        held,
+        now,
+        &settings,
+        false,
+        |node, turn| request.run(name, node, turn, &mut reply),
+    );
     match ran {
         Some(Ok(_)) => true,
         Some(Err(refusal)) => {

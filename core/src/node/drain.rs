@@ -2,6 +2,7 @@
 //!
 //! What was handed out is the primary's memory; only what leaves a queue, or gets a new id, is an effect.
 
+use super::cost::LEASE;
 use super::errors::Told;
 use super::queues::Queue;
 use super::render::{Format, Renderer};
@@ -39,6 +40,11 @@ impl Batch {
             reply.bulk(self.text.get(start..entry.end).unwrap_or_default());
             start = entry.end;
         }
+    }
+
+    /// Nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     fn is_full(&self, count: usize) -> bool {
@@ -111,8 +117,11 @@ impl Node {
     ) -> Batch {
         let mut batch = Batch::default();
         let until = act.now.mono_ms.saturating_add(lease_ms).max(1);
+        // A lease takes memory: no more of them than there is room for.
+        let most = usize::try_from(act.room / LEASE).unwrap_or(usize::MAX);
+        let count = take.count.min(most);
         for &queue in take.queues {
-            while let Some(id) = self.next_available(queue, batch.is_full(take.count), act) {
+            while let Some(id) = self.next_available(queue, batch.is_full(count), act) {
                 let deliveries = self.queues.leases[queue as usize].lease(id, until);
                 batch.push(queue, id, deliveries, |out| {
                     self.renderer(name, take.format).entry(queue, id, out)

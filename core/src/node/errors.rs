@@ -152,14 +152,14 @@ impl ErrorState {
     }
 
     /// Whether it is to be queued again: it was handed out, the interval has passed, and it has grown.
-    /// A time of that far ahead is of a clock that was wrong.
+    /// One that is stale waits anyway, and gets a new id when it is handed out.
     pub fn is_due(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
-        (self.id == 0 || self.handed)
+        (self.id == 0 || self.handed && !self.stale)
             && self.occurrences > self.out.occurrences
             && self.may_be_told(now_ms, interval_ms, max_future_ms)
     }
 
-    /// Whether the interval has passed since it was handed out.
+    /// Whether the interval has passed since it was handed out. A time far ahead is of a clock that was wrong.
     pub fn may_be_told(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         self.out.ms.saturating_add_unsigned(interval_ms) <= now_ms
             || self.out.ms > now_ms.saturating_add(max_future_ms)
@@ -345,6 +345,24 @@ impl Errors {
             list.remove(&(moved.order, from));
             list.insert((moved.order, slot));
         }
+    }
+
+    /// The bytes of an error without its texts.
+    pub fn entry_size(&self) -> u64 {
+        size_of::<ErrorState>() as u64
+    }
+
+    /// Whether the error of this key holds the very content of this occurrence.
+    pub fn holds(&self, o: &Occurrence<'_>) -> bool {
+        let held = self.table.find(o.key).and_then(|slot| self.table.get(slot));
+        held.is_some_and(|e| {
+            let latest = e.latest();
+            let times = Occurrence {
+                at: latest.at,
+                ..*o
+            };
+            latest == times
+        })
     }
 
     /// The one that makes room: the longest unseen of those delivered, else of those that wait.

@@ -12,6 +12,19 @@ pub(crate) const ENTRY_BYTES: u64 = 16;
 /// A segment begins no new entry beyond this size.
 const SEGMENT: usize = 16 << 10;
 
+/// A segment grows by so much at a time: little enough that what an entry may cost is known closely.
+const GROWTH: usize = 2 << 10;
+
+/// The most that an entry of `len` bytes adds to a queue, but for the step by which the queue grows.
+pub(crate) fn most_for(len: usize) -> u64 {
+    // Rounded up to an allocator's size class: a quarter at most.
+    let bytes = len + size_of::<Place>();
+    (bytes + bytes / 4) as u64
+}
+
+/// The most by which a queue grows ahead of its entries.
+pub(crate) const AHEAD: u64 = (2 * GROWTH + GROWTH / 2 + size_of::<Segment>()) as u64 + 1024;
+
 /// See the file's header.
 #[derive(Default, Clone)]
 pub(crate) struct Fifo {
@@ -74,6 +87,7 @@ impl Fifo {
             self.segments.push_back(Segment::default());
         }
         if let Some(segment) = self.segments.back_mut() {
+            segment.reserve(bytes.len());
             segment.data.extend_from_slice(bytes);
             segment.places.push(Place {
                 id,
@@ -159,6 +173,15 @@ impl Segment {
             self.places.get(p - 1)?.end as usize
         };
         self.data.get(start..self.places.get(p)?.end as usize)
+    }
+
+    fn reserve(&mut self, bytes: usize) {
+        if self.data.capacity() - self.data.len() < bytes {
+            self.data.reserve_exact(bytes.max(GROWTH));
+        }
+        if self.places.len() == self.places.capacity() {
+            self.places.reserve_exact(GROWTH / size_of::<Place>());
+        }
     }
 
     fn kill(&mut self, p: usize, len: usize) {

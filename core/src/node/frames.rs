@@ -330,6 +330,7 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
     )?;
     for thing in loaded {
         let slot = stats.metrics.len();
+        stats.longest = stats.longest.max(thing.longest());
         let metric = thing.into_metric(&mut stats.tags);
         for i in LENGTHS {
             metric.series[i]
@@ -496,6 +497,12 @@ impl<'a> LoadedMetric<'a> {
             tags,
             open_tags,
         })
+    }
+
+    /// The longest that its name and tags are together.
+    fn longest(&self) -> usize {
+        let open = self.open_tags.iter().flatten().map(|tags| tags.len());
+        self.metric.name.len() + open.max().unwrap_or(0).max(self.tags.len())
     }
 
     fn into_metric(mut self, pool: &mut TagPool) -> Metric {

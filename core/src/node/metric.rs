@@ -8,6 +8,7 @@ use super::queues::Queues;
 use super::series::{Deadlines, History, Place, Series};
 use super::table::Named;
 use super::tags::{TagId, TagPool};
+use crate::counters::Dropped;
 use crate::settings::Rules;
 use crate::text::number::Number;
 use crate::time::window_start;
@@ -362,7 +363,11 @@ impl Metric {
         );
         env.tags.release(bucket.tags);
         let most = env.rules.history[i];
-        if most > 0 || self.history.is_some() {
+        if most > 0 && !env.step.keeps_history {
+            let now_ms = env.step.now_ms;
+            env.queues
+                .count(env.step, |c| c.drop(Dropped::History, None, 1, now_ms));
+        } else if most > 0 || self.history.is_some() {
             self.history.get_or_insert_default()[i].push(&closed, most);
         }
     }

@@ -6,6 +6,7 @@
 //! value: no effect, saved node or digest holds it.
 
 mod bucket;
+mod cost;
 mod drain;
 mod errors;
 mod fifo;
@@ -24,6 +25,7 @@ mod tags;
 mod write;
 
 pub use bucket::Kind;
+pub use cost::METRIC_RESERVE;
 pub use frames::Loader;
 pub use queues::Queue;
 pub use render::Format;
@@ -33,6 +35,7 @@ pub(crate) use write::{Reported, SampleRefused, Taken};
 /// What requests and effects carry into a node.
 pub(crate) mod parts {
     pub(crate) use super::bucket::Kind;
+    pub(crate) use super::cost::LEASE;
     pub(crate) use super::drain::Take;
     pub(crate) use super::errors::{Occurrence, TEXTS, Told};
     pub(crate) use super::metric::Sample;
@@ -92,6 +95,8 @@ pub(crate) struct Act<'a> {
     pub effects: &'a mut Effects,
     pub settings: &'a Settings,
     pub now: Now,
+    pub is_tight: bool,
+    pub room: u64,
     /// Replicas hold the node's rules and its clock, and the command may go to them as it came.
     can_repeat: bool,
     first_id: u64,
@@ -194,6 +199,7 @@ impl Node {
             now_ms: payload.now_ms,
             mono_ms: mono,
             next_id,
+            keeps_history: true,
             counters,
         };
         self.clock_ms = payload.now_ms;
@@ -225,6 +231,7 @@ impl Node {
             now_ms: self.clock_ms,
             mono_ms,
             next_id: self.queues.last_id + 1,
+            keeps_history: true,
             counters,
         };
         self.with_stats(&mut step, |stats, around| {
@@ -235,6 +242,7 @@ impl Node {
     fn repeat(&mut self, change: Change<'_>, step: &mut Step<'_>) {
         match change {
             Change::Adopt { rules, .. } => self.rules = rules,
+            Change::NoHistory => step.keeps_history = false,
             Change::Sample { name, sample } => {
                 self.with_stats(step, |stats, around| stats.sample(name, &sample, around));
             }
@@ -361,7 +369,7 @@ impl Node {
             self.rules = turn.settings.rules.clone();
             self.announced = false;
         }
-        turn.effects.open(turn.now.ms(), first_id);
+        turn.effects.open(turn.now.ms(), first_id, turn.is_tight);
         if !self.announced {
             turn.effects.open_with_rules(self.windows_s, &self.rules);
         }
@@ -369,6 +377,7 @@ impl Node {
             now_ms: turn.now.ms(),
             mono_ms: turn.now.mono_ms,
             next_id: first_id,
+            keeps_history: !turn.is_tight,
             counters: turn.counters,
         };
         let mut act = Act {
@@ -376,7 +385,12 @@ impl Node {
             effects: turn.effects,
             settings: turn.settings,
             now: turn.now,
-            can_repeat: turn.may_repeat && self.announced && self.clock_ms == turn.now.ms(),
+            is_tight: turn.is_tight,
+            room: turn.room,
+            can_repeat: turn.may_repeat
+                && !turn.is_tight
+                && self.announced
+                && self.clock_ms == turn.now.ms(),
             first_id,
         };
         let result = f(self, &mut act);

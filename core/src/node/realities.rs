@@ -207,6 +207,20 @@ impl Realities {
         }
     }
 
+    /// The bytes of an object without its texts.
+    pub fn entry_size(&self) -> u64 {
+        size_of::<Object>() as u64
+    }
+
+    /// Whether the object is held as this report tells it.
+    pub fn holds(&self, report: &Report<'_>) -> bool {
+        let held = self
+            .table
+            .find(report.key)
+            .and_then(|slot| self.table.get(slot));
+        held.is_some_and(|object| object.is_same(report))
+    }
+
     /// How many objects there are that are not gone.
     pub fn live(&self) -> u64 {
         u64::from(self.table.len()) - self.gone.len() as u64

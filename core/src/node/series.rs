@@ -135,6 +135,11 @@ impl Deadlines {
     }
 }
 
+/// The most bytes of a closed window in compact form, and by how much a history grows at a time: when all metrics close
+/// at once, doubling would double their memory at once.
+const MOST_BYTES: usize = 64;
+const GROWTH: usize = 128;
+
 /// Closed windows of one metric and length, the oldest first, in compact form.
 #[derive(Default, Clone)]
 pub(crate) struct History {
@@ -150,6 +155,9 @@ impl History {
         }
         if most == 0 {
             return;
+        }
+        if self.bytes.capacity() - self.bytes.len() < MOST_BYTES {
+            self.bytes.reserve_exact(GROWTH);
         }
         closed.put(&mut self.bytes);
         self.count += 1;

@@ -13,6 +13,8 @@ pub(crate) struct Stats {
     pub metrics: Table<Metric>,
     pub tags: TagPool,
     pub deadlines: [Deadlines; 2],
+    /// No name and tags of a metric together are longer: bytes. It only grows.
+    pub longest: usize,
     /// Running time before which no metric counts as quiet: when it was loaded or promoted.
     pub quiet_since: u64,
     /// The next slot that a sweep looks at for lifetimes.
@@ -48,6 +50,7 @@ impl Stats {
             metrics: Table::new(seed),
             tags: TagPool::new(seed),
             deadlines: Default::default(),
+            longest: 0,
             quiet_since: 0,
             hand: 0,
         }
@@ -79,6 +82,8 @@ impl Stats {
             .metrics
             .get_mut(slot)
             .filter(|m| m.kind == sample.kind)?;
+        let tags = sample.tags.map_or(0, <[u8]>::len);
+        self.longest = self.longest.max(metric.name.len() + tags);
         let mut env = env((&mut self.tags, &mut self.deadlines), around);
         Some(metric.sample(slot, sample, &mut env))
     }

@@ -26,8 +26,8 @@ fn share(len: u32) -> u32 {
 }
 
 impl Node {
-    /// Does what is due, at most about `budget` things.
-    pub fn sweep(&mut self, budget: usize, turn: &mut Turn<'_>) -> Swept {
+    /// Does what is due, at most about `budget` things. `first`: the first slice of a tick, which also looks at lifetimes.
+    pub fn sweep(&mut self, budget: usize, first: bool, turn: &mut Turn<'_>) -> Swept {
         if self.unfinished {
             return Swept::default();
         }
@@ -37,9 +37,11 @@ impl Node {
                 more |= node.find_due(i, budget, act);
                 more |= node.look_again(i, budget, act);
             }
-            node.end_metrics(act);
-            node.sweep_errors(act);
-            node.sweep_realities(act);
+            if first {
+                node.end_metrics(act);
+                node.sweep_errors(act);
+                node.sweep_realities(act);
+            }
             Swept {
                 more,
                 ready: node.take_ready(),
@@ -143,6 +145,10 @@ impl Node {
     }
 
     fn close(&mut self, i: usize, newest: bool, slots: &[u32], act: &mut Act<'_>) {
+        if act.is_tight {
+            let cost = self.records_cost(i, slots);
+            self.make_own_room(cost, act);
+        }
         act.effects.close(i, newest, slots);
         self.with_stats(&mut act.step, |stats, around| {
             stats.close_due(i, newest, slots.iter().copied(), around);

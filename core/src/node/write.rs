@@ -1,7 +1,7 @@
 //! What reports do to a node on the primary: limits are checked, the change is made, and written down as an effect.
 
 use super::errors::Occurrence;
-use super::metric::{Metric, Outcome, Sample};
+use super::metric::{LENGTHS, Metric, Outcome, Sample};
 use super::queues::{LogEntry, Queue};
 use super::read::Family;
 use super::realities::Report;
@@ -103,6 +103,16 @@ impl Node {
 
     fn kind_in(&self, slot: u32) -> Option<Kind> {
         self.stats.metrics.get(slot).map(|m| m.kind)
+    }
+
+    /// Whether an error is held with the very content of this occurrence.
+    pub(crate) fn holds_error(&self, o: &Occurrence<'_>) -> bool {
+        self.errors.holds(o)
+    }
+
+    /// Whether an object is held as this report tells it.
+    pub(crate) fn holds_object(&self, report: &Report<'_>) -> bool {
+        self.realities.holds(report)
     }
 
     /// Queues a log line: its id.
@@ -260,6 +270,13 @@ impl Node {
     }
 
     pub(super) fn forget_metrics(&mut self, slots: &[u32], act: &mut Act<'_>) {
+        if act.is_tight {
+            let cost = LENGTHS
+                .into_iter()
+                .map(|i| self.records_cost(i, slots))
+                .sum();
+            self.make_own_room(cost, act);
+        }
         act.effects.forget_metrics(slots);
         self.with_stats(&mut act.step, |stats, around| stats.forget(slots, around));
     }

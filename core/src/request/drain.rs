@@ -1,8 +1,9 @@
 //! Requests that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
 
 use super::args::Args;
-use crate::error::Refusal;
-use crate::node::parts::{Queue, Take};
+use super::full;
+use crate::error::{Refusal, Refused};
+use crate::node::parts::{LEASE, Queue, Take};
 use crate::node::{Act, Format};
 use crate::reply::Reply;
 use crate::{Node, Now};
@@ -111,9 +112,20 @@ impl Fetch {
         Ok(fetch)
     }
 
-    pub fn run(&self, name: &[u8], node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        node.fetch(self.wanted.take(), self.lease_ms, name, act)
-            .reply(reply);
+    pub fn run(
+        &self,
+        name: &[u8],
+        node: &mut Node,
+        act: &mut Act<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<(), Refusal> {
+        let batch = node.fetch(self.wanted.take(), self.lease_ms, name, act);
+        if batch.is_empty() && act.room < LEASE && node.available(&self.wanted.queues, act.now) {
+            node.count_refused(Refused::Memory, act);
+            return Err(full("AGG.FETCH", act.settings));
+        }
+        batch.reply(reply);
+        Ok(())
     }
 }
 

@@ -116,6 +116,9 @@ pub struct Ran {
     pub ready: bool,
 }
 
+/// A node without anything in it.
+const NEW_NODE: u64 = 8 << 10;
+
 /// How long a FETCH with BLOCK waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -171,14 +174,18 @@ impl<'a> Request<'a> {
         Ok(Request { kind })
     }
 
-    /// The most bytes that running it can allocate and keep; 0 for what only reads or frees.
-    pub fn cost(&self) -> u64 {
-        match &self.kind {
-            Kinds::Stat(r) => r.cost(),
-            Kinds::Mstat(r) => r.cost(),
+    /// The most bytes that running it on this node can make it hold; 0 for what only reads or frees. `None`: on a new
+    /// node. `closely`: looks at each metric that it names, which takes as long as running it.
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
+        let new = if node.is_some() { 0 } else { NEW_NODE };
+        new + match &self.kind {
+            Kinds::Stat(r) => r.cost(node, closely, settings),
+            Kinds::Mstat(r) => r.cost(node, closely, settings),
             Kinds::Log(r) => r.cost(),
-            Kinds::Error(r) => r.cost(),
-            Kinds::Reality(r) => r.cost(),
+            Kinds::Error(r) => r.cost(node),
+            Kinds::Reality(r) => r.cost(node),
+            Kinds::Requeue(r) => node.map_or(0, |node| r.cost(node)),
+            Kinds::Forget(_) => node.map_or(0, |node| node.closing_bound(1)),
             _ => 0,
         }
     }
@@ -188,9 +195,8 @@ impl<'a> Request<'a> {
         full(command.usage().0, settings)
     }
 
-    /// Runs it on a node that exists, or on a new one for requests that create. `is_full`: `agg.max-memory` leaves no
-    /// room for its cost, so existing metrics go on being counted and all else that costs memory is refused. Replies
-    /// exactly once.
+    /// Runs it on a node that exists, or on a new one for requests that create. Where the turn is tight, existing metrics
+    /// go on being counted and all else that costs memory is refused. Replies exactly once.
     ///
     /// # Errors
     /// The node refuses it; nothing was changed and no byte of a reply written.
@@ -198,17 +204,18 @@ impl<'a> Request<'a> {
         &self,
         name: &[u8],
         node: &mut Node,
-        is_full: bool,
         turn: &mut Turn<'_>,
         reply: &mut dyn Reply,
     ) -> Result<Ran, Refusal> {
         let settings = turn.settings;
         node.act(turn, |node, act| {
-            if is_full && let Some(command) = self.needs_memory() {
+            if act.is_tight
+                && let Some(command) = self.needs_memory()
+            {
                 node.count_refused(crate::error::Refused::Memory, act);
                 return Err(full(command, settings));
             }
-            self.dispatch(name, node, is_full, act, reply)?;
+            self.dispatch(name, node, act, reply)?;
             Ok(report::ran(node))
         })
     }
@@ -229,6 +236,7 @@ impl<'a> Request<'a> {
             Kinds::Log(_) => Some("AGG.LOG"),
             Kinds::Error(_) => Some("AGG.ERROR"),
             Kinds::Reality(_) => Some("AGG.REALITY"),
+            Kinds::Requeue(_) => Some("AGG.REQUEUE"),
             _ => None,
         }
     }
@@ -237,20 +245,19 @@ impl<'a> Request<'a> {
         &self,
         name: &[u8],
         node: &mut Node,
-        is_full: bool,
         act: &mut Act<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), Refusal> {
         match &self.kind {
-            Kinds::Stat(r) => r.run(node, act, is_full, reply)?,
-            Kinds::Mstat(r) => r.run(node, act, is_full, reply)?,
+            Kinds::Stat(r) => r.run(node, act, reply)?,
+            Kinds::Mstat(r) => r.run(node, act, reply)?,
             Kinds::Log(r) => r.run(node, act, reply),
             Kinds::Error(r) => r.run(node, act, reply),
             Kinds::Reality(r) => r.run(node, act, reply)?,
             Kinds::Forget(r) => r.run(node, act, reply),
             Kinds::Requeue(r) => r.run(node, act, reply),
             Kinds::Pop(r) => r.run(name, node, act, reply),
-            Kinds::Fetch(r) => r.run(name, node, act, reply),
+            Kinds::Fetch(r) => r.run(name, node, act, reply)?,
             Kinds::Ids(r) => r.run(node, act, reply),
             Kinds::Peek(r) => r.read(name, node, reply),
             Kinds::Get(r) => r.read(name, node, reply),

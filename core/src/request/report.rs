@@ -9,7 +9,7 @@ use crate::node::{Act, Reported, SampleRefused, Taken};
 use crate::reply::Reply;
 use crate::text::number::Number;
 use crate::text::quote::{cut, quoted};
-use crate::{Counters, Node};
+use crate::{Counters, Node, Settings};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use xxhash_rust::xxh3::Xxh3;
@@ -36,6 +36,13 @@ impl Common<'_> {
             at: self.at,
             tags: self.tags.as_deref(),
         }
+    }
+
+    /// The most that `samples` whose names have `names` bytes can cost.
+    fn bound(&self, node: Option<&Node>, names: usize, samples: usize) -> u64 {
+        let tags = self.tags.as_ref().map_or(0, |tags| tags.len());
+        let closings = node.map_or(0, |node| node.closing_bound(samples));
+        samples as u64 * Node::sample_bound(0, 0) + Node::sample_bound(names, tags) + closings
     }
 
     /// Reads one option.
@@ -89,8 +96,14 @@ impl<'a> Stat<'a> {
         })
     }
 
-    pub fn cost(&self) -> u64 {
-        sample_cost(self.metric, &self.common)
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
+        match node {
+            Some(node) if closely => {
+                let sample = self.common.sample(self.value);
+                node.sample_cost(self.metric, &sample, settings.max_series)
+            }
+            _ => self.common.bound(node, self.metric.len(), 1),
+        }
     }
 
     pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
@@ -102,20 +115,22 @@ impl<'a> Stat<'a> {
         &self,
         node: &mut Node,
         act: &mut Act<'_>,
-        is_full: bool,
         reply: &mut dyn Reply,
     ) -> Result<(), Refusal> {
-        if is_full && !node.has_metric(self.metric) {
-            node.count_refused(Refused::Memory, act);
-            return Err(full("AGG.STAT", act.settings));
+        let mut sample = self.common.sample(self.value);
+        if act.is_tight {
+            if !node.has_metric(self.metric) {
+                node.count_refused(Refused::Memory, act);
+                return Err(full("AGG.STAT", act.settings));
+            }
+            sample = node.tighten(self.metric, &sample, act);
         }
-        match node.stat(self.metric, &self.common.sample(self.value), act) {
+        match node.stat(self.metric, &sample, act) {
             Ok(taken) => {
                 if taken == Taken::Counted {
                     if act.repeats() {
                         act.effects.repeat_command();
                     } else {
-                        let sample = self.common.sample(self.value);
                         act.effects.sample(self.metric, &sample);
                     }
                 }
@@ -133,11 +148,6 @@ impl<'a> Stat<'a> {
             }
         }
     }
-}
-
-/// The most that a sample can cost: a new metric with its windows, and the records of up to four that close.
-fn sample_cost(metric: &[u8], common: &Common<'_>) -> u64 {
-    2048 + 6 * (metric.len() + common.tags.as_ref().map_or(0, |t| t.len())) as u64
 }
 
 fn sample_why(metric: &[u8], refused: SampleRefused, max_series: u32) -> String {
@@ -175,8 +185,6 @@ fn sample_refusal(
 pub(super) struct Mstat<'a> {
     common: Common<'a>,
     atomic: bool,
-    /// Metric, value, metric, value ...
-    values: &'a [&'a [u8]],
     /// The samples with their index, and what is wrong with the others.
     good: Vec<(usize, &'a [u8], Number)>,
     bad: Vec<(usize, String)>,
@@ -212,7 +220,6 @@ impl<'a> Mstat<'a> {
         let mut mstat = Mstat {
             common,
             atomic,
-            values,
             good: Vec::with_capacity(values.len() / 2),
             bad: Vec::new(),
         };
@@ -247,30 +254,42 @@ impl<'a> Mstat<'a> {
         }
     }
 
-    pub fn cost(&self) -> u64 {
-        self.values
-            .chunks(2)
-            .map(|pair| sample_cost(pair[0], &self.common))
-            .sum()
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
+        let names = self.good.iter().map(|(_, metric, _)| metric.len()).sum();
+        let bound = self.common.bound(node, names, self.good.len());
+        match node {
+            Some(node) if closely => {
+                let sample = self.common.sample(Number::Int(0));
+                let untagged = Sample {
+                    tags: None,
+                    ..sample
+                };
+                let cost = |metric: &[u8]| node.sample_cost(metric, &untagged, settings.max_series);
+                let costs: u64 = self.good.iter().map(|(_, metric, _)| cost(metric)).sum();
+                let tags = self.common.tags.as_ref().map_or(0, |tags| tags.len());
+                bound.min(costs + Node::sample_bound(0, tags))
+            }
+            _ => bound,
+        }
     }
 
     pub fn run(
         &self,
         node: &mut Node,
         act: &mut Act<'_>,
-        is_full: bool,
         reply: &mut dyn Reply,
     ) -> Result<(), Refusal> {
         if self.atomic {
-            self.check_all(node, act, is_full)?;
+            self.check_all(node, act)?;
         }
-        let (mut taken, mut late) = (Vec::with_capacity(self.good.len()), 0);
+        let (mut taken, mut told, mut late) = (Vec::with_capacity(self.good.len()), 0, 0);
         let mut bad = Vec::new();
         for _ in &self.bad {
             node.count_refused(Refused::Argument, act);
         }
         for (n, &(i, metric, value)) in self.good.iter().enumerate() {
-            if is_full && !node.has_metric(metric) {
+            let mut sample = self.common.sample(value);
+            if act.is_tight && !node.has_metric(metric) {
                 node.count_refused(Refused::Memory, act);
                 bad.push((
                     i,
@@ -281,7 +300,15 @@ impl<'a> Mstat<'a> {
                 ));
                 continue;
             }
-            match node.stat(metric, &self.common.sample(value), act) {
+            if act.is_tight {
+                sample = node.tighten(metric, &sample, act);
+            }
+            match node.stat(metric, &sample, act) {
+                Ok(Taken::Counted) if act.is_tight => {
+                    // What it made room for comes before it.
+                    act.effects.sample(metric, &sample);
+                    told += 1;
+                }
                 Ok(Taken::Counted) => taken.push(n),
                 Ok(Taken::Late) => late += 1,
                 Err(refused) => {
@@ -303,7 +330,7 @@ impl<'a> Mstat<'a> {
             }
         }
         reply.array(3);
-        reply.int(taken.len() as i64);
+        reply.int(taken.len() as i64 + told);
         reply.int(late);
         reply.array(bad.len());
         for (i, why) in bad {
@@ -320,7 +347,7 @@ impl<'a> Mstat<'a> {
         }
     }
 
-    fn check_all(&self, node: &mut Node, act: &mut Act<'_>, is_full: bool) -> Result<(), Refusal> {
+    fn check_all(&self, node: &mut Node, act: &mut Act<'_>) -> Result<(), Refusal> {
         let mut new = BTreeSet::new();
         for &(i, metric, _) in &self.good {
             if new.contains(metric) {
@@ -341,7 +368,7 @@ impl<'a> Mstat<'a> {
                 new.insert(metric);
             }
         }
-        if is_full && !new.is_empty() {
+        if act.is_tight && !new.is_empty() {
             node.count_refused(Refused::Memory, act);
             return Err(full("AGG.MSTAT", act.settings));
         }
@@ -395,8 +422,7 @@ impl<'a> Log<'a> {
     }
 
     pub fn cost(&self) -> u64 {
-        // A segment of the queue may double while it grows.
-        512 + 3 * (self.message.len() + self.tags.len()) as u64 + (32 << 10)
+        Node::log_cost(self.message.len() + self.tags.len())
     }
 
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
@@ -483,25 +509,31 @@ impl<'a> ErrorReport<'a> {
         })
     }
 
-    pub fn cost(&self) -> u64 {
+    pub fn cost(&self, node: Option<&Node>) -> u64 {
         let texts: usize = self.texts.iter().map(|t| t.len()).sum();
-        1024 + 2 * (texts + self.tags.len() + self.key.len()) as u64
+        let content = texts + self.tags.len() + 64;
+        match node {
+            Some(node) => node.error_cost(&self.key, content, node.holds_error(&self.occurrence())),
+            None => 4096 + 2 * (content + self.key.len()) as u64,
+        }
+    }
+
+    fn occurrence(&self) -> Occurrence<'_> {
+        Occurrence {
+            key: &self.key,
+            texts: [0, 1, 2, 3, 4, 5].map(|i| &*self.texts[i]),
+            tags: &self.tags,
+            level: self.level,
+            kind: self.kind,
+            gid: self.gid,
+            nid: self.nid,
+            at: self.at,
+        }
     }
 
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
         node.count_truncated(self.truncated, act);
-        let texts = [0, 1, 2, 3, 4, 5].map(|i| &*self.texts[i]);
-        let (level, kind, gid, nid, at) = (self.level, self.kind, self.gid, self.nid, self.at);
-        let occurrence = Occurrence {
-            key: &self.key,
-            texts,
-            tags: &self.tags,
-            level,
-            kind,
-            gid,
-            nid,
-            at,
-        };
+        let occurrence = self.occurrence();
         let occurrences = node.error(&occurrence, act);
         reply.array(2);
         reply.bulk(&self.key);
@@ -559,10 +591,25 @@ impl<'a> Reality<'a> {
         })
     }
 
-    pub fn cost(&self) -> u64 {
-        let bytes =
-            self.key.len() + self.model.len() + self.scanned.compact.len() + self.tags.len();
-        1024 + 2 * bytes as u64
+    pub fn cost(&self, node: Option<&Node>) -> u64 {
+        let content = self.model.len() + self.scanned.compact.len() + self.tags.len();
+        match node {
+            Some(node) if node.holds_object(&self.report()) => 0,
+            Some(node) => node.object_cost(self.key, content),
+            None => 4096 + 2 * (content + self.key.len()) as u64,
+        }
+    }
+
+    fn report(&self) -> Report<'_> {
+        Report {
+            key: self.key,
+            model: self.model,
+            json: &self.scanned.compact,
+            identity: self.scanned.identity,
+            tags: &self.tags,
+            at: self.at,
+            ttl_s: self.ttl_s,
+        }
     }
 
     pub fn run(
@@ -571,15 +618,7 @@ impl<'a> Reality<'a> {
         act: &mut Act<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), Refusal> {
-        let report = Report {
-            key: self.key,
-            model: self.model,
-            json: &self.scanned.compact,
-            identity: self.scanned.identity,
-            tags: &self.tags,
-            at: self.at,
-            ttl_s: self.ttl_s,
-        };
+        let report = self.report();
         match node.reality(&report, act) {
             Some(reported) => {
                 reply.int(match reported {
@@ -646,6 +685,10 @@ impl<'a> Requeue<'a> {
             pattern = Some(args.pattern()?);
         }
         Ok(Requeue { queue, pattern })
+    }
+
+    pub fn cost(&self, node: &Node) -> u64 {
+        node.requeue_cost(self.queue)
     }
 
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {

@@ -133,6 +133,8 @@ pub struct World {
     pub sent: (usize, usize),
     /// Commands that the replica was sent as they came.
     pub repeated: usize,
+    /// Memory leaves no room.
+    pub tight: bool,
 }
 
 /// The hour at which the tests begin, Unix milliseconds.
@@ -153,6 +155,7 @@ impl World {
             ready: false,
             sent: (0, 0),
             repeated: 0,
+            tight: false,
         }
     }
 
@@ -216,9 +219,11 @@ impl World {
             last_id: &mut self.last_id,
             effects: &mut effects,
             may_repeat: true,
+            is_tight: self.tight,
+            room: u64::MAX,
             counters: &mut self.counters,
         };
-        let ran = request.run(b"n", node, false, &mut turn, &mut tree)?;
+        let ran = request.run(b"n", node, &mut turn, &mut tree)?;
         self.ready = ran.ready;
         if let Some(node) = fresh.filter(|_| !effects.is_empty()) {
             self.node = Some(node);
@@ -229,6 +234,7 @@ impl World {
 
     /// One tick of the timer, to its end.
     pub fn tick(&mut self) {
+        let mut first = true;
         loop {
             let Some(node) = &mut self.node else { return };
             let mut effects = Effects::default();
@@ -238,9 +244,11 @@ impl World {
                 last_id: &mut self.last_id,
                 effects: &mut effects,
                 may_repeat: false,
+                is_tight: self.tight,
+                room: u64::MAX,
                 counters: &mut self.counters,
             };
-            let swept = node.sweep(7, &mut turn);
+            let swept = node.sweep(7, std::mem::take(&mut first), &mut turn);
             self.ready |= swept.ready;
             self.replicate(&effects, Command::Info, &[]);
             if !swept.more {
