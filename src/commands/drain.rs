@@ -55,10 +55,10 @@ pub static FETCH: Row = Row {
         Arg::key(),
         QUEUES,
         COUNT,
-        Arg::new(c"lease", Kind::Integer)
+        Arg::new(c"lease-ms", Kind::Integer)
             .behind(c"LEASE")
             .optional(),
-        Arg::new(c"block", Kind::Integer)
+        Arg::new(c"block-ms", Kind::Integer)
             .behind(c"BLOCK")
             .optional(),
         FORMAT,
@@ -143,7 +143,7 @@ pub static PEEK: Row = Row {
         Arg::key(),
         QUEUES,
         COUNT,
-        Arg::new(c"from", Kind::Integer).behind(c"FROM").optional(),
+        Arg::new(c"id", Kind::Integer).behind(c"FROM").optional(),
         Arg::word(c"rev", c"REV").optional(),
         FORMAT,
     ],

@@ -44,8 +44,8 @@ pub static RANGE: Row = Row {
             c"window",
             &[Arg::word(c"min", c"MIN"), Arg::word(c"hour", c"HOUR")],
         ),
-        Arg::new(c"from", Kind::Time).behind(c"FROM").optional(),
-        Arg::new(c"to", Kind::Time).behind(c"TO").optional(),
+        Arg::new(c"from-ms", Kind::Time).behind(c"FROM").optional(),
+        Arg::new(c"to-ms", Kind::Time).behind(c"TO").optional(),
     ],
 };
 

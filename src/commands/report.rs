@@ -8,7 +8,9 @@ const CATEGORIES: &std::ffi::CStr = c"write fast agg-report";
 const FLAGS: &std::ffi::CStr = c"write deny-oom fast";
 
 const TAGS: Arg = Arg::new(c"tags", Kind::Text).behind(c"TAGS").optional();
-const AT: Arg = Arg::new(c"at", Kind::Time).behind(c"AT").optional();
+const AT: Arg = Arg::new(c"unix-time-ms", Kind::Time)
+    .behind(c"AT")
+    .optional();
 const LEVEL: Arg = Arg::new(c"level", Kind::Integer)
     .behind(c"LEVEL")
     .optional();
@@ -87,7 +89,7 @@ pub static ERROR: Row = Row {
     args: &[
         Arg::key(),
         Arg::new(c"message", Kind::Text),
-        Arg::new(c"public", Kind::Text).behind(c"PUBLIC").optional(),
+        Arg::new(c"text", Kind::Text).behind(c"PUBLIC").optional(),
         LEVEL,
         Arg::one_of(
             c"type",
@@ -131,7 +133,9 @@ pub static REALITY: Row = Row {
         Arg::new(c"json", Kind::Text),
         TAGS,
         AT,
-        Arg::new(c"ttl", Kind::Integer).behind(c"TTL").optional(),
+        Arg::new(c"seconds", Kind::Integer)
+            .behind(c"TTL")
+            .optional(),
     ],
 };
 
