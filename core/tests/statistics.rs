@@ -389,7 +389,16 @@ fn what_is_told_within_a_millisecond_goes_to_replicas_as_it_came() {
     w.run("MSTAT VALUES a 4 c 5");
     w.run(&format!("STAT a 6 AT {}", BASE - 1_000));
     assert_eq!((w.sent.0, w.repeated), (1, 4));
+    // Known errors and unchanged objects, too.
+    w.run("ERROR e");
+    w.run("REALITY o M {}");
+    let (sent, repeated) = (w.sent.0, w.repeated);
+    w.run("ERROR e LEVEL 7");
+    w.run("REALITY o M {} TTL 9");
+    assert_eq!((w.sent.0, w.repeated), (sent, repeated + 2));
     w.check_copies();
+    w.sent.0 = 1;
+    w.repeated = 4;
     // A sample that opens the way for others takes ids: its closings are told.
     w.pass(400_000);
     w.run("STAT a 1");

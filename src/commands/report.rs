@@ -1,6 +1,6 @@
 //! The commands that report: they change a node and tell nothing of what others reported.
 
-use super::run::{Call, sample, write};
+use super::run::{Call, report, write};
 use crate::ffi::docs::{Access, Arg, Kind, Row};
 use aggregator_core::Command;
 
@@ -25,7 +25,7 @@ const VALUE: Arg = Arg::new(c"value", Kind::Text);
 /// AGG.STAT.
 pub static STAT: Row = Row {
     name: c"AGG.STAT",
-    handler: |call| sample(Command::Stat, call),
+    handler: |call| report(Command::Stat, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -38,7 +38,7 @@ pub static STAT: Row = Row {
 /// AGG.MSTAT.
 pub static MSTAT: Row = Row {
     name: c"AGG.MSTAT",
-    handler: |call| sample(Command::Mstat, call),
+    handler: |call| report(Command::Mstat, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -79,7 +79,7 @@ pub static LOG: Row = Row {
 /// AGG.ERROR.
 pub static ERROR: Row = Row {
     name: c"AGG.ERROR",
-    handler: |call| write(Command::Error, true, call),
+    handler: |call| report(Command::Error, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -119,7 +119,7 @@ pub static ERROR: Row = Row {
 /// AGG.REALITY.
 pub static REALITY: Row = Row {
     name: c"AGG.REALITY",
-    handler: |call| write(Command::Reality, true, call),
+    handler: |call| report(Command::Reality, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,

@@ -125,8 +125,8 @@ fn run(
     }
 }
 
-/// Runs a command that reports samples, which may come from another server that has taken them already.
-pub fn sample(command: Command, call: &Call<'_>) {
+/// Runs a command that may come from another server that has taken it already.
+pub fn report(command: Command, call: &Call<'_>) {
     if !(origin::is_doubtful() && repeat(command, call)) {
         write(command, true, call);
     }

@@ -99,7 +99,12 @@ impl Node {
         most_for(len + 32) + AHEAD
     }
 
-    /// A report of an error; `same`: of one that is held with this very content.
+    /// A report of any error or object whose texts have `len` bytes.
+    pub(crate) fn thing_bound(len: usize) -> u64 {
+        4096 + 2 * held(len)
+    }
+
+    /// A report of an error; `is_same`: of one that is held with this very content.
     pub(crate) fn error_cost(&self, key: &[u8], content: usize, is_same: bool) -> u64 {
         match (self.errors.table.find(key).is_some(), is_same) {
             (true, true) => 0,

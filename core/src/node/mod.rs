@@ -48,10 +48,10 @@ use crate::effect::{Change, Effects, Payload, VERSION};
 use crate::settings::{Rules, Settings};
 use crate::turn::{MAX_DRAG_US, Step, Turn};
 use crate::{Counters, Damaged, Now};
-use errors::Errors;
+use errors::{Errors, Occurrence};
 use metric::Sample;
 use queues::Queues;
-use realities::Realities;
+use realities::{Realities, Report};
 use stats::{Around, Stats};
 
 /// See the module's header.
@@ -219,6 +219,31 @@ impl Node {
         self.clock_ms
     }
 
+    fn told_step<'a>(&self, mono_ms: u64, counters: &'a mut Counters) -> Step<'a> {
+        Step {
+            now_ms: self.clock_ms,
+            mono_ms,
+            next_id: self.queues.last_id + 1,
+            keeps_history: true,
+            counters,
+        }
+    }
+
+    /// Takes an occurrence of an error that is known and was not queued anew by another server, at the clock of the last
+    /// payload.
+    pub(crate) fn repeat_error(&mut self, o: &Occurrence<'_>, mono: u64, counters: &mut Counters) {
+        let mut step = self.told_step(mono, counters);
+        self.errors.occur(o, false, &mut self.queues, &mut step);
+    }
+
+    /// Takes a report of an object that another server found unchanged, at the clock of the last payload.
+    pub(crate) fn repeat_object(&mut self, r: &Report<'_>, mono: u64, counters: &mut Counters) {
+        let step = self.told_step(mono, counters);
+        if let Some(slot) = self.realities.table.find(r.key) {
+            self.realities.hear(slot, r.at, r.ttl_s, &step);
+        }
+    }
+
     /// Takes a sample that another server has taken, at the clock of the last payload.
     pub(crate) fn repeat_sample(
         &mut self,
@@ -227,13 +252,7 @@ impl Node {
         mono_ms: u64,
         counters: &mut Counters,
     ) {
-        let mut step = Step {
-            now_ms: self.clock_ms,
-            mono_ms,
-            next_id: self.queues.last_id + 1,
-            keeps_history: true,
-            counters,
-        };
+        let mut step = self.told_step(mono_ms, counters);
         self.with_stats(&mut step, |stats, around| {
             stats.sample(name, sample, around)
         });

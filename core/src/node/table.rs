@@ -100,13 +100,14 @@ impl<T: Named> Table<T> {
             self.blocks.pop();
         }
         self.len = last;
-        let hash_of = |thing: &T| hash(thing.name(), self.seed);
-        self.index.remove(hash_of(&thing), last);
+        self.index.remove(hash(thing.name(), self.seed), last);
         let moved_from = (slot != last).then_some(last);
         if moved_from.is_some() {
-            self.index.insert(hash(thing.name(), self.seed), slot);
+            let moved = hash(thing.name(), self.seed);
             std::mem::swap(&mut thing, self.get_mut(slot)?);
+            // The slot is taken from one name before it is given to the other.
             self.index.remove(hash(thing.name(), self.seed), slot);
+            self.index.insert(moved, slot);
         }
         if self.len == 0 {
             *self = Table::new(self.seed);
@@ -198,7 +199,7 @@ impl Index {
         let shard = self.shard(half);
         if let Ok(entry) = self.shards[shard]
             .pairs
-            .find_entry(inner(half), |&(_, s)| s == slot)
+            .find_entry(inner(half), |&(h, s)| h == half && s == slot)
         {
             entry.remove();
         }

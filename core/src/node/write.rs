@@ -135,8 +135,9 @@ impl Node {
         self.queues.count(&mut act.step, |c| c.refuse(reason));
     }
 
-    /// Counts an occurrence of an error: how often it occurred. Beyond `max-errors` another makes room.
-    pub(crate) fn error(&mut self, o: &Occurrence<'_>, act: &mut Act<'_>) -> u64 {
+    /// Counts an occurrence of an error: how often it occurred. Beyond `max-errors` another makes room. `is_whole`: its
+    /// texts are those of the command.
+    pub(crate) fn error(&mut self, o: &Occurrence<'_>, is_whole: bool, act: &mut Act<'_>) -> u64 {
         let interval = act.settings.error_interval_ms;
         let queue = match self
             .errors
@@ -153,7 +154,11 @@ impl Node {
                 true
             }
         };
-        act.effects.occur(o, queue);
+        if is_whole && !queue && act.repeats() {
+            act.effects.repeat_command();
+        } else {
+            act.effects.occur(o, queue);
+        }
         self.errors.occur(o, queue, &mut self.queues, &mut act.step)
     }
 
@@ -187,7 +192,11 @@ impl Node {
                 return Some(Reported::Older);
             }
             if object.is_same(report) {
-                act.effects.hear(slot, report.at, report.ttl_s);
+                if act.repeats() {
+                    act.effects.repeat_command();
+                } else {
+                    act.effects.hear(slot, report.at, report.ttl_s);
+                }
                 self.realities
                     .hear(slot, report.at, report.ttl_s, &act.step);
                 return Some(Reported::Unchanged);

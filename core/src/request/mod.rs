@@ -182,8 +182,8 @@ impl<'a> Request<'a> {
             Kinds::Stat(r) => r.cost(node, closely, settings),
             Kinds::Mstat(r) => r.cost(node, closely, settings),
             Kinds::Log(r) => r.cost(),
-            Kinds::Error(r) => r.cost(node),
-            Kinds::Reality(r) => r.cost(node),
+            Kinds::Error(r) => r.cost(node, closely),
+            Kinds::Reality(r) => r.cost(node, closely),
             Kinds::Requeue(r) => node.map_or(0, |node| r.cost(node)),
             Kinds::Forget(_) => node.map_or(0, |node| node.closing_bound(1)),
             _ => 0,
@@ -226,6 +226,8 @@ impl<'a> Request<'a> {
         match &self.kind {
             Kinds::Stat(r) => r.repeat(node, mono_ms, counters),
             Kinds::Mstat(r) => r.repeat(node, mono_ms, counters),
+            Kinds::Error(r) => node.repeat_error(&r.occurrence(), mono_ms, counters),
+            Kinds::Reality(r) => node.repeat_object(&r.report(), mono_ms, counters),
             _ => {}
         }
     }

@@ -509,16 +509,18 @@ impl<'a> ErrorReport<'a> {
         })
     }
 
-    pub fn cost(&self, node: Option<&Node>) -> u64 {
+    pub fn cost(&self, node: Option<&Node>, closely: bool) -> u64 {
         let texts: usize = self.texts.iter().map(|t| t.len()).sum();
         let content = texts + self.tags.len() + 64;
         match node {
-            Some(node) => node.error_cost(&self.key, content, node.holds_error(&self.occurrence())),
-            None => 4096 + 2 * (content + self.key.len()) as u64,
+            Some(node) if closely => {
+                node.error_cost(&self.key, content, node.holds_error(&self.occurrence()))
+            }
+            _ => Node::thing_bound(content + self.key.len()),
         }
     }
 
-    fn occurrence(&self) -> Occurrence<'_> {
+    pub fn occurrence(&self) -> Occurrence<'_> {
         Occurrence {
             key: &self.key,
             texts: [0, 1, 2, 3, 4, 5].map(|i| &*self.texts[i]),
@@ -534,7 +536,7 @@ impl<'a> ErrorReport<'a> {
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
         node.count_truncated(self.truncated, act);
         let occurrence = self.occurrence();
-        let occurrences = node.error(&occurrence, act);
+        let occurrences = node.error(&occurrence, self.truncated == 0, act);
         reply.array(2);
         reply.bulk(&self.key);
         reply.int(occurrences as i64);
@@ -591,16 +593,16 @@ impl<'a> Reality<'a> {
         })
     }
 
-    pub fn cost(&self, node: Option<&Node>) -> u64 {
+    pub fn cost(&self, node: Option<&Node>, closely: bool) -> u64 {
         let content = self.model.len() + self.scanned.compact.len() + self.tags.len();
         match node {
-            Some(node) if node.holds_object(&self.report()) => 0,
-            Some(node) => node.object_cost(self.key, content),
-            None => 4096 + 2 * (content + self.key.len()) as u64,
+            Some(node) if closely && node.holds_object(&self.report()) => 0,
+            Some(node) if closely => node.object_cost(self.key, content),
+            _ => Node::thing_bound(content + self.key.len()),
         }
     }
 
-    fn report(&self) -> Report<'_> {
+    pub fn report(&self) -> Report<'_> {
         Report {
             key: self.key,
             model: self.model,
