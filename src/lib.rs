@@ -31,9 +31,9 @@ fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
     }
     config::read_arguments(args)?;
     // A refused load takes commands, settings and types back, but no timer or subscription: those come last.
-    ffi::callbacks::register_settings(ctx)?;
+    ffi::settings::register(ctx)?;
     config::check().map_err(|e| e.to_string_lossy().into_owned())?;
-    ffi::callbacks::register_type(ctx)?;
+    ffi::datatype::register(ctx)?;
     ffi::docs::register(ctx)?;
     ffi::callbacks::begin(ctx);
     origin::set_cluster(ctx.flags().is_cluster());

@@ -1,7 +1,7 @@
 //! How a command runs: arguments to a request, the key, memory, the core, what follows.
 
 use crate::ffi::api::{Content, Ctx, Key, Mode, Name};
-use crate::ffi::callbacks::block;
+use crate::ffi::waiting::block;
 use crate::held::Held;
 use crate::reply::{Replier, WRONG_TYPE};
 use crate::{memory, origin, timer, work};

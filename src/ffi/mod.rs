@@ -1,8 +1,12 @@
-//! The only place with `unsafe`: how we call the server (`api`), how it calls us (`callbacks`), its allocator with our
+//! The only place with `unsafe`: how we call the server (`api`), how it calls us (`callbacks`, `datatype`, `settings`,
+//! `waiting`), its allocator with our
 //! counts (`alloc`), what belongs to its main thread (`main_thread`), and what it is told of our commands (`docs`).
 
 pub mod alloc;
 pub mod api;
 pub mod callbacks;
+pub mod datatype;
 pub mod docs;
 pub mod main_thread;
+pub mod settings;
+pub mod waiting;

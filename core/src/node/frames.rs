@@ -17,7 +17,7 @@ use super::table::{Named, Table};
 use super::tags::{TagId, TagPool};
 use super::{Node, VERSION};
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
-use crate::effect::{flag, put_rules, read_rules};
+use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
 use crate::text::number::Number;
 use crate::text::tags;
@@ -253,7 +253,7 @@ pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, Damage
     check_id(node.queues.last_id, max_id)?;
     node.clock_ms = r.ms()?;
     // Saved while it was put together by AGG.APPLY, it goes on so after a load.
-    node.saved_unfinished = flag(&mut r)?;
+    node.saved_unfinished = read_flag(&mut r)?;
     node.unfinished = true;
     r.finish()?;
     Ok(node)

@@ -1,7 +1,7 @@
 //! Requests that read: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
 
 use super::args::Args;
-use super::report::family;
+use super::names::family;
 use crate::Node;
 use crate::error::Refusal;
 use crate::node::parts::{Family, Scan};

@@ -6,7 +6,9 @@
 mod args;
 mod drain;
 mod look;
+mod names;
 mod report;
+mod samples;
 
 use crate::node::{Act, Queue};
 use crate::{Counters, Node, Now, Refusal, Reply, Settings, Turn};
@@ -92,13 +94,13 @@ pub struct Request<'a> {
 }
 
 enum Kinds<'a> {
-    Stat(report::Stat<'a>),
-    Mstat(report::Mstat<'a>),
+    Stat(samples::Stat<'a>),
+    Mstat(samples::Mstat<'a>),
     Log(report::Log<'a>),
     Error(Box<report::ErrorReport<'a>>),
     Reality(Box<report::Reality<'a>>),
-    Forget(report::Forget<'a>),
-    Requeue(report::Requeue<'a>),
+    Forget(names::Forget<'a>),
+    Requeue(names::Requeue<'a>),
     Pop(drain::Pop),
     Fetch(drain::Fetch),
     Ids(drain::Ids),
@@ -150,13 +152,13 @@ impl<'a> Request<'a> {
         args.name("node")?;
         let args = &mut args;
         let kind = match command {
-            Command::Stat => Kinds::Stat(report::Stat::parse(args)?),
-            Command::Mstat => Kinds::Mstat(report::Mstat::parse(args)?),
+            Command::Stat => Kinds::Stat(samples::Stat::parse(args)?),
+            Command::Mstat => Kinds::Mstat(samples::Mstat::parse(args)?),
             Command::Log => Kinds::Log(report::Log::parse(args)?),
             Command::Error => Kinds::Error(Box::new(report::ErrorReport::parse(args)?)),
             Command::Reality => Kinds::Reality(Box::new(report::Reality::parse(args)?)),
-            Command::Forget => Kinds::Forget(report::Forget::parse(args)?),
-            Command::Requeue => Kinds::Requeue(report::Requeue::parse(args)?),
+            Command::Forget => Kinds::Forget(names::Forget::parse(args)?),
+            Command::Requeue => Kinds::Requeue(names::Requeue::parse(args)?),
             Command::Pop => Kinds::Pop(drain::Pop::parse(args)?),
             Command::Fetch => Kinds::Fetch(drain::Fetch::parse(args)?),
             Command::Ack => Kinds::Ids(drain::Ids::parse(args, Deed::Ack)?),
@@ -216,7 +218,9 @@ impl<'a> Request<'a> {
                 return Err(full(command, settings));
             }
             self.dispatch(name, node, act, reply)?;
-            Ok(report::ran(node))
+            Ok(Ran {
+                ready: node.take_ready(),
+            })
         })
     }
 

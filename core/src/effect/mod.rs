@@ -1,0 +1,299 @@
+//! Effects: what a replica and an AOF repeat, as the payload of AGG.APPLY.
+//!
+//! A payload is a version, the primary's clock, the id of the first entry that it queues, and changes in order. A
+//! change says what was decided (this sample counts, these windows close, these entries are gone); what follows from
+//! it by the node's value and rules is computed again, by the same code that the primary ran. Ids of queued entries
+//! follow each other from the first.
+//!
+//! Layout: `01` version, signed now_ms, first id, then changes, each a code (see [`code`]) and its fields in the format
+//! of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing strictly, so a
+//! list never names a slot twice. Payloads that begin with another byte are frames of a saved node
+//! (`node/frames.rs`).
+//!
+//! A report of samples, of a known error or of an unchanged object may go to replicas as it came instead
+//! ([`Propagation::Command`]): where it names no time it means the clock of the node's last payload, so it is allowed
+//! only while the primary's clock is that one, and only where nothing but the report itself was decided. So what is told often is told cheaply, and each
+//! millisecond of a node's life costs one payload at most.
+//!
+//! Decoding looks at the form only and finishes before anything is changed. A change that does not fit the node's
+//! value (a slot that is empty) does nothing.
+
+mod read;
+
+pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules};
+
+use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
+use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
+use crate::settings::Rules;
+use crate::text::number::Number;
+
+/// The first byte of a payload of effects.
+pub(crate) const VERSION: u8 = 1;
+
+/// The codes of changes. A new one gets a new number; a number is never used again.
+mod code {
+    pub const ADOPT: u8 = 0;
+    pub const SAMPLE: u8 = 1;
+    pub const LOG: u8 = 2;
+    pub const OCCUR: u8 = 3;
+    pub const CHANGE: u8 = 4;
+    pub const HEAR: u8 = 5;
+    pub const CLOSE: u8 = 6;
+    pub const GIVE_UP_TIME: u8 = 7;
+    pub const FORGET_METRICS: u8 = 8;
+    pub const FORGET_ERRORS: u8 = 9;
+    pub const END: u8 = 10;
+    pub const REQUEUE: u8 = 11;
+    pub const REMOVE: u8 = 12;
+    pub const REMOVE_OLDEST: u8 = 13;
+    pub const TELL_ERRORS: u8 = 14;
+    pub const NO_HISTORY: u8 = 15;
+}
+
+/// Bits of a sample's flags.
+mod flag {
+    pub const DIFF: u8 = 1;
+    pub const FLOAT: u8 = 2;
+    pub const TAGS: u8 = 4;
+    /// The tags of the sample before.
+    pub const SAME_TAGS: u8 = 8;
+    /// The time of the sample before.
+    pub const SAME_AT: u8 = 16;
+}
+
+/// What a change sends to replicas and the AOF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation<'a> {
+    /// Nothing was changed.
+    Nothing,
+    /// The command that ran, as it came; see [`crate::Request::repeat`].
+    Command,
+    /// This payload of AGG.APPLY.
+    Payload(&'a [u8]),
+}
+
+/// A growing payload, reused from command to command.
+#[derive(Debug, Default)]
+pub struct Effects {
+    bytes: Vec<u8>,
+    /// What of `bytes` is worth nothing without a change behind it.
+    header: usize,
+    now_ms: i64,
+    first_id: u64,
+    /// The command that runs is the whole effect.
+    as_it_came: bool,
+    no_history: bool,
+    last_at: Option<i64>,
+    /// Where the tags of the last sample that had some stand.
+    last_tags: Option<(usize, usize)>,
+}
+
+/// The most that a buffer keeps between commands.
+const KEPT: usize = 64 << 10;
+
+impl Effects {
+    /// With the buffer that is kept between commands, so that none of them seems to cost it.
+    pub fn with_buffer() -> Effects {
+        Effects {
+            bytes: Vec::with_capacity(KEPT),
+            ..Effects::default()
+        }
+    }
+
+    /// Nothing to propagate.
+    pub fn is_empty(&self) -> bool {
+        !self.has_payload() && !self.as_it_came
+    }
+
+    /// What is to be propagated.
+    pub fn propagation(&self) -> Propagation<'_> {
+        match (self.has_payload(), self.as_it_came) {
+            (true, _) => Propagation::Payload(&self.bytes),
+            (false, true) => Propagation::Command,
+            (false, false) => Propagation::Nothing,
+        }
+    }
+
+    pub(crate) fn has_payload(&self) -> bool {
+        self.bytes.len() > self.header
+    }
+
+    /// Starts anew, keeping a modest buffer.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT {
+            self.bytes.shrink_to(KEPT);
+        }
+        self.header = 0;
+        self.as_it_came = false;
+        self.last_at = None;
+        self.last_tags = None;
+    }
+
+    /// Starts a payload: the primary's clock, the id that the first queued entry gets, and whether windows that close
+    /// leave no bucket.
+    pub(crate) fn open(&mut self, now_ms: i64, first_id: u64, no_history: bool) {
+        self.clear();
+        (self.now_ms, self.first_id, self.no_history) = (now_ms, first_id, no_history);
+    }
+
+    /// The command that runs, as it came, is all that is to be propagated.
+    pub(crate) fn repeat_command(&mut self) {
+        self.as_it_came = true;
+    }
+
+    /// The payload, with its header.
+    fn begun(&mut self) -> &mut Vec<u8> {
+        if self.bytes.is_empty() {
+            self.bytes.push(VERSION);
+            put_i64(&mut self.bytes, self.now_ms);
+            put_u64(&mut self.bytes, self.first_id);
+            if self.no_history {
+                self.bytes.push(code::NO_HISTORY);
+            }
+        }
+        &mut self.bytes
+    }
+
+    /// Begins the payload with the node's rules. They go along with the first change that follows; without one there
+    /// is nothing to propagate.
+    pub(crate) fn open_with_rules(&mut self, windows_s: [u32; 2], rules: &Rules) {
+        self.begun().push(code::ADOPT);
+        put_rules(&mut self.bytes, windows_s, rules);
+        self.header = self.bytes.len();
+    }
+
+    pub(crate) fn sample(&mut self, name: &[u8], sample: &Sample<'_>) {
+        let mut flags = 0;
+        if sample.kind == Kind::Diff {
+            flags |= flag::DIFF;
+        }
+        if matches!(sample.value, Number::Float(_)) {
+            flags |= flag::FLOAT;
+        }
+        if self.last_at == Some(sample.at) {
+            flags |= flag::SAME_AT;
+        }
+        if let Some(tags) = sample.tags {
+            let same = self
+                .last_tags
+                .is_some_and(|(start, end)| self.bytes.get(start..end) == Some(tags));
+            flags |= if same { flag::SAME_TAGS } else { flag::TAGS };
+        }
+        let out = self.begun();
+        out.extend([code::SAMPLE, flags]);
+        put_bytes(out, name);
+        match sample.value {
+            Number::Int(v) => put_u64(out, v),
+            Number::Float(v) => put_doubles(out, &[v]),
+        }
+        if flags & flag::SAME_AT == 0 {
+            put_i64(out, sample.at);
+        }
+        if let (Some(tags), true) = (sample.tags, flags & flag::TAGS != 0) {
+            put_bytes(out, tags);
+            let end = out.len();
+            self.last_tags = Some((end - tags.len(), end));
+        }
+        self.last_at = Some(sample.at);
+    }
+
+    pub(crate) fn log(&mut self, entry: &LogEntry<'_>) {
+        self.begun().push(code::LOG);
+        entry.put(&mut self.bytes);
+    }
+
+    pub(crate) fn occur(&mut self, o: &Occurrence<'_>, queue: bool) {
+        self.begun().extend([code::OCCUR, queue.into()]);
+        o.put(&mut self.bytes);
+    }
+
+    pub(crate) fn change(&mut self, report: &Report<'_>, new_id: bool) {
+        self.begun().extend([code::CHANGE, new_id.into()]);
+        report.put(&mut self.bytes);
+    }
+
+    pub(crate) fn hear(&mut self, slot: u32, at: i64, ttl_s: Option<u64>) {
+        self.begun().push(code::HEAR);
+        put_u64(&mut self.bytes, slot.into());
+        put_i64(&mut self.bytes, at);
+        put_u64(&mut self.bytes, ttl_s.map_or(0, |s| s.saturating_add(1)));
+    }
+
+    /// `slots` grow strictly, here and below.
+    pub(crate) fn close(&mut self, length: usize, newest: bool, slots: &[u32]) {
+        self.slots(&[code::CLOSE, length as u8, newest.into()], slots);
+    }
+
+    pub(crate) fn give_up_time(&mut self, slots: &[u32]) {
+        self.slots(&[code::GIVE_UP_TIME], slots);
+    }
+
+    pub(crate) fn forget_metrics(&mut self, slots: &[u32]) {
+        self.slots(&[code::FORGET_METRICS], slots);
+    }
+
+    pub(crate) fn forget_errors(&mut self, slots: &[u32]) {
+        self.slots(&[code::FORGET_ERRORS], slots);
+    }
+
+    pub(crate) fn end(&mut self, new_id: bool, slots: &[u32]) {
+        self.slots(&[code::END, new_id.into()], slots);
+    }
+
+    pub(crate) fn requeue(&mut self, queue: Queue, slots: &[u32]) {
+        self.slots(&[code::REQUEUE, queue as u8], slots);
+    }
+
+    /// `ids` grow strictly, here and below.
+    pub(crate) fn remove(&mut self, queue: Queue, ids: &[u64]) {
+        if ids.is_empty() {
+            return;
+        }
+        self.begun().extend([code::REMOVE, queue as u8]);
+        put_u64(&mut self.bytes, ids.len() as u64);
+        let mut before = 0;
+        for &id in ids {
+            put_u64(&mut self.bytes, id - before);
+            before = id;
+        }
+    }
+
+    pub(crate) fn remove_oldest(&mut self, queue: Queue, n: u64) {
+        if n > 0 {
+            self.begun().extend([code::REMOVE_OLDEST, queue as u8]);
+            put_u64(&mut self.bytes, n);
+        }
+    }
+
+    pub(crate) fn tell_errors(&mut self, told: &[(u64, Told)]) {
+        if told.is_empty() {
+            return;
+        }
+        self.begun().push(code::TELL_ERRORS);
+        put_u64(&mut self.bytes, told.len() as u64);
+        let mut before = 0;
+        for (id, told) in told {
+            put_u64(&mut self.bytes, id - before);
+            put_i64(&mut self.bytes, told.ms);
+            put_u64(&mut self.bytes, told.occurrences);
+            before = *id;
+        }
+    }
+
+    fn slots(&mut self, head: &[u8], slots: &[u32]) {
+        if slots.is_empty() {
+            return;
+        }
+        self.begun().extend_from_slice(head);
+        let runs = || slots.chunk_by(|a, b| *b == a + 1);
+        put_u64(&mut self.bytes, runs().count() as u64);
+        let mut before = 0;
+        for run in runs() {
+            let (first, len) = (run.first().copied().unwrap_or(0), run.len() as u32);
+            put_u64(&mut self.bytes, (first - before).into());
+            put_u64(&mut self.bytes, len.into());
+            before = first + len;
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Effects as they are read: the form is checked to the end before anything is changed.
+
+use super::{VERSION, code, flag as bit};
+use crate::codec::bytes::{Reader, put_i64, put_u64};
+use crate::error::Damaged;
+use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
+use crate::settings::Rules;
+use crate::text::number::Number;
+use crate::text::tags;
+
+/// A change, as it is read.
+#[derive(Debug)]
+pub(crate) enum Change<'a> {
+    Adopt {
+        windows_s: [u32; 2],
+        rules: Rules,
+    },
+    Sample {
+        name: &'a [u8],
+        sample: Sample<'a>,
+    },
+    Log(LogEntry<'a>),
+    Occur {
+        occurrence: Occurrence<'a>,
+        queue: bool,
+    },
+    Reality {
+        report: Report<'a>,
+        new_id: bool,
+    },
+    Hear {
+        slot: u32,
+        at: i64,
+        ttl_s: Option<u64>,
+    },
+    Close {
+        length: usize,
+        newest: bool,
+        slots: Slots<'a>,
+    },
+    GiveUpTime(Slots<'a>),
+    ForgetMetrics(Slots<'a>),
+    ForgetErrors(Slots<'a>),
+    End {
+        new_id: bool,
+        slots: Slots<'a>,
+    },
+    Requeue {
+        queue: Queue,
+        slots: Slots<'a>,
+    },
+    Remove {
+        queue: Queue,
+        ids: Ids<'a>,
+    },
+    RemoveOldest {
+        queue: Queue,
+        n: u64,
+    },
+    TellErrors(Ids<'a>),
+    /// Windows that close after this leave no bucket.
+    NoHistory,
+}
+
+/// A payload that is being read.
+#[derive(Clone)]
+pub(crate) struct Payload<'a> {
+    /// The primary's clock, Unix milliseconds.
+    pub now_ms: i64,
+    /// The id of the first entry that it queues.
+    pub first_id: u64,
+    reader: Reader<'a>,
+    last_at: Option<i64>,
+    last_tags: Option<&'a [u8]>,
+}
+
+impl<'a> Payload<'a> {
+    /// Reads the header.
+    pub fn open(bytes: &'a [u8]) -> Result<Payload<'a>, Damaged> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != VERSION {
+            return Err(Damaged("effects of an unknown version"));
+        }
+        Ok(Payload {
+            now_ms: reader.ms()?,
+            first_id: reader.id()?,
+            reader,
+            last_at: None,
+            last_tags: None,
+        })
+    }
+
+    /// Reads it to its end once, to see that it is well-formed.
+    pub fn check(&self) -> Result<(), Damaged> {
+        let mut copy = self.clone();
+        while let Some(change) = copy.next()? {
+            check(&change)?;
+        }
+        Ok(())
+    }
+
+    /// The next change.
+    pub fn next(&mut self) -> Result<Option<Change<'a>>, Damaged> {
+        if self.reader.is_empty() {
+            return Ok(None);
+        }
+        let code = self.reader.u8()?;
+        if code == code::SAMPLE {
+            return self.sample().map(Some);
+        }
+        let r = &mut self.reader;
+        Ok(Some(match code {
+            code::ADOPT => {
+                let (windows_s, rules) = read_rules(r)?;
+                Change::Adopt { windows_s, rules }
+            }
+            code::LOG => Change::Log(LogEntry::read_from(r)?),
+            code::OCCUR => {
+                let queue = flag(r)?;
+                Change::Occur {
+                    occurrence: Occurrence::read(r)?,
+                    queue,
+                }
+            }
+            code::CHANGE => {
+                let new_id = flag(r)?;
+                Change::Reality {
+                    report: Report::read(r)?,
+                    new_id,
+                }
+            }
+            code::HEAR => Change::Hear {
+                slot: r.u32()?,
+                at: r.ms()?,
+                ttl_s: r.u64()?.checked_sub(1),
+            },
+            code::CLOSE => {
+                let (length, newest) = (usize::from(flag(r)?), flag(r)?);
+                Change::Close {
+                    length,
+                    newest,
+                    slots: Slots::read(r)?,
+                }
+            }
+            code::GIVE_UP_TIME => Change::GiveUpTime(Slots::read(r)?),
+            code::FORGET_METRICS => Change::ForgetMetrics(Slots::read(r)?),
+            code::FORGET_ERRORS => Change::ForgetErrors(Slots::read(r)?),
+            code::END => {
+                let new_id = flag(r)?;
+                Change::End {
+                    new_id,
+                    slots: Slots::read(r)?,
+                }
+            }
+            code::REQUEUE => {
+                let queue = queue(r)?;
+                Change::Requeue {
+                    queue,
+                    slots: Slots::read(r)?,
+                }
+            }
+            code::REMOVE => {
+                let queue = queue(r)?;
+                Change::Remove {
+                    queue,
+                    ids: Ids::read(r, false)?,
+                }
+            }
+            code::REMOVE_OLDEST => Change::RemoveOldest {
+                queue: queue(r)?,
+                n: r.u64()?,
+            },
+            code::TELL_ERRORS => Change::TellErrors(Ids::read(r, true)?),
+            code::NO_HISTORY => Change::NoHistory,
+            _ => return Err(Damaged("an unknown effect")),
+        }))
+    }
+
+    fn sample(&mut self) -> Result<Change<'a>, Damaged> {
+        let r = &mut self.reader;
+        let flags = r.u8()?;
+        let name = r.name()?;
+        let value = if flags & bit::FLOAT == 0 {
+            Number::Int(r.u64()?)
+        } else {
+            let [v] = r.doubles()?;
+            Number::Float(v)
+        };
+        let kind = Kind::from_bit(flags & bit::DIFF != 0);
+        if kind == Kind::Diff && value.to_f64() < 0.0 {
+            return Err(Damaged("a total is negative"));
+        }
+        if flags & bit::SAME_AT == 0 {
+            self.last_at = Some(r.ms()?);
+        }
+        if flags & bit::TAGS != 0 {
+            self.last_tags = Some(r.bytes()?);
+        }
+        let at = self.last_at.ok_or(Damaged("a sample without a time"))?;
+        let tags = if flags & (bit::TAGS | bit::SAME_TAGS) == 0 {
+            None
+        } else {
+            self.last_tags
+        };
+        Ok(Change::Sample {
+            name,
+            sample: Sample {
+                kind,
+                value,
+                at,
+                tags,
+            },
+        })
+    }
+}
+
+/// What the form alone does not say: texts that leave as JSON, and what is compared, are in canonical form.
+fn check(change: &Change<'_>) -> Result<(), Damaged> {
+    let tags = match change {
+        Change::Sample { sample, .. } => sample.tags.unwrap_or_default(),
+        Change::Log(entry) => entry.tags,
+        Change::Occur { occurrence, .. } => occurrence.tags,
+        Change::Reality { report, .. } => {
+            report.check()?;
+            report.tags
+        }
+        _ => &[],
+    };
+    if tags::is_canonical(tags) {
+        Ok(())
+    } else {
+        Err(Damaged("a list of tags is not in canonical form"))
+    }
+}
+
+/// Reads a truth value, here and in saved nodes.
+pub(crate) fn flag(r: &mut Reader<'_>) -> Result<bool, Damaged> {
+    match r.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Damaged("a flag is neither 0 nor 1")),
+    }
+}
+
+fn queue(r: &mut Reader<'_>) -> Result<Queue, Damaged> {
+    Queue::ALL
+        .get(usize::from(r.u8()?))
+        .copied()
+        .ok_or(Damaged("an unknown queue"))
+}
+
+/// Writes window lengths and rules, here and in saved nodes.
+pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: [u32; 2], rules: &Rules) {
+    let Rules {
+        queue_bytes,
+        history,
+        flush_delay_ms,
+        max_future_ms,
+        min_interval_ms,
+        max_gap_ms,
+    } = rules;
+    for v in windows_s.iter().chain(history) {
+        put_u64(out, u64::from(*v));
+    }
+    for v in queue_bytes {
+        put_u64(out, *v);
+    }
+    for v in [flush_delay_ms, max_future_ms, min_interval_ms, max_gap_ms] {
+        put_i64(out, *v);
+    }
+}
+
+/// Reads what `put_rules` wrote.
+pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), Damaged> {
+    let windows_s = [r.u32()?, r.u32()?];
+    let history = [r.u32()?, r.u32()?];
+    let queue_bytes = [r.u64()?, r.u64()?, r.u64()?];
+    let rules = Rules {
+        queue_bytes,
+        history,
+        flush_delay_ms: r.ms()?,
+        max_future_ms: r.ms()?,
+        min_interval_ms: r.ms()?,
+        max_gap_ms: r.ms()?,
+    };
+    let [min, hour] = windows_s;
+    if min == 0
+        || hour == 0
+        || hour % min != 0
+        || hour > crate::settings::MAX_WINDOW_S
+        || rules.min_interval_ms == 0
+    {
+        return Err(Damaged("window lengths or rules are out of range"));
+    }
+    Ok((windows_s, rules))
+}
+
+/// A list of slots that grow strictly.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots<'a> {
+    runs: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Slots<'a> {
+    fn read(r: &mut Reader<'a>) -> Result<Slots<'a>, Damaged> {
+        let runs = r.u64()?;
+        let start = *r;
+        let mut end = 0u64;
+        for _ in 0..runs {
+            end = end.saturating_add(r.u64()?).saturating_add(r.u64()?);
+            if end > u64::from(u32::MAX) {
+                return Err(Damaged("a slot is out of range"));
+            }
+        }
+        Ok(Slots {
+            runs,
+            bytes: start.up_to(r),
+        })
+    }
+
+    /// The slots below `high`.
+    pub fn iter(&self, high: u32) -> impl Iterator<Item = u32> {
+        let mut reader = Reader::new(self.bytes);
+        let mut end = 0;
+        (0..self.runs)
+            .map_while(move |_| {
+                let first = end + reader.u32().ok()?;
+                end = first + reader.u32().ok()?;
+                Some(first..end.min(high))
+            })
+            .flatten()
+    }
+}
+
+/// A list of ids that grow, each perhaps with what was told of an error.
+#[derive(Clone, Debug)]
+pub(crate) struct Ids<'a> {
+    count: u64,
+    bytes: &'a [u8],
+    told: bool,
+}
+
+impl<'a> Ids<'a> {
+    fn read(r: &mut Reader<'a>, told: bool) -> Result<Ids<'a>, Damaged> {
+        let count = r.u64()?;
+        let start = *r;
+        let mut id = 0u64;
+        for _ in 0..count {
+            id = id.saturating_add(r.u64()?);
+            if id > crate::turn::MAX_ID {
+                return Err(Damaged("an id is out of range"));
+            }
+            if told {
+                r.ms()?;
+                r.u64()?;
+            }
+        }
+        Ok(Ids {
+            count,
+            bytes: start.up_to(r),
+            told,
+        })
+    }
+
+    /// The ids, with what was told.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Told)> {
+        let mut reader = Reader::new(self.bytes);
+        let mut id = 0;
+        let told = self.told;
+        (0..self.count).map_while(move |_| {
+            id += reader.u64().ok()?;
+            let told = match told {
+                true => Told {
+                    ms: reader.ms().ok()?,
+                    occurrences: reader.u64().ok()?,
+                },
+                false => Told::default(),
+            };
+            Some((id, told))
+        })
+    }
+}

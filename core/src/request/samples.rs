@@ -1,0 +1,375 @@
+//! Requests that report samples: AGG.STAT, AGG.MSTAT.
+
+use super::args::{Args, value};
+use super::full;
+use crate::error::{Refusal, Refused};
+use crate::node::parts::{Kind, Sample};
+use crate::node::{Act, SampleRefused, Taken};
+use crate::reply::Reply;
+use crate::text::number::Number;
+use crate::text::quote::quoted;
+use crate::{Counters, Node, Settings};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// AGG.STAT.
+pub(super) struct Stat<'a> {
+    metric: &'a [u8],
+    value: Number,
+    common: Common<'a>,
+}
+
+/// What samples of one command share.
+struct Common<'a> {
+    kind: Kind,
+    tags: Option<Cow<'a, [u8]>>,
+    at: i64,
+}
+
+impl Common<'_> {
+    fn sample(&self, value: Number) -> Sample<'_> {
+        Sample {
+            kind: self.kind,
+            value,
+            at: self.at,
+            tags: self.tags.as_deref(),
+        }
+    }
+
+    /// The most that `samples` whose names have `names` bytes can cost.
+    fn bound(&self, node: Option<&Node>, names: usize, samples: usize) -> u64 {
+        let tags = self.tags.as_ref().map_or(0, |tags| tags.len());
+        let closings = node.map_or(0, |node| node.closing_bound(samples));
+        samples as u64 * Node::sample_bound(0, 0) + Node::sample_bound(names, tags) + closings
+    }
+
+    /// Reads one option.
+    fn take<'a>(
+        option: &str,
+        common: &mut Common<'a>,
+        args: &mut Args<'a, '_>,
+    ) -> Result<(), Refusal> {
+        match option {
+            "ABS" => common.kind = Kind::Abs,
+            "DIFF" => common.kind = Kind::Diff,
+            "TAGS" => common.tags = Some(args.tags()?),
+            _ => common.at = args.at()?,
+        }
+        Ok(())
+    }
+
+    /// ABS and DIFF are two words for one option.
+    fn check(seen: &[&str], args: &Args<'_, '_>) -> Result<(), Refusal> {
+        if seen.contains(&"ABS") && seen.contains(&"DIFF") {
+            return Err(args.refuse("ABS and DIFF are both given: a metric is one of them"));
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Stat<'a> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Stat<'a>, Refusal> {
+        let metric = args.name("metric")?;
+        let text = args.next("value")?;
+        args.check_size("value", text)?;
+        let mut common = Common {
+            kind: Kind::Abs,
+            tags: None,
+            at: args.now_ms(),
+        };
+        let mut both = 0;
+        while !args.is_empty() {
+            let option = args.option(&["ABS", "DIFF", "TAGS", "AT"])?;
+            both += usize::from(matches!(option, "ABS" | "DIFF"));
+            Common::take(option, &mut common, args)?;
+        }
+        if both > 1 {
+            Common::check(&["ABS", "DIFF"], args)?;
+        }
+        let value = value(text, common.kind == Kind::Diff).map_err(|why| args.refuse(why))?;
+        Ok(Stat {
+            metric,
+            value,
+            common,
+        })
+    }
+
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
+        match node {
+            Some(node) if closely => {
+                let sample = self.common.sample(self.value);
+                node.sample_cost(self.metric, &sample, settings.max_series)
+            }
+            _ => self.common.bound(node, self.metric.len(), 1),
+        }
+    }
+
+    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        let sample = self.common.sample(self.value);
+        node.repeat_sample(self.metric, &sample, mono_ms, counters);
+    }
+
+    pub fn run(
+        &self,
+        node: &mut Node,
+        act: &mut Act<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<(), Refusal> {
+        let mut sample = self.common.sample(self.value);
+        if act.is_tight {
+            if !node.has_metric(self.metric) {
+                node.count_refused(Refused::Memory, act);
+                return Err(full("AGG.STAT", act.settings));
+            }
+            sample = node.tighten(self.metric, &sample, act);
+        }
+        match node.stat(self.metric, &sample, act) {
+            Ok(taken) => {
+                if taken == Taken::Counted {
+                    if act.repeats() {
+                        act.effects.repeat_command();
+                    } else {
+                        act.effects.sample(self.metric, &sample);
+                    }
+                }
+                reply.int((taken == Taken::Counted).into());
+                Ok(())
+            }
+            Err(refused) => {
+                node.count_refused(refused.reason(), act);
+                Err(sample_refusal(
+                    "AGG.STAT",
+                    self.metric,
+                    refused,
+                    act.settings.max_series,
+                ))
+            }
+        }
+    }
+}
+
+fn sample_why(metric: &[u8], refused: SampleRefused, max_series: u32) -> String {
+    let metric = quoted(metric);
+    match refused {
+        SampleRefused::Kind(held) => format!(
+            "metric {metric} is {held}, the sample {other}: AGG.FORGET node METRIC name lets it begin anew",
+            held = held.name(),
+            other = held.other().name()
+        ),
+        SampleRefused::Series => {
+            format!(
+                "metric {metric} is new, and the node has agg.max-series ({max_series}) metrics"
+            )
+        }
+    }
+}
+
+fn sample_refusal(
+    command: &str,
+    metric: &[u8],
+    refused: SampleRefused,
+    max_series: u32,
+) -> Refusal {
+    let code = if refused == SampleRefused::Series {
+        "AGGFULL"
+    } else {
+        "ERR"
+    };
+    let why = sample_why(metric, refused, max_series);
+    Refusal::new(refused.reason(), code, format_args!("{command}: {why}"))
+}
+
+/// AGG.MSTAT.
+pub(super) struct Mstat<'a> {
+    common: Common<'a>,
+    atomic: bool,
+    /// The samples with their index, and what is wrong with the others.
+    good: Vec<(usize, &'a [u8], Number)>,
+    bad: Vec<(usize, String)>,
+}
+
+impl<'a> Mstat<'a> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Mstat<'a>, Refusal> {
+        let mut common = Common {
+            kind: Kind::Abs,
+            tags: None,
+            at: args.now_ms(),
+        };
+        let (mut atomic, mut both) = (false, 0);
+        let values = loop {
+            match args.option(&["ABS", "DIFF", "TAGS", "AT", "ATOMIC", "VALUES"])? {
+                "VALUES" => break args.take_rest(),
+                "ATOMIC" => atomic = true,
+                option => {
+                    both += usize::from(matches!(option, "ABS" | "DIFF"));
+                    Common::take(option, &mut common, args)?;
+                }
+            }
+        };
+        if both > 1 {
+            Common::check(&["ABS", "DIFF"], args)?;
+        }
+        if values.is_empty() || values.len() % 2 != 0 {
+            let n = values.len();
+            return Err(args.refuse(format_args!(
+                "VALUES takes pairs of metric and value, and {n} arguments follow"
+            )));
+        }
+        let mut mstat = Mstat {
+            common,
+            atomic,
+            good: Vec::with_capacity(values.len() / 2),
+            bad: Vec::new(),
+        };
+        for (i, pair) in values.chunks_exact(2).enumerate() {
+            match mstat.check(pair[0], pair[1], args) {
+                Ok(value) => mstat.good.push((i, pair[0], value)),
+                Err(why) if atomic => {
+                    return Err(args.refuse(format_args!("sample {i}: {why}; nothing was taken")));
+                }
+                Err(why) => mstat.bad.push((i, why)),
+            }
+        }
+        Ok(mstat)
+    }
+
+    fn check(&self, metric: &[u8], text: &[u8], args: &Args<'_, '_>) -> Result<Number, String> {
+        if let Err(refusal) = args.check_name("metric", metric) {
+            return Err(self.bare(refusal, args));
+        }
+        if let Err(refusal) = args.check_size("value", text) {
+            return Err(self.bare(refusal, args));
+        }
+        value(text, self.common.kind == Kind::Diff)
+    }
+
+    /// What is wrong, without the command's name.
+    fn bare(&self, refusal: Refusal, args: &Args<'_, '_>) -> String {
+        let prefix = format!("ERR {}: ", args.command);
+        match refusal.text.strip_prefix(&prefix) {
+            Some(text) => text.to_owned(),
+            None => refusal.text,
+        }
+    }
+
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
+        let names = self.good.iter().map(|(_, metric, _)| metric.len()).sum();
+        let bound = self.common.bound(node, names, self.good.len());
+        match node {
+            Some(node) if closely => {
+                let sample = self.common.sample(Number::Int(0));
+                let untagged = Sample {
+                    tags: None,
+                    ..sample
+                };
+                let cost = |metric: &[u8]| node.sample_cost(metric, &untagged, settings.max_series);
+                let costs: u64 = self.good.iter().map(|(_, metric, _)| cost(metric)).sum();
+                let tags = self.common.tags.as_ref().map_or(0, |tags| tags.len());
+                bound.min(costs + Node::sample_bound(0, tags))
+            }
+            _ => bound,
+        }
+    }
+
+    pub fn run(
+        &self,
+        node: &mut Node,
+        act: &mut Act<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<(), Refusal> {
+        if self.atomic {
+            self.check_all(node, act)?;
+        }
+        let (mut taken, mut told, mut late) = (Vec::with_capacity(self.good.len()), 0, 0);
+        let mut bad = Vec::new();
+        for _ in &self.bad {
+            node.count_refused(Refused::Argument, act);
+        }
+        for (n, &(i, metric, value)) in self.good.iter().enumerate() {
+            let mut sample = self.common.sample(value);
+            if act.is_tight && !node.has_metric(metric) {
+                node.count_refused(Refused::Memory, act);
+                bad.push((
+                    i,
+                    format!(
+                        "metric {} is new, and agg.max-memory is reached",
+                        quoted(metric)
+                    ),
+                ));
+                continue;
+            }
+            if act.is_tight {
+                sample = node.tighten(metric, &sample, act);
+            }
+            match node.stat(metric, &sample, act) {
+                Ok(Taken::Counted) if act.is_tight => {
+                    // What it made room for comes before it.
+                    act.effects.sample(metric, &sample);
+                    told += 1;
+                }
+                Ok(Taken::Counted) => taken.push(n),
+                Ok(Taken::Late) => late += 1,
+                Err(refused) => {
+                    node.count_refused(refused.reason(), act);
+                    bad.push((i, sample_why(metric, refused, act.settings.max_series)));
+                }
+            }
+        }
+        bad.extend(self.bad.iter().cloned());
+        bad.sort_unstable_by_key(|(i, _)| *i);
+        // A refusal may follow from settings or memory, which a replica does not share.
+        if bad.is_empty() && act.repeats() {
+            if !taken.is_empty() {
+                act.effects.repeat_command();
+            }
+        } else {
+            for &(_, metric, value) in taken.iter().filter_map(|n| self.good.get(*n)) {
+                act.effects.sample(metric, &self.common.sample(value));
+            }
+        }
+        reply.array(3);
+        reply.int(taken.len() as i64 + told);
+        reply.int(late);
+        reply.array(bad.len());
+        for (i, why) in bad {
+            reply.array(2);
+            reply.int(i as i64);
+            reply.bulk(why.as_bytes());
+        }
+        Ok(())
+    }
+
+    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        for &(_, metric, value) in &self.good {
+            node.repeat_sample(metric, &self.common.sample(value), mono_ms, counters);
+        }
+    }
+
+    fn check_all(&self, node: &mut Node, act: &mut Act<'_>) -> Result<(), Refusal> {
+        let mut new = BTreeSet::new();
+        for &(i, metric, _) in &self.good {
+            if new.contains(metric) {
+                continue;
+            }
+            if let Some(refused) = node.refuses(metric, self.common.kind, new.len() as u32, act) {
+                node.count_refused(refused.reason(), act);
+                let why = sample_why(metric, refused, act.settings.max_series);
+                let code = if refused == SampleRefused::Series {
+                    "AGGFULL"
+                } else {
+                    "ERR"
+                };
+                let text = format_args!("AGG.MSTAT: sample {i}: {why}; nothing was taken");
+                return Err(Refusal::new(refused.reason(), code, text));
+            }
+            if !node.has_metric(metric) {
+                new.insert(metric);
+            }
+        }
+        if act.is_tight && !new.is_empty() {
+            node.count_refused(Refused::Memory, act);
+            return Err(full("AGG.MSTAT", act.settings));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! The data type `aggr-node`: how its values are saved, loaded, copied, measured and freed.
+//!
+//! A value behind a `void *` is a [`Held`] that `Box::into_raw` gave away; the server gives it back through `free`, once,
+//! on any thread.
+
+use super::alloc;
+use super::api::{Ctx, Level, Name, call, set_type};
+use super::callbacks::guard;
+use crate::config;
+use crate::held::Held;
+use crate::{origin, work};
+use aggregator_core::node::Loader;
+use redis_module::raw;
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
+
+/// The version of the data type's encoding in RDB files.
+const ENCODING: c_int = 1;
+
+/// Registers the data type.
+///
+/// # Errors
+/// The server refused it.
+pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
+    let mut methods = raw::RedisModuleTypeMethods {
+        version: raw::REDISMODULE_TYPE_METHOD_VERSION.into(),
+        rdb_load: Some(rdb_load),
+        rdb_save: Some(rdb_save),
+        aof_rewrite: Some(aof_rewrite),
+        mem_usage: None,
+        digest: Some(digest),
+        free: Some(free),
+        aux_load: None,
+        aux_save: None,
+        aux_save_triggers: 0,
+        free_effort: None,
+        unlink: None,
+        copy: None,
+        defrag: None,
+        mem_usage2: Some(mem_usage),
+        free_effort2: Some(free_effort),
+        unlink2: Some(unlink),
+        copy2: Some(copy),
+        aux_save2: None,
+    };
+    // SAFETY: the context lives; the server copies the methods and keeps the functions, which are static.
+    unsafe {
+        let of = call!(RedisModule_CreateDataType(ctx.raw, c"aggr-node".as_ptr(), ENCODING, &mut methods)
+            else ptr::null_mut());
+        if of.is_null() {
+            return Err("the server refused the data type aggr-node".into());
+        }
+        set_type(of);
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn rdb_save(io: *mut raw::RedisModuleIO, value: *mut c_void) {
+    guard((), || {
+        // SAFETY: the value is a live `Held`; each frame lives during its call.
+        unsafe {
+            let Some(held) = value.cast::<Held>().as_ref() else {
+                return;
+            };
+            held.node.frames(&mut |frame| {
+                call!(RedisModule_SaveStringBuffer(io, frame.as_ptr().cast(), frame.len()) else ());
+            });
+        }
+    });
+}
+
+unsafe extern "C" fn rdb_load(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: the server's context of this load; null where it has none.
+        let ctx = unsafe { Ctx::new(call!(RedisModule_GetContextFromIO(io) else ptr::null_mut())) };
+        let limited = ctx.flags().decides() && !ctx.flags().is_repeated();
+        // SAFETY: `io` lives during this call.
+        match unsafe { load(io, encoding, limited) } {
+            Ok(held) => Box::into_raw(held).cast(),
+            Err(why) => {
+                ctx.log(
+                    Level::Warning,
+                    &format!("agg: a node was not loaded: {why}"),
+                );
+                ptr::null_mut()
+            }
+        }
+    })
+}
+
+/// # Safety
+/// `io` lives during the call.
+unsafe fn load(
+    io: *mut raw::RedisModuleIO,
+    encoding: c_int,
+    limited: bool,
+) -> Result<Box<Held>, String> {
+    if encoding > ENCODING {
+        return Err(format!(
+            "its encoding {encoding} is of a newer version of the module"
+        ));
+    }
+    let before = alloc::main_bytes();
+    let now = work::now();
+    let mut loader = Loader::new(work::seed(), now.mono_ms, origin::max_id(limited, now));
+    let most = config::settings().max_memory;
+    loop {
+        let mut len = 0;
+        // SAFETY: `io` lives; the buffer is ours until it is freed below, and `len` is its length.
+        let is_last = unsafe {
+            let buffer = call!(RedisModule_LoadStringBuffer(io, &mut len) else ptr::null_mut());
+            if buffer.is_null() || call!(RedisModule_IsIOError(io) else 0) != 0 {
+                return Err("cut short".into());
+            }
+            let is_last = loader.frame(std::slice::from_raw_parts(buffer.cast(), len));
+            call!(RedisModule_Free(buffer.cast()) else ());
+            is_last
+        };
+        if is_last.map_err(|damaged| damaged.to_string())? {
+            break;
+        }
+        if limited && alloc::held() > most {
+            return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
+        }
+    }
+    let node = loader.finish().map_err(|damaged| damaged.to_string())?;
+    work::saw_id(node.last_id(), now);
+    let held = Held::new(node, before);
+    if limited && alloc::held() > most {
+        return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
+    }
+    // SAFETY: `io` lives, and with it the key's name, which may be null.
+    unsafe {
+        let name = Name::new(call!(RedisModule_GetKeyNameFromIO(io) else ptr::null()).cast_mut());
+        if !name.bytes().is_empty() {
+            held.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
+        }
+    }
+    Ok(held)
+}
+
+unsafe extern "C" fn aof_rewrite(
+    io: *mut raw::RedisModuleIO,
+    key: *mut raw::RedisModuleString,
+    value: *mut c_void,
+) {
+    guard((), || {
+        // SAFETY: the value is a live `Held`; the format takes a string of the server's kind and bytes with their
+        // length.
+        unsafe {
+            let Some(held) = value.cast::<Held>().as_ref() else {
+                return;
+            };
+            held.node.frames(&mut |frame| {
+                let (bytes, len) = (frame.as_ptr().cast::<c_char>(), frame.len());
+                call!(RedisModule_EmitAOF(io, c"AGG.APPLY".as_ptr(), c"sb".as_ptr(), key, bytes, len) else ());
+            });
+        }
+    });
+}
+
+unsafe extern "C" fn digest(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
+    guard((), || {
+        // SAFETY: the value is a live `Held`; each element lives during its call.
+        unsafe {
+            let Some(held) = value.cast::<Held>().as_ref() else {
+                return;
+            };
+            held.node.digest(&mut |element| {
+                let bytes = element.as_ptr().cast_mut().cast();
+                call!(RedisModule_DigestAddStringBuffer(md, bytes, element.len()) else ());
+                call!(RedisModule_DigestEndSequence(md) else ());
+            });
+        }
+    });
+}
+
+unsafe extern "C" fn free(value: *mut c_void) {
+    // SAFETY: the server gives back, once, a value that `Box::into_raw` gave it.
+    guard((), || unsafe {
+        if !value.is_null() {
+            drop(Box::from_raw(value.cast::<Held>()));
+        }
+    });
+}
+
+unsafe extern "C" fn mem_usage(
+    _: *mut raw::RedisModuleKeyOptCtx,
+    value: *const c_void,
+    _: usize,
+) -> usize {
+    guard(0, || {
+        // SAFETY: the value is a live `Held`.
+        let held = unsafe { value.cast::<Held>().as_ref() };
+        held.map_or(0, |held| usize::try_from(held.bytes).unwrap_or(0))
+    })
+}
+
+unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) -> usize {
+    guard(1, || {
+        // SAFETY: the value is a live `Held`.
+        let held = unsafe { value.cast::<Held>().as_ref() };
+        held.map_or(1, |held| held.node.free_effort())
+    })
+}
+
+/// The node leaves its name: it goes, or gets another that nobody tells us.
+unsafe extern "C" fn unlink(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) {
+    guard((), || {
+        // SAFETY: the value is a live `Held`.
+        if let Some(held) = unsafe { value.cast::<Held>().as_ref() } {
+            held.lost_its_name();
+        }
+    });
+}
+
+unsafe extern "C" fn copy(
+    ctx: *mut raw::RedisModuleKeyOptCtx,
+    value: *const c_void,
+) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: the value is a live `Held`; names live during this call. Flags may be asked for without a context.
+        unsafe {
+            let Some(held) = value.cast::<Held>().as_ref() else {
+                return ptr::null_mut();
+            };
+            let most = config::settings().max_memory;
+            let size = u64::try_from(held.bytes).unwrap_or(0);
+            if Ctx::new(ptr::null_mut()).flags().decides() && alloc::held() + size > most {
+                return ptr::null_mut();
+            }
+            let before = alloc::main_bytes();
+            let copy = match held.node.duplicate(work::seed(), work::now().mono_ms) {
+                Ok(copy) => Held::new(copy, before),
+                Err(damaged) => {
+                    Ctx::new(ptr::null_mut()).log(
+                        Level::Warning,
+                        &format!("agg: internal error: a node does not read back: {damaged}"),
+                    );
+                    return ptr::null_mut();
+                }
+            };
+            let name = Name::new(
+                call!(RedisModule_GetToKeyNameFromOptCtx(ctx) else ptr::null()).cast_mut(),
+            );
+            copy.place(
+                call!(RedisModule_GetToDbIdFromOptCtx(ctx) else 0),
+                name.bytes(),
+            );
+            Box::into_raw(copy).cast()
+        }
+    })
+}

@@ -1,0 +1,76 @@
+//! Clients that wait for an entry: FETCH with BLOCK.
+
+use super::api::{Ctx, Name, call};
+use super::callbacks::{ERR, OK, guard};
+use crate::commands::{Call, fetch_again};
+use redis_module::raw;
+use std::ffi::{c_int, c_longlong, c_void};
+use std::ptr;
+
+/// The arguments of clients that wait.
+type Waiting = Vec<Vec<u8>>;
+
+/// Lets the client of a FETCH wait until something is there, or for some milliseconds (0: without limit).
+pub fn block(call: &Call<'_>, timeout_ms: u64) {
+    let args: Box<Waiting> = Box::new(call.args.iter().map(|arg| arg.to_vec()).collect());
+    let mut keys = [call.name.raw];
+    // SAFETY: the context and the key live; the server copies the key and gives the arguments back to `end_wait` once.
+    unsafe {
+        call!(RedisModule_BlockClientOnKeys(
+            call.ctx.raw,
+            Some(try_again),
+            Some(end_of_time),
+            Some(end_wait),
+            timeout_ms as c_longlong,
+            keys.as_mut_ptr(),
+            1,
+            Box::into_raw(args).cast()
+        ) else ptr::null_mut());
+    }
+}
+
+unsafe extern "C" fn try_again(
+    ctx: *mut raw::RedisModuleCtx,
+    _: *mut *mut raw::RedisModuleString,
+    _: c_int,
+) -> c_int {
+    guard(ERR, || {
+        // SAFETY: the private data is the `Waiting` that `block` gave away and `end_wait` has not taken back yet; the
+        // key's name lives during this call.
+        unsafe {
+            let waiting = call!(RedisModule_GetBlockedClientPrivateData(ctx) else ptr::null_mut());
+            let Some(waiting) = waiting.cast::<Waiting>().as_ref() else {
+                return ERR;
+            };
+            let name =
+                Name::new(call!(RedisModule_GetBlockedClientReadyKey(ctx) else ptr::null_mut()));
+            let args: Vec<&[u8]> = waiting.iter().map(Vec::as_slice).collect();
+            if fetch_again(&Call {
+                ctx: Ctx::new(ctx),
+                args: &args,
+                name,
+            }) {
+                OK
+            } else {
+                ERR
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn end_of_time(
+    ctx: *mut raw::RedisModuleCtx,
+    _: *mut *mut raw::RedisModuleString,
+    _: c_int,
+) -> c_int {
+    // SAFETY: the context lives during this call.
+    guard((), || unsafe { Ctx::new(ctx).reply_null_array() });
+    OK
+}
+
+unsafe extern "C" fn end_wait(_: *mut raw::RedisModuleCtx, waiting: *mut c_void) {
+    guard((), || {
+        // SAFETY: given back once, after `block` gave it away.
+        unsafe { drop(Box::from_raw(waiting.cast::<Waiting>())) }
+    });
+}
