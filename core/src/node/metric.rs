@@ -4,6 +4,7 @@
 //! is given the same sample does the same. A sample that is late changes nothing but counts.
 
 use super::bucket::{Bucket, Kind, finite, rate};
+use super::name::Name;
 use super::queues::Queues;
 use super::series::{Deadlines, History, Place, Series};
 use super::table::Named;
@@ -19,7 +20,7 @@ pub(crate) const LENGTHS: [usize; 2] = [0, 1];
 
 /// See the file's header.
 pub(crate) struct Metric {
-    pub name: Box<[u8]>,
+    pub name: Name,
     pub kind: Kind,
     pub tags: TagId,
     /// The time of the newest sample; `None`: the next one is a first one.

@@ -13,6 +13,7 @@ mod fifo;
 mod frames;
 mod leases;
 mod metric;
+mod name;
 mod queues;
 mod read;
 mod realities;

@@ -18,23 +18,17 @@ pub struct TagsError {
 /// # Errors
 /// A word whose name is empty.
 pub fn canonical(text: &[u8]) -> Result<Cow<'_, [u8]>, TagsError> {
+    if is_canonical(text) {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut words: Vec<&[u8]> = Vec::new();
-    let mut is_canonical = !text.starts_with(b" ") && !text.ends_with(b" ");
-    for word in text.split(|b| *b == b' ') {
-        if word.is_empty() {
-            is_canonical &= text.is_empty();
-            continue;
-        }
-        if word[0] == b':' {
+    for word in text.split(|b| *b == b' ').filter(|word| !word.is_empty()) {
+        if word.starts_with(b":") {
             return Err(TagsError {
                 word: word.to_vec(),
             });
         }
-        is_canonical &= words.last().is_none_or(|before| name(before) < name(word));
         words.push(word);
-    }
-    if is_canonical {
-        return Ok(Cow::Borrowed(text));
     }
     // The sort is stable: of equal names the last given comes last.
     words.sort_by_key(|word| name(word));
@@ -54,9 +48,15 @@ pub fn canonical(text: &[u8]) -> Result<Cow<'_, [u8]>, TagsError> {
     Ok(Cow::Owned(list))
 }
 
-/// Whether a list is in canonical form.
+/// Whether a list is in canonical form: names that are not empty and grow strictly, one space between two words.
 pub fn is_canonical(text: &[u8]) -> bool {
-    matches!(canonical(text), Ok(Cow::Borrowed(list)) if list.len() == text.len())
+    let mut before: &[u8] = b"";
+    text.is_empty()
+        || text.split(|b| *b == b' ').all(|word| {
+            let grows = before < name(word);
+            before = name(word);
+            grows
+        })
 }
 
 /// Names and values of a list in canonical form; a word without a colon has no value.
