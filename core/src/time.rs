@@ -1,8 +1,8 @@
 //! Instants and spans. The core reads no clock: the shell reads each once for a command or tick and passes it in.
 
-/// The largest time accepted anywhere, in Unix milliseconds: far enough ahead (the year 5138), and its nanoseconds
-/// and microseconds still fit.
-pub const MAX_MS: i64 = 100_000_000_000_000;
+/// The largest time accepted anywhere, in Unix milliseconds: far enough ahead (the year 2261), and its nanoseconds, in
+/// which line protocol tells a time, fit 64 bits.
+pub const MAX_MS: i64 = 9_200_000_000_000;
 
 /// Both clocks of a server, read once for a command or a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

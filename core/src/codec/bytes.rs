@@ -129,6 +129,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number of samples: it leaves as a signed integer.
+    pub fn count(&mut self) -> Result<u64, Damaged> {
+        match self.u64()? {
+            n if i64::try_from(n).is_ok() => Ok(n),
+            _ => Err(Damaged("a count is out of range")),
+        }
+    }
+
     /// A queue id.
     #[inline]
     pub fn id(&mut self) -> Result<u64, Damaged> {

@@ -3,9 +3,11 @@
 //! Whatever bytes are in a name or tag, what is written is one well-formed line that no name can break or forge:
 //! - what the grammar can express is escaped: comma and space with a backslash, `=` too in tags;
 //! - what it cannot is replaced: a control character by `_`; a backslash at an end gets `_` after it, because it would
-//!   escape the separator; a tag with an empty value is left out; an empty measurement is `_`; a leading `#` (a
+//!   escape the separator; one before a comma, an equals sign, a space or another backslash becomes `_`, because InfluxDB
+//!   3 takes two backslashes for one, which 1 and 2 do not; a tag with an empty value is left out; an empty measurement is `_`; a leading `#` (a
 //!   comment) becomes `_`; invalid UTF-8 becomes U+FFFD;
-//! - the module's tags and fields win: a user's tag of such a name, or `time`, is written with `_` appended, and no tag
+//! - the module's tags and fields win: a user's tag of such a name, or `time`, or one that InfluxDB 2 keeps for itself
+//!   (`_field`, `_measurement`), is written with `_` appended, and no tag
 //!   is written twice (the last holds). Tags are sorted by the bytes of their names as they read back.
 
 use crate::text::number::{write_f64, write_i64, write_u64};
@@ -39,8 +41,19 @@ pub struct Line<'a> {
 }
 
 /// Names that a user's tag must not have.
-const RESERVED: [&str; 10] = [
-    "node", "window", "instance", "avg", "max", "min", "sum", "last", "count", "time",
+const RESERVED: [&str; 12] = [
+    "_field",
+    "_measurement",
+    "node",
+    "window",
+    "instance",
+    "avg",
+    "max",
+    "min",
+    "sum",
+    "last",
+    "count",
+    "time",
 ];
 
 /// Appends the line, without a newline.
@@ -96,11 +109,18 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
 
 /// Text without what the grammar cannot express.
 fn clean(text: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(text).replace(|c: char| c < ' ' || c == '\u{7f}', "_");
-    if text.ends_with('\\') {
-        text.push('_');
+    let text = String::from_utf8_lossy(text);
+    let mut cleaned = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (c, rest.peek()) {
+            ('\\', Some('\\' | ',' | '=' | ' ')) => cleaned.push('_'),
+            ('\\', None) => cleaned.push_str("\\_"),
+            ('\u{7f}' | '\0'..'\u{20}', _) => cleaned.push('_'),
+            (c, _) => cleaned.push(c),
+        }
     }
-    text
+    cleaned
 }
 
 fn escape(out: &mut Vec<u8>, text: &str, special: &[char]) {
@@ -235,7 +255,7 @@ mod tests {
         }
 
         #[test]
-        fn what_the_grammar_can_express_reads_back(metric in "[a-z,= .]{1,12}", value in "[a-z,= é\\\\]{0,8}[a-z]") {
+        fn what_the_grammar_can_express_reads_back(metric in "[a-z,= .]{1,12}", value in "([a-z,= é]|\\\\[a-z]){0,8}[a-z]") {
             let value = value.replace(' ', "_");
             let (measurement, tags) = parse(&line(b"n", metric.as_bytes(), format!("k:{value}").as_bytes()));
             prop_assert_eq!(measurement, metric);

@@ -167,7 +167,7 @@ impl Bucket {
     /// Reads what `save` wrote.
     pub fn load(r: &mut Reader<'_>) -> Result<Bucket, Damaged> {
         let mut bucket = Bucket::new(r.ms()?);
-        bucket.count = r.u64()?;
+        bucket.count = r.count()?;
         bucket.extent = r.i64()?;
         let has_range = r.u8()? != 0;
         let [sum, lost] = r.doubles()?;
@@ -215,7 +215,7 @@ impl Closed {
 
     /// Reads the compact form.
     pub fn read(r: &mut Reader<'_>) -> Result<Closed, Damaged> {
-        let (start, count) = (r.ms()?, r.u64()?);
+        let (start, count) = (r.ms()?, r.count()?);
         let [sum, avg, min, max, last] = r.doubles()?;
         Ok(Closed {
             start,

@@ -13,7 +13,7 @@ use crate::error::Refused;
 use crate::time::window_start;
 
 /// A new metric: itself, its place in a growing block and in the index.
-const METRIC: u64 = 3 * size_of::<Metric>() as u64 + 256;
+const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 
 /// What a metric that is there may come to hold without being asked: second windows of both lengths, and their
 /// deadlines. The ceiling keeps it free for each.

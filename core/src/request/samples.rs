@@ -98,7 +98,8 @@ impl<'a> Stat<'a> {
         match node {
             Some(node) if closely => {
                 let sample = self.common.sample(self.value);
-                node.sample_cost(self.metric, &sample, settings.max_series)
+                let cost = node.sample_cost(self.metric, &sample, settings.max_series);
+                cost.min(self.common.bound(Some(node), self.metric.len(), 1))
             }
             _ => self.common.bound(node, self.metric.len(), 1),
         }
@@ -121,6 +122,10 @@ impl<'a> Stat<'a> {
                 node.count_refused(Refused::Memory, act);
                 return Err(full("AGG.STAT", act.settings));
             }
+            // What is refused makes no room.
+            if let Some(refused) = node.refuses(self.metric, sample.kind, 0, act) {
+                return Err(self.refuse(refused, node, act));
+            }
             sample = node.tighten(self.metric, &sample, act);
         }
         match node.stat(self.metric, &sample, act) {
@@ -135,16 +140,14 @@ impl<'a> Stat<'a> {
                 reply.int((taken == Taken::Counted).into());
                 Ok(())
             }
-            Err(refused) => {
-                node.count_refused(refused.reason(), act);
-                Err(sample_refusal(
-                    "AGG.STAT",
-                    self.metric,
-                    refused,
-                    act.settings.max_series,
-                ))
-            }
+            Err(refused) => Err(self.refuse(refused, node, act)),
         }
+    }
+
+    fn refuse(&self, refused: SampleRefused, node: &mut Node, act: &mut Act<'_>) -> Refusal {
+        node.count_refused(refused.reason(), act);
+        let most = act.settings.max_series;
+        sample_refusal("AGG.STAT", self.metric, refused, most)
     }
 }
 
@@ -298,10 +301,15 @@ impl<'a> Mstat<'a> {
                 ));
                 continue;
             }
-            if act.is_tight {
+            let refused = if act.is_tight {
+                node.refuses(metric, sample.kind, 0, act)
+            } else {
+                None
+            };
+            if act.is_tight && refused.is_none() {
                 sample = node.tighten(metric, &sample, act);
             }
-            match node.stat(metric, &sample, act) {
+            match refused.map_or_else(|| node.stat(metric, &sample, act), Err) {
                 Ok(Taken::Counted) if act.is_tight => {
                     // What it made room for comes before it.
                     act.effects.sample(metric, &sample);
