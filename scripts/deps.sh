@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks: a C compiler and libclang (for the module's bindings),
+# Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
 # redis-server. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
 set -euo pipefail
 
 missing=()
 have() { command -v "$1" >/dev/null 2>&1; }
 have cc || missing+=(gcc libc6-dev)
+have c++ || missing+=(g++)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
 # libclang-cpp, which other packages bring, is not it.

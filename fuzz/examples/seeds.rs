@@ -1,0 +1,301 @@
+//! Writes the seeds of the corpus: `cargo run --example seeds`. They are real commands, and the frames and payloads
+//! that these give; the same at each run. What a fuzzer found besides (`fuzz/corpus/TARGET/found-*`) stays.
+
+use aggregator_core::node::Node;
+use aggregator_core::{Command, Propagation, Settings};
+use aggregator_fuzz::arguments::{ARGUMENT, COMMAND};
+use aggregator_fuzz::server::{BASE, COMMANDS, Server, frames};
+use aggregator_fuzz::{codec, line};
+use std::path::Path;
+
+/// Commands by words; `pass N` lets time pass, and the timer tick.
+const SCRIPTS: [&[&str]; 9] = [
+    &[
+        "STAT m 5",
+        "STAT m 7.5 TAGS a:1",
+        "STAT c 10 DIFF",
+        "pass 900",
+        "STAT c 30 DIFF",
+    ],
+    &[
+        "STAT disk.iops@sda 0.1 TAGS dim:iops",
+        "pass 301000",
+        "STAT disk.iops@sda -4",
+        "pass 310000",
+    ],
+    &[
+        "MSTAT DIFF TAGS a:1 VALUES x 1 y 2",
+        "pass 600",
+        "MSTAT DIFF VALUES x 9 y 1.5 z 3",
+        "pass 3700000",
+    ],
+    &[
+        "LOG hello",
+        "LOG world LEVEL 2 TAGS b:2",
+        "LOG x",
+        "POP LOG COUNT 1",
+    ],
+    &[
+        "ERROR broken LEVEL 3 TYPE BUG CODE 7 FUNC f FILE p.c BACKTRACE bt GID 1 NID 2 KEY k",
+        "ERROR other",
+        "pass 10",
+        "POP ERROR COUNT 1",
+        "ERROR broken KEY k",
+        "pass 400000",
+    ],
+    &[
+        "REALITY sda system.Disk {\"size\":1,\"x\":[true]} TAGS a:1",
+        "REALITY sdb M [] TTL 5",
+        "REALITY sda M 2",
+        "pass 6000",
+        "FORGET REALITY sda",
+        "FETCH REALITY",
+    ],
+    &[
+        "STAT a 1",
+        "STAT b 2",
+        "STAT d 3",
+        "FORGET METRIC b",
+        "ERROR e KEY e",
+        "ERROR f KEY f",
+        "FORGET ERROR e",
+        "REALITY r M 1",
+        "REALITY s M 1",
+        "FORGET REALITY r",
+        "POP REALITY COUNT 2",
+        "REQUEUE REALITY",
+    ],
+    &[
+        "STAT m 1 AT 1700002850000",
+        "pass 1",
+        "STAT m 2 AT 1700002600000",
+        "back 4000000",
+        "STAT m 3",
+        "pass 1000",
+    ],
+    &[
+        "STAT m 18446744073709551615 DIFF",
+        "pass 1000",
+        "STAT m 3 DIFF",
+        "STAT n 1e308",
+        "STAT n 1e308",
+        "RANGE m MIN",
+    ],
+];
+
+const ARGUMENTS: [&str; 30] = [
+    "STAT n m 5",
+    "STAT n m +1.5e3 ABS TAGS a:1 AT 1700002800000",
+    "STAT n c 18446744073709551615 diff",
+    "STAT n m 0x10",
+    "STAT n m 1 AT 1700002800",
+    "STAT n m 1 ABS DIFF",
+    "MSTAT n TAGS a:1 ATOMIC VALUES x 1 y 2",
+    "MSTAT n VALUES x 1 y bad x 3",
+    "LOG n hello LEVEL 9 TAGS a b:2",
+    "LOG n a-message-that-is-longer-than-the-limit-of-24",
+    "ERROR n m PUBLIC p LEVEL 1 TYPE perf TAGS t:1 CODE c FUNC f FILE p BACKTRACE b GID 1 NID 2 KEY k AT 1700002800000",
+    "ERROR n m TYPE nonsense",
+    "REALITY n sda system.Disk {\"size\":1} TAGS a:1 TTL 60",
+    "REALITY n sda M {\"a\":1,}",
+    "FORGET n METRIC m",
+    "FORGET n REALITY sda",
+    "REQUEUE n ERROR MATCH k*",
+    "POP n MIN HOUR LOG ERROR REALITY COUNT 10",
+    "POP n MIN FORMAT LINE",
+    "FETCH n LOG ERROR COUNT 2 LEASE 1000 BLOCK 0",
+    "ACK n LOG 1700002800000000 1700002800000001",
+    "NACK n ERROR 1",
+    "EXTEND n LOG 1000 1700002800000000",
+    "PEEK n LOG FROM 1700002800000000 REV COUNT 1",
+    "GET n METRIC m",
+    "GET n ERROR k",
+    "RANGE n m MIN FROM 0 TO 1700002800000",
+    "SCAN n METRIC 0 MATCH [a-m]* COUNT 5 WITHVALUES",
+    "INFO n",
+    "INFO n too-much",
+];
+
+const JSON: [&str; 28] = [
+    "null",
+    "true",
+    "-0.5e+10",
+    "01",
+    "1e999",
+    "\"\"",
+    "\"\\u0041\\n\\\"\\/\"",
+    "\"\\ud83d\\ude00\"",
+    "\"\\ud800\"",
+    "[]",
+    "[1,2,[3]]",
+    "[1,]",
+    "{}",
+    "{\"a\":1,\"b\":[true,null,{\"c\":\"d\"}]}",
+    "{\"b\":2,\"a\":1}\0{ \"a\" : 1 , \"b\" : 2 }",
+    "[1,2]\0[2,1]",
+    "1\x001.0",
+    "\"a\"\0\"\\u0061\"",
+    "{\"a\":1,\"\\u0061\":2}",
+    "\u{feff}1",
+    "\"\u{e9}\u{1f600}\"",
+    " \t\r\n1 ",
+    "1 2",
+    "\"\u{7f}\"",
+    "nul",
+    "[[[[[[[[[[]]]]]]]]]]",
+    "{\"\":{\"\":{\"\":0}}}",
+    "tru\0e",
+];
+
+/// Node, metric and tags.
+const LINES: [&str; 20] = [
+    "n1\u{b}disk.iops@sda\u{b}dim:iops",
+    "n1\u{b}m\u{b}",
+    "n 1\u{b}a b,c@x=y\u{b}k=1:v,2 flag",
+    "n\u{b}@\u{b}",
+    "n\u{b}#m\u{b}a:1",
+    "n\u{b}m\n\u{b}a:x\\ b: c:\u{7f}",
+    "n\u{b}m\u{b}node:evil time:1 count:7 time_:2",
+    "n\u{b}a@b@c\u{b}instance:i",
+    "n\\\u{b}m\\\u{b}a\\:b\\",
+    "n\u{b}a\\,b\u{b}c:\\,d",
+    "n\u{b}a\\\\b\u{b}c:\\\\d",
+    "n\u{b}\u{e9}\u{b}\u{e9}:\u{1f600}",
+    "n\"x\"\u{b}m\"\u{b}a:\"b\"",
+    "n\u{b}##\u{b}#:#",
+    "n\u{b}\t\u{b}\t:\t",
+    "n\u{b} \u{b}a:= b:,",
+    "n\u{b}m\u{b}_field:x _measurement:y",
+    "n\u{b}m\u{b}node:1 node_:2 node__:3",
+    "n\u{b}=\u{b}=:=",
+    "n\u{b}m@\u{b}a b c",
+];
+
+fn main() -> std::io::Result<()> {
+    for (i, script) in SCRIPTS.iter().enumerate() {
+        let (saved, payloads) = play(script);
+        write("codec", &format!("frames-{i}"), &codec::seed(0, &saved))?;
+        write(
+            "codec",
+            &format!("payloads-{i}"),
+            &codec::seed(1 | (4 * (i as u8 & 1)), &payloads),
+        )?;
+        let (_, more) = play(SCRIPTS[(i + 1) % SCRIPTS.len()]);
+        write(
+            "codec",
+            &format!("both-{i}"),
+            &codec::seed(2, &[saved.clone(), more].concat()),
+        )?;
+        write(
+            "codec",
+            &format!("as-payloads-{i}"),
+            &codec::seed(1, &[saved, payloads].concat()),
+        )?;
+    }
+    for (i, command) in ARGUMENTS.iter().enumerate() {
+        write(
+            "arguments",
+            &format!("one-{i}"),
+            &[&[i as u8 & 3], &*arguments(command)].concat(),
+        )?;
+    }
+    let all: Vec<Vec<u8>> = ARGUMENTS.iter().map(|c| arguments(c)).collect();
+    write("arguments", "all", &[vec![0], all.join(&COMMAND)].concat())?;
+    write(
+        "arguments",
+        "all-small",
+        &[vec![1], all.join(&COMMAND)].concat(),
+    )?;
+    for (i, text) in JSON.iter().enumerate() {
+        write("json", &format!("text-{i}"), text.as_bytes())?;
+    }
+    for depth in [127, 128, 129] {
+        write(
+            "json",
+            &format!("deep-{depth}"),
+            ("[".repeat(depth) + &"]".repeat(depth)).as_bytes(),
+        )?;
+    }
+    for (i, texts) in LINES.iter().enumerate() {
+        let numbers = [
+            [6.0, 2.0, 0.1, 1e300, -5.0],
+            [f64::MAX, -0.0, 5e-324, 1e21, f64::NAN],
+        ];
+        write(
+            "line",
+            &format!("line-{i}"),
+            &line::seed(numbers[i % 2], texts),
+        )?;
+    }
+    // Any bytes are a sequence of steps.
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for i in 0..24 {
+        let bytes: Vec<u8> = (0..150 + 20 * i)
+            .map(|n| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                if n == 0 { i as u8 } else { (state >> 56) as u8 }
+            })
+            .collect();
+        write("commands", &format!("random-{i}"), &bytes)?;
+    }
+    Ok(())
+}
+
+fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(directory.join(name), bytes)
+}
+
+fn command(word: &str) -> Command {
+    let full = format!("AGG.{word}");
+    let found = COMMANDS.into_iter().find(|c| c.usage().0 == full);
+    found.unwrap_or_else(|| panic!("no command {full}"))
+}
+
+fn arguments(line: &str) -> Vec<u8> {
+    let (word, rest) = line.split_once(' ').expect("a command and the node");
+    let command = command(word);
+    let which = COMMANDS
+        .iter()
+        .position(|c| *c == command)
+        .expect("it is there") as u8;
+    let args: Vec<&[u8]> = rest.split(' ').map(str::as_bytes).collect();
+    [&[which], &*args.join(&ARGUMENT)].concat()
+}
+
+/// Frames of the node at the end, and all payloads on the way.
+fn play(script: &[&str]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let mut server = Server::new(Settings::default(), BASE);
+    let mut node = Node::new(&server.settings, 1);
+    let mut payloads = Vec::new();
+    for line in script {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut keep = |server: &Server| {
+            if let Propagation::Payload(payload) = server.effects.propagation() {
+                payloads.push(payload.to_vec());
+            }
+        };
+        match words[0] {
+            "pass" => {
+                server.pass(words[1].parse().expect("milliseconds"));
+                while server.sweep(&mut node, true) {
+                    keep(&server);
+                }
+            }
+            "back" => server.now.wall_us -= words[1].parse::<u64>().expect("milliseconds") * 1000,
+            word => {
+                let args: Vec<&[u8]> = words[1..].iter().map(|w| w.as_bytes()).collect();
+                server
+                    .run(&mut node, command(word), &args)
+                    .expect("a command of the script");
+            }
+        }
+        keep(&server);
+    }
+    (frames(&node), payloads)
+}

@@ -1,0 +1,136 @@
+//! Any arguments: `Request::parse` for every command, and what it takes run on a node.
+//!
+//! The bytes are commands, parted by 0xfe; the first byte of each says which one it is, and its arguments (behind the
+//! command's name, the node's among them) are parted by 0xff. A refusal is one short line of printable text that begins
+//! with a code; a request that was parsed gives exactly one well-formed reply, and holds no more memory afterwards than
+//! it said.
+
+use crate::memory::measured;
+use crate::server::{BASE, COMMANDS, Server, Tree, Value, creates};
+use aggregator_core::node::METRIC_RESERVE;
+use aggregator_core::{Command, Node, Refusal, Request, Settings};
+
+/// Parts commands.
+pub const COMMAND: u8 = 0xfe;
+/// Parts arguments.
+pub const ARGUMENT: u8 = 0xff;
+
+/// Beside its cost: the first blocks of tables. The shell keeps 32 KiB at least for what comes and goes.
+const SLACK: u64 = 8 << 10;
+
+/// See the file's header.
+pub fn run(data: &[u8]) {
+    let (first, data) = data.split_first().unwrap_or((&0, &[]));
+    let settings = Settings {
+        // The second lets texts be cut and refused.
+        max_item_size: if first & 1 == 0 { 64 << 10 } else { 24 },
+        max_series: 8,
+        max_realities: 4,
+        max_errors: 4,
+        ..Settings::default()
+    };
+    let mut server = Server::new(settings, BASE);
+    if first & 2 != 0 {
+        (server.is_tight, server.room) = (true, u64::from(first >> 2) * 32);
+    }
+    let mut node = Node::new(&server.settings, 1);
+    for command in data.split(|b| *b == COMMAND).take(64) {
+        let (which, arguments) = command.split_first().unwrap_or((&0, &[]));
+        let mut args: Vec<&[u8]> = vec![b"AGG"];
+        if !arguments.is_empty() {
+            args.extend(arguments.split(|b| *b == ARGUMENT));
+        }
+        for other in COMMANDS {
+            match Request::parse(other, &args, &server.settings, server.now) {
+                Ok(request) => look(&request, other, &server, &node),
+                Err(refusal) => check_refusal(&refusal, other),
+            }
+        }
+        let command = COMMANDS[usize::from(*which) % COMMANDS.len()];
+        one(&mut server, &mut node, command, &args);
+        server.pass(700);
+    }
+}
+
+fn one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
+    let Ok(request) = Request::parse(command, args, &server.settings, server.now) else {
+        return;
+    };
+    let name = args.get(1).copied().unwrap_or_default();
+    let loose = request.cost(Some(node), false, &server.settings);
+    let cost = request.cost(Some(node), true, &server.settings);
+    // Both are bounds; the close one is the larger where three windows are open.
+    let cost = cost.min(loose);
+    let metrics = node.gauges().metrics;
+    // The reply is gone by the end; the effects have their buffer.
+    let ((), _, held) = measured(|| match server.run_request(node, &request, name) {
+        Ok(reply) => check_reply(command, &reply),
+        Err(refusal) => check_refusal(&refusal, command),
+    });
+    server.effects.clear();
+    let known = cost + metrics * METRIC_RESERVE + SLACK;
+    assert!(
+        !creates(command) || held <= known as isize,
+        "{command:?} holds {held} bytes, its cost is {cost}"
+    );
+}
+
+/// What looks at a node only, and where there is no node.
+fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
+    let mut tree = Tree::default();
+    request.run_missing(&mut tree);
+    tree.finish();
+    let mut tree = Tree::default();
+    request.read(b"n", node, server.now, 7, &mut tree);
+    tree.finish();
+    assert!(command == Command::Fetch || request.block().is_none() && request.queues().is_empty());
+    assert!(request.cost(None, false, &server.settings) > 0 || !creates(command));
+}
+
+fn check_refusal(refusal: &Refusal, command: Command) {
+    let text = &refusal.text;
+    let (code, rest) = text.split_once(' ').expect("a code and a text");
+    assert!(["ERR", "AGGFULL"].contains(&code), "{text}");
+    assert!(
+        rest.starts_with(&format!("{}: ", command.usage().0)),
+        "{text}"
+    );
+    check_line(text);
+}
+
+fn check_line(text: &str) {
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+    assert!(text.len() < 1024, "{} bytes: {text}", text.len());
+}
+
+fn check_reply(command: Command, reply: &Value) {
+    match command {
+        Command::Stat | Command::Forget => assert!((0..=1).contains(&reply.int())),
+        Command::Reality => assert!((-1..=1).contains(&reply.int())),
+        Command::Log => assert!(reply.int() > 0),
+        Command::Requeue | Command::Ack | Command::Nack | Command::Extend => {
+            assert!(reply.int() >= 0);
+        }
+        Command::Mstat => {
+            assert_eq!(reply.list().len(), 3);
+            assert!(reply.list()[0].int() >= 0 && reply.list()[1].int() >= 0);
+            let mut before = -1;
+            for refused in reply.list()[2].list() {
+                let index = refused.list()[0].int();
+                assert!(index > before, "{reply:?}");
+                before = index;
+                let why = std::str::from_utf8(refused.list()[1].bulk()).expect("a text");
+                check_line(why);
+                assert!(!why.is_empty());
+            }
+        }
+        Command::Error => {
+            assert!(!reply.list()[0].bulk().is_empty() && reply.list()[1].int() >= 1);
+        }
+        Command::Pop | Command::Fetch | Command::Peek => crate::codec::check_records(reply),
+        Command::Get => assert!(matches!(reply, Value::Null | Value::Map(_))),
+        Command::Range => assert!(reply.list().iter().all(|b| b.at("count").int() > 0)),
+        Command::Scan => assert_eq!(reply.list().len(), 2),
+        Command::Info => assert!(reply.at("bytes").int() >= 0),
+    }
+}

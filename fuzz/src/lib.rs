@@ -1,0 +1,26 @@
+//! Fuzz targets of `aggregator-core`, as functions from bytes.
+//!
+//! Each target is a module with `run(data)`, which panics where a promise is broken. `fuzz_targets/` hands them to
+//! libFuzzer, `tests/corpus.rs` runs them on the committed corpus without it, and `examples/seeds.rs` writes that
+//! corpus. What a target expects is written down a second time here, naively, from DESIGN: nothing of core's own rules
+//! is called to judge core.
+
+pub mod arguments;
+pub mod codec;
+pub mod commands;
+pub mod json;
+pub mod line;
+pub mod memory;
+pub mod server;
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("codec", codec::run),
+    ("arguments", arguments::run),
+    ("json", json::run),
+    ("line", line::run),
+    ("commands", commands::run),
+];

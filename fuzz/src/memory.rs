@@ -1,0 +1,59 @@
+//! How much memory this thread holds: the system's allocator, counted.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    // Without destructors, so that they may be used while a thread ends.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn count(bytes: isize) {
+    let held = HELD.get() + bytes;
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise is the one that is asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // Both blocks are there while one is copied.
+        count(new_size as isize);
+        // SAFETY: as above.
+        let moved = unsafe { System.realloc(ptr, layout, new_size) };
+        count(-(layout.size() as isize));
+        moved
+    }
+}
+
+/// Runs `f`: its result, the most that was held meanwhile beyond what was held before, and what is still held, bytes.
+pub fn measured<R>(f: impl FnOnce() -> R) -> (R, isize, isize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = f();
+    (result, PEAK.get() - before, HELD.get() - before)
+}

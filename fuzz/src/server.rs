@@ -1,0 +1,280 @@
+//! A server without a server: clocks, settings and one node; replies as values.
+
+use aggregator_core::node::{Loader, Node};
+use aggregator_core::turn::MAX_ID;
+use aggregator_core::{
+    Command, Counters, Effects, Now, Refusal, Reply, Request, Settings, Turn, error::Damaged,
+};
+
+/// The time at which things begin, Unix milliseconds.
+pub const BASE: i64 = 1_700_002_800_000;
+
+/// All commands that core parses.
+pub const COMMANDS: [Command; 17] = [
+    Command::Stat,
+    Command::Mstat,
+    Command::Log,
+    Command::Error,
+    Command::Reality,
+    Command::Forget,
+    Command::Requeue,
+    Command::Pop,
+    Command::Fetch,
+    Command::Ack,
+    Command::Nack,
+    Command::Extend,
+    Command::Peek,
+    Command::Get,
+    Command::Range,
+    Command::Scan,
+    Command::Info,
+];
+
+/// Whether a command makes a node where there is none.
+pub fn creates(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Stat | Command::Mstat | Command::Log | Command::Error | Command::Reality
+    )
+}
+
+/// A reply as a value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// An integer.
+    Int(i64),
+    /// A binary string.
+    Bulk(Vec<u8>),
+    /// Nothing there.
+    Null,
+    /// A list.
+    Array(Vec<Value>),
+    /// Pairs.
+    Map(Vec<(Value, Value)>),
+}
+
+impl Value {
+    /// The integer.
+    pub fn int(&self) -> i64 {
+        match self {
+            Value::Int(v) => *v,
+            other => panic!("not an integer: {other:?}"),
+        }
+    }
+
+    /// The string.
+    pub fn bulk(&self) -> &[u8] {
+        match self {
+            Value::Bulk(v) => v,
+            other => panic!("not a string: {other:?}"),
+        }
+    }
+
+    /// The list.
+    pub fn list(&self) -> &[Value] {
+        match self {
+            Value::Array(v) => v,
+            other => panic!("not an array: {other:?}"),
+        }
+    }
+
+    /// A member of the map.
+    pub fn at(&self, name: &str) -> &Value {
+        match self {
+            Value::Map(pairs) => pairs
+                .iter()
+                .find(|(k, _)| k.bulk() == name.as_bytes())
+                .map(|(_, v)| v)
+                .unwrap_or_else(|| panic!("no {name} in {self:?}")),
+            other => panic!("not a map: {other:?}"),
+        }
+    }
+}
+
+/// Builds a [`Value`]; panics where other than what was announced follows.
+#[derive(Default)]
+pub struct Tree {
+    open: Vec<(bool, usize, Vec<Value>)>,
+    done: Option<Value>,
+}
+
+impl Tree {
+    /// The one reply.
+    pub fn finish(self) -> Value {
+        assert!(self.open.is_empty(), "a reply that does not end");
+        self.done.expect("no reply")
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.done.is_none()
+    }
+
+    fn put(&mut self, value: Value) {
+        let Some((_, left, items)) = self.open.last_mut() else {
+            assert!(self.done.replace(value).is_none(), "two replies");
+            return;
+        };
+        items.push(value);
+        *left -= 1;
+        if *left == 0 {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let (is_map, _, items) = self.open.pop().expect("something is open");
+        let mut items = items.into_iter();
+        if !is_map {
+            return self.put(Value::Array(items.collect()));
+        }
+        let mut pairs = Vec::with_capacity(items.len() / 2);
+        while let (Some(key), Some(value)) = (items.next(), items.next()) {
+            pairs.push((key, value));
+        }
+        self.put(Value::Map(pairs));
+    }
+
+    fn begin(&mut self, is_map: bool, len: usize) {
+        self.open.push((is_map, len, Vec::new()));
+        if len == 0 {
+            self.close();
+        }
+    }
+}
+
+impl Reply for Tree {
+    fn array(&mut self, len: usize) {
+        self.begin(false, len);
+    }
+    fn map(&mut self, len: usize) {
+        self.begin(true, len * 2);
+    }
+    fn bulk(&mut self, bytes: &[u8]) {
+        self.put(Value::Bulk(bytes.to_vec()));
+    }
+    fn int(&mut self, value: i64) {
+        self.put(Value::Int(value));
+    }
+    fn null(&mut self) {
+        self.put(Value::Null);
+    }
+}
+
+/// What is around a node.
+pub struct Server {
+    /// The settings in force.
+    pub settings: Settings,
+    /// Both clocks.
+    pub now: Now,
+    /// The last id given.
+    pub last_id: u64,
+    /// The server's counts.
+    pub counters: Counters,
+    /// What the last command or sweep sends to replicas.
+    pub effects: Effects,
+    /// Memory leaves no room.
+    pub is_tight: bool,
+    /// Bytes that are free all the same.
+    pub room: u64,
+}
+
+impl Server {
+    /// A server whose wall clock stands at `now_ms`.
+    pub fn new(settings: Settings, now_ms: i64) -> Server {
+        Server {
+            settings,
+            now: Now {
+                wall_us: now_ms as u64 * 1000,
+                mono_ms: 1_000_000,
+            },
+            last_id: 0,
+            counters: Counters::default(),
+            effects: Effects::with_buffer(),
+            is_tight: false,
+            room: u64::MAX,
+        }
+    }
+
+    /// Both clocks go on.
+    pub fn pass(&mut self, ms: u64) {
+        self.now.wall_us += ms * 1000;
+        self.now.mono_ms += ms;
+    }
+
+    /// Runs a command; `args` are those behind the node's name, `n`.
+    pub fn run(
+        &mut self,
+        node: &mut Node,
+        command: Command,
+        args: &[&[u8]],
+    ) -> Result<Value, Refusal> {
+        let mut all: Vec<&[u8]> = vec![command.usage().0.as_bytes(), b"n"];
+        all.extend(args);
+        let request = Request::parse(command, &all, &self.settings, self.now)?;
+        self.run_request(node, &request, b"n")
+    }
+
+    /// Runs a parsed request.
+    pub fn run_request(
+        &mut self,
+        node: &mut Node,
+        request: &Request<'_>,
+        name: &[u8],
+    ) -> Result<Value, Refusal> {
+        let mut tree = Tree::default();
+        let mut turn = self.turn(true);
+        match request.run(name, node, &mut turn, &mut tree) {
+            Ok(_) => Ok(tree.finish()),
+            Err(refusal) => {
+                assert!(tree.is_empty(), "a refusal behind a reply: {refusal}");
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What a command or tick brings along.
+    pub fn turn(&mut self, may_repeat: bool) -> Turn<'_> {
+        Turn {
+            now: self.now,
+            settings: &self.settings,
+            last_id: &mut self.last_id,
+            effects: &mut self.effects,
+            may_repeat,
+            is_tight: self.is_tight,
+            room: self.room,
+            counters: &mut self.counters,
+        }
+    }
+
+    /// One slice of a sweep, the first of a tick or a later one: whether there is more.
+    pub fn sweep(&mut self, node: &mut Node, first: bool) -> bool {
+        let mut turn = self.turn(false);
+        node.sweep(64, first, &mut turn).more
+    }
+}
+
+/// The sorted elements of a node's value.
+pub fn digest(node: &Node) -> Vec<Vec<u8>> {
+    let mut elements = Vec::new();
+    node.digest(&mut |element| elements.push(element.to_vec()));
+    elements.sort();
+    elements
+}
+
+/// A node, saved.
+pub fn frames(node: &Node) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    node.frames(&mut |frame| frames.push(frame.to_vec()));
+    frames
+}
+
+/// A node, loaded.
+pub fn load(frames: &[Vec<u8>]) -> Result<Node, Damaged> {
+    let mut loader = Loader::new(5, 77, MAX_ID);
+    for (i, frame) in frames.iter().enumerate() {
+        let last = loader.frame(frame)?;
+        assert_eq!(last, i + 1 == frames.len(), "the end is elsewhere");
+    }
+    loader.finish()
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Runs each fuzz target of fuzz/ for a short while, from the committed corpus; exit code 1 where one found something.
+#
+#   scripts/fuzz.sh          the usual number of runs: all five in about two minutes, the same inputs at each call
+#   scripts/fuzz.sh 3        three times as many runs
+#   scripts/fuzz.sh 300s     300 seconds for each target, other inputs at each call, what is new kept in
+#                            fuzz/target/corpus
+#
+# TARGETS="codec json" chooses; SANITIZER=address looks for wrong accesses, too (core has no unsafe code, so `none` is
+# usual: it is several times as fast). Installs cargo-fuzz and, on Debian and Ubuntu, a C++ compiler where they are
+# missing. Needs cargo.
+set -euo pipefail
+cd "$(dirname "$0")/../fuzz"
+
+amount=${1:-1}
+[[ $amount =~ ^[1-9][0-9]*s?$ ]] || { echo "scripts/fuzz.sh [times | seconds, as in 300s]" >&2; exit 2; }
+sanitizer=${SANITIZER:-none}
+export CARGO_TARGET_DIR=$PWD/target
+# cargo-fuzz asks the compiler for coverage, which a stable one gives only so.
+export RUSTC_BOOTSTRAP=1
+cargo=${CARGO:-cargo}
+
+if ! command -v c++ >/dev/null; then
+    command -v apt-get >/dev/null || { echo "a C++ compiler is missing (Debian's name: g++)" >&2; exit 1; }
+    sudo=""
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends g++ >/dev/null
+fi
+bin=$CARGO_TARGET_DIR/tools
+export PATH=$bin/bin:$PATH
+command -v cargo-fuzz >/dev/null ||
+    "$cargo" install cargo-fuzz --version 0.13.2 --locked --quiet --root "$bin" --target-dir "$bin/build"
+"$cargo" fuzz build --sanitizer "$sanitizer"
+
+# Of each target, so that it takes about as long as the others.
+runs() {
+    case $1 in
+    codec) echo 80000 ;;
+    arguments) echo 35000 ;;
+    json) echo 700000 ;;
+    line) echo 200000 ;;
+    commands) echo 5000 ;;
+    esac
+}
+
+failed=()
+for target in ${TARGETS:-codec arguments json line commands}; do
+    if [[ $amount == *s ]]; then
+        corpus=target/corpus/$target
+        limits=(-max_total_time="${amount%s}")
+    else
+        # An empty directory: what an earlier call found would make this one another.
+        corpus=$(mktemp -d)
+        limits=(-runs=$(($(runs "$target") * amount)) -seed=1)
+    fi
+    mkdir -p "$corpus" "artifacts/$target"
+    echo "== $target"
+    log=$(mktemp)
+    if ! nice "$cargo" fuzz run --sanitizer "$sanitizer" "$target" "$corpus" "corpus/$target" -- "${limits[@]}" \
+        -max_len=4096 -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"$log" 2>&1; then
+        failed+=("$target")
+        tail -n 60 "$log"
+    fi
+    grep -E 'number_of_executed_units|peak_rss' "$log" || true
+    rm -f "$log"
+    [[ $amount == *s ]] || rm -rf "$corpus"
+done
+if ((${#failed[@]})); then
+    echo "found something: ${failed[*]}; the inputs are in fuzz/artifacts" >&2
+    exit 1
+fi
