@@ -1,0 +1,541 @@
+//! A sequence of commands on a primary, with time passing, failovers and restarts; its replica, fed by effects alone;
+//! and a naive model.
+//!
+//! After each step primary and replica have the same digest, now and then also what is saved and loaded. The model
+//! knows no windows and no rules of closing. It sees that nothing is lost, doubled or made up:
+//! - what counts and sums of a metric add up to, over open windows, queued and delivered records, grows by what a
+//!   sample brings, and by nothing else;
+//! - of MIN, HOUR and LOG, what was queued is delivered, dropped or held; limits hold;
+//! - ids grow, one id is never handed out with two contents, leased entries are nobody else's, the oldest come first;
+//! - a report of an object is answered as DESIGN says, an error's count grows by one.
+//!
+//! The first byte's bit 0 chooses tight limits; then statistics may be dropped, and are only counted. With SHOW in the
+//! environment the steps are printed.
+
+mod queues;
+mod statistics;
+mod things;
+
+use crate::json::members;
+use crate::server::{BASE, Server, Value, creates, digest, frames, load};
+use aggregator_core::node::{Node, Queue};
+use aggregator_core::turn::MAX_ID;
+use aggregator_core::{Command, Counters, Now, Propagation, Refusal, Request, Settings};
+use arbitrary::{Arbitrary, Unstructured};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One step.
+#[derive(Arbitrary, Clone, Debug)]
+enum Act {
+    Gauge(Sample),
+    Gauge2(Sample),
+    Counter(Sample),
+    Counter2(Sample),
+    Many {
+        diff: bool,
+        atomic: bool,
+        metric: u8,
+        values: [u16; 3],
+        at: At,
+    },
+    Log {
+        length: u8,
+        level: u8,
+        tags: u8,
+    },
+    Error {
+        key: u8,
+        level: u8,
+        tags: u8,
+    },
+    Reality(Object),
+    Reality2(Object),
+    Forget {
+        family: u8,
+        name: u8,
+    },
+    Requeue {
+        reality: bool,
+        pattern: bool,
+    },
+    Pop {
+        queue: u8,
+        count: u8,
+    },
+    Fetch {
+        queue: u8,
+        count: u8,
+        lease: u16,
+    },
+    Fetch2 {
+        queue: u8,
+        count: u8,
+        lease: u16,
+    },
+    Ack(Of),
+    Nack(Of),
+    Extend(Of),
+    Pass(u16),
+    PassLong(u16),
+    Step(i32),
+    Tick,
+    Tick2,
+    Set {
+        which: u8,
+        value: u8,
+    },
+    Failover,
+    Restart,
+    MakeRoom {
+        queue: u8,
+        bytes: u8,
+    },
+    Memory {
+        tight: bool,
+        room: u8,
+    },
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+struct Sample {
+    metric: u8,
+    value: i16,
+    tags: u8,
+    at: At,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+struct Object {
+    key: u8,
+    json: u8,
+    tags: u8,
+    ttl: u8,
+    at: At,
+}
+
+/// A queue, and a bit for each of the entries last handed out.
+#[derive(Arbitrary, Clone, Debug)]
+struct Of {
+    queue: u8,
+    which: u8,
+}
+
+#[derive(Arbitrary, Clone, Debug)]
+enum At {
+    Now,
+    Near(i8),
+    Second(i8),
+    Far(i16),
+}
+
+impl At {
+    fn ms(&self, now_ms: i64) -> i64 {
+        match self {
+            At::Now => now_ms,
+            At::Near(ms) => now_ms + i64::from(*ms) * 10,
+            At::Second(s) => now_ms + i64::from(*s) * 1000,
+            At::Far(s) => now_ms + i64::from(*s) * 1000,
+        }
+    }
+}
+
+const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
+const TAGS: [&str; 4] = ["", "a:1", "b:2 a:1", "x"];
+const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
+
+fn pick<T: Copy, const N: usize>(of: &[T; N], which: u8) -> T {
+    of[usize::from(which) % N]
+}
+
+/// See the file's header.
+pub fn run(data: &[u8]) {
+    let mut bytes = Unstructured::new(data);
+    let Ok(mode) = bytes.arbitrary::<u8>() else {
+        return;
+    };
+    let mut world = World::new(mode & 1 != 0);
+    let show = std::env::var_os("SHOW").is_some();
+    for n in 1..=120u8 {
+        if bytes.is_empty() {
+            break;
+        }
+        let Ok(act) = bytes.arbitrary::<Act>() else {
+            break;
+        };
+        if show {
+            eprintln!("{} {act:?}", world.server.now.ms());
+        }
+        world.act(&act);
+        world.check_replica();
+        world.look(&act);
+        if n % 16 == 0 {
+            world.check_loaded();
+        }
+    }
+    world.check_loaded();
+}
+
+/// Count and sum of a metric in windows of one length, over all that there ever were.
+type Totals = BTreeMap<(String, usize), (u64, f64)>;
+/// An entry: queue, id.
+type Entry = (usize, i64);
+
+/// An entry that waits.
+#[derive(Clone)]
+struct Held {
+    record: String,
+    /// Of MIN and HOUR: metric, count, sum.
+    window: Option<(String, u64, f64)>,
+}
+
+struct World {
+    server: Server,
+    tight: bool,
+    node: Option<Node>,
+    replica: Option<Node>,
+    /// What waits, as PEEK shows it.
+    held: BTreeMap<Entry, Held>,
+    /// What was handed out, ever.
+    handed: BTreeMap<Entry, String>,
+    /// What FETCH handed out last, by queue.
+    recent: [Vec<i64>; 5],
+    leased: BTreeMap<Entry, u64>,
+    deliveries: BTreeMap<Entry, i64>,
+    /// The largest id seen.
+    top: i64,
+    /// Of the records of MIN and HOUR that were taken away.
+    delivered: Totals,
+    totals: Totals,
+    /// What the next look must find the totals to have grown by, at most; each of it or nothing, unless exact.
+    grows: Vec<Growth>,
+    /// The last step's answer does not say what the totals have grown by.
+    unknown: bool,
+    /// Entries taken away since the last look, by queue.
+    taken: [u64; 5],
+    logged: u64,
+    dropped: [i64; 5],
+    /// Of each object, the newest time reported, or of its end.
+    newest: BTreeMap<String, i64>,
+}
+
+#[derive(Debug)]
+struct Growth {
+    metric: String,
+    count: u64,
+    sum: f64,
+    /// In both lengths; else in one at least.
+    both: bool,
+}
+
+impl World {
+    fn new(tight: bool) -> World {
+        let mut settings = Settings::default();
+        settings.rules.history = [3, 2];
+        settings.series_ttl_s = 9_000;
+        settings.error_ttl_s = 12_000;
+        settings.error_interval_ms = 30_000;
+        if tight {
+            settings.max_series = 4;
+            settings.max_errors = 3;
+            settings.max_realities = 2;
+            settings.rules.queue_bytes = [300, 200, 200];
+        }
+        World {
+            server: Server::new(settings, BASE),
+            tight,
+            node: None,
+            replica: None,
+            held: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            recent: Default::default(),
+            leased: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            top: 0,
+            delivered: Totals::new(),
+            totals: Totals::new(),
+            grows: Vec::new(),
+            unknown: false,
+            taken: [0; 5],
+            logged: 0,
+            dropped: [0; 5],
+            newest: BTreeMap::new(),
+        }
+    }
+
+    /// Runs a command given by its words, tells the replica, and gives the answer; `None` where there is no node.
+    fn run(&mut self, command: Command, words: &[&str]) -> Option<Result<Value, Refusal>> {
+        let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+        let mut fresh = None;
+        let node = match &mut self.node {
+            Some(node) => node,
+            None if creates(command) => fresh.insert(Node::new(&self.server.settings, 1)),
+            None => return None,
+        };
+        let before = digest(node);
+        let result = self.server.run(node, command, &words);
+        if let Err(refusal) = &result {
+            assert_eq!(before, digest(node), "refused, and changed: {refusal}");
+        }
+        if let Some(node) = fresh.filter(|_| !self.server.effects.is_empty()) {
+            self.node = Some(node);
+        }
+        self.replicate(command, &words);
+        Some(result)
+    }
+
+    fn ask(&mut self, command: Command, words: &[&str]) -> Value {
+        let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+        let node = self.node.as_mut().expect("a node");
+        self.server.run(node, command, &words).expect("a look")
+    }
+
+    fn replicate(&mut self, command: Command, words: &[&[u8]]) {
+        let mut counters = Counters::default();
+        // The replica's clocks are its own.
+        let mono_ms = self.server.now.mono_ms / 3;
+        match (self.server.effects.propagation(), &mut self.replica) {
+            (Propagation::Nothing, _) => {}
+            (Propagation::Command, replica) => {
+                let replica = replica.as_mut().expect("a command before any payload");
+                let now = Now {
+                    wall_us: replica.clock_ms() as u64 * 1000,
+                    mono_ms,
+                };
+                let mut args: Vec<&[u8]> = vec![b"AGG", b"n"];
+                args.extend(words);
+                Request::parse(command, &args, &Settings::unlimited(), now)
+                    .expect("it was taken")
+                    .repeat(replica, mono_ms, &mut counters);
+            }
+            (Propagation::Payload(payload), Some(replica)) => {
+                replica
+                    .apply(payload, mono_ms, MAX_ID, &mut counters)
+                    .expect("an effect");
+            }
+            (Propagation::Payload(payload), replica) => {
+                let created = Node::create(payload, 99, mono_ms, MAX_ID, &mut counters);
+                *replica = Some(created.expect("a first effect").0);
+            }
+        }
+    }
+
+    fn check_replica(&self) {
+        match (&self.node, &self.replica) {
+            (Some(node), Some(replica)) => {
+                assert_eq!(digest(node), digest(replica), "the replica differs");
+            }
+            (None, None) => {}
+            _ => panic!("one of primary and replica has no node"),
+        }
+    }
+
+    fn check_loaded(&self) {
+        if let Some(node) = &self.node {
+            let copy = load(&frames(node)).expect("it loads");
+            assert_eq!(digest(node), digest(&copy), "the loaded node differs");
+            assert_eq!(
+                digest(node),
+                digest(&node.duplicate(3, 5).expect("a copy")),
+                "the copy"
+            );
+            assert_eq!(frames(node)[1..], frames(&copy)[1..], "slots");
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Gauge(s) | Act::Gauge2(s) => self.sample(s, false),
+            Act::Counter(s) | Act::Counter2(s) => self.sample(s, true),
+            Act::Many {
+                diff,
+                atomic,
+                metric,
+                values,
+                at,
+            } => self.many(*diff, *atomic, *metric, values, at),
+            Act::Log {
+                length,
+                level,
+                tags,
+            } => {
+                let (message, level) = ("x".repeat((*length).into()), (level % 10).to_string());
+                let tags = pick(&TAGS, *tags);
+                let id = self.run(Command::Log, &[&message, "LEVEL", &level, "TAGS", tags]);
+                match id.expect("it creates") {
+                    Ok(id) => {
+                        assert!(id.int() > self.top, "{id:?} after {}", self.top);
+                        self.logged += 1;
+                    }
+                    Err(refusal) => assert!(self.server.is_tight, "{refusal}"),
+                }
+            }
+            Act::Error { key, level, tags } => self.error(*key, *level, *tags),
+            Act::Reality(object) | Act::Reality2(object) => self.reality(object),
+            Act::Forget { family, name } => {
+                let (family, name) = (pick(&FAMILIES, *family), name % 6);
+                let name = match family {
+                    "METRIC" => metric_name(name),
+                    _ => format!("k{name}"),
+                };
+                self.run(Command::Forget, &[family, &name]);
+            }
+            Act::Requeue { reality, pattern } => {
+                let queue = QUEUES[3 + usize::from(*reality)];
+                let words = [queue, "MATCH", "k[0-2]"];
+                let words = if *pattern { &words[..] } else { &words[..1] };
+                self.run(Command::Requeue, words);
+            }
+            Act::Pop { queue, count } => self.hand_out(Command::Pop, *queue, *count, 0),
+            Act::Fetch {
+                queue,
+                count,
+                lease,
+            }
+            | Act::Fetch2 {
+                queue,
+                count,
+                lease,
+            } => self.hand_out(Command::Fetch, *queue, *count, (*lease).into()),
+            Act::Ack(of) => self.of(Command::Ack, of),
+            Act::Nack(of) => self.of(Command::Nack, of),
+            Act::Extend(of) => self.of(Command::Extend, of),
+            Act::Pass(ms) => self.server.pass((*ms).into()),
+            Act::PassLong(ms) => self.server.pass(u64::from(*ms) * 100),
+            Act::Step(ms) => {
+                let ms = i64::from(*ms) / 1000;
+                self.server.now.wall_us = ((self.server.now.ms() + ms) * 1000) as u64;
+            }
+            Act::Tick | Act::Tick2 => self.tick(),
+            Act::Set { which, value } => self.set(*which, (*value).into()),
+            Act::Failover => self.failover(),
+            Act::Restart => {
+                self.node = self
+                    .node
+                    .take()
+                    .map(|node| load(&frames(&node)).expect("it loads"));
+                self.node
+                    .iter_mut()
+                    .for_each(|n| n.restart(self.server.now.mono_ms));
+                self.forget_leases();
+            }
+            // Then records may be dropped, so only where that is not counted.
+            Act::Memory { tight, room } if self.tight => {
+                self.server.is_tight = *tight;
+                self.server.room = if *tight {
+                    u64::from(*room) * 8
+                } else {
+                    u64::MAX
+                };
+            }
+            Act::Memory { .. } => {}
+            Act::MakeRoom { queue, bytes } => self.make_room(*queue, (*bytes).into()),
+        }
+    }
+
+    fn tick(&mut self) {
+        for n in 0..2_000 {
+            let Some(node) = &mut self.node else { return };
+            let more = self.server.sweep(node, n == 0);
+            self.replicate(Command::Info, &[]);
+            if !more {
+                return;
+            }
+        }
+        panic!("a sweep that does not end");
+    }
+
+    /// The first entries of queues are dropped; conserved is what is left, so it is left to the tight mode.
+    fn make_room(&mut self, queue: u8, bytes: u64) {
+        let Some(node) = self.node.as_mut().filter(|_| self.tight) else {
+            return;
+        };
+        let queue = pick(&[Queue::Min, Queue::Hour, Queue::Log], queue);
+        let mut turn = self.server.turn(false);
+        node.drop_oldest(queue, bytes, &mut turn);
+        self.replicate(Command::Info, &[]);
+    }
+
+    fn set(&mut self, which: u8, value: u64) {
+        let settings = &mut self.server.settings;
+        let rules = &mut settings.rules;
+        match which % 8 {
+            0 => rules.flush_delay_ms = value as i64 * 100,
+            1 => rules.min_interval_ms = 1 + value as i64 * 20,
+            2 => rules.max_gap_ms = 1000 + value as i64 * 60_000,
+            3 => rules.history = [value as u32 % 5, value as u32 / 50],
+            4 => rules.max_future_ms = value as i64 * 1000,
+            5 => settings.error_interval_ms = value * 1000,
+            6 => settings.series_ttl_s = value * 60,
+            _ => settings.reality_ttl_s = value * 10,
+        }
+    }
+
+    /// The replica becomes the primary, and has one of its own, fully synchronised.
+    fn failover(&mut self) {
+        let Some(mut promoted) = self.replica.take() else {
+            return;
+        };
+        promoted.restart(self.server.now.mono_ms);
+        self.replica = Some(load(&frames(&promoted)).expect("it loads"));
+        self.node = Some(promoted);
+        self.server.last_id = 0;
+        self.forget_leases();
+        // A replica counts drops, too.
+        let info = self.ask(Command::Info, &[]);
+        self.dropped = QUEUES.map(|q| info.at("queues").at(q).at("dropped").int());
+    }
+
+    fn forget_leases(&mut self) {
+        self.leased.clear();
+        self.deliveries.clear();
+        self.dropped = [0; 5];
+    }
+
+    // Statistics.
+}
+
+fn metric_name(n: u8) -> String {
+    format!("m{}@x", n % 6)
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("a text")
+}
+
+fn number(bytes: &[u8]) -> f64 {
+    text(bytes).parse().expect("a number")
+}
+
+fn tag_map(tags: &str) -> Value {
+    let pairs = tags.split(' ').filter(|w| !w.is_empty()).map(|word| {
+        let (name, value) = word.split_once(':').unwrap_or((word, "true"));
+        let bulk = |t: &str| Value::Bulk(t.as_bytes().to_vec());
+        (bulk(name), bulk(value))
+    });
+    Value::Map(pairs.collect())
+}
+
+impl Held {
+    fn new(q: usize, record: &str) -> Held {
+        let window = (q < 2).then(|| {
+            let members = members(record).expect("a record");
+            let of = |name: &str| members.iter().find(|(n, _)| n == name).expect(name).1;
+            (
+                of("metric").trim_matches('"').to_owned(),
+                of("count").parse().expect("a count"),
+                number(of("sum").as_bytes()),
+            )
+        });
+        Held {
+            record: record.to_owned(),
+            window,
+        }
+    }
+}
+
+fn add(totals: &mut Totals, i: usize, held: &Held) {
+    if let Some((metric, count, sum)) = &held.window {
+        let total = totals.entry((metric.clone(), i)).or_default();
+        *total = (total.0 + count, total.1 + sum);
+    }
+}
