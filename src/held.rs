@@ -41,6 +41,12 @@ pub fn begin_era() {
     ERA.fetch_add(1, Relaxed);
 }
 
+/// Nodes in this server.
+#[inline]
+pub fn nodes() -> u64 {
+    u64::try_from(NODES.load(Relaxed)).unwrap_or(0)
+}
+
 /// Metrics in this server.
 #[inline]
 pub fn metrics() -> u64 {

@@ -173,6 +173,9 @@ fn sweep(
         let swept = work::change(ctx, &name, held, now, settings, is_tight, |node, turn| {
             node.sweep(budget, std::mem::take(&mut first), turn)
         })?;
+        if is_tight {
+            memory::settle(ctx, &name, held, now, settings);
+        }
         more = swept.more;
         ready |= swept.ready;
         if started.elapsed() >= BUDGET {
