@@ -175,7 +175,7 @@ fn queue_bytes(ctx: Ctx<'_>, place: &Place) -> Option<[u64; 5]> {
     }
     let text = ctx.text(&place.1);
     match ctx.open(&text.name(), Mode::Look)?.content() {
-        Content::Node(held) => Some(held.node.gauges().bytes),
+        Content::Node(held) if !held.is_anothers() => Some(held.node.gauges().bytes),
         _ => None,
     }
 }

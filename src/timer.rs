@@ -153,10 +153,14 @@ fn sweep(
     let name = text.name();
     let mut key = ctx.open(&name, Mode::Visit)?;
     let (mut more, mut ready, mut first) = (true, false, true);
-    while more {
+    while std::mem::take(&mut more) {
         let Content::Node(held) = key.content() else {
             return None;
         };
+        // What is being imported is its old owner's to sweep.
+        if held.is_anothers() {
+            break;
+        }
         let cost = held.node.sweep_bound(AT_ONCE);
         let mut is_tight = false;
         if !memory::fits(cost, settings) {

@@ -509,3 +509,27 @@ pub fn of_queue(server: &Server, node: &str, queue: &str, field: &str) -> i64 {
     let info: Value = server.ask(&format!("AGG.INFO {node}"));
     int(at(at(&info, "queues").unwrap(), queue).unwrap(), field)
 }
+
+/// The program of the servers that [`Server::with`] starts; none where it or the module is missing.
+pub fn program() -> Option<String> {
+    let mut server = Server::with_module(&[], "")?;
+    server.stop();
+    Some(server.program.clone())
+}
+
+impl Server {
+    /// One of this program, on this port, with these arguments alone.
+    pub fn of(program: &str, port: u16, arguments: &[String]) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let child = spawn(program, port, arguments, dir.path());
+        let mut server = Server {
+            child,
+            program: program.to_owned(),
+            arguments: arguments.to_owned(),
+            port,
+            dir,
+        };
+        server.wait_for_answer();
+        server
+    }
+}

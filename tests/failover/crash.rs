@@ -1,0 +1,175 @@
+//! kill -9 under load, again and again: what was answered is there after it, as far as the AOF promises.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::calls::Find;
+use crate::kit::*;
+use crate::load::{Load, When};
+use crate::programs::{main_program, say};
+use crate::tally::{Fate, check};
+
+/// The part of the AOF that grows.
+fn growing_part(server_dir: &std::path::Path) -> Option<(PathBuf, u64)> {
+    let files = std::fs::read_dir(server_dir.join("appendonlydir")).ok()?;
+    files
+        .filter_map(|file| {
+            let path = file.ok()?.path();
+            let name = path.file_name()?.to_str()?.to_owned();
+            let number: u64 = name
+                .strip_suffix(".incr.aof")?
+                .rsplit('.')
+                .next()?
+                .parse()
+                .ok()?;
+            Some((number, path))
+        })
+        .max()
+        .and_then(|(_, path)| Some((path.clone(), path.metadata().ok()?.len())))
+}
+
+/// Remembers how the AOF grew, as a power cut would leave it: cut off where it was a while before.
+struct Watch {
+    sizes: Arc<Mutex<Vec<(Instant, PathBuf, u64)>>>,
+    goes_on: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn start(dir: PathBuf) -> Watch {
+        let sizes: Arc<Mutex<Vec<_>>> = Arc::default();
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let watch = Watch {
+            sizes: sizes.clone(),
+            goes_on: goes_on.clone(),
+        };
+        std::thread::spawn(move || {
+            while goes_on.load(Relaxed) {
+                // The moment before the look: what was answered then is in the file, or may be lost.
+                let now = Instant::now();
+                if let Some((path, size)) = growing_part(&dir) {
+                    sizes.lock().unwrap().push((now, path, size));
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        watch
+    }
+
+    /// Cuts the file off as it was up to a second before, within a command perhaps; when that was, and what was cut off.
+    fn cut(&self, random: &mut Random) -> (Instant, u64) {
+        let sizes = self.sizes.lock().unwrap();
+        let now = Instant::now();
+        let back = now - Duration::from_millis(random.below(1000));
+        let Some((_, last, _)) = sizes.last() else {
+            return (now, 0);
+        };
+        // Of this file; one that a rewrite has closed is on the disk.
+        let Some((when, path, size)) = sizes
+            .iter()
+            .rfind(|(t, path, _)| *t <= back && path == last)
+        else {
+            return (now, 0);
+        };
+        let whole = path.metadata().unwrap().len();
+        let size = (size + random.below(200)).min(whole);
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(size).unwrap();
+        (*when, whole - size)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.goes_on.store(false, Relaxed);
+    }
+}
+
+/// What becomes of the AOF's end when the server dies.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Stays,
+    IsCut,
+}
+
+/// Kills a server under load so many times; each time all is written into the AOF by this policy.
+fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
+    let Some(program) = main_program() else {
+        return;
+    };
+    let arguments = ["--appendonly", "yes", "--appendfsync", policy];
+    let mut server = program.start(&arguments, BRISK);
+    let port = server.port;
+    let find: Find = Arc::new(move |_: &str| Some(port));
+    let load = Load::start(find.clone(), &["a", "b"], 2, 0);
+    let watch = Watch::start(server.dir().to_owned());
+    let mut random = Random(seed);
+    // From when to when what was answered may be lost.
+    let mut lost: Vec<(Instant, Instant)> = Vec::new();
+    let mut cut_off = 0;
+    let started = Instant::now();
+    if policy != "always" {
+        // So that no metric is lost as a whole: then nobody could tell where its total began.
+        let_pass(3500);
+    }
+    for kill in 0..kills {
+        let done = load.done();
+        // Long enough for much that must not be lost.
+        let least = if policy == "always" { 700 } else { 2500 };
+        let_pass(least + random.below(900));
+        eventually("the load goes on", || {
+            (load.done() > done + 50).then_some(())
+        });
+        if kill % 3 == 2 {
+            // A rewrite of the AOF is under way, or just done.
+            let _ = server.ask::<String>("BGREWRITEAOF");
+            let_pass(random.below(60));
+        }
+        server.stop();
+        let killed = Instant::now();
+        let (cut, bytes) = match end {
+            End::Stays => (killed, 0),
+            End::IsCut => watch.cut(&mut random),
+        };
+        cut_off += bytes;
+        let allowed = match policy {
+            "always" => Duration::ZERO,
+            _ => Duration::from_secs(2),
+        };
+        lost.push((cut.checked_sub(allowed).unwrap_or(started), killed));
+        server.restart();
+    }
+    let_pass(300);
+    let (books, seen) = load.finish();
+    let (fate, what) = match (policy, end) {
+        ("always", End::Stays) => (Fate::Exact, "nothing may be lost"),
+        _ => (Fate::Lossy, "two seconds may be lost"),
+    };
+    let must = |when: &When| {
+        let may_be_lost =
+            |(from, to): &(Instant, Instant)| *from < when.answered && when.sent < *to;
+        policy == "always" || !lost.iter().any(may_be_lost)
+    };
+    let when = format!("appendfsync {policy}, seed {seed}, {what}");
+    let sums = check(&when, &find, &books, &seen, fate, &must);
+    assert!(end == End::Stays || cut_off > 0, "nothing was cut off");
+    say(&format!(
+        "{when}: {kills} kills, {cut_off} bytes cut off, {sums:?}"
+    ));
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_when_a_server_that_always_syncs_is_killed() {
+    crashes("always", End::Stays, amount(3, 20), 3);
+}
+
+#[test]
+fn two_seconds_at_most_are_lost_when_a_server_that_syncs_every_second_is_killed() {
+    crashes("everysec", End::Stays, amount(3, 20), 5);
+}
+
+#[test]
+fn no_id_comes_again_when_the_last_second_is_lost() {
+    crashes("everysec", End::IsCut, amount(4, 20), 7);
+}

@@ -1,0 +1,226 @@
+//! What these tests share: amounts, ports, waiting with generous ceilings, and looks at replication and whole servers.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use redis::{Connection, Value};
+
+use crate::support::*;
+
+/// Windows of a second that close soon, errors that are queued again soon.
+pub const BRISK: &str =
+    "min-window 1 hour-window 2 flush-delay-ms 200 error-interval-ms 100 min-interval-ms 5";
+
+/// Every word that an AOF without RDB parts needs.
+pub const AOF: [&str; 4] = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
+
+/// Whether the long version runs.
+pub fn is_heavy() -> bool {
+    std::env::var("AGG_HEAVY").as_deref() == Ok("1")
+}
+
+/// How much of something: quick, and in the long version.
+pub fn amount(quick: usize, heavy: usize) -> usize {
+    if is_heavy() { heavy } else { quick }
+}
+
+/// A port where nobody listens, nor 10,000 above it, where cluster nodes talk. Below those that outgoing connections
+/// get, so that it is still free when a server that crashed starts again.
+pub fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16;
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let n = NEXT.fetch_add(1, Relaxed);
+        let port = 11_000 + start.wrapping_mul(97).wrapping_add(n) % 10_000;
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
+}
+
+/// Waits until `look` finds something, longer than the other tests do: elections take their time.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_secs(60), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Lets time pass: load goes on meanwhile.
+pub fn let_pass(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// A field of INFO.
+pub fn info(server: &Server, field: &str) -> String {
+    let info: String = server.ask("INFO everything");
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field} in {info}"))
+        .to_owned()
+}
+
+pub fn is_linked(replica: &Server) -> bool {
+    info(replica, "role") == "slave" && info(replica, "master_link_status") == "up"
+}
+
+/// Whether the replica has all that the primary sent.
+pub fn is_in_step(primary: &Server, replica: &Server) -> bool {
+    let sent = info(primary, "master_repl_offset");
+    is_linked(replica) && info(replica, "slave_repl_offset") == sent
+}
+
+pub fn in_step(primary: &Server, replica: &Server) {
+    eventually("the replica has caught up", || {
+        is_in_step(primary, replica).then_some(())
+    });
+}
+
+/// A connection with a database selected.
+pub fn in_db(server: &Server, db: u32) -> Connection {
+    let mut connection = server.connection();
+    if db > 0 {
+        let () = ask(&mut connection, &format!("SELECT {db}"));
+    }
+    connection
+}
+
+/// Digest and time of expiry of each key of each database.
+pub type State = BTreeMap<(u32, String), (String, i64)>;
+
+/// All that a server holds.
+pub fn state(server: &Server) -> State {
+    let keyspace: String = server.ask("INFO keyspace");
+    let dbs = keyspace
+        .lines()
+        .filter_map(|line| line.strip_prefix("db")?.split(':').next()?.parse().ok());
+    let mut state = State::new();
+    for db in dbs {
+        let mut c = in_db(server, db);
+        // A replica in a cluster would tell of its primary.
+        let _ = send::<()>(&mut c, &[b"READONLY"]);
+        let keys: Vec<Vec<u8>> = ask(&mut c, "KEYS *");
+        for key in keys {
+            let digest: Vec<String> = send(&mut c, &[b"DEBUG", b"DIGEST-VALUE", &key]).unwrap();
+            let expires: i64 = send(&mut c, &[b"PEXPIRETIME", &key]).unwrap();
+            let name = String::from_utf8_lossy(&key).into_owned();
+            // A key that went meanwhile.
+            if expires != -2 {
+                state.insert((db, name), (digest.concat(), expires));
+            }
+        }
+    }
+    state
+}
+
+/// The states of a primary and its replicas at a moment at which the primary stands still, all that it did has reached
+/// its replicas and no key is about to expire. States that differ are given out when they have stayed so for a while.
+pub fn still_states(primary: &Server, replicas: &[&Server]) -> (State, Vec<State>) {
+    let mut before = (State::new(), Vec::new());
+    let mut times = 0;
+    eventually("the primary stands still", || {
+        let here = state(primary);
+        if here.values().any(|(_, expires)| *expires != -1) {
+            return None;
+        }
+        replicas.iter().for_each(|r| in_step(primary, r));
+        let states = replicas.iter().map(|r| state(r)).collect::<Vec<_>>();
+        if state(primary) != here || !replicas.iter().all(|r| is_in_step(primary, r)) {
+            return None;
+        }
+        if states.iter().all(|there| *there == here) {
+            return Some((here, states));
+        }
+        let now = (here, states);
+        times = if now == before { times + 1 } else { 0 };
+        before = now;
+        let_pass(100);
+        (times >= 5).then(|| before.clone())
+    })
+}
+
+/// Both hold the same, else what differs is shown.
+pub fn assert_same(when: &str, here: &State, there: &State) {
+    if here != there {
+        let lacks = |a: &State, b: &State| {
+            let of = a.iter().filter(|(k, v)| b.get(*k) != Some(v));
+            of.map(|(k, v)| format!("\n  {k:?} {v:?}"))
+                .collect::<String>()
+        };
+        panic!(
+            "{when}:\nhere{}\nthere{}",
+            lacks(here, there),
+            lacks(there, here)
+        );
+    }
+}
+
+/// The primary and its replicas hold the same.
+pub fn assert_equal(when: &str, primary: &Server, replicas: &[&Server]) {
+    let (here, states) = still_states(primary, replicas);
+    for (i, there) in states.iter().enumerate() {
+        assert_same(&format!("{when}, replica {i}"), &here, there);
+    }
+}
+
+/// Copies a folder of files.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+/// Waits until no AOF is being rewritten.
+pub fn aof_is_quiet(server: &Server) {
+    eventually("the AOF is rewritten", || {
+        let is = |field| info(server, field) == "0";
+        (is("aof_rewrite_in_progress") && is("aof_rewrite_scheduled")).then_some(())
+    });
+    assert_eq!(info(server, "aof_last_bgrewrite_status"), "ok");
+}
+
+/// Random numbers, the same at each run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+
+    pub fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// The seeds of a test: from AGG_SEED alone if it is set, else so many.
+pub fn seeds(quick: usize, heavy: usize) -> Vec<u64> {
+    match std::env::var("AGG_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (1..=amount(quick, heavy) as u64)
+            .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .collect(),
+    }
+}
+
+/// An integer that a command answered.
+pub fn number(value: &Value) -> i64 {
+    match value {
+        Value::Int(n) => *n,
+        other => panic!("no integer: {other:?}"),
+    }
+}

@@ -1,0 +1,343 @@
+//! Load that never rests: reporters that tell of everything and remember what was answered, and drainers that fetch,
+//! acknowledge, give back and forget, and remember what they saw.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use crate::calls::{Failure, Find, Link};
+use crate::kit::{Random, number};
+use crate::support::*;
+
+/// When something was told.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// The server did it between these.
+    pub sent: Instant,
+    pub answered: Instant,
+    /// As many replicas as asked for have confirmed it.
+    pub confirmed: bool,
+}
+
+/// Something that was answered.
+#[derive(Clone, Debug)]
+pub struct Told<T> {
+    pub what: T,
+    pub when: When,
+}
+
+/// What one reporter told and was answered. Its metrics, error and object bear its name.
+#[derive(Default)]
+pub struct Book {
+    pub node: String,
+    pub name: String,
+    /// Ids and messages.
+    pub logs: Vec<Told<(i64, String)>>,
+    /// Samples of value 1.
+    pub samples: Vec<Told<()>>,
+    /// Totals of a counter.
+    pub totals: Vec<Told<u64>>,
+    pub occurrences: Vec<Told<()>>,
+    /// The numbers that the object held.
+    pub objects: Vec<Told<u64>>,
+    /// Those of which nobody knows whether they were taken.
+    pub unknown_samples: u64,
+    pub unknown_occurrences: u64,
+    /// The last total and number that were sent at all.
+    pub sent: u64,
+}
+
+/// Everything that ever came out: content by node, queue and id.
+#[derive(Default)]
+pub struct Seen {
+    pub all: HashMap<(String, String, i64), String>,
+    /// Ids that had two contents.
+    pub clashes: Vec<String>,
+}
+
+impl Seen {
+    pub fn add(&mut self, node: &str, entry: &Entry) {
+        let key = (node.to_owned(), entry.queue.clone(), entry.id);
+        let before = self.all.get(&key);
+        if before.is_some_and(|before| *before != entry.text) {
+            self.clashes.push(format!("{before:?} and {}", entry.text));
+        }
+        self.all.insert(key, entry.text.clone());
+    }
+}
+
+/// See the file's header.
+pub struct Load {
+    find: Find,
+    goes_on: Arc<AtomicBool>,
+    drains: Arc<AtomicBool>,
+    reporters: Vec<JoinHandle<Book>>,
+    drainers: Vec<JoinHandle<()>>,
+    pub seen: Arc<Mutex<Seen>>,
+    done: Arc<AtomicU64>,
+    /// Replicas that confirm each round; 0: nobody asks.
+    replicas: i64,
+}
+
+/// The queues, drained together.
+pub const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
+
+impl Load {
+    /// Reporters and a drainer for each node.
+    pub fn start(find: Find, nodes: &[&str], reporters_each: usize, replicas: i64) -> Load {
+        let mut load = Load {
+            find,
+            goes_on: Arc::new(AtomicBool::new(true)),
+            drains: Arc::new(AtomicBool::new(true)),
+            reporters: Vec::new(),
+            drainers: Vec::new(),
+            seen: Arc::default(),
+            done: Arc::default(),
+            replicas,
+        };
+        for (i, node) in nodes.iter().enumerate() {
+            for n in 0..reporters_each {
+                load.report(node, &format!("r{n}"));
+            }
+            load.drain(node, 0x9e37_79b9 + i as u64);
+        }
+        load
+    }
+
+    fn report(&mut self, node: &str, name: &str) {
+        let mut reporter = Reporter {
+            link: Link::new(&self.find),
+            book: Book {
+                node: node.to_owned(),
+                name: name.to_owned(),
+                ..Book::default()
+            },
+            goes_on: self.goes_on.clone(),
+            replicas: self.replicas,
+        };
+        let (goes_on, done) = (self.goes_on.clone(), self.done.clone());
+        self.reporters.push(std::thread::spawn(move || {
+            while goes_on.load(Relaxed) {
+                reporter.round();
+                done.fetch_add(1, Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            reporter.book
+        }));
+    }
+
+    fn drain(&mut self, node: &str, seed: u64) {
+        let (drains, seen) = (self.drains.clone(), self.seen.clone());
+        let mut link = Link::new(&self.find);
+        let (node, mut random) = (node.to_owned(), Random(seed));
+        self.drainers.push(std::thread::spawn(move || {
+            let goes_on = || drains.load(Relaxed);
+            while goes_on() {
+                drain_once(&mut link, &node, &seen, &mut random, &goes_on);
+            }
+        }));
+    }
+
+    /// Rounds that all reporters have made.
+    pub fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+
+    /// Stops the reporters, lets the drainers empty all nodes, and gives out what was told and what was seen.
+    pub fn finish(mut self) -> (Vec<Book>, Seen) {
+        self.goes_on.store(false, Relaxed);
+        let books: Vec<Book> = self
+            .reporters
+            .drain(..)
+            .map(|r| r.join().unwrap())
+            .collect();
+        let mut nodes: Vec<&str> = books.iter().map(|book| book.node.as_str()).collect();
+        nodes.dedup();
+        let mut link = Link::new(&self.find);
+        for node in nodes {
+            crate::kit::eventually(&format!("{node} is drained"), || {
+                // The link follows a single node.
+                link = Link::new(&self.find);
+                is_drained(&mut link, node).then_some(())
+            });
+        }
+        self.drains.store(false, Relaxed);
+        self.drainers.drain(..).for_each(|d| d.join().unwrap());
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        (books, seen)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.goes_on.store(false, Relaxed);
+        self.drains.store(false, Relaxed);
+    }
+}
+
+/// Nothing waits, and no window that could still bring a MIN record is open.
+fn is_drained(link: &mut Link, node: &str) -> bool {
+    let mut call = |words: &[&str]| link.call(node, words, &|| true);
+    let Ok(scan) = call(&["AGG.SCAN", node, "METRIC", "0", "COUNT", "1000"]) else {
+        return false;
+    };
+    for name in list(&list(&scan)[1]) {
+        let name: String = redis::from_redis_value(name.clone()).unwrap();
+        match call(&["AGG.GET", node, "METRIC", &name]) {
+            Ok(metric) if at(&metric, "min").is_some_and(|open| list(open).is_empty()) => {}
+            _ => return false,
+        }
+    }
+    // HOUR records go on coming for a while; nobody counts them.
+    match call(&[
+        "AGG.PEEK", node, "MIN", "LOG", "ERROR", "REALITY", "COUNT", "1",
+    ]) {
+        Ok(waits) => list(&waits).is_empty(),
+        Err(_) => false,
+    }
+}
+
+/// Fetches what is there; acknowledges most of it, gives some back, and forgets some until its lease ends.
+fn drain_once(
+    link: &mut Link,
+    node: &str,
+    seen: &Mutex<Seen>,
+    random: &mut Random,
+    goes_on: &dyn Fn() -> bool,
+) {
+    let mut fetch = vec!["AGG.FETCH", node];
+    fetch.extend(QUEUES);
+    fetch.extend(["COUNT", "200", "LEASE", "300", "BLOCK", "50"]);
+    let Ok(reply) = link.call(node, &fetch, goes_on) else {
+        return;
+    };
+    if reply == Value::Nil {
+        return;
+    }
+    let fetched = entries(&reply);
+    {
+        let mut seen = seen.lock().unwrap();
+        fetched.iter().for_each(|entry| seen.add(node, entry));
+    }
+    for queue in QUEUES {
+        let of: Vec<String> = fetched
+            .iter()
+            .filter(|entry| entry.queue == queue)
+            .map(|entry| entry.id.to_string())
+            .collect();
+        if of.is_empty() {
+            continue;
+        }
+        let what = match random.below(10) {
+            0 => "AGG.NACK",
+            1 => continue,
+            _ => "AGG.ACK",
+        };
+        let mut words = vec![what, node, queue];
+        words.extend(of.iter().map(String::as_str));
+        let _ = link.call(node, &words, goes_on);
+    }
+}
+
+struct Reporter {
+    link: Link,
+    book: Book,
+    goes_on: Arc<AtomicBool>,
+    replicas: i64,
+}
+
+/// How long a reporter waits for its replicas.
+const WAIT_MS: u64 = 300;
+
+impl Reporter {
+    /// Sends a command, and remembers in which era of the link.
+    fn call(&mut self, round: &mut Round, words: &[&str]) -> Result<(Value, When), Failure> {
+        let goes_on = self.goes_on.clone();
+        let sent = Instant::now();
+        let node = &self.book.node;
+        let reply = self.link.call(node, words, &|| goes_on.load(Relaxed));
+        round.eras.push(self.link.era);
+        let when = When {
+            sent,
+            answered: Instant::now(),
+            confirmed: false,
+        };
+        reply.map(|reply| (reply, when))
+    }
+
+    /// One of everything.
+    fn round(&mut self) {
+        let (node, name) = (self.book.node.clone(), self.book.name.clone());
+        self.book.sent += 1;
+        let n = self.book.sent.to_string();
+        let mut round = Round::default();
+        let stat = ["AGG.STAT", &node, &format!("count.{name}"), "1"];
+        match self.call(&mut round, &stat) {
+            Ok((taken, when)) => {
+                // With the clock's time a sample is never late.
+                assert_eq!(number(&taken), 1, "a sample was late");
+                round.sample = Some(when);
+            }
+            Err(failure) => self.book.unknown_samples += u64::from(failure == Failure::Unknown),
+        }
+        let stat = ["AGG.STAT", &node, &format!("total.{name}"), &n, "DIFF"];
+        // One that is not taken is no loss: the next brings its increase.
+        if let Ok((Value::Int(1), when)) = self.call(&mut round, &stat) {
+            round.total = Some(when);
+        }
+        let message = format!("{name}-{n}");
+        if let Ok((id, when)) = self.call(&mut round, &["AGG.LOG", &node, &message]) {
+            round.log = Some((number(&id), message, when));
+        }
+        let key = format!("e.{name}");
+        match self.call(&mut round, &["AGG.ERROR", &node, "broken", "KEY", &key]) {
+            Ok((_, when)) => round.error = Some(when),
+            Err(failure) => self.book.unknown_occurrences += u64::from(failure == Failure::Unknown),
+        }
+        let object = format!("o.{name}");
+        let reality = ["AGG.REALITY", &node, &object, "m", &n];
+        if let Ok((_, when)) = self.call(&mut round, &reality) {
+            round.object = Some(when);
+        }
+        let confirmed =
+            self.replicas > 0 && self.link.wait(self.replicas, WAIT_MS) >= self.replicas;
+        // Only what went over the connection that waited is confirmed.
+        let is_one = round.eras.iter().all(|era| *era == self.link.era);
+        self.note(round, confirmed && is_one);
+    }
+
+    fn note(&mut self, round: Round, confirmed: bool) {
+        let book = &mut self.book;
+        fn told<T>(what: T, when: When, confirmed: bool) -> Told<T> {
+            let when = When { confirmed, ..when };
+            Told { what, when }
+        }
+        let sample = round.sample.map(|when| told((), when, confirmed));
+        book.samples.extend(sample);
+        let total = round.total.map(|when| told(book.sent, when, confirmed));
+        book.totals.extend(total);
+        let log = round
+            .log
+            .map(|(id, message, when)| told((id, message), when, confirmed));
+        book.logs.extend(log);
+        let error = round.error.map(|when| told((), when, confirmed));
+        book.occurrences.extend(error);
+        let object = round.object.map(|when| told(book.sent, when, confirmed));
+        book.objects.extend(object);
+    }
+}
+
+/// What of a round was answered.
+#[derive(Default)]
+struct Round {
+    sample: Option<When>,
+    total: Option<When>,
+    log: Option<(i64, String, When)>,
+    error: Option<When>,
+    object: Option<When>,
+    eras: Vec<u64>,
+}

@@ -1,0 +1,138 @@
+//! What servers have written into their AOF is read by others: at their start, and as `redis-cli --pipe` sends it.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::kit::*;
+use crate::mess::{BUSY, Mess, Objects};
+use crate::programs::{Program, all, main_program};
+use crate::support::*;
+
+/// Waits until neither the server's value nor its AOF changes while `take` takes the AOF; what it held then, and what
+/// was taken.
+fn at_rest<T>(server: &Server, mut take: impl FnMut() -> T) -> (State, T) {
+    eventually("the server is at rest", || {
+        let before = state(server);
+        aof_is_quiet(server);
+        let taken = take();
+        let is_lasting = before.values().all(|(_, expires)| *expires == -1);
+        (is_lasting && state(server) == before).then_some((before, taken))
+    })
+}
+
+/// Servers that have read this server's AOF at their start hold the same. They are replicas whose primary is away: so
+/// nothing is decided after that.
+pub fn assert_aof_gives_the_same(when: &str, of: &Server, readers: &[&Program]) {
+    let (here, taken) = at_rest(of, || {
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(
+            &of.dir().join("appendonlydir"),
+            &folder.path().join("appendonlydir"),
+        );
+        folder
+    });
+    for reader in readers {
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(
+            &taken.path().join("appendonlydir"),
+            &folder.path().join("appendonlydir"),
+        );
+        let dir = folder.path().to_str().unwrap();
+        let mut arguments = vec!["--dir", dir, "--replicaof", "127.0.0.1", "1"];
+        arguments.extend(AOF);
+        let server = reader.start(&arguments, "min-window 9 hour-window 9 max-series 1");
+        let when = format!("{when}, read by {}", reader.name());
+        assert_same(&when, &here, &state(&server));
+    }
+}
+
+/// The parts of a server's AOF, in order, in one file.
+fn whole_aof(server: &Server, into: &Path) {
+    let folder = server.dir().join("appendonlydir");
+    let mut parts: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "aof"))
+        .collect();
+    // The base comes first: `.base.aof` before `.incr.aof`.
+    parts.sort_by_key(|path| {
+        let name = path.to_str().unwrap().to_owned();
+        (name.contains(".incr."), name)
+    });
+    let mut all = Vec::new();
+    for part in parts {
+        all.extend(std::fs::read(part).unwrap());
+    }
+    std::fs::write(into, all).unwrap();
+}
+
+/// Sends a server's AOF to another, as an administrator does; what the first held.
+fn pipe(from: &Server, to: &Server) -> State {
+    let file = from.dir().join("whole.aof");
+    let (here, ()) = at_rest(from, || whole_aof(from, &file));
+    let output = Command::new("redis-cli")
+        .args(["-p", &to.port.to_string(), "--pipe"])
+        .stdin(File::open(file).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        output.status.success() && said.contains("errors: 0"),
+        "{said}"
+    );
+    here
+}
+
+/// Settings with which nothing happens by itself.
+const STILL: &str =
+    "flush-delay-ms 3600000 series-ttl 0 error-ttl 0 error-interval-ms 2147483647 max-series 1";
+
+/// A server of that program after a thousand random commands and a quiet while.
+fn messy(program: &Program, seed: u64, objects: Objects) -> Server {
+    let mut settings = BUSY.to_owned();
+    if objects == Objects::Last {
+        settings = settings.replace("reality-ttl 1", "reality-ttl 0");
+    }
+    let mut arguments = AOF.to_vec();
+    arguments.extend(["--appendfsync", "no"]);
+    let server = program.start(&arguments, &settings);
+    let mut mess = Mess::new(&server, seed, objects);
+    // Any server is to read it.
+    mess.restores = objects == Objects::Last;
+    for i in 0..amount(700, 3000) {
+        mess.act();
+        if i % 10 == 0 {
+            let_pass(7);
+        }
+    }
+    server
+}
+
+#[test]
+fn an_aof_piped_by_redis_cli_into_a_fresh_server_gives_the_same() {
+    let Some(program) = main_program() else {
+        return;
+    };
+    for seed in seeds(2, 20) {
+        let server = messy(&program, seed, Objects::Last);
+        let fresh = program.start(&[], STILL);
+        let before = pipe(&server, &fresh);
+        let when = format!("seed {seed}, piped into a fresh server");
+        assert_same(&when, &before, &state(&fresh));
+    }
+}
+
+#[test]
+fn an_aof_of_any_server_is_read_by_any_other() {
+    let programs = all();
+    for (i, program) in programs.iter().enumerate() {
+        let seed = seeds(1, 1)[0].wrapping_add(i as u64);
+        let server = messy(program, seed, Objects::End);
+        let who = format!("seed {seed}, {}", program.name());
+        assert_aof_gives_the_same(&who, &server, &programs.iter().collect::<Vec<_>>());
+    }
+}

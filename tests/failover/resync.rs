@@ -1,0 +1,222 @@
+//! A replica that loses its primary and finds it again, in every way in which it catches up: from the backlog, by a whole
+//! copy, from memory to memory without a disk in between; and one that loses it in the middle of that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use redis::Value;
+
+use crate::kit::*;
+use crate::mess::{BUSY, Mess, OTHERS, Objects};
+use crate::programs::{Program, all, main_program};
+use crate::support::*;
+
+/// How a replica takes over a whole copy.
+const LOADS: [&str; 3] = ["disabled", "on-empty-db", "swapdb"];
+
+/// A database where the random client does nothing.
+const ASIDE: u32 = 9;
+
+/// A primary that sends copies without a disk in between, and a replica that takes them so.
+fn start(program: &Program, settings: &str, load: &str) -> (Server, Server) {
+    let arguments = [
+        "--repl-diskless-sync",
+        "yes",
+        "--repl-diskless-sync-delay",
+        "0",
+        "--repl-backlog-size",
+        "1mb",
+    ];
+    let primary = program.start(&arguments, settings);
+    let port = primary.port.to_string();
+    let mut arguments = arguments.to_vec();
+    arguments.extend([
+        "--repl-diskless-load",
+        load,
+        "--replicaof",
+        "127.0.0.1",
+        &port,
+    ]);
+    let replica = program.start(&arguments, OTHERS[1]);
+    eventually("the replica is in touch", || {
+        is_linked(&replica).then_some(())
+    });
+    (primary, replica)
+}
+
+fn some_mess(mess: &mut Mess, n: usize) {
+    for i in 0..n {
+        mess.act();
+        if i % 8 == 0 {
+            let_pass(5);
+        }
+    }
+}
+
+/// Waits until the primary has counted another resynchronisation of this kind.
+fn resynchronises(primary: &Server, replica: &Server, kind: &str, how: impl FnOnce()) {
+    let count = |server: &Server| info(server, kind).parse::<u64>().unwrap();
+    let before = count(primary);
+    how();
+    eventually(&format!("{kind} grows"), || {
+        (count(primary) > before).then_some(())
+    });
+    eventually("the replica is in touch", || {
+        is_linked(replica).then_some(())
+    });
+}
+
+#[test]
+fn a_replica_that_catches_up_from_the_backlog_holds_the_same() {
+    let Some(program) = main_program() else {
+        return;
+    };
+    for seed in seeds(1, 20) {
+        let (primary, replica) = start(&program, BUSY, "disabled");
+        let mut mess = Mess::new(&primary, seed, Objects::End);
+        for round in 0..amount(3, 6) {
+            some_mess(&mut mess, 100);
+            resynchronises(&primary, &replica, "sync_partial_ok", || {
+                let _: i64 = replica.ask("CLIENT KILL TYPE master");
+                some_mess(&mut mess, 30);
+            });
+            let when = format!("seed {seed}, round {round}, from the backlog");
+            assert_equal(&when, &primary, &[&replica]);
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_takes_a_whole_copy_anew_holds_the_same() {
+    let programs = if is_heavy() {
+        all()
+    } else {
+        main_program().into_iter().collect()
+    };
+    for program in programs {
+        for load in LOADS {
+            for seed in seeds(1, 5) {
+                whole_copies(&program, load, seed);
+            }
+        }
+    }
+}
+
+fn whole_copies(program: &Program, load: &str, seed: u64) {
+    let (primary, replica) = start(program, BRISK, load);
+    fill_much(&mut in_db(&primary, ASIDE), "much");
+    let mut mess = Mess::new(&primary, seed, Objects::End);
+    for round in 0..amount(2, 4) {
+        some_mess(&mut mess, 100);
+        resynchronises(&primary, &replica, "sync_full", || {
+            // Another history, so nothing but a whole copy helps.
+            let () = replica.ask("REPLICAOF NO ONE");
+            let mut c = replica.connection();
+            fill(&mut c, "elsewhere");
+            let _: i64 = ask(&mut c, "AGG.LOG only.here gone");
+            let () = primary.ask("DEBUG CHANGE-REPL-ID");
+            let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+            some_mess(&mut mess, 60);
+        });
+        let when = format!("{}, {load}, seed {seed}, round {round}", program.name());
+        assert_equal(&when, &primary, &[&replica]);
+        assert!(!replica.ask::<bool>("EXISTS only.here"), "{when}");
+    }
+}
+
+/// Readers ask a replica for everything, all the time; how often they were answered is not zero.
+fn read_while<T>(replica: &Server, f: impl FnOnce() -> T) -> T {
+    let goes_on = Arc::new(AtomicBool::new(true));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut connections = [0, ASIDE].map(|db| in_db(replica, db));
+            let goes_on = goes_on.clone();
+            std::thread::spawn(move || {
+                let mut answered = 0u64;
+                while goes_on.load(Relaxed) {
+                    for (i, line) in [
+                        "AGG.PEEK a MIN HOUR LOG ERROR REALITY",
+                        "AGG.SCAN much0 METRIC 0 WITHVALUES COUNT 100",
+                        "INFO agg",
+                        "AGG.INFO much0",
+                    ]
+                    .iter()
+                    .enumerate()
+                    {
+                        match send::<Value>(&mut connections[i % 2], &words(line)) {
+                            Ok(_) => answered += 1,
+                            // While it loads it says so.
+                            Err(error) => assert!(!error.is_io_error(), "{line}: {error}"),
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                answered
+            })
+        })
+        .collect();
+    let result = f();
+    goes_on.store(false, Relaxed);
+    for reader in readers {
+        assert!(reader.join().unwrap() > 0);
+    }
+    result
+}
+
+#[test]
+fn a_replica_that_is_read_while_it_takes_copies_holds_the_same() {
+    let Some(program) = main_program() else {
+        return;
+    };
+    let (primary, replica) = start(&program, BRISK, "swapdb");
+    (0..amount(2, 8)).for_each(|i| fill_much(&mut in_db(&primary, ASIDE), &format!("much{i}")));
+    let mut mess = Mess::new(&primary, 11, Objects::End);
+    read_while(&replica, || {
+        for _ in 0..amount(3, 20) {
+            some_mess(&mut mess, 50);
+            resynchronises(&primary, &replica, "sync_full", || {
+                let () = primary.ask("DEBUG CHANGE-REPL-ID");
+                let () = replica.ask("REPLICAOF NO ONE");
+                let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+            });
+        }
+    });
+    assert_equal("read while it took copies", &primary, &[&replica]);
+}
+
+#[test]
+fn a_copy_that_breaks_off_is_taken_anew() {
+    let Some(program) = main_program() else {
+        return;
+    };
+    for load in LOADS {
+        let (primary, replica) = start(&program, BUSY, load);
+        // It gives each key some time, so that the copy is long.
+        let () = primary.ask("CONFIG SET rdb-key-save-delay 20000");
+        for i in 0..100 {
+            let _: i64 = primary.ask(&format!("AGG.LOG n{i} hello"));
+            let _: i64 = primary.ask(&format!("AGG.STAT n{i} m {i}"));
+        }
+        let mut mess = Mess::new(&primary, 13, Objects::End);
+        for round in 0..amount(2, 10) {
+            let () = primary.ask("DEBUG CHANGE-REPL-ID");
+            let () = replica.ask("REPLICAOF NO ONE");
+            let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+            eventually("a copy is under way", || {
+                (info(&primary, "rdb_bgsave_in_progress") == "1").then_some(())
+            });
+            let_pass(100 + 300 * round as u64 % 1500);
+            let _: i64 = primary.ask("CLIENT KILL TYPE replica");
+            some_mess(&mut mess, 20);
+        }
+        let () = primary.ask("CONFIG SET rdb-key-save-delay 0");
+        let when = format!("after copies that broke off, {load}");
+        assert_equal(&when, &primary, &[&replica]);
+        // It is whole enough to take over.
+        let () = replica.ask("REPLICAOF NO ONE");
+        let id: i64 = replica.ask("AGG.LOG n1 more");
+        let waits = entries(&replica.ask("AGG.PEEK n1 LOG"));
+        assert_eq!(waits.last().map(|entry| entry.id), Some(id));
+    }
+}

@@ -1,0 +1,88 @@
+//! Each attack alone, at a ceiling that it reaches soon, with nobody who drains.
+
+use crate::attack::seed;
+use crate::attackers::*;
+use crate::kit::*;
+use crate::reporter::{Reporter, SHORT};
+
+/// Runs attacks at a ceiling; what was refused, and what was dropped.
+fn attack(what: &str, max_memory: &str, attacks: &[Attack]) -> Option<(u64, i64)> {
+    let _beside = beside();
+    let server = server(&format!("{SHORT} max-memory {max_memory}"))?;
+    let watcher = Watcher::start(&server);
+    prepare(&server);
+    let reporter = Reporter::start(&server);
+    let attackers: Vec<Attacker> = (0..)
+        .zip(attacks)
+        .map(|(i, attack)| Attacker::start(&server, *attack, seed() + i))
+        .collect();
+    std::thread::sleep(attack_time());
+    let outcomes: Vec<Outcome> = attackers.into_iter().map(Attacker::stop).collect();
+    let (counted, lost) = reporter.stop(&server);
+    watcher.stop(what);
+    println!(
+        "{what}: {outcomes:?}; {counted} samples of old metrics counted, {lost} of their windows dropped"
+    );
+    let dropped = check_drops(&server);
+    Some((outcomes.iter().map(|outcome| outcome.full).sum(), dropped))
+}
+
+#[test]
+fn random_metric_names_do_not_pass_the_ceiling() {
+    let Some((refused, _)) = attack("names", "8mb", &[names]) else {
+        return;
+    };
+    assert!(refused > 0, "the attack was too weak");
+}
+
+#[test]
+fn tag_lists_of_60_kb_that_change_at_each_sample_do_not_pass_the_ceiling() {
+    attack("tags", "8mb", &[tags]);
+    attack("tag churn", "4mb", &[tag_churn, tags]);
+}
+
+#[test]
+fn messages_of_64_kb_make_room_for_each_other() {
+    let Some((refused, dropped)) = attack("messages", "8mb", &[messages, messages]) else {
+        return;
+    };
+    assert_eq!(refused, 0, "what made no room?");
+    assert!(dropped > 0, "the attack was too weak");
+}
+
+#[test]
+fn distinct_errors_do_not_pass_the_ceiling() {
+    let Some((refused, _)) = attack("errors", "8mb", &[errors, requeue]) else {
+        return;
+    };
+    assert!(refused > 0, "the attack was too weak");
+}
+
+#[test]
+fn objects_that_grow_and_shrink_do_not_pass_the_ceiling() {
+    let Some((refused, _)) = attack("objects", "8mb", &[objects, requeue]) else {
+        return;
+    };
+    assert!(refused > 0, "the attack was too weak");
+}
+
+#[test]
+fn thousands_of_nodes_do_not_pass_the_ceiling() {
+    let Some((refused, _)) = attack("nodes", "8mb", &[nodes, nodes]) else {
+        return;
+    };
+    assert!(refused > 0, "the attack was too weak");
+}
+
+#[test]
+fn windows_that_all_close_at_once_make_room_for_their_records() {
+    let Some((_, dropped)) = attack("windows", "2mb", &[windows, forget]) else {
+        return;
+    };
+    assert!(dropped > 0, "the attack was too weak");
+}
+
+#[test]
+fn entries_that_are_leased_and_never_acknowledged_make_room_all_the_same() {
+    attack("leases", "8mb", &[messages, leases, windows, errors]);
+}

@@ -1,0 +1,95 @@
+//! Windows that close where memory is full of what makes no room: their records stay below the ceiling, too.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use crate::attack::{Words, burst, split};
+use crate::attackers::check_refusal;
+use crate::kit::*;
+use crate::support::*;
+
+/// Windows that close soon after their end.
+const SOON: &str = "min-window 1 hour-window 2 flush-delay-ms 100 max-memory 8mb";
+
+/// Sends commands that may be refused; how many were taken.
+fn fill_up(connection: &mut redis::Connection, commands: &[Words]) -> usize {
+    let answers = burst(connection, commands);
+    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+    refused.for_each(|error| check_refusal(error));
+    answers.iter().filter(|answer| answer.is_ok()).count()
+}
+
+/// Objects until there is no more room.
+fn fill_with_objects(connection: &mut redis::Connection) {
+    let json = format!("\"{}\"", "o".repeat(2000));
+    for i in 0.. {
+        let object = |j| split(&format!("AGG.REALITY objects {i}.{j} m {json}"));
+        let commands: Vec<Words> = (0..50).map(object).collect();
+        if fill_up(connection, &commands) == 0 {
+            return;
+        }
+    }
+}
+
+/// Looks on for some rounds of samples and closings: what is held stays below the ceiling.
+fn rounds(server: &Server, samples: &[Words]) {
+    let mut connection = server.connection();
+    let mut worst = 0;
+    for _ in 0..3 {
+        fill_up(&mut connection, samples);
+        for _ in 0..50 {
+            let look = Look::at(&mut connection);
+            worst = worst.max(look.held - look.max);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+    let info: String = server.ask("INFO agg");
+    assert!(
+        worst <= 0,
+        "{worst} bytes more than the ceiling were held\n{info}"
+    );
+}
+
+#[test]
+fn the_first_records_of_thousands_of_nodes_do_not_pass_the_ceiling() {
+    let _beside = beside();
+    let Some(server) = server(SOON) else { return };
+    let mut connection = server.connection();
+    let sample = |i| split(&format!("AGG.STAT node{i} m 1"));
+    let samples: Vec<Words> = (0..4000).map(sample).collect();
+    let taken = fill_up(&mut connection, &samples);
+    assert!((500..4000).contains(&taken), "{taken} nodes");
+    rounds(&server, &samples[..taken]);
+}
+
+#[test]
+fn records_with_tag_lists_of_60_kb_in_some_nodes_do_not_pass_the_ceiling() {
+    let _beside = beside();
+    let Some(server) = server(SOON) else { return };
+    let mut connection = server.connection();
+    let tags = "t".repeat(60_000);
+    let sample = |i| split(&format!("AGG.STAT node{i} m 1 TAGS {tags}{i}"));
+    let samples: Vec<Words> = (0..20).map(sample).collect();
+    assert_eq!(fill_up(&mut connection, &samples), 20);
+    fill_with_objects(&mut connection);
+    rounds(&server, &samples);
+}
+
+#[test]
+fn records_of_metrics_that_share_a_tag_list_of_60_kb_do_not_pass_the_ceiling() {
+    let _beside = beside();
+    let Some(server) = server(SOON) else { return };
+    let mut connection = server.connection();
+    let tags = "t".repeat(60_000);
+    let mut many = split(&format!("AGG.MSTAT n TAGS {tags} VALUES"));
+    (0..500).for_each(|i| many.extend(split(&format!("m{i} 1"))));
+    let taken: Value = send(&mut connection, &words_of(&many)).unwrap();
+    assert_eq!(list(&taken)[0], Value::Int(500));
+    fill_with_objects(&mut connection);
+    rounds(&server, &[many]);
+}
+
+fn words_of(words: &Words) -> Vec<&[u8]> {
+    words.iter().map(Vec::as_slice).collect()
+}

@@ -1,0 +1,181 @@
+//! What comes in goes out again: what was queued was delivered, dropped or is held; and after everything was drained and
+//! forgotten, nearly nothing is held.
+
+use redis::{Connection, Value};
+use std::collections::HashSet;
+
+use crate::attack::{Random, amount, burst, seed, split};
+use crate::attackers;
+use crate::kit::*;
+use crate::support::*;
+
+#[test]
+fn what_was_queued_was_delivered_or_dropped_or_is_held() {
+    let _beside = beside();
+    let Some(server) = server(&format!("{CALM} max-memory 4mb queue-log 1mb")) else {
+        return;
+    };
+    let mut connection = server.connection();
+    let (mut given, mut taken) = (HashSet::new(), HashSet::new());
+    let mut random = Random(seed());
+    let logs = ["logs0", "logs1", "logs2", "logs3"];
+    for round in 0..amount(300, 3_000) {
+        let commands = attackers::messages(&mut random);
+        for (answer, words) in burst(&mut connection, &commands).into_iter().zip(&commands) {
+            if let Ok(Value::Int(id)) = answer {
+                let node = String::from_utf8(words[1].clone()).unwrap();
+                assert!(given.insert((node, id)), "an id was given twice");
+            }
+        }
+        if round % 20 == 0 {
+            let node = *random.one(&logs);
+            let popped: Value = ask(&mut connection, &format!("AGG.POP {node} LOG COUNT 20"));
+            taken.extend(
+                entries(&popped)
+                    .into_iter()
+                    .map(|entry| (node.to_owned(), entry.id)),
+            );
+            let node = *random.one(&logs);
+            let line = format!("AGG.FETCH {node} LOG COUNT 10 LEASE 50");
+            for entry in entries(&ask(&mut connection, &line)) {
+                let acked: i64 = ask(&mut connection, &format!("AGG.ACK {node} LOG {}", entry.id));
+                assert_eq!(acked, 1);
+                taken.insert((node.to_owned(), entry.id));
+            }
+        }
+    }
+    let (mut dropped, mut length) = (0, 0);
+    for node in logs {
+        let mine =
+            |ids: &HashSet<(String, i64)>| ids.iter().filter(|(n, _)| n == node).count() as i64;
+        let count = |field: &str| of_queue(&server, node, "LOG", field);
+        let (given, taken) = (mine(&given), mine(&taken));
+        assert_eq!(given, taken + count("dropped") + count("length"), "{node}");
+        dropped += count("dropped");
+        length += count("length");
+    }
+    assert!(
+        dropped > 0 && length > 0,
+        "{dropped} dropped, {length} waiting"
+    );
+    assert_eq!(agg(&server, "agg_log_dropped"), dropped);
+    assert_eq!(agg(&server, "agg_log_length"), length);
+    assert_eq!(check_drops(&server), dropped);
+    let by_reason =
+        ["queue_full", "max_memory"].map(|reason| agg(&server, &format!("agg_dropped_{reason}")));
+    assert!(
+        by_reason.iter().all(|n| *n > 0),
+        "queue-full and max-memory: {by_reason:?}"
+    );
+    // What waits is what was neither taken nor dropped.
+    for node in logs {
+        for entry in drain(&mut connection, node) {
+            assert!(
+                given.contains(&(node.to_owned(), entry)),
+                "{entry} was never given"
+            );
+            assert!(
+                taken.insert((node.to_owned(), entry)),
+                "{entry} was taken before"
+            );
+        }
+    }
+    assert_eq!(taken.len() as i64 + dropped, given.len() as i64);
+}
+
+/// Takes all entries, also those that somebody has leased; their ids.
+fn drain(connection: &mut Connection, node: &str) -> Vec<i64> {
+    let mut ids = Vec::new();
+    loop {
+        let line = format!("AGG.PEEK {node} MIN HOUR LOG ERROR REALITY COUNT 10000");
+        let there = entries(&ask(connection, &line));
+        if there.is_empty() {
+            return ids;
+        }
+        let acks = there
+            .iter()
+            .map(|entry| split(&format!("AGG.ACK {node} {} {}", entry.queue, entry.id)));
+        let acks: Vec<_> = acks.collect();
+        for (answer, entry) in burst(connection, &acks).into_iter().zip(&there) {
+            // The timer may have given it a new id meanwhile.
+            if answer == Ok(Value::Int(1)) {
+                ids.push(entry.id);
+            }
+        }
+    }
+}
+
+/// Forgets everything that is in a node.
+fn forget(connection: &mut Connection, node: &str) {
+    for family in ["METRIC", "ERROR", "REALITY"] {
+        loop {
+            let line = format!("AGG.SCAN {node} {family} 0 COUNT 1000");
+            let (_, names): (String, Vec<Vec<u8>>) = ask(connection, &line);
+            let forget = |name: &Vec<u8>| {
+                let mut words = split(&format!("AGG.FORGET {node} {family}"));
+                words.push(name.clone());
+                words
+            };
+            let commands: Vec<_> = names.iter().map(forget).collect();
+            // Objects that have gone stay listed until that was taken.
+            for answer in burst(connection, &commands) {
+                answer.unwrap();
+            }
+            drain(connection, node);
+            if names.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn after_everything_was_drained_and_forgotten_nearly_nothing_is_held() {
+    let _beside = beside();
+    let Some(server) = server("min-window 1 hour-window 2 flush-delay-ms 100 max-memory 16mb")
+    else {
+        return;
+    };
+    let mut connection = server.connection();
+    let empty = agg(&server, "agg_held");
+    let mut random = Random(seed());
+    let mut most = 0;
+    for _ in 0..amount(40, 400) {
+        for (_, attack) in attackers::ALL {
+            burst(&mut connection, &attack(&mut random));
+        }
+        most = most.max(agg(&server, "agg_held"));
+    }
+    assert!(most > 12 * MB, "{most} bytes were held");
+    let keys: Vec<String> = ask(&mut connection, "KEYS *");
+    for node in &keys {
+        drain(&mut connection, node);
+        forget(&mut connection, node);
+        drain(&mut connection, node);
+    }
+    let info: String = server.ask("INFO agg");
+    for name in [
+        "agg_metrics",
+        "agg_errors",
+        "agg_realities",
+        "agg_min_length",
+        "agg_log_length",
+        "agg_reality_length",
+    ] {
+        assert_eq!(field(&info, name), 0, "{info}");
+    }
+    let left = agg(&server, "agg_held") - empty;
+    let each = left / keys.len() as i64;
+    println!(
+        "{} nodes held {most} bytes, and hold {left} when empty: {each} each",
+        keys.len()
+    );
+    assert!(each < 6 << 10, "an empty node holds {each} bytes");
+    for node in &keys {
+        let _: i64 = ask(&mut connection, &format!("DEL {node}"));
+    }
+    // The names go at the timer's next round; its own buffers stay.
+    until("the registry is empty", || {
+        (agg(&server, "agg_held") - empty < 192 << 10).then_some(())
+    });
+}

@@ -1,0 +1,141 @@
+//! Nodes that come whole: RESTORE and COPY beyond the ceiling are refused and leave nothing behind; a file that is loaded
+//! is never refused because of it, and then new things are until use is below.
+
+use redis::Value;
+
+use crate::kit::*;
+use crate::support::*;
+
+#[test]
+fn restore_and_copy_beyond_the_ceiling_are_refused_and_leave_nothing_behind() {
+    let _beside = beside();
+    let Some(server) = server(&format!("{CALM} max-memory 64mb")) else {
+        return;
+    };
+    let mut connection = server.connection();
+    // No metrics, for which room is kept, and no lines, which make room.
+    for i in 0..2000 {
+        let json = format!("\"{}\"", "o".repeat(1000));
+        let _: i64 = ask(&mut connection, &format!("AGG.REALITY n o{i} m {json}"));
+    }
+    let dump: Vec<u8> = ask(&mut connection, "DUMP n");
+    let usage: i64 = ask(&mut connection, "MEMORY USAGE n");
+    let limit = agg(&server, "agg_held") + usage / 2;
+    let _: () = ask(
+        &mut connection,
+        &format!("CONFIG SET agg.max-memory {limit}"),
+    );
+    let before = Look::at(&mut connection);
+    for _ in 0..20 {
+        let told = refusal(&mut connection, &[b"RESTORE", b"m", b"0", &dump]);
+        assert!(told.contains("Bad data format"), "{told}");
+        let told = error(&mut connection, "COPY n m");
+        assert!(told.contains("failed to copy"), "{told}");
+    }
+    let after = Look::at(&mut connection);
+    assert!(
+        (after.held - before.held).abs() < 4096,
+        "{before:?} {after:?}"
+    );
+    assert!(
+        (after.net() - before.net()).abs() < 256 << 10,
+        "{before:?} {after:?}"
+    );
+    assert_eq!(server.ask::<i64>("EXISTS m"), 0);
+    assert!(
+        server.log().contains(&format!(
+            "a node was not loaded: it does not fit agg.max-memory ({limit} bytes)"
+        )),
+        "{}",
+        server.log()
+    );
+    // In the place of what goes it fits. A key that RESTORE replaces is still there while the new one is loaded.
+    let _: () = ask(
+        &mut connection,
+        &format!("CONFIG SET agg.max-memory {}", limit + usage),
+    );
+    let _: Value = send(&mut connection, &[b"RESTORE", b"m", b"0", &dump]).unwrap();
+    assert_eq!(server.digest("m"), server.digest("n"));
+}
+
+#[test]
+fn nodes_that_come_by_restore_and_copy_one_after_the_other_never_pass_the_ceiling() {
+    let _beside = beside();
+    let Some(server) = server(&format!("{CALM} max-memory 24mb")) else {
+        return;
+    };
+    let mut connection = server.connection();
+    fill_much(&mut connection, "n");
+    let dump: Vec<u8> = ask(&mut connection, "DUMP n");
+    let (mut taken, mut refused) = (0, 0);
+    for i in 0..20 {
+        let key = format!("r{i}");
+        let done = if i % 2 == 0 {
+            send::<Value>(&mut connection, &[b"RESTORE", key.as_bytes(), b"0", &dump])
+        } else {
+            send::<Value>(&mut connection, &[b"COPY", b"n", key.as_bytes()])
+        };
+        match done {
+            Ok(_) => taken += 1,
+            Err(_) => refused += 1,
+        }
+        let look = Look::at(&mut connection);
+        assert!(look.held <= look.max, "{look:?} after {taken} copies");
+    }
+    assert!(taken > 1 && refused > 1, "{taken} {refused}");
+}
+
+#[test]
+fn a_file_beyond_the_ceiling_is_loaded_and_trimmed_and_new_things_are_refused_until_then() {
+    let _beside = beside();
+    let Some(mut server) = server(CALM) else {
+        return;
+    };
+    let mut connection = server.connection();
+    fill_much(&mut connection, "n");
+    for i in 0..20_000 {
+        if i % 4 == 0 {
+            let _: i64 = ask(
+                &mut connection,
+                &format!("AGG.LOG logs {}", "y".repeat(1000)),
+            );
+        }
+    }
+    let held = agg(&server, "agg_held");
+    let _: () = ask(&mut connection, "SAVE");
+    let digest = server.digest("n");
+    let file = server.dir().join("dump.rdb");
+    let copy = std::fs::read(&file).unwrap();
+    drop(connection);
+    server.stop();
+    let module = module();
+    let program = program().unwrap();
+    let args: Vec<String> = PLAIN
+        .iter()
+        .map(|word| word.to_string())
+        .chain(["--enable-debug-command", "yes", "--loadmodule"].map(str::to_owned))
+        .chain([module.to_str().unwrap().to_owned()])
+        .chain(
+            "max-memory 6mb min-window 2419200 hour-window 2419200"
+                .split(' ')
+                .map(str::to_owned),
+        )
+        .collect();
+    let mut small = Server::of(&program, free_port(), &args);
+    small.stop();
+    std::fs::write(small.dir().join("dump.rdb"), copy).unwrap();
+    small.restart();
+    let mut connection = small.connection();
+    let metrics = agg(&small, "agg_metrics");
+    assert_eq!(metrics, 4000, "{} bytes held before", held);
+    until("the timer has trimmed", || {
+        (agg(&small, "agg_held") <= 6 * MB).then_some(())
+    });
+    assert!(agg(&small, "agg_dropped_max_memory") > 0);
+    assert_eq!(agg(&small, "agg_errors"), 1000);
+    assert_eq!(agg(&small, "agg_realities"), 1000);
+    let _: i64 = ask(&mut connection, "AGG.STAT n metric.1.1 5");
+    // All but what was dropped is as it was.
+    let _: () = ask(&mut connection, "CONFIG SET agg.max-memory 256mb");
+    assert_ne!(small.digest("n"), digest);
+}

@@ -1,0 +1,271 @@
+//! What a server holds, seen from outside: its `used_memory` without what is not the module's, beside what the module
+//! says; and a watcher that looks all the while.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use redis::Connection;
+
+use crate::attack::amount;
+use crate::support::*;
+
+pub const MB: i64 = 1 << 20;
+
+/// What a key costs the server besides its value, with its name of up to some 20 bytes: entries of the tables (both,
+/// while they grow), objects, the name.
+const KEY: i64 = 200;
+
+/// What else the server allocates meanwhile: tables that grow ahead, and what an INFO needs while it is written.
+const SERVER: i64 = 256 << 10;
+
+/// Arguments of a server whose memory is that of its keys and clients alone.
+pub const PLAIN: [&str; 6] = [
+    "--slowlog-log-slower-than",
+    "-1",
+    "--latency-monitor-threshold",
+    "0",
+    "--lazyfree-lazy-user-del",
+    "no",
+];
+
+/// Tests that take the time a server takes to answer run alone, the others beside each other.
+static GATE: RwLock<()> = RwLock::new(());
+
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    GATE.write()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+pub fn beside() -> RwLockReadGuard<'static, ()> {
+    GATE.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// How long an attack goes on.
+pub fn attack_time() -> Duration {
+    Duration::from_millis(amount(3_000, 60_000) as u64)
+}
+
+/// A server that keeps nothing but keys and clients.
+pub fn server(settings: &str) -> Option<Server> {
+    Server::with_module(&PLAIN, settings)
+}
+
+/// One look at a server, in one transaction; bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// `used_memory`.
+    pub used: i64,
+    /// Of it, clients: what they sent and have not yet read.
+    pub clients: i64,
+    pub keys: i64,
+    /// What the module says that it holds.
+    pub held: i64,
+    /// `agg.max-memory`.
+    pub max: i64,
+    pub metrics: i64,
+}
+
+/// What the server answers to the commands of a look.
+type Answers = (String, String, String, i64);
+
+/// Adds the commands of a look: clients first, whose buffers its own replies fill.
+fn looking(pipe: &mut redis::Pipeline) {
+    pipe.cmd("CLIENT").arg("LIST");
+    pipe.cmd("INFO").arg("memory");
+    pipe.cmd("INFO").arg("agg");
+    pipe.cmd("DBSIZE");
+}
+
+impl Look {
+    pub fn at(connection: &mut Connection) -> Look {
+        let mut pipe = redis::pipe();
+        looking(pipe.atomic());
+        let answers = pipe.query(connection);
+        Look::of(answers.unwrap_or_else(|error| panic!("the server is gone: {error}")))
+    }
+
+    /// Looks before and after a key is deleted, with nothing in between.
+    pub fn around_del(connection: &mut Connection, key: &str) -> (Look, Look) {
+        let mut pipe = redis::pipe();
+        looking(pipe.atomic());
+        pipe.cmd("DEL").arg(key);
+        looking(&mut pipe);
+        let (c, m, a, k, _, c2, m2, a2, k2): (_, _, _, _, i64, _, _, _, _) =
+            pipe.query(connection).unwrap();
+        (Look::of((c, m, a, k)), Look::of((c2, m2, a2, k2)))
+    }
+
+    fn of((clients, memory, agg, keys): Answers) -> Look {
+        let of_client = |line: &str| -> i64 {
+            let word = line
+                .split(' ')
+                .find_map(|word| word.strip_prefix("tot-mem="));
+            word.map_or(0, |n| n.parse().unwrap())
+        };
+        Look {
+            used: field(&memory, "used_memory"),
+            clients: clients.lines().map(of_client).sum(),
+            keys,
+            held: field(&agg, "agg_held"),
+            max: field(&agg, "agg_max_memory"),
+            metrics: field(&agg, "agg_metrics"),
+        }
+    }
+
+    /// What is neither clients nor what keys cost the server.
+    pub fn net(&self) -> i64 {
+        self.used - self.clients
+    }
+
+    /// How much `used_memory` grew since the server was empty, by what is the module's.
+    pub fn growth(&self, empty: &Look) -> i64 {
+        self.net() - empty.net() - (self.keys - empty.keys) * KEY
+    }
+
+    /// What is wrong, where `ceiling` holds now.
+    fn fault(&self, empty: &Look, ceiling: i64) -> Option<String> {
+        let growth = self.growth(empty);
+        let held = self.held - empty.held;
+        // Names longer or shorter than the usual, and tables that have just grown, are the server's.
+        let keys = (self.keys - empty.keys) * KEY;
+        let tolerance = SERVER + keys;
+        if self.held > ceiling {
+            return Some(format!(
+                "{} more are held than {ceiling}: {self:?}",
+                self.held - ceiling
+            ));
+        }
+        if growth > ceiling - empty.held + tolerance {
+            return Some(format!(
+                "used_memory grew by {growth}, the ceiling is {ceiling}: {self:?}"
+            ));
+        }
+        let difference = (growth - held).abs();
+        (difference > tolerance + held / 50).then(|| {
+            format!(
+                "used_memory grew by {growth}, what is held by {held}: {self:?}, empty: {empty:?}"
+            )
+        })
+    }
+}
+
+/// A number of an INFO text.
+pub fn field(info: &str, name: &str) -> i64 {
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let Some(number) = line else {
+        panic!("no {name} in {info}");
+    };
+    number.trim().parse().unwrap()
+}
+
+/// A number of INFO agg.
+pub fn agg(server: &Server, name: &str) -> i64 {
+    field(&server.ask::<String>("INFO agg"), name)
+}
+
+/// What a watcher saw.
+#[derive(Default)]
+pub struct Seen {
+    pub looks: usize,
+    pub most_held: i64,
+    pub most_growth: i64,
+    /// The largest difference between what is held and what `used_memory` grew by.
+    pub most_apart: i64,
+    pub faults: Vec<String>,
+}
+
+/// Looks at a server all the while.
+pub struct Watcher {
+    /// What holds now: the limit, or, after it was lowered, what was held then.
+    pub ceiling: Arc<AtomicI64>,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<Seen>,
+}
+
+impl Watcher {
+    /// Begins, on a server that is empty.
+    pub fn start(server: &Server) -> Watcher {
+        let mut connection = server.connection();
+        // The first look makes what looks need.
+        Look::at(&mut connection);
+        let empty = Look::at(&mut connection);
+        let ceiling = Arc::new(AtomicI64::new(empty.max));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (c, o) = (ceiling.clone(), is_over.clone());
+        let thread = std::thread::spawn(move || {
+            let mut seen = Seen::default();
+            while !o.load(Relaxed) {
+                let before = c.load(Relaxed);
+                let look = Look::at(&mut connection);
+                // It may have been raised or lowered while we looked.
+                let ceiling = before.max(c.load(Relaxed));
+                let growth = look.growth(&empty);
+                seen.looks += 1;
+                seen.most_held = seen.most_held.max(look.held);
+                seen.most_growth = seen.most_growth.max(growth);
+                let apart = (growth - (look.held - empty.held)).abs();
+                seen.most_apart = seen.most_apart.max(apart);
+                seen.faults.extend(look.fault(&empty, ceiling));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            seen
+        });
+        Watcher {
+            ceiling,
+            is_over,
+            thread,
+        }
+    }
+
+    /// Ends; fails where anything was wrong.
+    pub fn stop(self, what: &str) -> Seen {
+        self.is_over.store(true, Relaxed);
+        let seen = self.thread.join().expect("the watcher sees the server");
+        println!(
+            "{what}: {} looks, held {} KiB at most of {} KiB, used_memory grew by {} KiB at most, {} KiB apart at most",
+            seen.looks,
+            seen.most_held >> 10,
+            self.ceiling.load(Relaxed) >> 10,
+            seen.most_growth >> 10,
+            seen.most_apart >> 10
+        );
+        let shown: Vec<&String> = seen.faults.iter().take(3).collect();
+        assert!(
+            seen.faults.is_empty(),
+            "{what}: {} of {} looks were wrong: {shown:#?}",
+            seen.faults.len(),
+            seen.looks
+        );
+        assert!(
+            seen.looks > 5,
+            "the watcher had no time: {} looks",
+            seen.looks
+        );
+        seen
+    }
+}
+
+/// Drops are counted by reason and by queue, and both give the same sum, which is returned.
+pub fn check_drops(server: &Server) -> i64 {
+    let info: String = server.ask("INFO agg");
+    let by_queue: i64 = ["min", "hour", "log", "error", "reality"]
+        .iter()
+        .map(|queue| field(&info, &format!("agg_{queue}_dropped")))
+        .sum();
+    let reasons = ["queue_full", "max_memory", "max_errors", "max_gone"];
+    let by_reason: i64 = reasons
+        .iter()
+        .map(|reason| {
+            let count = field(&info, &format!("agg_dropped_{reason}"));
+            let last = field(&info, &format!("agg_dropped_{reason}_last"));
+            assert_eq!(count > 0, last > 0, "{reason}: {info}");
+            count
+        })
+        .sum();
+    assert_eq!(by_queue, by_reason, "{info}");
+    by_queue
+}

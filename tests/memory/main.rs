@@ -1,0 +1,24 @@
+//! The ceiling under attack: whatever clients report, hold and leave undrained, `agg.max-memory` bounds what the module
+//! holds, as the server's own `used_memory` shows it; what was there before goes on being counted exactly; every refusal
+//! and every drop is told.
+//!
+//! Attacks go on for seconds, with AGG_HEAVY=1 for a minute each.
+
+#[path = "../support/attack.rs"]
+#[allow(dead_code)]
+mod attack;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alone;
+mod attackers;
+mod closings;
+mod drained;
+mod handed_in;
+mod kit;
+mod lowered;
+mod reporter;
+mod sideways;
+mod steps;
+mod together;
+mod usage;
