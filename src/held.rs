@@ -4,7 +4,7 @@
 //! share back when it is freed, on whatever thread that is.
 
 use crate::ffi::alloc::main_bytes;
-use crate::registry;
+use crate::{origin, registry};
 use aggregator_core::Node;
 use aggregator_core::node::Gauges;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -19,6 +19,8 @@ pub struct Held {
     is_placed: AtomicBool,
     /// The client that sent the last AGG.APPLY; 0: none did, or a primary or a file.
     pub applier: u64,
+    /// An import of slots brings it; its old owner decides for it until that has ended, or a client asks for it here.
+    pub is_imported: bool,
     published: Gauges,
     /// The server's era when it was last looked at.
     era: u64,
@@ -39,6 +41,12 @@ static LEASED: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
 /// A new era begins.
 pub fn begin_era() {
     ERA.fetch_add(1, Relaxed);
+}
+
+/// Nodes in this server.
+#[inline]
+pub fn nodes() -> u64 {
+    u64::try_from(NODES.load(Relaxed)).unwrap_or(0)
 }
 
 /// Metrics in this server.
@@ -70,6 +78,7 @@ impl Held {
             bytes: 0,
             is_placed: AtomicBool::new(false),
             applier: 0,
+            is_imported: false,
             published,
             era: ERA.load(Relaxed),
         });
@@ -98,6 +107,20 @@ impl Held {
     /// Counts what was allocated since `before`, and is not free again by now, as the node's.
     pub fn settle(&mut self, before: i64) {
         self.bytes = main_bytes() - before;
+    }
+
+    /// It is being imported, and nobody has asked for it here yet.
+    pub fn is_anothers(&self) -> bool {
+        self.is_imported && origin::imports()
+    }
+
+    /// An imported node is this server's from now on, as after a promotion.
+    #[inline]
+    pub fn take_over(&mut self, mono_ms: u64) {
+        if self.is_imported {
+            self.is_imported = false;
+            self.node.restart(mono_ms);
+        }
     }
 
     /// Runs a change of the node and measures it. What is allocated by one that is refused is its answer's, not the

@@ -9,12 +9,12 @@
 //! to trim, and until it has, writes that need memory are refused.
 
 use crate::ffi::alloc::held;
-use crate::ffi::api::{Content, Ctx, Mode};
+use crate::ffi::api::{Content, Ctx, Mode, Name};
 use crate::ffi::main_thread::MainThread;
-use crate::held::metrics;
+use crate::held::{Held, metrics, nodes};
 use crate::registry::Place;
 use crate::work;
-use aggregator_core::node::{METRIC_RESERVE, Queue};
+use aggregator_core::node::{METRIC_RESERVE, NODE_RESERVE, Queue};
 use aggregator_core::{Now, Settings};
 
 /// Room for what commands take and give back (a reply's text, effects), at most; less where the ceiling is low.
@@ -27,7 +27,7 @@ const AT_ONCE: u64 = 64 << 10;
 const SLICE: u64 = 1 << 20;
 
 /// How many large queues are remembered.
-const REMEMBERED: usize = 8;
+const REMEMBERED: usize = 64;
 
 /// The largest queues as the timer's last round saw them: bytes, where, which.
 static LARGEST: MainThread<Vec<Large>> = MainThread::new(Vec::new());
@@ -63,7 +63,7 @@ impl Census {
 /// What must stay free below the ceiling: for what comes and goes, and for what metrics that are there may come to hold.
 fn reserve(settings: &Settings) -> u64 {
     let slack = (settings.max_memory / 64).clamp(AT_ONCE / 2, MOST_SLACK);
-    slack + metrics() * METRIC_RESERVE
+    slack + metrics() * METRIC_RESERVE + nodes() * NODE_RESERVE
 }
 
 /// Whether `cost` bytes fit below the ceiling as things are.
@@ -108,6 +108,25 @@ pub fn make_room(
     }
     ctx.select_db(db);
     fits(cost, settings)
+}
+
+/// After a change that had to go on though memory was tight: where it passed the ceiling, the node's own oldest entries
+/// go, the new ones among them if need be.
+pub fn settle(ctx: Ctx<'_>, name: &Name<'_>, node: &mut Held, now: Now, settings: &Settings) {
+    while held() > settings.max_memory {
+        let bytes = node.node.gauges().bytes;
+        let queues = [Queue::Min, Queue::Hour, Queue::Log];
+        let Some(queue) = queues.into_iter().max_by_key(|q| bytes[*q as usize]) else {
+            return;
+        };
+        let excess = (held() - settings.max_memory).max(1);
+        let dropped = work::change(ctx, name, node, now, settings, true, |node, turn| {
+            node.drop_oldest(queue, excess, turn)
+        });
+        if dropped.unwrap_or(0) == 0 {
+            return;
+        }
+    }
 }
 
 /// One slice of what is above the ceiling goes; whether there was any, and something to drop.
@@ -156,7 +175,7 @@ fn queue_bytes(ctx: Ctx<'_>, place: &Place) -> Option<[u64; 5]> {
     }
     let text = ctx.text(&place.1);
     match ctx.open(&text.name(), Mode::Look)?.content() {
-        Content::Node(held) => Some(held.node.gauges().bytes),
+        Content::Node(held) if !held.is_anothers() => Some(held.node.gauges().bytes),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@
 use crate::ffi::api::Ctx;
 use aggregator_core::Now;
 use aggregator_core::turn::{MAX_AHEAD_US, MAX_ID};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// This server is a primary and loads nothing, as far as is known: set by the timer, taken back by every event that
 /// may change it.
@@ -17,6 +17,24 @@ static REPLAYED: AtomicBool = AtomicBool::new(false);
 
 /// In a cluster slots move by ways that do not mark what they repeat: there nothing is propagated as it came.
 static IS_CLUSTER: AtomicBool = AtomicBool::new(false);
+
+/// Imports of slots that run (Valkey's atomic slot migration). What they bring belongs to its old owner until they end.
+static IMPORTS: AtomicU64 = AtomicU64::new(0);
+
+/// An import of slots begins.
+pub fn import_begins() {
+    IMPORTS.fetch_add(1, Relaxed);
+}
+
+/// An import of slots has ended, well or not.
+pub fn import_ended() {
+    IMPORTS.store(IMPORTS.load(Relaxed).saturating_sub(1), Relaxed);
+}
+
+/// Whether an import of slots runs, which what AGG.APPLY brings now may belong to.
+pub fn imports() -> bool {
+    IMPORTS.load(Relaxed) != 0
+}
 
 /// What the timer sees of the server's state.
 pub fn set_decides(decides: bool) {

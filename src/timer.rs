@@ -153,10 +153,14 @@ fn sweep(
     let name = text.name();
     let mut key = ctx.open(&name, Mode::Visit)?;
     let (mut more, mut ready, mut first) = (true, false, true);
-    while more {
+    while std::mem::take(&mut more) {
         let Content::Node(held) = key.content() else {
             return None;
         };
+        // What is being imported is its old owner's to sweep.
+        if held.is_anothers() {
+            break;
+        }
         let cost = held.node.sweep_bound(AT_ONCE);
         let mut is_tight = false;
         if !memory::fits(cost, settings) {
@@ -173,6 +177,9 @@ fn sweep(
         let swept = work::change(ctx, &name, held, now, settings, is_tight, |node, turn| {
             node.sweep(budget, std::mem::take(&mut first), turn)
         })?;
+        if is_tight {
+            memory::settle(ctx, &name, held, now, settings);
+        }
         more = swept.more;
         ready |= swept.ready;
         if started.elapsed() >= BUDGET {

@@ -81,6 +81,7 @@ pub fn try_change<R, E>(
     if held.needs_place() {
         held.place(ctx.db(), name.bytes());
     }
+    held.take_over(now.mono_ms);
     with_turn(now, settings, is_tight, |turn| {
         held.change(now.mono_ms, |node| {
             let result = f(node, turn);

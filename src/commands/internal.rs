@@ -36,6 +36,7 @@ fn apply(call: &Call<'_>) {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
         Content::Node(held) => {
             held.applier = applier;
+            held.is_imported |= origin::imports();
             if held.needs_place() {
                 held.place(call.ctx.db(), call.name.bytes());
             }
@@ -54,6 +55,7 @@ fn apply(call: &Call<'_>) {
                 made.map(|(node, last_id)| {
                     let mut held = Held::new(node, before);
                     held.applier = applier;
+                    held.is_imported = origin::imports();
                     held.place(call.ctx.db(), call.name.bytes());
                     key.set(held);
                     last_id

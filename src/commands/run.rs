@@ -104,7 +104,7 @@ fn run(
         && !is_available(request, held, now)
         && !call.ctx.flags().denies_blocking()
     {
-        return block(call, wait.timeout_ms);
+        return wait_for(call, wait.timeout_ms, settings);
     }
     let mut reply = Replier(call.ctx);
     let (ctx, name) = (call.ctx, call.name.bytes());
@@ -214,9 +214,21 @@ pub fn fetch(call: &Call<'_>) {
         && !call.ctx.flags().denies_blocking()
         && is_empty(call)
     {
-        return block(call, wait.timeout_ms);
+        return wait_for(call, wait.timeout_ms, &settings);
     }
     write(Command::Fetch, false, call);
+}
+
+/// What a client that waits costs.
+const WAITING: u64 = 2048;
+
+/// Lets the client wait, if there is memory for it.
+fn wait_for(call: &Call<'_>, timeout_ms: u64, settings: &Settings) {
+    if memory::fits(WAITING, settings) {
+        block(call, timeout_ms);
+    } else {
+        call.refuse(&Request::full(Command::Fetch, settings));
+    }
 }
 
 fn is_available(request: &Request<'_>, held: &mut Held, now: Now) -> bool {

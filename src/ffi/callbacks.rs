@@ -17,6 +17,11 @@ use std::ptr;
 pub(super) const OK: c_int = 0;
 pub(super) const ERR: c_int = 1;
 
+/// Valkey's option by which a module says that it bears atomic slot migration, and the number of its events (valkeymodule.h
+/// of Valkey 9.0).
+const HANDLE_SLOT_MIGRATION: u32 = 1 << 5;
+const SLOT_MIGRATION: u64 = 19;
+
 /// A command as the server calls it.
 pub type Handler = unsafe extern "C" fn(
     *mut raw::RedisModuleCtx,
@@ -72,8 +77,14 @@ pub unsafe extern "C" fn RedisModule_OnLoad(
 /// the other database (valkey pull request 4024), and it would cost every write of every key.
 pub fn begin(ctx: Ctx<'_>) {
     // Keys that the timer opens, or a command leaves as they were, are not modified; we say which are.
-    let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+    let mut options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
         | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
+    // Redis gives both numbers other meanings.
+    let is_valkey = ctx.server_info(c"server", c"valkey_version").is_some();
+    if is_valkey {
+        options |= HANDLE_SLOT_MIGRATION;
+    }
+    let slot_migration = is_valkey.then_some(SLOT_MIGRATION);
     // SAFETY: the context lives; the functions are static.
     unsafe {
         call!(RedisModule_SetModuleOptions(ctx.raw, options as c_int) else ());
@@ -84,7 +95,10 @@ pub fn begin(ctx: Ctx<'_>) {
             raw::REDISMODULE_EVENT_LOADING,
             raw::REDISMODULE_EVENT_SWAPDB,
             raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD,
-        ] {
+        ]
+        .into_iter()
+        .chain(slot_migration)
+        {
             let event = raw::RedisModuleEvent { id, dataver: 1 };
             call!(RedisModule_SubscribeToServerEvent(ctx.raw, event, Some(server_event)) else ERR);
         }
@@ -184,6 +198,12 @@ unsafe extern "C" fn server_event(
                 begin_era();
                 timer::scan_soon();
             }
+        }
+        // Subscribed to on Valkey alone. Imports start with 0, and end with 2 (aborted) or 4 (completed).
+        (SLOT_MIGRATION, 0) => origin::import_begins(),
+        (SLOT_MIGRATION, 2 | 4) => {
+            origin::import_ended();
+            timer::scan_soon();
         }
         (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, _) => {
             origin::may_have_changed();

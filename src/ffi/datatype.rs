@@ -126,15 +126,15 @@ unsafe fn load(
     let node = loader.finish().map_err(|damaged| damaged.to_string())?;
     work::saw_id(node.last_id(), now);
     let held = Held::new(node, before);
-    if limited && alloc::held() > most {
-        return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
-    }
     // SAFETY: `io` lives, and with it the key's name, which may be null.
     unsafe {
         let name = Name::new(call!(RedisModule_GetKeyNameFromIO(io) else ptr::null()).cast_mut());
         if !name.bytes().is_empty() {
             held.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
         }
+    }
+    if limited && alloc::held() > most {
+        return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
     }
     Ok(held)
 }
@@ -226,7 +226,8 @@ unsafe extern "C" fn copy(
             };
             let most = config::settings().max_memory;
             let size = u64::try_from(held.bytes).unwrap_or(0);
-            if Ctx::new(ptr::null_mut()).flags().decides() && alloc::held() + size > most {
+            let limited = Ctx::new(ptr::null_mut()).flags().decides();
+            if limited && alloc::held() + size > most {
                 return ptr::null_mut();
             }
             let before = alloc::main_bytes();
@@ -247,6 +248,9 @@ unsafe extern "C" fn copy(
                 call!(RedisModule_GetToDbIdFromOptCtx(ctx) else 0),
                 name.bytes(),
             );
+            if limited && alloc::held() > most {
+                return ptr::null_mut();
+            }
             Box::into_raw(copy).cast()
         }
     })

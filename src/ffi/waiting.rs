@@ -7,12 +7,21 @@ use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::ptr;
 
-/// The arguments of clients that wait.
+/// The arguments of clients that wait, without the node's name, which the server keeps.
 type Waiting = Vec<Vec<u8>>;
+
+/// The place of the node's name among them.
+const NODE: usize = 1;
 
 /// Lets the client of a FETCH wait until something is there, or for some milliseconds (0: without limit).
 pub fn block(call: &Call<'_>, timeout_ms: u64) {
-    let args: Box<Waiting> = Box::new(call.args.iter().map(|arg| arg.to_vec()).collect());
+    let args: Box<Waiting> = Box::new(
+        call.args
+            .iter()
+            .enumerate()
+            .map(|(i, arg)| if i == NODE { Vec::new() } else { arg.to_vec() })
+            .collect(),
+    );
     let mut keys = [call.name.raw];
     // SAFETY: the context and the key live; the server copies the key and gives the arguments back to `end_wait` once.
     unsafe {
@@ -44,7 +53,10 @@ unsafe extern "C" fn try_again(
             };
             let name =
                 Name::new(call!(RedisModule_GetBlockedClientReadyKey(ctx) else ptr::null_mut()));
-            let args: Vec<&[u8]> = waiting.iter().map(Vec::as_slice).collect();
+            let mut args: Vec<&[u8]> = waiting.iter().map(Vec::as_slice).collect();
+            if let Some(node) = args.get_mut(NODE) {
+                *node = name.bytes();
+            }
             if fetch_again(&Call {
                 ctx: Ctx::new(ctx),
                 args: &args,

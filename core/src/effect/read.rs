@@ -90,13 +90,15 @@ impl<'a> Payload<'a> {
         })
     }
 
-    /// Reads it to its end once, to see that it is well-formed.
-    pub fn check(&self) -> Result<(), Damaged> {
+    /// Reads it to its end once, to see that it is well-formed, and how much it brings.
+    pub fn check(&self) -> Result<Work, Damaged> {
         let mut copy = self.clone();
+        let mut work = Work::default();
         while let Some(change) = copy.next()? {
             check(&change)?;
+            work.add(&change);
         }
-        Ok(())
+        Ok(work)
     }
 
     /// The next change.
@@ -214,6 +216,37 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// What a payload brings beyond its own bytes: lists of slots are runs, and samples may share a list of tags, which each
+/// record of a window that they close has for itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    slots: u64,
+    tag_bytes: u64,
+}
+
+impl Work {
+    fn add(&mut self, change: &Change<'_>) {
+        match change {
+            Change::Sample { sample, .. } => {
+                self.tag_bytes += sample.tags.map_or(0, |tags| tags.len() as u64);
+            }
+            Change::Close { slots, .. }
+            | Change::GiveUpTime(slots)
+            | Change::ForgetMetrics(slots)
+            | Change::ForgetErrors(slots)
+            | Change::End { slots, .. }
+            | Change::Requeue { slots, .. } => self.slots += slots.total(),
+            _ => {}
+        }
+    }
+
+    /// Whether that is out of proportion: slots named more often than any table is long, or tags written out far beyond
+    /// the payload's size.
+    pub fn is_too_much_for(self, len: usize) -> bool {
+        self.slots > 4_000_000 || self.tag_bytes > 64 * len as u64 + (1 << 20)
+    }
+}
+
 /// What the form alone does not say: texts that leave as JSON, and what is compared, are in canonical form.
 fn check(change: &Change<'_>) -> Result<(), Damaged> {
     let tags = match change {
@@ -317,6 +350,14 @@ impl<'a> Slots<'a> {
             runs,
             bytes: start.up_to(r),
         })
+    }
+
+    /// How many slots it names.
+    fn total(&self) -> u64 {
+        let mut reader = Reader::new(self.bytes);
+        (0..self.runs)
+            .map_while(|_| reader.u64().and_then(|_| reader.u64()).ok())
+            .fold(0, u64::saturating_add)
     }
 
     /// The slots below `high`.

@@ -15,6 +15,9 @@ const SEGMENT: usize = 16 << 10;
 /// A segment grows by so much at a time: little enough that what an entry may cost is known closely.
 const GROWTH: usize = 2 << 10;
 
+/// Its first allocation.
+const FIRST: usize = 192;
+
 /// The most that an entry of `len` bytes adds to a queue, but for the step by which the queue grows.
 pub(crate) fn most_for(len: usize) -> u64 {
     // Rounded up to an allocator's size class: a quarter at most.
@@ -176,11 +179,14 @@ impl Segment {
     }
 
     fn reserve(&mut self, bytes: usize) {
+        // Twice as large as before, up to a step: a queue of one entry is small.
         if self.data.capacity() - self.data.len() < bytes {
-            self.data.reserve_exact(bytes.max(GROWTH));
+            let step = self.data.capacity().clamp(FIRST, GROWTH);
+            self.data.reserve_exact(bytes.max(step));
         }
         if self.places.len() == self.places.capacity() {
-            self.places.reserve_exact(GROWTH / size_of::<Place>());
+            let step = self.places.capacity().clamp(4, GROWTH / size_of::<Place>());
+            self.places.reserve_exact(step);
         }
     }
 

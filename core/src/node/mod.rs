@@ -26,7 +26,7 @@ mod tags;
 mod write;
 
 pub use bucket::Kind;
-pub use cost::METRIC_RESERVE;
+pub use cost::{METRIC_RESERVE, NODE_RESERVE};
 pub use frames::Loader;
 pub use queues::Queue;
 pub use render::Format;
@@ -47,7 +47,7 @@ pub(crate) mod parts {
 
 use crate::effect::{Change, Effects, Payload, VERSION};
 use crate::settings::{Rules, Settings};
-use crate::turn::{MAX_DRAG_US, Step, Turn};
+use crate::turn::{MAX_DRAG_US, MAX_ID, Step, Turn};
 use crate::{Counters, Damaged, Now};
 use errors::{Errors, Occurrence};
 use metric::Sample;
@@ -191,9 +191,13 @@ impl Node {
             return Err(Damaged("effects, and the node is not yet whole"));
         }
         let mut payload = Payload::open(blob)?;
-        payload.check()?;
+        let work = payload.check()?;
         if payload.first_id > max_id {
             return Err(Damaged("an id is too far ahead of the clock"));
+        }
+        // What a primary sent or a file holds was bounded where it was decided; what somebody hands in is here.
+        if max_id < MAX_ID && work.is_too_much_for(blob.len()) {
+            return Err(Damaged("more work than a payload of its size may bring"));
         }
         let next_id = payload.first_id.max(self.queues.last_id + 1);
         let mut step = Step {

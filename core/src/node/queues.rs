@@ -57,6 +57,9 @@ impl Queue {
     }
 }
 
+/// The most that is kept of a buffer between entries.
+const KEPT: usize = 4 << 10;
+
 /// What a reference counts for, bytes.
 const REFERENCE_BYTES: u64 = 24;
 
@@ -158,7 +161,9 @@ impl Queues {
         }
         .put(&mut entry);
         self.push([Queue::Min, Queue::Hour][i], &entry, rules, step);
-        self.scratch = entry;
+        if entry.capacity() <= KEPT {
+            self.scratch = entry;
+        }
     }
 
     /// Queues a log line: its id.
