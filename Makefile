@@ -5,7 +5,7 @@ CARGO ?= cargo
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-all lint bench clean
+.PHONY: help deps build run test test-all servers fuzz lint bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,11 +23,20 @@ lint: deps ## format and clippy
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-test: lint build ## what CI runs: lint and all tests
+test: lint build servers ## what CI runs: lint, all tests, each fuzz target for a short while
 	$(CARGO) test --workspace
+	@scripts/fuzz.sh
 
-test-all: test ## more of the random tests
+test-all: lint build servers ## the same for long: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
+	AGG_HEAVY=1 $(CARGO) test --workspace
+	@scripts/fuzz.sh 300s
+
+servers: ## fetch servers of other versions (Redis 7.4, 8.2, Valkey 8.1, 9.1), for the tests of replication
+	@scripts/servers.sh >/dev/null
+
+fuzz: deps ## each fuzz target for a short while, from the committed corpus
+	@scripts/fuzz.sh
 
 bench: build ## the server's CPU time per command, beside SET and a do-nothing command
 	@scripts/bench.sh

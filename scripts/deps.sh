@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
-# redis-server. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
+# redis-server, pip (for servers of other versions). On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
 set -euo pipefail
 
 missing=()
@@ -9,6 +9,7 @@ have cc || missing+=(gcc libc6-dev)
 have c++ || missing+=(g++)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 # libclang-cpp, which other packages bring, is not it.
 [ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)
