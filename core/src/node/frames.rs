@@ -21,6 +21,7 @@ use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
 use crate::text::number::Number;
 use crate::text::tags;
+use crate::time::MAX_MS;
 use crate::turn::MAX_ID;
 use std::collections::BTreeSet;
 
@@ -526,8 +527,13 @@ fn read_series<'a>(
     length_ms: i64,
     open_tags: &mut Vec<&'a [u8]>,
 ) -> Result<Series, Damaged> {
+    // The end of a window may lie beyond the largest time that a sample may have.
+    let closed_to = r.i64()?;
+    if !(0..=MAX_MS + length_ms).contains(&closed_to) {
+        return Err(Damaged("a time is out of range"));
+    }
     let mut series = Series {
-        closed_to: r.ms()?,
+        closed_to,
         ..Series::default()
     };
     let open = r.u8()?;

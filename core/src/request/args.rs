@@ -10,6 +10,7 @@ use crate::node::Queue;
 use crate::text::number::{self, Number, NumberError};
 use crate::text::quote::{quoted, quoted_short};
 use crate::text::tags;
+use crate::time::MAX_MS;
 use std::borrow::Cow;
 
 /// Times below this look like seconds (it is the year 1973 in milliseconds).
@@ -179,6 +180,11 @@ impl<'a, 's> Args<'a, 's> {
         if at < LOOKS_LIKE_SECONDS {
             return Err(self.refuse(format_args!(
                 "AT {given} looks like seconds: times are Unix milliseconds"
+            )));
+        }
+        if at > MAX_MS {
+            return Err(self.refuse(format_args!(
+                "AT {given} is beyond {MAX_MS}, the largest time there is"
             )));
         }
         if ahead > most {
