@@ -97,6 +97,13 @@ impl Starts {
                 use_all(&mut connection, keys.filter(is_plain).collect());
                 break;
             }
+            // Redis 7.0 has refused the file then, and goes on to check it before it ends: where the file is cut inside a
+            // module's value, that check (rdbLoadCheckModuleValue) never ends.
+            let has_refused = log().contains("Unrecoverable error, aborting now");
+            if has_refused && started.elapsed() > Duration::from_secs(3) {
+                self.refused += 1;
+                break;
+            }
             assert!(
                 started.elapsed() < Duration::from_secs(20),
                 "it hangs: {}",
