@@ -529,3 +529,36 @@ fn a_saved_aof_can_be_replayed_into_another_server() {
         assert_same(&state(&server, place), &state(&other, place));
     }
 }
+
+#[test]
+fn a_sample_costs_at_most_60_bytes_of_aof_more_than_its_own_arguments() {
+    let Some(server) = Server::with_module(&AOF, HELD_OPEN) else {
+        return;
+    };
+    let mut c = server.connection();
+    let size = |server: &Server| -> u64 {
+        let files = std::fs::read_dir(server.dir().join("appendonlydir")).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    // The node's rules go along once, with the first of all.
+    let _: i64 = ask(&mut c, "AGG.STAT node1 first 1");
+    for line in [
+        "AGG.STAT node1 cpu.load 12.5",
+        "AGG.STAT node1 net.rx@eth0 123456789 DIFF",
+        "AGG.STAT node1 disk.iops@sda 18446744073709551615 DIFF TAGS dim:iops",
+    ] {
+        let own: usize = 5 + line.split(' ').map(|word| word.len() + 6).sum::<usize>();
+        // One in a millisecond alone, so that each comes as a payload; and many at once, as they came.
+        for pause in [2, 0] {
+            let before = size(&server);
+            for _ in 0..50 {
+                let _: i64 = ask(&mut c, line);
+                std::thread::sleep(std::time::Duration::from_millis(pause));
+            }
+            let each = (size(&server) - before) as usize / 50;
+            assert!(each <= own + 60, "{line}: {each} bytes for {own}");
+        }
+    }
+}
