@@ -62,7 +62,7 @@ impl Census {
 
 /// What must stay free below the ceiling: for what comes and goes, and for what metrics that are there may come to hold.
 fn reserve(settings: &Settings) -> u64 {
-    let slack = (settings.max_memory / 64).clamp(AT_ONCE / 2, MOST_SLACK);
+    let slack = (settings.max_memory / 64).clamp(AT_ONCE, MOST_SLACK);
     slack + metrics() * METRIC_RESERVE + nodes() * NODE_RESERVE
 }
 

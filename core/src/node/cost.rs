@@ -19,7 +19,7 @@ const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 /// deadlines. The ceiling keeps it free for each.
 pub const METRIC_RESERVE: u64 = 384;
 
-/// What a node may come to hold beside that: the first records of its two queues.
+/// What a node may come to hold beside that: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
 
 /// A closed bucket in a metric's history.

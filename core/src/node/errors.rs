@@ -5,7 +5,7 @@
 //! the interval goes on after a failover. After a load or promotion nobody knows with which content a waiting id was
 //! handed out: it is `stale`, gets a new id before it is handed out again, and an acknowledgement of it tells nothing.
 
-use super::queues::{Queue, Queues};
+use super::queues::{KEPT, Queue, Queues};
 use super::table::{Named, Table};
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
 use crate::error::Damaged;
@@ -287,8 +287,9 @@ impl Errors {
             list.insert((order, slot));
             occurrences = e.occurrences;
         }
-        content.shrink_to(1 << 12);
-        self.scratch = content;
+        if content.capacity() <= KEPT {
+            self.scratch = content;
+        }
         if queue {
             self.queue(slot, queues, step);
         }

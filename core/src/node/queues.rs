@@ -57,8 +57,8 @@ impl Queue {
     }
 }
 
-/// The most that is kept of a buffer between entries.
-const KEPT: usize = 4 << 10;
+/// The most that a node keeps of a buffer between entries, here and in `errors.rs`; [`super::cost::NODE_RESERVE`] covers it.
+pub(super) const KEPT: usize = 512;
 
 /// What a reference counts for, bytes.
 const REFERENCE_BYTES: u64 = 24;
