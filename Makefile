@@ -40,6 +40,7 @@ fuzz: deps ## each fuzz target for a short while, from the committed corpus
 
 bench: build ## the server's CPU time per command, beside SET and a do-nothing command
 	@scripts/bench.sh
+	$(CARGO) bench -p aggregator-core
 
 clean: ## remove what was built
 	$(CARGO) clean
