@@ -21,4 +21,5 @@ mod reporter;
 mod sideways;
 mod steps;
 mod together;
+mod unlinked;
 mod usage;

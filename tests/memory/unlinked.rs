@@ -1,0 +1,39 @@
+//! A large node goes without holding anybody up, and its memory comes back.
+
+use redis::Value;
+
+use crate::kit::*;
+use crate::support::*;
+
+#[test]
+fn a_node_with_a_million_metrics_is_unlinked_without_a_stop() {
+    let _beside = beside();
+    let Some(server) = Server::with_settings("max-series 1000000 max-memory 4gb") else {
+        return;
+    };
+    let held = |server: &Server| agg(server, "agg_held");
+    let before = held(&server);
+    let mut c = server.connection();
+    for part in 0..100 {
+        let mut mstat = redis::cmd("AGG.MSTAT");
+        mstat.arg("n").arg("VALUES");
+        for i in 0..10_000 {
+            mstat.arg(format!("m{part}.{i}")).arg(i);
+        }
+        let (taken, _, refused): (i64, i64, Vec<Value>) = mstat.query(&mut c).unwrap();
+        assert_eq!((taken, refused.len()), (10_000, 0));
+    }
+    assert!(held(&server) > before + 200_000_000);
+    let started = std::time::Instant::now();
+    let _: i64 = ask(&mut c, "UNLINK n");
+    let _: String = ask(&mut c, "PING");
+    // A freed node of this size takes some hundred milliseconds where it is freed.
+    assert!(
+        started.elapsed().as_millis() < 100,
+        "{:?}",
+        started.elapsed()
+    );
+    until("its memory is free", || {
+        (held(&server) < before + 1_000_000).then_some(())
+    });
+}
