@@ -70,8 +70,12 @@ pub fn info(server: &Server, field: &str) -> String {
         .to_owned()
 }
 
+/// Whether it follows a primary. A server that is being set to follow another (Sentinel ends its clients then) does not
+/// yet.
 pub fn is_linked(replica: &Server) -> bool {
-    info(replica, "role") == "slave" && info(replica, "master_link_status") == "up"
+    let info = crate::calls::open(replica.port)
+        .and_then(|mut c| send::<String>(&mut c, &[b"INFO", b"replication"]).ok());
+    info.is_some_and(|info| info.contains("role:slave") && info.contains("master_link_status:up"))
 }
 
 /// Whether the replica has all that the primary sent.
