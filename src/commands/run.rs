@@ -117,6 +117,9 @@ fn run(
         is_tight,
         |node, turn| request.run(name, node, turn, &mut reply),
     );
+    if is_tight {
+        memory::settle(ctx, &call.name, held, now, settings);
+    }
     match ran {
         Some(Ok(ran)) if ran.ready => call.ctx.signal_ready(&call.name),
         Some(Ok(_)) => {}
