@@ -1,15 +1,22 @@
 //! AGG.APPLY: effects and frames of a saved node, from a primary, a file, or whoever replays them.
 //!
 //! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work; its ACL
-//! categories keep it from ordinary users, and its payload is checked like RESTORE's.
+//! categories keep it from ordinary users, and its payload is checked like RESTORE's. From a client it has to fit the
+//! ceiling, too: one payload may come to hold more than is asked for here, and then no other is taken until the timer
+//! has made room.
 
 use super::run::{Call, INTERNAL};
 use crate::ffi::api::{Content, Mode};
 use crate::ffi::docs::{Access, Arg, Kind, Row};
 use crate::held::Held;
 use crate::reply::WRONG_TYPE;
-use crate::{origin, work};
+use crate::{memory, origin, work};
 use aggregator_core::Node;
+use aggregator_core::request::full;
+
+/// Bytes that are asked for below the ceiling for each byte of a payload: about what a metric holds for each of its
+/// saved ones.
+const GROWTH: u64 = 8;
 
 /// AGG.APPLY.
 pub static APPLY: Row = Row {
@@ -26,11 +33,20 @@ pub static APPLY: Row = Row {
 
 fn apply(call: &Call<'_>) {
     let payload = call.args.get(2).copied().unwrap_or_default();
-    let now = work::now();
+    let (settings, now) = work::surroundings();
+    let applier = origin::applier(call.ctx);
+    // What an import brings is another's decision already, as what a primary or a file does.
+    if applier != 0 && !origin::imports() {
+        let cost = payload.len() as u64 * GROWTH;
+        if !memory::fits(cost, &settings)
+            && !memory::make_room(call.ctx, None, cost, now, &settings)
+        {
+            return call.refuse(&full("AGG.APPLY", &settings));
+        }
+    }
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    let applier = origin::applier(call.ctx);
     let max_id = origin::max_id(applier != 0, now);
     let applied = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),

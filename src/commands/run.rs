@@ -19,7 +19,7 @@ pub struct Call<'a> {
 
 impl Call<'_> {
     /// Answers with a refusal that was raised before a node was looked at; it counts in the node, too, if there is one.
-    fn refuse(&self, refusal: &Refusal) {
+    pub fn refuse(&self, refusal: &Refusal) {
         work::with_counters(|counters| counters.refuse(refusal.reason));
         if let Some(mut key) = self.ctx.open(&self.name, Mode::Look)
             && let Content::Node(held) = key.content()

@@ -77,7 +77,10 @@ pub unsafe extern "C" fn RedisModule_OnLoad(
 /// the other database (valkey pull request 4024), and it would cost every write of every key.
 pub fn begin(ctx: Ctx<'_>) {
     // Keys that the timer opens, or a command leaves as they were, are not modified; we say which are.
+    // A copy that is loaded beside the nodes that go on being read (repl-diskless-load swapdb) needs nothing of us: where
+    // nodes are is a hint, and totals count both.
     let mut options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+        | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD
         | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
     // Redis gives both numbers other meanings.
     let is_valkey = ctx.server_info(c"server", c"valkey_version").is_some();

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::attack::{Random, Words, amount, burst, number, resident, seed, split};
+use crate::attack::{Random, amount, burst, commands_of, number, resident, seed, split};
 use crate::dump::Dump;
 use crate::kit::*;
 use crate::mutate::mutate;
@@ -10,31 +10,6 @@ use crate::support::*;
 
 /// Payloads that are sent at once.
 const BATCH: usize = 100;
-
-/// The commands of an AOF.
-pub fn commands_of(aof: &[u8]) -> Vec<Words> {
-    let mut rest = aof;
-    let line = |rest: &mut &[u8]| -> usize {
-        let end = rest.iter().position(|byte| *byte == b'\n').unwrap();
-        let n = std::str::from_utf8(&rest[1..end - 1])
-            .unwrap()
-            .parse()
-            .unwrap();
-        *rest = &rest[end + 1..];
-        n
-    };
-    let mut commands = Vec::new();
-    while !rest.is_empty() {
-        let words = (0..line(&mut rest)).map(|_| {
-            let len = line(&mut rest);
-            let word = rest[..len].to_vec();
-            rest = &rest[len + 2..];
-            word
-        });
-        commands.push(words.collect());
-    }
-    commands
-}
 
 /// The AOF of random work on the node `n`.
 pub fn aof_of_work(seed: u64, amount: usize) -> Option<Vec<u8>> {

@@ -186,6 +186,64 @@ fn a_replica_that_is_read_while_it_takes_copies_holds_the_same() {
 }
 
 #[test]
+fn a_replica_that_loads_a_copy_of_the_same_history_answers_from_what_it_has_meanwhile() {
+    let Some(program) = main_program() else {
+        return;
+    };
+    let (primary, replica) = start(&program, BRISK, "swapdb");
+    for i in 0..200 {
+        let _: i64 = primary.ask(&format!("AGG.LOG n{i} {}", "x".repeat(2000)));
+        let _: i64 = primary.ask(&format!("AGG.STAT n{i} m {i}"));
+    }
+    let () = replica.ask("CONFIG SET loading-process-events-interval-bytes 1024");
+    let mut mess = Mess::new(&primary, 17, Objects::End);
+    some_mess(&mut mess, 100);
+    for round in 0..amount(2, 10) {
+        assert_equal(&format!("round {round}"), &primary, &[&replica]);
+        // More than the backlog holds comes while it is away; each key takes it some time to load.
+        let () = replica.ask("CONFIG SET key-load-delay 5000");
+        let mut pipe = redis::pipe();
+        pipe.cmd("MULTI")
+            .cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("replica");
+        pipe.cmd("SET")
+            .arg("large")
+            .arg(vec![b'x'; 4 << 20])
+            .cmd("EXEC");
+        let _: Value = pipe.query(&mut primary.connection()).unwrap();
+        eventually("it loads beside what it serves", || {
+            (info(&replica, "async_loading") == "1").then_some(())
+        });
+        let mut answers = 0;
+        while info(&replica, "async_loading") == "1" {
+            let _: Value = replica.ask("AGG.PEEK n7 LOG");
+            let _: Value = replica.ask("AGG.GET n7 METRIC m");
+            let _: Value = replica.ask("INFO agg");
+            answers += 1;
+            if answers == 5 && round % 2 == 1 {
+                // It breaks off: what it served is what it keeps until the next one.
+                let _: i64 = primary.ask("CLIENT KILL TYPE replica");
+            }
+            if answers % 10 == 0 {
+                some_mess(&mut mess, 5);
+            }
+        }
+        assert!(answers >= 5, "{answers}");
+        let () = replica.ask("CONFIG SET key-load-delay 0");
+        eventually("the replica is in touch", || {
+            is_linked(&replica).then_some(())
+        });
+    }
+    assert_equal("after all copies", &primary, &[&replica]);
+    let () = replica.ask("REPLICAOF NO ONE");
+    let id: i64 = replica.ask("AGG.LOG n1 more");
+    let waits = entries(&replica.ask("AGG.PEEK n1 LOG"));
+    assert_eq!(waits.last().map(|entry| entry.id), Some(id));
+}
+
+#[test]
 fn a_copy_that_breaks_off_is_taken_anew() {
     let Some(program) = main_program() else {
         return;

@@ -3,6 +3,7 @@
 
 use redis::Value;
 
+use crate::attack::{Words, commands_of};
 use crate::kit::*;
 use crate::support::*;
 
@@ -138,4 +139,68 @@ fn a_file_beyond_the_ceiling_is_loaded_and_trimmed_and_new_things_are_refused_un
     // All but what was dropped is as it was.
     let _: () = ask(&mut connection, "CONFIG SET agg.max-memory 256mb");
     assert_ne!(small.digest("n"), digest);
+}
+
+/// What an AOF holds that was just rewritten without a preamble.
+fn rewritten(server: &Server) -> Vec<Words> {
+    let _: String = server.ask("BGREWRITEAOF");
+    until("the AOF is rewritten", || {
+        let info: String = server.ask("INFO persistence");
+        ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+            .iter()
+            .all(|name| field(&info, name) == 0)
+            .then_some(())
+    });
+    let files = std::fs::read_dir(server.dir().join("appendonlydir")).unwrap();
+    let base = files
+        .map(|file| file.unwrap().path())
+        .find(|path| path.to_str().unwrap().ends_with(".base.aof"))
+        .unwrap();
+    commands_of(&std::fs::read(base).unwrap())
+}
+
+#[test]
+fn payloads_of_a_client_that_passed_the_ceiling_are_refused() {
+    let _beside = beside();
+    let aof = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
+    let Some(source) = Server::with_module(&aof, CALM) else {
+        return;
+    };
+    let mut connection = source.connection();
+    fill_much(&mut connection, "n");
+    let payloads: Vec<Words> = rewritten(&source)
+        .into_iter()
+        .filter(|words| words[0] == b"AGG.APPLY")
+        .collect();
+    let Some(server) = server(&format!("{CALM} max-memory 24mb")) else {
+        return;
+    };
+    let mut connection = server.connection();
+    let (mut whole, mut refused) = (0, 0);
+    for i in 0..30 {
+        let node = format!("r{i}");
+        let mut is_whole = true;
+        for words in &payloads {
+            let sent = send::<Value>(&mut connection, &[b"AGG.APPLY", node.as_bytes(), &words[2]]);
+            if let Err(why) = sent {
+                let told = why.to_string();
+                assert!(
+                    told.contains("AGGFULL") && told.contains("agg.max-memory"),
+                    "{told}"
+                );
+                is_whole = false;
+                break;
+            }
+            let look = Look::at(&mut connection);
+            assert!(look.held <= look.max, "{look:?}, {whole} nodes whole");
+        }
+        if is_whole {
+            whole += 1;
+        } else {
+            refused += 1;
+            let _: i64 = ask(&mut connection, &format!("DEL {node}"));
+        }
+    }
+    assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
+    assert!(agg(&server, "agg_refused_max_memory") > 0);
 }

@@ -107,3 +107,28 @@ pub fn resident(pid: u32) -> Option<(u64, u64)> {
     };
     Some((field("VmRSS:")?, field("VmHWM:")?))
 }
+
+/// The commands of an AOF.
+pub fn commands_of(aof: &[u8]) -> Vec<Words> {
+    let mut rest = aof;
+    let line = |rest: &mut &[u8]| -> usize {
+        let end = rest.iter().position(|byte| *byte == b'\n').unwrap();
+        let n = std::str::from_utf8(&rest[1..end - 1])
+            .unwrap()
+            .parse()
+            .unwrap();
+        *rest = &rest[end + 1..];
+        n
+    };
+    let mut commands = Vec::new();
+    while !rest.is_empty() {
+        let words = (0..line(&mut rest)).map(|_| {
+            let len = line(&mut rest);
+            let word = rest[..len].to_vec();
+            rest = &rest[len + 2..];
+            word
+        });
+        commands.push(words.collect());
+    }
+    commands
+}

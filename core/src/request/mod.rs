@@ -129,7 +129,7 @@ pub struct Block {
 }
 
 /// The refusal where `agg.max-memory` leaves no room.
-fn full(command: &str, settings: &Settings) -> Refusal {
+pub fn full(command: &str, settings: &Settings) -> Refusal {
     let most = settings.max_memory;
     let text = format!(
         "{command}: agg.max-memory ({most} bytes) is reached: drain the queues, or raise it"
