@@ -4,7 +4,7 @@
 //! check across settings runs once for each CONFIG SET, after all of its values, and takes them back together.
 
 use crate::ffi::main_thread::MainThread;
-use aggregator_core::settings::{MAX_WINDOW_S, Rules, Settings};
+use aggregator_core::settings::{MAX_GAP_MS, MAX_WINDOW_S, Rules, Settings};
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -67,7 +67,7 @@ pub const SETTINGS: [Setting; 20] = [
     number(c"flush-delay-ms", 5_000, 0, 3_600_000),
     number(c"max-future-ms", 60_000, 0, MONTH_MS),
     number(c"min-interval-ms", 500, 1, 3_600_000),
-    number(c"max-gap", 7_200, 1, CENTURY_S),
+    number(c"max-gap", 7_200, 1, MAX_GAP_MS / 1000),
     number(c"error-interval-ms", 300_000, 1, MONTH_MS),
     number(c"series-ttl", 86_400, 0, CENTURY_S),
     number(c"error-ttl", 604_800, 0, CENTURY_S),

@@ -3,7 +3,7 @@
 //! This is the only way in which a node is changed by the server that decides; AGG.APPLY and loading are the others.
 
 use crate::config;
-use crate::ffi::api::{Content, Ctx, Key, Name, running_ms};
+use crate::ffi::api::{Content, Ctx, Key, Name, command_began_us, running_ms};
 use crate::ffi::main_thread::MainThread;
 use crate::held::Held;
 use crate::{memory, origin};
@@ -184,8 +184,15 @@ pub fn saw_id(id: u64, now: Now) {
     });
 }
 
-/// The settings, and the clocks.
+/// The settings and the clocks for a command.
 #[inline]
 pub fn surroundings() -> (std::rc::Rc<Settings>, Now) {
-    (config::settings(), now())
+    let now = match command_began_us() {
+        Some(wall_us) => Now {
+            wall_us,
+            mono_ms: running_ms(),
+        },
+        None => now(),
+    };
+    (config::settings(), now)
 }

@@ -3,6 +3,10 @@
 /// The longest window, seconds (four weeks).
 pub const MAX_WINDOW_S: u32 = 28 * 86_400;
 
+/// The longest time between two samples of a DIFF metric that may belong together, milliseconds (three weeks): what the
+/// samples of a window cover fits 32 bits.
+pub const MAX_GAP_MS: i64 = 21 * 86_400_000;
+
 /// All settings, as the shell last read them. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

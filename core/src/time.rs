@@ -1,8 +1,8 @@
 //! Instants and spans. The core reads no clock: the shell reads each once for a command or tick and passes it in.
 
-/// The largest time accepted anywhere, in Unix milliseconds: far enough ahead (the year 2261), and its nanoseconds, in
-/// which line protocol tells a time, fit 64 bits.
-pub const MAX_MS: i64 = 9_200_000_000_000;
+/// The largest time accepted anywhere, in Unix milliseconds: far enough ahead (the year 2105). The end of its window in
+/// seconds fits 32 bits, so that a metric that holds several such times stays small.
+pub const MAX_MS: i64 = 4_290_000_000_000;
 
 /// Both clocks of a server, read once for a command or a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,15 @@ impl Now {
     }
 }
 
-/// The start of the window of length `length_ms` that holds `at_ms`, both in milliseconds.
+/// The second of a time in Unix milliseconds. A clock that is outside of what is accepted counts as its end.
 #[inline]
-pub fn window_start(at_ms: i64, length_ms: i64) -> i64 {
-    at_ms - at_ms.rem_euclid(length_ms)
+pub fn second(at_ms: i64) -> u32 {
+    // The cast loses nothing of what is in range.
+    (at_ms.clamp(0, MAX_MS) as u64 / 1000) as u32
+}
+
+/// The start of the window of length `length_s` that holds the second `at_s`.
+#[inline]
+pub fn window_start(at_s: u32, length_s: u32) -> u32 {
+    at_s - at_s % length_s.max(1)
 }

@@ -60,7 +60,7 @@ pub static MSTAT: Row = Row {
 /// AGG.LOG.
 pub static LOG: Row = Row {
     name: c"AGG.LOG",
-    handler: |call| write(Command::Log, true, call),
+    handler: |call| report(Command::Log, call),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,

@@ -72,6 +72,15 @@ pub fn running_ms() -> u64 {
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000 + 1
 }
 
+/// When the command that runs began, Unix microseconds, as the server knows it; `None` before Redis 7.2. It costs nothing,
+/// where asking the system is 20 ns.
+#[inline]
+pub fn command_began_us() -> Option<u64> {
+    // SAFETY: it has no preconditions.
+    let us = unsafe { call!(RedisModule_CachedMicroseconds() else 0) };
+    u64::try_from(us).ok().filter(|us| *us > 0)
+}
+
 /// The context of a callback.
 #[derive(Clone, Copy)]
 pub struct Ctx<'a> {

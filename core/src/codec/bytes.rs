@@ -19,7 +19,7 @@ pub fn put_u64(out: &mut Vec<u8>, mut v: u64) {
 /// Appends a signed varint: small magnitudes are short.
 #[inline]
 pub fn put_i64(out: &mut Vec<u8>, v: i64) {
-    put_u64(out, ((v << 1) ^ (v >> 63)) as u64);
+    put_u64(out, zigzag(v));
 }
 
 /// Appends a byte string with its length.
@@ -29,16 +29,49 @@ pub fn put_bytes(out: &mut Vec<u8>, v: &[u8]) {
     out.extend_from_slice(v);
 }
 
-/// Appends finite doubles: a nibble with the number of leading bytes kept for each (two to a byte), then those bytes.
+/// Appends finite doubles: a nibble for the form of each (two to a byte), then the forms themselves. A nibble up to 8 is
+/// the number of leading bytes that are kept, the others being zero; 9 + n means that a signed varint follows, the value
+/// times 10^n. The shorter form is taken: most measurements have few decimals and take 1 to 4 bytes.
 pub fn put_doubles(out: &mut Vec<u8>, values: &[f64]) {
-    let kept = |v: f64| 8 - (v.to_bits().trailing_zeros() / 8).min(8) as u8;
-    for pair in values.chunks(2) {
-        let second = pair.get(1).map_or(0, |&v| kept(v));
-        out.push(kept(pair[0]) | second << 4);
+    let first = out.len();
+    out.resize(first + values.len().div_ceil(2), 0);
+    for (i, &v) in values.iter().enumerate() {
+        let kept = 8 - (v.to_bits().trailing_zeros() / 8).min(8) as u8;
+        let form = match decimal(v).filter(|_| kept > 2) {
+            Some((n, whole)) if varint_len(zigzag(whole)) < kept.into() => {
+                put_i64(out, whole);
+                DECIMAL + n
+            }
+            _ => {
+                out.extend_from_slice(&v.to_bits().to_be_bytes()[..kept.into()]);
+                kept
+            }
+        };
+        out[first + i / 2] |= form << (4 * (i % 2));
     }
-    for &v in values {
-        out.extend_from_slice(&v.to_bits().to_be_bytes()[..kept(v) as usize]);
-    }
+}
+
+/// The first form of doubles that is decimal.
+const DECIMAL: u8 = 9;
+
+/// Powers of ten that decimal forms use; they are exact, so the quotient read back is the double next to the decimal.
+const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
+
+/// (n, v times 10^n) for the smallest n for which this is whole and gives exactly v back.
+fn decimal(v: f64) -> Option<(u8, i64)> {
+    const MOST: f64 = (1u64 << 49) as f64;
+    (0..).zip(TENS).find_map(|(n, ten)| {
+        let whole = (v * ten).round();
+        (whole.abs() < MOST && whole / ten == v).then_some((n, whole as i64))
+    })
+}
+
+fn zigzag(v: i64) -> u64 {
+    ((v << 1) ^ (v >> 63)) as u64
+}
+
+fn varint_len(v: u64) -> usize {
+    (64 - (v | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Reads what the functions above wrote.
@@ -167,23 +200,35 @@ impl<'a> Reader<'a> {
 
     /// As many doubles as were put together.
     pub fn doubles<const N: usize>(&mut self) -> Result<[f64; N], Damaged> {
-        let (lengths, mut rest) = self.rest.split_at_checked(N.div_ceil(2)).ok_or(CUT)?;
+        let (forms, rest) = self.rest.split_at_checked(N.div_ceil(2)).ok_or(CUT)?;
+        let mut later = Reader { rest };
         let mut values = [0.0; N];
         for (i, value) in values.iter_mut().enumerate() {
-            let len = (lengths[i / 2] >> (4 * (i % 2)) & 0xf) as usize;
-            let mut bits = [0; 8];
-            let (kept, after) = rest.split_at_checked(len).ok_or(CUT)?;
-            bits.get_mut(..len)
-                .ok_or(Damaged("a double is too long"))?
-                .copy_from_slice(kept);
-            rest = after;
-            *value = f64::from_bits(u64::from_be_bytes(bits));
+            let form = forms[i / 2] >> (4 * (i % 2)) & 0xf;
+            *value = match form.checked_sub(DECIMAL) {
+                Some(n) => {
+                    let ten = TENS
+                        .get(usize::from(n))
+                        .ok_or(Damaged("an unknown form of a double"))?;
+                    later.i64()? as f64 / ten
+                }
+                None => later.leading(form.into())?,
+            };
             if !value.is_finite() {
                 return Err(Damaged("a double is not finite"));
             }
         }
-        self.rest = rest;
+        self.rest = later.rest;
         Ok(values)
+    }
+
+    /// A double of which `len` leading bytes were kept, at most 8.
+    fn leading(&mut self, len: usize) -> Result<f64, Damaged> {
+        let mut bits = [0; 8];
+        let (kept, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
+        bits.get_mut(..len).ok_or(CUT)?.copy_from_slice(kept);
+        self.rest = rest;
+        Ok(f64::from_bits(u64::from_be_bytes(bits)))
     }
 }
 
@@ -209,6 +254,26 @@ mod tests {
             prop_assert_eq!(r.bytes().unwrap(), &b[..]);
             prop_assert_eq!(r.doubles::<5>().unwrap(), d);
             prop_assert!(r.finish().is_ok());
+        }
+
+        #[test]
+        fn decimals_are_short_and_read_back(whole in -9_999_999i64..10_000_000, n in 0usize..4) {
+            let v = whole as f64 / TENS[n];
+            let mut out = Vec::new();
+            put_doubles(&mut out, &[v]);
+            prop_assert!(out.len() <= 5, "{} bytes for {}", out.len(), v);
+            let [read] = Reader::new(&out).doubles().unwrap();
+            prop_assert_eq!(read.to_bits(), v.to_bits());
+        }
+
+        #[test]
+        fn any_double_reads_back(bits in any::<u64>()) {
+            let v = f64::from_bits(bits);
+            prop_assume!(v.is_finite());
+            let mut out = Vec::new();
+            put_doubles(&mut out, &[v, -v, v / 3.0]);
+            let read = Reader::new(&out).doubles::<3>().unwrap();
+            prop_assert_eq!(read.map(f64::to_bits), [v, -v, v / 3.0].map(f64::to_bits));
         }
 
         #[test]

@@ -10,7 +10,7 @@
 //! list never names a slot twice. Payloads that begin with another byte are frames of a saved node
 //! (`node/frames.rs`).
 //!
-//! A report of samples, of a known error or of an unchanged object may go to replicas as it came instead
+//! A report of samples, of a line, of a known error or of an unchanged object may go to replicas as it came instead
 //! ([`Propagation::Command`]): where it names no time it means the clock of the node's last payload, so it is allowed
 //! only while the primary's clock is that one, and only where nothing but the report itself was decided. So what is told often is told cheaply, and each
 //! millisecond of a node's life costs one payload at most.

@@ -322,6 +322,7 @@ pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), Damage
         || hour % min != 0
         || hour > crate::settings::MAX_WINDOW_S
         || rules.min_interval_ms == 0
+        || rules.max_gap_ms > crate::settings::MAX_GAP_MS
     {
         return Err(Damaged("window lengths or rules are out of range"));
     }

@@ -10,20 +10,20 @@ use super::table::Named;
 use super::{Act, Node};
 use crate::counters::{Counters, Dropped};
 use crate::error::Refused;
-use crate::time::window_start;
+use crate::time::{second, window_start};
 
 /// A new metric: itself, its place in a growing block and in the index.
 const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 
-/// What a metric that is there may come to hold without being asked: second windows of both lengths, and their
-/// deadlines. The ceiling keeps it free for each.
-pub const METRIC_RESERVE: u64 = 384;
+/// What a metric that is there may come to hold without being asked: what lies beside it, second windows of both lengths,
+/// and their deadlines. The ceiling keeps it free for each.
+pub const METRIC_RESERVE: u64 = 448;
 
 /// What a node may come to hold beside that: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
 
-/// A closed bucket in a metric's history.
-const BUCKET: u64 = 192;
+/// A closed bucket in a metric's history, the first of all.
+const BUCKET: u64 = 320;
 
 /// An entry of the lists, maps and trees that errors, objects and leases are in, with the entry itself.
 const ENTRY: u64 = 512;
@@ -79,8 +79,8 @@ impl Node {
     fn closing_cost(&self, metric: &Metric, at: i64) -> u64 {
         let mut cost = 0;
         for i in LENGTHS {
-            let start = window_start(at, i64::from(self.windows_s[i]) * 1000);
-            for bucket in metric.series[i].open().filter(|b| b.start != start) {
+            let start_s = window_start(second(at), self.windows_s[i]);
+            for bucket in metric.open(i).filter(|b| b.start_s() != start_s) {
                 let len = metric.name().len() + self.stats.tags.text(bucket.tags).len();
                 cost += record(len) + self.bucket_cost(i) + AHEAD;
             }
@@ -164,7 +164,7 @@ impl Node {
             .iter()
             .filter_map(|slot| self.stats.metrics.get(*slot));
         metrics
-            .flat_map(|m| m.series[i].open().map(move |b| (m, b)))
+            .flat_map(|m| m.open(i).map(move |b| (m, b)))
             .map(|(m, b)| record(m.name().len() + self.stats.tags.text(b.tags).len()))
             .sum()
     }

@@ -12,16 +12,16 @@ use super::errors::ErrorState;
 use super::metric::{LENGTHS, Metric};
 use super::queues::{Queue, check_entry};
 use super::realities::Object;
-use super::series::{History, Series};
+use super::series::History;
 use super::table::{Named, Table};
-use super::tags::{TagId, TagPool};
+use super::tags::TagPool;
 use super::{Node, VERSION};
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
 use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
 use crate::text::number::Number;
 use crate::text::tags;
-use crate::time::MAX_MS;
+use crate::time::{MAX_MS, second};
 use crate::turn::MAX_ID;
 use std::collections::BTreeSet;
 
@@ -334,8 +334,8 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
         stats.longest = stats.longest.max(thing.longest());
         let metric = thing.into_metric(&mut stats.tags);
         for i in LENGTHS {
-            metric.series[i]
-                .open()
+            metric
+                .open(i)
                 .for_each(|bucket| stats.deadlines[i].opened(bucket, slot));
         }
         stats.metrics.insert(metric);
@@ -431,8 +431,8 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
     put_bytes(out, &m.name);
     out.push((m.kind == Kind::Diff).into());
     put_bytes(out, pool.text(m.tags));
-    put_i64(out, m.at.unwrap_or(-1));
-    match m.told {
+    put_i64(out, m.at().unwrap_or(-1));
+    match m.told() {
         Number::Int(v) => {
             out.push(0);
             put_u64(out, v);
@@ -442,23 +442,23 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
             put_doubles(out, &[v]);
         }
     }
-    put_i64(out, m.rate_start);
+    put_u64(out, m.since_rate_ms.into());
     put_doubles(out, &[m.pending]);
     for i in LENGTHS {
-        let series = &m.series[i];
-        put_i64(out, series.closed_to);
-        let open = series.open().count() as u8;
+        put_u64(out, m.closed_to_s[i].into());
+        let open = m.open(i).count() as u8;
         out.push(open);
-        for bucket in series.open() {
+        for bucket in m.open(i) {
             bucket.save(out);
             put_bytes(out, pool.text(bucket.tags));
         }
-        let history = m.history.as_ref().map(|h| &h[i]);
+        let history = m.history(i);
         put_u64(out, history.map_or(0, History::len).into());
-        history
-            .iter()
-            .flat_map(|h| h.iter())
-            .for_each(|closed| closed.put(out));
+        let mut before_s = 0;
+        for closed in history.into_iter().flat_map(History::iter) {
+            closed.put(before_s, out);
+            before_s = second(closed.start);
+        }
     }
 }
 
@@ -476,21 +476,22 @@ impl<'a> LoadedMetric<'a> {
         let mut metric = Metric::new(name, Kind::from_bit(r.u8()? != 0));
         let tags = read_tags(r)?;
         let at = r.i64()?;
-        metric.at = (0..=crate::time::MAX_MS).contains(&at).then_some(at);
-        metric.told = match r.u8()? {
+        let told = match r.u8()? {
             0 => Number::Int(r.u64()?),
             _ => Number::Float(r.doubles::<1>()?[0]),
         };
-        metric.rate_start = r.ms()?;
+        metric.load_told((0..=MAX_MS).contains(&at).then_some(at), told);
+        metric.since_rate_ms = r.u32()?;
         [metric.pending] = r.doubles()?;
         let mut open_tags = [Vec::new(), Vec::new()];
         for i in LENGTHS {
-            let length_ms = i64::from(windows_s[i]) * 1000;
-            metric.series[i] = read_series(r, length_ms, &mut open_tags[i])?;
+            read_open(&mut metric, i, r, windows_s[i], &mut open_tags[i])?;
             let count = r.u64()?;
+            let mut before_s = 0;
             for _ in 0..count {
-                let closed = Closed::read(r)?;
-                metric.history.get_or_insert_default()[i].push(&closed, u32::MAX);
+                let closed = Closed::read(before_s, r)?;
+                before_s = second(closed.start);
+                metric.keep(i, &closed, u32::MAX);
             }
         }
         Ok(LoadedMetric {
@@ -508,13 +509,8 @@ impl<'a> LoadedMetric<'a> {
 
     fn into_metric(mut self, pool: &mut TagPool) -> Metric {
         self.metric.tags = pool.acquire(self.tags);
-        for (series, open_tags) in self.metric.series.iter_mut().zip(&self.open_tags) {
-            let open = series
-                .older
-                .as_deref_mut()
-                .into_iter()
-                .chain(&mut series.newest);
-            for (bucket, tags) in open.zip(open_tags) {
+        for (i, open_tags) in self.open_tags.iter().enumerate() {
+            for (bucket, tags) in self.metric.open_mut(i).zip(open_tags) {
                 bucket.tags = pool.acquire(tags);
             }
         }
@@ -522,39 +518,34 @@ impl<'a> LoadedMetric<'a> {
     }
 }
 
-fn read_series<'a>(
+fn read_open<'a>(
+    metric: &mut Metric,
+    i: usize,
     r: &mut Reader<'a>,
-    length_ms: i64,
+    length_s: u32,
     open_tags: &mut Vec<&'a [u8]>,
-) -> Result<Series, Damaged> {
+) -> Result<(), Damaged> {
     // The end of a window may lie beyond the largest time that a sample may have.
-    let closed_to = r.i64()?;
-    if !(0..=MAX_MS + length_ms).contains(&closed_to) {
+    metric.closed_to_s[i] = r.u32()?;
+    if metric.closed_to_s[i] > second(MAX_MS) + length_s {
         return Err(Damaged("a time is out of range"));
     }
-    let mut series = Series {
-        closed_to,
-        ..Series::default()
-    };
     let open = r.u8()?;
+    let mut before = None;
     for _ in 0..open {
-        let bucket: Bucket = Bucket::load(r)?;
+        let bucket = Bucket::load(r)?;
         open_tags.push(read_tags(r)?);
-        if bucket.start % length_ms != 0
-            || series
-                .newest
-                .as_ref()
-                .is_some_and(|b| b.start >= bucket.start)
-        {
+        let start_s = bucket.start_s();
+        if start_s % length_s != 0 || before.is_some_and(|before| before >= start_s) {
             return Err(Damaged("open windows do not hold together"));
         }
-        debug_assert_eq!(bucket.tags, TagId::NONE);
-        series.older = series.newest.replace(bucket).map(Box::new);
+        before = Some(start_s);
+        metric.load_open(i, bucket);
     }
     if open > 2 {
         Err(Damaged("more than two windows are open"))
     } else {
-        Ok(series)
+        Ok(())
     }
 }
 

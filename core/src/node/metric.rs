@@ -3,51 +3,81 @@
 //! Everything here follows from the metric, the sample, the node's rules and the step's clock alone, so a replica that
 //! is given the same sample does the same. A sample that is late changes nothing but counts.
 
-use super::bucket::{Bucket, Kind, finite, rate};
+use super::bucket::{Bucket, Closed, Kind, finite, rate};
 use super::name::Name;
 use super::queues::Queues;
-use super::series::{Deadlines, History, Place, Series};
+use super::series::{Deadlines, History};
 use super::table::Named;
 use super::tags::{TagId, TagPool};
 use crate::counters::Dropped;
 use crate::settings::Rules;
 use crate::text::number::Number;
-use crate::time::window_start;
+use crate::time::{second, window_start};
 use crate::turn::Step;
 
 /// The two lengths of windows.
 pub(crate) const LENGTHS: [usize; 2] = [0, 1];
 
-/// See the file's header.
+/// See the file's header. What every sample touches lies here, packed, as much of its cost is the wait for memory; what
+/// few metrics have, or few samples touch, is in [`Extra`].
 pub(crate) struct Metric {
     pub name: Name,
-    pub kind: Kind,
-    pub tags: TagId,
-    /// The time of the newest sample; `None`: the next one is a first one.
-    pub at: Option<i64>,
-    /// The value of that sample: of a counter, its total.
-    pub told: Number,
-    /// DIFF: where the last rate ended, and the increase since.
-    pub rate_start: i64,
+    /// See [`Metric::at`].
+    at: i64,
+    /// See [`Metric::told`].
+    told: u64,
+    /// DIFF: the increase since the last rate ended.
     pub pending: f64,
-    pub series: [Series; 2],
-    pub history: Option<Box<[History; 2]>>,
-    /// When the last sample arrived (running time). Not part of the value.
-    pub heard: u64,
-    pub counts: Counts,
+    /// Samples that counted since the server's start; not part of the value.
+    pub samples: u64,
+    /// The later of the open windows, by length.
+    newest: [Option<Bucket>; 2],
+    /// The end of the newest window that has closed, Unix seconds; 0: none has.
+    pub closed_to_s: [u32; 2],
+    /// DIFF: milliseconds from the end of the last rate to the last sample.
+    pub since_rate_ms: u32,
+    pub tags: TagId,
+    extra: Option<Box<Extra>>,
+    /// See [`Metric::heard`].
+    heard_low: u32,
+    heard_high: u16,
+    pub kind: Kind,
+    told_is_float: bool,
+}
+
+/// No sample yet, or none that counts for the next.
+const NEVER: i64 = i64::MIN;
+
+/// What a metric has beside.
+#[derive(Default)]
+struct Extra {
+    history: [History; 2],
+    /// The earlier of the open windows, where there are two, by length.
+    older: [Option<Box<Bucket>>; 2],
+    counts: Counts,
 }
 
 /// Counts since the server's start; not part of the value.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
-    pub samples: u64,
     pub late: u32,
     pub late_min: u32,
     pub restarts: u32,
     pub gaps: u32,
     pub tag_changes: u32,
-    /// It had tags before: the first that come are no change.
-    pub was_tagged: bool,
+}
+
+/// Where a sample belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Its window has closed, or came too late to be opened.
+    Missed,
+    Newest,
+    Older,
+    /// A window after all open ones, which begins at this second.
+    New(u32),
+    /// A window before the newest that is not open yet.
+    Before(u32),
 }
 
 impl Named for Metric {
@@ -78,7 +108,7 @@ pub(crate) struct Sample<'a> {
 /// What a metric needs of its node.
 pub(crate) struct Env<'a, 'b> {
     pub rules: &'a Rules,
-    pub lengths_ms: [i64; 2],
+    pub windows_s: [u32; 2],
     pub tags: &'a mut TagPool,
     pub deadlines: &'a mut [Deadlines; 2],
     pub queues: &'a mut Queues,
@@ -90,6 +120,11 @@ impl Env<'_, '_> {
     pub fn passed_ms(&self) -> i64 {
         self.step.now_ms.saturating_sub(self.rules.flush_delay_ms)
     }
+
+    /// The length of windows, milliseconds.
+    pub fn length_ms(&self, i: usize) -> i64 {
+        i64::from(self.windows_s[i]) * 1000
+    }
 }
 
 impl Metric {
@@ -99,14 +134,147 @@ impl Metric {
             name: name.into(),
             kind,
             tags: TagId::NONE,
-            at: None,
-            told: Number::Int(0),
-            rate_start: 0,
+            at: NEVER,
+            told: 0,
+            told_is_float: false,
+            since_rate_ms: 0,
             pending: 0.0,
-            series: Default::default(),
-            history: None,
-            heard: 0,
-            counts: Counts::default(),
+            newest: [None, None],
+            closed_to_s: [0; 2],
+            extra: None,
+            heard_low: 0,
+            heard_high: 0,
+            samples: 0,
+        }
+    }
+
+    /// The time of the newest sample, Unix milliseconds; `None`: the next one is a first one.
+    #[inline]
+    pub fn at(&self) -> Option<i64> {
+        (self.at != NEVER).then_some(self.at)
+    }
+
+    /// The value of that sample: of a counter, its total.
+    pub fn told(&self) -> Number {
+        if self.told_is_float {
+            Number::Float(f64::from_bits(self.told))
+        } else {
+            Number::Int(self.told)
+        }
+    }
+
+    #[inline]
+    fn tell(&mut self, at: i64, value: Number) {
+        self.at = at;
+        (self.told, self.told_is_float) = match value {
+            Number::Int(v) => (v, false),
+            Number::Float(v) => (v.to_bits(), true),
+        };
+    }
+
+    /// While a saved node is read: its newest sample.
+    pub fn load_told(&mut self, at: Option<i64>, value: Number) {
+        self.tell(at.unwrap_or(NEVER), value);
+    }
+
+    /// While a saved node is read: the next open window.
+    pub fn load_open(&mut self, i: usize, bucket: Bucket) {
+        if let Some(before) = self.newest[i].replace(bucket) {
+            self.set_older(i, before);
+        }
+    }
+
+    /// Keeps a closed window, and of all of its length at most `most`.
+    pub fn keep(&mut self, i: usize, closed: &Closed, most: u32) {
+        if most > 0 || self.extra.is_some() {
+            self.extra.get_or_insert_default().history[i].push(closed, most);
+        }
+    }
+
+    /// When the last sample arrived (running time, milliseconds). Not part of the value.
+    pub fn heard(&self) -> u64 {
+        u64::from(self.heard_high) << 32 | u64::from(self.heard_low)
+    }
+
+    #[inline]
+    fn hear(&mut self, mono_ms: u64) {
+        // 48 bits: nine thousand years.
+        (self.heard_low, self.heard_high) = (mono_ms as u32, (mono_ms >> 32) as u16);
+    }
+
+    /// Rare counts.
+    pub fn counts(&self) -> Counts {
+        self.extra
+            .as_ref()
+            .map_or_else(Counts::default, |e| e.counts)
+    }
+
+    #[cold]
+    fn count(&mut self, field: impl FnOnce(&mut Counts) -> &mut u32) {
+        let n = field(&mut self.extra.get_or_insert_default().counts);
+        *n = n.saturating_add(1);
+    }
+
+    /// Closed windows of one length that are kept.
+    pub fn history(&self, i: usize) -> Option<&History> {
+        self.extra.as_ref().map(|e| &e.history[i])
+    }
+
+    #[inline]
+    fn older(&self, i: usize) -> Option<&Bucket> {
+        self.extra.as_ref()?.older[i].as_deref()
+    }
+
+    fn older_mut(&mut self, i: usize) -> Option<&mut Bucket> {
+        self.extra.as_mut()?.older[i].as_deref_mut()
+    }
+
+    fn take_older(&mut self, i: usize) -> Option<Bucket> {
+        let bucket = self.extra.as_mut()?.older[i].take()?;
+        Some(*bucket)
+    }
+
+    fn set_older(&mut self, i: usize, bucket: Bucket) {
+        self.extra.get_or_insert_default().older[i] = Some(Box::new(bucket));
+    }
+
+    /// The open windows of one length, the older first.
+    pub fn open(&self, i: usize) -> impl Iterator<Item = &Bucket> {
+        self.older(i).into_iter().chain(&self.newest[i])
+    }
+
+    /// The same, to be changed.
+    pub fn open_mut(&mut self, i: usize) -> impl Iterator<Item = &mut Bucket> {
+        let older = match &mut self.extra {
+            Some(extra) => extra.older[i].as_deref_mut(),
+            None => None,
+        };
+        older.into_iter().chain(&mut self.newest[i])
+    }
+
+    /// The newest open window.
+    pub fn newest_mut(&mut self, i: usize) -> Option<&mut Bucket> {
+        self.newest[i].as_mut()
+    }
+
+    /// Whether its older window is past its end by the flush delay: it closes at once, as a later window is open.
+    pub fn older_is_due(&self, i: usize, length_ms: i64, passed_ms: i64) -> bool {
+        self.older(i)
+            .is_some_and(|b| b.start() + length_ms <= passed_ms)
+    }
+
+    /// Whether its newest window is past its end by the flush delay.
+    pub fn newest_is_due(&self, i: usize, length_ms: i64, passed_ms: i64) -> bool {
+        self.newest[i]
+            .as_ref()
+            .is_some_and(|b| b.start() + length_ms <= passed_ms)
+    }
+
+    /// Whether a sample later than the newest open window has come: one that opened none, as a counter's first does.
+    pub fn has_later_sample(&self, i: usize, length_ms: i64) -> bool {
+        match (self.at(), &self.newest[i]) {
+            (Some(at), Some(newest)) => at >= newest.start() + length_ms,
+            _ => false,
         }
     }
 
@@ -120,30 +288,28 @@ impl Metric {
             Kind::Diff => self.total(slot, sample, env),
         };
         match outcome {
-            Outcome::Late => bump(&mut self.counts.late),
-            Outcome::LateMin => bump(&mut self.counts.late_min),
+            Outcome::Late => self.count(|c| &mut c.late),
+            Outcome::LateMin => self.count(|c| &mut c.late_min),
             Outcome::Counted => {}
         }
         if outcome != Outcome::Late {
-            self.counts.samples += 1;
-            self.heard = env.step.mono_ms;
+            self.samples += 1;
+            self.hear(env.step.mono_ms);
         }
         outcome
     }
 
     /// Whether its newest sample lies too far ahead of a clock that must have been wrong.
     pub fn is_ahead(&self, now_ms: i64, max_future_ms: i64) -> bool {
-        self.at
-            .is_some_and(|at| at > now_ms.saturating_add(max_future_ms))
+        // That there is none is before all times.
+        self.at > now_ms.saturating_add(max_future_ms)
     }
 
     /// Closes the windows as they stand; the next sample is a first one.
     pub fn give_up_time(&mut self, slot: u32, env: &mut Env<'_, '_>) {
         self.close_all(slot, env);
-        self.at = None;
-        for series in &mut self.series {
-            series.closed_to = 0;
-        }
+        self.at = NEVER;
+        self.closed_to_s = [0; 2];
         env.queues
             .count(env.step, |c| c.clock_back = c.clock_back.saturating_add(1));
     }
@@ -156,13 +322,12 @@ impl Metric {
         let value = sample.value.to_f64();
         self.take_tags(sample, env);
         for i in LENGTHS {
-            if let Some(bucket) = self.bucket(i, places[i], sample.at, slot, env) {
+            if let Some(bucket) = self.bucket(i, places[i], slot, env) {
                 bucket.add_value(sample.at, value);
             }
         }
-        if self.at.is_none_or(|at| sample.at >= at) {
-            self.at = Some(sample.at);
-            self.told = sample.value;
+        if sample.at >= self.at {
+            self.tell(sample.at, sample.value);
         }
         if places[0] == Place::Missed {
             Outcome::LateMin
@@ -172,7 +337,7 @@ impl Metric {
     }
 
     fn total(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> Outcome {
-        let Some(before) = self.at else {
+        let Some(before) = self.at() else {
             return self.first_total(slot, sample, env);
         };
         let ms = sample.at - before;
@@ -180,7 +345,7 @@ impl Metric {
             return Outcome::Late;
         }
         if ms > env.rules.max_gap_ms {
-            bump(&mut self.counts.gaps);
+            self.count(|c| &mut c.gaps);
             return self.first_total(slot, sample, env);
         }
         let places = self.places(sample.at, env);
@@ -188,21 +353,21 @@ impl Metric {
         if places.contains(&Place::Missed) {
             return Outcome::Late;
         }
-        let increase = match increase(sample.value, self.told) {
+        let increase = match increase(sample.value, self.told()) {
             Some(increase) => increase,
             None if ms < env.rules.min_interval_ms => return Outcome::Late,
             None => {
-                bump(&mut self.counts.restarts);
+                self.count(|c| &mut c.restarts);
                 sample.value.to_f64()
             }
         };
         self.take_tags(sample, env);
         self.pending = finite(self.pending + increase);
-        let covered = sample.at - self.rate_start;
+        let covered = i64::from(self.since_rate_ms) + ms;
         let ended =
             (covered >= env.rules.min_interval_ms).then(|| rate(self.pending, covered.max(1)));
         for i in LENGTHS {
-            if let Some(bucket) = self.bucket(i, places[i], sample.at, slot, env) {
+            if let Some(bucket) = self.bucket(i, places[i], slot, env) {
                 bucket.add_increase(increase, ms);
                 if let Some(rate) = ended {
                     bucket.add_rate(rate);
@@ -210,49 +375,91 @@ impl Metric {
             }
         }
         if ended.is_some() {
-            self.rate_start = sample.at;
+            self.since_rate_ms = 0;
             self.pending = 0.0;
+        } else {
+            self.since_rate_ms = u32::try_from(covered).unwrap_or(u32::MAX);
         }
-        self.at = Some(sample.at);
-        self.told = sample.value;
+        self.tell(sample.at, sample.value);
         Outcome::Counted
     }
 
     /// A counter's first sample sets the total; it opens no window, but closes those that it is later than.
     fn first_total(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> Outcome {
         for i in LENGTHS {
-            self.close_before(i, window_start(sample.at, env.lengths_ms[i]), slot, env);
+            let start_s = window_start(second(sample.at), env.windows_s[i]);
+            self.close_before(i, start_s, slot, env);
         }
         self.take_tags(sample, env);
-        self.at = Some(sample.at);
-        self.told = sample.value;
-        self.rate_start = sample.at;
+        self.tell(sample.at, sample.value);
+        self.since_rate_ms = 0;
         self.pending = 0.0;
         Outcome::Counted
     }
 
     #[inline]
     fn places(&self, at: i64, env: &Env<'_, '_>) -> [Place; 2] {
-        let place = |i: usize| {
-            let length = env.lengths_ms[i];
-            let start = window_start(at, length);
-            self.series[i].place(start, start + length <= env.passed_ms())
+        let at_s = second(at);
+        LENGTHS.map(|i| {
+            let length_s = env.windows_s[i];
+            match &self.newest[i] {
+                // The way of nearly every sample.
+                Some(newest)
+                    if at_s.wrapping_sub(newest.start_s()) < length_s
+                        && newest.start_s() >= self.closed_to_s[i] =>
+                {
+                    Place::Newest
+                }
+                _ => {
+                    let start_s = window_start(at_s, length_s);
+                    let end_ms = i64::from(start_s) * 1000 + env.length_ms(i);
+                    self.place(i, start_s, end_ms <= env.passed_ms())
+                }
+            }
+        })
+    }
+
+    /// Where a sample of the window that begins at `start_s` belongs. `passed`: the clock has passed the window's end by
+    /// the flush delay.
+    fn place(&self, i: usize, start_s: u32, passed: bool) -> Place {
+        if start_s < self.closed_to_s[i] {
+            return Place::Missed;
+        }
+        let Some(newest) = self.newest[i].as_ref().map(Bucket::start_s) else {
+            return Place::New(start_s);
         };
-        [place(0), place(1)]
+        match self.older(i).map(Bucket::start_s) {
+            _ if start_s == newest => Place::Newest,
+            _ if start_s > newest => Place::New(start_s),
+            Some(older) if start_s == older => Place::Older,
+            // Of three windows the oldest closes; it would be this one, which is as good as missed.
+            Some(older) if start_s < older => Place::Missed,
+            _ if passed => Place::Missed,
+            _ => Place::Before(start_s),
+        }
     }
 
     #[inline]
     fn take_tags(&mut self, sample: &Sample<'_>, env: &mut Env<'_, '_>) {
         let Some(text) = sample.tags else { return };
         if env.tags.text(self.tags) != text {
-            let tags = env.tags.acquire(text);
-            if self.tags != TagId::NONE || self.counts.was_tagged {
-                env.tags.release(self.tags);
-                bump(&mut self.counts.tag_changes);
-            }
-            self.counts.was_tagged = true;
-            self.tags = tags;
+            self.change_tags(text, env);
         }
+    }
+
+    fn change_tags(&mut self, text: &[u8], env: &mut Env<'_, '_>) {
+        let tags = env.tags.acquire(text);
+        // The first that come are no change.
+        if self.tags != TagId::NONE || self.was_tagged() {
+            env.tags.release(self.tags);
+            self.count(|c| &mut c.tag_changes);
+        }
+        self.tags = tags;
+    }
+
+    /// It had tags that were taken back: that was a change.
+    fn was_tagged(&self) -> bool {
+        self.counts().tag_changes > 0
     }
 
     /// The bucket that a sample counts in, opened where it is not yet; its tags become the metric's.
@@ -261,66 +468,76 @@ impl Metric {
         &mut self,
         i: usize,
         place: Place,
-        at: i64,
         slot: u32,
         env: &mut Env<'_, '_>,
     ) -> Option<&mut Bucket> {
-        if matches!(place, Place::New | Place::Before) {
-            self.open(i, place, window_start(at, env.lengths_ms[i]), slot, env);
+        if let Place::New(start_s) | Place::Before(start_s) = place {
+            self.open_window(i, place, start_s, slot, env);
         }
-        let series = &mut self.series[i];
+        let tags = self.tags;
         let bucket = match place {
             Place::Missed => None,
-            Place::Newest | Place::New => series.newest.as_mut(),
-            Place::Older | Place::Before => series.older.as_deref_mut(),
+            Place::Newest | Place::New(_) => self.newest[i].as_mut(),
+            Place::Older | Place::Before(_) => self.older_mut(i),
         }?;
-        if bucket.tags != self.tags {
+        if bucket.tags != tags {
             env.tags.release(bucket.tags);
-            bucket.tags = env.tags.retain(self.tags);
+            bucket.tags = env.tags.retain(tags);
         }
         Some(bucket)
     }
 
-    fn open(&mut self, i: usize, place: Place, start: i64, slot: u32, env: &mut Env<'_, '_>) {
-        if place == Place::New {
-            self.close_before(i, start, slot, env);
+    fn open_window(
+        &mut self,
+        i: usize,
+        place: Place,
+        start_s: u32,
+        slot: u32,
+        env: &mut Env<'_, '_>,
+    ) {
+        if matches!(place, Place::New(_)) {
+            self.close_before(i, start_s, slot, env);
         }
-        if self.series[i].newest.is_some() {
+        if self.newest[i].is_some() {
             // A third window closes the oldest.
             self.close_older(i, slot, env);
         }
-        let mut bucket = Bucket::new(start);
-        if start + env.lengths_ms[i] <= env.passed_ms() {
-            bucket.linger = (env.step.mono_ms + env.rules.flush_delay_ms as u64).max(1);
-        }
-        env.deadlines[i].opened(&bucket, slot);
-        let series = &mut self.series[i];
-        if place == Place::Before {
-            series.older = Some(Box::new(bucket));
+        let mut bucket = Bucket::new(start_s);
+        if bucket.start() + env.length_ms(i) <= env.passed_ms() {
+            let until = env.step.mono_ms + env.rules.flush_delay_ms as u64;
+            env.deadlines[i].linger(&mut bucket, true, slot, until);
         } else {
-            series.older = series.newest.replace(bucket).map(Box::new);
+            env.deadlines[i].opened(&bucket, slot);
+        }
+        match place {
+            Place::Before(_) => self.set_older(i, bucket),
+            _ => {
+                if let Some(before) = self.newest[i].replace(bucket) {
+                    self.set_older(i, before);
+                }
+            }
         }
     }
 
-    /// Closes the windows before `start` whose end the clock has passed by the flush delay: a later sample has come.
-    fn close_before(&mut self, i: usize, start: i64, slot: u32, env: &mut Env<'_, '_>) {
-        let (length, passed) = (env.lengths_ms[i], env.passed_ms());
-        let is_over = |b: &Bucket| b.start < start && b.start + length <= passed;
-        if self.series[i].older.as_deref().is_some_and(is_over) {
+    /// Closes the windows before `start_s` whose end the clock has passed by the flush delay: a later sample has come.
+    fn close_before(&mut self, i: usize, start_s: u32, slot: u32, env: &mut Env<'_, '_>) {
+        let (length, passed) = (env.length_ms(i), env.passed_ms());
+        let is_over = |b: &Bucket| b.start_s() < start_s && b.start() + length <= passed;
+        if self.older(i).is_some_and(is_over) {
             self.close_older(i, slot, env);
         }
-        if self.series[i].newest.as_ref().is_some_and(is_over) {
+        if self.newest[i].as_ref().is_some_and(is_over) {
             self.close_newest(i, slot, env);
         }
     }
 
     /// Closes the windows of one length that are past their end by the flush delay; the newest only if told to.
     pub fn close_due(&mut self, i: usize, newest: bool, slot: u32, env: &mut Env<'_, '_>) {
-        let (length, passed) = (env.lengths_ms[i], env.passed_ms());
-        if self.series[i].older_is_due(length, passed) {
+        let (length, passed) = (env.length_ms(i), env.passed_ms());
+        if self.older_is_due(i, length, passed) {
             self.close_older(i, slot, env);
         }
-        if newest && self.series[i].newest_is_due(length, passed) {
+        if newest && self.newest_is_due(i, length, passed) {
             self.close_newest(i, slot, env);
         }
     }
@@ -334,15 +551,15 @@ impl Metric {
     }
 
     fn close_older(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) {
-        if let Some(bucket) = self.series[i].older.take() {
+        if let Some(bucket) = self.take_older(i) {
             self.close(i, &bucket, slot, env);
         }
     }
 
     fn close_newest(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) {
         // An older window that is still open stays; it is then the newest.
-        let next = self.series[i].older.take().map(|b| *b);
-        if let Some(bucket) = std::mem::replace(&mut self.series[i].newest, next) {
+        let next = self.take_older(i);
+        if let Some(bucket) = std::mem::replace(&mut self.newest[i], next) {
             self.close(i, &bucket, slot, env);
         }
     }
@@ -350,9 +567,8 @@ impl Metric {
     fn close(&mut self, i: usize, bucket: &Bucket, slot: u32, env: &mut Env<'_, '_>) {
         env.deadlines[i].closed(bucket, slot);
         let closed = bucket.close(self.kind, env.rules.min_interval_ms);
-        self.series[i].closed_to = self.series[i]
-            .closed_to
-            .max(bucket.start + env.lengths_ms[i]);
+        let end_s = bucket.start_s().saturating_add(env.windows_s[i]);
+        self.closed_to_s[i] = self.closed_to_s[i].max(end_s);
         env.queues.push_window(
             i,
             &self.name,
@@ -368,8 +584,8 @@ impl Metric {
             let now_ms = env.step.now_ms;
             env.queues
                 .count(env.step, |c| c.drop(Dropped::History, None, 1, now_ms));
-        } else if most > 0 || self.history.is_some() {
-            self.history.get_or_insert_default()[i].push(&closed, most);
+        } else {
+            self.keep(i, &closed, most);
         }
     }
 }
@@ -392,6 +608,44 @@ fn whole(n: Number) -> Option<u128> {
     }
 }
 
-fn bump(n: &mut u32) {
-    *n = n.saturating_add(1);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(
+        closed_to_s: u32,
+        older: Option<u32>,
+        newest: Option<u32>,
+        start_s: u32,
+        passed: bool,
+    ) -> Place {
+        let mut metric = Metric::new(b"m", Kind::Abs);
+        metric.closed_to_s[0] = closed_to_s;
+        older
+            .into_iter()
+            .chain(newest)
+            .for_each(|s| metric.load_open(0, Bucket::new(s)));
+        metric.place(0, start_s, passed)
+    }
+
+    #[test]
+    fn a_sample_finds_its_window() {
+        assert_eq!(place(0, None, None, 600, true), Place::New(600));
+        assert_eq!(place(900, None, None, 600, false), Place::Missed);
+        assert_eq!(place(0, None, Some(600), 600, true), Place::Newest);
+        assert_eq!(place(0, None, Some(600), 900, false), Place::New(900));
+        assert_eq!(place(0, None, Some(600), 300, false), Place::Before(300));
+        assert_eq!(place(0, None, Some(600), 300, true), Place::Missed);
+        assert_eq!(place(0, Some(300), Some(600), 300, true), Place::Older);
+        assert_eq!(
+            place(0, Some(300), Some(900), 600, false),
+            Place::Before(600)
+        );
+        assert_eq!(place(0, Some(300), Some(600), 0, false), Place::Missed);
+    }
+
+    #[test]
+    fn a_metric_is_small() {
+        assert_eq!(size_of::<Metric>(), 200);
+    }
 }

@@ -11,6 +11,7 @@ mod drain;
 mod errors;
 mod fifo;
 mod frames;
+mod index;
 mod leases;
 mod metric;
 mod name;
@@ -51,7 +52,7 @@ use crate::turn::{MAX_DRAG_US, MAX_ID, Step, Turn};
 use crate::{Counters, Damaged, Now};
 use errors::{Errors, Occurrence};
 use metric::Sample;
-use queues::Queues;
+use queues::{LogEntry, Queues};
 use realities::{Realities, Report};
 use stats::{Around, Stats};
 
@@ -234,6 +235,12 @@ impl Node {
         }
     }
 
+    /// Takes a line that another server has queued under the id behind the node's last, at the clock of the last payload.
+    pub(crate) fn repeat_line(&mut self, line: &LogEntry<'_>, mono: u64, counters: &mut Counters) {
+        let mut step = self.told_step(mono, counters);
+        self.queues.push_log(line, &self.rules, &mut step);
+    }
+
     /// Takes an occurrence of an error that is known and was not queued anew by another server, at the clock of the last
     /// payload.
     pub(crate) fn repeat_error(&mut self, o: &Occurrence<'_>, mono: u64, counters: &mut Counters) {
@@ -386,8 +393,14 @@ impl Node {
         turn: &mut Turn<'_>,
         f: impl FnOnce(&mut Node, &mut Act<'_>) -> R,
     ) -> R {
+        // Within a millisecond ids count on, so that lines of a burst can go to replicas as they came.
+        let clock_us = if *turn.last_id / 1000 == turn.now.wall_us / 1000 {
+            0
+        } else {
+            turn.now.wall_us
+        };
         let first_id = (*turn.last_id + 1)
-            .max(turn.now.wall_us)
+            .max(clock_us)
             .max(self.queues.last_id + 1);
         if self.rules != turn.settings.rules {
             self.rules = turn.settings.rules.clone();

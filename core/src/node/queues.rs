@@ -309,7 +309,7 @@ impl<'a> WindowEntry<'a> {
         put_bytes(out, self.name);
         put_bytes(out, self.tags);
         out.push((self.kind == Kind::Diff).into());
-        self.closed.put(out);
+        self.closed.put(0, out);
     }
 
     /// Reads an entry.
@@ -320,7 +320,7 @@ impl<'a> WindowEntry<'a> {
             name,
             kind: Kind::from_bit(diff),
             tags,
-            closed: Closed::read(&mut r)?,
+            closed: Closed::read(0, &mut r)?,
         };
         r.finish()?;
         Ok(entry)

@@ -4,6 +4,7 @@ use super::bucket::{Closed, Kind};
 use super::metric::Metric;
 use super::queues::Queue;
 use super::render::error_type;
+use super::series::History;
 use super::table::{Named, Table};
 use super::{Node, errors, realities};
 use crate::Now;
@@ -165,12 +166,12 @@ impl Node {
         reply.bulk(b"tags");
         tag_map(self.stats.tags.text(m.tags), reply);
         let mut last = Vec::new();
-        match m.told {
+        match m.told() {
             Number::Int(v) => number::write_u64(&mut last, v),
             Number::Float(v) => number::write_f64(&mut last, v),
         }
         text(reply, "last", &last);
-        int(reply, "at", m.at.unwrap_or(0));
+        int(reply, "at", m.at().unwrap_or(0));
         for (i, name) in ["min", "hour"].into_iter().enumerate() {
             reply.bulk(name.as_bytes());
             let open: Vec<Closed> = self.open(m, i).collect();
@@ -178,8 +179,8 @@ impl Node {
             open.iter()
                 .for_each(|bucket| self.bucket(bucket, i, false, reply));
         }
-        let c = &m.counts;
-        int(reply, "samples", c.samples as i64);
+        let c = m.counts();
+        int(reply, "samples", m.samples as i64);
         int(reply, "late", c.late.into());
         int(reply, "late-min", c.late_min.into());
         int(reply, "restarts", c.restarts.into());
@@ -188,16 +189,15 @@ impl Node {
     }
 
     fn open<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = Closed> + 'a {
-        m.series[i]
-            .open()
+        m.open(i)
             .map(|b| b.close(m.kind, self.rules.min_interval_ms))
     }
 
     fn buckets(&self, m: &Metric, i: usize) -> Vec<(Closed, bool)> {
         let closed = m
-            .history
-            .iter()
-            .flat_map(|h| h[i].iter())
+            .history(i)
+            .into_iter()
+            .flat_map(History::iter)
             .map(|b| (b, true));
         closed.chain(self.open(m, i).map(|b| (b, false))).collect()
     }

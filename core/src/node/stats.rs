@@ -33,10 +33,9 @@ fn env<'a, 'b>(
     (tags, deadlines): (&'a mut TagPool, &'a mut [Deadlines; 2]),
     around: &'a mut Around<'_, 'b>,
 ) -> Env<'a, 'b> {
-    let lengths_ms = around.windows_s.map(|s| i64::from(s) * 1000);
     Env {
         rules: around.rules,
-        lengths_ms,
+        windows_s: around.windows_s,
         tags,
         deadlines,
         queues: around.queues,
@@ -124,8 +123,8 @@ impl Stats {
                 self.tags.release(metric.tags);
                 let moved_from = self.metrics.remove(slot).and_then(|r| r.moved_from);
                 if let (Some(from), Some(moved)) = (moved_from, self.metrics.get(slot)) {
-                    for (series, deadlines) in moved.series.iter().zip(&mut self.deadlines) {
-                        series.open().for_each(|b| deadlines.moved(b, from, slot));
+                    for (i, deadlines) in self.deadlines.iter_mut().enumerate() {
+                        moved.open(i).for_each(|b| deadlines.moved(b, from, slot));
                     }
                 }
             }
@@ -134,6 +133,6 @@ impl Stats {
 
     /// Since when a metric is quiet (running time).
     pub fn quiet_from(&self, metric: &Metric) -> u64 {
-        metric.heard.max(self.quiet_since)
+        metric.heard().max(self.quiet_since)
     }
 }

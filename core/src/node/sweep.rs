@@ -4,9 +4,8 @@
 //! over the metrics that begins when the first of them is past it; those whose metric was not quiet are looked at again
 //! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
 
-use super::bucket::Bucket;
 use super::errors::Errors;
-use super::metric::{LENGTHS, Metric};
+use super::metric::LENGTHS;
 use super::queues::Queue;
 use super::{Act, Node};
 use crate::turn::Turn;
@@ -80,23 +79,20 @@ impl Node {
             let quiet_at = stats
                 .quiet_from(metric)
                 .saturating_add(self.rules.flush_delay_ms as u64);
-            if metric.series[i].newest_is_due(length, passed) {
-                if quiet_at <= act.now.mono_ms || has_later_sample(metric, i, length) {
+            let older_is_due = metric.older_is_due(i, length, passed);
+            if metric.newest_is_due(i, length, passed) {
+                if quiet_at <= act.now.mono_ms || metric.has_later_sample(i, length) {
                     all.push(slot);
                     continue;
                 }
                 if let Some(metric) = stats.metrics.get_mut(slot)
-                    && let Some(bucket) = &mut metric.series[i].newest
-                    && bucket.linger == 0
+                    && let Some(bucket) = metric.newest_mut(i)
+                    && !bucket.lingers()
                 {
-                    stats.deadlines[i].linger(bucket, slot, quiet_at);
+                    stats.deadlines[i].linger(bucket, false, slot, quiet_at);
                 }
             }
-            if stats
-                .metrics
-                .get(slot)
-                .is_some_and(|m| m.series[i].older_is_due(length, passed))
-            {
+            if older_is_due {
                 older.push(slot);
             }
         }
@@ -122,20 +118,20 @@ impl Node {
                 continue;
             };
             let quiet_at = metric
-                .heard
+                .heard()
                 .max(stats.quiet_since)
                 .saturating_add(self.rules.flush_delay_ms as u64);
-            let is_quiet = has_later_sample(metric, i, length) || quiet_at <= act.now.mono_ms;
-            if metric.series[i].newest_is_due(length, passed) && is_quiet {
+            let is_quiet = metric.has_later_sample(i, length) || quiet_at <= act.now.mono_ms;
+            if metric.newest_is_due(i, length, passed) && is_quiet {
                 quiet.push(slot);
                 continue;
             }
             // In the older window only where the clock was set back meanwhile.
-            let series = &mut metric.series[i];
-            let open = [series.newest.as_mut(), series.older.as_deref_mut()];
-            let lingers = |b: &&mut Bucket| b.linger != 0 && b.linger <= act.now.mono_ms;
-            for bucket in open.into_iter().flatten().filter(lingers) {
-                stats.deadlines[i].linger(bucket, slot, quiet_at.max(act.now.mono_ms + 100));
+            let deadlines = &mut stats.deadlines[i];
+            for bucket in metric.open_mut(i) {
+                if deadlines.is_lingering(bucket, slot, act.now.mono_ms) {
+                    deadlines.linger(bucket, false, slot, quiet_at.max(act.now.mono_ms + 100));
+                }
             }
         }
         quiet.sort_unstable();
@@ -209,14 +205,6 @@ impl Node {
             })
             .collect();
         self.end_objects(&ended, act);
-    }
-}
-
-/// Whether a sample later than the newest open window has come: one that opened none, as a counter's first does.
-fn has_later_sample(metric: &Metric, i: usize, length: i64) -> bool {
-    match (metric.at, &metric.series[i].newest) {
-        (Some(at), Some(newest)) => at >= newest.start + length,
-        _ => false,
     }
 }
 

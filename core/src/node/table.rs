@@ -6,9 +6,9 @@
 //! highest slot to the lowest: then none of them is moved before its turn.
 //!
 //! No operation costs more than a fraction of a millisecond, however many things there are: slots come in blocks, and
-//! the index grows one shard at a time (extendible hashing) instead of being rehashed as a whole.
+//! the index grows in steps.
 
-use hashbrown::HashTable;
+use super::index::Index;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What a table holds.
@@ -124,123 +124,6 @@ impl<T: Named> Table<T> {
 /// The hash of a name, here and in other users of an [`Index`].
 pub(super) fn hash(name: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(name, seed)
-}
-
-/// From hashes to slots: a directory of shards by the leading bits of the hash. A full shard splits in two.
-pub(super) struct Index {
-    /// 2^depth numbers of shards.
-    directory: Vec<u32>,
-    depth: u32,
-    shards: Vec<Shard>,
-}
-
-/// Part of the index: pairs of (upper half of the hash, slot).
-struct Shard {
-    depth: u32,
-    pairs: HashTable<(u32, u32)>,
-}
-
-/// A shard splits at this size: a split, or the growth before it, takes some 20 µs.
-const SPLIT: usize = 1792;
-
-/// Shards with equal leading bits beyond this simply grow; it takes names made to collide to get there.
-const MAX_DEPTH: u32 = 20;
-
-/// The hash of a pair inside its shard: the bits that chose the shard say nothing there, so all are mixed again.
-fn inner(half: u32) -> u64 {
-    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-impl Index {
-    pub fn new() -> Index {
-        Index {
-            directory: vec![0],
-            depth: 0,
-            shards: vec![Shard {
-                depth: 0,
-                pairs: HashTable::new(),
-            }],
-        }
-    }
-
-    #[inline]
-    fn shard(&self, half: u32) -> usize {
-        // A shift by all 32 bits would overflow.
-        let entry = u64::from(half) >> (32 - self.depth);
-        self.directory[entry as usize] as usize
-    }
-
-    /// The slot of this hash that is the one.
-    #[inline]
-    pub fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let half = (hash >> 32) as u32;
-        let pairs = &self.shards[self.shard(half)].pairs;
-        pairs
-            .find(inner(half), |&(h, slot)| h == half && is(slot))
-            .map(|&(_, slot)| slot)
-    }
-
-    /// Adds a slot under a hash.
-    pub fn insert(&mut self, hash: u64, slot: u32) {
-        let half = (hash >> 32) as u32;
-        let mut shard = self.shard(half);
-        while self.shards[shard].pairs.len() >= SPLIT && self.shards[shard].depth < MAX_DEPTH {
-            self.split(shard);
-            shard = self.shard(half);
-        }
-        self.shards[shard]
-            .pairs
-            .insert_unique(inner(half), (half, slot), |&(h, _)| inner(h));
-    }
-
-    /// Takes a slot of this hash out.
-    pub fn remove(&mut self, hash: u64, slot: u32) {
-        let half = (hash >> 32) as u32;
-        let shard = self.shard(half);
-        if let Ok(entry) = self.shards[shard]
-            .pairs
-            .find_entry(inner(half), |&(h, s)| h == half && s == slot)
-        {
-            entry.remove();
-        }
-    }
-
-    fn split(&mut self, shard: usize) {
-        let depth = self.shards[shard].depth;
-        if depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&s| [s, s]).collect();
-            self.depth += 1;
-        }
-        let bit = 1u32 << (31 - depth);
-        let old = std::mem::take(&mut self.shards[shard].pairs);
-        let (mut low, mut high) = (
-            HashTable::with_capacity(SPLIT / 2),
-            HashTable::with_capacity(SPLIT / 2),
-        );
-        for pair in old {
-            let half = if pair.0 & bit == 0 {
-                &mut low
-            } else {
-                &mut high
-            };
-            half.insert_unique(inner(pair.0), pair, |&(h, _)| inner(h));
-        }
-        let new = self.shards.len() as u32;
-        self.shards[shard] = Shard {
-            depth: depth + 1,
-            pairs: low,
-        };
-        self.shards.push(Shard {
-            depth: depth + 1,
-            pairs: high,
-        });
-        for (entry, s) in self.directory.iter_mut().enumerate() {
-            let prefix = (entry as u64) << (32 - self.depth);
-            if *s as usize == shard && prefix & u64::from(bit) != 0 {
-                *s = new;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

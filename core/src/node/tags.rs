@@ -2,7 +2,8 @@
 //!
 //! Lists are held in canonical form (see [`crate::text::tags`]), so equal lists have equal ids.
 
-use super::table::{Index, hash};
+use super::index::Index;
+use super::table::hash;
 
 /// A list in a [`TagPool`]; the empty list is in none. Whoever holds one holds a reference, given back by `release`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

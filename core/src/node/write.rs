@@ -115,9 +115,14 @@ impl Node {
         self.realities.holds(report)
     }
 
-    /// Queues a log line: its id.
-    pub(crate) fn log(&mut self, entry: &LogEntry<'_>, act: &mut Act<'_>) -> u64 {
-        act.effects.log(entry);
+    /// Queues a log line: its id. `is_whole`: its text is that of the command.
+    pub(crate) fn log(&mut self, entry: &LogEntry<'_>, is_whole: bool, act: &mut Act<'_>) -> u64 {
+        // Whoever repeats the command gives the id behind the node's last.
+        if is_whole && act.repeats() && act.step.next_id == self.queues.last_id + 1 {
+            act.effects.repeat_command();
+        } else {
+            act.effects.log(entry);
+        }
         self.queues.push_log(entry, &self.rules, &mut act.step)
     }
 

@@ -230,6 +230,7 @@ impl<'a> Request<'a> {
         match &self.kind {
             Kinds::Stat(r) => r.repeat(node, mono_ms, counters),
             Kinds::Mstat(r) => r.repeat(node, mono_ms, counters),
+            Kinds::Log(r) => node.repeat_line(&r.entry(), mono_ms, counters),
             Kinds::Error(r) => node.repeat_error(&r.occurrence(), mono_ms, counters),
             Kinds::Reality(r) => node.repeat_object(&r.report(), mono_ms, counters),
             _ => {}

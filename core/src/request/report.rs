@@ -62,13 +62,18 @@ impl<'a> Log<'a> {
 
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
         node.count_truncated(self.truncated, act);
-        let entry = LogEntry {
+        let is_whole = self.truncated == 0;
+        reply.int(node.log(&self.entry(), is_whole, act) as i64);
+    }
+
+    /// The line as it is told.
+    pub fn entry(&self) -> LogEntry<'_> {
+        LogEntry {
             message: &self.message,
             tags: &self.tags,
             level: self.level,
             at: self.at,
-        };
-        reply.int(node.log(&entry, act) as i64);
+        }
     }
 }
 
