@@ -8,7 +8,7 @@ use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
 use crate::memory::Census;
 use crate::registry::{self, Place};
-use crate::{held, info, memory, origin, work};
+use crate::{config, held, info, memory, origin, work};
 use aggregator_core::node::Queue;
 use aggregator_core::{Now, Settings};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -76,7 +76,7 @@ pub fn tick(ctx: Ctx<'_>) -> u64 {
         return IDLE_MS;
     };
     let started = Instant::now();
-    let (settings, now) = work::surroundings();
+    let (settings, now) = (config::settings(), work::now());
     let mut busy = memory::trim(ctx, now, &settings);
     if progress.last.is_some() || now.mono_ms >= progress.next_round {
         busy |= visit(ctx, &mut progress, started, now, &settings);

@@ -263,8 +263,6 @@ impl Errors {
             .table
             .find(o.key)
             .unwrap_or_else(|| self.table.insert(ErrorState::new(o)));
-        self.order += 1;
-        let order = self.order;
         let mut content = std::mem::take(&mut self.scratch);
         content.clear();
         o.put_content(&mut content);
@@ -282,9 +280,13 @@ impl Errors {
             } else {
                 &mut self.waiting
             };
-            list.remove(&(e.order, slot));
-            e.order = order;
-            list.insert((order, slot));
+            // The last that occurred is that already.
+            if e.order != self.order || e.order == 0 {
+                self.order += 1;
+                list.remove(&(e.order, slot));
+                e.order = self.order;
+                list.insert((e.order, slot));
+            }
             occurrences = e.occurrences;
         }
         if content.capacity() <= KEPT {

@@ -40,6 +40,8 @@ pub(crate) struct Fifo {
 struct Segment {
     data: Vec<u8>,
     places: Vec<Place>,
+    /// Places before this are of entries that are gone.
+    first: usize,
     live: u32,
     dead_bytes: usize,
 }
@@ -102,6 +104,14 @@ impl Fifo {
         }
     }
 
+    /// Takes the oldest entry out: its id.
+    pub fn pop_first(&mut self) -> Option<u64> {
+        let segment = self.segments.front()?;
+        let id = segment.places.get(segment.first)?.id;
+        self.take(0, segment.first);
+        Some(id)
+    }
+
     /// The oldest entry's id that is at least `id`.
     pub fn next_from(&self, id: u64) -> Option<u64> {
         self.ids_from(id).next()
@@ -114,7 +124,7 @@ impl Fifo {
             .partition_point(|s| s.places.last().is_none_or(|p| p.id() < id));
         self.segments
             .range(first..)
-            .flat_map(|s| &s.places)
+            .flat_map(|s| s.places.get(s.first..).unwrap_or_default())
             .filter(move |p| p.id >= id && p.id & DEAD == 0)
             .map(|p| p.id)
     }
@@ -143,8 +153,14 @@ impl Fifo {
         let Some((s, p)) = self.locate(id) else {
             return false;
         };
+        self.take(s, p);
+        true
+    }
+
+    /// Takes the entry in place `p` of segment `s` out.
+    fn take(&mut self, s: usize, p: usize) {
         let Some(segment) = self.segments.get_mut(s) else {
-            return false;
+            return;
         };
         let len = segment.bytes(p).map_or(0, <[u8]>::len);
         segment.kill(p, len);
@@ -155,7 +171,6 @@ impl Fifo {
         } else if segment.is_sparse() {
             segment.pack();
         }
-        true
     }
 
     fn locate(&self, id: u64) -> Option<(usize, usize)> {
@@ -196,6 +211,8 @@ impl Segment {
             self.live -= 1;
             self.dead_bytes += len + size_of::<Place>();
         }
+        let rest = self.places.get(self.first..).unwrap_or_default();
+        self.first += rest.iter().take_while(|place| place.id & DEAD != 0).count();
     }
 
     fn is_sparse(&self) -> bool {
@@ -249,6 +266,9 @@ mod tests {
                 prop_assert_eq!(fifo.len(), model.len() as u64);
                 prop_assert_eq!(fifo.bytes(), model.values().map(|v| Fifo::cost(v.len())).sum::<u64>());
                 prop_assert_eq!(fifo.next_from(0), model.keys().next().copied());
+                if op == 3 && len > 150 {
+                    prop_assert_eq!(fifo.pop_first(), model.pop_first().map(|(id, _)| id));
+                }
                 prop_assert_eq!(fifo.get(from), model.get(&from).map(|v| &v[..]));
                 prop_assert!(fifo.ids_from(from).eq(model.range(from..).map(|(k, _)| *k)));
                 prop_assert!(fifo.ids_back_from(from).eq(model.range(..=from).rev().map(|(k, _)| *k)));

@@ -168,9 +168,14 @@ impl Queues {
 
     /// Queues a log line: its id.
     pub fn push_log(&mut self, entry: &LogEntry<'_>, rules: &Rules, step: &mut Step<'_>) -> u64 {
-        let mut bytes = Vec::with_capacity(entry.message.len() + entry.tags.len() + 24);
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
         entry.put(&mut bytes);
-        self.push(Queue::Log, &bytes, rules, step)
+        let id = self.push(Queue::Log, &bytes, rules, step);
+        if bytes.capacity() <= KEPT {
+            self.scratch = bytes;
+        }
+        id
     }
 
     /// Queues a reference to what is in `slot`: its id.
@@ -193,8 +198,12 @@ impl Queues {
     /// Takes the oldest `n` entries of MIN, HOUR or LOG out.
     pub fn remove_oldest(&mut self, queue: Queue, n: u64) {
         for _ in 0..n {
-            let Some(id) = self.first(queue) else { return };
-            self.remove(queue, id);
+            let popped = match self.fifos.get_mut(queue as usize) {
+                Some(fifo) => fifo.pop_first(),
+                None => self.references_mut(queue).pop_first().map(|(id, _)| id),
+            };
+            let Some(id) = popped else { return };
+            self.leases[queue as usize].forget(id);
         }
     }
 

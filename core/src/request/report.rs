@@ -9,7 +9,7 @@ use crate::node::{Act, Reported};
 use crate::reply::Reply;
 use crate::text::quote::{cut, quoted};
 use std::borrow::Cow;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// A free text, cut to the limit where it is longer.
 fn cut_text<'a>(text: &'a [u8], most: usize, truncated: &mut u64) -> Cow<'a, [u8]> {
@@ -124,7 +124,8 @@ impl<'a> ErrorReport<'a> {
                 "KEY" => key = Some(args.name("KEY")?),
                 "AT" => at = args.at()?,
                 text => {
-                    if let Some(i) = TEXTS.iter().position(|t| t.eq_ignore_ascii_case(text)) {
+                    let is_it = |t: &&str| t.len() == text.len() && t.eq_ignore_ascii_case(text);
+                    if let Some(i) = TEXTS.iter().position(is_it) {
                         whole[i] = args.next(option)?;
                         if matches!(text, "CODE" | "FUNC" | "FILE") {
                             args.check_size(text, whole[i])?;
@@ -186,12 +187,37 @@ impl<'a> ErrorReport<'a> {
 /// The key of an error whose caller gave none: a hash over its texts, each with its length, so that they cannot run
 /// into each other. XXH3 with 128 bits (<https://github.com/Cyan4973/xxHash>), without a seed, in hex.
 fn error_key(texts: &[&[u8]]) -> Vec<u8> {
-    let mut hash = Xxh3::new();
-    for text in texts {
-        hash.update(&(text.len() as u64).to_le_bytes());
-        hash.update(text);
-    }
-    format!("{:032x}", hash.digest128()).into_bytes()
+    let parts = || {
+        texts
+            .iter()
+            .map(|text| ((text.len() as u64).to_le_bytes(), *text))
+    };
+    // Hashing in steps takes a state of half a KiB, which costs more than a short text does.
+    let mut short = [0; 256];
+    let mut len = 0;
+    let fits = parts().all(|(size, text)| {
+        let end = len + size.len() + text.len();
+        let Some(place) = short.get_mut(len..end) else {
+            return false;
+        };
+        let (head, tail) = place.split_at_mut(size.len());
+        head.copy_from_slice(&size);
+        tail.copy_from_slice(text);
+        len = end;
+        true
+    });
+    let hash = if fits {
+        xxh3_128(&short[..len])
+    } else {
+        let mut hash = Xxh3::new();
+        for (size, text) in parts() {
+            hash.update(&size);
+            hash.update(text);
+        }
+        hash.digest128()
+    };
+    let nibbles = (0..32).map(|i| (hash >> (124 - 4 * i)) as usize & 0xf);
+    nibbles.map(|nibble| b"0123456789abcdef"[nibble]).collect()
 }
 
 /// AGG.REALITY.
@@ -278,6 +304,26 @@ impl<'a> Reality<'a> {
                 );
                 Err(Refusal::full(Refused::Realities, why))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errors_key_is_the_same_in_one_step_and_in_many() {
+        for len in [0, 1, 10, 100, 199, 200, 201, 5000] {
+            let text = vec![b'x'; len];
+            let texts: [&[u8]; 5] = [&text, b"", b"c", b"read", b"disk.c"];
+            let mut hash = Xxh3::new();
+            for text in texts {
+                hash.update(&(text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+            let hex = format!("{:032x}", hash.digest128());
+            assert_eq!(error_key(&texts), hex.as_bytes(), "{len}");
         }
     }
 }
