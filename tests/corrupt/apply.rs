@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::attack::{Random, amount, burst, commands_of, number, resident, seed, split};
+use crate::attack::{Random, Words, amount, burst, commands_of, number, resident, seed, split};
 use crate::dump::Dump;
 use crate::kit::*;
 use crate::mutate::mutate;

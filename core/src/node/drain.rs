@@ -13,6 +13,10 @@ use crate::reply::Reply;
 /// A reply stops at this many bytes of records.
 const MOST_BYTES: usize = 1 << 20;
 
+/// Leases that a command ends on its way, about a millisecond's worth; the timer ends the others. Until it has, of more
+/// entries than this those come back first whose leases ended first.
+const ENDED: usize = 4096;
+
 /// Entries on their way out, rendered before the first byte of the reply.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -76,7 +80,7 @@ impl Node {
         let mut batch = Batch::default();
         for &queue in take.queues {
             let (mut removed, mut told) = (Vec::new(), Vec::new());
-            self.queues.end_leases(queue, act.now.mono_ms, usize::MAX);
+            self.queues.end_leases(queue, act.now.mono_ms, ENDED);
             while let Some(id) = self.queues.available(queue) {
                 if batch.is_full(take.count) {
                     break;
@@ -137,7 +141,7 @@ impl Node {
         if full {
             return None;
         }
-        self.queues.end_leases(queue, act.now.mono_ms, usize::MAX);
+        self.queues.end_leases(queue, act.now.mono_ms, ENDED);
         loop {
             let id = self.queues.available(queue)?;
             match self.needs_new_id(queue, id) {

@@ -60,6 +60,9 @@ impl Queue {
 /// The most that a node keeps of a buffer between entries, here and in `errors.rs`; [`super::cost::NODE_RESERVE`] covers it.
 pub(super) const KEPT: usize = 512;
 
+/// Entries that go at once where a queue's limit was lowered: some ten microseconds.
+pub(super) const AT_ONCE: u64 = 256;
+
 /// What a reference counts for, bytes.
 const REFERENCE_BYTES: u64 = 24;
 
@@ -244,6 +247,20 @@ impl Queues {
         self.leases = Default::default();
     }
 
+    /// Drops the oldest entries of a queue until it holds at most `bytes`, but not more than `most`: how many.
+    pub fn drop_above(&mut self, queue: Queue, bytes: u64, most: u64, step: &mut Step<'_>) -> u64 {
+        let mut dropped = 0;
+        while dropped < most && self.len(queue) > 0 && self.bytes(queue) > bytes {
+            self.remove_oldest(queue, 1);
+            dropped += 1;
+        }
+        let now_ms = step.now_ms;
+        self.count(step, |c| {
+            c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms)
+        });
+        dropped
+    }
+
     fn push(&mut self, queue: Queue, entry: &[u8], rules: &Rules, step: &mut Step<'_>) -> u64 {
         let most = rules
             .queue_bytes
@@ -251,18 +268,19 @@ impl Queues {
             .copied()
             .unwrap_or(u64::MAX);
         let cost = Fifo::cost(entry.len());
-        let mut dropped = 0;
-        while self.len(queue) > 0 && self.bytes(queue).saturating_add(cost) > most {
-            self.remove_oldest(queue, 1);
-            dropped += 1;
+        let before = self.bytes(queue);
+        // As much as it needs and somewhat more; where the limit was lowered, the rest goes with time.
+        if before.saturating_add(cost) > most {
+            let least = before.saturating_sub(2 * cost);
+            self.drop_above(queue, most.saturating_sub(cost).max(least), u64::MAX, step);
+            self.drop_above(queue, most.saturating_sub(cost), AT_ONCE, step);
         }
         // One that is larger than the whole queue may be is dropped itself.
         let fits = cost <= most;
-        dropped += u64::from(!fits);
-        let now_ms = step.now_ms;
-        self.count(step, |c| {
-            c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms)
-        });
+        if !fits {
+            let now_ms = step.now_ms;
+            self.count(step, |c| c.drop(Dropped::QueueFull, Some(queue), 1, now_ms));
+        }
         let id = self.take_id(step);
         if let Some(fifo) = self.fifos.get_mut(queue as usize).filter(|_| fits) {
             fifo.push(id, entry);

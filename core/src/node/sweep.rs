@@ -6,7 +6,8 @@
 
 use super::errors::Errors;
 use super::metric::LENGTHS;
-use super::queues::Queue;
+use super::queues::{AT_ONCE, Queue};
+use super::realities::Realities;
 use super::{Act, Node};
 use crate::turn::Turn;
 
@@ -24,6 +25,10 @@ fn share(len: u32) -> u32 {
     (len / 20).clamp(16, 1024)
 }
 
+/// Things that end at one sweep: then the hand stops, and goes on at the next. To look at one is cheap; to end one takes
+/// a microsecond or so.
+const ENDS: usize = 64;
+
 impl Node {
     /// Does what is due, at most about `budget` things. `first`: the first slice of a tick, which also looks at lifetimes.
     pub fn sweep(&mut self, budget: usize, first: bool, turn: &mut Turn<'_>) -> Swept {
@@ -37,9 +42,10 @@ impl Node {
                 more |= node.look_again(i, budget, act);
             }
             if first {
-                node.end_metrics(act);
-                node.sweep_errors(act);
-                node.sweep_realities(act);
+                more |= node.end_metrics(act);
+                more |= node.sweep_errors(act);
+                more |= node.sweep_realities(act);
+                more |= node.trim_queues(act);
             }
             Swept {
                 more,
@@ -151,15 +157,17 @@ impl Node {
         });
     }
 
-    /// Forgets metrics that were quiet for too long, and closes the windows of those whose clock was wrong.
-    fn end_metrics(&mut self, act: &mut Act<'_>) {
+    /// Forgets metrics that were quiet for too long, and closes the windows of those whose clock was wrong. Whether the
+    /// hand stopped on the way, here and below.
+    fn end_metrics(&mut self, act: &mut Act<'_>) -> bool {
         let ttl_s = act.settings.series_ttl_s;
         let (mut ended, mut ahead) = (Vec::new(), Vec::new());
-        for slot in turn_hand(&mut self.stats.hand, self.stats.metrics.len()) {
+        let mut hand = Hand::new(&mut self.stats.hand, self.stats.metrics.len());
+        while let Some(slot) = hand.next(ended.len() + ahead.len()) {
             let Some(metric) = self.stats.metrics.get(slot) else {
                 continue;
             };
-            let quiet_from = self.stats.quiet_from(metric);
+            let quiet_from = metric.heard().max(self.stats.quiet_since);
             if ttl_s != 0
                 && quiet_from.saturating_add(ttl_s.saturating_mul(1000)) <= act.now.mono_ms
             {
@@ -168,18 +176,21 @@ impl Node {
                 ahead.push(slot);
             }
         }
+        let stopped = hand.stopped;
         act.effects.give_up_time(&ahead);
         self.with_stats(&mut act.step, |stats, around| {
             stats.give_up_time(ahead.iter().copied(), around)
         });
         self.forget_metrics(&ended, act);
+        stopped
     }
 
-    fn sweep_errors(&mut self, act: &mut Act<'_>) {
+    fn sweep_errors(&mut self, act: &mut Act<'_>) -> bool {
         let ttl_ms = act.settings.error_ttl_s.saturating_mul(1000);
         let (mut ended, mut due) = (Vec::new(), Vec::new());
         let Errors { hand, table, .. } = &mut self.errors;
-        for slot in turn_hand(hand, table.len()) {
+        let mut hand = Hand::new(hand, table.len());
+        while let Some(slot) = hand.next(ended.len() + due.len()) {
             let Some(e) = table.get(slot) else { continue };
             let interval = act.settings.error_interval_ms;
             if e.is_due(act.step.now_ms, interval, self.rules.max_future_ms) {
@@ -189,29 +200,72 @@ impl Node {
                 ended.push(slot);
             }
         }
+        let stopped = hand.stopped;
         act.effects.requeue(Queue::Error, &due);
         self.requeue_slots(Queue::Error, due.into_iter(), &mut act.step);
         act.effects.forget_errors(&ended);
         self.forget_errors(&ended);
+        stopped
     }
 
-    fn sweep_realities(&mut self, act: &mut Act<'_>) {
-        let table = &self.realities.table;
-        let ended: Vec<u32> = turn_hand(&mut self.realities.hand, table.len())
-            .filter(|&slot| {
-                table
-                    .get(slot)
-                    .is_some_and(|o| o.has_ended(act.now.mono_ms, act.settings.reality_ttl_s))
-            })
-            .collect();
+    fn sweep_realities(&mut self, act: &mut Act<'_>) -> bool {
+        let mut ended = Vec::new();
+        let Realities { hand, table, .. } = &mut self.realities;
+        let mut hand = Hand::new(hand, table.len());
+        while let Some(slot) = hand.next(ended.len()) {
+            let object = table.get(slot);
+            if object.is_some_and(|o| o.has_ended(act.now.mono_ms, act.settings.reality_ttl_s)) {
+                ended.push(slot);
+            }
+        }
+        let stopped = hand.stopped;
         self.end_objects(&ended, act);
+        stopped
+    }
+
+    /// Drops some of what a queue holds beyond a limit that was lowered; what comes in makes no more room than it needs.
+    fn trim_queues(&mut self, act: &mut Act<'_>) -> bool {
+        let mut more = false;
+        for (queue, most) in [Queue::Min, Queue::Hour, Queue::Log]
+            .into_iter()
+            .zip(self.rules.queue_bytes)
+        {
+            let dropped = self.queues.drop_above(queue, most, AT_ONCE, &mut act.step);
+            act.effects.remove_oldest(queue, dropped);
+            more |= dropped == AT_ONCE;
+        }
+        more
     }
 }
 
-/// The next slots that a hand passes; it begins anew at the end.
-fn turn_hand(hand: &mut u32, len: u32) -> std::ops::Range<u32> {
-    let start = if *hand < len { *hand } else { 0 };
-    let end = start.saturating_add(share(len)).min(len);
-    *hand = end;
-    start..end
+/// A hand that goes round a table, begins anew at its end, and stops where enough has been found.
+struct Hand<'a> {
+    at: &'a mut u32,
+    end: u32,
+    stopped: bool,
+}
+
+impl<'a> Hand<'a> {
+    /// It passes its share of a table of `len` things.
+    fn new(at: &'a mut u32, len: u32) -> Hand<'a> {
+        if *at >= len {
+            *at = 0;
+        }
+        let end = at.saturating_add(share(len)).min(len);
+        Hand {
+            at,
+            end,
+            stopped: false,
+        }
+    }
+
+    /// The next slot, unless as many as `found` are enough.
+    fn next(&mut self, found: usize) -> Option<u32> {
+        self.stopped = found >= ENDS;
+        if self.stopped || *self.at >= self.end {
+            return None;
+        }
+        *self.at += 1;
+        Some(*self.at - 1)
+    }
 }
