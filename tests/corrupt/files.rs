@@ -80,7 +80,10 @@ impl Starts {
             self.most = self
                 .most
                 .max(resident(server.0.id()).map_or(0, |(_, most)| most));
-            if let Ok(mut connection) = client.get_connection()
+            // It listens before it loads, and may never answer.
+            let patience = Duration::from_secs(3);
+            if let Ok(mut connection) = client.get_connection_with_timeout(patience)
+                && connection.set_read_timeout(Some(patience)).is_ok()
                 && let Ok(keys) = redis::cmd("KEYS")
                     .arg("*")
                     .query::<Vec<Vec<u8>>>(&mut connection)

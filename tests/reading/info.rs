@@ -254,7 +254,7 @@ fn refusals_are_counted_by_reason_of_the_node_and_of_the_server_alike() {
     server.ask::<()>("AGG.REALITY n r model 1");
     for line in [
         "AGG.STAT n m x",
-        "AGG.STAT n m 1 AT 9000000000000",
+        "AGG.STAT n m 1 AT 4200000000000",
         "AGG.STAT n m 1 DIFF",
         "AGG.STAT n new 1",
         "AGG.REALITY n new model 1",

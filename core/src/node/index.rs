@@ -99,7 +99,7 @@ impl Shard {
     #[inline]
     fn home(&self, half: u32) -> usize {
         let mixed = half.wrapping_mul(0x9e37_79b9);
-        (u64::from(mixed) * self.lines.len() as u64 >> 32) as usize
+        ((u64::from(mixed) * self.lines.len() as u64) >> 32) as usize
     }
 
     #[inline]
