@@ -44,6 +44,8 @@ struct Progress {
     last: Option<Place>,
     /// Running time at which the next round begins.
     next_round: u64,
+    /// A node of this round has more to do: the next round begins at once.
+    more: bool,
     oldest: [u64; 5],
     /// Nodes that this round found, and whether it wakes all who wait.
     found: u64,
@@ -105,12 +107,12 @@ fn visit(
 ) -> bool {
     if progress.last.is_none() {
         progress.next_round = now.mono_ms + IDLE_MS;
+        progress.more = false;
         progress.oldest = [0; 5];
         progress.found = 0;
         progress.census = Census::default();
         progress.wakes = WAKE_ALL.swap(false, Relaxed);
     }
-    let mut more = false;
     loop {
         let Some(place) = registry::next(progress.last.as_ref()) else {
             progress.last = None;
@@ -121,12 +123,15 @@ fn visit(
                 progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
                 scan_soon();
             }
-            return more;
+            if progress.more {
+                progress.next_round = 0;
+            }
+            return progress.more;
         };
         match sweep(ctx, &place, progress, started, now, settings) {
             None => registry::remove(&place),
             Some(has_more) => {
-                more |= has_more;
+                progress.more |= has_more;
                 progress.found += 1;
             }
         }
@@ -152,7 +157,7 @@ fn sweep(
     let text = ctx.text(&place.1);
     let name = text.name();
     let mut key = ctx.open(&name, Mode::Visit)?;
-    let (mut more, mut ready, mut first) = (true, false, true);
+    let (mut more, mut soon, mut ready, mut first) = (true, false, false, true);
     while std::mem::take(&mut more) {
         let Content::Node(held) = key.content() else {
             return None;
@@ -181,6 +186,7 @@ fn sweep(
             memory::settle(ctx, &name, held, now, settings);
         }
         more = swept.more;
+        soon |= swept.soon;
         ready |= swept.ready;
         if started.elapsed() >= BUDGET {
             break;
@@ -200,7 +206,7 @@ fn sweep(
     if ready || progress.wakes {
         ctx.signal_ready(&name);
     }
-    Some(more)
+    Some(more || soon)
 }
 
 /// Goes on with the scan for nodes that nobody told of; whether it is not at its end.

@@ -522,7 +522,7 @@ fn the_queues_are_bounded_in_bytes() {
         &server,
         "agg.queue-log 4kb agg.queue-min 4kb agg.queue-hour 4kb",
     );
-    let start = long_ago();
+    let start = long_ago() - 60 * 3_600_000;
     for i in 0..150 {
         let _: i64 = server.ask(&format!("AGG.LOG n {}", "x".repeat(200)));
         let at = start + i * 3_600_000;

@@ -14,8 +14,10 @@ use crate::turn::Turn;
 /// What one slice of a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// There is more to do at once: call again soon.
+    /// There is more to do at once: call again with `first` unset.
     pub more: bool,
+    /// Of what the first slice does there is more, for a next tick.
+    pub soon: bool,
     /// Something became available in a queue: wake who waits for it.
     pub ready: bool,
 }
@@ -36,19 +38,20 @@ impl Node {
             return Swept::default();
         }
         self.act(turn, |node, act| {
-            let mut more = node.end_leases(budget, act);
+            let (mut more, mut soon) = (node.end_leases(budget, act), false);
             for i in LENGTHS {
                 more |= node.find_due(i, budget, act);
                 more |= node.look_again(i, budget, act);
             }
             if first {
-                more |= node.end_metrics(act);
-                more |= node.sweep_errors(act);
-                more |= node.sweep_realities(act);
-                more |= node.trim_queues(act);
+                soon |= node.end_metrics(act);
+                soon |= node.sweep_errors(act);
+                soon |= node.sweep_realities(act);
+                soon |= node.trim_queues(act);
             }
             Swept {
                 more,
+                soon,
                 ready: node.take_ready(),
             }
         })
