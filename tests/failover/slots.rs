@@ -38,14 +38,16 @@ fn id_of(server: &Server) -> String {
     server.ask("CLUSTER MYID")
 }
 
-/// Three primaries under load on nodes that share a slot, whose slot is moved so many times by `moves` (from, to).
+/// Three primaries with so many replicas each, under load on nodes that share a slot, whose slot is moved so many times by
+/// `moves` (from, to).
 fn move_slots(
     when: &str,
     program: &Program,
+    replicas: usize,
     times: usize,
     moves: impl Fn(&Cluster, u32, usize, usize),
 ) {
-    let cluster = Cluster::start(program, 0);
+    let cluster = Cluster::start(program, replicas);
     let find = cluster.find();
     let (tag, slot) = low_tag(&cluster.servers[0]);
     let name = |n: &str| format!("{{{tag}}}{n}");
@@ -74,7 +76,9 @@ fn move_slots(
             (load.done() > done + 200).then_some(())
         });
         let from = owner(&cluster, &still);
-        let to = (from + 1) % cluster.servers.len();
+        let primaries = cluster.primaries();
+        let place = primaries.iter().position(|i| *i == from).unwrap();
+        let to = primaries[(place + 1) % primaries.len()];
         moves(&cluster, slot, from, to);
         assert_eq!(owner(&cluster, &still), to);
         assert_eq!(cluster.servers[to].digest(&still), digest, "{when}");
@@ -85,7 +89,12 @@ fn move_slots(
     });
     let (books, seen) = load.finish();
     let sums = check(when, &find, &books, &seen, Fate::Exact, &|_| true);
-    say(&format!("{when}: {times} moves, {sums:?}"));
+    if replicas > 0 {
+        cluster.assert_equal(when);
+    }
+    say(&format!(
+        "{when}: {times} moves, {replicas} replicas each, {sums:?}"
+    ));
 }
 
 /// The server that takes writes of a node that is not there yet.
@@ -116,6 +125,7 @@ fn a_reshard_loses_nothing_and_brings_nothing_twice() {
     move_slots(
         "slots moved by redis-cli",
         &program,
+        1,
         amount(2, 12),
         |cluster, _, from, to| {
             let [from, to] = [from, to].map(|i| &cluster.servers[i]);
@@ -164,6 +174,7 @@ fn an_atomic_slot_migration_loses_nothing_and_brings_nothing_twice() {
     move_slots(
         "slots moved atomically",
         &program,
+        1,
         amount(2, 12),
         |cluster, slot, from, to| {
             let [from, to] = [from, to].map(|i| &cluster.servers[i]);
