@@ -73,6 +73,32 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
     })
 }
 
+/// Whether a text is this valid one, which has no spacing, but for spacing: then it is valid and means the same.
+pub fn is_spaced(text: &[u8], compact: &[u8]) -> bool {
+    if text.len() <= compact.len() {
+        return text == compact;
+    }
+    // What a space must not stand between: it would have cut a number or a word in two.
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let mut rest = compact.iter();
+    let (mut in_string, mut escaped, mut spaced, mut before) = (false, false, false, b'"');
+    for &byte in text {
+        if !in_string && matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            spaced = true;
+            continue;
+        }
+        if rest.next() != Some(&byte) || spaced && is_word(before) && is_word(byte) {
+            return false;
+        }
+        (spaced, before) = (false, byte);
+        if byte == b'"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = in_string && byte == b'\\' && !escaped;
+    }
+    rest.next().is_none()
+}
+
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -379,6 +405,43 @@ mod tests {
 
     fn identity(text: &str) -> u128 {
         scan(text.as_bytes()).unwrap().identity
+    }
+
+    #[test]
+    fn a_text_is_another_but_for_spacing() {
+        let compact = r#"{"a b\"":[1,-2.5e+3,true,"c  d"],"e":{}}"#;
+        for text in [
+            compact,
+            " { \"a b\\\"\" : [ 1 ,\t-2.5e+3 , true , \"c  d\" ] ,\n\"e\" : { } } ",
+        ] {
+            assert!(is_spaced(text.as_bytes(), compact.as_bytes()), "{text}");
+        }
+        for text in [
+            r#"{"a b\"":[1,-2. 5e+3,true,"c  d"],"e":{}}"#,
+            r#"{"a b\"":[1,- 2.5e+3,true,"c  d"],"e":{}}"#,
+            r#"{"a b\"":[1,-2.5e+3,tr ue,"c  d"],"e":{}}"#,
+            r#"{"a  b\"":[1,-2.5e+3,true,"c  d"],"e":{}}"#,
+            r#"{"a b\"":[1,-2.5e+3,true,"c  d"],"e":{}} x"#,
+            r#"{"a b\"":[1,-2.5e+3,true,"c  d"],"e":{} "#,
+            r#"{"a b\"":[1 ,-2.5e+3,false,"c  d"],"e":{}}"#,
+        ] {
+            assert!(!is_spaced(text.as_bytes(), compact.as_bytes()), "{text}");
+        }
+        assert!(!is_spaced(b"1 2", b"12") && is_spaced(b" 12 ", b"12"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_another_but_for_spacing_has_its_identity(text in r#"[\[\]{},:"\\ 1truenl-]{0,24}"#) {
+            if let Ok(scanned) = scan(text.as_bytes()) {
+                prop_assert!(is_spaced(text.as_bytes(), &scanned.compact));
+            } else {
+                let compact: Vec<u8> = text.bytes().filter(|b| *b != b' ').collect();
+                if let Ok(scanned) = scan(&compact) {
+                    prop_assert!(!is_spaced(text.as_bytes(), &scanned.compact));
+                }
+            }
+        }
     }
 
     #[test]

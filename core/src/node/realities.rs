@@ -112,10 +112,12 @@ impl Object {
 
     /// Whether a report brings nothing new but the time.
     pub fn is_same(&self, r: &Report<'_>) -> bool {
-        !self.gone
-            && self.identity == r.identity
-            && *self.model == *r.model
-            && *self.tags == *r.tags
+        self.identity == r.identity && self.is_described_by(r)
+    }
+
+    /// Whether it is there with the model and the tags of a report.
+    pub fn is_described_by(&self, r: &Report<'_>) -> bool {
+        !self.gone && *self.model == *r.model && *self.tags == *r.tags
     }
 
     /// Whether a change of it needs a new id: it does not wait, or its id was handed out.

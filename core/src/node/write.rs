@@ -7,6 +7,7 @@ use super::read::Family;
 use super::realities::Report;
 use super::table::Named;
 use super::{Act, Kind, Node};
+use crate::codec::json;
 use crate::counters::{Counters, Dropped};
 use crate::error::Refused;
 use crate::text::glob;
@@ -115,6 +116,14 @@ impl Node {
         self.realities.holds(report)
     }
 
+    /// Whether an object is held as this report tells it, whose JSON is this text but for its spacing: then it need not be
+    /// read again.
+    pub(crate) fn holds_text(&self, report: &Report<'_>, text: &[u8]) -> bool {
+        let slot = self.realities.table.find(report.key);
+        let object = slot.and_then(|slot| self.realities.table.get(slot));
+        object.is_some_and(|o| o.is_described_by(report) && json::is_spaced(text, &o.json))
+    }
+
     /// Queues a log line: its id. `is_whole`: its text is that of the command.
     pub(crate) fn log(&mut self, entry: &LogEntry<'_>, is_whole: bool, act: &mut Act<'_>) -> u64 {
         // Whoever repeats the command gives the id behind the node's last.
@@ -181,8 +190,14 @@ impl Node {
         true
     }
 
-    /// Takes a report of an object. `None`: it is new, and there are `max-realities`.
-    pub(crate) fn reality(&mut self, report: &Report<'_>, act: &mut Act<'_>) -> Option<Reported> {
+    /// Takes a report of an object. `is_same`: it is held so, as [`Node::holds_text`] said. `None`: it is new, and there are
+    /// `max-realities`.
+    pub(crate) fn reality(
+        &mut self,
+        report: &Report<'_>,
+        is_same: bool,
+        act: &mut Act<'_>,
+    ) -> Option<Reported> {
         let slot = self.realities.table.find(report.key);
         let held = slot.and_then(|slot| Some((slot, self.realities.table.get(slot)?)));
         let is_live = held.is_some_and(|(_, object)| !object.gone);
@@ -196,7 +211,7 @@ impl Node {
             } else if report.at < object.newest {
                 return Some(Reported::Older);
             }
-            if object.is_same(report) {
+            if is_same || object.is_same(report) {
                 if act.repeats() {
                     act.effects.repeat_command();
                 } else {

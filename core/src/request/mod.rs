@@ -97,8 +97,8 @@ enum Kinds<'a> {
     Stat(samples::Stat<'a>),
     Mstat(samples::Mstat<'a>),
     Log(report::Log<'a>),
-    Error(Box<report::ErrorReport<'a>>),
-    Reality(Box<report::Reality<'a>>),
+    Error(report::ErrorReport<'a>),
+    Reality(report::Reality<'a>),
     Forget(names::Forget<'a>),
     Requeue(names::Requeue<'a>),
     Pop(drain::Pop),
@@ -155,8 +155,8 @@ impl<'a> Request<'a> {
             Command::Stat => Kinds::Stat(samples::Stat::parse(args)?),
             Command::Mstat => Kinds::Mstat(samples::Mstat::parse(args)?),
             Command::Log => Kinds::Log(report::Log::parse(args)?),
-            Command::Error => Kinds::Error(Box::new(report::ErrorReport::parse(args)?)),
-            Command::Reality => Kinds::Reality(Box::new(report::Reality::parse(args)?)),
+            Command::Error => Kinds::Error(report::ErrorReport::parse(args)?),
+            Command::Reality => Kinds::Reality(report::Reality::parse(args)?),
             Command::Forget => Kinds::Forget(names::Forget::parse(args)?),
             Command::Requeue => Kinds::Requeue(names::Requeue::parse(args)?),
             Command::Pop => Kinds::Pop(drain::Pop::parse(args)?),
@@ -232,7 +232,7 @@ impl<'a> Request<'a> {
             Kinds::Mstat(r) => r.repeat(node, mono_ms, counters),
             Kinds::Log(r) => node.repeat_line(&r.entry(), mono_ms, counters),
             Kinds::Error(r) => node.repeat_error(&r.occurrence(), mono_ms, counters),
-            Kinds::Reality(r) => node.repeat_object(&r.report(), mono_ms, counters),
+            Kinds::Reality(r) => node.repeat_object(&r.told(), mono_ms, counters),
             _ => {}
         }
     }

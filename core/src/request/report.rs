@@ -9,6 +9,8 @@ use crate::node::{Act, Reported};
 use crate::reply::Reply;
 use crate::text::quote::{cut, quoted};
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::ops::Deref;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// A free text, cut to the limit where it is longer.
@@ -79,7 +81,7 @@ impl<'a> Log<'a> {
 
 /// AGG.ERROR.
 pub(super) struct ErrorReport<'a> {
-    key: Cow<'a, [u8]>,
+    key: ErrorKey<'a>,
     texts: [Cow<'a, [u8]>; 6],
     tags: Cow<'a, [u8]>,
     level: u8,
@@ -88,6 +90,23 @@ pub(super) struct ErrorReport<'a> {
     nid: u64,
     at: i64,
     truncated: u64,
+}
+
+/// What tells errors apart.
+enum ErrorKey<'a> {
+    Given(&'a [u8]),
+    Hash([u8; 32]),
+}
+
+impl Deref for ErrorKey<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            ErrorKey::Given(key) => key,
+            ErrorKey::Hash(key) => key,
+        }
+    }
 }
 
 /// The words behind TYPE as the grammar has them, and their numbers in a node.
@@ -134,7 +153,7 @@ impl<'a> ErrorReport<'a> {
                 }
             }
         }
-        let key = key.map_or_else(|| Cow::Owned(error_key(&whole[..5])), Cow::Borrowed);
+        let key = key.map_or_else(|| ErrorKey::Hash(error_key(&whole[..5])), ErrorKey::Given);
         let mut truncated = 0;
         let texts = whole.map(|text| cut_text(text, args.settings.max_item_size, &mut truncated));
         Ok(ErrorReport {
@@ -186,7 +205,7 @@ impl<'a> ErrorReport<'a> {
 
 /// The key of an error whose caller gave none: a hash over its texts, each with its length, so that they cannot run
 /// into each other. XXH3 with 128 bits (<https://github.com/Cyan4973/xxHash>), without a seed, in hex.
-fn error_key(texts: &[&[u8]]) -> Vec<u8> {
+fn error_key(texts: &[&[u8]]) -> [u8; 32] {
     let parts = || {
         texts
             .iter()
@@ -217,14 +236,20 @@ fn error_key(texts: &[&[u8]]) -> Vec<u8> {
         hash.digest128()
     };
     let nibbles = (0..32).map(|i| (hash >> (124 - 4 * i)) as usize & 0xf);
-    nibbles.map(|nibble| b"0123456789abcdef"[nibble]).collect()
+    let mut hex = [0; 32];
+    for (digit, nibble) in hex.iter_mut().zip(nibbles) {
+        *digit = b"0123456789abcdef"[nibble];
+    }
+    hex
 }
 
 /// AGG.REALITY.
 pub(super) struct Reality<'a> {
     key: &'a [u8],
     model: &'a [u8],
-    scanned: json::Scanned,
+    text: &'a [u8],
+    /// The text once it was read, which that of an object that is held unchanged needs not be.
+    scanned: OnceCell<Result<json::Scanned, json::JsonError>>,
     tags: Cow<'a, [u8]>,
     at: i64,
     ttl_s: Option<u64>,
@@ -247,12 +272,11 @@ impl<'a> Reality<'a> {
                 _ => ttl_s = Some(args.integer("TTL", 0..=MAX_TTL_S)?),
             }
         }
-        let scanned = json::scan(text)
-            .map_err(|e| args.refuse(format_args!("json {} is not valid: {e}", quoted(text))))?;
         Ok(Reality {
             key,
             model,
-            scanned,
+            text,
+            scanned: OnceCell::new(),
             tags,
             at,
             ttl_s,
@@ -260,24 +284,51 @@ impl<'a> Reality<'a> {
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool) -> u64 {
-        let content = self.model.len() + self.scanned.compact.len() + self.tags.len();
+        let content = self.model.len() + self.text.len() + self.tags.len();
         match node {
-            Some(node) if closely && node.holds_object(&self.report()) => 0,
-            Some(node) if closely => node.object_cost(self.key, content),
+            Some(node) if closely => {
+                let report = self.told();
+                // For what is refused there is no room to make.
+                if node.holds_text(&report, self.text)
+                    || self
+                        .report()
+                        .is_none_or(|report| node.holds_object(&report))
+                {
+                    0
+                } else {
+                    node.object_cost(self.key, content)
+                }
+            }
+            None if closely && self.report().is_none() => 0,
             _ => Node::thing_bound(content + self.key.len()),
         }
     }
 
-    pub fn report(&self) -> Report<'_> {
+    /// What it tells beside the JSON.
+    pub fn told(&self) -> Report<'_> {
         Report {
             key: self.key,
             model: self.model,
-            json: &self.scanned.compact,
-            identity: self.scanned.identity,
+            json: &[],
+            identity: 0,
             tags: &self.tags,
             at: self.at,
             ttl_s: self.ttl_s,
         }
+    }
+
+    fn scanned(&self) -> &Result<json::Scanned, json::JsonError> {
+        self.scanned.get_or_init(|| json::scan(self.text))
+    }
+
+    /// All that it tells; `None`: the JSON is not valid.
+    fn report(&self) -> Option<Report<'_>> {
+        let scanned = self.scanned().as_ref().ok()?;
+        Some(Report {
+            json: &scanned.compact,
+            identity: scanned.identity,
+            ..self.told()
+        })
     }
 
     pub fn run(
@@ -286,8 +337,21 @@ impl<'a> Reality<'a> {
         act: &mut Act<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), Refusal> {
-        let report = self.report();
-        match node.reality(&report, act) {
+        let told = self.told();
+        let (report, is_same) = if node.holds_text(&told, self.text) {
+            (told, true)
+        } else {
+            match self.scanned() {
+                Ok(_) => (self.report().unwrap_or(told), false),
+                Err(e) => {
+                    node.count_refused(Refused::Argument, act);
+                    let text = quoted(self.text);
+                    let why = format_args!("AGG.REALITY: json {text} is not valid: {e}");
+                    return Err(Refusal::new(Refused::Argument, "ERR", why));
+                }
+            }
+        };
+        match node.reality(&report, is_same, act) {
             Some(reported) => {
                 reply.int(match reported {
                     Reported::Changed => 1,
@@ -323,7 +387,7 @@ mod tests {
                 hash.update(text);
             }
             let hex = format!("{:032x}", hash.digest128());
-            assert_eq!(error_key(&texts), hex.as_bytes(), "{len}");
+            assert_eq!(&error_key(&texts)[..], hex.as_bytes(), "{len}");
         }
     }
 }
