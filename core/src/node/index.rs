@@ -13,7 +13,7 @@
 const WIDTH: usize = 8;
 
 /// No slot.
-const FREE: u32 = u32::MAX;
+pub(super) const FREE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
 struct Line {
@@ -225,6 +225,18 @@ impl Index {
         let shard = &self.shards[self.shard(half)];
         let (line, place) = shard.find(half, is)?;
         Some(shard.lines[line].slots[place])
+    }
+
+    /// A slot that may be the one, from a single look; [`FREE`]: there is none in its home line.
+    #[inline]
+    pub fn guess(&self, hash: u64) -> u32 {
+        let half = (hash >> 32) as u32;
+        let shard = &self.shards[self.shard(half)];
+        let line = &shard.lines[shard.home(half)];
+        match line.places(half) {
+            0 => FREE,
+            places => line.slots[places.trailing_zeros() as usize % WIDTH],
+        }
     }
 
     /// Adds a slot under a hash.

@@ -84,6 +84,11 @@ impl Named for Metric {
     fn name(&self) -> &[u8] {
         &self.name
     }
+
+    fn touch(&self) -> u64 {
+        let start = |i: usize| self.newest[i].as_ref().map_or(0, Bucket::start_s);
+        self.samples ^ u64::from(start(0) ^ start(1) ^ self.heard_low)
+    }
 }
 
 /// What became of a sample.

@@ -5,7 +5,7 @@ use super::metric::{LENGTHS, Metric, Outcome, Sample};
 use super::queues::{LogEntry, Queue};
 use super::read::Family;
 use super::realities::Report;
-use super::table::Named;
+use super::table::{FREE, Named};
 use super::{Act, Kind, Node};
 use crate::codec::json;
 use crate::counters::{Counters, Dropped};
@@ -47,6 +47,14 @@ pub(crate) enum Reported {
 }
 
 impl Node {
+    /// The slots of metrics, as far as they are there, for [`Node::stat_in`].
+    pub(crate) fn metric_slots<'a>(
+        &self,
+        names: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Vec<u32> {
+        self.stats.metrics.find_all(names)
+    }
+
     /// Takes a sample. That it counted is for the caller to propagate.
     pub(crate) fn stat(
         &mut self,
@@ -54,7 +62,21 @@ impl Node {
         sample: &Sample<'_>,
         act: &mut Act<'_>,
     ) -> Result<Taken, SampleRefused> {
-        let slot = match self.stats.metrics.find(name) {
+        self.stat_in(FREE, name, sample, act)
+    }
+
+    /// The same of a metric whose slot [`Node::metric_slots`] told, as long as no metric was forgotten meanwhile.
+    pub(crate) fn stat_in(
+        &mut self,
+        slot: u32,
+        name: &[u8],
+        sample: &Sample<'_>,
+        act: &mut Act<'_>,
+    ) -> Result<Taken, SampleRefused> {
+        let slot = match Some(slot)
+            .filter(|slot| *slot != FREE)
+            .or_else(|| self.stats.metrics.find(name))
+        {
             Some(slot) => slot,
             None if self.stats.metrics.len() >= act.settings.max_series => {
                 return Err(SampleRefused::Series);

@@ -288,7 +288,9 @@ impl<'a> Mstat<'a> {
         for _ in &self.bad {
             node.count_refused(Refused::Argument, act);
         }
-        for (n, &(i, metric, value)) in self.good.iter().enumerate() {
+        // No metric moves while samples are taken.
+        let slots = node.metric_slots(self.good.iter().map(|(_, metric, _)| *metric));
+        for (n, (&(i, metric, value), slot)) in self.good.iter().zip(slots).enumerate() {
             let mut sample = self.common.sample(value);
             if act.is_tight && !node.has_metric(metric) {
                 node.count_refused(Refused::Memory, act);
@@ -309,7 +311,7 @@ impl<'a> Mstat<'a> {
             if act.is_tight && refused.is_none() {
                 sample = node.tighten(metric, &sample, act);
             }
-            match refused.map_or_else(|| node.stat(metric, &sample, act), Err) {
+            match refused.map_or_else(|| node.stat_in(slot, metric, &sample, act), Err) {
                 Ok(Taken::Counted) if act.is_tight => {
                     // What it made room for comes before it.
                     act.effects.sample(metric, &sample);
