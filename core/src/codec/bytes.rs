@@ -61,8 +61,10 @@ const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 fn decimal(v: f64) -> Option<(u8, i64)> {
     const MOST: f64 = (1u64 << 49) as f64;
     (0..).zip(TENS).find_map(|(n, ten)| {
-        let whole = (v * ten).round();
-        (whole.abs() < MOST && whole / ten == v).then_some((n, whole as i64))
+        let scaled = v * ten;
+        // Rounded; a cast of what is too large is at an end of the range.
+        let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
+        (scaled.abs() < MOST && whole as f64 / ten == v).then_some((n, whole))
     })
 }
 
