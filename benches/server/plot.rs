@@ -4,7 +4,7 @@ use crate::figure::{Figure, Target};
 use crate::machine::Machine;
 
 const LABELS: f64 = 330.0;
-const WIDTH: f64 = 900.0;
+const WIDTH: f64 = 960.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 56.0;
 
@@ -20,7 +20,7 @@ pub fn plot(figures: &[Figure], machine: &Machine) -> String {
         .collect();
     let height = TOP + rows.len() as f64 * ROW + 16.0;
     // Room on the right for the numbers.
-    let scale = (WIDTH - LABELS - 190.0) / LONGEST;
+    let scale = (WIDTH - LABELS - 250.0) / LONGEST;
     let mut svg = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="13">
 <rect width="{WIDTH}" height="{height}" fill="#ffffff"/>
@@ -73,8 +73,8 @@ fn bar(figure: &Figure, y: f64, scale: f64) -> String {
         let x = LABELS + most * scale;
         svg += &format!(
             "<line x1=\"{x:.1}\" y1=\"{}\" x2=\"{x:.1}\" y2=\"{}\" stroke=\"#000000\" stroke-width=\"2\"/>\n",
-            y - 1.0,
-            y + ROW - 1.0
+            y,
+            y + ROW - 4.0
         );
     }
     svg
