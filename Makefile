@@ -38,8 +38,8 @@ servers: ## fetch servers of other versions (Redis 7.4, 8.2, Valkey 8.1, 9.1), f
 fuzz: deps ## each fuzz target for a short while, from the committed corpus
 	@scripts/fuzz.sh
 
-bench: build ## the server's CPU time per command, beside SET and a do-nothing command
-	@scripts/bench.sh
+bench: build servers ## what it costs: through a server beside SET and others, and of the core alone (ARGS=--help)
+	$(CARGO) bench --bench server -- $(ARGS)
 	$(CARGO) bench -p aggregator-core
 
 clean: ## remove what was built

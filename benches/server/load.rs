@@ -1,0 +1,277 @@
+//! A client that is not the bottleneck: it sends requests that were built before, many at once on many connections,
+//! and does no more with a reply than to see where it ends and whether it is what it should be. The same client loads
+//! every row, so that what it does to the server is the same for all.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A word of a request in place of which a total stands that grows from one pass over the names to the next.
+pub const TOTAL: &str = "{total}";
+
+/// Ten digits at first and for long, so that it can be written over in place.
+const FIRST_TOTAL: u64 = 1_000_000_000;
+
+/// How much a total grows in a pass.
+const STEP: u64 = 137;
+
+/// Requests that are sent together.
+struct Batch {
+    bytes: Vec<u8>,
+    commands: usize,
+    /// Where totals stand.
+    totals: Vec<usize>,
+}
+
+/// The requests of a row: one pass over its names, repeated as often as needed.
+pub struct Requests {
+    batches: Vec<Batch>,
+    next: usize,
+    total: u64,
+}
+
+impl Requests {
+    /// As many commands, those of `words`, in batches.
+    pub fn build(
+        batch: usize,
+        commands: usize,
+        mut words: impl FnMut(usize) -> Vec<String>,
+    ) -> Requests {
+        let mut batches = Vec::with_capacity(commands.div_ceil(batch));
+        for first in (0..commands).step_by(batch) {
+            let mut built = Batch {
+                bytes: Vec::new(),
+                commands: 0,
+                totals: Vec::new(),
+            };
+            for i in first..commands.min(first + batch) {
+                built.push(&words(i));
+            }
+            batches.push(built);
+        }
+        Requests {
+            batches,
+            next: 0,
+            total: FIRST_TOTAL,
+        }
+    }
+
+    /// The commands of one pass.
+    pub fn commands(&self) -> usize {
+        self.batches.iter().map(|batch| batch.commands).sum()
+    }
+
+    fn next(&mut self) -> &Batch {
+        if self.next == self.batches.len() {
+            self.next = 0;
+            self.total += STEP;
+        }
+        let batch = &mut self.batches[self.next];
+        self.next += 1;
+        if !batch.totals.is_empty() {
+            let total = self.total.to_string();
+            for at in &batch.totals {
+                batch.bytes[*at..*at + total.len()].copy_from_slice(total.as_bytes());
+            }
+        }
+        batch
+    }
+}
+
+impl Batch {
+    fn push(&mut self, words: &[String]) {
+        self.commands += 1;
+        self.bytes
+            .extend(format!("*{}\r\n", words.len()).into_bytes());
+        for word in words {
+            let first = FIRST_TOTAL.to_string();
+            let text = if word == TOTAL { &first } else { word };
+            self.bytes
+                .extend(format!("${}\r\n", text.len()).into_bytes());
+            if word == TOTAL {
+                self.totals.push(self.bytes.len());
+            }
+            self.bytes.extend(text.as_bytes());
+            self.bytes.extend(b"\r\n");
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Default)]
+pub struct Ran {
+    /// Commands that were answered.
+    pub commands: usize,
+    /// Replies that were errors, or not what was expected.
+    pub wrong: usize,
+    /// The first of them.
+    pub first_wrong: String,
+}
+
+/// Connections that load a server.
+pub struct Clients(Vec<Client>);
+
+impl Clients {
+    /// As many connections.
+    pub fn connect(port: u16, clients: usize) -> io::Result<Clients> {
+        (0..clients)
+            .map(|_| Client::connect(port))
+            .collect::<io::Result<_>>()
+            .map(Clients)
+    }
+
+    /// Sends batches until at least so many commands are sent, each connection the next one as soon as the last is
+    /// answered, and reads all replies. Each should begin as `expected`; any but an error will do where it is empty.
+    pub fn run(
+        &mut self,
+        requests: &mut Requests,
+        commands: usize,
+        expected: &[u8],
+    ) -> io::Result<Ran> {
+        let mut ran = Ran::default();
+        let mut sent = 0;
+        // No total may overtake the one before it on another connection.
+        let clients = match requests
+            .batches
+            .iter()
+            .any(|batch| !batch.totals.is_empty())
+        {
+            true => (requests.batches.len() / 2).clamp(1, self.0.len()),
+            false => self.0.len(),
+        };
+        loop {
+            let mut waiting = false;
+            for client in &mut self.0[..clients] {
+                client.receive(expected, &mut ran)?;
+                if sent < commands {
+                    let batch = requests.next();
+                    client.stream.write_all(&batch.bytes)?;
+                    client.pending = batch.commands;
+                    sent += batch.commands;
+                    waiting = true;
+                }
+            }
+            if !waiting {
+                return Ok(ran);
+            }
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// What of the buffer was read and not yet looked at.
+    begin: usize,
+    end: usize,
+    /// Replies that are still to come.
+    pending: usize,
+}
+
+impl Client {
+    fn connect(port: u16) -> io::Result<Client> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Client {
+            stream,
+            buffer: vec![0; 64 << 10],
+            begin: 0,
+            end: 0,
+            pending: 0,
+        })
+    }
+
+    fn receive(&mut self, expected: &[u8], ran: &mut Ran) -> io::Result<()> {
+        while self.pending > 0 {
+            let rest = &self.buffer[self.begin..self.end];
+            let Some(len) = reply_len(rest) else {
+                self.read_more()?;
+                continue;
+            };
+            let reply = &rest[..len];
+            if reply[0] == b'-' || !reply.starts_with(expected) {
+                if ran.wrong == 0 {
+                    ran.first_wrong = String::from_utf8_lossy(reply).trim_end().to_owned();
+                }
+                ran.wrong += 1;
+            }
+            ran.commands += 1;
+            self.pending -= 1;
+            self.begin += len;
+        }
+        Ok(())
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.begin..self.end, 0);
+        (self.begin, self.end) = (0, self.end - self.begin);
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.end * 2, 0);
+        }
+        match self.stream.read(&mut self.buffer[self.end..])? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            n => {
+                self.end += n;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The length of the RESP2 reply that stands first; none where it is not there as a whole.
+fn reply_len(bytes: &[u8]) -> Option<usize> {
+    let line = bytes.iter().position(|byte| *byte == b'\n')? + 1;
+    let count = || -> i64 {
+        let digits = std::str::from_utf8(&bytes[1..line - 2]).unwrap_or_default();
+        digits.parse().unwrap_or(0)
+    };
+    match bytes[0] {
+        b'$' => {
+            let len = count();
+            let all = if len < 0 {
+                line
+            } else {
+                line + len as usize + 2
+            };
+            (bytes.len() >= all).then_some(all)
+        }
+        b'*' => (0..count()).try_fold(line, |at, _| Some(at + reply_len(&bytes[at..])?)),
+        _ => Some(line),
+    }
+}
+
+/// Numbers that a seed fixes.
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next of all 64-bit numbers (splitmix64).
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The numbers below `n`, each once, in an order that no cache foresees.
+    pub fn order(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, (self.next() % (i as u64 + 1)) as usize);
+        }
+        order
+    }
+
+    /// A text that no compression makes small.
+    pub fn text(&mut self, len: usize) -> String {
+        (0..len)
+            .map(|_| char::from(b'a' + (self.next() >> 32) as u8 % 26))
+            .collect()
+    }
+
+    /// A measurement as programs report it, with two decimals.
+    pub fn value(&mut self) -> String {
+        let n = self.next() % 100_000;
+        format!("{}.{:02}", n / 100, n % 100)
+    }
+}

@@ -1,0 +1,79 @@
+-- What AGG.STAT does, as a Lua script: 5-minute and hourly windows of a metric in a hash, each with count, sum, min, max
+-- and last; of a counter the rate; a window that a later sample has closed goes into a list for the pollers. It is what
+-- people have who come from such scripts, and here only to be measured beside AGG.STAT.
+--
+--   EVALSHA sha 2 stat:<node>:<metric> queue:<node> value ABS|DIFF [tags]
+local metric, queue = KEYS[1], KEYS[2]
+local value, kind, tags = tonumber(ARGV[1]), ARGV[2], ARGV[3] or ''
+if not value then
+    return redis.error_reply('ERR the value is not a number')
+end
+
+local time = redis.call('TIME')
+local seconds = tonumber(time[1])
+local now = seconds + tonumber(time[2]) / 1000000
+
+local held = redis.call('HMGET', metric, 'total', 'at',
+    '300:start', '300:count', '300:sum', '300:min', '300:max',
+    '3600:start', '3600:count', '3600:sum', '3600:min', '3600:max')
+local changed = {'kind', kind, 'tags', tags}
+
+local function set(field, to)
+    changed[#changed + 1] = field
+    changed[#changed + 1] = to
+end
+
+-- Of a counter the increase counts; it is a total that begins anew with a lower value.
+local sample = value
+if kind == 'DIFF' then
+    set('total', ARGV[1])
+    set('at', string.format('%.6f', now))
+    local total, at = tonumber(held[1]), tonumber(held[2])
+    if not total then
+        redis.call('HSET', metric, unpack(changed))
+        return 1
+    end
+    local increase = value - total
+    if increase < 0 then
+        increase = value
+    end
+    sample = increase / math.max(now - at, 0.5)
+end
+
+local function count(window, first)
+    local start = seconds - seconds % window
+    local open = tonumber(held[first])
+    local n, sum = tonumber(held[first + 1]), tonumber(held[first + 2])
+    local min, max = tonumber(held[first + 3]), tonumber(held[first + 4])
+    if open and open < start then
+        redis.call('RPUSH', queue, cjson.encode({
+            metric = metric, kind = kind, window = window, start = open, count = n, sum = sum,
+            avg = sum / n, min = min, max = max, tags = tags,
+        }))
+        redis.call('LTRIM', queue, -100000, -1)
+        open = nil
+    end
+    local name = window .. ':'
+    if open then
+        set(name .. 'count', n + 1)
+        set(name .. 'sum', sum + sample)
+        if sample < min then
+            set(name .. 'min', sample)
+        end
+        if sample > max then
+            set(name .. 'max', sample)
+        end
+    else
+        set(name .. 'start', start)
+        set(name .. 'count', 1)
+        set(name .. 'sum', sample)
+        set(name .. 'min', sample)
+        set(name .. 'max', sample)
+    end
+    set(name .. 'last', sample)
+end
+
+count(300, 3)
+count(3600, 8)
+redis.call('HSET', metric, unpack(changed))
+return 1
