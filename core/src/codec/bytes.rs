@@ -5,6 +5,7 @@
 //! it hands out lies inside what it was given, and it never allocates.
 
 use crate::error::Damaged;
+use crate::text::number::{TENS, decimal};
 
 /// Appends an unsigned varint: 1 byte below 128, at most 10.
 #[inline]
@@ -53,20 +54,6 @@ pub fn put_doubles(out: &mut Vec<u8>, values: &[f64]) {
 
 /// The first form of doubles that is decimal.
 const DECIMAL: u8 = 9;
-
-/// Powers of ten that decimal forms use; they are exact, so the quotient read back is the double next to the decimal.
-const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
-
-/// (n, v times 10^n) for the smallest n for which this is whole and gives exactly v back.
-fn decimal(v: f64) -> Option<(u8, i64)> {
-    const MOST: f64 = (1u64 << 49) as f64;
-    (0..).zip(TENS).find_map(|(n, ten)| {
-        let scaled = v * ten;
-        // Rounded; a cast of what is too large is at an end of the range.
-        let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
-        (scaled.abs() < MOST && whole as f64 / ten == v).then_some((n, whole))
-    })
-}
 
 fn zigzag(v: i64) -> u64 {
     ((v << 1) ^ (v >> 63)) as u64

@@ -12,6 +12,7 @@
 
 use crate::text::number::{write_f64, write_i64, write_u64};
 use crate::text::tags;
+use std::borrow::Cow;
 
 /// A closed window.
 #[derive(Clone, Copy, Debug)]
@@ -59,24 +60,28 @@ const RESERVED: [&str; 12] = [
 /// Appends the line, without a newline.
 pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     let mut parts = line.metric.splitn(2, |b| *b == b'@');
-    let mut measurement = clean(parts.next().unwrap_or_default());
-    if measurement.is_empty() || measurement.starts_with('#') {
-        measurement.replace_range(..measurement.len().min(1), "_");
+    let measurement = clean(parts.next().unwrap_or_default());
+    match measurement.strip_prefix('#') {
+        None if measurement.is_empty() => out.push(b'_'),
+        None => escape(out, &measurement, b", "),
+        Some(rest) => {
+            out.push(b'_');
+            escape(out, rest, b", ");
+        }
     }
-    escape(out, &measurement, &[',', ' ']);
     let window = format!("{}s", line.window_s);
     let instance = clean(parts.next().unwrap_or_default());
     let mut all = vec![
-        ("node".to_owned(), clean(line.node)),
-        ("window".to_owned(), window),
-        ("instance".to_owned(), instance),
+        (Cow::Borrowed("node"), clean(line.node)),
+        (Cow::Borrowed("window"), Cow::Owned(window)),
+        (Cow::Borrowed("instance"), instance),
     ];
     for (name, value) in tags::iter(line.tags) {
         let mut name = clean(name);
-        if RESERVED.contains(&name.as_str()) {
-            name.push('_');
+        if RESERVED.contains(&&*name) {
+            name.to_mut().push('_');
         }
-        all.push((name, value.map_or_else(|| "true".to_owned(), clean)));
+        all.push((name, value.map_or(Cow::Borrowed("true"), clean)));
     }
     // Stable: of equal names the last given comes last, and is the one written.
     all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -84,9 +89,9 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
         let is_last = all.get(i + 1).is_none_or(|next| next.0 != *name);
         if is_last && !value.is_empty() {
             out.push(b',');
-            escape(out, name, &[',', '=', ' ']);
+            escape(out, name, b",= ");
             out.push(b'=');
-            escape(out, value, &[',', '=', ' ']);
+            escape(out, value, b",= ");
         }
     }
     let fields = [
@@ -108,7 +113,11 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
 }
 
 /// Text without what the grammar cannot express.
-fn clean(text: &[u8]) -> String {
+fn clean(text: &[u8]) -> Cow<'_, str> {
+    let is_plain = |byte: &u8| (b' '..0x7f).contains(byte) && *byte != b'\\';
+    if text.iter().all(is_plain) {
+        return String::from_utf8_lossy(text);
+    }
     let text = String::from_utf8_lossy(text);
     let mut cleaned = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -120,16 +129,20 @@ fn clean(text: &[u8]) -> String {
             (c, _) => cleaned.push(c),
         }
     }
-    cleaned
+    Cow::Owned(cleaned)
 }
 
-fn escape(out: &mut Vec<u8>, text: &str, special: &[char]) {
-    for c in text.chars() {
-        if special.contains(&c) {
-            out.push(b'\\');
-        }
-        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+/// Appends text with a backslash before each special byte (ASCII).
+fn escape(out: &mut Vec<u8>, text: &str, special: &[u8]) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| special.contains(byte)) {
+        let (before, after) = rest.split_at(at);
+        out.extend_from_slice(before);
+        out.push(b'\\');
+        out.extend(after.first());
+        rest = after.get(1..).unwrap_or_default();
     }
+    out.extend_from_slice(rest);
 }
 
 #[cfg(test)]

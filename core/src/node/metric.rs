@@ -57,8 +57,18 @@ struct Extra {
     counts: Counts,
 }
 
+impl Extra {
+    /// It holds nothing, and need not be there.
+    fn is_empty(&self) -> bool {
+        let holds_none = |history: &History| history.len() == 0;
+        self.history.iter().all(holds_none)
+            && self.older.iter().all(Option::is_none)
+            && self.counts == Counts::default()
+    }
+}
+
 /// Counts since the server's start; not part of the value.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub late: u32,
     pub late_min: u32,
@@ -235,7 +245,11 @@ impl Metric {
     }
 
     fn take_older(&mut self, i: usize) -> Option<Bucket> {
-        let bucket = self.extra.as_mut()?.older[i].take()?;
+        let extra = self.extra.as_mut()?;
+        let bucket = extra.older[i].take()?;
+        if extra.is_empty() {
+            self.extra = None;
+        }
         Some(*bucket)
     }
 

@@ -24,9 +24,12 @@ pub(crate) trait Named {
     }
 }
 
-/// Slots to a block, which holds its things themselves: a pointer to each would cost a miss of the cache for every look.
-/// Some 10 KiB, so a block that grows moves little.
-const BLOCK: usize = 32;
+/// Bytes of a block, which holds its things themselves: a pointer to each would cost a miss of the cache for every look.
+/// An allocator has a size class of just that, and a block that grows moves little.
+const BLOCK_BYTES: usize = 8 << 10;
+
+/// Things by which the last block grows at a time.
+const GROWTH: usize = 8;
 
 /// See the file's header.
 pub(crate) struct Table<T> {
@@ -45,6 +48,12 @@ pub(crate) struct Removed<T> {
 }
 
 impl<T: Named> Table<T> {
+    /// Slots to a block.
+    const BLOCK: usize = {
+        let most = BLOCK_BYTES / size_of::<T>();
+        if most == 0 { 1 } else { most }
+    };
+
     /// An empty table. `seed` scatters the index of this process; nothing visible depends on it.
     pub fn new(seed: u64) -> Table<T> {
         Table {
@@ -90,26 +99,31 @@ impl<T: Named> Table<T> {
     #[inline]
     pub fn get(&self, slot: u32) -> Option<&T> {
         self.blocks
-            .get(slot as usize / BLOCK)?
-            .get(slot as usize % BLOCK)
+            .get(slot as usize / Self::BLOCK)?
+            .get(slot as usize % Self::BLOCK)
     }
 
     /// The thing in a slot.
     #[inline]
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.blocks
-            .get_mut(slot as usize / BLOCK)?
-            .get_mut(slot as usize % BLOCK)
+            .get_mut(slot as usize / Self::BLOCK)?
+            .get_mut(slot as usize % Self::BLOCK)
     }
 
     /// Puts a thing, whose name is not there yet, behind the last: its slot.
     pub fn insert(&mut self, thing: T) -> u32 {
         let slot = self.len;
         self.index.insert(hash(thing.name(), self.seed), slot);
-        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+        let is_full = |block: &Vec<T>| block.len() == Self::BLOCK;
+        if self.blocks.last().is_none_or(is_full) {
             self.blocks.push(Vec::new());
         }
         if let Some(block) = self.blocks.last_mut() {
+            if block.len() == block.capacity() {
+                let more = block.len().clamp(1, GROWTH);
+                block.reserve_exact(more.min(Self::BLOCK - block.len()));
+            }
             block.push(thing);
             self.len += 1;
         }
