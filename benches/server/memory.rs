@@ -1,13 +1,14 @@
 //! Memory for each metric, as the growth of the server's used_memory: after one sample, after some windows without
 //! history, and with the default history full. The queues are empty, the clients gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::figure::{Figure, Spread, Target, Unit};
 use crate::fill::{HOUR, MIN, Metrics, hours_ago, take_all};
 use crate::host::Host;
 use crate::load::Random;
 use crate::options::Options;
+use crate::support::{at, list};
 use crate::{Outcome, say};
 
 const SECTION: &str = "memory";
@@ -65,12 +66,30 @@ fn one(settings: &str, count: usize, starts: &[i64]) -> Outcome<(f64, f64)> {
     };
     match starts {
         [] => metrics.sample(None)?,
-        _ => metrics.replay(starts)?,
+        _ => {
+            metrics.replay(starts)?;
+            // As if those samples had come in their time: their windows have closed, and those of now are open.
+            let most = Instant::now() + Duration::from_secs(60);
+            take_all(&host, "node1")?;
+            while Instant::now() < most && !is_closed(&host)? {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            metrics.sample(None)?;
+        }
     }
     take_all(&host, "node1")?;
     let grown = used(&host)? - before;
     let usage: f64 = host.ask("MEMORY USAGE node1")?;
     Ok((grown / count as f64, usage / count as f64))
+}
+
+/// Whether the last metric has no open window.
+fn is_closed(host: &Host) -> Outcome<bool> {
+    let (_, names): (u64, Vec<String>) = host.ask("AGG.SCAN node1 METRIC 0 COUNT 1")?;
+    let name = names.first().ok_or("there is no metric")?;
+    let metric: redis::Value = host.ask(&format!("AGG.GET node1 METRIC {name}"))?;
+    let open = |length| at(&metric, length).map_or(0, |windows| list(windows).len());
+    Ok(open("min") + open("hour") == 0)
 }
 
 /// used_memory when no other client is there.
