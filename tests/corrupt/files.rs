@@ -69,6 +69,7 @@ impl Starts {
                     "Bad file format",
                     "Unexpected end",
                     "reading the append only file",
+                    "FATAL: Data file was created",
                 ];
                 assert!(
                     why.iter().any(|why| log.contains(why)),

@@ -124,8 +124,17 @@ impl Fifo {
             .partition_point(|s| s.places.last().is_none_or(|p| p.id() < id));
         self.segments
             .range(first..)
-            .flat_map(|s| s.places.get(s.first..).unwrap_or_default())
-            .filter(move |p| p.id >= id && p.id & DEAD == 0)
+            .enumerate()
+            .flat_map(move |(i, s)| {
+                let before = |p: &Place| p.id() < id;
+                let start = if i == 0 {
+                    s.places.partition_point(before)
+                } else {
+                    0
+                };
+                s.places.get(start.max(s.first)..).unwrap_or_default()
+            })
+            .filter(|p| p.id & DEAD == 0)
             .map(|p| p.id)
     }
 

@@ -24,6 +24,13 @@ pub(super) struct Renderer<'a> {
     pub format: Format,
 }
 
+/// How a member of an object begins that is not the first. Names need no escaping.
+macro_rules! member {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 impl Renderer<'_> {
     /// Appends the record of an entry; nothing where there is none.
     pub fn entry(&self, queue: Queue, id: u64, out: &mut Vec<u8>) {
@@ -61,18 +68,18 @@ impl Renderer<'_> {
             return line::write(out, &line);
         }
         let mut object = self.object_of(queue, id, out);
-        object.text("metric", entry.name);
-        object.text("type", entry.kind.name().as_bytes());
-        object.unsigned("window", window_s.into());
-        object.signed("start", c.start);
-        object.signed("end", c.start + i64::from(window_s) * 1000);
-        object.unsigned("count", c.count);
+        object.text(member!("metric"), entry.name);
+        object.text(member!("type"), entry.kind.name().as_bytes());
+        object.unsigned(member!("window"), window_s.into());
+        object.signed(member!("start"), c.start);
+        object.signed(member!("end"), c.start + i64::from(window_s) * 1000);
+        object.unsigned(member!("count"), c.count);
         for (name, v) in [
-            ("sum", c.sum),
-            ("avg", c.avg),
-            ("min", c.min),
-            ("max", c.max),
-            ("last", c.last),
+            (member!("sum"), c.sum),
+            (member!("avg"), c.avg),
+            (member!("min"), c.min),
+            (member!("max"), c.max),
+            (member!("last"), c.last),
         ] {
             object.double(name, v);
         }
@@ -85,10 +92,10 @@ impl Renderer<'_> {
             return;
         };
         let mut object = self.object_of(Queue::Log, id, out);
-        object.text("message", entry.message);
-        object.unsigned("level", entry.level.into());
+        object.text(member!("message"), entry.message);
+        object.unsigned(member!("level"), entry.level.into());
         object.tags(entry.tags);
-        object.signed("epoch", entry.at);
+        object.signed(member!("epoch"), entry.at);
         object.end();
     }
 
@@ -100,21 +107,21 @@ impl Renderer<'_> {
         let o = e.latest();
         let [message, public, code, func, file, backtrace] = o.texts;
         let mut object = self.object_of(Queue::Error, id, out);
-        object.text("key", o.key);
-        object.text("message", message);
-        object.text("public", public);
-        object.unsigned("level", o.level.into());
-        object.text("type", error_type(o.kind).as_bytes());
+        object.text(member!("key"), o.key);
+        object.text(member!("message"), message);
+        object.text(member!("public"), public);
+        object.unsigned(member!("level"), o.level.into());
+        object.text(member!("type"), error_type(o.kind).as_bytes());
         object.tags(o.tags);
-        object.text("code", code);
-        object.text("func", func);
-        object.text("file", file);
-        object.text("backtrace", backtrace);
-        object.unsigned("gid", o.gid);
-        object.unsigned("nid", o.nid);
-        object.unsigned("occurrences", e.occurrences);
-        object.signed("first", e.first);
-        object.signed("last", e.last);
+        object.text(member!("code"), code);
+        object.text(member!("func"), func);
+        object.text(member!("file"), file);
+        object.text(member!("backtrace"), backtrace);
+        object.unsigned(member!("gid"), o.gid);
+        object.unsigned(member!("nid"), o.nid);
+        object.unsigned(member!("occurrences"), e.occurrences);
+        object.signed(member!("first"), e.first);
+        object.signed(member!("last"), e.last);
         object.end();
     }
 
@@ -125,21 +132,20 @@ impl Renderer<'_> {
             return;
         };
         let mut object = self.object_of(Queue::Reality, id, out);
-        object.text("key", held.name());
-        object.text("model", &held.model);
-        object.raw("json", &held.json);
+        object.text(member!("key"), held.name());
+        object.text(member!("model"), &held.model);
+        object.raw(member!("json"), &held.json);
         object.tags(&held.tags);
-        object.signed("epoch", held.at);
-        object.raw("gone", if held.gone { b"true" } else { b"false" });
+        object.signed(member!("epoch"), held.at);
+        object.raw(member!("gone"), if held.gone { b"true" } else { b"false" });
         object.end();
     }
 
     fn object_of<'o>(&self, queue: Queue, id: u64, out: &'o mut Vec<u8>) -> JsonObject<'o> {
-        out.push(b'{');
-        let mut object = JsonObject { out, empty: true };
-        object.text("node", self.name);
-        object.text("queue", queue.name().as_bytes());
-        object.unsigned("id", id);
+        let mut object = JsonObject { out };
+        object.text("{\"node\":", self.name);
+        object.text(member!("queue"), queue.name().as_bytes());
+        object.unsigned(member!("id"), id);
         object
     }
 }
@@ -152,19 +158,14 @@ pub(super) fn error_type(kind: u8) -> &'static str {
         .unwrap_or(ERROR_TYPES[0])
 }
 
-/// A JSON object on its way; member names need no escaping.
+/// A JSON object on its way; members are told by how they begin.
 struct JsonObject<'o> {
     out: &'o mut Vec<u8>,
-    empty: bool,
 }
 
 impl JsonObject<'_> {
     fn name(&mut self, name: &str) {
-        self.out
-            .extend_from_slice(if self.empty { b"\"" } else { b",\"" });
-        self.empty = false;
         self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 
     fn text(&mut self, name: &str, value: &[u8]) {
@@ -188,7 +189,7 @@ impl JsonObject<'_> {
     }
 
     fn tags(&mut self, canonical: &[u8]) {
-        self.name("tags");
+        self.name(member!("tags"));
         write_tags(self.out, canonical);
     }
 
