@@ -63,36 +63,26 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     let measurement = clean(parts.next().unwrap_or_default());
     match measurement.strip_prefix('#') {
         None if measurement.is_empty() => out.push(b'_'),
-        None => escape(out, &measurement, b", "),
+        None => escape(out, measurement.as_bytes(), b", "),
         Some(rest) => {
             out.push(b'_');
-            escape(out, rest, b", ");
+            escape(out, rest.as_bytes(), b", ");
         }
     }
-    let window = format!("{}s", line.window_s);
     let instance = clean(parts.next().unwrap_or_default());
-    let mut all = vec![
-        (Cow::Borrowed("node"), clean(line.node)),
-        (Cow::Borrowed("window"), Cow::Owned(window)),
-        (Cow::Borrowed("instance"), instance),
+    let node = clean(line.node);
+    let mut digits = itoa::Buffer::new();
+    let window = [digits.format(line.window_s), "s"].concat();
+    // Sorted.
+    let ours = [
+        ("instance", &*instance),
+        ("node", &*node),
+        ("window", &*window),
     ];
-    for (name, value) in tags::iter(line.tags) {
-        let mut name = clean(name);
-        if RESERVED.contains(&&*name) {
-            name.to_mut().push('_');
-        }
-        all.push((name, value.map_or(Cow::Borrowed("true"), clean)));
-    }
-    // Stable: of equal names the last given comes last, and is the one written.
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    for (i, (name, value)) in all.iter().enumerate() {
-        let is_last = all.get(i + 1).is_none_or(|next| next.0 != *name);
-        if is_last && !value.is_empty() {
-            out.push(b',');
-            escape(out, name, b",= ");
-            out.push(b'=');
-            escape(out, value, b",= ");
-        }
+    if is_plain(line.tags) && tags::iter(line.tags).all(|(name, _)| !is_reserved(name)) {
+        merge(out, ours, line.tags);
+    } else {
+        sort(out, ours, line.tags);
     }
     let fields = [
         (" avg=", line.avg),
@@ -112,10 +102,61 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(b"000000");
 }
 
+fn is_reserved(name: &[u8]) -> bool {
+    RESERVED.iter().any(|reserved| reserved.as_bytes() == name)
+}
+
+fn write_tag(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    if !value.is_empty() {
+        out.push(b',');
+        escape(out, name, b",= ");
+        out.push(b'=');
+        escape(out, value, b",= ");
+    }
+}
+
+/// The module's tags among others that need no change: their list is sorted already, and none is there twice.
+fn merge(out: &mut Vec<u8>, ours: [(&str, &str); 3], tags: &[u8]) {
+    let mut ours = ours.into_iter().peekable();
+    for (name, value) in tags::iter(tags) {
+        while let Some((ours, value)) = ours.next_if(|(ours, _)| ours.as_bytes() < name) {
+            write_tag(out, ours.as_bytes(), value.as_bytes());
+        }
+        write_tag(out, name, value.unwrap_or(b"true"));
+    }
+    ours.for_each(|(name, value)| write_tag(out, name.as_bytes(), value.as_bytes()));
+}
+
+/// The module's tags among any others.
+fn sort(out: &mut Vec<u8>, ours: [(&str, &str); 3], tags: &[u8]) {
+    let ours = ours.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
+    let mut all = ours.to_vec();
+    for (name, value) in tags::iter(tags) {
+        let mut name = clean(name);
+        if is_reserved(name.as_bytes()) {
+            name.to_mut().push('_');
+        }
+        all.push((name, value.map_or(Cow::Borrowed("true"), clean)));
+    }
+    // Stable: of equal names the last given comes last, and is the one written.
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    for (i, (name, value)) in all.iter().enumerate() {
+        let is_last = all.get(i + 1).is_none_or(|next| next.0 != *name);
+        if is_last {
+            write_tag(out, name.as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// Whether text needs no cleaning: printable ASCII without a backslash.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter()
+        .all(|byte| (b' '..0x7f).contains(byte) && *byte != b'\\')
+}
+
 /// Text without what the grammar cannot express.
 fn clean(text: &[u8]) -> Cow<'_, str> {
-    let is_plain = |byte: &u8| (b' '..0x7f).contains(byte) && *byte != b'\\';
-    if text.iter().all(is_plain) {
+    if is_plain(text) {
         return String::from_utf8_lossy(text);
     }
     let text = String::from_utf8_lossy(text);
@@ -133,8 +174,8 @@ fn clean(text: &[u8]) -> Cow<'_, str> {
 }
 
 /// Appends text with a backslash before each special byte (ASCII).
-fn escape(out: &mut Vec<u8>, text: &str, special: &[u8]) {
-    let mut rest = text.as_bytes();
+fn escape(out: &mut Vec<u8>, text: &[u8], special: &[u8]) {
+    let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| special.contains(byte)) {
         let (before, after) = rest.split_at(at);
         out.extend_from_slice(before);
@@ -265,6 +306,19 @@ mod tests {
             let (_, tags) = parse(&line(&node, &metric, tags.as_bytes()));
             prop_assert!(tags.windows(2).all(|w| w[0].0 < w[1].0), "{:?}", tags);
             prop_assert!(tags.iter().any(|(name, value)| name == "window" && value == "300s"));
+        }
+
+        #[test]
+        fn plain_tags_are_merged_as_they_are_sorted(tags in "[a-z:=, _]{0,40}", instance in "[a-z@]{0,3}") {
+            if let Ok(tags) = tags::canonical(tags.as_bytes())
+                && tags::iter(&tags).all(|(name, _)| !is_reserved(name))
+            {
+                let ours = [("instance", &*instance), ("node", "n"), ("window", "300s")];
+                let (mut merged, mut sorted) = (Vec::new(), Vec::new());
+                merge(&mut merged, ours, &tags);
+                sort(&mut sorted, ours, &tags);
+                prop_assert_eq!(String::from_utf8(merged), String::from_utf8(sorted));
+            }
         }
 
         #[test]

@@ -285,21 +285,15 @@ impl<'a> Reality<'a> {
 
     pub fn cost(&self, node: Option<&Node>, closely: bool) -> u64 {
         let content = self.model.len() + self.text.len() + self.tags.len();
-        match node {
-            Some(node) if closely => {
-                let report = self.told();
-                // For what is refused there is no room to make.
-                if node.holds_text(&report, self.text)
-                    || self
-                        .report()
-                        .is_none_or(|report| node.holds_object(&report))
-                {
-                    0
-                } else {
-                    node.object_cost(self.key, content)
-                }
-            }
-            None if closely && self.report().is_none() => 0,
+        if node.is_some_and(|node| node.holds_text(&self.told(), self.text)) {
+            return 0;
+        }
+        // Read here, before the change: what it allocates is not the node's.
+        match (self.report(), node) {
+            // For what is refused there is no room to make.
+            (None, _) => 0,
+            (Some(report), Some(node)) if closely && node.holds_object(&report) => 0,
+            (Some(_), Some(node)) if closely => node.object_cost(self.key, content),
             _ => Node::thing_bound(content + self.key.len()),
         }
     }
