@@ -62,44 +62,44 @@ pub fn write(command: Command, creates: bool, call: &Call<'_>) {
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    let node = match key.content() {
+    let fits = |node| memory::fits(request.cost(node, false, &settings), &settings);
+    let cost = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
         Content::Node(held) if held.node.is_unfinished() => {
             return call.ctx.reply_error(UNFINISHED);
         }
         Content::Empty if !creates => return request.run_missing(&mut Replier(call.ctx)),
-        Content::Empty => None,
-        Content::Node(held) => Some(&held.node),
+        Content::Empty if fits(None) => return create(&request, &mut key, now, &settings, call),
+        Content::Empty => request.cost(None, true, &settings),
+        Content::Node(held) if fits(Some(&held.node)) => {
+            return change(&request, held, now, &settings, false, call);
+        }
+        Content::Node(held) => request.cost(Some(&held.node), true, &settings),
     };
-    if memory::fits(request.cost(node, false, &settings), &settings) {
-        return run(command, &request, &mut key, now, &settings, false, call);
-    }
-    let cost = request.cost(node, true, &settings);
     // Making room opens keys, perhaps this one.
     drop(key);
     let place = (call.ctx.db(), call.name.bytes().to_vec());
     let is_tight = !memory::make_room(call.ctx, Some(&place), cost, now, &settings);
-    match call.ctx.open(&call.name, Mode::Write) {
-        Some(mut key) => run(command, &request, &mut key, now, &settings, is_tight, call),
-        None => call.ctx.reply_error(INTERNAL),
+    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
+        return call.ctx.reply_error(INTERNAL);
+    };
+    match key.content() {
+        Content::Node(held) => change(&request, held, now, &settings, is_tight, call),
+        _ if is_tight => call.refuse(&Request::full(command, &settings)),
+        _ => create(&request, &mut key, now, &settings, call),
     }
 }
 
-fn run(
-    command: Command,
+/// Runs it on a node that is there.
+#[inline]
+fn change(
     request: &Request<'_>,
-    key: &mut Key<'_>,
+    held: &mut Held,
     now: Now,
     settings: &Settings,
     is_tight: bool,
     call: &Call<'_>,
 ) {
-    let Content::Node(held) = key.content() else {
-        if is_tight {
-            return call.refuse(&Request::full(command, settings));
-        }
-        return create(request, key, now, settings, call);
-    };
     if let Some(wait) = request.block()
         && !is_available(request, held, now)
         && !call.ctx.flags().denies_blocking()

@@ -422,15 +422,15 @@ impl Key<'_> {
         // SAFETY: the key is open. A value of our type is a `Held` that `Key::set` or the type's methods boxed; the
         // server runs one callback at a time, and the reference ends with the borrow of the key.
         unsafe {
-            let kind = call!(RedisModule_KeyType(self.raw) else 0) as isize;
-            if kind == raw::REDISMODULE_KEYTYPE_EMPTY {
-                return Content::Empty;
-            }
-            if kind != raw::REDISMODULE_KEYTYPE_MODULE
-                || call!(RedisModule_ModuleTypeGetType(self.raw) else ptr::null_mut())
-                    != TYPE.load(Relaxed)
-            {
-                return Content::Other;
+            // Null where it holds no value of a module.
+            let of = call!(RedisModule_ModuleTypeGetType(self.raw) else ptr::null_mut());
+            if of.is_null() || of != TYPE.load(Relaxed) {
+                let kind = call!(RedisModule_KeyType(self.raw) else 0) as isize;
+                return if kind == raw::REDISMODULE_KEYTYPE_EMPTY {
+                    Content::Empty
+                } else {
+                    Content::Other
+                };
             }
             let value = call!(RedisModule_ModuleTypeGetValue(self.raw) else ptr::null_mut());
             value

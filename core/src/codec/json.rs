@@ -328,6 +328,14 @@ impl Scanner<'_> {
 /// Appends a string literal. What is not UTF-8 becomes U+FFFD, so what leaves is always valid.
 pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
+    // Without a branch for each byte, so that many are looked at together.
+    let is_plain = text.iter().fold(true, |plain, byte| {
+        plain & (b' '..0x7f).contains(byte) & (*byte != b'"') & (*byte != b'\\')
+    });
+    if is_plain {
+        out.extend_from_slice(text);
+        return out.push(b'"');
+    }
     for chunk in text.utf8_chunks() {
         write_escaped(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {

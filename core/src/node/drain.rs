@@ -125,6 +125,7 @@ impl Node {
         let most = usize::try_from(act.room / LEASE).unwrap_or(usize::MAX);
         let count = take.count.min(most);
         for &queue in take.queues {
+            self.queues.end_leases(queue, act.now.mono_ms, ENDED);
             while let Some(id) = self.next_available(queue, batch.is_full(count), act) {
                 let deliveries = self.queues.leases[queue as usize].lease(id, until);
                 batch.push(queue, id, deliveries, |out| {
@@ -141,7 +142,6 @@ impl Node {
         if full {
             return None;
         }
-        self.queues.end_leases(queue, act.now.mono_ms, ENDED);
         loop {
             let id = self.queues.available(queue)?;
             match self.needs_new_id(queue, id) {
