@@ -24,7 +24,7 @@ pub struct Swept {
 
 /// How much of a table the hand passes at one sweep: all of it within some 20 sweeps, but not too much at once.
 fn share(len: u32) -> u32 {
-    (len / 20).clamp(16, 2048)
+    (len / 20).clamp(16, 4096)
 }
 
 /// Things that end at one sweep: then the hand stops, and goes on at the next. To look at one is cheap; to end one takes
