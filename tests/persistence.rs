@@ -562,3 +562,84 @@ fn a_sample_costs_at_most_60_bytes_of_aof_more_than_its_own_arguments() {
         }
     }
 }
+
+#[test]
+fn windows_that_are_due_while_the_server_loads_close_once_it_has() {
+    let Some(server) = Server::with_module(&RDB, "min-window 1 hour-window 2 flush-delay-ms 200")
+    else {
+        return;
+    };
+    let names: Vec<String> = (0..100).map(|i| format!("n{i}")).collect();
+    for name in &names {
+        let _: i64 = server.ask(&format!("AGG.STAT {name} m 1"));
+    }
+    // Longer than all windows and delays; meanwhile the server answers that it loads, and runs no timer of ours, which
+    // would find half of the nodes.
+    let () =
+        server.ask("CONFIG SET key-load-delay 25000 loading-process-events-interval-bytes 1024");
+    let started = std::time::Instant::now();
+    let () = server.ask("DEBUG RELOAD");
+    assert!(started.elapsed().as_millis() > 2_000, "{started:?}");
+    for name in &names {
+        until("both windows close", || {
+            let waits: i64 = ["MIN", "HOUR"]
+                .iter()
+                .map(|queue| of_queue(&server, name, queue, "length"))
+                .sum();
+            (waits >= 2).then_some(())
+        });
+        let records = records(&server.ask(&format!("AGG.PEEK {name} MIN HOUR")));
+        assert_eq!(records.len(), 2, "{records:?}");
+        assert!(
+            records.iter().all(|record| record["count"] == 1),
+            "{records:?}"
+        );
+    }
+}
+
+#[test]
+fn an_aof_that_is_rewritten_while_all_report_holds_everything() {
+    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+        let Some(mut server) = Server::with_module(arguments, "min-window 1 hour-window 2") else {
+            return;
+        };
+        fill_much(&mut server.connection(), "much");
+        let goes_on = std::sync::atomic::AtomicBool::new(true);
+        let told: Vec<i64> = std::thread::scope(|scope| {
+            let reporters: Vec<_> = (0..2)
+                .map(|i| {
+                    let (server, goes_on) = (&server, &goes_on);
+                    scope.spawn(move || {
+                        let mut c = server.connection();
+                        let mut told = 0;
+                        while goes_on.load(std::sync::atomic::Ordering::Relaxed) {
+                            told += 1;
+                            let _: i64 =
+                                ask(&mut c, &format!("AGG.STAT much total{i} {told} DIFF"));
+                            let _: i64 = ask(&mut c, &format!("AGG.LOG lines{i} {told}"));
+                            let _: Value = ask(&mut c, &format!("AGG.ERROR much e{i} KEY e{i}"));
+                        }
+                        told
+                    })
+                })
+                .collect();
+            for _ in 0..3 {
+                rewrite_aof(&server);
+            }
+            goes_on.store(false, std::sync::atomic::Ordering::Relaxed);
+            reporters.into_iter().map(|r| r.join().unwrap()).collect()
+        });
+        shut_down_and_restart(&mut server);
+        for (i, told) in told.iter().enumerate() {
+            assert!(*told > 10, "{told}");
+            let metric: Value = server.ask(&format!("AGG.GET much METRIC total{i}"));
+            assert_eq!(text(&metric, "last"), told.to_string());
+            let error: Value = server.ask(&format!("AGG.GET much ERROR e{i}"));
+            assert_eq!(int(&error, "occurrences"), *told);
+            assert_eq!(
+                of_queue(&server, &format!("lines{i}"), "LOG", "length"),
+                *told
+            );
+        }
+    }
+}
