@@ -16,13 +16,11 @@ use std::collections::BTreeSet;
 /// The kinds of errors, in the order of their numbers.
 pub(crate) const ERROR_TYPES: [&str; 4] = ["UNKNOWN", "BUG", "PERF", "OPS"];
 
-/// The free texts of an error, in the order of [`Occurrence::texts`].
-pub(crate) const TEXTS: [&str; 6] = ["message", "public", "code", "func", "file", "backtrace"];
-
 /// One report of an error, its texts as they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Occurrence<'a> {
     pub key: &'a [u8],
+    /// Message, public, code, func, file, backtrace.
     pub texts: [&'a [u8]; 6],
     /// In canonical form.
     pub tags: &'a [u8],

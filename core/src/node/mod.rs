@@ -39,7 +39,7 @@ pub(crate) mod parts {
     pub(crate) use super::bucket::Kind;
     pub(crate) use super::cost::LEASE;
     pub(crate) use super::drain::Take;
-    pub(crate) use super::errors::{Occurrence, TEXTS, Told};
+    pub(crate) use super::errors::{Occurrence, Told};
     pub(crate) use super::metric::Sample;
     pub(crate) use super::queues::{LogEntry, Queue};
     pub(crate) use super::read::{Family, Scan};

@@ -106,11 +106,25 @@ impl<'a, 's> Args<'a, 's> {
 
     /// The next keyword in upper case, if it is one of `words`; each may come once.
     pub fn option(&mut self, words: &[&'static str]) -> Result<&'static str, Refusal> {
+        self.option_at(words.iter()).map(|i| words[i])
+    }
+
+    /// The same, and what it stands for.
+    pub fn option_of<T: Copy>(
+        &mut self,
+        options: &[(&'static str, T)],
+    ) -> Result<(&'static str, T), Refusal> {
+        self.option_at(options.iter().map(|(word, _)| word))
+            .map(|i| options[i])
+    }
+
+    fn option_at<'w>(
+        &mut self,
+        mut words: impl Iterator<Item = &'w &'static str> + Clone,
+    ) -> Result<usize, Refusal> {
         let word = self.next("an option")?;
-        let Some(i) = words
-            .iter()
-            .position(|w| w.as_bytes().eq_ignore_ascii_case(word))
-        else {
+        let mut rest = words.clone();
+        let Some(i) = rest.position(|w| w.as_bytes().eq_ignore_ascii_case(word)) else {
             let word = quoted(word);
             return Err(self.refuse(format_args!(
                 "{word} is not an option here: {} {}",
@@ -118,10 +132,11 @@ impl<'a, 's> Args<'a, 's> {
             )));
         };
         if self.given & (1 << i) != 0 {
-            return Err(self.refuse(format_args!("{} is given twice", words[i])));
+            let word = words.nth(i).copied().unwrap_or_default();
+            return Err(self.refuse(format_args!("{word} is given twice")));
         }
         self.given |= 1 << i;
-        Ok(words[i])
+        Ok(i)
     }
 
     /// A pattern behind MATCH. It is short, because the time it takes grows with its length and the name's.

@@ -4,7 +4,7 @@ use super::args::Args;
 use crate::Node;
 use crate::codec::json;
 use crate::error::{Refusal, Refused};
-use crate::node::parts::{LogEntry, Occurrence, Report, TEXTS};
+use crate::node::parts::{LogEntry, Occurrence, Report};
 use crate::node::{Act, Reported};
 use crate::reply::Reply;
 use crate::text::quote::{cut, quoted};
@@ -112,44 +112,58 @@ impl Deref for ErrorKey<'_> {
 /// The words behind TYPE as the grammar has them, and their numbers in a node.
 const TYPES: [(&str, u8); 4] = [("BUG", 1), ("PERF", 2), ("OPS", 3), ("UNKNOWN", 0)];
 
+/// What an option of AGG.ERROR tells; texts with their place among [`Occurrence::texts`].
+#[derive(Clone, Copy)]
+enum ErrorOption {
+    /// It is cut where it is too long.
+    Text(usize),
+    /// It is refused then.
+    Word(usize),
+    Level,
+    Type,
+    Tags,
+    Gid,
+    Nid,
+    Key,
+    At,
+}
+
+const ERROR_OPTIONS: [(&str, ErrorOption); 12] = [
+    ("PUBLIC", ErrorOption::Text(1)),
+    ("LEVEL", ErrorOption::Level),
+    ("TYPE", ErrorOption::Type),
+    ("TAGS", ErrorOption::Tags),
+    ("CODE", ErrorOption::Word(2)),
+    ("FUNC", ErrorOption::Word(3)),
+    ("FILE", ErrorOption::Word(4)),
+    ("BACKTRACE", ErrorOption::Text(5)),
+    ("GID", ErrorOption::Gid),
+    ("NID", ErrorOption::Nid),
+    ("KEY", ErrorOption::Key),
+    ("AT", ErrorOption::At),
+];
+
 impl<'a> ErrorReport<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<ErrorReport<'a>, Refusal> {
-        // In the order of TEXTS: message, public, code, func, file, backtrace.
+        // In the order of Occurrence::texts: message, public, code, func, file, backtrace.
         let mut whole: [&'a [u8]; 6] = [args.next("message")?, &[], &[], &[], &[], &[]];
         let (mut tags, mut key, mut at) = (Cow::default(), None, args.now_ms());
         let (mut level, mut kind, mut gid, mut nid) = (5, 0, 0, 0);
-        const OPTIONS: [&str; 12] = [
-            "PUBLIC",
-            "LEVEL",
-            "TYPE",
-            "TAGS",
-            "CODE",
-            "FUNC",
-            "FILE",
-            "BACKTRACE",
-            "GID",
-            "NID",
-            "KEY",
-            "AT",
-        ];
         while !args.is_empty() {
-            let option = args.option(&OPTIONS)?;
-            match option {
-                "LEVEL" => level = args.integer("LEVEL", 0..=9)? as u8,
-                "TYPE" => kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1,
-                "TAGS" => tags = args.tags()?,
-                "GID" => gid = args.integer("GID", 0..=i64::MAX as u64)?,
-                "NID" => nid = args.integer("NID", 0..=i64::MAX as u64)?,
-                "KEY" => key = Some(args.name("KEY")?),
-                "AT" => at = args.at()?,
-                text => {
-                    let is_it = |t: &&str| t.len() == text.len() && t.eq_ignore_ascii_case(text);
-                    if let Some(i) = TEXTS.iter().position(is_it) {
-                        whole[i] = args.next(option)?;
-                        if matches!(text, "CODE" | "FUNC" | "FILE") {
-                            args.check_size(text, whole[i])?;
-                        }
-                    }
+            match args.option_of(&ERROR_OPTIONS)? {
+                (_, ErrorOption::Level) => level = args.integer("LEVEL", 0..=9)? as u8,
+                (_, ErrorOption::Type) => {
+                    kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1;
+                }
+                (_, ErrorOption::Tags) => tags = args.tags()?,
+                (_, ErrorOption::Gid) => gid = args.integer("GID", 0..=i64::MAX as u64)?,
+                (_, ErrorOption::Nid) => nid = args.integer("NID", 0..=i64::MAX as u64)?,
+                (_, ErrorOption::Key) => key = Some(args.name("KEY")?),
+                (_, ErrorOption::At) => at = args.at()?,
+                (name, ErrorOption::Text(i)) => whole[i] = args.next(name)?,
+                (name, ErrorOption::Word(i)) => {
+                    whole[i] = args.next(name)?;
+                    args.check_size(name, whole[i])?;
                 }
             }
         }
@@ -235,10 +249,11 @@ fn error_key(texts: &[&[u8]]) -> [u8; 32] {
         }
         hash.digest128()
     };
-    let nibbles = (0..32).map(|i| (hash >> (124 - 4 * i)) as usize & 0xf);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut hex = [0; 32];
-    for (digit, nibble) in hex.iter_mut().zip(nibbles) {
-        *digit = b"0123456789abcdef"[nibble];
+    for (digits, byte) in hex.chunks_exact_mut(2).zip(hash.to_be_bytes()) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 0xf)];
     }
     hex
 }
