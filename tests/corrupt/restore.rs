@@ -56,7 +56,12 @@ fn damaged_payloads_are_refused_or_taken_and_what_was_taken_works() {
         if kept.len() >= 200 || sent >= total {
             taken += kept.len();
             reload(&mut connection, &kept);
-            kept.iter().for_each(|key| exercise(&mut connection, key));
+            for key in &kept {
+                // One in a hundred thousand has become a string, which is the server's to take.
+                if ask::<String>(&mut connection, &format!("TYPE {key}")) == "aggr-node" {
+                    exercise(&mut connection, key);
+                }
+            }
             reload(&mut connection, &kept);
             kept.clear();
             let _: () = ask(&mut connection, "FLUSHALL");
