@@ -142,7 +142,10 @@ impl Bucket {
 
     #[inline]
     fn add(&mut self, x: f64) {
-        self.state = self.state.saturating_add(2);
+        // At the end of the range, which a saved node may claim, the lowest bit stays what it is.
+        if self.state.get() < u64::MAX - 2 {
+            self.state = self.state.saturating_add(2);
+        }
         let mut sum = Sum {
             sum: self.sum,
             lost: self.lost,
@@ -431,6 +434,22 @@ mod tests {
         assert_eq!(sum.sum, f64::MAX);
         assert_eq!(rate(f64::MAX, 1), f64::MAX);
         assert_eq!(rate(f64::MAX, 10_000), f64::MAX / 10.0);
+    }
+
+    #[test]
+    fn a_count_at_its_end_does_not_linger() {
+        let mut saved = Vec::new();
+        put_u64(&mut saved, 0);
+        put_u64(&mut saved, i64::MAX as u64);
+        put_u64(&mut saved, 0);
+        saved.push(0);
+        put_doubles(&mut saved, &[0.0, 0.0]);
+        let mut bucket = Bucket::load(&mut Reader::new(&saved)).unwrap();
+        (0..3).for_each(|_| bucket.add_value(0, 1.0));
+        assert!(!bucket.lingers());
+        bucket.set_lingering();
+        bucket.add_value(0, 1.0);
+        assert!(bucket.lingers() && bucket.count() >= i64::MAX as u64 - 1);
     }
 
     #[test]
