@@ -3,12 +3,12 @@
 use crate::figure::{Figure, Target};
 use crate::machine::Machine;
 
-const LABELS: f64 = 330.0;
+const LABELS: f64 = 350.0;
 const WIDTH: f64 = 960.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 56.0;
 
-/// Bars longer than so many times SET are cut and say so by their number.
+/// Bars longer than so many times SET are cut, which a gap shows.
 const LONGEST: f64 = 4.0;
 
 /// An SVG.
@@ -69,6 +69,13 @@ fn bar(figure: &Figure, y: f64, scale: f64) -> String {
         ratio.median,
         value.median
     );
+    if ratio.median > LONGEST {
+        let x = LABELS + width - 24.0;
+        svg += &format!(
+            "<path d=\"M{x:.1} {} l8 -{ROW} h6 l-8 {ROW} z\" fill=\"#ffffff\"/>\n",
+            y + ROW - 2.0
+        );
+    }
     if let Some(Target::Ratio(most)) = figure.target {
         let x = LABELS + most * scale;
         svg += &format!(
