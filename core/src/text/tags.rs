@@ -5,6 +5,7 @@
 //! between two: so lists that mean the same are the same bytes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A word whose name is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +51,27 @@ pub fn canonical(text: &[u8]) -> Result<Cow<'_, [u8]>, TagsError> {
 
 /// Whether a list is in canonical form: names that are not empty and grow strictly, one space between two words.
 pub fn is_canonical(text: &[u8]) -> bool {
-    let mut before: &[u8] = b"";
-    text.is_empty()
-        || text.split(|b| *b == b' ').all(|word| {
-            let grows = before < name(word);
-            before = name(word);
-            grows
-        })
+    let mut before = 0..0;
+    let mut grows = |name: Range<usize>| {
+        let grows = text[before.clone()] < text[name.clone()];
+        before = name;
+        grows
+    };
+    // One pass: every sample with tags comes here.
+    let (mut start, mut end) = (0, None);
+    for (i, byte) in text.iter().enumerate() {
+        match byte {
+            b':' => end = end.or(Some(i)),
+            b' ' => {
+                if !grows(start..end.unwrap_or(i)) {
+                    return false;
+                }
+                (start, end) = (i + 1, None);
+            }
+            _ => {}
+        }
+    }
+    text.is_empty() || grows(start..end.unwrap_or(text.len()))
 }
 
 /// Names and values of a list in canonical form; a word without a colon has no value.
