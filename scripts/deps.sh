@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
-# redis-server, pip (for servers of other versions). On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
+# redis-server, pip (for servers of other versions), and influxdb (for the tests of agg poll) where apt has it. On
+# Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
 set -euo pipefail
 
 missing=()
@@ -13,6 +14,12 @@ python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 # libclang-cpp, which other packages bring, is not it.
 [ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)
+
+# Its tests say so and do nothing without it: where it is not to be had that is no failure, and it is put on no machine
+# whose owner would be asked for a password for it.
+if ! have influxd && [ "$(id -u)" -eq 0 ] && have apt-cache && [ -n "$(apt-cache search --names-only '^influxdb$')" ]; then
+    missing+=(influxdb)
+fi
 
 # Cargo comes last, so that all else that is missing is installed or named first.
 need_cargo() {

@@ -49,6 +49,28 @@ pub fn some_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Bytes with their unit, as the server's settings write them: `64kb`, `16mb`, `1gb`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("expected a size such as 64kb, 16mb or 1gb, not {text:?}");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let shift = match unit {
+        "b" => 0,
+        "kb" => 10,
+        "mb" => 20,
+        "gb" => 30,
+        "" => return Err(format!("{text:?} has no unit: write {text}b or {text}kb")),
+        _ => return Err(expected()),
+    };
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("expected more than 0".into()),
+        // More than any machine holds, and far from the ends of all integers.
+        Some(bytes) if bytes <= 1 << 50 => Ok(bytes),
+        _ => Err(format!("{text:?} is more than a petabyte")),
+    }
+}
+
 /// A tag as the commands take it: `name:value`, or a word without a value; no blanks, no empty name.
 pub fn tag(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with(':') {
@@ -99,6 +121,21 @@ mod tests {
     fn a_lease_is_not_zero() {
         assert_eq!(some_duration("0ms").unwrap_err(), "expected more than 0");
         assert_eq!(some_duration("1ms"), Ok(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn sizes_need_a_unit() {
+        assert_eq!(size("1b"), Ok(1));
+        assert_eq!(size("64kb"), Ok(65_536));
+        assert_eq!(size("2gb"), Ok(2 << 30));
+        assert_eq!(size("5").unwrap_err(), "\"5\" has no unit: write 5b or 5kb");
+        for bad in ["", "mb", "-1mb", "1.5mb", "1 mb", "1MB", "0kb"] {
+            assert!(
+                size(bad).unwrap_err().starts_with("expected"),
+                "{bad} was taken"
+            );
+        }
+        assert!(size("9999999999gb").is_err() && size("99999999999999999999b").is_err());
     }
 
     #[test]

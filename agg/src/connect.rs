@@ -192,7 +192,7 @@ fn judge(text: &str, place: &str) -> Option<Failure> {
             Some(Failure::Lost(format!("{place} cannot answer now: {text}")))
         }
         "NOAUTH" => Some(Failure::Refused(format!(
-            "{place} wants a password: give it in AGG_PASSWORD or in the URL"
+            "{place} wants a password: give it in AGG_PASSWORD or in the URL (agg poll: in password-file or password-env)"
         ))),
         _ => None,
     }

@@ -1,8 +1,9 @@
-//! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines. It knows the
+//! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines, polls servers. It knows the
 //! module's commands and nothing of its inside.
 //!
 //! This file holds the arguments alone and how the program ends: 0 done, 1 failed at run time, 2 used wrongly,
-//! 130 interrupted before the end (what has no end of its own, as `host`, ends with 0 then).
+//! 130 interrupted before the end (what has no end of its own, as `host`, ends with 0 then). A file of settings with
+//! mistakes is wrong usage.
 
 #![forbid(unsafe_code)]
 
@@ -11,12 +12,14 @@ mod connect;
 mod drain;
 mod host;
 mod pipe;
+mod poll;
 mod reply;
 mod retry;
 mod say;
 mod shutdown;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -51,6 +54,10 @@ enum Command {
     Host(host::Options),
     /// Print what waits in the queues and take it out of them
     Drain(drain::Options),
+    /// Drain the servers that a file names into the sinks that it names, for as long as it runs
+    Poll(poll::Options),
+    /// Tell whether the file for agg poll is as it should be
+    Check(poll::Options),
     /// Turn the lines of standard input into logs or errors
     #[command(subcommand)]
     Pipe(pipe::Command),
@@ -60,6 +67,7 @@ const EXAMPLES: &str = "\
 Examples:
   agg host                          report this machine every second
   agg drain --follow                print everything that comes out of the queues
+  agg poll --config poller.toml     drain servers into files and databases
   tail -F app.log | agg pipe log    send a program's log
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before the end.";
@@ -86,16 +94,32 @@ impl Ended {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let password = std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty());
-    let server = match Server::parse(&cli.redis, password) {
-        Ok(server) => server,
-        Err(why) => usage(&why),
+    let Cli { redis, command } = Cli::parse();
+    let ended = match command {
+        Command::Host(options) => against(&redis, options.endless(), |server, stop| {
+            host::run(server, &options, stop)
+        }),
+        Command::Drain(options) => {
+            options.check().unwrap_or_else(|why| usage(&why));
+            against(&redis, options.endless(), |server, stop| {
+                drain::run(server, options, stop)
+            })
+        }
+        // Their servers stand in the file.
+        Command::Poll(options) => {
+            let poll = options.read().unwrap_or_else(|why| mistake(&why));
+            listen(Ended::Done, poll.grace()).and_then(|stop| poll.run(&stop))
+        }
+        Command::Check(options) => {
+            let poll = options.read().unwrap_or_else(|why| mistake(&why));
+            say(&options.praise(&poll));
+            Ok(Ended::Done)
+        }
+        Command::Pipe(command) => against(&redis, false, |server, stop| {
+            pipe::run(server, &command, stop)
+        }),
     };
-    if let Command::Drain(options) = &cli.command {
-        options.check().unwrap_or_else(|why| usage(&why));
-    }
-    match run(cli.command, &server) {
+    match ended {
         Ok(ended) => ExitCode::from(ended.code()),
         Err(why) => {
             say(&why);
@@ -104,24 +128,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, server: &Server) -> Result<Ended, String> {
-    let interrupted = match &command {
-        Command::Host(options) if options.endless() => Ended::Done,
-        Command::Drain(options) if options.endless() => Ended::Done,
-        _ => Ended::Interrupted,
-    };
-    let stop = Stop::on_signals(interrupted.code())
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let ended = match command {
-        Command::Host(options) => host::run(server, &options, &stop)?,
-        Command::Drain(options) => drain::run(server, options, &stop)?,
-        Command::Pipe(command) => pipe::run(server, &command, &stop)?,
-    };
-    Ok(if ended == Ended::Interrupted {
-        interrupted
+/// Runs a command that works with one server; an `endless` one is interrupted in no other way than it ends.
+fn against(
+    url: &str,
+    endless: bool,
+    run: impl FnOnce(&Server, &Stop) -> Result<Ended, String>,
+) -> Result<Ended, String> {
+    let password = std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty());
+    let server = Server::parse(url, password).unwrap_or_else(|why| usage(&why));
+    let interrupted = if endless {
+        Ended::Done
     } else {
-        ended
+        Ended::Interrupted
+    };
+    let stop = listen(interrupted, Stop::GRACE)?;
+    Ok(match run(&server, &stop)? {
+        Ended::Interrupted => interrupted,
+        ended => ended,
     })
+}
+
+/// Listens for signals; a command that is stuck when `grace` has passed ends as `interrupted`.
+fn listen(interrupted: Ended, grace: Duration) -> Result<Stop, String> {
+    Stop::on_signals(interrupted.code(), grace)
+        .map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
+/// Ends the program for a mistake in a file, which is wrong usage.
+fn mistake(why: &str) -> ! {
+    say(why);
+    std::process::exit(2)
 }
 
 /// Ends the program as clap does for arguments that it refuses itself.

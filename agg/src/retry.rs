@@ -36,6 +36,13 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// Tries for ever, whatever the server says: it is one of several, and the others go on.
+    pub fn patient(server: &'a Server, stop: &'a Stop) -> Self {
+        let mut reach = Reach::new(server, stop, None);
+        reach.worked = true;
+        reach
+    }
+
     /// A new connection; none where the end was asked for.
     ///
     /// Returns an error when the limit has passed or trying again is of no use.
@@ -85,7 +92,7 @@ impl<'a> Reach<'a> {
 }
 
 /// Pauses that double, up to half a minute.
-struct Pauses(Duration);
+pub struct Pauses(Duration);
 
 impl Default for Pauses {
     fn default() -> Self {
@@ -96,7 +103,8 @@ impl Default for Pauses {
 impl Pauses {
     const LONGEST: Duration = Duration::from_secs(30);
 
-    fn next(&mut self) -> Duration {
+    /// The pause after one more failure.
+    pub fn next(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(Self::LONGEST);
         pause
@@ -137,6 +145,15 @@ mod tests {
         reach.since = Instant::now().checked_sub(Duration::from_secs(61));
         assert_eq!(reach.failed(lost()), Err(lost()));
         reach.worked();
+        assert_eq!(reach.failed(lost()), Ok(()));
+    }
+
+    #[test]
+    fn one_of_several_is_never_given_up() {
+        let (server, stop) = (Server::parse("redis://h", None).unwrap(), Stop::default());
+        stop.ask();
+        let mut reach = Reach::patient(&server, &stop);
+        assert_eq!(reach.failed(Failure::Refused("no module".into())), Ok(()));
         assert_eq!(reach.failed(lost()), Ok(()));
     }
 

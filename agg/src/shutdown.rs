@@ -1,28 +1,28 @@
 //! Ends in an orderly way: SIGINT, SIGTERM and SIGHUP ask the command to come to its end. One that is stuck in a
-//! call (a server that does not answer, a reader of our output that has stopped) is ended all the same within a
-//! second; what it had leased comes back to the queue when the lease ends.
+//! call (a server that does not answer, a reader of our output that has stopped) is ended all the same within its
+//! grace, most within a second; what it had leased comes back to the queue when the lease ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Whether the program was asked to end.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<(Mutex<bool>, Condvar)>);
+pub struct Stop(Arc<(Mutex<Option<Instant>>, Condvar)>);
 
 impl Stop {
-    /// How long a command has to come to its end by itself.
-    const GRACE: Duration = Duration::from_millis(900);
+    /// How long most commands have to come to their end by themselves.
+    pub const GRACE: Duration = Duration::from_millis(900);
 
-    /// Listens for the signals. `code` is the exit code of a command that is stuck.
+    /// Listens for the signals. `code` is the exit code of a command that is stuck when `grace` has passed.
     ///
     /// Returns an error if the system gives no thread or handler, or when called twice.
-    pub fn on_signals(code: u8) -> Result<Stop, ctrlc::Error> {
+    pub fn on_signals(code: u8, grace: Duration) -> Result<Stop, ctrlc::Error> {
         let stop = Stop::default();
         let asked = stop.clone();
         // The handler runs in a thread of its own, so it may sleep.
         ctrlc::set_handler(move || {
             asked.ask();
-            std::thread::sleep(Self::GRACE);
+            std::thread::sleep(grace);
             std::process::exit(i32::from(code));
         })?;
         Ok(stop)
@@ -30,12 +30,17 @@ impl Stop {
 
     /// Whether the end was asked for.
     pub fn asked(&self) -> bool {
+        self.since().is_some()
+    }
+
+    /// When the end was asked for, if it was.
+    pub fn since(&self) -> Option<Instant> {
         *self.lock()
     }
 
     /// Asks for the end and wakes whoever waits.
     pub fn ask(&self) {
-        *self.lock() = true;
+        self.lock().get_or_insert_with(Instant::now);
         self.0.1.notify_all();
     }
 
@@ -43,7 +48,7 @@ impl Stop {
     pub fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut asked = self.lock();
-        while !*asked {
+        while asked.is_none() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -58,8 +63,8 @@ impl Stop {
         true
     }
 
-    // A bool is whole whatever happened to the thread that held it.
-    fn lock(&self) -> MutexGuard<'_, bool> {
+    // An instant is whole whatever happened to the thread that held it.
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

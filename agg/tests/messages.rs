@@ -52,6 +52,8 @@ fn wrong_usage_is_exit_code_2() {
         "pipe",
         "pipe log --level 10",
         "pipe log --type OPS",
+        "poll",
+        "check",
         "drain --redis http://u:s3cret@h",
         "drain --redis redis://u:s3cret@h:port",
     ] {
@@ -67,6 +69,8 @@ fn help_has_examples_and_hides_the_environment() {
         "--help",
         "host --help",
         "drain --help",
+        "poll --help",
+        "check --help",
         "pipe log --help",
         "pipe error --help",
     ] {

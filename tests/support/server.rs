@@ -375,7 +375,8 @@ pub fn records(reply: &Value) -> Vec<serde_json::Value> {
     entries(reply).iter().map(Entry::json).collect()
 }
 
-fn missing<T>(what: &str) -> Option<T> {
+/// Says that a part is missing, or fails where none may be.
+pub fn missing<T>(what: &str) -> Option<T> {
     assert!(
         std::env::var("CI").as_deref() != Ok("true"),
         "{what} is missing"

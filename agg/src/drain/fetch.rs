@@ -50,7 +50,8 @@ impl Queue {
         }
     }
 
-    fn of(word: &[u8]) -> Option<Queue> {
+    /// The queue of a keyword.
+    pub fn of(word: &[u8]) -> Option<Queue> {
         Queue::ALL
             .into_iter()
             .find(|queue| queue.word().as_bytes() == word)

@@ -2,8 +2,8 @@
 //! and flushed, never before, and given back when it was not; an acknowledgement that was lost with the connection
 //! is sent again.
 
-mod fetch;
-mod nodes;
+pub mod fetch;
+pub mod nodes;
 mod print;
 mod tally;
 

@@ -10,7 +10,7 @@ use crate::reply;
 use crate::shutdown::Stop;
 
 /// How long a list that was looked up holds.
-const FRESH: Duration = Duration::from_secs(5);
+pub const FRESH: Duration = Duration::from_secs(5);
 
 /// The nodes.
 pub struct Nodes {
@@ -59,7 +59,8 @@ impl Nodes {
     }
 }
 
-fn scan(link: &mut Link, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
+/// All nodes of the server, each once; those found so far when the end is asked for.
+pub fn scan(link: &mut Link, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
     let (mut nodes, mut cursor) = (Vec::new(), b"0".to_vec());
     loop {
         let mut command = redis::cmd("SCAN");
@@ -103,7 +104,7 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// No nodes: is it that nobody reported yet, or that nobody can? Who may not ask is not told.
-fn check_module(server: &Server, link: &mut Link) -> Result<(), Failure> {
+pub fn check_module(server: &Server, link: &mut Link) -> Result<(), Failure> {
     let mut command = redis::cmd("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
     let known = link.call(&command)?.ok().and_then(reply::items);

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 #[path = "../../../tests/support/server.rs"]
 mod server;
 
+pub mod influx;
+pub mod place;
+pub mod stub;
+
 pub use server::*;
 
 /// The program with arguments, their words separated by blanks, and without the caller's environment.

@@ -1,0 +1,265 @@
+//! A file that only grows, by whole lines.
+//!
+//! What holds: when [`Appender::append`] returns, the lines are on the disk (fsync). What a crash left behind the last
+//! newline was never acknowledged; the next write cuts it off. Any number of programs may write the same file: each
+//! write holds a lock (flock), under which the file is looked at anew. No lock is waited for longer than [`PATIENCE`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::say::say;
+
+/// How long another program may hold the file.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A file to append to; opened when it is first needed.
+pub struct Appender {
+    path: PathBuf,
+    /// The size at which a new file is begun.
+    rotate: Option<u64>,
+    file: Option<File>,
+}
+
+impl Appender {
+    /// A file, and the size beyond which it is moved aside.
+    pub fn new(path: PathBuf, rotate: Option<u64>) -> Appender {
+        Appender {
+            path,
+            rotate,
+            file: None,
+        }
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes whole lines, all or none of them.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        // A file moved aside is followed by another; more than a few in a row are moved by somebody else.
+        for _ in 0..5 {
+            let file = match self.file.take() {
+                Some(file) => file,
+                None => open(&self.path)?,
+            };
+            let locked = Locked::new(&file)?;
+            if !same(&file, &self.path)? {
+                continue;
+            }
+            let length = repair(&file, &self.path)?;
+            let full = length > 0 && length + lines.len() as u64 > self.rotate.unwrap_or(u64::MAX);
+            if full {
+                move_aside(&self.path)?;
+                continue;
+            }
+            write(&file, length, lines)?;
+            drop(locked);
+            self.file = Some(file);
+            return Ok(());
+        }
+        Err(io::Error::other("it is moved away again and again"))
+    }
+}
+
+/// The lock on a file, given back with the value.
+struct Locked<'a>(&'a File);
+
+impl Locked<'_> {
+    fn new(file: &File) -> io::Result<Locked<'_>> {
+        let start = Instant::now();
+        loop {
+            match flock(file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Locked(file)),
+                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(io::Error::other("another program holds it"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let _ = flock(self.0, FlockOperation::Unlock);
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    let file = options.create(true).open(path)?;
+    sync_folder(path)?;
+    Ok(file)
+}
+
+/// Makes a new name last.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder)?.sync_all()
+}
+
+/// Whether the file is still the one of this name.
+fn same(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Cuts off what stands behind the last newline; returns the length.
+fn repair(mut file: &File, path: &Path) -> io::Result<u64> {
+    const STEP: u64 = 64 * 1024;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let length = metadata.len();
+    let (mut end, mut step) = (length, 1);
+    let good = loop {
+        let start = end.saturating_sub(step);
+        let mut part = vec![0; (end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut part)?;
+        match part.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => break start + at as u64 + 1,
+            None if start == 0 => break 0,
+            None => (end, step) = (start, STEP),
+        }
+    };
+    if good < length {
+        file.set_len(good)?;
+        let (half, name) = (length - good, path.display());
+        say(&format!(
+            "{name}: cut off {half} bytes of a line that a crash left half written"
+        ));
+    }
+    Ok(good)
+}
+
+/// Gives the file the next free number behind its name; the largest is the newest.
+fn move_aside(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_owned();
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut last = 0;
+    for entry in fs::read_dir(folder)? {
+        let other = entry?.file_name();
+        let number = other
+            .as_encoded_bytes()
+            .strip_prefix(name.as_encoded_bytes());
+        let number = number.and_then(|rest| std::str::from_utf8(rest.strip_prefix(b".")?).ok());
+        last = last.max(number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0));
+    }
+    let mut aside = name;
+    aside.push(format!(".{}", last + 1));
+    fs::rename(path, folder.join(aside))?;
+    sync_folder(path)
+}
+
+fn write(mut file: &File, length: u64, lines: &[u8]) -> io::Result<()> {
+    let written = file.write_all(lines).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // A full disk takes a part: whole lines or none.
+        let _ = file.set_len(length);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        (dir, path)
+    }
+
+    #[test]
+    fn a_half_line_of_a_crash_is_cut_off() {
+        for (left, kept) in [
+            ("", ""),
+            ("a\n", "a\n"),
+            ("a\nhal", "a\n"),
+            ("hal", ""),
+            (&format!("a\n{}", "x".repeat(200_000)), "a\n"),
+        ] {
+            let (_dir, path) = folder();
+            fs::write(&path, left).unwrap();
+            Appender::new(path.clone(), None).append(b"new\n").unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("{kept}new\n"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_full_is_moved_aside() {
+        let (dir, path) = folder();
+        fs::write(dir.path().join("out.7"), "old").unwrap();
+        let mut appender = Appender::new(path.clone(), Some(6));
+        for line in ["aa\n", "bb\n", "cc\n", "longer than all\n", "dd\n"] {
+            appender.append(line.as_bytes()).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("out.7"), "old");
+        assert_eq!(read("out.8"), "aa\nbb\n");
+        assert_eq!(read("out.9"), "cc\n");
+        assert_eq!(read("out.10"), "longer than all\n");
+        assert_eq!(read("out"), "dd\n");
+    }
+
+    #[test]
+    fn several_write_one_file_and_no_line_is_lost() {
+        let (dir, path) = folder();
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let mut appender = Appender::new(path.clone(), Some(400));
+                std::thread::spawn(move || {
+                    for n in 0..25 {
+                        appender
+                            .append(format!("{thread}.{n}\n").as_bytes())
+                            .unwrap();
+                    }
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        let files = fs::read_dir(dir.path()).unwrap();
+        let text: String = files
+            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), 100);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let mut appender = Appender::new("/dev/null".into(), None);
+        assert!(appender.append(b"x\n").is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! What goes from a server to the sinks, and the news that comes back.
+//!
+//! What holds: each delivery is answered exactly once, with [`Event::Stored`] or [`Event::GivenUp`], even by a sink
+//! whose thread failed, so no lease is held for ever.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use crate::args::NodeName;
+use crate::drain::fetch::{Format, Queue};
+
+use super::room::Room;
+
+/// A record in the forms in which its sinks want it.
+pub struct Record {
+    /// Its id in its queue.
+    pub id: i64,
+    /// As JSON; there unless only line protocol is wanted.
+    pub json: Option<Vec<u8>>,
+    /// As line protocol, where a sink wants that.
+    pub line: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// What a record costs beside its text.
+    const BESIDE: usize = 96;
+
+    /// The text for a sink, without a newline.
+    pub fn text(&self, format: Format) -> Option<&[u8]> {
+        let text = match format {
+            Format::Json => self.json.as_deref(),
+            Format::Line => self.line.as_deref(),
+        }?;
+        Some(text.strip_suffix(b"\n").unwrap_or(text))
+    }
+
+    /// The memory it takes.
+    pub fn bytes(&self) -> u64 {
+        let texts = self.json.iter().chain(&self.line);
+        (texts.map(Vec::len).sum::<usize>() + Self::BESIDE) as u64
+    }
+}
+
+/// Records of one queue of one node, in the order of their ids.
+pub struct Batch {
+    /// The node.
+    pub node: NodeName,
+    /// Its queue.
+    pub queue: Queue,
+    /// The records.
+    pub records: Vec<Record>,
+}
+
+/// What became of a delivery, by the number of its batch.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The sink has it, to stay.
+    Stored(u64),
+    /// The sink will not write it.
+    GivenUp(u64),
+    /// There is something else to look at.
+    Wake,
+}
+
+/// A batch on its way to one sink.
+pub struct Delivery {
+    /// What is to be written.
+    pub batch: Arc<Batch>,
+    number: u64,
+    back: Sender<Event>,
+    _room: Room,
+    answered: bool,
+}
+
+impl Delivery {
+    /// A batch with its number, and where the answer goes.
+    pub fn new(batch: Arc<Batch>, number: u64, back: Sender<Event>, room: Room) -> Delivery {
+        Delivery {
+            batch,
+            number,
+            back,
+            _room: room,
+            answered: false,
+        }
+    }
+
+    /// Says that the sink has all of it.
+    pub fn stored(mut self) {
+        self.answered = true;
+        // Who asked is gone only at the end of the program.
+        let _ = self.back.send(Event::Stored(self.number));
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.answered {
+            let _ = self.back.send(Event::GivenUp(self.number));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::Share;
+    use super::*;
+
+    #[test]
+    fn every_delivery_is_answered_once() {
+        let (back, events) = std::sync::mpsc::channel();
+        let batch = Arc::new(Batch {
+            node: NodeName(b"n".to_vec()),
+            queue: Queue::Log,
+            records: vec![],
+        });
+        let share = Share::new(2);
+        let delivery = |number| {
+            let room = share.take(1).unwrap();
+            Delivery::new(batch.clone(), number, back.clone(), room)
+        };
+        delivery(1).stored();
+        drop(delivery(2));
+        let got: Vec<Event> = events.try_iter().collect();
+        assert_eq!(got, [Event::Stored(1), Event::GivenUp(2)]);
+        assert!(share.take(2).is_some());
+    }
+}

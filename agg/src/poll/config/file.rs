@@ -1,0 +1,251 @@
+//! The file as it is written, and the checks of what belongs to no sink alone: sources, routes, and what fits together.
+//! Every value keeps its place until it was checked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use toml::Spanned;
+
+use crate::args;
+use crate::connect::Server;
+use crate::drain::fetch::{Format, Queue};
+use crate::poll::glob::Glob;
+
+use super::sink::{RawSink, secret};
+use super::{Config, LEAST_SHARE, Mistake, Route, Sink};
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RawFile {
+    poll_interval: Option<Time>,
+    lease: Option<Spanned<Time>>,
+    max_in_flight: Option<Spanned<Size>>,
+    shutdown_grace: Option<Time>,
+    dead_letters: Option<PathBuf>,
+    #[serde(default)]
+    source: Vec<RawSource>,
+    #[serde(default)]
+    route: Vec<RawRoute>,
+    #[serde(default)]
+    sink: BTreeMap<String, Spanned<RawSink>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawSource {
+    urls: Spanned<Urls>,
+    password_file: Option<Spanned<PathBuf>>,
+    password_env: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RawRoute {
+    queues: Spanned<Vec<Spanned<String>>>,
+    include: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    exclude: Vec<Spanned<String>>,
+    sinks: Spanned<Vec<Spanned<String>>>,
+}
+
+/// A time with its unit.
+#[derive(Clone, Copy)]
+pub struct Time(pub Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        args::some_duration(&text)
+            .map(Time)
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Bytes, as `64mb`.
+#[derive(Clone, Copy)]
+pub struct Size(pub u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        args::size(&text).map(Size).map_err(D::Error::custom)
+    }
+}
+
+/// A list of URLs. What is no list is refused without being shown: it may hold a password.
+struct Urls(Vec<Spanned<String>>);
+
+impl<'de> Deserialize<'de> for Urls {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Urls;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a list of URLs")
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Urls, E> {
+                Err(E::custom("expected a list of URLs: put it in [ ]"))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Urls, A::Error> {
+                let mut urls = Vec::new();
+                while let Some(url) = items.next_element()? {
+                    urls.push(url);
+                }
+                Ok(Urls(urls))
+            }
+        }
+        from.deserialize_any(List)
+    }
+}
+
+impl RawFile {
+    /// Turns it into what the engine needs.
+    ///
+    /// Returns the first mistake.
+    pub fn check(self) -> Result<Config, Mistake> {
+        let time = |time: Option<Time>, default| time.map_or(Duration::from_secs(default), |t| t.0);
+        let lease = match &self.lease {
+            // What is extended in the middle of the lease has to arrive before its end.
+            Some(lease) if lease.get_ref().0 < Duration::from_secs(1) => {
+                return Err(Mistake::at(lease, "expected a lease of at least 1s"));
+            }
+            lease => lease
+                .as_ref()
+                .map_or(Duration::from_secs(30), |lease| lease.get_ref().0),
+        };
+        if self.source.is_empty() {
+            return Err(Mistake::missing(
+                "expected a [[source]]: where the servers are",
+            ));
+        }
+        if self.route.is_empty() {
+            return Err(Mistake::missing("expected a [[route]]: what goes where"));
+        }
+        let mut servers: Vec<Server> = Vec::new();
+        for source in &self.source {
+            for (place, server) in source.servers()? {
+                if servers.iter().any(|other| other.place() == server.place()) {
+                    let text = format!("{} stands in this file twice", server.place());
+                    return Err(Mistake::at(&place, text));
+                }
+                servers.push(server);
+            }
+        }
+        let mut sinks = Vec::new();
+        for (name, sink) in &self.sink {
+            sinks.push(sink.get_ref().check(name, sink)?);
+        }
+        let routes: Result<Vec<Route>, Mistake> =
+            self.route.iter().map(|route| route.check(&sinks)).collect();
+        let routes = routes?;
+        for (index, (name, sink)) in self.sink.iter().enumerate() {
+            if !routes.iter().any(|route| route.sinks.contains(&index)) {
+                return Err(Mistake::at(
+                    sink,
+                    format!("no route names the sink {name:?}"),
+                ));
+            }
+        }
+        let least = LEAST_SHARE * sinks.len() as u64;
+        let max_in_flight = match &self.max_in_flight {
+            Some(size) if size.get_ref().0 < least => {
+                let text = format!("expected at least {}mb: 4mb for each sink", least >> 20);
+                return Err(Mistake::at(size, text));
+            }
+            size => size
+                .as_ref()
+                .map_or(least.max(64 << 20), |size| size.get_ref().0),
+        };
+        Ok(Config {
+            poll_interval: time(self.poll_interval, 1),
+            lease,
+            max_in_flight,
+            shutdown_grace: time(self.shutdown_grace, 10),
+            dead_letters: self.dead_letters.unwrap_or("dead-letters.jsonl".into()),
+            servers,
+            routes,
+            sinks,
+        })
+    }
+}
+
+impl RawSource {
+    fn servers(&self) -> Result<Vec<(Spanned<()>, Server)>, Mistake> {
+        let password = secret("password", &self.password_file, &self.password_env)?;
+        let urls = &self.urls.get_ref().0;
+        if urls.is_empty() {
+            return Err(Mistake::at(&self.urls, "expected at least one URL"));
+        }
+        let server = |url: &Spanned<String>| {
+            let server = Server::parse(url.get_ref(), password.clone())
+                .map_err(|why| Mistake::at(url, why))?;
+            Ok((Spanned::new(url.span(), ()), server))
+        };
+        urls.iter().map(server).collect()
+    }
+}
+
+impl RawRoute {
+    fn check(&self, sinks: &[Sink]) -> Result<Route, Mistake> {
+        let (queue_names, sink_names) = (self.queues.get_ref(), self.sinks.get_ref());
+        if queue_names.is_empty() {
+            return Err(Mistake::at(&self.queues, "expected at least one queue"));
+        }
+        if sink_names.is_empty() {
+            return Err(Mistake::at(&self.sinks, "expected at least one sink"));
+        }
+        let mut to = Vec::new();
+        for name in sink_names {
+            match sinks.iter().position(|sink| sink.name == *name.get_ref()) {
+                Some(index) => to.push(index),
+                None => {
+                    let text = format!("there is no [sink.{}] in this file", name.get_ref());
+                    return Err(Mistake::at(name, text));
+                }
+            }
+        }
+        let mut queues = Vec::new();
+        for name in queue_names {
+            let Some(queue) = Queue::of(name.get_ref().to_uppercase().as_bytes()) else {
+                let text = format!(
+                    "expected MIN, HOUR, LOG, ERROR or REALITY, not {:?}",
+                    name.get_ref()
+                );
+                return Err(Mistake::at(name, text));
+            };
+            let numbers = Queue::NUMBERS.contains(&queue);
+            let line = to.iter().find(|sink| sinks[**sink].format == Format::Line);
+            if let Some(sink) = line.filter(|_| !numbers) {
+                let text = format!(
+                    "the sink {:?} writes line protocol, which is for MIN and HOUR, not for {}",
+                    sinks[*sink].name,
+                    queue.word()
+                );
+                return Err(Mistake::at(name, text));
+            }
+            queues.push(queue);
+        }
+        let glob = |text: &Spanned<String>| {
+            Glob::parse(text.get_ref()).map_err(|why| Mistake::at(text, why))
+        };
+        let globs = |texts: &[Spanned<String>]| -> Result<Vec<Glob>, Mistake> {
+            texts.iter().map(glob).collect()
+        };
+        Ok(Route {
+            queues,
+            include: match &self.include {
+                Some(texts) => globs(texts)?,
+                None => Glob::parse("*").into_iter().collect(),
+            },
+            exclude: globs(&self.exclude)?,
+            sinks: to,
+        })
+    }
+}

@@ -1,0 +1,337 @@
+//! The file that says what `agg poll` does: read, checked as a whole and turned into what the engine needs.
+//!
+//! What holds: whoever has a [`Config`] can rely on it: every sink that a route names exists and takes its queues,
+//! every URL was read, every secret was found. A mistake is told with its line and column, and no message shows a
+//! password or token.
+
+mod file;
+mod sink;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use crate::connect::Server;
+use crate::drain::fetch::{Format, Queue};
+
+use super::glob::Glob;
+
+/// The least memory a sink needs: what one fetch may bring, and a little to go on with meanwhile.
+pub const LEAST_SHARE: u64 = 4 << 20;
+
+/// What the file says.
+pub struct Config {
+    /// How long to wait at most between two looks at a queue in which nothing was.
+    pub poll_interval: Duration,
+    /// How long other pollers do not get what was fetched; extended while a sink takes longer.
+    pub lease: Duration,
+    /// Bytes of records held at a time, all sinks together.
+    pub max_in_flight: u64,
+    /// How long the end may take.
+    pub shutdown_grace: Duration,
+    /// Where records go that a sink refuses for good.
+    pub dead_letters: PathBuf,
+    /// The servers.
+    pub servers: Vec<Server>,
+    /// What goes where.
+    pub routes: Vec<Route>,
+    /// The sinks; routes name them by their place here.
+    pub sinks: Vec<Sink>,
+}
+
+/// What goes where.
+pub struct Route {
+    /// These queues
+    pub queues: Vec<Queue>,
+    /// of nodes that one of these matches
+    pub include: Vec<Glob>,
+    /// and none of these
+    pub exclude: Vec<Glob>,
+    /// go to these sinks.
+    pub sinks: Vec<usize>,
+}
+
+impl Route {
+    /// Whether it takes a node's queue.
+    pub fn takes(&self, node: &[u8], queue: Queue) -> bool {
+        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(node));
+        self.queues.contains(&queue) && any(&self.include) && !any(&self.exclude)
+    }
+}
+
+/// A sink.
+pub struct Sink {
+    /// Its name in the file.
+    pub name: String,
+    /// How it wants its records.
+    pub format: Format,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a sink is.
+pub enum Kind {
+    /// Standard output.
+    Stdout,
+    /// A file, begun anew at a size.
+    File { path: PathBuf, rotate: Option<u64> },
+    /// A database that speaks InfluxDB's HTTP.
+    Influx(Influx),
+}
+
+/// A database that speaks InfluxDB's HTTP.
+pub struct Influx {
+    /// Where lines are sent, parameters included.
+    pub url: String,
+    /// The header that says who we are; secret.
+    pub authorization: Option<String>,
+    /// Lines sent at once.
+    pub batch_lines: usize,
+    /// Bytes sent at once.
+    pub batch_bytes: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// A mistake in the file.
+#[derive(Debug, PartialEq, Eq)]
+struct Mistake {
+    /// Byte in the file; none where the whole file lacks something.
+    at: Option<usize>,
+    text: String,
+}
+
+impl Mistake {
+    fn at<T>(place: &Spanned<T>, text: impl Into<String>) -> Mistake {
+        Mistake {
+            at: Some(place.span().start),
+            text: text.into(),
+        }
+    }
+
+    fn missing(text: &str) -> Mistake {
+        let text = text.to_owned();
+        Mistake { at: None, text }
+    }
+}
+
+impl Config {
+    /// Reads the file and the secrets that it names.
+    ///
+    /// Returns an error with line and column if the file is not as it should be.
+    pub fn read(path: &Path) -> Result<Config, String> {
+        let name = path.display();
+        let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
+        Config::parse(&text).map_err(|mistake| match mistake.at {
+            Some(at) => {
+                let (line, column) = position(&text, at);
+                format!("{name}:{line}:{column}: {}", mistake.text)
+            }
+            None => format!("{name}: {}", mistake.text),
+        })
+    }
+
+    fn parse(text: &str) -> Result<Config, Mistake> {
+        let raw: file::RawFile = toml::from_str(text).map_err(|error| Mistake {
+            at: error.span().map(|span| span.start),
+            text: error.message().trim().replace('\n', ": "),
+        })?;
+        raw.check()
+    }
+}
+
+/// Line and column of a byte, both from 1, the column in characters.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    (line, before[start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+lease = "5s"
+[[source]]
+urls = ["redis://127.0.0.1:7777", "unix:///run/redis.sock"]
+
+[[route]]
+queues = ["MIN", "hour"]
+include = ["web*"]
+exclude = ["web9"]
+sinks = ["influx", "out"]
+
+[sink.out]
+type = "stdout"
+
+[sink.influx]
+type = "influxdb"
+url = "http://127.0.0.1:8086/"
+database = "grid & co"
+"#;
+
+    /// The message for the good file with one part replaced.
+    fn mistake(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replacen(from, to, 1);
+        match Config::parse(&text) {
+            Ok(_) => panic!("{to} was taken"),
+            Err(Mistake { at: None, text }) => text,
+            Err(Mistake {
+                at: Some(at),
+                text: why,
+            }) => {
+                let (line, column) = position(&text, at);
+                format!("{line}:{column}: {why}")
+            }
+        }
+    }
+
+    #[test]
+    fn a_good_file() {
+        let config = Config::parse(GOOD).map_err(|mistake| mistake.text).unwrap();
+        assert_eq!(config.lease, Duration::from_secs(5));
+        assert_eq!(config.poll_interval, Duration::from_secs(1));
+        assert_eq!(config.max_in_flight, 64 << 20);
+        assert_eq!(config.servers.len(), 2);
+        let route = &config.routes[0];
+        assert!(route.takes(b"web1", Queue::Hour) && !route.takes(b"web1", Queue::Log));
+        assert!(!route.takes(b"web9", Queue::Min) && !route.takes(b"db", Queue::Min));
+        let names: Vec<&str> = route
+            .sinks
+            .iter()
+            .map(|s| &*config.sinks[*s].name)
+            .collect();
+        assert_eq!(names, ["influx", "out"]);
+        let Kind::Influx(influx) = &config.sinks[0].kind else {
+            panic!()
+        };
+        assert_eq!(
+            influx.url,
+            "http://127.0.0.1:8086/write?db=grid%20%26%20co&precision=ns"
+        );
+        assert_eq!(config.sinks[0].format, Format::Line);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_line_and_column() {
+        for (from, to, expected) in [
+            (
+                "lease = \"5s\"",
+                "lease = \"5\"",
+                "2:9: \"5\" has no unit: write 5s or 5ms",
+            ),
+            (
+                "lease = \"5s\"",
+                "lease = \"1ms\"",
+                "2:9: expected a lease of at least 1s",
+            ),
+            (
+                "lease =",
+                "leese =",
+                "2:1: unknown field `leese`, expected one of `poll-interval`",
+            ),
+            ("[[route]]", "[[rout]]", "6:3: unknown field `rout`"),
+            (
+                "\"hour\"",
+                "\"DAY\"",
+                "7:18: expected MIN, HOUR, LOG, ERROR or REALITY, not \"DAY\"",
+            ),
+            (
+                "\"hour\"",
+                "\"LOG\"",
+                "7:18: the sink \"influx\" writes line protocol, which is for MIN and HOUR, not for LOG",
+            ),
+            (
+                "\"web*\"",
+                "\"web[\"",
+                "8:12: the pattern \"web[\" ends within a [...]",
+            ),
+            (
+                "\"out\"]",
+                "\"none\"]",
+                "10:20: there is no [sink.none] in this file",
+            ),
+            (", \"out\"]", "]", "12:1: no route names the sink \"out\""),
+            (
+                "\"stdout\"",
+                "\"tape\"",
+                "13:8: expected the type stdout, file or influxdb, not \"tape\"",
+            ),
+            (
+                "\"stdout\"",
+                "\"stdout\"\npath = \"x\"",
+                "14:8: a sink of type stdout has no \"path\": it takes format",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"",
+                "12:1: expected \"path\" in this sink",
+            ),
+            ("http:", "https:", "17:7: this agg speaks no TLS"),
+            (
+                "grid & co\"",
+                "x\"\nbucket = \"b\"",
+                "19:10: \"bucket\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "lease = \"5s\"",
+                "max-in-flight = \"1mb\"",
+                "2:17: expected at least 8mb: 4mb for each sink",
+            ),
+            ("lease = \"5s\"", "lease = ", "2:9: "),
+            (
+                "unix:///run/redis.sock",
+                "redis://127.0.0.1:7777",
+                "4:35: redis://127.0.0.1:7777 stands in this file twice",
+            ),
+        ] {
+            let told = mistake(from, to);
+            assert!(told.starts_with(expected), "{told}\nexpected {expected}");
+        }
+    }
+
+    #[test]
+    fn no_message_shows_a_secret() {
+        for to in ["redis://:s3cret@h:port", "http://u:s3cret@h"] {
+            assert!(!mistake("redis://127.0.0.1:7777", to).contains("s3cret"));
+        }
+        let list = "[\"redis://127.0.0.1:7777\", \"unix:///run/redis.sock\"]";
+        assert_eq!(
+            mistake(list, "\"redis://:s3cret@h\""),
+            "4:8: expected a list of URLs: put it in [ ]"
+        );
+        assert!(!mistake("http://127", "http://u:s3cret@127").contains("s3cret"));
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "t0ken\n").unwrap();
+        let to = format!("version = 2\norg = \"o\"\nbucket = \"b\"\ntoken-file = {path:?}");
+        let text = GOOD.replace("database = \"grid & co\"", &to);
+        let config = Config::parse(&text)
+            .map_err(|mistake| mistake.text)
+            .unwrap();
+        let Kind::Influx(influx) = &config.sinks[0].kind else {
+            panic!()
+        };
+        assert_eq!(influx.authorization.as_deref(), Some("Token t0ken"));
+        assert!(
+            influx
+                .url
+                .ends_with("/api/v2/write?org=o&bucket=b&precision=ns")
+        );
+        std::fs::write(&path, "\n").unwrap();
+        assert!(mistake("database = \"grid & co\"", &to).ends_with("the token there is empty"));
+        assert!(
+            mistake("sock\"]", "sock\"]\npassword-env = \"AGG_NO_SUCH_NAME\"")
+                .starts_with("5:16: the password there is empty")
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! Patterns of node names, as Redis writes them: `*`, `?`, `[abc]`, `[a-z]`, `[^a]`, and `\` before what stands for
+//! itself. Pure; a match takes at most (length of the pattern) x (length of the name) steps, whatever both are.
+
+/// A pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(Vec<u8>);
+
+impl Glob {
+    /// Returns an error where a `[` is not closed or a `\` stands at the end, as such a pattern is a mistake.
+    pub fn parse(text: &str) -> Result<Glob, String> {
+        if text.is_empty() {
+            return Err("a pattern is not empty; * matches every node".into());
+        }
+        let pattern = text.as_bytes();
+        let mut at = 0;
+        while at < pattern.len() {
+            match step(&pattern[at..], 0) {
+                Some((length, _)) => at += length,
+                None => {
+                    return Err(format!(
+                        "the pattern {text:?} ends within a [...] or behind a backslash"
+                    ));
+                }
+            }
+        }
+        Ok(Glob(pattern.to_owned()))
+    }
+
+    /// Whether the whole name matches.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let (pattern, mut at, mut read) = (&self.0[..], 0, 0);
+        // Where to go on when it fails: behind the last star, which then takes one byte more. Stars before it need
+        // no other try: what they could take the last one takes as well.
+        let mut again: Option<(usize, usize)> = None;
+        loop {
+            if pattern.get(at) == Some(&b'*') {
+                at += 1;
+                again = Some((at, read));
+                continue;
+            }
+            let next = match (at < pattern.len(), name.get(read)) {
+                (true, Some(byte)) => step(&pattern[at..], *byte),
+                (false, None) => return true,
+                _ => None,
+            };
+            match (next, &mut again) {
+                (Some((length, true)), _) => {
+                    at += length;
+                    read += 1;
+                }
+                (_, Some((behind, from))) if *from < name.len() => {
+                    *from += 1;
+                    (at, read) = (*behind, *from);
+                }
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// The length of the pattern's first part, and whether it matches the byte; none where it does not end.
+fn step(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
+    match pattern {
+        [b'\\'] => None,
+        [b'\\', literal, ..] => Some((2, *literal == byte)),
+        [b'?' | b'*', ..] => Some((1, true)),
+        [b'[', ..] => class(pattern, byte),
+        [literal, ..] => Some((1, *literal == byte)),
+        [] => None,
+    }
+}
+
+fn class(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
+    let negated = pattern.get(1) == Some(&b'^');
+    let (mut at, mut hit) = (if negated { 2 } else { 1 }, false);
+    loop {
+        let low = match pattern.get(at)? {
+            b']' => return Some((at + 1, hit != negated)),
+            b'\\' => {
+                at += 1;
+                *pattern.get(at)?
+            }
+            literal => *literal,
+        };
+        at += 1;
+        let mut high = low;
+        if let [b'-', end, ..] = pattern[at..]
+            && end != b']'
+        {
+            high = end;
+            at += 2;
+        }
+        hit |= (low.min(high)..=low.max(high)).contains(&byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Glob::parse(pattern).unwrap().matches(name.as_bytes())
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, yes, no) in [
+            ("*", vec!["", "a", "a*b"], vec![]),
+            ("web*", vec!["web", "web1"], vec!["we", "aweb"]),
+            ("*.db", vec![".db", "a.db.db"], vec!["a.db2"]),
+            ("a*b*c", vec!["abc", "axbxbxc"], vec!["ab", "acb"]),
+            ("a?", vec!["ab"], vec!["a", "abc"]),
+            ("n[0-35]", vec!["n0", "n3", "n5"], vec!["n4", "n"]),
+            ("n[^0-3]", vec!["n4", "n-"], vec!["n0"]),
+            ("[a-]", vec!["a", "-"], vec!["b"]),
+            (r"\*[\]]", vec!["*]"], vec!["a]"]),
+        ] {
+            for name in yes {
+                assert!(matches(pattern, name), "{pattern} {name}");
+            }
+            for name in no {
+                assert!(!matches(pattern, name), "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_does_not_end_is_a_mistake() {
+        for bad in ["[a", "a\\", "[a-", "[\\", ""] {
+            assert!(Glob::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn many_stars_do_not_take_for_ever() {
+        assert!(!matches(&"a*".repeat(100), &"a".repeat(99)));
+        assert!(!matches(
+            &format!("{}b", "*a".repeat(200)),
+            &"a".repeat(20_000)
+        ));
+    }
+}

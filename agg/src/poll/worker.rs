@@ -1,0 +1,300 @@
+//! One thread for each sink: takes what comes, writes it in the order in which it came, and answers each delivery.
+//!
+//! What holds: a delivery is answered as stored when every record of it is with the sink or among the dead letters.
+//! What the sink refuses for good is set aside and what is behind it goes on. While the sink is in trouble everything
+//! waits, with growing pauses; when the end is asked for, what fails once more is given up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+
+use crate::drain::fetch::Format;
+use crate::retry::Pauses;
+use crate::say::{Once, say};
+use crate::shutdown::Stop;
+
+use super::batch::{Batch, Delivery, Record};
+use super::dead::{DeadLetters, Refusal};
+use super::sink::{Limits, Refused, Sink, Trouble};
+
+/// What a sink has done.
+#[derive(Default)]
+pub struct Counts {
+    /// Records written.
+    pub stored: AtomicU64,
+    /// Records among the dead letters.
+    pub dead: AtomicU64,
+}
+
+/// A sink at work.
+pub struct Worker {
+    /// Its name.
+    pub name: String,
+    /// How it wants its records.
+    pub format: Format,
+    /// Where it writes.
+    pub sink: Box<dyn Sink>,
+    /// What comes.
+    pub inbox: Receiver<Delivery>,
+    /// Where the refused go.
+    pub dead: DeadLetters,
+    /// What it has done.
+    pub counts: Arc<Counts>,
+    /// The end.
+    pub stop: Stop,
+}
+
+/// A delivery and how many of its records are done.
+struct Pending {
+    delivery: Delivery,
+    done: usize,
+}
+
+impl Worker {
+    /// Works until nobody is left who could send something, or for as long as it makes sense.
+    ///
+    /// Returns an error if the sink is gone for good.
+    pub fn run(mut self) -> Result<(), String> {
+        let mut pending: VecDeque<Pending> = VecDeque::new();
+        let mut once = Once::default();
+        loop {
+            if pending.is_empty() {
+                match self.inbox.recv() {
+                    Ok(delivery) => pending.push_back(Pending { delivery, done: 0 }),
+                    Err(_) => return Ok(()),
+                }
+            }
+            let more = self.inbox.try_iter();
+            pending.extend(more.map(|delivery| Pending { delivery, done: 0 }));
+            match self.persist(&pending, &mut once)? {
+                Some(count) => advance(&mut pending, count),
+                // What is dropped is given back, also what still comes: the inbox ends with this.
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Writes the next records until it succeeds, and returns how many; none when the end came first.
+    fn persist(
+        &mut self,
+        pending: &VecDeque<Pending>,
+        once: &mut Once,
+    ) -> Result<Option<usize>, String> {
+        let mut pauses = Pauses::default();
+        let mut told = None;
+        loop {
+            // Anew each time: a sink that was given too much wants less.
+            let chunk = next(pending, self.sink.limits(), self.format);
+            let (why, after) = match self.write(&chunk, once) {
+                Ok(()) => {
+                    if told.is_some() {
+                        say(&format!("the sink {} takes records again", self.name));
+                    }
+                    return Ok(Some(chunk.len()));
+                }
+                Err(Trouble::Later { why, after }) => (why, after),
+                Err(Trouble::Never(why)) => return Err(format!("the sink {}: {why}", self.name)),
+            };
+            if told.as_ref() != Some(&why) {
+                say(&format!("the sink {}: {why}; trying again", self.name));
+                told = Some(why);
+            }
+            if self.stop.asked() {
+                return Ok(None);
+            }
+            let pause = pauses.next();
+            self.stop
+                .wait(after.map_or(pause, |after| after.max(pause)));
+        }
+    }
+
+    fn write(&mut self, chunk: &[(&Batch, &Record)], once: &mut Once) -> Result<(), Trouble> {
+        let mut refusals = Vec::new();
+        let mut given = Vec::with_capacity(chunk.len());
+        for (batch, record) in chunk {
+            match record.text(self.format) {
+                Some(text) => given.push((text, *batch, *record)),
+                None => refusals.push(Refusal {
+                    batch,
+                    record,
+                    reason: "the server dropped it before its line was read".into(),
+                }),
+            }
+        }
+        if !given.is_empty() {
+            let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| *text).collect();
+            for Refused { index, reason } in self.sink.write(&texts)? {
+                let (_, batch, record) = given[index];
+                once.say(&format!(
+                    "the sink {} refuses a record: {reason}",
+                    self.name
+                ));
+                refusals.push(Refusal {
+                    batch,
+                    record,
+                    reason,
+                });
+            }
+        }
+        let later = |why| Trouble::Later { why, after: None };
+        self.dead.add(&self.name, &refusals).map_err(later)?;
+        let dead = refusals.len() as u64;
+        self.counts.dead.fetch_add(dead, Ordering::Relaxed);
+        let stored = chunk.len() as u64 - dead;
+        self.counts.stored.fetch_add(stored, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The first records that are not done, as many as one write may have and at least one.
+fn next(pending: &VecDeque<Pending>, limits: Limits, format: Format) -> Vec<(&Batch, &Record)> {
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    for Pending { delivery, done } in pending {
+        let batch = &*delivery.batch;
+        for record in &batch.records[*done..] {
+            bytes += record.text(format).map_or(0, |text| text.len() + 1);
+            if chunk.len() == limits.lines || (bytes > limits.bytes && !chunk.is_empty()) {
+                return chunk;
+            }
+            chunk.push((batch, record));
+        }
+    }
+    chunk
+}
+
+/// Notes that so many records are done, and answers the deliveries that are so as a whole.
+fn advance(pending: &mut VecDeque<Pending>, mut count: usize) {
+    while let Some(mut first) = pending.pop_front() {
+        let rest = first.delivery.batch.records.len() - first.done;
+        if rest > count {
+            first.done += count;
+            pending.push_front(first);
+            return;
+        }
+        count -= rest;
+        first.delivery.stored();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::super::batch::Event;
+    use super::super::room::Share;
+    use super::*;
+    use crate::args::NodeName;
+    use crate::drain::fetch::Queue;
+
+    /// Takes a few lines at a time, refuses those that say so, and is away until it was asked so often.
+    struct Picky {
+        away: usize,
+        got: Sender<Vec<String>>,
+    }
+
+    impl Sink for Picky {
+        fn limits(&self) -> Limits {
+            Limits {
+                lines: 3,
+                bytes: 1000,
+            }
+        }
+
+        fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Refused>, Trouble> {
+            if self.away > 0 {
+                self.away -= 1;
+                let why = "away".into();
+                return Err(Trouble::Later { why, after: None });
+            }
+            let texts = records
+                .iter()
+                .map(|r| String::from_utf8_lossy(r).into_owned());
+            let texts: Vec<String> = texts.collect();
+            let bad = |(index, text): (usize, &String)| {
+                let reason = "bad".into();
+                text.starts_with("bad").then_some(Refused { index, reason })
+            };
+            let refused = texts.iter().enumerate().filter_map(bad).collect();
+            self.got.send(texts).unwrap();
+            Ok(refused)
+        }
+    }
+
+    fn delivery(texts: &[&str], number: u64, back: &Sender<Event>) -> Delivery {
+        let record = |text: &&str| Record {
+            id: 1,
+            json: Some(text.as_bytes().to_vec()),
+            line: None,
+        };
+        let batch = Batch {
+            node: NodeName(b"n".to_vec()),
+            queue: Queue::Log,
+            records: texts.iter().map(record).collect(),
+        };
+        let room = Share::new(1).take(1).unwrap();
+        Delivery::new(Arc::new(batch), number, back.clone(), room)
+    }
+
+    /// What a worker wrote of two deliveries, what it answered, its counts, and the lines among the dead letters.
+    fn work(away: usize, stop: Stop) -> (Vec<Vec<String>>, Vec<Event>, (u64, u64), usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dead");
+        let ((got, writes), (send, inbox)) = (channel(), channel());
+        let (back, events) = channel();
+        let counts = Arc::new(Counts::default());
+        let worker = Worker {
+            name: "s".into(),
+            format: Format::Json,
+            sink: Box::new(Picky { away, got }),
+            inbox,
+            dead: DeadLetters::new(path.clone()),
+            counts: counts.clone(),
+            stop,
+        };
+        send.send(delivery(&["a", "bad", "b", "c"], 1, &back))
+            .unwrap();
+        send.send(delivery(&["d"], 2, &back)).unwrap();
+        drop(send);
+        worker.run().unwrap();
+        let dead = std::fs::read_to_string(path).unwrap_or_default();
+        let (stored, refused) = (&counts.stored, &counts.dead);
+        (
+            writes.try_iter().collect(),
+            events.try_iter().collect(),
+            (
+                stored.load(Ordering::Relaxed),
+                refused.load(Ordering::Relaxed),
+            ),
+            dead.lines().count(),
+        )
+    }
+
+    #[test]
+    fn what_is_refused_is_set_aside_and_the_rest_goes_on() {
+        let (writes, events, counts, dead) = work(0, Stop::default());
+        assert_eq!(writes, [vec!["a", "bad", "b"], vec!["c", "d"]]);
+        assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
+        assert_eq!((counts, dead), ((4, 1), 1));
+    }
+
+    #[test]
+    fn a_sink_that_comes_back_gets_all_and_nothing_twice() {
+        let (writes, events, counts, _) = work(1, Stop::default());
+        assert_eq!(writes.len(), 2);
+        assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
+        assert_eq!(counts, (4, 1));
+    }
+
+    #[test]
+    fn at_the_end_a_sink_that_is_away_gives_back() {
+        let stop = Stop::default();
+        stop.ask();
+        let (writes, mut events, counts, dead) = work(9, stop);
+        assert!(writes.is_empty());
+        events.sort_by_key(|event| matches!(event, Event::GivenUp(2)));
+        assert_eq!(events, [Event::GivenUp(1), Event::GivenUp(2)]);
+        assert_eq!((counts, dead), ((0, 0), 0));
+    }
+}

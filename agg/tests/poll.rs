@@ -1,0 +1,202 @@
+//! `agg poll` takes what its routes say, and loses nothing when it is killed, when there are two, and when a server
+//! goes away.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use support::place::{Id, Place, id, left, log, settings, until_empty};
+use support::{Server, agg, err, until};
+
+const ALL_TO_FILE: &str = r#"
+[[route]]
+queues = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
+sinks = ["out"]
+[sink.out]
+type = "file"
+path = "{dir}/out"
+"#;
+
+#[test]
+fn check_tells_line_and_column() {
+    let place = Place::new(
+        "[[source]]\nurls = [\"redis://h\"]\n[[route]]\nqueues = [\"LOG\"]\nsinks = [\"x\"]\n",
+    );
+    for verb in ["check", "poll"] {
+        let output = place.command(verb).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let path = place.path("poller.toml");
+        let told = format!(
+            "agg: {}:6:10: there is no [sink.x] in this file\n",
+            path.display()
+        );
+        assert_eq!(err(&output), told);
+    }
+    let place = Place::new(&format!(
+        "[[source]]\nurls = [\"redis://h\"]\n{ALL_TO_FILE}"
+    ));
+    let output = place.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(err(&output).ends_with("is good: 1 server, 1 route, 1 sink\n"));
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_wrong_usage() {
+    let output = agg("redis://unused", "poll --config /nonexistent/x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).starts_with("agg: cannot read /nonexistent/x: "));
+}
+
+#[test]
+fn the_example_is_good() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/poller.toml");
+    let line = format!("check --config {}", example.display());
+    let output = agg("redis://unused", &line).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
+fn every_queue_of_every_node_goes_where_its_route_says() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut connection = server.connection();
+    for node in ["web1", "web2", "db1"] {
+        support::fill(&mut connection, node);
+    }
+    let () = server.ask("SET other x");
+    let place = Place::new(&settings(
+        &server,
+        r#"
+[[route]]
+queues = ["LOG", "ERROR", "REALITY"]
+include = ["web*"]
+exclude = ["web2"]
+sinks = ["out"]
+[[route]]
+queues = ["MIN", "HOUR"]
+sinks = ["lines", "numbers"]
+[sink.out]
+type = "stdout"
+[sink.lines]
+type = "file"
+path = "{dir}/lines"
+format = "line"
+[sink.numbers]
+type = "file"
+path = "{dir}/numbers"
+"#,
+    ));
+    let all = ["web1", "web2", "db1"];
+    let numbers: i64 = ["MIN", "HOUR"]
+        .iter()
+        .map(|queue| left(&server, &all, queue))
+        .sum();
+    assert!(numbers > 6);
+    let mut running = place.start();
+    for queue in ["MIN", "HOUR"] {
+        until_empty(&server, &all, queue);
+    }
+    // In the fill, an entry of each of these is leased for an hour.
+    for queue in ["LOG", "ERROR", "REALITY"] {
+        until("what is not leased is gone", || {
+            (left(&server, &["web1"], queue) == 1).then_some(())
+        });
+        assert!(left(&server, &["web2"], queue) > 1);
+        assert!(left(&server, &["db1"], queue) > 1);
+    }
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let seen: BTreeSet<Id> = running.lines().map(|line| id(&line)).collect();
+    assert!(seen.iter().all(|(node, _, _)| node == "web1"), "{seen:?}");
+    let queues: BTreeSet<&str> = seen.iter().map(|(_, queue, _)| &**queue).collect();
+    assert_eq!(
+        queues.into_iter().collect::<Vec<_>>(),
+        ["ERROR", "LOG", "REALITY"]
+    );
+    // The same records in both forms, told by the server itself.
+    assert_eq!(place.lines("numbers").len() as i64, numbers);
+    assert_eq!(place.lines("lines").len() as i64, numbers);
+    for (line, json) in place.lines("lines").iter().zip(place.lines("numbers")) {
+        let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let start = record["start"].as_i64().unwrap();
+        assert!(line.ends_with(&format!(" {start}000000")), "{line} {json}");
+        assert!(line.contains(&format!("node={}", record["node"].as_str().unwrap())));
+    }
+    assert!(!place.path("dead").exists());
+}
+
+#[test]
+fn killed_again_and_again_it_loses_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let nodes = ["n1", "n2", "n3"];
+    let mut all = BTreeSet::new();
+    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    for _ in 0..6 {
+        all.extend(log(&server, &nodes, 2000, &"x".repeat(100)));
+        let before = place.lines("out").len();
+        let mut running = place.start();
+        until("some are written", || {
+            (place.lines("out").len() > before).then_some(())
+        });
+        running.0.kill().unwrap();
+        running.wait();
+    }
+    let mut running = place.start();
+    until_empty(&server, &nodes, "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let ids = place.ids("out");
+    let once: BTreeSet<Id> = ids.iter().cloned().collect();
+    assert_eq!(all.len(), 36_000);
+    assert!(once == all, "{} of {}", once.len(), all.len());
+    // Whole lines alone, also where a kill came in between.
+    let text = std::fs::read_to_string(place.path("out")).unwrap();
+    assert_eq!(text.lines().count(), ids.len());
+    eprintln!("written {} times for {} records", ids.len(), all.len());
+}
+
+#[test]
+fn two_side_by_side_share_the_work_and_the_file() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    // Longer than a busy machine may take for an extension.
+    let patient = settings(&server, ALL_TO_FILE).replace("lease = \"1s\"", "lease = \"30s\"");
+    let place = Place::new(&patient);
+    let nodes = ["n1", "n2"];
+    let mut pollers = [place.start(), place.start()];
+    let all = log(&server, &nodes, 20_000, "x");
+    until_empty(&server, &nodes, "LOG");
+    for poller in &mut pollers {
+        assert_eq!(poller.end_by("TERM").code(), Some(0));
+    }
+    let ids = place.ids("out");
+    let once: BTreeSet<Id> = ids.iter().cloned().collect();
+    assert!(once == all);
+    assert_eq!(ids.len(), all.len(), "nothing was given to both");
+    for poller in &mut pollers {
+        let last = poller.errors().last().unwrap();
+        assert!(!last.starts_with("agg: out: 0 records"), "{last}");
+    }
+}
+
+#[test]
+fn a_server_that_comes_back_is_drained_on() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    let mut all = log(&server, &["n1"], 500, "x");
+    let mut running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    server.restart();
+    all.extend(log(&server, &["n2"], 500, "y"));
+    until_empty(&server, &["n2"], "LOG");
+    assert_eq!(running.end_by("INT").code(), Some(0));
+    assert_eq!(place.ids("out").into_iter().collect::<BTreeSet<_>>(), all);
+}

@@ -1,0 +1,223 @@
+//! `agg poll` and its sinks: slow ones, those that are away or refuse what they get, and the end by a signal.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use support::influx::InfluxDb;
+use support::place::{Place, VERSION_1, influx, left, log, names, settings, until_empty, windows};
+use support::stub::{Answer, Stub};
+use support::{Running, Server, of_queue, until};
+
+#[test]
+fn the_end_gives_back_what_a_sink_does_not_have() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let count = windows(&server, "n1", &names(50));
+    let stub = Stub::start(|_, _| -> Answer {
+        std::thread::sleep(Duration::from_secs(60));
+        (204, "", String::new())
+    });
+    let head = settings(&server, &influx(&stub.url, VERSION_1));
+    let head = head.replace("lease = \"1s\"", "lease = \"1h\"\nshutdown-grace = \"1s\"");
+    let place = Place::new(&head);
+    let mut running = place.start();
+    until("the sink is asked", || stub.requests().first().cloned());
+    let start = Instant::now();
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert!(
+        start.elapsed() >= Duration::from_millis(700),
+        "the sink had its time"
+    );
+    assert_eq!(
+        running.errors().last().unwrap(),
+        "agg: db: 0 records, 0 dead letters"
+    );
+    assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
+    assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
+}
+
+#[test]
+fn a_sink_that_takes_longer_than_the_lease_gets_it_once() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let count = windows(&server, "n1", &names(20));
+    let stub = Stub::start(|_, _| -> Answer {
+        std::thread::sleep(Duration::from_secs(3));
+        (204, "", String::new())
+    });
+    let place = Place::new(&settings(&server, &influx(&stub.url, VERSION_1)));
+    let mut running = place.start();
+    let looked = until("the queue is empty, or others get its entries", || {
+        let got: Vec<redis::Value> = server.ask("AGG.FETCH n1 MIN LEASE 1");
+        let started = !stub.requests().is_empty();
+        assert!(!started || got.is_empty(), "the lease ended");
+        (left(&server, &["n1"], "MIN") == 0).then(|| stub.requests())
+    });
+    assert_eq!(looked.len(), 1);
+    assert_eq!(looked[0].lines().len(), count);
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+/// The most memory that a program has had so far.
+fn peak_memory(running: &Running) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    kib << 10
+}
+
+#[test]
+fn a_sink_that_is_away_fills_its_share_and_stops_no_other() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let stub = Stub::start(|_, _| (500, "", "down".into()));
+    let rest = influx(&stub.url, VERSION_1).replace("[\"db\"]", "[\"db\", \"copy\"]");
+    let log_route = r#"
+[[route]]
+queues = ["LOG"]
+sinks = ["out"]
+[sink.out]
+type = "file"
+path = "{dir}/out"
+[sink.copy]
+type = "file"
+path = "{dir}/copy"
+"#;
+    let head = settings(&server, &format!("{rest}{log_route}"));
+    let place = Place::new(&format!("max-in-flight = \"12mb\"\n{head}"));
+    // Far more than the share of the sink.
+    let long: Vec<String> = (0..5000)
+        .map(|n| format!("m{n}{}", "x".repeat(700)))
+        .collect();
+    let count = windows(&server, "n1", &long);
+    let mut running = place.start();
+    until("the share is filled", || {
+        (of_queue(&server, "n1", "MIN", "leased") > 1000).then_some(())
+    });
+    let all = log(&server, &["n1"], 1000, "x");
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(place.ids("out").into_iter().collect::<BTreeSet<_>>(), all);
+    let leased = of_queue(&server, "n1", "MIN", "leased");
+    // A record has its text in both forms, each longer than its name.
+    assert!(leased * 1400 < 4 << 20, "{leased} are held");
+    assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
+    let most = peak_memory(&running);
+    assert!(most < 48 << 20, "{most} bytes for 12 MiB in flight");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
+}
+
+/// InfluxDB 2.x is a stub here: its faults are taken from the description of its API.
+#[test]
+fn the_faults_of_version_2_are_lived_with() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut metrics = names(60);
+    metrics.push("poison".into());
+    let count = windows(&server, "n1", &metrics);
+    let stub = Stub::start(|before, request| match before {
+        0 => (
+            429,
+            "Retry-After: 1\r\n",
+            r#"{"code":"too many requests"}"#.into(),
+        ),
+        1 => (503, "Retry-After: 1\r\n", String::new()),
+        _ if request.lines().len() > 50 => (413, "", r#"{"message":"too large"}"#.into()),
+        _ if request.body.contains("poison") => {
+            let text = r#"{"code":"invalid","message":"unable to parse"}"#;
+            (400, "", text.into())
+        }
+        _ => (204, "", String::new()),
+    });
+    let rest = influx(
+        &stub.url,
+        "version = 2\norg = \"o\"\nbucket = \"b\"\ntoken-env = \"TEST_TOKEN\"",
+    );
+    let place = Place::new(&settings(&server, &rest));
+    let mut running = Running::start(place.command("poll").env("TEST_TOKEN", "t0ken"));
+    until_empty(&server, &["n1"], "MIN");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let requests = stub.requests();
+    for request in &requests {
+        assert_eq!(request.path, "/api/v2/write?org=o&bucket=b&precision=ns");
+        assert_eq!(request.authorization, "Token t0ken");
+    }
+    for two in requests[..3].windows(2) {
+        assert!(two[1].at - two[0].at >= Duration::from_secs(1));
+    }
+    let stored = requests[2..]
+        .iter()
+        .filter(|request| request.lines().len() <= 50 && !request.body.contains("poison"));
+    let stored: Vec<&str> = stored.flat_map(|request| request.lines()).collect();
+    let once: BTreeSet<&str> = stored.iter().copied().collect();
+    assert_eq!((once.len(), stored.len()), (count - 2, count - 2));
+    let dead = place.lines("dead");
+    assert_eq!(dead.len(), 2);
+    for line in dead {
+        let letter: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(letter["reason"], "HTTP 400: unable to parse");
+        assert_eq!(
+            (&letter["sink"], &letter["queue"]),
+            (&"db".into(), &"MIN".into())
+        );
+        assert!(letter["line"].as_str().unwrap().starts_with("poison,"));
+    }
+    assert_eq!(
+        running.errors().last().unwrap(),
+        format!("agg: db: {} records, 2 dead letters", count - 2)
+    );
+}
+
+/// The real thing, version 1.
+#[test]
+fn influxdb_holds_the_statistics_and_a_bad_line_is_set_aside() {
+    let (Some(server), Some(mut influx_db)) = (Server::start(), InfluxDb::start()) else {
+        return;
+    };
+    let place = Place::new(&settings(&server, &influx(&influx_db.url(), VERSION_1)));
+    let mut running = place.start();
+    let mut errors = running.errors();
+    // The database is made while the poller waits for it.
+    windows(&server, "n1", &["cpu.load@0".to_owned()]);
+    let told = errors.next().unwrap();
+    assert!(told.contains("HTTP 404: database not found"), "{told}");
+    influx_db.query("CREATE DATABASE grid");
+    until_empty(&server, &["n1"], "MIN");
+    let rows = influx_db.query(
+        "SELECT avg, count FROM \"cpu.load\" WHERE node = 'n1' AND instance = '0' AND \"window\" = '300s'",
+    );
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0][1..], [serde_json::json!(1.5), 1.into()]);
+    // A field of another type than the module's: the database refuses it for good.
+    influx_db.write("conflict avg=\"text\"");
+    // Away and back again.
+    influx_db.stop();
+    let mut metrics = names(100);
+    metrics.push("conflict".into());
+    windows(&server, "n2", &metrics);
+    until("its absence is told", || {
+        errors.find(|line| line.contains("no answer"))
+    });
+    influx_db.restart();
+    until_empty(&server, &["n2"], "MIN");
+    let rows = influx_db.query("SELECT avg FROM /^m[0-9]+$/ WHERE node = 'n2'");
+    assert_eq!(rows.len(), 200);
+    let dead = place.lines("dead");
+    assert_eq!(dead.len(), 2);
+    assert!(
+        dead.iter().all(|line| line.contains("field type conflict")),
+        "{dead:?}"
+    );
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}

@@ -1,0 +1,120 @@
+//! A real InfluxDB 1.x (Debian's package `influxdb`) on free loopback ports, with a folder of its own; it ends with
+//! its value, by its pid.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{free_port, missing, until};
+
+/// A running database server.
+pub struct InfluxDb {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl InfluxDb {
+    /// One that is empty; none where the program is missing.
+    pub fn start() -> Option<InfluxDb> {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let settings = settings(dir.path().to_str().unwrap(), port, free_port());
+        std::fs::write(dir.path().join("influxdb.conf"), settings).unwrap();
+        let Some(child) = spawn(dir.path()) else {
+            return missing("influxd");
+        };
+        let mut influx = InfluxDb { child, port, dir };
+        influx.wait_for_answer();
+        Some(influx)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, as by a crash.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again with what it had.
+    pub fn restart(&mut self) {
+        self.child = spawn(self.dir.path()).unwrap();
+        self.wait_for_answer();
+    }
+
+    fn wait_for_answer(&mut self) {
+        until("influxd answers", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("influxd ended with {status}");
+            }
+            agent().get(format!("{}/ping", self.url())).call().ok()
+        });
+    }
+
+    /// Runs a statement; its rows.
+    pub fn query(&self, statement: &str) -> Vec<Vec<serde_json::Value>> {
+        let response = agent()
+            .post(format!("{}/query", self.url()))
+            .send_form([("db", "grid"), ("q", statement)]);
+        let text = response.unwrap().body_mut().read_to_string().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let result = &json["results"][0];
+        assert!(result["error"].is_null(), "{statement}: {text}");
+        let series = result["series"].as_array().cloned().unwrap_or_default();
+        series
+            .iter()
+            .flat_map(|series| series["values"].as_array().unwrap().clone())
+            .map(|row| row.as_array().unwrap().clone())
+            .collect()
+    }
+
+    /// Writes lines as they are.
+    pub fn write(&self, lines: &str) {
+        let url = format!("{}/write?db=grid", self.url());
+        agent().post(url).send(lines).unwrap();
+    }
+}
+
+impl Drop for InfluxDb {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(10)))
+        .proxy(None);
+    config.build().into()
+}
+
+fn spawn(dir: &std::path::Path) -> Option<Child> {
+    Command::new("influxd")
+        .args(["run", "-config"])
+        .arg(dir.join("influxdb.conf"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()
+}
+
+fn settings(dir: &str, port: u16, backup: u16) -> String {
+    format!(
+        r#"
+reporting-disabled = true
+bind-address = "127.0.0.1:{backup}"
+[meta]
+dir = "{dir}/meta"
+[data]
+dir = "{dir}/data"
+wal-dir = "{dir}/wal"
+[http]
+bind-address = "127.0.0.1:{port}"
+log-enabled = false
+[monitor]
+store-enabled = false
+"#
+    )
+}

@@ -1,0 +1,123 @@
+//! What the tests of `agg poll` share: a folder with a poller's settings and files, and what goes through it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{Running, Server, agg, ask, of_queue, past_hour, until};
+
+/// What identifies a record.
+pub type Id = (String, String, i64);
+
+/// A folder for a poller's files, and its settings.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    /// `{dir}` in the settings is this folder.
+    pub fn new(settings: &str) -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        let dir = place.0.path().to_str().unwrap();
+        let head = "dead-letters = \"{dir}/dead\"\n";
+        let settings = format!("{head}{settings}").replace("{dir}", dir);
+        std::fs::write(place.path("poller.toml"), settings).unwrap();
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn command(&self, verb: &str) -> Command {
+        let path = self.path("poller.toml");
+        agg(
+            "redis://unused",
+            &format!("{verb} --config {}", path.display()),
+        )
+    }
+
+    pub fn start(&self) -> Running {
+        Running::start(&mut self.command("poll"))
+    }
+
+    /// The whole lines of a file; none where there is no file yet.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    pub fn ids(&self, name: &str) -> Vec<Id> {
+        self.lines(name).iter().map(|line| id(line)).collect()
+    }
+}
+
+pub fn id(line: &str) -> Id {
+    let record: serde_json::Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let text = |field: &str| record[field].as_str().unwrap().to_owned();
+    (text("node"), text("queue"), record["id"].as_i64().unwrap())
+}
+
+/// Settings of which most tests need another beginning or end.
+pub fn settings(server: &Server, rest: &str) -> String {
+    let url = server.url();
+    format!("lease = \"1s\"\npoll-interval = \"100ms\"\n[[source]]\nurls = [\"{url}\"]\n{rest}")
+}
+
+/// Adds lines to the logs of nodes, and returns what they are known by.
+pub fn log(server: &Server, nodes: &[&str], count: usize, text: &str) -> BTreeSet<Id> {
+    let mut connection = server.connection();
+    let mut all = BTreeSet::new();
+    for node in nodes {
+        for _ in 0..count / 500 {
+            let mut pipe = redis::pipe();
+            for _ in 0..500 {
+                pipe.cmd("AGG.LOG").arg(*node).arg(text);
+            }
+            let ids: Vec<i64> = pipe.query(&mut connection).unwrap();
+            let known = |id| (node.to_string(), "LOG".to_owned(), id);
+            all.extend(ids.into_iter().map(known));
+        }
+    }
+    all
+}
+
+pub fn left(server: &Server, nodes: &[&str], queue: &str) -> i64 {
+    let length = |node: &&str| of_queue(server, node, queue, "length");
+    nodes.iter().map(length).sum()
+}
+
+pub fn until_empty(server: &Server, nodes: &[&str], queue: &str) {
+    until("the queues are empty", || {
+        (left(server, nodes, queue) == 0).then_some(())
+    });
+}
+
+pub fn influx(url: &str, more: &str) -> String {
+    format!(
+        "[[route]]\nqueues = [\"MIN\"]\nsinks = [\"db\"]\n[sink.db]\ntype = \"influxdb\"\n\
+         url = \"{url}\"\n{more}\n"
+    )
+}
+
+pub const VERSION_1: &str = "database = \"grid\"";
+
+/// Closes windows of `count` metrics, so that there are as many records in MIN.
+pub fn windows(server: &Server, node: &str, names: &[String]) -> usize {
+    let start = past_hour();
+    let mut connection = server.connection();
+    for name in names {
+        for at in [start, start + 300_000] {
+            let command = format!("AGG.STAT {node} {name} 1.5 AT {at}");
+            let _: i64 = ask(&mut connection, &command);
+        }
+    }
+    until("the windows close", || {
+        (left(server, &[node], "MIN") as usize == 2 * names.len()).then_some(())
+    });
+    2 * names.len()
+}
+
+pub fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("m{n}")).collect()
+}

@@ -1,0 +1,108 @@
+//! A stub of an HTTP server, for the faults that a real database does not have on demand. It answers as the test says
+//! and keeps what it was sent.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What was sent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The path with its parameters.
+    pub path: String,
+    /// The value of the header Authorization.
+    pub authorization: String,
+    pub body: String,
+    pub at: Instant,
+}
+
+impl Request {
+    pub fn lines(&self) -> Vec<&str> {
+        self.body.lines().collect()
+    }
+}
+
+/// A status, more headers (each with its newline), and a body.
+pub type Answer = (u16, &'static str, String);
+
+/// The stub; its threads end with the test's process.
+pub struct Stub {
+    pub url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Stub {
+    /// Answers each request as `answer` says, given how many came before.
+    pub fn start(answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Stub {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (kept, answer) = (requests.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (kept, answer) = (kept.clone(), answer.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &kept, &*answer));
+            }
+        });
+        Stub { url, requests }
+    }
+
+    /// All that came.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    kept: &Mutex<Vec<Request>>,
+    answer: &(dyn Fn(usize, &Request) -> Answer + Send + Sync),
+) {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read(&mut reader) {
+        let before = {
+            let mut kept = kept.lock().unwrap();
+            kept.push(request.clone());
+            kept.len() - 1
+        };
+        let (status, headers, body) = answer(before, &request);
+        let length = body.len();
+        let text =
+            format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        if reader.get_mut().write_all(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read(reader: &mut impl BufRead) -> Option<Request> {
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => break,
+            line => head.push(line.to_owned()),
+        }
+    }
+    let header = |name: &str| {
+        let is = |line: &&String| line.to_lowercase().starts_with(&format!("{name}:"));
+        let line = head.iter().find(is)?;
+        Some(line[name.len() + 1..].trim().to_owned())
+    };
+    let length = header("content-length").map_or(0, |text| text.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request {
+        path: head[0].split(' ').nth(1)?.to_owned(),
+        authorization: header("authorization").unwrap_or_default(),
+        body: String::from_utf8(body).unwrap(),
+        at: Instant::now(),
+    })
+}
