@@ -5,15 +5,16 @@
 //! it by the node's value and rules is computed again, by the same code that the primary ran. Ids of queued entries
 //! follow each other from the first.
 //!
-//! Layout: `01` version, signed now_ms, first id, then changes, each a code (see [`code`]) and its fields in the format
+//! Layout: `01` version, signed now_ms, first id, then changes, each a code (see `code`) and its fields in the format
 //! of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing strictly, so a
 //! list never names a slot twice. Payloads that begin with another byte are frames of a saved node
 //! (`node/frames.rs`).
 //!
 //! A report of samples, of a line, of a known error or of an unchanged object may go to replicas as it came instead
 //! ([`Propagation::Command`]): where it names no time it means the clock of the node's last payload, so it is allowed
-//! only while the primary's clock is that one, and only where nothing but the report itself was decided. So what is told often is told cheaply, and each
-//! millisecond of a node's life costs one payload at most.
+//! only while the primary's clock is that one, and only where nothing but the report itself was decided; a line gets the
+//! id behind the node's last. So what is told often is told cheaply, and each millisecond of a node's life costs one
+//! payload at most.
 //!
 //! Decoding looks at the form only and finishes before anything is changed. A change that does not fit the node's
 //! value (a slot that is empty) does nothing.

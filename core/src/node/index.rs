@@ -66,7 +66,7 @@ impl Line {
     }
 }
 
-/// See the file's header.
+/// From hashes to slots; see the file's header.
 pub(super) struct Index {
     /// 2^depth numbers of shards.
     directory: Vec<u32>,

@@ -138,7 +138,8 @@ pub fn full(command: &str, settings: &Settings) -> Refusal {
 }
 
 impl<'a> Request<'a> {
-    /// Checks all arguments; `args[0]` is the command's name as typed, `args[1]` the node.
+    /// Checks all arguments; `args[0]` is the command's name as typed, `args[1]` the node. The JSON of AGG.REALITY alone is
+    /// checked by [`Request::cost`] and [`Request::run`], which know whether the node holds it already.
     ///
     /// # Errors
     /// The first argument that is not what it should be.
