@@ -10,6 +10,7 @@
 mod args;
 mod connect;
 mod drain;
+mod find;
 mod host;
 mod pipe;
 mod poll;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use connect::Server;
+use connect::{Access, Server, Tls, TlsFiles};
 use say::say;
 use shutdown::Stop;
 
@@ -32,8 +33,8 @@ use shutdown::Stop;
 #[derive(Parser)]
 #[command(name = "agg", version, about, after_help = EXAMPLES)]
 struct Cli {
-    /// The server: redis://[user][:password]@host[:port][/db], or unix:///path. A password is better given in
-    /// AGG_PASSWORD, where no list of processes shows it
+    /// The server: redis://[user][:password]@host[:port][/db], encrypted with rediss://, or unix:///path. A password
+    /// is better given in AGG_PASSWORD, where no list of processes shows it
     #[arg(
         long,
         global = true,
@@ -43,6 +44,9 @@ struct Cli {
         value_name = "URL"
     )]
     redis: String,
+
+    #[command(flatten)]
+    tls: TlsFiles,
 
     #[command(subcommand)]
     command: Command,
@@ -94,14 +98,19 @@ impl Ended {
 }
 
 fn main() -> ExitCode {
-    let Cli { redis, command } = Cli::parse();
+    let Cli {
+        redis,
+        tls,
+        command,
+    } = Cli::parse();
+    let place = (redis.as_str(), &tls);
     let ended = match command {
-        Command::Host(options) => against(&redis, options.endless(), |server, stop| {
+        Command::Host(options) => against(place, options.endless(), |server, stop| {
             host::run(server, &options, stop)
         }),
         Command::Drain(options) => {
             options.check().unwrap_or_else(|why| usage(&why));
-            against(&redis, options.endless(), |server, stop| {
+            against(place, options.endless(), |server, stop| {
                 drain::run(server, options, stop)
             })
         }
@@ -115,7 +124,7 @@ fn main() -> ExitCode {
             say(&options.praise(&poll));
             Ok(Ended::Done)
         }
-        Command::Pipe(command) => against(&redis, false, |server, stop| {
+        Command::Pipe(command) => against(place, false, |server, stop| {
             pipe::run(server, &command, stop)
         }),
     };
@@ -130,12 +139,19 @@ fn main() -> ExitCode {
 
 /// Runs a command that works with one server; an `endless` one is interrupted in no other way than it ends.
 fn against(
-    url: &str,
+    (url, tls): (&str, &TlsFiles),
     endless: bool,
     run: impl FnOnce(&Server, &Stop) -> Result<Ended, String>,
 ) -> Result<Ended, String> {
     let password = std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty());
-    let server = Server::parse(url, password).unwrap_or_else(|why| usage(&why));
+    let given = *tls != TlsFiles::default();
+    let tls = given.then(|| Tls::new(tls)).transpose();
+    let access = Access {
+        password,
+        tls: tls.unwrap_or_else(|why| usage(&why)),
+        ..Access::default()
+    };
+    let server = Server::parse(url, &access).unwrap_or_else(|why| usage(&why));
     let interrupted = if endless {
         Ended::Done
     } else {

@@ -114,6 +114,7 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::Access;
 
     fn lost() -> Failure {
         Failure::Lost("gone".into())
@@ -131,14 +132,20 @@ mod tests {
 
     #[test]
     fn without_patience_the_first_failure_is_the_last() {
-        let (server, stop) = (Server::parse("redis://h", None).unwrap(), Stop::default());
+        let (server, stop) = (
+            Server::parse("redis://h", &Access::default()).unwrap(),
+            Stop::default(),
+        );
         let mut reach = Reach::new(&server, &stop, Some(Duration::ZERO));
         assert_eq!(reach.failed(lost()), Err(lost()));
     }
 
     #[test]
     fn a_limit_counts_from_the_first_failure_in_a_row() {
-        let (server, stop) = (Server::parse("redis://h", None).unwrap(), Stop::default());
+        let (server, stop) = (
+            Server::parse("redis://h", &Access::default()).unwrap(),
+            Stop::default(),
+        );
         stop.ask(); // so that pauses end at once
         let mut reach = Reach::new(&server, &stop, Some(Duration::from_secs(60)));
         assert_eq!(reach.failed(lost()), Ok(()));
@@ -150,7 +157,10 @@ mod tests {
 
     #[test]
     fn one_of_several_is_never_given_up() {
-        let (server, stop) = (Server::parse("redis://h", None).unwrap(), Stop::default());
+        let (server, stop) = (
+            Server::parse("redis://h", &Access::default()).unwrap(),
+            Stop::default(),
+        );
         stop.ask();
         let mut reach = Reach::patient(&server, &stop);
         assert_eq!(reach.failed(Failure::Refused("no module".into())), Ok(()));
@@ -159,7 +169,10 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_at_the_start_and_is_sat_out_later() {
-        let (server, stop) = (Server::parse("redis://h", None).unwrap(), Stop::default());
+        let (server, stop) = (
+            Server::parse("redis://h", &Access::default()).unwrap(),
+            Stop::default(),
+        );
         stop.ask();
         let refused = Failure::Refused("no module".into());
         let mut reach = Reach::new(&server, &stop, None);

@@ -1,7 +1,7 @@
 //! The file as it is written, and the checks of what belongs to no sink alone: sources, routes, and what fits together.
 //! Every value keeps its place until it was checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use toml::Spanned;
 
 use crate::args;
-use crate::connect::Server;
+use crate::connect::{Access, Server};
 use crate::drain::fetch::{Format, Queue};
+use crate::find::Source;
 use crate::poll::glob::Glob;
 
 use super::sink::{RawSink, secret};
@@ -128,15 +129,18 @@ impl RawFile {
         if self.route.is_empty() {
             return Err(Mistake::missing("expected a [[route]]: what goes where"));
         }
-        let mut servers: Vec<Server> = Vec::new();
+        let mut places = BTreeSet::new();
+        let mut sources = Vec::new();
         for source in &self.source {
-            for (place, server) in source.servers()? {
-                if servers.iter().any(|other| other.place() == server.place()) {
+            let servers = source.servers()?;
+            for (place, server) in &servers {
+                if !places.insert(server.place().to_owned()) {
                     let text = format!("{} stands in this file twice", server.place());
-                    return Err(Mistake::at(&place, text));
+                    return Err(Mistake::at(place, text));
                 }
-                servers.push(server);
             }
+            let servers = servers.into_iter().map(|(_, server)| server);
+            sources.push(Source::Urls(servers.collect()));
         }
         let mut sinks = Vec::new();
         for (name, sink) in &self.sink {
@@ -169,7 +173,7 @@ impl RawFile {
             max_in_flight,
             shutdown_grace: time(self.shutdown_grace, 10),
             dead_letters: self.dead_letters.unwrap_or("dead-letters.jsonl".into()),
-            servers,
+            sources,
             routes,
             sinks,
         })
@@ -178,14 +182,17 @@ impl RawFile {
 
 impl RawSource {
     fn servers(&self) -> Result<Vec<(Spanned<()>, Server)>, Mistake> {
-        let password = secret("password", &self.password_file, &self.password_env)?;
+        let access = Access {
+            password: secret("password", &self.password_file, &self.password_env)?,
+            ..Access::default()
+        };
         let urls = &self.urls.get_ref().0;
         if urls.is_empty() {
             return Err(Mistake::at(&self.urls, "expected at least one URL"));
         }
         let server = |url: &Spanned<String>| {
-            let server = Server::parse(url.get_ref(), password.clone())
-                .map_err(|why| Mistake::at(url, why))?;
+            let server =
+                Server::parse(url.get_ref(), &access).map_err(|why| Mistake::at(url, why))?;
             Ok((Spanned::new(url.span(), ()), server))
         };
         urls.iter().map(server).collect()

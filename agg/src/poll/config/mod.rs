@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::connect::Server;
 use crate::drain::fetch::{Format, Queue};
+use crate::find::Source;
 
 use super::glob::Glob;
 
@@ -32,8 +32,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Where records go that a sink refuses for good.
     pub dead_letters: PathBuf,
-    /// The servers.
-    pub servers: Vec<Server>,
+    /// Where the servers are.
+    pub sources: Vec<Source>,
     /// What goes where.
     pub routes: Vec<Route>,
     /// The sinks; routes name them by their place here.
@@ -197,7 +197,8 @@ database = "grid & co"
         assert_eq!(config.lease, Duration::from_secs(5));
         assert_eq!(config.poll_interval, Duration::from_secs(1));
         assert_eq!(config.max_in_flight, 64 << 20);
-        assert_eq!(config.servers.len(), 2);
+        let Source::Urls(servers) = &config.sources[0];
+        assert_eq!(servers.len(), 2);
         let route = &config.routes[0];
         assert!(route.takes(b"web1", Queue::Hour) && !route.takes(b"web1", Queue::Log));
         assert!(!route.takes(b"web9", Queue::Min) && !route.takes(b"db", Queue::Min));

@@ -4,15 +4,19 @@
 //! within [`TIMEOUT`] after the last byte from the server. A link that has failed once is not to be used again, as
 //! replies could be taken for those of other commands.
 
+mod link;
+mod tls;
+mod wire;
+
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::{
-    Client, Cmd, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-};
-use redis::{RedisError, Value};
+use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use crate::reply::{Reply, error_text};
+pub use link::Link;
+pub use tls::{Tls, TlsFiles};
+pub use wire::Wire;
 
 /// How long the server may be silent.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,35 +44,93 @@ impl From<Failure> for String {
     }
 }
 
+/// What holds for a server where its URL does not say it.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The user of the server's ACL.
+    pub user: Option<String>,
+    /// The password; secret.
+    pub password: Option<String>,
+    /// How encrypted connections are made; without it the system's authorities are trusted.
+    pub tls: Option<Tls>,
+}
+
 /// A server, not yet connected to.
+#[derive(Clone)]
 pub struct Server {
-    info: ConnectionInfo,
+    address: Address,
+    user: Option<String>,
+    password: Option<String>,
+    db: i64,
+    tls: Option<Tls>,
     place: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
 impl Server {
-    /// Reads a URL; `password` holds where the URL has none.
+    /// Reads a URL; `access` holds where the URL has nothing.
     ///
-    /// Returns an error, safe to show, if the URL cannot be read.
-    pub fn parse(url: &str, password: Option<String>) -> Result<Server, String> {
-        let info = url.into_connection_info().map_err(|error| {
+    /// Returns an error, safe to show, if the URL cannot be read, or if it wants an encrypted connection and the
+    /// system has no authorities to trust.
+    pub fn parse(url: &str, access: &Access) -> Result<Server, String> {
+        // The library knows the encrypted ones only with its own encryption.
+        let (plain, encrypted) = match url.split_once("://") {
+            Some(("rediss" | "valkeys", rest)) => (format!("redis://{rest}"), true),
+            _ => (url.to_owned(), false),
+        };
+        let info = plain.into_connection_info().map_err(|error| {
             let why = error.to_string();
             let why = why.split(" - ").next().unwrap_or_default().to_lowercase();
             format!(
                 "the server's URL {:?} is not usable ({why}): expected \
-                 redis://[user][:password]@host[:port][/db] or unix:///path",
+                 redis://[user][:password]@host[:port][/db], rediss:// likewise, or unix:///path",
                 redact(url)
             )
         })?;
-        let settings = info.redis_settings().clone();
-        let settings = match password {
-            Some(password) if settings.password().is_none() => settings.set_password(password),
-            _ => settings,
+        let address = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
+            ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+            _ => return Err(format!("the server's URL {:?} is not usable", redact(url))),
         };
-        let place = place(info.addr(), settings.db());
+        let settings = info.redis_settings();
+        let own = |given: Option<&str>, other: &Option<String>| {
+            given.map(str::to_owned).or_else(|| other.clone())
+        };
+        let tls = match (encrypted, &access.tls) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(tls.clone()),
+            (true, None) => Some(Tls::new(&TlsFiles::default())?),
+        };
         Ok(Server {
-            info: info.set_redis_settings(settings),
-            place,
+            place: place(&address, tls.is_some(), settings.db()),
+            address,
+            user: own(settings.username(), &access.user),
+            password: own(settings.password(), &access.password),
+            db: settings.db(),
+            tls,
+        })
+    }
+
+    /// The server at an address that another told of or that was found.
+    pub fn at(host: &str, port: u16, access: &Access, encrypted: bool) -> Result<Server, String> {
+        let tls = match (encrypted, &access.tls) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(tls.clone()),
+            (true, None) => Some(Tls::new(&TlsFiles::default())?),
+        };
+        let address = Address::Tcp(host.to_owned(), port);
+        Ok(Server {
+            place: place(&address, encrypted, 0),
+            address,
+            user: access.user.clone(),
+            password: access.password.clone(),
+            db: 0,
+            tls,
         })
     }
 
@@ -77,107 +139,19 @@ impl Server {
         &self.place
     }
 
-    /// Connects.
+    /// Whether connections to it are encrypted.
+    pub fn encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Connects, and waits for that.
     pub fn connect(&self) -> Result<Link, Failure> {
-        let connect = || {
-            let connection =
-                Client::open(self.info.clone())?.get_connection_with_timeout(TIMEOUT)?;
-            connection.set_read_timeout(Some(TIMEOUT))?;
-            connection.set_write_timeout(Some(TIMEOUT))?;
-            Ok(connection)
-        };
-        match connect() {
-            Ok(connection) => Ok(Link {
-                connection,
-                place: self.place.clone(),
-            }),
-            Err(error) => Err(self.why_not(&error)),
-        }
+        Link::new(self)
     }
 
-    fn why_not(&self, error: &RedisError) -> Failure {
-        let place = &self.place;
-        if error.kind() == ErrorKind::AuthenticationFailed {
-            return Failure::Refused(format!("{place} does not accept the user or password"));
-        }
-        if error.is_connection_refusal() {
-            return Failure::Lost(format!(
-                "cannot reach {place}: connection refused; is the server running? (make run)"
-            ));
-        }
-        if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) {
-            return judge(&error.to_string(), place)
-                .unwrap_or_else(|| Failure::Refused(format!("{place} refuses: {error}")));
-        }
-        Failure::Lost(format!("cannot reach {place}: {}", transport(error)))
-    }
-}
-
-/// A connection.
-pub struct Link {
-    connection: Connection,
-    place: String,
-}
-
-impl Link {
-    /// Sends one command.
-    pub fn call(&mut self, command: &Cmd) -> Result<Reply, Failure> {
-        let mut answer = Ok(Value::Nil);
-        self.pipeline(std::slice::from_ref(command), |_, reply| answer = reply)?;
-        Ok(answer)
-    }
-
-    /// Sends all commands at once and hands each reply to `each`, with its command's index. After a failure, those
-    /// commands that had no reply may or may not have been carried out.
-    pub fn pipeline(
-        &mut self,
-        commands: &[Cmd],
-        mut each: impl FnMut(usize, Reply),
-    ) -> Result<(), Failure> {
-        let mut bytes = Vec::new();
-        for command in commands {
-            bytes.extend_from_slice(&command.get_packed_command());
-        }
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.connection
-            .send_packed_command(&bytes)
-            .map_err(|error| self.lost(&error))?;
-        for index in 0..commands.len() {
-            match self
-                .connection
-                .recv_response()
-                .map_err(|error| self.lost(&error))?
-            {
-                Value::ServerError(error) => {
-                    let text = error_text(&error);
-                    match judge(&text, &self.place) {
-                        Some(failure) => return Err(failure),
-                        None => each(index, Err(text)),
-                    }
-                }
-                value => each(index, Ok(value)),
-            }
-        }
-        Ok(())
-    }
-
-    /// A failure because the reply is not what the command answers.
-    pub fn strange(&self, command: &str) -> Failure {
-        Failure::Refused(format!(
-            "{} answers {command} in a way that this agg does not know; are the two of one version?",
-            self.place
-        ))
-    }
-
-    /// A failure because the server refuses what all depends on.
-    pub fn refused(&self, what: &str, text: &str) -> Failure {
-        Failure::Refused(format!("{} refuses {what}: {text}", self.place))
-    }
-
-    fn lost(&self, error: &RedisError) -> Failure {
-        Failure::Lost(format!("lost {}: {}", self.place, transport(error)))
+    /// Connects.
+    pub async fn dial(&self) -> Result<Wire, Failure> {
+        Wire::new(self).await
     }
 }
 
@@ -206,29 +180,20 @@ pub fn no_module(place: &str) -> Failure {
     ))
 }
 
-fn transport(error: &RedisError) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {} s", TIMEOUT.as_secs());
-    }
-    if error.is_connection_dropped() {
-        return "the connection was closed".into();
-    }
-    error.to_string()
-}
-
 /// The address without whoever connects to it.
-fn place(addr: &ConnectionAddr, db: i64) -> String {
+fn place(address: &Address, encrypted: bool, db: i64) -> String {
+    let scheme = if encrypted { "rediss" } else { "redis" };
     let db = if db == 0 {
         String::new()
     } else {
         format!("/{db}")
     };
-    match addr {
-        ConnectionAddr::Tcp(host, port) if host.contains(':') => {
-            format!("redis://[{host}]:{port}{db}")
+    match address {
+        Address::Tcp(host, port) if host.contains(':') => {
+            format!("{scheme}://[{host}]:{port}{db}")
         }
-        ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}{db}"),
-        other => format!("unix://{other}{db}"),
+        Address::Tcp(host, port) => format!("{scheme}://{host}:{port}{db}"),
+        Address::Unix(path) => format!("unix://{}{db}", path.display()),
     }
 }
 
@@ -251,7 +216,7 @@ mod tests {
     use super::*;
 
     fn place_of(url: &str) -> String {
-        Server::parse(url, None).unwrap().place
+        Server::parse(url, &Access::default()).unwrap().place
     }
 
     #[test]
@@ -261,6 +226,7 @@ mod tests {
         assert_eq!(place_of("redis://:s3cret@host"), "redis://host:6379");
         assert_eq!(place_of("redis://[::1]:7777"), "redis://[::1]:7777");
         assert_eq!(place_of("valkey://:s3cret@host:1"), "redis://host:1");
+        assert_eq!(place_of("rediss://ann:s3cret@host:1"), "rediss://host:1");
         assert_eq!(
             place_of("unix:///run/redis.sock?pass=s3cret"),
             "unix:///run/redis.sock"
@@ -276,10 +242,10 @@ mod tests {
             "s3cret",
             "redis://:s3cret@host:1/x?pass=s3cret",
             "http://u:s3cret@h",
-            "rediss://u:s3cret@h",
+            "rediss://u:s3cret@h:port",
         ];
         for url in secret {
-            let Err(error) = Server::parse(url, None) else {
+            let Err(error) = Server::parse(url, &Access::default()) else {
                 panic!("{url} was read")
             };
             assert!(!error.contains("s3c"), "{error}");
@@ -292,8 +258,11 @@ mod tests {
     #[test]
     fn the_password_of_the_url_holds() {
         let password = |url: &str| {
-            let server = Server::parse(url, Some("env".into())).unwrap();
-            server.info.redis_settings().password().map(str::to_owned)
+            let access = Access {
+                password: Some("env".into()),
+                ..Access::default()
+            };
+            Server::parse(url, &access).unwrap().password
         };
         assert_eq!(password("redis://:url@h").as_deref(), Some("url"));
         assert_eq!(password("redis://h").as_deref(), Some("env"));
@@ -308,7 +277,11 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        let server = Server::parse(&format!("redis://:s3cret@127.0.0.1:{port}"), None).unwrap();
+        let server = Server::parse(
+            &format!("redis://:s3cret@127.0.0.1:{port}"),
+            &Access::default(),
+        )
+        .unwrap();
         assert_eq!(
             server.connect().err().unwrap().to_string(),
             format!(

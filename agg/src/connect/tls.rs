@@ -1,0 +1,121 @@
+//! Encrypted connections: whom they trust and who they say we are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// Where certificates and keys are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct TlsFiles {
+    /// rediss://: the authorities that are trusted, a PEM file; without it those of the system
+    #[arg(
+        long = "tls-ca",
+        global = true,
+        value_name = "FILE",
+        env = "AGG_TLS_CA"
+    )]
+    pub ca: Option<PathBuf>,
+    /// rediss://: our certificate, a PEM file
+    #[arg(
+        long = "tls-cert",
+        global = true,
+        value_name = "FILE",
+        env = "AGG_TLS_CERT"
+    )]
+    pub cert: Option<PathBuf>,
+    /// rediss://: the key of our certificate, a PEM file
+    #[arg(
+        long = "tls-key",
+        global = true,
+        value_name = "FILE",
+        env = "AGG_TLS_KEY"
+    )]
+    pub key: Option<PathBuf>,
+    /// rediss://: the name that the server's certificate has to be of, where the URL has another
+    #[arg(long = "tls-server-name", global = true, value_name = "NAME")]
+    pub server_name: Option<String>,
+}
+
+/// How encrypted connections are made.
+#[derive(Clone)]
+pub struct Tls {
+    /// Trust and identity.
+    pub config: Arc<ClientConfig>,
+    /// The name that the server's certificate has to be of, where it is not the address's.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// Returns an error, which names the file, if one cannot be read or does not hold what it should.
+    pub fn new(files: &TlsFiles) -> Result<Tls, String> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots(files.ca.as_deref())?);
+        let config = match (&files.cert, &files.key) {
+            (None, None) => builder.with_no_client_auth(),
+            (Some(cert), Some(key)) => {
+                let chain = certificates(cert)?;
+                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+                    format!("cannot read a key from {}: {error}", key.display())
+                })?;
+                builder
+                    .with_client_auth_cert(chain, secret)
+                    .map_err(|error| {
+                        let (cert, key) = (cert.display(), key.display());
+                        format!("{cert} and {key} do not fit together: {error}")
+                    })?
+            }
+            _ => {
+                return Err("a certificate of ours needs its key, and a key its certificate".into());
+            }
+        };
+        let name = |text: &String| {
+            ServerName::try_from(text.clone())
+                .map_err(|_| format!("{text:?} is not the name of a server"))
+        };
+        Ok(Tls {
+            config: Arc::new(config),
+            server_name: files.server_name.as_ref().map(name).transpose()?,
+        })
+    }
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                let place = path.display();
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("cannot trust what is in {place}: {error}"))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this system has no authorities to trust: name a file of them".into());
+            }
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let place = path.display();
+    let unread = |error| format!("cannot read certificates from {place}: {error}");
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .map_err(unread)?
+        .collect();
+    match read.map_err(unread)? {
+        none if none.is_empty() => Err(format!("there is no certificate in {place}")),
+        some => Ok(some),
+    }
+}

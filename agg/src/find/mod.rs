@@ -1,0 +1,42 @@
+//! Where servers are: sources that are watched for those that come and go.
+//!
+//! What holds: a server keeps its identity ([`Found::id`]) for as long as it is meant to be the same, whatever its
+//! address; a source that cannot be asked says so and takes nothing back.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::connect::Server;
+
+/// Where servers are.
+#[derive(Clone)]
+pub enum Source {
+    /// At these addresses.
+    Urls(Vec<Server>),
+}
+
+/// News of a source.
+#[derive(Clone)]
+pub struct Found {
+    /// What the server is known by: its place, or what stands for several places of which one is it at a time.
+    pub id: String,
+    /// Where it is now; none: it is no more.
+    pub server: Option<Server>,
+}
+
+impl Source {
+    /// Tells of the servers and what becomes of them, until nobody listens.
+    pub async fn watch(self, news: UnboundedSender<Found>) {
+        match self {
+            Source::Urls(servers) => {
+                for server in servers {
+                    // Nobody listens at the end of the program.
+                    let _ = news.send(Found {
+                        id: server.place().to_owned(),
+                        server: Some(server),
+                    });
+                }
+                news.closed().await;
+            }
+        }
+    }
+}

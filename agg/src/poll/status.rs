@@ -1,0 +1,200 @@
+//! What a poller knows of its servers and sinks, for whoever wants to see it: written by those who do the work, read
+//! by the pages (web.rs). Counters grow from the start of the program.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::drain::fetch::Queue;
+
+use super::room::Share;
+
+/// A poller as a whole.
+pub struct Status {
+    /// When it began.
+    pub started: SystemTime,
+    /// The servers by what they are known by.
+    servers: Mutex<BTreeMap<String, Shared<ServerStatus>>>,
+    /// The sinks in force, by name.
+    sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
+    /// The settings: how often they were read anew, and what was wrong with them the last time.
+    pub reloads: Mutex<Reloads>,
+}
+
+/// A value that one writes and others read.
+pub type Shared<T> = Arc<Mutex<T>>;
+
+/// What became of changed settings.
+#[derive(Clone, Default)]
+pub struct Reloads {
+    /// Taken so often.
+    pub taken: u64,
+    /// Refused so often.
+    pub refused: u64,
+    /// Why the last one was refused; none where it was taken.
+    pub trouble: Option<String>,
+}
+
+/// A server.
+#[derive(Clone)]
+pub struct ServerStatus {
+    /// Its address, without user and password.
+    pub place: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// Since when it does or does not.
+    pub since: SystemTime,
+    /// Why it does not.
+    pub trouble: Option<String>,
+    /// Connections made.
+    pub connects: u64,
+    /// Records fetched.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Its nodes by name.
+    pub nodes: BTreeMap<String, NodeStatus>,
+}
+
+/// A node: what AGG.INFO says of its queues, by [`Queue::ALL`]'s order.
+#[derive(Clone, Default)]
+pub struct NodeStatus {
+    /// None where it was not asked yet.
+    pub queues: [Option<QueueStatus>; Queue::ALL.len()],
+}
+
+/// A queue of a node as of the last look at it.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Entries that wait or are leased.
+    pub length: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The age of the oldest, milliseconds: how far everything behind it lags.
+    pub oldest_ms: u64,
+    /// Entries that somebody has fetched and not acknowledged.
+    pub leased: u64,
+    /// Entries dropped since the server's start.
+    pub dropped: u64,
+}
+
+/// A sink.
+pub struct SinkStatus {
+    /// Its name in the file.
+    pub name: String,
+    /// Its type in the file.
+    pub kind: &'static str,
+    /// Records written.
+    pub stored: AtomicU64,
+    /// Their bytes as they were given to it.
+    pub stored_bytes: AtomicU64,
+    /// Writes that succeeded.
+    pub writes: AtomicU64,
+    /// Writes that failed and were or will be tried again.
+    pub retries: AtomicU64,
+    /// Records among the dead letters.
+    pub dead: AtomicU64,
+    /// What is wrong now, and since when.
+    trouble: Mutex<Option<(String, SystemTime)>>,
+    /// The memory for what is on the way to it.
+    pub share: Share,
+}
+
+impl Status {
+    /// Of a poller that begins now.
+    pub fn new() -> Status {
+        Status {
+            started: SystemTime::now(),
+            servers: Mutex::default(),
+            sinks: Mutex::default(),
+            reloads: Mutex::default(),
+        }
+    }
+
+    /// A server that was found.
+    pub fn server(&self, id: &str, place: &str) -> Shared<ServerStatus> {
+        let status = Arc::new(Mutex::new(ServerStatus {
+            place: place.to_owned(),
+            up: false,
+            since: SystemTime::now(),
+            trouble: None,
+            connects: 0,
+            records: 0,
+            bytes: 0,
+            nodes: BTreeMap::new(),
+        }));
+        lock(&self.servers).insert(id.to_owned(), status.clone());
+        status
+    }
+
+    /// A server that is no more.
+    pub fn forget(&self, id: &str) {
+        lock(&self.servers).remove(id);
+    }
+
+    /// All servers by what they are known by.
+    pub fn servers(&self) -> Vec<(String, ServerStatus)> {
+        let all: Vec<_> = lock(&self.servers)
+            .iter()
+            .map(|(id, status)| (id.clone(), status.clone()))
+            .collect();
+        all.into_iter()
+            .map(|(id, status)| (id, lock(&status).clone()))
+            .collect()
+    }
+
+    /// Sets the sinks that are in force.
+    pub fn set_sinks(&self, sinks: impl Iterator<Item = Arc<SinkStatus>>) {
+        *lock(&self.sinks) = sinks.map(|sink| (sink.name.clone(), sink)).collect();
+    }
+
+    /// The sinks in force.
+    pub fn sinks(&self) -> Vec<Arc<SinkStatus>> {
+        lock(&self.sinks).values().cloned().collect()
+    }
+}
+
+impl SinkStatus {
+    /// A sink that has done nothing yet.
+    pub fn new(name: &str, kind: &'static str, share: Share) -> SinkStatus {
+        SinkStatus {
+            name: name.to_owned(),
+            kind,
+            stored: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
+            trouble: Mutex::new(None),
+            share,
+        }
+    }
+
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What is wrong now, and since when.
+    pub fn trouble(&self) -> Option<(String, SystemTime)> {
+        lock(&self.trouble).clone()
+    }
+
+    /// Notes what is wrong, or that nothing is.
+    pub fn set_trouble(&self, why: Option<&str>) {
+        let mut trouble = lock(&self.trouble);
+        match why {
+            None => *trouble = None,
+            Some(why) => {
+                let since = trouble.as_ref().map(|(_, since)| *since);
+                *trouble = Some((why.to_owned(), since.unwrap_or_else(SystemTime::now)));
+            }
+        }
+    }
+}
+
+/// Locks what is whole whatever happened to the thread that held it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
