@@ -117,7 +117,7 @@ fn main() -> ExitCode {
         // Their servers stand in the file.
         Command::Poll(options) => {
             let poll = options.read().unwrap_or_else(|why| mistake(&why));
-            listen(Ended::Done, poll.grace()).and_then(|stop| poll.run(&stop))
+            poll.run(&options.config)
         }
         Command::Check(options) => {
             let poll = options.read().unwrap_or_else(|why| mistake(&why));

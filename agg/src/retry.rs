@@ -36,13 +36,6 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// Tries for ever, whatever the server says: it is one of several, and the others go on.
-    pub fn patient(server: &'a Server, stop: &'a Stop) -> Self {
-        let mut reach = Reach::new(server, stop, None);
-        reach.worked = true;
-        reach
-    }
-
     /// A new connection; none where the end was asked for.
     ///
     /// Returns an error when the limit has passed or trying again is of no use.
@@ -152,18 +145,6 @@ mod tests {
         reach.since = Instant::now().checked_sub(Duration::from_secs(61));
         assert_eq!(reach.failed(lost()), Err(lost()));
         reach.worked();
-        assert_eq!(reach.failed(lost()), Ok(()));
-    }
-
-    #[test]
-    fn one_of_several_is_never_given_up() {
-        let (server, stop) = (
-            Server::parse("redis://h", &Access::default()).unwrap(),
-            Stop::default(),
-        );
-        stop.ask();
-        let mut reach = Reach::patient(&server, &stop);
-        assert_eq!(reach.failed(Failure::Refused("no module".into())), Ok(()));
         assert_eq!(reach.failed(lost()), Ok(()));
     }
 

@@ -5,9 +5,20 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// Whether the program was asked to end.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<(Mutex<Option<Instant>>, Condvar)>);
+pub struct Stop(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    asked: Mutex<Option<Instant>>,
+    /// For threads that wait,
+    wake: Condvar,
+    /// and for tasks.
+    tasks: Notify,
+}
 
 impl Stop {
     /// How long most commands have to come to their end by themselves.
@@ -41,7 +52,18 @@ impl Stop {
     /// Asks for the end and wakes whoever waits.
     pub fn ask(&self) {
         self.lock().get_or_insert_with(Instant::now);
-        self.0.1.notify_all();
+        self.0.wake.notify_all();
+        self.0.tasks.notify_waiters();
+    }
+
+    /// Waits, as a task, until the end is asked for.
+    pub async fn wanted(&self) {
+        let mut notified = std::pin::pin!(self.0.tasks.notified());
+        // Before the look, so that no call comes in between unheard.
+        notified.as_mut().enable();
+        if !self.asked() {
+            notified.await;
+        }
     }
 
     /// Waits for `pause`, or less if the end is asked for; tells whether it was.
@@ -55,7 +77,7 @@ impl Stop {
             }
             asked = self
                 .0
-                .1
+                .wake
                 .wait_timeout(asked, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -65,7 +87,7 @@ impl Stop {
 
     // An instant is whole whatever happened to the thread that held it.
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +103,17 @@ mod tests {
         stop.ask();
         assert!(thread.join().unwrap());
         assert!(stop.asked());
+    }
+
+    #[tokio::test]
+    async fn a_task_is_woken() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        let task = tokio::spawn(async move { other.wanted().await });
+        tokio::task::yield_now().await;
+        stop.ask();
+        task.await.unwrap();
+        stop.wanted().await;
     }
 
     #[test]

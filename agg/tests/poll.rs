@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use support::place::{Id, Place, id, left, log, settings, until_empty};
-use support::{Server, agg, err, until};
+use support::{Server, agg, ask, err, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -38,7 +38,7 @@ fn check_tells_line_and_column() {
     ));
     let output = place.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    assert!(err(&output).ends_with("is good: 1 server, 1 route, 1 sink\n"));
+    assert!(err(&output).ends_with("is good: 1 source, 1 route, 1 sink\n"));
     assert!(!place.path("out").exists());
 }
 
@@ -199,4 +199,92 @@ fn a_server_that_comes_back_is_drained_on() {
     until_empty(&server, &["n2"], "LOG");
     assert_eq!(running.end_by("INT").code(), Some(0));
     assert_eq!(place.ids("out").into_iter().collect::<BTreeSet<_>>(), all);
+}
+
+#[test]
+fn a_changed_file_is_in_force_and_a_bad_one_is_not() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    let mut running = place.start();
+    let mut all = log(&server, &["n1"], 500, "x");
+    until_empty(&server, &["n1"], "LOG");
+    let good = std::fs::read_to_string(place.path("poller.toml")).unwrap();
+    let mut errors = running.errors();
+
+    place.write(&good.replace("[[route]]", "[[rout]]"));
+    running.signal("HUP");
+    let line = errors.next().unwrap();
+    assert!(line.contains("unknown field `rout`"), "{line}");
+    assert!(
+        line.ends_with("what was read before stays in force"),
+        "{line}"
+    );
+    all.extend(log(&server, &["n1"], 500, "y"));
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(place.ids("out").len(), 1000);
+
+    // No signal: that it has changed is enough.
+    place.write(&good.replace("/out\"", "/other\""));
+    let line = errors.next().unwrap();
+    assert!(line.ends_with("was read anew and is in force"), "{line}");
+    let more = log(&server, &["n1", "n2"], 500, "z");
+    until_empty(&server, &["n1", "n2"], "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert_eq!(place.ids("out").into_iter().collect::<BTreeSet<_>>(), all);
+    assert_eq!(
+        place.ids("other").into_iter().collect::<BTreeSet<_>>(),
+        more
+    );
+}
+
+#[test]
+fn a_server_that_the_file_names_no_longer_is_drained_no_longer() {
+    let (Some(first), Some(second)) = (Server::start(), Server::start()) else {
+        return;
+    };
+    let place = Place::new(&settings(&first, ALL_TO_FILE));
+    let mut running = place.start();
+    log(&first, &["n1"], 500, "x");
+    until_empty(&first, &["n1"], "LOG");
+    let text = std::fs::read_to_string(place.path("poller.toml")).unwrap();
+    place.write(&text.replace(&first.url(), &second.url()));
+    running.signal("HUP");
+    log(&second, &["n1"], 500, "x");
+    until_empty(&second, &["n1"], "LOG");
+    // Old servers stay for five seconds, in which new sources may tell of them.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    log(&first, &["n1"], 500, "x");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(left(&first, &["n1"], "LOG"), 500);
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn what_is_handed_out_too_often_is_set_aside() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, &["n1"], 500, "x");
+    let mut connection = server.connection();
+    for _ in 0..3 {
+        let _: redis::Value = ask(&mut connection, "AGG.FETCH n1 LOG COUNT 7 LEASE 1");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let place = Place::new(&format!(
+        "max-deliveries = 3\n{}",
+        settings(&server, ALL_TO_FILE)
+    ));
+    let mut running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert_eq!(place.ids("out").len(), 493);
+    let dead = place.lines("dead");
+    assert_eq!(dead.len(), 7);
+    assert!(
+        dead[0].contains("handed out 4 times, more than max-deliveries"),
+        "{}",
+        dead[0]
+    );
 }

@@ -24,6 +24,11 @@ impl Link {
         Ok(Link { wire, runtime })
     }
 
+    /// Waits for work that is done asynchronously.
+    pub fn wait<T>(&mut self, work: impl AsyncFnOnce(&mut Wire) -> T) -> T {
+        self.runtime.block_on(work(&mut self.wire))
+    }
+
     /// Sends one command.
     pub fn call(&mut self, command: &Cmd) -> Result<Reply, Failure> {
         let mut answer = Ok(Value::Nil);

@@ -73,7 +73,9 @@ impl Tls {
                     })?
             }
             _ => {
-                return Err("a certificate of ours needs its key, and a key its certificate".into());
+                return Err(
+                    "a certificate of ours needs its key, and a key its certificate".into(),
+                );
             }
         };
         let name = |text: &String| {

@@ -83,6 +83,8 @@ pub struct Entry {
     pub queue: Queue,
     /// Its id there.
     pub id: i64,
+    /// How often it was handed out, this time included.
+    pub deliveries: u64,
     /// The text.
     pub record: Vec<u8>,
 }
@@ -125,10 +127,11 @@ pub fn entries(reply: Value) -> Option<Vec<Entry>> {
 }
 
 fn entry(value: Value) -> Option<Entry> {
-    let [queue, id, _deliveries, record] = reply::items(value)?.try_into().ok()?;
+    let [queue, id, deliveries, record] = reply::items(value)?.try_into().ok()?;
     Some(Entry {
         queue: Queue::of(&reply::bytes(queue)?)?,
         id: reply::int(&id)?,
+        deliveries: u64::try_from(reply::int(&deliveries)?).ok()?,
         record: reply::bytes(record)?,
     })
 }
@@ -214,6 +217,7 @@ mod tests {
             [Entry {
                 queue: Queue::Log,
                 id: 5,
+                deliveries: 1,
                 record: b"{}".to_vec()
             }]
         );

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use crate::args::NodeName;
-use crate::connect::{Failure, Link, Server, no_module};
+use crate::connect::{Failure, Link, Server, Wire, no_module};
 use crate::reply;
 use crate::shutdown::Stop;
 
@@ -49,10 +49,14 @@ impl Nodes {
             .looked
             .is_none_or(|looked| again && looked.elapsed() >= FRESH);
         if !self.named && old {
-            self.list = scan(link, stop)?;
-            if self.list.is_empty() && self.looked.is_none() {
-                check_module(server, link)?;
-            }
+            let first = self.looked.is_none();
+            self.list = link.wait(async |wire| {
+                let list = scan(wire, stop).await?;
+                if list.is_empty() && first {
+                    check_module(server, wire).await?;
+                }
+                Ok(list)
+            })?;
             self.looked = Some(Instant::now());
         }
         Ok(&self.list)
@@ -60,7 +64,7 @@ impl Nodes {
 }
 
 /// All nodes of the server, each once; those found so far when the end is asked for.
-pub fn scan(link: &mut Link, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
+pub async fn scan(wire: &mut Wire, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
     let (mut nodes, mut cursor) = (Vec::new(), b"0".to_vec());
     loop {
         let mut command = redis::cmd("SCAN");
@@ -70,16 +74,16 @@ pub fn scan(link: &mut Link, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
             .arg("aggr-node")
             .arg("COUNT")
             .arg(1000);
-        let value = match link.call(&command)? {
+        let value = match wire.call(&command).await? {
             Ok(value) => value,
             // Some servers refuse the name of a type that they do not have.
             Err(text) if text.contains("unknown type") => Value::Nil,
             Err(text) => {
-                return Err(link.refused("to list its nodes (name them with --node)", &text));
+                return Err(wire.refused("to list its nodes (name them with --node)", &text));
             }
         };
         let Some((next, keys)) = page(value) else {
-            return Err(link.strange("SCAN"));
+            return Err(wire.strange("SCAN"));
         };
         nodes.extend(keys);
         if next == b"0" || stop.asked() {
@@ -104,10 +108,10 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// No nodes: is it that nobody reported yet, or that nobody can? Who may not ask is not told.
-pub fn check_module(server: &Server, link: &mut Link) -> Result<(), Failure> {
+pub async fn check_module(server: &Server, wire: &mut Wire) -> Result<(), Failure> {
     let mut command = redis::cmd("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
-    let known = link.call(&command)?.ok().and_then(reply::items);
+    let known = wire.call(&command).await?.ok().and_then(reply::items);
     match known.as_deref() {
         Some([Value::Nil]) => Err(no_module(server.place())),
         _ => Ok(()),

@@ -42,6 +42,7 @@ mod tests {
         let entry = |id| Entry {
             queue: Queue::Log,
             id: id as i64,
+            deliveries: 1,
             record: vec![b'x'; size],
         };
         (0..count).map(entry).collect()

@@ -48,6 +48,7 @@ mod tests {
         let entry = |queue| Entry {
             queue,
             id: 1,
+            deliveries: 1,
             record: vec![],
         };
         tally.add(&[entry(Queue::Log), entry(Queue::Min), entry(Queue::Log)]);

@@ -4,7 +4,8 @@
 //! whose thread failed, so no lease is held for ever.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::args::NodeName;
 use crate::drain::fetch::{Format, Queue};
@@ -15,6 +16,8 @@ use super::room::Room;
 pub struct Record {
     /// Its id in its queue.
     pub id: i64,
+    /// How often it was handed out, this time included.
+    pub deliveries: u64,
     /// As JSON; there unless only line protocol is wanted.
     pub json: Option<Vec<u8>>,
     /// As line protocol, where a sink wants that.
@@ -58,8 +61,6 @@ pub enum Event {
     Stored(u64),
     /// The sink will not write it.
     GivenUp(u64),
-    /// There is something else to look at.
-    Wake,
 }
 
 /// A batch on its way to one sink.
@@ -67,14 +68,19 @@ pub struct Delivery {
     /// What is to be written.
     pub batch: Arc<Batch>,
     number: u64,
-    back: Sender<Event>,
+    back: UnboundedSender<Event>,
     _room: Room,
     answered: bool,
 }
 
 impl Delivery {
     /// A batch with its number, and where the answer goes.
-    pub fn new(batch: Arc<Batch>, number: u64, back: Sender<Event>, room: Room) -> Delivery {
+    pub fn new(
+        batch: Arc<Batch>,
+        number: u64,
+        back: UnboundedSender<Event>,
+        room: Room,
+    ) -> Delivery {
         Delivery {
             batch,
             number,
@@ -107,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_delivery_is_answered_once() {
-        let (back, events) = std::sync::mpsc::channel();
+        let (back, mut events) = tokio::sync::mpsc::unbounded_channel();
         let batch = Arc::new(Batch {
             node: NodeName(b"n".to_vec()),
             queue: Queue::Log,
@@ -120,8 +126,9 @@ mod tests {
         };
         delivery(1).stored();
         drop(delivery(2));
-        let got: Vec<Event> = events.try_iter().collect();
-        assert_eq!(got, [Event::Stored(1), Event::GivenUp(2)]);
+        assert_eq!(events.try_recv(), Ok(Event::Stored(1)));
+        assert_eq!(events.try_recv(), Ok(Event::GivenUp(2)));
+        assert!(events.try_recv().is_err());
         assert!(share.take(2).is_some());
     }
 }

@@ -92,6 +92,7 @@ mod tests {
         };
         let record = |json: &str, line: Option<&str>| Record {
             id: 7,
+            deliveries: 1,
             json: Some(json.as_bytes().to_vec()),
             line: line.map(|text| text.as_bytes().to_vec()),
         };

@@ -1,31 +1,37 @@
-//! One thread for each server: fetches what the routes take, hands it to the sinks, and acknowledges what all of them
+//! One task for each server: fetches what the routes take, hands it to the sinks, and acknowledges what all of them
 //! have.
 //!
 //! What holds: an entry is acknowledged only when each of its sinks said that it is stored. What a slow sink still
 //! holds is leased anew when half of the lease is over; an entry that comes back all the same (the server was away) is
 //! not handed to the sinks a second time while they still have it. Acknowledgements that were lost with a connection
-//! are sent again before anything else is fetched. Nothing is fetched for which a sink has no room.
+//! are sent again before anything else is fetched, wherever the server is by then. Nothing is fetched for which a sink
+//! has no room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::Cmd;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
 
 use crate::args::NodeName;
-use crate::connect::{Failure, Link, Server};
+use crate::connect::{Failure, Server, Wire};
 use crate::drain::fetch::{self, Entry, Format, Queue, Request};
 use crate::drain::nodes;
 use crate::reply::Reply;
-use crate::retry::Reach;
-use crate::say::Once;
+use crate::retry::Pauses;
+use crate::say::{Once, say};
 use crate::shutdown::Stop;
 
 use super::batch::{Batch, Delivery, Event, Record};
-use super::config::Route;
+use super::gauge;
 use super::ledger::{Held, Ledger};
-use super::room::{Room, Share};
+use super::plan::{Plan, To};
+use super::room::Room;
+use super::status::{ServerStatus, Shared, lock};
 
 /// Entries of one fetch.
 const COUNT: usize = 2000;
@@ -34,61 +40,26 @@ const REPLY: u64 = (1 << 20) + (256 << 10);
 /// A reply of more than this is one that ended for its size.
 const FULL: usize = (1 << 20) * 3 / 4;
 /// Fetches in one pipeline.
-const PIPELINE: usize = 64;
+const PIPELINE: usize = 8;
 /// The shortest pause between two looks at a queue that is not full.
 const SHORTEST: Duration = Duration::from_millis(20);
-
-/// A sink, as those who send to it see it.
-pub struct Outlet {
-    /// How it wants its records.
-    pub format: Format,
-    /// The memory for it.
-    pub share: Share,
-    /// The way to it.
-    pub inbox: Sender<Delivery>,
-}
-
-/// What all servers have in common.
-pub struct Plan {
-    /// What goes where.
-    pub routes: Vec<Route>,
-    /// The sinks, by the numbers of the routes.
-    pub outlets: Vec<Outlet>,
-    /// How many servers share the sinks' room.
-    pub servers: usize,
-    /// The longest pause between two looks at a queue.
-    pub poll_interval: Duration,
-    /// How long others do not get what was fetched.
-    pub lease: Duration,
-    /// How long the sinks may go on when the end is asked for.
-    pub grace: Duration,
-}
-
-impl Plan {
-    /// The sinks for a queue of a node, each once.
-    fn sinks(&self, node: &[u8], queue: Queue) -> Vec<usize> {
-        let routes = self.routes.iter().filter(|route| route.takes(node, queue));
-        let mut sinks: Vec<usize> = routes.flat_map(|route| route.sinks.clone()).collect();
-        sinks.sort_unstable();
-        sinks.dedup();
-        sinks
-    }
-
-    fn wants(&self, sinks: &[usize], format: Format) -> bool {
-        sinks
-            .iter()
-            .any(|sink| self.outlets[*sink].format == format)
-    }
-}
+/// The part of the time that may go into looking for nodes: one in so many.
+const LOOKING: u32 = 20;
 
 /// A queue of a node.
 struct Pair {
     node: NodeName,
     queue: Queue,
-    sinks: Vec<usize>,
+    to: Vec<To>,
     /// When to look next, and the pause after that if nothing is there.
     due: Instant,
     pause: Duration,
+}
+
+impl Pair {
+    fn wants(&self, format: Format) -> bool {
+        self.to.iter().any(|to| to.outlet.format == format)
+    }
 }
 
 /// A fetch that is under way: of which pair, and the room for what it brings, by sink.
@@ -97,162 +68,263 @@ struct Asked {
     rooms: Vec<Room>,
 }
 
+/// What is due and what it has to wait for.
+#[derive(Default)]
+struct Asking {
+    asked: Vec<Asked>,
+    /// Pairs that wait for the room of these sinks.
+    full: Vec<(To, u64)>,
+}
+
 /// A server being drained.
-pub struct Drainer<'a> {
-    server: &'a Server,
-    plan: &'a Plan,
-    stop: &'a Stop,
-    events: Receiver<Event>,
-    back: Sender<Event>,
+pub struct Drainer {
+    /// Where it is; closed when it is no more.
+    address: watch::Receiver<Server>,
+    plans: watch::Receiver<Arc<Plan>>,
+    plan: Arc<Plan>,
+    status: Shared<ServerStatus>,
+    stop: Stop,
+    events: UnboundedReceiver<Event>,
+    back: UnboundedSender<Event>,
     pairs: Vec<Pair>,
-    looked: Option<Instant>,
+    /// When the nodes are to be looked for.
+    look: Instant,
     /// Where the next pipeline begins, so that each queue has its turn.
     turn: usize,
     ledger: Ledger,
     once: Once,
+    told: Option<String>,
 }
 
-impl<'a> Drainer<'a> {
-    /// A server, what to do, and both ends of the way on which the sinks answer.
+/// Why the waiting ended.
+enum Woken {
+    /// There is something to do.
+    Work,
+    /// The server is elsewhere.
+    Moved,
+    /// It is to be drained no longer.
+    End,
+}
+
+impl Drainer {
+    /// A server, what to do, and where to note how it goes.
     pub fn new(
-        server: &'a Server,
-        plan: &'a Plan,
-        stop: &'a Stop,
-        (back, events): (Sender<Event>, Receiver<Event>),
+        address: watch::Receiver<Server>,
+        mut plans: watch::Receiver<Arc<Plan>>,
+        status: Shared<ServerStatus>,
+        stop: Stop,
     ) -> Self {
+        let (back, events) = unbounded_channel();
+        let plan = plans.borrow_and_update().clone();
         Drainer {
-            server,
+            ledger: Ledger::new(plan.lease),
+            address,
+            plans,
             plan,
+            status,
             stop,
             events,
             back,
             pairs: Vec::new(),
-            looked: None,
+            look: Instant::now(),
             turn: 0,
-            ledger: Ledger::new(plan.lease),
             once: Once::default(),
+            told: None,
         }
     }
 
-    /// Drains until the end is asked for, then waits for the sinks as long as it may and gives the rest back.
-    pub fn run(mut self) {
-        let mut reach = Reach::patient(self.server, self.stop);
-        let mut link = None;
-        while !self.stop.asked() {
-            if link.is_none() {
-                // One that is patient does not fail; without a link the end was asked for.
-                link = reach.link().ok().flatten();
+    /// Drains until the end is asked for or the server is no more, then waits for the sinks as long as it may and gives
+    /// the rest back.
+    pub async fn run(mut self) {
+        let mut pauses = Pauses::default();
+        let mut wire = None;
+        loop {
+            if self.ended() {
+                break;
             }
-            let Some(open) = &mut link else { break };
-            match self.round(open) {
-                Ok(pause) => {
-                    reach.worked();
-                    self.listen(pause);
+            let done = match &mut wire {
+                None => match self.connect().await {
+                    Ok(open) => {
+                        wire = Some(open);
+                        continue;
+                    }
+                    Err(failure) => Err(failure),
+                },
+                Some(open) => self.round(open).await,
+            };
+            match done {
+                Ok(full) => {
+                    self.answers();
+                    pauses = Pauses::default();
+                    match self.listen(&full).await {
+                        Woken::Work => {}
+                        Woken::Moved => wire = None,
+                        Woken::End => break,
+                    }
                 }
                 Err(failure) => {
-                    link = None;
-                    self.looked = None;
-                    if !self.stop.asked() {
-                        let _ = reach.failed(failure);
+                    wire = None;
+                    self.failed(&failure);
+                    let pause = pauses.next();
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.stop.wanted() => {}
+                        moved = self.address.changed() => if moved.is_ok() {
+                            pauses = Pauses::default();
+                        }
                     }
                 }
             }
         }
-        self.finish(link);
+        self.finish(wire).await;
     }
 
-    /// Looks once at everything that is due; returns how long to wait for the next time.
-    fn round(&mut self, link: &mut Link) -> Result<Duration, Failure> {
-        self.settle(link)?;
-        if self
-            .looked
-            .is_none_or(|looked| looked.elapsed() >= nodes::FRESH)
-        {
-            self.list(link)?;
+    fn ended(&self) -> bool {
+        self.stop.asked() || self.address.has_changed().is_err()
+    }
+
+    async fn connect(&mut self) -> Result<Wire, Failure> {
+        let server = self.address.borrow_and_update().clone();
+        server.place().clone_into(&mut lock(&self.status).place);
+        self.look = Instant::now();
+        let wire = server.dial().await?;
+        lock(&self.status).connects += 1;
+        Ok(wire)
+    }
+
+    /// Notes that a round went well.
+    fn answers(&mut self) {
+        let mut status = lock(&self.status);
+        if !status.up {
+            status.up = true;
+            status.since = SystemTime::now();
+            status.trouble = None;
         }
-        let asked = self.ask();
+        if self.told.take().is_some() {
+            say(&format!("{} answers again", status.place));
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        if self.ended() {
+            return;
+        }
+        let text = failure.to_string();
+        let mut status = lock(&self.status);
+        if status.up {
+            status.up = false;
+            status.since = SystemTime::now();
+        }
+        status.trouble = Some(text.clone());
+        if self.told.as_ref() != Some(&text) {
+            say(&format!("{text}; trying again"));
+            self.told = Some(text);
+        }
+    }
+
+    /// Looks once at everything that is due; returns the sinks for whose room something waits.
+    async fn round(&mut self, wire: &mut Wire) -> Result<Vec<(To, u64)>, Failure> {
+        self.settle(wire).await?;
+        if self.plans.has_changed().unwrap_or(false) {
+            self.plan = self.plans.borrow_and_update().clone();
+            self.ledger.set_lease(self.plan.lease);
+            self.pairs.clear();
+            self.look = Instant::now();
+        }
+        if self.look <= Instant::now() {
+            self.list(wire).await?;
+        }
+        let Asking { asked, full } = self.ask();
         let commands: Vec<Cmd> = asked.iter().map(|asked| self.fetch(asked.pair)).collect();
         let start = Instant::now();
         let mut replies = Vec::with_capacity(commands.len());
-        link.pipeline(&commands, |_, reply| replies.push(reply))?;
+        wire.pipeline(&commands, |_, reply| replies.push(reply))
+            .await?;
         for (asked, reply) in asked.into_iter().zip(replies) {
-            self.received(link, asked, reply, start)?;
+            self.received(wire, asked, reply, start).await?;
         }
-        Ok(self.pause())
+        Ok(full)
     }
 
-    /// Finds the nodes. Queues that were known keep their pauses.
-    fn list(&mut self, link: &mut Link) -> Result<(), Failure> {
-        let names = nodes::scan(link, self.stop)?;
+    /// Finds the nodes, and looks how they are. Queues that were known keep their pauses.
+    async fn list(&mut self, wire: &mut Wire) -> Result<(), Failure> {
+        let start = Instant::now();
+        let names = nodes::scan(wire, &self.stop).await?;
         if names.is_empty() {
-            nodes::check_module(self.server, link)?;
+            let server = self.address.borrow().clone();
+            nodes::check_module(&server, wire).await?;
         }
         let mut known: BTreeMap<(Vec<u8>, Queue), Pair> = std::mem::take(&mut self.pairs)
             .into_iter()
             .map(|pair| ((pair.node.0.clone(), pair.queue), pair))
             .collect();
         let now = Instant::now();
-        for node in names {
+        for node in &names {
             for queue in Queue::ALL {
-                let sinks = self.plan.sinks(&node.0, queue);
-                if sinks.is_empty() {
+                let to = self.plan.to(&node.0, queue);
+                if to.is_empty() {
                     continue;
                 }
                 let pair = known.remove(&(node.0.clone(), queue));
                 self.pairs.push(pair.unwrap_or_else(|| Pair {
                     node: node.clone(),
                     queue,
-                    sinks,
+                    to,
                     due: now,
                     pause: SHORTEST,
                 }));
             }
         }
-        self.looked = Some(now);
+        let nodes = gauge::look(wire, &names).await?;
+        lock(&self.status).nodes = nodes;
+        // A server with many other keys is not to be kept busy by the looking.
+        self.look = now + nodes::FRESH.max(start.elapsed() * LOOKING);
         Ok(())
     }
 
     /// The fetches that are due and for which there is room.
-    fn ask(&mut self) -> Vec<Asked> {
+    fn ask(&mut self) -> Asking {
         let now = Instant::now();
-        let mut asked = Vec::new();
+        let mut asking = Asking::default();
         let mut last = None;
-        // A server leaves the others their part of the room, but takes at least one reply's.
-        let most = (PIPELINE / self.plan.servers).max(4);
         for step in 0..self.pairs.len() {
             let index = (self.turn + step) % self.pairs.len();
             let pair = &self.pairs[index];
             if pair.due > now {
                 continue;
             }
-            if asked.len() == most {
+            if asking.asked.len() == PIPELINE {
                 break;
             }
-            let both = [Format::Json, Format::Line].map(|form| self.plan.wants(&pair.sinks, form));
-            let bytes = if both == [true, true] {
-                2 * REPLY
-            } else {
-                REPLY
-            };
-            let room = |sink: &usize| self.plan.outlets[*sink].share.take(bytes);
-            match pair.sinks.iter().map(room).collect() {
-                Some(rooms) => {
-                    asked.push(Asked { pair: index, rooms });
-                    last = Some(index);
+            let both = pair.wants(Format::Json) && pair.wants(Format::Line);
+            let bytes = if both { 2 * REPLY } else { REPLY };
+            let mut rooms = Vec::with_capacity(pair.to.len());
+            for to in &pair.to {
+                match to.outlet.share.take(bytes) {
+                    Some(room) => rooms.push(room),
+                    None => {
+                        let same = |(full, _): &(To, u64)| Arc::ptr_eq(&full.outlet, &to.outlet);
+                        if !asking.full.iter().any(same) {
+                            asking.full.push((to.clone(), bytes));
+                        }
+                        break;
+                    }
                 }
-                // Others may make room, of which nobody tells.
-                None => self.pairs[index].due = now + SHORTEST,
+            }
+            if rooms.len() == pair.to.len() {
+                asking.asked.push(Asked { pair: index, rooms });
+                last = Some(index);
             }
         }
         if let Some(last) = last {
             self.turn = last + 1;
         }
-        asked
+        asking
     }
 
     fn fetch(&self, pair: usize) -> Cmd {
         let pair = &self.pairs[pair];
-        let json = self.plan.wants(&pair.sinks, Format::Json);
+        let json = pair.wants(Format::Json);
         let request = Request {
             queues: vec![pair.queue],
             format: if json { Format::Json } else { Format::Line },
@@ -262,21 +334,24 @@ impl<'a> Drainer<'a> {
     }
 
     /// Hands what a fetch brought to the sinks.
-    fn received(
+    async fn received(
         &mut self,
-        link: &mut Link,
+        wire: &mut Wire,
         asked: Asked,
         reply: Reply,
         start: Instant,
     ) -> Result<(), Failure> {
         let entries = match reply {
-            Ok(value) => fetch::entries(value).ok_or_else(|| link.strange("AGG.FETCH"))?,
+            Ok(value) => fetch::entries(value).ok_or_else(|| wire.strange("AGG.FETCH"))?,
             Err(text) => {
                 let node = &self.pairs[asked.pair].node;
-                // Not so a key that was a node when the nodes were looked up.
-                if !text.starts_with("WRONGTYPE") {
+                if text.starts_with("READONLY") {
+                    return Err(wire.refused("AGG.FETCH", &text));
+                }
+                // Not so a key that was a node, here, when the nodes were looked up.
+                if !gone(&text) {
                     let what = format!("to drain node {node}");
-                    self.once.say(&link.refused(&what, &text).to_string());
+                    self.once.say(&wire.refused(&what, &text).to_string());
                 }
                 self.pairs[asked.pair].due = start + nodes::FRESH.max(self.plan.poll_interval);
                 return Ok(());
@@ -284,12 +359,17 @@ impl<'a> Drainer<'a> {
         };
         let size: usize = entries.iter().map(|entry| entry.record.len()).sum();
         self.look_again(asked.pair, entries.len(), size);
+        {
+            let mut status = lock(&self.status);
+            status.records += entries.len() as u64;
+            status.bytes += size as u64;
+        }
         let pair = &self.pairs[asked.pair];
         let entries = self.ledger.news(&pair.node, pair.queue, entries);
         if entries.is_empty() {
             return Ok(());
         }
-        if let Some(records) = self.records(link, asked.pair, entries)? {
+        if let Some(records) = self.records(wire, asked.pair, entries).await? {
             self.hand_over(asked, records, start);
         }
         Ok(())
@@ -313,21 +393,21 @@ impl<'a> Drainer<'a> {
     /// The records in the forms that the sinks want; none where the server refuses one. A fetch has one form: where
     /// both are wanted, the lines are looked up by AGG.PEEK. A record of MIN and HOUR never changes, so the two are
     /// the same.
-    fn records(
+    async fn records(
         &mut self,
-        link: &mut Link,
+        wire: &mut Wire,
         pair: usize,
         entries: Vec<Entry>,
     ) -> Result<Option<Vec<Record>>, Failure> {
         let pair = &mut self.pairs[pair];
-        let json = self.plan.wants(&pair.sinks, Format::Json);
+        let json = pair.wants(Format::Json);
         let mut lines = BTreeMap::new();
-        if json && self.plan.wants(&pair.sinks, Format::Line) {
-            match look_up(link, &pair.node, pair.queue, &entries)? {
+        if json && pair.wants(Format::Line) {
+            match look_up(wire, &pair.node, pair.queue, &entries).await? {
                 Ok(found) => lines = found,
                 Err(text) => {
                     let what = format!("to look into node {}", pair.node);
-                    self.once.say(&link.refused(&what, &text).to_string());
+                    self.once.say(&wire.refused(&what, &text).to_string());
                     self.ledger.give_back(&pair.node, pair.queue, &entries);
                     pair.due = Instant::now() + nodes::FRESH.max(self.plan.poll_interval);
                     return Ok(None);
@@ -341,6 +421,7 @@ impl<'a> Drainer<'a> {
             };
             Record {
                 id: entry.id,
+                deliveries: entry.deliveries,
                 json,
                 line,
             }
@@ -356,7 +437,7 @@ impl<'a> Drainer<'a> {
             queue: pair.queue,
             ids: records.iter().map(|record| record.id).collect(),
             until: start + self.plan.lease,
-            waiting: pair.sinks.len(),
+            waiting: pair.to.len(),
             given_up: false,
         });
         let batch = Arc::new(Batch {
@@ -364,39 +445,66 @@ impl<'a> Drainer<'a> {
             queue: pair.queue,
             records,
         });
-        for (sink, mut room) in pair.sinks.iter().zip(asked.rooms) {
+        for (to, mut room) in pair.to.iter().zip(asked.rooms) {
             room.set(bytes);
             let delivery = Delivery::new(batch.clone(), number, self.back.clone(), room);
             // What a sink that has ended does not take is dropped, and so given back.
-            let _ = self.plan.outlets[*sink].inbox.send(delivery);
+            let _ = to.outlet.inbox.send(delivery);
         }
     }
 
-    /// Waits for the sinks' news, at most for so long, and takes them.
-    fn listen(&mut self, pause: Duration) {
-        if !pause.is_zero() {
-            // Both ends are ours, so it is never closed.
-            if let Ok(event) = self.events.recv_timeout(pause) {
-                self.ledger.take(event);
+    /// Waits until there is something to do, and takes the sinks' news.
+    async fn listen(&mut self, full: &[(To, u64)]) -> Woken {
+        let next = self.next(full.is_empty());
+        let woken = if next <= Instant::now() {
+            Woken::Work
+        } else {
+            let mut rooms: FuturesUnordered<_> = full
+                .iter()
+                .map(|(to, bytes)| to.outlet.share.wait(*bytes))
+                .collect();
+            tokio::select! {
+                // Both ends are ours, so it is never closed.
+                Some(event) = self.events.recv() => {
+                    self.ledger.take(event);
+                    Woken::Work
+                }
+                () = sleep_until(next.into()) => Woken::Work,
+                Some(()) = rooms.next() => Woken::Work,
+                changed = self.plans.changed() => match changed {
+                    Ok(()) => {
+                        // The next round looks whether it has changed.
+                        self.plans.mark_changed();
+                        Woken::Work
+                    }
+                    Err(_) => Woken::End,
+                },
+                moved = self.address.changed() => match moved {
+                    Ok(()) => Woken::Moved,
+                    Err(_) => Woken::End,
+                },
+                () = self.stop.wanted() => Woken::End,
             }
-        }
+        };
         while let Ok(event) = self.events.try_recv() {
             self.ledger.take(event);
         }
+        woken
     }
 
     /// Sends what is owed, and leases anew what will be held for longer.
-    fn settle(&mut self, link: &mut Link) -> Result<(), Failure> {
+    async fn settle(&mut self, wire: &mut Wire) -> Result<(), Failure> {
         let due = self.ledger.due(Instant::now());
         let mut refusal = None;
-        link.pipeline(&due.commands, |index, reply| match reply {
-            // A key that is no node any more has nothing to acknowledge.
-            Err(text) if index < due.owed && !text.starts_with("WRONGTYPE") => refusal = Some(text),
+        wire.pipeline(&due.commands, |index, reply| match reply {
+            // What is not here any more has nothing to acknowledge; where it is now gives it again.
+            Err(text) if index < due.owed && !gone(&text) => refusal = Some(text),
             _ => {}
-        })?;
+        })
+        .await?;
         match refusal {
             // Not given up: fetching on would write everything again and again. A server that was demoted says so.
-            Some(text) => Err(link.refused("AGG.ACK", &text)),
+            Some(text) => Err(wire.refused("AGG.ACK", &text)),
             None => {
                 self.ledger.settled(due);
                 Ok(())
@@ -404,44 +512,59 @@ impl<'a> Drainer<'a> {
         }
     }
 
-    /// How long until something has to be done, if no sink has news before.
-    fn pause(&self) -> Duration {
+    /// When something has to be done, if no sink has news before; what was due and did not get room does not count.
+    fn next(&self, all_asked: bool) -> Instant {
         let now = Instant::now();
         let dues = self.pairs.iter().map(|pair| pair.due);
+        let dues = dues.filter(|due| all_asked || *due > now);
         let next = dues.chain(self.ledger.next()).min();
-        let pause = next.map_or(nodes::FRESH, |next| next.saturating_duration_since(now));
-        pause.min(nodes::FRESH)
+        next.map_or(self.look, |next| next.min(self.look))
     }
 
     /// Waits for the sinks while there is time, and gives back what they do not have by then.
-    fn finish(mut self, mut link: Option<Link>) {
+    async fn finish(mut self, mut wire: Option<Wire>) {
         const PAUSE: Duration = Duration::from_millis(200);
         let deadline = self.stop.since().unwrap_or_else(Instant::now) + self.plan.grace;
-        self.listen(Duration::ZERO);
         loop {
+            while let Ok(event) = self.events.try_recv() {
+                self.ledger.take(event);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.ledger.give_back_all();
             }
-            if !self.ledger.clear() {
-                link = link.or_else(|| self.server.connect().ok());
-                if let Some(open) = &mut link
-                    && self.settle(open).is_err()
+            if self.ledger.owes() {
+                if wire.is_none() {
+                    wire = self.connect().await.ok();
+                }
+                if let Some(open) = &mut wire
+                    && self.settle(open).await.is_err()
                 {
-                    link = None;
+                    wire = None;
                 }
             }
             if left.is_zero() || self.ledger.clear() {
                 return;
             }
-            self.listen(left.min(PAUSE).max(Duration::from_millis(1)));
+            let pause = left.min(PAUSE).max(Duration::from_millis(1));
+            tokio::select! {
+                Some(event) = self.events.recv() => self.ledger.take(event),
+                () = sleep(pause) => {}
+            }
         }
     }
 }
 
+/// Whether an error says that the node is not here, or no longer.
+fn gone(text: &str) -> bool {
+    ["WRONGTYPE", "MOVED ", "ASK "]
+        .iter()
+        .any(|code| text.starts_with(code))
+}
+
 /// The lines of entries that are leased to us, by id, or the server's refusal. One that is not among them was dropped.
-fn look_up(
-    link: &mut Link,
+async fn look_up(
+    wire: &mut Wire,
     node: &NodeName,
     queue: Queue,
     entries: &[Entry],
@@ -454,9 +577,9 @@ fn look_up(
         command.arg(&node.0).arg(queue.word());
         command.arg("COUNT").arg(COUNT).arg("FROM").arg(first.id);
         command.arg("FORMAT").arg("LINE");
-        let found = match link.call(&command)? {
-            Ok(value) => fetch::entries(value).ok_or_else(|| link.strange("AGG.PEEK"))?,
-            Err(text) if text.starts_with("WRONGTYPE") => break,
+        let found = match wire.call(&command).await? {
+            Ok(value) => fetch::entries(value).ok_or_else(|| wire.strange("AGG.PEEK"))?,
+            Err(text) if gone(&text) => break,
             Err(text) => return Ok(Err(text)),
         };
         let last = found

@@ -89,6 +89,16 @@ impl Ledger {
         self.held.is_empty() && self.owed.is_empty()
     }
 
+    /// Whether something is owed.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Sets for how long leases are from now on.
+    pub fn set_lease(&mut self, lease: Duration) {
+        self.lease = lease;
+    }
+
     /// Notes a batch; returns its number, by which the sinks answer.
     pub fn hold(&mut self, held: Held) -> u64 {
         self.last += 1;
@@ -111,7 +121,6 @@ impl Ledger {
         let (number, given_up) = match event {
             Event::Stored(number) => (number, false),
             Event::GivenUp(number) => (number, true),
-            Event::Wake => return,
         };
         // What was given back at the end may be answered late.
         let Some(held) = self.held.get_mut(&number) else {
@@ -253,6 +262,7 @@ mod tests {
             let entry = |id: &i64| Entry {
                 queue: Queue::Log,
                 id: *id,
+                deliveries: 1,
                 record: vec![],
             };
             ids.iter().map(entry).collect()

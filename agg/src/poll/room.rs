@@ -36,7 +36,11 @@ impl Share {
 
     /// Takes so many bytes; none where they are not free.
     pub fn take(&self, bytes: u64) -> Option<Room> {
-        let permit = self.0.free.clone().try_acquire_many_owned(self.units(bytes));
+        let permit = self
+            .0
+            .free
+            .clone()
+            .try_acquire_many_owned(self.units(bytes));
         Some(self.room(permit.ok()?, bytes))
     }
 

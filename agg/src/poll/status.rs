@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::drain::fetch::Queue;
 
@@ -18,6 +18,8 @@ pub struct Status {
     servers: Mutex<BTreeMap<String, Shared<ServerStatus>>>,
     /// The sinks in force, by name.
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
+    /// How long the end may take.
+    pub grace: Mutex<Duration>,
     /// The settings: how often they were read anew, and what was wrong with them the last time.
     pub reloads: Mutex<Reloads>,
 }
@@ -108,6 +110,7 @@ impl Status {
             started: SystemTime::now(),
             servers: Mutex::default(),
             sinks: Mutex::default(),
+            grace: Mutex::default(),
             reloads: Mutex::default(),
         }
     }

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
 use crate::drain::fetch::Format;
@@ -17,15 +16,7 @@ use crate::shutdown::Stop;
 use super::batch::{Batch, Delivery, Record};
 use super::dead::{DeadLetters, Refusal};
 use super::sink::{Limits, Refused, Sink, Trouble};
-
-/// What a sink has done.
-#[derive(Default)]
-pub struct Counts {
-    /// Records written.
-    pub stored: AtomicU64,
-    /// Records among the dead letters.
-    pub dead: AtomicU64,
-}
+use super::status::SinkStatus;
 
 /// A sink at work.
 pub struct Worker {
@@ -39,8 +30,10 @@ pub struct Worker {
     pub inbox: Receiver<Delivery>,
     /// Where the refused go.
     pub dead: DeadLetters,
-    /// What it has done.
-    pub counts: Arc<Counts>,
+    /// What is handed out more often is not tried again but set aside.
+    pub max_deliveries: u64,
+    /// How it goes.
+    pub status: Arc<SinkStatus>,
     /// The end.
     pub stop: Stop,
 }
@@ -88,6 +81,7 @@ impl Worker {
             let chunk = next(pending, self.sink.limits(), self.format);
             let (why, after) = match self.write(&chunk, once) {
                 Ok(()) => {
+                    self.status.set_trouble(None);
                     if told.is_some() {
                         say(&format!("the sink {} takes records again", self.name));
                     }
@@ -96,6 +90,8 @@ impl Worker {
                 Err(Trouble::Later { why, after }) => (why, after),
                 Err(Trouble::Never(why)) => return Err(format!("the sink {}: {why}", self.name)),
             };
+            SinkStatus::add(&self.status.retries, 1);
+            self.status.set_trouble(Some(&why));
             if told.as_ref() != Some(&why) {
                 say(&format!("the sink {}: {why}; trying again", self.name));
                 told = Some(why);
@@ -113,7 +109,16 @@ impl Worker {
         let mut refusals = Vec::new();
         let mut given = Vec::with_capacity(chunk.len());
         for (batch, record) in chunk {
+            let most = self.max_deliveries;
             match record.text(self.format) {
+                _ if record.deliveries > most => refusals.push(Refusal {
+                    batch,
+                    record,
+                    reason: format!(
+                        "handed out {} times, more than max-deliveries",
+                        record.deliveries
+                    ),
+                }),
                 Some(text) => given.push((text, *batch, *record)),
                 None => refusals.push(Refusal {
                     batch,
@@ -122,10 +127,12 @@ impl Worker {
                 }),
             }
         }
+        let mut bytes: u64 = given.iter().map(|(text, _, _)| text.len() as u64).sum();
         if !given.is_empty() {
             let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| *text).collect();
             for Refused { index, reason } in self.sink.write(&texts)? {
-                let (_, batch, record) = given[index];
+                let (text, batch, record) = given[index];
+                bytes -= text.len() as u64;
                 once.say(&format!(
                     "the sink {} refuses a record: {reason}",
                     self.name
@@ -139,10 +146,11 @@ impl Worker {
         }
         let later = |why| Trouble::Later { why, after: None };
         self.dead.add(&self.name, &refusals).map_err(later)?;
-        let dead = refusals.len() as u64;
-        self.counts.dead.fetch_add(dead, Ordering::Relaxed);
-        let stored = chunk.len() as u64 - dead;
-        self.counts.stored.fetch_add(stored, Ordering::Relaxed);
+        let dead = refusals.len();
+        SinkStatus::add(&self.status.dead, dead as u64);
+        SinkStatus::add(&self.status.stored, (chunk.len() - dead) as u64);
+        SinkStatus::add(&self.status.stored_bytes, bytes);
+        SinkStatus::add(&self.status.writes, 1);
         Ok(())
     }
 }
@@ -180,7 +188,10 @@ fn advance(pending: &mut VecDeque<Pending>, mut count: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::sync::mpsc::{Sender, channel};
+
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
     use super::super::batch::Event;
     use super::super::room::Share;
@@ -222,9 +233,10 @@ mod tests {
         }
     }
 
-    fn delivery(texts: &[&str], number: u64, back: &Sender<Event>) -> Delivery {
+    fn delivery(texts: &[&str], number: u64, back: &UnboundedSender<Event>) -> Delivery {
         let record = |text: &&str| Record {
             id: 1,
+            deliveries: 1 + u64::from(*text == "again"),
             json: Some(text.as_bytes().to_vec()),
             line: None,
         };
@@ -242,27 +254,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dead");
         let ((got, writes), (send, inbox)) = (channel(), channel());
-        let (back, events) = channel();
-        let counts = Arc::new(Counts::default());
+        let (back, mut events) = unbounded_channel();
+        let status = Arc::new(SinkStatus::new("s", "picky", Share::new(1)));
         let worker = Worker {
             name: "s".into(),
             format: Format::Json,
             sink: Box::new(Picky { away, got }),
             inbox,
             dead: DeadLetters::new(path.clone()),
-            counts: counts.clone(),
+            max_deliveries: 1,
+            status: status.clone(),
             stop,
         };
-        send.send(delivery(&["a", "bad", "b", "c"], 1, &back))
+        send.send(delivery(&["a", "bad", "b", "again", "c"], 1, &back))
             .unwrap();
         send.send(delivery(&["d"], 2, &back)).unwrap();
         drop(send);
         worker.run().unwrap();
         let dead = std::fs::read_to_string(path).unwrap_or_default();
-        let (stored, refused) = (&counts.stored, &counts.dead);
+        let (stored, refused) = (&status.stored, &status.dead);
+        let mut answers = Vec::new();
+        while let Ok(event) = events.try_recv() {
+            answers.push(event);
+        }
         (
             writes.try_iter().collect(),
-            events.try_iter().collect(),
+            answers,
             (
                 stored.load(Ordering::Relaxed),
                 refused.load(Ordering::Relaxed),
@@ -276,7 +293,7 @@ mod tests {
         let (writes, events, counts, dead) = work(0, Stop::default());
         assert_eq!(writes, [vec!["a", "bad", "b"], vec!["c", "d"]]);
         assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
-        assert_eq!((counts, dead), ((4, 1), 1));
+        assert_eq!((counts, dead), ((4, 2), 2));
     }
 
     #[test]
@@ -284,7 +301,7 @@ mod tests {
         let (writes, events, counts, _) = work(1, Stop::default());
         assert_eq!(writes.len(), 2);
         assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
-        assert_eq!(counts, (4, 1));
+        assert_eq!(counts, (4, 2));
     }
 
     #[test]

@@ -27,6 +27,12 @@ impl Place {
         self.0.path().join(name)
     }
 
+    /// Sets the settings anew, as a whole.
+    pub fn write(&self, settings: &str) {
+        std::fs::write(self.path("new"), settings).unwrap();
+        std::fs::rename(self.path("new"), self.path("poller.toml")).unwrap();
+    }
+
     pub fn command(&self, verb: &str) -> Command {
         let path = self.path("poller.toml");
         agg(

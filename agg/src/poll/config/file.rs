@@ -25,6 +25,7 @@ pub struct RawFile {
     poll_interval: Option<Time>,
     lease: Option<Spanned<Time>>,
     max_in_flight: Option<Spanned<Size>>,
+    max_deliveries: Option<Spanned<u64>>,
     shutdown_grace: Option<Time>,
     dead_letters: Option<PathBuf>,
     #[serde(default)]
@@ -167,7 +168,14 @@ impl RawFile {
                 .as_ref()
                 .map_or(least.max(64 << 20), |size| size.get_ref().0),
         };
+        let max_deliveries = match &self.max_deliveries {
+            Some(most) if *most.get_ref() == 0 => {
+                return Err(Mistake::at(most, "expected at least 1"));
+            }
+            most => most.as_ref().map_or(1000, |most| *most.get_ref()),
+        };
         Ok(Config {
+            max_deliveries,
             poll_interval: time(self.poll_interval, 1),
             lease,
             max_in_flight,

@@ -21,6 +21,7 @@ use super::glob::Glob;
 pub const LEAST_SHARE: u64 = 4 << 20;
 
 /// What the file says.
+#[derive(Default)]
 pub struct Config {
     /// How long to wait at most between two looks at a queue in which nothing was.
     pub poll_interval: Duration,
@@ -28,6 +29,8 @@ pub struct Config {
     pub lease: Duration,
     /// Bytes of records held at a time, all sinks together.
     pub max_in_flight: u64,
+    /// What was handed out more often is set aside with the dead letters.
+    pub max_deliveries: u64,
     /// How long the end may take.
     pub shutdown_grace: Duration,
     /// Where records go that a sink refuses for good.
@@ -41,6 +44,7 @@ pub struct Config {
 }
 
 /// What goes where.
+#[derive(Clone)]
 pub struct Route {
     /// These queues
     pub queues: Vec<Queue>,
@@ -61,6 +65,7 @@ impl Route {
 }
 
 /// A sink.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sink {
     /// Its name in the file.
     pub name: String,
@@ -71,6 +76,7 @@ pub struct Sink {
 }
 
 /// What a sink is.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Standard output.
     Stdout,
@@ -81,6 +87,7 @@ pub enum Kind {
 }
 
 /// A database that speaks InfluxDB's HTTP.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Influx {
     /// Where lines are sent, parameters included.
     pub url: String,
@@ -92,6 +99,17 @@ pub struct Influx {
     pub batch_bytes: usize,
     /// How long an answer may take.
     pub timeout: Duration,
+}
+
+impl Kind {
+    /// Its type, as the file has it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Kind::Stdout => "stdout",
+            Kind::File { .. } => "file",
+            Kind::Influx(_) => "influxdb",
+        }
+    }
 }
 
 /// A mistake in the file.
@@ -235,6 +253,11 @@ database = "grid & co"
                 "lease =",
                 "leese =",
                 "2:1: unknown field `leese`, expected one of `poll-interval`",
+            ),
+            (
+                "lease =",
+                "max-deliveries = 0\nlease =",
+                "2:18: expected at least 1",
             ),
             ("[[route]]", "[[rout]]", "6:3: unknown field `rout`"),
             (

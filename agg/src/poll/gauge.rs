@@ -1,0 +1,106 @@
+//! How the nodes of a server are: what AGG.INFO says of their queues.
+
+use std::collections::BTreeMap;
+
+use redis::{Cmd, Value};
+
+use crate::args::NodeName;
+use crate::connect::{Failure, Wire};
+use crate::drain::fetch::Queue;
+use crate::reply;
+
+use super::status::{NodeStatus, QueueStatus};
+
+/// Nodes asked at once.
+const PART: usize = 500;
+
+/// Looks at the nodes; of one that may not be looked at nothing is known.
+pub async fn look(
+    wire: &mut Wire,
+    names: &[NodeName],
+) -> Result<BTreeMap<String, NodeStatus>, Failure> {
+    let mut nodes = BTreeMap::new();
+    for part in names.chunks(PART) {
+        let command = |name: &NodeName| {
+            let mut command = redis::cmd("AGG.INFO");
+            command.arg(&name.0);
+            command
+        };
+        let commands: Vec<Cmd> = part.iter().map(command).collect();
+        wire.pipeline(&commands, |index, reply| {
+            let status = reply.ok().and_then(node).unwrap_or_default();
+            nodes.insert(part[index].to_string(), status);
+        })
+        .await?;
+    }
+    Ok(nodes)
+}
+
+fn node(value: Value) -> Option<NodeStatus> {
+    let mut status = NodeStatus::default();
+    for (name, value) in pairs(value)? {
+        if name != b"queues" {
+            continue;
+        }
+        for (name, value) in pairs(value)? {
+            if let Some(place) = Queue::of(&name)
+                .and_then(|queue| Queue::ALL.iter().position(|other| *other == queue))
+            {
+                status.queues[place] = queue(value);
+            }
+        }
+    }
+    Some(status)
+}
+
+fn queue(value: Value) -> Option<QueueStatus> {
+    let mut status = QueueStatus::default();
+    for (name, value) in pairs(value)? {
+        let number = reply::int(&value).and_then(|number| u64::try_from(number).ok());
+        let field = match name.as_slice() {
+            b"length" => &mut status.length,
+            b"bytes" => &mut status.bytes,
+            b"oldest" => &mut status.oldest_ms,
+            b"leased" => &mut status.leased,
+            b"dropped" => &mut status.dropped,
+            _ => continue,
+        };
+        *field = number.unwrap_or(0);
+    }
+    Some(status)
+}
+
+/// A map as RESP2 writes it.
+fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Value)>> {
+    let mut items = reply::items(value)?.into_iter();
+    let mut pairs = Vec::new();
+    while let Some(name) = items.next() {
+        pairs.push((reply::bytes(name)?, items.next()?));
+    }
+    Some(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, Value)]) -> Value {
+        let flat =
+            |(name, value): &(&str, Value)| [Value::BulkString((*name).into()), value.clone()];
+        Value::Array(pairs.iter().flat_map(flat).collect())
+    }
+
+    #[test]
+    fn the_queues_of_a_node() {
+        let log = map(&[("length", Value::Int(7)), ("oldest", Value::Int(1500))]);
+        let info = map(&[("metrics", Value::Int(3)), ("queues", map(&[("LOG", log)]))]);
+        let status = node(info).unwrap();
+        let expected = QueueStatus {
+            length: 7,
+            oldest_ms: 1500,
+            ..QueueStatus::default()
+        };
+        assert_eq!(status.queues, [None, None, Some(expected), None, None]);
+        assert!(node(Value::Okay).is_none());
+    }
+}
