@@ -12,6 +12,7 @@ mod connect;
 mod drain;
 mod find;
 mod host;
+mod line;
 mod pipe;
 mod poll;
 mod reply;

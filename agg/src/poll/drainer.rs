@@ -21,6 +21,7 @@ use crate::args::NodeName;
 use crate::connect::{Failure, Server, Wire};
 use crate::drain::fetch::{self, Entry, Format, Queue, Request};
 use crate::drain::nodes;
+use crate::line;
 use crate::reply::Reply;
 use crate::retry::Pauses;
 use crate::say::{Once, say};
@@ -54,6 +55,9 @@ struct Pair {
     /// When to look next, and the pause after that if nothing is there.
     due: Instant,
     pause: Duration,
+    /// The last reply was full: there is more, for which several fetches go out at once, so that the server is at work
+    /// while what it sent is read.
+    more: bool,
 }
 
 impl Pair {
@@ -73,7 +77,7 @@ struct Asked {
 struct Asking {
     asked: Vec<Asked>,
     /// Pairs that wait for the room of these sinks.
-    full: Vec<(To, u64)>,
+    full: Vec<To>,
 }
 
 /// A server being drained.
@@ -223,7 +227,7 @@ impl Drainer {
     }
 
     /// Looks once at everything that is due; returns the sinks for whose room something waits.
-    async fn round(&mut self, wire: &mut Wire) -> Result<Vec<(To, u64)>, Failure> {
+    async fn round(&mut self, wire: &mut Wire) -> Result<Vec<To>, Failure> {
         self.settle(wire).await?;
         if self.plans.has_changed().unwrap_or(false) {
             self.plan = self.plans.borrow_and_update().clone();
@@ -241,7 +245,7 @@ impl Drainer {
         wire.pipeline(&commands, |_, reply| replies.push(reply))
             .await?;
         for (asked, reply) in asked.into_iter().zip(replies) {
-            self.received(wire, asked, reply, start).await?;
+            self.received(wire, asked, reply, start)?;
         }
         Ok(full)
     }
@@ -272,6 +276,7 @@ impl Drainer {
                     to,
                     due: now,
                     pause: SHORTEST,
+                    more: false,
                 }));
             }
         }
@@ -286,26 +291,31 @@ impl Drainer {
     fn ask(&mut self) -> Asking {
         let now = Instant::now();
         let mut asking = Asking::default();
+        let due = |pair: &Pair| pair.due <= now;
+        let all = self.pairs.len();
+        let order = (0..all).map(|step| (self.turn + step) % all);
+        let first: Vec<usize> = order.filter(|index| due(&self.pairs[*index])).collect();
+        let more = first.iter().filter(|index| self.pairs[**index].more);
+        // First each once; what is left goes round those that have more.
+        let more: Vec<usize> = more.copied().collect();
+        let rounds = first
+            .iter()
+            .copied()
+            .chain(more.iter().cycle().copied().take(PIPELINE));
         let mut last = None;
-        for step in 0..self.pairs.len() {
-            let index = (self.turn + step) % self.pairs.len();
-            let pair = &self.pairs[index];
-            if pair.due > now {
-                continue;
-            }
+        for index in rounds {
             if asking.asked.len() == PIPELINE {
                 break;
             }
-            let both = pair.wants(Format::Json) && pair.wants(Format::Line);
-            let bytes = if both { 2 * REPLY } else { REPLY };
+            let pair = &self.pairs[index];
             let mut rooms = Vec::with_capacity(pair.to.len());
             for to in &pair.to {
-                match to.outlet.share.take(bytes) {
+                match to.outlet.share.take(REPLY) {
                     Some(room) => rooms.push(room),
                     None => {
-                        let same = |(full, _): &(To, u64)| Arc::ptr_eq(&full.outlet, &to.outlet);
+                        let same = |full: &To| Arc::ptr_eq(&full.outlet, &to.outlet);
                         if !asking.full.iter().any(same) {
-                            asking.full.push((to.clone(), bytes));
+                            asking.full.push(to.clone());
                         }
                         break;
                     }
@@ -316,6 +326,9 @@ impl Drainer {
                 last = Some(index);
             }
         }
+        // Those for which more went out already are not waited for.
+        let asked = &asking.asked;
+        asking.full.retain(|_| asked.is_empty());
         if let Some(last) = last {
             self.turn = last + 1;
         }
@@ -334,9 +347,9 @@ impl Drainer {
     }
 
     /// Hands what a fetch brought to the sinks.
-    async fn received(
+    fn received(
         &mut self,
-        wire: &mut Wire,
+        wire: &Wire,
         asked: Asked,
         reply: Reply,
         start: Instant,
@@ -369,9 +382,8 @@ impl Drainer {
         if entries.is_empty() {
             return Ok(());
         }
-        if let Some(records) = self.records(wire, asked.pair, entries).await? {
-            self.hand_over(asked, records, start);
-        }
+        let records = self.records(asked.pair, entries);
+        self.hand_over(asked, records, start);
         Ok(())
     }
 
@@ -379,7 +391,8 @@ impl Drainer {
     fn look_again(&mut self, pair: usize, count: usize, size: usize) {
         let (longest, now) = (self.plan.poll_interval, Instant::now());
         let pair = &mut self.pairs[pair];
-        if count == COUNT || size >= FULL {
+        pair.more = count == COUNT || size >= FULL;
+        if pair.more {
             (pair.due, pair.pause) = (now, SHORTEST);
             return;
         }
@@ -390,34 +403,19 @@ impl Drainer {
         pair.pause = (pair.pause * 2).min(longest);
     }
 
-    /// The records in the forms that the sinks want; none where the server refuses one. A fetch has one form: where
-    /// both are wanted, the lines are looked up by AGG.PEEK. A record of MIN and HOUR never changes, so the two are
-    /// the same.
-    async fn records(
-        &mut self,
-        wire: &mut Wire,
-        pair: usize,
-        entries: Vec<Entry>,
-    ) -> Result<Option<Vec<Record>>, Failure> {
-        let pair = &mut self.pairs[pair];
-        let json = pair.wants(Format::Json);
-        let mut lines = BTreeMap::new();
-        if json && pair.wants(Format::Line) {
-            match look_up(wire, &pair.node, pair.queue, &entries).await? {
-                Ok(found) => lines = found,
-                Err(text) => {
-                    let what = format!("to look into node {}", pair.node);
-                    self.once.say(&wire.refused(&what, &text).to_string());
-                    self.ledger.give_back(&pair.node, pair.queue, &entries);
-                    pair.due = Instant::now() + nodes::FRESH.max(self.plan.poll_interval);
-                    return Ok(None);
-                }
-            }
-        }
+    /// The records in the forms that the sinks want.
+    fn records(&self, pair: usize, entries: Vec<Entry>) -> Vec<Record> {
+        let pair = &self.pairs[pair];
+        let (json, line) = (pair.wants(Format::Json), pair.wants(Format::Line));
         let record = |entry: Entry| {
-            let (json, line) = match json {
-                true => (Some(entry.record), lines.remove(&entry.id)),
-                false => (None, Some(entry.record)),
+            let (json, line) = match (json, line) {
+                (false, _) => (None, Some(entry.record)),
+                (true, false) => (Some(entry.record), None),
+                // A fetch has one form.
+                (true, true) => {
+                    let line = line::of(&entry.record).ok();
+                    (Some(entry.record), line)
+                }
             };
             Record {
                 id: entry.id,
@@ -426,7 +424,7 @@ impl Drainer {
                 line,
             }
         };
-        Ok(Some(entries.into_iter().map(record).collect()))
+        entries.into_iter().map(record).collect()
     }
 
     fn hand_over(&mut self, asked: Asked, records: Vec<Record>, start: Instant) {
@@ -454,15 +452,13 @@ impl Drainer {
     }
 
     /// Waits until there is something to do, and takes the sinks' news.
-    async fn listen(&mut self, full: &[(To, u64)]) -> Woken {
+    async fn listen(&mut self, full: &[To]) -> Woken {
         let next = self.next(full.is_empty());
         let woken = if next <= Instant::now() {
             Woken::Work
         } else {
-            let mut rooms: FuturesUnordered<_> = full
-                .iter()
-                .map(|(to, bytes)| to.outlet.share.wait(*bytes))
-                .collect();
+            let mut rooms: FuturesUnordered<_> =
+                full.iter().map(|to| to.outlet.share.wait(REPLY)).collect();
             tokio::select! {
                 // Both ends are ours, so it is never closed.
                 Some(event) = self.events.recv() => {
@@ -560,40 +556,4 @@ fn gone(text: &str) -> bool {
     ["WRONGTYPE", "MOVED ", "ASK "]
         .iter()
         .any(|code| text.starts_with(code))
-}
-
-/// The lines of entries that are leased to us, by id, or the server's refusal. One that is not among them was dropped.
-async fn look_up(
-    wire: &mut Wire,
-    node: &NodeName,
-    queue: Queue,
-    entries: &[Entry],
-) -> Result<Result<BTreeMap<i64, Vec<u8>>, String>, Failure> {
-    let mut lines = BTreeMap::new();
-    let mut rest = entries;
-    // Each reply brings at least the first of the rest or tells that it is gone, so this ends.
-    while let Some(first) = rest.first() {
-        let mut command = redis::cmd("AGG.PEEK");
-        command.arg(&node.0).arg(queue.word());
-        command.arg("COUNT").arg(COUNT).arg("FROM").arg(first.id);
-        command.arg("FORMAT").arg("LINE");
-        let found = match wire.call(&command).await? {
-            Ok(value) => fetch::entries(value).ok_or_else(|| wire.strange("AGG.PEEK"))?,
-            Err(text) if gone(&text) => break,
-            Err(text) => return Ok(Err(text)),
-        };
-        let last = found
-            .last()
-            .map_or(i64::MAX, |entry| entry.id)
-            .max(first.id);
-        let ours = |entry: &Entry| rest.binary_search_by_key(&entry.id, |e| e.id).is_ok();
-        lines.extend(
-            found
-                .into_iter()
-                .filter(|e| ours(e))
-                .map(|e| (e.id, e.record)),
-        );
-        rest = &rest[rest.partition_point(|entry| entry.id <= last)..];
-    }
-    Ok(Ok(lines))
 }

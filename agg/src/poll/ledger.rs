@@ -135,12 +135,6 @@ impl Ledger {
         }
     }
 
-    /// Gives back entries that go to no sink.
-    pub fn give_back(&mut self, node: &NodeName, queue: Queue, entries: &[Entry]) {
-        let ids = entries.iter().map(|entry| entry.id);
-        self.owed.push(command("AGG.NACK", node, queue, None, ids));
-    }
-
     /// Gives back all that the sinks still have.
     pub fn give_back_all(&mut self) {
         for held in std::mem::take(&mut self.held).values() {

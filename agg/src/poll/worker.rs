@@ -123,7 +123,7 @@ impl Worker {
                 None => refusals.push(Refusal {
                     batch,
                     record,
-                    reason: "the server dropped it before its line was read".into(),
+                    reason: "its JSON is not that of a window, so it has no line".into(),
                 }),
             }
         }

@@ -12,6 +12,8 @@ mod server;
 
 pub mod influx;
 pub mod place;
+pub mod proxy;
+pub mod store;
 pub mod stub;
 
 pub use server::*;
