@@ -7,52 +7,26 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::Ended;
 use crate::say::say;
 use crate::shutdown::Stop;
 
-use super::config::{self, Config};
-use super::dead::DeadLetters;
+use super::config::Config;
 use super::fleet::Fleet;
-use super::plan::{Outlet, Plan};
-use super::room::Share;
-use super::sink;
-use super::status::{SinkStatus, Status, lock};
-use super::worker::Worker;
+use super::plan::Plan;
+use super::sinks::Sinks;
+use super::status::{Status, lock};
 
 /// How often the file is looked at, and the tasks.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long new sources have to tell of servers that old ones told of.
 const SETTLE: Duration = Duration::from_secs(5);
-
-/// A sink at work, from outside.
-struct Working {
-    /// What it was made from.
-    made: Made,
-    outlet: Arc<Outlet>,
-    status: Arc<SinkStatus>,
-    /// Its end alone.
-    stop: Stop,
-    /// How it ended.
-    ended: oneshot::Receiver<Result<(), String>>,
-}
-
-/// What a sink is made from: where all of it is as before, it goes on.
-#[derive(Clone, PartialEq)]
-struct Made {
-    sink: config::Sink,
-    share: u64,
-    dead_letters: PathBuf,
-    max_deliveries: u64,
-}
 
 /// See the file's header.
 pub struct Engine {
@@ -61,9 +35,7 @@ pub struct Engine {
     config: Config,
     stop: Stop,
     status: Arc<Status>,
-    working: Vec<Working>,
-    /// Sinks that are no more, and have a last write to end.
-    ending: Vec<Working>,
+    sinks: Sinks,
 }
 
 impl Engine {
@@ -71,13 +43,13 @@ impl Engine {
     ///
     /// Returns an error if the system gives no thread.
     pub fn start(path: &Path, config: Config) -> Result<Engine, String> {
+        let stop = Stop::default();
         let mut engine = Engine {
             path: path.to_owned(),
             changed: changed(path),
-            stop: Stop::default(),
+            stop,
             status: Arc::new(Status::new()),
-            working: Vec::new(),
-            ending: Vec::new(),
+            sinks: Sinks::new(&stop),
             config: Config::default(),
         };
         engine.put_in_force(config)?;
@@ -120,7 +92,7 @@ impl Engine {
                     if fleet.sweep() {
                         self.stop.ask();
                     }
-                    self.ending.retain_mut(|sink| sink.ended.try_recv().is_err());
+                    self.sinks.sweep();
                     changed(&self.path) != self.changed
                 }
                 () = settled => {
@@ -137,13 +109,13 @@ impl Engine {
                 settle = Some(Instant::now() + SETTLE);
             }
         }
-        for sink in &self.working {
-            // What fails once more is given up.
-            sink.stop.ask();
-        }
+        self.sinks.hurry();
         fleet.end().await;
         drop(plans);
-        self.end().await
+        // A little before the time at which a program that is stuck is ended, so that the counts are told.
+        let since = self.stop.since().map_or_else(Instant::now, Instant::from);
+        let deadline = since + self.config.shutdown_grace * 7 / 8;
+        self.sinks.end(deadline).await
     }
 
     fn plan(&self) -> Plan {
@@ -181,114 +153,11 @@ impl Engine {
         }
     }
 
-    /// Makes these settings those in force, and starts and ends sinks for it.
-    ///
-    /// Returns an error, and changes nothing, if the system gives no thread.
     fn put_in_force(&mut self, config: Config) -> Result<(), String> {
-        let share = config.max_in_flight / config.sinks.len() as u64;
-        let made = |sink: &config::Sink| Made {
-            sink: sink.clone(),
-            share,
-            dead_letters: config.dead_letters.clone(),
-            max_deliveries: config.max_deliveries,
-        };
-        let wanted: Vec<Made> = config.sinks.iter().map(made).collect();
-        let mut fresh = Vec::new();
-        for made in &wanted {
-            if !self.working.iter().any(|sink| sink.made == *made) {
-                fresh.push(start(made.clone(), &self.stop)?);
-            }
-        }
-        let mut pool = std::mem::take(&mut self.working);
-        pool.append(&mut fresh);
-        for made in &wanted {
-            if let Some(place) = pool.iter().position(|sink| sink.made == *made) {
-                self.working.push(pool.swap_remove(place));
-            }
-        }
-        for sink in &pool {
-            sink.stop.ask();
-        }
-        self.ending.append(&mut pool);
-        let status = self.working.iter().map(|sink| sink.status.clone());
-        self.status.set_sinks(status);
+        self.sinks.set(&config, &self.status)?;
         *lock(&self.status.grace) = config.shutdown_grace;
         self.config = config;
         Ok(())
-    }
-
-    /// Waits for the sinks, to which nobody sends any more, and tells what they did.
-    async fn end(self) -> Result<(), String> {
-        // A little before the time at which a program that is stuck is ended, so that the counts are told.
-        let since = self.stop.since().map_or_else(Instant::now, Instant::from);
-        let deadline = since + self.config.shutdown_grace * 7 / 8;
-        let mut failed = None;
-        for sink in self.ending.into_iter().chain(self.working) {
-            drop(sink.outlet);
-            if let Ok(Ok(Err(why))) = timeout_at(deadline, sink.ended).await {
-                failed = Some(why);
-            }
-            let stored = sink.status.stored.load(Ordering::Relaxed);
-            let dead = sink.status.dead.load(Ordering::Relaxed);
-            let name = &sink.status.name;
-            say(&format!("{name}: {stored} records, {dead} dead letters"));
-        }
-        failed.map_or(Ok(()), Err)
-    }
-}
-
-fn start(made: Made, stop: &Stop) -> Result<Working, String> {
-    let (inbox, deliveries) = mpsc::channel();
-    let share = Share::new(made.share);
-    let sink = &made.sink;
-    let status = SinkStatus::new(&sink.name, sink.kind.word(), share.clone());
-    let status = Arc::new(status);
-    let own = Stop::default();
-    let worker = Worker {
-        name: sink.name.clone(),
-        format: sink.format,
-        sink: sink::open(sink.kind.clone()),
-        inbox: deliveries,
-        dead: DeadLetters::new(made.dead_letters.clone()),
-        max_deliveries: made.max_deliveries,
-        status: status.clone(),
-        stop: own.clone(),
-    };
-    let (tell, ended) = oneshot::channel();
-    let stop = stop.clone();
-    std::thread::Builder::new()
-        .name(sink.name.clone())
-        .spawn(move || {
-            let _whole = Whole(&stop);
-            let result = worker.run();
-            if result.is_err() {
-                stop.ask();
-            }
-            // Who asked is gone only at the end of the program.
-            let _ = tell.send(result);
-        })
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
-    Ok(Working {
-        outlet: Arc::new(Outlet {
-            format: sink.format,
-            share,
-            inbox,
-        }),
-        made,
-        status,
-        stop: own,
-        ended,
-    })
-}
-
-/// Asks for the end when the thread that has it fails.
-struct Whole<'a>(&'a Stop);
-
-impl Drop for Whole<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.ask();
-        }
     }
 }
 

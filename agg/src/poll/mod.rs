@@ -19,6 +19,7 @@ mod ledger;
 mod plan;
 mod room;
 mod sink;
+mod sinks;
 mod status;
 mod worker;
 
