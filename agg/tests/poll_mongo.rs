@@ -188,15 +188,20 @@ fn faults_of_the_server_lose_nothing_and_write_nothing_twice() {
     let Some((server, mongo)) = parts() else {
         return;
     };
-    let place = place(&server, &mongo, "timeout = \"2s\"");
+    // A server that fails only as it was told to does not tell the driver when it is the primary again: it is asked.
+    let uri = format!(
+        "{}?serverMonitoringMode=poll&heartbeatFrequencyMS=500",
+        mongo.uri()
+    );
+    let place = place_by(&server, &uri, "timeout = \"2s\"");
     let mut running = place.start();
     let mut errors = running.errors();
     let concern = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
     let faults = [
-        (doc! { "errorCode": 10107 }, ""),
-        (doc! { "errorCode": 11600 }, ""),
-        (doc! { "errorCode": 13 }, ""),
-        (doc! { "closeConnection": true }, ""),
+        (doc! { "errorCode": 10107 }, "failpoint"),
+        (doc! { "errorCode": 11600 }, "failpoint"),
+        (doc! { "errorCode": 13 }, "failpoint"),
+        (doc! { "closeConnection": true }, "I/O error"),
         (
             doc! { "writeConcernError": concern },
             "written, but not yet to stay: waiting for replication timed out",

@@ -111,7 +111,13 @@ fn spawn(dir: &Path, port: u16, arguments: &[&str]) -> Child {
     let log = std::fs::File::create(dir.join("log")).unwrap();
     Command::new(std::fs::canonicalize(program()).unwrap())
         .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-        .args(["--storage-path", "data", "--cache-size", "64M", "--sync-on-commit"])
+        .args([
+            "--storage-path",
+            "data",
+            "--cache-size",
+            "64M",
+            "--sync-on-commit",
+        ])
         .args(arguments)
         .current_dir(dir)
         .stdin(Stdio::null())

@@ -71,6 +71,15 @@ impl Failure {
         }
     }
 
+    /// What failed, where it was the server that said no; a server that is away says nothing.
+    pub fn while_trying(self, what: &str) -> Failure {
+        let why = match self.code {
+            Some(_) => format!("cannot {what}: {}", self.why),
+            None => self.why,
+        };
+        Failure { why, ..self }
+    }
+
     /// Whether a document in the command was too much, so that fewer at a time find out which.
     pub fn of_batch(&self) -> bool {
         self.code.is_some_and(|code| OF_BATCH.contains(&code))
@@ -91,11 +100,29 @@ impl From<Error> for Failure {
         };
         let why = match &*error.kind {
             ErrorKind::Command(error) => error.message.clone(),
+            ErrorKind::ServerSelection { message, .. } => selection(message),
             kind => kind.to_string(),
         };
         let why = cut(&why);
         Failure { code, why }
     }
+}
+
+/// What the driver says when it finds no server to write to, without what it knows of each: the servers and what is
+/// wrong with them.
+fn selection(message: &str) -> String {
+    let (head, servers) = message.split_once(" Topology: ").unwrap_or((message, ""));
+    let mut words = head.trim_end_matches('.').to_owned();
+    for server in servers.split("{ Address: ").skip(1) {
+        let address = server.split([',', ' ']).next().unwrap_or_default();
+        let kind = server.split_once("Error: Kind: ").map(|(_, kind)| kind);
+        let why = kind.map(|kind| kind.split(", labels: ").next().unwrap_or(kind));
+        match why {
+            Some(why) => words += &format!("; {address}: {why}"),
+            None => words += &format!("; {address} is not the primary"),
+        }
+    }
+    words
 }
 
 /// What is wrong with one statement of a command.
@@ -219,6 +246,18 @@ mod tests {
         assert!(there(doc! {"index": 0, "code": 11000, "errmsg": words}));
         let words = words.replace("_id_", "m_1");
         assert!(!there(doc! {"index": 0, "code": 11000, "errmsg": words}));
+    }
+
+    #[test]
+    fn of_servers_that_are_away_it_is_told_what_is_wrong() {
+        let known = "{ Type: ReplicaSetNoPrimary, Set Name: rs, Servers: [ { Address: h1:1, Type: Unknown, Error: Kind: \
+                     I/O error: Connection refused (os error 111), labels: {}, source: None }, { Address: h2:2, Type: \
+                     RsSecondary, Average RTT: 1ms } ] }";
+        let message = format!("Server selection timeout: No available servers. Topology: {known}");
+        let told = "Server selection timeout: No available servers; h1:1: I/O error: Connection refused (os error \
+                    111); h2:2 is not the primary";
+        assert_eq!(selection(&message), told);
+        assert_eq!(selection("something else"), "something else");
     }
 
     #[test]

@@ -90,16 +90,11 @@ impl Mongo {
                 "indexes": [index],
                 "writeConcern": { "w": "majority" },
             };
-            match self.ask(&command) {
-                Err(failure)
-                    if !failure
-                        .code
-                        .is_some_and(|code| SUCH_AN_INDEX.contains(&code)) =>
-                {
-                    let why = format!("cannot make an index of {name}: {}", failure.why);
-                    return Err(Failure { why, ..failure });
+            if let Err(failure) = self.ask(&command) {
+                let such = |code: i32| SUCH_AN_INDEX.contains(&code);
+                if !failure.code.is_some_and(such) {
+                    return Err(failure.while_trying(&format!("make an index of {name}")));
                 }
-                _ => {}
             }
         }
         self.ready[collection as usize] = Some(series);
@@ -132,8 +127,7 @@ impl Mongo {
                     return Ok(false);
                 }
                 Err(failure) => {
-                    let why = format!("cannot make the collection {name}: {}", failure.why);
-                    return Err(Failure { why, ..failure });
+                    return Err(failure.while_trying(&format!("make the collection {name}")));
                 }
             }
         }
