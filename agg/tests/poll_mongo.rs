@@ -161,6 +161,9 @@ fn what_comes_late_does_not_overwrite_news() {
     let mark = doc! { "_id": { "node": "n1", "queue": "LOG", "id": id }, "seen": true };
     let logs = mongo.database().collection::<Document>("logs");
     logs.insert_one(&mark).run().unwrap();
+    // An index of somebody else's that lets old lines go: it is no trouble, and stays.
+    let index = doc! { "key": { "epoch": 1 }, "name": "epoch_1", "expireAfterSeconds": 1_000_000 };
+    mongo.command(doc! { "createIndexes": "logs", "indexes": [index] });
     let place = place(&server, &mongo, "");
     let running = place.start();
     until_empty(&server, &["n1"], "REALITY");
@@ -259,6 +262,39 @@ fn a_server_that_is_away_is_waited_for() {
     assert_eq!(stored.len(), 2000);
     assert_eq!(BTreeSet::from_iter(stored), all);
     end(running);
+}
+
+#[test]
+fn two_pollers_of_which_one_is_killed_again_and_again_write_everything_once() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    let place = place(&server, &mongo, "batch-lines = 300");
+    let steady = place.start();
+    let mut all = BTreeSet::new();
+    for round in 0..4 {
+        // Killed with what it has in hand, which comes back when the lease ends.
+        let mut killed = place.start();
+        all.extend(log(&server, &["n1", "n2"], 1000, "x"));
+        for key in 0..20 {
+            let key = format!("k{key}");
+            ask(
+                &server,
+                &["AGG.REALITY", "n1", &key, "m", &round.to_string()],
+            );
+        }
+        until("something is written", || {
+            (mongo.count("logs") * 2 > all.len() as u64).then_some(())
+        });
+        killed.0.kill().unwrap();
+        killed.wait();
+    }
+    until_empty(&server, &["n1", "n2"], "LOG");
+    until_empty(&server, &["n1"], "REALITY");
+    assert_eq!(mongo.count("logs"), all.len() as u64);
+    assert_eq!(mongo.count("reality"), 20);
+    assert_eq!(mongo.find("reality", doc! { "json": 3_i64 }).len(), 20);
+    end(steady);
 }
 
 #[test]
