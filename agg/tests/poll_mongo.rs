@@ -148,7 +148,9 @@ fn what_comes_late_does_not_overwrite_news() {
     };
     // What another poller has written meanwhile, and what one wrote long ago.
     let later = i64::MAX / 1024;
-    let state = |key: &str, id: i64| doc! { "_id": { "node": "n1", "key": key }, "node": "n1", "id": id, "json": "stored" };
+    let state = |key: &str, id: i64| {
+        doc! { "_id": { "node": "n1", "key": key }, "node": "n1", "id": id, "json": "stored" }
+    };
     let reality = mongo.database().collection::<Document>("reality");
     let stored = [state("newer", later), state("older", 5)];
     reality.insert_many(&stored).run().unwrap();

@@ -239,7 +239,9 @@ mod tests {
     #[test]
     fn a_duplicate_is_there_by_its_id_alone() {
         let there = |error: Document| faults(&doc! {"writeErrors": [error]}).unwrap()[0].there;
-        let error = |pattern: Document| doc! {"index": 0, "code": 11000, "errmsg": "E11000", "keyPattern": pattern};
+        let error = |pattern: Document| {
+            doc! {"index": 0, "code": 11000, "errmsg": "E11000", "keyPattern": pattern}
+        };
         assert!(there(error(doc! {"_id": 1})));
         assert!(!there(error(doc! {"message": 1})));
         let words = "E11000 duplicate key error collection: g.logs index: _id_ dup key: { : 1 }";
