@@ -32,7 +32,7 @@ test-all: lint build servers ## the same for long: more seeds, kills, payloads a
 	AGG_HEAVY=1 $(CARGO) test --workspace
 	@scripts/fuzz.sh 300s
 
-servers: ## fetch servers of other versions (Redis 7.4, 8.2, Valkey 8.1, 9.1), for the tests of replication
+servers: ## fetch servers that tests need: Redis 7.4, 8.2, Valkey 8.1, 9.1, one that speaks MongoDB's protocol
 	@scripts/servers.sh >/dev/null
 
 fuzz: deps ## each fuzz target for a short while, from the committed corpus

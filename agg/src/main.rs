@@ -61,6 +61,8 @@ enum Command {
     Drain(drain::Options),
     /// Drain the servers that a file names into the sinks that it names, for as long as it runs
     Poll(poll::Options),
+    /// Bring records from files to the sinks that a file names
+    Load(poll::load::Options),
     /// Tell whether the file for agg poll is as it should be
     Check(poll::Options),
     /// Turn the lines of standard input into logs or errors
@@ -119,6 +121,10 @@ fn main() -> ExitCode {
         Command::Poll(options) => {
             let poll = options.read().unwrap_or_else(|why| mistake(&why));
             poll.run(&options.config)
+        }
+        Command::Load(options) => {
+            let config = options.read().unwrap_or_else(|why| mistake(&why));
+            poll::load::run(&options, config)
         }
         Command::Check(options) => {
             let poll = options.read().unwrap_or_else(|why| mistake(&why));

@@ -8,7 +8,8 @@ mod print;
 mod tally;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use redis::Cmd;
@@ -16,6 +17,7 @@ use redis::Cmd;
 use crate::Ended;
 use crate::args::{self, NodeName};
 use crate::connect::{Failure, Link, Server};
+use crate::poll::append::Appender;
 use crate::retry::Reach;
 use crate::say::say;
 use crate::shutdown::Stop;
@@ -46,6 +48,10 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
 
+    /// Append to FILE instead of printing; what was written is on the disk before it leaves the queues
+    #[arg(long, value_name = "FILE")]
+    to_file: Option<PathBuf>,
+
     /// Go on with what comes, until interrupted
     #[arg(long)]
     follow: bool,
@@ -68,6 +74,7 @@ Examples:
   agg drain                                    all that waits, then end
   agg drain --follow --node web1 --queue LOG   one node's log, as it comes
   agg drain --queue ERROR --count 10
+  agg drain --to-file records.jsonl            to be brought elsewhere later, by agg load
   agg drain --format line | curl --data-binary @- 'http://localhost:8086/write?db=grid'
 
 What was printed leaves the queues. To look only, there is AGG.PEEK.";
@@ -134,6 +141,7 @@ pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, Stri
         left: options.count.unwrap_or(u64::MAX),
         tally: Tally::default(),
         owed: Vec::new(),
+        file: options.to_file.map(|path| Appender::new(path, None)),
         output: None,
     };
     let ended = drain.run();
@@ -157,7 +165,9 @@ struct Drain<'a> {
     tally: Tally,
     /// Acknowledgements for which the server has not answered.
     owed: Vec<Cmd>,
-    /// Why standard output takes no more.
+    /// Where records go, if not to standard output.
+    file: Option<Appender>,
+    /// Why the output takes no more.
     output: Option<io::Error>,
 }
 
@@ -206,7 +216,11 @@ impl Drain<'_> {
         match self.output.take() {
             // `agg drain | head` is no failure.
             Some(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Some(Ended::Done)),
-            Some(error) => return Err(format!("cannot write: {error}")),
+            Some(error) => {
+                let place = self.file.as_ref().map(|file| file.path().display());
+                let place = place.map_or(String::new(), |path| format!(" {path}"));
+                return Err(format!("cannot write{place}: {error}"));
+            }
             None => {}
         }
         if self.left == 0 || (!found && !self.follow) {
@@ -254,7 +268,11 @@ impl Drain<'_> {
             return Err(link.strange("AGG.FETCH"));
         };
         let stopped = || self.stop.asked();
-        let (printed, result) = print::print(&mut io::stdout().lock(), &entries, stopped);
+        let (printed, result) = match &mut self.file {
+            None => print::print(&mut io::stdout().lock(), &entries, print::CHUNK, stopped),
+            // Each write costs an fsync, so it is one for a whole reply.
+            Some(file) => print::print(&mut Lines(file), &entries, usize::MAX, stopped),
+        };
         self.output = result.err();
         self.tally.add(&entries[..printed]);
         self.left -= printed as u64;
@@ -276,6 +294,20 @@ impl Drain<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// A file as something to write to: each write is whole lines.
+struct Lines<'a>(&'a mut Appender);
+
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.append(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

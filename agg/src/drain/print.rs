@@ -5,13 +5,14 @@ use std::io::{self, Write};
 
 use super::fetch::Entry;
 
-/// Bytes written between two looks at whether to stop.
-const CHUNK: usize = 16 * 1024;
+/// Bytes written to a stream between two looks at whether to stop.
+pub const CHUNK: usize = 16 * 1024;
 
-/// Writes the entries until `stop` says so or it fails. Returns how many were written, and what ended it.
+/// Writes the entries, so many bytes at a time, until `stop` says so or it fails. Returns how many were written, and what ended it.
 pub fn print(
     out: &mut impl Write,
     entries: &[Entry],
+    chunk_bytes: usize,
     stop: impl Fn() -> bool,
 ) -> (usize, io::Result<()>) {
     let mut done = 0;
@@ -19,7 +20,7 @@ pub fn print(
     while done < entries.len() && !stop() {
         chunk.clear();
         let mut end = done;
-        while end < entries.len() && chunk.len() < CHUNK {
+        while end < entries.len() && chunk.len() < chunk_bytes {
             let record = &entries[end].record;
             chunk.extend_from_slice(record.strip_suffix(b"\n").unwrap_or(record));
             chunk.push(b'\n');
@@ -71,18 +72,18 @@ mod tests {
         let mut out = Vec::new();
         let mut all = entries(2, 1);
         all[1].record = b"y\n".to_vec();
-        assert_eq!(print(&mut out, &all, || false).0, 2);
+        assert_eq!(print(&mut out, &all, CHUNK, || false).0, 2);
         assert_eq!(out, b"x\ny\n");
     }
 
     #[test]
     fn of_a_chunk_that_failed_nothing_counts() {
         let all = entries(100, 1023);
-        let (done, result) = print(&mut Narrow(40 * 1024), &all, || false);
+        let (done, result) = print(&mut Narrow(40 * 1024), &all, CHUNK, || false);
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(done, 32);
-        assert_eq!(print(&mut Narrow(0), &all, || false).0, 0);
-        assert_eq!(print(&mut Narrow(usize::MAX), &all, || false).0, 100);
+        assert_eq!(print(&mut Narrow(0), &all, CHUNK, || false).0, 0);
+        assert_eq!(print(&mut Narrow(usize::MAX), &all, CHUNK, || false).0, 100);
     }
 
     #[test]
@@ -92,7 +93,7 @@ mod tests {
             looks.set(looks.get() + 1);
             looks.get() > 2
         };
-        let (done, result) = print(&mut io::sink(), &entries(100, 1023), stop);
+        let (done, result) = print(&mut io::sink(), &entries(100, 1023), CHUNK, stop);
         assert!(result.is_ok());
         assert_eq!(done, 32);
     }

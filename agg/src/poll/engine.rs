@@ -47,9 +47,9 @@ impl Engine {
         let mut engine = Engine {
             path: path.to_owned(),
             changed: changed(path),
+            sinks: Sinks::new(&stop),
             stop,
             status: Arc::new(Status::new()),
-            sinks: Sinks::new(&stop),
             config: Config::default(),
         };
         engine.put_in_force(config)?;
@@ -121,11 +121,7 @@ impl Engine {
     fn plan(&self) -> Plan {
         Plan {
             routes: self.config.routes.clone(),
-            outlets: self
-                .working
-                .iter()
-                .map(|sink| sink.outlet.clone())
-                .collect(),
+            outlets: self.sinks.outlets(),
             poll_interval: self.config.poll_interval,
             lease: self.config.lease,
             // The last part is for giving back.

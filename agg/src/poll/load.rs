@@ -165,8 +165,8 @@ async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
         .map(|sink| sink.dead.load(Ordering::Relaxed))
         .sum();
     let ended = sinks.end(deadline).await;
-    let [records, strange, unrouted] =
-        [&tally.records, &tally.strange, &tally.unrouted].map(|count| count.load(Ordering::Relaxed));
+    let [records, strange, unrouted] = [&tally.records, &tally.strange, &tally.unrouted]
+        .map(|count| count.load(Ordering::Relaxed));
     say(&format!(
         "{records} records read, {unrouted} of them taken by no route, {strange} lines that are no records"
     ));
@@ -209,7 +209,9 @@ fn bar(files: &[PathBuf]) -> ProgressBar {
     }
     let style = "{bar:30} {bytes} of {total_bytes}, {msg} records, {eta} left";
     // It is a good one.
-    bar.with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar.with_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
 }
 
 /// Hands batches to the sinks and counts what they have.
@@ -296,7 +298,12 @@ impl Loader {
 }
 
 /// Reads a file, and gives its records in batches of one queue of a node.
-fn read(path: &Path, tally: &Tally, stop: &Stop, mut give: impl FnMut(Batch)) -> Result<(), String> {
+fn read(
+    path: &Path,
+    tally: &Tally,
+    stop: &Stop,
+    mut give: impl FnMut(Batch),
+) -> Result<(), String> {
     let place = path.display();
     let unread = |error: io::Error| format!("cannot read {place}: {error}");
     let mut lines = open(path, tally).map_err(unread)?;
@@ -310,7 +317,9 @@ fn read(path: &Path, tally: &Tally, stop: &Stop, mut give: impl FnMut(Batch)) ->
         }
         number += 1;
         if text.last() != Some(&b'\n') && text.len() as u64 == LINE {
-            return Err(format!("line {number} of {place} is longer than any record"));
+            return Err(format!(
+                "line {number} of {place} is longer than any record"
+            ));
         }
         if text.trim_ascii().is_empty() {
             continue;
@@ -356,17 +365,16 @@ fn read(path: &Path, tally: &Tally, stop: &Stop, mut give: impl FnMut(Batch)) ->
 }
 
 /// The file as text, whatever it is compressed by.
-fn open(path: &Path, tally: &Tally) -> io::Result<Box<dyn BufRead>> {
+fn open<'a>(path: &Path, tally: &'a Tally) -> io::Result<Box<dyn BufRead + 'a>> {
     let source: Box<dyn Read> = match path.to_str() {
         Some("-") => Box::new(io::stdin()),
         _ => Box::new(File::open(path)?),
     };
-    let mut source = BufReader::new(source);
+    let mut source = BufReader::new(Counted { source, tally });
     let start = source.fill_buf()?;
     // The first bytes of each form (RFC 1952, RFC 8878).
     let gzip = start.starts_with(&[0x1f, 0x8b]);
     let zstd = start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    let _ = tally;
     Ok(if gzip {
         Box::new(BufReader::new(MultiGzDecoder::new(source)))
     } else if zstd {
@@ -374,6 +382,20 @@ fn open(path: &Path, tally: &Tally) -> io::Result<Box<dyn BufRead>> {
     } else {
         Box::new(source)
     })
+}
+
+/// Counts what is read.
+struct Counted<'a> {
+    source: Box<dyn Read>,
+    tally: &'a Tally,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.tally.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
 }
 
 fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), String> {

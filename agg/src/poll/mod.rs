@@ -6,7 +6,7 @@
 //! sinks' shares of `max-in-flight` (room.rs). At least once: what was
 //! written and not acknowledged is written again, and (node, queue, id) tells the two apart from news.
 
-mod append;
+pub mod append;
 mod batch;
 mod config;
 mod dead;
@@ -16,6 +16,7 @@ mod fleet;
 mod gauge;
 mod glob;
 mod ledger;
+pub mod load;
 mod plan;
 mod room;
 mod sink;

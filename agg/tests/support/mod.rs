@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 mod server;
 
 pub mod influx;
+pub mod mongo;
 pub mod place;
 pub mod proxy;
 pub mod store;

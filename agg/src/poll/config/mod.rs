@@ -84,6 +84,8 @@ pub enum Kind {
     File { path: PathBuf, rotate: Option<u64> },
     /// A database that speaks InfluxDB's HTTP.
     Influx(Influx),
+    /// A database that speaks MongoDB's protocol.
+    Mongo(Box<Mongo>),
 }
 
 /// A database that speaks InfluxDB's HTTP.
@@ -108,8 +110,28 @@ impl Kind {
             Kind::Stdout => "stdout",
             Kind::File { .. } => "file",
             Kind::Influx(_) => "influxdb",
+            Kind::Mongo(_) => "mongodb",
         }
     }
+}
+
+/// A database that speaks MongoDB's protocol.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mongo {
+    /// Its servers and the driver's options, user and password included; secret.
+    pub uri: String,
+    /// The database.
+    pub database: String,
+    /// What the names of the collections begin with.
+    pub prefix: String,
+    /// Whether statistics go to a time-series collection.
+    pub time_series: bool,
+    /// Records written at once.
+    pub batch_lines: usize,
+    /// Bytes written at once, as JSON.
+    pub batch_bytes: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
 }
 
 /// A mistake in the file.
@@ -284,7 +306,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file or influxdb, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb or mongodb, not \"tape\"",
             ),
             (
                 "\"stdout\"",

@@ -1,5 +1,7 @@
 //! A sink as it is written, its checks by type, and where secrets come from.
 
+mod mongo;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +35,9 @@ pub struct RawSink {
     batch_lines: Option<Spanned<u64>>,
     batch_bytes: Option<Spanned<Size>>,
     timeout: Option<Spanned<Time>>,
+    uri: Option<Spanned<String>>,
+    prefix: Option<Spanned<String>>,
+    time_series: Option<Spanned<bool>>,
 }
 
 impl RawSink {
@@ -45,8 +50,10 @@ impl RawSink {
             "stdout" => &["format"],
             "file" => &["format", "path", "rotate"],
             "influxdb" => &INFLUX_KEYS,
+            "mongodb" => &mongo::KEYS,
             _ => {
-                let text = format!("expected the type stdout, file or influxdb, not {kind:?}");
+                let text =
+                    format!("expected the type stdout, file, influxdb or mongodb, not {kind:?}");
                 return Err(Mistake::at(&self.r#type, text));
             }
         };
@@ -79,6 +86,7 @@ impl RawSink {
                 path: needed(&self.path, "path", place)?.get_ref().clone(),
                 rotate: self.rotate.as_ref().map(|size| size.get_ref().0),
             },
+            "mongodb" => Kind::Mongo(Box::new(self.mongo(place)?)),
             _ => Kind::Influx(self.influx(place)?),
         };
         Ok(Sink {
@@ -111,6 +119,9 @@ impl RawSink {
             ("batch-lines", at(&self.batch_lines)),
             ("batch-bytes", at(&self.batch_bytes)),
             ("timeout", at(&self.timeout)),
+            ("uri", at(&self.uri)),
+            ("prefix", at(&self.prefix)),
+            ("time-series", at(&self.time_series)),
         ];
         all.into_iter()
             .filter_map(|(key, at)| Some((key, at?)))

@@ -5,6 +5,7 @@
 
 mod file;
 mod influx;
+mod mongo;
 mod stdout;
 
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub fn open(kind: Kind) -> Box<dyn Sink> {
         Kind::Stdout => Box::new(stdout::Stdout),
         Kind::File { path, rotate } => Box::new(file::File::new(path, rotate)),
         Kind::Influx(settings) => Box::new(influx::Influx::new(settings)),
+        Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
     }
 }
 

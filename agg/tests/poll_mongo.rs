@@ -1,0 +1,498 @@
+//! `agg poll` into a real server that speaks MongoDB's protocol: what documents look like, that nothing is there twice
+//! and no news is overwritten, and what happens while the server fails, is away, or refuses what it gets.
+//!
+//! The server is SecantusDB, a single one: it fails over to nobody, and of it alone a majority is made. It knows time
+//! series, write concerns and fail points; it counts neither the depth of a document nor the size of a command, so what
+//! a server says to those is tested in units (agg/src/poll/sink/mongo).
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use mongodb::bson::{Bson, DateTime, Document, doc};
+
+use support::mongo::MongoDb;
+use support::place::{Place, left, log, names, settings, until_empty};
+use support::{Running, Server, err, past_hour, until};
+
+/// A poller of a server into a database, all queues, with more keys of its sink.
+fn place(server: &Server, mongo: &MongoDb, more: &str) -> Place {
+    place_by(server, &mongo.uri(), more)
+}
+
+fn place_by(server: &Server, uri: &str, more: &str) -> Place {
+    Place::new(&settings(
+        server,
+        &format!(
+            "[[route]]\nqueues = [\"MIN\", \"HOUR\", \"LOG\", \"ERROR\", \"REALITY\"]\n\
+             sinks = [\"db\"]\n[sink.db]\ntype = \"mongodb\"\nuri = \"{uri}\"\n\
+             database = \"grid\"\n{more}\n"
+        ),
+    ))
+}
+
+/// Both or none: where a part is missing a test does nothing.
+fn parts() -> Option<(Server, MongoDb)> {
+    Some((Server::start()?, MongoDb::start()?))
+}
+
+fn ask(server: &Server, words: &[&str]) -> redis::Value {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query(&mut server.connection()).unwrap()
+}
+
+fn one(mongo: &MongoDb, collection: &str, filter: Document) -> Document {
+    let mut found = mongo.find(collection, filter);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+fn end(mut running: Running) {
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn all_queues_become_documents() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    let place = place(&server, &mongo, "");
+    let running = place.start();
+    assert_eq!(windows(&server, "n1", 3), 6);
+    let id: i64 = server.ask("AGG.LOG n1 hello LEVEL 3 TAGS a.b:1 AT 1700000000123");
+    let key: String = server
+        .ask::<(String, i64)>("AGG.ERROR n1 broken CODE c7 AT 1700000000000")
+        .0;
+    let object = r#"{"a.b":[1,18446744073709551615],"$c":0.5,"d":{"":null}}"#;
+    ask(&server, &["AGG.REALITY", "n1", "disk/0", "Disk", object]);
+    until("the windows close", || {
+        (mongo.count("statistics") == 9).then_some(())
+    });
+    for queue in ["MIN", "HOUR", "LOG", "ERROR", "REALITY"] {
+        until_empty(&server, &["n1"], queue);
+    }
+    let millis = DateTime::from_millis;
+    let minutes = mongo.find("statistics", doc! { "queue": "MIN", "metric": "m1" });
+    assert_eq!(minutes.len(), 2);
+    let start = past_hour();
+    let minute = minutes
+        .iter()
+        .find(|minute| minute.get("start") == Some(&millis(start).into()))
+        .unwrap();
+    let min_id = minute.get_i64("id").unwrap();
+    let expected = doc! {
+        "_id": { "node": "n1", "queue": "MIN", "id": min_id },
+        "node": "n1", "queue": "MIN", "id": min_id, "metric": "m1", "type": "ABS",
+        "window": 300_i64, "start": millis(start), "end": millis(start + 300_000),
+        "count": 1_i64, "sum": 1.5, "avg": 1.5, "min": 1.5, "max": 1.5, "last": 1.5, "tags": {},
+    };
+    assert_eq!(minute, &expected);
+    let line = one(&mongo, "logs", doc! {});
+    let expected = doc! {
+        "_id": { "node": "n1", "queue": "LOG", "id": id }, "node": "n1", "queue": "LOG", "id": id,
+        "message": "hello", "level": 3_i64, "tags": { "a.b": "1" },
+        "epoch": millis(1_700_000_000_123),
+    };
+    assert_eq!(line, expected);
+    let error = one(
+        &mongo,
+        "errors",
+        doc! { "_id": { "node": "n1", "key": &key } },
+    );
+    assert_eq!(error.get_str("code").unwrap(), "c7");
+    for field in ["first", "last"] {
+        assert_eq!(error.get(field), Some(&millis(1_700_000_000_000).into()));
+    }
+    let identity = doc! { "node": "n1", "key": "disk/0" };
+    let disk = one(&mongo, "reality", doc! { "_id": &identity });
+    let large: mongodb::bson::Decimal128 = "18446744073709551615".parse().unwrap();
+    let expected = doc! { "a.b": [1_i64, large], "$c": 0.5, "d": { "": Bson::Null } };
+    assert_eq!(disk.get_document("json").unwrap(), &expected);
+    assert!(!disk.get_bool("gone").unwrap());
+    // News replace what is there, the end of an object as well.
+    ask(&server, &["AGG.REALITY", "n1", "disk/0", "Disk", "7"]);
+    let json = |value: Bson| {
+        until("the news are there", || {
+            let disk = one(&mongo, "reality", doc! { "_id": &identity });
+            (disk.get("json") == Some(&value)).then_some(disk)
+        })
+    };
+    let first = json(Bson::Int64(7));
+    server.ask::<i64>("AGG.FORGET n1 REALITY disk/0");
+    let gone = until("it is gone", || {
+        let disk = one(&mongo, "reality", doc! { "_id": &identity });
+        disk.get_bool("gone").unwrap().then_some(disk)
+    });
+    assert!(gone.get_i64("id").unwrap() > first.get_i64("id").unwrap());
+    // By node and what one looks for there, and by time.
+    for (collection, expected) in [
+        ("statistics", ["node_1_metric_1_start_1", "start_1"]),
+        ("logs", ["node_1_epoch_1", "epoch_1"]),
+        ("errors", ["node_1_last_1", "last_1"]),
+        ("reality", ["node_1_model_1", "epoch_1"]),
+    ] {
+        let collection = mongo.database().collection::<Document>(collection);
+        let names = collection.list_index_names().run().unwrap();
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(names, BTreeSet::from(["_id_", expected[0], expected[1]]));
+    }
+    assert!(place.lines("dead").is_empty());
+    end(running);
+}
+
+#[test]
+fn what_comes_late_does_not_overwrite_news() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    // What another poller has written meanwhile, and what one wrote long ago.
+    let later = i64::MAX / 1024;
+    let state = |key: &str, id: i64| {
+        doc! { "_id": { "node": "n1", "key": key }, "node": "n1", "id": id, "json": "stored" }
+    };
+    let reality = mongo.database().collection::<Document>("reality");
+    let stored = [state("newer", later), state("older", 5)];
+    reality.insert_many(&stored).run().unwrap();
+    for key in ["newer", "older", "new"] {
+        ask(&server, &["AGG.REALITY", "n1", key, "m", "\"told\""]);
+    }
+    // A line that is there already, with what a reader has written into it.
+    let ids = log(&server, &["n1"], 500, "x");
+    let id = ids.first().unwrap().2;
+    let mark = doc! { "_id": { "node": "n1", "queue": "LOG", "id": id }, "seen": true };
+    let logs = mongo.database().collection::<Document>("logs");
+    logs.insert_one(&mark).run().unwrap();
+    // An index of somebody else's that lets old lines go: it is no trouble, and stays.
+    let index = doc! { "key": { "epoch": 1 }, "name": "epoch_1", "expireAfterSeconds": 1_000_000 };
+    mongo.command(doc! { "createIndexes": "logs", "indexes": [index] });
+    let place = place(&server, &mongo, "");
+    let running = place.start();
+    until_empty(&server, &["n1"], "REALITY");
+    until_empty(&server, &["n1"], "LOG");
+    let json = |key: &str| {
+        let found = one(
+            &mongo,
+            "reality",
+            doc! { "_id": { "node": "n1", "key": key } },
+        );
+        found.get_str("json").unwrap().to_owned()
+    };
+    assert_eq!(
+        ["newer", "older", "new"].map(json),
+        ["stored", "told", "told"]
+    );
+    assert_eq!(one(&mongo, "logs", doc! { "seen": true }), mark);
+    assert_eq!(mongo.count("logs"), 500);
+    assert!(place.lines("dead").is_empty());
+    end(running);
+}
+
+#[test]
+fn faults_of_the_server_lose_nothing_and_write_nothing_twice() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    // A server that fails only as it was told to does not tell the driver when it is the primary again: it is asked.
+    let uri = format!(
+        "{}?serverMonitoringMode=poll&heartbeatFrequencyMS=500",
+        mongo.uri()
+    );
+    let place = place_by(&server, &uri, "timeout = \"2s\"");
+    let mut running = place.start();
+    let mut errors = running.errors();
+    let concern = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
+    let faults = [
+        (doc! { "errorCode": 10107 }, "failpoint"),
+        (doc! { "errorCode": 11600 }, "failpoint"),
+        (doc! { "errorCode": 13 }, "failpoint"),
+        (doc! { "closeConnection": true }, "I/O error"),
+        (
+            doc! { "writeConcernError": concern },
+            "written, but not yet to stay: waiting for replication timed out",
+        ),
+        (
+            doc! { "blockConnection": true, "blockTimeMS": 4000 },
+            "no answer within 2s",
+        ),
+    ];
+    let mut count = 0;
+    for (fault, told) in faults {
+        mongo.fail(&["insert", "update"], 1, fault.clone());
+        log(&server, &["n1"], 500, "x");
+        count += 500;
+        until("the fault is told", || {
+            errors.find(|line| line.contains(told) && line.ends_with("trying again"))
+        });
+        until_empty(&server, &["n1"], "LOG");
+        assert_eq!(mongo.count("logs"), count, "{fault}");
+    }
+    assert!(place.lines("dead").is_empty());
+    end(running);
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for() {
+    let Some((server, mut mongo)) = parts() else {
+        return;
+    };
+    mongo.stop();
+    let place = place(&server, &mongo, "timeout = \"2s\"");
+    let mut running = place.start();
+    let mut errors = running.errors();
+    let mut all = log(&server, &["n1", "n2"], 500, "x");
+    let mut away = || {
+        until("its absence is told", || {
+            errors.find(|line| line.contains("the sink db: ") && line.ends_with("trying again"))
+        })
+    };
+    // Nor is there anybody who could make indexes.
+    away();
+    mongo.restart(&[], "");
+    until_empty(&server, &["n1", "n2"], "LOG");
+    mongo.stop();
+    all.extend(log(&server, &["n1", "n2"], 500, "x"));
+    away();
+    mongo.restart(&[], "");
+    until_empty(&server, &["n1", "n2"], "LOG");
+    let text = |document: &Document, field: &str| document.get_str(field).unwrap().to_owned();
+    let stored = mongo.find("logs", doc! {}).into_iter().map(|document| {
+        let id = document.get_i64("id").unwrap();
+        (text(&document, "node"), text(&document, "queue"), id)
+    });
+    let stored: Vec<_> = stored.collect();
+    assert_eq!(stored.len(), 2000);
+    assert_eq!(BTreeSet::from_iter(stored), all);
+    end(running);
+}
+
+#[test]
+fn two_pollers_of_which_one_is_killed_again_and_again_write_everything_once() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    let place = place(&server, &mongo, "batch-lines = 300");
+    let steady = place.start();
+    let mut all = BTreeSet::new();
+    for round in 0..4 {
+        // Killed with what it has in hand, which comes back when the lease ends.
+        let mut killed = place.start();
+        all.extend(log(&server, &["n1", "n2"], 1000, "x"));
+        for key in 0..20 {
+            let key = format!("k{key}");
+            ask(
+                &server,
+                &["AGG.REALITY", "n1", &key, "m", &round.to_string()],
+            );
+        }
+        until("something is written", || {
+            (mongo.count("logs") * 2 > all.len() as u64).then_some(())
+        });
+        killed.0.kill().unwrap();
+        killed.wait();
+    }
+    until_empty(&server, &["n1", "n2"], "LOG");
+    until_empty(&server, &["n1"], "REALITY");
+    assert_eq!(mongo.count("logs"), all.len() as u64);
+    assert_eq!(mongo.count("reality"), 20);
+    assert_eq!(mongo.find("reality", doc! { "json": 3_i64 }).len(), 20);
+    end(steady);
+}
+
+#[test]
+fn a_document_that_is_refused_goes_to_the_dead_letters_alone() {
+    let Some(server) = Server::with_settings("max-item-size 4mb") else {
+        return;
+    };
+    let Some(mongo) = MongoDb::start() else {
+        return;
+    };
+    let validator = doc! { "message": { "$ne": "bad" } };
+    mongo.command(doc! { "create": "logs", "validator": validator });
+    let unique =
+        doc! { "key": { "json.serial": 1 }, "name": "serial", "unique": true, "sparse": true };
+    mongo.command(doc! { "createIndexes": "reality", "indexes": [unique] });
+    for message in ["good", "bad", "good", "bad", "good"] {
+        server.ask::<i64>(&format!("AGG.LOG n1 {message}"));
+    }
+    // More than 16 MiB as BSON, where each item has a name.
+    let large = format!("[{}0]", "0,".repeat(1_500_000));
+    ask(&server, &["AGG.REALITY", "n1", "large", "m", &large]);
+    for (key, serial) in [("a", 1), ("b", 1), ("c", 2)] {
+        let json = format!("{{\"serial\":{serial}}}");
+        ask(&server, &["AGG.REALITY", "n1", key, "m", &json]);
+    }
+    let place = place(&server, &mongo, "");
+    let running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    until_empty(&server, &["n1"], "REALITY");
+    assert_eq!(mongo.count("logs"), 3);
+    assert_eq!(mongo.count("reality"), 2);
+    let dead = place.lines("dead");
+    let count = |reason: &str| dead.iter().filter(|line| line.contains(reason)).count();
+    assert_eq!(dead.len(), 4);
+    assert_eq!(count("error 121: Document failed validation"), 2);
+    assert_eq!(count("bytes as BSON: MongoDB takes 16 MiB"), 1);
+    assert_eq!(count("error 11000: "), 1);
+    end(running);
+}
+
+#[test]
+fn a_time_series_has_nothing_twice_either() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    let place = place(
+        &server,
+        &mongo,
+        "time-series = true\nprefix = \"agg.\"\nbatch-lines = 15",
+    );
+    let mut running = place.start();
+    let mut errors = running.errors();
+    let concern = doc! { "code": 64, "errmsg": "slow" };
+    mongo.fail(&["insert"], 2, doc! { "writeConcernError": concern });
+    // Stored, but not answered so: it is written once more.
+    let count = windows(&server, "n1", 20);
+    until("the fault is told", || {
+        errors.find(|line| line.contains("slow"))
+    });
+    until("the windows close", || {
+        (mongo.count("agg.statistics") >= 60).then_some(())
+    });
+    until_empty(&server, &["n1"], "MIN");
+    until_empty(&server, &["n1"], "HOUR");
+    let stored = mongo.find("agg.statistics", doc! { "series.queue": "MIN" });
+    assert_eq!(stored.len(), count);
+    let ids = stored
+        .iter()
+        .map(|document| document.get_document("_id").unwrap().to_string());
+    assert_eq!(ids.collect::<BTreeSet<_>>().len(), count);
+    let of = stored[0].get_document("series").unwrap();
+    assert_eq!(of.get_str("node").unwrap(), "n1");
+    assert!(stored[0].get_datetime("start").is_ok() && stored[0].get("metric").is_none());
+    let specs = mongo.database().list_collections().run().unwrap();
+    let spec = specs
+        .map(Result::unwrap)
+        .find(|spec| spec.name == "agg.statistics");
+    assert!(spec.unwrap().options.timeseries.is_some());
+    end(running);
+    assert_eq!(left(&server, &["n1"], "MIN"), 0);
+}
+
+/// Reports two windows of each of `count` metrics; how many windows of 5 minutes that makes.
+fn windows(server: &Server, node: &str, count: usize) -> usize {
+    let start = past_hour();
+    for name in names(count) {
+        for at in [start, start + 300_000] {
+            server.ask::<i64>(&format!("AGG.STAT {node} {name} 1.5 AT {at}"));
+        }
+    }
+    2 * count
+}
+
+#[test]
+fn a_password_is_needed_and_never_shown() {
+    let Some((server, mut mongo)) = parts() else {
+        return;
+    };
+    let roles = doc! { "role": "readWrite", "db": "grid" };
+    mongo.command(doc! { "createUser": "poller", "pwd": "s3cret/@", "roles": [roles] });
+    mongo.restart(&["--auth"], "");
+    let more = "user = \"poller\"\npassword-file = \"{dir}/password\"";
+    let uri = format!("{}?authSource=grid", mongo.uri());
+    let place = place_by(&server, &uri, more);
+    std::fs::write(place.path("password"), "wr0ng\n").unwrap();
+    log(&server, &["n1"], 500, "x");
+    let mut running = place.start();
+    let told = until("the refusal is told", || {
+        running.errors().find(|line| line.ends_with("trying again"))
+    });
+    assert!(told.to_lowercase().contains("auth"), "{told}");
+    assert!(!told.contains("wr0ng"), "{told}");
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+    assert_eq!(left(&server, &["n1"], "LOG"), 500);
+    std::fs::write(place.path("password"), "s3cret/@\n").unwrap();
+    let running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    end(running);
+}
+
+#[test]
+fn a_server_behind_tls() {
+    let Some((server, mut mongo)) = parts() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = format!("tls=true&tlsCAFile={}", cert.display());
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let arguments = [
+        "--tls-cert-file",
+        cert,
+        "--tls-key-file",
+        key,
+        "--standalone",
+    ];
+    mongo.restart(&arguments, "tls=true&tlsInsecure=true&");
+    log(&server, &["n1"], 500, "x");
+    let uri = format!("mongodb://localhost:{}/?{tls}", mongo.port);
+    let place = place_by(&server, &uri, "");
+    let running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    end(running);
+}
+
+#[test]
+fn mistakes_are_told_without_a_secret() {
+    let told = |uri: &str, more: &str| {
+        let head = "[[source]]\nurls = [\"redis://127.0.0.1:7777\"]\n[[route]]\nqueues = [\"LOG\"]\nsinks = [\"db\"]\n";
+        let sink = format!("[sink.db]\ntype = \"mongodb\"\nuri = \"{uri}\"\ndatabase = \"grid\"\n");
+        let place = Place::new(&format!("{head}{sink}{more}"));
+        let output = place.command("check").output().unwrap();
+        (output.status.code(), err(&output))
+    };
+    assert_eq!(told("mongodb://127.0.0.1/", "").0, Some(0));
+    for (uri, more, expected) in [
+        (
+            "mongodb+srv://c.example.com",
+            "",
+            ":9:7: mongodb+srv:// is not supported",
+        ),
+        (
+            "mongodb://u:s3cret@h",
+            "",
+            ":9:7: expected mongodb://HOST:PORT; who we are",
+        ),
+        (
+            "mongodb://h",
+            "prefix = \"$\"",
+            ":11:10: MongoDB takes no '$'",
+        ),
+        (
+            "mongodb://h",
+            "url = \"x\"",
+            ":11:7: a sink of type mongodb has no \"url\"",
+        ),
+        (
+            "mongodb://h",
+            "timeout = \"5ms\"",
+            ":11:11: expected at least 1s",
+        ),
+        (
+            "mongodb://h",
+            "password-env = \"PATH\"",
+            ":7:1: a password, but no user",
+        ),
+    ] {
+        let (code, told) = told(uri, more);
+        assert_eq!(code, Some(2));
+        assert!(
+            told.contains(expected) && !told.contains("s3cret"),
+            "{told}"
+        );
+    }
+}

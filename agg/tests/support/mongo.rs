@@ -1,0 +1,128 @@
+//! A real server that speaks MongoDB's protocol (SecantusDB, which scripts/servers.sh fetches) on a free loopback port,
+//! with a folder of its own; it ends with its value, by its pid. The tests reach it through MongoDB's own driver.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use mongodb::bson::{Document, doc};
+use mongodb::sync::{Client, Database};
+
+use super::{free_port, missing, until};
+
+/// A running database server.
+pub struct MongoDb {
+    child: Child,
+    pub port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl MongoDb {
+    /// One that is empty, with commands to make it fail; none where the program is missing.
+    pub fn start() -> Option<MongoDb> {
+        if !program().exists() {
+            return missing("secantusd, which scripts/servers.sh fetches,");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let child = spawn(dir.path(), port, &["--enable-test-commands"]);
+        let mut mongo = MongoDb { child, port, dir };
+        mongo.wait_for_answer("");
+        Some(mongo)
+    }
+
+    pub fn uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}/", self.port)
+    }
+
+    /// Ends it, as by a crash.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again with what it had; these parameters of the URI reach it then.
+    pub fn restart(&mut self, arguments: &[&str], parameters: &str) {
+        self.stop();
+        self.child = spawn(self.dir.path(), self.port, arguments);
+        self.wait_for_answer(parameters);
+    }
+
+    fn wait_for_answer(&mut self, parameters: &str) {
+        let uri = format!("{}?{parameters}serverSelectionTimeoutMS=500", self.uri());
+        until("secantusd answers", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("secantusd ended with {status}");
+            }
+            let client = Client::with_uri_str(&uri).unwrap();
+            let admin = client.database("admin");
+            admin.run_command(doc! { "hello": 1 }).run().ok()
+        });
+    }
+
+    /// The database that the tests' pollers write to.
+    pub fn database(&self) -> Database {
+        Client::with_uri_str(self.uri()).unwrap().database("grid")
+    }
+
+    /// The documents of a collection that a filter takes.
+    pub fn find(&self, collection: &str, filter: Document) -> Vec<Document> {
+        let collection = self.database().collection::<Document>(collection);
+        let found = collection.find(filter).run().unwrap();
+        found.map(Result::unwrap).collect()
+    }
+
+    pub fn count(&self, collection: &str) -> u64 {
+        let collection = self.database().collection::<Document>(collection);
+        collection.count_documents(doc! {}).run().unwrap()
+    }
+
+    /// Runs a command on the tests' database.
+    pub fn command(&self, command: Document) {
+        self.database().run_command(command).run().unwrap();
+    }
+
+    /// Lets commands fail, the next `times` of them, as the server's fail point `failCommand` is told.
+    pub fn fail(&self, commands: &[&str], times: i32, mut how: Document) {
+        how.insert("failCommands", commands);
+        let command = doc! {
+            "configureFailPoint": "failCommand", "mode": { "times": times }, "data": how,
+        };
+        let admin = Client::with_uri_str(self.uri()).unwrap().database("admin");
+        admin.run_command(command).run().unwrap();
+    }
+}
+
+impl Drop for MongoDb {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn program() -> PathBuf {
+    let folder = std::env::var("AGG_SERVERS").map_or_else(
+        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/servers"),
+        PathBuf::from,
+    );
+    folder.join("secantusd")
+}
+
+fn spawn(dir: &Path, port: u16, arguments: &[&str]) -> Child {
+    // Its settings are looked for where it runs.
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    Command::new(std::fs::canonicalize(program()).unwrap())
+        .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+        .args([
+            "--storage-path",
+            "data",
+            "--cache-size",
+            "64M",
+            "--sync-on-commit",
+        ])
+        .args(arguments)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
