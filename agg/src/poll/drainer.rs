@@ -26,6 +26,7 @@ use super::batch::{Batch, Delivery, Event, Record};
 use super::config::Route;
 use super::ledger::{Held, Ledger};
 use super::room::{Room, Share};
+use super::tags::Edits;
 
 /// Entries of one fetch.
 const COUNT: usize = 2000;
@@ -72,6 +73,13 @@ impl Plan {
         sinks.sort_unstable();
         sinks.dedup();
         sinks
+    }
+
+    /// What is done to the tags of a queue of a node on the way to a sink: the first route that leads there says it.
+    fn edits(&self, node: &[u8], queue: Queue, sink: usize) -> Option<Arc<Edits>> {
+        let mut routes = self.routes.iter().filter(|route| route.takes(node, queue));
+        let route = routes.find(|route| route.sinks.contains(&sink))?;
+        route.edits.clone()
     }
 
     fn wants(&self, sinks: &[usize], format: Format) -> bool {
@@ -366,7 +374,8 @@ impl<'a> Drainer<'a> {
         });
         for (sink, mut room) in pair.sinks.iter().zip(asked.rooms) {
             room.set(bytes);
-            let delivery = Delivery::new(batch.clone(), number, self.back.clone(), room);
+            let mut delivery = Delivery::new(batch.clone(), number, self.back.clone(), room);
+            delivery.edits = self.plan.edits(&pair.node.0, pair.queue, *sink);
             // What a sink that has ended does not take is dropped, and so given back.
             let _ = self.plan.outlets[*sink].inbox.send(delivery);
         }

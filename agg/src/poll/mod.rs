@@ -14,6 +14,7 @@ mod glob;
 mod ledger;
 mod room;
 mod sink;
+mod tags;
 mod worker;
 
 use std::path::PathBuf;

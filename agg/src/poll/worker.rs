@@ -14,7 +14,7 @@ use crate::retry::Pauses;
 use crate::say::{Once, say};
 use crate::shutdown::Stop;
 
-use super::batch::{Batch, Delivery, Record};
+use super::batch::{Delivery, Record};
 use super::dead::{DeadLetters, Refusal};
 use super::sink::{Limits, Refused, Sink, Trouble};
 
@@ -109,23 +109,23 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, chunk: &[(&Batch, &Record)], once: &mut Once) -> Result<(), Trouble> {
+    fn write(&mut self, chunk: &[(&Delivery, &Record)], once: &mut Once) -> Result<(), Trouble> {
         let mut refusals = Vec::new();
         let mut given = Vec::with_capacity(chunk.len());
-        for (batch, record) in chunk {
-            match record.text(self.format) {
-                Some(text) => given.push((text, *batch, *record)),
+        for (delivery, record) in chunk {
+            match delivery.text(record, self.format) {
+                Some(text) => given.push((text, &*delivery.batch, *record)),
                 None => refusals.push(Refusal {
-                    batch,
+                    batch: &delivery.batch,
                     record,
                     reason: "the server dropped it before its line was read".into(),
                 }),
             }
         }
         if !given.is_empty() {
-            let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| *text).collect();
+            let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| &**text).collect();
             for Refused { index, reason } in self.sink.write(&texts)? {
-                let (_, batch, record) = given[index];
+                let (_, batch, record) = &given[index];
                 once.say(&format!(
                     "the sink {} refuses a record: {reason}",
                     self.name
@@ -148,17 +148,16 @@ impl Worker {
 }
 
 /// The first records that are not done, as many as one write may have and at least one.
-fn next(pending: &VecDeque<Pending>, limits: Limits, format: Format) -> Vec<(&Batch, &Record)> {
+fn next(pending: &VecDeque<Pending>, limits: Limits, format: Format) -> Vec<(&Delivery, &Record)> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     for Pending { delivery, done } in pending {
-        let batch = &*delivery.batch;
-        for record in &batch.records[*done..] {
+        for record in &delivery.batch.records[*done..] {
             bytes += record.text(format).map_or(0, |text| text.len() + 1);
             if chunk.len() == limits.lines || (bytes > limits.bytes && !chunk.is_empty()) {
                 return chunk;
             }
-            chunk.push((batch, record));
+            chunk.push((delivery, record));
         }
     }
     chunk
@@ -182,7 +181,7 @@ fn advance(pending: &mut VecDeque<Pending>, mut count: usize) {
 mod tests {
     use std::sync::mpsc::{Sender, channel};
 
-    use super::super::batch::Event;
+    use super::super::batch::{Batch, Event};
     use super::super::room::Share;
     use super::*;
     use crate::args::NodeName;

@@ -15,6 +15,7 @@ use crate::drain::fetch::{Format, Queue};
 use crate::poll::glob::Glob;
 
 use super::sink::{RawSink, secret};
+use super::tags::{Table, edits};
 use super::{Config, LEAST_SHARE, Mistake, Route, Sink};
 
 /// The file as it is written.
@@ -50,6 +51,12 @@ struct RawRoute {
     #[serde(default)]
     exclude: Vec<Spanned<String>>,
     sinks: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    add_tags: Table,
+    #[serde(default)]
+    rename_tags: Table,
+    #[serde(default)]
+    drop_tags: Vec<Spanned<String>>,
 }
 
 /// A time with its unit.
@@ -246,6 +253,7 @@ impl RawRoute {
             },
             exclude: globs(&self.exclude)?,
             sinks: to,
+            edits: edits(&self.add_tags, &self.rename_tags, &self.drop_tags)?,
         })
     }
 }

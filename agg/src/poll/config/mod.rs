@@ -6,8 +6,10 @@
 
 mod file;
 mod sink;
+mod tags;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -16,6 +18,7 @@ use crate::connect::Server;
 use crate::drain::fetch::{Format, Queue};
 
 use super::glob::Glob;
+use super::tags::Edits;
 
 /// The least memory a sink needs: what one fetch may bring, and a little to go on with meanwhile.
 pub const LEAST_SHARE: u64 = 4 << 20;
@@ -50,6 +53,8 @@ pub struct Route {
     pub exclude: Vec<Glob>,
     /// go to these sinks.
     pub sinks: Vec<usize>,
+    /// On the way their tags are edited so.
+    pub edits: Option<Arc<Edits>>,
 }
 
 impl Route {
@@ -277,6 +282,21 @@ database = "grid & co"
                 "grid & co\"",
                 "x\"\nbucket = \"b\"",
                 "19:10: \"bucket\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "sinks = [\"influx",
+                "add-tags = { dc = \"berlin\", node = \"x\" }\nsinks = [\"influx",
+                "10:29: \"node\" is a name that line protocol has for something else",
+            ),
+            (
+                "sinks = [\"influx",
+                "rename-tags = { a = \"x\", b = \"x\" }\nsinks = [\"influx",
+                "10:30: another tag is to be named \"x\" already",
+            ),
+            (
+                "sinks = [\"influx",
+                "drop-tags = [\"a\"]\nrename-tags = { a = \"\" }\nsinks = [\"influx",
+                "11:21: expected a name of a tag, not empty",
             ),
             (
                 "lease = \"5s\"",
