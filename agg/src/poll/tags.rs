@@ -155,7 +155,6 @@ impl Edits {
     }
 
     /// What becomes of tags of these names, and what is added; none where nothing changes.
-    #[expect(clippy::type_complexity, reason = "two lists, used at once")]
     fn fates<'a>(
         &'a self,
         names: &[&[u8]],

@@ -65,9 +65,7 @@ impl Worker {
                     Err(_) => return Ok(()),
                 }
             }
-            let more = self.inbox.try_iter();
-            pending.extend(more.map(|delivery| Pending { delivery, done: 0 }));
-            match self.persist(&pending, &mut once)? {
+            match self.persist(&mut pending, &mut once)? {
                 Some(count) => advance(&mut pending, count),
                 // What is dropped is given back, also what still comes: the inbox ends with this.
                 None => return Ok(()),
@@ -78,13 +76,16 @@ impl Worker {
     /// Writes the next records until it succeeds, and returns how many; none when the end came first.
     fn persist(
         &mut self,
-        pending: &VecDeque<Pending>,
+        pending: &mut VecDeque<Pending>,
         once: &mut Once,
     ) -> Result<Option<usize>, String> {
         let mut pauses = Pauses::default();
         let mut told = None;
         loop {
-            // Anew each time: a sink that was given too much wants less.
+            // Anew each time: a sink that was given too much wants less, and one that refuses all of it may take what
+            // came meanwhile.
+            let more = self.inbox.try_iter();
+            pending.extend(more.map(|delivery| Pending { delivery, done: 0 }));
             let chunk = next(pending, self.sink.limits(), self.format);
             let (why, after) = match self.write(&chunk, once) {
                 Ok(()) => {

@@ -1,7 +1,7 @@
 //! A stub of an HTTP server, for the faults that a real database does not have on demand. It answers as the test says
 //! and keeps what it was sent.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -99,10 +99,22 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     let length = header("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    let body = match header("content-encoding").as_deref() {
+        Some("gzip") => gunzip(&body),
+        _ => body,
+    };
     Some(Request {
         path: head[0].split(' ').nth(1)?.to_owned(),
         authorization: header("authorization").unwrap_or_default(),
         body: String::from_utf8(body).unwrap(),
         at: Instant::now(),
     })
+}
+
+pub fn gunzip(body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(body)
+        .read_to_end(&mut text)
+        .unwrap();
+    text
 }

@@ -5,6 +5,7 @@
 //! password or token.
 
 mod file;
+mod http;
 mod sink;
 mod tags;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
+use ureq::tls::TlsConfig;
 
 use crate::connect::Server;
 use crate::drain::fetch::{Format, Queue};
@@ -82,16 +84,33 @@ pub enum Kind {
     /// A file, begun anew at a size.
     File { path: PathBuf, rotate: Option<u64> },
     /// A database that speaks InfluxDB's HTTP.
-    Influx(Influx),
+    Influx(Post),
+    /// Any server that takes JSON.
+    Http(Post, Body),
 }
 
-/// A database that speaks InfluxDB's HTTP.
-pub struct Influx {
-    /// Where lines are sent, parameters included.
+/// What a request has in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// One array of records.
+    Array,
+    /// A line for each.
+    Lines,
+}
+
+/// Where and how records are sent by HTTP.
+pub struct Post {
+    /// Where they are sent, parameters included.
     pub url: String,
-    /// The header that says who we are; secret.
-    pub authorization: Option<String>,
-    /// Lines sent at once.
+    /// More headers; secret.
+    pub headers: Vec<(String, String)>,
+    /// Whom to trust and who we are, by https.
+    pub tls: Option<TlsConfig>,
+    /// Whether bodies are compressed.
+    pub gzip: bool,
+    /// Requests at a time.
+    pub writers: usize,
+    /// Records sent at once.
     pub batch_lines: usize,
     /// Bytes sent at once.
     pub batch_bytes: usize,
@@ -217,7 +236,7 @@ database = "grid & co"
         };
         assert_eq!(
             influx.url,
-            "http://127.0.0.1:8086/write?db=grid%20%26%20co&precision=ns"
+            "http://127.0.0.1:8086/write?precision=ns&db=grid%20%26%20co"
         );
         assert_eq!(config.sinks[0].format, Format::Line);
     }
@@ -265,7 +284,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file or influxdb, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb or http, not \"tape\"",
             ),
             (
                 "\"stdout\"",
@@ -277,11 +296,65 @@ database = "grid & co"
                 "\"file\"",
                 "12:1: expected \"path\" in this sink",
             ),
-            ("http:", "https:", "17:7: this agg speaks no TLS"),
             (
                 "grid & co\"",
                 "x\"\nbucket = \"b\"",
                 "19:10: \"bucket\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "http://127.0.0.1:8086/",
+                "http://u@127.0.0.1:8086/",
+                "17:7: expected http://HOST:PORT or https://HOST:PORT; who we are stands in keys of its own",
+            ),
+            (
+                "127.0.0.1:8086/",
+                "127.0.0.1:port",
+                "17:7: expected http://HOST:PORT or https://HOST:PORT",
+            ),
+            (
+                "grid & co\"",
+                "x\"\ntls-ca = \"/no\"",
+                "19:10: \"tls-ca\" is for an https:// URL",
+            ),
+            (
+                "http://127.0.0.1:8086/\"",
+                "https://h\"\ntls-cert = \"/no\"",
+                "18:12: expected tls-key beside it",
+            ),
+            (
+                "http://127.0.0.1:8086/\"",
+                "https://h\"\ntls-ca = \"/no\"",
+                "18:10: cannot read /no: No such file",
+            ),
+            (
+                "grid & co\"",
+                "x\"\nversion = 4",
+                "19:11: expected the version 1, 2 or 3",
+            ),
+            (
+                "grid & co\"",
+                "x\"\naccept-partial = true",
+                "19:18: \"accept-partial\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "grid & co\"",
+                "x\"\nwriters = 17",
+                "19:11: expected at most 16",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h/x?y=z\"\nheaders = { content-type = \"x\" }",
+                "15:13: the header \"content-type\" says what is sent, and is set by agg",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nheaders = { a-env = \"AGG_NO_SUCH_NAME\" }",
+                "15:21: the header there is empty",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nformat = \"line\"",
+                "15:10: expected the format json or lines, not \"line\"",
             ),
             (
                 "sinks = [\"influx",
@@ -341,7 +414,10 @@ database = "grid & co"
         let Kind::Influx(influx) = &config.sinks[0].kind else {
             panic!()
         };
-        assert_eq!(influx.authorization.as_deref(), Some("Token t0ken"));
+        assert_eq!(
+            influx.headers,
+            [("authorization".to_owned(), "Token t0ken".to_owned())]
+        );
         assert!(
             influx
                 .url

@@ -4,7 +4,10 @@
 //! stay; a record may be written again (at least once), so a sink does no harm by that or leaves it to the reader.
 
 mod file;
+mod halve;
+mod http;
 mod influx;
+mod post;
 mod stdout;
 
 use std::time::Duration;
@@ -57,7 +60,8 @@ pub fn open(kind: Kind) -> Box<dyn Sink> {
     match kind {
         Kind::Stdout => Box::new(stdout::Stdout),
         Kind::File { path, rotate } => Box::new(file::File::new(path, rotate)),
-        Kind::Influx(settings) => Box::new(influx::Influx::new(settings)),
+        Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
+        Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
     }
 }
 
