@@ -6,6 +6,7 @@
 //! written and not acknowledged is written again, and (node, queue, id) tells the two apart from news.
 
 mod append;
+mod aside;
 mod batch;
 mod config;
 mod dead;

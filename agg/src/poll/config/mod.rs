@@ -19,6 +19,7 @@ use ureq::tls::TlsConfig;
 use crate::connect::Server;
 use crate::drain::fetch::{Format, Queue};
 
+use super::aside::Rotation;
 use super::glob::Glob;
 use super::tags::Edits;
 
@@ -81,8 +82,8 @@ pub struct Sink {
 pub enum Kind {
     /// Standard output.
     Stdout,
-    /// A file, begun anew at a size.
-    File { path: PathBuf, rotate: Option<u64> },
+    /// A file, begun anew now and then.
+    File { path: PathBuf, rotation: Rotation },
     /// A database that speaks InfluxDB's HTTP.
     Influx(Post),
     /// Any server that takes JSON.
@@ -300,6 +301,21 @@ database = "grid & co"
                 "grid & co\"",
                 "x\"\nbucket = \"b\"",
                 "19:10: \"bucket\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"\npath = \"x\"\ncompress = \"zstd\"",
+                "15:12: this is for files that are moved aside: expected rotate or rotate-every",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"\npath = \"x\"\nrotate-every = \"1h\"\ncompress = \"zip\"",
+                "16:12: expected zstd or gzip, not \"zip\"",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"\npath = \"x\"\nrotate-every = \"1ms\"",
+                "15:16: expected at least 1s",
             ),
             (
                 "http://127.0.0.1:8086/",

@@ -1,11 +1,13 @@
 //! A sink as it is written, its checks by type, and where secrets come from.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::drain::fetch::Format;
+use crate::poll::aside::{Packing, Rotation};
 
 use super::file::{Size, Time};
 use super::tags::Table;
@@ -83,7 +85,7 @@ impl RawSink {
             "stdout" => Kind::Stdout,
             "file" => Kind::File {
                 path: needed(&self.path, "path", place)?.get_ref().clone(),
-                rotate: self.rotate.as_ref().map(|size| size.get_ref().0),
+                rotation: self.rotation()?,
             },
             "http" => {
                 let (post, body) = self.http(place)?;
@@ -100,9 +102,6 @@ impl RawSink {
 
     /// The optional keys that stand there, and where their values do.
     fn given(&self) -> Vec<(&'static str, usize)> {
-        fn at<T>(value: &Option<Spanned<T>>) -> Option<usize> {
-            value.as_ref().map(|value| value.span().start)
-        }
         let all = [
             ("format", at(&self.format)),
             ("path", at(&self.path)),
@@ -135,6 +134,47 @@ impl RawSink {
         all.into_iter()
             .filter_map(|(key, at)| Some((key, at?)))
             .collect()
+    }
+
+    /// When a file is begun anew, and what becomes of the old ones.
+    fn rotation(&self) -> Result<Rotation, Mistake> {
+        let compress = match &self.compress {
+            None => None,
+            Some(packing) => match packing.get_ref().as_str() {
+                "zstd" => Some(Packing::Zstd),
+                "gzip" => Some(Packing::Gzip),
+                other => {
+                    let text = format!("expected zstd or gzip, not {other:?}");
+                    return Err(Mistake::at(packing, text));
+                }
+            },
+        };
+        if let Some(every) = &self.rotate_every
+            && every.get_ref().0 < Duration::from_secs(1)
+        {
+            return Err(Mistake::at(every, "expected at least 1s"));
+        }
+        if let Some(keep) = &self.keep
+            && *keep.get_ref() == 0
+        {
+            return Err(Mistake::at(keep, "expected at least 1"));
+        }
+        let asides = [at(&self.compress), at(&self.keep)];
+        if self.rotate.is_none()
+            && self.rotate_every.is_none()
+            && let Some(at) = asides.into_iter().flatten().next()
+        {
+            let text = "this is for files that are moved aside: expected rotate or rotate-every";
+            let text = text.to_owned();
+            return Err(Mistake { at: Some(at), text });
+        }
+        let keep = self.keep.as_ref().map(|keep| *keep.get_ref());
+        Ok(Rotation {
+            size: self.rotate.as_ref().map(|size| size.get_ref().0),
+            every: self.rotate_every.as_ref().map(|every| every.get_ref().0),
+            compress,
+            keep: keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX)),
+        })
     }
 
     fn influx(&self, place: &Spanned<RawSink>) -> Result<Post, Mistake> {
@@ -273,6 +313,11 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         }
     });
     Some(keys)
+}
+
+/// Where a value stands.
+fn at<T>(value: &Option<Spanned<T>>) -> Option<usize> {
+    value.as_ref().map(|value| value.span().start)
 }
 
 pub(super) fn needed<'a, T>(

@@ -59,7 +59,7 @@ pub trait Sink: Send {
 pub fn open(kind: Kind) -> Box<dyn Sink> {
     match kind {
         Kind::Stdout => Box::new(stdout::Stdout),
-        Kind::File { path, rotate } => Box::new(file::File::new(path, rotate)),
+        Kind::File { path, rotation } => Box::new(file::File::new(path, rotation)),
         Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
         Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
     }
