@@ -192,11 +192,17 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 /// Puts a compressed file in the place of a plain one.
 fn pack(plain: &Path, packing: Packing) -> io::Result<()> {
     let file = File::open(plain)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        // Another program does it.
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
-        Err(error) => return Err(error.into()),
+    // One who writes lines lets go of it at once, as soon as he sees that it was moved.
+    for attempt in 1.. {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < 10 => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Another program does it.
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
     if !same(&file, plain)? {
         return Ok(());
