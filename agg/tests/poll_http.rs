@@ -266,6 +266,43 @@ fn an_endpoint_gets_arrays_and_its_faults_lose_nothing() {
 }
 
 #[test]
+fn what_comes_later_tells_that_a_record_is_bad_and_not_the_request() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let bad: i64 = server.ask("AGG.LOG n1 poison");
+    let stub = Stub::start(|_, request| -> Answer {
+        match request.body.contains("poison") {
+            true => (400, "", "bad request".into()),
+            false => (204, "", String::new()),
+        }
+    });
+    let place = Place::new(&settings(&server, &http(&stub.url, "")));
+    let mut running = place.start();
+    let told = running.errors().next().unwrap();
+    assert!(told.contains("as if the request were wrong"), "{told}");
+    assert_eq!(left(&server, &["n1"], "LOG"), 1);
+    let all = log(&server, &["n1"], 500, "fine");
+    until_empty(&server, &["n1"], "LOG");
+    // Now it knows one that is good.
+    let worse: i64 = server.ask("AGG.LOG n1 poison");
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let dead = place.lines("dead");
+    let dead = dead
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64());
+    assert_eq!(dead.collect::<Vec<_>>(), [Some(bad), Some(worse)]);
+    let requests = stub.requests();
+    let good = requests
+        .iter()
+        .filter(|request| !request.body.contains("poison"));
+    let good = good.flat_map(|request| serde_json::from_str::<Vec<Value>>(&request.body).unwrap());
+    let good: BTreeSet<Id> = ids(&good.collect::<Vec<_>>()).into_iter().collect();
+    assert_eq!(good, all);
+}
+
+#[test]
 fn several_writers_send_at_the_same_time_and_nothing_twice() {
     let Some(server) = Server::start() else {
         return;

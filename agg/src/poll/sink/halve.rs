@@ -231,6 +231,8 @@ impl<S: FnMut(&[&[u8]]) -> Result<Answer, Trouble>> Course<'_, S> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn no(why: &str) -> Result<Answer, Trouble> {
@@ -369,6 +371,45 @@ mod tests {
             })
         });
         assert_eq!((result, sizes), (Ok(vec![2]), vec![4, 2, 2, 1, 1]));
+    }
+
+    proptest! {
+        /// Servers that refuse in any of the ways, and none that does all in one: once a record is known, each good
+        /// record is stored and each bad one refused, with the server's words for it.
+        #[test]
+        fn exactly_the_bad_ones_are_refused(
+            bad in proptest::collection::vec(any::<bool>(), 0..40),
+            most in 1usize..50,
+            names in any::<bool>(),
+            of_records in any::<bool>(),
+        ) {
+            let texts: Vec<String> = bad.iter().enumerate().map(|(n, bad)| format!("{bad} {n}")).collect();
+            let records: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+            let doubt = Doubt::default();
+            doubt.stored(b"false");
+            let mut stored = Vec::new();
+            let refused = deliver(&records, &doubt, |sent| {
+                let is_bad = |record: &[u8]| record.starts_with(b"true");
+                let named = sent.iter().enumerate().filter(|(_, record)| is_bad(record));
+                let named: Vec<(usize, String)> = named.map(|(at, _)| (at, "x".into())).collect();
+                Ok(if sent.len() > most {
+                    Answer::TooLarge("large".into())
+                } else if named.is_empty() {
+                    stored.extend(sent.iter().map(|record| record.to_vec()));
+                    Answer::Stored
+                } else {
+                    let named = if names { named } else { Vec::new() };
+                    Answer::Bad(Bad { why: "x".into(), named, all: false, of_records })
+                })
+            });
+            let refused = refused.unwrap();
+            let expected: Vec<usize> = (0..bad.len()).filter(|n| bad[*n]).collect();
+            prop_assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), expected);
+            prop_assert!(refused.iter().all(|refused| refused.reason == "x"));
+            for (record, bad) in records.iter().zip(bad) {
+                prop_assert_eq!(stored.iter().any(|other| other == record), !bad);
+            }
+        }
     }
 
     #[test]

@@ -16,14 +16,9 @@ use super::post::{Protocol, Reply, short};
 pub struct Influx;
 
 /// What the servers say when they have read lines and found some bad. 1.x and 2.x: "partial write: ..." and "unable to
-/// parse ..."; 3.x: "partial write of line protocol occurred" and "parsing failed for write_lp endpoint"; QuestDB:
-/// "failed to parse line protocol: ...".
-const OF_LINES: [&str; 4] = [
-    "partial write",
-    "unable to parse",
-    "line protocol",
-    "parsing failed",
-];
+/// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...", of which it says the
+/// first half also where it is the request that it does not understand.
+const OF_LINES: [&str; 3] = ["partial write", "unable to parse", "error in line"];
 
 impl Protocol for Influx {
     fn content_type(&self) -> &'static str {
@@ -35,7 +30,7 @@ impl Protocol for Influx {
     }
 
     fn judge(&self, reply: &Reply, records: &[&[u8]]) -> Option<Answer> {
-        // 422 is 2.x's word for points that its retention does not take.
+        // 422 is 2.x's word for points that its retention does not take, and 3.x's for one table too many.
         if !matches!(reply.status, 400 | 422) {
             return None;
         }
@@ -43,10 +38,12 @@ impl Protocol for Influx {
         let dropped = reason.split("dropped=").nth(1);
         let digits = dropped.map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
         let dropped: Option<usize> = digits.and_then(|mut parts| parts.next()?.parse().ok());
-        let of_records = reply.status == 422 || OF_LINES.iter().any(|words| reason.contains(words));
+        let json: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        let of_records =
+            !json["data"].is_null() || OF_LINES.iter().any(|words| reason.contains(words));
         Some(Answer::Bad(Bad {
             why: reply.why(),
-            named: named(reply, records),
+            named: named(reply.status, &json, records),
             all: dropped == Some(records.len()),
             of_records,
         }))
@@ -55,8 +52,7 @@ impl Protocol for Influx {
 
 /// The lines that 3.x names, by `data: [{original_line, line_number, error_message}]`; none where one of them is not
 /// what was sent.
-fn named(reply: &Reply, records: &[&[u8]]) -> Vec<(usize, String)> {
-    let json: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+fn named(status: u16, json: &Value, records: &[&[u8]]) -> Vec<(usize, String)> {
     let Some(data) = json["data"].as_array() else {
         return Vec::new();
     };
@@ -76,7 +72,7 @@ fn named(reply: &Reply, records: &[&[u8]]) -> Vec<(usize, String)> {
         let index = (number - 1) as usize;
         if named.iter().all(|(other, _)| *other != index) {
             let words = line["error_message"].as_str().unwrap_or_default();
-            named.push((index, format!("HTTP {}: {}", reply.status, short(words))));
+            named.push((index, format!("HTTP {status}: {}", short(words))));
         }
     }
     named
@@ -109,7 +105,11 @@ mod tests {
         };
         assert_eq!(judge(400, parse, &["x"]), Some(Answer::Bad(expected)));
         // Of the request.
-        for body in [r#"{"error":"database is required"}"#, ""] {
+        for body in [
+            r#"{"error":"database is required"}"#,
+            r#"{"code":"invalid","message":"failed to parse line protocol: unsupported precision"}"#,
+            "",
+        ] {
             let answer = judge(400, body, &["x"]);
             assert!(
                 matches!(
@@ -152,5 +152,13 @@ mod tests {
         // The whole batch was refused, and one line named: nothing was stored.
         let one = r#"{"error":"parsing failed for write_lp endpoint","data":{"original_line":"bad","line_number":2,"error_message":"x"}}"#;
         assert!(places(one).is_empty());
+        let answer = judge(400, one, &records);
+        assert!(matches!(
+            answer,
+            Some(Answer::Bad(Bad {
+                of_records: true,
+                ..
+            }))
+        ));
     }
 }

@@ -168,9 +168,20 @@ impl<P: Protocol> Sink for Post<P> {
             });
             others.chain([ours]).collect()
         });
-        let mut refused = Vec::new();
+        let (mut refused, mut troubles) = (Vec::new(), Vec::new());
         for result in results {
-            refused.extend(result?);
+            match result {
+                Ok(some) => refused.extend(some),
+                Err(trouble) => troubles.push(trouble),
+            }
+        }
+        // Who asks for the longest pause gets it.
+        let pause = |trouble: &Trouble| match trouble {
+            Trouble::Later { after, .. } => *after,
+            Trouble::Never(_) => Some(Duration::MAX),
+        };
+        if let Some(trouble) = troubles.into_iter().max_by_key(pause) {
+            return Err(trouble);
         }
         self.doubt.done();
         Ok(refused)
