@@ -19,6 +19,7 @@ fn all_lines(place: &Place, name: &str) -> Vec<String> {
         let text = match file_name(&path) {
             other if !other.starts_with(name) => continue,
             other if other.ends_with(".zst") => zstd::decode_all(&bytes[..]).unwrap(),
+            other if other.ends_with(".gz") => support::stub::gunzip(&bytes),
             _ => bytes,
         };
         lines.extend(String::from_utf8(text).unwrap().lines().map(str::to_owned));
@@ -156,4 +157,53 @@ format = "line"
     assert_eq!(count(web), 2, "{lines:?}");
     let db = "load,dim=x,instance=0,node=db1,node_=theirs,rack=mine,window=300s avg=1.5,";
     assert_eq!(count(db), 2, "{lines:?}");
+}
+
+#[test]
+fn killed_while_files_are_compressed_it_loses_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let rest = r#"
+[[route]]
+queues = ["LOG"]
+sinks = ["records"]
+[sink.records]
+type = "file"
+path = "{dir}/out"
+rotate = "20kb"
+compress = "gzip"
+"#;
+    let place = Place::new(&settings(&server, rest));
+    let mut all = BTreeSet::new();
+    let files = || -> Vec<String> {
+        let files = std::fs::read_dir(place.path("")).unwrap();
+        let names = files.map(|file| file_name(&file.unwrap().path()).to_owned());
+        names.filter(|name| name.starts_with("out")).collect()
+    };
+    for round in 0..6 {
+        all.extend(log(&server, &["n1", "n2"], 1000, &"x".repeat(300)));
+        let count = files().len();
+        let mut poller = place.start();
+        until("something is moved aside", || {
+            (files().len() > count).then_some(())
+        });
+        // At another moment each time.
+        std::thread::sleep(std::time::Duration::from_millis(3 * round));
+        poller.0.kill().unwrap();
+        poller.wait();
+    }
+    let mut poller = place.start();
+    until_empty(&server, &["n1", "n2"], "LOG");
+    until("what the crashes left is finished", || {
+        let names = files();
+        let mut asides = names.iter().filter(|name| *name != "out");
+        asides.all(|name| name.ends_with(".gz")).then_some(())
+    });
+    assert_eq!(poller.end_by("TERM").code(), Some(0));
+    let ids: BTreeSet<Id> = all_lines(&place, "out")
+        .iter()
+        .map(|line| id(line))
+        .collect();
+    assert_eq!(ids, all);
 }

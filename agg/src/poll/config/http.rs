@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -26,6 +29,31 @@ const OURS: [&str; 6] = [
     "host",
     "transfer-encoding",
 ];
+
+/// Headers and their values. What is no table is refused without being shown: it may hold a secret.
+pub struct Headers(Table);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a table { NAME = \"value\" }")
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Headers, E> {
+                Err(E::custom("expected a table { NAME = \"value\" }"))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Headers, A::Error> {
+                Table::deserialize(MapAccessDeserializer::new(map)).map(Headers)
+            }
+        }
+        from.deserialize_any(Pairs)
+    }
+}
 
 impl RawSink {
     /// A sink of the type http.
@@ -171,9 +199,9 @@ fn check(url: &Spanned<String>, bare: bool) -> Result<(), Mistake> {
 }
 
 /// Headers as they are written: `NAME = "value"`, or `NAME-file` and `NAME-env` for what is secret.
-fn headers(table: &Spanned<Table>) -> Result<Vec<(String, String)>, Mistake> {
+fn headers(table: &Spanned<Headers>) -> Result<Vec<(String, String)>, Mistake> {
     let mut headers: Vec<(String, String)> = Vec::new();
-    for (key, value) in table.get_ref() {
+    for (key, value) in &table.get_ref().0 {
         let at = Some(Spanned::new(value.span(), value.get_ref().clone()));
         let written = key.get_ref().to_lowercase();
         let (name, value) = if let Some(name) = written.strip_suffix("-env") {

@@ -409,6 +409,24 @@ database = "grid & co"
         for to in ["redis://:s3cret@h:port", "http://u:s3cret@h"] {
             assert!(!mistake("redis://127.0.0.1:7777", to).contains("s3cret"));
         }
+        let list = "\"stdout\"";
+        for (headers, expected) in [
+            (
+                "\"a: s3cret\"",
+                "15:11: expected a table { NAME = \"value\" }",
+            ),
+            (
+                "{ a = \"s3cret\\u0001\" }",
+                "15:13: expected a line of text for this header",
+            ),
+            (
+                "{ a = \"1\", A = \"s3cret\" }",
+                "15:13: the header \"a\" stands here twice",
+            ),
+        ] {
+            let http = format!("\"http\"\nurl = \"http://h/?token=s3cret\"\nheaders = {headers}");
+            assert_eq!(mistake(list, &http), expected);
+        }
         let list = "[\"redis://127.0.0.1:7777\", \"unix:///run/redis.sock\"]";
         assert_eq!(
             mistake(list, "\"redis://:s3cret@h\""),

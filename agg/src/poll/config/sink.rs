@@ -10,7 +10,7 @@ use crate::drain::fetch::Format;
 use crate::poll::aside::{Packing, Rotation};
 
 use super::file::{Size, Time};
-use super::tags::Table;
+use super::http::Headers;
 use super::{Kind, Mistake, Post, Sink};
 
 /// All keys of all sinks: an enum by `type` would lose the places of what is in it.
@@ -41,7 +41,7 @@ pub struct RawSink {
     pub(super) tls_cert: Option<Spanned<PathBuf>>,
     pub(super) tls_key: Option<Spanned<PathBuf>>,
     accept_partial: Option<Spanned<bool>>,
-    pub(super) headers: Option<Spanned<Table>>,
+    pub(super) headers: Option<Spanned<Headers>>,
     rotate_every: Option<Spanned<Time>>,
     compress: Option<Spanned<String>>,
     keep: Option<Spanned<u64>>,
