@@ -159,15 +159,18 @@ impl<S: FnMut(&[&[u8]]) -> Result<Answer, Trouble>> Course<'_, S> {
                 self.doubt.stored(self.records[part[0]]);
                 return Ok(());
             }
-            // Speaks of the size, and so of the record where it is alone.
+            // Speaks of the size, and so of the record where it is alone; but what says so may be a proxy, which knows
+            // nothing of the request.
             Answer::TooLarge(why) => Bad {
                 why,
                 of_records: true,
                 ..Bad::default()
             },
-            Answer::Bad(bad) => bad,
+            Answer::Bad(bad) => {
+                self.proven |= bad.of_records;
+                bad
+            }
         };
-        self.proven |= bad.of_records;
         if !bad.named.is_empty() {
             let is_named = |at: usize| bad.named.iter().any(|(named, _)| *named == at);
             let rest = (0..part.len()).filter(|at| !is_named(*at));
@@ -296,6 +299,12 @@ mod tests {
         let (result, count) = run(&texts, &Doubt::default(), |_| no("unknown precision"));
         assert_eq!(result, held("unknown precision"));
         assert!(count < 40, "{count}");
+        // Nor behind a proxy that takes less at once.
+        let (result, _) = run(&texts, &Doubt::default(), |records| match records.len() {
+            0..=100 => no("unknown precision"),
+            _ => Ok(Answer::TooLarge("too large".into())),
+        });
+        assert_eq!(result, held("unknown precision"));
         // Nor when it worked before.
         let doubt = Doubt::default();
         assert_eq!(run(&["a"], &doubt, picky).0, Ok(vec![]));
