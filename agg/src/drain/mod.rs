@@ -18,6 +18,7 @@ use crate::Ended;
 use crate::args::{self, NodeName};
 use crate::connect::{Failure, Link, Server};
 use crate::poll::append::Appender;
+use crate::poll::aside::Rotation;
 use crate::retry::Reach;
 use crate::say::say;
 use crate::shutdown::Stop;
@@ -141,7 +142,9 @@ pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, Stri
         left: options.count.unwrap_or(u64::MAX),
         tally: Tally::default(),
         owed: Vec::new(),
-        file: options.to_file.map(|path| Appender::new(path, None)),
+        file: options
+            .to_file
+            .map(|path| Appender::new(path, Rotation::default())),
         output: None,
     };
     let ended = drain.run();

@@ -8,11 +8,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::say::say;
+
+use super::aside::{Rotation, move_aside};
 
 /// How long another program may hold the file.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,17 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A file to append to; opened when it is first needed.
 pub struct Appender {
     path: PathBuf,
-    /// The size at which a new file is begun.
-    rotate: Option<u64>,
+    /// When a new file is begun.
+    rotation: Rotation,
     file: Option<File>,
+    /// Whom to tell when one was moved aside.
+    tidier: Option<SyncSender<()>>,
 }
 
 impl Appender {
-    /// A file, and the size beyond which it is moved aside.
-    pub fn new(path: PathBuf, rotate: Option<u64>) -> Appender {
+    /// A file, and when it is moved aside.
+    pub fn new(path: PathBuf, rotation: Rotation) -> Appender {
         Appender {
+            tidier: rotation.tidier(&path),
             path,
-            rotate,
+            rotation,
             file: None,
         }
     }
@@ -42,20 +48,34 @@ impl Appender {
 
     /// Writes whole lines, all or none of them.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.append_at(lines, SystemTime::now())
+    }
+
+    fn append_at(&mut self, lines: &[u8], now: SystemTime) -> io::Result<()> {
         // A file moved aside is followed by another; more than a few in a row are moved by somebody else.
         for _ in 0..5 {
             let file = match self.file.take() {
                 Some(file) => file,
                 None => open(&self.path)?,
             };
+            // One that was moved aside may be locked for as long as its compression takes.
+            if !same(&file, &self.path)? {
+                continue;
+            }
             let locked = Locked::new(&file)?;
             if !same(&file, &self.path)? {
                 continue;
             }
+            let written = file.metadata()?.modified()?;
             let length = repair(&file, &self.path)?;
-            let full = length > 0 && length + lines.len() as u64 > self.rotate.unwrap_or(u64::MAX);
-            if full {
+            let more = lines.len() as u64;
+            if self.rotation.is_due(length, written, more, now) {
                 move_aside(&self.path)?;
+                drop(locked);
+                if let Some(tidier) = &self.tidier {
+                    // One that has not yet seen the last wink will see this file too.
+                    let _ = tidier.try_send(());
+                }
                 continue;
             }
             write(&file, length, lines)?;
@@ -107,7 +127,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a new name last.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -116,7 +136,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Whether the file is still the one of this name.
-fn same(file: &File, path: &Path) -> io::Result<bool> {
+pub fn same(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
@@ -155,28 +175,6 @@ fn repair(mut file: &File, path: &Path) -> io::Result<u64> {
     Ok(good)
 }
 
-/// Gives the file the next free number behind its name; the largest is the newest.
-fn move_aside(path: &Path) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_owned();
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut last = 0;
-    for entry in fs::read_dir(folder)? {
-        let other = entry?.file_name();
-        let number = other
-            .as_encoded_bytes()
-            .strip_prefix(name.as_encoded_bytes());
-        let number = number.and_then(|rest| std::str::from_utf8(rest.strip_prefix(b".")?).ok());
-        last = last.max(number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0));
-    }
-    let mut aside = name;
-    aside.push(format!(".{}", last + 1));
-    fs::rename(path, folder.join(aside))?;
-    sync_folder(path)
-}
-
 fn write(mut file: &File, length: u64, lines: &[u8]) -> io::Result<()> {
     let written = file.write_all(lines).and_then(|()| file.sync_data());
     if written.is_err() {
@@ -188,12 +186,20 @@ fn write(mut file: &File, length: u64, lines: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::aside::Packing;
     use super::*;
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         (dir, path)
+    }
+
+    fn at_size(size: u64) -> Rotation {
+        Rotation {
+            size: Some(size),
+            ..Rotation::default()
+        }
     }
 
     #[test]
@@ -207,7 +213,9 @@ mod tests {
         ] {
             let (_dir, path) = folder();
             fs::write(&path, left).unwrap();
-            Appender::new(path.clone(), None).append(b"new\n").unwrap();
+            Appender::new(path.clone(), Rotation::default())
+                .append(b"new\n")
+                .unwrap();
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(text, format!("{kept}new\n"));
         }
@@ -217,7 +225,7 @@ mod tests {
     fn a_file_that_is_full_is_moved_aside() {
         let (dir, path) = folder();
         fs::write(dir.path().join("out.7"), "old").unwrap();
-        let mut appender = Appender::new(path.clone(), Some(6));
+        let mut appender = Appender::new(path.clone(), at_size(6));
         for line in ["aa\n", "bb\n", "cc\n", "longer than all\n", "dd\n"] {
             appender.append(line.as_bytes()).unwrap();
         }
@@ -234,7 +242,7 @@ mod tests {
         let (dir, path) = folder();
         let threads: Vec<_> = (0..4)
             .map(|thread| {
-                let mut appender = Appender::new(path.clone(), Some(400));
+                let mut appender = Appender::new(path.clone(), at_size(400));
                 std::thread::spawn(move || {
                     for n in 0..25 {
                         appender
@@ -258,8 +266,44 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_time_is_over_is_moved_aside_compressed_and_in_the_end_removed() {
+        let (dir, path) = folder();
+        let rotation = Rotation {
+            every: Some(Duration::from_secs(3600)),
+            compress: Some(Packing::Zstd),
+            keep: Some(2),
+            ..Rotation::default()
+        };
+        let mut appender = Appender::new(path.clone(), rotation);
+        let now = SystemTime::now();
+        for hour in 0..4 {
+            // What is written now has the time of now, so each is of another hour than the last.
+            let at = now + Duration::from_secs(3600 * hour);
+            appender
+                .append_at(format!("{hour}\n").as_bytes(), at)
+                .unwrap();
+            appender.append_at(b"more\n", now).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\nmore\n");
+        let start = Instant::now();
+        loop {
+            let names = fs::read_dir(dir.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort_unstable();
+            if names == ["out", "out.2.zst", "out.3.zst"] {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{names:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let packed = File::open(dir.path().join("out.3.zst")).unwrap();
+        assert_eq!(zstd::decode_all(packed).unwrap(), b"2\nmore\n");
+    }
+
+    #[test]
     fn what_is_no_file_is_refused() {
-        let mut appender = Appender::new("/dev/null".into(), None);
+        let mut appender = Appender::new("/dev/null".into(), Rotation::default());
         assert!(appender.append(b"x\n").is_err());
     }
 }

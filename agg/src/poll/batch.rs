@@ -3,6 +3,7 @@
 //! What holds: each delivery is answered exactly once, with [`Event::Stored`] or [`Event::GivenUp`], even by a sink
 //! whose thread failed, so no lease is held for ever.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,6 +12,7 @@ use crate::args::NodeName;
 use crate::drain::fetch::{Format, Queue};
 
 use super::room::Room;
+use super::tags::Edits;
 
 /// A record in the forms in which its sinks want it.
 pub struct Record {
@@ -67,6 +69,8 @@ pub enum Event {
 pub struct Delivery {
     /// What is to be written.
     pub batch: Arc<Batch>,
+    /// What its sink gets other tags by.
+    pub edits: Option<Arc<Edits>>,
     number: u64,
     back: UnboundedSender<Event>,
     _room: Room,
@@ -83,11 +87,22 @@ impl Delivery {
     ) -> Delivery {
         Delivery {
             batch,
+            edits: None,
             number,
             back,
             _room: room,
             answered: false,
         }
+    }
+
+    /// A record's text as the sink gets it, without a newline.
+    pub fn text<'a>(&self, record: &'a Record, format: Format) -> Option<Cow<'a, [u8]>> {
+        let text = record.text(format)?;
+        Some(match (&self.edits, format) {
+            (None, _) => text.into(),
+            (Some(edits), Format::Json) => edits.json(text).into(),
+            (Some(edits), Format::Line) => edits.line(text).into(),
+        })
     }
 
     /// Says that the sink has all of it.

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::append::Appender;
+use super::aside::Rotation;
 use super::batch::{Batch, Record};
 
 /// The file.
@@ -26,7 +27,7 @@ pub struct Refusal<'a> {
 impl DeadLetters {
     /// The file, which is made with its first line.
     pub fn new(path: PathBuf) -> DeadLetters {
-        DeadLetters(Appender::new(path, None))
+        DeadLetters(Appender::new(path, Rotation::default()))
     }
 
     /// Sets records aside; when it returns they are on the disk.

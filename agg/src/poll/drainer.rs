@@ -445,7 +445,8 @@ impl Drainer {
         });
         for (to, mut room) in pair.to.iter().zip(asked.rooms) {
             room.set(bytes);
-            let delivery = Delivery::new(batch.clone(), number, self.back.clone(), room);
+            let mut delivery = Delivery::new(batch.clone(), number, self.back.clone(), room);
+            delivery.edits = to.edits.clone();
             // What a sink that has ended does not take is dropped, and so given back.
             let _ = to.outlet.inbox.send(delivery);
         }

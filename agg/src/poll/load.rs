@@ -283,14 +283,15 @@ impl Loader {
         self.last += 1;
         self.waiting.insert(self.last, to.len());
         let batch = Arc::new(batch);
-        for To { outlet } in to {
+        for To { outlet, edits } in to {
             let room = loop {
                 match outlet.share.take(bytes) {
                     Some(room) => break room,
                     None => outlet.share.wait(bytes).await,
                 }
             };
-            let delivery = Delivery::new(batch.clone(), self.last, self.back.clone(), room);
+            let mut delivery = Delivery::new(batch.clone(), self.last, self.back.clone(), room);
+            delivery.edits = edits;
             // What a sink that has ended does not take is dropped, and so given up.
             let _ = outlet.inbox.send(delivery);
         }

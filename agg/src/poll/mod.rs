@@ -7,6 +7,7 @@
 //! written and not acknowledged is written again, and (node, queue, id) tells the two apart from news.
 
 pub mod append;
+pub mod aside;
 mod batch;
 mod config;
 mod dead;
@@ -22,6 +23,7 @@ mod room;
 mod sink;
 mod sinks;
 mod status;
+mod tags;
 mod worker;
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use crate::drain::fetch::{Format, Queue};
 use super::batch::Delivery;
 use super::config::Route;
 use super::room::Share;
+use super::tags::Edits;
 
 /// A sink, as those who send to it see it.
 pub struct Outlet {
@@ -25,6 +26,8 @@ pub struct Outlet {
 pub struct To {
     /// The sink.
     pub outlet: Arc<Outlet>,
+    /// What is done to the tags on the way: the first route that leads there says it.
+    pub edits: Option<Arc<Edits>>,
 }
 
 /// What is in force.
@@ -52,6 +55,7 @@ impl Plan {
                     taken.push(*sink);
                     to.push(To {
                         outlet: self.outlets[*sink].clone(),
+                        edits: route.edits.clone(),
                     });
                 }
             }

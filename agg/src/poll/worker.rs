@@ -13,7 +13,7 @@ use crate::retry::Pauses;
 use crate::say::{Once, say};
 use crate::shutdown::Stop;
 
-use super::batch::{Batch, Delivery, Record};
+use super::batch::{Delivery, Record};
 use super::dead::{DeadLetters, Refusal};
 use super::sink::{Limits, Refused, Sink, Trouble};
 use super::status::SinkStatus;
@@ -58,9 +58,7 @@ impl Worker {
                     Err(_) => return Ok(()),
                 }
             }
-            let more = self.inbox.try_iter();
-            pending.extend(more.map(|delivery| Pending { delivery, done: 0 }));
-            match self.persist(&pending, &mut once)? {
+            match self.persist(&mut pending, &mut once)? {
                 Some(count) => advance(&mut pending, count),
                 // What is dropped is given back, also what still comes: the inbox ends with this.
                 None => return Ok(()),
@@ -71,13 +69,16 @@ impl Worker {
     /// Writes the next records until it succeeds, and returns how many; none when the end came first.
     fn persist(
         &mut self,
-        pending: &VecDeque<Pending>,
+        pending: &mut VecDeque<Pending>,
         once: &mut Once,
     ) -> Result<Option<usize>, String> {
         let mut pauses = Pauses::default();
         let mut told = None;
         loop {
-            // Anew each time: a sink that was given too much wants less.
+            // Anew each time: a sink that was given too much wants less, and one that refuses all of it may take what
+            // came meanwhile.
+            let more = self.inbox.try_iter();
+            pending.extend(more.map(|delivery| Pending { delivery, done: 0 }));
             let chunk = next(pending, self.sink.limits(), self.format);
             let (why, after) = match self.write(&chunk, once) {
                 Ok(()) => {
@@ -105,23 +106,26 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, chunk: &[(&Batch, &Record)], once: &mut Once) -> Result<(), Trouble> {
+    fn write(&mut self, chunk: &[(&Delivery, &Record)], once: &mut Once) -> Result<(), Trouble> {
         let mut refusals = Vec::new();
         let mut given = Vec::with_capacity(chunk.len());
-        for (batch, record) in chunk {
-            let most = self.max_deliveries;
-            match record.text(self.format) {
-                _ if record.deliveries > most => refusals.push(Refusal {
-                    batch,
+        let most = self.max_deliveries;
+        for (delivery, record) in chunk {
+            if record.deliveries > most {
+                refusals.push(Refusal {
+                    batch: &delivery.batch,
                     record,
                     reason: format!(
                         "handed out {} times, more than max-deliveries",
                         record.deliveries
                     ),
-                }),
-                Some(text) => given.push((text, *batch, *record)),
+                });
+                continue;
+            }
+            match delivery.text(record, self.format) {
+                Some(text) => given.push((text, &*delivery.batch, *record)),
                 None => refusals.push(Refusal {
-                    batch,
+                    batch: &delivery.batch,
                     record,
                     reason: "its JSON is not that of a window, so it has no line".into(),
                 }),
@@ -129,9 +133,9 @@ impl Worker {
         }
         let mut bytes: u64 = given.iter().map(|(text, _, _)| text.len() as u64).sum();
         if !given.is_empty() {
-            let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| *text).collect();
+            let texts: Vec<&[u8]> = given.iter().map(|(text, _, _)| &**text).collect();
             for Refused { index, reason } in self.sink.write(&texts)? {
-                let (text, batch, record) = given[index];
+                let (text, batch, record) = &given[index];
                 bytes -= text.len() as u64;
                 once.say(&format!(
                     "the sink {} refuses a record: {reason}",
@@ -156,17 +160,16 @@ impl Worker {
 }
 
 /// The first records that are not done, as many as one write may have and at least one.
-fn next(pending: &VecDeque<Pending>, limits: Limits, format: Format) -> Vec<(&Batch, &Record)> {
+fn next(pending: &VecDeque<Pending>, limits: Limits, format: Format) -> Vec<(&Delivery, &Record)> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     for Pending { delivery, done } in pending {
-        let batch = &*delivery.batch;
-        for record in &batch.records[*done..] {
+        for record in &delivery.batch.records[*done..] {
             bytes += record.text(format).map_or(0, |text| text.len() + 1);
             if chunk.len() == limits.lines || (bytes > limits.bytes && !chunk.is_empty()) {
                 return chunk;
             }
-            chunk.push((batch, record));
+            chunk.push((delivery, record));
         }
     }
     chunk
@@ -193,7 +196,7 @@ mod tests {
 
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-    use super::super::batch::Event;
+    use super::super::batch::{Batch, Event};
     use super::super::room::Share;
     use super::*;
     use crate::args::NodeName;

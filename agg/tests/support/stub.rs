@@ -1,10 +1,12 @@
 //! A stub of an HTTP server, for the faults that a real database does not have on demand. It answers as the test says
 //! and keeps what it was sent.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What was sent.
 #[derive(Clone, Debug)]
@@ -13,7 +15,10 @@ pub struct Request {
     pub path: String,
     /// The value of the header Authorization.
     pub authorization: String,
+    /// As it was before it was compressed.
     pub body: String,
+    /// The whole head, a line each.
+    pub head: Vec<String>,
     pub at: Instant,
 }
 
@@ -23,7 +28,7 @@ impl Request {
     }
 }
 
-/// A status, more headers (each with its newline), and a body.
+/// A status, more headers (each with its newline), and a body. Status 0 cuts the connection instead.
 pub type Answer = (u16, &'static str, String);
 
 /// The stub; its threads end with the test's process.
@@ -35,14 +40,41 @@ pub struct Stub {
 impl Stub {
     /// Answers each request as `answer` says, given how many came before.
     pub fn start(answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Stub {
+        Stub::listen(None, answer)
+    }
+
+    /// The same by https.
+    pub fn start_tls(
+        config: Arc<ServerConfig>,
+        answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
+    ) -> Stub {
+        Stub::listen(Some(config), answer)
+    }
+
+    fn listen(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
+    ) -> Stub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (kept, answer) = (requests.clone(), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (kept, answer) = (kept.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &kept, &*answer));
+                let (kept, answer, tls) = (kept.clone(), answer.clone(), tls.clone());
+                std::thread::spawn(move || {
+                    let stream = stream.unwrap();
+                    let limit = Some(Duration::from_secs(30));
+                    stream.set_read_timeout(limit).unwrap();
+                    match tls {
+                        None => serve(stream, &kept, &*answer),
+                        Some(config) => {
+                            let connection = ServerConnection::new(config).unwrap();
+                            serve(StreamOwned::new(connection, stream), &kept, &*answer);
+                        }
+                    }
+                });
             }
         });
         Stub { url, requests }
@@ -55,13 +87,10 @@ impl Stub {
 }
 
 fn serve(
-    stream: TcpStream,
+    stream: impl Read + Write,
     kept: &Mutex<Vec<Request>>,
     answer: &(dyn Fn(usize, &Request) -> Answer + Send + Sync),
 ) {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader) {
         let before = {
@@ -70,6 +99,9 @@ fn serve(
             kept.len() - 1
         };
         let (status, headers, body) = answer(before, &request);
+        if status == 0 {
+            return;
+        }
         let length = body.len();
         let text =
             format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
@@ -99,10 +131,23 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     let length = header("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    let body = match header("content-encoding").as_deref() {
+        Some("gzip") => gunzip(&body),
+        _ => body,
+    };
     Some(Request {
         path: head[0].split(' ').nth(1)?.to_owned(),
         authorization: header("authorization").unwrap_or_default(),
         body: String::from_utf8(body).unwrap(),
+        head,
         at: Instant::now(),
     })
+}
+
+pub fn gunzip(body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(body)
+        .read_to_end(&mut text)
+        .unwrap();
+    text
 }

@@ -16,6 +16,7 @@ use crate::find::Source;
 use crate::poll::glob::Glob;
 
 use super::sink::{RawSink, secret};
+use super::tags::{Table, edits};
 use super::{Config, LEAST_SHARE, Mistake, Route, Sink};
 
 /// The file as it is written.
@@ -52,6 +53,12 @@ struct RawRoute {
     #[serde(default)]
     exclude: Vec<Spanned<String>>,
     sinks: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    add_tags: Table,
+    #[serde(default)]
+    rename_tags: Table,
+    #[serde(default)]
+    drop_tags: Vec<Spanned<String>>,
 }
 
 /// A time with its unit.
@@ -261,6 +268,7 @@ impl RawRoute {
             },
             exclude: globs(&self.exclude)?,
             sinks: to,
+            edits: edits(&self.add_tags, &self.rename_tags, &self.drop_tags)?,
         })
     }
 }

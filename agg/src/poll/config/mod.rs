@@ -5,17 +5,23 @@
 //! password or token.
 
 mod file;
+mod http;
 mod sink;
+mod tags;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
+use ureq::tls::TlsConfig;
 
 use crate::drain::fetch::{Format, Queue};
 use crate::find::Source;
 
+use super::aside::Rotation;
 use super::glob::Glob;
+use super::tags::Edits;
 
 /// The least memory a sink needs: what one fetch may bring, and a little to go on with meanwhile.
 pub const LEAST_SHARE: u64 = 4 << 20;
@@ -54,6 +60,8 @@ pub struct Route {
     pub exclude: Vec<Glob>,
     /// go to these sinks.
     pub sinks: Vec<usize>,
+    /// On the way their tags are edited so.
+    pub edits: Option<Arc<Edits>>,
 }
 
 impl Route {
@@ -80,22 +88,56 @@ pub struct Sink {
 pub enum Kind {
     /// Standard output.
     Stdout,
-    /// A file, begun anew at a size.
-    File { path: PathBuf, rotate: Option<u64> },
+    /// A file, begun anew now and then.
+    File { path: PathBuf, rotation: Rotation },
     /// A database that speaks InfluxDB's HTTP.
-    Influx(Influx),
+    Influx(Post),
+    /// Any server that takes JSON.
+    Http(Post, Body),
     /// A database that speaks MongoDB's protocol.
     Mongo(Box<Mongo>),
 }
 
-/// A database that speaks InfluxDB's HTTP.
+/// Whom to trust and who we are, by https.
+#[derive(Clone)]
+pub struct Https {
+    /// As the library takes it.
+    pub config: TlsConfig,
+    /// The files that it was made from, by which it is compared.
+    files: Vec<Vec<u8>>,
+}
+
+impl PartialEq for Https {
+    fn eq(&self, other: &Https) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Https {}
+
+/// What a request has in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// One array of records.
+    Array,
+    /// A line for each.
+    Lines,
+}
+
+/// Where and how records are sent by HTTP.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Influx {
-    /// Where lines are sent, parameters included.
+pub struct Post {
+    /// Where they are sent, parameters included.
     pub url: String,
-    /// The header that says who we are; secret.
-    pub authorization: Option<String>,
-    /// Lines sent at once.
+    /// More headers; secret.
+    pub headers: Vec<(String, String)>,
+    /// Whom to trust and who we are, by https.
+    pub tls: Option<Https>,
+    /// Whether bodies are compressed.
+    pub gzip: bool,
+    /// Requests at a time.
+    pub writers: usize,
+    /// Records sent at once.
     pub batch_lines: usize,
     /// Bytes sent at once.
     pub batch_bytes: usize,
@@ -110,6 +152,7 @@ impl Kind {
             Kind::Stdout => "stdout",
             Kind::File { .. } => "file",
             Kind::Influx(_) => "influxdb",
+            Kind::Http(..) => "http",
             Kind::Mongo(_) => "mongodb",
         }
     }
@@ -253,7 +296,7 @@ database = "grid & co"
         };
         assert_eq!(
             influx.url,
-            "http://127.0.0.1:8086/write?db=grid%20%26%20co&precision=ns"
+            "http://127.0.0.1:8086/write?precision=ns&db=grid%20%26%20co"
         );
         assert_eq!(config.sinks[0].format, Format::Line);
     }
@@ -306,7 +349,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb or mongodb, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, http or mongodb, not \"tape\"",
             ),
             (
                 "\"stdout\"",
@@ -318,11 +361,95 @@ database = "grid & co"
                 "\"file\"",
                 "12:1: expected \"path\" in this sink",
             ),
-            ("http:", "https:", "17:7: this agg speaks no TLS"),
             (
                 "grid & co\"",
                 "x\"\nbucket = \"b\"",
                 "19:10: \"bucket\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"\npath = \"x\"\ncompress = \"zstd\"",
+                "15:12: this is for files that are moved aside: expected rotate or rotate-every",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"\npath = \"x\"\nrotate-every = \"1h\"\ncompress = \"zip\"",
+                "16:12: expected zstd or gzip, not \"zip\"",
+            ),
+            (
+                "\"stdout\"",
+                "\"file\"\npath = \"x\"\nrotate-every = \"1ms\"",
+                "15:16: expected at least 1s",
+            ),
+            (
+                "http://127.0.0.1:8086/",
+                "http://u@127.0.0.1:8086/",
+                "17:7: expected http://HOST:PORT or https://HOST:PORT; who we are stands in keys of its own",
+            ),
+            (
+                "127.0.0.1:8086/",
+                "127.0.0.1:port",
+                "17:7: expected http://HOST:PORT or https://HOST:PORT",
+            ),
+            (
+                "grid & co\"",
+                "x\"\ntls-ca = \"/no\"",
+                "19:10: \"tls-ca\" is for an https:// URL",
+            ),
+            (
+                "http://127.0.0.1:8086/\"",
+                "https://h\"\ntls-cert = \"/no\"",
+                "18:12: expected tls-key beside it",
+            ),
+            (
+                "http://127.0.0.1:8086/\"",
+                "https://h\"\ntls-ca = \"/no\"",
+                "18:10: cannot read /no: No such file",
+            ),
+            (
+                "grid & co\"",
+                "x\"\nversion = 4",
+                "19:11: expected the version 1, 2 or 3",
+            ),
+            (
+                "grid & co\"",
+                "x\"\naccept-partial = true",
+                "19:18: \"accept-partial\" is not for version 1 of InfluxDB",
+            ),
+            (
+                "grid & co\"",
+                "x\"\nwriters = 17",
+                "19:11: expected at most 16",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h/x?y=z\"\nheaders = { content-type = \"x\" }",
+                "15:13: the header \"content-type\" says what is sent, and is set by agg",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nheaders = { a-env = \"AGG_NO_SUCH_NAME\" }",
+                "15:21: the header there is empty",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nformat = \"line\"",
+                "15:10: expected the format json or lines, not \"line\"",
+            ),
+            (
+                "sinks = [\"influx",
+                "add-tags = { dc = \"berlin\", node = \"x\" }\nsinks = [\"influx",
+                "10:29: \"node\" is a name that line protocol has for something else",
+            ),
+            (
+                "sinks = [\"influx",
+                "rename-tags = { a = \"x\", b = \"x\" }\nsinks = [\"influx",
+                "10:30: another tag is to be named \"x\" already",
+            ),
+            (
+                "sinks = [\"influx",
+                "drop-tags = [\"a\"]\nrename-tags = { a = \"\" }\nsinks = [\"influx",
+                "11:21: expected a name of a tag, not empty",
             ),
             (
                 "lease = \"5s\"",
@@ -346,6 +473,24 @@ database = "grid & co"
         for to in ["redis://:s3cret@h:port", "http://u:s3cret@h"] {
             assert!(!mistake("redis://127.0.0.1:7777", to).contains("s3cret"));
         }
+        let list = "\"stdout\"";
+        for (headers, expected) in [
+            (
+                "\"a: s3cret\"",
+                "15:11: expected a table { NAME = \"value\" }",
+            ),
+            (
+                "{ a = \"s3cret\\u0001\" }",
+                "15:13: expected a line of text for this header",
+            ),
+            (
+                "{ a = \"1\", A = \"s3cret\" }",
+                "15:13: the header \"a\" stands here twice",
+            ),
+        ] {
+            let http = format!("\"http\"\nurl = \"http://h/?token=s3cret\"\nheaders = {headers}");
+            assert_eq!(mistake(list, &http), expected);
+        }
         let list = "[\"redis://127.0.0.1:7777\", \"unix:///run/redis.sock\"]";
         assert_eq!(
             mistake(list, "\"redis://:s3cret@h\""),
@@ -367,7 +512,10 @@ database = "grid & co"
         let Kind::Influx(influx) = &config.sinks[0].kind else {
             panic!()
         };
-        assert_eq!(influx.authorization.as_deref(), Some("Token t0ken"));
+        assert_eq!(
+            influx.headers,
+            [("authorization".to_owned(), "Token t0ken".to_owned())]
+        );
         assert!(
             influx
                 .url

@@ -9,19 +9,21 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::drain::fetch::Format;
+use crate::poll::aside::{Packing, Rotation};
 
 use super::file::{Size, Time};
-use super::{Influx, Kind, Mistake, Sink};
+use super::http::Headers;
+use super::{Kind, Mistake, Post, Sink};
 
 /// All keys of all sinks: an enum by `type` would lose the places of what is in it.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RawSink {
     r#type: Spanned<String>,
-    format: Option<Spanned<String>>,
+    pub(super) format: Option<Spanned<String>>,
     path: Option<Spanned<PathBuf>>,
     rotate: Option<Spanned<Size>>,
-    url: Option<Spanned<String>>,
+    pub(super) url: Option<Spanned<String>>,
     version: Option<Spanned<u64>>,
     database: Option<Spanned<String>>,
     retention_policy: Option<Spanned<String>>,
@@ -32,12 +34,22 @@ pub struct RawSink {
     bucket: Option<Spanned<String>>,
     token_file: Option<Spanned<PathBuf>>,
     token_env: Option<Spanned<String>>,
-    batch_lines: Option<Spanned<u64>>,
-    batch_bytes: Option<Spanned<Size>>,
-    timeout: Option<Spanned<Time>>,
+    pub(super) batch_lines: Option<Spanned<u64>>,
+    pub(super) batch_bytes: Option<Spanned<Size>>,
+    pub(super) timeout: Option<Spanned<Time>>,
     uri: Option<Spanned<String>>,
     prefix: Option<Spanned<String>>,
     time_series: Option<Spanned<bool>>,
+    pub(super) gzip: Option<Spanned<bool>>,
+    pub(super) writers: Option<Spanned<u64>>,
+    pub(super) tls_ca: Option<Spanned<PathBuf>>,
+    pub(super) tls_cert: Option<Spanned<PathBuf>>,
+    pub(super) tls_key: Option<Spanned<PathBuf>>,
+    accept_partial: Option<Spanned<bool>>,
+    pub(super) headers: Option<Spanned<Headers>>,
+    rotate_every: Option<Spanned<Time>>,
+    compress: Option<Spanned<String>>,
+    keep: Option<Spanned<u64>>,
 }
 
 impl RawSink {
@@ -46,16 +58,10 @@ impl RawSink {
     /// Returns the first mistake.
     pub fn check(&self, name: &str, place: &Spanned<RawSink>) -> Result<Sink, Mistake> {
         let kind = self.r#type.get_ref().as_str();
-        let keys: &[&str] = match kind {
-            "stdout" => &["format"],
-            "file" => &["format", "path", "rotate"],
-            "influxdb" => &INFLUX_KEYS,
-            "mongodb" => &mongo::KEYS,
-            _ => {
-                let text =
-                    format!("expected the type stdout, file, influxdb or mongodb, not {kind:?}");
-                return Err(Mistake::at(&self.r#type, text));
-            }
+        let Some(keys) = keys(kind) else {
+            let text =
+                format!("expected the type stdout, file, influxdb, http or mongodb, not {kind:?}");
+            return Err(Mistake::at(&self.r#type, text));
         };
         if let Some((key, at)) = self
             .given()
@@ -71,11 +77,12 @@ impl RawSink {
         let format = match &self.format {
             None if kind == "influxdb" => Format::Line,
             None => Format::Json,
-            Some(format) => match format.get_ref().as_str() {
-                "json" => Format::Json,
-                "line" => Format::Line,
-                other => {
-                    let text = format!("expected the format json or line, not {other:?}");
+            Some(format) => match (format.get_ref().as_str(), kind) {
+                ("json", _) | ("lines", "http") => Format::Json,
+                ("line", "file" | "stdout") => Format::Line,
+                (other, kind) => {
+                    let forms = if kind == "http" { "lines" } else { "line" };
+                    let text = format!("expected the format json or {forms}, not {other:?}");
                     return Err(Mistake::at(format, text));
                 }
             },
@@ -84,9 +91,13 @@ impl RawSink {
             "stdout" => Kind::Stdout,
             "file" => Kind::File {
                 path: needed(&self.path, "path", place)?.get_ref().clone(),
-                rotate: self.rotate.as_ref().map(|size| size.get_ref().0),
+                rotation: self.rotation()?,
             },
             "mongodb" => Kind::Mongo(Box::new(self.mongo(place)?)),
+            "http" => {
+                let (post, body) = self.http(place)?;
+                Kind::Http(post, body)
+            }
             _ => Kind::Influx(self.influx(place)?),
         };
         Ok(Sink {
@@ -98,9 +109,6 @@ impl RawSink {
 
     /// The optional keys that stand there, and where their values do.
     fn given(&self) -> Vec<(&'static str, usize)> {
-        fn at<T>(value: &Option<Spanned<T>>) -> Option<usize> {
-            value.as_ref().map(|value| value.span().start)
-        }
         let all = [
             ("format", at(&self.format)),
             ("path", at(&self.path)),
@@ -122,64 +130,86 @@ impl RawSink {
             ("uri", at(&self.uri)),
             ("prefix", at(&self.prefix)),
             ("time-series", at(&self.time_series)),
+            ("gzip", at(&self.gzip)),
+            ("writers", at(&self.writers)),
+            ("tls-ca", at(&self.tls_ca)),
+            ("tls-cert", at(&self.tls_cert)),
+            ("tls-key", at(&self.tls_key)),
+            ("accept-partial", at(&self.accept_partial)),
+            ("headers", at(&self.headers)),
+            ("rotate-every", at(&self.rotate_every)),
+            ("compress", at(&self.compress)),
+            ("keep", at(&self.keep)),
         ];
         all.into_iter()
             .filter_map(|(key, at)| Some((key, at?)))
             .collect()
     }
 
-    fn influx(&self, place: &Spanned<RawSink>) -> Result<Influx, Mistake> {
-        let base = self.base(place)?;
-        let first = match &self.version {
-            Some(version) if ![1, 2].contains(version.get_ref()) => {
-                return Err(Mistake::at(version, "expected the version 1 or 2"));
-            }
-            version => version
-                .as_ref()
-                .is_none_or(|version| *version.get_ref() == 1),
+    /// When a file is begun anew, and what becomes of the old ones.
+    fn rotation(&self) -> Result<Rotation, Mistake> {
+        let compress = match &self.compress {
+            None => None,
+            Some(packing) => match packing.get_ref().as_str() {
+                "zstd" => Some(Packing::Zstd),
+                "gzip" => Some(Packing::Gzip),
+                other => {
+                    let text = format!("expected zstd or gzip, not {other:?}");
+                    return Err(Mistake::at(packing, text));
+                }
+            },
         };
-        let others: &[&str] = if first { &VERSION_2 } else { &VERSION_1 };
-        let mut given = self.given().into_iter();
-        if let Some((key, at)) = given.find(|(key, _)| others.contains(key)) {
-            let version = if first { 1 } else { 2 };
-            let text = format!("{key:?} is not for version {version} of InfluxDB");
+        if let Some(every) = &self.rotate_every
+            && every.get_ref().0 < Duration::from_secs(1)
+        {
+            return Err(Mistake::at(every, "expected at least 1s"));
+        }
+        if let Some(keep) = &self.keep
+            && *keep.get_ref() == 0
+        {
+            return Err(Mistake::at(keep, "expected at least 1"));
+        }
+        let asides = [at(&self.compress), at(&self.keep)];
+        if self.rotate.is_none()
+            && self.rotate_every.is_none()
+            && let Some(at) = asides.into_iter().flatten().next()
+        {
+            let text = "this is for files that are moved aside: expected rotate or rotate-every";
+            let text = text.to_owned();
             return Err(Mistake { at: Some(at), text });
         }
-        let (url, authorization) = match first {
-            true => self.version_1(base, place)?,
-            false => self.version_2(base, place)?,
-        };
-        let batch_lines = match &self.batch_lines {
-            Some(lines) if *lines.get_ref() == 0 => {
-                return Err(Mistake::at(lines, "expected at least 1"));
-            }
-            lines => lines.as_ref().map_or(5000, |lines| *lines.get_ref()),
-        };
-        let (bytes, timeout) = (self.batch_bytes.as_ref(), self.timeout.as_ref());
-        Ok(Influx {
-            url,
-            authorization,
-            batch_lines: usize::try_from(batch_lines).unwrap_or(usize::MAX),
-            batch_bytes: bytes.map_or(1 << 20, |size| size.get_ref().0 as usize),
-            timeout: timeout.map_or(Duration::from_secs(10), |time| time.get_ref().0),
+        let keep = self.keep.as_ref().map(|keep| *keep.get_ref());
+        Ok(Rotation {
+            size: self.rotate.as_ref().map(|size| size.get_ref().0),
+            every: self.rotate_every.as_ref().map(|every| every.get_ref().0),
+            compress,
+            keep: keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX)),
         })
     }
 
-    /// The database's address, without a slash at its end.
-    fn base(&self, place: &Spanned<RawSink>) -> Result<&str, Mistake> {
-        let url = needed(&self.url, "url", place)?;
-        let base = url.get_ref().trim_end_matches('/');
-        let why = match base.split_once("://") {
-            Some(("http", rest)) if !rest.is_empty() && !rest.contains(['@', '?', '#']) => {
-                return Ok(base);
+    fn influx(&self, place: &Spanned<RawSink>) -> Result<Post, Mistake> {
+        let base = self.base(place)?;
+        let version = match &self.version {
+            Some(version) if !(1..=3).contains(version.get_ref()) => {
+                return Err(Mistake::at(version, "expected the version 1, 2 or 3"));
             }
-            Some(("http", _)) => "expected http://HOST:PORT; who we are stands in keys of its own",
-            Some(("https", _)) => {
-                "this agg speaks no TLS: expected http://, at best to a proxy on this machine"
-            }
-            _ => "expected http://HOST:PORT",
+            version => version.as_ref().map_or(1, |version| *version.get_ref()),
         };
-        Err(Mistake::at(url, why))
+        let keys = [&VERSION_1[..], &VERSION_2, &VERSION_3];
+        let of_this = keys[version as usize - 1];
+        let is_other = |key: &&str| !of_this.contains(key) && keys.concat().contains(key);
+        let mut given = self.given().into_iter();
+        if let Some((key, at)) = given.find(|(key, _)| is_other(key)) {
+            let text = format!("{key:?} is not for version {version} of InfluxDB");
+            return Err(Mistake { at: Some(at), text });
+        }
+        let (url, authorization) = match version {
+            1 => self.version_1(base, place)?,
+            2 => self.version_2(base, place)?,
+            _ => self.version_3(base, place)?,
+        };
+        let header = authorization.map(|value| ("authorization".to_owned(), value));
+        self.post(url, header.into_iter().collect(), (5000, 2))
     }
 
     fn version_1(
@@ -187,21 +217,25 @@ impl RawSink {
         base: &str,
         place: &Spanned<RawSink>,
     ) -> Result<(String, Option<String>), Mistake> {
-        let mut url = format!(
-            "{base}/write?db={}&precision=ns",
-            escape(needed(&self.database, "database", place)?.get_ref())
-        );
-        if let Some(policy) = &self.retention_policy {
-            url += &format!("&rp={}", escape(policy.get_ref()));
+        let mut url = format!("{base}/write?precision=ns");
+        // Those that do as InfluxDB may have no databases.
+        for (name, value) in [("db", &self.database), ("rp", &self.retention_policy)] {
+            if let Some(value) = value {
+                url += &format!("&{name}={}", escape(value.get_ref()));
+            }
         }
         let password = secret("password", &self.password_file, &self.password_env)?;
+        let token = secret("token", &self.token_file, &self.token_env)?;
         let authorization = match (&self.user, password) {
+            (Some(user), _) if token.is_some() => {
+                return Err(Mistake::at(user, "a user or a token, not both"));
+            }
             (Some(user), password) => {
                 let pair = format!("{}:{}", user.get_ref(), password.unwrap_or_default());
                 Some(format!("Basic {}", base64(pair.as_bytes())))
             }
             (None, Some(_)) => return Err(Mistake::at(place, "a password, but no user")),
-            (None, None) => None,
+            (None, None) => token.map(|token| format!("Bearer {token}")),
         };
         Ok((url, authorization))
     }
@@ -221,37 +255,83 @@ impl RawSink {
         };
         Ok((url, Some(format!("Token {token}"))))
     }
+
+    fn version_3(
+        &self,
+        base: &str,
+        place: &Spanned<RawSink>,
+    ) -> Result<(String, Option<String>), Mistake> {
+        let database = escape(needed(&self.database, "database", place)?.get_ref());
+        let partial = self.accept_partial.as_ref();
+        let partial = partial.is_none_or(|partial| *partial.get_ref());
+        let url = format!(
+            "{base}/api/v3/write_lp?db={database}&precision=nanosecond&accept_partial={partial}"
+        );
+        let token = secret("token", &self.token_file, &self.token_env)?;
+        Ok((url, token.map(|token| format!("Bearer {token}"))))
+    }
 }
 
-/// Keys that are for one version alone.
-const VERSION_1: [&str; 5] = [
+/// Keys of some versions.
+const VERSION_1: [&str; 7] = [
     "database",
     "retention-policy",
     "user",
     "password-file",
     "password-env",
-];
-const VERSION_2: [&str; 4] = ["org", "bucket", "token-file", "token-env"];
-
-/// Keys of both versions.
-const INFLUX_KEYS: [&str; 14] = [
-    "url",
-    "version",
-    "database",
-    "retention-policy",
-    "user",
-    "password-file",
-    "password-env",
-    "org",
-    "bucket",
     "token-file",
     "token-env",
+];
+const VERSION_2: [&str; 4] = ["org", "bucket", "token-file", "token-env"];
+const VERSION_3: [&str; 4] = ["database", "token-file", "token-env", "accept-partial"];
+
+/// Keys of all that is reached by HTTP.
+const HTTP: [&str; 9] = [
+    "url",
+    "tls-ca",
+    "tls-cert",
+    "tls-key",
+    "gzip",
+    "writers",
     "batch-lines",
     "batch-bytes",
     "timeout",
 ];
 
-fn needed<'a, T>(
+/// The keys of a type beside `type`; none where there is no such type.
+fn keys(kind: &str) -> Option<Vec<&'static str>> {
+    const FILE: [&str; 6] = [
+        "format",
+        "path",
+        "rotate",
+        "rotate-every",
+        "compress",
+        "keep",
+    ];
+    let mut keys = match kind {
+        "stdout" => vec!["format"],
+        "file" => FILE.to_vec(),
+        "mongodb" => mongo::KEYS.to_vec(),
+        "http" => [&["format", "headers"], &HTTP[..]].concat(),
+        "influxdb" => [&["version"], &VERSION_1[..], &VERSION_2, &VERSION_3, &HTTP].concat(),
+        _ => return None,
+    };
+    let mut seen = Vec::new();
+    keys.retain(|key| {
+        !seen.contains(key) && {
+            seen.push(*key);
+            true
+        }
+    });
+    Some(keys)
+}
+
+/// Where a value stands.
+fn at<T>(value: &Option<Spanned<T>>) -> Option<usize> {
+    value.as_ref().map(|value| value.span().start)
+}
+
+pub(super) fn needed<'a, T>(
     value: &'a Option<Spanned<T>>,
     key: &str,
     place: &Spanned<RawSink>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::poll::append::Appender;
+use crate::poll::aside::Rotation;
 
 use super::{Limits, Refused, Sink, Trouble, lines};
 
@@ -10,9 +11,9 @@ use super::{Limits, Refused, Sink, Trouble, lines};
 pub struct File(Appender);
 
 impl File {
-    /// The file, and the size beyond which a new one is begun.
-    pub fn new(path: PathBuf, rotate: Option<u64>) -> File {
-        File(Appender::new(path, rotate))
+    /// The file, and when a new one is begun.
+    pub fn new(path: PathBuf, rotation: Rotation) -> File {
+        File(Appender::new(path, rotation))
     }
 }
 

@@ -1,205 +1,164 @@
-//! A database that takes line protocol by HTTP, as InfluxDB 1.x (`/write`) and 2.x (`/api/v2/write`) do.
+//! Databases that take line protocol by HTTP: InfluxDB 1.x, 2.x and 3.x, and those that do as one of them
+//! (VictoriaMetrics, QuestDB).
 //!
-//! What holds: a point written twice is one point, so a batch of which nothing is known is sent again as it is. A
-//! batch that is refused for its content is halved until the bad lines are alone; the good ones are stored on the way.
-//! Whatever speaks of the server and not of the lines (no such database, no right, too busy) is waited out.
+//! What holds: a point written twice is one point, so a batch of which nothing is known is sent again as it is. Of a
+//! batch that is refused for its content the bad lines are set aside: those that 3.x names, or those that are found by
+//! halving; the good ones are stored on the way. Whatever speaks of the server and not of the lines (no such database,
+//! no right, too busy) is waited out.
 
-use std::time::Duration;
+use serde_json::Value;
 
-use ureq::Agent;
+use super::halve::{Answer, Bad};
+use super::lines;
+use super::post::{Protocol, Reply, short};
 
-use crate::poll::config;
+/// Line protocol.
+pub struct Influx;
 
-use super::{Limits, Refused, Sink, Trouble, lines};
+/// What the servers say when they have read lines and found some bad. 1.x and 2.x: "partial write: ..." and "unable to
+/// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...", of which it says the
+/// first half also where it is the request that it does not understand.
+const OF_LINES: [&str; 3] = ["partial write", "unable to parse", "error in line"];
 
-/// The longest pause that a server may ask for.
-const LONGEST: Duration = Duration::from_secs(300);
-/// The bytes of an answer that are read.
-const ANSWER: u64 = 64 * 1024;
-/// The characters of a reason that are kept.
-const REASON: usize = 500;
-
-/// A database.
-pub struct Influx {
-    agent: Agent,
-    settings: config::Influx,
-}
-
-/// What the server makes of lines.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    Stored,
-    /// Some of the lines, so many where it says so, are refused for good.
-    Bad {
-        why: String,
-        dropped: Option<usize>,
-    },
-    TooLarge(String),
-}
-
-impl Influx {
-    /// The database of these settings; nothing is sent yet.
-    pub fn new(settings: config::Influx) -> Influx {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(settings.timeout))
-            // A redirection is a mistake in the URL, and the token is not for others.
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent(concat!("agg/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Influx {
-            agent: config.into(),
-            settings,
-        }
+impl Protocol for Influx {
+    fn content_type(&self) -> &'static str {
+        "text/plain; charset=utf-8"
     }
 
-    fn post(&self, records: &[&[u8]]) -> Result<Answer, Trouble> {
-        let later = |why: String| Trouble::Later { why, after: None };
-        let mut request = self
-            .agent
-            .post(&self.settings.url)
-            .content_type("text/plain; charset=utf-8");
-        if let Some(authorization) = &self.settings.authorization {
-            request = request.header("Authorization", authorization);
+    fn body(&self, records: &[&[u8]]) -> Vec<u8> {
+        lines(records)
+    }
+
+    fn judge(&self, reply: &Reply, records: &[&[u8]]) -> Option<Answer> {
+        // 422 is 2.x's word for points that its retention does not take, and 3.x's for one table too many.
+        if !matches!(reply.status, 400 | 422) {
+            return None;
         }
-        let sent = request.send(&lines(records)[..]);
-        let mut response = sent.map_err(|error| later(format!("no answer: {error}")))?;
-        let pause = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(|seconds| Duration::from_secs(seconds).min(LONGEST));
-        let status = response.status().as_u16();
-        // The answer is read to its end, so that the connection can be used again.
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER)
-            .read_to_string();
-        judge(status, &body.unwrap_or_default(), pause)
+        let reason = reply.reason();
+        let dropped = reason.split("dropped=").nth(1);
+        let digits = dropped.map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
+        let dropped: Option<usize> = digits.and_then(|mut parts| parts.next()?.parse().ok());
+        let json: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        let of_records =
+            !json["data"].is_null() || OF_LINES.iter().any(|words| reason.contains(words));
+        Some(Answer::Bad(Bad {
+            why: reply.why(),
+            named: named(reply.status, &json, records),
+            all: dropped == Some(records.len()),
+            of_records,
+        }))
     }
 }
 
-impl Sink for Influx {
-    fn limits(&self) -> Limits {
-        Limits {
-            lines: self.settings.batch_lines,
-            bytes: self.settings.batch_bytes,
-        }
-    }
-
-    fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Refused>, Trouble> {
-        let mut refused = Vec::new();
-        let mut todo = Vec::new();
-        let mut next = Some(0..records.len());
-        while let Some(range) = next.take().or_else(|| todo.pop()) {
-            let answer = self.post(&records[range.clone()])?;
-            let (why, all) = match answer {
-                Answer::Stored => continue,
-                Answer::Bad { why, dropped } => (why, dropped == Some(range.len())),
-                Answer::TooLarge(why) => {
-                    // The next ones need not be refused first.
-                    let size = records[range.clone()]
-                        .iter()
-                        .map(|record| record.len() + 1)
-                        .sum();
-                    let bytes = &mut self.settings.batch_bytes;
-                    *bytes = (*bytes).min(size).div_ceil(2);
-                    (why, false)
-                }
-            };
-            if all || range.len() == 1 {
-                let refuse = |index| Refused {
-                    index,
-                    reason: why.clone(),
-                };
-                refused.extend(range.map(refuse));
-            } else {
-                let middle = range.start + range.len() / 2;
-                todo.push(middle..range.end);
-                next = Some(range.start..middle);
-            }
-        }
-        Ok(refused)
-    }
-}
-
-fn judge(status: u16, body: &str, pause: Option<Duration>) -> Result<Answer, Trouble> {
-    let why = match reason(body) {
-        text if text.is_empty() => format!("HTTP {status}"),
-        text => format!("HTTP {status}: {text}"),
+/// The lines that 3.x names, by `data: [{original_line, line_number, error_message}]`; none where one of them is not
+/// what was sent.
+fn named(status: u16, json: &Value, records: &[&[u8]]) -> Vec<(usize, String)> {
+    let Some(data) = json["data"].as_array() else {
+        return Vec::new();
     };
-    match status {
-        200..=299 => Ok(Answer::Stored),
-        // 422 is 2.x's word for points that its retention does not take.
-        400 | 422 => {
-            let dropped = body.split("dropped=").nth(1);
-            let digits = dropped.map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
-            let dropped = digits.and_then(|mut parts| parts.next()?.parse().ok());
-            Ok(Answer::Bad { why, dropped })
+    let mut named: Vec<(usize, String)> = Vec::new();
+    for line in data {
+        let number = line["line_number"].as_u64().unwrap_or(0);
+        let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        let Some(record) = index.and_then(|index| records.get(index)) else {
+            return Vec::new();
+        };
+        // It may be cut, but it begins as the line does.
+        let original = line["original_line"].as_str().unwrap_or_default();
+        let begin: String = original.chars().take(20).collect();
+        if !record.starts_with(begin.trim_end_matches(['.', '…']).as_bytes()) {
+            return Vec::new();
         }
-        413 => Ok(Answer::TooLarge(why)),
-        _ => Err(Trouble::Later { why, after: pause }),
+        let index = (number - 1) as usize;
+        if named.iter().all(|(other, _)| *other != index) {
+            let words = line["error_message"].as_str().unwrap_or_default();
+            named.push((index, format!("HTTP {status}: {}", short(words))));
+        }
     }
-}
-
-/// The server's words: 1.x has them in `error`, 2.x in `message`, proxies write what they like.
-fn reason(body: &str) -> String {
-    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let words = json["error"]
-        .as_str()
-        .or(json["message"].as_str())
-        .unwrap_or(body);
-    let mut words = words.trim().to_owned();
-    if let Some((cut, _)) = words.char_indices().nth(REASON) {
-        words.truncate(cut);
-        words.push('…');
-    }
-    words
+    named
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn judge(status: u16, body: &str, records: &[&str]) -> Option<Answer> {
+        let body = body.to_owned();
+        let records: Vec<&[u8]> = records.iter().map(|record| record.as_bytes()).collect();
+        Influx.judge(&Reply { status, body }, &records)
+    }
+
     #[test]
     fn answers() {
-        assert_eq!(judge(204, "", None), Ok(Answer::Stored));
-        let partial = r#"{"error":"partial write: points beyond retention policy dropped=12"}"#;
-        assert!(matches!(
-            judge(400, partial, None),
-            Ok(Answer::Bad {
-                dropped: Some(12),
-                ..
-            })
-        ));
-        let parse = r#"{"code":"invalid","message":"unable to parse 'x'"}"#;
-        let why = "HTTP 400: unable to parse 'x'".into();
-        assert_eq!(
-            judge(400, parse, None),
-            Ok(Answer::Bad { why, dropped: None })
-        );
-        assert!(matches!(judge(413, "", None), Ok(Answer::TooLarge(_))));
-        let pause = Some(Duration::from_secs(7));
-        for (status, after) in [
-            (429, pause),
-            (503, pause),
-            (500, None),
-            (401, None),
-            (404, None),
-            (301, None),
-        ] {
-            let why = format!("HTTP {status}: no");
-            assert_eq!(
-                judge(status, " no\n", after),
-                Err(Trouble::Later { why, after })
+        let partial = r#"{"error":"partial write: points beyond retention policy dropped=2"}"#;
+        for (records, expected) in [(&["a", "b"][..], true), (&["a", "b", "c"], false)] {
+            let answer = judge(400, partial, records);
+            assert!(
+                matches!(answer, Some(Answer::Bad(Bad { all, of_records: true, .. })) if all == expected)
             );
+        }
+        let parse = r#"{"code":"invalid","message":"unable to parse 'x'"}"#;
+        let expected = Bad {
+            why: "HTTP 400: unable to parse 'x'".into(),
+            of_records: true,
+            ..Bad::default()
+        };
+        assert_eq!(judge(400, parse, &["x"]), Some(Answer::Bad(expected)));
+        // Of the request.
+        for body in [
+            r#"{"error":"database is required"}"#,
+            r#"{"code":"invalid","message":"failed to parse line protocol: unsupported precision"}"#,
+            "",
+        ] {
+            let answer = judge(400, body, &["x"]);
+            assert!(
+                matches!(
+                    answer,
+                    Some(Answer::Bad(Bad {
+                        of_records: false,
+                        ..
+                    }))
+                ),
+                "{body}"
+            );
+        }
+        for status in [429, 503, 500, 401, 404, 301] {
+            assert_eq!(judge(status, partial, &["x"]), None);
         }
     }
 
     #[test]
-    fn a_long_reason_is_cut_at_a_character() {
-        assert_eq!(reason(&"ä".repeat(600)), format!("{}…", "ä".repeat(500)));
+    fn version_3_names_the_lines() {
+        let body = |lines: &[(u64, &str)]| {
+            let line = |(number, text): &(u64, &str)| serde_json::json!({"original_line": text, "line_number": number, "error_message": "bad"});
+            let data: Vec<Value> = lines.iter().map(line).collect();
+            serde_json::json!({"error": "partial write of line protocol occurred", "data": data})
+                .to_string()
+        };
+        let records = ["good a=1 1", "bad a=\"x\" 1", "good a=2 1"];
+        let places = |body: &str| match judge(400, body, &records) {
+            Some(Answer::Bad(bad)) => bad.named.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+            answer => panic!("{answer:?}"),
+        };
+        assert_eq!(places(&body(&[(2, "bad a=\"x\" 1")])), [1]);
+        assert_eq!(
+            places(&body(&[(2, "bad..."), (2, "bad"), (3, "good a=2 1")])),
+            [1, 2]
+        );
+        // Other lines than ours, so they are found by halving.
+        for lines in [&[(0, "bad")][..], &[(4, "bad")], &[(1, "bad")], &[]] {
+            assert!(places(&body(lines)).is_empty(), "{lines:?}");
+        }
+        // The whole batch was refused, and one line named: nothing was stored.
+        let one = r#"{"error":"parsing failed for write_lp endpoint","data":{"original_line":"bad","line_number":2,"error_message":"x"}}"#;
+        assert!(places(one).is_empty());
+        let answer = judge(400, one, &records);
+        assert!(matches!(
+            answer,
+            Some(Answer::Bad(Bad {
+                of_records: true,
+                ..
+            }))
+        ));
     }
 }

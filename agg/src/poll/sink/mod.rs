@@ -4,8 +4,11 @@
 //! stay; a record may be written again (at least once), so a sink does no harm by that or leaves it to the reader.
 
 mod file;
+mod halve;
+mod http;
 mod influx;
 mod mongo;
+mod post;
 mod stdout;
 
 use std::time::Duration;
@@ -57,8 +60,9 @@ pub trait Sink: Send {
 pub fn open(kind: Kind) -> Box<dyn Sink> {
     match kind {
         Kind::Stdout => Box::new(stdout::Stdout),
-        Kind::File { path, rotate } => Box::new(file::File::new(path, rotate)),
-        Kind::Influx(settings) => Box::new(influx::Influx::new(settings)),
+        Kind::File { path, rotation } => Box::new(file::File::new(path, rotation)),
+        Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
+        Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
     }
 }

@@ -1,0 +1,426 @@
+//! `agg poll` and what it reaches by HTTP: InfluxDB 3.x, VictoriaMetrics, any endpoint that takes JSON; https; what it
+//! makes of their faults.
+//!
+//! VictoriaMetrics is the real one. InfluxDB 3.x is a mock whose answers are those of its API's description:
+//! <https://docs.influxdata.com/influxdb3/core/write-data/http-api/v3-write-lp/>.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
+use wiremock::{Mock, MockServer, Respond, ResponseTemplate, matchers};
+
+use support::place::{
+    Id, Place, VERSION_1, influx, left, log, names, settings, until_empty, windows,
+};
+use support::stub::{Answer, Stub, gunzip};
+use support::victoria::Victoria;
+use support::{Running, Server, of_queue, until};
+
+/// A mock server and what drives it.
+struct Mocked {
+    runtime: tokio::runtime::Runtime,
+    server: MockServer,
+}
+
+impl Mocked {
+    fn start(answer: impl Respond + 'static) -> Mocked {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(async {
+            let server = MockServer::builder().start().await;
+            let mock = Mock::given(matchers::method("POST")).respond_with(answer);
+            mock.mount(&server).await;
+            server
+        });
+        Mocked { runtime, server }
+    }
+
+    fn requests(&self) -> Vec<wiremock::Request> {
+        let requests = self.server.received_requests();
+        self.runtime.block_on(requests).unwrap()
+    }
+}
+
+fn text(request: &wiremock::Request) -> String {
+    assert_eq!(request.headers["content-encoding"], "gzip");
+    String::from_utf8(gunzip(&request.body)).unwrap()
+}
+
+#[test]
+fn version_3_names_the_bad_lines_and_they_alone_are_set_aside() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut metrics = names(60);
+    metrics.push("poison".into());
+    let count = windows(&server, "n1", &metrics);
+    let before = AtomicUsize::new(0);
+    let mock = Mocked::start(move |request: &wiremock::Request| {
+        let body = text(request);
+        match before.fetch_add(1, Ordering::Relaxed) {
+            0 => return ResponseTemplate::new(429).insert_header("Retry-After", "1"),
+            1 => {
+                // Dates are whole seconds.
+                let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2));
+                return ResponseTemplate::new(503).insert_header("Retry-After", &*date);
+            }
+            _ => {}
+        }
+        let bad = body.lines().enumerate();
+        let bad = bad.filter(|(_, line)| line.starts_with("poison"));
+        let bad = bad.map(|(at, line)| {
+            json!({
+                "original_line": line,
+                "line_number": at + 1,
+                "error_message": "invalid column type for column 'avg'",
+            })
+        });
+        let data: Vec<Value> = bad.collect();
+        if data.is_empty() {
+            return ResponseTemplate::new(204);
+        }
+        let error = "partial write of line protocol occurred";
+        ResponseTemplate::new(400).set_body_json(json!({"error": error, "data": data}))
+    });
+    let rest = influx(
+        &mock.server.uri(),
+        "version = 3\ndatabase = \"grid & co\"\ntoken-env = \"TEST_TOKEN\"",
+    );
+    let place = Place::new(&settings(&server, &rest));
+    let start = Instant::now();
+    let mut running = Running::start(place.command("poll").env("TEST_TOKEN", "t0ken"));
+    until_empty(&server, &["n1"], "MIN");
+    assert!(
+        start.elapsed() >= Duration::from_secs(2),
+        "it waits as asked"
+    );
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let requests = mock.requests();
+    let mut stored = BTreeSet::new();
+    for request in &requests {
+        assert_eq!(request.url.path(), "/api/v3/write_lp");
+        assert_eq!(
+            request.url.query().unwrap(),
+            "db=grid%20%26%20co&precision=nanosecond&accept_partial=true"
+        );
+        assert_eq!(request.headers["authorization"], "Bearer t0ken");
+        stored.extend(text(request).lines().map(str::to_owned));
+    }
+    assert_eq!(stored.len(), count);
+    // Two that were turned away, one that names the lines, and one with the others.
+    assert!(requests.len() <= 6, "{}", requests.len());
+    let dead = place.lines("dead");
+    assert_eq!(dead.len(), 2);
+    for line in dead {
+        let letter: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            letter["reason"],
+            "HTTP 400: invalid column type for column 'avg'"
+        );
+        assert!(letter["line"].as_str().unwrap().starts_with("poison,"));
+    }
+}
+
+#[test]
+fn a_request_that_is_wrong_sends_nothing_to_the_dead_letters() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let count = windows(&server, "n1", &names(100));
+    let wrong = Arc::new(AtomicBool::new(true));
+    let asked = wrong.clone();
+    let mock = Mocked::start(
+        move |_: &wiremock::Request| match asked.load(Ordering::Relaxed) {
+            true => ResponseTemplate::new(400)
+                .set_body_json(json!({"error": "invalid database name: '_x'"})),
+            false => ResponseTemplate::new(204),
+        },
+    );
+    let rest = influx(&mock.server.uri(), "version = 3\ndatabase = \"_x\"");
+    let place = Place::new(&settings(&server, &rest));
+    let mut running = place.start();
+    let told = running.errors().next().unwrap();
+    assert!(
+        told.ends_with(
+            "it refuses all records and names none, as if the request were wrong: \
+             HTTP 400: invalid database name: '_x'; trying again"
+        ),
+        "{told}"
+    );
+    let first = mock.requests().len();
+    assert!(first < 40, "{first} requests to find out");
+    assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
+    wrong.store(false, Ordering::Relaxed);
+    until_empty(&server, &["n1"], "MIN");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert_eq!(place.lines("dead"), [""; 0]);
+}
+
+/// The real thing.
+#[test]
+fn victoria_metrics_holds_the_statistics() {
+    let (Some(server), Some(victoria)) = (Server::start(), Victoria::start()) else {
+        return;
+    };
+    // It has no databases.
+    let place = Place::new(&settings(&server, &influx(&victoria.url(), "")));
+    let mut metrics = names(50);
+    metrics.push("cpu.load@0".into());
+    windows(&server, "n1", &metrics);
+    let mut running = place.start();
+    until_empty(&server, &["n1"], "MIN");
+    let series = until("it can be queried", || {
+        let series = victoria.export(r#"{node="n1",window="300s"}"#);
+        (series.len() == 51 * 6).then_some(series)
+    });
+    let load = series.iter().find(|series| {
+        let labels = &series["metric"];
+        labels["__name__"] == "cpu.load_avg" && labels["instance"] == "0"
+    });
+    let load = load.unwrap();
+    assert_eq!(load["values"], json!([1.5, 1.5]));
+    assert_eq!(
+        load["timestamps"][1].as_i64().unwrap() - load["timestamps"][0].as_i64().unwrap(),
+        300_000
+    );
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert_eq!(place.lines("dead"), [""; 0]);
+}
+
+/// Settings for the logs to a sink of the type http.
+fn http(url: &str, more: &str) -> String {
+    format!(
+        "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"post\"]\n[sink.post]\ntype = \"http\"\n\
+         url = \"{url}/in?a=b\"\n{more}\n"
+    )
+}
+
+fn ids(records: &[Value]) -> Vec<Id> {
+    let id = |record: &Value| {
+        let text = |field: &str| record[field].as_str().unwrap().to_owned();
+        (text("node"), text("queue"), record["id"].as_i64().unwrap())
+    };
+    records.iter().map(id).collect()
+}
+
+#[test]
+fn an_endpoint_gets_arrays_and_its_faults_lose_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut all = log(&server, &["n1", "n2"], 500, "fine");
+    let bad: i64 = server.ask("AGG.LOG n1 poison");
+    let (stored, kept) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+    let (count, keep): (_, Arc<std::sync::Mutex<Vec<Value>>>) = (stored.clone(), Arc::clone(&kept));
+    let stub = Stub::start(move |before, request| -> Answer {
+        let records: Vec<Value> = serde_json::from_str(&request.body).unwrap();
+        match before {
+            0 => return (429, "Retry-After: 1\r\n", String::new()),
+            1 => return (500, "", "<html>".into()),
+            _ if records.len() > 300 => return (413, "", String::new()),
+            _ if records.iter().any(|record| record["message"] == "poison") => {
+                return (422, "", r#"{"message": "no such message"}"#.into());
+            }
+            _ => {}
+        }
+        keep.lock().unwrap().extend(records);
+        match count.fetch_add(1, Ordering::Relaxed) {
+            // It has them, and nobody learns of it.
+            1 => (0, "", String::new()),
+            _ => (200, "", "{}".into()),
+        }
+    });
+    let more = "headers = { authorization-env = \"TEST_TOKEN\", X-Scope = \"grid\" }";
+    let place = Place::new(&settings(&server, &http(&stub.url, more)));
+    let mut running = Running::start(place.command("poll").env("TEST_TOKEN", "Bearer t0ken"));
+    until_empty(&server, &["n1", "n2"], "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    for request in stub.requests() {
+        assert_eq!(request.path, "/in?a=b");
+        assert_eq!(request.authorization, "Bearer t0ken");
+        for header in ["x-scope: grid", "content-type: application/json"] {
+            let mut head = request.head.iter().map(|line| line.to_lowercase());
+            assert!(head.any(|line| line == header), "{:?}", request.head);
+        }
+    }
+    let records = kept.lock().unwrap();
+    let got: BTreeSet<Id> = ids(&records).into_iter().collect();
+    assert_eq!(got, all);
+    assert!(records.len() > got.len(), "what was cut off came again");
+    let dead = place.lines("dead");
+    assert_eq!(dead.len(), 1);
+    let letter: Value = serde_json::from_str(&dead[0]).unwrap();
+    assert_eq!(letter["reason"], "HTTP 422: no such message");
+    assert!(all.insert(("n1".into(), "LOG".into(), letter["id"].as_i64().unwrap())));
+    assert_eq!(letter["id"], bad);
+}
+
+#[test]
+fn what_comes_later_tells_that_a_record_is_bad_and_not_the_request() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let bad: i64 = server.ask("AGG.LOG n1 poison");
+    let stub = Stub::start(|_, request| -> Answer {
+        match request.body.contains("poison") {
+            true => (400, "", "bad request".into()),
+            false => (204, "", String::new()),
+        }
+    });
+    let place = Place::new(&settings(&server, &http(&stub.url, "")));
+    let mut running = place.start();
+    let told = running.errors().next().unwrap();
+    assert!(told.contains("as if the request were wrong"), "{told}");
+    assert_eq!(left(&server, &["n1"], "LOG"), 1);
+    let all = log(&server, &["n1"], 500, "fine");
+    until_empty(&server, &["n1"], "LOG");
+    // Now it knows one that is good.
+    let worse: i64 = server.ask("AGG.LOG n1 poison");
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let dead = place.lines("dead");
+    let dead = dead
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64());
+    assert_eq!(dead.collect::<Vec<_>>(), [Some(bad), Some(worse)]);
+    let requests = stub.requests();
+    let good = requests
+        .iter()
+        .filter(|request| !request.body.contains("poison"));
+    let good = good.flat_map(|request| serde_json::from_str::<Vec<Value>>(&request.body).unwrap());
+    let good: BTreeSet<Id> = ids(&good.collect::<Vec<_>>()).into_iter().collect();
+    assert_eq!(good, all);
+}
+
+#[test]
+fn several_writers_send_at_the_same_time_and_nothing_twice() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let all = log(&server, &["n1"], 1000, "x");
+    let (now, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let peak = most.clone();
+    let stub = Stub::start(move |_, _| -> Answer {
+        peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        now.fetch_sub(1, Ordering::SeqCst);
+        (204, "", String::new())
+    });
+    let more = "format = \"lines\"\nbatch-lines = 50\nwriters = 4\ngzip = false";
+    let place = Place::new(&settings(&server, &http(&stub.url, more)));
+    let mut running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&most), "{most} at a time");
+    let requests = stub.requests();
+    let records: Vec<Value> = requests
+        .iter()
+        .flat_map(|request| {
+            assert!(request.lines().len() <= 50);
+            request.lines()
+        })
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records.len(), all.len());
+    assert_eq!(ids(&records).into_iter().collect::<BTreeSet<_>>(), all);
+}
+
+/// A certificate and its key in PEM, of this authority.
+fn signed(issuer: &Issuer<'_, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+fn authority() -> (String, Issuer<'static, KeyPair>) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    (pem, Issuer::new(params, key))
+}
+
+#[test]
+fn by_https_both_sides_are_known() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let ((ca, issuer), (other, _)) = (authority(), authority());
+    let (cert, key) = signed(&issuer, "127.0.0.1");
+    let (client_cert, client_key) = signed(&issuer, "poller");
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let stub = Stub::start_tls(config.into(), |_, _| (204, "", String::new()));
+    let rest = |ca: &str, more: &str| {
+        let more = format!("{VERSION_1}\ntls-ca = \"{{dir}}/{ca}\"\n{more}");
+        settings(&server, &influx(&stub.url, &more))
+    };
+    let pair = "tls-cert = \"{dir}/cert\"\ntls-key = \"{dir}/key\"";
+    let place = |ca_file: &str, more: &str| {
+        let place = Place::new(&rest(ca_file, more));
+        for (name, text) in [
+            ("ca", &ca),
+            ("other", &other),
+            ("cert", &client_cert),
+            ("key", &client_key),
+            ("strange", &key),
+        ] {
+            std::fs::write(place.path(name), text).unwrap();
+        }
+        place
+    };
+    let count = windows(&server, "n1", &names(5));
+    // An authority that we do not trust; nobody we are.
+    for (ca, more) in [("other", pair), ("ca", "")] {
+        let place = place(ca, more);
+        let mut running = place.start();
+        let told = running.errors().next().unwrap();
+        assert!(told.contains("the sink db: no answer: "), "{told}");
+        assert_eq!(running.end_by("TERM").code(), Some(0));
+        assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
+        assert!(stub.requests().is_empty());
+    }
+    // What does not belong together is told by the check.
+    let strange = place("ca", &pair.replace("/key", "/strange"));
+    let output = strange.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = support::err(&output);
+    assert!(told.contains(":15:11: certificate and key: "), "{told}");
+
+    let place = place("ca", pair);
+    let mut running = place.start();
+    until_empty(&server, &["n1"], "MIN");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let lines: usize = stub
+        .requests()
+        .iter()
+        .map(|request| request.lines().len())
+        .sum();
+    assert_eq!(lines, count);
+    assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
+}

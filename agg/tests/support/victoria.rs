@@ -1,0 +1,63 @@
+//! A real VictoriaMetrics (Debian's package `victoria-metrics`) on a free loopback port, with a folder of its own; it
+//! ends with its value, by its pid.
+
+use std::process::{Child, Command, Stdio};
+
+use super::{free_port, missing, until};
+
+/// A running database server.
+pub struct Victoria {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Victoria {
+    /// One that is empty; none where the program is missing.
+    pub fn start() -> Option<Victoria> {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let child = Command::new("victoria-metrics")
+            .arg(format!("-storageDataPath={}", dir.path().display()))
+            .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            return missing("victoria-metrics");
+        };
+        let mut victoria = Victoria {
+            child,
+            port,
+            _dir: dir,
+        };
+        until("victoria-metrics answers", || {
+            if let Some(status) = victoria.child.try_wait().unwrap() {
+                panic!("victoria-metrics ended with {status}");
+            }
+            ureq::get(format!("{}/health", victoria.url())).call().ok()
+        });
+        Some(victoria)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The series that match: each with its labels, values and times.
+    pub fn export(&self, matching: &str) -> Vec<serde_json::Value> {
+        let response = ureq::get(format!("{}/api/v1/export", self.url()))
+            .query("match[]", matching)
+            .call();
+        let text = response.unwrap().body_mut().read_to_string().unwrap();
+        let series = text.lines().map(serde_json::from_str);
+        series.collect::<Result<_, _>>().unwrap()
+    }
+}
+
+impl Drop for Victoria {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
