@@ -7,10 +7,10 @@
 
 mod append;
 mod batch;
-mod config;
+pub mod config;
 mod dead;
 mod drainer;
-mod glob;
+pub mod glob;
 mod ledger;
 mod room;
 mod sink;
