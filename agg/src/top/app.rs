@@ -48,7 +48,7 @@ pub struct App {
     pub typing: bool,
     pub help: bool,
     pub paused: bool,
-    /// The selected node. It stays selected wherever the order puts it.
+    /// The selected node. It stays selected wherever the order puts it; none: whichever is the first.
     pub selected: Option<Key>,
     /// The selected server, by its place in the list.
     pub server: usize,
@@ -162,12 +162,13 @@ impl App {
     fn enter(&mut self) {
         match self.screen {
             Screen::Nodes => {
-                let Some(key) = self.selected.clone() else {
+                let rows = self.model.rows(self.sort, self.reverse, &self.filter);
+                let selected = self.selected.as_ref();
+                let at = selected.and_then(|key| rows.iter().position(|row| row.key() == *key));
+                let Some(key) = rows.get(at.unwrap_or(0)).map(|row| row.key()) else {
                     return;
                 };
-                if self.model.row(&key).is_none() {
-                    return;
-                }
+                self.selected = Some(key.clone());
                 self.screen = Screen::Into(key);
                 (self.part, self.scroll, self.model.close) = (Part::All, 0, None);
             }
@@ -207,6 +208,8 @@ impl App {
         let at = at.map_or(0, |at| (at as isize + step).rem_euclid(count));
         self.sort = shown[at as usize];
         self.reverse = false;
+        // What comes first by it is to be seen.
+        self.selected = None;
     }
 
     fn go(&mut self, code: KeyCode) {
@@ -229,10 +232,9 @@ impl App {
                 let rows = self.model.rows(self.sort, self.reverse, &self.filter);
                 let at = self.selected.as_ref();
                 let at = at.and_then(|key| rows.iter().position(|row| row.key() == *key));
-                let key = rows
-                    .get(go(at.unwrap_or(0), rows.len()))
-                    .map(|row| row.key());
-                self.selected = key;
+                let to = go(at.unwrap_or(0), rows.len());
+                let key = rows.get(to).map(|row| row.key());
+                self.selected = key.filter(|_| to > 0);
             }
             Screen::Servers => self.server = go(self.server, self.model.servers.len()),
             // Drawing knows how far it can go.
@@ -276,7 +278,8 @@ mod tests {
     }
 
     fn selected(app: &App) -> &str {
-        std::str::from_utf8(&app.selected.as_ref().unwrap().node).unwrap()
+        let node = app.selected.as_ref().map(|key| key.node.as_slice());
+        std::str::from_utf8(node.unwrap_or(b"the first")).unwrap()
     }
 
     #[test]
@@ -290,8 +293,13 @@ mod tests {
         press(&mut app, "jjjj");
         assert_eq!(selected(&app), "a");
         press(&mut app, "g");
-        assert_eq!(selected(&app), "c");
+        assert_eq!(selected(&app), "the first");
         press(&mut app, "G");
+        assert_eq!(selected(&app), "a");
+        // Who asks for another order wants to see what comes first by it.
+        press(&mut app, "s");
+        assert_eq!(selected(&app), "the first");
+        press(&mut app, "\n");
         assert_eq!(selected(&app), "a");
     }
 

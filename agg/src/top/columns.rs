@@ -258,21 +258,25 @@ pub fn fitting(cells: usize, longest: (usize, usize)) -> Vec<(Column, usize)> {
             chosen.push(column);
         }
     }
-    let names = chosen.iter().filter(|column| column.name()).count();
     let mut left = cells.saturating_sub(used);
-    let share = left / names.max(1);
-    let columns = ALL.into_iter().filter(|column| chosen.contains(column));
-    columns
-        .map(|column| {
-            let more = match column {
-                Column::Server => share.min(left),
-                Column::Node => left - if names > 1 { share } else { 0 },
-                _ => 0,
-            };
+    let mut widths: Vec<(Column, usize)> = ALL
+        .into_iter()
+        .filter(|column| chosen.contains(column))
+        .map(|column| (column, column.width(longest)))
+        .collect();
+    let wanted = [
+        (Column::Node, longest.0),
+        (Column::Server, longest.1),
+        (Column::Node, usize::MAX),
+    ];
+    for (name, wanted) in wanted {
+        if let Some((_, width)) = widths.iter_mut().find(|(column, _)| *column == name) {
+            let more = wanted.saturating_sub(*width).min(left);
+            *width += more;
             left -= more;
-            (column, column.width(longest) + more)
-        })
-        .collect()
+        }
+    }
+    widths
 }
 
 #[cfg(test)]

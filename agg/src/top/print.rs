@@ -63,9 +63,14 @@ pub fn json(model: &Model) -> String {
     let mut text = String::new();
     for (id, server) in &model.servers {
         text.push_str(&format!("{}\n", of_server(id, server)));
-        let rows = model.rows(Column::Node, false, &Filter::default());
-        for row in rows.iter().filter(|row| row.id == id) {
-            text.push_str(&format!("{}\n", of_node(row)));
+        for (key, node) in &server.nodes {
+            let row = Row {
+                id,
+                server,
+                key,
+                node,
+            };
+            text.push_str(&format!("{}\n", of_node(&row)));
         }
     }
     text

@@ -116,6 +116,42 @@ pub fn squeeze(text: &str, cells: usize) -> String {
     format!("{before}…{}", behind.chars().rev().collect::<String>())
 }
 
+/// As [`squeeze`], for one of several names that have this end in common: it goes first.
+pub fn squeeze_before(text: &str, cells: usize, end: &str) -> String {
+    match text.strip_suffix(end) {
+        Some(body) if !end.is_empty() && width(text) > cells && cells > 5 => {
+            let mut short = match width(body) < cells {
+                true => body.to_owned(),
+                false => squeeze(body, cells - 1),
+            };
+            short.push('…');
+            short
+        }
+        _ => squeeze(text, cells),
+    }
+}
+
+/// What the names end with that all have in common, as a domain: it begins where a word ends.
+pub fn common_end<'a>(mut names: impl Iterator<Item = &'a str>) -> &'a str {
+    let Some(mut end) = names.next() else {
+        return "";
+    };
+    let first = end;
+    for name in names {
+        let same = end.chars().rev().zip(name.chars().rev());
+        let same: usize = same
+            .take_while(|(a, b)| a == b)
+            .map(|(a, _)| a.len_utf8())
+            .sum();
+        end = &end[end.len() - same..];
+    }
+    match end.find(|c: char| !c.is_alphanumeric()) {
+        // A name is more than what all have.
+        Some(at) if end.len() < first.len() => &end[at..],
+        _ => "",
+    }
+}
+
 fn head(chars: impl Iterator<Item = char>, cells: usize) -> String {
     let (mut taken, mut used) = (String::new(), 0);
     for c in chars {
@@ -184,6 +220,32 @@ mod tests {
         assert_eq!(squeeze("dc1-rack12-host0042", 11), "dc1-r…t0042");
         assert_eq!(squeeze("日本語日本語", 7), "日本…語");
         assert_eq!(width(&squeeze("dc1-rack12-host0042", 12)), 12);
+        let names = [
+            "db-01.example.com",
+            "db-02.example.com",
+            "web-1.example.com",
+        ];
+        let end = common_end(names.into_iter());
+        assert_eq!(end, ".example.com");
+        assert_eq!(squeeze_before(names[0], 17, end), names[0]);
+        assert_eq!(squeeze_before(names[0], 10, end), "db-01…");
+        assert_eq!(
+            squeeze_before("database-01.example.com", 10, end),
+            "data…e-01…"
+        );
+        assert_eq!(
+            squeeze_before("database-01.elsewhere", 10, end),
+            "datab…here"
+        );
+        for alike in [
+            &["a"][..],
+            &["a1", "b1"],
+            &["a.b", "a.b"],
+            &["n-1", "m-2"],
+            &[],
+        ] {
+            assert_eq!(common_end(alike.iter().copied()), "");
+        }
         assert_eq!(pad("ab", 4, true), "  ab");
         assert_eq!(pad("日", 4, false), "日  ");
     }

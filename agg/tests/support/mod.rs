@@ -13,6 +13,7 @@ mod server;
 pub mod influx;
 pub mod place;
 pub mod stub;
+pub mod terminal;
 
 pub use server::*;
 

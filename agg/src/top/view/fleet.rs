@@ -12,7 +12,10 @@ use super::{Figures, Theme, pace, with_end};
 use crate::top::app::App;
 use crate::top::columns::{self, FULL, LAG_MS, Trouble, short};
 use crate::top::model::{Row, Server, State, Totals};
-use crate::top::show::{age, bytes, change, count, cut, pad, per_second, rate, squeeze, width};
+use crate::top::show::{
+    age, bytes, change, common_end, count, cut, pad, per_second, rate, squeeze, squeeze_before,
+    width,
+};
 
 /// Draws the table of nodes.
 pub fn nodes(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
@@ -54,13 +57,13 @@ pub fn nodes(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
         frame.render_widget(Line::styled(nothing(app), theme.old()), body);
     }
     let part = rows.iter().enumerate().skip(app.scroll).take(app.page);
+    let room = shown[0].1;
+    let long = part.clone().map(|(_, row)| row.node.name.as_str());
+    let end = common_end(long.filter(|name| width(name) > room));
     let lines: Vec<Line> = part
-        .map(|(index, row)| line(row, &shown, index == at, theme))
+        .map(|(index, row)| line(row, &shown, end, index == at, theme))
         .collect();
-    // Where none was selected the first is.
-    let first = rows.get(at).map(Row::key);
     frame.render_widget(Paragraph::new(lines), body);
-    app.selected = first.or_else(|| app.selected.take());
 }
 
 /// Why there are no rows.
@@ -78,6 +81,7 @@ fn nothing(app: &App) -> String {
 fn line(
     row: &Row,
     shown: &[(columns::Column, usize)],
+    end: &str,
     selected: bool,
     theme: Theme,
 ) -> Line<'static> {
@@ -89,7 +93,7 @@ fn line(
     let spans = shown.iter().map(|(column, width)| {
         let text = column.text(row);
         let text = match column.name() {
-            true => pad(&squeeze(&text, *width), *width, false),
+            true => pad(&squeeze_before(&text, *width, end), *width, false),
             false => pad(&cut(&text, *width), *width, true),
         };
         let trouble = match row.away() {
@@ -235,7 +239,13 @@ fn away(why: &str, again: Instant) -> String {
 /// Draws the table of servers.
 pub fn servers(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
     let cells = usize::from(area.width);
-    let head = header(app, theme, cells);
+    let mut head = header(app, theme, cells);
+    // All of what there is to say of the selected one.
+    if let Some(server) = app.model.servers.values().nth(app.server) {
+        let (state, style) = state(server, theme);
+        let text = format!(" {}: {state}", short(&server.place));
+        head.push(Line::styled(cut(&text, cells), style));
+    }
     let [top, title, body] = parts(area, head.len());
     frame.render_widget(Paragraph::new(head), top);
     // Where there is little room the reasons have it.

@@ -112,9 +112,13 @@ fn about(row: &Row, close: Option<&Close>, theme: Theme, cells: usize) -> Vec<Li
         .add("errors", count(node.errors), Trouble::None)
         .add("objects", count(node.realities), Trouble::None)
         .add("bytes", bytes(node.bytes), Trouble::None)
-        .add("late", count(node.late), grows(rates.late, Trouble::Some))
-        .add("cut", count(node.truncated), Trouble::None)
-        .add("clock back", count(node.clock_back), Trouble::None);
+        .add("late", count(node.late), grows(rates.late, Trouble::Some));
+    // Rare enough to be told only where they are.
+    let rare = [("cut", node.truncated), ("clock back", node.clock_back)];
+    let some = rare.into_iter().filter(|(_, n)| *n > 0);
+    let holds = some.fold(holds, |line, (what, n)| {
+        line.add(what, count(n), Trouble::None)
+    });
     let mut reasons: Vec<(&String, &u64)> = node.refused.iter().filter(|(_, n)| **n > 0).collect();
     reasons.sort_by(|a, b| b.1.cmp(a.1));
     let reasons: Vec<String> = reasons

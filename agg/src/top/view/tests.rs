@@ -159,14 +159,17 @@ fn the_servers() {
     let mut app = fleet();
     press(&mut app, &[KeyCode::Tab]);
     let lines = seen(&mut app, (80, 24));
+    assert_eq!(lines[3], " h:1: up");
+    assert!(lines[4].starts_with("SERVER") && lines[4].ends_with("STATE"));
+    assert!(lines[5].starts_with("h:1") && lines[5].ends_with(" up"));
+    assert!(lines[6].contains(" 95% ") && lines[6].ends_with(" up, memory is short"));
+    assert!(lines[7].contains("again in 3s: "));
+    press(&mut app, &[KeyCode::End]);
+    let line = &seen(&mut app, (80, 24))[3];
     assert!(
-        lines[3].starts_with("SERVER") && lines[3].ends_with("STATE"),
-        "{}",
-        lines[3]
+        line.starts_with(" h:3: again in 3s: cannot reach redis://h:3: connection"),
+        "{line}"
     );
-    assert!(lines[4].starts_with("h:1") && lines[4].ends_with(" up"));
-    assert!(lines[5].contains(" 95% ") && lines[5].contains("memory is"));
-    assert!(lines[6].contains("again in 3s: "));
 }
 
 fn into_web1() -> App {
@@ -211,7 +214,7 @@ fn a_node_at_80_by_24() {
         lines,
         [
             " node web1   on h:1                                                    every 2s",
-            " metrics 12   errors 0   objects 0   bytes 0b   late 0   cut 0   clock back 0",
+            " metrics 12   errors 0   objects 0   bytes 0b   late 0",
             " refused nothing",
             " QUEUE       WAIT    BYTES  OLDEST   GROW/s  LEASED    DROPS",
             " MIN            0       0b       -        0       0        0",
