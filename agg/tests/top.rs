@@ -177,7 +177,9 @@ fn it_only_reads() {
     let Some(server) = grid() else { return };
     let before = (server.digest("web1"), server.digest("db1"));
     // Who may run nothing but what reads, and no other key.
-    let _: String = server.ask("ACL SETUSER eye on >pw %R~* -@all +info +scan +command +agg.info +agg.scan +agg.get +agg.peek");
+    let _: String = server.ask(
+        "ACL SETUSER eye on >pw %R~* -@all +info +scan +agg.info +agg.scan +agg.get +agg.peek",
+    );
     let url = server.url().replace("redis://", "redis://eye:pw@");
     let output = run(&url, "top --json --interval 200ms", b"");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
@@ -289,6 +291,34 @@ fn a_person_looks_around_and_quits() {
         !screen.contains("any key goes on")
     });
     terminal.press("q");
+    assert_eq!(terminal.program.wait().code(), Some(0));
+    given_back(&terminal);
+}
+
+#[test]
+fn a_large_node_is_looked_at_a_part_at_a_time() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut pipe = redis::pipe();
+    for n in 0..3000 {
+        pipe.cmd("AGG.STAT").arg("big").arg(format!("m{n}")).arg(1);
+    }
+    for _ in 0..9 {
+        pipe.cmd("AGG.STAT").arg("big").arg("m1234").arg(1);
+    }
+    let _: Vec<i64> = pipe.query(&mut server.connection()).unwrap();
+    let Some((mut terminal, _)) = start(&agg(&server.url(), "top --interval 2s")) else {
+        return;
+    };
+    terminal.until_seen("big ");
+    terminal.press("\r");
+    terminal.until_seen("1000 of 3000 looked at so far");
+    terminal.until_seen("2000 of 3000 looked at so far");
+    terminal.until_seen("all 3000, a part at a time");
+    // More samples than any other, though none comes any more.
+    terminal.until_seen("      10  m1234 ");
+    terminal.press("qq");
     assert_eq!(terminal.program.wait().code(), Some(0));
     given_back(&terminal);
 }

@@ -79,11 +79,11 @@ Examples:
   agg top --once                           print a table
   agg top --json | jq 'select(.lag_ms > 60000)'
 
-Keys: arrows select, Enter looks into a node, s sorts, / filters, Tab shows the servers, ? tells all, q quits.
-NO_COLOR turns colours off.
+Keys: arrows select, Enter looks into a node, s sorts, / filters, Tab shows the
+servers, ? tells all, q quits. NO_COLOR turns colours off.
 
-Exit codes: 0 quit or all looked at, 1 failed or not all could be looked at (--once), 2 wrong usage, 130 interrupted
-before the end (--once).";
+Exit codes: 0 quit or all looked at, 1 failed or not all could be looked at
+(--once), 2 wrong usage, 130 interrupted before the end (--once).";
 
 /// Short ones would only heat the servers, whose figures change no faster.
 fn interval(text: &str) -> Result<Duration, String> {
@@ -209,7 +209,7 @@ fn live(
                     // Pauses count down.
                     _ = tick.tick() => fresh || drawn.elapsed() >= Duration::from_secs(1),
                 };
-                if now {
+                if now && screen.held() {
                     screen
                         .terminal
                         .draw(|frame| view::draw(frame, &mut app, theme))?;
@@ -218,7 +218,11 @@ fn live(
             }
         })
         .map_err(failed)?;
-    Ok(Ended::Done)
+    match screen.held() {
+        true => Ok(Ended::Done),
+        // What panicked has said why.
+        false => Err("ended by a mistake of this program: please report it".into()),
+    }
 }
 
 /// A duration as it is written.

@@ -414,8 +414,10 @@ pub mod tests {
     }
 
     pub fn node(log: u64, oldest: u64, dropped: u64) -> figures::Node {
-        let mut node = figures::Node::default();
-        node.metrics = 12;
+        let mut node = figures::Node {
+            metrics: 12,
+            ..Default::default()
+        };
         node.queues[2] = figures::Queue {
             length: log,
             bytes: log * 100,

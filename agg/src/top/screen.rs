@@ -2,6 +2,7 @@
 //! panics, so that the message can be read.
 
 use std::io::{self, Stdout, Write, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::cursor::Show;
 use crossterm::execute;
@@ -12,6 +13,9 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 
 use crate::shutdown::Stop;
+
+/// Whether the terminal is ours. It is given back once, as what was written since would be written over.
+static OURS: AtomicBool = AtomicBool::new(false);
 
 /// The terminal.
 pub struct Screen {
@@ -27,13 +31,19 @@ impl Screen {
             before(panic);
             stop.ask();
         }));
-        enable_raw_mode()?;
+        OURS.store(true, Ordering::SeqCst);
+        enable_raw_mode().inspect_err(|_| OURS.store(false, Ordering::SeqCst))?;
         // From here on whatever happens gives it back.
         let back = Back;
         execute!(stdout(), EnterAlternateScreen)?;
         let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
         std::mem::forget(back);
         Ok(Screen { terminal })
+    }
+
+    /// Whether it is still ours: a panic has given it back.
+    pub fn held(&self) -> bool {
+        OURS.load(Ordering::SeqCst)
     }
 }
 
@@ -51,8 +61,11 @@ impl Drop for Back {
     }
 }
 
-/// A terminal that is gone needs nothing.
 fn give_back() {
+    if !OURS.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    // A terminal that is gone needs nothing.
     let _ = disable_raw_mode();
     let _ = execute!(stdout(), LeaveAlternateScreen, Show);
     let _ = stdout().flush();
