@@ -253,7 +253,10 @@ pub fn servers(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
     let figures = [5, 6, 6, 4, 6, 7, 6];
     let shown = move |at: &usize| !few || [0, 3, 4, 5].contains(at);
     let used: usize = (0..7).filter(shown).map(|at| figures[at] + 1).sum();
-    let name = (cells.saturating_sub(used) * 2 / 5).clamp(10, 40);
+    let places = app.model.servers.values();
+    let longest = places.map(|server| width(short(&server.place))).max();
+    let most = (cells.saturating_sub(used) / 2).max(10);
+    let name = longest.unwrap_or(0).clamp(10, most);
     let columns = move |texts: [String; 7]| {
         let texts = (0..7).filter(shown).map(|at| {
             let (text, width) = (&texts[at], figures[at]);
