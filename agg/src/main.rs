@@ -1,5 +1,5 @@
-//! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines, polls servers, shows them. It knows the
-//! module's commands and nothing of its inside.
+//! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines, polls servers, shows
+//! them. It knows the module's commands and nothing of its inside.
 //!
 //! This file holds the arguments alone and how the program ends: 0 done, 1 failed at run time, 2 used wrongly,
 //! 130 interrupted before the end (what has no end of its own, as `host`, ends with 0 then). A file of settings with
