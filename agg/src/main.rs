@@ -1,5 +1,5 @@
-//! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines, polls servers. It knows the
-//! module's commands and nothing of its inside.
+//! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines, polls servers, shows
+//! them. It knows the module's commands and nothing of its inside.
 //!
 //! This file holds the arguments alone and how the program ends: 0 done, 1 failed at run time, 2 used wrongly,
 //! 130 interrupted before the end (what has no end of its own, as `host`, ends with 0 then). A file of settings with
@@ -19,6 +19,7 @@ mod reply;
 mod retry;
 mod say;
 mod shutdown;
+mod top;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,6 +66,8 @@ enum Command {
     Load(poll::load::Options),
     /// Tell whether the file for agg poll is as it should be
     Check(poll::Options),
+    /// Show servers and their nodes live in a terminal: rates, queues, drops, what is noisy
+    Top(top::Options),
     /// Turn the lines of standard input into logs or errors
     #[command(subcommand)]
     Pipe(pipe::Command),
@@ -75,6 +78,7 @@ Examples:
   agg host                          report this machine every second
   agg drain --follow                print everything that comes out of the queues
   agg poll --config poller.toml     drain servers into files and databases
+  agg top                           see what a server and its nodes are doing
   tail -F app.log | agg pipe log    send a program's log
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before the end.";
@@ -131,6 +135,18 @@ fn main() -> ExitCode {
             say(&options.praise(&poll));
             Ok(Ended::Done)
         }
+        Command::Top(options) => {
+            let sources = options.sources(&redis, &access(&tls));
+            let sources = sources.unwrap_or_else(|why| match options.of_file() {
+                true => mistake(&why),
+                false => usage(&why),
+            });
+            let interrupted = match options.endless() {
+                true => Ended::Done,
+                false => Ended::Interrupted,
+            };
+            listen(interrupted, Stop::GRACE).and_then(|stop| top::run(&options, sources, &stop))
+        }
         Command::Pipe(command) => against(place, false, |server, stop| {
             pipe::run(server, &command, stop)
         }),
@@ -150,15 +166,7 @@ fn against(
     endless: bool,
     run: impl FnOnce(&Server, &Stop) -> Result<Ended, String>,
 ) -> Result<Ended, String> {
-    let password = std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty());
-    let given = *tls != TlsFiles::default();
-    let tls = given.then(|| Tls::new(tls)).transpose();
-    let access = Access {
-        password,
-        tls: tls.unwrap_or_else(|why| usage(&why)),
-        ..Access::default()
-    };
-    let server = Server::parse(url, &access).unwrap_or_else(|why| usage(&why));
+    let server = Server::parse(url, &access(tls)).unwrap_or_else(|why| usage(&why));
     let interrupted = if endless {
         Ended::Done
     } else {
@@ -169,6 +177,18 @@ fn against(
         Ended::Interrupted => interrupted,
         ended => ended,
     })
+}
+
+/// What holds for every server that is given by its URL.
+fn access(tls: &TlsFiles) -> Access {
+    let password = std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty());
+    let given = *tls != TlsFiles::default();
+    let tls = given.then(|| Tls::new(tls)).transpose();
+    Access {
+        password,
+        tls: tls.unwrap_or_else(|why| usage(&why)),
+        ..Access::default()
+    }
 }
 
 /// Listens for signals; a command that is stuck when `grace` has passed ends as `interrupted`.

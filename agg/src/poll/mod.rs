@@ -9,13 +9,13 @@
 pub mod append;
 pub mod aside;
 mod batch;
-mod config;
+pub mod config;
 mod dead;
 mod drainer;
 mod engine;
 mod fleet;
 mod gauge;
-mod glob;
+pub mod glob;
 mod ledger;
 pub mod load;
 mod plan;

@@ -16,6 +16,7 @@ pub mod place;
 pub mod proxy;
 pub mod store;
 pub mod stub;
+pub mod terminal;
 pub mod victoria;
 
 pub use server::*;

@@ -1,0 +1,386 @@
+//! `agg top` shows what servers hold, once as text and live in a terminal, which it gives back as it was.
+
+mod support;
+
+use std::process::Command;
+
+use rustix::termios::{LocalModes, Termios};
+use serde_json::Value;
+
+use support::place::Place;
+use support::terminal::Terminal;
+use support::{Running, Server, agg, ask, err, free_port, out, run, until};
+
+const ENTERED: &str = "\x1b[?1049h";
+const LEFT: &str = "\x1b[?1049l";
+
+/// A server with two nodes, of which one has something of all.
+fn grid() -> Option<Server> {
+    let server = Server::start()?;
+    let mut connection = server.connection();
+    for n in 0..3 {
+        let _: i64 = ask(&mut connection, &format!("AGG.STAT web1 cpu {n}"));
+        let _: i64 = ask(&mut connection, &format!("AGG.LOG web1 line-{n}"));
+    }
+    let _: redis::Value = ask(&mut connection, "AGG.ERROR web1 disk-failed TYPE OPS");
+    let _: i64 = ask(
+        &mut connection,
+        "AGG.REALITY web1 sda system.Disk {\"size\":1}",
+    );
+    let _: i64 = ask(&mut connection, "AGG.STAT db1 load 1");
+    Some(server)
+}
+
+/// Tells of something every now and then, until it is dropped.
+struct Reporting {
+    _stop: std::sync::mpsc::Sender<()>,
+}
+
+impl Reporting {
+    fn start(server: &Server) -> Reporting {
+        let mut connection = server.connection();
+        let (_stop, stopped) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let pause = std::time::Duration::from_millis(5);
+            while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let told = redis::cmd("AGG.STAT")
+                    .arg("web1")
+                    .arg("noisy")
+                    .arg(1)
+                    .query::<i64>(&mut connection);
+                if told.is_err() {
+                    return;
+                }
+            }
+        });
+        Reporting { _stop }
+    }
+}
+
+#[test]
+fn once_prints_a_table() {
+    let Some(server) = grid() else { return };
+    // The output of a test is no terminal, so --once is not needed.
+    for line in ["top --once --interval 200ms", "top --interval 200ms"] {
+        let output = run(&server.url(), line, b"");
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        let text = out(&output);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert!(
+            text.starts_with("servers 1 up, 0 away; nodes 2; memory "),
+            "{text}"
+        );
+        assert_eq!(lines[1][..3], ["NODE", "SERVER", "WAIT"]);
+        let place = format!("127.0.0.1:{}", server.port);
+        assert_eq!(lines[2][..3], ["db1", &place, "0"]);
+        assert_eq!(lines[3][..3], ["web1", &place, "5"]);
+        assert!(!text.contains('\x1b'));
+    }
+}
+
+#[test]
+fn json_is_an_object_a_line() {
+    let Some(server) = grid() else { return };
+    let _reporting = Reporting::start(&server);
+    let output = run(&server.url(), "top --json --interval 300ms", b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let text = out(&output);
+    let all: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let kinds: Vec<&str> = all
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["server", "node", "node"]);
+    assert_eq!((&all[0]["up"], &all[0]["nodes"]), (&true.into(), &2.into()));
+    assert!(all[0]["ceiling"].as_u64().unwrap() > all[0]["held"].as_u64().unwrap());
+    assert!(
+        all[0]["reports_per_second"].as_f64().unwrap() > 0.0,
+        "{text}"
+    );
+    assert_eq!(
+        (&all[2]["node"], &all[2]["waiting"]),
+        (&"web1".into(), &5.into())
+    );
+    assert_eq!(all[2]["queues"]["LOG"]["length"], 3);
+    assert_eq!(all[2]["growth_per_second"], 0.0);
+}
+
+#[test]
+fn servers_of_a_file_and_one_that_is_away() {
+    let Some(server) = grid() else { return };
+    let away = free_port();
+    let place = Place::new(&format!(
+        "[[source]]\nurls = [\"{}\", \"redis://127.0.0.1:{away}\"]\n[[route]]\nqueues = [\"LOG\"]\n\
+         sinks = [\"x\"]\n[sink.x]\ntype = \"stdout\"\n",
+        server.url()
+    ));
+    let output = place
+        .command("top --once --interval 200ms")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out(&output).starts_with("servers 1 up, 1 away; nodes 2; "),
+        "{}",
+        out(&output)
+    );
+    let why = format!("agg: cannot reach redis://127.0.0.1:{away}: connection refused");
+    assert!(err(&output).starts_with(&why), "{}", err(&output));
+    let path = place.path("poller.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, good.replace("urls", "url")).unwrap();
+    let output = place.command("top").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("poller.toml:3:1: unknown field `url`"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn wrong_usage() {
+    for (line, told) in [
+        ("top redis://h:port", "is not usable"),
+        ("top --interval 1ms", "expected at least 200ms"),
+        ("top --interval 5", "has no unit"),
+        ("top --config x redis://h", "cannot be used with"),
+    ] {
+        let output = run("redis://127.0.0.1:1", line, b"");
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(err(&output).contains(told), "{line}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_server_without_the_module_says_so() {
+    let Some(server) = Server::with(&[]) else {
+        return;
+    };
+    let output = run(&server.url(), "top --once --interval 200ms", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("does not have the aggregator module"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn it_only_reads() {
+    let Some(server) = grid() else { return };
+    let before = (server.digest("web1"), server.digest("db1"));
+    // Who may run nothing but what reads, and no other key.
+    let _: String = server.ask(
+        "ACL SETUSER eye on >pw %R~* -@all +info +scan +agg.info +agg.scan +agg.get +agg.peek",
+    );
+    let url = server.url().replace("redis://", "redis://eye:pw@");
+    let output = run(&url, "top --json --interval 200ms", b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let Some(mut terminal) = Terminal::start(&agg(&url, "top --interval 200ms")) else {
+        return;
+    };
+    terminal.until_seen("web1");
+    terminal.press("G\r");
+    terminal.until_seen("disk-failed");
+    terminal.until_seen("line-2");
+    assert!(!terminal.written().contains("NOPERM"));
+    terminal.press("qq");
+    assert!(terminal.program.wait().success());
+    assert_eq!((server.digest("web1"), server.digest("db1")), before);
+}
+
+#[test]
+fn who_may_not_ask_for_all_sees_the_rest() {
+    let Some(server) = grid() else { return };
+    let _: String = server.ask("ACL SETUSER eye on >pw %R~* -@all +scan +agg.info");
+    let url = server.url().replace("redis://", "redis://eye:pw@");
+    let output = run(&url, "top --once --interval 200ms", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).contains("\nweb1 "), "{}", out(&output));
+    assert!(
+        err(&output).contains("memory and reports not known: NOPERM"),
+        "{}",
+        err(&output)
+    );
+}
+
+fn raw(modes: &Termios) -> bool {
+    !modes.local_modes.contains(LocalModes::ICANON)
+}
+
+fn start(command: &Command) -> Option<(Terminal, Termios)> {
+    let terminal = Terminal::start(command)?;
+    until("the terminal is taken over", || {
+        terminal.written().contains(ENTERED).then_some(())
+    });
+    let before = terminal.modes();
+    Some((terminal, before))
+}
+
+fn given_back(terminal: &Terminal) {
+    until("the terminal is left", || {
+        terminal.written().contains(LEFT).then_some(())
+    });
+    assert!(terminal.written().contains("\x1b[?25h"), "no cursor");
+    assert!(!raw(&terminal.modes()));
+    assert!(terminal.modes().local_modes.contains(LocalModes::ECHO));
+}
+
+#[test]
+fn a_person_looks_around_and_quits() {
+    let Some(server) = grid() else { return };
+    let _reporting = Reporting::start(&server);
+    let Some((mut terminal, modes)) = start(&agg(&server.url(), "top --interval 300ms")) else {
+        return;
+    };
+    assert!(raw(&modes));
+    terminal.until_seen("servers 1 up   nodes 2");
+    let screen = terminal.screen();
+    assert!(screen[3].starts_with("NODE  "), "{screen:?}");
+    assert!(
+        screen[4].starts_with("db1 ") && screen[5].starts_with("web1 "),
+        "{screen:?}"
+    );
+    assert!(screen[23].contains("q quit"));
+    // By the number of waiting entries, the largest first, and into that.
+    terminal.press("<");
+    terminal.until_seen("by WAIT▼");
+    terminal.until("web1 is the first", |screen| {
+        screen.contains("REFUSED\nweb1 ")
+    });
+    terminal.press("\x1b[B\x1b[A\r");
+    for word in [
+        "node web1",
+        "QUEUE",
+        " cpu ",
+        "disk-failed",
+        "line-2",
+        "system.Disk",
+    ] {
+        terminal.until_seen(word);
+    }
+    // Rates are known at the second look.
+    terminal.until("the noisiest is the first", |screen| {
+        screen.contains("all 2, 1") && screen.find(" noisy ") < screen.find(" cpu ")
+    });
+    terminal.press("\t");
+    terminal.until("one part alone", |screen| {
+        !screen.contains("QUEUE") && screen.contains(" noisy ")
+    });
+    terminal.press("qq");
+    terminal.until_seen("look into");
+    terminal.press("/db");
+    terminal.until("the filter holds", |screen| {
+        screen.contains(" filter: db") && !screen.contains("\nweb1")
+    });
+    terminal.press("\r");
+    terminal.until_seen("look into");
+    terminal.press("p");
+    terminal.until_seen("PAUSED");
+    terminal.press("?");
+    terminal.until_seen("any key goes on");
+    terminal.press("x");
+    terminal.until("the help is gone", |screen| {
+        !screen.contains("any key goes on")
+    });
+    terminal.press("q");
+    assert_eq!(terminal.program.wait().code(), Some(0));
+    given_back(&terminal);
+}
+
+#[test]
+fn a_large_node_is_looked_at_a_part_at_a_time() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut pipe = redis::pipe();
+    for n in 0..3000 {
+        pipe.cmd("AGG.STAT").arg("big").arg(format!("m{n}")).arg(1);
+    }
+    for _ in 0..9 {
+        pipe.cmd("AGG.STAT").arg("big").arg("m1234").arg(1);
+    }
+    let _: Vec<i64> = pipe.query(&mut server.connection()).unwrap();
+    let Some((mut terminal, _)) = start(&agg(&server.url(), "top --interval 2s")) else {
+        return;
+    };
+    terminal.until_seen("big ");
+    terminal.press("\r");
+    terminal.until_seen("1000 of 3000 looked at so far");
+    terminal.until_seen("2000 of 3000 looked at so far");
+    terminal.until_seen("all 3000, a part at a time");
+    // More samples than any other, though none comes any more.
+    terminal.until_seen("      10  m1234 ");
+    terminal.press("qq");
+    assert_eq!(terminal.program.wait().code(), Some(0));
+    given_back(&terminal);
+}
+
+#[test]
+fn signals_give_the_terminal_back() {
+    let Some(server) = grid() else { return };
+    for signal in ["TERM", "HUP", "INT"] {
+        let Some((mut terminal, _)) = start(&agg(&server.url(), "top")) else {
+            return;
+        };
+        terminal.until_seen("web1");
+        assert_eq!(terminal.program.end_by(signal).code(), Some(0), "{signal}");
+        given_back(&terminal);
+    }
+}
+
+#[test]
+fn a_server_that_goes_and_comes_is_shown() {
+    let Some(mut server) = grid() else { return };
+    let Some((mut terminal, _)) = start(&agg(&server.url(), "top --interval 200ms")) else {
+        return;
+    };
+    terminal.until_seen("web1");
+    server.stop();
+    terminal.until_seen("1 away");
+    terminal.until_seen("connection refused");
+    terminal.press("\t");
+    terminal.until_seen("STATE");
+    server.restart();
+    terminal.until_seen("1 up");
+    terminal.press("q");
+    terminal.until_seen("nobody has reported yet");
+    terminal.press("\x03");
+    assert_eq!(terminal.program.wait().code(), Some(0));
+}
+
+#[test]
+fn no_colours_where_none_are_wanted() {
+    let Some(server) = grid() else { return };
+    let mut command = agg(&server.url(), "top");
+    command.env("NO_COLOR", "1");
+    let Some((mut terminal, _)) = start(&command) else {
+        return;
+    };
+    terminal.until_seen("web1");
+    let coloured = ["\x1b[36m", "\x1b[38;5;6m", "\x1b[31m"];
+    assert!(
+        !coloured
+            .iter()
+            .any(|colour| terminal.written().contains(colour))
+    );
+    terminal.press("q");
+    assert_eq!(terminal.program.wait().code(), Some(0));
+}
+
+#[test]
+fn interrupted_before_the_end() {
+    // Nobody answers there, and it takes a while to find out.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let mut program = Running::start(&mut agg(&url, "top --once"));
+    let (_held, _) = silent.accept().unwrap();
+    assert_eq!(program.end_by("INT").code(), Some(130));
+}
