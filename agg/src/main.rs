@@ -19,6 +19,7 @@ mod reply;
 mod retry;
 mod say;
 mod shutdown;
+mod when;
 
 use std::process::ExitCode;
 use std::time::Duration;

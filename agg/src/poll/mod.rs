@@ -20,6 +20,7 @@ mod plan;
 mod room;
 mod sink;
 mod status;
+mod web;
 mod worker;
 
 use std::path::{Path, PathBuf};
