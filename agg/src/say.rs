@@ -1,14 +1,24 @@
-//! What the program tells a person: one line on standard error, with the program's name before it.
+//! What the program tells a person: one line on standard error, with the program's name before it, or as log.rs is
+//! told. Whom it is about is known from the span in which it is said.
 
 use std::collections::HashSet;
-use std::io::Write;
 
-/// Writes a line to standard error. A closed one is no reason to end.
+/// Says how things are.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "agg: {text}");
+    tracing::info!("{text}");
 }
 
-/// Says each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
+/// Says what goes wrong while work goes on.
+pub fn warn(text: &str) {
+    tracing::warn!("{text}");
+}
+
+/// Says why the program ends in another way than it should.
+pub fn fail(text: &str) {
+    tracing::error!("{text}");
+}
+
+/// Warns of each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
 #[derive(Default)]
 pub struct Once {
     said: HashSet<String>,
@@ -18,10 +28,10 @@ pub struct Once {
 impl Once {
     const MOST: usize = 1000;
 
-    /// Says `text` unless it was said before.
+    /// Warns unless it was said before.
     pub fn say(&mut self, text: &str) {
         if let Some(line) = self.news(text) {
-            say(&line);
+            warn(&line);
         }
     }
 

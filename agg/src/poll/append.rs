@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::say::say;
+use crate::say::warn;
 
 /// How long another program may hold the file.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -148,7 +148,7 @@ fn repair(mut file: &File, path: &Path) -> io::Result<u64> {
     if good < length {
         file.set_len(good)?;
         let (half, name) = (length - good, path.display());
-        say(&format!(
+        warn(&format!(
             "{name}: cut off {half} bytes of a line that a crash left half written"
         ));
     }

@@ -316,4 +316,109 @@ mod tests {
             .await
             .unwrap();
     }
+
+    /// What Chromium (Debian's package) makes of the page after it was open for a while; none where it is missing.
+    /// AGG_PICTURES names a folder for what it looks like, in both schemes.
+    async fn browse(address: SocketAddr, path: &str, name: &str) -> Option<String> {
+        let url = format!("http://{address}{path}");
+        let dir = tempfile::tempdir().unwrap();
+        let chromium = |arguments: &[String]| {
+            let mut command = tokio::process::Command::new("chromium");
+            command
+                .args([
+                    "--headless",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-dev-shm-usage",
+                ])
+                .arg("--no-proxy-server")
+                .arg(format!("--user-data-dir={}", dir.path().display()))
+                .args(["--window-size=1400,1500", "--virtual-time-budget=7000"])
+                .args(arguments)
+                .arg(&url)
+                .env("HOME", dir.path())
+                .kill_on_drop(true);
+            let ends = async move { command.output().await };
+            tokio::time::timeout(std::time::Duration::from_secs(60), ends)
+        };
+        if let Ok(folder) = std::env::var("AGG_PICTURES") {
+            for (scheme, flag) in [("light", "1"), ("dark", "0")] {
+                let flag = format!("--blink-settings=preferredColorScheme={flag}");
+                let to = format!("--screenshot={folder}/{name}-{scheme}.png");
+                let _ = chromium(&[flag, to]).await;
+            }
+        }
+        match chromium(&["--dump-dom".into()]).await {
+            Ok(Ok(output)) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+            Ok(Err(_)) => {
+                eprintln!("no chromium: the page was not looked at");
+                None
+            }
+            Err(_) => panic!("chromium does not end"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_browser_shows_the_page_and_refreshes_it() {
+        let (address, status) = start(made_up::bad(300)).await;
+        let counts = status.clone();
+        // Something changes all the time.
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                for sink in counts.sinks() {
+                    SinkStatus::add(&sink.stored, 17);
+                }
+            }
+        });
+        let first = ask(address, "GET", "/").await.1;
+        let Some(html) = browse(address, "/", "bad").await else {
+            return;
+        };
+        let (_, updates) = html.split_once("data-updates=\"").expect(&html);
+        assert!(
+            updates.as_bytes()[0] > b'1',
+            "it was refreshed more than once"
+        );
+        assert!(
+            html.contains("<title>Trouble · agg poll</title>"),
+            "no name ran"
+        );
+        assert!(html.contains("class=\"word ok\" role=\"status\">live</span>"));
+        assert!(html.contains("&lt;img src=x onerror="));
+        assert!(!html.contains("<img"));
+        let (_, nodes) = html.split_once("data-part=\"nodes\"").unwrap();
+        assert_eq!(nodes.matches("<th scope=\"row\">").count(), 100);
+        let stored = |html: &str| {
+            html.split(" in all")
+                .next()
+                .unwrap()
+                .rsplit(' ')
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        assert_ne!(
+            stored(&first),
+            stored(&html),
+            "the figures are those of later"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_browser_shows_many_nodes_and_that_all_is_well() {
+        let (address, _) = start(made_up::good(2000)).await;
+        let Some(html) = browse(address, "/?nodes=all", "good").await else {
+            return;
+        };
+        let (_, nodes) = html.split_once("data-part=\"nodes\"").expect(&html);
+        assert_eq!(nodes.matches("<th scope=\"row\">").count(), 2000);
+        assert!(html.contains("<title>All is well · agg poll</title>"));
+        let html = browse(address, "/?filter=node00", "filter").await.unwrap();
+        assert!(
+            html.contains("data-updates=")
+                && html.contains("node0042")
+                && !html.contains("node0142")
+        );
+    }
 }

@@ -265,7 +265,7 @@ fn state(html: &mut Html, view: &View) {
             .raw("</dt><dd>")
             .text(&number);
         if !beside.is_empty() {
-            html.raw(" <small>").text(&beside).raw("</small>");
+            html.raw("<small>").text(&beside).raw("</small>");
         }
         html.raw("</dd></div>");
     };
@@ -284,15 +284,19 @@ fn state(html: &mut Html, view: &View) {
     };
     figure("Nodes", count(totals.nodes), late);
     figure("Largest lag", duration(totals.lag), String::new());
-    figure("Waiting", grouped(totals.waiting), "records".into());
+    figure(
+        "Waiting",
+        grouped(totals.waiting),
+        "records in queues".into(),
+    );
     let rate = rate(totals.stored_per_second);
     figure(
         "Stored",
         rate,
-        format!("/s, {} in all", grouped(totals.stored)),
+        format!("a second, {} in all", grouped(totals.stored)),
     );
     figure("Dead letters", grouped(totals.dead), String::new());
-    figure("Dropped by servers", grouped(totals.dropped), String::new());
+    figure("Dropped", grouped(totals.dropped), String::new());
     html.raw("</dl>");
 }
 
@@ -579,7 +583,7 @@ mod tests {
         let (head, rest) = html.split_once("data-part=sinks").unwrap();
         for text in [
             "Trouble · agg poll</title>",
-            "the sink influx fails since 3 min",
+            "the sink influx has failed for 3 min",
             "dropped 4,936",
         ] {
             assert!(head.contains(text), "{text}: {head}");

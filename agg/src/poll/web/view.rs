@@ -18,6 +18,8 @@ use super::rates::Speeds;
 
 /// What waits for longer than this (seconds) is late: many times the longest pause between two looks at a queue.
 pub const LATE: f64 = 60.0;
+/// What waits for less (seconds) is on its way: what differs by as much need not change places at each look.
+const SOON: f64 = 10.0;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -236,13 +238,14 @@ impl View {
         }
         servers.sort_by(|a, b| {
             let key = |server: &ServerView| (server.up, server.trouble.is_none());
-            key(a)
-                .cmp(&key(b))
-                .then(b.lag.total_cmp(&a.lag))
-                .then_with(|| a.id.cmp(&b.id))
+            let lag = |server: &ServerView| if server.lag < SOON { 0.0 } else { server.lag };
+            let worse = key(a).cmp(&key(b)).then(lag(b).total_cmp(&lag(a)));
+            worse.then_with(|| a.id.cmp(&b.id))
         });
         nodes.sort_by(|a, b| {
-            let worse = b.lag.total_cmp(&a.lag).then(b.waiting.cmp(&a.waiting));
+            // What is drained as it comes keeps its place.
+            let lag = |node: &NodeView| if node.lag < SOON { 0.0 } else { node.lag };
+            let worse = lag(b).total_cmp(&lag(a));
             worse.then_with(|| (&a.name, &a.server).cmp(&(&b.name, &b.server)))
         });
         let totals = Totals::of(&sinks, &servers, &nodes);
@@ -283,7 +286,7 @@ impl View {
                 let long = duration(seconds);
                 add(
                     State::Trouble,
-                    format!("the sink {} fails since {long}: {trouble}", sink.name),
+                    format!("the sink {} has failed for {long}: {trouble}", sink.name),
                 );
             }
         }
@@ -503,7 +506,8 @@ pub fn duration(seconds: f64) -> String {
     // What is shown needs no more.
     let whole = seconds as u64;
     match whole {
-        0..10 => format!("{seconds:.1} s"),
+        0 => format!("{:.0} ms", seconds * 1000.0),
+        1..10 => format!("{seconds:.1} s"),
         10..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         3600..86_400 => format!("{} h {} min", whole / 3600, whole / 60 % 60),
@@ -522,14 +526,17 @@ mod tests {
         assert_eq!(view.state, State::Trouble);
         assert_eq!(view.sinks[0].name, "influx");
         assert!(!view.servers[0].up && view.servers[0].trouble.is_some());
-        assert!(view.nodes.is_sorted_by(|a, b| a.lag >= b.lag));
+        assert!(
+            view.nodes
+                .is_sorted_by(|a, b| a.lag >= b.lag || a.lag < SOON)
+        );
         let texts: Vec<&str> = view.problems.iter().map(|p| &*p.text).collect();
         assert!(
             view.problems.is_sorted_by(|a, b| a.state >= b.state),
             "{texts:?}"
         );
         assert!(
-            texts[0].starts_with("the sink influx fails since 3 min"),
+            texts[0].starts_with("the sink influx has failed for 3 min"),
             "{texts:?}"
         );
         assert!(
@@ -566,8 +573,15 @@ mod tests {
         let numbers = [0, 7, 999, 1000, 1_234_567];
         let texts = ["0", "7", "999", "1,000", "1,234,567"];
         assert_eq!(numbers.map(grouped), texts);
-        let seconds = [0.25, 45.9, 61.0, 7261.0, 100_000.0];
-        let texts = ["0.2 s", "45 s", "1 min 1 s", "2 h 1 min", "1 d 3 h"];
+        let seconds = [0.25, 4.25, 45.9, 61.0, 7261.0, 100_000.0];
+        let texts = [
+            "250 ms",
+            "4.2 s",
+            "45 s",
+            "1 min 1 s",
+            "2 h 1 min",
+            "1 d 3 h",
+        ];
         assert_eq!(seconds.map(duration), texts);
     }
 }
