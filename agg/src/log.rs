@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn some() {
-        tracing::info_span!("server", server = "redis://h").in_scope(|| {
+        crate::say::of_server("redis://h").in_scope(|| {
             crate::say::say("one\ntwo \"three\"");
             let span = tracing::info_span!("node", node = tracing::field::Empty, count = 3);
             span.record("node", "n1");

@@ -3,6 +3,10 @@
 
 use std::collections::HashSet;
 
+use tracing::Span;
+
+use crate::args::NodeName;
+
 /// Says how things are.
 pub fn say(text: &str) {
     tracing::info!("{text}");
@@ -16,6 +20,23 @@ pub fn warn(text: &str) {
 /// Says why the program ends in another way than it should.
 pub fn fail(text: &str) {
     tracing::error!("{text}");
+}
+
+// What whatever is said is about. These are errors' spans: a level that left them out would leave out the names.
+
+/// What is said in this span is about a server.
+pub fn of_server(id: &str) -> Span {
+    tracing::error_span!("server", server = id)
+}
+
+/// What is said in this span is about a sink.
+pub fn of_sink(name: &str) -> Span {
+    tracing::error_span!("sink", sink = name)
+}
+
+/// What is said in this span is about a node.
+pub fn of_node(name: &NodeName) -> Span {
+    tracing::error_span!("node", node = %name)
 }
 
 /// Warns of each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.

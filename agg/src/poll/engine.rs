@@ -5,18 +5,21 @@
 //! what they have. A poller that does half of its work in silence is worse than one that ended: where a task or thread
 //! fails, the end is asked for.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::Ended;
-use crate::say::say;
+use crate::say::{of_sink, say, warn};
 use crate::shutdown::Stop;
 
 use super::config::{self, Config};
@@ -26,6 +29,7 @@ use super::plan::{Outlet, Plan};
 use super::room::Share;
 use super::sink;
 use super::status::{SinkStatus, Status, lock};
+use super::web;
 use super::worker::Worker;
 
 /// How often the file is looked at, and the tasks.
@@ -62,6 +66,8 @@ pub struct Engine {
     stop: Stop,
     status: Arc<Status>,
     working: Vec<Working>,
+    /// The server that shows the state, where there is one.
+    web: Option<Web>,
     /// Sinks that are no more, and have a last write to end.
     ending: Vec<Working>,
 }
@@ -78,6 +84,7 @@ impl Engine {
             status: Arc::new(Status::new()),
             working: Vec::new(),
             ending: Vec::new(),
+            web: None,
             config: Config::default(),
         };
         engine.put_in_force(config)?;
@@ -97,6 +104,10 @@ impl Engine {
         ];
         tokio::spawn(wait_for_end(ends, self.stop.clone(), self.status.clone()));
         let (plans, plan) = watch::channel(Arc::new(self.plan()));
+        if let Some(address) = self.config.listen {
+            let listener = web::bind(address).await?;
+            self.web = Some(Web::start(address, listener, self.status.clone()));
+        }
         let mut fleet = Fleet::new(plan, self.status.clone(), self.stop.clone());
         fleet.watch(self.config.sources.clone());
 
@@ -130,13 +141,14 @@ impl Engine {
                 }
                 () = self.stop.wanted() => false,
             };
-            if read && self.read_anew() {
+            if read && self.read_anew().await {
                 // Whoever listens is in the fleet.
                 let _ = plans.send(Arc::new(self.plan()));
                 fleet.watch(self.config.sources.clone());
                 settle = Some(Instant::now() + SETTLE);
             }
         }
+        self.status.ending.store(true, Ordering::Relaxed);
         for sink in &self.working {
             // What fails once more is given up.
             sink.stop.ask();
@@ -162,9 +174,12 @@ impl Engine {
     }
 
     /// Reads the file anew; tells whether what it says is in force.
-    fn read_anew(&mut self) -> bool {
+    async fn read_anew(&mut self) -> bool {
         self.changed = changed(&self.path);
-        let read = Config::read(&self.path).and_then(|config| self.put_in_force(config));
+        let read = match Config::read(&self.path) {
+            Ok(config) => self.take_over(config).await,
+            Err(why) => Err(why),
+        };
         let path = self.path.display();
         let mut reloads = lock(&self.status.reloads);
         match read {
@@ -174,11 +189,30 @@ impl Engine {
                 true
             }
             Err(why) => {
-                say(&format!("{why}; what was read before stays in force"));
+                warn(&format!("{why}; what was read before stays in force"));
                 (reloads.refused, reloads.trouble) = (reloads.refused + 1, Some(why));
                 false
             }
         }
+    }
+
+    /// Makes these settings those in force, the address where all is to be seen included.
+    ///
+    /// Returns an error, and changes nothing, if that address is not to be had or the system gives no thread.
+    async fn take_over(&mut self, config: Config) -> Result<(), String> {
+        let here = self.web.as_ref().map(|web| web.address);
+        let listener = match config.listen.filter(|address| Some(*address) != here) {
+            Some(address) => Some((address, web::bind(address).await?)),
+            None => None,
+        };
+        let listens = config.listen.is_some();
+        self.put_in_force(config)?;
+        if let Some((address, listener)) = listener {
+            self.web = Some(Web::start(address, listener, self.status.clone()));
+        } else if !listens {
+            self.web = None;
+        }
+        Ok(())
     }
 
     /// Makes these settings those in force, and starts and ends sinks for it.
@@ -237,6 +271,29 @@ impl Engine {
     }
 }
 
+/// Shows the state for as long as it is there.
+struct Web {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Web {
+    fn start(address: SocketAddr, listener: TcpListener, status: Arc<Status>) -> Web {
+        let task = tokio::spawn(async move {
+            if let Err(error) = web::serve(listener, status, std::future::pending()).await {
+                warn(&format!("the state is shown no more at {address}: {error}"));
+            }
+        });
+        Web { address, task }
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 fn start(made: Made, stop: &Stop) -> Result<Working, String> {
     let (inbox, deliveries) = mpsc::channel();
     let share = Share::new(made.share);
@@ -260,7 +317,7 @@ fn start(made: Made, stop: &Stop) -> Result<Working, String> {
         .name(sink.name.clone())
         .spawn(move || {
             let _whole = Whole(&stop);
-            let result = worker.run();
+            let result = of_sink(&worker.name).in_scope(|| worker.run());
             if result.is_err() {
                 stop.ask();
             }
