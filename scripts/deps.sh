@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
-# redis-server, pip (for servers of other versions), and influxdb (for the tests of agg poll) where apt has it. On
-# Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
+# redis-server, pip (for servers of other versions), and influxdb, chromium and Prometheus' reader in Python (for the tests
+# of agg poll) where apt has them. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there
+# it does nothing.
 set -euo pipefail
 
 missing=()
@@ -15,11 +16,15 @@ python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 [ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)
 
-# Its tests say so and do nothing without it: where it is not to be had that is no failure, and it is put on no machine
-# whose owner would be asked for a password for it.
-if ! have influxd && [ "$(id -u)" -eq 0 ] && have apt-cache && [ -n "$(apt-cache search --names-only '^influxdb$')" ]; then
-    missing+=(influxdb)
-fi
+# Their tests say so and do nothing without them: where they are not to be had that is no failure, and they are put on
+# no machine whose owner would be asked for a password for it.
+optional() {
+    [ "$(id -u)" -eq 0 ] && have apt-cache && [ -n "$(apt-cache search --names-only "^$1\$")" ] && missing+=("$1")
+    true
+}
+have influxd || optional influxdb
+have chromium || optional chromium
+/usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
 
 # Cargo comes last, so that all else that is missing is installed or named first.
 need_cargo() {

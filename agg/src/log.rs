@@ -269,6 +269,8 @@ mod tests {
         assert_eq!(objects[1]["node"], "n1");
         assert_eq!(objects[1]["server"], "redis://h");
         assert_eq!(objects[1]["count"], 3);
+        let lines = told(Look::Json, "warn", some);
+        assert!(lines[0].contains("\"server\":\"redis://h\""), "{lines:?}");
         assert_eq!(objects[2]["level"], "error");
         assert_eq!(objects[2]["sink"], "influx");
         assert!(objects[2]["server"].is_null());

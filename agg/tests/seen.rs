@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{ChildStderr, Command};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use support::place::{Place, influx, log, settings, until_empty};
 use support::stub::Stub;
-use support::{Running, Server, err, free_port, until};
+use support::{Running, Server, err, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -20,15 +21,35 @@ type = "file"
 path = "{dir}/out"
 "#;
 
+/// Settings with which it is seen at some port.
+fn shown(server: &Server, rest: &str) -> String {
+    format!("listen = \"127.0.0.1:0\"\n{}", settings(server, rest))
+}
+
 /// Where a poller is to be seen.
-struct Seen(u16);
+struct Seen(String);
+
+/// What a poller says.
+type Said = Lines<BufReader<ChildStderr>>;
+
+/// Starts a poller that says where it is to be seen, and what it says from then on.
+fn start(command: &mut Command) -> (Running, Said, Seen) {
+    let mut running = Running::start(command);
+    let mut said = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let seen = next_place(&mut said);
+    (running, said, seen)
+}
+
+/// The next place at which it says to be seen.
+fn next_place(said: &mut Said) -> Seen {
+    let place = |line: String| {
+        let (_, place) = line.split_once("shown at http://")?;
+        Some(Seen(place.split('/').next()?.to_owned()))
+    };
+    said.map(Result::unwrap).find_map(place).unwrap()
+}
 
 impl Seen {
-    /// The settings that say so, to stand before all others.
-    fn setting(&self) -> String {
-        format!("listen = \"127.0.0.1:{}\"\n", self.0)
-    }
-
     /// The status and the body; none where nobody answers yet.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let config = ureq::Agent::config_builder()
@@ -36,7 +57,7 @@ impl Seen {
             .http_status_as_error(false)
             .proxy(None);
         let agent: ureq::Agent = config.build().into();
-        let url = format!("http://127.0.0.1:{}{path}", self.0);
+        let url = format!("http://{}{path}", self.0);
         let mut response = agent.get(url).call().ok()?;
         let text = response.body_mut().read_to_string().unwrap();
         Some((response.status().as_u16(), text))
@@ -61,15 +82,10 @@ fn what_was_drained_is_seen_everywhere() {
     let Some(server) = Server::start() else {
         return;
     };
-    let seen = Seen(free_port());
     let hostile = "<b>n</b>\"";
-    let place = Place::new(&format!(
-        "{}{}",
-        seen.setting(),
-        settings(&server, ALL_TO_FILE)
-    ));
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
     let all = log(&server, &["n1", hostile], 1000, "x").len();
-    let mut running = place.start();
+    let (mut running, _said, seen) = start(&mut place.command("poll"));
     until_empty(&server, &["n1", hostile], "LOG");
     let status = until("all is seen", || {
         let status = seen.status()?;
@@ -115,13 +131,12 @@ fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
         return;
     };
     let stub = Stub::start(|_, _| (503, "", "no room <today>".into()));
-    let seen = Seen(free_port());
     let sinks = influx(&stub.url, "database = \"grid\"");
-    let place = Place::new(&format!("{}{}", seen.setting(), settings(&server, &sinks)));
+    let place = Place::new(&shown(&server, &sinks));
     support::place::windows(&server, "n1", &support::place::names(3));
     let mut command = place.command("poll");
     command.args(["--log", "json"]);
-    let mut running = Running::start(&mut command);
+    let (mut running, said, seen) = start(&mut command);
     let why = until("it is not ready", || {
         let (code, text) = seen.get("/readyz")?;
         (code == 503 && text.contains("the sink db fails")).then_some(text)
@@ -140,9 +155,8 @@ fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
     assert!(html.contains("<title>Trouble"));
     running.signal("TERM");
     running.wait();
-    let lines: Vec<Value> = running
-        .errors()
-        .map(|line| serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}")))
+    let lines: Vec<Value> = said
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
         .collect();
     let trouble = lines.iter().find(|line| line["level"] == "warn").unwrap();
     assert_eq!(trouble["sink"], "db", "{trouble}");
@@ -160,21 +174,15 @@ fn a_server_that_goes_away_is_seen_and_named_in_the_logs() {
     let Some(mut server) = Server::start() else {
         return;
     };
-    let seen = Seen(free_port());
-    let place = Place::new(&format!(
-        "{}{}",
-        seen.setting(),
-        settings(&server, ALL_TO_FILE)
-    ));
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
     let mut command = place.command("poll");
-    command.args(["--log=json", "--log-level=warn"]);
-    let mut running = Running::start(&mut command);
+    command.args(["--log=json", "--log-level=agg=info"]);
+    let (mut running, mut said, seen) = start(&mut command);
     until("it is ready", || {
         (seen.get("/readyz")?.0 == 200).then_some(())
     });
-    let mut errors = BufReader::new(running.0.stderr.take().unwrap()).lines();
     server.stop();
-    let line: Value = serde_json::from_str(&errors.next().unwrap().unwrap()).unwrap();
+    let line: Value = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
     assert_eq!(line["level"], "warn");
     assert_eq!(line["server"], server.url());
     let (code, text) = seen.get("/readyz").unwrap();
@@ -192,36 +200,37 @@ fn an_address_that_is_taken_and_changed_settings() {
     };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let rest = settings(&server, ALL_TO_FILE);
-    let place = Place::new(&format!("{}{rest}", Seen(port).setting()));
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
+    let show_at = |address: &str| {
+        let text = std::fs::read_to_string(place.path("poller.toml")).unwrap();
+        let lines = text.lines().map(|line| match line.starts_with("listen") {
+            true => format!("listen = \"{address}\"\n"),
+            false => format!("{line}\n"),
+        });
+        place.write(&lines.collect::<String>());
+    };
+    show_at(&format!("127.0.0.1:{port}"));
     let output = place.command("poll").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = format!("agg: cannot listen at 127.0.0.1:{port}: ");
     assert!(err(&output).starts_with(&told), "{}", err(&output));
 
-    let (first, second) = (Seen(free_port()), Seen(free_port()));
-    let show_at = |port: u16| {
-        let text = std::fs::read_to_string(place.path("poller.toml")).unwrap();
-        let lines = text.lines().map(|line| match line.starts_with("listen") {
-            true => Seen(port).setting(),
-            false => format!("{line}\n"),
-        });
-        place.write(&lines.collect::<String>());
-    };
-    show_at(first.0);
-    let mut running = place.start();
-    until("it is seen", || first.get("/healthz"));
-    show_at(port);
+    show_at("127.0.0.1:0");
+    let (mut running, mut said, first) = start(&mut place.command("poll"));
+    show_at(&format!("127.0.0.1:{port}"));
     until("a taken address is refused", || {
         let status = first.status()?;
         let trouble = status["reloads"]["trouble"].as_str()?;
         assert!(trouble.starts_with("cannot listen at "), "{trouble}");
         (status["reloads"]["refused"] == 1).then_some(())
     });
-    show_at(second.0);
+    show_at("127.0.0.2:0");
+    let second = next_place(&mut said);
     until("it moved", || second.get("/healthz"));
     assert!(first.get("/healthz").is_none());
-    assert_eq!(second.status().unwrap()["reloads"]["taken"], 1);
+    until("it is told", || {
+        (second.status()?["reloads"]["taken"] == 1).then_some(())
+    });
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 

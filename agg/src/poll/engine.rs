@@ -279,9 +279,12 @@ struct Web {
 
 impl Web {
     fn start(address: SocketAddr, listener: TcpListener, status: Arc<Status>) -> Web {
+        // The port that it got, where any would do.
+        let at = listener.local_addr().unwrap_or(address);
+        say(&format!("its state is shown at http://{at}/"));
         let task = tokio::spawn(async move {
             if let Err(error) = web::serve(listener, status, std::future::pending()).await {
-                warn(&format!("the state is shown no more at {address}: {error}"));
+                warn(&format!("the state is shown no more at {at}: {error}"));
             }
         });
         Web { address, task }

@@ -265,7 +265,7 @@ mod tests {
     fn drops_only_grow() {
         let status = Status::new();
         let server = status.server("s", "s");
-        let mut look = |dropped: &[(&str, u64)]| {
+        let look = |dropped: &[(&str, u64)]| {
             let node = |(name, dropped): &(&str, u64)| {
                 let mut node = NodeStatus::default();
                 node.queues[2] = Some(QueueStatus {

@@ -16,6 +16,9 @@ pub const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Label names and values.
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
+/// A figure of something.
+type Figure<T> = fn(&T) -> f64;
+
 /// The text so far.
 #[derive(Default)]
 struct Text(String);
@@ -196,7 +199,7 @@ fn servers(text: &mut Text, view: &View) {
 }
 
 fn queues(text: &mut Text, view: &View) {
-    let figures: [(&str, &str, fn(&QueueView) -> f64); 4] = [
+    let figures: [(&str, &str, Figure<QueueView>); 4] = [
         (
             "agg_poller_lag_seconds",
             "The age of the oldest entry that waits, the largest of the server's nodes.",
@@ -251,16 +254,16 @@ fn of_nodes(text: &mut Text, view: &View) {
 fn sinks(text: &mut Text, view: &View) {
     let gauge = |name, help| (name, "gauge", help);
     let counter = |name, help| (name, "counter", help);
-    let outcomes: [(&str, &str, [fn(&SinkView) -> u64; 2]); 2] = [
+    let outcomes: [(&str, &str, [Figure<SinkView>; 2]); 2] = [
         (
             "agg_poller_sink_records_total",
             "Records by what became of them: stored, or dead (refused for good, among the dead letters).",
-            [|s| s.stored, |s| s.dead],
+            [|s| s.stored as f64, |s| s.dead as f64],
         ),
         (
             "agg_poller_sink_bytes_total",
             "Bytes of records by what became of them.",
-            [|s| s.stored_bytes, |s| s.dead_bytes],
+            [|s| s.stored_bytes as f64, |s| s.dead_bytes as f64],
         ),
     ];
     for (name, help, of) in outcomes {
@@ -272,7 +275,7 @@ fn sinks(text: &mut Text, view: &View) {
                     ("type", sink.kind),
                     ("outcome", outcome),
                 ];
-                text.sample(name, &labels, of(sink) as f64);
+                text.sample(name, &labels, of(sink));
             }
         }
     }
@@ -462,6 +465,18 @@ mod tests {
         );
         assert!(samples["process_resident_memory_bytes"] > 1e6);
         assert!(samples["process_start_time_seconds"] > 1.7e9);
+    }
+
+    #[test]
+    fn the_readme_names_them_all() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        for line in text(&made_up::view(&made_up::good(1)), true).lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE agg_poller_") {
+                let name = rest.split(' ').next().unwrap();
+                assert!(readme.contains(&format!("`{name}`")), "{name}");
+            }
+        }
     }
 
     #[test]

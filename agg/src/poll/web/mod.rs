@@ -390,13 +390,8 @@ mod tests {
         let (_, nodes) = html.split_once("data-part=\"nodes\"").unwrap();
         assert_eq!(nodes.matches("<th scope=\"row\">").count(), 100);
         let stored = |html: &str| {
-            html.split(" in all")
-                .next()
-                .unwrap()
-                .rsplit(' ')
-                .next()
-                .unwrap()
-                .to_owned()
+            let (before, _) = html.split_once(" in all").unwrap();
+            before.rsplit('>').next().unwrap().to_owned()
         };
         assert_ne!(
             stored(&first),

@@ -289,12 +289,9 @@ fn state(html: &mut Html, view: &View) {
         grouped(totals.waiting),
         "records in queues".into(),
     );
-    let rate = rate(totals.stored_per_second);
-    figure(
-        "Stored",
-        rate,
-        format!("a second, {} in all", grouped(totals.stored)),
-    );
+    let rate = format!("{}/s", rate(totals.stored_per_second));
+    let all = format!("{} in all", grouped(totals.stored));
+    figure("Stored", rate, all);
     figure("Dead letters", grouped(totals.dead), String::new());
     figure("Dropped", grouped(totals.dropped), String::new());
     html.raw("</dl>");
