@@ -187,16 +187,23 @@ fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
     line
 }
 
-fn json(metadata: &Metadata<'_>, fields: Fields, now: SystemTime) -> String {
+/// A line for a program: what every line has comes first. Of this program itself no source is told: it is one file's
+/// functions that say everything.
+fn json(metadata: &Metadata<'_>, mut fields: Fields, now: SystemTime) -> String {
     let level = metadata.level().as_str().to_lowercase();
-    let mut all: serde_json::Map<String, Value> = (fields.0.into_iter())
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    all.insert("timestamp".into(), utc(now).into());
-    all.insert("level".into(), level.into());
-    all.insert("target".into(), metadata.target().into());
-    let mut line = Value::Object(all).to_string();
-    line.push('\n');
+    let message = fields.0.remove("message").unwrap_or_default();
+    let mut line = format!(
+        "{{\"timestamp\":{},\"level\":{},\"message\":{message}",
+        Value::from(utc(now)),
+        Value::from(level)
+    );
+    if metadata.target() != "agg::say" {
+        fields.0.insert("target", metadata.target().into());
+    }
+    for (name, value) in fields.0 {
+        let _ = write!(line, ",{}:{value}", Value::from(name));
+    }
+    line.push_str("}\n");
     line
 }
 
@@ -274,6 +281,9 @@ mod tests {
         assert_eq!(objects[2]["level"], "error");
         assert_eq!(objects[2]["sink"], "influx");
         assert!(objects[2]["server"].is_null());
+        assert_eq!(objects[2]["target"], "agg::log::tests");
+        assert!(objects[0]["target"].is_null());
+        assert!(lines[0].starts_with("{\"timestamp\":\"2"), "{}", lines[0]);
         let time = objects[0]["timestamp"].as_str().unwrap();
         assert!(time.starts_with("20") && time.len() == 24, "{time}");
     }
