@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
-# redis-server, pip (for servers of other versions), and influxdb and victoria-metrics (for the tests of agg poll) where
-# apt has them. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
+# redis-server, pip (for servers of other versions), and influxdb, victoria-metrics, chromium and Prometheus' reader in
+# Python (for the tests of agg poll) where apt has them. On Debian and Ubuntu by apt; elsewhere it says what to install.
+# With everything there it does nothing.
 set -euo pipefail
 
 missing=()
@@ -16,16 +17,16 @@ python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 [ -n "$(compgen -G '/usr/lib/llvm*/lib/libclang[.-][0-9s]*' || compgen -G '/usr/lib*/libclang[.-][0-9s]*' ||
     compgen -G '/usr/lib/*-linux-gnu/libclang[.-][0-9s]*')" ] || missing+=(libclang-dev)
 
-# Their tests say so and do nothing without them: where they are not to be had that is no failure, and they are put on no
-# machine whose owner would be asked for a password for it.
+# Their tests say so and do nothing without them: where they are not to be had that is no failure, and they are put on
+# no machine whose owner would be asked for a password for it.
 optional() {
-    have "$1" && return
-    if [ "$(id -u)" -eq 0 ] && have apt-cache && [ -n "$(apt-cache search --names-only "^$2\$")" ]; then
-        missing+=("$2")
-    fi
+    [ "$(id -u)" -eq 0 ] && have apt-cache && [ -n "$(apt-cache search --names-only "^$1\$")" ] && missing+=("$1")
+    true
 }
-optional influxd influxdb
-optional victoria-metrics victoria-metrics
+have influxd || optional influxdb
+have victoria-metrics || optional victoria-metrics
+have chromium || optional chromium
+/usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
 
 # Cargo comes last, so that all else that is missing is installed or named first.
 need_cargo() {

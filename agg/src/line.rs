@@ -37,7 +37,7 @@ struct Record<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Tag<'a> {
-    /// A word without a value.
+    /// A word without a value: true.
     Word(bool),
     #[serde(borrow)]
     Value(Cow<'a, str>),
@@ -86,7 +86,7 @@ pub fn of(json: &[u8]) -> Result<Vec<u8>, String> {
             name.push('_');
         }
         let value = match value {
-            Tag::Word(_) => "true".to_owned(),
+            Tag::Word(word) => word.to_string(),
             Tag::Value(value) => clean(value),
         };
         tags.insert(name, value);

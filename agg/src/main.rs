@@ -13,6 +13,7 @@ mod drain;
 mod find;
 mod host;
 mod line;
+mod log;
 mod pipe;
 mod poll;
 mod reply;
@@ -20,6 +21,7 @@ mod retry;
 mod say;
 mod shutdown;
 mod top;
+mod when;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,7 +30,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use connect::{Access, Server, Tls, TlsFiles};
-use say::say;
+use say::{fail, say};
 use shutdown::Stop;
 
 /// Works with servers that have the aggregator module.
@@ -61,7 +63,12 @@ enum Command {
     /// Print what waits in the queues and take it out of them
     Drain(drain::Options),
     /// Drain the servers that a file names into the sinks that it names, for as long as it runs
-    Poll(poll::Options),
+    Poll {
+        #[command(flatten)]
+        options: poll::Options,
+        #[command(flatten)]
+        log: log::Options,
+    },
     /// Bring records from files to the sinks that a file names
     Load(poll::load::Options),
     /// Tell whether the file for agg poll is as it should be
@@ -110,6 +117,10 @@ fn main() -> ExitCode {
         tls,
         command,
     } = Cli::parse();
+    match &command {
+        Command::Poll { log, .. } => log.begin(),
+        _ => log::Options::default().begin(),
+    }
     let place = (redis.as_str(), &tls);
     let ended = match command {
         Command::Host(options) => against(place, options.endless(), |server, stop| {
@@ -122,7 +133,7 @@ fn main() -> ExitCode {
             })
         }
         // Their servers stand in the file.
-        Command::Poll(options) => {
+        Command::Poll { options, .. } => {
             let poll = options.read().unwrap_or_else(|why| mistake(&why));
             poll.run(&options.config)
         }
@@ -154,7 +165,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(ended) => ExitCode::from(ended.code()),
         Err(why) => {
-            say(&why);
+            fail(&why);
             ExitCode::FAILURE
         }
     }
@@ -199,7 +210,7 @@ fn listen(interrupted: Ended, grace: Duration) -> Result<Stop, String> {
 
 /// Ends the program for a mistake in a file, which is wrong usage.
 fn mistake(why: &str) -> ! {
-    say(why);
+    fail(why);
     std::process::exit(2)
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::connect::{Failure, Link, Server};
-use crate::say::say;
+use crate::say::{say, warn};
 use crate::shutdown::Stop;
 
 /// A server and how patient we are with it.
@@ -66,7 +66,7 @@ impl<'a> Reach<'a> {
         }
         let text = failure.to_string();
         if self.told.as_ref() != Some(&text) {
-            say(&format!("{text}; trying again"));
+            warn(&format!("{text}; trying again"));
             self.told = Some(text);
         }
         self.stop.wait(self.pauses.next().min(left));

@@ -1,14 +1,45 @@
-//! What the program tells a person: one line on standard error, with the program's name before it.
+//! What the program tells a person: one line on standard error, with the program's name before it, or as log.rs is
+//! told. Whom it is about is known from the span in which it is said.
 
 use std::collections::HashSet;
-use std::io::Write;
 
-/// Writes a line to standard error. A closed one is no reason to end.
+use tracing::Span;
+
+use crate::args::NodeName;
+
+/// Says how things are.
 pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "agg: {text}");
+    tracing::info!("{text}");
 }
 
-/// Says each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
+/// Says what goes wrong while work goes on.
+pub fn warn(text: &str) {
+    tracing::warn!("{text}");
+}
+
+/// Says why the program ends in another way than it should.
+pub fn fail(text: &str) {
+    tracing::error!("{text}");
+}
+
+// What whatever is said is about. These are errors' spans: a level that left them out would leave out the names.
+
+/// What is said in this span is about a server.
+pub fn of_server(id: &str) -> Span {
+    tracing::error_span!("server", server = id)
+}
+
+/// What is said in this span is about a sink.
+pub fn of_sink(name: &str) -> Span {
+    tracing::error_span!("sink", sink = name)
+}
+
+/// What is said in this span is about a node.
+pub fn of_node(name: &NodeName) -> Span {
+    tracing::error_span!("node", node = %name)
+}
+
+/// Warns of each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
 #[derive(Default)]
 pub struct Once {
     said: HashSet<String>,
@@ -18,10 +49,10 @@ pub struct Once {
 impl Once {
     const MOST: usize = 1000;
 
-    /// Says `text` unless it was said before.
+    /// Warns unless it was said before.
     pub fn say(&mut self, text: &str) {
         if let Some(line) = self.news(text) {
-            say(&line);
+            warn(&line);
         }
     }
 

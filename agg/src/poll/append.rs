@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::say::say;
+use crate::say::warn;
 
 use super::aside::{Rotation, move_aside};
 
@@ -168,7 +168,7 @@ fn repair(mut file: &File, path: &Path) -> io::Result<u64> {
     if good < length {
         file.set_len(good)?;
         let (half, name) = (length - good, path.display());
-        say(&format!(
+        warn(&format!(
             "{name}: cut off {half} bytes of a line that a crash left half written"
         ));
     }

@@ -24,7 +24,7 @@ use crate::drain::nodes;
 use crate::line;
 use crate::reply::Reply;
 use crate::retry::Pauses;
-use crate::say::{Once, say};
+use crate::say::{Once, of_node, say, warn};
 use crate::shutdown::Stop;
 
 use super::batch::{Batch, Delivery, Event, Record};
@@ -221,7 +221,7 @@ impl Drainer {
         }
         status.trouble = Some(text.clone());
         if self.told.as_ref() != Some(&text) {
-            say(&format!("{text}; trying again"));
+            warn(&format!("{text}; trying again"));
             self.told = Some(text);
         }
     }
@@ -281,7 +281,7 @@ impl Drainer {
             }
         }
         let nodes = gauge::look(wire, &names).await?;
-        lock(&self.status).nodes = nodes;
+        lock(&self.status).looked(nodes, SystemTime::now());
         // A server with many other keys is not to be kept busy by the looking.
         self.look = now + nodes::FRESH.max(start.elapsed() * LOOKING);
         Ok(())
@@ -364,7 +364,8 @@ impl Drainer {
                 // Not so a key that was a node, here, when the nodes were looked up.
                 if !gone(&text) {
                     let what = format!("to drain node {node}");
-                    self.once.say(&wire.refused(&what, &text).to_string());
+                    let text = wire.refused(&what, &text).to_string();
+                    of_node(node).in_scope(|| self.once.say(&text));
                 }
                 self.pairs[asked.pair].due = start + nodes::FRESH.max(self.plan.poll_interval);
                 return Ok(());

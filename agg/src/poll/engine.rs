@@ -5,16 +5,20 @@
 //! what they have. A poller that does half of its work in silence is worse than one that ended: where a task or thread
 //! fails, the end is asked for.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::Ended;
-use crate::say::say;
+use crate::say::{say, warn};
 use crate::shutdown::Stop;
 
 use super::config::Config;
@@ -22,6 +26,7 @@ use super::fleet::Fleet;
 use super::plan::Plan;
 use super::sinks::Sinks;
 use super::status::{Status, lock};
+use super::web;
 
 /// How often the file is looked at, and the tasks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -36,6 +41,8 @@ pub struct Engine {
     stop: Stop,
     status: Arc<Status>,
     sinks: Sinks,
+    /// The server that shows the state, where there is one.
+    web: Option<Web>,
 }
 
 impl Engine {
@@ -50,6 +57,7 @@ impl Engine {
             sinks: Sinks::new(&stop),
             stop,
             status: Arc::new(Status::new()),
+            web: None,
             config: Config::default(),
         };
         engine.put_in_force(config)?;
@@ -69,6 +77,10 @@ impl Engine {
         ];
         tokio::spawn(wait_for_end(ends, self.stop.clone(), self.status.clone()));
         let (plans, plan) = watch::channel(Arc::new(self.plan()));
+        if let Some(address) = self.config.listen {
+            let listener = web::bind(address).await?;
+            self.web = Some(Web::start(address, listener, self.status.clone()));
+        }
         let mut fleet = Fleet::new(plan, self.status.clone(), self.stop.clone());
         fleet.watch(self.config.sources.clone());
 
@@ -102,13 +114,14 @@ impl Engine {
                 }
                 () = self.stop.wanted() => false,
             };
-            if read && self.read_anew() {
+            if read && self.read_anew().await {
                 // Whoever listens is in the fleet.
                 let _ = plans.send(Arc::new(self.plan()));
                 fleet.watch(self.config.sources.clone());
                 settle = Some(Instant::now() + SETTLE);
             }
         }
+        self.status.ending.store(true, Ordering::Relaxed);
         self.sinks.hurry();
         fleet.end().await;
         drop(plans);
@@ -130,9 +143,12 @@ impl Engine {
     }
 
     /// Reads the file anew; tells whether what it says is in force.
-    fn read_anew(&mut self) -> bool {
+    async fn read_anew(&mut self) -> bool {
         self.changed = changed(&self.path);
-        let read = Config::read(&self.path).and_then(|config| self.put_in_force(config));
+        let read = match Config::read(&self.path) {
+            Ok(config) => self.take_over(config).await,
+            Err(why) => Err(why),
+        };
         let path = self.path.display();
         let mut reloads = lock(&self.status.reloads);
         match read {
@@ -142,11 +158,30 @@ impl Engine {
                 true
             }
             Err(why) => {
-                say(&format!("{why}; what was read before stays in force"));
+                warn(&format!("{why}; what was read before stays in force"));
                 (reloads.refused, reloads.trouble) = (reloads.refused + 1, Some(why));
                 false
             }
         }
+    }
+
+    /// Makes these settings those in force, the address where all is to be seen included.
+    ///
+    /// Returns an error, and changes nothing, if that address is not to be had or the system gives no thread.
+    async fn take_over(&mut self, config: Config) -> Result<(), String> {
+        let here = self.web.as_ref().map(|web| web.address);
+        let listener = match config.listen.filter(|address| Some(*address) != here) {
+            Some(address) => Some((address, web::bind(address).await?)),
+            None => None,
+        };
+        let listens = config.listen.is_some();
+        self.put_in_force(config)?;
+        if let Some((address, listener)) = listener {
+            self.web = Some(Web::start(address, listener, self.status.clone()));
+        } else if !listens {
+            self.web = None;
+        }
+        Ok(())
     }
 
     fn put_in_force(&mut self, config: Config) -> Result<(), String> {
@@ -154,6 +189,32 @@ impl Engine {
         *lock(&self.status.grace) = config.shutdown_grace;
         self.config = config;
         Ok(())
+    }
+}
+
+/// Shows the state for as long as it is there.
+struct Web {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Web {
+    fn start(address: SocketAddr, listener: TcpListener, status: Arc<Status>) -> Web {
+        // The port that it got, where any would do.
+        let at = listener.local_addr().unwrap_or(address);
+        say(&format!("its state is shown at http://{at}/"));
+        let task = tokio::spawn(async move {
+            if let Err(error) = web::serve(listener, status, std::future::pending()).await {
+                warn(&format!("the state is shown no more at {at}: {error}"));
+            }
+        });
+        Web { address, task }
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

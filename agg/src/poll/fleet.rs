@@ -7,9 +7,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tracing::Instrument;
 
 use crate::connect::Server;
 use crate::find::{Found, Source};
+use crate::say::of_server;
 use crate::shutdown::Stop;
 
 use super::drainer::Drainer;
@@ -114,7 +116,8 @@ impl Fleet {
         let status = self.status.server(&found.id, server.place());
         let (address, addresses) = watch::channel(server);
         let drainer = Drainer::new(addresses, self.plans.clone(), status, self.stop.clone());
-        self.drainers.spawn(drainer.run());
+        let about = of_server(&found.id);
+        self.drainers.spawn(drainer.run().instrument(about));
         let member = Member {
             address,
             origins: BTreeSet::from([origin]),

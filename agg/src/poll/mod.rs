@@ -24,6 +24,7 @@ mod sink;
 mod sinks;
 mod status;
 mod tags;
+mod web;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,11 @@ const EXAMPLES: &str = "\
 Examples:
   agg check --config poller.toml   tell line and column of what is wrong
   agg poll --config poller.toml    drain the servers into the sinks until interrupted
+  agg poll --config poller.toml --log json --log-level warn
+                                   trouble alone, for a program that reads logs
+
+With this before all else in the file its state is shown at http://127.0.0.1:9777/, and to Prometheus at /metrics:
+  listen = \"127.0.0.1:9777\"
 
 The smallest file that does something:
   [[source]]

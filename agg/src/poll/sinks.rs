@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::say::say;
+use crate::say::{of_sink, say};
 use crate::shutdown::Stop;
 
 use super::config::{self, Config};
@@ -154,7 +154,7 @@ fn start(made: Made, stop: &Stop) -> Result<Working, String> {
         .name(sink.name.clone())
         .spawn(move || {
             let _whole = Whole(&stop);
-            let result = worker.run();
+            let result = of_sink(&worker.name).in_scope(|| worker.run());
             if result.is_err() {
                 stop.ask();
             }

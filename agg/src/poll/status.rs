@@ -2,7 +2,7 @@
 //! by the pages (web.rs). Counters grow from the start of the program.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,8 @@ pub struct Status {
     pub grace: Mutex<Duration>,
     /// The settings: how often they were read anew, and what was wrong with them the last time.
     pub reloads: Mutex<Reloads>,
+    /// Whether the end was asked for: what is on the way is still written.
+    pub ending: AtomicBool,
 }
 
 /// A value that one writes and others read.
@@ -55,8 +57,13 @@ pub struct ServerStatus {
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Its nodes by name.
+    /// Its nodes by name, as of the last look; to be set by [`ServerStatus::looked`].
     pub nodes: BTreeMap<String, NodeStatus>,
+    /// When that was.
+    pub looked: Option<SystemTime>,
+    /// Entries that it dropped while it was looked at, by [`Queue::ALL`]'s order. It only grows, whatever becomes of
+    /// nodes and server.
+    pub dropped: [u64; Queue::ALL.len()],
 }
 
 /// A node: what AGG.INFO says of its queues, by [`Queue::ALL`]'s order.
@@ -97,6 +104,8 @@ pub struct SinkStatus {
     pub retries: AtomicU64,
     /// Records among the dead letters.
     pub dead: AtomicU64,
+    /// Their bytes.
+    pub dead_bytes: AtomicU64,
     /// What is wrong now, and since when.
     trouble: Mutex<Option<(String, SystemTime)>>,
     /// The memory for what is on the way to it.
@@ -112,6 +121,7 @@ impl Status {
             sinks: Mutex::default(),
             grace: Mutex::default(),
             reloads: Mutex::default(),
+            ending: AtomicBool::new(false),
         }
     }
 
@@ -126,6 +136,8 @@ impl Status {
             records: 0,
             bytes: 0,
             nodes: BTreeMap::new(),
+            looked: None,
+            dropped: Default::default(),
         }));
         lock(&self.servers).insert(id.to_owned(), status.clone());
         status
@@ -147,6 +159,15 @@ impl Status {
             .collect()
     }
 
+    /// The records and bytes fetched so far by what the servers are known by: what costs little to look at often.
+    pub fn fetched(&self) -> Vec<(String, (u64, u64))> {
+        let fetched = |(id, server): (&String, &Shared<ServerStatus>)| {
+            let server = lock(server);
+            (id.clone(), (server.records, server.bytes))
+        };
+        lock(&self.servers).iter().map(fetched).collect()
+    }
+
     /// Sets the sinks that are in force.
     pub fn set_sinks(&self, sinks: impl Iterator<Item = Arc<SinkStatus>>) {
         *lock(&self.sinks) = sinks.map(|sink| (sink.name.clone(), sink)).collect();
@@ -155,6 +176,31 @@ impl Status {
     /// The sinks in force.
     pub fn sinks(&self) -> Vec<Arc<SinkStatus>> {
         lock(&self.sinks).values().cloned().collect()
+    }
+}
+
+impl ServerStatus {
+    /// Notes what a look at the nodes has shown.
+    pub fn looked(&mut self, nodes: BTreeMap<String, NodeStatus>, now: SystemTime) {
+        for (name, node) in &nodes {
+            // What was dropped before the first look is not news.
+            let Some(before) = self.nodes.get(name) else {
+                continue;
+            };
+            for (sum, pair) in self
+                .dropped
+                .iter_mut()
+                .zip(before.queues.iter().zip(&node.queues))
+            {
+                if let (Some(before), Some(now)) = pair {
+                    // A server that was restarted counts from 0.
+                    let news = now.dropped.checked_sub(before.dropped);
+                    *sum += news.unwrap_or(now.dropped);
+                }
+            }
+        }
+        self.nodes = nodes;
+        self.looked = Some(now);
     }
 }
 
@@ -169,6 +215,7 @@ impl SinkStatus {
             writes: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            dead_bytes: AtomicU64::new(0),
             trouble: Mutex::new(None),
             share,
         }
@@ -182,6 +229,14 @@ impl SinkStatus {
     /// What is wrong now, and since when.
     pub fn trouble(&self) -> Option<(String, SystemTime)> {
         lock(&self.trouble).clone()
+    }
+
+    /// As if the trouble had begun then.
+    #[cfg(test)]
+    pub fn set_since(&self, then: SystemTime) {
+        if let Some((_, since)) = &mut *lock(&self.trouble) {
+            *since = then;
+        }
     }
 
     /// Notes what is wrong, or that nothing is.
@@ -200,4 +255,33 @@ impl SinkStatus {
 /// Locks what is whole whatever happened to the thread that held it.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_only_grow() {
+        let status = Status::new();
+        let server = status.server("s", "s");
+        let look = |dropped: &[(&str, u64)]| {
+            let node = |(name, dropped): &(&str, u64)| {
+                let mut node = NodeStatus::default();
+                node.queues[2] = Some(QueueStatus {
+                    dropped: *dropped,
+                    ..QueueStatus::default()
+                });
+                (name.to_string(), node)
+            };
+            let nodes = dropped.iter().map(node).collect();
+            lock(&server).looked(nodes, SystemTime::now());
+            lock(&server).dropped[2]
+        };
+        assert_eq!(look(&[("a", 100)]), 0);
+        assert_eq!(look(&[("a", 103), ("b", 50)]), 3);
+        assert_eq!(look(&[("b", 51)]), 4);
+        assert_eq!(look(&[("b", 2)]), 6);
+        assert_eq!(look(&[]), 6);
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 
 use crate::drain::fetch::Format;
 use crate::retry::Pauses;
-use crate::say::{Once, say};
+use crate::say::{Once, of_node, say, warn};
 use crate::shutdown::Stop;
 
 use super::batch::{Delivery, Record};
@@ -94,7 +94,7 @@ impl Worker {
             SinkStatus::add(&self.status.retries, 1);
             self.status.set_trouble(Some(&why));
             if told.as_ref() != Some(&why) {
-                say(&format!("the sink {}: {why}; trying again", self.name));
+                warn(&format!("the sink {}: {why}; trying again", self.name));
                 told = Some(why);
             }
             if self.stop.asked() {
@@ -137,10 +137,8 @@ impl Worker {
             for Refused { index, reason } in self.sink.write(&texts)? {
                 let (text, batch, record) = &given[index];
                 bytes -= text.len() as u64;
-                once.say(&format!(
-                    "the sink {} refuses a record: {reason}",
-                    self.name
-                ));
+                let text = format!("the sink {} refuses a record: {reason}", self.name);
+                of_node(&batch.node).in_scope(|| once.say(&text));
                 refusals.push(Refusal {
                     batch,
                     record,
@@ -151,7 +149,12 @@ impl Worker {
         let later = |why| Trouble::Later { why, after: None };
         self.dead.add(&self.name, &refusals).map_err(later)?;
         let dead = refusals.len();
+        let refused = refusals
+            .iter()
+            .filter_map(|refusal| refusal.record.text(self.format));
+        let dead_bytes: usize = refused.map(<[u8]>::len).sum();
         SinkStatus::add(&self.status.dead, dead as u64);
+        SinkStatus::add(&self.status.dead_bytes, dead_bytes as u64);
         SinkStatus::add(&self.status.stored, (chunk.len() - dead) as u64);
         SinkStatus::add(&self.status.stored_bytes, bytes);
         SinkStatus::add(&self.status.writes, 1);

@@ -2,6 +2,7 @@
 //! Every value keeps its place until it was checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct RawFile {
     max_deliveries: Option<Spanned<u64>>,
     shutdown_grace: Option<Time>,
     dead_letters: Option<PathBuf>,
+    listen: Option<Spanned<String>>,
     #[serde(default)]
     source: Vec<RawSource>,
     #[serde(default)]
@@ -187,12 +189,24 @@ impl RawFile {
             lease,
             max_in_flight,
             shutdown_grace: time(self.shutdown_grace, 10),
+            listen: self.listen.as_ref().map(address).transpose()?,
             dead_letters: self.dead_letters.unwrap_or("dead-letters.jsonl".into()),
             sources,
             routes,
             sinks,
         })
     }
+}
+
+/// Where to listen. Names are not looked up: one that stands for several addresses would be a surprise.
+fn address(text: &Spanned<String>) -> Result<SocketAddr, Mistake> {
+    text.get_ref().parse().map_err(|_| {
+        let text_is = text.get_ref();
+        let told = format!(
+            "expected an address and a port, as 127.0.0.1:9777 or [::]:9777, not {text_is:?}"
+        );
+        Mistake::at(text, told)
+    })
 }
 
 impl RawSource {

@@ -9,6 +9,7 @@ mod http;
 mod sink;
 mod tags;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Where records go that a sink refuses for good.
     pub dead_letters: PathBuf,
+    /// Where the poller is to be seen over HTTP.
+    pub listen: Option<SocketAddr>,
     /// Where the servers are.
     pub sources: Vec<Source>,
     /// What goes where.
@@ -313,6 +316,11 @@ database = "grid & co"
                 "lease = \"5s\"",
                 "lease = \"1ms\"",
                 "2:9: expected a lease of at least 1s",
+            ),
+            (
+                "lease = \"5s\"",
+                "listen = \"9777\"",
+                "2:10: expected an address and a port, as 127.0.0.1:9777 or [::]:9777, not \"9777\"",
             ),
             (
                 "lease =",

@@ -1,0 +1,244 @@
+//! What can be seen of `agg poll` over HTTP and in its logs while it works, while a sink is away, and at its end.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{ChildStderr, Command};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use support::place::{Place, influx, log, settings, until_empty};
+use support::stub::Stub;
+use support::{Running, Server, err, until};
+
+const ALL_TO_FILE: &str = r#"
+[[route]]
+queues = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
+sinks = ["out"]
+[sink.out]
+type = "file"
+path = "{dir}/out"
+"#;
+
+/// Settings with which it is seen at some port.
+fn shown(server: &Server, rest: &str) -> String {
+    format!("listen = \"127.0.0.1:0\"\n{}", settings(server, rest))
+}
+
+/// Where a poller is to be seen.
+struct Seen(String);
+
+/// What a poller says.
+type Said = Lines<BufReader<ChildStderr>>;
+
+/// Starts a poller that says where it is to be seen, and what it says from then on.
+fn start(command: &mut Command) -> (Running, Said, Seen) {
+    let mut running = Running::start(command);
+    let mut said = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let seen = next_place(&mut said);
+    (running, said, seen)
+}
+
+/// The next place at which it says to be seen.
+fn next_place(said: &mut Said) -> Seen {
+    let place = |line: String| {
+        let (_, place) = line.split_once("shown at http://")?;
+        Some(Seen(place.split('/').next()?.to_owned()))
+    };
+    said.map(Result::unwrap).find_map(place).unwrap()
+}
+
+impl Seen {
+    /// The status and the body; none where nobody answers yet.
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .http_status_as_error(false)
+            .proxy(None);
+        let agent: ureq::Agent = config.build().into();
+        let url = format!("http://{}{path}", self.0);
+        let mut response = agent.get(url).call().ok()?;
+        let text = response.body_mut().read_to_string().unwrap();
+        Some((response.status().as_u16(), text))
+    }
+
+    fn status(&self) -> Option<Value> {
+        let (code, text) = self.get("/status.json")?;
+        assert_eq!(code, 200);
+        Some(serde_json::from_str(&text).unwrap())
+    }
+}
+
+/// A sample of the metrics.
+fn sample(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn what_was_drained_is_seen_everywhere() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let hostile = "<b>n</b>\"";
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
+    let all = log(&server, &["n1", hostile], 1000, "x").len();
+    let (mut running, _said, seen) = start(&mut place.command("poll"));
+    until_empty(&server, &["n1", hostile], "LOG");
+    let status = until("all is seen", || {
+        let status = seen.status()?;
+        let is = |value: &Value| value["nodes"] == 2 && value["waiting"] == 0;
+        (is(&status["totals"]) && status["totals"]["stored"] == all).then_some(status)
+    });
+    assert_eq!(status["state"], "ok", "{status}");
+    assert_eq!(status["sinks"][0]["type"], "file");
+    assert_eq!(status["servers"][0]["up"], true);
+    assert_eq!(status["servers"][0]["records"], all);
+    assert_eq!(status["servers"][0]["id"], server.url());
+    assert_eq!(status["nodes"][0]["name"], hostile);
+    assert_eq!(status["nodes"][1]["queues"]["LOG"]["length"], 0);
+
+    let (_, text) = seen.get("/metrics").unwrap();
+    let of = |name: &str| sample(&text, &format!("agg_poller_{name}"));
+    assert_eq!(of("servers_up"), 1.0);
+    assert_eq!(
+        of("sink_records_total{sink=\"out\",type=\"file\",outcome=\"stored\"}"),
+        all as f64
+    );
+    let url = server.url();
+    let lag = format!("lag_seconds{{server=\"{url}\",queue=\"LOG\"}}");
+    assert_eq!(of(&lag), 0.0);
+    assert_eq!(
+        of(&format!("fetched_records_total{{server=\"{url}\"}}")),
+        all as f64
+    );
+
+    let (code, html) = seen.get("/").unwrap();
+    assert_eq!(code, 200);
+    assert!(html.contains("All is well") && html.contains("&lt;b&gt;n&lt;/b&gt;&quot;"));
+    assert!(!html.contains("<b>n"));
+    assert_eq!(seen.get("/healthz").unwrap().0, 200);
+    assert_eq!(seen.get("/readyz").unwrap().0, 200);
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert!(seen.get("/healthz").is_none());
+}
+
+#[test]
+fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let stub = Stub::start(|_, _| (503, "", "no room <today>".into()));
+    let sinks = influx(&stub.url, "database = \"grid\"");
+    let place = Place::new(&shown(&server, &sinks));
+    support::place::windows(&server, "n1", &support::place::names(3));
+    let mut command = place.command("poll");
+    command.args(["--log", "json"]);
+    let (mut running, said, seen) = start(&mut command);
+    let why = until("it is not ready", || {
+        let (code, text) = seen.get("/readyz")?;
+        (code == 503 && text.contains("the sink db fails")).then_some(text)
+    });
+    assert!(why.contains("no room <today>"), "{why}");
+    assert_eq!(seen.get("/healthz").unwrap().0, 200);
+    until("the lag is seen", || {
+        let (_, text) = seen.get("/metrics")?;
+        assert_eq!(sample(&text, "agg_poller_sink_failing{sink=\"db\"}"), 1.0);
+        let url = server.url();
+        let lag = format!("agg_poller_lag_seconds{{server=\"{url}\",queue=\"MIN\"}}");
+        (text.contains(&lag) && sample(&text, &lag) > 1.0).then_some(())
+    });
+    let (_, html) = seen.get("/").unwrap();
+    assert!(html.contains("no room &lt;today&gt;") && !html.contains("<today>"));
+    assert!(html.contains("<title>Trouble"));
+    running.signal("TERM");
+    running.wait();
+    let lines: Vec<Value> = said
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    let trouble = lines.iter().find(|line| line["level"] == "warn").unwrap();
+    assert_eq!(trouble["sink"], "db", "{trouble}");
+    assert!(
+        trouble["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("; trying again")
+    );
+    assert!(lines.iter().all(|line| line["timestamp"].is_string()));
+}
+
+#[test]
+fn a_server_that_goes_away_is_seen_and_named_in_the_logs() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
+    let mut command = place.command("poll");
+    command.args(["--log=json", "--log-level=agg=info"]);
+    let (mut running, mut said, seen) = start(&mut command);
+    until("it is ready", || {
+        (seen.get("/readyz")?.0 == 200).then_some(())
+    });
+    server.stop();
+    let line: Value = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
+    assert_eq!(line["level"], "warn");
+    assert_eq!(line["server"], server.url());
+    let (code, text) = seen.get("/readyz").unwrap();
+    assert_eq!(code, 503);
+    assert!(text.contains("no server is up, of 1 server: "), "{text}");
+    let (_, html) = seen.get("/").unwrap();
+    assert!(html.contains(">down</span> for "), "{html}");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_and_changed_settings() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
+    let show_at = |address: &str| {
+        let text = std::fs::read_to_string(place.path("poller.toml")).unwrap();
+        let lines = text.lines().map(|line| match line.starts_with("listen") {
+            true => format!("listen = \"{address}\"\n"),
+            false => format!("{line}\n"),
+        });
+        place.write(&lines.collect::<String>());
+    };
+    show_at(&format!("127.0.0.1:{port}"));
+    let output = place.command("poll").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = format!("agg: cannot listen at 127.0.0.1:{port}: ");
+    assert!(err(&output).starts_with(&told), "{}", err(&output));
+
+    show_at("127.0.0.1:0");
+    let (mut running, mut said, first) = start(&mut place.command("poll"));
+    show_at(&format!("127.0.0.1:{port}"));
+    until("a taken address is refused", || {
+        let status = first.status()?;
+        let trouble = status["reloads"]["trouble"].as_str()?;
+        assert!(trouble.starts_with("cannot listen at "), "{trouble}");
+        (status["reloads"]["refused"] == 1).then_some(())
+    });
+    show_at("127.0.0.2:0");
+    let second = next_place(&mut said);
+    until("it moved", || second.get("/healthz"));
+    assert!(first.get("/healthz").is_none());
+    until("it is told", || {
+        (second.status()?["reloads"]["taken"] == 1).then_some(())
+    });
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn wrong_levels_are_wrong_usage() {
+    let place = Place::new("");
+    for arguments in [["--log", "xml"], ["--log-level", "agg=loud"]] {
+        let output = place.command("poll").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    }
+}
