@@ -20,6 +20,9 @@ const PART: usize = 256 * 1024;
 trait Stream: AsyncRead + AsyncWrite + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync> Stream for T {}
 
+/// Bytes, however they travel.
+type Plain = Pin<Box<dyn Stream>>;
+
 type Decoder = combine::stream::Decoder<
     combine::parser::combinator::AnySendSyncPartialState,
     combine::stream::PointerOffset<[u8]>,
@@ -27,7 +30,7 @@ type Decoder = combine::stream::Decoder<
 
 /// A connection.
 pub struct Wire {
-    stream: Pin<Box<TimeoutStream<Pin<Box<dyn Stream>>>>>,
+    stream: Pin<Box<TimeoutStream<Plain>>>,
     decoder: Decoder,
     place: String,
 }
@@ -151,7 +154,7 @@ impl Wire {
     }
 }
 
-async fn connect(server: &Server) -> Result<Pin<Box<dyn Stream>>, Failure> {
+async fn connect(server: &Server) -> Result<Plain, Failure> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => unreachable(
             server,
