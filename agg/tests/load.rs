@@ -1,0 +1,142 @@
+//! `agg drain --to-file` and `agg load`: what was drained to a file goes to another sink later.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use support::influx::InfluxDb;
+use support::place::{Id, Place, VERSION_1, influx, left, log, names, until_empty, windows};
+use support::{Server, agg, err, run};
+
+const TO_FILE: &str = r#"
+[[source]]
+urls = ["redis://127.0.0.1:1"]
+[[route]]
+queues = ["LOG", "MIN"]
+exclude = ["other"]
+sinks = ["out"]
+[sink.out]
+type = "file"
+path = "{dir}/out"
+"#;
+
+fn load(place: &Place, files: &[&str]) -> std::process::Output {
+    let mut command = place.command("load");
+    command.args(files.iter().map(|name| match *name {
+        "-" => "-".into(),
+        name => place.path(name),
+    }));
+    command.output().unwrap()
+}
+
+#[test]
+fn what_was_drained_to_a_file_goes_to_a_sink() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let all = log(&server, &["n1", "n2"], 5000, "x");
+    let more = log(&server, &["other"], 500, "y");
+    let place = Place::new(TO_FILE);
+    let records = place.path("records");
+    let line = format!("drain --to-file {}", records.display());
+    let drained = run(&server.url(), &line, b"");
+    assert_eq!(drained.status.code(), Some(0), "{}", err(&drained));
+    assert!(drained.stdout.is_empty());
+    assert_eq!(left(&server, &["n1", "n2", "other"], "LOG"), 0);
+    assert_eq!(place.ids("records").len(), all.len() + more.len());
+
+    // Whatever it is compressed by; what is loaded twice is written twice, under the same ids.
+    let text = std::fs::read(&records).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&text).unwrap();
+    std::fs::write(place.path("gz"), gzip.finish().unwrap()).unwrap();
+    std::fs::write(place.path("zst"), zstd::encode_all(&text[..], 0).unwrap()).unwrap();
+    for (round, file) in ["records", "gz", "zst"].into_iter().enumerate() {
+        let output = load(&place, &[file]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert_eq!(
+            err(&output),
+            "agg: out: 10000 records, 0 dead letters\n\
+             agg: 10500 records read, 500 of them taken by no route, 0 lines that are no records\n"
+        );
+        let ids = place.ids("out");
+        assert_eq!(ids.len(), (round + 1) * all.len());
+        assert_eq!(ids.into_iter().collect::<BTreeSet<Id>>(), all);
+    }
+}
+
+#[test]
+fn what_is_no_record_is_told_and_stops_nothing() {
+    let place = Place::new(TO_FILE);
+    let record = |id| format!(r#"{{"node":"n","queue":"LOG","id":{id},"message":"x"}}"#);
+    let letter = format!(
+        r#"{{"id":3,"node":"n","queue":"LOG","reason":"r","sink":"s","record":{}}}"#,
+        record(3)
+    );
+    let text = format!("{}\n\nno\n[1]\n{}\n{{}}\n{letter}", record(1), record(2));
+    std::fs::write(place.path("in"), text).unwrap();
+    let output = load(&place, &["in"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = err(&output);
+    let file = place.path("in");
+    for line in [3, 4, 6] {
+        let start = format!("agg: {}:{line}: no record: ", file.display());
+        assert!(told.contains(&start), "{told}");
+    }
+    assert!(
+        told.ends_with(
+            "3 records read, 0 of them taken by no route, 3 lines that are no records\n"
+        )
+    );
+    assert_eq!(place.lines("out"), [record(1), record(2), record(3)]);
+
+    let missing = load(&place, &["nowhere"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(err(&missing).contains("cannot read "), "{}", err(&missing));
+    let bad = agg("redis://unused", "load x --config /nonexistent")
+        .output()
+        .unwrap();
+    assert_eq!(bad.status.code(), Some(2));
+}
+
+#[test]
+fn windows_kept_as_json_become_points() {
+    let (Some(server), Some(database)) = (Server::start(), InfluxDb::start()) else {
+        return;
+    };
+    let count = windows(&server, "n1", &names(50));
+    let line = "drain --queue MIN";
+    let drained = run(&server.url(), line, b"");
+    until_empty(&server, &["n1"], "MIN");
+    database.query("CREATE DATABASE grid");
+    let sink = influx(&database.url(), VERSION_1);
+    let place = Place::new(&format!(
+        "[[source]]\nurls = [\"redis://127.0.0.1:1\"]\n{sink}"
+    ));
+    std::fs::write(place.path("in"), &drained.stdout).unwrap();
+    assert_eq!(
+        drained.stdout.split(|byte| *byte == b'\n').count(),
+        count + 1
+    );
+    let output = load(&place, &["in"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let rows = database.query("SELECT * FROM /.*/");
+    assert_eq!(rows.len(), count);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_keeps_the_records_in_their_queues() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, &["n1"], 500, "x");
+    let output = run(&server.url(), "drain --to-file /nonexistent/x", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("cannot write /nonexistent/x: "),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(left(&server, &["n1"], "LOG"), 500);
+}
