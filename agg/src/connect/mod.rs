@@ -122,6 +122,11 @@ impl Server {
         })
     }
 
+    /// Whether a URL is of an encrypted connection.
+    pub fn scheme_encrypts(url: &str) -> bool {
+        matches!(url.split_once("://"), Some(("rediss" | "valkeys", _)))
+    }
+
     /// The server at an address that another told of or that was found.
     pub fn at(host: &str, port: u16, access: &Access, encrypted: bool) -> Result<Server, String> {
         let tls = match (encrypted, &access.tls) {

@@ -203,11 +203,23 @@ mod tests {
                     # Modules\r\nmodule:name=json,ver=7,api=1\r\nmodule:name=agg,ver=3,api=1\r\n\
                     agg_nodes:2\r\nagg_held:69208\r\nagg_max_memory:268435456\r\n";
         let about = told(State::Ok, &mut fields(info));
-        assert_eq!((about.server, about.version), (Some("valkey"), Some("8.1.1".into())));
+        assert_eq!(
+            (about.server, about.version),
+            (Some("valkey"), Some("8.1.1".into()))
+        );
         assert_eq!((about.module, about.nodes), (Some("3".into()), Some(2)));
-        assert_eq!((about.memory, about.max_memory), (Some(69_208), Some(1 << 28)));
-        let about = told(State::NoModule, &mut fields("redis_version:7.0.15\r\nx\r\n"));
-        assert_eq!((about.server, about.version), (Some("redis"), Some("7.0.15".into())));
+        assert_eq!(
+            (about.memory, about.max_memory),
+            (Some(69_208), Some(1 << 28))
+        );
+        let about = told(
+            State::NoModule,
+            &mut fields("redis_version:7.0.15\r\nx\r\n"),
+        );
+        assert_eq!(
+            (about.server, about.version),
+            (Some("redis"), Some("7.0.15".into()))
+        );
         assert_eq!((about.module, about.nodes), (None, None));
     }
 }

@@ -172,30 +172,51 @@ mod tests {
 
     #[test]
     fn what_a_sentinel_answers() {
-        let master = words(&["name", "grid", "ip", "::1", "port", "7", "config-epoch", "3"]);
+        let master = words(&[
+            "name",
+            "grid",
+            "ip",
+            "::1",
+            "port",
+            "7",
+            "config-epoch",
+            "3",
+        ]);
         let address = words(&["::1", "7"]);
         let told = Answer {
             epoch: 3,
             host: "::1".into(),
             port: 7,
         };
-        assert_eq!(answer(vec![Ok(master), Ok(address.clone())]), Some(told.clone()));
+        assert_eq!(
+            answer(vec![Ok(master), Ok(address.clone())]),
+            Some(told.clone())
+        );
         let denied = || Err("NOPERM no".to_owned());
         let plain = Answer { epoch: 0, ..told };
         assert_eq!(answer(vec![denied(), Ok(address)]), Some(plain));
         let unknown = || Err("ERR No such master with that name".to_owned());
         assert_eq!(answer(vec![unknown(), Ok(Value::Nil)]), None);
-        assert_eq!(answer(vec![Ok(words(&["ip", "h"])), Ok(words(&["h", "x"]))]), None);
+        assert_eq!(
+            answer(vec![Ok(words(&["ip", "h"])), Ok(words(&["h", "x"]))]),
+            None
+        );
     }
 
     #[test]
     fn the_newest_failover_counts() {
         let old = at(2, 1);
         assert_eq!(newer(None, vec![at(1, 1), at(3, 2)], true), Some(at(3, 2)));
-        assert_eq!(newer(Some(&old), vec![at(3, 2), at(2, 1)], true), Some(at(3, 2)));
+        assert_eq!(
+            newer(Some(&old), vec![at(3, 2), at(2, 1)], true),
+            Some(at(3, 2))
+        );
         // The only one that answers was cut off.
         assert_eq!(newer(Some(&old), vec![at(1, 2)], false), None);
-        assert_eq!(newer(Some(&old), vec![at(0, 2), at(0, 2)], true), Some(at(0, 2)));
+        assert_eq!(
+            newer(Some(&old), vec![at(0, 2), at(0, 2)], true),
+            Some(at(0, 2))
+        );
         assert_eq!(newer(Some(&old), vec![], false), None);
     }
 }

@@ -25,7 +25,10 @@ impl Primary {
             let (start, end) = (*a.start().max(b.start()), *a.end().min(b.end()));
             (start..=end).len()
         };
-        let each = self.slots.iter().map(|a| other.iter().map(|b| common(a, b)));
+        let each = self
+            .slots
+            .iter()
+            .map(|a| other.iter().map(|b| common(a, b)));
         each.flatten().sum()
     }
 }
@@ -70,7 +73,8 @@ pub fn by_shards(value: Value, encrypted: bool) -> Option<Vec<Primary>> {
             .collect();
         let is = |node: &Fields, name: &str, text: &str| {
             let mut fields = node.iter();
-            fields.any(|(n, value)| n == name && reply::text(value.clone()).as_deref() == Some(text))
+            fields
+                .any(|(n, value)| n == name && reply::text(value.clone()).as_deref() == Some(text))
         };
         let mut masters = nodes?;
         masters.retain(|node| is(node, "role", "master"));
@@ -177,7 +181,10 @@ mod tests {
         );
         assert_eq!(by_slots(Array(vec![])), Some(vec![]));
         assert_eq!(by_slots(Value::Okay), None);
-        assert_eq!(by_slots(Array(vec![Array(vec![Int(0), Int(70_000)])])), None);
+        assert_eq!(
+            by_slots(Array(vec![Array(vec![Int(0), Int(70_000)])])),
+            None
+        );
     }
 
     #[test]
@@ -188,9 +195,15 @@ mod tests {
         };
         assert_eq!(host_of(Nil, &[]), None);
         assert_eq!(host_of(bulk(""), &[]), None);
-        assert_eq!(host_of(bulk("?"), &["ip", "10.0.0.1"]).as_deref(), Some("10.0.0.1"));
+        assert_eq!(
+            host_of(bulk("?"), &["ip", "10.0.0.1"]).as_deref(),
+            Some("10.0.0.1")
+        );
         assert_eq!(host_of(bulk("?"), &[]), None);
-        assert_eq!(host_of(bulk("db.example"), &["ip", "10.0.0.1"]).as_deref(), Some("db.example"));
+        assert_eq!(
+            host_of(bulk("db.example"), &["ip", "10.0.0.1"]).as_deref(),
+            Some("db.example")
+        );
     }
 
     #[test]

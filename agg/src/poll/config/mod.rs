@@ -7,6 +7,7 @@
 mod file;
 mod http;
 mod sink;
+mod source;
 mod tags;
 
 use std::net::SocketAddr;
