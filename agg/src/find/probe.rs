@@ -69,7 +69,8 @@ pub struct About {
 }
 
 impl About {
-    pub(super) fn only(state: State, why: Option<String>) -> About {
+    /// Nothing was learned but this.
+    pub fn only(state: State, why: Option<String>) -> About {
         About {
             state,
             server: None,
