@@ -6,6 +6,8 @@
 mod asked;
 mod cluster;
 mod hosts;
+#[cfg(test)]
+mod live;
 pub mod probe;
 mod range;
 pub mod scan;

@@ -1,0 +1,276 @@
+//! `agg scan` finds a fleet and says what everything else is that answers; encrypted connections trust whom they are
+//! told to; `agg poll` knows all kinds of sources.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use support::certs::Certs;
+use support::grid::Fleet;
+use support::place::Place;
+use support::{Running, Server, agg, err, free_port, out, run};
+
+const UNUSED: &str = "redis://unused";
+
+fn scan(line: &str) -> Output {
+    run(UNUSED, &format!("scan {line}"), b"")
+}
+
+fn scan_with(password: &str, line: &str) -> Output {
+    let mut command = agg(UNUSED, &format!("scan {line}"));
+    command.env("AGG_PASSWORD", password).output().unwrap()
+}
+
+/// The objects of `--json`, by address.
+fn objects(output: &Output) -> BTreeMap<String, serde_json::Value> {
+    assert_eq!(output.status.code(), Some(0), "{}", err(output));
+    let object = |line: &str| {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        (object["address"].as_str().unwrap().to_owned(), object)
+    };
+    out(output).lines().map(object).collect()
+}
+
+/// The state of the one server that answers.
+fn state(output: &Output) -> String {
+    let objects = objects(output);
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    objects["127.0.0.1"]["state"].as_str().unwrap().to_owned()
+}
+
+fn json(server: &Server) -> String {
+    format!("127.0.0.1 --json --port {}", server.port)
+}
+
+#[test]
+fn a_fleet_is_found() {
+    const COUNT: u8 = 100;
+    let Some(fleet) = Fleet::start(COUNT) else {
+        return;
+    };
+    let mut connection = redis::Client::open(fleet.url(7))
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let _: i64 = support::ask(&mut connection, "AGG.LOG n hello");
+    let port = fleet.port;
+    let start = Instant::now();
+    let output = scan(&format!("127.0.0.0/24 --json --port {port}"));
+    let took = start.elapsed();
+    let found = objects(&output);
+    assert_eq!(found.len(), usize::from(COUNT));
+    for n in 1..=COUNT {
+        let object = &found[&Fleet::host(n).to_string()];
+        assert_eq!(object["state"], "ok", "{object}");
+        assert_eq!(object["url"], fleet.url(n));
+        assert_eq!(object["nodes"], i64::from(n == 7));
+        assert!(object["max_memory"].as_i64() > object["memory"].as_i64());
+        assert!(object["version"].is_string() && object["module"].is_string());
+    }
+    eprintln!("254 addresses, {COUNT} servers: {took:?}");
+    assert!(
+        err(&output).contains("254 addresses asked in "),
+        "{}",
+        err(&output)
+    );
+    assert!(
+        err(&output).ends_with(" s: 100 servers found\n"),
+        "{}",
+        err(&output)
+    );
+
+    // The table, in the order of addresses.
+    let output = scan(&format!("127.0.0.12 127.0.0.8/30 127.0.0.9 --port {port}"));
+    let table = out(&output);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    assert!(lines[0].starts_with("ADDRESS "), "{table}");
+    for (line, n) in lines[1..].iter().zip([9, 10, 12]) {
+        assert!(line.starts_with(&format!("127.0.0.{n}:{port} ")), "{table}");
+        assert!(
+            line.contains(" of 256mb ") && line.ends_with(" ok"),
+            "{table}"
+        );
+    }
+
+    // Interrupted, it tells what it has.
+    let line = format!("scan 127.0.0.0/16 --rate 200 --port {port}");
+    let mut running = Running::start(&mut agg(UNUSED, &line));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(running.end_by("INT").code(), Some(130));
+    let lines: Vec<String> = running.lines().collect();
+    assert!(lines.len() > 50, "{lines:?}");
+    assert!(lines[1].starts_with("127.0.0.1:"), "{lines:?}");
+    let mut told = String::new();
+    running
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut told)
+        .unwrap();
+    assert!(told.contains(" servers found\n"), "{told}");
+}
+
+#[test]
+fn what_is_no_server_of_ours_is_told_from_it() {
+    let Some(plain) = Server::with(&[]) else {
+        return;
+    };
+    let Some(ours) = Server::start() else {
+        return;
+    };
+    let Some(locked) = Server::with_module(&["--requirepass", "s3cret"], "") else {
+        return;
+    };
+    assert_eq!(state(&scan(&json(&plain))), "no-module");
+    assert_eq!(state(&scan(&json(&ours))), "ok");
+    assert_eq!(state(&scan(&json(&locked))), "wants-password");
+    let wrong = scan_with("wr0ng", &json(&locked));
+    assert_eq!(state(&wrong), "wrong-password");
+    assert!(!out(&wrong).contains("wr0ng") && !err(&wrong).contains("wr0ng"));
+    assert_eq!(state(&scan_with("s3cret", &json(&locked))), "ok");
+    let () = ours.ask(&format!("REPLICAOF 127.0.0.1 {}", plain.port));
+    assert_eq!(state(&scan(&json(&ours))), "replica");
+
+    // Something else altogether: a web server, and one that says nothing.
+    let stub = support::stub::Stub::start(|_, _| (200, "", String::new()));
+    let port = stub.url.rsplit_once(':').unwrap().1;
+    assert_eq!(
+        state(&scan(&format!("127.0.0.1 --json --port {port}"))),
+        "no-server"
+    );
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let output = scan(&format!("127.0.0.1 --json --port {port}"));
+    assert_eq!(state(&output), "no-server");
+    assert!(
+        out(&output).contains("no answer within 5 s"),
+        "{}",
+        out(&output)
+    );
+
+    // Nobody at all.
+    let output = scan(&format!("127.0.0.1 --port {}", free_port()));
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), ""));
+    assert!(
+        err(&output).contains("1 address asked in ") && err(&output).ends_with("0 servers found\n")
+    );
+}
+
+#[test]
+fn users_of_the_acl_are_known() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for user in [
+        "ACL SETUSER drain on >s3cret ~* +agg.fetch +agg.ack +info +ping +command|info",
+        // It may neither look into the list of commands nor into INFO.
+        "ACL SETUSER bare on >s3cret ~* +agg.fetch +agg.ack",
+        "ACL SETUSER default off",
+    ] {
+        let () = server.ask(user);
+    }
+    let as_user =
+        |password, user: &str| scan_with(password, &format!("{} --user {user}", json(&server)));
+    assert_eq!(state(&as_user("s3cret", "drain")), "ok");
+    assert_eq!(state(&as_user("s3cret", "bare")), "ok");
+    assert_eq!(state(&as_user("other", "drain")), "wrong-password");
+    assert_eq!(state(&as_user("s3cret", "nobody")), "wrong-password");
+    assert_eq!(state(&scan(&json(&server))), "wants-password");
+}
+
+#[test]
+fn wrong_usage() {
+    for (line, told) in [
+        ("scan", "required"),
+        ("scan 10.0.0.0/40", "expected a range or address such as"),
+        ("scan 0.0.0.0/0", "name smaller ranges"),
+        ("scan 10.0.0.0/8 11.0.0.0/8", "name smaller ranges"),
+        ("scan 10.0.0.1 --rate 0", "--rate"),
+        ("scan 10.0.0.1 --user ann", "give it in AGG_PASSWORD"),
+        ("scan 10.0.0.1 --tls-server-name h", "without --tls"),
+        (
+            "scan 10.0.0.1 --tls --tls-ca /nonexistent/ca",
+            "/nonexistent/ca",
+        ),
+    ] {
+        let output = agg(UNUSED, line).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", err(&output));
+        assert!(err(&output).contains(told), "{line}: {}", err(&output));
+    }
+}
+
+#[test]
+fn encrypted_connections_trust_whom_they_are_told_to() {
+    const NAME: &str = "node.example";
+    let certs = Certs::new(NAME);
+    let port = free_port();
+    let arguments = certs.arguments(port);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(server) = Server::with_module(&arguments, "") else {
+        return;
+    };
+    let path = |file: &str| certs.path(file).display().to_string();
+    let ca = format!("--tls-ca {}", path("ca.pem"));
+    let identity = format!(
+        "--tls-cert {} --tls-key {}",
+        path("client.pem"),
+        path("client.key")
+    );
+    let name = format!("--tls-server-name {NAME}");
+    let scan = |words: &[&str]| {
+        let words = words.join(" ");
+        let output = scan(&format!("127.0.0.1 --json --port {port} --tls {words}"));
+        (state(&output), out(&output))
+    };
+    assert_eq!(scan(&[&ca, &identity, &name]).0, "ok");
+    let (state, told) = scan(&[&ca, &name]);
+    assert_eq!(state, "no-server", "without a certificate: {told}");
+    let (state, told) = scan(&[&ca, &identity]);
+    assert_eq!(state, "no-server", "of another name: {told}");
+    assert!(told.contains("not valid for name"), "{told}");
+    let other = format!("--tls-ca {}", path("other.pem"));
+    let (state, told) = scan(&[&other, &identity, &name]);
+    assert_eq!(state, "no-server", "of another authority: {told}");
+    assert!(told.contains("UnknownIssuer"), "{told}");
+
+    // The other commands likewise.
+    let _: i64 = server.ask("AGG.LOG n hello");
+    let url = format!("rediss://127.0.0.1:{port}");
+    let line = format!("drain --queue log {ca} {identity} {name}");
+    let output = run(&url, &line, b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(out(&output).contains("hello"), "{}", out(&output));
+    let output = run(&url, &format!("drain {ca} {identity}"), b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        err(&output).contains("no encrypted connection"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn check_knows_all_kinds_of_sources() {
+    let rest = "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
+    let place = Place::new(&format!(
+        "[[source]]\nrange = \"10.1.0.0/16\"\n\
+         [[source]]\ncluster = [\"redis://a:1\"]\n\
+         [[source]]\nsentinel = [\"redis://b:1\"]\nservice = \"grid\"\n{rest}"
+    ));
+    let output = place.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let place = Place::new(&format!("[[source]]\nrange = \"10.1.0.0/77\"\n{rest}"));
+    let output = place.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains(":3:9: expected a range"),
+        "{}",
+        err(&output)
+    );
+}
