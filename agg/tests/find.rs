@@ -228,7 +228,8 @@ fn encrypted_connections_trust_whom_they_are_told_to() {
         let output = scan(&format!("127.0.0.1 --json --port {port} --tls {words}"));
         (state(&output), out(&output))
     };
-    assert_eq!(scan(&[&ca, &identity, &name]).0, "ok");
+    let (state, told) = scan(&[&ca, &identity, &name]);
+    assert_eq!(state, "ok", "{told}");
     let (state, told) = scan(&[&ca, &name]);
     assert_eq!(state, "no-server", "without a certificate: {told}");
     let (state, told) = scan(&[&ca, &identity]);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A folder with `ca.pem`, and `server.pem`, `client.pem` with their keys in `server.key`, `client.key`; `other.pem`
 /// is an authority that nobody here is of.
@@ -12,18 +12,21 @@ impl Certs {
     /// The server's certificate is of this name alone.
     pub fn new(name: &str) -> Certs {
         let certs = Certs(tempfile::tempdir().unwrap());
-        let authority = || {
+        let authority = |name: &str| {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
         };
-        let (ca, other) = (authority(), authority());
+        let (ca, other) = (authority("an authority"), authority("another"));
         let write = |file: &str, text: String| std::fs::write(certs.path(file), text).unwrap();
         write("ca.pem", ca.pem());
         write("other.pem", other.pem());
         for (file, name) in [("server", name), ("client", "client.example")] {
             let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            // Of one subject, it would pass for the authority's own.
+            params.distinguished_name.push(DnType::CommonName, name);
             write(
                 &format!("{file}.pem"),
                 params.signed_by(&key, &ca).unwrap().pem(),
