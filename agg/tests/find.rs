@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use support::certs::Certs;
 use support::grid::Fleet;
 use support::place::Place;
 use support::{Running, Server, agg, err, free_port, out, run};
+
+const ROUTE: &str =
+    "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
 
 const UNUSED: &str = "redis://unused";
 
@@ -144,6 +147,21 @@ fn what_is_no_server_of_ours_is_told_from_it() {
         state(&scan(&format!("127.0.0.1 --json --port {port}"))),
         "no-server"
     );
+    let endless = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = endless.local_addr().unwrap().port();
+    let sending = std::thread::spawn(move || {
+        let (mut stream, _) = endless.accept().unwrap();
+        stream.write_all(b"$1000000000\r\n").unwrap();
+        while stream.write_all(&[b'x'; 65_536]).is_ok() {}
+    });
+    let output = scan(&format!("127.0.0.1 --json --port {port}"));
+    assert_eq!(state(&output), "no-server");
+    assert!(
+        out(&output).contains("more than was asked"),
+        "{}",
+        out(&output)
+    );
+    sending.join().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let output = scan(&format!("127.0.0.1 --json --port {port}"));
@@ -257,16 +275,37 @@ fn encrypted_connections_trust_whom_they_are_told_to() {
 }
 
 #[test]
+fn the_sources_of_the_example_are_good() {
+    let example = include_str!("../examples/poller.toml");
+    let start = example.find("# [[source]]").unwrap();
+    let end = example.find("# What goes where").unwrap();
+    let certs = Certs::new("h");
+    // The files that it names are not there.
+    let lines = example[start..end].lines().map(|line| match line {
+        line if line.contains("-file = ") => "".to_owned(),
+        line => line.trim_start_matches("# ").to_owned(),
+    });
+    let sources: Vec<String> = lines.collect();
+    let sources = sources.join("\n").replace(
+        "tls = true",
+        &format!("tls-ca = {:?}\ntls = true", certs.path("ca.pem")),
+    );
+    assert_eq!(sources.matches("[[source]]").count(), 3);
+    let place = Place::new(&format!("{sources}{ROUTE}"));
+    let output = place.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
 fn check_knows_all_kinds_of_sources() {
-    let rest = "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
     let place = Place::new(&format!(
         "[[source]]\nrange = \"10.1.0.0/16\"\n\
          [[source]]\ncluster = [\"redis://a:1\"]\n\
-         [[source]]\nsentinel = [\"redis://b:1\"]\nservice = \"grid\"\n{rest}"
+         [[source]]\nsentinel = [\"redis://b:1\"]\nservice = \"grid\"\n{ROUTE}"
     ));
     let output = place.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    let place = Place::new(&format!("[[source]]\nrange = \"10.1.0.0/77\"\n{rest}"));
+    let place = Place::new(&format!("[[source]]\nrange = \"10.1.0.0/77\"\n{ROUTE}"));
     let output = place.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use link::Link;
 pub use tls::{Tls, TlsFiles};
@@ -185,7 +185,10 @@ impl Server {
     }
 
     /// Goes on with a connection to it that is there already.
-    pub async fn dial_over(&self, stream: TcpStream) -> Result<Wire, Failure> {
+    pub async fn dial_over<S>(&self, stream: S) -> Result<Wire, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    {
         Wire::over(self, stream).await
     }
 }

@@ -41,7 +41,10 @@ impl Wire {
     }
 
     /// Over a connection that is there already.
-    pub(super) async fn over(server: &Server, stream: TcpStream) -> Result<Wire, Failure> {
+    pub(super) async fn over<S>(server: &Server, stream: S) -> Result<Wire, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    {
         let start = async { Wire::start(server, dress(server, stream).await?).await };
         match timeout(TIMEOUT, start).await {
             Ok(opened) => opened,
@@ -179,13 +182,15 @@ async fn connect(server: &Server) -> Result<Pin<Box<dyn Stream>>, Failure> {
         Address::Tcp(host, port) => (host.as_str(), *port),
     };
     let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
     dress(server, stream).await
 }
 
 /// Encrypts a connection where that is wanted.
-async fn dress(server: &Server, stream: TcpStream) -> Result<Pin<Box<dyn Stream>>, Failure> {
-    let failed = |error: std::io::Error| unreachable(server, &error.to_string());
-    stream.set_nodelay(true).map_err(failed)?;
+async fn dress<S>(server: &Server, stream: S) -> Result<Pin<Box<dyn Stream>>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+{
     let (Some(tls), Address::Tcp(host, _)) = (&server.tls, &server.address) else {
         return Ok(Box::pin(stream));
     };

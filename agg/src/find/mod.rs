@@ -4,6 +4,7 @@
 //! address; a source that cannot be asked says so and takes nothing back.
 
 mod asked;
+mod bounded;
 mod cluster;
 mod hosts;
 #[cfg(test)]

@@ -68,7 +68,8 @@ Examples:
   AGG_PASSWORD=... agg scan 10.1.0.0/24 --json | jq -r 'select(.state == \"ok\").url'
 
 States: ok, a replica, no module, wants a password, wrong password, refuses, no server (what answers is none, or
-cannot answer now); with --json their words are joined by -: ok, replica, no-module and so on, and \"why\" tells more.
+cannot answer now). With --json: ok, replica, no-module, wants-password, wrong-password, refuses, no-server, and
+\"why\" tells more.
 A password is sent to whatever takes a connection in the range, if not encrypted for everybody to read. --redis is
 not used here.
 
