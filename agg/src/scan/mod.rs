@@ -183,12 +183,8 @@ async fn look(
                         return false;
                     }
                 }
-                _ = ticks.tick() => {
-                    bar.set_position(progress.done.load(Relaxed));
-                    if stop.asked() {
-                        return true;
-                    }
-                }
+                _ = ticks.tick() => bar.set_position(progress.done.load(Relaxed)),
+                () = stop.wanted() => return true,
             }
         }
     };
