@@ -31,7 +31,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let read = buffer.filled().len() - before;
         match self.left.checked_sub(read) {
             Some(left) => self.left = left,
-            None => return Poll::Ready(Err(Error::other("it sends more than was asked for"))),
+            None => {
+                // A read that fails brings nothing.
+                buffer.set_filled(before);
+                return Poll::Ready(Err(Error::other("it sends more than was asked for")));
+            }
         }
         polled
     }

@@ -84,8 +84,8 @@ impl Cluster {
 /// these. Whoever is gone by becomes the first.
 async fn look(members: &mut [Asked], epoch: u64, once: &mut Once) -> Option<View> {
     let mut best: Option<(usize, View)> = None;
-    for index in 0..members.len() {
-        match view(&mut members[index]).await {
+    for (index, member) in members.iter_mut().enumerate() {
+        match view(member).await {
             Ok(view) => {
                 let enough = view.epoch >= epoch;
                 if best.as_ref().is_none_or(|(_, b)| b.epoch < view.epoch) {

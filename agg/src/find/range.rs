@@ -57,9 +57,7 @@ impl Range {
             }
             let unasked = progress.unasked.load(Relaxed);
             if unasked > 0 {
-                known.once.say(&format!(
-                    "a scan could not ask all addresses: no way there, or no room for connections (ulimit -n)"
-                ));
+                known.once.say("a scan could not ask all addresses: no way there, or no room for connections (ulimit -n)");
             }
             sleep_until((start + self.interval).into()).await;
         }

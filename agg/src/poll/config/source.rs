@@ -163,10 +163,13 @@ impl Everywhere {
     }
 }
 
-/// What a source became, and the servers that it names, each with its place in the file.
+/// The servers that a source names, each with its place in the file.
+type Named = Vec<(usize, String)>;
+
+/// What a source became, and whom it names.
 pub struct Checked {
     pub source: Source,
-    pub named: Vec<(usize, String)>,
+    pub named: Named,
 }
 
 impl RawSource {
@@ -381,7 +384,7 @@ impl RawSource {
         at: usize,
         access: &Access,
         encrypted: bool,
-    ) -> Result<(Sentinel, Vec<(usize, String)>), Mistake> {
+    ) -> Result<(Sentinel, Named), Mistake> {
         let service = match &self.service {
             Some(service) if !service.get_ref().is_empty() => service.get_ref().clone(),
             Some(service) => return Err(Mistake::at(service, "expected a name")),
@@ -429,7 +432,7 @@ fn servers(
     urls: &Spanned<Urls>,
     access: &Access,
     encrypted: bool,
-) -> Result<(Vec<Server>, Vec<(usize, String)>), Mistake> {
+) -> Result<(Vec<Server>, Named), Mistake> {
     if urls.get_ref().0.is_empty() {
         return Err(Mistake::at(urls, "expected at least one URL"));
     }
