@@ -211,7 +211,10 @@ fn wrong_usage() {
         ("scan 10.0.0.0/8 11.0.0.0/8", "name smaller ranges"),
         ("scan 10.0.0.1 --rate 0", "--rate"),
         ("scan 10.0.0.1 --user ann", "give it in AGG_PASSWORD"),
-        ("scan 10.0.0.1 --tls-server-name h", "without --tls"),
+        (
+            "scan 10.0.0.1 --tls-server-name h",
+            "of no use without --tls",
+        ),
         (
             "scan 10.0.0.1 --tls --tls-ca /nonexistent/ca",
             "/nonexistent/ca",

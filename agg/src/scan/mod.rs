@@ -94,7 +94,10 @@ impl Options {
             return Err("a user needs a password: give it in AGG_PASSWORD".into());
         }
         if *tls != TlsFiles::default() && !self.tls {
-            return Err("nothing is encrypted here without --tls".into());
+            return Err(
+                "certificates are of no use without --tls (also those of AGG_TLS_CA and its like)"
+                    .into(),
+            );
         }
         let tls = self.tls.then(|| Tls::new(tls)).transpose()?;
         Ok(Scan {
@@ -200,7 +203,7 @@ async fn look(
 /// On a terminal alone.
 fn bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
-    let template = "{bar:40} {pos} of {len} addresses, {per_sec}, {eta} left";
+    let template = "{bar:40} {pos} of {len} addresses, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
