@@ -19,6 +19,7 @@ mod poll;
 mod reply;
 mod retry;
 mod say;
+mod scan;
 mod shutdown;
 mod top;
 mod when;
@@ -73,6 +74,8 @@ enum Command {
     Load(poll::load::Options),
     /// Tell whether the file for agg poll is as it should be
     Check(poll::Options),
+    /// Find the servers in a range of addresses
+    Scan(scan::Options),
     /// Show servers and their nodes live in a terminal: rates, queues, drops, what is noisy
     Top(top::Options),
     /// Turn the lines of standard input into logs or errors
@@ -85,6 +88,7 @@ Examples:
   agg host                          report this machine every second
   agg drain --follow                print everything that comes out of the queues
   agg poll --config poller.toml     drain servers into files and databases
+  agg scan 10.1.0.0/24              find the servers in a range of addresses
   agg top                           see what a server and its nodes are doing
   tail -F app.log | agg pipe log    send a program's log
 
@@ -158,6 +162,12 @@ fn main() -> ExitCode {
             };
             listen(interrupted, Stop::GRACE).and_then(|stop| top::run(&options, sources, &stop))
         }
+        Command::Scan(options) => {
+            let scan = options.scan(password(), &tls);
+            let scan = scan.unwrap_or_else(|why| usage(&why));
+            listen(Ended::Interrupted, Stop::GRACE)
+                .and_then(|stop| scan::run(&options, &scan, &stop))
+        }
         Command::Pipe(command) => against(place, false, |server, stop| {
             pipe::run(server, &command, stop)
         }),
@@ -192,14 +202,18 @@ fn against(
 
 /// What holds for every server that is given by its URL.
 fn access(tls: &TlsFiles) -> Access {
-    let password = std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty());
     let given = *tls != TlsFiles::default();
     let tls = given.then(|| Tls::new(tls)).transpose();
     Access {
-        password,
+        password: password(),
         tls: tls.unwrap_or_else(|why| usage(&why)),
         ..Access::default()
     }
+}
+
+/// The password of the environment, where it has one.
+fn password() -> Option<String> {
+    std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty())
 }
 
 /// Listens for signals; a command that is stuck when `grace` has passed ends as `interrupted`.

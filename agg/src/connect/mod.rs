@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use link::Link;
 pub use tls::{Tls, TlsFiles};
@@ -106,14 +107,24 @@ impl Server {
             (true, Some(tls)) => Some(tls.clone()),
             (true, None) => Some(Tls::new(&TlsFiles::default())?),
         };
+        // The user goes with the password: that of the URL is not another user's.
+        let other = match settings.password() {
+            Some(_) => &None,
+            None => &access.user,
+        };
         Ok(Server {
             place: place(&address, tls.is_some(), settings.db()),
             address,
-            user: own(settings.username(), &access.user),
+            user: own(settings.username(), other),
             password: own(settings.password(), &access.password),
             db: settings.db(),
             tls,
         })
+    }
+
+    /// Whether a URL is of an encrypted connection.
+    pub fn scheme_encrypts(url: &str) -> bool {
+        matches!(url.split_once("://"), Some(("rediss" | "valkeys", _)))
     }
 
     /// The server at an address that another told of or that was found.
@@ -134,6 +145,25 @@ impl Server {
         })
     }
 
+    /// Another server, to which we say the same as to this one.
+    pub fn elsewhere(&self, host: &str, port: u16) -> Server {
+        let address = Address::Tcp(host.to_owned(), port);
+        Server {
+            place: place(&address, self.encrypted(), 0),
+            address,
+            db: 0,
+            ..self.clone()
+        }
+    }
+
+    /// The name or address of its host; none of a socket of this machine.
+    pub fn host(&self) -> Option<&str> {
+        match &self.address {
+            Address::Tcp(host, _) => Some(host),
+            Address::Unix(_) => None,
+        }
+    }
+
     /// The server's address as messages show it.
     pub fn place(&self) -> &str {
         &self.place
@@ -152,6 +182,14 @@ impl Server {
     /// Connects.
     pub async fn dial(&self) -> Result<Wire, Failure> {
         Wire::new(self).await
+    }
+
+    /// Goes on with a connection to it that is there already.
+    pub async fn dial_over<S>(&self, stream: S) -> Result<Wire, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    {
+        Wire::over(self, stream).await
     }
 }
 
@@ -267,6 +305,29 @@ mod tests {
         assert_eq!(password("redis://:url@h").as_deref(), Some("url"));
         assert_eq!(password("redis://h").as_deref(), Some("env"));
         assert_eq!(password("redis://ann@h").as_deref(), Some("env"));
+    }
+
+    #[test]
+    fn the_user_goes_with_the_password() {
+        let user = |url: &str| {
+            let access = Access {
+                user: Some("all".into()),
+                password: Some("p".into()),
+                tls: None,
+            };
+            Server::parse(url, &access).unwrap().user
+        };
+        assert_eq!(user("redis://h").as_deref(), Some("all"));
+        assert_eq!(user("redis://ann@h").as_deref(), Some("ann"));
+        assert_eq!(user("redis://:p@h"), None);
+    }
+
+    #[test]
+    fn another_server_is_told_the_same() {
+        let one = Server::parse("redis://ann:s3cret@host:1/2", &Access::default()).unwrap();
+        let other = one.elsewhere("::1", 7);
+        assert_eq!(other.place(), "redis://[::1]:7");
+        assert_eq!((&other.user, &other.password), (&one.user, &one.password));
     }
 
     #[test]

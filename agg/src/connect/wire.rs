@@ -43,8 +43,23 @@ impl Wire {
         }
     }
 
+    /// Over a connection that is there already.
+    pub(super) async fn over<S>(server: &Server, stream: S) -> Result<Wire, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    {
+        let start = async { Wire::start(server, dress(server, stream).await?).await };
+        match timeout(TIMEOUT, start).await {
+            Ok(opened) => opened,
+            Err(_) => Err(unreachable(server, &no_answer())),
+        }
+    }
+
     async fn open(server: &Server) -> Result<Wire, Failure> {
-        let stream = connect(server).await?;
+        Wire::start(server, connect(server).await?).await
+    }
+
+    async fn start(server: &Server, stream: Pin<Box<dyn Stream>>) -> Result<Wire, Failure> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_read_timeout(Some(TIMEOUT));
         stream.set_write_timeout(Some(TIMEOUT));
@@ -171,12 +186,20 @@ async fn connect(server: &Server) -> Result<Plain, Failure> {
     };
     let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    let Some(tls) = &server.tls else {
+    dress(server, stream).await
+}
+
+/// Encrypts a connection where that is wanted.
+async fn dress<S>(server: &Server, stream: S) -> Result<Pin<Box<dyn Stream>>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+{
+    let (Some(tls), Address::Tcp(host, _)) = (&server.tls, &server.address) else {
         return Ok(Box::pin(stream));
     };
     let name = match &tls.server_name {
         Some(name) => name.clone(),
-        None => ServerName::try_from(host.to_owned())
+        None => ServerName::try_from(host.clone())
             .map_err(|_| unreachable(server, "its host is no name that a certificate can be of"))?,
     };
     let connector = TlsConnector::from(tls.config.clone());

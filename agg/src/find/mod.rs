@@ -3,15 +3,38 @@
 //! What holds: a server keeps its identity ([`Found::id`]) for as long as it is meant to be the same, whatever its
 //! address; a source that cannot be asked says so and takes nothing back.
 
+mod asked;
+mod bounded;
+mod cluster;
+mod hosts;
+#[cfg(test)]
+mod live;
+pub mod probe;
+mod range;
+pub mod scan;
+mod sentinel;
+mod slots;
+
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::connect::Server;
+
+pub use cluster::Cluster;
+pub use hosts::Hosts;
+pub use range::Range;
+pub use sentinel::Sentinel;
 
 /// Where servers are.
 #[derive(Clone)]
 pub enum Source {
     /// At these addresses.
     Urls(Vec<Server>),
+    /// Somewhere in a range, at one port.
+    Range(Range),
+    /// In a Redis or Valkey Cluster.
+    Cluster(Cluster),
+    /// Where Sentinels say.
+    Sentinel(Sentinel),
 }
 
 /// News of a source.
@@ -26,17 +49,26 @@ pub struct Found {
 impl Source {
     /// Tells of the servers and what becomes of them, until nobody listens.
     pub async fn watch(self, news: UnboundedSender<Found>) {
-        match self {
-            Source::Urls(servers) => {
-                for server in servers {
-                    // Nobody listens at the end of the program.
-                    let _ = news.send(Found {
-                        id: server.place().to_owned(),
-                        server: Some(server),
-                    });
+        let told = async {
+            match self {
+                Source::Urls(servers) => {
+                    for server in servers {
+                        // Nobody listens at the end of the program.
+                        let _ = news.send(Found {
+                            id: server.place().to_owned(),
+                            server: Some(server),
+                        });
+                    }
+                    std::future::pending().await
                 }
-                news.closed().await;
+                Source::Range(range) => range.watch(&news).await,
+                Source::Cluster(cluster) => cluster.watch(&news).await,
+                Source::Sentinel(sentinel) => sentinel.watch(&news).await,
             }
+        };
+        tokio::select! {
+            () = told => {}
+            () = news.closed() => {}
         }
     }
 }

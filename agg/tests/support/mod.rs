@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 #[path = "../../../tests/support/server.rs"]
 mod server;
 
+pub mod certs;
+pub mod grid;
 pub mod influx;
 pub mod mongo;
 pub mod place;

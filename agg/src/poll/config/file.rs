@@ -1,4 +1,4 @@
-//! The file as it is written, and the checks of what belongs to no sink alone: sources, routes, and what fits together.
+//! The file as it is written, and the checks of what belongs to no sink or source alone: routes, and what fits together.
 //! Every value keeps its place until it was checked.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,16 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error};
 use toml::Spanned;
 
 use crate::args;
-use crate::connect::{Access, Server};
 use crate::drain::fetch::{Format, Queue};
-use crate::find::Source;
 use crate::poll::glob::Glob;
 
-use super::sink::{RawSink, secret};
+use super::sink::RawSink;
+use super::source::{Everywhere, RawSource};
 use super::tags::{Table, edits};
 use super::{Config, LEAST_SHARE, Mistake, Route, Sink};
 
@@ -31,20 +30,15 @@ pub struct RawFile {
     shutdown_grace: Option<Time>,
     dead_letters: Option<PathBuf>,
     listen: Option<Spanned<String>>,
+    user: Option<Spanned<String>>,
+    password_file: Option<Spanned<PathBuf>>,
+    password_env: Option<Spanned<String>>,
     #[serde(default)]
-    source: Vec<RawSource>,
+    source: Vec<Spanned<RawSource>>,
     #[serde(default)]
     route: Vec<RawRoute>,
     #[serde(default)]
     sink: BTreeMap<String, Spanned<RawSink>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawSource {
-    urls: Spanned<Urls>,
-    password_file: Option<Spanned<PathBuf>>,
-    password_env: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -87,35 +81,6 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// A list of URLs. What is no list is refused without being shown: it may hold a password.
-struct Urls(Vec<Spanned<String>>);
-
-impl<'de> Deserialize<'de> for Urls {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = Urls;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("a list of URLs")
-            }
-
-            fn visit_str<E: Error>(self, _: &str) -> Result<Urls, E> {
-                Err(E::custom("expected a list of URLs: put it in [ ]"))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Urls, A::Error> {
-                let mut urls = Vec::new();
-                while let Some(url) = items.next_element()? {
-                    urls.push(url);
-                }
-                Ok(Urls(urls))
-            }
-        }
-        from.deserialize_any(List)
-    }
-}
-
 impl RawFile {
     /// Turns it into what the engine needs.
     ///
@@ -139,18 +104,18 @@ impl RawFile {
         if self.route.is_empty() {
             return Err(Mistake::missing("expected a [[route]]: what goes where"));
         }
+        let all = Everywhere::check(&self.user, &self.password_file, &self.password_env)?;
         let mut places = BTreeSet::new();
         let mut sources = Vec::new();
         for source in &self.source {
-            let servers = source.servers()?;
-            for (place, server) in &servers {
-                if !places.insert(server.place().to_owned()) {
-                    let text = format!("{} stands in this file twice", server.place());
-                    return Err(Mistake::at(place, text));
+            let checked = source.get_ref().check(source.span().start, &all)?;
+            for (at, place) in checked.named {
+                let text = format!("{place} stands in this file twice");
+                if !places.insert(place) {
+                    return Err(Mistake { at: Some(at), text });
                 }
             }
-            let servers = servers.into_iter().map(|(_, server)| server);
-            sources.push(Source::Urls(servers.collect()));
+            sources.push(checked.source);
         }
         let mut sinks = Vec::new();
         for (name, sink) in &self.sink {
@@ -207,25 +172,6 @@ fn address(text: &Spanned<String>) -> Result<SocketAddr, Mistake> {
         );
         Mistake::at(text, told)
     })
-}
-
-impl RawSource {
-    fn servers(&self) -> Result<Vec<(Spanned<()>, Server)>, Mistake> {
-        let access = Access {
-            password: secret("password", &self.password_file, &self.password_env)?,
-            ..Access::default()
-        };
-        let urls = &self.urls.get_ref().0;
-        if urls.is_empty() {
-            return Err(Mistake::at(&self.urls, "expected at least one URL"));
-        }
-        let server = |url: &Spanned<String>| {
-            let server =
-                Server::parse(url.get_ref(), &access).map_err(|why| Mistake::at(url, why))?;
-            Ok((Spanned::new(url.span(), ()), server))
-        };
-        urls.iter().map(server).collect()
-    }
 }
 
 impl RawRoute {

@@ -7,6 +7,7 @@
 mod file;
 mod http;
 mod sink;
+mod source;
 mod tags;
 
 use std::net::SocketAddr;
@@ -283,7 +284,9 @@ database = "grid & co"
         assert_eq!(config.lease, Duration::from_secs(5));
         assert_eq!(config.poll_interval, Duration::from_secs(1));
         assert_eq!(config.max_in_flight, 64 << 20);
-        let Source::Urls(servers) = &config.sources[0];
+        let Source::Urls(servers) = &config.sources[0] else {
+            panic!()
+        };
         assert_eq!(servers.len(), 2);
         let route = &config.routes[0];
         assert!(route.takes(b"web1", Queue::Hour) && !route.takes(b"web1", Queue::Log));

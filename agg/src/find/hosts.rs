@@ -1,0 +1,161 @@
+//! The addresses of a range, one after another: never all in memory, each once however ranges overlap.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// More addresses than this are not looked through: a mistake in a prefix is more likely than such a grid.
+const MOST: u128 = 1 << 24;
+
+/// Addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosts(Vec<Stretch>);
+
+/// Addresses that follow one another, both ends among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stretch {
+    v6: bool,
+    from: u128,
+    to: u128,
+}
+
+impl Hosts {
+    /// Reads one CIDR range or address; of a range of IPv4 the network's own address and its broadcast are not hosts.
+    ///
+    /// Returns an error if it is neither, or has too many addresses.
+    pub fn parse(text: &str) -> Result<Hosts, String> {
+        let net = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text.parse::<IpNet>().map_err(|_| {
+                format!("expected a range or address such as 10.1.0.0/16 or 10.1.0.7, not {text:?}")
+            })?,
+        };
+        let (v6, from, to) = match (net.network(), net.broadcast()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let (from, to) = (u128::from(from.to_bits()), u128::from(to.to_bits()));
+                match net.prefix_len() {
+                    31.. => (false, from, to),
+                    _ => (false, from + 1, to - 1),
+                }
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => (true, from.to_bits(), to.to_bits()),
+            _ => unreachable!("both ends of a network are of one kind"),
+        };
+        let hosts = Hosts(vec![Stretch { v6, from, to }]);
+        hosts.bounded(text)
+    }
+
+    /// All of several.
+    ///
+    /// Returns an error if these are too many addresses.
+    pub fn all(several: impl IntoIterator<Item = Hosts>) -> Result<Hosts, String> {
+        let mut all: Vec<Stretch> = several.into_iter().flat_map(|hosts| hosts.0).collect();
+        all.sort_unstable();
+        let mut merged: Vec<Stretch> = Vec::new();
+        for next in all {
+            match merged.last_mut() {
+                Some(last) if last.v6 == next.v6 && next.from <= last.to => {
+                    last.to = last.to.max(next.to);
+                }
+                _ => merged.push(next),
+            }
+        }
+        Hosts(merged).bounded("all of this together")
+    }
+
+    fn bounded(self, what: &str) -> Result<Hosts, String> {
+        let sizes = self.0.iter().map(|stretch| stretch.to - stretch.from);
+        let sum = sizes.fold(0u128, |sum, size| sum.saturating_add(size));
+        if sum >= MOST {
+            return Err(format!(
+                "{what} is more than {MOST} addresses (an IPv4 /8): name smaller ranges"
+            ));
+        }
+        Ok(self)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        let sizes = self.0.iter().map(|stretch| stretch.to - stretch.from + 1);
+        sizes.sum::<u128>() as u64
+    }
+
+    /// One after another.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + Send + use<'_> {
+        self.0.iter().flat_map(|stretch| {
+            let address = |bits: u128| match stretch.v6 {
+                true => IpAddr::V6(bits.into()),
+                // A stretch of IPv4 has 32 bits.
+                false => IpAddr::V4((bits as u32).into()),
+            };
+            (stretch.from..=stretch.to).map(address)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(hosts: &Hosts) -> Vec<String> {
+        hosts.iter().map(|address| address.to_string()).collect()
+    }
+
+    fn all(texts: &[&str]) -> Result<Hosts, String> {
+        Hosts::all(texts.iter().map(|text| Hosts::parse(text).unwrap()))
+    }
+
+    #[test]
+    fn networks_and_broadcasts_are_no_hosts() {
+        let of = |text| texts(&Hosts::parse(text).unwrap());
+        assert_eq!(of("10.0.0.4/30"), ["10.0.0.5", "10.0.0.6"]);
+        assert_eq!(of("10.0.0.7/30"), ["10.0.0.5", "10.0.0.6"]);
+        assert_eq!(of("10.0.0.4/31"), ["10.0.0.4", "10.0.0.5"]);
+        assert_eq!(of("10.0.0.4/32"), ["10.0.0.4"]);
+        assert_eq!(of("10.0.0.4"), ["10.0.0.4"]);
+        assert_eq!(of("fd00::4"), ["fd00::4"]);
+        assert_eq!(
+            of("fd00::4/126"),
+            ["fd00::4", "fd00::5", "fd00::6", "fd00::7"]
+        );
+        let wide = Hosts::parse("10.1.0.0/16").unwrap();
+        assert_eq!(wide.count(), 65_534);
+        assert_eq!(wide.iter().count(), 65_534);
+        assert_eq!(wide.iter().last().unwrap().to_string(), "10.1.255.254");
+        assert_eq!(Hosts::parse("255.255.255.255").unwrap().iter().count(), 1);
+    }
+
+    #[test]
+    fn an_address_counts_once() {
+        let hosts = all(&["10.0.0.0/29", "10.0.0.3", "10.0.0.4/29", "10.0.0.8", "::1"]).unwrap();
+        assert_eq!(hosts.count(), 8);
+        assert_eq!(
+            texts(&hosts),
+            [
+                "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.8",
+                "::1"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_range_or_too_large_is_refused() {
+        for bad in ["", "10.0.0", "10.0.0.0/33", "host", "10.0.0.1:7777", "::/x"] {
+            let told = Hosts::parse(bad).unwrap_err();
+            assert!(told.starts_with("expected a range or address"), "{told}");
+        }
+        assert_eq!(
+            Hosts::parse("0.0.0.0/0").unwrap_err(),
+            "0.0.0.0/0 is more than 16777216 addresses (an IPv4 /8): name smaller ranges"
+        );
+        assert!(Hosts::parse("fd00::/64").is_err() && Hosts::parse("::/0").is_err());
+        assert_eq!(Hosts::parse("10.0.0.0/8").unwrap().count(), (1 << 24) - 2);
+        assert!(all(&["10.0.0.0/8", "11.0.0.0/8"]).is_err());
+    }
+
+    #[test]
+    fn the_first_of_millions_are_there_at_once() {
+        let hosts = Hosts::parse("10.0.0.0/8").unwrap();
+        assert_eq!(hosts.iter().next().unwrap().to_string(), "10.0.0.1");
+    }
+}

@@ -1,0 +1,184 @@
+//! A range that is looked through again and again.
+//!
+//! What holds: only servers that gave the right answer are told of; one that does not answer any more is kept, as it
+//! may come back, until `forget_after`; nothing is forgotten while no address of the range answers at all, for then
+//! it is we who are cut off.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::sleep_until;
+
+use crate::say::Once;
+
+use super::Found;
+use super::probe::State;
+use super::scan::{Progress, Scan, Seen};
+
+/// A range, and how often it is looked through.
+#[derive(Clone)]
+pub struct Range {
+    pub scan: Scan,
+    /// From the beginning of one scan to that of the next, unless one takes longer.
+    pub interval: Duration,
+    /// A server that did not answer for so long is no more.
+    pub forget_after: Duration,
+}
+
+impl Range {
+    pub const INTERVAL: Duration = Duration::from_secs(60);
+    pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+    /// Looks through it until nobody listens.
+    pub async fn watch(&self, news: &UnboundedSender<Found>) {
+        let mut known = Known::default();
+        loop {
+            let start = Instant::now();
+            let progress = Arc::new(Progress::default());
+            let (tell, mut seen) = unbounded_channel();
+            let scan = async {
+                self.scan.run(&progress, &tell).await;
+                drop(tell);
+            };
+            let listen = async {
+                while let Some(seen) = seen.recv().await {
+                    send(news, known.seen(seen, Instant::now()));
+                }
+            };
+            tokio::join!(scan, listen);
+            if progress.alive.load(Relaxed) > 0 {
+                for gone in known.forget(self.forget_after, Instant::now()) {
+                    send(news, Some(gone));
+                }
+            }
+            let unasked = progress.unasked.load(Relaxed);
+            if unasked > 0 {
+                known.once.say("a scan could not ask all addresses: no way there, or no room for connections (ulimit -n)");
+            }
+            sleep_until((start + self.interval).into()).await;
+        }
+    }
+}
+
+fn send(news: &UnboundedSender<Found>, found: Option<Found>) {
+    if let Some(found) = found {
+        // Nobody listens at the end of the program.
+        let _ = news.send(found);
+    }
+}
+
+/// The servers that were told of, and when each answered last.
+#[derive(Default)]
+struct Known {
+    servers: HashMap<SocketAddr, (String, Instant)>,
+    once: Once,
+}
+
+impl Known {
+    /// Something answered; news, if it is.
+    fn seen(&mut self, seen: Seen, now: Instant) -> Option<Found> {
+        let id = seen.server.place().to_owned();
+        match seen.about.state {
+            State::Ok => {
+                let before = self.servers.insert(seen.address, (id.clone(), now));
+                let server = Some(seen.server);
+                before.is_none().then_some(Found { id, server })
+            }
+            // It says itself that another gives out what it holds.
+            State::Replica => {
+                let before = self.servers.remove(&seen.address);
+                before.map(|(id, _)| Found { id, server: None })
+            }
+            state => {
+                let why = match seen.about.why {
+                    Some(why) if why.contains(&id) => why,
+                    Some(why) => format!("{id}: {}, {why}", state.words()),
+                    None => format!("{id}: {}", state.words()),
+                };
+                self.once
+                    .say(&format!("{why}; not drained, asked again at each scan"));
+                None
+            }
+        }
+    }
+
+    /// Those that did not answer for so long.
+    fn forget(&mut self, after: Duration, now: Instant) -> Vec<Found> {
+        let old = |_: &SocketAddr, known: &mut (String, Instant)| {
+            now.saturating_duration_since(known.1) >= after
+        };
+        let gone = self.servers.extract_if(old);
+        gone.map(|(_, (id, _))| Found { id, server: None })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe::About;
+    use super::*;
+    use crate::connect::{Access, Server};
+
+    fn seen(host: &str, state: State) -> Seen {
+        let access = Access::default();
+        Seen {
+            address: SocketAddr::new(host.parse().unwrap(), 7777),
+            server: Server::at(host, 7777, &access, false).unwrap(),
+            about: About::only(state, None),
+        }
+    }
+
+    fn told(found: Option<Found>) -> Option<(String, bool)> {
+        found.map(|found| (found.id, found.server.is_some()))
+    }
+
+    #[test]
+    fn a_server_is_told_of_once_and_forgotten_late() {
+        let mut known = Known::default();
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        let id = "redis://10.0.0.1:7777".to_owned();
+        let news = known.seen(seen("10.0.0.1", State::Ok), start);
+        assert_eq!(told(news), Some((id.clone(), true)));
+        let again = known.seen(seen("10.0.0.1", State::Ok), start + minute);
+        assert_eq!(told(again), None);
+        // It may be loading, or restarted without its module: that passes.
+        let other = known.seen(seen("10.0.0.1", State::NoModule), start + 2 * minute);
+        assert_eq!(told(other), None);
+        assert!(known.forget(10 * minute, start + 10 * minute).is_empty());
+        let gone = known.forget(10 * minute, start + 11 * minute).pop();
+        assert_eq!(told(gone), Some((id.clone(), false)));
+        let back = known.seen(seen("10.0.0.1", State::Ok), start + 12 * minute);
+        assert_eq!(told(back), Some((id, true)));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_told_of() {
+        let mut known = Known::default();
+        let now = Instant::now();
+        for state in [
+            State::Replica,
+            State::NoModule,
+            State::WantsPassword,
+            State::WrongPassword,
+            State::Refuses,
+            State::NoServer,
+        ] {
+            assert_eq!(told(known.seen(seen("10.0.0.1", state), now)), None);
+        }
+        assert!(known.servers.is_empty());
+    }
+
+    #[test]
+    fn who_became_a_replica_is_let_go_at_once() {
+        let mut known = Known::default();
+        let now = Instant::now();
+        known.seen(seen("10.0.0.1", State::Ok), now);
+        let gone = known.seen(seen("10.0.0.1", State::Replica), now);
+        assert_eq!(told(gone), Some(("redis://10.0.0.1:7777".into(), false)));
+    }
+}

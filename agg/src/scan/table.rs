@@ -1,0 +1,107 @@
+//! The table of what answered.
+
+use crate::find::probe::About;
+use crate::find::scan::Seen;
+
+const HEAD: [&str; 6] = ["ADDRESS", "SERVER", "MODULE", "NODES", "MEMORY", "STATE"];
+
+/// The table, its lines ended.
+pub fn table(all: &[Seen]) -> String {
+    let rows = all
+        .iter()
+        .map(|seen| row(&seen.address.to_string(), &seen.about));
+    layout(rows.collect())
+}
+
+fn row(address: &str, about: &About) -> [String; 6] {
+    let number = |number: Option<u64>| number.map_or(String::new(), |n| n.to_string());
+    let server = match (about.server, &about.version) {
+        (Some(server), Some(version)) => format!("{server} {version}"),
+        _ => String::new(),
+    };
+    let memory = match (about.memory, about.max_memory) {
+        (Some(held), Some(most)) => format!("{} of {}", size(held), size(most)),
+        _ => String::new(),
+    };
+    let row = [
+        address.to_owned(),
+        server,
+        about.module.clone().unwrap_or_default(),
+        number(about.nodes),
+        memory,
+        about.state.words().to_owned(),
+    ];
+    row.map(|text| harmless(&text))
+}
+
+fn layout(rows: Vec<[String; 6]>) -> String {
+    let head = HEAD.map(str::to_owned);
+    let all: Vec<&[String; 6]> = std::iter::once(&head).chain(&rows).collect();
+    let width = |column: usize| {
+        let widths = all.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in all {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What a terminal does not obey.
+fn harmless(text: &str) -> String {
+    let char = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(char).take(60).collect()
+}
+
+/// Bytes, as settings write them.
+fn size(bytes: u64) -> String {
+    let units = [(30, "gb"), (20, "mb"), (10, "kb")];
+    match units.iter().find(|(shift, _)| bytes >= 1 << shift) {
+        Some((shift, unit)) => {
+            let tenths = (u128::from(bytes) * 10 + (1 << (shift - 1))) >> shift;
+            match tenths % 10 {
+                0 => format!("{}{unit}", tenths / 10),
+                rest => format!("{}.{rest}{unit}", tenths / 10),
+            }
+        }
+        None => format!("{bytes}b"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::find::probe::State;
+
+    #[test]
+    fn a_table() {
+        let mut about = About::only(State::Ok, None);
+        about.server = Some("redis");
+        about.version = Some("7\x1b[2J".into());
+        about.module = Some("1".into());
+        about.nodes = Some(12);
+        about.memory = Some(69_208);
+        about.max_memory = Some(256 << 20);
+        let other = About::only(State::WantsPassword, Some("x".into()));
+        let rows = vec![row("10.0.0.10:7777", &about), row("10.0.0.9:7777", &other)];
+        assert_eq!(
+            layout(rows),
+            "ADDRESS         SERVER       MODULE  NODES  MEMORY           STATE\n\
+             10.0.0.10:7777  redis 7?[2J  1       12     67.6kb of 256mb  ok\n\
+             10.0.0.9:7777                                                wants a password\n"
+        );
+    }
+
+    #[test]
+    fn sizes() {
+        let sizes = [0, 1023, 1024, 1536, (5 << 20) + 1, 3 << 30].map(size);
+        assert_eq!(sizes, ["0b", "1023b", "1kb", "1.5kb", "5mb", "3gb"]);
+    }
+}
