@@ -46,7 +46,7 @@ impl From<Failure> for String {
 }
 
 /// What holds for a server where its URL does not say it.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// The user of the server's ACL.
     pub user: Option<String>,
@@ -57,7 +57,7 @@ pub struct Access {
 }
 
 /// A server, not yet connected to.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Server {
     address: Address,
     user: Option<String>,

@@ -47,7 +47,17 @@ pub struct Tls {
     pub config: Arc<ClientConfig>,
     /// The name that the server's certificate has to be of, where it is not the address's.
     pub server_name: Option<ServerName<'static>>,
+    /// What was in the files, by which it is compared.
+    files: Vec<Vec<u8>>,
 }
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Tls) -> bool {
+        (&self.files, &self.server_name) == (&other.files, &other.server_name)
+    }
+}
+
+impl Eq for Tls {}
 
 impl Tls {
     /// Reads the files.
@@ -82,7 +92,14 @@ impl Tls {
             ServerName::try_from(text.clone())
                 .map_err(|_| format!("{text:?} is not the name of a server"))
         };
+        // Those that are not given, and those that cannot be read a second time, are alike.
+        let given = [&files.ca, &files.cert, &files.key];
+        let contents = given.map(|file| file.as_ref().and_then(|path| std::fs::read(path).ok()));
         Ok(Tls {
+            files: contents
+                .into_iter()
+                .map(Option::unwrap_or_default)
+                .collect(),
             config: Arc::new(config),
             server_name: files.server_name.as_ref().map(name).transpose()?,
         })

@@ -23,7 +23,7 @@ use super::slots::{self, Primary};
 const EVERY: Duration = Duration::from_secs(2);
 
 /// A cluster.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Members to begin with.
     pub seeds: Vec<Server>,

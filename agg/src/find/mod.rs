@@ -25,7 +25,7 @@ pub use range::Range;
 pub use sentinel::Sentinel;
 
 /// Where servers are.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// At these addresses.
     Urls(Vec<Server>),

@@ -20,7 +20,7 @@ use super::probe::State;
 use super::scan::{Progress, Scan, Seen};
 
 /// A range, and how often it is looked through.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Range {
     pub scan: Scan,
     /// From the beginning of one scan to that of the next, unless one takes longer.

@@ -20,7 +20,7 @@ use super::hosts::Hosts;
 use super::probe::{self, About};
 
 /// What is looked through, and how fast.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Scan {
     pub hosts: Hosts,
     pub port: u16,

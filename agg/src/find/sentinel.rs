@@ -21,7 +21,7 @@ use super::asked::Asked;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// A service.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sentinel {
     /// What knows where it is.
     pub sentinels: Vec<Server>,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -68,6 +69,7 @@ impl Engine {
     ///
     /// Returns an error if a sink is gone for good or the system gives no signals.
     pub async fn run(mut self) -> Result<(), String> {
+        allow_connections();
         let listen =
             |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         let mut hangup = listen(SignalKind::hangup())?;
@@ -238,6 +240,17 @@ async fn wait_for_end([mut first, mut second]: [Signal; 2], stop: Stop, status: 
         _ = second.recv() => {}
     }
     std::process::exit(i32::from(Ended::Interrupted.code()));
+}
+
+/// Takes as many open files as the system allows: each server is one, and the soft limit is often 1024.
+fn allow_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // With fewer it works, too.
+    let _ = setrlimit(Resource::Nofile, all);
 }
 
 /// When the file was changed, as far as the system says.

@@ -18,8 +18,15 @@ use super::drainer::Drainer;
 use super::plan::Plan;
 use super::status::Status;
 
-/// A source of one reading of the file.
-type Origin = (u64, usize);
+/// A source at work.
+type Origin = u64;
+
+/// A source that is watched.
+struct Watched {
+    source: Source,
+    origin: Origin,
+    task: AbortHandle,
+}
 
 /// A server that is drained.
 struct Member {
@@ -36,9 +43,9 @@ pub struct Fleet {
     stop: Stop,
     members: HashMap<String, Member>,
     drainers: JoinSet<()>,
-    /// Which reading of the file is in force.
-    reading: u64,
-    watchers: Vec<AbortHandle>,
+    watched: Vec<Watched>,
+    /// The last one given.
+    origin: Origin,
     tell: UnboundedSender<(Origin, Found)>,
     news: UnboundedReceiver<(Origin, Found)>,
 }
@@ -53,35 +60,53 @@ impl Fleet {
             stop,
             members: HashMap::new(),
             drainers: JoinSet::new(),
-            reading: 0,
-            watchers: Vec::new(),
+            watched: Vec::new(),
+            origin: 0,
             tell,
             news,
         }
     }
 
-    /// Watches these sources, and no others any more. Servers that only those before told of stay until
-    /// [`Fleet::settle`]: the new ones may tell of them.
+    /// Watches these sources, and no others any more; those that are as before go on. Servers that only others told of
+    /// stay until [`Fleet::settle`]: the new ones may tell of them.
     pub fn watch(&mut self, sources: Vec<Source>) {
-        self.reading += 1;
-        for watcher in self.watchers.drain(..) {
-            watcher.abort();
+        let mut before = std::mem::take(&mut self.watched);
+        for source in sources {
+            let watched = match before.iter().position(|watched| watched.source == source) {
+                Some(place) => before.swap_remove(place),
+                None => self.begin(source),
+            };
+            self.watched.push(watched);
         }
-        for (number, source) in sources.into_iter().enumerate() {
-            let origin = (self.reading, number);
-            let (send, mut found) = unbounded_channel();
-            let tell = self.tell.clone();
-            let watcher = tokio::spawn(async move {
-                let pass_on = async move {
-                    while let Some(found) = found.recv().await {
-                        // The fleet ends with the program.
-                        let _ = tell.send((origin, found));
-                    }
-                };
-                tokio::join!(source.watch(send), pass_on);
-            });
-            self.watchers.push(watcher.abort_handle());
+        for watched in before {
+            watched.task.abort();
         }
+    }
+
+    fn begin(&mut self, source: Source) -> Watched {
+        self.origin += 1;
+        let origin = self.origin;
+        let (send, mut found) = unbounded_channel();
+        let tell = self.tell.clone();
+        let watch = source.clone().watch(send);
+        let watcher = tokio::spawn(async move {
+            let pass_on = async move {
+                while let Some(found) = found.recv().await {
+                    // The fleet ends with the program.
+                    let _ = tell.send((origin, found));
+                }
+            };
+            tokio::join!(watch, pass_on);
+        });
+        Watched {
+            source,
+            origin,
+            task: watcher.abort_handle(),
+        }
+    }
+
+    fn is_watched(&self, origin: Origin) -> bool {
+        self.watched.iter().any(|watched| watched.origin == origin)
     }
 
     /// The next thing that a source tells.
@@ -96,7 +121,7 @@ impl Fleet {
     /// Takes what a source told.
     pub fn take(&mut self, (origin, found): (Origin, Found)) {
         // An old source may have spoken before it was ended.
-        if origin.0 != self.reading {
+        if !self.is_watched(origin) {
             return;
         }
         let Some(server) = found.server else {
@@ -128,9 +153,9 @@ impl Fleet {
     /// Gives up the servers of which only sources before the last [`Fleet::watch`] told.
     pub fn settle(&mut self) {
         let ids: Vec<String> = self.members.keys().cloned().collect();
-        let reading = self.reading;
+        let watched: Vec<Origin> = self.watched.iter().map(|watched| watched.origin).collect();
         for id in ids {
-            self.leave(&id, |origin| origin.0 == reading);
+            self.leave(&id, |origin| watched.contains(origin));
         }
     }
 
@@ -147,8 +172,8 @@ impl Fleet {
 
     /// Waits until all have come to their end, which was asked for.
     pub async fn end(mut self) {
-        for watcher in self.watchers.drain(..) {
-            watcher.abort();
+        for watched in self.watched.drain(..) {
+            watched.task.abort();
         }
         self.members.clear();
         while self.drainers.join_next().await.is_some() {}
