@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Shows it at work: builds, starts a Redis with the module on 127.0.0.1:PORT, lets this machine report to it (its
-# figures, objects, logs and what looks like an error in them) and prints the records that come out of the queues.
+# figures, objects, logs and what looks like an error in them) and prints the records that agg poll takes out of the
+# queues.
 # Ctrl-C, SIGTERM and SIGHUP end all of it; nothing is left running. State is fresh each time.
 #
 #   scripts/run.sh       PORT=7777  SHOW=all (every record; else those of many that say most)
@@ -30,7 +31,7 @@ fail() {
 # Process groups, by what they are for.
 building=()
 reporting=()
-draining=()
+polling=()
 serving=()
 
 # Starts a command or function as a process group of its own; $! is its leader.
@@ -66,11 +67,11 @@ finish() {
     trap - EXIT
     if [ -n "$why" ]; then say $'\n'"$why"; fi
     end "${building[@]}" "${reporting[@]}"
-    end "${draining[@]}"
+    end "${polling[@]}"
     # The printer ends by itself, with the last record.
     if [ -n "${printer:-}" ]; then
         wait "$printer" || true
-        tail -n 1 "$dir/drain.log" || true
+        tail -n 1 "$dir/poll.log" || true
     fi
     end "${serving[@]}"
     wait || true
@@ -207,8 +208,11 @@ In another terminal:
   redis-cli -3 -p $port AGG.GET $node METRIC cpu.load                 a metric as it stands
   redis-cli -3 -p $port AGG.INFO $node                                what the node holds
 
-Below is what 'agg drain --follow' takes out of the queues, a record a line: LOG, ERROR and REALITY at once, MIN every
-$min_window s (count, sum, avg, min, max and last of each metric), HOUR every $hour_window s. $(which_records)
+  target/release/agg top --redis redis://127.0.0.1:$port                 all of it, live
+The poller shows how it is at http://127.0.0.1:$page/
+
+Below is what 'agg poll --config $dir/poller.toml' takes out of the queues, a record a line: LOG, ERROR and REALITY at once,
+MIN every $min_window s (count, sum, avg, min, max and last of each metric), HOUR every $hour_window s. $(which_records)
 Ctrl-C ends everything.
 
 EOF
@@ -280,14 +284,37 @@ print() {
     done
 }
 
-drain() {
+# Where the poller shows how it is: another port, free as far as one can see.
+choose_page() {
+    page=9777
+    while (exec 3<>"/dev/tcp/127.0.0.1/$page") 2>/dev/null; do
+        page=$((page + 1))
+    done
+}
+
+poll() {
+    cat >"$dir/poller.toml" <<EOF
+listen = "127.0.0.1:$page"
+dead-letters = "$dir/dead-letters.jsonl"
+poll-interval = "200ms"
+
+[[source]]
+urls = ["redis://127.0.0.1:$port"]
+
+[[route]]
+queues = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
+sinks = ["screen"]
+
+[sink.screen]
+type = "stdout"
+EOF
     rm -f "$dir/records"
     mkfifo "$dir/records"
     start print_records
     printer=$!
-    start "$agg" drain --follow >"$dir/records" 2>"$dir/drain.log"
-    drain=$!
-    draining=("$drain")
+    start "$agg" poll --config "$dir/poller.toml" >"$dir/records" 2>"$dir/poll.log"
+    poll=$!
+    polling=("$poll")
 }
 print_records() { print <"$dir/records"; }
 
@@ -299,10 +326,11 @@ export AGG_REDIS=redis://127.0.0.1:$port
 unset AGG_PASSWORD
 start_server
 report
+choose_page
 explain
-drain
+poll
 
-wait -n "$server" "$host" "$drain" || true
+wait -n "$server" "$host" "$poll" || true
 kill -0 "$server" 2>/dev/null || server_died
-finish 1 "A program has ended by itself. The end of $dir/agg.log and $dir/drain.log:
-$(tail -q -n 3 "$dir/agg.log" "$dir/drain.log" 2>/dev/null)"
+finish 1 "A program has ended by itself. The end of $dir/agg.log and $dir/poll.log:
+$(tail -q -n 3 "$dir/agg.log" "$dir/poll.log" 2>/dev/null)"
