@@ -16,7 +16,7 @@ deps: ## install what is missing (Debian, Ubuntu)
 build: deps ## build the module and the program agg
 	$(CARGO) build --release --workspace
 
-run: ## a Redis with the module, this machine reporting to it, its records on the screen (PORT=7777, SHOW=all)
+run: ## a Redis with the module, this machine reporting to it, its records on the screen (PORT=7777, SHOW=all, CONFIG=poller.toml)
 	@scripts/run.sh
 
 lint: deps ## format and clippy

@@ -5,6 +5,7 @@
 # Ctrl-C, SIGTERM and SIGHUP end all of it; nothing is left running. State is fresh each time.
 #
 #   scripts/run.sh       PORT=7777  SHOW=all (every record; else those of many that say most)
+#                        CONFIG=FILE (of agg poll: the records go where it says, and not to the screen)
 #
 # Every process that is started leads a process group of its own, so that a Ctrl-C reaches this script alone, which
 # then ends the groups in order. Its files are in run/PORT/.
@@ -15,6 +16,7 @@ cd "$(dirname "$0")/.."
 
 port=${PORT:-7777}
 show=${SHOW:-some}
+config=${CONFIG:-}
 dir=run/$port
 node=$(uname -n)
 agg=target/release/agg
@@ -209,12 +211,22 @@ In another terminal:
   redis-cli -3 -p $port AGG.INFO $node                                what the node holds
 
   target/release/agg top --redis redis://127.0.0.1:$port                 all of it, live
+$(where_records)
+Ctrl-C ends everything.
+
+EOF
+}
+
+where_records() {
+    if [ -n "$config" ]; then
+        printf "'agg poll --config %s' takes the records out of the queues; below is what it says." "$config"
+        return
+    fi
+    cat <<EOF
 The poller shows how it is at http://127.0.0.1:$page/
 
 Below is what 'agg poll --config $dir/poller.toml' takes out of the queues, a record a line: LOG, ERROR and REALITY at once,
 MIN every $min_window s (count, sum, avg, min, max and last of each metric), HOUR every $hour_window s. $(which_records)
-Ctrl-C ends everything.
-
 EOF
 }
 
@@ -293,6 +305,12 @@ choose_page() {
 }
 
 poll() {
+    if [ -n "$config" ]; then
+        start "$agg" poll --config "$config"
+        poll=$!
+        polling=("$poll")
+        return
+    fi
     cat >"$dir/poller.toml" <<EOF
 listen = "127.0.0.1:$page"
 dead-letters = "$dir/dead-letters.jsonl"
@@ -319,11 +337,13 @@ EOF
 print_records() { print <"$dir/records"; }
 
 check_port
+if [ -n "$config" ] && [ ! -r "$config" ]; then fail "CONFIG=$config cannot be read."; fi
 mkdir -p "$dir"
 rm -f "$dir"/*
 build
 export AGG_REDIS=redis://127.0.0.1:$port
 unset AGG_PASSWORD
+if [ -n "$config" ]; then "$agg" check --config "$config" || fail "CONFIG=$config is not as it should be."; fi
 start_server
 report
 choose_page
