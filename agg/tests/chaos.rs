@@ -27,6 +27,8 @@ const BESIDE_MB: u64 = 48;
 /// How long and how hard.
 struct Storm {
     records: usize,
+    /// Between two rounds of writing, so that it goes on through all of it.
+    pace: Duration,
     /// Between two kills.
     calm: Duration,
     /// How long the sink is away.
@@ -39,12 +41,14 @@ fn a_storm_loses_nothing() {
     let storm = if heavy {
         Storm {
             records: 1_000_000,
+            pace: Duration::from_millis(150),
             calm: Duration::from_secs(5),
             away: Duration::from_secs(60),
         }
     } else {
         Storm {
             records: 60_000,
+            pace: Duration::from_millis(300),
             calm: Duration::from_secs(2),
             away: Duration::from_secs(3),
         }
@@ -73,10 +77,14 @@ fn a_storm_loses_nothing() {
 
     let target = Arc::new(AtomicU16::new(primary.port));
     let done = Arc::new(AtomicBool::new(false));
-    let (goal, written) = (storm.records, Arc::new(Mutex::new(Written::default())));
+    let (goal, pace, written) = (
+        storm.records,
+        storm.pace,
+        Arc::new(Mutex::new(Written::default())),
+    );
     let writer = {
         let (target, written) = (target.clone(), written.clone());
-        std::thread::spawn(move || write(&target, goal, &written))
+        std::thread::spawn(move || write(&target, goal, pace, &written))
     };
     let killer = {
         let (done, calm) = (done.clone(), storm.calm);
@@ -167,12 +175,13 @@ struct Written {
     sure: Vec<(String, &'static str, String)>,
 }
 
-/// Writes lines and closes windows until there are so many records.
-fn write(target: &AtomicU16, goal: usize, written: &Mutex<Written>) {
+/// Writes lines and closes windows, a round after each pause, until so many records are sure.
+fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Written>) {
     let hour = past_hour();
-    let (mut count, mut round) = (0, 0);
+    let mut round = 0;
     let mut connection = None;
-    while count < goal {
+    while written.lock().unwrap().sure.len() < goal {
+        std::thread::sleep(pace);
         let port = target.load(Ordering::SeqCst);
         let mut batch = Vec::new();
         let mut pipe = redis::pipe();
@@ -200,7 +209,6 @@ fn write(target: &AtomicU16, goal: usize, written: &Mutex<Written>) {
             command.ignore();
         }
         round += 1;
-        count += batch.len();
         // A round that broke off is not known to have come: its records may be there or not.
         let open = connection
             .take()
@@ -214,7 +222,7 @@ fn write(target: &AtomicU16, goal: usize, written: &Mutex<Written>) {
         if pipe.query::<()>(&mut open).is_err() {
             continue;
         }
-        let confirmed = redis::cmd("WAIT").arg(1).arg(1000).query::<i64>(&mut open);
+        let confirmed = redis::cmd("WAIT").arg(1).arg(5000).query::<i64>(&mut open);
         // After the failover there is no replica to confirm, and nothing that could be lost.
         let alone = target.load(Ordering::SeqCst) == port && is_alone(&mut open);
         if confirmed.is_ok_and(|replicas| replicas > 0) || alone {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 
 use redis::{Cmd, RedisError, Value, parse_redis_value_async};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
@@ -14,6 +14,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::{Address, Failure, Server, TIMEOUT, judge};
 use crate::reply::{Reply, error_text};
 
+/// Bytes that are read at once: the parser by itself reads 8 KiB, which costs a busy poller a tenth of its time.
+const READ: usize = 128 * 1024;
 /// Bytes of commands that are sent at once.
 const PART: usize = 256 * 1024;
 
@@ -30,7 +32,7 @@ type Decoder = combine::stream::Decoder<
 
 /// A connection.
 pub struct Wire {
-    stream: Pin<Box<TimeoutStream<Plain>>>,
+    stream: Pin<Box<BufReader<TimeoutStream<Plain>>>>,
     decoder: Decoder,
     place: String,
 }
@@ -64,7 +66,7 @@ impl Wire {
         stream.set_read_timeout(Some(TIMEOUT));
         stream.set_write_timeout(Some(TIMEOUT));
         let mut wire = Wire {
-            stream: Box::pin(stream),
+            stream: Box::pin(BufReader::with_capacity(READ, stream)),
             decoder: Decoder::new(),
             place: server.place.clone(),
         };
