@@ -285,16 +285,43 @@ mod omitted {
     pub const ALL: u8 = 63;
 }
 
+/// The compact form of a closed window but for its start, which is told relative to another: it goes to two places, and
+/// is made once.
+#[derive(Clone, Copy)]
+pub(crate) struct Form<'a> {
+    flags: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Form<'a> {
+    /// Of what [`Closed::put`] has put.
+    pub fn of(out: &'a [u8], (flags, rest): (u8, usize)) -> Form<'a> {
+        let rest = out.get(rest..).unwrap_or_default();
+        Form { flags, rest }
+    }
+
+    /// Appends the whole, as [`Closed::put`] does.
+    pub fn put(&self, start_s: u32, before_s: u32, out: &mut Vec<u8>) {
+        out.push(self.flags);
+        put_i64(out, i64::from(start_s) - i64::from(before_s));
+        out.extend_from_slice(self.rest);
+    }
+
+    /// The most bytes that `put` appends.
+    pub fn most(&self) -> usize {
+        6 + self.rest.len()
+    }
+}
+
 impl Closed {
-    /// The compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds.
-    pub fn put(&self, before_s: u32, out: &mut Vec<u8>) {
+    /// The compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds. Returns what
+    /// [`Form::of`] wants to know: the first byte, and where what is behind the start begins.
+    pub fn put(&self, before_s: u32, out: &mut Vec<u8>) -> (u8, usize) {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
-        let covered = self.covered_ms();
-        let mut flags = 0;
-        if same(self.avg, mean(self.sum, self.count)) {
-            flags |= omitted::MEAN;
-        } else if covered.is_some() {
-            flags |= omitted::RATE;
+        let (mut flags, mut covered) = (omitted::MEAN, None);
+        if !same(self.avg, mean(self.sum, self.count)) {
+            covered = self.covered_ms();
+            flags = covered.map_or(0, |_| omitted::RATE);
         }
         if same(self.last, self.min) {
             flags |= omitted::LAST_IS_MIN;
@@ -309,6 +336,7 @@ impl Closed {
         }
         out.push(flags);
         put_i64(out, i64::from(second(self.start)) - i64::from(before_s));
+        let rest = out.len();
         put_u64(out, self.count);
         if flags & omitted::RATE != 0 {
             put_u64(out, covered.unwrap_or_default());
@@ -328,6 +356,7 @@ impl Closed {
         }
         // The forms of an odd number of doubles take a half byte more.
         put_doubles(out, &values[..len]);
+        (flags, rest)
     }
 
     /// The milliseconds over which the rate of `sum` is `avg`, if there are such.

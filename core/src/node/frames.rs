@@ -7,7 +7,7 @@
 //! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
 //! not hold together.
 
-use super::bucket::{Bucket, Closed, Kind};
+use super::bucket::{Bucket, Closed, Form, Kind};
 use super::errors::ErrorState;
 use super::metric::{LENGTHS, Metric, Unrated};
 use super::queues::{Queue, check_entry};
@@ -485,7 +485,7 @@ impl<'a> LoadedMetric<'a> {
         let ms = r.u32()?;
         let [pending] = r.doubles()?;
         metric.set_unrated(Unrated { pending, ms });
-        let mut open_tags = [Vec::new(), Vec::new()];
+        let (mut open_tags, mut form) = ([Vec::new(), Vec::new()], Vec::new());
         for i in LENGTHS {
             read_open(&mut metric, i, r, windows_s[i], &mut open_tags[i])?;
             let count = r.u64()?;
@@ -493,7 +493,9 @@ impl<'a> LoadedMetric<'a> {
             for _ in 0..count {
                 let closed = Closed::read(before_s, r)?;
                 before_s = second(closed.start);
-                metric.keep(i, &closed, u32::MAX);
+                form.clear();
+                let mark = closed.put(0, &mut form);
+                metric.keep(i, before_s, Form::of(&form, mark), u32::MAX);
             }
         }
         Ok(LoadedMetric {

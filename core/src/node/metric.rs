@@ -3,9 +3,9 @@
 //! Everything here follows from the metric, the sample, the node's rules and the step's clock alone, so a replica that
 //! is given the same sample does the same. A sample that is late changes nothing but counts.
 
-use super::bucket::{Bucket, Closed, Kind, finite, rate};
+use super::bucket::{Bucket, Form, Kind, finite, rate};
 use super::name::Name;
-use super::queues::Queues;
+use super::queues::{Queues, WindowEntry};
 use super::series::{Deadlines, History};
 use super::table::Named;
 use super::tags::{TagId, TagPool};
@@ -284,9 +284,10 @@ impl Metric {
     }
 
     /// Keeps a closed window, and of all of its length at most `most`.
-    pub fn keep(&mut self, i: usize, closed: &Closed, most: u32) {
+    pub fn keep(&mut self, i: usize, start_s: u32, form: Form<'_>, most: u32) {
         if most > 0 || self.extra.is_some() {
-            self.extra.get_or_insert_default().history[i].push(closed, most);
+            let extra = self.extra.get_or_insert_default();
+            extra.history[i].push(start_s, form, most);
         }
     }
 
@@ -723,25 +724,22 @@ impl Metric {
 
     fn close(&mut self, i: usize, bucket: &Bucket, tags: TagId, slot: u32, env: &mut Env<'_, '_>) {
         env.deadlines[i].closed(bucket, slot);
-        let closed = bucket.close(self.kind, env.rules.min_interval_ms);
         let end_s = bucket.start_s().saturating_add(env.windows_s[i]);
         self.closed_to_s[i] = self.closed_to_s[i].max(end_s);
-        env.queues.push_window(
-            i,
-            &self.name,
-            self.kind,
-            env.tags.text(tags),
-            &closed,
-            env.rules,
-            env.step,
-        );
+        let entry = WindowEntry {
+            name: &self.name,
+            kind: self.kind,
+            tags: env.tags.text(tags),
+            closed: bucket.close(self.kind, env.rules.min_interval_ms),
+        };
+        let form = env.queues.push_window(i, &entry, env.rules, env.step);
         let most = env.rules.history[i];
         if most > 0 && !env.step.keeps_history {
             let now_ms = env.step.now_ms;
             env.queues
                 .count(env.step, |c| c.drop(Dropped::History, None, 1, now_ms));
         } else {
-            self.keep(i, &closed, most);
+            self.keep(i, bucket.start_s(), form, most);
         }
     }
 }

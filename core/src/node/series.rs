@@ -4,7 +4,7 @@
 //! Every open window is known to the node's [`Deadlines`], by its start while its end is ahead, by a time to look again
 //! once it can only wait for quiet.
 
-use super::bucket::{Bucket, Closed};
+use super::bucket::{Bucket, Closed, Form};
 use crate::codec::bytes::Reader;
 use crate::time::second;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,15 +86,20 @@ impl Deadlines {
     }
 }
 
-/// The most bytes of a closed window in compact form, and by how much a history grows at a time: when all metrics close
-/// at once, doubling would double their memory at once.
-const MOST_BYTES: usize = 64;
+/// The first room of a history, and the most by which it grows at a time; between, it doubles. When all metrics close at
+/// once, new memory is most of what that costs; and doubling on and on would double their memory at once.
+const FIRST: usize = 32;
 const GROWTH: usize = 128;
+
+/// The most bytes of a history, so that 32 bits count them, whatever is loaded.
+const MOST_BYTES: usize = u32::MAX as usize - 128;
 
 /// Closed windows of one metric and length, the oldest first, in compact form.
 #[derive(Default, Clone)]
 pub(crate) struct History {
-    bytes: Vec<u8>,
+    /// With room behind. A vector would be 8 bytes more, of which millions are held.
+    bytes: Box<[u8]>,
+    len: u32,
     count: u32,
     /// What the first is told relative to, and the start of the last, Unix seconds.
     before_s: u32,
@@ -103,27 +108,38 @@ pub(crate) struct History {
 
 impl History {
     /// Adds a window and keeps at most `most`.
-    pub fn push(&mut self, closed: &Closed, most: u32) {
-        while self.count > 0 && self.count >= most {
+    pub fn push(&mut self, start_s: u32, form: Form<'_>, most: u32) {
+        while self.count > 0 && (self.count >= most || self.bytes().len() > MOST_BYTES) {
             self.drop_first();
         }
         if most == 0 {
             return;
         }
-        if self.bytes.capacity() - self.bytes.len() < MOST_BYTES {
-            self.bytes.reserve_exact(GROWTH);
-        }
         if self.count == 0 {
             (self.before_s, self.last_s) = (0, 0);
         }
-        closed.put(self.last_s, &mut self.bytes);
-        self.last_s = second(closed.start);
+        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
+        bytes.truncate(self.len as usize);
+        if bytes.capacity() - bytes.len() < form.most() {
+            let room = bytes.capacity().clamp(FIRST, GROWTH);
+            bytes.reserve_exact(bytes.capacity() - bytes.len() + room.max(form.most()));
+        }
+        form.put(start_s, self.last_s, &mut bytes);
+        self.len = bytes.len() as u32;
+        // As large as it is: nothing moves.
+        bytes.resize(bytes.capacity(), 0);
+        self.bytes = bytes.into_boxed_slice();
+        self.last_s = start_s;
         self.count += 1;
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len as usize).unwrap_or_default()
     }
 
     /// The windows, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Closed> {
-        let mut reader = Reader::new(&self.bytes);
+        let mut reader = Reader::new(self.bytes());
         let mut before_s = self.before_s;
         (0..self.count).map_while(move |_| {
             let closed = Closed::read(before_s, &mut reader).ok()?;
@@ -138,12 +154,14 @@ impl History {
     }
 
     fn drop_first(&mut self) {
-        let mut reader = Reader::new(&self.bytes);
-        let before = reader.left();
+        let mut reader = Reader::new(self.bytes());
         if let Ok(closed) = Closed::read(self.before_s, &mut reader) {
-            self.before_s = second(closed.start);
+            let start_s = second(closed.start);
+            let left = reader.left();
+            let first = self.len as usize - left;
+            self.bytes.copy_within(first..self.len as usize, 0);
+            (self.before_s, self.len) = (start_s, left as u32);
         }
-        self.bytes.drain(..before - reader.left());
         self.count -= 1;
     }
 }
@@ -155,7 +173,7 @@ mod tests {
     #[test]
     fn history_keeps_the_newest() {
         let mut history = History::default();
-        for start in 0..10 {
+        let push = |history: &mut History, start: i64, most| {
             let closed = Closed {
                 start: start * 1000,
                 count: 1,
@@ -165,21 +183,15 @@ mod tests {
                 max: 0.1,
                 last: 0.1,
             };
-            history.push(&closed, 3);
-        }
+            let mut form = Vec::new();
+            let mark = closed.put(0, &mut form);
+            history.push(start as u32, Form::of(&form, mark), most);
+        };
+        (0..10).for_each(|start| push(&mut history, start, 3));
         assert!(history.iter().map(|c| c.start / 1000).eq(7..10));
-        history.push(
-            &Closed {
-                start: 0,
-                count: 1,
-                sum: 0.0,
-                avg: 0.0,
-                min: 0.0,
-                max: 0.0,
-                last: 0.0,
-            },
-            0,
-        );
+        (10..90).for_each(|start| push(&mut history, start, 60));
+        assert!(history.iter().map(|c| c.start / 1000).eq(30..90));
+        push(&mut history, 90, 0);
         assert_eq!(history.len(), 0);
     }
 }
