@@ -1,6 +1,6 @@
 //! One window of one metric: what its samples add up to, and the closed form that goes into queue and history.
 
-use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64};
+use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64, signed};
 use crate::error::Damaged;
 use crate::time::{MAX_MS, second};
 use std::num::NonZeroU64;
@@ -300,16 +300,15 @@ impl<'a> Form<'a> {
         Form { flags, rest }
     }
 
-    /// Appends the whole, as [`Closed::put`] does.
-    pub fn put(&self, start_s: u32, before_s: u32, out: &mut Vec<u8>) {
-        out.push(self.flags);
-        put_i64(out, i64::from(start_s) - i64::from(before_s));
-        out.extend_from_slice(self.rest);
-    }
-
-    /// The most bytes that `put` appends.
-    pub fn most(&self) -> usize {
-        6 + self.rest.len()
+    /// Writes the whole, as [`Closed::put`] does, into what `room` gives for a number of bytes.
+    pub fn write<'r>(&self, start_s: u32, before_s: u32, room: impl FnOnce(usize) -> &'r mut [u8]) {
+        let (start, n) = signed(i64::from(start_s) - i64::from(before_s));
+        let out = room(1 + n + self.rest.len());
+        let parts = [&[self.flags], start.get(..n).unwrap_or_default(), self.rest];
+        let bytes = parts.into_iter().flatten();
+        out.iter_mut()
+            .zip(bytes)
+            .for_each(|(out, byte)| *out = *byte);
     }
 }
 

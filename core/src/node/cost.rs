@@ -17,7 +17,7 @@ const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 
 /// What a metric that is there may come to hold without being asked: what lies beside it, second windows of both lengths,
 /// and their deadlines. The ceiling keeps it free for each.
-pub const METRIC_RESERVE: u64 = 448;
+pub const METRIC_RESERVE: u64 = 480;
 
 /// What a node may come to hold beside that: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;

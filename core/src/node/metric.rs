@@ -19,7 +19,7 @@ use crate::turn::Step;
 pub(crate) const LENGTHS: [usize; 2] = [0, 1];
 
 /// See the file's header. What every sample touches lies here, packed, as much of its cost is the wait for memory; what
-/// few metrics have, or few samples touch, is in [`Extra`].
+/// is touched when a window closes is in [`Extra`], what few metrics have in [`Rare`].
 pub(crate) struct Metric {
     pub name: Name,
     /// See [`Metric::at`].
@@ -46,19 +46,25 @@ pub(crate) struct Metric {
 mod flags {
     /// Its value told last is a double.
     pub const TOLD_FLOAT: u8 = 1;
-    /// [`super::Extra::unrated`] holds something.
+    /// [`super::Rare::unrated`] holds something.
     pub const UNRATED: u8 = 2;
-    /// The newest window of a length has other tags than the metric: those in [`super::Extra::other_tags`].
+    /// The newest window of a length has other tags than the metric: those in [`super::Rare::other_tags`].
     pub const OTHER_TAGS: [u8; 2] = [4, 8];
 }
 
 /// No sample yet, or none that counts for the next.
 const NEVER: i64 = i64::MIN;
 
-/// What a metric has beside.
+/// What a metric has beside once a window has closed: all metrics at once, so it is small.
 #[derive(Default)]
 struct Extra {
     history: [History; 2],
+    rare: Option<Box<Rare>>,
+}
+
+/// See [`Metric`].
+#[derive(Default)]
+struct Rare {
     /// The earlier of the open windows, where there are two, by length.
     older: [Option<Box<Older>>; 2],
     /// See [`Metric::unrated`].
@@ -87,11 +93,16 @@ pub(crate) struct Unrated {
 }
 
 impl Extra {
+    /// It holds nothing and need not be there.
+    fn is_empty(&self) -> bool {
+        self.rare.is_none() && self.history.iter().all(|history| history.len() == 0)
+    }
+}
+
+impl Rare {
     /// It holds nothing, but for what flags tell of, and need not be there.
     fn is_empty(&self) -> bool {
-        let holds_none = |history: &History| history.len() == 0;
-        self.history.iter().all(holds_none)
-            && self.older.iter().all(Option::is_none)
+        self.older.iter().all(Option::is_none)
             && self.counts == Counts::default()
             && self.samples_high == 0
     }
@@ -201,6 +212,21 @@ impl Metric {
         self.flags = self.flags & !flag | if holds { flag } else { 0 };
     }
 
+    #[inline]
+    fn rare(&self) -> Option<&Rare> {
+        self.extra.as_ref()?.rare.as_deref()
+    }
+
+    fn rare_mut(&mut self) -> Option<&mut Rare> {
+        self.extra.as_mut()?.rare.as_deref_mut()
+    }
+
+    #[cold]
+    fn make_rare(&mut self) -> &mut Rare {
+        let extra = self.extra.get_or_insert_default();
+        extra.rare.get_or_insert_default()
+    }
+
     /// The time of the newest sample, Unix milliseconds; `None`: the next one is a first one.
     #[inline]
     pub fn at(&self) -> Option<i64> {
@@ -230,8 +256,8 @@ impl Metric {
     /// DIFF: what came since the last rate ended.
     #[inline]
     pub fn unrated(&self) -> Unrated {
-        match &self.extra {
-            Some(extra) if self.has(flags::UNRATED) => extra.unrated,
+        match self.rare() {
+            Some(rare) if self.has(flags::UNRATED) => rare.unrated,
             _ => Unrated::default(),
         }
     }
@@ -240,14 +266,14 @@ impl Metric {
     pub fn set_unrated(&mut self, unrated: Unrated) {
         let is_some = unrated.ms != 0 || unrated.pending.to_bits() != 0;
         if is_some {
-            self.extra.get_or_insert_default().unrated = unrated;
+            self.make_rare().unrated = unrated;
         }
         self.set(flags::UNRATED, is_some);
     }
 
     /// Samples that counted since the server's start; not part of the value.
     pub fn samples(&self) -> u64 {
-        let high = self.extra.as_ref().map_or(0, |e| e.samples_high);
+        let high = self.rare().map_or(0, |rare| rare.samples_high);
         u64::from(high) << 32 | u64::from(self.samples_low)
     }
 
@@ -255,7 +281,7 @@ impl Metric {
     fn count_sample(&mut self) {
         self.samples_low = self.samples_low.wrapping_add(1);
         if self.samples_low == 0 {
-            self.extra.get_or_insert_default().samples_high += 1;
+            self.make_rare().samples_high += 1;
         }
     }
 
@@ -276,8 +302,8 @@ impl Metric {
         if let [.., newest] = open {
             self.give_newest_tags(i, pool.acquire(newest), pool);
         }
-        if let ([older, _], Some(extra)) = (open, &mut self.extra)
-            && let Some(window) = &mut extra.older[i]
+        if let ([older, _], Some(rare)) = (open, self.rare_mut())
+            && let Some(window) = &mut rare.older[i]
         {
             window.tags = pool.acquire(older);
         }
@@ -304,14 +330,12 @@ impl Metric {
 
     /// Rare counts.
     pub fn counts(&self) -> Counts {
-        self.extra
-            .as_ref()
-            .map_or_else(Counts::default, |e| e.counts)
+        self.rare().map_or_else(Counts::default, |rare| rare.counts)
     }
 
     #[cold]
     fn count(&mut self, field: impl FnOnce(&mut Counts) -> &mut u32) {
-        let n = field(&mut self.extra.get_or_insert_default().counts);
+        let n = field(&mut self.make_rare().counts);
         *n = n.saturating_add(1);
     }
 
@@ -322,27 +346,31 @@ impl Metric {
 
     #[inline]
     fn older(&self, i: usize) -> Option<&Bucket> {
-        Some(&self.extra.as_ref()?.older[i].as_ref()?.bucket)
+        Some(&self.rare()?.older[i].as_ref()?.bucket)
     }
 
     fn take_older(&mut self, i: usize) -> Option<Older> {
+        let told = self.has(flags::UNRATED | flags::OTHER_TAGS[0] | flags::OTHER_TAGS[1]);
         let extra = self.extra.as_mut()?;
-        let older = extra.older[i].take()?;
-        let told = flags::UNRATED | flags::OTHER_TAGS[0] | flags::OTHER_TAGS[1];
-        if extra.is_empty() && !self.has(told) {
-            self.extra = None;
+        let rare = extra.rare.as_mut()?;
+        let older = rare.older[i].take()?;
+        if rare.is_empty() && !told {
+            extra.rare = None;
+            if extra.is_empty() {
+                self.extra = None;
+            }
         }
         Some(*older)
     }
 
     fn set_older(&mut self, i: usize, bucket: Bucket, tags: TagId) {
-        self.extra.get_or_insert_default().older[i] = Some(Box::new(Older { bucket, tags }));
+        self.make_rare().older[i] = Some(Box::new(Older { bucket, tags }));
     }
 
     /// The tags in force at the last sample to arrive of the newest window.
     fn newest_tags(&self, i: usize) -> TagId {
-        match &self.extra {
-            Some(extra) if self.has(flags::OTHER_TAGS[i]) => extra.other_tags[i],
+        match self.rare() {
+            Some(rare) if self.has(flags::OTHER_TAGS[i]) => rare.other_tags[i],
             _ => self.tags,
         }
     }
@@ -352,7 +380,7 @@ impl Metric {
         if tags == self.tags {
             pool.release(tags);
         } else {
-            self.extra.get_or_insert_default().other_tags[i] = tags;
+            self.make_rare().other_tags[i] = tags;
             self.set(flags::OTHER_TAGS[i], true);
         }
     }
@@ -373,7 +401,7 @@ impl Metric {
 
     /// The same, with the tags in force at the last sample to arrive.
     pub fn open_with_tags(&self, i: usize) -> impl Iterator<Item = (&Bucket, TagId)> {
-        let older = self.extra.as_ref().and_then(|e| e.older[i].as_deref());
+        let older = self.rare().and_then(|rare| rare.older[i].as_deref());
         let newest = self.newest[i].as_ref();
         (older.into_iter().map(|o| (&o.bucket, o.tags)))
             .chain(newest.map(|bucket| (bucket, self.newest_tags(i))))
@@ -381,8 +409,8 @@ impl Metric {
 
     /// The same, to be changed.
     pub fn open_mut(&mut self, i: usize) -> impl Iterator<Item = &mut Bucket> {
-        let older = match &mut self.extra {
-            Some(extra) => extra.older[i].as_deref_mut(),
+        let older = match self.extra.as_mut().and_then(|e| e.rare.as_mut()) {
+            Some(rare) => rare.older[i].as_deref_mut(),
             None => None,
         };
         (older.into_iter().map(|o| &mut o.bucket)).chain(&mut self.newest[i])
@@ -591,7 +619,7 @@ impl Metric {
             let stays = self.newest[i].is_some() && places[i] != Place::Newest;
             if stays && !self.has(flags::OTHER_TAGS[i]) {
                 let before = env.tags.retain(self.tags);
-                self.extra.get_or_insert_default().other_tags[i] = before;
+                self.make_rare().other_tags[i] = before;
                 self.set(flags::OTHER_TAGS[i], true);
             }
         }
@@ -627,10 +655,11 @@ impl Metric {
                 self.newest[i].as_mut()
             }
             Place::Older | Place::Before(_) => {
-                let older = self.extra.as_mut()?.older[i].as_deref_mut()?;
-                if older.tags != self.tags {
+                let tags = self.tags;
+                let older = self.rare_mut()?.older[i].as_deref_mut()?;
+                if older.tags != tags {
                     env.tags.release(older.tags);
-                    older.tags = env.tags.retain(self.tags);
+                    older.tags = env.tags.retain(tags);
                 }
                 Some(&mut older.bucket)
             }
@@ -812,5 +841,7 @@ mod tests {
     #[test]
     fn a_metric_is_small() {
         assert_eq!(size_of::<Metric>(), 176);
+        // Size classes of allocators are 96 and 64 bytes.
+        assert_eq!((size_of::<Extra>(), size_of::<Rare>()), (88, 64));
     }
 }

@@ -86,19 +86,69 @@ impl Deadlines {
     }
 }
 
-/// The first room of a history, and the most by which it grows at a time; between, it doubles. When all metrics close at
-/// once, new memory is most of what that costs; and doubling on and on would double their memory at once.
-const FIRST: usize = 32;
+/// Bytes of a history that need no allocation: the first window's, nearly always. When the windows of all metrics close
+/// for the first time, new memory is most of what that costs.
+const SHORT: usize = 23;
+
+/// The first allocation, and by how much it grows: doubling on and on would double the memory of all metrics at once.
+const FIRST: usize = 64;
 const GROWTH: usize = 128;
 
 /// The most bytes of a history, so that 32 bits count them, whatever is loaded.
 const MOST_BYTES: usize = u32::MAX as usize - 128;
 
+/// The bytes of a history, with room behind.
+#[derive(Clone)]
+enum Room {
+    Short([u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room::Short([0; SHORT])
+    }
+}
+
+impl Room {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Room::Short(bytes) => bytes,
+            Room::Long(bytes) => bytes,
+        }
+    }
+
+    /// As many more bytes behind the first `len`.
+    fn reserve(&mut self, len: usize, more: usize) -> &mut [u8] {
+        let all = self.bytes_mut();
+        if all.len() < len + more {
+            let most = match len + more {
+                ..=FIRST => FIRST,
+                most => most.next_multiple_of(GROWTH),
+            };
+            *self = Room::Long(match std::mem::take(self) {
+                Room::Long(bytes) => {
+                    let mut bytes = bytes.into_vec();
+                    bytes.reserve_exact(most - bytes.len());
+                    bytes.resize(most, 0);
+                    bytes.into_boxed_slice()
+                }
+                Room::Short(bytes) => {
+                    let mut larger = vec![0; most].into_boxed_slice();
+                    larger[..SHORT].copy_from_slice(&bytes);
+                    larger
+                }
+            });
+        }
+        self.bytes_mut().get_mut(len..).unwrap_or_default()
+    }
+}
+
 /// Closed windows of one metric and length, the oldest first, in compact form.
 #[derive(Default, Clone)]
 pub(crate) struct History {
-    /// With room behind. A vector would be 8 bytes more, of which millions are held.
-    bytes: Box<[u8]>,
+    room: Room,
+    /// Bytes in use.
     len: u32,
     count: u32,
     /// What the first is told relative to, and the start of the last, Unix seconds.
@@ -118,23 +168,21 @@ impl History {
         if self.count == 0 {
             (self.before_s, self.last_s) = (0, 0);
         }
-        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
-        bytes.truncate(self.len as usize);
-        if bytes.capacity() - bytes.len() < form.most() {
-            let room = bytes.capacity().clamp(FIRST, GROWTH);
-            bytes.reserve_exact(bytes.capacity() - bytes.len() + room.max(form.most()));
-        }
-        form.put(start_s, self.last_s, &mut bytes);
-        self.len = bytes.len() as u32;
-        // As large as it is: nothing moves.
-        bytes.resize(bytes.capacity(), 0);
-        self.bytes = bytes.into_boxed_slice();
+        let (len, last_s) = (self.len as usize, self.last_s);
+        form.write(start_s, last_s, |more| {
+            self.len += more as u32;
+            self.room.reserve(len, more)
+        });
         self.last_s = start_s;
         self.count += 1;
     }
 
     fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len as usize).unwrap_or_default()
+        let all = match &self.room {
+            Room::Short(bytes) => bytes,
+            Room::Long(bytes) => &bytes[..],
+        };
+        all.get(..self.len as usize).unwrap_or_default()
     }
 
     /// The windows, the oldest first.
@@ -159,7 +207,8 @@ impl History {
             let start_s = second(closed.start);
             let left = reader.left();
             let first = self.len as usize - left;
-            self.bytes.copy_within(first..self.len as usize, 0);
+            let all = self.room.bytes_mut();
+            all.copy_within(first..first + left, 0);
             (self.before_s, self.len) = (start_s, left as u32);
         }
         self.count -= 1;
