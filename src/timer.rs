@@ -115,34 +115,21 @@ fn visit(
     now: Now,
     settings: &Settings,
 ) -> bool {
-    if progress.last.is_none() {
-        progress.next_round = now.mono_ms + ROUND_MS;
-        progress.more = false;
-        let soon = std::mem::take(&mut progress.soon);
-        progress.lifetimes = soon || now.mono_ms >= progress.next_lifetimes;
-        if progress.lifetimes {
-            progress.next_lifetimes = now.mono_ms + ROUND_MS;
-        }
-        progress.oldest = [0; 5];
-        progress.found = 0;
-        progress.census = Census::default();
-        progress.wakes = WAKE_ALL.swap(false, Relaxed);
-    }
+    let mut worked = false;
     loop {
+        if progress.last.is_none() {
+            begin_round(progress, now);
+        }
         let Some(place) = registry::next(progress.last.as_ref()) else {
-            progress.last = None;
-            info::set_oldest(progress.oldest);
-            std::mem::take(&mut progress.census).publish();
-            // A renamed or moved node, or one that waits to be freed.
-            if progress.found < held::totals().0 && now.mono_ms >= progress.next_scan {
-                progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
-                scan_soon();
-            }
-            if progress.more {
-                progress.next_round = 0;
+            end_round(progress, now);
+            // Where the tick before stopped behind the last node, this one need not wait for another to go on.
+            if progress.more && !worked {
+                worked = true;
+                continue;
             }
             return progress.more;
         };
+        worked = true;
         match sweep(ctx, &place, progress, started, now, settings) {
             None => registry::remove(&place),
             Some(has_more) => {
@@ -154,6 +141,34 @@ fn visit(
         if started.elapsed() >= BUDGET {
             return true;
         }
+    }
+}
+
+fn begin_round(progress: &mut Progress, now: Now) {
+    progress.next_round = now.mono_ms + ROUND_MS;
+    progress.more = false;
+    let soon = std::mem::take(&mut progress.soon);
+    progress.lifetimes = soon || now.mono_ms >= progress.next_lifetimes;
+    if progress.lifetimes {
+        progress.next_lifetimes = now.mono_ms + ROUND_MS;
+    }
+    progress.oldest = [0; 5];
+    progress.found = 0;
+    progress.census = Census::default();
+    progress.wakes = WAKE_ALL.swap(false, Relaxed);
+}
+
+fn end_round(progress: &mut Progress, now: Now) {
+    progress.last = None;
+    info::set_oldest(progress.oldest);
+    std::mem::take(&mut progress.census).publish();
+    // A renamed or moved node, or one that waits to be freed.
+    if progress.found < held::totals().0 && now.mono_ms >= progress.next_scan {
+        progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
+        scan_soon();
+    }
+    if progress.more {
+        progress.next_round = 0;
     }
 }
 
