@@ -77,7 +77,7 @@ pub(crate) fn finite(v: f64) -> f64 {
 /// An open window. Millions of them are held, two of each metric: so times in it are relative to its start, and it is
 /// packed (which takes away references to its fields, and nothing else); its tags are the metric's.
 #[derive(Clone, Debug, PartialEq)]
-#[repr(packed(4))]
+#[repr(Rust, packed(4))]
 pub(crate) struct Bucket {
     /// Twice the number of samples plus 2, plus 1 where it lingers: never zero, so that `Option<Bucket>` is no larger.
     state: NonZeroU64,

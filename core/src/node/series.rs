@@ -148,8 +148,8 @@ impl Room {
 #[derive(Default, Clone)]
 pub(crate) struct History {
     room: Room,
-    /// Bytes in use.
-    len: u32,
+    /// Bytes of it in use.
+    used: u32,
     count: u32,
     /// What the first is told relative to, and the start of the last, Unix seconds.
     before_s: u32,
@@ -168,10 +168,10 @@ impl History {
         if self.count == 0 {
             (self.before_s, self.last_s) = (0, 0);
         }
-        let (len, last_s) = (self.len as usize, self.last_s);
+        let (used, last_s) = (self.used as usize, self.last_s);
         form.write(start_s, last_s, |more| {
-            self.len += more as u32;
-            self.room.reserve(len, more)
+            self.used += more as u32;
+            self.room.reserve(used, more)
         });
         self.last_s = start_s;
         self.count += 1;
@@ -182,7 +182,7 @@ impl History {
             Room::Short(bytes) => bytes,
             Room::Long(bytes) => &bytes[..],
         };
-        all.get(..self.len as usize).unwrap_or_default()
+        all.get(..self.used as usize).unwrap_or_default()
     }
 
     /// The windows, the oldest first.
@@ -206,10 +206,10 @@ impl History {
         if let Ok(closed) = Closed::read(self.before_s, &mut reader) {
             let start_s = second(closed.start);
             let left = reader.left();
-            let first = self.len as usize - left;
+            let first = self.used as usize - left;
             let all = self.room.bytes_mut();
             all.copy_within(first..first + left, 0);
-            (self.before_s, self.len) = (start_s, left as u32);
+            (self.before_s, self.used) = (start_s, left as u32);
         }
         self.count -= 1;
     }
