@@ -123,13 +123,28 @@ pub(crate) const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 /// as no two decimals of up to 15 digits share a double. Minus zero has none.
 pub(crate) fn decimal(v: f64) -> Option<(u8, i64)> {
     const MOST: f64 = (1u64 << 49) as f64;
-    (0..).zip(TENS).find_map(|(n, ten)| {
+    let times = |n: u8| {
+        let ten = TENS[usize::from(n)];
         let scaled = v * ten;
         // Rounded; a cast of what is too large is at an end of the range.
         let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
-        let is_it = scaled.abs() < MOST && (whole as f64 / ten).to_bits() == v.to_bits();
-        is_it.then_some((n, whole))
-    })
+        // Each of two roundings takes half a unit in the last place, at most: what is further off need not be divided.
+        let is_near = (scaled - whole as f64).abs() <= scaled.abs() * (2.0 * f64::EPSILON);
+        let is_it = is_near && scaled.abs() < MOST && (whole as f64 / ten).to_bits() == v.to_bits();
+        is_it.then_some(whole)
+    };
+    if let Some(whole) = times(0) {
+        return Some((0, whole));
+    }
+    if v.abs() * TENS[3] >= MOST {
+        return (1..3).find_map(|n| Some((n, times(n)?)));
+    }
+    // What has fewer decimals has three as well, with zeros behind.
+    let (mut n, mut whole) = (3, times(3)?);
+    while whole % 10 == 0 {
+        (n, whole) = (n - 1, whole / 10);
+    }
+    Some((n, whole))
 }
 
 /// Appends a double as the shortest decimal that reads back to it, always with a point or an exponent (`5.0`, `1e300`).
@@ -144,15 +159,27 @@ pub fn write_f64(out: &mut Vec<u8>, v: f64) {
     if whole < 0 {
         out.push(b'-');
     }
-    let ten = 10u64.pow(n.into());
-    write_u64(out, whole.unsigned_abs() / ten);
-    out.push(b'.');
-    let fraction = whole.unsigned_abs() % ten;
+    let whole = whole.unsigned_abs();
+    let digit = |v: u64| b'0' + (v % 10) as u8;
+    // By constants: to divide by what is not known takes longer than all the rest.
     match n {
-        0 => out.push(b'0'),
-        _ => (0..n).rev().for_each(|i| {
-            out.push(b'0' + (fraction / 10u64.pow(i.into()) % 10) as u8);
-        }),
+        0 => {
+            write_u64(out, whole);
+            out.extend_from_slice(b".0");
+        }
+        1 => {
+            write_u64(out, whole / 10);
+            out.extend_from_slice(&[b'.', digit(whole)]);
+        }
+        2 => {
+            write_u64(out, whole / 100);
+            out.extend_from_slice(&[b'.', digit(whole / 10), digit(whole)]);
+        }
+        _ => {
+            write_u64(out, whole / 1000);
+            let (first, second) = (digit(whole / 100), digit(whole / 10));
+            out.extend_from_slice(&[b'.', first, second, digit(whole)]);
+        }
     }
 }
 
