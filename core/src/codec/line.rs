@@ -72,22 +72,22 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     } else {
         sort(out, ours, line.tags);
     }
-    let fields = [
-        (" avg=", line.avg),
-        (",max=", line.max),
-        (",min=", line.min),
-        (",sum=", line.sum),
-        (",last=", line.last),
-    ];
-    for (name, value) in fields {
-        out.extend_from_slice(name.as_bytes());
-        write_f64(out, value);
-    }
+    write_field(out, b" avg=", line.avg);
+    write_field(out, b",max=", line.max);
+    write_field(out, b",min=", line.min);
+    write_field(out, b",sum=", line.sum);
+    write_field(out, b",last=", line.last);
     out.extend_from_slice(b",count=");
     write_u64(out, line.count);
     out.extend_from_slice(b"i ");
     write_i64(out, line.start_ms);
     out.extend_from_slice(b"000000");
+}
+
+/// Its length is known where it is compiled: then to copy it is an instruction or two.
+fn write_field<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: f64) {
+    out.extend_from_slice(name);
+    write_f64(out, value);
 }
 
 /// The module's tags.
