@@ -48,6 +48,9 @@ pub fn parse(text: &[u8]) -> Result<Number, NumberError> {
 }
 
 fn parse_float(text: &[u8], has_plus: bool) -> Result<Number, NumberError> {
+    if let Some(value) = short_decimal(text).filter(|_| !has_plus) {
+        return Ok(Number::Float(value));
+    }
     if !is_json_number(text) || has_plus && text.first() == Some(&b'-') {
         return Err(NumberError::NotDecimal);
     }
@@ -67,6 +70,39 @@ fn parse_float(text: &[u8], has_plus: bool) -> Result<Number, NumberError> {
     }
     // Adding 0 turns -0 into 0.
     Ok(Number::Float(value + 0.0))
+}
+
+/// Powers of ten, all exact.
+const POWERS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
+/// A number of up to 15 digits without an exponent, as nearly all are; `None`: it is none, or must be looked at closely.
+/// Its digits are a whole number that a double holds exactly, and so is the power of ten: so one division rounds right.
+fn short_decimal(text: &[u8]) -> Option<f64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.len() > 15 {
+        return None;
+    }
+    let (mut whole, mut point) = (0u64, digits.len());
+    for (i, byte) in digits.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => whole = whole * 10 + u64::from(digit),
+            _ if *byte == b'.' && point == digits.len() => point = i,
+            _ => return None,
+        }
+    }
+    let is_wrong = point == 0 || point > 1 && digits[0] == b'0' || point + 1 == digits.len();
+    let decimals = digits.len().saturating_sub(point + 1);
+    let value = whole as f64 / POWERS.get(decimals).filter(|_| !is_wrong)?;
+    // Adding 0 turns -0 into 0.
+    Some(
+        if digits.len() < text.len() {
+            -value
+        } else {
+            value
+        } + 0.0,
+    )
 }
 
 /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
@@ -281,6 +317,16 @@ mod tests {
             let mut out = Vec::new();
             write_f64(&mut out, v);
             prop_assert_eq!(parse(&out).unwrap().to_f64(), v + 0.0);
+        }
+
+        #[test]
+        fn short_decimals_are_read_as_others_read_them(text in "-?[0-9]{0,9}[.]?[0-9]{0,9}") {
+            if let Some(value) = short_decimal(text.as_bytes()) {
+                prop_assert!(is_json_number(text.as_bytes()), "{}", text);
+                prop_assert_eq!(value.to_bits(), (text.parse::<f64>().unwrap() + 0.0).to_bits());
+            } else {
+                prop_assert!(!is_json_number(text.as_bytes()) || text.len() > 15, "{}", text);
+            }
         }
 
         #[test]
