@@ -231,10 +231,13 @@ impl Segment {
     }
 
     fn reserve(&mut self, bytes: usize) {
-        // Twice as large as before, up to a step: a queue of one entry is small.
-        if self.data.capacity() - self.data.len() < bytes {
-            let step = self.data.capacity().clamp(FIRST, GROWTH);
-            self.data.reserve_exact(bytes.max(step));
+        // Twice as large as before, up to a step: a queue of one entry is small. Not beyond a segment's size: cut off
+        // again, all of it would move once more.
+        let (len, capacity) = (self.data.len(), self.data.capacity());
+        if capacity - len < bytes {
+            let step = capacity.clamp(FIRST, GROWTH);
+            let rest = SEGMENT.saturating_sub(len);
+            self.data.reserve_exact(bytes.max(step.min(rest)));
         }
         if self.places.len() == self.places.capacity() {
             let step = self.places.capacity().clamp(4, GROWTH / size_of::<Place>());
