@@ -2,6 +2,7 @@
 
 mod support;
 
+use proptest::prelude::*;
 use support::{BASE, World};
 
 /// Reports a value so many milliseconds after [`BASE`].
@@ -420,4 +421,47 @@ fn what_is_told_within_a_millisecond_goes_to_replicas_as_it_came() {
     w.run("STAT a 3");
     assert_eq!((w.sent.0, w.repeated), (sent.0 + 2, sent.1 + 1));
     w.check_copies();
+}
+
+proptest! {
+    #[test]
+    fn every_record_carries_the_tags_in_force_at_its_windows_last_sample(
+        acts in prop::collection::vec(
+            (
+                prop::sample::select(vec!["", "a:1", "a:2", "b:1"]),
+                prop_oneof![4 => Just(0i64), 2 => 0i64..20_000, 1 => 0i64..400_000, 1 => -20_000i64..0],
+                prop_oneof![3 => Just(0i64), 2 => 100i64..100_000, 1 => 100_000i64..4_000_000],
+            ),
+            1..50,
+        ),
+    ) {
+        let mut w = World::new();
+        w.pass(7_000_000);
+        let (mut tags, mut in_force) = ("", Vec::new());
+        for (i, (sent, ago, pass)) in acts.into_iter().enumerate() {
+            w.pass(pass);
+            w.tick();
+            // Each has a bit of its own, so a sum tells whose it is.
+            let (value, at) = (1u64 << i, w.now_ms() - ago);
+            let option = if sent.is_empty() { String::new() } else { format!(" TAGS {sent}") };
+            if w.run(&format!("STAT m {value}{option} AT {at}")).int() == 1 && !sent.is_empty() {
+                tags = sent;
+            }
+            in_force.push(tags);
+            w.check_copies();
+        }
+        for _ in 0..9 {
+            w.pass(4_000_000);
+            w.tick();
+        }
+        for queue in ["MIN", "HOUR"] {
+            for (_, _, record) in w.peek(queue) {
+                let tag = record["tags"].as_object().unwrap().iter().next();
+                let tag = tag.map_or_else(String::new, |(name, v)| format!("{name}:{}", v.as_str().unwrap()));
+                let last = (record["sum"].as_f64().unwrap() as u64).ilog2();
+                prop_assert_eq!(tag, in_force[last as usize], "{}", record);
+            }
+        }
+        w.check_copies();
+    }
 }

@@ -8,13 +8,13 @@ use crate::support::*;
 #[test]
 fn a_node_with_a_million_metrics_is_unlinked_without_a_stop() {
     let _beside = beside();
-    let Some(server) = Server::with_settings("max-series 1000000 max-memory 4gb") else {
+    let Some(server) = Server::with_settings("max-series 1100000 max-memory 4gb") else {
         return;
     };
     let held = |server: &Server| agg(server, "agg_held");
     let before = held(&server);
     let mut c = server.connection();
-    for part in 0..100 {
+    for part in 0..110 {
         let mut mstat = redis::cmd("AGG.MSTAT");
         mstat.arg("n").arg("VALUES");
         for i in 0..10_000 {

@@ -23,6 +23,22 @@ pub fn put_i64(out: &mut Vec<u8>, v: i64) {
     put_u64(out, zigzag(v));
 }
 
+/// A signed varint on its own: its bytes and how many they are.
+#[inline]
+pub fn signed(v: i64) -> ([u8; 10], usize) {
+    let (mut bytes, mut len, mut rest) = ([0; 10], 1, zigzag(v));
+    for byte in &mut bytes {
+        *byte = rest as u8 & 0x7f;
+        rest >>= 7;
+        if rest == 0 {
+            break;
+        }
+        *byte |= 0x80;
+        len += 1;
+    }
+    (bytes, len)
+}
+
 /// Appends a byte string with its length.
 #[inline]
 pub fn put_bytes(out: &mut Vec<u8>, v: &[u8]) {
@@ -237,6 +253,8 @@ mod tests {
             put_i64(&mut out, i);
             put_bytes(&mut out, &b);
             put_doubles(&mut out, &d);
+            let (bytes, len) = signed(i);
+            prop_assert_eq!(Reader::new(&bytes[..len]).i64().unwrap(), i);
             let mut r = Reader::new(&out);
             prop_assert_eq!(r.u64().unwrap(), u);
             prop_assert_eq!(r.i64().unwrap(), i);

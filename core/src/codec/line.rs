@@ -41,60 +41,42 @@ pub struct Line<'a> {
     pub last: f64,
 }
 
-/// Names that a user's tag must not have.
-const RESERVED: [&str; 12] = [
-    "_field",
-    "_measurement",
-    "node",
-    "window",
-    "instance",
-    "avg",
-    "max",
-    "min",
-    "sum",
-    "last",
-    "count",
-    "time",
-];
-
 /// Appends the line, without a newline.
 pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     let mut parts = line.metric.splitn(2, |b| *b == b'@');
     let measurement = clean(parts.next().unwrap_or_default());
-    match measurement.strip_prefix('#') {
+    match measurement.strip_prefix(b"#") {
         None if measurement.is_empty() => out.push(b'_'),
-        None => escape(out, measurement.as_bytes(), b", "),
+        None => escape(out, &measurement, |byte| matches!(byte, b',' | b' ')),
         Some(rest) => {
             out.push(b'_');
-            escape(out, rest.as_bytes(), b", ");
+            escape(out, rest, |byte| matches!(byte, b',' | b' '));
         }
     }
     let instance = clean(parts.next().unwrap_or_default());
     let node = clean(line.node);
     let mut digits = itoa::Buffer::new();
-    let window = [digits.format(line.window_s), "s"].concat();
+    let digits = digits.format(line.window_s).as_bytes();
+    // As many as 32 bits have, and the unit.
+    let mut window = [b's'; 11];
+    (window.iter_mut().zip(digits)).for_each(|(to, digit)| *to = *digit);
+    let window = window.get(..=digits.len()).unwrap_or_default();
     // Sorted.
-    let ours = [
-        ("instance", &*instance),
-        ("node", &*node),
-        ("window", &*window),
+    let ours: Ours<'_> = [
+        (b"instance", &instance),
+        (b"node", &node),
+        (b"window", window),
     ];
     if is_plain(line.tags) && tags::iter(line.tags).all(|(name, _)| !is_reserved(name)) {
         merge(out, ours, line.tags);
     } else {
         sort(out, ours, line.tags);
     }
-    let fields = [
-        (" avg=", line.avg),
-        (",max=", line.max),
-        (",min=", line.min),
-        (",sum=", line.sum),
-        (",last=", line.last),
-    ];
-    for (name, value) in fields {
-        out.extend_from_slice(name.as_bytes());
-        write_f64(out, value);
-    }
+    write_field(out, b" avg=", line.avg);
+    write_field(out, b",max=", line.max);
+    write_field(out, b",min=", line.min);
+    write_field(out, b",sum=", line.sum);
+    write_field(out, b",last=", line.last);
     out.extend_from_slice(b",count=");
     write_u64(out, line.count);
     out.extend_from_slice(b"i ");
@@ -102,62 +84,88 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(b"000000");
 }
 
+/// Its length is known where it is compiled: then to copy it is an instruction or two.
+fn write_field<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: f64) {
+    out.extend_from_slice(name);
+    write_f64(out, value);
+}
+
+/// The module's tags.
+type Ours<'a> = [(&'a [u8], &'a [u8]); 3];
+
+/// Whether a user's tag must not have this name.
 fn is_reserved(name: &[u8]) -> bool {
-    RESERVED.iter().any(|reserved| reserved.as_bytes() == name)
+    matches!(
+        name,
+        b"_field"
+            | b"_measurement"
+            | b"node"
+            | b"window"
+            | b"instance"
+            | b"avg"
+            | b"max"
+            | b"min"
+            | b"sum"
+            | b"last"
+            | b"count"
+            | b"time"
+    )
 }
 
 fn write_tag(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let is_special = |byte| matches!(byte, b',' | b'=' | b' ');
     if !value.is_empty() {
         out.push(b',');
-        escape(out, name, b",= ");
+        escape(out, name, is_special);
         out.push(b'=');
-        escape(out, value, b",= ");
+        escape(out, value, is_special);
     }
 }
 
 /// The module's tags among others that need no change: their list is sorted already, and none is there twice.
-fn merge(out: &mut Vec<u8>, ours: [(&str, &str); 3], tags: &[u8]) {
+fn merge(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     let mut ours = ours.into_iter().peekable();
     for (name, value) in tags::iter(tags) {
-        while let Some((ours, value)) = ours.next_if(|(ours, _)| ours.as_bytes() < name) {
-            write_tag(out, ours.as_bytes(), value.as_bytes());
+        while let Some((ours, value)) = ours.next_if(|(ours, _)| *ours < name) {
+            write_tag(out, ours, value);
         }
         write_tag(out, name, value.unwrap_or(b"true"));
     }
-    ours.for_each(|(name, value)| write_tag(out, name.as_bytes(), value.as_bytes()));
+    ours.for_each(|(name, value)| write_tag(out, name, value));
 }
 
 /// The module's tags among any others.
-fn sort(out: &mut Vec<u8>, ours: [(&str, &str); 3], tags: &[u8]) {
+fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     let ours = ours.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
     let mut all = ours.to_vec();
     for (name, value) in tags::iter(tags) {
         let mut name = clean(name);
-        if is_reserved(name.as_bytes()) {
-            name.to_mut().push('_');
+        if is_reserved(&name) {
+            name.to_mut().push(b'_');
         }
-        all.push((name, value.map_or(Cow::Borrowed("true"), clean)));
+        all.push((name, value.map_or(Cow::Borrowed(b"true"), clean)));
     }
     // Stable: of equal names the last given comes last, and is the one written.
     all.sort_by(|a, b| a.0.cmp(&b.0));
     for (i, (name, value)) in all.iter().enumerate() {
         let is_last = all.get(i + 1).is_none_or(|next| next.0 != *name);
         if is_last {
-            write_tag(out, name.as_bytes(), value.as_bytes());
+            write_tag(out, name, value);
         }
     }
 }
 
 /// Whether text needs no cleaning: printable ASCII without a backslash.
 fn is_plain(text: &[u8]) -> bool {
-    text.iter()
-        .all(|byte| (b' '..0x7f).contains(byte) && *byte != b'\\')
+    // All of it, without a branch for each: most text is plain.
+    let plain = |byte: &u8| (b' '..0x7f).contains(byte) & (*byte != b'\\');
+    text.iter().fold(true, |all, byte| all & plain(byte))
 }
 
 /// Text without what the grammar cannot express.
-fn clean(text: &[u8]) -> Cow<'_, str> {
+fn clean(text: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(text) {
-        return String::from_utf8_lossy(text);
+        return Cow::Borrowed(text);
     }
     let text = String::from_utf8_lossy(text);
     let mut cleaned = String::with_capacity(text.len());
@@ -170,13 +178,13 @@ fn clean(text: &[u8]) -> Cow<'_, str> {
             (c, _) => cleaned.push(c),
         }
     }
-    Cow::Owned(cleaned)
+    Cow::Owned(cleaned.into_bytes())
 }
 
 /// Appends text with a backslash before each special byte (ASCII).
-fn escape(out: &mut Vec<u8>, text: &[u8], special: &[u8]) {
+fn escape(out: &mut Vec<u8>, text: &[u8], is_special: impl Fn(u8) -> bool) {
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| special.contains(byte)) {
+    while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
         let (before, after) = rest.split_at(at);
         out.extend_from_slice(before);
         out.push(b'\\');
@@ -313,7 +321,7 @@ mod tests {
             if let Ok(tags) = tags::canonical(tags.as_bytes())
                 && tags::iter(&tags).all(|(name, _)| !is_reserved(name))
             {
-                let ours = [("instance", &*instance), ("node", "n"), ("window", "300s")];
+                let ours: Ours<'_> = [(b"instance", instance.as_bytes()), (b"node", b"n"), (b"window", b"300s")];
                 let (mut merged, mut sorted) = (Vec::new(), Vec::new());
                 merge(&mut merged, ours, &tags);
                 sort(&mut sorted, ours, &tags);

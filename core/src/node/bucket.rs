@@ -1,7 +1,6 @@
 //! One window of one metric: what its samples add up to, and the closed form that goes into queue and history.
 
-use super::tags::TagId;
-use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64};
+use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64, signed};
 use crate::error::Damaged;
 use crate::time::{MAX_MS, second};
 use std::num::NonZeroU64;
@@ -75,8 +74,10 @@ pub(crate) fn finite(v: f64) -> f64 {
     v.clamp(f64::MIN, f64::MAX)
 }
 
-/// An open window. Millions of them are held, two of each metric: so times in it are relative to its start.
+/// An open window. Millions of them are held, two of each metric: so times in it are relative to its start, and it is
+/// packed (which takes away references to its fields, and nothing else); its tags are the metric's.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(Rust, packed(4))]
 pub(crate) struct Bucket {
     /// Twice the number of samples plus 2, plus 1 where it lingers: never zero, so that `Option<Bucket>` is no larger.
     state: NonZeroU64,
@@ -90,8 +91,6 @@ pub(crate) struct Bucket {
     start_s: u32,
     /// Milliseconds. ABS: from its start to the time of `last`. DIFF: between its samples and their predecessors.
     extent: u32,
-    /// The tags in force at the last sample to arrive.
-    pub tags: TagId,
 }
 
 /// What `state` counts in steps of, and begins with.
@@ -108,7 +107,6 @@ impl Bucket {
             lost: 0.0,
             start_s,
             extent: 0,
-            tags: TagId::NONE,
         }
     }
 
@@ -137,7 +135,8 @@ impl Bucket {
 
     /// It is known by a time to look again from now on.
     pub fn set_lingering(&mut self) {
-        self.state |= 1;
+        let state = self.state;
+        self.state = state | 1;
     }
 
     #[inline]
@@ -286,16 +285,42 @@ mod omitted {
     pub const ALL: u8 = 63;
 }
 
+/// The compact form of a closed window but for its start, which is told relative to another: it goes to two places, and
+/// is made once.
+#[derive(Clone, Copy)]
+pub(crate) struct Form<'a> {
+    flags: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Form<'a> {
+    /// Of what [`Closed::put`] has put.
+    pub fn of(out: &'a [u8], (flags, rest): (u8, usize)) -> Form<'a> {
+        let rest = out.get(rest..).unwrap_or_default();
+        Form { flags, rest }
+    }
+
+    /// Writes the whole, as [`Closed::put`] does, into what `room` gives for a number of bytes.
+    pub fn write<'r>(&self, start_s: u32, before_s: u32, room: impl FnOnce(usize) -> &'r mut [u8]) {
+        let (start, n) = signed(i64::from(start_s) - i64::from(before_s));
+        let out = room(1 + n + self.rest.len());
+        let parts = [&[self.flags], start.get(..n).unwrap_or_default(), self.rest];
+        let bytes = parts.into_iter().flatten();
+        out.iter_mut()
+            .zip(bytes)
+            .for_each(|(out, byte)| *out = *byte);
+    }
+}
+
 impl Closed {
-    /// The compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds.
-    pub fn put(&self, before_s: u32, out: &mut Vec<u8>) {
+    /// The compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds. Returns what
+    /// [`Form::of`] wants to know: the first byte, and where what is behind the start begins.
+    pub fn put(&self, before_s: u32, out: &mut Vec<u8>) -> (u8, usize) {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
-        let covered = self.covered_ms();
-        let mut flags = 0;
-        if same(self.avg, mean(self.sum, self.count)) {
-            flags |= omitted::MEAN;
-        } else if covered.is_some() {
-            flags |= omitted::RATE;
+        let (mut flags, mut covered) = (omitted::MEAN, None);
+        if !same(self.avg, mean(self.sum, self.count)) {
+            covered = self.covered_ms();
+            flags = covered.map_or(0, |_| omitted::RATE);
         }
         if same(self.last, self.min) {
             flags |= omitted::LAST_IS_MIN;
@@ -310,6 +335,7 @@ impl Closed {
         }
         out.push(flags);
         put_i64(out, i64::from(second(self.start)) - i64::from(before_s));
+        let rest = out.len();
         put_u64(out, self.count);
         if flags & omitted::RATE != 0 {
             put_u64(out, covered.unwrap_or_default());
@@ -329,6 +355,7 @@ impl Closed {
         }
         // The forms of an odd number of doubles take a half byte more.
         put_doubles(out, &values[..len]);
+        (flags, rest)
     }
 
     /// The milliseconds over which the rate of `sum` is `avg`, if there are such.
@@ -454,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_metric_holds_two_windows_in_two_cache_lines() {
-        assert_eq!(size_of::<Option<Bucket>>(), 56);
+        assert_eq!(size_of::<Option<Bucket>>(), 52);
     }
 
     fn reads_back(closed: &Closed) -> usize {

@@ -17,7 +17,7 @@ const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 
 /// What a metric that is there may come to hold without being asked: what lies beside it, second windows of both lengths,
 /// and their deadlines. The ceiling keeps it free for each.
-pub const METRIC_RESERVE: u64 = 448;
+pub const METRIC_RESERVE: u64 = 480;
 
 /// What a node may come to hold beside that: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
@@ -80,8 +80,11 @@ impl Node {
         let mut cost = 0;
         for i in LENGTHS {
             let start_s = window_start(second(at), self.windows_s[i]);
-            for bucket in metric.open(i).filter(|b| b.start_s() != start_s) {
-                let len = metric.name().len() + self.stats.tags.text(bucket.tags).len();
+            let others = metric
+                .open_with_tags(i)
+                .filter(|(b, _)| b.start_s() != start_s);
+            for (_, tags) in others {
+                let len = metric.name().len() + self.stats.tags.text(tags).len();
                 cost += record(len) + self.bucket_cost(i) + AHEAD;
             }
         }
@@ -164,8 +167,8 @@ impl Node {
             .iter()
             .filter_map(|slot| self.stats.metrics.get(*slot));
         metrics
-            .flat_map(|m| m.open(i).map(move |b| (m, b)))
-            .map(|(m, b)| record(m.name().len() + self.stats.tags.text(b.tags).len()))
+            .flat_map(|m| m.open_with_tags(i).map(move |(_, tags)| (m, tags)))
+            .map(|(m, tags)| record(m.name().len() + self.stats.tags.text(tags).len()))
             .sum()
     }
 

@@ -18,10 +18,11 @@ const MOST_BYTES: usize = 1 << 20;
 const ENDED: usize = 4096;
 
 /// Entries on their way out, rendered before the first byte of the reply.
-#[derive(Default)]
 pub(crate) struct Batch {
     text: Vec<u8>,
     entries: Vec<BatchEntry>,
+    /// No more than so many entries come.
+    most: usize,
 }
 
 struct BatchEntry {
@@ -32,6 +33,14 @@ struct BatchEntry {
 }
 
 impl Batch {
+    fn new(most: usize) -> Batch {
+        Batch {
+            text: Vec::new(),
+            entries: Vec::new(),
+            most,
+        }
+    }
+
     /// Writes `[[queue, id, deliveries, record], ...]`.
     pub fn reply(&self, reply: &mut dyn Reply) {
         reply.array(self.entries.len());
@@ -57,6 +66,12 @@ impl Batch {
 
     fn push(&mut self, queue: Queue, id: u64, deliveries: u64, render: impl FnOnce(&mut Vec<u8>)) {
         render(&mut self.text);
+        if self.entries.is_empty() {
+            // The others will be about as long; growing again and again would copy them, and touch new memory each time.
+            let rest = self.text.len().saturating_mul(self.most.saturating_sub(1));
+            self.text.reserve(rest.min(MOST_BYTES));
+            self.entries.reserve(self.most);
+        }
         self.entries.push(BatchEntry {
             queue,
             id,
@@ -75,9 +90,16 @@ pub(crate) struct Take<'a> {
 }
 
 impl Node {
+    /// For up to `count` entries of some queues.
+    fn batch(&self, queues: &[Queue], count: usize) -> Batch {
+        let there = queues.iter().map(|queue| self.queues.len(*queue));
+        let there = usize::try_from(there.sum::<u64>()).unwrap_or(usize::MAX);
+        Batch::new(there.min(count))
+    }
+
     /// Takes entries out at once.
     pub(crate) fn pop(&mut self, take: Take<'_>, name: &[u8], act: &mut Act<'_>) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = self.batch(take.queues, take.count);
         for &queue in take.queues {
             let (mut removed, mut told) = (Vec::new(), Vec::new());
             self.queues.end_leases(queue, act.now.mono_ms, ENDED);
@@ -119,11 +141,11 @@ impl Node {
         name: &[u8],
         act: &mut Act<'_>,
     ) -> Batch {
-        let mut batch = Batch::default();
         let until = act.now.mono_ms.saturating_add(lease_ms).max(1);
         // A lease takes memory: no more of them than there is room for.
         let most = usize::try_from(act.room / LEASE).unwrap_or(usize::MAX);
         let count = take.count.min(most);
+        let mut batch = self.batch(take.queues, count);
         for &queue in take.queues {
             self.queues.end_leases(queue, act.now.mono_ms, ENDED);
             while let Some(id) = self.next_available(queue, batch.is_full(count), act) {
@@ -251,7 +273,7 @@ impl Node {
         reverse: bool,
         name: &[u8],
     ) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = self.batch(take.queues, take.count);
         let start = from.unwrap_or(if reverse { crate::turn::MAX_ID } else { 0 });
         for &queue in take.queues {
             for id in self.queues.ids(queue, start, reverse) {

@@ -114,16 +114,22 @@ impl Fifo {
 
     /// The oldest entry's id that is at least `id`.
     pub fn next_from(&self, id: u64) -> Option<u64> {
-        self.ids_from(id).next()
+        let s = self.segment_of(id);
+        let segment = self.segments.get(s)?;
+        let start = segment.places.partition_point(|p| p.id() < id);
+        let alive = |p: &&Place| p.id & DEAD == 0;
+        let mut here = segment.places.get(start.max(segment.first)..)?.iter();
+        let next = here.find(alive).or_else(|| {
+            let behind = self.segments.get(s + 1)?;
+            behind.places.get(behind.first)
+        });
+        next.map(|p| p.id)
     }
 
     /// The ids from `id` on upwards.
     pub fn ids_from(&self, id: u64) -> impl Iterator<Item = u64> {
-        let first = self
-            .segments
-            .partition_point(|s| s.places.last().is_none_or(|p| p.id() < id));
         self.segments
-            .range(first..)
+            .range(self.segment_of(id)..)
             .enumerate()
             .flat_map(move |(i, s)| {
                 let before = |p: &Place| p.id() < id;
@@ -182,10 +188,32 @@ impl Fifo {
         }
     }
 
+    /// The first segment whose last id is at least `id`, or the end. It is near the front for whoever drains the queue, and
+    /// each look elsewhere is a miss of the cache: so it is looked for from the front, in steps that double.
+    fn segment_of(&self, id: u64) -> usize {
+        let is_before = |s: &Segment| s.places.last().is_none_or(|p| p.id() < id);
+        let (mut start, mut end) = (0, 1);
+        while self.segments.get(end - 1).is_some_and(is_before) {
+            (start, end) = (end, 2 * end);
+        }
+        let (mut low, mut high) = (start, end.min(self.segments.len()));
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.segments.get(middle).is_some_and(is_before) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
     fn locate(&self, id: u64) -> Option<(usize, usize)> {
-        let s = self
-            .segments
-            .partition_point(|s| s.places.last().is_none_or(|p| p.id() < id));
+        // What is acknowledged is the oldest, nearly always.
+        let front = self.segments.front()?;
+        if front.places.get(front.first)?.id == id {
+            return Some((0, front.first));
+        }
+        let s = self.segment_of(id);
         let places = &self.segments.get(s)?.places;
         let p = places.partition_point(|p| p.id() < id);
         (places.get(p)?.id == id).then_some((s, p))
@@ -203,10 +231,13 @@ impl Segment {
     }
 
     fn reserve(&mut self, bytes: usize) {
-        // Twice as large as before, up to a step: a queue of one entry is small.
-        if self.data.capacity() - self.data.len() < bytes {
-            let step = self.data.capacity().clamp(FIRST, GROWTH);
-            self.data.reserve_exact(bytes.max(step));
+        // Twice as large as before, up to a step: a queue of one entry is small. Not beyond a segment's size: cut off
+        // again, all of it would move once more.
+        let (len, capacity) = (self.data.len(), self.data.capacity());
+        if capacity - len < bytes {
+            let step = capacity.clamp(FIRST, GROWTH);
+            let rest = SEGMENT.saturating_sub(len);
+            self.data.reserve_exact(bytes.max(step.min(rest)));
         }
         if self.places.len() == self.places.capacity() {
             let step = self.places.capacity().clamp(4, GROWTH / size_of::<Place>());

@@ -7,9 +7,9 @@
 //! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
 //! not hold together.
 
-use super::bucket::{Bucket, Closed, Kind};
+use super::bucket::{Bucket, Closed, Form, Kind};
 use super::errors::ErrorState;
-use super::metric::{LENGTHS, Metric};
+use super::metric::{LENGTHS, Metric, Unrated};
 use super::queues::{Queue, check_entry};
 use super::realities::Object;
 use super::series::History;
@@ -442,15 +442,16 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
             put_doubles(out, &[v]);
         }
     }
-    put_u64(out, m.since_rate_ms.into());
-    put_doubles(out, &[m.pending]);
+    let unrated = m.unrated();
+    put_u64(out, unrated.ms.into());
+    put_doubles(out, &[unrated.pending]);
     for i in LENGTHS {
         put_u64(out, m.closed_to_s[i].into());
         let open = m.open(i).count() as u8;
         out.push(open);
-        for bucket in m.open(i) {
+        for (bucket, tags) in m.open_with_tags(i) {
             bucket.save(out);
-            put_bytes(out, pool.text(bucket.tags));
+            put_bytes(out, pool.text(tags));
         }
         let history = m.history(i);
         put_u64(out, history.map_or(0, History::len).into());
@@ -481,9 +482,10 @@ impl<'a> LoadedMetric<'a> {
             _ => Number::Float(r.doubles::<1>()?[0]),
         };
         metric.load_told((0..=MAX_MS).contains(&at).then_some(at), told);
-        metric.since_rate_ms = r.u32()?;
-        [metric.pending] = r.doubles()?;
-        let mut open_tags = [Vec::new(), Vec::new()];
+        let ms = r.u32()?;
+        let [pending] = r.doubles()?;
+        metric.set_unrated(Unrated { pending, ms });
+        let (mut open_tags, mut form) = ([Vec::new(), Vec::new()], Vec::new());
         for i in LENGTHS {
             read_open(&mut metric, i, r, windows_s[i], &mut open_tags[i])?;
             let count = r.u64()?;
@@ -491,7 +493,9 @@ impl<'a> LoadedMetric<'a> {
             for _ in 0..count {
                 let closed = Closed::read(before_s, r)?;
                 before_s = second(closed.start);
-                metric.keep(i, &closed, u32::MAX);
+                form.clear();
+                let mark = closed.put(0, &mut form);
+                metric.keep(i, before_s, Form::of(&form, mark), u32::MAX);
             }
         }
         Ok(LoadedMetric {
@@ -510,9 +514,7 @@ impl<'a> LoadedMetric<'a> {
     fn into_metric(mut self, pool: &mut TagPool) -> Metric {
         self.metric.tags = pool.acquire(self.tags);
         for (i, open_tags) in self.open_tags.iter().enumerate() {
-            for (bucket, tags) in self.metric.open_mut(i).zip(open_tags) {
-                bucket.tags = pool.acquire(tags);
-            }
+            self.metric.load_open_tags(i, open_tags, pool);
         }
         self.metric
     }

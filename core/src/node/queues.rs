@@ -4,7 +4,7 @@
 //! REALITY hold references to the node's errors and objects, at most one for each. Ids grow within the node. What was
 //! handed out is the primary's memory ([`Leases`]) and not part of the value.
 
-use super::bucket::{Closed, Kind};
+use super::bucket::{Closed, Form, Kind};
 use super::fifo::Fifo;
 use super::leases::Leases;
 use crate::codec::bytes::{Reader, put_bytes, put_i64};
@@ -142,31 +142,25 @@ impl Queues {
             .or_else(|| self.next_from(queue, leases.frontier() + 1))
     }
 
-    /// Queues a closed window.
-    #[allow(clippy::too_many_arguments)]
+    /// Queues a closed window: its compact form.
     pub fn push_window(
         &mut self,
         i: usize,
-        name: &[u8],
-        kind: Kind,
-        tags: &[u8],
-        closed: &Closed,
+        entry: &WindowEntry<'_>,
         rules: &Rules,
         step: &mut Step<'_>,
-    ) {
-        let mut entry = std::mem::take(&mut self.scratch);
-        entry.clear();
-        WindowEntry {
-            name,
-            kind,
-            tags,
-            closed: closed.clone(),
+    ) -> Form<'_> {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        let (flags, mut rest) = entry.put(&mut bytes);
+        self.push([Queue::Min, Queue::Hour][i], &bytes, rules, step);
+        if bytes.capacity() > KEPT {
+            bytes.drain(..rest);
+            bytes.shrink_to(KEPT);
+            rest = 0;
         }
-        .put(&mut entry);
-        self.push([Queue::Min, Queue::Hour][i], &entry, rules, step);
-        if entry.capacity() <= KEPT {
-            self.scratch = entry;
-        }
+        self.scratch = bytes;
+        Form::of(&self.scratch, (flags, rest))
     }
 
     /// Queues a log line: its id.
@@ -332,11 +326,12 @@ pub(crate) struct WindowEntry<'a> {
 }
 
 impl<'a> WindowEntry<'a> {
-    fn put(&self, out: &mut Vec<u8>) {
+    /// What [`Closed::put`] returns.
+    fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
         put_bytes(out, self.name);
         put_bytes(out, self.tags);
         out.push((self.kind == Kind::Diff).into());
-        self.closed.put(0, out);
+        self.closed.put(0, out)
     }
 
     /// Reads an entry.

@@ -180,7 +180,7 @@ impl Node {
                 .for_each(|bucket| self.bucket(bucket, i, false, reply));
         }
         let c = m.counts();
-        int(reply, "samples", m.samples as i64);
+        int(reply, "samples", m.samples() as i64);
         int(reply, "late", c.late.into());
         int(reply, "late-min", c.late_min.into());
         int(reply, "restarts", c.restarts.into());

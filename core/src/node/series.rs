@@ -4,7 +4,7 @@
 //! Every open window is known to the node's [`Deadlines`], by its start while its end is ahead, by a time to look again
 //! once it can only wait for quiet.
 
-use super::bucket::{Bucket, Closed};
+use super::bucket::{Bucket, Closed, Form};
 use crate::codec::bytes::Reader;
 use crate::time::second;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,15 +86,70 @@ impl Deadlines {
     }
 }
 
-/// The most bytes of a closed window in compact form, and by how much a history grows at a time: when all metrics close
-/// at once, doubling would double their memory at once.
-const MOST_BYTES: usize = 64;
+/// Bytes of a history that need no allocation: the first window's, nearly always. When the windows of all metrics close
+/// for the first time, new memory is most of what that costs.
+const SHORT: usize = 23;
+
+/// The first allocation, and by how much it grows: doubling on and on would double the memory of all metrics at once.
+const FIRST: usize = 64;
 const GROWTH: usize = 128;
+
+/// The most bytes of a history, so that 32 bits count them, whatever is loaded.
+const MOST_BYTES: usize = u32::MAX as usize - 128;
+
+/// The bytes of a history, with room behind.
+#[derive(Clone)]
+enum Room {
+    Short([u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room::Short([0; SHORT])
+    }
+}
+
+impl Room {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Room::Short(bytes) => bytes,
+            Room::Long(bytes) => bytes,
+        }
+    }
+
+    /// As many more bytes behind the first `len`.
+    fn reserve(&mut self, len: usize, more: usize) -> &mut [u8] {
+        let all = self.bytes_mut();
+        if all.len() < len + more {
+            let most = match len + more {
+                ..=FIRST => FIRST,
+                most => most.next_multiple_of(GROWTH),
+            };
+            *self = Room::Long(match std::mem::take(self) {
+                Room::Long(bytes) => {
+                    let mut bytes = bytes.into_vec();
+                    bytes.reserve_exact(most - bytes.len());
+                    bytes.resize(most, 0);
+                    bytes.into_boxed_slice()
+                }
+                Room::Short(bytes) => {
+                    let mut larger = vec![0; most].into_boxed_slice();
+                    larger[..SHORT].copy_from_slice(&bytes);
+                    larger
+                }
+            });
+        }
+        self.bytes_mut().get_mut(len..).unwrap_or_default()
+    }
+}
 
 /// Closed windows of one metric and length, the oldest first, in compact form.
 #[derive(Default, Clone)]
 pub(crate) struct History {
-    bytes: Vec<u8>,
+    room: Room,
+    /// Bytes of it in use.
+    used: u32,
     count: u32,
     /// What the first is told relative to, and the start of the last, Unix seconds.
     before_s: u32,
@@ -103,27 +158,36 @@ pub(crate) struct History {
 
 impl History {
     /// Adds a window and keeps at most `most`.
-    pub fn push(&mut self, closed: &Closed, most: u32) {
-        while self.count > 0 && self.count >= most {
+    pub fn push(&mut self, start_s: u32, form: Form<'_>, most: u32) {
+        while self.count > 0 && (self.count >= most || self.bytes().len() > MOST_BYTES) {
             self.drop_first();
         }
         if most == 0 {
             return;
         }
-        if self.bytes.capacity() - self.bytes.len() < MOST_BYTES {
-            self.bytes.reserve_exact(GROWTH);
-        }
         if self.count == 0 {
             (self.before_s, self.last_s) = (0, 0);
         }
-        closed.put(self.last_s, &mut self.bytes);
-        self.last_s = second(closed.start);
+        let (used, last_s) = (self.used as usize, self.last_s);
+        form.write(start_s, last_s, |more| {
+            self.used += more as u32;
+            self.room.reserve(used, more)
+        });
+        self.last_s = start_s;
         self.count += 1;
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let all = match &self.room {
+            Room::Short(bytes) => bytes,
+            Room::Long(bytes) => &bytes[..],
+        };
+        all.get(..self.used as usize).unwrap_or_default()
     }
 
     /// The windows, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Closed> {
-        let mut reader = Reader::new(&self.bytes);
+        let mut reader = Reader::new(self.bytes());
         let mut before_s = self.before_s;
         (0..self.count).map_while(move |_| {
             let closed = Closed::read(before_s, &mut reader).ok()?;
@@ -138,12 +202,15 @@ impl History {
     }
 
     fn drop_first(&mut self) {
-        let mut reader = Reader::new(&self.bytes);
-        let before = reader.left();
+        let mut reader = Reader::new(self.bytes());
         if let Ok(closed) = Closed::read(self.before_s, &mut reader) {
-            self.before_s = second(closed.start);
+            let start_s = second(closed.start);
+            let left = reader.left();
+            let first = self.used as usize - left;
+            let all = self.room.bytes_mut();
+            all.copy_within(first..first + left, 0);
+            (self.before_s, self.used) = (start_s, left as u32);
         }
-        self.bytes.drain(..before - reader.left());
         self.count -= 1;
     }
 }
@@ -155,7 +222,7 @@ mod tests {
     #[test]
     fn history_keeps_the_newest() {
         let mut history = History::default();
-        for start in 0..10 {
+        let push = |history: &mut History, start: i64, most| {
             let closed = Closed {
                 start: start * 1000,
                 count: 1,
@@ -165,21 +232,15 @@ mod tests {
                 max: 0.1,
                 last: 0.1,
             };
-            history.push(&closed, 3);
-        }
+            let mut form = Vec::new();
+            let mark = closed.put(0, &mut form);
+            history.push(start as u32, Form::of(&form, mark), most);
+        };
+        (0..10).for_each(|start| push(&mut history, start, 3));
         assert!(history.iter().map(|c| c.start / 1000).eq(7..10));
-        history.push(
-            &Closed {
-                start: 0,
-                count: 1,
-                sum: 0.0,
-                avg: 0.0,
-                min: 0.0,
-                max: 0.0,
-                last: 0.0,
-            },
-            0,
-        );
+        (10..90).for_each(|start| push(&mut history, start, 60));
+        assert!(history.iter().map(|c| c.start / 1000).eq(30..90));
+        push(&mut history, 90, 0);
         assert_eq!(history.len(), 0);
     }
 }

@@ -32,7 +32,8 @@ fn share(len: u32) -> u32 {
 const ENDS: usize = 64;
 
 impl Node {
-    /// Does what is due, at most about `budget` things. `first`: the first slice of a tick, which also looks at lifetimes.
+    /// Does what is due, at most about `budget` things. `first`: also looks at lifetimes, as a first slice does from time to
+    /// time.
     pub fn sweep(&mut self, budget: usize, first: bool, turn: &mut Turn<'_>) -> Swept {
         if self.unfinished {
             return Swept::default();

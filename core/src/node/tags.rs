@@ -9,6 +9,12 @@ use super::table::hash;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TagId(u32);
 
+impl Default for TagId {
+    fn default() -> TagId {
+        TagId::NONE
+    }
+}
+
 impl TagId {
     /// No tags.
     pub const NONE: TagId = TagId(u32::MAX);

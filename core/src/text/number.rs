@@ -48,6 +48,9 @@ pub fn parse(text: &[u8]) -> Result<Number, NumberError> {
 }
 
 fn parse_float(text: &[u8], has_plus: bool) -> Result<Number, NumberError> {
+    if let Some(value) = short_decimal(text).filter(|_| !has_plus) {
+        return Ok(Number::Float(value));
+    }
     if !is_json_number(text) || has_plus && text.first() == Some(&b'-') {
         return Err(NumberError::NotDecimal);
     }
@@ -67,6 +70,39 @@ fn parse_float(text: &[u8], has_plus: bool) -> Result<Number, NumberError> {
     }
     // Adding 0 turns -0 into 0.
     Ok(Number::Float(value + 0.0))
+}
+
+/// Powers of ten, all exact.
+const POWERS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
+/// A number of up to 15 digits without an exponent, as nearly all are; `None`: it is none, or must be looked at closely.
+/// Its digits are a whole number that a double holds exactly, and so is the power of ten: so one division rounds right.
+fn short_decimal(text: &[u8]) -> Option<f64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.len() > 15 {
+        return None;
+    }
+    let (mut whole, mut point) = (0u64, digits.len());
+    for (i, byte) in digits.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => whole = whole * 10 + u64::from(digit),
+            _ if *byte == b'.' && point == digits.len() => point = i,
+            _ => return None,
+        }
+    }
+    let is_wrong = point == 0 || point > 1 && digits[0] == b'0' || point + 1 == digits.len();
+    let decimals = digits.len().saturating_sub(point + 1);
+    let value = whole as f64 / POWERS.get(decimals).filter(|_| !is_wrong)?;
+    // Adding 0 turns -0 into 0.
+    Some(
+        if digits.len() < text.len() {
+            -value
+        } else {
+            value
+        } + 0.0,
+    )
 }
 
 /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
@@ -123,13 +159,28 @@ pub(crate) const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 /// as no two decimals of up to 15 digits share a double. Minus zero has none.
 pub(crate) fn decimal(v: f64) -> Option<(u8, i64)> {
     const MOST: f64 = (1u64 << 49) as f64;
-    (0..).zip(TENS).find_map(|(n, ten)| {
+    let times = |n: u8| {
+        let ten = TENS[usize::from(n)];
         let scaled = v * ten;
         // Rounded; a cast of what is too large is at an end of the range.
         let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
-        let is_it = scaled.abs() < MOST && (whole as f64 / ten).to_bits() == v.to_bits();
-        is_it.then_some((n, whole))
-    })
+        // Each of two roundings takes half a unit in the last place, at most: what is further off need not be divided.
+        let is_near = (scaled - whole as f64).abs() <= scaled.abs() * (2.0 * f64::EPSILON);
+        let is_it = is_near && scaled.abs() < MOST && (whole as f64 / ten).to_bits() == v.to_bits();
+        is_it.then_some(whole)
+    };
+    if let Some(whole) = times(0) {
+        return Some((0, whole));
+    }
+    if v.abs() * TENS[3] >= MOST {
+        return (1..3).find_map(|n| Some((n, times(n)?)));
+    }
+    // What has fewer decimals has three as well, with zeros behind.
+    let (mut n, mut whole) = (3, times(3)?);
+    while whole % 10 == 0 {
+        (n, whole) = (n - 1, whole / 10);
+    }
+    Some((n, whole))
 }
 
 /// Appends a double as the shortest decimal that reads back to it, always with a point or an exponent (`5.0`, `1e300`).
@@ -144,15 +195,27 @@ pub fn write_f64(out: &mut Vec<u8>, v: f64) {
     if whole < 0 {
         out.push(b'-');
     }
-    let ten = 10u64.pow(n.into());
-    write_u64(out, whole.unsigned_abs() / ten);
-    out.push(b'.');
-    let fraction = whole.unsigned_abs() % ten;
+    let whole = whole.unsigned_abs();
+    let digit = |v: u64| b'0' + (v % 10) as u8;
+    // By constants: to divide by what is not known takes longer than all the rest.
     match n {
-        0 => out.push(b'0'),
-        _ => (0..n).rev().for_each(|i| {
-            out.push(b'0' + (fraction / 10u64.pow(i.into()) % 10) as u8);
-        }),
+        0 => {
+            write_u64(out, whole);
+            out.extend_from_slice(b".0");
+        }
+        1 => {
+            write_u64(out, whole / 10);
+            out.extend_from_slice(&[b'.', digit(whole)]);
+        }
+        2 => {
+            write_u64(out, whole / 100);
+            out.extend_from_slice(&[b'.', digit(whole / 10), digit(whole)]);
+        }
+        _ => {
+            write_u64(out, whole / 1000);
+            let (first, second) = (digit(whole / 100), digit(whole / 10));
+            out.extend_from_slice(&[b'.', first, second, digit(whole)]);
+        }
     }
 }
 
@@ -254,6 +317,16 @@ mod tests {
             let mut out = Vec::new();
             write_f64(&mut out, v);
             prop_assert_eq!(parse(&out).unwrap().to_f64(), v + 0.0);
+        }
+
+        #[test]
+        fn short_decimals_are_read_as_others_read_them(text in "-?[0-9]{0,9}[.]?[0-9]{0,9}") {
+            if let Some(value) = short_decimal(text.as_bytes()) {
+                prop_assert!(is_json_number(text.as_bytes()), "{}", text);
+                prop_assert_eq!(value.to_bits(), (text.parse::<f64>().unwrap() + 0.0).to_bits());
+            } else {
+                prop_assert!(!is_json_number(text.as_bytes()) || text.len() > 15, "{}", text);
+            }
         }
 
         #[test]
