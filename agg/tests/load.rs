@@ -140,3 +140,44 @@ fn a_file_that_cannot_be_written_keeps_the_records_in_their_queues() {
     );
     assert_eq!(left(&server, &["n1"], "LOG"), 500);
 }
+
+#[test]
+fn a_file_that_a_sink_appends_to_is_read_to_where_it_ended() {
+    let place = Place::new(TO_FILE);
+    let record = |id| format!(r#"{{"node":"n","queue":"LOG","id":{id},"message":"x"}}"#);
+    let text: Vec<String> = (0..5000).map(record).collect();
+    std::fs::write(place.path("out"), text.join("\n") + "\n").unwrap();
+    let output = load(&place, &["out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(place.lines("out").len(), 10_000);
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_file_is_loaded() {
+    let place = Place::new(TO_FILE);
+    let record = |id: u64| {
+        // Noise, so that it does not shrink to nothing.
+        let noise = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!("{{\"node\":\"n\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"{noise}\"}}\n")
+    };
+    let text: String = (0..5000).map(record).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let whole = gzip.finish().unwrap();
+    std::fs::write(place.path("in"), &whole[..whole.len() / 2]).unwrap();
+    let output = load(&place, &["in"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("cannot read "), "{}", err(&output));
+    assert!(place.lines("out").len() > 1000, "{}", err(&output));
+}
+
+#[test]
+fn a_dead_letter_that_is_a_line_alone_goes_where_lines_go() {
+    let lines = TO_FILE.replace("queues = [\"LOG\", \"MIN\"]", "queues = [\"MIN\"]");
+    let place = Place::new(&format!("{lines}format = \"line\"\n"));
+    let letter = r#"{"id":3,"line":"m a=1 1","node":"n","queue":"MIN","reason":"r","sink":"s"}"#;
+    std::fs::write(place.path("in"), letter).unwrap();
+    let output = load(&place, &["in"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(place.lines("out"), ["m a=1 1"]);
+}

@@ -312,3 +312,33 @@ fn what_is_handed_out_too_often_is_set_aside() {
         dead[0]
     );
 }
+
+#[test]
+fn many_servers_share_little_room() {
+    // Each server alone could fill the sink's share several times.
+    let servers: Vec<Server> = (0..8).map_while(|_| Server::start()).collect();
+    if servers.len() < 8 {
+        return;
+    }
+    let urls: Vec<String> = servers
+        .iter()
+        .map(|server| format!("{:?}", server.url()))
+        .collect();
+    let place = Place::new(&format!(
+        "max-in-flight = \"4mb\"\npoll-interval = \"100ms\"\n[[source]]\nurls = [{}]\n{ALL_TO_FILE}",
+        urls.join(", ")
+    ));
+    let mut all = BTreeSet::new();
+    for (number, server) in servers.iter().enumerate() {
+        let node = format!("n{number}");
+        all.extend(log(server, &[&node], 10_000, &"x".repeat(300)));
+    }
+    let mut running = place.start();
+    let begin = std::time::Instant::now();
+    for (number, server) in servers.iter().enumerate() {
+        until_empty(server, &[&format!("n{number}")], "LOG");
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(30));
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert!(place.ids("out").into_iter().collect::<BTreeSet<_>>() == all);
+}

@@ -30,7 +30,7 @@ use crate::shutdown::Stop;
 use super::batch::{Batch, Delivery, Event, Record};
 use super::gauge;
 use super::ledger::{Held, Ledger};
-use super::plan::{Plan, To};
+use super::plan::{Outlet, Plan, To};
 use super::room::Room;
 use super::status::{ServerStatus, Shared, lock};
 
@@ -93,6 +93,12 @@ pub struct Drainer {
     pairs: Vec<Pair>,
     /// When the nodes are to be looked for.
     look: Instant,
+    /// Room that was waited for, for the next fetch to that sink.
+    kept: Option<(Arc<Outlet>, Room)>,
+    /// It was of no use: a pair wants the room of another sink, too.
+    in_vain: bool,
+    /// When it was looked last what is due.
+    asked: Instant,
     /// Where the next pipeline begins, so that each queue has its turn.
     turn: usize,
     ledger: Ledger,
@@ -131,6 +137,9 @@ impl Drainer {
             back,
             pairs: Vec::new(),
             look: Instant::now(),
+            kept: None,
+            in_vain: false,
+            asked: Instant::now(),
             turn: 0,
             once: Once::default(),
             told: None,
@@ -210,6 +219,7 @@ impl Drainer {
     }
 
     fn failed(&mut self, failure: &Failure) {
+        self.kept = None;
         if self.ended() {
             return;
         }
@@ -290,6 +300,9 @@ impl Drainer {
     /// The fetches that are due and for which there is room.
     fn ask(&mut self) -> Asking {
         let now = Instant::now();
+        self.asked = now;
+        let mut kept = self.kept.take();
+        let waited = kept.is_some();
         let mut asking = Asking::default();
         let due = |pair: &Pair| pair.due <= now;
         let all = self.pairs.len();
@@ -310,7 +323,9 @@ impl Drainer {
             let pair = &self.pairs[index];
             let mut rooms = Vec::with_capacity(pair.to.len());
             for to in &pair.to {
-                match to.outlet.share.take(REPLY) {
+                let ours = kept.take_if(|(outlet, _)| Arc::ptr_eq(outlet, &to.outlet));
+                let room = ours.map(|(_, room)| room);
+                match room.or_else(|| to.outlet.share.take(REPLY)) {
                     Some(room) => rooms.push(room),
                     None => {
                         let same = |full: &To| Arc::ptr_eq(&full.outlet, &to.outlet);
@@ -326,6 +341,7 @@ impl Drainer {
                 last = Some(index);
             }
         }
+        self.in_vain = waited && asking.asked.is_empty();
         // Those for which more went out already are not waited for.
         let asked = &asking.asked;
         asking.full.retain(|_| asked.is_empty());
@@ -455,12 +471,25 @@ impl Drainer {
 
     /// Waits until there is something to do, and takes the sinks' news.
     async fn listen(&mut self, full: &[To]) -> Woken {
+        // Also where there is always something to do.
+        if self.address.has_changed().unwrap_or(false) {
+            return Woken::Moved;
+        }
+        if self.in_vain {
+            sleep(SHORTEST).await;
+        }
         let next = self.next(full.is_empty());
         let woken = if next <= Instant::now() {
             Woken::Work
         } else {
-            let mut rooms: FuturesUnordered<_> =
-                full.iter().map(|to| to.outlet.share.wait(REPLY)).collect();
+            let wait = |to: &To| {
+                let outlet = to.outlet.clone();
+                async move {
+                    let room = outlet.share.wait(REPLY).await;
+                    (outlet, room)
+                }
+            };
+            let mut rooms: FuturesUnordered<_> = full.iter().map(wait).collect();
             tokio::select! {
                 // Both ends are ours, so it is never closed.
                 Some(event) = self.events.recv() => {
@@ -468,7 +497,10 @@ impl Drainer {
                     Woken::Work
                 }
                 () = sleep_until(next.into()) => Woken::Work,
-                Some(()) = rooms.next() => Woken::Work,
+                Some(room) = rooms.next() => {
+                    self.kept = Some(room);
+                    Woken::Work
+                }
                 changed = self.plans.changed() => match changed {
                     Ok(()) => {
                         // The next round looks whether it has changed.
@@ -512,15 +544,16 @@ impl Drainer {
 
     /// When something has to be done, if no sink has news before; what was due and did not get room does not count.
     fn next(&self, all_asked: bool) -> Instant {
-        let now = Instant::now();
         let dues = self.pairs.iter().map(|pair| pair.due);
-        let dues = dues.filter(|due| all_asked || *due > now);
+        // By the clock of the asking: what became due since was not asked for either.
+        let dues = dues.filter(|due| all_asked || *due > self.asked);
         let next = dues.chain(self.ledger.next()).min();
         next.map_or(self.look, |next| next.min(self.look))
     }
 
     /// Waits for the sinks while there is time, and gives back what they do not have by then.
     async fn finish(mut self, mut wire: Option<Wire>) {
+        self.kept = None;
         const PAUSE: Duration = Duration::from_millis(200);
         let deadline = self.stop.since().unwrap_or_else(Instant::now) + self.plan.grace;
         loop {
@@ -531,7 +564,8 @@ impl Drainer {
             if left.is_zero() {
                 self.ledger.give_back_all();
             }
-            if self.ledger.owes() {
+            let extend = self.ledger.next().is_some_and(|at| at <= Instant::now());
+            if self.ledger.owes() || extend {
                 if wire.is_none() {
                     wire = self.connect().await.ok();
                 }

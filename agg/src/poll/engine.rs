@@ -31,8 +31,6 @@ use super::web;
 
 /// How often the file is looked at, and the tasks.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long new sources have to tell of servers that old ones told of.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// See the file's header.
 pub struct Engine {
@@ -88,7 +86,7 @@ impl Engine {
 
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut settle = None;
+        let (mut settle, mut failed) = (None, false);
         while !self.stop.asked() {
             let settled = async {
                 match settle {
@@ -104,6 +102,7 @@ impl Engine {
                 _ = hangup.recv() => true,
                 _ = looks.tick() => {
                     if fleet.sweep() {
+                        failed = true;
                         self.stop.ask();
                     }
                     self.sinks.sweep();
@@ -119,8 +118,8 @@ impl Engine {
             if read && self.read_anew().await {
                 // Whoever listens is in the fleet.
                 let _ = plans.send(Arc::new(self.plan()));
-                fleet.watch(self.config.sources.clone());
-                settle = Some(Instant::now() + SETTLE);
+                let time = fleet.watch(self.config.sources.clone());
+                settle = Some(Instant::now() + time);
             }
         }
         self.status.ending.store(true, Ordering::Relaxed);
@@ -130,7 +129,12 @@ impl Engine {
         // A little before the time at which a program that is stuck is ended, so that the counts are told.
         let since = self.stop.since().map_or_else(Instant::now, Instant::from);
         let deadline = since + self.config.shutdown_grace * 7 / 8;
-        self.sinks.end(deadline).await
+        self.sinks.end(deadline).await?;
+        match failed {
+            // A bug, of which the task's own words have told.
+            true => Err("the draining of a server failed".into()),
+            false => Ok(()),
+        }
     }
 
     fn plan(&self) -> Plan {
@@ -173,7 +177,7 @@ impl Engine {
     async fn take_over(&mut self, config: Config) -> Result<(), String> {
         let here = self.web.as_ref().map(|web| web.address);
         let listener = match config.listen.filter(|address| Some(*address) != here) {
-            Some(address) => Some((address, web::bind(address).await?)),
+            Some(address) => Some((address, self.bind(address).await?)),
             None => None,
         };
         let listens = config.listen.is_some();
@@ -184,6 +188,24 @@ impl Engine {
             self.web = None;
         }
         Ok(())
+    }
+
+    /// Takes another address; where only the host is another the old one has to be given back first.
+    async fn bind(&mut self, address: SocketAddr) -> Result<TcpListener, String> {
+        let same = |web: &mut Web| web.address.port() == address.port() && address.port() != 0;
+        let Some(mut old) = self.web.take_if(same) else {
+            return web::bind(address).await;
+        };
+        old.task.abort();
+        // It was asked to end.
+        let _ = (&mut old.task).await;
+        let bound = web::bind(address).await;
+        if bound.is_err()
+            && let Ok(listener) = web::bind(old.address).await
+        {
+            self.web = Some(Web::start(old.address, listener, self.status.clone()));
+        }
+        bound
     }
 
     fn put_in_force(&mut self, config: Config) -> Result<(), String> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -17,6 +18,11 @@ use crate::shutdown::Stop;
 use super::drainer::Drainer;
 use super::plan::Plan;
 use super::status::Status;
+
+/// How long new sources need to tell of their servers: those that list them,
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// and those that look for them. A /16 takes a minute.
+const LOOKED: Duration = Duration::from_secs(150);
 
 /// A source at work.
 type Origin = u64;
@@ -68,19 +74,26 @@ impl Fleet {
     }
 
     /// Watches these sources, and no others any more; those that are as before go on. Servers that only others told of
-    /// stay until [`Fleet::settle`]: the new ones may tell of them.
-    pub fn watch(&mut self, sources: Vec<Source>) {
+    /// stay until [`Fleet::settle`]: the new ones may tell of them. Returns how long those need for that.
+    pub fn watch(&mut self, sources: Vec<Source>) -> Duration {
+        let mut time = AT_ONCE;
         let mut before = std::mem::take(&mut self.watched);
         for source in sources {
             let watched = match before.iter().position(|watched| watched.source == source) {
                 Some(place) => before.swap_remove(place),
-                None => self.begin(source),
+                None => {
+                    if !matches!(source, Source::Urls(_)) {
+                        time = LOOKED;
+                    }
+                    self.begin(source)
+                }
             };
             self.watched.push(watched);
         }
         for watched in before {
             watched.task.abort();
         }
+        time
     }
 
     fn begin(&mut self, source: Source) -> Watched {

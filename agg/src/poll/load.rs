@@ -88,6 +88,7 @@ struct Head<'a> {
     id: i64,
     #[serde(borrow)]
     record: Option<&'a RawValue>,
+    line: Option<String>,
 }
 
 /// Reads the settings and loads the files.
@@ -274,7 +275,11 @@ impl Loader {
             return;
         }
         if to.iter().any(|to| to.outlet.format == Format::Line) {
-            for record in &mut batch.records {
+            for record in batch
+                .records
+                .iter_mut()
+                .filter(|record| record.line.is_none())
+            {
                 // Of one that has none the sink says so.
                 record.line = record.json.as_deref().and_then(|json| line::of(json).ok());
             }
@@ -284,12 +289,7 @@ impl Loader {
         self.waiting.insert(self.last, to.len());
         let batch = Arc::new(batch);
         for To { outlet, edits } in to {
-            let room = loop {
-                match outlet.share.take(bytes) {
-                    Some(room) => break room,
-                    None => outlet.share.wait(bytes).await,
-                }
-            };
+            let room = outlet.share.wait(bytes).await;
             let mut delivery = Delivery::new(batch.clone(), self.last, self.back.clone(), room);
             delivery.edits = edits;
             // What a sink that has ended does not take is dropped, and so given up.
@@ -310,15 +310,17 @@ fn read(
     let mut lines = open(path, tally).map_err(unread)?;
     let mut batch: Option<Batch> = None;
     let (mut bytes, mut number) = (0, 0);
-    loop {
+    // What was read before a fault is loaded.
+    let result = loop {
         let mut text = Vec::new();
-        let read = (&mut lines).take(LINE).read_until(b'\n', &mut text);
-        if read.map_err(unread)? == 0 || stop.asked() {
-            break;
+        match (&mut lines).take(LINE).read_until(b'\n', &mut text) {
+            Err(error) => break Err(unread(error)),
+            Ok(0) => break Ok(()),
+            Ok(_) if stop.asked() => break Ok(()),
+            Ok(_) => number += 1,
         }
-        number += 1;
         if text.last() != Some(&b'\n') && text.len() as u64 == LINE {
-            return Err(format!(
+            break Err(format!(
                 "line {number} of {place} is longer than any record"
             ));
         }
@@ -336,7 +338,8 @@ fn read(
             }
         };
         tally.records.fetch_add(1, Ordering::Relaxed);
-        let size = record.json.as_ref().map_or(0, Vec::len);
+        let texts = record.json.iter().chain(&record.line);
+        let size = texts.map(Vec::len).sum::<usize>();
         let fits = |batch: &Batch| {
             (&batch.node, batch.queue) == (&node, queue)
                 && batch.records.len() < RECORDS
@@ -360,16 +363,23 @@ fn read(
                 }
             }
         }
-    }
+    };
     batch.into_iter().for_each(give);
-    Ok(())
+    result
 }
 
 /// The file as text, whatever it is compressed by.
 fn open<'a>(path: &Path, tally: &'a Tally) -> io::Result<Box<dyn BufRead + 'a>> {
     let source: Box<dyn Read> = match path.to_str() {
         Some("-") => Box::new(io::stdin()),
-        _ => Box::new(File::open(path)?),
+        _ => {
+            let file = File::open(path)?;
+            // What is appended meanwhile is not read: it may be a sink of ours that appends.
+            match file.metadata()? {
+                data if data.is_file() => Box::new(file.take(data.len())),
+                _ => Box::new(file),
+            }
+        }
     };
     let mut source = BufReader::new(Counted { source, tally });
     let start = source.fill_buf()?;
@@ -403,17 +413,19 @@ fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), String> {
     let text = text.trim_ascii();
     let strange = |error: serde_json::Error| format!("no record: {error}");
     let head: Head = serde_json::from_slice(text).map_err(strange)?;
-    let json = match head.record {
-        Some(record) => record.get().as_bytes(),
-        None => text,
+    // A dead letter of a sink of line protocol alone has no JSON.
+    let json = match (head.record, &head.line) {
+        (Some(record), _) => Some(record.get().as_bytes()),
+        (None, Some(_)) => None,
+        (None, None) => Some(text),
     };
     let queue = Queue::of(head.queue.as_bytes())
         .ok_or_else(|| format!("no record: there is no queue {:?}", head.queue))?;
     let record = Record {
         id: head.id,
         deliveries: 1,
-        json: Some(json.to_vec()),
-        line: None,
+        json: json.map(<[u8]>::to_vec),
+        line: head.line.map(String::into_bytes),
     };
     Ok((NodeName(head.node.into_bytes()), queue, record))
 }

@@ -44,10 +44,15 @@ impl Share {
         Some(self.room(permit.ok()?, bytes))
     }
 
-    /// Waits until so many bytes were free, which they may be no longer when this returns.
-    pub async fn wait(&self, bytes: u64) {
-        // It is never closed.
-        let _ = self.0.free.acquire_many(self.units(bytes)).await;
+    /// Waits until so many bytes are free, and takes them: were they given back first, the next who waits would have
+    /// them, and with many who wait nobody would ever.
+    pub async fn wait(&self, bytes: u64) -> Room {
+        let permit = self.0.free.clone().acquire_many_owned(self.units(bytes));
+        match permit.await {
+            Ok(permit) => self.room(permit, bytes),
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// The bytes that are taken.
@@ -155,7 +160,10 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         drop(room);
-        waits.await.unwrap();
+        let room = waits.await.unwrap();
+        assert_eq!(share.used(), 5 * K);
+        assert!(share.take(6 * K).is_none());
+        drop(room);
         assert!(share.take(10 * K).is_some());
     }
 }

@@ -99,10 +99,10 @@ impl Sinks {
         outlets.collect()
     }
 
-    /// Forgets those that have ended.
+    /// Forgets those that have ended well.
     pub fn sweep(&mut self) {
         self.ending
-            .retain_mut(|sink| sink.ended.try_recv().is_err());
+            .retain_mut(|sink| !matches!(sink.ended.try_recv(), Ok(Ok(()))));
     }
 
     /// Asks them to give up what fails once more.
@@ -119,8 +119,11 @@ impl Sinks {
         let mut failed = None;
         for sink in self.ending.into_iter().chain(self.working) {
             drop(sink.outlet);
-            if let Ok(Ok(Err(why))) = timeout_at(deadline, sink.ended).await {
-                failed = Some(why);
+            match timeout_at(deadline, sink.ended).await {
+                Ok(Ok(Err(why))) => failed = Some(why),
+                // A bug, of which the thread's own words have told.
+                Ok(Err(_)) => failed = Some(format!("the sink {} failed", sink.status.name)),
+                Ok(Ok(Ok(()))) | Err(_) => {}
             }
             let stored = sink.status.stored.load(Ordering::Relaxed);
             let dead = sink.status.dead.load(Ordering::Relaxed);

@@ -149,7 +149,13 @@ where
 impl<S: FnMut(&[&[u8]]) -> Result<Answer, Trouble>> Course<'_, S> {
     fn ask(&mut self, part: &[usize]) -> Result<Answer, Trouble> {
         let records: Vec<&[u8]> = part.iter().map(|index| self.records[*index]).collect();
-        (self.send)(&records)
+        self.send(&records)
+    }
+
+    fn send(&mut self, records: &[&[u8]]) -> Result<Answer, Trouble> {
+        let answer = (self.send)(records);
+        // While it is away it refuses nothing.
+        answer.inspect_err(|_| self.doubt.lock().since = None)
     }
 
     fn step(&mut self, part: Vec<usize>) -> Result<(), Trouble> {
@@ -159,11 +165,10 @@ impl<S: FnMut(&[&[u8]]) -> Result<Answer, Trouble>> Course<'_, S> {
                 self.doubt.stored(self.records[part[0]]);
                 return Ok(());
             }
-            // Speaks of the size, and so of the record where it is alone; but what says so may be a proxy, which knows
-            // nothing of the request.
+            // Speaks of the size; but what says so may be a proxy that lets nothing through.
             Answer::TooLarge(why) => Bad {
                 why,
-                of_records: true,
+                of_records: self.proven,
                 ..Bad::default()
             },
             Answer::Bad(bad) => {
@@ -210,7 +215,7 @@ impl<S: FnMut(&[&[u8]]) -> Result<Answer, Trouble>> Course<'_, S> {
             Answer::TooLarge(_) => false,
         };
         if let Some(known) = known {
-            self.proven = proves(&(self.send)(&[&known])?);
+            self.proven = proves(&self.send(&[&known])?);
         } else if self.suspects.len() < SUSPECTS {
             return Ok(());
         } else {

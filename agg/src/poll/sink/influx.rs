@@ -35,10 +35,11 @@ impl Protocol for Influx {
             return None;
         }
         let reason = reply.reason();
-        let dropped = reason.split("dropped=").nth(1);
-        let digits = dropped.map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
-        let dropped: Option<usize> = digits.and_then(|mut parts| parts.next()?.parse().ok());
         let json: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+        // At its end: a metric may be called so, too.
+        let words = json["error"].as_str().unwrap_or(&reply.body).trim_end();
+        let dropped = words.rsplit_once("dropped=");
+        let dropped: Option<usize> = dropped.and_then(|(_, digits)| digits.parse().ok());
         let of_records =
             !json["data"].is_null() || OF_LINES.iter().any(|words| reason.contains(words));
         Some(Answer::Bad(Bad {

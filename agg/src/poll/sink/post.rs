@@ -107,11 +107,22 @@ impl<P: Protocol> Post<P> {
         let body = body.unwrap_or_default();
         let reply = Reply { status, body };
         let answer = match status {
-            200..=299 => Answer::Stored,
+            200..=299 => {
+                // What made it take less may have passed.
+                let most = self.settings.batch_bytes;
+                let bytes = self.bytes.load(Ordering::Relaxed);
+                if bytes < most {
+                    let more = bytes + bytes / 8 + 1;
+                    self.bytes.store(more.min(most), Ordering::Relaxed);
+                }
+                Answer::Stored
+            }
             413 => {
-                // The next ones need not be refused first.
-                let size: usize = records.iter().map(|record| record.len() + 1).sum();
-                self.bytes.fetch_min(size.div_ceil(2), Ordering::Relaxed);
+                if records.len() > 1 {
+                    // The next ones need not be refused first.
+                    let size: usize = records.iter().map(|record| record.len() + 1).sum();
+                    self.bytes.fetch_min(size.div_ceil(2), Ordering::Relaxed);
+                }
                 Answer::TooLarge(reply.why())
             }
             _ => match self.protocol.judge(&reply, records) {
