@@ -1,12 +1,18 @@
 """Client of the aggregator, a module for Redis and Valkey.
 
 `Client` and `AsyncClient` have a method for each command (`agg.commands` documents the protocol).
+`Recorder` reports in the background; `LogHandler`, `capture_exceptions`, `install_hooks` and
+`timer` report by it. `Drain` and `AsyncDrain` are loops over what the queues hold.
 """
 
 from .aio import AsyncClient, AsyncPipeline
 from .arguments import QUEUES, to_datetime, to_ms
+from .capture import capture_exceptions, install_hooks, report_exception, watch_loop
 from .client import Client, Pipeline
+from .drain import AsyncDrain, Drain
 from .errors import AggError, ArgumentError, FullError, ModuleMissingError, WrongTypeError
+from .handler import LogHandler
+from .recording import Counts, Recorder, configure, recorder
 from .records import (
     Bucket,
     Entry,
@@ -21,6 +27,7 @@ from .records import (
     StatRecord,
     Taken,
 )
+from .timing import timer
 
 __version__ = "0.1.0"
 
@@ -29,12 +36,16 @@ __all__ = [
     "AggError",
     "ArgumentError",
     "AsyncClient",
+    "AsyncDrain",
     "AsyncPipeline",
     "Bucket",
     "Client",
+    "Counts",
+    "Drain",
     "Entry",
     "ErrorRecord",
     "FullError",
+    "LogHandler",
     "LogRecord",
     "Metric",
     "ModuleMissingError",
@@ -44,9 +55,17 @@ __all__ = [
     "QueueInfo",
     "RealityRecord",
     "Record",
+    "Recorder",
     "StatRecord",
     "Taken",
     "WrongTypeError",
+    "capture_exceptions",
+    "configure",
+    "install_hooks",
+    "recorder",
+    "report_exception",
+    "timer",
     "to_datetime",
     "to_ms",
+    "watch_loop",
 ]
