@@ -49,11 +49,15 @@ class Server:
     """A running server with the module."""
 
     def __init__(self, *arguments: str, settings: str = "") -> None:
-        module = Path(os.environ.get("AGG_MODULE", ROOT / "target/release/libaggregator.so"))
+        # What is named relatively is named from the top of the repository.
+        module = ROOT / os.environ.get("AGG_MODULE", "target/release/libaggregator.so")
         if not module.exists():
             missing(f"the module {module}")
-        programs = [os.environ.get("AGG_SERVER"), "redis-server", "valkey-server"]
-        program = next((p for p in programs if p and shutil.which(p)), None)
+        named = os.environ.get("AGG_SERVER")
+        if named and "/" in named:
+            named = str(ROOT / named)
+        programs = [named] if named else ["redis-server", "valkey-server"]
+        program = next((p for p in programs if shutil.which(p)), None)
         if program is None:
             missing("a server")
         assert program is not None

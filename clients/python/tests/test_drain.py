@@ -78,9 +78,9 @@ def test_several_nodes_and_all(client: agg.Client) -> None:
 
 def test_leases_of_slow_bodies_are_extended_and_slow_ones_acknowledged(client: agg.Client) -> None:
     fill(client, lines=3)
-    with agg.Drain(client, "n", "LOG", lease=0.9, follow=False) as entries:
+    with agg.Drain(client, "n", "LOG", lease=1.5, follow=False) as entries:
         for i, _ in enumerate(entries):
-            time.sleep(1.4 if i == 0 else 0)
+            time.sleep(2 if i == 0 else 0)
             assert left(client) == []
             if i == 2:
                 # The first was acknowledged meanwhile, not only at the end.
@@ -162,9 +162,9 @@ def test_asyncio(url: str, client: agg.Client) -> None:
             assert left(client) == ["n 4"]
             client.nack("n", "LOG", [e.id for e in client.peek("n", "LOG")])
 
-            async with agg.AsyncDrain(own, "n", "LOG", lease=0.9, follow=False) as entries:
+            async with agg.AsyncDrain(own, "n", "LOG", lease=1.5, follow=False) as entries:
                 async for _ in entries:
-                    await asyncio.sleep(1.4)
+                    await asyncio.sleep(2)
                     assert left(client) == []
             assert length(client) == 0
 

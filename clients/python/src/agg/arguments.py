@@ -55,6 +55,8 @@ def number(value: Number) -> bytes:
     >>> number(17), number(0.1), number(True), number(Decimal("1.50"))
     (b'17', b'0.1', b'1', b'1.50')
     """
+    if value.__class__ is float:
+        return repr(value).encode()
     # The base classes' own: what derives from them (numpy's numbers do) may print otherwise.
     if isinstance(value, float):
         return float.__repr__(value).encode()

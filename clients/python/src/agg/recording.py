@@ -451,6 +451,10 @@ class Recorder:
     def _mstats(self, samples: Iterable[Sample]) -> list[_Flight]:
         """Samples as commands: those of one type, time and tags together, in their order."""
         groups: dict[tuple[Kind, Optional[bytes], int], list[bytes]] = {}
+        # Neighbours are mostly alike, and the same few names come again and again.
+        last: tuple[object, object, int] = (None, None, -1)
+        words: list[bytes] = []
+        names: dict[Text, bytes] = {}
         resolution = self._resolution
         number, text = arguments.number, arguments.text
         for metric, value, kind, tags, at in samples:
@@ -461,19 +465,22 @@ class Recorder:
                         ms -= ms % resolution
                 else:
                     ms = arguments.to_ms(at)  # type: ignore[arg-type]
-                told = None if tags is None else arguments.lenient_tags(tags)
-                group = (kind, told, ms)
-                pair = (text(metric), number(value))
-                words = groups.get(group)
-                if words is None:
-                    words = groups[group] = []
-                words += pair
+                if ms != last[2] or tags is not last[1] or kind is not last[0]:
+                    told = None if tags is None else arguments.lenient_tags(tags)
+                    words = groups.setdefault((kind, told, ms), [])
+                    last = (kind, tags, ms)
+                name = names.get(metric)
+                if name is None:
+                    name = names[metric] = text(metric)
+                words += (name, number(value))
             except Exception as error:
                 self._drop("unusable", error)
         flights = []
-        for (kind, tags, ms), words in groups.items():
+        for (kind, told, ms), words in groups.items():
+            if not words:
+                continue
             head = [b"AGG.MSTAT", self.node, text(kind)]
-            tagged = self._tagged(tags)
+            tagged = self._tagged(told)
             head += [b"TAGS", tagged] if tagged else []
             head += [b"AT", b"%d" % ms, b"VALUES"]
             for i in range(0, len(words), 2 * _SAMPLES_A_COMMAND):
