@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import io
+import logging
 import pkgutil
 import re
 import shlex
@@ -85,3 +86,37 @@ def test_no_command_is_missing(url: str) -> None:
     names = {name.decode().upper() for name in known} - {"AGG.APPLY"}
     assert len(names) == 17
     assert {name for name in names if f'b"{name}"' not in source} == set()
+
+
+def test_the_readme(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("AGG_REDIS", url)
+    text = README.read_text().replace("redis://127.0.0.1:7777", url)
+    names: dict[str, Any] = {"__name__": "readme"}
+    blocks = re.findall(r"^```(python|pycon)\n(.*?)^```$", text, re.M | re.S)
+    assert len(blocks) > 8
+    handlers = list(logging.getLogger().handlers)
+    try:
+        for kind, block in blocks:
+            if kind == "python":
+                exec(compile(block, "README.md", "exec"), names)
+                continue
+            test = doctest.DocTestParser().get_doctest(block, names, "README.md", "README.md", 0)
+            told = io.StringIO()
+            failed = doctest.DocTestRunner(verbose=False).run(test, out=told.write).failed
+            assert not failed, told.getvalue()
+            names.update(test.globs)
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        names["uninstall"]()
+    said = capsys.readouterr().out
+    assert "backup finished" in said and "disk sda: read failed" in said and "one True" in said
+    assert "Counts(sent=1, late=0, dropped={}, waiting=0, failures=0, last_error='')" in said
+    names["recorder"].flush()
+    assert names["recorder"].counts.dropped == {}
+    assert {e.record.message for e in names["client"].pop("node1", "ERROR")} >= {
+        "order 17 lost",
+        "no price",
+        "RuntimeError: order 17 has no price",
+    }
+    names["client"].close()
+    names["recorder"].close()

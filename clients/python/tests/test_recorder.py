@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -313,3 +315,23 @@ def test_a_connection_of_ones_own(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", lambda: redis.Redis.from_url(url)) as r:
         r.stat("m", 1)
     assert client.get_metric("n", "m") is not None
+
+
+def test_warnings_of_the_recorder_cannot_lock_it_up(url: str, client: agg.Client) -> None:
+    """A handler's lock is held while it reports; the recorder's thread may wait for that lock."""
+    log = logging.getLogger("agg")
+    with agg.Recorder("n", url, interval=0.01) as r:
+        handler = agg.LogHandler(r)
+        log.addHandler(handler)
+        try:
+            r.stat("m", "x")
+            with handler.lock or contextlib.nullcontext():
+                time.sleep(0.1)  # Meanwhile the thread wants to warn.
+                start = time.monotonic()
+                for _ in range(1000):
+                    r.log("l")
+                assert time.monotonic() - start < 1
+            assert r.flush()
+        finally:
+            log.removeHandler(handler)
+        assert r.counts.sent == 1000

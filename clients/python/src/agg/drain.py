@@ -23,6 +23,7 @@ from redis.exceptions import ConnectionError, ReadOnlyError, RedisError, Timeout
 from . import commands
 from .aio import AsyncClient
 from .arguments import QUEUES, Text
+from .bell import Bell
 from .client import Client
 from .commands import Command, Queues
 from .records import Entry
@@ -163,7 +164,7 @@ class Drain(_Draining[Client]):
     _keeper: Optional[threading.Thread] = None
 
     def _prepare(self) -> None:
-        self._wake = threading.Event()
+        self._wake = Bell()
         self._over = threading.Event()
         self._lock = threading.Lock()
 
@@ -211,7 +212,7 @@ class Drain(_Draining[Client]):
     def stop(self) -> None:
         """End the loop when the body is done with what it has."""
         self._stopping = True
-        self._wake.set()
+        self._wake.ring()
 
     def _batches(self) -> Iterator[list[Entry]]:
         while not self._stopping:

@@ -27,7 +27,6 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
@@ -45,6 +44,7 @@ from redis.retry import Retry
 
 from . import arguments, commands
 from .arguments import At, ErrorType, Kind, Number, Seconds, Tags, Text
+from .bell import Bell
 from .client import Client, server_url, url_options
 from .commands import Command
 from .records import Occurred, Taken
@@ -153,15 +153,16 @@ class Recorder:
         self._samples: deque[Sample] = deque()
         self._events: deque[Command[Any]] = deque()
         self._event_bytes = 0
-        # A signal's handler may report, in the midst of a report: the lock is one for reentry, and
-        # waking is the release of a plain one, which waits for nobody.
+        # A signal's handler may report, in the midst of a report: the lock is one for reentry.
+        # Nothing that may wait happens under it, logging least of all: a handler's lock may be held
+        # by a thread that reports.
         self._lock = threading.RLock()
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self._ending = threading.Event()
+        self._wake = Bell()
+        self._ending = Bell()
         self._thread: Optional[threading.Thread] = None
         self._client: Optional[Client] = None
         self._flights: list[_Flight] = []
+        self._encoding = 0
         self._tickets: deque[threading.Event] = deque()
         self._dropped: Counter[str] = Counter()
         self._sent = 0
@@ -263,7 +264,7 @@ class Recorder:
     def counts(self) -> Counts:
         """What became of the reports so far."""
         with self._lock:
-            waiting = len(self._samples) + len(self._events)
+            waiting = len(self._samples) + len(self._events) + self._encoding
             waiting += sum(flight.reports for flight in self._flights)
             dropped = {reason: n for reason, n in self._dropped.items() if n}
             return Counts(
@@ -272,13 +273,13 @@ class Recorder:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that waits is sent, for at most ``timeout`` seconds; whether it was."""
-        if not (self._samples or self._events or self._flights):
+        if not self.counts.waiting:
             return True
         if self.of_own_thread() or not self._started():
             return False
         ticket = threading.Event()
         self._tickets.append(ticket)
-        self._rouse()
+        self._wake.ring()
         return ticket.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -287,12 +288,12 @@ class Recorder:
         with self._lock:
             self._closed = True
             self._wake_at = 0
-            self._ending.set()
+            self._ending.ring()
             self._dropped["unsent"] += len(self._samples) + len(self._events)
             self._samples.clear()
             self._events.clear()
             self._event_bytes = 0
-        self._rouse()
+        self._wake.ring()
         thread = self._thread
         if thread is not None and not self.of_own_thread():
             # It is in the midst of sending where the server does not answer.
@@ -322,7 +323,7 @@ class Recorder:
                 self._drop("full")
                 return False
             if waiting >= self._batch:
-                self._rouse()
+                self._wake.ring()
             return True
         except Exception:
             return False
@@ -354,13 +355,6 @@ class Recorder:
             if why:
                 self._last_error = _told(why)
 
-    def _rouse(self) -> None:
-        """Wake the thread, if it waits."""
-        if self._wake.locked():
-            # Somebody else may be faster.
-            with suppress(RuntimeError):
-                self._wake.release()
-
     def _started(self) -> bool:
         """Start the thread where there is none; whether there is one."""
         if self._closed:
@@ -390,7 +384,7 @@ class Recorder:
                 # Whoever reports wakes nobody meanwhile: trying more often helps no server.
                 self._ending.wait(pause)
             else:
-                self._wake.acquire(timeout=self._interval)
+                self._wake.wait(self._interval)
             tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
             sent = True
             try:
@@ -427,16 +421,13 @@ class Recorder:
         )
         rounds += bool(self._flights)
         for _ in range(rounds):
-            if not self._flights:
-                self._flights = self._take()
-            if self._flights and not self._send():
+            if (self._flights or self._take()) and not self._send():
                 return False
         return True
 
     def _take(self) -> list[_Flight]:
         flights = []
         size = 0
-        # With the lock, as the reports are to be counted as waiting or as taken, not as neither.
         with self._lock:
             while self._events and size < _BYTES_A_ROUND:
                 command = self._events.popleft()
@@ -445,16 +436,25 @@ class Recorder:
                 flights.append(_Flight(command, 1))
             samples = self._samples
             taken = [samples.popleft() for _ in range(min(len(samples), _SAMPLES_A_ROUND))]
-            flights += self._mstats(taken)
-        return flights
+            self._encoding = len(taken) + len(flights)
+        mstats, unusable, why = self._mstats(taken)
+        with self._lock:
+            self._encoding = 0
+            self._flights = flights + mstats
+            if unusable:
+                self._drop("unusable", why, unusable)
+        return self._flights
 
-    def _mstats(self, samples: Iterable[Sample]) -> list[_Flight]:
-        """Samples as commands: those of one type, time and tags together, in their order."""
+    def _mstats(self, samples: Iterable[Sample]) -> tuple[list[_Flight], int, object]:
+        """Samples as commands, those of one type, time and tags together, in their order; and the
+        number of those that are none, with the reason of the last.
+        """
         groups: dict[tuple[Kind, Optional[bytes], int], list[bytes]] = {}
         # Neighbours are mostly alike, and the same few names come again and again.
         last: tuple[object, object, int] = (None, None, -1)
         words: list[bytes] = []
         names: dict[Text, bytes] = {}
+        unusable, why = 0, None
         resolution = self._resolution
         number, text = arguments.number, arguments.text
         for metric, value, kind, tags, at in samples:
@@ -474,7 +474,7 @@ class Recorder:
                     name = names[metric] = text(metric)
                 words += (name, number(value))
             except Exception as error:
-                self._drop("unusable", error)
+                unusable, why = unusable + 1, _told(error)
         flights = []
         for (kind, told, ms), words in groups.items():
             if not words:
@@ -486,7 +486,7 @@ class Recorder:
             for i in range(0, len(words), 2 * _SAMPLES_A_COMMAND):
                 part = words[i : i + 2 * _SAMPLES_A_COMMAND]
                 flights.append(_Flight(Command(head + part, commands.taken), len(part) // 2))
-        return flights
+        return flights, unusable, why
 
     def _send(self) -> bool:
         """Sends what is on its way; whether nothing is left of it."""
@@ -499,6 +499,7 @@ class Recorder:
             self._failed(error)
             return False
         with self._lock:
+            refused = self._dropped["refused"]
             again = []
             for flight, result in zip(self._flights, results):
                 if isinstance(result, _LATER):
@@ -507,6 +508,9 @@ class Recorder:
                 else:
                     self._count(flight, result)
             self._flights = again
+            first = not refused and self._dropped["refused"]
+        if first:
+            logger.warning("agg: the server refuses reports: %s", self._last_error)
         if again:
             self._failed(self._last_error)
         return not again
@@ -536,20 +540,14 @@ class Recorder:
 
     def _count(self, flight: _Flight, result: Any) -> None:
         if isinstance(result, Exception):
-            self._refuse(flight.reports, str(result))
+            self._drop("refused", result, flight.reports)
         elif isinstance(result, Taken):
             self._sent += result.taken
             self._late += result.late
             if result.refused:
-                self._refuse(len(result.refused), result.refused[0][1])
+                self._drop("refused", result.refused[0][1], len(result.refused))
         elif isinstance(result, (Occurred, int)):
             self._sent += flight.reports
-
-    def _refuse(self, reports: int, why: str) -> None:
-        first = not self._dropped["refused"]
-        self._drop("refused", why, reports)
-        if first:
-            logger.warning("agg: the server refuses reports, the first with: %s", why)
 
 
 def _told(why: object) -> str:
