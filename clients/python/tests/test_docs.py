@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import io
 import logging
 import pkgutil
@@ -77,6 +78,8 @@ def test_every_command_is_shown_with_its_grammar_and_an_example() -> None:
             assert ">>> # AGG." in text, name
             assert getattr(agg.Client, name).__doc__ == text
             assert getattr(agg.AsyncClient, name).__doc__ == text
+            told = str(inspect.signature(getattr(agg.Client, name)))
+            assert told.startswith("(self, /, node: ") and "Command" not in told
 
 
 def test_no_command_is_missing(url: str) -> None:

@@ -40,7 +40,7 @@ def _queued(
     def method(self: AsyncPipeline, /, *args: P.args, **kwargs: P.kwargs) -> AsyncPipeline:
         return self.add(build(*args, **kwargs))
 
-    named(method, build)
+    named(method, build, "AsyncPipeline")
     return method
 
 

@@ -43,15 +43,22 @@ def url_options(options: dict[str, Any]) -> dict[str, Any]:
     return {"password": password, **options} if password else options
 
 
-def named(method: Callable[..., Any], build: Callable[..., Any]) -> None:
-    """Gives a method the name, text and signature of the function that makes its command."""
+def named(
+    method: Callable[..., Any], build: Callable[..., Any], answer: Optional[str] = None
+) -> None:
+    """Gives a method the name, text and signature of the function that makes its command.
+
+    It answers what the command's answer is read as, or what is given.
+    """
     update_wrapper(method, build)
+    answer = answer or build.__annotations__["return"][len("Command[") : -1]
+    method.__annotations__ = {**build.__annotations__, "return": answer}
     # Without this, help() would take the node for self.
     del method.__wrapped__  # type: ignore[attr-defined]
     signature = inspect.signature(build)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[own, *signature.parameters.values()]
+        parameters=[own, *signature.parameters.values()], return_annotation=answer
     )
 
 
@@ -67,7 +74,7 @@ def _queued(build: Callable[P, Command[T]]) -> Callable[Concatenate[Pipeline, P]
     def method(self: Pipeline, /, *args: P.args, **kwargs: P.kwargs) -> Pipeline:
         return self.add(build(*args, **kwargs))
 
-    named(method, build)
+    named(method, build, "Pipeline")
     return method
 
 
