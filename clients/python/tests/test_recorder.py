@@ -314,7 +314,21 @@ def test_a_server_that_does_not_answer_holds_nobody_up(url: str, client: agg.Cli
 def test_a_connection_of_ones_own(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", lambda: redis.Redis.from_url(url)) as r:
         r.stat("m", 1)
-    assert client.get_metric("n", "m") is not None
+    with agg.Recorder("n", client.redis) as r:
+        r.stat("m", 1)
+    metric = client.get_metric("n", "m")
+    assert metric is not None and metric.samples == 2
+
+
+def test_a_wrong_address_is_told_where_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="scheme"):
+        agg.Recorder("n", "localhost:7777")
+    # What the environment has wrong harms nobody who reports.
+    monkeypatch.setenv("AGG_REDIS", "localhost:7777")
+    r = agg.Recorder("n", interval=0.01)
+    r.stat("m", 1)
+    until("it has failed", lambda: r.counts.failures)
+    assert "scheme" in r.counts.last_error and not r.close(0)
 
 
 def test_warnings_of_the_recorder_cannot_lock_it_up(url: str, client: agg.Client) -> None:

@@ -194,14 +194,19 @@ def place(tb: Optional[TracebackType]) -> tuple[str, str]:
     while tb is not None:
         code = tb.tb_frame.f_code
         innermost = code
-        if not code.co_filename.startswith((*_LIBRARIES, "<frozen")):
+        if not _of_library(code.co_filename):
             own = code
         tb = tb.tb_next
-    code_there = own or innermost
-    if code_there is None:
+    found = own or innermost
+    if found is None:
         return "", ""
-    func = getattr(code_there, "co_qualname", code_there.co_name)  # qualified from 3.11 on
-    return short_path(code_there.co_filename), func
+    func = getattr(found, "co_qualname", found.co_name)  # qualified from 3.11 on
+    return short_path(found.co_filename), func
+
+
+def _of_library(file: str) -> bool:
+    # Debian's own packages lie where sysconfig does not say.
+    return file.startswith((*_LIBRARIES, "<frozen")) or "-packages" + os.sep in file
 
 
 class capture_exceptions:

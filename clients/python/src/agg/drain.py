@@ -156,9 +156,10 @@ class Drain(_Draining[Client]):
     >>> [entry.record.message for entry in client.fetch("node1", "LOG")]
     ['line 1', 'line 2']
 
-    For databases that are given many at a time there is `batches`. The ``with`` says when the loop
-    is over; without it that is when the loop's iterator is collected. `stop` ends the loop from
-    another thread or a signal's handler, when the body is done with its entry.
+    A `Drain` is for one loop. For databases that are given many at a time there is `batches`. The
+    ``with`` says when the loop is over; without it that is when the loop's iterator is collected.
+    `stop` ends the loop from another thread or a signal's handler, when the body is done with its
+    entry.
     """
 
     _keeper: Optional[threading.Thread] = None

@@ -32,6 +32,7 @@ from typing import Any, Callable, Optional, Union
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
@@ -93,9 +94,9 @@ class _Flight:
 class Recorder:
     """Reports for one node, sent in the background.
 
-    ``node`` is AGG_NODE or this machine's name where it is not given; ``server`` a URL (or what
-    makes a connection of redis-py, for a cluster, say), as in `agg.Client`. What waits is sent
-    every ``interval`` seconds, and at once when ``batch`` samples wait.
+    ``node`` is AGG_NODE or this machine's name where it is not given; ``server`` a URL, a
+    connection of redis-py, or a function that makes one, else as in `agg.Client`. What waits is
+    sent every ``interval`` seconds, and at once when ``batch`` samples wait.
 
     >>> recorder = agg.Recorder("node1", url, tags={"app": "shop"})
     >>> recorder.stat("queue.length", 17)
@@ -123,7 +124,7 @@ class Recorder:
     def __init__(
         self,
         node: Optional[Text] = None,
-        server: Union[str, Callable[[], Any], None] = None,
+        server: Union[str, Callable[[], Any], Any, None] = None,
         *,
         tags: Optional[Tags] = None,
         interval: float = 1.0,
@@ -135,6 +136,9 @@ class Recorder:
         at_exit: float = 2.0,
     ) -> None:
         self.node = arguments.text(node or os.environ.get("AGG_NODE") or socket.gethostname())
+        if isinstance(server, str):
+            # What is wrong with it is said here, where it was written.
+            parse_url(server)
         self._server = server
         self._tags = arguments.tags(tags) if tags is not None else b""
         self._interval = interval
@@ -405,7 +409,7 @@ class Recorder:
                     self._wake_at = self._batch if sent else self._max_samples
             if self._closed:
                 self._give_up("unsent")
-                if self._client is not None:
+                if self._client is not None and self._client.redis is not self._server:
                     self._client.close()
                 return
 
@@ -495,7 +499,8 @@ class Recorder:
                 for flight in self._flights:
                     pipe.add(flight.command)
                 results = pipe.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, ValueError) as error:
+            # A ValueError is what AGG_REDIS holds, if that is no URL.
             self._failed(error)
             return False
         with self._lock:
@@ -519,6 +524,8 @@ class Recorder:
         if self._client is None:
             if callable(self._server):
                 self._client = Client(self._server())
+            elif self._server is not None and not isinstance(self._server, str):
+                self._client = Client(self._server)
             else:
                 # A failure is ours to wait out; the connection's own attempts would only delay it.
                 options: dict[str, Any] = {
@@ -603,7 +610,7 @@ _default_lock = threading.Lock()
 
 def configure(
     node: Optional[Text] = None,
-    server: Union[str, Callable[[], Any], None] = None,
+    server: Union[str, Callable[[], Any], Any, None] = None,
     **options: Any,
 ) -> Recorder:
     """Make the program's recorder, the one that is used where none is named.
