@@ -10,11 +10,14 @@ import logging
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from kit import ROOT
 
 import agg
 from agg.commands import Command
@@ -123,3 +126,12 @@ def test_the_readme(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
     }
     names["client"].close()
     names["recorder"].close()
+
+
+def test_the_repositorys_readme(url: str, client: agg.Client) -> None:
+    (block,) = re.findall(
+        r"^### Python\n.*?^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    block = block.replace("redis://127.0.0.1:7777", url)
+    subprocess.run([sys.executable, "-c", block], check=True, timeout=30)
+    assert set(client.names("node1", "METRIC")) == {"queue.length", "render"}
