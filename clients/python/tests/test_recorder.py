@@ -98,6 +98,7 @@ def test_what_is_wrong_is_counted_and_raises_nothing(url: str, client: agg.Clien
         r.stat(None, 1)  # type: ignore[arg-type]
         r.stat("", 1)
         r.stat("m", 1, kind="FOO")  # type: ignore[arg-type]
+        r.stat("m", 1, kind=None)  # type: ignore[arg-type]
         r.stat("m", 1, at="soon")  # type: ignore[arg-type]
         r.stat("m", 1, at=17)
         r.stat("m", 1, tags=5)  # type: ignore[arg-type]
@@ -112,7 +113,7 @@ def test_what_is_wrong_is_counted_and_raises_nothing(url: str, client: agg.Clien
         assert r.flush()
         counts = r.counts
         assert counts.sent == 1  # The one with an empty tag.
-        assert total(counts) == len(cases) + 14
+        assert total(counts) == len(cases) + 15
         assert set(counts.dropped) == {"unusable", "refused"}
         assert counts.last_error
 

@@ -24,8 +24,8 @@ from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar
 
 from .arguments import ErrorType, Tags
+from .default import recorder as default_recorder
 from .recording import Recorder, logger
-from .recording import recorder as default_recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
 

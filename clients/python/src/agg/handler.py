@@ -7,8 +7,8 @@ from typing import Any, Optional
 
 from .arguments import Tags, lenient_tags
 from .capture import backtrace, group_key, normalised, short_path
+from .default import recorder as default_recorder
 from .recording import Recorder
-from .recording import recorder as default_recorder
 
 
 def level_of(levelno: int) -> int:

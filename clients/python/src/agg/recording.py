@@ -26,7 +26,6 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
@@ -45,6 +44,7 @@ from redis.retry import Retry
 
 from . import arguments, commands
 from .arguments import At, ErrorType, Kind, Number, Seconds, Tags, Text
+from .batching import Flight, Sample, mstats, tagged, told
 from .bell import Bell
 from .client import Client, server_url, url_options
 from .commands import Command
@@ -52,12 +52,9 @@ from .records import Occurred, Taken
 
 logger = logging.getLogger("agg")
 
-Sample = tuple[Text, Number, Kind, Optional[Tags], Union[float, At]]
-
 # Answers that mean: not now.
 _LATER = (BusyLoadingError, ReadOnlyError, MasterDownError, TryAgainError, ClusterDownError)
 
-_SAMPLES_A_COMMAND = 1000
 _SAMPLES_A_ROUND = 10_000
 _BYTES_A_ROUND = 1 << 20
 
@@ -79,16 +76,6 @@ class Counts:
     failures: int = 0
     """Attempts to send that failed; what they had is sent again."""
     last_error: str = ""
-
-
-class _Flight:
-    """A command on its way, with the number of reports in it."""
-
-    __slots__ = ("command", "reports")
-
-    def __init__(self, command: Command[Any], reports: int) -> None:
-        self.command = command
-        self.reports = reports
 
 
 class Recorder:
@@ -165,7 +152,7 @@ class Recorder:
         self._ending = Bell()
         self._thread: Optional[threading.Thread] = None
         self._client: Optional[Client] = None
-        self._flights: list[_Flight] = []
+        self._flights: list[Flight] = []
         self._encoding = 0
         self._tickets: deque[threading.Event] = deque()
         self._dropped: Counter[str] = Counter()
@@ -204,7 +191,7 @@ class Recorder:
         """A line, as `agg.commands.log`."""
         self._event(
             lambda: commands.log(
-                self.node, message, level=level, tags=self._tagged(tags), at=_ms(at)
+                self.node, message, level=level, tags=tagged(self._tags, tags), at=_ms(at)
             )
         )
 
@@ -233,7 +220,7 @@ class Recorder:
                 public=public,
                 level=level,
                 type=type,
-                tags=self._tagged(tags),
+                tags=tagged(self._tags, tags),
                 code=code,
                 func=func,
                 file=file,
@@ -258,7 +245,7 @@ class Recorder:
         """An object, as `agg.commands.reality`."""
         self._event(
             lambda: commands.reality(
-                self.node, key, model, json, tags=self._tagged(tags), at=_ms(at), ttl=ttl
+                self.node, key, model, json, tags=tagged(self._tags, tags), at=_ms(at), ttl=ttl
             )
         )
 
@@ -349,15 +336,11 @@ class Recorder:
         except Exception as error:
             self._drop("unusable", error)
 
-    def _tagged(self, tags: Optional[Tags]) -> Optional[bytes]:
-        own = arguments.lenient_tags(tags) if tags else b""
-        return (self._tags + b" " + own if self._tags and own else self._tags or own) or None
-
     def _drop(self, reason: str, why: object = "", reports: int = 1) -> None:
         with self._lock:
             self._dropped[reason] += reports
             if why:
-                self._last_error = _told(why)
+                self._last_error = told(why)
 
     def _started(self) -> bool:
         """Start the thread where there is none; whether there is one."""
@@ -415,8 +398,9 @@ class Recorder:
 
     def _give_up(self, reason: str, why: object = "") -> None:
         with self._lock:
-            flights, self._flights = self._flights, []
-            self._drop(reason, why, sum(flight.reports for flight in flights))
+            lost = self._encoding + sum(flight.reports for flight in self._flights)
+            self._encoding, self._flights = 0, []
+            self._drop(reason, why, lost)
 
     def _send_all(self) -> bool:
         """Sends what waits now; whether it could. What comes meanwhile has the next turn."""
@@ -429,7 +413,7 @@ class Recorder:
                 return False
         return True
 
-    def _take(self) -> list[_Flight]:
+    def _take(self) -> list[Flight]:
         flights = []
         size = 0
         with self._lock:
@@ -437,60 +421,17 @@ class Recorder:
                 command = self._events.popleft()
                 size += command.size
                 self._event_bytes -= command.size
-                flights.append(_Flight(command, 1))
+                flights.append(Flight(command, 1))
             samples = self._samples
             taken = [samples.popleft() for _ in range(min(len(samples), _SAMPLES_A_ROUND))]
             self._encoding = len(taken) + len(flights)
-        mstats, unusable, why = self._mstats(taken)
+        sampled, unusable, why = mstats(self.node, taken, self._tags, self._resolution)
         with self._lock:
             self._encoding = 0
-            self._flights = flights + mstats
+            self._flights = flights + sampled
             if unusable:
                 self._drop("unusable", why, unusable)
         return self._flights
-
-    def _mstats(self, samples: Iterable[Sample]) -> tuple[list[_Flight], int, object]:
-        """Samples as commands, those of one type, time and tags together, in their order; and the
-        number of those that are none, with the reason of the last.
-        """
-        groups: dict[tuple[Kind, Optional[bytes], int], list[bytes]] = {}
-        # Neighbours are mostly alike, and the same few names come again and again.
-        last: tuple[object, object, int] = (None, None, -1)
-        words: list[bytes] = []
-        names: dict[Text, bytes] = {}
-        unusable, why = 0, None
-        resolution = self._resolution
-        number, text = arguments.number, arguments.text
-        for metric, value, kind, tags, at in samples:
-            try:
-                if at.__class__ is float:
-                    ms = int(at * 1000)
-                    if kind == "ABS":
-                        ms -= ms % resolution
-                else:
-                    ms = arguments.to_ms(at)  # type: ignore[arg-type]
-                if ms != last[2] or tags is not last[1] or kind is not last[0]:
-                    told = None if tags is None else arguments.lenient_tags(tags)
-                    words = groups.setdefault((kind, told, ms), [])
-                    last = (kind, tags, ms)
-                name = names.get(metric)
-                if name is None:
-                    name = names[metric] = text(metric)
-                words += (name, number(value))
-            except Exception as error:
-                unusable, why = unusable + 1, _told(error)
-        flights = []
-        for (kind, told, ms), words in groups.items():
-            if not words:
-                continue
-            head = [b"AGG.MSTAT", self.node, text(kind)]
-            tagged = self._tagged(told)
-            head += [b"TAGS", tagged] if tagged else []
-            head += [b"AT", b"%d" % ms, b"VALUES"]
-            for i in range(0, len(words), 2 * _SAMPLES_A_COMMAND):
-                part = words[i : i + 2 * _SAMPLES_A_COMMAND]
-                flights.append(_Flight(Command(head + part, commands.taken), len(part) // 2))
-        return flights, unusable, why
 
     def _send(self) -> bool:
         """Sends what is on its way; whether nothing is left of it."""
@@ -509,7 +450,7 @@ class Recorder:
             for flight, result in zip(self._flights, results):
                 if isinstance(result, _LATER):
                     again.append(flight)
-                    self._last_error = _told(result)
+                    self._last_error = told(result)
                 else:
                     self._count(flight, result)
             self._flights = again
@@ -540,12 +481,12 @@ class Recorder:
     def _failed(self, why: object) -> None:
         with self._lock:
             self._failures += 1
-            first = self._last_error != _told(why)
-            self._last_error = _told(why)
+            first = self._last_error != told(why)
+            self._last_error = told(why)
         if first:
             logger.warning("agg: reports wait, the server cannot be had: %s", why)
 
-    def _count(self, flight: _Flight, result: Any) -> None:
+    def _count(self, flight: Flight, result: Any) -> None:
         if isinstance(result, Exception):
             self._drop("refused", result, flight.reports)
         elif isinstance(result, Taken):
@@ -555,13 +496,6 @@ class Recorder:
                 self._drop("refused", result.refused[0][1], len(result.refused))
         elif isinstance(result, (Occurred, int)):
             self._sent += flight.reports
-
-
-def _told(why: object) -> str:
-    try:
-        return f"{type(why).__name__}: {why}" if isinstance(why, BaseException) else str(why)
-    except Exception:
-        return type(why).__name__
 
 
 def _ms(at: Optional[At]) -> At:
@@ -574,8 +508,6 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    global _default_lock  # noqa: PLW0603
-    _default_lock = threading.Lock()
     for recorder in list(_recorders):
         recorder._anew()
 
@@ -603,35 +535,3 @@ def _flush_worker(reference: weakref.ref[Recorder]) -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)
-
-_default: Optional[Recorder] = None
-_default_lock = threading.Lock()
-
-
-def configure(
-    node: Optional[Text] = None,
-    server: Union[str, Callable[[], Any], Any, None] = None,
-    **options: Any,
-) -> Recorder:
-    """Make the program's recorder, the one that is used where none is named.
-
-    >>> recorder = agg.configure("node1", url, interval=0.5)
-    >>> agg.recorder() is recorder
-    True
-    """
-    global _default
-    with _default_lock:
-        before, _default = _default, Recorder(node, server, **options)
-    if before is not None:
-        before.close()
-    return _default
-
-
-def recorder() -> Recorder:
-    """The program's recorder; made of AGG_NODE and AGG_REDIS where `configure` made none."""
-    global _default  # noqa: PLW0603
-    if _default is None:
-        with _default_lock:
-            if _default is None:
-                _default = Recorder()
-    return _default

@@ -8,8 +8,8 @@ import time
 from typing import Any, Callable, Optional, TypeVar
 
 from .arguments import Tags, Text, lenient_tags
+from .default import recorder as default_recorder
 from .recording import Recorder
-from .recording import recorder as default_recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
