@@ -5,7 +5,7 @@ CARGO ?= cargo
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-all servers fuzz lint bench clean
+.PHONY: help deps build run test test-all servers fuzz lint bench python test-python clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,11 +25,13 @@ lint: deps ## format and clippy
 
 test: lint build servers ## what CI runs: lint, all tests, each fuzz target for a short while
 	$(CARGO) test --workspace
+	@scripts/python.sh test
 	@scripts/fuzz.sh
 
 test-all: lint build servers ## the same for long: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
 	AGG_HEAVY=1 $(CARGO) test --workspace
+	@scripts/python.sh test
 	@scripts/fuzz.sh 300s
 
 servers: ## fetch servers that tests need: Redis 7.4, 8.2, Valkey 8.1, 9.1, one that speaks MongoDB's protocol
@@ -41,6 +43,12 @@ fuzz: deps ## each fuzz target for a short while, from the committed corpus
 bench: build servers ## what it costs: through a server beside SET and others, and of the core alone (ARGS=--help)
 	$(CARGO) bench --bench server -- $(ARGS)
 	$(CARGO) bench -p aggregator-core
+
+python: deps ## the Python client's wheel, in target/python/dist
+	@scripts/python.sh wheel
+
+test-python: build ## the Python client's lint, types, tests and examples (ARGS=pytest's)
+	@scripts/python.sh test $(ARGS)
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -1,0 +1,111 @@
+"""``logging`` into AGG.LOG, and its errors into AGG.ERROR."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Optional
+
+from .arguments import Tags, lenient_tags
+from .capture import backtrace, group_key, normalised, short_path
+from .default import recorder as default_recorder
+from .recording import Recorder
+
+
+def level_of(levelno: int) -> int:
+    """A level of ``logging`` as one of 0..9.
+
+    ======== ==
+    DEBUG    1
+    INFO     3
+    WARNING  5
+    ERROR    7
+    CRITICAL 9
+    ======== ==
+
+    Those between them lie between: 5 is 0, 25 (a NOTICE of one's own) is 4.
+
+    >>> [level_of(level) for level in (logging.DEBUG, logging.INFO, logging.WARNING)]
+    [1, 3, 5]
+    >>> level_of(logging.ERROR), level_of(logging.CRITICAL), level_of(5), level_of(25), level_of(99)
+    (7, 9, 0, 4, 9)
+    """
+    return max(0, min(9, (levelno - 5) // 5))
+
+
+class LogHandler(logging.Handler):
+    """A handler that sends lines in the background, by a `Recorder`.
+
+    The line is the message (or what a formatter that was set makes of it), its tag ``logger`` the
+    logger's name, its level as `level_of` says. From the level ``errors`` on (None: never) a line
+    is also an error condition, with file, function and, where there is one, the traceback. It is
+    grouped by the message before its arguments are put in: ``log.error("order %s lost", order)`` is
+    one error whatever the order. Numbers and ids of an f-string are taken out, as
+    `agg.capture.normalised` does.
+
+    >>> recorder = agg.configure("node1", url)
+    >>> log = logging.getLogger("shop")
+    >>> log.addHandler(agg.LogHandler())
+    >>> log.error("order %s lost", "A-17")
+    >>> log.error("order %s lost", "B-18")
+    >>> recorder.flush()
+    True
+    >>> for entry in client.pop("node1", ["LOG", "ERROR"]):
+    ...     print(entry.queue, entry.record.level, entry.record.message, entry.record.tags)
+    LOG 7 order A-17 lost {'logger': 'shop'}
+    LOG 7 order B-18 lost {'logger': 'shop'}
+    ERROR 7 order B-18 lost {'logger': 'shop'}
+    """
+
+    def __init__(
+        self,
+        recorder: Optional[Recorder] = None,
+        *,
+        level: int = logging.NOTSET,
+        tags: Optional[Tags] = None,
+        errors: Optional[int] = logging.ERROR,
+    ) -> None:
+        super().__init__(level)
+        self._recorder = recorder
+        self._tags = lenient_tags(tags) if tags is not None else b""
+        self._errors = errors
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report a line. What fails is told as ``logging`` does for all handlers."""
+        try:
+            to = self._recorder if self._recorder is not None else default_recorder()
+            if to.of_own_thread():
+                # What sending says of itself would be sent, which says more.
+                return
+            line = self._line(record)
+            level = level_of(record.levelno)
+            at = int(record.created * 1000)
+            tags = b" ".join(filter(None, [lenient_tags({"logger": record.name}), self._tags]))
+            to.log(line, level=level, tags=tags, at=at)
+            if self._errors is not None and record.levelno >= self._errors:
+                to.error(line, level=level, tags=tags, at=at, **_error(record, line))
+        except Exception:
+            self.handleError(record)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if self.formatter is None:
+            return record.getMessage()
+        return self.formatter.format(record)
+
+    def flush(self) -> None:
+        """Do nothing: ``logging`` calls this in places that are not to wait."""
+
+
+def _error(record: logging.LogRecord, line: str) -> dict[str, Any]:
+    """What identifies and explains the error condition that a line is."""
+    error = record.exc_info[1] if record.exc_info else None
+    file = short_path(record.pathname)
+    code = type(error).__qualname__ if error is not None else ""
+    said = record.msg if isinstance(record.msg, str) else line
+    return {
+        "type": "BUG" if error is not None else "UNKNOWN",
+        "code": code,
+        "func": record.funcName,
+        "file": file,
+        "backtrace": backtrace(error) if error is not None else None,
+        "key": group_key(record.name, code, normalised(said), file, record.funcName or ""),
+    }

@@ -1,0 +1,270 @@
+"""Exceptions, lines of ``logging`` and timers as reports; none of it raises."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import free_port
+
+import agg
+from agg.capture import normalised
+
+
+@pytest.fixture
+def recorder(url: str) -> Iterator[agg.Recorder]:
+    recorder = agg.configure("n", url, interval=0.05)
+    yield recorder
+    recorder.close()
+
+
+def errors(recorder: agg.Recorder, client: agg.Client) -> list[agg.ErrorRecord]:
+    assert recorder.flush()
+    return [e.record for e in client.pop("n", "ERROR")]  # type: ignore[misc]
+
+
+def fail(what: object) -> None:
+    raise ValueError(f"{what} failed")
+
+
+def test_an_exception_with_file_function_and_traceback(
+    recorder: agg.Recorder, client: agg.Client
+) -> None:
+    try:
+        try:
+            int("x")
+        except ValueError as cause:
+            raise LookupError("no such thing") from cause
+    except LookupError as error:
+        agg.report_exception(error, tags={"a": "b"}, public="Sorry.", level=3)
+    (record,) = errors(recorder, client)
+    assert record.message == "LookupError: no such thing" and record.code == "LookupError"
+    assert (record.public, record.level, record.type) == ("Sorry.", 3, "BUG")
+    assert record.tags == {"a": "b"}
+    assert record.file == Path(__file__).name and "test_an_exception" in record.func
+    assert "invalid literal for int()" in record.backtrace
+    assert 'raise LookupError("no such thing")' in record.backtrace
+
+
+def test_the_same_error_is_one(recorder: agg.Recorder, client: agg.Client) -> None:
+    for what in ("order 1", "order 22", "order 3.5"):
+        with agg.capture_exceptions(swallow=True):
+            fail(what)
+    with agg.capture_exceptions(swallow=True):
+        fail("payment")
+    with agg.capture_exceptions(swallow=True):
+        # In a library: the place is where the program called it.
+        Path("/does/not/exist").read_text()
+    orders, payment, missing = errors(recorder, client)
+    assert [e.occurrences for e in (orders, payment, missing)] == [3, 1, 1]
+    assert orders.message == "ValueError: order 3.5 failed" and orders.func == "fail"
+    assert (missing.type, missing.file) == ("OPS", Path(__file__).name)
+    assert missing.func == "test_the_same_error_is_one"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("at 0x7ffe12", "at 0xdeadbeef", True),
+        ("pid 17", "pid 4711", True),
+        ("10.0.0.1:80 refused", "10.22.0.13:8080 refused", True),
+        ("took 1.5s", "took 23s", True),
+        ("job a1b2c3d4e5", "job 0123456789", True),
+        ("worker-1", "worker-22", True),
+        ("disk sda1", "disk sda2", False),
+        ("no beef", "no deed", False),
+        ("no defaced", "no effaced", False),
+        ("key 'a'", "key 'b'", False),
+        ("utf8", "utf16", False),
+    ],
+)
+def test_what_differs_is_taken_out(one: str, other: str, same: bool) -> None:
+    assert (normalised(one) == normalised(other)) is same
+
+
+def test_decorators_and_coroutines(recorder: agg.Recorder, client: agg.Client) -> None:
+    @agg.capture_exceptions()
+    async def broken() -> None:
+        raise KeyError("a")
+
+    @agg.capture_exceptions(swallow=True)
+    def quiet() -> int:
+        raise KeyError("b")
+
+    @agg.timer("slept")
+    async def sleep() -> int:
+        await asyncio.sleep(0.02)
+        return 5
+
+    async def main() -> None:
+        with pytest.raises(KeyError):
+            await broken()
+        async with agg.timer("block"), agg.capture_exceptions(swallow=True):
+            await sleep()
+            raise KeyError("c")
+
+    asyncio.run(main())
+    assert quiet() is None
+    assert {r.message for r in errors(recorder, client)} == {f"KeyError: '{c}'" for c in "abc"}
+    slept, block = client.get_metric("n", "slept"), client.get_metric("n", "block")
+    assert slept is not None and block is not None
+    assert 19 < slept.last <= block.last < 5000 and slept.tags == {"unit": "ms"}
+
+
+def test_what_is_no_error_is_not_reported(recorder: agg.Recorder, client: agg.Client) -> None:
+    for error in (KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit):
+        with pytest.raises(error), agg.capture_exceptions(swallow=True):
+            raise error
+    assert errors(recorder, client) == []
+
+
+def test_exceptions_that_cannot_be_told(recorder: agg.Recorder, client: agg.Client) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    def deep(n: int) -> None:
+        if n:
+            deep(n - 1)
+        else:
+            raise ValueError("x" * 1_000_000)
+
+    def endless() -> None:
+        endless()
+
+    loop = ValueError("itself")
+    loop.__cause__ = loop
+    with agg.capture_exceptions(swallow=True):
+        raise Mute
+    with agg.capture_exceptions(swallow=True):
+        deep(200)
+    with agg.capture_exceptions(swallow=True):
+        endless()
+    agg.report_exception(loop)
+    agg.report_exception(None)  # type: ignore[arg-type]
+    agg.report_exception(ValueError("\ud800\x00"))
+    found = errors(recorder, client)
+    assert len(found) >= 5
+    assert all(len(r.backtrace) < 40_000 and len(r.message) < 5000 for r in found)
+
+
+def test_hooks(recorder: agg.Recorder, client: agg.Client, capsys: Any) -> None:
+    before = sys.excepthook, threading.excepthook, sys.unraisablehook
+    sys.unraisablehook = lambda args: None
+    threading.excepthook = lambda args: None
+    uninstall = agg.install_hooks()
+    try:
+        thread = threading.Thread(target=fail, args=("thread",))
+        thread.start()
+        thread.join()
+
+        class Fragile:
+            def __del__(self) -> None:
+                fail("finalizer")
+
+        Fragile()
+        gc.collect()
+        sys.excepthook(ValueError, ValueError("program failed"), None)
+        assert "program failed" in capsys.readouterr().err
+
+        async def main() -> None:
+            agg.watch_loop()
+            asyncio.get_running_loop().set_debug(False)
+
+            async def broken() -> None:
+                fail("task")
+
+            task = asyncio.ensure_future(broken())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            del task
+            gc.collect()
+
+        asyncio.run(main())
+    finally:
+        uninstall()
+        sys.excepthook, threading.excepthook, sys.unraisablehook = before
+    told = {r.message: r.level for r in errors(recorder, client)}
+    assert told == {
+        "ValueError: thread failed": 8,
+        "ValueError: finalizer failed": 6,
+        "ValueError: program failed": 9,
+        "ValueError: task failed": 7,
+    }
+
+
+def test_a_program_that_dies_has_told_why(url: str, client: agg.Client) -> None:
+    text = "import sys, agg; agg.configure('n', sys.argv[1]); agg.install_hooks(); 1 / 0"
+    done = subprocess.run(
+        [sys.executable, "-c", text, url], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+    (entry,) = client.pop("n", "ERROR")
+    assert isinstance(entry.record, agg.ErrorRecord)
+    assert entry.record.code == "ZeroDivisionError" and entry.record.level == 9
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    # One that pytest, whose handler raises, has no handler at.
+    yield logging.Logger("test.shop", logging.DEBUG)
+
+
+def test_logging(recorder: agg.Recorder, client: agg.Client, log: logging.Logger) -> None:
+    log.addHandler(agg.LogHandler(tags={"a": 1}))
+    log.debug("d %s", 1)
+    log.critical("c", extra={"x": 1})
+    for i in range(3):
+        log.error(f"order {i} lost")
+    try:
+        fail(1)
+    except ValueError:
+        log.exception("with %s", "traceback")
+    assert recorder.flush()
+    lines: list[Any] = [e.record for e in client.pop("n", "LOG")]
+    assert [(r.level, r.message) for r in lines] == [
+        (1, "d 1"),
+        (9, "c"),
+        (7, "order 0 lost"),
+        (7, "order 1 lost"),
+        (7, "order 2 lost"),
+        (7, "with traceback"),
+    ]
+    assert lines[0].tags == {"logger": "test.shop", "a": "1"}
+    found = {r.message: r for r in errors(recorder, client)}
+    assert {m: r.occurrences for m, r in found.items()} == {
+        "c": 1,
+        "order 2 lost": 3,
+        "with traceback": 1,
+    }
+    traced = found["with traceback"]
+    assert (traced.code, traced.func, traced.type) == ("ValueError", "test_logging", "BUG")
+    assert "1 failed" in traced.backtrace and traced.file == Path(__file__).name
+
+
+def test_logging_never_raises_and_never_feeds_itself(
+    client: agg.Client, log: logging.Logger, capsys: Any
+) -> None:
+    nowhere = agg.Recorder("n", f"redis://127.0.0.1:{free_port()}", interval=0.01)
+    handler = agg.LogHandler(nowhere)
+    log.addHandler(handler)
+    log.error("%d", "no number")
+    assert "TypeError" in capsys.readouterr().err  # As logging does for its own handlers.
+    own = logging.getLogger("agg")
+    own.addHandler(handler)  # Which the recorder's thread warns by.
+    try:
+        log.info("x")
+        while not nowhere.counts.failures:
+            pass
+        assert nowhere.counts.waiting == 1  # Not the warning that it fails.
+    finally:
+        own.removeHandler(handler)
+        nowhere.close(0)

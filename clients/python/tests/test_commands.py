@@ -1,0 +1,208 @@
+"""Every command, in RESP2 and RESP3, on connections that decode and that do not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+
+import agg
+from agg import commands
+
+# An hour whose windows have long ended.
+HOUR = (1_760_000_000_000 // 2_419_200_000) * 2_419_200_000
+
+
+def test_statistics(any_client: agg.Client) -> None:
+    c = any_client
+    assert c.stat("n", "load@0", 1.5, tags={"unit": "load", "hot": True})
+    assert c.stat("n", "load@0", Decimal("2.50"), kind="ABS")
+    assert c.mstat("n", {"rx": 2**64 - 1}, kind="DIFF") == agg.Taken(1, 0, [])
+    assert c.mstat("n", [("a", 1), ("b", "x"), ("rx", 1)]).refused[0][0] == 1
+    load = c.get_metric("n", "load@0")
+    assert load is not None
+    assert (load.type, load.tags, load.last) == ("ABS", {"unit": "load", "hot": True}, 2.5)
+    assert (load.samples, load.min[0].sum, load.hour[0].count) == (2, 4.0, 2)
+    rx = c.get_metric("n", "rx")
+    assert rx is not None and rx.last == 2**64 - 1 and rx.type == "DIFF"
+    (open_one,) = c.range("n", "load@0", "HOUR")
+    assert open_one == load.hour[0] and not open_one.closed
+    assert c.range("n", "load@0", "MIN", end=datetime(2001, 1, 1, tzinfo=timezone.utc)) == []
+    assert c.range("n", "nothing", "MIN") == []
+    assert c.scan("n", "METRIC", match="load*") == (0, ["load@0"])
+    assert dict(c.scan_values("n", "METRIC", count=100)[1])["load@0"] == load
+    assert set(c.names("n", "METRIC")) == {"load@0", "rx", "a"}
+    assert c.forget("n", "METRIC", "load@0") and not c.forget("n", "METRIC", "load@0")
+    (record,) = [e.record for e in c.pop("n", "MIN")]
+    assert isinstance(record, agg.StatRecord)
+    assert (record.metric, record.count, record.avg) == ("load@0", 2, 2.0)
+    assert record.tags == {"unit": "load", "hot": True}
+    (line,) = c.peek("n", "HOUR", format="LINE")
+    assert line.text.startswith("load,hot=true,instance=0,node=n,unit=load")
+
+
+def test_times(any_client: agg.Client) -> None:
+    c = any_client
+    when = datetime.now(timezone.utc)
+    c.log("n", "x", at=when)
+    (entry,) = c.peek("n", "LOG")
+    assert isinstance(entry.record, agg.LogRecord)
+    assert agg.to_datetime(entry.record.epoch) == when.replace(
+        microsecond=when.microsecond // 1000 * 1000
+    )
+    naive = datetime.fromtimestamp(entry.record.epoch / 1000)
+    assert agg.to_ms(naive) == entry.record.epoch
+    with pytest.raises(agg.ArgumentError, match="looks like seconds"):
+        c.log("n", "x", at=1_760_000_000)
+
+
+def test_errors_and_reality(any_client: agg.Client) -> None:
+    c = any_client
+    told = c.error(
+        "n", "m", public="p", level=9, type="BUG", tags="a:b c", code="c", func="f", file="p",
+        backtrace="b\nb", gid=1, nid=2, key="k", at=HOUR,
+    )  # fmt: skip
+    assert told == agg.Occurred("k", 1)
+    error = c.get_error("n", "k")
+    assert error is not None and error.seen > 0
+    (entry,) = c.fetch("n", "ERROR")
+    assert entry.record == agg.ErrorRecord(
+        "n", "ERROR", entry.id, "k", "m", "p", 9, "BUG", "c", "f", "p", "b\nb", 1, 2, 1, HOUR,
+        HOUR, {"a": "b", "c": True},
+    )  # fmt: skip
+    assert c.get_error("n", "other") is None
+
+    nested = {"size": 2**70, "list": [1, None, True, "ü"]}
+    assert c.reality("n", "sda", "system.Disk", nested, tags={"a": 1}, ttl=timedelta(hours=1)) == 1
+    assert c.reality("n", "sda", "system.Disk", nested, tags={"a": 1}, ttl=3600) == 0
+    assert c.reality("n", "sda", "system.Disk", 1, at=HOUR) == -1
+    disk = c.get_reality("n", "sda")
+    assert disk is not None
+    assert (disk.json, disk.gone, disk.tags, disk.model) == (
+        nested,
+        False,
+        {"a": "1"},
+        "system.Disk",
+    )
+    assert c.requeue("n", "REALITY") == 0
+    (entry,) = c.pop("n", "REALITY")
+    assert isinstance(entry.record, agg.RealityRecord) and entry.record.json == nested
+    assert c.requeue("n", "REALITY", match="sd*") == 1
+    assert c.pop("n", "REALITY")
+    assert c.forget("n", "REALITY", "sda")
+    assert c.pop("n", "REALITY")[0].record.gone is True  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        c.reality("n", "sda", "m", float("nan"))
+    assert [name for name, _ in c.scan_values("n", "ERROR")[1]] == ["k"]
+    assert c.scan("n", "REALITY") == (0, [])
+
+
+def test_draining(any_client: agg.Client) -> None:
+    c = any_client
+    ids = [c.log("n", f"line {i}", level=i) for i in range(4)]
+    got = c.fetch("n", ["ERROR", "LOG"], count=3, lease=timedelta(minutes=1))
+    assert [(e.node, e.queue, e.id, e.deliveries) for e in got] == [
+        ("n", "LOG", id, 1) for id in ids[:3]
+    ]
+    assert c.ack("n", "LOG", ids[0]) == 1
+    assert c.nack("n", "LOG", ids[1:3]) == 2
+    assert c.extend("n", "LOG", 60_000, ids) == 0
+    assert [e.deliveries for e in c.fetch("n", "LOG", lease=60_000)] == [2, 2, 1]
+    assert c.extend("n", "LOG", timedelta(seconds=5), ids) == 3
+    assert c.fetch("n", "LOG", block=10) == []
+    assert c.peek("n", "LOG", start=ids[2], rev=True)[0].id == ids[2]
+    info = c.info("n")
+    assert info is not None
+    assert (info.queues["LOG"].length, info.queues["LOG"].leased) == (3, 3)
+    assert info.min_window == 2419200 and info.refused["argument"] == 0
+    assert c.info("other") is None
+    assert c.nodes() == ["n"] and c.nodes(match="o*") == []
+    assert c.server_info()["agg_log_length"] == 3
+
+
+def test_any_bytes_are_names(any_client: agg.Client) -> None:
+    c = any_client
+    node = b"n\xff \r\n"
+    assert c.stat(node, b"m\xfe", 1)
+    (name,) = c.names(node, "METRIC")
+    assert name == b"m\xfe".decode("utf-8", "surrogateescape")
+    (told,) = (
+        c.nodes()
+        if not c.redis.get_encoder().decode_responses
+        else [node.decode("utf-8", "surrogateescape")]
+    )
+    metric = c.get_metric(told, name)
+    assert metric is not None and metric.name == name
+    c.log(told, b"\xff\x00\xfe half \xed")
+    (entry,) = c.pop(told, "LOG")
+    assert entry.node == told and entry.record.message == "�\x00� half �"  # type: ignore[union-attr]
+    c.log(node, "half a pair \ud800")
+    assert c.pop(node, "LOG")[0].record.message == "half a pair ?"  # type: ignore[union-attr]
+
+
+def test_refusals_are_exceptions(any_client: agg.Client) -> None:
+    c = any_client
+    c.stat("n", "m", 1)
+    with pytest.raises(agg.ArgumentError, match=r"^AGG.STAT: metric 'm' is ABS, the sample DIFF"):
+        c.stat("n", "m", 1, kind="DIFF")
+    with pytest.raises(agg.ArgumentError, match="value 'nan' is not a decimal number"):
+        c.stat("n", "m", float("nan"))
+    with pytest.raises(agg.ArgumentError, match="wrong number of arguments"):
+        c.run(commands.Command([b"AGG.STAT", b"n"], bool))
+    with pytest.raises(redis.ResponseError, match="LOGS"):
+        c.fetch("n", "LOGS")  # type: ignore[arg-type]
+    c.redis.set("text", "x")
+    with pytest.raises(agg.WrongTypeError):
+        c.log("text", "x")
+    c.redis.config_set("agg.max-series", 1)
+    try:
+        with pytest.raises(agg.FullError, match=r"^AGGFULL .*max-series"):
+            c.stat("n", "other", 1)
+        assert c.mstat("n", {"other": 1}).refused[0][1].startswith("metric 'other' is new")
+    finally:
+        c.redis.config_set("agg.max-series", 20000)
+
+
+def test_a_server_without_the_module(client: agg.Client) -> None:
+    unknown = commands.Command([b"AGG.NOSUCH", b"n"], bool)
+    with pytest.raises(agg.ModuleMissingError, match="is the module loaded"):
+        client.run(unknown)
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+def test_pipelines(any_client: agg.Client, transaction: bool) -> None:
+    with any_client.pipeline(transaction) as pipe:
+        pipe.stat("n", "m", 1).stat("n", "m", "x").log("n", "l").pop("n", "LOG").info("n")
+        assert len(pipe) == 5
+        good, bad, id, popped, info = pipe.execute(raise_on_error=False)
+        assert good is True and isinstance(bad, agg.ArgumentError)
+        assert popped[0].id == id and isinstance(info, agg.NodeInfo)
+        assert len(pipe) == 0 and pipe.execute() == []
+        with pytest.raises(agg.ArgumentError, match="'x' is not"):
+            pipe.stat("n", "m", "x").stat("n", "m", 2).execute()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_asyncio(url: str, protocol: int) -> None:
+    async def main() -> None:
+        async with agg.AsyncClient(url, protocol=protocol) as c:
+            assert await c.stat("n", "m", 1)
+            id = await c.log("n", "l")
+            assert [e.id for e in await c.fetch("n", "LOG", block=100)] == [id]
+            assert await c.ack("n", "LOG", id) == 1
+            assert [name async for name in c.names("n", "METRIC")] == ["m"]
+            assert await c.nodes() == ["n"]
+            assert (await c.server_info())["agg_metrics"] == 1
+            with pytest.raises(agg.ArgumentError):
+                await c.stat("n", "m", "x")
+            async with c.pipeline() as pipe:
+                results: list[Any] = await pipe.stat("n", "m", 2).log("n", "l").execute()
+                assert results[0] is True and results[1] > id
+                (refused,) = await pipe.stat("n", "m", "x").execute(raise_on_error=False)
+                assert isinstance(refused, agg.ArgumentError)
+
+    asyncio.run(main())
