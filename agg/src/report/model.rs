@@ -169,8 +169,8 @@ impl Metric {
         for window in &self.windows {
             let length = (window.end - window.start) as f64;
             time += length;
-            // Never above the largest double.
-            sum += (window.avg - sum) * (length / time);
+            // Never beyond the largest double.
+            sum = sum * (1.0 - length / time) + window.avg * (length / time);
         }
         sum
     }
@@ -397,6 +397,8 @@ pub mod tests {
         assert_eq!((metric.least(), metric.most()), (4.0, 8.0));
         metric.windows = vec![window(0, 10, f64::MAX), window(10, 20, f64::MAX)];
         assert_eq!(metric.average(), f64::MAX);
+        metric.windows[1].avg = -f64::MAX;
+        assert_eq!(metric.average(), 0.0);
     }
 
     #[test]

@@ -6,12 +6,23 @@ use super::model::{Failing, Group, Metric, Object, Report, groups, unfolded};
 use super::plot;
 use super::scale::{moment, si};
 use crate::html::Html;
-use crate::poll::web::view::{duration, grouped};
+use crate::poll::web::view::{self, grouped};
 use crate::top::figures::QUEUES;
 use crate::top::show::bytes;
 
 /// Groups that a line at the top leads to.
 const LED_TO: usize = 40;
+
+/// Characters of a message that are shown before it is unfolded.
+const SHORT: usize = 200;
+
+/// Seconds as a person says them; a round hour is one without minutes.
+fn duration(seconds: f64) -> String {
+    let text = view::duration(seconds);
+    let round = [" 0 s", " 0 min", " 0 h"];
+    let whole = round.iter().find_map(|rest| text.strip_suffix(rest));
+    whole.map_or_else(|| text.clone(), str::to_owned)
+}
 
 /// What was written, in a line.
 pub fn sums(report: &Report, path: &Path, size: usize) -> String {
@@ -218,7 +229,9 @@ fn group(
     html.raw("<div class=plots>");
     for plot in &group.plots {
         let first = plot.metrics[0];
-        html.raw("<figure><figcaption>");
+        html.raw("<figure><figcaption title=\"")
+            .text(plot.measurement);
+        html.raw("\">");
         html.text(name(plot.measurement));
         unit(html, first);
         html.raw("</figcaption>");
@@ -368,9 +381,8 @@ fn errors(html: &mut Html, report: &Report) {
 }
 
 fn error(html: &mut Html, error: &Failing) {
-    html.raw("<tr><td class=wide><b>")
-        .text(name(&error.message))
-        .raw("</b>");
+    html.raw("<tr><td class=wide>");
+    message(html, &error.message);
     for (what, text) in [("public: ", &error.public), ("code: ", &error.code)] {
         if !text.is_empty() {
             html.raw("<div><small>").raw(what).raw("</small>");
@@ -397,6 +409,20 @@ fn error(html: &mut Html, error: &Failing) {
         html.raw("</td><td class=place>").text(text);
     }
     html.raw("</td></tr>");
+}
+
+/// A message, its beginning alone where it is long.
+fn message(html: &mut Html, message: &str) {
+    match message.char_indices().nth(SHORT) {
+        Some((end, _)) => {
+            html.raw("<details><summary><b>").text(&message[..end]);
+            html.raw("…</b></summary><pre>").lines(message);
+            html.raw("</pre></details>");
+        }
+        None => {
+            html.raw("<b>").text(name(message)).raw("</b>");
+        }
+    }
 }
 
 fn objects(html: &mut Html, report: &Report) {

@@ -10,6 +10,9 @@ use crate::html::Html;
 /// Lines with a colour.
 pub const NAMED: usize = 8;
 
+/// Bands that can be seen through each other.
+const FEW: usize = 3;
+
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 190.0;
 const TOP: f64 = 8.0;
@@ -88,7 +91,12 @@ pub fn draw(html: &mut Html, plot: &Plot, from: i64, to: i64) {
     }
     // Bands first, so that they cover no line.
     for (metric, class) in named.iter().zip(CLASSES) {
-        html.raw("<path class=\"band ").raw(class).raw("\" d=\"");
+        html.raw(if named.len() > FEW {
+            "<path class=\"band faint "
+        } else {
+            "<path class=\"band "
+        });
+        html.raw(class).raw("\" d=\"");
         for run in runs(&metric.windows) {
             band(html, &place, run);
         }

@@ -5,6 +5,9 @@ use crate::when;
 /// Beyond this nothing is drawn where it is: differences of larger numbers may be no numbers.
 pub const LARGEST: f64 = 1e300;
 
+/// What is nearer to 0 is drawn there.
+const SMALLEST: f64 = 1e-290;
+
 /// A number with at most three digits that count, and a prefix: `12.3k`, `500µ`, `1e300`.
 pub fn si(number: f64) -> String {
     let size = number.abs();
@@ -63,12 +66,11 @@ impl Axis {
             high = 0.0;
         }
         // Differences that a double hardly has would make no steps.
-        let least = low.abs().max(high.abs()) * 1e-9;
-        if high - low <= least {
-            (low, high) = match high {
-                0.0 => (0.0, 1.0),
-                _ => (low - low.abs() * 0.1, high + high.abs() * 0.1),
-            };
+        let size = low.abs().max(high.abs());
+        if size < SMALLEST {
+            (low, high) = (0.0, 1.0);
+        } else if high - low <= size * 1e-9 {
+            (low, high) = (low - size * 0.1, high + size * 0.1);
         }
         let step = step((high - low) / 4.0);
         let (first, last) = ((low / step).floor(), (high / step).ceil());
