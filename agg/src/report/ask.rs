@@ -307,6 +307,7 @@ fn windows(value: Value) -> Option<Vec<Window>> {
         let mut window = Window {
             start: 0,
             end: 0,
+            count: 0,
             avg: 0.0,
             min: 0.0,
             max: 0.0,
@@ -315,6 +316,7 @@ fn windows(value: Value) -> Option<Vec<Window>> {
             match field.as_str() {
                 "start" => window.start = whole(&value),
                 "end" => window.end = whole(&value),
+                "count" => window.count = number(&value),
                 "avg" => window.avg = double(value)?,
                 "min" => window.min = double(value)?,
                 "max" => window.max = double(value)?,

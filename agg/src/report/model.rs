@@ -93,6 +93,8 @@ pub struct Window {
     /// What is drawn of it: Unix ms.
     pub start: i64,
     pub end: i64,
+    /// Samples of the whole.
+    pub count: u64,
     pub avg: f64,
     pub min: f64,
     pub max: f64,
@@ -177,15 +179,25 @@ impl Metric {
 }
 
 /// Makes one row of windows of the short ones and, where these do not reach, of the long ones; nothing outside of
-/// `from` and `to`.
+/// `from` and `to`. A long one of which the short ones have every sample has nothing to tell of the time before them.
 pub fn join(long: Vec<Window>, short: Vec<Window>, from: i64, to: i64) -> Vec<Window> {
     let border = short.first().map_or(i64::MAX, |window| window.start);
-    let old = long.into_iter().map(|mut window| {
-        window.end = window.end.min(border);
-        window
-    });
+    let told = |window: &Window| {
+        let within = short
+            .iter()
+            .filter(|part| part.start >= window.start && part.end <= window.end);
+        within.map(|part| part.count).sum::<u64>()
+    };
+    let mut old = Vec::with_capacity(long.len());
+    for mut window in long {
+        if window.end <= border || told(&window) < window.count {
+            window.end = window.end.min(border);
+            old.push(window);
+        }
+    }
     let mut reached = i64::MIN;
-    old.chain(short)
+    old.into_iter()
+        .chain(short)
         .filter_map(|mut window| {
             window.start = window.start.max(from).max(reached);
             window.end = window.end.min(to);
@@ -356,6 +368,7 @@ pub mod tests {
         Window {
             start,
             end,
+            count: 1,
             avg,
             min: avg - 1.0,
             max: avg + 1.0,
@@ -373,18 +386,23 @@ pub mod tests {
 
     #[test]
     fn long_windows_stand_where_short_ones_do_not_reach() {
-        let long = vec![
+        let mut long = vec![
             window(0, 60, 1.0),
             window(60, 120, 2.0),
             window(120, 180, 3.0),
         ];
+        long[1].count = 3;
         let short = vec![window(80, 90, 8.0), window(100, 110, 9.0)];
-        let joined = join(long.clone(), short, 30, 105);
+        let joined = join(long.clone(), short.clone(), 30, 105);
         let spans: Vec<_> = joined.iter().map(|w| (w.start, w.end, w.avg)).collect();
         assert_eq!(
             spans,
             [(30, 60, 1.0), (60, 80, 2.0), (80, 90, 8.0), (100, 105, 9.0)]
         );
+        long[1].count = 2;
+        let joined = join(long.clone(), short, 0, 105);
+        let starts: Vec<_> = joined.iter().map(|window| window.start).collect();
+        assert_eq!(starts, [0, 80, 100]);
         assert_eq!(join(long, vec![], 0, 1000).len(), 3);
         assert!(join(vec![], vec![window(0, 10, 1.0)], 10, 20).is_empty());
     }
