@@ -106,8 +106,8 @@ fn the_page_tells_all_of_a_node() {
     let row = page.split("disk sda: read failed").nth(1).unwrap();
     let row = row.split("</tr>").next().unwrap();
     for part in [
-        "<td class=n>3</td>",
-        "<td class=n>7</td>",
+        "data-label=Occurrences>3</td>",
+        "data-label=Level>7</td>",
         "OPS",
         "disk.c",
         "read_block",

@@ -373,11 +373,12 @@ fn errors(html: &mut Html, report: &Report) {
         ("File", false),
         ("Function", false),
     ];
+    html.raw("<div class=stack>");
     table(html, "Errors", &columns);
     for error in &errors.shown {
         self::error(html, error);
     }
-    html.raw("</tbody></table></div>");
+    html.raw("</tbody></table></div></div>");
 }
 
 fn error(html: &mut Html, error: &Failing) {
@@ -398,16 +399,19 @@ fn error(html: &mut Html, error: &Failing) {
         html.raw("<details><summary>Backtrace</summary><pre>");
         html.lines(&error.backtrace).raw("</pre></details>");
     }
-    html.raw("</td><td class=n>")
-        .text(&grouped(error.occurrences));
-    for at in [error.last, error.first] {
-        html.raw("</td><td class=when>").text(&moment(at));
-    }
-    html.raw("</td><td class=n>").text(&error.level.to_string());
-    html.raw("</td><td>").text(&error.kind);
-    for text in [&error.file, &error.function] {
-        html.raw("</td><td class=place>").text(text);
-    }
+    html.raw("</td><td class=n data-label=Occurrences>");
+    html.text(&grouped(error.occurrences));
+    html.raw("</td><td class=when data-label=Last>");
+    html.text(&moment(error.last));
+    html.raw("</td><td class=when data-label=First>");
+    html.text(&moment(error.first));
+    html.raw("</td><td class=n data-label=Level>");
+    html.text(&error.level.to_string());
+    html.raw("</td><td data-label=Type>").text(&error.kind);
+    html.raw("</td><td class=place data-label=File>");
+    html.text(&error.file);
+    html.raw("</td><td class=place data-label=Function>");
+    html.text(&error.function);
     html.raw("</td></tr>");
 }
 
@@ -541,14 +545,16 @@ fn log(html: &mut Html, report: &Report) {
         ("Message", false),
         ("Tags", false),
     ];
+    html.raw("<div class=stack>");
     table(html, "Log", &columns);
     for line in &report.lines {
         html.raw("<tr><td class=when>").text(&moment(line.at));
-        html.raw("</td><td class=n>").text(&line.level.to_string());
+        html.raw("</td><td class=n data-label=Level>");
+        html.text(&line.level.to_string());
         html.raw("</td><td class=wide>").lines(&line.message);
         html.raw("</td><td>");
         tags(html, &line.tags);
         html.raw("</td></tr>");
     }
-    html.raw("</tbody></table></div>");
+    html.raw("</tbody></table></div></div>");
 }

@@ -126,9 +126,8 @@ pub fn times(from: i64, to: i64) -> Vec<(i64, String)> {
         86_400, 172_800, 604_800, 1_209_600, 2_592_000, 7_776_000,
     ];
     let span = (to - from).max(1);
-    let step = STEPS.into_iter().map(|step| step * SECOND);
-    let step = step.clone().find(|step| span / step <= 5).or(step.last());
-    let step = step.unwrap_or(SECOND);
+    let enough = STEPS.into_iter().find(|step| span / (step * SECOND) <= 5);
+    let step = enough.unwrap_or(STEPS[STEPS.len() - 1]) * SECOND;
     let first = from + (-from).rem_euclid(step);
     let mut all = Vec::new();
     let mut at = first;
