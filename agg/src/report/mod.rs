@@ -1,14 +1,15 @@
 //! `agg report`: one page about a node, which needs nothing but itself: plots of its statistics as far as its history
 //! reaches, its errors, its objects, its queues and the latest of its log. It only reads.
 //!
-//! ask.rs reads from the server what model.rs holds; page.rs writes it, with the plots of plot.rs on the axes of
-//! scale.rs.
+//! ask.rs reads from the server what model.rs holds; page.rs and state.rs write it, with the plots of plot.rs on the
+//! axes of scale.rs.
 
 mod ask;
 mod model;
 mod page;
 mod plot;
 mod scale;
+mod state;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -62,11 +63,13 @@ Examples:
   agg report --node web1 --metric 'cpu.*' --metric 'mem.*' --since 1h
   agg report --node web1 -o - | gzip > web1.html.gz
 
-The server keeps closed windows for each metric: agg.min-history (12) of 5 minutes, agg.hour-history (24) of an hour.
-A plot shows short windows as far as they reach, and long ones before. It takes the commands agg.info, agg.scan,
-agg.get, agg.range, agg.peek, time, and scan where no node is named.
+The server keeps closed windows for each metric: agg.min-history (12) of 5 minutes,
+agg.hour-history (24) of an hour. A plot shows short windows as far as they reach, and long ones
+before. It takes the commands agg.info, agg.scan, agg.get, agg.range, agg.peek and time, and scan
+where no node is named.
 
-Exit codes: 0 done, 1 failed, or some of it could not be read (which the page says), 2 wrong usage, 130 interrupted.";
+Exit codes: 0 done, 1 failed, or some could not be read (the page says so), 2 wrong usage,
+130 interrupted.";
 
 /// Reads all, then writes the page.
 ///
