@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
-# redis-server, pip (for servers of other versions), and influxdb, victoria-metrics, chromium and Prometheus' reader in
+# redis-server, pip (for servers of other versions), and influxdb, victoria-metrics, chromium, prometheus and its reader in
 # Python (for the tests of agg poll) where apt has them. On Debian and Ubuntu by apt; elsewhere it says what to install.
 # With everything there it does nothing.
 set -euo pipefail
@@ -26,6 +26,7 @@ optional() {
 have influxd || optional influxdb
 have victoria-metrics || optional victoria-metrics
 have chromium || optional chromium
+have promtool || optional prometheus
 /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
 
 # Cargo comes last, so that all else that is missing is installed or named first.

@@ -21,6 +21,9 @@ const PART: usize = 500;
 /// Ticks of /proc's clock in a second, on every Linux.
 const TICKS: f64 = 100.0;
 
+/// Begins to take what a server has to a file.
+type Start = dyn Fn(&Server, &Path) -> Child;
+
 fn main() {
     let given = std::env::args().skip(1).find_map(|word| word.parse().ok());
     let count: usize = given.unwrap_or(1_000_000);
@@ -33,7 +36,7 @@ fn main() {
         std::process::exit(1);
     };
     println!("{count} records of {METRICS} metrics with two tags, one server, one node");
-    let mut rounds: Vec<(&str, Box<dyn Fn(&Server, &Path) -> Child>)> = Vec::new();
+    let mut rounds: Vec<(&str, Box<Start>)> = Vec::new();
     rounds.push(("agg poll, LINE to a file", Box::new(poll)));
     rounds.push(("agg poll, LINE to a file", Box::new(poll)));
     rounds.push(("agg poll, LINE to a file", Box::new(poll)));

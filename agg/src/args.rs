@@ -41,6 +41,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How far back to look: as a duration, also in days (`7d`), up to a year.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let days = |count: u64| Duration::from_secs(count * 86_400);
+    let expected = || format!("expected a time such as 30m, 24h or 7d, not {text:?}");
+    let (number, hours) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(number), _) => (number, 24),
+        (_, Some(number)) => (number, 1),
+        _ => return some_duration(text),
+    };
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    match number.parse::<u64>() {
+        Ok(0) => Err("expected more than 0".into()),
+        Ok(count) if digits && count <= 366 * 24 / hours => Ok(days(count * hours) / 24),
+        _ if digits => Err(format!("{text:?} is more than a year")),
+        _ => Err(expected()),
+    }
+}
+
 /// A duration of at least a millisecond, the server's unit.
 pub fn some_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
@@ -121,6 +139,29 @@ mod tests {
     fn a_lease_is_not_zero() {
         assert_eq!(some_duration("0ms").unwrap_err(), "expected more than 0");
         assert_eq!(some_duration("1ms"), Ok(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_span_may_be_days() {
+        assert_eq!(span("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(span("48h"), Ok(Duration::from_secs(2 * 86_400)));
+        assert_eq!(span("1h"), duration("1h"));
+        assert_eq!(span("30m"), duration("30m"));
+        for bad in [
+            "d",
+            "-1d",
+            "1.5h",
+            "+1d",
+            "5",
+            "0d",
+            "0h",
+            "0s",
+            "367d",
+            "99999999999999999999d",
+        ] {
+            assert!(span(bad).is_err(), "{bad} was taken");
+        }
+        assert_eq!(span("400d").unwrap_err(), "\"400d\" is more than a year");
     }
 
     #[test]

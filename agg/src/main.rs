@@ -1,5 +1,5 @@
 //! `agg`, the aggregator's command-line program: reports a machine, drains queues, feeds lines, polls servers, shows
-//! them. It knows the module's commands and nothing of its inside.
+//! them, reports about them. It knows the module's commands and nothing of its inside.
 //!
 //! This file holds the arguments alone and how the program ends: 0 done, 1 failed at run time, 2 used wrongly,
 //! 130 interrupted before the end (what has no end of its own, as `host`, ends with 0 then). A file of settings with
@@ -12,11 +12,13 @@ mod connect;
 mod drain;
 mod find;
 mod host;
+mod html;
 mod line;
 mod log;
 mod pipe;
 mod poll;
 mod reply;
+mod report;
 mod retry;
 mod say;
 mod scan;
@@ -78,6 +80,8 @@ enum Command {
     Scan(scan::Options),
     /// Show servers and their nodes live in a terminal: rates, queues, drops, what is noisy
     Top(top::Options),
+    /// Write a page about a node: plots of its statistics, its errors, its objects
+    Report(report::Options),
     /// Turn the lines of standard input into logs or errors
     #[command(subcommand)]
     Pipe(pipe::Command),
@@ -90,6 +94,7 @@ Examples:
   agg poll --config poller.toml     drain servers into files and databases
   agg scan 10.1.0.0/24              find the servers in a range of addresses
   agg top                           see what a server and its nodes are doing
+  agg report --since 24h            a page with plots of a node's statistics
   tail -F app.log | agg pipe log    send a program's log
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before the end.";
@@ -168,6 +173,9 @@ fn main() -> ExitCode {
             listen(Ended::Interrupted, Stop::GRACE)
                 .and_then(|stop| scan::run(&options, &scan, &stop))
         }
+        Command::Report(options) => against(place, false, |server, stop| {
+            report::run(server, &options, stop)
+        }),
         Command::Pipe(command) => against(place, false, |server, stop| {
             pipe::run(server, &command, stop)
         }),

@@ -24,7 +24,7 @@ mod sink;
 mod sinks;
 mod status;
 mod tags;
-mod web;
+pub mod web;
 mod worker;
 
 use std::path::{Path, PathBuf};

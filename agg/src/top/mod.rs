@@ -8,12 +8,12 @@ mod app;
 mod ask;
 mod close;
 mod columns;
-mod figures;
+pub mod figures;
 mod gather;
 mod model;
 mod print;
 mod screen;
-mod show;
+pub mod show;
 mod view;
 
 use std::io::{IsTerminal, Write};

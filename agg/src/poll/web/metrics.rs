@@ -479,6 +479,35 @@ mod tests {
         }
     }
 
+    /// The metrics that a text names.
+    fn named(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words
+            .filter(|word| word.starts_with("agg_poller_") || word.starts_with("process_"))
+            .collect()
+    }
+
+    #[test]
+    fn alerts_and_dashboard_name_only_what_there_is() {
+        let there = text(&made_up::view(&made_up::bad(3)), true);
+        let types = there
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "));
+        let there: BTreeSet<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+        for (file, least) in [
+            ("alerts.yml", 10),
+            ("alerts_test.yml", 10),
+            ("grafana.json", 15),
+        ] {
+            let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring/");
+            let text = std::fs::read_to_string(format!("{place}{file}")).unwrap();
+            let named = named(&text);
+            let unknown: Vec<_> = named.difference(&there).collect();
+            assert!(unknown.is_empty(), "{file}: {unknown:?}");
+            assert!(named.len() >= least, "{file}: {named:?}");
+        }
+    }
+
     #[test]
     fn series_do_not_grow_with_the_nodes() {
         let count = |nodes| read(&text(&made_up::view(&made_up::good(nodes)), false)).len();

@@ -10,7 +10,7 @@ mod made_up;
 mod metrics;
 mod page;
 mod rates;
-mod view;
+pub mod view;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use crate::drain::fetch::Queue;
+use crate::html::Html;
 
 use super::view::{
     LATE, NodeView, QueueView, ServerView, SinkView, State, View, duration, grouped,
@@ -94,38 +95,7 @@ fn decode(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A page as far as it is written.
-#[derive(Default)]
-struct Html(String);
-
 impl Html {
-    /// Writes what stands in this file.
-    fn raw(&mut self, html: &'static str) -> &mut Self {
-        self.0.push_str(html);
-        self
-    }
-
-    /// Writes a text from outside, escaped for elements and for attributes in quotes. A character that nobody sees
-    /// or that turns the direction of writing is shown as what it is not.
-    fn text(&mut self, text: &str) -> &mut Self {
-        for character in text.chars() {
-            match character {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                '\n' => self.0.push(' '),
-                '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    self.0.push('\u{fffd}');
-                }
-                other if other.is_control() => self.0.push('\u{fffd}'),
-                other => self.0.push(other),
-            }
-        }
-        self
-    }
-
     /// A cell with a number, which is no text from outside.
     fn number(&mut self, number: &str) -> &mut Self {
         self.raw("<td class=n>").text(number).raw("</td>")

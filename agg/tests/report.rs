@@ -1,0 +1,354 @@
+//! `agg report`: the page tells what the server holds, as far as it is wanted, whatever names are.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use redis::Value;
+
+use support::{Server, agg, err, now_ms, out, run, until};
+
+const HOSTILE: [&str; 4] = [
+    "<img src=x onerror=\"document.title='ran'\">",
+    "</script><script>document.title='ran'</script>",
+    "--></title></style></svg><svg onload=document.title='ran'>",
+    "a\u{7}\u{202e}b&amp;'\"",
+];
+
+fn page(server: &Server, line: &str) -> String {
+    let output = run(&server.url(), &format!("report -o - {line}"), b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(err(&output), "");
+    let page = out(&output);
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</body></html>\n"));
+    page
+}
+
+/// The page in a folder of its own, and how writing it ended.
+fn file(server: &Server, line: &str) -> (tempfile::TempDir, Output) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = agg(&server.url(), &format!("report {line}"));
+    let output = command.current_dir(dir.path()).output().unwrap();
+    (dir, output)
+}
+
+/// Samples a minute apart that go back so many minutes; a counter's grow by 60 each.
+fn tell(server: &Server, node: &str, metric: &str, kind: &str, minutes: i64) {
+    let now = now_ms();
+    for minute in (0..=minutes).rev() {
+        let value = (1000 + 60 * (minutes - minute)).to_string();
+        let at = (now - minute * 60_000).to_string();
+        let words = [
+            "AGG.STAT",
+            node,
+            metric,
+            &value,
+            kind,
+            "TAGS",
+            "unit:things",
+            "AT",
+            &at,
+        ];
+        let _: Value = server.send(&words.map(str::as_bytes));
+    }
+}
+
+#[test]
+fn the_page_tells_all_of_a_node() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    tell(&server, "n1", "pool.busy@0", "ABS", 30);
+    tell(&server, "n1", "pool.busy@1", "ABS", 30);
+    tell(&server, "n1", "shop.orders", "DIFF", 30);
+    for _ in 0..3 {
+        let words = [
+            "AGG.ERROR",
+            "n1",
+            "disk sda: read failed",
+            "TYPE",
+            "OPS",
+            "LEVEL",
+            "7",
+            "FILE",
+            "disk.c",
+            "FUNC",
+            "read_block",
+            "CODE",
+            "E5",
+            "BACKTRACE",
+            "disk.c:1\nmain.c:2",
+        ];
+        let _: Value = server.send(&words.map(str::as_bytes));
+    }
+    let _: Value = server.ask("AGG.ERROR n1 younger AT 1760000000000");
+    let _: i64 = server.ask("AGG.REALITY n1 sda system.Disk {\"size\":1e3,\"mounted\":true}");
+    let _: i64 = server.ask("AGG.LOG n1 finished LEVEL 3 TAGS job:nightly");
+    let page = page(&server, "");
+    assert!(page.contains("<h1>n1</h1>") && page.contains(&server.url()));
+    // Two instances in one plot, a counter as a rate of one a second.
+    assert_eq!(page.matches("<figure>").count(), 2);
+    assert!(page.contains("aria-label=\"pool.busy: from 1k to 2.8k\""));
+    assert!(page.contains("<span class=name>0</span> <small>avg</small>"));
+    assert!(page.contains("aria-label=\"shop.orders: from 1 to 1\""));
+    assert!(page.contains("<small>things/s</small>"));
+    // 30 minutes are some seven windows of five, whose steps follow each other.
+    let orders = page.split("aria-label=\"shop.orders").nth(1).unwrap();
+    let line = orders.split("class=\"line s0\" d=\"").nth(1).unwrap();
+    let steps = line.split('"').next().unwrap().matches('H').count();
+    assert!((6..=8).contains(&steps), "{line}");
+    assert!(page.contains("1 d were asked for; the history reaches back 3"));
+    assert!(page.contains("<code>agg.hour-history</code>"));
+    // The latest error first.
+    let (first, second) = (page.find("disk sda: read failed"), page.find("younger"));
+    assert!(first.unwrap() < second.unwrap());
+    let row = page.split("disk sda: read failed").nth(1).unwrap();
+    let row = row.split("</tr>").next().unwrap();
+    for part in [
+        "data-label=Occurrences>3</td>",
+        "data-label=Level>7</td>",
+        "OPS",
+        "disk.c",
+        "read_block",
+        "E5",
+    ] {
+        assert!(row.contains(part), "{part} in {row}");
+    }
+    assert!(row.contains("<pre>disk.c:1\nmain.c:2</pre>"), "{row}");
+    assert!(
+        page.contains("<pre>{\n  &quot;size&quot;: 1e3,\n  &quot;mounted&quot;: true\n}</pre>")
+    );
+    assert!(page.contains("<h3>system.Disk <small>1</small></h3>"));
+    assert!(page.contains("finished") && page.contains("<span class=tag>job:nightly</span>"));
+    assert!(page.contains("<th scope=row>LOG</th><td class=n>1</td>"));
+    // Nothing was taken by looking.
+    assert_eq!(server.peek("n1", "LOG").len(), 1);
+    for outside in ["src=", "href=\"http", "url(", "<script", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn what_is_wanted_is_told_and_the_rest_counted() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    tell(&server, "n1", "cpu.load", "ABS", 200);
+    for n in 0..30 {
+        let _: i64 = server.ask(&format!("AGG.STAT n1 disk.used@{n} {n}"));
+        let _: Value = server.ask(&format!("AGG.ERROR n1 e{n}"));
+        let _: i64 = server.ask(&format!("AGG.REALITY n1 o{n} m {{}}"));
+    }
+    let page = |line: &str| page(&server, line);
+    let few = page("--limit 10 --node n1");
+    for kind in ["metrics", "errors", "objects"] {
+        let all = if kind == "metrics" { 31 } else { 30 };
+        assert!(
+            few.contains(&format!("10 of {all} {kind}, the first ")),
+            "{kind}"
+        );
+    }
+    let some = page("--metric disk.*@1? --metric cpu.*");
+    assert!(some.contains("Only: <code>disk.*@1?</code>, <code>cpu.*</code>"));
+    assert!(some.contains("cpu.load") && some.contains("disk.used@19"));
+    assert!(!some.contains("disk.used@2<") && !some.contains(" of 31 metrics"));
+    // As far back as is wanted, and before what short windows reach, long ones.
+    let hour = page("--since 1h --metric cpu.*");
+    assert!(
+        hour.contains(", 1 h.") && !hour.contains("were asked for"),
+        "{hour}"
+    );
+    let long = page("--since 3h --metric cpu.*");
+    assert!(long.contains(", 3 h.") && !long.contains("were asked for"));
+    let steps = |page: &str| {
+        let line = page.split("class=\"line s0\" d=\"").nth(1).unwrap();
+        line.split('"').next().unwrap().matches('H').count()
+    };
+    assert!(steps(&hour) >= 12, "{}", steps(&hour));
+    assert!(steps(&long) > steps(&hour) && steps(&long) < 20);
+    // The same again but for the clock.
+    let body = |page: String| page.split("<h2 id=errors>").nth(1).unwrap().to_owned();
+    let age = |text: String| text.split("<h2 id=queues>").next().unwrap().to_owned();
+    assert_eq!(age(body(page(""))), age(body(page(""))));
+}
+
+#[test]
+fn nodes_are_named_or_the_only_one() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let (dir, output) = file(&server, "");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        err(&output),
+        format!("agg: {} has no nodes yet\n", server.url())
+    );
+    let _: i64 = server.ask("AGG.STAT n1 m 1");
+    let (one, output) = file(&server, "");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let told = "agg: report.html: node n1, 1 metric, 0 errors, 0 objects, ";
+    assert!(err(&output).starts_with(told), "{}", err(&output));
+    assert!(one.path().join("report.html").exists());
+    assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 1);
+    let _: i64 = server.ask("AGG.STAT n2 m 1");
+    let (_, output) = file(&server, "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).ends_with("has 2 nodes: name one with --node: n1, n2\n"));
+    let (_, output) = file(&server, "--node n3");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).ends_with("has no node n3; there is n1, n2\n"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let _: Value = server.ask("SET s x");
+    let (_, output) = file(&server, "--node s");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("WRONGTYPE"), "{}", err(&output));
+}
+
+#[test]
+fn what_cannot_be_written_or_read_is_told() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _: i64 = server.ask("AGG.STAT n1 m 1");
+    let (_dir, output) = file(&server, "-o nowhere/report.html");
+    assert_eq!(output.status.code(), Some(1));
+    let told = "agg: cannot write nowhere/report.html: No such file";
+    assert!(err(&output).starts_with(told), "{}", err(&output));
+    for wrong in [
+        "--since 5",
+        "--since 0s",
+        "--limit 0",
+        "--metric",
+        "--since 400d",
+    ] {
+        let (_, output) = file(&server, wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", err(&output));
+    }
+    let (_dir, output) = file(&server, "--metric nothing*");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        err(&output).starts_with("agg: no metric matches\n"),
+        "{}",
+        err(&output)
+    );
+    // A user who may not read all gets the rest, and hears of it.
+    let rules = "on nopass ~* -@all +agg.info +agg.scan +agg.get +agg.peek";
+    let _: Value = server.ask(&format!("ACL SETUSER few {rules}"));
+    let url = format!("redis://few:x@127.0.0.1:{}", server.port);
+    let output = run(&url, "report --node n1 -o -", b"");
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    assert!(err(&output).contains("some statistics could not be read: NOPERM"));
+    assert!(out(&output).contains("Not everything could be read"));
+    let output = run("redis://127.0.0.1:1", "report", b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("cannot reach"), "{}", err(&output));
+}
+
+#[test]
+fn a_link_stays_one() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _: i64 = server.ask("AGG.STAT n1 m 1");
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real.html"), dir.path().join("link.html"));
+    std::fs::write(&real, "old").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let output = run(&server.url(), &format!("report -o {}", link.display()), b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(link.is_symlink());
+    assert!(
+        std::fs::read_to_string(&real)
+            .unwrap()
+            .starts_with("<!doctype")
+    );
+}
+
+#[test]
+fn names_are_text_whatever_they_are() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let node = HOSTILE[2];
+    for name in HOSTILE {
+        let send = |words: &[&str]| {
+            let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+            let _: Value = server.send(&words);
+        };
+        let tag = format!(
+            "unit:{} x:{}",
+            name.replace(' ', "_"),
+            name.replace(' ', "_")
+        );
+        send(&["AGG.STAT", node, name, "1", "TAGS", &tag]);
+        let json = serde_json::json!({ name: name }).to_string();
+        send(&["AGG.STAT", node, &format!("m@{name}"), "1"]);
+        send(&["AGG.REALITY", node, name, name, &json, "TAGS", &tag]);
+        send(&["AGG.LOG", node, name, "TAGS", &tag]);
+        send(&[
+            "AGG.ERROR",
+            node,
+            name,
+            "PUBLIC",
+            name,
+            "FILE",
+            name,
+            "FUNC",
+            name,
+            "CODE",
+            name,
+            "BACKTRACE",
+            name,
+            "TAGS",
+            &tag,
+        ]);
+    }
+    let page = page(&server, "");
+    for part in ["<img", "<script", "</svg><svg onload", "\u{202e}", "\u{7}"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("page.html");
+    std::fs::write(&path, &page).unwrap();
+    let Some(dom) = browse(&path, dir.path()) else {
+        return;
+    };
+    // The title is what it was, though a browser ran whatever it would run.
+    assert!(dom.contains("· agg report</title>"), "{}", &dom[..500]);
+    assert!(!dom.contains("<title>ran</title>") && dom.contains("</html>"));
+    assert!(dom.contains("m</figcaption>") || dom.contains(">m<"));
+}
+
+/// What Chromium (Debian's package) makes of a page; none where it is missing.
+fn browse(page: &Path, dir: &Path) -> Option<String> {
+    let mut command = Command::new("chromium");
+    command
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ])
+        .args([
+            "--no-proxy-server",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", dir.join("user").display()))
+        .arg(format!("file://{}", page.display()))
+        .env("HOME", dir)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null());
+    let Ok(mut child) = command.spawn() else {
+        return support::missing("chromium");
+    };
+    let mut out = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = std::io::Read::read_to_string(&mut out, &mut text);
+        text
+    });
+    until("chromium ends", || child.try_wait().unwrap());
+    Some(reader.join().unwrap())
+}
