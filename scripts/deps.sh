@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
-# redis-server, pip (for servers of other versions), and influxdb, victoria-metrics, chromium and Prometheus' reader in
-# Python (for the tests of agg poll) where apt has them. On Debian and Ubuntu by apt; elsewhere it says what to install.
-# With everything there it does nothing.
+# redis-server, pip (for servers of other versions), and influxdb, victoria-metrics, chromium, Prometheus' reader in
+# Python (for the tests of agg poll), hiredis and phpredis (for those of docs/clients) where apt has them. On Debian and
+# Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
 set -euo pipefail
 
 missing=()
@@ -27,6 +27,8 @@ have influxd || optional influxdb
 have victoria-metrics || optional victoria-metrics
 have chromium || optional chromium
 /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
+[ -e /usr/include/hiredis/hiredis.h ] || optional libhiredis-dev
+php -r 'exit(extension_loaded("redis") ? 0 : 1);' 2>/dev/null || { optional php-cli && optional php-redis; }
 
 # Cargo comes last, so that all else that is missing is installed or named first.
 need_cargo() {
