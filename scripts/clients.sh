@@ -32,7 +32,7 @@ if ! have node || ! have npm; then
 fi
 # Newer ones want a newer Node than Debian 12 has.
 wanted=(redis@6.3.1 ioredis@6.0.0)
-[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || wanted=(redis@5.8.3 ioredis@5.8.2)
+[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || wanted=(redis@5.9.0 ioredis@5.9.2)
 wanted=(${NODE_CLIENTS:-"${wanted[@]}"})
 there() { node -p "require('./$to/node_modules/$1/package.json').version" 2>/dev/null; }
 for package in "${wanted[@]}"; do
