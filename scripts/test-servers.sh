@@ -3,17 +3,16 @@
 # machine and those that scripts/servers.sh fetches (Redis 7.4, 8.2, Valkey 8.1, 9.1). Prints a table of servers and
 # suites; exit code 1 where a test failed, and 2 where nothing could be run.
 #
-#   scripts/test-servers.sh                              all servers, the suites that take less than half a minute
-#   scripts/test-servers.sh --all                        every suite (see below)
+#   scripts/test-servers.sh                              all servers, all suites but the slow ones: ten minutes on two cores
+#   scripts/test-servers.sh --all                        every suite: half an hour
 #   scripts/test-servers.sh --servers redis-8.2,valkey-9.1 --suites acl,replica
 #
-# A suite has LIMIT seconds (600), then it counts as failed. What each wrote is in target/test-servers. `failover` starts
-# servers of every version by itself, in one run; with each of them as its main one it is part of --all. Needs the
-# module's release build.
+# A suite has LIMIT seconds (600), then it counts as failed. What each wrote is in target/test-servers. Needs the module's
+# release build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Those that are not among the quick ones: they take long, or look at one machine's memory and damaged files.
+# What keys go through, the ceiling, damaged payloads, and pairs and clusters of servers of all versions.
 slow="keyspace memory corrupt failover"
 all=false wanted_servers="" wanted_suites=""
 while [ $# -gt 0 ]; do
