@@ -46,7 +46,10 @@ impl Page {
 
     /// Writes its programs, for this port, into a folder.
     fn write(&self, port: u16, to: &Path) {
-        assert_eq!(self.programs.len(), 2, "{}", self.name);
+        for which in ["report.", "drain."] {
+            let mut files = self.programs.keys();
+            assert!(files.any(|file| file.starts_with(which)), "{}", self.name);
+        }
         std::fs::create_dir_all(to).unwrap();
         for (file, program) in &self.programs {
             assert!(program.contains(PORT), "{file} names no port");
@@ -145,6 +148,13 @@ fn try_page(name: &'static str, prepare: impl Fn(&Path), command: impl Fn(&Path,
     drain_keeps_what_it_cannot_store(&server, dir, program("drain"));
     drain_stores_and_goes_on(&mut server, dir, program("drain"));
     report_without_room(&server, program("report"));
+    if page
+        .programs
+        .keys()
+        .any(|file| file.starts_with("cluster."))
+    {
+        reports_reach_both_halves_of_a_cluster(&page, dir, program("cluster"));
+    }
 }
 
 fn ran(mut command: Command) -> String {
@@ -328,6 +338,38 @@ fn report_without_room(server: &Server, command: Command) {
     let gauge: Value = server.ask("AGG.GET node1 METRIC queue.length");
     assert_eq!(int(&gauge, "samples"), 2);
     assert_eq!(waiting(server), 3);
+}
+
+fn reports_reach_both_halves_of_a_cluster(page: &Page, dir: &Path, command: Command) {
+    let arguments = ["--cluster-enabled", "yes"];
+    let halves = [(0, 8191), (8192, 16383)].map(|(first, last)| {
+        let half = Server::with_module(&arguments, "").expect("as before");
+        let _: String = half.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+        half
+    });
+    let _: String = halves[0].ask(&format!("CLUSTER MEET 127.0.0.1 {}", halves[1].port));
+    for half in &halves {
+        until("the cluster is whole", || {
+            let info: String = half.ask("CLUSTER INFO");
+            let nodes: String = half.ask("CLUSTER NODES");
+            let known = nodes.lines().filter(|line| line.contains("connected"));
+            (info.contains("cluster_state:ok") && known.count() == 2).then_some(())
+        });
+    }
+    page.write(halves[0].port, dir);
+    ran(command);
+    let mut all = Vec::new();
+    for half in &halves {
+        let (_, nodes): (u64, Vec<String>) = half.ask("SCAN 0 COUNT 1000 TYPE aggr-node");
+        assert!(!nodes.is_empty(), "{nodes:?}");
+        for node in &nodes {
+            let metric: Value = half.ask(&format!("AGG.GET {node} METRIC queue.length"));
+            assert_eq!(int(&metric, "samples"), 1, "{node}");
+        }
+        all.extend(nodes);
+    }
+    all.sort();
+    assert_eq!(all, ["node1", "node2", "node3", "node4"]);
 }
 
 fn run(program: &str, file: String) -> Command {
