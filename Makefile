@@ -5,10 +5,10 @@ CARGO ?= cargo
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-all servers fuzz lint bench python test-python clean
+.PHONY: help deps build run test test-all test-clients test-servers test-python servers clients python fuzz lint bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 deps: ## install what is missing (Debian, Ubuntu)
 	@scripts/deps.sh
@@ -23,16 +23,26 @@ lint: deps ## format and clippy
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-test: lint build servers ## what CI runs: lint, all tests, each fuzz target for a short while
+test: lint build servers clients ## what CI runs: lint, all tests, each fuzz target for a short while
 	$(CARGO) test --workspace
 	@scripts/python.sh test
 	@scripts/fuzz.sh
 
-test-all: lint build servers ## the same for long: more seeds, kills, payloads and random cases (about an hour)
+test-all: lint build servers clients ## the same for long: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
 	AGG_HEAVY=1 $(CARGO) test --workspace
 	@scripts/python.sh test
 	@scripts/fuzz.sh 300s
+
+test-clients: build ## the programs of docs/clients, with every client that can be had
+	@scripts/clients.sh --all
+	$(CARGO) test --package aggregator --test clients
+
+test-servers: build servers ## the server tests on Redis 7.0, 7.4, 8.2, Valkey 8.1, 9.1, as a table (ARGS=--all: the slow ones, too)
+	@scripts/test-servers.sh $(ARGS)
+
+clients: ## fetch the clients of other languages that tests need
+	@scripts/clients.sh
 
 servers: ## fetch servers that tests need: Redis 7.4, 8.2, Valkey 8.1, 9.1, one that speaks MongoDB's protocol
 	@scripts/servers.sh >/dev/null

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Fetches clients that tests/clients tries the pages of docs/clients with: node-redis and ioredis from npm into
+# target/clients (or the folder given). What is there already is not fetched again; what cannot be fetched is named and
+# left out, and the tests then skip it aloud.
+#
+#   scripts/clients.sh          what can be had without installing anything on the machine
+#   scripts/clients.sh --all    also Node with npm and PHP with phpredis, by apt, where they are missing
+set -euo pipefail
+cd "$(dirname "$0")/.."
+have() { command -v "$1" >/dev/null 2>&1; }
+
+if [ "${1:-}" = --all ]; then
+    shift
+    wanted=()
+    have node || wanted+=(nodejs)
+    have npm || wanted+=(npm)
+    php -r 'exit(extension_loaded("redis") ? 0 : 1);' 2>/dev/null || wanted+=(php-cli php-redis)
+    if [ ${#wanted[@]} -gt 0 ] && have apt-get && [ "$(id -u)" -eq 0 ]; then
+        export DEBIAN_FRONTEND=noninteractive
+        echo "installing ${wanted[*]}" >&2
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null; } ||
+            echo "${wanted[*]} could not be installed" >&2
+    elif [ ${#wanted[@]} -gt 0 ]; then
+        echo "missing: ${wanted[*]} (Debian's names)" >&2
+    fi
+fi
+
+to=${1:-${AGG_CLIENTS:-target/clients}}/node
+if ! have node || ! have npm; then
+    echo "node-redis and ioredis could not be fetched: node or npm is missing" >&2
+    exit 0
+fi
+# Newer ones want a newer Node than Debian 12 has.
+wanted=(redis@6.3.1 ioredis@6.0.0)
+[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || wanted=(redis@5.9.0 ioredis@5.9.2)
+wanted=(${NODE_CLIENTS:-"${wanted[@]}"})
+there() { node -p "require('./$to/node_modules/$1/package.json').version" 2>/dev/null; }
+for package in "${wanted[@]}"; do
+    if [ "$(there "${package%@*}")" != "${package#*@}" ]; then
+        mkdir -p "$to"
+        npm install --prefix "$to" --no-audit --no-fund --ignore-scripts --loglevel error "${wanted[@]}" >&2 ||
+            echo "node-redis and ioredis could not be fetched" >&2
+        break
+    fi
+done

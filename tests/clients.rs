@@ -1,0 +1,502 @@
+//! docs/clients: the programs on its pages run, print what the pages show, and do to a server what they say.
+//!
+//! A program is a code block below its name in bold; what `report` prints is the block behind "It prints:". Where the
+//! client of a page is missing its test says so and does nothing: scripts/clients.sh fetches what can be had. The
+//! pages that the index marks as not run have no test.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use redis::Value;
+use support::*;
+
+const PORT: &str = "7777";
+const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
+
+/// A page of docs/clients.
+struct Page {
+    name: &'static str,
+    /// Its programs by the names of their files.
+    programs: BTreeMap<String, String>,
+    /// What `report` prints.
+    output: String,
+}
+
+impl Page {
+    fn read(name: &'static str) -> Page {
+        let text = std::fs::read_to_string(folder().join(name).with_extension("md")).unwrap();
+        let mut programs = BTreeMap::new();
+        for part in text.split("\n**").skip(1) {
+            if let Some((file, rest)) = part.split_once("**\n\n```") {
+                programs.insert(file.to_owned(), block(rest));
+            }
+        }
+        let (_, output) = text.split_once("\nIt prints:\n\n```").unwrap();
+        let output = block(output);
+        Page {
+            name,
+            programs,
+            output,
+        }
+    }
+
+    /// Writes its programs, for this port, into a folder.
+    fn write(&self, port: u16, to: &Path) {
+        for which in ["report.", "drain."] {
+            let mut files = self.programs.keys();
+            assert!(files.any(|file| file.starts_with(which)), "{}", self.name);
+        }
+        std::fs::create_dir_all(to).unwrap();
+        for (file, program) in &self.programs {
+            assert!(program.contains(PORT), "{file} names no port");
+            std::fs::write(to.join(file), program.replace(PORT, &port.to_string())).unwrap();
+        }
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clients")
+}
+
+/// A code block, from behind its first fence.
+fn block(text: &str) -> String {
+    let (_, text) = text.split_once('\n').unwrap();
+    let (block, _) = text.split_once("\n```").unwrap();
+    format!("{block}\n")
+}
+
+/// Where scripts/clients.sh puts clients.
+fn fetched() -> PathBuf {
+    std::env::var("AGG_CLIENTS").map_or_else(
+        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients"),
+        PathBuf::from,
+    )
+}
+
+/// Whether a command ends well.
+fn works(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Says that a page's client is missing: one that need not be there.
+fn absent(what: &str) {
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("skipped: {what} is missing, scripts/clients.sh fetches it\n").as_bytes(),
+    );
+}
+
+/// Runs a command that has to end well.
+fn build(command: &mut Command) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+}
+
+/// A program that runs, with those that it starts, until it is dropped.
+struct Running {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Running {
+    fn start(mut command: Command, output: PathBuf) -> Running {
+        let file = std::fs::File::create(&output).unwrap();
+        let errors = file.try_clone().unwrap();
+        command.stdout(file).stderr(errors).process_group(0);
+        let child = command.spawn().unwrap();
+        Running { child, output }
+    }
+
+    fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.output).unwrap()).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // With the redis-cli that a script has started, which would go on waiting and take what comes.
+        let group = format!("kill -KILL -- -{}", self.child.id());
+        let _ = Command::new("bash").args(["-c", &group]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries a page's programs against a server. `prepare` makes them ready in a folder; `command` is one of them.
+fn try_page(name: &'static str, prepare: impl Fn(&Path), command: impl Fn(&Path, &str) -> Command) {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let page = Page::read(name);
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    page.write(server.port, dir);
+    prepare(dir);
+    let program = |which: &str| {
+        let mut command = command(dir, which);
+        command.current_dir(dir).stdin(Stdio::null());
+        command
+    };
+
+    report_does_what_it_shows(&server, &page, program("report"));
+    drain_keeps_what_it_cannot_store(&server, dir, program("drain"));
+    drain_stores_and_goes_on(&mut server, dir, program("drain"));
+    report_without_room(&server, program("report"));
+    if page
+        .programs
+        .keys()
+        .any(|file| file.starts_with("cluster."))
+    {
+        reports_reach_both_halves_of_a_cluster(&page, dir, program("cluster"));
+    }
+}
+
+fn ran(mut command: Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let (out, errors) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
+    assert!(status.success(), "{command:?}: {out}{errors}");
+    assert_eq!(errors, "", "{command:?}: {out}");
+    out.into_owned()
+}
+
+fn report_does_what_it_shows(server: &Server, page: &Page, command: Command) {
+    // Both samples are to fall into one window.
+    until("the window has some seconds left", || {
+        let left = 300_000 - now_ms() % 300_000;
+        (left > 10_000).then_some(())
+    });
+    let output = ran(command);
+    assert_eq!(timeless(&output), timeless(&page.output), "{output}");
+
+    let gauge: Value = server.ask("AGG.GET node1 METRIC queue.length");
+    assert_eq!(text(&gauge, "type"), "ABS");
+    assert_eq!(
+        (text(&gauge, "last"), int(&gauge, "samples")),
+        ("19".into(), 2)
+    );
+    let tags = at(&gauge, "tags").unwrap();
+    assert_eq!(
+        (text(tags, "app"), text(tags, "host")),
+        ("shop".into(), "web1".into())
+    );
+    for (name, total) in [("net.rx@eth0", "123456"), ("net.tx@eth0", "65432")] {
+        let counter: Value = server.ask(&format!("AGG.GET node1 METRIC {name}"));
+        assert_eq!(text(&counter, "type"), "DIFF");
+        assert_eq!(text(&counter, "last"), total);
+        assert_eq!(text(at(&counter, "tags").unwrap(), "unit"), "bytes");
+    }
+    let load: Value = server.ask("AGG.GET node1 METRIC cpu.load");
+    assert_eq!((double(&load, "last"), int(&load, "samples")), (0.5, 1));
+    let [line] = &server.peek("node1", "LOG")[..] else {
+        panic!("one line");
+    };
+    assert_eq!(line["message"], "backup finished");
+    assert_eq!(line["level"], 3);
+    assert_eq!(line["tags"]["job"], "nightly");
+    let [error] = &server.peek("node1", "ERROR")[..] else {
+        panic!("one error");
+    };
+    assert_eq!(error["message"], "disk sda: read failed");
+    for (field, value) in [
+        ("type", "OPS"),
+        ("code", "EIO"),
+        ("file", "disk.c"),
+        ("func", "read_block"),
+    ] {
+        assert_eq!(error[field], value);
+    }
+    let [object] = &server.peek("node1", "REALITY")[..] else {
+        panic!("one object");
+    };
+    assert_eq!(
+        (&object["key"], &object["model"]),
+        (&"sda".into(), &"system.Disk".into())
+    );
+    assert_eq!(
+        object["json"],
+        serde_json::json!({"size": 480103981056_u64, "mounted": true})
+    );
+}
+
+/// A text with ids and times, numbers of 13 digits or more, made alike.
+fn timeless(text: &str) -> String {
+    let mut plain = String::new();
+    let mut digits = String::new();
+    for c in text.chars().chain(['\n']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        plain.push_str(if digits.len() < 13 { &digits } else { "TIME" });
+        digits.clear();
+        plain.push(c);
+    }
+    plain.trim_end().to_owned()
+}
+
+/// What waits in the queues, leased or not.
+fn waiting(server: &Server) -> i64 {
+    let length = |queue: &&str| of_queue(server, "node1", queue, "length");
+    QUEUES.iter().map(length).sum()
+}
+
+fn drain_keeps_what_it_cannot_store(server: &Server, dir: &Path, command: Command) {
+    let before = waiting(server);
+    // Here no record can be written.
+    let records = dir.join("records.jsonl");
+    std::fs::create_dir(&records).unwrap();
+    let drain = Running::start(command, dir.join("kept.txt"));
+    until("it has tried all", || {
+        let kept = |line: &&str| line.starts_with("kept ") && line.contains("delivered 1 times");
+        let output = drain.output();
+        (output.lines().filter(kept).count() as i64 == before).then_some(())
+    });
+    drop(drain);
+    std::fs::remove_dir(&records).unwrap();
+    assert_eq!(waiting(server), before);
+    // The leases would end in half a minute.
+    for entry in QUEUES.iter().flat_map(|queue| ids(server, queue)) {
+        let _: i64 = server.ask(&format!("AGG.NACK node1 {entry}"));
+    }
+}
+
+fn drain_stores_and_goes_on(server: &mut Server, dir: &Path, command: Command) {
+    let mut expected: Vec<String> = QUEUES.iter().flat_map(|queue| ids(server, queue)).collect();
+    assert!(expected.len() >= 3);
+    let drain = Running::start(command, dir.join("stored.txt"));
+    let stored = || -> Vec<String> {
+        let records = std::fs::read_to_string(dir.join("records.jsonl")).unwrap_or_default();
+        let id = |line: &str| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", record["queue"].as_str().unwrap(), record["id"])
+        };
+        records.lines().map(id).collect()
+    };
+    let all_is_stored = |expected: &[String], server: &Server| {
+        let what = format!("{expected:?} is stored, acknowledged and told");
+        until(&what, || {
+            // A line may be half written.
+            let records = std::fs::read_to_string(dir.join("records.jsonl")).unwrap_or_default();
+            let done = records.lines().count() >= expected.len() && records.ends_with('\n');
+            (done && waiting(server) == 0).then_some(())
+        });
+        assert_eq!(stored(), expected);
+        until("it has told so", || {
+            let output = drain.output();
+            let told = output
+                .lines()
+                .filter_map(|line| line.strip_prefix("stored "));
+            told.eq(expected).then_some(())
+        });
+    };
+    all_is_stored(&expected, server);
+
+    // It waits in BLOCK, and takes what comes.
+    let id: i64 = server.ask("AGG.LOG node1 later");
+    expected.push(format!("LOG {id}"));
+    all_is_stored(&expected, server);
+
+    // The server goes away with all that it held, and comes back.
+    server.restart();
+    let id: i64 = server.ask("AGG.LOG node1 again");
+    expected.push(format!("LOG {id}"));
+    all_is_stored(&expected, server);
+}
+
+/// What waits in a queue, as `LOG 1795615197776228`.
+fn ids(server: &Server, queue: &str) -> Vec<String> {
+    let reply: Value = server.ask(&format!("AGG.PEEK node1 {queue}"));
+    let name = |entry: &Entry| format!("{queue} {}", entry.id);
+    entries(&reply).iter().map(name).collect()
+}
+
+/// With room for one metric: the second one's first sample in the pipeline is told and dropped, the others are in.
+fn report_without_room(server: &Server, command: Command) {
+    let _: String = server.ask("FLUSHALL");
+    let _: String = server.ask("CONFIG SET agg.max-series 1");
+    let output = ran(command);
+    let full: Vec<&str> = output
+        .lines()
+        .filter(|line| line.starts_with("full: AGGFULL AGG.STAT: metric 'cpu.load'"))
+        .collect();
+    assert_eq!(full.len(), 1, "{output}");
+    let info: Value = server.ask("AGG.INFO node1");
+    assert_eq!(int(&info, "metrics"), 1);
+    let gauge: Value = server.ask("AGG.GET node1 METRIC queue.length");
+    assert_eq!(int(&gauge, "samples"), 2);
+    assert_eq!(waiting(server), 3);
+}
+
+fn reports_reach_both_halves_of_a_cluster(page: &Page, dir: &Path, command: Command) {
+    let arguments = ["--cluster-enabled", "yes"];
+    let halves = [(0, 8191), (8192, 16383)].map(|(first, last)| {
+        let half = Server::with_module(&arguments, "").expect("as before");
+        let _: String = half.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+        half
+    });
+    let _: String = halves[0].ask(&format!("CLUSTER MEET 127.0.0.1 {}", halves[1].port));
+    for half in &halves {
+        until("the cluster is whole", || {
+            let info: String = half.ask("CLUSTER INFO");
+            let nodes: String = half.ask("CLUSTER NODES");
+            let known = nodes.lines().filter(|line| line.contains("connected"));
+            (info.contains("cluster_state:ok") && known.count() == 2).then_some(())
+        });
+    }
+    page.write(halves[0].port, dir);
+    ran(command);
+    let mut all = Vec::new();
+    for half in &halves {
+        let (_, nodes): (u64, Vec<String>) = half.ask("SCAN 0 COUNT 1000 TYPE aggr-node");
+        assert!(!nodes.is_empty(), "{nodes:?}");
+        for node in &nodes {
+            let metric: Value = half.ask(&format!("AGG.GET {node} METRIC queue.length"));
+            assert_eq!(int(&metric, "samples"), 1, "{node}");
+        }
+        all.extend(nodes);
+    }
+    all.sort();
+    assert_eq!(all, ["node1", "node2", "node3", "node4"]);
+}
+
+fn run(program: &str, file: String) -> Command {
+    let mut command = Command::new(program);
+    command.arg(file);
+    command
+}
+
+#[test]
+fn redis_cli() {
+    if !works("redis-cli", &["--version"]) {
+        missing::<()>("redis-cli");
+        return;
+    }
+    try_page(
+        "redis-cli",
+        |_| (),
+        |_, which| run("bash", format!("{which}.sh")),
+    );
+}
+
+#[test]
+fn hiredis() {
+    if !Path::new("/usr/include/hiredis/hiredis.h").exists() {
+        missing::<()>("hiredis (Debian's libhiredis-dev)");
+        return;
+    }
+    let compile = |dir: &Path| {
+        for which in ["report", "drain"] {
+            let mut cc = Command::new("cc");
+            cc.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+            cc.args(["-o", which, &format!("{which}.c"), "-lhiredis"]);
+            build(cc.current_dir(dir));
+        }
+    };
+    try_page("hiredis", compile, |dir, which| {
+        Command::new(dir.join(which))
+    });
+}
+
+#[test]
+fn redis_rs() {
+    // Built in one folder always, with the versions that the workspace has: only the programs are compiled anew.
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-rs");
+    let build_in_package = |dir: &Path| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let page = std::fs::read_to_string(folder().join("redis-rs.md")).unwrap();
+        let (_, dependencies) = page.split_once("```toml").unwrap();
+        let manifest = format!(
+            "[package]\nname = \"page\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n{}",
+            block(dependencies)
+        );
+        std::fs::create_dir_all(package.join("src/bin")).unwrap();
+        std::fs::write(package.join("Cargo.toml"), manifest).unwrap();
+        std::fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
+        for which in ["report.rs", "drain.rs"] {
+            std::fs::copy(dir.join(which), package.join("src/bin").join(which)).unwrap();
+        }
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--manifest-path"]);
+        cargo
+            .arg(package.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(package.join("target"));
+        build(cargo.env("RUSTFLAGS", "-D warnings"));
+    };
+    try_page("redis-rs", build_in_package, |_, which| {
+        Command::new(package.join("target/debug").join(which))
+    });
+}
+
+#[test]
+fn phpredis() {
+    if !works("php", &["-r", "exit(extension_loaded('redis') ? 0 : 1);"]) {
+        return absent("phpredis (Debian's php-cli and php-redis)");
+    }
+    try_page(
+        "phpredis",
+        |_| (),
+        |_, which| run("php", format!("{which}.php")),
+    );
+}
+
+fn try_node(page: &'static str, package: &str) {
+    let modules = fetched().join("node/node_modules");
+    if !works("node", &["--version"]) || !modules.join(package).exists() {
+        return absent(page);
+    }
+    let link = |dir: &Path| {
+        std::os::unix::fs::symlink(modules.canonicalize().unwrap(), dir.join("node_modules"))
+            .unwrap();
+    };
+    try_page(page, link, |_, which| run("node", format!("{which}.mjs")));
+}
+
+#[test]
+fn node_redis() {
+    try_node("node-redis", "redis");
+}
+
+#[test]
+fn ioredis() {
+    try_node("ioredis", "ioredis");
+}
+
+#[test]
+fn the_index_names_every_page_and_whether_it_is_run() {
+    let index = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    let not_run = ["go-redis", "jedis", "stackexchange-redis"];
+    let mut pages = 0;
+    for file in std::fs::read_dir(folder()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let Some(page) = name.strip_suffix(".md").filter(|page| *page != "README") else {
+            continue;
+        };
+        pages += 1;
+        let row = index
+            .lines()
+            .find(|line| line.contains(&format!("({name})")));
+        let row = row.unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(row.contains("not run"), not_run.contains(&page), "{row}");
+        let text = std::fs::read_to_string(folder().join(&name)).unwrap();
+        assert_eq!(
+            text.contains("**Not run**"),
+            not_run.contains(&page),
+            "{name}"
+        );
+    }
+    assert_eq!(pages, 9);
+}
