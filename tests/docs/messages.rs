@@ -106,7 +106,7 @@ fn messages_that_are_quoted_stand_in_the_sources() {
 
 #[test]
 fn every_refusal_of_a_request_is_there() {
-    let quoted = quoted();
+    let (quoted, mut missing) = (quoted(), Vec::new());
     // What a parser or a limit says; single words and usage lines aside.
     for folder in ["core/src/request", "src/commands", "src/ffi/datatype.rs"] {
         let found = match folder.ends_with(".rs") {
@@ -127,18 +127,19 @@ fn every_refusal_of_a_request_is_there() {
                 || text.ends_with('.')
                 || text.contains('|');
             if is_message && !is_docs {
-                assert!(
-                    quoted.iter().any(|q| text.contains(q.as_str())),
-                    "{file}: {text:?} is not in docs/troubleshooting.md"
-                );
+                check(&quoted, &file, &text, &mut missing);
             }
         }
     }
+    assert!(
+        missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:#?}"
+    );
 }
 
 #[test]
 fn every_failure_of_a_connection_and_a_file_is_there() {
-    let quoted = quoted();
+    let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in ["agg/src/connect", "agg/src/pipe", "agg/src/drain"] {
         for (file, text) in texts(folder) {
             let is_message = [
@@ -154,11 +155,53 @@ fn every_failure_of_a_connection_and_a_file_is_there() {
             // Help, which clap shows.
             let is_help = text.contains('\n');
             if is_message && !is_help {
-                assert!(
-                    quoted.iter().any(|q| text.contains(q.as_str())),
-                    "{file}: {text:?} is not in docs/troubleshooting.md"
-                );
+                check(&quoted, &file, &text, &mut missing);
             }
         }
+    }
+    assert!(
+        missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_mistake_of_a_file_or_a_search_is_there() {
+    let (quoted, mut missing) = (quoted(), Vec::new());
+    for folder in [
+        "agg/src/poll",
+        "agg/src/find",
+        "agg/src/scan",
+        "agg/src/host",
+    ] {
+        for (file, text) in texts(folder) {
+            let is_message = [
+                "expected ",
+                "cannot ",
+                " refuses ",
+                " takes no ",
+                " is not ",
+                " has no ",
+            ]
+            .iter()
+            .any(|word| text.contains(word));
+            // Its page and metrics say how things are; help is clap's.
+            let is_other =
+                file.contains("/web/") || text.contains('\n') || file.ends_with("live.rs");
+            if is_message && !is_other {
+                check(&quoted, &file, &text, &mut missing);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:#?}"
+    );
+}
+
+/// Notes a message that the page does not have.
+fn check(quoted: &[String], file: &str, text: &str, missing: &mut Vec<String>) {
+    if !quoted.iter().any(|q| text.contains(q.as_str())) {
+        missing.push(format!("{file}: {text}"));
     }
 }
