@@ -327,3 +327,72 @@ fn as_many_metrics_fit_as_the_table_says() {
         );
     }
 }
+
+fn aof_bytes(server: &Server) -> f64 {
+    // What was answered is in the file's buffer before the server looks at anything else.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let info: String = server.ask("INFO persistence");
+    let mut fields = info.lines().filter_map(|line| line.split_once(':'));
+    let (_, size) = fields
+        .find(|(name, _)| *name == "aof_current_size")
+        .unwrap();
+    size.trim().parse().unwrap()
+}
+
+#[test]
+fn a_report_adds_to_the_aof_what_the_table_says() {
+    let arguments = ["--appendonly", "yes", "--appendfsync", "no"];
+    let Some(server) = Server::with_module(&arguments, "") else {
+        return;
+    };
+    let mut connection = server.connection();
+    let mstat = |round: usize| {
+        let samples: String = (0..1000)
+            .map(|i| format!(" disk.iops@s{i:05} {}.5", i % 100 + round))
+            .collect();
+        format!("AGG.MSTAT node1 VALUES{samples}")
+    };
+    let _: Value = ask(&mut connection, &mstat(0));
+    let _: Value = ask(&mut connection, "AGG.ERROR node1 disk-failed");
+    let text = "x".repeat(100);
+    for row in table("## Persistence") {
+        let before = aof_bytes(&server);
+        let command: Box<dyn Fn(usize) -> String> = match row[0].split(' ').next().unwrap() {
+            "AGG.STAT" => Box::new(|i| format!("AGG.STAT node1 disk.iops@s{i:05} {}.5", i % 100)),
+            "AGG.LOG" => Box::new(|_| format!("AGG.LOG node1 {text}")),
+            "AGG.ERROR" => Box::new(|_| "AGG.ERROR node1 disk-failed".into()),
+            "AGG.MSTAT" => {
+                let _: Value = ask(&mut connection, &mstat(1));
+                let bytes = (aof_bytes(&server) - before) / 1000.0;
+                within(ROUGH, &row[0], bytes, number(&row[1]));
+                continue;
+            }
+            // The other table.
+            _ => continue,
+        };
+        for i in 0..1000 {
+            let _: Value = ask(&mut connection, &command(i));
+        }
+        let bytes = (aof_bytes(&server) - before) / 1000.0;
+        within(ROUGH, &row[0], bytes, number(&row[1]));
+    }
+}
+
+#[test]
+fn the_architecture_has_the_same_figures() {
+    let text = page::read("docs/architecture.md");
+    for (heading, row, cell) in [
+        ("### Metrics", 0, 2),
+        ("### Metrics", 3, 2),
+        ("### Records that wait", 0, 2),
+        ("### Records that wait", 5, 2),
+    ] {
+        let figure = &table(heading)[row][cell];
+        assert!(text.contains(figure.as_str()), "{figure}");
+    }
+    for row in table("## Persistence") {
+        if row[0].starts_with("AGG.") {
+            assert!(text.contains(&row[1]), "{row:?}");
+        }
+    }
+}
