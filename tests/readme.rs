@@ -1,7 +1,6 @@
 //! README.md: the redis-cli sessions answer what they show, and its tables name all commands and settings.
 //!
-//! Ids and times differ from run to run. They are the numbers of 13 digits or more; those that a session shows stand
-//! for those that the server gives now, in replies and in later commands.
+//! Ids and times differ from run to run: support/shown.rs says what stands for what.
 
 mod support;
 
@@ -50,46 +49,6 @@ fn redis_cli(server: &Server, command: &str) -> String {
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
-/// A text as pieces, by turns what is no number and a number.
-fn pieces(text: &str) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    for digits in [false, true].into_iter().cycle() {
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() != digits)
-            .unwrap_or(rest.len());
-        pieces.push(&rest[..end]);
-        rest = &rest[end..];
-        if rest.is_empty() {
-            break;
-        }
-    }
-    pieces
-}
-
-fn is_id_or_time(piece: &str) -> bool {
-    piece.len() >= 13 && piece.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Replaces what the README shows by what stands for it now.
-fn translate(text: &str, known: &BTreeMap<String, String>) -> String {
-    let now = |piece| known.get(piece).map_or(piece, String::as_str);
-    pieces(text).into_iter().map(now).collect()
-}
-
-/// Compares an output, and notes what its ids and times stand for.
-fn compare(command: &str, shown: &str, got: &str, known: &mut BTreeMap<String, String>) {
-    let (a, b) = (pieces(shown.trim_end()), pieces(got.trim_end()));
-    let same = |(a, b): (&&str, &&str)| a == b || (is_id_or_time(a) && is_id_or_time(b));
-    assert!(
-        a.len() == b.len() && a.iter().zip(&b).all(same),
-        "{command}\nREADME.md shows:\n{shown}\nthe server answers:\n{got}"
-    );
-    for (a, b) in a.into_iter().zip(b).filter(|(a, _)| is_id_or_time(a)) {
-        known.insert(a.to_owned(), b.to_owned());
-    }
-}
-
 #[test]
 fn its_sessions_answer_what_they_show() {
     let Some(server) = Server::start() else {
@@ -104,12 +63,15 @@ fn its_sessions_answer_what_they_show() {
         }
         long_enough.then_some(())
     });
-    let mut known = BTreeMap::new();
+    let mut known = Known::default();
     let commands = sessions();
     assert!(commands.len() > 20);
     for (command, shown) in commands {
-        let got = redis_cli(&server, &translate(&command, &known));
-        compare(&command, &shown, &got, &mut known);
+        let got = redis_cli(&server, &known.translate(&command));
+        assert!(
+            known.compare(&shown, &got),
+            "{command}\nREADME.md shows:\n{shown}\nthe server answers:\n{got}"
+        );
     }
 }
 

@@ -4,5 +4,7 @@
 #![allow(dead_code)]
 
 mod server;
+mod shown;
 
 pub use server::*;
+pub use shown::*;

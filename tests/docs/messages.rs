@@ -1,0 +1,207 @@
+//! docs/troubleshooting.md quotes messages: each stands in the sources so, and each that the sources can say to a user
+//! who has to do something is there.
+//!
+//! A message is shown with what varies as `…`. In the sources that is a `{}` of a format.
+
+use crate::page;
+
+/// The texts between quotes of all sources but tests, what varies as `…`, with the file.
+fn texts(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    page::walk(&page::root().join(folder), &mut |path| {
+        let source = std::fs::read_to_string(path).unwrap();
+        let source = source.split("#[cfg(test)]").next().unwrap().to_owned();
+        let name = path
+            .strip_prefix(page::root())
+            .unwrap()
+            .display()
+            .to_string();
+        found.extend(literals(&source).into_iter().map(|t| (name.clone(), t)));
+    });
+    assert!(!found.is_empty());
+    found
+}
+
+/// String literals, lines that go on joined. Comments are left out; a quote as a character is no end.
+fn literals(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let is_comment = |line: &&str| line.trim_start().starts_with("//");
+    let source: Vec<&str> = source.lines().filter(|line| !is_comment(line)).collect();
+    let source = source.join("\n").replace("'\"'", "'q'");
+    let mut chars = source.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '"' {
+            continue;
+        }
+        let mut text = String::new();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => break,
+                '\\' => match chars.next() {
+                    Some('\n') => {
+                        while chars.peek().is_some_and(|c| c.is_whitespace()) {
+                            chars.next();
+                        }
+                    }
+                    Some('n') => text.push('\n'),
+                    Some(other) => text.push(other),
+                    None => {}
+                },
+                c => text.push(c),
+            }
+        }
+        found.push(blanked(&text));
+    }
+    found
+}
+
+/// With `…` for what varies.
+fn blanked(text: &str) -> String {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('{') {
+        result.push_str(before);
+        match behind.split_once('}') {
+            // A table or an object as text, no place to fill.
+            Some((name, after)) if !name.contains([' ', '"']) => {
+                result.push('…');
+                rest = after;
+            }
+            _ => {
+                result.push('{');
+                rest = behind;
+            }
+        }
+    }
+    result + rest
+}
+
+/// The messages that the page quotes: the first cells of its tables.
+fn quoted() -> Vec<String> {
+    let text = page::read("docs/troubleshooting.md");
+    let rows = page::rows(&text);
+    let cells = rows
+        .iter()
+        .flat_map(|row| page::code(&row[0]).into_iter().map(str::to_owned));
+    let quoted: Vec<String> = cells.collect();
+    assert!(quoted.len() > 50);
+    quoted
+}
+
+#[test]
+fn messages_that_are_quoted_stand_in_the_sources() {
+    let folders = ["src", "core/src", "agg/src"];
+    let all: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| texts(folder))
+        .map(|(_, text)| text)
+        .collect();
+    for message in quoted() {
+        assert!(
+            all.iter().any(|text| text.contains(&message)),
+            "no source says {message:?}"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_of_a_request_is_there() {
+    let (quoted, mut missing) = (quoted(), Vec::new());
+    // What a parser or a limit says; single words and usage lines aside.
+    for folder in ["core/src/request", "src/commands", "src/ffi/datatype.rs"] {
+        let found = match folder.ends_with(".rs") {
+            false => texts(folder),
+            true => {
+                let source = std::fs::read_to_string(page::root().join(folder)).unwrap();
+                let texts = literals(&source);
+                texts.into_iter().map(|t| (folder.to_owned(), t)).collect()
+            }
+        };
+        for (file, text) in found {
+            let is_message = text.starts_with("ERR ")
+                || [" is ", " are ", " has ", " takes ", " looks like "]
+                    .iter()
+                    .any(|word| text.contains(word));
+            let is_docs = text == "ERR …: "
+                || text.contains("O(")
+                || text.ends_with('.')
+                || text.contains('|');
+            if is_message && !is_docs {
+                check(&quoted, &file, &text, &mut missing);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_failure_of_a_connection_and_a_file_is_there() {
+    let (quoted, mut missing) = (quoted(), Vec::new());
+    for folder in ["agg/src/connect", "agg/src/pipe", "agg/src/drain"] {
+        for (file, text) in texts(folder) {
+            let is_message = [
+                "cannot ",
+                " refuses ",
+                "refused",
+                " wants ",
+                "does not ",
+                "no answer",
+            ]
+            .iter()
+            .any(|word| text.contains(word));
+            // Help, which clap shows.
+            let is_help = text.contains('\n');
+            if is_message && !is_help {
+                check(&quoted, &file, &text, &mut missing);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_mistake_of_a_file_or_a_search_is_there() {
+    let (quoted, mut missing) = (quoted(), Vec::new());
+    for folder in [
+        "agg/src/poll",
+        "agg/src/find",
+        "agg/src/scan",
+        "agg/src/host",
+    ] {
+        for (file, text) in texts(folder) {
+            let is_message = [
+                "expected ",
+                "cannot ",
+                " refuses ",
+                " takes no ",
+                " is not ",
+                " has no ",
+            ]
+            .iter()
+            .any(|word| text.contains(word));
+            // Its page and metrics say how things are; help is clap's.
+            let is_other =
+                file.contains("/web/") || text.contains('\n') || file.ends_with("live.rs");
+            if is_message && !is_other {
+                check(&quoted, &file, &text, &mut missing);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:#?}"
+    );
+}
+
+/// Notes a message that the page does not have.
+fn check(quoted: &[String], file: &str, text: &str, missing: &mut Vec<String>) {
+    if !quoted.iter().any(|q| text.contains(q.as_str())) {
+        missing.push(format!("{file}: {text}"));
+    }
+}

@@ -1,0 +1,149 @@
+//! The pages: their commands run, their links lead somewhere, their blocks are of known kinds.
+
+use crate::page::{self, NOT_RUN, PAGES};
+use crate::session::Session;
+use crate::support::*;
+
+fn run(page: &str) {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let Some(session) = Session::new(server.port) else {
+        return;
+    };
+    // Samples without a time of their own are to fall into one window.
+    until("the window has some seconds left", || {
+        let is_long_enough = 300_000 - now_ms() % 300_000 > 15_000;
+        is_long_enough.then_some(())
+    });
+    session.run(page, &page::steps(&page::read(page)));
+}
+
+#[test]
+fn architecture_runs() {
+    run("docs/architecture.md");
+}
+
+#[test]
+fn operations_runs() {
+    run("docs/operations.md");
+}
+
+#[test]
+fn migration_runs() {
+    run("docs/migration.md");
+}
+
+#[test]
+fn troubleshooting_runs() {
+    run("docs/troubleshooting.md");
+}
+
+#[test]
+fn blocks_are_of_known_kinds_and_few_are_not_run() {
+    for name in PAGES {
+        let text = page::read(name);
+        let mut left_out = 0;
+        for block in page::blocks(&text) {
+            let place = format!("{name}:{}", block.line);
+            assert!(
+                ["sh", "console", "text"].contains(&block.language.as_str())
+                    || block.text.starts_with(NOT_RUN),
+                "{place}: a block of {:?} is not run and does not say so",
+                block.language
+            );
+            left_out += usize::from(block.text.starts_with(NOT_RUN));
+        }
+        assert!(left_out <= 4, "{name}: {left_out} blocks are not run");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for name in PAGES {
+        let text = page::read(name);
+        let folder = page::root().join(name).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1) {
+            let (link, _) = link.split_once(')').unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => page::root().join(name),
+                path => folder.join(path),
+            };
+            assert!(target.exists(), "{name}: {link} leads nowhere");
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let anchors: Vec<String> = text
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .map(anchor_of)
+                    .collect();
+                assert!(
+                    anchors.iter().any(|a| a == anchor),
+                    "{name}: {link} names no heading: {anchors:?}"
+                );
+            }
+        }
+    }
+}
+
+/// As GitHub makes it of a heading.
+fn anchor_of(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn the_map_of_files_is_right() {
+    let text = page::read("CONTRIBUTING.md");
+    let mut files = Vec::new();
+    for folder in ["core", "src", "agg", "tests", "fuzz/src"] {
+        page::walk(&page::root().join(folder), &mut |path| {
+            files.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        });
+    }
+    for row in page::rows(page::section(&text, "## Where what lives")) {
+        for path in page::code(&row[0]) {
+            assert!(page::root().join(path).exists(), "{path} is not there");
+        }
+        for name in page::code(&row[1]) {
+            let is_there = page::root().join(name).exists()
+                || files.iter().any(|file| file == name)
+                || ["src", "agg/src"]
+                    .iter()
+                    .any(|folder| page::root().join(folder).join(name).exists());
+            assert!(
+                is_there || name == "unsafe" || name == "make bench",
+                "{name} is not there"
+            );
+        }
+    }
+    let makefile = page::read("Makefile");
+    for row in page::rows(page::section(&text, "## Build and test")) {
+        for target in page::code(&row[0]) {
+            if let Some(target) = target.strip_prefix("make ") {
+                assert!(makefile.contains(&format!("\n{target}:")), "{target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_page_is_in_the_index() {
+    let index = page::read("docs/README.md");
+    for entry in std::fs::read_dir(page::root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "README.md" {
+            assert!(
+                index.contains(&format!("]({name})")),
+                "{name} is not in docs/README.md"
+            );
+        }
+    }
+}

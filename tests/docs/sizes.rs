@@ -1,0 +1,398 @@
+//! What docs/operations.md says of sizes: its tables against a real server, its formulas against its tables.
+
+use redis::Value;
+
+use crate::page;
+use crate::support::*;
+
+/// How far a measurement may be from what the page says, and from its formulas.
+const MARGIN: f64 = 0.10;
+const ROUGH: f64 = 0.15;
+
+const HOUR: i64 = 3_600_000;
+const MIN: i64 = 300_000;
+
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let text = page::read("docs/operations.md");
+    let rows = page::rows(page::section(&text, heading));
+    assert!(!rows.is_empty(), "{heading} has no table");
+    rows
+}
+
+/// A number as the page writes it: `1,152`, `6,192 bytes`.
+fn number(cell: &str) -> f64 {
+    let digits: String = cell
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == ',' || *c == '.')
+        .filter(|c| *c != ',')
+        .collect();
+    digits.parse().unwrap_or_else(|_| panic!("{cell:?}"))
+}
+
+fn close(what: &str, measured: f64, said: f64) {
+    within(MARGIN, what, measured, said);
+}
+
+fn within(margin: f64, what: &str, measured: f64, said: f64) {
+    let off = (measured - said).abs() / said;
+    assert!(
+        off <= margin,
+        "{what}: measured {measured:.1}, the page says {said}"
+    );
+}
+
+fn held(server: &Server) -> f64 {
+    // The first use of the module makes its buffers, which are no node's.
+    let _: String = server.ask("INFO agg");
+    let info: String = server.ask("INFO agg");
+    let line = info.lines().find_map(|line| line.strip_prefix("agg_held:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// The bytes that an entry of a queue counts for.
+fn of_entry(server: &Server, queue: &str) -> f64 {
+    let of = |field| of_queue(server, "n", queue, field) as f64;
+    of("bytes") / of("length")
+}
+
+/// Metrics with samples of one kind of values, and what they had told.
+struct Metrics<'a> {
+    server: &'a Server,
+    connection: redis::Connection,
+    count: usize,
+    values: &'a str,
+    seed: u64,
+    totals: Vec<u64>,
+}
+
+impl Metrics<'_> {
+    fn random(&mut self) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed
+    }
+
+    fn value(&mut self, i: usize) -> String {
+        let random = self.random();
+        match self.values {
+            "short" => format!("{}", (random % 1000) as f64 / 10.0),
+            "full" => format!("{}", (random >> 11) as f64 / (1u64 << 53) as f64),
+            "counter" => {
+                self.totals[i] += random % 100_000;
+                self.totals[i].to_string()
+            }
+            other => panic!("values {other:?}"),
+        }
+    }
+
+    /// A sample of each.
+    fn sample(&mut self, at: Option<i64>) {
+        let mut pipe = redis::pipe();
+        for first in (0..self.count).step_by(100) {
+            let kind = if self.values == "counter" {
+                "DIFF"
+            } else {
+                "ABS"
+            };
+            let mut command = redis::cmd("AGG.MSTAT");
+            command.arg("n").arg(kind);
+            if let Some(at) = at {
+                command.arg("AT").arg(at);
+            }
+            command.arg("VALUES");
+            for i in first..(first + 100).min(self.count) {
+                command.arg(format!("disk.iops@s{i:05}")).arg(self.value(i));
+            }
+            pipe.add_command(command);
+        }
+        let _: Vec<Value> = pipe.query(&mut self.connection).unwrap();
+    }
+
+    fn take_all(&mut self) {
+        loop {
+            let taken: Value = ask(&mut self.connection, "AGG.POP n MIN HOUR COUNT 10000");
+            if list(&taken).is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        let last = self.count - 1;
+        let get = format!("AGG.GET n METRIC disk.iops@s{last:05}");
+        let metric: Value = self.server.ask(&get);
+        list(at(&metric, "min").unwrap()).is_empty()
+            && list(at(&metric, "hour").unwrap()).is_empty()
+    }
+}
+
+/// Bytes of a metric with its history full, and of its records in MIN and HOUR.
+fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, f64, f64)> {
+    let (minutes, hours) = history;
+    let server = Server::with_settings(&format!(
+        "max-memory 2gb max-series 1000000 flush-delay-ms 100 min-history {minutes} hour-history {hours}"
+    ))?;
+    let before = held(&server);
+    let mut metrics = Metrics {
+        server: &server,
+        connection: server.connection(),
+        count,
+        values,
+        seed: 88_172_645_463_325_252,
+        totals: vec![0; count],
+    };
+    // A window of five minutes in each of the hours, then each window of five minutes; all of them past.
+    let first = now_ms() / HOUR * HOUR - (hours + minutes / 12 + 4) as i64 * HOUR;
+    let mut starts: Vec<i64> = (0..=hours as i64).map(|i| first + i * HOUR).collect();
+    let last = starts[hours];
+    starts.extend((1..=minutes.max(12) as i64 + 6).map(|i| last + i * MIN));
+    let (mut of_min, mut of_hour) = (0.0, 0.0);
+    for start in starts {
+        for i in 0..3 {
+            metrics.sample(Some(start + 1000 + i * 60_000));
+        }
+        if of_queue(&server, "n", "MIN", "length") > 0 {
+            of_min = of_entry(&server, "MIN");
+        }
+        if of_queue(&server, "n", "HOUR", "length") > 0 {
+            of_hour = of_entry(&server, "HOUR");
+        }
+        metrics.take_all();
+    }
+    until("all windows have closed", || {
+        metrics.take_all();
+        metrics.is_closed().then_some(())
+    });
+    metrics.sample(None);
+    metrics.take_all();
+    // Buffers that a burst left behind go with the next looks of the timer.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    Some(((held(&server) - before) / count as f64, of_min, of_hour))
+}
+
+/// The page's formula for a metric.
+fn by_formula(minutes: f64, hours: f64, values: &str) -> f64 {
+    let fixed = match (minutes > 0.0, hours > 0.0) {
+        (false, false) => 0.0,
+        (true, true) => 500.0,
+        _ => 300.0,
+    };
+    let window = if values == "short" { 13.0 } else { 32.0 };
+    220.0 + fixed + (minutes + hours) * window
+}
+
+#[test]
+fn a_metric_takes_what_the_table_says() {
+    for row in table("### Metrics") {
+        let (minutes, hours) = row[0].split_once(", ").unwrap();
+        let (minutes, hours) = (minutes.parse().unwrap(), hours.parse().unwrap());
+        let said = number(&row[3]);
+        let formula = by_formula(minutes as f64, hours as f64, &row[1]);
+        assert_eq!(said, formula, "{row:?}");
+        let count = if minutes > 100 { 200 } else { 2000 };
+        let Some((bytes, ..)) = measure((minutes, hours), &row[1], count) else {
+            return;
+        };
+        close(&format!("{row:?}"), bytes, number(&row[2]));
+        within(ROUGH, &format!("{row:?} by the formula"), bytes, formula);
+    }
+}
+
+#[test]
+fn an_entry_takes_what_the_table_says() {
+    let rows = table("### Records that wait");
+    let said = |name: &str| {
+        let row = rows.iter().find(|row| row[0] == name);
+        number(&row.unwrap_or_else(|| panic!("no row {name}"))[2])
+    };
+    // Names of 16 bytes, no tags.
+    for (values, row) in [("short", "MIN, HOUR: short"), ("full", "MIN, HOUR: full")] {
+        let Some((_, of_min, of_hour)) = measure((0, 0), values, 1000) else {
+            return;
+        };
+        close(row, of_min, said(row));
+        close(row, of_hour, said(row));
+    }
+    let server = Server::with_settings("max-memory 1gb").unwrap();
+    let mut connection = server.connection();
+    let text = "x".repeat(100);
+    let mut before = held(&server);
+    let mut grown = || {
+        let now = held(&server);
+        (std::mem::replace(&mut before, now) - now).abs() / 5000.0
+    };
+    let fill = |connection: &mut redis::Connection, command: &dyn Fn(usize) -> String| {
+        let mut pipe = redis::pipe();
+        for i in 0..5000 {
+            pipe.add_command(redis::Cmd::new());
+            for word in command(i).split(' ') {
+                pipe.arg(word);
+            }
+        }
+        let _: Vec<Value> = pipe.query(connection).unwrap();
+    };
+    fill(&mut connection, &|_| {
+        format!("AGG.LOG n {text} TAGS app:shop12345678901234")
+    });
+    close("LOG", of_entry(&server, "LOG"), said("LOG"));
+    grown();
+    fill(&mut connection, &|i| {
+        format!("AGG.ERROR e {i:06}{}", &text[6..])
+    });
+    close("ERROR", grown(), said("ERROR"));
+    fill(&mut connection, &|i| {
+        format!(
+            "AGG.REALITY r disk{i:06} system.Disk {{\"x\":\"{}\"}}",
+            &text[8..]
+        )
+    });
+    close("REALITY", grown(), said("REALITY"));
+    fill(&mut connection, &|_| {
+        "AGG.FETCH n LOG COUNT 1 LEASE 600000".into()
+    });
+    close("a lease", grown(), said("a lease"));
+}
+
+/// As people say it: `4 h`, `3.3 days`.
+fn duration(hours: f64) -> String {
+    match hours {
+        h if h < 1.0 => format!("{:.0} min", h * 60.0),
+        h if h < 48.0 => format!("{h:.0} h"),
+        h if h < 240.0 => format!("{:.1} days", h / 24.0),
+        h => format!("{:.0} days", h / 24.0),
+    }
+}
+
+#[test]
+fn outages_follow_from_the_sizes_of_entries() {
+    for row in table("### How long an outage may last") {
+        let per_hour = number(&row[1]);
+        let (limit, bytes) = (number(&row[2]) * 1048576.0, number(&row[3]));
+        let hours = limit / bytes / per_hour;
+        assert_eq!(row[4], duration(hours), "{row:?}");
+    }
+}
+
+#[test]
+fn a_queue_keeps_as_many_entries_as_its_limit_says() {
+    let Some(server) = Server::with_settings("queue-log 1mb") else {
+        return;
+    };
+    let text = "x".repeat(100);
+    let mut pipe = redis::pipe();
+    for _ in 0..10_000 {
+        pipe.cmd("AGG.LOG").arg("n").arg(&text);
+    }
+    let _: Vec<Value> = pipe.query(&mut server.connection()).unwrap();
+    let kept = of_queue(&server, "n", "LOG", "length") as f64;
+    close("lines in 1 MiB", kept, 1048576.0 / 125.0);
+    let dropped = of_queue(&server, "n", "LOG", "dropped");
+    assert_eq!(kept as i64 + dropped, 10_000);
+}
+
+#[test]
+fn as_many_metrics_fit_as_the_table_says() {
+    for row in table("### The ceiling") {
+        let (mb, said, formula) = (number(&row[0]), number(&row[1]), number(&row[2]));
+        let bytes = mb * 1048576.0;
+        let slack = (bytes / 64.0).clamp(65_536.0, 2_097_152.0);
+        let most = (bytes - slack) / (220.0 + 448.0);
+        assert_eq!(formula, (most / 100.0).floor() * 100.0, "{row:?}");
+        let settings = format!("max-memory {mb}mb max-series 10000000");
+        let Some(server) = Server::with_settings(&settings) else {
+            return;
+        };
+        let mut connection = server.connection();
+        let mut taken = 0;
+        loop {
+            let mut command = redis::cmd("AGG.MSTAT");
+            command.arg("n").arg("VALUES");
+            for i in taken..taken + 100 {
+                command.arg(format!("disk.iops@s{i:05}")).arg(i % 1000);
+            }
+            let (new, _, refused): (usize, i64, Vec<Value>) =
+                command.query(&mut connection).unwrap();
+            taken += new;
+            if !refused.is_empty() {
+                break;
+            }
+        }
+        close(&format!("{row:?}"), taken as f64, said);
+        within(
+            ROUGH,
+            &format!("{row:?} by the formula"),
+            taken as f64,
+            formula,
+        );
+    }
+}
+
+fn aof_bytes(server: &Server) -> f64 {
+    // What was answered is in the file's buffer before the server looks at anything else.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let info: String = server.ask("INFO persistence");
+    let mut fields = info.lines().filter_map(|line| line.split_once(':'));
+    let (_, size) = fields
+        .find(|(name, _)| *name == "aof_current_size")
+        .unwrap();
+    size.trim().parse().unwrap()
+}
+
+#[test]
+fn a_report_adds_to_the_aof_what_the_table_says() {
+    let arguments = ["--appendonly", "yes", "--appendfsync", "no"];
+    let Some(server) = Server::with_module(&arguments, "") else {
+        return;
+    };
+    let mut connection = server.connection();
+    let mstat = |round: usize| {
+        let samples: String = (0..1000)
+            .map(|i| format!(" disk.iops@s{i:05} {}.5", i % 100 + round))
+            .collect();
+        format!("AGG.MSTAT node1 VALUES{samples}")
+    };
+    let _: Value = ask(&mut connection, &mstat(0));
+    let _: Value = ask(&mut connection, "AGG.ERROR node1 disk-failed");
+    let text = "x".repeat(100);
+    for row in table("## Persistence") {
+        let before = aof_bytes(&server);
+        let command: Box<dyn Fn(usize) -> String> = match row[0].split(' ').next().unwrap() {
+            "AGG.STAT" => Box::new(|i| format!("AGG.STAT node1 disk.iops@s{i:05} {}.5", i % 100)),
+            "AGG.LOG" => Box::new(|_| format!("AGG.LOG node1 {text}")),
+            "AGG.ERROR" => Box::new(|_| "AGG.ERROR node1 disk-failed".into()),
+            "AGG.MSTAT" => {
+                let _: Value = ask(&mut connection, &mstat(1));
+                let bytes = (aof_bytes(&server) - before) / 1000.0;
+                within(ROUGH, &row[0], bytes, number(&row[1]));
+                continue;
+            }
+            // The other table.
+            _ => continue,
+        };
+        for i in 0..1000 {
+            let _: Value = ask(&mut connection, &command(i));
+        }
+        let bytes = (aof_bytes(&server) - before) / 1000.0;
+        within(ROUGH, &row[0], bytes, number(&row[1]));
+    }
+}
+
+#[test]
+fn the_architecture_has_the_same_figures() {
+    let text = page::read("docs/architecture.md");
+    for (heading, row, cell) in [
+        ("### Metrics", 0, 2),
+        ("### Metrics", 3, 2),
+        ("### Records that wait", 0, 2),
+        ("### Records that wait", 5, 2),
+    ] {
+        let figure = &table(heading)[row][cell];
+        assert!(text.contains(figure.as_str()), "{figure}");
+    }
+    for row in table("## Persistence") {
+        if row[0].starts_with("AGG.") {
+            assert!(text.contains(&row[1]), "{row:?}");
+        }
+    }
+}
