@@ -110,16 +110,18 @@ pub fn make_room(
     fits(cost, settings)
 }
 
-/// After a change that had to go on though memory was tight: where it passed the ceiling, the node's own oldest entries
-/// go, the new ones among them if need be.
+/// After a change that had to go on though memory was tight: where it took what must stay free, the node's own oldest
+/// entries go, the new ones among them if need be. Else the next samples of other metrics, which ask for nothing, would
+/// pass the ceiling until the timer's next look.
 pub fn settle(ctx: Ctx<'_>, name: &Name<'_>, node: &mut Held, now: Now, settings: &Settings) {
-    while held() > settings.max_memory {
+    let least = settings.max_memory.saturating_sub(reserve(settings));
+    while held() > least {
         let bytes = node.node.gauges().bytes;
         let queues = [Queue::Min, Queue::Hour, Queue::Log];
         let Some(queue) = queues.into_iter().max_by_key(|q| bytes[*q as usize]) else {
             return;
         };
-        let excess = (held() - settings.max_memory).max(1);
+        let excess = (held() - least).max(1);
         let dropped = work::change(ctx, name, node, now, settings, true, |node, turn| {
             node.drop_oldest(queue, excess, turn)
         });

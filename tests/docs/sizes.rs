@@ -175,11 +175,11 @@ fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, 
 fn by_formula(minutes: f64, hours: f64, values: &str) -> f64 {
     let fixed = match (minutes > 0.0, hours > 0.0) {
         (false, false) => 0.0,
-        (true, true) => 500.0,
-        _ => 300.0,
+        (true, true) => 280.0,
+        _ => 180.0,
     };
     let window = if values == "short" { 13.0 } else { 32.0 };
-    220.0 + fixed + (minutes + hours) * window
+    195.0 + fixed + (minutes + hours) * window
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn as_many_metrics_fit_as_the_table_says() {
         let (mb, said, formula) = (number(&row[0]), number(&row[1]), number(&row[2]));
         let bytes = mb * 1048576.0;
         let slack = (bytes / 64.0).clamp(65_536.0, 2_097_152.0);
-        let most = (bytes - slack) / (220.0 + 448.0);
+        let most = (bytes - slack) / (195.0 + 480.0);
         assert_eq!(formula, (most / 100.0).floor() * 100.0, "{row:?}");
         let settings = format!("max-memory {mb}mb max-series 10000000");
         let Some(server) = Server::with_settings(&settings) else {

@@ -7,4 +7,6 @@ mod server;
 mod shown;
 
 pub use server::*;
+// As the rest of this, it is for some of the test files.
+#[allow(unused_imports)]
 pub use shown::*;
