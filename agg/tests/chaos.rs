@@ -222,10 +222,13 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
         if pipe.query::<()>(&mut open).is_err() {
             continue;
         }
-        let confirmed = redis::cmd("WAIT").arg(1).arg(5000).query::<i64>(&mut open);
         // After the failover there is no replica to confirm, and nothing that could be lost.
         let alone = target.load(Ordering::SeqCst) == port && is_alone(&mut open);
-        if confirmed.is_ok_and(|replicas| replicas > 0) || alone {
+        let sure = alone || {
+            let replicas = redis::cmd("WAIT").arg(1).arg(5000).query::<i64>(&mut open);
+            replicas.is_ok_and(|replicas| replicas > 0)
+        };
+        if sure {
             written.lock().unwrap().sure.append(&mut batch);
         }
         connection = Some((port, open));
