@@ -44,7 +44,7 @@ enum Tag<'a> {
 }
 
 /// Names that a user's tag must not have: those of the module's tags and fields, and those that InfluxDB keeps.
-const RESERVED: [&str; 12] = [
+pub const RESERVED: [&str; 12] = [
     "_field",
     "_measurement",
     "node",

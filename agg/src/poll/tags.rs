@@ -13,21 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Names that the module keeps for itself in line protocol: its tags and fields, the time, and two of InfluxDB's.
-pub const RESERVED: [&str; 12] = [
-    "_field",
-    "_measurement",
-    "node",
-    "window",
-    "instance",
-    "avg",
-    "max",
-    "min",
-    "sum",
-    "last",
-    "count",
-    "time",
-];
+use crate::line::RESERVED;
 
 /// What is done to the tags of a record: first some are dropped, then some renamed, all at once, then some added.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use crate::poll::tags::{Edits, RESERVED};
+use crate::line::RESERVED;
+use crate::poll::tags::Edits;
 
 use super::Mistake;
 
