@@ -109,8 +109,8 @@ pub fn of(json: &[u8]) -> Result<Vec<u8>, String> {
     Ok(line.into_bytes())
 }
 
-/// Text without what the grammar cannot express.
-fn clean(text: &str) -> String {
+/// Text without what the grammar cannot express, replaced as the server does it.
+pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {

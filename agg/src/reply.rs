@@ -43,3 +43,13 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
 pub fn text(value: Value) -> Option<String> {
     bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
+
+/// A page of a scan: the cursor and what comes with it.
+pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
+    let all = items(value)?;
+    if all.is_empty() {
+        return Some((b"0".to_vec(), Vec::new()));
+    }
+    let [cursor, page] = all.try_into().ok()?;
+    Some((bytes(cursor)?, items(page)?))
+}

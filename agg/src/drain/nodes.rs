@@ -98,13 +98,9 @@ pub async fn scan(wire: &mut Wire, stop: &Stop) -> Result<Vec<NodeName>, Failure
 }
 
 fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-    let items = reply::items(value)?;
-    if items.is_empty() {
-        return Some((b"0".to_vec(), Vec::new()));
-    }
-    let [cursor, keys] = items.try_into().ok()?;
-    let keys: Option<_> = reply::items(keys)?.into_iter().map(reply::bytes).collect();
-    Some((reply::bytes(cursor)?, keys?))
+    let (cursor, keys) = reply::page(value)?;
+    let keys: Option<_> = keys.into_iter().map(reply::bytes).collect();
+    Some((cursor, keys?))
 }
 
 /// No nodes: is it that nobody reported yet, or that nobody can? Who may not ask is not told.

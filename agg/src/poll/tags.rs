@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::line::RESERVED;
+use crate::line::{RESERVED, clean};
 
 /// What is done to the tags of a record: first some are dropped, then some renamed, all at once, then some added.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -202,21 +202,6 @@ impl Text {
             line: escape(&clean(value)),
         }
     }
-}
-
-/// Text without what line protocol cannot express, replaced as the module does it.
-fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match (c, rest.peek()) {
-            ('\\', Some('\\' | ',' | '=' | ' ')) => cleaned.push('_'),
-            ('\\', None) => cleaned.push_str("\\_"),
-            ('\u{7f}' | '\0'..'\u{20}', _) => cleaned.push('_'),
-            (c, _) => cleaned.push(c),
-        }
-    }
-    cleaned
 }
 
 fn escape(text: &str) -> Vec<u8> {

@@ -218,7 +218,7 @@ async fn names(
                     break;
                 }
             };
-            let (next, items) = page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+            let (next, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
             for name in items {
                 first.insert(reply::bytes(name).ok_or_else(|| wire.strange("AGG.SCAN"))?);
                 if first.len() > wanted.limit {
@@ -257,7 +257,7 @@ async fn values(
                 break;
             }
         };
-        let (next, items) = page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+        let (next, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
         let mut items = items.into_iter();
         while let (Some(_), Some(value)) = (items.next(), items.next()) {
             let taken = match kind {
@@ -274,16 +274,6 @@ async fn values(
     report.errors.end(limit, Failing::order);
     report.objects.end(limit, Object::order);
     Ok(())
-}
-
-/// The cursor and what comes with it.
-fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
-    let items = reply::items(value)?;
-    if items.is_empty() {
-        return Some((b"0".to_vec(), Vec::new()));
-    }
-    let [cursor, items] = items.try_into().ok()?;
-    Some((reply::bytes(cursor)?, reply::items(items)?))
 }
 
 fn metric(value: Value) -> Option<Metric> {

@@ -72,7 +72,7 @@ impl Nodes {
                 Err(text) if text.contains("unknown type") => Value::Nil,
                 Err(text) => return Ok(Some(format!("nodes not listed: {text}"))),
             };
-            let (cursor, keys) = page(value).ok_or_else(|| wire.strange("SCAN"))?;
+            let (cursor, keys) = reply::page(value).ok_or_else(|| wire.strange("SCAN"))?;
             for key in keys {
                 let key = reply::bytes(key).ok_or_else(|| wire.strange("SCAN"))?;
                 if self.next.len() < NODES {
@@ -172,7 +172,7 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
                     break;
                 }
             };
-            let (cursor, items) = page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+            let (cursor, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
             let mut all = Vec::with_capacity(items.len() / 2);
             let mut items = items.into_iter();
             while let (Some(key), Some(value)) = (items.next(), items.next()) {
@@ -243,16 +243,6 @@ fn about(command: &str, node: &[u8]) -> Cmd {
     let mut command = redis::cmd(command);
     command.arg(node);
     command
-}
-
-/// The cursor and what comes with it.
-fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
-    let items = reply::items(value)?;
-    if items.is_empty() {
-        return Some((b"0".to_vec(), Vec::new()));
-    }
-    let [cursor, items] = items.try_into().ok()?;
-    Some((reply::bytes(cursor)?, reply::items(items)?))
 }
 
 fn info(value: Value) -> Option<String> {
@@ -385,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_page_of_a_server_without_such_a_type_is_empty() {
-        assert_eq!(page(Value::Nil), Some((b"0".to_vec(), vec![])));
-        assert_eq!(page(Value::Int(3)), None);
+        assert_eq!(reply::page(Value::Nil), Some((b"0".to_vec(), vec![])));
+        assert_eq!(reply::page(Value::Int(3)), None);
     }
 }
