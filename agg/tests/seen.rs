@@ -2,15 +2,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{ChildStderr, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use support::place::{Place, influx, log, settings, until_empty};
 use support::stub::Stub;
-use support::{Running, Server, err, until};
+use support::{Running, Said, Server, err, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -29,13 +28,10 @@ fn shown(server: &Server, rest: &str) -> String {
 /// Where a poller is to be seen.
 struct Seen(String);
 
-/// What a poller says.
-type Said = Lines<BufReader<ChildStderr>>;
-
 /// Starts a poller that says where it is to be seen, and what it says from then on.
 fn start(command: &mut Command) -> (Running, Said, Seen) {
     let mut running = Running::start(command);
-    let mut said = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let mut said = running.errors();
     let seen = next_place(&mut said);
     (running, said, seen)
 }
@@ -46,7 +42,7 @@ fn next_place(said: &mut Said) -> Seen {
         let (_, place) = line.split_once("shown at http://")?;
         Some(Seen(place.split('/').next()?.to_owned()))
     };
-    said.map(Result::unwrap).find_map(place).unwrap()
+    said.find_map(place).unwrap()
 }
 
 impl Seen {
@@ -156,7 +152,7 @@ fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
     running.signal("TERM");
     running.wait();
     let lines: Vec<Value> = said
-        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .map(|line| serde_json::from_str(&line).unwrap())
         .collect();
     let trouble = lines.iter().find(|line| line["level"] == "warn").unwrap();
     assert_eq!(trouble["sink"], "db", "{trouble}");
@@ -182,7 +178,7 @@ fn a_server_that_goes_away_is_seen_and_named_in_the_logs() {
         (seen.get("/readyz")?.0 == 200).then_some(())
     });
     server.stop();
-    let line: Value = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
+    let line: Value = serde_json::from_str(&said.next().unwrap()).unwrap();
     assert_eq!(line["level"], "warn");
     assert_eq!(line["server"], server.url());
     let (code, text) = seen.get("/readyz").unwrap();

@@ -6,10 +6,11 @@
 //! fails, the end is asked for.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -35,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// See the file's header.
 pub struct Engine {
     path: PathBuf,
-    changed: Option<SystemTime>,
+    changed: Option<Stamp>,
     config: Config,
     stop: Stop,
     status: Arc<Status>,
@@ -275,9 +276,15 @@ fn allow_connections() {
     let _ = setrlimit(Resource::Nofile, all);
 }
 
-/// When the file was changed, as far as the system says.
-fn changed(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path)
-        .and_then(|data| data.modified())
-        .ok()
+/// Which file it is, its size, and when it was changed: a time alone is the same for two changes within a clock's tick.
+type Stamp = (u64, u64, (i64, i64), (i64, i64));
+
+/// The stamp of the file, where there is one.
+fn changed(path: &Path) -> Option<Stamp> {
+    let data = std::fs::metadata(path).ok()?;
+    let (written, moved) = (
+        (data.mtime(), data.mtime_nsec()),
+        (data.ctime(), data.ctime_nsec()),
+    );
+    Some((data.ino(), data.size(), written, moved))
 }

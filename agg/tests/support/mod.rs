@@ -3,8 +3,9 @@
 // Every test file uses another part of this.
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 #[path = "../../../tests/support/server.rs"]
@@ -97,17 +98,43 @@ impl Running {
     }
 
     /// The lines of its standard output.
-    pub fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
-        BufReader::new(self.0.stdout.take().unwrap())
-            .lines()
-            .map(Result::unwrap)
+    pub fn lines(&mut self) -> Said {
+        Said::of(self.0.stdout.take().unwrap())
     }
 
     /// The lines of its standard error.
-    pub fn errors(&mut self) -> impl Iterator<Item = String> + use<> {
-        BufReader::new(self.0.stderr.take().unwrap())
-            .lines()
-            .map(Result::unwrap)
+    pub fn errors(&mut self) -> Said {
+        Said::of(self.0.stderr.take().unwrap())
+    }
+}
+
+/// The lines that a program writes. One that does not come fails the test; else it would wait for ever.
+pub struct Said(Receiver<String>);
+
+impl Said {
+    fn of(stream: impl Read + Send + 'static) -> Said {
+        // Without room, so that a program whose lines nobody wants has to wait as with a pipe alone.
+        let (line, said) = sync_channel(0);
+        std::thread::spawn(move || {
+            let lines = BufReader::new(stream).lines();
+            // It ends with the program, or when nobody listens any more.
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|text| line.send(text))
+        });
+        Said(said)
+    }
+}
+
+impl Iterator for Said {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        match self.0.recv_timeout(Duration::from_secs(60)) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("waited in vain for a line of the program"),
+        }
     }
 }
 
