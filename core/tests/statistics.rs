@@ -307,6 +307,24 @@ fn a_quiet_metric_is_forgotten_and_its_windows_delivered() {
 }
 
 #[test]
+fn many_that_are_quiet_together_are_forgotten_in_one_round() {
+    let mut w = World::new();
+    w.settings.series_ttl_s = 60;
+    for i in 0..2_000 {
+        w.run(&format!("STAT m{i} 1"));
+    }
+    w.pass(30_000);
+    for i in 0..1_000 {
+        w.run(&format!("STAT m{} 1", i * 2 % 1_999));
+    }
+    w.pass(31_000);
+    // Twenty ticks for the round, and one more wherever it stopped to catch its breath, every 64.
+    (0..20 + 1_000 / 64 + 1).for_each(|_| w.tick());
+    assert_eq!(w.run("INFO").at("metrics").int(), 1_000);
+    w.check_copies();
+}
+
+#[test]
 fn tags_that_arrived_last_hold_and_a_record_carries_those_of_its_last_sample() {
     let mut w = World::new();
     w.pass(700_000);

@@ -180,6 +180,9 @@ impl Node {
                 ahead.push(slot);
             }
         }
+        // They are told from the first on.
+        ended.reverse();
+        ahead.reverse();
         let stopped = hand.stopped;
         act.effects.give_up_time(&ahead);
         self.with_stats(&mut act.step, |stats, around| {
@@ -204,6 +207,8 @@ impl Node {
                 ended.push(slot);
             }
         }
+        ended.reverse();
+        due.reverse();
         let stopped = hand.stopped;
         act.effects.requeue(Queue::Error, &due);
         self.requeue_slots(Queue::Error, due.into_iter(), &mut act.step);
@@ -222,6 +227,7 @@ impl Node {
                 ended.push(slot);
             }
         }
+        ended.reverse();
         let stopped = hand.stopped;
         self.end_objects(&ended, act);
         stopped
@@ -242,22 +248,25 @@ impl Node {
     }
 }
 
-/// A hand that goes round a table, begins anew at its end, and stops where enough has been found.
+/// A hand that goes down a table, begins anew at its end, and stops where enough has been found. Down, as the last thing
+/// moves into the slot of one that is taken out: so it is one that was passed already. (Upwards, the half of 10,000
+/// metrics that ended together was missed by every round.)
 struct Hand<'a> {
-    at: &'a mut u32,
+    /// The slots that are not passed yet.
+    left: &'a mut u32,
     end: u32,
     stopped: bool,
 }
 
 impl<'a> Hand<'a> {
     /// It passes its share of a table of `len` things.
-    fn new(at: &'a mut u32, len: u32) -> Hand<'a> {
-        if *at >= len {
-            *at = 0;
+    fn new(left: &'a mut u32, len: u32) -> Hand<'a> {
+        if *left == 0 || *left > len {
+            *left = len;
         }
-        let end = at.saturating_add(share(len)).min(len);
+        let end = left.saturating_sub(share(len));
         Hand {
-            at,
+            left,
             end,
             stopped: false,
         }
@@ -266,10 +275,10 @@ impl<'a> Hand<'a> {
     /// The next slot, unless as many as `found` are enough.
     fn next(&mut self, found: usize) -> Option<u32> {
         self.stopped = found >= ENDS;
-        if self.stopped || *self.at >= self.end {
+        if self.stopped || *self.left <= self.end {
             return None;
         }
-        *self.at += 1;
-        Some(*self.at - 1)
+        *self.left -= 1;
+        Some(*self.left)
     }
 }
