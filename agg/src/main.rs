@@ -15,6 +15,7 @@ mod host;
 mod html;
 mod line;
 mod log;
+mod manual;
 mod pipe;
 mod poll;
 mod reply;
@@ -85,6 +86,10 @@ enum Command {
     /// Turn the lines of standard input into logs or errors
     #[command(subcommand)]
     Pipe(pipe::Command),
+    /// Print the manual's page, or write the pages of all commands
+    Man(manual::Pages),
+    /// Print what a shell completes
+    Completions(manual::Completions),
 }
 
 const EXAMPLES: &str = "\
@@ -179,6 +184,8 @@ fn main() -> ExitCode {
         Command::Pipe(command) => against(place, false, |server, stop| {
             pipe::run(server, &command, stop)
         }),
+        Command::Man(options) => manual::pages(Cli::command(), &options),
+        Command::Completions(options) => manual::completions(Cli::command(), &options),
     };
     match ended {
         Ok(ended) => ExitCode::from(ended.code()),

@@ -28,6 +28,7 @@ use super::fleet::Fleet;
 use super::plan::Plan;
 use super::sinks::Sinks;
 use super::status::{Status, lock};
+use super::supervisor::Supervisor;
 use super::web;
 
 /// How often the file is looked at, and the tasks.
@@ -43,6 +44,7 @@ pub struct Engine {
     sinks: Sinks,
     /// The server that shows the state, where there is one.
     web: Option<Web>,
+    supervisor: Supervisor,
 }
 
 impl Engine {
@@ -58,6 +60,7 @@ impl Engine {
             stop,
             status: Arc::new(Status::new()),
             web: None,
+            supervisor: Supervisor::of_environment(),
             config: Config::default(),
         };
         engine.put_in_force(config)?;
@@ -84,6 +87,7 @@ impl Engine {
         }
         let mut fleet = Fleet::new(plan, self.status.clone(), self.stop.clone());
         fleet.watch(self.config.sources.clone());
+        self.supervisor.ready();
 
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,6 +111,7 @@ impl Engine {
                         self.stop.ask();
                     }
                     self.sinks.sweep();
+                    self.supervisor.works(&self.status);
                     changed(&self.path) != self.changed
                 }
                 () = settled => {
@@ -116,14 +121,19 @@ impl Engine {
                 }
                 () = self.stop.wanted() => false,
             };
-            if read && self.read_anew().await {
-                // Whoever listens is in the fleet.
-                let _ = plans.send(Arc::new(self.plan()));
-                let time = fleet.watch(self.config.sources.clone());
-                settle = Some(Instant::now() + time);
+            if read {
+                self.supervisor.reloading();
+                if self.read_anew().await {
+                    // Whoever listens is in the fleet.
+                    let _ = plans.send(Arc::new(self.plan()));
+                    let time = fleet.watch(self.config.sources.clone());
+                    settle = Some(Instant::now() + time);
+                }
+                self.supervisor.ready();
             }
         }
         self.status.ending.store(true, Ordering::Relaxed);
+        self.supervisor.ending(self.config.shutdown_grace);
         self.sinks.hurry();
         fleet.end().await;
         drop(plans);

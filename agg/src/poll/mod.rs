@@ -23,6 +23,7 @@ mod room;
 mod sink;
 mod sinks;
 mod status;
+mod supervisor;
 mod tags;
 pub mod web;
 mod worker;

@@ -6,7 +6,7 @@
 //! those reach who may.
 
 #[cfg(test)]
-mod made_up;
+pub mod made_up;
 mod metrics;
 mod page;
 mod rates;

@@ -1,0 +1,83 @@
+//! What `agg poll` tells systemd, as systemd would hear it: over a socket of the test's own.
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use support::place::{Place, settings};
+use support::{Running, Server, until};
+
+const ALL_TO_FILE: &str = r#"
+[[route]]
+queues = ["MIN"]
+sinks = ["out"]
+[sink.out]
+type = "file"
+path = "{dir}/out"
+"#;
+
+/// Where the poller's words arrive.
+struct Ear(UnixDatagram);
+
+impl Ear {
+    /// The next words, those on how it is and that it works left out unless they are looked for.
+    fn next(&self, wanted: &str) -> String {
+        until(wanted, || {
+            let mut words = [0; 4096];
+            let size = self.0.recv(&mut words).unwrap();
+            let words = String::from_utf8(words[..size].to_vec()).unwrap();
+            let chatter = words.starts_with("STATUS=") || words == "WATCHDOG=1\n";
+            (!chatter || words.starts_with(wanted)).then_some(words)
+        })
+    }
+}
+
+#[test]
+fn systemd_hears_when_it_is_ready_how_it_is_when_it_reads_anew_and_when_it_ends() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    let ear = Ear(UnixDatagram::bind(place.path("notify")).unwrap());
+    ear.0
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut command = place.command("poll");
+    command.env("NOTIFY_SOCKET", place.path("notify"));
+    let mut running = Running::start(&mut command);
+    assert_eq!(ear.next("READY=1"), "READY=1\n");
+    assert_eq!(ear.next("WATCHDOG=1"), "WATCHDOG=1\n");
+    let status = ear.next("STATUS=");
+    assert!(status.contains(" of 1 server up, "), "{status}");
+
+    running.signal("HUP");
+    let reloading = ear.next("RELOADING=1");
+    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    let time: u64 = time.unwrap().trim_end().parse().unwrap();
+    assert!(time > 0);
+    assert_eq!(ear.next("READY=1"), "READY=1\n");
+    place.write("nonsense");
+    assert!(ear.next("RELOADING=1").starts_with("RELOADING=1\n"));
+    assert_eq!(ear.next("READY=1"), "READY=1\n");
+
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let ending = ear.next("STOPPING=1");
+    assert!(
+        ending.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=ending"),
+        "{ending}"
+    );
+}
+
+#[test]
+fn without_anybody_who_listens_it_works_all_the_same() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    let mut command = place.command("poll");
+    command.env("NOTIFY_SOCKET", place.path("nobody"));
+    let mut running = Running::start(&mut command);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
