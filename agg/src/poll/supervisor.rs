@@ -9,7 +9,8 @@ use sd_notify::NotifyState;
 use super::status::Status;
 use super::web::view::{State, View, count};
 
-/// Between two words on how things are: the state of many servers is put together for it.
+/// Between two words on how things are while all is well: the state of many servers is put together for it. Else there is
+/// one at each look, so that nobody reads of trouble that is over, as at the start.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What the end takes beyond the grace that the settings give it.
@@ -18,7 +19,7 @@ const MORE: Duration = Duration::from_secs(5);
 /// Who started the poller, where somebody wants to be told.
 pub struct Supervisor {
     listens: bool,
-    told: Option<Instant>,
+    next: Option<Instant>,
 }
 
 impl Supervisor {
@@ -26,7 +27,7 @@ impl Supervisor {
     pub fn of_environment() -> Supervisor {
         Supervisor {
             listens: std::env::var_os("NOTIFY_SOCKET").is_some(),
-            told: None,
+            next: None,
         }
     }
 
@@ -60,9 +61,10 @@ impl Supervisor {
             return;
         }
         tell(&[NotifyState::Watchdog]);
-        if self.told.is_none_or(|told| told.elapsed() >= EVERY) {
-            self.told = Some(Instant::now());
+        let now = Instant::now();
+        if self.next.is_none_or(|next| next <= now) {
             let view = View::of(status, &Default::default(), SystemTime::now());
+            self.next = (view.state == State::Ok).then_some(now + EVERY);
             tell(&[NotifyState::Status(&sentence(&view))]);
         }
     }

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Makes the Debian packages of the module and of agg, in target/package: what they hold beside the binaries (manual,
+# completions, configuration) is made here. With --dist also the release: archives for other systems, the source, the
+# Python client, and the sums of all, in target/dist.
+# Usage: packages.sh [--dist]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO_DEB=3.8.0
+tools=$PWD/target/tools
+out=$PWD/target/package
+dist=$PWD/target/dist
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# Files in archives are as old as what they were made of, so that the same source gives the same archive.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+
+have_cargo_deb() { [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" = "cargo-deb $CARGO_DEB" ]; }
+
+make_contents() {
+    rm -rf "$out"
+    mkdir -p "$out/man" "$out/redis-aggregator" "$out/agg"
+    packaging/module/users.sh redis.conf.example "$out"
+    target/release/agg man --dir "$out/man"
+    gzip -9n "$out"/man/*.1
+    target/release/agg completions bash >"$out/agg.bash"
+    target/release/agg completions zsh >"$out/_agg"
+    target/release/agg completions fish >"$out/agg.fish"
+    # Debian's own changelog is that of the packaging; what changed is in the other.
+    for package in redis-aggregator agg; do
+        gzip -9nc CHANGELOG.md >"$out/$package/changelog.gz"
+        cat >"$out/$package/changelog" <<END
+$package ($version-1) unstable; urgency=medium
+
+  * What is new stands in changelog.gz.
+
+ -- The aggregator's developers <root@localhost>  $(date -R -u -d "@$SOURCE_DATE_EPOCH")
+END
+    done
+}
+
+make_packages() {
+    if ! have_cargo_deb; then
+        echo "building cargo-deb $CARGO_DEB" >&2
+        cargo install cargo-deb --quiet --version "$CARGO_DEB" --locked --root "$tools"
+    fi
+    for package in aggregator agg; do
+        "$tools/bin/cargo-deb" --quiet --no-build --strip --package "$package" --output "$out/" >/dev/null
+    done
+}
+
+# The same tar of the same files, whoever makes it.
+archive() { # NAME DIRECTORY
+    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$2" -c "$1" |
+        gzip -9n >"$dist/$1.tar.gz"
+}
+
+make_dist() {
+    rm -rf "$dist"
+    mkdir -p "$dist"
+    local name work
+    name=aggregator-$version-$(uname -m)-linux-gnu
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    mkdir -p "$work/$name"/{bin,lib,man/man1,completions,systemd}
+    strip --strip-unneeded -o "$work/$name/lib/libaggregator.so" target/release/libaggregator.so
+    strip -o "$work/$name/bin/agg" target/release/agg
+    cp README.md CHANGELOG.md SECURITY.md redis.conf.example packaging/copyright "$work/$name/"
+    cp agg/examples/poller.toml "$work/$name/poller.toml.example"
+    cp -r docs "$work/$name/"
+    cp "$out"/man/* "$work/$name/man/man1/"
+    cp "$out/agg.bash" "$out/_agg" "$out/agg.fish" "$work/$name/completions/"
+    cp packaging/*/*.service "$work/$name/systemd/"
+    chmod -R u=rwX,go=rX "$work/$name"
+    archive "$name" "$work"
+    git archive --format=tar --prefix="aggregator-$version/" HEAD | gzip -9n >"$dist/aggregator-$version.tar.gz"
+    cp "$out"/*.deb "$dist/"
+    scripts/python.sh wheel >&2
+    cp target/python/dist/*.whl "$dist/"
+    (cd "$dist" && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS)
+}
+
+make_contents
+make_packages
+case "${1:-}" in
+"") ls "$out"/*.deb ;;
+--dist) make_dist && ls "$dist" ;;
+*) echo "usage: packages.sh [--dist]" >&2 && exit 2 ;;
+esac
