@@ -5,7 +5,8 @@ CARGO ?= cargo
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-all test-clients test-servers test-python servers clients python fuzz lint bench clean
+.PHONY: help deps build run test test-all test-clients test-servers test-python test-packages servers clients python packages dist fuzz \
+	lint bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,12 +27,15 @@ lint: deps ## format and clippy
 test: lint build servers clients ## what CI runs: lint, all tests, each fuzz target for a short while
 	$(CARGO) test --workspace
 	@scripts/python.sh test
+	@scripts/packages.sh && scripts/test-packages.sh
 	@scripts/fuzz.sh
 
 test-all: lint build servers clients ## the same for long: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
 	AGG_HEAVY=1 $(CARGO) test --workspace
 	@scripts/python.sh test
+	@scripts/packages.sh --dist && scripts/test-packages.sh
+	@scripts/test-packages.sh trixie redis-server && scripts/test-packages.sh trixie valkey-server
 	@scripts/fuzz.sh 300s
 
 test-clients: build ## the programs of docs/clients, with every client that can be had
@@ -59,6 +63,15 @@ python: deps ## the Python client's wheel, in target/python/dist
 
 test-python: build ## the Python client's lint, types, tests and examples (ARGS=pytest's)
 	@scripts/python.sh test $(ARGS)
+
+packages: build ## Debian packages of the module and of agg, in target/package
+	@scripts/packages.sh
+
+test-packages: packages ## install, run, upgrade and remove them on a clean system (root; ARGS="trixie valkey-server")
+	@scripts/test-packages.sh $(ARGS)
+
+dist: build ## a release: packages, archives, the Python client and SHA256SUMS, in target/dist
+	@scripts/packages.sh --dist
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks: C and C++ compilers, libclang (for the module's bindings),
 # redis-server, pip (for servers of other versions), jq (for the commands of docs), and influxdb, victoria-metrics, chromium,
-# prometheus and its reader in Python (for the tests of agg poll), hiredis and phpredis (for those of docs/clients) where
-# apt has them. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
+# prometheus and its reader in Python (for the tests of agg poll), hiredis and phpredis (for those of docs/clients),
+# debootstrap and systemd-nspawn (for those of the packages) where apt has them; dpkg-dev, with which packages are made. On Debian and Ubuntu by apt; elsewhere it says what to install. With everything there it does nothing.
 set -euo pipefail
 
 missing=()
@@ -12,6 +12,7 @@ have c++ || missing+=(g++)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
 have jq || missing+=(jq)
+have dpkg-shlibdeps || optional dpkg-dev
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 # libclang-cpp, which other packages bring, is not it.
@@ -28,6 +29,8 @@ have influxd || optional influxdb
 have victoria-metrics || optional victoria-metrics
 have chromium || optional chromium
 have promtool || optional prometheus
+have debootstrap || optional debootstrap
+have systemd-nspawn || optional systemd-container
 /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
 [ -e /usr/include/hiredis/hiredis.h ] || optional libhiredis-dev
 php -r 'exit(extension_loaded("redis") ? 0 : 1);' 2>/dev/null || { optional php-cli && optional php-redis; }

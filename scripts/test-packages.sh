@@ -111,7 +111,7 @@ cli() { # USER COMMAND...
 
 [ "$server" = redis-server ] || install "$server"
 install "$(deb redis-aggregator)"
-is "the server that runs it" "$server" "$(within sed 's/\x0.*//;s,.*/,,' "/proc/$(within systemctl show -P MainPID redis-aggregator)/cmdline")"
+is "the server that runs it" "$server" "$(within sed 's/[ \x0].*//;s,.*/,,' "/proc/$(within systemctl show -P MainPID redis-aggregator)/cmdline")"
 server_cli=$(within sh -c 'command -v redis-cli || command -v valkey-cli')
 until_so "the server" active redis-aggregator
 is "its user" redis-aggregator "$(within stat -c %U "/proc/$(within systemctl show -P MainPID redis-aggregator)")"

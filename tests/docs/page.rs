@@ -27,8 +27,10 @@ pub fn root() -> &'static Path {
 }
 
 /// The pages that are tested here.
-pub const PAGES: [&str; 6] = [
+pub const PAGES: [&str; 8] = [
     "docs/README.md",
+    "docs/packages.md",
+    "docs/stability.md",
     "docs/architecture.md",
     "docs/operations.md",
     "docs/migration.md",

@@ -1,0 +1,200 @@
+//! What docs/stability.md promises of data: what an older version of the module wrote is read by this one. The files
+//! beside this one were written by the version in their names, and stay as they are: `node-V.dump` a node by DUMP,
+//! `node-V.aof` the commands of which it came as its server's AOF had them, `node-V.json` what it held.
+//!
+//! A version with another format adds its own: `cargo test --test stable -- --ignored`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+use support::*;
+
+const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
+
+const AOF: [&str; 6] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--aof-use-rdb-preamble",
+    "no",
+];
+
+/// Long ago, so that the windows close; a full hour.
+const START: i64 = 1_704_103_200_000;
+
+fn file(version: &str, kind: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stable/node-{version}.{kind}"))
+}
+
+/// A reply, whatever the client's library makes of it.
+fn plain(reply: &redis::Value) -> Json {
+    match reply {
+        redis::Value::Int(number) => (*number).into(),
+        redis::Value::BulkString(text) => String::from_utf8(text.clone()).unwrap().into(),
+        redis::Value::Array(parts) => parts.iter().map(plain).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a node holds, as its users see it.
+fn held(server: &Server) -> Json {
+    let mut held = serde_json::Map::new();
+    for queue in QUEUES {
+        held.insert(queue.into(), server.peek("n", queue).into());
+    }
+    for metric in ["load", "bytes"] {
+        // Counts, of samples or restarts, are in no file.
+        for field in ["type", "last", "tags"] {
+            let value = server.field(&format!("AGG.GET n METRIC {metric}"), field);
+            held.insert(format!("{metric} {field}"), plain(&value.unwrap()));
+        }
+        for window in ["MIN", "HOUR"] {
+            let range: redis::Value = server.ask(&format!("AGG.RANGE n {metric} {window}"));
+            held.insert(format!("{metric} {window}"), plain(&range));
+        }
+    }
+    let error: redis::Value = server.ask("AGG.GET n ERROR E42");
+    held.insert("occurrences".into(), int(&error, "occurrences").into());
+    held.insert("message".into(), text(&error, "message").into());
+    held.into()
+}
+
+/// Every kind of thing that a node holds, and every way in which it came and went.
+fn fill(server: &Server) {
+    let mut c = server.connection();
+    let mut tell = |words: &[&str]| {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let _: redis::Value = send(&mut c, &words).unwrap();
+    };
+    for i in 0..30_i64 {
+        let at = (START + i * 60_000).to_string();
+        let (load, bytes) = (format!("{}.25", i % 7), (i % 20 * 1_000).to_string());
+        tell(&[
+            "AGG.STAT",
+            "n",
+            "load",
+            &load,
+            "TAGS",
+            "unit:one rack:a1",
+            "AT",
+            &at,
+        ]);
+        tell(&[
+            "AGG.MSTAT",
+            "n",
+            "DIFF",
+            "AT",
+            &at,
+            "VALUES",
+            "bytes",
+            &bytes,
+            "b@sda",
+            &bytes,
+        ]);
+        tell(&[
+            "AGG.LOG",
+            "n",
+            &format!("line {i} \"ä\"\n"),
+            "LEVEL",
+            "3",
+            "TAGS",
+            "job:x",
+            "AT",
+            &at,
+        ]);
+        tell(&[
+            "AGG.ERROR",
+            "n",
+            "it failed",
+            "KEY",
+            "E42",
+            "TYPE",
+            "OPS",
+            "FILE",
+            "a.c",
+            "AT",
+            &at,
+        ]);
+    }
+    let json = r#"{ "size": 1.50, "up": true, "names": ["a", "\u00e4"] }"#;
+    tell(&["AGG.REALITY", "n", "eth0", "net.Link", json, "TAGS", "a:b"]);
+    tell(&["AGG.REALITY", "n", "eth1", "net.Link", "{}"]);
+    tell(&["AGG.FORGET", "n", "REALITY", "eth1"]);
+    tell(&["AGG.POP", "n", "LOG", "COUNT", "20"]);
+    until("the windows close", || {
+        (server.peek("n", "HOUR").len() == 3).then_some(())
+    });
+    tell(&["AGG.POP", "n", "MIN", "COUNT", "2"]);
+}
+
+#[test]
+#[ignore = "writes the files of this version"]
+fn write_the_files_of_this_version() {
+    let server = Server::with_module(&AOF, "").unwrap();
+    fill(&server);
+    let version = env!("CARGO_PKG_VERSION");
+    let dump: Vec<u8> = server.ask("DUMP n");
+    std::fs::write(file(version, "dump"), dump).unwrap();
+    let aof = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
+    std::fs::copy(aof, file(version, "aof")).unwrap();
+    let text = serde_json::to_string_pretty(&held(&server)).unwrap();
+    std::fs::write(file(version, "json"), text + "\n").unwrap();
+}
+
+/// The versions of which there are files.
+fn versions() -> Vec<String> {
+    let entries = std::fs::read_dir(file("", "").parent().unwrap()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let versions: Vec<String> = names
+        .filter_map(|name| {
+            Some(
+                name.strip_prefix("node-")?
+                    .strip_suffix(".dump")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    assert!(versions.contains(&"0.1.0".to_owned()));
+    versions
+}
+
+fn expected(version: &str) -> Json {
+    serde_json::from_str(&std::fs::read_to_string(file(version, "json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_dump_of_each_version_is_restored() {
+    for version in versions() {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        let dump = std::fs::read(file(&version, "dump")).unwrap();
+        let () = server.send(&[b"RESTORE", b"n", b"0", &dump]);
+        assert_eq!(held(&server), expected(&version), "{version}");
+    }
+}
+
+#[test]
+fn an_aof_of_each_version_is_replayed() {
+    for version in versions() {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        let aof = std::fs::read(file(&version, "aof")).unwrap();
+        let address = server.url().replace("redis://", "");
+        let mut link = TcpStream::connect(address).unwrap();
+        link.write_all(&aof).unwrap();
+        link.shutdown(Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        std::io::Read::read_to_string(&mut link, &mut answers).unwrap();
+        let refused = answers.lines().find(|line| line.starts_with('-'));
+        assert_eq!(refused, None, "{version}");
+        assert_eq!(held(&server), expected(&version), "{version}");
+    }
+}
