@@ -57,9 +57,10 @@ archive() { # NAME DIRECTORY
 make_dist() {
     rm -rf "$dist"
     mkdir -p "$dist"
-    local name work
+    local name
     name=aggregator-$version-$(uname -m)-linux-gnu
     work=$(mktemp -d)
+    # Gone when the script ends, however it does.
     trap 'rm -rf "$work"' EXIT
     mkdir -p "$work/$name"/{bin,lib,man/man1,completions,systemd}
     strip --strip-unneeded -o "$work/$name/lib/libaggregator.so" target/release/libaggregator.so
@@ -75,7 +76,7 @@ make_dist() {
     git archive --format=tar --prefix="aggregator-$version/" HEAD | gzip -9n >"$dist/aggregator-$version.tar.gz"
     cp "$out"/*.deb "$dist/"
     scripts/python.sh wheel >&2
-    cp target/python/dist/*.whl "$dist/"
+    cp target/python/dist/* "$dist/"
     (cd "$dist" && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS)
 }
 
