@@ -12,7 +12,6 @@ have c++ || missing+=(g++)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
 have jq || missing+=(jq)
-have dpkg-shlibdeps || optional dpkg-dev
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
 # libclang-cpp, which other packages bring, is not it.
@@ -29,6 +28,7 @@ have influxd || optional influxdb
 have victoria-metrics || optional victoria-metrics
 have chromium || optional chromium
 have promtool || optional prometheus
+have dpkg-shlibdeps || optional dpkg-dev
 have debootstrap || optional debootstrap
 have systemd-nspawn || optional systemd-container
 /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client

@@ -27,6 +27,7 @@ make_contents() {
     target/release/agg completions fish >"$out/agg.fish"
     # Debian's own changelog is that of the packaging; what changed is in the other.
     for package in redis-aggregator agg; do
+        scripts/third-party.py "${package/redis-/}" | gzip -9n >"$out/$package/third-party.txt.gz"
         gzip -9nc CHANGELOG.md >"$out/$package/changelog.gz"
         cat >"$out/$package/changelog" <<END
 $package ($version-1) unstable; urgency=medium
@@ -55,17 +56,23 @@ archive() { # NAME DIRECTORY
 }
 
 make_dist() {
-    rm -rf "$dist"
+    rm -rf "$dist" target/python/dist
     mkdir -p "$dist"
     local name
     name=aggregator-$version-$(uname -m)-linux-gnu
     work=$(mktemp -d)
     # Gone when the script ends, however it does.
     trap 'rm -rf "$work"' EXIT
-    mkdir -p "$work/$name"/{bin,lib,man/man1,completions,systemd}
+    mkdir -p "$work/$name"/{bin,lib,etc/agg,etc/redis-aggregator,man/man1,completions,systemd,licenses}
     strip --strip-unneeded -o "$work/$name/lib/libaggregator.so" target/release/libaggregator.so
     strip -o "$work/$name/bin/agg" target/release/agg
-    cp README.md CHANGELOG.md SECURITY.md redis.conf.example packaging/copyright "$work/$name/"
+    cp README.md CHANGELOG.md SECURITY.md redis.conf.example "$work/$name/"
+    cp "$out/aggregator.conf" "$out/users.acl" "$work/$name/etc/redis-aggregator/"
+    cp packaging/agg/poller.toml packaging/agg/host.env "$work/$name/etc/agg/"
+    cp LICENSE-* "$work/$name/licenses/"
+    for package in redis-aggregator agg; do
+        cp "$out/$package/third-party.txt.gz" "$work/$name/licenses/third-party-$package.txt.gz"
+    done
     cp agg/examples/poller.toml "$work/$name/poller.toml.example"
     cp -r docs "$work/$name/"
     cp "$out"/man/* "$work/$name/man/man1/"
@@ -80,6 +87,10 @@ make_dist() {
     (cd "$dist" && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS)
 }
 
+if [ "${1:-}" = --dist ] && ! git diff --quiet HEAD; then
+    echo "the source is that of the last commit, so what was changed since has to be committed first" >&2
+    exit 1
+fi
 make_contents
 make_packages
 case "${1:-}" in

@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 suite=${1:-$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")}
 server=${2:-redis-server}
 kept=$PWD/target/clean-$suite.tar.gz
+# There the servers are not in the first part.
+components=$(. /etc/os-release && [ "${ID:-}" = ubuntu ] && echo --components=main,universe || true)
 
 missing=()
 [ "$(id -u)" -eq 0 ] || missing+=("root's rights")
@@ -40,7 +42,7 @@ trap 'exit 130' INT TERM
 if [ ! -e "$kept" ]; then
     echo "making a clean $suite system"
     debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,adduser,init-system-helpers,man-db \
-        "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; exit 1; }
+        $components "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; exit 1; }
     # The server and its tools; the newer suites have both kinds.
     for package in redis-server valkey-server; do
         chroot "$root" apt-get install -y -qq --no-install-recommends --download-only "$package" >/dev/null 2>&1 || true
@@ -167,12 +169,26 @@ within sh -c 'echo AGG_REDIS=redis://node-of-the-test@127.0.0.1:7777 >/etc/agg/h
 within systemctl start agg-host
 reported() { [ "$(metrics)" -gt 10 ]; }
 until_so "the machine is reported" reported
+# What the unit keeps it from doing it must not report as so.
+within env AGG_PASSWORD="$admin" agg --redis redis://admin@127.0.0.1:7777 host --once --node outside
+disks() { cli admin AGG.PEEK "$1" REALITY COUNT 1000 | grep -o 'read_only[^a-z]*[a-z]*' | sort; }
+is "disks as they are" "$(disks outside)" "$(disks node-of-the-test)"
 until_so "the reporter" active agg-host
 is "the manual" agg-poll "$(within man -w agg-poll | sed 's,.*/\(agg-poll\)\.1.*,\1,')"
 say "the poller is ready by its own word, drains and reloads; the machine is reported"
 
 # ---- Upgrade, removal, purge ------------------------------------------------------------------------------------------
 
+poller_pid=$(within systemctl show -P MainPID agg-poll)
+# What root does at an upgrade must not follow where the service may point it.
+within install -m 600 /dev/null /root/secret
+within runuser -u redis-aggregator -- sh -c 'cp /etc/redis-aggregator/aggregator.conf /var/lib/redis-aggregator/conf
+    rm /etc/redis-aggregator/aggregator.conf; ln -s /root/secret /etc/redis-aggregator/aggregator.conf'
+# Nor stumble over what an operator took away.
+within rm /etc/agg/host.env
+within dpkg --force-confold --install "$(deb redis-aggregator)" "$(deb agg)" >"$work/apt.log" 2>&1 || true
+is "a secret after an upgrade" "600 root" "$(within stat -c '%a %U' /root/secret)"
+within runuser -u redis-aggregator -- mv /var/lib/redis-aggregator/conf /etc/redis-aggregator/aggregator.conf
 before=$(within sha256sum /etc/redis-aggregator/users.acl /etc/redis-aggregator/aggregator.conf)
 started=$(within systemctl show -P ActiveEnterTimestampMonotonic redis-aggregator)
 within dpkg --force-confold --install "$(deb redis-aggregator)" "$(deb agg)" >"$work/apt.log" 2>&1 || fail "$(cat "$work/apt.log")"
@@ -180,7 +196,18 @@ until_so "the server after an upgrade" reported
 is "passwords and settings after an upgrade" "$before" "$(within sha256sum /etc/redis-aggregator/users.acl /etc/redis-aggregator/aggregator.conf)"
 [ "$(within systemctl show -P ActiveEnterTimestampMonotonic redis-aggregator)" != "$started" ] || fail "an upgrade restarts the server"
 until_so "the poller after an upgrade" active agg-poll
+[ "$(within systemctl show -P MainPID agg-poll)" != "$poller_pid" ] || fail "an upgrade restarts the poller"
 say "an upgrade restarts the services and keeps passwords, settings and what is held"
+
+# A machine made from an image, with a name that is also a user's.
+within hostname poller
+within rm /etc/redis-aggregator/users.acl
+within dpkg-reconfigure redis-aggregator
+within systemctl restart redis-aggregator
+until_so "the server with new passwords" active redis-aggregator
+is "users after dpkg-reconfigure" "default node-poller poller admin replica" "$(within cut -d' ' -f2 /etc/redis-aggregator/users.acl | xargs)"
+is "the node's pattern" 1 "$(within grep -c '^user node-poller .*%W~poller ' /etc/redis-aggregator/users.acl)"
+say "a machine gets a new name and new passwords by dpkg-reconfigure"
 
 within apt-get remove -y -qq agg redis-aggregator >"$work/apt.log" 2>&1 || fail "$(cat "$work/apt.log")"
 for unit in redis-aggregator agg-poll agg-host; do

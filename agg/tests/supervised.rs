@@ -74,10 +74,12 @@ fn without_anybody_who_listens_it_works_all_the_same() {
     let Some(server) = Server::start() else {
         return;
     };
-    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    let listen = "listen = \"127.0.0.1:0\"\n";
+    let place = Place::new(&format!("{listen}{}", settings(&server, ALL_TO_FILE)));
     let mut command = place.command("poll");
     command.env("NOTIFY_SOCKET", place.path("nobody"));
     let mut running = Running::start(&mut command);
-    std::thread::sleep(Duration::from_millis(500));
+    let told = running.errors().next().unwrap();
+    assert!(told.contains("its state is shown at"), "{told}");
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }

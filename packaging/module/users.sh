@@ -25,6 +25,8 @@ awk '
     }
     /^# ---- Memory/ { skip = 0 }
     skip { next }
+    /^# An active-passive pair:/ { print "# An active-passive pair: copy users.acl of the one to the other, too, so that programs find the same passwords on"; print "# both. masterauth is the password of the user replica there. The passive one also has these lines. The module has to be"; next }
+    /^# masterauth / { print "# masterauth PASSWORD-OF-replica"; next }
     /^dir / { print "dir /var/lib/redis-aggregator"; next }
     { print }
 ' "$1" >"$2/aggregator.conf"

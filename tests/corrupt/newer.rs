@@ -39,15 +39,36 @@ fn a_payload_of_a_newer_version_is_refused_and_the_log_says_why() {
         refusal(&mut connection, &[b"AGG.APPLY", b"newer", &frame]),
         "ERR AGG.APPLY: the payload is refused: written by a newer version of the module"
     );
-    let told = refusal(&mut connection, &[b"AGG.APPLY", b"n1", &[2, 0, 0]]);
-    assert!(
-        told.starts_with("ERR AGG.APPLY: the payload is refused: "),
-        "{told}"
-    );
+    // Effects, for a node that exists and one that does not.
+    for node in [b"n1", b"n2"] {
+        assert_eq!(
+            refusal(&mut connection, &[b"AGG.APPLY", node, &[2, 0, 0]]),
+            "ERR AGG.APPLY: the payload is refused: written by a newer version of the module"
+        );
+    }
     assert_eq!(server.ask::<i64>("EXISTS newer"), 0);
     let _: Value = send(
         &mut connection,
         &[b"RESTORE", b"same", b"0", &dump.payload()],
     )
     .unwrap();
+}
+
+/// As redis.conf.example has it: else the server would go on without what it cannot read.
+#[test]
+fn a_server_does_not_start_with_an_aof_of_a_newer_version() {
+    let Some(mut server) = Server::with_module(&["--appendonly", "yes"], "") else {
+        return;
+    };
+    let () = server.ask("SET before 1");
+    server.shut_down();
+    let aof = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let mut text = std::fs::read(&aof).unwrap();
+    text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x02\0\0\r\n");
+    std::fs::write(&aof, text).unwrap();
+    let log = server.restart_in_vain();
+    assert!(
+        log.contains("written by a newer version of the module"),
+        "{log}"
+    );
 }

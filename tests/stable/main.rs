@@ -1,6 +1,7 @@
 //! What docs/stability.md promises of data: what an older version of the module wrote is read by this one. The files
 //! beside this one were written by the version in their names, and stay as they are: `node-V.dump` a node by DUMP,
-//! `node-V.aof` the commands of which it came as its server's AOF had them, `node-V.json` what it held.
+//! `node-V.rdb` its server's RDB file, `node-V.aof` the commands of which it came as its server's AOF had them,
+//! `node-V.json` what it held.
 //!
 //! A version with another format adds its own: `cargo test --test stable -- --ignored`.
 
@@ -139,10 +140,13 @@ fn write_the_files_of_this_version() {
     let server = Server::with_module(&AOF, "").unwrap();
     fill(&server);
     let version = env!("CARGO_PKG_VERSION");
+    assert!(!file(version, "dump").exists(), "{version} has its files");
     let dump: Vec<u8> = server.ask("DUMP n");
     std::fs::write(file(version, "dump"), dump).unwrap();
     let aof = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
     std::fs::copy(aof, file(version, "aof")).unwrap();
+    let () = server.ask("SAVE");
+    std::fs::copy(server.dir().join("dump.rdb"), file(version, "rdb")).unwrap();
     let text = serde_json::to_string_pretty(&held(&server)).unwrap();
     std::fs::write(file(version, "json"), text + "\n").unwrap();
 }
@@ -177,6 +181,42 @@ fn a_dump_of_each_version_is_restored() {
         let dump = std::fs::read(file(&version, "dump")).unwrap();
         let () = server.send(&[b"RESTORE", b"n", b"0", &dump]);
         assert_eq!(held(&server), expected(&version), "{version}");
+    }
+}
+
+#[test]
+fn an_rdb_file_of_each_version_is_loaded() {
+    for version in versions() {
+        let Some(mut server) = Server::start() else {
+            return;
+        };
+        server.stop();
+        std::fs::copy(file(&version, "rdb"), server.dir().join("dump.rdb")).unwrap();
+        server.restart();
+        assert_eq!(held(&server), expected(&version), "{version}");
+    }
+}
+
+#[test]
+fn the_page_names_the_versions_that_are_written() {
+    let page = include_str!("../../docs/stability.md");
+    let words: Vec<&str> = page.split_whitespace().collect();
+    let after = |words: &[&str], text: &str| {
+        let at = words.windows(2).position(|two| two.join(" ") == text);
+        let number = words[at.unwrap() + 2].trim_end_matches([',', '.']);
+        number.parse::<u32>().unwrap()
+    };
+    let said = ["format, now", "encoding, now", "version, now"].map(|text| after(&words, text));
+    let sources = [
+        include_str!("../../core/src/node/frames.rs"),
+        include_str!("../../src/ffi/datatype.rs"),
+        include_str!("../../core/src/effect/mod.rs"),
+    ];
+    let names = ["FORMAT: u64 = ", "ENCODING: c_int = ", "VERSION: u8 = "];
+    for ((said, source), name) in said.into_iter().zip(sources).zip(names) {
+        let (_, rest) = source.split_once(name).unwrap();
+        let (is, _) = rest.split_once(';').unwrap();
+        assert_eq!(said.to_string(), is, "{name}");
     }
 }
 

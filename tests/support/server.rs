@@ -184,6 +184,15 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Starts it again where it cannot: what it has written into its log.
+    pub fn restart_in_vain(&mut self) -> String {
+        self.stop();
+        self.child = spawn(&self.program, self.port, &self.arguments, self.dir.path());
+        let status = until("the server ends", || self.child.try_wait().unwrap());
+        assert!(!status.success(), "the server ended well: {}", self.log());
+        self.log()
+    }
+
     /// Starts it again on its port and in its folder.
     pub fn restart(&mut self) {
         self.stop();
@@ -408,6 +417,8 @@ fn spawn(program: &str, port: u16, arguments: &[String], dir: &Path) -> Child {
         ])
         .arg(dir)
         .args(["--logfile", "server.txt"])
+        // As redis.conf.example has it; so no test passes over an effect that a replica or an AOF's reader refuses.
+        .args(["--propagation-error-behavior", "panic"])
         .args(arguments)
         .stdout(Stdio::null())
         .spawn()

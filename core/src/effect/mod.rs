@@ -23,13 +23,24 @@ mod read;
 
 pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules};
 
-use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
+use crate::codec::bytes::{Damaged, put_bytes, put_doubles, put_i64, put_u64};
 use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
 use crate::settings::Rules;
 use crate::text::number::Number;
 
 /// The first byte of a payload of effects.
 pub(crate) const VERSION: u8 = 1;
+
+/// Whether a payload holds effects; else it is a frame of a node, whose first byte is larger than any version here.
+///
+/// # Errors
+/// A newer version wrote it.
+pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, Damaged> {
+    match payload.first() {
+        Some(2..=0x0f) => Err(Damaged("written by a newer version of the module")),
+        first => Ok(first == Some(&VERSION)),
+    }
+}
 
 /// The codes of changes. A new one gets a new number; a number is never used again.
 mod code {

@@ -15,7 +15,8 @@ use super::realities::Object;
 use super::series::History;
 use super::table::{Named, Table};
 use super::tags::TagPool;
-use super::{Node, VERSION};
+use super::Node;
+use crate::effect::are_effects;
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
 use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
@@ -31,7 +32,7 @@ const FORMAT: u64 = 1;
 /// A frame ends once it is this long.
 const FRAME: usize = 64 << 10;
 
-/// The first byte of a frame says what it holds; effects begin with [`VERSION`].
+/// The first byte of a frame says what it holds; effects begin with a smaller one, their version.
 mod kind {
     pub const META: u8 = 0x10;
     pub const METRICS: u8 = 0x11;
@@ -217,7 +218,7 @@ impl Loader {
     /// # Errors
     /// The frame is damaged, or does not follow the one before.
     pub fn frame(&mut self, bytes: &[u8]) -> Result<bool, Damaged> {
-        if bytes.first() == Some(&VERSION) || self.finished {
+        if are_effects(bytes)? || self.finished {
             return Err(Damaged("not a frame of a node"));
         }
         match &mut self.node {

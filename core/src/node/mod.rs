@@ -46,7 +46,7 @@ pub(crate) mod parts {
     pub(crate) use super::realities::Report;
 }
 
-use crate::effect::{Change, Effects, Payload, VERSION};
+use crate::effect::{Change, Effects, Payload, are_effects};
 use crate::settings::{Rules, Settings};
 use crate::turn::{MAX_DRAG_US, MAX_ID, Step, Turn};
 use crate::{Counters, Damaged, Now};
@@ -149,7 +149,7 @@ impl Node {
         max_id: u64,
         counters: &mut Counters,
     ) -> Result<(Node, u64), Damaged> {
-        let mut node = if blob.first() == Some(&VERSION) {
+        let mut node = if are_effects(blob)? {
             match Payload::open(blob)?.next()? {
                 Some(Change::Adopt { windows_s, rules }) => Node::with(windows_s, rules, seed),
                 _ => return Err(Damaged("these effects belong to a node that exists")),
@@ -184,7 +184,7 @@ impl Node {
         counters: &mut Counters,
         new: bool,
     ) -> Result<u64, Damaged> {
-        if blob.first() != Some(&VERSION) {
+        if !are_effects(blob)? {
             frames::apply(self, blob, mono, max_id, new)?;
             return Ok(self.queues.last_id);
         }
