@@ -23,7 +23,8 @@ mod read;
 
 pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules};
 
-use crate::codec::bytes::{Damaged, put_bytes, put_doubles, put_i64, put_u64};
+use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
+use crate::error::Damaged;
 use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
 use crate::settings::Rules;
 use crate::text::number::Number;

@@ -7,6 +7,7 @@
 //! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
 //! not hold together.
 
+use super::Node;
 use super::bucket::{Bucket, Closed, Form, Kind};
 use super::errors::ErrorState;
 use super::metric::{LENGTHS, Metric, Unrated};
@@ -15,9 +16,8 @@ use super::realities::Object;
 use super::series::History;
 use super::table::{Named, Table};
 use super::tags::TagPool;
-use super::Node;
-use crate::effect::are_effects;
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
+use crate::effect::are_effects;
 use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
 use crate::text::number::Number;
