@@ -5,9 +5,14 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use support::place::{Id, Place, id, left, log, settings, until_empty};
-use support::{Server, agg, ask, err, past_hour, send, until};
+use redis::Value;
+use support::place::{
+    Id, Place, VERSION_1, id, influx, left, log, names, settings, until_empty, windows,
+};
+use support::stub::Stub;
+use support::{Running, Server, agg, ask, entries, err, past_hour, send, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -311,6 +316,41 @@ fn what_is_handed_out_too_often_is_set_aside() {
         "{}",
         dead[0]
     );
+}
+
+#[test]
+fn a_look_through_many_other_keys_lets_no_lease_end() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    // More than a second's worth, which is the lease.
+    let () = server.ask("DEBUG POPULATE 4000000");
+    let count = windows(&server, "n1", &names(3));
+    let stub = Stub::start(|before, _| {
+        if before == 0 {
+            std::thread::sleep(Duration::from_secs(8));
+        }
+        (204, "", String::new())
+    });
+    let text = settings(&server, &influx(&stub.url, VERSION_1));
+    let place = Place::new(&text);
+    let mut running = Running::start(&mut place.command("poll"));
+    until("the sink has them", || {
+        (!stub.requests().is_empty()).then_some(())
+    });
+    // Settings in which something is new have the nodes looked for again.
+    place.write(&text.replace("100ms", "110ms"));
+    // As another poller would.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(7) {
+        let fetched: Value = server.ask("AGG.FETCH n1 MIN LEASE 1000");
+        assert_eq!(entries(&fetched).len(), 0, "after {:?}", start.elapsed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    until_empty(&server, &["n1"], "MIN");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let lines: usize = (stub.requests().iter()).map(|r| r.lines().len()).sum();
+    assert_eq!(lines, count);
 }
 
 #[test]

@@ -65,11 +65,31 @@ impl Nodes {
 
 /// All nodes of the server, each once; those found so far when the end is asked for.
 pub async fn scan(wire: &mut Wire, stop: &Stop) -> Result<Vec<NodeName>, Failure> {
-    let (mut nodes, mut cursor) = (Vec::new(), b"0".to_vec());
-    loop {
+    let mut scan = Scan::default();
+    while !scan.go_on(wire).await? && !stop.asked() {}
+    Ok(scan.found())
+}
+
+/// A look through the keys of a server in steps of a thousand, for whoever has other work in between: with many millions
+/// of other keys it takes longer than a lease.
+#[derive(Default)]
+pub struct Scan {
+    /// Empty at the beginning.
+    cursor: Vec<u8>,
+    nodes: Vec<Vec<u8>>,
+}
+
+impl Scan {
+    /// Takes a step; tells whether it was the last.
+    pub async fn go_on(&mut self, wire: &mut Wire) -> Result<bool, Failure> {
         let mut command = redis::cmd("SCAN");
+        let start: &[u8] = if self.cursor.is_empty() {
+            b"0"
+        } else {
+            &self.cursor
+        };
         command
-            .arg(&cursor)
+            .arg(start)
             .arg("TYPE")
             .arg("aggr-node")
             .arg("COUNT")
@@ -85,16 +105,17 @@ pub async fn scan(wire: &mut Wire, stop: &Stop) -> Result<Vec<NodeName>, Failure
         let Some((next, keys)) = page(value) else {
             return Err(wire.strange("SCAN"));
         };
-        nodes.extend(keys);
-        if next == b"0" || stop.asked() {
-            break;
-        }
-        cursor = next;
+        self.nodes.extend(keys);
+        self.cursor = next;
+        Ok(self.cursor == b"0")
     }
-    // SCAN may tell a key twice.
-    nodes.sort_unstable();
-    nodes.dedup();
-    Ok(nodes.into_iter().map(NodeName).collect())
+
+    /// What was found so far, each once: SCAN may tell a key twice.
+    pub fn found(mut self) -> Vec<NodeName> {
+        self.nodes.sort_unstable();
+        self.nodes.dedup();
+        self.nodes.into_iter().map(NodeName).collect()
+    }
 }
 
 fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {

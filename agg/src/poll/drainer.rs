@@ -263,7 +263,15 @@ impl Drainer {
     /// Finds the nodes, and looks how they are. Queues that were known keep their pauses.
     async fn list(&mut self, wire: &mut Wire) -> Result<(), Failure> {
         let start = Instant::now();
-        let names = nodes::scan(wire, &self.stop).await?;
+        let mut scan = nodes::Scan::default();
+        while !scan.go_on(wire).await? && !self.stop.asked() {
+            // What the sinks have by now, and what they go on holding.
+            while let Ok(event) = self.events.try_recv() {
+                self.ledger.take(event);
+            }
+            self.settle(wire).await?;
+        }
+        let names = scan.found();
         if names.is_empty() {
             let server = self.address.borrow().clone();
             nodes::check_module(&server, wire).await?;
