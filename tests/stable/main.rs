@@ -1,9 +1,9 @@
-//! What docs/stability.md promises of data: what an older version of the module wrote is read by this one. The files
-//! beside this one were written by the version in their names, and stay as they are: `node-V.dump` a node by DUMP,
-//! `node-V.rdb` its server's RDB file, `node-V.aof` the commands of which it came as its server's AOF had them,
-//! `node-V.json` what it held.
+//! What docs/stability.md promises of data: what an older version of the module wrote is read by this one. The folders
+//! beside this file were written by the versions that they are called after, and stay as they are: `dump` is a node by
+//! DUMP, `rdb` its server's RDB file, `aof` the commands of which it came as its server's AOF had them, `held.json` what
+//! it held.
 //!
-//! A version with another format adds its own: `cargo test --test stable -- --ignored`.
+//! Each version has its own: `AGG_WRITE_STABLE=1 cargo test --test stable` writes those that are not there.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -29,8 +29,12 @@ const AOF: [&str; 6] = [
 /// Long ago, so that the windows close; a full hour.
 const START: i64 = 1_704_103_200_000;
 
-fn file(version: &str, kind: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/stable/node-{version}.{kind}"))
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stable")
+}
+
+fn file(version: &str, name: &str) -> PathBuf {
+    folder().join(version).join(name)
 }
 
 /// A reply, whatever the client's library makes of it.
@@ -135,12 +139,19 @@ fn fill(server: &Server) {
 }
 
 #[test]
-#[ignore = "writes the files of this version"]
-fn write_the_files_of_this_version() {
+fn this_version_has_its_files() {
+    let version = env!("CARGO_PKG_VERSION");
+    if file(version, "held.json").exists() {
+        return;
+    }
+    assert!(
+        std::env::var_os("AGG_WRITE_STABLE").is_some(),
+        "{version} has none: see the first lines of {}",
+        file!()
+    );
+    std::fs::create_dir_all(folder().join(version)).unwrap();
     let server = Server::with_module(&AOF, "").unwrap();
     fill(&server);
-    let version = env!("CARGO_PKG_VERSION");
-    assert!(!file(version, "dump").exists(), "{version} has its files");
     let dump: Vec<u8> = server.ask("DUMP n");
     std::fs::write(file(version, "dump"), dump).unwrap();
     let aof = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
@@ -148,28 +159,20 @@ fn write_the_files_of_this_version() {
     let () = server.ask("SAVE");
     std::fs::copy(server.dir().join("dump.rdb"), file(version, "rdb")).unwrap();
     let text = serde_json::to_string_pretty(&held(&server)).unwrap();
-    std::fs::write(file(version, "json"), text + "\n").unwrap();
+    std::fs::write(file(version, "held.json"), text + "\n").unwrap();
 }
 
 /// The versions of which there are files.
 fn versions() -> Vec<String> {
-    let entries = std::fs::read_dir(file("", "").parent().unwrap()).unwrap();
+    let entries = std::fs::read_dir(folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let versions: Vec<String> = names
-        .filter_map(|name| {
-            Some(
-                name.strip_prefix("node-")?
-                    .strip_suffix(".dump")?
-                    .to_owned(),
-            )
-        })
-        .collect();
+    let versions: Vec<String> = names.filter(|name| name != "main.rs").collect();
     assert!(versions.contains(&"0.1.0".to_owned()));
     versions
 }
 
 fn expected(version: &str) -> Json {
-    serde_json::from_str(&std::fs::read_to_string(file(version, "json")).unwrap()).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(file(version, "held.json")).unwrap()).unwrap()
 }
 
 #[test]
