@@ -41,8 +41,10 @@ trap 'exit 130' INT TERM
 
 if [ ! -e "$kept" ]; then
     echo "making a clean $suite system"
+    # From where this machine gets its packages; for another suite from where debootstrap does.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | head -1 || true)
     debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,adduser,init-system-helpers,man-db \
-        $components "$suite" "$root" >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; exit 1; }
+        $components "$suite" "$root" $mirror >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; exit 1; }
     # The server and its tools; the newer suites have both kinds.
     for package in redis-server valkey-server; do
         chroot "$root" apt-get install -y -qq --no-install-recommends --download-only "$package" >/dev/null 2>&1 || true
