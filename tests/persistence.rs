@@ -17,17 +17,7 @@ const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 /// Saves at an orderly end.
 const RDB: [&str; 2] = ["--save", "3600 1000000"];
 
-/// Each write is on the disk before it is answered.
-const AOF: [&str; 6] = [
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "always",
-    "--aof-use-rdb-preamble",
-    "no",
-];
-
-/// The same; what BGREWRITEAOF writes is an RDB file.
+/// As [`SYNCED_AOF`]; what BGREWRITEAOF writes is an RDB file.
 const AOF_WITH_PREAMBLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /// Where the tests put nodes.
@@ -218,14 +208,14 @@ fn a_node_comes_back_from_an_rdb_file() {
 
 #[test]
 fn a_node_comes_back_from_an_aof() {
-    if let Some(server) = Server::with_module(&AOF, HELD_OPEN) {
+    if let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) {
         comes_back(server, shut_down_and_restart);
     }
 }
 
 #[test]
 fn a_node_comes_back_from_a_rewritten_aof() {
-    if let Some(server) = Server::with_module(&AOF, HELD_OPEN) {
+    if let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) {
         comes_back(server, |server| {
             rewrite_aof(server);
             let base = aof(server, ".base.aof");
@@ -249,7 +239,7 @@ fn a_node_comes_back_from_a_rewritten_aof_with_a_preamble() {
 
 #[test]
 fn a_node_comes_back_when_the_aof_is_loaded_while_the_server_runs() {
-    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+    for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         if let Some(server) = Server::with_module(arguments, HELD_OPEN) {
             comes_back(server, |server| server.ask("DEBUG LOADAOF"));
         }
@@ -258,7 +248,7 @@ fn a_node_comes_back_when_the_aof_is_loaded_while_the_server_runs() {
 
 #[test]
 fn writes_after_a_rewrite_of_the_aof_come_back() {
-    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+    for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
             return;
         };
@@ -287,7 +277,7 @@ fn writes_after_a_rewrite_of_the_aof_come_back() {
 
 #[test]
 fn what_the_timer_did_comes_back_from_the_aof() {
-    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+    for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
             return;
         };
@@ -333,7 +323,7 @@ fn what_the_timer_did_comes_back_from_the_aof() {
 
 #[test]
 fn windows_that_end_while_the_server_is_down_close_afterwards() {
-    for arguments in [&RDB[..], &AOF[..]] {
+    for arguments in [&RDB[..], &SYNCED_AOF[..]] {
         let Some(mut server) = Server::with_module(arguments, CLOSING) else {
             return;
         };
@@ -362,7 +352,7 @@ fn windows_that_end_while_the_server_is_down_close_afterwards() {
 
 #[test]
 fn an_entry_that_was_leased_is_delivered_again_after_a_restart() {
-    let Some(mut server) = Server::with_module(&AOF, "") else {
+    let Some(mut server) = Server::with_module(&SYNCED_AOF, "") else {
         return;
     };
     let id: i64 = server.ask("AGG.LOG n hello");
@@ -382,7 +372,7 @@ fn an_entry_that_was_leased_is_delivered_again_after_a_restart() {
 
 #[test]
 fn what_waited_counts_as_handed_out_after_a_restart() {
-    let Some(mut server) = Server::with_module(&AOF, "") else {
+    let Some(mut server) = Server::with_module(&SYNCED_AOF, "") else {
         return;
     };
     let _: Value = server.ask("AGG.ERROR n broken KEY e");
@@ -453,7 +443,7 @@ fn a_node_keeps_its_windows_under_other_settings() {
 
 #[test]
 fn nothing_that_was_acknowledged_is_lost_in_a_crash() {
-    let Some(mut server) = Server::with_module(&AOF, HELD_OPEN) else {
+    let Some(mut server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) else {
         return;
     };
     let mut c = server.connection();
@@ -498,7 +488,7 @@ fn nothing_that_was_acknowledged_is_lost_in_a_crash() {
 #[test]
 fn a_saved_aof_can_be_replayed_into_another_server() {
     let (Some(server), Some(other)) = (
-        Server::with_module(&AOF, CLOSING),
+        Server::with_module(&SYNCED_AOF, CLOSING),
         Server::with_settings("max-series 1 flush-delay-ms 3600000"),
     ) else {
         return;
@@ -533,7 +523,7 @@ fn a_saved_aof_can_be_replayed_into_another_server() {
 
 #[test]
 fn a_sample_costs_at_most_60_bytes_of_aof_more_than_its_own_arguments() {
-    let Some(server) = Server::with_module(&AOF, HELD_OPEN) else {
+    let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) else {
         return;
     };
     let mut c = server.connection();
@@ -600,7 +590,7 @@ fn windows_that_are_due_while_the_server_loads_close_once_it_has() {
 
 #[test]
 fn an_aof_that_is_rewritten_while_all_report_holds_everything() {
-    for arguments in [&AOF[..], &AOF_WITH_PREAMBLE[..]] {
+    for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         let Some(mut server) = Server::with_module(arguments, "min-window 1 hour-window 2") else {
             return;
         };

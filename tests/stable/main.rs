@@ -17,15 +17,6 @@ use support::*;
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
-const AOF: [&str; 6] = [
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "always",
-    "--aof-use-rdb-preamble",
-    "no",
-];
-
 /// Long ago, so that the windows close; a full hour.
 const START: i64 = 1_704_103_200_000;
 
@@ -150,7 +141,7 @@ fn this_version_has_its_files() {
         file!()
     );
     std::fs::create_dir_all(folder().join(version)).unwrap();
-    let server = Server::with_module(&AOF, "").unwrap();
+    let server = Server::with_module(&SYNCED_AOF, "").unwrap();
     fill(&server);
     let dump: Vec<u8> = server.ask("DUMP n");
     std::fs::write(file(version, "dump"), dump).unwrap();

@@ -11,6 +11,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::{FromRedisValue, Value};
 
+/// Arguments of a server: each write is on the disk before it is answered, all of it as commands.
+pub const SYNCED_AOF: [&str; 6] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+    "--aof-use-rdb-preamble",
+    "no",
+];
+
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 
