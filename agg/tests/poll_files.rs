@@ -194,6 +194,8 @@ compress = "gzip"
         poller.wait();
     }
     let mut poller = place.start();
+    // So that it is at work before it is asked to end, though the crashes may have left nothing to do.
+    all.extend(log(&server, &["n1"], 500, "x"));
     until_empty(&server, &["n1", "n2"], "LOG");
     until("what the crashes left is finished", || {
         let names = files();

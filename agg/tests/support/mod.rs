@@ -71,6 +71,9 @@ impl Running {
     /// Sends it a signal by name and waits for its end, which has to come within a second (and what a loaded
     /// machine adds).
     pub fn end_by(&mut self, signal: &str) -> ExitStatus {
+        until("it listens for signals", || {
+            self.listens(signal).then_some(())
+        });
         self.signal(signal);
         let start = Instant::now();
         let status = self.wait();
@@ -80,6 +83,22 @@ impl Running {
             start.elapsed()
         );
         status
+    }
+
+    /// Whether it has begun to listen for a signal, or has ended: one that has only just started would be killed by it.
+    fn listens(&mut self, signal: &str) -> bool {
+        let number = match signal {
+            "HUP" => 1,
+            "INT" => 2,
+            "TERM" => 15,
+            _ => panic!("{signal}"),
+        };
+        let path = format!("/proc/{}/status", self.0.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let caught = (status.lines()).find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+        caught.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+            || self.0.try_wait().unwrap().is_some()
     }
 
     pub fn signal(&self, signal: &str) {
