@@ -87,14 +87,19 @@ make_dist() {
     (cd "$dist" && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS)
 }
 
+case "${1:-}" in
+"" | --dist) ;;
+*) echo "usage: packages.sh [--dist]" >&2 && exit 2 ;;
+esac
 if [ "${1:-}" = --dist ] && ! git diff --quiet HEAD; then
     echo "the source is that of the last commit, so what was changed since has to be committed first" >&2
     exit 1
 fi
 make_contents
 make_packages
-case "${1:-}" in
-"") ls "$out"/*.deb ;;
---dist) make_dist && ls "$dist" ;;
-*) echo "usage: packages.sh [--dist]" >&2 && exit 2 ;;
-esac
+if [ "${1:-}" = --dist ]; then
+    make_dist
+    ls "$dist"
+else
+    ls "$out"/*.deb
+fi

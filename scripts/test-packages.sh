@@ -174,6 +174,7 @@ until_so "the machine is reported" reported
 # What the unit keeps it from doing it must not report as so.
 within env AGG_PASSWORD="$admin" agg --redis redis://admin@127.0.0.1:7777 host --once --node outside
 disks() { cli admin AGG.SCAN "$1" REALITY 0 COUNT 1000 WITHVALUES | grep -o 'read_only[^a-z]*[a-z]*' | sort; }
+[ -n "$(disks outside)" ] || fail "no disk is reported"
 is "disks as they are" "$(disks outside)" "$(disks node-of-the-test)"
 until_so "the reporter" active agg-host
 is "the manual" agg-poll "$(within man -w agg-poll | sed 's,.*/\(agg-poll\)\.1.*,\1,')"

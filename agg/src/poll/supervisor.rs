@@ -47,7 +47,7 @@ impl Supervisor {
 
     /// It comes to its end, for which it has this time, whatever the unit says.
     pub fn ending(&self, grace: Duration) {
-        let time = u32::try_from((grace + MORE).as_micros()).unwrap_or(u32::MAX);
+        let time = u32::try_from(grace.saturating_add(MORE).as_micros()).unwrap_or(u32::MAX);
         tell(&[
             NotifyState::Stopping,
             NotifyState::ExtendTimeoutUsec(time),

@@ -32,13 +32,18 @@ use crate::text::number::Number;
 /// The first byte of a payload of effects.
 pub(crate) const VERSION: u8 = 1;
 
-/// Whether a payload holds effects; else it is a frame of a node, whose first byte is larger than any version here.
+/// The first byte of frames is this or larger, and no version of effects gets there.
+const FRAMES: u8 = 0x10;
+
+/// Whether a payload holds effects; else it is a frame of a node.
 ///
 /// # Errors
 /// A newer version wrote it.
 pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, Damaged> {
     match payload.first() {
-        Some(2..=0x0f) => Err(Damaged("written by a newer version of the module")),
+        Some(first) if (VERSION + 1..FRAMES).contains(first) => {
+            Err(Damaged("written by a newer version of the module"))
+        }
         first => Ok(first == Some(&VERSION)),
     }
 }
