@@ -108,6 +108,29 @@ fn a_quiet_error_is_forgotten_but_not_while_it_waits_to_be_delivered() {
 }
 
 #[test]
+fn a_quiet_error_that_grew_since_its_delivery_is_delivered_before_it_is_forgotten() {
+    let Some(server) = Server::with_settings(&format!("{CALM} error-ttl 1")) else {
+        return;
+    };
+    server.ask::<Value>("AGG.ERROR n failed KEY grown");
+    server.ask::<Value>("AGG.POP n ERROR");
+    server.ask::<Value>("AGG.ERROR n failed KEY grown");
+    server.ask::<Value>("AGG.ERROR n failed KEY delivered");
+    server.ask::<Value>("AGG.POP n ERROR");
+    // Reported after the other one, so the other one has been quiet for longer.
+    until("the delivered error is forgotten", || {
+        (server.ask::<Value>("AGG.GET n ERROR delivered") == Value::Nil).then_some(())
+    });
+    assert_eq!(int(&server.ask("AGG.GET n ERROR grown"), "occurrences"), 2);
+    server.ask::<()>("CONFIG SET agg.error-interval-ms 1");
+    assert_eq!(arrived(&server, "ERROR", 1)[0].json()["occurrences"], 2);
+    server.ask::<Value>("AGG.POP n ERROR");
+    until("it is forgotten, too", || {
+        (server.ask::<Value>("AGG.GET n ERROR grown") == Value::Nil).then_some(())
+    });
+}
+
+#[test]
 fn an_object_whose_ttl_ended_is_queued_as_gone_and_leaves_when_acknowledged() {
     let Some(server) = Server::with_settings(CALM) else {
         return;

@@ -149,11 +149,16 @@ impl ErrorState {
         self.handed && (self.stale || self.occurrences != self.out.occurrences)
     }
 
+    /// Whether it has occurrences that were not delivered yet.
+    pub fn has_grown(&self) -> bool {
+        self.occurrences > self.out.occurrences
+    }
+
     /// Whether it is to be queued again: it was handed out, the interval has passed, and it has grown.
     /// One that is stale waits anyway, and gets a new id when it is handed out.
     pub fn is_due(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         (self.id == 0 || self.handed && !self.stale)
-            && self.occurrences > self.out.occurrences
+            && self.has_grown()
             && self.may_be_told(now_ms, interval_ms, max_future_ms)
     }
 

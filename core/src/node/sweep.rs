@@ -202,7 +202,11 @@ impl Node {
             let interval = act.settings.error_interval_ms;
             if e.is_due(act.step.now_ms, interval, self.rules.max_future_ms) {
                 due.push(slot);
-            } else if ttl_ms != 0 && e.id == 0 && e.heard.saturating_add(ttl_ms) <= act.now.mono_ms
+            } else if ttl_ms != 0
+                && e.id == 0
+                // Where the lifetime is shorter than the interval, its last occurrences are delivered first.
+                && !e.has_grown()
+                && e.heard.saturating_add(ttl_ms) <= act.now.mono_ms
             {
                 ended.push(slot);
             }
