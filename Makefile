@@ -25,14 +25,14 @@ lint: deps ## format and clippy
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 test: lint build servers clients ## what CI runs: lint, all tests, each fuzz target for a short while
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test
 	@scripts/packages.sh && scripts/test-packages.sh
 	@scripts/fuzz.sh
 
 test-all: lint build servers clients ## the same for long: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
-	AGG_HEAVY=1 $(CARGO) test --workspace
+	AGG_HEAVY=1 $(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test
 	@scripts/packages.sh --dist && scripts/test-packages.sh
 	@scripts/test-packages.sh trixie redis-server && scripts/test-packages.sh trixie valkey-server

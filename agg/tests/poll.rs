@@ -11,6 +11,7 @@ use redis::Value;
 use support::place::{
     Id, Place, VERSION_1, id, influx, left, log, names, settings, until_empty, windows,
 };
+use support::proxy::Proxy;
 use support::stub::Stub;
 use support::{Running, Server, agg, ask, entries, err, past_hour, send, until};
 
@@ -323,8 +324,10 @@ fn a_look_through_many_other_keys_lets_no_lease_end() {
     let Some(server) = Server::start() else {
         return;
     };
-    // More than a second's worth, which is the lease.
-    let () = server.ask("DEBUG POPULATE 4000000");
+    // The poller looks through a thousand keys at a time. Each step takes a quarter of a second, so all of them take longer than
+    // the lease, on any machine.
+    let () = server.ask("DEBUG POPULATE 20000");
+    let proxy = Proxy::with_delay(server.port, b"\r\nSCAN\r\n", Duration::from_millis(250));
     let count = windows(&server, "n1", &names(3));
     let stub = Stub::start(|before, _| {
         if before == 0 {
@@ -332,7 +335,9 @@ fn a_look_through_many_other_keys_lets_no_lease_end() {
         }
         (204, "", String::new())
     });
-    let text = settings(&server, &influx(&stub.url, VERSION_1));
+    let text = settings(&server, &influx(&stub.url, VERSION_1))
+        .replace(&server.url(), &format!("redis://127.0.0.1:{}", proxy.port))
+        .replace("lease = \"1s\"", "lease = \"3s\"");
     let place = Place::new(&text);
     let mut running = Running::start(&mut place.command("poll"));
     until("the sink has them", || {
@@ -343,7 +348,7 @@ fn a_look_through_many_other_keys_lets_no_lease_end() {
     // As another poller would.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(7) {
-        let fetched: Value = server.ask("AGG.FETCH n1 MIN LEASE 1000");
+        let fetched: Value = server.ask("AGG.FETCH n1 MIN LEASE 3000");
         assert_eq!(entries(&fetched).len(), 0, "after {:?}", start.elapsed());
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -374,11 +379,9 @@ fn many_servers_share_little_room() {
         all.extend(log(server, &[&node], 10_000, &"x".repeat(300)));
     }
     let mut running = place.start();
-    let begin = std::time::Instant::now();
     for (number, server) in servers.iter().enumerate() {
         until_empty(server, &[&format!("n{number}")], "LOG");
     }
-    assert!(begin.elapsed() < std::time::Duration::from_secs(30));
     assert_eq!(running.end_by("TERM").code(), Some(0));
     assert!(place.ids("out").into_iter().collect::<BTreeSet<_>>() == all);
 }

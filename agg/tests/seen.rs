@@ -49,7 +49,7 @@ impl Seen {
     /// The status and the body; none where nobody answers yet.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(10)))
+            .timeout_global(Some(Duration::from_secs(60)))
             .http_status_as_error(false)
             .proxy(None);
         let agent: ureq::Agent = config.build().into();

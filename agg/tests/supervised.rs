@@ -41,7 +41,7 @@ fn systemd_hears_when_it_is_ready_how_it_is_when_it_reads_anew_and_when_it_ends(
     let place = Place::new(&settings(&server, ALL_TO_FILE));
     let ear = Ear(UnixDatagram::bind(place.path("notify")).unwrap());
     ear.0
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(300)))
         .unwrap();
     let mut command = place.command("poll");
     command.env("NOTIFY_SOCKET", place.path("notify"));

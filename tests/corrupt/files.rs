@@ -90,7 +90,7 @@ impl Starts {
                     .query::<Vec<Vec<u8>>>(&mut connection)
             {
                 connection
-                    .set_read_timeout(Some(Duration::from_secs(20)))
+                    .set_read_timeout(Some(Duration::from_secs(300)))
                     .unwrap();
                 self.loaded += 1;
                 // Names may be damaged, too.
@@ -109,7 +109,7 @@ impl Starts {
                 break;
             }
             assert!(
-                started.elapsed() < Duration::from_secs(20),
+                started.elapsed() < Duration::from_secs(300),
                 "it hangs: {}",
                 log()
             );

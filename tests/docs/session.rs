@@ -16,7 +16,7 @@ use crate::support::*;
 const PORTS: [u16; 7] = [6379, 7778, 7779, 7781, 7782, 8086, 8125];
 
 /// Longer than any step takes.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
 
 pub struct Session {
     dir: tempfile::TempDir,

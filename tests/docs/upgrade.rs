@@ -62,7 +62,7 @@ fn connect(port: u16) -> Option<redis::Connection> {
     let connection = client.get_connection_with_timeout(Duration::from_secs(1));
     let connection = connection.ok()?;
     connection
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(300)))
         .unwrap();
     Some(connection)
 }

@@ -29,7 +29,7 @@ pub struct Link {
 }
 
 /// A command is tried again for so long where it was surely not done.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Servers that say so do not serve the node now, or not yet.
 const NOT_HERE: [&str; 7] = [

@@ -50,7 +50,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         let waited = start.elapsed();
-        assert!(waited < Duration::from_secs(60), "waited in vain: {what}");
+        assert!(waited < Duration::from_secs(300), "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -21,8 +21,8 @@ pub const SYNCED_AOF: [&str; 6] = [
     "no",
 ];
 
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(30);
+/// How long a condition may take. Generous, because a loaded machine is slow; it limits only how long a failure takes to show.
+const LONG: Duration = Duration::from_secs(300);
 
 /// Waits until `look` finds something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -85,7 +85,7 @@ impl Drop for InfluxDb {
 
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(10)))
+        .timeout_global(Some(Duration::from_secs(60)))
         .proxy(None);
     config.build().into()
 }

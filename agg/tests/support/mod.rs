@@ -68,8 +68,8 @@ impl Running {
         Running(command.spawn().unwrap())
     }
 
-    /// Sends it a signal by name and waits for its end, which has to come within a second (and what a loaded
-    /// machine adds).
+    /// Sends it a signal by name and waits for its end. A program at rest ends within milliseconds; the limit leaves room for
+    /// a loaded machine.
     pub fn end_by(&mut self, signal: &str) -> ExitStatus {
         until("it listens for signals", || {
             self.listens(signal).then_some(())
@@ -78,7 +78,7 @@ impl Running {
         let start = Instant::now();
         let status = self.wait();
         assert!(
-            start.elapsed() < Duration::from_millis(2000),
+            start.elapsed() < Duration::from_secs(60),
             "took {:?}",
             start.elapsed()
         );
@@ -149,7 +149,7 @@ impl Iterator for Said {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        match self.0.recv_timeout(Duration::from_secs(60)) {
+        match self.0.recv_timeout(Duration::from_secs(300)) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("waited in vain for a line of the program"),

@@ -1,9 +1,10 @@
-//! A TCP proxy in front of a server, which can be pointed to another one and cut like a network.
+//! A TCP proxy in front of a server, which can be pointed to another one, cut like a network, and made slow for one command.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The proxy; its threads end with the test's process.
 pub struct Proxy {
@@ -15,17 +16,35 @@ struct Inner {
     target: AtomicU16,
     cut: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
+    delay: Option<Delay>,
+}
+
+/// How long a request that contains a word is held back.
+#[derive(Clone, Copy)]
+struct Delay {
+    word: &'static [u8],
+    pause: Duration,
 }
 
 impl Proxy {
     /// In front of a port of this machine.
     pub fn start(target: u16) -> Proxy {
+        Proxy::with(target, None)
+    }
+
+    /// The same, and requests that contain `word` arrive `pause` later.
+    pub fn with_delay(target: u16, word: &'static [u8], pause: Duration) -> Proxy {
+        Proxy::with(target, Some(Delay { word, pause }))
+    }
+
+    fn with(target: u16, delay: Option<Delay>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let inner = Arc::new(Inner {
             target: AtomicU16::new(target),
             cut: AtomicBool::new(false),
             open: Mutex::default(),
+            delay,
         });
         let kept = inner.clone();
         std::thread::spawn(move || {
@@ -63,10 +82,10 @@ impl Inner {
             return;
         };
         let mut open = self.open.lock().unwrap();
-        for (from, to) in [(&client, &server), (&server, &client)] {
+        for (from, to, delay) in [(&client, &server, self.delay), (&server, &client, None)] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             open.push(from.try_clone().unwrap());
-            std::thread::spawn(move || copy(from, to));
+            std::thread::spawn(move || copy(from, to, delay));
         }
     }
 
@@ -78,9 +97,14 @@ impl Inner {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: TcpStream, mut to: TcpStream, delay: Option<Delay>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if let Some(Delay { word, pause }) = delay
+            && buffer[..count].windows(word.len()).any(|part| part == word)
+        {
+            std::thread::sleep(pause);
+        }
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }

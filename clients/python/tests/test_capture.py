@@ -204,7 +204,7 @@ def test_hooks(recorder: agg.Recorder, client: agg.Client, capsys: Any) -> None:
 def test_a_program_that_dies_has_told_why(url: str, client: agg.Client) -> None:
     text = "import sys, agg; agg.configure('n', sys.argv[1]); agg.install_hooks(); 1 / 0"
     done = subprocess.run(
-        [sys.executable, "-c", text, url], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", text, url], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
     (entry,) = client.pop("n", "ERROR")

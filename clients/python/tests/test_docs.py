@@ -133,5 +133,5 @@ def test_the_repositorys_readme(url: str, client: agg.Client) -> None:
         r"^### Python\n.*?^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
     )
     block = block.replace("redis://127.0.0.1:7777", url)
-    subprocess.run([sys.executable, "-c", block], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", block], check=True, timeout=300)
     assert set(client.names("node1", "METRIC")) == {"queue.length", "render"}

@@ -263,7 +263,7 @@ def _program(text: str, *arguments: str) -> float:
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(text), *arguments],
-        timeout=30,
+        timeout=300,
         check=True,
         capture_output=True,
         text=True,
