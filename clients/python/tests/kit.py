@@ -11,7 +11,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -110,3 +112,34 @@ class Server:
 
 # Windows of four weeks: none closes while a test looks.
 CALM = "min-window 2419200 hour-window 2419200"
+
+
+# What the programs below have in common: a child's exit status, which is no child that hangs.
+STATUS = """
+import os, signal, sys, threading, time
+import redis, agg
+
+def status(pid):
+    end = time.monotonic() + 90
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return "hung"
+        time.sleep(0.002)
+"""
+
+
+def program(text: str, *arguments: str, within: float = 120, start: str = STATUS) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", start + textwrap.dedent(text), *arguments],
+        timeout=within,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
+    return done.stdout

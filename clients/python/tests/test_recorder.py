@@ -221,6 +221,28 @@ def test_a_signals_handler_may_report_in_the_midst_of_a_report(recorder: agg.Rec
     assert counts.sent > 6000 and not counts.dropped
 
 
+def test_a_signals_handler_may_report_while_the_thread_starts(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one thread afterwards: two would undo each other's count."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name == "agg-recorder":
+            started.append(thread)
+            if len(started) < 3:
+                r.log("from a signal's handler")
+        start(thread)
+
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with agg.Recorder("n", url, interval=0.01) as r:
+        r.stat("m", 1)
+        assert r.flush(60)
+        assert len(started) == 1
+        assert r.counts == agg.Counts(sent=2)
+
+
 def test_after_a_fork_both_go_on(recorder: agg.Recorder, client: agg.Client) -> None:
     recorder.stat("before", 1)
     assert recorder.flush()

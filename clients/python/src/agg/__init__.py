@@ -2,9 +2,11 @@
 
 `Client` and `AsyncClient` have a method for each command (`agg.commands` documents the protocol).
 `Recorder` reports in the background; `LogHandler`, `capture_exceptions`, `install_hooks` and
-`timer` report by it. `Drain` and `AsyncDrain` are loops over what the queues hold.
+`timer` report by it; `flushed` is for tasks of a pool of processes. `Drain` and `AsyncDrain` are
+loops over what the queues hold.
 """
 
+from . import forking  # isort: skip  (first: a fork meanwhile waits for the rest)
 from .aio import AsyncClient, AsyncPipeline
 from .arguments import QUEUES, to_datetime, to_ms
 from .capture import capture_exceptions, install_hooks, report_exception, watch_loop
@@ -13,6 +15,7 @@ from .default import configure, recorder
 from .drain import AsyncDrain, Drain
 from .errors import AggError, ArgumentError, FullError, ModuleMissingError, WrongTypeError
 from .handler import LogHandler
+from .processes import flushed
 from .recording import Counts, Recorder
 from .records import (
     Bucket,
@@ -62,6 +65,7 @@ __all__ = [
     "WrongTypeError",
     "capture_exceptions",
     "configure",
+    "flushed",
     "install_hooks",
     "recorder",
     "report_exception",
@@ -70,3 +74,5 @@ __all__ = [
     "to_ms",
     "watch_loop",
 ]
+
+forking.imported = True

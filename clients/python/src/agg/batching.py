@@ -15,7 +15,7 @@ from .arguments import At, Kind, Number, Tags, Text
 from .commands import Command
 
 Sample = tuple[Text, Number, Kind, Optional[Tags], Union[float, At]]
-"""Metric, value, type, tags, and the time: as it was given, or the clock's seconds as a float."""
+"""Metric, value, type, tags, and the time: as it was given, or `agg.clock.ticks` as a float."""
 
 _SAMPLES_A_COMMAND = 1000
 
@@ -31,16 +31,17 @@ class Flight:
 
 
 def mstats(
-    node: bytes, samples: Iterable[Sample], tags: bytes, resolution: int
+    node: bytes, samples: Iterable[Sample], tags: bytes, resolution: int, offset: float
 ) -> tuple[list[Flight], int, str]:
     """Samples as AGG.MSTATs, in the order in which they came.
 
-    ``tags`` are those of all, ``resolution`` the step of gauges' times in ms. Answers also how many
-    are no samples at all, and what is wrong with the last of these.
+    ``tags`` are those of all, ``resolution`` the step of gauges' times in ms, ``offset`` what makes
+    the server's time of ticks. Answers also how many are no samples at all, and what is wrong with
+    the last of these.
 
-    >>> came = [("a", 1, "ABS", None, 1760000100.123), ("b", 2.5, "ABS", None, 1760000100.189),
-    ...         ("c", 3, "DIFF", "x:y", 1760000100.189), ("d", None, "ABS", None, "now")]
-    >>> flights, unusable, why = agg.batching.mstats(b"n", came, b"app:shop", 100)
+    >>> came = [("a", 1, "ABS", None, 100.123), ("b", 2.5, "ABS", None, 100.189),
+    ...         ("c", 3, "DIFF", "x:y", 100.189), ("d", None, "ABS", None, "now")]
+    >>> flights, unusable, why = agg.batching.mstats(b"n", came, b"app:shop", 100, 1760000000.0)
     >>> for flight in flights:
     ...     print(flight.command)
     AGG.MSTAT n ABS TAGS app:shop AT 1760000100100 VALUES a 1 b 2.5
@@ -58,7 +59,7 @@ def mstats(
     for metric, value, kind, own, at in samples:
         try:
             if at.__class__ is float:
-                ms = int(at * 1000)
+                ms = int((at + offset) * 1000)
                 if kind == "ABS":
                     ms -= ms % resolution
             else:

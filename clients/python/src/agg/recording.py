@@ -6,7 +6,7 @@ What holds, whatever the server does:
 * What waits is bounded: samples by number, all else by number and bytes; neither can crowd out the
   other. What comes when there is no room is dropped and counted, as is all else that is lost.
 * The process after a fork has an empty queue and a thread of its own; what waited at the fork is
-  the parent's to send.
+  the parent's to send, by a connection that the child does not touch.
 * At the interpreter's end what waits is sent, for at most ``at_exit`` seconds.
 
 The sample's way is short, as programs take it a million times: a bounded ``deque`` of tuples, with
@@ -16,17 +16,14 @@ thread is started, woken, or the sample dropped; so the usual case is one compar
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import random
 import socket
-import sys
 import threading
-import time
-import weakref
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Callable, Optional, Union
 
 import redis
@@ -42,11 +39,12 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from . import arguments, commands
+from . import arguments, commands, forking, processes
 from .arguments import At, ErrorType, Kind, Number, Seconds, Tags, Text
 from .batching import Flight, Sample, mstats, tagged, told
 from .bell import Bell
 from .client import Client, server_url, url_options
+from .clock import Moment, ServerClock, ticks
 from .commands import Command
 from .records import Occurred, Taken
 
@@ -100,9 +98,12 @@ class Recorder:
     >>> recorder.close()
     True
 
-    Time: a report carries the time at which it was made. Samples of gauges are told in steps of
-    ``resolution`` ms, so that many go in one AGG.MSTAT; as windows begin at whole seconds, each is
-    still counted in its own. Totals (``DIFF``) and all else keep their millisecond.
+    Time: a report carries the time at which it was made, by the server's clock, which is asked by
+    TIME every ten seconds: that of this machine may be wrong. (Where the user has no right to TIME
+    it is that of this machine.) What is given as ``at`` is sent as it is. Samples of gauges are
+    told in steps of ``resolution`` ms, so that many go in one AGG.MSTAT; as windows begin at whole
+    seconds, each is still counted in its own. Totals (``DIFF``) and all else keep their
+    millisecond.
 
     A batch whose answer was lost is sent again: its gauges' samples, lines and errors may then
     count twice (totals do not).
@@ -134,15 +135,25 @@ class Recorder:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._resolution = resolution
-        self._at_exit = at_exit
+        self.at_exit = at_exit
         self._closed = False
         self._anew()
-        _recorders.add(self)
+        processes.register(self)
+
+    def begin_anew(self) -> None:
+        """Begin as if nothing had been reported: what a process does after a fork."""
+        client = self._client
+        self._anew()
+        if client is None:
+            return
+        if client.redis is self._server:
+            forking.renew(client.redis)
+        else:
+            forking.abandon(client.redis)
 
     def _anew(self) -> None:
-        """As nothing had been reported; for the process after a fork, too."""
         self._samples: deque[Sample] = deque()
-        self._events: deque[Command[Any]] = deque()
+        self._events: deque[tuple[Command[Any], Optional[float]]] = deque()
         self._event_bytes = 0
         # A signal's handler may report, in the midst of a report: the lock is one for reentry.
         # Nothing that may wait happens under it, logging least of all: a handler's lock may be held
@@ -151,7 +162,10 @@ class Recorder:
         self._wake = Bell()
         self._ending = Bell()
         self._thread: Optional[threading.Thread] = None
+        self._starting = False
         self._client: Optional[Client] = None
+        self._clock = ServerClock()
+        self._timeless = False
         self._flights: list[Flight] = []
         self._encoding = 0
         self._tickets: deque[threading.Event] = deque()
@@ -159,6 +173,7 @@ class Recorder:
         self._sent = 0
         self._late = 0
         self._failures = 0
+        self._failing = False
         self._last_error = ""
         # None has started the thread: the first sample takes the slow way.
         self._wake_at = 0
@@ -178,7 +193,7 @@ class Recorder:
         samples = self._samples
         if len(samples) >= self._wake_at and not self._admit():
             return
-        samples.append((metric, value, kind, tags, _now() if at is None else at))
+        samples.append((metric, value, kind, tags, ticks() if at is None else _given(at)))
 
     def log(
         self,
@@ -186,13 +201,14 @@ class Recorder:
         *,
         level: Optional[int] = None,
         tags: Optional[Tags] = None,
-        at: Optional[At] = None,
+        at: Union[At, Moment, None] = None,
     ) -> None:
         """A line, as `agg.commands.log`."""
         self._event(
-            lambda: commands.log(
-                self.node, message, level=level, tags=tagged(self._tags, tags), at=_ms(at)
-            )
+            at,
+            lambda at: commands.log(
+                self.node, message, level=level, tags=tagged(self._tags, tags), at=at
+            ),
         )
 
     def error(
@@ -210,11 +226,12 @@ class Recorder:
         gid: Optional[int] = None,
         nid: Optional[int] = None,
         key: Optional[Text] = None,
-        at: Optional[At] = None,
+        at: Union[At, Moment, None] = None,
     ) -> None:
         """An error, as `agg.commands.error`."""
         self._event(
-            lambda: commands.error(
+            at,
+            lambda at: commands.error(
                 self.node,
                 message,
                 public=public,
@@ -228,8 +245,8 @@ class Recorder:
                 gid=gid,
                 nid=nid,
                 key=key,
-                at=_ms(at),
-            )
+                at=at,
+            ),
         )
 
     def reality(
@@ -244,9 +261,10 @@ class Recorder:
     ) -> None:
         """An object, as `agg.commands.reality`."""
         self._event(
-            lambda: commands.reality(
-                self.node, key, model, json, tags=tagged(self._tags, tags), at=_ms(at), ttl=ttl
-            )
+            at,
+            lambda at: commands.reality(
+                self.node, key, model, json, tags=tagged(self._tags, tags), at=at, ttl=ttl
+            ),
         )
 
     # The others: for the program's frame.
@@ -261,6 +279,11 @@ class Recorder:
             return Counts(
                 self._sent, self._late, dropped, waiting, self._failures, self._last_error
             )
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt to send failed."""
+        return self._failing
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that waits is sent, for at most ``timeout`` seconds; whether it was."""
@@ -319,12 +342,16 @@ class Recorder:
         except Exception:
             return False
 
-    def _event(self, build: Callable[[], Command[Any]]) -> None:
+    def _event(
+        self, at: Union[At, Moment, None], build: Callable[[Optional[At]], Command[Any]]
+    ) -> None:
+        # Its time is added when it is sent, where none is given.
+        moment = ticks() if at is None else at if isinstance(at, Moment) else None
         try:
             if not self._started():
                 self._drop("closed" if self._closed else "unsent")
                 return
-            command = build()
+            command = build(None if isinstance(at, Moment) else at)
             size = command.size
             with self._lock:
                 room = len(self._events) < self._max_events
@@ -332,7 +359,7 @@ class Recorder:
                     self._drop("full")
                     return
                 self._event_bytes += size
-                self._events.append(command)
+                self._events.append((command, moment))
         except Exception as error:
             self._drop("unusable", error)
 
@@ -350,16 +377,20 @@ class Recorder:
         if thread is not None and thread.is_alive():
             return True
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
+            # A signal's handler that reports while this waits for the thread starts no second one.
+            if not self._starting and (self._thread is None or not self._thread.is_alive()):
                 thread = threading.Thread(target=self._run, name="agg-recorder", daemon=True)
+                self._starting = True
+                self._thread = thread
                 try:
                     thread.start()
                 except RuntimeError:
                     # The interpreter is ending, or there are no more threads to be had.
                     return False
-                self._thread = thread
+                finally:
+                    self._starting = False
                 self._wake_at = self._batch
-                _at_the_end_of_a_worker(self)
+                processes.at_the_end_of_a_worker(self)
         return True
 
     # The thread.
@@ -387,6 +418,7 @@ class Recorder:
             else:
                 self._tickets.extendleft(reversed(tickets))
                 pause = min(5.0, max(0.1, pause * 2)) * random.uniform(0.8, 1.2)
+            self._failing = not sent
             with self._lock:
                 if not self._closed:
                     self._wake_at = self._batch if sent else self._max_samples
@@ -408,9 +440,26 @@ class Recorder:
             len(self._samples) // _SAMPLES_A_ROUND, self._event_bytes // _BYTES_A_ROUND
         )
         rounds += bool(self._flights)
+        if self.counts.waiting and not self._synced():
+            return False
         for _ in range(rounds):
             if (self._flights or self._take()) and not self._send():
                 return False
+        return True
+
+    def _synced(self) -> bool:
+        """Knows the server's time; whether it could be had."""
+        if not self._clock.is_due():
+            return True
+        try:
+            why = self._clock.sync(self._connected(), self.node)
+        except (RedisError, OSError, ValueError) as error:
+            # A ValueError is what AGG_REDIS holds, if that is no URL.
+            self._failed(error)
+            return False
+        if why and not self._timeless:
+            self._timeless = True
+            logger.warning("agg: reports carry this machine's time, the server tells none: %s", why)
         return True
 
     def _take(self) -> list[Flight]:
@@ -418,14 +467,17 @@ class Recorder:
         size = 0
         with self._lock:
             while self._events and size < _BYTES_A_ROUND:
-                command = self._events.popleft()
+                command, moment = self._events.popleft()
                 size += command.size
                 self._event_bytes -= command.size
+                if moment is not None:
+                    command.args += [b"AT", b"%d" % self._clock.ms(moment)]
                 flights.append(Flight(command, 1))
             samples = self._samples
             taken = [samples.popleft() for _ in range(min(len(samples), _SAMPLES_A_ROUND))]
             self._encoding = len(taken) + len(flights)
-        sampled, unusable, why = mstats(self.node, taken, self._tags, self._resolution)
+        offset = self._clock.offset or 0.0
+        sampled, unusable, why = mstats(self.node, taken, self._tags, self._resolution, offset)
         with self._lock:
             self._encoding = 0
             self._flights = flights + sampled
@@ -441,7 +493,6 @@ class Recorder:
                     pipe.add(flight.command)
                 results = pipe.execute(raise_on_error=False)
         except (RedisError, OSError, ValueError) as error:
-            # A ValueError is what AGG_REDIS holds, if that is no URL.
             self._failed(error)
             return False
         with self._lock:
@@ -479,6 +530,7 @@ class Recorder:
         return self._client
 
     def _failed(self, why: object) -> None:
+        self._clock.expire()
         with self._lock:
             self._failures += 1
             first = self._last_error != told(why)
@@ -498,40 +550,6 @@ class Recorder:
             self._sent += flight.reports
 
 
-def _ms(at: Optional[At]) -> At:
-    return int(_now() * 1000) if at is None else at
-
-
-_now = time.time
-
-_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for recorder in list(_recorders):
-        recorder._anew()
-
-
-def _at_exit() -> None:
-    end = time.monotonic() + max((each._at_exit for each in _recorders), default=0)
-    for recorder in list(_recorders):
-        recorder.flush(max(0.0, min(recorder._at_exit, end - time.monotonic())))
-
-
-def _at_the_end_of_a_worker(recorder: Recorder) -> None:
-    """Processes of ``multiprocessing`` end without atexit, but by finalizers of their own."""
-    process = sys.modules.get("multiprocessing.process")
-    util = sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, _flush_worker, args=(weakref.ref(recorder),), exitpriority=10)
-
-
-def _flush_worker(reference: weakref.ref[Recorder]) -> None:
-    recorder = reference()
-    if recorder is not None:
-        recorder.flush(recorder._at_exit)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
+def _given(at: At) -> At:
+    """A time that the caller gives; a float is what a moment without one is."""
+    return Decimal(at) if at.__class__ is float else at

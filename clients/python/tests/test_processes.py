@@ -1,0 +1,223 @@
+"""Recorders at a fork, and what is sent before a process ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from functools import partial
+
+import pytest
+from kit import STATUS, free_port, program
+
+import agg
+
+HEAVY = os.environ.get("AGG_HEAVY") == "1"
+
+
+@pytest.mark.parametrize("given", ["url", "function", "connection"])
+def test_a_fork_while_the_pool_is_locked_holds_nobody_up(
+    url: str, client: agg.Client, given: str
+) -> None:
+    """The lock is held in the child for ever; the child ends by way of all finalisers."""
+    said = program(
+        """
+        url, given = sys.argv[1:]
+        makers = {
+            "url": lambda: url,
+            "function": lambda: lambda: redis.Redis.from_url(url),
+            "connection": lambda: redis.Redis.from_url(url),
+        }
+        recorder = agg.Recorder("n", makers[given](), interval=0.05)
+        recorder.stat("before", 1)
+        assert recorder.flush(60)
+        locked, done = threading.Event(), threading.Event()
+
+        def hold():
+            with recorder._client.redis.connection_pool._lock:
+                locked.set()
+                done.wait()
+
+        threading.Thread(target=hold, daemon=True).start()
+        locked.wait()
+        pid = os.fork()
+        if pid == 0:
+            recorder.stat("child", 1)
+            sys.exit(0 if recorder.flush(60) else 3)
+        done.set()
+        print(status(pid))
+        recorder.stat("parent", 1)
+        print(recorder.flush(60), recorder.counts.sent)
+        """,
+        url,
+        given,
+    )
+    assert said.split() == ["0", "True", "2"]
+    assert set(client.names("n", "METRIC")) == {"before", "child", "parent"}
+
+
+def test_many_forks_of_a_busy_process_hold_nobody_up(url: str) -> None:
+    forks = 20_000 if HEAVY else 300
+    said = program(
+        """
+        url, forks = sys.argv[1], int(sys.argv[2])
+        busy = True
+
+        def report():
+            while busy:
+                recorder.stat("m", 1)
+                recorder.log("l")
+                time.sleep(0.0005)
+
+        recorder = agg.Recorder("n", url, interval=0.0001, batch=1)
+        threading.Thread(target=report, daemon=True).start()
+        found = set()
+        for i in range(forks):
+            if i % 3 == 0:
+                # The first connection of another.
+                other = agg.Recorder("n", url, interval=0.0001)
+                other.stat("other", 1)
+            pid = os.fork()
+            if pid == 0:
+                recorder.stat("child", 1)
+                os._exit(0 if i % 10 or recorder.flush(60) else 3)
+            found.add(status(pid))
+            if i % 3 == 2:
+                assert other.close(60)
+        busy = False
+        print(found, recorder.flush(60), recorder.counts.dropped)
+        """,
+        url,
+        str(forks),
+        within=3600 if HEAVY else 300,
+    )
+    assert said == "{0} True {}\n"
+
+
+def test_a_child_does_not_keep_the_parents_connection(url: str) -> None:
+    said = program(
+        """
+        def sockets():
+            links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+            return {os.readlink(link) for link in links if os.path.islink(link)}
+
+        before = sockets()
+        recorder = agg.Recorder("n", sys.argv[1], interval=0.05)
+        recorder.stat("m", 1)
+        assert recorder.flush(60)
+        own = {each for each in sockets() - before if each.startswith("socket:")}
+        assert len(own) == 1
+        pid = os.fork()
+        if pid == 0:
+            os._exit(len(own & sockets()))
+        print(status(pid))
+        recorder.stat("m", 1)
+        print(recorder.flush(60), recorder.counts.failures)
+        """,
+        url,
+    )
+    assert said.split() == ["0", "True", "0"]
+
+
+def test_the_sending_thread_imports_nothing(url: str) -> None:
+    """A child that is forked meanwhile could never import it: its lock has no owner there."""
+    said = program(
+        """
+        recorder = agg.Recorder("n", sys.argv[1].replace("127.0.0.1", "localhost"), interval=0.05)
+        before = set(sys.modules)
+        recorder.stat("m", 1)
+        recorder.log("l")
+        recorder.error("e")
+        recorder.reality("k", "m", {"a": 1})
+        assert recorder.flush(60)
+        print(sorted(set(sys.modules) - before))
+        """,
+        url,
+    )
+    assert said == "[]\n"
+
+
+def test_a_fork_waits_for_an_import_by_another_thread(url: str) -> None:
+    said = program(
+        """
+        import importlib.abc, os, sys, threading, time
+
+        class Slow(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == "agg.drain":
+                    begun.set()
+                    time.sleep(0.5)
+
+        begun = threading.Event()
+        sys.meta_path.insert(0, Slow())
+        thread = threading.Thread(target=__import__, args=("agg",))
+        thread.start()
+        begun.wait()
+        pid = os.fork()
+        if pid == 0:
+            import agg
+            recorder = agg.Recorder("n", sys.argv[1])
+            recorder.stat("m", 1)
+            os._exit(0 if recorder.flush(60) else 3)
+        thread.join()
+        code = STATUS
+        exec(code)
+        print(status(pid))
+        """,
+        url,
+        start=f"STATUS = {STATUS!r}\n",
+    )
+    assert said == "0\n"
+
+
+def work(i: int) -> int:
+    agg.recorder().stat("work", i)
+    agg.recorder().log("done")
+    if i == 7:
+        raise ValueError("no work for 7")
+    return i
+
+
+@agg.flushed
+def flushed_work(i: int) -> int:
+    """Work that says so."""
+    return work(i)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_pool_that_is_terminated_has_sent_what_its_tasks_reported(
+    url: str, client: agg.Client, method: str
+) -> None:
+    context = multiprocessing.get_context(method)
+    configure = partial(agg.configure, interval=60, at_exit=60)
+    with context.Pool(2, initializer=configure, initargs=("n", url)) as pool:
+        assert sum(pool.map(flushed_work, range(6), chunksize=1)) == 15
+        with pytest.raises(ValueError, match="no work"):
+            pool.apply(flushed_work, (7,))
+    metric = client.get_metric("n", "work")
+    assert metric is not None and metric.samples == 7
+    assert len(client.pop("n", "LOG")) == 7
+
+
+def test_a_pool_that_is_closed_has_sent_all(url: str, client: agg.Client) -> None:
+    context = multiprocessing.get_context("fork")
+    configure = partial(agg.configure, interval=60, at_exit=60)
+    with context.Pool(2, initializer=configure, initargs=("n", url)) as pool:
+        assert sum(pool.map(work, range(6), chunksize=1)) == 15
+        pool.close()
+        pool.join()
+    metric = client.get_metric("n", "work")
+    assert metric is not None and metric.samples == 6
+
+
+def test_flushed_work_waits_once_for_a_server_that_is_away() -> None:
+    agg.configure("n", f"redis://127.0.0.1:{free_port()}", interval=0.01, at_exit=1)
+    try:
+        start = time.monotonic()
+        for _ in range(30):
+            assert flushed_work(1) == 1
+        assert time.monotonic() - start < 20
+        assert flushed_work.__doc__ == "Work that says so."
+        assert agg.recorder().counts.waiting == 60
+    finally:
+        agg.recorder().close(0)
