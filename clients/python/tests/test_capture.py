@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import logging.handlers
+import pickle
+import queue
 import subprocess
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from kit import free_port
@@ -84,10 +89,52 @@ def test_the_same_error_is_one(recorder: agg.Recorder, client: agg.Client) -> No
         ("no defaced", "no effaced", False),
         ("key 'a'", "key 'b'", False),
         ("utf8", "utf16", False),
+        ("order 9999999 lost", "order 10000000 lost", True),
+        ("order 7", "order 123456789012345678901", True),
+        ("9999999kB free", "10000000kB free", True),
+        ("9999999ms", "10000000ms", True),
+        ("batch_9999999", "batch_10000000", True),
+        ("code -5", "code 5", True),
+        ("code=-5, x", "code=17, x", True),
+        ("[-5, +3.5]", "[7, -1]", True),
+        ("range 3-5", "range 14-15", True),
+        ("worker-5", "worker 5", False),
+        ("at 1.5e-07", "at 0.25", True),
+        ("disk sda12", "disk sda13", False),
+        ("disk sda12", "disk sda1", False),
+        ("node container100", "node container99", False),
+        ("1920x1080", "640x480", True),
+        ("at 2026-12-01T15:04:01Z", "at 2026-12-02T09:14:59Z", True),
+        (
+            "5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff_del",
+            "00000000-1111-2222-3333-444444444444_del",
+            True,
+        ),
+        (
+            "tmp_5F2C9A1E-0B1D-4C3E-9F00-AABBCCDDEEFF.x",
+            "tmp_5f2c9a1e-0b1d-4c3e-9f00-aabbccddeefe.x",
+            True,
+        ),
+        ("deadbeef0123_del", "0123456789ab_del", True),
+        ("at_0x7ffe12", "at_0xdeadbeef", True),
+        ("request Zk81q0p2Lm9x", "request 8k1q0p2Lm9xZ", True),
     ],
 )
 def test_what_differs_is_taken_out(one: str, other: str, same: bool) -> None:
     assert (normalised(one) == normalised(other)) is same
+
+
+def test_what_is_taken_out_leaves_the_rest() -> None:
+    assert normalised("sda12 -5 of 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff_del: utf8, x-5 (-0.5)") == (
+        "sda12 <n> of <id>_del: utf8, x-<n> (<n>)"
+    )
+
+
+def test_any_message_is_normalised_in_no_time() -> None:
+    for piece in ("1a", "1" * 2000 + "a", "a" * 2000 + "1", "1.", "-", "0x", "ab12-", "1e-", "_1"):
+        start = time.perf_counter()
+        normalised(piece * 5000)
+        assert time.perf_counter() - start < 1
 
 
 def test_decorators_and_coroutines(recorder: agg.Recorder, client: agg.Client) -> None:
@@ -248,6 +295,117 @@ def test_logging(recorder: agg.Recorder, client: agg.Client, log: logging.Logger
     traced = found["with traceback"]
     assert (traced.code, traced.func, traced.type) == ("ValueError", "test_logging", "BUG")
     assert "1 failed" in traced.backtrace and traced.file == Path(__file__).name
+
+
+def shop(log: logging.Logger) -> None:
+    """What is reported below, by way of one handler or another."""
+    for i in range(3):
+        try:
+            try:
+                fail(i)
+            except ValueError as error:
+                raise LookupError("no\nprice") from error
+        except LookupError:
+            log.exception("order %d lost", i)
+    try:
+        try:
+            fail("group")
+        except ValueError as error:
+            if sys.version_info >= (3, 11):
+                raise ExceptionGroup("many", [error])  # noqa: B904, F821
+            raise
+    except Exception:
+        log.error("alas", exc_info=True, stack_info=True)
+    log.error("order %d gone", 4)
+    log.error("order %d gone", 5)
+
+
+def by_a_queue(log: logging.Logger, handler: logging.Handler) -> None:
+    lines: queue.Queue[Any] = queue.Queue()
+    log.addHandler(logging.handlers.QueueHandler(lines))
+    listener = logging.handlers.QueueListener(lines, handler)
+    listener.start()
+    shop(log)
+    listener.stop()
+
+
+def by_a_socket(log: logging.Logger, handler: logging.Handler) -> None:
+    """As a server does with what a SocketHandler sends it."""
+
+    class Sender(logging.handlers.SocketHandler):
+        def send(self, s: Any) -> None:
+            handler.handle(logging.makeLogRecord(pickle.loads(s[4:])))
+
+    log.addHandler(Sender("127.0.0.1", 1))
+    shop(log)
+
+
+@pytest.mark.parametrize("way", [by_a_queue, by_a_socket])
+@pytest.mark.parametrize("formatted", [False, True])
+def test_a_queue_between_makes_no_other_errors(
+    recorder: agg.Recorder,
+    client: agg.Client,
+    log: logging.Logger,
+    way: Callable[[logging.Logger, logging.Handler], None],
+    formatted: bool,
+) -> None:
+    def told(way: Callable[[logging.Logger, logging.Handler], None]) -> list[Any]:
+        handler = agg.LogHandler()
+        if formatted:
+            handler.setFormatter(logging.Formatter("shop: %(message)s"))
+        way(log, handler)
+        log.handlers.clear()
+        assert recorder.flush()
+        lines = [e.record.message for e in client.pop("n", "LOG")]  # type: ignore[union-attr]
+        found: list[Any] = [e.record for e in client.pop("n", "ERROR")]
+        client.redis.flushall()
+        kept = ("message", "code", "func", "file", "type", "occurrences", "level")
+        errors = [{name: getattr(each, name) for name in kept} for each in found]
+        for each, error in zip(found, errors):
+            # A formatter adds the stack, which shows the way it went.
+            error["message"] = each.message.partition("\n")[0]
+            error["trace"] = [
+                text
+                for text in ("ValueError: 2 failed", "LookupError: no\nprice", "ValueError: group")
+                if text in each.backtrace
+            ]
+        return [lines, errors] if not formatted else errors
+
+    def directly(log: logging.Logger, handler: logging.Handler) -> None:
+        log.addHandler(handler)
+        shop(log)
+
+    direct = told(directly)
+    assert told(way) == direct
+    errors = direct if formatted else direct[1]
+    assert [(e["code"], e["occurrences"], e["trace"]) for e in errors] == [
+        ("LookupError", 3, ["ValueError: 2 failed", "LookupError: no\nprice"]),
+        (
+            "ExceptionGroup" if sys.version_info >= (3, 11) else "ValueError",
+            1,
+            ["ValueError: group"],
+        ),
+        ("", 2, []),
+    ]
+
+
+def test_a_traceback_as_the_message_is_one(
+    recorder: agg.Recorder, client: agg.Client, log: logging.Logger
+) -> None:
+    log.addHandler(agg.LogHandler())
+    for i in range(2):
+        try:
+            fail(i)
+        except ValueError:
+            log.error(traceback.format_exc())
+    log.error("no Traceback (most recent call last): here")
+    (record, other) = errors(recorder, client)
+    assert (record.message, record.code, record.occurrences) == (
+        "ValueError: 1 failed",
+        "ValueError",
+        2,
+    )
+    assert other.message.startswith("no Traceback") and not other.backtrace
 
 
 def test_logging_never_raises_and_never_feeds_itself(

@@ -60,6 +60,25 @@ def test_times(any_client: agg.Client) -> None:
         c.log("n", "x", at=1_760_000_000)
 
 
+def test_text_that_is_no_utf8_arrives_in_every_kind_of_report(url: str, client: agg.Client) -> None:
+    """What a name of a file may be in Python: a byte carried by `surrogateescape`."""
+    name = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
+    client.log("n", name)
+    client.error("n", name)
+    assert client.reality("n", name, "file", {name: [name, "\ud800"]}) == 1
+    assert client.reality("n", name, "file", {name: [name, "\ud800"]}) == 0
+    with agg.Recorder("n", url) as recorder:
+        recorder.reality("other", "file", {"path": name})
+    assert recorder.counts == agg.Counts(sent=1)
+    line, error, thing, other = (e.record for e in client.pop("n", ["LOG", "ERROR", "REALITY"]))
+    shown = "caf\ufffd.txt"
+    assert line.message == error.message == shown  # type: ignore[union-attr]
+    assert other.json == {"path": shown}  # type: ignore[union-attr]
+    ((key, value),) = thing.json.items()  # type: ignore[union-attr]
+    # Half of a surrogate pair is a question mark, and with it all that is no character.
+    assert key.replace("?", "\ufffd") == value[0].replace("?", "\ufffd") == shown
+
+
 def test_errors_and_reality(any_client: agg.Client) -> None:
     c = any_client
     told = c.error(

@@ -29,17 +29,38 @@ from .recording import Recorder, logger
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What differs between two occurrences of the same. An id is hex of some length with a digit in it,
-# or letters and several digits mixed; sda1, utf8 and HTTP2 stay as they are.
+# What differs between two occurrences of the same. Only what begins a word counts, so that sda12,
+# utf8 and HTTP2 stay as they are; an underscore separates words. A decimal of any length and an id
+# in hex, which may have no letter by chance, become the same.
+_BEGINS, _ENDS = r"(?<![^\W_])", r"(?![^\W_])"
 _VARYING = [
-    (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
-    (re.compile(r"\b0[xX][0-9a-fA-F]+\b"), "<address>"),
-    (re.compile(r"(?<![A-Za-z0-9])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}(?![A-Za-z0-9])"), "<id>"),
     (
-        re.compile(r"(?<![A-Za-z0-9])(?=(?:[A-Za-z]*[0-9]){3})(?=[0-9]*[A-Za-z])[A-Za-z0-9]{10,}"),
+        re.compile(_BEGINS + r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}" + _ENDS),
         "<id>",
     ),
-    (re.compile(r"(?<![A-Za-z_])\d+(?:[.,:]\d+)*"), "<n>"),
+    (re.compile(_BEGINS + r"0[xX][0-9a-fA-F]+" + _ENDS), "<address>"),
+    (
+        re.compile(
+            _BEGINS + r"(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}" + _ENDS,
+        ),
+        "<n>",
+    ),
+    # Letters between digits, as container100 and 10000000kB have none.
+    (
+        re.compile(
+            _BEGINS
+            + r"(?=(?:[A-Za-z]*[0-9]){3})(?=[A-Za-z0-9]*?[0-9][A-Za-z]+[0-9])[A-Za-z0-9]{10,}"
+            + _ENDS
+        ),
+        "<id>",
+    ),
+    # With its sign, which is a hyphen behind a word; 1920x1080, 1.5e-07 and 01T15:04 are one.
+    (
+        re.compile(
+            r"(?:(?<![\w)\]>}])[-+])?" + _BEGINS + r"\d+(?:[.,:]?\d|[eE][-+]\d|[A-Za-z]+\d)*"
+        ),
+        "<n>",
+    ),
 ]
 
 _MAX_MESSAGE = 4096
@@ -68,7 +89,7 @@ def normalised(message: str) -> str:
     >>> print(normalised("no session 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff on sda1"))
     no session <id> on sda1
     >>> print(normalised("token deadbeef0123 of request Zk81q0p2Lm9x"))
-    token <id> of request <id>
+    token <n> of request <id>
     """
     text = message[:_MAX_MESSAGE]
     for pattern, instead in _VARYING:
@@ -185,7 +206,12 @@ def backtrace(error: BaseException) -> str:
     except Exception:
         # A message that cannot be printed, say: the frames alone.
         lines = traceback.format_tb(error.__traceback__, limit=-50)
-    return _bounded("".join(lines), _MAX_BACKTRACE)
+    return bounded_backtrace("".join(lines))
+
+
+def bounded_backtrace(text: str) -> str:
+    """The text of a traceback, bounded."""
+    return _bounded(text, _MAX_BACKTRACE)
 
 
 def place(tb: Optional[TracebackType]) -> tuple[str, str]:

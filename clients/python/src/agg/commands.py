@@ -221,8 +221,9 @@ def reality(
 
     Report what is true of an object. It is queued when it is new or has changed; the same content
     in other spacing or order is no change. ``json`` is any value that ``json`` can write, or
-    ``bytes`` that are JSON. Not reported for ``ttl`` seconds (0: never), it is gone. Answers 1 new
-    or changed, 0 unchanged, -1 older than what is held.
+    ``bytes`` that are JSON; bytes that ``surrogateescape`` carries are U+FFFD there, as the server
+    shows them in other texts. Not reported for ``ttl`` seconds (0: never), it is gone. Answers 1
+    new or changed, 0 unchanged, -1 older than what is held.
 
     >>> # AGG.REALITY node1 sda system.Disk '{"size":480103981056,"mounted":true}' TTL 3600
     >>> client.reality("node1", "sda", "system.Disk", {"size": 480103981056, "mounted": True},
@@ -235,6 +236,8 @@ def reality(
     """
     if not isinstance(json, bytes):
         json = _json.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        # JSON is UTF-8, whatever names of files and the like are.
+        json = arguments.text(json).decode("utf-8", "replace")
     words = [
         b"AGG.REALITY",
         arguments.text(node),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import re
 from typing import Any, Optional
 
 from .arguments import Tags, lenient_tags
-from .capture import backtrace, group_key, normalised, short_path
+from .capture import backtrace, bounded_backtrace, group_key, normalised, short_path
+from .clock import moment
 from .default import recorder as default_recorder
 from .recording import Recorder
 
@@ -42,6 +45,10 @@ class LogHandler(logging.Handler):
     one error whatever the order. Numbers and ids of an f-string are taken out, as
     `agg.capture.normalised` does.
 
+    Behind a ``QueueHandler`` or a ``SocketHandler``, which make one text of message and traceback,
+    that text is taken apart again. The message has its arguments by then, so numbers and ids are
+    all that is taken out of it.
+
     >>> recorder = agg.configure("node1", url)
     >>> log = logging.getLogger("shop")
     >>> log.addHandler(agg.LogHandler())
@@ -76,9 +83,10 @@ class LogHandler(logging.Handler):
             if to.of_own_thread():
                 # What sending says of itself would be sent, which says more.
                 return
+            record = apart(record)
             line = self._line(record)
             level = level_of(record.levelno)
-            at = int(record.created * 1000)
+            at = moment(record.created)
             tags = b" ".join(filter(None, [lenient_tags({"logger": record.name}), self._tags]))
             to.log(line, level=level, tags=tags, at=at)
             if self._errors is not None and record.levelno >= self._errors:
@@ -95,17 +103,77 @@ class LogHandler(logging.Handler):
         """Do nothing: ``logging`` calls this in places that are not to wait."""
 
 
+# Where the traceback, and what `logging` adds for stack_info, begin in the text of a message.
+_TRACEBACK = re.compile(
+    r"^(?:Traceback \(most recent call last\):|  \+ Exception Group Traceback .*:)$", re.M
+)
+_STACK = re.compile(r"^Stack \(most recent call last\):$", re.M)
+# The line behind the frames, which are indented: the exception's class and what it says.
+_RAISED = re.compile(r"^(?:  \| )?([^\W\d][\w.<>]*)(?=:|$)", re.M)
+
+
+def apart(record: logging.LogRecord) -> logging.LogRecord:
+    """A record as it was before a traceback became part of its message: that is in ``exc_text``.
+
+    >>> import traceback
+    >>> record = logging.LogRecord("shop", 40, "shop.py", 7, "order 17 lost", None, None)
+    >>> try:
+    ...     1 / 0
+    ... except ZeroDivisionError:
+    ...     record.msg += chr(10) + traceback.format_exc()
+    >>> apart(record).msg, apart(record).exc_text.splitlines()[-1]
+    ('order 17 lost', 'ZeroDivisionError: division by zero')
+    """
+    text = record.msg
+    if record.exc_info or record.args or not isinstance(text, str):
+        return record
+    # Cheap, as all lines come by here.
+    if "(most recent call last):" not in text:
+        return record
+    found = _TRACEBACK.search(text) or _STACK.search(text)
+    if found is None:
+        return record
+    whole = copy.copy(record)
+    whole.exc_text = text[found.start() :].rstrip("\n")
+    whole.msg = text[: found.start()].rstrip("\n")
+    if not whole.msg:
+        # Where there is nothing else, what the exception says.
+        what = _exception(whole.exc_text)
+        whole.msg = what.string[what.start(1) :].partition("\n")[0] if what else "traceback"
+    whole.message = whole.msg
+    return whole
+
+
+def _exception(text: str) -> Optional[re.Match[str]]:
+    """Where the exception that a traceback's text ended with is named: behind the last frames."""
+    last = None
+    for last in _TRACEBACK.finditer(text):  # noqa: B007
+        pass
+    return _RAISED.search(text, last.end()) if last is not None else None
+
+
+def raised(text: str) -> str:
+    """The class of the exception that ended in a traceback's text, as far as that tells it."""
+    found = _exception(text)
+    return found[1].rpartition(".")[2] if found is not None else ""
+
+
 def _error(record: logging.LogRecord, line: str) -> dict[str, Any]:
     """What identifies and explains the error condition that a line is."""
     error = record.exc_info[1] if record.exc_info else None
     file = short_path(record.pathname)
-    code = type(error).__qualname__ if error is not None else ""
+    trace: Optional[str] = None
+    code = ""
+    if error is not None:
+        code, trace = type(error).__qualname__, backtrace(error)
+    elif record.exc_text:
+        code, trace = raised(record.exc_text), bounded_backtrace(record.exc_text)
     said = record.msg if isinstance(record.msg, str) else line
     return {
-        "type": "BUG" if error is not None else "UNKNOWN",
+        "type": "BUG" if code else "UNKNOWN",
         "code": code,
         "func": record.funcName,
         "file": file,
-        "backtrace": backtrace(error) if error is not None else None,
+        "backtrace": trace,
         "key": group_key(record.name, code, normalised(said), file, record.funcName or ""),
     }
