@@ -1,17 +1,9 @@
 //! Looks into the server's replies. RESP2: integers, strings, arrays, nil and errors are all there is.
 
-use redis::{ServerError, Value};
+use redis::Value;
 
 /// What the server answered to one command: a value, or the text of its error.
 pub type Reply = Result<Value, String>;
-
-/// The error as the server wrote it, its code first.
-pub fn error_text(error: &ServerError) -> String {
-    match error.details() {
-        Some(details) => format!("{} {details}", error.code()),
-        None => error.code().to_owned(),
-    }
-}
 
 /// The elements of an array; none of a nil, which is how some servers say empty.
 pub fn items(value: Value) -> Option<Vec<Value>> {
@@ -44,6 +36,9 @@ pub fn text(value: Value) -> Option<String> {
     bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The bytes of a cursor: a number, or an id of two.
+const CURSOR: usize = 64;
+
 /// A page of a scan: the cursor and what comes with it.
 pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
     let all = items(value)?;
@@ -51,5 +46,21 @@ pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
         return Some((b"0".to_vec(), Vec::new()));
     }
     let [cursor, page] = all.try_into().ok()?;
-    Some((bytes(cursor)?, items(page)?))
+    let cursor = bytes(cursor).filter(|cursor| cursor.len() <= CURSOR)?;
+    Some((cursor, items(page)?))
+}
+
+/// Bytes of all records of a reply that are read: as JSON they take many times as much.
+const RECORDS: usize = 8 << 20;
+
+/// The records of AGG.PEEK; those that are no JSON are left out, and those beyond [`RECORDS`].
+pub fn records(value: Value) -> Vec<serde_json::Value> {
+    let mut left = RECORDS;
+    let entries = items(value).unwrap_or_default();
+    let record = |entry| {
+        let record = bytes(items(entry)?.pop()?)?;
+        left = left.checked_sub(record.len())?;
+        serde_json::from_slice(&record).ok()
+    };
+    entries.into_iter().filter_map(record).collect()
 }

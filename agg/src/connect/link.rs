@@ -3,6 +3,7 @@
 use redis::{Cmd, Value};
 use tokio::runtime::{Builder, Runtime};
 
+use super::walk::Walk;
 use super::wire::Wire;
 use super::{Failure, Server};
 use crate::reply::Reply;
@@ -44,6 +45,11 @@ impl Link {
         each: impl FnMut(usize, Reply),
     ) -> Result<(), Failure> {
         self.runtime.block_on(self.wire.pipeline(commands, each))
+    }
+
+    /// Takes the next cursor of a walk; see [`Walk::step`].
+    pub fn step(&self, walk: &mut Walk, next: Vec<u8>) -> Result<bool, Failure> {
+        walk.step(&self.wire, next)
     }
 
     /// A failure because the reply is not what the command answers.

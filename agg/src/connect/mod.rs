@@ -1,11 +1,14 @@
 //! Where the server is, the connection to it, and what went wrong with it in words.
 //!
 //! What holds: no message shows a user's name or password, even of a URL that cannot be read. Every call ends:
-//! within [`TIMEOUT`] after the last byte from the server. A link that has failed once is not to be used again, as
-//! replies could be taken for those of other commands.
+//! within [`TIMEOUT`] after the last byte from the server, and within a minute however it drips. What a server sends is
+//! bounded, whoever it is (see `resp.rs`). A link that has failed once is not to be used again, as replies could be
+//! taken for those of other commands.
 
 mod link;
+mod resp;
 mod tls;
+mod walk;
 mod wire;
 
 use std::fmt;
@@ -17,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use link::Link;
 pub use tls::{Tls, TlsFiles};
+pub use walk::Walk;
 pub use wire::Wire;
 
 /// How long the server may be silent.
@@ -184,12 +188,13 @@ impl Server {
         Wire::new(self).await
     }
 
-    /// Goes on with a connection to it that is there already.
-    pub async fn dial_over<S>(&self, stream: S) -> Result<Wire, Failure>
+    /// Goes on with a connection to it that is there already; `most` is what the replies to one call may take of
+    /// memory.
+    pub async fn dial_over<S>(&self, stream: S, most: usize) -> Result<Wire, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        Wire::over(self, stream).await
+        Wire::over(self, stream, most).await
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::ErrorKind;
 use std::pin::Pin;
+use std::time::Duration;
 
-use redis::{Cmd, RedisError, Value, parse_redis_value_async};
+use redis::{Cmd, Value};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -11,13 +12,19 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::resp::{self, Allowance, Fault};
 use super::{Address, Failure, Server, TIMEOUT, judge};
-use crate::reply::{Reply, error_text};
+use crate::reply::Reply;
 
-/// Bytes that are read at once: the parser by itself reads 8 KiB, which costs a busy poller a tenth of its time.
+/// Bytes that are read at once: 8 KiB, as is usual, cost a busy poller a tenth of its time.
 const READ: usize = 128 * 1024;
 /// Bytes of commands that are sent at once.
 const PART: usize = 256 * 1024;
+/// What the replies to all commands of one call may take of memory. The largest that are asked for are pipelines of
+/// AGG.FETCH, of about 1 MiB and a record each.
+const MOST: usize = 64 << 20;
+/// How long all replies to one call may take, however steadily they drip in.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync> Stream for T {}
@@ -25,15 +32,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync> Stream for T {}
 /// Bytes, however they travel.
 type Plain = Pin<Box<dyn Stream>>;
 
-type Decoder = combine::stream::Decoder<
-    combine::parser::combinator::AnySendSyncPartialState,
-    combine::stream::PointerOffset<[u8]>,
->;
-
 /// A connection.
 pub struct Wire {
     stream: Pin<Box<BufReader<TimeoutStream<Plain>>>>,
-    decoder: Decoder,
+    /// What the replies to one call may take.
+    most: usize,
     place: String,
 }
 
@@ -45,12 +48,12 @@ impl Wire {
         }
     }
 
-    /// Over a connection that is there already.
-    pub(super) async fn over<S>(server: &Server, stream: S) -> Result<Wire, Failure>
+    /// Over a connection that is there already; `most` is what the replies to one call may take of memory.
+    pub(super) async fn over<S>(server: &Server, stream: S, most: usize) -> Result<Wire, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        let start = async { Wire::start(server, dress(server, stream).await?).await };
+        let start = async { Wire::start(server, dress(server, stream).await?, most).await };
         match timeout(TIMEOUT, start).await {
             Ok(opened) => opened,
             Err(_) => Err(unreachable(server, &no_answer())),
@@ -58,16 +61,16 @@ impl Wire {
     }
 
     async fn open(server: &Server) -> Result<Wire, Failure> {
-        Wire::start(server, connect(server).await?).await
+        Wire::start(server, connect(server).await?, MOST).await
     }
 
-    async fn start(server: &Server, stream: Pin<Box<dyn Stream>>) -> Result<Wire, Failure> {
+    async fn start(server: &Server, stream: Plain, most: usize) -> Result<Wire, Failure> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_read_timeout(Some(TIMEOUT));
         stream.set_write_timeout(Some(TIMEOUT));
         let mut wire = Wire {
             stream: Box::pin(BufReader::with_capacity(READ, stream)),
-            decoder: Decoder::new(),
+            most,
             place: server.place.clone(),
         };
         wire.enter(server).await?;
@@ -115,7 +118,13 @@ impl Wire {
         each: impl FnMut(usize, Reply),
     ) -> Result<(), Failure> {
         self.send(commands).await?;
-        self.receive(commands.len(), each).await
+        match timeout(PATIENCE, self.receive(commands.len(), each)).await {
+            Ok(received) => received,
+            Err(_) => Err(self.lost(&format!(
+                "its answer did not end within {} s",
+                PATIENCE.as_secs()
+            ))),
+        }
     }
 
     async fn send(&mut self, commands: &[Cmd]) -> Result<(), Failure> {
@@ -124,12 +133,12 @@ impl Wire {
             bytes.extend_from_slice(&command.get_packed_command());
             if bytes.len() >= PART || index + 1 == commands.len() {
                 let sent = self.stream.write_all(&bytes).await;
-                sent.map_err(|error| self.lost(&error.into()))?;
+                sent.map_err(|error| self.lost(&transport(&error)))?;
                 bytes.clear();
             }
         }
         let flushed = self.stream.flush().await;
-        flushed.map_err(|error| self.lost(&error.into()))
+        flushed.map_err(|error| self.lost(&transport(&error)))
     }
 
     async fn receive(
@@ -137,18 +146,19 @@ impl Wire {
         count: usize,
         mut each: impl FnMut(usize, Reply),
     ) -> Result<(), Failure> {
+        let mut allowance = Allowance::new(self.most);
         for index in 0..count {
-            let read = parse_redis_value_async(&mut self.decoder, &mut self.stream).await;
-            match read.map_err(|error| self.lost(&error))? {
-                Value::ServerError(error) => {
-                    let text = error_text(&error);
-                    match judge(&text, &self.place) {
-                        Some(failure) => return Err(failure),
-                        None => each(index, Err(text)),
-                    }
-                }
-                value => each(index, Ok(value)),
+            let read = resp::read(&mut self.stream, &mut allowance).await;
+            let reply = read.map_err(|fault| match fault {
+                Fault::Lost(error) => self.lost(&transport(&error)),
+                Fault::Hostile(why) => self.lost(&why),
+            })?;
+            if let Err(text) = &reply
+                && let Some(failure) = judge(text, &self.place)
+            {
+                return Err(failure);
             }
+            each(index, reply);
         }
         Ok(())
     }
@@ -166,8 +176,9 @@ impl Wire {
         Failure::Refused(format!("{} refuses {what}: {text}", self.place))
     }
 
-    fn lost(&self, error: &RedisError) -> Failure {
-        Failure::Lost(format!("lost {}: {}", self.place, transport(error)))
+    /// A failure after which the connection is of no more use.
+    pub fn lost(&self, why: &str) -> Failure {
+        Failure::Lost(format!("lost {}: {why}", self.place))
     }
 }
 
@@ -218,12 +229,12 @@ fn no_answer() -> String {
     format!("no answer within {} s", TIMEOUT.as_secs())
 }
 
-fn transport(error: &RedisError) -> String {
-    if error.is_timeout() {
-        return no_answer();
+fn transport(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::TimedOut => no_answer(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+            "the connection was closed".into()
+        }
+        _ => error.to_string(),
     }
-    if error.is_connection_dropped() {
-        return "the connection was closed".into();
-    }
-    error.to_string()
 }

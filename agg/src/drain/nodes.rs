@@ -1,16 +1,19 @@
 //! Which nodes to drain: those named, or all that the server has.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use redis::Value;
 
 use crate::args::NodeName;
-use crate::connect::{Failure, Link, Server, Wire, no_module};
+use crate::connect::{Failure, Link, Server, Walk, Wire, no_module};
 use crate::reply;
 use crate::shutdown::Stop;
 
 /// How long a list that was looked up holds.
 pub const FRESH: Duration = Duration::from_secs(5);
+/// The nodes of a server, and the bytes of their names: a server that has more is not one that gives out records.
+const MOST: (usize, usize) = (100_000, 32 << 20);
 
 /// The nodes.
 pub struct Nodes {
@@ -72,24 +75,29 @@ pub async fn scan(wire: &mut Wire, stop: &Stop) -> Result<Vec<NodeName>, Failure
 
 /// A look through the keys of a server in steps of a thousand, for whoever has other work in between: with many millions
 /// of other keys it takes longer than a lease.
-#[derive(Default)]
 pub struct Scan {
-    /// Empty at the beginning.
-    cursor: Vec<u8>,
-    nodes: Vec<Vec<u8>>,
+    walk: Walk,
+    nodes: BTreeSet<Vec<u8>>,
+    /// The bytes of their names.
+    bytes: usize,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Scan {
+            walk: Walk::new("SCAN"),
+            nodes: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
 }
 
 impl Scan {
     /// Takes a step; tells whether it was the last.
     pub async fn go_on(&mut self, wire: &mut Wire) -> Result<bool, Failure> {
         let mut command = redis::cmd("SCAN");
-        let start: &[u8] = if self.cursor.is_empty() {
-            b"0"
-        } else {
-            &self.cursor
-        };
         command
-            .arg(start)
+            .arg(self.walk.cursor())
             .arg("TYPE")
             .arg("aggr-node")
             .arg("COUNT")
@@ -105,15 +113,24 @@ impl Scan {
         let Some((next, keys)) = page(value) else {
             return Err(wire.strange("SCAN"));
         };
-        self.nodes.extend(keys);
-        self.cursor = next;
-        Ok(self.cursor == b"0")
+        for key in keys {
+            let bytes = key.len();
+            // SCAN may tell a key twice.
+            if self.nodes.insert(key) {
+                self.bytes += bytes;
+            }
+        }
+        let (nodes, bytes) = MOST;
+        if self.nodes.len() > nodes || self.bytes > bytes {
+            let why =
+                format!("it names more than {nodes} nodes, or names of more than {bytes} bytes");
+            return Err(wire.lost(&why));
+        }
+        self.walk.step(wire, next)
     }
 
-    /// What was found so far, each once: SCAN may tell a key twice.
-    pub fn found(mut self) -> Vec<NodeName> {
-        self.nodes.sort_unstable();
-        self.nodes.dedup();
+    /// What was found so far, each once.
+    pub fn found(self) -> Vec<NodeName> {
         self.nodes.into_iter().map(NodeName).collect()
     }
 }

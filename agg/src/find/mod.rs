@@ -4,7 +4,6 @@
 //! address; a source that cannot be asked says so and takes nothing back.
 
 mod asked;
-mod bounded;
 mod cluster;
 mod hosts;
 #[cfg(test)]

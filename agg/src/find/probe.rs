@@ -11,11 +11,9 @@ use tokio::time::timeout;
 use crate::connect::{Failure, Server, Wire};
 use crate::reply;
 
-use super::bounded::Bounded;
-
 /// How long all of the questions may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of all answers; those of a server are some kilobytes.
+/// Bytes of an answer in memory; those of a server are some kilobytes.
 const MOST: usize = 1 << 20;
 
 /// What answers at an address is to us.
@@ -101,7 +99,7 @@ pub async fn ask(server: &Server, stream: TcpStream) -> About {
 
 async fn questions(server: &Server, stream: TcpStream) -> About {
     let no = |state, failure: Failure| About::only(state, Some(failure.to_string()));
-    let mut wire = match server.dial_over(Bounded::new(stream, MOST)).await {
+    let mut wire = match server.dial_over(stream, MOST).await {
         Ok(wire) => wire,
         Err(failure @ Failure::Lost(_)) => return no(State::NoServer, failure),
         Err(failure @ Failure::Refused(_)) => return no(State::WrongPassword, failure),

@@ -10,9 +10,13 @@ use super::known::Known;
 use super::metrics::Sample;
 use super::report::{self, About, Call};
 use crate::args::NodeName;
-use crate::connect::{Failure, Link};
+use crate::connect::{Failure, Link, Walk};
 use crate::reply;
 use crate::say::Once;
+
+/// The objects that are learned of an earlier run, and the bytes of a name: a machine has some hundreds of parts.
+const LEARNED: usize = 10_000;
+const LONGEST: usize = 4096;
 
 /// The reporter of one node.
 pub struct Reporter<'a> {
@@ -93,10 +97,10 @@ impl<'a> Reporter<'a> {
     /// Learns the keys of the parts that an earlier run has reported, so that those that went meanwhile are
     /// forgotten. Who may not look does without.
     fn learn(&mut self, link: &mut Link) -> Result<(), Failure> {
-        let mut cursor = b"0".to_vec();
+        let (mut walk, mut learned) = (Walk::new("AGG.SCAN"), 0);
         loop {
             let mut command = redis::cmd("AGG.SCAN");
-            command.arg(&self.node.0).arg("REALITY").arg(&cursor);
+            command.arg(&self.node.0).arg("REALITY").arg(walk.cursor());
             command
                 .arg("MATCH")
                 .arg("system.*@*")
@@ -108,12 +112,13 @@ impl<'a> Reporter<'a> {
             let Some((next, keys)) = scanned(value) else {
                 return Err(link.strange("AGG.SCAN"));
             };
-            self.objects
-                .add(keys.iter().map(String::as_str).filter(|key| is_ours(key)));
-            if next == b"0" {
+            let mut ours: Vec<&str> = keys.iter().map(String::as_str).collect();
+            ours.retain(|key| key.len() <= LONGEST && is_ours(key));
+            learned += ours.len();
+            self.objects.add(ours);
+            if learned >= LEARNED || link.step(&mut walk, next)? {
                 return Ok(());
             }
-            cursor = next;
         }
     }
 

@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 
 use super::model::{Failing, Info, Line, Metric, Object, Report, Window, by_name, join};
 use crate::args::NodeName;
-use crate::connect::{Failure, Wire};
+use crate::connect::{Failure, Walk, Wire};
 use crate::reply::{self, Reply};
 use crate::shutdown::Stop;
 use crate::top::figures::{self, number, pairs};
@@ -15,13 +15,19 @@ use crate::top::figures::{self, number, pairs};
 /// Names, and errors or objects (which may be long), in a page of a scan.
 const NAMES: usize = 1000;
 const VALUES: usize = 50;
-/// Metrics that are asked for at once.
-const AT_ONCE: usize = 25;
+/// Metrics that are asked for at once: with some thousands of windows each, their replies are within what a call may
+/// bring.
+const AT_ONCE: usize = 8;
+/// Bytes of the names of metrics, and windows of all of them, that are kept: a page of more is of no use to anybody.
+const NAME_BYTES: usize = 32 << 20;
+const WINDOWS: usize = 4_000_000;
 /// Lines of the log.
 const LINES: usize = 50;
 /// Bytes that are kept of one text, and of an object.
 const TEXT: usize = 2000;
 const LONG: usize = 16_000;
+/// Tags of one that are kept.
+const TAGS: usize = 100;
 
 /// What the page is to tell.
 pub struct Wanted<'a> {
@@ -61,7 +67,7 @@ pub async fn report(
     let mut command = about("AGG.PEEK", wanted.node);
     command.arg("LOG").arg("COUNT").arg(LINES).arg("REV");
     match wire.call(&command).await? {
-        Ok(value) => report.lines = records(value).iter().map(line).collect(),
+        Ok(value) => report.lines = reply::records(value).iter().map(line).collect(),
         Err(text) => note(&mut report, "the log", &text),
     }
     Ok(Some(report))
@@ -131,10 +137,16 @@ async fn metrics(
     // A window that began before holds samples of the time that is asked for.
     let since = |window: i64| report_from(report.from, window);
     let (min, hour) = (since(report.info.min_ms), since(report.info.hour_ms));
-    let mut failed = Vec::new();
+    let (mut failed, mut kept) = (Vec::new(), 0);
     for part in names.chunks(AT_ONCE) {
         if stop.asked() {
             return Ok(());
+        }
+        if kept > WINDOWS {
+            failed.push(format!(
+                "there are more than {WINDOWS} windows: name metrics, or lower --limit"
+            ));
+            break;
         }
         let mut commands = Vec::with_capacity(part.len() * 3);
         for name in part {
@@ -169,6 +181,7 @@ async fn metrics(
                     let mut metric = metric(value).ok_or_else(|| wire.strange("AGG.GET"))?;
                     metric.name = String::from_utf8_lossy(name).into_owned();
                     metric.windows = join(long, short, report.from, report.now);
+                    kept += metric.windows.len();
                     report.metrics.shown.push(metric);
                 }
                 Err(text) => failed.push(text),
@@ -204,12 +217,12 @@ async fn names(
         [] => &every[..],
         some => some,
     };
-    let (mut first, mut more) = (BTreeSet::new(), 0);
+    let (mut first, mut bytes, mut more) = (BTreeSet::new(), 0, 0);
     for pattern in patterns {
-        let mut cursor = b"0".to_vec();
+        let mut walk = Walk::new("AGG.SCAN");
         loop {
             let mut command = about("AGG.SCAN", wanted.node);
-            command.arg("METRIC").arg(&cursor);
+            command.arg("METRIC").arg(walk.cursor());
             command.arg("MATCH").arg(pattern).arg("COUNT").arg(NAMES);
             let value = match wire.call(&command).await? {
                 Ok(value) => value,
@@ -220,14 +233,20 @@ async fn names(
             };
             let (next, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
             for name in items {
-                first.insert(reply::bytes(name).ok_or_else(|| wire.strange("AGG.SCAN"))?);
-                if first.len() > wanted.limit {
-                    first.pop_last();
+                let name = reply::bytes(name).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+                let length = name.len();
+                if !first.insert(name) {
+                    continue;
+                }
+                bytes += length;
+                if (first.len() > wanted.limit || bytes > NAME_BYTES)
+                    && let Some(last) = first.pop_last()
+                {
+                    bytes -= last.len();
                     more += 1;
                 }
             }
-            cursor = next;
-            if cursor == b"0" || stop.asked() {
+            if walk.step(wire, next)? || stop.asked() {
                 break;
             }
         }
@@ -244,10 +263,10 @@ async fn values(
     report: &mut Report,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let (limit, mut cursor) = (wanted.limit, b"0".to_vec());
+    let (limit, mut walk) = (wanted.limit, Walk::new("AGG.SCAN"));
     while !stop.asked() {
         let mut command = about("AGG.SCAN", wanted.node);
-        command.arg(kind).arg(&cursor);
+        command.arg(kind).arg(walk.cursor());
         command.arg("COUNT").arg(VALUES).arg("WITHVALUES");
         let value = match wire.call(&command).await? {
             Ok(value) => value,
@@ -266,8 +285,7 @@ async fn values(
             };
             taken.ok_or_else(|| wire.strange("AGG.SCAN"))?;
         }
-        cursor = next;
-        if cursor == b"0" {
+        if walk.step(wire, next)? {
             break;
         }
     }
@@ -373,9 +391,9 @@ impl Object {
 }
 
 fn tags(value: Value) -> Option<Vec<(String, String)>> {
-    let told = pairs(value)?.into_iter();
+    let told = pairs(value)?.into_iter().take(TAGS);
     let mut tags: Vec<_> = told
-        .map(|(name, value)| (name, text(value, TEXT)))
+        .map(|(name, value)| (cut(name, TEXT), text(value, TEXT)))
         .collect();
     tags.sort();
     Some(tags)
@@ -410,16 +428,6 @@ fn double(value: Value) -> Option<f64> {
         value => reply::text(value)?.parse().ok()?,
     };
     number.is_finite().then_some(number)
-}
-
-/// The records of AGG.PEEK; those that are no JSON are left out.
-fn records(value: Value) -> Vec<serde_json::Value> {
-    let entries = reply::items(value).unwrap_or_default();
-    let record = |entry| {
-        let mut fields = reply::items(entry)?;
-        serde_json::from_slice(&reply::bytes(fields.pop()?)?).ok()
-    };
-    entries.into_iter().filter_map(record).collect()
 }
 
 fn line(record: &serde_json::Value) -> Line {

@@ -14,6 +14,8 @@ use crate::reply::{self, Reply};
 
 /// Most nodes of a server that are looked at.
 const NODES: usize = 1000;
+/// Bytes of a name that is looked at: a server may name as many longer ones as it likes.
+const NAME: usize = 4096;
 /// Nodes that are asked for at once.
 const PART: usize = 200;
 /// Pages of keys that a look reads, of 1000 keys each: the server may hold more than nodes.
@@ -75,7 +77,7 @@ impl Nodes {
             let (cursor, keys) = reply::page(value).ok_or_else(|| wire.strange("SCAN"))?;
             for key in keys {
                 let key = reply::bytes(key).ok_or_else(|| wire.strange("SCAN"))?;
-                if self.next.len() < NODES {
+                if self.next.len() < NODES && key.len() <= NAME {
                     self.next.insert(key);
                 } else if !self.next.contains(&key) {
                     self.more = true;
@@ -177,6 +179,9 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
             let mut items = items.into_iter();
             while let (Some(key), Some(value)) = (items.next(), items.next()) {
                 let key = reply::bytes(key).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+                if key.len() > NAME {
+                    continue;
+                }
                 all.push(item(key, value, counter).ok_or_else(|| wire.strange("AGG.SCAN"))?);
             }
             if walk.page(cursor, all, at) {
@@ -192,7 +197,7 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
         command
     });
     wire.pipeline(&wanted, |at, reply| match reply {
-        Ok(value) => peeks[at] = records(value),
+        Ok(value) => peeks[at] = reply::records(value),
         Err(text) => note = Some(text),
     })
     .await?;
@@ -202,7 +207,7 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
         errors: known.errors.noise(),
         logs: logs.iter().map(log).collect(),
         realities: realities.iter().map(object).collect(),
-        note: note.map(|text| plain(&text)),
+        note: note.map(|text| cut(&plain(&text), CELLS)),
     })
 }
 
@@ -271,7 +276,7 @@ fn item(key: Vec<u8>, value: Value, counter: &str) -> Option<Item> {
             _ => {}
         }
     }
-    item.detail = plain(&format!("{kind} {more}"));
+    item.detail = cut(&plain(&format!("{kind} {more}")), CELLS);
     Some(item)
 }
 
@@ -280,16 +285,6 @@ fn told(value: Value) -> String {
         Value::Int(n) => n.to_string(),
         value => reply::text(value).unwrap_or_default(),
     }
-}
-
-/// The records of AGG.PEEK; those that are no JSON are left out.
-fn records(value: Value) -> Vec<serde_json::Value> {
-    let entries = reply::items(value).unwrap_or_default();
-    let record = |entry| {
-        let mut fields = reply::items(entry)?;
-        serde_json::from_slice(&reply::bytes(fields.pop()?)?).ok()
-    };
-    entries.into_iter().filter_map(record).collect()
 }
 
 fn log(record: &serde_json::Value) -> String {
@@ -365,11 +360,11 @@ mod tests {
                 Value::BulkString(record.to_vec()),
             ])
         };
-        let all = records(Value::Array(vec![entry(log_record), entry(b"no JSON")]));
+        let all = reply::records(Value::Array(vec![entry(log_record), entry(b"no JSON")]));
         assert_eq!(all.len(), 1);
         assert_eq!(log(&all[0]), "19:41:07 5 a·b");
         let record = br#"{"key":"sda","model":"Disk","json":{"a":1},"epoch":0,"gone":true}"#;
-        let all = records(Value::Array(vec![entry(record)]));
+        let all = reply::records(Value::Array(vec![entry(record)]));
         assert_eq!(object(&all[0]), "00:00:00 sda Disk gone {\"a\":1}");
     }
 

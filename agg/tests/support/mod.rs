@@ -13,6 +13,7 @@ mod server;
 
 pub mod certs;
 pub mod grid;
+pub mod hostile;
 pub mod influx;
 pub mod mongo;
 pub mod place;

@@ -1,0 +1,248 @@
+//! Servers that send what no server of ours does: what they send is bounded, they stop nobody else, and no password
+//! goes where the settings do not lead.
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use support::hostile::{Answer, Hostile, as_a_server_does};
+use support::place::{self, Place};
+use support::{Running, Server, agg, err, until};
+
+/// The memory that a program may have, in KiB of addresses: threads reserve much that they never use.
+const MEMORY: usize = 1_500_000;
+
+/// The same program with bounded memory: an allocation beyond it fails, which ends the program by SIGABRT.
+fn bounded(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -v {MEMORY}; exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null());
+    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
+}
+
+/// Replies without an end, and what is said of each.
+fn attacks() -> Vec<(Answer, &'static str)> {
+    const MOST: &str = "it sends more than 65536 KiB";
+    vec![
+        (Answer::Endless(b"$9000000000\r\n", b"x"), MOST),
+        // As much as may be announced, in each of ever so many strings.
+        (
+            Answer::Endless(b"*1000000\r\n", b"*1\r\n$8\r\n12345678\r\n"),
+            MOST,
+        ),
+        (Answer::Endless(b"*1000000000\r\n", b":1\r\n"), MOST),
+        (
+            Answer::Endless(b"*1000\r\n", b"*1000\r\n:1\r\n"),
+            "it nests arrays deeper than 16",
+        ),
+        (
+            Answer::Endless(b"", b"*1\r\n"),
+            "it nests arrays deeper than 16",
+        ),
+        (
+            Answer::Endless(b"+", b"x"),
+            "it sends a line of more than 64 KiB",
+        ),
+        (
+            Answer::Endless(b"-ERR ", b"x"),
+            "it sends a line of more than 64 KiB",
+        ),
+        (
+            Answer::Endless(b":", b"1"),
+            "it sends a line of more than 64 KiB",
+        ),
+        (Answer::Endless(b"%", b"1\r\n"), "it does not speak RESP 2"),
+    ]
+}
+
+#[test]
+fn an_endless_reply_ends_no_subcommand_by_its_memory() {
+    let lines = [
+        "drain",
+        "drain --node n",
+        "top --once",
+        "report --node n -o -",
+        "host --once",
+        "pipe log --node n --retry 0s",
+    ];
+    for (attack, expected) in attacks() {
+        let hostile = Hostile::start(move |_| attack.clone());
+        let run = |line: &'static str| {
+            let url = hostile.url();
+            std::thread::spawn(move || {
+                let mut command = bounded(&agg(&url, line));
+                let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+                let mut stdin = child.stdin.take().unwrap();
+                // One that ends early does not read it.
+                let _ = stdin.write_all(b"a line\n");
+                drop(stdin);
+                (line, child.wait_with_output().unwrap())
+            })
+        };
+        let running: Vec<_> = lines.into_iter().map(run).collect();
+        for output in running {
+            let (line, output) = output.join().unwrap();
+            let told = err(&output);
+            assert_eq!(
+                output.status.code(),
+                Some(1),
+                "{line}: {} {told}",
+                output.status
+            );
+            assert!(
+                told.contains(expected),
+                "{line}: {told}\nexpected {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn hostile_servers_in_a_range_end_neither_the_poller_nor_what_others_give() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    // They pass for servers of ours until they are asked for records.
+    let mut hostile = Vec::new();
+    for (at, (attack, _)) in attacks().into_iter().enumerate() {
+        let address = format!("127.0.0.{}:{}", at + 2, server.port);
+        hostile.push(Hostile::at(&address, move |command| {
+            as_a_server_does(command).unwrap_or_else(|| attack.clone())
+        }));
+    }
+    let place = Place::new(&format!(
+        "[[source]]\nrange = \"127.0.0.0/28\"\nport = {}\nscan-interval = \"1s\"\n\
+         [[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n\
+         [sink.out]\ntype = \"file\"\npath = \"{{dir}}/out\"\n",
+        server.port
+    ));
+    let mut poller = Running::start(&mut bounded(&place.command("poll")));
+    for round in 0..3 {
+        place::log(&server, &["real"], 500, "x");
+        until("what the real server gives is there", || {
+            (place.lines("out").len() >= 500 * (round + 1)).then_some(())
+        });
+        // Each is asked again and again, with pauses.
+        until("the others were asked for records", || {
+            let asked = |one: &Hostile| one.count("AGG.INFO") + one.count("AGG.FETCH") > round;
+            hostile.iter().all(asked).then_some(())
+        });
+    }
+    assert!(
+        poller.0.try_wait().unwrap().is_none(),
+        "the poller has ended"
+    );
+    poller.signal("TERM");
+    assert_eq!(poller.wait().code(), Some(0));
+}
+
+/// A server whose SCAN and AGG.SCAN never end: each page has other names and another cursor.
+fn endless_scan(names: usize) -> Hostile {
+    let count = AtomicU64::new(1);
+    Hostile::start(move |command| {
+        let page = || {
+            let at = count.fetch_add(1, Ordering::Relaxed);
+            let mut page = format!("*2\r\n${}\r\n{at}\r\n*{names}\r\n", at.to_string().len());
+            for name in 0..names {
+                let name = format!("{at}-{name}-{}", "x".repeat(200));
+                page += &format!("${}\r\n{name}\r\n", name.len());
+            }
+            Answer::text(&page)
+        };
+        match &*command[0] {
+            "SCAN" | "AGG.SCAN" => page(),
+            "AGG.INFO" => Answer::text("*2\r\n$7\r\nmetrics\r\n:1\r\n"),
+            _ => as_a_server_does(command).unwrap_or_else(|| Answer::text("*0\r\n")),
+        }
+    })
+}
+
+#[test]
+fn a_scan_that_never_ends_is_given_up() {
+    let many = endless_scan(1000);
+    for line in ["drain", "report -o -"] {
+        let told = failed(&many, line);
+        assert!(
+            told.contains("it names more than 100000 nodes"),
+            "{line}: {told}"
+        );
+    }
+    let empty = endless_scan(0);
+    for line in ["drain", "report -o -", "report --node n -o -"] {
+        let told = failed(&empty, line);
+        assert!(
+            told.contains("SCAN does not end: gave up after 100000 calls"),
+            "{line}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_scan_that_goes_in_a_circle_is_given_up() {
+    let round = Hostile::start(|command| match &*command[0] {
+        "SCAN" if command[1] == "7" => Answer::text("*2\r\n$1\r\n9\r\n*0\r\n"),
+        "SCAN" => Answer::text("*2\r\n$1\r\n7\r\n*1\r\n$1\r\nn\r\n"),
+        _ => as_a_server_does(command).unwrap_or_else(|| Answer::text("*0\r\n")),
+    });
+    let told = failed(&round, "drain");
+    assert!(
+        told.contains("its SCAN does not end: it came to the same place twice"),
+        "{told}"
+    );
+    assert!(round.count("SCAN") < 10, "{}", round.count("SCAN"));
+}
+
+/// What a program says that ends for a fault of the server, within bounded memory.
+fn failed(hostile: &Hostile, line: &str) -> String {
+    let output: Output = bounded(&agg(&hostile.url(), line)).output().unwrap();
+    let told = err(&output);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{line}: {} {told}",
+        output.status
+    );
+    told
+}
+
+/// Takes a minute: `AGG_HEAVY=1`.
+#[test]
+fn a_reply_that_drips_ends_within_a_minute() {
+    if std::env::var_os("AGG_HEAVY").is_none() {
+        return;
+    }
+    let slow = Hostile::slow(Duration::from_secs(2));
+    let start = Instant::now();
+    let told = failed(&slow, "drain --node n");
+    assert!(
+        told.contains("its answer did not end within 60 s"),
+        "{told}"
+    );
+    assert!(start.elapsed() >= Duration::from_secs(60));
+}
+
+#[test]
+fn the_packaged_services_have_a_memory_limit() {
+    for unit in ["agg-poll", "agg-host"] {
+        let path = format!(
+            "{}/../packaging/agg/{unit}.service",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(
+            text.lines().any(|line| line.starts_with("MemoryMax=")),
+            "{unit}"
+        );
+    }
+}
