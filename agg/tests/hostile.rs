@@ -33,7 +33,7 @@ fn bounded(command: &Command) -> Command {
 
 /// Replies without an end, and what is said of each.
 fn attacks() -> Vec<(Answer, &'static str)> {
-    const MOST: &str = "it sends more than 65536 KiB";
+    const MOST: &str = "it sends more than was asked for (65536 KiB)";
     vec![
         (Answer::Endless(b"$9000000000\r\n", b"x"), MOST),
         // As much as may be announced, in each of ever so many strings.
@@ -244,5 +244,80 @@ fn the_packaged_services_have_a_memory_limit() {
             text.lines().any(|line| line.starts_with("MemoryMax=")),
             "{unit}"
         );
+    }
+}
+
+/// A member of a cluster, or a Sentinel, that names this address.
+fn leads_to(host: &str, port: u16) -> Hostile {
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let info = bulk("cluster_state:ok\r\ncluster_current_epoch:7\r\n");
+    let node = format!("*3\r\n{}:{port}\r\n{}", bulk(host), bulk("a1"));
+    let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}");
+    let address = format!("*2\r\n{}{}", bulk(host), bulk(&port.to_string()));
+    Hostile::start(move |command| {
+        let second = command.get(1).map_or("", String::as_str);
+        match (&*command[0], second) {
+            ("AUTH", _) => Answer::text("+OK\r\n"),
+            ("CLUSTER", "INFO") => Answer::text(&info),
+            ("CLUSTER", _) => Answer::text(&slots),
+            ("SENTINEL", "MASTER") => Answer::text("-NOPERM no\r\n"),
+            ("SENTINEL", _) => Answer::text(&address),
+            _ => Answer::text("-ERR unknown\r\n"),
+        }
+    })
+}
+
+/// Asks of `source`, which leads to `thief`; with `allow`, whether the password came there; what was said.
+fn led(kind: &str, allow: &str) -> (bool, String) {
+    // Another address of this machine than that of the seed.
+    let thief = Hostile::at("127.66.0.1:0", |command| {
+        as_a_server_does(command).unwrap_or_else(|| Answer::text("*0\r\n"))
+    });
+    let seed = leads_to("127.66.0.1", thief.port);
+    let place = Place::new("");
+    std::fs::write(place.path("password"), "s3cret").unwrap();
+    place.write(&format!(
+        "[[source]]\n{kind} = [\"{}\"]\npassword-file = {:?}\n{allow}\n{}\
+         [[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n",
+        seed.url(),
+        place.path("password"),
+        if kind == "sentinel" {
+            "service = \"grid\"\n"
+        } else {
+            ""
+        },
+    ));
+    let mut poller = place.start();
+    let mut told = poller.errors();
+    let refused = match allow {
+        "" => told.next().unwrap(),
+        _ => {
+            until("the server is drained", || {
+                (thief.count("AGG.FETCH") > 0).then_some(())
+            });
+            String::new()
+        }
+    };
+    let has_password = |command: &Vec<String>| command.iter().any(|word| word == "s3cret");
+    // Nothing at all is sent where we may not be led.
+    assert!(allow.is_empty() == thief.commands().is_empty());
+    (thief.commands().iter().any(has_password), refused)
+}
+
+#[test]
+fn a_password_goes_only_to_addresses_that_the_source_permits() {
+    for kind in ["cluster", "sentinel"] {
+        let (stolen, told) = led(kind, "");
+        assert!(!stolen, "{kind}");
+        assert!(
+            told.contains("is not connected to and not told a password")
+                && told.contains(
+                    "127.66.0.1 is not of the networks of this source's servers (127.0.0.1/32)"
+                )
+                && told.contains("\"allow\""),
+            "{kind}: {told}"
+        );
+        let (drained, _) = led(kind, "allow = [\"127.66.0.0/16\"]");
+        assert!(drained, "{kind}");
     }
 }

@@ -5,6 +5,7 @@
 //! bounded, whoever it is (see `resp.rs`). A link that has failed once is not to be used again, as replies could be
 //! taken for those of other commands.
 
+mod allow;
 mod link;
 mod resp;
 mod tls;
@@ -13,11 +14,13 @@ mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use allow::Allow;
 pub use link::Link;
 pub use tls::{Tls, TlsFiles};
 pub use walk::Walk;
@@ -69,6 +72,10 @@ pub struct Server {
     db: i64,
     tls: Option<Tls>,
     place: String,
+    /// Where the server may lead us: see [`Server::elsewhere`].
+    allow: Option<Arc<Allow>>,
+    /// Another server named it, so `allow` holds for it.
+    is_led_to: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +130,8 @@ impl Server {
             password: own(settings.password(), &access.password),
             db: settings.db(),
             tls,
+            allow: None,
+            is_led_to: false,
         })
     }
 
@@ -146,16 +155,27 @@ impl Server {
             password: access.password.clone(),
             db: 0,
             tls,
+            allow: None,
+            is_led_to: false,
         })
     }
 
-    /// Another server, to which we say the same as to this one.
+    /// The same server; those that are told of [`Server::elsewhere`] are connected to only at these addresses.
+    pub fn allowing(self, allow: &Arc<Allow>) -> Server {
+        Server {
+            allow: Some(allow.clone()),
+            ..self
+        }
+    }
+
+    /// Another server, that this one named, to which we say the same as to this one.
     pub fn elsewhere(&self, host: &str, port: u16) -> Server {
         let address = Address::Tcp(host.to_owned(), port);
         Server {
             place: place(&address, self.encrypted(), 0),
             address,
             db: 0,
+            is_led_to: true,
             ..self.clone()
         }
     }

@@ -74,7 +74,10 @@ impl Allowance {
     fn has(&self, bytes: usize) -> Result<(), Fault> {
         match bytes <= self.most - self.used {
             true => Ok(()),
-            false => hostile(format!("it sends more than {} KiB", self.most >> 10)),
+            false => hostile(format!(
+                "it sends more than was asked for ({} KiB)",
+                self.most >> 10
+            )),
         }
     }
 
@@ -322,7 +325,7 @@ mod tests {
     #[test]
     fn replies_are_bounded_in_bytes_depth_and_lines() {
         // What is announced is refused before any of it is read.
-        let most = "it sends more than 1024 KiB";
+        let most = "it sends more than was asked for (1024 KiB)";
         assert_eq!(fault(b"$1048577\r\n"), most);
         assert_eq!(fault(b"*9000000000000000000\r\n"), most);
         assert_eq!(fault(format!("*{}\r\n", (1 << 20) / 8).as_bytes()), most);

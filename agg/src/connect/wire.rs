@@ -1,12 +1,14 @@
 //! One connection, asynchronous: commands go out in order and replies come back in that order.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use redis::{Cmd, Value};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsConnector;
@@ -197,9 +199,41 @@ async fn connect(server: &Server) -> Result<Plain, Failure> {
         }
         Address::Tcp(host, port) => (host.as_str(), *port),
     };
-    let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+    let addresses = lookup_host((host, port)).await.map_err(failed)?.collect();
+    let addresses = permitted(server, addresses).await?;
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     dress(server, stream).await
+}
+
+/// Those of the addresses to which we may be led. They are what is connected to, so that a name cannot lead elsewhere
+/// the second time that it is resolved.
+async fn permitted(
+    server: &Server,
+    mut addresses: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let Some(allow) = server.allow.as_ref().filter(|_| server.is_led_to) else {
+        return Ok(addresses);
+    };
+    let networks = allow.networks().await;
+    let is_permitted = |address: &SocketAddr| {
+        let ip = address.ip().to_canonical();
+        networks.iter().any(|network| network.contains(&ip))
+    };
+    let first = addresses.first().map(|address| address.ip().to_string());
+    addresses.retain(is_permitted);
+    if addresses.is_empty() {
+        let shown: Vec<String> = networks.iter().take(8).map(IpNet::to_string).collect();
+        return Err(Failure::Refused(format!(
+            "{} is not connected to and not told a password: another server named it, and {} is not of {} ({}); if it \
+             should be, name its network in \"allow\" of the source",
+            server.place,
+            first.unwrap_or_default(),
+            allow.source(),
+            shown.join(", ")
+        )));
+    }
+    Ok(addresses)
 }
 
 /// Encrypts a connection where that is wanted.

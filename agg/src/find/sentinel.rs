@@ -16,6 +16,7 @@ use crate::say::Once;
 
 use super::Found;
 use super::asked::Asked;
+use super::slots::is_host;
 
 /// How often all Sentinels are asked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -104,6 +105,10 @@ impl Sentinel {
 
 /// The answer to both commands: the first tells all, but a user may not be allowed it.
 fn answer(replies: Vec<Reply>) -> Option<Answer> {
+    told(replies).filter(|answer| is_host(&answer.host))
+}
+
+fn told(replies: Vec<Reply>) -> Option<Answer> {
     let [master, address] = replies.try_into().ok()?;
     if let Some(answer) = master.ok().and_then(by_master) {
         return Some(answer);

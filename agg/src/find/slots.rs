@@ -6,6 +6,13 @@ use redis::Value;
 
 use crate::reply;
 
+/// The primaries of a cluster: ten times as many as are advised.
+const MOST: usize = 10_000;
+/// The stretches of slots: each slot by itself.
+const STRETCHES: usize = 16_384;
+/// Bytes of the name of a host, and of a node.
+const LONGEST: usize = 255;
+
 /// A primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primary {
@@ -36,7 +43,11 @@ impl Primary {
 /// Reads what CLUSTER SLOTS answers: for each stretch of slots its two ends, its primary, and its replicas.
 pub fn by_slots(value: Value) -> Option<Vec<Primary>> {
     let mut primaries: Vec<Primary> = Vec::new();
-    for stretch in reply::items(value)? {
+    let stretches = reply::items(value)?;
+    if stretches.len() > STRETCHES {
+        return None;
+    }
+    for stretch in stretches {
         let mut parts = reply::items(stretch)?.into_iter();
         let (start, end) = (slot(&parts.next()?)?, slot(&parts.next()?)?);
         let mut node = reply::items(parts.next()?)?.into_iter();
@@ -52,7 +63,7 @@ pub fn by_slots(value: Value) -> Option<Vec<Primary>> {
             }),
         }
     }
-    Some(primaries)
+    plausible(primaries)
 }
 
 /// Reads what CLUSTER SHARDS answers: for each shard a map of its slots and nodes. After a failover the node that
@@ -94,7 +105,23 @@ pub fn by_shards(value: Value, encrypted: bool) -> Option<Vec<Primary>> {
             slots,
         });
     }
-    Some(primaries)
+    plausible(primaries)
+}
+
+/// None where it is not what a cluster tells.
+fn plausible(primaries: Vec<Primary>) -> Option<Vec<Primary>> {
+    let is_good = |primary: &Primary| {
+        let node = &primary.node;
+        let graphic = node.bytes().all(|byte| byte.is_ascii_graphic());
+        (graphic && node.len() <= LONGEST) && primary.host.as_deref().is_none_or(is_host)
+    };
+    (primaries.len() <= MOST && primaries.iter().all(is_good)).then_some(primaries)
+}
+
+/// Whether it may be the name or address of a host: it stands in messages, and is looked up.
+pub fn is_host(text: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_good)
 }
 
 type Fields = Vec<(String, Value)>;
@@ -135,6 +162,19 @@ fn slot(value: &Value) -> Option<u16> {
 mod tests {
     use super::*;
     use Value::{Array, Int, Nil};
+
+    #[test]
+    fn what_no_cluster_tells_is_refused() {
+        let told = |host: &str, id: &str| {
+            let node = node(bulk(host), 1, id, &[]);
+            by_slots(Array(vec![stretch(0, 1, node)])).is_some()
+        };
+        assert!(told("10.0.0.1", "a1") && told("fe80::1%eth0", "a1") && told("h-1.example", "a1"));
+        assert!(!told("h\x1b[31m", "a1") && !told("a b", "a1") && !told("h", "a\n"));
+        assert!(!told(&"h".repeat(256), "a1") && !told("h", &"a".repeat(256)));
+        let many = vec![Array(vec![]); STRETCHES + 1];
+        assert!(by_slots(Array(many)).is_none());
+    }
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.into())

@@ -1,13 +1,16 @@
 //! A source as it is written, and its checks by kind.
 
 use std::fmt::Formatter;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use toml::Spanned;
 
-use crate::connect::{Access, Server, Tls, TlsFiles};
+use crate::connect::{Access, Allow, Server, Tls, TlsFiles};
 use crate::find::scan::Scan;
 use crate::find::{Cluster, Hosts, Range, Sentinel, Source};
 
@@ -41,6 +44,7 @@ pub struct RawSource {
     scan_parallel: Option<Spanned<u64>>,
     scan_rate: Option<Spanned<u64>>,
     forget_after: Option<Spanned<Time>>,
+    allow: Option<Spanned<Networks>>,
 }
 
 const KINDS: [&str; 4] = ["urls", "range", "cluster", "sentinel"];
@@ -68,10 +72,11 @@ fn keys(kind: &str) -> Vec<&'static str> {
             "scan-rate",
             "forget-after",
         ],
-        "cluster" => &["cluster", "tls"],
+        "cluster" => &["cluster", "allow", "tls"],
         "sentinel" => &[
             "sentinel",
             "service",
+            "allow",
             "tls",
             "sentinel-user",
             "sentinel-password-file",
@@ -197,6 +202,9 @@ impl RawSource {
                         "expected redis:// or rediss://: a member of a cluster has an address";
                     return Err(Mistake::at(&urls.get_ref().0[index], text));
                 }
+                let allow = self.allow(&seeds)?;
+                let seeds = seeds.into_iter().map(|seed| seed.allowing(&allow));
+                let seeds = seeds.collect();
                 (Source::Cluster(Cluster { seeds }), named)
             }
             (.., Some(urls)) => {
@@ -267,6 +275,7 @@ impl RawSource {
             ("scan-parallel", at(&self.scan_parallel)),
             ("scan-rate", at(&self.scan_rate)),
             ("forget-after", at(&self.forget_after)),
+            ("allow", at(&self.allow)),
         ];
         all.into_iter()
             .filter_map(|(key, at)| Some((key, at?)))
@@ -335,6 +344,33 @@ impl RawSource {
             Mistake { at: Some(at), text }
         })?;
         Ok(Some(tls))
+    }
+
+    /// Where the servers that it names may lead us.
+    fn allow(&self, named: &[Server]) -> Result<Arc<Allow>, Mistake> {
+        let network = |text: &Spanned<String>| {
+            let written = text.get_ref();
+            let network = written.parse::<IpNet>().map(|network| network.trunc());
+            let address = || written.parse::<IpAddr>().map(IpNet::from);
+            network.or_else(|_| address()).map_err(|_| {
+                Mistake::at(
+                    text,
+                    format!("expected a network such as 10.0.0.0/8, not {written:?}"),
+                )
+            })
+        };
+        let listed = match &self.allow {
+            Some(networks) if networks.get_ref().0.is_empty() => {
+                return Err(Mistake::at(networks, "expected at least one network"));
+            }
+            Some(networks) => {
+                let networks = networks.get_ref().0.iter().map(network);
+                Some(networks.collect::<Result<_, _>>()?)
+            }
+            None => None,
+        };
+        let hosts = named.iter().filter_map(Server::host).map(str::to_owned);
+        Ok(Arc::new(Allow::new(listed, hosts.collect())))
     }
 
     fn range(
@@ -411,6 +447,7 @@ impl RawSource {
             name.push_str(&format!(" for {service:?}"));
         }
         let pattern = Server::at("", 0, access, encrypted).map_err(|why| Mistake::at(urls, why))?;
+        let pattern = pattern.allowing(&self.allow(&sentinels)?);
         let sentinel = Sentinel {
             sentinels,
             service,
@@ -419,6 +456,10 @@ impl RawSource {
         Ok((sentinel, named))
     }
 }
+
+/// Networks, each with its place.
+#[derive(Deserialize)]
+struct Networks(Vec<Spanned<String>>);
 
 fn no_kind(at: usize) -> Mistake {
     Mistake {
@@ -664,6 +705,18 @@ mod tests {
             (
                 "urls = [\"rediss://h\"]\ntls-cert = \"/nonexistent/c\"",
                 "3:12: a certificate of ours needs its key",
+            ),
+            (
+                "cluster = [\"redis://h\"]\nallow = [\"10.0.0.0/8\", \"h\"]",
+                "3:24: expected a network such as 10.0.0.0/8, not \"h\"",
+            ),
+            (
+                "cluster = [\"redis://h\"]\nallow = []",
+                "3:9: expected at least one network",
+            ),
+            (
+                "range = \"10.0.0.1\"\nallow = [\"10.0.0.0/8\"]",
+                "3:9: a source with \"range\" has no \"allow\"",
             ),
             (
                 "range = \"10.0.0.1\"\nuser = \"u\"",
