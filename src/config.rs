@@ -4,7 +4,7 @@
 //! check across settings runs once for each CONFIG SET, after all of its values, and takes them back together.
 
 use crate::ffi::main_thread::MainThread;
-use aggregator_core::settings::{MAX_GAP_MS, MAX_WINDOW_S, Rules, Settings};
+use aggregator_core::settings::{MAX_GAP_MS, MAX_HISTORY, MAX_WINDOW_S, Rules, Settings};
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -62,8 +62,8 @@ pub const SETTINGS: [Setting; 20] = [
     memory(c"max-item-size", 64 << 10, 64, 16 * MB),
     number(c"min-window", 300, 1, MAX_WINDOW_S as i64),
     number(c"hour-window", 3_600, 1, MAX_WINDOW_S as i64),
-    number(c"min-history", 12, 0, 100_000),
-    number(c"hour-history", 24, 0, 100_000),
+    number(c"min-history", 12, 0, MAX_HISTORY as i64),
+    number(c"hour-history", 24, 0, MAX_HISTORY as i64),
     number(c"flush-delay-ms", 5_000, 0, 3_600_000),
     number(c"max-future-ms", 60_000, 0, MONTH_MS),
     number(c"min-interval-ms", 500, 1, 3_600_000),

@@ -35,6 +35,7 @@ fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
     config::check().map_err(|e| e.to_string_lossy().into_owned())?;
     ffi::datatype::register(ctx)?;
     ffi::docs::register(ctx)?;
+    work::begin();
     ffi::callbacks::begin(ctx);
     origin::set_cluster(ctx.flags().is_cluster());
     timer::scan_soon();

@@ -30,6 +30,14 @@ impl Default for Work {
 
 static WORK: MainThread<Option<Work>> = MainThread::new(None);
 
+/// Allocates what changes share, so that no node is measured with it: on a replica and after a restart from an AOF the
+/// first node comes before any command runs.
+pub fn begin() {
+    WORK.with(|work| {
+        work.get_or_insert_default();
+    });
+}
+
 /// Scatters the hash tables of this process.
 static SEED: OnceLock<u64> = OnceLock::new();
 

@@ -214,6 +214,20 @@ fn a_node_comes_back_from_an_aof() {
 }
 
 #[test]
+fn first_node_measures_after_a_restart_what_it_did_before() {
+    for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE, &RDB] {
+        let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
+            return;
+        };
+        let _: i64 = server.ask("AGG.STAT n m 1");
+        let before: i64 = server.ask("MEMORY USAGE n");
+        shut_down_and_restart(&mut server);
+        let after: i64 = server.ask("MEMORY USAGE n");
+        assert!((after - before).abs() < 1024, "{before}, now {after}");
+    }
+}
+
+#[test]
 fn a_node_comes_back_from_a_rewritten_aof() {
     if let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) {
         comes_back(server, |server| {

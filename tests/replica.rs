@@ -429,6 +429,18 @@ fn a_replica_that_loads_much_at_once_keeps_it_all() {
 }
 
 #[test]
+fn first_node_of_a_replica_measures_what_it_does_on_the_primary() {
+    let Some(Pair { primary, replica }) = Pair::start("", "") else {
+        return;
+    };
+    let _: i64 = primary.ask("AGG.STAT n m 1");
+    in_step(&primary, &replica);
+    let usage = |server: &Server| server.ask::<i64>("MEMORY USAGE n");
+    let (here, there) = (usage(&primary), usage(&replica));
+    assert!((here - there).abs() < 1024, "{here}, the replica {there}");
+}
+
+#[test]
 fn a_replica_reads() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;

@@ -7,6 +7,9 @@ pub const MAX_WINDOW_S: u32 = 28 * 86_400;
 /// samples of a window cover fits 32 bits.
 pub const MAX_GAP_MS: i64 = 21 * 86_400_000;
 
+/// The most closed windows of one length that a metric keeps.
+pub const MAX_HISTORY: u32 = 100_000;
+
 /// All settings, as the shell last read them. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -56,17 +56,46 @@ pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
 }
 
 unsafe extern "C" fn rdb_save(io: *mut raw::RedisModuleIO, value: *mut c_void) {
-    guard((), || {
-        // SAFETY: the value is a live `Held`; each frame lives during its call.
-        unsafe {
-            let Some(held) = value.cast::<Held>().as_ref() else {
-                return;
-            };
-            held.node.frames(&mut |frame| {
-                call!(RedisModule_SaveStringBuffer(io, frame.as_ptr().cast(), frame.len()) else ());
-            });
-        }
+    // SAFETY: `io` lives; the value is a live `Held`; each frame lives during its call.
+    unsafe {
+        save(io, value, |frame| {
+            call!(RedisModule_SaveStringBuffer(io, frame.as_ptr().cast(), frame.len()) else ());
+        });
+    }
+}
+
+/// Writes a node by frames. A panic on the way fails the save: a node of which a part is missing would be a file that
+/// does not load, found out when it is needed.
+///
+/// # Safety
+/// `io` lives during the call; the value is a live `Held`.
+unsafe fn save(io: *mut raw::RedisModuleIO, value: *mut c_void, mut emit: impl FnMut(&[u8])) {
+    let is_saved = guard(false, || {
+        // SAFETY: the caller's promise.
+        let Some(held) = (unsafe { value.cast::<Held>().as_ref() }) else {
+            return false;
+        };
+        held.node.frames(&mut emit);
+        true
     });
+    if !is_saved {
+        // SAFETY: the caller's promise.
+        unsafe { fail(io) };
+    }
+}
+
+/// Makes a save or a rewrite of the AOF fail. The server has no function for that, but a command that it does not know
+/// sets the error of what is written, be it an AOF or an RDB file, and writes nothing: SAVE answers an error, the child of
+/// a BGSAVE, a full synchronisation or a BGREWRITEAOF ends with one, and the files before stay. Only DUMP looks at no
+/// error; its payload lacks the node's last frame, so no server takes it.
+///
+/// # Safety
+/// `io` lives during the call.
+unsafe fn fail(io: *mut raw::RedisModuleIO) {
+    // SAFETY: the caller's promise; the strings are static, and the empty format takes no argument.
+    unsafe {
+        call!(RedisModule_EmitAOF(io, c"AGG.(internal error)".as_ptr(), c"".as_ptr()) else ());
+    }
 }
 
 unsafe extern "C" fn rdb_load(io: *mut raw::RedisModuleIO, encoding: c_int) -> *mut c_void {
@@ -100,10 +129,11 @@ unsafe fn load(
             "its encoding {encoding} is of a newer version of the module"
         ));
     }
-    let before = alloc::main_bytes();
     let now = work::now();
-    let mut loader = Loader::new(work::seed(), now.mono_ms, origin::max_id(limited, now));
     let most = config::settings().max_memory;
+    let full = || format!("it does not fit agg.max-memory ({most} bytes)");
+    let before = alloc::main_bytes();
+    let mut loader = Loader::new(work::seed(), now.mono_ms, origin::max_id(limited, now));
     loop {
         let mut len = 0;
         // SAFETY: `io` lives; the buffer is ours until it is freed below, and `len` is its length.
@@ -112,15 +142,18 @@ unsafe fn load(
             if buffer.is_null() || call!(RedisModule_IsIOError(io) else 0) != 0 {
                 return Err("cut short".into());
             }
-            let is_last = loader.frame(std::slice::from_raw_parts(buffer.cast(), len));
+            // What a frame holds takes about its bytes, or more.
+            let fits = !limited || alloc::held().saturating_add(len as u64) <= most;
+            let frame = std::slice::from_raw_parts(buffer.cast(), len);
+            let is_last = fits.then(|| loader.frame(frame));
             call!(RedisModule_Free(buffer.cast()) else ());
-            is_last
+            is_last.ok_or_else(full)?
         };
         if is_last.map_err(|damaged| damaged.to_string())? {
             break;
         }
         if limited && alloc::held() > most {
-            return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
+            return Err(full());
         }
     }
     let node = loader.finish().map_err(|damaged| damaged.to_string())?;
@@ -134,7 +167,7 @@ unsafe fn load(
         }
     }
     if limited && alloc::held() > most {
-        return Err(format!("it does not fit agg.max-memory ({most} bytes)"));
+        return Err(full());
     }
     Ok(held)
 }
@@ -144,19 +177,14 @@ unsafe extern "C" fn aof_rewrite(
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
 ) {
-    guard((), || {
-        // SAFETY: the value is a live `Held`; the format takes a string of the server's kind and bytes with their
-        // length.
-        unsafe {
-            let Some(held) = value.cast::<Held>().as_ref() else {
-                return;
-            };
-            held.node.frames(&mut |frame| {
-                let (bytes, len) = (frame.as_ptr().cast::<c_char>(), frame.len());
-                call!(RedisModule_EmitAOF(io, c"AGG.APPLY".as_ptr(), c"sb".as_ptr(), key, bytes, len) else ());
-            });
-        }
-    });
+    // SAFETY: `io` lives; the value is a live `Held`; the format takes a string of the server's kind and bytes with their
+    // length.
+    unsafe {
+        save(io, value, |frame| {
+            let (bytes, len) = (frame.as_ptr().cast::<c_char>(), frame.len());
+            call!(RedisModule_EmitAOF(io, c"AGG.APPLY".as_ptr(), c"sb".as_ptr(), key, bytes, len) else ());
+        });
+    }
 }
 
 unsafe extern "C" fn digest(md: *mut raw::RedisModuleDigest, value: *mut c_void) {

@@ -23,9 +23,11 @@ pub fn block(call: &Call<'_>, timeout_ms: u64) {
             .collect(),
     );
     let mut keys = [call.name.raw];
-    // SAFETY: the context and the key live; the server copies the key and gives the arguments back to `end_wait` once.
-    unsafe {
-        call!(RedisModule_BlockClientOnKeys(
+    let args = Box::into_raw(args);
+    // SAFETY: the context and the key live; the server copies the key and gives the arguments back to `end_wait` once. A
+    // null says that it blocks no client and keeps nothing, so they are still ours.
+    let refused = unsafe {
+        let blocked = call!(RedisModule_BlockClientOnKeys(
             call.ctx.raw,
             Some(try_again),
             Some(end_of_time),
@@ -33,8 +35,13 @@ pub fn block(call: &Call<'_>, timeout_ms: u64) {
             timeout_ms as c_longlong,
             keys.as_mut_ptr(),
             1,
-            Box::into_raw(args).cast()
+            args.cast()
         ) else ptr::null_mut());
+        blocked.is_null().then(|| Box::from_raw(args))
+    };
+    if refused.is_some() {
+        call.ctx
+            .reply_error("ERR AGG.FETCH: the server cannot block this client: ask without BLOCK");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::Value;
+use redis::{Connection, Value};
 
 use crate::attack::{Words, burst, resident, split};
 use crate::dump::Dump;
@@ -119,34 +119,195 @@ fn put_metric(frame: &mut Vec<u8>, i: u32) {
     frame.extend([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
+/// A metric with so many closed MIN windows of one sample, the smallest that a saved node may hold.
+fn put_history(frame: &mut Vec<u8>, i: u32, windows: u32) {
+    put_bytes(frame, format!("{i:x}").as_bytes());
+    frame.extend([0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    put_u64(frame, windows.into());
+    // All follows from the sum, which is zero; a second after the one before; one sample.
+    (0..windows).for_each(|_| frame.extend([1 | 4 | 16 | 32, 2, 1, 0]));
+    frame.extend([0, 0, 0]);
+}
+
+/// The size at which frames end.
+const FRAME: usize = 64 << 10;
+
+/// The dump of a node of such metrics, in frames that end at this size.
+fn dump_of(
+    connection: &mut Connection,
+    metrics: u32,
+    frame_size: usize,
+    mut put: impl FnMut(&mut Vec<u8>, u32),
+) -> Vec<u8> {
+    let _: i64 = ask(connection, "AGG.LOG empty x");
+    let _: Value = ask(connection, "AGG.POP empty LOG");
+    let mut dump = Dump::parse(&ask::<Vec<u8>>(connection, "DUMP empty"));
+    let _: i64 = ask(connection, "DEL empty");
+    dump.frames.truncate(1);
+    let mut frame = vec![0x11];
+    for i in 0..metrics {
+        put(&mut frame, i);
+        if frame.len() >= frame_size || i + 1 == metrics {
+            dump.frames.push(std::mem::replace(&mut frame, vec![0x11]));
+        }
+    }
+    let mut end = vec![0x1f];
+    put_u64(&mut end, metrics.into());
+    end.extend([0; 5]);
+    dump.frames.push(end);
+    dump.payload()
+}
+
+fn restore(connection: &mut Connection, payload: &[u8]) -> Result<Value, String> {
+    let words = [&b"RESTORE"[..], b"m", b"0", payload];
+    let words = words.map(<[u8]>::to_vec).to_vec();
+    burst(connection, &[words]).remove(0)
+}
+
+/// Restores a payload: the answer, how long it took, and how much more was resident at most.
+fn measured(server: &Server, payload: &[u8]) -> (Result<Value, String>, Duration, u64) {
+    let mut connection = server.connection();
+    let before = resident(server.pid()).map_or(0, |(now, _)| now);
+    let sent = Instant::now();
+    let answer = restore(&mut connection, payload);
+    let took = sent.elapsed();
+    let most = resident(server.pid()).map_or(0, |(_, most)| most.saturating_sub(before));
+    println!(
+        "a payload of {} bytes: {answer:?} after {took:?}, {most} more resident at most",
+        payload.len()
+    );
+    (answer, took, most)
+}
+
 #[test]
 fn a_node_of_the_smallest_metrics_takes_a_small_multiple_of_its_payload() {
     let Some(server) = server() else { return };
     let mut connection = server.connection();
-    let _: i64 = ask(&mut connection, "AGG.LOG n x");
-    let _: Value = ask(&mut connection, "AGG.POP n LOG");
-    let empty = Dump::parse(&ask::<Vec<u8>>(&mut connection, "DUMP n"));
-    let metrics = 100_000;
-    let mut dump = empty.clone();
-    let mut frame = vec![0x11];
-    (0..metrics).for_each(|i| put_metric(&mut frame, i));
-    let mut end = vec![0x1f];
-    put_u64(&mut end, metrics.into());
-    end.extend([0; 5]);
-    dump.frames = vec![empty.frames[0].clone(), frame, end];
-    let payload = dump.payload();
-    let before = resident(server.pid()).unwrap_or((0, 0)).0;
-    let _: Value = send(&mut connection, &[b"RESTORE", b"m", b"0", &payload]).unwrap();
-    let most = resident(server.pid())
-        .unwrap_or((0, 0))
-        .1
-        .saturating_sub(before);
+    let payload = dump_of(&mut connection, 100_000, FRAME, put_metric);
+    let (answer, _, most) = measured(&server, &payload);
+    answer.unwrap();
     let usage: usize = ask(&mut connection, "MEMORY USAGE m");
-    println!(
-        "a payload of {} bytes: {usage} held, {most} more resident at most",
-        payload.len()
-    );
+    println!("{usage} bytes held");
     assert!(usage < 48 * payload.len() && most < 64 * payload.len() as u64);
     exercise(&mut connection, "m");
     reload(&mut connection, &["m".to_owned()]);
+}
+
+#[test]
+fn restoring_more_than_fits_stops_at_the_limit() {
+    let Some(server) = Server::with_module(&PLAIN, "max-memory 8mb") else {
+        return;
+    };
+    let payload = dump_of(&mut server.connection(), 600_000, FRAME, put_metric);
+    let (answer, _, most) = measured(&server, &payload);
+    assert!(answer.is_err());
+    // The payload is in the buffer of its client and an argument; the node held 100 MB more.
+    let limit = (8 << 20) + 4 * payload.len() as u64 + (8 << 20);
+    assert!(most < limit, "{most} bytes for {}", payload.len());
+    assert_eq!(server.ask::<i64>("EXISTS m"), 0);
+    is_well(&server, 0, u64::MAX);
+}
+
+#[test]
+fn restoring_one_endless_frame_takes_little_memory() {
+    let Some(server) = server() else { return };
+    let payload = dump_of(&mut server.connection(), 600_000, usize::MAX, put_metric);
+    let (answer, _, most) = measured(&server, &payload);
+    assert!(answer.is_err());
+    assert!(most < 5 * payload.len() as u64 + (8 << 20), "{most} bytes");
+    assert!(server.log().contains("a frame is too long"));
+    is_well(&server, 0, u64::MAX);
+}
+
+/// The longest that a command took since the server's start, as its SLOWLOG says.
+fn slowest(connection: &mut Connection, command: &str) -> Duration {
+    let log: Value = ask(connection, "SLOWLOG GET -1");
+    let micros = list(&log).iter().filter_map(|entry| {
+        let entry = list(entry);
+        let name = list(&entry[3])[0] == Value::BulkString(command.into());
+        match entry[2] {
+            Value::Int(micros) if name => Some(micros as u64),
+            _ => None,
+        }
+    });
+    Duration::from_micros(micros.max().unwrap_or(0))
+}
+
+#[test]
+fn history_longer_than_any_setting_allows_is_refused() {
+    let Some(server) = server() else { return };
+    let mut connection = server.connection();
+    let payload = dump_of(&mut connection, 1, FRAME, |frame, i| {
+        put_history(frame, i, 400_000);
+    });
+    let (answer, ..) = measured(&server, &payload);
+    assert!(answer.is_err());
+    assert!(server.log().contains("a history is longer than any may be"));
+}
+
+#[test]
+fn sample_of_a_restored_metric_with_the_longest_history_is_quick() {
+    let slow = ["--slowlog-log-slower-than", "0"];
+    let arguments = [&PLAIN[..], &slow].concat();
+    let Some(server) = Server::with_module(&arguments, SETTINGS) else {
+        return;
+    };
+    let mut connection = server.connection();
+    let payload = dump_of(&mut connection, 1, FRAME, |frame, i| {
+        put_history(frame, i, 100_000);
+    });
+    let (answer, ..) = measured(&server, &payload);
+    answer.unwrap();
+    for i in 0..20 {
+        let at = now_ms() - 100_000 + i * 1_000;
+        let _: i64 = ask(&mut connection, &format!("AGG.STAT m 0 1 AT {at}"));
+    }
+    let took = slowest(&mut connection, "AGG.STAT");
+    println!("the slowest AGG.STAT took {took:?}");
+    assert!(took < Duration::from_millis(50), "{took:?}");
+    // The timer drops the rest; a look at all windows would hold it up.
+    until("the history is short", || {
+        let usage: i64 = ask(&mut connection, "MEMORY USAGE m");
+        (usage < 20_000).then_some(())
+    });
+    let kept: Value = ask(&mut connection, "AGG.RANGE m 0 MIN");
+    assert!(list(&kept).len() < 10);
+}
+
+#[test]
+fn lowering_the_history_of_many_metrics_holds_nobody_up() {
+    let settings = "min-window 1 hour-window 2 flush-delay-ms 100 min-history 2000";
+    let Some(server) = Server::with_module(&PLAIN, settings) else {
+        return;
+    };
+    let mut connection = server.connection();
+    let payload = dump_of(&mut connection, 1_000, FRAME, |frame, i| {
+        put_history(frame, i, 2_000);
+    });
+    let (answer, ..) = measured(&server, &payload);
+    answer.unwrap();
+    let before: i64 = ask(&mut connection, "MEMORY USAGE m");
+    let () = ask(&mut connection, "CONFIG SET agg.min-history 12");
+    // A window of each closes.
+    let all: Vec<String> = (0..1_000).map(|i| format!("{i:x} 1")).collect();
+    let _: Value = ask(
+        &mut connection,
+        &format!("AGG.MSTAT m VALUES {}", all.join(" ")),
+    );
+    until("the histories are short", || {
+        let kept: Value = ask(&mut connection, "AGG.RANGE m 3e7 MIN");
+        let first: Value = ask(&mut connection, "AGG.RANGE m 0 MIN");
+        (list(&kept).len() <= 13 && list(&first).len() <= 13).then_some(())
+    });
+    let log = server.log();
+    let slow = log
+        .lines()
+        .filter_map(|line| line.split_once("a tick of the timer took "))
+        .filter_map(|(_, took)| took.split(' ').next()?.parse::<u64>().ok())
+        .max();
+    println!("the slowest tick of more than 5 ms took {slow:?} ms");
+    let after: i64 = ask(&mut connection, "MEMORY USAGE m");
+    println!("{before} bytes held before, {after} after");
+    assert!(after < before / 4, "memory is given back");
+    assert!(slow.unwrap_or(0) < 100, "{slow:?} ms");
 }

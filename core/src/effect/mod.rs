@@ -66,6 +66,7 @@ mod code {
     pub const REMOVE_OLDEST: u8 = 13;
     pub const TELL_ERRORS: u8 = 14;
     pub const NO_HISTORY: u8 = 15;
+    pub const TRIM_HISTORY: u8 = 17;
 }
 
 /// Bits of a sample's flags.
@@ -241,6 +242,11 @@ impl Effects {
     /// `slots` grow strictly, here and below.
     pub(crate) fn close(&mut self, length: usize, newest: bool, slots: &[u32]) {
         self.slots(&[code::CLOSE, length as u8, newest.into()], slots);
+    }
+
+    /// Of each metric at most `at_once` closed windows of one length beyond the rules are dropped.
+    pub(crate) fn trim_history(&mut self, length: usize, at_once: u8, slots: &[u32]) {
+        self.slots(&[code::TRIM_HISTORY, length as u8, at_once], slots);
     }
 
     pub(crate) fn give_up_time(&mut self, slots: &[u32]) {

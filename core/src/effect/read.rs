@@ -4,7 +4,7 @@ use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
 use crate::error::Damaged;
 use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
-use crate::settings::Rules;
+use crate::settings::{MAX_HISTORY, Rules};
 use crate::text::number::Number;
 use crate::text::tags;
 
@@ -36,6 +36,11 @@ pub(crate) enum Change<'a> {
     Close {
         length: usize,
         newest: bool,
+        slots: Slots<'a>,
+    },
+    TrimHistory {
+        length: usize,
+        at_once: u8,
         slots: Slots<'a>,
     },
     GiveUpTime(Slots<'a>),
@@ -144,6 +149,11 @@ impl<'a> Payload<'a> {
                     slots: Slots::read(r)?,
                 }
             }
+            code::TRIM_HISTORY => Change::TrimHistory {
+                length: usize::from(flag(r)?),
+                at_once: r.u8()?,
+                slots: Slots::read(r)?,
+            },
             code::GIVE_UP_TIME => Change::GiveUpTime(Slots::read(r)?),
             code::FORGET_METRICS => Change::ForgetMetrics(Slots::read(r)?),
             code::FORGET_ERRORS => Change::ForgetErrors(Slots::read(r)?),
@@ -231,6 +241,7 @@ impl Work {
                 self.tag_bytes += sample.tags.map_or(0, |tags| tags.len() as u64);
             }
             Change::Close { slots, .. }
+            | Change::TrimHistory { slots, .. }
             | Change::GiveUpTime(slots)
             | Change::ForgetMetrics(slots)
             | Change::ForgetErrors(slots)
@@ -321,6 +332,7 @@ pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), Damage
         || hour == 0
         || hour % min != 0
         || hour > crate::settings::MAX_WINDOW_S
+        || history.into_iter().any(|most| most > MAX_HISTORY)
         || rules.min_interval_ms == 0
         || rules.max_gap_ms > crate::settings::MAX_GAP_MS
     {

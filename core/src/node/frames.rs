@@ -5,21 +5,23 @@
 //! so that slots, by which effects name things, are the same after a load. Each frame is also a payload of AGG.APPLY; a
 //! node that is put together so is `unfinished` from the first to the last, and takes nothing else.
 //! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
-//! not hold together.
+//! not hold together. As every version has ended frames at [`FRAME`], a longer one that goes on behind is refused, so
+//! whoever loads can look at a limit often enough between two of them.
 
 use super::Node;
 use super::bucket::{Bucket, Closed, Form, Kind};
 use super::errors::ErrorState;
+use super::history::History;
 use super::metric::{LENGTHS, Metric, Unrated};
 use super::queues::{Queue, check_entry};
 use super::realities::Object;
-use super::series::History;
 use super::table::{Named, Table};
 use super::tags::TagPool;
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
 use crate::effect::are_effects;
 use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
+use crate::settings::MAX_HISTORY;
 use crate::text::number::Number;
 use crate::text::tags;
 use crate::time::{MAX_MS, second};
@@ -307,7 +309,9 @@ fn things<'a, T>(
     is_taken: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<T>, Damaged> {
     let mut things = Vec::new();
+    let all = r.left();
     while !r.is_empty() {
+        check_begin(all - r.left())?;
         things.push(read(r)?);
     }
     let mut names = BTreeSet::new();
@@ -351,6 +355,7 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damag
     let start = *r;
     let mut last = node.queues.last(queue).unwrap_or(0);
     while !r.is_empty() {
+        check_begin(start.left() - r.left())?;
         let (id, bytes) = (r.id()?, r.bytes()?);
         check_entry(queue, bytes)?;
         if id <= last {
@@ -403,6 +408,16 @@ fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damag
         }
     }
     Ok(())
+}
+
+/// Nothing begins in a frame where one that was written would have ended: so a frame holds few things, however many
+/// bytes somebody hands in.
+fn check_begin(at: usize) -> Result<(), Damaged> {
+    if at < FRAME {
+        Ok(())
+    } else {
+        Err(Damaged("a frame is too long"))
+    }
 }
 
 fn check_id(id: u64, max_id: u64) -> Result<(), Damaged> {
@@ -490,6 +505,9 @@ impl<'a> LoadedMetric<'a> {
         for i in LENGTHS {
             read_open(&mut metric, i, r, windows_s[i], &mut open_tags[i])?;
             let count = r.u64()?;
+            if count > MAX_HISTORY.into() {
+                return Err(Damaged("a history is longer than any may be"));
+            }
             let mut before_s = 0;
             for _ in 0..count {
                 let closed = Closed::read(before_s, r)?;

@@ -4,9 +4,10 @@
 //! is given the same sample does the same. A sample that is late changes nothing but counts.
 
 use super::bucket::{Bucket, Form, Kind, finite, rate};
+use super::history::History;
 use super::name::Name;
 use super::queues::{Queues, WindowEntry};
-use super::series::{Deadlines, History};
+use super::series::Deadlines;
 use super::table::Named;
 use super::tags::{TagId, TagPool};
 use crate::counters::Dropped;
@@ -314,6 +315,13 @@ impl Metric {
         if most > 0 || self.extra.is_some() {
             let extra = self.extra.get_or_insert_default();
             extra.history[i].push(start_s, form, most);
+        }
+    }
+
+    /// Drops the oldest closed windows of one length beyond `most`, but not more than `at_once`.
+    pub fn trim_history(&mut self, i: usize, most: u32, at_once: u32) {
+        if let Some(extra) = &mut self.extra {
+            extra.history[i].trim(most, at_once);
         }
     }
 

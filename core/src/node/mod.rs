@@ -11,6 +11,7 @@ mod drain;
 mod errors;
 mod fifo;
 mod frames;
+mod history;
 mod index;
 mod leases;
 mod metric;
@@ -299,6 +300,15 @@ impl Node {
                     stats.close_due(length, newest, slots, around)
                 });
             }
+            Change::TrimHistory {
+                length,
+                at_once,
+                slots,
+            } => {
+                let slots = slots.iter(self.stats.metrics.len());
+                self.stats
+                    .trim_history(length, self.rules.history[length], at_once, slots);
+            }
             Change::GiveUpTime(slots) => {
                 let slots = slots.iter(self.stats.metrics.len());
                 self.with_stats(step, |stats, around| stats.give_up_time(slots, around));
@@ -403,6 +413,10 @@ impl Node {
             .max(clock_us)
             .max(self.queues.last_id + 1);
         if self.rules != turn.settings.rules {
+            let histories = self.rules.history.iter().zip(turn.settings.rules.history);
+            if histories.into_iter().any(|(before, now)| now < *before) {
+                self.stats.untrimmed = Some(u32::MAX);
+            }
             self.rules = turn.settings.rules.clone();
             self.announced = false;
         }
@@ -473,6 +487,8 @@ impl Node {
     /// After a load or promotion: quiet times start anew, all that waits counts as handed out, no lease is held.
     pub fn restart(&mut self, mono_ms: u64) {
         self.stats.quiet_since = mono_ms;
+        // A limit may have been lowered shortly before.
+        self.stats.untrimmed = Some(u32::MAX);
         self.queues.forget_leases();
         self.errors.restart(mono_ms);
         self.realities.restart(mono_ms);

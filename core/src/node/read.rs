@@ -1,10 +1,10 @@
 //! What can be read of a node without changing it: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
 
 use super::bucket::{Closed, Kind};
+use super::history::History;
 use super::metric::Metric;
 use super::queues::Queue;
 use super::render::error_type;
-use super::series::History;
 use super::table::{Named, Table};
 use super::{Node, errors, realities};
 use crate::Now;

@@ -19,6 +19,8 @@ pub(crate) struct Stats {
     pub quiet_since: u64,
     /// The next slot that a sweep looks at for lifetimes.
     pub hand: u32,
+    /// The slots below this are still to be looked at for histories beyond a lowered limit. Not part of the value.
+    pub untrimmed: Option<u32>,
 }
 
 /// The rest of the node, as far as a change of a metric touches it.
@@ -52,6 +54,7 @@ impl Stats {
             longest: 0,
             quiet_since: 0,
             hand: 0,
+            untrimmed: None,
         }
     }
 
@@ -99,6 +102,21 @@ impl Stats {
             if let Some(metric) = self.metrics.get_mut(slot) {
                 let mut env = env((&mut self.tags, &mut self.deadlines), around);
                 metric.close_due(length, newest, slot, &mut env);
+            }
+        }
+    }
+
+    /// Drops the oldest closed windows of one length beyond `most`, at most `at_once` of each metric.
+    pub fn trim_history(
+        &mut self,
+        length: usize,
+        most: u32,
+        at_once: u8,
+        slots: impl Iterator<Item = u32>,
+    ) {
+        for slot in slots {
+            if let Some(metric) = self.metrics.get_mut(slot) {
+                metric.trim_history(length, most, at_once.into());
             }
         }
     }

@@ -235,26 +235,29 @@ impl World {
     /// One tick of the timer, to its end.
     pub fn tick(&mut self) {
         let mut first = true;
-        loop {
-            let Some(node) = &mut self.node else { return };
-            let mut effects = Effects::default();
-            let mut turn = Turn {
-                now: self.now,
-                settings: &self.settings,
-                last_id: &mut self.last_id,
-                effects: &mut effects,
-                may_repeat: false,
-                is_tight: self.tight,
-                room: u64::MAX,
-                counters: &mut self.counters,
-            };
-            let swept = node.sweep(7, std::mem::take(&mut first), &mut turn);
-            self.ready |= swept.ready;
-            self.replicate(&effects, Command::Info, &[]);
-            if !swept.more {
-                return;
-            }
-        }
+        while self.sweep_slice(7, std::mem::take(&mut first)) {}
+    }
+
+    /// One slice of a sweep; whether there is more.
+    pub fn sweep_slice(&mut self, budget: usize, first: bool) -> bool {
+        let Some(node) = &mut self.node else {
+            return false;
+        };
+        let mut effects = Effects::default();
+        let mut turn = Turn {
+            now: self.now,
+            settings: &self.settings,
+            last_id: &mut self.last_id,
+            effects: &mut effects,
+            may_repeat: false,
+            is_tight: self.tight,
+            room: u64::MAX,
+            counters: &mut self.counters,
+        };
+        let swept = node.sweep(budget, first, &mut turn);
+        self.ready |= swept.ready;
+        self.replicate(&effects, Command::Info, &[]);
+        swept.more
     }
 
     /// Time passes in steps of a tick.

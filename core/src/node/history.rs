@@ -1,0 +1,366 @@
+//! The closed windows of one metric and length, kept for AGG.RANGE in compact form.
+//!
+//! No operation moves more than [`CHUNK`] bytes or reads more windows than it is asked to drop, however long the history
+//! is: a short one lies in one piece, a longer one in chunks, whole windows in each.
+
+use super::bucket::{Closed, Form};
+use crate::codec::bytes::Reader;
+use crate::settings::MAX_HISTORY;
+use crate::time::second;
+use std::collections::VecDeque;
+
+/// Bytes of a history that need no allocation: the first window's, nearly always. When the windows of all metrics close
+/// for the first time, new memory is most of what that costs.
+const SHORT: usize = 23;
+
+/// The first allocation, and by how much it grows: doubling on and on would double the memory of all metrics at once.
+const FIRST: usize = 64;
+const GROWTH: usize = 128;
+
+/// A longer history is kept in chunks of this size: some 200 windows each.
+const CHUNK: usize = 4096;
+
+/// The most windows of a metric that are dropped at once where the limit was lowered. A change of this number makes
+/// replicas of another version keep a different number of windows for a while.
+pub(crate) const AT_ONCE: u32 = 16;
+
+/// The bytes of a history, with room behind.
+#[derive(Clone)]
+enum Room {
+    Short([u8; SHORT]),
+    Long(Box<[u8]>),
+    Chunks(Box<Chunks>),
+}
+
+/// The bytes of a long history: no window lies in two chunks.
+#[derive(Clone)]
+struct Chunks {
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that were dropped.
+    dropped: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room::Short([0; SHORT])
+    }
+}
+
+/// The size of an allocation that holds `len` bytes.
+fn capacity(len: usize) -> usize {
+    match len {
+        ..=FIRST => FIRST,
+        len => len.next_multiple_of(GROWTH),
+    }
+}
+
+impl Room {
+    /// Makes room for `more` bytes behind the first `len`.
+    fn reserve(&mut self, len: usize, more: usize) -> &mut [u8] {
+        let size = match self {
+            Room::Short(_) => SHORT,
+            Room::Long(bytes) => bytes.len(),
+            Room::Chunks(_) => usize::MAX,
+        };
+        if size < len + more {
+            self.grow(len, more);
+        }
+        match self {
+            Room::Short(bytes) => bytes.get_mut(len..).unwrap_or_default(),
+            Room::Long(bytes) => bytes.get_mut(len..).unwrap_or_default(),
+            Room::Chunks(chunks) => chunks.reserve(more),
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize, more: usize) {
+        let most = capacity(len + more);
+        *self = match std::mem::take(self) {
+            Room::Long(bytes) if most > CHUNK => {
+                let mut first = bytes.into_vec();
+                first.truncate(len);
+                Room::Chunks(Box::new(Chunks {
+                    chunks: VecDeque::from([first]),
+                    dropped: 0,
+                }))
+            }
+            Room::Long(bytes) => {
+                let mut bytes = bytes.into_vec();
+                bytes.reserve_exact(most - bytes.len());
+                bytes.resize(most, 0);
+                Room::Long(bytes.into_boxed_slice())
+            }
+            Room::Short(bytes) => {
+                let mut larger = vec![0; most].into_boxed_slice();
+                larger[..SHORT].copy_from_slice(&bytes);
+                Room::Long(larger)
+            }
+            chunks => chunks,
+        };
+    }
+
+    /// The bytes in use, of which there are `used` unless they lie in chunks.
+    fn parts(&self, used: usize) -> impl Iterator<Item = &[u8]> {
+        let (one, chunks) = match self {
+            Room::Short(bytes) => (bytes.get(..used), None),
+            Room::Long(bytes) => (bytes.get(..used), None),
+            Room::Chunks(chunks) => (None, Some(chunks.parts())),
+        };
+        one.into_iter().chain(chunks.into_iter().flatten())
+    }
+
+    /// Drops the first `bytes`, whole windows, of the `used` ones: how many are left, unless they lie in chunks.
+    fn drop_first(&mut self, bytes: usize, used: usize) -> usize {
+        let left = used.saturating_sub(bytes);
+        match self {
+            Room::Short(all) => all.copy_within(bytes..used, 0),
+            Room::Long(all) => {
+                all.copy_within(bytes..used, 0);
+                // Much shorter than it was: the limit was lowered.
+                if capacity(left) < all.len() / 2 {
+                    let kept = all.get(..capacity(left)).unwrap_or_default();
+                    *self = Room::Long(kept.into());
+                }
+            }
+            Room::Chunks(chunks) => {
+                chunks.drop_first(bytes);
+                if let Some(last) = chunks.take_small() {
+                    let mut bytes = last;
+                    let left = bytes.len();
+                    bytes.resize(capacity(left), 0);
+                    *self = Room::Long(bytes.into_boxed_slice());
+                    return left;
+                }
+            }
+        }
+        left
+    }
+}
+
+impl Chunks {
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let dropped = |i| if i == 0 { self.dropped } else { 0 };
+        let chunks = self.chunks.iter().enumerate();
+        chunks.map(move |(i, chunk)| chunk.get(dropped(i)..).unwrap_or_default())
+    }
+
+    fn reserve(&mut self, more: usize) -> &mut [u8] {
+        let is_full = |chunk: &Vec<u8>| chunk.len() + more > CHUNK && !chunk.is_empty();
+        if self.chunks.back().is_none_or(is_full) {
+            self.chunks.push_back(Vec::new());
+        }
+        let Some(chunk) = self.chunks.back_mut() else {
+            return &mut [];
+        };
+        let len = chunk.len();
+        if chunk.capacity() < len + more {
+            chunk.reserve_exact(capacity(len + more) - len);
+        }
+        chunk.resize(len + more, 0);
+        chunk.get_mut(len..).unwrap_or_default()
+    }
+
+    fn drop_first(&mut self, bytes: usize) {
+        self.dropped += bytes;
+        while let Some(first) = self.chunks.front()
+            && self.dropped >= first.len()
+        {
+            self.dropped -= first.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// What is left, if it is a fraction of a chunk.
+    fn take_small(&mut self) -> Option<Vec<u8>> {
+        let is_small = |chunk: &Vec<u8>| chunk.len() - self.dropped <= CHUNK / 4;
+        if self.chunks.len() > 1 || !self.chunks.front().is_some_and(is_small) {
+            return None;
+        }
+        let chunk = self.chunks.pop_front()?;
+        Some(chunk.get(self.dropped..).unwrap_or_default().to_vec())
+    }
+}
+
+/// Closed windows of one metric and length, the oldest first, in compact form.
+#[derive(Default, Clone)]
+pub(crate) struct History {
+    room: Room,
+    /// Bytes of it in use, unless they lie in chunks.
+    used: u32,
+    count: u32,
+    /// What the first is told relative to, and the start of the last, Unix seconds.
+    before_s: u32,
+    last_s: u32,
+}
+
+impl History {
+    /// Adds a window and keeps at most `most`; where the limit was lowered, drops [`AT_ONCE`] windows of those beyond it.
+    pub fn push(&mut self, start_s: u32, form: Form<'_>, most: u32) {
+        let most = most.min(MAX_HISTORY);
+        if most == 0 {
+            *self = History::default();
+            return;
+        }
+        self.trim(most - 1, AT_ONCE);
+        if self.count == 0 {
+            (self.before_s, self.last_s) = (0, 0);
+        }
+        let (used, last_s) = (self.used as usize, self.last_s);
+        form.write(start_s, last_s, |more| {
+            self.used += more as u32;
+            self.room.reserve(used, more)
+        });
+        self.last_s = start_s;
+        self.count += 1;
+    }
+
+    /// The windows, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = Closed> {
+        let mut windows = self.windows();
+        (0..self.count).map_while(move |_| windows.next().map(|(closed, _)| closed))
+    }
+
+    /// Each window with its number of bytes.
+    fn windows(&self) -> impl Iterator<Item = (Closed, usize)> {
+        let mut parts = self.room.parts(self.used as usize);
+        let mut reader = Reader::new(&[]);
+        let mut before_s = self.before_s;
+        std::iter::from_fn(move || {
+            if reader.is_empty() {
+                reader = Reader::new(parts.next()?);
+            }
+            let left = reader.left();
+            let closed = Closed::read(before_s, &mut reader).ok()?;
+            before_s = second(closed.start);
+            Some((closed, left - reader.left()))
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Drops the oldest windows beyond `most`, but not more than `at_once`.
+    pub fn trim(&mut self, most: u32, at_once: u32) {
+        let dropped = self.count.saturating_sub(most).min(at_once);
+        if dropped == 0 {
+            return;
+        }
+        let (mut bytes, mut before_s) = (0, self.before_s);
+        for (closed, len) in self.windows().take(dropped as usize) {
+            bytes += len;
+            before_s = second(closed.start);
+        }
+        self.used = self.room.drop_first(bytes, self.used as usize) as u32;
+        self.before_s = before_s;
+        self.count -= dropped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn closed(start_s: u32) -> Closed {
+        Closed {
+            start: i64::from(start_s) * 1000,
+            count: u64::from(start_s) % 300 + 1,
+            sum: 0.1,
+            avg: 0.1,
+            min: 0.1,
+            max: f64::from(start_s) / 3.0,
+            last: 0.1,
+        }
+    }
+
+    fn push(history: &mut History, start_s: u32, most: u32) {
+        let mut form = Vec::new();
+        let mark = closed(start_s).put(0, &mut form);
+        history.push(start_s, Form::of(&form, mark), most);
+    }
+
+    #[test]
+    fn history_keeps_the_newest() {
+        let mut history = History::default();
+        let kept = |history: &History| history.iter().map(|c| second(c.start)).collect::<Vec<_>>();
+        (0..10).for_each(|start| push(&mut history, start, 3));
+        assert_eq!(kept(&history), [7, 8, 9]);
+        (10..90).for_each(|start| push(&mut history, start, 60));
+        assert!(kept(&history).into_iter().eq(30..90));
+        push(&mut history, 90, 0);
+        assert_eq!(history.len(), 0);
+    }
+
+    #[test]
+    fn push_drops_few_windows_beyond_a_lowered_limit() {
+        let mut history = History::default();
+        (0..2_000).for_each(|start| push(&mut history, start, 2_000));
+        push(&mut history, 2_000, 12);
+        assert_eq!(history.len(), 2_001 - AT_ONCE);
+        (0..200).for_each(|i| push(&mut history, 2_001 + i, 12));
+        assert_eq!(history.len(), 12);
+    }
+
+    #[test]
+    fn memory_of_dropped_windows_is_given_back() {
+        let held = |history: &History| match &history.room {
+            Room::Short(_) => 0,
+            Room::Long(bytes) => bytes.len(),
+            Room::Chunks(chunks) => chunks.chunks.iter().map(Vec::capacity).sum(),
+        };
+        for (long, short) in [(2_000, 12), (100, 3), (5_000, 300)] {
+            let mut history = History::default();
+            (0..long).for_each(|start| push(&mut history, start, long));
+            while history.len() > short {
+                history.trim(short, AT_ONCE);
+            }
+            let used: usize = history.windows().map(|(_, len)| len).sum();
+            // In chunks the first and the last are used in part.
+            let spare = if short < 100 {
+                used + GROWTH
+            } else {
+                2 * CHUNK
+            };
+            let most = used + spare;
+            assert!(held(&history) <= most, "{} for {used}", held(&history));
+        }
+    }
+
+    #[test]
+    fn an_operation_on_a_long_history_moves_little() {
+        let mut history = History::default();
+        (0..MAX_HISTORY).for_each(|start| push(&mut history, start, MAX_HISTORY));
+        let Room::Chunks(chunks) = &history.room else {
+            panic!("a long history lies in one piece");
+        };
+        assert!(chunks.chunks.iter().all(|chunk| chunk.capacity() <= CHUNK));
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_list(steps in prop::collection::vec((0u32..4, 1u32..900, 1u32..700), 0..40)) {
+            let mut history = History::default();
+            let mut model: VecDeque<Closed> = VecDeque::new();
+            let mut next = 0;
+            for (op, n, most) in steps {
+                if op == 0 {
+                    history.trim(most, n);
+                    let dropped = model.len().saturating_sub(most as usize).min(n as usize);
+                    model.drain(..dropped);
+                } else {
+                    for _ in 0..n {
+                        push(&mut history, next, most);
+                        let beyond = model.len().saturating_sub(most as usize - 1);
+                        model.drain(..beyond.min(AT_ONCE as usize));
+                        model.push_back(closed(next));
+                        next += 1;
+                    }
+                }
+                prop_assert_eq!(history.len() as usize, model.len());
+                prop_assert!(history.iter().eq(model.iter().cloned()));
+            }
+        }
+    }
+}
