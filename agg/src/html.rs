@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::escape::is_hidden;
+
 /// A page as far as it is written.
 #[derive(Default)]
 pub struct Html(pub String);
@@ -27,10 +29,7 @@ impl Html {
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
                 '\n' => self.0.push(' '),
-                '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    self.0.push('\u{fffd}');
-                }
-                other if other.is_control() => self.0.push('\u{fffd}'),
+                other if is_hidden(other) => self.0.push('\u{fffd}'),
                 other => self.0.push(other),
             }
         }

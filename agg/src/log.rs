@@ -1,8 +1,8 @@
 //! Where what the program says goes: lines on standard error, for people or for programs.
 //!
-//! What holds: for people each line is `agg: ` and the message, whatever its level, as it is without any of this; for
-//! programs each line is one JSON object with timestamp, level and message, and server, sink and node where they are
-//! known. They are fields of the event, or of a span that it happens in, so that who says something need not know
+//! What holds: for people each line is `agg: ` and the message, whatever its level, with time and level before it where
+//! a service writes; for programs each line is one JSON object with timestamp, level and message, and server, sink and
+//! node where they are known. No text makes a second line or reaches a terminal raw (escape.rs). They are fields of the event, or of a span that it happens in, so that who says something need not know
 //! whom it works for. What libraries tell is shown only when it is asked for, and then with its source.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use crate::escape;
 use crate::when::utc;
 
 /// How lines look.
@@ -65,11 +66,21 @@ fn filter(text: &str) -> Result<String, String> {
 }
 
 impl Options {
+    /// As [`Options::begin`], for a service, whose lines are read later.
+    pub fn begin_service(&self) {
+        self.begin_with(Stamp::of_service());
+    }
+
     /// From now on what is said goes where it belongs. Only the first call in a program counts.
     pub fn begin(&self) {
+        self.begin_with(Stamp::None);
+    }
+
+    fn begin_with(&self, stamp: Stamp) {
         let directives = filter(&self.log_level).unwrap_or_default();
         let lines = Lines {
             look: self.log,
+            stamp,
             write: |line: &str| {
                 // A closed standard error is no reason to end. One call, so that lines stay whole.
                 let _ = std::io::stderr().write_all(line.as_bytes());
@@ -82,9 +93,58 @@ impl Options {
     }
 }
 
+/// What stands before a line for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stamp {
+    /// Nothing: of a command that a person has just started.
+    None,
+    /// When it was, and how bad: of a service.
+    Time,
+    /// How bad, as journald reads it (`<4>`); it knows the time itself.
+    Journal,
+}
+
+impl Stamp {
+    /// That of a service.
+    fn of_service() -> Stamp {
+        match is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
+            true => Stamp::Journal,
+            false => Stamp::Time,
+        }
+    }
+
+    fn before(self, level: &Level, now: SystemTime) -> String {
+        match self {
+            Stamp::None => String::new(),
+            Stamp::Time => format!("{} {level} ", utc(now)),
+            Stamp::Journal => {
+                let priority = match *level {
+                    Level::ERROR => 3,
+                    Level::WARN => 4,
+                    Level::INFO => 6,
+                    _ => 7,
+                };
+                format!("<{priority}>")
+            }
+        }
+    }
+}
+
+/// Whether standard error is the stream that systemd names, `DEVICE:INODE`: it may have been sent elsewhere since.
+fn is_journal(stream: Option<&str>) -> bool {
+    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
+        return false;
+    };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else {
+        return false;
+    };
+    (device.parse(), inode.parse()) == (Ok(stat.st_dev), Ok(stat.st_ino))
+}
+
 /// Writes a line for each event.
 struct Lines<W> {
     look: Look,
+    stamp: Stamp,
     write: W,
 }
 
@@ -161,9 +221,13 @@ where
             }
         }
         event.record(&mut fields);
+        let now = SystemTime::now();
         let line = match self.look {
-            Look::Text => text(event.metadata(), fields),
-            Look::Json => json(event.metadata(), fields, SystemTime::now()),
+            Look::Text => {
+                let before = self.stamp.before(event.metadata().level(), now);
+                before + &text(event.metadata(), fields)
+            }
+            Look::Json => json(event.metadata(), fields, now),
         };
         (self.write)(&line);
     }
@@ -177,14 +241,13 @@ fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
     };
     let ours = metadata.target().split("::").next() == Some("agg");
     if ours && *metadata.level() <= Level::INFO {
-        return format!("agg: {message}\n");
+        return format!("agg: {}\n", escape::text(&message));
     }
     let mut line = format!("agg: {} {}: {message}", metadata.level(), metadata.target());
     for (name, value) in fields.0 {
         let _ = write!(line, " {name}={value}");
     }
-    line.push('\n');
-    line
+    format!("{}\n", escape::text(&line))
 }
 
 /// A line for a program: what every line has comes first. Of this program itself no source is told: it is one file's
@@ -204,7 +267,7 @@ fn json(metadata: &Metadata<'_>, mut fields: Fields, now: SystemTime) -> String 
         let _ = write!(line, ",{}:{value}", Value::from(name));
     }
     line.push_str("}\n");
-    line
+    escape::json_lines(&line)
 }
 
 #[cfg(test)]
@@ -214,16 +277,20 @@ mod tests {
     use super::*;
 
     /// The lines of what is said within.
-    fn told(look: Look, level: &str, say: impl FnOnce()) -> Vec<String> {
+    fn told_with(stamp: Stamp, look: Look, level: &str, say: impl FnOnce()) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
         let write = move |line: &str| kept.lock().unwrap().push(line.to_owned());
         let all = Registry::default()
             .with(EnvFilter::new(filter(level).unwrap()))
-            .with(Lines { look, write });
+            .with(Lines { look, stamp, write });
         tracing::subscriber::with_default(all, say);
         let lines = lines.lock().unwrap();
         lines.clone()
+    }
+
+    fn told(look: Look, level: &str, say: impl FnOnce()) -> Vec<String> {
+        told_with(Stamp::None, look, level, say)
     }
 
     fn some() {
@@ -244,7 +311,11 @@ mod tests {
         let lines = told(Look::Text, "info", some);
         assert_eq!(
             lines,
-            ["agg: one\ntwo \"three\"\n", "agg: trouble\n", "agg: gone\n"]
+            [
+                "agg: one\\ntwo \"three\"\n",
+                "agg: trouble\n",
+                "agg: gone\n"
+            ]
         );
         assert_eq!(told(Look::Text, "error", some), ["agg: gone\n"]);
         let lines = told(Look::Text, "agg=debug,hyper=warn", some);
@@ -256,6 +327,49 @@ mod tests {
             lines.contains(&"agg: WARN hyper::client: a library\n".to_owned()),
             "{lines:?}"
         );
+    }
+
+    #[test]
+    fn lines_of_a_service_have_time_and_level() {
+        let lines = told_with(Stamp::Time, Look::Text, "info", some);
+        for (line, rest) in lines.iter().zip([
+            " INFO agg: one\\ntwo \"three\"\n",
+            " WARN agg: trouble\n",
+            " ERROR agg: gone\n",
+        ]) {
+            let (time, level) = line.split_at(24);
+            assert_eq!(level, rest);
+            assert!(time.starts_with("2") && time.ends_with('Z'), "{time}");
+        }
+        let lines = told_with(Stamp::Journal, Look::Text, "warn", some);
+        assert_eq!(lines, ["<4>agg: trouble\n", "<3>agg: gone\n"]);
+    }
+
+    #[test]
+    fn journal_is_known_by_the_stream_that_it_names() {
+        let stat = rustix::fs::fstat(std::io::stderr()).unwrap();
+        let own = format!("{}:{}", stat.st_dev, stat.st_ino);
+        assert!(is_journal(Some(&own)));
+        for other in [None, Some(""), Some("x:y"), Some("1:2")] {
+            assert!(!is_journal(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_text_makes_no_line_and_reaches_no_terminal() {
+        let say = || {
+            crate::say::warn("sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
+            tracing::debug!(why = "a\u{9b}\n", "details");
+        };
+        let lines = told_with(Stamp::Time, Look::Text, "agg=debug", say);
+        assert!(
+            lines[0].ends_with("agg: sink: \\u001b[2Jbad\\nagg: forged\\u009b31m\\u202e\n"),
+            "{lines:?}"
+        );
+        for line in lines.iter().chain(&told(Look::Json, "agg=debug", say)) {
+            let (line, end) = line.split_at(line.len() - 1);
+            assert!(end == "\n" && !line.contains(escape::is_hidden), "{line:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod args;
 mod connect;
 mod drain;
+mod escape;
 mod find;
 mod host;
 mod html;
@@ -132,7 +133,7 @@ fn main() -> ExitCode {
         command,
     } = Cli::parse();
     match &command {
-        Command::Poll { log, .. } => log.begin(),
+        Command::Poll { log, .. } => log.begin_service(),
         _ => log::Options::default().begin(),
     }
     let place = (redis.as_str(), &tls);
@@ -237,9 +238,9 @@ fn listen(interrupted: Ended, grace: Duration) -> Result<Stop, String> {
         .map_err(|error| format!("cannot listen for signals: {error}"))
 }
 
-/// Ends the program for a mistake in a file, which is wrong usage.
+/// Ends the program for mistakes in a file, a line each, which is wrong usage.
 fn mistake(why: &str) -> ! {
-    fail(why);
+    why.lines().for_each(fail);
     std::process::exit(2)
 }
 

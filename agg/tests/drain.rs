@@ -219,3 +219,43 @@ fn a_server_that_comes_back_is_drained_on() {
     assert_eq!(running.end_by("INT").code(), Some(0));
     assert_eq!(server.peek("n1", "LOG").len(), 0);
 }
+
+#[test]
+fn hostile_record_is_printed_as_the_same_json_without_raw_controls() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let message = "a\u{9b}31m\u{7f}\u{202e}\u{2066}\x1b[2J\nz é";
+    let words: [&[u8]; 3] = [b"AGG.LOG", b"n1", message.as_bytes()];
+    let _: i64 = server.send(&words);
+    let before = server.peek("n1", "LOG");
+    let output = run(&server.url(), "drain --node n1", b"");
+    let text = out(&output);
+    let (line, end) = text.split_at(text.len() - 1);
+    assert_eq!(end, "\n");
+    let raw = |c: char| c.is_control() || "\u{202e}\u{2066}".contains(c);
+    assert!(!line.contains(raw), "{line:?}");
+    assert!(
+        line.contains("\\u009b31m\\u007f\\u202e\\u2066\\u001b[2J\\nz é"),
+        "{line}"
+    );
+    let after: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(after["message"], message);
+    assert_eq!([after], before[..]);
+}
+
+#[test]
+fn file_of_records_is_for_owner_and_group_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, "n1", 1);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("records");
+    let line = format!("drain --node n1 --to-file {}", path.display());
+    let output = run(&server.url(), &line, b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let mode = path.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o137, 0, "{mode:o}");
+}

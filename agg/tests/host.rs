@@ -160,3 +160,17 @@ fn a_sample_of_another_type_is_told_by_name() {
     );
     assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
 }
+
+#[test]
+fn user_without_rights_is_told_once() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let () = server.ask("ACL SETUSER other on nopass resetkeys ~other +@all");
+    let url = server.url().replace("redis://", "redis://other:x@");
+    let output = run(&url, "host --once --node n1", b"");
+    assert_eq!(output.status.code(), Some(1));
+    let text = err(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("agg: node n1: NOPERM "), "{text}");
+}

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use support::{Running, Server, agg, err, free_port, out, run};
@@ -174,4 +174,48 @@ fn pauses_of_a_retry_do_not_hold_up_the_end() {
         "{told}"
     );
     assert_eq!(running.end_by("INT").code(), Some(0));
+}
+
+/// A server that answers every command with this error.
+fn hostile(error: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 65_536];
+                while let Ok(size) = stream.read(&mut buffer) {
+                    let commands = buffer[..size].iter().filter(|byte| **byte == b'*').count();
+                    let answer = format!("-ERR {error}\r\n").repeat(commands);
+                    if size == 0 || stream.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn hostile_error_text_makes_no_line_and_reaches_no_terminal() {
+    let url = hostile("no \x1b[2J\u{9b}31m\u{202e}\u{7f}such\nagg: forged");
+    for line in [
+        "drain",
+        "drain --node n1",
+        "top --once",
+        "report -o -",
+        "report -o - --node n1",
+        "host --once",
+        "pipe log --retry 0s --node n1",
+        "scan 127.0.0.1",
+    ] {
+        let output = run(&url, line, b"x\n");
+        let text = err(&output) + &out(&output);
+        let raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(raw), "{line}: {text:?}");
+        let forged = text.lines().any(|line| line.starts_with("agg: forged"));
+        assert!(!forged, "{line}: {text}");
+    }
 }

@@ -13,7 +13,7 @@ use support::place::{
 };
 use support::proxy::Proxy;
 use support::stub::Stub;
-use support::{Running, Server, agg, ask, entries, err, past_hour, send, until};
+use support::{Running, Server, agg, ask, entries, err, past_hour, send, unstamped, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -37,7 +37,10 @@ fn check_tells_line_and_column() {
             "agg: {}:6:10: there is no [sink.x] in this file\n",
             path.display()
         );
-        assert_eq!(err(&output), told);
+        match verb {
+            "poll" => assert_eq!(unstamped(&err(&output)), told),
+            _ => assert_eq!(err(&output), told),
+        }
     }
     let place = Place::new(&format!(
         "[[source]]\nurls = [\"redis://h\"]\n{ALL_TO_FILE}"
@@ -46,6 +49,28 @@ fn check_tells_line_and_column() {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert!(err(&output).ends_with("is good: 1 source, 1 route, 1 sink\n"));
     assert!(!place.path("out").exists());
+}
+
+#[test]
+fn check_tells_all_mistakes_at_once() {
+    let place = Place::new(
+        "lease = 30\n[[source]]\nurls = [\"redis://h\"]\n[[route]]\nqeues = [\"LOG\"]\nsinks = [\"x\"]\n\
+         [sink.x]\ntype = \"influxdb\"\nurl = \"http://h\"\n[sink.y]\ntype = \"file\"\npath = \"{dir}/no/y\"\n",
+    );
+    let output = place.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let (text, path) = (err(&output), place.path("poller.toml"));
+    let starts = [
+        "2:9: a time has a unit: write \"30s\"".to_owned(),
+        "6:1: unknown key `qeues`, did you mean `queues`?".into(),
+        "8:1: expected \"database\" in this sink".into(),
+        format!("13:8: there is no directory {}", place.path("no").display()),
+    ];
+    assert_eq!(text.lines().count(), starts.len(), "{text}");
+    for (line, start) in text.lines().zip(starts) {
+        let start = format!("agg: {}:{start}", path.display());
+        assert!(line.starts_with(&start), "{line}\nexpected {start}");
+    }
 }
 
 /// What a node's windows are as line protocol.
@@ -61,7 +86,7 @@ fn a_file_that_is_not_there_is_wrong_usage() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).starts_with("agg: cannot read /nonexistent/x: "));
+    assert!(unstamped(&err(&output)).starts_with("agg: cannot read /nonexistent/x: "));
 }
 
 #[test]
@@ -211,7 +236,10 @@ fn two_side_by_side_share_the_work_and_the_file() {
     assert_eq!(ids.len(), all.len(), "nothing was given to both");
     for poller in &mut pollers {
         let last = poller.errors().last().unwrap();
-        assert!(!last.starts_with("agg: out: 0 records"), "{last}");
+        assert!(
+            !unstamped(&last).starts_with("agg: out: 0 records"),
+            "{last}"
+        );
     }
 }
 
@@ -246,7 +274,10 @@ fn a_changed_file_is_in_force_and_a_bad_one_is_not() {
     place.write(&good.replace("[[route]]", "[[rout]]"));
     running.signal("HUP");
     let line = errors.next().unwrap();
-    assert!(line.contains("unknown field `rout`"), "{line}");
+    assert!(
+        line.contains("unknown key `rout`, did you mean `route`?"),
+        "{line}"
+    );
     assert!(
         line.ends_with("what was read before stays in force"),
         "{line}"
@@ -309,6 +340,18 @@ fn what_is_handed_out_too_often_is_set_aside() {
     let mut running = place.start();
     until_empty(&server, &["n1"], "LOG");
     assert_eq!(running.end_by("TERM").code(), Some(0));
+    let warnings: Vec<String> = running
+        .errors()
+        .filter(|line| line.contains("set aside"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let expected = "agg: the sink out: set aside record ";
+    assert!(
+        unstamped(&warnings[0]).starts_with(expected),
+        "{warnings:?}"
+    );
+    let expected = " of the queue LOG of node n1, delivered 4 times, more than max-deliveries (3)";
+    assert!(warnings[0].ends_with(expected), "{warnings:?}");
     assert_eq!(place.ids("out").len(), 493);
     let dead = place.lines("dead");
     assert_eq!(dead.len(), 7);

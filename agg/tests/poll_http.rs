@@ -173,7 +173,10 @@ fn victoria_metrics_holds_the_statistics() {
         return;
     };
     // It has no databases.
-    let place = Place::new(&settings(&server, &influx(&victoria.url(), "")));
+    let place = Place::new(&settings(
+        &server,
+        &influx(&victoria.url(), "database = \"\""),
+    ));
     let mut metrics = names(50);
     metrics.push("cpu.load@0".into());
     windows(&server, "n1", &metrics);

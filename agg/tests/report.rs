@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -189,7 +190,12 @@ fn nodes_are_named_or_the_only_one() {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let told = "agg: report.html: node n1, 1 metric, 0 errors, 0 objects, ";
     assert!(err(&output).starts_with(told), "{}", err(&output));
-    assert!(one.path().join("report.html").exists());
+    let data = one.path().join("report.html").metadata().unwrap();
+    assert_eq!(
+        data.permissions().mode() & 0o137,
+        0,
+        "for owner and group alone"
+    );
     assert_eq!(std::fs::read_dir(one.path()).unwrap().count(), 1);
     let _: i64 = server.ask("AGG.STAT n2 m 1");
     let (_, output) = file(&server, "");

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use serde_json::Value;
 
 use support::place::{Place, influx, log, settings, until_empty};
 use support::stub::Stub;
-use support::{Running, Said, Server, err, until};
+use support::{Running, Said, Server, err, unstamped, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -209,7 +211,11 @@ fn an_address_that_is_taken_and_changed_settings() {
     let output = place.command("poll").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = format!("agg: cannot listen at 127.0.0.1:{port}: ");
-    assert!(err(&output).starts_with(&told), "{}", err(&output));
+    assert!(
+        unstamped(&err(&output)).starts_with(&told),
+        "{}",
+        err(&output)
+    );
 
     show_at("127.0.0.1:0");
     let (mut running, mut said, first) = start(&mut place.command("poll"));
@@ -227,6 +233,77 @@ fn an_address_that_is_taken_and_changed_settings() {
     until("it is told", || {
         (second.status()?["reloads"]["taken"] == 1).then_some(())
     });
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+/// The descriptors that a program has open.
+fn descriptors(running: &Running) -> usize {
+    let path = format!("/proc/{}/fd", running.0.id());
+    std::fs::read_dir(path).unwrap().count()
+}
+
+#[test]
+fn slow_clients_leave_descriptors_for_servers_and_sinks() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
+    let poll = place.command("poll");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""])
+        .arg(poll.get_program())
+        .args(poll.get_args())
+        .stderr(std::process::Stdio::piped());
+    let (mut running, _said, seen) = start(&mut command);
+    let clients: Vec<TcpStream> = (0..374)
+        .map(|_| {
+            let mut client = TcpStream::connect(&seen.0).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: local").unwrap();
+            client
+        })
+        .collect();
+    until("as many are connected as may be", || {
+        (descriptors(&running) > 64).then_some(())
+    });
+    let all = log(&server, &["n1", "n2"], 1000, "x").len();
+    until("all is drained", || {
+        let open = descriptors(&running);
+        assert!(open < 128, "{open} descriptors");
+        (place.lines("out").len() == all).then_some(())
+    });
+    // Those that wait are served when those before them are closed for saying nothing.
+    until("it answers again", || {
+        seen.get("/healthz").filter(|(code, _)| *code == 200)
+    });
+    drop(clients);
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn host_names_that_may_ask_change_with_the_settings() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = Place::new(&shown(&server, ALL_TO_FILE));
+    let (mut running, _said, seen) = start(&mut place.command("poll"));
+    let code = |host: &str| {
+        let mut client = TcpStream::connect(&seen.0).unwrap();
+        let head =
+            format!("GET /status.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        text[9..12].to_owned()
+    };
+    assert_eq!(code("localhost:1"), "200");
+    assert_eq!(code("grid.example"), "421");
+    let text = std::fs::read_to_string(place.path("poller.toml")).unwrap();
+    place.write(&format!("allowed-hosts = [\"grid.example\"]\n{text}"));
+    until("the name is allowed", || {
+        (code("grid.example:80") == "200").then_some(())
+    });
+    assert_eq!(code("evil.example"), "421");
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 

@@ -8,7 +8,7 @@ mod print;
 mod tally;
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::shutdown::Stop;
 
 use fetch::{Format, Queue, Request};
 use nodes::Nodes;
+use print::{CHUNK, Look};
 use tally::Tally;
 
 /// The arguments.
@@ -271,10 +272,11 @@ impl Drain<'_> {
             return Err(link.strange("AGG.FETCH"));
         };
         let stopped = || self.stop.asked();
+        let look = self.look();
         let (printed, result) = match &mut self.file {
-            None => print::print(&mut io::stdout().lock(), &entries, print::CHUNK, stopped),
+            None => print::print(&mut io::stdout().lock(), &entries, look, CHUNK, stopped),
             // Each write costs an fsync, so it is one for a whole reply.
-            Some(file) => print::print(&mut Lines(file), &entries, usize::MAX, stopped),
+            Some(file) => print::print(&mut Lines(file), &entries, look, usize::MAX, stopped),
         };
         self.output = result.err();
         self.tally.add(&entries[..printed]);
@@ -282,6 +284,14 @@ impl Drain<'_> {
         self.owed = fetch::settle(node, &entries, printed);
         self.pay(link)?;
         Ok(!entries.is_empty())
+    }
+
+    fn look(&self) -> Look {
+        match self.request.format {
+            Format::Json => Look::Json,
+            Format::Line if self.file.is_none() && io::stdout().is_terminal() => Look::Text,
+            Format::Line => Look::Raw,
+        }
     }
 
     /// Sends the acknowledgements that are due.

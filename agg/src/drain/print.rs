@@ -1,17 +1,45 @@
 //! Writes records, a line each, and knows for certain which of them were written: in chunks, each flushed before it
 //! counts. (A pipe may still hold what its reader never reads: nothing can know of that.)
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+
+use crate::escape;
 
 use super::fetch::Entry;
 
 /// Bytes written to a stream between two looks at whether to stop.
 pub const CHUNK: usize = 16 * 1024;
 
+/// How a record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// As it came: line protocol, which a program reads.
+    Raw,
+    /// As the same JSON, on one line, without a character that a terminal obeys.
+    Json,
+    /// For a terminal, whatever it is.
+    Text,
+}
+
+impl Look {
+    fn of(self, record: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Look::Raw => Cow::Borrowed(record),
+            Look::Json => escape::json(record),
+            Look::Text => {
+                let text = String::from_utf8_lossy(record);
+                Cow::Owned(escape::text(&text).into_owned().into_bytes())
+            }
+        }
+    }
+}
+
 /// Writes the entries, so many bytes at a time, until `stop` says so or it fails. Returns how many were written, and what ended it.
 pub fn print(
     out: &mut impl Write,
     entries: &[Entry],
+    look: Look,
     chunk_bytes: usize,
     stop: impl Fn() -> bool,
 ) -> (usize, io::Result<()>) {
@@ -22,7 +50,8 @@ pub fn print(
         let mut end = done;
         while end < entries.len() && chunk.len() < chunk_bytes {
             let record = &entries[end].record;
-            chunk.extend_from_slice(record.strip_suffix(b"\n").unwrap_or(record));
+            let record = record.strip_suffix(b"\n").unwrap_or(record);
+            chunk.extend_from_slice(&look.of(record));
             chunk.push(b'\n');
             end += 1;
         }
@@ -72,18 +101,35 @@ mod tests {
         let mut out = Vec::new();
         let mut all = entries(2, 1);
         all[1].record = b"y\n".to_vec();
-        assert_eq!(print(&mut out, &all, CHUNK, || false).0, 2);
+        assert_eq!(print(&mut out, &all, Look::Raw, CHUNK, || false).0, 2);
         assert_eq!(out, b"x\ny\n");
+    }
+
+    #[test]
+    fn hostile_record_reaches_no_terminal_and_begins_no_line() {
+        let mut all = entries(1, 1);
+        all[0].record = "m,a=\u{9b}2J v=1\x1b\nforged\n".into();
+        let written = |look| {
+            let mut out = Vec::new();
+            assert_eq!(print(&mut out, &all, look, CHUNK, || false).0, 1);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(Look::Text), "m,a=\\u009b2J v=1\\u001b\\nforged\n");
+        assert_eq!(written(Look::Json), "m,a=\\u009b2J v=1\\u001b forged\n");
+        assert_eq!(written(Look::Raw).as_bytes(), all[0].record);
     }
 
     #[test]
     fn of_a_chunk_that_failed_nothing_counts() {
         let all = entries(100, 1023);
-        let (done, result) = print(&mut Narrow(40 * 1024), &all, CHUNK, || false);
+        let (done, result) = print(&mut Narrow(40 * 1024), &all, Look::Raw, CHUNK, || false);
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(done, 32);
-        assert_eq!(print(&mut Narrow(0), &all, CHUNK, || false).0, 0);
-        assert_eq!(print(&mut Narrow(usize::MAX), &all, CHUNK, || false).0, 100);
+        assert_eq!(print(&mut Narrow(0), &all, Look::Raw, CHUNK, || false).0, 0);
+        assert_eq!(
+            print(&mut Narrow(usize::MAX), &all, Look::Raw, CHUNK, || false).0,
+            100
+        );
     }
 
     #[test]
@@ -93,7 +139,7 @@ mod tests {
             looks.set(looks.get() + 1);
             looks.get() > 2
         };
-        let (done, result) = print(&mut io::sink(), &entries(100, 1023), CHUNK, stop);
+        let (done, result) = print(&mut io::sink(), &entries(100, 1023), Look::Raw, CHUNK, stop);
         assert!(result.is_ok());
         assert_eq!(done, 32);
     }

@@ -130,8 +130,16 @@ impl<'a> Reporter<'a> {
                     self.complain(&format!("{name} refused: {why}"));
                 }
             }
+            (About::Samples(_), Err(why)) if is_rights(&why) => {
+                self.complain(&format!("node {}: {why}", self.node));
+            }
             (About::Samples(_), Err(why)) => self.complain(&format!("AGG.MSTAT refused: {why}")),
             (About::Object(_), Ok(_)) => {}
+            (About::Object(_) | About::GoneMetric(_) | About::GoneObject(_), Err(why))
+                if is_rights(&why) =>
+            {
+                self.complain(&format!("node {}: {why}", self.node));
+            }
             (About::Object(key), Err(why)) => self.complain(&format!("{key} refused: {why}")),
             (About::GoneMetric(name), Ok(_)) => self.metrics.forgotten(name),
             (About::GoneObject(key), Ok(_)) => self.objects.forgotten(key),
@@ -146,6 +154,11 @@ impl<'a> Reporter<'a> {
         self.refused = true;
         self.once.say(text);
     }
+}
+
+/// Whether a refusal is about the user rather than about what was sent: it is the same for every object.
+fn is_rights(why: &str) -> bool {
+    why.starts_with("NOPERM")
 }
 
 fn scanned(value: Value) -> Option<(Vec<u8>, Vec<String>)> {

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,9 +20,30 @@ use super::aside::{Rotation, move_aside};
 /// How long another program may hold the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Permissions of the files that are made. One that is there already keeps its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// 0640, less what the umask forbids: records may hold what not everybody is to read.
+    #[default]
+    Private,
+    /// Exactly these bits, whatever the umask.
+    Exact(u32),
+}
+
+impl Mode {
+    /// The bits with which a file is made.
+    pub fn bits(self) -> u32 {
+        match self {
+            Mode::Private => 0o640,
+            Mode::Exact(bits) => bits,
+        }
+    }
+}
+
 /// A file to append to; opened when it is first needed.
 pub struct Appender {
     path: PathBuf,
+    mode: Mode,
     /// When a new file is begun.
     rotation: Rotation,
     file: Option<File>,
@@ -37,8 +58,14 @@ impl Appender {
             tidier: rotation.tidier(&path),
             path,
             rotation,
+            mode: Mode::default(),
             file: None,
         }
+    }
+
+    /// The same, whose files are made with these permissions.
+    pub fn with_mode(self, mode: Mode) -> Appender {
+        Appender { mode, ..self }
     }
 
     /// Its name.
@@ -56,7 +83,7 @@ impl Appender {
         for _ in 0..5 {
             let file = match self.file.take() {
                 Some(file) => file,
-                None => open(&self.path)?,
+                None => open(&self.path, self.mode)?,
             };
             // One that was moved aside may be locked for as long as its compression takes.
             if !same(&file, &self.path)? {
@@ -114,14 +141,23 @@ impl Drop for Locked<'_> {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path, mode: Mode) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true);
+    options.read(true).append(true).mode(mode.bits());
     match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         opened => return opened,
     }
-    let file = options.create(true).open(path)?;
+    let file = match options.create_new(true).open(path) {
+        // Another program was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return options.create_new(false).open(path);
+        }
+        made => made?,
+    };
+    if let Mode::Exact(bits) = mode {
+        file.set_permissions(fs::Permissions::from_mode(bits))?;
+    }
     sync_folder(path)?;
     Ok(file)
 }
@@ -219,6 +255,52 @@ mod tests {
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(text, format!("{kept}new\n"));
         }
+    }
+
+    #[test]
+    fn files_are_made_for_their_owner_and_group_alone_and_stay_so() {
+        for (mode, expected) in [(Mode::Private, 0o640), (Mode::Exact(0o664), 0o664)] {
+            for packing in [Packing::Zstd, Packing::Gzip] {
+                let (dir, path) = folder();
+                let rotation = Rotation {
+                    size: Some(6),
+                    compress: Some(packing),
+                    ..Rotation::default()
+                };
+                let mut appender = Appender::new(path.clone(), rotation).with_mode(mode);
+                for line in ["aa\n", "bb\n", "cc\n"] {
+                    appender.append(line.as_bytes()).unwrap();
+                }
+                let packed = dir.path().join(match packing {
+                    Packing::Zstd => "out.1.zst",
+                    Packing::Gzip => "out.1.gz",
+                });
+                let start = Instant::now();
+                while !packed.exists() || dir.path().join("out.1").exists() {
+                    assert!(start.elapsed() < Duration::from_secs(120));
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                for file in [&path, &packed] {
+                    let bits = file.metadata().unwrap().permissions().mode() & 0o7777;
+                    // The umask may forbid more.
+                    let known = mode == Mode::Private && bits & !expected == 0 && bits >= 0o600;
+                    assert!(bits == expected || known, "{file:?}: {bits:o}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn file_that_is_there_keeps_its_permissions() {
+        let (_dir, path) = folder();
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        let appender = Appender::new(path.clone(), Rotation::default());
+        appender
+            .with_mode(Mode::Exact(0o660))
+            .append(b"x\n")
+            .unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o604);
     }
 
     #[test]

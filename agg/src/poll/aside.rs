@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -232,7 +233,10 @@ fn pack(plain: &Path, packing: Packing) -> io::Result<()> {
 }
 
 fn write(path: &Path, packing: Packing, mut plain: &File) -> io::Result<()> {
-    let out = File::create(path)?;
+    // Nobody else reads it before it has the permissions of the plain one.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let out = options.open(path)?;
     let out = match packing {
         Packing::Zstd => {
             let mut encoder = zstd::Encoder::new(out, 0)?;
@@ -246,6 +250,7 @@ fn write(path: &Path, packing: Packing, mut plain: &File) -> io::Result<()> {
             encoder.finish()?
         }
     };
+    out.set_permissions(plain.metadata()?.permissions())?;
     out.sync_all()
 }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::append::Appender;
+use crate::escape;
+
+use super::append::{Appender, Mode};
 use super::aside::Rotation;
 use super::batch::{Batch, Record};
 
@@ -26,8 +28,8 @@ pub struct Refusal<'a> {
 
 impl DeadLetters {
     /// The file, which is made with its first line.
-    pub fn new(path: PathBuf) -> DeadLetters {
-        DeadLetters(Appender::new(path, Rotation::default()))
+    pub fn new(path: PathBuf, mode: Mode) -> DeadLetters {
+        DeadLetters(Appender::new(path, Rotation::default()).with_mode(mode))
     }
 
     /// Sets records aside; when it returns they are on the disk.
@@ -64,11 +66,11 @@ fn write(lines: &mut Vec<u8>, sink: &str, refusal: &Refusal) {
     if !whole && record.json.is_some() {
         line["record"] = String::from_utf8_lossy(json).into();
     }
-    let line = line.to_string();
+    let line = escape::json_lines(&line.to_string());
     if whole {
         lines.extend_from_slice(&line.as_bytes()[..line.len() - 1]);
         lines.extend_from_slice(b",\"record\":");
-        lines.extend_from_slice(json);
+        lines.extend_from_slice(&escape::json(json));
         lines.extend_from_slice(b"}\n");
     } else {
         lines.extend_from_slice(line.as_bytes());
@@ -106,7 +108,7 @@ mod tests {
             record,
             reason: "a\nreason".into(),
         };
-        let mut dead = DeadLetters::new(path.clone());
+        let mut dead = DeadLetters::new(path.clone(), Mode::default());
         dead.add("s", &[]).unwrap();
         assert!(!path.exists());
         let refusals: Vec<Refusal> = records.iter().map(refusal).collect();

@@ -29,7 +29,7 @@ use super::plan::Plan;
 use super::sinks::Sinks;
 use super::status::{Status, lock};
 use super::supervisor::Supervisor;
-use super::web;
+use super::web::{self, Limits};
 
 /// How often the file is looked at, and the tasks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -44,6 +44,10 @@ pub struct Engine {
     sinks: Sinks,
     /// The server that shows the state, where there is one.
     web: Option<Web>,
+    /// Who may ask there.
+    limits: watch::Sender<Limits>,
+    /// Open files that the system allows.
+    descriptors: u64,
     supervisor: Supervisor,
 }
 
@@ -60,6 +64,8 @@ impl Engine {
             stop,
             status: Arc::new(Status::new()),
             web: None,
+            limits: watch::channel(Limits::default()).0,
+            descriptors: allow_descriptors(),
             supervisor: Supervisor::of_environment(),
             config: Config::default(),
         };
@@ -71,7 +77,6 @@ impl Engine {
     ///
     /// Returns an error if a sink is gone for good or the system gives no signals.
     pub async fn run(mut self) -> Result<(), String> {
-        allow_connections();
         let listen =
             |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
         let mut hangup = listen(SignalKind::hangup())?;
@@ -83,7 +88,7 @@ impl Engine {
         let (plans, plan) = watch::channel(Arc::new(self.plan()));
         if let Some(address) = self.config.listen {
             let listener = web::bind(address).await?;
-            self.web = Some(Web::start(address, listener, self.status.clone()));
+            self.web = Some(self.show(address, listener));
         }
         let mut fleet = Fleet::new(plan, self.status.clone(), self.stop.clone());
         fleet.watch(self.config.sources.clone());
@@ -164,7 +169,7 @@ impl Engine {
         self.changed = changed(&self.path);
         let read = match Config::read(&self.path) {
             Ok(config) => self.take_over(config).await,
-            Err(why) => Err(why),
+            Err(why) => Err(why.replace('\n', "; ")),
         };
         let path = self.path.display();
         let mut reloads = lock(&self.status.reloads);
@@ -194,7 +199,7 @@ impl Engine {
         let listens = config.listen.is_some();
         self.put_in_force(config)?;
         if let Some((address, listener)) = listener {
-            self.web = Some(Web::start(address, listener, self.status.clone()));
+            self.web = Some(self.show(address, listener));
         } else if !listens {
             self.web = None;
         }
@@ -214,14 +219,25 @@ impl Engine {
         if bound.is_err()
             && let Ok(listener) = web::bind(old.address).await
         {
-            self.web = Some(Web::start(old.address, listener, self.status.clone()));
+            self.web = Some(self.show(old.address, listener));
         }
         bound
+    }
+
+    /// Shows the state there.
+    fn show(&self, address: SocketAddr, listener: TcpListener) -> Web {
+        let limits = self.limits.subscribe();
+        Web::start(address, listener, self.status.clone(), limits)
     }
 
     fn put_in_force(&mut self, config: Config) -> Result<(), String> {
         self.sinks.set(&config, &self.status)?;
         *lock(&self.status.grace) = config.shutdown_grace;
+        // Most descriptors are for servers and sinks, however many ask for the page.
+        let most = usize::try_from(self.descriptors / 4).unwrap_or(usize::MAX);
+        let mut limits = config.web.clone();
+        limits.connections = limits.connections.min(most).max(1);
+        self.limits.send_replace(limits);
         self.config = config;
         Ok(())
     }
@@ -234,15 +250,16 @@ struct Web {
 }
 
 impl Web {
-    fn start(address: SocketAddr, listener: TcpListener, status: Arc<Status>) -> Web {
+    fn start(
+        address: SocketAddr,
+        listener: TcpListener,
+        status: Arc<Status>,
+        limits: watch::Receiver<Limits>,
+    ) -> Web {
         // The port that it got, where any would do.
         let at = listener.local_addr().unwrap_or(address);
         say(&format!("its state is shown at http://{at}/"));
-        let task = tokio::spawn(async move {
-            if let Err(error) = web::serve(listener, status, std::future::pending()).await {
-                warn(&format!("the state is shown no more at {at}: {error}"));
-            }
-        });
+        let task = tokio::spawn(web::serve(listener, status, limits, std::future::pending()));
         Web { address, task }
     }
 }
@@ -275,15 +292,20 @@ async fn wait_for_end([mut first, mut second]: [Signal; 2], stop: Stop, status: 
     std::process::exit(i32::from(Ended::Interrupted.code()));
 }
 
-/// Takes as many open files as the system allows: each server is one, and the soft limit is often 1024.
-fn allow_connections() {
+/// Takes as many open files as the system allows, and returns how many: each server is one, and the soft limit is often
+/// 1024.
+fn allow_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: limit.maximum,
         ..limit
     };
     // With fewer it works, too.
-    let _ = setrlimit(Resource::Nofile, all);
+    let now = match setrlimit(Resource::Nofile, all) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    now.unwrap_or(u64::MAX)
 }
 
 /// Which file it is, its size, and when it was changed: a time alone is the same for two changes within a clock's tick.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::say::{of_sink, say};
 use crate::shutdown::Stop;
 
+use super::append::Mode;
 use super::config::{self, Config};
 use super::dead::DeadLetters;
 use super::plan::Outlet;
@@ -47,6 +48,7 @@ struct Made {
     sink: config::Sink,
     share: u64,
     dead_letters: PathBuf,
+    dead_letters_mode: Mode,
     max_deliveries: u64,
 }
 
@@ -69,6 +71,7 @@ impl Sinks {
             sink: sink.clone(),
             share,
             dead_letters: config.dead_letters.clone(),
+            dead_letters_mode: config.dead_letters_mode,
             max_deliveries: config.max_deliveries,
         };
         let wanted: Vec<Made> = config.sinks.iter().map(made).collect();
@@ -144,9 +147,9 @@ fn start(made: Made, stop: &Stop) -> Result<Working, String> {
     let worker = Worker {
         name: sink.name.clone(),
         format: sink.format,
-        sink: sink::open(sink.kind.clone()),
+        sink: sink::open(sink.kind.clone(), sink.format),
         inbox: deliveries,
-        dead: DeadLetters::new(made.dead_letters.clone()),
+        dead: DeadLetters::new(made.dead_letters.clone(), made.dead_letters_mode),
         max_deliveries: made.max_deliveries,
         status: status.clone(),
         stop: own.clone(),

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use crate::drain::fetch::Format;
 use crate::retry::Pauses;
@@ -44,13 +45,38 @@ struct Pending {
     done: usize,
 }
 
+/// Tells of records that were delivered too often: of the first one at once, then at most once in a while.
+#[derive(Default)]
+struct TooOften {
+    told: Option<Instant>,
+    /// How many were set aside since.
+    more: u64,
+}
+
+impl TooOften {
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// How many others to tell of with this one; none where it is too early to tell of it.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        if self
+            .told
+            .is_some_and(|told| now.duration_since(told) < Self::PAUSE)
+        {
+            self.more += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.more))
+    }
+}
+
 impl Worker {
     /// Works until nobody is left who could send something, or for as long as it makes sense.
     ///
     /// Returns an error if the sink is gone for good.
     pub fn run(mut self) -> Result<(), String> {
         let mut pending: VecDeque<Pending> = VecDeque::new();
-        let mut once = Once::default();
+        let mut said = (Once::default(), TooOften::default());
         loop {
             if pending.is_empty() {
                 match self.inbox.recv() {
@@ -58,7 +84,7 @@ impl Worker {
                     Err(_) => return Ok(()),
                 }
             }
-            match self.persist(&mut pending, &mut once)? {
+            match self.persist(&mut pending, &mut said)? {
                 Some(count) => advance(&mut pending, count),
                 // What is dropped is given back, also what still comes: the inbox ends with this.
                 None => return Ok(()),
@@ -70,7 +96,7 @@ impl Worker {
     fn persist(
         &mut self,
         pending: &mut VecDeque<Pending>,
-        once: &mut Once,
+        said: &mut (Once, TooOften),
     ) -> Result<Option<usize>, String> {
         let mut pauses = Pauses::default();
         let mut told = None;
@@ -80,7 +106,7 @@ impl Worker {
             let more = self.inbox.try_iter();
             pending.extend(more.map(|delivery| Pending { delivery, done: 0 }));
             let chunk = next(pending, self.sink.limits(), self.format);
-            let (why, after) = match self.write(&chunk, once) {
+            let (why, after) = match self.write(&chunk, said) {
                 Ok(()) => {
                     self.status.set_trouble(None);
                     if told.is_some() {
@@ -106,7 +132,11 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, chunk: &[(&Delivery, &Record)], once: &mut Once) -> Result<(), Trouble> {
+    fn write(
+        &mut self,
+        chunk: &[(&Delivery, &Record)],
+        (once, too_often): &mut (Once, TooOften),
+    ) -> Result<(), Trouble> {
         let mut refusals = Vec::new();
         let mut given = Vec::with_capacity(chunk.len());
         let most = self.max_deliveries;
@@ -148,6 +178,13 @@ impl Worker {
         }
         let later = |why| Trouble::Later { why, after: None };
         self.dead.add(&self.name, &refusals).map_err(later)?;
+        for refusal in &refusals {
+            if refusal.record.deliveries > most
+                && let Some(more) = too_often.take(Instant::now())
+            {
+                self.warn_too_often(refusal, more);
+            }
+        }
         let dead = refusals.len();
         let refused = refusals
             .iter()
@@ -159,6 +196,27 @@ impl Worker {
         SinkStatus::add(&self.status.stored_bytes, bytes);
         SinkStatus::add(&self.status.writes, 1);
         Ok(())
+    }
+}
+
+impl Worker {
+    fn warn_too_often(&self, refusal: &Refusal, more: u64) {
+        let (batch, record) = (refusal.batch, refusal.record);
+        let more = match more {
+            0 => String::new(),
+            more => format!("; {more} other records since the last warning"),
+        };
+        let text = format!(
+            "the sink {}: set aside record {} of the queue {} of node {}, delivered {} times, more than \
+             max-deliveries ({}){more}",
+            self.name,
+            record.id,
+            batch.queue.word(),
+            batch.node,
+            record.deliveries,
+            self.max_deliveries
+        );
+        of_node(&batch.node).in_scope(|| warn(&text));
     }
 }
 
@@ -199,6 +257,7 @@ mod tests {
 
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+    use super::super::append::Mode;
     use super::super::batch::{Batch, Event};
     use super::super::room::Share;
     use super::*;
@@ -267,7 +326,7 @@ mod tests {
             format: Format::Json,
             sink: Box::new(Picky { away, got }),
             inbox,
-            dead: DeadLetters::new(path.clone()),
+            dead: DeadLetters::new(path.clone(), Mode::default()),
             max_deliveries: 1,
             status: status.clone(),
             stop,
@@ -300,6 +359,16 @@ mod tests {
         assert_eq!(writes, [vec!["a", "bad", "b"], vec!["c", "d"]]);
         assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
         assert_eq!((counts, dead), ((4, 2), 2));
+    }
+
+    #[test]
+    fn record_delivered_too_often_is_warned_of_at_most_once_a_minute() {
+        let (mut too_often, start) = (TooOften::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(too_often.take(at(0)), Some(0));
+        assert_eq!([1, 30, 59].map(|s| too_often.take(at(s))), [None; 3]);
+        assert_eq!(too_often.take(at(60)), Some(3));
+        assert_eq!(too_often.take(at(130)), Some(0));
     }
 
     #[test]

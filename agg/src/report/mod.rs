@@ -13,6 +13,7 @@ mod state;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::Ended;
 use crate::args::{self, NodeName};
 use crate::connect::{Link, Server};
 use crate::drain::nodes::{check_module, scan};
+use crate::poll::append::Mode;
 use crate::say::{say, warn};
 use crate::shutdown::Stop;
 
@@ -166,7 +168,7 @@ fn unknown(server: &Server, node: &NodeName, link: &mut Link, stop: &Stop) -> St
 fn list(nodes: &[NodeName]) -> String {
     let shown = nodes.iter().take(LISTED);
     let shown: Vec<String> = shown
-        .map(|node| crate::top::show::plain(&node.to_string()))
+        .map(|node| crate::escape::cell(&node.to_string()))
         .collect();
     let more = match nodes.len().saturating_sub(LISTED) {
         0 => String::new(),
@@ -199,12 +201,24 @@ fn write(path: &Path, page: &[u8]) -> io::Result<()> {
     };
     let mut beside = path.clone().into_os_string();
     beside.push(format!(".{}.part", std::process::id()));
-    let written = std::fs::write(&beside, page).and_then(|()| std::fs::rename(&beside, &path));
+    let written =
+        write_new(Path::new(&beside), page, &path).and_then(|()| std::fs::rename(&beside, &path));
     if written.is_err() {
         // It may not even have begun.
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+/// Writes a file that takes the place of another, with that one's permissions; without another, for owner and group.
+fn write_new(path: &Path, page: &[u8], before: &Path) -> io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create(true).truncate(true);
+    let mut file = options.mode(Mode::Private.bits()).open(path)?;
+    if let Ok(before) = before.metadata() {
+        file.set_permissions(before.permissions())?;
+    }
+    file.write_all(page)
 }
 
 impl Report {

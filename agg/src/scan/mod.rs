@@ -18,6 +18,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::Ended;
 use crate::args;
 use crate::connect::{Access, Tls, TlsFiles};
+use crate::escape::json_lines;
 use crate::find::Hosts;
 use crate::find::probe::{About, State};
 use crate::find::scan::{Progress, Scan, Seen};
@@ -218,7 +219,7 @@ fn line(seen: &Seen) -> String {
         about: &seen.about,
     };
     // Strings and numbers can always be written.
-    serde_json::to_string(&line).unwrap_or_default() + "\n"
+    json_lines(&serde_json::to_string(&line).unwrap_or_default()) + "\n"
 }
 
 fn write(text: &str) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The table of what answered.
 
+use crate::escape::cell;
 use crate::find::probe::About;
 use crate::find::scan::Seen;
 
@@ -31,7 +32,7 @@ fn row(address: &str, about: &About) -> [String; 6] {
         memory,
         about.state.words().to_owned(),
     ];
-    row.map(|text| harmless(&text))
+    row.map(|text| cell(&text).chars().take(60).collect())
 }
 
 fn layout(rows: Vec<[String; 6]>) -> String {
@@ -52,12 +53,6 @@ fn layout(rows: Vec<[String; 6]>) -> String {
         text.push('\n');
     }
     text
-}
-
-/// What a terminal does not obey.
-fn harmless(text: &str) -> String {
-    let char = |c: char| if c.is_control() { '?' } else { c };
-    text.chars().map(char).take(60).collect()
 }
 
 /// Bytes, as settings write them.
@@ -94,7 +89,7 @@ mod tests {
         assert_eq!(
             layout(rows),
             "ADDRESS         SERVER       MODULE  NODES  MEMORY           STATE\n\
-             10.0.0.10:7777  redis 7?[2J  1       12     67.6kb of 256mb  ok\n\
+             10.0.0.10:7777  redis 7·[2J  1       12     67.6kb of 256mb  ok\n\
              10.0.0.9:7777                                                wants a password\n"
         );
     }

@@ -8,8 +8,9 @@ use redis::{Cmd, Value};
 use super::close::{Close, Item, Walk};
 use super::figures;
 use super::model::Look;
-use super::show::{cut, plain};
+use super::show::cut;
 use crate::connect::{Failure, Wire, no_module};
+use crate::escape::cell as plain;
 use crate::reply::{self, Reply};
 
 /// Most nodes of a server that are looked at.

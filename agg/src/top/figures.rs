@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
+use crate::escape::cell;
 use crate::reply;
 
 /// The queues of a node.
@@ -59,7 +60,7 @@ impl Node {
             match (field.as_str(), &value) {
                 ("refused", _) => {
                     let reasons = pairs(value)?.into_iter();
-                    node.refused = reasons.map(|(why, n)| (why, number(&n))).collect();
+                    node.refused = reasons.map(|(why, n)| (cell(&why), number(&n))).collect();
                 }
                 ("queues", _) => {
                     for (name, fields) in pairs(value)? {
@@ -168,7 +169,7 @@ impl Server {
                     if let Some(why) = name.strip_prefix("agg_dropped_")
                         && !why.ends_with("_last")
                     {
-                        server.dropped.insert(why.replace('_', "-"), value);
+                        server.dropped.insert(cell(&why.replace('_', "-")), value);
                     }
                 }
             }

@@ -30,6 +30,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use crate::Ended;
 use crate::args;
 use crate::connect::{Access, Server};
+use crate::escape::json_lines;
 use crate::find::Source;
 use crate::poll::config::Config;
 use crate::say::say;
@@ -257,7 +258,7 @@ fn once(
         return Err("no server was found".into());
     }
     let text = match options.json {
-        true => print::json(&model),
+        true => json_lines(&print::json(&model)),
         false => print::table(&model),
     };
     let mut out = std::io::stdout().lock();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::close::Close;
 use super::columns::Column;
 use super::figures;
-use super::show::plain;
+use crate::escape::cell as plain;
 use crate::poll::glob::Glob;
 
 /// Which node of which server.
@@ -290,7 +290,7 @@ impl Server {
             self.nodes.insert(key, node);
         }
         self.figures = look.server;
-        self.note = look.note;
+        self.note = look.note.map(|note| plain(&note));
         self.state = State::Up;
         self.at = Some(at);
         self.looks += 1;

@@ -1,4 +1,4 @@
-//! How figures and foreign text are shown: short, and never able to disturb a terminal. Pure.
+//! How figures and foreign text are shown: short. What hidden characters become is in escape.rs. Pure.
 
 use ratatui::text::Span;
 
@@ -74,19 +74,6 @@ fn scaled(n: f64, base: f64, units: &[&str]) -> String {
         _ if n < 9.995 => format!("{n:.2}{unit}"),
         _ => format!("{n:.1}{unit}"),
     }
-}
-
-/// Text from elsewhere on one line: what would move the cursor, change colours or turn the direction of writing
-/// becomes a dot.
-pub fn plain(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    text.chars()
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() || turns(c) => '·',
-            c => c,
-        })
-        .collect()
 }
 
 /// Cells that the text takes.
@@ -203,12 +190,6 @@ mod tests {
         );
         let ages = [0, 999, 119_000, 120_000, 7_200_000, 172_800_000].map(age);
         assert_eq!(ages, ["0s", "0s", "119s", "2m", "2h", "2d"]);
-    }
-
-    #[test]
-    fn foreign_text_cannot_disturb_a_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\r\nc\td\u{202e}e\u{7f}"), "a·[2Jb··c d·e·");
-        assert_eq!(plain("größe 日本"), "größe 日本");
     }
 
     #[test]

@@ -61,6 +61,16 @@ pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A line of `agg poll` without the time and the level before it.
+pub fn unstamped(line: &str) -> &str {
+    let (stamp, rest) = line.split_at(line.find("agg: ").unwrap_or(0));
+    let words: Vec<&str> = stamp.split_whitespace().collect();
+    assert_eq!(words.len(), 2, "no time and level: {line}");
+    assert!(words[0].len() == 24 && words[0].ends_with('Z'), "{line}");
+    assert!(["INFO", "WARN", "ERROR"].contains(&words[1]), "{line}");
+    rest
+}
+
 /// A program that goes on; ended with its value.
 pub struct Running(pub Child);
 

@@ -4,6 +4,7 @@
 //! every URL was read, every secret was found. A mistake is told with its line and column, and no message shows a
 //! password or token.
 
+mod all;
 mod file;
 mod http;
 mod sink;
@@ -19,11 +20,14 @@ use toml::Spanned;
 use ureq::tls::TlsConfig;
 
 use crate::drain::fetch::{Format, Queue};
+use crate::escape;
 use crate::find::Source;
 
+use super::append::Mode;
 use super::aside::Rotation;
 use super::glob::Glob;
 use super::tags::Edits;
+use super::web::Limits;
 
 /// The least memory a sink needs: what one fetch may bring, and a little to go on with meanwhile.
 pub const LEAST_SHARE: u64 = 4 << 20;
@@ -43,8 +47,12 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Where records go that a sink refuses for good.
     pub dead_letters: PathBuf,
+    /// Their file's permissions.
+    pub dead_letters_mode: Mode,
     /// Where the poller is to be seen over HTTP.
     pub listen: Option<SocketAddr>,
+    /// Who may ask there.
+    pub web: Limits,
     /// Where the servers are.
     pub sources: Vec<Source>,
     /// What goes where.
@@ -93,7 +101,11 @@ pub enum Kind {
     /// Standard output.
     Stdout,
     /// A file, begun anew now and then.
-    File { path: PathBuf, rotation: Rotation },
+    File {
+        path: PathBuf,
+        rotation: Rotation,
+        mode: Mode,
+    },
     /// A database that speaks InfluxDB's HTTP.
     Influx(Post),
     /// Any server that takes JSON.
@@ -206,26 +218,28 @@ impl Mistake {
 impl Config {
     /// Reads the file and the secrets that it names.
     ///
-    /// Returns an error with line and column if the file is not as it should be.
+    /// Returns all mistakes, a line each, with their lines and columns.
     pub fn read(path: &Path) -> Result<Config, String> {
         let name = path.display();
         let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
-        Config::parse(&text).map_err(|mistake| match mistake.at {
-            Some(at) => {
-                let (line, column) = position(&text, at);
-                format!("{name}:{line}:{column}: {}", mistake.text)
-            }
-            None => format!("{name}: {}", mistake.text),
-        })
+        let line = |mistake: Mistake| {
+            let place = mistake.at.map(|at| position(&text, at));
+            let place = place.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
+            // A name in it may have any character.
+            escape::text(&format!("{name}{place}: {}", mistake.text)).into_owned()
+        };
+        Config::parse_all(&text)
+            .map_err(|all| all.into_iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 
+    /// Reads a file that has one mistake at most.
+    #[cfg(test)]
     fn parse(text: &str) -> Result<Config, Mistake> {
-        let raw: file::RawFile = toml::from_str(text).map_err(|error| Mistake {
-            at: error.span().map(|span| span.start),
-            text: error.message().trim().replace('\n', ": "),
-        })?;
-        raw.check()
+        Config::parse_all(text).map_err(|mut all| {
+            assert_eq!(all.len(), 1, "{all:#?}");
+            all.remove(0)
+        })
     }
 }
 
@@ -328,14 +342,18 @@ database = "grid & co"
             (
                 "lease =",
                 "leese =",
-                "2:1: unknown field `leese`, expected one of `poll-interval`",
+                "2:1: unknown key `leese`, did you mean `lease`?",
             ),
             (
                 "lease =",
                 "max-deliveries = 0\nlease =",
                 "2:18: expected at least 1",
             ),
-            ("[[route]]", "[[rout]]", "6:3: unknown field `rout`"),
+            (
+                "[[route]]",
+                "[[rout]]",
+                "6:3: unknown key `rout`, did you mean `route`?",
+            ),
             (
                 "\"hour\"",
                 "\"DAY\"",
@@ -440,7 +458,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"http\"\nurl = \"http://h\"\nheaders = { a-env = \"AGG_NO_SUCH_NAME\" }",
-                "15:21: the header there is empty",
+                "15:21: the environment has no variable AGG_NO_SUCH_NAME for the header",
             ),
             (
                 "\"stdout\"",
@@ -535,8 +553,9 @@ database = "grid & co"
         std::fs::write(&path, "\n").unwrap();
         assert!(mistake("database = \"grid & co\"", &to).ends_with("the token there is empty"));
         assert!(
-            mistake("sock\"]", "sock\"]\npassword-env = \"AGG_NO_SUCH_NAME\"")
-                .starts_with("5:16: the password there is empty")
+            mistake("sock\"]", "sock\"]\npassword-env = \"AGG_NO_SUCH_NAME\"").starts_with(
+                "5:16: the environment has no variable AGG_NO_SUCH_NAME for the password"
+            )
         );
     }
 }

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::drain::fetch::Format;
+use crate::poll::append::Mode;
 use crate::poll::aside::{Packing, Rotation};
 
-use super::file::{Size, Time};
+use super::file::{Permissions, Size, Time, output};
 use super::http::Headers;
 use super::{Kind, Mistake, Post, Sink};
 
@@ -19,7 +20,7 @@ use super::{Kind, Mistake, Post, Sink};
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RawSink {
-    r#type: Spanned<String>,
+    r#type: Option<Spanned<String>>,
     pub(super) format: Option<Spanned<String>>,
     path: Option<Spanned<PathBuf>>,
     rotate: Option<Spanned<Size>>,
@@ -50,6 +51,7 @@ pub struct RawSink {
     rotate_every: Option<Spanned<Time>>,
     compress: Option<Spanned<String>>,
     keep: Option<Spanned<u64>>,
+    mode: Option<Spanned<Permissions>>,
 }
 
 impl RawSink {
@@ -57,11 +59,12 @@ impl RawSink {
     ///
     /// Returns the first mistake.
     pub fn check(&self, name: &str, place: &Spanned<RawSink>) -> Result<Sink, Mistake> {
-        let kind = self.r#type.get_ref().as_str();
+        let r#type = needed(&self.r#type, "type", place)?;
+        let kind = r#type.get_ref().as_str();
         let Some(keys) = keys(kind) else {
             let text =
                 format!("expected the type stdout, file, influxdb, http or mongodb, not {kind:?}");
-            return Err(Mistake::at(&self.r#type, text));
+            return Err(Mistake::at(r#type, text));
         };
         if let Some((key, at)) = self
             .given()
@@ -89,9 +92,14 @@ impl RawSink {
         };
         let kind = match kind {
             "stdout" => Kind::Stdout,
+            // The path last: without it nothing else is looked at.
             "file" => Kind::File {
-                path: needed(&self.path, "path", place)?.get_ref().clone(),
                 rotation: self.rotation()?,
+                mode: self
+                    .mode
+                    .as_ref()
+                    .map_or(Mode::Private, |mode| mode.get_ref().0),
+                path: output(needed(&self.path, "path", place)?)?,
             },
             "mongodb" => Kind::Mongo(Box::new(self.mongo(place)?)),
             "http" => {
@@ -140,6 +148,7 @@ impl RawSink {
             ("rotate-every", at(&self.rotate_every)),
             ("compress", at(&self.compress)),
             ("keep", at(&self.keep)),
+            ("mode", at(&self.mode)),
         ];
         all.into_iter()
             .filter_map(|(key, at)| Some((key, at?)))
@@ -218,9 +227,16 @@ impl RawSink {
         place: &Spanned<RawSink>,
     ) -> Result<(String, Option<String>), Mistake> {
         let mut url = format!("{base}/write?precision=ns");
-        // Those that do as InfluxDB may have no databases.
-        for (name, value) in [("db", &self.database), ("rp", &self.retention_policy)] {
-            if let Some(value) = value {
+        // InfluxDB itself refuses a request without one. Those that do as InfluxDB may have no databases.
+        let Some(database) = &self.database else {
+            let text = "expected \"database\" in this sink; \"\" for VictoriaMetrics or QuestDB, which need none";
+            return Err(Mistake::at(place, text));
+        };
+        for (name, value) in [
+            ("db", Some(database)),
+            ("rp", self.retention_policy.as_ref()),
+        ] {
+            if let Some(value) = value.filter(|value| !value.get_ref().is_empty()) {
                 url += &format!("&{name}={}", escape(value.get_ref()));
             }
         }
@@ -300,13 +316,14 @@ const HTTP: [&str; 9] = [
 
 /// The keys of a type beside `type`; none where there is no such type.
 fn keys(kind: &str) -> Option<Vec<&'static str>> {
-    const FILE: [&str; 6] = [
+    const FILE: [&str; 7] = [
         "format",
         "path",
         "rotate",
         "rotate-every",
         "compress",
         "keep",
+        "mode",
     ];
     let mut keys = match kind {
         "stdout" => vec!["format"],
@@ -361,7 +378,14 @@ pub fn secret(
             (text, file.span().start)
         }
         (None, Some(env)) => {
-            let text = std::env::var(env.get_ref()).unwrap_or_default();
+            let name = env.get_ref();
+            let text = match std::env::var_os(name) {
+                Some(text) => text.to_string_lossy().into_owned(),
+                None => {
+                    let text = format!("the environment has no variable {name} for the {what}");
+                    return Err(Mistake::at(env, text));
+                }
+            };
             (text, env.span().start)
         }
     };

@@ -675,10 +675,7 @@ mod tests {
                 "range = \"10.0.0.1\"\nscan-interval = \"5\"",
                 "3:17: \"5\" has no unit",
             ),
-            (
-                "range = \"10.0.0.1\"\nrate = 5",
-                "3:1: unknown field `rate`",
-            ),
+            ("range = \"10.0.0.1\"\nrate = 5", "3:1: unknown key `rate`"),
             ("cluster = []", "2:11: expected at least one URL"),
             ("cluster = \"redis://h\"", "2:11: expected a list of URLs"),
             (

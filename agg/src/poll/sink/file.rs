@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use crate::poll::append::Appender;
+use crate::drain::fetch::Format;
+use crate::poll::append::{Appender, Mode};
 use crate::poll::aside::Rotation;
 
-use super::{Limits, Refused, Sink, Trouble, lines};
+use super::{Limits, Refused, Sink, Trouble, shown};
 
 /// A file.
-pub struct File(Appender);
+pub struct File(Appender, Format);
 
 impl File {
-    /// The file, and when a new one is begun.
-    pub fn new(path: PathBuf, rotation: Rotation) -> File {
-        File(Appender::new(path, rotation))
+    /// The file with its permissions, and when a new one is begun.
+    pub fn new((path, mode): (PathBuf, Mode), rotation: Rotation, format: Format) -> File {
+        File(Appender::new(path, rotation).with_mode(mode), format)
     }
 }
 
@@ -27,7 +28,7 @@ impl Sink for File {
     }
 
     fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Refused>, Trouble> {
-        match self.0.append(&lines(records)) {
+        match self.0.append(&shown(records, self.1)) {
             Ok(()) => Ok(Vec::new()),
             Err(error) => Err(Trouble::Later {
                 why: format!("cannot write {}: {error}", self.0.path().display()),

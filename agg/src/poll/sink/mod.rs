@@ -13,6 +13,9 @@ mod stdout;
 
 use std::time::Duration;
 
+use crate::drain::fetch::Format;
+use crate::escape;
+
 use super::config::Kind;
 
 /// Of what one write consists at most.
@@ -57,13 +60,29 @@ pub trait Sink: Send {
 }
 
 /// The sink that the configuration describes.
-pub fn open(kind: Kind) -> Box<dyn Sink> {
+pub fn open(kind: Kind, format: Format) -> Box<dyn Sink> {
     match kind {
-        Kind::Stdout => Box::new(stdout::Stdout),
-        Kind::File { path, rotation } => Box::new(file::File::new(path, rotation)),
+        Kind::Stdout => Box::new(stdout::Stdout(format)),
+        Kind::File {
+            path,
+            rotation,
+            mode,
+        } => Box::new(file::File::new((path, mode), rotation, format)),
         Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
         Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
+    }
+}
+
+/// The records as lines that somebody may look at: JSON has no character that a terminal obeys.
+fn shown(records: &[&[u8]], format: Format) -> Vec<u8> {
+    match format {
+        Format::Line => lines(records),
+        Format::Json => {
+            let safe: Vec<_> = records.iter().map(|record| escape::json(record)).collect();
+            let safe: Vec<&[u8]> = safe.iter().map(AsRef::as_ref).collect();
+            lines(&safe)
+        }
     }
 }
 

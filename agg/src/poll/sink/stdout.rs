@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{Limits, Refused, Sink, Trouble, lines};
+use crate::drain::fetch::Format;
+
+use super::{Limits, Refused, Sink, Trouble, shown};
 
 /// Standard output.
-pub struct Stdout;
+pub struct Stdout(pub Format);
 
 impl Sink for Stdout {
     fn limits(&self) -> Limits {
@@ -17,7 +19,10 @@ impl Sink for Stdout {
 
     fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Refused>, Trouble> {
         let mut out = io::stdout().lock();
-        match out.write_all(&lines(records)).and_then(|()| out.flush()) {
+        match out
+            .write_all(&shown(records, self.0))
+            .and_then(|()| out.flush())
+        {
             Ok(()) => Ok(Vec::new()),
             Err(error) => Err(Trouble::Never(format!("cannot write: {error}"))),
         }

@@ -3,8 +3,9 @@
 //! What holds: nothing can be changed from here, and no secret is shown, as none is in the state. Whatever servers and
 //! nodes are called, the page is the page: all text is escaped in one place (page.rs), and the page's policy lets no
 //! script run but its own. There is no password: whoever reaches the address reads it, so it is to be one that only
-//! those reach who may.
+//! those reach who may. What a client may take of the process is bounded in gate.rs.
 
+mod gate;
 #[cfg(test)]
 pub mod made_up;
 mod metrics;
@@ -24,8 +25,13 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::escape;
 
 use super::status::Status;
+pub use gate::Limits;
+use gate::Patience;
 use page::Wanted;
 use rates::Rates;
 use view::View;
@@ -52,13 +58,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Answers until `stop` comes to its end. What is answered just then is not waited for.
-///
-/// Returns an error if the system takes the listener away.
 pub async fn serve(
     listener: TcpListener,
     status: Arc<Status>,
+    limits: watch::Receiver<Limits>,
     stop: impl Future<Output = ()>,
-) -> std::io::Result<()> {
+) {
     let seen = Arc::new(Seen {
         status,
         rates: Rates::default(),
@@ -71,9 +76,9 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        ended = axum::serve(listener, router(seen.clone())).into_future() => ended,
-        () = looks => Ok(()),
-        () = stop => Ok(()),
+        () = gate::accept(listener, router(seen.clone()), limits, Patience::USUAL) => {}
+        () = looks => {}
+        () = stop => {}
     }
 }
 
@@ -160,7 +165,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 fn as_json(code: StatusCode, value: &impl serde::Serialize) -> Response {
     match serde_json::to_string(value) {
-        Ok(text) => answer(code, "application/json", text + "\n"),
+        Ok(text) => answer(code, "application/json", escape::json_lines(&text) + "\n"),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
     }
 }
@@ -196,16 +201,17 @@ mod tests {
     async fn start(status: Status) -> (SocketAddr, Arc<Status>) {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, status) = (listener.local_addr().unwrap(), Arc::new(status));
-        tokio::spawn(serve(listener, status.clone(), std::future::pending()));
+        let (_, limits) = watch::channel(Limits::default());
+        let never = std::future::pending();
+        tokio::spawn(serve(listener, status.clone(), limits, never));
         (address, status)
     }
 
     /// The head and the body of the answer to a request.
     async fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // Whatever host it was called by.
         let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -312,9 +318,8 @@ mod tests {
             why.starts_with(&format!("cannot listen at {address}: ")),
             "{why}"
         );
-        serve(listener, Arc::new(Status::new()), async {})
-            .await
-            .unwrap();
+        let (_, limits) = watch::channel(Limits::default());
+        serve(listener, Arc::new(Status::new()), limits, async {}).await;
     }
 
     /// What Chromium (Debian's package) makes of the page after it was open for a while; none where it is missing.

@@ -1,0 +1,326 @@
+//! Accepts the connections of the status page: who may ask, how many at a time, and for how long.
+//!
+//! What holds: slow clients hold a bounded number of descriptors for a bounded time, so that servers and sinks keep
+//! theirs. Above the limit no connection is accepted; the kernel holds further ones back. A request that names another
+//! host than this poller's is refused: a web page whose name was pointed at this address (DNS rebinding) reads nothing.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Version, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::say::Once;
+
+use super::{TEXT, answer};
+
+/// Who may connect; may change while the server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Names by which the page may be asked for, in lower case, besides addresses, `localhost` and this machine's name;
+    /// `*` is any.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 64,
+            allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    /// For the head of a request, and between two requests.
+    pub head: Duration,
+    /// After so long a connection is closed when its request has been answered,
+    pub total: Duration,
+    /// and so much later in any case.
+    pub last: Duration,
+}
+
+impl Patience {
+    /// Generous for a browser and for Prometheus, which connect again when they are closed.
+    pub const USUAL: Patience = Patience {
+        head: Duration::from_secs(5),
+        total: Duration::from_secs(60),
+        last: Duration::from_secs(10),
+    };
+}
+
+/// The longest head of a request.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Pause when the system gives no descriptor.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts connections and answers them. Never returns; when it is dropped, so are its connections.
+pub async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: watch::Receiver<Limits>,
+    patience: Patience,
+) {
+    let check = middleware::from_fn_with_state(limits.clone(), check_host);
+    let router = router.layer(check);
+    let mut connections = JoinSet::new();
+    let mut once = Once::default();
+    loop {
+        let most = limits.borrow().connections.max(1);
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < most => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, router.clone(), patience));
+                }
+                Err(error) => {
+                    once.say(&format!("the status page accepts no connection: {error}"));
+                    sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, patience: Patience) {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.head)
+        .max_buf_size(HEAD_BYTES);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    // What a client does wrong is the client's own matter.
+    if timeout(patience.total, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(patience.last, connection).await;
+    }
+}
+
+async fn check_host(
+    State(limits): State<watch::Receiver<Limits>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let named = host(&request);
+    let allowed = match &named {
+        Ok(None) => true,
+        Ok(Some(host)) => is_allowed(host, &limits.borrow().allowed_hosts),
+        Err(()) => {
+            let text = "expected one Host header\n".to_owned();
+            return answer(StatusCode::BAD_REQUEST, TEXT, text);
+        }
+    };
+    if allowed {
+        return next.run(request).await;
+    }
+    let text = "this host name is not allowed here: use the address, or add the name to allowed-hosts in the \
+                poller's file\n";
+    answer(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+}
+
+/// The host that a request names. Only HTTP/1.0 may name none.
+fn host(request: &Request) -> Result<Option<String>, ()> {
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.as_str().to_owned()));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host
+            .to_str()
+            .map(|host| Some(host.to_owned()))
+            .map_err(drop),
+        (None, _) if request.version() == Version::HTTP_10 => Ok(None),
+        _ => Err(()),
+    }
+}
+
+/// Whether a page may be asked for by this host, which may have a port behind it.
+fn is_allowed(host: &str, allowed: &[String]) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
+        || name.parse::<IpAddr>().is_ok()
+    {
+        return true;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_lowercase();
+    let own = rustix::system::uname();
+    let own = own.nodename().to_string_lossy().to_lowercase();
+    name == "localhost" || name == own || allowed.iter().any(|other| *other == name || other == "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const MILLISECONDS_300: Duration = Duration::from_millis(300);
+
+    /// A server with these limits, which says "hello".
+    async fn start(connections: usize, patience: Patience) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let allowed_hosts = vec!["grid.example".to_owned()];
+        let (_, limits) = watch::channel(Limits {
+            connections,
+            allowed_hosts,
+        });
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        tokio::spawn(accept(listener, router, limits, patience));
+        address
+    }
+
+    async fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// All that comes until the connection ends.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut bytes = Vec::new();
+        // One that is reset has ended, too.
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn addresses_and_known_names_are_allowed_and_others_are_not() {
+        let own = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let allowed = ["grid.example".to_owned()];
+        for host in [
+            "127.0.0.1",
+            "10.0.0.5:9777",
+            "[::1]:9777",
+            "[fd00::1]",
+            "localhost:9777",
+            "LOCALHOST.",
+            "Grid.example:80",
+            &own,
+        ] {
+            assert!(is_allowed(host, &allowed), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9777",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "grid.example.evil.example",
+            "[evil]",
+            "127.0.0.1@evil.example",
+        ] {
+            assert!(!is_allowed(host, &allowed), "{host}");
+            assert!(is_allowed(host, &["*".to_owned()]), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn request_for_a_foreign_host_is_misdirected() {
+        let address = start(8, Patience::USUAL).await;
+        for (head, code) in [
+            ("GET / HTTP/1.1\r\nHost: evil.example\r\n", "421"),
+            (
+                "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n",
+                "421",
+            ),
+            ("GET / HTTP/1.0\r\nHost: evil.example\r\n", "421"),
+            ("GET /nothing HTTP/1.1\r\nHost: evil.example\r\n", "421"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n", "400"),
+            ("GET / HTTP/1.1\r\n", "400"),
+            ("GET / HTTP/1.1\r\nHost: grid.example\r\n", "200"),
+            ("GET / HTTP/1.1\r\nHost: 127.0.0.1:1\r\n", "200"),
+            ("GET / HTTP/1.0\r\n", "200"),
+        ] {
+            let text = rest(send(address, &format!("{head}Connection: close\r\n\r\n")).await).await;
+            assert!(text[9..].starts_with(code), "{head}: {text}");
+            assert_eq!(text.contains("allowed-hosts"), code == "421", "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_request_is_closed_and_so_is_an_idle_connection() {
+        let patience = Patience {
+            head: MILLISECONDS_300,
+            ..Patience::USUAL
+        };
+        let address = start(8, patience).await;
+        let start = Instant::now();
+        let half = send(address, "GET / HTTP/1.1\r\nHost: local").await;
+        let idle = send(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let silent = send(address, "").await;
+        assert!(!rest(half).await.contains("hello"));
+        assert!(rest(idle).await.ends_with("hello"));
+        assert_eq!(rest(silent).await, "");
+        assert!(start.elapsed() >= MILLISECONDS_300);
+    }
+
+    #[tokio::test]
+    async fn busy_connection_ends_after_the_total_time() {
+        let patience = Patience {
+            total: MILLISECONDS_300,
+            last: MILLISECONDS_300,
+            ..Patience::USUAL
+        };
+        let address = start(8, patience).await;
+        let (mut asked, mut buffer) = (0, [0; 1024]);
+        let mut stream = send(address, "").await;
+        // One request after the other, without a pause, for as long as they are answered.
+        while stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .is_ok()
+        {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => asked += 1,
+            }
+        }
+        assert!(asked > 0);
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_wait_for_those_before_them() {
+        let patience = Patience {
+            head: Duration::from_secs(2),
+            ..Patience::USUAL
+        };
+        let address = start(2, patience).await;
+        let first = send(address, "GET / HT").await;
+        let _second = send(address, "GET / HT").await;
+        let third = send(address, "GET / HTTP/1.0\r\n\r\n").await;
+        // Nobody reads it before one of the two is closed.
+        let start = Instant::now();
+        let answer = rest(third).await;
+        assert!(answer.ends_with("hello"), "{answer}");
+        assert!(start.elapsed() > Duration::from_millis(500));
+        drop(first);
+    }
+}
