@@ -17,6 +17,7 @@ mod html;
 mod line;
 mod log;
 mod manual;
+mod natural;
 mod pipe;
 mod poll;
 mod reply;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::natural::natural;
 use crate::top::figures;
 
 /// All that a page tells.
@@ -155,6 +156,11 @@ impl Metric {
         unit.map_or("", |(_, unit)| unit)
     }
 
+    /// Whether it is a time in seconds, rather than a rate of one.
+    pub fn is_time(&self) -> bool {
+        !self.rate && matches!(self.unit(), "seconds" | "s")
+    }
+
     pub fn least(&self) -> f64 {
         let all = self.windows.iter().map(|window| window.min);
         all.fold(f64::INFINITY, f64::min)
@@ -224,8 +230,21 @@ pub struct Group<'a> {
     pub plots: Vec<Plot<'a>>,
 }
 
-/// Puts what has windows into plots, and these into groups.
-pub fn groups(metrics: &[Metric]) -> Vec<Group<'_>> {
+impl Plot<'_> {
+    /// Whether all of it is 0 all the time: there is nothing to see.
+    pub fn is_zero(&self) -> bool {
+        let mut metrics = self.metrics.iter();
+        metrics.all(|metric| metric.least() == 0.0 && metric.most() == 0.0)
+    }
+}
+
+/// Puts what has windows into plots, and these into groups; and those plots apart that are 0 all the time.
+pub fn groups(metrics: &[Metric]) -> (Vec<Group<'_>>, Vec<Plot<'_>>) {
+    let (zero, plots) = plots(metrics).into_iter().partition(Plot::is_zero);
+    (grouped(plots), zero)
+}
+
+fn plots(metrics: &[Metric]) -> Vec<Plot<'_>> {
     let key = |metric: &Metric| (metric.rate, metric.unit().to_owned());
     let mut plots: Vec<Plot> = Vec::new();
     for metric in metrics.iter().filter(|metric| !metric.windows.is_empty()) {
@@ -245,6 +264,10 @@ pub fn groups(metrics: &[Metric]) -> Vec<Group<'_>> {
             }),
         }
     }
+    plots
+}
+
+fn grouped(mut plots: Vec<Plot<'_>>) -> Vec<Group<'_>> {
     let word = |plot: &Plot<'_>| plot.measurement.split(['.', '/', '_']).next().map(str::len);
     let mut groups: Vec<Group> = Vec::new();
     let mut alone = Vec::new();
@@ -255,7 +278,8 @@ pub fn groups(metrics: &[Metric]) -> Vec<Group<'_>> {
         });
         let rest = plots.split_off(same.count().max(1));
         match plots.len() {
-            1 => alone.append(&mut plots),
+            // One of a family that has no other member here is still found by its name.
+            1 if plots[0].measurement == name => alone.append(&mut plots),
             _ => groups.push(Group {
                 name: Some(name),
                 plots,
@@ -279,34 +303,6 @@ pub fn by_name(a: &str, b: &str) -> Ordering {
     natural(a_name, b_name)
         .then_with(|| natural(a_instance, b_instance))
         .then_with(|| a.cmp(b))
-}
-
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    loop {
-        let (left, right) = (number(a), number(b));
-        if left > 0 && right > 0 {
-            let digits = |text: &[u8]| {
-                let zeros = text.iter().take_while(|byte| **byte == b'0').count();
-                text[zeros..].to_vec()
-            };
-            let (x, y) = (digits(&a[..left]), digits(&b[..right]));
-            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(&y));
-            if order != Ordering::Equal {
-                return order;
-            }
-            (a, b) = (&a[left..], &b[right..]);
-            continue;
-        }
-        match (a.split_first(), b.split_first()) {
-            (Some((x, a_rest)), Some((y, b_rest))) if x == y => (a, b) = (a_rest, b_rest),
-            (x, y) => return x.map(|(x, _)| x).cmp(&y.map(|(y, _)| y)),
-        }
-    }
-}
-
-fn number(text: &[u8]) -> usize {
-    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
 /// JSON with a line for each member; a text that is none is as it was.
@@ -426,9 +422,17 @@ pub mod tests {
             .into();
         all.push(metric("cpu.load@2", "y"));
         all.push(metric("zz", ""));
+        all.push(metric("alone.here", ""));
         all.push(Metric::default());
         all.sort_by(|a, b| by_name(&a.name, &b.name));
-        let groups = groups(&all);
+        let mut idle = metric("swap.used", "bytes");
+        for window in &mut idle.windows {
+            (window.avg, window.min, window.max) = (0.0, 0.0, 0.0);
+        }
+        all.push(idle);
+        let (groups, zero) = groups(&all);
+        let zero: Vec<&str> = zero.iter().map(|plot| plot.measurement).collect();
+        assert_eq!(zero, ["swap.used"]);
         let told: Vec<_> = groups
             .iter()
             .map(|group| {
@@ -440,6 +444,7 @@ pub mod tests {
         assert_eq!(
             told,
             [
+                (Some("alone"), vec![("alone.here", 1)]),
                 (
                     Some("cpu"),
                     vec![("cpu.load", 3), ("cpu.load", 1), ("cpu.temp", 1)]

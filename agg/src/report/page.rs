@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::model::{Group, Metric, Report, groups};
 use super::plot;
-use super::scale::{moment, si};
+use super::scale::{LARGEST, moment, si};
 use super::state;
 use crate::html::Html;
 use crate::poll::web::view::{self, grouped};
@@ -138,7 +138,7 @@ fn statistics(html: &mut Html, report: &Report) {
         "metrics",
         "by name",
     );
-    let groups = groups(&metrics.shown);
+    let (groups, zero) = groups(&metrics.shown);
     if groups.len() > 1 && groups.len() <= LED_TO {
         html.raw("<nav>");
         for (index, group) in groups.iter().enumerate() {
@@ -151,6 +151,13 @@ fn statistics(html: &mut Html, report: &Report) {
     for (index, group) in groups.iter().enumerate() {
         self::group(html, report, (index, group), begins, groups.len() > 1);
     }
+    let zero: Vec<&Metric> = zero
+        .iter()
+        .flat_map(|plot| &plot.metrics)
+        .copied()
+        .collect();
+    let stay = (" was 0 all the time", " were 0 all the time");
+    apart(html, &zero, stay, "Metrics that were 0");
     quiet(html, report);
 }
 
@@ -258,7 +265,7 @@ fn group(
         html.raw("</th><td>");
         unit(html, metric);
         for number in [metric.average(), metric.least(), metric.most()] {
-            html.raw("</td><td class=n>").text(&si(number));
+            html.raw("</td><td class=n>").text(&figure(metric, number));
         }
         html.raw("</td>");
         told(html, metric);
@@ -267,13 +274,22 @@ fn group(
     html.raw("</tbody></table></div></details></section>");
 }
 
+/// A value of a metric: of a time in days, hours and minutes, of all else with a prefix.
+pub fn figure(metric: &Metric, number: f64) -> String {
+    match metric.is_time() && number >= 60.0 && number < LARGEST {
+        true => duration(number),
+        false => si(number),
+    }
+}
+
 pub fn name(text: &str) -> &str {
     if text.is_empty() { "(no name)" } else { text }
 }
 
 fn unit(html: &mut Html, metric: &Metric) {
     let per_second = if metric.rate { "/s" } else { "" };
-    if !metric.unit().is_empty() || metric.rate {
+    // Of a time each figure has its own.
+    if (!metric.unit().is_empty() && !metric.is_time()) || metric.rate {
         html.raw(" <small>").text(metric.unit());
         html.raw(per_second).raw("</small>");
     }
@@ -281,7 +297,11 @@ fn unit(html: &mut Html, metric: &Metric) {
 
 /// Cells of what was told last.
 fn told(html: &mut Html, metric: &Metric) {
-    html.raw("<td class=n>").text(&metric.last);
+    let last = match metric.last.parse() {
+        Ok(number) if metric.is_time() => figure(metric, number),
+        _ => metric.last.clone(),
+    };
+    html.raw("<td class=n>").text(&last);
     html.raw("</td><td class=when>").text(&moment(metric.at));
     html.raw("</td><td class=n>").text(&grouped(metric.samples));
     html.raw("</td><td>");
@@ -307,17 +327,30 @@ fn quiet(html: &mut Html, report: &Report) {
         .iter()
         .filter(|metric| metric.windows.is_empty())
         .collect();
-    if quiet.is_empty() {
+    let none = (
+        " without a window in this time",
+        " without a window in this time",
+    );
+    apart(html, &quiet, none, "Metrics without windows");
+}
+
+/// A closed table of metrics that are not drawn.
+fn apart(
+    html: &mut Html,
+    metrics: &[&Metric],
+    (one, many): (&'static str, &'static str),
+    label: &'static str,
+) {
+    if metrics.is_empty() {
         return;
     }
     html.raw("<details><summary>")
-        .text(&grouped(quiet.len() as u64));
-    html.raw(if quiet.len() == 1 {
-        " metric"
-    } else {
-        " metrics"
-    });
-    html.raw(" without a window in this time</summary>");
+        .text(&grouped(metrics.len() as u64));
+    match metrics.len() {
+        1 => html.raw(" metric").raw(one),
+        _ => html.raw(" metrics").raw(many),
+    };
+    html.raw("</summary>");
     let columns = [
         ("Metric", false),
         ("Told last", true),
@@ -325,8 +358,8 @@ fn quiet(html: &mut Html, report: &Report) {
         ("Samples", true),
         ("Tags", false),
     ];
-    table(html, "Metrics without windows", &columns);
-    for metric in quiet {
+    table(html, label, &columns);
+    for metric in metrics {
         html.raw("<tr><th scope=row>")
             .text(name(&metric.name))
             .raw("</th>");

@@ -4,7 +4,8 @@
 //! a thousand instances is still one that can be read.
 
 use super::model::{Metric, Plot, Window};
-use super::scale::{Axis, LARGEST, si, times};
+use super::page::figure;
+use super::scale::{Axis, LARGEST, times};
 use crate::html::Html;
 
 /// Lines with a colour.
@@ -73,7 +74,11 @@ pub fn draw(html: &mut Html, plot: &Plot, from: i64, to: i64) {
     let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), metric| {
         (low.min(metric.least()), high.max(metric.most()))
     });
-    let axis = Axis::over(ends.0, ends.1);
+    let first = plot.metrics[0];
+    let axis = match first.is_time() {
+        true => Axis::over_seconds(ends.0, ends.1),
+        false => Axis::over(ends.0, ends.1),
+    };
     let longest = axis.ticks.iter().map(|(_, label)| label.chars().count());
     let place = Place {
         axis: &axis,
@@ -83,7 +88,8 @@ pub fn draw(html: &mut Html, plot: &Plot, from: i64, to: i64) {
     };
     html.raw("<svg viewBox=\"0 0 480 190\" role=img aria-label=\"");
     html.text(plot.measurement).raw(": from ");
-    html.text(&si(ends.0)).raw(" to ").text(&si(ends.1));
+    html.text(&figure(first, ends.0)).raw(" to ");
+    html.text(&figure(first, ends.1));
     html.raw("\">");
     grid(html, &place);
     for metric in &others {
@@ -189,10 +195,13 @@ fn legend(html: &mut Html, plot: &Plot, named: &[&Metric], others: &[&Metric]) {
             html.text(metric.instance().unwrap_or("(all)"))
                 .raw("</span> ");
         }
-        html.raw("<small>avg</small> ").text(&si(metric.average()));
+        html.raw("<small>avg</small> ")
+            .text(&figure(metric, metric.average()));
         if plot.metrics.len() == 1 {
-            html.raw(" <small>min</small> ").text(&si(metric.least()));
-            html.raw(" <small>max</small> ").text(&si(metric.most()));
+            html.raw(" <small>min</small> ")
+                .text(&figure(metric, metric.least()));
+            html.raw(" <small>max</small> ")
+                .text(&figure(metric, metric.most()));
         }
         html.raw("</li>");
     }

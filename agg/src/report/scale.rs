@@ -84,6 +84,24 @@ impl Axis {
             ticks: labels(&ticks, step, largest),
         }
     }
+
+    /// One of seconds, in the unit that suits them: `20 min`, `1.5 h`, `12 d`.
+    pub fn over_seconds(low: f64, high: f64) -> Axis {
+        const UNITS: [(f64, &str); 3] = [(86_400.0, " d"), (3600.0, " h"), (60.0, " min")];
+        let fits = |(seconds, _): &&(f64, &str)| high >= 2.0 * seconds && high < LARGEST;
+        let Some((seconds, name)) = UNITS.iter().find(fits) else {
+            return Axis::over(low, high);
+        };
+        let mut axis = Axis::over(low / seconds, high / seconds);
+        (axis.low, axis.high) = (axis.low * seconds, axis.high * seconds);
+        for (tick, label) in &mut axis.ticks {
+            *tick *= seconds;
+            if *tick != 0.0 {
+                label.push_str(name);
+            }
+        }
+        axis
+    }
 }
 
 /// The ticks with their labels, all with one prefix and as many decimals as the steps need.
@@ -160,6 +178,21 @@ pub fn moment(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_have_the_unit_that_suits_them() {
+        let labels = |high| {
+            let ticks = Axis::over_seconds(0.0, high).ticks;
+            let labels: Vec<String> = ticks.into_iter().map(|(_, label)| label).collect();
+            labels.join(", ")
+        };
+        assert_eq!(labels(100.0), "0, 25, 50, 75, 100");
+        assert_eq!(labels(1200.0), "0, 5 min, 10 min, 15 min, 20 min");
+        assert_eq!(labels(8.0 * 3600.0), "0, 2 h, 4 h, 6 h, 8 h");
+        assert_eq!(labels(86_400.0 * 10.0), "0, 2.5 d, 5.0 d, 7.5 d, 10.0 d");
+        let axis = Axis::over_seconds(7000.0, 7400.0);
+        assert!(axis.low <= 7000.0 && axis.high >= 7400.0 && axis.low > 6000.0);
+    }
 
     #[test]
     fn numbers_have_prefixes() {

@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 use super::close::{Close, Item, Walk};
 use super::figures;
 use super::model::Look;
-use super::show::cut;
+use super::show::{cut, in_unit};
 use crate::connect::{Failure, Wire, no_module};
 use crate::escape::cell as plain;
 use crate::reply::{self, Reply};
@@ -203,13 +203,56 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
     })
     .await?;
     let [logs, realities] = peeks;
+    let held = match realities.is_empty() && note.is_none() {
+        true => held(wire, node).await?,
+        false => Vec::new(),
+    };
     Ok(Close {
+        held,
         metrics: known.metrics.noise(),
         errors: known.errors.noise(),
         logs: logs.iter().map(log).collect(),
         realities: realities.iter().map(object).collect(),
         note: note.map(|text| cut(&plain(&text), CELLS)),
     })
+}
+
+/// Some of the objects that are held.
+async fn held(wire: &mut Wire, node: &[u8]) -> Result<Vec<String>, Failure> {
+    let mut command = about("AGG.SCAN", node);
+    command
+        .arg("REALITY")
+        .arg(0)
+        .arg("COUNT")
+        .arg(OBJECTS)
+        .arg("WITHVALUES");
+    // Who may not ask has been told so with the metrics.
+    let Ok(value) = wire.call(&command).await? else {
+        return Ok(Vec::new());
+    };
+    let (_, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+    let mut items = items.into_iter();
+    let mut all = Vec::new();
+    while let (Some(key), Some(value)) = (items.next(), items.next()) {
+        let line = held_object(key, value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+        all.push(line);
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn held_object(key: Value, value: Value) -> Option<String> {
+    let (mut model, mut json) = (String::new(), String::new());
+    for (field, value) in figures::pairs(value)? {
+        match field.as_str() {
+            "model" => model = reply::text(value)?,
+            "json" => json = reply::text(value)?,
+            _ => {}
+        }
+    }
+    let key = reply::bytes(key)?;
+    let line = format!("{} {model} {json}", String::from_utf8_lossy(&key));
+    Some(cut(&plain(&line), CELLS))
 }
 
 /// Asks for the noisiest so far that this look did not come by.
@@ -265,20 +308,39 @@ fn item(key: Vec<u8>, value: Value, counter: &str) -> Option<Item> {
         key,
         count: 0,
         detail: String::new(),
+        counter: None,
     };
-    let (mut kind, mut more) = (String::new(), String::new());
+    let (mut kind, mut level, mut unit, mut last) =
+        (String::new(), String::new(), String::new(), String::new());
     for (field, value) in figures::pairs(value)? {
         match field.as_str() {
             field if field == counter => item.count = figures::number(&value),
             "type" => kind = reply::text(value)?,
-            "last" if counter == "samples" => more = format!("last {}", told(value)),
-            "level" => more = format!("level {}", told(value)),
+            "last" if counter == "samples" => last = told(value),
+            "tags" if counter == "samples" => unit = unit_of(value),
+            "level" => level = format!(" level {}", told(value)),
             "message" => item.name = cut(&plain(&reply::text(value)?), CELLS),
             _ => {}
         }
     }
-    item.detail = cut(&plain(&format!("{kind} {more}")), CELLS);
+    let last = match (last.parse::<f64>(), kind.as_str()) {
+        (Ok(total), "DIFF") => {
+            item.counter = Some((total, unit));
+            String::new()
+        }
+        (Ok(value), _) => format!(" last {}", in_unit(value, &unit)),
+        (Err(_), _) => String::new(),
+    };
+    item.detail = cut(&plain(&format!("{kind}{last}{level}")), CELLS);
     Some(item)
+}
+
+/// The unit that the tags of a metric name; none where they name none.
+fn unit_of(tags: Value) -> String {
+    let tags = figures::pairs(tags).unwrap_or_default();
+    let unit = tags.into_iter().find(|(name, _)| name == "unit");
+    let unit = unit.and_then(|(_, unit)| reply::text(unit));
+    cut(&unit.unwrap_or_default(), 40)
 }
 
 fn told(value: Value) -> String {
@@ -320,19 +382,26 @@ mod tests {
 
     #[test]
     fn a_metric_and_an_error() {
-        let metric = Value::Array(vec![
-            bulk("type"),
-            bulk("DIFF"),
-            bulk("tags"),
-            Value::Array(vec![bulk("a"), bulk("b")]),
-            bulk("last"),
-            bulk("17.5"),
-            bulk("samples"),
-            Value::Int(9),
-        ]);
-        let metric = item(b"net\x1b".to_vec(), metric, "samples").unwrap();
-        assert_eq!((metric.name.as_str(), metric.count), ("net·", 9));
-        assert_eq!(metric.detail, "DIFF last 17.5");
+        let metric = |kind, unit, last| {
+            Value::Array(vec![
+                bulk("type"),
+                bulk(kind),
+                bulk("tags"),
+                Value::Array(vec![bulk("unit"), bulk(unit)]),
+                bulk("last"),
+                bulk(last),
+                bulk("samples"),
+                Value::Int(9),
+            ])
+        };
+        let counter = metric("DIFF", "bytes", "17.5");
+        let counter = item(b"net\x1b".to_vec(), counter, "samples").unwrap();
+        assert_eq!((counter.name.as_str(), counter.count), ("net·", 9));
+        assert_eq!(counter.detail, "DIFF");
+        assert_eq!(counter.counter, Some((17.5, "bytes".into())));
+        let gauge = metric("ABS", "bytes", "69206016");
+        let gauge = item(b"mem.used".to_vec(), gauge, "samples").unwrap();
+        assert_eq!(gauge.detail, "ABS last 66mb");
         let error = Value::Array(vec![
             bulk("message"),
             bulk("disk\nfailed"),

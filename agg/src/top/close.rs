@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::model::speed;
+use super::show::{in_unit, per_second};
 
 /// Most of a kind that are remembered.
 const MOST: usize = 20_000;
@@ -22,6 +23,8 @@ pub struct Close {
     pub logs: Vec<String>,
     /// The objects that changed last and wait, the newest first.
     pub realities: Vec<String>,
+    /// Where no change of an object waits: some of the objects that are held.
+    pub held: Vec<String>,
     /// What could not be looked at, and why.
     pub note: Option<String>,
 }
@@ -50,6 +53,23 @@ pub struct Noisy {
     pub rate: Option<f64>,
     /// What else there is to tell of it.
     pub detail: String,
+    /// Of a counter: its total, and when it changed last.
+    total: Option<(f64, Instant)>,
+}
+
+impl Noisy {
+    /// One that is no counter.
+    #[cfg(test)]
+    pub fn of(name: &str, count: u64, rate: Option<f64>, detail: &str) -> Noisy {
+        let (name, detail) = (name.to_owned(), detail.to_owned());
+        Noisy {
+            name,
+            count,
+            rate,
+            detail,
+            total: None,
+        }
+    }
 }
 
 /// What is read of one.
@@ -60,6 +80,8 @@ pub struct Item {
     pub name: String,
     pub count: u64,
     pub detail: String,
+    /// Of a counter: its total, and the unit of its rate. The total itself tells a reader nothing.
+    pub counter: Option<(f64, String)>,
 }
 
 /// Goes through those of a kind, a part at a time.
@@ -132,12 +154,21 @@ impl Walk {
                 rate => rate,
             }
         });
-        let noisy = Noisy {
+        let mut noisy = Noisy {
             name: item.name,
             count: item.count,
             rate,
             detail: item.detail,
+            total: None,
         };
+        if let Some((total, unit)) = &item.counter {
+            count_up(
+                &mut noisy,
+                before.map(|seen| &seen.noisy),
+                (*total, unit),
+                at,
+            );
+        }
         self.seen.insert(item.key, Seen { noisy, at });
         if self.seen.len() > MOST {
             let quiet: Vec<Vec<u8>> = self.sorted().skip(MOST / 2).cloned().collect();
@@ -190,6 +221,28 @@ impl Walk {
     }
 }
 
+/// Tells of a counter how fast it grows: over the time between the looks at which it had other samples.
+fn count_up(noisy: &mut Noisy, before: Option<&Noisy>, (total, unit): (f64, &str), at: Instant) {
+    let Some((before, (old, since))) = before.and_then(|b| Some((b, b.total?))) else {
+        noisy.total = Some((total, at));
+        noisy.detail.push_str(" -");
+        return;
+    };
+    if before.count == noisy.count {
+        noisy.total = Some((old, since));
+        noisy.detail.clone_from(&before.detail);
+        return;
+    }
+    noisy.total = Some((total, at));
+    let seconds = at.saturating_duration_since(since).as_secs_f64();
+    let rate = match total >= old && seconds > 0.0 {
+        true => in_unit((total - old) / seconds, unit),
+        // It began anew.
+        false => "-".into(),
+    };
+    noisy.detail = format!("{} {}", noisy.detail, per_second(rate));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +254,27 @@ mod tests {
             name: name.into(),
             count,
             detail: String::new(),
+            counter: None,
         }
+    }
+
+    #[test]
+    fn counter_tells_how_fast_it_grows() {
+        let (mut walk, start) = (Walk::default(), Instant::now());
+        let mut look = |seconds, count, total: f64| {
+            let mut item = item("net.rx", count);
+            item.detail = "DIFF".into();
+            item.counter = Some((total, "bytes".into()));
+            walk.take(item, start + Duration::from_secs(seconds));
+            walk.noise().list[0].detail.clone()
+        };
+        assert_eq!(look(0, 1, 5_000_000.0), "DIFF -");
+        assert_eq!(look(2, 2, 5_004_096.0), "DIFF 2kb/s");
+        // Nothing was reported since: the rate stays, and the time of the next begins where that one's ended.
+        assert_eq!(look(4, 2, 5_004_096.0), "DIFF 2kb/s");
+        assert_eq!(look(6, 3, 5_012_288.0), "DIFF 2kb/s");
+        assert_eq!(look(8, 4, 10.0), "DIFF -");
+        assert_eq!(look(10, 5, 2058.0), "DIFF 1kb/s");
     }
 
     fn names(noise: &Noise) -> Vec<&str> {

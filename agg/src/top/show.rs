@@ -32,6 +32,16 @@ pub fn rate(of: Option<f64>) -> String {
     }
 }
 
+/// A value of a metric with this unit: bytes as the server's settings name them, times in their largest unit.
+pub fn in_unit(value: f64, unit: &str) -> String {
+    match unit {
+        "bytes" if (0.0..1e18).contains(&value) => bytes(value.round() as u64),
+        "seconds" | "s" if (60.0..1e12).contains(&value) => age((value * 1000.0) as u64),
+        "percent" => rate(Some(value)) + "%",
+        _ => rate(Some(value)),
+    }
+}
+
 /// A rate that may be a loss, with its sign.
 pub fn change(of: Option<f64>) -> String {
     let text = rate(of);
@@ -183,6 +193,15 @@ mod tests {
             ]
         );
         assert_eq!(rate(None), "-");
+        for (value, unit, expected) in [
+            (5368.0, "bytes", "5.24kb"),
+            (-5.0, "bytes", "-5.0"),
+            (90_000.0, "seconds", "25h"),
+            (12.34, "percent", "12%"),
+            (12_345.0, "ops", "12.3k"),
+        ] {
+            assert_eq!(in_unit(value, unit), expected);
+        }
         assert_eq!(change(Some(3.0)), "+3.0");
         assert_eq!(
             (change(Some(0.0)), change(Some(-20.0))),

@@ -117,6 +117,18 @@ impl Html {
         self.raw("\">").text(word).raw("</span>")
     }
 
+    /// A server: no line ends within its port.
+    fn place(&mut self, place: &str) -> &mut Self {
+        let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        match place.rsplit_once(':').filter(|(_, port)| is_port(port)) {
+            Some((host, port)) => {
+                self.text(host).raw("<span class=port>:").text(port);
+                self.raw("</span>")
+            }
+            None => self.text(place),
+        }
+    }
+
     /// A lag, marked where it is late.
     fn lag(&mut self, seconds: f64) -> &mut Self {
         if seconds >= LATE {
@@ -339,9 +351,9 @@ fn servers(html: &mut Html, view: &View, wanted: &Wanted) {
         "Servers",
         &[
             ("Server", false),
+            ("Lag", true),
             ("State", false),
             ("Nodes", true),
-            ("Lag", true),
             ("Waiting", true),
             ("Records/s", true),
             ("Fetched", true),
@@ -363,11 +375,18 @@ fn servers(html: &mut Html, view: &View, wanted: &Wanted) {
 }
 
 fn server(html: &mut Html, server: &ServerView) {
-    html.raw("<tr><th scope=row>").text(&server.id);
+    html.raw("<tr><th scope=row>").place(&server.id);
     if server.place != server.id {
-        html.raw(" <small>").text(&server.place).raw("</small>");
+        html.raw(" <small>").place(&server.place).raw("</small>");
     }
-    html.raw("</th><td class=wide>");
+    // The lag first: of a narrow screen the rest of a row is beyond the edge.
+    html.raw("</th><td class=n>");
+    match server.up {
+        true => html.lag(server.lag),
+        // What was last known is old.
+        false => html.raw("–"),
+    };
+    html.raw("</td><td class=wide>");
     match (server.up, &server.trouble) {
         (true, _) => html.word(State::Ok, "up"),
         (false, Some(_)) => html.word(State::Trouble, "down"),
@@ -377,17 +396,11 @@ fn server(html: &mut Html, server: &ServerView) {
     if let Some(trouble) = &server.trouble {
         html.raw(": ").text(trouble);
     }
-    html.raw("</td>")
-        .number(&grouped(server.nodes as u64))
-        .raw("<td class=n>");
-    if server.up {
-        html.lag(server.lag)
-            .raw("</td>")
-            .number(&grouped(server.waiting));
-    } else {
-        // What was last known is old.
-        html.raw("–</td><td class=n>–</td>");
-    }
+    html.raw("</td>").number(&grouped(server.nodes as u64));
+    match server.up {
+        true => html.number(&grouped(server.waiting)),
+        false => html.raw("<td class=n>–</td>"),
+    };
     html.number(&rate(server.records_per_second))
         .number(&grouped(server.records));
     html.number(&bytes(server.bytes as f64))
@@ -425,7 +438,7 @@ fn nodes(html: &mut Html, view: &View, wanted: &Wanted) {
     }
     html.raw("<p class=quiet>Of each queue: the age of its oldest entry, and how many wait. ");
     html.raw("Drops are those since the server's start.</p>");
-    let mut columns = vec![("Node", false), ("Server", false), ("Lag", true)];
+    let mut columns = vec![("Node", false), ("Lag", true), ("Server", false)];
     columns.extend(Queue::ALL.map(|queue| (queue.word(), true)));
     columns.extend([("Bytes", true), ("Dropped", true)]);
     html.table("Nodes", &columns);
@@ -445,12 +458,14 @@ fn node(html: &mut Html, node: &NodeView) {
     html.raw(if node.up { "<tr>" } else { "<tr class=old>" });
     html.raw("<th scope=row>")
         .text(&node.name)
-        .raw("</th><td>")
-        .text(&node.server);
+        .raw("</th><td class=n>")
+        .lag(node.lag)
+        .raw("</td><td class=server>")
+        .place(&node.server);
     if !node.up {
         html.raw(" <small>down, this is old</small>");
     }
-    html.raw("</td><td class=n>").lag(node.lag).raw("</td>");
+    html.raw("</td>");
     for queue in Queue::ALL {
         self::queue(html, node.queues.get(queue.word()));
     }
@@ -542,6 +557,22 @@ mod tests {
         );
         assert!(html.contains("sentinel://grid/&lt;primary&gt;"));
         assert!(html.contains("a\u{fffd}\u{fffd}b"));
+    }
+
+    #[test]
+    fn port_of_a_server_stays_on_one_line() {
+        let shown = |place| {
+            let mut html = Html::default();
+            html.place(place);
+            html.0
+        };
+        let expected = "redis://10.0.0.1<span class=port>:7777</span>";
+        assert_eq!(shown("redis://10.0.0.1:7777"), expected);
+        let expected = "redis://[::1]<span class=port>:7777</span>";
+        assert_eq!(shown("redis://[::1]:7777"), expected);
+        for place in ["unix:///run/redis.sock", "redis://h:<b>", "redis://h:", ""] {
+            assert!(!shown(place).contains("span"), "{place}");
+        }
     }
 
     #[test]

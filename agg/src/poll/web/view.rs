@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::drain::fetch::Queue;
+use crate::natural::natural;
 use crate::poll::status::{NodeStatus, Reloads, ServerStatus, SinkStatus, Status, lock};
 use crate::when::utc;
 
@@ -229,7 +230,10 @@ impl View {
             .iter()
             .map(|sink| SinkView::of(sink, speeds, now))
             .collect();
-        sinks.sort_by(|a, b| (a.trouble.is_none(), &a.name).cmp(&(b.trouble.is_none(), &b.name)));
+        sinks.sort_by(|a, b| {
+            let fails = a.trouble.is_none().cmp(&b.trouble.is_none());
+            fails.then_with(|| by_name(&a.name, &b.name))
+        });
         let (mut servers, mut nodes) = (Vec::new(), Vec::new());
         for (id, server) in status.servers() {
             let part = server.nodes.iter();
@@ -240,13 +244,15 @@ impl View {
             let key = |server: &ServerView| (server.up, server.trouble.is_none());
             let lag = |server: &ServerView| if server.lag < SOON { 0.0 } else { server.lag };
             let worse = key(a).cmp(&key(b)).then(lag(b).total_cmp(&lag(a)));
-            worse.then_with(|| a.id.cmp(&b.id))
+            worse.then_with(|| by_name(&a.id, &b.id))
         });
         nodes.sort_by(|a, b| {
             // What is drained as it comes keeps its place.
             let lag = |node: &NodeView| if node.lag < SOON { 0.0 } else { node.lag };
             let worse = lag(b).total_cmp(&lag(a));
-            worse.then_with(|| (&a.name, &a.server).cmp(&(&b.name, &b.server)))
+            worse
+                .then_with(|| by_name(&a.name, &b.name))
+                .then_with(|| by_name(&a.server, &b.server))
         });
         let totals = Totals::of(&sinks, &servers, &nodes);
         let Reloads {
@@ -515,6 +521,11 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// The order of names that are equally bad; the same in each view.
+fn by_name(a: &str, b: &str) -> std::cmp::Ordering {
+    natural(a, b).then_with(|| a.cmp(b))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::made_up;
@@ -551,6 +562,32 @@ mod tests {
         let view = made_up::view(&made_up::good(50));
         assert_eq!(view.state, State::Ok);
         assert!(view.problems.is_empty());
+    }
+
+    #[test]
+    fn equal_nodes_and_servers_stand_in_the_natural_order_of_their_names() {
+        let mut names = [
+            "redis://b:10",
+            "redis://b:9",
+            "redis://a:1",
+            "node10",
+            "node9",
+        ];
+        names.sort_by(|a, b| by_name(a, b));
+        let expected = [
+            "node9",
+            "node10",
+            "redis://a:1",
+            "redis://b:9",
+            "redis://b:10",
+        ];
+        assert_eq!(names, expected);
+        let view = made_up::view(&made_up::good(12));
+        let names: Vec<&str> = view.nodes.iter().map(|node| &*node.name).collect();
+        assert!(
+            names.is_sorted_by(|a, b| by_name(a, b).is_lt()),
+            "{names:?}"
+        );
     }
 
     #[test]

@@ -46,7 +46,14 @@ pub fn draw(frame: &mut Frame, area: Rect, app: &mut App, key: &Key, theme: Them
     };
     let close = close.clone();
     let all = row.node.figures.clone();
-    let section = |part, cells| section(&close, (all.metrics, all.errors), part, cells);
+    let section = |part, cells| {
+        section(
+            &close,
+            (all.metrics, all.errors, all.realities),
+            part,
+            cells,
+        )
+    };
     match app.part {
         Part::All if area.width >= WIDE => {
             let [left, gap, right] = Layout::horizontal([
@@ -185,7 +192,12 @@ fn queues(row: &Row, theme: Theme, cells: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn section(close: &Close, (metrics, errors): (u64, u64), part: Part, cells: usize) -> Section {
+fn section(
+    close: &Close,
+    (metrics, errors, objects): (u64, u64, u64),
+    part: Part,
+    cells: usize,
+) -> Section {
     let plain = |lines: &[String]| -> Vec<Line<'static>> {
         let lines = lines
             .iter()
@@ -217,6 +229,10 @@ fn section(close: &Close, (metrics, errors): (u64, u64), part: Part, cells: usiz
         Part::Log => Section {
             title: "LOG   the latest that wait: UTC, level, message".into(),
             lines: plain(&close.logs),
+        },
+        Part::Objects if close.realities.is_empty() && objects > 0 => Section {
+            title: format!("OBJECTS   no change waits; of {} held:", count(objects)),
+            lines: plain(&close.held),
         },
         Part::Objects => Section {
             title: "OBJECTS   the latest changes that wait".into(),
@@ -290,4 +306,28 @@ fn stack(frame: &mut Frame, area: Rect, sections: Vec<Section>, theme: Theme) {
         }
     }
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_are_held_are_shown_where_no_change_waits() {
+        let mut close = Close {
+            held: vec!["sda Disk {}".into()],
+            ..Close::default()
+        };
+        let title = |close: &Close, objects| section(close, (0, 0, objects), Part::Objects, 80);
+        let held = title(&close, 1200);
+        assert_eq!(held.title, "OBJECTS   no change waits; of 1200 held:");
+        assert_eq!(held.lines[0].to_string(), " sda Disk {}");
+        assert!(title(&close, 0).lines.is_empty());
+        close.realities.push("12:00:00 sda Disk {}".into());
+        assert!(
+            title(&close, 1200)
+                .title
+                .ends_with("the latest changes that wait")
+        );
+    }
 }

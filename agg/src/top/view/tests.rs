@@ -182,12 +182,10 @@ fn into_web1() -> App {
 }
 
 fn noise(names: &[&str]) -> Noise {
-    let list = names.iter().enumerate().map(|(at, name)| Noisy {
-        name: name.to_string(),
-        count: 1000 * at as u64,
-        rate: Some(13.0),
-        detail: "ABS last 3".into(),
-    });
+    let list = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| Noisy::of(name, 1000 * at as u64, Some(13.0), "ABS last 3"));
     Noise {
         list: list.collect(),
         looked: 2000,
@@ -205,6 +203,7 @@ fn a_node_at_80_by_24() {
         errors: noise(&["read failed", "write failed", "x"]),
         logs: vec!["12:00:00 5 hello".into(), "11:59:59 5 older".into()],
         realities: vec![],
+        held: vec![],
         note: None,
     };
     let key = app.wish().into.unwrap();

@@ -1,0 +1,45 @@
+//! The order of names as people expect it: numbers in them count by their value, so that `web9` stands before `web10`.
+
+use std::cmp::Ordering;
+
+/// Compares two names. Names that differ only in leading zeros are equal.
+pub fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        let (left, right) = (number(a), number(b));
+        if left > 0 && right > 0 {
+            let digits = |text: &[u8]| {
+                let zeros = text.iter().take_while(|byte| **byte == b'0').count();
+                text[zeros..].to_vec()
+            };
+            let (x, y) = (digits(&a[..left]), digits(&b[..right]));
+            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(&y));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (a, b) = (&a[left..], &b[right..]);
+            continue;
+        }
+        match (a.split_first(), b.split_first()) {
+            (Some((x, a_rest)), Some((y, b_rest))) if x == y => (a, b) = (a_rest, b_rest),
+            (x, y) => return x.map(|(x, _)| x).cmp(&y.map(|(y, _)| y)),
+        }
+    }
+}
+
+fn number(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_count_by_their_value() {
+        let mut names = ["web10", "web9", "web", "db-2.x", "db-10.x", "web1"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["db-2.x", "db-10.x", "web", "web1", "web9", "web10"]);
+        assert_eq!(natural("a01", "a1"), Ordering::Equal);
+    }
+}
