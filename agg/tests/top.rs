@@ -138,7 +138,7 @@ fn servers_of_a_file_and_one_that_is_away() {
     let output = place.command("top").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        err(&output).contains("poller.toml:3:1: unknown field `url`"),
+        err(&output).contains("poller.toml:3:1: unknown key `url`, did you mean `urls`?"),
         "{}",
         err(&output)
     );

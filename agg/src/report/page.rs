@@ -276,7 +276,7 @@ fn group(
 
 /// A value of a metric: of a time in days, hours and minutes, of all else with a prefix.
 pub fn figure(metric: &Metric, number: f64) -> String {
-    match metric.is_time() && number >= 60.0 && number < LARGEST {
+    match metric.is_time() && (60.0..LARGEST).contains(&number) {
         true => duration(number),
         false => si(number),
     }

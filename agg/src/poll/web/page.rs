@@ -122,7 +122,7 @@ impl Html {
         let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         match place.rsplit_once(':').filter(|(_, port)| is_port(port)) {
             Some((host, port)) => {
-                self.text(host).raw("<span class=port>:").text(port);
+                self.text(host).raw("<wbr><span class=port>:").text(port);
                 self.raw("</span>")
             }
             None => self.text(place),
@@ -566,9 +566,9 @@ mod tests {
             html.place(place);
             html.0
         };
-        let expected = "redis://10.0.0.1<span class=port>:7777</span>";
+        let expected = "redis://10.0.0.1<wbr><span class=port>:7777</span>";
         assert_eq!(shown("redis://10.0.0.1:7777"), expected);
-        let expected = "redis://[::1]<span class=port>:7777</span>";
+        let expected = "redis://[::1]<wbr><span class=port>:7777</span>";
         assert_eq!(shown("redis://[::1]:7777"), expected);
         for place in ["unix:///run/redis.sock", "redis://h:<b>", "redis://h:", ""] {
             assert!(!shown(place).contains("span"), "{place}");

@@ -242,14 +242,13 @@ impl View {
         }
         servers.sort_by(|a, b| {
             let key = |server: &ServerView| (server.up, server.trouble.is_none());
-            let lag = |server: &ServerView| if server.lag < SOON { 0.0 } else { server.lag };
-            let worse = key(a).cmp(&key(b)).then(lag(b).total_cmp(&lag(a)));
+            let worse = key(a)
+                .cmp(&key(b))
+                .then(coarse(b.lag).total_cmp(&coarse(a.lag)));
             worse.then_with(|| by_name(&a.id, &b.id))
         });
         nodes.sort_by(|a, b| {
-            // What is drained as it comes keeps its place.
-            let lag = |node: &NodeView| if node.lag < SOON { 0.0 } else { node.lag };
-            let worse = lag(b).total_cmp(&lag(a));
+            let worse = coarse(b.lag).total_cmp(&coarse(a.lag));
             worse
                 .then_with(|| by_name(&a.name, &b.name))
                 .then_with(|| by_name(&a.server, &b.server))
@@ -521,6 +520,18 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A lag by which nodes and servers are put in order: those that wait for about as long keep the order of their names,
+/// and what is drained as it comes keeps its place.
+fn coarse(lag: f64) -> f64 {
+    let step = match lag {
+        lag if lag < SOON => return 0.0,
+        ..60.0 => 10.0,
+        60.0..3600.0 => 60.0,
+        _ => 600.0,
+    };
+    (lag / step).floor().max(0.1) * step
+}
+
 /// The order of names that are equally bad; the same in each view.
 fn by_name(a: &str, b: &str) -> std::cmp::Ordering {
     natural(a, b).then_with(|| a.cmp(b))
@@ -539,7 +550,7 @@ mod tests {
         assert!(!view.servers[0].up && view.servers[0].trouble.is_some());
         assert!(
             view.nodes
-                .is_sorted_by(|a, b| a.lag >= b.lag || a.lag < SOON)
+                .is_sorted_by(|a, b| coarse(a.lag) >= coarse(b.lag))
         );
         let texts: Vec<&str> = view.problems.iter().map(|p| &*p.text).collect();
         assert!(
@@ -582,6 +593,12 @@ mod tests {
             "redis://b:10",
         ];
         assert_eq!(names, expected);
+        // A moment more or less is no reason for another place.
+        assert_eq!(coarse(20.001), coarse(20.004));
+        assert_eq!(
+            [0.0, 59.0, 61.0, 119.0, 3700.0].map(coarse),
+            [0.0, 50.0, 60.0, 60.0, 3600.0]
+        );
         let view = made_up::view(&made_up::good(12));
         let names: Vec<&str> = view.nodes.iter().map(|node| &*node.name).collect();
         assert!(
