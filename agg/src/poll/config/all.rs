@@ -82,7 +82,7 @@ fn of_form(error: &Error) -> Mistake {
     let text = error.message().trim().replace('\n', ": ");
     let text = match text.strip_prefix("unknown field `") {
         Some(rest) => unknown(rest).unwrap_or(text),
-        None if text == "invalid type: map, expected a sequence" => {
+        None if text.starts_with("invalid type: map") => {
             "expected a list of tables: write it in [[ ]], not in [ ]".into()
         }
         None => text,
