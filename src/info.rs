@@ -68,6 +68,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
     if info.section(c"samples") {
         info.field(c"late", counters.late);
         info.field(c"late_min", counters.late_min);
+        info.field(c"late_hour", counters.late_hour);
         info.field(c"clock_back", counters.clock_back);
         info.field(c"truncated", counters.truncated);
     }

@@ -403,6 +403,7 @@ fn a_busy_primary_does_all_that_the_comparison_is_about() {
             "agg_refused_max_realities",
             "agg_late",
             "agg_late_min",
+            "agg_late_hour",
             "agg_truncated",
         ];
         fields
@@ -484,10 +485,11 @@ fn without_deliveries(reply: &Value) -> Vec<(String, i64, String)> {
 
 /// Counters and `seen` are each server's own.
 fn without_counters(reply: &Value) -> Value {
-    const OWN: [&str; 7] = [
+    const OWN: [&str; 8] = [
         "samples",
         "late",
         "late-min",
+        "late-hour",
         "restarts",
         "gaps",
         "tag-changes",

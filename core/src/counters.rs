@@ -56,6 +56,8 @@ pub struct Counters {
     pub late: u64,
     /// Samples that counted in their HOUR window alone.
     pub late_min: u64,
+    /// Samples that counted in their MIN window alone.
+    pub late_hour: u64,
     /// Held times that lay too far ahead of the clock and were given up.
     pub clock_back: u64,
     /// Free texts that were cut.

@@ -62,22 +62,14 @@ proptest! {
                 Act::Sample { metric, value, ago } => {
                     let at = w.now_ms() - ago;
                     let value = f64::from(*value) / 8.0;
-                    let before = w.node.is_some().then(|| w.run("INFO")).map_or((0, 0), |i| (i.at("late").int(), i.at("late-min").int()));
-                    // What closed an hour misses it, even where no MIN window of it was ever open.
-                    let hour = at - at.rem_euclid(LENGTHS[1]);
-                    let is_closed = |r: &serde_json::Value| {
-                        let (m, _, start) = record_key(r, 1);
-                        m == *metric && start >= hour
-                    };
-                    let hour_closed =
-                        w.node.is_some() && w.peek("HOUR").iter().any(|(_, _, r)| is_closed(r));
+                    let before = w.node.is_some().then(|| w.run("INFO")).map_or([0; 3], |i| ["late", "late-min", "late-hour"].map(|f| i.at(f).int()));
                     let taken = w.run(&format!("STAT g{metric} {value} AT {at}")).int();
                     let info = w.run("INFO");
-                    let late_min = info.at("late-min").int() > before.1;
-                    prop_assert_eq!(taken == 0, info.at("late").int() > before.0);
+                    let grew = ["late", "late-min", "late-hour"].map(|f| info.at(f).int());
+                    let missed = [0, 1, 2].map(|f| grew[f] > before[f]);
+                    prop_assert_eq!(taken == 0, missed[0]);
                     for i in 0..2 {
-                        let missed = [late_min, hour_closed][i];
-                        if taken == 1 && !missed {
+                        if taken == 1 && !missed[1 + i] {
                             windows.entry((*metric, i, at - at.rem_euclid(LENGTHS[i]))).or_default().push((at, value));
                             told[i] += 1;
                         }
@@ -116,7 +108,7 @@ proptest! {
         // Of each counter: its true total, what was last taken and when, and the sum of increases by that.
         let mut totals = [0u64; 3];
         let mut taken: [Option<(u64, i64)>; 3] = [None; 3];
-        let mut increases = [0u64; 3];
+        let mut increases = [[0u64; 3]; 2];
         let mut restarts = 0;
         for act in &acts {
             match act {
@@ -125,16 +117,23 @@ proptest! {
                     totals[m] += u64::from(*value);
                     let at = w.now_ms() - ago;
                     let total = totals[m];
+                    let late_hour = |w: &mut World| w.node.is_some().then(|| w.run("INFO").at("late-hour").int()).unwrap_or(0);
+                    let before_hour = late_hour(&mut w);
                     if w.run(&format!("STAT c{metric} {total} DIFF AT {at}")).int() == 1 {
                         if let Some((before, when)) = taken[m] {
                             prop_assert!(at >= when, "older than the last: late");
                             let is_gap = at - when > 7_200_000;
-                            if !is_gap && total >= before {
-                                increases[m] += total - before;
-                            } else if !is_gap {
+                            let is_restart = !is_gap && total < before;
+                            if is_restart {
                                 prop_assert!(at - when >= 500, "out of order, not a restart");
-                                increases[m] += total;
                                 restarts += 1;
+                            }
+                            let increase = if is_restart { total } else { total - before };
+                            let missed_hour = late_hour(&mut w) > before_hour;
+                            prop_assert!(!(is_gap && missed_hour), "a first sample counts nowhere");
+                            if !is_gap {
+                                increases[0][m] += increase;
+                                increases[1][m] += if missed_hour { 0 } else { increase };
                             }
                         }
                         taken[m] = Some((total, at));
@@ -148,7 +147,7 @@ proptest! {
         prop_assert_eq!(held, restarts);
         w.pass_ticking(3_700_000);
         w.check_copies();
-        for queue in QUEUES {
+        for (i, queue) in QUEUES.into_iter().enumerate() {
             let mut sums = [0.0; 3];
             for (_, _, r) in w.pop(queue) {
                 sums[usize::from(r["metric"].as_str().unwrap().as_bytes()[1] - b'0')] += r["sum"].as_f64().unwrap();
@@ -157,7 +156,7 @@ proptest! {
                 prop_assert!(r["min"].as_f64().unwrap() <= r["max"].as_f64().unwrap());
             }
             for m in 0..3 {
-                prop_assert!(close(sums[m], increases[m] as f64), "{} of c{}: {} for {}", queue, m, sums[m], increases[m]);
+                prop_assert!(close(sums[m], increases[i][m] as f64), "{} of c{}: {} for {}", queue, m, sums[m], increases[i][m]);
             }
         }
     }

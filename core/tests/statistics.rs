@@ -157,6 +157,57 @@ fn a_late_gauge_counts_in_its_hour_and_what_counts_nowhere_changes_nothing() {
     w.check_copies();
 }
 
+/// Item 12 of issue 13: a counter that was fed again with its times stopped counting when the feed paused for longer
+/// than the flush delay, as its HOUR window had closed by then.
+#[test]
+fn a_replay_that_pauses_goes_on_counting_in_min_windows() {
+    for kind in ["", " DIFF"] {
+        let mut w = World::new();
+        w.pass(86_400_000);
+        let mut told = Vec::new();
+        for i in 0..6 {
+            told.push(stat(&mut w, &format!("m {}{kind}", i * 100), 300_000 * i));
+            if i == 2 {
+                w.pass_ticking(6_000);
+                assert_eq!(w.peek("HOUR").len(), 1, "the hour is delivered");
+            }
+        }
+        assert_eq!(told, [1; 6]);
+        w.pass_ticking(6_000);
+        let samples = if kind.is_empty() { 6 } else { 5 };
+        let count = |w: &mut World, queue: &str| -> u64 {
+            let records = w.peek(queue);
+            records.iter().map(|r| r.2["count"].as_u64().unwrap()).sum()
+        };
+        assert_eq!(count(&mut w, "MIN"), samples);
+        assert_eq!((w.peek("HOUR").len(), count(&mut w, "HOUR")), (1, samples - 3));
+        let m = w.run("GET METRIC m");
+        let info = w.run("INFO");
+        for shown in [&m, &info] {
+            let counts = ["late", "late-min", "late-hour"].map(|f| shown.at(f).int());
+            assert_eq!(counts, [0, 0, 3]);
+        }
+        w.check_copies();
+    }
+}
+
+#[test]
+fn a_counters_first_sample_in_a_delivered_hour_counts_nowhere() {
+    let mut w = World::new();
+    w.settings.rules.max_gap_ms = 60_000;
+    w.pass(86_400_000);
+    stat(&mut w, "c 0 DIFF", 0);
+    stat(&mut w, "c 10 DIFF", 1_000);
+    w.pass_ticking(6_000);
+    assert_eq!(w.peek("HOUR").len(), 1);
+    assert_eq!(stat(&mut w, "c 50 DIFF", 600_000), 1);
+    let m = w.run("GET METRIC c");
+    assert_eq!((m.at("gaps").int(), m.at("late-hour").int()), (1, 0));
+    assert_eq!(stat(&mut w, "c 60 DIFF", 610_000), 1);
+    assert_eq!(w.run("GET METRIC c").at("late-hour").int(), 1);
+    w.check_copies();
+}
+
 #[test]
 fn a_late_counter_sample_brings_its_increase_with_the_next() {
     let mut w = World::new();

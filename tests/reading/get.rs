@@ -54,6 +54,7 @@ fn get_metric_shows_an_absolute_one() {
         ("samples", 3),
         ("late", 0),
         ("late-min", 0),
+        ("late-hour", 0),
         ("restarts", 0),
         ("gaps", 0),
         ("tag-changes", 1),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const INFO: &str = "metrics errors realities bytes min-window hour-window late late-min clock-back truncated \
+const INFO: &str = "metrics errors realities bytes min-window hour-window late late-min late-hour clock-back truncated \
                     refused queues";
 
 const QUEUE: &str = "length bytes oldest leased dropped";
@@ -113,7 +113,7 @@ fn info_agg_has_its_fields_in_order() {
         expected.extend(QUEUE.split(' ').map(|field| format!("{queue}_{field}")));
     }
     expected.extend(
-        "late late_min clock_back truncated"
+        "late late_min late_hour clock_back truncated"
             .split(' ')
             .map(str::to_owned),
     );

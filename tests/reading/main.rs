@@ -21,7 +21,7 @@ const LATE: &str = "flush-delay-ms 3600000";
 const BUCKET: &str = "start end count sum avg min max last closed";
 
 const METRIC: &str =
-    "name type tags last at min hour samples late late-min restarts gaps tag-changes";
+    "name type tags last at min hour samples late late-min late-hour restarts gaps tag-changes";
 
 const ERROR: &str = "node queue id key message public level type tags code func file backtrace gid nid \
                      occurrences first last seen";

@@ -38,7 +38,7 @@ fn what_is_told_with_a_sample_is_shown_whatever_the_order_and_case_of_the_option
         assert_eq!(
             names(&shown),
             words(
-                "name type tags last at min hour samples late late-min restarts gaps tag-changes"
+                "name type tags last at min hour samples late late-min late-hour restarts gaps tag-changes"
             )
             .iter()
             .map(|w| String::from_utf8_lossy(w).into_owned())

@@ -72,3 +72,30 @@ fn a_late_total_brings_its_increase_with_the_next_one() {
     assert_eq!(double(&open(&shown, "hour")[0], "sum"), 40.0);
     assert_eq!(of(&arrived(&server, "MIN", 2), "c", "sum"), [10.0, 30.0]);
 }
+
+/// The case of issue 13, with windows of a second: a counter that is fed again with its times pauses, and the timer closes
+/// its windows meanwhile.
+#[test]
+fn a_replayed_counter_that_pauses_goes_on_counting_and_says_what_its_hour_missed() {
+    let settings = "min-window 1 hour-window 3600 flush-delay-ms 100";
+    let Some(server) = Server::with_settings(settings) else {
+        return;
+    };
+    let t = past_hour();
+    for kind in ["DIFF", "ABS"] {
+        let sample = |i: i64| format!("AGG.STAT {kind} m {} {kind} AT {}", i * 10, t + i * 1_000);
+        let before: Vec<Value> = (0..3).map(|i| server.ask(&sample(i))).collect();
+        until("the hour is delivered", || {
+            let delivered: Value = server.ask(&format!("AGG.PEEK {kind} HOUR"));
+            (entries(&delivered).len() == 1).then_some(())
+        });
+        let after: Vec<Value> = (3..6).map(|i| server.ask(&sample(i))).collect();
+        assert_eq!([before, after].concat(), [1; 6].map(Value::Int), "{kind}");
+        let shown: Value = server.ask(&format!("AGG.GET {kind} METRIC m"));
+        for of in [shown, server.ask(&format!("AGG.INFO {kind}"))] {
+            let counts = ["late", "late-min", "late-hour"].map(|field| int(&of, field));
+            assert_eq!(counts, [0, 0, 3], "{kind}");
+        }
+    }
+    assert!(server.ask::<String>("INFO agg").contains("agg_late_hour:6\r\n"));
+}

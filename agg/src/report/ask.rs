@@ -115,6 +115,7 @@ async fn info(wire: &mut Wire, node: &NodeName) -> Result<Option<Info>, Failure>
         for (field, value) in pairs(value)? {
             match field.as_str() {
                 "late-min" => info.late_min = number(&value),
+                "late-hour" => info.late_hour = number(&value),
                 "min-window" => info.min_ms = number(&value).clamp(1, 1 << 31) as i64 * 1000,
                 "hour-window" => info.hour_ms = number(&value).clamp(1, 1 << 31) as i64 * 1000,
                 _ => {}

@@ -68,6 +68,7 @@ impl<T> Part<T> {
 pub struct Info {
     pub figures: figures::Node,
     pub late_min: u64,
+    pub late_hour: u64,
     /// The lengths of windows, ms.
     pub min_ms: i64,
     pub hour_ms: i64,

@@ -170,6 +170,10 @@ pub fn queues(html: &mut Html, report: &Report) {
             "samples that counted in the hour alone",
             report.info.late_min,
         ),
+        (
+            "samples that counted in the short window alone",
+            report.info.late_hour,
+        ),
         ("texts cut", info.truncated),
         ("clocks set back", info.clock_back),
     ];

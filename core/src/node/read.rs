@@ -95,6 +95,7 @@ impl Node {
             ("hour-window", self.windows_s[1].into()),
             ("late", counters.late),
             ("late-min", counters.late_min),
+            ("late-hour", counters.late_hour),
             ("clock-back", counters.clock_back),
             ("truncated", counters.truncated),
         ];
@@ -160,7 +161,7 @@ impl Node {
     }
 
     fn metric(&self, m: &Metric, reply: &mut dyn Reply) {
-        reply.map(13);
+        reply.map(14);
         text(reply, "name", m.name());
         text(reply, "type", m.kind.name().as_bytes());
         reply.bulk(b"tags");
@@ -183,6 +184,7 @@ impl Node {
         int(reply, "samples", m.samples() as i64);
         int(reply, "late", c.late.into());
         int(reply, "late-min", c.late_min.into());
+        int(reply, "late-hour", c.late_hour.into());
         int(reply, "restarts", c.restarts.into());
         int(reply, "gaps", c.gaps.into());
         int(reply, "tag-changes", c.tag_changes.into());

@@ -94,6 +94,9 @@ impl Node {
             Outcome::LateMin => self
                 .queues
                 .count(&mut act.step, |c| c.late_min = c.late_min.saturating_add(1)),
+            Outcome::LateHour => self.queues.count(&mut act.step, |c| {
+                c.late_hour = c.late_hour.saturating_add(1)
+            }),
             Outcome::Counted => {}
         }
         if outcome == Outcome::Late {

@@ -161,6 +161,8 @@ class Metric:
     restarts: int
     gaps: int
     tag_changes: int
+    #: 0 where the server's version does not know it.
+    late_hour: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,8 @@ class NodeInfo:
     truncated: int
     refused: dict[str, int]
     queues: dict[str, QueueInfo]
+    #: 0 where the server's version does not know it.
+    late_hour: int = 0
 
 
 @dataclass(frozen=True)
