@@ -86,10 +86,13 @@ fn occurrences_are_counted_and_the_last_to_arrive_is_shown() {
         return;
     };
     let t = now_ms() - 5_000;
-    for (i, (message, at)) in [("one", t), ("two", t + 2_000), ("three", t + 1_000)]
-        .into_iter()
-        .enumerate()
-    {
+    let occurrences = [
+        ("one", t),
+        ("two", t + 2_000),
+        ("three", t - 1_000),
+        ("four", t + 1_000),
+    ];
+    for (i, (message, at)) in occurrences.into_iter().enumerate() {
         let line = format!("AGG.ERROR n {message} KEY k LEVEL {i} AT {at}");
         assert_eq!(
             server.ask::<(String, i64)>(&line),
@@ -99,11 +102,12 @@ fn occurrences_are_counted_and_the_last_to_arrive_is_shown() {
     let record = only(&server, "ERROR").json();
     assert_eq!(
         (&record["message"], &record["level"], &record["occurrences"]),
-        (&"three".into(), &2.into(), &3.into())
+        (&"four".into(), &3.into(), &4.into())
     );
     assert_eq!(
         (&record["first"], &record["last"]),
-        (&t.into(), &(t + 1_000).into())
+        (&(t - 1_000).into(), &(t + 2_000).into()),
+        "the oldest time and the newest, in whatever order they came"
     );
     let shown: Value = server.ask("AGG.GET n ERROR k");
     assert_eq!(

@@ -95,7 +95,7 @@ pub(crate) struct ErrorState {
     /// Of the occurrence that arrived last, as [`Occurrence::put_content`] writes it.
     content: Box<[u8]>,
     pub occurrences: u64,
-    /// The times that the first and the last arrived occurrence named.
+    /// The oldest and the newest time that an occurrence named.
     pub first: i64,
     pub last: i64,
     /// When the last occurrence arrived, by the primary's clock.
@@ -272,7 +272,8 @@ impl Errors {
         let mut occurrences = 0;
         if let Some(e) = self.table.get_mut(slot) {
             e.occurrences = e.occurrences.saturating_add(1);
-            e.last = o.at;
+            // Occurrences need not arrive in order.
+            (e.first, e.last) = (e.first.min(o.at), e.last.max(o.at));
             e.seen = step.now_ms;
             e.heard = step.mono_ms;
             if *e.content != *content {
