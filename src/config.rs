@@ -4,7 +4,9 @@
 //! check across settings runs once for each CONFIG SET, after all of its values, and takes them back together.
 
 use crate::ffi::main_thread::MainThread;
-use aggregator_core::settings::{MAX_GAP_MS, MAX_HISTORY, MAX_WINDOW_S, Rules, Settings};
+use aggregator_core::settings::{
+    MAX_GAP_MS, MAX_HISTORY, MAX_WINDOW_S, Rules, Settings, max_flush_delay_ms,
+};
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -76,6 +78,10 @@ pub const SETTINGS: [Setting; 20] = [
 
 const MIN_WINDOW: usize = 8;
 const HOUR_WINDOW: usize = 9;
+const FLUSH_DELAY: usize = 12;
+
+/// A default goes with any short window: where it is longer than one may be, the longest is in force.
+const DEFAULT_FLUSH_DELAY: i64 = SETTINGS[FLUSH_DELAY].default;
 
 static VALUES: [AtomicI64; SETTINGS.len()] = [const { AtomicI64::new(0) }; SETTINGS.len()];
 
@@ -115,11 +121,14 @@ pub fn set(setting: usize, value: i64) {
 /// # Errors
 /// What is wrong, for the client.
 pub fn check() -> Result<(), &'static CStr> {
-    if value(HOUR_WINDOW) % value(MIN_WINDOW).max(1) == 0 {
-        Ok(())
-    } else {
-        Err(c"agg.hour-window must be a multiple of agg.min-window")
+    if value(HOUR_WINDOW) % value(MIN_WINDOW).max(1) != 0 {
+        return Err(c"agg.hour-window must be a multiple of agg.min-window");
     }
+    let delay = value(FLUSH_DELAY);
+    if delay > max_flush_delay_ms(value(MIN_WINDOW)) && delay != DEFAULT_FLUSH_DELAY {
+        return Err(c"agg.flush-delay-ms must be at most 3 times agg.min-window");
+    }
+    Ok(())
 }
 
 /// Reads the arguments of `loadmodule`, pairs of a name without `agg.` and a value, as values.
@@ -218,7 +227,7 @@ fn build() -> Settings {
         rules: Rules {
             queue_bytes: [queue_min as u64, queue_hour as u64, queue_log as u64],
             history: [min_history as u32, hour_history as u32],
-            flush_delay_ms,
+            flush_delay_ms: flush_delay_ms.min(max_flush_delay_ms(min_window)),
             max_future_ms,
             min_interval_ms,
             max_gap_ms: max_gap * 1000,

@@ -32,6 +32,7 @@ static ERA: AtomicU64 = AtomicU64::new(0);
 /// Nodes in this server.
 static NODES: AtomicI64 = AtomicI64::new(0);
 static METRICS: AtomicI64 = AtomicI64::new(0);
+static FORGOTTEN: AtomicI64 = AtomicI64::new(0);
 static ERRORS: AtomicI64 = AtomicI64::new(0);
 static REALITIES: AtomicI64 = AtomicI64::new(0);
 static LENGTH: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
@@ -60,6 +61,7 @@ pub fn totals() -> (u64, Gauges) {
     let get = |n: &AtomicI64| u64::try_from(n.load(Relaxed)).unwrap_or(0);
     let gauges = Gauges {
         metrics: get(&METRICS),
+        forgotten: get(&FORGOTTEN),
         errors: get(&ERRORS),
         realities: get(&REALITIES),
         length: [0, 1, 2, 3, 4].map(|q| get(&LENGTH[q])),
@@ -170,6 +172,7 @@ fn publish(before: &Gauges, now: &Gauges) {
         }
     };
     add(&METRICS, before.metrics, now.metrics);
+    add(&FORGOTTEN, before.forgotten, now.forgotten);
     add(&ERRORS, before.errors, now.errors);
     add(&REALITIES, before.realities, now.realities);
     for q in 0..5 {

@@ -6,8 +6,11 @@
 use crate::config;
 use crate::ffi::alloc::held;
 use crate::ffi::api::InfoWriter;
+use crate::ffi::main_thread::MainThread;
 use crate::held::totals;
 use crate::work;
+use aggregator_core::Now;
+use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
 use aggregator_core::error::Refused;
 use aggregator_core::node::Queue;
@@ -17,11 +20,24 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// The oldest id by queue over all nodes, as the timer's last round saw it; 0: none.
 static OLDEST: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 
+/// How old ids are.
+static AGES: MainThread<Ages> = MainThread::new(Ages::new());
+
 /// What the timer's round saw.
 pub fn set_oldest(oldest: [u64; 5]) {
     for (cell, id) in OLDEST.iter().zip(oldest) {
         cell.store(id, Relaxed);
     }
+}
+
+/// Looks at the clocks, at each tick; `newest`: the largest id that there is.
+pub fn look_at_clocks(newest: u64, now: Now) {
+    AGES.with(|ages| ages.look(newest, now));
+}
+
+/// With how old ids are.
+pub fn with_ages<R>(f: impl FnOnce(&Ages) -> R) -> Option<R> {
+    AGES.with(|ages| f(ages))
 }
 
 const MAX_MEMORY: usize = 0;
@@ -34,6 +50,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"metrics", gauges.metrics);
         info.field(c"errors", gauges.errors);
         info.field(c"realities", gauges.realities);
+        info.field(c"forgotten", gauges.forgotten);
     }
     if info.section(c"memory") {
         info.field(c"held", held());
@@ -46,12 +63,12 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         return;
     };
     if info.section(c"queues") {
-        let now_us = work::now().wall_us;
+        let now = work::now();
         for queue in Queue::ALL {
             let q = queue as usize;
             let age_ms = match OLDEST[q].load(Relaxed) {
                 id if id == 0 || gauges.length[q] == 0 => 0,
-                id => now_us.saturating_sub(id) / 1000,
+                id => with_ages(|ages| ages.age_ms(id, now)).unwrap_or(0),
             };
             let fields = [
                 ("length", gauges.length[q]),
@@ -69,6 +86,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"late", counters.late);
         info.field(c"late_min", counters.late_min);
         info.field(c"late_hour", counters.late_hour);
+        info.field(c"forgotten_dropped", counters.forgotten_dropped);
         info.field(c"clock_back", counters.clock_back);
         info.field(c"truncated", counters.truncated);
     }

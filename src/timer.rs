@@ -2,7 +2,7 @@
 //!
 //! A tick visits nodes in turn for about half a millisecond and goes on where it stopped at the next, which comes soon
 //! while there is work and after 90 ms else. It changes nothing on a replica, while loading, or while clients are
-//! paused: replicating then would end the server.
+//! paused: replicating then would end the server. Then it looks at the nodes alone, for the age of the oldest records.
 
 use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
@@ -10,7 +10,7 @@ use crate::memory::Census;
 use crate::registry::{self, Place};
 use crate::{config, held, info, memory, origin, work};
 use aggregator_core::node::Queue;
-use aggregator_core::{Now, Settings};
+use aggregator_core::{Node, Now, Settings};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,11 @@ struct Progress {
     soon: bool,
     next_lifetimes: u64,
     oldest: [u64; 5],
+    /// The newest id of this round, and of the round before.
+    newest: u64,
+    newest_seen: u64,
+    /// This tick may change nodes, and not only look at them.
+    may_change: bool,
     /// Nodes that this round found, and whether it wakes all who wait.
     found: u64,
     census: Census,
@@ -79,17 +84,28 @@ pub fn wake_all() {
 
 /// One tick; the milliseconds to the next.
 pub fn tick(ctx: Ctx<'_>) -> u64 {
-    let decides = ctx.flags().decides();
+    let flags = ctx.flags();
+    let decides = flags.decides();
     origin::set_decides(decides);
-    if ctx.must_be_silent() || !decides {
+    if flags.is_loading() {
         return IDLE_MS;
     }
+    let may_change = decides && !ctx.must_be_silent();
     let Some(mut progress) = PROGRESS.with(|p| p.take().unwrap_or_default()) else {
         return IDLE_MS;
     };
     let started = Instant::now();
     let (settings, now) = (config::settings(), work::now());
-    let mut busy = memory::trim(ctx, now, &settings);
+    info::look_at_clocks(work::last_id().max(progress.newest_seen), now);
+    if progress.may_change != may_change {
+        progress.may_change = may_change;
+        // A round is of one kind; what this one should have told, the next one of its kind tells.
+        (progress.last, progress.next_round) = (None, 0);
+        if std::mem::take(&mut progress.wakes) {
+            wake_all();
+        }
+    }
+    let mut busy = may_change && memory::trim(ctx, now, &settings);
     if progress.last.is_some() || now.mono_ms >= progress.next_round {
         busy |= visit(ctx, &mut progress, started, now, &settings);
     }
@@ -104,7 +120,8 @@ pub fn tick(ctx: Ctx<'_>) -> u64 {
             &format!("a tick of the timer took {} ms", took.as_millis()),
         );
     }
-    if busy { BUSY_MS } else { IDLE_MS }
+    // To look at the oldest records is not urgent.
+    if busy && may_change { BUSY_MS } else { IDLE_MS }
 }
 
 /// Visits nodes until the budget is used up or the round is over; whether there is more to do at once.
@@ -130,7 +147,11 @@ fn visit(
             return progress.more;
         };
         worked = true;
-        match sweep(ctx, &place, progress, started, now, settings) {
+        let visited = match progress.may_change {
+            true => sweep(ctx, &place, progress, started, now, settings),
+            false => look(ctx, &place, progress),
+        };
+        match visited {
             None => registry::remove(&place),
             Some(has_more) => {
                 progress.more |= has_more;
@@ -153,15 +174,19 @@ fn begin_round(progress: &mut Progress, now: Now) {
         progress.next_lifetimes = now.mono_ms + ROUND_MS;
     }
     progress.oldest = [0; 5];
+    progress.newest = 0;
     progress.found = 0;
     progress.census = Census::default();
-    progress.wakes = WAKE_ALL.swap(false, Relaxed);
+    progress.wakes = progress.may_change && WAKE_ALL.swap(false, Relaxed);
 }
 
 fn end_round(progress: &mut Progress, now: Now) {
     progress.last = None;
     info::set_oldest(progress.oldest);
-    std::mem::take(&mut progress.census).publish();
+    progress.newest_seen = progress.newest;
+    if progress.may_change {
+        std::mem::take(&mut progress.census).publish();
+    }
     // A renamed or moved node, or one that waits to be freed.
     if progress.found < held::totals().0 && now.mono_ms >= progress.next_scan {
         progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
@@ -226,18 +251,38 @@ fn sweep(
         return None;
     };
     progress.census.count(place, held.node.gauges().bytes);
-    for queue in Queue::ALL {
-        let oldest = &mut progress.oldest[queue as usize];
-        match held.node.oldest(queue) {
-            Some(id) if *oldest == 0 || id < *oldest => *oldest = id,
-            _ => {}
-        }
-    }
+    note_ids(&held.node, progress);
     if ready || progress.wakes {
         ctx.signal_ready(&name);
     }
     progress.soon |= soon;
     Some(more || soon)
+}
+
+/// Looks at a node without changing it; there is nothing more to do. `None`: there is no node here.
+fn look(ctx: Ctx<'_>, place: &Place, progress: &mut Progress) -> Option<bool> {
+    if !ctx.select_db(place.0) {
+        return None;
+    }
+    let text = ctx.text(&place.1);
+    let mut key = ctx.open(&text.name(), Mode::Look)?;
+    let Content::Node(held) = key.content() else {
+        return None;
+    };
+    note_ids(&held.node, progress);
+    Some(false)
+}
+
+/// Which ids of a node are the oldest and the newest.
+fn note_ids(node: &Node, progress: &mut Progress) {
+    for queue in Queue::ALL {
+        let oldest = &mut progress.oldest[queue as usize];
+        match node.oldest(queue) {
+            Some(id) if *oldest == 0 || id < *oldest => *oldest = id,
+            _ => {}
+        }
+    }
+    progress.newest = progress.newest.max(node.last_id());
 }
 
 /// Goes on with the scan for nodes that nobody told of; whether it is not at its end.

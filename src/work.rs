@@ -180,6 +180,12 @@ pub fn with_counters<R>(f: impl FnOnce(&mut Counters) -> R) -> Option<R> {
     WORK.with(|work| f(&mut work.get_or_insert_default().counters))
 }
 
+/// The last id that this server gave or saw.
+pub fn last_id() -> u64 {
+    WORK.with(|work| work.get_or_insert_default().last_id)
+        .unwrap_or(0)
+}
+
 /// An id that came from elsewhere: those given from now on are greater. Not beyond an hour ahead of the clock, so that
 /// no payload can use the ids up.
 pub fn saw_id(id: u64, now: Now) {

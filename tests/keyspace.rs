@@ -12,13 +12,6 @@ use support::*;
 /// Short windows that close by themselves.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
-/// Short windows that stay open until [`let_windows_close`].
-const HELD_OPEN: &str = "min-window 1 hour-window 2 flush-delay-ms 3600000";
-
-fn let_windows_close(server: &Server) {
-    let () = server.ask("CONFIG SET agg.flush-delay-ms 0");
-}
-
 /// A connection with a database selected.
 fn in_db(server: &Server, db: u32) -> Connection {
     let mut connection = server.connection();
@@ -207,7 +200,7 @@ fn commands_of_other_types_refuse_a_node() {
         return;
     };
     let mut c = server.connection();
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     let before = server.digest("n");
     for line in [
         "GET n",
@@ -286,7 +279,7 @@ fn a_renamed_node_closes_its_windows_under_the_new_name() {
         return;
     };
     let mut c = server.connection();
-    fill(&mut c, "old");
+    fill_short(&mut c, "old");
     let before = server.digest("old");
     let waiting = peek(&mut c, "old", "LOG")[1].id;
     let () = ask(&mut c, "RENAME old new");
@@ -347,7 +340,7 @@ fn a_copy_is_equal_and_then_lives_for_itself() {
         return;
     };
     let mut c = server.connection();
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     assert_eq!(ask::<i64>(&mut c, "COPY n copy"), 1);
     let both = digests(&mut c, "n copy");
     assert_eq!(both[0], both[1]);
@@ -388,7 +381,7 @@ fn a_copy_in_another_database_closes_its_windows_there() {
     };
     let mut c = server.connection();
     let mut there = in_db(&server, 3);
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     assert_eq!(ask::<i64>(&mut c, "COPY n n DB 3"), 1);
     assert_eq!(digests(&mut there, "n"), digests(&mut c, "n"));
     let_windows_close(&server);
@@ -405,7 +398,7 @@ fn a_moved_node_closes_its_windows_where_it_is() {
     };
     let mut c = server.connection();
     let mut there = in_db(&server, 7);
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     let before = server.digest("n");
     assert_eq!(ask::<i64>(&mut c, "MOVE n 7"), 1);
     assert!(!exists(&mut c, "n"));
@@ -502,8 +495,10 @@ fn swapped_databases_close_their_windows() {
     };
     let (mut zero, mut one) = (in_db(&server, 0), in_db(&server, 1));
     for (c, metric) in [(&mut zero, "of.zero"), (&mut one, "of.one")] {
+        make_short(c, "n");
         let _: i64 = ask(c, &format!("AGG.STAT n {metric} 1"));
     }
+    make_short(&mut zero, "alone");
     let _: i64 = ask(&mut zero, "AGG.STAT alone m 1");
     let () = ask(&mut zero, "SWAPDB 0 1");
     let_windows_close(&server);
@@ -570,7 +565,7 @@ fn a_restored_node_is_the_same_and_its_ids_go_on_growing() {
         return;
     };
     let mut c = server.connection();
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     let before = server.digest("n");
     let last = peek(&mut c, "n", "LOG").last().unwrap().id;
     let dump: Vec<u8> = ask(&mut c, "DUMP n");
@@ -625,9 +620,9 @@ fn a_node_migrates_to_another_server() {
         return;
     };
     let mut c = from.connection();
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     // The target would close windows before anybody looks.
-    let () = to.ask("CONFIG SET agg.flush-delay-ms 3600000");
+    hold_windows_open(&to);
     let before = from.digest("n");
     let last = peek(&mut c, "n", "LOG").last().unwrap().id;
     let () = ask(&mut c, &format!("MIGRATE 127.0.0.1 {} n 0 10000", to.port));
@@ -794,6 +789,7 @@ fn a_watch_is_broken_by_a_closing_window() {
         return;
     };
     let mut c = server.connection();
+    make_short(&mut c, "n");
     let _: i64 = ask(&mut c, "AGG.STAT n m 1");
     let broken = !survives(&server, |c| {
         let_windows_close(&server);

@@ -8,9 +8,6 @@ use std::net::TcpStream;
 use redis::{Connection, Value};
 use support::*;
 
-/// Short windows that stay open until [`let_windows_close`].
-const HELD_OPEN: &str = "min-window 1 hour-window 2 flush-delay-ms 3600000";
-
 /// Short windows that close by themselves.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
@@ -24,14 +21,6 @@ const AOF_WITH_PREAMBLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "a
 const PLACES: [(u32, &str); 4] = [(0, "a"), (0, "b"), (5, "a"), (0, "big")];
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
-
-fn let_windows_close(server: &Server) {
-    let () = server.ask("CONFIG SET agg.flush-delay-ms 0");
-}
-
-fn hold_windows_open(server: &Server) {
-    let () = server.ask("CONFIG SET agg.flush-delay-ms 3600000");
-}
 
 /// A connection with a database selected.
 fn in_db(server: &Server, db: u32) -> Connection {
@@ -106,7 +95,7 @@ fn closes(connection: &mut Connection, node: &str, metric: &str) {
 /// Nodes of all kinds are the same after what `saves_and_loads` does, and live on.
 fn comes_back(mut server: Server, saves_and_loads: impl FnOnce(&mut Server)) {
     for (db, node) in PLACES {
-        fill(&mut in_db(&server, db), node);
+        fill_short(&mut in_db(&server, db), node);
     }
     fill_much(&mut server.connection(), "big");
     let before = states(&server);
@@ -267,7 +256,7 @@ fn writes_after_a_rewrite_of_the_aof_come_back() {
             return;
         };
         let mut c = server.connection();
-        fill(&mut c, "a");
+        fill_short(&mut c, "a");
         rewrite_aof(&server);
         // Each of these builds on what the rewritten part holds.
         for line in [
@@ -433,13 +422,14 @@ fn a_node_keeps_its_windows_under_other_settings() {
     let Some(mut server) = Server::with_module(&RDB, HELD_OPEN) else {
         return;
     };
-    fill(&mut server.connection(), "n");
+    fill_short(&mut server.connection(), "n");
     let before = server.digest("n");
     server.shut_down();
     let dir = server.dir().to_str().unwrap();
     let Some(other) = Server::with_module(
         &["--dir", dir],
-        "max-series 1 max-errors 1 max-realities 1 max-memory 1mb max-item-size 64 flush-delay-ms 3600000",
+        "max-series 1 max-errors 1 max-realities 1 max-memory 1mb max-item-size 64 \
+         min-window 1500 hour-window 3000 flush-delay-ms 3600000",
     ) else {
         return;
     };
@@ -453,7 +443,7 @@ fn a_node_keeps_its_windows_under_other_settings() {
     let info = other.ask("AGG.INFO new");
     assert_eq!(
         (int(&info, "min-window"), int(&info, "hour-window")),
-        (300, 3600)
+        (1500, 3000)
     );
 }
 
@@ -505,7 +495,7 @@ fn nothing_that_was_acknowledged_is_lost_in_a_crash() {
 fn a_saved_aof_can_be_replayed_into_another_server() {
     let (Some(server), Some(other)) = (
         Server::with_module(&SYNCED_AOF, CLOSING),
-        Server::with_settings("max-series 1 flush-delay-ms 3600000"),
+        Server::with_settings(&format!("max-series 1 {HELD_OPEN}")),
     ) else {
         return;
     };

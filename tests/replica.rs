@@ -18,9 +18,6 @@ const OTHER: &str = "min-window 60 hour-window 120 flush-delay-ms 0 max-future-m
     min-history 0 hour-history 1 queue-min 1kb queue-hour 1kb queue-log 1kb max-series 1 max-errors 1 \
     max-realities 1 max-item-size 64 error-interval-ms 1 series-ttl 1 error-ttl 1 reality-ttl 1 max-memory 1mb";
 
-/// Short windows that stay open until the setting is changed.
-const HELD_OPEN: &str = "min-window 1 hour-window 2 flush-delay-ms 3600000";
-
 /// Short windows that close by themselves.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
@@ -418,9 +415,9 @@ fn a_replica_that_loads_much_at_once_keeps_it_all() {
     let Some(primary) = Server::with_module(&["--repl-diskless-sync-delay", "0"], HELD_OPEN) else {
         return;
     };
-    fill(&mut primary.connection(), "n");
+    fill_short(&mut primary.connection(), "n");
     fill_much(&mut primary.connection(), "n");
-    fill(&mut in_db(&primary, 3), "n");
+    fill_short(&mut in_db(&primary, 3), "n");
     let Some(replica) = replica_of(&primary, OTHER) else {
         return;
     };
@@ -446,7 +443,7 @@ fn a_replica_reads() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
-    fill(&mut pair.primary.connection(), "n");
+    fill_short(&mut pair.primary.connection(), "n");
     pair.in_step();
     for line in [
         "AGG.PEEK n MIN HOUR ERROR REALITY",
@@ -517,7 +514,7 @@ fn a_replica_refuses_to_be_written_to() {
     let Some(pair) = Pair::start(HELD_OPEN, "") else {
         return;
     };
-    fill(&mut pair.primary.connection(), "n");
+    fill_short(&mut pair.primary.connection(), "n");
     pair.in_step();
     let before = digest(&pair.replica);
     for node in ["n", "none"] {
@@ -553,7 +550,7 @@ fn a_replica_closes_and_forgets_nothing_itself() {
     let Some(mut pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
-    fill(&mut pair.primary.connection(), "n");
+    fill_short(&mut pair.primary.connection(), "n");
     pair.in_step();
     let before = digest(&pair.replica);
     let waiting: Value = pair.replica.ask("AGG.PEEK n MIN HOUR ERROR REALITY");
@@ -588,11 +585,11 @@ fn a_closing_reaches_the_replica() {
 
 #[test]
 fn a_promoted_replica_goes_on() {
-    let Some(mut pair) = Pair::start(HELD_OPEN, "flush-delay-ms 3600000") else {
+    let Some(mut pair) = Pair::start(HELD_OPEN, HELD_OPEN) else {
         return;
     };
     let mut c = pair.primary.connection();
-    fill(&mut c, "n");
+    fill_short(&mut c, "n");
     pair.in_step();
     let waiting = entries(&pair.primary.ask("AGG.PEEK n LOG ERROR REALITY"));
     let before = digest(&pair.primary);
@@ -627,11 +624,11 @@ fn a_demoted_primary_takes_over_what_the_new_one_holds() {
     let Some(pair) = Pair::start(HELD_OPEN, HELD_OPEN) else {
         return;
     };
-    fill(&mut pair.primary.connection(), "n");
+    fill_short(&mut pair.primary.connection(), "n");
     pair.in_step();
     let () = pair.replica.ask("REPLICAOF NO ONE");
-    fill(&mut pair.replica.connection(), "n");
-    fill(&mut pair.primary.connection(), "lost");
+    fill_short(&mut pair.replica.connection(), "n");
+    fill_short(&mut pair.primary.connection(), "lost");
     let () = pair
         .primary
         .ask(&format!("REPLICAOF 127.0.0.1 {}", pair.replica.port));
@@ -670,6 +667,7 @@ fn windows_that_are_due_while_clients_are_paused_close_afterwards() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
+    make_short(&mut pair.primary.connection(), "n");
     let _: i64 = pair.primary.ask("AGG.STAT n m 1");
     let _: Value = pair.primary.ask("AGG.REALITY n brief m {} TTL 1");
     let _: Value = pair.primary.ask("AGG.POP n REALITY");
@@ -696,6 +694,7 @@ fn who_waits_is_served_after_a_pause() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
+    make_short(&mut pair.primary.connection(), "n");
     let _: i64 = pair.primary.ask("AGG.STAT n m 1");
     let mut c = pair.primary.connection();
     let waiting = std::thread::spawn(move || entries(&ask(&mut c, "AGG.FETCH n MIN HOUR BLOCK 0")));
@@ -711,4 +710,54 @@ fn who_waits_is_served_after_a_pause() {
     let fetched = waiting.join().unwrap();
     assert_eq!(fetched[0].json()["metric"], "m");
     assert_equal(&pair.primary, &pair.replica, "after the pause");
+}
+
+/// A field of INFO agg.
+fn info_agg(server: &Server, field: &str) -> i64 {
+    let info: String = server.ask("INFO agg");
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field} in {info}"))
+        .parse()
+        .unwrap()
+}
+
+/// Item 17 of issue 13: it was 0 on a replica, and after an exchange of the parts the age of a record long gone.
+#[test]
+fn the_age_of_the_oldest_record_is_right_on_a_replica_and_when_the_parts_are_exchanged() {
+    let Some(pair) = Pair::start("", "") else {
+        return;
+    };
+    let (first, second) = (&pair.primary, &pair.replica);
+    let old: i64 = first.ask("AGG.LOG n old");
+    let age = |id: i64| now_ms() - id / 1_000;
+    let is_age_of = |server: &Server, id: i64| {
+        until("the age is that of the oldest record", || {
+            let before = age(id);
+            let told = info_agg(server, "agg_log_oldest");
+            (before..=age(id)).contains(&told).then_some(())
+        });
+    };
+    pair.in_step();
+    is_age_of(first, old);
+    is_age_of(second, old);
+    let () = second.ask("REPLICAOF NO ONE");
+    let () = first.ask(&format!("REPLICAOF 127.0.0.1 {}", second.port));
+    until("the old primary is in touch", || {
+        (replication(first, "master_link_status") == "up").then_some(())
+    });
+    let _: Value = second.ask("AGG.POP n LOG");
+    let new: i64 = second.ask("AGG.LOG n new");
+    is_age_of(second, new);
+    is_age_of(first, new);
+    let _: Value = second.ask("AGG.POP n LOG");
+    until("none waits", || {
+        (info_agg(first, "agg_log_oldest") == 0).then_some(())
+    });
+    // While clients are paused nothing is decided, but looked at.
+    let paused: i64 = second.ask("AGG.LOG n paused");
+    let () = second.ask("CLIENT PAUSE 60000 WRITE");
+    is_age_of(second, paused);
+    let () = second.ask("CLIENT UNPAUSE");
 }

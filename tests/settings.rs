@@ -141,11 +141,18 @@ fn every_setting_takes_its_bounds_and_nothing_beyond() {
         if name.ends_with("-window") {
             continue;
         }
+        // A delay goes with windows that cover it.
+        let max = if name == "flush-delay-ms" {
+            3 * 300_000
+        } else {
+            max
+        };
         for right in [min, max] {
             set(&server, &format!("agg.{name} {right}"));
             assert_eq!(value(&server, name), right, "{name}");
         }
     }
+    set(&server, "agg.flush-delay-ms 5000");
     for window in [1, 28 * 86_400] {
         set(
             &server,
@@ -221,6 +228,44 @@ fn a_long_window_is_a_multiple_of_the_short_one() {
     assert_eq!(windows(), (5, 5));
     set(&server, "agg.hour-window 10");
     assert_eq!(windows(), (5, 10));
+}
+
+/// Item 11 of issue 13.
+#[test]
+fn a_flush_delay_is_at_most_three_short_windows() {
+    let why = "agg.flush-delay-ms must be at most 3 times agg.min-window";
+    refusal_by_arguments("min-window 2 hour-window 4 flush-delay-ms 60000", why);
+    refusal_by_file("agg.flush-delay-ms 900001\n", why);
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let refuses = |settings: &str| {
+        let error = server.error(&format!("CONFIG SET {settings}"));
+        assert!(error.ends_with(&format!(" - {why}")), "{error}");
+    };
+    refuses("agg.flush-delay-ms 900001");
+    refuses("agg.max-series 5 agg.flush-delay-ms 900001");
+    assert_eq!(value(&server, "flush-delay-ms"), 5_000);
+    assert_eq!(value(&server, "max-series"), 20_000);
+    set(&server, "agg.flush-delay-ms 900000");
+    refuses("agg.min-window 150");
+    assert_eq!(value(&server, "min-window"), 300);
+    set(&server, "agg.min-window 20 agg.flush-delay-ms 60000");
+    // The default goes with any window, and is no longer than three of them.
+    set(&server, "agg.flush-delay-ms 5000");
+    set(&server, "agg.min-window 1 agg.hour-window 60");
+    // An id is the time at which its window closed.
+    until("a window closes after three seconds", || {
+        let _: i64 = server.ask("AGG.STAT n m 1");
+        let records = server.peek("n", "MIN");
+        let field = |r: &serde_json::Value, name: &str| r[name].as_i64().unwrap();
+        let delays = records
+            .iter()
+            .map(|r| field(r, "id") / 1_000 - field(r, "end"));
+        let delays: Vec<i64> = delays.collect();
+        assert!(delays.iter().all(|delay| *delay >= 3_000), "{delays:?}");
+        delays.iter().any(|delay| *delay < 5_000).then_some(())
+    });
 }
 
 #[test]
@@ -631,10 +676,10 @@ fn histories_are_as_long_as_they_are_set() {
 
 #[test]
 fn flush_delay_holds_windows_open() {
-    let Some(server) = Server::with_settings("min-window 1 hour-window 1 flush-delay-ms 3600000")
-    else {
+    let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
+    make_short(&mut server.connection(), "n");
     let _: i64 = server.ask("AGG.STAT n m 1");
     let start = now_ms();
     until("the window is over", || {

@@ -31,7 +31,7 @@ fn main() {
     let count = windows * METRICS;
     // The last windows stay open: what is not counted is not to close meanwhile.
     let settings = "max-memory 8gb max-series 100000 queue-min 6gb min-history 0 hour-history 0 \
-                    flush-delay-ms 3600000";
+                    flush-delay-ms 900000";
     let Some(server) = Server::with_settings(settings) else {
         std::process::exit(1);
     };

@@ -58,6 +58,8 @@ pub struct Counters {
     pub late_min: u64,
     /// Samples that counted in their MIN window alone.
     pub late_hour: u64,
+    /// Forgotten metrics of which it is no longer remembered up to where they were delivered, as there were too many.
+    pub forgotten_dropped: u64,
     /// Held times that lay too far ahead of the clock and were given up.
     pub clock_back: u64,
     /// Free texts that were cut.

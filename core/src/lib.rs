@@ -10,6 +10,7 @@
 //! them).
 #![forbid(unsafe_code)]
 
+pub mod ages;
 pub mod codec;
 pub mod counters;
 pub mod effect;

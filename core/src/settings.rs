@@ -10,6 +10,16 @@ pub const MAX_GAP_MS: i64 = 21 * 86_400_000;
 /// The most closed windows of one length that a metric keeps.
 pub const MAX_HISTORY: u32 = 100_000;
 
+/// The fewest windows of a metric and length that stay open, and the most.
+pub const LEAST_OPEN: usize = 2;
+/// See [`LEAST_OPEN`].
+pub const MOST_OPEN: usize = 4;
+
+/// The longest flush delay for short windows of this length, seconds: as long as the most windows that stay open cover.
+pub const fn max_flush_delay_ms(min_window_s: i64) -> i64 {
+    (MOST_OPEN as i64 - 1) * 1000 * min_window_s
+}
+
 /// All settings, as the shell last read them. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -47,7 +57,7 @@ pub struct Rules {
     pub queue_bytes: [u64; 3],
     /// Closed buckets kept per metric, of MIN and HOUR windows; 0 keeps none.
     pub history: [u32; 2],
-    /// A window closes this long after its end.
+    /// A window closes this long after its end, and stays open until then as far as [`Rules::open_windows`] goes.
     pub flush_delay_ms: i64,
     /// How far ahead of the clock a time may lie.
     pub max_future_ms: i64,
@@ -68,6 +78,18 @@ impl Settings {
             },
             ..Settings::default()
         }
+    }
+}
+
+impl Rules {
+    /// How many windows of this length stay open: the current one, and those that end within the flush delay before it.
+    pub fn open_windows(&self, length_s: u32) -> usize {
+        let length_ms = i64::from(length_s.max(1)) * 1000;
+        let passed = self.flush_delay_ms.max(0).saturating_add(length_ms - 1) / length_ms;
+        usize::try_from(passed)
+            .unwrap_or(MOST_OPEN)
+            .saturating_add(1)
+            .clamp(LEAST_OPEN, MOST_OPEN)
     }
 }
 
@@ -100,5 +122,26 @@ impl Default for Rules {
             min_interval_ms: 500,
             max_gap_ms: 7_200_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_windows_stay_open_as_the_flush_delay_covers() {
+        let open = |delay, length| {
+            let rules = Rules {
+                flush_delay_ms: delay,
+                ..Rules::default()
+            };
+            rules.open_windows(length)
+        };
+        assert_eq!([open(0, 300), open(5_000, 300), open(300_000, 300)], [2; 3]);
+        assert_eq!([open(300_001, 300), open(600_000, 300)], [3; 2]);
+        assert_eq!([open(600_001, 300), open(i64::MAX, 1)], [4; 2]);
+        assert_eq!(open(900_000, 3_600), 2);
+        assert_eq!(open(max_flush_delay_ms(300), 300), 4);
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Step<'a> {
     pub next_id: u64,
     /// Windows that close leave a bucket for AGG.RANGE.
     pub keeps_history: bool,
+    /// It was decided by version 1 of effects (0.1.0), which kept two windows open and forgot a metric whole.
+    pub is_version_1: bool,
     /// The server's counters.
     pub counters: &'a mut Counters,
 }

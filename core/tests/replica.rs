@@ -25,6 +25,7 @@ fn line() -> impl Strategy<Value = String> {
         }),
         1 => prop::sample::select(vec!["REQUEUE ERROR", "REQUEUE REALITY", "REQUEUE ERROR MATCH a*"]).prop_map(str::to_owned),
         2 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("POP {q} COUNT {n}")),
+        1 => (0i64..900).prop_map(|s| format!("delay {s}")),
         4 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("FETCH {q} COUNT {n} LEASE 5000")),
         3 => queue.prop_map(|q| format!("ACK {q} fetched")),
         5 => (0i64..400_000).prop_map(|ms| format!("pass {ms}")),
@@ -45,14 +46,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_replica_holds_the_same_value(lines in prop::collection::vec(line(), 1..150)) {
+    fn a_replica_holds_the_same_value(
+        lines in prop::collection::vec(line(), 1..150),
+        flush_delay_ms in prop_oneof![Just(5_000i64), 0i64..900_000],
+        series_ttl_s in prop_oneof![Just(900u64), 1u64..900],
+    ) {
         let mut w = World::new();
         w.settings.max_series = 9;
         w.settings.max_errors = 4;
         w.settings.max_realities = 3;
         w.settings.rules.queue_bytes = [700, 500, 200];
         w.settings.rules.history = [3, 2];
-        w.settings.series_ttl_s = 900;
+        w.settings.series_ttl_s = series_ttl_s;
+        w.settings.rules.flush_delay_ms = flush_delay_ms;
         w.settings.error_ttl_s = 1200;
         w.settings.error_interval_ms = 30_000;
         let mut fetched: Vec<(String, i64)> = Vec::new();
@@ -60,6 +66,8 @@ proptest! {
         for line in &lines {
             if let "tight" | "roomy" = line.as_str() {
                 w.tight = line == "tight";
+            } else if let Some(s) = line.strip_prefix("delay ") {
+                w.settings.rules.flush_delay_ms = s.parse::<i64>().unwrap() * 1_000;
             } else if let Some(ms) = line.strip_prefix("pass ") {
                 let ms: i64 = ms.parse().unwrap();
                 w.pass(ms / 2);
@@ -104,7 +112,7 @@ fn check_limits(w: &mut World, ledger: &Ledger) -> Result<(), TestCaseError> {
     }
     let info = w.run("INFO");
     let queue = |q: &str, field: &str| info.at("queues").at(q).at(field).int() as u64;
-    prop_assert!(info.at("metrics").int() <= 9);
+    prop_assert!(info.at("metrics").int() <= 9 && info.at("forgotten").int() <= 9);
     prop_assert!(info.at("errors").int() <= 4);
     prop_assert!(info.at("realities").int() <= 3);
     prop_assert!(queue("ERROR", "length") <= 4 && queue("REALITY", "length") <= 6);

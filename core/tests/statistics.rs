@@ -180,7 +180,10 @@ fn a_replay_that_pauses_goes_on_counting_in_min_windows() {
             records.iter().map(|r| r.2["count"].as_u64().unwrap()).sum()
         };
         assert_eq!(count(&mut w, "MIN"), samples);
-        assert_eq!((w.peek("HOUR").len(), count(&mut w, "HOUR")), (1, samples - 3));
+        assert_eq!(
+            (w.peek("HOUR").len(), count(&mut w, "HOUR")),
+            (1, samples - 3)
+        );
         let m = w.run("GET METRIC m");
         let info = w.run("INFO");
         for shown in [&m, &info] {
@@ -242,6 +245,111 @@ fn around_a_boundary_two_windows_are_open() {
     assert_eq!(w.peek("MIN").len(), 1);
     assert_eq!(stat(&mut w, "m 4", 299_500), 1, "counts in the hour");
     assert_eq!(w.run("GET METRIC m").at("late-min").int(), 1);
+}
+
+/// The open windows of a length, as (start after [`BASE`], samples).
+fn open(w: &mut World, metric: &str, length: &str) -> Vec<(i64, i64)> {
+    let shown = w.run(&format!("GET METRIC {metric}"));
+    let windows = shown.at(length).list().iter();
+    windows
+        .map(|b| (b.at("start").int() - BASE, b.at("count").int()))
+        .collect()
+}
+
+/// Item 11 of issue 13: with windows shorter than the flush delay a third window closed the first, long before the delay
+/// had passed.
+#[test]
+fn the_flush_delay_holds_for_windows_that_are_shorter() {
+    let mut w = World::new();
+    (w.settings.min_window_s, w.settings.hour_window_s) = (20, 40);
+    w.settings.rules.flush_delay_ms = 60_000;
+    for i in 0..4 {
+        assert_eq!(stat(&mut w, "m 1", i * 20_000), 1);
+        w.pass_ticking(20_000);
+    }
+    // It is 80 s, and the first window ended at 20.
+    let first = w.peek("MIN");
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(first[0].2["start"].as_i64(), Some(BASE));
+    for at in [20_000, 45_000, 79_000] {
+        assert_eq!(stat(&mut w, "m 1 TAGS late:yes", at), 1);
+    }
+    let all = [(20_000, 2), (40_000, 2), (60_000, 2)];
+    assert_eq!(open(&mut w, "m", "min"), all);
+    assert_eq!(open(&mut w, "m", "hour"), [(0, 3), (40_000, 4)]);
+    assert_eq!(w.run("GET METRIC m").at("late-min").int(), 0);
+    w.check_copies();
+    w.pass_ticking(200_000);
+    for (queue, counts) in [("MIN", vec![1, 2, 2, 2]), ("HOUR", vec![3, 4])] {
+        let records = w.peek(queue);
+        let of = |field: &str| -> Vec<i64> {
+            records
+                .iter()
+                .map(|r| r.2[field].as_i64().unwrap())
+                .collect()
+        };
+        assert_eq!(of("count"), counts);
+        assert!(of("start").is_sorted());
+    }
+    assert_eq!(w.peek("MIN")[1].2["tags"]["late"].as_str(), Some("yes"));
+    w.check_copies();
+}
+
+#[test]
+fn a_fifth_window_closes_the_oldest() {
+    let mut w = World::new();
+    w.settings.rules.flush_delay_ms = 900_000;
+    w.settings.rules.max_future_ms = 3_000_000;
+    w.pass(600_000);
+    for at in [600_000, 1_200_000, 0, 900_000] {
+        assert_eq!(stat(&mut w, "m 1", at), 1);
+    }
+    assert_eq!(open(&mut w, "m", "min").len(), 4);
+    // One before them all would be closed at once.
+    assert_eq!(stat(&mut w, "m 1", -300_000), 1);
+    assert_eq!(w.run("GET METRIC m").at("late-min").int(), 1);
+    assert_eq!(stat(&mut w, "m 1", 300_000), 1, "between them");
+    assert_eq!(w.peek("MIN").len(), 1);
+    assert_eq!(stat(&mut w, "m 1", 1_500_000), 1);
+    let starts: Vec<i64> = open(&mut w, "m", "min").iter().map(|b| b.0).collect();
+    assert_eq!(starts, [600_000, 900_000, 1_200_000, 1_500_000]);
+    assert_eq!(w.peek("MIN").len(), 2);
+    w.check_copies();
+}
+
+#[test]
+fn a_metric_gets_no_third_window_where_memory_is_tight() {
+    let mut w = World::new();
+    w.settings.rules.flush_delay_ms = 900_000;
+    w.settings.rules.max_future_ms = 3_000_000;
+    for i in 0..3 {
+        stat(&mut w, "many 1", i * 300_000);
+    }
+    stat(&mut w, "few 1", 0);
+    w.tight = true;
+    for i in 1..4 {
+        assert_eq!(stat(&mut w, "many 1", i * 300_000), 1);
+        assert_eq!(stat(&mut w, "few 1", i * 300_000), 1);
+    }
+    assert_eq!(open(&mut w, "many", "min").len(), 3);
+    assert_eq!(open(&mut w, "few", "min").len(), 2);
+    w.check_copies();
+}
+
+#[test]
+fn a_shorter_flush_delay_closes_the_windows_that_it_no_longer_holds_open() {
+    let mut w = World::new();
+    w.settings.rules.flush_delay_ms = 900_000;
+    for i in 0..4 {
+        stat(&mut w, "m 1", i * 300_000);
+        w.pass_ticking(if i < 3 { 300_000 } else { 1_000 });
+    }
+    assert_eq!(open(&mut w, "m", "min").len(), 4);
+    w.settings.rules.flush_delay_ms = 5_000;
+    w.pass_ticking(10_000);
+    assert_eq!(open(&mut w, "m", "min").len(), 1);
+    assert_eq!(w.peek("MIN").len(), 3);
+    w.check_copies();
 }
 
 #[test]
@@ -326,6 +434,151 @@ fn a_sample_of_the_other_type_says_the_way_out() {
     assert_eq!(w.run("FORGET METRIC m").int(), 1);
     assert_eq!(w.run("STAT m 1 DIFF").int(), 1);
     assert_eq!(w.peek("MIN").len(), 1, "its window was closed first");
+    w.check_copies();
+}
+
+/// Item 13 of issue 13: two records of one window, which LINE makes one point of.
+#[test]
+fn a_forgotten_metric_gives_no_second_record_of_a_window() {
+    let mut w = World::new();
+    w.pass(100_000);
+    stat(&mut w, "m 1", 10_000);
+    w.run("FORGET METRIC m");
+    assert_eq!((w.peek("MIN").len(), w.peek("HOUR").len()), (1, 1));
+    assert_eq!(w.run("INFO").at("forgotten").int(), 1);
+    w.check_copies();
+    assert_eq!(stat(&mut w, "m 2", 20_000), 0, "its window is delivered");
+    assert_eq!(stat(&mut w, "m 2", -20_000), 0, "and those before");
+    let info = w.run("INFO");
+    assert_eq!((info.at("late").int(), info.at("metrics").int()), (2, 0));
+    w.check_copies();
+    // In the rest of the hour it counts in MIN.
+    w.pass(300_000);
+    assert_eq!(stat(&mut w, "m 4", 310_000), 1);
+    let info = w.run("INFO");
+    assert_eq!(
+        (info.at("late-hour").int(), info.at("forgotten").int()),
+        (1, 0)
+    );
+    w.check_copies();
+    w.pass_ticking(400_000);
+    w.pass(3_600_000);
+    assert_eq!(stat(&mut w, "m 8", 3_600_000), 1);
+    w.run("FORGET METRIC m");
+    let mut starts = |queue: &str| -> Vec<i64> {
+        let records = w.peek(queue);
+        records
+            .iter()
+            .map(|r| r.2["start"].as_i64().unwrap() - BASE)
+            .collect()
+    };
+    assert_eq!(starts("MIN"), [0, 300_000, 3_600_000]);
+    assert_eq!(starts("HOUR"), [0, 3_600_000]);
+    w.check_copies();
+}
+
+#[test]
+fn a_counter_that_was_forgotten_loses_no_increase_after_its_first_total() {
+    let mut w = World::new();
+    w.pass(100_000);
+    stat(&mut w, "c 0 DIFF", 0);
+    stat(&mut w, "c 10 DIFF", 1_000);
+    w.run("FORGET METRIC c");
+    assert_eq!(
+        stat(&mut w, "c 100 DIFF", 2_000),
+        1,
+        "a first total opens no window"
+    );
+    assert_eq!(stat(&mut w, "c 130 DIFF", 3_000), 0);
+    w.pass(300_000);
+    assert_eq!(stat(&mut w, "c 150 DIFF", 310_000), 1);
+    let sum = w.run("GET METRIC c").at("min").list()[0].at("sum").float();
+    assert_eq!(sum, 50.0);
+    w.check_copies();
+}
+
+#[test]
+fn it_is_remembered_what_was_delivered_until_the_hour_has_passed() {
+    let mut w = World::new();
+    w.pass(100_000);
+    stat(&mut w, "now 1", 10_000);
+    stat(&mut w, "past 1", -86_400_000);
+    for name in ["now", "past"] {
+        w.run(&format!("FORGET METRIC {name}"));
+    }
+    let forgotten = |w: &mut World| w.run("INFO").at("forgotten").int();
+    w.pass(3_600_000 - 100_000 + 4_900);
+    w.tick();
+    assert_eq!(forgotten(&mut w), 2);
+    w.pass(200);
+    w.tick();
+    assert_eq!(forgotten(&mut w), 1);
+    assert_eq!(stat(&mut w, "past 1", -86_400_000), 0);
+    w.pass(86_400_000);
+    w.tick();
+    assert_eq!(forgotten(&mut w), 0);
+    assert_eq!(stat(&mut w, "past 1", -86_400_000), 1);
+    assert_eq!(w.run("INFO").at("forgotten-dropped").int(), 0);
+    w.check_copies();
+}
+
+#[test]
+fn the_first_forgotten_metrics_are_given_up_where_there_are_too_many_and_counted() {
+    let mut w = World::new();
+    w.settings.max_series = 3;
+    w.pass(100_000);
+    for i in 0..5 {
+        stat(&mut w, &format!("m{i} 1"), 10_000);
+        w.run(&format!("FORGET METRIC m{i}"));
+        w.pass(1_000);
+    }
+    let info = w.run("INFO");
+    let counts = ["forgotten", "forgotten-dropped"].map(|field| info.at(field).int());
+    assert_eq!(counts, [3, 2]);
+    assert_eq!(w.counters.forgotten_dropped, 2);
+    let told: Vec<i64> = (0..5)
+        .map(|i| stat(&mut w, &format!("m{i} 1"), 20_000))
+        .collect();
+    assert_eq!(told, [1, 1, 0, 0, 0]);
+    w.check_copies();
+    // A lower limit takes effect by itself.
+    w.settings.max_series = 1;
+    w.tick();
+    assert_eq!(w.run("INFO").at("forgotten").int(), 1);
+    w.check_copies();
+}
+
+#[test]
+fn a_metric_forgotten_by_series_ttl_gives_no_second_record() {
+    let mut w = World::new();
+    w.settings.series_ttl_s = 60;
+    w.pass(10_000);
+    w.run("STAT m 1");
+    w.pass_ticking(70_000);
+    assert_eq!(
+        (w.peek("MIN").len(), w.run("INFO").at("metrics").int()),
+        (1, 0)
+    );
+    assert_eq!(w.run("STAT m 1").int(), 0);
+    assert_eq!(w.peek("MIN").len(), 1);
+    w.check_copies();
+}
+
+#[test]
+fn a_clock_that_was_wrong_does_not_silence_a_forgotten_metric() {
+    let mut w = World::new();
+    w.pass(500_000_000);
+    w.run("STAT m 7");
+    w.run("FORGET METRIC m");
+    w.set_wall(BASE + 1_000);
+    assert_eq!(stat(&mut w, "m 8", 1_000), 1);
+    w.run("FORGET METRIC m");
+    w.set_wall(BASE + 500_000_000);
+    w.run("STAT o 7");
+    w.set_wall(BASE + 1_000);
+    w.run("FORGET METRIC o");
+    w.tick();
+    assert_eq!(stat(&mut w, "o 8", 1_000), 1);
     w.check_copies();
 }
 

@@ -7,6 +7,7 @@
 
 use crate::memory::measured;
 use crate::server::{BASE, COMMANDS, Server, Tree, Value, creates};
+use aggregator_core::ages::Ages;
 use aggregator_core::node::METRIC_RESERVE;
 use aggregator_core::{Command, Node, Refusal, Request, Settings};
 
@@ -81,7 +82,7 @@ fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
     request.run_missing(&mut tree);
     tree.finish();
     let mut tree = Tree::default();
-    request.read(b"n", node, server.now, 7, &mut tree);
+    request.read(b"n", node, (&Ages::default(), server.now), 7, &mut tree);
     tree.finish();
     assert!(command == Command::Fetch || request.block().is_none() && request.queues().is_empty());
     assert!(request.cost(None, false, &server.settings) > 0 || !creates(command));

@@ -4,7 +4,7 @@ use crate::ffi::api::{Content, Ctx, Key, Mode, Name};
 use crate::ffi::waiting::block;
 use crate::held::Held;
 use crate::reply::{Replier, WRONG_TYPE};
-use crate::{memory, origin, timer, work};
+use crate::{info, memory, origin, timer, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
 
 /// A command as it was called.
@@ -47,7 +47,13 @@ pub fn read(command: Command, call: &Call<'_>) {
         Content::Node(held) if held.node.is_unfinished() => call.ctx.reply_error(UNFINISHED),
         Content::Node(held) => {
             let bytes = u64::try_from(held.bytes).unwrap_or(0);
-            request.read(call.name.bytes(), &held.node, now, bytes, &mut reply);
+            let name = call.name.bytes();
+            let read = info::with_ages(|ages| {
+                request.read(name, &held.node, (ages, now), bytes, &mut reply);
+            });
+            if read.is_none() {
+                call.ctx.reply_error(INTERNAL);
+            }
         }
     }
 }

@@ -310,9 +310,12 @@ pub struct Flags(u32);
 impl Flags {
     /// This server decides: it is no replica and is not loading.
     pub fn decides(self) -> bool {
-        self.has(raw::REDISMODULE_CTX_FLAGS_MASTER)
-            && !self
-                .has(raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
+        self.has(raw::REDISMODULE_CTX_FLAGS_MASTER) && !self.is_loading()
+    }
+
+    /// It loads a file, or what a primary sends.
+    pub fn is_loading(self) -> bool {
+        self.has(raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
     }
 
     /// This server is part of a cluster.

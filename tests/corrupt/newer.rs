@@ -42,7 +42,7 @@ fn a_payload_of_a_newer_version_is_refused_and_the_log_says_why() {
     // Effects, for a node that exists and one that does not.
     for node in [b"n1", b"n2"] {
         assert_eq!(
-            refusal(&mut connection, &[b"AGG.APPLY", node, &[2, 0, 0]]),
+            refusal(&mut connection, &[b"AGG.APPLY", node, &[3, 0, 0]]),
             "ERR AGG.APPLY: the payload is refused: written by a newer version of the module"
         );
     }
@@ -64,7 +64,7 @@ fn a_server_does_not_start_with_an_aof_of_a_newer_version() {
     server.shut_down();
     let aof = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
     let mut text = std::fs::read(&aof).unwrap();
-    text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x02\0\0\r\n");
+    text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x03\0\0\r\n");
     std::fs::write(&aof, text).unwrap();
     let log = server.restart_in_vain();
     assert!(

@@ -16,7 +16,7 @@ pub const OTHERS: [&str; 2] = [
     "min-window 60 hour-window 120 flush-delay-ms 0 max-future-ms 0 min-interval-ms 3600000 max-gap 1 min-history 0 \
     hour-history 1 queue-min 1kb queue-hour 1kb queue-log 1kb max-series 1 max-errors 1 max-realities 1 \
     max-item-size 64 error-interval-ms 1 series-ttl 1 error-ttl 1 reality-ttl 1 max-memory 1mb",
-    "min-window 7 hour-window 7 flush-delay-ms 3600000 max-future-ms 3600000 min-interval-ms 1 max-gap 86400 \
+    "min-window 1200 hour-window 1200 flush-delay-ms 3600000 max-future-ms 3600000 min-interval-ms 1 max-gap 86400 \
     min-history 100 hour-history 100 max-series 100000 series-ttl 0 error-ttl 0 reality-ttl 0",
 ];
 

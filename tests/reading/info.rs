@@ -2,7 +2,7 @@
 
 use super::*;
 
-const INFO: &str = "metrics errors realities bytes min-window hour-window late late-min late-hour clock-back truncated \
+const INFO: &str = "metrics errors realities bytes min-window hour-window forgotten late late-min late-hour forgotten-dropped clock-back truncated \
                     refused queues";
 
 const QUEUE: &str = "length bytes oldest leased dropped";
@@ -100,12 +100,54 @@ fn info_tells_the_age_of_the_oldest_entry() {
     assert_eq!(of_server(&server, "log_oldest"), 0);
 }
 
+/// Seven bits to a byte, the lowest first.
+fn varint(mut n: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 128 {
+        bytes.push(n as u8 | 128);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
+}
+
+/// Item 17 of issue 13: where the clock was set back, ids lie ahead of it and tell no age. Another server's ids do so, too.
+#[test]
+fn a_record_whose_id_is_ahead_of_the_clock_has_an_age_that_grows() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    server.ask::<i64>("AGG.LOG n first");
+    let now = now_ms();
+    // A payload of effects: its version, the clock, the first id, a log entry.
+    let clock = varint(now as u64 * 2);
+    let id = varint((now as u64 + 1_800_000) * 1_000);
+    let entry = [b"\x02\x05ahead\0\x03", &clock[..]].concat();
+    let payload = [&[2], &clock[..], &id, &entry].concat();
+    server.send::<()>(&[b"AGG.APPLY", b"n", &payload]);
+    server.ask::<()>("AGG.POP n LOG COUNT 1");
+    until("the age has grown", || {
+        let of_node = of_queue(&server, "n", "LOG", "oldest");
+        (of_node >= 200 && of_server(&server, "log_oldest") >= 200).then_some(())
+    });
+    // What is queued behind it gets an id ahead of the clock, too.
+    let id: i64 = server.ask("AGG.LOG n behind");
+    assert!(id / 1_000 > now_ms() + 1_000_000);
+    let before = of_queue(&server, "n", "LOG", "oldest");
+    server.ask::<()>("AGG.POP n LOG COUNT 1");
+    let age = of_queue(&server, "n", "LOG", "oldest");
+    assert!(age <= before, "{age}: it is younger");
+    until("its age has grown", || {
+        (of_queue(&server, "n", "LOG", "oldest") > before).then_some(())
+    });
+}
+
 #[test]
 fn info_agg_has_its_fields_in_order() {
     let Some(server) = Server::start() else {
         return;
     };
-    let mut expected: Vec<String> = "nodes metrics errors realities held max_memory"
+    let mut expected: Vec<String> = "nodes metrics errors realities forgotten held max_memory"
         .split(' ')
         .map(str::to_owned)
         .collect();
@@ -113,7 +155,7 @@ fn info_agg_has_its_fields_in_order() {
         expected.extend(QUEUE.split(' ').map(|field| format!("{queue}_{field}")));
     }
     expected.extend(
-        "late late_min late_hour clock_back truncated"
+        "late late_min late_hour forgotten_dropped clock_back truncated"
             .split(' ')
             .map(str::to_owned),
     );

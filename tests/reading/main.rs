@@ -16,7 +16,7 @@ use redis::Value;
 use support::*;
 
 /// Windows of the past stay open: nothing closes before an hour is over.
-const LATE: &str = "flush-delay-ms 3600000";
+const LATE: &str = "flush-delay-ms 900000";
 
 const BUCKET: &str = "start end count sum avg min max last closed";
 

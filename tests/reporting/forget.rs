@@ -24,6 +24,55 @@ fn a_metric_is_forgotten_with_its_windows_closed() {
     assert_eq!(look(&server, "MIN").len(), 1);
 }
 
+/// Item 13 of issue 13: report, AGG.FORGET, report gave two records of one window, which LINE makes one point of.
+#[test]
+fn a_forgotten_metric_gives_no_second_record_of_a_window() {
+    let Some(server) = Server::with_settings("min-window 1200 hour-window 2400") else {
+        return;
+    };
+    // The first short window of a long one that is not over.
+    let t = now_ms() / 2_400_000 * 2_400_000;
+    let stat = |at: i64| -> i64 { server.ask(&format!("AGG.STAT n m 1 AT {at}")) };
+    assert_eq!(stat(t), 1);
+    assert_eq!(server.ask::<i64>("AGG.FORGET n METRIC m"), 1);
+    let delivered = (look(&server, "MIN").len(), look(&server, "HOUR").len());
+    assert_eq!(delivered, (1, 1));
+    assert_eq!(stat(t + 1), 0);
+    let info: Value = server.ask("AGG.INFO n");
+    let counts = ["metrics", "forgotten", "late"].map(|field| int(&info, field));
+    assert_eq!(counts, [0, 1, 1]);
+    // It is part of the value: saved, and in a copy.
+    let () = server.ask("DEBUG RELOAD");
+    assert_eq!(stat(t + 1), 0);
+    let _: i64 = server.ask("COPY n copy");
+    assert_eq!(server.digest("n"), server.digest("copy"));
+    assert_eq!(server.ask::<i64>(&format!("AGG.STAT copy m 1 AT {t}")), 0);
+    // After DEL nothing is remembered.
+    let _: i64 = server.ask("DEL n");
+    assert_eq!(stat(t + 1), 1);
+}
+
+#[test]
+fn a_metric_that_series_ttl_forgets_gives_no_second_record_of_a_window() {
+    let settings = "min-window 1200 hour-window 2400 series-ttl 1";
+    let Some(server) = Server::with_settings(settings) else {
+        return;
+    };
+    let t = now_ms() / 1_200_000 * 1_200_000;
+    let line = format!("AGG.STAT n m 1 AT {t}");
+    assert_eq!(server.ask::<i64>(&line), 1);
+    until("it is forgotten", || {
+        (int(&server.ask("AGG.INFO n"), "forgotten") == 1).then_some(())
+    });
+    assert_eq!(server.ask::<i64>(&line), 0);
+    assert_eq!(look(&server, "MIN").len(), 1);
+    assert!(
+        server
+            .ask::<String>("INFO agg")
+            .contains("agg_forgotten:1\r\n")
+    );
+}
+
 #[test]
 fn an_error_is_forgotten_with_its_waiting_entry() {
     let Some(server) = stocked("") else { return };

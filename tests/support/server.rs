@@ -498,6 +498,45 @@ pub fn fill(connection: &mut redis::Connection, node: &str) {
     }
 }
 
+/// Settings that hold windows open for an hour, as far as four windows reach. A delay that long goes with windows of 20
+/// minutes; nodes that [`make_short`] makes have shorter ones all the same.
+pub const HELD_OPEN: &str = "min-window 1200 hour-window 1200 flush-delay-ms 3600000";
+
+/// The same on a server that runs.
+pub fn hold_windows_open(server: &Server) {
+    let () = server.ask(HOLD);
+}
+
+const HOLD: &str = "CONFIG SET agg.min-window 1200 agg.hour-window 1200 agg.flush-delay-ms 3600000";
+
+/// Short windows close as soon as they have ended, and new nodes have short ones.
+pub fn let_windows_close(server: &Server) {
+    let () = server.ask(CLOSE);
+}
+
+const CLOSE: &str = "CONFIG SET agg.min-window 1 agg.hour-window 2 agg.flush-delay-ms 0";
+
+/// Makes a node with windows of one and two seconds, on a server that then holds windows open.
+pub fn make_short(connection: &mut redis::Connection, node: &str) {
+    let lines = [
+        "MULTI",
+        CLOSE,
+        &format!("AGG.LOG {node} first"),
+        &format!("AGG.POP {node} LOG"),
+        HOLD,
+        "EXEC",
+    ];
+    for line in lines {
+        let _: Value = ask(connection, line);
+    }
+}
+
+/// [`fill`] of a node that [`make_short`] makes.
+pub fn fill_short(connection: &mut redis::Connection, node: &str) {
+    make_short(connection, node);
+    fill(connection, node);
+}
+
 /// Gives a node a few megabytes: 4000 metrics, 1000 lines of 500 bytes, 1000 errors and 1000 objects.
 pub fn fill_much(connection: &mut redis::Connection, node: &str) {
     let long = "x".repeat(500);

@@ -70,10 +70,10 @@ fn a_metric_that_goes_on_reporting_delivers_every_sample_in_one_record_for_each_
 
 #[test]
 fn a_window_stays_open_for_the_flush_delay() {
-    let Some(server) = Server::with_settings("min-window 1 hour-window 2 flush-delay-ms 3600000")
-    else {
+    let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
+    make_short(&mut server.connection(), "n");
     let t = past();
     server.ask::<i64>(&format!("AGG.STAT n m 1 AT {t}"));
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -107,14 +107,45 @@ fn replayed_data_closes_as_it_goes() {
     );
 }
 
+/// Item 11 of issue 13: a third window closed the first long before the flush delay was over.
+#[test]
+fn a_flush_delay_of_three_windows_keeps_four_open() {
+    let settings = "min-window 300 hour-window 600 flush-delay-ms 900000 max-future-ms 3600000";
+    let Some(server) = Server::with_settings(settings) else {
+        return;
+    };
+    let t = now_ms() / 300_000 * 300_000;
+    for i in [0, -300_000, -600_000, 300_000, -600_000, 0] {
+        assert_eq!(
+            server.ask::<i64>(&format!("AGG.STAT n m 1 AT {}", t + i)),
+            1
+        );
+    }
+    let shown = metric(&server, "m");
+    let starts: Vec<i64> = open(&shown, "min")
+        .iter()
+        .map(|b| int(b, "start") - t)
+        .collect();
+    assert_eq!(starts, [-600_000, -300_000, 0, 300_000]);
+    assert_eq!(
+        (int(&shown, "late-min"), look(&server, "MIN").len()),
+        (0, 0)
+    );
+    // A fifth closes the first.
+    server.ask::<i64>(&format!("AGG.STAT n m 1 AT {}", t + 600_000));
+    let closed = look(&server, "MIN");
+    assert_eq!(of(&closed, "m", "count"), [2]);
+    assert_eq!(of(&closed, "m", "start"), [t - 600_000]);
+}
+
 #[test]
 fn around_a_boundary_two_windows_are_open_and_a_third_closes_the_oldest() {
-    let settings = "min-window 10 hour-window 2419200 flush-delay-ms 3600000";
+    let settings = "min-window 300 hour-window 2419200 flush-delay-ms 300000 max-future-ms 3600000";
     let Some(server) = Server::with_settings(settings) else {
         return;
     };
     let t = now_ms();
-    let early = t + 10_000;
+    let early = t + 300_000;
     let counts = |shown: &Value| -> Vec<i64> {
         open(shown, "min").iter().map(|b| int(b, "count")).collect()
     };
@@ -128,11 +159,11 @@ fn around_a_boundary_two_windows_are_open_and_a_third_closes_the_oldest() {
     assert_eq!(counts(&shown), [2, 2]);
     assert_eq!(int(&shown, "at"), early);
     assert!(look(&server, "MIN").is_empty());
-    server.ask::<i64>(&format!("AGG.STAT n m 5 AT {}", early + 10_000));
+    server.ask::<i64>(&format!("AGG.STAT n m 5 AT {}", early + 300_000));
     assert_eq!(counts(&metric(&server, "m")), [2, 1]);
     let closed = look(&server, "MIN");
     assert_eq!(of(&closed, "m", "sum"), [4.0]);
-    let start = t / 10_000 * 10_000;
+    let start = t / 300_000 * 300_000;
     assert_eq!(of(&closed, "m", "start"), [start]);
     // Its window has closed: it counts in the hour alone.
     assert_eq!(server.ask::<i64>(&format!("AGG.STAT n m 6 AT {t}")), 1);
@@ -142,7 +173,7 @@ fn around_a_boundary_two_windows_are_open_and_a_third_closes_the_oldest() {
 
 #[test]
 fn a_sample_from_before_the_open_windows_counts_until_its_window_has_passed_by_the_flush_delay() {
-    let settings = "min-window 10 hour-window 2419200 flush-delay-ms 3600000";
+    let settings = "min-window 300 hour-window 2419200 flush-delay-ms 900000";
     let Some(server) = Server::with_settings(settings) else {
         return;
     };
@@ -151,7 +182,7 @@ fn a_sample_from_before_the_open_windows_counts_until_its_window_has_passed_by_t
         server.ask::<i64>(&format!("AGG.STAT n {name} 1 AT {t}"));
     }
     assert_eq!(
-        server.ask::<i64>(&format!("AGG.STAT n m 2 AT {}", t - 20_000)),
+        server.ask::<i64>(&format!("AGG.STAT n m 2 AT {}", t - 600_000)),
         1
     );
     let shown = metric(&server, "m");
@@ -160,11 +191,11 @@ fn a_sample_from_before_the_open_windows_counts_until_its_window_has_passed_by_t
         .iter()
         .map(|b| int(b, "start"))
         .collect();
-    let start = t / 10_000 * 10_000;
-    assert_eq!(starts, [start - 20_000, start]);
+    let start = t / 300_000 * 300_000;
+    assert_eq!(starts, [start - 600_000, start]);
     server.ask::<()>("CONFIG SET agg.flush-delay-ms 100");
     assert_eq!(
-        server.ask::<i64>(&format!("AGG.STAT n o 2 AT {}", t - 20_000)),
+        server.ask::<i64>(&format!("AGG.STAT n o 2 AT {}", t - 600_000)),
         1
     );
     assert_eq!(int(&metric(&server, "o"), "late-min"), 1);

@@ -97,5 +97,9 @@ fn a_replayed_counter_that_pauses_goes_on_counting_and_says_what_its_hour_missed
             assert_eq!(counts, [0, 0, 3], "{kind}");
         }
     }
-    assert!(server.ask::<String>("INFO agg").contains("agg_late_hour:6\r\n"));
+    assert!(
+        server
+            .ask::<String>("INFO agg")
+            .contains("agg_late_hour:6\r\n")
+    );
 }

@@ -5,7 +5,7 @@
 //! it by the node's value and rules is computed again, by the same code that the primary ran. Ids of queued entries
 //! follow each other from the first.
 //!
-//! Layout: `01` version, signed now_ms, first id, then changes, each a code (see `code`) and its fields in the format
+//! Layout: `02` version, signed now_ms, first id, then changes, each a code (see `code`) and its fields in the format
 //! of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing strictly, so a
 //! list never names a slot twice. Payloads that begin with another byte are frames of a saved node
 //! (`node/frames.rs`).
@@ -29,8 +29,9 @@ use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told
 use crate::settings::Rules;
 use crate::text::number::Number;
 
-/// The first byte of a payload of effects.
-pub(crate) const VERSION: u8 = 1;
+/// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush delay,
+/// and forgot a metric whole; its payloads are still applied so.
+pub(crate) const VERSION: u8 = 2;
 
 /// The first byte of frames is this or larger, and no version of effects gets there.
 const FRAMES: u8 = 0x10;
@@ -44,7 +45,8 @@ pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, Damaged> {
         Some(first) if (VERSION + 1..FRAMES).contains(first) => {
             Err(Damaged("written by a newer version of the module"))
         }
-        first => Ok(first == Some(&VERSION)),
+        Some(first) => Ok((1..=VERSION).contains(first)),
+        None => Ok(false),
     }
 }
 
@@ -66,6 +68,7 @@ mod code {
     pub const REMOVE_OLDEST: u8 = 13;
     pub const TELL_ERRORS: u8 = 14;
     pub const NO_HISTORY: u8 = 15;
+    pub const DROP_FORGOTTEN: u8 = 16;
     pub const TRIM_HISTORY: u8 = 17;
 }
 
@@ -255,6 +258,10 @@ impl Effects {
 
     pub(crate) fn forget_metrics(&mut self, slots: &[u32]) {
         self.slots(&[code::FORGET_METRICS], slots);
+    }
+
+    pub(crate) fn drop_forgotten(&mut self, slots: &[u32]) {
+        self.slots(&[code::DROP_FORGOTTEN], slots);
     }
 
     pub(crate) fn forget_errors(&mut self, slots: &[u32]) {

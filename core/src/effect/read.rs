@@ -45,6 +45,7 @@ pub(crate) enum Change<'a> {
     },
     GiveUpTime(Slots<'a>),
     ForgetMetrics(Slots<'a>),
+    DropForgotten(Slots<'a>),
     ForgetErrors(Slots<'a>),
     End {
         new_id: bool,
@@ -70,6 +71,8 @@ pub(crate) enum Change<'a> {
 /// A payload that is being read.
 #[derive(Clone)]
 pub(crate) struct Payload<'a> {
+    /// The version that wrote it: see [`VERSION`].
+    pub version: u8,
     /// The primary's clock, Unix milliseconds.
     pub now_ms: i64,
     /// The id of the first entry that it queues.
@@ -83,10 +86,12 @@ impl<'a> Payload<'a> {
     /// Reads the header.
     pub fn open(bytes: &'a [u8]) -> Result<Payload<'a>, Damaged> {
         let mut reader = Reader::new(bytes);
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if !(1..=VERSION).contains(&version) {
             return Err(Damaged("effects of an unknown version"));
         }
         Ok(Payload {
+            version,
             now_ms: reader.ms()?,
             first_id: reader.id()?,
             reader,
@@ -156,6 +161,7 @@ impl<'a> Payload<'a> {
             },
             code::GIVE_UP_TIME => Change::GiveUpTime(Slots::read(r)?),
             code::FORGET_METRICS => Change::ForgetMetrics(Slots::read(r)?),
+            code::DROP_FORGOTTEN => Change::DropForgotten(Slots::read(r)?),
             code::FORGET_ERRORS => Change::ForgetErrors(Slots::read(r)?),
             code::END => {
                 let new_id = flag(r)?;
@@ -244,6 +250,7 @@ impl Work {
             | Change::TrimHistory { slots, .. }
             | Change::GiveUpTime(slots)
             | Change::ForgetMetrics(slots)
+            | Change::DropForgotten(slots)
             | Change::ForgetErrors(slots)
             | Change::End { slots, .. }
             | Change::Requeue { slots, .. } => self.slots += slots.total(),

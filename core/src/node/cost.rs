@@ -7,9 +7,11 @@ use super::fifo::{AHEAD, most_for};
 use super::metric::{LENGTHS, Metric, Sample};
 use super::queues::Queue;
 use super::table::Named;
+use super::windows::Older;
 use super::{Act, Node};
 use crate::counters::{Counters, Dropped};
 use crate::error::Refused;
+use crate::settings::LEAST_OPEN;
 use crate::time::{second, window_start};
 
 /// A new metric: itself, its place in a growing block and in the index.
@@ -21,6 +23,9 @@ pub const METRIC_RESERVE: u64 = 480;
 
 /// What a node may come to hold beside that: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
+
+/// An open window, with its place in a metric's list and its deadline.
+const WINDOW: u64 = 2 * size_of::<Older>() as u64 + 64;
 
 /// A closed bucket in a metric's history, the first of all.
 const BUCKET: u64 = 320;
@@ -45,9 +50,24 @@ fn record(len: usize) -> u64 {
 }
 
 impl Node {
-    /// Windows that may close: of as many samples or metrics, at most two of each length.
+    /// Windows that may close: of as many samples or metrics, all that may be open.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
-        (samples as u64).saturating_mul(4 * (record(self.stats.longest) + BUCKET)) + 2 * AHEAD
+        let open: usize = LENGTHS.map(|i| self.most_open(i)).into_iter().sum();
+        let each = self.windows_cost() + open as u64 * (record(self.stats.longest) + BUCKET);
+        (samples as u64).saturating_mul(each) + 2 * AHEAD
+    }
+
+    fn most_open(&self, i: usize) -> usize {
+        self.rules.open_windows(self.windows_s[i])
+    }
+
+    /// What windows beyond the second of each length may cost a metric: the reserve covers two.
+    fn windows_cost(&self) -> u64 {
+        let more: usize = LENGTHS
+            .map(|i| self.most_open(i) - LEAST_OPEN)
+            .into_iter()
+            .sum();
+        more as u64 * WINDOW
     }
 
     /// A slice of a sweep that looks at up to `budget` metrics.
@@ -69,9 +89,9 @@ impl Node {
         let slot = self.stats.metrics.find(name);
         match slot.and_then(|slot| self.stats.metrics.get(slot)) {
             Some(metric) if metric.kind != sample.kind => 0,
-            Some(metric) => tags + self.closing_cost(metric, sample.at),
+            Some(metric) => tags + self.windows_cost() + self.closing_cost(metric, sample.at),
             None if self.stats.metrics.len() >= max_series => 0,
-            None => METRIC + METRIC_RESERVE + held(name.len()) + tags,
+            None => METRIC + METRIC_RESERVE + self.windows_cost() + held(name.len()) + tags,
         }
     }
 

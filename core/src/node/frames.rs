@@ -1,6 +1,6 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
-//! The first frame holds the format's version, window lengths and rules; then come metrics, entries, errors and objects
+//! The first frame holds the format's version, window lengths and rules; then come metrics, those forgotten, entries, errors and objects
 //! in frames of about [`FRAME`] bytes, and a last one with their numbers. Tables are written in the order of their slots,
 //! so that slots, by which effects name things, are the same after a load. Each frame is also a payload of AGG.APPLY; a
 //! node that is put together so is `unfinished` from the first to the last, and takes nothing else.
@@ -11,6 +11,7 @@
 use super::Node;
 use super::bucket::{Bucket, Closed, Form, Kind};
 use super::errors::ErrorState;
+use super::forgotten::Forgotten;
 use super::history::History;
 use super::metric::{LENGTHS, Metric, Unrated};
 use super::queues::{Queue, check_entry};
@@ -21,15 +22,16 @@ use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
 use crate::effect::are_effects;
 use crate::effect::{put_rules, read_flag, read_rules};
 use crate::error::Damaged;
-use crate::settings::MAX_HISTORY;
+use crate::settings::{MAX_HISTORY, MOST_OPEN};
 use crate::text::number::Number;
 use crate::text::tags;
 use crate::time::{MAX_MS, second};
 use crate::turn::MAX_ID;
 use std::collections::BTreeSet;
 
-/// The version of the format. A reader refuses newer ones.
-const FORMAT: u64 = 1;
+/// The version of the format. A reader refuses newer ones. Version 1 (0.1.0) had at most two open windows of a length, and
+/// no forgotten metrics.
+const FORMAT: u64 = 2;
 
 /// A frame ends once it is this long.
 const FRAME: usize = 64 << 10;
@@ -41,6 +43,7 @@ mod kind {
     pub const ENTRIES: u8 = 0x12;
     pub const ERRORS: u8 = 0x13;
     pub const OBJECTS: u8 = 0x14;
+    pub const FORGOTTEN: u8 = 0x15;
     pub const END: u8 = 0x1f;
 }
 
@@ -58,6 +61,13 @@ impl Node {
             kind::METRICS,
             &self.stats.metrics,
             |m, out| save_metric(m, &self.stats.tags, out),
+            &mut frame,
+            emit,
+        );
+        put_table(
+            kind::FORGOTTEN,
+            &self.stats.forgotten.table,
+            Forgotten::save,
             &mut frame,
             emit,
         );
@@ -118,6 +128,11 @@ impl Node {
                 save_metric(m, &self.stats.tags, out)
             });
         });
+        self.stats
+            .forgotten
+            .table
+            .iter()
+            .for_each(|(_, f)| one(kind::FORGOTTEN, &mut |out| f.save(out)));
         for queue in [Queue::Min, Queue::Hour, Queue::Log] {
             for id in self.queues.ids(queue, 0, false) {
                 one(kind::ENTRIES, &mut |out| {
@@ -153,7 +168,8 @@ impl Node {
         copy.finish()
     }
 
-    fn totals(&self) -> [u64; 6] {
+    /// How many things of each kind there are; version 1 did not know the last.
+    fn totals(&self) -> [u64; 7] {
         let fifo = |q| self.queues.len(q);
         let (metrics, errors, objects) = (
             &self.stats.metrics,
@@ -169,6 +185,7 @@ impl Node {
             fifo(Queue::Min),
             fifo(Queue::Hour),
             fifo(Queue::Log),
+            self.stats.forgotten.table.len().into(),
         ]
     }
 }
@@ -248,7 +265,8 @@ pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, Damage
     if r.u8()? != kind::META {
         return Err(Damaged("the first frame is missing"));
     }
-    if r.u64()? > FORMAT {
+    let format = r.u64()?;
+    if format > FORMAT {
         return Err(Damaged("written by a newer version of the module"));
     }
     let (windows_s, rules) = read_rules(&mut r)?;
@@ -256,6 +274,7 @@ pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, Damage
     node.queues.last_id = r.id()?;
     check_id(node.queues.last_id, max_id)?;
     node.clock_ms = r.ms()?;
+    node.is_version_1 = format == 1;
     // Saved while it was put together by AGG.APPLY, it goes on so after a load.
     node.saved_unfinished = read_flag(&mut r)?;
     node.unfinished = true;
@@ -278,6 +297,7 @@ pub(super) fn apply(
     match r.u8()? {
         kind::META if new => {}
         kind::METRICS => metrics(node, &mut r)?,
+        kind::FORGOTTEN => forgotten(node, &mut r)?,
         kind::ENTRIES => entries(node, &mut r, max_id)?,
         kind::ERRORS => errors(node, &mut r, max_id)?,
         kind::OBJECTS => objects(node, &mut r, max_id)?,
@@ -288,8 +308,12 @@ pub(super) fn apply(
 }
 
 fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), Damaged> {
-    for n in node.totals() {
-        if r.u64()? != n {
+    for (i, n) in node.totals().into_iter().enumerate() {
+        let told = match i == 6 && r.is_empty() {
+            true => 0,
+            false => r.u64()?,
+        };
+        if told != n {
             return Err(Damaged("the last frame counts other numbers"));
         }
     }
@@ -344,6 +368,25 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
                 .for_each(|bucket| stats.deadlines[i].opened(bucket, slot));
         }
         stats.metrics.insert(metric);
+    }
+    Ok(())
+}
+
+fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
+    let known = &node.stats.forgotten.table;
+    let loaded = things(
+        r,
+        &Forgotten::load,
+        |f: &Forgotten| f.name(),
+        |key| known.find(key).is_some(),
+    )?;
+    let latest = node.windows_s.map(|length_s| second(MAX_MS) + length_s);
+    let is_sound = |f: &Forgotten| f.closed_to_s.iter().zip(latest).all(|(s, most)| *s <= most);
+    if !loaded.iter().all(is_sound) {
+        return Err(Damaged("a time is out of range"));
+    }
+    for one in loaded {
+        node.stats.forgotten.add(one);
     }
     Ok(())
 }
@@ -483,7 +526,7 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
 struct LoadedMetric<'a> {
     metric: Metric,
     tags: &'a [u8],
-    /// Of the open windows: length, and the tags of the older and the newest.
+    /// Of the open windows, by length: their tags, the oldest first.
     open_tags: [Vec<&'a [u8]>; 2],
 }
 
@@ -563,8 +606,8 @@ fn read_open<'a>(
         before = Some(start_s);
         metric.load_open(i, bucket);
     }
-    if open > 2 {
-        Err(Damaged("more than two windows are open"))
+    if usize::from(open) > MOST_OPEN {
+        Err(Damaged("too many windows are open"))
     } else {
         Ok(())
     }

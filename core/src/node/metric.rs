@@ -10,8 +10,9 @@ use super::queues::{Queues, WindowEntry};
 use super::series::Deadlines;
 use super::table::Named;
 use super::tags::{TagId, TagPool};
+use super::windows::{Older, Olders};
 use crate::counters::Dropped;
-use crate::settings::Rules;
+use crate::settings::{LEAST_OPEN, Rules};
 use crate::text::number::Number;
 use crate::time::{second, window_start};
 use crate::turn::Step;
@@ -47,7 +48,7 @@ pub(crate) struct Metric {
 mod flags {
     /// Its value told last is a double.
     pub const TOLD_FLOAT: u8 = 1;
-    /// [`super::Rare::unrated`] holds something.
+    /// [`super::Rare::pending`] holds something.
     pub const UNRATED: u8 = 2;
     /// The newest window of a length has other tags than the metric: those in [`super::Rare::other_tags`].
     pub const OTHER_TAGS: [u8; 2] = [4, 8];
@@ -66,22 +67,16 @@ struct Extra {
 /// See [`Metric`].
 #[derive(Default)]
 struct Rare {
-    /// The earlier of the open windows, where there are two, by length.
-    older: [Option<Box<Older>>; 2],
-    /// See [`Metric::unrated`].
-    unrated: Unrated,
+    /// The open windows before the newest, by length.
+    older: [Olders; 2],
+    /// See [`Metric::unrated`]; apart, as together they would be padded.
+    pending: f64,
+    pending_ms: u32,
     /// See [`flags::OTHER_TAGS`].
     other_tags: [TagId; 2],
     counts: Counts,
     /// See [`Metric::samples`].
     samples_high: u32,
-}
-
-/// An open window that is not the newest.
-struct Older {
-    bucket: Bucket,
-    /// The tags in force at its last sample to arrive.
-    tags: TagId,
 }
 
 /// DIFF: what came since the last rate ended. Most samples end one, and leave nothing.
@@ -103,7 +98,7 @@ impl Extra {
 impl Rare {
     /// It holds nothing, but for what flags tell of, and need not be there.
     fn is_empty(&self) -> bool {
-        self.older.iter().all(Option::is_none)
+        self.older.iter().all(Olders::is_empty)
             && self.counts == Counts::default()
             && self.samples_high == 0
     }
@@ -126,7 +121,8 @@ enum Place {
     /// Its window has closed, or came too late to be opened.
     Missed,
     Newest,
-    Older,
+    /// A window before the newest that is open and begins at this second.
+    Older(u32),
     /// A window after all open ones, which begins at this second.
     New(u32),
     /// A window before the newest that is not open yet.
@@ -179,6 +175,19 @@ impl Env<'_, '_> {
     /// A window whose end is at or before this has been passed by the clock by the flush delay.
     pub fn passed_ms(&self) -> i64 {
         self.step.now_ms.saturating_sub(self.rules.flush_delay_ms)
+    }
+
+    /// As many windows of one length may be open at a time, of a metric that has `open` of them. Where memory is tight, a
+    /// metric gets no third one: it is not in the reserve.
+    fn most_open(&self, i: usize, open: usize) -> usize {
+        let most = match self.step.is_version_1 {
+            true => LEAST_OPEN,
+            false => self.rules.open_windows(self.windows_s[i]),
+        };
+        match self.step.keeps_history {
+            true => most,
+            false => most.min(open.max(LEAST_OPEN)),
+        }
     }
 
     /// The length of windows, milliseconds.
@@ -261,7 +270,10 @@ impl Metric {
     #[inline]
     pub fn unrated(&self) -> Unrated {
         match self.rare() {
-            Some(rare) if self.has(flags::UNRATED) => rare.unrated,
+            Some(rare) if self.has(flags::UNRATED) => Unrated {
+                pending: rare.pending,
+                ms: rare.pending_ms,
+            },
             _ => Unrated::default(),
         }
     }
@@ -270,7 +282,8 @@ impl Metric {
     pub fn set_unrated(&mut self, unrated: Unrated) {
         let is_some = unrated.ms != 0 || unrated.pending.to_bits() != 0;
         if is_some {
-            self.make_rare().unrated = unrated;
+            let rare = self.make_rare();
+            (rare.pending, rare.pending_ms) = (unrated.pending, unrated.ms);
         }
         self.set(flags::UNRATED, is_some);
     }
@@ -297,19 +310,20 @@ impl Metric {
     /// While a saved node is read: the next open window, its tags still to come.
     pub fn load_open(&mut self, i: usize, bucket: Bucket) {
         if let Some(before) = self.newest[i].replace(bucket) {
-            self.set_older(i, before, TagId::NONE);
+            self.add_older(i, before, TagId::NONE);
         }
     }
 
-    /// While a saved node is read: the tags of the open windows, the older first. The metric has its own.
+    /// While a saved node is read: the tags of the open windows, the oldest first. The metric has its own.
     pub fn load_open_tags(&mut self, i: usize, open: &[&[u8]], pool: &mut TagPool) {
-        if let [.., newest] = open {
-            self.give_newest_tags(i, pool.acquire(newest), pool);
-        }
-        if let ([older, _], Some(rare)) = (open, self.rare_mut())
-            && let Some(window) = &mut rare.older[i]
-        {
-            window.tags = pool.acquire(older);
+        let Some((newest, older)) = open.split_last() else {
+            return;
+        };
+        self.give_newest_tags(i, pool.acquire(newest), pool);
+        if let Some(rare) = self.rare_mut() {
+            for (window, tags) in rare.older[i].iter_mut().zip(older) {
+                window.tags = pool.acquire(tags);
+            }
         }
     }
 
@@ -355,27 +369,39 @@ impl Metric {
         self.extra.as_ref().map(|e| &e.history[i])
     }
 
+    /// The oldest of the open windows before the newest.
     #[inline]
-    fn older(&self, i: usize) -> Option<&Bucket> {
-        Some(&self.rare()?.older[i].as_ref()?.bucket)
+    fn oldest(&self, i: usize) -> Option<&Bucket> {
+        self.rare()?.older[i].first()
     }
 
-    fn take_older(&mut self, i: usize) -> Option<Older> {
+    /// How many windows are open.
+    fn open_count(&self, i: usize) -> usize {
+        let older = self.rare().map_or(0, |rare| rare.older[i].len());
+        older + usize::from(self.newest[i].is_some())
+    }
+
+    /// Takes one of the windows before the newest out.
+    fn take_older(
+        &mut self,
+        i: usize,
+        take: impl FnOnce(&mut Olders) -> Option<Older>,
+    ) -> Option<Older> {
         let told = self.has(flags::UNRATED | flags::OTHER_TAGS[0] | flags::OTHER_TAGS[1]);
         let extra = self.extra.as_mut()?;
         let rare = extra.rare.as_mut()?;
-        let older = rare.older[i].take()?;
+        let older = take(&mut rare.older[i])?;
         if rare.is_empty() && !told {
             extra.rare = None;
             if extra.is_empty() {
                 self.extra = None;
             }
         }
-        Some(*older)
+        Some(older)
     }
 
-    fn set_older(&mut self, i: usize, bucket: Bucket, tags: TagId) {
-        self.make_rare().older[i] = Some(Box::new(Older { bucket, tags }));
+    fn add_older(&mut self, i: usize, bucket: Bucket, tags: TagId) {
+        self.make_rare().older[i].insert(Older { bucket, tags });
     }
 
     /// The tags in force at the last sample to arrive of the newest window.
@@ -405,26 +431,26 @@ impl Metric {
         }
     }
 
-    /// The open windows of one length, the older first.
+    /// The open windows of one length, the oldest first.
     pub fn open(&self, i: usize) -> impl Iterator<Item = &Bucket> {
-        self.older(i).into_iter().chain(&self.newest[i])
+        let older = self.rare().into_iter().flat_map(move |r| r.older[i].iter());
+        older.map(|o| &o.bucket).chain(&self.newest[i])
     }
 
     /// The same, with the tags in force at the last sample to arrive.
     pub fn open_with_tags(&self, i: usize) -> impl Iterator<Item = (&Bucket, TagId)> {
-        let older = self.rare().and_then(|rare| rare.older[i].as_deref());
+        let older = self.rare().into_iter().flat_map(move |r| r.older[i].iter());
         let newest = self.newest[i].as_ref();
-        (older.into_iter().map(|o| (&o.bucket, o.tags)))
-            .chain(newest.map(|bucket| (bucket, self.newest_tags(i))))
+        older
+            .map(|o| (&o.bucket, o.tags))
+            .chain(newest.map(move |bucket| (bucket, self.newest_tags(i))))
     }
 
     /// The same, to be changed.
     pub fn open_mut(&mut self, i: usize) -> impl Iterator<Item = &mut Bucket> {
-        let older = match self.extra.as_mut().and_then(|e| e.rare.as_mut()) {
-            Some(rare) => rare.older[i].as_deref_mut(),
-            None => None,
-        };
-        (older.into_iter().map(|o| &mut o.bucket)).chain(&mut self.newest[i])
+        let rare = self.extra.as_mut().and_then(|e| e.rare.as_deref_mut());
+        let older = rare.into_iter().flat_map(move |r| r.older[i].iter_mut());
+        older.map(|o| &mut o.bucket).chain(&mut self.newest[i])
     }
 
     /// The newest open window.
@@ -432,9 +458,10 @@ impl Metric {
         self.newest[i].as_mut()
     }
 
-    /// Whether its older window is past its end by the flush delay: it closes at once, as a later window is open.
+    /// Whether its oldest window is past its end by the flush delay and not its newest: it closes at once, as a later window
+    /// is open.
     pub fn older_is_due(&self, i: usize, length_ms: i64, passed_ms: i64) -> bool {
-        self.older(i)
+        self.oldest(i)
             .is_some_and(|b| b.start() + length_ms <= passed_ms)
     }
 
@@ -593,30 +620,39 @@ impl Metric {
                 _ => {
                     let start_s = window_start(at_s, length_s);
                     let end_ms = i64::from(start_s) * 1000 + env.length_ms(i);
-                    self.place(i, start_s, end_ms <= env.passed_ms())
+                    let most = env.most_open(i, self.open_count(i));
+                    self.place(i, start_s, end_ms <= env.passed_ms(), most)
                 }
             }
         })
     }
 
     /// Where a sample of the window that begins at `start_s` belongs. `passed`: the clock has passed the window's end by
-    /// the flush delay.
-    fn place(&self, i: usize, start_s: u32, passed: bool) -> Place {
+    /// the flush delay. `most`: as many windows may be open.
+    fn place(&self, i: usize, start_s: u32, passed: bool, most: usize) -> Place {
         if start_s < self.closed_to_s[i] {
             return Place::Missed;
         }
         let Some(newest) = self.newest[i].as_ref().map(Bucket::start_s) else {
             return Place::New(start_s);
         };
-        match self.older(i).map(Bucket::start_s) {
-            _ if start_s == newest => Place::Newest,
-            _ if start_s > newest => Place::New(start_s),
-            Some(older) if start_s == older => Place::Older,
-            // Of three windows the oldest closes; it would be this one, which is as good as missed.
-            Some(older) if start_s < older => Place::Missed,
-            _ if passed => Place::Missed,
-            _ => Place::Before(start_s),
+        if start_s == newest {
+            return Place::Newest;
         }
+        if start_s > newest {
+            return Place::New(start_s);
+        }
+        if self.open(i).any(|open| open.start_s() == start_s) {
+            return Place::Older(start_s);
+        }
+        // Of too many windows the oldest closes; it would be this one, which is as good as missed.
+        let is_oldest = self
+            .oldest(i)
+            .is_none_or(|oldest| start_s < oldest.start_s());
+        if passed || is_oldest && self.open_count(i) >= most {
+            return Place::Missed;
+        }
+        Place::Before(start_s)
     }
 
     /// The sample's tags become the metric's; and those of the windows in which it counts, which are all told of here.
@@ -670,9 +706,9 @@ impl Metric {
                 self.take_newest_tags(i, env.tags);
                 self.newest[i].as_mut()
             }
-            Place::Older | Place::Before(_) => {
+            Place::Older(start_s) | Place::Before(start_s) => {
                 let tags = self.tags;
-                let older = self.rare_mut()?.older[i].as_deref_mut()?;
+                let older = self.rare_mut()?.older[i].find_mut(start_s)?;
                 if older.tags != tags {
                     env.tags.release(older.tags);
                     older.tags = env.tags.retain(tags);
@@ -693,10 +729,9 @@ impl Metric {
         if matches!(place, Place::New(_)) {
             self.close_before(i, start_s, slot, env);
         }
-        if self.newest[i].is_some() {
-            // A third window closes the oldest.
-            self.close_older(i, slot, env);
-        }
+        // One window too many closes the oldest.
+        let most = env.most_open(i, self.open_count(i));
+        while self.open_count(i) >= most && self.close_oldest(i, slot, env) {}
         let mut bucket = Bucket::new(start_s);
         if bucket.start() + env.length_ms(i) <= env.passed_ms() {
             let until = env.step.mono_ms + env.rules.flush_delay_ms as u64;
@@ -705,12 +740,12 @@ impl Metric {
             env.deadlines[i].opened(&bucket, slot);
         }
         match place {
-            Place::Before(_) => self.set_older(i, bucket, TagId::NONE),
+            Place::Before(_) => self.add_older(i, bucket, TagId::NONE),
             _ => {
                 if let Some(before) = self.newest[i].replace(bucket) {
                     let tags = env.tags.retain(self.newest_tags(i));
                     self.take_newest_tags(i, env.tags);
-                    self.set_older(i, before, tags);
+                    self.add_older(i, before, tags);
                 }
             }
         }
@@ -720,9 +755,7 @@ impl Metric {
     fn close_before(&mut self, i: usize, start_s: u32, slot: u32, env: &mut Env<'_, '_>) {
         let (length, passed) = (env.length_ms(i), env.passed_ms());
         let is_over = |b: &Bucket| b.start_s() < start_s && b.start() + length <= passed;
-        if self.older(i).is_some_and(is_over) {
-            self.close_older(i, slot, env);
-        }
+        while self.oldest(i).is_some_and(is_over) && self.close_oldest(i, slot, env) {}
         if self.newest[i].as_ref().is_some_and(is_over) {
             self.close_newest(i, slot, env);
         }
@@ -731,9 +764,7 @@ impl Metric {
     /// Closes the windows of one length that are past their end by the flush delay; the newest only if told to.
     pub fn close_due(&mut self, i: usize, newest: bool, slot: u32, env: &mut Env<'_, '_>) {
         let (length, passed) = (env.length_ms(i), env.passed_ms());
-        if self.older_is_due(i, length, passed) {
-            self.close_older(i, slot, env);
-        }
+        while self.older_is_due(i, length, passed) && self.close_oldest(i, slot, env) {}
         if newest && self.newest_is_due(i, length, passed) {
             self.close_newest(i, slot, env);
         }
@@ -742,16 +773,19 @@ impl Metric {
     /// Closes all windows as they stand.
     pub fn close_all(&mut self, slot: u32, env: &mut Env<'_, '_>) {
         for i in LENGTHS {
-            self.close_older(i, slot, env);
+            while self.close_oldest(i, slot, env) {}
             self.close_newest(i, slot, env);
         }
     }
 
-    fn close_older(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) {
-        if let Some(older) = self.take_older(i) {
-            self.close(i, &older.bucket, older.tags, slot, env);
-            env.tags.release(older.tags);
-        }
+    /// Closes the oldest window before the newest; false if there is none.
+    fn close_oldest(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) -> bool {
+        let Some(older) = self.take_older(i, Olders::take_first) else {
+            return false;
+        };
+        self.close(i, &older.bucket, older.tags, slot, env);
+        env.tags.release(older.tags);
+        true
     }
 
     fn close_newest(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) {
@@ -760,8 +794,8 @@ impl Metric {
         };
         self.close(i, &bucket, self.newest_tags(i), slot, env);
         self.take_newest_tags(i, env.tags);
-        // An older window that is still open stays; it is then the newest.
-        if let Some(older) = self.take_older(i) {
+        // The last of older windows that are still open is then the newest.
+        if let Some(older) = self.take_older(i, Olders::take_last) {
             self.newest[i] = Some(older.bucket);
             self.give_newest_tags(i, older.tags, env.tags);
         }
@@ -824,7 +858,7 @@ mod tests {
             .into_iter()
             .chain(newest)
             .for_each(|s| metric.load_open(0, Bucket::new(s)));
-        metric.place(0, start_s, passed)
+        metric.place(0, start_s, passed, 2)
     }
 
     #[test]
@@ -835,7 +869,7 @@ mod tests {
         assert_eq!(place(0, None, Some(600), 900, false), Place::New(900));
         assert_eq!(place(0, None, Some(600), 300, false), Place::Before(300));
         assert_eq!(place(0, None, Some(600), 300, true), Place::Missed);
-        assert_eq!(place(0, Some(300), Some(600), 300, true), Place::Older);
+        assert_eq!(place(0, Some(300), Some(600), 300, true), Place::Older(300));
         assert_eq!(
             place(0, Some(300), Some(900), 600, false),
             Place::Before(600)
@@ -858,6 +892,6 @@ mod tests {
     fn a_metric_is_small() {
         assert_eq!(size_of::<Metric>(), 176);
         // Size classes of allocators are 96 and 80 bytes.
-        assert_eq!((size_of::<Extra>(), size_of::<Rare>()), (88, 72));
+        assert_eq!((size_of::<Extra>(), size_of::<Rare>()), (88, 80));
     }
 }

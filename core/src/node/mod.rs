@@ -10,6 +10,7 @@ mod cost;
 mod drain;
 mod errors;
 mod fifo;
+mod forgotten;
 mod frames;
 mod history;
 mod index;
@@ -25,6 +26,7 @@ mod stats;
 mod sweep;
 mod table;
 mod tags;
+mod windows;
 mod write;
 
 pub use bucket::Kind;
@@ -65,6 +67,8 @@ pub struct Node {
     announced: bool,
     /// The primary's clock at the last payload, Unix milliseconds: what a command means that is repeated as it came.
     clock_ms: i64,
+    /// The last payload was one of version 1: commands behind it mean what they meant then.
+    is_version_1: bool,
     /// It is being put together from the frames of a saved node, and is not yet whole.
     unfinished: bool,
     /// Of a saved node that is being read: it was saved so.
@@ -80,6 +84,8 @@ pub struct Node {
 pub struct Gauges {
     /// Metrics.
     pub metrics: u64,
+    /// Forgotten metrics, of which it is remembered up to where they were delivered.
+    pub forgotten: u64,
     /// Errors.
     pub errors: u64,
     /// Objects that are not gone.
@@ -129,6 +135,7 @@ impl Node {
             rules,
             announced: false,
             clock_ms: 0,
+            is_version_1: false,
             unfinished: false,
             saved_unfinished: false,
             stats: Stats::new(seed),
@@ -207,9 +214,10 @@ impl Node {
             mono_ms: mono,
             next_id,
             keeps_history: true,
+            is_version_1: payload.version == 1,
             counters,
         };
-        self.clock_ms = payload.now_ms;
+        (self.clock_ms, self.is_version_1) = (payload.now_ms, step.is_version_1);
         while let Some(change) = payload.next()? {
             self.repeat(change, &mut step);
         }
@@ -232,6 +240,7 @@ impl Node {
             mono_ms,
             next_id: self.queues.last_id + 1,
             keeps_history: true,
+            is_version_1: self.is_version_1,
             counters,
         }
     }
@@ -316,6 +325,10 @@ impl Node {
             Change::ForgetMetrics(slots) => {
                 let slots: Vec<u32> = slots.iter(self.stats.metrics.len()).collect();
                 self.with_stats(step, |stats, around| stats.forget(&slots, around));
+            }
+            Change::DropForgotten(slots) => {
+                let slots: Vec<u32> = slots.iter(self.stats.forgotten.table.len()).collect();
+                self.stats.drop_forgotten(&slots);
             }
             Change::ForgetErrors(slots) => {
                 let slots: Vec<u32> = slots.iter(self.errors.table.len()).collect();
@@ -429,6 +442,7 @@ impl Node {
             mono_ms: turn.now.mono_ms,
             next_id: first_id,
             keeps_history: !turn.is_tight,
+            is_version_1: false,
             counters: turn.counters,
         };
         let mut act = Act {
@@ -453,6 +467,7 @@ impl Node {
         if turn.effects.has_payload() {
             self.announced = true;
             self.clock_ms = turn.now.ms();
+            self.is_version_1 = false;
         }
         result
     }
@@ -510,6 +525,7 @@ impl Node {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             metrics: self.stats.metrics.len().into(),
+            forgotten: self.stats.forgotten.table.len().into(),
             errors: self.errors.table.len().into(),
             realities: self.realities.live(),
             length: Queue::ALL.map(|q| self.queues.len(q)),
@@ -527,6 +543,7 @@ impl Node {
                 || self.queues.leases[q as usize].leased() != before.leased[q as usize]
         };
         u64::from(self.stats.metrics.len()) != before.metrics
+            || u64::from(self.stats.forgotten.table.len()) != before.forgotten
             || u64::from(self.errors.table.len()) != before.errors
             || self.realities.live() != before.realities
             || Queue::ALL.into_iter().any(queue)
@@ -545,6 +562,7 @@ impl Node {
     /// Number of blocks of memory, about: UNLINK frees what has many on another thread.
     pub fn free_effort(&self) -> usize {
         self.stats.metrics.len() as usize
+            + self.stats.forgotten.table.len() as usize / 64
             + self.errors.table.len() as usize
             + self.realities.table.len() as usize
             + Queue::ALL

@@ -8,6 +8,7 @@ use super::render::error_type;
 use super::table::{Named, Table};
 use super::{Node, errors, realities};
 use crate::Now;
+use crate::ages::Ages;
 use crate::error::Refused;
 use crate::reply::Reply;
 use crate::text::number::{self, Number};
@@ -82,8 +83,8 @@ impl Node {
         }
     }
 
-    /// AGG.INFO: a map. `bytes`: what the node holds, as the shell measured it.
-    pub(crate) fn info(&self, bytes: u64, now: Now, reply: &mut dyn Reply) {
+    /// AGG.INFO: a map. `bytes`: what the node holds, as the shell measured it; `ages`: how old ids are.
+    pub(crate) fn info(&self, bytes: u64, ages: &Ages, now: Now, reply: &mut dyn Reply) {
         let gauges = self.gauges();
         let counters = &self.queues.counters;
         let numbers = [
@@ -93,9 +94,11 @@ impl Node {
             ("bytes", bytes),
             ("min-window", self.windows_s[0].into()),
             ("hour-window", self.windows_s[1].into()),
+            ("forgotten", gauges.forgotten),
             ("late", counters.late),
             ("late-min", counters.late_min),
             ("late-hour", counters.late_hour),
+            ("forgotten-dropped", counters.forgotten_dropped),
             ("clock-back", counters.clock_back),
             ("truncated", counters.truncated),
         ];
@@ -114,13 +117,11 @@ impl Node {
         reply.map(Queue::ALL.len());
         for queue in Queue::ALL {
             let q = queue as usize;
-            let age_us = self
-                .oldest(queue)
-                .map_or(0, |id| now.wall_us.saturating_sub(id));
+            let age_ms = self.oldest(queue).map_or(0, |id| ages.age_ms(id, now));
             let fields = [
                 ("length", gauges.length[q]),
                 ("bytes", gauges.bytes[q]),
-                ("oldest", age_us / 1000),
+                ("oldest", age_ms),
                 ("leased", gauges.leased[q]),
                 ("dropped", counters.dropped_from[q]),
             ];

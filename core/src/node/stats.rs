@@ -1,5 +1,6 @@
 //! The metrics of a node, and when to look at which.
 
+use super::forgotten::ForgottenMetrics;
 use super::metric::{Env, Metric, Outcome, Sample};
 use super::queues::Queues;
 use super::series::Deadlines;
@@ -13,6 +14,7 @@ pub(crate) struct Stats {
     pub metrics: Table<Metric>,
     pub tags: TagPool,
     pub deadlines: [Deadlines; 2],
+    pub forgotten: ForgottenMetrics,
     /// No name and tags of a metric together are longer: bytes. It only grows.
     pub longest: usize,
     /// Running time before which no metric counts as quiet: when it was loaded or promoted.
@@ -51,6 +53,7 @@ impl Stats {
             metrics: Table::new(seed),
             tags: TagPool::new(seed),
             deadlines: Default::default(),
+            forgotten: ForgottenMetrics::new(seed),
             longest: 0,
             quiet_since: 0,
             hand: 0,
@@ -65,11 +68,37 @@ impl Stats {
         sample: &Sample<'_>,
         around: &mut Around<'_, '_>,
     ) -> Option<Outcome> {
-        let slot = self
-            .metrics
-            .find(name)
-            .unwrap_or_else(|| self.metrics.insert(Metric::new(name, sample.kind)));
-        self.sample_at(slot, sample, around)
+        match self.metrics.find(name) {
+            Some(slot) => self.sample_at(slot, sample, around),
+            None => self.first_sample(name, sample, around),
+        }
+    }
+
+    /// Takes a sample of a metric that is not there, which creates it. One that was forgotten goes on where it was
+    /// delivered; a sample of what was delivered is late, and creates nothing.
+    pub fn first_sample(
+        &mut self,
+        name: &[u8],
+        sample: &Sample<'_>,
+        around: &mut Around<'_, '_>,
+    ) -> Option<Outcome> {
+        let mut metric = Metric::new(name, sample.kind);
+        let known = self.forgotten.find(name);
+        let (now_ms, future_ms) = (around.step.now_ms, around.rules.max_future_ms);
+        if let Some(forgotten) = known.and_then(|known| self.forgotten.table.get(known))
+            && forgotten.holds(now_ms, future_ms)
+            && !around.step.is_version_1
+        {
+            metric.closed_to_s = forgotten.closed_to_s;
+        }
+        let slot = self.metrics.insert(metric);
+        let outcome = self.sample_at(slot, sample, around);
+        if outcome == Some(Outcome::Late) {
+            self.metrics.remove(slot);
+        } else if let Some(known) = known {
+            self.forgotten.remove(known);
+        }
+        outcome
     }
 
     /// Takes a sample of the metric in `slot`. `None`: there is none, or it is of the other kind.
@@ -131,14 +160,21 @@ impl Stats {
         }
     }
 
-    /// Closes the windows of metrics and forgets them. `slots` grow strictly; they are taken from the end, so that none
-    /// moves before its turn.
+    /// Closes the windows of metrics and forgets them, but for up to where they are delivered. `slots` grow strictly; they
+    /// are taken from the end, so that none moves before its turn.
     pub fn forget(&mut self, slots: &[u32], around: &mut Around<'_, '_>) {
         for &slot in slots.iter().rev() {
             if let Some(metric) = self.metrics.get_mut(slot) {
                 let mut env = env((&mut self.tags, &mut self.deadlines), around);
                 metric.close_all(slot, &mut env);
                 self.tags.release(metric.tags);
+                let (now_ms, rules) = (around.step.now_ms, around.rules);
+                // What lies too far ahead of the clock would silence its name until then.
+                if !metric.is_ahead(now_ms, rules.max_future_ms) && !around.step.is_version_1 {
+                    let (name, closed_to_s) = (&metric.name, metric.closed_to_s);
+                    self.forgotten
+                        .remember(name, closed_to_s, now_ms, rules.flush_delay_ms);
+                }
                 let moved_from = self.metrics.remove(slot).and_then(|r| r.moved_from);
                 if let (Some(from), Some(moved)) = (moved_from, self.metrics.get(slot)) {
                     for (i, deadlines) in self.deadlines.iter_mut().enumerate() {
@@ -146,6 +182,13 @@ impl Stats {
                     }
                 }
             }
+        }
+    }
+
+    /// Gives up what is remembered of forgotten metrics. `slots` grow strictly.
+    pub fn drop_forgotten(&mut self, slots: &[u32]) {
+        for &slot in slots.iter().rev() {
+            self.forgotten.remove(slot);
         }
     }
 

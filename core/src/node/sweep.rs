@@ -5,6 +5,7 @@
 //! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
 
 use super::errors::Errors;
+use super::forgotten::{Forgotten, ForgottenMetrics};
 use super::metric::LENGTHS;
 use super::queues::{AT_ONCE, Queue};
 use super::realities::Realities;
@@ -29,7 +30,7 @@ fn share(len: u32) -> u32 {
 
 /// Things that end at one sweep: then the hand stops, and goes on at the next. To look at one is cheap; to end one takes
 /// a microsecond or so.
-const ENDS: usize = 64;
+pub(super) const ENDS: usize = 64;
 
 /// Closed windows of a metric that one slice drops where a limit was lowered: to read them takes half a microsecond.
 const TRIM_AT_ONCE: u8 = 16;
@@ -50,6 +51,7 @@ impl Node {
             more |= node.trim_histories(budget, act);
             if first {
                 soon |= node.end_metrics(act);
+                soon |= node.sweep_forgotten(act);
                 soon |= node.sweep_errors(act);
                 soon |= node.sweep_realities(act);
                 soon |= node.trim_queues(act);
@@ -224,6 +226,24 @@ impl Node {
         });
         self.forget_metrics(&ended, act);
         stopped
+    }
+
+    /// Gives up what is remembered of forgotten metrics where it is of no use any more.
+    fn sweep_forgotten(&mut self, act: &mut Act<'_>) -> bool {
+        let ForgottenMetrics { hand, table, .. } = &mut self.stats.forgotten;
+        let mut ended = Vec::new();
+        let mut hand = Hand::new(hand, table.len());
+        while let Some(slot) = hand.next(ended.len()) {
+            let holds = |f: &Forgotten| f.holds(act.step.now_ms, self.rules.max_future_ms);
+            if table.get(slot).is_some_and(|forgotten| !holds(forgotten)) {
+                ended.push(slot);
+            }
+        }
+        ended.reverse();
+        let stopped = hand.stopped;
+        act.effects.drop_forgotten(&ended);
+        self.stats.drop_forgotten(&ended);
+        self.trim_forgotten(act) || stopped
     }
 
     fn sweep_errors(&mut self, act: &mut Act<'_>) -> bool {

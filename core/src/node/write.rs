@@ -1,10 +1,11 @@
 //! What reports do to a node on the primary: limits are checked, the change is made, and written down as an effect.
 
 use super::errors::Occurrence;
-use super::metric::{LENGTHS, Metric, Outcome, Sample};
+use super::metric::{LENGTHS, Outcome, Sample};
 use super::queues::{LogEntry, Queue};
 use super::read::Family;
 use super::realities::Report;
+use super::sweep::ENDS;
 use super::table::{FREE, Named};
 use super::{Act, Kind, Node};
 use crate::codec::json;
@@ -73,18 +74,15 @@ impl Node {
         sample: &Sample<'_>,
         act: &mut Act<'_>,
     ) -> Result<Taken, SampleRefused> {
-        let slot = match Some(slot)
+        let slot = Some(slot)
             .filter(|slot| *slot != FREE)
-            .or_else(|| self.stats.metrics.find(name))
-        {
-            Some(slot) => slot,
-            None if self.stats.metrics.len() >= act.settings.max_series => {
-                return Err(SampleRefused::Series);
-            }
-            None => self.stats.metrics.insert(Metric::new(name, sample.kind)),
-        };
-        let outcome = self.with_stats(&mut act.step, |stats, around| {
-            stats.sample_at(slot, sample, around)
+            .or_else(|| self.stats.metrics.find(name));
+        if slot.is_none() && self.stats.metrics.len() >= act.settings.max_series {
+            return Err(SampleRefused::Series);
+        }
+        let outcome = self.with_stats(&mut act.step, |stats, around| match slot {
+            Some(slot) => stats.sample_at(slot, sample, around),
+            None => stats.first_sample(name, sample, around),
         });
         let outcome = outcome.ok_or(SampleRefused::Kind(sample.kind.other()))?;
         match outcome {
@@ -333,6 +331,23 @@ impl Node {
         }
         act.effects.forget_metrics(slots);
         self.with_stats(&mut act.step, |stats, around| stats.forget(slots, around));
+        self.trim_forgotten(act);
+    }
+
+    /// Gives up the first forgotten metrics beyond `max-series`, some at a time; whether there are more.
+    pub(super) fn trim_forgotten(&mut self, act: &mut Act<'_>) -> bool {
+        let len = self.stats.forgotten.table.len();
+        let excess = len.saturating_sub(act.settings.max_series) as usize;
+        if excess == 0 {
+            return false;
+        }
+        let slots = self.stats.forgotten.oldest(excess.min(2 * ENDS));
+        act.effects.drop_forgotten(&slots);
+        self.stats.drop_forgotten(&slots);
+        self.queues.count(&mut act.step, |c| {
+            c.forgotten_dropped = c.forgotten_dropped.saturating_add(slots.len() as u64);
+        });
+        excess > slots.len()
     }
 
     /// Gives all errors or objects that match a new entry, but for what waits and was never handed out: how many.

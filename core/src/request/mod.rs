@@ -10,6 +10,7 @@ mod names;
 mod report;
 mod samples;
 
+use crate::ages::Ages;
 use crate::node::{Act, Queue};
 use crate::{Counters, Node, Now, Refusal, Reply, Settings, Turn};
 use args::Args;
@@ -271,7 +272,7 @@ impl<'a> Request<'a> {
             Kinds::Get(r) => r.read(name, node, reply),
             Kinds::Range(r) => r.read(node, reply),
             Kinds::Scan(r) => r.read(name, node, reply),
-            Kinds::Info => node.info(0, act.now, reply),
+            Kinds::Info => node.info(0, &Ages::default(), act.now, reply),
         }
         Ok(())
     }
@@ -286,14 +287,22 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Runs a request that only reads. `bytes`: what the node holds, as the shell measured it.
-    pub fn read(&self, name: &[u8], node: &Node, now: Now, bytes: u64, reply: &mut dyn Reply) {
+    /// Runs a request that only reads. `bytes`: what the node holds, as the shell measured it; `ages`: how old ids are at
+    /// `now`.
+    pub fn read(
+        &self,
+        name: &[u8],
+        node: &Node,
+        (ages, now): (&Ages, Now),
+        bytes: u64,
+        reply: &mut dyn Reply,
+    ) {
         match &self.kind {
             Kinds::Peek(r) => r.read(name, node, reply),
             Kinds::Get(r) => r.read(name, node, reply),
             Kinds::Range(r) => r.read(node, reply),
             Kinds::Scan(r) => r.read(name, node, reply),
-            Kinds::Info => node.info(bytes, now, reply),
+            Kinds::Info => node.info(bytes, ages, now, reply),
             // A request that writes is not given to this; it would change nothing.
             _ => reply.null(),
         }

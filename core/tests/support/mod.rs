@@ -131,6 +131,8 @@ pub struct World {
     pub ready: bool,
     /// Payloads sent to the replica, and their bytes.
     pub sent: (usize, usize),
+    /// The last of them.
+    pub payload: Vec<u8>,
     /// Commands that the replica was sent as they came.
     pub repeated: usize,
     /// Memory leaves no room.
@@ -154,6 +156,7 @@ impl World {
             counters: Counters::default(),
             ready: false,
             sent: (0, 0),
+            payload: Vec::new(),
             repeated: 0,
             tight: false,
         }
@@ -287,12 +290,14 @@ impl World {
             }
             (Propagation::Payload(payload), Some(replica)) => {
                 self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
+                self.payload = payload.to_vec();
                 replica
                     .apply(payload, mono_ms, MAX_ID, &mut counters)
                     .unwrap();
             }
             (Propagation::Payload(payload), replica) => {
                 self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
+                self.payload = payload.to_vec();
                 let created = Node::create(payload, 99, mono_ms, MAX_ID, &mut counters);
                 *replica = Some(created.unwrap().0);
             }

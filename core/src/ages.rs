@@ -1,0 +1,163 @@
+//! How long ago ids were given, though the wall clock steps.
+//!
+//! An id is about the time at which it was given, in microseconds, as long as ids and clock go together. Where the clock
+//! steps they do not: ids given before are of the old clock, and where it was set back ids only count on until it has
+//! caught up. So at each step it is noted which ids belong to which time of the server's running time.
+
+use crate::Now;
+use std::collections::VecDeque;
+
+/// A wall clock that moves by this much beside the running time has stepped; what is less has been slewed.
+const STEP_US: u64 = 1_000_000;
+
+/// As many notes are kept.
+const MOST: usize = 64;
+
+/// Ids up to this one, above that of the mark before, were given at this running time or before.
+struct Mark {
+    id: u64,
+    mono_ms: u64,
+    /// The id is a reading of the clock at that time, and so are those before it.
+    by_clock: bool,
+}
+
+/// See the file's header.
+#[derive(Default)]
+pub struct Ages {
+    /// By id.
+    marks: VecDeque<Mark>,
+    /// Both clocks at the last look.
+    last: Option<Now>,
+}
+
+impl Ages {
+    /// Nothing is known yet.
+    pub const fn new() -> Ages {
+        Ages {
+            marks: VecDeque::new(),
+            last: None,
+        }
+    }
+
+    /// Looks at the clocks, as is to be done several times a second; `newest`: the largest id that there is.
+    pub fn look(&mut self, newest: u64, now: Now) {
+        if let Some(last) = self.last {
+            let passed_us = now
+                .mono_ms
+                .saturating_sub(last.mono_ms)
+                .saturating_mul(1000);
+            let expected_us = last.wall_us.saturating_add(passed_us);
+            if now.wall_us.abs_diff(expected_us) > STEP_US {
+                self.mark(last.wall_us, last.mono_ms, true);
+            }
+        }
+        self.last = Some(now);
+        if newest > now.wall_us {
+            self.mark(newest, now.mono_ms, false);
+        }
+    }
+
+    fn mark(&mut self, id: u64, mono_ms: u64, by_clock: bool) {
+        if self.marks.back().is_some_and(|last| last.id >= id) {
+            return;
+        }
+        if self.marks.len() >= MOST {
+            // The ids of a mark that goes count as those of the next: as younger than they are.
+            let mut odd = false;
+            self.marks.retain(|_| {
+                odd = !odd;
+                !odd
+            });
+        }
+        self.marks.push_back(Mark {
+            id,
+            mono_ms,
+            by_clock,
+        });
+    }
+
+    /// The age of an id, milliseconds: at least that much where its time is not known.
+    pub fn age_ms(&self, id: u64, now: Now) -> u64 {
+        let at = self.marks.partition_point(|mark| mark.id < id);
+        match self.marks.get(at) {
+            Some(mark) => {
+                let before = if mark.by_clock {
+                    (mark.id - id) / 1000
+                } else {
+                    0
+                };
+                now.mono_ms
+                    .saturating_sub(mark.mono_ms)
+                    .saturating_add(before)
+            }
+            None => now.wall_us.saturating_sub(id) / 1000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_US: u64 = 3_600_000_000;
+    const START: u64 = 500 * HOUR_US;
+
+    /// Clocks so many seconds after the start, the wall clock set forward or back by so many hours.
+    fn at(s: u64, hours: i64) -> Now {
+        Now {
+            wall_us: (START + s * 1_000_000).saturating_add_signed(hours * HOUR_US as i64),
+            mono_ms: 1_000 + s * 1_000,
+        }
+    }
+
+    #[test]
+    fn without_a_step_an_age_is_the_clocks() {
+        let mut ages = Ages::default();
+        for s in 0..100 {
+            ages.look(START, at(s, 0));
+        }
+        assert_eq!(ages.age_ms(START, at(100, 0)), 100_000);
+        assert_eq!(ages.age_ms(START + 30_000_000, at(100, 0)), 70_000);
+    }
+
+    #[test]
+    fn an_age_goes_on_growing_when_the_clock_is_set_back_or_forward() {
+        for hours in [-2, -1, 1] {
+            let mut ages = Ages::default();
+            for s in 0..10 {
+                ages.look(START, at(s, 0));
+            }
+            for s in 10..20 {
+                ages.look(START, at(s, hours));
+            }
+            assert_eq!(ages.age_ms(START, at(20, hours)), 20_000, "{hours}");
+            assert_eq!(ages.age_ms(START + 5_000_000, at(20, hours)), 15_000);
+        }
+    }
+
+    #[test]
+    fn what_is_queued_while_ids_are_ahead_of_the_clock_has_an_age_for_ever() {
+        let mut ages = Ages::default();
+        ages.look(START, at(0, 0));
+        // One more id each second, as the clock is an hour behind.
+        for s in 1..=7_200 {
+            ages.look((START + s).max(at(s, -1).wall_us), at(s, -1));
+        }
+        let now = at(7_200, -1);
+        assert_eq!(ages.age_ms(START, now), 7_200_000);
+        let early = ages.age_ms(START + 60, now);
+        assert!((3_600_000..=7_140_000).contains(&early), "{early}");
+        let late = at(7_190, -1).wall_us;
+        assert_eq!(ages.age_ms(late, now), 10_000);
+        assert!(ages.marks.len() <= MOST);
+    }
+
+    #[test]
+    fn an_id_from_elsewhere_that_is_ahead_of_the_clock_is_as_old_as_it_is_known() {
+        let mut ages = Ages::default();
+        let ahead = START + HOUR_US;
+        ages.look(ahead, at(0, 0));
+        ages.look(ahead, at(60, 0));
+        assert_eq!(ages.age_ms(ahead, at(60, 0)), 60_000);
+    }
+}

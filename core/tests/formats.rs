@@ -1,0 +1,144 @@
+//! What is saved and replicated, to the byte, and what older versions wrote. (What 0.1.0 wrote as a whole is in the
+//! module's tests/stable.)
+
+mod support;
+
+use aggregator_core::Counters;
+use aggregator_core::node::{Loader, Node};
+use aggregator_core::turn::MAX_ID;
+use support::{BASE, World, digest, frames, reload};
+
+/// A node with three open windows of a metric, and a forgotten one.
+fn world() -> World {
+    let mut w = World::new();
+    w.settings.rules.flush_delay_ms = 900_000;
+    w.pass(600_000);
+    for at in [0, 300_000, 600_000] {
+        w.run(&format!("STAT m 1.5 TAGS a:b AT {}", BASE + at));
+    }
+    w.run(&format!("STAT forgotten 2 AT {}", BASE));
+    w.run("FORGET METRIC forgotten");
+    w
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same as another version.
+fn of_version(version: u8, payload: &[u8]) -> Vec<u8> {
+    [&[version], &payload[1..]].concat()
+}
+
+#[test]
+fn a_node_of_format_2_is_these_bytes() {
+    let mut w = world();
+    w.pop("MIN");
+    w.pop("HOUR");
+    let node = w.node.as_ref().unwrap();
+    let saved: Vec<String> = frames(node).iter().map(|frame| hex(frame)).collect();
+    assert_eq!(saved, GOLDEN);
+    assert_eq!(digest(&reload(node)), digest(node));
+}
+
+/// The first frame, the metrics, those forgotten, the last frame.
+const GOLDEN: [&str; 4] = [
+    "1002ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0681c49896cec4820380a5ca81fa6200",
+    "11016d0003613a6280a5ca81fa6201023ff800000003f0f7cfaa06010001023ff822023ff83ff83ff803613a629cfacfaa06\
+     010001023ff822023ff83ff83ff803613a62c8fccfaa06010001023ff822023ff83ff83ff803613a62000001f0f7cfaa0603\
+     c0cf240102401222023ff83ff83ff803613a6200",
+    "15997df6fab345aa0ca3eb386a9f0405f29cfacfaa068094d0aa06c8fccfaa06849bd0aa06",
+    "1f01000000000001",
+];
+
+#[test]
+fn effects_of_version_2_are_these_bytes() {
+    let mut w = world();
+    assert_eq!(hex(&w.payload), FORGET);
+    w.run(&format!("STAT other 2 AT {}", BASE));
+    w.settings.max_series = 1;
+    w.run("FORGET METRIC other");
+    assert_eq!(hex(&w.payload), DROP);
+}
+
+const FORGET: &str = "0280a5ca81fa6280c49896cec4820308010101";
+const DROP: &str = "0280a5ca81fa6282c49896cec482030801010110010001";
+
+/// Version 1 had no forgotten metrics, and no number of them in the last frame.
+#[test]
+fn a_node_of_format_1_is_read() {
+    let mut w = World::new();
+    for i in 0..3 {
+        w.run(&format!(
+            "STAT m{i} {i}.5 DIFF TAGS a:b AT {}",
+            BASE + i * 10
+        ));
+        w.run(&format!(
+            "STAT m{i} 1{i} DIFF AT {}",
+            BASE + i * 1_000 + 600
+        ));
+    }
+    w.run("LOG hello");
+    let node = w.node.as_ref().unwrap();
+    let mut saved = frames(node);
+    assert_eq!(saved[0][..2], [0x10, 2]);
+    saved[0][1] = 1;
+    assert_eq!(saved.last_mut().unwrap().pop(), Some(0));
+    let mut loader = Loader::new(5, 77, MAX_ID);
+    let ended: Vec<bool> = saved.iter().map(|f| loader.frame(f).unwrap()).collect();
+    assert_eq!(ended.last(), Some(&true));
+    assert_eq!(digest(&loader.finish().unwrap()), digest(node));
+}
+
+/// A replica of 0.1.0 does as that did: two windows of a length are open, and what is forgotten is forgotten whole.
+#[test]
+fn effects_of_version_1_mean_what_they_meant() {
+    let mut w = World::new();
+    w.settings.rules.flush_delay_ms = 900_000;
+    w.pass(600_000);
+    let mut counters = Counters::default();
+    let mut replica: Option<Node> = None;
+    let mut apply = |payload: &[u8], replica: &mut Option<Node>| {
+        let payload = of_version(1, payload);
+        match replica {
+            Some(node) => drop(node.apply(&payload, 0, MAX_ID, &mut counters).unwrap()),
+            None => {
+                let made = Node::create(&payload, 7, 0, MAX_ID, &mut counters).unwrap();
+                *replica = Some(made.0);
+            }
+        }
+    };
+    for at in [0, 300_000, 600_000] {
+        // Each within a millisecond of its own, so that it is told by a payload.
+        w.pass(1);
+        w.run(&format!("STAT m 1 AT {}", BASE + at));
+        apply(&w.payload, &mut replica);
+    }
+    let closed = |replica: &Option<Node>| replica.as_ref().unwrap().gauges().length[0];
+    assert_eq!(closed(&replica), 1);
+    w.pass(1);
+    w.run("FORGET METRIC m");
+    apply(&w.payload, &mut replica);
+    assert_eq!(closed(&replica), 3);
+    assert_eq!(replica.as_ref().unwrap().gauges().forgotten, 0);
+    // 0.1.0 counted a sample of a window that was delivered.
+    let mut other = World::new();
+    other.settings.rules.flush_delay_ms = 900_000;
+    other.pass(700_000);
+    other.run(&format!("STAT m 1 AT {BASE}"));
+    apply(&other.payload, &mut replica);
+    assert_eq!(replica.as_ref().unwrap().gauges().metrics, 1);
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_refused() {
+    let w = world();
+    let mut frame = frames(w.node.as_ref().unwrap()).remove(0);
+    frame[1] += 1;
+    let newer = "written by a newer version of the module";
+    let mut loader = Loader::new(5, 77, MAX_ID);
+    assert_eq!(loader.frame(&frame).unwrap_err().to_string(), newer);
+    let payload = of_version(3, &w.payload);
+    let refused = Node::create(&payload, 7, 0, MAX_ID, &mut Counters::default());
+    assert_eq!(refused.err().unwrap().to_string(), newer);
+}
