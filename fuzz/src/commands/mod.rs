@@ -223,8 +223,8 @@ struct Growth {
     metric: String,
     count: u64,
     sum: f64,
-    /// In both lengths; else in one at least.
-    both: bool,
+    /// In MIN, and in HOUR where that window is open; else in one length at least.
+    in_min: bool,
 }
 
 impl World {
