@@ -89,7 +89,9 @@ mod tests {
     #[test]
     fn older_windows_are_ordered_by_start() {
         let mut windows = Olders::default();
-        [600, 0, 300].map(|start| windows.insert(older(start)));
+        for start in [600, 0, 300] {
+            windows.insert(older(start));
+        }
         let starts: Vec<u32> = windows.iter().map(|o| o.bucket.start_s()).collect();
         assert_eq!(starts, [0, 300, 600]);
         assert_eq!(windows.first().map(Bucket::start_s), Some(0));
