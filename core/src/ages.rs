@@ -62,12 +62,16 @@ impl Ages {
             return;
         }
         if self.marks.len() >= MOST {
-            // The ids of a mark that goes count as those of the next: as younger than they are.
-            let mut odd = false;
-            self.marks.retain(|_| {
-                odd = !odd;
-                !odd
+            // The ids of a mark that goes count as those of the next: as younger than they are. Marks of long ago have
+            // gone through this often, so an age is off by a share of itself.
+            let mut keeps = false;
+            self.marks.retain(|mark| {
+                keeps = !keeps;
+                keeps || mark.by_clock
             });
+            if self.marks.len() >= MOST {
+                self.marks.pop_front();
+            }
         }
         self.marks.push_back(Mark {
             id,
