@@ -158,7 +158,7 @@ fn main() -> ExitCode {
             poll::load::run(&options, config)
         }
         Command::Check(options) => {
-            let poll = options.read().unwrap_or_else(|why| mistake(&why));
+            let poll = options.check().unwrap_or_else(|why| mistake(&why));
             say(&options.praise(&poll));
             Ok(Ended::Done)
         }

@@ -79,6 +79,13 @@ impl Options {
         Config::read(&self.config).map(Poll)
     }
 
+    /// Checks the file, also for what may yet come before a poller needs it.
+    ///
+    /// Returns an error, with lines and columns, if it is not as it should be.
+    pub fn check(&self) -> Result<Poll, String> {
+        Config::check(&self.config).map(Poll)
+    }
+
     /// What `agg check` says of a good file.
     pub fn praise(&self, poll: &Poll) -> String {
         let count = |count: usize, what: &str| match count {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sd_notify::NotifyState;
 
+use crate::escape;
+
 use super::status::Status;
 use super::web::view::{State, View, count};
 
@@ -90,8 +92,7 @@ fn sentence(view: &View) -> String {
         && view.state != State::Ok
     {
         // A line of this protocol is one: a name may hold anything.
-        let words: Vec<&str> = worst.text.split(char::is_control).collect();
-        text = format!("{text}; {}", words.join(" "));
+        text = format!("{text}; {}", escape::text(&worst.text));
     }
     text
 }
@@ -110,6 +111,6 @@ mod tests {
             bad.contains("; the sink influx has failed for 3 min"),
             "{bad}"
         );
-        assert_eq!(bad.lines().count(), 1);
+        assert!(!bad.contains(escape::is_hidden), "{bad}");
     }
 }

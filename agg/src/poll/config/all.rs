@@ -28,12 +28,15 @@ impl Config {
     /// Checks the whole file.
     ///
     /// Returns all mistakes, in the order of the file.
-    pub(super) fn parse_all(text: &str) -> Result<Config, Vec<Mistake>> {
+    pub(super) fn parse_all(text: &str, rigour: Rigour) -> Result<Config, Vec<Mistake>> {
         let (mut table, faults) = DeTable::parse_recoverable(text);
         if !faults.is_empty() {
             return Err(of_syntax(text, &faults));
         }
         let (mut mistakes, mut removed) = (Vec::new(), Vec::new());
+        if rigour == Rigour::Check {
+            mistakes = missing_folders(table.get_ref());
+        }
         let attempts = MOST * 4;
         for _ in 0..attempts {
             let mistake = match check(&table) {
@@ -55,6 +58,34 @@ impl Config {
         mistakes.sort_by_key(|mistake| mistake.at.unwrap_or(usize::MAX));
         Err(mistakes)
     }
+}
+
+/// How much is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rigour {
+    /// What a poller needs to start: what may come later is waited for.
+    Start,
+    /// All that can be known now.
+    Check,
+}
+
+/// Files to write to whose directories are not there.
+fn missing_folders(table: &DeTable) -> Vec<Mistake> {
+    let sinks = table
+        .get("sink")
+        .and_then(|sinks| sinks.get_ref().as_table());
+    let sinks = sinks.into_iter().flat_map(|sinks| sinks.values());
+    let paths = sinks.filter_map(|sink| sink.get_ref().as_table()?.get("path"));
+    let files = table.get("dead-letters").into_iter().chain(paths);
+    let missing = files.filter_map(|file| {
+        let path = std::path::Path::new(file.get_ref().as_str()?);
+        let folder = path.parent()?;
+        // Of these the checks tell another mistake.
+        let other = path.starts_with("~") || folder.as_os_str().is_empty();
+        let text = format!("there is no directory {}", folder.display());
+        (!other && !folder.is_dir()).then(|| Mistake::at(file, text))
+    });
+    missing.collect()
 }
 
 fn check(table: &Spanned<DeTable>) -> Result<Config, Mistake> {
@@ -220,7 +251,7 @@ mod tests {
     use super::*;
 
     fn mistakes(text: &str) -> Vec<String> {
-        let Err(all) = Config::parse_all(text) else {
+        let Err(all) = Config::parse_all(text, Rigour::Start) else {
             return Vec::new();
         };
         let told = all.into_iter().map(|mistake| match mistake.at {
@@ -317,6 +348,24 @@ compress = "zip"
             assert!(told[0].starts_with(expected), "{text}\n{}", told[0]);
         }
         assert_eq!(mistakes(&format!("{source}{rest}")), [""; 0]);
+    }
+
+    #[test]
+    fn missing_directory_is_told_by_a_check_alone() {
+        let text = "dead-letters = \"/no/such/dead\"\n[[source]]\nurls = [\"redis://h\"]\n[[route]]\n\
+                    queues = [\"LOG\"]\nsinks = [\"a\", \"b\"]\n[sink.a]\ntype = \"file\"\npath = \"/no/a\"\n\
+                    [sink.b]\ntype = \"file\"\npath = \"here\"\n";
+        assert!(Config::parse_all(text, Rigour::Start).is_ok());
+        let all = Config::parse_all(text, Rigour::Check).err().unwrap();
+        let told: Vec<_> = all.iter().map(|mistake| &*mistake.text).collect();
+        assert_eq!(
+            told,
+            [
+                "there is no directory /no/such",
+                "there is no directory /no"
+            ]
+        );
+        assert_eq!(all[0].at, Some(15));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Formatter;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -257,7 +257,7 @@ fn address(text: &Spanned<String>) -> Result<SocketAddr, Mistake> {
     })
 }
 
-/// A file to write to, whose folder is there.
+/// A file to write to. Its folder may come later, as with a file system that is mounted late.
 pub fn output(path: &Spanned<PathBuf>) -> Result<PathBuf, Mistake> {
     let file = path.get_ref();
     let text = file.to_string_lossy();
@@ -274,12 +274,7 @@ pub fn output(path: &Spanned<PathBuf>) -> Result<PathBuf, Mistake> {
     if file.metadata().is_ok_and(|data| !data.is_file()) {
         return fault(format!("{text} is not a regular file"));
     }
-    match file.parent() {
-        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-            fault(format!("there is no directory {}", folder.display()))
-        }
-        _ => Ok(file.clone()),
-    }
+    Ok(file.clone())
 }
 
 /// How many may be connected there at a time.

@@ -23,6 +23,8 @@ use crate::drain::fetch::{Format, Queue};
 use crate::escape;
 use crate::find::Source;
 
+use all::Rigour;
+
 use super::append::Mode;
 use super::aside::Rotation;
 use super::glob::Glob;
@@ -220,6 +222,15 @@ impl Config {
     ///
     /// Returns all mistakes, a line each, with their lines and columns.
     pub fn read(path: &Path) -> Result<Config, String> {
+        Config::read_with(path, Rigour::Start)
+    }
+
+    /// As [`Config::read`]; what may yet come, as a directory to write to, has to be there.
+    pub fn check(path: &Path) -> Result<Config, String> {
+        Config::read_with(path, Rigour::Check)
+    }
+
+    fn read_with(path: &Path, rigour: Rigour) -> Result<Config, String> {
         let name = path.display();
         let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
@@ -229,14 +240,14 @@ impl Config {
             // A name in it may have any character.
             escape::text(&format!("{name}{place}: {}", mistake.text)).into_owned()
         };
-        Config::parse_all(&text)
+        Config::parse_all(&text, rigour)
             .map_err(|all| all.into_iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 
     /// Reads a file that has one mistake at most.
     #[cfg(test)]
     fn parse(text: &str) -> Result<Config, Mistake> {
-        Config::parse_all(text).map_err(|mut all| {
+        Config::parse_all(text, Rigour::Start).map_err(|mut all| {
             assert_eq!(all.len(), 1, "{all:#?}");
             all.remove(0)
         })
