@@ -259,3 +259,53 @@ fn file_of_records_is_for_owner_and_group_alone() {
     let mode = path.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o137, 0, "{mode:o}");
 }
+
+#[test]
+fn drain_follow_waits_where_the_server_has_no_memory_for_leases() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let metrics: String = (0..10_000).map(|i| format!(" m{i} 1")).collect();
+    let _: redis::Value = server.ask(&format!("AGG.MSTAT n1 VALUES{metrics}"));
+    for i in 0..120 {
+        let _: redis::Value = server.ask(&format!("AGG.ERROR n1 e{i}"));
+    }
+    let () = server.ask("CONFIG SET agg.max-memory 1mb");
+    // Somebody else has all the leases that are granted without memory.
+    let leased: Vec<(String, i64, i64, String)> =
+        server.ask("AGG.FETCH n1 ERROR COUNT 1000 LEASE 600000");
+    assert_eq!(leased.len(), 100);
+    let refused = || -> u64 {
+        let info: String = server.ask("INFO agg");
+        let line = info
+            .lines()
+            .find_map(|l| l.strip_prefix("agg_refused_max_memory:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let before = refused();
+    let mut running = Running::start(&mut agg(
+        &server.url(),
+        "drain --follow --node n1 --queue ERROR",
+    ));
+    let mut lines = running.lines();
+    until("it was refused twice", || {
+        (refused() > before + 1).then_some(())
+    });
+    for (_, id, ..) in &leased {
+        let _: i64 = server.ask(&format!("AGG.ACK n1 ERROR {id}"));
+    }
+    for _ in 0..20 {
+        assert!(lines.next().is_some());
+    }
+    assert_eq!(running.end_by("INT").code(), Some(0));
+    let said: Vec<String> = running.errors().collect();
+    let full: Vec<_> = said
+        .iter()
+        .filter(|line| line.contains("AGGFULL"))
+        .collect();
+    assert!(
+        full.len() == 1 && full[0].ends_with("; trying again"),
+        "{said:?}"
+    );
+    assert_eq!(said.last().unwrap(), "agg: 20 records: ERROR 20");
+}

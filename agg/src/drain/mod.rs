@@ -20,7 +20,7 @@ use crate::connect::{Failure, Link, Server};
 use crate::poll::append::Appender;
 use crate::poll::aside::Rotation;
 use crate::retry::Reach;
-use crate::say::say;
+use crate::say::{Once, say};
 use crate::shutdown::Stop;
 
 use fetch::{Format, Queue, Request};
@@ -147,6 +147,7 @@ pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, Stri
             .to_file
             .map(|path| Appender::new(path, Rotation::default())),
         output: None,
+        once: Once::default(),
     };
     let ended = drain.run();
     if !options.quiet {
@@ -173,6 +174,7 @@ struct Drain<'a> {
     file: Option<Appender>,
     /// Why the output takes no more.
     output: Option<io::Error>,
+    once: Once,
 }
 
 impl Drain<'_> {
@@ -266,6 +268,12 @@ impl Drain<'_> {
             Ok(reply) => reply,
             // A key that was a node when the nodes were looked up.
             Err(text) if !self.nodes.named && text.starts_with("WRONGTYPE") => return Ok(false),
+            // The server has no memory for more leases: what others have leased there will free some.
+            Err(text) if self.follow && text.starts_with("AGGFULL") => {
+                let text = link.refused(&format!("to drain node {node}"), &text);
+                self.once.say(&format!("{text}; trying again"));
+                return Ok(false);
+            }
             Err(text) => return Err(link.refused(&format!("to drain node {node}"), &text)),
         };
         let Some(entries) = fetch::entries(reply) else {
