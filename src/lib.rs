@@ -15,6 +15,7 @@ mod origin;
 mod registry;
 mod reply;
 mod timer;
+mod waiters;
 mod work;
 
 use ffi::api::{Ctx, Level, missing};

@@ -8,7 +8,7 @@ use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
 use crate::memory::Census;
 use crate::registry::{self, Place};
-use crate::{config, held, info, memory, origin, work};
+use crate::{config, held, info, memory, origin, waiters, work};
 use aggregator_core::node::Queue;
 use aggregator_core::{Node, Now, Settings};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -40,9 +40,6 @@ const SCAN_EVERY_MS: u64 = 1_000;
 /// Names may have been missed: scan soon.
 static SCAN_SOON: AtomicBool = AtomicBool::new(false);
 
-/// Somebody who waits could not be answered when told that something is there: tell all in the next round.
-static WAKE_ALL: AtomicBool = AtomicBool::new(false);
-
 /// Where the round and the scan stopped.
 #[derive(Default)]
 struct Progress {
@@ -62,10 +59,9 @@ struct Progress {
     newest_seen: u64,
     /// This tick may change nodes, and not only look at them.
     may_change: bool,
-    /// Nodes that this round found, and whether it wakes all who wait.
+    /// Nodes that this round found.
     found: u64,
     census: Census,
-    wakes: bool,
     scan: Option<(i32, ScanCursor)>,
     next_scan: u64,
 }
@@ -75,11 +71,6 @@ static PROGRESS: MainThread<Option<Progress>> = MainThread::new(None);
 /// All databases are to be scanned soon.
 pub fn scan_soon() {
     SCAN_SOON.store(true, Relaxed);
-}
-
-/// All who wait are to be told again that something is there.
-pub fn wake_all() {
-    WAKE_ALL.store(true, Relaxed);
 }
 
 /// One tick; the milliseconds to the next.
@@ -94,16 +85,15 @@ pub fn tick(ctx: Ctx<'_>) -> u64 {
     let Some(mut progress) = PROGRESS.with(|p| p.take().unwrap_or_default()) else {
         return IDLE_MS;
     };
+    // Those who could not be served when they were to be: clients were paused, or something was loaded.
+    waiters::serve(ctx);
     let started = Instant::now();
     let (settings, now) = (config::settings(), work::now());
     info::look_at_clocks(work::last_id().max(progress.newest_seen), now);
     if progress.may_change != may_change {
         progress.may_change = may_change;
-        // A round is of one kind; what this one should have told, the next one of its kind tells.
+        // A round is of one kind.
         (progress.last, progress.next_round) = (None, 0);
-        if std::mem::take(&mut progress.wakes) {
-            wake_all();
-        }
     }
     let mut busy = may_change && memory::trim(ctx, now, &settings);
     if progress.last.is_some() || now.mono_ms >= progress.next_round {
@@ -177,7 +167,6 @@ fn begin_round(progress: &mut Progress, now: Now) {
     progress.newest = 0;
     progress.found = 0;
     progress.census = Census::default();
-    progress.wakes = progress.may_change && WAKE_ALL.swap(false, Relaxed);
 }
 
 fn end_round(progress: &mut Progress, now: Now) {
@@ -252,8 +241,8 @@ fn sweep(
     };
     progress.census.count(place, held.node.gauges().bytes);
     note_ids(&held.node, progress);
-    if ready || progress.wakes {
-        ctx.signal_ready(&name);
+    if ready {
+        waiters::ready(ctx, &name, &mut held.node, now);
     }
     progress.soon |= soon;
     Some(more || soon)

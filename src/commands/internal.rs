@@ -10,7 +10,7 @@ use crate::ffi::api::{Content, Mode};
 use crate::ffi::docs::{Access, Arg, Kind, Row};
 use crate::held::Held;
 use crate::reply::WRONG_TYPE;
-use crate::{memory, origin, work};
+use crate::{memory, origin, waiters, work};
 use aggregator_core::Node;
 use aggregator_core::request::full;
 
@@ -83,7 +83,7 @@ fn apply(call: &Call<'_>) {
         Some(Ok(last_id)) => {
             work::saw_id(last_id, now);
             call.ctx.replicate_verbatim(&call.name);
-            call.ctx.signal_ready(&call.name);
+            waiters::changed(call.ctx, &call.name);
             call.ctx.reply_ok();
         }
         Some(Err(damaged)) => call

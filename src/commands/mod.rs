@@ -9,7 +9,7 @@ mod read;
 mod report;
 mod run;
 
-pub use run::{Call, fetch_again};
+pub use run::{Call, fetch_for};
 
 use crate::ffi::docs::Row;
 

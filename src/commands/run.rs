@@ -1,10 +1,10 @@
 //! How a command runs: arguments to a request, the key, memory, the core, what follows.
 
-use crate::ffi::api::{Content, Ctx, Key, Mode, Name};
+use crate::ffi::api::{Content, Ctx, Key, Mode, Name, Words};
 use crate::ffi::waiting::block;
 use crate::held::Held;
-use crate::reply::{Replier, WRONG_TYPE};
-use crate::{info, memory, origin, timer, work};
+use crate::reply::{Answer, Recorded, Replier, WRONG_TYPE};
+use crate::{config, info, memory, origin, waiters, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
 
 /// A command as it was called.
@@ -13,6 +13,8 @@ pub struct Call<'a> {
     pub ctx: Ctx<'a>,
     /// Name and arguments.
     pub args: &'a [&'a [u8]],
+    /// The same, as the server lends them.
+    pub words: Words<'a>,
     /// The key.
     pub name: Name<'a>,
 }
@@ -110,7 +112,7 @@ fn change(
         && !is_available(request, held, now)
         && !call.ctx.flags().denies_blocking()
     {
-        return wait_for(call, wait.timeout_ms, settings);
+        return block(call, request.queues(), wait.timeout_ms);
     }
     let mut reply = Replier(call.ctx);
     let (ctx, name) = (call.ctx, call.name.bytes());
@@ -127,7 +129,7 @@ fn change(
         memory::settle(ctx, &call.name, held, now, settings);
     }
     match ran {
-        Some(Ok(ran)) if ran.ready => call.ctx.signal_ready(&call.name),
+        Some(Ok(ran)) if ran.ready => waiters::ready(ctx, &call.name, &mut held.node, now),
         Some(Ok(_)) => {}
         Some(Err(refusal)) => call.ctx.reply_error(&refusal.text),
         None => call.ctx.reply_error(INTERNAL),
@@ -208,7 +210,7 @@ fn create(
         kept.put(call.ctx, &call.name, key);
     }
     if ran.is_ok_and(|ran| ran.ready) {
-        call.ctx.signal_ready(&call.name);
+        waiters::changed(call.ctx, &call.name);
     }
 }
 
@@ -223,21 +225,9 @@ pub fn fetch(call: &Call<'_>) {
         && !call.ctx.flags().denies_blocking()
         && is_empty(call)
     {
-        return wait_for(call, wait.timeout_ms, &settings);
+        return block(call, request.queues(), wait.timeout_ms);
     }
     write(Command::Fetch, false, call);
-}
-
-/// What a client that waits costs.
-const WAITING: u64 = 2048;
-
-/// Lets the client wait, if there is memory for it.
-fn wait_for(call: &Call<'_>, timeout_ms: u64, settings: &Settings) {
-    if memory::fits(WAITING, settings) {
-        block(call, timeout_ms);
-    } else {
-        call.refuse(&Request::full(Command::Fetch, settings));
-    }
 }
 
 fn is_available(request: &Request<'_>, held: &mut Held, now: Now) -> bool {
@@ -253,48 +243,24 @@ fn is_empty(call: &Call<'_>) -> bool {
         .is_none_or(|mut key| matches!(key.content(), Content::Empty))
 }
 
-/// Runs a FETCH that waited; false: there is still nothing, it goes on waiting.
-pub fn fetch_again(call: &Call<'_>) -> bool {
-    let (settings, now) = work::surroundings();
-    if call.ctx.must_be_silent() {
-        timer::wake_all();
-        return false;
-    }
+/// Runs a FETCH that waited. `None`: it cannot be run now.
+pub fn fetch_for(ctx: Ctx<'_>, name: &Name<'_>, args: &[&[u8]], held: &mut Held) -> Option<Answer> {
+    let (settings, now) = (config::settings(), work::now());
     // Its arguments were checked when it began to wait, but settings may have changed since.
-    let request = match Request::parse(Command::Fetch, call.args, &settings, now) {
+    let request = match Request::parse(Command::Fetch, args, &settings, now) {
         Ok(request) => request,
         Err(refusal) => {
-            call.refuse(&refusal);
-            return true;
+            work::with_counters(|counters| counters.refuse(refusal.reason));
+            held.node.count_refusal(&refusal);
+            return Some(Answer::Error(refusal.text));
         }
     };
-    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
-        return false;
-    };
-    let Content::Node(held) = key.content() else {
-        return false;
-    };
-    if held.node.is_unfinished() || !is_available(&request, held, now) {
-        return false;
-    }
-    let mut reply = Replier(call.ctx);
-    let name = call.name.bytes();
-    let ctx = call.ctx;
-    let ran = work::try_change(
-        ctx,
-        &call.name,
-        held,
-        now,
-        &settings,
-        false,
-        |node, turn| request.run(name, node, turn, &mut reply),
-    );
-    match ran {
-        Some(Ok(_)) => true,
-        Some(Err(refusal)) => {
-            call.ctx.reply_error(&refusal.text);
-            true
-        }
-        None => false,
-    }
+    let mut reply = Recorded::default();
+    let ran = work::try_change(ctx, name, held, now, &settings, false, |node, turn| {
+        request.run(name.bytes(), node, turn, &mut reply)
+    })?;
+    Some(match ran {
+        Ok(_) => Answer::Reply(reply),
+        Err(refusal) => Answer::Error(refusal.text),
+    })
 }

@@ -6,6 +6,8 @@
 
 use crate::held::Held;
 use redis_module::raw;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
@@ -49,7 +51,10 @@ pub fn missing() -> Option<&'static str> {
         RedisModule_ReplyWithMap,
         RedisModule_GetDbIdFromIO,
         RedisModule_GetKeyNameFromIO,
-        RedisModule_SignalKeyAsReady,
+        RedisModule_SetDisconnectCallback,
+        RedisModule_UnblockClient,
+        RedisModule_HoldString,
+        RedisModule_ACLCheckCommandPermissions,
         RedisModule_SignalModifiedKey
     );
     None
@@ -218,12 +223,6 @@ impl<'a> Ctx<'a> {
         self.signal_modified(name);
         // SAFETY: the context lives.
         unsafe { call!(RedisModule_ReplicateVerbatim(self.raw) else 1) };
-    }
-
-    /// Wakes clients that wait for the key.
-    pub fn signal_ready(self, name: &Name<'_>) {
-        // SAFETY: the context and the name live.
-        unsafe { call!(RedisModule_SignalKeyAsReady(self.raw, name.raw) else ()) }
     }
 
     /// Whether nothing may be replicated now (clients are paused): then nothing may be changed of one's own accord.
@@ -399,6 +398,98 @@ impl<'a> Name<'a> {
                 std::slice::from_raw_parts(bytes.cast(), len)
             }
         }
+    }
+}
+
+/// The words of a command, as the server lends them.
+#[derive(Clone, Copy)]
+pub struct Words<'a> {
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+    of: PhantomData<&'a ()>,
+}
+
+impl<'a> Words<'a> {
+    /// # Safety
+    /// `argv` holds `argc` strings that live during `'a`.
+    pub(super) unsafe fn new(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> Words<'a> {
+        Words {
+            argv,
+            argc,
+            of: PhantomData,
+        }
+    }
+
+    /// Keeps them.
+    pub fn share(self) -> Vec<SharedString> {
+        (0..usize::try_from(self.argc).unwrap_or(0))
+            // SAFETY: `argv` holds as many strings, which live.
+            .map(|i| SharedString::new(unsafe { Name::new(*self.argv.add(i)) }))
+            .collect()
+    }
+}
+
+/// A string of the server's kind, kept beyond the callback that lent it. The server counts references, so it costs nothing
+/// while the client that sent it waits.
+pub struct SharedString {
+    raw: *mut raw::RedisModuleString,
+}
+
+impl SharedString {
+    /// Keeps a string.
+    pub fn new(name: Name<'_>) -> SharedString {
+        // SAFETY: the string lives; without a context nobody but us releases what is held here.
+        let raw = unsafe {
+            call!(RedisModule_HoldString(ptr::null_mut(), name.raw) else ptr::null_mut())
+        };
+        SharedString { raw }
+    }
+
+    /// As it is used in calls.
+    pub fn name(&self) -> Name<'_> {
+        Name {
+            raw: self.raw,
+            of: PhantomData,
+        }
+    }
+}
+
+impl Clone for SharedString {
+    fn clone(&self) -> SharedString {
+        SharedString::new(self.name())
+    }
+}
+
+impl Drop for SharedString {
+    fn drop(&mut self) {
+        // SAFETY: held by `new` and released once. Names are kept on the main thread alone.
+        unsafe { call!(RedisModule_FreeString(ptr::null_mut(), self.raw) else ()) }
+    }
+}
+
+impl Borrow<[u8]> for SharedString {
+    fn borrow(&self) -> &[u8] {
+        self.name().bytes()
+    }
+}
+
+impl PartialEq for SharedString {
+    fn eq(&self, other: &SharedString) -> bool {
+        self.name().bytes() == other.name().bytes()
+    }
+}
+
+impl Eq for SharedString {}
+
+impl PartialOrd for SharedString {
+    fn partial_cmp(&self, other: &SharedString) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SharedString {
+    fn cmp(&self, other: &SharedString) -> Ordering {
+        self.name().bytes().cmp(other.name().bytes())
     }
 }
 

@@ -5,14 +5,15 @@
 //! unwinding through C.
 
 use super::alloc;
-use super::api::{Ctx, InfoWriter, Level, Name, call};
+use super::api::{Ctx, InfoWriter, Level, Name, Words, call};
 use crate::commands::{Call, ROWS};
 use crate::held::begin_era;
-use crate::{info, origin, registry, timer};
+use crate::{info, origin, registry, timer, waiters};
 use redis_module::raw;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub(super) const OK: c_int = 0;
 pub(super) const ERR: c_int = 1;
@@ -149,8 +150,14 @@ unsafe extern "C" fn command<const I: usize>(
                 return true;
             }
             let name = Name::new(*argv.add(1));
+            let words = Words::new(argv, argc);
             with_args(argv, argc, |args| {
-                (ROWS[I].handler)(&Call { ctx, args, name })
+                (ROWS[I].handler)(&Call {
+                    ctx,
+                    args,
+                    words,
+                    name,
+                })
             });
             true
         });
@@ -200,6 +207,8 @@ unsafe extern "C" fn server_event(
             if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
                 begin_era();
                 timer::scan_soon();
+                // What was leased is to be had again (DEBUG RELOAD), and the server wakes nobody for what it loads.
+                waiters::all_ready();
             }
         }
         // Subscribed to on Valkey alone. Imports start with 0, and end with 2 (aborted) or 4 (completed).
@@ -234,6 +243,26 @@ unsafe extern "C" fn tick(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
         let next_ms = guard(100, || timer::tick(Ctx::new(ctx)));
         call!(RedisModule_CreateTimer(ctx, next_ms as raw::mstime_t, Some(tick), ptr::null_mut()) else 0);
     }
+}
+
+/// A call of [`waiters::serve`] is under way.
+static IS_SERVING_SOON: AtomicBool = AtomicBool::new(false);
+
+/// Lets [`waiters::serve`] run once what runs now is over (a command, a script, a transaction), or a millisecond later.
+pub fn serve_soon(ctx: Ctx<'_>, after_ms: u32) {
+    if IS_SERVING_SOON.swap(true, Relaxed) {
+        return;
+    }
+    // SAFETY: the context lives; the function is static.
+    unsafe {
+        call!(RedisModule_CreateTimer(ctx.raw, after_ms.into(), Some(serve), ptr::null_mut()) else 0);
+    }
+}
+
+unsafe extern "C" fn serve(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
+    IS_SERVING_SOON.store(false, Relaxed);
+    // SAFETY: the context lives during this call.
+    guard((), || waiters::serve(unsafe { Ctx::new(ctx) }));
 }
 
 unsafe extern "C" fn write_info(info: *mut raw::RedisModuleInfoCtx, for_crash_report: c_int) {

@@ -1,95 +1,136 @@
 //! Clients that wait for an entry: FETCH with BLOCK.
+//!
+//! A client waits for its key, so the server tells us what RENAME, COPY, MOVE, SWAPDB or RESTORE brings there, and ends
+//! the wait after its time, by CLIENT UNBLOCK and with the connection. But a server that is told that a key is ready
+//! tries all who wait for it one after the other (and before each of them Valkey 9.1 looks through those before it). So
+//! it is never told, and what it tells us itself is only noted: [`waiters::serve`] fetches for the one client that is first
+//! in line, and [`release`] lets it have the answer.
 
-use super::api::{Ctx, Name, call};
+use super::acl::User;
+use super::api::{Ctx, Name, SharedString, call};
 use super::callbacks::{ERR, OK, guard};
-use crate::commands::{Call, fetch_again};
+use crate::commands::Call;
+use crate::waiters::{self, Waiter};
+use aggregator_core::node::Queue;
 use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::ptr;
 
-/// The arguments of clients that wait, without the node's name, which the server keeps.
-type Waiting = Vec<Vec<u8>>;
+/// A client that waits, as the server knows it. Valid until [`waiters::remove`] was called with its number.
+#[derive(Clone, Copy)]
+pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 
-/// The place of the node's name among them.
-const NODE: usize = 1;
-
-/// Lets the client of a FETCH wait until something is there, or for some milliseconds (0: without limit).
-pub fn block(call: &Call<'_>, timeout_ms: u64) {
-    let args: Box<Waiting> = Box::new(
-        call.args
-            .iter()
-            .enumerate()
-            .map(|(i, arg)| if i == NODE { Vec::new() } else { arg.to_vec() })
-            .collect(),
-    );
+/// Lets the client of a FETCH wait until one of these queues has something, or for some milliseconds (0: without limit).
+///
+/// It costs what the server keeps for any client and some words of ours, which `maxclients` bounds: so it is possible
+/// however little memory is left, because draining is what frees memory.
+pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64) {
+    let number = waiters::number();
     let mut keys = [call.name.raw];
-    let args = Box::into_raw(args);
-    // SAFETY: the context and the key live; the server copies the key and gives the arguments back to `end_wait` once. A
-    // null says that it blocks no client and keeps nothing, so they are still ours.
-    let refused = unsafe {
-        let blocked = call!(RedisModule_BlockClientOnKeys(
+    // SAFETY: the context and the key live. The private data is a number, not a pointer.
+    let blocked = unsafe {
+        call!(RedisModule_BlockClientOnKeys(
             call.ctx.raw,
-            Some(try_again),
-            Some(end_of_time),
+            Some(key_is_ready),
             Some(end_wait),
+            Some(forget),
             timeout_ms as c_longlong,
             keys.as_mut_ptr(),
             1,
-            args.cast()
-        ) else ptr::null_mut());
-        blocked.is_null().then(|| Box::from_raw(args))
+            ptr::without_provenance_mut(number as usize)
+        ) else ptr::null_mut())
     };
-    if refused.is_some() {
-        call.ctx
+    if blocked.is_null() {
+        return call
+            .ctx
             .reply_error("ERR AGG.FETCH: the server cannot block this client: ask without BLOCK");
     }
+    // SAFETY: the server has just made it.
+    unsafe { call!(RedisModule_SetDisconnectCallback(blocked, Some(disconnected)) else ()) };
+    let client_id = call.ctx.client_id();
+    let waiter = Waiter {
+        blocked: Blocked(blocked),
+        client_id,
+        user: User::of(call.ctx, client_id),
+        db: call.ctx.db(),
+        name: SharedString::new(call.name),
+        words: call.words.share(),
+        queues: queues.to_vec(),
+        answer: None,
+    };
+    waiters::add(number, waiter);
 }
 
-unsafe extern "C" fn try_again(
+/// Ends the wait of a client for which there is an answer. Redis 7.0 and Valkey call `end_wait` at once, Redis since 7.4
+/// before it sleeps: therefore the answer is kept with the client.
+pub fn release(blocked: Blocked) {
+    // SAFETY: the server frees a blocked client only after `forget`, which takes it out of the lists that it comes from.
+    unsafe { call!(RedisModule_UnblockClient(blocked.0, ptr::null_mut()) else 1) };
+}
+
+/// The number of the client whose wait ends.
+///
+/// # Safety
+/// The context is that of a callback given to [`block`].
+unsafe fn number(ctx: Ctx<'_>) -> u64 {
+    // SAFETY: the caller's promise: the private data is what `block` gave.
+    let data =
+        unsafe { call!(RedisModule_GetBlockedClientPrivateData(ctx.raw) else ptr::null_mut()) };
+    data.addr() as u64
+}
+
+/// The server has brought something to the key: noted, so that it is looked at soon. The client goes on waiting.
+unsafe extern "C" fn key_is_ready(
     ctx: *mut raw::RedisModuleCtx,
     _: *mut *mut raw::RedisModuleString,
     _: c_int,
 ) -> c_int {
-    guard(ERR, || {
-        // SAFETY: the private data is the `Waiting` that `block` gave away and `end_wait` has not taken back yet; the
-        // key's name lives during this call.
+    guard((), || {
+        // SAFETY: the context lives during this call, and the key's name with it.
         unsafe {
-            let waiting = call!(RedisModule_GetBlockedClientPrivateData(ctx) else ptr::null_mut());
-            let Some(waiting) = waiting.cast::<Waiting>().as_ref() else {
-                return ERR;
-            };
-            let name =
-                Name::new(call!(RedisModule_GetBlockedClientReadyKey(ctx) else ptr::null_mut()));
-            let mut args: Vec<&[u8]> = waiting.iter().map(Vec::as_slice).collect();
-            if let Some(node) = args.get_mut(NODE) {
-                *node = name.bytes();
-            }
-            if fetch_again(&Call {
-                ctx: Ctx::new(ctx),
-                args: &args,
-                name,
-            }) {
-                OK
-            } else {
-                ERR
-            }
+            let ctx = Ctx::new(ctx);
+            let key = call!(RedisModule_GetBlockedClientReadyKey(ctx.raw) else ptr::null_mut());
+            waiters::changed(ctx, &Name::new(key));
         }
-    })
+    });
+    ERR
 }
 
-unsafe extern "C" fn end_of_time(
+/// The time is over, or there is an answer.
+unsafe extern "C" fn end_wait(
     ctx: *mut raw::RedisModuleCtx,
     _: *mut *mut raw::RedisModuleString,
     _: c_int,
 ) -> c_int {
-    // SAFETY: the context lives during this call.
-    guard((), || unsafe { Ctx::new(ctx).reply_null_array() });
+    guard((), || {
+        // SAFETY: the context lives during this call.
+        let (ctx, number) = unsafe {
+            let ctx = Ctx::new(ctx);
+            (ctx, number(ctx))
+        };
+        match waiters::remove(number) {
+            Some(answer) => answer.send(ctx),
+            None => ctx.reply_null_array(),
+        }
+    });
     OK
 }
 
-unsafe extern "C" fn end_wait(_: *mut raw::RedisModuleCtx, waiting: *mut c_void) {
+/// The client has gone, or was sent away with an error.
+unsafe extern "C" fn disconnected(
+    ctx: *mut raw::RedisModuleCtx,
+    _: *mut raw::RedisModuleBlockedClient,
+) {
     guard((), || {
-        // SAFETY: given back once, after `block` gave it away.
-        unsafe { drop(Box::from_raw(waiting.cast::<Waiting>())) }
+        // SAFETY: the context lives during this call.
+        let number = unsafe { number(Ctx::new(ctx)) };
+        waiters::remove(number);
+    });
+}
+
+/// The wait is over, however it ended.
+unsafe extern "C" fn forget(_: *mut raw::RedisModuleCtx, number: *mut c_void) {
+    guard((), || {
+        waiters::remove(number.addr() as u64);
     });
 }

@@ -14,6 +14,7 @@ mod alone;
 mod attackers;
 mod closings;
 mod drained;
+mod draining;
 mod handed_in;
 mod kit;
 mod lowered;

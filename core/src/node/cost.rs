@@ -34,7 +34,7 @@ const BUCKET: u64 = 320;
 const ENTRY: u64 = 512;
 
 /// What a lease costs.
-pub(crate) const LEASE: u64 = 160;
+pub(super) const LEASE: u64 = 160;
 
 /// What a reference in a queue costs, with its effect.
 const REFERENCE: u64 = 160;

@@ -17,6 +17,9 @@ const MOST_BYTES: usize = 1 << 20;
 /// entries than this those come back first whose leases ended first.
 const ENDED: usize = 4096;
 
+/// Leases that a node grants even when the memory limit leaves no room: at most 16 KB.
+const ALWAYS_LEASED: u64 = 100;
+
 /// Entries on their way out, rendered before the first byte of the reply.
 pub(crate) struct Batch {
     text: Vec<u8>,
@@ -142,9 +145,7 @@ impl Node {
         act: &mut Act<'_>,
     ) -> Batch {
         let until = act.now.mono_ms.saturating_add(lease_ms).max(1);
-        // A lease takes memory: no more of them than there is room for.
-        let most = usize::try_from(act.room / LEASE).unwrap_or(usize::MAX);
-        let count = take.count.min(most);
+        let count = take.count.min(self.most_leases(act.room));
         let mut batch = self.batch(take.queues, count);
         for &queue in take.queues {
             self.queues.end_leases(queue, act.now.mono_ms, ENDED);
@@ -157,6 +158,14 @@ impl Node {
             }
         }
         batch
+    }
+
+    /// How many entries may be leased now. A lease takes memory, so no more than there is room for; but a few are always
+    /// granted, because what is not drained never frees any.
+    fn most_leases(&self, room: u64) -> usize {
+        let leased: u64 = self.queues.leases.iter().map(|l| l.leased()).sum();
+        let most = (room / LEASE).max(ALWAYS_LEASED.saturating_sub(leased));
+        usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     /// The oldest entry that can be handed out; what changed since it was handed out gets a new id on the way.
@@ -289,8 +298,8 @@ impl Node {
         batch
     }
 
-    /// Whether something can be handed out now; leases whose time has come are ended.
-    pub(crate) fn available(&mut self, queues: &[Queue], now: Now) -> bool {
+    /// Whether an entry of these queues can be handed out now. Ends the leases whose time has come.
+    pub fn available(&mut self, queues: &[Queue], now: Now) -> bool {
         queues.iter().any(|&queue| {
             self.queues.end_leases(queue, now.mono_ms, usize::MAX);
             self.queues.available(queue).is_some()

@@ -40,7 +40,6 @@ pub(crate) use write::{Reported, SampleRefused, Taken};
 /// What requests and effects carry into a node.
 pub(crate) mod parts {
     pub(crate) use super::bucket::Kind;
-    pub(crate) use super::cost::LEASE;
     pub(crate) use super::drain::Take;
     pub(crate) use super::errors::{Occurrence, Told};
     pub(crate) use super::metric::Sample;

@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::full;
 use crate::error::{Refusal, Refused};
-use crate::node::parts::{LEASE, Queue, Take};
+use crate::node::parts::{Queue, Take};
 use crate::node::{Act, Format};
 use crate::reply::Reply;
 use crate::{Node, Now};
@@ -120,7 +120,8 @@ impl Fetch {
         reply: &mut dyn Reply,
     ) -> Result<(), Refusal> {
         let batch = node.fetch(self.wanted.take(), self.lease_ms, name, act);
-        if batch.is_empty() && act.room < LEASE && node.available(&self.wanted.queues, act.now) {
+        // Nothing was leased though something is there: there is no memory for another lease.
+        if batch.is_empty() && node.available(&self.wanted.queues, act.now) {
             node.count_refused(Refused::Memory, act);
             return Err(full("AGG.FETCH", act.settings));
         }
