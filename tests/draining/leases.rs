@@ -108,7 +108,7 @@ fn an_ack_removes_whoever_holds_the_lease_or_none() {
         assert_eq!(info(&server, "n", queue, "length"), 0, "{queue}");
         assert_eq!(info(&server, "n", queue, "leased"), 0, "{queue}");
     }
-    one_of_each(&server, "n");
+    one_of_each_with(&server, "n", "other");
     for queue in QUEUES {
         // The error is known, and waits for its interval.
         for entry in take(&server, &format!("AGG.PEEK n {queue}")) {

@@ -20,6 +20,8 @@ fn line(server: &Server, node: &[u8], metric: &[u8], tags: &[u8]) -> (String, i6
     close(server, node, metric);
     let reply: Value = server.send(&[b"AGG.POP", node, b"MIN", b"FORMAT", b"LINE"]);
     let [entry] = entries(&reply).try_into().expect("one entry");
+    // The next line is of the same window.
+    server.send::<()>(&[b"DEL", node]);
     (entry.text, start)
 }
 

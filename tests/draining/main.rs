@@ -60,9 +60,14 @@ fn close(server: &Server, node: &[u8], metric: &[u8]) {
 
 /// Gives each queue of a node one entry.
 fn one_of_each(server: &Server, node: &str) {
+    one_of_each_with(server, node, "m");
+}
+
+/// The same with windows of a metric of this name, of which none was delivered yet.
+fn one_of_each_with(server: &Server, node: &str, metric: &str) {
     let start = past_hour();
-    server.ask::<()>(&format!("AGG.STAT {node} m 1 AT {start}"));
-    close(server, node.as_bytes(), b"m");
+    server.ask::<()>(&format!("AGG.STAT {node} {metric} 1 AT {start}"));
+    close(server, node.as_bytes(), metric.as_bytes());
     log(server, node, "text");
     server.ask::<()>(&format!("AGG.ERROR {node} text"));
     server.ask::<()>(&format!("AGG.REALITY {node} key model {{}}"));
