@@ -224,12 +224,16 @@ pub fn requeue(_: &mut Random) -> Vec<Words> {
     ]
 }
 
-/// What is there is forgotten, and reported again.
+/// What is there is forgotten, and reported again. As the window of a forgotten metric is delivered once, other metrics are
+/// reported and forgotten, too: each gives two records.
 pub fn forget(random: &mut Random) -> Vec<Words> {
     (0..20)
         .flat_map(|_| {
             let (metric, object) = (random.below(150), random.below(2000));
+            let (other, tags) = (random.below(1 << 16), "x".repeat(random.below(300)));
             [
+                split(&format!("AGG.STAT windows f{other} 1 TAGS a:{tags}")),
+                split(&format!("AGG.FORGET windows METRIC f{other}")),
                 split(&format!("AGG.FORGET windows METRIC w{metric}")),
                 split(&format!("AGG.FORGET objects REALITY o{object}")),
                 split(&format!("AGG.STAT windows w{metric} 2")),
