@@ -197,6 +197,12 @@ fn a_reader_that_stands_still_does_not_hold_up_the_end() {
         let entries: Vec<(String, i64, i64, String)> = server.ask("AGG.PEEK n1 LOG REV COUNT 1");
         (entries[0].2 > 0).then_some(())
     });
+    // Before that a signal finds it between two chunks, and those that it has printed are acknowledged.
+    let pipe = running.0.stdout.as_ref().unwrap();
+    until("it stands still as the pipe is full", || {
+        // More than three chunks; a part of the fourth has no room.
+        (rustix::io::ioctl_fionread(pipe).unwrap() > 55_000).then_some(())
+    });
     assert_eq!(running.end_by("INT").code(), Some(130));
     // The leases end by themselves.
     until("the entries come back", || {
