@@ -358,3 +358,25 @@ fn browse(page: &Path, dir: &Path) -> Option<String> {
     until("chromium ends", || child.try_wait().unwrap());
     Some(reader.join().unwrap())
 }
+
+#[test]
+fn windows_are_read_on_where_one_reply_has_not_all() {
+    let settings = "min-window 1 hour-window 3600 min-history 10000 flush-delay-ms 0";
+    let Some(server) = Server::with_settings(settings) else {
+        return;
+    };
+    let start = now_ms() / 1000 * 1000 - 6_100_000;
+    let mut pipe = redis::pipe();
+    for i in 0..6000 {
+        let mut sample = redis::cmd("AGG.STAT");
+        sample
+            .arg("n1")
+            .arg("m")
+            .arg(i)
+            .arg("AT")
+            .arg(start + i * 1000);
+        pipe.add_command(sample);
+    }
+    let _: Vec<Value> = pipe.query(&mut server.connection()).unwrap();
+    assert!(page(&server, "--since 3h").contains("aria-label=\"m: from 0 to 6k\""));
+}

@@ -31,6 +31,9 @@ pub enum About {
     GoneObject(String),
 }
 
+/// Samples of one call; the server takes 10,000.
+const SAMPLES: usize = 1000;
+
 /// The calls that tell all samples. `tags` are the user's own and come last, so that they hold against ours.
 pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call> {
     let mut groups: BTreeMap<(Kind, &str), Vec<&Sample>> = BTreeMap::new();
@@ -40,7 +43,7 @@ pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call
             .or_default()
             .push(sample);
     }
-    let call = |((kind, own), group): ((Kind, &str), Vec<&Sample>)| {
+    let call = |(kind, own, group): (Kind, &str, &[&Sample])| {
         let mut command = redis::cmd("AGG.MSTAT");
         command.arg(&node.0).arg(kind.word());
         with_tags(
@@ -48,19 +51,20 @@ pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call
             own.split(' ').chain(tags.iter().map(String::as_str)),
         );
         command.arg("VALUES");
-        for sample in &group {
+        for sample in group {
             command.arg(&sample.name).arg(&sample.value);
         }
-        let names = group
-            .into_iter()
-            .map(|sample| sample.name.clone())
-            .collect();
+        let names = group.iter().map(|sample| sample.name.clone()).collect();
         Call {
             command,
             about: About::Samples(names),
         }
     };
-    groups.into_iter().map(call).collect()
+    let groups = groups.iter().flat_map(|((kind, own), group)| {
+        let parts = group.chunks(SAMPLES);
+        parts.map(|part| (*kind, *own, part))
+    });
+    groups.map(call).collect()
 }
 
 /// The call that tells an object.

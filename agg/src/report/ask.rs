@@ -21,6 +21,10 @@ const AT_ONCE: usize = 8;
 /// Bytes of the names of metrics, and windows of all of them, that are kept: a page of more is of no use to anybody.
 const NAME_BYTES: usize = 32 << 20;
 const WINDOWS: usize = 4_000_000;
+/// Windows of a reply of AGG.RANGE where there may be more, and how many such replies are read: as many windows as the
+/// longest history has.
+const PAGE: usize = 5000;
+const PAGES: usize = 20;
 /// Lines of the log.
 const LINES: usize = 50;
 /// Bytes that are kept of one text, and of an object.
@@ -155,9 +159,7 @@ async fn metrics(
             get.arg("METRIC").arg(name);
             commands.push(get);
             for (queue, from) in [("MIN", min), ("HOUR", hour)] {
-                let mut range = about("AGG.RANGE", wanted.node);
-                range.arg(name).arg(queue).arg("FROM").arg(from);
-                commands.push(range);
+                commands.push(range(wanted.node, name, queue, from));
             }
         }
         let mut replies: Vec<Reply> = Vec::with_capacity(commands.len());
@@ -174,7 +176,10 @@ async fn metrics(
                 }
                 None => Ok(Vec::new()),
             };
-            let (short, long) = (windows()?, windows()?);
+            let (mut short, mut long) = (windows()?, windows()?);
+            for (queue, found) in [("MIN", &mut short), ("HOUR", &mut long)] {
+                read_on(wire, (wanted.node, name, queue), found, &mut failed).await?;
+            }
             match get {
                 // It was forgotten since it was listed.
                 Ok(Value::Nil) => report.metrics.all = report.metrics.all.saturating_sub(1),
@@ -197,6 +202,39 @@ async fn metrics(
         .metrics
         .shown
         .sort_by(|a, b| by_name(&a.name, &b.name));
+    Ok(())
+}
+
+fn range(node: &NodeName, metric: &[u8], queue: &str, from: i64) -> Cmd {
+    let mut range = about("AGG.RANGE", node);
+    range.arg(metric).arg(queue).arg("FROM").arg(from);
+    range
+}
+
+/// Reads the windows behind those found, where there may be more than one reply has.
+async fn read_on(
+    wire: &mut Wire,
+    (node, metric, queue): (&NodeName, &[u8], &str),
+    found: &mut Vec<Window>,
+    failed: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let mut page = found.len();
+    for _ in 1..PAGES {
+        let Some(end) = found.last().map(|last| last.end).filter(|_| page >= PAGE) else {
+            break;
+        };
+        match wire.call(&range(node, metric, queue, end)).await? {
+            Ok(value) => {
+                let more = windows(value).ok_or_else(|| wire.strange("AGG.RANGE"))?;
+                page = more.len();
+                found.extend(more);
+            }
+            Err(text) => {
+                failed.push(text);
+                break;
+            }
+        }
+    }
     Ok(())
 }
 
