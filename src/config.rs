@@ -5,7 +5,7 @@
 
 use crate::ffi::main_thread::MainThread;
 use aggregator_core::settings::{
-    MAX_GAP_MS, MAX_HISTORY, MAX_WINDOW_S, Rules, Settings, max_flush_delay_ms,
+    MAX_GAP_MS, MAX_HISTORY, MAX_WINDOW_S, MOST_ITEMS, Rules, Settings, max_flush_delay_ms,
 };
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -218,6 +218,7 @@ fn build() -> Settings {
         max_errors: max_errors as u32,
         max_realities: max_realities as u32,
         max_item_size: max_item_size as usize,
+        most_values: MOST_ITEMS,
         min_window_s: min_window as u32,
         hour_window_s: hour_window as u32,
         error_interval_ms: error_interval_ms as u64,

@@ -20,6 +20,9 @@ pub const fn max_flush_delay_ms(min_window_s: i64) -> i64 {
     (MOST_OPEN as i64 - 1) * 1000 * min_window_s
 }
 
+/// The most items that one command names (values, ids) or asks for (COUNT).
+pub const MOST_ITEMS: usize = 10_000;
+
 /// All settings, as the shell last read them. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -33,6 +36,8 @@ pub struct Settings {
     pub max_realities: u32,
     /// One text, JSON, tag list or name.
     pub max_item_size: usize,
+    /// Values in one AGG.MSTAT. No setting, but what another server has taken has no limit.
+    pub most_values: usize,
     /// Window lengths of new nodes, seconds; the second a multiple of the first.
     pub min_window_s: u32,
     /// See `min_window_s`.
@@ -72,6 +77,7 @@ impl Settings {
     pub fn unlimited() -> Settings {
         Settings {
             max_item_size: usize::MAX,
+            most_values: usize::MAX,
             rules: Rules {
                 max_future_ms: i64::MAX,
                 ..Rules::default()
@@ -101,6 +107,7 @@ impl Default for Settings {
             max_errors: 10_000,
             max_realities: 10_000,
             max_item_size: 64 << 10,
+            most_values: MOST_ITEMS,
             min_window_s: 300,
             hour_window_s: 3600,
             error_interval_ms: 300_000,

@@ -25,7 +25,7 @@ pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules}
 
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
 use crate::error::Damaged;
-use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
+use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, TagId, Told};
 use crate::settings::Rules;
 use crate::text::number::Number;
 
@@ -108,6 +108,7 @@ pub struct Effects {
     last_at: Option<i64>,
     /// Where the tags of the last sample that had some stand.
     last_tags: Option<(usize, usize)>,
+    last_tag_id: Option<TagId>,
 }
 
 /// The most that a buffer keeps between commands.
@@ -150,6 +151,7 @@ impl Effects {
         self.as_it_came = false;
         self.last_at = None;
         self.last_tags = None;
+        self.last_tag_id = None;
     }
 
     /// Starts a payload: the primary's clock, the id that the first queued entry gets, and whether windows that close
@@ -197,9 +199,11 @@ impl Effects {
             flags |= flag::SAME_AT;
         }
         if let Some(tags) = sample.tags {
-            let same = self
-                .last_tags
-                .is_some_and(|(start, end)| self.bytes.get(start..end) == Some(tags));
+            let is_last = |(start, end)| self.bytes.get(start..end) == Some(tags);
+            let same = match (sample.tag_id, self.last_tag_id) {
+                (Some(id), Some(last)) => id == last,
+                _ => self.last_tags.is_some_and(is_last),
+            };
             flags |= if same { flag::SAME_TAGS } else { flag::TAGS };
         }
         let out = self.begun();
@@ -216,6 +220,7 @@ impl Effects {
             put_bytes(out, tags);
             let end = out.len();
             self.last_tags = Some((end - tags.len(), end));
+            self.last_tag_id = sample.tag_id;
         }
         self.last_at = Some(sample.at);
     }

@@ -104,7 +104,18 @@ impl<'a> Payload<'a> {
     pub fn check(&self) -> Result<Work, Damaged> {
         let mut copy = self.clone();
         let mut work = Work::default();
+        let mut shared = None;
         while let Some(change) = copy.next()? {
+            // A list that samples share is looked at once.
+            if let Change::Sample { sample, .. } = &change
+                && let Some(tags) = sample.tags
+                && shared
+                    .replace(tags)
+                    .is_some_and(|before| std::ptr::eq(before, tags))
+            {
+                work.add(&change);
+                continue;
+            }
             check(&change)?;
             work.add(&change);
         }
@@ -227,6 +238,7 @@ impl<'a> Payload<'a> {
                 value,
                 at,
                 tags,
+                tag_id: None,
             },
         })
     }

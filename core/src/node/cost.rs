@@ -173,7 +173,8 @@ impl Node {
             return sample;
         };
         let cost = self.closing_cost(metric, sample.at);
-        if sample.tags.is_some_and(|tags| !self.stats.tags.holds(tags)) {
+        let fits = |tags: &[u8]| sample.tag_id.is_some() || self.stats.tags.holds(tags);
+        if sample.tags.is_some_and(|tags| !fits(tags)) {
             sample.tags = None;
             self.count_refused(Refused::Memory, act);
         }

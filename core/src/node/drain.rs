@@ -10,7 +10,8 @@ use super::{Act, Node};
 use crate::Now;
 use crate::reply::Reply;
 
-/// A reply stops at this many bytes of records.
+/// A reply stops at this many bytes of records, or of what they took to be made: tags whose names are the same text once
+/// they are UTF-8 take time and leave nothing.
 const MOST_BYTES: usize = 1 << 20;
 
 /// Leases that a command ends on its way, about a millisecond's worth; the timer ends the others. Until it has, of more
@@ -23,6 +24,8 @@ const ALWAYS_LEASED: u64 = 100;
 /// Entries on their way out, rendered before the first byte of the reply.
 pub(crate) struct Batch {
     text: Vec<u8>,
+    /// What the records took to be made, about in bytes.
+    effort: usize,
     entries: Vec<BatchEntry>,
     /// No more than so many entries come.
     most: usize,
@@ -39,6 +42,7 @@ impl Batch {
     fn new(most: usize) -> Batch {
         Batch {
             text: Vec::new(),
+            effort: 0,
             entries: Vec::new(),
             most,
         }
@@ -64,11 +68,18 @@ impl Batch {
     }
 
     fn is_full(&self, count: usize) -> bool {
-        self.entries.len() >= count || self.text.len() >= MOST_BYTES
+        self.entries.len() >= count || self.text.len().max(self.effort) >= MOST_BYTES
     }
 
-    fn push(&mut self, queue: Queue, id: u64, deliveries: u64, render: impl FnOnce(&mut Vec<u8>)) {
-        render(&mut self.text);
+    /// `render` appends the record and returns what it took.
+    fn push(
+        &mut self,
+        queue: Queue,
+        id: u64,
+        deliveries: u64,
+        render: impl FnOnce(&mut Vec<u8>) -> usize,
+    ) {
+        self.effort += render(&mut self.text);
         if self.entries.is_empty() {
             // The others will be about as long; growing again and again would copy them, and touch new memory each time.
             let rest = self.text.len().saturating_mul(self.most.saturating_sub(1));
@@ -259,9 +270,9 @@ impl Node {
     /// Gives leases back at once: how many there were. A lease that has ended is not there any more, here and below,
     /// whether or not a tick has seen it yet.
     pub(crate) fn nack(&mut self, queue: Queue, ids: &[u64], now: Now) -> u64 {
-        self.queues.end_leases(queue, now.mono_ms, usize::MAX);
         let leases = &mut self.queues.leases[queue as usize];
-        let given = ids.iter().filter(|id| leases.give_back(**id)).count() as u64;
+        let mut give_back = |id: u64| leases.is_leased(id, now.mono_ms) && leases.give_back(id);
+        let given = ids.iter().filter(|id| give_back(**id)).count() as u64;
         self.queues.ready |= given > 0;
         given
     }
@@ -269,9 +280,9 @@ impl Node {
     /// Lets leases end `ms` from now: how many there were.
     pub(crate) fn extend(&mut self, queue: Queue, ms: u64, ids: &[u64], now: Now) -> u64 {
         let until = now.mono_ms.saturating_add(ms).max(1);
-        self.queues.end_leases(queue, now.mono_ms, usize::MAX);
         let leases = &mut self.queues.leases[queue as usize];
-        ids.iter().filter(|id| leases.extend(**id, until)).count() as u64
+        let mut extend = |id: u64| leases.is_leased(id, now.mono_ms) && leases.extend(id, until);
+        ids.iter().filter(|id| extend(**id)).count() as u64
     }
 
     /// Looks at entries: from `from` on (all where it is `None`), upwards or downwards.
@@ -301,7 +312,7 @@ impl Node {
     /// Whether an entry of these queues can be handed out now. Ends the leases whose time has come.
     pub fn available(&mut self, queues: &[Queue], now: Now) -> bool {
         queues.iter().any(|&queue| {
-            self.queues.end_leases(queue, now.mono_ms, usize::MAX);
+            self.queues.end_leases(queue, now.mono_ms, ENDED);
             self.queues.available(queue).is_some()
         })
     }

@@ -57,7 +57,13 @@ impl Leases {
         handed.deliveries
     }
 
-    /// Moves the end of a running lease; false if there is none.
+    /// Whether the entry is leased at this running time. A lease that has ended is none, whether or not
+    /// [`Leases::end`] has come to it yet.
+    pub fn is_leased(&self, id: u64, mono_ms: u64) -> bool {
+        self.handed.get(&id).is_some_and(|h| h.until > mono_ms)
+    }
+
+    /// Moves the end of a lease; false if there is none.
     pub fn extend(&mut self, id: u64, until: u64) -> bool {
         match self.handed.get_mut(&id) {
             Some(handed) if handed.until != 0 => {

@@ -159,6 +159,8 @@ pub(crate) struct Sample<'a> {
     pub value: Number,
     pub at: i64,
     pub tags: Option<&'a [u8]>,
+    /// Their id, where the caller has a reference to them: then no sample of many looks at a long list.
+    pub tag_id: Option<TagId>,
 }
 
 /// What a metric needs of its node.
@@ -659,14 +661,22 @@ impl Metric {
     #[inline]
     fn take_tags(&mut self, sample: &Sample<'_>, places: [Place; 2], env: &mut Env<'_, '_>) {
         let Some(text) = sample.tags else { return };
-        if env.tags.text(self.tags) != text {
-            self.change_tags(text, places, env);
+        let is_same = match sample.tag_id {
+            Some(id) => id == self.tags,
+            None => env.tags.text(self.tags) == text,
+        };
+        if !is_same {
+            let tags = match sample.tag_id {
+                Some(id) => env.tags.retain(id),
+                None => env.tags.acquire(text),
+            };
+            self.change_tags(tags, places, env);
         }
     }
 
+    /// `tags`: a reference to them.
     #[cold]
-    fn change_tags(&mut self, text: &[u8], places: [Place; 2], env: &mut Env<'_, '_>) {
-        let tags = env.tags.acquire(text);
+    fn change_tags(&mut self, tags: TagId, places: [Place; 2], env: &mut Env<'_, '_>) {
         for i in LENGTHS {
             let stays = self.newest[i].is_some() && places[i] != Place::Newest;
             if stays && !self.has(flags::OTHER_TAGS[i]) {

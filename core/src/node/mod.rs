@@ -35,7 +35,7 @@ pub use frames::Loader;
 pub use queues::Queue;
 pub use render::Format;
 pub use sweep::Swept;
-pub(crate) use write::{Reported, SampleRefused, Taken};
+pub(crate) use write::{MOST_REQUEUED, Reported, RequeueRefused, SampleRefused, Taken};
 
 /// What requests and effects carry into a node.
 pub(crate) mod parts {
@@ -46,6 +46,7 @@ pub(crate) mod parts {
     pub(crate) use super::queues::{LogEntry, Queue};
     pub(crate) use super::read::{Family, Scan};
     pub(crate) use super::realities::Report;
+    pub(crate) use super::tags::TagId;
 }
 
 use crate::effect::{Change, Effects, Payload, are_effects};
@@ -57,6 +58,8 @@ use metric::Sample;
 use queues::{LogEntry, Queues};
 use realities::{Realities, Report};
 use stats::{Around, Stats};
+use table::NameHasher;
+use tags::{SharedTags, TagId};
 
 /// See the module's header.
 pub struct Node {
@@ -217,9 +220,14 @@ impl Node {
             counters,
         };
         (self.clock_ms, self.is_version_1) = (payload.now_ms, step.is_version_1);
-        while let Some(change) = payload.next()? {
+        let mut shared = SharedTags::default();
+        while let Some(mut change) = payload.next()? {
+            if let Change::Sample { sample, .. } = &mut change {
+                sample.tag_id = shared.id_of(sample.tags, &mut self.stats.tags);
+            }
             self.repeat(change, &mut step);
         }
+        shared.release(&mut self.stats.tags);
         Ok(self.queues.last_id)
     }
 
@@ -231,6 +239,26 @@ impl Node {
     /// The primary's clock at the last payload, Unix milliseconds.
     pub fn clock_ms(&self) -> i64 {
         self.clock_ms
+    }
+
+    /// A reference to a list of tags for as long as a command runs; [`Node::release_tags`] gives it back.
+    pub(crate) fn hold_tags(&mut self, tags: &[u8]) -> TagId {
+        self.stats.tags.acquire(tags)
+    }
+
+    /// Whether a reference to a list of tags costs nothing.
+    pub(crate) fn holds_tags(&self, tags: &[u8]) -> bool {
+        self.stats.tags.holds(tags)
+    }
+
+    /// Hashes names for a set of them that a command needs.
+    pub(crate) fn name_hasher(&self) -> NameHasher {
+        self.stats.metrics.hasher()
+    }
+
+    /// Gives back what [`Node::hold_tags`] gave.
+    pub(crate) fn release_tags(&mut self, id: TagId) {
+        self.stats.tags.release(id);
     }
 
     fn told_step<'a>(&self, mono_ms: u64, counters: &'a mut Counters) -> Step<'a> {

@@ -77,6 +77,8 @@ pub(crate) struct Queues {
     pub last_id: u64,
     /// The node's counts since the server's start.
     pub counters: Counters,
+    /// Bytes of the windows that were ever queued.
+    pub closed_bytes: u64,
     /// Something became available since this was last taken: an entry was queued, a lease ended or was given back.
     pub ready: bool,
     scratch: Vec<u8>,
@@ -153,6 +155,7 @@ impl Queues {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let (flags, mut rest) = entry.put(&mut bytes);
+        self.closed_bytes = self.closed_bytes.wrapping_add(bytes.len() as u64);
         self.push([Queue::Min, Queue::Hour][i], &bytes, rules, step);
         if bytes.capacity() > KEPT {
             bytes.drain(..rest);

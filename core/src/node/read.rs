@@ -11,8 +11,9 @@ use crate::Now;
 use crate::ages::Ages;
 use crate::error::Refused;
 use crate::reply::Reply;
+use crate::text::glob::Glob;
 use crate::text::number::{self, Number};
-use crate::text::{glob, tags};
+use crate::text::tags;
 
 /// The three kinds of things in a node that have names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +24,10 @@ pub(crate) enum Family {
 }
 
 /// Which names to list.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scan<'a> {
+pub(crate) struct Scan {
     pub family: Family,
     pub cursor: u64,
-    pub pattern: Option<&'a [u8]>,
+    pub pattern: Option<Glob>,
     pub count: usize,
     pub with_values: bool,
 }
@@ -46,15 +46,14 @@ impl Node {
         }
     }
 
-    /// AGG.RANGE: the buckets that hold any moment from `from` to `to`, both in milliseconds.
+    /// AGG.RANGE: the buckets that hold any moment from `from` to `to`, both in milliseconds; the oldest where there are
+    /// more than [`MOST_WINDOWS`].
     pub(crate) fn range(&self, metric: &[u8], i: usize, from: i64, to: i64, reply: &mut dyn Reply) {
         let slot = self.stats.metrics.find(metric);
-        let mut buckets = slot
-            .and_then(|slot| self.stats.metrics.get(slot))
-            .map_or(Vec::new(), |m| self.buckets(m, i));
-        buckets.retain(|(b, _)| b.start <= to && b.start + self.length_ms(i) > from);
-        // A clock that was wrong leaves windows out of order.
-        buckets.sort_by_key(|(b, is_closed)| (!is_closed, b.start));
+        let metric = slot.and_then(|slot| self.stats.metrics.get(slot));
+        let buckets = metric.into_iter().flat_map(|m| self.buckets(m, i));
+        let buckets =
+            oldest(buckets.filter(|(b, _)| b.start <= to && b.start + self.length_ms(i) > from));
         reply.array(buckets.len());
         for (bucket, is_closed) in &buckets {
             self.bucket(bucket, i, *is_closed, reply);
@@ -63,14 +62,19 @@ impl Node {
 
     /// AGG.SCAN: the next cursor and names. A scan goes from the last slot to the first, and the cursor counts the slots
     /// that are left: what fills the place of something that was taken out comes from behind, so what is there all the
-    /// while is never missed, and listed twice only where it was moved.
-    pub(crate) fn scan(&self, scan: &Scan<'_>, node_name: &[u8], reply: &mut dyn Reply) {
+    /// while is never missed, and listed twice only where it was moved. It stops before `count` where the reply is long or
+    /// the pattern has taken long.
+    pub(crate) fn scan(&self, scan: &Scan, node_name: &[u8], reply: &mut dyn Reply) {
         let (slots, next) = match scan.family {
             Family::Metric => slots(&self.stats.metrics, scan, |m| {
-                m.name.len() + self.stats.tags.text(m.tags).len() + 1024
+                m.name.len() + shown_size(self.stats.tags.text(m.tags)) + 1024
             }),
-            Family::Error => slots(&self.errors.table, scan, |e| e.size() + 512),
-            Family::Reality => slots(&self.realities.table, scan, |o| o.size() + 512),
+            Family::Error => slots(&self.errors.table, scan, |e| {
+                e.size() + shown_size(e.latest().tags) + 512
+            }),
+            Family::Reality => slots(&self.realities.table, scan, |o| {
+                o.size() + shown_size(&o.tags) + 512
+            }),
         };
         reply.array(2);
         reply.bulk(next.to_string().as_bytes());
@@ -196,13 +200,14 @@ impl Node {
             .map(|b| b.close(m.kind, self.rules.min_interval_ms))
     }
 
-    fn buckets(&self, m: &Metric, i: usize) -> Vec<(Closed, bool)> {
+    /// The closed buckets that are kept, and the open ones.
+    fn buckets<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = (Closed, bool)> + 'a {
         let closed = m
             .history(i)
             .into_iter()
             .flat_map(History::iter)
             .map(|b| (b, true));
-        closed.chain(self.open(m, i).map(|b| (b, false))).collect()
+        closed.chain(self.open(m, i).map(|b| (b, false)))
     }
 
     fn bucket(&self, b: &Closed, i: usize, is_closed: bool, reply: &mut dyn Reply) {
@@ -228,26 +233,50 @@ impl Node {
     }
 }
 
+/// A reply of AGG.RANGE has at most so many windows: about 1 MiB.
+const MOST_WINDOWS: usize = 5000;
+
+/// The oldest buckets, by their start. A clock that was wrong leaves them out of order, so all are looked at; no more
+/// than twice as many as wanted are held.
+fn oldest(buckets: impl Iterator<Item = (Closed, bool)>) -> Vec<(Closed, bool)> {
+    let start = |(bucket, is_closed): &(Closed, bool)| (bucket.start, !is_closed);
+    let (mut found, mut latest) = (Vec::new(), None);
+    for bucket in buckets {
+        if latest.is_some_and(|latest| start(&bucket) >= latest) {
+            continue;
+        }
+        found.push(bucket);
+        if found.len() > 2 * MOST_WINDOWS {
+            found.select_nth_unstable_by_key(MOST_WINDOWS, start);
+            found.truncate(MOST_WINDOWS);
+            latest = found.iter().map(start).max();
+        }
+    }
+    found.sort_by_key(start);
+    found.truncate(MOST_WINDOWS);
+    found
+}
+
 /// A reply stops at about this many bytes.
 const MOST_BYTES: usize = 1 << 20;
 
+/// A scan stops after about this much work on its pattern: some milliseconds.
+const MOST_STEPS: u64 = 4 << 20;
+
 /// Looks at `count` things from the cursor on downwards; 0: the beginning and the end. `size`: about the bytes of a thing
 /// with its values.
-fn slots<T: Named>(
-    table: &Table<T>,
-    scan: &Scan<'_>,
-    size: impl Fn(&T) -> usize,
-) -> (Vec<u32>, u64) {
+fn slots<T: Named>(table: &Table<T>, scan: &Scan, size: impl Fn(&T) -> usize) -> (Vec<u32>, u64) {
     let mut found = Vec::new();
-    let (mut seen, mut bytes) = (0, 0);
+    let (mut seen, mut bytes, mut steps) = (0, 0, 0);
     let mut left = match u32::try_from(scan.cursor).unwrap_or(u32::MAX) {
         0 => table.len(),
         cursor => cursor.min(table.len()),
     };
-    while left > 0 && seen < scan.count && bytes < MOST_BYTES {
+    while left > 0 && seen < scan.count && bytes < MOST_BYTES && steps < MOST_STEPS {
         let slot = left - 1;
-        let matches = |thing: &&T| scan.pattern.is_none_or(|p| glob::matches(p, thing.name()));
-        if let Some(thing) = table.get(slot).filter(matches) {
+        let pattern = scan.pattern.as_ref();
+        let mut matches = |name: &[u8]| pattern.is_none_or(|p| p.matches(name, &mut steps));
+        if let Some(thing) = table.get(slot).filter(|thing| matches(thing.name())) {
             found.push(slot);
             bytes += if scan.with_values {
                 size(thing)
@@ -300,6 +329,11 @@ fn object(o: &realities::Object, node_name: &[u8], reply: &mut dyn Reply) {
     int(reply, "epoch", o.at);
     int(reply, "gone", o.gone.into());
     int(reply, "seen", o.seen);
+}
+
+/// About the bytes of a map of tags: each has its name, its value and what is around them.
+fn shown_size(tags: &[u8]) -> usize {
+    tags.len() + 16 * tags::spaces(tags)
 }
 
 fn tag_map(canonical: &[u8], reply: &mut dyn Reply) {

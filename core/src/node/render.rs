@@ -6,6 +6,7 @@ use super::queues::{LogEntry, Queue, WindowEntry};
 use crate::codec::json::{write_string, write_tags};
 use crate::codec::line::{self, Line};
 use crate::text::number::{write_f64, write_i64, write_u64};
+use crate::text::tags;
 
 /// How a record looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +33,9 @@ macro_rules! member {
 }
 
 impl Renderer<'_> {
-    /// Appends the record of an entry; nothing where there is none.
-    pub fn entry(&self, queue: Queue, id: u64, out: &mut Vec<u8>) {
+    /// Appends the record of an entry; nothing where there is none. Returns what it took: the bytes that it is made
+    /// from, and somewhat more for each tag.
+    pub fn entry(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
         match queue {
             Queue::Min | Queue::Hour => self.window(queue, id, out),
             Queue::Log => self.log(id, out),
@@ -42,9 +44,10 @@ impl Renderer<'_> {
         }
     }
 
-    fn window(&self, queue: Queue, id: u64, out: &mut Vec<u8>) {
-        let Some(Ok(entry)) = self.node.queues.entry(queue, id).map(WindowEntry::read) else {
-            return;
+    fn window(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
+        let bytes = self.node.queues.entry(queue, id).unwrap_or_default();
+        let Ok(entry) = WindowEntry::read(bytes) else {
+            return 0;
         };
         let window_s = self.node.windows_s[usize::from(queue == Queue::Hour)];
         let c = &entry.closed;
@@ -65,7 +68,8 @@ impl Renderer<'_> {
                 max,
                 last,
             };
-            return line::write(out, &line);
+            line::write(out, &line);
+            return bytes.len() + 8 * tags::spaces(entry.tags);
         }
         let mut object = self.object_of(queue, id, out);
         object.text(member!("metric"), entry.name);
@@ -85,11 +89,13 @@ impl Renderer<'_> {
         }
         object.tags(entry.tags);
         object.end();
+        bytes.len() + 8 * tags::spaces(entry.tags)
     }
 
-    fn log(&self, id: u64, out: &mut Vec<u8>) {
-        let Some(Ok(entry)) = self.node.queues.entry(Queue::Log, id).map(LogEntry::read) else {
-            return;
+    fn log(&self, id: u64, out: &mut Vec<u8>) -> usize {
+        let bytes = self.node.queues.entry(Queue::Log, id).unwrap_or_default();
+        let Ok(entry) = LogEntry::read(bytes) else {
+            return 0;
         };
         let mut object = self.object_of(Queue::Log, id, out);
         object.text(member!("message"), entry.message);
@@ -97,12 +103,13 @@ impl Renderer<'_> {
         object.tags(entry.tags);
         object.signed(member!("epoch"), entry.at);
         object.end();
+        bytes.len() + 8 * tags::spaces(entry.tags)
     }
 
-    fn error(&self, id: u64, out: &mut Vec<u8>) {
+    fn error(&self, id: u64, out: &mut Vec<u8>) -> usize {
         let slot = self.node.queues.slot_of(Queue::Error, id);
         let Some(e) = slot.and_then(|slot| self.node.errors.table.get(slot)) else {
-            return;
+            return 0;
         };
         let o = e.latest();
         let [message, public, code, func, file, backtrace] = o.texts;
@@ -123,13 +130,14 @@ impl Renderer<'_> {
         object.signed(member!("first"), e.first);
         object.signed(member!("last"), e.last);
         object.end();
+        e.size() + 8 * tags::spaces(o.tags)
     }
 
-    fn object(&self, id: u64, out: &mut Vec<u8>) {
+    fn object(&self, id: u64, out: &mut Vec<u8>) -> usize {
         use super::table::Named;
         let slot = self.node.queues.slot_of(Queue::Reality, id);
         let Some(held) = slot.and_then(|slot| self.node.realities.table.get(slot)) else {
-            return;
+            return 0;
         };
         let mut object = self.object_of(Queue::Reality, id, out);
         object.text(member!("key"), held.name());
@@ -139,6 +147,7 @@ impl Renderer<'_> {
         object.signed(member!("epoch"), held.at);
         object.raw(member!("gone"), if held.gone { b"true" } else { b"false" });
         object.end();
+        held.size() + 8 * tags::spaces(&held.tags)
     }
 
     fn object_of<'o>(&self, queue: Queue, id: u64, out: &'o mut Vec<u8>) -> JsonObject<'o> {

@@ -272,7 +272,8 @@ impl Node {
         self.requeue_slots(Queue::Error, due.into_iter(), &mut act.step);
         act.effects.forget_errors(&ended);
         self.forget_errors(&ended);
-        stopped
+        let more = self.evict_errors(act.settings.max_errors, act);
+        stopped || more
     }
 
     fn sweep_realities(&mut self, act: &mut Act<'_>) -> bool {
@@ -287,8 +288,8 @@ impl Node {
         }
         ended.reverse();
         let stopped = hand.stopped;
-        self.end_objects(&ended, act);
-        stopped
+        let more = self.end_objects(&ended, act);
+        stopped || more
     }
 
     /// Drops some of what a queue holds beyond a limit that was lowered; what comes in makes no more room than it needs.

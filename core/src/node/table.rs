@@ -11,7 +11,7 @@
 pub(super) use super::index::FREE;
 use super::index::Index;
 use std::hint::black_box;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64_with_seed};
 
 /// What a table holds.
 pub(crate) trait Named {
@@ -40,6 +40,9 @@ pub(crate) struct Table<T> {
     len: u32,
 }
 
+/// Hashes names as a table does.
+pub(crate) type NameHasher = Xxh3Builder;
+
 /// What was taken out of a table.
 pub(crate) struct Removed<T> {
     pub thing: T,
@@ -62,6 +65,11 @@ impl<T: Named> Table<T> {
             blocks: Vec::new(),
             len: 0,
         }
+    }
+
+    /// Hashes names as this table does.
+    pub fn hasher(&self) -> NameHasher {
+        Xxh3Builder::new().with_seed(self.seed)
     }
 
     /// How many things there are: their slots are those below.

@@ -20,6 +20,35 @@ impl TagId {
     pub const NONE: TagId = TagId(u32::MAX);
 }
 
+/// The list of tags that samples of a payload share, and its id once a second sample has come with it: so it is looked
+/// for once, not for each sample.
+#[derive(Default)]
+pub(crate) struct SharedTags<'a> {
+    last: Option<&'a [u8]>,
+    id: Option<TagId>,
+}
+
+impl<'a> SharedTags<'a> {
+    /// The id of a sample's tags, where they are those of the sample before.
+    pub fn id_of(&mut self, tags: Option<&'a [u8]>, pool: &mut TagPool) -> Option<TagId> {
+        let tags = tags?;
+        // Shared lists are one in the payload; another one is looked at by the sample itself.
+        if !self.last.is_some_and(|last| std::ptr::eq(last, tags)) {
+            self.release(pool);
+            self.last = Some(tags);
+            return None;
+        }
+        Some(*self.id.get_or_insert_with(|| pool.acquire(tags)))
+    }
+
+    /// Gives its reference back.
+    pub fn release(&mut self, pool: &mut TagPool) {
+        if let Some(id) = self.id.take() {
+            pool.release(id);
+        }
+    }
+}
+
 /// Lists to a block.
 const BLOCK: usize = 64;
 

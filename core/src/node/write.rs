@@ -11,7 +11,8 @@ use super::{Act, Kind, Node};
 use crate::codec::json;
 use crate::counters::{Counters, Dropped};
 use crate::error::Refused;
-use crate::text::glob;
+use crate::text::glob::Glob;
+use crate::time::{second, window_start};
 
 /// Why a sample was refused by its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,22 @@ impl SampleRefused {
             SampleRefused::Series => Refused::Series,
         }
     }
+}
+
+/// Errors or objects that go at once where their limit was lowered: some ten microseconds.
+const EVICTED: u32 = 64;
+
+/// The most errors or objects that one AGG.REQUEUE queues, and the most work on its pattern: some tens of milliseconds.
+pub(crate) const MOST_REQUEUED: usize = 20_000;
+const MOST_STEPS: u64 = 12 << 20;
+
+/// Why AGG.REQUEUE was refused: it would take too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequeueRefused {
+    /// More than [`MOST_REQUEUED`] match.
+    Entries,
+    /// The pattern was tried on names of too many bytes.
+    Pattern,
 }
 
 /// What became of a sample that was not refused.
@@ -125,6 +142,26 @@ impl Node {
         self.stats.metrics.find(name).is_some()
     }
 
+    /// Bytes of records that windows of this node have left since the server's start.
+    pub(crate) fn closed_bytes(&self) -> u64 {
+        self.queues.closed_bytes
+    }
+
+    /// Bytes of names and tags in the records of the windows that a sample of this time closes.
+    pub(crate) fn closing_bytes(&self, name: &[u8], at: i64) -> u64 {
+        let metrics = &self.stats.metrics;
+        let Some(metric) = metrics.find(name).and_then(|slot| metrics.get(slot)) else {
+            return 0;
+        };
+        let closes = |i: usize| {
+            let start_s = window_start(second(at), self.windows_s[i]);
+            let open = metric.open_with_tags(i);
+            open.filter(move |(bucket, _)| bucket.start_s() < start_s)
+                .map(|(_, tags)| (name.len() + self.stats.tags.text(tags).len()) as u64)
+        };
+        LENGTHS.into_iter().flat_map(closes).sum()
+    }
+
     fn kind_in(&self, slot: u32) -> Option<Kind> {
         self.stats.metrics.get(slot).map(|m| m.kind)
     }
@@ -187,7 +224,7 @@ impl Node {
                 held.id == 0 && held.may_be_told(act.step.now_ms, interval, max_future_ms)
             }
             None => {
-                while self.errors.table.len() >= act.settings.max_errors && self.evict_error(act) {}
+                self.evict_errors(act.settings.max_errors.saturating_sub(1), act);
                 true
             }
         };
@@ -197,6 +234,14 @@ impl Node {
             act.effects.occur(o, queue);
         }
         self.errors.occur(o, queue, &mut self.queues, &mut act.step)
+    }
+
+    /// Forgets errors until there are at most `most`, but not many at once: where the limit was lowered, the rest goes
+    /// with time. Whether it does.
+    pub(super) fn evict_errors(&mut self, most: u32, act: &mut Act<'_>) -> bool {
+        let excess = self.errors.table.len().saturating_sub(most);
+        let evicted = (0..excess.min(EVICTED)).take_while(|_| self.evict_error(act));
+        evicted.count() as u32 == EVICTED && excess > EVICTED
     }
 
     fn evict_error(&mut self, act: &mut Act<'_>) -> bool {
@@ -256,8 +301,9 @@ impl Node {
     }
 
     /// Ends objects (their slots grow strictly): they are gone, and queued as such. Beyond `max-realities` of those the
-    /// oldest is dropped.
-    pub(super) fn end_objects(&mut self, slots: &[u32], act: &mut Act<'_>) {
+    /// oldest are dropped, as many as were ended and somewhat more; the rest of what is beyond a lowered limit goes with
+    /// time. Whether it does.
+    pub(super) fn end_objects(&mut self, slots: &[u32], act: &mut Act<'_>) -> bool {
         for needs_new_id in [false, true] {
             let needs = |slot: &u32| {
                 self.realities
@@ -276,20 +322,20 @@ impl Node {
                     .end(slot, needs_new_id, &mut self.queues, &mut act.step);
             }
         }
-        while self.realities.gone() > act.settings.max_realities.into() {
-            let before = self.realities.gone();
+        let most = slots.len() as u64 + u64::from(EVICTED);
+        let gone = self.realities.gone();
+        let excess = gone.saturating_sub(act.settings.max_realities.into());
+        for _ in 0..excess.min(most) {
             let Some(id) = self.realities.oldest_gone() else {
-                return;
+                return false;
             };
             act.effects.remove(Queue::Reality, &[id]);
             self.take_out(Queue::Reality, id, None);
-            if self.realities.gone() == before {
-                return;
-            }
             let now_ms = act.step.now_ms;
             let count = |c: &mut Counters| c.drop(Dropped::Gone, Some(Queue::Reality), 1, now_ms);
             self.queues.count(&mut act.step, count);
         }
+        excess > most
     }
 
     /// Forgets what has this name; false if there is none.
@@ -354,10 +400,12 @@ impl Node {
     pub(crate) fn requeue(
         &mut self,
         queue: Queue,
-        pattern: Option<&[u8]>,
+        pattern: Option<&Glob>,
         act: &mut Act<'_>,
-    ) -> u64 {
-        let matches = |name: &[u8]| pattern.is_none_or(|p| glob::matches(p, name));
+    ) -> Result<u64, RequeueRefused> {
+        let mut steps = 0;
+        let mut matches =
+            |name: &[u8]| steps < MOST_STEPS && pattern.is_none_or(|p| p.matches(name, &mut steps));
         let slots: Vec<u32> = match queue {
             Queue::Error => self
                 .errors
@@ -365,6 +413,7 @@ impl Node {
                 .iter()
                 .filter(|(_, e)| (e.id == 0 || e.handed) && matches(e.name()))
                 .map(|(slot, _)| slot)
+                .take(MOST_REQUEUED + 1)
                 .collect(),
             _ => self
                 .realities
@@ -372,10 +421,17 @@ impl Node {
                 .iter()
                 .filter(|(_, o)| o.needs_new_id() && matches(o.name()))
                 .map(|(slot, _)| slot)
+                .take(MOST_REQUEUED + 1)
                 .collect(),
         };
+        if slots.len() > MOST_REQUEUED {
+            return Err(RequeueRefused::Entries);
+        }
+        if steps >= MOST_STEPS {
+            return Err(RequeueRefused::Pattern);
+        }
         act.effects.requeue(queue, &slots);
         self.requeue_slots(queue, slots.iter().copied(), &mut act.step);
-        slots.len() as u64
+        Ok(slots.len() as u64)
     }
 }

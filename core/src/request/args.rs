@@ -7,6 +7,7 @@ use crate::Now;
 use crate::Settings;
 use crate::error::{Refusal, Refused};
 use crate::node::Queue;
+use crate::settings::MOST_ITEMS;
 use crate::text::number::{self, Number, NumberError};
 use crate::text::quote::{quoted, quoted_short};
 use crate::text::tags;
@@ -271,6 +272,12 @@ impl<'a, 's> Args<'a, 's> {
 
     /// Queue ids to the end, sorted, each once.
     pub fn ids(&mut self) -> Result<Vec<u64>, Refusal> {
+        let given = self.rest.len();
+        if given > MOST_ITEMS {
+            return Err(self.refuse(format_args!(
+                "{given} ids are given: one command takes {MOST_ITEMS}"
+            )));
+        }
         let mut ids = vec![self.integer("id", 1..=crate::turn::MAX_ID)?];
         while !self.is_empty() {
             ids.push(self.integer("id", 1..=crate::turn::MAX_ID)?);

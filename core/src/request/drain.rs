@@ -6,10 +6,10 @@ use crate::error::{Refusal, Refused};
 use crate::node::parts::{Queue, Take};
 use crate::node::{Act, Format};
 use crate::reply::Reply;
+use crate::settings::MOST_ITEMS;
 use crate::{Node, Now};
 
-/// The most entries of one reply, and how many it is where COUNT does not say.
-const MOST: u64 = 10_000;
+/// How many entries a reply has where COUNT does not say.
 const USUAL: usize = 100;
 
 /// How long an entry is leased where LEASE does not say, milliseconds.
@@ -37,7 +37,7 @@ impl Wanted {
     /// Reads COUNT or FORMAT.
     fn option(&mut self, option: &str, args: &mut Args<'_, '_>) -> Result<(), Refusal> {
         if option == "COUNT" {
-            self.count = args.integer("COUNT", 1..=MOST)? as usize;
+            self.count = args.integer("COUNT", 1..=MOST_ITEMS as u64)? as usize;
         } else if args.one_of("FORMAT", &["JSON", "LINE"])? == 1 {
             self.format = Format::Line;
         }

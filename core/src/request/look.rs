@@ -6,6 +6,8 @@ use crate::Node;
 use crate::error::Refusal;
 use crate::node::parts::{Family, Scan};
 use crate::reply::Reply;
+use crate::settings::MOST_ITEMS;
+use crate::text::glob::Glob;
 
 /// AGG.GET.
 pub(super) struct Get<'a> {
@@ -62,10 +64,10 @@ impl<'a> Range<'a> {
 }
 
 /// AGG.SCAN.
-pub(super) struct ScanRequest<'a>(Scan<'a>);
+pub(super) struct ScanRequest(Scan);
 
-impl<'a> ScanRequest<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<ScanRequest<'a>, Refusal> {
+impl ScanRequest {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<ScanRequest, Refusal> {
         let family = family(args)?;
         let cursor = args.integer("cursor", 0..=u64::MAX)?;
         let mut scan = Scan {
@@ -77,8 +79,8 @@ impl<'a> ScanRequest<'a> {
         };
         while !args.is_empty() {
             match args.option(&["MATCH", "COUNT", "WITHVALUES"])? {
-                "MATCH" => scan.pattern = Some(args.pattern()?),
-                "COUNT" => scan.count = args.integer("COUNT", 1..=10_000)? as usize,
+                "MATCH" => scan.pattern = Some(Glob::new(args.pattern()?)),
+                "COUNT" => scan.count = args.integer("COUNT", 1..=MOST_ITEMS as u64)? as usize,
                 _ => scan.with_values = true,
             }
         }

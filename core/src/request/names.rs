@@ -2,10 +2,11 @@
 
 use super::args::Args;
 use crate::Node;
-use crate::error::Refusal;
-use crate::node::Act;
+use crate::error::{Refusal, Refused};
 use crate::node::parts::{Family, Queue};
+use crate::node::{Act, MOST_REQUEUED, RequeueRefused};
 use crate::reply::Reply;
+use crate::text::glob::Glob;
 
 const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
 
@@ -37,19 +38,19 @@ impl<'a> Forget<'a> {
 }
 
 /// AGG.REQUEUE.
-pub(super) struct Requeue<'a> {
+pub(super) struct Requeue {
     queue: Queue,
-    pattern: Option<&'a [u8]>,
+    pattern: Option<Glob>,
 }
 
-impl<'a> Requeue<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Requeue<'a>, Refusal> {
+impl Requeue {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Requeue, Refusal> {
         let queue =
             [Queue::Error, Queue::Reality][args.one_of("the queue", &["ERROR", "REALITY"])?];
         let mut pattern = None;
         while !args.is_empty() {
             args.option(&["MATCH"])?;
-            pattern = Some(args.pattern()?);
+            pattern = Some(Glob::new(args.pattern()?));
         }
         Ok(Requeue { queue, pattern })
     }
@@ -58,7 +59,32 @@ impl<'a> Requeue<'a> {
         node.requeue_cost(self.queue)
     }
 
-    pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        reply.int(node.requeue(self.queue, self.pattern, act) as i64);
+    pub fn run(
+        &self,
+        node: &mut Node,
+        act: &mut Act<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<(), Refusal> {
+        let refused = match node.requeue(self.queue, self.pattern.as_ref(), act) {
+            Ok(queued) => {
+                reply.int(queued as i64);
+                return Ok(());
+            }
+            Err(refused) => refused,
+        };
+        node.count_refused(Refused::Argument, act);
+        let what = match self.queue {
+            Queue::Error => "errors",
+            _ => "objects",
+        };
+        Err(Refusal::argument(match refused {
+            RequeueRefused::Entries => format!(
+                "AGG.REQUEUE: more than {MOST_REQUEUED} {what} match: queue fewer at a time with MATCH"
+            ),
+            RequeueRefused::Pattern => format!(
+                "AGG.REQUEUE: matching the names of the {what} takes too long: use a shorter pattern, or one that does \
+                 not begin with *"
+            ),
+        }))
     }
 }

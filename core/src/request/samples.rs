@@ -10,7 +10,7 @@ use crate::text::number::Number;
 use crate::text::quote::quoted;
 use crate::{Counters, Node, Settings};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 /// AGG.STAT.
 pub(super) struct Stat<'a> {
@@ -33,6 +33,7 @@ impl Common<'_> {
             value,
             at: self.at,
             tags: self.tags.as_deref(),
+            tag_id: None,
         }
     }
 
@@ -182,6 +183,14 @@ fn sample_refusal(
     Refusal::new(refused.reason(), code, format_args!("{command}: {why}"))
 }
 
+/// The most bytes of names and values for each sample that one command takes, on average.
+const SAMPLE_BYTES: usize = 512;
+
+/// The most bytes of records that one command's samples leave of the windows they close: some ten milliseconds. Only
+/// thousands of metrics with long tags come to it.
+const CLOSED_BYTES: u64 = 32 << 20;
+const TOO_MANY_CLOSED: &str = "the samples before it close windows with more than 32 MiB of names and tags: send fewer at a time";
+
 /// AGG.MSTAT.
 pub(super) struct Mstat<'a> {
     common: Common<'a>,
@@ -216,6 +225,19 @@ impl<'a> Mstat<'a> {
             let n = values.len();
             return Err(args.refuse(format_args!(
                 "VALUES takes pairs of metric and value, and {n} arguments follow"
+            )));
+        }
+        let (n, most) = (values.len() / 2, args.settings.most_values);
+        if n > most {
+            return Err(args.refuse(format_args!(
+                "VALUES has {n} samples: one command takes {most}"
+            )));
+        }
+        let bytes = values.iter().map(|word| word.len()).sum::<usize>();
+        let most = most.saturating_mul(SAMPLE_BYTES);
+        if bytes > most {
+            return Err(args.refuse(format_args!(
+                "VALUES has {bytes} bytes: one command takes {most}"
             )));
         }
         let mut mstat = Mstat {
@@ -283,15 +305,28 @@ impl<'a> Mstat<'a> {
         if self.atomic {
             self.check_all(node, act)?;
         }
+        // One look at a long list for all samples. Where memory is tight and it would have to be kept, it is left out.
+        let tags = self.common.tags.as_deref();
+        let lacks_tags = act.is_tight && tags.is_some_and(|tags| !node.holds_tags(tags));
+        let tag_id = tags
+            .filter(|_| !lacks_tags)
+            .map(|tags| node.hold_tags(tags));
         let (mut taken, mut told, mut late) = (Vec::with_capacity(self.good.len()), 0, 0);
         let mut bad = Vec::new();
         for _ in &self.bad {
             node.count_refused(Refused::Argument, act);
         }
+        let closed = node.closed_bytes();
         // No metric moves while samples are taken.
         let slots = node.metric_slots(self.good.iter().map(|(_, metric, _)| *metric));
         for (n, (&(i, metric, value), slot)) in self.good.iter().zip(slots).enumerate() {
+            if node.closed_bytes().wrapping_sub(closed) > CLOSED_BYTES {
+                node.count_refused(Refused::Argument, act);
+                bad.push((i, TOO_MANY_CLOSED.to_owned()));
+                continue;
+            }
             let mut sample = self.common.sample(value);
+            sample.tag_id = tag_id;
             if act.is_tight && !node.has_metric(metric) {
                 node.count_refused(Refused::Memory, act);
                 bad.push((
@@ -309,6 +344,10 @@ impl<'a> Mstat<'a> {
                 None
             };
             if act.is_tight && refused.is_none() {
+                if lacks_tags {
+                    sample.tags = None;
+                    node.count_refused(Refused::Memory, act);
+                }
                 sample = node.tighten(metric, &sample, act);
             }
             match refused.map_or_else(|| node.stat_in(slot, metric, &sample, act), Err) {
@@ -334,9 +373,12 @@ impl<'a> Mstat<'a> {
             }
         } else {
             for &(_, metric, value) in taken.iter().filter_map(|n| self.good.get(*n)) {
-                act.effects.sample(metric, &self.common.sample(value));
+                let mut sample = self.common.sample(value);
+                sample.tag_id = tag_id;
+                act.effects.sample(metric, &sample);
             }
         }
+        tag_id.into_iter().for_each(|id| node.release_tags(id));
         reply.array(3);
         reply.int(taken.len() as i64 + told);
         reply.int(late);
@@ -350,16 +392,29 @@ impl<'a> Mstat<'a> {
     }
 
     pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        let tags = self.common.tags.as_deref();
+        let tag_id = tags.map(|tags| node.hold_tags(tags));
         for &(_, metric, value) in &self.good {
-            node.repeat_sample(metric, &self.common.sample(value), mono_ms, counters);
+            let mut sample = self.common.sample(value);
+            sample.tag_id = tag_id;
+            node.repeat_sample(metric, &sample, mono_ms, counters);
         }
+        tag_id.into_iter().for_each(|id| node.release_tags(id));
     }
 
     fn check_all(&self, node: &mut Node, act: &mut Act<'_>) -> Result<(), Refusal> {
-        let mut new = BTreeSet::new();
+        // By hash, as names may be long and much alike.
+        let mut new = HashSet::with_hasher(node.name_hasher());
+        let mut closing = 0;
         for &(i, metric, _) in &self.good {
             if new.contains(metric) {
                 continue;
+            }
+            closing += node.closing_bytes(metric, self.common.at);
+            if closing > CLOSED_BYTES {
+                node.count_refused(Refused::Argument, act);
+                let text = format!("AGG.MSTAT: sample {i}: {TOO_MANY_CLOSED}; nothing was taken");
+                return Err(Refusal::argument(text));
             }
             if let Some(refused) = node.refuses(metric, self.common.kind, new.len() as u32, act) {
                 node.count_refused(refused.reason(), act);

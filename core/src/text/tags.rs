@@ -22,23 +22,21 @@ pub fn canonical(text: &[u8]) -> Result<Cow<'_, [u8]>, TagsError> {
     if is_canonical(text) {
         return Ok(Cow::Borrowed(text));
     }
-    let mut words: Vec<&[u8]> = Vec::new();
+    // Names and words.
+    let mut words: Vec<(&[u8], &[u8])> = Vec::new();
     for word in text.split(|b| *b == b' ').filter(|word| !word.is_empty()) {
         if word.starts_with(b":") {
             return Err(TagsError {
                 word: word.to_vec(),
             });
         }
-        words.push(word);
+        words.push((name(word), word));
     }
     // The sort is stable: of equal names the last given comes last.
-    words.sort_by_key(|word| name(word));
+    words.sort_by_key(|(name, _)| *name);
     let mut list = Vec::with_capacity(text.len());
-    for (i, word) in words.iter().enumerate() {
-        if words
-            .get(i + 1)
-            .is_some_and(|next| name(next) == name(word))
-        {
+    for (i, (name, word)) in words.iter().enumerate() {
+        if words.get(i + 1).is_some_and(|(next, _)| next == name) {
             continue;
         }
         if !list.is_empty() {
@@ -83,6 +81,11 @@ pub fn iter(canonical: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
             let name = name(word);
             (name, word.get(name.len() + 1..))
         })
+}
+
+/// How many tags there are in a list in canonical form, but for the last.
+pub fn spaces(canonical: &[u8]) -> usize {
+    canonical.iter().filter(|byte| **byte == b' ').count()
 }
 
 fn name(word: &[u8]) -> &[u8] {
