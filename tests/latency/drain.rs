@@ -1,0 +1,286 @@
+//! The commands that drain queues, and AGG.PEEK.
+
+use redis::Value;
+
+use crate::kit::*;
+use crate::support::*;
+
+/// Log entries with tag lists that are long and no UTF-8, and errors and objects with texts that grow where they are
+/// escaped.
+fn fill_long(timed: &mut Timed) {
+    let (tags, plain, text) = (many_tags(), many_plain_tags(), escaped_text());
+    timed.send((0..40).map(|_| with("AGG.LOG n x TAGS", [&tags])));
+    timed.send((0..10).map(|i| {
+        let key = format!("{i}");
+        let words = [
+            &text[..],
+            b"KEY",
+            key.as_bytes(),
+            b"BACKTRACE",
+            &text,
+            b"PUBLIC",
+            &text,
+            b"TAGS",
+            &plain,
+        ];
+        with("AGG.ERROR n", words)
+    }));
+    timed.send((0..10).map(|i| with(&format!("AGG.REALITY n o{i} m 1 TAGS"), [&tags])));
+    // Windows that close: the queue MIN.
+    let past = now_ms() / 3_600_000 * 3_600_000 - 86_400_000;
+    for at in [past, past + 3_600_000] {
+        let names = (0..40).flat_map(|i| [format!("m{i}").into_bytes(), b"1".to_vec()]);
+        let head = [
+            b"TAGS".to_vec(),
+            tags.clone(),
+            b"AT".to_vec(),
+            at.to_string().into(),
+            b"VALUES".to_vec(),
+        ];
+        timed.send([with("AGG.MSTAT n", head.into_iter().chain(names))]);
+    }
+}
+
+const LONG_RECORDS: [&str; 5] = ["LOG", "MIN FORMAT LINE", "MIN", "ERROR", "REALITY"];
+
+fn long_records(verb: &str) {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    for queue in LONG_RECORDS {
+        timed.takes_less(
+            &format!("{verb} of long records of {queue}"),
+            MANY,
+            |timed| {
+                timed.ask("DEL n");
+                fill_long(timed);
+                line(&format!("{verb} n {queue} COUNT 10000"))
+            },
+        );
+    }
+}
+
+#[test]
+pub fn pop_of_long_records_stays_short() {
+    long_records("AGG.POP");
+}
+
+#[test]
+pub fn fetch_of_long_records_stays_short() {
+    long_records("AGG.FETCH");
+}
+
+#[test]
+pub fn peek_of_long_records_stays_short() {
+    long_records("AGG.PEEK");
+}
+
+fn many_records(verb: &str, options: &str) {
+    let Some(mut timed) = Timed::start("max-errors 10000") else {
+        return;
+    };
+    for queue in ["LOG", "ERROR", "REALITY"] {
+        timed.takes_less(
+            &format!("{verb} of many records of {queue}"),
+            MANY,
+            |timed| {
+                timed.ask("DEL n");
+                timed.send((0..10_000).map(|i| {
+                    line(&match queue {
+                        "LOG" => "AGG.LOG n x".to_owned(),
+                        "ERROR" => format!("AGG.ERROR n m KEY {i}"),
+                        _ => format!("AGG.REALITY n o{i} m 1"),
+                    })
+                }));
+                line(&format!("{verb} n {queue} COUNT 10000{options}"))
+            },
+        );
+    }
+}
+
+#[test]
+pub fn pop_of_many_records_stays_short() {
+    many_records("AGG.POP", "");
+}
+
+#[test]
+pub fn peek_of_many_records_stays_short() {
+    many_records("AGG.PEEK", " REV");
+}
+
+/// After a failover or a reload each error and object gets a new id before it is handed out.
+#[test]
+pub fn fetch_of_what_changed_stays_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    timed.send((0..10_000).map(|i| line(&format!("AGG.ERROR n m KEY {i}"))));
+    timed.send((0..10_000).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
+    for queues in ["ERROR", "REALITY", "ERROR REALITY"] {
+        timed.takes_less(
+            &format!("AGG.FETCH of {queues} after a reload"),
+            MANY,
+            |timed| {
+                timed.ask("DEBUG RELOAD");
+                line(&format!("AGG.FETCH n {queues} COUNT 1"))
+            },
+        );
+    }
+}
+
+const LEASED: usize = 50_000;
+
+/// Runs a command when the leases of many entries have ended all at once, before a tick of the timer comes to them.
+fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String) {
+    let Some(mut timed) = Timed::start("queue-log 100mb") else {
+        return;
+    };
+    timed.send((0..LEASED).map(|_| line("AGG.LOG n x")));
+    timed.takes_less(what, limit, |timed| {
+        let mut ids: Vec<i64> = Vec::new();
+        while ids.len() < LEASED {
+            let found = entries(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
+            ids.extend(found.iter().map(|entry| entry.id));
+        }
+        // To end together, and while the server sleeps. What comes behind that in the same packet runs before the timer.
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        for part in ids.chunks(10_000) {
+            pipe.cmd("AGG.EXTEND").arg("n").arg("LOG").arg(20);
+            part.iter().for_each(|id| {
+                pipe.arg(*id);
+            });
+        }
+        pipe.cmd("DEBUG").arg("SLEEP").arg("0.1");
+        pipe.cmd("CONFIG")
+            .arg("SET")
+            .arg("slowlog-max-len")
+            .arg(1000);
+        let extended: Vec<Value> = pipe.query(&mut timed.connection).unwrap();
+        assert_eq!(extended[0], Value::Int(10_000));
+        line(&after(ids[0]))
+    });
+}
+
+#[test]
+pub fn nack_after_many_leases_ended_stays_short() {
+    after_many_leases_ended("AGG.NACK", ONE, |id| format!("AGG.NACK n LOG {id}"));
+}
+
+#[test]
+pub fn fetch_after_many_leases_ended_stays_short() {
+    after_many_leases_ended("AGG.FETCH", MANY, |_| "AGG.FETCH n LOG COUNT 1".to_owned());
+}
+
+#[test]
+pub fn nack_and_extend_of_many_ids_stay_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    timed.send((0..10_000).map(|_| line("AGG.LOG n x")));
+    let ids: Vec<String> = {
+        let found = entries(&timed.ask("AGG.PEEK n LOG COUNT 10000"));
+        found
+            .iter()
+            .rev()
+            .map(|entry| entry.id.to_string())
+            .collect()
+    };
+    for verb in ["AGG.EXTEND n LOG 60000", "AGG.NACK n LOG"] {
+        let reply = timed.takes_less(verb, MANY, |timed| {
+            timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000");
+            with(verb, &ids)
+        });
+        assert_eq!(reply, Value::Int(10_000));
+    }
+    for verb in ["AGG.EXTEND n LOG 60000", "AGG.NACK n LOG", "AGG.ACK n LOG"] {
+        let more = ids.iter().cloned().chain(["1".to_owned()]);
+        let words = with(verb, more);
+        let refusal = timed.refuses_within(verb, ONE, |_| words.clone());
+        assert!(
+            refusal.contains("10001 ids are given: one command takes 10000"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+pub fn ack_of_many_ids_stays_short() {
+    let Some(mut timed) = Timed::start("queue-log 64mb") else {
+        return;
+    };
+    for (queue, every) in [("LOG", 1), ("LOG", 4), ("ERROR", 1), ("REALITY", 1)] {
+        timed.takes_less(&format!("AGG.ACK of many ids of {queue}"), MANY, |timed| {
+            timed.ask("DEL n");
+            let n = 10_000 * every;
+            timed.send((0..n).map(|i| {
+                line(&match queue {
+                    "LOG" => format!("AGG.LOG n {}", "x".repeat(1200)),
+                    "ERROR" => format!("AGG.ERROR n m KEY {i}"),
+                    _ => format!("AGG.REALITY n o{i} m 1"),
+                })
+            }));
+            let mut ids: Vec<i64> = Vec::new();
+            while ids.len() < n {
+                let from = ids.last().map_or(0, |id| id + 1);
+                let found =
+                    entries(&timed.ask(&format!("AGG.PEEK n {queue} COUNT 10000 FROM {from}")));
+                ids.extend(found.iter().map(|entry| entry.id));
+            }
+            // In the middle of the queue, so that holes are left.
+            let ids = ids
+                .chunks(every * 8)
+                .flat_map(|some| &some[..some.len() / every]);
+            with(&format!("AGG.ACK n {queue}"), ids.map(|id| id.to_string()))
+        });
+    }
+}
+
+#[test]
+pub fn requeue_is_bounded_in_entries_and_in_work() {
+    let Some(mut timed) = Timed::start("max-errors 30000 max-realities 30000") else {
+        return;
+    };
+    for (queue, n) in [("ERROR", 20_000), ("REALITY", 20_000)] {
+        let reply = timed.takes_less(&format!("AGG.REQUEUE of {queue}"), MANY, |timed| {
+            timed.ask("DEL n");
+            timed.send((0..n).map(|i| {
+                line(&match queue {
+                    "ERROR" => format!("AGG.ERROR n m KEY {i}"),
+                    _ => format!("AGG.REALITY n o{i} m 1"),
+                })
+            }));
+            for _ in 0..2 {
+                timed.ask(&format!("AGG.POP n {queue} COUNT 10000"));
+            }
+            while !list(&timed.ask(&format!("AGG.POP n {queue} COUNT 10000"))).is_empty() {}
+            line(&format!("AGG.REQUEUE n {queue} MATCH *"))
+        });
+        assert_eq!(reply, Value::Int(n));
+    }
+    timed.send((20_000..20_001).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
+    while !list(&timed.ask("AGG.POP n REALITY COUNT 10000")).is_empty() {}
+    let refusal = timed.refuses_within("AGG.REQUEUE of too many", MANY, |_| {
+        line("AGG.REQUEUE n REALITY")
+    });
+    assert!(
+        refusal.contains("more than 20000 objects match: queue fewer at a time with MATCH"),
+        "{refusal}"
+    );
+    assert_eq!(int(&timed.ask("AGG.INFO n"), "realities"), 20_001);
+
+    timed.ask("DEL n");
+    timed.send((0..1000).map(|i| with("AGG.REALITY n", [&long_name(i)[..], b"m", b"1"])));
+    while !list(&timed.ask("AGG.POP n REALITY COUNT 10000")).is_empty() {}
+    let pattern = format!("*{}b", "a".repeat(1000));
+    let refusal = timed.refuses_within("AGG.REQUEUE with an expensive pattern", MANY, |_| {
+        line(&format!("AGG.REQUEUE n REALITY MATCH {pattern}"))
+    });
+    assert!(
+        refusal.contains("takes too long: use a shorter pattern"),
+        "{refusal}"
+    );
+    assert!(list(&timed.ask("AGG.PEEK n REALITY")).is_empty());
+    // One that ends early is cheap whatever the names are.
+    assert_eq!(timed.ask("AGG.REQUEUE n REALITY MATCH aab*"), Value::Int(0));
+}

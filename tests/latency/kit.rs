@@ -1,0 +1,179 @@
+//! Contents that are as expensive as they may be, and how long a command took.
+
+use redis::{Connection, Value};
+
+use crate::support::*;
+
+/// The longest item that the default settings allow.
+pub const LONG: usize = 64 << 10;
+
+/// The longest that a command may take that is not asked for many items, and one that is, microseconds.
+pub const ONE: i64 = 5_000;
+pub const MANY: i64 = 50_000;
+
+/// How often a command is tried.
+const TRIES: usize = 7;
+
+/// A command in words.
+pub type Words = Vec<Vec<u8>>;
+
+/// A server that notes the time of every command, and a connection to it.
+pub struct Timed {
+    server: Server,
+    pub connection: Connection,
+}
+
+impl Timed {
+    pub fn start(settings: &str) -> Option<Timed> {
+        let server = Server::with_module(&["--slowlog-log-slower-than", "0"], settings)?;
+        let connection = server.connection();
+        Some(Timed { server, connection })
+    }
+
+    /// Sends a command, its words separated by blanks.
+    pub fn ask(&mut self, line: &str) -> Value {
+        ask(&mut self.connection, line)
+    }
+
+    /// Sends commands, some thousand at once; none is refused.
+    pub fn send(&mut self, commands: impl IntoIterator<Item = Words>) {
+        let mut commands = commands.into_iter().peekable();
+        while commands.peek().is_some() {
+            let mut pipe = redis::pipe();
+            let mut bytes = 0;
+            while let Some(words) = commands.next_if(|_| bytes < 4 << 20) {
+                bytes += words.iter().map(Vec::len).sum::<usize>() + 100;
+                pipe.add_command(command(&words));
+            }
+            pipe.query::<()>(&mut self.connection).unwrap();
+        }
+    }
+
+    /// Makes contents by `prepare` and runs the command it returns: the shortest of some tries, microseconds, and the
+    /// last reply, which may be an error. It ends early where one was shorter than `limit`.
+    pub fn shortest(
+        &mut self,
+        limit: i64,
+        mut prepare: impl FnMut(&mut Timed) -> Words,
+    ) -> (i64, redis::RedisResult<Value>) {
+        let mut shortest = i64::MAX;
+        let mut reply = Ok(Value::Nil);
+        for _ in 0..TRIES {
+            let words = prepare(self);
+            self.ask("SLOWLOG RESET");
+            let before = self.ran();
+            reply = command(&words).query(&mut self.connection);
+            let ran = self.ran().zip(before).map(|(after, before)| after - before);
+            let took = self.took(&words[0]);
+            shortest = shortest.min(ran.map_or(took, |ran| ran.min(took)));
+            if shortest < limit {
+                break;
+            }
+        }
+        (shortest, reply)
+    }
+
+    /// Asserts that a command takes less than `limit`: its reply.
+    pub fn takes_less(
+        &mut self,
+        what: &str,
+        limit: i64,
+        prepare: impl FnMut(&mut Timed) -> Words,
+    ) -> Value {
+        let (took, reply) = self.shortest(limit, prepare);
+        // Shown by --nocapture.
+        eprintln!("{what}: {took} us");
+        assert!(took < limit, "{what} took {took} us, at most {limit}");
+        reply.unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// The same of a command that is refused: the error.
+    pub fn refuses_within(
+        &mut self,
+        what: &str,
+        limit: i64,
+        prepare: impl FnMut(&mut Timed) -> Words,
+    ) -> String {
+        let (took, reply) = self.shortest(limit, prepare);
+        eprintln!("{what}: {took} us");
+        assert!(took < limit, "{what} took {took} us, at most {limit}");
+        match reply {
+            Ok(reply) => panic!("{what} was not refused: {reply:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// How long the server's main thread has run so far, microseconds.
+    pub fn ran(&self) -> Option<i64> {
+        let pid = self.server.pid();
+        let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
+        let nanos: i64 = text.split(' ').next()?.parse().ok()?;
+        Some(nanos / 1000)
+    }
+
+    /// How long the last command of this name took, microseconds.
+    pub fn took(&mut self, name: &[u8]) -> i64 {
+        let log = self.ask("SLOWLOG GET 128");
+        let entry = list(&log).iter().find(|entry| {
+            matches!(&list(entry)[3], Value::Array(words)
+                if matches!(&words[0], Value::BulkString(word) if word.eq_ignore_ascii_case(name)))
+        });
+        match entry.map(|entry| &list(entry)[2]) {
+            Some(Value::Int(micros)) => *micros,
+            _ => panic!("SLOWLOG lacks {}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+fn command(words: &Words) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    words.iter().for_each(|word| {
+        command.arg(word.as_slice());
+    });
+    command
+}
+
+/// The words of a line.
+pub fn line(line: &str) -> Words {
+    line.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
+}
+
+/// The words of a line, and some more.
+pub fn with<W: AsRef<[u8]>>(head: &str, more: impl IntoIterator<Item = W>) -> Words {
+    let mut words = line(head);
+    words.extend(more.into_iter().map(|word| word.as_ref().to_vec()));
+    words
+}
+
+/// As many names of two bytes as a tag list may have, in no order; they are no UTF-8.
+pub fn many_tags() -> Vec<u8> {
+    let letters: Vec<u8> = (0x21..=0xff).filter(|byte| *byte != b':').collect();
+    let n = letters.len();
+    let names = (0..n * n).map(|i| i * 7919 % (n * n));
+    let words = names.map(|i| [letters[i / n], letters[i % n]]);
+    let list: Vec<[u8; 2]> = words.take((LONG + 1) / 3).collect();
+    list.join(&b' ')
+}
+
+/// The same in UTF-8, with names of three letters.
+pub fn many_plain_tags() -> Vec<u8> {
+    let letter = |i: usize| b'a' + (i % 26) as u8;
+    let names = (0..26 * 26 * 26).map(|i| i * 7919 % (26 * 26 * 26));
+    let words = names.map(|i| [letter(i / 676), letter(i / 26), letter(i)]);
+    let list: Vec<[u8; 3]> = words.take((LONG + 1) / 4).collect();
+    list.join(&b' ')
+}
+
+/// A text of the greatest length that becomes as long as can be where it is escaped.
+pub fn escaped_text() -> Vec<u8> {
+    vec![1; LONG]
+}
+
+/// A name of the greatest length, all alike but for their ends.
+pub fn long_name(i: usize) -> Vec<u8> {
+    let mut name = vec![b'a'; LONG - 8];
+    name.extend(format!("{i:08}").bytes());
+    name
+}

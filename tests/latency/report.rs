@@ -1,0 +1,311 @@
+//! The commands that report.
+
+use redis::Value;
+
+use crate::kit::*;
+use crate::support::*;
+
+/// The first window of an hour of the past, so that what comes with a later time closes it.
+fn past() -> i64 {
+    now_ms() / 3_600_000 * 3_600_000 - 86_400_000
+}
+
+#[test]
+pub fn stat_with_long_tags_stays_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    let (mut n, tags) = (0, [many_tags(), many_plain_tags()]);
+    timed.takes_less("AGG.STAT of a new metric", ONE, |_| {
+        n += 1;
+        with(
+            "AGG.STAT n",
+            [&long_name(n)[..], b"1", b"TAGS", &tags[n % 2]],
+        )
+    });
+    let digits = "9".repeat(LONG);
+    timed.refuses_within("AGG.STAT of a long value", ONE, |_| {
+        with("AGG.STAT n m", [&digits])
+    });
+}
+
+#[test]
+pub fn stat_that_closes_windows_stays_short() {
+    let Some(mut timed) = Timed::start("min-history 100000") else {
+        return;
+    };
+    let (start, tags) = (past(), many_tags());
+    timed.send([with(
+        "AGG.STAT n m 1 TAGS",
+        [&tags, &b"AT"[..], start.to_string().as_bytes()],
+    )]);
+    timed.send((0..20_000).map(|i| {
+        line(&format!(
+            "AGG.STAT n many 1 AT {}",
+            start + i * 300_000 / 100
+        ))
+    }));
+    let mut hour = 0;
+    timed.takes_less("AGG.STAT that closes windows", ONE, |_| {
+        hour += 3_600_000;
+        line(&format!("AGG.STAT n m 1 AT {}", start + hour))
+    });
+    timed.takes_less("AGG.STAT of a long history", ONE, |_| {
+        hour += 300_000;
+        line(&format!("AGG.STAT n many 1 AT {}", start + hour))
+    });
+}
+
+fn values(names: impl Iterator<Item = Vec<u8>>, value: &[u8]) -> Vec<Vec<u8>> {
+    names.flat_map(|name| [name, value.to_vec()]).collect()
+}
+
+fn numbered(prefix: String) -> impl Iterator<Item = Vec<u8>> {
+    (0..10_000).map(move |i| format!("{prefix}{i}").into_bytes())
+}
+
+#[test]
+pub fn mstat_of_new_metrics_with_long_tags_stays_short() {
+    let Some(mut timed) = Timed::start("max-series 1000000") else {
+        return;
+    };
+    let (mut n, tags) = (0, many_tags());
+    for options in ["", " ATOMIC"] {
+        timed.takes_less(&format!("AGG.MSTAT of new metrics{options}"), MANY, |_| {
+            n += 1;
+            let mut words = with(
+                &format!("AGG.MSTAT n{options} TAGS"),
+                [&tags[..], b"VALUES"],
+            );
+            words.extend(values(numbered(format!("m{n}.")), b"1.5"));
+            words
+        });
+    }
+    // The same metrics again, first as they are, then with other tags.
+    for tags in [tags, many_plain_tags()] {
+        timed.takes_less("AGG.MSTAT of known metrics", MANY, |_| {
+            let mut words = with("AGG.MSTAT n TAGS", [&tags[..], b"VALUES"]);
+            words.extend(values(numbered("m1.".into()), b"2"));
+            words
+        });
+    }
+}
+
+#[test]
+pub fn mstat_that_closes_windows_with_long_tags_stays_short() {
+    let Some(mut timed) = Timed::start("max-series 1000000") else {
+        return;
+    };
+    let (start, tags, mut n) = (past(), many_tags(), 0);
+    let mut prepare = |timed: &mut Timed, options: &str| {
+        n += 1;
+        let at = start.to_string();
+        let mut words = with(
+            "AGG.MSTAT n TAGS",
+            [&tags[..], b"AT", at.as_bytes(), b"VALUES"],
+        );
+        words.extend(values(numbered(format!("m{n}.")), b"1"));
+        timed.send([words]);
+        let mut words = line(&format!(
+            "AGG.MSTAT n AT {}{options} VALUES",
+            start + 3_600_000
+        ));
+        words.extend(values(numbered(format!("m{n}.")), b"1"));
+        words
+    };
+    let why = "the samples before it close windows with more than 32 MiB of names and tags: send fewer at a time";
+    let reply = timed.takes_less("AGG.MSTAT that closes windows", MANY, |timed| {
+        prepare(timed, "")
+    });
+    let [Value::Int(taken), Value::Int(0), Value::Array(refused)] = list(&reply) else {
+        panic!("{reply:?}");
+    };
+    // Each left a record of MIN and one of HOUR.
+    assert!((256..300).contains(taken), "{taken}");
+    assert_eq!(*taken as usize + refused.len(), 10_000);
+    assert_eq!(list(&refused[0])[1], Value::BulkString(why.into()));
+    let refusal = timed.refuses_within("AGG.MSTAT ATOMIC that closes windows", MANY, |timed| {
+        prepare(timed, " ATOMIC")
+    });
+    assert!(
+        refusal.contains(&format!("{why}; nothing was taken")),
+        "{refusal}"
+    );
+}
+
+#[test]
+pub fn mstat_of_refused_samples_stays_short() {
+    let Some(mut timed) = Timed::start("max-series 1") else {
+        return;
+    };
+    timed.ask("AGG.STAT n m 1");
+    for value in [&b"1"[..], b"x\x01\xff"] {
+        timed.takes_less("AGG.MSTAT of refused samples", MANY, |_| {
+            let mut words = line("AGG.MSTAT n VALUES");
+            words.extend(values(numbered("new\x01\u{e9}".repeat(20)), value));
+            words
+        });
+    }
+    let too_many: Vec<Vec<u8>> = values((0..10_001).map(|_| b"m".to_vec()), b"1");
+    let refusal = timed.refuses_within("AGG.MSTAT of too many samples", ONE, |_| {
+        with("AGG.MSTAT n VALUES", &too_many)
+    });
+    assert!(
+        refusal.contains("VALUES has 10001 samples: one command takes 10000"),
+        "{refusal}"
+    );
+}
+
+#[test]
+pub fn mstat_of_long_names_and_values_stays_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    let (name, value) = ("a".repeat(250), format!("0.{}", "7".repeat(250)));
+    for options in ["", " ATOMIC"] {
+        timed.takes_less(
+            &format!("AGG.MSTAT of long names and values{options}"),
+            MANY,
+            |_| {
+                let mut words = line(&format!("AGG.MSTAT n{options} VALUES"));
+                words.extend(values(numbered(name.clone()), value.as_bytes()));
+                words
+            },
+        );
+    }
+    let long = values((0..200).map(long_name), b"1");
+    let refusal = timed.refuses_within("AGG.MSTAT of too many bytes", MANY, |_| {
+        with("AGG.MSTAT n VALUES", &long)
+    });
+    assert!(
+        refusal.contains("VALUES has 13107400 bytes: one command takes 5120000"),
+        "{refusal}"
+    );
+}
+
+#[test]
+pub fn log_with_long_texts_stays_short() {
+    let Some(mut timed) = Timed::start("queue-log 5mb") else {
+        return;
+    };
+    // A full queue of small entries, of which many make room for a long one.
+    timed.send((0..200_000).map(|_| line("AGG.LOG n x")));
+    let (long, tags) = (vec![b'\xff'; 1 << 20], [many_tags(), many_plain_tags()]);
+    let mut n = 0;
+    timed.takes_less("AGG.LOG", ONE, |_| {
+        n += 1;
+        with("AGG.LOG n", [&long[..], b"TAGS", &tags[n % 2]])
+    });
+}
+
+#[test]
+pub fn error_with_long_texts_stays_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    let (text, mut tags) = (escaped_text(), [many_tags(), many_plain_tags()]);
+    let mut n = 0;
+    let options = ["PUBLIC", "CODE", "FUNC", "FILE", "BACKTRACE"];
+    let report = |n: usize, tags: &[u8], key: Option<&[u8]>| {
+        let mut message = text.clone();
+        message.extend(n.to_string().bytes());
+        let mut words = with("AGG.ERROR n", [&message]);
+        for option in options {
+            words.extend([option.into(), text.clone()]);
+        }
+        words.extend([b"TAGS".to_vec(), tags.to_vec()]);
+        words.extend(
+            key.into_iter()
+                .flat_map(|key| [b"KEY".to_vec(), key.to_vec()]),
+        );
+        words
+    };
+    timed.takes_less("AGG.ERROR", ONE, |_| {
+        n += 1;
+        tags.reverse();
+        report(n, &tags[0], None)
+    });
+    timed.takes_less("AGG.ERROR of a known error", ONE, |_| {
+        n += 1;
+        tags.reverse();
+        report(n, &tags[0], Some(&long_name(1)))
+    });
+}
+
+#[test]
+pub fn error_after_a_lowered_limit_evicts_a_few() {
+    let Some(mut timed) = Timed::start("max-errors 50000") else {
+        return;
+    };
+    timed.takes_less("AGG.ERROR after a lowered limit", ONE, |timed| {
+        timed.ask("CONFIG SET agg.max-errors 50000");
+        timed.send((0..50_000).map(|i| line(&format!("AGG.ERROR n m KEY {i}"))));
+        timed.ask("CONFIG SET agg.max-errors 10");
+        line("AGG.ERROR n m KEY new")
+    });
+    until("the timer evicts the rest", || {
+        (int(&timed.ask("AGG.INFO n"), "errors") == 10).then_some(())
+    });
+}
+
+#[test]
+pub fn reality_with_long_json_stays_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    let tags = many_tags();
+    // Members in no order; arrays as deep as may be; characters that are escaped.
+    let names = (0..9000).map(|i| format!("\"{:x}\":1", i * 7919 % 9001));
+    let members = format!("{{{}}}", names.take(6000).collect::<Vec<_>>().join(","));
+    let deep = format!("{}1{}", "[".repeat(127), "]".repeat(127));
+    let deep = format!("[{}]", vec![deep; 250].join(","));
+    let escapes = format!("\"{}\"", "\\u0001".repeat(10_900));
+    let numbers = format!("[{}]", vec!["1"; 32_000].join(","));
+    for (i, json) in [members, deep, escapes, numbers].into_iter().enumerate() {
+        assert!(
+            json.len() <= LONG && json.len() > LONG / 2,
+            "{i}: {}",
+            json.len()
+        );
+        let spaced = json.replacen(',', ", ", 2);
+        for (what, json) in [("new", &json), ("spaced", &spaced), ("same", &json)] {
+            timed.takes_less(&format!("AGG.REALITY, JSON {i}, {what}"), ONE, |_| {
+                let key = long_name(i);
+                with(
+                    "AGG.REALITY n",
+                    [&key[..], b"model", json.as_bytes(), b"TAGS", &tags],
+                )
+            });
+        }
+    }
+}
+
+#[test]
+pub fn forget_stays_short_whatever_waits_to_be_dropped() {
+    let Some(mut timed) = Timed::start("max-realities 30000") else {
+        return;
+    };
+    timed.takes_less(
+        "AGG.FORGET of an object after a lowered limit",
+        ONE,
+        |timed| {
+            timed.ask("CONFIG SET agg.max-realities 30000");
+            timed.send((0..30_000).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
+            timed.send((1..30_000).map(|i| line(&format!("AGG.FORGET n REALITY o{i}"))));
+            timed.ask("CONFIG SET agg.max-realities 10");
+            line("AGG.FORGET n REALITY o0")
+        },
+    );
+    let (tags, name) = (many_tags(), long_name(1));
+    timed.takes_less("AGG.FORGET of a metric with open windows", ONE, |timed| {
+        timed.send([with("AGG.STAT n", [&name[..], b"1", b"TAGS", &tags])]);
+        with("AGG.FORGET n METRIC", [&name])
+    });
+    timed.takes_less("AGG.FORGET of an error", ONE, |timed| {
+        timed.send([with(
+            "AGG.ERROR n",
+            [&escaped_text()[..], b"KEY", &name, b"TAGS", &tags],
+        )]);
+        with("AGG.FORGET n ERROR", [&name])
+    });
+}
