@@ -111,8 +111,8 @@ def mstat(
 ) -> Command[Taken]:
     """AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]
 
-    Report many samples, 10,000 at most. One that is refused does not hold up the others: its index (from 0) and
-    the reason are told. With ``atomic`` a bad one is an error, and none is taken.
+    Report many samples, 10,000 at most. One that is refused does not hold up the others: its index
+    (from 0) and the reason are told. With ``atomic`` a bad one is an error, and none is taken.
 
     >>> # AGG.MSTAT node1 VALUES mem.used 4096 mem.free lots
     >>> client.mstat("node1", {"mem.used": 4096, "mem.free": "lots"})
@@ -338,8 +338,8 @@ def fetch(
 def ack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
     """AGG.ACK node queue id [id ...]
 
-    Remove entries, leased or not, 10,000 at most. Answers how many: an error or object that has changed since has a
-    new id, so a late acknowledgement cannot remove the news.
+    Remove entries, leased or not, 10,000 at most. Answers how many: an error or object that has
+    changed since has a new id, so a late acknowledgement cannot remove the news.
 
     >>> id = client.log("node1", "going down")
     >>> entries = client.fetch("node1", "LOG")
@@ -458,8 +458,8 @@ def range_(
 ) -> Command[list[Bucket]]:
     """AGG.RANGE node metric MIN|HOUR [FROM ms] [TO ms]
 
-    A metric's windows that are kept, the oldest first. A reply has 5000 at most: go on with ``start``
-    at the ``end`` of the last.
+    A metric's windows that are kept, the oldest first. A reply has 5000 at most: go on with
+    ``start`` at the ``end`` of the last.
 
     >>> client.stat("node1", "cpu.load", 12.5)
     True
