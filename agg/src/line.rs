@@ -115,7 +115,7 @@ pub fn clean(text: &str) -> String {
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         match (c, rest.peek()) {
-            ('\\', Some('\\' | ',' | '=' | ' ')) => cleaned.push('_'),
+            ('\\', Some('\\' | ',' | '=' | ' ' | '"')) => cleaned.push('_'),
             ('\\', None) => cleaned.push_str("\\_"),
             ('\u{7f}' | '\0'..'\u{20}', _) => cleaned.push('_'),
             (c, _) => cleaned.push(c),
@@ -153,11 +153,11 @@ mod tests {
             line("{}"),
             format!("_a\\ b,instance=s\\,d@1,node=n1,window=300s {fields}")
         );
-        let tags = r#"{"z":"a=b","flag":true,"node":"x","none":"","nl":"a\nb","back":"c\\"}"#;
+        let tags = r#"{"z":"a=b","flag":true,"node":"x","none":"","nl":"a\nb","back":"c\\","quote":"\\\"q"}"#;
         assert_eq!(
             line(tags),
             format!(
-                "_a\\ b,back=c\\_,flag=true,instance=s\\,d@1,nl=a_b,node=n1,node_=x,window=300s,z=a\\=b {fields}"
+                "_a\\ b,back=c\\_,flag=true,instance=s\\,d@1,nl=a_b,node=n1,node_=x,quote=_\"q,window=300s,z=a\\=b {fields}"
             )
         );
     }

@@ -182,6 +182,40 @@ fn the_faults_of_version_2_are_lived_with() {
     );
 }
 
+/// The real thing, version 1: it takes a backslash before a quotation mark away from a measurement.
+#[test]
+fn influxdb_holds_names_as_they_were_written() {
+    let (Some(server), Some(influx_db)) = (Server::start(), InfluxDb::start()) else {
+        return;
+    };
+    influx_db.query("CREATE DATABASE grid");
+    let names = [
+        r#"q\"uote"#,
+        r#"\"end\""#,
+        r#"a"b"#,
+        r"back\slash",
+        r"a\=b",
+        "plain",
+    ];
+    let place = Place::new(&settings(&server, &influx(&influx_db.url(), VERSION_1)));
+    windows(&server, "n1", &names.map(str::to_owned));
+    let _running = place.start();
+    until_empty(&server, &["n1"], "MIN");
+    let rows = influx_db.query("SHOW MEASUREMENTS");
+    let mut found: Vec<&str> = rows.iter().map(|row| row[0].as_str().unwrap()).collect();
+    found.sort_unstable();
+    let mut expected = [
+        r#"q_"uote"#,
+        r#"_"end_""#,
+        r#"a"b"#,
+        r"back\slash",
+        "a_=b",
+        "plain",
+    ];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
 /// The real thing, version 1.
 #[test]
 fn influxdb_holds_the_statistics_and_a_bad_line_is_set_aside() {

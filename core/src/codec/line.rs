@@ -4,7 +4,8 @@
 //! - what the grammar can express is escaped: comma and space with a backslash, `=` too in tags;
 //! - what it cannot is replaced: a control character by `_`; a backslash at an end gets `_` after it, because it would
 //!   escape the separator; one before a comma, an equals sign, a space or another backslash becomes `_`, because InfluxDB
-//!   3 takes two backslashes for one, which 1 and 2 do not; a tag with an empty value is left out; an empty measurement
+//!   3 takes two backslashes for one, which 1 and 2 do not, and so does one before a quotation mark, as 1.6 drops it from
+//!   a measurement; a tag with an empty value is left out; an empty measurement
 //!   is `_`; a leading `#` (a comment) becomes `_`; invalid UTF-8 becomes U+FFFD;
 //! - the module's tags and fields win: a user's tag of such a name, or `time`, or one that InfluxDB 2 keeps for itself
 //!   (`_field`, `_measurement`), is written with `_` appended, and no tag
@@ -172,7 +173,7 @@ fn clean(text: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         match (c, rest.peek()) {
-            ('\\', Some('\\' | ',' | '=' | ' ')) => cleaned.push('_'),
+            ('\\', Some('\\' | ',' | '=' | ' ' | '"')) => cleaned.push('_'),
             ('\\', None) => cleaned.push_str("\\_"),
             ('\u{7f}' | '\0'..'\u{20}', _) => cleaned.push('_'),
             (c, _) => cleaned.push(c),
@@ -251,6 +252,12 @@ mod tests {
                 "m",
                 "node:evil time:1 count:7 time_:2",
                 "m,count_=7,node=n,node_=evil,time_=2,window=300s",
+            ),
+            (
+                "n\\\"",
+                "a\\\"b\"@\\\\\"",
+                "k:\\\"v",
+                "a_\"b\",instance=__\",k=_\"v,node=n_\",window=300s",
             ),
             (
                 "n",
