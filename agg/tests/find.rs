@@ -181,6 +181,35 @@ fn what_is_no_server_of_ours_is_told_from_it() {
 }
 
 #[test]
+fn an_address_is_scanned_as_the_table_writes_it() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // No server, but it answers.
+            let _ = stream.unwrap().write_all(b"hello\r\n");
+        }
+    });
+    for line in [
+        format!("[::1]:{port}"),
+        format!("[::1] --port {port}"),
+        format!("::1 --port {port}"),
+    ] {
+        let output = scan(&line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", err(&output));
+        assert!(
+            out(&output).contains(&format!("[::1]:{port} ")),
+            "{line}: {}",
+            out(&output)
+        );
+    }
+    let output = scan(&format!("[::1]:{port} 127.0.0.1"));
+    assert_eq!(output.status.code(), Some(2));
+    let told = format!("the ports {port} and 7777: a scan is of one port");
+    assert!(err(&output).contains(&told), "{}", err(&output));
+}
+
+#[test]
 fn users_of_the_acl_are_known() {
     let Some(server) = Server::start() else {
         return;

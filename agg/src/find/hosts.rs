@@ -1,6 +1,6 @@
 //! The addresses of a range, one after another: never all in memory, each once however ranges overlap.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -24,7 +24,12 @@ impl Hosts {
     ///
     /// Returns an error if it is neither, or has too many addresses.
     pub fn parse(text: &str) -> Result<Hosts, String> {
-        let net = match text.parse::<IpAddr>() {
+        // An address of IPv6 as it stands in URLs and in the table of agg scan.
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let bare = bare.filter(|bare| bare.parse::<Ipv6Addr>().is_ok());
+        let net = match bare.unwrap_or(text).parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => text.parse::<IpNet>().map_err(|_| {
                 format!("expected a range or address such as 10.1.0.0/16 or 10.1.0.7, not {text:?}")
@@ -43,6 +48,22 @@ impl Hosts {
         };
         let hosts = Hosts(vec![Stretch { v6, from, to }]);
         hosts.bounded(text)
+    }
+
+    /// Reads a range, an address, or an address with a port, as `10.0.0.7:7777` or `[::1]:7777`.
+    ///
+    /// Returns an error if it is neither, or has too many addresses.
+    pub fn parse_with_port(text: &str) -> Result<(Hosts, Option<u16>), String> {
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => {
+                Err(format!("expected a port from 1 on in {text:?}"))
+            }
+            Ok(address) => {
+                let hosts = Hosts::parse(&address.ip().to_string())?;
+                Ok((hosts, Some(address.port())))
+            }
+            Err(_) => Hosts::parse(text).map(|hosts| (hosts, None)),
+        }
     }
 
     /// All of several.
@@ -114,6 +135,7 @@ mod tests {
         assert_eq!(of("10.0.0.4/32"), ["10.0.0.4"]);
         assert_eq!(of("10.0.0.4"), ["10.0.0.4"]);
         assert_eq!(of("fd00::4"), ["fd00::4"]);
+        assert_eq!(of("[fd00::4]"), ["fd00::4"]);
         assert_eq!(
             of("fd00::4/126"),
             ["fd00::4", "fd00::5", "fd00::6", "fd00::7"]
@@ -123,6 +145,28 @@ mod tests {
         assert_eq!(wide.iter().count(), 65_534);
         assert_eq!(wide.iter().last().unwrap().to_string(), "10.1.255.254");
         assert_eq!(Hosts::parse("255.255.255.255").unwrap().iter().count(), 1);
+    }
+
+    #[test]
+    fn an_address_may_have_a_port() {
+        let read = |text| {
+            let (hosts, port) = Hosts::parse_with_port(text).unwrap();
+            (texts(&hosts).join(" "), port)
+        };
+        assert_eq!(read("[::1]:7777"), ("::1".into(), Some(7777)));
+        assert_eq!(read("10.0.0.7:1"), ("10.0.0.7".into(), Some(1)));
+        assert_eq!(read("[::1]"), ("::1".into(), None));
+        assert_eq!(read("10.0.0.4/31"), ("10.0.0.4 10.0.0.5".into(), None));
+        for bad in [
+            "10.0.0.0/24:7",
+            "[10.0.0.1]",
+            "[::1]:0",
+            "[::1",
+            "::1]",
+            "[::/120]",
+        ] {
+            assert!(Hosts::parse_with_port(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -29,13 +29,13 @@ use crate::shutdown::Stop;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// Ranges as 10.1.0.0/24 and addresses
-    #[arg(required = true, value_name = "RANGE", value_parser = Hosts::parse)]
-    ranges: Vec<Hosts>,
+    /// Ranges as 10.1.0.0/24 and addresses; an address may have the port, as 10.1.0.7:7777 or [::1]:7777
+    #[arg(required = true, value_name = "RANGE", value_parser = Hosts::parse_with_port)]
+    ranges: Vec<(Hosts, Option<u16>)>,
 
-    /// The port of the servers
-    #[arg(long, default_value_t = Scan::PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    /// The port of the servers [default: 7777]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
 
     /// How long a connection may take to be there
     #[arg(long, default_value = "300ms", value_parser = args::some_duration, value_name = "TIME")]
@@ -102,8 +102,8 @@ impl Options {
         }
         let tls = self.tls.then(|| Tls::new(tls)).transpose()?;
         Ok(Scan {
-            hosts: Hosts::all(self.ranges.iter().cloned())?,
-            port: self.port,
+            hosts: Hosts::all(self.ranges.iter().map(|(hosts, _)| hosts.clone()))?,
+            port: self.port()?,
             access: Access {
                 user: self.user.clone(),
                 password,
@@ -114,6 +114,21 @@ impl Options {
             parallel: self.parallel as usize,
             rate: self.rate,
         })
+    }
+}
+
+impl Options {
+    /// The one port of all: that of an address, else `--port`.
+    fn port(&self) -> Result<u16, String> {
+        let usual = self.port.unwrap_or(Scan::PORT);
+        let mut ports = self.ranges.iter().map(|(_, own)| own.unwrap_or(usual));
+        let first = ports.next().unwrap_or(usual);
+        match ports.find(|other| *other != first) {
+            Some(other) => Err(format!(
+                "the ports {first} and {other}: a scan is of one port, give each a scan of its own"
+            )),
+            None => Ok(first),
+        }
     }
 }
 
