@@ -26,6 +26,7 @@ mod retry;
 mod say;
 mod scan;
 mod shutdown;
+mod stamp;
 mod top;
 mod when;
 

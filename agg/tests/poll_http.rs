@@ -427,3 +427,134 @@ fn by_https_both_sides_are_known() {
     assert_eq!(lines, count);
     assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
 }
+
+/// A page that a portal or a proxy answers anything with, and then what is meant.
+fn page_first(status: u16, body: &'static str) -> Stub {
+    Stub::start(move |before, _| match before {
+        0 => (
+            200,
+            "Content-Type: text/html\r\n",
+            "<!DOCTYPE html><p>Sign in</p>".into(),
+        ),
+        _ => (
+            status,
+            "Content-Type: application/json; charset=utf-8\r\n",
+            body.into(),
+        ),
+    })
+}
+
+#[test]
+fn a_page_with_status_200_does_not_count_as_stored() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let sink = |more: &str| {
+        format!("[[route]]\nqueues = [\"MIN\"]\nsinks = [\"db\"]\n[sink.db]\n{more}\n")
+    };
+    for (round, (more, stub)) in [
+        (
+            "type = \"influxdb\"\ndatabase = \"grid\"",
+            page_first(204, ""),
+        ),
+        ("type = \"http\"", page_first(200, "stored")),
+        (
+            "type = \"http\"\nexpect = { content-type = \"application/json\" }",
+            page_first(200, "{}"),
+        ),
+        (
+            "type = \"http\"\nexpect = { body = \"*\\\"ok\\\":true*\" }",
+            page_first(200, "{\"ok\":true}"),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let node = format!("n{round}");
+        windows(&server, &node, &names(1));
+        let more = format!("{more}\nurl = \"{}\"", stub.url);
+        let place = Place::new(&settings(&server, &sink(&more)));
+        let mut running = place.start();
+        let told = running.errors().next().unwrap();
+        assert!(
+            told.contains(
+                "HTTP 200 with an answer of type text/html that does not mean that it is stored"
+            ),
+            "{told}"
+        );
+        until_empty(&server, &[&*node], "MIN");
+        let requests = stub.requests();
+        assert_eq!(requests.len(), 2, "{more}");
+        assert_eq!(requests[0].body, requests[1].body);
+    }
+}
+
+/// A proxy that connects to one place, whatever is asked for; the first lines of what it was asked.
+fn proxy(target: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = asked.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, kept, target) = (client.unwrap(), kept.clone(), target.clone());
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(client.try_clone().unwrap());
+                let mut lines = (&mut reader).lines().map_while(Result::ok);
+                kept.lock().unwrap().push(lines.next().unwrap());
+                lines.find(|line| line.is_empty());
+                client
+                    .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    .unwrap();
+                let mut server = std::net::TcpStream::connect(target).unwrap();
+                let mut back = (server.try_clone().unwrap(), client);
+                std::thread::spawn(move || std::io::copy(&mut back.0, &mut back.1));
+                let _ = std::io::copy(&mut reader, &mut server);
+            });
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_sink_is_reached_by_the_proxy_of_its_settings_or_of_the_environment() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    // (of the settings, of the environment, whether it is asked)
+    for (setting, variable, is_used) in [
+        (true, None, true),
+        (false, Some("HTTP_PROXY"), true),
+        (false, Some("HTTPS_PROXY"), false),
+    ] {
+        let stub = Stub::start(|_, _| (204, "", String::new()));
+        let address = stub.url.trim_start_matches("http://").to_owned();
+        let (url, asked) = proxy(address.clone());
+        let node = format!("{setting}{is_used}");
+        windows(&server, &node, &names(1));
+        let (target, more) = match setting {
+            true => (
+                "http://db.invalid:8086",
+                format!("{VERSION_1}\nproxy = \"{url}\""),
+            ),
+            false if is_used => ("http://db.invalid:8086", VERSION_1.to_owned()),
+            false => (&*stub.url, VERSION_1.to_owned()),
+        };
+        let place = Place::new(&settings(&server, &influx(target, &more)));
+        let mut command = place.command("poll");
+        if let Some(name) = variable {
+            command.env(name, &url);
+        }
+        let _running = Running::start(&mut command);
+        until_empty(&server, &[&*node], "MIN");
+        let asked = asked.lock().unwrap().clone();
+        let expected: &[&str] = if is_used {
+            &["CONNECT db.invalid:8086 HTTP/1.1"]
+        } else {
+            &[]
+        };
+        assert_eq!(asked[..asked.len().min(1)], *expected);
+        assert_eq!(stub.requests().len(), 1);
+    }
+}

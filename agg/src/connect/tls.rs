@@ -1,12 +1,15 @@
 //! Encrypted connections: whom they trust and who they say we are.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::say::warn;
+use crate::stamp::Stamps;
 
 /// Where certificates and keys are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -40,20 +43,31 @@ pub struct TlsFiles {
     pub server_name: Option<String>,
 }
 
-/// How encrypted connections are made.
+/// How encrypted connections are made. The files are read again when they have changed, for each new connection: as
+/// certificates are renewed while a program runs.
 #[derive(Clone)]
 pub struct Tls {
-    /// Trust and identity.
-    pub config: Arc<ClientConfig>,
+    files: TlsFiles,
     /// The name that the server's certificate has to be of, where it is not the address's.
     pub server_name: Option<ServerName<'static>>,
-    /// What was in the files, by which it is compared.
-    files: Vec<Vec<u8>>,
+    /// What was in the files; all copies have the same.
+    loaded: Arc<Mutex<Loaded>>,
+}
+
+/// What was in the files.
+struct Loaded {
+    /// Trust and identity.
+    config: Arc<ClientConfig>,
+    /// The files as they are, by which it is compared.
+    contents: Vec<Vec<u8>>,
+    stamps: Stamps,
 }
 
 impl PartialEq for Tls {
     fn eq(&self, other: &Tls) -> bool {
-        (&self.files, &self.server_name) == (&other.files, &other.server_name)
+        self.files == other.files
+            && (Arc::ptr_eq(&self.loaded, &other.loaded)
+                || self.loaded().contents == other.loaded().contents)
     }
 }
 
@@ -64,6 +78,51 @@ impl Tls {
     ///
     /// Returns an error, which names the file, if one cannot be read or does not hold what it should.
     pub fn new(files: &TlsFiles) -> Result<Tls, String> {
+        let loaded = Loaded::read(files)?;
+        let name = |text: &String| {
+            ServerName::try_from(text.clone())
+                .map_err(|_| format!("{text:?} is not the name of a server"))
+        };
+        Ok(Tls {
+            server_name: files.server_name.as_ref().map(name).transpose()?,
+            loaded: Arc::new(Mutex::new(loaded)),
+            files: files.clone(),
+        })
+    }
+
+    /// Trust and identity, of the files as they are now. Where these are not as they should be (one was replaced and the
+    /// other will be) what was read before holds.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let mut loaded = self.loaded();
+        if loaded.stamps.changed() {
+            match Loaded::read(&self.files) {
+                Ok(fresh) => *loaded = fresh,
+                Err(why) => {
+                    warn(&format!("{why}; what was read before stays in force"));
+                    // Told once for each change.
+                    loaded.stamps = stamps(&self.files);
+                }
+            }
+        }
+        loaded.config.clone()
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    let mut stamps = Stamps::default();
+    for file in [&files.ca, &files.cert, &files.key].into_iter().flatten() {
+        stamps.note(file);
+    }
+    stamps
+}
+
+impl Loaded {
+    fn read(files: &TlsFiles) -> Result<Loaded, String> {
+        let stamps = stamps(files);
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -88,20 +147,16 @@ impl Tls {
                 );
             }
         };
-        let name = |text: &String| {
-            ServerName::try_from(text.clone())
-                .map_err(|_| format!("{text:?} is not the name of a server"))
-        };
         // Those that are not given, and those that cannot be read a second time, are alike.
         let given = [&files.ca, &files.cert, &files.key];
         let contents = given.map(|file| file.as_ref().and_then(|path| std::fs::read(path).ok()));
-        Ok(Tls {
-            files: contents
+        Ok(Loaded {
+            config: Arc::new(config),
+            contents: contents
                 .into_iter()
                 .map(Option::unwrap_or_default)
                 .collect(),
-            config: Arc::new(config),
-            server_name: files.server_name.as_ref().map(name).transpose()?,
+            stamps,
         })
     }
 }

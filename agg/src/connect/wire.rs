@@ -249,7 +249,7 @@ where
         None => ServerName::try_from(host.clone())
             .map_err(|_| unreachable(server, "its host is no name that a certificate can be of"))?,
     };
-    let connector = TlsConnector::from(tls.config.clone());
+    let connector = TlsConnector::from(tls.config());
     let stream = connector.connect(name, stream).await;
     let refused = |error| unreachable(server, &format!("no encrypted connection: {error}"));
     Ok(Box::pin(stream.map_err(refused)?))

@@ -480,7 +480,7 @@ impl Drainer {
     /// Waits until there is something to do, and takes the sinks' news.
     async fn listen(&mut self, full: &[To]) -> Woken {
         // Also where there is always something to do.
-        if self.address.has_changed().unwrap_or(false) {
+        if self.address.has_changed().unwrap_or(false) && self.is_elsewhere() {
             return Woken::Moved;
         }
         if self.in_vain {
@@ -518,7 +518,8 @@ impl Drainer {
                     Err(_) => Woken::End,
                 },
                 moved = self.address.changed() => match moved {
-                    Ok(()) => Woken::Moved,
+                    Ok(()) if self.is_elsewhere() => Woken::Moved,
+                    Ok(()) => Woken::Work,
                     Err(_) => Woken::End,
                 },
                 () = self.stop.wanted() => Woken::End,
@@ -528,6 +529,13 @@ impl Drainer {
             self.ledger.take(event);
         }
         woken
+    }
+
+    /// Whether the server is at another place than it was connected to. Where only the password is another, a connection
+    /// that works is kept: the server may not know the new one yet.
+    fn is_elsewhere(&mut self) -> bool {
+        let address = self.address.borrow_and_update();
+        address.place() != lock(&self.status).place
     }
 
     /// Sends what is owed, and leases anew what will be held for longer.

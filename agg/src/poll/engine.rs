@@ -1,12 +1,11 @@
 //! A poller at work: its sinks and its fleet of servers, the signals, and the file of settings, which is read anew when
-//! it has changed or a SIGHUP asks for it.
+//! it, or a file of a secret or certificate that it names, has changed, or a SIGHUP asks for it.
 //!
 //! What holds: a file with mistakes changes nothing; of a good one, sinks and servers that are as before go on with
 //! what they have. A poller that does half of its work in silence is worse than one that ended: where a task or thread
 //! fails, the end is asked for.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::Ended;
 use crate::say::{say, warn};
 use crate::shutdown::Stop;
+use crate::stamp::Stamps;
 
 use super::config::Config;
 use super::fleet::Fleet;
@@ -37,7 +37,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// See the file's header.
 pub struct Engine {
     path: PathBuf,
-    changed: Option<Stamp>,
+    /// The file and those that it names, as they were when they were read.
+    stamps: Stamps,
     config: Config,
     stop: Stop,
     status: Arc<Status>,
@@ -52,14 +53,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Begins with these settings, which this file held.
+    /// Begins with these settings, which this file held, and those that it names.
     ///
     /// Returns an error if the system gives no thread.
-    pub fn start(path: &Path, config: Config) -> Result<Engine, String> {
+    pub fn start(path: &Path, config: Config, stamps: Stamps) -> Result<Engine, String> {
         let stop = Stop::default();
         let mut engine = Engine {
             path: path.to_owned(),
-            changed: changed(path),
+            stamps,
             sinks: Sinks::new(&stop),
             stop,
             status: Arc::new(Status::new()),
@@ -117,7 +118,7 @@ impl Engine {
                     }
                     self.sinks.sweep();
                     self.supervisor.works(&self.status);
-                    changed(&self.path) != self.changed
+                    self.stamps.changed()
                 }
                 () = settled => {
                     fleet.settle();
@@ -166,8 +167,8 @@ impl Engine {
 
     /// Reads the file anew; tells whether what it says is in force.
     async fn read_anew(&mut self) -> bool {
-        self.changed = changed(&self.path);
-        let read = match Config::read(&self.path) {
+        self.stamps = Stamps::default();
+        let read = match Config::read_noting(&self.path, &mut self.stamps) {
             Ok(config) => self.take_over(config).await,
             Err(why) => Err(why.replace('\n', "; ")),
         };
@@ -306,17 +307,4 @@ fn allow_descriptors() -> u64 {
         Err(_) => limit.current,
     };
     now.unwrap_or(u64::MAX)
-}
-
-/// Which file it is, its size, and when it was changed: a time alone is the same for two changes within a clock's tick.
-type Stamp = (u64, u64, (i64, i64), (i64, i64));
-
-/// The stamp of the file, where there is one.
-fn changed(path: &Path) -> Option<Stamp> {
-    let data = std::fs::metadata(path).ok()?;
-    let (written, moved) = (
-        (data.mtime(), data.mtime_nsec()),
-        (data.ctime(), data.ctime_nsec()),
-    );
-    Some((data.ino(), data.size(), written, moved))
 }

@@ -144,10 +144,10 @@ impl Fleet {
         if let Some(member) = self.members.get_mut(&found.id) {
             member.origins.insert(origin);
             member.address.send_if_modified(|address| {
-                let moved = address.place() != server.place();
-                // Also where only the password is another.
+                // Also where only the password is another: whoever waits to try again does so with that.
+                let changed = *address != server;
                 *address = server;
-                moved
+                changed
             });
             return;
         }

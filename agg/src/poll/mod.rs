@@ -31,6 +31,7 @@ mod worker;
 use std::path::{Path, PathBuf};
 
 use crate::Ended;
+use crate::stamp::Stamps;
 
 use config::Config;
 use engine::Engine;
@@ -69,21 +70,23 @@ The smallest file that does something:
 Exit codes: 0 ended by a signal (check: all is well), 1 failed, 2 wrong usage or a file with mistakes.";
 
 /// A poller that is ready to start.
-pub struct Poll(Config);
+pub struct Poll(Config, Stamps);
 
 impl Options {
     /// Reads the file.
     ///
     /// Returns an error, with line and column, if it is not as it should be.
     pub fn read(&self) -> Result<Poll, String> {
-        Config::read(&self.config).map(Poll)
+        let mut stamps = Stamps::default();
+        let config = Config::read_noting(&self.config, &mut stamps)?;
+        Ok(Poll(config, stamps))
     }
 
     /// Checks the file, also for what may yet come before a poller needs it.
     ///
     /// Returns an error, with lines and columns, if it is not as it should be.
     pub fn check(&self) -> Result<Poll, String> {
-        Config::check(&self.config).map(Poll)
+        Config::check(&self.config).map(|config| Poll(config, Stamps::default()))
     }
 
     /// What `agg check` says of a good file.
@@ -111,7 +114,7 @@ impl Poll {
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start: {error}"))?;
-        runtime.block_on(Engine::start(path, self.0)?.run())?;
+        runtime.block_on(Engine::start(path, self.0, self.1)?.run())?;
         // What is stuck in a call is not waited for.
         runtime.shutdown_background();
         Ok(Ended::Done)

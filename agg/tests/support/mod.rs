@@ -28,6 +28,9 @@ pub use server::*;
 /// The program with arguments, their words separated by blanks, and without the caller's environment.
 pub fn agg(url: &str, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agg"));
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
     command
         .env_remove("AGG_PASSWORD")
         .env("AGG_REDIS", url)

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 
+use crate::stamp::Stamps;
+
 use super::file::RawFile;
 use super::{Config, Mistake};
 
@@ -25,10 +27,14 @@ enum Step {
 type Path = Vec<Step>;
 
 impl Config {
-    /// Checks the whole file.
+    /// Checks the whole file; notes the files that it names.
     ///
     /// Returns all mistakes, in the order of the file.
-    pub(super) fn parse_all(text: &str, rigour: Rigour) -> Result<Config, Vec<Mistake>> {
+    pub(super) fn parse_all(
+        text: &str,
+        rigour: Rigour,
+        stamps: &mut Stamps,
+    ) -> Result<Config, Vec<Mistake>> {
         let (mut table, faults) = DeTable::parse_recoverable(text);
         if !faults.is_empty() {
             return Err(of_syntax(text, &faults));
@@ -39,7 +45,7 @@ impl Config {
         }
         let attempts = MOST * 4;
         for _ in 0..attempts {
-            let mistake = match check(&table) {
+            let mistake = match check(&table, stamps) {
                 Ok(config) if mistakes.is_empty() => return Ok(config),
                 Ok(_) => break,
                 Err(mistake) => mistake,
@@ -88,9 +94,13 @@ fn missing_folders(table: &DeTable) -> Vec<Mistake> {
     missing.collect()
 }
 
-fn check(table: &Spanned<DeTable>) -> Result<Config, Mistake> {
+fn check(table: &Spanned<DeTable>, stamps: &mut Stamps) -> Result<Config, Mistake> {
     let raw = RawFile::deserialize(Deserializer::from(table.clone()));
-    raw.map_err(|error| of_form(&error))?.check()
+    let raw = raw.map_err(|error| of_form(&error))?;
+    for file in raw.files() {
+        stamps.note(&file);
+    }
+    raw.check()
 }
 
 /// What is wrong with the syntax; of a line the first alone, as the rest follows from it.
@@ -251,7 +261,7 @@ mod tests {
     use super::*;
 
     fn mistakes(text: &str) -> Vec<String> {
-        let Err(all) = Config::parse_all(text, Rigour::Start) else {
+        let Err(all) = Config::parse_all(text, Rigour::Start, &mut Stamps::default()) else {
             return Vec::new();
         };
         let told = all.into_iter().map(|mistake| match mistake.at {
@@ -355,8 +365,9 @@ compress = "zip"
         let text = "dead-letters = \"/no/such/dead\"\n[[source]]\nurls = [\"redis://h\"]\n[[route]]\n\
                     queues = [\"LOG\"]\nsinks = [\"a\", \"b\"]\n[sink.a]\ntype = \"file\"\npath = \"/no/a\"\n\
                     [sink.b]\ntype = \"file\"\npath = \"here\"\n";
-        assert!(Config::parse_all(text, Rigour::Start).is_ok());
-        let all = Config::parse_all(text, Rigour::Check).err().unwrap();
+        let read = |rigour| Config::parse_all(text, rigour, &mut Stamps::default());
+        assert!(read(Rigour::Start).is_ok());
+        let all = read(Rigour::Check).err().unwrap();
         let told: Vec<_> = all.iter().map(|mistake| &*mistake.text).collect();
         assert_eq!(
             told,

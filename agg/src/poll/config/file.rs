@@ -147,6 +147,17 @@ impl<'de> Deserialize<'de> for Size {
 }
 
 impl RawFile {
+    /// The files that it names, of which what is in them matters.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let own = self.password_file.iter().map(|file| file.get_ref().clone());
+        let sources = self
+            .source
+            .iter()
+            .flat_map(|source| source.get_ref().files());
+        let sinks = self.sink.values().flat_map(|sink| sink.get_ref().files());
+        own.chain(sources).chain(sinks).collect()
+    }
+
     /// Turns it into what the engine needs.
     ///
     /// Returns the first mistake.

@@ -15,7 +15,8 @@ use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use super::sink::{RawSink, needed, secret};
 use super::tags::Table;
-use super::{Body, Https, Mistake, Post};
+use super::{Body, Expect, Https, Mistake, Post, proxy};
+use crate::poll::glob::Glob;
 
 /// The most requests at a time: a server that needs more is slow for another reason.
 const MOST_WRITERS: u64 = 16;
@@ -32,6 +33,17 @@ const OURS: [&str; 6] = [
 
 /// Headers and their values. What is no table is refused without being shown: it may hold a secret.
 pub struct Headers(Table);
+
+impl Headers {
+    /// The files that values are in.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let is_file = |name: &str| name.to_lowercase().ends_with("-file");
+        let files = self.0.iter().filter(|(name, _)| is_file(name.get_ref()));
+        files
+            .map(|(_, value)| PathBuf::from(value.get_ref()))
+            .collect()
+    }
+}
 
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -55,6 +67,37 @@ impl<'de> Deserialize<'de> for Headers {
     }
 }
 
+/// What an answer has to be like.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RawExpect {
+    content_type: Option<Spanned<String>>,
+    body: Option<Spanned<String>>,
+}
+
+impl RawExpect {
+    fn check<T>(&self, place: &Spanned<T>) -> Result<Expect, Mistake> {
+        let body = self
+            .body
+            .as_ref()
+            .map(|text| Glob::parse(text.get_ref()).map_err(|why| Mistake::at(text, why)));
+        let expect = Expect {
+            content_type: match &self.content_type {
+                Some(text) if !text.get_ref().contains('/') => {
+                    let why = "expected a media type such as application/json";
+                    return Err(Mistake::at(text, why));
+                }
+                text => text.as_ref().map(|text| text.get_ref().to_lowercase()),
+            },
+            body: body.transpose()?,
+        };
+        match expect == Expect::default() {
+            true => Err(Mistake::at(place, "expected content-type, body or both")),
+            false => Ok(expect),
+        }
+    }
+}
+
 impl RawSink {
     /// A sink of the type http.
     pub(super) fn http(&self, place: &Spanned<RawSink>) -> Result<(Post, Body), Mistake> {
@@ -65,7 +108,10 @@ impl RawSink {
             Some(_) => Body::Lines,
         };
         let headers = self.headers.as_ref().map_or(Ok(vec![]), headers)?;
-        let post = self.post(url.get_ref().clone(), headers, (1000, 1))?;
+        let mut post = self.post(url.get_ref().clone(), headers, (1000, 1))?;
+        if let Some(expect) = &self.expect {
+            post.expect = expect.get_ref().check(expect)?;
+        }
         Ok((post, body))
     }
 
@@ -89,6 +135,8 @@ impl RawSink {
         let (bytes, timeout) = (self.batch_bytes.as_ref(), self.timeout.as_ref());
         Ok(Post {
             tls: self.tls(url.starts_with("https:"))?,
+            proxy: proxy::choose(&self.proxy, &url, |name| std::env::var(name).ok())?,
+            expect: Expect::default(),
             url,
             headers,
             gzip: self.gzip.as_ref().is_none_or(|gzip| *gzip.get_ref()),

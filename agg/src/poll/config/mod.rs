@@ -7,6 +7,7 @@
 mod all;
 mod file;
 mod http;
+mod proxy;
 mod sink;
 mod source;
 mod tags;
@@ -22,6 +23,7 @@ use ureq::tls::TlsConfig;
 use crate::drain::fetch::{Format, Queue};
 use crate::escape;
 use crate::find::Source;
+use crate::stamp::Stamps;
 
 use all::Rigour;
 
@@ -151,6 +153,10 @@ pub struct Post {
     pub headers: Vec<(String, String)>,
     /// Whom to trust and who we are, by https.
     pub tls: Option<Https>,
+    /// By which it is reached; secret.
+    pub proxy: Option<ureq::Proxy>,
+    /// What an answer has to be like, besides its status.
+    pub expect: Expect,
     /// Whether bodies are compressed.
     pub gzip: bool,
     /// Requests at a time.
@@ -161,6 +167,15 @@ pub struct Post {
     pub batch_bytes: usize,
     /// How long an answer may take.
     pub timeout: Duration,
+}
+
+/// What an answer has to be like to mean that the records are stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// The answer's media type, as `application/json`.
+    pub content_type: Option<String>,
+    /// A pattern of the whole body.
+    pub body: Option<Glob>,
 }
 
 impl Kind {
@@ -193,6 +208,8 @@ pub struct Mongo {
     pub batch_bytes: usize,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// What was in the files of certificates that the URI names, which the driver reads: by this it is compared.
+    files: Vec<Vec<u8>>,
 }
 
 /// A mistake in the file.
@@ -222,15 +239,22 @@ impl Config {
     ///
     /// Returns all mistakes, a line each, with their lines and columns.
     pub fn read(path: &Path) -> Result<Config, String> {
-        Config::read_with(path, Rigour::Start)
+        Config::read_noting(path, &mut Stamps::default())
+    }
+
+    /// The same; notes all the files that are read, also where there is a mistake: the file itself, and those of the
+    /// passwords, headers, certificates and keys that it names.
+    pub fn read_noting(path: &Path, stamps: &mut Stamps) -> Result<Config, String> {
+        Config::read_with(path, Rigour::Start, stamps)
     }
 
     /// As [`Config::read`]; what may yet come, as a directory to write to, has to be there.
     pub fn check(path: &Path) -> Result<Config, String> {
-        Config::read_with(path, Rigour::Check)
+        Config::read_with(path, Rigour::Check, &mut Stamps::default())
     }
 
-    fn read_with(path: &Path, rigour: Rigour) -> Result<Config, String> {
+    fn read_with(path: &Path, rigour: Rigour, stamps: &mut Stamps) -> Result<Config, String> {
+        stamps.note(path);
         let name = path.display();
         let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))?;
@@ -240,14 +264,14 @@ impl Config {
             // A name in it may have any character.
             escape::text(&format!("{name}{place}: {}", mistake.text)).into_owned()
         };
-        Config::parse_all(&text, rigour)
+        Config::parse_all(&text, rigour, stamps)
             .map_err(|all| all.into_iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 
     /// Reads a file that has one mistake at most.
     #[cfg(test)]
     fn parse(text: &str) -> Result<Config, Mistake> {
-        Config::parse_all(text, Rigour::Start).map_err(|mut all| {
+        Config::parse_all(text, Rigour::Start, &mut Stamps::default()).map_err(|mut all| {
             assert_eq!(all.len(), 1, "{all:#?}");
             all.remove(0)
         })
@@ -492,6 +516,26 @@ database = "grid & co"
                 "11:21: expected a name of a tag, not empty",
             ),
             (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nproxy = \"http://u:s3cret@p\"",
+                "15:9: a proxy's user and password stand in HTTPS_PROXY or HTTP_PROXY, not in this file",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nproxy = \"socks5://p\"",
+                "15:9: expected a proxy as http://HOST:PORT, or none",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nexpect = {}",
+                "15:10: expected content-type, body or both",
+            ),
+            (
+                "\"stdout\"",
+                "\"http\"\nurl = \"http://h\"\nexpect = { content-type = \"json\" }",
+                "15:27: expected a media type such as application/json",
+            ),
+            (
                 "lease = \"5s\"",
                 "max-in-flight = \"1mb\"",
                 "2:17: expected at least 8mb: 4mb for each sink",
@@ -568,5 +612,46 @@ database = "grid & co"
                 "5:16: the environment has no variable AGG_NO_SUCH_NAME for the password"
             )
         );
+    }
+
+    #[test]
+    fn every_file_that_is_named_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "password-file = '{dir}/all'\n\
+                    [[source]]\ncluster = ['redis://h']\npassword-file = '{dir}/own'\n\
+                    [[source]]\nsentinel = ['redis://h']\nservice = 'x'\nsentinel-password-file = '{dir}/sentinel'\n\
+                    [[source]]\nurls = ['rediss://h']\ntls-ca = '{dir}/ca'\ntls-cert = '{dir}/cert'\ntls-key = '{dir}/key'\n\
+                    [[route]]\nqueues = ['MIN']\nsinks = ['a', 'b', 'c']\n\
+                    [sink.a]\ntype = 'http'\nurl = 'https://h/'\nheaders = { X-Key-file = '{dir}/header' }\n\
+                    tls-ca = '{dir}/ca2'\ntls-cert = '{dir}/cert2'\ntls-key = '{dir}/key2'\n\
+                    [sink.b]\ntype = 'influxdb'\nurl = 'http://h'\ntoken-file = '{dir}/token'\n\
+                    [sink.c]\ntype = 'mongodb'\ndatabase = 'x'\nuser = 'u'\npassword-file = '{dir}/mongo'\n\
+                    uri = 'mongodb://h/?tls=true&tlsCAFile={dir}/ca3&tlsCertificateKeyFile={dir}/cert3'\n";
+        let path = dir.path().join("poller.toml");
+        std::fs::write(&path, text.replace("{dir}", dir.path().to_str().unwrap())).unwrap();
+        for name in [
+            "all",
+            "own",
+            "sentinel",
+            "ca",
+            "cert",
+            "key",
+            "header",
+            "ca2",
+            "cert2",
+            "key2",
+            "token",
+            "mongo",
+            "ca3",
+            "cert3",
+            "poller.toml",
+        ] {
+            let mut stamps = Stamps::default();
+            // They are not what they should be, and watched all the same.
+            assert!(Config::read_noting(&path, &mut stamps).is_err());
+            assert!(!stamps.changed());
+            std::fs::write(dir.path().join(name), "[").unwrap();
+            assert!(stamps.changed(), "{name}");
+        }
     }
 }

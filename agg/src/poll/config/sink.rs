@@ -13,7 +13,7 @@ use crate::poll::append::Mode;
 use crate::poll::aside::{Packing, Rotation};
 
 use super::file::{Permissions, Size, Time, output};
-use super::http::Headers;
+use super::http::{Headers, RawExpect};
 use super::{Kind, Mistake, Post, Sink};
 
 /// All keys of all sinks: an enum by `type` would lose the places of what is in it.
@@ -48,6 +48,8 @@ pub struct RawSink {
     pub(super) tls_key: Option<Spanned<PathBuf>>,
     accept_partial: Option<Spanned<bool>>,
     pub(super) headers: Option<Spanned<Headers>>,
+    pub(super) proxy: Option<Spanned<String>>,
+    pub(super) expect: Option<Spanned<RawExpect>>,
     rotate_every: Option<Spanned<Time>>,
     compress: Option<Spanned<String>>,
     keep: Option<Spanned<u64>>,
@@ -55,6 +57,25 @@ pub struct RawSink {
 }
 
 impl RawSink {
+    /// The files that it names, of which what is in them matters.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let all = [
+            &self.password_file,
+            &self.token_file,
+            &self.tls_ca,
+            &self.tls_cert,
+            &self.tls_key,
+        ];
+        let given = all.into_iter().flatten();
+        let given = given.map(|file| file.get_ref().clone());
+        let headers = self
+            .headers
+            .iter()
+            .flat_map(|headers| headers.get_ref().files());
+        let of_uri = self.uri.iter().flat_map(|uri| mongo::files(uri.get_ref()));
+        given.chain(headers).chain(of_uri).collect()
+    }
+
     /// Turns it into the sink of this name.
     ///
     /// Returns the first mistake.
@@ -145,6 +166,8 @@ impl RawSink {
             ("tls-key", at(&self.tls_key)),
             ("accept-partial", at(&self.accept_partial)),
             ("headers", at(&self.headers)),
+            ("proxy", at(&self.proxy)),
+            ("expect", at(&self.expect)),
             ("rotate-every", at(&self.rotate_every)),
             ("compress", at(&self.compress)),
             ("keep", at(&self.keep)),
@@ -302,8 +325,9 @@ const VERSION_2: [&str; 4] = ["org", "bucket", "token-file", "token-env"];
 const VERSION_3: [&str; 4] = ["database", "token-file", "token-env", "accept-partial"];
 
 /// Keys of all that is reached by HTTP.
-const HTTP: [&str; 9] = [
+const HTTP: [&str; 10] = [
     "url",
+    "proxy",
     "tls-ca",
     "tls-cert",
     "tls-key",
@@ -329,7 +353,7 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "stdout" => vec!["format"],
         "file" => FILE.to_vec(),
         "mongodb" => mongo::KEYS.to_vec(),
-        "http" => [&["format", "headers"], &HTTP[..]].concat(),
+        "http" => [&["format", "headers", "expect"], &HTTP[..]].concat(),
         "influxdb" => [&["version"], &VERSION_1[..], &VERSION_2, &VERSION_3, &HTTP].concat(),
         _ => return None,
     };

@@ -178,6 +178,19 @@ pub struct Checked {
 }
 
 impl RawSource {
+    /// The files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let all = [
+            &self.password_file,
+            &self.sentinel_password_file,
+            &self.tls_ca,
+            &self.tls_cert,
+            &self.tls_key,
+        ];
+        let given = all.into_iter().flatten();
+        given.map(|file| file.get_ref().clone()).collect()
+    }
+
     /// Turns it into the source; `at` is where it begins, `all` what holds for every source.
     ///
     /// Returns the first mistake.

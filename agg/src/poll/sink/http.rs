@@ -21,6 +21,11 @@ impl Protocol for Body {
         }
     }
 
+    fn is_stored(&self, reply: &Reply) -> bool {
+        // Any answer may be the server's own way to say so, but for this one: the settings say more of it.
+        !reply.is_page()
+    }
+
     fn judge(&self, reply: &Reply, _: &[&[u8]]) -> Option<Answer> {
         // The words are the server's own: they are not understood.
         let why = reply.why();

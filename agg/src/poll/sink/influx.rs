@@ -29,6 +29,13 @@ impl Protocol for Influx {
         lines(records)
     }
 
+    fn is_stored(&self, reply: &Reply) -> bool {
+        // All of them answer 204, which has no body. Others in between may make a 200 of it; that has none either, or
+        // tells in JSON.
+        let body = reply.body.trim();
+        reply.status == 204 || body.is_empty() || serde_json::from_str::<Value>(body).is_ok()
+    }
+
     fn judge(&self, reply: &Reply, records: &[&[u8]]) -> Option<Answer> {
         // 422 is 2.x's word for points that its retention does not take, and 3.x's for one table too many.
         if !matches!(reply.status, 400 | 422) {
@@ -86,7 +93,27 @@ mod tests {
     fn judge(status: u16, body: &str, records: &[&str]) -> Option<Answer> {
         let body = body.to_owned();
         let records: Vec<&[u8]> = records.iter().map(|record| record.as_bytes()).collect();
-        Influx.judge(&Reply { status, body }, &records)
+        let reply = Reply {
+            status,
+            body,
+            ..Reply::default()
+        };
+        Influx.judge(&reply, &records)
+    }
+
+    #[test]
+    fn only_what_a_database_answers_means_stored() {
+        let is_stored = |status, body: &str| {
+            Influx.is_stored(&Reply {
+                status,
+                body: body.into(),
+                ..Reply::default()
+            })
+        };
+        assert!(is_stored(204, "") && is_stored(200, " \n") && is_stored(200, "{\"ok\":true}"));
+        for body in ["<html>Sign in</html>", "<!DOCTYPE html>", "welcome", "OK"] {
+            assert!(!is_stored(200, body), "{body}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 use ureq::Agent;
 
 use crate::poll::config;
+use crate::poll::glob::Glob;
 
 use super::halve::{Answer, Doubt, deliver};
 use super::{Limits, Refused, Sink, Trouble};
@@ -33,6 +34,9 @@ pub trait Protocol: Send + Sync {
     /// Records as a body.
     fn body(&self, records: &[&[u8]]) -> Vec<u8>;
 
+    /// Whether an answer of success comes from such a server: a proxy or a portal answers anything with a page.
+    fn is_stored(&self, reply: &Reply) -> bool;
+
     /// What an answer to these records means; none where it is nothing special: trouble that may pass.
     fn judge(&self, reply: &Reply, records: &[&[u8]]) -> Option<Answer>;
 }
@@ -41,6 +45,8 @@ pub trait Protocol: Send + Sync {
 #[derive(Debug, Default)]
 pub struct Reply {
     pub status: u16,
+    /// The media type, without parameters, in small letters.
+    pub content_type: String,
     pub body: String,
 }
 
@@ -63,7 +69,7 @@ impl<P: Protocol> Post<P> {
             .max_redirects(0)
             .max_idle_connections_per_host(settings.writers)
             .max_idle_connections(settings.writers)
-            .proxy(None)
+            .proxy(settings.proxy.clone())
             .user_agent(concat!("agg/", env!("CARGO_PKG_VERSION")));
         let config = match &settings.tls {
             Some(tls) => config.tls_config(tls.config.clone()),
@@ -98,6 +104,9 @@ impl<P: Protocol> Post<P> {
         let after = response.headers().get("retry-after");
         let after = after.and_then(|value| pause(value.to_str().ok()?, SystemTime::now()));
         let status = response.status().as_u16();
+        let content_type = response.headers().get("content-type");
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = media_type(content_type.unwrap_or_default());
         // The answer is read to its end, so that the connection can be used again.
         let body = response
             .body_mut()
@@ -105,8 +114,15 @@ impl<P: Protocol> Post<P> {
             .limit(ANSWER)
             .read_to_string();
         let body = body.unwrap_or_default();
-        let reply = Reply { status, body };
+        let reply = Reply {
+            status,
+            content_type,
+            body,
+        };
         let answer = match status {
+            200..=299 if !(self.is_expected(&reply) && self.protocol.is_stored(&reply)) => {
+                return Err(later(reply.unexpected()));
+            }
             200..=299 => {
                 // What made it take less may have passed.
                 let most = self.settings.batch_bytes;
@@ -134,6 +150,15 @@ impl<P: Protocol> Post<P> {
             },
         };
         Ok(answer)
+    }
+
+    /// Whether it is what the settings say of an answer of success.
+    fn is_expected(&self, reply: &Reply) -> bool {
+        let expect = &self.settings.expect;
+        let of_type = |text: &String| *text == reply.content_type;
+        let as_pattern = |pattern: &Glob| pattern.matches(reply.body.as_bytes());
+        expect.content_type.as_ref().is_none_or(of_type)
+            && expect.body.as_ref().is_none_or(as_pattern)
     }
 
     fn part(&self, records: &[&[u8]]) -> Result<Vec<Refused>, Trouble> {
@@ -199,6 +224,11 @@ impl<P: Protocol> Sink for Post<P> {
     }
 }
 
+fn media_type(header: &str) -> String {
+    let name = header.split(';').next().unwrap_or_default();
+    name.trim().to_lowercase()
+}
+
 /// Records cut into parts of this size.
 fn parts(records: &[&[u8]], limits: Limits) -> Vec<Range<usize>> {
     let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
@@ -234,6 +264,32 @@ fn pause(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 impl Reply {
+    /// Whether it is a page for a browser.
+    pub fn is_page(&self) -> bool {
+        let start = self
+            .body
+            .trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        let starts = |tag: &str| {
+            let head = start.get(..tag.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(tag))
+        };
+        starts("<!doctype html") || starts("<html")
+    }
+
+    /// That it is a success, but not one of the server that is meant.
+    fn unexpected(&self) -> String {
+        let what = match &*self.content_type {
+            "" => String::new(),
+            kind => format!(" of type {kind}"),
+        };
+        let status = self.status;
+        format!(
+            "HTTP {status} with an answer{what} that does not mean that it is stored: is it a proxy, or another \
+             server? {}",
+            self.reason()
+        )
+    }
+
     /// The status with the server's words.
     pub fn why(&self) -> String {
         let status = self.status;
@@ -273,12 +329,14 @@ mod tests {
         let reply = Reply {
             status: 500,
             body: "ä".repeat(600),
+            ..Reply::default()
         };
         assert_eq!(reply.why(), format!("HTTP 500: {}…", "ä".repeat(500)));
         assert_eq!(
             Reply {
                 status: 502,
-                body: " \n".into()
+                body: " \n".into(),
+                ..Reply::default()
             }
             .why(),
             "HTTP 502"

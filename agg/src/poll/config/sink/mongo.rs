@@ -1,9 +1,10 @@
 //! The keys of a MongoDB sink and their checks. What the driver knows (hosts, replica set, TLS) stands in the URI, as
 //! everywhere; who we are does not: a password has no place in a file that others read, nor in a message.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use mongodb::options::ConnectionString;
+use mongodb::options::{ConnectionString, Tls};
 use toml::Spanned;
 
 use crate::poll::config::{Mistake, Mongo};
@@ -71,7 +72,9 @@ impl RawSink {
                 .map_or(Duration::from_secs(10), |time| time.get_ref().0),
         };
         let bytes = self.batch_bytes.as_ref();
+        let read = |path| std::fs::read(path).unwrap_or_default();
         Ok(Mongo {
+            files: files(&uri).into_iter().map(read).collect(),
             uri,
             database: database.get_ref().clone(),
             prefix: self
@@ -83,6 +86,18 @@ impl RawSink {
             batch_bytes: bytes.map_or(1 << 20, |size| size.get_ref().0 as usize),
             timeout,
         })
+    }
+}
+
+/// The files of certificates that a URI names.
+pub(super) fn files(uri: &str) -> Vec<PathBuf> {
+    let tls = ConnectionString::parse(uri).ok().and_then(|uri| uri.tls);
+    match tls {
+        Some(Tls::Enabled(options)) => [options.ca_file_path, options.cert_key_file_path]
+            .into_iter()
+            .flatten()
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -1,0 +1,70 @@
+//! Tells whether files have changed: which file it is, its size and its times. A time alone is the same for two changes
+//! within a clock's tick.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What a file is like; none where there is no file.
+type Stamp = Option<(u64, u64, (i64, i64), (i64, i64))>;
+
+fn stamp(path: &Path) -> Stamp {
+    let data = std::fs::metadata(path).ok()?;
+    let written = (data.mtime(), data.mtime_nsec());
+    Some((
+        data.ino(),
+        data.size(),
+        written,
+        (data.ctime(), data.ctime_nsec()),
+    ))
+}
+
+/// Files that were read, as they were before that.
+#[derive(Clone, Debug, Default)]
+pub struct Stamps(Vec<(PathBuf, Stamp)>);
+
+impl Stamps {
+    /// Notes what a file is like. To be called before it is read: so a change while it is read is seen.
+    pub fn note(&mut self, path: &Path) {
+        if !self.0.iter().any(|(noted, _)| noted == path) {
+            self.0.push((path.to_owned(), stamp(path)));
+        }
+    }
+
+    /// Whether one of them is not as it was.
+    pub fn changed(&self) -> bool {
+        self.0.iter().any(|(path, before)| stamp(path) != *before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_whatever_its_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let noted = || {
+            let mut stamps = Stamps::default();
+            stamps.note(&path);
+            stamps
+        };
+        let none = noted();
+        std::fs::write(&path, "one").unwrap();
+        assert!(none.changed());
+        let one = noted();
+        assert!(!one.changed());
+        // Another file of the same size and time in its place.
+        std::fs::write(dir.path().join("new"), "two").unwrap();
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(dir.path().join("new"));
+        file.unwrap().set_modified(time).unwrap();
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        assert!(one.changed());
+        let two = noted();
+        std::fs::remove_file(&path).unwrap();
+        assert!(two.changed());
+    }
+}
