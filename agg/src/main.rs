@@ -18,6 +18,7 @@ mod line;
 mod log;
 mod manual;
 mod natural;
+mod output;
 mod pipe;
 mod poll;
 mod reply;
@@ -129,6 +130,12 @@ impl Ended {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).eq([host::probe::WORD]) {
+        return match host::probe::serve() {
+            Ok(ended) => ExitCode::from(ended.code()),
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     let Cli {
         redis,
         tls,

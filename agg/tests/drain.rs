@@ -315,3 +315,63 @@ fn drain_follow_waits_where_the_server_has_no_memory_for_leases() {
     );
     assert_eq!(said.last().unwrap(), "agg: 20 records: ERROR 20");
 }
+
+/// The program under a shell that redirects its standard output.
+fn redirected(server: &Server, line: &str, redirection: &str) -> std::process::Output {
+    std::process::Command::new("sh")
+        .args(["-c", &format!("exec \"$0\" {line} {redirection}")])
+        .arg(env!("CARGO_BIN_EXE_agg"))
+        .env("AGG_REDIS", server.url())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_closed_output_takes_nothing_out_of_the_queues() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, "n1", 3);
+    for redirection in [">&-", ">&- <&-", ">&- <&- 2>&-", "1</dev/null"] {
+        let output = redirected(&server, "drain", redirection);
+        assert_eq!(output.status.code(), Some(1), "{redirection}");
+        assert!(
+            redirection.contains("2>") || err(&output).contains("standard output is closed"),
+            "{redirection}: {}",
+            err(&output)
+        );
+    }
+    // Not even for the time of a lease.
+    let first: Vec<(String, i64, i64, String)> = server.ask("AGG.FETCH n1 LOG COUNT 3 LEASE 1");
+    let deliveries: Vec<i64> = first.iter().map(|entry| entry.2).collect();
+    assert_eq!(deliveries, [1, 1, 1]);
+}
+
+#[test]
+fn an_output_that_throws_away_is_one() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    for redirection in [">/dev/null", ">>/dev/null", "| cat >&2"] {
+        log(&server, "n1", 1);
+        let output = redirected(&server, "drain", redirection);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{redirection}: {}",
+            err(&output)
+        );
+        assert_eq!(server.peek("n1", "LOG").len(), 0, "{redirection}");
+    }
+    // A file takes the records, whatever standard output is.
+    log(&server, "n1", 1);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("records");
+    let output = redirected(
+        &server,
+        &format!("drain --to-file {}", file.display()),
+        ">&-",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+}

@@ -3,6 +3,7 @@
 mod support;
 
 use redis::Value;
+use support::fuse::Fuse;
 use support::{Running, Server, agg, err, run, until};
 
 fn number(value: Option<Value>) -> Option<f64> {
@@ -173,4 +174,83 @@ fn user_without_rights_is_told_once() {
     let text = err(&output);
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.starts_with("agg: node n1: NOPERM "), "{text}");
+}
+
+fn samples(server: &Server, metric: &str) -> f64 {
+    number(server.field(&format!("AGG.GET n1 METRIC {metric}"), "samples")).unwrap_or(0.0)
+}
+
+#[test]
+fn a_file_system_that_hangs_is_left_out_and_the_rest_told_on_time() {
+    let (Some(server), Some(fuse)) = (Server::start(), Fuse::new()) else {
+        return;
+    };
+    let point = fuse.path().display().to_string();
+    let (total, object) = (
+        format!("disk.total@{point}"),
+        format!("AGG.GET n1 REALITY system.Disk@{point}"),
+    );
+    fuse.hang(true);
+    let line = "host --node n1 --interval 200ms --reality-every 1";
+    let mut running = Running::start(&mut fuse.agg(&server.url(), line));
+    let mut errors = running.errors();
+    until("the others are told", || {
+        (samples(&server, "uptime") >= 4.0 && samples(&server, "disk.total@/") >= 2.0).then_some(())
+    });
+    let said = errors.next().unwrap();
+    assert!(
+        said.ends_with(&format!(
+            "the file system {point} does not answer: it is left out until it does"
+        )),
+        "{said}"
+    );
+    assert_eq!(samples(&server, &total), 0.0);
+
+    fuse.hang(false);
+    let said = errors.next().unwrap();
+    assert!(
+        said.ends_with(&format!("the file system {point} answers again")),
+        "{said}"
+    );
+    until("it is told", || {
+        (samples(&server, &total) >= 2.0).then_some(())
+    });
+    let last = number(server.field(&format!("AGG.GET n1 METRIC {total}"), "last"));
+    assert_eq!(last, Some(4_096_000.0));
+    until("it is an object", || server.field(&object, "model"));
+
+    // It has not gone: neither is forgotten.
+    fuse.hang(true);
+    let before = samples(&server, "uptime");
+    until("reports without it", || {
+        (samples(&server, "uptime") >= before + 8.0).then_some(())
+    });
+    assert!(samples(&server, &total) >= 2.0);
+    let gone = format!("{:?}", server.peek("n1", "REALITY"));
+    assert!(!gone.contains("\"gone\": Bool(true)"), "{gone}");
+    // Nor does it hold up the end.
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_single_report_tells_which_file_system_hangs() {
+    let (Some(server), Some(fuse)) = (Server::start(), Fuse::new()) else {
+        return;
+    };
+    fuse.hang(true);
+    let output = fuse
+        .agg(&server.url(), "host --node n1 --once")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(
+        err(&output).matches("does not answer").count(),
+        1,
+        "{}",
+        err(&output)
+    );
+    assert_eq!(
+        (samples(&server, "uptime"), samples(&server, "disk.total@/")),
+        (1.0, 1.0)
+    );
 }

@@ -181,3 +181,39 @@ fn a_dead_letter_that_is_a_line_alone_goes_where_lines_go() {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert_eq!(place.lines("out"), ["m a=1 1"]);
 }
+
+/// Neither of the two that write to sinks takes a closed output for one.
+#[test]
+fn a_sink_that_is_a_closed_output_takes_nothing() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let all = log(&server, &["n1"], 500, "x");
+    let settings = TO_FILE
+        .replace("type = \"file\"\npath = \"{dir}/out\"", "type = \"stdout\"")
+        .replace("redis://127.0.0.1:1", &server.url());
+    let place = Place::new(&settings);
+    for verb in ["poll", "load records"] {
+        std::fs::write(place.path("records"), "").unwrap();
+        let (verb, file) = verb.split_once(' ').unwrap_or((verb, ""));
+        let output = std::process::Command::new("sh")
+            .args([
+                "-c",
+                "cd \"$1\" && exec \"$0\" $2 --config poller.toml $3 >&-",
+            ])
+            .args([
+                env!("CARGO_BIN_EXE_agg").as_ref(),
+                place.path("").as_os_str(),
+            ])
+            .args([verb, file])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{verb}: {}", err(&output));
+        assert!(
+            err(&output).contains("standard output is closed"),
+            "{}",
+            err(&output)
+        );
+    }
+    assert_eq!(left(&server, &["n1"], "LOG"), all.len() as i64);
+}

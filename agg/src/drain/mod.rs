@@ -17,6 +17,7 @@ use redis::Cmd;
 use crate::Ended;
 use crate::args::{self, NodeName};
 use crate::connect::{Failure, Link, Server};
+use crate::output;
 use crate::poll::append::Appender;
 use crate::poll::aside::Rotation;
 use crate::retry::Reach;
@@ -133,6 +134,9 @@ impl Options {
 
 /// Drains until nothing is there, or the end is asked for.
 pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, String> {
+    if options.to_file.is_none() {
+        output::check()?;
+    }
     let nodes = Nodes::new(options.nodes.iter().cloned().map(NodeName::from).collect());
     let mut drain = Drain {
         server,

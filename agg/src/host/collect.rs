@@ -1,31 +1,43 @@
 //! Asks the machine for its figures. The figures alone: what they are called is the table's, where they go is the
 //! report's.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use sysinfo::{
-    Disk, DiskRefreshKind, Disks, Networks, ProcessRefreshKind, ProcessesToUpdate, System,
-};
+use sysinfo::{Networks, ProcessRefreshKind, ProcessesToUpdate, System};
 
-use super::metrics::{self as m, Sample};
+use super::disks::{FileSystems, Patience};
+use super::facts;
+use super::metrics::{self as m, Metric, Sample};
+use super::probe::Process;
 use super::proc::{self, DeviceIo};
+
+/// What is told of a file system.
+static OF_A_DISK: [&Metric; 4] = [
+    &m::DISK_TOTAL,
+    &m::DISK_USED,
+    &m::DISK_AVAILABLE,
+    &m::DISK_PERCENT,
+];
 
 /// The machine this runs on. The load of its CPUs is that since the look before.
 pub struct Machine {
     pub(super) system: System,
-    pub(super) disks: Disks,
+    pub(super) disks: FileSystems,
     pub(super) networks: Networks,
 }
 
 impl Machine {
-    /// Takes the first look.
+    /// Takes the first look; waits so long for file systems.
     ///
     /// Returns an error where the system tells nothing about itself.
-    pub fn open() -> Result<Machine, String> {
+    pub fn open(patience: Patience) -> Result<Machine, String> {
+        Machine::with(FileSystems::new(patience, Process::start))
+    }
+
+    fn with(disks: FileSystems) -> Result<Machine, String> {
         let no = |error: sysinfo::Error| format!("this machine's figures cannot be read: {error}");
         let mut system = System::new().map_err(no)?;
         system.refresh_cpu_all();
-        let disks = Disks::new().map_err(no)?;
         let networks = Networks::new().map_err(no)?;
         Ok(Machine {
             system,
@@ -38,8 +50,7 @@ impl Machine {
     pub fn refresh(&mut self) {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory();
-        self.disks
-            .refresh_specifics(true, DiskRefreshKind::everything());
+        self.disks.refresh();
         self.networks.refresh(true);
     }
 
@@ -49,18 +60,27 @@ impl Machine {
         self.cpu(&mut samples);
         self.memory(&mut samples);
         self.file_systems(&mut samples);
-        let devices = proc::devices().unwrap_or_else(|| self.devices_of_disks());
-        device_io(&devices, &mut samples);
+        device_io(&proc::devices(), &mut samples);
         self.interfaces(&mut samples);
         samples.push(m::PROCESSES.one(proc::processes().unwrap_or_else(|| self.processes())));
         samples.extend(System::uptime().ok().map(|seconds| m::UPTIME.one(seconds)));
         samples
     }
 
-    /// The file systems by mount point. What is mounted over another hides it.
-    pub(super) fn mounts(&self) -> BTreeMap<String, &Disk> {
-        let named = |disk| (Disk::mount_point(disk).to_string_lossy().into_owned(), disk);
-        self.disks.iter().map(named).collect()
+    /// The names of metrics and objects that this look could not tell, though what they are of is there: file systems
+    /// that did not answer.
+    pub fn untold(&self) -> BTreeSet<String> {
+        let silent = self.disks.iter().filter(|disk| !disk.answered);
+        let names = silent.flat_map(|disk| {
+            let mount = disk.mount.point.to_string_lossy().into_owned();
+            let mut names: Vec<_> = OF_A_DISK
+                .iter()
+                .map(|metric| metric.name_of(&mount))
+                .collect();
+            names.push(facts::disk_key(&mount));
+            names
+        });
+        names.collect()
     }
 
     fn cpu(&self, samples: &mut Vec<Sample>) {
@@ -92,36 +112,17 @@ impl Machine {
     }
 
     fn file_systems(&self, samples: &mut Vec<Sample>) {
-        for (mount, disk) in self.mounts() {
-            let (total, available) = (disk.total_space(), disk.available_space());
-            let used = total.saturating_sub(available);
+        for disk in self.disks.iter().filter(|disk| disk.answered) {
+            let Some(space) = &disk.space else { continue };
+            let mount = disk.mount.point.to_string_lossy();
+            let used = space.total.saturating_sub(space.available);
             samples.extend([
-                m::DISK_TOTAL.of(&mount, total),
+                m::DISK_TOTAL.of(&mount, space.total),
                 m::DISK_USED.of(&mount, used),
-                m::DISK_AVAILABLE.of(&mount, available),
+                m::DISK_AVAILABLE.of(&mount, space.available),
             ]);
-            samples.extend(m::DISK_PERCENT.real(Some(&mount), percent(used, total)));
+            samples.extend(m::DISK_PERCENT.real(Some(&mount), percent(used, space.total)));
         }
-    }
-
-    /// What is known of devices where there is no /proc. Several file systems may be of one.
-    fn devices_of_disks(&self) -> Vec<DeviceIo> {
-        let device = |disk: &Disk| {
-            let (name, usage) = (disk.name().to_string_lossy().into_owned(), disk.usage());
-            let io = DeviceIo {
-                name: name.clone(),
-                read_bytes: usage.total_read_bytes,
-                write_bytes: usage.total_written_bytes,
-                operations: None,
-            };
-            (name, io)
-        };
-        self.disks
-            .iter()
-            .map(device)
-            .collect::<BTreeMap<_, _>>()
-            .into_values()
-            .collect()
     }
 
     fn interfaces(&self, samples: &mut Vec<Sample>) {
@@ -175,8 +176,37 @@ fn percent(part: u64, whole: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::super::mounts::Mount;
+    use super::super::probe::{Helper, Look, Silent, look};
     use super::*;
+
+    /// It looks itself, as nothing hangs here.
+    #[derive(Default)]
+    struct Eye(Option<Look>);
+
+    impl Helper for Eye {
+        fn ask(&mut self, mount: &Mount) -> std::io::Result<()> {
+            self.0 = Some(look(mount));
+            Ok(())
+        }
+
+        fn answer(&mut self, _: Duration) -> Result<Look, Silent> {
+            self.0.take().ok_or(Silent::Ended)
+        }
+
+        fn end(self: Box<Self>) -> Option<std::process::Child> {
+            None
+        }
+    }
+
+    /// This machine, looked at without processes of the program, which a test is not.
+    pub fn machine() -> Machine {
+        let eye = || Ok(Box::new(Eye::default()) as Box<dyn Helper>);
+        Machine::with(FileSystems::new(Patience::once(), eye)).unwrap()
+    }
 
     #[test]
     fn cores_are_named_by_their_number() {
@@ -193,7 +223,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_figures() {
-        let mut machine = Machine::open().unwrap();
+        let mut machine = machine();
         machine.refresh();
         let samples = machine.samples();
         let value = |name: &str| -> f64 {
@@ -207,6 +237,7 @@ mod tests {
         };
         assert!(value("mem.total") > 0.0);
         assert!(value("mem.used") <= value("mem.total"));
+        assert!(value("disk.used@/") <= value("disk.total@/"));
         assert!(value("proc.count") >= 1.0);
         assert!((0.0..=100.0).contains(&value("cpu.load")));
         let mut names: Vec<_> = samples.iter().map(|s| &s.name).collect();

@@ -2,7 +2,7 @@
 //! an object that is the same must stay the same text.
 
 use serde_json::{Value, json};
-use sysinfo::{DiskKind, Motherboard, Product, System};
+use sysinfo::{Motherboard, Product, System};
 
 use super::collect::{Machine, core_name};
 
@@ -26,6 +26,11 @@ pub struct Object {
 pub fn is_ours(key: &str) -> bool {
     key.split_once('@')
         .is_some_and(|(model, _)| PARTS.contains(&model))
+}
+
+/// The key of a file system.
+pub fn disk_key(mount: &str) -> String {
+    format!("{}@{mount}", PARTS[1])
 }
 
 impl Machine {
@@ -68,22 +73,20 @@ impl Machine {
     }
 
     fn file_system_objects(&self) -> impl Iterator<Item = Object> {
-        self.mounts().into_iter().map(|(mount, disk)| {
-            let kind = match disk.kind() {
-                DiskKind::HDD => Some("HDD"),
-                DiskKind::SSD => Some("SSD"),
-                DiskKind::Unknown(_) => None,
-            };
+        // One that does not answer is what it was.
+        self.disks.iter().filter_map(|disk| {
+            let space = disk.space.as_ref()?;
+            let mount = disk.mount.point.to_string_lossy();
             let json = json!({
                 "mount": mount,
-                "device": disk.name().to_string_lossy(),
-                "file_system": disk.file_system().to_string_lossy(),
-                "kind": kind,
-                "total": disk.total_space(),
-                "removable": disk.is_removable(),
-                "read_only": disk.is_read_only(),
+                "device": disk.mount.source.to_string_lossy(),
+                "file_system": disk.mount.kind,
+                "kind": space.kind,
+                "total": space.total,
+                "removable": space.removable,
+                "read_only": space.read_only,
             });
-            part(PARTS[1], &mount, json)
+            Some(part(PARTS[1], &mount, json))
         })
     }
 
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn objects_stay_the_same_from_look_to_look() {
-        let mut machine = Machine::open().unwrap();
+        let mut machine = super::super::collect::tests::machine();
         machine.refresh();
         let mut before = machine.objects();
         machine.refresh();

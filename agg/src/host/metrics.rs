@@ -99,19 +99,24 @@ impl Metric {
 
     /// A whole number of an instance.
     pub fn of(&self, instance: &str, value: u64) -> Sample {
-        self.sample(format!("{}@{instance}", self.name), value.to_string())
+        self.sample(self.name_of(instance), value.to_string())
     }
 
     /// A measurement, with two digits behind the point; none of what is no number.
     pub fn real(&self, instance: Option<&str>, value: f64) -> Option<Sample> {
         let name = match instance {
-            Some(instance) => format!("{}@{instance}", self.name),
+            Some(instance) => self.name_of(instance),
             None => self.name.to_owned(),
         };
         let rounded = (value * 100.0).round() / 100.0;
         rounded
             .is_finite()
             .then(|| self.sample(name, rounded.to_string()))
+    }
+
+    /// The name of an instance.
+    pub fn name_of(&self, instance: &str) -> String {
+        format!("{}@{instance}", self.name)
     }
 
     fn sample(&self, name: String, value: String) -> Sample {

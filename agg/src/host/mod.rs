@@ -2,9 +2,12 @@
 //! missed is not kept, as totals go on from where they were.
 
 mod collect;
+mod disks;
 mod facts;
 mod known;
 mod metrics;
+mod mounts;
+pub mod probe;
 mod proc;
 mod report;
 mod send;
@@ -19,6 +22,7 @@ use crate::retry::Reach;
 use crate::shutdown::Stop;
 
 use collect::Machine;
+use disks::Patience;
 use send::Reporter;
 
 /// The arguments.
@@ -103,7 +107,10 @@ impl Options {
 /// Reports until the end is asked for.
 pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, String> {
     let node = options.node()?;
-    let mut machine = Machine::open()?;
+    let mut machine = Machine::open(match options.once {
+        true => Patience::once(),
+        false => Patience::of(options.interval),
+    })?;
     let mut reporter = Reporter::new(&node, &options.tags);
     let mut reach = Reach::new(server, stop, options.once.then_some(Duration::ZERO));
     // The load of a CPU is the difference of two looks.
@@ -123,7 +130,7 @@ pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, Str
         machine.refresh();
         let samples = machine.samples();
         let objects = (until_objects == 0).then(|| machine.objects());
-        match reporter.send(open, &samples, objects.as_deref()) {
+        match reporter.send(open, &samples, objects.as_deref(), &machine.untold()) {
             Ok(()) => {
                 reach.worked();
                 until_objects = if until_objects == 0 {

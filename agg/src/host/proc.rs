@@ -28,13 +28,12 @@ pub struct Operations {
     pub busy_ms: u64,
 }
 
-/// The whole devices (no partitions: their work would count twice) that are not made of memory or of files. None
-/// where there is no such list.
-pub fn devices() -> Option<Vec<DeviceIo>> {
-    let text = fs::read_to_string("/proc/diskstats").ok()?;
+/// The whole devices (no partitions: their work would count twice) that are not made of memory or of files.
+pub fn devices() -> Vec<DeviceIo> {
+    let text = fs::read_to_string("/proc/diskstats").unwrap_or_default();
     let mut devices = parse_diskstats(&text);
     devices.retain(|device| is_real(&device.name) && is_whole(&device.name));
-    Some(devices)
+    devices
 }
 
 /// The number of processes.

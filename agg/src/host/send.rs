@@ -46,18 +46,19 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Sends one interval's report in one pipeline; `objects` where they are due.
+    /// Sends one interval's report in one pipeline; `objects` where they are due. What is `untold` has not gone.
     pub fn send(
         &mut self,
         link: &mut Link,
         samples: &[Sample],
         objects: Option<&[Object]>,
+        untold: &BTreeSet<String>,
     ) -> Result<(), Failure> {
         if objects.is_some() && !self.learned {
             self.learn(link)?;
             self.learned = true;
         }
-        let calls = self.calls(samples, objects);
+        let calls = self.calls(samples, objects, untold);
         let (commands, abouts): (Vec<_>, Vec<_>) = calls
             .into_iter()
             .map(|call| (call.command, call.about))
@@ -73,16 +74,25 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    fn calls(&mut self, samples: &[Sample], objects: Option<&[Object]>) -> Vec<Call> {
-        let present: BTreeSet<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
+    fn calls(
+        &mut self,
+        samples: &[Sample],
+        objects: Option<&[Object]>,
+        untold: &BTreeSet<String>,
+    ) -> Vec<Call> {
+        let untold = || untold.iter().map(String::as_str);
+        let mut present: BTreeSet<&str> =
+            samples.iter().map(|sample| sample.name.as_str()).collect();
         self.metrics.add(present.iter().copied());
+        present.extend(untold());
         let mut calls = report::samples(self.node, samples, self.tags);
         let gone = self.metrics.gone(&present).into_iter();
         calls.extend(gone.map(|name| report::forget_metric(self.node, name)));
         if let Some(objects) = objects {
-            let present: BTreeSet<&str> =
+            let mut present: BTreeSet<&str> =
                 objects.iter().map(|object| object.key.as_str()).collect();
             self.objects.add(present.iter().copied());
+            present.extend(untold());
             calls.extend(
                 objects
                     .iter()

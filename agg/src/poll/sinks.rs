@@ -9,11 +9,12 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::output;
 use crate::say::{of_sink, say};
 use crate::shutdown::Stop;
 
 use super::append::Mode;
-use super::config::{self, Config};
+use super::config::{self, Config, Kind};
 use super::dead::DeadLetters;
 use super::plan::Outlet;
 use super::room::Share;
@@ -64,8 +65,11 @@ impl Sinks {
 
     /// Starts and ends sinks, so that those of these settings are at work.
     ///
-    /// Returns an error, and changes nothing, if the system gives no thread.
+    /// Returns an error, and changes nothing, if the system gives no thread or there is no output that is to be written.
     pub fn set(&mut self, config: &Config, show: &Status) -> Result<(), String> {
+        if (config.sinks.iter()).any(|sink| matches!(sink.kind, Kind::Stdout)) {
+            output::check()?;
+        }
         let share = config.max_in_flight / config.sinks.len() as u64;
         let made = |sink: &config::Sink| Made {
             sink: sink.clone(),

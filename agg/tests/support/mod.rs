@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 mod server;
 
 pub mod certs;
+pub mod fuse;
 pub mod grid;
 pub mod hostile;
 pub mod influx;

@@ -1,0 +1,133 @@
+//! What is mounted, as Linux lists it. The list alone: reading it touches no file system, so none that hangs can hold
+//! it up.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// A file system at the place where it is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The mount point.
+    pub point: OsString,
+    /// What is mounted: a device, or what the file system says.
+    pub source: OsString,
+    /// The file system's type.
+    pub kind: String,
+    /// The device's number, as `/sys/dev/block` has it.
+    pub number: String,
+}
+
+/// The file systems by mount point. What is mounted over another hides it. None where there is no such list.
+pub fn list() -> Option<BTreeMap<OsString, Mount>> {
+    let text = std::fs::read("/proc/self/mountinfo").ok()?;
+    Some(parse(&text))
+}
+
+/// Reads lines as `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/sda1 rw`, with any number of fields before the
+/// hyphen. A line that is not so is left out, as is what takes no room on a disk.
+fn parse(text: &[u8]) -> BTreeMap<OsString, Mount> {
+    let mounts = text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut words = line.split(|byte| *byte == b' ').filter(|w| !w.is_empty());
+        let number = words.nth(2)?;
+        let point = unescaped(words.nth(1)?);
+        let mut words = words.skip_while(|word| *word != b"-").skip(1);
+        let kind = String::from_utf8_lossy(words.next()?).into_owned();
+        let source = unescaped(words.next()?);
+        let mount = Mount {
+            point: OsString::from_vec(point),
+            source: OsString::from_vec(source),
+            kind,
+            number: String::from_utf8_lossy(number).into_owned(),
+        };
+        is_storage(&mount).then(|| (mount.point.clone(), mount))
+    });
+    mounts.collect()
+}
+
+/// Whether it holds files of its own. File systems of other machines are left out, too: they are theirs to report.
+fn is_storage(mount: &Mount) -> bool {
+    const OTHERS: [&str; 19] = [
+        "autofs",
+        "cgroup",
+        "cgroup2",
+        "cifs",
+        "devpts",
+        "devtmpfs",
+        "hugetlbfs",
+        "iso9660",
+        "mqueue",
+        "nfs",
+        "nfs4",
+        "proc",
+        "pstore",
+        "ramfs",
+        "rootfs",
+        "rpc_pipefs",
+        "squashfs",
+        "sysfs",
+        "tmpfs",
+    ];
+    let point = mount.point.to_string_lossy();
+    !OTHERS.contains(&mount.kind.as_str())
+        && !["/sys", "/proc"].iter().any(|it| point.starts_with(it))
+        && (!point.starts_with("/run") || point.starts_with("/run/media"))
+}
+
+/// A field without its escapes: a backslash and three octal digits.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let byte = (*first == b'\\')
+            .then(|| std::str::from_utf8(tail.get(..3)?).ok())
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[3..] } else { tail };
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+22 27 0:20 / /sys rw,nosuid - sysfs sysfs rw
+27 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+30 27 8:1 /data /mnt/with\\040blank\\134 rw shared:5 master:1 - xfs /dev/sda1 rw
+31 27 0:44 / /run/user/0 rw - tmpfs tmpfs rw
+32 27 0:45 / /run/media/stick rw - vfat /dev/sdb1 rw
+33 27 0:46 / /mnt/far rw - nfs4 far:/export rw
+34 27 8:2 / /data rw - ext4 /dev/sda2 rw
+35 34 0:47 / /data rw - fuse.sshfs me@far:/x rw
+36 27 8:3
+garbage
+";
+
+    #[test]
+    fn the_list_is_read() {
+        let mounts = parse(TEXT.as_bytes());
+        let points: Vec<_> = mounts.keys().map(|point| point.to_str().unwrap()).collect();
+        assert_eq!(
+            points,
+            ["/", "/data", "/mnt/with blank\\", "/run/media/stick"]
+        );
+        let root = &mounts[std::ffi::OsStr::new("/")];
+        assert_eq!(
+            (root.kind.as_str(), root.number.as_str()),
+            ("ext4", "254:1")
+        );
+        assert_eq!(root.source, "/dev/vda1");
+        // The one that hides the other.
+        assert_eq!(mounts[std::ffi::OsStr::new("/data")].kind, "fuse.sshfs");
+    }
+
+    #[test]
+    fn escapes_are_octal() {
+        assert_eq!(unescaped(b"a\\040b\\012\\134"), b"a b\n\\");
+        assert_eq!(unescaped(b"\\04 \\999 \\"), b"\\04 \\999 \\");
+        assert_eq!(unescaped(b"\\377"), b"\xff");
+    }
+}
