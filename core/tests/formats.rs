@@ -142,3 +142,18 @@ fn what_a_newer_version_wrote_is_refused() {
     let refused = Node::create(&payload, 7, 0, MAX_ID, &mut Counters::default());
     assert_eq!(refused.err().unwrap().to_string(), newer);
 }
+
+#[test]
+fn trimming_of_a_lowered_history_is_these_bytes() {
+    let mut w = World::new();
+    w.pass(86_400_000);
+    for i in 0..4 {
+        w.run(&format!("STAT m 1 AT {}", BASE + i * 300_000));
+    }
+    w.settings.rules.history[0] = 1;
+    w.sweep_slice(7, true);
+    // Of MIN at most 16 windows, one run of slots: the first, one.
+    let payload = hex(&w.payload);
+    assert!(payload.ends_with("110010010001"), "{payload}");
+    w.check_copies();
+}

@@ -4,6 +4,7 @@
 use aggregator_core::node::Node;
 use aggregator_core::{Command, Propagation, Settings};
 use aggregator_fuzz::arguments::{ARGUMENT, COMMAND};
+use aggregator_fuzz::large::{seed as step, step as kind};
 use aggregator_fuzz::server::{BASE, COMMANDS, Server, frames};
 use aggregator_fuzz::{codec, line};
 use std::path::Path;
@@ -171,7 +172,107 @@ const LINES: [&str; 20] = [
     "n\u{b}m@\u{b}a b c",
 ];
 
+/// Large lists by steps. Those called after a fault that was mended took seconds or gigabytes with it.
+fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let many = 60_000;
+    vec![
+        (
+            "fault-tags-that-are-no-text",
+            vec![
+                step(kind::THINGS, &[3, 12_000], &[1]),
+                step(kind::DRAIN, &[10], &[2, 0]),
+                step(kind::DRAIN, &[10], &[2, 1]),
+            ],
+        ),
+        (
+            "fault-pattern-of-one-letter",
+            vec![
+                step(kind::METRICS, &[4, many, 1], &[2, 0]),
+                step(kind::SCAN, &[1_000], &[0, 0, 0, 0]),
+            ],
+        ),
+        (
+            "fault-long-history",
+            vec![
+                step(kind::LOAD, &[1, 50_000, 1], &[0]),
+                step(kind::LOWER, &[], &[0]),
+                step(kind::LOOK, &[], &[3, 0]),
+                step(kind::PASS, &[900], &[]),
+                step(kind::LOOK, &[], &[3, 0]),
+                step(kind::SWEEP, &[], &[]),
+                step(kind::LOOK, &[], &[0, 0]),
+            ],
+        ),
+        (
+            "fault-lowered-histories",
+            vec![
+                step(kind::LOAD, &[90, 2_500, 1], &[0]),
+                step(kind::METRICS, &[100, 1, 1], &[2, 0]),
+                step(kind::PASS, &[900], &[]),
+                step(kind::LOWER, &[], &[0]),
+                step(kind::SWEEP, &[], &[]),
+            ],
+        ),
+        (
+            "fault-endless-frame",
+            vec![step(kind::LOAD, &[50_000, 1, 1], &[1])],
+        ),
+        ("many-metrics", {
+            let metrics = step(kind::METRICS, &[many, 5, 1], &[2, 0]);
+            let again = step(kind::METRICS, &[many, 5, 1], &[0, 0]);
+            let (pass, sweep) = (step(kind::PASS, &[4_000], &[]), step(kind::SWEEP, &[], &[]));
+            vec![
+                metrics,
+                again,
+                pass,
+                sweep,
+                step(kind::DRAIN, &[many], &[0, 0]),
+            ]
+        }),
+        (
+            "one-metric-often",
+            vec![step(kind::METRICS, &[many, 5, 1], &[2, 1]); 2],
+        ),
+        (
+            "many-lines",
+            vec![
+                step(kind::LOAD, &[1, 1, many], &[0]),
+                step(kind::DRAIN, &[10_000], &[1, 0]),
+                step(kind::IDS, &[10_000], &[2, 2, 1]),
+                step(kind::IDS, &[10_000], &[0, 2, 0]),
+                step(kind::LOWER, &[], &[3]),
+                step(kind::SWEEP, &[], &[]),
+            ],
+        ),
+        (
+            "many-tags",
+            vec![
+                step(kind::THINGS, &[1_000, 8_000], &[0]),
+                step(kind::THINGS, &[1_000, 8_000], &[3]),
+                step(kind::REQUEUE, &[many], &[3, 0, 0]),
+                step(kind::DRAIN, &[10], &[0, 1]),
+            ],
+        ),
+        (
+            "large-objects",
+            (0..4).map(|i| step(kind::JSON, &[8_000], &[i])).collect(),
+        ),
+        (
+            "forget",
+            vec![
+                step(kind::LOAD, &[3, 10_000, 1], &[0]),
+                step(kind::LOOK, &[], &[1, 0]),
+                step(kind::LOOK, &[], &[2, 0]),
+                step(kind::SCAN, &[5], &[4, 3, 0, 1]),
+            ],
+        ),
+    ]
+}
+
 fn main() -> std::io::Result<()> {
+    for (name, steps) in large() {
+        write("large", name, &steps.concat())?;
+    }
     for (i, script) in SCRIPTS.iter().enumerate() {
         let (saved, payloads) = play(script);
         write("codec", &format!("frames-{i}"), &codec::seed(0, &saved))?;

@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod codec;
 pub mod commands;
 pub mod json;
+pub mod large;
 pub mod line;
 pub mod memory;
 pub mod server;
@@ -17,10 +18,11 @@ pub mod server;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("codec", codec::run),
     ("arguments", arguments::run),
     ("json", json::run),
     ("line", line::run),
     ("commands", commands::run),
+    ("large", large::run),
 ];
