@@ -5,8 +5,8 @@ CARGO ?= cargo
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-all test-clients test-servers test-python test-packages servers clients python packages dist fuzz \
-	lint bench clean
+.PHONY: help deps build run test test-all test-clients test-servers test-python test-packages test-sanitize servers clients python packages dist fuzz \
+	lint deny bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,8 +20,9 @@ build: deps ## build the module and the program agg
 run: ## a Redis with the module, this machine reporting to it, its records on the screen (PORT=7777, SHOW=all, CONFIG=poller.toml)
 	@scripts/run.sh
 
-lint: deps ## format and clippy
+lint: deps ## format, clippy, licences of what is linked
 	$(CARGO) fmt --all -- --check
+	@scripts/dependencies.py
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 test: lint build servers clients ## what CI runs: lint, all tests, each fuzz target for a short while
@@ -44,6 +45,13 @@ test-clients: build ## the programs of docs/clients, with every client that can 
 
 test-servers: build servers ## the server tests on Redis 7.0, 7.4, 8.2, Valkey 8.1, 9.1, as a table (ARGS=--all: the slow ones, too)
 	@scripts/test-servers.sh $(ARGS)
+
+test-sanitize: servers ## tests of the module in a server under AddressSanitizer (ARGS="--valgrind blocking")
+	@scripts/sanitize.sh $(ARGS)
+
+deny: ## cargo-deny with deny.toml: licences, bans, duplicates, sources (builds it first, which takes minutes)
+	@[ -x target/tools/bin/cargo-deny ] || $(CARGO) install cargo-deny --quiet --locked --root target/tools
+	@target/tools/bin/cargo-deny --all-features check --hide-inclusion-graph licenses bans sources
 
 clients: ## fetch the clients of other languages that tests need
 	@scripts/clients.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the Debian packages of the module and of agg, in target/package: what they hold beside the binaries (manual,
 # completions, configuration) is made here. With --dist also the release: archives for other systems, the source, the
-# Python client, and the sums of all, in target/dist.
+# Python client, SBOMs (CycloneDX), and the sums of all, in target/dist.
 # Usage: packages.sh [--dist]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -82,6 +82,9 @@ make_dist() {
     archive "$name" "$work"
     git archive --format=tar --prefix="aggregator-$version/" HEAD | gzip -9n >"$dist/aggregator-$version.tar.gz"
     cp "$out"/*.deb "$dist/"
+    for package in aggregator agg; do
+        scripts/sbom.py "$package" >"$dist/$package-$version.cdx.json"
+    done
     scripts/python.sh wheel >&2
     cp target/python/dist/* "$dist/"
     (cd "$dist" && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS)
