@@ -5,7 +5,8 @@
 
 use crate::ffi::main_thread::MainThread;
 use aggregator_core::settings::{
-    MAX_GAP_MS, MAX_HISTORY, MAX_WINDOW_S, MOST_ITEMS, Rules, Settings, max_flush_delay_ms,
+    MAX_GAP_MS, MAX_HISTORY, MAX_NODE_NAME, MAX_WINDOW_S, MOST_ITEMS, Rules, Settings,
+    max_flush_delay_ms,
 };
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -53,8 +54,9 @@ const CENTURY_S: i64 = 100 * 366 * 86_400;
 const MONTH_MS: i64 = 28 * 86_400_000;
 
 /// All settings; the constants below are places in it.
-pub const SETTINGS: [Setting; 20] = [
+pub const SETTINGS: [Setting; 21] = [
     memory(c"max-memory", 256 * MB, MB, TB),
+    memory(c"max-node-memory", 0, 0, TB),
     number(c"max-series", 20_000, 1, 100_000_000),
     number(c"max-errors", 10_000, 1, 10_000_000),
     number(c"max-realities", 10_000, 1, 10_000_000),
@@ -76,9 +78,9 @@ pub const SETTINGS: [Setting; 20] = [
     number(c"reality-ttl", 0, 0, CENTURY_S),
 ];
 
-const MIN_WINDOW: usize = 8;
-const HOUR_WINDOW: usize = 9;
-const FLUSH_DELAY: usize = 12;
+const MIN_WINDOW: usize = 9;
+const HOUR_WINDOW: usize = 10;
+const FLUSH_DELAY: usize = 13;
 
 /// A default goes with any short window: where it is longer than one may be, the longest is in force.
 const DEFAULT_FLUSH_DELAY: i64 = SETTINGS[FLUSH_DELAY].default;
@@ -191,6 +193,7 @@ fn parse(text: &str, is_memory: bool) -> Option<i64> {
 fn build() -> Settings {
     let [
         max_memory,
+        max_node_memory,
         max_series,
         max_errors,
         max_realities,
@@ -214,11 +217,13 @@ fn build() -> Settings {
     // The ranges of the table keep every value inside its type.
     Settings {
         max_memory: max_memory as u64,
+        max_node_memory: max_node_memory as u64,
         max_series: max_series as u32,
         max_errors: max_errors as u32,
         max_realities: max_realities as u32,
         max_item_size: max_item_size as usize,
         most_values: MOST_ITEMS,
+        max_node_name: MAX_NODE_NAME,
         min_window_s: min_window as u32,
         hour_window_s: hour_window as u32,
         error_interval_ms: error_interval_ms as u64,

@@ -100,10 +100,17 @@ impl Held {
         !self.is_placed.load(Relaxed)
     }
 
-    /// Tells the registry where it is.
-    pub fn place(&self, db: i32, name: &[u8]) {
-        registry::insert(db, name);
-        self.is_placed.store(true, Relaxed);
+    /// Tells the registry where it is; false: there is no room for its name.
+    pub fn place(&self, db: i32, name: &[u8]) -> bool {
+        let is_placed = registry::insert(db, name);
+        self.is_placed.store(is_placed, Relaxed);
+        is_placed
+    }
+
+    /// Metrics in it.
+    #[inline]
+    pub fn metrics(&self) -> u64 {
+        self.published.metrics
     }
 
     /// Counts what was allocated since `before`, and is not free again by now, as the node's.

@@ -4,11 +4,10 @@
 //! alone, and neither allocates nor waits.
 
 use crate::config;
-use crate::ffi::alloc::held;
 use crate::ffi::api::InfoWriter;
 use crate::ffi::main_thread::MainThread;
 use crate::held::totals;
-use crate::work;
+use crate::{memory, work};
 use aggregator_core::Now;
 use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
@@ -41,6 +40,7 @@ pub fn with_ages<R>(f: impl FnOnce(&Ages) -> R) -> Option<R> {
 }
 
 const MAX_MEMORY: usize = 0;
+const MAX_NODE_MEMORY: usize = 1;
 
 /// Writes all sections.
 pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
@@ -53,8 +53,9 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"forgotten", gauges.forgotten);
     }
     if info.section(c"memory") {
-        info.field(c"held", held());
+        info.field(c"held", memory::used());
         info.field(c"max_memory", config::value(MAX_MEMORY) as u64);
+        info.field(c"max_node_memory", config::value(MAX_NODE_MEMORY) as u64);
     }
     if for_crash_report {
         return;

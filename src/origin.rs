@@ -1,12 +1,14 @@
 //! Where a command comes from: from somebody who reports, or from another server that has taken it already (a primary,
-//! a file, a replayed file). What was taken elsewhere is repeated at the node's told clock and judged by no limit here.
+//! a file). What was taken elsewhere is repeated at the node's told clock and judged by no limit here. A client that replays
+//! a file is between the two: as it may be anybody, what it sends is repeated at that clock, but within the limits.
 //!
 //! A primary that loads nothing is told apart by two loads, as every sample passes here.
 
 use crate::ffi::api::Ctx;
+use crate::ffi::main_thread::MainThread;
 use aggregator_core::Now;
 use aggregator_core::turn::{MAX_AHEAD_US, MAX_ID};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// This server is a primary and loads nothing, as far as is known: set by the timer, taken back by every event that
 /// may change it.
@@ -18,22 +20,68 @@ static REPLAYED: AtomicBool = AtomicBool::new(false);
 /// In a cluster slots move by ways that do not mark what they repeat: there nothing is propagated as it came.
 static IS_CLUSTER: AtomicBool = AtomicBool::new(false);
 
-/// Imports of slots that run (Valkey's atomic slot migration). What they bring belongs to its old owner until they end.
-static IMPORTS: AtomicU64 = AtomicU64::new(0);
+/// Slots, the first and the last.
+pub type Slots = (u16, u16);
+
+/// Slots that are being imported (Valkey's atomic slot migration). What comes for them belongs to its old owner until the
+/// import ends; the server redirects ordinary clients that name a key of theirs.
+static IMPORTS: MainThread<Vec<Slots>> = MainThread::new(Vec::new());
+
+/// How many they are.
+static IMPORTED: AtomicUsize = AtomicUsize::new(0);
 
 /// An import of slots begins.
-pub fn import_begins() {
-    IMPORTS.fetch_add(1, Relaxed);
+pub fn import_begins(slots: &[Slots]) {
+    change_imports(|imports| imports.extend_from_slice(slots));
 }
 
 /// An import of slots has ended, well or not.
-pub fn import_ended() {
-    IMPORTS.store(IMPORTS.load(Relaxed).saturating_sub(1), Relaxed);
+pub fn import_ended(slots: &[Slots]) {
+    change_imports(|imports| {
+        for ended in slots {
+            if let Some(i) = imports.iter().position(|import| import == ended) {
+                imports.swap_remove(i);
+            }
+        }
+    });
 }
 
-/// Whether an import of slots runs, which what AGG.APPLY brings now may belong to.
+fn change_imports(change: impl FnOnce(&mut Vec<Slots>)) {
+    IMPORTS.with(|imports| {
+        change(imports);
+        IMPORTED.store(imports.len(), Relaxed);
+    });
+}
+
+/// Whether an import of slots runs.
 pub fn imports() -> bool {
-    IMPORTS.load(Relaxed) != 0
+    IMPORTED.load(Relaxed) != 0
+}
+
+/// Whether an import of slots runs that this key belongs to.
+pub fn is_imported(name: &[u8]) -> bool {
+    let slot = slot(name);
+    let is_in = |imports: &mut Vec<Slots>| imports.iter().any(|(a, b)| (*a..=*b).contains(&slot));
+    imports() && IMPORTS.with(is_in) == Some(true)
+}
+
+/// The slot of a key: of what stands between its first braces, if anything does.
+fn slot(name: &[u8]) -> u16 {
+    let tag = name.iter().position(|b| *b == b'{').and_then(|start| {
+        let rest = name.get(start + 1..)?;
+        let end = rest.iter().position(|b| *b == b'}')?;
+        rest.get(..end).filter(|tag| !tag.is_empty())
+    });
+    crc16(tag.unwrap_or(name)) % 16_384
+}
+
+/// CRC16-XMODEM, as the servers have it.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            crc << 1 ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
+        })
+    })
 }
 
 /// What the timer sees of the server's state.
@@ -82,7 +130,43 @@ pub fn applier(ctx: Ctx<'_>) -> u64 {
     ctx.client_id()
 }
 
-/// Whether the command that runs was taken elsewhere. `applier`: of the last AGG.APPLY to its node.
-pub fn is_repeated(ctx: Ctx<'_>, applier: u64) -> bool {
-    ctx.flags().is_repeated() || applier != 0 && applier == ctx.client_id()
+/// Who sent the command that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody who reports.
+    Report,
+    /// A primary or a file: it was taken already.
+    Server,
+    /// The client that sent the last AGG.APPLY to the node: it may replay a file.
+    Replay,
+}
+
+/// Who sent the command that runs. `applier`: of the last AGG.APPLY to its node.
+pub fn of(ctx: Ctx<'_>, applier: u64) -> Origin {
+    if ctx.flags().is_repeated() {
+        Origin::Server
+    } else if applier != 0 && applier == ctx.client_id() {
+        Origin::Replay
+    } else {
+        Origin::Report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_of_a_key_is_that_of_the_server() {
+        // As CLUSTER KEYSLOT says.
+        for (name, expected) in [
+            (&b"foo"[..], 12182),
+            (b"123456789", 12739),
+            (b"{foo}bar", 12182),
+            (b"x{foo}", 12182),
+            (b"{}foo", 9500),
+        ] {
+            assert_eq!(slot(name), expected, "{}", String::from_utf8_lossy(name));
+        }
+    }
 }

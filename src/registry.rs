@@ -9,29 +9,48 @@ use crate::ffi::main_thread::MainThread;
 use crate::{config, memory};
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A place: the database's number and the key's name.
 pub type Place = (i32, Vec<u8>);
 
 static PLACES: MainThread<BTreeSet<Place>> = MainThread::new(BTreeSet::new());
 
+/// Bytes of the names as the server holds them in its keys.
+static NAME_BYTES: AtomicU64 = AtomicU64::new(0);
+
 /// A longer name is taken only where the ceiling leaves room for it; a scan finds the node later.
 const SHORT: usize = 256;
 
-/// There may be a node here.
-pub fn insert(db: i32, name: &[u8]) {
-    let cost = (name.len() + name.len() / 4 + 64) as u64;
+/// Bytes that the names of nodes take in the server's keys, about: the module has no other count of them. (The names here
+/// are allocated by the module and counted with all else.)
+pub fn name_bytes() -> u64 {
+    NAME_BYTES.load(Relaxed)
+}
+
+/// A name as an allocator rounds it up.
+fn size(name: &[u8]) -> u64 {
+    (name.len() + name.len() / 4) as u64
+}
+
+/// There may be a node here; false: there is no room for its name.
+pub fn insert(db: i32, name: &[u8]) -> bool {
+    let cost = 2 * size(name) + 64;
     if name.len() > SHORT && !memory::fits(cost, &config::settings()) {
-        return;
+        return false;
     }
-    PLACES.with(|places| {
-        places.insert((db, name.to_vec()));
-    });
+    let is_new = PLACES.with(|places| places.insert((db, name.to_vec())));
+    if is_new == Some(true) {
+        NAME_BYTES.fetch_add(size(name), Relaxed);
+    }
+    true
 }
 
 /// There is none.
 pub fn remove(place: &Place) {
-    PLACES.with(|places| places.remove(place));
+    if PLACES.with(|places| places.remove(place)) == Some(true) {
+        NAME_BYTES.fetch_sub(size(&place.1), Relaxed);
+    }
 }
 
 /// The next place behind one, or the first.
@@ -44,7 +63,11 @@ pub fn next(after: Option<&Place>) -> Option<Place> {
 
 /// A database was emptied; a negative number: all.
 pub fn clear(db: i32) {
-    PLACES.with(|places| places.retain(|(d, _)| db >= 0 && *d != db));
+    PLACES.with(|places| {
+        places.retain(|(d, _)| db >= 0 && *d != db);
+        let left = places.iter().map(|(_, name)| size(name)).sum();
+        NAME_BYTES.store(left, Relaxed);
+    });
 }
 
 /// Two databases changed places.

@@ -211,24 +211,25 @@ fn sweep(
             break;
         }
         let cost = held.node.sweep_bound(AT_ONCE);
-        let mut is_tight = false;
-        if !memory::fits(cost, settings) {
+        let mut tight = None;
+        if !memory::fits_node(cost, Some(held), settings) {
             // Making room opens keys, perhaps this one.
             drop(key);
-            is_tight = !memory::make_room(ctx, Some(place), cost, now, settings);
+            tight = (!memory::make_room(ctx, Some(place), cost, now, settings)).then_some(cost);
             ctx.select_db(place.0);
             key = ctx.open(&name, Mode::Visit)?;
         }
         let Content::Node(held) = key.content() else {
             return None;
         };
-        let budget = if is_tight { TIGHT } else { AT_ONCE };
-        let swept = work::change(ctx, &name, held, now, settings, is_tight, |node, turn| {
+        let budget = if tight.is_some() { TIGHT } else { AT_ONCE };
+        let swept = work::change(ctx, &name, held, now, settings, tight, |node, turn| {
             node.sweep(budget, std::mem::take(&mut first), turn)
         })?;
-        if is_tight {
+        if tight.is_some() {
             memory::settle(ctx, &name, held, now, settings);
         }
+        soon |= memory::trim_node(ctx, &name, held, now, settings);
         more = swept.more;
         soon |= swept.soon;
         ready |= swept.ready;

@@ -7,7 +7,7 @@ use crate::ffi::api::{Content, Ctx, Key, Name, command_began_us, running_ms};
 use crate::ffi::main_thread::MainThread;
 use crate::held::Held;
 use crate::{memory, origin};
-use aggregator_core::{Counters, Effects, Node, Now, Propagation, Settings, Turn};
+use aggregator_core::{Counters, Effects, Memory, Node, Now, Propagation, Settings, Turn};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,17 +59,18 @@ pub fn seed() -> u64 {
     *SEED.get_or_init(|| RandomState::new().hash_one(std::process::id()))
 }
 
-/// Runs a change of a node that a key holds, and replicates what was decided.
+/// Runs a change of a node that a key holds, and replicates what was decided. `tight`: memory has no room for so many
+/// bytes, which it may cost.
 pub fn change<R>(
     ctx: Ctx<'_>,
     name: &Name<'_>,
     held: &mut Held,
     now: Now,
     settings: &Settings,
-    is_tight: bool,
+    tight: Option<u64>,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<R> {
-    try_change(ctx, name, held, now, settings, is_tight, |node, turn| {
+    try_change(ctx, name, held, now, settings, tight, |node, turn| {
         Ok::<R, std::convert::Infallible>(f(node, turn))
     })
     .map(|Ok(result)| result)
@@ -83,14 +84,15 @@ pub fn try_change<R, E>(
     held: &mut Held,
     now: Now,
     settings: &Settings,
-    is_tight: bool,
+    tight: Option<u64>,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> Result<R, E>,
 ) -> Option<Result<R, E>> {
     if held.needs_place() {
         held.place(ctx.db(), name.bytes());
     }
     held.take_over(now.mono_ms);
-    with_turn(now, settings, is_tight, |turn| {
+    let memory = memory::of(Some(held), tight.unwrap_or(0), settings);
+    with_turn(now, settings, tight.is_some(), memory, |turn| {
         held.change(now.mono_ms, |node| {
             let result = f(node, turn);
             match turn.effects.propagation() {
@@ -131,7 +133,8 @@ pub fn create<R>(
     settings: &Settings,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<(R, Option<Made>)> {
-    with_turn(now, settings, false, |turn| {
+    let memory = memory::of(None, 0, settings);
+    with_turn(now, settings, false, memory, |turn| {
         let before = crate::ffi::alloc::main_bytes();
         let mut node = Node::new(settings, seed());
         let result = f(&mut node, turn);
@@ -153,6 +156,7 @@ fn with_turn<R>(
     now: Now,
     settings: &Settings,
     is_tight: bool,
+    memory: Memory,
     f: impl FnOnce(&mut Turn<'_>) -> R,
 ) -> Option<R> {
     WORK.with(|work| {
@@ -169,7 +173,7 @@ fn with_turn<R>(
             effects,
             may_repeat: origin::may_repeat(),
             is_tight,
-            room: memory::room(settings),
+            memory,
             counters,
         })
     })

@@ -6,8 +6,9 @@ use redis::Value;
 use support::*;
 
 /// Name, default, smallest and largest value; sizes are bytes.
-const SETTINGS: [(&str, i64, i64, i64); 20] = [
+const SETTINGS: [(&str, i64, i64, i64); 21] = [
     ("max-memory", 256 << 20, 1 << 20, 1 << 40),
+    ("max-node-memory", 0, 0, 1 << 40),
     ("max-series", 20_000, 1, 100_000_000),
     ("max-errors", 10_000, 1, 10_000_000),
     ("max-realities", 10_000, 1, 10_000_000),
@@ -28,6 +29,12 @@ const SETTINGS: [(&str, i64, i64, i64); 20] = [
     ("error-ttl", 604_800, 0, 36_600 * 86_400),
     ("reality-ttl", 0, 0, 36_600 * 86_400),
 ];
+
+/// Settings in bytes.
+fn is_size(name: &str) -> bool {
+    let sizes = ["max-memory", "max-node-memory", "max-item-size"];
+    sizes.contains(&name) || name.starts_with("queue-")
+}
 
 /// Redis's own units.
 const UNITS: [(&str, i64); 8] = [
@@ -129,7 +136,10 @@ fn every_setting_takes_its_bounds_and_nothing_beyond() {
     for (name, default, min, max) in SETTINGS {
         for wrong in [min - 1, max + 1] {
             // Where a size is not even a number without a sign, the server says it in another way.
-            let why = format!("argument must be between {min} and {max} inclusive");
+            let why = match wrong {
+                -1 if is_size(name) => "argument must be a memory value".to_owned(),
+                _ => format!("argument must be between {min} and {max} inclusive"),
+            };
             assert_eq!(
                 server.error(&format!("CONFIG SET agg.{name} {wrong}")),
                 format!(
@@ -167,8 +177,7 @@ fn what_is_no_number_is_refused() {
         return;
     };
     for (name, ..) in SETTINGS {
-        let is_size = name == "max-memory" || name == "max-item-size" || name.starts_with("queue-");
-        let why = match is_size {
+        let why = match is_size(name) {
             true => "argument must be a memory value",
             false => "argument couldn't be parsed into an integer",
         };

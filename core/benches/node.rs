@@ -5,7 +5,9 @@
 //! reports of many programs are.
 
 use aggregator_core::node::Loader;
-use aggregator_core::{Command, Counters, Effects, Node, Now, Reply, Request, Settings, Turn};
+use aggregator_core::{
+    Command, Counters, Effects, Memory, Node, Now, Reply, Request, Settings, Turn,
+};
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use criterion::{criterion_group, criterion_main};
@@ -86,7 +88,7 @@ impl Server {
             effects: &mut self.effects,
             may_repeat: true,
             is_tight: false,
-            room: u64::MAX,
+            memory: Memory::UNLIMITED,
             counters: &mut self.counters,
         };
         f(&mut self.node, &mut turn);

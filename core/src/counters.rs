@@ -16,16 +16,19 @@ pub enum Dropped {
     Gone,
     /// A closed bucket that was not kept for AGG.RANGE, for want of memory.
     History,
+    /// The node was at `max-node-memory`; the oldest of its largest queue made room.
+    NodeMemory,
 }
 
 impl Dropped {
     /// All reasons in the order of their counters.
-    pub const ALL: [Dropped; 5] = [
+    pub const ALL: [Dropped; 6] = [
         Dropped::QueueFull,
         Dropped::Memory,
         Dropped::Errors,
         Dropped::Gone,
         Dropped::History,
+        Dropped::NodeMemory,
     ];
 
     /// The name under which it is shown.
@@ -36,6 +39,7 @@ impl Dropped {
             Dropped::Errors => "max-errors",
             Dropped::Gone => "max-gone",
             Dropped::History => "history",
+            Dropped::NodeMemory => "max-node-memory",
         }
     }
 }
@@ -65,9 +69,9 @@ pub struct Counters {
     /// Free texts that were cut.
     pub truncated: u64,
     /// Refusals by [`Refused`].
-    pub refused: [u64; 6],
+    pub refused: [u64; 7],
     /// Drops by [`Dropped`].
-    pub dropped: [Count; 5],
+    pub dropped: [Count; 6],
     /// Drops by [`Queue`].
     pub dropped_from: [u64; 5],
 }

@@ -27,17 +27,20 @@ pub enum Refused {
     Realities,
     /// No memory below `max-memory`.
     Memory,
+    /// No memory below the node's `max-node-memory`.
+    NodeMemory,
 }
 
 impl Refused {
     /// All reasons in the order of their counters.
-    pub const ALL: [Refused; 6] = [
+    pub const ALL: [Refused; 7] = [
         Refused::Argument,
         Refused::Future,
         Refused::Type,
         Refused::Series,
         Refused::Realities,
         Refused::Memory,
+        Refused::NodeMemory,
     ];
 
     /// The name under which it is shown.
@@ -49,6 +52,7 @@ impl Refused {
             Refused::Series => "max-series",
             Refused::Realities => "max-realities",
             Refused::Memory => "max-memory",
+            Refused::NodeMemory => "max-node-memory",
         }
     }
 }

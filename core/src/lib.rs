@@ -31,4 +31,4 @@ pub use reply::Reply;
 pub use request::{Command, Request};
 pub use settings::Settings;
 pub use time::Now;
-pub use turn::Turn;
+pub use turn::{Memory, MemoryLimit, Turn};

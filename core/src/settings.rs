@@ -23,11 +23,16 @@ pub const fn max_flush_delay_ms(min_window_s: i64) -> i64 {
 /// The most items that one command names (values, ids) or asks for (COUNT).
 pub const MOST_ITEMS: usize = 10_000;
 
+/// The longest name of a new node, bytes: it is in each of its records.
+pub const MAX_NODE_NAME: usize = 1024;
+
 /// All settings, as the shell last read them. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The ceiling over all memory that the module holds (the shell measures and enforces it).
     pub max_memory: u64,
+    /// The limit of one node's memory (measured and enforced by the shell, too); 0: none.
+    pub max_node_memory: u64,
     /// Metrics in a node.
     pub max_series: u32,
     /// Errors in a node.
@@ -38,6 +43,8 @@ pub struct Settings {
     pub max_item_size: usize,
     /// Values in one AGG.MSTAT. No setting, but what another server has taken has no limit.
     pub most_values: usize,
+    /// The name of a node that somebody reports for; no setting of the server.
+    pub max_node_name: usize,
     /// Window lengths of new nodes, seconds; the second a multiple of the first.
     pub min_window_s: u32,
     /// See `min_window_s`.
@@ -78,6 +85,7 @@ impl Settings {
         Settings {
             max_item_size: usize::MAX,
             most_values: usize::MAX,
+            max_node_name: usize::MAX,
             rules: Rules {
                 max_future_ms: i64::MAX,
                 ..Rules::default()
@@ -103,11 +111,13 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             max_memory: 256 << 20,
+            max_node_memory: 0,
             max_series: 20_000,
             max_errors: 10_000,
             max_realities: 10_000,
             max_item_size: 64 << 10,
             most_values: MOST_ITEMS,
+            max_node_name: MAX_NODE_NAME,
             min_window_s: 300,
             hour_window_s: 3600,
             error_interval_ms: 300_000,

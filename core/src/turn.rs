@@ -1,6 +1,9 @@
 //! What one command or one tick brings along.
 
+use crate::counters::Dropped;
+use crate::error::Refused;
 use crate::{Counters, Effects, Now, Settings};
+use std::fmt;
 
 /// The surroundings of one command or tick: read before, used throughout, handed on after.
 pub struct Turn<'a> {
@@ -14,13 +17,105 @@ pub struct Turn<'a> {
     pub effects: &'a mut Effects,
     /// A command may be propagated as it came, where that means the same.
     pub may_repeat: bool,
-    /// It cannot be shown that what this may cost fits the ceiling, even after room was made: nothing new is taken, and
-    /// what must go on (samples of metrics that are there, closings) keeps no history and makes room in its own node.
+    /// It cannot be shown that what this may cost fits the limits, even after room was made: nothing new is taken, and
+    /// what must go on (samples of metrics that are there, closings) keeps no history and makes room in its own node
+    /// where `memory` leaves nothing to spare.
     pub is_tight: bool,
-    /// Bytes that may still be allocated below the ceiling.
-    pub room: u64,
+    /// The memory limit that leaves the least, as the shell measured it.
+    pub memory: Memory,
     /// The server's counters, raised beside the node's own.
     pub counters: &'a mut Counters,
+}
+
+/// A memory limit and what stands against it, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Which limit it is.
+    pub limit: MemoryLimit,
+    /// The limit.
+    pub most: u64,
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes kept free for what known metrics and nodes may come to hold.
+    pub reserved: u64,
+    /// Bytes that the change may cost.
+    pub requested: u64,
+}
+
+/// The settings that limit memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// `agg.max-memory`.
+    Server,
+    /// `agg.max-node-memory`.
+    Node,
+}
+
+impl Memory {
+    /// A limit that nothing reaches.
+    pub const UNLIMITED: Memory = Memory {
+        limit: MemoryLimit::Server,
+        most: u64::MAX,
+        used: 0,
+        reserved: 0,
+        requested: 0,
+    };
+
+    /// Bytes that may still be allocated below the limit, those that are reserved among them.
+    pub fn room(&self) -> u64 {
+        self.most.saturating_sub(self.used)
+    }
+
+    /// Bytes by which the limit would be passed.
+    pub fn excess(&self) -> u64 {
+        let wanted = self.used.saturating_add(self.reserved);
+        wanted
+            .saturating_add(self.requested)
+            .saturating_sub(self.most)
+    }
+
+    /// Bytes that may be taken without touching what is reserved.
+    pub fn spare(&self) -> u64 {
+        self.room().saturating_sub(self.reserved)
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, most, used) = (self.limit.name(), self.most, self.used);
+        let (reserved, requested) = (self.reserved, self.requested);
+        write!(
+            f,
+            "{name} ({most} bytes) has no room for {requested} bytes: {used} are used, {reserved} reserved for known \
+             metrics and nodes; drain the queues, or raise it"
+        )
+    }
+}
+
+impl MemoryLimit {
+    /// The setting's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            MemoryLimit::Server => "agg.max-memory",
+            MemoryLimit::Node => "agg.max-node-memory",
+        }
+    }
+
+    /// How a refusal because of it counts.
+    pub fn refused(self) -> Refused {
+        match self {
+            MemoryLimit::Server => Refused::Memory,
+            MemoryLimit::Node => Refused::NodeMemory,
+        }
+    }
+
+    /// How what is dropped because of it counts.
+    pub fn dropped(self) -> Dropped {
+        match self {
+            MemoryLimit::Server => Dropped::Memory,
+            MemoryLimit::Node => Dropped::NodeMemory,
+        }
+    }
 }
 
 /// Ids stay below this, so that every client language holds them exactly.

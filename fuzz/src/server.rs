@@ -3,7 +3,7 @@
 use aggregator_core::node::{Loader, Node};
 use aggregator_core::turn::MAX_ID;
 use aggregator_core::{
-    Command, Counters, Effects, Now, Refusal, Reply, Request, Settings, Turn, error::Damaged,
+    Command, Counters, Effects, Memory, Now, Refusal, Reply, Request, Settings, Turn, error::Damaged,
 };
 
 /// The time at which things begin, Unix milliseconds.
@@ -242,7 +242,11 @@ impl Server {
             effects: &mut self.effects,
             may_repeat,
             is_tight: self.is_tight,
-            room: self.room,
+            memory: Memory {
+                most: self.room,
+                reserved: if self.is_tight { u64::MAX } else { 0 },
+                ..Memory::UNLIMITED
+            },
             counters: &mut self.counters,
         }
     }

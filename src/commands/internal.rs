@@ -13,6 +13,7 @@ use crate::reply::WRONG_TYPE;
 use crate::{memory, origin, waiters, work};
 use aggregator_core::Node;
 use aggregator_core::request::full;
+use aggregator_core::settings::MAX_NODE_NAME;
 
 /// Bytes that are asked for below the ceiling for each byte of a payload: about what a metric holds for each of its
 /// saved ones.
@@ -36,12 +37,15 @@ fn apply(call: &Call<'_>) {
     let (settings, now) = work::surroundings();
     let applier = origin::applier(call.ctx);
     // What an import brings is another's decision already, as what a primary or a file does.
-    if applier != 0 && !origin::imports() {
+    let is_imported = origin::is_imported(call.name.bytes());
+    let is_limited = applier != 0 && !is_imported;
+    if is_limited {
         let cost = payload.len() as u64 * GROWTH;
         if !memory::fits(cost, &settings)
             && !memory::make_room(call.ctx, None, cost, now, &settings)
         {
-            return call.refuse(&full("AGG.APPLY", &settings));
+            let memory = memory::of(None, cost, &settings);
+            return call.refuse(&full("AGG.APPLY", &memory));
         }
     }
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
@@ -52,7 +56,7 @@ fn apply(call: &Call<'_>) {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
         Content::Node(held) => {
             held.applier = applier;
-            held.is_imported |= origin::imports();
+            held.is_imported |= is_imported;
             if held.needs_place() {
                 held.place(call.ctx.db(), call.name.bytes());
             }
@@ -61,6 +65,11 @@ fn apply(call: &Call<'_>) {
                     node.apply(payload, now.mono_ms, max_id, counters)
                 })
             })
+        }
+        Content::Empty if is_limited && call.name.bytes().len() > MAX_NODE_NAME => {
+            let (len, most) = (call.name.bytes().len(), MAX_NODE_NAME);
+            let why = format!("ERR AGG.APPLY: the node's name has {len} bytes: it may have {most}");
+            return call.ctx.reply_error(&why);
         }
         Content::Empty => {
             let before = crate::ffi::alloc::main_bytes();
@@ -71,7 +80,7 @@ fn apply(call: &Call<'_>) {
                 made.map(|(node, last_id)| {
                     let mut held = Held::new(node, before);
                     held.applier = applier;
-                    held.is_imported = origin::imports();
+                    held.is_imported = is_imported;
                     held.place(call.ctx.db(), call.name.bytes());
                     key.set(held);
                     last_id

@@ -3,9 +3,12 @@
 use crate::ffi::api::{Content, Ctx, Key, Mode, Name, Words};
 use crate::ffi::waiting::block;
 use crate::held::Held;
+use crate::memory::Passing;
+use crate::origin::Origin;
 use crate::reply::{Answer, Recorded, Replier, WRONG_TYPE};
 use crate::{config, info, memory, origin, waiters, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
+use std::rc::Rc;
 
 /// A command as it was called.
 pub struct Call<'a> {
@@ -17,6 +20,8 @@ pub struct Call<'a> {
     pub words: Words<'a>,
     /// The key.
     pub name: Name<'a>,
+    /// [`crate::ffi::alloc::main_bytes`] when it began.
+    pub before: i64,
 }
 
 impl Call<'_> {
@@ -67,33 +72,49 @@ pub fn write(command: Command, creates: bool, call: &Call<'_>) {
         Ok(request) => request,
         Err(refusal) => return call.refuse(&refusal),
     };
+    let passing = Passing::since(call.before);
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    let fits = |node| memory::fits(request.cost(node, false, &settings), &settings);
+    let fits = |held: Option<&Held>| {
+        let fits = |cost| memory::fits_node(cost, held, &settings);
+        let cost = |closely| request.cost(held.map(|held| &held.node), closely, &settings);
+        if fits(cost(false)) {
+            return Ok(());
+        }
+        let cost = cost(true);
+        passing.measure();
+        if fits(cost) { Ok(()) } else { Err(cost) }
+    };
     let cost = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
         Content::Node(held) if held.node.is_unfinished() => {
             return call.ctx.reply_error(UNFINISHED);
         }
         Content::Empty if !creates => return request.run_missing(&mut Replier(call.ctx)),
-        Content::Empty if fits(None) => return create(&request, &mut key, now, &settings, call),
-        Content::Empty => request.cost(None, true, &settings),
-        Content::Node(held) if fits(Some(&held.node)) => {
-            return change(&request, held, now, &settings, false, call);
-        }
-        Content::Node(held) => request.cost(Some(&held.node), true, &settings),
+        Content::Empty => match fits(None) {
+            Ok(()) => return create(&request, &mut key, now, &settings, call),
+            Err(cost) => cost,
+        },
+        Content::Node(held) => match fits(Some(held)) {
+            Ok(()) => return change(&request, held, now, &settings, None, call),
+            Err(cost) => cost,
+        },
     };
     // Making room opens keys, perhaps this one.
     drop(key);
     let place = (call.ctx.db(), call.name.bytes().to_vec());
-    let is_tight = !memory::make_room(call.ctx, Some(&place), cost, now, &settings);
+    let has_room = memory::make_room(call.ctx, Some(&place), cost, now, &settings);
+    let tight = (!has_room).then_some(cost);
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
     match key.content() {
-        Content::Node(held) => change(&request, held, now, &settings, is_tight, call),
-        _ if is_tight => call.refuse(&Request::full(command, &settings)),
+        Content::Node(held) => change(&request, held, now, &settings, tight, call),
+        _ if !has_room => {
+            let memory = memory::of(None, cost, &settings);
+            call.refuse(&Request::full(command, &memory));
+        }
         _ => create(&request, &mut key, now, &settings, call),
     }
 }
@@ -105,7 +126,7 @@ fn change(
     held: &mut Held,
     now: Now,
     settings: &Settings,
-    is_tight: bool,
+    tight: Option<u64>,
     call: &Call<'_>,
 ) {
     if let Some(wait) = request.block()
@@ -116,16 +137,10 @@ fn change(
     }
     let mut reply = Replier(call.ctx);
     let (ctx, name) = (call.ctx, call.name.bytes());
-    let ran = work::try_change(
-        ctx,
-        &call.name,
-        held,
-        now,
-        settings,
-        is_tight,
-        |node, turn| request.run(name, node, turn, &mut reply),
-    );
-    if is_tight {
+    let ran = work::try_change(ctx, &call.name, held, now, settings, tight, |node, turn| {
+        request.run(name, node, turn, &mut reply)
+    });
+    if tight.is_some() {
         memory::settle(ctx, &call.name, held, now, settings);
     }
     match ran {
@@ -143,7 +158,8 @@ pub fn report(command: Command, call: &Call<'_>) {
     }
 }
 
-/// Repeats a command that was taken elsewhere; false: it was not.
+/// Repeats a command that was taken elsewhere; false: it was not, or it is a client that replays a file and the command
+/// does not keep to the limits of this server, by which it then runs as any other.
 fn repeat(command: Command, call: &Call<'_>) -> bool {
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return false;
@@ -151,15 +167,25 @@ fn repeat(command: Command, call: &Call<'_>) -> bool {
     let Content::Node(held) = key.content() else {
         return false;
     };
-    if !origin::is_repeated(call.ctx, held.applier) {
-        return false;
-    }
+    let settings = match origin::of(call.ctx, held.applier) {
+        Origin::Report => return false,
+        Origin::Server => Rc::new(Settings::unlimited()),
+        Origin::Replay => config::settings(),
+    };
     let mono_ms = work::now().mono_ms;
     let told = Now {
         wall_us: u64::try_from(held.node.clock_ms()).unwrap_or(0) * 1000,
         mono_ms,
     };
-    match Request::parse(command, call.args, &Settings::unlimited(), told) {
+    let request = Request::parse(command, call.args, &settings, told);
+    if origin::of(call.ctx, held.applier) == Origin::Replay
+        && !request
+            .as_ref()
+            .is_ok_and(|r| may_replay(r, held, &settings))
+    {
+        return false;
+    }
+    match request {
         Ok(request) => {
             if held.needs_place() {
                 held.place(call.ctx.db(), call.name.bytes());
@@ -180,6 +206,14 @@ fn repeat(command: Command, call: &Call<'_>) -> bool {
         Err(refusal) => call.ctx.reply_error(&refusal.text),
     }
     true
+}
+
+/// Whether what a client replays keeps to the limits of this server.
+fn may_replay(request: &Request<'_>, held: &Held, settings: &Settings) -> bool {
+    let cost = request.cost(Some(&held.node), true, settings);
+    !held.node.is_unfinished()
+        && request.is_repeatable(&held.node, settings)
+        && memory::fits_node(cost, Some(held), settings)
 }
 
 /// A node between the first and the last AGG.APPLY of a saved one.
@@ -256,7 +290,7 @@ pub fn fetch_for(ctx: Ctx<'_>, name: &Name<'_>, args: &[&[u8]], held: &mut Held)
         }
     };
     let mut reply = Recorded::default();
-    let ran = work::try_change(ctx, name, held, now, &settings, false, |node, turn| {
+    let ran = work::try_change(ctx, name, held, now, &settings, None, |node, turn| {
         request.run(name.bytes(), node, turn, &mut reply)
     })?;
     Some(match ran {

@@ -8,9 +8,10 @@ use super::alloc;
 use super::api::{Ctx, InfoWriter, Level, Name, Words, call};
 use crate::commands::{Call, ROWS};
 use crate::held::begin_era;
+use crate::origin::Slots;
 use crate::{info, origin, registry, timer, waiters};
 use redis_module::raw;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -149,7 +150,7 @@ unsafe extern "C" fn command<const I: usize>(
                 ctx.reply_error("ERR wrong number of arguments");
                 return true;
             }
-            let name = Name::new(*argv.add(1));
+            let (name, before) = (Name::new(*argv.add(1)), alloc::main_bytes());
             let words = Words::new(argv, argc);
             with_args(argv, argc, |args| {
                 (ROWS[I].handler)(&Call {
@@ -157,6 +158,7 @@ unsafe extern "C" fn command<const I: usize>(
                     args,
                     words,
                     name,
+                    before,
                 })
             });
             true
@@ -190,6 +192,32 @@ pub static HANDLERS: [Handler; ROWS.len()] = [
     command::<17>,
 ];
 
+/// What the event of a slot migration brings (valkeymodule.h of Valkey 9.0).
+#[repr(C)]
+struct SlotMigration {
+    version: u64,
+    job: [c_char; 41],
+    ranges: *const [c_int; 2],
+    count: u32,
+}
+
+/// The slots of a migration.
+///
+/// # Safety
+/// `data` is that of an event of a slot migration, or null.
+unsafe fn slots_of(data: *const c_void) -> Vec<Slots> {
+    // SAFETY: the caller's promise; the ranges are an array of so many, first and last slot each.
+    let ranges = unsafe {
+        match data.cast::<SlotMigration>().as_ref() {
+            Some(m) if !m.ranges.is_null() => {
+                std::slice::from_raw_parts(m.ranges, m.count as usize)
+            }
+            _ => &[],
+        }
+    };
+    ranges.iter().map(|[a, b]| (*a as u16, *b as u16)).collect()
+}
+
 unsafe extern "C" fn server_event(
     _: *mut raw::RedisModuleCtx,
     event: raw::RedisModuleEvent,
@@ -212,9 +240,11 @@ unsafe extern "C" fn server_event(
             }
         }
         // Subscribed to on Valkey alone. Imports start with 0, and end with 2 (aborted) or 4 (completed).
-        (SLOT_MIGRATION, 0) => origin::import_begins(),
+        // SAFETY: the data of this event, which lives during this call.
+        (SLOT_MIGRATION, 0) => origin::import_begins(&unsafe { slots_of(data) }),
         (SLOT_MIGRATION, 2 | 4) => {
-            origin::import_ended();
+            // SAFETY: as above.
+            origin::import_ended(&unsafe { slots_of(data) });
             timer::scan_soon();
         }
         (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, _) => {

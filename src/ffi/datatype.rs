@@ -8,7 +8,7 @@ use super::api::{Ctx, Level, Name, call, set_type};
 use super::callbacks::guard;
 use crate::config;
 use crate::held::Held;
-use crate::{origin, work};
+use crate::{memory, origin, work};
 use aggregator_core::node::Loader;
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_void};
@@ -143,7 +143,7 @@ unsafe fn load(
                 return Err("cut short".into());
             }
             // What a frame holds takes about its bytes, or more.
-            let fits = !limited || alloc::held().saturating_add(len as u64) <= most;
+            let fits = !limited || memory::used().saturating_add(len as u64) <= most;
             let frame = std::slice::from_raw_parts(buffer.cast(), len);
             let is_last = fits.then(|| loader.frame(frame));
             call!(RedisModule_Free(buffer.cast()) else ());
@@ -152,21 +152,22 @@ unsafe fn load(
         if is_last.map_err(|damaged| damaged.to_string())? {
             break;
         }
-        if limited && alloc::held() > most {
+        if limited && memory::used() > most {
             return Err(full());
         }
     }
     let node = loader.finish().map_err(|damaged| damaged.to_string())?;
     work::saw_id(node.last_id(), now);
     let held = Held::new(node, before);
+    let mut has_place = true;
     // SAFETY: `io` lives, and with it the key's name, which may be null.
     unsafe {
         let name = Name::new(call!(RedisModule_GetKeyNameFromIO(io) else ptr::null()).cast_mut());
         if !name.bytes().is_empty() {
-            held.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
+            has_place = held.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
         }
     }
-    if limited && alloc::held() > most {
+    if limited && (!has_place || memory::used() > most) {
         return Err(full());
     }
     Ok(held)
@@ -255,7 +256,7 @@ unsafe extern "C" fn copy(
             let most = config::settings().max_memory;
             let size = u64::try_from(held.bytes).unwrap_or(0);
             let limited = Ctx::new(ptr::null_mut()).flags().decides();
-            if limited && alloc::held() + size > most {
+            if limited && memory::used() + size > most {
                 return ptr::null_mut();
             }
             let before = alloc::main_bytes();
@@ -272,11 +273,11 @@ unsafe extern "C" fn copy(
             let name = Name::new(
                 call!(RedisModule_GetToKeyNameFromOptCtx(ctx) else ptr::null()).cast_mut(),
             );
-            copy.place(
+            let has_place = copy.place(
                 call!(RedisModule_GetToDbIdFromOptCtx(ctx) else 0),
                 name.bytes(),
             );
-            if limited && alloc::held() > most {
+            if limited && (!has_place || memory::used() > most) {
                 return ptr::null_mut();
             }
             Box::into_raw(copy).cast()

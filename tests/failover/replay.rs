@@ -88,7 +88,7 @@ fn pipe(from: &Server, to: &Server) -> State {
 }
 
 /// Settings with which nothing happens by itself.
-const STILL: &str = "min-window 1200 hour-window 1200 flush-delay-ms 3600000 series-ttl 0 error-ttl 0 error-interval-ms 2147483647 max-series 1";
+const STILL: &str = "min-window 1200 hour-window 1200 flush-delay-ms 3600000 series-ttl 0 error-ttl 0 error-interval-ms 2147483647";
 
 /// A server of that program after a thousand random commands and a quiet while.
 fn messy(program: &Program, seed: u64, objects: Objects) -> Server {

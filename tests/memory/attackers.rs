@@ -73,6 +73,7 @@ pub fn send_all(connection: &mut Connection, commands: &[Words], outcome: &mut O
 pub fn check_refusal(error: &str) {
     let names = [
         "agg.max-memory (",
+        "agg.max-node-memory (",
         "agg.max-series (",
         "agg.max-realities (",
     ];

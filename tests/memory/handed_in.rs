@@ -208,3 +208,61 @@ fn payloads_of_a_client_that_passed_the_ceiling_are_refused() {
     assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
     assert!(agg(&server, "agg_refused_max_memory") > 0);
 }
+
+#[test]
+fn a_client_that_sent_agg_apply_keeps_to_all_limits() {
+    let _beside = beside();
+    let aof = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
+    let Some(source) = Server::with_module(&aof, CALM) else {
+        return;
+    };
+    let _: i64 = source.ask("AGG.STAT n known 1");
+    let payloads = rewritten(&source)
+        .into_iter()
+        .filter(|words| words[0] == b"AGG.APPLY");
+    let payloads: Vec<Words> = payloads.collect();
+    let Some(server) = server(&format!("{CALM} max-memory 2mb max-series 10 max-errors 5")) else {
+        return;
+    };
+    let mut connection = server.connection();
+    for words in &payloads {
+        let _: String = send(&mut connection, &[b"AGG.APPLY", b"n", &words[2]]).unwrap();
+    }
+    let long = "m".repeat(70_000);
+    for line in [
+        format!("AGG.STAT n {long} 1"),
+        format!("AGG.STAT n m 1 TAGS {long}"),
+        format!("AGG.STAT n m 1 AT {}", now_ms() + 3_600_000),
+        format!("AGG.REALITY n k m \"{long}\""),
+    ] {
+        let told = error(&mut connection, &line);
+        assert!(told.starts_with("ERR"), "{told}");
+    }
+    let (mut taken, mut full) = (0, 0);
+    for i in 0..1000 {
+        let name = format!("{i}.{}", &long[..60_000]);
+        for line in [
+            format!("AGG.STAT n {name} 1"),
+            format!("AGG.LOG n {name}"),
+            format!("AGG.ERROR n {name}"),
+            format!("AGG.REALITY n k{i} m \"{name}\""),
+        ] {
+            match send::<Value>(&mut connection, &words(&line)) {
+                Ok(_) => taken += 1,
+                Err(_) => full += 1,
+            }
+        }
+        let look = Look::at(&mut connection);
+        assert!(
+            look.held <= look.max,
+            "{look:?} after {taken} taken, {full} refused"
+        );
+        if i > 100 && full > 100 {
+            break;
+        }
+    }
+    assert!(taken > 0 && full > 0);
+    assert!(agg(&server, "agg_metrics") <= 10 && agg(&server, "agg_errors") <= 5);
+    // Its time is that of the payload as long as it keeps to the limits: it may replay a file.
+    let _: String = ask(&mut connection, "AGG.STAT n known 2");
+}

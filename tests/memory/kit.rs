@@ -256,7 +256,13 @@ pub fn check_drops(server: &Server) -> i64 {
         .iter()
         .map(|queue| field(&info, &format!("agg_{queue}_dropped")))
         .sum();
-    let reasons = ["queue_full", "max_memory", "max_errors", "max_gone"];
+    let reasons = [
+        "queue_full",
+        "max_memory",
+        "max_node_memory",
+        "max_errors",
+        "max_gone",
+    ];
     let by_reason: i64 = reasons
         .iter()
         .map(|reason| {

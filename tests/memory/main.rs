@@ -18,6 +18,8 @@ mod draining;
 mod handed_in;
 mod kit;
 mod lowered;
+mod node_limit;
+mod one_command;
 mod reporter;
 mod sideways;
 mod steps;

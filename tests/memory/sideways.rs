@@ -6,9 +6,13 @@ use crate::attack::{Words, burst, split};
 use crate::attackers::check_refusal;
 use crate::kit::*;
 use crate::support::*;
+use redis::Value;
 
-/// As long as a name may be, about.
+/// Longer than the name of a new node may be.
 const LONG: usize = 60_000;
+
+/// About as long as it may be.
+const NAME: usize = 1_000;
 
 /// Looks for a second: what is held stays below the ceiling.
 fn stays_below(server: &Server) {
@@ -29,9 +33,10 @@ fn nodes_with_long_names_do_not_pass_the_ceiling() {
         return;
     };
     let mut connection = server.connection();
-    let name = "n".repeat(LONG);
+    let empty = Look::at(&mut connection);
+    let name = "n".repeat(NAME);
     let mut taken = 0;
-    for i in 0..300 {
+    for i in 0..3000 {
         match burst(
             &mut connection,
             &[split(&format!("AGG.STAT {name}{i} m 1"))],
@@ -44,8 +49,57 @@ fn nodes_with_long_names_do_not_pass_the_ceiling() {
         let look = Look::at(&mut connection);
         assert!(look.held <= look.max, "{look:?} with {taken} nodes");
     }
-    assert!((50..300).contains(&taken), "{taken} nodes");
+    assert!((500..3000).contains(&taken), "{taken} nodes");
     stays_below(&server);
+    // The names of the keys, which the server holds, count.
+    let look = Look::at(&mut connection);
+    assert!(look.growth(&empty) <= look.max, "{look:?} {empty:?}");
+}
+
+#[test]
+fn names_of_new_nodes_beyond_1_kib_are_refused_and_those_of_others_count() {
+    let _beside = beside();
+    let Some(server) = server(CALM) else { return };
+    let mut connection = server.connection();
+    let name = "n".repeat(1025);
+    for line in ["STAT", "MSTAT", "LOG", "ERROR", "REALITY"] {
+        let rest = match line {
+            "STAT" => "m 1",
+            "MSTAT" => "VALUES m 1",
+            "REALITY" => "k m 1",
+            _ => "text",
+        };
+        let told = error(&mut connection, &format!("AGG.{line} {name} {rest}"));
+        let end = "has 1025 bytes: a node's name may have 1024";
+        assert!(
+            told.starts_with(&format!("ERR AGG.{line}: node 'nnn")) && told.ends_with(end),
+            "{told}"
+        );
+    }
+    let _: i64 = ask(&mut connection, &format!("AGG.STAT {} m 1", &name[1..]));
+    // By other ways there may be longer ones: they can be drained, and their names count.
+    let _: i64 = ask(&mut connection, "AGG.LOG short text");
+    let dump: Vec<u8> = ask(&mut connection, "DUMP short");
+    let before = agg(&server, "agg_held");
+    let names: Vec<String> = (0..20)
+        .map(|i| format!("{i}.{}", "n".repeat(LONG)))
+        .collect();
+    for (i, name) in names.iter().enumerate() {
+        if i % 2 == 0 {
+            let _: Value =
+                send(&mut connection, &[b"RESTORE", name.as_bytes(), b"0", &dump]).unwrap();
+        } else {
+            let _: i64 = send(&mut connection, &[b"COPY", b"short", name.as_bytes()]).unwrap();
+        }
+    }
+    let grown = agg(&server, "agg_held") - before;
+    assert!(grown > 40 * LONG as i64, "{grown} bytes");
+    let taken: Value = ask(&mut connection, &format!("AGG.POP {} LOG", names[3]));
+    assert_eq!(list(&taken).len(), 1);
+    let _: i64 = ask(&mut connection, &format!("DEL {}", names.join(" ")));
+    until("the names do not count any more", || {
+        (agg(&server, "agg_held") < before + 64 * 1024).then_some(())
+    });
 }
 
 #[test]
@@ -67,7 +121,7 @@ fn nodes_that_are_renamed_to_long_names_do_not_pass_the_ceiling() {
         let _: () = ask(&mut connection, &format!("RENAME n{i} {name}{i}"));
     }
     // The timer finds them in a second or two; a command to them tells of them at once.
-    let samples = (0..400).map(|i| split(&format!("AGG.STAT {name}{i} m 1")));
+    let samples = (0..400).map(|i| split(&format!("AGG.POP {name}{i} LOG")));
     let samples: Vec<Words> = samples.collect();
     samples
         .chunks(20)

@@ -95,10 +95,27 @@ fn a_refusal_names_the_limit_and_the_setting_and_changes_nothing() {
         ("AGG.REALITY", format!("AGG.REALITY other new m \"{long}\"")),
         ("AGG.STAT", format!("AGG.STAT other {metric} 1 TAGS {long}")),
     ] {
-        let text = format!(
-            "AGGFULL {command}: agg.max-memory (1048576 bytes) is reached: drain the queues, or raise it"
+        let told = server.error(&line);
+        let start = format!("AGGFULL {command}: agg.max-memory (1048576 bytes) has no room for ");
+        let numbers = told
+            .strip_prefix(&start)
+            .unwrap_or_else(|| panic!("{told}"));
+        let words: Vec<&str> = numbers.split(' ').collect();
+        let [requested, used, reserved] = [0, 2, 5].map(|i| words[i].parse::<i64>().unwrap());
+        assert_eq!(
+            numbers,
+            format!(
+                "{requested} bytes: {used} are used, {reserved} reserved for known metrics and nodes; drain the \
+                 queues, or raise it"
+            )
         );
-        assert_eq!(server.error(&line), text);
+        // The text is about what is so; the command's own texts are held while it runs.
+        assert!(requested + used + reserved > 1 << 20, "{told}");
+        assert!(
+            (used - agg(&server, "agg_held")).abs() < 256 << 10,
+            "{told}"
+        );
+        assert!(requested > 40_000 && reserved > 64 << 10, "{told}");
     }
     assert_eq!(server.digest("n"), before);
     assert_eq!(server.ask::<i64>("EXISTS other"), 0);

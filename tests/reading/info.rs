@@ -19,7 +19,7 @@ fn info_of_a_node_has_its_fields_in_order() {
         assert_eq!(names(&info), INFO);
         let refused = at(&info, "refused").unwrap();
         assert_eq!(matches!(refused, Value::Map(_)), is_map);
-        let reasons = "argument future type max-series max-realities max-memory";
+        let reasons = "argument future type max-series max-realities max-memory max-node-memory";
         assert_eq!(names(refused), reasons);
         let queues = at(&info, "queues").unwrap();
         assert_eq!(matches!(queues, Value::Map(_)), is_map);
@@ -147,10 +147,11 @@ fn info_agg_has_its_fields_in_order() {
     let Some(server) = Server::start() else {
         return;
     };
-    let mut expected: Vec<String> = "nodes metrics errors realities forgotten held max_memory"
-        .split(' ')
-        .map(str::to_owned)
-        .collect();
+    let mut expected: Vec<String> =
+        "nodes metrics errors realities forgotten held max_memory max_node_memory"
+            .split(' ')
+            .map(str::to_owned)
+            .collect();
     for queue in ["min", "hour", "log", "error", "reality"] {
         expected.extend(QUEUE.split(' ').map(|field| format!("{queue}_{field}")));
     }
@@ -159,10 +160,12 @@ fn info_agg_has_its_fields_in_order() {
             .split(' ')
             .map(str::to_owned),
     );
-    for reason in "argument future type max_series max_realities max_memory".split(' ') {
+    for reason in
+        "argument future type max_series max_realities max_memory max_node_memory".split(' ')
+    {
         expected.push(format!("refused_{reason}"));
     }
-    for reason in "queue_full max_memory max_errors max_gone history".split(' ') {
+    for reason in "queue_full max_memory max_errors max_gone history max_node_memory".split(' ') {
         expected.push(format!("dropped_{reason}"));
         expected.push(format!("dropped_{reason}_last"));
     }

@@ -1,21 +1,29 @@
 //! What a change may cost: the most bytes that it makes a node hold, as the ceiling wants to know before it happens.
 //!
 //! Upper bounds, from the sizes of the structures with what an allocator may add. A quick bound looks at no metric; the
-//! close one, asked near the ceiling, looks at each.
+//! close one, asked near the ceiling, looks at each. The close one decides whether other nodes lose entries and whether a
+//! report is refused, so it bills each thing once: a name that comes twice in a command, a list of tags that many metrics
+//! share, and of the records no more than their queue may hold.
 
-use super::fifo::{AHEAD, most_for};
+use super::fifo::{AHEAD, PACKED, most_for};
+use super::history::History;
 use super::metric::{LENGTHS, Metric, Sample};
 use super::queues::Queue;
-use super::table::Named;
+use super::table::{FREE, Named};
 use super::windows::Older;
-use super::{Act, Node};
-use crate::counters::{Counters, Dropped};
-use crate::error::Refused;
+use super::{Act, Kind, Node};
+use crate::Settings;
+use crate::counters::Counters;
 use crate::settings::LEAST_OPEN;
 use crate::time::{second, window_start};
+use std::collections::HashSet;
 
 /// A new metric: itself, its place in a growing block and in the index.
 const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
+
+/// Each of many new metrics, and what blocks and index may grow ahead of them.
+const ONE_OF_MANY: u64 = size_of::<Metric>() as u64 + 80;
+const MANY: u64 = 64 << 10;
 
 /// What a metric that is there may come to hold without being asked: what lies beside it, second windows of both lengths,
 /// and their deadlines. The ceiling keeps it free for each.
@@ -30,11 +38,15 @@ const WINDOW: u64 = 2 * size_of::<Older>() as u64 + 64;
 /// A closed bucket in a metric's history, the first of all.
 const BUCKET: u64 = 320;
 
+/// One behind others: a step of a history that is so short that an allocator rounds it up by little.
+const NEXT_BUCKET: u64 = 192;
+const SHORT_HISTORY: u32 = 32;
+
 /// An entry of the lists, maps and trees that errors, objects and leases are in, with the entry itself.
 const ENTRY: u64 = 512;
 
 /// What a lease costs.
-pub(super) const LEASE: u64 = 160;
+pub(crate) const LEASE: u64 = 160;
 
 /// What a reference in a queue costs, with its effect.
 const REFERENCE: u64 = 160;
@@ -49,30 +61,56 @@ fn record(len: usize) -> u64 {
     most_for(len + 128)
 }
 
+/// Windows that may close.
+#[derive(Default)]
+struct Closings {
+    /// Their records by length: of all together, and of the largest.
+    records: [u64; 2],
+    largest: [u64; 2],
+    /// Their buckets in the history.
+    buckets: u64,
+    /// Windows that open beyond those which the reserve covers.
+    windows: u64,
+}
+
+impl Closings {
+    fn add(&mut self, i: usize, len: usize, bucket: u64) {
+        let record = record(len);
+        self.records[i] = self.records[i].saturating_add(record);
+        self.largest[i] = self.largest[i].max(record);
+        self.buckets += bucket;
+    }
+}
+
 impl Node {
     /// Windows that may close: of as many samples or metrics, all that may be open.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
-        let open: usize = LENGTHS.map(|i| self.most_open(i)).into_iter().sum();
-        let each = self.windows_cost() + open as u64 * (record(self.stats.longest) + BUCKET);
-        (samples as u64).saturating_mul(each) + 2 * AHEAD
+        let samples = samples as u64;
+        let record = record(self.stats.longest);
+        let open = LENGTHS.map(|i| samples.saturating_mul(self.most_open(i) as u64));
+        self.closings_cost(&Closings {
+            records: open.map(|open| open.saturating_mul(record)),
+            largest: [record; 2],
+            buckets: (open[0] + open[1]).saturating_mul(BUCKET),
+            windows: LENGTHS
+                .map(|i| samples.saturating_mul(self.more_windows_cost(i)))
+                .into_iter()
+                .sum(),
+        })
     }
 
     fn most_open(&self, i: usize) -> usize {
         self.rules.open_windows(self.windows_s[i])
     }
 
-    /// What windows beyond the second of each length may cost a metric: the reserve covers two.
-    fn windows_cost(&self) -> u64 {
-        let more: usize = LENGTHS
-            .map(|i| self.most_open(i) - LEAST_OPEN)
-            .into_iter()
-            .sum();
-        more as u64 * WINDOW
+    /// What windows of a length beyond the second may cost a metric: the reserve covers two.
+    fn more_windows_cost(&self, i: usize) -> u64 {
+        self.most_open(i).saturating_sub(LEAST_OPEN) as u64 * WINDOW
     }
 
     /// A slice of a sweep that looks at up to `budget` metrics.
     pub fn sweep_bound(&self, budget: usize) -> u64 {
-        self.closing_bound(budget)
+        self.closing_bound(budget.min(self.stats.metrics.len() as usize))
     }
 
     /// A sample of any metric.
@@ -80,43 +118,105 @@ impl Node {
         METRIC + 2 * held(name) + held(tags)
     }
 
-    /// What this sample may cost here.
-    pub(crate) fn sample_cost(&self, name: &[u8], sample: &Sample<'_>, max_series: u32) -> u64 {
+    /// What samples of metrics with these names may cost here, all of this type, time and tags.
+    pub(crate) fn samples_cost<'n>(
+        &self,
+        names: impl Iterator<Item = &'n [u8]> + Clone,
+        sample: &Sample<'_>,
+        now_ms: i64,
+        settings: &Settings,
+    ) -> u64 {
+        let free = settings.max_series.saturating_sub(self.stats.metrics.len());
+        let mut slots = self.metric_slots(names.clone());
+        let unknown = slots.iter().zip(names).filter(|(slot, _)| **slot == FREE);
+        let mut cost = Node::new_metrics_cost(unknown.map(|(_, name)| name), free);
+        slots.sort_unstable();
+        slots.dedup();
+        let (mut closings, mut taken) = (Closings::default(), cost > 0);
+        for slot in slots {
+            if let Some(metric) = self.stats.metrics.get(slot)
+                && metric.kind == sample.kind
+            {
+                let is_ahead = metric.is_ahead(now_ms, settings.rules.max_future_ms);
+                self.add_closings(metric, sample, is_ahead, &mut closings);
+                taken = true;
+            }
+        }
         let tags = match sample.tags {
-            Some(tags) if !self.stats.tags.holds(tags) => held(tags.len()) + 64,
+            Some(tags) if taken && !self.stats.tags.holds(tags) => held(tags.len()) + 64,
             _ => 0,
         };
-        let slot = self.stats.metrics.find(name);
-        match slot.and_then(|slot| self.stats.metrics.get(slot)) {
-            Some(metric) if metric.kind != sample.kind => 0,
-            Some(metric) => tags + self.windows_cost() + self.closing_cost(metric, sample.at),
-            None if self.stats.metrics.len() >= max_series => 0,
-            None => METRIC + METRIC_RESERVE + self.windows_cost() + held(name.len()) + tags,
+        cost += tags + self.closings_cost(&closings);
+        cost
+    }
+
+    /// The same where there is no node yet.
+    pub(crate) fn first_samples_cost<'n>(
+        names: impl Iterator<Item = &'n [u8]>,
+        tags: usize,
+        settings: &Settings,
+    ) -> u64 {
+        Node::new_metrics_cost(names, settings.max_series) + held(tags) + 64
+    }
+
+    /// New metrics with these names, each once, at most as many as are `free`.
+    fn new_metrics_cost<'n>(names: impl Iterator<Item = &'n [u8]>, free: u32) -> u64 {
+        let (mut new, mut bytes) = (HashSet::new(), 0);
+        for name in names {
+            if new.len() < free as usize && new.insert(name) {
+                bytes += held(name.len());
+            }
+        }
+        let new = new.len() as u64;
+        (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + bytes
+    }
+
+    /// The windows of a metric that a sample may close, and that it may open. `is_ahead`: its time is given up.
+    fn add_closings(
+        &self,
+        metric: &Metric,
+        sample: &Sample<'_>,
+        is_ahead: bool,
+        closings: &mut Closings,
+    ) {
+        for i in LENGTHS {
+            let start_s = window_start(second(sample.at), self.windows_s[i]);
+            let counts_in_one = || metric.open(i).any(|b| b.start_s() == start_s);
+            // Of a counter that has paused the first sample opens no window, but closes older ones.
+            let closes_none = metric.kind == Kind::Abs && counts_in_one();
+            if !is_ahead && (closes_none || start_s < metric.closed_to_s[i]) {
+                continue;
+            }
+            closings.windows += self.more_windows_cost(i);
+            for (bucket, tags) in metric.open_with_tags(i) {
+                if is_ahead || bucket.start_s() != start_s {
+                    let len = metric.name().len() + self.stats.tags.text(tags).len();
+                    closings.add(i, len, self.bucket_cost(metric, i));
+                }
+            }
         }
     }
 
-    /// The records and buckets of the windows that a sample of this time may close.
-    fn closing_cost(&self, metric: &Metric, at: i64) -> u64 {
-        let mut cost = 0;
-        for i in LENGTHS {
-            let start_s = window_start(second(at), self.windows_s[i]);
-            let others = metric
-                .open_with_tags(i)
-                .filter(|(b, _)| b.start_s() != start_s);
-            for (_, tags) in others {
-                let len = metric.name().len() + self.stats.tags.text(tags).len();
-                cost += record(len) + self.bucket_cost(i) + AHEAD;
+    /// The records and buckets of windows: of the records no more than their queue may hold, as the oldest then go.
+    fn closings_cost(&self, closings: &Closings) -> u64 {
+        let mut cost = closings.buckets.saturating_add(closings.windows);
+        for (i, queue) in LENGTHS.into_iter().zip([Queue::Min, Queue::Hour]) {
+            if closings.records[i] > 0 {
+                let free = self.rules.queue_bytes[i].saturating_sub(self.queues.bytes(queue));
+                let most = free.saturating_add(free / 4).saturating_add(PACKED);
+                let most = most.saturating_add(closings.largest[i]);
+                cost = cost.saturating_add(closings.records[i].min(most) + AHEAD);
             }
         }
         cost
     }
 
     /// A closed bucket in the history.
-    fn bucket_cost(&self, i: usize) -> u64 {
-        if self.rules.history[i] == 0 {
-            0
-        } else {
-            BUCKET
+    fn bucket_cost(&self, metric: &Metric, i: usize) -> u64 {
+        match metric.history(i).map_or(0, History::len) {
+            _ if self.rules.history[i] == 0 => 0,
+            1..=SHORT_HISTORY => NEXT_BUCKET,
+            _ => BUCKET,
         }
     }
 
@@ -150,13 +250,23 @@ impl Node {
         ENTRY + held(content) + new
     }
 
-    /// New entries for all errors or objects.
-    pub(crate) fn requeue_cost(&self, queue: Queue) -> u64 {
-        let len = match queue {
-            Queue::Error => self.errors.table.len(),
-            _ => self.realities.table.len(),
+    /// New entries for all errors or objects; `closely`: for those that may get one.
+    pub(crate) fn requeue_cost(&self, queue: Queue, closely: bool) -> u64 {
+        let n = match (queue, closely) {
+            (Queue::Error, false) => self.errors.table.len() as usize,
+            (Queue::Error, true) => self.errors_to_requeue().count(),
+            (_, false) => self.realities.table.len() as usize,
+            (_, true) => self.objects_to_requeue().count(),
         };
-        u64::from(len) * REFERENCE
+        n as u64 * REFERENCE
+    }
+
+    /// A metric that is forgotten.
+    pub(crate) fn forget_cost(&self, name: &[u8]) -> u64 {
+        match self.stats.metrics.find(name) {
+            Some(slot) => self.records_cost(&[slot], &LENGTHS),
+            None => 0,
+        }
     }
 
     /// Where memory is tight: a sample of a metric that is there counts, but brings no tags that would have to be kept,
@@ -172,29 +282,59 @@ impl Node {
         let Some(metric) = slot.and_then(|slot| self.stats.metrics.get(slot)) else {
             return sample;
         };
-        let cost = self.closing_cost(metric, sample.at);
+        let is_ahead = metric.is_ahead(act.step.now_ms, self.rules.max_future_ms);
+        let mut closings = Closings::default();
+        self.add_closings(metric, &sample, is_ahead, &mut closings);
+        let cost = self.closings_cost(&closings);
         let fits = |tags: &[u8]| sample.tag_id.is_some() || self.stats.tags.holds(tags);
         if sample.tags.is_some_and(|tags| !fits(tags)) {
             sample.tags = None;
-            self.count_refused(Refused::Memory, act);
+            self.count_refused(act.memory.limit.refused(), act);
         }
         self.make_own_room(cost, act);
         sample
     }
 
     /// The records of windows that close.
-    pub(super) fn records_cost(&self, i: usize, slots: &[u32]) -> u64 {
-        let metrics = slots
-            .iter()
-            .filter_map(|slot| self.stats.metrics.get(*slot));
-        metrics
-            .flat_map(|m| m.open_with_tags(i).map(move |(_, tags)| (m, tags)))
-            .map(|(m, tags)| record(m.name().len() + self.stats.tags.text(tags).len()))
-            .sum()
+    pub(super) fn records_cost(&self, slots: &[u32], lengths: &[usize]) -> u64 {
+        let mut closings = Closings::default();
+        for slot in slots {
+            let Some(metric) = self.stats.metrics.get(*slot) else {
+                continue;
+            };
+            for &i in lengths {
+                for (_, tags) in metric.open_with_tags(i) {
+                    let len = metric.name().len() + self.stats.tags.text(tags).len();
+                    closings.add(i, len, 0);
+                }
+            }
+        }
+        self.closings_cost(&closings)
     }
 
-    /// Drops the oldest entries of this node's largest queues for as many bytes, as far as there are some.
-    pub(super) fn make_own_room(&mut self, bytes: u64, act: &mut Act<'_>) {
+    /// What MIN, HOUR and LOG count for, bytes.
+    pub(super) fn queued(&self) -> u64 {
+        self.queues.bytes(Queue::Min)
+            + self.queues.bytes(Queue::Hour)
+            + self.queues.bytes(Queue::Log)
+    }
+
+    /// Bytes that a tight turn may still take: what the limit had to spare before, less what the queues grew by since,
+    /// with what an allocator may add, or more by what they shrank.
+    fn spare(&self, act: &Act<'_>) -> u64 {
+        let (spare, queued) = (act.memory.spare(), self.queued());
+        if queued <= act.queued {
+            spare.saturating_add(act.queued - queued)
+        } else {
+            let grown = queued - act.queued;
+            spare.saturating_sub(grown + grown / 4)
+        }
+    }
+
+    /// Makes room for `cost` bytes as far as the limit has none to spare: the oldest entries of this node's largest queues
+    /// go, as far as there are some.
+    pub(super) fn make_own_room(&mut self, cost: u64, act: &mut Act<'_>) {
+        let bytes = cost.saturating_sub(self.spare(act));
         let mut freed = 0;
         while freed < bytes {
             let queues = [Queue::Min, Queue::Hour, Queue::Log];
@@ -212,9 +352,9 @@ impl Node {
             }
             freed += before - self.queues.bytes(queue);
             act.effects.remove_oldest(queue, dropped);
-            let now_ms = act.step.now_ms;
+            let (now_ms, reason) = (act.step.now_ms, act.memory.limit.dropped());
             self.queues.count(&mut act.step, |c: &mut Counters| {
-                c.drop(Dropped::Memory, Some(queue), dropped, now_ms);
+                c.drop(reason, Some(queue), dropped, now_ms);
             });
         }
     }

@@ -156,7 +156,7 @@ impl Node {
         act: &mut Act<'_>,
     ) -> Batch {
         let until = act.now.mono_ms.saturating_add(lease_ms).max(1);
-        let count = take.count.min(self.most_leases(act.room));
+        let count = take.count.min(self.most_leases(act.memory.room()));
         let mut batch = self.batch(take.queues, count);
         for &queue in take.queues {
             self.queues.end_leases(queue, act.now.mono_ms, ENDED);

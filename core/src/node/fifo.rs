@@ -25,6 +25,9 @@ pub(crate) fn most_for(len: usize) -> u64 {
     (bytes + bytes / 4) as u64
 }
 
+/// The most that entries which are gone keep of their segments: until half of one is empty.
+pub(crate) const PACKED: u64 = SEGMENT as u64;
+
 /// The most by which a queue grows ahead of its entries.
 pub(crate) const AHEAD: u64 = (2 * GROWTH + GROWTH / 2 + size_of::<Segment>()) as u64 + 1024;
 

@@ -40,6 +40,7 @@ pub(crate) use write::{MOST_REQUEUED, Reported, RequeueRefused, SampleRefused, T
 /// What requests and effects carry into a node.
 pub(crate) mod parts {
     pub(crate) use super::bucket::Kind;
+    pub(crate) use super::cost::LEASE;
     pub(crate) use super::drain::Take;
     pub(crate) use super::errors::{Occurrence, Told};
     pub(crate) use super::metric::Sample;
@@ -51,7 +52,7 @@ pub(crate) mod parts {
 
 use crate::effect::{Change, Effects, Payload, are_effects};
 use crate::settings::{Rules, Settings};
-use crate::turn::{MAX_DRAG_US, MAX_ID, Step, Turn};
+use crate::turn::{MAX_DRAG_US, MAX_ID, Memory, MemoryLimit, Step, Turn};
 use crate::{Counters, Damaged, Now};
 use errors::{Errors, Occurrence};
 use metric::Sample;
@@ -107,7 +108,9 @@ pub(crate) struct Act<'a> {
     pub settings: &'a Settings,
     pub now: Now,
     pub is_tight: bool,
-    pub room: u64,
+    pub memory: Memory,
+    /// What MIN, HOUR and LOG counted for before the change, bytes.
+    queued: u64,
     /// Replicas hold the node's rules and its clock, and the command may go to them as it came.
     can_repeat: bool,
     first_id: u64,
@@ -478,7 +481,8 @@ impl Node {
             settings: turn.settings,
             now: turn.now,
             is_tight: turn.is_tight,
-            room: turn.room,
+            memory: turn.memory,
+            queued: self.queued(),
             can_repeat: turn.may_repeat
                 && !turn.is_tight
                 && self.announced
@@ -499,8 +503,15 @@ impl Node {
         result
     }
 
-    /// Makes room: drops the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how many.
-    pub fn drop_oldest(&mut self, queue: Queue, bytes: u64, turn: &mut Turn<'_>) -> u64 {
+    /// Makes room below a limit: drops the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how
+    /// many.
+    pub fn drop_oldest(
+        &mut self,
+        queue: Queue,
+        bytes: u64,
+        limit: MemoryLimit,
+        turn: &mut Turn<'_>,
+    ) -> u64 {
         if queue.is_references() {
             return 0;
         }
@@ -513,14 +524,8 @@ impl Node {
             }
             act.effects.remove_oldest(queue, dropped);
             let now_ms = act.step.now_ms;
-            let count = |c: &mut Counters| {
-                c.drop(
-                    crate::counters::Dropped::Memory,
-                    Some(queue),
-                    dropped,
-                    now_ms,
-                )
-            };
+            let reason = limit.dropped();
+            let count = |c: &mut Counters| c.drop(reason, Some(queue), dropped, now_ms);
             node.queues.count(&mut act.step, count);
             dropped
         })

@@ -188,7 +188,7 @@ impl Node {
 
     fn close(&mut self, i: usize, newest: bool, slots: &[u32], act: &mut Act<'_>) {
         if act.is_tight {
-            let cost = self.records_cost(i, slots);
+            let cost = self.records_cost(slots, &[i]);
             self.make_own_room(cost, act);
         }
         act.effects.close(i, newest, slots);

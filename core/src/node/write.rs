@@ -1,10 +1,10 @@
 //! What reports do to a node on the primary: limits are checked, the change is made, and written down as an effect.
 
-use super::errors::Occurrence;
+use super::errors::{ErrorState, Occurrence};
 use super::metric::{LENGTHS, Outcome, Sample};
 use super::queues::{LogEntry, Queue};
 use super::read::Family;
-use super::realities::Report;
+use super::realities::{Object, Report};
 use super::sweep::ENDS;
 use super::table::{FREE, Named};
 use super::{Act, Kind, Node};
@@ -126,11 +126,11 @@ impl Node {
         name: &[u8],
         kind: Kind,
         new: u32,
-        act: &Act<'_>,
+        max_series: u32,
     ) -> Option<SampleRefused> {
         match self.stats.metrics.find(name).map(|slot| self.kind_in(slot)) {
             Some(Some(held)) if held != kind => Some(SampleRefused::Kind(held)),
-            None if self.stats.metrics.len().saturating_add(new) >= act.settings.max_series => {
+            None if self.stats.metrics.len().saturating_add(new) >= max_series => {
                 Some(SampleRefused::Series)
             }
             _ => None,
@@ -290,7 +290,7 @@ impl Node {
                 return Some(Reported::Unchanged);
             }
         }
-        if !is_live && self.realities.live() >= act.settings.max_realities.into() {
+        if !is_live && self.is_full_of_objects(act.settings.max_realities) {
             return None;
         }
         let new_id = held.is_none_or(|(_, object)| object.needs_new_id());
@@ -298,6 +298,27 @@ impl Node {
         self.realities
             .change(report, new_id, &mut self.queues, &mut act.step);
         Some(Reported::Changed)
+    }
+
+    /// Whether there is an error of this name.
+    pub(crate) fn has_error(&self, name: &[u8]) -> bool {
+        self.errors.table.find(name).is_some()
+    }
+
+    /// Whether there is an object of this name.
+    pub(crate) fn has_object(&self, name: &[u8]) -> bool {
+        self.realities.table.find(name).is_some()
+    }
+
+    fn is_full_of_objects(&self, most: u32) -> bool {
+        self.realities.live() >= most.into()
+    }
+
+    /// Whether a report of an object of this name is refused: it is new, and there are `most` already.
+    pub(crate) fn refuses_object(&self, name: &[u8], most: u32) -> bool {
+        let slot = self.realities.table.find(name);
+        let object = slot.and_then(|slot| self.realities.table.get(slot));
+        object.is_none_or(|o| o.gone) && self.is_full_of_objects(most)
     }
 
     /// Ends objects (their slots grow strictly): they are gone, and queued as such. Beyond `max-realities` of those the
@@ -369,10 +390,7 @@ impl Node {
 
     pub(super) fn forget_metrics(&mut self, slots: &[u32], act: &mut Act<'_>) {
         if act.is_tight {
-            let cost = LENGTHS
-                .into_iter()
-                .map(|i| self.records_cost(i, slots))
-                .sum();
+            let cost = self.records_cost(slots, &LENGTHS);
             self.make_own_room(cost, act);
         }
         act.effects.forget_metrics(slots);
@@ -396,6 +414,18 @@ impl Node {
         excess > slots.len()
     }
 
+    /// Errors that a requeue gives a new entry: all but those that wait and were never handed out.
+    pub(super) fn errors_to_requeue(&self) -> impl Iterator<Item = (u32, &ErrorState)> {
+        let table = self.errors.table.iter();
+        table.filter(|(_, e)| e.id == 0 || e.handed)
+    }
+
+    /// The same of objects.
+    pub(super) fn objects_to_requeue(&self) -> impl Iterator<Item = (u32, &Object)> {
+        let table = self.realities.table.iter();
+        table.filter(|(_, o)| o.needs_new_id())
+    }
+
     /// Gives all errors or objects that match a new entry, but for what waits and was never handed out: how many.
     pub(crate) fn requeue(
         &mut self,
@@ -408,18 +438,14 @@ impl Node {
             |name: &[u8]| steps < MOST_STEPS && pattern.is_none_or(|p| p.matches(name, &mut steps));
         let slots: Vec<u32> = match queue {
             Queue::Error => self
-                .errors
-                .table
-                .iter()
-                .filter(|(_, e)| (e.id == 0 || e.handed) && matches(e.name()))
+                .errors_to_requeue()
+                .filter(|(_, e)| matches(e.name()))
                 .map(|(slot, _)| slot)
                 .take(MOST_REQUEUED + 1)
                 .collect(),
             _ => self
-                .realities
-                .table
-                .iter()
-                .filter(|(_, o)| o.needs_new_id() && matches(o.name()))
+                .objects_to_requeue()
+                .filter(|(_, o)| matches(o.name()))
                 .map(|(slot, _)| slot)
                 .take(MOST_REQUEUED + 1)
                 .collect(),

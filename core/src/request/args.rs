@@ -105,6 +105,18 @@ impl<'a, 's> Args<'a, 's> {
         )))
     }
 
+    /// Whether a node may have this name.
+    pub fn check_node(&self, node: &[u8]) -> Result<(), Refusal> {
+        let most = self.settings.max_node_name;
+        if node.len() <= most {
+            return Ok(());
+        }
+        let (text, len) = (quoted_short(node), node.len());
+        Err(self.refuse(format_args!(
+            "node {text} has {len} bytes: a node's name may have {most}"
+        )))
+    }
+
     /// The next keyword in upper case, if it is one of `words`; each may come once.
     pub fn option(&mut self, words: &[&'static str]) -> Result<&'static str, Refusal> {
         self.option_at(words.iter()).map(|i| words[i])

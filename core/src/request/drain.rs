@@ -1,9 +1,9 @@
 //! Requests that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
 
 use super::args::Args;
-use super::full;
-use crate::error::{Refusal, Refused};
-use crate::node::parts::{Queue, Take};
+use super::no_room;
+use crate::error::Refusal;
+use crate::node::parts::{LEASE, Queue, Take};
 use crate::node::{Act, Format};
 use crate::reply::Reply;
 use crate::settings::MOST_ITEMS;
@@ -122,8 +122,8 @@ impl Fetch {
         let batch = node.fetch(self.wanted.take(), self.lease_ms, name, act);
         // Nothing was leased though something is there: there is no memory for another lease.
         if batch.is_empty() && node.available(&self.wanted.queues, act.now) {
-            node.count_refused(Refused::Memory, act);
-            return Err(full("AGG.FETCH", act.settings));
+            act.memory.requested = LEASE;
+            return Err(no_room("AGG.FETCH", node, act));
         }
         batch.reply(reply);
         Ok(())

@@ -12,7 +12,7 @@ mod samples;
 
 use crate::ages::Ages;
 use crate::node::{Act, Queue};
-use crate::{Counters, Node, Now, Refusal, Reply, Settings, Turn};
+use crate::{Counters, Memory, Node, Now, Refusal, Reply, Settings, Turn};
 use args::Args;
 use drain::Deed;
 
@@ -89,6 +89,14 @@ impl Command {
     }
 }
 
+impl Command {
+    /// It reports, and makes a node where there is none.
+    pub fn reports(self) -> bool {
+        use Command::{Error, Log, Mstat, Reality, Stat};
+        matches!(self, Stat | Mstat | Log | Error | Reality)
+    }
+}
+
 /// A parsed and checked request; it borrows the arguments.
 pub struct Request<'a> {
     kind: Kinds<'a>,
@@ -129,13 +137,15 @@ pub struct Block {
     pub timeout_ms: u64,
 }
 
-/// The refusal where `agg.max-memory` leaves no room.
-pub fn full(command: &str, settings: &Settings) -> Refusal {
-    let most = settings.max_memory;
-    let text = format!(
-        "{command}: agg.max-memory ({most} bytes) is reached: drain the queues, or raise it"
-    );
-    Refusal::full(crate::error::Refused::Memory, text)
+/// The refusal where a memory limit leaves no room.
+pub fn full(command: &str, memory: &Memory) -> Refusal {
+    Refusal::full(memory.limit.refused(), format_args!("{command}: {memory}"))
+}
+
+/// The same of a change of a node, counted.
+fn no_room(command: &str, node: &mut Node, act: &mut Act<'_>) -> Refusal {
+    node.count_refused(act.memory.limit.refused(), act);
+    full(command, &act.memory)
 }
 
 impl<'a> Request<'a> {
@@ -151,7 +161,10 @@ impl<'a> Request<'a> {
         now: Now,
     ) -> Result<Request<'a>, Refusal> {
         let mut args = Args::new(command.usage(), args, settings, now);
-        args.name("node")?;
+        let node = args.name("node")?;
+        if command.reports() {
+            args.check_node(node)?;
+        }
         let args = &mut args;
         let kind = match command {
             Command::Stat => Kinds::Stat(samples::Stat::parse(args)?),
@@ -187,16 +200,16 @@ impl<'a> Request<'a> {
             Kinds::Mstat(r) => r.cost(node, closely, settings),
             Kinds::Log(r) => r.cost(),
             Kinds::Error(r) => r.cost(node, closely),
-            Kinds::Reality(r) => r.cost(node, closely),
-            Kinds::Requeue(r) => node.map_or(0, |node| r.cost(node)),
-            Kinds::Forget(_) => node.map_or(0, |node| node.closing_bound(1)),
+            Kinds::Reality(r) => r.cost(node, closely, settings),
+            Kinds::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
+            Kinds::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
             _ => 0,
         }
     }
 
-    /// The refusal of a request that would create a node where `agg.max-memory` leaves no room.
-    pub fn full(command: Command, settings: &Settings) -> Refusal {
-        full(command.usage().0, settings)
+    /// The refusal of a request that would create a node where a memory limit leaves no room.
+    pub fn full(command: Command, memory: &Memory) -> Refusal {
+        full(command.usage().0, memory)
     }
 
     /// Runs it on a node that exists, or on a new one for requests that create. Where the turn is tight, existing metrics
@@ -211,13 +224,11 @@ impl<'a> Request<'a> {
         turn: &mut Turn<'_>,
         reply: &mut dyn Reply,
     ) -> Result<Ran, Refusal> {
-        let settings = turn.settings;
         node.act(turn, |node, act| {
             if act.is_tight
                 && let Some(command) = self.needs_memory()
             {
-                node.count_refused(crate::error::Refused::Memory, act);
-                return Err(full(command, settings));
+                return Err(no_room(command, node, act));
             }
             self.dispatch(name, node, act, reply)?;
             Ok(Ran {
@@ -236,6 +247,19 @@ impl<'a> Request<'a> {
             Kinds::Error(r) => node.repeat_error(&r.occurrence(), mono_ms, counters),
             Kinds::Reality(r) => node.repeat_object(&r.told(), mono_ms, counters),
             _ => {}
+        }
+    }
+
+    /// Whether a server with these settings would have taken the request and propagated it as it came: a sample of a
+    /// metric that is there or may come, a line, an occurrence of a known error, a report of a known object.
+    pub fn is_repeatable(&self, node: &Node, settings: &Settings) -> bool {
+        match &self.kind {
+            Kinds::Stat(r) => r.is_repeatable(node, settings),
+            Kinds::Mstat(r) => r.is_repeatable(node, settings),
+            Kinds::Log(_) => true,
+            Kinds::Error(r) => node.has_error(r.occurrence().key),
+            Kinds::Reality(r) => node.has_object(r.told().key),
+            _ => false,
         }
     }
 

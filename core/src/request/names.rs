@@ -32,6 +32,14 @@ impl<'a> Forget<'a> {
         Ok(forget)
     }
 
+    pub fn cost(&self, node: &Node, closely: bool) -> u64 {
+        match (self.family, closely) {
+            (Family::Metric, true) => node.forget_cost(self.name),
+            (Family::Metric, false) => node.closing_bound(1),
+            _ => 0,
+        }
+    }
+
     pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
         reply.int(node.forget(self.family, self.name, act).into());
     }
@@ -55,8 +63,8 @@ impl Requeue {
         Ok(Requeue { queue, pattern })
     }
 
-    pub fn cost(&self, node: &Node) -> u64 {
-        node.requeue_cost(self.queue)
+    pub fn cost(&self, node: &Node, closely: bool) -> u64 {
+        node.requeue_cost(self.queue, closely)
     }
 
     pub fn run(

@@ -1,13 +1,13 @@
 //! Requests that report events and objects: AGG.LOG, AGG.ERROR, AGG.REALITY.
 
 use super::args::Args;
-use crate::Node;
 use crate::codec::json;
 use crate::error::{Refusal, Refused};
 use crate::node::parts::{LogEntry, Occurrence, Report};
 use crate::node::{Act, Reported};
 use crate::reply::Reply;
 use crate::text::quote::{cut, quoted};
+use crate::{Node, Settings};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Deref;
@@ -298,9 +298,13 @@ impl<'a> Reality<'a> {
         })
     }
 
-    pub fn cost(&self, node: Option<&Node>, closely: bool) -> u64 {
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
         let content = self.model.len() + self.text.len() + self.tags.len();
         if node.is_some_and(|node| node.holds_text(&self.told(), self.text)) {
+            return 0;
+        }
+        let most = settings.max_realities;
+        if closely && node.is_some_and(|node| node.refuses_object(self.key, most)) {
             return 0;
         }
         // Read here, before the change: what it allocates is not the node's.

@@ -1,7 +1,7 @@
 //! Requests that report samples: AGG.STAT, AGG.MSTAT.
 
 use super::args::{Args, value};
-use super::full;
+use super::no_room;
 use crate::error::{Refusal, Refused};
 use crate::node::parts::{Kind, Sample};
 use crate::node::{Act, SampleRefused, Taken};
@@ -24,6 +24,8 @@ struct Common<'a> {
     kind: Kind,
     tags: Option<Cow<'a, [u8]>>,
     at: i64,
+    /// The clock.
+    now_ms: i64,
 }
 
 impl Common<'_> {
@@ -34,6 +36,23 @@ impl Common<'_> {
             at: self.at,
             tags: self.tags.as_deref(),
             tag_id: None,
+        }
+    }
+
+    /// What samples of these metrics may cost this node, or a new one, looking at each.
+    fn cost<'n>(
+        &self,
+        node: Option<&Node>,
+        names: impl Iterator<Item = &'n [u8]> + Clone,
+        settings: &Settings,
+    ) -> u64 {
+        let sample = self.sample(Number::Int(0));
+        match node {
+            Some(node) => node.samples_cost(names, &sample, self.now_ms, settings),
+            None => {
+                let tags = sample.tags.map_or(0, <[u8]>::len);
+                Node::first_samples_cost(names, tags, settings)
+            }
         }
     }
 
@@ -77,6 +96,7 @@ impl<'a> Stat<'a> {
             kind: Kind::Abs,
             tags: None,
             at: args.now_ms(),
+            now_ms: args.now_ms(),
         };
         let mut both = 0;
         while !args.is_empty() {
@@ -96,14 +116,18 @@ impl<'a> Stat<'a> {
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
-        match node {
-            Some(node) if closely => {
-                let sample = self.common.sample(self.value);
-                let cost = node.sample_cost(self.metric, &sample, settings.max_series);
-                cost.min(self.common.bound(Some(node), self.metric.len(), 1))
-            }
-            _ => self.common.bound(node, self.metric.len(), 1),
+        let bound = self.common.bound(node, self.metric.len(), 1);
+        if !closely {
+            return bound;
         }
+        let names = std::iter::once(self.metric);
+        bound.min(self.common.cost(node, names, settings))
+    }
+
+    pub fn is_repeatable(&self, node: &Node, settings: &Settings) -> bool {
+        let kind = self.common.kind;
+        node.refuses(self.metric, kind, 0, settings.max_series)
+            .is_none()
     }
 
     pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
@@ -120,11 +144,12 @@ impl<'a> Stat<'a> {
         let mut sample = self.common.sample(self.value);
         if act.is_tight {
             if !node.has_metric(self.metric) {
-                node.count_refused(Refused::Memory, act);
-                return Err(full("AGG.STAT", act.settings));
+                return Err(no_room("AGG.STAT", node, act));
             }
             // What is refused makes no room.
-            if let Some(refused) = node.refuses(self.metric, sample.kind, 0, act) {
+            if let Some(refused) =
+                node.refuses(self.metric, sample.kind, 0, act.settings.max_series)
+            {
                 return Err(self.refuse(refused, node, act));
             }
             sample = node.tighten(self.metric, &sample, act);
@@ -206,6 +231,7 @@ impl<'a> Mstat<'a> {
             kind: Kind::Abs,
             tags: None,
             at: args.now_ms(),
+            now_ms: args.now_ms(),
         };
         let (mut atomic, mut both) = (false, 0);
         let values = loop {
@@ -278,21 +304,15 @@ impl<'a> Mstat<'a> {
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
-        let names = self.good.iter().map(|(_, metric, _)| metric.len()).sum();
-        let bound = self.common.bound(node, names, self.good.len());
+        let names = self.good.iter().map(|(_, metric, _)| *metric);
+        let bytes = names.clone().map(<[u8]>::len).sum();
+        let bound = self.common.bound(node, bytes, self.good.len());
+        // For what is refused as a whole there is no room to make.
+        let is_refused = |node: &Node| self.refused(node, settings.max_series).is_some();
         match node {
-            Some(node) if closely => {
-                let sample = self.common.sample(Number::Int(0));
-                let untagged = Sample {
-                    tags: None,
-                    ..sample
-                };
-                let cost = |metric: &[u8]| node.sample_cost(metric, &untagged, settings.max_series);
-                let costs: u64 = self.good.iter().map(|(_, metric, _)| cost(metric)).sum();
-                let tags = self.common.tags.as_ref().map_or(0, |tags| tags.len());
-                bound.min(costs + Node::sample_bound(0, tags))
-            }
-            _ => bound,
+            _ if !closely => bound,
+            Some(node) if self.atomic && is_refused(node) => 0,
+            _ => bound.min(self.common.cost(node, names, settings)),
         }
     }
 
@@ -328,18 +348,15 @@ impl<'a> Mstat<'a> {
             let mut sample = self.common.sample(value);
             sample.tag_id = tag_id;
             if act.is_tight && !node.has_metric(metric) {
-                node.count_refused(Refused::Memory, act);
-                bad.push((
-                    i,
-                    format!(
-                        "metric {} is new, and agg.max-memory is reached",
-                        quoted(metric)
-                    ),
-                ));
+                node.count_refused(act.memory.limit.refused(), act);
+                let (metric, limit) = (quoted(metric), act.memory.limit.name());
+                let most = act.memory.most;
+                let why = format!("metric {metric} is new, and {limit} ({most} bytes) has no room");
+                bad.push((i, why));
                 continue;
             }
             let refused = if act.is_tight {
-                node.refuses(metric, sample.kind, 0, act)
+                node.refuses(metric, sample.kind, 0, act.settings.max_series)
             } else {
                 None
             };
@@ -391,6 +408,10 @@ impl<'a> Mstat<'a> {
         Ok(())
     }
 
+    pub fn is_repeatable(&self, node: &Node, settings: &Settings) -> bool {
+        self.bad.is_empty() && self.refused(node, settings.max_series).is_none()
+    }
+
     pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
         let tags = self.common.tags.as_deref();
         let tag_id = tags.map(|tags| node.hold_tags(tags));
@@ -403,6 +424,19 @@ impl<'a> Mstat<'a> {
     }
 
     fn check_all(&self, node: &mut Node, act: &mut Act<'_>) -> Result<(), Refusal> {
+        if let Some(refusal) = self.refused(node, act.settings.max_series) {
+            node.count_refused(refusal.reason, act);
+            return Err(refusal);
+        }
+        let is_new = |(_, metric, _): &(usize, &[u8], Number)| !node.has_metric(metric);
+        if act.is_tight && self.good.iter().any(is_new) {
+            return Err(no_room("AGG.MSTAT", node, act));
+        }
+        Ok(())
+    }
+
+    /// What is said of the first sample that the node refuses, whatever the memory.
+    fn refused(&self, node: &Node, max_series: u32) -> Option<Refusal> {
         // By hash, as names may be long and much alike.
         let mut new = HashSet::with_hasher(node.name_hasher());
         let mut closing = 0;
@@ -412,29 +446,24 @@ impl<'a> Mstat<'a> {
             }
             closing += node.closing_bytes(metric, self.common.at);
             if closing > CLOSED_BYTES {
-                node.count_refused(Refused::Argument, act);
                 let text = format!("AGG.MSTAT: sample {i}: {TOO_MANY_CLOSED}; nothing was taken");
-                return Err(Refusal::argument(text));
+                return Some(Refusal::argument(text));
             }
-            if let Some(refused) = node.refuses(metric, self.common.kind, new.len() as u32, act) {
-                node.count_refused(refused.reason(), act);
-                let why = sample_why(metric, refused, act.settings.max_series);
+            let refused = node.refuses(metric, self.common.kind, new.len() as u32, max_series);
+            if let Some(refused) = refused {
+                let why = sample_why(metric, refused, max_series);
                 let code = if refused == SampleRefused::Series {
                     "AGGFULL"
                 } else {
                     "ERR"
                 };
                 let text = format_args!("AGG.MSTAT: sample {i}: {why}; nothing was taken");
-                return Err(Refusal::new(refused.reason(), code, text));
+                return Some(Refusal::new(refused.reason(), code, text));
             }
             if !node.has_metric(metric) {
                 new.insert(metric);
             }
         }
-        if act.is_tight && !new.is_empty() {
-            node.count_refused(Refused::Memory, act);
-            return Err(full("AGG.MSTAT", act.settings));
-        }
-        Ok(())
+        None
     }
 }

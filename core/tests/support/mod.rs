@@ -5,8 +5,16 @@
 use aggregator_core::node::{Loader, Node};
 use aggregator_core::turn::MAX_ID;
 use aggregator_core::{
-    Command, Counters, Effects, Now, Propagation, Refusal, Reply, Request, Settings, Turn,
+    Command, Counters, Effects, Memory, Now, Propagation, Refusal, Reply, Request, Settings, Turn,
 };
+
+/// Memory without a limit; where it is tight all of it is reserved.
+pub fn memory(tight: bool) -> Memory {
+    Memory {
+        reserved: if tight { u64::MAX } else { 0 },
+        ..Memory::UNLIMITED
+    }
+}
 
 /// A reply as a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,7 +231,7 @@ impl World {
             effects: &mut effects,
             may_repeat: true,
             is_tight: self.tight,
-            room: u64::MAX,
+            memory: memory(self.tight),
             counters: &mut self.counters,
         };
         let ran = request.run(b"n", node, &mut turn, &mut tree)?;
@@ -254,7 +262,7 @@ impl World {
             effects: &mut effects,
             may_repeat: false,
             is_tight: self.tight,
-            room: u64::MAX,
+            memory: memory(self.tight),
             counters: &mut self.counters,
         };
         let swept = node.sweep(budget, first, &mut turn);

@@ -20,7 +20,9 @@ use crate::json::members;
 use crate::server::{BASE, Server, Value, creates, digest, frames, load};
 use aggregator_core::node::{Node, Queue};
 use aggregator_core::turn::MAX_ID;
-use aggregator_core::{Command, Counters, Now, Propagation, Refusal, Request, Settings};
+use aggregator_core::{
+    Command, Counters, MemoryLimit, Now, Propagation, Refusal, Request, Settings,
+};
 use arbitrary::{Arbitrary, Unstructured};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -451,7 +453,7 @@ impl World {
         };
         let queue = pick(&[Queue::Min, Queue::Hour, Queue::Log], queue);
         let mut turn = self.server.turn(false);
-        node.drop_oldest(queue, bytes, &mut turn);
+        node.drop_oldest(queue, bytes, MemoryLimit::Server, &mut turn);
         self.replicate(Command::Info, &[]);
     }
 
