@@ -103,6 +103,36 @@ impl Timed {
         }
     }
 
+    /// Runs commands in one MULTI, so that no tick of the timer comes in between, and asserts that the last of them takes
+    /// less than `limit`.
+    pub fn last_takes_less(
+        &mut self,
+        what: &str,
+        limit: i64,
+        mut prepare: impl FnMut(&mut Timed) -> Vec<Words>,
+    ) {
+        let mut shortest = i64::MAX;
+        for _ in 0..TRIES {
+            let commands = prepare(self);
+            self.ask("SLOWLOG RESET");
+            let mut pipe = redis::pipe();
+            pipe.atomic();
+            for words in &commands {
+                pipe.add_command(command(words));
+            }
+            pipe.query::<Value>(&mut self.connection).unwrap();
+            shortest = shortest.min(self.took(&commands[commands.len() - 1][0]));
+            if shortest < limit {
+                break;
+            }
+        }
+        eprintln!("{what}: {shortest} us");
+        assert!(
+            shortest < limit,
+            "{what} took {shortest} us, at most {limit}"
+        );
+    }
+
     /// How long the server's main thread has run so far, microseconds.
     pub fn ran(&self) -> Option<i64> {
         let pid = self.server.pid();
