@@ -177,8 +177,12 @@ fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, 
     });
     metrics.sample(None);
     metrics.take_all();
-    // Buffers that a burst left behind go with the next looks of the timer.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // Buffers that a burst left behind go with the next visits of the timer.
+    until("no more memory is given back", || {
+        let before = held(&server);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        (held(&server) == before).then_some(())
+    });
     let [of_min, of_hour] = metrics.of_record;
     Some(((held(&server) - before) / count as f64, of_min, of_hour))
 }
