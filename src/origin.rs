@@ -7,6 +7,7 @@
 use crate::ffi::api::Ctx;
 use crate::ffi::main_thread::MainThread;
 use aggregator_core::Now;
+use aggregator_core::text::slot::slot;
 use aggregator_core::turn::{MAX_AHEAD_US, MAX_ID};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -63,25 +64,6 @@ pub fn is_imported(name: &[u8]) -> bool {
     let slot = slot(name);
     let is_in = |imports: &mut Vec<Slots>| imports.iter().any(|(a, b)| (*a..=*b).contains(&slot));
     imports() && IMPORTS.with(is_in) == Some(true)
-}
-
-/// The slot of a key: of what stands between its first braces, if anything does.
-fn slot(name: &[u8]) -> u16 {
-    let tag = name.iter().position(|b| *b == b'{').and_then(|start| {
-        let rest = name.get(start + 1..)?;
-        let end = rest.iter().position(|b| *b == b'}')?;
-        rest.get(..end).filter(|tag| !tag.is_empty())
-    });
-    crc16(tag.unwrap_or(name)) % 16_384
-}
-
-/// CRC16-XMODEM, as the servers have it.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
-            crc << 1 ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
-        })
-    })
 }
 
 /// What the timer sees of the server's state.
@@ -149,24 +131,5 @@ pub fn of(ctx: Ctx<'_>, applier: u64) -> Origin {
         Origin::Replay
     } else {
         Origin::Report
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slot_of_a_key_is_that_of_the_server() {
-        // As CLUSTER KEYSLOT says.
-        for (name, expected) in [
-            (&b"foo"[..], 12182),
-            (b"123456789", 12739),
-            (b"{foo}bar", 12182),
-            (b"x{foo}", 12182),
-            (b"{}foo", 9500),
-        ] {
-            assert_eq!(slot(name), expected, "{}", String::from_utf8_lossy(name));
-        }
     }
 }
