@@ -164,7 +164,7 @@ fn expected(text: &[u8]) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::new();
     for (i, &c) in chars.iter().enumerate() {
-        let before_special = chars.get(i + 1).is_some_and(|n| "\\,= ".contains(*n));
+        let before_special = chars.get(i + 1).is_some_and(|n| "\\,= \"".contains(*n));
         let replaced = c < ' ' || c == '\u{7f}' || c == '\\' && before_special;
         out.push(if replaced { '_' } else { c });
     }
