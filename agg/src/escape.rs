@@ -1,7 +1,8 @@
 //! Makes text from outside safe to show: on terminals, in logs, in HTML and as JSON.
 //!
 //! What holds: no text of a server, sink, node or record moves a cursor, changes colours, begins a line of its own or
-//! turns the direction of writing where it is shown. Everything that the program prints goes through this file.
+//! turns the direction of writing where it is shown. Everything that the program prints goes
+//! through this file, except line protocol for another program, which has no such escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -2,8 +2,8 @@
 //!
 //! What holds: for people each line is `agg: ` and the message, whatever its level, with time and level before it where
 //! a service writes; for programs each line is one JSON object with timestamp, level and message, and server, sink and
-//! node where they are known. No text makes a second line or reaches a terminal raw (escape.rs). They are fields of the event, or of a span that it happens in, so that who says something need not know
-//! whom it works for. What libraries tell is shown only when it is asked for, and then with its source.
+//! node where they are known. These three are fields of the event, or of a span that it happens in, so that the code that
+//! logs need not know whom it works for. No text makes a second line or reaches a terminal raw (escape.rs). What libraries tell is shown only when it is asked for, and then with its source.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};

@@ -93,13 +93,7 @@ fn an_endless_reply_ends_no_subcommand_by_its_memory() {
         let running: Vec<_> = lines.into_iter().map(run).collect();
         for output in running {
             let (line, output) = output.join().unwrap();
-            let told = err(&output);
-            assert_eq!(
-                output.status.code(),
-                Some(1),
-                "{line}: {} {told}",
-                output.status
-            );
+            let told = failure(line, &output);
             assert!(
                 told.contains(expected),
                 "{line}: {told}\nexpected {expected}"
@@ -206,7 +200,12 @@ fn a_scan_that_goes_in_a_circle_is_given_up() {
 /// What a program says that ends for a fault of the server, within bounded memory.
 fn failed(hostile: &Hostile, line: &str) -> String {
     let output: Output = bounded(&agg(&hostile.url(), line)).output().unwrap();
-    let told = err(&output);
+    failure(line, &output)
+}
+
+/// What a program says that has ended with a failure.
+fn failure(line: &str, output: &Output) -> String {
+    let told = err(output);
     assert_eq!(
         output.status.code(),
         Some(1),

@@ -97,13 +97,12 @@ impl FileSystems {
         self.all.values()
     }
 
-    /// Looks at those that are mounted now; false where the system has no list of them.
-    pub fn refresh(&mut self) -> bool {
-        let Some(mounts) = mounts::list() else {
-            return false;
-        };
-        self.look(mounts);
-        true
+    /// Looks at those that are mounted now. Where the system has no list of them, none counts as answered.
+    pub fn refresh(&mut self) {
+        match mounts::list() {
+            Some(mounts) => self.look(mounts),
+            None => (self.all.values_mut()).for_each(|known| known.answered = false),
+        }
     }
 
     fn look(&mut self, mounts: BTreeMap<OsString, Mount>) {

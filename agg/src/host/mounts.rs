@@ -68,7 +68,8 @@ fn is_storage(mount: &Mount) -> bool {
         "sysfs",
         "tmpfs",
     ];
-    let point = mount.point.to_string_lossy();
+    // By components: /system is not below /sys.
+    let point = std::path::Path::new(&mount.point);
     !OTHERS.contains(&mount.kind.as_str())
         && !["/sys", "/proc"].iter().any(|it| point.starts_with(it))
         && (!point.starts_with("/run") || point.starts_with("/run/media"))

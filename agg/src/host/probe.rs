@@ -210,7 +210,10 @@ impl Process {
         match ready.recv_timeout(START) {
             Ok(()) => Ok(Box::new(helper)),
             Err(_) => {
-                Box::new(helper).end();
+                // Ended here, it would stay as a zombie if nobody waited for it.
+                if let Some(mut child) = Box::new(helper).end() {
+                    let _ = child.wait();
+                }
                 Err("the helper does not begin".into())
             }
         }

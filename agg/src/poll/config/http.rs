@@ -83,7 +83,8 @@ impl RawExpect {
             .map(|text| Glob::parse(text.get_ref()).map_err(|why| Mistake::at(text, why)));
         let expect = Expect {
             content_type: match &self.content_type {
-                Some(text) if !text.get_ref().contains('/') => {
+                // Parameters such as a charset are not compared.
+                Some(text) if !text.get_ref().contains('/') || text.get_ref().contains(';') => {
                     let why = "expected a media type such as application/json";
                     return Err(Mistake::at(text, why));
                 }

@@ -4,7 +4,7 @@
 //! writers a write is cut into as many parts, and is well when each part is; else all of it is sent again. A redirection
 //! is not followed: it is a mistake in the URL, and secrets are not for others.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -107,13 +107,16 @@ impl<P: Protocol> Post<P> {
         let content_type = response.headers().get("content-type");
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let content_type = media_type(content_type.unwrap_or_default());
-        // The answer is read to its end, so that the connection can be used again.
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER)
-            .read_to_string();
-        let body = body.unwrap_or_default();
+        // The answer is read to its end, so that the connection can be used again. It need not be UTF-8, and one that is longer
+        // than the limit is judged by its beginning.
+        let mut body = Vec::new();
+        let read = (response.body_mut().as_reader())
+            .take(ANSWER)
+            .read_to_end(&mut body);
+        if let (Err(error), 200..=299) = (read, status) {
+            return Err(later(format!("the answer broke off: {error}")));
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
         let reply = Reply {
             status,
             content_type,
