@@ -8,7 +8,6 @@ use crate::origin::Origin;
 use crate::reply::{Answer, Recorded, Replier, WRONG_TYPE};
 use crate::{config, info, memory, origin, waiters, work};
 use aggregator_core::{Command, Now, Refusal, Request, Settings};
-use std::rc::Rc;
 
 /// A command as it was called.
 pub struct Call<'a> {
@@ -167,21 +166,30 @@ fn repeat(command: Command, call: &Call<'_>) -> bool {
     let Content::Node(held) = key.content() else {
         return false;
     };
-    let settings = match origin::of(call.ctx, held.applier) {
+    let origin = origin::of(call.ctx, held.applier);
+    // On the stack: a replica comes here with every command.
+    let (unlimited, own);
+    let settings: &Settings = match origin {
         Origin::Report => return false,
-        Origin::Server => Rc::new(Settings::unlimited()),
-        Origin::Replay => config::settings(),
+        Origin::Server => {
+            unlimited = Settings::unlimited();
+            &unlimited
+        }
+        Origin::Replay => {
+            own = config::settings();
+            &own
+        }
     };
     let mono_ms = work::now().mono_ms;
     let told = Now {
         wall_us: u64::try_from(held.node.clock_ms()).unwrap_or(0) * 1000,
         mono_ms,
     };
-    let request = Request::parse(command, call.args, &settings, told);
-    if origin::of(call.ctx, held.applier) == Origin::Replay
+    let request = Request::parse(command, call.args, settings, told);
+    if origin == Origin::Replay
         && !request
             .as_ref()
-            .is_ok_and(|r| may_replay(r, held, &settings))
+            .is_ok_and(|r| may_replay(r, held, settings))
     {
         return false;
     }

@@ -142,10 +142,14 @@ fn a_full_node_refuses_new_things_by_its_limit_and_counts_known_metrics() {
         "m".repeat(20_000)
     ));
     assert_eq!(list(&answer)[0], Value::Int(1));
+    // A sample counts without tags for which there is no room.
+    let tags = "t".repeat(20_000);
+    let _: i64 = server.ask(&format!("AGG.STAT n known 4 TAGS {tags}"));
+    let _: Value = server.ask(&format!("AGG.MSTAT n TAGS {tags} VALUES known 5"));
     let info = info_of(&mut server.connection(), "n");
-    assert_eq!(int(at(&info, "refused").unwrap(), "max-node-memory"), 4);
+    assert_eq!(int(at(&info, "refused").unwrap(), "max-node-memory"), 6);
     assert_eq!(int(at(&info, "refused").unwrap(), "max-memory"), 0);
-    assert_eq!(agg(&server, "agg_refused_max_node_memory"), 4);
+    assert_eq!(agg(&server, "agg_refused_max_node_memory"), 6);
     // Other nodes have room.
     assert_eq!(
         server.ask::<i64>(&format!("AGG.REALITY other o m {json}")),

@@ -1,9 +1,9 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
-//! The first frame holds the format's version, window lengths and rules; then come metrics, those forgotten, entries, errors and objects
-//! in frames of about [`FRAME`] bytes, and a last one with their numbers. Tables are written in the order of their slots,
-//! so that slots, by which effects name things, are the same after a load. Each frame is also a payload of AGG.APPLY; a
-//! node that is put together so is `unfinished` from the first to the last, and takes nothing else.
+//! The first frame holds the format's version, window lengths and rules. Metrics, forgotten metrics, entries, errors and
+//! objects follow in frames of about [`FRAME`] bytes, and a last frame holds their numbers. Tables are written in the order
+//! of their slots, so that slots, by which effects name things, are the same after a load. Each frame is also a payload of
+//! AGG.APPLY; a node that is put together so is `unfinished` from the first to the last, and takes nothing else.
 //! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
 //! not hold together. As every version has ended frames at [`FRAME`], a longer one that goes on behind is refused, so
 //! whoever loads can look at a limit often enough between two of them.

@@ -363,7 +363,7 @@ impl<'a> Mstat<'a> {
             if act.is_tight && refused.is_none() {
                 if lacks_tags {
                     sample.tags = None;
-                    node.count_refused(Refused::Memory, act);
+                    node.count_refused(act.memory.limit.refused(), act);
                 }
                 sample = node.tighten(metric, &sample, act);
             }
