@@ -19,7 +19,7 @@ fn bytes(out: &mut Vec<u8>, text: &[u8]) {
 /// The header of effects: version, clock, first id.
 fn effects() -> Vec<u8> {
     let now = now_ms() as u64;
-    let mut payload = vec![1];
+    let mut payload = vec![2];
     unsigned(&mut payload, now << 1);
     unsigned(&mut payload, now * 1000);
     payload
