@@ -22,13 +22,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def cargo(*arguments: str) -> str:
     return subprocess.run(
-        ["cargo", *arguments], check=True, capture_output=True, text=True, cwd=ROOT
+        ["cargo", *arguments], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ).stdout
 
 
 def linked(package: str) -> set[tuple[str, str]]:
     """Name and version of what is in the binary: no tools of the build, no tests."""
-    tree = cargo("tree", "--locked", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}")
+    tree = cargo("tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}")
     words = [line.split() for line in tree.splitlines() if line]
     return {(word[0], word[1].removeprefix("v")) for word in words}
 
