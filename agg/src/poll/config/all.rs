@@ -123,7 +123,7 @@ fn of_form(error: &Error) -> Mistake {
     let text = error.message().trim().replace('\n', ": ");
     let text = match text.strip_prefix("unknown field `") {
         Some(rest) => unknown(rest).unwrap_or(text),
-        None if text.starts_with("invalid type: map, expected a sequence") => {
+        None if text.starts_with("invalid type: map") && text.contains("a sequence") => {
             "expected a list of tables: write it in [[ ]], not in [ ]".into()
         }
         None => text,
