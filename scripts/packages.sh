@@ -73,7 +73,7 @@ make_dist() {
     for package in redis-aggregator agg; do
         cp "$out/$package/third-party.txt.gz" "$work/$name/licenses/third-party-$package.txt.gz"
     done
-    cp agg/examples/poller.toml "$work/$name/poller.toml.example"
+    cp crates/agg/examples/poller.toml "$work/$name/poller.toml.example"
     cp -r docs "$work/$name/"
     cp "$out"/man/* "$work/$name/man/man1/"
     cp "$out/agg.bash" "$out/_agg" "$out/agg.fish" "$work/$name/completions/"

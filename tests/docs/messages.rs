@@ -90,7 +90,7 @@ fn quoted() -> Vec<String> {
 
 #[test]
 fn messages_that_are_quoted_stand_in_the_sources() {
-    let folders = ["src", "core/src", "agg/src"];
+    let folders = ["src", "crates/core/src", "crates/agg/src"];
     let all: Vec<String> = folders
         .iter()
         .flat_map(|folder| texts(folder))
@@ -108,7 +108,11 @@ fn messages_that_are_quoted_stand_in_the_sources() {
 fn every_refusal_of_a_request_is_there() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     // What a parser or a limit says; single words and usage lines aside.
-    for folder in ["core/src/request", "src/commands", "src/ffi/datatype.rs"] {
+    for folder in [
+        "crates/core/src/request",
+        "src/commands",
+        "src/ffi/datatype.rs",
+    ] {
         let found = match folder.ends_with(".rs") {
             false => texts(folder),
             true => {
@@ -140,7 +144,11 @@ fn every_refusal_of_a_request_is_there() {
 #[test]
 fn every_failure_of_a_connection_and_a_file_is_there() {
     let (quoted, mut missing) = (quoted(), Vec::new());
-    for folder in ["agg/src/connect", "agg/src/pipe", "agg/src/drain"] {
+    for folder in [
+        "crates/agg/src/connect",
+        "crates/agg/src/pipe",
+        "crates/agg/src/drain",
+    ] {
         for (file, text) in texts(folder) {
             let is_message = [
                 "cannot ",
@@ -169,10 +177,10 @@ fn every_failure_of_a_connection_and_a_file_is_there() {
 fn every_mistake_of_a_file_or_a_search_is_there() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
-        "agg/src/poll",
-        "agg/src/find",
-        "agg/src/scan",
-        "agg/src/host",
+        "crates/agg/src/poll",
+        "crates/agg/src/find",
+        "crates/agg/src/scan",
+        "crates/agg/src/host",
     ] {
         for (file, text) in texts(folder) {
             let is_message = [

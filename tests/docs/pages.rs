@@ -115,7 +115,7 @@ fn the_map_of_files_is_right() {
         for name in page::code(&row[1]) {
             let is_there = page::root().join(name).exists()
                 || files.iter().any(|file| file == name)
-                || ["src", "agg/src"]
+                || ["src", "crates/agg/src"]
                     .iter()
                     .any(|folder| page::root().join(folder).join(name).exists());
             assert!(

@@ -56,12 +56,10 @@ pub fn free_port() -> u16 {
 /// The module to test; it may not be there.
 pub fn module() -> PathBuf {
     // This file is shared by packages in different folders.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = if root.join("redis.conf.example").exists() {
-        root.to_owned()
-    } else {
-        root.join("..")
-    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(|folder| folder.join("redis.conf.example").exists())
+        .expect("the package is inside the repository");
     std::env::var("AGG_MODULE").map_or_else(
         |_| root.join("target/release/libaggregator.so"),
         PathBuf::from,

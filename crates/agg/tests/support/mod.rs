@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-#[path = "../../../tests/support/server.rs"]
+#[path = "../../../../tests/support/server.rs"]
 mod server;
 
 pub mod certs;

@@ -100,7 +100,7 @@ impl Drop for MongoDb {
 
 fn program() -> PathBuf {
     let folder = std::env::var("AGG_SERVERS").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/servers"),
+        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers"),
         PathBuf::from,
     );
     folder.join("secantusd")

@@ -14,7 +14,7 @@ use crate::connect::{self, Access};
 use server::*;
 
 #[allow(dead_code)]
-#[path = "../../../tests/support/server.rs"]
+#[path = "../../../../tests/support/server.rs"]
 mod server;
 
 #[allow(dead_code)]

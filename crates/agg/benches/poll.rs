@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[allow(dead_code)]
-#[path = "../../tests/support/server.rs"]
+#[path = "../../../tests/support/server.rs"]
 mod server;
 
 use server::Server;
@@ -144,7 +144,7 @@ fn plain(server: &Server, out: &Path, count: usize, packages: &Path) -> Child {
 
 /// The folder in which redis-py is, fetched if need be.
 fn python() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench/python");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench/python");
     if !folder.join("redis").exists() {
         let fetched = Command::new("python3")
             .args(["-m", "pip", "install", "-q", "--target"])

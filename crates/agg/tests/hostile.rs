@@ -235,7 +235,7 @@ fn a_reply_that_drips_ends_within_a_minute() {
 fn the_packaged_services_have_a_memory_limit() {
     for unit in ["agg-poll", "agg-host"] {
         let path = format!(
-            "{}/../packaging/agg/{unit}.service",
+            "{}/../../packaging/agg/{unit}.service",
             env!("CARGO_MANIFEST_DIR")
         );
         let text = std::fs::read_to_string(path).unwrap();

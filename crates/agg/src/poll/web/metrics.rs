@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn the_readme_names_them_all() {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
         let readme = std::fs::read_to_string(readme).unwrap();
         for line in text(&made_up::view(&made_up::good(1)), true).lines() {
             if let Some(rest) = line.strip_prefix("# TYPE agg_poller_") {
@@ -499,7 +499,7 @@ mod tests {
             ("alerts_test.yml", 10),
             ("grafana.json", 15),
         ] {
-            let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring/");
+            let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring/");
             let text = std::fs::read_to_string(format!("{place}{file}")).unwrap();
             let named = named(&text);
             let unknown: Vec<_> = named.difference(&there).collect();

@@ -3,7 +3,7 @@
 //!
 //! The server is SecantusDB, a single one: it fails over to nobody, and of it alone a majority is made. It knows time
 //! series, write concerns and fail points; it counts neither the depth of a document nor the size of a command, so what
-//! a server says to those is tested in units (agg/src/poll/sink/mongo).
+//! a server says to those is tested in units (crates/agg/src/poll/sink/mongo).
 
 mod support;
 

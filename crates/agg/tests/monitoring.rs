@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::missing;
 
 fn place(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/monitoring");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/monitoring");
     root.join(name)
 }
 
