@@ -6,8 +6,8 @@
 use crate::config;
 use crate::ffi::api::InfoWriter;
 use crate::ffi::main_thread::MainThread;
-use crate::held::totals;
-use crate::{memory, work};
+use crate::stored_node::totals;
+use crate::{memory, transaction};
 use aggregator_core::Now;
 use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
@@ -60,11 +60,11 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
     if for_crash_report {
         return;
     }
-    let Some(counters) = work::with_counters(|counters| counters.clone()) else {
+    let Some(counters) = transaction::with_counters(|counters| counters.clone()) else {
         return;
     };
     if info.section(c"queues") {
-        let now = work::now();
+        let now = transaction::now();
         for queue in Queue::ALL {
             let q = queue as usize;
             let age_ms = match OLDEST[q].load(Relaxed) {

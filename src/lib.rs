@@ -4,19 +4,19 @@
 //! into replies and replication. What belongs to the server is reached through [`ffi`], the only place with `unsafe`.
 #![deny(unsafe_code)]
 
+mod blocking;
 mod commands;
 mod config;
 #[allow(unsafe_code)]
 mod ffi;
-mod held;
 mod info;
+mod key_registry;
 mod memory;
-mod origin;
-mod registry;
+mod replication;
 mod reply;
+mod stored_node;
 mod timer;
-mod waiters;
-mod work;
+mod transaction;
 
 use ffi::api::{Ctx, Level, missing};
 
@@ -35,11 +35,11 @@ fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
     ffi::settings::register(ctx)?;
     config::check().map_err(|e| e.to_string_lossy().into_owned())?;
     ffi::datatype::register(ctx)?;
-    ffi::docs::register(ctx)?;
-    work::begin();
+    ffi::command_info::register(ctx)?;
+    transaction::begin();
     ffi::callbacks::begin(ctx);
-    origin::set_cluster(ctx.flags().is_cluster());
-    timer::scan_soon();
+    replication::set_cluster(ctx.flags().is_cluster());
+    timer::request_scan();
     let policy = ctx
         .server_info(c"memory", c"maxmemory_policy")
         .unwrap_or_default();

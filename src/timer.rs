@@ -6,9 +6,9 @@
 
 use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
 use crate::ffi::main_thread::MainThread;
-use crate::memory::Census;
-use crate::registry::{self, Place};
-use crate::{config, held, info, memory, origin, waiters, work};
+use crate::key_registry::{self, KeyLocation};
+use crate::memory::QueueSizes;
+use crate::{blocking, config, info, memory, replication, stored_node, transaction};
 use aggregator_core::node::Queue;
 use aggregator_core::{Node, Now, Settings};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -38,13 +38,13 @@ const SCAN_AT_ONCE: usize = 1000;
 const SCAN_EVERY_MS: u64 = 1_000;
 
 /// Names may have been missed: scan soon.
-static SCAN_SOON: AtomicBool = AtomicBool::new(false);
+static SCAN_REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Where the round and the scan stopped.
 #[derive(Default)]
 struct Progress {
     /// The node that was visited last in a round that is not finished.
-    last: Option<Place>,
+    last: Option<KeyLocation>,
     /// Running time at which the next round begins.
     next_round: u64,
     /// A node of this round has more to do: the next round begins at once.
@@ -61,7 +61,7 @@ struct Progress {
     may_change: bool,
     /// Nodes that this round found.
     found: u64,
-    census: Census,
+    queue_sizes: QueueSizes,
     scan: Option<(i32, ScanCursor)>,
     next_scan: u64,
 }
@@ -69,27 +69,27 @@ struct Progress {
 static PROGRESS: MainThread<Option<Progress>> = MainThread::new(None);
 
 /// All databases are to be scanned soon.
-pub fn scan_soon() {
-    SCAN_SOON.store(true, Relaxed);
+pub fn request_scan() {
+    SCAN_REQUESTED.store(true, Relaxed);
 }
 
 /// One tick; the milliseconds to the next.
 pub fn tick(ctx: Ctx<'_>) -> u64 {
     let flags = ctx.flags();
-    let decides = flags.decides();
-    origin::set_decides(decides);
+    let decides = flags.is_active_primary();
+    replication::set_active_primary(decides);
     if flags.is_loading() {
         return IDLE_MS;
     }
-    let may_change = decides && !ctx.must_be_silent();
+    let may_change = decides && !ctx.replication_paused();
     let Some(mut progress) = PROGRESS.with(|p| p.take().unwrap_or_default()) else {
         return IDLE_MS;
     };
     // Those who could not be served when they were to be: clients were paused, or something was loaded.
-    waiters::serve(ctx);
+    blocking::serve(ctx);
     let started = Instant::now();
-    let (settings, now) = (config::settings(), work::now());
-    info::look_at_clocks(work::last_id().max(progress.newest_seen), now);
+    let (settings, now) = (config::settings(), transaction::now());
+    info::look_at_clocks(transaction::last_id().max(progress.newest_seen), now);
     if progress.may_change != may_change {
         progress.may_change = may_change;
         // A round is of one kind.
@@ -99,7 +99,7 @@ pub fn tick(ctx: Ctx<'_>) -> u64 {
     if progress.last.is_some() || now.mono_ms >= progress.next_round {
         busy |= visit(ctx, &mut progress, started, now, &settings);
     }
-    if SCAN_SOON.load(Relaxed) {
+    if SCAN_REQUESTED.load(Relaxed) {
         busy |= scan_some(ctx, &mut progress);
     }
     PROGRESS.with(|p| *p = Some(progress));
@@ -127,7 +127,7 @@ fn visit(
         if progress.last.is_none() {
             begin_round(progress, now);
         }
-        let Some(place) = registry::next(progress.last.as_ref()) else {
+        let Some(place) = key_registry::next(progress.last.as_ref()) else {
             end_round(progress, now);
             // Where the tick before stopped behind the last node, this one need not wait for another to go on.
             if progress.more && !worked {
@@ -142,7 +142,7 @@ fn visit(
             false => look(ctx, &place, progress),
         };
         match visited {
-            None => registry::remove(&place),
+            None => key_registry::remove(&place),
             Some(has_more) => {
                 progress.more |= has_more;
                 progress.found += 1;
@@ -166,7 +166,7 @@ fn begin_round(progress: &mut Progress, now: Now) {
     progress.oldest = [0; 5];
     progress.newest = 0;
     progress.found = 0;
-    progress.census = Census::default();
+    progress.queue_sizes = QueueSizes::default();
 }
 
 fn end_round(progress: &mut Progress, now: Now) {
@@ -174,12 +174,12 @@ fn end_round(progress: &mut Progress, now: Now) {
     info::set_oldest(progress.oldest);
     progress.newest_seen = progress.newest;
     if progress.may_change {
-        std::mem::take(&mut progress.census).publish();
+        std::mem::take(&mut progress.queue_sizes).publish();
     }
     // A renamed or moved node, or one that waits to be freed.
-    if progress.found < held::totals().0 && now.mono_ms >= progress.next_scan {
+    if progress.found < stored_node::totals().0 && now.mono_ms >= progress.next_scan {
         progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
-        scan_soon();
+        request_scan();
     }
     if progress.more {
         progress.next_round = 0;
@@ -189,7 +189,7 @@ fn end_round(progress: &mut Progress, now: Now) {
 /// Sweeps a node; whether it has more to do. `None`: there is no node here.
 fn sweep(
     ctx: Ctx<'_>,
-    place: &Place,
+    place: &KeyLocation,
     progress: &mut Progress,
     started: Instant,
     now: Now,
@@ -200,36 +200,36 @@ fn sweep(
     }
     let text = ctx.text(&place.1);
     let name = text.name();
-    let mut key = ctx.open(&name, Mode::Visit)?;
+    let mut key = ctx.open(&name, Mode::WriteUntracked)?;
     let (mut more, mut soon, mut ready, mut first) = (true, false, false, progress.lifetimes);
     while std::mem::take(&mut more) {
-        let Content::Node(held) = key.content() else {
+        let Content::Node(stored) = key.content() else {
             return None;
         };
         // What is being imported is its old owner's to sweep.
-        if held.is_anothers() {
+        if stored.is_importing() {
             break;
         }
-        let cost = held.node.sweep_bound(AT_ONCE);
+        let cost = stored.node.sweep_bound(AT_ONCE);
         let mut tight = None;
-        if !memory::fits_node(cost, Some(held), settings) {
+        if !memory::fits_node(cost, Some(stored), settings) {
             // Making room opens keys, perhaps this one.
             drop(key);
-            tight = (!memory::make_room(ctx, Some(place), cost, now, settings)).then_some(cost);
+            tight = (!memory::evict(ctx, Some(place), cost, now, settings)).then_some(cost);
             ctx.select_db(place.0);
-            key = ctx.open(&name, Mode::Visit)?;
+            key = ctx.open(&name, Mode::WriteUntracked)?;
         }
-        let Content::Node(held) = key.content() else {
+        let Content::Node(stored) = key.content() else {
             return None;
         };
         let budget = if tight.is_some() { TIGHT } else { AT_ONCE };
-        let swept = work::change(ctx, &name, held, now, settings, tight, |node, turn| {
+        let swept = transaction::change(ctx, &name, stored, now, settings, tight, |node, turn| {
             node.sweep(budget, std::mem::take(&mut first), turn)
         })?;
         if tight.is_some() {
-            memory::settle(ctx, &name, held, now, settings);
+            memory::enforce_limit(ctx, &name, stored, now, settings);
         }
-        soon |= memory::trim_node(ctx, &name, held, now, settings);
+        soon |= memory::trim_node(ctx, &name, stored, now, settings);
         more = swept.more;
         soon |= swept.soon;
         ready |= swept.ready;
@@ -237,29 +237,31 @@ fn sweep(
             break;
         }
     }
-    let Content::Node(held) = key.content() else {
+    let Content::Node(stored) = key.content() else {
         return None;
     };
-    progress.census.count(place, held.node.gauges().bytes);
-    note_ids(&held.node, progress);
+    progress
+        .queue_sizes
+        .count(place, stored.node.gauges().bytes);
+    note_ids(&stored.node, progress);
     if ready {
-        waiters::ready(ctx, &name, &mut held.node, now);
+        blocking::ready(ctx, &name, &mut stored.node, now);
     }
     progress.soon |= soon;
     Some(more || soon)
 }
 
 /// Looks at a node without changing it; there is nothing more to do. `None`: there is no node here.
-fn look(ctx: Ctx<'_>, place: &Place, progress: &mut Progress) -> Option<bool> {
+fn look(ctx: Ctx<'_>, place: &KeyLocation, progress: &mut Progress) -> Option<bool> {
     if !ctx.select_db(place.0) {
         return None;
     }
     let text = ctx.text(&place.1);
-    let mut key = ctx.open(&text.name(), Mode::Look)?;
-    let Content::Node(held) = key.content() else {
+    let mut key = ctx.open(&text.name(), Mode::ReadUntracked)?;
+    let Content::Node(stored) = key.content() else {
         return None;
     };
-    note_ids(&held.node, progress);
+    note_ids(&stored.node, progress);
     Some(false)
 }
 
@@ -283,11 +285,11 @@ fn scan_some(ctx: Ctx<'_>, progress: &mut Progress) -> bool {
         .unwrap_or_else(|| (0, ScanCursor::new()));
     if !ctx.select_db(db) {
         // Behind the last database.
-        SCAN_SOON.store(false, Relaxed);
+        SCAN_REQUESTED.store(false, Relaxed);
         return false;
     }
     let ended = scan(ctx, &cursor, SCAN_AT_ONCE, &mut |name| {
-        registry::insert(db, name);
+        key_registry::insert(db, name);
     });
     progress.scan = Some(if ended {
         (db + 1, ScanCursor::new())

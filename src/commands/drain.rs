@@ -1,7 +1,7 @@
 //! The commands that drain queues, and AGG.PEEK, which only looks.
 
 use super::run::{fetch, read, write};
-use crate::ffi::docs::{Access, Arg, Kind, Row};
+use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
 use aggregator_core::Command;
 
 const CATEGORIES: &std::ffi::CStr = c"write slow agg-drain";
@@ -29,7 +29,7 @@ const FORMAT: Arg = Arg::one_of(
 const IDS: Arg = Arg::new(c"id", Kind::Integer).multiple();
 
 /// AGG.POP.
-pub static POP: Row = Row {
+pub static POP: CommandSpec = CommandSpec {
     name: c"AGG.POP",
     handler: |call| write(Command::Pop, false, call),
     flags: c"write",
@@ -42,7 +42,7 @@ pub static POP: Row = Row {
 };
 
 /// AGG.FETCH.
-pub static FETCH: Row = Row {
+pub static FETCH: CommandSpec = CommandSpec {
     name: c"AGG.FETCH",
     handler: fetch,
     flags: c"write blocking",
@@ -66,7 +66,7 @@ pub static FETCH: Row = Row {
 };
 
 /// AGG.ACK.
-pub static ACK: Row = Row {
+pub static ACK: CommandSpec = CommandSpec {
     name: c"AGG.ACK",
     handler: |call| write(Command::Ack, false, call),
     flags: c"write",
@@ -79,7 +79,7 @@ pub static ACK: Row = Row {
 };
 
 /// AGG.NACK.
-pub static NACK: Row = Row {
+pub static NACK: CommandSpec = CommandSpec {
     name: c"AGG.NACK",
     handler: |call| write(Command::Nack, false, call),
     flags: c"write",
@@ -92,7 +92,7 @@ pub static NACK: Row = Row {
 };
 
 /// AGG.EXTEND.
-pub static EXTEND: Row = Row {
+pub static EXTEND: CommandSpec = CommandSpec {
     name: c"AGG.EXTEND",
     handler: |call| write(Command::Extend, false, call),
     flags: c"write",
@@ -105,7 +105,7 @@ pub static EXTEND: Row = Row {
 };
 
 /// AGG.REQUEUE.
-pub static REQUEUE: Row = Row {
+pub static REQUEUE: CommandSpec = CommandSpec {
     name: c"AGG.REQUEUE",
     handler: |call| write(Command::Requeue, false, call),
     flags: c"write deny-oom",
@@ -130,7 +130,7 @@ pub static REQUEUE: Row = Row {
 };
 
 /// AGG.PEEK.
-pub static PEEK: Row = Row {
+pub static PEEK: CommandSpec = CommandSpec {
     name: c"AGG.PEEK",
     handler: |call| read(Command::Peek, call),
     flags: c"readonly",

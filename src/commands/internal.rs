@@ -7,10 +7,10 @@
 
 use super::run::{Call, INTERNAL};
 use crate::ffi::api::{Content, Mode};
-use crate::ffi::docs::{Access, Arg, Kind, Row};
-use crate::held::Held;
+use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
 use crate::reply::WRONG_TYPE;
-use crate::{memory, origin, waiters, work};
+use crate::stored_node::StoredNode;
+use crate::{blocking, memory, replication, transaction};
 use aggregator_core::Node;
 use aggregator_core::request::full;
 use aggregator_core::settings::MAX_NODE_NAME;
@@ -20,7 +20,7 @@ use aggregator_core::settings::MAX_NODE_NAME;
 const GROWTH: u64 = 8;
 
 /// AGG.APPLY.
-pub static APPLY: Row = Row {
+pub static APPLY: CommandSpec = CommandSpec {
     name: c"AGG.APPLY",
     handler: apply,
     flags: c"write",
@@ -34,16 +34,14 @@ pub static APPLY: Row = Row {
 
 fn apply(call: &Call<'_>) {
     let payload = call.args.get(2).copied().unwrap_or_default();
-    let (settings, now) = work::surroundings();
-    let applier = origin::applier(call.ctx);
+    let (settings, now) = transaction::command_env();
+    let replay_client = replication::replay_client(call.ctx);
     // What an import brings is another's decision already, as what a primary or a file does.
-    let is_imported = origin::is_imported(call.name.bytes());
-    let is_limited = applier != 0 && !is_imported;
+    let is_imported = replication::is_imported(call.name.bytes());
+    let is_limited = replay_client != 0 && !is_imported;
     if is_limited {
         let cost = payload.len() as u64 * GROWTH;
-        if !memory::fits(cost, &settings)
-            && !memory::make_room(call.ctx, None, cost, now, &settings)
-        {
+        if !memory::fits(cost, &settings) && !memory::evict(call.ctx, None, cost, now, &settings) {
             let memory = memory::of(None, cost, &settings);
             return call.refuse(&full("AGG.APPLY", &memory));
         }
@@ -51,17 +49,17 @@ fn apply(call: &Call<'_>) {
     let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    let max_id = origin::max_id(applier != 0, now);
+    let max_id = replication::max_id(replay_client != 0, now);
     let applied = match key.content() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
-        Content::Node(held) => {
-            held.applier = applier;
-            held.is_imported |= is_imported;
-            if held.needs_place() {
-                held.place(call.ctx.db(), call.name.bytes());
+        Content::Node(stored) => {
+            stored.replay_client = replay_client;
+            stored.is_imported |= is_imported;
+            if stored.needs_registration() {
+                stored.place(call.ctx.db(), call.name.bytes());
             }
-            work::with_counters(|counters| {
-                held.change(now.mono_ms, |node| {
+            transaction::with_counters(|counters| {
+                stored.change(now.mono_ms, |node| {
                     node.apply(payload, now.mono_ms, max_id, counters)
                 })
             })
@@ -73,16 +71,16 @@ fn apply(call: &Call<'_>) {
         }
         Content::Empty => {
             let before = crate::ffi::alloc::main_bytes();
-            let made = work::with_counters(|counters| {
-                Node::create(payload, work::seed(), now.mono_ms, max_id, counters)
+            let made = transaction::with_counters(|counters| {
+                Node::create(payload, transaction::seed(), now.mono_ms, max_id, counters)
             });
             made.map(|made| {
                 made.map(|(node, last_id)| {
-                    let mut held = Held::new(node, before);
-                    held.applier = applier;
-                    held.is_imported = is_imported;
-                    held.place(call.ctx.db(), call.name.bytes());
-                    key.set(held);
+                    let mut stored = StoredNode::new(node, before);
+                    stored.replay_client = replay_client;
+                    stored.is_imported = is_imported;
+                    stored.place(call.ctx.db(), call.name.bytes());
+                    key.set(stored);
                     last_id
                 })
             })
@@ -90,9 +88,9 @@ fn apply(call: &Call<'_>) {
     };
     match applied {
         Some(Ok(last_id)) => {
-            work::saw_id(last_id, now);
+            transaction::observe_id(last_id, now);
             call.ctx.replicate_verbatim(&call.name);
-            waiters::changed(call.ctx, &call.name);
+            blocking::changed(call.ctx, &call.name);
             call.ctx.reply_ok();
         }
         Some(Err(damaged)) => call

@@ -11,10 +11,10 @@ mod run;
 
 pub use run::{Call, fetch_for};
 
-use crate::ffi::docs::Row;
+use crate::ffi::command_info::CommandSpec;
 
 /// All commands.
-pub static ROWS: [&Row; 18] = [
+pub static COMMANDS: [&CommandSpec; 18] = [
     &report::STAT,
     &report::MSTAT,
     &report::LOG,

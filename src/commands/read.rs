@@ -1,7 +1,7 @@
 //! The commands that read.
 
 use super::run::read;
-use crate::ffi::docs::{Access, Arg, Kind, Row};
+use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
 use aggregator_core::Command;
 
 /// What has names.
@@ -15,7 +15,7 @@ pub(super) const FAMILY: Arg = Arg::one_of(
 );
 
 /// AGG.GET.
-pub static GET: Row = Row {
+pub static GET: CommandSpec = CommandSpec {
     name: c"AGG.GET",
     handler: |call| read(Command::Get, call),
     flags: c"readonly fast",
@@ -28,7 +28,7 @@ pub static GET: Row = Row {
 };
 
 /// AGG.RANGE.
-pub static RANGE: Row = Row {
+pub static RANGE: CommandSpec = CommandSpec {
     name: c"AGG.RANGE",
     handler: |call| read(Command::Range, call),
     flags: c"readonly",
@@ -50,7 +50,7 @@ pub static RANGE: Row = Row {
 };
 
 /// AGG.SCAN.
-pub static SCAN: Row = Row {
+pub static SCAN: CommandSpec = CommandSpec {
     name: c"AGG.SCAN",
     handler: |call| read(Command::Scan, call),
     flags: c"readonly",
@@ -74,7 +74,7 @@ pub static SCAN: Row = Row {
 };
 
 /// AGG.INFO.
-pub static INFO: Row = Row {
+pub static INFO: CommandSpec = CommandSpec {
     name: c"AGG.INFO",
     handler: |call| read(Command::Info, call),
     flags: c"readonly fast",

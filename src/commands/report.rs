@@ -1,7 +1,7 @@
 //! The commands that report: they change a node and tell nothing of what others reported.
 
 use super::run::{Call, report, write};
-use crate::ffi::docs::{Access, Arg, Kind, Row};
+use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
 use aggregator_core::Command;
 
 const CATEGORIES: &std::ffi::CStr = c"write fast agg-report";
@@ -23,7 +23,7 @@ const METRIC: Arg = Arg::new(c"metric", Kind::Text);
 const VALUE: Arg = Arg::new(c"value", Kind::Text);
 
 /// AGG.STAT.
-pub static STAT: Row = Row {
+pub static STAT: CommandSpec = CommandSpec {
     name: c"AGG.STAT",
     handler: |call| report(Command::Stat, call),
     flags: FLAGS,
@@ -36,7 +36,7 @@ pub static STAT: Row = Row {
 };
 
 /// AGG.MSTAT.
-pub static MSTAT: Row = Row {
+pub static MSTAT: CommandSpec = CommandSpec {
     name: c"AGG.MSTAT",
     handler: |call| report(Command::Mstat, call),
     flags: FLAGS,
@@ -58,7 +58,7 @@ pub static MSTAT: Row = Row {
 };
 
 /// AGG.LOG.
-pub static LOG: Row = Row {
+pub static LOG: CommandSpec = CommandSpec {
     name: c"AGG.LOG",
     handler: |call| report(Command::Log, call),
     flags: FLAGS,
@@ -77,7 +77,7 @@ pub static LOG: Row = Row {
 };
 
 /// AGG.ERROR.
-pub static ERROR: Row = Row {
+pub static ERROR: CommandSpec = CommandSpec {
     name: c"AGG.ERROR",
     handler: |call| report(Command::Error, call),
     flags: FLAGS,
@@ -117,7 +117,7 @@ pub static ERROR: Row = Row {
 };
 
 /// AGG.REALITY.
-pub static REALITY: Row = Row {
+pub static REALITY: CommandSpec = CommandSpec {
     name: c"AGG.REALITY",
     handler: |call| report(Command::Reality, call),
     flags: FLAGS,
@@ -140,7 +140,7 @@ pub static REALITY: Row = Row {
 };
 
 /// AGG.FORGET.
-pub static FORGET: Row = Row {
+pub static FORGET: CommandSpec = CommandSpec {
     name: c"AGG.FORGET",
     handler: forget,
     flags: c"write fast",

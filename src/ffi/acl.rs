@@ -3,7 +3,7 @@
 //! The server checks a command when it comes. What a blocked client waits for may arrive much later, and its user may
 //! have lost the command or the key meanwhile.
 
-use super::api::{Ctx, Name, SharedString, call};
+use super::api::{Ctx, KeyName, SharedString, call};
 use redis_module::raw;
 use std::ffi::c_int;
 use std::ptr;
@@ -56,7 +56,7 @@ impl UserName {
 
     fn bytes(&self) -> &[u8] {
         // SAFETY: the string lives as long as this value.
-        unsafe { Name::new(self.0) }.bytes()
+        unsafe { KeyName::new(self.0) }.bytes()
     }
 
     fn handle(&self) -> Handle {

@@ -55,7 +55,7 @@ pub fn is_main_thread() -> bool {
 }
 
 /// Bytes that the module holds now, as `used_memory` counts them.
-pub fn held() -> u64 {
+pub fn used_bytes() -> u64 {
     u64::try_from(BY_MAIN.load(Relaxed) + BY_OTHERS.load(Relaxed)).unwrap_or(0)
 }
 

@@ -4,7 +4,7 @@
 //! supported server has (Redis 7.0) are checked once at load ([`missing`]); where one is absent all the same, a call
 //! does nothing.
 
-use crate::held::Held;
+use crate::stored_node::StoredNode;
 use redis_module::raw;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -113,9 +113,9 @@ pub enum Mode {
     /// To be changed.
     Write,
     /// To be changed by a timer: without a trace in what the server knows of its use.
-    Visit,
+    WriteUntracked,
     /// To be read, likewise without a trace.
-    Look,
+    ReadUntracked,
 }
 
 impl<'a> Ctx<'a> {
@@ -166,24 +166,24 @@ impl<'a> Ctx<'a> {
     }
 
     /// A string of the server's kind.
-    pub fn text(self, bytes: &[u8]) -> Text<'a> {
+    pub fn text(self, bytes: &[u8]) -> OwnedString<'a> {
         // SAFETY: the bytes are copied; the context is not kept (automatic memory is off).
         let raw = unsafe {
             call!(RedisModule_CreateString(ptr::null_mut(), bytes.as_ptr().cast(), bytes.len()) else ptr::null_mut())
         };
-        Text {
+        OwnedString {
             raw,
             of: PhantomData,
         }
     }
 
     /// Opens a key. `None`: to be read, and there is none.
-    pub fn open(self, name: &Name<'_>, mode: Mode) -> Option<Key<'a>> {
+    pub fn open(self, name: &KeyName<'_>, mode: Mode) -> Option<Key<'a>> {
         let bits = match mode {
             Mode::Read => raw::REDISMODULE_READ,
             Mode::Write => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE,
-            Mode::Visit => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE | TRACELESS,
-            Mode::Look => raw::REDISMODULE_READ | TRACELESS,
+            Mode::WriteUntracked => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE | TRACELESS,
+            Mode::ReadUntracked => raw::REDISMODULE_READ | TRACELESS,
         };
         // SAFETY: the context and the name live; the key is closed when it is dropped.
         let raw = unsafe {
@@ -196,13 +196,13 @@ impl<'a> Ctx<'a> {
     }
 
     /// Tells the server that the key was modified: who watches or caches it is told.
-    fn signal_modified(self, name: &Name<'_>) {
+    fn signal_modified(self, name: &KeyName<'_>) {
         // SAFETY: the context and the name live.
         unsafe { call!(RedisModule_SignalModifiedKey(self.raw, name.raw) else 1) };
     }
 
     /// Sends AGG.APPLY to replicas and the AOF; the key was modified.
-    pub fn replicate(self, name: &Name<'_>, payload: &[u8]) {
+    pub fn replicate(self, name: &KeyName<'_>, payload: &[u8]) {
         self.signal_modified(name);
         // SAFETY: the format takes a string of the server's kind, and bytes with their length; both live during the
         // call and are copied or retained by it.
@@ -219,14 +219,14 @@ impl<'a> Ctx<'a> {
     }
 
     /// Sends the command that runs, as it is; its key was modified.
-    pub fn replicate_verbatim(self, name: &Name<'_>) {
+    pub fn replicate_verbatim(self, name: &KeyName<'_>) {
         self.signal_modified(name);
         // SAFETY: the context lives.
         unsafe { call!(RedisModule_ReplicateVerbatim(self.raw) else 1) };
     }
 
     /// Whether nothing may be replicated now (clients are paused): then nothing may be changed of one's own accord.
-    pub fn must_be_silent(self) -> bool {
+    pub fn replication_paused(self) -> bool {
         // SAFETY: it has no preconditions.
         unsafe { call!(RedisModule_AvoidReplicaTraffic() else 0) != 0 }
     }
@@ -308,7 +308,7 @@ pub struct Flags(u32);
 
 impl Flags {
     /// This server decides: it is no replica and is not loading.
-    pub fn decides(self) -> bool {
+    pub fn is_active_primary(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_MASTER) && !self.is_loading()
     }
 
@@ -343,22 +343,22 @@ impl Flags {
 }
 
 /// A string of the server's kind that we made.
-pub struct Text<'a> {
+pub struct OwnedString<'a> {
     raw: *mut raw::RedisModuleString,
     of: PhantomData<&'a ()>,
 }
 
-impl Text<'_> {
+impl OwnedString<'_> {
     /// As a name of a key.
-    pub fn name(&self) -> Name<'_> {
-        Name {
+    pub fn name(&self) -> KeyName<'_> {
+        KeyName {
             raw: self.raw,
             of: PhantomData,
         }
     }
 }
 
-impl Drop for Text<'_> {
+impl Drop for OwnedString<'_> {
     fn drop(&mut self) {
         // SAFETY: we made it and nobody else frees it.
         unsafe { call!(RedisModule_FreeString(ptr::null_mut(), self.raw) else ()) }
@@ -367,16 +367,16 @@ impl Drop for Text<'_> {
 
 /// A string of the server's kind, as the server lends it.
 #[derive(Clone, Copy)]
-pub struct Name<'a> {
+pub struct KeyName<'a> {
     pub(super) raw: *mut raw::RedisModuleString,
     of: PhantomData<&'a ()>,
 }
 
-impl<'a> Name<'a> {
+impl<'a> KeyName<'a> {
     /// # Safety
     /// `raw` is null or a string that lives during `'a`.
-    pub(super) unsafe fn new(raw: *mut raw::RedisModuleString) -> Name<'a> {
-        Name {
+    pub(super) unsafe fn new(raw: *mut raw::RedisModuleString) -> KeyName<'a> {
+        KeyName {
             raw,
             of: PhantomData,
         }
@@ -403,17 +403,17 @@ impl<'a> Name<'a> {
 
 /// The words of a command, as the server lends them.
 #[derive(Clone, Copy)]
-pub struct Words<'a> {
+pub struct ArgVector<'a> {
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
     of: PhantomData<&'a ()>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> ArgVector<'a> {
     /// # Safety
     /// `argv` holds `argc` strings that live during `'a`.
-    pub(super) unsafe fn new(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> Words<'a> {
-        Words {
+    pub(super) unsafe fn new(argv: *mut *mut raw::RedisModuleString, argc: c_int) -> ArgVector<'a> {
+        ArgVector {
             argv,
             argc,
             of: PhantomData,
@@ -424,7 +424,7 @@ impl<'a> Words<'a> {
     pub fn share(self) -> Vec<SharedString> {
         (0..usize::try_from(self.argc).unwrap_or(0))
             // SAFETY: `argv` holds as many strings, which live.
-            .map(|i| SharedString::new(unsafe { Name::new(*self.argv.add(i)) }))
+            .map(|i| SharedString::new(unsafe { KeyName::new(*self.argv.add(i)) }))
             .collect()
     }
 }
@@ -437,7 +437,7 @@ pub struct SharedString {
 
 impl SharedString {
     /// Keeps a string.
-    pub fn new(name: Name<'_>) -> SharedString {
+    pub fn new(name: KeyName<'_>) -> SharedString {
         // SAFETY: the string lives; without a context nobody but us releases what is held here.
         let raw = unsafe {
             call!(RedisModule_HoldString(ptr::null_mut(), name.raw) else ptr::null_mut())
@@ -446,8 +446,8 @@ impl SharedString {
     }
 
     /// As it is used in calls.
-    pub fn name(&self) -> Name<'_> {
-        Name {
+    pub fn name(&self) -> KeyName<'_> {
+        KeyName {
             raw: self.raw,
             of: PhantomData,
         }
@@ -504,7 +504,7 @@ pub enum Content<'k> {
     /// Nothing.
     Empty,
     /// One of our nodes.
-    Node(&'k mut Held),
+    Node(&'k mut StoredNode),
     /// Something else.
     Other,
 }
@@ -528,15 +528,15 @@ impl Key<'_> {
             }
             let value = call!(RedisModule_ModuleTypeGetValue(self.raw) else ptr::null_mut());
             value
-                .cast::<Held>()
+                .cast::<StoredNode>()
                 .as_mut()
                 .map_or(Content::Other, Content::Node)
         }
     }
 
     /// Puts a node into an empty key.
-    pub fn set(&mut self, held: Box<Held>) {
-        let value = Box::into_raw(held);
+    pub fn set(&mut self, stored: Box<StoredNode>) {
+        let value = Box::into_raw(stored);
         // SAFETY: the key is open for writing. On success it owns the value and frees it through the type; else it is
         // still ours.
         unsafe {
@@ -577,7 +577,7 @@ pub fn scan(ctx: Ctx<'_>, cursor: &ScanCursor, most: usize, found: &mut dyn FnMu
                 && call!(RedisModule_ModuleTypeGetType(key) else ptr::null_mut())
                     == TYPE.load(Relaxed);
             if ours {
-                let name = Name::new(name).bytes();
+                let name = KeyName::new(name).bytes();
                 super::callbacks::guard((), || (seen.found)(name));
             }
         }

@@ -5,11 +5,11 @@
 //! unwinding through C.
 
 use super::alloc;
-use super::api::{Ctx, InfoWriter, Level, Name, Words, call};
-use crate::commands::{Call, ROWS};
-use crate::held::begin_era;
-use crate::origin::Slots;
-use crate::{info, origin, registry, timer, waiters};
+use super::api::{ArgVector, Ctx, InfoWriter, KeyName, Level, call};
+use crate::commands::{COMMANDS, Call};
+use crate::replication::Slots;
+use crate::stored_node::start_epoch;
+use crate::{blocking, info, key_registry, replication, timer};
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -123,7 +123,7 @@ unsafe fn with_args<R>(
     const FEW: usize = 16;
     let argc = usize::try_from(argc).unwrap_or(0);
     // SAFETY: the caller's promise.
-    let arg = |i: usize| unsafe { Name::new(*argv.add(i)).bytes() };
+    let arg = |i: usize| unsafe { KeyName::new(*argv.add(i)).bytes() };
     if argc <= FEW {
         let mut few: [&[u8]; FEW] = [&[]; FEW];
         for (i, place) in few.iter_mut().take(argc).enumerate() {
@@ -150,10 +150,10 @@ unsafe extern "C" fn command<const I: usize>(
                 ctx.reply_error("ERR wrong number of arguments");
                 return true;
             }
-            let (name, before) = (Name::new(*argv.add(1)), alloc::main_bytes());
-            let words = Words::new(argv, argc);
+            let (name, before) = (KeyName::new(*argv.add(1)), alloc::main_bytes());
+            let words = ArgVector::new(argv, argc);
             with_args(argv, argc, |args| {
-                (ROWS[I].handler)(&Call {
+                (COMMANDS[I].handler)(&Call {
                     ctx,
                     args,
                     words,
@@ -171,7 +171,7 @@ unsafe extern "C" fn command<const I: usize>(
 }
 
 /// The functions for the rows of [`ROWS`], in their order.
-pub static HANDLERS: [Handler; ROWS.len()] = [
+pub static HANDLERS: [Handler; COMMANDS.len()] = [
     command::<0>,
     command::<1>,
     command::<2>,
@@ -226,41 +226,41 @@ unsafe extern "C" fn server_event(
 ) {
     guard((), || match (event.id, sub) {
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, _) => {
-            origin::may_have_changed();
-            begin_era();
-            timer::scan_soon();
+            replication::role_may_have_changed();
+            start_epoch();
+            timer::request_scan();
         }
         (raw::REDISMODULE_EVENT_LOADING, _) => {
-            origin::may_have_changed();
+            replication::role_may_have_changed();
             if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
-                begin_era();
-                timer::scan_soon();
+                start_epoch();
+                timer::request_scan();
                 // What was leased is to be had again (DEBUG RELOAD), and the server wakes nobody for what it loads.
-                waiters::all_ready();
+                blocking::all_ready();
             }
         }
         // Subscribed to on Valkey alone. Imports start with 0, and end with 2 (aborted) or 4 (completed).
         // SAFETY: the data of this event, which lives during this call.
-        (SLOT_MIGRATION, 0) => origin::import_begins(&unsafe { slots_of(data) }),
+        (SLOT_MIGRATION, 0) => replication::import_begins(&unsafe { slots_of(data) }),
         (SLOT_MIGRATION, 2 | 4) => {
             // SAFETY: as above.
-            origin::import_ended(&unsafe { slots_of(data) });
-            timer::scan_soon();
+            replication::import_ended(&unsafe { slots_of(data) });
+            timer::request_scan();
         }
         (raw::REDISMODULE_EVENT_REPL_ASYNC_LOAD, _) => {
-            origin::may_have_changed();
-            timer::scan_soon();
+            replication::role_may_have_changed();
+            timer::request_scan();
         }
         (raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_SUBEVENT_FLUSHDB_START) => {
             // SAFETY: the data of this event, which lives during this call.
             if let Some(flush) = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() } {
-                registry::clear(flush.dbnum);
+                key_registry::clear(flush.dbnum);
             }
         }
         (raw::REDISMODULE_EVENT_SWAPDB, _) => {
             // SAFETY: the data of this event, which lives during this call.
             if let Some(swap) = unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() } {
-                registry::swap(swap.dbnum_first, swap.dbnum_second);
+                key_registry::swap(swap.dbnum_first, swap.dbnum_second);
             }
         }
         _ => {}
@@ -292,7 +292,7 @@ pub fn serve_soon(ctx: Ctx<'_>, after_ms: u32) {
 unsafe extern "C" fn serve(ctx: *mut raw::RedisModuleCtx, _: *mut c_void) {
     IS_SERVING_SOON.store(false, Relaxed);
     // SAFETY: the context lives during this call.
-    guard((), || waiters::serve(unsafe { Ctx::new(ctx) }));
+    guard((), || blocking::serve(unsafe { Ctx::new(ctx) }));
 }
 
 unsafe extern "C" fn write_info(info: *mut raw::RedisModuleInfoCtx, for_crash_report: c_int) {

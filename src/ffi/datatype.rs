@@ -4,11 +4,11 @@
 //! on any thread.
 
 use super::alloc;
-use super::api::{Ctx, Level, Name, call, set_type};
+use super::api::{Ctx, KeyName, Level, call, set_type};
 use super::callbacks::guard;
 use crate::config;
-use crate::held::Held;
-use crate::{memory, origin, work};
+use crate::stored_node::StoredNode;
+use crate::{memory, replication, transaction};
 use aggregator_core::node::Loader;
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_void};
@@ -72,10 +72,10 @@ unsafe extern "C" fn rdb_save(io: *mut raw::RedisModuleIO, value: *mut c_void) {
 unsafe fn save(io: *mut raw::RedisModuleIO, value: *mut c_void, mut emit: impl FnMut(&[u8])) {
     let is_saved = guard(false, || {
         // SAFETY: the caller's promise.
-        let Some(held) = (unsafe { value.cast::<Held>().as_ref() }) else {
+        let Some(stored) = (unsafe { value.cast::<StoredNode>().as_ref() }) else {
             return false;
         };
-        held.node.frames(&mut emit);
+        stored.node.frames(&mut emit);
         true
     });
     if !is_saved {
@@ -102,10 +102,10 @@ unsafe extern "C" fn rdb_load(io: *mut raw::RedisModuleIO, encoding: c_int) -> *
     guard(ptr::null_mut(), || {
         // SAFETY: the server's context of this load; null where it has none.
         let ctx = unsafe { Ctx::new(call!(RedisModule_GetContextFromIO(io) else ptr::null_mut())) };
-        let limited = ctx.flags().decides() && !ctx.flags().is_repeated();
+        let limited = ctx.flags().is_active_primary() && !ctx.flags().is_repeated();
         // SAFETY: `io` lives during this call.
         match unsafe { load(io, encoding, limited) } {
-            Ok(held) => Box::into_raw(held).cast(),
+            Ok(stored) => Box::into_raw(stored).cast(),
             Err(why) => {
                 ctx.log(
                     Level::Warning,
@@ -123,17 +123,21 @@ unsafe fn load(
     io: *mut raw::RedisModuleIO,
     encoding: c_int,
     limited: bool,
-) -> Result<Box<Held>, String> {
+) -> Result<Box<StoredNode>, String> {
     if encoding > ENCODING {
         return Err(format!(
             "its encoding {encoding} is of a newer version of the module"
         ));
     }
-    let now = work::now();
+    let now = transaction::now();
     let most = config::settings().max_memory;
     let full = || format!("it does not fit agg.max-memory ({most} bytes)");
     let before = alloc::main_bytes();
-    let mut loader = Loader::new(work::seed(), now.mono_ms, origin::max_id(limited, now));
+    let mut loader = Loader::new(
+        transaction::seed(),
+        now.mono_ms,
+        replication::max_id(limited, now),
+    );
     loop {
         let mut len = 0;
         // SAFETY: `io` lives; the buffer is ours until it is freed below, and `len` is its length.
@@ -157,20 +161,21 @@ unsafe fn load(
         }
     }
     let node = loader.finish().map_err(|damaged| damaged.to_string())?;
-    work::saw_id(node.last_id(), now);
-    let held = Held::new(node, before);
+    transaction::observe_id(node.last_id(), now);
+    let stored = StoredNode::new(node, before);
     let mut has_place = true;
     // SAFETY: `io` lives, and with it the key's name, which may be null.
     unsafe {
-        let name = Name::new(call!(RedisModule_GetKeyNameFromIO(io) else ptr::null()).cast_mut());
+        let name =
+            KeyName::new(call!(RedisModule_GetKeyNameFromIO(io) else ptr::null()).cast_mut());
         if !name.bytes().is_empty() {
-            has_place = held.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
+            has_place = stored.place(call!(RedisModule_GetDbIdFromIO(io) else 0), name.bytes());
         }
     }
     if limited && (!has_place || memory::used() > most) {
         return Err(full());
     }
-    Ok(held)
+    Ok(stored)
 }
 
 unsafe extern "C" fn aof_rewrite(
@@ -192,10 +197,10 @@ unsafe extern "C" fn digest(md: *mut raw::RedisModuleDigest, value: *mut c_void)
     guard((), || {
         // SAFETY: the value is a live `Held`; each element lives during its call.
         unsafe {
-            let Some(held) = value.cast::<Held>().as_ref() else {
+            let Some(stored) = value.cast::<StoredNode>().as_ref() else {
                 return;
             };
-            held.node.digest(&mut |element| {
+            stored.node.digest(&mut |element| {
                 let bytes = element.as_ptr().cast_mut().cast();
                 call!(RedisModule_DigestAddStringBuffer(md, bytes, element.len()) else ());
                 call!(RedisModule_DigestEndSequence(md) else ());
@@ -208,7 +213,7 @@ unsafe extern "C" fn free(value: *mut c_void) {
     // SAFETY: the server gives back, once, a value that `Box::into_raw` gave it.
     guard((), || unsafe {
         if !value.is_null() {
-            drop(Box::from_raw(value.cast::<Held>()));
+            drop(Box::from_raw(value.cast::<StoredNode>()));
         }
     });
 }
@@ -220,16 +225,16 @@ unsafe extern "C" fn mem_usage(
 ) -> usize {
     guard(0, || {
         // SAFETY: the value is a live `Held`.
-        let held = unsafe { value.cast::<Held>().as_ref() };
-        held.map_or(0, |held| usize::try_from(held.bytes).unwrap_or(0))
+        let stored = unsafe { value.cast::<StoredNode>().as_ref() };
+        stored.map_or(0, |stored| usize::try_from(stored.bytes).unwrap_or(0))
     })
 }
 
 unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) -> usize {
     guard(1, || {
         // SAFETY: the value is a live `Held`.
-        let held = unsafe { value.cast::<Held>().as_ref() };
-        held.map_or(1, |held| held.node.free_effort())
+        let stored = unsafe { value.cast::<StoredNode>().as_ref() };
+        stored.map_or(1, |stored| stored.node.free_effort())
     })
 }
 
@@ -237,8 +242,8 @@ unsafe extern "C" fn free_effort(_: *mut raw::RedisModuleKeyOptCtx, value: *cons
 unsafe extern "C" fn unlink(_: *mut raw::RedisModuleKeyOptCtx, value: *const c_void) {
     guard((), || {
         // SAFETY: the value is a live `Held`.
-        if let Some(held) = unsafe { value.cast::<Held>().as_ref() } {
-            held.lost_its_name();
+        if let Some(stored) = unsafe { value.cast::<StoredNode>().as_ref() } {
+            stored.unlinked();
         }
     });
 }
@@ -250,18 +255,21 @@ unsafe extern "C" fn copy(
     guard(ptr::null_mut(), || {
         // SAFETY: the value is a live `Held`; names live during this call. Flags may be asked for without a context.
         unsafe {
-            let Some(held) = value.cast::<Held>().as_ref() else {
+            let Some(stored) = value.cast::<StoredNode>().as_ref() else {
                 return ptr::null_mut();
             };
             let most = config::settings().max_memory;
-            let size = u64::try_from(held.bytes).unwrap_or(0);
-            let limited = Ctx::new(ptr::null_mut()).flags().decides();
+            let size = u64::try_from(stored.bytes).unwrap_or(0);
+            let limited = Ctx::new(ptr::null_mut()).flags().is_active_primary();
             if limited && memory::used() + size > most {
                 return ptr::null_mut();
             }
             let before = alloc::main_bytes();
-            let copy = match held.node.duplicate(work::seed(), work::now().mono_ms) {
-                Ok(copy) => Held::new(copy, before),
+            let copy = match stored
+                .node
+                .duplicate(transaction::seed(), transaction::now().mono_ms)
+            {
+                Ok(copy) => StoredNode::new(copy, before),
                 Err(damaged) => {
                     Ctx::new(ptr::null_mut()).log(
                         Level::Warning,
@@ -270,7 +278,7 @@ unsafe extern "C" fn copy(
                     return ptr::null_mut();
                 }
             };
-            let name = Name::new(
+            let name = KeyName::new(
                 call!(RedisModule_GetToKeyNameFromOptCtx(ctx) else ptr::null()).cast_mut(),
             );
             let has_place = copy.place(

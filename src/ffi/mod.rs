@@ -5,9 +5,9 @@
 pub mod acl;
 pub mod alloc;
 pub mod api;
+pub mod blocking;
 pub mod callbacks;
+pub mod command_info;
 pub mod datatype;
-pub mod docs;
 pub mod main_thread;
 pub mod settings;
-pub mod waiting;

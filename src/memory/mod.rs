@@ -10,11 +10,11 @@
 //! writes that need memory are refused.
 
 use crate::ffi::alloc;
-use crate::ffi::api::{Content, Ctx, Mode, Name};
+use crate::ffi::api::{Content, Ctx, KeyName, Mode};
 use crate::ffi::main_thread::MainThread;
-use crate::held::{Held, metrics, nodes};
-use crate::registry::{self, Place};
-use crate::work;
+use crate::key_registry::{self, KeyLocation};
+use crate::stored_node::{StoredNode, metrics, nodes};
+use crate::transaction;
 use aggregator_core::node::{METRIC_RESERVE, NODE_RESERVE, Queue};
 use aggregator_core::{Memory, MemoryLimit, Now, Settings};
 use std::collections::BTreeSet;
@@ -39,15 +39,15 @@ const REMEMBERED: usize = 64;
 static LARGEST: MainThread<Vec<Large>> = MainThread::new(Vec::new());
 
 /// A queue and its bytes when it was looked at.
-type Large = (u64, Place, Queue);
+type Large = (u64, KeyLocation, Queue);
 
 /// The largest queues of a round.
 #[derive(Default)]
-pub struct Census(Vec<Large>);
+pub struct QueueSizes(Vec<Large>);
 
-impl Census {
+impl QueueSizes {
     /// Looks at the queues of a node.
-    pub fn count(&mut self, place: &Place, bytes: [u64; 5]) {
+    pub fn count(&mut self, place: &KeyLocation, bytes: [u64; 5]) {
         for queue in [Queue::Min, Queue::Hour, Queue::Log] {
             let size = bytes[queue as usize];
             let least = self.0.last().map_or(0, |(least, ..)| *least);
@@ -73,40 +73,40 @@ fn reserve(settings: &Settings) -> u64 {
 }
 
 /// Bytes that the command which runs holds for itself: its arguments, as they came and as they were read.
-static PASSING: AtomicU64 = AtomicU64::new(0);
+static TRANSIENT: AtomicU64 = AtomicU64::new(0);
 
 /// Lasts as long as the command that runs. What it allocates before it changes anything is gone when it is over: other
 /// nodes lose nothing for that, and nothing is refused because of it.
-pub struct Passing {
+pub struct TransientMemory {
     before: i64,
 }
 
-impl Passing {
+impl TransientMemory {
     /// `before`: [`alloc::main_bytes`] when the command began.
-    pub fn since(before: i64) -> Passing {
-        let passing = Passing { before };
-        passing.measure();
-        passing
+    pub fn since(before: i64) -> TransientMemory {
+        let transient = TransientMemory { before };
+        transient.measure();
+        transient
     }
 
     /// Nothing was changed yet; what has been allocated by now passes.
     pub fn measure(&self) {
         let bytes = u64::try_from(alloc::main_bytes() - self.before).unwrap_or(0);
-        PASSING.store(bytes, Relaxed);
+        TRANSIENT.store(bytes, Relaxed);
     }
 }
 
-impl Drop for Passing {
+impl Drop for TransientMemory {
     fn drop(&mut self) {
-        PASSING.store(0, Relaxed);
+        TRANSIENT.store(0, Relaxed);
     }
 }
 
 /// Bytes that count against the ceiling: what the module has allocated, and the names of its keys, which the server holds.
 #[inline]
 pub fn used() -> u64 {
-    let passing = PASSING.load(Relaxed);
-    alloc::held().saturating_sub(passing) + registry::name_bytes()
+    let transient = TRANSIENT.load(Relaxed);
+    alloc::used_bytes().saturating_sub(transient) + key_registry::name_bytes()
 }
 
 /// The server's limit, and what stands against it.
@@ -121,19 +121,19 @@ fn of_server(requested: u64, settings: &Settings) -> Memory {
 }
 
 /// The same of a node, or of a new one, where there is a limit for nodes.
-fn of_node(node: Option<&Held>, requested: u64, settings: &Settings) -> Option<Memory> {
+fn of_node(node: Option<&StoredNode>, requested: u64, settings: &Settings) -> Option<Memory> {
     (settings.max_node_memory != 0).then(|| Memory {
         limit: MemoryLimit::Node,
         most: settings.max_node_memory,
-        used: node.map_or(0, |held| u64::try_from(held.bytes).unwrap_or(0)),
-        reserved: NODE_RESERVE + node.map_or(0, Held::metrics) * METRIC_RESERVE,
+        used: node.map_or(0, |stored| u64::try_from(stored.bytes).unwrap_or(0)),
+        reserved: NODE_RESERVE + node.map_or(0, StoredNode::metrics) * METRIC_RESERVE,
         requested,
     })
 }
 
 /// The limit that leaves less for a change of a node, or of a new one, that may cost `requested` bytes.
 #[inline]
-pub fn of(node: Option<&Held>, requested: u64, settings: &Settings) -> Memory {
+pub fn of(node: Option<&StoredNode>, requested: u64, settings: &Settings) -> Memory {
     let server = of_server(requested, settings);
     let left = |m: &Memory| m.most as i128 - i128::from(m.used) - i128::from(m.reserved);
     match of_node(node, requested, settings) {
@@ -150,7 +150,7 @@ pub fn fits(cost: u64, settings: &Settings) -> bool {
 
 /// The same of a node, or of a new one, and its own limit.
 #[inline]
-pub fn fits_node(cost: u64, node: Option<&Held>, settings: &Settings) -> bool {
+pub fn fits_node(cost: u64, node: Option<&StoredNode>, settings: &Settings) -> bool {
     fits(cost, settings)
         && (cost == 0 || of_node(node, cost, settings).is_none_or(|m| m.excess() == 0))
 }
@@ -158,9 +158,9 @@ pub fn fits_node(cost: u64, node: Option<&Held>, settings: &Settings) -> bool {
 /// Makes room for a change that may cost `cost` bytes; whether it fits then. No key may be open. `here`: the node that it
 /// is for. Below its own limit the node makes room itself, below the ceiling the largest queues of all nodes do. Whether
 /// there is enough to drop, and no more than one command may, is looked at first: where it would be in vain, nothing goes.
-pub fn make_room(
+pub fn evict(
     ctx: Ctx<'_>,
-    here: Option<&Place>,
+    here: Option<&KeyLocation>,
     cost: u64,
     now: Now,
     settings: &Settings,
@@ -172,9 +172,9 @@ pub fn make_room(
     let db = ctx.db();
     let of_node = || here.map_or(0, |place| node_excess(ctx, place, cost, settings));
     let of_server = || of_server(cost, settings).excess();
-    let own: Vec<&Place> = here.into_iter().collect();
+    let own: Vec<&KeyLocation> = here.into_iter().collect();
     let known = LARGEST.with(|largest| largest.clone()).unwrap_or_default();
-    let all: Vec<&Place> = known.iter().map(|large| &large.1).chain(here).collect();
+    let all: Vec<&KeyLocation> = known.iter().map(|large| &large.1).chain(here).collect();
     let can = is_enough(ctx, &own, of_node()) && is_enough(ctx, &all, of_server());
     if can {
         let drop = |limit| Dropping {
@@ -191,7 +191,7 @@ pub fn make_room(
 }
 
 /// Whether the queues of these nodes hold so many bytes, and one command may drop them.
-fn is_enough(ctx: Ctx<'_>, places: &[&Place], bytes: u64) -> bool {
+fn is_enough(ctx: Ctx<'_>, places: &[&KeyLocation], bytes: u64) -> bool {
     bytes == 0
         || bytes <= MOST_WANTED && {
             let queues = queues_of(ctx, places);
@@ -200,18 +200,25 @@ fn is_enough(ctx: Ctx<'_>, places: &[&Place], bytes: u64) -> bool {
 }
 
 /// Bytes by which a change that may cost `cost` would pass the node's own limit.
-fn node_excess(ctx: Ctx<'_>, place: &Place, cost: u64, settings: &Settings) -> u64 {
+fn node_excess(ctx: Ctx<'_>, place: &KeyLocation, cost: u64, settings: &Settings) -> u64 {
     if settings.max_node_memory == 0 {
         return 0;
     }
-    let excess = |held: Option<&Held>| of_node(held, cost, settings).map_or(0, |m| m.excess());
-    look(ctx, place, |held| excess(Some(held))).unwrap_or_else(|| excess(None))
+    let excess =
+        |stored: Option<&StoredNode>| of_node(stored, cost, settings).map_or(0, |m| m.excess());
+    look(ctx, place, |stored| excess(Some(stored))).unwrap_or_else(|| excess(None))
 }
 
 /// After a change that had to go on though memory was tight: where it took what must stay free, the node's own oldest
 /// entries go, the new ones among them if need be. Else the next samples of other metrics, which ask for nothing, would
 /// pass the ceiling until the timer's next look.
-pub fn settle(ctx: Ctx<'_>, name: &Name<'_>, node: &mut Held, now: Now, settings: &Settings) {
+pub fn enforce_limit(
+    ctx: Ctx<'_>,
+    name: &KeyName<'_>,
+    node: &mut StoredNode,
+    now: Now,
+    settings: &Settings,
+) {
     loop {
         let memory = of(Some(node), 0, settings);
         if memory.excess() == 0 || !drop_own(ctx, name, node, &memory, u64::MAX, now, settings) {
@@ -224,8 +231,8 @@ pub fn settle(ctx: Ctx<'_>, name: &Name<'_>, node: &mut Held, now: Now, settings
 /// something to drop.
 pub fn trim_node(
     ctx: Ctx<'_>,
-    name: &Name<'_>,
-    node: &mut Held,
+    name: &KeyName<'_>,
+    node: &mut StoredNode,
     now: Now,
     settings: &Settings,
 ) -> bool {
@@ -239,8 +246,8 @@ pub fn trim_node(
 /// Drops what is in excess, at most about `most` bytes, of the node's largest queue; false: there is nothing to drop.
 fn drop_own(
     ctx: Ctx<'_>,
-    name: &Name<'_>,
-    node: &mut Held,
+    name: &KeyName<'_>,
+    node: &mut StoredNode,
     memory: &Memory,
     most: u64,
     now: Now,
@@ -251,7 +258,7 @@ fn drop_own(
         return false;
     };
     let excess = memory.excess().min(most);
-    let dropped = work::change(ctx, name, node, now, settings, None, |node, turn| {
+    let dropped = transaction::change(ctx, name, node, now, settings, None, |node, turn| {
         node.drop_oldest(queue, excess, memory.limit, turn)
     });
     dropped.unwrap_or(0) > 0
@@ -264,7 +271,7 @@ pub fn trim(ctx: Ctx<'_>, now: Now, settings: &Settings) -> bool {
         return false;
     }
     let known = LARGEST.with(|largest| largest.clone()).unwrap_or_default();
-    let places: Vec<&Place> = known.iter().map(|large| &large.1).collect();
+    let places: Vec<&KeyLocation> = known.iter().map(|large| &large.1).collect();
     let drop = Dropping {
         limit: MemoryLimit::Server,
         now,
@@ -283,7 +290,13 @@ struct Dropping<'a> {
 impl Dropping<'_> {
     /// Drops the oldest entries of the largest queue of these nodes until nothing is in excess, at most about `most` bytes:
     /// how many bytes.
-    fn until(&self, ctx: Ctx<'_>, places: &[&Place], most: u64, excess: &dyn Fn() -> u64) -> u64 {
+    fn until(
+        &self,
+        ctx: Ctx<'_>,
+        places: &[&KeyLocation],
+        most: u64,
+        excess: &dyn Fn() -> u64,
+    ) -> u64 {
         let mut queues = Vec::new();
         let mut dropped = 0;
         while dropped < most {
@@ -312,29 +325,29 @@ impl Dropping<'_> {
     }
 
     /// Drops the oldest entries of a queue: how many bytes they counted for.
-    fn oldest(&self, ctx: Ctx<'_>, place: &Place, queue: Queue, bytes: u64) -> u64 {
+    fn oldest(&self, ctx: Ctx<'_>, place: &KeyLocation, queue: Queue, bytes: u64) -> u64 {
         if !ctx.select_db(place.0) {
             return 0;
         }
         let text = ctx.text(&place.1);
         let name = text.name();
-        let Some(mut key) = ctx.open(&name, Mode::Visit) else {
+        let Some(mut key) = ctx.open(&name, Mode::WriteUntracked) else {
             return 0;
         };
-        let Content::Node(held) = key.content() else {
+        let Content::Node(stored) = key.content() else {
             return 0;
         };
-        let before = held.node.gauges().bytes[queue as usize];
-        work::change(
+        let before = stored.node.gauges().bytes[queue as usize];
+        transaction::change(
             ctx,
             &name,
-            held,
+            stored,
             self.now,
             self.settings,
             None,
             |node, turn| node.drop_oldest(queue, bytes, self.limit, turn),
         );
-        before.saturating_sub(held.node.gauges().bytes[queue as usize])
+        before.saturating_sub(stored.node.gauges().bytes[queue as usize])
     }
 }
 
@@ -343,13 +356,13 @@ const QUEUES: [Queue; 3] = [Queue::Min, Queue::Hour, Queue::Log];
 
 /// The queues of nodes that this server decides for, each once, with their bytes. One that is being put together by
 /// AGG.APPLY is left alone: its last frame counts what came before.
-fn queues_of<'p>(ctx: Ctx<'_>, places: &[&'p Place]) -> Vec<(u64, &'p Place, Queue)> {
-    let places: BTreeSet<&Place> = places.iter().copied().collect();
+fn queues_of<'p>(ctx: Ctx<'_>, places: &[&'p KeyLocation]) -> Vec<(u64, &'p KeyLocation, Queue)> {
+    let places: BTreeSet<&KeyLocation> = places.iter().copied().collect();
     let mut queues = Vec::new();
     for place in places {
-        let bytes = look(ctx, place, |held| {
-            let is_ours = !held.is_anothers() && !held.node.is_unfinished();
-            is_ours.then(|| held.node.gauges().bytes)
+        let bytes = look(ctx, place, |stored| {
+            let is_ours = !stored.is_importing() && !stored.node.is_unfinished();
+            is_ours.then(|| stored.node.gauges().bytes)
         });
         if let Some(bytes) = bytes.flatten() {
             queues.extend(QUEUES.map(|queue| (bytes[queue as usize], place, queue)));
@@ -359,13 +372,13 @@ fn queues_of<'p>(ctx: Ctx<'_>, places: &[&'p Place]) -> Vec<(u64, &'p Place, Que
 }
 
 /// Looks at the node in this place, if there is one.
-fn look<R>(ctx: Ctx<'_>, place: &Place, f: impl FnOnce(&Held) -> R) -> Option<R> {
+fn look<R>(ctx: Ctx<'_>, place: &KeyLocation, f: impl FnOnce(&StoredNode) -> R) -> Option<R> {
     if !ctx.select_db(place.0) {
         return None;
     }
     let text = ctx.text(&place.1);
-    match ctx.open(&text.name(), Mode::Look)?.content() {
-        Content::Node(held) => Some(f(held)),
+    match ctx.open(&text.name(), Mode::ReadUntracked)?.content() {
+        Content::Node(stored) => Some(f(stored)),
         _ => None,
     }
 }

@@ -2,13 +2,13 @@
 
 use super::api::{Ctx, call};
 use super::callbacks;
-use crate::commands::{Call, ROWS};
+use crate::commands::{COMMANDS, Call};
 use redis_module::raw;
 use std::ffi::{CStr, c_int};
 use std::ptr;
 
 /// A command.
-pub struct Row {
+pub struct CommandSpec {
     /// As in `AGG.STAT`.
     pub name: &'static CStr,
     /// Runs it.
@@ -177,7 +177,7 @@ pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
     let has_categories = CATEGORIES.iter().all(|name| unsafe {
         call!(RedisModule_AddACLCategory(ctx.raw, name.as_ptr()) else 1) == 0
     });
-    for (row, handler) in ROWS.iter().zip(callbacks::HANDLERS) {
+    for (row, handler) in COMMANDS.iter().zip(callbacks::HANDLERS) {
         register_one(ctx, row, handler, has_categories).ok_or_else(|| {
             format!(
                 "the server refused the command {}",
@@ -190,7 +190,7 @@ pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
 
 fn register_one(
     ctx: Ctx<'_>,
-    row: &Row,
+    row: &CommandSpec,
     handler: callbacks::Handler,
     has_categories: bool,
 ) -> Option<()> {

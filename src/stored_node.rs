@@ -4,30 +4,30 @@
 //! share back when it is freed, on whatever thread that is.
 
 use crate::ffi::alloc::main_bytes;
-use crate::{origin, registry};
+use crate::{key_registry, replication};
 use aggregator_core::Node;
 use aggregator_core::node::Gauges;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// See the file's header.
-pub struct Held {
+pub struct StoredNode {
     /// The node.
     pub node: Node,
     /// Bytes that it holds, measured around every change.
     pub bytes: i64,
     /// The registry knows where it is.
-    is_placed: AtomicBool,
+    is_registered: AtomicBool,
     /// The client that sent the last AGG.APPLY; 0: none did, or a primary or a file.
-    pub applier: u64,
+    pub replay_client: u64,
     /// An import of slots brings it; its old owner decides for it until that has ended, or a client asks for it here.
     pub is_imported: bool,
     published: Gauges,
     /// The server's era when it was last looked at.
-    era: u64,
+    epoch: u64,
 }
 
 /// Raised at every load and promotion: each node starts its quiet times anew before anything else happens to it.
-static ERA: AtomicU64 = AtomicU64::new(0);
+static EPOCH: AtomicU64 = AtomicU64::new(0);
 
 /// Nodes in this server.
 static NODES: AtomicI64 = AtomicI64::new(0);
@@ -40,8 +40,8 @@ static BYTES: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
 static LEASED: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
 
 /// A new era begins.
-pub fn begin_era() {
-    ERA.fetch_add(1, Relaxed);
+pub fn start_epoch() {
+    EPOCH.fetch_add(1, Relaxed);
 }
 
 /// Nodes in this server.
@@ -71,40 +71,40 @@ pub fn totals() -> (u64, Gauges) {
     (get(&NODES), gauges)
 }
 
-impl Held {
+impl StoredNode {
     /// Takes a node in; `before`: [`main_bytes`] before it was made.
-    pub fn new(node: Node, before: i64) -> Box<Held> {
+    pub fn new(node: Node, before: i64) -> Box<StoredNode> {
         let published = Gauges::default();
-        let mut held = Box::new(Held {
+        let mut stored = Box::new(StoredNode {
             node,
             bytes: 0,
-            is_placed: AtomicBool::new(false),
-            applier: 0,
+            is_registered: AtomicBool::new(false),
+            replay_client: 0,
             is_imported: false,
             published,
-            era: ERA.load(Relaxed),
+            epoch: EPOCH.load(Relaxed),
         });
         NODES.fetch_add(1, Relaxed);
-        held.measure(before);
-        held
+        stored.measure(before);
+        stored
     }
 
     /// It left the name that the registry knows.
-    pub fn lost_its_name(&self) {
-        self.is_placed.store(false, Relaxed);
+    pub fn unlinked(&self) {
+        self.is_registered.store(false, Relaxed);
     }
 
     /// Whether the registry has to be told where it is.
     #[inline]
-    pub fn needs_place(&self) -> bool {
-        !self.is_placed.load(Relaxed)
+    pub fn needs_registration(&self) -> bool {
+        !self.is_registered.load(Relaxed)
     }
 
     /// Tells the registry where it is; false: there is no room for its name.
     pub fn place(&self, db: i32, name: &[u8]) -> bool {
-        let is_placed = registry::insert(db, name);
-        self.is_placed.store(is_placed, Relaxed);
-        is_placed
+        let is_registered = key_registry::insert(db, name);
+        self.is_registered.store(is_registered, Relaxed);
+        is_registered
     }
 
     /// Metrics in it.
@@ -114,18 +114,18 @@ impl Held {
     }
 
     /// Counts what was allocated since `before`, and is not free again by now, as the node's.
-    pub fn settle(&mut self, before: i64) {
+    pub fn set_allocated_since(&mut self, before: i64) {
         self.bytes = main_bytes() - before;
     }
 
     /// It is being imported, and nobody has asked for it here yet.
-    pub fn is_anothers(&self) -> bool {
-        self.is_imported && origin::imports()
+    pub fn is_importing(&self) -> bool {
+        self.is_imported && replication::imports()
     }
 
     /// An imported node is this server's from now on, as after a promotion.
     #[inline]
-    pub fn take_over(&mut self, mono_ms: u64) {
+    pub fn take_ownership(&mut self, mono_ms: u64) {
         if self.is_imported {
             self.is_imported = false;
             self.node.restart(mono_ms);
@@ -141,9 +141,9 @@ impl Held {
         f: impl FnOnce(&mut Node) -> Result<R, E>,
     ) -> Result<R, E> {
         let before = main_bytes();
-        let era = ERA.load(Relaxed);
-        if self.era != era {
-            self.era = era;
+        let epoch = EPOCH.load(Relaxed);
+        if self.epoch != epoch {
+            self.epoch = epoch;
             self.node.restart(mono_ms);
         }
         let result = f(&mut self.node);
@@ -165,7 +165,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for StoredNode {
     fn drop(&mut self) {
         publish(&self.published, &Gauges::default());
         NODES.fetch_sub(1, Relaxed);

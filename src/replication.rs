@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// This server is a primary and loads nothing, as far as is known: set by the timer, taken back by every event that
 /// may change it.
-static DECIDES: AtomicBool = AtomicBool::new(false);
+static IS_ACTIVE_PRIMARY: AtomicBool = AtomicBool::new(false);
 
 /// A client of this server has sent AGG.APPLY: it replays a file, or moves slots here.
 static REPLAYED: AtomicBool = AtomicBool::new(false);
@@ -67,13 +67,13 @@ pub fn is_imported(name: &[u8]) -> bool {
 }
 
 /// What the timer sees of the server's state.
-pub fn set_decides(decides: bool) {
-    DECIDES.store(decides, Relaxed);
+pub fn set_active_primary(decides: bool) {
+    IS_ACTIVE_PRIMARY.store(decides, Relaxed);
 }
 
 /// The server's state may have changed.
-pub fn may_have_changed() {
-    DECIDES.store(false, Relaxed);
+pub fn role_may_have_changed() {
+    IS_ACTIVE_PRIMARY.store(false, Relaxed);
 }
 
 /// Remembers at load whether the server is part of a cluster.
@@ -89,8 +89,8 @@ pub fn may_repeat() -> bool {
 
 /// Whether the command that runs may be a repeated one; if not, nothing more has to be looked at.
 #[inline]
-pub fn is_doubtful() -> bool {
-    !DECIDES.load(Relaxed) || REPLAYED.load(Relaxed)
+pub fn may_be_replicated() -> bool {
+    !IS_ACTIVE_PRIMARY.load(Relaxed) || REPLAYED.load(Relaxed)
 }
 
 /// The largest id that is taken from elsewhere: any of a primary or a file, none far ahead of the clock of somebody else
@@ -104,7 +104,7 @@ pub fn max_id(is_handed_in: bool, now: Now) -> u64 {
 }
 
 /// The client that sent AGG.APPLY, as its node remembers it; 0: a primary or a file did.
-pub fn applier(ctx: Ctx<'_>) -> u64 {
+pub fn replay_client(ctx: Ctx<'_>) -> u64 {
     if ctx.flags().is_repeated() {
         return 0;
     }
@@ -124,10 +124,10 @@ pub enum Origin {
 }
 
 /// Who sent the command that runs. `applier`: of the last AGG.APPLY to its node.
-pub fn of(ctx: Ctx<'_>, applier: u64) -> Origin {
+pub fn of(ctx: Ctx<'_>, replay_client: u64) -> Origin {
     if ctx.flags().is_repeated() {
         Origin::Server
-    } else if applier != 0 && applier == ctx.client_id() {
+    } else if replay_client != 0 && replay_client == ctx.client_id() {
         Origin::Replay
     } else {
         Origin::Report

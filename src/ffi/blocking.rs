@@ -7,10 +7,10 @@
 //! in line, and [`release`] lets it have the answer.
 
 use super::acl::User;
-use super::api::{Ctx, Name, SharedString, call};
+use super::api::{Ctx, KeyName, SharedString, call};
 use super::callbacks::{ERR, OK, guard};
+use crate::blocking::{self, Waiter};
 use crate::commands::Call;
-use crate::waiters::{self, Waiter};
 use aggregator_core::node::Queue;
 use redis_module::raw;
 use std::ffi::{c_int, c_longlong, c_void};
@@ -25,7 +25,7 @@ pub struct Blocked(*mut raw::RedisModuleBlockedClient);
 /// It costs what the server keeps for any client and some words of ours, which `maxclients` bounds: so it is possible
 /// however little memory is left, because draining is what frees memory.
 pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64) {
-    let number = waiters::number();
+    let number = blocking::number();
     let mut keys = [call.name.raw];
     // SAFETY: the context and the key live. The private data is a number, not a pointer.
     let blocked = unsafe {
@@ -58,7 +58,7 @@ pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64) {
         queues: queues.to_vec(),
         answer: None,
     };
-    waiters::add(number, waiter);
+    blocking::add(number, waiter);
 }
 
 /// Ends the wait of a client for which there is an answer. Redis 7.0 and Valkey call `end_wait` at once, Redis since 7.4
@@ -90,7 +90,7 @@ unsafe extern "C" fn key_is_ready(
         unsafe {
             let ctx = Ctx::new(ctx);
             let key = call!(RedisModule_GetBlockedClientReadyKey(ctx.raw) else ptr::null_mut());
-            waiters::changed(ctx, &Name::new(key));
+            blocking::changed(ctx, &KeyName::new(key));
         }
     });
     ERR
@@ -108,7 +108,7 @@ unsafe extern "C" fn end_wait(
             let ctx = Ctx::new(ctx);
             (ctx, number(ctx))
         };
-        match waiters::remove(number) {
+        match blocking::remove(number) {
             Some(answer) => answer.send(ctx),
             None => ctx.reply_null_array(),
         }
@@ -124,13 +124,13 @@ unsafe extern "C" fn disconnected(
     guard((), || {
         // SAFETY: the context lives during this call.
         let number = unsafe { number(Ctx::new(ctx)) };
-        waiters::remove(number);
+        blocking::remove(number);
     });
 }
 
 /// The wait is over, however it ended.
 unsafe extern "C" fn forget(_: *mut raw::RedisModuleCtx, number: *mut c_void) {
     guard((), || {
-        waiters::remove(number.addr() as u64);
+        blocking::remove(number.addr() as u64);
     });
 }

@@ -3,24 +3,24 @@
 //! This is the only way in which a node is changed by the server that decides; AGG.APPLY and loading are the others.
 
 use crate::config;
-use crate::ffi::api::{Content, Ctx, Key, Name, command_began_us, running_ms};
+use crate::ffi::api::{Content, Ctx, Key, KeyName, command_began_us, running_ms};
 use crate::ffi::main_thread::MainThread;
-use crate::held::Held;
-use crate::{memory, origin};
+use crate::stored_node::StoredNode;
+use crate::{memory, replication};
 use aggregator_core::{Counters, Effects, Memory, Node, Now, Propagation, Settings, Turn};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What changes share.
-struct Work {
+struct State {
     effects: Effects,
     counters: Counters,
     last_id: u64,
 }
 
-impl Default for Work {
-    fn default() -> Work {
-        Work {
+impl Default for State {
+    fn default() -> State {
+        State {
             effects: Effects::with_buffer(),
             counters: Counters::default(),
             last_id: 0,
@@ -28,12 +28,12 @@ impl Default for Work {
     }
 }
 
-static WORK: MainThread<Option<Work>> = MainThread::new(None);
+static STATE: MainThread<Option<State>> = MainThread::new(None);
 
 /// Allocates what changes share, so that no node is measured with it: on a replica and after a restart from an AOF the
 /// first node comes before any command runs.
 pub fn begin() {
-    WORK.with(|work| {
+    STATE.with(|work| {
         work.get_or_insert_default();
     });
 }
@@ -63,14 +63,14 @@ pub fn seed() -> u64 {
 /// bytes, which it may cost.
 pub fn change<R>(
     ctx: Ctx<'_>,
-    name: &Name<'_>,
-    held: &mut Held,
+    name: &KeyName<'_>,
+    stored: &mut StoredNode,
     now: Now,
     settings: &Settings,
     tight: Option<u64>,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
 ) -> Option<R> {
-    try_change(ctx, name, held, now, settings, tight, |node, turn| {
+    try_change(ctx, name, stored, now, settings, tight, |node, turn| {
         Ok::<R, std::convert::Infallible>(f(node, turn))
     })
     .map(|Ok(result)| result)
@@ -80,20 +80,20 @@ pub fn change<R>(
 #[inline]
 pub fn try_change<R, E>(
     ctx: Ctx<'_>,
-    name: &Name<'_>,
-    held: &mut Held,
+    name: &KeyName<'_>,
+    stored: &mut StoredNode,
     now: Now,
     settings: &Settings,
     tight: Option<u64>,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> Result<R, E>,
 ) -> Option<Result<R, E>> {
-    if held.needs_place() {
-        held.place(ctx.db(), name.bytes());
+    if stored.needs_registration() {
+        stored.place(ctx.db(), name.bytes());
     }
-    held.take_over(now.mono_ms);
-    let memory = memory::of(Some(held), tight.unwrap_or(0), settings);
+    stored.take_ownership(now.mono_ms);
+    let memory = memory::of(Some(stored), tight.unwrap_or(0), settings);
     with_turn(now, settings, tight.is_some(), memory, |turn| {
-        held.change(now.mono_ms, |node| {
+        stored.change(now.mono_ms, |node| {
             let result = f(node, turn);
             match turn.effects.propagation() {
                 Propagation::Nothing => {}
@@ -108,21 +108,21 @@ pub fn try_change<R, E>(
 }
 
 /// A new node that is to be put into its key.
-pub struct Made {
-    held: Box<Held>,
+pub struct PendingNode {
+    stored: Box<StoredNode>,
     payload: Vec<u8>,
     before: i64,
 }
 
-impl Made {
+impl PendingNode {
     /// Puts it there, and replicates it.
-    pub fn put(self, ctx: Ctx<'_>, name: &Name<'_>, key: &mut Key<'_>) {
-        key.set(self.held);
+    pub fn put(self, ctx: Ctx<'_>, name: &KeyName<'_>, key: &mut Key<'_>) {
+        key.set(self.stored);
         ctx.replicate(name, &self.payload);
         drop(self.payload);
-        if let Content::Node(held) = key.content() {
-            held.settle(self.before);
-            held.place(ctx.db(), name.bytes());
+        if let Content::Node(stored) = key.content() {
+            stored.set_allocated_since(self.before);
+            stored.place(ctx.db(), name.bytes());
         }
     }
 }
@@ -132,7 +132,7 @@ pub fn create<R>(
     now: Now,
     settings: &Settings,
     f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
-) -> Option<(R, Option<Made>)> {
+) -> Option<(R, Option<PendingNode>)> {
     let memory = memory::of(None, 0, settings);
     with_turn(now, settings, false, memory, |turn| {
         let before = crate::ffi::alloc::main_bytes();
@@ -140,9 +140,9 @@ pub fn create<R>(
         let result = f(&mut node, turn);
         // A command is never propagated as it came before a payload has told the node's rules.
         let made = match turn.effects.propagation() {
-            Propagation::Payload(payload) => Some(Made {
+            Propagation::Payload(payload) => Some(PendingNode {
                 payload: payload.to_vec(),
-                held: Held::new(node, before),
+                stored: StoredNode::new(node, before),
                 before,
             }),
             _ => None,
@@ -159,8 +159,8 @@ fn with_turn<R>(
     memory: Memory,
     f: impl FnOnce(&mut Turn<'_>) -> R,
 ) -> Option<R> {
-    WORK.with(|work| {
-        let Work {
+    STATE.with(|work| {
+        let State {
             effects,
             counters,
             last_id,
@@ -171,7 +171,7 @@ fn with_turn<R>(
             settings,
             last_id,
             effects,
-            may_repeat: origin::may_repeat(),
+            may_repeat: replication::may_repeat(),
             is_tight,
             memory,
             counters,
@@ -181,20 +181,21 @@ fn with_turn<R>(
 
 /// The server's counters.
 pub fn with_counters<R>(f: impl FnOnce(&mut Counters) -> R) -> Option<R> {
-    WORK.with(|work| f(&mut work.get_or_insert_default().counters))
+    STATE.with(|work| f(&mut work.get_or_insert_default().counters))
 }
 
 /// The last id that this server gave or saw.
 pub fn last_id() -> u64 {
-    WORK.with(|work| work.get_or_insert_default().last_id)
+    STATE
+        .with(|work| work.get_or_insert_default().last_id)
         .unwrap_or(0)
 }
 
 /// An id that came from elsewhere: those given from now on are greater. Not beyond an hour ahead of the clock, so that
 /// no payload can use the ids up.
-pub fn saw_id(id: u64, now: Now) {
+pub fn observe_id(id: u64, now: Now) {
     const HOUR_US: u64 = 3_600_000_000;
-    WORK.with(|work| {
+    STATE.with(|work| {
         let work = work.get_or_insert_default();
         work.last_id = work
             .last_id
@@ -204,7 +205,7 @@ pub fn saw_id(id: u64, now: Now) {
 
 /// The settings and the clocks for a command.
 #[inline]
-pub fn surroundings() -> (std::rc::Rc<Settings>, Now) {
+pub fn command_env() -> (std::rc::Rc<Settings>, Now) {
     let now = match command_began_us() {
         Some(wall_us) => Now {
             wall_us,

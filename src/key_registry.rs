@@ -12,9 +12,9 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A place: the database's number and the key's name.
-pub type Place = (i32, Vec<u8>);
+pub type KeyLocation = (i32, Vec<u8>);
 
-static PLACES: MainThread<BTreeSet<Place>> = MainThread::new(BTreeSet::new());
+static LOCATIONS: MainThread<BTreeSet<KeyLocation>> = MainThread::new(BTreeSet::new());
 
 /// Bytes of the names as the server holds them in its keys.
 static NAME_BYTES: AtomicU64 = AtomicU64::new(0);
@@ -39,7 +39,7 @@ pub fn insert(db: i32, name: &[u8]) -> bool {
     if name.len() > SHORT && !memory::fits(cost, &config::settings()) {
         return false;
     }
-    let is_new = PLACES.with(|places| places.insert((db, name.to_vec())));
+    let is_new = LOCATIONS.with(|places| places.insert((db, name.to_vec())));
     if is_new == Some(true) {
         NAME_BYTES.fetch_add(size(name), Relaxed);
     }
@@ -47,23 +47,23 @@ pub fn insert(db: i32, name: &[u8]) -> bool {
 }
 
 /// There is none.
-pub fn remove(place: &Place) {
-    if PLACES.with(|places| places.remove(place)) == Some(true) {
+pub fn remove(place: &KeyLocation) {
+    if LOCATIONS.with(|places| places.remove(place)) == Some(true) {
         NAME_BYTES.fetch_sub(size(&place.1), Relaxed);
     }
 }
 
 /// The next place behind one, or the first.
-pub fn next(after: Option<&Place>) -> Option<Place> {
+pub fn next(after: Option<&KeyLocation>) -> Option<KeyLocation> {
     let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-    PLACES
+    LOCATIONS
         .with(|places| places.range((start, Bound::Unbounded)).next().cloned())
         .flatten()
 }
 
 /// A database was emptied; a negative number: all.
 pub fn clear(db: i32) {
-    PLACES.with(|places| {
+    LOCATIONS.with(|places| {
         places.retain(|(d, _)| db >= 0 && *d != db);
         let left = places.iter().map(|(_, name)| size(name)).sum();
         NAME_BYTES.store(left, Relaxed);
@@ -72,7 +72,7 @@ pub fn clear(db: i32) {
 
 /// Two databases changed places.
 pub fn swap(a: i32, b: i32) {
-    PLACES.with(|places| {
+    LOCATIONS.with(|places| {
         let swapped = |db| match db {
             db if db == a => b,
             db if db == b => a,

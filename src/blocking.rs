@@ -7,13 +7,13 @@
 
 use crate::commands::fetch_for;
 use crate::ffi::acl::User;
-use crate::ffi::api::{Content, Ctx, Mode, Name, SharedString};
+use crate::ffi::api::{Content, Ctx, KeyName, Mode, SharedString};
+use crate::ffi::blocking::{Blocked, release};
 use crate::ffi::callbacks::serve_soon;
 use crate::ffi::main_thread::MainThread;
-use crate::ffi::waiting::{Blocked, release};
-use crate::held::Held;
 use crate::reply::Answer;
-use crate::work;
+use crate::stored_node::StoredNode;
+use crate::transaction;
 use aggregator_core::node::Queue;
 use aggregator_core::{Node, Now};
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,18 +99,18 @@ pub fn remove(number: u64) -> Option<Answer> {
 }
 
 /// Something may have become available in a node: who waits for that is served soon.
-pub fn ready(ctx: Ctx<'_>, name: &Name<'_>, node: &mut Node, now: Now) {
+pub fn ready(ctx: Ctx<'_>, name: &KeyName<'_>, node: &mut Node, now: Now) {
     mark(ctx, name, |lines| {
         lines.first_served_by(node, now).is_some()
     });
 }
 
 /// A key holds something else now, perhaps a node.
-pub fn changed(ctx: Ctx<'_>, name: &Name<'_>) {
+pub fn changed(ctx: Ctx<'_>, name: &KeyName<'_>) {
     mark(ctx, name, |_| true);
 }
 
-fn mark(ctx: Ctx<'_>, name: &Name<'_>, is_ready: impl FnOnce(&Lines) -> bool) {
+fn mark(ctx: Ctx<'_>, name: &KeyName<'_>, is_ready: impl FnOnce(&Lines) -> bool) {
     let marked = with(|waiters| {
         if waiters.by_number.is_empty() {
             return false;
@@ -141,7 +141,7 @@ pub fn all_ready() {
 pub fn serve(ctx: Ctx<'_>) {
     let started = Instant::now();
     while let Some((db, name)) = with(|waiters| waiters.ready.first().cloned()).flatten() {
-        if ctx.must_be_silent() || !ctx.flags().decides() {
+        if ctx.replication_paused() || !ctx.flags().is_active_primary() {
             return;
         }
         if serve_first(ctx, db, &name).is_none() {
@@ -158,12 +158,12 @@ fn serve_first(ctx: Ctx<'_>, db: i32, name: &SharedString) -> Option<()> {
     if !ctx.select_db(db) {
         return None;
     }
-    let mut key = ctx.open(&name.name(), Mode::Visit)?;
-    let held = match key.content() {
-        Content::Node(held) if !held.node.is_unfinished() => held,
+    let mut key = ctx.open(&name.name(), Mode::WriteUntracked)?;
+    let stored = match key.content() {
+        Content::Node(stored) if !stored.node.is_unfinished() => stored,
         _ => return None,
     };
-    let (number, blocked, answer) = answer_first(ctx, db, name, held)?;
+    let (number, blocked, answer) = answer_first(ctx, db, name, stored)?;
     with(|waiters| {
         waiters.leave_lines(number);
         waiters.by_number.get_mut(&number)?.answer = Some(answer);
@@ -178,10 +178,10 @@ fn answer_first(
     ctx: Ctx<'_>,
     db: i32,
     name: &SharedString,
-    held: &mut Held,
+    stored: &mut StoredNode,
 ) -> Option<(u64, Blocked, Answer)> {
-    let now = work::now();
-    let first = held.change(now.mono_ms, |node| {
+    let now = transaction::now();
+    let first = stored.change(now.mono_ms, |node| {
         let first = with(|waiters| {
             waiters
                 .lines(db, name.name().bytes())?
@@ -197,7 +197,7 @@ fn answer_first(
     let may_run = user.is_none_or(|user| user.may_run(ctx, client_id, &words));
     let answer = if may_run {
         let args: Vec<&[u8]> = words.iter().map(|word| word.name().bytes()).collect();
-        fetch_for(ctx, &name.name(), &args, held)?
+        fetch_for(ctx, &name.name(), &args, stored)?
     } else {
         Answer::Error(NO_PERMISSION.into())
     };
