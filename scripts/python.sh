@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The Python client: tests it (lint, types, tests, docs) or builds its wheel, with tools of its own in target/python.
+# Tests the Python client (lint, types, tests, examples), builds its wheel or runs its benchmarks, with its own tools in
+# target/python.
 #
-#   scripts/python.sh test [pytest's arguments]
+#   scripts/python.sh test [PYTEST ARGUMENTS]
 #   scripts/python.sh wheel     the wheel and the source archive, in target/python/dist
 #   scripts/python.sh bench [--quick]
 #
-# The Python is AGG_PYTHON, else python3. Where the tools cannot be had by pip it says so and does nothing, but in CI it
-# fails.
+# The Python is AGG_PYTHON, else python3. If pip cannot install the tools, the script prints a message and succeeds; in CI
+# it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 client=$PWD/clients/python
@@ -16,31 +17,31 @@ python=${AGG_PYTHON:-python3}
 what=${1:-test}
 [ $# -eq 0 ] || shift
 
-# Made anew when the tools or the Python are others.
-tools() {
+# Creates the virtual environment again if the tools or the Python have changed.
+install_tools() {
     local want
     want="$("$python" --version) $(cat "$client/requirements-dev.txt")"
-    [ "$(cat "$venv/made-of" 2>/dev/null)" = "$want" ] && return
+    [ "$(cat "$venv/requirements" 2>/dev/null)" = "$want" ] && return
     "$python" -m venv --clear "$venv" &&
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
             -r "$client/requirements-dev.txt" &&
-        printf '%s\n' "$want" >"$venv/made-of"
+        printf '%s\n' "$want" >"$venv/requirements"
 }
 
 mkdir -p "$target"
-if ! tools; then
-    echo "skipped: the Python client's tools (clients/python/requirements-dev.txt) cannot be had" >&2
+if ! install_tools; then
+    echo "skipped: the Python client's tools (clients/python/requirements-dev.txt) cannot be installed" >&2
     [ "${CI:-}" != true ]
     exit
 fi
 
-# Nothing is left beside the sources, and what is tested is not what some other folder has installed.
+# Leaves no files beside the sources, and tests these sources rather than an installed package.
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$client/src
 cd "$client"
 case $what in
 test)
     "$venv/bin/ruff" format --check --quiet --no-cache . ||
-        { echo "clients/python: ruff format has something to change" >&2; exit 1; }
+        { echo "clients/python: run ruff format" >&2; exit 1; }
     "$venv/bin/ruff" check --quiet --no-cache .
     "$venv/bin/mypy" --cache-dir "$target/mypy"
     "$venv/bin/python" -m pytest -o "cache_dir=$target/pytest" "$@"

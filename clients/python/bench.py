@@ -1,7 +1,8 @@
-"""What the client costs: `python bench.py [--quick]`, with a server of its own, or AGG_BENCH_URL's.
+"""Benchmarks of the client: `python bench.py [--quick]`.
 
-Each figure is the median of several rounds; those that are compared alternate within a round, so
-that a noisy machine disturbs them alike. Prints the tables that README.md shows.
+Starts its own server, unless AGG_BENCH_URL names one. Each figure is the median of several rounds.
+The rows of a table alternate within a round, so that a noisy machine disturbs them alike. Prints
+the tables of README.md.
 """
 
 from __future__ import annotations
@@ -23,26 +24,28 @@ import redis
 import agg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "tests"))
-from kit import CALM, Server
+from support import LONG_WINDOWS, Server
 
-MANY = 20_000
+CALLS = 20_000
 
 
-def rows(title: str, unit: str, found: dict[str, list[float]]) -> None:
-    print(f"\n| {title} | {unit} | lowest..highest |\n| --- | ---: | --- |")
-    for name, values in found.items():
-        middle = statistics.median(values)
-        print(f"| {name} | {middle:,.0f} | {min(values):,.0f}..{max(values):,.0f} |")
+def print_table(title: str, unit: str, results: dict[str, list[float]]) -> None:
+    print(f"\n| {title} | {unit} | min..max |\n| --- | ---: | --- |")
+    for name, values in results.items():
+        median = statistics.median(values)
+        print(f"| {name} | {median:,.0f} | {min(values):,.0f}..{max(values):,.0f} |")
 
 
 def rate(run: Callable[[int], Any], n: int) -> float:
+    """Returns calls per second, after a short warm-up."""
     run(n // 20 + 1)
     start = time.perf_counter()
     run(n)
     return n / (time.perf_counter() - start)
 
 
-def calls(url: str, rounds: int, n: int) -> None:
+def bench_calls(url: str, rounds: int, n: int) -> None:
+    """Measures how many commands the clients send per second, beside redis-py alone."""
     plain: Any = redis.Redis.from_url(url)
     client = agg.Client(url)
     loop = asyncio.new_event_loop()
@@ -87,11 +90,11 @@ def calls(url: str, rounds: int, n: int) -> None:
     measured: dict[str, tuple[Callable[[int], Any], int]] = {
         "`redis.execute_command`": (plain_calls, n),
         "`client.stat`": (client_calls, n),
-        "`redis.asyncio`, awaited one by one": (
+        "`redis.asyncio`, sequential awaits": (
             lambda n: loop.run_until_complete(plain_awaits(n)),
             n,
         ),
-        "`AsyncClient.stat`, awaited one by one": (
+        "`AsyncClient.stat`, sequential awaits": (
             lambda n: loop.run_until_complete(client_awaits(n)),
             n,
         ),
@@ -99,11 +102,11 @@ def calls(url: str, rounds: int, n: int) -> None:
         "`client.pipeline` of 100": (client_pipeline, 5 * n),
         "`client.mstat` of 100, samples": (client_mstat, 20 * n),
     }
-    found: dict[str, list[float]] = {name: [] for name in measured}
+    results: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(rounds):
         for name, (run, times) in measured.items():
-            found[name].append(rate(run, times))
-    rows("AGG.STAT with a tag", "calls a second", found)
+            results[name].append(rate(run, times))
+    print_table("AGG.STAT with a tag", "calls/s", results)
     loop.run_until_complete(plain_aio.aclose())
     loop.run_until_complete(aio.close())
     loop.close()
@@ -111,16 +114,17 @@ def calls(url: str, rounds: int, n: int) -> None:
     client.close()
 
 
-def drained(url: str, rounds: int, n: int) -> None:
+def bench_drain(url: str, rounds: int, n: int) -> None:
+    """Measures how many log entries a loop drains per second."""
     client = agg.Client(url)
-    found: dict[str, list[float]] = {"`Drain`, entry by entry": [], "`Drain.batches`": []}
+    results: dict[str, list[float]] = {"`Drain`, record by record": [], "`Drain.batches`": []}
     for _ in range(rounds):
-        for name, values in found.items():
+        for name, values in results.items():
             client.redis.delete("n")
             for _ in range(0, n, 1000):
                 with client.pipeline() as pipe:
                     for _ in range(1000):
-                        pipe.log("n", "a line of some forty characters, as usual")
+                        pipe.log("n", "a log message of about forty characters..")
                     pipe.execute()
             start = time.perf_counter()
             drain = agg.Drain(client, "n", "LOG", count=500, follow=False)
@@ -132,46 +136,46 @@ def drained(url: str, rounds: int, n: int) -> None:
                 for entry in drain:
                     seen += entry.record.queue == "LOG"
             values.append(seen / (time.perf_counter() - start))
-    rows("lines drained, parsed and acknowledged", "a second", found)
+    print_table("log entries drained, parsed and acknowledged", "records/s", results)
     client.close()
 
 
-def reports(url: str, rounds: int) -> None:
-    """What a report takes in the thread that makes it."""
+def bench_reports(url: str, rounds: int) -> None:
+    """Measures the CPU time of a report in the thread that makes it, while nothing is sent."""
     quiet = agg.Recorder("n", url, interval=3600, batch=10**9, max_samples=10**9, max_events=10**9)
-    quiet._max_bytes = 10**12  # Nothing is sent meanwhile: the thread's own cost, alone.
+    quiet._max_bytes = 10**12  # Together with the limits above: nothing is sent.
     log = logging.Logger("bench")
     log.addHandler(agg.LogHandler(quiet))
     stat, tags = quiet.stat, {"app": "shop"}
 
     def nothing(*args: object, **kwargs: object) -> None: ...
 
-    def block() -> None:
+    def timed_block() -> None:
         with agg.timer("m", recorder=quiet):
             pass
 
     error = ValueError("order 17 was lost")
     measured: dict[str, tuple[Callable[[], object], int]] = {
-        "a function that does nothing, for comparison": (
+        "an empty function, for comparison": (
             lambda: nothing("queue.length", 17.5),
-            MANY,
+            CALLS,
         ),
-        "`recorder.stat(name, value)`": (lambda: stat("queue.length", 17.5), MANY),
+        "`recorder.stat(name, value)`": (lambda: stat("queue.length", 17.5), CALLS),
         '`recorder.stat(..., tags="app:shop")`': (
             lambda: stat("queue.length", 17.5, tags="app:shop"),
-            MANY,
+            CALLS,
         ),
-        "`recorder.stat(..., tags={...})`": (lambda: stat("queue.length", 17.5, tags=tags), MANY),
-        '`recorder.stat(..., kind="DIFF")`': (lambda: stat("bytes", 17, kind="DIFF"), MANY),
-        "`with timer(name)`": (block, MANY),
-        "`recorder.log(message)`": (lambda: quiet.log("a line"), MANY // 10),
-        "`logging` through `LogHandler`": (lambda: log.info("a line of %s", 17), MANY // 10),
+        "`recorder.stat(..., tags={...})`": (lambda: stat("queue.length", 17.5, tags=tags), CALLS),
+        '`recorder.stat(..., kind="DIFF")`': (lambda: stat("bytes", 17, kind="DIFF"), CALLS),
+        "`with timer(name)`": (timed_block, CALLS),
+        "`recorder.log(message)`": (lambda: quiet.log("a message"), CALLS // 10),
+        "`logging` through `LogHandler`": (lambda: log.info("a message of %s", 17), CALLS // 10),
         "`report_exception`": (
             lambda: agg.report_exception(error, recorder=quiet),
-            MANY // 10,
+            CALLS // 10,
         ),
     }
-    found: dict[str, list[float]] = {name: [] for name in measured}
+    results: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(rounds):
         for name, (run, times) in measured.items():
             run()
@@ -179,16 +183,16 @@ def reports(url: str, rounds: int) -> None:
             start = time.thread_time()
             for _ in loop:
                 run()
-            found[name].append((time.thread_time() - start) / times * 1e9)
+            results[name].append((time.thread_time() - start) / times * 1e9)
             with quiet._lock:
                 quiet._samples.clear()
                 quiet._events.clear()
-    rows("CPU time in the program's thread, nothing sent meanwhile", "ns", found)
+    print_table("CPU time in the reporting thread, nothing sent", "ns", results)
     quiet.close()
 
 
-def busy(url: str, rounds: int, per_second: int, seconds: float) -> None:
-    """A steady load with all that is sent: what the whole process takes for a sample."""
+def bench_steady_load(url: str, rounds: int, per_second: int, seconds: float) -> None:
+    """Measures the CPU time per sample of the whole process under a steady load, with sending."""
     process: list[float] = []
     thread: list[float] = []
     sent = dropped = 0
@@ -201,55 +205,57 @@ def busy(url: str, rounds: int, per_second: int, seconds: float) -> None:
         n = int(per_second * seconds)
         chunk = per_second // 100
         start = time.perf_counter()
-        cpu, own = time.process_time(), 0.0
+        process_cpu, thread_cpu = time.process_time(), 0.0
         for i in range(0, n, chunk):
             before = time.thread_time()
             for k in range(i, i + chunk):
                 stat(names[k % 100], 17.5)
-            own += time.thread_time() - before
+            thread_cpu += time.thread_time() - before
             time.sleep(max(0.0, start + (i + chunk) / per_second - time.perf_counter()))
         recorder.flush(30)
-        process.append((time.process_time() - cpu) / n * 1e9)
-        thread.append(own / n * 1e9)
+        process.append((time.process_time() - process_cpu) / n * 1e9)
+        thread.append(thread_cpu / n * 1e9)
         counts = recorder.counts
         sent += counts.sent
         dropped += sum(counts.dropped.values()) + counts.late
         recorder.close()
-    title = f"{per_second:,} samples a second with sending"
-    name = "CPU of the program's thread, the loop around it included"
-    rows(title, "ns a sample", {name: thread, "CPU of the whole process": process})
+    title = f"{per_second:,} samples/s with sending"
+    name = "CPU of the reporting thread, including its loop"
+    print_table(title, "ns/sample", {name: thread, "CPU of the whole process": process})
     print(f"\n{sent:,} samples sent, {dropped:,} dropped or late.")
 
 
-def flood(url: str, rounds: int) -> None:
-    """As fast as one thread can report, beside the thread that sends."""
+def bench_overload(url: str, rounds: int) -> None:
+    """Measures how many samples one thread can report per second, and how many are sent."""
     reported: list[float] = []
-    kept: list[float] = []
+    sent: list[float] = []
     for _ in range(rounds):
         recorder = agg.Recorder("n", url)
         stat = recorder.stat
         start = time.perf_counter()
-        for _ in range(50 * MANY):
+        for _ in range(50 * CALLS):
             stat("m", 17.5)
-        took = time.perf_counter() - start
+        reporting_s = time.perf_counter() - start
         recorder.flush(30)
-        whole = time.perf_counter() - start
-        reported.append(50 * MANY / took)
-        kept.append(recorder.counts.sent / whole)
+        total_s = time.perf_counter() - start
+        reported.append(50 * CALLS / reporting_s)
+        sent.append(recorder.counts.sent / total_s)
         recorder.close()
-    found = {"reported": reported, "of them sent; the rest is counted as dropped": kept}
-    rows("a thread that does nothing but report", "samples a second", found)
+    results = {"reported": reported, "sent; the others are counted as dropped": sent}
+    print_table("one thread that only reports", "samples/s", results)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the client costs.")
-    parser.add_argument("--quick", action="store_true", help="a few seconds, for a look")
+    parser = argparse.ArgumentParser(description="Benchmarks of the Python client.")
+    parser.add_argument(
+        "--quick", action="store_true", help="take a few seconds, with imprecise results"
+    )
     quick = parser.parse_args().quick
     rounds, n = (2, 500) if quick else (5, 5000)
     url = os.environ.get("AGG_BENCH_URL")
-    server = None if url else Server(settings=CALM)
-    where = url or (server.url if server else "")
-    with redis.Redis.from_url(where) as plain:
+    server = None if url else Server(settings=LONG_WINDOWS)
+    server_url = url or (server.url if server else "")
+    with redis.Redis.from_url(server_url) as plain:
         info = plain.info("server")
         name = info.get("server_name", "redis")
         version = info.get("valkey_version", info["redis_version"])
@@ -259,16 +265,16 @@ def main() -> None:
         f"the median of {rounds} rounds."
     )
     try:
-        calls(where, rounds, n)
-        drained(where, rounds, 2000 if quick else 20_000)
-        reports(where, rounds)
-        busy(where, rounds, 10_000, 0.5 if quick else 3.0)
-        busy(where, rounds, 100_000, 0.5 if quick else 3.0)
-        flood(where, rounds)
+        bench_calls(server_url, rounds, n)
+        bench_drain(server_url, rounds, 2000 if quick else 20_000)
+        bench_reports(server_url, rounds)
+        bench_steady_load(server_url, rounds, 10_000, 0.5 if quick else 3.0)
+        bench_steady_load(server_url, rounds, 100_000, 0.5 if quick else 3.0)
+        bench_overload(server_url, rounds)
     finally:
         assert threading.active_count() < 10
         if server is not None:
-            server.end()
+            server.close()
 
 
 if __name__ == "__main__":

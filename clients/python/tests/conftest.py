@@ -1,4 +1,4 @@
-"""What tests are given: the server, emptied for each of them, and clients of it."""
+"""Fixtures: a server, emptied before each test, and clients of it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from kit import CALM, Server
+from support import LONG_WINDOWS, Server
 
 import agg
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    server = Server(settings=CALM)
+    server = Server(settings=LONG_WINDOWS)
     yield server
-    server.end()
+    server.close()
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def url(server: Server) -> str:
 
 @pytest.fixture(params=[(2, False), (2, True), (3, False), (3, True)], ids="{0[0]}-{0[1]}".format)
 def any_client(url: str, request: pytest.FixtureRequest) -> Iterator[agg.Client]:
-    """A client in RESP2 and RESP3, on connections that decode and that do not."""
+    """Clients in RESP2 and RESP3, on connections that decode and that do not."""
     protocol, decode = request.param
     with agg.Client(url, protocol=protocol, decode_responses=decode) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Exceptions, lines of ``logging`` and timers as reports; none of it raises."""
+"""Reports from exceptions, ``logging`` and timers. None of them raises."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from kit import free_port
+from support import free_port
 
 import agg
-from agg.capture import normalised
+from agg.capture import normalize_message
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def fail(what: object) -> None:
     raise ValueError(f"{what} failed")
 
 
-def test_an_exception_with_file_function_and_traceback(
+def test_exception_is_reported_with_file_function_and_traceback(
     recorder: agg.Recorder, client: agg.Client
 ) -> None:
     try:
@@ -54,25 +54,27 @@ def test_an_exception_with_file_function_and_traceback(
     assert record.message == "LookupError: no such thing" and record.code == "LookupError"
     assert (record.public, record.level, record.type) == ("Sorry.", 3, "BUG")
     assert record.tags == {"a": "b"}
-    assert record.file == Path(__file__).name and "test_an_exception" in record.func
+    assert record.file == Path(__file__).name and "test_exception_is_reported" in record.func
     assert "invalid literal for int()" in record.backtrace
     assert 'raise LookupError("no such thing")' in record.backtrace
 
 
-def test_the_same_error_is_one(recorder: agg.Recorder, client: agg.Client) -> None:
+def test_occurrences_of_the_same_error_are_grouped(
+    recorder: agg.Recorder, client: agg.Client
+) -> None:
     for what in ("order 1", "order 22", "order 3.5"):
         with agg.capture_exceptions(swallow=True):
             fail(what)
     with agg.capture_exceptions(swallow=True):
         fail("payment")
     with agg.capture_exceptions(swallow=True):
-        # In a library: the place is where the program called it.
+        # Raised in a library: the location is where the program called it.
         Path("/does/not/exist").read_text()
     orders, payment, missing = errors(recorder, client)
     assert [e.occurrences for e in (orders, payment, missing)] == [3, 1, 1]
     assert orders.message == "ValueError: order 3.5 failed" and orders.func == "fail"
     assert (missing.type, missing.file) == ("OPS", Path(__file__).name)
-    assert missing.func == "test_the_same_error_is_one"
+    assert missing.func == "test_occurrences_of_the_same_error_are_grouped"
 
 
 @pytest.mark.parametrize(
@@ -120,24 +122,26 @@ def test_the_same_error_is_one(recorder: agg.Recorder, client: agg.Client) -> No
         ("request Zk81q0p2Lm9x", "request 8k1q0p2Lm9xZ", True),
     ],
 )
-def test_what_differs_is_taken_out(one: str, other: str, same: bool) -> None:
-    assert (normalised(one) == normalised(other)) is same
+def test_variable_parts_of_messages_are_replaced(one: str, other: str, same: bool) -> None:
+    assert (normalize_message(one) == normalize_message(other)) is same
 
 
-def test_what_is_taken_out_leaves_the_rest() -> None:
-    assert normalised("sda12 -5 of 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff_del: utf8, x-5 (-0.5)") == (
-        "sda12 <n> of <id>_del: utf8, x-<n> (<n>)"
-    )
+def test_normalization_keeps_the_rest_of_the_message() -> None:
+    assert normalize_message(
+        "sda12 -5 of 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff_del: utf8, x-5 (-0.5)"
+    ) == ("sda12 <n> of <id>_del: utf8, x-<n> (<n>)")
 
 
-def test_any_message_is_normalised_in_no_time() -> None:
+def test_normalization_is_fast_for_any_message() -> None:
     for piece in ("1a", "1" * 2000 + "a", "a" * 2000 + "1", "1.", "-", "0x", "ab12-", "1e-", "_1"):
         start = time.perf_counter()
-        normalised(piece * 5000)
+        normalize_message(piece * 5000)
         assert time.perf_counter() - start < 1
 
 
-def test_decorators_and_coroutines(recorder: agg.Recorder, client: agg.Client) -> None:
+def test_decorators_work_on_functions_and_coroutines(
+    recorder: agg.Recorder, client: agg.Client
+) -> None:
     @agg.capture_exceptions()
     async def broken() -> None:
         raise KeyError("a")
@@ -166,15 +170,19 @@ def test_decorators_and_coroutines(recorder: agg.Recorder, client: agg.Client) -
     assert 19 < slept.last <= block.last < 5000 and slept.tags == {"unit": "ms"}
 
 
-def test_what_is_no_error_is_not_reported(recorder: agg.Recorder, client: agg.Client) -> None:
+def test_exceptions_that_are_not_errors_are_not_reported(
+    recorder: agg.Recorder, client: agg.Client
+) -> None:
     for error in (KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit):
         with pytest.raises(error), agg.capture_exceptions(swallow=True):
             raise error
     assert errors(recorder, client) == []
 
 
-def test_exceptions_that_cannot_be_told(recorder: agg.Recorder, client: agg.Client) -> None:
-    class Mute(Exception):
+def test_exceptions_that_cannot_be_printed_are_reported(
+    recorder: agg.Recorder, client: agg.Client
+) -> None:
+    class Unprintable(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
@@ -190,7 +198,7 @@ def test_exceptions_that_cannot_be_told(recorder: agg.Recorder, client: agg.Clie
     loop = ValueError("itself")
     loop.__cause__ = loop
     with agg.capture_exceptions(swallow=True):
-        raise Mute
+        raise Unprintable
     with agg.capture_exceptions(swallow=True):
         deep(200)
     with agg.capture_exceptions(swallow=True):
@@ -203,7 +211,9 @@ def test_exceptions_that_cannot_be_told(recorder: agg.Recorder, client: agg.Clie
     assert all(len(r.backtrace) < 40_000 and len(r.message) < 5000 for r in found)
 
 
-def test_hooks(recorder: agg.Recorder, client: agg.Client, capsys: Any) -> None:
+def test_hooks_report_uncaught_exceptions(
+    recorder: agg.Recorder, client: agg.Client, capsys: Any
+) -> None:
     before = sys.excepthook, threading.excepthook, sys.unraisablehook
     sys.unraisablehook = lambda args: None
     threading.excepthook = lambda args: None
@@ -239,8 +249,8 @@ def test_hooks(recorder: agg.Recorder, client: agg.Client, capsys: Any) -> None:
     finally:
         uninstall()
         sys.excepthook, threading.excepthook, sys.unraisablehook = before
-    told = {r.message: r.level for r in errors(recorder, client)}
-    assert told == {
+    levels = {r.message: r.level for r in errors(recorder, client)}
+    assert levels == {
         "ValueError: thread failed": 8,
         "ValueError: finalizer failed": 6,
         "ValueError: program failed": 9,
@@ -248,7 +258,7 @@ def test_hooks(recorder: agg.Recorder, client: agg.Client, capsys: Any) -> None:
     }
 
 
-def test_a_program_that_dies_has_told_why(url: str, client: agg.Client) -> None:
+def test_crashing_program_reports_its_exception(url: str, client: agg.Client) -> None:
     text = "import sys, agg; agg.configure('n', sys.argv[1]); agg.install_hooks(); 1 / 0"
     done = subprocess.run(
         [sys.executable, "-c", text, url], capture_output=True, text=True, timeout=300, check=False
@@ -261,11 +271,13 @@ def test_a_program_that_dies_has_told_why(url: str, client: agg.Client) -> None:
 
 @pytest.fixture
 def log() -> Iterator[logging.Logger]:
-    # One that pytest, whose handler raises, has no handler at.
+    # Not created by getLogger: pytest adds a handler there, and that one raises.
     yield logging.Logger("test.shop", logging.DEBUG)
 
 
-def test_logging(recorder: agg.Recorder, client: agg.Client, log: logging.Logger) -> None:
+def test_log_handler_reports_log_entries_and_errors(
+    recorder: agg.Recorder, client: agg.Client, log: logging.Logger
+) -> None:
     log.addHandler(agg.LogHandler(tags={"a": 1}))
     log.debug("d %s", 1)
     log.critical("c", extra={"x": 1})
@@ -293,12 +305,16 @@ def test_logging(recorder: agg.Recorder, client: agg.Client, log: logging.Logger
         "with traceback": 1,
     }
     traced = found["with traceback"]
-    assert (traced.code, traced.func, traced.type) == ("ValueError", "test_logging", "BUG")
+    assert (traced.code, traced.func, traced.type) == (
+        "ValueError",
+        "test_log_handler_reports_log_entries_and_errors",
+        "BUG",
+    )
     assert "1 failed" in traced.backtrace and traced.file == Path(__file__).name
 
 
-def shop(log: logging.Logger) -> None:
-    """What is reported below, by way of one handler or another."""
+def log_errors(log: logging.Logger) -> None:
+    """Logs errors with and without tracebacks."""
     for i in range(3):
         try:
             try:
@@ -320,49 +336,49 @@ def shop(log: logging.Logger) -> None:
     log.error("order %d gone", 5)
 
 
-def by_a_queue(log: logging.Logger, handler: logging.Handler) -> None:
+def through_a_queue(log: logging.Logger, handler: logging.Handler) -> None:
     lines: queue.Queue[Any] = queue.Queue()
     log.addHandler(logging.handlers.QueueHandler(lines))
     listener = logging.handlers.QueueListener(lines, handler)
     listener.start()
-    shop(log)
+    log_errors(log)
     listener.stop()
 
 
-def by_a_socket(log: logging.Logger, handler: logging.Handler) -> None:
-    """As a server does with what a SocketHandler sends it."""
+def through_a_socket(log: logging.Logger, handler: logging.Handler) -> None:
+    """Does what a server does with the records that a SocketHandler sends."""
 
     class Sender(logging.handlers.SocketHandler):
         def send(self, s: Any) -> None:
             handler.handle(logging.makeLogRecord(pickle.loads(s[4:])))
 
     log.addHandler(Sender("127.0.0.1", 1))
-    shop(log)
+    log_errors(log)
 
 
-@pytest.mark.parametrize("way", [by_a_queue, by_a_socket])
+@pytest.mark.parametrize("route", [through_a_queue, through_a_socket])
 @pytest.mark.parametrize("formatted", [False, True])
-def test_a_queue_between_makes_no_other_errors(
+def test_queued_log_records_give_the_same_errors(
     recorder: agg.Recorder,
     client: agg.Client,
     log: logging.Logger,
-    way: Callable[[logging.Logger, logging.Handler], None],
+    route: Callable[[logging.Logger, logging.Handler], None],
     formatted: bool,
 ) -> None:
-    def told(way: Callable[[logging.Logger, logging.Handler], None]) -> list[Any]:
+    def reported(route: Callable[[logging.Logger, logging.Handler], None]) -> list[Any]:
         handler = agg.LogHandler()
         if formatted:
             handler.setFormatter(logging.Formatter("shop: %(message)s"))
-        way(log, handler)
+        route(log, handler)
         log.handlers.clear()
         assert recorder.flush()
         lines = [e.record.message for e in client.pop("n", "LOG")]  # type: ignore[union-attr]
         found: list[Any] = [e.record for e in client.pop("n", "ERROR")]
         client.redis.flushall()
-        kept = ("message", "code", "func", "file", "type", "occurrences", "level")
-        errors = [{name: getattr(each, name) for name in kept} for each in found]
+        compared = ("message", "code", "func", "file", "type", "occurrences", "level")
+        errors = [{name: getattr(each, name) for name in compared} for each in found]
         for each, error in zip(found, errors):
-            # A formatter adds the stack, which shows the way it went.
+            # A formatter adds the stack, which differs between the routes.
             error["message"] = each.message.partition("\n")[0]
             error["trace"] = [
                 text
@@ -373,10 +389,10 @@ def test_a_queue_between_makes_no_other_errors(
 
     def directly(log: logging.Logger, handler: logging.Handler) -> None:
         log.addHandler(handler)
-        shop(log)
+        log_errors(log)
 
-    direct = told(directly)
-    assert told(way) == direct
+    direct = reported(directly)
+    assert reported(route) == direct
     errors = direct if formatted else direct[1]
     assert [(e["code"], e["occurrences"], e["trace"]) for e in errors] == [
         ("LookupError", 3, ["ValueError: 2 failed", "LookupError: no\nprice"]),
@@ -389,7 +405,7 @@ def test_a_queue_between_makes_no_other_errors(
     ]
 
 
-def test_a_traceback_as_the_message_is_one(
+def test_traceback_logged_as_message_is_recognized(
     recorder: agg.Recorder, client: agg.Client, log: logging.Logger
 ) -> None:
     log.addHandler(agg.LogHandler())
@@ -408,21 +424,21 @@ def test_a_traceback_as_the_message_is_one(
     assert other.message.startswith("no Traceback") and not other.backtrace
 
 
-def test_logging_never_raises_and_never_feeds_itself(
+def test_log_handler_never_raises_and_never_reports_its_own_warnings(
     client: agg.Client, log: logging.Logger, capsys: Any
 ) -> None:
-    nowhere = agg.Recorder("n", f"redis://127.0.0.1:{free_port()}", interval=0.01)
-    handler = agg.LogHandler(nowhere)
+    unreachable = agg.Recorder("n", f"redis://127.0.0.1:{free_port()}", interval=0.01)
+    handler = agg.LogHandler(unreachable)
     log.addHandler(handler)
     log.error("%d", "no number")
-    assert "TypeError" in capsys.readouterr().err  # As logging does for its own handlers.
+    assert "TypeError" in capsys.readouterr().err  # As for the handlers of logging.
     own = logging.getLogger("agg")
-    own.addHandler(handler)  # Which the recorder's thread warns by.
+    own.addHandler(handler)  # The recorder's thread logs warnings to it.
     try:
         log.info("x")
-        while not nowhere.counts.failures:
+        while not unreachable.counts.failures:
             pass
-        assert nowhere.counts.waiting == 1  # Not the warning that it fails.
+        assert unreachable.counts.waiting == 1  # Not also the warning about the failure.
     finally:
         own.removeHandler(handler)
-        nowhere.close(0)
+        unreachable.close(0)

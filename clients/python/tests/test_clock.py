@@ -1,4 +1,4 @@
-"""Reports carry the server's time, whatever this machine's clock says."""
+"""Reports carry the server's time, whatever the local clock says."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from kit import CALM, Server, until
+from support import LONG_WINDOWS, Server, wait_until
 
 import agg
 
 MINUTES = 60.0
-SOON = 30_000  # ms: what a busy machine may take, and far less than a clock is wrong here.
+# In ms: longer than a busy machine takes, far shorter than the clock errors of these tests.
+TOLERANCE = 30_000
 
 SetClock = Callable[[float], None]
 
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[SetClock]:
-    """Sets this process's clock off by so many seconds."""
+    """Shifts the clock of this process by a number of seconds."""
     real, real_ns = time.time, time.time_ns
-    off = 0.0
+    shift_s = 0.0
 
-    def set_off(seconds: float) -> None:
-        nonlocal off
-        off = seconds
+    def shift(seconds: float) -> None:
+        nonlocal shift_s
+        shift_s = seconds
 
-    monkeypatch.setattr(time, "time", lambda: real() + off)
-    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + int(off * 1e9))
-    yield set_off
-    off = 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + shift_s)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + int(shift_s * 1e9))
+    yield shift
+    shift_s = 0.0
 
 
 def server_ms(client: agg.Client) -> int:
@@ -40,7 +41,7 @@ def server_ms(client: agg.Client) -> int:
 
 
 def times(client: agg.Client) -> dict[str, int]:
-    """The times of one report of each kind, and of a line and an error of ``logging``."""
+    """Returns the times of the reports, by name."""
     found: dict[str, int] = {}
     for name, metric in client.scan_values("n", "METRIC")[1]:
         assert isinstance(metric, agg.Metric)
@@ -53,7 +54,7 @@ def times(client: agg.Client) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("minutes", [10, -10, 60 * 24 * 3])
-def test_reports_of_a_wrong_clock_arrive_with_the_servers_time(
+def test_reports_carry_the_servers_time_if_the_local_clock_is_wrong(
     url: str, client: agg.Client, set_clock: SetClock, minutes: float
 ) -> None:
     set_clock(minutes * MINUTES)
@@ -71,10 +72,12 @@ def test_reports_of_a_wrong_clock_arrive_with_the_servers_time(
     after = server_ms(client)
     found = times(client)
     assert len(found) == 7
-    assert {n: at for n, at in found.items() if not before - SOON <= at <= after + SOON} == {}
+    assert {
+        n: at for n, at in found.items() if not before - TOLERANCE <= at <= after + TOLERANCE
+    } == {}
 
 
-def test_a_given_time_is_sent_as_it_is(url: str, client: agg.Client, set_clock: SetClock) -> None:
+def test_given_time_is_sent_unchanged(url: str, client: agg.Client, set_clock: SetClock) -> None:
     at = server_ms(client) - 1234
     set_clock(10 * MINUTES)
     with agg.Recorder("n", url) as r:
@@ -88,10 +91,10 @@ def test_a_given_time_is_sent_as_it_is(url: str, client: agg.Client, set_clock: 
     assert sum(r.counts.dropped.values()) == 2
 
 
-def test_what_waited_for_the_server_keeps_its_time_though_the_clock_is_set(
+def test_pending_reports_keep_their_time_when_the_clock_is_set(
     set_clock: SetClock,
 ) -> None:
-    own = Server(settings=CALM)
+    own = Server(settings=LONG_WINDOWS)
     try:
         with agg.Recorder("n", own.url, interval=0.02) as r, agg.Client(own.url) as client:
             r.stat("first", 1)
@@ -101,20 +104,20 @@ def test_what_waited_for_the_server_keeps_its_time_though_the_clock_is_set(
             r.stat("waited", 1)
             r.log("waited")
             after = time.time() * 1000
-            until("it has failed", lambda: r.counts.failures)
+            wait_until("sending has failed", lambda: r.counts.failures)
             set_clock(-10 * MINUTES)
             time.sleep(2)
             own.start()
             assert r.flush(60)
             found = times(client)
-            # Not the time at which it came, and not this machine's.
+            # Neither the time of arrival nor the local time.
             for name in ("waited", "LOG waited"):
                 assert before - 1500 < found[name] < after + 1500
     finally:
-        own.end()
+        own.close()
 
 
-def test_without_the_right_to_time_reports_carry_this_machines(
+def test_reports_carry_the_local_time_without_permission_for_time(
     url: str, client: agg.Client, caplog: pytest.LogCaptureFixture, set_clock: SetClock
 ) -> None:
     client.redis.execute_command(
@@ -127,27 +130,27 @@ def test_without_the_right_to_time_reports_carry_this_machines(
             assert r.flush()
     assert r.counts == agg.Counts(sent=3)
     metric = client.get_metric("n", "m")
-    assert metric is not None and abs(metric.at + 60_000 - server_ms(client)) < SOON
-    (said,) = [m for m in caplog.messages if "time" in m]
-    assert "this machine's time" in said and "time" in said
+    assert metric is not None and abs(metric.at + 60_000 - server_ms(client)) < TOLERANCE
+    (warning,) = [m for m in caplog.messages if "time" in m]
+    assert "local time" in warning and "server's time" in warning
 
 
-def test_the_offset_moves_when_a_clock_was_set_and_only_then(
+def test_offset_changes_only_when_a_clock_was_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Distances between reports are exact: what an answer took on its way is no news."""
+    """Intervals between reports stay exact: the delay of a reply does not move the offset."""
     now = 100.0
     server = 1_760_000_000.0
 
     class Stub:
-        def __init__(self, there: float, back: float) -> None:
-            self.there, self.back = there, back
+        def __init__(self, request_s: float, reply_s: float) -> None:
+            self.request_s, self.reply_s = request_s, reply_s
 
         def execute_command(self, *words: Any, **options: Any) -> tuple[int, int]:
             nonlocal now
-            now += self.there
+            now += self.request_s
             whole, part = divmod(server + now, 1)
-            now += self.back
+            now += self.reply_s
             return int(whole), int(part * 1e6)
 
     monkeypatch.setattr("agg.clock.ticks", lambda: now)
@@ -162,7 +165,7 @@ def test_the_offset_moves_when_a_clock_was_set_and_only_then(
     assert clock.offset == first and clock.ms(now) == int((now + first) * 1000)
     now += 3600
     assert clock.is_due()
-    # A shorter way tells more.
+    # A shorter round trip is more precise.
     clock.sync(agg.Client(Stub(0.001, 0.001)), b"n")
     assert abs(clock.offset - server) < 0.002
     server += 600

@@ -1,4 +1,4 @@
-"""A cluster's client reports, drains and finds the nodes: every command names its one key."""
+"""Clients and recorders on a cluster: every command names its one key."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from collections.abc import Iterator
 import pytest
 import redis
 import redis.asyncio
-from kit import CALM, Server, free_port, program, until
+from support import LONG_WINDOWS, Server, free_port, run_program, wait_until
 
 import agg
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Server]:
-    server = Server("--cluster-enabled", "yes", "--cluster-port", str(free_port()), settings=CALM)
+    server = Server(
+        "--cluster-enabled", "yes", "--cluster-port", str(free_port()), settings=LONG_WINDOWS
+    )
     with redis.Redis(port=server.port, decode_responses=True) as plain:
         plain.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        until("the cluster is whole", lambda: plain.cluster("INFO")["cluster_state"] == "ok")
+        wait_until("the cluster is up", lambda: plain.cluster("INFO")["cluster_state"] == "ok")
     yield server
-    server.end()
+    server.close()
 
 
-def test_a_cluster(cluster: Server) -> None:
+def test_client_works_on_a_cluster(cluster: Server) -> None:
     with agg.Client(redis.RedisCluster(host="127.0.0.1", port=cluster.port)) as client:
         for node in ("a", "b", "c"):
             assert client.stat(node, "m", 1)
@@ -37,7 +39,7 @@ def test_a_cluster(cluster: Server) -> None:
         assert [e.record.message for e in client.pop("a", "LOG")] == ["line", "x"]  # type: ignore[union-attr]
 
 
-def test_a_recorder_of_a_cluster_asks_the_right_server_for_its_time(cluster: Server) -> None:
+def test_recorder_asks_the_nodes_own_server_for_the_time(cluster: Server) -> None:
     def connect() -> redis.RedisCluster:
         return redis.RedisCluster(host="127.0.0.1", port=cluster.port)
 
@@ -47,42 +49,29 @@ def test_a_recorder_of_a_cluster_asks_the_right_server_for_its_time(cluster: Ser
         recorder.log("line")
         assert recorder.flush(60) and recorder.counts == agg.Counts(sent=2)
         assert client.redis.info("commandstats")["cmdstat_time"]["calls"] > calls
-        assert not recorder._timeless
+        assert not recorder._connection.uses_local_time
 
 
-def test_a_fork_with_a_clusters_locks_taken_holds_nobody_up(cluster: Server) -> None:
-    said = program(
+def test_fork_does_not_deadlock_while_the_cluster_locks_are_held(cluster: Server) -> None:
+    output = run_program(
         """
         def connect():
             return redis.RedisCluster(host="127.0.0.1", port=int(sys.argv[1]))
 
         recorder = agg.Recorder("f", connect, interval=0.05)
-        recorder.stat("before", 1)
-        assert recorder.flush(60)
-        locked, done = threading.Event(), threading.Event()
 
-        def hold():
-            client = recorder._client.redis
+        def locks_of(client):
             (node,) = client.get_nodes()
-            with client._lock, node.redis_connection.connection_pool._lock:
-                locked.set()
-                done.wait()
+            return client._lock, node.redis_connection.connection_pool._lock
 
-        threading.Thread(target=hold, daemon=True).start()
-        locked.wait()
-        pid = os.fork()
-        if pid == 0:
-            recorder.stat("child", 1)
-            sys.exit(0 if recorder.flush(60) else 3)
-        done.set()
-        print(status(pid))
+        print(fork_while_locked(recorder, locks_of))
         """,
         str(cluster.port),
     )
-    assert said == "0\n"
+    assert output == "0\n"
 
 
-def test_a_cluster_with_asyncio(cluster: Server) -> None:
+def test_async_client_works_on_a_cluster(cluster: Server) -> None:
     async def main() -> None:
         nodes = redis.asyncio.RedisCluster(host="127.0.0.1", port=cluster.port)
         async with agg.AsyncClient(nodes) as client:

@@ -13,11 +13,11 @@ import redis
 import agg
 from agg import commands
 
-# An hour whose windows have long ended.
+# A start of windows, long past.
 HOUR = (1_760_000_000_000 // 2_419_200_000) * 2_419_200_000
 
 
-def test_statistics(any_client: agg.Client) -> None:
+def test_statistics_are_reported_and_read(any_client: agg.Client) -> None:
     c = any_client
     assert c.stat("n", "load@0", 1.5, tags={"unit": "load", "hot": True})
     assert c.stat("n", "load@0", Decimal("2.50"), kind="ABS")
@@ -45,14 +45,14 @@ def test_statistics(any_client: agg.Client) -> None:
     assert line.text.startswith("load,hot=true,instance=0,node=n,unit=load")
 
 
-def test_times(any_client: agg.Client) -> None:
+def test_times_are_converted(any_client: agg.Client) -> None:
     c = any_client
-    when = datetime.now(timezone.utc)
-    c.log("n", "x", at=when)
+    now = datetime.now(timezone.utc)
+    c.log("n", "x", at=now)
     (entry,) = c.peek("n", "LOG")
     assert isinstance(entry.record, agg.LogRecord)
-    assert agg.to_datetime(entry.record.epoch) == when.replace(
-        microsecond=when.microsecond // 1000 * 1000
+    assert agg.to_datetime(entry.record.epoch) == now.replace(
+        microsecond=now.microsecond // 1000 * 1000
     )
     naive = datetime.fromtimestamp(entry.record.epoch / 1000)
     assert agg.to_ms(naive) == entry.record.epoch
@@ -60,8 +60,8 @@ def test_times(any_client: agg.Client) -> None:
         c.log("n", "x", at=1_760_000_000)
 
 
-def test_text_that_is_no_utf8_arrives_in_every_kind_of_report(url: str, client: agg.Client) -> None:
-    """What a name of a file may be in Python: a byte carried by `surrogateescape`."""
+def test_invalid_utf8_is_accepted_in_every_kind_of_report(url: str, client: agg.Client) -> None:
+    """Python's file names may contain bytes escaped by `surrogateescape`."""
     name = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
     client.log("n", name)
     client.error("n", name)
@@ -70,22 +70,22 @@ def test_text_that_is_no_utf8_arrives_in_every_kind_of_report(url: str, client: 
     with agg.Recorder("n", url) as recorder:
         recorder.reality("other", "file", {"path": name})
     assert recorder.counts == agg.Counts(sent=1)
-    line, error, thing, other = (e.record for e in client.pop("n", ["LOG", "ERROR", "REALITY"]))
+    line, error, changed, other = (e.record for e in client.pop("n", ["LOG", "ERROR", "REALITY"]))
     shown = "caf\ufffd.txt"
     assert line.message == error.message == shown  # type: ignore[union-attr]
     assert other.json == {"path": shown}  # type: ignore[union-attr]
-    ((key, value),) = thing.json.items()  # type: ignore[union-attr]
-    # Half of a surrogate pair is a question mark, and with it all that is no character.
+    ((key, value),) = changed.json.items()  # type: ignore[union-attr]
+    # A lone surrogate becomes a question mark, as does every invalid character next to it.
     assert key.replace("?", "\ufffd") == value[0].replace("?", "\ufffd") == shown
 
 
-def test_errors_and_reality(any_client: agg.Client) -> None:
+def test_errors_and_objects_are_reported_and_read(any_client: agg.Client) -> None:
     c = any_client
-    told = c.error(
+    reply = c.error(
         "n", "m", public="p", level=9, type="BUG", tags="a:b c", code="c", func="f", file="p",
         backtrace="b\nb", gid=1, nid=2, key="k", at=HOUR,
     )  # fmt: skip
-    assert told == agg.Occurred("k", 1)
+    assert reply == agg.Occurred("k", 1)
     error = c.get_error("n", "k")
     assert error is not None and error.seen > 0
     (entry,) = c.fetch("n", "ERROR")
@@ -120,7 +120,7 @@ def test_errors_and_reality(any_client: agg.Client) -> None:
     assert c.scan("n", "REALITY") == (0, [])
 
 
-def test_draining(any_client: agg.Client) -> None:
+def test_records_are_leased_released_and_acknowledged(any_client: agg.Client) -> None:
     c = any_client
     ids = [c.log("n", f"line {i}", level=i) for i in range(4)]
     got = c.fetch("n", ["ERROR", "LOG"], count=3, lease=timedelta(minutes=1))
@@ -143,27 +143,27 @@ def test_draining(any_client: agg.Client) -> None:
     assert c.server_info()["agg_log_length"] == 3
 
 
-def test_any_bytes_are_names(any_client: agg.Client) -> None:
+def test_names_may_contain_any_bytes(any_client: agg.Client) -> None:
     c = any_client
     node = b"n\xff \r\n"
     assert c.stat(node, b"m\xfe", 1)
     (name,) = c.names(node, "METRIC")
     assert name == b"m\xfe".decode("utf-8", "surrogateescape")
-    (told,) = (
+    (node_name,) = (
         c.nodes()
         if not c.redis.get_encoder().decode_responses
         else [node.decode("utf-8", "surrogateescape")]
     )
-    metric = c.get_metric(told, name)
+    metric = c.get_metric(node_name, name)
     assert metric is not None and metric.name == name
-    c.log(told, b"\xff\x00\xfe half \xed")
-    (entry,) = c.pop(told, "LOG")
-    assert entry.node == told and entry.record.message == "�\x00� half �"  # type: ignore[union-attr]
+    c.log(node_name, b"\xff\x00\xfe half \xed")
+    (entry,) = c.pop(node_name, "LOG")
+    assert entry.node == node_name and entry.record.message == "�\x00� half �"  # type: ignore[union-attr]
     c.log(node, "half a pair \ud800")
     assert c.pop(node, "LOG")[0].record.message == "half a pair ?"  # type: ignore[union-attr]
 
 
-def test_refusals_are_exceptions(any_client: agg.Client) -> None:
+def test_refused_commands_raise(any_client: agg.Client) -> None:
     c = any_client
     c.stat("n", "m", 1)
     with pytest.raises(agg.ArgumentError, match=r"^AGG.STAT: metric 'm' is ABS, the sample DIFF"):
@@ -186,14 +186,16 @@ def test_refusals_are_exceptions(any_client: agg.Client) -> None:
         c.redis.config_set("agg.max-series", 20000)
 
 
-def test_a_server_without_the_module(client: agg.Client) -> None:
+def test_missing_module_raises(client: agg.Client) -> None:
     unknown = commands.Command([b"AGG.NOSUCH", b"n"], bool)
     with pytest.raises(agg.ModuleMissingError, match="is the module loaded"):
         client.run(unknown)
 
 
 @pytest.mark.parametrize("transaction", [False, True])
-def test_pipelines(any_client: agg.Client, transaction: bool) -> None:
+def test_pipeline_returns_parsed_replies_and_errors(
+    any_client: agg.Client, transaction: bool
+) -> None:
     with any_client.pipeline(transaction) as pipe:
         pipe.stat("n", "m", 1).stat("n", "m", "x").log("n", "l").pop("n", "LOG").info("n")
         assert len(pipe) == 5
@@ -206,7 +208,7 @@ def test_pipelines(any_client: agg.Client, transaction: bool) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_asyncio(url: str, protocol: int) -> None:
+def test_async_client_has_the_same_methods(url: str, protocol: int) -> None:
     async def main() -> None:
         async with agg.AsyncClient(url, protocol=protocol) as c:
             assert await c.stat("n", "m", 1)

@@ -1,4 +1,4 @@
-"""The examples of docstrings and of README.md run, and what they say is sent is what is sent."""
+"""Runs the examples of the docstrings and of README.md and compares the commands they show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import redis
-from kit import ROOT
+from support import ROOT
 
 import agg
 from agg.commands import Command
@@ -26,8 +26,8 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 MODULES = [f"agg.{each.name}" for each in pkgutil.iter_modules(agg.__path__)]
 
 
-class Told(agg.Client):
-    """A client that remembers what it sent."""
+class RecordingClient(agg.Client):
+    """A client that records the commands it sends."""
 
     sent: list[list[bytes]]
 
@@ -45,13 +45,13 @@ def examples() -> list[doctest.DocTest]:
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
-def test_examples_of_docstrings(example: doctest.DocTest, url: str) -> None:
-    client = Told(url)
+def test_docstring_example_runs_as_shown(example: doctest.DocTest, url: str) -> None:
+    client = RecordingClient(url)
     client.sent = []
     names = {**importlib.import_module("agg").__dict__, **example.globs}
     example.globs = {**names, "agg": agg, "client": client, "url": url}
     lines = (example.docstring or "").splitlines()
-    shown = {
+    shown_commands = {
         each.lineno: lines[each.lineno - 1].strip()[len(">>> # ") :]
         for each in example.examples
         if lines[each.lineno - 1].strip().startswith(">>> # AGG.")
@@ -62,17 +62,17 @@ def test_examples_of_docstrings(example: doctest.DocTest, url: str) -> None:
         part = doctest.DocTest(
             [each], example.globs, example.name, example.filename, each.lineno, example.docstring
         )
-        told = io.StringIO()
-        failed = runner.run(part, out=told.write, clear_globs=False).failed
-        assert not failed, told.getvalue()
+        output = io.StringIO()
+        failed = runner.run(part, out=output.write, clear_globs=False).failed
+        assert not failed, output.getvalue()
         example.globs.update(part.globs)
-        if each.lineno in shown:
-            words = [word.encode() for word in shlex.split(shown[each.lineno])]
+        if each.lineno in shown_commands:
+            words = [word.encode() for word in shlex.split(shown_commands[each.lineno])]
             assert words in client.sent, f"line {each.lineno} of {example.name}"
     client.close()
 
 
-def test_every_command_is_shown_with_its_grammar_and_an_example() -> None:
+def test_every_command_documents_its_syntax_and_an_example() -> None:
     for name in dir(agg.Client):
         method = getattr(agg.commands, {"range": "range_"}.get(name, name), None)
         if callable(method) and not name.startswith("_"):
@@ -81,11 +81,11 @@ def test_every_command_is_shown_with_its_grammar_and_an_example() -> None:
             assert ">>> # AGG." in text, name
             assert getattr(agg.Client, name).__doc__ == text
             assert getattr(agg.AsyncClient, name).__doc__ == text
-            told = str(inspect.signature(getattr(agg.Client, name)))
-            assert told.startswith("(self, /, node: ") and "Command" not in told
+            signature = str(inspect.signature(getattr(agg.Client, name)))
+            assert signature.startswith("(self, /, node: ") and "Command" not in signature
 
 
-def test_no_command_is_missing(url: str) -> None:
+def test_client_covers_every_command_of_the_module(url: str) -> None:
     with redis.Redis.from_url(url) as plain:
         known = plain.execute_command("COMMAND LIST", "FILTERBY", "PATTERN", "agg.*")
     source = Path(agg.commands.__file__).read_text()
@@ -94,7 +94,7 @@ def test_no_command_is_missing(url: str) -> None:
     assert {name for name in names if f'b"{name}"' not in source} == set()
 
 
-def test_the_readme(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_readme_examples_run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("AGG_REDIS", url)
     text = README.read_text().replace("redis://127.0.0.1:7777", url)
     names: dict[str, Any] = {"__name__": "readme"}
@@ -107,16 +107,16 @@ def test_the_readme(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
                 exec(compile(block, "README.md", "exec"), names)
                 continue
             test = doctest.DocTestParser().get_doctest(block, names, "README.md", "README.md", 0)
-            told = io.StringIO()
-            failed = doctest.DocTestRunner(verbose=False).run(test, out=told.write).failed
-            assert not failed, told.getvalue()
+            output = io.StringIO()
+            failed = doctest.DocTestRunner(verbose=False).run(test, out=output.write).failed
+            assert not failed, output.getvalue()
             names.update(test.globs)
     finally:
         logging.getLogger().handlers[:] = handlers
         names["uninstall"]()
-    said = capsys.readouterr().out
-    assert "backup finished" in said and "disk sda: read failed" in said and "one True" in said
-    assert "Counts(sent=1, late=0, dropped={}, waiting=0, failures=0, last_error='')" in said
+    out = capsys.readouterr().out
+    assert "backup finished" in out and "disk sda: read failed" in out and "one True" in out
+    assert "Counts(sent=1, late=0, dropped={}, waiting=0, failures=0, last_error='')" in out
     names["recorder"].flush()
     assert names["recorder"].counts.dropped == {}
     assert {e.record.message for e in names["client"].pop("node1", "ERROR")} >= {
@@ -128,7 +128,7 @@ def test_the_readme(url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> N
     names["recorder"].close()
 
 
-def test_the_repositorys_readme(url: str, client: agg.Client) -> None:
+def test_repository_readme_example_runs(url: str, client: agg.Client) -> None:
     (block,) = re.findall(
         r"^### Python\n.*?^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
     )

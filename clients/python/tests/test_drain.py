@@ -1,4 +1,4 @@
-"""Loops over queues: what is done is gone, what is not comes again."""
+"""Loops over queues: processed records are removed, the others are delivered again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from kit import CALM, Server, until
+from support import LONG_WINDOWS, Server, wait_until
 
 import agg
 
@@ -17,8 +17,8 @@ def fill(client: agg.Client, node: str = "n", lines: int = 5) -> list[int]:
     return [client.log(node, f"{node} {i}") for i in range(lines)]
 
 
-def left(client: agg.Client, node: str = "n") -> list[str]:
-    """What can be had now, leased entries not."""
+def available(client: agg.Client, node: str = "n") -> list[str]:
+    """Fetches the records that are not leased."""
     return [e.record.message for e in client.fetch(node, "LOG")]  # type: ignore[union-attr]
 
 
@@ -28,7 +28,7 @@ def length(client: agg.Client, node: str = "n") -> int:
     return info.queues["LOG"].length
 
 
-def test_what_is_done_is_gone(client: agg.Client) -> None:
+def test_processed_records_are_acknowledged(client: agg.Client) -> None:
     fill(client, lines=25)
     client.error("n", "e")
     client.stat("n", "m", 1)
@@ -38,35 +38,35 @@ def test_what_is_done_is_gone(client: agg.Client) -> None:
     assert length(client) == 0 and not list(agg.Drain(client, "n", follow=False))
 
 
-def test_a_break_gives_back_what_was_not_done(client: agg.Client) -> None:
+def test_break_releases_unprocessed_records(client: agg.Client) -> None:
     fill(client)
     with agg.Drain(client, "n", "LOG") as entries:
         for entry in entries:
             if entry.record.message == "n 2":  # type: ignore[union-attr]
                 break
-    assert left(client) == ["n 2", "n 3", "n 4"] and length(client) == 3
+    assert available(client) == ["n 2", "n 3", "n 4"] and length(client) == 3
 
 
-def test_a_loop_without_with(client: agg.Client) -> None:
+def test_loop_without_with_releases_unprocessed_records(client: agg.Client) -> None:
     fill(client)
     with pytest.raises(RuntimeError):
         for i, _ in enumerate(agg.Drain(client, "n", "LOG")):
             if i == 1:
                 raise RuntimeError
-    assert left(client) == ["n 1", "n 2", "n 3", "n 4"] and length(client) == 4
+    assert available(client) == ["n 1", "n 2", "n 3", "n 4"] and length(client) == 4
 
 
-def test_batches(client: agg.Client) -> None:
+def test_batches_are_acknowledged_as_a_whole(client: agg.Client) -> None:
     fill(client)
     with pytest.raises(RuntimeError), agg.Drain(client, "n", "LOG", count=3) as drain:
         for i, batch in enumerate(drain.batches()):
             if i == 1:
                 assert len(batch) == 2
                 raise RuntimeError
-    assert left(client) == ["n 3", "n 4"]
+    assert available(client) == ["n 3", "n 4"]
 
 
-def test_several_nodes_and_all(client: agg.Client) -> None:
+def test_drain_iterates_over_several_or_all_nodes(client: agg.Client) -> None:
     for node in ("a", "b", "c"):
         fill(client, node, 3)
     client.redis.set("other", "no node")
@@ -76,27 +76,27 @@ def test_several_nodes_and_all(client: agg.Client) -> None:
     assert [length(client, node) for node in ("a", "b", "c")] == [0, 0, 0]
 
 
-def test_leases_of_slow_bodies_are_extended_and_slow_ones_acknowledged(client: agg.Client) -> None:
+def test_slow_body_gets_extended_leases_and_early_acknowledgements(client: agg.Client) -> None:
     fill(client, lines=3)
     with agg.Drain(client, "n", "LOG", lease=1.5, follow=False) as entries:
         for i, _ in enumerate(entries):
             time.sleep(2 if i == 0 else 0)
-            assert left(client) == []
+            assert available(client) == []
             if i == 2:
-                # The first was acknowledged meanwhile, not only at the end.
+                # The first record was acknowledged before the end of the batch.
                 assert length(client) == 2
     assert length(client) == 0
 
 
-def test_hold_ends_the_extensions(client: agg.Client) -> None:
+def test_leases_are_not_extended_beyond_hold(client: agg.Client) -> None:
     fill(client, lines=1)
     with agg.Drain(client, "n", "LOG", lease=0.3, hold=0.2, follow=False) as entries:
         for _ in entries:
-            until("the lease has ended", lambda: left(client))
+            wait_until("the lease has expired", lambda: available(client))
 
 
 @pytest.mark.parametrize("nodes", ["n", ["n", "m"], None])
-def test_following_waits_for_news_and_stops(client: agg.Client, nodes: Any) -> None:
+def test_following_drain_waits_for_records_until_stopped(client: agg.Client, nodes: Any) -> None:
     got: list[str] = []
     drain = agg.Drain(client, nodes, "LOG", idle=0.1)
 
@@ -108,16 +108,16 @@ def test_following_waits_for_news_and_stops(client: agg.Client, nodes: Any) -> N
     thread = threading.Thread(target=loop)
     thread.start()
     fill(client, lines=1)
-    until("it came", lambda: got == ["n 0"])
+    wait_until("the first arrived", lambda: got == ["n 0"])
     fill(client, lines=2)
-    until("they came", lambda: len(got) == 3)
+    wait_until("the others arrived", lambda: len(got) == 3)
     drain.stop()
     thread.join(5)
     assert not thread.is_alive() and length(client) == 0
 
 
-def test_following_outlives_a_restart() -> None:
-    own = Server("--appendonly", "yes", "--appendfsync", "always", settings=CALM)
+def test_following_drain_survives_a_server_restart() -> None:
+    own = Server("--appendonly", "yes", "--appendfsync", "always", settings=LONG_WINDOWS)
     got: list[str] = []
     client = agg.Client(own.url)
     drain = agg.Drain(client, "n", "LOG", idle=0.1)
@@ -131,20 +131,20 @@ def test_following_outlives_a_restart() -> None:
     try:
         fill(client, lines=1)
         thread.start()
-        until("it came", lambda: got == ["n 0"])
+        wait_until("the first arrived", lambda: got == ["n 0"])
         own.stop()
         own.start()
         client.log("n", "news")
-        until("it goes on", lambda: got[-1] == "news")
+        wait_until("draining resumed", lambda: got[-1] == "news")
     finally:
         drain.stop()
         thread.join(15)
         client.close()
-        own.end()
+        own.close()
     assert not thread.is_alive()
 
 
-def test_asyncio(url: str, client: agg.Client) -> None:
+def test_async_drain_behaves_like_drain(url: str, client: agg.Client) -> None:
     async def main() -> None:
         async with agg.AsyncClient(url) as own:
             fill(client)
@@ -152,20 +152,20 @@ def test_asyncio(url: str, client: agg.Client) -> None:
                 async for entry in entries:
                     if entry.record.message == "n 3":  # type: ignore[union-attr]
                         break
-            assert left(client) == ["n 3", "n 4"]
+            assert available(client) == ["n 3", "n 4"]
             client.nack("n", "LOG", [e.id for e in client.peek("n", "LOG")])
             with pytest.raises(RuntimeError):
                 async with agg.AsyncDrain(own, queues="LOG", count=1) as drain:
                     async for batch in drain.batches():
                         if batch[0].record.message == "n 4":  # type: ignore[union-attr]
                             raise RuntimeError
-            assert left(client) == ["n 4"]
+            assert available(client) == ["n 4"]
             client.nack("n", "LOG", [e.id for e in client.peek("n", "LOG")])
 
             async with agg.AsyncDrain(own, "n", "LOG", lease=1.5, follow=False) as entries:
                 async for _ in entries:
                     await asyncio.sleep(2)
-                    assert left(client) == []
+                    assert available(client) == []
             assert length(client) == 0
 
             got: list[Any] = []

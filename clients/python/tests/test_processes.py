@@ -1,4 +1,4 @@
-"""Recorders at a fork, and what is sent before a process ends."""
+"""Recorders across forks, and the reports that are sent before a process ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 import pytest
-from kit import STATUS, free_port, program
+from support import PRELUDE, free_port, run_program
 
 import agg
 
@@ -16,11 +16,10 @@ HEAVY = os.environ.get("AGG_HEAVY") == "1"
 
 
 @pytest.mark.parametrize("given", ["url", "function", "connection"])
-def test_a_fork_while_the_pool_is_locked_holds_nobody_up(
+def test_fork_does_not_deadlock_while_the_pool_is_locked(
     url: str, client: agg.Client, given: str
 ) -> None:
-    """The lock is held in the child for ever; the child ends by way of all finalisers."""
-    said = program(
+    output = run_program(
         """
         url, given = sys.argv[1:]
         makers = {
@@ -29,36 +28,20 @@ def test_a_fork_while_the_pool_is_locked_holds_nobody_up(
             "connection": lambda: redis.Redis.from_url(url),
         }
         recorder = agg.Recorder("n", makers[given](), interval=0.05)
-        recorder.stat("before", 1)
-        assert recorder.flush(60)
-        locked, done = threading.Event(), threading.Event()
-
-        def hold():
-            with recorder._client.redis.connection_pool._lock:
-                locked.set()
-                done.wait()
-
-        threading.Thread(target=hold, daemon=True).start()
-        locked.wait()
-        pid = os.fork()
-        if pid == 0:
-            recorder.stat("child", 1)
-            sys.exit(0 if recorder.flush(60) else 3)
-        done.set()
-        print(status(pid))
+        print(fork_while_locked(recorder, lambda client: [client.connection_pool._lock]))
         recorder.stat("parent", 1)
         print(recorder.flush(60), recorder.counts.sent)
         """,
         url,
         given,
     )
-    assert said.split() == ["0", "True", "2"]
+    assert output.split() == ["0", "True", "2"]
     assert set(client.names("n", "METRIC")) == {"before", "child", "parent"}
 
 
-def test_many_forks_of_a_busy_process_hold_nobody_up(url: str) -> None:
+def test_many_forks_of_a_busy_process_do_not_deadlock(url: str) -> None:
     forks = 20_000 if HEAVY else 300
-    said = program(
+    output = run_program(
         """
         url, forks = sys.argv[1], int(sys.argv[2])
         busy = True
@@ -71,31 +54,31 @@ def test_many_forks_of_a_busy_process_hold_nobody_up(url: str) -> None:
 
         recorder = agg.Recorder("n", url, interval=0.0001, batch=1)
         threading.Thread(target=report, daemon=True).start()
-        found = set()
+        statuses = set()
         for i in range(forks):
             if i % 3 == 0:
-                # The first connection of another.
+                # Another recorder, which opens its first connection.
                 other = agg.Recorder("n", url, interval=0.0001)
                 other.stat("other", 1)
             pid = os.fork()
             if pid == 0:
                 recorder.stat("child", 1)
                 os._exit(0 if i % 10 or recorder.flush(60) else 3)
-            found.add(status(pid))
+            statuses.add(exit_status(pid))
             if i % 3 == 2:
                 assert other.close(60)
         busy = False
-        print(found, recorder.flush(60), recorder.counts.dropped)
+        print(statuses, recorder.flush(60), recorder.counts.dropped)
         """,
         url,
         str(forks),
-        within=3600 if HEAVY else 300,
+        timeout=3600 if HEAVY else 300,
     )
-    assert said == "{0} True {}\n"
+    assert output == "{0} True {}\n"
 
 
-def test_a_child_does_not_keep_the_parents_connection(url: str) -> None:
-    said = program(
+def test_child_does_not_keep_the_parents_connection_open(url: str) -> None:
+    output = run_program(
         """
         def sockets():
             links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
@@ -110,18 +93,18 @@ def test_a_child_does_not_keep_the_parents_connection(url: str) -> None:
         pid = os.fork()
         if pid == 0:
             os._exit(len(own & sockets()))
-        print(status(pid))
+        print(exit_status(pid))
         recorder.stat("m", 1)
         print(recorder.flush(60), recorder.counts.failures)
         """,
         url,
     )
-    assert said.split() == ["0", "True", "0"]
+    assert output.split() == ["0", "True", "0"]
 
 
-def test_the_sending_thread_imports_nothing(url: str) -> None:
-    """A child that is forked meanwhile could never import it: its lock has no owner there."""
-    said = program(
+def test_sender_thread_imports_nothing(url: str) -> None:
+    """A child forked during an import could never finish it: the import lock has no owner there."""
+    output = run_program(
         """
         recorder = agg.Recorder("n", sys.argv[1].replace("127.0.0.1", "localhost"), interval=0.05)
         before = set(sys.modules)
@@ -134,11 +117,11 @@ def test_the_sending_thread_imports_nothing(url: str) -> None:
         """,
         url,
     )
-    assert said == "[]\n"
+    assert output == "[]\n"
 
 
-def test_a_fork_waits_for_an_import_by_another_thread(url: str) -> None:
-    said = program(
+def test_fork_waits_for_an_import_in_another_thread(url: str) -> None:
+    output = run_program(
         """
         import importlib.abc, os, sys, threading, time
 
@@ -160,17 +143,16 @@ def test_a_fork_waits_for_an_import_by_another_thread(url: str) -> None:
             recorder.stat("m", 1)
             os._exit(0 if recorder.flush(60) else 3)
         thread.join()
-        code = STATUS
-        exec(code)
-        print(status(pid))
+        exec(PRELUDE)
+        print(exit_status(pid))
         """,
         url,
-        start=f"STATUS = {STATUS!r}\n",
+        prelude=f"PRELUDE = {PRELUDE!r}\n",
     )
-    assert said == "0\n"
+    assert output == "0\n"
 
 
-def work(i: int) -> int:
+def report_work(i: int) -> int:
     agg.recorder().stat("work", i)
     agg.recorder().log("done")
     if i == 7:
@@ -180,12 +162,12 @@ def work(i: int) -> int:
 
 @agg.flushed
 def flushed_work(i: int) -> int:
-    """Work that says so."""
-    return work(i)
+    """Work that flushes."""
+    return report_work(i)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_pool_that_is_terminated_has_sent_what_its_tasks_reported(
+def test_terminated_pool_has_sent_the_reports_of_its_tasks(
     url: str, client: agg.Client, method: str
 ) -> None:
     context = multiprocessing.get_context(method)
@@ -199,25 +181,25 @@ def test_a_pool_that_is_terminated_has_sent_what_its_tasks_reported(
     assert len(client.pop("n", "LOG")) == 7
 
 
-def test_a_pool_that_is_closed_has_sent_all(url: str, client: agg.Client) -> None:
+def test_closed_pool_has_sent_all_reports(url: str, client: agg.Client) -> None:
     context = multiprocessing.get_context("fork")
     configure = partial(agg.configure, interval=60, at_exit=60)
     with context.Pool(2, initializer=configure, initargs=("n", url)) as pool:
-        assert sum(pool.map(work, range(6), chunksize=1)) == 15
+        assert sum(pool.map(report_work, range(6), chunksize=1)) == 15
         pool.close()
         pool.join()
     metric = client.get_metric("n", "work")
     assert metric is not None and metric.samples == 6
 
 
-def test_flushed_work_waits_once_for_a_server_that_is_away() -> None:
+def test_flushed_function_waits_only_once_for_a_server_that_is_down() -> None:
     agg.configure("n", f"redis://127.0.0.1:{free_port()}", interval=0.01, at_exit=1)
     try:
         start = time.monotonic()
         for _ in range(30):
             assert flushed_work(1) == 1
         assert time.monotonic() - start < 20
-        assert flushed_work.__doc__ == "Work that says so."
+        assert flushed_work.__doc__ == "Work that flushes."
         assert agg.recorder().counts.waiting == 60
     finally:
         agg.recorder().close(0)

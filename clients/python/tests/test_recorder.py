@@ -1,4 +1,4 @@
-"""The recorder: batches, never waits or raises, is bounded, counts all, survives fork and exit."""
+"""The recorder never blocks or raises, is bounded, counts every loss and survives forks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from kit import CALM, Server, free_port, until
+from support import LONG_WINDOWS, Server, free_port, run_program, wait_until
 
 import agg
 
@@ -33,7 +30,7 @@ def total(counts: agg.Counts) -> int:
     return counts.sent + counts.late + sum(counts.dropped.values()) + counts.waiting
 
 
-def test_all_arrives_with_its_type_tags_and_time(url: str, client: agg.Client) -> None:
+def test_reports_arrive_with_their_type_tags_and_time(url: str, client: agg.Client) -> None:
     now = int(time.time() * 1000)
     with agg.Recorder("n", url, tags={"app": "shop", "v": 1}) as r:
         r.stat("plain", 1)
@@ -55,24 +52,24 @@ def test_all_arrives_with_its_type_tags_and_time(url: str, client: agg.Client) -
     metric = client.get_metric("n", "total")
     assert metric is not None and metric.min[0].sum == 20 and metric.min[0].max == 10
     tagged = client.get_metric("n", "tagged")
-    assert tagged is not None and tagged.at == now  # What is given is not rounded.
+    assert tagged is not None and tagged.at == now  # A given time is not rounded.
     plain = client.get_metric("n", "plain")
     assert plain is not None and plain.at % 100 == 0 and now - 100 <= plain.at
-    line, error, thing = client.pop("n", ["LOG", "ERROR", "REALITY"])
+    line, error, changed = client.pop("n", ["LOG", "ERROR", "REALITY"])
     assert line.record.tags == {"app": "shop", "v": "1", "t": "u"}
     assert line.record.epoch >= now  # type: ignore[union-attr]
-    assert error.record.file == "f.py" and thing.record.json == {"a": 1}  # type: ignore[union-attr]
+    assert error.record.file == "f.py" and changed.record.json == {"a": 1}  # type: ignore[union-attr]
 
 
-def test_many_samples_make_few_commands(url: str, client: agg.Client) -> None:
+def test_samples_are_sent_in_few_commands(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", url, interval=30, batch=2000) as r:
         r.stat("m", 0)
         assert r.flush()
         before = client.redis.info("commandstats")["cmdstat_AGG.MSTAT"]["calls"]
         for i in range(10_000):
             r.stat("m", i)
-        # By number, long before the interval is over; the last less than a batch waits.
-        until("batches were sent", lambda: r.counts.sent > 8000)
+        # Sent by number, long before the interval ends; less than a batch is still pending.
+        wait_until("batches were sent", lambda: r.counts.sent > 8000)
         assert r.flush() and r.counts.sent == 10_001
     calls = client.redis.info("commandstats")["cmdstat_AGG.MSTAT"]["calls"]
     assert calls - before < 40
@@ -80,13 +77,13 @@ def test_many_samples_make_few_commands(url: str, client: agg.Client) -> None:
     assert metric is not None and metric.samples == 10_001 and metric.last == 9999
 
 
-def test_time_sends_what_is_few(recorder: agg.Recorder) -> None:
+def test_small_batches_are_sent_after_the_interval(recorder: agg.Recorder) -> None:
     recorder.stat("m", 1)
     recorder.log("l")
-    until("both were sent", lambda: recorder.counts.sent == 2)
+    wait_until("both were sent", lambda: recorder.counts.sent == 2)
 
 
-def test_what_is_wrong_is_counted_and_raises_nothing(url: str, client: agg.Client) -> None:
+def test_invalid_reports_are_counted_and_do_not_raise(url: str, client: agg.Client) -> None:
     class Bad:
         def __str__(self) -> str:
             raise RuntimeError("no text")
@@ -112,15 +109,17 @@ def test_what_is_wrong_is_counted_and_raises_nothing(url: str, client: agg.Clien
         r.reality("k", "m", b"{")
         assert r.flush()
         counts = r.counts
-        assert counts.sent == 1  # The one with an empty tag.
+        assert counts.sent == 1  # The sample with an empty tag name.
         assert total(counts) == len(cases) + 15
         assert set(counts.dropped) == {"unusable", "refused"}
         assert counts.last_error
 
 
-def test_limits_hold_while_the_server_is_away(server: Server, url: str) -> None:
-    nowhere = f"redis://127.0.0.1:{free_port()}"
-    r = agg.Recorder("n", nowhere, interval=0.01, max_samples=1000, max_events=50, max_bytes=10_000)
+def test_limits_hold_while_the_server_is_down(server: Server, url: str) -> None:
+    unreachable = f"redis://127.0.0.1:{free_port()}"
+    r = agg.Recorder(
+        "n", unreachable, interval=0.01, max_samples=1000, max_events=50, max_bytes=10_000
+    )
     slowest = 0.0
     for i in range(3000):
         start = time.perf_counter()
@@ -128,7 +127,7 @@ def test_limits_hold_while_the_server_is_away(server: Server, url: str) -> None:
         r.log("x" * 100)
         slowest = max(slowest, time.perf_counter() - start)
     counts = r.counts
-    # What was on its way when the queue filled up again comes on top.
+    # Reports in flight come on top of a full queue.
     assert counts.waiting <= 2 * 1050
     assert counts.dropped["full"] >= 6000 - 2 * 1050 and total(counts) == 6000
     assert slowest < 0.5
@@ -136,7 +135,7 @@ def test_limits_hold_while_the_server_is_away(server: Server, url: str) -> None:
     assert not r.flush(0.2)
     assert not r.close(0.2)
     assert time.monotonic() - start < 2
-    until("it is over", lambda: not r.counts.waiting)
+    wait_until("nothing is pending", lambda: not r.counts.waiting)
     assert total(r.counts) == 6000 and r.counts.sent == 0 and r.counts.failures > 0
     assert "Connection" in r.counts.last_error
     r.stat("m", 1)
@@ -144,8 +143,8 @@ def test_limits_hold_while_the_server_is_away(server: Server, url: str) -> None:
     assert r.counts.dropped["closed"] == 2
 
 
-def test_a_server_that_comes_back_gets_what_waited() -> None:
-    own = Server(settings=CALM)
+def test_recovered_server_gets_the_pending_reports() -> None:
+    own = Server(settings=LONG_WINDOWS)
     try:
         with agg.Recorder("n", own.url, interval=0.02) as r:
             r.stat("m", 1)
@@ -153,17 +152,17 @@ def test_a_server_that_comes_back_gets_what_waited() -> None:
             own.stop()
             r.stat("m", 2)
             r.log("meanwhile")
-            until("it has failed", lambda: r.counts.failures)
+            wait_until("sending has failed", lambda: r.counts.failures)
             own.start()
             assert r.flush(15)
             assert r.counts.sent == 3 and r.counts.waiting == 0
             with agg.Client(own.url) as client:
                 assert client.pop("n", "LOG")[0].record.message == "meanwhile"  # type: ignore[union-attr]
     finally:
-        own.end()
+        own.close()
 
 
-def test_a_server_without_room_or_rights(url: str, client: agg.Client) -> None:
+def test_refused_reports_are_counted(url: str, client: agg.Client) -> None:
     client.stat("n", "known", 1)
     client.redis.config_set("agg.max-series", 1)
     try:
@@ -182,7 +181,7 @@ def test_a_server_without_room_or_rights(url: str, client: agg.Client) -> None:
     assert denied.counts.sent == 1 and denied.counts.dropped == {"refused": 1}
 
 
-def test_threads_lose_nothing(url: str, client: agg.Client) -> None:
+def test_concurrent_threads_lose_no_reports(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", url, interval=0.01, batch=100) as r:
 
         def report(i: int) -> None:
@@ -202,7 +201,7 @@ def test_threads_lose_nothing(url: str, client: agg.Client) -> None:
     assert found == [2000] * 4
 
 
-def test_a_signals_handler_may_report_in_the_midst_of_a_report(recorder: agg.Recorder) -> None:
+def test_signal_handler_may_report_during_a_report(recorder: agg.Recorder) -> None:
     def handler(number: int, frame: object) -> None:
         recorder.stat("signals", 1)
         recorder.log("signal")
@@ -221,10 +220,10 @@ def test_a_signals_handler_may_report_in_the_midst_of_a_report(recorder: agg.Rec
     assert counts.sent > 6000 and not counts.dropped
 
 
-def test_a_signals_handler_may_report_while_the_thread_starts(
+def test_signal_handler_may_report_while_the_thread_starts(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is one thread afterwards: two would undo each other's count."""
+    """Only one thread is started: two would corrupt each other's counts."""
     start = threading.Thread.start
 
     def interrupted(thread: threading.Thread) -> None:
@@ -243,13 +242,15 @@ def test_a_signals_handler_may_report_while_the_thread_starts(
         assert r.counts == agg.Counts(sent=2)
 
 
-def test_after_a_fork_both_go_on(recorder: agg.Recorder, client: agg.Client) -> None:
+def test_parent_and_child_both_report_after_a_fork(
+    recorder: agg.Recorder, client: agg.Client
+) -> None:
     recorder.stat("before", 1)
     assert recorder.flush()
     recorder.stat("parent", 1)
     pid = os.fork()
     if pid == 0:
-        # The child; no way leads from here into the tests.
+        # The child must not continue with the tests.
         status = 1
         try:
             clean = recorder.counts == agg.Counts()
@@ -271,7 +272,7 @@ def _work(recorder: agg.Recorder) -> None:
     recorder.stat("worker", 1)
 
 
-def test_a_worker_of_multiprocessing_sends_before_it_ends(url: str, client: agg.Client) -> None:
+def test_multiprocessing_worker_sends_before_it_ends(url: str, client: agg.Client) -> None:
     recorder = agg.Recorder("n", url, interval=60)
     process = multiprocessing.get_context("fork").Process(target=_work, args=(recorder,))
     process.start()
@@ -281,47 +282,35 @@ def test_a_worker_of_multiprocessing_sends_before_it_ends(url: str, client: agg.
     recorder.close()
 
 
-def _program(text: str, *arguments: str) -> float:
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(text), *arguments],
-        timeout=300,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return time.monotonic() - start
-
-
-def test_at_the_end_of_the_program_what_waits_is_sent(url: str, client: agg.Client) -> None:
-    _program(
+def test_exiting_program_sends_pending_reports(url: str, client: agg.Client) -> None:
+    run_program(
         """
-        import sys, agg
         r = agg.Recorder("n", sys.argv[1], interval=60)
         r.stat("m", 1)
         r.log("last words")
         """,
         url,
+        timeout=300,
     )
     assert client.pop("n", "LOG")[0].record.message == "last words"  # type: ignore[union-attr]
     assert client.get_metric("n", "m") is not None
 
 
-def test_the_end_of_the_program_is_not_held_up() -> None:
-    took = _program(
+def test_exiting_program_is_not_delayed_beyond_at_exit() -> None:
+    start = time.monotonic()
+    run_program(
         """
-        import sys, agg
         for i in range(5):
             r = agg.Recorder("n", sys.argv[1], interval=60, at_exit=1.0)
             r.stat("m", 1)
         """,
         f"redis://127.0.0.1:{free_port()}",
+        timeout=300,
     )
-    assert took < 5
+    assert time.monotonic() - start < 5
 
 
-def test_a_server_that_does_not_answer_holds_nobody_up(url: str, client: agg.Client) -> None:
+def test_unresponsive_server_does_not_block_reports(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", url, interval=0.01) as r:
         r.stat("m", 1)
         assert r.flush()
@@ -334,7 +323,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(url: str, client: agg.Cli
         assert r.flush(10)
 
 
-def test_a_connection_of_ones_own(url: str, client: agg.Client) -> None:
+def test_recorder_accepts_a_connection_or_a_function(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", lambda: redis.Redis.from_url(url)) as r:
         r.stat("m", 1)
     with agg.Recorder("n", client.redis) as r:
@@ -343,19 +332,19 @@ def test_a_connection_of_ones_own(url: str, client: agg.Client) -> None:
     assert metric is not None and metric.samples == 2
 
 
-def test_a_wrong_address_is_told_where_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_url_raises_where_it_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="scheme"):
         agg.Recorder("n", "localhost:7777")
-    # What the environment has wrong harms nobody who reports.
+    # An invalid URL in the environment does not disturb the program.
     monkeypatch.setenv("AGG_REDIS", "localhost:7777")
     r = agg.Recorder("n", interval=0.01)
     r.stat("m", 1)
-    until("it has failed", lambda: r.counts.failures)
+    wait_until("sending has failed", lambda: r.counts.failures)
     assert "scheme" in r.counts.last_error and not r.close(0)
 
 
-def test_warnings_of_the_recorder_cannot_lock_it_up(url: str, client: agg.Client) -> None:
-    """A handler's lock is held while it reports; the recorder's thread may wait for that lock."""
+def test_recorders_own_warnings_do_not_deadlock_it(url: str, client: agg.Client) -> None:
+    """A handler reports while it holds its lock, which the recorder's thread may be waiting for."""
     log = logging.getLogger("agg")
     with agg.Recorder("n", url, interval=0.01) as r:
         handler = agg.LogHandler(r)
@@ -363,7 +352,7 @@ def test_warnings_of_the_recorder_cannot_lock_it_up(url: str, client: agg.Client
         try:
             r.stat("m", "x")
             with handler.lock or contextlib.nullcontext():
-                time.sleep(0.1)  # Meanwhile the thread wants to warn.
+                time.sleep(0.1)  # Meanwhile the thread tries to log a warning.
                 start = time.monotonic()
                 for _ in range(1000):
                     r.log("l")

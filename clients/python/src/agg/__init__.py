@@ -1,12 +1,12 @@
-"""Client of the aggregator, a module for Redis and Valkey.
+"""Python client of aggregator, a module for Redis and Valkey.
 
-`Client` and `AsyncClient` have a method for each command (`agg.commands` documents the protocol).
-`Recorder` reports in the background; `LogHandler`, `capture_exceptions`, `install_hooks` and
-`timer` report by it; `flushed` is for tasks of a pool of processes. `Drain` and `AsyncDrain` are
-loops over what the queues hold.
+`Client` and `AsyncClient` have a method for each command; `agg.commands` documents the commands.
+`Recorder` reports in the background. `LogHandler`, `capture_exceptions`, `install_hooks` and
+`timer` report through a recorder, and `flushed` is for tasks of a process pool. `Drain` and
+`AsyncDrain` loop over the records of queues.
 """
 
-from . import forking  # isort: skip  (first: a fork meanwhile waits for the rest)
+from . import forking  # isort: skip  (first, so that a fork waits for the rest of the import)
 from .aio import AsyncClient, AsyncPipeline
 from .arguments import QUEUES, to_datetime, to_ms
 from .capture import capture_exceptions, install_hooks, report_exception, watch_loop

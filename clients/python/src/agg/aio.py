@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods as `agg.Client`, to be awaited."""
+"""The asyncio client, with the methods of `agg.Client` as coroutines, and its pipeline."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 
 from . import commands
-from .arguments import Text, Thing
-from .client import NODE_TYPE, RAW, Queued, named, node_names, server_url, url_options
+from .arguments import ItemType, Text
+from .client import (
+    NO_DECODE,
+    NODE_TYPE,
+    BasePipeline,
+    copy_signature,
+    node_names,
+    server_url,
+    url_options,
+)
 from .commands import Command
 from .errors import translate
 
@@ -24,31 +32,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _sent(
+def _client_method(
     build: Callable[P, Command[T]],
 ) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
     async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.run(build(*args, **kwargs))
 
-    named(method, build)
+    copy_signature(method, build)
     return method
 
 
-def _queued(
+def _pipeline_method(
     build: Callable[P, Command[T]],
 ) -> Callable[Concatenate[AsyncPipeline, P], AsyncPipeline]:
     def method(self: AsyncPipeline, /, *args: P.args, **kwargs: P.kwargs) -> AsyncPipeline:
         return self.add(build(*args, **kwargs))
 
-    named(method, build, "AsyncPipeline")
+    copy_signature(method, build, "AsyncPipeline")
     return method
 
 
 class AsyncClient:
-    """The commands of the module on a connection of ``redis.asyncio``.
+    """Runs the commands of the module on a ``redis.asyncio`` connection.
 
-    ``server`` is a URL, or a ``redis.asyncio.Redis`` or ``RedisCluster`` that is there already;
-    without one it is as in `agg.Client`.
+    ``server`` is a URL or an existing ``redis.asyncio.Redis`` or ``RedisCluster``. The default is
+    that of `agg.Client`.
 
     >>> import asyncio
     >>> async def main():
@@ -60,7 +68,7 @@ class AsyncClient:
     """
 
     redis: Any
-    """The connection."""
+    """The ``redis.asyncio`` connection."""
 
     def __init__(self, server: Union[str, Any, None] = None, **options: Any) -> None:
         if server is None or isinstance(server, str):
@@ -75,49 +83,55 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Closes the connection."""
         await self.redis.aclose()
 
     async def run(self, command: Command[T]) -> T:
-        """Send a command of `agg.commands`."""
+        """Sends a command of `agg.commands` and returns its parsed reply."""
         try:
-            reply = await self.redis.execute_command(*command.sent, **RAW)
+            reply = await self.redis.execute_command(*command.redis_args, **NO_DECODE)
         except ResponseError as error:
-            clear = translate(error)
-            if clear is error:
+            translated = translate(error)
+            if translated is error:
                 raise
-            raise clear from None
+            raise translated from None
         return command.parse(reply)
 
     def pipeline(self, transaction: bool = False) -> AsyncPipeline:
-        """Several commands in one round trip: add them, then ``await pipe.execute()``."""
+        """Returns a pipeline, which sends several commands in one round trip.
+
+        Add the commands, then ``await pipe.execute()``.
+        """
         return AsyncPipeline(self.redis.pipeline(transaction=transaction))
 
-    stat = _sent(commands.stat)
-    mstat = _sent(commands.mstat)
-    log = _sent(commands.log)
-    error = _sent(commands.error)
-    reality = _sent(commands.reality)
-    forget = _sent(commands.forget)
-    requeue = _sent(commands.requeue)
-    pop = _sent(commands.pop)
-    fetch = _sent(commands.fetch)
-    ack = _sent(commands.ack)
-    nack = _sent(commands.nack)
-    extend = _sent(commands.extend)
-    peek = _sent(commands.peek)
-    get_metric = _sent(commands.get_metric)
-    get_error = _sent(commands.get_error)
-    get_reality = _sent(commands.get_reality)
-    range = _sent(commands.range_)
-    scan = _sent(commands.scan)
-    scan_values = _sent(commands.scan_values)
-    info = _sent(commands.info)
+    stat = _client_method(commands.stat)
+    mstat = _client_method(commands.mstat)
+    log = _client_method(commands.log)
+    error = _client_method(commands.error)
+    reality = _client_method(commands.reality)
+    forget = _client_method(commands.forget)
+    requeue = _client_method(commands.requeue)
+    pop = _client_method(commands.pop)
+    fetch = _client_method(commands.fetch)
+    ack = _client_method(commands.ack)
+    nack = _client_method(commands.nack)
+    extend = _client_method(commands.extend)
+    peek = _client_method(commands.peek)
+    get_metric = _client_method(commands.get_metric)
+    get_error = _client_method(commands.get_error)
+    get_reality = _client_method(commands.get_reality)
+    range = _client_method(commands.range_)
+    scan = _client_method(commands.scan)
+    scan_values = _client_method(commands.scan_values)
+    info = _client_method(commands.info)
 
     async def names(
-        self, node: Text, thing: Thing, *, match: Optional[Text] = None
+        self, node: Text, thing: ItemType, *, match: Optional[Text] = None
     ) -> AsyncIterator[str]:
-        """All metrics, errors or objects of a node, by AGG.SCAN; one may come twice."""
+        """Yields the names of all metrics, errors or objects of a node, using AGG.SCAN.
+
+        A name may be yielded twice.
+        """
         cursor = 0
         while True:
             cursor, names = await self.scan(node, thing, cursor, match=match)
@@ -127,18 +141,18 @@ class AsyncClient:
                 return
 
     async def nodes(self, *, match: Optional[Text] = None) -> list[str]:
-        """The nodes of the server, or of all primaries of a cluster."""
+        """Returns the nodes of the server or of all primaries of a cluster."""
         keys = self.redis.scan_iter(match=match, count=1000, _type=NODE_TYPE)
         return node_names([key async for key in keys])
 
     async def server_info(self) -> dict[str, Any]:
-        """INFO agg: memory held and its ceiling, queues, refusals and drops, all nodes together."""
+        """Returns INFO agg: memory used and its limit, queues, refusals and drops of all nodes."""
         info: dict[str, Any] = await self.redis.info("agg")
         return info
 
 
-class AsyncPipeline(Queued):
-    """Commands that go out together; `AsyncClient.pipeline` makes one."""
+class AsyncPipeline(BasePipeline):
+    """Sends several commands together. Created by `AsyncClient.pipeline`."""
 
     async def __aenter__(self) -> AsyncPipeline:
         return self
@@ -147,41 +161,44 @@ class AsyncPipeline(Queued):
         await self.reset()
 
     def add(self, command: Command[Any]) -> AsyncPipeline:
-        """Add a command of `agg.commands`."""
+        """Adds a command of `agg.commands`."""
         self._add(command)
         return self
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send the commands. Refusals are raised (the first of them), or are in the list."""
+        """Sends the commands and returns their parsed replies.
+
+        Raises the first error, or, with ``raise_on_error`` False, returns errors in the list.
+        """
         try:
             replies = await self._pipe.execute(raise_on_error=False)
         except ResponseError as error:
             self._commands = []
             raise translate(error) from None
-        return self._read(replies, raise_on_error)
+        return self._parse(replies, raise_on_error)
 
     async def reset(self) -> None:
-        """Forget what was added and give the connection back."""
+        """Discards the added commands and returns the connection to its pool."""
         self._commands = []
         await self._pipe.reset()
 
-    stat = _queued(commands.stat)
-    mstat = _queued(commands.mstat)
-    log = _queued(commands.log)
-    error = _queued(commands.error)
-    reality = _queued(commands.reality)
-    forget = _queued(commands.forget)
-    requeue = _queued(commands.requeue)
-    pop = _queued(commands.pop)
-    fetch = _queued(commands.fetch)
-    ack = _queued(commands.ack)
-    nack = _queued(commands.nack)
-    extend = _queued(commands.extend)
-    peek = _queued(commands.peek)
-    get_metric = _queued(commands.get_metric)
-    get_error = _queued(commands.get_error)
-    get_reality = _queued(commands.get_reality)
-    range = _queued(commands.range_)
-    scan = _queued(commands.scan)
-    scan_values = _queued(commands.scan_values)
-    info = _queued(commands.info)
+    stat = _pipeline_method(commands.stat)
+    mstat = _pipeline_method(commands.mstat)
+    log = _pipeline_method(commands.log)
+    error = _pipeline_method(commands.error)
+    reality = _pipeline_method(commands.reality)
+    forget = _pipeline_method(commands.forget)
+    requeue = _pipeline_method(commands.requeue)
+    pop = _pipeline_method(commands.pop)
+    fetch = _pipeline_method(commands.fetch)
+    ack = _pipeline_method(commands.ack)
+    nack = _pipeline_method(commands.nack)
+    extend = _pipeline_method(commands.extend)
+    peek = _pipeline_method(commands.peek)
+    get_metric = _pipeline_method(commands.get_metric)
+    get_error = _pipeline_method(commands.get_error)
+    get_reality = _pipeline_method(commands.get_reality)
+    range = _pipeline_method(commands.range_)
+    scan = _pipeline_method(commands.scan)
+    scan_values = _pipeline_method(commands.scan_values)
+    info = _pipeline_method(commands.info)

@@ -1,8 +1,9 @@
-"""Python's values as arguments of commands.
+"""Converts Python values to command arguments.
 
-Everything that leaves here is ``bytes``, so that no setting of the connection (an encoding, say)
-changes what the server is told. Text is UTF-8; bytes that are not are carried through ``str`` by
-``surrogateescape``, as Python does with names of files, so that any name comes back as it was.
+Every function here returns ``bytes``, so no setting of the connection (its encoding, for example)
+changes what the server receives. Text is encoded as UTF-8. Bytes that are not valid UTF-8 pass
+through ``str`` by ``surrogateescape``, as in Python's file names, so every name survives a round
+trip.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ At = Union[int, datetime]
 Ms = Union[int, timedelta]
 Seconds = Union[int, timedelta]
 
-Kind = Literal["ABS", "DIFF"]
+MetricType = Literal["ABS", "DIFF"]
 Window = Literal["MIN", "HOUR"]
 Queue = Literal["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
-State = Literal["ERROR", "REALITY"]
-Thing = Literal["METRIC", "ERROR", "REALITY"]
+ItemType = Literal["METRIC", "ERROR", "REALITY"]
+RequeueType = Literal["ERROR", "REALITY"]
 ErrorType = Literal["BUG", "PERF", "OPS", "UNKNOWN"]
 Format = Literal["JSON", "LINE"]
 
@@ -35,7 +36,7 @@ _MS = timedelta(milliseconds=1)
 
 
 def text(value: Text) -> bytes:
-    """A name or a text.
+    """Encodes a name or a text.
 
     >>> text("größe"), text(b"\\xff")
     (b'gr\\xc3\\xb6\\xc3\\x9fe', b'\\xff')
@@ -45,19 +46,19 @@ def text(value: Text) -> bytes:
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # Half of a surrogate pair is no character at all.
+        # A lone surrogate has no encoding.
         return value.encode("utf-8", "replace")
 
 
 def number(value: Number) -> bytes:
-    """A sample's value: the shortest decimal that reads back to the same number.
+    """Encodes the value of a sample as the shortest decimal that reads back to the same number.
 
     >>> number(17), number(0.1), number(True), number(Decimal("1.50"))
     (b'17', b'0.1', b'1', b'1.50')
     """
     if value.__class__ is float:
         return repr(value).encode()
-    # The base classes' own: what derives from them (numpy's numbers do) may print otherwise.
+    # Calls the base class, because subclasses (numpy's numbers, for example) may print differently.
     if isinstance(value, float):
         return float.__repr__(value).encode()
     if isinstance(value, int):
@@ -66,9 +67,9 @@ def number(value: Number) -> bytes:
 
 
 def tags(value: Tags) -> bytes:
-    """Tags as the protocol has them: words ``name:value``, separated by blanks.
+    """Encodes tags as words ``name:value`` separated by spaces.
 
-    ``True`` is a word without a value, ``None`` leaves the tag out.
+    ``True`` becomes a word without a value. ``None`` leaves the tag out.
 
     >>> tags({"app": "shop", "canary": True, "shard": 3, "owner": None})
     b'app:shop canary shard:3'
@@ -76,28 +77,30 @@ def tags(value: Tags) -> bytes:
     b'app:shop canary'
     >>> tags({"title": "two words"})
     Traceback (most recent call last):
-    ValueError: tag 'title': a value holds no blank: 'two words'
+    ValueError: tag 'title': the value must not contain a space: 'two words'
     """
     if isinstance(value, (str, bytes)):
         return text(value)
     words = []
-    for name, of_it in value.items():
+    for name, tag_value in value.items():
         if not name or ":" in name or " " in name:
-            raise ValueError(f"tag {name!r}: a name is not empty and holds no blank and no colon")
-        if of_it is None:
+            raise ValueError(
+                f"tag {name!r}: the name must not be empty or contain a space or a colon"
+            )
+        if tag_value is None:
             continue
-        if of_it is True:
+        if tag_value is True:
             words.append(text(name))
             continue
-        word = of_it if isinstance(of_it, bytes) else text(_worded(of_it))
+        word = tag_value if isinstance(tag_value, bytes) else text(_tag_text(tag_value))
         if b" " in word:
-            raise ValueError(f"tag {name!r}: a value holds no blank: {of_it!r}")
+            raise ValueError(f"tag {name!r}: the value must not contain a space: {tag_value!r}")
         words.append(text(name) + b":" + word)
     return b" ".join(words)
 
 
 def lenient_tags(value: Tags) -> bytes:
-    """The same for those who must not fail: what a tag cannot hold becomes ``_``.
+    """Encodes tags for callers that must not fail: invalid characters become ``_``.
 
     >>> lenient_tags({"a title": "two words", "": 1})
     b'a_title:two_words'
@@ -105,25 +108,25 @@ def lenient_tags(value: Tags) -> bytes:
     if isinstance(value, (str, bytes)):
         return text(value)
     clean: dict[str, TagValue] = {}
-    for name, of_it in value.items():
-        kept = str(name).replace(" ", "_").replace(":", "_")
-        if not kept:
+    for name, tag_value in value.items():
+        clean_name = str(name).replace(" ", "_").replace(":", "_")
+        if not clean_name:
             continue
-        if of_it is None or of_it is True:
-            clean[kept] = of_it
-        elif isinstance(of_it, bytes):
-            clean[kept] = of_it.replace(b" ", b"_")
+        if tag_value is None or tag_value is True:
+            clean[clean_name] = tag_value
+        elif isinstance(tag_value, bytes):
+            clean[clean_name] = tag_value.replace(b" ", b"_")
         else:
-            clean[kept] = _worded(of_it).replace(" ", "_")
+            clean[clean_name] = _tag_text(tag_value).replace(" ", "_")
     return tags(clean)
 
 
-def _worded(value: Union[str, float, bool]) -> str:
+def _tag_text(value: Union[str, float, bool]) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def at(value: At) -> bytes:
-    """A time: Unix milliseconds or a ``datetime`` (without a zone it is local, as always there).
+    """Encodes a time given in Unix milliseconds or as a ``datetime`` (naive ones are local time).
 
     >>> at(1760000100000), at(datetime(2025, 10, 9, 8, 55, tzinfo=timezone.utc))
     (b'1760000100000', b'1760000100000')
@@ -132,14 +135,14 @@ def at(value: At) -> bytes:
 
 
 def to_ms(value: At) -> int:
-    """A time as Unix milliseconds."""
+    """Converts a time to Unix milliseconds."""
     if isinstance(value, datetime):
         return (value.astimezone(timezone.utc) - _EPOCH) // _MS
     return int(value)
 
 
 def to_datetime(ms: int) -> datetime:
-    """Unix milliseconds as a time in UTC.
+    """Converts Unix milliseconds to a ``datetime`` in UTC.
 
     >>> to_datetime(1760000100250)
     datetime.datetime(2025, 10, 9, 8, 55, 0, 250000, tzinfo=datetime.timezone.utc)
@@ -148,7 +151,7 @@ def to_datetime(ms: int) -> datetime:
 
 
 def ms(value: Ms) -> bytes:
-    """A duration in milliseconds.
+    """Encodes a duration in milliseconds.
 
     >>> ms(1500), ms(timedelta(seconds=1.5))
     (b'1500', b'1500')
@@ -157,7 +160,7 @@ def ms(value: Ms) -> bytes:
 
 
 def seconds(value: Seconds) -> bytes:
-    """A duration in seconds.
+    """Encodes a duration in seconds.
 
     >>> seconds(60), seconds(timedelta(minutes=1))
     (b'60', b'60')

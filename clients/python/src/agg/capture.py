@@ -1,11 +1,11 @@
-"""Exceptions as error conditions: AGG.ERROR with file, function and traceback.
+"""Reports exceptions as AGG.ERROR, with file, function and traceback.
 
-The server keeps each distinct error once, so what is the same is to have the same key: an
-exception's is a hash over its class, its message without what differs from one occurrence to the
-next, and the file and function where it happened, lines aside: they move with every change above
-them. The place is the innermost frame of the program itself, not of a library it calls.
+The server stores each distinct error once, so occurrences of the same error must have the same key.
+The key is a hash of the exception's class, its message without variable parts, and the file and
+function where it was raised. Line numbers are left out, because every edit above them changes them.
+The location is the innermost frame of the program itself, not of a library that it calls.
 
-Nothing here raises: what cannot be told of an exception is left out.
+Reporting never raises. Details that cannot be read from an exception are left out.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .recording import Recorder, logger
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What differs between two occurrences of the same. Only what begins a word counts, so that sda12,
-# utf8 and HTTP2 stay as they are; an underscore separates words. A decimal of any length and an id
-# in hex, which may have no letter by chance, become the same.
+# The parts of a message that vary between occurrences of the same error. Only the start of a word
+# matches, so that sda12, utf8 and HTTP2 are kept; an underscore separates words. Decimal numbers of
+# any length and hex ids get the same placeholder, because a hex id may happen to have no letter.
 _BEGINS, _ENDS = r"(?<![^\W_])", r"(?![^\W_])"
-_VARYING = [
+_VARIABLE_PARTS = [
     (
         re.compile(_BEGINS + r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}" + _ENDS),
         "<id>",
@@ -45,7 +45,7 @@ _VARYING = [
         ),
         "<n>",
     ),
-    # Letters between digits, as container100 and 10000000kB have none.
+    # Requires a letter between digits, which container100 and 10000000kB do not have.
     (
         re.compile(
             _BEGINS
@@ -54,7 +54,8 @@ _VARYING = [
         ),
         "<id>",
     ),
-    # With its sign, which is a hyphen behind a word; 1920x1080, 1.5e-07 and 01T15:04 are one.
+    # Includes the sign, unless a word precedes it: then it is a hyphen. 1920x1080, 1.5e-07 and
+    # 01T15:04 count as one number each.
     (
         re.compile(
             r"(?:(?<![\w)\]>}])[-+])?" + _BEGINS + r"\d+(?:[.,:]?\d|[eE][-+]\d|[A-Za-z]+\d)*"
@@ -66,8 +67,8 @@ _VARYING = [
 _MAX_MESSAGE = 4096
 _MAX_BACKTRACE = 32 * 1024
 
-# Longest first, so that a folder inside another is found before it.
-_LIBRARIES = tuple(
+# The longest first, so that a nested folder matches before its parent.
+_LIBRARY_FOLDERS = tuple(
     sorted(
         {
             os.path.join(path, "")
@@ -81,24 +82,24 @@ _LIBRARIES = tuple(
 )
 
 
-def normalised(message: str) -> str:
-    """A message without what differs between two occurrences of the same error.
+def normalize_message(message: str) -> str:
+    """Replaces the parts of a message that vary between occurrences of the same error.
 
-    >>> print(normalised("order 4711 of 10.1.2.3:5432 took 1.5s at 0x7f3a2b"))
+    >>> print(normalize_message("order 4711 of 10.1.2.3:5432 took 1.5s at 0x7f3a2b"))
     order <n> of <n> took <n>s at <address>
-    >>> print(normalised("no session 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff on sda1"))
+    >>> print(normalize_message("no session 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff on sda1"))
     no session <id> on sda1
-    >>> print(normalised("token deadbeef0123 of request Zk81q0p2Lm9x"))
+    >>> print(normalize_message("token deadbeef0123 of request Zk81q0p2Lm9x"))
     token <n> of request <id>
     """
     text = message[:_MAX_MESSAGE]
-    for pattern, instead in _VARYING:
-        text = pattern.sub(instead, text)
+    for pattern, placeholder in _VARIABLE_PARTS:
+        text = pattern.sub(placeholder, text)
     return text
 
 
 def group_key(*parts: str) -> str:
-    """A key of 128 bits in hex over parts, each with its length, as the server's own is."""
+    """Returns a 128-bit hash in hex of the parts and their lengths, like the server's own keys."""
     hashed = hashlib.blake2b(digest_size=16)
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
@@ -108,13 +109,13 @@ def group_key(*parts: str) -> str:
 
 
 def short_path(path: str) -> str:
-    """A file as it is imported, so that it is the same wherever the program lies.
+    """Returns a file's path as it is imported, which is independent of where the program lies.
 
     >>> print(short_path(os.__file__))
     os.py
     """
-    found = [base for base in map(_folder, sys.path) if base and path.startswith(base)]
-    return path[len(max(found, key=len)) :] if found else path
+    bases = [base for base in map(_folder, sys.path) if base and path.startswith(base)]
+    return path[len(max(bases, key=len)) :] if bases else path
 
 
 def _folder(path: str) -> str:
@@ -131,11 +132,11 @@ def report_exception(
     tags: Optional[Tags] = None,
     message: Optional[str] = None,
 ) -> None:
-    """Report an exception as an error condition; never raises.
+    """Reports an exception as an error. Never raises.
 
-    The type is OPS where the surroundings are to blame (``OSError`` with those of the network and
-    of time, ``MemoryError``), else BUG; the level is 7 where none is given, the code the class of
-    the exception. ``message`` stands in place of the exception's own.
+    The type defaults to OPS for failures of the environment (``OSError``, which includes network
+    errors and timeouts, and ``MemoryError``) and to BUG otherwise. The level defaults to 7. The
+    code is the class of the exception. ``message`` replaces the exception's own message.
 
     >>> recorder = agg.configure("node1", url)
     >>> def pay(order):
@@ -152,16 +153,16 @@ def report_exception(
     (2, 'ValueError: order 18 has no price', 'pay', 'BUG')
     """
     try:
-        to = recorder if recorder is not None else default_recorder()
-        if to.of_own_thread():
+        recorder = recorder if recorder is not None else default_recorder()
+        if recorder.in_sender_thread():
             return
         name = _class_name(error)
-        said = _bounded(message if message is not None else _said(error), _MAX_MESSAGE)
-        file, func = place(error.__traceback__)
+        text = _truncate_middle(message if message is not None else _message(error), _MAX_MESSAGE)
+        file, func = locate(error.__traceback__)
         if type is None:
             type = "OPS" if isinstance(error, (OSError, MemoryError)) else "BUG"
-        to.error(
-            f"{name}: {said}" if said else name,
+        recorder.error(
+            f"{name}: {text}" if text else name,
             public=public,
             level=7 if level is None else level,
             type=type,
@@ -170,76 +171,81 @@ def report_exception(
             func=func,
             file=file,
             backtrace=backtrace(error),
-            key=group_key(name, normalised(said), file, func),
+            key=group_key(name, normalize_message(text), file, func),
         )
     except Exception:
-        logger.debug("agg: an exception could not be reported", exc_info=True)
+        logger.debug("agg: cannot report an exception", exc_info=True)
 
 
 def _class_name(error: BaseException) -> str:
     cls = error.__class__
-    own = cls.__module__ in ("builtins", "__main__")
-    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
+    unqualified = cls.__module__ in ("builtins", "__main__")
+    return cls.__qualname__ if unqualified else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:
+        # Part of the error's key: another text would report known errors as new ones.
         return "<an exception that cannot be printed>"
 
 
-def _bounded(text: str, most: int) -> str:
-    """A text with its middle left out where it is too long: both ends tell more."""
-    if len(text) <= most:
+def _truncate_middle(text: str, limit: int) -> str:
+    """Removes the middle of a text that is too long. Both ends are more informative."""
+    if len(text) <= limit:
         return text
-    half = most // 2
+    half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
 
 
 def backtrace(error: BaseException) -> str:
-    """The traceback with those of its causes, bounded."""
+    """Returns the traceback of an exception and of its causes, truncated."""
     try:
         lines = traceback.format_exception(
             error.__class__, error, error.__traceback__, limit=-50, chain=True
         )
     except Exception:
-        # A message that cannot be printed, say: the frames alone.
+        # For example, the message of a cause cannot be printed: report only the frames.
         lines = traceback.format_tb(error.__traceback__, limit=-50)
-    return bounded_backtrace("".join(lines))
+    return truncate_backtrace("".join(lines))
 
 
-def bounded_backtrace(text: str) -> str:
-    """The text of a traceback, bounded."""
-    return _bounded(text, _MAX_BACKTRACE)
+def truncate_backtrace(text: str) -> str:
+    """Truncates the text of a traceback to what is reported."""
+    return _truncate_middle(text, _MAX_BACKTRACE)
 
 
-def place(tb: Optional[TracebackType]) -> tuple[str, str]:
-    """File and function of the innermost frame of the program, or of all where none is its own."""
+def locate(tb: Optional[TracebackType]) -> tuple[str, str]:
+    """Returns file and function of the innermost frame of the program itself.
+
+    If all frames are of libraries, the innermost of them is used.
+    """
     innermost = own = None
     while tb is not None:
         code = tb.tb_frame.f_code
         innermost = code
-        if not _of_library(code.co_filename):
+        if not _is_library(code.co_filename):
             own = code
         tb = tb.tb_next
-    found = own or innermost
-    if found is None:
+    chosen = own or innermost
+    if chosen is None:
         return "", ""
-    func = getattr(found, "co_qualname", found.co_name)  # qualified from 3.11 on
-    return short_path(found.co_filename), func
+    func = getattr(chosen, "co_qualname", chosen.co_name)  # qualified since Python 3.11
+    return short_path(chosen.co_filename), func
 
 
-def _of_library(file: str) -> bool:
-    # Debian's own packages lie where sysconfig does not say.
-    return file.startswith((*_LIBRARIES, "<frozen")) or "-packages" + os.sep in file
+def _is_library(file: str) -> bool:
+    # sysconfig does not know the folder of Debian's own packages.
+    return file.startswith((*_LIBRARY_FOLDERS, "<frozen")) or "-packages" + os.sep in file
 
 
 class capture_exceptions:
-    """Report the exceptions of a block or a function, which go on their way.
+    """Reports exceptions of a block or a function and lets them propagate.
 
-    With ``swallow`` they end here. What is no error (KeyboardInterrupt, SystemExit, a cancelled
-    task) is neither reported nor swallowed. Options are those of `report_exception`.
+    With ``swallow`` they do not propagate. KeyboardInterrupt, SystemExit and cancelled tasks are
+    not errors: they are neither reported nor swallowed. Other options are those of
+    `report_exception`.
 
     >>> recorder = agg.configure("node1", url)
     >>> with agg.capture_exceptions(tags={"job": "nightly"}, swallow=True):
@@ -303,7 +309,7 @@ class capture_exceptions:
         return self.__exit__(cls, error, tb)
 
     def __call__(self, function: F) -> F:
-        """As a decorator, of a coroutine's function too."""
+        """Decorates a function or a coroutine function."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -322,37 +328,37 @@ class capture_exceptions:
 
 
 def install_hooks(recorder: Optional[Recorder] = None) -> Callable[[], None]:
-    """Report what nobody catches: exceptions of the program, of its threads, of finalizers.
+    """Reports uncaught exceptions of the program, its threads and its finalizers.
 
-    What was installed before goes on being called. The answer takes the hooks off again. A loop of
-    asyncio has a hook of its own: `watch_loop`.
+    Hooks that were installed before are still called. Returns a function that uninstalls the hooks.
+    An asyncio loop has its own hook; see `watch_loop`.
     """
-    before = sys.excepthook, threading.excepthook, sys.unraisablehook
+    previous = sys.excepthook, threading.excepthook, sys.unraisablehook
 
     def uncaught(
         cls: type[BaseException], error: BaseException, tb: Optional[TracebackType]
     ) -> None:
-        _uncaught(error, 9, recorder)
-        before[0](cls, error, tb)
+        _report_uncaught(error, 9, recorder)
+        previous[0](cls, error, tb)
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
-        _uncaught(args.exc_value, 8, recorder)
-        before[1](args)
+        _report_uncaught(args.exc_value, 8, recorder)
+        previous[1](args)
 
     def unraisable(args: sys.UnraisableHookArgs) -> None:
-        _uncaught(args.exc_value, 6, recorder)
-        before[2](args)
+        _report_uncaught(args.exc_value, 6, recorder)
+        previous[2](args)
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
 
     def uninstall() -> None:
-        # Not where somebody else has come after us: their hook calls ours.
+        # A hook that was installed after ours calls ours, so ours stays beneath it.
         if sys.excepthook is uncaught:
-            sys.excepthook = before[0]
+            sys.excepthook = previous[0]
         if threading.excepthook is in_thread:
-            threading.excepthook = before[1]
+            threading.excepthook = previous[1]
         if sys.unraisablehook is unraisable:
-            sys.unraisablehook = before[2]
+            sys.unraisablehook = previous[2]
 
     return uninstall
 
@@ -360,23 +366,26 @@ def install_hooks(recorder: Optional[Recorder] = None) -> Callable[[], None]:
 def watch_loop(
     loop: Optional[asyncio.AbstractEventLoop] = None, recorder: Optional[Recorder] = None
 ) -> None:
-    """Report what a loop of asyncio (the running one) is told of tasks that nobody awaits.
+    """Reports exceptions of asyncio tasks that are never awaited.
 
-    The handler that was set before, or the loop's own, goes on being called.
+    ``loop`` defaults to the running loop. Its previous exception handler, or the default one, is
+    still called.
     """
     watched = loop if loop is not None else asyncio.get_running_loop()
-    before = watched.get_exception_handler()
+    previous = watched.get_exception_handler()
 
     def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        _uncaught(context.get("exception"), 7, recorder)
-        if before is not None:
-            before(loop, context)
+        _report_uncaught(context.get("exception"), 7, recorder)
+        if previous is not None:
+            previous(loop, context)
         else:
             loop.default_exception_handler(context)
 
     watched.set_exception_handler(handler)
 
 
-def _uncaught(error: Optional[BaseException], level: int, recorder: Optional[Recorder]) -> None:
+def _report_uncaught(
+    error: Optional[BaseException], level: int, recorder: Optional[Recorder]
+) -> None:
     if isinstance(error, Exception):
         report_exception(error, level=level, recorder=recorder)

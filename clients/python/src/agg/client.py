@@ -1,4 +1,4 @@
-"""The client for programs that wait for an answer: one method for each command, and pipelines."""
+"""The blocking client, with one method per command, and its pipeline."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import redis
 from redis.exceptions import ResponseError
 
 from . import commands
-from .arguments import Text, Thing
+from .arguments import ItemType, Text
 from .commands import Command
 from .errors import translate
-from .records import as_text
+from .records import to_str
 
 if TYPE_CHECKING:
     from typing import Concatenate
@@ -26,71 +26,73 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Replies come as bytes, also where the connection is set to decode: names need not be UTF-8.
-RAW: dict[str, Any] = {"NEVER_DECODE": True}
+# Makes redis-py return bytes even if the connection decodes, because names need not be UTF-8.
+NO_DECODE: dict[str, Any] = {"NEVER_DECODE": True}
 
 NODE_TYPE = "aggr-node"
 
 
 def server_url(url: Optional[str]) -> str:
-    """The server: what is given, AGG_REDIS, or the usual port of this machine."""
+    """Returns the given URL, else AGG_REDIS, else the default port on this machine."""
     return url or os.environ.get("AGG_REDIS") or "redis://127.0.0.1:7777"
 
 
 def url_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a connection with AGG_PASSWORD as its password, where that is set."""
+    """Returns the connection options, with AGG_PASSWORD as the password if it is set."""
     password = os.environ.get("AGG_PASSWORD")
     return {"password": password, **options} if password else options
 
 
-def named(
-    method: Callable[..., Any], build: Callable[..., Any], answer: Optional[str] = None
+def copy_signature(
+    method: Callable[..., Any], build: Callable[..., Any], returns: Optional[str] = None
 ) -> None:
-    """Gives a method the name, text and signature of the function that makes its command.
+    """Gives a method the name, docstring and signature of the function that builds its command.
 
-    It answers what the command's answer is read as, or what is given.
+    Its return annotation becomes ``returns``, or else the type of the command's parsed reply.
     """
     update_wrapper(method, build)
-    answer = answer or build.__annotations__["return"][len("Command[") : -1]
-    method.__annotations__ = {**build.__annotations__, "return": answer}
-    # Without this, help() would take the node for self.
+    returns = returns or build.__annotations__["return"][len("Command[") : -1]
+    method.__annotations__ = {**build.__annotations__, "return": returns}
+    # Otherwise help() would show the parameter `node` as `self`.
     del method.__wrapped__  # type: ignore[attr-defined]
     signature = inspect.signature(build)
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     method.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[own, *signature.parameters.values()], return_annotation=answer
+        parameters=[self_parameter, *signature.parameters.values()], return_annotation=returns
     )
 
 
-def _sent(build: Callable[P, Command[T]]) -> Callable[Concatenate[Client, P], T]:
+def _client_method(build: Callable[P, Command[T]]) -> Callable[Concatenate[Client, P], T]:
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.run(build(*args, **kwargs))
 
-    named(method, build)
+    copy_signature(method, build)
     return method
 
 
-def _queued(build: Callable[P, Command[T]]) -> Callable[Concatenate[Pipeline, P], Pipeline]:
+def _pipeline_method(
+    build: Callable[P, Command[T]],
+) -> Callable[Concatenate[Pipeline, P], Pipeline]:
     def method(self: Pipeline, /, *args: P.args, **kwargs: P.kwargs) -> Pipeline:
         return self.add(build(*args, **kwargs))
 
-    named(method, build, "Pipeline")
+    copy_signature(method, build, "Pipeline")
     return method
 
 
 class Client:
-    """The commands of the module on a connection of redis-py.
+    """Runs the commands of the module on a redis-py connection.
 
-    ``server`` is a URL, or a ``redis.Redis`` or ``redis.RedisCluster`` that is there already, in
-    RESP2 or RESP3, decoding or not. Without one it is AGG_REDIS or redis://127.0.0.1:7777, with
-    AGG_PASSWORD as the password; ``options`` go to ``redis.Redis.from_url``. As safe to share
-    between threads as the connection is.
+    ``server`` is a URL or an existing ``redis.Redis`` or ``redis.RedisCluster``, in RESP2 or RESP3,
+    decoding or not. It defaults to AGG_REDIS, then to redis://127.0.0.1:7777, with AGG_PASSWORD as
+    the password. ``options`` are passed to ``redis.Redis.from_url``. A client may be shared between
+    threads if its connection may.
 
     >>> client.log("node1", "it works") > 0
     True
 
-    The methods are those of `agg.commands`, which says what each command does. A refusal is an
-    exception (`agg.AggError`), and then nothing was changed:
+    `agg.commands` documents the methods. A refused command raises `agg.AggError` and changes
+    nothing:
 
     >>> client.stat("node1", "cpu.load", "0x10")
     Traceback (most recent call last):
@@ -98,7 +100,7 @@ class Client:
     """
 
     redis: Any
-    """The connection."""
+    """The redis-py connection."""
 
     def __init__(self, server: Union[str, Any, None] = None, **options: Any) -> None:
         if server is None or isinstance(server, str):
@@ -113,22 +115,22 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connection."""
         self.redis.close()
 
     def run(self, command: Command[T]) -> T:
-        """Send a command of `agg.commands`."""
+        """Sends a command of `agg.commands` and returns its parsed reply."""
         try:
-            reply = self.redis.execute_command(*command.sent, **RAW)
+            reply = self.redis.execute_command(*command.redis_args, **NO_DECODE)
         except ResponseError as error:
-            clear = translate(error)
-            if clear is error:
+            translated = translate(error)
+            if translated is error:
                 raise
-            raise clear from None
+            raise translated from None
         return command.parse(reply)
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
-        """Several commands in one round trip.
+        """Returns a pipeline, which sends several commands in one round trip.
 
         >>> with client.pipeline() as pipe:
         ...     pipe.stat("node1", "cpu.load", 12.5)
@@ -140,29 +142,31 @@ class Client:
         """
         return Pipeline(self.redis.pipeline(transaction=transaction))
 
-    stat = _sent(commands.stat)
-    mstat = _sent(commands.mstat)
-    log = _sent(commands.log)
-    error = _sent(commands.error)
-    reality = _sent(commands.reality)
-    forget = _sent(commands.forget)
-    requeue = _sent(commands.requeue)
-    pop = _sent(commands.pop)
-    fetch = _sent(commands.fetch)
-    ack = _sent(commands.ack)
-    nack = _sent(commands.nack)
-    extend = _sent(commands.extend)
-    peek = _sent(commands.peek)
-    get_metric = _sent(commands.get_metric)
-    get_error = _sent(commands.get_error)
-    get_reality = _sent(commands.get_reality)
-    range = _sent(commands.range_)
-    scan = _sent(commands.scan)
-    scan_values = _sent(commands.scan_values)
-    info = _sent(commands.info)
+    stat = _client_method(commands.stat)
+    mstat = _client_method(commands.mstat)
+    log = _client_method(commands.log)
+    error = _client_method(commands.error)
+    reality = _client_method(commands.reality)
+    forget = _client_method(commands.forget)
+    requeue = _client_method(commands.requeue)
+    pop = _client_method(commands.pop)
+    fetch = _client_method(commands.fetch)
+    ack = _client_method(commands.ack)
+    nack = _client_method(commands.nack)
+    extend = _client_method(commands.extend)
+    peek = _client_method(commands.peek)
+    get_metric = _client_method(commands.get_metric)
+    get_error = _client_method(commands.get_error)
+    get_reality = _client_method(commands.get_reality)
+    range = _client_method(commands.range_)
+    scan = _client_method(commands.scan)
+    scan_values = _client_method(commands.scan_values)
+    info = _client_method(commands.info)
 
-    def names(self, node: Text, thing: Thing, *, match: Optional[Text] = None) -> Iterator[str]:
-        """All metrics, errors or objects of a node, by AGG.SCAN; one may come twice.
+    def names(self, node: Text, thing: ItemType, *, match: Optional[Text] = None) -> Iterator[str]:
+        """Yields the names of all metrics, errors or objects of a node, using AGG.SCAN.
+
+        A name may be yielded twice.
 
         >>> client.mstat("node1", {"mem.used": 4096, "mem.free": 8192}).taken
         2
@@ -177,7 +181,9 @@ class Client:
                 return
 
     def nodes(self, *, match: Optional[Text] = None) -> list[str]:
-        """The nodes of the server, or of all primaries of a cluster: SCAN 0 TYPE aggr-node.
+        """Returns the nodes of the server or of all primaries of a cluster.
+
+        Uses SCAN 0 TYPE aggr-node.
 
         >>> id = client.log("node1", "it works")
         >>> client.nodes()
@@ -186,7 +192,7 @@ class Client:
         return node_names(self.redis.scan_iter(match=match, count=1000, _type=NODE_TYPE))
 
     def server_info(self) -> dict[str, Any]:
-        """INFO agg: memory held and its ceiling, queues, refusals and drops, all nodes together.
+        """Returns INFO agg: memory used and its limit, queues, refusals and drops of all nodes.
 
         >>> id = client.log("node1", "it works")
         >>> client.server_info()["agg_log_length"]
@@ -197,12 +203,12 @@ class Client:
 
 
 def node_names(keys: Any) -> list[str]:
-    """Keys as names, each once and in order."""
-    return sorted({as_text(key) for key in keys})
+    """Returns the distinct keys as sorted text."""
+    return sorted({to_str(key) for key in keys})
 
 
-class Queued:
-    """What pipelines have in common: the commands, and how their answers are read."""
+class BasePipeline:
+    """The common part of pipelines: collects commands and parses their replies."""
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
@@ -215,10 +221,10 @@ class Queued:
         return f"<agg.{type(self).__name__} of {len(self)}>"
 
     def _add(self, command: Command[Any]) -> None:
-        self._pipe.execute_command(*command.sent, **RAW)
+        self._pipe.execute_command(*command.redis_args, **NO_DECODE)
         self._commands.append(command)
 
-    def _read(self, replies: list[Any], raise_on_error: bool) -> list[Any]:
+    def _parse(self, replies: list[Any], raise_on_error: bool) -> list[Any]:
         results: list[Any] = []
         for command, reply in zip(self._commands, replies):
             if isinstance(reply, ResponseError):
@@ -235,11 +241,11 @@ class Queued:
         return results
 
 
-class Pipeline(Queued):
-    """Commands that go out together; `Client.pipeline` makes one.
+class Pipeline(BasePipeline):
+    """Sends several commands together. Created by `Client.pipeline`.
 
-    Each method adds a command and gives the pipeline back; `execute` sends all and answers a list
-    of what `Client`'s methods would have answered.
+    Each method adds a command and returns the pipeline. `execute` sends them all and returns a list
+    of what the methods of `Client` would have returned.
     """
 
     def __enter__(self) -> Pipeline:
@@ -249,41 +255,44 @@ class Pipeline(Queued):
         self.reset()
 
     def add(self, command: Command[Any]) -> Pipeline:
-        """Add a command of `agg.commands`."""
+        """Adds a command of `agg.commands`."""
         self._add(command)
         return self
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send the commands. Refusals are raised (the first of them), or are in the list."""
+        """Sends the commands and returns their parsed replies.
+
+        Raises the first error, or, with ``raise_on_error`` False, returns errors in the list.
+        """
         try:
             replies = self._pipe.execute(raise_on_error=False)
         except ResponseError as error:
             self._commands = []
             raise translate(error) from None
-        return self._read(replies, raise_on_error)
+        return self._parse(replies, raise_on_error)
 
     def reset(self) -> None:
-        """Forget what was added and give the connection back."""
+        """Discards the added commands and returns the connection to its pool."""
         self._commands = []
         self._pipe.reset()
 
-    stat = _queued(commands.stat)
-    mstat = _queued(commands.mstat)
-    log = _queued(commands.log)
-    error = _queued(commands.error)
-    reality = _queued(commands.reality)
-    forget = _queued(commands.forget)
-    requeue = _queued(commands.requeue)
-    pop = _queued(commands.pop)
-    fetch = _queued(commands.fetch)
-    ack = _queued(commands.ack)
-    nack = _queued(commands.nack)
-    extend = _queued(commands.extend)
-    peek = _queued(commands.peek)
-    get_metric = _queued(commands.get_metric)
-    get_error = _queued(commands.get_error)
-    get_reality = _queued(commands.get_reality)
-    range = _queued(commands.range_)
-    scan = _queued(commands.scan)
-    scan_values = _queued(commands.scan_values)
-    info = _queued(commands.info)
+    stat = _pipeline_method(commands.stat)
+    mstat = _pipeline_method(commands.mstat)
+    log = _pipeline_method(commands.log)
+    error = _pipeline_method(commands.error)
+    reality = _pipeline_method(commands.reality)
+    forget = _pipeline_method(commands.forget)
+    requeue = _pipeline_method(commands.requeue)
+    pop = _pipeline_method(commands.pop)
+    fetch = _pipeline_method(commands.fetch)
+    ack = _pipeline_method(commands.ack)
+    nack = _pipeline_method(commands.nack)
+    extend = _pipeline_method(commands.extend)
+    peek = _pipeline_method(commands.peek)
+    get_metric = _pipeline_method(commands.get_metric)
+    get_error = _pipeline_method(commands.get_error)
+    get_reality = _pipeline_method(commands.get_reality)
+    range = _pipeline_method(commands.range_)
+    scan = _pipeline_method(commands.scan)
+    scan_values = _pipeline_method(commands.scan_values)
+    info = _pipeline_method(commands.info)

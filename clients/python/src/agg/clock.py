@@ -1,8 +1,9 @@
-"""The server's time of reports that are sent later: the clock of this machine may be wrong.
+"""The server's time for reports that are sent later than they are made.
 
-A report is stamped by a clock that only counts (`ticks`). What the server's clock showed at that
-moment is worked out when the report is sent, from an answer to TIME. So neither a wrong clock nor
-one that is set in between moves a report, and what waited for the server keeps its true time.
+A report is stamped with a counter that is never set (`ticks`). The server's time at that moment is
+computed when the report is sent, from the server's reply to TIME. Therefore neither a wrong local
+clock nor one that is set in between shifts a report, and a report that had to wait for the server
+keeps its true time.
 """
 
 from __future__ import annotations
@@ -15,52 +16,52 @@ import redis
 
 from .client import Client
 
-# The one that goes on while the machine sleeps, where there is one.
+# Prefers the counter that keeps counting while the machine sleeps.
 ticks: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
 
-_SYNC_EVERY = 10.0
+_SYNC_INTERVAL_S = 10.0
 
 
 class Moment(float):
-    """A moment by `ticks`, in place of a time that the caller gives."""
+    """A time in `ticks`, as opposed to a Unix time that the caller passes."""
 
 
-def moment(created: float) -> Moment:
-    """A moment of this process that was noted by ``time.time()``: its age is what counts."""
+def moment_of(created: float) -> Moment:
+    """Converts a past result of ``time.time()`` of this process to ticks, by its age."""
     return Moment(ticks() - max(0.0, time.time() - created))
 
 
 class ServerClock:
-    """How far the server's clock is from `ticks`, by its answers to TIME."""
+    """Tracks the offset of the server's clock from `ticks`, measured with TIME."""
 
     def __init__(self) -> None:
         self.offset: Optional[float] = None
-        """Seconds to be added to ticks; None before the first answer."""
-        self._asked = 0.0
+        """Seconds to add to ticks. None before the first reply."""
+        self._synced_at = 0.0
 
     def ms(self, moment: float) -> int:
-        """A moment as the server's Unix milliseconds."""
+        """Converts ticks to the server's Unix milliseconds."""
         return int((moment + (self.offset or 0.0)) * 1000)
 
     def is_due(self) -> bool:
-        """Whether it is time to ask again: either clock may have been set."""
-        return self.offset is None or ticks() - self._asked >= _SYNC_EVERY
+        """Returns whether to measure again. Either clock may have been set since."""
+        return self.offset is None or ticks() - self._synced_at >= _SYNC_INTERVAL_S
 
     def expire(self) -> None:
-        """Ask before the next use: the next connection may be to another server."""
-        self._asked = ticks() - _SYNC_EVERY
+        """Forces a measurement before the next use: the next server may be a different one."""
+        self._synced_at = ticks() - _SYNC_INTERVAL_S
 
     def sync(self, client: Client, node: bytes) -> str:
-        """Ask the server that has the node. Raises what a broken connection raises.
+        """Measures the offset of the server that holds the node.
 
-        Where the server does not tell its time, that of this machine has to do; the answer is then
-        why, else it is empty.
+        Returns an empty string on success. If the server refuses TIME, the offset is taken from the
+        local clock and the reason is returned. Raises the exception of a failed connection.
         """
-        # The first round trip of a connection takes much longer than the others.
+        # The first round trip of a connection takes much longer than the next.
         for _ in range(2 if self.offset is None else 1):
             before = ticks()
             try:
@@ -69,19 +70,19 @@ class ServerClock:
                 raise
             except Exception as error:
                 self.offset = time.time() - ticks()
-                self._asked = ticks()
+                self._synced_at = ticks()
                 return f"{type(error).__name__}: {error}"
-            self._asked = after = ticks()
-            least, most = server - after, server - before
-            # What is still possible stays as it is, so that distances between reports are exact.
-            if self.offset is None or not least <= self.offset <= most:
-                self.offset = (least + most) / 2
+            self._synced_at = after = ticks()
+            lowest, highest = server - after, server - before
+            # An offset that is still possible is kept, so that intervals between reports are exact.
+            if self.offset is None or not lowest <= self.offset <= highest:
+                self.offset = (lowest + highest) / 2
         return ""
 
 
 def _server_time(connection: Any, node: bytes) -> float:
-    # In a cluster each server has a clock of its own.
+    # In a cluster, each server has its own clock.
     node_of = getattr(connection, "get_node_from_key", None)
-    where = {} if node_of is None else {"target_nodes": node_of(node)}
-    seconds, microseconds = connection.execute_command("TIME", **where)
+    target = {} if node_of is None else {"target_nodes": node_of(node)}
+    seconds, microseconds = connection.execute_command("TIME", **target)
     return int(seconds) + int(microseconds) / 1e6

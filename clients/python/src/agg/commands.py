@@ -1,13 +1,15 @@
-"""The protocol: each command of the module, what it takes and what it answers.
+"""The commands of the module: their arguments and replies.
 
-A function here makes a `Command`: the words that go to the server and how its answer is read. It
-does no input or output; `agg.Client`, `agg.AsyncClient` and their pipelines have a method of the
-same name and the same arguments for each, which sends it. In the examples ``client`` is an
-`agg.Client`, and the line above a call is what anyone without this package would send, by
-redis-cli, say. The tests run the examples and compare that line with what was sent.
+Each function builds a `Command`, which holds the words to send and the parser of the reply. The
+functions do no I/O. `agg.Client`, `agg.AsyncClient` and their pipelines have a method with the same
+name and arguments for each function, which also sends the command.
 
-One key is one node; every command names it first. Times are Unix milliseconds (or a ``datetime``),
-the server's clock is the default. Names are binary safe; options that are ``None`` are not sent.
+In the examples, ``client`` is an `agg.Client`. The comment above a call shows the raw command, as
+you would type it in redis-cli. The tests run the examples and compare the comments with what is
+sent.
+
+A node is one key, and every command names it first. Times are Unix milliseconds or a ``datetime``
+and default to the server's clock. Names are binary safe. Options that are ``None`` are not sent.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from .arguments import (
     At,
     ErrorType,
     Format,
-    Kind,
+    ItemType,
+    MetricType,
     Ms,
     Number,
     Queue,
+    RequeueType,
     Seconds,
-    State,
     Tags,
     Text,
-    Thing,
     Window,
 )
 from .records import Bucket, Entry, ErrorRecord, Metric, NodeInfo, Occurred, RealityRecord, Taken
@@ -43,7 +45,7 @@ Ids = Union[int, Iterable[int]]
 
 
 class Command(Generic[T]):
-    """A command's words, and how its answer is read.
+    """The words of a command and the parser of its reply.
 
     >>> print(stat("node1", "cpu.load", 12.5, tags="unit:percent"))
     AGG.STAT node1 cpu.load 12.5 TAGS unit:percent
@@ -56,16 +58,16 @@ class Command(Generic[T]):
         self.parse = parse
 
     def __str__(self) -> str:
-        return shlex.join(records.as_text(word) for word in self.args)
+        return shlex.join(records.to_str(word) for word in self.args)
 
     @property
-    def sent(self) -> list[Union[str, bytes]]:
-        """Its words as redis-py wants them: the name as text."""
+    def redis_args(self) -> list[Union[str, bytes]]:
+        """The words as redis-py expects them, with the command's name as ``str``."""
         return [self.args[0].decode(), *self.args[1:]]
 
     @property
     def size(self) -> int:
-        """Its words together, in bytes."""
+        """The total length of the words in bytes."""
         return sum(map(len, self.args))
 
 
@@ -74,16 +76,16 @@ def stat(
     metric: Text,
     value: Number,
     *,
-    kind: Optional[Kind] = None,
+    kind: Optional[MetricType] = None,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
 ) -> Command[bool]:
     """AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms]
 
-    Report a sample. ``ABS``, the default, is a gauge: the value itself counts. ``DIFF`` is a
-    counter's total: its increase counts, as a rate per second. The name alone identifies the
-    metric, tags describe it; several of a kind have an instance behind ``@``. Answers True, or
-    False where the sample was too late to count.
+    Reports a sample. ``ABS``, the default, is a gauge, whose value is aggregated. ``DIFF`` is the
+    total of a counter, whose increase is aggregated as a rate per second. The name alone identifies
+    the metric; tags describe it. Instances of the same metric are named ``metric@instance``.
+    Returns True, or False if the sample was too late to count.
 
     >>> # AGG.STAT node1 cpu.load 12.5 TAGS 'unit:percent rack:a1'
     >>> client.stat("node1", "cpu.load", 12.5, tags={"unit": "percent", "rack": "a1"})
@@ -104,15 +106,15 @@ def mstat(
     node: Text,
     values: Union[Mapping[str, Number], Iterable[tuple[Text, Number]]],
     *,
-    kind: Optional[Kind] = None,
+    kind: Optional[MetricType] = None,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
     atomic: bool = False,
 ) -> Command[Taken]:
     """AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]
 
-    Report many samples, 10,000 at most. One that is refused does not hold up the others: its index
-    (from 0) and the reason are told. With ``atomic`` a bad one is an error, and none is taken.
+    Reports up to 10,000 samples. A refused sample does not affect the others; its index (from 0)
+    and the reason are returned. With ``atomic``, a bad sample is an error and none is accepted.
 
     >>> # AGG.MSTAT node1 VALUES mem.used 4096 mem.free lots
     >>> client.mstat("node1", {"mem.used": 4096, "mem.free": "lots"})
@@ -130,7 +132,7 @@ def mstat(
     for metric, value in values.items() if isinstance(values, Mapping) else values:
         words.append(arguments.text(metric))
         words.append(arguments.number(value))
-    return Command(words, taken)
+    return Command(words, parse_mstat)
 
 
 def log(
@@ -143,8 +145,8 @@ def log(
 ) -> Command[int]:
     """AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]
 
-    Report a line. Levels go from 0 to 9, 5 where none is given (`agg.LogHandler` says how those of
-    ``logging`` map). Answers the entry's id.
+    Reports a log entry. Levels range from 0 to 9; the default is 5. `agg.LogHandler` documents how
+    the levels of ``logging`` map to them. Returns the id of the queued record.
 
     >>> # AGG.LOG node1 'backup finished' LEVEL 3 TAGS job:nightly
     >>> id = client.log("node1", "backup finished", level=3, tags={"job": "nightly"})
@@ -176,10 +178,10 @@ def error(
     """AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags]
     [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]
 
-    Report an error condition. The server keeps each once, with its count; it is queued when it is
-    new and then at most every five minutes. What identifies it is ``key`` or, without one, a hash
-    over message, public, code, func and file: leave out of the message what differs from one
-    occurrence to the next, or give a key. `agg.capture_exceptions` does so for exceptions.
+    Reports an error. The server stores each distinct error once, with a count, and queues it when
+    it is new and then at most every five minutes. An error is identified by ``key`` or, without
+    one, by a hash of message, public, code, func and file. Therefore keep variable parts out of the
+    message, or pass a key, as `agg.capture_exceptions` does for exceptions.
 
     >>> # AGG.ERROR node1 'disk sda: read failed' LEVEL 7 TYPE OPS FILE disk.c
     >>> client.error("node1", "disk sda: read failed", type="OPS", file="disk.c", level=7)
@@ -204,7 +206,7 @@ def error(
     _option(words, b"NID", nid, _int)
     _option(words, b"KEY", key, arguments.text)
     _option(words, b"AT", at, arguments.at)
-    return Command(words, lambda reply: Occurred(records.as_text(reply[0]), reply[1]))
+    return Command(words, lambda reply: Occurred(records.to_str(reply[0]), reply[1]))
 
 
 def reality(
@@ -219,11 +221,12 @@ def reality(
 ) -> Command[int]:
     """AGG.REALITY node key model json [TAGS tags] [AT ms] [TTL seconds]
 
-    Report what is true of an object. It is queued when it is new or has changed; the same content
-    in other spacing or order is no change. ``json`` is any value that ``json`` can write, or
-    ``bytes`` that are JSON; bytes that ``surrogateescape`` carries are U+FFFD there, as the server
-    shows them in other texts. Not reported for ``ttl`` seconds (0: never), it is gone. Answers 1
-    new or changed, 0 unchanged, -1 older than what is held.
+    Reports the state of an object, which is queued when it is new or has changed. Different spacing
+    or key order is not a change. ``json`` is any value that the ``json`` module can serialize, or
+    ``bytes`` that already are JSON. Bytes escaped by ``surrogateescape`` become U+FFFD, as the
+    server shows them in other texts. An object that is not reported for ``ttl`` seconds expires
+    (0: never). Returns 1 if the object is new or changed, 0 if it is unchanged, and -1 if the
+    report is older than the stored one.
 
     >>> # AGG.REALITY node1 sda system.Disk '{"size":480103981056,"mounted":true}' TTL 3600
     >>> client.reality("node1", "sda", "system.Disk", {"size": 480103981056, "mounted": True},
@@ -236,7 +239,7 @@ def reality(
     """
     if not isinstance(json, bytes):
         json = _json.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        # JSON is UTF-8, whatever names of files and the like are.
+        # JSON must be UTF-8, even if it contains file names that are not.
         json = arguments.text(json).decode("utf-8", "replace")
     words = [
         b"AGG.REALITY",
@@ -251,12 +254,11 @@ def reality(
     return Command(words, int)
 
 
-def forget(node: Text, thing: Thing, name: Text) -> Command[bool]:
+def forget(node: Text, thing: ItemType, name: Text) -> Command[bool]:
     """AGG.FORGET node METRIC|ERROR|REALITY name
 
-    Forget a metric (its windows are closed first), an error or an object (which is then reported as
-    gone). A metric that is to change between ABS and DIFF is forgotten first. Answers whether it
-    was there.
+    Removes a metric (after closing its windows), an error, or an object (which is then reported as
+    gone). Remove a metric to change it between ABS and DIFF. Returns whether it existed.
 
     >>> # AGG.FORGET node1 METRIC fan.speed
     >>> client.forget("node1", "METRIC", "fan.speed")
@@ -266,10 +268,11 @@ def forget(node: Text, thing: Thing, name: Text) -> Command[bool]:
     return Command(words, bool)
 
 
-def requeue(node: Text, thing: State, *, match: Optional[Text] = None) -> Command[int]:
+def requeue(node: Text, thing: RequeueType, *, match: Optional[Text] = None) -> Command[int]:
     """AGG.REQUEUE node ERROR|REALITY [MATCH glob]
 
-    Queue once more what is held, for a database that has lost it, say. Answers how many entries.
+    Queues stored errors or objects again, for example after a database has lost them. Returns the
+    number of records queued.
 
     >>> # AGG.REQUEUE node1 REALITY MATCH sd*
     >>> client.requeue("node1", "REALITY", match="sd*")
@@ -285,9 +288,9 @@ def pop(
 ) -> Command[list[Entry]]:
     """AGG.POP node queue [queue ...] [COUNT n] [FORMAT JSON|LINE]
 
-    Take entries and remove them at once: what is lost on its way is lost. `fetch` is for those who
-    want each at least once. Queues come in the order named, in each the oldest first. ``count`` is
-    100 where it is not given, 10,000 at most; a reply ends at about 1 MiB, so fewer does not mean
+    Delivers records and removes them at once, so a lost reply loses records. Use `fetch` for
+    delivery at least once. Queues are read in the given order, the oldest records first. ``count``
+    defaults to 100 and is at most 10,000. A reply ends at about 1 MiB, so fewer records do not mean
     that the queue is empty.
 
     >>> id = client.log("node1", "going down")
@@ -299,7 +302,7 @@ def pop(
     words = [b"AGG.POP", arguments.text(node), *_queues(queues)]
     _option(words, b"COUNT", count, _int)
     _option(words, b"FORMAT", format, str.encode)
-    return Command(words, partial(records.entries, _name(node)))
+    return Command(words, partial(records.parse_entries, _name(node)))
 
 
 def fetch(
@@ -313,11 +316,11 @@ def fetch(
 ) -> Command[list[Entry]]:
     """AGG.FETCH node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE]
 
-    Take entries for ``lease`` ms (30,000): nobody else gets them meanwhile. `ack` removes them;
-    what is not acknowledged comes again, with ``deliveries`` one higher. ``block`` waits so many ms
-    (0: without limit) while nothing is there; keep it below the connection's ``socket_timeout``.
-    With the format ``LINE`` the texts of MIN and HOUR are InfluxDB line protocol. `agg.Drain` does
-    all of this in a loop.
+    Delivers records and leases them for ``lease`` ms (30,000 by default); other consumers do not
+    receive them meanwhile. `ack` removes them. Unacknowledged records are redelivered, with
+    ``deliveries`` incremented. ``block`` waits up to that many ms for records (0: no limit); keep
+    it below the connection's ``socket_timeout``. With the format ``LINE``, records of MIN and HOUR
+    are InfluxDB line protocol. `agg.Drain` does all of this in a loop.
 
     >>> id = client.log("node1", "going down")
     >>> # AGG.FETCH node1 LOG ERROR LEASE 60000 BLOCK 1000
@@ -332,14 +335,14 @@ def fetch(
     _option(words, b"LEASE", lease, arguments.ms)
     _option(words, b"BLOCK", block, arguments.ms)
     _option(words, b"FORMAT", format, str.encode)
-    return Command(words, partial(records.entries, _name(node)))
+    return Command(words, partial(records.parse_entries, _name(node)))
 
 
 def ack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
     """AGG.ACK node queue id [id ...]
 
-    Remove entries, leased or not, 10,000 at most. Answers how many: an error or object that has
-    changed since has a new id, so a late acknowledgement cannot remove the news.
+    Removes up to 10,000 records, leased or not. Returns the number removed. An error or object that
+    has changed since delivery has a new id, so a late acknowledgement cannot remove the change.
 
     >>> id = client.log("node1", "going down")
     >>> entries = client.fetch("node1", "LOG")
@@ -355,7 +358,7 @@ def ack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
 def nack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
     """AGG.NACK node queue id [id ...]
 
-    Give leases back: the entries can be had again at once. Answers how many.
+    Releases leases, so that the records are available again at once. Returns the number released.
 
     >>> # AGG.NACK node1 LOG 17
     >>> client.nack("node1", "LOG", 17)
@@ -367,7 +370,7 @@ def nack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
 def extend(node: Text, queue: Queue, lease: Ms, ids: Ids) -> Command[int]:
     """AGG.EXTEND node queue ms id [id ...]
 
-    Let leases end ``lease`` ms from now, for work that takes longer. Answers how many there were.
+    Extends leases to ``lease`` ms from now. Returns the number extended.
 
     >>> # AGG.EXTEND node1 LOG 60000 17
     >>> client.extend("node1", "LOG", 60_000, 17)
@@ -388,8 +391,8 @@ def peek(
 ) -> Command[list[Entry]]:
     """AGG.PEEK node queue [queue ...] [COUNT n] [FROM id] [REV] [FORMAT JSON|LINE]
 
-    Look at entries, leased ones too, and change nothing; works on replicas. ``start`` is the id to
-    begin with; with ``rev`` the newest come first and it is the upper end.
+    Returns records, leased ones included, without changing anything. Works on replicas. ``start``
+    is the first id. With ``rev`` the newest records come first and ``start`` is the highest id.
 
     >>> id = client.log("node1", "going down")
     >>> # AGG.PEEK node1 LOG COUNT 1 REV
@@ -402,13 +405,13 @@ def peek(
     if rev:
         words.append(b"REV")
     _option(words, b"FORMAT", format, str.encode)
-    return Command(words, partial(records.entries, _name(node)))
+    return Command(words, partial(records.parse_entries, _name(node)))
 
 
 def get_metric(node: Text, name: Text) -> Command[Optional[Metric]]:
     """AGG.GET node METRIC name
 
-    A metric with its open windows; None where there is none.
+    Returns a metric with its open windows, or None if it does not exist.
 
     >>> client.stat("node1", "cpu.load", 12.5, tags={"unit": "percent"})
     True
@@ -417,13 +420,14 @@ def get_metric(node: Text, name: Text) -> Command[Optional[Metric]]:
     >>> metric.type, metric.tags, metric.last, metric.samples, metric.min[0].avg
     ('ABS', {'unit': 'percent'}, 12.5, 1, 12.5)
     """
-    return Command(_get(node, b"METRIC", name), partial(_maybe, records.metric))
+    return Command(_get(node, b"METRIC", name), partial(_optional, records.parse_metric))
 
 
 def get_error(node: Text, key: Text) -> Command[Optional[ErrorRecord]]:
     """AGG.GET node ERROR key
 
-    An error as it stands; None where there is none. ``id`` is 0 where it does not wait.
+    Returns the current state of an error, or None if it does not exist. ``id`` is 0 if it is not
+    queued.
 
     >>> client.error("node1", "order 17 was lost", key="order-lost")
     Occurred(key='order-lost', occurrences=1)
@@ -431,13 +435,14 @@ def get_error(node: Text, key: Text) -> Command[Optional[ErrorRecord]]:
     >>> client.get_error("node1", "order-lost").message
     'order 17 was lost'
     """
-    return Command(_get(node, b"ERROR", key), partial(_maybe, records.error))
+    return Command(_get(node, b"ERROR", key), partial(_optional, records.parse_error))
 
 
 def get_reality(node: Text, key: Text) -> Command[Optional[RealityRecord]]:
     """AGG.GET node REALITY key
 
-    An object as it stands; None where there is none. ``id`` is 0 where it does not wait.
+    Returns the current state of an object, or None if it does not exist. ``id`` is 0 if it is not
+    queued.
 
     >>> client.reality("node1", "sda", "system.Disk", {"size": 480103981056})
     1
@@ -445,7 +450,7 @@ def get_reality(node: Text, key: Text) -> Command[Optional[RealityRecord]]:
     >>> client.get_reality("node1", "sda").json
     {'size': 480103981056}
     """
-    return Command(_get(node, b"REALITY", key), partial(_maybe, records.reality))
+    return Command(_get(node, b"REALITY", key), partial(_optional, records.parse_reality))
 
 
 def range_(
@@ -458,8 +463,8 @@ def range_(
 ) -> Command[list[Bucket]]:
     """AGG.RANGE node metric MIN|HOUR [FROM ms] [TO ms]
 
-    A metric's windows that are kept, the oldest first. A reply has 5000 at most: go on with
-    ``start`` at the ``end`` of the last.
+    Returns the stored windows of a metric, the oldest first. A reply has at most 5,000; continue
+    with ``start`` set to the ``end`` of the last one.
 
     >>> client.stat("node1", "cpu.load", 12.5)
     True
@@ -471,12 +476,12 @@ def range_(
     words = [b"AGG.RANGE", arguments.text(node), arguments.text(metric), window.encode()]
     _option(words, b"FROM", start, arguments.at)
     _option(words, b"TO", end, arguments.at)
-    return Command(words, lambda reply: [records.bucket(each) for each in reply])
+    return Command(words, lambda reply: [records.parse_bucket(each) for each in reply])
 
 
 def scan(
     node: Text,
-    thing: Thing,
+    thing: ItemType,
     cursor: int = 0,
     *,
     match: Optional[Text] = None,
@@ -484,8 +489,8 @@ def scan(
 ) -> Command[tuple[int, list[str]]]:
     """AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n]
 
-    Names, a few at a time: begin with the cursor 0 and go on with the one that was answered until
-    that is 0. `agg.Client.names` does so.
+    Returns names in pages. Start with cursor 0 and continue with the returned cursor until it is 0,
+    as `agg.Client.names` does.
 
     >>> client.stat("node1", "cpu.load", 12.5)
     True
@@ -495,13 +500,13 @@ def scan(
     """
     words = _scan(node, thing, cursor, match, count)
     return Command(
-        words, lambda reply: (int(reply[0]), [records.as_text(name) for name in reply[1]])
+        words, lambda reply: (int(reply[0]), [records.to_str(name) for name in reply[1]])
     )
 
 
 def scan_values(
     node: Text,
-    thing: Thing,
+    thing: ItemType,
     cursor: int = 0,
     *,
     match: Optional[Text] = None,
@@ -509,7 +514,7 @@ def scan_values(
 ) -> Command[tuple[int, list[tuple[str, Union[Metric, ErrorRecord, RealityRecord]]]]]:
     """AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] WITHVALUES
 
-    The same with what AGG.GET tells of each.
+    Returns names like `scan`, each with what AGG.GET returns for it.
 
     >>> client.stat("node1", "cpu.load", 12.5)
     True
@@ -519,18 +524,18 @@ def scan_values(
     [('cpu.load', 12.5)]
     """
     words = [*_scan(node, thing, cursor, match, count), b"WITHVALUES"]
-    reads: dict[str, Callable[[Any], Union[Metric, ErrorRecord, RealityRecord]]] = {
-        "METRIC": records.metric,
-        "ERROR": records.error,
-        "REALITY": records.reality,
+    parsers: dict[str, Callable[[Any], Union[Metric, ErrorRecord, RealityRecord]]] = {
+        "METRIC": records.parse_metric,
+        "ERROR": records.parse_error,
+        "REALITY": records.parse_reality,
     }
-    read = reads[thing]
+    parse_value = parsers[thing]
 
     def parse(
         reply: Any,
     ) -> tuple[int, list[tuple[str, Union[Metric, ErrorRecord, RealityRecord]]]]:
         pairs = zip(reply[1][::2], reply[1][1::2])
-        return int(reply[0]), [(records.as_text(name), read(value)) for name, value in pairs]
+        return int(reply[0]), [(records.to_str(name), parse_value(value)) for name, value in pairs]
 
     return Command(words, parse)
 
@@ -538,24 +543,24 @@ def scan_values(
 def info(node: Text) -> Command[Optional[NodeInfo]]:
     """AGG.INFO node
 
-    What the node holds, and what was late, cut, refused and dropped since the server's start. None
-    where there is no such node.
+    Returns the contents of the node and the numbers of late samples, truncations, refusals and
+    drops since the server started, or None if the node does not exist.
 
     >>> id = client.log("node1", "going down")
     >>> # AGG.INFO node1
     >>> client.info("node1").queues["LOG"].length
     1
     """
-    return Command([b"AGG.INFO", arguments.text(node)], partial(_maybe, records.info))
+    return Command([b"AGG.INFO", arguments.text(node)], partial(_optional, records.parse_info))
 
 
-def taken(reply: Any) -> Taken:
-    """The answer of AGG.MSTAT."""
-    return Taken(reply[0], reply[1], [(index, records.as_text(why)) for index, why in reply[2]])
+def parse_mstat(reply: Any) -> Taken:
+    """Parses the reply of AGG.MSTAT."""
+    return Taken(reply[0], reply[1], [(index, records.to_str(why)) for index, why in reply[2]])
 
 
 def _sample_options(
-    words: list[bytes], kind: Optional[Kind], tags: Optional[Tags], at: Optional[At]
+    words: list[bytes], kind: Optional[MetricType], tags: Optional[Tags], at: Optional[At]
 ) -> None:
     if kind is not None:
         words.append(kind.encode())
@@ -584,7 +589,7 @@ def _ids(ids: Ids) -> list[bytes]:
 
 
 def _name(node: Text) -> str:
-    return records.as_text(arguments.text(node))
+    return records.to_str(arguments.text(node))
 
 
 def _get(node: Text, thing: bytes, name: Text) -> list[bytes]:
@@ -592,7 +597,7 @@ def _get(node: Text, thing: bytes, name: Text) -> list[bytes]:
 
 
 def _scan(
-    node: Text, thing: Thing, cursor: int, match: Optional[Text], count: Optional[int]
+    node: Text, thing: ItemType, cursor: int, match: Optional[Text], count: Optional[int]
 ) -> list[bytes]:
     words = [b"AGG.SCAN", arguments.text(node), thing.encode(), _int(cursor)]
     _option(words, b"MATCH", match, arguments.text)
@@ -600,5 +605,5 @@ def _scan(
     return words
 
 
-def _maybe(read: Callable[[Any], T], reply: Any) -> Optional[T]:
-    return None if reply is None else read(reply)
+def _optional(parse: Callable[[Any], T], reply: Any) -> Optional[T]:
+    return None if reply is None else parse(reply)

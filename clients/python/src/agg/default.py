@@ -1,4 +1,4 @@
-"""The program's recorder: the one that is used where none is named."""
+"""The program's default recorder, used wherever none is passed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def configure(
     server: Union[str, Callable[[], Any], Any, None] = None,
     **options: Any,
 ) -> Recorder:
-    """Make the program's recorder, the one that is used where none is named.
+    """Creates the program's default recorder and closes the previous one.
 
-    Arguments are those of `agg.Recorder`. One that was made before is closed.
+    Takes the arguments of `agg.Recorder`.
 
     >>> recorder = agg.configure("node1", url, interval=0.5)
     >>> agg.recorder() is recorder
@@ -28,23 +28,26 @@ def configure(
     """
     global _default
     with _lock:
-        before, _default = _default, Recorder(node, server, **options)
-        made = _default
-    if before is not None:
-        before.close()
-    return made
+        previous, _default = _default, Recorder(node, server, **options)
+        created = _default
+    if previous is not None:
+        previous.close()
+    return created
 
 
 def recorder() -> Recorder:
-    """The program's recorder; made of AGG_NODE and AGG_REDIS where `configure` made none."""
+    """Returns the program's default recorder.
+
+    Without a call of `configure`, it is created from AGG_NODE and AGG_REDIS.
+    """
     global _default  # noqa: PLW0603
-    there = _default
-    if there is None:
+    existing = _default
+    if existing is None:
         with _lock:
             if _default is None:
                 _default = Recorder()
-            there = _default
-    return there
+            existing = _default
+    return existing
 
 
 def _after_fork() -> None:

@@ -1,8 +1,8 @@
-"""What a server refuses, as exceptions.
+"""Exceptions for commands that the server refuses.
 
-All are redis-py's ``ResponseError``, so code that catches that goes on working. What is not about
-these commands stays as redis-py has it: ``ConnectionError``, ``ReadOnlyError``,
-``NoPermissionError``, ``OutOfMemoryError`` ...
+All derive from redis-py's ``ResponseError``, so code that catches that keeps working. Errors that
+are not specific to the module keep redis-py's own classes: ``ConnectionError``, ``ReadOnlyError``,
+``NoPermissionError``, ``OutOfMemoryError`` and so on.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from redis.exceptions import ResponseError
 
 
 class AggError(ResponseError):
-    """A command was refused, and nothing was changed."""
+    """The server refused a command. Nothing was changed."""
 
 
 class ArgumentError(AggError):
-    """An argument is not what it should be; the text names it and what was expected."""
+    """An argument is invalid. The message names it and says what is expected."""
 
 
 class FullError(AggError):
-    """``AGGFULL``: a limit is reached; the text names it and its setting."""
+    """``AGGFULL``: a limit is reached. The message names the limit and its setting."""
 
 
 class WrongTypeError(AggError):
-    """``WRONGTYPE``: the key that should be a node holds something else."""
+    """``WRONGTYPE``: the node's key holds a value of another type."""
 
 
 class ModuleMissingError(AggError):
@@ -31,17 +31,17 @@ class ModuleMissingError(AggError):
 
 
 def translate(error: ResponseError) -> ResponseError:
-    """The exception for an answer that redis-py has no class of its own for."""
+    """Returns the exception of this module for an error that redis-py has no class for."""
     if type(error) is not ResponseError:
         return error
-    said = str(error)
-    if said.startswith("AGGFULL"):
-        return FullError(said)
-    if said.startswith("WRONGTYPE"):
-        return WrongTypeError(said)
-    lower = said.lower()
+    message = str(error)
+    if message.startswith("AGGFULL"):
+        return FullError(message)
+    if message.startswith("WRONGTYPE"):
+        return WrongTypeError(message)
+    lower = message.lower()
     if lower.startswith("unknown command") and "agg." in lower:
-        return ModuleMissingError(f"{said} (is the module loaded?)")
-    if said.startswith("AGG.") or lower.startswith("wrong number of arguments for 'agg."):
-        return ArgumentError(said)
+        return ModuleMissingError(f"{message} (is the module loaded?)")
+    if message.startswith("AGG.") or lower.startswith("wrong number of arguments for 'agg."):
+        return ArgumentError(message)
     return error

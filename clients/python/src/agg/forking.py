@@ -1,9 +1,11 @@
-"""What a fork may do harm to: clients of redis-py, and an import that is under way.
+"""Makes forks safe for the clients of redis-py and for an import in progress.
 
-The child has none of the parent's other threads, and the locks that these held are never released
-there. So the child must not touch a client that the parent's thread may be using, not even by its
-finaliser, which takes the lock of the pool (redis-py 6.4 and newer), and must not wait for an
-import that a thread of the parent had begun.
+The child of a fork has none of the parent's other threads, and a lock that one of them held is
+never released there. Two consequences:
+
+* The child must not touch a client that a thread of the parent may be using. Not even its finalizer
+  may run, because that takes the lock of the pool (redis-py 6.4 and newer).
+* The child must not wait for an import that a thread of the parent has started.
 """
 
 from __future__ import annotations
@@ -19,24 +21,24 @@ import redis
 
 try:
     import ctypes
-except ImportError:  # A Python that was built without it.
+except ImportError:  # Python built without it.
     ctypes = None  # type: ignore[assignment]
 
 imported = False
-"""Whether the package has been imported as a whole."""
+"""Whether the import of the package has finished."""
 
-_importer = threading.get_ident()
-_LONGEST_IMPORT = 10.0
+_importing_thread = threading.get_ident()
+_IMPORT_TIMEOUT_S = 10.0
 
 _abandoned: list[Any] = []
 
 
 def abandon(client: Any) -> None:
-    """Give up a client that the parent uses, in the child: nothing of it is called any more.
+    """Gives up the parent's client in the child, without calling any of its methods.
 
-    It is kept for as long as the process lives, beyond the end of the interpreter, as finalisers
-    run there. Its descriptors are closed, which the parent does not notice, so that a connection
-    ends with the parent and a child that lives on holds none of it. Those of a cluster stay open.
+    The client is kept alive past the end of the interpreter, because finalizers run there. Its
+    descriptors are closed, which does not affect the parent: the connection then ends with the
+    parent, even if the child outlives it. The descriptors of a cluster client stay open.
     """
     _abandoned.append(client)
     if ctypes is not None:
@@ -45,14 +47,15 @@ def abandon(client: Any) -> None:
         pool = client.connection_pool
         for connection in [*pool._available_connections, *pool._in_use_connections]:
             if connection._sock is not None:
-                # The socket forgets its descriptor: the number may soon be somebody else's.
+                # Detach first: the process may soon reuse the descriptor's number.
                 os.close(connection._sock.detach())
 
 
-def renew(client: Any) -> None:
-    """Make a client that the program lent us usable in the child: locks as nobody holds them.
+def reset_locks(client: Any) -> None:
+    """Makes a client that the program passed in usable in the child, by replacing its locks.
 
-    redis-py makes a new pool where it sees another process, but takes the lock of the old for it.
+    redis-py creates a new pool when it notices that the process has changed, but takes the lock of
+    the old pool to do so.
     """
     with contextlib.suppress(Exception):
         for name in ("_lock", "_fork_lock"):
@@ -61,9 +64,9 @@ def renew(client: Any) -> None:
 
 
 def _preload() -> None:
-    """Import what redis-py imports with its first connection.
+    """Imports everything that redis-py imports with its first connection.
 
-    The thread that sends would do it, and a child that is forked meanwhile could never import it.
+    Otherwise the recorder's thread would import it, and a child forked at that moment never could.
     """
     with contextlib.suppress(Exception):
         redis.Redis().close()
@@ -71,15 +74,17 @@ def _preload() -> None:
         "localhost".encode("idna")
 
 
-def _finish_the_import() -> None:
-    """Let a fork wait while another thread imports this package."""
-    end = time.monotonic() + _LONGEST_IMPORT
-    while not imported and __package__ in sys.modules and threading.get_ident() != _importer:
-        if time.monotonic() > end:
+def _wait_for_import() -> None:
+    """Delays a fork while another thread is importing this package."""
+    deadline = time.monotonic() + _IMPORT_TIMEOUT_S
+    while (
+        not imported and __package__ in sys.modules and threading.get_ident() != _importing_thread
+    ):
+        if time.monotonic() > deadline:
             return
         time.sleep(0.001)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_finish_the_import)
+    os.register_at_fork(before=_wait_for_import)
 _preload()

@@ -1,4 +1,4 @@
-"""``logging`` into AGG.LOG, and its errors into AGG.ERROR."""
+"""A ``logging`` handler that reports log records as AGG.LOG and errors as AGG.ERROR."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from typing import Any, Optional
 
 from .arguments import Tags, lenient_tags
-from .capture import backtrace, bounded_backtrace, group_key, normalised, short_path
-from .clock import moment
+from .capture import backtrace, group_key, normalize_message, short_path, truncate_backtrace
+from .clock import moment_of
 from .default import recorder as default_recorder
 from .recording import Recorder
 
 
 def level_of(levelno: int) -> int:
-    """A level of ``logging`` as one of 0..9.
+    """Maps a level of ``logging`` to one of 0..9.
 
     ======== ==
     DEBUG    1
@@ -25,7 +25,7 @@ def level_of(levelno: int) -> int:
     CRITICAL 9
     ======== ==
 
-    Those between them lie between: 5 is 0, 25 (a NOTICE of one's own) is 4.
+    Levels in between map to values in between: 5 is 0, and 25 (a custom NOTICE) is 4.
 
     >>> [level_of(level) for level in (logging.DEBUG, logging.INFO, logging.WARNING)]
     [1, 3, 5]
@@ -36,18 +36,18 @@ def level_of(levelno: int) -> int:
 
 
 class LogHandler(logging.Handler):
-    """A handler that sends lines in the background, by a `Recorder`.
+    """Reports log records in the background through a `Recorder`.
 
-    The line is the message (or what a formatter that was set makes of it), its tag ``logger`` the
-    logger's name, its level as `level_of` says. From the level ``errors`` on (None: never) a line
-    is also an error condition, with file, function and, where there is one, the traceback. It is
-    grouped by the message before its arguments are put in: ``log.error("order %s lost", order)`` is
-    one error whatever the order. Numbers and ids of an f-string are taken out, as
-    `agg.capture.normalised` does.
+    The log entry contains the message, formatted if a formatter is set, the level as mapped by
+    `level_of`, and the logger's name as the tag ``logger``. From the level ``errors`` on (None:
+    never), the record is also reported as an error with file, function and traceback, if any.
+    Errors are grouped by the message before its arguments are inserted:
+    ``log.error("order %s lost", order)`` is one error for all orders. Numbers and ids, as in an
+    f-string, are removed by `agg.capture.normalize_message`.
 
-    Behind a ``QueueHandler`` or a ``SocketHandler``, which make one text of message and traceback,
-    that text is taken apart again. The message has its arguments by then, so numbers and ids are
-    all that is taken out of it.
+    A ``QueueHandler`` or a ``SocketHandler`` joins message and traceback into one text, which this
+    handler splits again. The arguments are already inserted by then, so errors are grouped by the
+    message without numbers and ids.
 
     >>> recorder = agg.configure("node1", url)
     >>> log = logging.getLogger("shop")
@@ -77,43 +77,46 @@ class LogHandler(logging.Handler):
         self._errors = errors
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Report a line. What fails is told as ``logging`` does for all handlers."""
+        """Reports a record. Failures are handled as ``logging`` does for all handlers."""
         try:
-            to = self._recorder if self._recorder is not None else default_recorder()
-            if to.of_own_thread():
-                # What sending says of itself would be sent, which says more.
+            recorder = self._recorder if self._recorder is not None else default_recorder()
+            if recorder.in_sender_thread():
+                # Reporting what the sender logs would cause it to log more.
                 return
-            record = apart(record)
-            line = self._line(record)
+            record = split_traceback(record)
+            message = self._message(record)
             level = level_of(record.levelno)
-            at = moment(record.created)
+            at = moment_of(record.created)
             tags = b" ".join(filter(None, [lenient_tags({"logger": record.name}), self._tags]))
-            to.log(line, level=level, tags=tags, at=at)
+            recorder.log(message, level=level, tags=tags, at=at)
             if self._errors is not None and record.levelno >= self._errors:
-                to.error(line, level=level, tags=tags, at=at, **_error(record, line))
+                details = _error_details(record, message)
+                recorder.error(message, level=level, tags=tags, at=at, **details)
         except Exception:
             self.handleError(record)
 
-    def _line(self, record: logging.LogRecord) -> str:
+    def _message(self, record: logging.LogRecord) -> str:
         if self.formatter is None:
             return record.getMessage()
         return self.formatter.format(record)
 
     def flush(self) -> None:
-        """Do nothing: ``logging`` calls this in places that are not to wait."""
+        """Does nothing, because ``logging`` calls it where the program must not wait."""
 
 
-# Where the traceback, and what `logging` adds for stack_info, begin in the text of a message.
+# The first line of a traceback, and of what `logging` adds for stack_info, within a message.
 _TRACEBACK = re.compile(
     r"^(?:Traceback \(most recent call last\):|  \+ Exception Group Traceback .*:)$", re.M
 )
 _STACK = re.compile(r"^Stack \(most recent call last\):$", re.M)
-# The line behind the frames, which are indented: the exception's class and what it says.
-_RAISED = re.compile(r"^(?:  \| )?([^\W\d][\w.<>]*)(?=:|$)", re.M)
+# The line after the indented frames: the class of the exception and its message.
+_EXCEPTION = re.compile(r"^(?:  \| )?([^\W\d][\w.<>]*)(?=:|$)", re.M)
 
 
-def apart(record: logging.LogRecord) -> logging.LogRecord:
-    """A record as it was before a traceback became part of its message: that is in ``exc_text``.
+def split_traceback(record: logging.LogRecord) -> logging.LogRecord:
+    """Moves a traceback that was appended to the message back to ``exc_text``.
+
+    Returns a copy, or the record itself if its message contains no traceback.
 
     >>> import traceback
     >>> record = logging.LogRecord("shop", 40, "shop.py", 7, "order 17 lost", None, None)
@@ -121,45 +124,46 @@ def apart(record: logging.LogRecord) -> logging.LogRecord:
     ...     1 / 0
     ... except ZeroDivisionError:
     ...     record.msg += chr(10) + traceback.format_exc()
-    >>> apart(record).msg, apart(record).exc_text.splitlines()[-1]
+    >>> split = split_traceback(record)
+    >>> split.msg, split.exc_text.splitlines()[-1]
     ('order 17 lost', 'ZeroDivisionError: division by zero')
     """
     text = record.msg
     if record.exc_info or record.args or not isinstance(text, str):
         return record
-    # Cheap, as all lines come by here.
+    # A cheap check first, because every log record passes here.
     if "(most recent call last):" not in text:
         return record
-    found = _TRACEBACK.search(text) or _STACK.search(text)
-    if found is None:
+    start = _TRACEBACK.search(text) or _STACK.search(text)
+    if start is None:
         return record
-    whole = copy.copy(record)
-    whole.exc_text = text[found.start() :].rstrip("\n")
-    whole.msg = text[: found.start()].rstrip("\n")
-    if not whole.msg:
-        # Where there is nothing else, what the exception says.
-        what = _exception(whole.exc_text)
-        whole.msg = what.string[what.start(1) :].partition("\n")[0] if what else "traceback"
-    whole.message = whole.msg
-    return whole
+    split = copy.copy(record)
+    split.exc_text = text[start.start() :].rstrip("\n")
+    split.msg = text[: start.start()].rstrip("\n")
+    if not split.msg:
+        # The message was only a traceback: use the exception's own message.
+        found = _find_exception(split.exc_text)
+        split.msg = found.string[found.start(1) :].partition("\n")[0] if found else "traceback"
+    split.message = split.msg
+    return split
 
 
-def _exception(text: str) -> Optional[re.Match[str]]:
-    """Where the exception that a traceback's text ended with is named: behind the last frames."""
+def _find_exception(text: str) -> Optional[re.Match[str]]:
+    """Finds the exception that a traceback ends with, after the last frames."""
     last = None
     for last in _TRACEBACK.finditer(text):  # noqa: B007
         pass
-    return _RAISED.search(text, last.end()) if last is not None else None
+    return _EXCEPTION.search(text, last.end()) if last is not None else None
 
 
-def raised(text: str) -> str:
-    """The class of the exception that ended in a traceback's text, as far as that tells it."""
-    found = _exception(text)
+def exception_class(text: str) -> str:
+    """Returns the class of the exception that a traceback ends with, or an empty string."""
+    found = _find_exception(text)
     return found[1].rpartition(".")[2] if found is not None else ""
 
 
-def _error(record: logging.LogRecord, line: str) -> dict[str, Any]:
-    """What identifies and explains the error condition that a line is."""
+def _error_details(record: logging.LogRecord, message: str) -> dict[str, Any]:
+    """Returns the arguments of `Recorder.error` that identify and explain the error."""
     error = record.exc_info[1] if record.exc_info else None
     file = short_path(record.pathname)
     trace: Optional[str] = None
@@ -167,13 +171,14 @@ def _error(record: logging.LogRecord, line: str) -> dict[str, Any]:
     if error is not None:
         code, trace = type(error).__qualname__, backtrace(error)
     elif record.exc_text:
-        code, trace = raised(record.exc_text), bounded_backtrace(record.exc_text)
-    said = record.msg if isinstance(record.msg, str) else line
+        code, trace = exception_class(record.exc_text), truncate_backtrace(record.exc_text)
+    template = record.msg if isinstance(record.msg, str) else message
+    normalized = normalize_message(template)
     return {
         "type": "BUG" if code else "UNKNOWN",
         "code": code,
         "func": record.funcName,
         "file": file,
         "backtrace": trace,
-        "key": group_key(record.name, code, normalised(said), file, record.funcName or ""),
+        "key": group_key(record.name, code, normalized, file, record.funcName or ""),
     }

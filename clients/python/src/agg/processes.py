@@ -1,4 +1,8 @@
-"""What happens to the recorders of a process at a fork, and what is sent before it ends."""
+"""Flushes recorders before a process ends and resets them in the child of a fork.
+
+Recorders register themselves here. This module knows them only by the `Registered` protocol, so it
+imports nothing from the rest of the package.
+"""
 
 from __future__ import annotations
 
@@ -8,53 +12,74 @@ import os
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
-
-if TYPE_CHECKING:
-    from .recording import Recorder
+from typing import Any, Callable, Protocol, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+class Registered(Protocol):
+    """The part of a recorder that this module uses."""
+
+    at_exit: float
+    """Seconds that a flush may take when the process ends."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt to send failed."""
+
+    def flush(self, timeout: float = ...) -> bool:
+        """Sends all pending reports within ``timeout`` seconds. Returns whether it did."""
+
+    def reset_after_fork(self) -> None:
+        """Drops the state that belongs to the parent process."""
 
 
-def register(recorder: Recorder) -> None:
-    """Take care of a recorder from now on."""
+_recorders: weakref.WeakSet[Registered] = weakref.WeakSet()
+
+
+def register(recorder: Registered) -> None:
+    """Registers a recorder for the flush at exit and the reset after a fork."""
     _recorders.add(recorder)
 
 
-def flush_all(only_where_it_works: bool = False) -> None:
-    """Send what waits in all recorders, each for at most the seconds of its ``at_exit``."""
-    recorders = [each for each in _recorders if not (only_where_it_works and each.is_failing)]
-    end = time.monotonic() + max((each.at_exit for each in recorders), default=0)
+def flush_all(skip_failing: bool = False) -> None:
+    """Flushes all recorders, each for at most its ``at_exit`` seconds.
+
+    ``skip_failing`` leaves out recorders whose server is known to be down.
+    """
+    recorders = [each for each in _recorders if not (skip_failing and each.is_failing)]
+    deadline = time.monotonic() + max((each.at_exit for each in recorders), default=0)
     for recorder in recorders:
-        recorder.flush(max(0.0, min(recorder.at_exit, end - time.monotonic())))
+        recorder.flush(max(0.0, min(recorder.at_exit, deadline - time.monotonic())))
 
 
-def _after_fork() -> None:
-    for recorder in list(_recorders):
-        recorder.begin_anew()
+def flush_at_worker_exit(recorder: Registered) -> None:
+    """Flushes the recorder when this process ends, if it is a ``multiprocessing`` worker.
 
-
-def at_the_end_of_a_worker(recorder: Recorder) -> None:
-    """Processes of ``multiprocessing`` end without atexit, but by finalizers of their own."""
+    Such workers end by finalizers of ``multiprocessing``; ``atexit`` does not run in them.
+    """
     process = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
         util.Finalize(None, _flush_worker, args=(weakref.ref(recorder),), exitpriority=10)
 
 
-def _flush_worker(reference: weakref.ref[Recorder]) -> None:
+def _flush_worker(reference: weakref.ref[Registered]) -> None:
     recorder = reference()
     if recorder is not None:
         recorder.flush(recorder.at_exit)
 
 
-def flushed(function: F) -> F:
-    """A function that has sent what it reported when it returns or raises, as a decorator.
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder.reset_after_fork()
 
-    It is for the tasks of a ``multiprocessing.Pool`` that is used by ``with``: at the block's end
-    its workers are killed, with all that they have not sent.
+
+def flushed(function: F) -> F:
+    """Decorates a function to flush all recorders before it returns or raises.
+
+    Use it for the tasks of a ``multiprocessing.Pool`` in a ``with`` block: the end of the block
+    kills the workers, and whatever they have not sent is lost.
 
         @agg.flushed
         def task(order):
@@ -63,7 +88,7 @@ def flushed(function: F) -> F:
         with multiprocessing.Pool() as pool:
             pool.map(task, orders)
 
-    It waits for at most ``at_exit`` seconds, and not at all while the server is known to be away.
+    The flush takes at most ``at_exit`` seconds and is skipped while the server is known to be down.
     """
 
     @functools.wraps(function)
@@ -71,7 +96,7 @@ def flushed(function: F) -> F:
         try:
             return function(*args, **kwargs)
         finally:
-            flush_all(only_where_it_works=True)
+            flush_all(skip_failing=True)
 
     return with_flush  # type: ignore[return-value]
 

@@ -1,17 +1,18 @@
-"""Reports in the background: the program's thread only puts them into a queue.
+"""The recorder: queues reports in the program's thread and sends them from a background thread.
 
-What holds, whatever the server does:
+Invariants, whatever the server does:
 
-* A method of `Recorder` never waits for the network, and raises nothing.
-* What waits is bounded: samples by number, all else by number and bytes; neither can crowd out the
-  other. What comes when there is no room is dropped and counted, as is all else that is lost.
-* The process after a fork has an empty queue and a thread of its own; what waited at the fork is
-  the parent's to send, by a connection that the child does not touch.
-* At the interpreter's end what waits is sent, for at most ``at_exit`` seconds.
+* The reporting methods of `Recorder` never wait for the network and never raise.
+* Pending reports are bounded: samples by number, all others (events) by number and bytes. Neither
+  kind can displace the other. Reports that do not fit are dropped, and every loss is counted.
+* After a fork, the child has an empty queue and its own thread. Reports pending at the fork are
+  sent by the parent, over a connection that the child does not touch.
+* When the interpreter exits, pending reports are sent, for at most ``at_exit`` seconds.
 
-The sample's way is short, as programs take it a million times: a bounded ``deque`` of tuples, with
-no lock and no encoding. `_wake_at` is the length from which a sample takes the slow way, where the
-thread is started, woken, or the sample dropped; so the usual case is one comparison.
+Reporting a sample is fast, because programs do it millions of times: it appends a tuple to a
+``deque``, without a lock and without encoding. From the queue length `_slow_path_at` on, a sample
+takes the slow path, which starts or wakes the thread or drops the sample. The fast path is
+therefore a single comparison.
 """
 
 from __future__ import annotations
@@ -26,45 +27,31 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Callable, Optional, Union
 
-import redis
-from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    ReadOnlyError,
-    RedisError,
-    TryAgainError,
-)
-from redis.retry import Retry
 
-from . import arguments, commands, forking, processes
-from .arguments import At, ErrorType, Kind, Number, Seconds, Tags, Text
-from .batching import Flight, Sample, mstats, tagged, told
-from .bell import Bell
-from .client import Client, server_url, url_options
-from .clock import Moment, ServerClock, ticks
+from . import arguments, commands, processes
+from .arguments import At, ErrorType, MetricType, Number, Seconds, Tags, Text
+from .batching import Batch, Sample, describe, encode_samples, merge_tags
+from .clock import Moment, ticks
 from .commands import Command
+from .connection import RETRIABLE, UNAVAILABLE, Connection, Server
 from .records import Occurred, Taken
+from .wakeup import Wakeup
 
 logger = logging.getLogger("agg")
 
-# Answers that mean: not now.
-_LATER = (BusyLoadingError, ReadOnlyError, MasterDownError, TryAgainError, ClusterDownError)
-
-_SAMPLES_A_ROUND = 10_000
-_BYTES_A_ROUND = 1 << 20
+_SAMPLES_PER_ROUND = 10_000
+_BYTES_PER_ROUND = 1 << 20
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the reports: all that came are in one of these.
+    """What happened to the reports. Each report is in exactly one of the first four counters.
 
-    ``dropped`` tells by reason: ``full`` (no room), ``unusable`` (a value or tag that is none),
-    ``refused`` (by the server: a bad argument, AGGFULL, a missing right), ``unsent`` (waited when
-    the recorder was closed, or no thread could be had), ``closed`` (came later), ``internal`` (a
-    bug here; the log has it).
+    ``dropped`` counts by reason: ``full`` (the queue was full), ``unusable`` (an invalid value or
+    tag), ``refused`` (by the server: an invalid argument, AGGFULL, a missing permission),
+    ``unsent`` (pending when the recorder was closed, or no thread could be started), ``closed``
+    (reported after that), ``internal`` (a bug of the recorder, which is logged).
     """
 
     sent: int = 0
@@ -72,16 +59,16 @@ class Counts:
     dropped: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     failures: int = 0
-    """Attempts to send that failed; what they had is sent again."""
+    """Failed attempts to send. Their reports are retried."""
     last_error: str = ""
 
 
 class Recorder:
-    """Reports for one node, sent in the background.
+    """Reports for one node and sends in the background.
 
-    ``node`` is AGG_NODE or this machine's name where it is not given; ``server`` a URL, a
-    connection of redis-py, or a function that makes one, else as in `agg.Client`. What waits is
-    sent every ``interval`` seconds, and at once when ``batch`` samples wait.
+    ``node`` defaults to AGG_NODE, then to the host name. ``server`` is a URL, a redis-py
+    connection, or a function that creates one; the default is that of `agg.Client`. Pending reports
+    are sent every ``interval`` seconds, and as soon as ``batch`` samples are pending.
 
     >>> recorder = agg.Recorder("node1", url, tags={"app": "shop"})
     >>> recorder.stat("queue.length", 17)
@@ -98,21 +85,21 @@ class Recorder:
     >>> recorder.close()
     True
 
-    Time: a report carries the time at which it was made, by the server's clock, which is asked by
-    TIME every ten seconds: that of this machine may be wrong. (Where the user has no right to TIME
-    it is that of this machine.) What is given as ``at`` is sent as it is. Samples of gauges are
-    told in steps of ``resolution`` ms, so that many go in one AGG.MSTAT; as windows begin at whole
-    seconds, each is still counted in its own. Totals (``DIFF``) and all else keep their
-    millisecond.
+    A report carries the time at which it was made, by the server's clock, because the local clock
+    may be wrong. The recorder asks for the server's time with TIME every ten seconds. If the user
+    has no permission for TIME, the local clock is used. Times passed as ``at`` are sent unchanged.
+    Times of gauges are rounded down to steps of ``resolution`` ms, so that many samples share one
+    AGG.MSTAT; windows start at whole seconds, so each sample still counts in its own window. Totals
+    (``DIFF``) and all other reports keep their millisecond.
 
-    A batch whose answer was lost is sent again: its gauges' samples, lines and errors may then
-    count twice (totals do not).
+    A batch whose reply was lost is sent again. Samples of gauges, log entries and errors may then
+    count twice; totals do not.
     """
 
     def __init__(
         self,
         node: Optional[Text] = None,
-        server: Union[str, Callable[[], Any], Any, None] = None,
+        server: Server = None,
         *,
         tags: Optional[Tags] = None,
         interval: float = 1.0,
@@ -125,7 +112,7 @@ class Recorder:
     ) -> None:
         self.node = arguments.text(node or os.environ.get("AGG_NODE") or socket.gethostname())
         if isinstance(server, str):
-            # What is wrong with it is said here, where it was written.
+            # Raises for an invalid URL here, where it was passed.
             parse_url(server)
         self._server = server
         self._tags = arguments.tags(tags) if tags is not None else b""
@@ -137,63 +124,56 @@ class Recorder:
         self._resolution = resolution
         self.at_exit = at_exit
         self._closed = False
-        self._anew()
+        self._reset()
         processes.register(self)
 
-    def begin_anew(self) -> None:
-        """Begin as if nothing had been reported: what a process does after a fork."""
-        client = self._client
-        self._anew()
-        if client is None:
-            return
-        if client.redis is self._server:
-            forking.renew(client.redis)
-        else:
-            forking.abandon(client.redis)
+    def reset_after_fork(self) -> None:
+        """Drops the state that belongs to the parent process."""
+        connection = self._connection
+        self._reset()
+        connection.release_after_fork()
 
-    def _anew(self) -> None:
+    def _reset(self) -> None:
         self._samples: deque[Sample] = deque()
         self._events: deque[tuple[Command[Any], Optional[float]]] = deque()
         self._event_bytes = 0
-        # A signal's handler may report, in the midst of a report: the lock is one for reentry.
-        # Nothing that may wait happens under it, logging least of all: a handler's lock may be held
-        # by a thread that reports.
+        # Reentrant, because a signal handler may report while it interrupts a report. No code may
+        # block while it holds the lock. That rules out logging: a thread that holds a handler's
+        # lock may be reporting.
         self._lock = threading.RLock()
-        self._wake = Bell()
-        self._ending = Bell()
+        self._wakeup = Wakeup()
+        self._close_wakeup = Wakeup()
         self._thread: Optional[threading.Thread] = None
         self._starting = False
-        self._client: Optional[Client] = None
-        self._clock = ServerClock()
-        self._timeless = False
-        self._flights: list[Flight] = []
+        self._connection = Connection(self._server, self.node)
+        self._in_flight: list[Batch] = []
         self._encoding = 0
-        self._tickets: deque[threading.Event] = deque()
+        self._flush_waiters: deque[threading.Event] = deque()
         self._dropped: Counter[str] = Counter()
         self._sent = 0
         self._late = 0
         self._failures = 0
         self._failing = False
         self._last_error = ""
-        # None has started the thread: the first sample takes the slow way.
-        self._wake_at = 0
+        # The thread is not running yet, so the first sample takes the slow path.
+        self._slow_path_at = 0
 
-    # Reports: never wait, never raise.
+    # Reporting: never waits, never raises.
 
     def stat(
         self,
         metric: Text,
         value: Number,
         *,
-        kind: Kind = "ABS",
+        kind: MetricType = "ABS",
         tags: Optional[Tags] = None,
         at: Optional[At] = None,
     ) -> None:
-        """A sample, as `agg.commands.stat`. A mapping given as tags is not to change afterwards."""
+        """Reports a sample; see `agg.commands.stat`. A ``tags`` mapping must not change later."""
         samples = self._samples
-        if len(samples) >= self._wake_at and not self._admit():
+        if len(samples) >= self._slow_path_at and not self._admit():
             return
-        samples.append((metric, value, kind, tags, ticks() if at is None else _given(at)))
+        samples.append((metric, value, kind, tags, ticks() if at is None else _unix_time(at)))
 
     def log(
         self,
@@ -203,11 +183,11 @@ class Recorder:
         tags: Optional[Tags] = None,
         at: Union[At, Moment, None] = None,
     ) -> None:
-        """A line, as `agg.commands.log`."""
-        self._event(
+        """Reports a log entry; see `agg.commands.log`."""
+        self._add_event(
             at,
             lambda at: commands.log(
-                self.node, message, level=level, tags=tagged(self._tags, tags), at=at
+                self.node, message, level=level, tags=merge_tags(self._tags, tags), at=at
             ),
         )
 
@@ -228,8 +208,8 @@ class Recorder:
         key: Optional[Text] = None,
         at: Union[At, Moment, None] = None,
     ) -> None:
-        """An error, as `agg.commands.error`."""
-        self._event(
+        """Reports an error; see `agg.commands.error`."""
+        self._add_event(
             at,
             lambda at: commands.error(
                 self.node,
@@ -237,7 +217,7 @@ class Recorder:
                 public=public,
                 level=level,
                 type=type,
-                tags=tagged(self._tags, tags),
+                tags=merge_tags(self._tags, tags),
                 code=code,
                 func=func,
                 file=file,
@@ -259,22 +239,22 @@ class Recorder:
         at: Optional[At] = None,
         ttl: Optional[Seconds] = None,
     ) -> None:
-        """An object, as `agg.commands.reality`."""
-        self._event(
+        """Reports the state of an object; see `agg.commands.reality`."""
+        self._add_event(
             at,
             lambda at: commands.reality(
-                self.node, key, model, json, tags=tagged(self._tags, tags), at=at, ttl=ttl
+                self.node, key, model, json, tags=merge_tags(self._tags, tags), at=at, ttl=ttl
             ),
         )
 
-    # The others: for the program's frame.
+    # Control: for the code that owns the recorder.
 
     @property
     def counts(self) -> Counts:
-        """What became of the reports so far."""
+        """What has happened to the reports so far."""
         with self._lock:
             waiting = len(self._samples) + len(self._events) + self._encoding
-            waiting += sum(flight.reports for flight in self._flights)
+            waiting += sum(batch.reports for batch in self._in_flight)
             dropped = {reason: n for reason, n in self._dropped.items() if n}
             return Counts(
                 self._sent, self._late, dropped, waiting, self._failures, self._last_error
@@ -286,33 +266,36 @@ class Recorder:
         return self._failing
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all that waits is sent, for at most ``timeout`` seconds; whether it was."""
+        """Sends all pending reports within ``timeout`` seconds. Returns whether it did."""
         if not self.counts.waiting:
             return True
-        if self.of_own_thread() or not self._started():
+        if self.in_sender_thread() or not self._ensure_thread():
             return False
-        ticket = threading.Event()
-        self._tickets.append(ticket)
-        self._wake.ring()
-        return ticket.wait(timeout)
+        waiter = threading.Event()
+        self._flush_waiters.append(waiter)
+        self._wakeup.set()
+        return waiter.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Send what waits, as `flush`, and end: what comes later is dropped. Whether it was."""
-        done = self.flush(timeout)
+        """Flushes and stops the recorder; later reports are dropped.
+
+        Returns whether all reports were sent.
+        """
+        flushed = self.flush(timeout)
         with self._lock:
             self._closed = True
-            self._wake_at = 0
-            self._ending.ring()
+            self._slow_path_at = 0
+            self._close_wakeup.set()
             self._dropped["unsent"] += len(self._samples) + len(self._events)
             self._samples.clear()
             self._events.clear()
             self._event_bytes = 0
-        self._wake.ring()
+        self._wakeup.set()
         thread = self._thread
-        if thread is not None and not self.of_own_thread():
-            # It is in the midst of sending where the server does not answer.
-            thread.join(timeout if done else 0.1)
-        return done
+        if thread is not None and not self.in_sender_thread():
+            # If the flush failed, the thread may be blocked on a server that does not reply.
+            thread.join(timeout if flushed else 0.1)
+        return flushed
 
     def __enter__(self) -> Recorder:
         return self
@@ -320,42 +303,44 @@ class Recorder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def of_own_thread(self) -> bool:
-        """Whether this is the recorder's thread: what happens there is not to be reported."""
+    def in_sender_thread(self) -> bool:
+        """Returns whether the caller is the recorder's thread, which must not report."""
         return threading.current_thread() is self._thread
 
-    # The way in.
+    # Queueing.
 
     def _admit(self) -> bool:
-        """The slow way of a sample: whether there is room for it."""
+        """The slow path of a sample. Returns whether to queue it."""
         try:
-            waiting = len(self._samples)
-            if not self._started():
+            pending = len(self._samples)
+            if not self._ensure_thread():
                 self._drop("closed" if self._closed else "unsent")
                 return False
-            if waiting >= self._max_samples:
+            if pending >= self._max_samples:
                 self._drop("full")
                 return False
-            if waiting >= self._batch:
-                self._wake.ring()
+            if pending >= self._batch:
+                self._wakeup.set()
             return True
         except Exception:
             return False
 
-    def _event(
+    def _add_event(
         self, at: Union[At, Moment, None], build: Callable[[Optional[At]], Command[Any]]
     ) -> None:
-        # Its time is added when it is sent, where none is given.
+        # Without a Unix time, AT is added when the event is sent.
         moment = ticks() if at is None else at if isinstance(at, Moment) else None
         try:
-            if not self._started():
+            if not self._ensure_thread():
                 self._drop("closed" if self._closed else "unsent")
                 return
             command = build(None if isinstance(at, Moment) else at)
             size = command.size
             with self._lock:
-                room = len(self._events) < self._max_events
-                if not room or self._event_bytes + size > self._max_bytes:
+                if (
+                    len(self._events) >= self._max_events
+                    or self._event_bytes + size > self._max_bytes
+                ):
                     self._drop("full")
                     return
                 self._event_bytes += size
@@ -367,17 +352,18 @@ class Recorder:
         with self._lock:
             self._dropped[reason] += reports
             if why:
-                self._last_error = told(why)
+                self._last_error = describe(why)
 
-    def _started(self) -> bool:
-        """Start the thread where there is none; whether there is one."""
+    def _ensure_thread(self) -> bool:
+        """Starts the thread unless it is running. Returns whether it runs."""
         if self._closed:
             return False
         thread = self._thread
         if thread is not None and thread.is_alive():
             return True
         with self._lock:
-            # A signal's handler that reports while this waits for the thread starts no second one.
+            # The flag stops a signal handler that reports during `start` from starting a second
+            # thread.
             if not self._starting and (self._thread is None or not self._thread.is_alive()):
                 thread = threading.Thread(target=self._run, name="agg-recorder", daemon=True)
                 self._starting = True
@@ -385,171 +371,146 @@ class Recorder:
                 try:
                     thread.start()
                 except RuntimeError:
-                    # The interpreter is ending, or there are no more threads to be had.
+                    # The interpreter is exiting, or the limit of threads is reached.
                     return False
                 finally:
                     self._starting = False
-                self._wake_at = self._batch
-                processes.at_the_end_of_a_worker(self)
+                self._slow_path_at = self._batch
+                processes.flush_at_worker_exit(self)
         return True
 
-    # The thread.
+    # Sending: runs in the recorder's thread.
 
     def _run(self) -> None:
-        pause = 0.0
+        delay = 0.0
         while True:
-            if pause:
-                # Whoever reports wakes nobody meanwhile: trying more often helps no server.
-                self._ending.wait(pause)
+            if delay:
+                # Reports do not interrupt the backoff: retrying more often does not help.
+                self._close_wakeup.wait(delay)
             else:
-                self._wake.wait(self._interval)
-            tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+                self._wakeup.wait(self._interval)
+            waiters = [self._flush_waiters.popleft() for _ in range(len(self._flush_waiters))]
             sent = True
             try:
-                sent = self._send_all()
+                sent = self._send_pending()
             except Exception as error:
-                # Not foreseen: what was on its way is given up, lest it stop all that follows.
-                logger.exception("agg: reports are lost")
-                self._give_up("internal", error)
+                # A bug. Without this, the same reports would block all later ones.
+                logger.exception("agg: internal error, reports are dropped")
+                self._drop_in_flight("internal", error)
             if sent:
-                pause = 0.0
-                for ticket in tickets:
-                    ticket.set()
+                delay = 0.0
+                for waiter in waiters:
+                    waiter.set()
             else:
-                self._tickets.extendleft(reversed(tickets))
-                pause = min(5.0, max(0.1, pause * 2)) * random.uniform(0.8, 1.2)
+                self._flush_waiters.extendleft(reversed(waiters))
+                delay = min(5.0, max(0.1, delay * 2)) * random.uniform(0.8, 1.2)
             self._failing = not sent
             with self._lock:
                 if not self._closed:
-                    self._wake_at = self._batch if sent else self._max_samples
+                    self._slow_path_at = self._batch if sent else self._max_samples
             if self._closed:
-                self._give_up("unsent")
-                if self._client is not None and self._client.redis is not self._server:
-                    self._client.close()
+                self._drop_in_flight("unsent")
+                self._connection.close()
                 return
 
-    def _give_up(self, reason: str, why: object = "") -> None:
+    def _drop_in_flight(self, reason: str, why: object = "") -> None:
         with self._lock:
-            lost = self._encoding + sum(flight.reports for flight in self._flights)
-            self._encoding, self._flights = 0, []
+            lost = self._encoding + sum(batch.reports for batch in self._in_flight)
+            self._encoding, self._in_flight = 0, []
             self._drop(reason, why, lost)
 
-    def _send_all(self) -> bool:
-        """Sends what waits now; whether it could. What comes meanwhile has the next turn."""
+    def _send_pending(self) -> bool:
+        """Sends the reports that are pending now, but not later ones. Returns whether it did."""
         rounds = 1 + max(
-            len(self._samples) // _SAMPLES_A_ROUND, self._event_bytes // _BYTES_A_ROUND
+            len(self._samples) // _SAMPLES_PER_ROUND, self._event_bytes // _BYTES_PER_ROUND
         )
-        rounds += bool(self._flights)
-        if self.counts.waiting and not self._synced():
+        rounds += bool(self._in_flight)
+        if self.counts.waiting and not self._sync_clock():
             return False
         for _ in range(rounds):
-            if (self._flights or self._take()) and not self._send():
+            if (self._in_flight or self._encode_round()) and not self._send_in_flight():
                 return False
         return True
 
-    def _synced(self) -> bool:
-        """Knows the server's time; whether it could be had."""
-        if not self._clock.is_due():
-            return True
+    def _sync_clock(self) -> bool:
         try:
-            why = self._clock.sync(self._connected(), self.node)
-        except (RedisError, OSError, ValueError) as error:
-            # A ValueError is what AGG_REDIS holds, if that is no URL.
-            self._failed(error)
+            self._connection.sync_clock()
+        except UNAVAILABLE as error:
+            self._note_failure(error)
             return False
-        if why and not self._timeless:
-            self._timeless = True
-            logger.warning("agg: reports carry this machine's time, the server tells none: %s", why)
         return True
 
-    def _take(self) -> list[Flight]:
-        flights = []
+    def _encode_round(self) -> list[Batch]:
+        """Moves reports from the queues to the batches in flight, and returns these."""
+        clock = self._connection.clock
+        batches = []
         size = 0
         with self._lock:
-            while self._events and size < _BYTES_A_ROUND:
+            while self._events and size < _BYTES_PER_ROUND:
                 command, moment = self._events.popleft()
                 size += command.size
                 self._event_bytes -= command.size
                 if moment is not None:
-                    command.args += [b"AT", b"%d" % self._clock.ms(moment)]
-                flights.append(Flight(command, 1))
-            samples = self._samples
-            taken = [samples.popleft() for _ in range(min(len(samples), _SAMPLES_A_ROUND))]
-            self._encoding = len(taken) + len(flights)
-        offset = self._clock.offset or 0.0
-        sampled, unusable, why = mstats(self.node, taken, self._tags, self._resolution, offset)
+                    command.args += [b"AT", b"%d" % clock.ms(moment)]
+                batches.append(Batch(command, 1))
+            queue = self._samples
+            samples = [queue.popleft() for _ in range(min(len(queue), _SAMPLES_PER_ROUND))]
+            self._encoding = len(samples) + len(batches)
+        encoded, unusable, why = encode_samples(
+            self.node, samples, self._tags, self._resolution, clock.offset or 0.0
+        )
         with self._lock:
             self._encoding = 0
-            self._flights = flights + sampled
+            self._in_flight = batches + encoded
             if unusable:
                 self._drop("unusable", why, unusable)
-        return self._flights
+        return self._in_flight
 
-    def _send(self) -> bool:
-        """Sends what is on its way; whether nothing is left of it."""
+    def _send_in_flight(self) -> bool:
+        """Sends the batches in flight. Returns whether all got a final reply."""
         try:
-            with self._connected().pipeline() as pipe:
-                for flight in self._flights:
-                    pipe.add(flight.command)
-                results = pipe.execute(raise_on_error=False)
-        except (RedisError, OSError, ValueError) as error:
-            self._failed(error)
+            results = self._connection.execute(batch.command for batch in self._in_flight)
+        except UNAVAILABLE as error:
+            self._note_failure(error)
             return False
         with self._lock:
-            refused = self._dropped["refused"]
-            again = []
-            for flight, result in zip(self._flights, results):
-                if isinstance(result, _LATER):
-                    again.append(flight)
-                    self._last_error = told(result)
+            refused_before = self._dropped["refused"]
+            retry = []
+            for batch, result in zip(self._in_flight, results):
+                if isinstance(result, RETRIABLE):
+                    retry.append(batch)
+                    self._last_error = describe(result)
                 else:
-                    self._count(flight, result)
-            self._flights = again
-            first = not refused and self._dropped["refused"]
-        if first:
+                    self._count_result(batch, result)
+            self._in_flight = retry
+            is_first_refusal = not refused_before and self._dropped["refused"]
+        if is_first_refusal:
             logger.warning("agg: the server refuses reports: %s", self._last_error)
-        if again:
-            self._failed(self._last_error)
-        return not again
+        if retry:
+            self._note_failure(self._last_error)
+        return not retry
 
-    def _connected(self) -> Client:
-        if self._client is None:
-            if callable(self._server):
-                self._client = Client(self._server())
-            elif self._server is not None and not isinstance(self._server, str):
-                self._client = Client(self._server)
-            else:
-                # A failure is ours to wait out; the connection's own attempts would only delay it.
-                options: dict[str, Any] = {
-                    "socket_timeout": 5.0,
-                    "socket_connect_timeout": 2.0,
-                    "retry": Retry(NoBackoff(), 0),
-                }
-                url = server_url(self._server)
-                self._client = Client(redis.Redis.from_url(url, **url_options(options)))
-        return self._client
-
-    def _failed(self, why: object) -> None:
-        self._clock.expire()
+    def _note_failure(self, why: object) -> None:
+        self._connection.clock.expire()
         with self._lock:
             self._failures += 1
-            first = self._last_error != told(why)
-            self._last_error = told(why)
-        if first:
-            logger.warning("agg: reports wait, the server cannot be had: %s", why)
+            is_new = self._last_error != describe(why)
+            self._last_error = describe(why)
+        if is_new:
+            logger.warning("agg: server unavailable, reports will be retried: %s", why)
 
-    def _count(self, flight: Flight, result: Any) -> None:
+    def _count_result(self, batch: Batch, result: Any) -> None:
         if isinstance(result, Exception):
-            self._drop("refused", result, flight.reports)
+            self._drop("refused", result, batch.reports)
         elif isinstance(result, Taken):
             self._sent += result.taken
             self._late += result.late
             if result.refused:
                 self._drop("refused", result.refused[0][1], len(result.refused))
         elif isinstance(result, (Occurred, int)):
-            self._sent += flight.reports
+            self._sent += batch.reports
 
 
-def _given(at: At) -> At:
-    """A time that the caller gives; a float is what a moment without one is."""
+def _unix_time(at: At) -> At:
+    """Returns a time passed by the caller, as anything but a float: a float would mean ticks."""
     return Decimal(at) if at.__class__ is float else at

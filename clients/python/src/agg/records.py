@@ -1,8 +1,8 @@
-"""What comes out: records of the queues, and what reading commands answer.
+"""Records delivered by queues, and the replies of commands that read.
 
-Fields have the names of the protocol (``-`` becomes ``_``). Times are Unix milliseconds;
-`agg.to_datetime` makes a ``datetime`` of one. A server that is newer may tell more: what is not
-known here is left out, and `Entry.text` has all of it.
+Fields have the names of the protocol, with ``_`` for ``-``. Times are Unix milliseconds;
+`agg.to_datetime` converts them. Fields that a newer server adds are ignored here; `Entry.text` has
+them all.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Tags = dict[str, Union[str, bool]]
 
 @dataclass(frozen=True)
 class StatRecord:
-    """A metric in a window that has closed (queues ``MIN`` and ``HOUR``).
+    """A closed window of a metric (queues ``MIN`` and ``HOUR``).
 
-    Of a ``DIFF`` metric ``sum`` is the increase, ``avg``, ``min``, ``max`` and ``last`` are rates
-    per second.
+    For a ``DIFF`` metric, ``sum`` is the increase, and ``avg``, ``min``, ``max`` and ``last`` are
+    rates per second.
     """
 
     node: str
@@ -44,7 +44,7 @@ class StatRecord:
 
 @dataclass(frozen=True)
 class LogRecord:
-    """A line (queue ``LOG``)."""
+    """A log entry (queue ``LOG``)."""
 
     node: str
     queue: str
@@ -57,7 +57,7 @@ class LogRecord:
 
 @dataclass(frozen=True)
 class ErrorRecord:
-    """An error with its count (queue ``ERROR``); ``seen`` is told by AGG.GET alone."""
+    """An error with its count (queue ``ERROR``). Only AGG.GET sets ``seen``."""
 
     node: str
     queue: str
@@ -82,7 +82,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True)
 class RealityRecord:
-    """An object that is new, has changed or is gone (queue ``REALITY``)."""
+    """A new, changed or removed object (queue ``REALITY``). Only AGG.GET sets ``seen``."""
 
     node: str
     queue: str
@@ -98,7 +98,7 @@ class RealityRecord:
 
 Record = Union[StatRecord, LogRecord, ErrorRecord, RealityRecord]
 
-_RECORDS: dict[str, Callable[..., Record]] = {
+_RECORD_TYPES: dict[str, Callable[..., Record]] = {
     "MIN": StatRecord,
     "HOUR": StatRecord,
     "LOG": LogRecord,
@@ -109,9 +109,9 @@ _RECORDS: dict[str, Callable[..., Record]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a queue, as POP, FETCH and PEEK hand it out.
+    """A record as delivered by POP, FETCH or PEEK, with its queue, id and delivery count.
 
-    ``(node, queue, id)`` is a primary key: what is written twice under it does no harm.
+    ``(node, queue, id)`` is a primary key: writing the same record twice under it does no harm.
     ``deliveries`` is 1 the first time.
     """
 
@@ -120,18 +120,17 @@ class Entry:
     id: int
     deliveries: int
     text: str
-    """The record as it came: JSON, or line protocol where that was asked for."""
+    """The unparsed record: JSON, or line protocol if that was requested."""
 
     @cached_property
     def record(self) -> Record:
-        """The record, read when it is first asked for."""
-        told = json.loads(self.text)
-        return made(_RECORDS[self.queue], told)
+        """The record, parsed on first access."""
+        return from_fields(_RECORD_TYPES[self.queue], json.loads(self.text))
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A metric in a window, as AGG.RANGE has it; one that is open has ``closed`` False."""
+    """One window of a metric, as returned by AGG.RANGE. ``closed`` is False for an open one."""
 
     start: int
     end: int
@@ -146,7 +145,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as it stands: its open windows, and what became of its samples."""
+    """The current state of a metric: its open windows and the counters of its samples."""
 
     name: str
     type: str
@@ -161,13 +160,13 @@ class Metric:
     restarts: int
     gaps: int
     tag_changes: int
-    #: 0 where the server's version does not know it.
+    #: 0 if the server's version does not report it.
     late_hour: int = 0
 
 
 @dataclass(frozen=True)
 class QueueInfo:
-    """A queue: what waits in it, the age of the oldest in ms, and what was dropped."""
+    """A queue: its length, the age of its oldest record in ms, and the number of drops."""
 
     length: int
     bytes: int
@@ -178,7 +177,7 @@ class QueueInfo:
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """AGG.INFO: what a node holds, and what was late, cut and refused since the server's start."""
+    """The reply of AGG.INFO: the contents of a node and its counters since the server started."""
 
     metrics: int
     errors: int
@@ -192,13 +191,13 @@ class NodeInfo:
     truncated: int
     refused: dict[str, int]
     queues: dict[str, QueueInfo]
-    #: 0 where the server's version does not know it.
+    #: 0 if the server's version does not report it.
     late_hour: int = 0
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What AGG.MSTAT did: samples that counted, that were late, and (index, why) of the others."""
+    """The reply of AGG.MSTAT: accepted and late samples, and (index, reason) of refused ones."""
 
     taken: int
     late: int
@@ -207,7 +206,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Occurred:
-    """What AGG.ERROR answers: the error's key, and how often it has occurred."""
+    """The reply of AGG.ERROR: the error's key and its number of occurrences."""
 
     key: str
     occurrences: int
@@ -217,96 +216,91 @@ T = TypeVar("T")
 
 
 @cache
-def _names(cls: Any) -> frozenset[str]:
+def _field_names(cls: Any) -> frozenset[str]:
     return frozenset(each.name for each in fields(cls))
 
 
-def made(cls: Callable[..., T], told: dict[str, Any]) -> T:
-    """A record of what was told, less what it has no field for."""
-    names = _names(cls)
-    return cls(**{name: value for name, value in told.items() if name in names})
+def from_fields(cls: Callable[..., T], values: dict[str, Any]) -> T:
+    """Creates a dataclass from a map, ignoring names that it has no field for."""
+    names = _field_names(cls)
+    return cls(**{name: value for name, value in values.items() if name in names})
 
 
-def as_text(reply: Any) -> str:
-    """A text of a reply. A connection that decodes in MULTI hands out ``str``."""
+def to_str(reply: Any) -> str:
+    """Decodes a string of a reply. A connection that decodes in MULTI already returns ``str``."""
     return reply if isinstance(reply, str) else reply.decode("utf-8", "surrogateescape")
 
 
-def as_map(reply: Any) -> dict[str, Any]:
-    """A map: one of its own in RESP3, a flat list in RESP2. Names get ``_`` for ``-``."""
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2])
-    return {as_text(name).replace("-", "_"): value for name, value in pairs}
+def parse_map(reply: Any) -> dict[str, Any]:
+    """Parses a map, which RESP2 sends as a flat list, and replaces ``-`` in names by ``_``."""
+    return {name.replace("-", "_"): value for name, value in _items(reply)}
 
 
-def entries(node: str, reply: Any) -> list[Entry]:
-    """What POP, FETCH and PEEK answer; nil where a BLOCK ended without any."""
+def parse_entries(node: str, reply: Any) -> list[Entry]:
+    """Parses the reply of POP, FETCH and PEEK. A BLOCK that timed out replies nil."""
     return [
-        Entry(node, as_text(queue), id, deliveries, as_text(record))  # type: ignore[arg-type]
+        Entry(node, to_str(queue), id, deliveries, to_str(record))  # type: ignore[arg-type]
         for queue, id, deliveries, record in reply or ()
     ]
 
 
-def bucket(reply: Any) -> Bucket:
-    """A window of AGG.RANGE and AGG.GET."""
-    told = as_map(reply)
+def parse_bucket(reply: Any) -> Bucket:
+    """Parses one window of AGG.RANGE or AGG.GET."""
+    values = parse_map(reply)
     for name in ("sum", "avg", "min", "max", "last"):
-        told[name] = float(told[name])
-    told["closed"] = bool(told["closed"])
-    return made(Bucket, told)
+        values[name] = float(values[name])
+    values["closed"] = bool(values["closed"])
+    return from_fields(Bucket, values)
 
 
-def metric(reply: Any) -> Metric:
-    """AGG.GET METRIC."""
-    told = as_map(reply)
-    told["name"] = as_text(told["name"])
-    told["type"] = as_text(told["type"])
-    told["tags"] = _tags(told["tags"])
-    last = as_text(told["last"])
-    told["last"] = int(last) if last.lstrip("+-").isdigit() else float(last)
-    told["min"] = [bucket(each) for each in told["min"]]
-    told["hour"] = [bucket(each) for each in told["hour"]]
-    return made(Metric, told)
+def parse_metric(reply: Any) -> Metric:
+    """Parses the reply of AGG.GET METRIC."""
+    values = parse_map(reply)
+    values["name"] = to_str(values["name"])
+    values["type"] = to_str(values["type"])
+    values["tags"] = _parse_tags(values["tags"])
+    last = to_str(values["last"])
+    values["last"] = int(last) if last.lstrip("+-").isdigit() else float(last)
+    values["min"] = [parse_bucket(each) for each in values["min"]]
+    values["hour"] = [parse_bucket(each) for each in values["hour"]]
+    return from_fields(Metric, values)
 
 
-def error(reply: Any) -> ErrorRecord:
-    """AGG.GET ERROR."""
-    return made(ErrorRecord, _state(reply))
+def parse_error(reply: Any) -> ErrorRecord:
+    """Parses the reply of AGG.GET ERROR."""
+    return from_fields(ErrorRecord, _decode_map(reply))
 
 
-def reality(reply: Any) -> RealityRecord:
-    """AGG.GET REALITY."""
-    told = _state(reply)
-    told["json"] = json.loads(told["json"])
-    told["gone"] = bool(told["gone"])
-    return made(RealityRecord, told)
+def parse_reality(reply: Any) -> RealityRecord:
+    """Parses the reply of AGG.GET REALITY."""
+    values = _decode_map(reply)
+    values["json"] = json.loads(values["json"])
+    values["gone"] = bool(values["gone"])
+    return from_fields(RealityRecord, values)
 
 
-def info(reply: Any) -> NodeInfo:
-    """AGG.INFO."""
-    told = as_map(reply)
-    told["refused"] = _counts(told["refused"])
-    told["queues"] = {
-        name: made(QueueInfo, as_map(of_it)) for name, of_it in _items(told["queues"])
+def parse_info(reply: Any) -> NodeInfo:
+    """Parses the reply of AGG.INFO."""
+    values = parse_map(reply)
+    values["refused"] = dict(_items(values["refused"]))
+    values["queues"] = {
+        name: from_fields(QueueInfo, parse_map(queue)) for name, queue in _items(values["queues"])
     }
-    return made(NodeInfo, told)
+    return from_fields(NodeInfo, values)
 
 
-def _state(reply: Any) -> dict[str, Any]:
-    told = as_map(reply)
-    tags = _tags(told.pop("tags"))
-    plain = {n: as_text(v) if isinstance(v, (bytes, str)) else v for n, v in told.items()}
-    return {**plain, "tags": tags}
+def _decode_map(reply: Any) -> dict[str, Any]:
+    values = parse_map(reply)
+    tags = _parse_tags(values.pop("tags"))
+    decoded = {n: to_str(v) if isinstance(v, (bytes, str)) else v for n, v in values.items()}
+    return {**decoded, "tags": tags}
 
 
 def _items(reply: Any) -> list[tuple[str, Any]]:
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2])
-    return [(as_text(name), value) for name, value in pairs]
+    return [(to_str(name), value) for name, value in pairs]
 
 
-def _counts(reply: Any) -> dict[str, int]:
-    return dict(_items(reply))
-
-
-def _tags(reply: Any) -> Tags:
-    # Here a word without a value comes as the text `true`, in records as true.
-    return {n: True if (v := as_text(value)) == "true" else v for n, value in _items(reply)}
+def _parse_tags(reply: Any) -> Tags:
+    # A tag without a value is the text `true` here, but a JSON true in records.
+    return {n: True if (v := to_str(value)) == "true" else v for n, value in _items(reply)}

@@ -1,4 +1,4 @@
-"""Timers: how long something took, as samples of a gauge in milliseconds."""
+"""Timers that report durations as samples of a gauge in milliseconds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class timer:
-    """Report how long a block or a function took, in ms, also where it raises.
+    """Reports the duration of a block or a function in ms, even if it raises.
 
-    As a context manager, in ``async`` code too; ``elapsed`` is in seconds:
+    As a context manager, also with ``async with``; ``elapsed`` is in seconds:
 
     >>> recorder = agg.configure("node1", url)
     >>> with agg.timer("render", tags={"page": "cart"}) as took:
@@ -25,8 +25,7 @@ class timer:
     >>> took.elapsed < 1
     True
 
-    As a decorator, of a coroutine's function too (the name is then the function's, where none is
-    given):
+    As a decorator, also of coroutine functions; the name defaults to that of the function:
 
     >>> @agg.timer("db.query")
     ... def query():
@@ -40,7 +39,7 @@ class timer:
     >>> client.get_metric("node1", "render").tags
     {'page': 'cart', 'unit': 'ms'}
 
-    A block wants a timer of its own; a decorator's calls may run beside and inside each other.
+    Each block needs its own timer. Calls of a decorated function may run concurrently and nest.
     """
 
     def __init__(
@@ -52,8 +51,8 @@ class timer:
     ) -> None:
         self.name = name
         self.elapsed = 0.0
-        own = lenient_tags(tags).decode("utf-8", "surrogateescape") if tags else ""
-        self._tags = f"unit:ms {own}" if own else "unit:ms"
+        words = lenient_tags(tags).decode("utf-8", "surrogateescape") if tags else ""
+        self._tags = f"unit:ms {words}" if words else "unit:ms"
         self._recorder = recorder
         self._start = 0.0
 
@@ -72,7 +71,7 @@ class timer:
         self.__exit__()
 
     def __call__(self, function: F) -> F:
-        """As a decorator."""
+        """Decorates a function or a coroutine function."""
         name = self.name or f"{function.__module__}.{function.__qualname__}"
         if inspect.iscoroutinefunction(function):
 
@@ -97,5 +96,5 @@ class timer:
         return timed  # type: ignore[return-value]
 
     def _report(self, name: Text, elapsed: float) -> None:
-        to = self._recorder if self._recorder is not None else default_recorder()
-        to.stat(name, round(elapsed * 1000, 6), tags=self._tags)
+        recorder = self._recorder if self._recorder is not None else default_recorder()
+        recorder.stat(name, round(elapsed * 1000, 6), tags=self._tags)
