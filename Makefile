@@ -41,7 +41,7 @@ test-all: lint build servers clients ## the same for long: more seeds, kills, pa
 
 test-clients: build ## the programs of docs/clients, with every client that can be had
 	@scripts/clients.sh --all
-	$(CARGO) test --package aggregator --test clients
+	$(CARGO) test --package aggregator --test docs clients::
 
 test-servers: build servers ## the server tests on Redis 7.0, 7.4, 8.2, Valkey 8.1, 9.1, as a table (ARGS=--all: the slow ones, too)
 	@scripts/test-servers.sh $(ARGS)

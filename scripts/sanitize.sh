@@ -65,10 +65,19 @@ fi
 chmod 755 "$to/server"
 
 export AGG_SERVER=$to/server
-tests=()
-for suite in "${suites[@]}"; do tests+=(--test "$suite"); done
+# Suites are modules of the binary `main`, or binaries of their own.
+modules=() binaries=()
+for suite in "${suites[@]}"; do
+    if grep -qx "mod $suite;" tests/main.rs; then modules+=("$suite::"); else binaries+=(--test "$suite"); fi
+done
 status=0
-cargo test --package aggregator --no-fail-fast "${tests[@]}" -- --test-threads="${THREADS:-4}" || status=$?
+threads=--test-threads=${THREADS:-4}
+if [ ${#modules[@]} -gt 0 ]; then
+    cargo test --package aggregator --test main -- "$threads" "${modules[@]}" || status=$?
+fi
+if [ ${#binaries[@]} -gt 0 ]; then
+    cargo test --package aggregator --no-fail-fast "${binaries[@]}" -- "$threads" || status=$?
+fi
 for report in "$to"/report.*; do
     [ -s "$report" ] || continue
     echo "== $report" >&2

@@ -1,12 +1,10 @@
 //! Users: who may report, drain or read, and for which node, by commands and key patterns, and by the module's
 //! categories where the server has run-time ones.
 
-mod support;
-
 use std::collections::BTreeSet;
 
 use redis::Connection;
-use support::*;
+use testkit::*;
 
 const REPORTS: [&str; 6] = [
     "AGG.STAT NODE m 1",

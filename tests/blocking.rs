@@ -3,15 +3,13 @@
 //!
 //! A client waits on a thread of its own; whether it does is asked of the server, never guessed by a sleep.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use redis::{RedisResult, Value};
-use support::*;
+use testkit::*;
 
 /// How long a condition may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(300);

@@ -1,12 +1,10 @@
 //! COMMAND DOCS, COMMAND INFO and so redis-cli's hints tell the truth about every command: the grammar of the contract,
 //! how many arguments, which flags, where the key is.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use redis::Value;
-use support::*;
+use testkit::*;
 
 /// A command as the contract has it.
 struct Contract {

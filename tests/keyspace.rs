@@ -1,13 +1,11 @@
 //! A node is one key: whatever the server does with keys of any type works on it, and its windows go on closing where
 //! it is afterwards.
 
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use redis::{Connection, ConnectionLike, Value};
-use support::*;
+use testkit::*;
 
 /// Short windows that close by themselves.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";

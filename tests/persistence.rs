@@ -1,12 +1,10 @@
 //! What the server saves comes back: to the digest, with all that waits, and with its windows still to be closed.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use redis::{Connection, Value};
-use support::*;
+use testkit::*;
 
 /// Short windows that close by themselves.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";

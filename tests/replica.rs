@@ -1,12 +1,10 @@
 //! A replica holds what its primary decided, digest for digest, whatever its own settings are; it decides nothing
 //! itself, until it is promoted.
 
-mod support;
-
 use std::time::Duration;
 
 use redis::{Connection, Value};
-use support::*;
+use testkit::*;
 
 /// A primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are reached.
 const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \

@@ -1,9 +1,7 @@
 //! The settings `agg.*`: what they are, where they may be set, what is refused and how, and that each has its effect.
 
-mod support;
-
 use redis::Value;
-use support::*;
+use testkit::*;
 
 /// Name, default, smallest and largest value; sizes are bytes.
 const SETTINGS: [(&str, i64, i64, i64); 21] = [

@@ -8,8 +8,8 @@ use crate::fill::{MIN, Metrics, hours_ago};
 use crate::host::Host;
 use crate::load::{Clients, Random, Requests};
 use crate::options::Options;
-use crate::support::{Entry, entries, list};
 use crate::{Outcome, say};
+use testkit::{Entry, entries, list};
 
 const SECTION: &str = "drain";
 const AT_ONCE: usize = 1000;

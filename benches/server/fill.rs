@@ -76,14 +76,14 @@ impl Metrics<'_> {
 
 /// An hour whose windows have long ended, milliseconds.
 pub fn hours_ago(hours: i64) -> i64 {
-    crate::support::now_ms() / HOUR * HOUR - hours * HOUR
+    testkit::now_ms() / HOUR * HOUR - hours * HOUR
 }
 
 /// Takes all that waits in the queues of a node.
 pub fn take_all(host: &Host, node: &str) -> Outcome<()> {
     loop {
         let taken: redis::Value = host.ask(&format!("AGG.POP {node} MIN HOUR LOG COUNT 10000"))?;
-        if crate::support::list(&taken).is_empty() {
+        if testkit::list(&taken).is_empty() {
             return Ok(());
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use redis::FromRedisValue;
 
 use crate::Outcome;
-use crate::support::{self, Server};
+use testkit::Server;
 
 /// The servers that run, each with its folder.
 static RUNNING: Mutex<Option<HashMap<u32, PathBuf>>> = Mutex::new(None);
@@ -58,12 +58,12 @@ impl Host {
 
     /// The same, run by a program that leads to the server.
     pub fn start_by(program: &str, arguments: &[&str], settings: &str) -> Outcome<Host> {
-        let module = support::module();
+        let module = testkit::module();
         let mut all: Vec<String> = vec!["--enable-debug-command".into(), "yes".into()];
         all.extend(arguments.iter().map(|word| word.to_string()));
         all.extend(["--loadmodule".into(), module.display().to_string()]);
         all.extend(settings.split_whitespace().map(str::to_owned));
-        let server = Server::of(program, support::free_port(), &all);
+        let server = Server::of(program, testkit::free_port(), &all);
         let mut host = Host {
             server,
             registered: 0,
@@ -105,7 +105,7 @@ impl Host {
     pub fn ask<T: FromRedisValue>(&self, line: &str) -> Outcome<T> {
         Ok({
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            support::send(&mut self.server.connection(), &words)?
+            testkit::send(&mut self.server.connection(), &words)?
         })
     }
 
@@ -144,7 +144,7 @@ impl Drop for Host {
 /// The program of the server.
 pub fn server_program() -> Outcome<&'static str> {
     static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(support::program);
+    let program = PROGRAM.get_or_init(testkit::program);
     Ok(program.as_deref().ok_or(
         "no server or no module: `make build` makes the module, `make deps` installs a server",
     )?)

@@ -18,10 +18,6 @@ mod plot;
 mod probe;
 mod rdb;
 mod report;
-// The servers of the tests; not all that they can is used here.
-#[allow(dead_code)]
-#[path = "../../tests/support/server.rs"]
-mod support;
 
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};

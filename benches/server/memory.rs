@@ -8,8 +8,8 @@ use crate::fill::{HOUR, MIN, Metrics, hours_ago, take_all};
 use crate::host::Host;
 use crate::load::Random;
 use crate::options::Options;
-use crate::support::{at, list};
 use crate::{Outcome, say};
+use testkit::{at, list};
 
 const SECTION: &str = "memory";
 

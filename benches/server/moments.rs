@@ -12,8 +12,8 @@ use crate::host::Host;
 use crate::load::{Clients, Random, Requests};
 use crate::options::Options;
 use crate::probe::{Latencies, Probe};
-use crate::support::{ask, at, int, now_ms};
 use crate::{Outcome, say};
+use testkit::{ask, at, int, now_ms};
 
 const SECTION: &str = "moments";
 

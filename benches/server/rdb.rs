@@ -99,7 +99,7 @@ fn fill_node(host: &Host, wanted: f64) -> Outcome<(f64, usize)> {
         }
     }
     let info: Value = host.ask("AGG.INFO node1")?;
-    Ok((bytes, crate::support::int(&info, "metrics") as usize))
+    Ok((bytes, testkit::int(&info, "metrics") as usize))
 }
 
 fn fill_strings(host: &Host, count: usize) -> Outcome<()> {

@@ -2,11 +2,10 @@
 
 use redis::Value;
 
-use crate::attack::{Random, Words, amount, burst, commands_of, number, resident, seed, split};
-use crate::dump::Dump;
-use crate::kit::*;
-use crate::mutate::mutate;
-use crate::support::*;
+use super::dump::Dump;
+use super::mutate::mutate;
+use super::support::*;
+use testkit::*;
 
 /// Payloads that are sent at once.
 const BATCH: usize = 100;
@@ -67,7 +66,7 @@ fn damaged_effects_and_frames_are_refused_or_applied_and_the_nodes_work() {
         .collect();
     assert!(effects.len() > 300, "{} effects", effects.len());
     let frames: Vec<Vec<u8>> = dumps.iter().flat_map(|dump| dump.frames.clone()).collect();
-    let total = number("AGG_PAYLOADS").map_or(amount(20_000, 1_000_000), |n| n as usize);
+    let total = env_number("AGG_PAYLOADS").map_or(amount(20_000, 1_000_000), |n| n as usize);
     let before = resident(server.pid()).map_or(0, |(rss, _)| rss);
     let mut random = Random(seed());
     let (mut sent, mut applied) = (0, 0);

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use crate::apply::aof_of_work;
-use crate::attack::{Random, amount, burst, number, resident, seed, split};
-use crate::kit::*;
-use crate::mutate::mutate;
-use crate::support::*;
+use super::apply::aof_of_work;
+use super::mutate::mutate;
+use super::support::*;
+use testkit::*;
 
 /// What became of a start.
 #[derive(Debug, Default)]
@@ -156,7 +155,7 @@ fn damage(random: &mut Random, file: &mut Vec<u8>, skip: usize) {
 const MOST: u64 = 100 << 20;
 
 fn starts() -> usize {
-    number("AGG_STARTS").map_or(amount(80, 2_000), |n| n as usize)
+    env_number("AGG_STARTS").map_or(amount(80, 2_000), |n| n as usize)
 }
 
 #[test]
@@ -226,7 +225,7 @@ fn of_an_aof_with_one_damaged_payload_the_rest_is_loaded_where_the_setting_says_
     let Some(server) = server() else { return };
     let mut connection = server.connection();
     let _: i64 = ask(&mut connection, "AGG.LOG n kept");
-    let frames = crate::dump::Dump::parse(&ask::<Vec<u8>>(&mut connection, "DUMP n")).frames;
+    let frames = super::dump::Dump::parse(&ask::<Vec<u8>>(&mut connection, "DUMP n")).frames;
     let mut commands: Vec<Vec<u8>> = Vec::new();
     let resp = |words: &[&[u8]]| {
         let mut command = redis::Cmd::new();

@@ -1,7 +1,7 @@
 //! Damage to bytes, as a seed fixes it.
 
-use crate::attack::Random;
-use crate::dump::{Dump, sign};
+use super::dump::{Dump, sign};
+use testkit::Random;
 
 /// Bytes that mean something in varints, lengths and flags.
 const SPECIAL: [u8; 12] = [0, 1, 2, 4, 0x10, 0x1f, 0x7f, 0x80, 0x81, 0xc3, 0xfe, 0xff];

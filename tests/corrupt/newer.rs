@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use crate::kit::*;
-use crate::support::*;
+use super::support::*;
+use testkit::*;
 
 #[test]
 fn a_payload_of_a_newer_version_is_refused_and_the_log_says_why() {
@@ -66,7 +66,7 @@ fn a_server_does_not_start_with_an_aof_of_a_newer_version() {
     let mut text = std::fs::read(&aof).unwrap();
     text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x03\0\0\r\n");
     std::fs::write(&aof, text).unwrap();
-    let log = server.restart_in_vain();
+    let log = server.restart_refused();
     assert!(
         log.contains("written by a newer version of the module"),
         "{log}"

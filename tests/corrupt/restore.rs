@@ -2,10 +2,9 @@
 
 use redis::Value;
 
-use crate::attack::{Random, Words, amount, burst, number, resident, seed, split};
-use crate::kit::*;
-use crate::mutate::payload;
-use crate::support::*;
+use super::mutate::payload;
+use super::support::*;
+use testkit::*;
 
 /// Payloads that are sent at once.
 const BATCH: usize = 100;
@@ -27,7 +26,7 @@ fn damaged_payloads_are_refused_or_taken_and_what_was_taken_works() {
     }
     let mut connection = server.connection();
     let _: () = ask(&mut connection, "FLUSHALL");
-    let total = number("AGG_PAYLOADS").map_or(amount(20_000, 1_000_000), |n| n as usize);
+    let total = env_number("AGG_PAYLOADS").map_or(amount(20_000, 1_000_000), |n| n as usize);
     let before = resident(server.pid()).map_or(0, |(rss, _)| rss);
     let mut random = Random(seed());
     let (mut sent, mut taken, mut bytes, mut kept) = (0, 0, 0, Vec::new());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use redis::Value;
 
 use crate::page;
-use crate::support::*;
+use testkit::*;
 
 /// The names in the first cells of a section's tables, `a_{b,c}` as a_b and a_c.
 fn explained(heading: &str) -> BTreeSet<String> {

@@ -4,13 +4,13 @@
 //! A block of `sh` has to end well. A block of `console` shows commands behind `$ ` (`> ` goes on) with what they print.
 //! Blocks that cannot run here begin with the line `# not run by the tests:` and a reason; they are few.
 
-#[path = "../support/mod.rs"]
-mod support;
-
+mod clients;
+mod conf_example;
 mod fields;
 mod messages;
 mod page;
 mod pages;
+mod readme;
 mod session;
 mod sizes;
 mod upgrade;

@@ -2,7 +2,7 @@
 
 use crate::page::{self, NOT_RUN, PAGES};
 use crate::session::Session;
-use crate::support::*;
+use testkit::*;
 
 fn run(page: &str) {
     let Some(server) = Server::start() else {
@@ -103,7 +103,7 @@ fn anchor_of(heading: &str) -> String {
 fn the_map_of_files_is_right() {
     let text = page::read("CONTRIBUTING.md");
     let mut files = Vec::new();
-    for folder in ["core", "src", "agg", "tests", "fuzz/src"] {
+    for folder in ["crates", "src", "tests", "fuzz/src"] {
         page::walk(&page::root().join(folder), &mut |path| {
             files.push(path.file_name().unwrap().to_str().unwrap().to_owned());
         });

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::page::{Step, root};
-use crate::support::*;
+use testkit::*;
 
 /// Ports that pages may name besides 7777.
 const PORTS: [u16; 7] = [6379, 7778, 7779, 7781, 7782, 8086, 8125];
@@ -50,7 +50,7 @@ impl Session {
         symlink(agg, at("target/release/agg")).unwrap();
         symlink(module(), at("target/release/libaggregator.so")).unwrap();
         symlink(root().join("target/servers"), at("target/servers")).unwrap();
-        for name in ["redis.conf.example", "agg", "benches"] {
+        for name in ["redis.conf.example", "crates", "benches"] {
             symlink(root().join(name), at(name)).unwrap();
         }
         // What a reader sees in a terminal, redis-cli writes to pipes in another form.
@@ -85,7 +85,7 @@ impl Session {
 
     /// The same, and then something else while what the commands started still runs.
     pub fn run_and(&self, page: &str, steps: &[Step], then: impl FnOnce()) {
-        let mut known = Known::default();
+        let mut known = Transcript::default();
         let out = self.dir.path().join("out");
         for (i, _) in steps.iter().enumerate() {
             let _ = std::fs::remove_file(out.join(i.to_string()));

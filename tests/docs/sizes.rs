@@ -3,7 +3,7 @@
 use redis::Value;
 
 use crate::page;
-use crate::support::*;
+use testkit::*;
 
 /// How far a measurement may be from what the page says, and from its formulas.
 const MARGIN: f64 = 0.10;

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::page::{self, Step};
 use crate::session::Session;
-use crate::support::*;
+use testkit::*;
 
 /// A poller that ends with the test.
 struct Poller(Child);

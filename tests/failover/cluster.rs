@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::calls::{Find, open};
-use crate::kit::*;
 use crate::load::Load;
 use crate::programs::{Program, main_program, say};
 use crate::support::*;
 use crate::tally::{Fate, check};
+use testkit::*;
 
 /// See the file's header.
 pub struct Cluster {
@@ -42,8 +42,8 @@ impl Cluster {
             .map(|s| format!("127.0.0.1:{}", s.port));
         words.splice(0..0, addresses);
         cluster.cli("create", &words);
-        eventually("the cluster is up", || cluster.is_up().then_some(()));
-        eventually("the replicas are in touch", || {
+        until("the cluster is up", || cluster.is_up().then_some(()));
+        until("the replicas are in touch", || {
             let linked = cluster.servers.iter().filter(|s| is_linked(s)).count();
             (linked == 3 * replicas).then_some(())
         });
@@ -98,7 +98,7 @@ impl Cluster {
     /// The server that is the replica of that one, once it is in touch.
     fn replica_of(&self, primary: usize) -> usize {
         let port = self.servers[primary].port.to_string();
-        eventually("the primary has a replica", || {
+        until("the primary has a replica", || {
             (0..self.servers.len()).find(|i| {
                 let server = &self.servers[*i];
                 is_linked(server) && info(server, "master_port") == port
@@ -109,7 +109,7 @@ impl Cluster {
     /// Makes a replica a primary by CLUSTER FAILOVER, which is given up when not all have heard yet who is whose replica.
     fn promote(&self, heir: usize) {
         let mut asked: Option<Instant> = None;
-        eventually("the replica takes over", || {
+        until("the replica takes over", || {
             if info(&self.servers[heir], "role") == "master" {
                 return Some(());
             }
@@ -137,7 +137,7 @@ const NODES: [&str; 3] = ["b", "c", "a"];
 
 fn go_on(load: &Load) {
     let done = load.done();
-    eventually("the load goes on", || {
+    until("the load goes on", || {
         (load.done() > done + 300).then_some(())
     });
 }
@@ -158,12 +158,12 @@ fn a_cluster_whose_primaries_are_killed_keeps_what_wait_confirmed() {
         let heir = cluster.replica_of(victim);
         go_on(&load);
         cluster.servers[victim].stop();
-        eventually("the replica takes over", || {
+        until("the replica takes over", || {
             (info(&cluster.servers[heir], "role") == "master").then_some(())
         });
         let_pass(500);
         cluster.servers[victim].restart();
-        eventually("who was killed is a replica", || {
+        until("who was killed is a replica", || {
             is_linked(&cluster.servers[victim]).then_some(())
         });
     }
@@ -191,7 +191,7 @@ fn a_planned_failover_in_a_cluster_loses_nothing() {
         let primaries = cluster.primaries();
         let heir = cluster.replica_of(primaries[failover % primaries.len()]);
         cluster.promote(heir);
-        eventually("three primaries are left", || {
+        until("three primaries are left", || {
             (cluster.primaries().len() == 3).then_some(())
         });
     }

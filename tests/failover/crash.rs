@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::calls::Find;
-use crate::kit::*;
 use crate::load::{Load, When};
 use crate::programs::{main_program, say};
+use crate::support::{Random, *};
 use crate::tally::{Fate, check};
+use testkit::*;
 
 /// The part of the AOF that grows.
 fn growing_part(server_dir: &std::path::Path) -> Option<(PathBuf, u64)> {
@@ -118,7 +119,7 @@ fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
         // Long enough for much that must not be lost.
         let least = if policy == "always" { 700 } else { 2500 };
         let_pass(least + random.below(900));
-        eventually("the load goes on", || {
+        until("the load goes on", || {
             (load.done() > done + 50).then_some(())
         });
         if kill % 3 == 2 {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use crate::calls::{Failure, Find, Link};
-use crate::kit::{Random, number};
-use crate::support::*;
+use crate::support::{Random, number};
+use testkit::*;
 
 /// When something was told.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +159,7 @@ impl Load {
         nodes.dedup();
         let mut link = Link::new(&self.find);
         for node in nodes {
-            crate::kit::eventually(&format!("{node} is drained"), || {
+            until(&format!("{node} is drained"), || {
                 // The link follows a single node.
                 link = Link::new(&self.find);
                 is_drained(&mut link, node).then_some(())

@@ -5,19 +5,16 @@
 //! Here the quick version runs; with AGG_HEAVY=1 the long one: more seeds, more kills. Servers of other versions are
 //! those that scripts/servers.sh fetches; a test names those that it lacks and goes on with the others.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod calls;
 mod cluster;
 mod crash;
-mod kit;
 mod load;
-mod mess;
 mod programs;
+mod random_workload;
 mod replay;
 mod resync;
 mod sentinel;
 mod slots;
+mod support;
 mod tally;
 mod versions;

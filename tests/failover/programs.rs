@@ -2,11 +2,9 @@
 //! are there.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::kit::port;
-use crate::support::*;
+use testkit::*;
 
 /// A server's program.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +61,7 @@ impl Program {
         all.extend(arguments.iter().map(|word| word.to_string()));
         all.extend(["--loadmodule".to_owned(), module().display().to_string()]);
         all.extend(settings.split_whitespace().map(str::to_owned));
-        Server::of(&self.path, port(), &all)
+        Server::of(&self.path, free_port(), &all)
     }
 }
 
@@ -72,17 +70,9 @@ pub fn main_program() -> Option<Program> {
     Program::of(&program()?)
 }
 
-/// Where scripts/servers.sh puts the others.
-fn folder() -> PathBuf {
-    std::env::var("AGG_SERVERS").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers"),
-        PathBuf::from,
-    )
-}
-
 /// One of the others, as `valkey-9.1`; says so where it is missing.
 pub fn other(name: &str) -> Option<Program> {
-    let path = folder().join(name);
+    let path = fetched_servers().join(name);
     let found = Program::of(path.to_str().unwrap());
     if found.is_none() {
         say(&format!(

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::kit::*;
-use crate::mess::{BUSY, Mess, Objects};
 use crate::programs::{Program, all, main_program};
+use crate::random_workload::{BUSY, Mess, Objects};
 use crate::support::*;
+use testkit::*;
 
 /// Waits until neither the server's value nor its AOF changes while `take` takes the AOF; what it held then, and what
 /// was taken.
 fn at_rest<T>(server: &Server, mut take: impl FnMut() -> T) -> (State, T) {
-    eventually("the server is at rest", || {
+    until("the server is at rest", || {
         let before = state(server);
         aof_is_quiet(server);
         let taken = take();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::kit::*;
-use crate::mess::{BUSY, Mess, OTHERS, Objects};
 use crate::programs::{Program, all, main_program};
+use crate::random_workload::{BUSY, Mess, OTHERS, Objects};
 use crate::support::*;
+use testkit::*;
 
 /// How a replica takes over a whole copy.
 const LOADS: [&str; 3] = ["disabled", "on-empty-db", "swapdb"];
@@ -39,7 +39,7 @@ fn start(program: &Program, settings: &str, load: &str) -> (Server, Server) {
         &port,
     ]);
     let replica = program.start(&arguments, OTHERS[1]);
-    eventually("the replica is in touch", || {
+    until("the replica is in touch", || {
         is_linked(&replica).then_some(())
     });
     (primary, replica)
@@ -59,10 +59,10 @@ fn resynchronises(primary: &Server, replica: &Server, kind: &str, how: impl FnOn
     let count = |server: &Server| info(server, kind).parse::<u64>().unwrap();
     let before = count(primary);
     how();
-    eventually(&format!("{kind} grows"), || {
+    until(&format!("{kind} grows"), || {
         (count(primary) > before).then_some(())
     });
-    eventually("the replica is in touch", || {
+    until("the replica is in touch", || {
         is_linked(replica).then_some(())
     });
 }
@@ -213,7 +213,7 @@ fn a_replica_that_loads_a_copy_of_the_same_history_answers_from_what_it_has_mean
             .arg(vec![b'x'; 4 << 20])
             .cmd("EXEC");
         let _: Value = pipe.query(&mut primary.connection()).unwrap();
-        eventually("it loads beside what it serves", || {
+        until("it loads beside what it serves", || {
             (info(&replica, "async_loading") == "1").then_some(())
         });
         let mut answers = 0;
@@ -232,7 +232,7 @@ fn a_replica_that_loads_a_copy_of_the_same_history_answers_from_what_it_has_mean
         }
         assert!(answers >= 5, "{answers}");
         let () = replica.ask("CONFIG SET key-load-delay 0");
-        eventually("the replica is in touch", || {
+        until("the replica is in touch", || {
             is_linked(&replica).then_some(())
         });
     }
@@ -261,7 +261,7 @@ fn a_copy_that_breaks_off_is_taken_anew() {
             let () = primary.ask("DEBUG CHANGE-REPL-ID");
             let () = replica.ask("REPLICAOF NO ONE");
             let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
-            eventually("a copy is under way", || {
+            until("a copy is under way", || {
                 (info(&primary, "rdb_bgsave_in_progress") == "1").then_some(())
             });
             let_pass(100 + 300 * round as u64 % 1500);

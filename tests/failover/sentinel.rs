@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use crate::calls::{Find, open};
-use crate::kit::*;
 use crate::load::Load;
 use crate::programs::{Program, main_program, say};
 use crate::support::*;
 use crate::tally::{Fate, check};
+use testkit::*;
 
 /// See the file's header.
 struct Watched {
@@ -23,7 +23,7 @@ impl Watched {
         let first = program.start(&arguments, BRISK);
         let second = program.start(&arguments, BRISK);
         let () = second.ask(&format!("REPLICAOF 127.0.0.1 {}", first.port));
-        eventually("the replica is in touch", || {
+        until("the replica is in touch", || {
             is_linked(&second).then_some(())
         });
         let folder = tempfile::tempdir().unwrap();
@@ -37,14 +37,14 @@ impl Watched {
             );
             std::fs::write(&settings, text).unwrap();
             let arguments = [settings.display().to_string(), "--sentinel".into()];
-            Server::of(&program.path, port(), &arguments)
+            Server::of(&program.path, free_port(), &arguments)
         });
         let watched = Watched {
             sentinels: sentinels.collect(),
             pair: [first, second],
             _folder: folder,
         };
-        eventually("the Sentinels know all", || {
+        until("the Sentinels know all", || {
             let knows = |s: &Server| {
                 let info: String = s.ask("INFO sentinel");
                 info.contains("slaves=1,sentinels=3")
@@ -69,7 +69,7 @@ impl Watched {
 
     /// Which of the pair the primary is by the Sentinels' word, once it says so itself.
     fn primary(&self, find: &Find) -> usize {
-        eventually("there is a primary", || {
+        until("there is a primary", || {
             let port = find("")?;
             let i = self.pair.iter().position(|server| server.port == port)?;
             let mut c = open(port)?;
@@ -79,7 +79,7 @@ impl Watched {
     }
 
     fn pair_is_whole(&self, find: &Find) -> usize {
-        eventually("the pair is whole", || {
+        until("the pair is whole", || {
             let primary = self.primary(find);
             is_linked(&self.pair[1 - primary]).then_some(primary)
         })
@@ -88,7 +88,7 @@ impl Watched {
 
 fn go_on(load: &Load) {
     let done = load.done();
-    eventually("the load goes on", || {
+    until("the load goes on", || {
         (load.done() > done + 300).then_some(())
     });
 }
@@ -106,7 +106,7 @@ fn a_failover_by_sentinel_keeps_what_wait_confirmed() {
         let primary = watched.pair_is_whole(&find);
         go_on(&load);
         watched.pair[primary].stop();
-        eventually("the other takes over", || {
+        until("the other takes over", || {
             (watched.primary(&find) != primary).then_some(())
         });
         // Alone it answers, but nothing is confirmed.
@@ -117,11 +117,11 @@ fn a_failover_by_sentinel_keeps_what_wait_confirmed() {
         if is_heavy() {
             let primary = watched.pair_is_whole(&find);
             go_on(&load);
-            eventually("the Sentinels agree to a failover", || {
+            until("the Sentinels agree to a failover", || {
                 let words = [&b"SENTINEL"[..], b"FAILOVER", b"grid"];
                 send::<()>(&mut watched.sentinels[0].connection(), &words).ok()
             });
-            eventually("the other takes over", || {
+            until("the other takes over", || {
                 (watched.primary(&find) != primary).then_some(())
             });
         }

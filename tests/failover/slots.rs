@@ -5,11 +5,11 @@ use redis::Value;
 
 use crate::calls::{Find, Link};
 use crate::cluster::Cluster;
-use crate::kit::*;
 use crate::load::Load;
 use crate::programs::{Program, main_program, other, say};
 use crate::support::*;
 use crate::tally::{Fate, check};
+use testkit::*;
 
 /// A hash tag whose slot is among the first of the first primary, which `redis-cli --cluster reshard` moves first.
 fn low_tag(server: &Server) -> (String, u32) {
@@ -25,7 +25,7 @@ fn low_tag(server: &Server) -> (String, u32) {
 
 /// The server that holds the slot.
 fn owner(cluster: &Cluster, node: &str) -> usize {
-    eventually("a server has the node", || {
+    until("a server has the node", || {
         let mut primaries = cluster.primaries().into_iter();
         primaries.find(|i| {
             let mut c = cluster.servers[*i].connection();
@@ -72,7 +72,7 @@ fn move_slots(
     let digest = calm_digest(&cluster.servers[first], &still);
     for _ in 0..times {
         let done = load.done();
-        eventually("the load goes on", || {
+        until("the load goes on", || {
             (load.done() > done + 200).then_some(())
         });
         let from = owner(&cluster, &still);
@@ -84,7 +84,7 @@ fn move_slots(
         assert_eq!(cluster.servers[to].digest(&still), digest, "{when}");
     }
     let done = load.done();
-    eventually("the load goes on", || {
+    until("the load goes on", || {
         (load.done() > done + 200).then_some(())
     });
     let (books, seen) = load.finish();
@@ -108,7 +108,7 @@ fn owner_by_slot(cluster: &Cluster, find: &Find, node: &str) -> usize {
 /// The digest of a node whose windows have all closed and of which nothing is told any more.
 fn calm_digest(server: &Server, node: &str) -> String {
     let mut before = (String::new(), 0);
-    eventually("the node rests", || {
+    until("the node rests", || {
         let now = server.digest(node);
         before = (now.clone(), if now == before.0 { before.1 + 1 } else { 0 });
         let_pass(100);
@@ -138,7 +138,7 @@ fn a_reshard_loses_nothing_and_brings_nothing_twice() {
                 "--cluster-slots".into(),
                 "80".into(),
             ];
-            eventually("the servers agree on the slots", || {
+            until("the servers agree on the slots", || {
                 let all: Vec<String> = cluster.servers.iter().map(owners_seen).collect();
                 all.iter().all(|s| *s == all[0]).then_some(())
             });
@@ -180,7 +180,7 @@ fn an_atomic_slot_migration_loses_nothing_and_brings_nothing_twice() {
             let [from, to] = [from, to].map(|i| &cluster.servers[i]);
             let to = id_of(to);
             // What a node of the cluster has not heard yet it refuses.
-            eventually("the migration begins", || {
+            until("the migration begins", || {
                 let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {to}");
                 match send::<String>(&mut from.connection(), &words(&migrate)) {
                     Ok(_) => Some(()),
@@ -191,7 +191,7 @@ fn an_atomic_slot_migration_loses_nothing_and_brings_nothing_twice() {
                     }
                 }
             });
-            eventually("the slot has moved", || {
+            until("the slot has moved", || {
                 let jobs: Value = from.ask("CLUSTER GETSLOTMIGRATIONS");
                 // The newest comes first.
                 let state = text(&list(&jobs)[0], "state");

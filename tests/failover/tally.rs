@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::calls::{Find, Link};
 use crate::load::{Book, Seen, Told, When};
-use crate::support::*;
+use testkit::*;
 
 /// What may have happened to what was told.
 #[derive(Clone, Copy, PartialEq)]

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::kit::*;
-use crate::mess::{BUSY, Mess, OTHERS, Objects};
 use crate::programs::{Program, all, main_program, say};
+use crate::random_workload::{BUSY, Mess, OTHERS, Objects};
 use crate::replay::assert_aof_gives_the_same;
 use crate::support::*;
+use testkit::*;
 
 /// A primary with replicas of it; each writes an AOF without RDB parts.
 fn start(primary: &Program, replicas: &[Program]) -> (Server, Vec<Server>) {
@@ -22,7 +22,7 @@ fn start(primary: &Program, replicas: &[Program]) -> (Server, Vec<Server>) {
         .map(|(program, settings)| program.start(&arguments, settings))
         .collect();
     for (replica, program) in followers.iter().zip(replicas) {
-        eventually(&format!("{} is in touch", program.name()), || {
+        until(&format!("{} is in touch", program.name()), || {
             is_linked(replica).then_some(())
         });
     }

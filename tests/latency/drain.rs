@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// Log entries with tag lists that are long and no UTF-8, and errors and objects with texts that grow where they are
 /// escaped.
@@ -54,7 +54,7 @@ fn long_records(verb: &str) {
             |timed| {
                 timed.ask("DEL n");
                 fill_long(timed);
-                line(&format!("{verb} n {queue} COUNT 10000"))
+                split(&format!("{verb} n {queue} COUNT 10000"))
             },
         );
     }
@@ -86,13 +86,13 @@ fn many_records(verb: &str, options: &str) {
             |timed| {
                 timed.ask("DEL n");
                 timed.send((0..10_000).map(|i| {
-                    line(&match queue {
+                    split(&match queue {
                         "LOG" => "AGG.LOG n x".to_owned(),
                         "ERROR" => format!("AGG.ERROR n m KEY {i}"),
                         _ => format!("AGG.REALITY n o{i} m 1"),
                     })
                 }));
-                line(&format!("{verb} n {queue} COUNT 10000{options}"))
+                split(&format!("{verb} n {queue} COUNT 10000{options}"))
             },
         );
     }
@@ -114,15 +114,15 @@ pub fn fetch_of_what_changed_stays_short() {
     let Some(mut timed) = Timed::start("") else {
         return;
     };
-    timed.send((0..10_000).map(|i| line(&format!("AGG.ERROR n m KEY {i}"))));
-    timed.send((0..10_000).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.ERROR n m KEY {i}"))));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.REALITY n o{i} m 1"))));
     for queues in ["ERROR", "REALITY", "ERROR REALITY"] {
         timed.takes_less(
             &format!("AGG.FETCH of {queues} after a reload"),
             MANY,
             |timed| {
                 timed.ask("DEBUG RELOAD");
-                line(&format!("AGG.FETCH n {queues} COUNT 1"))
+                split(&format!("AGG.FETCH n {queues} COUNT 1"))
             },
         );
     }
@@ -135,7 +135,7 @@ fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String
     let Some(mut timed) = Timed::start("queue-log 100mb") else {
         return;
     };
-    timed.send((0..LEASED).map(|_| line("AGG.LOG n x")));
+    timed.send((0..LEASED).map(|_| split("AGG.LOG n x")));
     timed.last_takes_less(what, limit, |timed| {
         let mut ids: Vec<i64> = Vec::new();
         while ids.len() < LEASED {
@@ -146,7 +146,7 @@ fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String
         let extend =
             |part: &[i64]| with("AGG.EXTEND n LOG 200", part.iter().map(|id| id.to_string()));
         let mut commands: Vec<Words> = ids.chunks(10_000).map(extend).collect();
-        commands.extend([line("DEBUG SLEEP 0.4"), line(&after(ids[0]))]);
+        commands.extend([split("DEBUG SLEEP 0.4"), split(&after(ids[0]))]);
         commands
     });
 }
@@ -166,7 +166,7 @@ pub fn nack_and_extend_of_many_ids_stay_short() {
     let Some(mut timed) = Timed::start("") else {
         return;
     };
-    timed.send((0..10_000).map(|_| line("AGG.LOG n x")));
+    timed.send((0..10_000).map(|_| split("AGG.LOG n x")));
     let ids: Vec<String> = {
         let found = entries(&timed.ask("AGG.PEEK n LOG COUNT 10000"));
         found
@@ -203,7 +203,7 @@ pub fn ack_of_many_ids_stays_short() {
             timed.ask("DEL n");
             let n = 10_000 * every;
             timed.send((0..n).map(|i| {
-                line(&match queue {
+                split(&match queue {
                     "LOG" => format!("AGG.LOG n {}", "x".repeat(1200)),
                     "ERROR" => format!("AGG.ERROR n m KEY {i}"),
                     _ => format!("AGG.REALITY n o{i} m 1"),
@@ -234,7 +234,7 @@ pub fn requeue_is_bounded_in_entries_and_in_work() {
         let reply = timed.takes_less(&format!("AGG.REQUEUE of {queue}"), MANY, |timed| {
             timed.ask("DEL n");
             timed.send((0..n).map(|i| {
-                line(&match queue {
+                split(&match queue {
                     "ERROR" => format!("AGG.ERROR n m KEY {i}"),
                     _ => format!("AGG.REALITY n o{i} m 1"),
                 })
@@ -243,14 +243,14 @@ pub fn requeue_is_bounded_in_entries_and_in_work() {
                 timed.ask(&format!("AGG.POP n {queue} COUNT 10000"));
             }
             while !list(&timed.ask(&format!("AGG.POP n {queue} COUNT 10000"))).is_empty() {}
-            line(&format!("AGG.REQUEUE n {queue} MATCH *"))
+            split(&format!("AGG.REQUEUE n {queue} MATCH *"))
         });
         assert_eq!(reply, Value::Int(n));
     }
-    timed.send((20_000..20_001).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
+    timed.send((20_000..20_001).map(|i| split(&format!("AGG.REALITY n o{i} m 1"))));
     while !list(&timed.ask("AGG.POP n REALITY COUNT 10000")).is_empty() {}
     let refusal = timed.refuses_within("AGG.REQUEUE of too many", MANY, |_| {
-        line("AGG.REQUEUE n REALITY")
+        split("AGG.REQUEUE n REALITY")
     });
     assert!(
         refusal.contains("more than 20000 objects match: queue fewer at a time with MATCH"),
@@ -263,7 +263,7 @@ pub fn requeue_is_bounded_in_entries_and_in_work() {
     while !list(&timed.ask("AGG.POP n REALITY COUNT 10000")).is_empty() {}
     let pattern = format!("*{}b", "a".repeat(1000));
     let refusal = timed.refuses_within("AGG.REQUEUE with an expensive pattern", MANY, |_| {
-        line(&format!("AGG.REQUEUE n REALITY MATCH {pattern}"))
+        split(&format!("AGG.REQUEUE n REALITY MATCH {pattern}"))
     });
     assert!(
         refusal.contains("takes too long: use a shorter pattern"),

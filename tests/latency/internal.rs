@@ -1,7 +1,7 @@
 //! AGG.APPLY.
 
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 fn unsigned(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {

@@ -5,16 +5,13 @@
 //! the shortest time counts, and where the kernel tells how long the server's thread ran meanwhile, that does if it is
 //! less. An algorithm that is not linear is slow every time.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod drain;
 mod internal;
-mod kit;
 mod read;
 mod report;
+mod support;
 
-use support::Server;
+use testkit::Server;
 
 /// A command and its cases.
 type Cases = (&'static str, &'static [fn()]);

@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 #[test]
 pub fn get_of_what_has_long_tags_stays_short() {
@@ -36,8 +36,8 @@ pub fn range_over_many_windows_is_bounded() {
     };
     let windows = 90_000;
     let start = now_ms() / 1000 * 1000 - 2 * windows * 1000;
-    timed.send((0..=windows).map(|i| line(&format!("AGG.STAT n m 1.25 AT {}", start + i * 1000))));
-    let reply = timed.takes_less("AGG.RANGE", MANY, |_| line("AGG.RANGE n m MIN"));
+    timed.send((0..=windows).map(|i| split(&format!("AGG.STAT n m 1.25 AT {}", start + i * 1000))));
+    let reply = timed.takes_less("AGG.RANGE", MANY, |_| split("AGG.RANGE n m MIN"));
     let first = list(&reply);
     assert_eq!(first.len(), 5000);
     assert_eq!(int(&first[0], "start"), start);
@@ -68,7 +68,7 @@ pub fn scan_with_a_pattern_stops_after_some_work() {
         (format!("*{}*1", "[a-z]".repeat(200)), n / 10),
     ] {
         let reply = timed.takes_less("AGG.SCAN with a long pattern", MANY, |_| {
-            line(&format!("AGG.SCAN n REALITY 0 COUNT 10000 MATCH {pattern}"))
+            split(&format!("AGG.SCAN n REALITY 0 COUNT 10000 MATCH {pattern}"))
         });
         // It has not come to the end, and goes on to there.
         let (mut found, mut calls, mut reply) = (0, 1, reply);
@@ -96,17 +96,17 @@ pub fn scan_with_values_stays_short() {
     };
     let tags = many_tags();
     timed.send((0..40).map(|i| with(&format!("AGG.STAT n m{i} 1 TAGS"), [&tags])));
-    timed.send((0..10_000).map(|i| line(&format!("AGG.ERROR n m KEY {i}"))));
-    timed.send((0..10_000).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.ERROR n m KEY {i}"))));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.REALITY n o{i} m 1"))));
     for family in ["METRIC", "ERROR", "REALITY"] {
         timed.takes_less(&format!("AGG.SCAN {family} WITHVALUES"), MANY, |_| {
-            line(&format!("AGG.SCAN n {family} 0 COUNT 10000 WITHVALUES"))
+            split(&format!("AGG.SCAN n {family} 0 COUNT 10000 WITHVALUES"))
         });
     }
-    timed.send((0..10_000).map(|i| line(&format!("AGG.STAT n k{i} 1"))));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.STAT n k{i} 1"))));
     for options in ["", " MATCH *9*", " WITHVALUES"] {
         timed.takes_less(&format!("AGG.SCAN of many metrics{options}"), MANY, |_| {
-            line(&format!("AGG.SCAN n METRIC 0 COUNT 10000{options}"))
+            split(&format!("AGG.SCAN n METRIC 0 COUNT 10000{options}"))
         });
     }
 }
@@ -116,8 +116,8 @@ pub fn info_stays_short() {
     let Some(mut timed) = Timed::start("") else {
         return;
     };
-    timed.send((0..10_000).map(|i| line(&format!("AGG.STAT n m{i} 1"))));
-    timed.send((0..10_000).map(|i| line(&format!("AGG.ERROR n m KEY {i}"))));
-    timed.send((0..10_000).map(|_| line("AGG.LOG n x")));
-    timed.takes_less("AGG.INFO", ONE, |_| line("AGG.INFO n"));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.STAT n m{i} 1"))));
+    timed.send((0..10_000).map(|i| split(&format!("AGG.ERROR n m KEY {i}"))));
+    timed.send((0..10_000).map(|_| split("AGG.LOG n x")));
+    timed.takes_less("AGG.INFO", ONE, |_| split("AGG.INFO n"));
 }

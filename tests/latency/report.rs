@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// The first window of an hour of the past, so that what comes with a later time closes it.
 fn past() -> i64 {
@@ -40,7 +40,7 @@ pub fn stat_that_closes_windows_stays_short() {
         [&tags, &b"AT"[..], start.to_string().as_bytes()],
     )]);
     timed.send((0..20_000).map(|i| {
-        line(&format!(
+        split(&format!(
             "AGG.STAT n many 1 AT {}",
             start - (20_000 - i) * 300_000
         ))
@@ -48,11 +48,11 @@ pub fn stat_that_closes_windows_stays_short() {
     let mut hour = 0;
     timed.takes_less("AGG.STAT that closes windows", ONE, |_| {
         hour += 3_600_000;
-        line(&format!("AGG.STAT n m 1 AT {}", start + hour))
+        split(&format!("AGG.STAT n m 1 AT {}", start + hour))
     });
     let reply = timed.takes_less("AGG.STAT of a long history", ONE, |_| {
         hour += 300_000;
-        line(&format!("AGG.STAT n many 1 AT {}", start + hour))
+        split(&format!("AGG.STAT n many 1 AT {}", start + hour))
     });
     assert_eq!(reply, Value::Int(1));
 }
@@ -107,7 +107,7 @@ pub fn mstat_that_closes_windows_with_long_tags_stays_short() {
         );
         words.extend(values(numbered(format!("m{n}.")), b"1"));
         timed.send([words]);
-        let mut words = line(&format!(
+        let mut words = split(&format!(
             "AGG.MSTAT n AT {}{options} VALUES",
             start + 3_600_000
         ));
@@ -142,7 +142,7 @@ pub fn mstat_of_refused_samples_stays_short() {
     timed.ask("AGG.STAT n m 1");
     for value in [&b"1"[..], b"x\x01\xff"] {
         timed.takes_less("AGG.MSTAT of refused samples", MANY, |_| {
-            let mut words = line("AGG.MSTAT n VALUES");
+            let mut words = split("AGG.MSTAT n VALUES");
             words.extend(values(numbered("new\x01\u{e9}".repeat(20)), value));
             words
         });
@@ -168,7 +168,7 @@ pub fn mstat_of_long_names_and_values_stays_short() {
             &format!("AGG.MSTAT of long names and values{options}"),
             MANY,
             |_| {
-                let mut words = line(&format!("AGG.MSTAT n{options} VALUES"));
+                let mut words = split(&format!("AGG.MSTAT n{options} VALUES"));
                 words.extend(values(numbered(name.clone()), value.as_bytes()));
                 words
             },
@@ -190,7 +190,7 @@ pub fn log_with_long_texts_stays_short() {
         return;
     };
     // A full queue of small entries, of which many make room for a long one.
-    timed.send((0..200_000).map(|_| line("AGG.LOG n x")));
+    timed.send((0..200_000).map(|_| split("AGG.LOG n x")));
     let (long, tags) = (vec![b'\xff'; 1 << 20], [many_tags(), many_plain_tags()]);
     let mut n = 0;
     timed.takes_less("AGG.LOG", ONE, |_| {
@@ -240,9 +240,9 @@ pub fn error_after_a_lowered_limit_evicts_a_few() {
     };
     timed.takes_less("AGG.ERROR after a lowered limit", ONE, |timed| {
         timed.ask("CONFIG SET agg.max-errors 50000");
-        timed.send((0..50_000).map(|i| line(&format!("AGG.ERROR n m KEY {i}"))));
+        timed.send((0..50_000).map(|i| split(&format!("AGG.ERROR n m KEY {i}"))));
         timed.ask("CONFIG SET agg.max-errors 10");
-        line("AGG.ERROR n m KEY new")
+        split("AGG.ERROR n m KEY new")
     });
     until("the timer evicts the rest", || {
         (int(&timed.ask("AGG.INFO n"), "errors") == 10).then_some(())
@@ -288,10 +288,10 @@ pub fn forget_stays_short_whatever_waits_to_be_dropped() {
     };
     timed.last_takes_less("AGG.FORGET after a lowered limit", ONE, |timed| {
         timed.ask("CONFIG SET agg.max-realities 30000");
-        timed.send((0..30_000).map(|i| line(&format!("AGG.REALITY n o{i} m 1"))));
-        timed.send((1..30_000).map(|i| line(&format!("AGG.FORGET n REALITY o{i}"))));
-        let lowered = line("CONFIG SET agg.max-realities 10");
-        vec![lowered, line("AGG.FORGET n REALITY o0")]
+        timed.send((0..30_000).map(|i| split(&format!("AGG.REALITY n o{i} m 1"))));
+        timed.send((1..30_000).map(|i| split(&format!("AGG.FORGET n REALITY o{i}"))));
+        let lowered = split("CONFIG SET agg.max-realities 10");
+        vec![lowered, split("AGG.FORGET n REALITY o0")]
     });
     let (tags, name) = (many_tags(), long_name(1));
     // A name that was forgotten once is late in the same window.

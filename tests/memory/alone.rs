@@ -1,9 +1,9 @@
 //! Each attack alone, at a ceiling that it reaches soon, with nobody who drains.
 
-use crate::attack::seed;
 use crate::attackers::*;
-use crate::kit::*;
 use crate::reporter::{Reporter, SHORT};
+use crate::support::*;
+use testkit::seed;
 
 /// Runs attacks at a ceiling; what was refused, and what was dropped.
 fn attack(what: &str, max_memory: &str, attacks: &[Attack]) -> Option<(u64, i64)> {

@@ -7,8 +7,7 @@ use std::thread::JoinHandle;
 
 use redis::{Connection, Value};
 
-use crate::attack::{Random, Words, burst, split};
-use crate::support::*;
+use testkit::*;
 
 /// The commands of one round.
 pub type Attack = fn(&mut Random) -> Vec<Words>;

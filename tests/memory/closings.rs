@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::attack::{Words, burst, split};
 use crate::attackers::check_refusal;
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// Windows that close soon after their end.
 const SOON: &str = "min-window 1 hour-window 2 flush-delay-ms 100 max-memory 8mb";

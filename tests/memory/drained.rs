@@ -4,10 +4,9 @@
 use redis::{Connection, Value};
 use std::collections::HashSet;
 
-use crate::attack::{Random, amount, burst, seed, split};
 use crate::attackers;
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 #[test]
 fn what_was_queued_was_delivered_or_dropped_or_is_held() {

@@ -2,9 +2,8 @@
 
 use redis::{Connection, Value};
 
-use crate::attack::{burst, split};
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// Reports log entries until the oldest make room for the newest.
 fn fill_up(server: &Server, connection: &mut Connection, node: &str) {

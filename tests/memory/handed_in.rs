@@ -3,9 +3,8 @@
 
 use redis::Value;
 
-use crate::attack::{Words, commands_of};
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 #[test]
 fn restore_and_copy_beyond_the_ceiling_are_refused_and_leave_nothing_behind() {

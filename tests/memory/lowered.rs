@@ -3,9 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::attack::{amount, burst, split};
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 #[test]
 fn a_lowered_limit_is_reached_within_seconds_and_keeps_nobody_waiting() {

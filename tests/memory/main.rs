@@ -4,25 +4,19 @@
 //!
 //! Attacks go on for seconds, with AGG_HEAVY=1 for a minute each.
 
-#[path = "../support/attack.rs"]
-#[allow(dead_code)]
-mod attack;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod alone;
 mod attackers;
 mod closings;
 mod drained;
 mod draining;
 mod handed_in;
-mod kit;
 mod lowered;
 mod node_limit;
 mod one_command;
 mod reporter;
 mod sideways;
 mod steps;
+mod support;
 mod together;
 mod unlinked;
 mod usage;

@@ -2,10 +2,9 @@
 
 use redis::{Connection, Value};
 
-use crate::attack::{Random, Words, burst, seed, split};
 use crate::attackers::{self, check_refusal};
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// Entries of a node's queues, and what its counters say.
 fn info_of(connection: &mut Connection, node: &str) -> Value {

@@ -2,9 +2,8 @@
 
 use redis::Value;
 
-use crate::attack::{Words, burst, split};
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// Nodes whose lines fill the server.
 const OTHERS: usize = 4;

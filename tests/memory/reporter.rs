@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use redis::{Connection, Value};
 
-use crate::attack::{Random, Words, burst, split};
-use crate::support::*;
+use testkit::*;
 
 /// Windows of one and two seconds. So late that nothing which a slow machine reports misses its window.
 pub const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 1500";

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::attack::{Words, burst, split};
 use crate::attackers::check_refusal;
-use crate::kit::*;
 use crate::support::*;
 use redis::Value;
+use testkit::*;
 
 /// Longer than the name of a new node may be.
 const LONG: usize = 60_000;

@@ -3,10 +3,9 @@
 
 use redis::Value;
 
-use crate::attack::{Random, Words, amount, burst, seed, split};
 use crate::attackers::*;
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// Windows that close as samples of later ones arrive.
 const WINDOWS: &str = "min-window 1 hour-window 2 flush-delay-ms 0";

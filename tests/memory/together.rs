@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::attack::{Random, seed};
 use crate::attackers::*;
-use crate::kit::*;
 use crate::reporter::{Reporter, SHORT};
 use crate::support::*;
+use testkit::*;
 
 /// What a metric may come to hold without being asked: windows of its own.
 const OF_METRIC: i64 = 512;

@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 #[test]
 fn a_node_with_a_million_metrics_is_unlinked_without_a_stop() {

@@ -3,10 +3,9 @@
 
 use redis::Value;
 
-use crate::attack::{Random, burst, seed, split};
 use crate::attackers;
-use crate::kit::*;
 use crate::support::*;
+use testkit::*;
 
 /// What a look itself fills: a buffer of replies.
 const LOOK: i64 = 1 << 10;

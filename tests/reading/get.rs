@@ -134,7 +134,7 @@ fn get_metric_lists_two_open_windows_the_older_first_and_none_when_all_have_clos
     server.ask::<()>(&format!("AGG.STAT n old 1 AT {}", past_hour()));
     until("its windows close", || {
         let metric: Value = ask(&mut server.connection3(), "AGG.GET n METRIC old");
-        let open = |list: &str| support::list(at(&metric, list).unwrap()).len();
+        let open = |list: &str| testkit::list(at(&metric, list).unwrap()).len();
         (open("min") + open("hour") == 0).then_some(())
     });
     map(&server, "AGG.GET n METRIC old", METRIC);

@@ -9,11 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-#[allow(dead_code)]
-#[path = "../../../tests/support/server.rs"]
-mod server;
-
-use server::Server;
+use testkit::Server;
 
 const METRICS: usize = 50_000;
 /// Samples in one AGG.MSTAT.
@@ -57,9 +53,9 @@ fn main() {
         let mut child = start(&server, &out);
         let mut connection = server.connection();
         loop {
-            let left: redis::Value = server::ask(&mut connection, "AGG.INFO n1");
-            let queues = server::at(&left, "queues").unwrap();
-            if server::int(server::at(queues, "MIN").unwrap(), "length") == 0 {
+            let left: redis::Value = testkit::ask(&mut connection, "AGG.INFO n1");
+            let queues = testkit::at(&left, "queues").unwrap();
+            if testkit::int(testkit::at(queues, "MIN").unwrap(), "length") == 0 {
                 break;
             }
             assert!(

@@ -4,17 +4,15 @@
 //!
 //! With AGG_HEAVY=1 a million records, kills every few seconds for some minutes and a sink that is away for one.
 
-mod support;
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use support::place::Place;
-use support::proxy::Proxy;
-use support::store::{Mood, Store};
-use support::{Running, Server, of_queue, past_hour, until};
+use crate::support::place::Place;
+use crate::support::store::{Mood, Store};
+use crate::support::{Running, Server, of_queue, past_hour, until};
+use testkit::proxy::Proxy;
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 /// Lines of a log, and metrics, in one round of a node.

@@ -1,10 +1,8 @@
 //! `agg drain`: what is printed leaves the queue, what is not stays, and nothing is left leased.
 
-mod support;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use support::{Running, Server, agg, err, out, run, until};
+use crate::support::{Running, Server, agg, err, out, run, until};
 
 fn log(server: &Server, node: &str, count: usize) {
     for n in 0..count {

@@ -1,18 +1,17 @@
 //! `agg scan` finds a fleet and says what everything else is that answers; encrypted connections trust whom they are
 //! told to; `agg poll` knows all kinds of sources.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use support::certs::Certs;
-use support::grid::{Cluster, Fleet, Watched};
-use support::place::Place;
-use support::{Running, Server, agg, err, free_port, out, run, until};
+use crate::support::certs::Certs;
+use crate::support::place::Place;
+use crate::support::{Running, Server, agg, err, free_port, out, run, until};
+use testkit::cluster::{Cluster, Fleet};
+use testkit::sentinel::Monitored;
 
 const ROUTE: &str =
     "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
@@ -59,7 +58,7 @@ fn a_fleet_is_found() {
         .unwrap()
         .get_connection()
         .unwrap();
-    let _: i64 = support::ask(&mut connection, "AGG.LOG n hello");
+    let _: i64 = crate::support::ask(&mut connection, "AGG.LOG n hello");
     let port = fleet.port;
     let start = Instant::now();
     let output = scan(&format!("127.0.0.0/24 --json --port {port}"));
@@ -141,7 +140,7 @@ fn what_is_no_server_of_ours_is_told_from_it() {
     assert_eq!(state(&scan(&json(&ours))), "replica");
 
     // Something else altogether: a web server, and one that says nothing.
-    let stub = support::stub::Stub::start(|_, _| (200, "", String::new()));
+    let stub = crate::support::stub::Stub::start(|_, _| (200, "", String::new()));
     let port = stub.url.rsplit_once(':').unwrap().1;
     assert_eq!(
         state(&scan(&format!("127.0.0.1 --json --port {port}"))),
@@ -385,7 +384,7 @@ fn a_fleet_is_drained() {
                 .get_connection()
                 .unwrap();
             let text = format!("{round}-{n}");
-            let _: i64 = support::ask(&mut connection, &format!("AGG.LOG node{n} {text}"));
+            let _: i64 = crate::support::ask(&mut connection, &format!("AGG.LOG node{n} {text}"));
             expected.insert(text);
         }
         expected.clone()
@@ -418,7 +417,7 @@ fn a_cluster_is_drained_through_a_failover() {
                 let words = [&b"AGG.LOG"[..], node.as_bytes(), text.as_bytes()];
                 let mut connection = cluster.servers[i].connection();
                 // Elsewhere than at its primary it is refused.
-                if support::send::<i64>(&mut connection, &words).is_ok() {
+                if crate::support::send::<i64>(&mut connection, &words).is_ok() {
                     told.insert(text);
                 }
             }
@@ -443,7 +442,7 @@ fn a_cluster_is_drained_through_a_failover() {
 
 #[test]
 fn a_service_is_drained_through_a_failover() {
-    let Some(mut watched) = Watched::start() else {
+    let Some(mut watched) = Monitored::start() else {
         return;
     };
     let secrets = tempfile::tempdir().unwrap();
@@ -460,7 +459,7 @@ fn a_service_is_drained_through_a_failover() {
     ));
     let tell = |server: &Server, text: &str| {
         let mut connection = server.connection_as("default", "s3rver");
-        support::send::<i64>(&mut connection, &[b"AGG.LOG", b"n", text.as_bytes()]).ok()
+        crate::support::send::<i64>(&mut connection, &[b"AGG.LOG", b"n", text.as_bytes()]).ok()
     };
     let mut running = place.start();
     tell(&watched.pair[0], "first").unwrap();

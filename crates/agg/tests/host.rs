@@ -1,10 +1,8 @@
 //! `agg host`: the machine's figures and parts arrive, and what has gone is forgotten.
 
-mod support;
-
+use crate::support::fuse::Fuse;
+use crate::support::{Running, Server, agg, err, run, until};
 use redis::Value;
-use support::fuse::Fuse;
-use support::{Running, Server, agg, err, run, until};
 
 fn number(value: Option<Value>) -> Option<f64> {
     match value? {

@@ -1,16 +1,14 @@
 //! Servers that send what no server of ours does: what they send is bounded, they stop nobody else, and no password
 //! goes where the settings do not lead.
 
-mod support;
-
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::hostile::{Answer, Hostile, as_a_server_does};
-use support::place::{self, Place};
-use support::{Running, Server, agg, err, until};
+use crate::support::place::{self, Place};
+use crate::support::{Running, Server, agg, err, until};
+use testkit::resp_stub::{Answer, RespStub, reply_of_a_server};
 
 /// The memory that a program may have, in KiB of addresses: threads reserve much that they never use.
 const MEMORY: usize = 1_500_000;
@@ -77,7 +75,7 @@ fn an_endless_reply_ends_no_subcommand_by_its_memory() {
         "pipe log --node n --retry 0s",
     ];
     for (attack, expected) in attacks() {
-        let hostile = Hostile::start(move |_| attack.clone());
+        let hostile = RespStub::start(move |_| attack.clone());
         let run = |line: &'static str| {
             let url = hostile.url();
             std::thread::spawn(move || {
@@ -111,8 +109,8 @@ fn hostile_servers_in_a_range_end_neither_the_poller_nor_what_others_give() {
     let mut hostile = Vec::new();
     for (at, (attack, _)) in attacks().into_iter().enumerate() {
         let address = format!("127.0.0.{}:{}", at + 2, server.port);
-        hostile.push(Hostile::at(&address, move |command| {
-            as_a_server_does(command).unwrap_or_else(|| attack.clone())
+        hostile.push(RespStub::at(&address, move |command| {
+            reply_of_a_server(command).unwrap_or_else(|| attack.clone())
         }));
     }
     let place = Place::new(&format!(
@@ -129,7 +127,7 @@ fn hostile_servers_in_a_range_end_neither_the_poller_nor_what_others_give() {
         });
         // Each is asked again and again, with pauses.
         until("the others were asked for records", || {
-            let asked = |one: &Hostile| one.count("AGG.INFO") + one.count("AGG.FETCH") > round;
+            let asked = |one: &RespStub| one.count("AGG.INFO") + one.count("AGG.FETCH") > round;
             hostile.iter().all(asked).then_some(())
         });
     }
@@ -142,9 +140,9 @@ fn hostile_servers_in_a_range_end_neither_the_poller_nor_what_others_give() {
 }
 
 /// A server whose SCAN and AGG.SCAN never end: each page has other names and another cursor.
-fn endless_scan(names: usize) -> Hostile {
+fn endless_scan(names: usize) -> RespStub {
     let count = AtomicU64::new(1);
-    Hostile::start(move |command| {
+    RespStub::start(move |command| {
         let page = || {
             let at = count.fetch_add(1, Ordering::Relaxed);
             let mut page = format!("*2\r\n${}\r\n{at}\r\n*{names}\r\n", at.to_string().len());
@@ -157,7 +155,7 @@ fn endless_scan(names: usize) -> Hostile {
         match &*command[0] {
             "SCAN" | "AGG.SCAN" => page(),
             "AGG.INFO" => Answer::text("*2\r\n$7\r\nmetrics\r\n:1\r\n"),
-            _ => as_a_server_does(command).unwrap_or_else(|| Answer::text("*0\r\n")),
+            _ => reply_of_a_server(command).unwrap_or_else(|| Answer::text("*0\r\n")),
         }
     })
 }
@@ -184,10 +182,10 @@ fn a_scan_that_never_ends_is_given_up() {
 
 #[test]
 fn a_scan_that_goes_in_a_circle_is_given_up() {
-    let round = Hostile::start(|command| match &*command[0] {
+    let round = RespStub::start(|command| match &*command[0] {
         "SCAN" if command[1] == "7" => Answer::text("*2\r\n$1\r\n9\r\n*0\r\n"),
         "SCAN" => Answer::text("*2\r\n$1\r\n7\r\n*1\r\n$1\r\nn\r\n"),
-        _ => as_a_server_does(command).unwrap_or_else(|| Answer::text("*0\r\n")),
+        _ => reply_of_a_server(command).unwrap_or_else(|| Answer::text("*0\r\n")),
     });
     let told = failed(&round, "drain");
     assert!(
@@ -198,7 +196,7 @@ fn a_scan_that_goes_in_a_circle_is_given_up() {
 }
 
 /// What a program says that ends for a fault of the server, within bounded memory.
-fn failed(hostile: &Hostile, line: &str) -> String {
+fn failed(hostile: &RespStub, line: &str) -> String {
     let output: Output = bounded(&agg(&hostile.url(), line)).output().unwrap();
     failure(line, &output)
 }
@@ -221,7 +219,7 @@ fn a_reply_that_drips_ends_within_a_minute() {
     if std::env::var_os("AGG_HEAVY").is_none() {
         return;
     }
-    let slow = Hostile::slow(Duration::from_secs(2));
+    let slow = RespStub::slow(Duration::from_secs(2));
     let start = Instant::now();
     let told = failed(&slow, "drain --node n");
     assert!(
@@ -247,13 +245,13 @@ fn the_packaged_services_have_a_memory_limit() {
 }
 
 /// A member of a cluster, or a Sentinel, that names this address.
-fn leads_to(host: &str, port: u16) -> Hostile {
+fn leads_to(host: &str, port: u16) -> RespStub {
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     let info = bulk("cluster_state:ok\r\ncluster_current_epoch:7\r\n");
     let node = format!("*3\r\n{}:{port}\r\n{}", bulk(host), bulk("a1"));
     let slots = format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}");
     let address = format!("*2\r\n{}{}", bulk(host), bulk(&port.to_string()));
-    Hostile::start(move |command| {
+    RespStub::start(move |command| {
         let second = command.get(1).map_or("", String::as_str);
         match (&*command[0], second) {
             ("AUTH", _) => Answer::text("+OK\r\n"),
@@ -269,8 +267,8 @@ fn leads_to(host: &str, port: u16) -> Hostile {
 /// Asks of `source`, which leads to `thief`; with `allow`, whether the password came there; what was said.
 fn led(kind: &str, allow: &str) -> (bool, String) {
     // Another address of this machine than that of the seed.
-    let thief = Hostile::at("127.66.0.1:0", |command| {
-        as_a_server_does(command).unwrap_or_else(|| Answer::text("*0\r\n"))
+    let thief = RespStub::at("127.66.0.1:0", |command| {
+        reply_of_a_server(command).unwrap_or_else(|| Answer::text("*0\r\n"))
     });
     let seed = leads_to("127.66.0.1", thief.port);
     let place = Place::new("");

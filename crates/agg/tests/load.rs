@@ -1,13 +1,11 @@
 //! `agg drain --to-file` and `agg load`: what was drained to a file goes to another sink later.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use support::influx::InfluxDb;
-use support::place::{Id, Place, VERSION_1, influx, left, log, names, until_empty, windows};
-use support::{Server, agg, err, run};
+use crate::support::influx::InfluxDb;
+use crate::support::place::{Id, Place, VERSION_1, influx, left, log, names, until_empty, windows};
+use crate::support::{Server, agg, err, run};
 
 const TO_FILE: &str = r#"
 [[source]]

@@ -1,11 +1,9 @@
 //! The manual's pages and what shells complete, as the readers of both take them.
 
-mod support;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use support::{err, out, run};
+use crate::support::{err, out, run};
 
 /// Whether there is such a program.
 fn have(program: &str) -> bool {

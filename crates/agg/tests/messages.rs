@@ -1,12 +1,10 @@
 //! What the program says and how it ends when it is used wrongly or the server is not what it should be. No module
 //! is needed.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use support::{Running, Server, agg, err, free_port, out, run};
+use crate::support::{Running, Server, agg, err, free_port, out, run};
 
 const COMMANDS: [&str; 4] = [
     "host --once",

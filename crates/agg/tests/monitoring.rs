@@ -2,15 +2,13 @@
 //! them, the rules pass their tests, and the dashboard is one as far as can be told without Grafana. That every metric
 //! they name exists, the unit tests of the metrics look after.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use support::missing;
+use crate::support::missing;
 
 fn place(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/monitoring");

@@ -1,11 +1,9 @@
 //! `agg pipe`: every line arrives as it was, and what did not is told.
 
-mod support;
-
 use std::io::Write;
 use std::process::Stdio;
 
-use support::{Running, Server, agg, err, run, until};
+use crate::support::{Running, Server, agg, err, run, until};
 
 fn messages(server: &Server, queue: &str) -> Vec<String> {
     let records = server.peek("n1", queue);
@@ -157,7 +155,7 @@ fn a_server_that_comes_back_gets_the_lines() {
 
 #[test]
 fn a_server_that_stays_away_is_given_up() {
-    let url = format!("redis://127.0.0.1:{}", support::free_port());
+    let url = format!("redis://127.0.0.1:{}", crate::support::free_port());
     let output = run(&url, "pipe log --node n1 --retry 500ms", b"1\n2\n3\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(

@@ -1,19 +1,17 @@
 //! `agg poll` takes what its routes say, and loses nothing when it is killed, when there are two, and when a server
 //! goes away.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use redis::Value;
-use support::place::{
+use crate::support::place::{
     Id, Place, VERSION_1, id, influx, left, log, names, settings, until_empty, windows,
 };
-use support::proxy::Proxy;
-use support::stub::Stub;
-use support::{Running, Server, agg, ask, entries, err, past_hour, send, unstamped, until};
+use crate::support::stub::Stub;
+use crate::support::{Running, Server, agg, ask, entries, err, past_hour, send, unstamped, until};
+use redis::Value;
+use testkit::proxy::Proxy;
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -104,7 +102,7 @@ fn every_queue_of_every_node_goes_where_its_route_says() {
     };
     let mut connection = server.connection();
     for node in ["web1", "web2", "db1"] {
-        support::fill(&mut connection, node);
+        crate::support::fill(&mut connection, node);
     }
     let () = server.ask("SET other x");
     let place = Place::new(&settings(

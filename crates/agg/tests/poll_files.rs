@@ -1,14 +1,12 @@
 //! `agg poll` and files: begun anew, compressed, shared; and the tags that a route changes on the way there.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use support::place::{Id, Place, id, left, log, settings, until_empty};
-use support::{Server, past_hour, until};
+use crate::support::place::{Id, Place, id, left, log, settings, until_empty};
+use crate::support::{Server, past_hour, until};
 
 /// The lines of all files of this name, also of those that were moved aside, plain or compressed.
 fn all_lines(place: &Place, name: &str) -> Vec<String> {
@@ -19,7 +17,7 @@ fn all_lines(place: &Place, name: &str) -> Vec<String> {
         let text = match file_name(&path) {
             other if !other.starts_with(name) => continue,
             other if other.ends_with(".zst") => zstd::decode_all(&bytes[..]).unwrap(),
-            other if other.ends_with(".gz") => support::stub::gunzip(&bytes),
+            other if other.ends_with(".gz") => crate::support::stub::gunzip(&bytes),
             _ => bytes,
         };
         lines.extend(String::from_utf8(text).unwrap().lines().map(str::to_owned));

@@ -4,8 +4,6 @@
 //! VictoriaMetrics is the real one. InfluxDB 3.x is a mock whose answers are those of its API's description:
 //! <https://docs.influxdata.com/influxdb3/core/write-data/http-api/v3-write-lp/>.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,12 +17,12 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 use wiremock::{Mock, MockServer, Respond, ResponseTemplate, matchers};
 
-use support::place::{
+use crate::support::place::{
     Id, Place, VERSION_1, influx, left, log, names, settings, until_empty, windows,
 };
-use support::stub::{Answer, Stub, gunzip};
-use support::victoria::Victoria;
-use support::{Running, Server, of_queue, until};
+use crate::support::stub::{Answer, Stub, gunzip};
+use crate::support::victoria::Victoria;
+use crate::support::{Running, Server, of_queue, until};
 
 /// A mock server and what drives it.
 struct Mocked {
@@ -412,7 +410,7 @@ fn by_https_both_sides_are_known() {
     let strange = place("ca", &pair.replace("/key", "/strange"));
     let output = strange.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let told = support::err(&output);
+    let told = crate::support::err(&output);
     assert!(told.contains(":15:11: certificate and key: "), "{told}");
 
     let place = place("ca", pair);

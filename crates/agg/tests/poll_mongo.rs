@@ -5,15 +5,13 @@
 //! series, write concerns and fail points; it counts neither the depth of a document nor the size of a command, so what
 //! a server says to those is tested in units (crates/agg/src/poll/sink/mongo).
 
-mod support;
-
 use std::collections::BTreeSet;
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
-use support::mongo::MongoDb;
-use support::place::{Place, left, log, names, settings, until_empty};
-use support::{Running, Server, err, past_hour, until};
+use crate::support::mongo::MongoDb;
+use crate::support::place::{Place, left, log, names, settings, until_empty};
+use crate::support::{Running, Server, err, past_hour, until};
 
 /// A poller of a server into a database, all queues, with more keys of its sink.
 fn place(server: &Server, mongo: &MongoDb, more: &str) -> Place {

@@ -1,14 +1,14 @@
 //! `agg poll` and its sinks: slow ones, those that are away or refuse what they get, and the end by a signal.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use support::influx::InfluxDb;
-use support::place::{Place, VERSION_1, influx, left, log, names, settings, until_empty, windows};
-use support::stub::{Answer, Stub};
-use support::{Running, Server, of_queue, unstamped, until};
+use crate::support::influx::InfluxDb;
+use crate::support::place::{
+    Place, VERSION_1, influx, left, log, names, settings, until_empty, windows,
+};
+use crate::support::stub::{Answer, Stub};
+use crate::support::{Running, Server, of_queue, unstamped, until};
 
 #[test]
 fn the_end_gives_back_what_a_sink_does_not_have() {

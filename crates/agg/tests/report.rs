@@ -1,14 +1,12 @@
 //! `agg report`: the page tells what the server holds, as far as it is wanted, whatever names are.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use redis::Value;
 
-use support::{Server, agg, err, now_ms, out, run, until};
+use crate::support::{Server, agg, err, now_ms, out, run, until};
 
 const HOSTILE: [&str; 4] = [
     "<img src=x onerror=\"document.title='ran'\">",
@@ -347,7 +345,7 @@ fn browse(page: &Path, dir: &Path) -> Option<String> {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null());
     let Ok(mut child) = command.spawn() else {
-        return support::missing("chromium");
+        return crate::support::missing("chromium");
     };
     let mut out = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {

@@ -1,14 +1,12 @@
 //! Passwords, certificates and headers that are renewed while a program runs: it takes the new ones without a signal,
 //! and keeps the connections that work.
 
-mod support;
-
 use std::path::Path;
 
-use support::certs::Certs;
-use support::place::{self, Place};
-use support::stub::Stub;
-use support::{Running, Server, agg, free_port, until};
+use crate::support::certs::Certs;
+use crate::support::place::{self, Place};
+use crate::support::stub::Stub;
+use crate::support::{Running, Server, agg, free_port, until};
 
 /// Puts another file in the place of one, as whoever renews it does.
 fn replace(path: &Path, text: &[u8]) {

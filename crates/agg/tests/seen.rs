@@ -1,7 +1,5 @@
 //! What can be seen of `agg poll` over HTTP and in its logs while it works, while a sink is away, and at its end.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -9,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::place::{Place, influx, log, settings, until_empty};
-use support::stub::Stub;
-use support::{Running, Said, Server, err, unstamped, until};
+use crate::support::place::{Place, influx, log, settings, until_empty};
+use crate::support::stub::Stub;
+use crate::support::{Lines, Running, Server, err, unstamped, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]
@@ -31,7 +29,7 @@ fn shown(server: &Server, rest: &str) -> String {
 struct Seen(String);
 
 /// Starts a poller that says where it is to be seen, and what it says from then on.
-fn start(command: &mut Command) -> (Running, Said, Seen) {
+fn start(command: &mut Command) -> (Running, Lines, Seen) {
     let mut running = Running::start(command);
     let mut said = running.errors();
     let seen = next_place(&mut said);
@@ -39,7 +37,7 @@ fn start(command: &mut Command) -> (Running, Said, Seen) {
 }
 
 /// The next place at which it says to be seen.
-fn next_place(said: &mut Said) -> Seen {
+fn next_place(said: &mut Lines) -> Seen {
     let place = |line: String| {
         let (_, place) = line.split_once("shown at http://")?;
         Some(Seen(place.split('/').next()?.to_owned()))
@@ -131,7 +129,7 @@ fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
     let stub = Stub::start(|_, _| (503, "", "no room <today>".into()));
     let sinks = influx(&stub.url, "database = \"grid\"");
     let place = Place::new(&shown(&server, &sinks));
-    support::place::windows(&server, "n1", &support::place::names(3));
+    crate::support::place::windows(&server, "n1", &crate::support::place::names(3));
     let mut command = place.command("poll");
     command.args(["--log", "json"]);
     let (mut running, said, seen) = start(&mut command);

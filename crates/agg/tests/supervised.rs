@@ -1,12 +1,10 @@
 //! What `agg poll` tells systemd, as systemd would hear it: over a socket of the test's own.
 
-mod support;
-
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use support::place::{Place, settings};
-use support::{Running, Server, until};
+use crate::support::place::{Place, settings};
+use crate::support::{Running, Server, until};
 
 const ALL_TO_FILE: &str = r#"
 [[route]]

@@ -1,15 +1,13 @@
 //! `agg top` shows what servers hold, once as text and live in a terminal, which it gives back as it was.
 
-mod support;
-
 use std::process::Command;
 
 use rustix::termios::{LocalModes, Termios};
 use serde_json::Value;
 
-use support::place::Place;
-use support::terminal::Terminal;
-use support::{Running, Server, agg, ask, err, free_port, out, run, until};
+use crate::support::place::Place;
+use crate::support::terminal::Terminal;
+use crate::support::{Running, Server, agg, ask, err, free_port, out, run, until};
 
 const ENTERED: &str = "\x1b[?1049h";
 const LEFT: &str = "\x1b[?1049l";

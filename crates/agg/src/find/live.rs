@@ -11,15 +11,7 @@ use super::scan::Scan;
 use super::{Cluster, Found, Hosts, Range, Sentinel, Source};
 use crate::connect::{self, Access};
 
-use server::*;
-
-#[allow(dead_code)]
-#[path = "../../../../tests/support/server.rs"]
-mod server;
-
-#[allow(dead_code)]
-#[path = "../../tests/support/grid.rs"]
-mod grid;
+use testkit::*;
 
 /// A source that is watched, and what is known by it.
 struct Watch {
@@ -148,7 +140,7 @@ fn what_is_not_ours_is_found_when_it_becomes_so() {
 
 #[test]
 fn a_cluster_is_followed_through_a_failover() {
-    let Some(mut cluster) = grid::Cluster::start() else {
+    let Some(mut cluster) = testkit::cluster::Cluster::start() else {
         return;
     };
     let first = cluster.primaries(None);
@@ -157,14 +149,14 @@ fn a_cluster_is_followed_through_a_failover() {
     // The only member that is named is the one that fails.
     let seeds = vec![server_of(&cluster.servers[victim].url(), "")];
     let mut watch = Watch::start(Source::Cluster(Cluster { seeds }));
-    watch.until("the primaries are found", &cluster.places(&first));
+    watch.until("the primaries are found", &cluster.urls(&first));
     let ids: Vec<String> = watch.known.keys().cloned().collect();
     cluster.servers[victim].stop();
     let heirs = until("a replica takes over", || {
         let primaries = cluster.primaries(Some(victim));
         (primaries.len() == 3).then_some(primaries)
     });
-    watch.until("the heir is found", &cluster.places(&heirs));
+    watch.until("the heir is found", &cluster.urls(&heirs));
     assert!(watch.known.keys().eq(&ids), "{:?}", watch.known);
     assert_eq!(watch.told, 4);
     // It comes back as a replica, which is no news.
@@ -178,7 +170,7 @@ fn a_cluster_is_followed_through_a_failover() {
         let () = server.ask("CONFIG SET cluster-announce-hostname localhost");
         let () = server.ask("CONFIG SET cluster-preferred-endpoint-type hostname");
     }
-    let named = cluster.places(&heirs);
+    let named = cluster.urls(&heirs);
     let named: Vec<String> = named
         .iter()
         .map(|place| place.replace("127.0.0.1", "localhost"))
@@ -191,12 +183,12 @@ fn a_cluster_is_followed_through_a_failover() {
     }
     let seeds = vec![server_of(&cluster.servers[victim].url(), "")];
     let mut watch = Watch::start(Source::Cluster(Cluster { seeds }));
-    watch.until("the primaries are found", &cluster.places(&heirs));
+    watch.until("the primaries are found", &cluster.urls(&heirs));
 }
 
 #[test]
 fn a_service_is_followed_through_a_failover() {
-    let Some(mut watched) = grid::Watched::start() else {
+    let Some(mut watched) = testkit::sentinel::Monitored::start() else {
         return;
     };
     let sentinels = watched.sentinels.iter();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use mongodb::bson::{Document, doc};
 use mongodb::sync::{Client, Database};
 
-use super::{free_port, missing, until};
+use super::{fetched_servers, free_port, missing, until};
 
 /// A running database server.
 pub struct MongoDb {
@@ -99,11 +99,7 @@ impl Drop for MongoDb {
 }
 
 fn program() -> PathBuf {
-    let folder = std::env::var("AGG_SERVERS").map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers"),
-        PathBuf::from,
-    );
-    folder.join("secantusd")
+    fetched_servers().join("secantusd")
 }
 
 fn spawn(dir: &Path, port: u16, arguments: &[&str]) -> Child {

@@ -1,17 +1,15 @@
 //! README.md: the redis-cli sessions answer what they show, and its tables name all commands and settings.
 //!
-//! Ids and times differ from run to run: support/shown.rs says what stands for what.
-
-mod support;
+//! Ids and times differ from run to run: the testkit (`transcript.rs`) says what stands for what.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::*;
+use testkit::*;
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 const PROMPT: &str = "127.0.0.1:7777> ";
 
 /// The commands of all sessions, each with its output.
@@ -63,7 +61,7 @@ fn its_sessions_answer_what_they_show() {
         }
         long_enough.then_some(())
     });
-    let mut known = Known::default();
+    let mut known = Transcript::default();
     let commands = sessions();
     assert!(commands.len() > 20);
     for (command, shown) in commands {
@@ -108,7 +106,7 @@ fn it_names_every_setting_with_its_default() {
 
 #[test]
 fn its_users_are_those_of_the_example() {
-    let example = include_str!("../redis.conf.example");
+    let example = include_str!("../../redis.conf.example");
     let users: Vec<&str> = README.lines().filter(|l| l.starts_with("user ")).collect();
     assert_eq!(users.len(), 4);
     for user in users {

@@ -3,19 +3,16 @@
 //! in one MULTI, between whose commands the timer does not run, and with times of their own, so no result depends on how
 //! fast a test is.
 
-#[path = "../support/mod.rs"]
-mod support;
-
+mod changed_settings;
 mod clock;
 mod closing;
 mod counters;
 mod late;
 mod lifetimes;
 mod records;
-mod settings;
 
 use redis::Value;
-use support::*;
+use testkit::*;
 
 /// MIN windows of one second and HOUR windows of two, closed soon.
 const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 100";

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Connection, Value};
 
-use crate::attack::{Words, burst, resident, split};
-use crate::dump::Dump;
-use crate::kit::*;
-use crate::support::*;
+use super::dump::Dump;
+use super::support::*;
+use testkit::*;
 
 fn put_u64(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {

@@ -1,14 +1,12 @@
 //! redis.conf.example: a server starts with it, it names every setting with its default, and its users can and cannot
 //! do what it says.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use redis::Connection;
-use support::*;
+use testkit::*;
 
-const FILE: &str = include_str!("../redis.conf.example");
+const FILE: &str = include_str!("../../redis.conf.example");
 
 /// A server with the file, changed as its first lines say, and these lines behind.
 fn start(more: &str) -> Option<(Server, tempfile::TempDir)> {

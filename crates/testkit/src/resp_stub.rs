@@ -1,27 +1,28 @@
-//! A stub of a server that speaks RESP 2: it answers as the test says, also in ways that no real server does.
+//! A stub of a server that speaks RESP2. It replies as the test says, also in ways that no real server does.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What is sent for a command.
+/// The reply to a command.
 #[derive(Clone)]
 pub enum Answer {
-    /// This, and then the next command is read.
+    /// Sends these bytes and reads the next command.
     Reply(Vec<u8>),
-    /// The first, and then the second over and over until the connection is closed.
+    /// Sends the first bytes, then the second over and over until the connection closes.
     Endless(&'static [u8], &'static [u8]),
 }
 
 impl Answer {
+    /// Returns a reply with these bytes.
     pub fn text(text: &str) -> Answer {
         Answer::Reply(text.as_bytes().to_vec())
     }
 }
 
-/// What a server with the module and the one node `n` answers; none of what is not known.
-pub fn as_a_server_does(command: &[String]) -> Option<Answer> {
+/// Returns the reply of a server with the module and one node `n`; `None` for a command that is not known here.
+pub fn reply_of_a_server(command: &[String]) -> Option<Answer> {
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     let reply = match command[0].to_uppercase().as_str() {
         "AUTH" | "SELECT" => "+OK\r\n".into(),
@@ -36,21 +37,23 @@ pub fn as_a_server_does(command: &[String]) -> Option<Answer> {
     Some(Answer::Reply(reply.into_bytes()))
 }
 
-/// The stub; its threads end with the test's process.
-pub struct Hostile {
+/// A running stub; its threads end with the test's process.
+pub struct RespStub {
+    /// The address it listens on, with the port.
     pub address: String,
+    /// The port it listens on.
     pub port: u16,
     commands: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
-impl Hostile {
-    /// Listens at any port of 127.0.0.1.
-    pub fn start(answer: impl Fn(&[String]) -> Answer + Send + Sync + 'static) -> Hostile {
-        Hostile::at("127.0.0.1:0", answer)
+impl RespStub {
+    /// Starts a stub on a free port of 127.0.0.1.
+    pub fn start(answer: impl Fn(&[String]) -> Answer + Send + Sync + 'static) -> RespStub {
+        RespStub::at("127.0.0.1:0", answer)
     }
 
-    /// One that sends a byte of an array that does not end every so often.
-    pub fn slow(pause: Duration) -> Hostile {
+    /// Starts a stub that sends an array that does not end, one byte every `pause`.
+    pub fn slow(pause: Duration) -> RespStub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -67,18 +70,18 @@ impl Hostile {
                 });
             }
         });
-        Hostile {
+        RespStub {
             address: local.to_string(),
             port: local.port(),
             commands: Arc::default(),
         }
     }
 
-    /// Listens at an address.
+    /// Starts a stub on an address.
     pub fn at(
         address: &str,
         answer: impl Fn(&[String]) -> Answer + Send + Sync + 'static,
-    ) -> Hostile {
+    ) -> RespStub {
         let listener = TcpListener::bind(address).unwrap();
         let local = listener.local_addr().unwrap();
         let (commands, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(answer));
@@ -89,23 +92,24 @@ impl Hostile {
                 std::thread::spawn(move || serve(stream.unwrap(), &kept, &*answer));
             }
         });
-        Hostile {
+        RespStub {
             address: local.to_string(),
             port: local.port(),
             commands,
         }
     }
 
+    /// Returns its URL.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    /// All commands that came, by all connections.
+    /// Returns the commands that it received on all connections.
     pub fn commands(&self) -> Vec<Vec<String>> {
         self.commands.lock().unwrap().clone()
     }
 
-    /// How often a command came.
+    /// Returns how often it received a command.
     pub fn count(&self, name: &str) -> usize {
         let commands = self.commands.lock().unwrap();
         commands.iter().filter(|command| command[0] == name).count()

@@ -2,9 +2,8 @@
 
 use redis::{Connection, Value};
 
-use crate::attack::{Random, Words, burst, resident, seed, split};
-use crate::dump::Dump;
-use crate::support::*;
+use super::dump::Dump;
+use testkit::*;
 
 /// Windows of a second that close soon; files and dumps without compression, so that damage meets the frames.
 pub const SETTINGS: &str =

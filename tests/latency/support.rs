@@ -2,7 +2,7 @@
 
 use redis::{Connection, Value};
 
-use crate::support::*;
+use testkit::*;
 
 /// The longest item that the default settings allow.
 pub const LONG: usize = 64 << 10;
@@ -13,9 +13,6 @@ pub const MANY: i64 = 50_000;
 
 /// How often a command is tried.
 const TRIES: usize = 7;
-
-/// A command in words.
-pub type Words = Vec<Vec<u8>>;
 
 /// A server that notes the time of every command, and a connection to it.
 pub struct Timed {
@@ -163,16 +160,9 @@ fn command(words: &Words) -> redis::Cmd {
     command
 }
 
-/// The words of a line.
-pub fn line(line: &str) -> Words {
-    line.split(' ')
-        .map(|word| word.as_bytes().to_vec())
-        .collect()
-}
-
 /// The words of a line, and some more.
 pub fn with<W: AsRef<[u8]>>(head: &str, more: impl IntoIterator<Item = W>) -> Words {
-    let mut words = line(head);
+    let mut words = split(head);
     words.extend(more.into_iter().map(|word| word.as_ref().to_vec()));
     words
 }

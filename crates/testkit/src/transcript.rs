@@ -1,23 +1,23 @@
-//! Outputs as documents show them, compared with those of now.
+//! Compares the outputs that documents show with actual ones.
 //!
-//! Ids and times differ from run to run. They are the numbers of 13 digits or more; those that a document shows stand
-//! for those that the server gives now, in outputs and in later commands. `...` stands for any text, over several lines
-//! too.
+//! Ids and times differ from run to run: they are the numbers of 13 digits or more. A number that a document shows stands
+//! for the one that the server gives now, in outputs and in later commands. `...` stands for any text, also over several
+//! lines.
 
 use std::collections::BTreeMap;
 
-/// What a document's ids and times stand for now.
+/// Maps the ids and times that a document shows to actual ones.
 #[derive(Default)]
-pub struct Known(BTreeMap<String, String>);
+pub struct Transcript(BTreeMap<String, String>);
 
-impl Known {
-    /// Replaces what a document shows by what stands for it now.
+impl Transcript {
+    /// Replaces the ids and times that a document shows by the actual ones.
     pub fn translate(&self, text: &str) -> String {
         let now = |piece| self.0.get(piece).map_or(piece, String::as_str);
         pieces(text).into_iter().map(now).collect()
     }
 
-    /// Whether an output is as shown; then it is noted what its ids and times stand for.
+    /// Returns whether an output is as shown, and records what its ids and times stand for.
     pub fn compare(&mut self, shown: &str, got: &str) -> bool {
         let (shown, got) = (pieces(shown.trim_end()), pieces(got.trim_end()));
         let mut pairs = Vec::new();
@@ -27,7 +27,7 @@ impl Known {
     }
 }
 
-/// A text as pieces: numbers, `...`, and characters.
+/// Splits a text into numbers, `...`, and characters.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -51,8 +51,8 @@ fn is_id_or_time(piece: &str) -> bool {
     piece.len() >= 13 && piece.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether an output is as shown; `pairs`: the ids and times shown, and now. As for a glob, what stands behind the last
-/// `...` alone is tried further on.
+/// Returns whether an output is as shown. `pairs` receives the ids and times shown, each with the actual one. As in
+/// globs, only the part after the last `...` is retried at later positions.
 fn matches(shown: &[&str], got: &[&str], pairs: &mut Vec<(String, String)>) -> bool {
     let (mut i, mut j, mut wild) = (0, 0, None);
     while j < got.len() {

@@ -1,73 +1,22 @@
-//! What the tests that attack a server share: amounts, random choices from a seed, many commands at once, and a look at
-//! a process's memory from the outside.
+//! Attacks: many commands at once, and a process's memory seen from outside.
 
 use redis::{Connection, Value};
 
-/// Whether the long version runs.
-pub fn is_heavy() -> bool {
-    std::env::var("AGG_HEAVY").as_deref() == Ok("1")
-}
-
-/// How much of something: quick, and in the long version.
-pub fn amount(quick: usize, heavy: usize) -> usize {
-    if is_heavy() { heavy } else { quick }
-}
-
-/// A number of the environment.
-pub fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// The seed of AGG_SEED, else a fixed one. What fails prints it.
-pub fn seed() -> u64 {
-    number("AGG_SEED").unwrap_or(20_260_115)
-}
-
-/// Numbers that a seed fixes.
-#[derive(Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Less than `n`, which is not 0.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub fn one<'a, T>(&mut self, things: &'a [T]) -> &'a T {
-        &things[self.below(things.len())]
-    }
-
-    /// Letters, which no compression makes small.
-    pub fn text(&mut self, len: usize) -> String {
-        let mut text = String::with_capacity(len + 8);
-        while text.len() < len {
-            let n = self.next();
-            text.extend((0..8).map(|i| char::from(b'a' + (n >> (8 * i) & 0xff) as u8 % 26)));
-        }
-        text.truncate(len);
-        text
-    }
-}
-
-/// A command's words.
+/// The words of a command.
 pub type Words = Vec<Vec<u8>>;
 
-/// The words of a line that are separated by blanks.
+/// Splits a line at blanks.
 pub fn split(line: &str) -> Words {
     line.split(' ')
         .map(|word| word.as_bytes().to_vec())
         .collect()
 }
 
-/// Sends commands at once, without waiting in between; their answers, an error as its line.
+/// Sends commands without waiting in between and returns their replies, errors as the server words them.
+///
+/// # Panics
+///
+/// Panics if the server closes the connection.
 pub fn burst(connection: &mut Connection, commands: &[Words]) -> Vec<Result<Value, String>> {
     if commands.is_empty() {
         return Vec::new();
@@ -97,7 +46,7 @@ pub fn burst(connection: &mut Connection, commands: &[Words]) -> Vec<Result<Valu
     commands.iter().map(answer).collect()
 }
 
-/// VmRSS and VmHWM of a process, bytes; none where the system does not tell.
+/// Returns VmRSS and VmHWM of a process in bytes, if the system tells.
 pub fn resident(pid: u32) -> Option<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| -> Option<u64> {
@@ -108,7 +57,7 @@ pub fn resident(pid: u32) -> Option<(u64, u64)> {
     Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
-/// The commands of an AOF.
+/// Parses the commands of an append-only file.
 pub fn commands_of(aof: &[u8]) -> Vec<Words> {
     let mut rest = aof;
     let line = |rest: &mut &[u8]| -> usize {

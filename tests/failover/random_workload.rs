@@ -3,8 +3,8 @@
 
 use redis::{Cmd, Connection, Value};
 
-use crate::kit::*;
-use crate::support::*;
+use crate::support::Random;
+use testkit::*;
 
 /// A primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are reached.
 pub const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \

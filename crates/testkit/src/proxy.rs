@@ -1,4 +1,5 @@
-//! A TCP proxy in front of a server, which can be pointed to another one, cut like a network, and made slow for one command.
+//! A TCP proxy in front of a server. It can be redirected to another server, cut like a network, and made slow for one
+//! command.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The proxy; its threads end with the test's process.
+/// A running proxy; its threads end with the test's process.
 pub struct Proxy {
+    /// The port it listens on.
     pub port: u16,
     inner: Arc<Inner>,
 }
@@ -19,7 +21,7 @@ struct Inner {
     delay: Option<Delay>,
 }
 
-/// How long a request that contains a word is held back.
+/// How long requests that contain a word are delayed.
 #[derive(Clone, Copy)]
 struct Delay {
     word: &'static [u8],
@@ -27,12 +29,12 @@ struct Delay {
 }
 
 impl Proxy {
-    /// In front of a port of this machine.
+    /// Starts a proxy in front of a port of this machine.
     pub fn start(target: u16) -> Proxy {
         Proxy::with(target, None)
     }
 
-    /// The same, and requests that contain `word` arrive `pause` later.
+    /// Starts a proxy that delivers requests that contain `word` only after `pause`.
     pub fn with_delay(target: u16, word: &'static [u8], pause: Duration) -> Proxy {
         Proxy::with(target, Some(Delay { word, pause }))
     }
@@ -55,17 +57,18 @@ impl Proxy {
         Proxy { port, inner }
     }
 
-    /// Cuts all connections; new ones come to nothing until [`Proxy::mend`].
+    /// Closes all connections, and new ones until [`Proxy::mend`].
     pub fn cut(&self) {
         self.inner.cut.store(true, Ordering::SeqCst);
         self.inner.close();
     }
 
+    /// Accepts connections again.
     pub fn mend(&self) {
         self.inner.cut.store(false, Ordering::SeqCst);
     }
 
-    /// Leads to another port from now on.
+    /// Closes all connections and redirects new ones to another port.
     pub fn point(&self, target: u16) {
         self.inner.target.store(target, Ordering::SeqCst);
         self.inner.close();
@@ -91,7 +94,7 @@ impl Inner {
 
     fn close(&self) {
         for stream in self.open.lock().unwrap().drain(..) {
-            // One that was closed already needs no closing.
+            // A stream that is closed already needs nothing.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }

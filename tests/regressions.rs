@@ -1,10 +1,8 @@
 //! What the design before this one got wrong: each line of its list of defects, D1 to D18, as a test that it does not
 //! happen here, on a real server.
 
-mod support;
-
 use redis::Value;
-use support::*;
+use testkit::*;
 
 /// MIN windows of one second and HOUR windows of two, closed soon.
 const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 100";

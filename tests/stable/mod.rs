@@ -3,17 +3,14 @@
 //! DUMP, `rdb` its server's RDB file, `aof` the commands of which it came as its server's AOF had them, `held.json` what
 //! it held.
 //!
-//! Each version has its own: `AGG_WRITE_STABLE=1 cargo test --test stable` writes those that are not there.
-
-#[path = "../support/mod.rs"]
-mod support;
+//! Each version has its own: `AGG_WRITE_STABLE=1 cargo test --test main stable::` writes those that are not there.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
-use support::*;
+use testkit::*;
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
@@ -157,7 +154,7 @@ fn this_version_has_its_files() {
 fn versions() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let versions: Vec<String> = names.filter(|name| name != "main.rs").collect();
+    let versions: Vec<String> = names.filter(|name| name != "mod.rs").collect();
     assert!(versions.contains(&"0.1.0".to_owned()));
     versions
 }

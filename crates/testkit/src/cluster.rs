@@ -1,18 +1,20 @@
-//! Several servers that belong together: a fleet at one port of many addresses, a cluster, and a pair that Sentinels
-//! watch. Each ends with its value, by its pid.
+//! Servers that belong together: a fleet on one port of many addresses, and a cluster.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
-use super::{Server, free_port, missing, module, now_ms, program, until};
+use crate::server::{Server, module, program};
+use crate::wait::{free_port, missing, until};
 
-/// Servers at 127.0.0.1 and so on, all at one port.
+/// Servers on 127.0.0.1, 127.0.0.2 and so on, all on one port.
 pub struct Fleet {
+    /// The port of all.
     pub port: u16,
     members: Vec<(Child, tempfile::TempDir)>,
 }
 
 impl Fleet {
+    /// Starts `count` servers.
     pub fn start(count: u8) -> Option<Fleet> {
         let program = program()?;
         let all = 1..=count;
@@ -47,10 +49,12 @@ impl Fleet {
         Some(fleet)
     }
 
+    /// Returns the address of a server, counted from 1.
     pub fn host(n: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, 0, 0, n)
     }
 
+    /// Returns the URL of a server, counted from 1.
     pub fn url(&self, n: u8) -> String {
         format!("redis://{}:{}", Fleet::host(n), self.port)
     }
@@ -67,10 +71,12 @@ impl Drop for Fleet {
 
 /// Three primaries, each with a replica.
 pub struct Cluster {
+    /// The servers: three primaries and their replicas at first.
     pub servers: Vec<Server>,
 }
 
 impl Cluster {
+    /// Starts the servers and waits until the cluster is up and its replicas follow.
     pub fn start() -> Option<Cluster> {
         let member = |_| {
             let bus = free_port().to_string();
@@ -120,90 +126,21 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Those that are primaries now, of those that run.
+    /// Returns the indices of the servers that are primaries now, except for one that does not run.
     pub fn primaries(&self, without: Option<usize>) -> Vec<usize> {
         let others = (0..self.servers.len()).filter(|i| Some(*i) != without);
         let is = |i: &usize| replication(&self.servers[*i]).contains("role:master");
         others.filter(is).collect()
     }
 
-    /// The places of these servers, in order.
-    pub fn places(&self, of: &[usize]) -> Vec<String> {
-        let mut places: Vec<String> = of.iter().map(|i| self.servers[*i].url()).collect();
-        places.sort();
-        places
+    /// Returns the URLs of these servers, sorted.
+    pub fn urls(&self, of: &[usize]) -> Vec<String> {
+        let mut urls: Vec<String> = of.iter().map(|i| self.servers[*i].url()).collect();
+        urls.sort();
+        urls
     }
 }
 
 fn replication(server: &Server) -> String {
     server.ask("INFO replication")
-}
-
-/// Two servers that three Sentinels watch under the name `grid`. The servers' password is `s3rver`, the Sentinels'
-/// `s3ntinel`.
-pub struct Watched {
-    pub pair: [Server; 2],
-    pub sentinels: Vec<Server>,
-    _folder: tempfile::TempDir,
-}
-
-impl Watched {
-    pub fn start() -> Option<Watched> {
-        let program = program()?;
-        let arguments = [
-            "--requirepass",
-            "s3rver",
-            "--masterauth",
-            "s3rver",
-            "--repl-diskless-sync-delay",
-            "0",
-        ];
-        let pair = [
-            Server::with_module(&arguments, "")?,
-            Server::with_module(&arguments, "")?,
-        ];
-        let ask = |server: &Server, password: &str, line: &str| -> redis::Value {
-            super::ask(&mut server.connection_as("default", password), line)
-        };
-        ask(
-            &pair[1],
-            "s3rver",
-            &format!("REPLICAOF 127.0.0.1 {}", pair[0].port),
-        );
-        until("the replica is in touch", || {
-            let info = ask(&pair[1], "s3rver", "INFO replication");
-            format!("{info:?}")
-                .contains("master_link_status:up")
-                .then_some(())
-        });
-        let folder = tempfile::tempdir().unwrap();
-        let sentinels = (0..3).map(|n| {
-            let path = folder.path().join(format!("{n}-{}.conf", now_ms()));
-            let text = format!(
-                "requirepass s3ntinel\n\
-                 sentinel sentinel-pass s3ntinel\n\
-                 sentinel monitor grid 127.0.0.1 {} 2\n\
-                 sentinel auth-pass grid s3rver\n\
-                 sentinel down-after-milliseconds grid 1500\n\
-                 sentinel failover-timeout grid 6000\n",
-                pair[0].port
-            );
-            std::fs::write(&path, text).unwrap();
-            let arguments = [path.display().to_string(), "--sentinel".into()];
-            Server::of(&program, free_port(), &arguments)
-        });
-        let watched = Watched {
-            sentinels: sentinels.collect(),
-            pair,
-            _folder: folder,
-        };
-        until("the Sentinels know all", || {
-            let knows = |s: &Server| {
-                let info = ask(s, "s3ntinel", "INFO sentinel");
-                format!("{info:?}").contains("slaves=1,sentinels=3")
-            };
-            watched.sentinels.iter().all(knows).then_some(())
-        });
-        Some(watched)
-    }
 }

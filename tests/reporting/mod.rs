@@ -2,9 +2,6 @@
 //! AGG.FORGET and AGG.REQUEUE. Every option, every answer, and every refusal with its text, after which nothing may have
 //! changed.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod errors;
 mod every_command;
 mod forget;
@@ -16,7 +13,7 @@ mod requeue;
 mod samples;
 
 use redis::Value;
-use support::*;
+use testkit::*;
 
 /// A server whose node `n` holds something of everything.
 fn stocked(settings: &str) -> Option<Server> {

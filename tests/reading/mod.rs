@@ -1,9 +1,6 @@
 //! AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO and INFO agg on a real server: every field by name and in order, in RESP2
 //! (flat arrays) and RESP3 (maps), what there is where nothing is, and what is refused.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod every_command;
 mod get;
 mod info;
@@ -13,7 +10,7 @@ mod scan;
 use std::collections::BTreeMap;
 
 use redis::Value;
-use support::*;
+use testkit::*;
 
 /// Windows of the past stay open: nothing closes before an hour is over.
 const LATE: &str = "flush-delay-ms 900000";

@@ -4,15 +4,13 @@
 //! client of a page is missing its test says so and does nothing: scripts/clients.sh fetches what can be had. The
 //! pages that the index marks as not run have no test.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use redis::Value;
-use support::*;
+use testkit::*;
 
 const PORT: &str = "7777";
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];

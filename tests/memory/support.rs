@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use redis::Connection;
 
-use crate::attack::amount;
-use crate::support::*;
+use testkit::*;
 
 pub const MB: i64 = 1 << 20;
 

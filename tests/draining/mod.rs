@@ -1,9 +1,6 @@
 //! AGG.POP, FETCH, ACK, NACK, EXTEND, PEEK and REQUEUE on a real server: what comes out of the queues and in which
 //! order, who has it in hand and for how long, how the records look, and what is refused.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod ids;
 mod leases;
 mod lines;
@@ -15,8 +12,8 @@ mod replies;
 mod requeue;
 
 use redis::Value;
-use support::of_queue as info;
-use support::*;
+use testkit::of_queue as info;
+use testkit::*;
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 

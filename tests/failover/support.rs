@@ -1,14 +1,12 @@
 //! What these tests share: amounts, ports, waiting with generous ceilings, and looks at replication and whole servers.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::{Connection, Value};
 
-use crate::support::*;
+use testkit::*;
 
 /// Windows of a second that close soon, errors that are queued again soon.
 pub const BRISK: &str =
@@ -16,44 +14,6 @@ pub const BRISK: &str =
 
 /// Every word that an AOF without RDB parts needs.
 pub const AOF: [&str; 4] = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
-
-/// Whether the long version runs.
-pub fn is_heavy() -> bool {
-    std::env::var("AGG_HEAVY").as_deref() == Ok("1")
-}
-
-/// How much of something: quick, and in the long version.
-pub fn amount(quick: usize, heavy: usize) -> usize {
-    if is_heavy() { heavy } else { quick }
-}
-
-/// A port where nobody listens, nor 10,000 above it, where cluster nodes talk. Below those that outgoing connections
-/// get, so that it is still free when a server that crashed starts again.
-pub fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() as u16;
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    loop {
-        let n = NEXT.fetch_add(1, Relaxed);
-        let port = 11_000 + start.wrapping_mul(97).wrapping_add(n) % 10_000;
-        if is_free(port) && is_free(port + 10_000) {
-            return port;
-        }
-    }
-}
-
-/// Waits until `look` finds something, longer than the other tests do: elections take their time.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        let waited = start.elapsed();
-        assert!(waited < Duration::from_secs(300), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// Lets time pass: load goes on meanwhile.
 pub fn let_pass(ms: u64) {
@@ -85,7 +45,7 @@ pub fn is_in_step(primary: &Server, replica: &Server) -> bool {
 }
 
 pub fn in_step(primary: &Server, replica: &Server) {
-    eventually("the replica has caught up", || {
+    until("the replica has caught up", || {
         is_in_step(primary, replica).then_some(())
     });
 }
@@ -132,7 +92,7 @@ pub fn state(server: &Server) -> State {
 pub fn still_states(primary: &Server, replicas: &[&Server]) -> (State, Vec<State>) {
     let mut before = (State::new(), Vec::new());
     let mut times = 0;
-    eventually("the primary stands still", || {
+    until("the primary stands still", || {
         let here = state(primary);
         if here.values().any(|(_, expires)| *expires != -1) {
             return None;
@@ -188,7 +148,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 
 /// Waits until no AOF is being rewritten.
 pub fn aof_is_quiet(server: &Server) {
-    eventually("the AOF is rewritten", || {
+    until("the AOF is rewritten", || {
         let is = |field| info(server, field) == "0";
         (is("aof_rewrite_in_progress") && is("aof_rewrite_scheduled")).then_some(())
     });

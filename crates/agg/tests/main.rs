@@ -1,0 +1,25 @@
+//! Tests of the program `agg` against real servers and databases, and stubs of both.
+//!
+//! Each module below is a suite: `cargo test -p agg --test main poll::` runs one.
+
+mod chaos;
+mod drain;
+mod find;
+mod host;
+mod hostile;
+mod load;
+mod manual;
+mod messages;
+mod monitoring;
+mod pipe;
+mod poll;
+mod poll_files;
+mod poll_http;
+mod poll_mongo;
+mod poll_sinks;
+mod report;
+mod rotation;
+mod seen;
+mod supervised;
+mod support;
+mod top;

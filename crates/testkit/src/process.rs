@@ -1,0 +1,121 @@
+//! Programs that tests start, signal and wait for, and the lines that they write.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Output};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::wait::{LONG, until};
+
+/// Returns what a program wrote to its standard output.
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Returns what a program wrote to its standard error.
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running program; killed with its value.
+pub struct Running(pub Child);
+
+impl Running {
+    /// Starts a program.
+    pub fn start(command: &mut Command) -> Running {
+        Running(command.spawn().unwrap())
+    }
+
+    /// Sends a signal by name and waits for the end of the program. An idle program ends within milliseconds; the limit of a
+    /// minute leaves room for a loaded machine.
+    pub fn end_by(&mut self, signal: &str) -> ExitStatus {
+        until("the program handles the signal", || {
+            self.handles(signal).then_some(())
+        });
+        self.signal(signal);
+        let start = Instant::now();
+        let status = self.wait();
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "took {:?}",
+            start.elapsed()
+        );
+        status
+    }
+
+    /// Returns whether the program handles a signal by now, or has ended: a signal kills a program that has only just
+    /// started.
+    fn handles(&mut self, signal: &str) -> bool {
+        let number = match signal {
+            "HUP" => 1,
+            "INT" => 2,
+            "TERM" => 15,
+            _ => panic!("{signal}"),
+        };
+        let path = format!("/proc/{}/status", self.0.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let caught = (status.lines()).find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+        caught.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+            || self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the end of the program.
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the program ends", || self.0.try_wait().unwrap())
+    }
+
+    /// Returns the lines of its standard output as they come.
+    pub fn lines(&mut self) -> Lines {
+        Lines::of(self.0.stdout.take().unwrap())
+    }
+
+    /// Returns the lines of its standard error as they come.
+    pub fn errors(&mut self) -> Lines {
+        Lines::of(self.0.stderr.take().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The lines that a program writes. A line that does not come fails the test, which would otherwise wait for ever.
+pub struct Lines(Receiver<String>);
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Lines {
+        // Without a buffer, so that a program whose lines nobody reads blocks as on a pipe.
+        let (line, lines) = sync_channel(0);
+        std::thread::spawn(move || {
+            // Ends with the program, or when nobody reads any more.
+            BufReader::new(stream)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|text| line.send(text))
+        });
+        Lines(lines)
+    }
+}
+
+impl Iterator for Lines {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        match self.0.recv_timeout(LONG) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("timed out waiting for a line of the program"),
+        }
+    }
+}
