@@ -45,7 +45,7 @@ def rate(run: Callable[[int], Any], n: int) -> float:
 
 
 def bench_calls(url: str, rounds: int, n: int) -> None:
-    """Measures how many commands the clients send per second, beside redis-py alone."""
+    """Measures how many commands the clients send per second, compared to redis-py."""
     plain: Any = redis.Redis.from_url(url)
     client = agg.Client(url)
     loop = asyncio.new_event_loop()

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 import agg
-from agg import commands
+from agg.command import Command
 
 # A start of windows, long past.
 HOUR = (1_760_000_000_000 // 2_419_200_000) * 2_419_200_000
@@ -171,7 +171,7 @@ def test_refused_commands_raise(any_client: agg.Client) -> None:
     with pytest.raises(agg.ArgumentError, match="value 'nan' is not a decimal number"):
         c.stat("n", "m", float("nan"))
     with pytest.raises(agg.ArgumentError, match="wrong number of arguments"):
-        c.run(commands.Command([b"AGG.STAT", b"n"], bool))
+        c.run(Command([b"AGG.STAT", b"n"], bool))
     with pytest.raises(redis.ResponseError, match="LOGS"):
         c.fetch("n", "LOGS")  # type: ignore[arg-type]
     c.redis.set("text", "x")
@@ -187,7 +187,7 @@ def test_refused_commands_raise(any_client: agg.Client) -> None:
 
 
 def test_missing_module_raises(client: agg.Client) -> None:
-    unknown = commands.Command([b"AGG.NOSUCH", b"n"], bool)
+    unknown = Command([b"AGG.NOSUCH", b"n"], bool)
     with pytest.raises(agg.ModuleMissingError, match="is the module loaded"):
         client.run(unknown)
 

@@ -20,7 +20,7 @@ import redis
 from support import ROOT
 
 import agg
-from agg.commands import Command
+from agg.command import Command
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 MODULES = [f"agg.{each.name}" for each in pkgutil.iter_modules(agg.__path__)]

@@ -19,7 +19,7 @@ from .client import (
     server_url,
     url_options,
 )
-from .commands import Command
+from .command import Command
 from .errors import translate
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ trip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Literal, Union
@@ -28,6 +28,9 @@ ItemType = Literal["METRIC", "ERROR", "REALITY"]
 RequeueType = Literal["ERROR", "REALITY"]
 ErrorType = Literal["BUG", "PERF", "OPS", "UNKNOWN"]
 Format = Literal["JSON", "LINE"]
+
+Queues = Union[Queue, Iterable[Queue]]
+Ids = Union[int, Iterable[int]]
 
 QUEUES: tuple[Queue, ...] = ("MIN", "HOUR", "LOG", "ERROR", "REALITY")
 
@@ -64,6 +67,21 @@ def number(value: Number) -> bytes:
     if isinstance(value, int):
         return int.__repr__(value).encode()
     return text(str(value))
+
+
+def integer(value: int) -> bytes:
+    """Encodes an integer."""
+    return b"%d" % value
+
+
+def queues(value: Queues) -> list[bytes]:
+    """Encodes one or several names of queues."""
+    return [value.encode()] if isinstance(value, str) else [queue.encode() for queue in value]
+
+
+def ids(value: Ids) -> list[bytes]:
+    """Encodes one or several ids of records."""
+    return [integer(value)] if isinstance(value, int) else [integer(id) for id in value]
 
 
 def tags(value: Tags) -> bytes:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Optional, Union
 
-from . import arguments, commands
+from . import arguments, records
 from .arguments import At, MetricType, Number, Tags, Text
-from .commands import Command
+from .command import Command
 
 Sample = tuple[Text, Number, MetricType, Optional[Tags], Union[float, At]]
 """Metric, value, type, tags and time. A float is a time in `agg.clock.ticks`."""
@@ -82,7 +82,7 @@ def encode_samples(
         head += [b"AT", b"%d" % ms, b"VALUES"]
         for i in range(0, len(words), 2 * _SAMPLES_PER_COMMAND):
             part = words[i : i + 2 * _SAMPLES_PER_COMMAND]
-            batches.append(Batch(Command(head + part, commands.parse_mstat), len(part) // 2))
+            batches.append(Batch(Command(head + part, records.parse_mstat), len(part) // 2))
     return batches, unusable, why
 
 

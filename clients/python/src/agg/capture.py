@@ -109,7 +109,7 @@ def group_key(*parts: str) -> str:
 
 
 def short_path(path: str) -> str:
-    """Returns a file's path as it is imported, which is independent of where the program lies.
+    """Returns a file's path as it is imported, wherever the program is installed.
 
     >>> print(short_path(os.__file__))
     os.py

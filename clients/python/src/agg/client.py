@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from . import commands
 from .arguments import ItemType, Text
-from .commands import Command
+from .command import Command
 from .errors import translate
 from .records import to_str
 

@@ -1,8 +1,8 @@
 """The commands of the module: their arguments and replies.
 
-Each function builds a `Command`, which holds the words to send and the parser of the reply. The
-functions do no I/O. `agg.Client`, `agg.AsyncClient` and their pipelines have a method with the same
-name and arguments for each function, which also sends the command.
+Each function builds an `agg.command.Command`, which holds the words to send and the parser of the
+reply. The functions do no I/O. `agg.Client`, `agg.AsyncClient` and their pipelines have a method
+with the same name and arguments for each function, which also sends the command.
 
 In the examples, ``client`` is an `agg.Client`. The comment above a call shows the raw command, as
 you would type it in redis-cli. The tests run the examples and compare the comments with what is
@@ -15,60 +15,30 @@ and default to the server's clock. Names are binary safe. Options that are ``Non
 from __future__ import annotations
 
 import json as _json
-import shlex
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Callable, Generic, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, Union
 
 from . import arguments, records
 from .arguments import (
     At,
     ErrorType,
     Format,
+    Ids,
     ItemType,
     MetricType,
     Ms,
     Number,
     Queue,
+    Queues,
     RequeueType,
     Seconds,
     Tags,
     Text,
     Window,
 )
+from .command import Command
 from .records import Bucket, Entry, ErrorRecord, Metric, NodeInfo, Occurred, RealityRecord, Taken
-
-T = TypeVar("T")
-
-Queues = Union[Queue, Iterable[Queue]]
-Ids = Union[int, Iterable[int]]
-
-
-class Command(Generic[T]):
-    """The words of a command and the parser of its reply.
-
-    >>> print(stat("node1", "cpu.load", 12.5, tags="unit:percent"))
-    AGG.STAT node1 cpu.load 12.5 TAGS unit:percent
-    """
-
-    __slots__ = ("args", "parse")
-
-    def __init__(self, args: list[bytes], parse: Callable[[Any], T]) -> None:
-        self.args = args
-        self.parse = parse
-
-    def __str__(self) -> str:
-        return shlex.join(records.to_str(word) for word in self.args)
-
-    @property
-    def redis_args(self) -> list[Union[str, bytes]]:
-        """The words as redis-py expects them, with the command's name as ``str``."""
-        return [self.args[0].decode(), *self.args[1:]]
-
-    @property
-    def size(self) -> int:
-        """The total length of the words in bytes."""
-        return sum(map(len, self.args))
 
 
 def stat(
@@ -132,7 +102,7 @@ def mstat(
     for metric, value in values.items() if isinstance(values, Mapping) else values:
         words.append(arguments.text(metric))
         words.append(arguments.number(value))
-    return Command(words, parse_mstat)
+    return Command(words, records.parse_mstat)
 
 
 def log(
@@ -152,7 +122,7 @@ def log(
     >>> id = client.log("node1", "backup finished", level=3, tags={"job": "nightly"})
     """
     words = [b"AGG.LOG", arguments.text(node), arguments.text(message)]
-    _option(words, b"LEVEL", level, _int)
+    _option(words, b"LEVEL", level, arguments.integer)
     _option(words, b"TAGS", tags, arguments.tags)
     _option(words, b"AT", at, arguments.at)
     return Command(words, int)
@@ -195,18 +165,18 @@ def error(
     """
     words = [b"AGG.ERROR", arguments.text(node), arguments.text(message)]
     _option(words, b"PUBLIC", public, arguments.text)
-    _option(words, b"LEVEL", level, _int)
+    _option(words, b"LEVEL", level, arguments.integer)
     _option(words, b"TYPE", type, str.encode)
     _option(words, b"TAGS", tags, arguments.tags)
     _option(words, b"CODE", code, arguments.text)
     _option(words, b"FUNC", func, arguments.text)
     _option(words, b"FILE", file, arguments.text)
     _option(words, b"BACKTRACE", backtrace, arguments.text)
-    _option(words, b"GID", gid, _int)
-    _option(words, b"NID", nid, _int)
+    _option(words, b"GID", gid, arguments.integer)
+    _option(words, b"NID", nid, arguments.integer)
     _option(words, b"KEY", key, arguments.text)
     _option(words, b"AT", at, arguments.at)
-    return Command(words, lambda reply: Occurred(records.to_str(reply[0]), reply[1]))
+    return Command(words, records.parse_occurred)
 
 
 def reality(
@@ -299,8 +269,8 @@ def pop(
     ...     print(entry.queue, entry.deliveries, entry.record.message)
     LOG 1 going down
     """
-    words = [b"AGG.POP", arguments.text(node), *_queues(queues)]
-    _option(words, b"COUNT", count, _int)
+    words = [b"AGG.POP", arguments.text(node), *arguments.queues(queues)]
+    _option(words, b"COUNT", count, arguments.integer)
     _option(words, b"FORMAT", format, str.encode)
     return Command(words, partial(records.parse_entries, _name(node)))
 
@@ -330,8 +300,8 @@ def fetch(
     >>> client.fetch("node1", "LOG")
     []
     """
-    words = [b"AGG.FETCH", arguments.text(node), *_queues(queues)]
-    _option(words, b"COUNT", count, _int)
+    words = [b"AGG.FETCH", arguments.text(node), *arguments.queues(queues)]
+    _option(words, b"COUNT", count, arguments.integer)
     _option(words, b"LEASE", lease, arguments.ms)
     _option(words, b"BLOCK", block, arguments.ms)
     _option(words, b"FORMAT", format, str.encode)
@@ -352,7 +322,7 @@ def ack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
     >>> client.ack("node1", "LOG", [17, 18])
     0
     """
-    return Command([b"AGG.ACK", arguments.text(node), queue.encode(), *_ids(ids)], int)
+    return Command([b"AGG.ACK", arguments.text(node), queue.encode(), *arguments.ids(ids)], int)
 
 
 def nack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
@@ -364,7 +334,7 @@ def nack(node: Text, queue: Queue, ids: Ids) -> Command[int]:
     >>> client.nack("node1", "LOG", 17)
     0
     """
-    return Command([b"AGG.NACK", arguments.text(node), queue.encode(), *_ids(ids)], int)
+    return Command([b"AGG.NACK", arguments.text(node), queue.encode(), *arguments.ids(ids)], int)
 
 
 def extend(node: Text, queue: Queue, lease: Ms, ids: Ids) -> Command[int]:
@@ -377,7 +347,7 @@ def extend(node: Text, queue: Queue, lease: Ms, ids: Ids) -> Command[int]:
     0
     """
     words = [b"AGG.EXTEND", arguments.text(node), queue.encode(), arguments.ms(lease)]
-    return Command([*words, *_ids(ids)], int)
+    return Command([*words, *arguments.ids(ids)], int)
 
 
 def peek(
@@ -399,9 +369,9 @@ def peek(
     >>> client.peek("node1", "LOG", count=1, rev=True)[0].record.message
     'going down'
     """
-    words = [b"AGG.PEEK", arguments.text(node), *_queues(queues)]
-    _option(words, b"COUNT", count, _int)
-    _option(words, b"FROM", start, _int)
+    words = [b"AGG.PEEK", arguments.text(node), *arguments.queues(queues)]
+    _option(words, b"COUNT", count, arguments.integer)
+    _option(words, b"FROM", start, arguments.integer)
     if rev:
         words.append(b"REV")
     _option(words, b"FORMAT", format, str.encode)
@@ -420,7 +390,7 @@ def get_metric(node: Text, name: Text) -> Command[Optional[Metric]]:
     >>> metric.type, metric.tags, metric.last, metric.samples, metric.min[0].avg
     ('ABS', {'unit': 'percent'}, 12.5, 1, 12.5)
     """
-    return Command(_get(node, b"METRIC", name), partial(_optional, records.parse_metric))
+    return Command(_get(node, b"METRIC", name), partial(records.optional, records.parse_metric))
 
 
 def get_error(node: Text, key: Text) -> Command[Optional[ErrorRecord]]:
@@ -435,7 +405,7 @@ def get_error(node: Text, key: Text) -> Command[Optional[ErrorRecord]]:
     >>> client.get_error("node1", "order-lost").message
     'order 17 was lost'
     """
-    return Command(_get(node, b"ERROR", key), partial(_optional, records.parse_error))
+    return Command(_get(node, b"ERROR", key), partial(records.optional, records.parse_error))
 
 
 def get_reality(node: Text, key: Text) -> Command[Optional[RealityRecord]]:
@@ -450,7 +420,7 @@ def get_reality(node: Text, key: Text) -> Command[Optional[RealityRecord]]:
     >>> client.get_reality("node1", "sda").json
     {'size': 480103981056}
     """
-    return Command(_get(node, b"REALITY", key), partial(_optional, records.parse_reality))
+    return Command(_get(node, b"REALITY", key), partial(records.optional, records.parse_reality))
 
 
 def range_(
@@ -551,12 +521,9 @@ def info(node: Text) -> Command[Optional[NodeInfo]]:
     >>> client.info("node1").queues["LOG"].length
     1
     """
-    return Command([b"AGG.INFO", arguments.text(node)], partial(_optional, records.parse_info))
-
-
-def parse_mstat(reply: Any) -> Taken:
-    """Parses the reply of AGG.MSTAT."""
-    return Taken(reply[0], reply[1], [(index, records.to_str(why)) for index, why in reply[2]])
+    return Command(
+        [b"AGG.INFO", arguments.text(node)], partial(records.optional, records.parse_info)
+    )
 
 
 def _sample_options(
@@ -576,18 +543,6 @@ def _option(
         words.append(encode(value))
 
 
-def _int(value: int) -> bytes:
-    return b"%d" % value
-
-
-def _queues(queues: Queues) -> list[bytes]:
-    return [queues.encode()] if isinstance(queues, str) else [queue.encode() for queue in queues]
-
-
-def _ids(ids: Ids) -> list[bytes]:
-    return [_int(ids)] if isinstance(ids, int) else [_int(id) for id in ids]
-
-
 def _name(node: Text) -> str:
     return records.to_str(arguments.text(node))
 
@@ -599,11 +554,7 @@ def _get(node: Text, thing: bytes, name: Text) -> list[bytes]:
 def _scan(
     node: Text, thing: ItemType, cursor: int, match: Optional[Text], count: Optional[int]
 ) -> list[bytes]:
-    words = [b"AGG.SCAN", arguments.text(node), thing.encode(), _int(cursor)]
+    words = [b"AGG.SCAN", arguments.text(node), thing.encode(), arguments.integer(cursor)]
     _option(words, b"MATCH", match, arguments.text)
-    _option(words, b"COUNT", count, _int)
+    _option(words, b"COUNT", count, arguments.integer)
     return words
-
-
-def _optional(parse: Callable[[Any], T], reply: Any) -> Optional[T]:
-    return None if reply is None else parse(reply)

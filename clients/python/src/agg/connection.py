@@ -24,7 +24,7 @@ from redis.retry import Retry
 from . import forking
 from .client import Client, server_url, url_options
 from .clock import ServerClock
-from .commands import Command
+from .command import Command
 
 logger = logging.getLogger("agg")
 

@@ -23,9 +23,9 @@ from redis.exceptions import ConnectionError, ReadOnlyError, RedisError, Timeout
 
 from . import commands
 from .aio import AsyncClient
-from .arguments import QUEUES, Text
+from .arguments import QUEUES, Queues, Text
 from .client import Client
-from .commands import Command, Queues
+from .command import Command
 from .records import Entry
 from .wakeup import Wakeup
 

@@ -33,7 +33,7 @@ from . import arguments, commands, processes
 from .arguments import At, ErrorType, MetricType, Number, Seconds, Tags, Text
 from .batching import Batch, Sample, describe, encode_samples, merge_tags
 from .clock import Moment, ticks
-from .commands import Command
+from .command import Command
 from .connection import RETRIABLE, UNAVAILABLE, Connection, Server
 from .records import Occurred, Taken
 from .wakeup import Wakeup

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar, Union
 
 from .arguments import Queue
 
@@ -234,6 +234,21 @@ def to_str(reply: Any) -> str:
 def parse_map(reply: Any) -> dict[str, Any]:
     """Parses a map, which RESP2 sends as a flat list, and replaces ``-`` in names by ``_``."""
     return {name.replace("-", "_"): value for name, value in _items(reply)}
+
+
+def optional(parse: Callable[[Any], T], reply: Any) -> Optional[T]:
+    """Parses a reply that is nil if the requested item does not exist."""
+    return None if reply is None else parse(reply)
+
+
+def parse_mstat(reply: Any) -> Taken:
+    """Parses the reply of AGG.MSTAT."""
+    return Taken(reply[0], reply[1], [(index, to_str(why)) for index, why in reply[2]])
+
+
+def parse_occurred(reply: Any) -> Occurred:
+    """Parses the reply of AGG.ERROR."""
+    return Occurred(to_str(reply[0]), reply[1])
 
 
 def parse_entries(node: str, reply: Any) -> list[Entry]:
