@@ -90,7 +90,13 @@ fn quoted() -> Vec<String> {
 
 #[test]
 fn messages_that_are_quoted_stand_in_the_sources() {
-    let folders = ["src", "crates/core/src", "crates/agg/src"];
+    let folders = [
+        "src",
+        "crates/core/src",
+        "crates/protocol/src",
+        "crates/client/src",
+        "crates/agg/src",
+    ];
     let all: Vec<String> = folders
         .iter()
         .flat_map(|folder| texts(folder))
@@ -145,7 +151,7 @@ fn every_refusal_of_a_request_is_there() {
 fn every_failure_of_a_connection_and_a_file_is_there() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
-        "crates/agg/src/connect",
+        "crates/client/src/connect",
         "crates/agg/src/pipe",
         "crates/agg/src/drain",
     ] {
@@ -178,7 +184,7 @@ fn every_mistake_of_a_file_or_a_search_is_there() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
         "crates/agg/src/poll",
-        "crates/agg/src/find",
+        "crates/client/src/discovery",
         "crates/agg/src/scan",
         "crates/agg/src/host",
     ] {

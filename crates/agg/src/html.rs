@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::escape::is_hidden;
+use aggregator_protocol::masking::is_hidden;
 
 /// A page as far as it is written.
 #[derive(Default)]

@@ -18,8 +18,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::escape;
-use crate::when::utc;
+use aggregator_protocol::masking;
+use aggregator_protocol::timestamp::utc;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -239,15 +239,25 @@ fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
         Some(Value::String(message)) => message,
         _ => String::new(),
     };
-    let ours = metadata.target().split("::").next() == Some("agg");
+    let ours = is_ours(metadata);
     if ours && *metadata.level() <= Level::INFO {
-        return format!("agg: {}\n", escape::text(&message));
+        return format!("agg: {}\n", masking::text(&message));
     }
     let mut line = format!("agg: {} {}: {message}", metadata.level(), metadata.target());
     for (name, value) in fields.0 {
         let _ = write!(line, " {name}={value}");
     }
-    format!("{}\n", escape::text(&line))
+    format!("{}\n", masking::text(&line))
+}
+
+/// Whether a crate of this program says it.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    let ours = ["agg", "agg_client", "agg_poller"];
+    metadata
+        .target()
+        .split("::")
+        .next()
+        .is_some_and(|name| ours.contains(&name))
 }
 
 /// A line for a program: what every line has comes first. Of this program itself no source is told: it is one file's
@@ -260,14 +270,14 @@ fn json(metadata: &Metadata<'_>, mut fields: Fields, now: SystemTime) -> String 
         Value::from(utc(now)),
         Value::from(level)
     );
-    if metadata.target() != "agg::say" {
+    if metadata.target() != "agg_client::messages" {
         fields.0.insert("target", metadata.target().into());
     }
     for (name, value) in fields.0 {
         let _ = write!(line, ",{}:{value}", Value::from(name));
     }
     line.push_str("}\n");
-    escape::json_lines(&line)
+    masking::json_lines(&line)
 }
 
 #[cfg(test)]
@@ -294,12 +304,12 @@ mod tests {
     }
 
     fn some() {
-        crate::say::of_server("redis://h").in_scope(|| {
-            crate::say::say("one\ntwo \"three\"");
+        agg_client::messages::of_server("redis://h").in_scope(|| {
+            agg_client::messages::say("one\ntwo \"three\"");
             let span = tracing::info_span!("node", node = tracing::field::Empty, count = 3);
             span.record("node", "n1");
             let _within = span.enter();
-            crate::say::warn("trouble");
+            agg_client::messages::warn("trouble");
         });
         tracing::error!(sink = %"influx", "gone");
         tracing::debug!(n = 1, "details");
@@ -358,7 +368,7 @@ mod tests {
     #[test]
     fn hostile_text_makes_no_line_and_reaches_no_terminal() {
         let say = || {
-            crate::say::warn("sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
+            agg_client::messages::warn("sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
             tracing::debug!(why = "a\u{9b}\n", "details");
         };
         let lines = told_with(Stamp::Time, Look::Text, "agg=debug", say);
@@ -368,7 +378,10 @@ mod tests {
         );
         for line in lines.iter().chain(&told(Look::Json, "agg=debug", say)) {
             let (line, end) = line.split_at(line.len() - 1);
-            assert!(end == "\n" && !line.contains(escape::is_hidden), "{line:?}");
+            assert!(
+                end == "\n" && !line.contains(masking::is_hidden),
+                "{line:?}"
+            );
         }
     }
 

@@ -7,29 +7,20 @@
 
 #![forbid(unsafe_code)]
 
-mod args;
-mod connect;
 mod drain;
-mod escape;
-mod find;
 mod host;
 mod html;
 mod line;
 mod log;
 mod manual;
-mod natural;
 mod output;
 mod pipe;
 mod poll;
-mod reply;
 mod report;
-mod retry;
-mod say;
 mod scan;
-mod shutdown;
-mod stamp;
+mod signals;
+mod tls_options;
 mod top;
-mod when;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,9 +28,10 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use connect::{Access, Server, Tls, TlsFiles};
-use say::{fail, say};
-use shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::connect::{Access, Server, Tls, TlsFiles};
+use agg_client::messages::{fail, say};
+use tls_options::TlsOptions;
 
 /// Works with servers that have the aggregator module.
 #[derive(Parser)]
@@ -58,7 +50,7 @@ struct Cli {
     redis: String,
 
     #[command(flatten)]
-    tls: TlsFiles,
+    tls: TlsOptions,
 
     #[command(subcommand)]
     command: Command,
@@ -145,6 +137,7 @@ fn main() -> ExitCode {
         Command::Poll { log, .. } => log.begin_service(),
         _ => log::Options::default().begin(),
     }
+    let tls = TlsFiles::from(tls);
     let place = (redis.as_str(), &tls);
     let ended = match command {
         Command::Host(options) => against(place, options.endless(), |server, stop| {
@@ -180,12 +173,12 @@ fn main() -> ExitCode {
                 true => Ended::Done,
                 false => Ended::Interrupted,
             };
-            listen(interrupted, Stop::GRACE).and_then(|stop| top::run(&options, sources, &stop))
+            listen(interrupted, signals::GRACE).and_then(|stop| top::run(&options, sources, &stop))
         }
         Command::Scan(options) => {
             let scan = options.scan(password(), &tls);
             let scan = scan.unwrap_or_else(|why| usage(&why));
-            listen(Ended::Interrupted, Stop::GRACE)
+            listen(Ended::Interrupted, signals::GRACE)
                 .and_then(|stop| scan::run(&options, &scan, &stop))
         }
         Command::Report(options) => against(place, false, |server, stop| {
@@ -210,7 +203,7 @@ fn main() -> ExitCode {
 fn against(
     (url, tls): (&str, &TlsFiles),
     endless: bool,
-    run: impl FnOnce(&Server, &Stop) -> Result<Ended, String>,
+    run: impl FnOnce(&Server, &Shutdown) -> Result<Ended, String>,
 ) -> Result<Ended, String> {
     let server = Server::parse(url, &access(tls)).unwrap_or_else(|why| usage(&why));
     let interrupted = if endless {
@@ -218,7 +211,7 @@ fn against(
     } else {
         Ended::Interrupted
     };
-    let stop = listen(interrupted, Stop::GRACE)?;
+    let stop = listen(interrupted, signals::GRACE)?;
     Ok(match run(&server, &stop)? {
         Ended::Interrupted => interrupted,
         ended => ended,
@@ -242,8 +235,8 @@ fn password() -> Option<String> {
 }
 
 /// Listens for signals; a command that is stuck when `grace` has passed ends as `interrupted`.
-fn listen(interrupted: Ended, grace: Duration) -> Result<Stop, String> {
-    Stop::on_signals(interrupted.code(), grace)
+fn listen(interrupted: Ended, grace: Duration) -> Result<Shutdown, String> {
+    signals::shutdown_on_signals(interrupted.code(), grace)
         .map_err(|error| format!("cannot listen for signals: {error}"))
 }
 

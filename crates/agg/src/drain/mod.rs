@@ -2,8 +2,7 @@
 //! and flushed, never before, and given back when it was not; an acknowledgement that was lost with the connection
 //! is sent again.
 
-pub mod fetch;
-pub mod nodes;
+mod nodes;
 mod print;
 mod tally;
 
@@ -12,19 +11,21 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use redis::Cmd;
 
 use crate::Ended;
-use crate::args::{self, NodeName};
-use crate::connect::{Failure, Link, Server};
 use crate::output;
 use crate::poll::append::Appender;
 use crate::poll::aside::Rotation;
-use crate::retry::Reach;
-use crate::say::{Once, say};
-use crate::shutdown::Stop;
+use agg_client::Reconnector;
+use agg_client::Shutdown;
+use agg_client::connect::{BlockingConnection, ClientError, Server};
+use agg_client::messages::{WarnOnce, say};
+use aggregator_protocol::{NodeName, units};
 
-use fetch::{Format, Queue, Request};
+use agg_client::fetch::{self, FetchRequest};
+use aggregator_protocol::{Queue, RecordFormat};
 use nodes::Nodes;
 use print::{CHUNK, Look};
 use tally::Tally;
@@ -40,7 +41,7 @@ pub struct Options {
     /// The queues [default: all, with --format line MIN,HOUR]
     #[arg(
         long = "queue",
-        value_enum,
+        value_parser = queue_values(),
         ignore_case = true,
         value_delimiter = ',',
         value_name = "QUEUE"
@@ -48,8 +49,8 @@ pub struct Options {
     queues: Vec<Queue>,
 
     /// How records are printed, one a line; line: InfluxDB line protocol, of MIN and HOUR only
-    #[arg(long, value_enum, default_value = "json")]
-    format: Format,
+    #[arg(long, value_parser = format_values(), default_value = "json")]
+    format: RecordFormat,
 
     /// Append to FILE instead of printing; what was written is on the disk before it leaves the queues
     #[arg(long, value_name = "FILE")]
@@ -64,7 +65,7 @@ pub struct Options {
     count: Option<u64>,
 
     /// How long others do not get what was fetched here; longer than a batch takes to print
-    #[arg(long, default_value = "30s", value_parser = args::some_duration, value_name = "TIME")]
+    #[arg(long, default_value = "30s", value_parser = units::some_duration, value_name = "TIME")]
     lease: Duration,
 
     /// Print no summary on standard error
@@ -82,6 +83,33 @@ Examples:
 
 What was printed leaves the queues. To look only, there is AGG.PEEK.";
 
+fn queue_values() -> impl TypedValueParser<Value = Queue> {
+    let value = |queue: Queue| {
+        PossibleValue::new(queue.name()).help(match queue {
+            Queue::Min => "Records of 5-minute windows",
+            Queue::Hour => "Records of hours",
+            Queue::Log => "Log lines",
+            Queue::Error => "Error conditions",
+            Queue::Reality => "Objects",
+        })
+    };
+    PossibleValuesParser::new(Queue::ALL.map(value)).try_map(|name| {
+        let queue = Queue::from_name(name.to_uppercase().as_bytes());
+        queue.ok_or("no queue has this name")
+    })
+}
+
+fn format_values() -> impl TypedValueParser<Value = RecordFormat> {
+    PossibleValuesParser::new([
+        PossibleValue::new("json").help("One JSON object a line"),
+        PossibleValue::new("line").help("InfluxDB's line protocol, of MIN and HOUR"),
+    ])
+    .map(|name| match name.as_str() {
+        "line" => RecordFormat::Line,
+        _ => RecordFormat::Json,
+    })
+}
+
 /// Entries of one fetch. A reply ends at about 1 MiB anyway.
 const BATCH: u64 = 500;
 /// How long one fetch waits at the server: so long may an interruption take.
@@ -95,7 +123,7 @@ impl Options {
 
     /// Returns an error if the arguments contradict each other.
     pub fn check(&self) -> Result<(), String> {
-        let line = self.format == Format::Line;
+        let line = self.format == RecordFormat::Line;
         match self
             .queues
             .iter()
@@ -103,18 +131,18 @@ impl Options {
         {
             Some(queue) => Err(format!(
                 "--format line is for the queues MIN and HOUR, not for {}",
-                queue.word()
+                queue.name()
             )),
             None => Ok(()),
         }
     }
 
-    fn request(&self) -> Request {
+    fn request(&self) -> FetchRequest {
         let mut queues = self.queues.clone();
         if queues.is_empty() {
             queues = match self.format {
-                Format::Json => Queue::ALL.to_vec(),
-                Format::Line => Queue::NUMBERS.to_vec(),
+                RecordFormat::Json => Queue::ALL.to_vec(),
+                RecordFormat::Line => Queue::NUMBERS.to_vec(),
             };
         }
         let mut seen = Vec::new();
@@ -124,7 +152,7 @@ impl Options {
                 true
             }
         });
-        Request {
+        FetchRequest {
             queues,
             format: self.format,
             lease: self.lease,
@@ -133,7 +161,7 @@ impl Options {
 }
 
 /// Drains until nothing is there, or the end is asked for.
-pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, String> {
+pub fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<Ended, String> {
     if options.to_file.is_none() {
         output::check()?;
     }
@@ -151,7 +179,7 @@ pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, Stri
             .to_file
             .map(|path| Appender::new(path, Rotation::default())),
         output: None,
-        once: Once::default(),
+        once: WarnOnce::default(),
     };
     let ended = drain.run();
     if !options.quiet {
@@ -165,8 +193,8 @@ pub fn run(server: &Server, options: Options, stop: &Stop) -> Result<Ended, Stri
 
 struct Drain<'a> {
     server: &'a Server,
-    stop: &'a Stop,
-    request: Request,
+    stop: &'a Shutdown,
+    request: FetchRequest,
     nodes: Nodes,
     follow: bool,
     /// Records still to print.
@@ -178,13 +206,13 @@ struct Drain<'a> {
     file: Option<Appender>,
     /// Why the output takes no more.
     output: Option<io::Error>,
-    once: Once,
+    once: WarnOnce,
 }
 
 impl Drain<'_> {
     fn run(&mut self) -> Result<Ended, String> {
         let limit = (!self.follow).then_some(Duration::ZERO);
-        let mut reach = Reach::new(self.server, self.stop, limit);
+        let mut reach = Reconnector::new(self.server, self.stop, limit);
         let mut idle = Idle::default();
         let mut link = None;
         loop {
@@ -212,7 +240,7 @@ impl Drain<'_> {
                         return Err(failure.into());
                     }
                     // The signal that asks for the end interrupts the wait for records: no fault to tell of.
-                    if self.stop.asked() {
+                    if self.stop.is_requested() {
                         continue;
                     }
                     reach.failed(failure)?;
@@ -236,7 +264,7 @@ impl Drain<'_> {
         if self.left == 0 || (!found && !self.follow) {
             return Ok(Some(Ended::Done));
         }
-        Ok(self.stop.asked().then_some(Ended::Interrupted))
+        Ok(self.stop.is_requested().then_some(Ended::Interrupted))
     }
 
     /// Whether the server does the waiting.
@@ -245,7 +273,7 @@ impl Drain<'_> {
     }
 
     /// Fetches once from every node. Tells whether there was anything.
-    fn round(&mut self, link: &mut Link) -> Result<bool, Failure> {
+    fn round(&mut self, link: &mut BlockingConnection) -> Result<bool, ClientError> {
         self.pay(link)?;
         let nodes = self
             .nodes
@@ -254,7 +282,7 @@ impl Drain<'_> {
         let block = self.server_waits().then_some(BLOCK);
         let mut found = false;
         for node in &nodes {
-            if self.left == 0 || self.stop.asked() || self.output.is_some() {
+            if self.left == 0 || self.stop.is_requested() || self.output.is_some() {
                 break;
             }
             found |= self.batch(link, node, block)?;
@@ -264,10 +292,10 @@ impl Drain<'_> {
 
     fn batch(
         &mut self,
-        link: &mut Link,
+        link: &mut BlockingConnection,
         node: &NodeName,
         block: Option<Duration>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, ClientError> {
         let reply = match link.call(&self.request.fetch(node, BATCH.min(self.left), block))? {
             Ok(reply) => reply,
             // A key that was a node when the nodes were looked up.
@@ -281,9 +309,9 @@ impl Drain<'_> {
             Err(text) => return Err(link.refused(&format!("to drain node {node}"), &text)),
         };
         let Some(entries) = fetch::entries(reply) else {
-            return Err(link.strange("AGG.FETCH"));
+            return Err(link.unexpected_reply("AGG.FETCH"));
         };
-        let stopped = || self.stop.asked();
+        let stopped = || self.stop.is_requested();
         let look = self.look();
         let (printed, result) = match &mut self.file {
             None => print::print(&mut io::stdout().lock(), &entries, look, CHUNK, stopped),
@@ -300,14 +328,14 @@ impl Drain<'_> {
 
     fn look(&self) -> Look {
         match self.request.format {
-            Format::Json => Look::Json,
-            Format::Line if self.file.is_none() && io::stdout().is_terminal() => Look::Text,
-            Format::Line => Look::Raw,
+            RecordFormat::Json => Look::Json,
+            RecordFormat::Line if self.file.is_none() && io::stdout().is_terminal() => Look::Text,
+            RecordFormat::Line => Look::Raw,
         }
     }
 
     /// Sends the acknowledgements that are due.
-    fn pay(&mut self, link: &mut Link) -> Result<(), Failure> {
+    fn pay(&mut self, link: &mut BlockingConnection) -> Result<(), ClientError> {
         let mut refusal = None;
         link.pipeline(&self.owed, |_, reply| {
             refusal = reply.err().or(refusal.take())
@@ -336,7 +364,7 @@ impl Write for Lines<'_> {
     }
 }
 
-/// Pauses between looks at several nodes: short while something comes, up to a second when nothing does.
+/// Backoff between looks at several nodes: short while something comes, up to a second when nothing does.
 struct Idle(Duration);
 
 impl Default for Idle {

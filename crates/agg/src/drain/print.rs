@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::escape;
+use aggregator_protocol::masking;
 
-use super::fetch::Entry;
+use agg_client::fetch::FetchedRecord;
 
 /// Bytes written to a stream between two looks at whether to stop.
 pub const CHUNK: usize = 16 * 1024;
@@ -26,10 +26,10 @@ impl Look {
     fn of(self, record: &[u8]) -> Cow<'_, [u8]> {
         match self {
             Look::Raw => Cow::Borrowed(record),
-            Look::Json => escape::json(record),
+            Look::Json => masking::json(record),
             Look::Text => {
                 let text = String::from_utf8_lossy(record);
-                Cow::Owned(escape::text(&text).into_owned().into_bytes())
+                Cow::Owned(masking::text(&text).into_owned().into_bytes())
             }
         }
     }
@@ -38,7 +38,7 @@ impl Look {
 /// Writes the entries, so many bytes at a time, until `stop` says so or it fails. Returns how many were written, and what ended it.
 pub fn print(
     out: &mut impl Write,
-    entries: &[Entry],
+    entries: &[FetchedRecord],
     look: Look,
     chunk_bytes: usize,
     stop: impl Fn() -> bool,
@@ -65,11 +65,11 @@ pub fn print(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fetch::Queue;
     use super::*;
+    use aggregator_protocol::Queue;
 
-    fn entries(count: usize, size: usize) -> Vec<Entry> {
-        let entry = |id| Entry {
+    fn entries(count: usize, size: usize) -> Vec<FetchedRecord> {
+        let entry = |id| FetchedRecord {
             queue: Queue::Log,
             id: id as i64,
             deliveries: 1,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fetch::{Entry, Queue};
+use agg_client::fetch::FetchedRecord;
+use aggregator_protocol::Queue;
 
 /// Records by queue.
 #[derive(Default)]
@@ -10,7 +11,7 @@ pub struct Tally(BTreeMap<Queue, u64>);
 
 impl Tally {
     /// Counts what was printed.
-    pub fn add(&mut self, printed: &[Entry]) {
+    pub fn add(&mut self, printed: &[FetchedRecord]) {
         for entry in printed {
             *self.0.entry(entry.queue).or_default() += 1;
         }
@@ -30,7 +31,7 @@ impl std::fmt::Display for Tally {
                 f,
                 "{}{} {count}",
                 if index == 0 { ": " } else { ", " },
-                queue.word()
+                queue.name()
             )?;
         }
         Ok(())
@@ -45,7 +46,7 @@ mod tests {
     fn the_line_at_the_end() {
         let mut tally = Tally::default();
         assert_eq!(tally.to_string(), "0 records");
-        let entry = |queue| Entry {
+        let entry = |queue| FetchedRecord {
             queue,
             id: 1,
             deliveries: 1,

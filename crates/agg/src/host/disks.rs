@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::mounts::{self, Mount};
 use super::probe::{Helper, Look, Silent, Space};
-use crate::say::{Once, say, warn};
+use agg_client::messages::{WarnOnce, say, warn};
 
 /// Helpers that hang at the same time. Then those alone are asked that have answered.
 const MOST_STUCK: usize = 16;
@@ -65,7 +65,7 @@ pub struct FileSystems {
     stuck: BTreeMap<OsString, Stuck>,
     /// Processes that were ended and may take their time.
     ended: Vec<Child>,
-    once: Once,
+    once: WarnOnce,
 }
 
 /// Who waits for a file system's answer.
@@ -88,7 +88,7 @@ impl FileSystems {
             helper: None,
             stuck: BTreeMap::new(),
             ended: Vec::new(),
-            once: Once::default(),
+            once: WarnOnce::default(),
         }
     }
 

@@ -161,7 +161,7 @@ mod tests {
         for metric in ALL {
             assert!(!metric.name.contains(['@', ' ']));
             for tag in metric.tags.split(' ') {
-                crate::args::tag(tag).unwrap();
+                aggregator_protocol::tags::tag(tag).unwrap();
             }
         }
     }

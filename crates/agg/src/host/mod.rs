@@ -16,10 +16,10 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use crate::Ended;
-use crate::args::{self, NodeName};
-use crate::connect::Server;
-use crate::retry::Reach;
-use crate::shutdown::Stop;
+use agg_client::Reconnector;
+use agg_client::Shutdown;
+use agg_client::connect::Server;
+use aggregator_protocol::{NodeName, tags, units};
 
 use collect::Machine;
 use disks::Patience;
@@ -42,7 +42,7 @@ pub struct Options {
     once: bool,
 
     /// A tag for all metrics and objects; may be given several times
-    #[arg(long = "tag", value_parser = args::tag, value_name = "NAME:VALUE")]
+    #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
 
     /// Tell the machine's disks, interfaces and CPUs with every Nth report; the server passes on what changed
@@ -75,7 +75,7 @@ fn long_help() -> String {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = args::duration(text)?;
+    let interval = units::duration(text)?;
     if interval < sysinfo::MINIMUM_CPU_UPDATE_INTERVAL {
         return Err("expected at least 200ms: the load of a CPU cannot be told over less".into());
     }
@@ -105,14 +105,14 @@ impl Options {
 }
 
 /// Reports until the end is asked for.
-pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, String> {
+pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<Ended, String> {
     let node = options.node()?;
     let mut machine = Machine::open(match options.once {
         true => Patience::once(),
         false => Patience::of(options.interval),
     })?;
     let mut reporter = Reporter::new(&node, &options.tags);
-    let mut reach = Reach::new(server, stop, options.once.then_some(Duration::ZERO));
+    let mut reach = Reconnector::new(server, stop, options.once.then_some(Duration::ZERO));
     // The load of a CPU is the difference of two looks.
     if stop.wait(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL) {
         return Ok(Ended::Interrupted);
@@ -120,7 +120,7 @@ pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, Str
     let mut pace = Pace::new(Instant::now(), options.interval);
     let mut link = None;
     let mut until_objects = 0;
-    while !stop.asked() {
+    while !stop.is_requested() {
         // Before the look, as reaching the server may take long.
         if link.is_none() {
             link = reach.link()?;

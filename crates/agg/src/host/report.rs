@@ -7,8 +7,8 @@ use redis::{Cmd, Value};
 
 use super::facts::Object;
 use super::metrics::{Kind, Sample};
-use crate::args::NodeName;
-use crate::reply;
+use agg_client::reply;
+use aggregator_protocol::NodeName;
 
 /// A command and what it is about, to make sense of its reply.
 pub struct Call {

@@ -9,10 +9,10 @@ use super::facts::{Object, is_ours};
 use super::known::Known;
 use super::metrics::Sample;
 use super::report::{self, About, Call};
-use crate::args::NodeName;
-use crate::connect::{Failure, Link, Walk};
-use crate::reply;
-use crate::say::Once;
+use agg_client::connect::{BlockingConnection, ClientError, Walk};
+use agg_client::messages::WarnOnce;
+use agg_client::reply;
+use aggregator_protocol::NodeName;
 
 /// The objects that are learned of an earlier run, and the bytes of a name: a machine has some hundreds of parts.
 const LEARNED: usize = 10_000;
@@ -26,7 +26,7 @@ pub struct Reporter<'a> {
     objects: Known,
     /// Whether the objects were learned that an earlier run has left at the server.
     learned: bool,
-    once: Once,
+    once: WarnOnce,
     /// Whether the server has refused anything.
     pub refused: bool,
 }
@@ -34,7 +34,7 @@ pub struct Reporter<'a> {
 impl<'a> Reporter<'a> {
     /// Knows nothing yet.
     pub fn new(node: &'a NodeName, tags: &'a [String]) -> Self {
-        let (metrics, objects, once) = (Known::default(), Known::default(), Once::default());
+        let (metrics, objects, once) = (Known::default(), Known::default(), WarnOnce::default());
         Reporter {
             node,
             tags,
@@ -49,11 +49,11 @@ impl<'a> Reporter<'a> {
     /// Sends one interval's report in one pipeline; `objects` where they are due. What is `untold` has not gone.
     pub fn send(
         &mut self,
-        link: &mut Link,
+        link: &mut BlockingConnection,
         samples: &[Sample],
         objects: Option<&[Object]>,
         untold: &BTreeSet<String>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ClientError> {
         if objects.is_some() && !self.learned {
             self.learn(link)?;
             self.learned = true;
@@ -68,7 +68,7 @@ impl<'a> Reporter<'a> {
             strange |= self.heard(&abouts[index], reply).is_none();
         })?;
         if strange {
-            Err(link.strange("AGG.MSTAT"))
+            Err(link.unexpected_reply("AGG.MSTAT"))
         } else {
             Ok(())
         }
@@ -106,7 +106,7 @@ impl<'a> Reporter<'a> {
 
     /// Learns the keys of the parts that an earlier run has reported, so that those that went meanwhile are
     /// forgotten. Who may not look does without.
-    fn learn(&mut self, link: &mut Link) -> Result<(), Failure> {
+    fn learn(&mut self, link: &mut BlockingConnection) -> Result<(), ClientError> {
         let (mut walk, mut learned) = (Walk::new("AGG.SCAN"), 0);
         loop {
             let mut command = redis::cmd("AGG.SCAN");
@@ -120,7 +120,7 @@ impl<'a> Reporter<'a> {
                 return Ok(());
             };
             let Some((next, keys)) = scanned(value) else {
-                return Err(link.strange("AGG.SCAN"));
+                return Err(link.unexpected_reply("AGG.SCAN"));
             };
             let mut ours: Vec<&str> = keys.iter().map(String::as_str).collect();
             ours.retain(|key| key.len() <= LONGEST && is_ours(key));

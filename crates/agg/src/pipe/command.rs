@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use redis::Cmd;
 
-use crate::args::{self, NodeName};
+use aggregator_protocol::{NodeName, tags, units};
 
 /// What the lines become.
 #[derive(clap::Subcommand)]
@@ -45,11 +45,11 @@ pub struct Common {
     level: Option<u8>,
 
     /// A tag for all lines; may be given several times
-    #[arg(long = "tag", value_parser = args::tag, value_name = "NAME:VALUE")]
+    #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
 
     /// How long to wait for a server that cannot be reached before the lines are given up
-    #[arg(long, default_value = "30s", value_parser = args::duration, value_name = "TIME")]
+    #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
     pub retry: std::time::Duration,
 }
 

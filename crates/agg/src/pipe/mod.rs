@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync
 use std::time::{Duration, Instant};
 
 use crate::Ended;
-use crate::connect::Server;
-use crate::say::say;
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::connect::Server;
+use agg_client::messages::say;
 
 use batch::Batch;
 pub use command::Command;
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(100);
 type Chunk = io::Result<Vec<u8>>;
 
 /// Sends standard input to its end.
-pub fn run(server: &Server, command: &Command, stop: &Stop) -> Result<Ended, String> {
+pub fn run(server: &Server, command: &Command, stop: &Shutdown) -> Result<Ended, String> {
     let sender = Sender::new(server, command, stop)?;
     let (to, chunks) = sync_channel(CHUNKS);
     // A thread, as reading cannot be given a time limit. It ends with the program.
@@ -73,7 +73,7 @@ struct Pipe<'a> {
     chunks: Receiver<Chunk>,
     splitter: Splitter,
     batch: Batch,
-    stop: &'a Stop,
+    stop: &'a Shutdown,
 }
 
 impl Pipe<'_> {
@@ -101,7 +101,7 @@ impl Pipe<'_> {
 
     fn all(&mut self) -> Result<Ended, String> {
         loop {
-            if self.stop.asked() {
+            if self.stop.is_requested() {
                 return self.rest();
             }
             let left = self.batch.left(Instant::now());

@@ -1,9 +1,9 @@
 //! Sends batches, waits for a server that went away, and counts what was refused.
 
-use crate::connect::{Link, Server};
-use crate::retry::Reach;
-use crate::say::say;
-use crate::shutdown::Stop;
+use agg_client::Reconnector;
+use agg_client::Shutdown;
+use agg_client::connect::{BlockingConnection, Server};
+use agg_client::messages::say;
 
 use super::batch::Batch;
 use super::command::{Command, Template};
@@ -14,9 +14,9 @@ const TOLD: u64 = 5;
 /// The way to the server.
 pub struct Sender<'a> {
     template: Template,
-    stop: &'a Stop,
-    reach: Reach<'a>,
-    link: Option<Link>,
+    stop: &'a Shutdown,
+    reach: Reconnector<'a>,
+    link: Option<BlockingConnection>,
     /// Lines that the server has answered.
     pub answered: u64,
     /// Those of them that it refused.
@@ -27,8 +27,8 @@ impl<'a> Sender<'a> {
     /// Connects when there is something to send.
     ///
     /// Returns an error if the lines cannot be made commands.
-    pub fn new(server: &'a Server, command: &Command, stop: &'a Stop) -> Result<Self, String> {
-        let reach = Reach::new(server, stop, Some(command.common().retry));
+    pub fn new(server: &'a Server, command: &Command, stop: &'a Shutdown) -> Result<Self, String> {
+        let reach = Reconnector::new(server, stop, Some(command.common().retry));
         let template = command.template()?;
         Ok(Sender {
             template,
@@ -77,7 +77,7 @@ impl<'a> Sender<'a> {
                 Err(failure) => {
                     self.link = None;
                     self.reach.failed(failure)?;
-                    if self.stop.asked() {
+                    if self.stop.is_requested() {
                         return Ok(());
                     }
                 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::say::warn;
+use agg_client::messages::warn;
 
 use super::aside::{Rotation, move_aside};
 

@@ -19,7 +19,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::say::Once;
+use agg_client::messages::WarnOnce;
 
 use super::append::{same, sync_folder};
 
@@ -83,7 +83,7 @@ impl Rotation {
         let (rotation, path) = (self.clone(), path.to_owned());
         let thread = std::thread::Builder::new().name("rotate".into());
         let work = move || {
-            let mut once = Once::default();
+            let mut once = WarnOnce::default();
             loop {
                 for fault in tidy(&path, &rotation) {
                     once.say(&fault);

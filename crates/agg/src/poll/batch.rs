@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::args::NodeName;
-use crate::drain::fetch::{Format, Queue};
+use aggregator_protocol::NodeName;
+use aggregator_protocol::{Queue, RecordFormat};
 
 use super::room::Room;
 use super::tags::Edits;
@@ -31,10 +31,10 @@ impl Record {
     const BESIDE: usize = 96;
 
     /// The text for a sink, without a newline.
-    pub fn text(&self, format: Format) -> Option<&[u8]> {
+    pub fn text(&self, format: RecordFormat) -> Option<&[u8]> {
         let text = match format {
-            Format::Json => self.json.as_deref(),
-            Format::Line => self.line.as_deref(),
+            RecordFormat::Json => self.json.as_deref(),
+            RecordFormat::Line => self.line.as_deref(),
         }?;
         Some(text.strip_suffix(b"\n").unwrap_or(text))
     }
@@ -96,12 +96,12 @@ impl Delivery {
     }
 
     /// A record's text as the sink gets it, without a newline.
-    pub fn text<'a>(&self, record: &'a Record, format: Format) -> Option<Cow<'a, [u8]>> {
+    pub fn text<'a>(&self, record: &'a Record, format: RecordFormat) -> Option<Cow<'a, [u8]>> {
         let text = record.text(format)?;
         Some(match (&self.edits, format) {
             (None, _) => text.into(),
-            (Some(edits), Format::Json) => edits.json(text).into(),
-            (Some(edits), Format::Line) => edits.line(text).into(),
+            (Some(edits), RecordFormat::Json) => edits.json(text).into(),
+            (Some(edits), RecordFormat::Line) => edits.line(text).into(),
         })
     }
 

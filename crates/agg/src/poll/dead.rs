@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::escape;
+use aggregator_protocol::masking;
 
 use super::append::{Appender, Mode};
 use super::aside::Rotation;
@@ -54,7 +54,7 @@ fn write(lines: &mut Vec<u8>, sink: &str, refusal: &Refusal) {
         "sink": sink,
         "reason": refusal.reason,
         "node": refusal.batch.node.to_string(),
-        "queue": refusal.batch.queue.word(),
+        "queue": refusal.batch.queue.name(),
         "id": record.id,
     });
     if let Some(text) = &record.line {
@@ -66,11 +66,11 @@ fn write(lines: &mut Vec<u8>, sink: &str, refusal: &Refusal) {
     if !whole && record.json.is_some() {
         line["record"] = String::from_utf8_lossy(json).into();
     }
-    let line = escape::json_lines(&line.to_string());
+    let line = masking::json_lines(&line.to_string());
     if whole {
         lines.extend_from_slice(&line.as_bytes()[..line.len() - 1]);
         lines.extend_from_slice(b",\"record\":");
-        lines.extend_from_slice(&escape::json(json));
+        lines.extend_from_slice(&masking::json(json));
         lines.extend_from_slice(b"}\n");
     } else {
         lines.extend_from_slice(line.as_bytes());
@@ -81,8 +81,8 @@ fn write(lines: &mut Vec<u8>, sink: &str, refusal: &Refusal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::NodeName;
-    use crate::drain::fetch::Queue;
+    use aggregator_protocol::NodeName;
+    use aggregator_protocol::Queue;
 
     #[test]
     fn a_line_for_each_with_all_that_is_known() {

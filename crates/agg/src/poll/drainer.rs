@@ -17,15 +17,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
-use crate::args::NodeName;
-use crate::connect::{Failure, Server, Wire};
-use crate::drain::fetch::{self, Entry, Format, Queue, Request};
-use crate::drain::nodes;
 use crate::line;
-use crate::reply::Reply;
-use crate::retry::Pauses;
-use crate::say::{Once, of_node, say, warn};
-use crate::shutdown::Stop;
+use agg_client::Backoff;
+use agg_client::Shutdown;
+use agg_client::connect::{ClientError, Connection, Server};
+use agg_client::fetch::{self, FetchRequest, FetchedRecord};
+use agg_client::messages::{WarnOnce, of_node, say, warn};
+use agg_client::nodes;
+use agg_client::reply::Reply;
+use aggregator_protocol::NodeName;
+use aggregator_protocol::{Queue, RecordFormat};
 
 use super::batch::{Batch, Delivery, Event, Record};
 use super::gauge;
@@ -61,7 +62,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn wants(&self, format: Format) -> bool {
+    fn wants(&self, format: RecordFormat) -> bool {
         self.to.iter().any(|to| to.outlet.format == format)
     }
 }
@@ -87,7 +88,7 @@ pub struct Drainer {
     plans: watch::Receiver<Arc<Plan>>,
     plan: Arc<Plan>,
     status: Shared<ServerStatus>,
-    stop: Stop,
+    stop: Shutdown,
     events: UnboundedReceiver<Event>,
     back: UnboundedSender<Event>,
     pairs: Vec<Pair>,
@@ -102,7 +103,7 @@ pub struct Drainer {
     /// Where the next pipeline begins, so that each queue has its turn.
     turn: usize,
     ledger: Ledger,
-    once: Once,
+    once: WarnOnce,
     told: Option<String>,
 }
 
@@ -122,7 +123,7 @@ impl Drainer {
         address: watch::Receiver<Server>,
         mut plans: watch::Receiver<Arc<Plan>>,
         status: Shared<ServerStatus>,
-        stop: Stop,
+        stop: Shutdown,
     ) -> Self {
         let (back, events) = unbounded_channel();
         let plan = plans.borrow_and_update().clone();
@@ -141,7 +142,7 @@ impl Drainer {
             in_vain: false,
             asked: Instant::now(),
             turn: 0,
-            once: Once::default(),
+            once: WarnOnce::default(),
             told: None,
         }
     }
@@ -149,7 +150,7 @@ impl Drainer {
     /// Drains until the end is asked for or the server is no more, then waits for the sinks as long as it may and gives
     /// the rest back.
     pub async fn run(mut self) {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         let mut wire = None;
         loop {
             if self.ended() {
@@ -168,7 +169,7 @@ impl Drainer {
             match done {
                 Ok(full) => {
                     self.answers();
-                    pauses = Pauses::default();
+                    pauses = Backoff::default();
                     match self.listen(&full).await {
                         Woken::Work => {}
                         Woken::Moved => wire = None,
@@ -181,9 +182,9 @@ impl Drainer {
                     let pause = pauses.next();
                     tokio::select! {
                         () = sleep(pause) => {}
-                        () = self.stop.wanted() => {}
+                        () = self.stop.requested() => {}
                         moved = self.address.changed() => if moved.is_ok() {
-                            pauses = Pauses::default();
+                            pauses = Backoff::default();
                         }
                     }
                 }
@@ -193,12 +194,12 @@ impl Drainer {
     }
 
     fn ended(&self) -> bool {
-        self.stop.asked() || self.address.has_changed().is_err()
+        self.stop.is_requested() || self.address.has_changed().is_err()
     }
 
-    async fn connect(&mut self) -> Result<Wire, Failure> {
+    async fn connect(&mut self) -> Result<Connection, ClientError> {
         let server = self.address.borrow_and_update().clone();
-        server.place().clone_into(&mut lock(&self.status).place);
+        server.endpoint().clone_into(&mut lock(&self.status).place);
         self.look = Instant::now();
         let wire = server.dial().await?;
         lock(&self.status).connects += 1;
@@ -218,7 +219,7 @@ impl Drainer {
         }
     }
 
-    fn failed(&mut self, failure: &Failure) {
+    fn failed(&mut self, failure: &ClientError) {
         self.kept = None;
         if self.ended() {
             return;
@@ -237,7 +238,7 @@ impl Drainer {
     }
 
     /// Looks once at everything that is due; returns the sinks for whose room something waits.
-    async fn round(&mut self, wire: &mut Wire) -> Result<Vec<To>, Failure> {
+    async fn round(&mut self, wire: &mut Connection) -> Result<Vec<To>, ClientError> {
         self.settle(wire).await?;
         if self.plans.has_changed().unwrap_or(false) {
             self.plan = self.plans.borrow_and_update().clone();
@@ -261,10 +262,10 @@ impl Drainer {
     }
 
     /// Finds the nodes, and looks how they are. Queues that were known keep their pauses.
-    async fn list(&mut self, wire: &mut Wire) -> Result<(), Failure> {
+    async fn list(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
         let start = Instant::now();
-        let mut scan = nodes::Scan::default();
-        while !scan.go_on(wire).await? && !self.stop.asked() {
+        let mut scan = nodes::NodeScan::default();
+        while !scan.step(wire).await? && !self.stop.is_requested() {
             // What the sinks have by now, and what they go on holding.
             while let Ok(event) = self.events.try_recv() {
                 self.ledger.take(event);
@@ -301,7 +302,7 @@ impl Drainer {
         let nodes = gauge::look(wire, &names).await?;
         lock(&self.status).looked(nodes, SystemTime::now());
         // A server with many other keys is not to be kept busy by the looking.
-        self.look = now + nodes::FRESH.max(start.elapsed() * LOOKING);
+        self.look = now + nodes::LIST_TTL.max(start.elapsed() * LOOKING);
         Ok(())
     }
 
@@ -361,10 +362,14 @@ impl Drainer {
 
     fn fetch(&self, pair: usize) -> Cmd {
         let pair = &self.pairs[pair];
-        let json = pair.wants(Format::Json);
-        let request = Request {
+        let json = pair.wants(RecordFormat::Json);
+        let request = FetchRequest {
             queues: vec![pair.queue],
-            format: if json { Format::Json } else { Format::Line },
+            format: if json {
+                RecordFormat::Json
+            } else {
+                RecordFormat::Line
+            },
             lease: self.plan.lease,
         };
         request.fetch(&pair.node, COUNT as u64, None)
@@ -373,13 +378,13 @@ impl Drainer {
     /// Hands what a fetch brought to the sinks.
     fn received(
         &mut self,
-        wire: &Wire,
+        wire: &Connection,
         asked: Asked,
         reply: Reply,
         start: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ClientError> {
         let entries = match reply {
-            Ok(value) => fetch::entries(value).ok_or_else(|| wire.strange("AGG.FETCH"))?,
+            Ok(value) => fetch::entries(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?,
             Err(text) => {
                 let node = &self.pairs[asked.pair].node;
                 if text.starts_with("READONLY") {
@@ -391,7 +396,7 @@ impl Drainer {
                     let text = wire.refused(&what, &text).to_string();
                     of_node(node).in_scope(|| self.once.say(&text));
                 }
-                self.pairs[asked.pair].due = start + nodes::FRESH.max(self.plan.poll_interval);
+                self.pairs[asked.pair].due = start + nodes::LIST_TTL.max(self.plan.poll_interval);
                 return Ok(());
             }
         };
@@ -429,10 +434,13 @@ impl Drainer {
     }
 
     /// The records in the forms that the sinks want.
-    fn records(&self, pair: usize, entries: Vec<Entry>) -> Vec<Record> {
+    fn records(&self, pair: usize, entries: Vec<FetchedRecord>) -> Vec<Record> {
         let pair = &self.pairs[pair];
-        let (json, line) = (pair.wants(Format::Json), pair.wants(Format::Line));
-        let record = |entry: Entry| {
+        let (json, line) = (
+            pair.wants(RecordFormat::Json),
+            pair.wants(RecordFormat::Line),
+        );
+        let record = |entry: FetchedRecord| {
             let (json, line) = match (json, line) {
                 (false, _) => (None, Some(entry.record)),
                 (true, false) => (Some(entry.record), None),
@@ -522,7 +530,7 @@ impl Drainer {
                     Ok(()) => Woken::Work,
                     Err(_) => Woken::End,
                 },
-                () = self.stop.wanted() => Woken::End,
+                () = self.stop.requested() => Woken::End,
             }
         };
         while let Ok(event) = self.events.try_recv() {
@@ -535,11 +543,11 @@ impl Drainer {
     /// that works is kept: the server may not know the new one yet.
     fn is_elsewhere(&mut self) -> bool {
         let address = self.address.borrow_and_update();
-        address.place() != lock(&self.status).place
+        address.endpoint() != lock(&self.status).place
     }
 
     /// Sends what is owed, and leases anew what will be held for longer.
-    async fn settle(&mut self, wire: &mut Wire) -> Result<(), Failure> {
+    async fn settle(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
         let due = self.ledger.due(Instant::now());
         let mut refusal = None;
         wire.pipeline(&due.commands, |index, reply| match reply {
@@ -568,10 +576,10 @@ impl Drainer {
     }
 
     /// Waits for the sinks while there is time, and gives back what they do not have by then.
-    async fn finish(mut self, mut wire: Option<Wire>) {
+    async fn finish(mut self, mut wire: Option<Connection>) {
         self.kept = None;
         const PAUSE: Duration = Duration::from_millis(200);
-        let deadline = self.stop.since().unwrap_or_else(Instant::now) + self.plan.grace;
+        let deadline = self.stop.requested_at().unwrap_or_else(Instant::now) + self.plan.grace;
         loop {
             while let Ok(event) = self.events.try_recv() {
                 self.ledger.take(event);

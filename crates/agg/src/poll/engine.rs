@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::Ended;
-use crate::say::{say, warn};
-use crate::shutdown::Stop;
-use crate::stamp::Stamps;
+use agg_client::FileStamps;
+use agg_client::Shutdown;
+use agg_client::messages::{say, warn};
 
 use super::config::Config;
 use super::fleet::Fleet;
@@ -38,9 +38,9 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Engine {
     path: PathBuf,
     /// The file and those that it names, as they were when they were read.
-    stamps: Stamps,
+    stamps: FileStamps,
     config: Config,
-    stop: Stop,
+    stop: Shutdown,
     status: Arc<Status>,
     sinks: Sinks,
     /// The server that shows the state, where there is one.
@@ -56,8 +56,8 @@ impl Engine {
     /// Begins with these settings, which this file held, and those that it names.
     ///
     /// Returns an error if the system gives no thread.
-    pub fn start(path: &Path, config: Config, stamps: Stamps) -> Result<Engine, String> {
-        let stop = Stop::default();
+    pub fn start(path: &Path, config: Config, stamps: FileStamps) -> Result<Engine, String> {
+        let stop = Shutdown::default();
         let mut engine = Engine {
             path: path.to_owned(),
             stamps,
@@ -98,7 +98,7 @@ impl Engine {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut settle, mut failed) = (None, false);
-        while !self.stop.asked() {
+        while !self.stop.is_requested() {
             let settled = async {
                 match settle {
                     Some(at) => sleep_until(at).await,
@@ -114,7 +114,7 @@ impl Engine {
                 _ = looks.tick() => {
                     if fleet.sweep() {
                         failed = true;
-                        self.stop.ask();
+                        self.stop.request();
                     }
                     self.sinks.sweep();
                     self.supervisor.works(&self.status);
@@ -125,7 +125,7 @@ impl Engine {
                     settle = None;
                     false
                 }
-                () = self.stop.wanted() => false,
+                () = self.stop.requested() => false,
             };
             if read {
                 self.supervisor.reloading();
@@ -144,7 +144,10 @@ impl Engine {
         fleet.end().await;
         drop(plans);
         // A little before the time at which a program that is stuck is ended, so that the counts are told.
-        let since = self.stop.since().map_or_else(Instant::now, Instant::from);
+        let since = self
+            .stop
+            .requested_at()
+            .map_or_else(Instant::now, Instant::from);
         let deadline = since + self.config.shutdown_grace * 7 / 8;
         self.sinks.end(deadline).await?;
         match failed {
@@ -167,7 +170,7 @@ impl Engine {
 
     /// Reads the file anew; tells whether what it says is in force.
     async fn read_anew(&mut self) -> bool {
-        self.stamps = Stamps::default();
+        self.stamps = FileStamps::default();
         let read = match Config::read_noting(&self.path, &mut self.stamps) {
             Ok(config) => self.take_over(config).await,
             Err(why) => Err(why.replace('\n', "; ")),
@@ -273,13 +276,13 @@ impl Drop for Web {
 
 /// Waits for a signal that asks for the end. A second one, and the time that the end may take, end the program however
 /// it stands then: what it had leased comes back to the queues when the leases end.
-async fn wait_for_end([mut first, mut second]: [Signal; 2], stop: Stop, status: Arc<Status>) {
+async fn wait_for_end([mut first, mut second]: [Signal; 2], stop: Shutdown, status: Arc<Status>) {
     tokio::select! {
         _ = first.recv() => {}
         _ = second.recv() => {}
-        () = stop.wanted() => {}
+        () = stop.requested() => {}
     }
-    stop.ask();
+    stop.request();
     let grace = *lock(&status.grace);
     // A thread, as all tasks may be stuck.
     std::thread::spawn(move || {

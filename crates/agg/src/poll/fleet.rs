@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::Instrument;
 
-use crate::connect::Server;
-use crate::find::{Found, Source};
-use crate::say::of_server;
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::connect::Server;
+use agg_client::discovery::{Found, Source};
+use agg_client::messages::of_server;
 
 use super::drainer::Drainer;
 use super::plan::Plan;
@@ -46,7 +46,7 @@ struct Member {
 pub struct Fleet {
     plans: watch::Receiver<Arc<Plan>>,
     status: Arc<Status>,
-    stop: Stop,
+    stop: Shutdown,
     members: HashMap<String, Member>,
     drainers: JoinSet<()>,
     watched: Vec<Watched>,
@@ -58,7 +58,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// No servers yet.
-    pub fn new(plans: watch::Receiver<Arc<Plan>>, status: Arc<Status>, stop: Stop) -> Fleet {
+    pub fn new(plans: watch::Receiver<Arc<Plan>>, status: Arc<Status>, stop: Shutdown) -> Fleet {
         let (tell, news) = unbounded_channel();
         Fleet {
             plans,
@@ -151,7 +151,7 @@ impl Fleet {
             });
             return;
         }
-        let status = self.status.server(&found.id, server.place());
+        let status = self.status.server(&found.id, server.endpoint());
         let (address, addresses) = watch::channel(server);
         let drainer = Drainer::new(addresses, self.plans.clone(), status, self.stop.clone());
         let about = of_server(&found.id);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use redis::{Cmd, Value};
 
-use crate::args::NodeName;
-use crate::connect::{Failure, Wire};
-use crate::drain::fetch::Queue;
-use crate::reply;
+use agg_client::connect::{ClientError, Connection};
+use agg_client::reply;
+use aggregator_protocol::NodeName;
+use aggregator_protocol::Queue;
 
 use super::status::{NodeStatus, QueueStatus};
 
@@ -16,9 +16,9 @@ const PART: usize = 500;
 
 /// Looks at the nodes; of one that may not be looked at nothing is known.
 pub async fn look(
-    wire: &mut Wire,
+    wire: &mut Connection,
     names: &[NodeName],
-) -> Result<BTreeMap<String, NodeStatus>, Failure> {
+) -> Result<BTreeMap<String, NodeStatus>, ClientError> {
     let mut nodes = BTreeMap::new();
     for part in names.chunks(PART) {
         let command = |name: &NodeName| {
@@ -43,7 +43,7 @@ fn node(value: Value) -> Option<NodeStatus> {
             continue;
         }
         for (name, value) in pairs(value)? {
-            if let Some(place) = Queue::of(&name)
+            if let Some(place) = Queue::from_name(&name)
                 .and_then(|queue| Queue::ALL.iter().position(|other| *other == queue))
             {
                 status.queues[place] = queue(value);

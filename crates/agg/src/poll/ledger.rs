@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use redis::Cmd;
 
-use crate::args::NodeName;
-use crate::drain::fetch::{Entry, Queue};
+use agg_client::fetch::FetchedRecord;
+use aggregator_protocol::NodeName;
+use aggregator_protocol::Queue;
 
 use super::batch::Event;
 
@@ -44,7 +45,7 @@ fn command(
     ids: impl Iterator<Item = i64>,
 ) -> Cmd {
     let mut command = redis::cmd(verb);
-    command.arg(&node.0).arg(queue.word());
+    command.arg(&node.0).arg(queue.name());
     if let Some(lease) = lease {
         command.arg(lease.as_millis() as u64);
     }
@@ -107,7 +108,12 @@ impl Ledger {
     }
 
     /// Of entries that came, those that the sinks do not have already.
-    pub fn news(&self, node: &NodeName, queue: Queue, mut entries: Vec<Entry>) -> Vec<Entry> {
+    pub fn news(
+        &self,
+        node: &NodeName,
+        queue: Queue,
+        mut entries: Vec<FetchedRecord>,
+    ) -> Vec<FetchedRecord> {
         for held in self.held.values() {
             if held.queue == queue && held.node == *node {
                 entries.retain(|entry| held.ids.binary_search(&entry.id).is_err());
@@ -252,8 +258,8 @@ mod tests {
     #[test]
     fn what_the_sinks_have_is_no_news() {
         let ledger = ledger(Instant::now(), 1);
-        let entries = |ids: &[i64]| -> Vec<Entry> {
-            let entry = |id: &i64| Entry {
+        let entries = |ids: &[i64]| -> Vec<FetchedRecord> {
+            let entry = |id: &i64| FetchedRecord {
                 queue: Queue::Log,
                 id: *id,
                 deliveries: 1,

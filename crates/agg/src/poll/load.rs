@@ -22,11 +22,11 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, u
 use tokio::time::Instant;
 
 use crate::Ended;
-use crate::args::NodeName;
-use crate::drain::fetch::{Format, Queue};
 use crate::line;
-use crate::say::say;
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::messages::say;
+use aggregator_protocol::NodeName;
+use aggregator_protocol::{Queue, RecordFormat};
 
 use super::batch::{Batch, Delivery, Event, Record};
 use super::config::Config;
@@ -113,7 +113,7 @@ impl Options {
 }
 
 async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
-    let stop = Stop::default();
+    let stop = Shutdown::default();
     listen(&stop)?;
     let (status, mut sinks) = (Status::new(), Sinks::new(&stop));
     sinks.set(&config, &status)?;
@@ -143,17 +143,17 @@ async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
     let mut loader = Loader::new(plan, tally.clone());
     tokio::select! {
         () = loader.take(batches, &bar) => {}
-        () = stop.wanted() => {}
+        () = stop.requested() => {}
     }
     bar.finish_and_clear();
-    let read = match stop.asked() {
+    let read = match stop.is_requested() {
         // It may be in a call.
         true => Ok(()),
         false => reader
             .join()
             .unwrap_or_else(|_| Err("reading failed".into())),
     };
-    let deadline = if stop.asked() {
+    let deadline = if stop.is_requested() {
         sinks.hurry();
         Instant::now() + config.shutdown_grace
     } else {
@@ -172,7 +172,7 @@ async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
         "{records} records read, {unrouted} of them taken by no route, {strange} lines that are no records"
     ));
     ended.and(read)?;
-    Ok(if stop.asked() {
+    Ok(if stop.is_requested() {
         Ended::Interrupted
     } else if dead + strange > 0 {
         Ended::Incomplete
@@ -182,14 +182,14 @@ async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
 }
 
 /// Asks for the end at a signal; at a second one the program ends at once.
-fn listen(stop: &Stop) -> Result<(), String> {
+fn listen(stop: &Shutdown) -> Result<(), String> {
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
         let mut signal =
             signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))?;
         let stop = stop.clone();
         tokio::spawn(async move {
             signal.recv().await;
-            stop.ask();
+            stop.request();
             signal.recv().await;
             std::process::exit(i32::from(Ended::Interrupted.code()));
         });
@@ -274,7 +274,7 @@ impl Loader {
             self.tally.unrouted.fetch_add(count, Ordering::Relaxed);
             return;
         }
-        if to.iter().any(|to| to.outlet.format == Format::Line) {
+        if to.iter().any(|to| to.outlet.format == RecordFormat::Line) {
             for record in batch
                 .records
                 .iter_mut()
@@ -302,7 +302,7 @@ impl Loader {
 fn read(
     path: &Path,
     tally: &Tally,
-    stop: &Stop,
+    stop: &Shutdown,
     mut give: impl FnMut(Batch),
 ) -> Result<(), String> {
     let place = path.display();
@@ -316,7 +316,7 @@ fn read(
         match (&mut lines).take(LINE).read_until(b'\n', &mut text) {
             Err(error) => break Err(unread(error)),
             Ok(0) => break Ok(()),
-            Ok(_) if stop.asked() => break Ok(()),
+            Ok(_) if stop.is_requested() => break Ok(()),
             Ok(_) => number += 1,
         }
         if text.last() != Some(&b'\n') && text.len() as u64 == LINE {
@@ -419,7 +419,7 @@ fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), String> {
         (None, Some(_)) => None,
         (None, None) => Some(text),
     };
-    let queue = Queue::of(head.queue.as_bytes())
+    let queue = Queue::from_name(head.queue.as_bytes())
         .ok_or_else(|| format!("no record: there is no queue {:?}", head.queue))?;
     let record = Record {
         id: head.id,

@@ -31,7 +31,7 @@ mod worker;
 use std::path::{Path, PathBuf};
 
 use crate::Ended;
-use crate::stamp::Stamps;
+use agg_client::FileStamps;
 
 use config::Config;
 use engine::Engine;
@@ -70,14 +70,14 @@ The smallest file that does something:
 Exit codes: 0 ended by a signal (check: all is well), 1 failed, 2 wrong usage or a file with mistakes.";
 
 /// A poller that is ready to start.
-pub struct Poll(Config, Stamps);
+pub struct Poll(Config, FileStamps);
 
 impl Options {
     /// Reads the file.
     ///
     /// Returns an error, with line and column, if it is not as it should be.
     pub fn read(&self) -> Result<Poll, String> {
-        let mut stamps = Stamps::default();
+        let mut stamps = FileStamps::default();
         let config = Config::read_noting(&self.config, &mut stamps)?;
         Ok(Poll(config, stamps))
     }
@@ -86,7 +86,7 @@ impl Options {
     ///
     /// Returns an error, with lines and columns, if it is not as it should be.
     pub fn check(&self) -> Result<Poll, String> {
-        Config::check(&self.config).map(|config| Poll(config, Stamps::default()))
+        Config::check(&self.config).map(|config| Poll(config, FileStamps::default()))
     }
 
     /// What `agg check` says of a good file.

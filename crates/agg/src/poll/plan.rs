@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use crate::drain::fetch::{Format, Queue};
+use aggregator_protocol::{Queue, RecordFormat};
 
 use super::batch::Delivery;
 use super::config::Route;
@@ -14,7 +14,7 @@ use super::tags::Edits;
 /// A sink, as those who send to it see it.
 pub struct Outlet {
     /// How it wants its records.
-    pub format: Format,
+    pub format: RecordFormat,
     /// The memory for it.
     pub share: Share,
     /// The way to it.

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::output;
-use crate::say::{of_sink, say};
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::messages::{of_sink, say};
 
 use super::append::Mode;
 use super::config::{self, Config, Kind};
@@ -28,7 +28,7 @@ pub struct Sinks {
     /// Sinks that are no more, and have a last write to end.
     ending: Vec<Working>,
     /// The end of all, which is asked for when one fails.
-    stop: Stop,
+    stop: Shutdown,
 }
 
 /// A sink at work, from outside.
@@ -38,7 +38,7 @@ struct Working {
     outlet: Arc<Outlet>,
     status: Arc<SinkStatus>,
     /// Its end alone.
-    stop: Stop,
+    stop: Shutdown,
     /// How it ended.
     ended: oneshot::Receiver<Result<(), String>>,
 }
@@ -55,7 +55,7 @@ struct Made {
 
 impl Sinks {
     /// None yet. Where one fails for good, the end is asked for.
-    pub fn new(stop: &Stop) -> Sinks {
+    pub fn new(stop: &Shutdown) -> Sinks {
         Sinks {
             working: Vec::new(),
             ending: Vec::new(),
@@ -93,7 +93,7 @@ impl Sinks {
             }
         }
         for sink in &pool {
-            sink.stop.ask();
+            sink.stop.request();
         }
         self.ending.append(&mut pool);
         show.set_sinks(self.working.iter().map(|sink| sink.status.clone()));
@@ -115,7 +115,7 @@ impl Sinks {
     /// Asks them to give up what fails once more.
     pub fn hurry(&self) {
         for sink in &self.working {
-            sink.stop.ask();
+            sink.stop.request();
         }
     }
 
@@ -141,13 +141,13 @@ impl Sinks {
     }
 }
 
-fn start(made: Made, stop: &Stop) -> Result<Working, String> {
+fn start(made: Made, stop: &Shutdown) -> Result<Working, String> {
     let (inbox, deliveries) = mpsc::channel();
     let share = Share::new(made.share);
     let sink = &made.sink;
     let status = SinkStatus::new(&sink.name, sink.kind.word(), share.clone());
     let status = Arc::new(status);
-    let own = Stop::default();
+    let own = Shutdown::default();
     let worker = Worker {
         name: sink.name.clone(),
         format: sink.format,
@@ -166,7 +166,7 @@ fn start(made: Made, stop: &Stop) -> Result<Working, String> {
             let _whole = Whole(&stop);
             let result = of_sink(&worker.name).in_scope(|| worker.run());
             if result.is_err() {
-                stop.ask();
+                stop.request();
             }
             // Who asked is gone only at the end of the program.
             let _ = tell.send(result);
@@ -186,12 +186,12 @@ fn start(made: Made, stop: &Stop) -> Result<Working, String> {
 }
 
 /// Asks for the end when the thread that has it fails.
-struct Whole<'a>(&'a Stop);
+struct Whole<'a>(&'a Shutdown);
 
 impl Drop for Whole<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.ask();
+            self.0.request();
         }
     }
 }

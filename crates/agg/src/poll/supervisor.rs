@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sd_notify::NotifyState;
 
-use crate::escape;
+use aggregator_protocol::masking;
 
 use super::status::Status;
 use super::web::view::{State, View, count};
@@ -92,7 +92,7 @@ fn sentence(view: &View) -> String {
         && view.state != State::Ok
     {
         // A line of this protocol is one: a name may hold anything.
-        text = format!("{text}; {}", escape::text(&worst.text));
+        text = format!("{text}; {}", masking::text(&worst.text));
     }
     text
 }
@@ -111,6 +111,6 @@ mod tests {
             bad.contains("; the sink influx has failed for 3 min"),
             "{bad}"
         );
-        assert!(!bad.contains(escape::is_hidden), "{bad}");
+        assert!(!bad.contains(masking::is_hidden), "{bad}");
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use crate::drain::fetch::Format;
-use crate::retry::Pauses;
-use crate::say::{Once, of_node, say, warn};
-use crate::shutdown::Stop;
+use agg_client::Backoff;
+use agg_client::Shutdown;
+use agg_client::messages::{WarnOnce, of_node, say, warn};
+use aggregator_protocol::RecordFormat;
 
 use super::batch::{Delivery, Record};
 use super::dead::{DeadLetters, Refusal};
@@ -24,7 +24,7 @@ pub struct Worker {
     /// Its name.
     pub name: String,
     /// How it wants its records.
-    pub format: Format,
+    pub format: RecordFormat,
     /// Where it writes.
     pub sink: Box<dyn Sink>,
     /// What comes.
@@ -36,7 +36,7 @@ pub struct Worker {
     /// How it goes.
     pub status: Arc<SinkStatus>,
     /// The end.
-    pub stop: Stop,
+    pub stop: Shutdown,
 }
 
 /// A delivery and how many of its records are done.
@@ -76,7 +76,7 @@ impl Worker {
     /// Returns an error if the sink is gone for good.
     pub fn run(mut self) -> Result<(), String> {
         let mut pending: VecDeque<Pending> = VecDeque::new();
-        let mut said = (Once::default(), TooOften::default());
+        let mut said = (WarnOnce::default(), TooOften::default());
         loop {
             if pending.is_empty() {
                 match self.inbox.recv() {
@@ -96,9 +96,9 @@ impl Worker {
     fn persist(
         &mut self,
         pending: &mut VecDeque<Pending>,
-        said: &mut (Once, TooOften),
+        said: &mut (WarnOnce, TooOften),
     ) -> Result<Option<usize>, String> {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         let mut told = None;
         loop {
             // Anew each time: a sink that was given too much wants less, and one that refuses all of it may take what
@@ -123,7 +123,7 @@ impl Worker {
                 warn(&format!("the sink {}: {why}; trying again", self.name));
                 told = Some(why);
             }
-            if self.stop.asked() {
+            if self.stop.is_requested() {
                 return Ok(None);
             }
             let pause = pauses.next();
@@ -135,7 +135,7 @@ impl Worker {
     fn write(
         &mut self,
         chunk: &[(&Delivery, &Record)],
-        (once, too_often): &mut (Once, TooOften),
+        (once, too_often): &mut (WarnOnce, TooOften),
     ) -> Result<(), Trouble> {
         let mut refusals = Vec::new();
         let mut given = Vec::with_capacity(chunk.len());
@@ -211,7 +211,7 @@ impl Worker {
              max-deliveries ({}){more}",
             self.name,
             record.id,
-            batch.queue.word(),
+            batch.queue.name(),
             batch.node,
             record.deliveries,
             self.max_deliveries
@@ -221,7 +221,11 @@ impl Worker {
 }
 
 /// The first records that are not done, as many as one write may have and at least one.
-fn next(pending: &VecDeque<Pending>, limits: Limits, format: Format) -> Vec<(&Delivery, &Record)> {
+fn next(
+    pending: &VecDeque<Pending>,
+    limits: Limits,
+    format: RecordFormat,
+) -> Vec<(&Delivery, &Record)> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
     for Pending { delivery, done } in pending {
@@ -261,8 +265,8 @@ mod tests {
     use super::super::batch::{Batch, Event};
     use super::super::room::Share;
     use super::*;
-    use crate::args::NodeName;
-    use crate::drain::fetch::Queue;
+    use aggregator_protocol::NodeName;
+    use aggregator_protocol::Queue;
 
     /// Takes a few lines at a time, refuses those that say so, and is away until it was asked so often.
     struct Picky {
@@ -315,7 +319,7 @@ mod tests {
     }
 
     /// What a worker wrote of two deliveries, what it answered, its counts, and the lines among the dead letters.
-    fn work(away: usize, stop: Stop) -> (Vec<Vec<String>>, Vec<Event>, (u64, u64), usize) {
+    fn work(away: usize, stop: Shutdown) -> (Vec<Vec<String>>, Vec<Event>, (u64, u64), usize) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dead");
         let ((got, writes), (send, inbox)) = (channel(), channel());
@@ -323,7 +327,7 @@ mod tests {
         let status = Arc::new(SinkStatus::new("s", "picky", Share::new(1)));
         let worker = Worker {
             name: "s".into(),
-            format: Format::Json,
+            format: RecordFormat::Json,
             sink: Box::new(Picky { away, got }),
             inbox,
             dead: DeadLetters::new(path.clone(), Mode::default()),
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_set_aside_and_the_rest_goes_on() {
-        let (writes, events, counts, dead) = work(0, Stop::default());
+        let (writes, events, counts, dead) = work(0, Shutdown::default());
         assert_eq!(writes, [vec!["a", "bad", "b"], vec!["c", "d"]]);
         assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
         assert_eq!((counts, dead), ((4, 2), 2));
@@ -373,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_sink_that_comes_back_gets_all_and_nothing_twice() {
-        let (writes, events, counts, _) = work(1, Stop::default());
+        let (writes, events, counts, _) = work(1, Shutdown::default());
         assert_eq!(writes.len(), 2);
         assert_eq!(events, [Event::Stored(1), Event::Stored(2)]);
         assert_eq!(counts, (4, 2));
@@ -381,8 +385,8 @@ mod tests {
 
     #[test]
     fn at_the_end_a_sink_that_is_away_gives_back() {
-        let stop = Stop::default();
-        stop.ask();
+        let stop = Shutdown::default();
+        stop.request();
         let (writes, mut events, counts, dead) = work(9, stop);
         assert!(writes.is_empty());
         events.sort_by_key(|event| matches!(event, Event::GivenUp(2)));

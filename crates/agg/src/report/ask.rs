@@ -6,11 +6,11 @@ use indicatif::ProgressBar;
 use redis::{Cmd, Value};
 
 use super::model::{Failing, Info, Line, Metric, Object, Report, Window, by_name, join};
-use crate::args::NodeName;
-use crate::connect::{Failure, Walk, Wire};
-use crate::reply::{self, Reply};
-use crate::shutdown::Stop;
 use crate::top::figures::{self, number, pairs};
+use agg_client::Shutdown;
+use agg_client::connect::{ClientError, Connection, Walk};
+use agg_client::reply::{self, Reply};
+use aggregator_protocol::NodeName;
 
 /// Names, and errors or objects (which may be long), in a page of a scan.
 const NAMES: usize = 1000;
@@ -47,11 +47,11 @@ pub struct Wanted<'a> {
 /// Reads all of it; none where the end is asked for before. The node is no more, or not yet, where there is no
 /// [`Report`] in the result.
 pub async fn report(
-    wire: &mut Wire,
+    wire: &mut Connection,
     wanted: &Wanted<'_>,
     bar: &ProgressBar,
-    stop: &Stop,
-) -> Result<Option<Report>, Failure> {
+    stop: &Shutdown,
+) -> Result<Option<Report>, ClientError> {
     let Some(info) = info(wire, wanted.node).await? else {
         return Ok(None);
     };
@@ -91,7 +91,7 @@ fn note(report: &mut Report, what: &str, text: &str) {
 }
 
 /// The server's clock, by which windows are; ours where we may not ask for it.
-async fn clock(wire: &mut Wire) -> Result<i64, Failure> {
+async fn clock(wire: &mut Connection) -> Result<i64, ClientError> {
     let told = wire.call(&redis::cmd("TIME")).await?.ok();
     let told = told.and_then(reply::items);
     Ok(match told.as_deref() {
@@ -103,7 +103,7 @@ async fn clock(wire: &mut Wire) -> Result<i64, Failure> {
 }
 
 /// None where there is no such node.
-async fn info(wire: &mut Wire, node: &NodeName) -> Result<Option<Info>, Failure> {
+async fn info(wire: &mut Connection, node: &NodeName) -> Result<Option<Info>, ClientError> {
     let value = match wire.call(&about("AGG.INFO", node)).await? {
         Ok(Value::Nil) => return Ok(None),
         Ok(value) => value,
@@ -127,16 +127,18 @@ async fn info(wire: &mut Wire, node: &NodeName) -> Result<Option<Info>, Failure>
         }
         Some(info)
     };
-    read().map(Some).ok_or_else(|| wire.strange("AGG.INFO"))
+    read()
+        .map(Some)
+        .ok_or_else(|| wire.unexpected_reply("AGG.INFO"))
 }
 
 async fn metrics(
-    wire: &mut Wire,
+    wire: &mut Connection,
     wanted: &Wanted<'_>,
     report: &mut Report,
     bar: &ProgressBar,
-    stop: &Stop,
-) -> Result<(), Failure> {
+    stop: &Shutdown,
+) -> Result<(), ClientError> {
     let names = names(wire, wanted, report, stop).await?;
     bar.set_length(names.len() as u64);
     // A window that began before holds samples of the time that is asked for.
@@ -144,7 +146,7 @@ async fn metrics(
     let (min, hour) = (since(report.info.min_ms), since(report.info.hour_ms));
     let (mut failed, mut kept) = (Vec::new(), 0);
     for part in names.chunks(AT_ONCE) {
-        if stop.asked() {
+        if stop.is_requested() {
             return Ok(());
         }
         if kept > WINDOWS {
@@ -169,7 +171,7 @@ async fn metrics(
         for name in part {
             let Some(get) = replies.next() else { break };
             let mut windows = || match replies.next() {
-                Some(Ok(value)) => windows(value).ok_or_else(|| wire.strange("AGG.RANGE")),
+                Some(Ok(value)) => windows(value).ok_or_else(|| wire.unexpected_reply("AGG.RANGE")),
                 Some(Err(text)) => {
                     failed.push(text);
                     Ok(Vec::new())
@@ -184,7 +186,8 @@ async fn metrics(
                 // It was forgotten since it was listed.
                 Ok(Value::Nil) => report.metrics.all = report.metrics.all.saturating_sub(1),
                 Ok(value) => {
-                    let mut metric = metric(value).ok_or_else(|| wire.strange("AGG.GET"))?;
+                    let mut metric =
+                        metric(value).ok_or_else(|| wire.unexpected_reply("AGG.GET"))?;
                     metric.name = String::from_utf8_lossy(name).into_owned();
                     metric.windows = join(long, short, report.from, report.now);
                     kept += metric.windows.len();
@@ -213,11 +216,11 @@ fn range(node: &NodeName, metric: &[u8], queue: &str, from: i64) -> Cmd {
 
 /// Reads the windows behind those found, where there may be more than one reply has.
 async fn read_on(
-    wire: &mut Wire,
+    wire: &mut Connection,
     (node, metric, queue): (&NodeName, &[u8], &str),
     found: &mut Vec<Window>,
     failed: &mut Vec<String>,
-) -> Result<(), Failure> {
+) -> Result<(), ClientError> {
     let mut page = found.len();
     for _ in 1..PAGES {
         let Some(end) = found.last().map(|last| last.end).filter(|_| page >= PAGE) else {
@@ -225,7 +228,7 @@ async fn read_on(
         };
         match wire.call(&range(node, metric, queue, end)).await? {
             Ok(value) => {
-                let more = windows(value).ok_or_else(|| wire.strange("AGG.RANGE"))?;
+                let more = windows(value).ok_or_else(|| wire.unexpected_reply("AGG.RANGE"))?;
                 page = more.len();
                 found.extend(more);
             }
@@ -246,11 +249,11 @@ fn report_from(from: i64, window: i64) -> i64 {
 
 /// The first names, as many as are wanted, by their bytes.
 async fn names(
-    wire: &mut Wire,
+    wire: &mut Connection,
     wanted: &Wanted<'_>,
     report: &mut Report,
-    stop: &Stop,
-) -> Result<Vec<Vec<u8>>, Failure> {
+    stop: &Shutdown,
+) -> Result<Vec<Vec<u8>>, ClientError> {
     let every = ["*".to_owned()];
     let patterns = match wanted.patterns {
         [] => &every[..],
@@ -270,9 +273,10 @@ async fn names(
                     break;
                 }
             };
-            let (next, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+            let (next, items) =
+                reply::page(value).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
             for name in items {
-                let name = reply::bytes(name).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+                let name = reply::bytes(name).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
                 let length = name.len();
                 if !first.insert(name) {
                     continue;
@@ -285,7 +289,7 @@ async fn names(
                     more += 1;
                 }
             }
-            if walk.step(wire, next)? || stop.asked() {
+            if walk.step(wire, next)? || stop.is_requested() {
                 break;
             }
         }
@@ -296,14 +300,14 @@ async fn names(
 
 /// Reads the errors or the objects.
 async fn values(
-    wire: &mut Wire,
+    wire: &mut Connection,
     wanted: &Wanted<'_>,
     kind: &str,
     report: &mut Report,
-    stop: &Stop,
-) -> Result<(), Failure> {
+    stop: &Shutdown,
+) -> Result<(), ClientError> {
     let (limit, mut walk) = (wanted.limit, Walk::new("AGG.SCAN"));
-    while !stop.asked() {
+    while !stop.is_requested() {
         let mut command = about("AGG.SCAN", wanted.node);
         command.arg(kind).arg(walk.cursor());
         command.arg("COUNT").arg(VALUES).arg("WITHVALUES");
@@ -315,14 +319,14 @@ async fn values(
                 break;
             }
         };
-        let (next, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+        let (next, items) = reply::page(value).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
         let mut items = items.into_iter();
         while let (Some(_), Some(value)) = (items.next(), items.next()) {
             let taken = match kind {
                 "ERROR" => failing(value).map(|one| report.errors.take(one, limit, Failing::order)),
                 _ => object(value).map(|one| report.objects.take(one, limit, Object::order)),
             };
-            taken.ok_or_else(|| wire.strange("AGG.SCAN"))?;
+            taken.ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
         }
         if walk.step(wire, next)? {
             break;

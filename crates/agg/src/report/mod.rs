@@ -20,12 +20,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Ended;
-use crate::args::{self, NodeName};
-use crate::connect::{Link, Server};
-use crate::drain::nodes::{check_module, scan};
 use crate::poll::append::Mode;
-use crate::say::{say, warn};
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::connect::{BlockingConnection, Server};
+use agg_client::messages::{say, warn};
+use agg_client::nodes::{check_module, list_nodes};
+use aggregator_protocol::{NodeName, units};
 
 use ask::Wanted;
 use model::Report;
@@ -42,7 +42,7 @@ pub struct Options {
     node: Option<OsString>,
 
     /// How far back: 30m, 24h, 7d. The page says where the history does not reach so far
-    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = args::span)]
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = units::span)]
     since: Duration,
 
     /// The file to write; - is standard output
@@ -76,7 +76,7 @@ Exit codes: 0 done, 1 failed, or some could not be read (the page says so), 2 wr
 /// Reads all, then writes the page.
 ///
 /// Returns an error if there is no such node, the server does not answer or the page cannot be written.
-pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, String> {
+pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<Ended, String> {
     let mut link = server.connect()?;
     let Some(node) = node(server, options, &mut link, stop)? else {
         return Ok(Ended::Interrupted);
@@ -90,13 +90,13 @@ pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, Str
     let bar = bar();
     let read = link.wait(async |wire| ask::report(wire, &wanted, &bar, stop).await);
     bar.finish_and_clear();
-    if stop.asked() {
+    if stop.is_requested() {
         return Ok(Ended::Interrupted);
     }
     let Some(mut report) = read? else {
         return Err(unknown(server, &node, &mut link, stop));
     };
-    server.place().clone_into(&mut report.place);
+    server.endpoint().clone_into(&mut report.place);
     let html = page::page(&report);
     match write(&options.output, html.as_bytes()) {
         // Whoever reads has enough.
@@ -126,28 +126,28 @@ pub fn run(server: &Server, options: &Options, stop: &Stop) -> Result<Ended, Str
 fn node(
     server: &Server,
     options: &Options,
-    link: &mut Link,
-    stop: &Stop,
+    link: &mut BlockingConnection,
+    stop: &Shutdown,
 ) -> Result<Option<NodeName>, String> {
     if let Some(name) = &options.node {
         return Ok(Some(name.clone().into()));
     }
     let mut nodes = link.wait(async |wire| {
-        let nodes = scan(wire, stop).await?;
+        let nodes = list_nodes(wire, stop).await?;
         if nodes.is_empty() {
             check_module(server, wire).await?;
         }
-        Ok::<_, crate::connect::Failure>(nodes)
+        Ok::<_, agg_client::connect::ClientError>(nodes)
     })?;
-    if stop.asked() {
+    if stop.is_requested() {
         return Ok(None);
     }
     match nodes.len() {
-        0 => Err(format!("{} has no nodes yet", server.place())),
+        0 => Err(format!("{} has no nodes yet", server.endpoint())),
         1 => Ok(nodes.pop()),
         _ => Err(format!(
             "{} has {} nodes: name one with --node: {}",
-            server.place(),
+            server.endpoint(),
             nodes.len(),
             list(&nodes)
         )),
@@ -155,9 +155,14 @@ fn node(
 }
 
 /// Why there is nothing to tell of a node.
-fn unknown(server: &Server, node: &NodeName, link: &mut Link, stop: &Stop) -> String {
-    let what = format!("{} has no node {node}", server.place());
-    match link.wait(async |wire| scan(wire, stop).await) {
+fn unknown(
+    server: &Server,
+    node: &NodeName,
+    link: &mut BlockingConnection,
+    stop: &Shutdown,
+) -> String {
+    let what = format!("{} has no node {node}", server.endpoint());
+    match link.wait(async |wire| list_nodes(wire, stop).await) {
         Ok(nodes) if nodes.is_empty() => format!("{what}, and no other"),
         Ok(nodes) => format!("{what}; there is {}", list(&nodes)),
         // Who may not list them is told the first half.
@@ -168,7 +173,7 @@ fn unknown(server: &Server, node: &NodeName, link: &mut Link, stop: &Stop) -> St
 fn list(nodes: &[NodeName]) -> String {
     let shown = nodes.iter().take(LISTED);
     let shown: Vec<String> = shown
-        .map(|node| crate::escape::cell(&node.to_string()))
+        .map(|node| aggregator_protocol::masking::cell(&node.to_string()))
         .collect();
     let more = match nodes.len().saturating_sub(LISTED) {
         0 => String::new(),

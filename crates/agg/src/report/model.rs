@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::natural::natural;
 use crate::top::figures;
+use aggregator_protocol::natural;
 
 /// All that a page tells.
 #[derive(Debug, Default)]

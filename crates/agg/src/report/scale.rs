@@ -1,6 +1,6 @@
 //! Axes: which steps they have, and numbers with SI prefixes, as units are not known. Pure.
 
-use crate::when;
+use aggregator_protocol::timestamp;
 
 /// Beyond this nothing is drawn where it is: differences of larger numbers may be no numbers.
 pub const LARGEST: f64 = 1e300;
@@ -172,7 +172,7 @@ pub fn moment(ms: i64) -> String {
     let since = std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     // No clock reads later; that of the year 9999 has room for all that a server takes.
     let since = since.min(std::time::Duration::from_secs(253_402_300_799));
-    when::utc(std::time::UNIX_EPOCH + since)[..19].replace('T', " ")
+    timestamp::utc(std::time::UNIX_EPOCH + since)[..19].replace('T', " ")
 }
 
 #[cfg(test)]

@@ -16,14 +16,14 @@ use serde::Serialize;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::Ended;
-use crate::args;
-use crate::connect::{Access, Tls, TlsFiles};
-use crate::escape::json_lines;
-use crate::find::Hosts;
-use crate::find::probe::{About, State};
-use crate::find::scan::{Progress, Scan, Seen};
-use crate::say::say;
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::connect::{Access, Tls, TlsFiles};
+use agg_client::discovery::Hosts;
+use agg_client::discovery::probe::{About, State};
+use agg_client::discovery::scan::{Progress, Scan, Seen};
+use agg_client::messages::say;
+use aggregator_protocol::masking::json_lines;
+use aggregator_protocol::units;
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub struct Options {
     port: Option<u16>,
 
     /// How long a connection may take to be there
-    #[arg(long, default_value = "300ms", value_parser = args::some_duration, value_name = "TIME")]
+    #[arg(long, default_value = "300ms", value_parser = units::some_duration, value_name = "TIME")]
     timeout: Duration,
 
     /// Addresses asked at a time
@@ -135,7 +135,7 @@ impl Options {
 /// Looks through the range until all is done or the end is asked for.
 ///
 /// Returns an error if what was found cannot be told.
-pub fn run(options: &Options, scan: &Scan, stop: &Stop) -> Result<Ended, String> {
+pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<Ended, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -184,7 +184,7 @@ async fn look(
     scan: &Scan,
     progress: &Arc<Progress>,
     bar: &ProgressBar,
-    stop: &Stop,
+    stop: &Shutdown,
     tell: &mut impl FnMut(Seen) -> bool,
 ) -> bool {
     let (out, mut seen) = unbounded_channel();
@@ -203,7 +203,7 @@ async fn look(
                     }
                 }
                 _ = ticks.tick() => bar.set_position(progress.done.load(Relaxed)),
-                () = stop.wanted() => return true,
+                () = stop.requested() => return true,
             }
         }
     };
@@ -228,7 +228,7 @@ fn bar(count: u64) -> ProgressBar {
 
 fn line(seen: &Seen) -> String {
     let line = Line {
-        url: seen.server.place(),
+        url: seen.server.endpoint(),
         address: seen.address.ip().to_string(),
         port: seen.address.port(),
         about: &seen.about,

@@ -1,8 +1,8 @@
 //! The table of what answered.
 
-use crate::escape::cell;
-use crate::find::probe::About;
-use crate::find::scan::Seen;
+use agg_client::discovery::probe::About;
+use agg_client::discovery::scan::Seen;
+use aggregator_protocol::masking::cell;
 
 const HEAD: [&str; 6] = ["ADDRESS", "SERVER", "MODULE", "NODES", "MEMORY", "STATE"];
 
@@ -73,7 +73,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::find::probe::State;
+    use agg_client::discovery::probe::State;
 
     #[test]
     fn a_table() {

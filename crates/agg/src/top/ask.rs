@@ -9,9 +9,9 @@ use super::close::{Close, Item, Walk};
 use super::figures;
 use super::model::Look;
 use super::show::{cut, in_unit};
-use crate::connect::{Failure, Wire, no_module};
-use crate::escape::cell as plain;
-use crate::reply::{self, Reply};
+use agg_client::connect::{ClientError, Connection, no_module};
+use agg_client::reply::{self, Reply};
+use aggregator_protocol::masking::cell as plain;
 
 /// Most nodes of a server that are looked at.
 const NODES: usize = 1000;
@@ -57,7 +57,7 @@ impl Default for Nodes {
 }
 
 impl Nodes {
-    async fn read(&mut self, wire: &mut Wire) -> Result<Option<String>, Failure> {
+    async fn read(&mut self, wire: &mut Connection) -> Result<Option<String>, ClientError> {
         if self.cursor == b"0" && self.read.is_some_and(|read| read.elapsed() < FRESH) {
             return Ok(None);
         }
@@ -75,9 +75,9 @@ impl Nodes {
                 Err(text) if text.contains("unknown type") => Value::Nil,
                 Err(text) => return Ok(Some(format!("nodes not listed: {text}"))),
             };
-            let (cursor, keys) = reply::page(value).ok_or_else(|| wire.strange("SCAN"))?;
+            let (cursor, keys) = reply::page(value).ok_or_else(|| wire.unexpected_reply("SCAN"))?;
             for key in keys {
-                let key = reply::bytes(key).ok_or_else(|| wire.strange("SCAN"))?;
+                let key = reply::bytes(key).ok_or_else(|| wire.unexpected_reply("SCAN"))?;
                 if self.next.len() < NODES && key.len() <= NAME {
                     self.next.insert(key);
                 } else if !self.next.contains(&key) {
@@ -104,13 +104,17 @@ impl Nodes {
 }
 
 /// Looks at a server and all its nodes.
-pub async fn look(wire: &mut Wire, nodes: &mut Nodes, place: &str) -> Result<Look, Failure> {
+pub async fn look(
+    wire: &mut Connection,
+    nodes: &mut Nodes,
+    place: &str,
+) -> Result<Look, ClientError> {
     let mut look = Look::default();
     let mut command = redis::cmd("INFO");
     command.arg("agg").arg("commandstats");
     match wire.call(&command).await? {
         Ok(value) => {
-            let text = info(value).ok_or_else(|| wire.strange("INFO"))?;
+            let text = info(value).ok_or_else(|| wire.unexpected_reply("INFO"))?;
             if !text.contains("agg_") {
                 return Err(no_module(place));
             }
@@ -132,8 +136,8 @@ pub async fn look(wire: &mut Wire, nodes: &mut Nodes, place: &str) -> Result<Loo
                 // It went since it was listed.
                 Ok(Value::Nil) => {}
                 Ok(value) => {
-                    let node =
-                        figures::Node::read(value).ok_or_else(|| wire.strange("AGG.INFO"))?;
+                    let node = figures::Node::read(value)
+                        .ok_or_else(|| wire.unexpected_reply("AGG.INFO"))?;
                     look.nodes.push((name.to_vec(), node));
                 }
                 Err(text) => look.note = Some(format!("some nodes not shown: {text}")),
@@ -151,7 +155,11 @@ pub struct Into {
 }
 
 /// Looks into a node.
-pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Close, Failure> {
+pub async fn into(
+    wire: &mut Connection,
+    node: &[u8],
+    known: &mut Into,
+) -> Result<Close, ClientError> {
     let at = Instant::now();
     let mut note = None;
     let kinds = [
@@ -175,15 +183,18 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
                     break;
                 }
             };
-            let (cursor, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+            let (cursor, items) =
+                reply::page(value).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
             let mut all = Vec::with_capacity(items.len() / 2);
             let mut items = items.into_iter();
             while let (Some(key), Some(value)) = (items.next(), items.next()) {
-                let key = reply::bytes(key).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+                let key = reply::bytes(key).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
                 if key.len() > NAME {
                     continue;
                 }
-                all.push(item(key, value, counter).ok_or_else(|| wire.strange("AGG.SCAN"))?);
+                all.push(
+                    item(key, value, counter).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?,
+                );
             }
             if walk.page(cursor, all, at) {
                 break;
@@ -218,7 +229,7 @@ pub async fn into(wire: &mut Wire, node: &[u8], known: &mut Into) -> Result<Clos
 }
 
 /// Some of the objects that are held.
-async fn held(wire: &mut Wire, node: &[u8]) -> Result<Vec<String>, Failure> {
+async fn held(wire: &mut Connection, node: &[u8]) -> Result<Vec<String>, ClientError> {
     let mut command = about("AGG.SCAN", node);
     command
         .arg("REALITY")
@@ -230,11 +241,11 @@ async fn held(wire: &mut Wire, node: &[u8]) -> Result<Vec<String>, Failure> {
     let Ok(value) = wire.call(&command).await? else {
         return Ok(Vec::new());
     };
-    let (_, items) = reply::page(value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+    let (_, items) = reply::page(value).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
     let mut items = items.into_iter();
     let mut all = Vec::new();
     while let (Some(key), Some(value)) = (items.next(), items.next()) {
-        let line = held_object(key, value).ok_or_else(|| wire.strange("AGG.SCAN"))?;
+        let line = held_object(key, value).ok_or_else(|| wire.unexpected_reply("AGG.SCAN"))?;
         all.push(line);
     }
     all.sort();
@@ -257,12 +268,12 @@ fn held_object(key: Value, value: Value) -> Option<String> {
 
 /// Asks for the noisiest so far that this look did not come by.
 async fn again(
-    wire: &mut Wire,
+    wire: &mut Connection,
     node: &[u8],
     (kind, counter): (&str, &str),
     walk: &mut Walk,
     at: Instant,
-) -> Result<(), Failure> {
+) -> Result<(), ClientError> {
     let keys = walk.missed(AGAIN, at);
     let commands: Vec<Cmd> = keys
         .iter()

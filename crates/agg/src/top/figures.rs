@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use redis::Value;
 
-use crate::escape::cell;
-use crate::reply;
+use agg_client::reply;
+use aggregator_protocol::masking::cell;
 
 /// The queues of a node.
 pub const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];

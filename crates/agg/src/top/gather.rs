@@ -12,9 +12,9 @@ use tokio::time::sleep;
 
 use super::ask::{self, Into, Nodes};
 use super::model::{Key, News};
-use crate::connect::{Failure, Server};
-use crate::find::{Found, Source};
-use crate::retry::Pauses;
+use agg_client::Backoff;
+use agg_client::connect::{ClientError, Server};
+use agg_client::discovery::{Found, Source};
 
 /// Looks at a time.
 const AT_ONCE: usize = 256;
@@ -60,7 +60,7 @@ pub fn start(
                 }
                 continue;
             };
-            let place = server.place().to_owned();
+            let place = server.endpoint().to_owned();
             if followed.get(&id).is_some_and(|known| known.place == place) {
                 continue;
             }
@@ -116,18 +116,18 @@ enum End {
     /// Nobody wants to know.
     Unheard,
     /// It failed.
-    Failed(Failure),
+    Failed(ClientError),
 }
 
-impl From<Failure> for End {
-    fn from(failure: Failure) -> End {
+impl From<ClientError> for End {
+    fn from(failure: ClientError) -> End {
         End::Failed(failure)
     }
 }
 
 impl Follower {
     async fn run(mut self) {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         loop {
             let failure = match self.follow(&mut pauses).await {
                 Ok(never) => match never {},
@@ -145,7 +145,7 @@ impl Follower {
     }
 
     /// Looks over one connection for as long as that goes well.
-    async fn follow(&mut self, pauses: &mut Pauses) -> Result<std::convert::Infallible, End> {
+    async fn follow(&mut self, pauses: &mut Backoff) -> Result<std::convert::Infallible, End> {
         let looks = self.looks.clone();
         let mut wire = {
             let _one = looks.acquire().await;
@@ -158,10 +158,10 @@ impl Follower {
             let wish = wish.map_err(|_| End::Unheard)?.clone();
             {
                 let _one = looks.acquire().await;
-                let look = ask::look(&mut wire, &mut nodes, self.server.place()).await?;
+                let look = ask::look(&mut wire, &mut nodes, self.server.endpoint()).await?;
                 let at = Instant::now();
                 self.send(|id| News::Looked { id, at, look }).await?;
-                *pauses = Pauses::default();
+                *pauses = Backoff::default();
                 self.look_into(&mut wire, wish.into.as_ref(), &mut known)
                     .await?;
             }
@@ -171,7 +171,7 @@ impl Follower {
 
     async fn look_into(
         &self,
-        wire: &mut crate::connect::Wire,
+        wire: &mut agg_client::connect::Connection,
         wanted: Option<&Key>,
         known: &mut Option<(Key, Into)>,
     ) -> Result<(), End> {

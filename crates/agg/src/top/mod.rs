@@ -28,13 +28,13 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::Ended;
-use crate::args;
-use crate::connect::{Access, Server};
-use crate::escape::json_lines;
-use crate::find::Source;
 use crate::poll::config::Config;
-use crate::say::say;
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
+use agg_client::connect::{Access, Server};
+use agg_client::discovery::Source;
+use agg_client::messages::say;
+use aggregator_protocol::masking::json_lines;
+use aggregator_protocol::units;
 
 use app::App;
 use gather::Wish;
@@ -88,7 +88,7 @@ Exit codes: 0 quit or all looked at, 1 failed or not all could be looked at
 
 /// Short ones would only heat the servers, whose figures change no faster.
 fn interval(text: &str) -> Result<Duration, String> {
-    match args::duration(text)? {
+    match units::duration(text)? {
         short if short < Duration::from_millis(200) => Err("expected at least 200ms".into()),
         interval => Ok(interval),
     }
@@ -127,7 +127,7 @@ impl Options {
 /// Looks at the servers.
 ///
 /// Returns an error if there is no terminal to draw on, or the output cannot be written.
-pub fn run(options: &Options, sources: Vec<Source>, stop: &Stop) -> Result<Ended, String> {
+pub fn run(options: &Options, sources: Vec<Source>, stop: &Shutdown) -> Result<Ended, String> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -143,7 +143,7 @@ pub fn run(options: &Options, sources: Vec<Source>, stop: &Stop) -> Result<Ended
 }
 
 /// Ends with the signal that asks for the end.
-fn asked(stop: &Stop) -> mpsc::Receiver<()> {
+fn asked(stop: &Shutdown) -> mpsc::Receiver<()> {
     let (tell, asked) = mpsc::channel(1);
     let stop = stop.clone();
     // It ends with the program.
@@ -159,7 +159,7 @@ fn live(
     runtime: &Runtime,
     options: &Options,
     sources: Vec<Source>,
-    stop: &Stop,
+    stop: &Shutdown,
 ) -> Result<Ended, String> {
     let failed = |error: std::io::Error| format!("cannot draw on the terminal: {error}");
     let theme = Theme {
@@ -207,7 +207,7 @@ fn live(
                         fresh = true;
                         now
                     }
-                    // Pauses count down.
+                    // Backoff count down.
                     _ = tick.tick() => fresh || drawn.elapsed() >= Duration::from_secs(1),
                 };
                 if now && screen.held() {
@@ -238,7 +238,7 @@ fn once(
     runtime: &Runtime,
     options: &Options,
     sources: Vec<Source>,
-    stop: &Stop,
+    stop: &Shutdown,
 ) -> Result<Ended, String> {
     let mut model = Model::default();
     let mut asked = asked(stop);

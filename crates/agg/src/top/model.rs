@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::close::Close;
 use super::columns::Column;
 use super::figures;
-use crate::escape::cell as plain;
 use crate::poll::glob::Glob;
+use aggregator_protocol::masking::cell as plain;
 
 /// Which node of which server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

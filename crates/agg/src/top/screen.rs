@@ -12,7 +12,7 @@ use crossterm::terminal::{
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 
-use crate::shutdown::Stop;
+use agg_client::Shutdown;
 
 /// Whether the terminal is ours. It is given back once, as what was written since would be written over.
 static OURS: AtomicBool = AtomicBool::new(false);
@@ -24,12 +24,12 @@ pub struct Screen {
 
 impl Screen {
     /// Takes the terminal over. A panic gives it back and asks for the end, in whatever thread.
-    pub fn open(stop: &Stop) -> io::Result<Screen> {
+    pub fn open(stop: &Shutdown) -> io::Result<Screen> {
         let (before, stop) = (std::panic::take_hook(), stop.clone());
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
             before(panic);
-            stop.ask();
+            stop.request();
         }));
         OURS.store(true, Ordering::SeqCst);
         enable_raw_mode().inspect_err(|_| OURS.store(false, Ordering::SeqCst))?;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 
-use crate::stamp::Stamps;
+use agg_client::FileStamps;
 
 use super::file::RawFile;
 use super::{Config, Mistake};
@@ -33,7 +33,7 @@ impl Config {
     pub(super) fn parse_all(
         text: &str,
         rigour: Rigour,
-        stamps: &mut Stamps,
+        stamps: &mut FileStamps,
     ) -> Result<Config, Vec<Mistake>> {
         let (mut table, faults) = DeTable::parse_recoverable(text);
         if !faults.is_empty() {
@@ -94,7 +94,7 @@ fn missing_folders(table: &DeTable) -> Vec<Mistake> {
     missing.collect()
 }
 
-fn check(table: &Spanned<DeTable>, stamps: &mut Stamps) -> Result<Config, Mistake> {
+fn check(table: &Spanned<DeTable>, stamps: &mut FileStamps) -> Result<Config, Mistake> {
     let raw = RawFile::deserialize(Deserializer::from(table.clone()));
     let raw = raw.map_err(|error| of_form(&error))?;
     for file in raw.files() {
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     fn mistakes(text: &str) -> Vec<String> {
-        let Err(all) = Config::parse_all(text, Rigour::Start, &mut Stamps::default()) else {
+        let Err(all) = Config::parse_all(text, Rigour::Start, &mut FileStamps::default()) else {
             return Vec::new();
         };
         let told = all.into_iter().map(|mistake| match mistake.at {
@@ -365,7 +365,7 @@ compress = "zip"
         let text = "dead-letters = \"/no/such/dead\"\n[[source]]\nurls = [\"redis://h\"]\n[[route]]\n\
                     queues = [\"LOG\"]\nsinks = [\"a\", \"b\"]\n[sink.a]\ntype = \"file\"\npath = \"/no/a\"\n\
                     [sink.b]\ntype = \"file\"\npath = \"here\"\n";
-        let read = |rigour| Config::parse_all(text, rigour, &mut Stamps::default());
+        let read = |rigour| Config::parse_all(text, rigour, &mut FileStamps::default());
         assert!(read(Rigour::Start).is_ok());
         let all = read(Rigour::Check).err().unwrap();
         let told: Vec<_> = all.iter().map(|mistake| &*mistake.text).collect();

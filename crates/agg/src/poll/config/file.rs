@@ -11,11 +11,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use toml::Spanned;
 
-use crate::args;
-use crate::drain::fetch::{Format, Queue};
 use crate::poll::append::Mode;
 use crate::poll::glob::Glob;
 use crate::poll::web::Limits;
+use aggregator_protocol::units;
+use aggregator_protocol::{Queue, RecordFormat};
 
 use super::sink::RawSink;
 use super::source::{Everywhere, RawSource};
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Time {
             number: |number| format!("a time has a unit: write \"{number}s\""),
         };
         let text = from.deserialize_any(quoted)?;
-        args::some_duration(&text)
+        units::some_duration(&text)
             .map(Time)
             .map_err(D::Error::custom)
     }
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for Size {
             number: |number| format!("a size has a unit: write \"{number}b\" or \"{number}mb\""),
         };
         let text = from.deserialize_any(quoted)?;
-        args::size(&text).map(Size).map_err(D::Error::custom)
+        units::size(&text).map(Size).map_err(D::Error::custom)
     }
 }
 
@@ -335,7 +335,7 @@ impl RawRoute {
         }
         let mut queues = Vec::new();
         for name in queue_names {
-            let Some(queue) = Queue::of(name.get_ref().to_uppercase().as_bytes()) else {
+            let Some(queue) = Queue::from_name(name.get_ref().to_uppercase().as_bytes()) else {
                 let text = format!(
                     "expected MIN, HOUR, LOG, ERROR or REALITY, not {:?}",
                     name.get_ref()
@@ -354,14 +354,16 @@ impl RawRoute {
                 }
             }
         }
-        let line = to.iter().find(|sink| sinks[**sink].format == Format::Line);
+        let line = to
+            .iter()
+            .find(|sink| sinks[**sink].format == RecordFormat::Line);
         for (name, queue) in queue_names.iter().zip(&queues) {
             let numbers = Queue::NUMBERS.contains(queue);
             if let Some(sink) = line.filter(|_| !numbers) {
                 let text = format!(
                     "the sink {:?} writes line protocol, which is for MIN and HOUR, not for {}",
                     sinks[*sink].name,
-                    queue.word()
+                    queue.name()
                 );
                 return Err(Mistake::at(name, text));
             }

@@ -20,10 +20,10 @@ use std::time::Duration;
 use toml::Spanned;
 use ureq::tls::TlsConfig;
 
-use crate::drain::fetch::{Format, Queue};
-use crate::escape;
-use crate::find::Source;
-use crate::stamp::Stamps;
+use agg_client::FileStamps;
+use agg_client::discovery::Source;
+use aggregator_protocol::masking;
+use aggregator_protocol::{Queue, RecordFormat};
 
 use all::Rigour;
 
@@ -94,7 +94,7 @@ pub struct Sink {
     /// Its name in the file.
     pub name: String,
     /// How it wants its records.
-    pub format: Format,
+    pub format: RecordFormat,
     /// What it is.
     pub kind: Kind,
 }
@@ -239,21 +239,21 @@ impl Config {
     ///
     /// Returns all mistakes, a line each, with their lines and columns.
     pub fn read(path: &Path) -> Result<Config, String> {
-        Config::read_noting(path, &mut Stamps::default())
+        Config::read_noting(path, &mut FileStamps::default())
     }
 
     /// The same; notes all the files that are read, also where there is a mistake: the file itself, and those of the
     /// passwords, headers, certificates and keys that it names.
-    pub fn read_noting(path: &Path, stamps: &mut Stamps) -> Result<Config, String> {
+    pub fn read_noting(path: &Path, stamps: &mut FileStamps) -> Result<Config, String> {
         Config::read_with(path, Rigour::Start, stamps)
     }
 
     /// As [`Config::read`]; what may yet come, as a directory to write to, has to be there.
     pub fn check(path: &Path) -> Result<Config, String> {
-        Config::read_with(path, Rigour::Check, &mut Stamps::default())
+        Config::read_with(path, Rigour::Check, &mut FileStamps::default())
     }
 
-    fn read_with(path: &Path, rigour: Rigour, stamps: &mut Stamps) -> Result<Config, String> {
+    fn read_with(path: &Path, rigour: Rigour, stamps: &mut FileStamps) -> Result<Config, String> {
         stamps.note(path);
         let name = path.display();
         let bytes = std::fs::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
@@ -262,7 +262,7 @@ impl Config {
             let place = mistake.at.map(|at| position(&text, at));
             let place = place.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
             // A name in it may have any character.
-            escape::text(&format!("{name}{place}: {}", mistake.text)).into_owned()
+            masking::text(&format!("{name}{place}: {}", mistake.text)).into_owned()
         };
         Config::parse_all(&text, rigour, stamps)
             .map_err(|all| all.into_iter().map(line).collect::<Vec<_>>().join("\n"))
@@ -271,7 +271,7 @@ impl Config {
     /// Reads a file that has one mistake at most.
     #[cfg(test)]
     fn parse(text: &str) -> Result<Config, Mistake> {
-        Config::parse_all(text, Rigour::Start, &mut Stamps::default()).map_err(|mut all| {
+        Config::parse_all(text, Rigour::Start, &mut FileStamps::default()).map_err(|mut all| {
             assert_eq!(all.len(), 1, "{all:#?}");
             all.remove(0)
         })
@@ -353,7 +353,7 @@ database = "grid & co"
             influx.url,
             "http://127.0.0.1:8086/write?precision=ns&db=grid%20%26%20co"
         );
-        assert_eq!(config.sinks[0].format, Format::Line);
+        assert_eq!(config.sinks[0].format, RecordFormat::Line);
     }
 
     #[test]
@@ -646,7 +646,7 @@ database = "grid & co"
             "cert3",
             "poller.toml",
         ] {
-            let mut stamps = Stamps::default();
+            let mut stamps = FileStamps::default();
             // They are not what they should be, and watched all the same.
             assert!(Config::read_noting(&path, &mut stamps).is_err());
             assert!(!stamps.changed());

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::drain::fetch::Format;
 use crate::poll::append::Mode;
 use crate::poll::aside::{Packing, Rotation};
+use aggregator_protocol::RecordFormat;
 
 use super::file::{Permissions, Size, Time, output};
 use super::http::{Headers, RawExpect};
@@ -99,11 +99,11 @@ impl RawSink {
             return Err(Mistake { at: Some(at), text });
         }
         let format = match &self.format {
-            None if kind == "influxdb" => Format::Line,
-            None => Format::Json,
+            None if kind == "influxdb" => RecordFormat::Line,
+            None => RecordFormat::Json,
             Some(format) => match (format.get_ref().as_str(), kind) {
-                ("json", _) | ("lines", "http") => Format::Json,
-                ("line", "file" | "stdout") => Format::Line,
+                ("json", _) | ("lines", "http") => RecordFormat::Json,
+                ("line", "file" | "stdout") => RecordFormat::Line,
                 (other, kind) => {
                     let forms = if kind == "http" { "lines" } else { "line" };
                     let text = format!("expected the format json or {forms}, not {other:?}");

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use toml::Spanned;
 
-use crate::connect::{Access, Allow, Server, Tls, TlsFiles};
-use crate::find::scan::Scan;
-use crate::find::{Cluster, Hosts, Range, Sentinel, Source};
+use agg_client::connect::{Access, Allow, Server, Tls, TlsFiles};
+use agg_client::discovery::scan::Scan;
+use agg_client::discovery::{Cluster, Hosts, Range, Sentinel, Source};
 
 use super::Mistake;
 use super::file::Time;
@@ -499,7 +499,7 @@ fn servers(
             _ => url.get_ref(),
         };
         let server = Server::parse(text, access).map_err(|why| Mistake::at(url, why))?;
-        named.push((url.span().start, server.place().to_owned()));
+        named.push((url.span().start, server.endpoint().to_owned()));
         servers.push(server);
     }
     Ok((servers, named))
@@ -580,14 +580,14 @@ mod tests {
         else {
             panic!()
         };
-        let places: Vec<&str> = cluster.seeds.iter().map(Server::place).collect();
+        let places: Vec<&str> = cluster.seeds.iter().map(Server::endpoint).collect();
         assert_eq!(places, ["redis://a:1", "redis://[::1]:2"]);
         let Source::Sentinel(sentinel) = one("sentinel = [\"redis://a\"]\nservice = \"grid\"")
         else {
             panic!()
         };
         assert_eq!(sentinel.service, "grid");
-        assert_eq!(sentinel.sentinels[0].place(), "redis://a:6379");
+        assert_eq!(sentinel.sentinels[0].endpoint(), "redis://a:6379");
         // Sentinels watch several services.
         let two = "[[source]]\nsentinel = [\"redis://a\"]\nservice = \"x\"\n\
                    [[source]]\nsentinel = [\"redis://a\"]\nservice = \"y\"\n";
@@ -605,8 +605,11 @@ mod tests {
         )) else {
             panic!()
         };
-        assert_eq!(cluster.seeds[0].place(), "rediss://a:1");
-        assert_eq!(cluster.seeds[0].elsewhere("b", 2).place(), "rediss://b:2");
+        assert_eq!(cluster.seeds[0].endpoint(), "rediss://a:1");
+        assert_eq!(
+            cluster.seeds[0].elsewhere("b", 2).endpoint(),
+            "rediss://b:2"
+        );
         let named = format!("urls = [\"rediss://a\"]\ntls-ca = {ca:?}\ntls-server-name = \"h\"");
         assert!(matches!(one(&named), Source::Urls(_)));
     }

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use crate::drain::fetch::Format;
 use crate::poll::append::{Appender, Mode};
 use crate::poll::aside::Rotation;
+use aggregator_protocol::RecordFormat;
 
 use super::{Limits, Refused, Sink, Trouble, shown};
 
 /// A file.
-pub struct File(Appender, Format);
+pub struct File(Appender, RecordFormat);
 
 impl File {
     /// The file with its permissions, and when a new one is begun.
-    pub fn new((path, mode): (PathBuf, Mode), rotation: Rotation, format: Format) -> File {
+    pub fn new((path, mode): (PathBuf, Mode), rotation: Rotation, format: RecordFormat) -> File {
         File(Appender::new(path, rotation).with_mode(mode), format)
     }
 }

@@ -13,10 +13,10 @@ mod stdout;
 
 use std::time::Duration;
 
-use crate::drain::fetch::Format;
-use crate::escape;
+use aggregator_protocol::masking;
 
 use super::config::Kind;
+use aggregator_protocol::RecordFormat;
 
 /// Of what one write consists at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub trait Sink: Send {
 }
 
 /// The sink that the configuration describes.
-pub fn open(kind: Kind, format: Format) -> Box<dyn Sink> {
+pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
     match kind {
         Kind::Stdout => Box::new(stdout::Stdout(format)),
         Kind::File {
@@ -75,11 +75,11 @@ pub fn open(kind: Kind, format: Format) -> Box<dyn Sink> {
 }
 
 /// The records as lines that somebody may look at: JSON has no character that a terminal obeys.
-fn shown(records: &[&[u8]], format: Format) -> Vec<u8> {
+fn shown(records: &[&[u8]], format: RecordFormat) -> Vec<u8> {
     match format {
-        Format::Line => lines(records),
-        Format::Json => {
-            let safe: Vec<_> = records.iter().map(|record| escape::json(record)).collect();
+        RecordFormat::Line => lines(records),
+        RecordFormat::Json => {
+            let safe: Vec<_> = records.iter().map(|record| masking::json(record)).collect();
             let safe: Vec<&[u8]> = safe.iter().map(AsRef::as_ref).collect();
             lines(&safe)
         }

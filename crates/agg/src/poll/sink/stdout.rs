@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use crate::drain::fetch::Format;
-
 use super::{Limits, Refused, Sink, Trouble, shown};
+use aggregator_protocol::RecordFormat;
 
 /// Standard output.
-pub struct Stdout(pub Format);
+pub struct Stdout(pub RecordFormat);
 
 impl Sink for Stdout {
     fn limits(&self) -> Limits {

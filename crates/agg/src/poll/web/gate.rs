@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::say::Once;
+use agg_client::messages::WarnOnce;
 
 use super::{TEXT, answer};
 
@@ -79,7 +79,7 @@ pub async fn accept(
     let check = middleware::from_fn_with_state(limits.clone(), check_host);
     let router = router.layer(check);
     let mut connections = JoinSet::new();
-    let mut once = Once::default();
+    let mut once = WarnOnce::default();
     loop {
         let most = limits.borrow().connections.max(1);
         tokio::select! {

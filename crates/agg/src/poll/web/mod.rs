@@ -27,7 +27,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::escape;
+use aggregator_protocol::masking;
 
 use super::status::Status;
 pub use gate::Limits;
@@ -165,7 +165,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 fn as_json(code: StatusCode, value: &impl serde::Serialize) -> Response {
     match serde_json::to_string(value) {
-        Ok(text) => answer(code, "application/json", escape::json_lines(&text) + "\n"),
+        Ok(text) => answer(code, "application/json", masking::json_lines(&text) + "\n"),
         Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
     }
 }

@@ -6,8 +6,8 @@
 
 use std::fmt::Write;
 
-use crate::drain::fetch::Queue;
 use crate::html::Html;
+use aggregator_protocol::Queue;
 
 use super::view::{
     LATE, NodeView, QueueView, ServerView, SinkView, State, View, duration, grouped,
@@ -439,7 +439,7 @@ fn nodes(html: &mut Html, view: &View, wanted: &Wanted) {
     html.raw("<p class=quiet>Of each queue: the age of its oldest entry, and how many wait. ");
     html.raw("Drops are those since the server's start.</p>");
     let mut columns = vec![("Node", false), ("Lag", true), ("Server", false)];
-    columns.extend(Queue::ALL.map(|queue| (queue.word(), true)));
+    columns.extend(Queue::ALL.map(|queue| (queue.name(), true)));
     columns.extend([("Bytes", true), ("Dropped", true)]);
     html.table("Nodes", &columns);
     let shown = if wanted.all_nodes {
@@ -467,7 +467,7 @@ fn node(html: &mut Html, node: &NodeView) {
     }
     html.raw("</td>");
     for queue in Queue::ALL {
-        self::queue(html, node.queues.get(queue.word()));
+        self::queue(html, node.queues.get(queue.name()));
     }
     html.number(&bytes(node.bytes as f64))
         .alarm(node.dropped, State::Warning)

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::drain::fetch::Queue;
-use crate::natural::natural;
 use crate::poll::status::{NodeStatus, Reloads, ServerStatus, SinkStatus, Status, lock};
-use crate::when::utc;
+use aggregator_protocol::Queue;
+use aggregator_protocol::natural;
+use aggregator_protocol::timestamp::utc;
 
 use super::rates::Speeds;
 
@@ -423,7 +423,7 @@ impl ServerView {
         }
         for (queue, dropped) in Queue::ALL.into_iter().zip(server.dropped) {
             if dropped > 0 {
-                queues.entry(queue.word()).or_default().dropped = dropped;
+                queues.entry(queue.name()).or_default().dropped = dropped;
             }
         }
         let speed = speeds.servers.get(&id).copied().unwrap_or_default();
@@ -476,7 +476,7 @@ fn known(node: &NodeStatus) -> impl Iterator<Item = (&'static str, QueueView)> {
             leased: status.leased,
             dropped: status.dropped,
         };
-        Some((queue.word(), view))
+        Some((queue.name(), view))
     })
 }
 

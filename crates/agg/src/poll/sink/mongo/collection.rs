@@ -2,7 +2,7 @@
 
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
-use crate::drain::fetch::Queue;
+use aggregator_protocol::Queue;
 
 use super::Mongo;
 use super::answer::Failure;

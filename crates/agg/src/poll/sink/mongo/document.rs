@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::drain::fetch::Queue;
+use aggregator_protocol::Queue;
 
 /// The field of a time-series collection that says when.
 pub const TIME: &str = "start";
@@ -52,7 +52,7 @@ impl Record {
             serde_json::from_slice(text).map_err(|error| format!("no JSON object: {error}"))?;
         let word = members.0.iter().find(|(name, _)| name == "queue");
         let queue = word
-            .and_then(|(_, raw)| Queue::of(raw.get().trim_matches('"').as_bytes()))
+            .and_then(|(_, raw)| Queue::from_name(raw.get().trim_matches('"').as_bytes()))
             .ok_or("no queue in the record")?;
         let mut fields = Document::new();
         for (name, raw) in &members.0 {
@@ -69,7 +69,7 @@ impl Record {
         let node = text("node")?;
         let identity = match queue {
             Queue::Error | Queue::Reality => doc! { "node": &node, "key": text("key")? },
-            _ => doc! { "node": &node, "queue": queue.word(), "id": id },
+            _ => doc! { "node": &node, "queue": queue.name(), "id": id },
         };
         let start = match fields.get(TIME) {
             Some(Bson::DateTime(start)) if Queue::NUMBERS.contains(&queue) => Some(*start),

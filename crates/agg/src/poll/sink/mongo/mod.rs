@@ -22,7 +22,7 @@ use mongodb::bson::raw::cstr;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc};
 
 use crate::poll::config;
-use crate::say::Once;
+use agg_client::messages::WarnOnce;
 
 use self::answer::{Failure, Fault, faults};
 use self::collection::Collection;
@@ -44,7 +44,7 @@ pub struct Mongo {
     link: Link,
     /// By collection, where it is as it should be: whether it is one of time series.
     ready: [Option<bool>; Collection::ALL.len()],
-    once: Once,
+    once: WarnOnce,
 }
 
 /// A record on its way: its place among those given, and what is sent.
@@ -69,7 +69,7 @@ impl Mongo {
             link: Link::new(uri, database, settings.timeout),
             settings,
             ready: Default::default(),
-            once: Once::default(),
+            once: WarnOnce::default(),
         }
     }
 

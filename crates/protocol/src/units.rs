@@ -1,24 +1,6 @@
-//! How the words of the command line are read: durations, tags, names of nodes. Pure; each error says what was
-//! expected.
+//! Reads durations and sizes of command lines and configuration files. Each error says what was expected.
 
-use std::ffi::OsString;
 use std::time::Duration;
-
-/// The name of a node: any bytes, as the key of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeName(pub Vec<u8>);
-
-impl std::fmt::Display for NodeName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
-    }
-}
-
-impl From<OsString> for NodeName {
-    fn from(name: OsString) -> Self {
-        NodeName(name.into_encoded_bytes())
-    }
-}
 
 /// A number with its unit: `500ms`, `1s`, `2m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -87,17 +69,6 @@ pub fn size(text: &str) -> Result<u64, String> {
         Some(bytes) if bytes <= 1 << 50 => Ok(bytes),
         _ => Err(format!("{text:?} is more than a petabyte")),
     }
-}
-
-/// A tag as the commands take it: `name:value`, or a word without a value; no blanks, no empty name.
-pub fn tag(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.starts_with(':') {
-        return Err("expected name:value, the name not empty".into());
-    }
-    if text.contains(|c: char| c.is_whitespace()) {
-        return Err("a tag has no blanks; give --tag once for each".into());
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -177,15 +148,5 @@ mod tests {
             );
         }
         assert!(size("9999999999gb").is_err() && size("99999999999999999999b").is_err());
-    }
-
-    #[test]
-    fn tags() {
-        assert_eq!(tag("rack:a1"), Ok("rack:a1".into()));
-        assert_eq!(tag("prod"), Ok("prod".into()));
-        assert_eq!(tag("a:"), Ok("a:".into()));
-        assert!(tag("").is_err() && tag(":v").is_err());
-        assert!(tag("a:b c").unwrap_err().contains("no blanks"));
-        assert!(tag("a:b\nc:d").is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tracing::Span;
 
-use crate::args::NodeName;
+use aggregator_protocol::NodeName;
 
 /// Says how things are.
 pub fn say(text: &str) {
@@ -41,12 +41,12 @@ pub fn of_node(name: &NodeName) -> Span {
 
 /// Warns of each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
 #[derive(Default)]
-pub struct Once {
+pub struct WarnOnce {
     said: HashSet<String>,
     full: bool,
 }
 
-impl Once {
+impl WarnOnce {
     const MOST: usize = 1000;
 
     /// Warns unless it was said before.
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn each_thing_is_said_once() {
-        let mut once = Once::default();
+        let mut once = WarnOnce::default();
         assert_eq!(once.news("a").as_deref(), Some("a"));
         assert_eq!(once.news("a"), None);
         assert_eq!(once.news("b").as_deref(), Some("b"));
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut once = Once::default();
-        for n in 0..Once::MOST {
+        let mut once = WarnOnce::default();
+        for n in 0..WarnOnce::MOST {
             assert!(once.news(&n.to_string()).is_some());
         }
         assert!(once.news("last").unwrap().contains("no more"));

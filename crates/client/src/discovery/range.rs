@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep_until;
 
-use crate::say::Once;
+use crate::messages::WarnOnce;
 
 use super::Found;
 use super::probe::State;
@@ -22,6 +22,7 @@ use super::scan::{Progress, Scan, Seen};
 /// A range, and how often it is looked through.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Range {
+    /// The addresses, and how they are scanned.
     pub scan: Scan,
     /// From the beginning of one scan to that of the next, unless one takes longer.
     pub interval: Duration,
@@ -30,7 +31,9 @@ pub struct Range {
 }
 
 impl Range {
+    /// The default of `interval`.
     pub const INTERVAL: Duration = Duration::from_secs(60);
+    /// The default of `forget_after`.
     pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 
     /// Looks through it until nobody listens.
@@ -75,13 +78,13 @@ fn send(news: &UnboundedSender<Found>, found: Option<Found>) {
 #[derive(Default)]
 struct Known {
     servers: HashMap<SocketAddr, (String, Instant)>,
-    once: Once,
+    once: WarnOnce,
 }
 
 impl Known {
     /// Something answered; news, if it is.
     fn seen(&mut self, seen: Seen, now: Instant) -> Option<Found> {
-        let id = seen.server.place().to_owned();
+        let id = seen.server.endpoint().to_owned();
         match seen.about.state {
             State::Ok => {
                 let before = self.servers.insert(seen.address, (id.clone(), now));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::connect::{Failure, Server, Wire};
+use crate::connect::{ClientError, Connection, Server};
 use crate::reply;
 
 /// How long all of the questions may take.
@@ -54,6 +54,7 @@ impl State {
 /// What was learned of a server; what it did not say is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct About {
+    /// What it is to us.
     pub state: State,
     /// `redis` or `valkey`.
     pub server: Option<&'static str>,
@@ -61,6 +62,7 @@ pub struct About {
     pub version: Option<String>,
     /// The module's.
     pub module: Option<String>,
+    /// The number of its nodes.
     pub nodes: Option<u64>,
     /// Bytes that the module holds.
     pub memory: Option<u64>,
@@ -98,15 +100,15 @@ pub async fn ask(server: &Server, stream: TcpStream) -> About {
 }
 
 async fn questions(server: &Server, stream: TcpStream) -> About {
-    let no = |state, failure: Failure| About::only(state, Some(failure.to_string()));
+    let no = |state, failure: ClientError| About::only(state, Some(failure.to_string()));
     let mut wire = match server.dial_over(stream, MOST).await {
         Ok(wire) => wire,
-        Err(failure @ Failure::Lost(_)) => return no(State::NoServer, failure),
-        Err(failure @ Failure::Refused(_)) => return no(State::WrongPassword, failure),
+        Err(failure @ ClientError::Lost(_)) => return no(State::NoServer, failure),
+        Err(failure @ ClientError::Refused(_)) => return no(State::WrongPassword, failure),
     };
     // Apart from the rest: whoever may do nothing at all wants a password.
     match wire.call(&redis::cmd("PING")).await {
-        Err(failure @ Failure::Refused(_)) => return no(State::WantsPassword, failure),
+        Err(failure @ ClientError::Refused(_)) => return no(State::WantsPassword, failure),
         Err(failure) => return no(State::NoServer, failure),
         // DENIED: the server is in protected mode, and ends the connection.
         Ok(Err(text)) if !text.starts_with("NOPERM") => {
@@ -120,7 +122,7 @@ async fn questions(server: &Server, stream: TcpStream) -> About {
             let mut about = describe(&mut wire).await.unwrap_or_default();
             return told(State::NoModule, &mut about);
         }
-        Err(failure @ Failure::Lost(_)) => return no(State::NoServer, failure),
+        Err(failure @ ClientError::Lost(_)) => return no(State::NoServer, failure),
         Err(failure) => return no(State::Refuses, failure),
     }
     match describe(&mut wire).await {
@@ -135,7 +137,7 @@ async fn questions(server: &Server, stream: TcpStream) -> About {
 
 /// Whether the server knows our commands. Who may not look into the list of commands calls one in a way that cannot
 /// be carried out: that it is unknown is said before all else.
-async fn has_module(wire: &mut Wire) -> Result<bool, Failure> {
+async fn has_module(wire: &mut Connection) -> Result<bool, ClientError> {
     let mut command = redis::cmd("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
     if let Ok(value) = wire.call(&command).await? {
@@ -144,13 +146,13 @@ async fn has_module(wire: &mut Wire) -> Result<bool, Failure> {
     }
     match wire.call(&redis::cmd("AGG.FETCH")).await {
         Ok(_) => Ok(true),
-        Err(Failure::Refused(_)) => Ok(false),
+        Err(ClientError::Refused(_)) => Ok(false),
         Err(lost) => Err(lost),
     }
 }
 
 /// The fields of INFO that matter here; none where it may not be asked.
-async fn describe(wire: &mut Wire) -> Result<HashMap<String, String>, Failure> {
+async fn describe(wire: &mut Connection) -> Result<HashMap<String, String>, ClientError> {
     let mut command = redis::cmd("INFO");
     command.arg(&["server", "replication", "modules", "agg"]);
     let text = wire.call(&command).await?.ok().and_then(reply::text);

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep_until;
 
-use crate::connect::{Failure, Server};
+use crate::connect::{ClientError, Server};
+use crate::messages::WarnOnce;
 use crate::reply::{self, Reply};
-use crate::say::Once;
 
 use super::Found;
-use super::asked::Asked;
+use super::persistent::PersistentConnection;
 use super::slots::{self, Primary};
 
 /// How often a member is asked.
@@ -39,8 +39,13 @@ struct View {
 impl Cluster {
     /// Asks until nobody listens.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
-        let mut members: Vec<Asked> = self.seeds.iter().cloned().map(Asked::new).collect();
-        let mut once = Once::default();
+        let mut members: Vec<PersistentConnection> = self
+            .seeds
+            .iter()
+            .cloned()
+            .map(PersistentConnection::new)
+            .collect();
+        let mut once = WarnOnce::default();
         let mut known = Known::default();
         let mut epoch = 0;
         loop {
@@ -59,7 +64,7 @@ impl Cluster {
 
     /// Whom to ask from now on: the one that answered (it is the first), the primaries, and the seeds, as these may
     /// be all that is left.
-    fn remember(&self, members: &mut Vec<Asked>, view: &View) {
+    fn remember(&self, members: &mut Vec<PersistentConnection>, view: &View) {
         let wanted = view.primaries.iter().map(|(_, server)| server);
         let wanted: Vec<&Server> = wanted.chain(&self.seeds).collect();
         let mut first = true;
@@ -67,14 +72,14 @@ impl Cluster {
             std::mem::take(&mut first)
                 || wanted
                     .iter()
-                    .any(|server| server.place() == member.server.place())
+                    .any(|server| server.endpoint() == member.server.endpoint())
         });
         for server in wanted {
             if !members
                 .iter()
-                .any(|member| member.server.place() == server.place())
+                .any(|member| member.server.endpoint() == server.endpoint())
             {
-                members.push(Asked::new(server.clone()));
+                members.push(PersistentConnection::new(server.clone()));
             }
         }
     }
@@ -82,7 +87,11 @@ impl Cluster {
 
 /// What the first member says that is not behind; if all that answer are (the cluster was set up anew), the newest of
 /// these. Whoever is gone by becomes the first.
-async fn look(members: &mut [Asked], epoch: u64, once: &mut Once) -> Option<View> {
+async fn look(
+    members: &mut [PersistentConnection],
+    epoch: u64,
+    once: &mut WarnOnce,
+) -> Option<View> {
     let mut best: Option<(usize, View)> = None;
     for (index, member) in members.iter_mut().enumerate() {
         match view(member).await {
@@ -103,7 +112,7 @@ async fn look(members: &mut [Asked], epoch: u64, once: &mut Once) -> Option<View
     Some(view)
 }
 
-async fn view(member: &mut Asked) -> Result<View, Failure> {
+async fn view(member: &mut PersistentConnection) -> Result<View, ClientError> {
     let command = |name: &str| {
         let mut command = redis::cmd("CLUSTER");
         command.arg(name);
@@ -113,15 +122,15 @@ async fn view(member: &mut Asked) -> Result<View, Failure> {
     let commands = ["INFO", "SLOTS", "SHARDS"].map(command);
     let replies = member.ask(&commands[..2]).await?;
     let server = &member.server;
-    let place = server.place().to_owned();
+    let place = server.endpoint().to_owned();
     let encrypted = server.encrypted();
     let [info, by_slots]: [Reply; 2] = replies
         .try_into()
-        .map_err(|_| Failure::Lost(format!("{place} answers what was not asked")))?;
+        .map_err(|_| ClientError::Lost(format!("{place} answers what was not asked")))?;
     let (up, epoch) = state(info);
     if !up {
         let text = format!("{place} says that its cluster is down: it is not gone by");
-        return Err(Failure::Lost(text));
+        return Err(ClientError::Lost(text));
     }
     let primaries = match by_slots {
         Ok(value) => slots::by_slots(value),
@@ -129,11 +138,12 @@ async fn view(member: &mut Asked) -> Result<View, Failure> {
             Some(Ok(value)) => slots::by_shards(value, encrypted),
             _ => {
                 let text = format!("{place} refuses to tell of its cluster: {text}");
-                return Err(Failure::Refused(text));
+                return Err(ClientError::Refused(text));
             }
         },
     };
-    let strange = || Failure::Refused(format!("{place} tells of its cluster in an unknown way"));
+    let strange =
+        || ClientError::Refused(format!("{place} tells of its cluster in an unknown way"));
     let asked = member.server.host().unwrap_or("127.0.0.1");
     let server = |primary: &Primary| {
         let host = primary.host.as_deref().unwrap_or(asked);
@@ -207,7 +217,7 @@ impl Known {
         server: Server,
         news: &mut Vec<Found>,
     ) {
-        let place = server.place().to_owned();
+        let place = server.endpoint().to_owned();
         if before.remove(&id).is_none_or(|told| told.place != place) {
             news.push(Found {
                 id: id.clone(),
@@ -252,7 +262,7 @@ mod tests {
     fn news(known: &mut Known, now: &[(&str, u16, RangeInclusive<u16>)]) -> Vec<(String, String)> {
         let now = now.iter().map(|(n, port, s)| primary(n, *port, s.clone()));
         let place = |found: Found| match found.server {
-            Some(server) => (found.id, server.place().to_owned()),
+            Some(server) => (found.id, server.endpoint().to_owned()),
             None => (found.id, String::new()),
         };
         let mut news: Vec<_> = known.update(now.collect()).into_iter().map(place).collect();

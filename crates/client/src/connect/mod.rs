@@ -6,11 +6,11 @@
 //! taken for those of other commands.
 
 mod allow;
-mod link;
+mod blocking;
+mod connection;
 mod resp;
 mod tls;
 mod walk;
-mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,33 +21,33 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use allow::Allow;
-pub use link::Link;
+pub use blocking::BlockingConnection;
+pub use connection::Connection;
 pub use tls::{Tls, TlsFiles};
 pub use walk::Walk;
-pub use wire::Wire;
 
 /// How long the server may be silent.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ClientError {
     /// The server cannot be reached, or not now: worth trying again.
     Lost(String),
     /// The server says no to whatever is asked: a password, the module, rights.
     Refused(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Lost(text) | Failure::Refused(text) => f.write_str(text),
+            ClientError::Lost(text) | ClientError::Refused(text) => f.write_str(text),
         }
     }
 }
 
-impl From<Failure> for String {
-    fn from(failure: Failure) -> String {
+impl From<ClientError> for String {
+    fn from(failure: ClientError) -> String {
         failure.to_string()
     }
 }
@@ -189,7 +189,7 @@ impl Server {
     }
 
     /// The server's address as messages show it.
-    pub fn place(&self) -> &str {
+    pub fn endpoint(&self) -> &str {
         &self.place
     }
 
@@ -199,36 +199,36 @@ impl Server {
     }
 
     /// Connects, and waits for that.
-    pub fn connect(&self) -> Result<Link, Failure> {
-        Link::new(self)
+    pub fn connect(&self) -> Result<BlockingConnection, ClientError> {
+        BlockingConnection::new(self)
     }
 
     /// Connects.
-    pub async fn dial(&self) -> Result<Wire, Failure> {
-        Wire::new(self).await
+    pub async fn dial(&self) -> Result<Connection, ClientError> {
+        Connection::new(self).await
     }
 
     /// Goes on with a connection to it that is there already; `most` is what the replies to one call may take of
     /// memory.
-    pub async fn dial_over<S>(&self, stream: S, most: usize) -> Result<Wire, Failure>
+    pub async fn dial_over<S>(&self, stream: S, most: usize) -> Result<Connection, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        Wire::over(self, stream, most).await
+        Connection::over(self, stream, most).await
     }
 }
 
 /// Errors that speak of the server rather than of one command.
-fn judge(text: &str, place: &str) -> Option<Failure> {
+fn classify_error(text: &str, place: &str) -> Option<ClientError> {
     let code = text.split(' ').next().unwrap_or_default();
     if code == "ERR" && text.starts_with("ERR unknown command") {
         return Some(no_module(place));
     }
     match code {
-        "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => {
-            Some(Failure::Lost(format!("{place} cannot answer now: {text}")))
-        }
-        "NOAUTH" => Some(Failure::Refused(format!(
+        "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => Some(ClientError::Lost(
+            format!("{place} cannot answer now: {text}"),
+        )),
+        "NOAUTH" => Some(ClientError::Refused(format!(
             "{place} wants a password: give it in AGG_PASSWORD or in the URL (agg poll: in password-file or password-env)"
         ))),
         _ => None,
@@ -236,8 +236,8 @@ fn judge(text: &str, place: &str) -> Option<Failure> {
 }
 
 /// A failure because the module is not loaded.
-pub fn no_module(place: &str) -> Failure {
-    Failure::Refused(format!(
+pub fn no_module(place: &str) -> ClientError {
+    ClientError::Refused(format!(
         "the server {place} does not have the aggregator module: start it with --loadmodule \
          libaggregator.so"
     ))
@@ -351,7 +351,7 @@ mod tests {
     fn another_server_is_told_the_same() {
         let one = Server::parse("redis://ann:s3cret@host:1/2", &Access::default()).unwrap();
         let other = one.elsewhere("::1", 7);
-        assert_eq!(other.place(), "redis://[::1]:7");
+        assert_eq!(other.endpoint(), "redis://[::1]:7");
         assert_eq!((&other.user, &other.password), (&one.user, &one.password));
     }
 
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn errors_of_the_server_are_told_from_those_of_a_command() {
         let unknown = "ERR unknown command 'AGG.LOG', with args beginning with: 'n'";
-        let Some(Failure::Refused(text)) = judge(unknown, "redis://h:1") else {
+        let Some(ClientError::Refused(text)) = classify_error(unknown, "redis://h:1") else {
             panic!()
         };
         assert_eq!(
@@ -388,9 +388,15 @@ mod tests {
             "the server redis://h:1 does not have the aggregator module: start it with --loadmodule \
              libaggregator.so"
         );
-        assert!(matches!(judge("LOADING x", "p"), Some(Failure::Lost(_))));
-        assert!(matches!(judge("NOAUTH x", "p"), Some(Failure::Refused(_))));
-        assert_eq!(judge("AGGFULL x", "p"), None);
-        assert_eq!(judge("ERR bad value", "p"), None);
+        assert!(matches!(
+            classify_error("LOADING x", "p"),
+            Some(ClientError::Lost(_))
+        ));
+        assert!(matches!(
+            classify_error("NOAUTH x", "p"),
+            Some(ClientError::Refused(_))
+        ));
+        assert_eq!(classify_error("AGGFULL x", "p"), None);
+        assert_eq!(classify_error("ERR bad value", "p"), None);
     }
 }

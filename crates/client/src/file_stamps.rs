@@ -20,9 +20,9 @@ fn stamp(path: &Path) -> Stamp {
 
 /// Files that were read, as they were before that.
 #[derive(Clone, Debug, Default)]
-pub struct Stamps(Vec<(PathBuf, Stamp)>);
+pub struct FileStamps(Vec<(PathBuf, Stamp)>);
 
-impl Stamps {
+impl FileStamps {
     /// Notes what a file is like. To be called before it is read: so a change while it is read is seen.
     pub fn note(&mut self, path: &Path) {
         if !self.0.iter().any(|(noted, _)| noted == path) {
@@ -45,7 +45,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         let noted = || {
-            let mut stamps = Stamps::default();
+            let mut stamps = FileStamps::default();
             stamps.note(&path);
             stamps
         };

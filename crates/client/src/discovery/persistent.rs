@@ -5,25 +5,25 @@ use std::time::Duration;
 use redis::Cmd;
 use tokio::time::timeout;
 
-use crate::connect::{Failure, Server, Wire};
+use crate::connect::{ClientError, Connection, Server};
 use crate::reply::Reply;
 
 /// How long a question may take: others can be asked instead.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One that is asked.
-pub struct Asked {
+pub struct PersistentConnection {
     pub server: Server,
-    wire: Option<Wire>,
+    wire: Option<Connection>,
 }
 
-impl Asked {
-    pub fn new(server: Server) -> Asked {
-        Asked { server, wire: None }
+impl PersistentConnection {
+    pub fn new(server: Server) -> PersistentConnection {
+        PersistentConnection { server, wire: None }
     }
 
     /// The replies to these commands.
-    pub async fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, Failure> {
+    pub async fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, ClientError> {
         // Put back when all went well alone, as a wire that failed is not to be used again.
         let kept = self.wire.take();
         let asking = async {
@@ -42,9 +42,9 @@ impl Asked {
                 Ok(replies)
             }
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::Lost(format!(
+            Err(_) => Err(ClientError::Lost(format!(
                 "cannot reach {}: no answer within {} s",
-                self.server.place(),
+                self.server.endpoint(),
                 PATIENCE.as_secs()
             ))),
         }

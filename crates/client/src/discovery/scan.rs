@@ -22,10 +22,13 @@ use super::probe::{self, About};
 /// What is looked through, and how fast.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scan {
+    /// The addresses.
     pub hosts: Hosts,
+    /// The port, the same at each address.
     pub port: u16,
     /// What is said to whoever answers. Where `encrypted`, it says how.
     pub access: Access,
+    /// Whether connections are encrypted.
     pub encrypted: bool,
     /// How long a connection may take to be there.
     pub timeout: Duration,
@@ -36,18 +39,23 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// The default of `port`.
     pub const PORT: u16 = 7777;
+    /// The default of `timeout`.
     pub const TIMEOUT: Duration = Duration::from_millis(300);
-    /// At the usual rate and timeout, addresses that do not answer fill three fifths of it.
+    /// The default of `parallel`: at the default rate and timeout, addresses that do not answer fill three fifths of it.
     pub const PARALLEL: usize = 512;
-    /// A /24 in a quarter of a second, a /16 in about a minute: some 80 kB/s of packets on the net.
+    /// The default of `rate`: a /24 in a quarter of a second, a /16 in about a minute: some 80 kB/s of packets on the net.
     pub const RATE: u64 = 1000;
 }
 
 /// What answers at an address.
 pub struct Seen {
+    /// The address.
     pub address: SocketAddr,
+    /// The server there, to connect to.
     pub server: Server,
+    /// What it says of itself.
     pub about: About,
 }
 

@@ -3,11 +3,9 @@
 //! What holds: a server keeps its identity ([`Found::id`]) for as long as it is meant to be the same, whatever its
 //! address; a source that cannot be asked says so and takes nothing back.
 
-mod asked;
 mod cluster;
 mod hosts;
-#[cfg(test)]
-mod live;
+mod persistent;
 pub mod probe;
 mod range;
 pub mod scan;
@@ -54,7 +52,7 @@ impl Source {
                     for server in servers {
                         // Nobody listens at the end of the program.
                         let _ = news.send(Found {
-                            id: server.place().to_owned(),
+                            id: server.endpoint().to_owned(),
                             server: Some(server),
                         });
                     }

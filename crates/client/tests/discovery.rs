@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::scan::Scan;
-use super::{Cluster, Found, Hosts, Range, Sentinel, Source};
-use crate::connect::{self, Access};
+use agg_client::connect::{self, Access};
+use agg_client::discovery::scan::Scan;
+use agg_client::discovery::{Cluster, Found, Hosts, Range, Sentinel, Source};
 
 use testkit::*;
 
@@ -47,7 +47,7 @@ impl Watch {
         let found = found.expect("the source is watched");
         self.told += 1;
         match found.server {
-            Some(server) => self.known.insert(found.id, server.place().to_owned()),
+            Some(server) => self.known.insert(found.id, server.endpoint().to_owned()),
             None => self.known.remove(&found.id),
         };
         true

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Failure, Wire};
+use super::{ClientError, Connection};
 
 /// The calls of a walk. At a thousand keys each this is a hundred million keys.
 const CALLS: u32 = 100_000;
@@ -46,7 +46,7 @@ impl Walk {
     ///
     /// # Errors
     /// The walk does not end.
-    pub fn step(&mut self, wire: &Wire, next: Vec<u8>) -> Result<bool, Failure> {
+    pub fn step(&mut self, wire: &Connection, next: Vec<u8>) -> Result<bool, ClientError> {
         self.go_on(next)
             .map_err(|why| wire.lost(&format!("its {} does not end: {why}", self.command)))
     }

@@ -10,12 +10,12 @@ use redis::{Cmd, Value};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep_until, timeout};
 
-use crate::connect::{Failure, Server};
+use crate::connect::{ClientError, Server};
+use crate::messages::WarnOnce;
 use crate::reply::{self, Reply};
-use crate::say::Once;
 
 use super::Found;
-use super::asked::Asked;
+use super::persistent::PersistentConnection;
 use super::slots::is_host;
 
 /// How often all Sentinels are asked.
@@ -44,15 +44,20 @@ struct Answer {
 impl Sentinel {
     /// What the service is known by, wherever it is. Two grids may well name theirs alike.
     fn id(&self) -> String {
-        let place = self.sentinels.first().map_or("", |first| first.place());
+        let place = self.sentinels.first().map_or("", |first| first.endpoint());
         let place = place.split_once("://").map_or(place, |(_, rest)| rest);
         format!("sentinel:{}@{place}", self.service)
     }
 
     /// Asks until nobody listens.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
-        let mut asked: Vec<Asked> = self.sentinels.iter().cloned().map(Asked::new).collect();
-        let mut once = Once::default();
+        let mut asked: Vec<PersistentConnection> = self
+            .sentinels
+            .iter()
+            .cloned()
+            .map(PersistentConnection::new)
+            .collect();
+        let mut once = WarnOnce::default();
         let mut told: Option<Answer> = None;
         loop {
             let start = Instant::now();
@@ -85,7 +90,7 @@ impl Sentinel {
         }
     }
 
-    async fn ask(&self, one: &mut Asked) -> Result<Answer, Failure> {
+    async fn ask(&self, one: &mut PersistentConnection) -> Result<Answer, ClientError> {
         let command = |name: &str| {
             let mut command = redis::cmd("SENTINEL");
             command.arg(name).arg(&self.service);
@@ -93,9 +98,9 @@ impl Sentinel {
         };
         let commands: [Cmd; 2] = [command("MASTER"), command("GET-MASTER-ADDR-BY-NAME")];
         let replies = one.ask(&commands).await?;
-        let place = one.server.place();
+        let place = one.server.endpoint();
         answer(replies).ok_or_else(|| {
-            Failure::Refused(format!(
+            ClientError::Refused(format!(
                 "the Sentinel {place} does not tell where {:?} is: is it its name, and may this user ask?",
                 self.service
             ))

@@ -3,29 +3,29 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connect::{Failure, Link, Server};
-use crate::say::{say, warn};
-use crate::shutdown::Stop;
+use crate::Shutdown;
+use crate::connect::{BlockingConnection, ClientError, Server};
+use crate::messages::{say, warn};
 
 /// A server and how patient we are with it.
-pub struct Reach<'a> {
+pub struct Reconnector<'a> {
     server: &'a Server,
-    stop: &'a Stop,
+    stop: &'a Shutdown,
     /// How long to try; without one, for ever.
     limit: Option<Duration>,
     since: Option<Instant>,
-    pauses: Pauses,
+    pauses: Backoff,
     told: Option<String>,
     /// Something went well before: then even a refusal may pass (a server that was restarted without its module),
     /// while at the start it is a mistake that a person should see.
     worked: bool,
 }
 
-impl<'a> Reach<'a> {
+impl<'a> Reconnector<'a> {
     /// Tries for `limit` at each loss (zero: not again), without one for ever.
-    pub fn new(server: &'a Server, stop: &'a Stop, limit: Option<Duration>) -> Self {
-        let pauses = Pauses::default();
-        Reach {
+    pub fn new(server: &'a Server, stop: &'a Shutdown, limit: Option<Duration>) -> Self {
+        let pauses = Backoff::default();
+        Reconnector {
             server,
             stop,
             limit,
@@ -39,8 +39,8 @@ impl<'a> Reach<'a> {
     /// A new connection; none where the end was asked for.
     ///
     /// Returns an error when the limit has passed or trying again is of no use.
-    pub fn link(&mut self) -> Result<Option<Link>, Failure> {
-        while !self.stop.asked() {
+    pub fn link(&mut self) -> Result<Option<BlockingConnection>, ClientError> {
+        while !self.stop.is_requested() {
             match self.server.connect() {
                 Ok(link) => return Ok(Some(link)),
                 Err(failure) => self.failed(failure)?,
@@ -52,8 +52,8 @@ impl<'a> Reach<'a> {
     /// Notes that a call failed, and pauses. The link is to be dropped.
     ///
     /// Returns the failure when the limit has passed or trying again is of no use.
-    pub fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
-        if matches!(failure, Failure::Refused(_)) && !(self.worked && self.limit.is_none()) {
+    pub fn failed(&mut self, failure: ClientError) -> Result<(), ClientError> {
+        if matches!(failure, ClientError::Refused(_)) && !(self.worked && self.limit.is_none()) {
             return Err(failure);
         }
         let since = *self.since.get_or_insert_with(Instant::now);
@@ -77,23 +77,23 @@ impl<'a> Reach<'a> {
     pub fn worked(&mut self) {
         self.worked = true;
         self.since = None;
-        self.pauses = Pauses::default();
+        self.pauses = Backoff::default();
         if self.told.take().is_some() {
-            say(&format!("{} answers again", self.server.place()));
+            say(&format!("{} answers again", self.server.endpoint()));
         }
     }
 }
 
-/// Pauses that double, up to half a minute.
-pub struct Pauses(Duration);
+/// Backoff that double, up to half a minute.
+pub struct Backoff(Duration);
 
-impl Default for Pauses {
+impl Default for Backoff {
     fn default() -> Self {
-        Pauses(Duration::from_millis(250))
+        Backoff(Duration::from_millis(250))
     }
 }
 
-impl Pauses {
+impl Backoff {
     const LONGEST: Duration = Duration::from_secs(30);
 
     /// The pause after one more failure.
@@ -109,13 +109,13 @@ mod tests {
     use super::*;
     use crate::connect::Access;
 
-    fn lost() -> Failure {
-        Failure::Lost("gone".into())
+    fn lost() -> ClientError {
+        ClientError::Lost("gone".into())
     }
 
     #[test]
     fn pauses_double_up_to_half_a_minute() {
-        let mut pauses = Pauses::default();
+        let mut pauses = Backoff::default();
         let seconds: Vec<f64> = (0..10).map(|_| pauses.next().as_secs_f64()).collect();
         assert_eq!(
             seconds,
@@ -127,9 +127,9 @@ mod tests {
     fn without_patience_the_first_failure_is_the_last() {
         let (server, stop) = (
             Server::parse("redis://h", &Access::default()).unwrap(),
-            Stop::default(),
+            Shutdown::default(),
         );
-        let mut reach = Reach::new(&server, &stop, Some(Duration::ZERO));
+        let mut reach = Reconnector::new(&server, &stop, Some(Duration::ZERO));
         assert_eq!(reach.failed(lost()), Err(lost()));
     }
 
@@ -137,10 +137,10 @@ mod tests {
     fn a_limit_counts_from_the_first_failure_in_a_row() {
         let (server, stop) = (
             Server::parse("redis://h", &Access::default()).unwrap(),
-            Stop::default(),
+            Shutdown::default(),
         );
-        stop.ask(); // so that pauses end at once
-        let mut reach = Reach::new(&server, &stop, Some(Duration::from_secs(60)));
+        stop.request(); // so that pauses end at once
+        let mut reach = Reconnector::new(&server, &stop, Some(Duration::from_secs(60)));
         assert_eq!(reach.failed(lost()), Ok(()));
         reach.since = Instant::now().checked_sub(Duration::from_secs(61));
         assert_eq!(reach.failed(lost()), Err(lost()));
@@ -152,11 +152,11 @@ mod tests {
     fn a_refusal_ends_at_the_start_and_is_sat_out_later() {
         let (server, stop) = (
             Server::parse("redis://h", &Access::default()).unwrap(),
-            Stop::default(),
+            Shutdown::default(),
         );
-        stop.ask();
-        let refused = Failure::Refused("no module".into());
-        let mut reach = Reach::new(&server, &stop, None);
+        stop.request();
+        let refused = ClientError::Refused("no module".into());
+        let mut reach = Reconnector::new(&server, &stop, None);
         assert_eq!(reach.failed(refused.clone()), Err(refused.clone()));
         reach.worked();
         assert_eq!(reach.failed(refused), Ok(()));

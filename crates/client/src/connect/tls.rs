@@ -8,38 +8,19 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::say::warn;
-use crate::stamp::Stamps;
+use crate::FileStamps;
+use crate::messages::warn;
 
-/// Where certificates and keys are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+/// The files of certificates and keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// rediss://: the authorities that are trusted, a PEM file; without it those of the system
-    #[arg(
-        long = "tls-ca",
-        global = true,
-        value_name = "FILE",
-        env = "AGG_TLS_CA"
-    )]
+    /// The CA bundle, a PEM file; without it the certificates of the system are trusted.
     pub ca: Option<PathBuf>,
-    /// rediss://: our certificate, a PEM file
-    #[arg(
-        long = "tls-cert",
-        global = true,
-        value_name = "FILE",
-        env = "AGG_TLS_CERT"
-    )]
+    /// The client certificate (mTLS), a PEM file.
     pub cert: Option<PathBuf>,
-    /// rediss://: the key of our certificate, a PEM file
-    #[arg(
-        long = "tls-key",
-        global = true,
-        value_name = "FILE",
-        env = "AGG_TLS_KEY"
-    )]
+    /// The key of the client certificate, a PEM file.
     pub key: Option<PathBuf>,
-    /// rediss://: the name that the server's certificate has to be of, where the URL has another
-    #[arg(long = "tls-server-name", global = true, value_name = "NAME")]
+    /// The name that the server's certificate has to have, where the URL has another.
     pub server_name: Option<String>,
 }
 
@@ -60,7 +41,7 @@ struct Loaded {
     config: Arc<ClientConfig>,
     /// The files as they are, by which it is compared.
     contents: Vec<Vec<u8>>,
-    stamps: Stamps,
+    stamps: FileStamps,
 }
 
 impl PartialEq for Tls {
@@ -112,8 +93,8 @@ impl Tls {
     }
 }
 
-fn stamps(files: &TlsFiles) -> Stamps {
-    let mut stamps = Stamps::default();
+fn stamps(files: &TlsFiles) -> FileStamps {
+    let mut stamps = FileStamps::default();
     for file in [&files.ca, &files.cert, &files.key].into_iter().flatten() {
         stamps.note(file);
     }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::resp::{self, Allowance, Fault};
-use super::{Address, Failure, Server, TIMEOUT, judge};
+use super::{Address, ClientError, Server, TIMEOUT, classify_error};
 use crate::reply::Reply;
 
 /// Bytes that are read at once: 8 KiB, as is usual, cost a busy poller a tenth of its time.
@@ -35,42 +35,46 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync> Stream for T {}
 type Plain = Pin<Box<dyn Stream>>;
 
 /// A connection.
-pub struct Wire {
+pub struct Connection {
     stream: Pin<Box<BufReader<TimeoutStream<Plain>>>>,
     /// What the replies to one call may take.
     most: usize,
     place: String,
 }
 
-impl Wire {
-    pub(super) async fn new(server: &Server) -> Result<Wire, Failure> {
-        match timeout(TIMEOUT, Wire::open(server)).await {
+impl Connection {
+    pub(super) async fn new(server: &Server) -> Result<Connection, ClientError> {
+        match timeout(TIMEOUT, Connection::open(server)).await {
             Ok(opened) => opened,
             Err(_) => Err(unreachable(server, &no_answer())),
         }
     }
 
     /// Over a connection that is there already; `most` is what the replies to one call may take of memory.
-    pub(super) async fn over<S>(server: &Server, stream: S, most: usize) -> Result<Wire, Failure>
+    pub(super) async fn over<S>(
+        server: &Server,
+        stream: S,
+        most: usize,
+    ) -> Result<Connection, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        let start = async { Wire::start(server, dress(server, stream).await?, most).await };
+        let start = async { Connection::start(server, dress(server, stream).await?, most).await };
         match timeout(TIMEOUT, start).await {
             Ok(opened) => opened,
             Err(_) => Err(unreachable(server, &no_answer())),
         }
     }
 
-    async fn open(server: &Server) -> Result<Wire, Failure> {
-        Wire::start(server, connect(server).await?, MOST).await
+    async fn open(server: &Server) -> Result<Connection, ClientError> {
+        Connection::start(server, connect(server).await?, MOST).await
     }
 
-    async fn start(server: &Server, stream: Plain, most: usize) -> Result<Wire, Failure> {
+    async fn start(server: &Server, stream: Plain, most: usize) -> Result<Connection, ClientError> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_read_timeout(Some(TIMEOUT));
         stream.set_write_timeout(Some(TIMEOUT));
-        let mut wire = Wire {
+        let mut wire = Connection {
             stream: Box::pin(BufReader::with_capacity(READ, stream)),
             most,
             place: server.place.clone(),
@@ -80,7 +84,7 @@ impl Wire {
     }
 
     /// Says who we are and which database is meant.
-    async fn enter(&mut self, server: &Server) -> Result<(), Failure> {
+    async fn enter(&mut self, server: &Server) -> Result<(), ClientError> {
         let place = &server.place;
         if let Some(password) = &server.password {
             let mut command = redis::cmd("AUTH");
@@ -91,7 +95,7 @@ impl Wire {
                 Ok(_) => {}
                 Err(text) if text.starts_with("WRONGPASS") || text.contains("AUTH") => {
                     let why = format!("{place} does not accept the user or password");
-                    return Err(Failure::Refused(why));
+                    return Err(ClientError::Refused(why));
                 }
                 Err(text) => return Err(self.refused("AUTH", &text)),
             }
@@ -105,7 +109,7 @@ impl Wire {
     }
 
     /// Sends one command.
-    pub async fn call(&mut self, command: &Cmd) -> Result<Reply, Failure> {
+    pub async fn call(&mut self, command: &Cmd) -> Result<Reply, ClientError> {
         let mut answer = Ok(Value::Nil);
         self.pipeline(std::slice::from_ref(command), |_, reply| answer = reply)
             .await?;
@@ -118,7 +122,7 @@ impl Wire {
         &mut self,
         commands: &[Cmd],
         each: impl FnMut(usize, Reply),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ClientError> {
         self.send(commands).await?;
         match timeout(PATIENCE, self.receive(commands.len(), each)).await {
             Ok(received) => received,
@@ -129,7 +133,7 @@ impl Wire {
         }
     }
 
-    async fn send(&mut self, commands: &[Cmd]) -> Result<(), Failure> {
+    async fn send(&mut self, commands: &[Cmd]) -> Result<(), ClientError> {
         let mut bytes = Vec::new();
         for (index, command) in commands.iter().enumerate() {
             bytes.extend_from_slice(&command.get_packed_command());
@@ -147,7 +151,7 @@ impl Wire {
         &mut self,
         count: usize,
         mut each: impl FnMut(usize, Reply),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ClientError> {
         let mut allowance = Allowance::new(self.most);
         for index in 0..count {
             let read = resp::read(&mut self.stream, &mut allowance).await;
@@ -156,7 +160,7 @@ impl Wire {
                 Fault::Hostile(why) => self.lost(&why),
             })?;
             if let Err(text) = &reply
-                && let Some(failure) = judge(text, &self.place)
+                && let Some(failure) = classify_error(text, &self.place)
             {
                 return Err(failure);
             }
@@ -166,25 +170,25 @@ impl Wire {
     }
 
     /// A failure because the reply is not what the command answers.
-    pub fn strange(&self, command: &str) -> Failure {
-        Failure::Refused(format!(
+    pub fn unexpected_reply(&self, command: &str) -> ClientError {
+        ClientError::Refused(format!(
             "{} answers {command} in a way that this agg does not know; are the two of one version?",
             self.place
         ))
     }
 
     /// A failure because the server refuses what all depends on.
-    pub fn refused(&self, what: &str, text: &str) -> Failure {
-        Failure::Refused(format!("{} refuses {what}: {text}", self.place))
+    pub fn refused(&self, what: &str, text: &str) -> ClientError {
+        ClientError::Refused(format!("{} refuses {what}: {text}", self.place))
     }
 
     /// A failure after which the connection is of no more use.
-    pub fn lost(&self, why: &str) -> Failure {
-        Failure::Lost(format!("lost {}: {why}", self.place))
+    pub fn lost(&self, why: &str) -> ClientError {
+        ClientError::Lost(format!("lost {}: {why}", self.place))
     }
 }
 
-async fn connect(server: &Server) -> Result<Plain, Failure> {
+async fn connect(server: &Server) -> Result<Plain, ClientError> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => unreachable(
             server,
@@ -211,7 +215,7 @@ async fn connect(server: &Server) -> Result<Plain, Failure> {
 async fn permitted(
     server: &Server,
     mut addresses: Vec<SocketAddr>,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<Vec<SocketAddr>, ClientError> {
     let Some(allow) = server.allow.as_ref().filter(|_| server.is_led_to) else {
         return Ok(addresses);
     };
@@ -224,7 +228,7 @@ async fn permitted(
     addresses.retain(is_permitted);
     if addresses.is_empty() {
         let shown: Vec<String> = networks.iter().take(8).map(IpNet::to_string).collect();
-        return Err(Failure::Refused(format!(
+        return Err(ClientError::Refused(format!(
             "{} is not connected to and not told a password: another server named it, and {} is not of {} ({}); if it \
              should be, name its network in \"allow\" of the source",
             server.place,
@@ -237,7 +241,7 @@ async fn permitted(
 }
 
 /// Encrypts a connection where that is wanted.
-async fn dress<S>(server: &Server, stream: S) -> Result<Pin<Box<dyn Stream>>, Failure>
+async fn dress<S>(server: &Server, stream: S) -> Result<Pin<Box<dyn Stream>>, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
@@ -255,8 +259,8 @@ where
     Ok(Box::pin(stream.map_err(refused)?))
 }
 
-fn unreachable(server: &Server, why: &str) -> Failure {
-    Failure::Lost(format!("cannot reach {}: {why}", server.place))
+fn unreachable(server: &Server, why: &str) -> ClientError {
+    ClientError::Lost(format!("cannot reach {}: {why}", server.place))
 }
 
 fn no_answer() -> String {

@@ -4,81 +4,12 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use crate::args::NodeName;
 use crate::reply;
-
-/// The queues, in the order in which they are drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Queue {
-    /// Records of 5-minute windows.
-    #[value(name = "MIN")]
-    Min,
-    /// Records of hours.
-    #[value(name = "HOUR")]
-    Hour,
-    /// Log lines.
-    #[value(name = "LOG")]
-    Log,
-    /// Error conditions.
-    #[value(name = "ERROR")]
-    Error,
-    /// Objects.
-    #[value(name = "REALITY")]
-    Reality,
-}
-
-impl Queue {
-    /// All of them.
-    pub const ALL: [Queue; 5] = [
-        Queue::Min,
-        Queue::Hour,
-        Queue::Log,
-        Queue::Error,
-        Queue::Reality,
-    ];
-    /// Those whose records line protocol can express.
-    pub const NUMBERS: [Queue; 2] = [Queue::Min, Queue::Hour];
-
-    /// The keyword of the commands.
-    pub fn word(self) -> &'static str {
-        match self {
-            Queue::Min => "MIN",
-            Queue::Hour => "HOUR",
-            Queue::Log => "LOG",
-            Queue::Error => "ERROR",
-            Queue::Reality => "REALITY",
-        }
-    }
-
-    /// The queue of a keyword.
-    pub fn of(word: &[u8]) -> Option<Queue> {
-        Queue::ALL
-            .into_iter()
-            .find(|queue| queue.word().as_bytes() == word)
-    }
-}
-
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// One JSON object a line.
-    Json,
-    /// InfluxDB's line protocol, of MIN and HOUR.
-    Line,
-}
-
-impl Format {
-    fn word(self) -> &'static str {
-        match self {
-            Format::Json => "JSON",
-            Format::Line => "LINE",
-        }
-    }
-}
+use aggregator_protocol::{NodeName, Queue, RecordFormat};
 
 /// A record that was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct FetchedRecord {
     /// Where it waited.
     pub queue: Queue,
     /// Its id there.
@@ -91,22 +22,22 @@ pub struct Entry {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct FetchRequest {
     /// From these queues.
     pub queues: Vec<Queue>,
     /// So written.
-    pub format: Format,
+    pub format: RecordFormat,
     /// Kept from others for so long.
     pub lease: Duration,
 }
 
-impl Request {
+impl FetchRequest {
     /// The command that hands out `count` entries at most and waits for so long where there are none.
     pub fn fetch(&self, node: &NodeName, count: u64, block: Option<Duration>) -> Cmd {
         let mut command = redis::cmd("AGG.FETCH");
         command.arg(&node.0);
         for queue in &self.queues {
-            command.arg(queue.word());
+            command.arg(queue.name());
         }
         command
             .arg("COUNT")
@@ -116,20 +47,20 @@ impl Request {
         if let Some(block) = block {
             command.arg("BLOCK").arg(block.as_millis() as u64);
         }
-        command.arg("FORMAT").arg(self.format.word());
+        command.arg("FORMAT").arg(self.format.name());
         command
     }
 }
 
 /// The entries of a reply; none of what is no reply of AGG.FETCH.
-pub fn entries(reply: Value) -> Option<Vec<Entry>> {
+pub fn entries(reply: Value) -> Option<Vec<FetchedRecord>> {
     reply::items(reply)?.into_iter().map(entry).collect()
 }
 
-fn entry(value: Value) -> Option<Entry> {
+fn entry(value: Value) -> Option<FetchedRecord> {
     let [queue, id, deliveries, record] = reply::items(value)?.try_into().ok()?;
-    Some(Entry {
-        queue: Queue::of(&reply::bytes(queue)?)?,
+    Some(FetchedRecord {
+        queue: Queue::from_name(&reply::bytes(queue)?)?,
         id: reply::int(&id)?,
         deliveries: u64::try_from(reply::int(&deliveries)?).ok()?,
         record: reply::bytes(record)?,
@@ -137,14 +68,14 @@ fn entry(value: Value) -> Option<Entry> {
 }
 
 /// The commands that acknowledge the first `printed` of the entries and give the others back.
-pub fn settle(node: &NodeName, entries: &[Entry], printed: usize) -> Vec<Cmd> {
+pub fn settle(node: &NodeName, entries: &[FetchedRecord], printed: usize) -> Vec<Cmd> {
     let (done, back) = entries.split_at(printed);
     let mut commands = by_queue("AGG.ACK", node, done);
     commands.extend(by_queue("AGG.NACK", node, back));
     commands
 }
 
-fn by_queue(verb: &str, node: &NodeName, entries: &[Entry]) -> Vec<Cmd> {
+fn by_queue(verb: &str, node: &NodeName, entries: &[FetchedRecord]) -> Vec<Cmd> {
     let command = |queue: Queue| {
         let mut ids = entries
             .iter()
@@ -153,7 +84,7 @@ fn by_queue(verb: &str, node: &NodeName, entries: &[Entry]) -> Vec<Cmd> {
             .peekable();
         ids.peek()?;
         let mut command = redis::cmd(verb);
-        command.arg(&node.0).arg(queue.word());
+        command.arg(&node.0).arg(queue.name());
         ids.for_each(|id| {
             command.arg(id);
         });
@@ -194,9 +125,9 @@ mod tests {
     #[test]
     fn fetch_names_everything() {
         let (queues, lease) = (vec![Queue::Min, Queue::Log], Duration::from_secs(30));
-        let request = Request {
+        let request = FetchRequest {
             queues,
-            format: Format::Json,
+            format: RecordFormat::Json,
             lease,
         };
         assert_eq!(
@@ -214,7 +145,7 @@ mod tests {
         let got = entries(Value::Array(vec![value("LOG", 5, "{}")])).unwrap();
         assert_eq!(
             got,
-            [Entry {
+            [FetchedRecord {
                 queue: Queue::Log,
                 id: 5,
                 deliveries: 1,

@@ -1,0 +1,66 @@
+//! The queues of a node, and how their records are written.
+
+/// The queues, in the order in which they are drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// Records of short windows, 5 minutes by default.
+    Min,
+    /// Records of long windows, an hour by default.
+    Hour,
+    /// Log entries.
+    Log,
+    /// Errors.
+    Error,
+    /// Objects.
+    Reality,
+}
+
+impl Queue {
+    /// All queues.
+    pub const ALL: [Queue; 5] = [
+        Queue::Min,
+        Queue::Hour,
+        Queue::Log,
+        Queue::Error,
+        Queue::Reality,
+    ];
+    /// The queues whose records line protocol can express.
+    pub const NUMBERS: [Queue; 2] = [Queue::Min, Queue::Hour];
+
+    /// Returns the keyword of the commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Queue::Min => "MIN",
+            Queue::Hour => "HOUR",
+            Queue::Log => "LOG",
+            Queue::Error => "ERROR",
+            Queue::Reality => "REALITY",
+        }
+    }
+
+    /// Returns the queue of a keyword.
+    pub fn from_name(name: &[u8]) -> Option<Queue> {
+        Queue::ALL
+            .into_iter()
+            .find(|queue| queue.name().as_bytes() == name)
+    }
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// One JSON object a line.
+    Json,
+    /// InfluxDB line protocol, of MIN and HOUR.
+    Line,
+}
+
+impl RecordFormat {
+    /// Returns the keyword of the commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordFormat::Json => "JSON",
+            RecordFormat::Line => "LINE",
+        }
+    }
+}

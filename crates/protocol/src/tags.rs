@@ -1,0 +1,27 @@
+//! Tags as the commands take them.
+
+/// A tag as the commands take it: `name:value`, or a word without a value; no blanks, no empty name.
+pub fn tag(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with(':') {
+        return Err("expected name:value, the name not empty".into());
+    }
+    if text.contains(|c: char| c.is_whitespace()) {
+        return Err("a tag has no blanks; give --tag once for each".into());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        assert_eq!(tag("rack:a1"), Ok("rack:a1".into()));
+        assert_eq!(tag("prod"), Ok("prod".into()));
+        assert_eq!(tag("a:"), Ok("a:".into()));
+        assert!(tag("").is_err() && tag(":v").is_err());
+        assert!(tag("a:b c").unwrap_err().contains("no blanks"));
+        assert!(tag("a:b\nc:d").is_err());
+    }
+}
