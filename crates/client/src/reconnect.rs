@@ -69,7 +69,7 @@ impl<'a> Reconnector<'a> {
             warn(&format!("{text}; trying again"));
             self.told = Some(text);
         }
-        self.stop.wait(self.pauses.next().min(left));
+        self.stop.wait(self.pauses.next_pause().min(left));
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Backoff {
     const LONGEST: Duration = Duration::from_secs(30);
 
     /// The pause after one more failure.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_pause(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(Self::LONGEST);
         pause
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_half_a_minute() {
         let mut pauses = Backoff::default();
-        let seconds: Vec<f64> = (0..10).map(|_| pauses.next().as_secs_f64()).collect();
+        let seconds: Vec<f64> = (0..10).map(|_| pauses.next_pause().as_secs_f64()).collect();
         assert_eq!(
             seconds,
             [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]

@@ -179,7 +179,7 @@ impl Drainer {
                 Err(failure) => {
                     wire = None;
                     self.failed(&failure);
-                    let pause = pauses.next();
+                    let pause = pauses.next_pause();
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = self.stop.requested() => {}

@@ -126,7 +126,7 @@ impl Worker {
             if self.stop.is_requested() {
                 return Ok(None);
             }
-            let pause = pauses.next();
+            let pause = pauses.next_pause();
             self.stop
                 .wait(after.map_or(pause, |after| after.max(pause)));
         }

@@ -134,7 +134,7 @@ impl Follower {
                 Err(End::Unheard) => return,
                 Err(End::Failed(failure)) => failure,
             };
-            let pause = pauses.next();
+            let pause = pauses.next_pause();
             let again = Instant::now() + pause;
             let why = failure.to_string();
             if self.send(|id| News::Away { id, why, again }).await.is_err() {
