@@ -10,6 +10,7 @@
 
 use crate::memory::{cpu_time, measured};
 use crate::server::{BASE, Server, Value, frames};
+use aggregator_core::codec::put_u64;
 use aggregator_core::node::{Loader, Node};
 use aggregator_core::settings::MAX_HISTORY;
 use aggregator_core::turn::MAX_ID;
@@ -433,14 +434,6 @@ fn json(n: usize, shape: u8) -> Vec<u8> {
         _ => format!("[{text}]"),
     }
     .into_bytes()
-}
-
-fn put_u64(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
 }
 
 /// A frame ends once it is this long.

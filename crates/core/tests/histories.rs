@@ -2,6 +2,7 @@
 
 mod support;
 
+use aggregator_core::codec::put_u64;
 use aggregator_core::node::Loader;
 use aggregator_core::settings::MAX_HISTORY;
 use aggregator_core::turn::MAX_ID;
@@ -85,14 +86,6 @@ fn a_lowered_limit_is_applied_after_a_restart_and_a_failover() {
         assert_eq!(kept(&mut w), METRICS * 12);
         w.check_copies();
     }
-}
-
-fn put_u64(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
 }
 
 /// A frame with one metric, which has so many closed MIN windows.

@@ -208,6 +208,8 @@ struct World {
     /// Of the records of MIN and HOUR that were taken away.
     delivered: Totals,
     totals: Totals,
+    /// By metric: how many samples missed their HOUR window.
+    late_hours: BTreeMap<String, i64>,
     /// What the next look must find the totals to have grown by, at most; each of it or nothing, unless exact.
     grows: Vec<Growth>,
     /// The last step's answer does not say what the totals have grown by.
@@ -225,7 +227,7 @@ struct Growth {
     metric: String,
     count: u64,
     sum: f64,
-    /// In MIN, and in HOUR where that window is open; else in one length at least.
+    /// In MIN, and in HOUR unless the metric counts the sample as late there; else in one length at least.
     in_min: bool,
 }
 
@@ -255,6 +257,7 @@ impl World {
             top: 0,
             delivered: Totals::new(),
             totals: Totals::new(),
+            late_hours: BTreeMap::new(),
             grows: Vec::new(),
             unknown: false,
             taken: [0; 5],

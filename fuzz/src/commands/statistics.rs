@@ -144,6 +144,8 @@ impl World {
             if held == Value::Null {
                 continue;
             }
+            let late = held.at("late-hour").int();
+            self.late_hours.insert(metric.clone(), late);
             for (i, name) in ["min", "hour"].into_iter().enumerate() {
                 for bucket in held.at(name).list() {
                     let (count, sum) = (bucket.at("count").int(), bucket.at("sum").bulk());
@@ -156,6 +158,7 @@ impl World {
     }
 
     pub(super) fn check_totals(&mut self, act: &Act) {
+        let late_before = std::mem::take(&mut self.late_hours);
         let after = self.sum_up();
         let before = std::mem::replace(&mut self.totals, after);
         let grows = std::mem::take(&mut self.grows);
@@ -176,7 +179,12 @@ impl World {
                 None => assert!(grew.iter().all(|g| is(*g, 0, 0.0)), "{}", context()),
                 Some(g) if g.in_min => {
                     assert!(is(grew[0], g.count, g.sum), "{}", context());
-                    let hour = is(grew[1], g.count, g.sum) || is(grew[1], 0, 0.0);
+                    let late = |of: &BTreeMap<String, i64>| of.get(&metric).copied().unwrap_or(0);
+                    let is_late = late(&self.late_hours) > late(&late_before);
+                    let hour = match is_late {
+                        true => is(grew[1], 0, 0.0),
+                        false => is(grew[1], g.count, g.sum),
+                    };
                     assert!(hour, "{}", context());
                 }
                 Some(g) => {
