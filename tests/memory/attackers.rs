@@ -2,7 +2,7 @@
 //! a number or a refusal that names limit and setting, it fails.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use redis::{Connection, Value};
@@ -22,23 +22,35 @@ pub struct Outcome {
 /// An attack that goes on.
 pub struct Attacker {
     is_over: Arc<AtomicBool>,
+    refused: Arc<AtomicU64>,
     thread: JoinHandle<Outcome>,
 }
 
 impl Attacker {
     pub fn start(server: &Server, attack: Attack, seed: u64) -> Attacker {
         let is_over = Arc::new(AtomicBool::new(false));
+        let refused = Arc::new(AtomicU64::new(0));
         let mut connection = server.connection();
-        let o = is_over.clone();
+        let (o, r) = (is_over.clone(), refused.clone());
         let thread = std::thread::spawn(move || {
             let (mut random, mut outcome) = (Random(seed), Outcome::default());
             while !o.load(Relaxed) {
                 let commands = attack(&mut random);
                 send_all(&mut connection, &commands, &mut outcome);
+                r.store(outcome.full, Relaxed);
             }
             outcome
         });
-        Attacker { is_over, thread }
+        Attacker {
+            is_over,
+            refused,
+            thread,
+        }
+    }
+
+    /// Returns how many commands and samples have been refused so far.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     pub fn stop(self) -> Outcome {

@@ -380,5 +380,5 @@ fn interrupted_before_the_end() {
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let mut program = Running::start(&mut agg(&url, "top --once"));
     let (_held, _) = silent.accept().unwrap();
-    assert_eq!(program.end_by("INT").code(), Some(130));
+    assert_eq!(program.end_promptly_by("INT").code(), Some(130));
 }

@@ -1,5 +1,7 @@
 //! Attacks: many commands at once, and a process's memory seen from outside.
 
+use std::time::{Duration, Instant};
+
 use redis::{Connection, Value};
 
 /// The words of a command.
@@ -55,6 +57,24 @@ pub fn resident(pid: u32) -> Option<(u64, u64)> {
         Some(kib << 10)
     };
     Some((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+/// Returns how long the main thread of a process has run, if the kernel tells (schedstat). Unlike a clock it stands still
+/// while other processes have the processor.
+pub fn main_thread_time(pid: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+}
+
+/// Runs `f` and returns its result with how long it took: of a clock, or of the main thread of the process where that is
+/// shorter, so that a busy machine does not count.
+pub fn timed<T>(pid: u32, f: impl FnOnce() -> T) -> (T, Duration) {
+    let (start, before) = (Instant::now(), main_thread_time(pid));
+    let result = f();
+    let ran = main_thread_time(pid).zip(before);
+    let clock = start.elapsed();
+    let took = ran.map_or(clock, |(after, before)| clock.min(after - before));
+    (result, took)
 }
 
 /// Parses the commands of an append-only file.

@@ -43,6 +43,17 @@ impl Running {
         status
     }
 
+    /// Ends it as [`Running::end_by`] does and asserts that the signal ended what it was waiting for, rather than a timeout
+    /// of its own: those it reports on its standard error, which has to be piped and not yet read.
+    pub fn end_promptly_by(&mut self, signal: &str) -> ExitStatus {
+        let status = self.end_by(signal);
+        let mut said = String::new();
+        let mut stderr = self.0.stderr.take().expect("the standard error is piped");
+        stderr.read_to_string(&mut said).unwrap();
+        assert!(!said.contains("no answer within"), "{said}");
+        status
+    }
+
     /// Returns whether the program handles a signal by now, or has ended: a signal kills a program that has only just
     /// started.
     fn handles(&mut self, signal: &str) -> bool {

@@ -141,10 +141,19 @@ impl Server {
             let mut connection = client.get_connection().ok()?;
             // A server that wants a password answers; one that is loading does not yet.
             match redis::cmd("PING").query::<String>(&mut connection) {
-                Err(error) if error.is_io_error() || error.code() == Some("LOADING") => None,
-                Err(error) if error.to_string().contains("loading") => None,
-                _ => Some(()),
+                Err(error) if error.is_io_error() || error.code() == Some("LOADING") => {
+                    return None;
+                }
+                Err(error) if error.to_string().contains("loading") => return None,
+                _ => {}
             }
+            // Where another server took the port in between, this one is about to end.
+            let info = redis::cmd("INFO")
+                .arg("server")
+                .query::<String>(&mut connection);
+            let process = format!("process_id:{}\r\n", self.child.id());
+            info.map_or(true, |info| info.contains(&process))
+                .then_some(())
         });
     }
 
