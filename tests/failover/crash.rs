@@ -75,6 +75,8 @@ impl Watch {
         };
         let whole = path.metadata().unwrap().len();
         let size = (size + random.below(200)).min(whole);
+        let content = std::fs::read(path).unwrap();
+        let size = outside_of_transactions(&content[..size as usize]) as u64;
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
         file.set_len(size).unwrap();
         (*when, whole - size)
@@ -84,6 +86,73 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.goes_on.store(false, Relaxed);
+    }
+}
+
+/// Returns the length to which an AOF may be cut: its own, or up to the MULTI of a transaction that is not complete.
+///
+/// A server that finds a command cut off within a transaction removes that command alone, appends to the open
+/// transaction, and fails at the start after the next one: "MULTI calls can not be nested". This is a fault of the server
+/// (mended in Valkey by <https://github.com/valkey-io/valkey/pull/4342>), and `redis-check-aof --fix` cuts as this does.
+fn outside_of_transactions(aof: &[u8]) -> usize {
+    let mut transaction = None;
+    let mut at = 0;
+    while let Some((length, name)) = command(&aof[at..]) {
+        match name {
+            b"MULTI" | b"multi" => transaction = Some(at),
+            b"EXEC" | b"exec" => transaction = None,
+            _ => {}
+        }
+        at += length;
+    }
+    transaction.unwrap_or(aof.len())
+}
+
+/// Returns the length of the command or annotation at the start of an AOF, and its name; none if it is not complete.
+fn command(aof: &[u8]) -> Option<(usize, &[u8])> {
+    let line = |from: usize| {
+        let rest = aof.get(from..)?;
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        Some((&rest[..end], from + end + 2))
+    };
+    let number = |text: &[u8]| -> usize {
+        let text = std::str::from_utf8(&text[1..]).unwrap();
+        text.parse().unwrap()
+    };
+    let (first, mut at) = line(0)?;
+    if first.starts_with(b"#") {
+        return Some((at, b""));
+    }
+    let mut name: Option<&[u8]> = None;
+    for _ in 0..number(first) {
+        let (length, start) = line(at)?;
+        let argument = aof.get(start..start + number(length))?;
+        name.get_or_insert(argument);
+        at = start + argument.len() + 2;
+        if at > aof.len() {
+            return None;
+        }
+    }
+    Some((at, name?))
+}
+
+#[test]
+fn cut_leaves_no_open_transaction() {
+    let set = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\r\n\r\n";
+    let multi = "*1\r\n$5\r\nMULTI\r\n";
+    let exec = "*1\r\n$4\r\nEXEC\r\n";
+    let stamp = "#TS:1790000000\r\n";
+    let aof = [stamp, set, multi, set, exec, set].concat();
+    let begin = stamp.len() + set.len();
+    let end = begin + multi.len() + set.len() + exec.len();
+    for cut in 0..=aof.len() {
+        let inside = cut >= begin + multi.len() && cut < end;
+        let expected = if inside { begin } else { cut };
+        assert_eq!(
+            outside_of_transactions(&aof.as_bytes()[..cut]),
+            expected,
+            "{cut}"
+        );
     }
 }
 
