@@ -1,242 +1,294 @@
-//! Who waits in AGG.FETCH, and who of them is served when something is there.
+//! Clients that wait in AGG.FETCH with BLOCK, and which of them is served when a node has something for them.
 //!
-//! Each client has a number, in the order in which they came, and stands in line for every queue that it named. A report
-//! that brings something to a queue for which nobody waits costs a look at these lists and wakes nobody. Else the lists
-//! are served once the command (or the script, or the transaction) is over: who is first in line for an entry that can be
-//! handed out gets it, as long as there are such entries.
+//! Each client has an id, in the order of arrival, and is listed for every queue that it named. A report that brings
+//! something to a queue for which nobody waits costs a look at these lists and wakes nobody. Otherwise the lists are
+//! served once the command (or the script, or the transaction) is over: the client that has waited longest for an
+//! available record gets it, as long as there are such records.
 
-use crate::commands::fetch_for;
-use crate::ffi::acl::User;
-use crate::ffi::api::{Content, Ctx, KeyName, Mode, SharedString};
-use crate::ffi::blocking::{Blocked, release};
-use crate::ffi::callbacks::serve_soon;
-use crate::ffi::main_thread::MainThread;
+use crate::ffi::blocking::{BlockedClient, BlockingHooks, block as block_client, unblock};
+use crate::ffi::{Call, Content, Ctx, KeyName, MainThread, Mode, SharedString, User};
 use crate::reply::Answer;
 use crate::stored_node::StoredNode;
 use crate::transaction;
 use aggregator_core::node::Queue;
 use aggregator_core::{Node, Now};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long clients are served before others have their turn.
+/// How long clients are served before other commands get a turn.
 const BUDGET: Duration = Duration::from_millis(1);
 
-/// What a client waited for is there, but not for its user any more.
 const NO_PERMISSION: &str =
     "NOPERM the user has lost the permission to run AGG.FETCH on this key while it waited";
 
-/// A client that waits, or that has its answer and is about to be released.
-pub struct Waiter {
-    /// As the server knows it.
-    pub blocked: Blocked,
-    /// Its number as CLIENT ID says it.
-    pub client_id: u64,
-    /// Its user, if the ACL knows it.
-    pub user: Option<User>,
+const CANNOT_BLOCK: &str = "ERR AGG.FETCH: the server cannot block this client: ask without BLOCK";
+
+/// Runs the command of a waiting client on a node that has something for it. `None`: it cannot run now.
+pub type RunFn = fn(Ctx<'_>, &KeyName<'_>, &[&[u8]], &mut StoredNode) -> Option<Answer>;
+
+/// A client that waits, or that has its answer and is about to be unblocked.
+struct Waiter {
+    command: WaitingCommand,
     /// Where the node is.
-    pub db: i32,
-    /// The node's name.
-    pub name: SharedString,
-    /// The command with its arguments.
-    pub words: Vec<SharedString>,
-    /// The queues that it waits for.
-    pub queues: Vec<Queue>,
-    /// What it gets.
-    pub answer: Option<Answer>,
+    db: i32,
+    key: SharedString,
+    /// The queues that the client waits for.
+    queues: Vec<Queue>,
+    /// The reply, once the client was served.
+    answer: Option<Answer>,
 }
 
-/// The lines of one node: the numbers of those who wait for each queue.
-#[derive(Default)]
-struct Lines([BTreeSet<u64>; 5]);
+/// The command of a client that waits.
+#[derive(Clone)]
+struct WaitingCommand {
+    client: BlockedClient,
+    /// The client's id, as CLIENT ID shows it.
+    client_id: u64,
+    /// The client's user, if the ACL knows it.
+    user: Option<User>,
+    /// The command's name and arguments.
+    args: Vec<SharedString>,
+    run: RunFn,
+}
 
-/// All who wait.
+/// The clients that wait for each queue of a node.
+#[derive(Default)]
+struct WaitLists([BTreeSet<u64>; 5]);
+
+/// All clients that wait.
 #[derive(Default)]
 struct Waiters {
-    /// The last number given.
-    last: u64,
-    by_number: BTreeMap<u64, Waiter>,
-    /// By database and name of the node.
-    lines: BTreeMap<i32, BTreeMap<SharedString, Lines>>,
-    /// Nodes that may have something for somebody.
+    last_id: u64,
+    by_id: BTreeMap<u64, Waiter>,
+    /// By database and key.
+    lists: BTreeMap<i32, BTreeMap<SharedString, WaitLists>>,
+    /// Keys that may have something for a client.
     ready: BTreeSet<(i32, SharedString)>,
 }
 
 static WAITERS: MainThread<Option<Waiters>> = MainThread::new(None);
 
+/// [`serve`] is scheduled.
+static IS_SERVE_SCHEDULED: AtomicBool = AtomicBool::new(false);
+
 fn with<R>(f: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
     WAITERS.with(|waiters| f(waiters.get_or_insert_default()))
 }
 
-/// The next number.
-pub fn number() -> u64 {
-    with(|waiters| {
-        waiters.last += 1;
-        waiters.last
-    })
-    .unwrap_or(0)
+/// Blocks the client of a command until one of the queues has something, or for `timeout_ms` (0: without a limit). Then
+/// `run` runs the command.
+///
+/// A waiting client costs what the server keeps for any client, and some words here, and `maxclients` bounds their
+/// number. So it may wait however little memory is left, because draining is what frees memory.
+pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64, run: RunFn) {
+    let Some(id) = with(Waiters::next_id) else {
+        return call.ctx.reply_error(CANNOT_BLOCK);
+    };
+    let Some(client) = block_client::<Hooks>(call, id, timeout_ms) else {
+        return call.ctx.reply_error(CANNOT_BLOCK);
+    };
+    let client_id = call.ctx.client_id();
+    let command = WaitingCommand {
+        client,
+        client_id,
+        user: User::of(call.ctx, client_id),
+        args: call.argv.share(),
+        run,
+    };
+    let waiter = Waiter {
+        command,
+        db: call.ctx.db(),
+        key: SharedString::new(call.key),
+        queues: queues.to_vec(),
+        answer: None,
+    };
+    with(|waiters| waiters.add(id, waiter));
 }
 
-/// A client begins to wait.
-pub fn add(number: u64, waiter: Waiter) {
-    with(|waiters| {
-        let nodes = waiters.lines.entry(waiter.db).or_default();
-        let lines = nodes.entry(waiter.name.clone()).or_default();
-        for queue in &waiter.queues {
-            lines.0[*queue as usize].insert(number);
+/// What the server reports of waiting clients.
+struct Hooks;
+
+impl BlockingHooks for Hooks {
+    fn on_key_ready(ctx: Ctx<'_>, key: &KeyName<'_>) {
+        key_changed(ctx, key);
+    }
+
+    fn on_timeout(ctx: Ctx<'_>, id: u64) {
+        match with(|waiters| waiters.remove(id)).flatten() {
+            Some(answer) => answer.send(ctx),
+            None => ctx.reply_null_array(),
         }
-        waiters.by_number.insert(number, waiter);
+    }
+
+    fn on_removed(id: u64) {
+        with(|waiters| waiters.remove(id));
+    }
+}
+
+/// A node may have something new. If a client waits for it, clients are served soon.
+pub fn node_changed(ctx: Ctx<'_>, name: &KeyName<'_>, node: &mut Node, now: Now) {
+    mark_ready(ctx, name, |lists| {
+        lists.first_served_by(node, now).is_some()
     });
 }
 
-/// A client does not wait any more: the answer that it gets, if there is one.
-pub fn remove(number: u64) -> Option<Answer> {
+/// A key has a new value, perhaps a node.
+pub fn key_changed(ctx: Ctx<'_>, name: &KeyName<'_>) {
+    mark_ready(ctx, name, |_| true);
+}
+
+/// Any node may have something new. The next tick of the timer serves.
+pub fn all_changed() {
     with(|waiters| {
-        waiters.leave_lines(number);
-        waiters.by_number.remove(&number)?.answer
-    })
-    .flatten()
-}
-
-/// Something may have become available in a node: who waits for that is served soon.
-pub fn ready(ctx: Ctx<'_>, name: &KeyName<'_>, node: &mut Node, now: Now) {
-    mark(ctx, name, |lines| {
-        lines.first_served_by(node, now).is_some()
+        for (db, keys) in &waiters.lists {
+            let keys = keys.keys().map(|key| (*db, key.clone()));
+            waiters.ready.extend(keys);
+        }
     });
 }
 
-/// A key holds something else now, perhaps a node.
-pub fn changed(ctx: Ctx<'_>, name: &KeyName<'_>) {
-    mark(ctx, name, |_| true);
-}
-
-fn mark(ctx: Ctx<'_>, name: &KeyName<'_>, is_ready: impl FnOnce(&Lines) -> bool) {
-    let marked = with(|waiters| {
-        if waiters.by_number.is_empty() {
+fn mark_ready(ctx: Ctx<'_>, name: &KeyName<'_>, is_ready: impl FnOnce(&WaitLists) -> bool) {
+    let is_ready = with(|waiters| {
+        if waiters.by_id.is_empty() {
             return false;
         }
         let db = ctx.db();
-        let is_ready = waiters.lines(db, name.bytes()).is_some_and(is_ready);
+        let is_ready = waiters.lists(db, name.bytes()).is_some_and(is_ready);
         if is_ready {
             waiters.ready.insert((db, SharedString::new(*name)));
         }
         is_ready
     });
-    if marked.unwrap_or(false) {
-        serve_soon(ctx, 0);
+    if is_ready == Some(true) {
+        schedule_serve(ctx, 0);
     }
 }
 
-/// Any node may have something now; the next tick of the timer looks.
-pub fn all_ready() {
-    with(|waiters| {
-        for (db, nodes) in &waiters.lines {
-            let names = nodes.keys().map(|name| (*db, name.clone()));
-            waiters.ready.extend(names);
-        }
-    });
+/// Calls [`serve`] once the running command is over, or a millisecond later.
+fn schedule_serve(ctx: Ctx<'_>, delay_ms: u32) {
+    if !IS_SERVE_SCHEDULED.swap(true, Relaxed) {
+        ctx.call_later(delay_ms, |ctx| {
+            IS_SERVE_SCHEDULED.store(false, Relaxed);
+            serve(ctx);
+        });
+    }
 }
 
-/// Serves those who wait for what is there. Does nothing while this server may not change a node: the timer tries again.
+/// Serves clients that wait for what is available. Does nothing while this server may not change a node; the timer tries
+/// again.
 pub fn serve(ctx: Ctx<'_>) {
     let started = Instant::now();
-    while let Some((db, name)) = with(|waiters| waiters.ready.first().cloned()).flatten() {
+    while let Some((db, key)) = with(|waiters| waiters.ready.first().cloned()).flatten() {
         if ctx.replication_paused() || !ctx.flags().is_active_primary() {
             return;
         }
-        if serve_first(ctx, db, &name).is_none() {
-            with(|waiters| waiters.ready.remove(&(db, name)));
+        if serve_first(ctx, db, &key).is_none() {
+            with(|waiters| waiters.ready.remove(&(db, key)));
         }
         if started.elapsed() >= BUDGET {
-            return serve_soon(ctx, 1);
+            return schedule_serve(ctx, 1);
         }
     }
 }
 
-/// Serves the client that waits longest for something that a node has now. `None`: there is no such client.
-fn serve_first(ctx: Ctx<'_>, db: i32, name: &SharedString) -> Option<()> {
+/// Serves the client that has waited longest for something that a node has now. `None`: there is no such client.
+fn serve_first(ctx: Ctx<'_>, db: i32, key_name: &SharedString) -> Option<()> {
     if !ctx.select_db(db) {
         return None;
     }
-    let mut key = ctx.open(&name.name(), Mode::WriteUntracked)?;
-    let stored = match key.content() {
-        Content::Node(stored) if !stored.node.is_unfinished() => stored,
+    let mut key = ctx.open(&key_name.name(), Mode::WriteUntracked)?;
+    let stored = match key.content::<StoredNode>() {
+        Content::Value(stored) if !stored.node.is_unfinished() => stored,
         _ => return None,
     };
-    let (number, blocked, answer) = answer_first(ctx, db, name, stored)?;
-    with(|waiters| {
-        waiters.leave_lines(number);
-        waiters.by_number.get_mut(&number)?.answer = Some(answer);
-        Some(())
-    })??;
-    release(blocked);
-    Some(())
-}
-
-/// Fetches for the first in line: its number, itself and what it gets.
-fn answer_first(
-    ctx: Ctx<'_>,
-    db: i32,
-    name: &SharedString,
-    stored: &mut StoredNode,
-) -> Option<(u64, Blocked, Answer)> {
-    let now = transaction::now();
-    let first = stored.change(now.mono_ms, |node| {
-        let first = with(|waiters| {
-            waiters
-                .lines(db, name.name().bytes())?
-                .first_served_by(node, now)
-        });
-        Ok::<_, ()>(first.flatten())
-    });
-    let number = first.ok().flatten()?;
-    let (blocked, client_id, user, words) = with(|waiters| {
-        let w = waiters.by_number.get(&number)?;
-        Some((w.blocked, w.client_id, w.user.clone(), w.words.clone()))
-    })??;
-    let may_run = user.is_none_or(|user| user.may_run(ctx, client_id, &words));
+    let id = first_waiter(db, key_name, stored)?;
+    let command = with(|waiters| Some(waiters.by_id.get(&id)?.command.clone())).flatten()?;
+    let may_run = command
+        .user
+        .is_none_or(|user| user.may_run(ctx, command.client_id, &command.args));
     let answer = if may_run {
-        let args: Vec<&[u8]> = words.iter().map(|word| word.name().bytes()).collect();
-        fetch_for(ctx, &name.name(), &args, stored)?
+        let args: Vec<&[u8]> = command.args.iter().map(|arg| arg.name().bytes()).collect();
+        (command.run)(ctx, &key_name.name(), &args, stored)?
     } else {
         Answer::Error(NO_PERMISSION.into())
     };
-    Some((number, blocked, answer))
+    with(|waiters| {
+        waiters.leave_lists(id);
+        waiters.by_id.get_mut(&id)?.answer = Some(answer);
+        Some(())
+    })
+    .flatten()?;
+    unblock(command.client);
+    Some(())
+}
+
+/// Returns the client that has waited longest for something that a node has now.
+fn first_waiter(db: i32, key: &SharedString, stored: &mut StoredNode) -> Option<u64> {
+    let now = transaction::now();
+    let first = stored.change(now.mono_ms, |node| {
+        let first = with(|waiters| {
+            let lists = waiters.lists(db, key.name().bytes())?;
+            lists.first_served_by(node, now)
+        });
+        Ok::<_, ()>(first.flatten())
+    });
+    first.ok().flatten()
 }
 
 impl Waiters {
-    fn lines(&self, db: i32, name: &[u8]) -> Option<&Lines> {
-        self.lines.get(&db)?.get(name)
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 
-    /// A client stands in no line any more.
-    fn leave_lines(&mut self, number: u64) {
-        let Some(waiter) = self.by_number.get(&number) else {
+    fn add(&mut self, id: u64, waiter: Waiter) {
+        let keys = self.lists.entry(waiter.db).or_default();
+        let lists = keys.entry(waiter.key.clone()).or_default();
+        for queue in &waiter.queues {
+            lists.0[*queue as usize].insert(id);
+        }
+        self.by_id.insert(id, waiter);
+    }
+
+    /// Removes a client. Returns its answer, if it was served.
+    fn remove(&mut self, id: u64) -> Option<Answer> {
+        self.leave_lists(id);
+        self.by_id.remove(&id)?.answer
+    }
+
+    fn lists(&self, db: i32, key: &[u8]) -> Option<&WaitLists> {
+        self.lists.get(&db)?.get(key)
+    }
+
+    /// Removes a client from all lists.
+    fn leave_lists(&mut self, id: u64) {
+        let Some(waiter) = self.by_id.get(&id) else {
             return;
         };
-        let Some(nodes) = self.lines.get_mut(&waiter.db) else {
+        let Some(keys) = self.lists.get_mut(&waiter.db) else {
             return;
         };
-        if let Some(lines) = nodes.get_mut(&waiter.name) {
+        if let Some(lists) = keys.get_mut(&waiter.key) {
             for queue in &waiter.queues {
-                lines.0[*queue as usize].remove(&number);
+                lists.0[*queue as usize].remove(&id);
             }
-            if lines.0.iter().all(BTreeSet::is_empty) {
-                nodes.remove(&waiter.name);
+            if lists.0.iter().all(BTreeSet::is_empty) {
+                keys.remove(&waiter.key);
             }
         }
-        if nodes.is_empty() {
-            self.lines.remove(&waiter.db);
+        if keys.is_empty() {
+            self.lists.remove(&waiter.db);
         }
     }
 }
 
-impl Lines {
-    /// The lowest number of those who wait for what a node can hand out.
+impl WaitLists {
+    /// Returns the first client that waits for what a node has now.
     fn first_served_by(&self, node: &mut Node, now: Now) -> Option<u64> {
         let firsts = Queue::ALL.iter().filter_map(|queue| {
-            let number = self.0[*queue as usize].first()?;
-            node.available(&[*queue], now).then_some(*number)
+            let id = self.0[*queue as usize].first()?;
+            node.available(&[*queue], now).then_some(*id)
         });
         firsts.min()
     }

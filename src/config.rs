@@ -1,9 +1,9 @@
-//! The settings `agg.*`: their table, their values, and what the core sees of them.
+//! The settings `agg.*`: their table, their values, and the form in which the core reads them.
 //!
-//! A value comes from the default below, an argument of `loadmodule`, redis.conf, or CONFIG SET, the later winning. A
-//! check across settings runs once for each CONFIG SET, after all of its values, and takes them back together.
+//! A value comes from the default in the table, an argument of `loadmodule`, redis.conf, or CONFIG SET; the later wins.
 
-use crate::ffi::main_thread::MainThread;
+use crate::ffi::MainThread;
+use crate::ffi::settings::{self, SettingSpec};
 use aggregator_core::settings::{
     MAX_GAP_MS, MAX_HISTORY, MAX_NODE_NAME, MAX_WINDOW_S, MOST_ITEMS, Rules, Settings,
     max_flush_delay_ms,
@@ -12,22 +12,8 @@ use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
-/// One setting.
-pub struct Setting {
-    /// Without `agg.`.
-    pub name: &'static CStr,
-    /// In its own unit.
-    pub default: i64,
-    /// The smallest value.
-    pub min: i64,
-    /// The largest value.
-    pub max: i64,
-    /// Bytes: written as 64mb and the like.
-    pub is_memory: bool,
-}
-
-const fn number(name: &'static CStr, default: i64, min: i64, max: i64) -> Setting {
-    Setting {
+const fn number(name: &'static CStr, default: i64, min: i64, max: i64) -> SettingSpec {
+    SettingSpec {
         name,
         default,
         min,
@@ -36,8 +22,8 @@ const fn number(name: &'static CStr, default: i64, min: i64, max: i64) -> Settin
     }
 }
 
-const fn memory(name: &'static CStr, default: i64, min: i64, max: i64) -> Setting {
-    Setting {
+const fn memory(name: &'static CStr, default: i64, min: i64, max: i64) -> SettingSpec {
+    SettingSpec {
         name,
         default,
         min,
@@ -53,8 +39,8 @@ const CENTURY_S: i64 = 100 * 366 * 86_400;
 /// Four weeks, milliseconds.
 const MONTH_MS: i64 = 28 * 86_400_000;
 
-/// All settings; the constants below are places in it.
-pub const SETTINGS: [Setting; 21] = [
+/// All settings. The constants below are indices into the table.
+const SETTINGS: [SettingSpec; 21] = [
     memory(c"max-memory", 256 * MB, MB, TB),
     memory(c"max-node-memory", 0, 0, TB),
     number(c"max-series", 20_000, 1, 100_000_000),
@@ -78,21 +64,26 @@ pub const SETTINGS: [Setting; 21] = [
     number(c"reality-ttl", 0, 0, CENTURY_S),
 ];
 
+/// The index of `agg.max-memory`.
+pub const MAX_MEMORY: usize = 0;
+/// The index of `agg.max-node-memory`.
+pub const MAX_NODE_MEMORY: usize = 1;
 const MIN_WINDOW: usize = 9;
 const HOUR_WINDOW: usize = 10;
 const FLUSH_DELAY: usize = 13;
 
-/// A default goes with any short window: where it is longer than one may be, the longest is in force.
+/// The default is accepted with any short window. If it is longer than the window allows, the longest one is in force.
 const DEFAULT_FLUSH_DELAY: i64 = SETTINGS[FLUSH_DELAY].default;
 
 static VALUES: [AtomicI64; SETTINGS.len()] = [const { AtomicI64::new(0) }; SETTINGS.len()];
 
-/// A value was set since the settings were last built.
+/// A value was set since the settings were last built for the core.
 static CHANGED: AtomicBool = AtomicBool::new(true);
 
+/// The settings as last built for the core.
 static BUILT: MainThread<Option<Rc<Settings>>> = MainThread::new(None);
 
-/// The settings in force.
+/// Returns the settings in force.
 #[inline]
 pub fn settings() -> Rc<Settings> {
     if CHANGED.load(Relaxed) {
@@ -105,23 +96,42 @@ pub fn settings() -> Rc<Settings> {
         .unwrap_or_default()
 }
 
-/// A setting's value in its own unit.
+/// Returns the value of a setting in its own unit.
 pub fn value(setting: usize) -> i64 {
     VALUES.get(setting).map_or(0, |v| v.load(Relaxed))
 }
 
-/// Sets a value, which the server has checked against its range.
-pub fn set(setting: usize, value: i64) {
+/// Sets the value of a setting, which is within its range.
+fn set(setting: usize, value: i64) {
     if let Some(v) = VALUES.get(setting) {
         v.store(value, Relaxed);
     }
     CHANGED.store(true, Relaxed);
 }
 
+/// The settings as the server sees them.
+pub struct ServerConfig;
+
+impl settings::Settings for ServerConfig {
+    const SPECS: &'static [SettingSpec] = &SETTINGS;
+
+    fn get(index: usize) -> i64 {
+        value(index)
+    }
+
+    fn set(index: usize, value: i64) {
+        set(index, value);
+    }
+
+    fn check() -> Result<(), &'static CStr> {
+        check()
+    }
+}
+
 /// Checks what depends on more than one setting.
 ///
 /// # Errors
-/// What is wrong, for the client.
+/// The text for the client.
 pub fn check() -> Result<(), &'static CStr> {
     if value(HOUR_WINDOW) % value(MIN_WINDOW).max(1) != 0 {
         return Err(c"agg.hour-window must be a multiple of agg.min-window");
@@ -133,10 +143,11 @@ pub fn check() -> Result<(), &'static CStr> {
     Ok(())
 }
 
-/// Reads the arguments of `loadmodule`, pairs of a name without `agg.` and a value, as values.
+/// Sets the values to the defaults and to the arguments of `loadmodule`, which are pairs of a name without `agg.` and a
+/// value.
 ///
 /// # Errors
-/// What is wrong, for the log.
+/// The reason for the log.
 pub fn read_arguments(args: &[&[u8]]) -> Result<(), String> {
     for (setting, v) in SETTINGS.iter().zip(&VALUES) {
         v.store(setting.default, Relaxed);
@@ -172,7 +183,7 @@ pub fn read_arguments(args: &[&[u8]]) -> Result<(), String> {
     check().map_err(|e| e.to_string_lossy().into_owned())
 }
 
-/// A number, or a size with one of Redis's units.
+/// Parses a number, or a size with a unit of redis.conf.
 fn parse(text: &str, is_memory: bool) -> Option<i64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..)?.to_lowercase().as_str() {
@@ -190,6 +201,7 @@ fn parse(text: &str, is_memory: bool) -> Option<i64> {
     digits.parse::<i64>().ok()?.checked_mul(unit)
 }
 
+/// Returns the settings for the core.
 fn build() -> Settings {
     let [
         max_memory,
@@ -214,7 +226,7 @@ fn build() -> Settings {
         error_ttl,
         reality_ttl,
     ] = std::array::from_fn(value);
-    // The ranges of the table keep every value inside its type.
+    // The ranges of the table keep every value within its type.
     Settings {
         max_memory: max_memory as u64,
         max_node_memory: max_node_memory as u64,

@@ -1,13 +1,11 @@
-//! `INFO agg`: the server's sums and counts.
+//! `INFO agg`: the server's sums and counters.
 //!
-//! It is also called while the server writes its crash report, when the heap may be broken: then it shows the atomics
-//! alone, and neither allocates nor waits.
+//! The server also calls it for its crash report, when the heap may be damaged. Then it writes the atomics only, and
+//! neither allocates nor waits.
 
-use crate::config;
-use crate::ffi::api::InfoWriter;
-use crate::ffi::main_thread::MainThread;
-use crate::stored_node::totals;
-use crate::{memory, transaction};
+use crate::ffi::{InfoWriter, MainThread};
+use crate::memory::accounting;
+use crate::{config, totals, transaction};
 use aggregator_core::Now;
 use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
@@ -16,46 +14,46 @@ use aggregator_core::node::Queue;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The oldest id by queue over all nodes, as the timer's last round saw it; 0: none.
+/// The oldest id of each queue over all nodes, as the timer's last round saw it; 0: none.
 static OLDEST: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 
-/// How old ids are.
+/// The ages of ids.
 static AGES: MainThread<Ages> = MainThread::new(Ages::new());
 
-/// What the timer's round saw.
+/// Sets the oldest id of each queue.
 pub fn set_oldest(oldest: [u64; 5]) {
     for (cell, id) in OLDEST.iter().zip(oldest) {
         cell.store(id, Relaxed);
     }
 }
 
-/// Looks at the clocks, at each tick; `newest`: the largest id that there is.
-pub fn look_at_clocks(newest: u64, now: Now) {
+/// Reads the clocks at a tick, when `newest` is the largest id.
+pub fn observe_clocks(newest: u64, now: Now) {
     AGES.with(|ages| ages.look(newest, now));
 }
 
-/// With how old ids are.
+/// Calls `f` with the ages of ids.
 pub fn with_ages<R>(f: impl FnOnce(&Ages) -> R) -> Option<R> {
     AGES.with(|ages| f(ages))
 }
 
-const MAX_MEMORY: usize = 0;
-const MAX_NODE_MEMORY: usize = 1;
-
 /// Writes all sections.
 pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
-    let (nodes, gauges) = totals();
+    let gauges = totals::gauges();
     if info.section(c"nodes") {
-        info.field(c"nodes", nodes);
+        info.field(c"nodes", totals::nodes());
         info.field(c"metrics", gauges.metrics);
         info.field(c"errors", gauges.errors);
         info.field(c"realities", gauges.realities);
         info.field(c"forgotten", gauges.forgotten);
     }
     if info.section(c"memory") {
-        info.field(c"held", memory::used());
-        info.field(c"max_memory", config::value(MAX_MEMORY) as u64);
-        info.field(c"max_node_memory", config::value(MAX_NODE_MEMORY) as u64);
+        info.field(c"held", accounting::used());
+        info.field(c"max_memory", config::value(config::MAX_MEMORY) as u64);
+        info.field(
+            c"max_node_memory",
+            config::value(config::MAX_NODE_MEMORY) as u64,
+        );
     }
     if for_crash_report {
         return;
@@ -111,7 +109,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
     }
 }
 
-/// A field's name of words, `-` written as `_` as in Redis's own.
+/// Returns the name of a field made of words, with `_` for `-` as in the fields of Redis.
 fn field(words: &[&str]) -> CString {
     CString::new(words.join("_").replace('-', "_")).unwrap_or_else(|_| CStr::to_owned(c"field"))
 }

@@ -1,12 +1,14 @@
 //! The aggregator as a module of Redis and Valkey: `redis-server --loadmodule libaggregator.so`.
 //!
-//! A thin shell around `aggregator-core`: it turns the server's calls into calls of the core, and the core's answers
-//! into replies and replication. What belongs to the server is reached through [`ffi`], the only place with `unsafe`.
+//! The module is a thin shell around `aggregator-core`: it turns calls of the server into calls of the core, and the
+//! core's results into replies and replication. This file only composes: it passes the commands, the data type, the
+//! settings and the hooks to [`ffi`], which is the only place with `unsafe`.
 #![deny(unsafe_code)]
 
 mod blocking;
 mod commands;
 mod config;
+mod data_type;
 #[allow(unsafe_code)]
 mod ffi;
 mod info;
@@ -16,30 +18,81 @@ mod replication;
 mod reply;
 mod stored_node;
 mod timer;
+mod totals;
 mod transaction;
 
-use ffi::api::{Ctx, Level, missing};
+use config::ServerConfig;
+use ffi::{Ctx, Hooks, InfoWriter, Level, ServerEvent};
+use std::ffi::CStr;
+use stored_node::StoredNode;
 
-/// Loads the module, once the server's functions are known; `args`: of `loadmodule`.
-///
-/// # Errors
-/// Why it cannot be loaded, for the log.
-fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
-    if let Some(function) = missing() {
-        return Err(format!(
-            "this server is too old: it has no {function}; Redis 7.0 or Valkey is needed"
-        ));
+/// The module as the server calls it.
+struct Aggregator;
+
+ffi::export_module!(Aggregator);
+
+impl Hooks for Aggregator {
+    const NAME: &'static CStr = c"agg";
+
+    fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
+        if let Some(function) = ffi::missing_function() {
+            return Err(format!(
+                "this server is too old: it has no {function}; Redis 7.0 or Valkey is needed"
+            ));
+        }
+        config::read_arguments(args)?;
+        ffi::settings::register::<ServerConfig>(ctx)?;
+        config::check().map_err(|e| e.to_string_lossy().into_owned())?;
+        ffi::register_data_type::<StoredNode>(ctx)?;
+        ffi::register_commands(ctx, &commands::CATEGORIES, &commands::COMMANDS)?;
+        transaction::init();
+        ffi::subscribe::<Aggregator>(ctx);
+        replication::set_cluster(ctx.flags().is_cluster());
+        timer::request_scan();
+        warn_of_eviction(ctx);
+        Ok(())
     }
-    config::read_arguments(args)?;
-    // A refused load takes commands, settings and types back, but no timer or subscription: those come last.
-    ffi::settings::register(ctx)?;
-    config::check().map_err(|e| e.to_string_lossy().into_owned())?;
-    ffi::datatype::register(ctx)?;
-    ffi::command_info::register(ctx)?;
-    transaction::begin();
-    ffi::callbacks::begin(ctx);
-    replication::set_cluster(ctx.flags().is_cluster());
-    timer::request_scan();
+
+    fn on_event(event: ServerEvent) {
+        match event {
+            ServerEvent::RoleChanged => {
+                replication::role_may_have_changed();
+                stored_node::start_epoch();
+                timer::request_scan();
+            }
+            ServerEvent::Loading => replication::role_may_have_changed(),
+            ServerEvent::Loaded => {
+                replication::role_may_have_changed();
+                stored_node::start_epoch();
+                timer::request_scan();
+                // Leased records are available again (DEBUG RELOAD), and the server wakes no client for what it loads.
+                blocking::all_changed();
+            }
+            ServerEvent::AsyncLoading => {
+                replication::role_may_have_changed();
+                timer::request_scan();
+            }
+            ServerEvent::SlotImportStarted(slots) => replication::import_started(&slots),
+            ServerEvent::SlotImportEnded(slots) => {
+                replication::import_ended(&slots);
+                timer::request_scan();
+            }
+            ServerEvent::DbFlushed(db) => key_registry::clear(db),
+            ServerEvent::DbsSwapped(a, b) => key_registry::swap(a, b),
+        }
+    }
+
+    fn on_tick(ctx: Ctx<'_>) -> u64 {
+        timer::tick(ctx)
+    }
+
+    fn write_info(info: &mut InfoWriter, for_crash_report: bool) {
+        info::write(info, for_crash_report);
+    }
+}
+
+/// Warns if the server may evict keys that do not expire.
+fn warn_of_eviction(ctx: Ctx<'_>) {
     let policy = ctx
         .server_info(c"memory", c"maxmemory_policy")
         .unwrap_or_default();
@@ -49,5 +102,4 @@ fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
         );
         ctx.log(Level::Warning, &text);
     }
-    Ok(())
 }

@@ -1,43 +1,44 @@
-//! Where a command comes from: from somebody who reports, or from another server that has taken it already (a primary,
-//! a file). What was taken elsewhere is repeated at the node's told clock and judged by no limit here. A client that replays
-//! a file is between the two: as it may be anybody, what it sends is repeated at that clock, but within the limits.
+//! Replication: where the running command comes from, and whether it may be propagated verbatim.
 //!
-//! A primary that loads nothing is told apart by two loads, as every sample passes here.
+//! A command comes from a client that reports, or from a server that has accepted it already (a primary, or a file). What
+//! another server accepted is replayed at the node's own clock and is subject to no limit here. A client that replays a
+//! file is between the two: it may be anybody, so what it sends is replayed at that clock, but within the limits.
+//!
+//! A primary that loads nothing is recognised by two atomic loads, as every sample passes here.
 
-use crate::ffi::api::Ctx;
-use crate::ffi::main_thread::MainThread;
+use crate::ffi::{Ctx, MainThread, SlotRange};
 use aggregator_core::Now;
 use aggregator_core::text::slot::slot;
 use aggregator_core::turn::{MAX_AHEAD_US, MAX_ID};
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// This server is a primary and loads nothing, as far as is known: set by the timer, taken back by every event that
-/// may change it.
+/// The command that carries effects and the frames of saved nodes.
+pub const APPLY: &CStr = c"AGG.APPLY";
+
+/// This server is known to be a primary that loads nothing. Set by the timer, cleared by every event that may change it.
 static IS_ACTIVE_PRIMARY: AtomicBool = AtomicBool::new(false);
 
 /// A client of this server has sent AGG.APPLY: it replays a file, or moves slots here.
-static REPLAYED: AtomicBool = AtomicBool::new(false);
+static HAS_REPLAY_CLIENT: AtomicBool = AtomicBool::new(false);
 
-/// In a cluster slots move by ways that do not mark what they repeat: there nothing is propagated as it came.
+/// In a cluster slots move in ways that do not mark what they replay, so nothing is propagated verbatim.
 static IS_CLUSTER: AtomicBool = AtomicBool::new(false);
 
-/// Slots, the first and the last.
-pub type Slots = (u16, u16);
+/// Slots that are being imported (atomic slot migration of Valkey). What comes for them belongs to their old owner until
+/// the import ends. The server redirects ordinary clients that name a key of theirs.
+static IMPORTS: MainThread<Vec<SlotRange>> = MainThread::new(Vec::new());
 
-/// Slots that are being imported (Valkey's atomic slot migration). What comes for them belongs to its old owner until the
-/// import ends; the server redirects ordinary clients that name a key of theirs.
-static IMPORTS: MainThread<Vec<Slots>> = MainThread::new(Vec::new());
+/// The length of [`IMPORTS`].
+static IMPORT_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// How many they are.
-static IMPORTED: AtomicUsize = AtomicUsize::new(0);
-
-/// An import of slots begins.
-pub fn import_begins(slots: &[Slots]) {
+/// An import of slots began.
+pub fn import_started(slots: &[SlotRange]) {
     change_imports(|imports| imports.extend_from_slice(slots));
 }
 
-/// An import of slots has ended, well or not.
-pub fn import_ended(slots: &[Slots]) {
+/// An import of slots was completed or aborted.
+pub fn import_ended(slots: &[SlotRange]) {
     change_imports(|imports| {
         for ended in slots {
             if let Some(i) = imports.iter().position(|import| import == ended) {
@@ -47,89 +48,94 @@ pub fn import_ended(slots: &[Slots]) {
     });
 }
 
-fn change_imports(change: impl FnOnce(&mut Vec<Slots>)) {
+fn change_imports(change: impl FnOnce(&mut Vec<SlotRange>)) {
     IMPORTS.with(|imports| {
         change(imports);
-        IMPORTED.store(imports.len(), Relaxed);
+        IMPORT_COUNT.store(imports.len(), Relaxed);
     });
 }
 
-/// Whether an import of slots runs.
-pub fn imports() -> bool {
-    IMPORTED.load(Relaxed) != 0
+/// Returns whether any slots are being imported.
+pub fn is_importing_slots() -> bool {
+    IMPORT_COUNT.load(Relaxed) != 0
 }
 
-/// Whether an import of slots runs that this key belongs to.
+/// Returns whether the slot of a key is being imported.
 pub fn is_imported(name: &[u8]) -> bool {
     let slot = slot(name);
-    let is_in = |imports: &mut Vec<Slots>| imports.iter().any(|(a, b)| (*a..=*b).contains(&slot));
-    imports() && IMPORTS.with(is_in) == Some(true)
+    let contains = |imports: &mut Vec<SlotRange>| {
+        imports
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&slot))
+    };
+    is_importing_slots() && IMPORTS.with(contains) == Some(true)
 }
 
-/// What the timer sees of the server's state.
-pub fn set_active_primary(decides: bool) {
-    IS_ACTIVE_PRIMARY.store(decides, Relaxed);
+/// Sets what the timer sees of the server's role.
+pub fn set_active_primary(is_active_primary: bool) {
+    IS_ACTIVE_PRIMARY.store(is_active_primary, Relaxed);
 }
 
-/// The server's state may have changed.
+/// The server's role may have changed, or a load may have begun.
 pub fn role_may_have_changed() {
     IS_ACTIVE_PRIMARY.store(false, Relaxed);
 }
 
-/// Remembers at load whether the server is part of a cluster.
+/// Sets at load whether the server is part of a cluster.
 pub fn set_cluster(is_cluster: bool) {
     IS_CLUSTER.store(is_cluster, Relaxed);
 }
 
-/// Whether commands may be propagated as they came.
+/// Returns whether commands may be propagated verbatim.
 #[inline]
-pub fn may_repeat() -> bool {
+pub fn may_propagate_verbatim() -> bool {
     !IS_CLUSTER.load(Relaxed)
 }
 
-/// Whether the command that runs may be a repeated one; if not, nothing more has to be looked at.
+/// Returns whether the running command may be a replicated or replayed one. If not, [`origin`] need not be asked.
 #[inline]
 pub fn may_be_replicated() -> bool {
-    !IS_ACTIVE_PRIMARY.load(Relaxed) || REPLAYED.load(Relaxed)
+    !IS_ACTIVE_PRIMARY.load(Relaxed) || HAS_REPLAY_CLIENT.load(Relaxed)
 }
 
-/// The largest id that is taken from elsewhere: any of a primary or a file, none far ahead of the clock of somebody else
-/// (`is_handed_in`), so that nobody can use the ids up.
-pub fn max_id(is_handed_in: bool, now: Now) -> u64 {
-    if is_handed_in {
+/// Returns the largest id that is accepted from elsewhere: any of a primary or a file, and from a client
+/// (`is_from_client`) none far ahead of the clock, so that nobody can use the ids up.
+pub fn max_id(is_from_client: bool, now: Now) -> u64 {
+    if is_from_client {
         now.wall_us.saturating_add(MAX_AHEAD_US).min(MAX_ID)
     } else {
         MAX_ID
     }
 }
 
-/// The client that sent AGG.APPLY, as its node remembers it; 0: a primary or a file did.
+/// Returns the client that sent the running AGG.APPLY, which the node remembers; 0 for a
+/// primary or a file.
 pub fn replay_client(ctx: Ctx<'_>) -> u64 {
-    if ctx.flags().is_repeated() {
+    if ctx.flags().is_replicated() {
         return 0;
     }
-    REPLAYED.store(true, Relaxed);
+    HAS_REPLAY_CLIENT.store(true, Relaxed);
     ctx.client_id()
 }
 
-/// Who sent the command that runs.
+/// Who sent a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody who reports.
-    Report,
-    /// A primary or a file: it was taken already.
+    /// A client that reports.
+    Client,
+    /// A primary or a file: the command was accepted already.
     Server,
-    /// The client that sent the last AGG.APPLY to the node: it may replay a file.
+    /// The client that sent the last AGG.APPLY for the node: it may replay a file.
     Replay,
 }
 
-/// Who sent the command that runs. `applier`: of the last AGG.APPLY to its node.
-pub fn of(ctx: Ctx<'_>, replay_client: u64) -> Origin {
-    if ctx.flags().is_repeated() {
+/// Returns who sent the running command for a node whose last AGG.APPLY came from `replay_client`.
+pub fn origin(ctx: Ctx<'_>, replay_client: u64) -> Origin {
+    if ctx.flags().is_replicated() {
         Origin::Server
     } else if replay_client != 0 && replay_client == ctx.client_id() {
         Origin::Replay
     } else {
-        Origin::Report
+        Origin::Client
     }
 }

@@ -1,12 +1,15 @@
-//! Answers: the core's replies as the server's, in RESP2 or RESP3 as the client asked for.
+//! Replies: the core's replies as the server's, in RESP2 or RESP3 as the client chose, at once or later.
 
-use crate::ffi::api::Ctx;
+use crate::ffi::Ctx;
 use aggregator_core::Reply;
 
 /// The error for a key that holds another type, as Redis words it.
 pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
-/// Writes the core's replies.
+/// The error when a command cannot run because another one is running.
+pub const INTERNAL: &str = "ERR internal error: the module was called inside itself";
+
+/// Sends the core's replies to the client of a context.
 pub struct Replier<'a>(pub Ctx<'a>);
 
 impl Reply for Replier<'_> {
@@ -31,42 +34,43 @@ impl Reply for Replier<'_> {
     }
 }
 
-/// An answer that is sent later, when its client can take it.
+/// A reply that is sent later.
 pub enum Answer {
-    /// What the core replied.
-    Reply(Recorded),
-    /// A line that begins with its code.
+    /// A reply of the core.
+    Reply(RecordedReply),
+    /// An error: a line that begins with its code.
     Error(String),
 }
 
 impl Answer {
-    /// Sends it.
+    /// Sends the reply to the client of a context.
     pub fn send(&self, ctx: Ctx<'_>) {
         match self {
-            Answer::Reply(recorded) => recorded.replay(&mut Replier(ctx)),
+            Answer::Reply(recorded) => recorded.send(&mut Replier(ctx)),
             Answer::Error(line) => ctx.reply_error(line),
         }
     }
 }
 
-/// A reply of the core, kept.
+/// A recorded reply of the core.
 #[derive(Default)]
-pub struct Recorded {
+pub struct RecordedReply {
     parts: Vec<Part>,
-    /// The texts, one behind the other.
+    /// The bulk strings, one after the other.
     texts: Vec<u8>,
 }
 
 enum Part {
     Array(usize),
     Map(usize),
+    /// The length of a bulk string.
     Bulk(usize),
     Int(i64),
     Null,
 }
 
-impl Recorded {
-    fn replay(&self, reply: &mut impl Reply) {
+impl RecordedReply {
+    fn send(&self, reply: &mut impl Reply) {
         let mut texts = self.texts.as_slice();
         for part in &self.parts {
             match *part {
@@ -84,7 +88,7 @@ impl Recorded {
     }
 }
 
-impl Reply for Recorded {
+impl Reply for RecordedReply {
     fn array(&mut self, len: usize) {
         self.parts.push(Part::Array(len));
     }

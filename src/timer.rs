@@ -1,167 +1,176 @@
-//! The timer: windows close, leases and lifetimes end, errors are queued again, memory above the ceiling is trimmed.
+//! The timer: closes windows, ends leases and lifetimes, queues errors again, trims memory above the limit.
 //!
-//! A tick visits nodes in turn for about half a millisecond and goes on where it stopped at the next, which comes soon
-//! while there is work and after 90 ms else. It changes nothing on a replica, while loading, or while clients are
-//! paused: replicating then would end the server. Then it looks at the nodes alone, for the age of the oldest records.
+//! A tick visits nodes in turn for about half a millisecond and continues where the previous one stopped. The next tick
+//! comes after 5 ms while there is work, after 90 ms otherwise. On a replica, while the server loads, and while clients are
+//! paused, a tick changes nothing: what it decides could not be replicated, and replicating during a pause crashes the
+//! server. Then it only reads the nodes, for the age of their oldest records.
 
-use crate::ffi::api::{Content, Ctx, Level, Mode, ScanCursor, scan};
-use crate::ffi::main_thread::MainThread;
+use crate::ffi::{Content, Ctx, Level, MainThread, Mode, OwnedString, ScanCursor, scan};
 use crate::key_registry::{self, KeyLocation};
-use crate::memory::QueueSizes;
-use crate::{blocking, config, info, memory, replication, stored_node, transaction};
+use crate::memory::accounting;
+use crate::memory::eviction::{self, QueueSizes};
+use crate::stored_node::StoredNode;
+use crate::transaction::{self, Env};
+use crate::{blocking, info, replication, totals};
 use aggregator_core::node::Queue;
-use aggregator_core::{Node, Now, Settings};
+use aggregator_core::{Node, Now};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Ticks come at least every 100 ms, as promised, though the server is some milliseconds late at times: while there is
-/// nothing to do, and while there is, milliseconds.
+/// Milliseconds to the next tick, without and with work left. Ticks come at least every 100 ms, as promised, though the
+/// server is some milliseconds late at times.
 const IDLE_MS: u64 = 90;
 const BUSY_MS: u64 = 5;
 
-/// The least from the beginning of a round to the next, unless it left something to do: every idle tick begins one. And
-/// from one round that looks at lifetimes to the next, unless it left some: while a million windows closed, each tick
-/// looked at thousands of metrics for theirs, which took as long as the closing.
+/// The shortest time from the start of a round to the start of the next, unless a round left work: every idle tick starts
+/// one. Also the shortest time from one round that checks lifetimes to the next, unless a round left some: while a million
+/// windows closed, each tick checked the lifetimes of thousands of metrics, which took as long as the closing.
 const ROUND_MS: u64 = 50;
 
 /// How long a tick works.
 const BUDGET: Duration = Duration::from_micros(500);
 
-/// Things of a node between two looks at the clock, and where memory is tight.
-const AT_ONCE: usize = 64;
-const TIGHT: usize = 16;
+/// A tick that takes longer is logged.
+const SLOW_TICK: Duration = Duration::from_millis(5);
 
-/// Keys that a scan for nodes looks at in a tick: about a third of a millisecond.
-const SCAN_AT_ONCE: usize = 1000;
+/// How many things of a node are swept between two looks at the clock, and how many under memory pressure.
+const STEP: usize = 64;
+const STEP_UNDER_PRESSURE: usize = 16;
 
-/// The shortest time between two scans because a round has missed nodes, milliseconds.
-const SCAN_EVERY_MS: u64 = 1_000;
+/// How many keys a tick scans for nodes: about a third of a millisecond.
+const SCAN_STEP: usize = 1000;
 
-/// Names may have been missed: scan soon.
-static SCAN_REQUESTED: AtomicBool = AtomicBool::new(false);
+/// The shortest time between two scans that were started because a round missed nodes.
+const SCAN_INTERVAL_MS: u64 = 1_000;
+
+/// Keys may be missing from the registry: a scan is due.
+static IS_SCAN_DUE: AtomicBool = AtomicBool::new(false);
 
 /// Where the round and the scan stopped.
 #[derive(Default)]
 struct Progress {
-    /// The node that was visited last in a round that is not finished.
+    /// Whether this round may change nodes. If not, it only reads them.
+    may_change: bool,
+    /// The last node that an unfinished round has visited.
     last: Option<KeyLocation>,
-    /// Running time at which the next round begins.
-    next_round: u64,
-    /// A node of this round has more to do: the next round begins at once.
-    more: bool,
-    /// This round looks at lifetimes; a node of it has more of them; running time at which the next does.
-    lifetimes: bool,
-    soon: bool,
-    next_lifetimes: u64,
+    /// Uptime at which the next round may start.
+    next_round_ms: u64,
+    /// A node of this round has work left: the next round starts at once.
+    has_more: bool,
+    /// This round checks lifetimes.
+    checks_lifetimes: bool,
+    /// A node of this round has lifetimes left to check, or memory to trim: the next round checks lifetimes, too.
+    has_more_lifetimes: bool,
+    /// Uptime at which the next round checks lifetimes.
+    next_lifetimes_ms: u64,
+    /// The oldest id of each queue in this round; 0: none.
     oldest: [u64; 5],
     /// The newest id of this round, and of the round before.
     newest: u64,
-    newest_seen: u64,
-    /// This tick may change nodes, and not only look at them.
-    may_change: bool,
-    /// Nodes that this round found.
+    newest_before: u64,
+    /// The number of nodes that this round found.
     found: u64,
     queue_sizes: QueueSizes,
+    /// The database and position of an unfinished scan.
     scan: Option<(i32, ScanCursor)>,
-    next_scan: u64,
+    /// Uptime at which a round that missed nodes may start the next scan.
+    next_scan_ms: u64,
 }
 
 static PROGRESS: MainThread<Option<Progress>> = MainThread::new(None);
 
-/// All databases are to be scanned soon.
+/// Lets the next ticks scan all databases for nodes.
 pub fn request_scan() {
-    SCAN_REQUESTED.store(true, Relaxed);
+    IS_SCAN_DUE.store(true, Relaxed);
 }
 
-/// One tick; the milliseconds to the next.
+/// Runs one tick. Returns the milliseconds to the next.
 pub fn tick(ctx: Ctx<'_>) -> u64 {
     let flags = ctx.flags();
-    let decides = flags.is_active_primary();
-    replication::set_active_primary(decides);
+    let is_active_primary = flags.is_active_primary();
+    replication::set_active_primary(is_active_primary);
     if flags.is_loading() {
         return IDLE_MS;
     }
-    let may_change = decides && !ctx.replication_paused();
+    let may_change = is_active_primary && !ctx.replication_paused();
     let Some(mut progress) = PROGRESS.with(|p| p.take().unwrap_or_default()) else {
         return IDLE_MS;
     };
-    // Those who could not be served when they were to be: clients were paused, or something was loaded.
+    // Clients that could not be served in time, because clients were paused or the server was loading.
     blocking::serve(ctx);
     let started = Instant::now();
-    let (settings, now) = (config::settings(), transaction::now());
-    info::look_at_clocks(transaction::last_id().max(progress.newest_seen), now);
+    let env = transaction::current_env();
+    let newest = transaction::last_id().max(progress.newest_before);
+    info::observe_clocks(newest, env.now);
     if progress.may_change != may_change {
+        // A round either changes nodes or reads them.
         progress.may_change = may_change;
-        // A round is of one kind.
-        (progress.last, progress.next_round) = (None, 0);
+        (progress.last, progress.next_round_ms) = (None, 0);
     }
-    let mut busy = may_change && memory::trim(ctx, now, &settings);
-    if progress.last.is_some() || now.mono_ms >= progress.next_round {
-        busy |= visit(ctx, &mut progress, started, now, &settings);
+    let mut is_busy = may_change && eviction::trim(ctx, &env);
+    if progress.last.is_some() || env.now.mono_ms >= progress.next_round_ms {
+        is_busy |= visit_nodes(ctx, &mut progress, started, &env);
     }
-    if SCAN_REQUESTED.load(Relaxed) {
-        busy |= scan_some(ctx, &mut progress);
+    if IS_SCAN_DUE.load(Relaxed) {
+        is_busy |= scan_step(ctx, &mut progress);
     }
     PROGRESS.with(|p| *p = Some(progress));
     let took = started.elapsed();
-    if took > Duration::from_millis(5) {
-        ctx.log(
-            Level::Notice,
-            &format!("a tick of the timer took {} ms", took.as_millis()),
-        );
+    if took > SLOW_TICK {
+        let text = format!("a tick of the timer took {} ms", took.as_millis());
+        ctx.log(Level::Notice, &text);
     }
-    // To look at the oldest records is not urgent.
-    if busy && may_change { BUSY_MS } else { IDLE_MS }
+    // Reading the oldest records is not urgent.
+    if is_busy && may_change {
+        BUSY_MS
+    } else {
+        IDLE_MS
+    }
 }
 
-/// Visits nodes until the budget is used up or the round is over; whether there is more to do at once.
-fn visit(
-    ctx: Ctx<'_>,
-    progress: &mut Progress,
-    started: Instant,
-    now: Now,
-    settings: &Settings,
-) -> bool {
-    let mut worked = false;
+/// Visits nodes until the budget is used up or the round ends. Returns whether there is more to do at once.
+fn visit_nodes(ctx: Ctx<'_>, progress: &mut Progress, started: Instant, env: &Env) -> bool {
+    let mut has_visited = false;
     loop {
         if progress.last.is_none() {
-            begin_round(progress, now);
+            start_round(progress, env.now);
         }
-        let Some(place) = key_registry::next(progress.last.as_ref()) else {
-            end_round(progress, now);
-            // Where the tick before stopped behind the last node, this one need not wait for another to go on.
-            if progress.more && !worked {
-                worked = true;
+        let Some(location) = key_registry::next(progress.last.as_ref()) else {
+            end_round(progress, env.now);
+            // The previous tick stopped after the last node, so this one need not wait for another to continue.
+            if progress.has_more && !has_visited {
+                has_visited = true;
                 continue;
             }
-            return progress.more;
+            return progress.has_more;
         };
-        worked = true;
-        let visited = match progress.may_change {
-            true => sweep(ctx, &place, progress, started, now, settings),
-            false => look(ctx, &place, progress),
+        has_visited = true;
+        let visited = if progress.may_change {
+            sweep(ctx, &location, progress, started, env)
+        } else {
+            read(ctx, &location, progress)
         };
         match visited {
-            None => key_registry::remove(&place),
+            None => key_registry::remove(&location),
             Some(has_more) => {
-                progress.more |= has_more;
+                progress.has_more |= has_more;
                 progress.found += 1;
             }
         }
-        progress.last = Some(place);
+        progress.last = Some(location);
         if started.elapsed() >= BUDGET {
             return true;
         }
     }
 }
 
-fn begin_round(progress: &mut Progress, now: Now) {
-    progress.next_round = now.mono_ms + ROUND_MS;
-    progress.more = false;
-    let soon = std::mem::take(&mut progress.soon);
-    progress.lifetimes = soon || now.mono_ms >= progress.next_lifetimes;
-    if progress.lifetimes {
-        progress.next_lifetimes = now.mono_ms + ROUND_MS;
+fn start_round(progress: &mut Progress, now: Now) {
+    progress.next_round_ms = now.mono_ms + ROUND_MS;
+    progress.has_more = false;
+    let has_more_lifetimes = std::mem::take(&mut progress.has_more_lifetimes);
+    progress.checks_lifetimes = has_more_lifetimes || now.mono_ms >= progress.next_lifetimes_ms;
+    if progress.checks_lifetimes {
+        progress.next_lifetimes_ms = now.mono_ms + ROUND_MS;
     }
     progress.oldest = [0; 5];
     progress.newest = 0;
@@ -172,100 +181,104 @@ fn begin_round(progress: &mut Progress, now: Now) {
 fn end_round(progress: &mut Progress, now: Now) {
     progress.last = None;
     info::set_oldest(progress.oldest);
-    progress.newest_seen = progress.newest;
+    progress.newest_before = progress.newest;
     if progress.may_change {
         std::mem::take(&mut progress.queue_sizes).publish();
     }
-    // A renamed or moved node, or one that waits to be freed.
-    if progress.found < stored_node::totals().0 && now.mono_ms >= progress.next_scan {
-        progress.next_scan = now.mono_ms + SCAN_EVERY_MS;
+    // A node was renamed or moved, or waits to be freed.
+    if progress.found < totals::nodes() && now.mono_ms >= progress.next_scan_ms {
+        progress.next_scan_ms = now.mono_ms + SCAN_INTERVAL_MS;
         request_scan();
     }
-    if progress.more {
-        progress.next_round = 0;
+    if progress.has_more {
+        progress.next_round_ms = 0;
     }
 }
 
-/// Sweeps a node; whether it has more to do. `None`: there is no node here.
+/// Sweeps a node. Returns whether it has more to do, or `None` if there is no node at the location.
 fn sweep(
     ctx: Ctx<'_>,
-    place: &KeyLocation,
+    location: &KeyLocation,
     progress: &mut Progress,
     started: Instant,
-    now: Now,
-    settings: &Settings,
+    env: &Env,
 ) -> Option<bool> {
-    if !ctx.select_db(place.0) {
+    if !ctx.select_db(location.0) {
         return None;
     }
-    let text = ctx.text(&place.1);
-    let name = text.name();
+    let string = OwnedString::new(&location.1);
+    let name = string.name();
     let mut key = ctx.open(&name, Mode::WriteUntracked)?;
-    let (mut more, mut soon, mut ready, mut first) = (true, false, false, progress.lifetimes);
-    while std::mem::take(&mut more) {
-        let Content::Node(stored) = key.content() else {
+    let mut checks_lifetimes = progress.checks_lifetimes;
+    let (mut has_more, mut has_more_lifetimes, mut is_ready) = (true, false, false);
+    while std::mem::take(&mut has_more) {
+        let Content::Value(stored) = key.content::<StoredNode>() else {
             return None;
         };
-        // What is being imported is its old owner's to sweep.
+        // The old owner of a node that is being imported sweeps it.
         if stored.is_importing() {
             break;
         }
-        let cost = stored.node.sweep_bound(AT_ONCE);
-        let mut tight = None;
-        if !memory::fits_node(cost, Some(stored), settings) {
-            // Making room opens keys, perhaps this one.
+        let cost = stored.node.sweep_bound(STEP);
+        let mut pressure = None;
+        if !accounting::fits_node(cost, stored.usage(), &env.settings) {
+            // Eviction opens keys, perhaps this one.
             drop(key);
-            tight = (!memory::evict(ctx, Some(place), cost, now, settings)).then_some(cost);
-            ctx.select_db(place.0);
+            let fits = eviction::evict(ctx, Some(location), cost, env);
+            pressure = (!fits).then_some(cost);
+            ctx.select_db(location.0);
             key = ctx.open(&name, Mode::WriteUntracked)?;
         }
-        let Content::Node(stored) = key.content() else {
+        let Content::Value(stored) = key.content::<StoredNode>() else {
             return None;
         };
-        let budget = if tight.is_some() { TIGHT } else { AT_ONCE };
-        let swept = transaction::change(ctx, &name, stored, now, settings, tight, |node, turn| {
-            node.sweep(budget, std::mem::take(&mut first), turn)
+        let step = match pressure {
+            Some(_) => STEP_UNDER_PRESSURE,
+            None => STEP,
+        };
+        let swept = transaction::change(ctx, &name, stored, env, pressure, |node, turn| {
+            node.sweep(step, std::mem::take(&mut checks_lifetimes), turn)
         })?;
-        if tight.is_some() {
-            memory::enforce_limit(ctx, &name, stored, now, settings);
+        if pressure.is_some() {
+            eviction::enforce_limit(ctx, &name, stored, env);
         }
-        soon |= memory::trim_node(ctx, &name, stored, now, settings);
-        more = swept.more;
-        soon |= swept.soon;
-        ready |= swept.ready;
+        has_more_lifetimes |= eviction::trim_node(ctx, &name, stored, env);
+        has_more = swept.more;
+        has_more_lifetimes |= swept.soon;
+        is_ready |= swept.ready;
         if started.elapsed() >= BUDGET {
             break;
         }
     }
-    let Content::Node(stored) = key.content() else {
+    let Content::Value(stored) = key.content::<StoredNode>() else {
         return None;
     };
     progress
         .queue_sizes
-        .count(place, stored.node.gauges().bytes);
+        .add(location, stored.node.gauges().bytes);
     note_ids(&stored.node, progress);
-    if ready {
-        blocking::ready(ctx, &name, &mut stored.node, now);
+    if is_ready {
+        blocking::node_changed(ctx, &name, &mut stored.node, env.now);
     }
-    progress.soon |= soon;
-    Some(more || soon)
+    progress.has_more_lifetimes |= has_more_lifetimes;
+    Some(has_more || has_more_lifetimes)
 }
 
-/// Looks at a node without changing it; there is nothing more to do. `None`: there is no node here.
-fn look(ctx: Ctx<'_>, place: &KeyLocation, progress: &mut Progress) -> Option<bool> {
-    if !ctx.select_db(place.0) {
+/// Reads a node, which leaves nothing more to do. Returns `None` if there is no node at the location.
+fn read(ctx: Ctx<'_>, location: &KeyLocation, progress: &mut Progress) -> Option<bool> {
+    if !ctx.select_db(location.0) {
         return None;
     }
-    let text = ctx.text(&place.1);
-    let mut key = ctx.open(&text.name(), Mode::ReadUntracked)?;
-    let Content::Node(stored) = key.content() else {
+    let string = OwnedString::new(&location.1);
+    let mut key = ctx.open(&string.name(), Mode::ReadUntracked)?;
+    let Content::Value(stored) = key.content::<StoredNode>() else {
         return None;
     };
     note_ids(&stored.node, progress);
     Some(false)
 }
 
-/// Which ids of a node are the oldest and the newest.
+/// Notes the oldest and newest ids of a node.
 fn note_ids(node: &Node, progress: &mut Progress) {
     for queue in Queue::ALL {
         let oldest = &mut progress.oldest[queue as usize];
@@ -277,21 +290,21 @@ fn note_ids(node: &Node, progress: &mut Progress) {
     progress.newest = progress.newest.max(node.last_id());
 }
 
-/// Goes on with the scan for nodes that nobody told of; whether it is not at its end.
-fn scan_some(ctx: Ctx<'_>, progress: &mut Progress) -> bool {
+/// Continues the scan for nodes that the registry misses. Returns whether it has more to do.
+fn scan_step(ctx: Ctx<'_>, progress: &mut Progress) -> bool {
     let (db, cursor) = progress
         .scan
         .take()
         .unwrap_or_else(|| (0, ScanCursor::new()));
     if !ctx.select_db(db) {
-        // Behind the last database.
-        SCAN_REQUESTED.store(false, Relaxed);
+        // The last database was scanned.
+        IS_SCAN_DUE.store(false, Relaxed);
         return false;
     }
-    let ended = scan(ctx, &cursor, SCAN_AT_ONCE, &mut |name| {
+    let is_at_end = scan::<StoredNode>(ctx, &cursor, SCAN_STEP, &mut |name| {
         key_registry::insert(db, name);
     });
-    progress.scan = Some(if ended {
+    progress.scan = Some(if is_at_end {
         (db + 1, ScanCursor::new())
     } else {
         (db, cursor)

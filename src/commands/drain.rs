@@ -1,7 +1,7 @@
-//! The commands that drain queues, and AGG.PEEK, which only looks.
+//! The commands that drain queues, and AGG.PEEK, which only reads them.
 
-use super::run::{fetch, read, write};
-use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
+use super::run::{Creation, fetch, read, write};
+use crate::ffi::{Access, Arg, ArgKind, CommandSpec, Handler};
 use aggregator_core::Command;
 
 const CATEGORIES: &std::ffi::CStr = c"write slow agg-drain";
@@ -17,21 +17,20 @@ const QUEUE: Arg = Arg::one_of(
     ],
 );
 const QUEUES: Arg = QUEUE.multiple();
-const COUNT: Arg = Arg::new(c"count", Kind::Integer)
-    .behind(c"COUNT")
+const COUNT: Arg = Arg::new(c"count", ArgKind::Integer)
+    .after(c"COUNT")
     .optional();
 const FORMAT: Arg = Arg::one_of(
     c"format",
     &[Arg::word(c"json", c"JSON"), Arg::word(c"line", c"LINE")],
 )
-.behind(c"FORMAT")
+.after(c"FORMAT")
 .optional();
-const IDS: Arg = Arg::new(c"id", Kind::Integer).multiple();
+const IDS: Arg = Arg::new(c"id", ArgKind::Integer).multiple();
 
-/// AGG.POP.
 pub static POP: CommandSpec = CommandSpec {
     name: c"AGG.POP",
-    handler: |call| write(Command::Pop, false, call),
+    handler: Handler::new(|call| write(Command::Pop, Creation::Never, call)),
     flags: c"write",
     access: Access::Drain,
     categories: CATEGORIES,
@@ -41,10 +40,9 @@ pub static POP: CommandSpec = CommandSpec {
     args: &[Arg::key(), QUEUES, COUNT, FORMAT],
 };
 
-/// AGG.FETCH.
 pub static FETCH: CommandSpec = CommandSpec {
     name: c"AGG.FETCH",
-    handler: fetch,
+    handler: Handler::new(fetch),
     flags: c"write blocking",
     access: Access::Drain,
     categories: c"write slow blocking agg-drain",
@@ -55,20 +53,19 @@ pub static FETCH: CommandSpec = CommandSpec {
         Arg::key(),
         QUEUES,
         COUNT,
-        Arg::new(c"lease-ms", Kind::Integer)
-            .behind(c"LEASE")
+        Arg::new(c"lease-ms", ArgKind::Integer)
+            .after(c"LEASE")
             .optional(),
-        Arg::new(c"block-ms", Kind::Integer)
-            .behind(c"BLOCK")
+        Arg::new(c"block-ms", ArgKind::Integer)
+            .after(c"BLOCK")
             .optional(),
         FORMAT,
     ],
 };
 
-/// AGG.ACK.
 pub static ACK: CommandSpec = CommandSpec {
     name: c"AGG.ACK",
-    handler: |call| write(Command::Ack, false, call),
+    handler: Handler::new(|call| write(Command::Ack, Creation::Never, call)),
     flags: c"write",
     access: Access::Drain,
     categories: CATEGORIES,
@@ -78,10 +75,9 @@ pub static ACK: CommandSpec = CommandSpec {
     args: &[Arg::key(), QUEUE, IDS],
 };
 
-/// AGG.NACK.
 pub static NACK: CommandSpec = CommandSpec {
     name: c"AGG.NACK",
-    handler: |call| write(Command::Nack, false, call),
+    handler: Handler::new(|call| write(Command::Nack, Creation::Never, call)),
     flags: c"write",
     access: Access::Drain,
     categories: CATEGORIES,
@@ -91,23 +87,21 @@ pub static NACK: CommandSpec = CommandSpec {
     args: &[Arg::key(), QUEUE, IDS],
 };
 
-/// AGG.EXTEND.
 pub static EXTEND: CommandSpec = CommandSpec {
     name: c"AGG.EXTEND",
-    handler: |call| write(Command::Extend, false, call),
+    handler: Handler::new(|call| write(Command::Extend, Creation::Never, call)),
     flags: c"write",
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -5,
     summary: c"Lets leases end a time from now.",
     complexity: c"O(n log n), n being the number of ids",
-    args: &[Arg::key(), QUEUE, Arg::new(c"ms", Kind::Integer), IDS],
+    args: &[Arg::key(), QUEUE, Arg::new(c"ms", ArgKind::Integer), IDS],
 };
 
-/// AGG.REQUEUE.
 pub static REQUEUE: CommandSpec = CommandSpec {
     name: c"AGG.REQUEUE",
-    handler: |call| write(Command::Requeue, false, call),
+    handler: Handler::new(|call| write(Command::Requeue, Creation::Never, call)),
     flags: c"write deny-oom",
     access: Access::Drain,
     categories: CATEGORIES,
@@ -123,16 +117,15 @@ pub static REQUEUE: CommandSpec = CommandSpec {
                 Arg::word(c"reality", c"REALITY"),
             ],
         ),
-        Arg::new(c"pattern", Kind::Pattern)
-            .behind(c"MATCH")
+        Arg::new(c"pattern", ArgKind::Pattern)
+            .after(c"MATCH")
             .optional(),
     ],
 };
 
-/// AGG.PEEK.
 pub static PEEK: CommandSpec = CommandSpec {
     name: c"AGG.PEEK",
-    handler: |call| read(Command::Peek, call),
+    handler: Handler::new(|call| read(Command::Peek, call)),
     flags: c"readonly",
     access: Access::Read,
     categories: c"read slow agg-read",
@@ -143,7 +136,7 @@ pub static PEEK: CommandSpec = CommandSpec {
         Arg::key(),
         QUEUES,
         COUNT,
-        Arg::new(c"id", Kind::Integer).behind(c"FROM").optional(),
+        Arg::new(c"id", ArgKind::Integer).after(c"FROM").optional(),
         Arg::word(c"rev", c"REV").optional(),
         FORMAT,
     ],

@@ -1,96 +1,84 @@
-//! AGG.APPLY: effects and frames of a saved node, from a primary, a file, or whoever replays them.
+//! AGG.APPLY: effects and frames of a saved node, from a primary, a file, or a client that replays them.
 //!
-//! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work; its ACL
-//! categories keep it from ordinary users, and its payload is checked like RESTORE's. From a client it has to fit the
-//! ceiling, too: one payload may come to hold more than is asked for here, and then no other is taken until the timer
-//! has made room.
+//! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work. Its ACL categories
+//! keep ordinary users from it, and its payload is checked like that of RESTORE. What a client sends has to fit below the
+//! memory limit: one payload may use more than is checked here, and then no other is accepted until the timer has
+//! trimmed.
 
-use super::run::{Call, INTERNAL};
-use crate::ffi::api::{Content, Mode};
-use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
-use crate::reply::WRONG_TYPE;
+use super::run::refuse;
+use crate::ffi::alloc::main_thread_bytes;
+use crate::ffi::{Access, Arg, ArgKind, Call, CommandSpec, Content, Handler, Key, Mode};
+use crate::memory::accounting::{self, NodeUsage};
+use crate::memory::eviction;
+use crate::reply::{INTERNAL, WRONG_TYPE};
 use crate::stored_node::StoredNode;
-use crate::{blocking, memory, replication, transaction};
-use aggregator_core::Node;
+use crate::transaction::{self, Env};
+use crate::{blocking, replication};
 use aggregator_core::request::full;
 use aggregator_core::settings::MAX_NODE_NAME;
+use aggregator_core::{Damaged, Node};
 
-/// Bytes that are asked for below the ceiling for each byte of a payload: about what a metric holds for each of its
-/// saved ones.
+/// Bytes that must fit below the memory limit for each byte of a payload: about what a metric uses for each of its saved
+/// ones.
 const GROWTH: u64 = 8;
 
-/// AGG.APPLY.
 pub static APPLY: CommandSpec = CommandSpec {
     name: c"AGG.APPLY",
-    handler: apply,
+    handler: Handler::new(apply),
     flags: c"write",
-    access: Access::Everything,
+    access: Access::Replace,
     categories: c"write admin dangerous",
     arity: 3,
     summary: c"Applies what a primary decided, or a part of a saved node. Internal.",
     complexity: c"O(n), n being the size of the payload",
-    args: &[Arg::key(), Arg::new(c"payload", Kind::Text)],
+    args: &[Arg::key(), Arg::new(c"payload", ArgKind::Text)],
 };
+
+/// Where a payload comes from.
+struct Source {
+    /// The client that sent it; 0: a primary or a file.
+    replay_client: u64,
+    /// It belongs to a slot that is being imported.
+    is_imported: bool,
+    /// The limits apply to it. What a primary, a file or an import brings was accepted elsewhere.
+    is_limited: bool,
+}
 
 fn apply(call: &Call<'_>) {
     let payload = call.args.get(2).copied().unwrap_or_default();
-    let (settings, now) = transaction::command_env();
+    let env = transaction::command_env();
     let replay_client = replication::replay_client(call.ctx);
-    // What an import brings is another's decision already, as what a primary or a file does.
-    let is_imported = replication::is_imported(call.name.bytes());
-    let is_limited = replay_client != 0 && !is_imported;
-    if is_limited {
+    let is_imported = replication::is_imported(call.key.bytes());
+    let source = Source {
+        replay_client,
+        is_imported,
+        is_limited: replay_client != 0 && !is_imported,
+    };
+    if source.is_limited {
         let cost = payload.len() as u64 * GROWTH;
-        if !memory::fits(cost, &settings) && !memory::evict(call.ctx, None, cost, now, &settings) {
-            let memory = memory::of(None, cost, &settings);
-            return call.refuse(&full("AGG.APPLY", &memory));
+        if !accounting::fits(cost, &env.settings) && !eviction::evict(call.ctx, None, cost, &env) {
+            let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
+            return refuse(call, &full("AGG.APPLY", &limit));
         }
     }
-    let Some(mut key) = call.ctx.open(&call.name, Mode::Write) else {
+    let Some(mut key) = call.ctx.open(&call.key, Mode::Write) else {
         return call.ctx.reply_error(INTERNAL);
     };
-    let max_id = replication::max_id(replay_client != 0, now);
-    let applied = match key.content() {
+    let applied = match key.content::<StoredNode>() {
         Content::Other => return call.ctx.reply_error(WRONG_TYPE),
-        Content::Node(stored) => {
-            stored.replay_client = replay_client;
-            stored.is_imported |= is_imported;
-            if stored.needs_registration() {
-                stored.place(call.ctx.db(), call.name.bytes());
-            }
-            transaction::with_counters(|counters| {
-                stored.change(now.mono_ms, |node| {
-                    node.apply(payload, now.mono_ms, max_id, counters)
-                })
-            })
-        }
-        Content::Empty if is_limited && call.name.bytes().len() > MAX_NODE_NAME => {
-            let (len, most) = (call.name.bytes().len(), MAX_NODE_NAME);
+        Content::Value(stored) => apply_to(stored, payload, &source, &env, call),
+        Content::Empty if source.is_limited && call.key.bytes().len() > MAX_NODE_NAME => {
+            let (len, most) = (call.key.bytes().len(), MAX_NODE_NAME);
             let why = format!("ERR AGG.APPLY: the node's name has {len} bytes: it may have {most}");
             return call.ctx.reply_error(&why);
         }
-        Content::Empty => {
-            let before = crate::ffi::alloc::main_bytes();
-            let made = transaction::with_counters(|counters| {
-                Node::create(payload, transaction::seed(), now.mono_ms, max_id, counters)
-            });
-            made.map(|made| {
-                made.map(|(node, last_id)| {
-                    let mut stored = StoredNode::new(node, before);
-                    stored.replay_client = replay_client;
-                    stored.is_imported = is_imported;
-                    stored.place(call.ctx.db(), call.name.bytes());
-                    key.set(stored);
-                    last_id
-                })
-            })
-        }
+        Content::Empty => create(&mut key, payload, &source, &env, call),
     };
     match applied {
         Some(Ok(last_id)) => {
-            transaction::observe_id(last_id, now);
-            call.ctx.replicate_verbatim(&call.name);
-            blocking::changed(call.ctx, &call.name);
+            transaction::observe_id(last_id, env.now);
+            call.ctx.replicate_verbatim(&call.key);
+            blocking::key_changed(call.ctx, &call.key);
             call.ctx.reply_ok();
         }
         Some(Err(damaged)) => call
@@ -98,4 +86,48 @@ fn apply(call: &Call<'_>) {
             .reply_error(&format!("ERR AGG.APPLY: the payload is refused: {damaged}")),
         None => call.ctx.reply_error(INTERNAL),
     }
+}
+
+/// Applies a payload to a node that exists. Returns the node's last id.
+fn apply_to(
+    stored: &mut StoredNode,
+    payload: &[u8],
+    source: &Source,
+    env: &Env,
+    call: &Call<'_>,
+) -> Option<Result<u64, Damaged>> {
+    let mono_ms = env.now.mono_ms;
+    let max_id = replication::max_id(source.replay_client != 0, env.now);
+    stored.replay_client = source.replay_client;
+    stored.is_imported |= source.is_imported;
+    stored.register(call.ctx.db(), call.key.bytes());
+    transaction::with_counters(|counters| {
+        stored.change(mono_ms, |node| {
+            node.apply(payload, mono_ms, max_id, counters)
+        })
+    })
+}
+
+/// Creates a node from a payload. Returns the node's last id.
+fn create(
+    key: &mut Key<'_>,
+    payload: &[u8],
+    source: &Source,
+    env: &Env,
+    call: &Call<'_>,
+) -> Option<Result<u64, Damaged>> {
+    let bytes_before = main_thread_bytes();
+    let max_id = replication::max_id(source.replay_client != 0, env.now);
+    let created = transaction::with_counters(|counters| {
+        let (seed, mono_ms) = (transaction::seed(), env.now.mono_ms);
+        Node::create(payload, seed, mono_ms, max_id, counters)
+    })?;
+    Some(created.map(|(node, last_id)| {
+        let mut stored = StoredNode::new(node, bytes_before);
+        stored.replay_client = source.replay_client;
+        stored.is_imported = source.is_imported;
+        stored.register(call.ctx.db(), call.key.bytes());
+        key.set(stored);
+        last_id
+    }))
 }

@@ -1,7 +1,4 @@
-//! The commands: a row for each, and the handlers behind them.
-//!
-//! A handler opens the key, lets the core run, and hands over what it decided. Rows hold what the server is told of a
-//! command: flags, key spec, ACL categories and the arguments that COMMAND DOCS shows.
+//! The commands: for each a spec, which the server registers and shows in COMMAND DOCS, beside its handler.
 
 mod drain;
 mod internal;
@@ -9,9 +6,11 @@ mod read;
 mod report;
 mod run;
 
-pub use run::{Call, fetch_for};
+use crate::ffi::CommandSpec;
+use std::ffi::CStr;
 
-use crate::ffi::command_info::CommandSpec;
+/// The ACL categories of the module's commands, on servers that let a module add some.
+pub const CATEGORIES: [&CStr; 3] = [c"agg-report", c"agg-drain", c"agg-read"];
 
 /// All commands.
 pub static COMMANDS: [&CommandSpec; 18] = [

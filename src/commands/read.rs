@@ -1,10 +1,10 @@
-//! The commands that read.
+//! The commands that read metrics, errors, objects and the counters of a node.
 
 use super::run::read;
-use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
+use crate::ffi::{Access, Arg, ArgKind, CommandSpec, Handler};
 use aggregator_core::Command;
 
-/// What has names.
+/// The kinds of named things.
 pub(super) const FAMILY: Arg = Arg::one_of(
     c"kind",
     &[
@@ -14,23 +14,21 @@ pub(super) const FAMILY: Arg = Arg::one_of(
     ],
 );
 
-/// AGG.GET.
 pub static GET: CommandSpec = CommandSpec {
     name: c"AGG.GET",
-    handler: |call| read(Command::Get, call),
+    handler: Handler::new(|call| read(Command::Get, call)),
     flags: c"readonly fast",
     access: Access::Read,
     categories: c"read fast agg-read",
     arity: 4,
     summary: c"Shows a metric, an error or an object.",
     complexity: c"O(1)",
-    args: &[Arg::key(), FAMILY, Arg::new(c"name", Kind::Text)],
+    args: &[Arg::key(), FAMILY, Arg::new(c"name", ArgKind::Text)],
 };
 
-/// AGG.RANGE.
 pub static RANGE: CommandSpec = CommandSpec {
     name: c"AGG.RANGE",
-    handler: |call| read(Command::Range, call),
+    handler: Handler::new(|call| read(Command::Range, call)),
     flags: c"readonly",
     access: Access::Read,
     categories: c"read slow agg-read",
@@ -39,20 +37,21 @@ pub static RANGE: CommandSpec = CommandSpec {
     complexity: c"O(n), n being the number of windows kept",
     args: &[
         Arg::key(),
-        Arg::new(c"metric", Kind::Text),
+        Arg::new(c"metric", ArgKind::Text),
         Arg::one_of(
             c"window",
             &[Arg::word(c"min", c"MIN"), Arg::word(c"hour", c"HOUR")],
         ),
-        Arg::new(c"from-ms", Kind::Time).behind(c"FROM").optional(),
-        Arg::new(c"to-ms", Kind::Time).behind(c"TO").optional(),
+        Arg::new(c"from-ms", ArgKind::Time)
+            .after(c"FROM")
+            .optional(),
+        Arg::new(c"to-ms", ArgKind::Time).after(c"TO").optional(),
     ],
 };
 
-/// AGG.SCAN.
 pub static SCAN: CommandSpec = CommandSpec {
     name: c"AGG.SCAN",
-    handler: |call| read(Command::Scan, call),
+    handler: Handler::new(|call| read(Command::Scan, call)),
     flags: c"readonly",
     access: Access::Read,
     categories: c"read slow agg-read",
@@ -62,21 +61,20 @@ pub static SCAN: CommandSpec = CommandSpec {
     args: &[
         Arg::key(),
         FAMILY,
-        Arg::new(c"cursor", Kind::Integer),
-        Arg::new(c"pattern", Kind::Pattern)
-            .behind(c"MATCH")
+        Arg::new(c"cursor", ArgKind::Integer),
+        Arg::new(c"pattern", ArgKind::Pattern)
+            .after(c"MATCH")
             .optional(),
-        Arg::new(c"count", Kind::Integer)
-            .behind(c"COUNT")
+        Arg::new(c"count", ArgKind::Integer)
+            .after(c"COUNT")
             .optional(),
         Arg::word(c"withvalues", c"WITHVALUES").optional(),
     ],
 };
 
-/// AGG.INFO.
 pub static INFO: CommandSpec = CommandSpec {
     name: c"AGG.INFO",
-    handler: |call| read(Command::Info, call),
+    handler: Handler::new(|call| read(Command::Info, call)),
     flags: c"readonly fast",
     access: Access::Read,
     categories: c"read fast agg-read",

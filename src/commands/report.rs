@@ -1,31 +1,30 @@
-//! The commands that report: they change a node and tell nothing of what others reported.
+//! The commands that report. They change a node and reply with nothing that others reported.
 
-use super::run::{Call, report, write};
-use crate::ffi::command_info::{Access, Arg, CommandSpec, Kind};
+use super::run::{Creation, report, write};
+use crate::ffi::{Access, Arg, ArgKind, Call, CommandSpec, Handler};
 use aggregator_core::Command;
 
 const CATEGORIES: &std::ffi::CStr = c"write fast agg-report";
 const FLAGS: &std::ffi::CStr = c"write deny-oom fast";
 
-const TAGS: Arg = Arg::new(c"tags", Kind::Text).behind(c"TAGS").optional();
-const AT: Arg = Arg::new(c"unix-time-ms", Kind::Time)
-    .behind(c"AT")
+const TAGS: Arg = Arg::new(c"tags", ArgKind::Text).after(c"TAGS").optional();
+const AT: Arg = Arg::new(c"unix-time-ms", ArgKind::Time)
+    .after(c"AT")
     .optional();
-const LEVEL: Arg = Arg::new(c"level", Kind::Integer)
-    .behind(c"LEVEL")
+const LEVEL: Arg = Arg::new(c"level", ArgKind::Integer)
+    .after(c"LEVEL")
     .optional();
 const TYPE: Arg = Arg::one_of(
     c"type",
     &[Arg::word(c"abs", c"ABS"), Arg::word(c"diff", c"DIFF")],
 )
 .optional();
-const METRIC: Arg = Arg::new(c"metric", Kind::Text);
-const VALUE: Arg = Arg::new(c"value", Kind::Text);
+const METRIC: Arg = Arg::new(c"metric", ArgKind::Text);
+const VALUE: Arg = Arg::new(c"value", ArgKind::Text);
 
-/// AGG.STAT.
 pub static STAT: CommandSpec = CommandSpec {
     name: c"AGG.STAT",
-    handler: |call| report(Command::Stat, call),
+    handler: Handler::new(|call| report(Command::Stat, call)),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -35,10 +34,9 @@ pub static STAT: CommandSpec = CommandSpec {
     args: &[Arg::key(), METRIC, VALUE, TYPE, TAGS, AT],
 };
 
-/// AGG.MSTAT.
 pub static MSTAT: CommandSpec = CommandSpec {
     name: c"AGG.MSTAT",
-    handler: |call| report(Command::Mstat, call),
+    handler: Handler::new(|call| report(Command::Mstat, call)),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -52,15 +50,14 @@ pub static MSTAT: CommandSpec = CommandSpec {
         AT,
         Arg::word(c"atomic", c"ATOMIC").optional(),
         Arg::block(c"samples", &[METRIC, VALUE])
-            .behind(c"VALUES")
+            .after(c"VALUES")
             .multiple(),
     ],
 };
 
-/// AGG.LOG.
 pub static LOG: CommandSpec = CommandSpec {
     name: c"AGG.LOG",
-    handler: |call| report(Command::Log, call),
+    handler: Handler::new(|call| report(Command::Log, call)),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -69,17 +66,16 @@ pub static LOG: CommandSpec = CommandSpec {
     complexity: c"O(1)",
     args: &[
         Arg::key(),
-        Arg::new(c"message", Kind::Text),
+        Arg::new(c"message", ArgKind::Text),
         LEVEL,
         TAGS,
         AT,
     ],
 };
 
-/// AGG.ERROR.
 pub static ERROR: CommandSpec = CommandSpec {
     name: c"AGG.ERROR",
-    handler: |call| report(Command::Error, call),
+    handler: Handler::new(|call| report(Command::Error, call)),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -88,8 +84,8 @@ pub static ERROR: CommandSpec = CommandSpec {
     complexity: c"O(log n), n being the number of errors",
     args: &[
         Arg::key(),
-        Arg::new(c"message", Kind::Text),
-        Arg::new(c"text", Kind::Text).behind(c"PUBLIC").optional(),
+        Arg::new(c"message", ArgKind::Text),
+        Arg::new(c"text", ArgKind::Text).after(c"PUBLIC").optional(),
         LEVEL,
         Arg::one_of(
             c"type",
@@ -100,26 +96,25 @@ pub static ERROR: CommandSpec = CommandSpec {
                 Arg::word(c"unknown", c"UNKNOWN"),
             ],
         )
-        .behind(c"TYPE")
+        .after(c"TYPE")
         .optional(),
         TAGS,
-        Arg::new(c"code", Kind::Text).behind(c"CODE").optional(),
-        Arg::new(c"func", Kind::Text).behind(c"FUNC").optional(),
-        Arg::new(c"file", Kind::Text).behind(c"FILE").optional(),
-        Arg::new(c"backtrace", Kind::Text)
-            .behind(c"BACKTRACE")
+        Arg::new(c"code", ArgKind::Text).after(c"CODE").optional(),
+        Arg::new(c"func", ArgKind::Text).after(c"FUNC").optional(),
+        Arg::new(c"file", ArgKind::Text).after(c"FILE").optional(),
+        Arg::new(c"backtrace", ArgKind::Text)
+            .after(c"BACKTRACE")
             .optional(),
-        Arg::new(c"gid", Kind::Integer).behind(c"GID").optional(),
-        Arg::new(c"nid", Kind::Integer).behind(c"NID").optional(),
-        Arg::new(c"key", Kind::Text).behind(c"KEY").optional(),
+        Arg::new(c"gid", ArgKind::Integer).after(c"GID").optional(),
+        Arg::new(c"nid", ArgKind::Integer).after(c"NID").optional(),
+        Arg::new(c"key", ArgKind::Text).after(c"KEY").optional(),
         AT,
     ],
 };
 
-/// AGG.REALITY.
 pub static REALITY: CommandSpec = CommandSpec {
     name: c"AGG.REALITY",
-    handler: |call| report(Command::Reality, call),
+    handler: Handler::new(|call| report(Command::Reality, call)),
     flags: FLAGS,
     access: Access::Report,
     categories: CATEGORIES,
@@ -128,21 +123,20 @@ pub static REALITY: CommandSpec = CommandSpec {
     complexity: c"O(n log n), n being the size of the JSON",
     args: &[
         Arg::key(),
-        Arg::new(c"key", Kind::Text),
-        Arg::new(c"model", Kind::Text),
-        Arg::new(c"json", Kind::Text),
+        Arg::new(c"key", ArgKind::Text),
+        Arg::new(c"model", ArgKind::Text),
+        Arg::new(c"json", ArgKind::Text),
         TAGS,
         AT,
-        Arg::new(c"seconds", Kind::Integer)
-            .behind(c"TTL")
+        Arg::new(c"seconds", ArgKind::Integer)
+            .after(c"TTL")
             .optional(),
     ],
 };
 
-/// AGG.FORGET.
 pub static FORGET: CommandSpec = CommandSpec {
     name: c"AGG.FORGET",
-    handler: forget,
+    handler: Handler::new(forget),
     flags: c"write fast",
     access: Access::Report,
     categories: CATEGORIES,
@@ -152,10 +146,10 @@ pub static FORGET: CommandSpec = CommandSpec {
     args: &[
         Arg::key(),
         super::read::FAMILY,
-        Arg::new(c"name", Kind::Text),
+        Arg::new(c"name", ArgKind::Text),
     ],
 };
 
 fn forget(call: &Call<'_>) {
-    write(Command::Forget, false, call);
+    write(Command::Forget, Creation::Never, call);
 }

@@ -1,20 +1,21 @@
-//! Asks the server's ACL again whether a client that waits may still run its command.
+//! Checks again whether a waiting client may still run its command.
 //!
-//! The server checks a command when it comes. What a blocked client waits for may arrive much later, and its user may
-//! have lost the command or the key meanwhile.
+//! The server checks a command when it arrives. The data that a blocked client waits for may come much later, and its
+//! user may have lost the permission for the command or the key meanwhile.
 
-use super::api::{Ctx, KeyName, SharedString, call};
-use redis_module::raw;
+use super::api::{Ctx, call};
+use super::raw;
+use super::strings::{KeyName, SharedString};
 use std::ffi::c_int;
 use std::ptr;
 
-/// The user of a client when it began to wait.
+/// The user that a client had when it began to wait.
 #[derive(Clone)]
 pub struct User(Vec<u8>);
 
 impl User {
-    /// The user of a client. `None`: the ACL knows no user of that name, because another module made it; then that
-    /// module decides what the client may do.
+    /// Returns the user of a client. `None` if the ACL knows no user of that name: another module made it, and that module
+    /// decides what the client may do.
     pub fn of(ctx: Ctx<'_>, client_id: u64) -> Option<User> {
         let name = UserName::of(ctx, client_id);
         name.handle()
@@ -22,10 +23,10 @@ impl User {
             .then(|| User(name.bytes().to_vec()))
     }
 
-    /// Whether the client is still of this user, and may still run this command.
+    /// Returns whether the client still has this user, and the user may run the command.
     pub fn may_run(&self, ctx: Ctx<'_>, client_id: u64, command: &[SharedString]) -> bool {
         let name = UserName::of(ctx, client_id);
-        // A deleted user's clients are closed a moment later, and belong to the default user until then.
+        // The clients of a deleted user are closed a moment later, and have the default user until then.
         if name.bytes() != self.0 {
             return false;
         }
@@ -43,12 +44,12 @@ impl User {
     }
 }
 
-/// A user's name as the server gave it to us; null where the client has gone.
+/// The name of a client's user; null if the client has disconnected.
 struct UserName(*mut raw::RedisModuleString);
 
 impl UserName {
     fn of(ctx: Ctx<'_>, client_id: u64) -> UserName {
-        // SAFETY: the context lives; the server looks the client up. Automatic memory is off, so the string is ours.
+        // SAFETY: the context lives; the server looks the client up. Automatic memory is off, so the caller frees the string.
         UserName(unsafe {
             call!(RedisModule_GetClientUserNameById(ctx.raw, client_id) else ptr::null_mut())
         })
@@ -71,13 +72,13 @@ impl UserName {
 impl Drop for UserName {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: it was made for us and is released once.
+            // SAFETY: the server made the string for `of`, and it is released once.
             unsafe { call!(RedisModule_FreeString(ptr::null_mut(), self.0) else ()) }
         }
     }
 }
 
-/// A user of the ACL, for its functions. Dropped before the callback that made it returns, so no user is deleted
+/// A handle of a user of the ACL. It is dropped before the callback that made it returns, so the user is not deleted
 /// meanwhile.
 struct Handle(*mut raw::RedisModuleUser);
 
@@ -90,7 +91,8 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.is_known() {
-            // SAFETY: it was made for us and is freed once; the user itself is the ACL's and stays.
+            // SAFETY: the server made the handle for `UserName::handle`, and it is freed once. The user itself belongs to
+            // the ACL and stays.
             unsafe { call!(RedisModule_FreeModuleUser(self.0) else ()) }
         }
     }

@@ -1,136 +1,127 @@
-//! Clients that wait for an entry: FETCH with BLOCK.
+//! Blocked clients: how a command makes its client wait for a key, and how the wait ends.
 //!
-//! A client waits for its key, so the server tells us what RENAME, COPY, MOVE, SWAPDB or RESTORE brings there, and ends
-//! the wait after its time, by CLIENT UNBLOCK and with the connection. But a server that is told that a key is ready
-//! tries all who wait for it one after the other (and before each of them Valkey 9.1 looks through those before it). So
-//! it is never told, and what it tells us itself is only noted: [`waiters::serve`] fetches for the one client that is first
-//! in line, and [`release`] lets it have the answer.
+//! A client waits for its key, so the server reports what RENAME, COPY, MOVE, SWAPDB or RESTORE brings there, and ends
+//! the wait at its timeout, by CLIENT UNBLOCK and with the connection. But a server that is told that a key is ready
+//! tries all clients that wait for it, one after the other (and Valkey 9.1 searches the list of those before each of
+//! them). So the module never tells it, and only notes what the server reports itself: the module picks the one client to
+//! serve and calls [`unblock`].
 
-use super::acl::User;
-use super::api::{Ctx, KeyName, SharedString, call};
-use super::callbacks::{ERR, OK, guard};
-use crate::blocking::{self, Waiter};
-use crate::commands::Call;
-use aggregator_core::node::Queue;
-use redis_module::raw;
+use super::api::{Ctx, call};
+use super::command::Call;
+use super::guard::guard;
+use super::raw;
+use super::strings::KeyName;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::ptr;
 
-/// A client that waits, as the server knows it. Valid until [`waiters::remove`] was called with its number.
-#[derive(Clone, Copy)]
-pub struct Blocked(*mut raw::RedisModuleBlockedClient);
+/// What happens to blocked clients. They are known by the ids that were given to [`block`].
+pub trait BlockingHooks: 'static {
+    /// The server brought something to a key that a client waits for.
+    fn on_key_ready(ctx: Ctx<'_>, key: &KeyName<'_>);
 
-/// Lets the client of a FETCH wait until one of these queues has something, or for some milliseconds (0: without limit).
-///
-/// It costs what the server keeps for any client and some words of ours, which `maxclients` bounds: so it is possible
-/// however little memory is left, because draining is what frees memory.
-pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64) {
-    let number = blocking::number();
-    let mut keys = [call.name.raw];
-    // SAFETY: the context and the key live. The private data is a number, not a pointer.
-    let blocked = unsafe {
+    /// The time is over, or the client was unblocked. `ctx` takes the reply.
+    fn on_timeout(ctx: Ctx<'_>, id: u64);
+
+    /// The client waits no longer: it has had its reply, has disconnected, or was unblocked with an error. Called at
+    /// least once for each client.
+    fn on_removed(id: u64);
+}
+
+/// A blocked client. Valid until [`BlockingHooks::on_removed`] was called with its id.
+#[derive(Clone, Copy)]
+pub struct BlockedClient(*mut raw::RedisModuleBlockedClient);
+
+/// Blocks the client of a command until it is unblocked, or for `timeout_ms` (0: without a limit). Returns `None` if the
+/// server cannot block it; then the command has to reply.
+pub fn block<H: BlockingHooks>(call: &Call<'_>, id: u64, timeout_ms: u64) -> Option<BlockedClient> {
+    let mut keys = [call.key.raw];
+    // SAFETY: the context and the key live. The private data is a number that is never followed.
+    let client = unsafe {
         call!(RedisModule_BlockClientOnKeys(
             call.ctx.raw,
-            Some(key_is_ready),
-            Some(end_wait),
-            Some(forget),
+            Some(on_key_ready::<H>),
+            Some(on_timeout::<H>),
+            Some(on_freed::<H>),
             timeout_ms as c_longlong,
             keys.as_mut_ptr(),
             1,
-            ptr::without_provenance_mut(number as usize)
+            ptr::without_provenance_mut(id as usize)
         ) else ptr::null_mut())
     };
-    if blocked.is_null() {
-        return call
-            .ctx
-            .reply_error("ERR AGG.FETCH: the server cannot block this client: ask without BLOCK");
+    if client.is_null() {
+        return None;
     }
-    // SAFETY: the server has just made it.
-    unsafe { call!(RedisModule_SetDisconnectCallback(blocked, Some(disconnected)) else ()) };
-    let client_id = call.ctx.client_id();
-    let waiter = Waiter {
-        blocked: Blocked(blocked),
-        client_id,
-        user: User::of(call.ctx, client_id),
-        db: call.ctx.db(),
-        name: SharedString::new(call.name),
-        words: call.words.share(),
-        queues: queues.to_vec(),
-        answer: None,
-    };
-    blocking::add(number, waiter);
+    // SAFETY: the server has just made the client.
+    unsafe {
+        call!(RedisModule_SetDisconnectCallback(client, Some(on_disconnected::<H>)) else ());
+    }
+    Some(BlockedClient(client))
 }
 
-/// Ends the wait of a client for which there is an answer. Redis 7.0 and Valkey call `end_wait` at once, Redis since 7.4
-/// before it sleeps: therefore the answer is kept with the client.
-pub fn release(blocked: Blocked) {
-    // SAFETY: the server frees a blocked client only after `forget`, which takes it out of the lists that it comes from.
-    unsafe { call!(RedisModule_UnblockClient(blocked.0, ptr::null_mut()) else 1) };
+/// Ends the wait of a client. The server then calls [`BlockingHooks::on_timeout`], which sends the reply: Redis 7.0 and
+/// Valkey at once, Redis since 7.4 before it sleeps.
+pub fn unblock(client: BlockedClient) {
+    // SAFETY: the server frees a blocked client only after `on_freed`, which calls `on_removed`; until then the caller
+    // may use it.
+    unsafe { call!(RedisModule_UnblockClient(client.0, ptr::null_mut()) else 1) };
 }
 
-/// The number of the client whose wait ends.
+/// Returns the id of the client whose wait ends.
 ///
 /// # Safety
-/// The context is that of a callback given to [`block`].
-unsafe fn number(ctx: Ctx<'_>) -> u64 {
+/// The context is that of a callback given to the server by [`block`].
+unsafe fn id(ctx: Ctx<'_>) -> u64 {
     // SAFETY: the caller's promise: the private data is what `block` gave.
     let data =
         unsafe { call!(RedisModule_GetBlockedClientPrivateData(ctx.raw) else ptr::null_mut()) };
     data.addr() as u64
 }
 
-/// The server has brought something to the key: noted, so that it is looked at soon. The client goes on waiting.
-unsafe extern "C" fn key_is_ready(
+/// The reply callback. Returning an error lets the client wait on.
+unsafe extern "C" fn on_key_ready<H: BlockingHooks>(
     ctx: *mut raw::RedisModuleCtx,
     _: *mut *mut raw::RedisModuleString,
     _: c_int,
 ) -> c_int {
     guard((), || {
-        // SAFETY: the context lives during this call, and the key's name with it.
+        // SAFETY: the context lives during this call, and with it the name of the key.
         unsafe {
             let ctx = Ctx::new(ctx);
             let key = call!(RedisModule_GetBlockedClientReadyKey(ctx.raw) else ptr::null_mut());
-            blocking::changed(ctx, &KeyName::new(key));
+            H::on_key_ready(ctx, &KeyName::new(key));
         }
     });
-    ERR
+    raw::REDISMODULE_ERR
 }
 
-/// The time is over, or there is an answer.
-unsafe extern "C" fn end_wait(
+unsafe extern "C" fn on_timeout<H: BlockingHooks>(
     ctx: *mut raw::RedisModuleCtx,
     _: *mut *mut raw::RedisModuleString,
     _: c_int,
 ) -> c_int {
     guard((), || {
         // SAFETY: the context lives during this call.
-        let (ctx, number) = unsafe {
+        let (ctx, id) = unsafe {
             let ctx = Ctx::new(ctx);
-            (ctx, number(ctx))
+            (ctx, id(ctx))
         };
-        match blocking::remove(number) {
-            Some(answer) => answer.send(ctx),
-            None => ctx.reply_null_array(),
-        }
+        H::on_timeout(ctx, id);
     });
-    OK
+    raw::REDISMODULE_OK
 }
 
-/// The client has gone, or was sent away with an error.
-unsafe extern "C" fn disconnected(
+unsafe extern "C" fn on_disconnected<H: BlockingHooks>(
     ctx: *mut raw::RedisModuleCtx,
     _: *mut raw::RedisModuleBlockedClient,
 ) {
     guard((), || {
         // SAFETY: the context lives during this call.
-        let number = unsafe { number(Ctx::new(ctx)) };
-        blocking::remove(number);
+        let id = unsafe { id(Ctx::new(ctx)) };
+        H::on_removed(id);
     });
 }
 
-/// The wait is over, however it ended.
-unsafe extern "C" fn forget(_: *mut raw::RedisModuleCtx, number: *mut c_void) {
-    guard((), || {
-        blocking::remove(number.addr() as u64);
-    });
+/// Frees the private data: the wait is over, however it ended.
+unsafe extern "C" fn on_freed<H: BlockingHooks>(_: *mut raw::RedisModuleCtx, id: *mut c_void) {
+    guard((), || H::on_removed(id.addr() as u64));
 }

@@ -1,13 +1,53 @@
-//! The only place with `unsafe`: how we call the server (`api`), how it calls us (`callbacks`, `datatype`, `settings`,
-//! `waiting`), what its ACL says (`acl`), its allocator with our counts (`alloc`), what belongs to its main thread
-//! (`main_thread`), and what it is told of our commands (`docs`).
+//! The boundary with the server, and the only place with `unsafe`.
+//!
+//! The lowest layer of the module: it imports nothing from the rest of `src/`, and knows nothing of nodes. What the
+//! server calls is passed in by `lib.rs`: a table of [`CommandSpec`]s, a [`DataType`], and [`Hooks`].
+//!
+//! # Invariants
+//! - Every function that the server calls runs inside [`guard`](guard::guard): a panic becomes an entry in the server's
+//!   log and an error for the client. It never unwinds through C.
+//! - Handles ([`Ctx`], [`Key`], [`KeyName`]) live no longer than the callback that they were made in.
 
-pub mod acl;
+mod acl;
 pub mod alloc;
-pub mod api;
+mod api;
 pub mod blocking;
-pub mod callbacks;
-pub mod command_info;
-pub mod datatype;
-pub mod main_thread;
+mod command;
+mod data_type;
+mod guard;
+mod key;
+mod main_thread;
+pub mod raw;
 pub mod settings;
+mod strings;
+pub mod trampolines;
+
+pub use acl::User;
+pub use api::{Ctx, InfoWriter, Level, cached_time_us, missing_function, uptime_ms};
+pub use command::{Access, Arg, ArgKind, Call, CommandSpec, Handler, register_commands};
+pub use data_type::{DataType, LoadInput, TypeHandle, register_data_type};
+pub use key::{Content, Key, Mode, ScanCursor, scan};
+pub use main_thread::MainThread;
+pub use strings::{KeyName, OwnedString, SharedString};
+pub use trampolines::{Hooks, ServerEvent, SlotRange, subscribe};
+
+/// Defines the function by which the server loads the module, from a type that implements [`Hooks`].
+macro_rules! export_module {
+    ($hooks:ty) => {
+        /// Loads the module.
+        ///
+        /// # Safety
+        /// Called by the server, once, on its main thread.
+        #[allow(unsafe_code, non_snake_case)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn RedisModule_OnLoad(
+            ctx: *mut $crate::ffi::raw::RedisModuleCtx,
+            argv: *mut *mut $crate::ffi::raw::RedisModuleString,
+            argc: std::ffi::c_int,
+        ) -> std::ffi::c_int {
+            // SAFETY: the server calls this function once, with its context and the arguments of `loadmodule`.
+            unsafe { $crate::ffi::trampolines::on_load::<$hooks>(ctx, argv, argc) }
+        }
+    };
+}
+pub(crate) use export_module;

@@ -1,84 +1,114 @@
-//! The settings as the server knows them: registered by name and range, read and written through its CONFIG.
+//! Settings: registration under their names and ranges, reading and writing through the server's CONFIG.
 
 use super::api::{Ctx, call};
-use super::callbacks::{ERR, OK, guard};
-use crate::config::{self, SETTINGS};
-use redis_module::raw;
-use std::ffi::{c_char, c_int, c_longlong, c_void};
+use super::guard::guard;
+use super::raw;
+use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use std::ptr;
 
-/// Registers the settings and reads their values from the configuration.
+/// A numeric setting.
+pub struct SettingSpec {
+    /// The name without the module's prefix.
+    pub name: &'static CStr,
+    /// The default, in the setting's own unit.
+    pub default: i64,
+    /// The smallest value.
+    pub min: i64,
+    /// The largest value.
+    pub max: i64,
+    /// Whether the value is a number of bytes, which may be written as `64mb`.
+    pub is_memory: bool,
+}
+
+/// The module's settings.
+pub trait Settings: 'static {
+    /// Their table. An index into it identifies a setting below.
+    const SPECS: &'static [SettingSpec];
+
+    /// Returns the value of a setting.
+    fn get(index: usize) -> i64;
+
+    /// Sets the value of a setting, which is within its range.
+    fn set(index: usize, value: i64);
+
+    /// Checks what depends on more than one setting, once for each CONFIG SET, after all of its values were set. On an
+    /// error the server sets the old values again.
+    ///
+    /// # Errors
+    /// The text for the client.
+    fn check() -> Result<(), &'static CStr>;
+}
+
+/// Registers the settings and reads their values from the server's configuration.
 ///
 /// # Errors
 /// What the server refused.
-pub fn register(ctx: Ctx<'_>) -> Result<(), String> {
-    for (i, setting) in SETTINGS.iter().enumerate() {
+pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
+    for (i, setting) in S::SPECS.iter().enumerate() {
         let flags = if setting.is_memory {
             raw::REDISMODULE_CONFIG_MEMORY
         } else {
             raw::REDISMODULE_CONFIG_DEFAULT
         };
-        // SAFETY: the context lives, the name is static; the private data is a number that is never followed.
+        // SAFETY: the context lives, the name is static. The private data is a number that is never followed.
         let status = unsafe {
             call!(RedisModule_RegisterNumericConfig(
                 ctx.raw,
                 setting.name.as_ptr(),
-                config::value(i),
+                S::get(i),
                 flags,
                 setting.min,
                 setting.max,
-                Some(get_setting),
-                Some(set_setting),
-                Some(apply_settings),
+                Some(get::<S>),
+                Some(set::<S>),
+                Some(apply::<S>),
                 ptr::without_provenance_mut(i)
-            ) else ERR)
+            ) else raw::REDISMODULE_ERR)
         };
-        if status != OK {
-            return Err(format!(
-                "the server refused the setting agg.{}",
-                setting.name.to_string_lossy()
-            ));
+        if status != raw::REDISMODULE_OK {
+            let name = setting.name.to_string_lossy();
+            return Err(format!("the server refused the setting agg.{name}"));
         }
     }
     // SAFETY: the context lives.
-    match unsafe { call!(RedisModule_LoadConfigs(ctx.raw) else ERR) } {
-        OK => Ok(()),
+    match unsafe { call!(RedisModule_LoadConfigs(ctx.raw) else raw::REDISMODULE_ERR) } {
+        raw::REDISMODULE_OK => Ok(()),
         _ => Err("a setting agg.* of the configuration is refused".into()),
     }
 }
 
-unsafe extern "C" fn get_setting(_: *const c_char, setting: *mut c_void) -> c_longlong {
-    guard(0, || config::value(setting.addr()))
+unsafe extern "C" fn get<S: Settings>(_: *const c_char, setting: *mut c_void) -> c_longlong {
+    guard(0, || S::get(setting.addr()))
 }
 
-unsafe extern "C" fn set_setting(
+unsafe extern "C" fn set<S: Settings>(
     _: *const c_char,
     value: c_longlong,
     setting: *mut c_void,
     _: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    guard(ERR, || {
-        config::set(setting.addr(), value);
-        OK
+    guard(raw::REDISMODULE_ERR, || {
+        S::set(setting.addr(), value);
+        raw::REDISMODULE_OK
     })
 }
 
-unsafe extern "C" fn apply_settings(
+unsafe extern "C" fn apply<S: Settings>(
     _: *mut raw::RedisModuleCtx,
     _: *mut c_void,
     error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    guard(ERR, || match config::check() {
-        Ok(()) => OK,
-        Err(why) => {
+    guard(raw::REDISMODULE_ERR, || match S::check() {
+        Ok(()) => raw::REDISMODULE_OK,
+        Err(text) => {
             // SAFETY: the server takes the string and frees it.
             unsafe {
                 if !error.is_null() {
-                    let (text, len) = (why.as_ptr(), why.count_bytes());
+                    let (text, len) = (text.as_ptr(), text.count_bytes());
                     *error = call!(RedisModule_CreateString(ptr::null_mut(), text, len) else ptr::null_mut());
                 }
             }
-            ERR
+            raw::REDISMODULE_ERR
         }
     })
 }
