@@ -117,7 +117,7 @@ fn every_refusal_of_a_request_is_there() {
     for folder in [
         "crates/core/src/request",
         "src/commands",
-        "src/ffi/datatype.rs",
+        "src/data_type.rs",
     ] {
         let found = match folder.ends_with(".rs") {
             false => texts(folder),

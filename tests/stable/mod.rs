@@ -200,7 +200,7 @@ fn the_page_names_the_versions_that_are_written() {
     let said = ["format, now", "encoding, now", "version, now"].map(|text| after(&words, text));
     let sources = [
         include_str!("../../crates/core/src/node/frames.rs"),
-        include_str!("../../src/ffi/datatype.rs"),
+        include_str!("../../src/data_type.rs"),
         include_str!("../../crates/core/src/effect/mod.rs"),
     ];
     let names = ["FORMAT: u64 = ", "ENCODING: c_int = ", "VERSION: u8 = "];
