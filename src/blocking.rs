@@ -10,7 +10,7 @@ use crate::ffi::{Call, Content, Ctx, KeyName, MainThread, Mode, SharedString, Us
 use crate::reply::Answer;
 use crate::stored_node::StoredNode;
 use crate::transaction;
-use aggregator_core::node::Queue;
+use aggregator_core::Queue;
 use aggregator_core::{Node, Now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

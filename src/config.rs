@@ -5,7 +5,7 @@
 use crate::ffi::MainThread;
 use crate::ffi::settings::{self, SettingSpec};
 use aggregator_core::settings::{
-    MAX_GAP_MS, MAX_HISTORY, MAX_NODE_NAME, MAX_WINDOW_S, MOST_ITEMS, Rules, Settings,
+    MAX_GAP_MS, MAX_HISTORY, MAX_ITEMS, MAX_NODE_NAME, MAX_WINDOW_S, Rules, Settings,
     max_flush_delay_ms,
 };
 use std::ffi::CStr;
@@ -234,7 +234,7 @@ fn build() -> Settings {
         max_errors: max_errors as u32,
         max_realities: max_realities as u32,
         max_item_size: max_item_size as usize,
-        most_values: MOST_ITEMS,
+        max_values: MAX_ITEMS,
         max_node_name: MAX_NODE_NAME,
         min_window_s: min_window as u32,
         hour_window_s: hour_window as u32,

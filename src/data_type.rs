@@ -8,7 +8,7 @@ use crate::ffi::{Ctx, DataType, Level, LoadInput, TypeHandle};
 use crate::memory::accounting;
 use crate::stored_node::StoredNode;
 use crate::{config, replication, transaction};
-use aggregator_core::node::Loader;
+use aggregator_core::node::SnapshotLoader;
 use std::ffi::{CStr, c_int};
 
 /// The version of the encoding in RDB files.
@@ -25,7 +25,7 @@ impl DataType for StoredNode {
     }
 
     fn save(&self, mut emit: &mut dyn FnMut(&[u8])) {
-        self.node.frames(&mut emit);
+        self.node.snapshot(&mut emit);
     }
 
     fn load(input: &mut LoadInput<'_>) -> Option<Box<StoredNode>> {
@@ -97,7 +97,7 @@ fn load(input: &mut LoadInput<'_>) -> Result<Box<StoredNode>, String> {
     let now = transaction::now();
     let bytes_before = main_thread_bytes();
     let max_id = replication::max_id(is_limited, now);
-    let mut loader = Loader::new(transaction::seed(), now.mono_ms, max_id);
+    let mut loader = SnapshotLoader::new(transaction::seed(), now.mono_ms, max_id);
     loop {
         let loaded = input.next_chunk(|frame| {
             // The content of a frame takes about as many bytes as the frame, or more.

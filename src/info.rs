@@ -7,10 +7,10 @@ use crate::ffi::{InfoWriter, MainThread};
 use crate::memory::accounting;
 use crate::{config, totals, transaction};
 use aggregator_core::Now;
+use aggregator_core::Queue;
 use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
-use aggregator_core::error::Refused;
-use aggregator_core::node::Queue;
+use aggregator_core::error::RejectReason;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,7 +29,7 @@ pub fn set_oldest(oldest: [u64; 5]) {
 
 /// Reads the clocks at a tick, when `newest` is the largest id.
 pub fn observe_clocks(newest: u64, now: Now) {
-    AGES.with(|ages| ages.look(newest, now));
+    AGES.with(|ages| ages.observe(newest, now));
 }
 
 /// Calls `f` with the ages of ids.
@@ -44,7 +44,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"nodes", totals::nodes());
         info.field(c"metrics", gauges.metrics);
         info.field(c"errors", gauges.errors);
-        info.field(c"realities", gauges.realities);
+        info.field(c"realities", gauges.objects);
         info.field(c"forgotten", gauges.forgotten);
     }
     if info.section(c"memory") {
@@ -90,10 +90,10 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"truncated", counters.truncated);
     }
     if info.section(c"refused") {
-        for reason in Refused::ALL {
+        for reason in RejectReason::ALL {
             info.field(
                 &field(&["refused", reason.name()]),
-                counters.refused[reason as usize],
+                counters.rejected[reason as usize],
             );
         }
     }

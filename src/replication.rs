@@ -8,8 +8,8 @@
 
 use crate::ffi::{Ctx, MainThread, SlotRange};
 use aggregator_core::Now;
+use aggregator_core::id::{MAX_AHEAD_US, MAX_ID};
 use aggregator_core::text::slot::slot;
-use aggregator_core::turn::{MAX_AHEAD_US, MAX_ID};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 

@@ -12,7 +12,7 @@ use crate::memory::eviction::{self, QueueSizes};
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
 use crate::{blocking, info, replication, totals};
-use aggregator_core::node::Queue;
+use aggregator_core::Queue;
 use aggregator_core::{Node, Now};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -236,8 +236,8 @@ fn sweep(
             Some(_) => STEP_UNDER_PRESSURE,
             None => STEP,
         };
-        let swept = transaction::change(ctx, &name, stored, env, pressure, |node, turn| {
-            node.sweep(step, std::mem::take(&mut checks_lifetimes), turn)
+        let swept = transaction::change(ctx, &name, stored, env, pressure, |node, exec| {
+            node.sweep(step, std::mem::take(&mut checks_lifetimes), exec)
         })?;
         if pressure.is_some() {
             eviction::enforce_limit(ctx, &name, stored, env);

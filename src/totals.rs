@@ -38,7 +38,7 @@ pub fn update(before: &Gauges, now: &Gauges) {
     add(&METRICS, before.metrics, now.metrics);
     add(&FORGOTTEN, before.forgotten, now.forgotten);
     add(&ERRORS, before.errors, now.errors);
-    add(&OBJECTS, before.realities, now.realities);
+    add(&OBJECTS, before.objects, now.objects);
     for q in 0..5 {
         add(&LENGTH[q], before.length[q], now.length[q]);
         add(&BYTES[q], before.bytes[q], now.bytes[q]);
@@ -64,7 +64,7 @@ pub fn gauges() -> Gauges {
         metrics: unsigned(&METRICS),
         forgotten: unsigned(&FORGOTTEN),
         errors: unsigned(&ERRORS),
-        realities: unsigned(&OBJECTS),
+        objects: unsigned(&OBJECTS),
         length: std::array::from_fn(|q| unsigned(&LENGTH[q])),
         bytes: std::array::from_fn(|q| unsigned(&BYTES[q])),
         leased: std::array::from_fn(|q| unsigned(&LEASED[q])),

@@ -8,7 +8,7 @@ use crate::ffi::{Content, Ctx, Key, KeyName, MainThread, cached_time_us, uptime_
 use crate::memory::accounting::{self, NodeUsage};
 use crate::replication;
 use crate::stored_node::StoredNode;
-use aggregator_core::{Counters, Effects, Memory, Node, Now, Propagation, Settings, Turn};
+use aggregator_core::{Counters, Effects, ExecContext, Memory, Node, Now, Propagation, Settings};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -103,10 +103,10 @@ pub fn change<R>(
     stored: &mut StoredNode,
     env: &Env,
     pressure: Option<u64>,
-    f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
+    f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> R,
 ) -> Option<R> {
-    try_change(ctx, name, stored, env, pressure, |node, turn| {
-        Ok::<R, Infallible>(f(node, turn))
+    try_change(ctx, name, stored, env, pressure, |node, exec| {
+        Ok::<R, Infallible>(f(node, exec))
     })
     .map(|Ok(result)| result)
 }
@@ -119,22 +119,22 @@ pub fn try_change<R, E>(
     stored: &mut StoredNode,
     env: &Env,
     pressure: Option<u64>,
-    f: impl FnOnce(&mut Node, &mut Turn<'_>) -> Result<R, E>,
+    f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> Result<R, E>,
 ) -> Option<Result<R, E>> {
     let mono_ms = env.now.mono_ms;
     stored.register(ctx.db(), name.bytes());
     stored.take_ownership(mono_ms);
     let limit = accounting::tighter_limit(stored.usage(), pressure.unwrap_or(0), &env.settings);
-    with_turn(env, pressure.is_some(), limit, |turn| {
+    with_turn(env, pressure.is_some(), limit, |exec| {
         stored.change(mono_ms, |node| {
-            let result = f(node, turn);
-            match turn.effects.propagation() {
+            let result = f(node, exec);
+            match exec.effects.propagation() {
                 Propagation::Nothing => {}
-                Propagation::Command => ctx.replicate_verbatim(name),
+                Propagation::Verbatim => ctx.replicate_verbatim(name),
                 Propagation::Payload(payload) => ctx.replicate(replication::APPLY, name, payload),
             }
             // The growth of the buffer must not be measured as the node's.
-            turn.effects.clear();
+            exec.effects.clear();
             result
         })
     })
@@ -163,15 +163,15 @@ impl PendingNode {
 /// Creates a node by a first change. The node is returned only if the change had an effect.
 pub fn create<R>(
     env: &Env,
-    f: impl FnOnce(&mut Node, &mut Turn<'_>) -> R,
+    f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> R,
 ) -> Option<(R, Option<PendingNode>)> {
     let limit = accounting::tighter_limit(NodeUsage::default(), 0, &env.settings);
-    with_turn(env, false, limit, |turn| {
+    with_turn(env, false, limit, |exec| {
         let bytes_before = main_thread_bytes();
         let mut node = Node::new(&env.settings, seed());
-        let result = f(&mut node, turn);
+        let result = f(&mut node, exec);
         // A command is never propagated verbatim before a payload has carried the node's rules.
-        let pending = match turn.effects.propagation() {
+        let pending = match exec.effects.propagation() {
             Propagation::Payload(payload) => Some(PendingNode {
                 payload: payload.to_vec(),
                 stored: StoredNode::new(node, bytes_before),
@@ -179,16 +179,16 @@ pub fn create<R>(
             }),
             _ => None,
         };
-        turn.effects.clear();
+        exec.effects.clear();
         (result, pending)
     })
 }
 
 fn with_turn<R>(
     env: &Env,
-    is_tight: bool,
+    memory_pressure: bool,
     memory: Memory,
-    f: impl FnOnce(&mut Turn<'_>) -> R,
+    f: impl FnOnce(&mut ExecContext<'_>) -> R,
 ) -> Option<R> {
     SHARED.with(|shared| {
         let Shared {
@@ -197,13 +197,13 @@ fn with_turn<R>(
             last_id,
         } = shared.get_or_insert_default();
         effects.clear();
-        f(&mut Turn {
+        f(&mut ExecContext {
             now: env.now,
             settings: &env.settings,
             last_id,
             effects,
-            may_repeat: replication::may_propagate_verbatim(),
-            is_tight,
+            allow_verbatim: replication::may_propagate_verbatim(),
+            memory_pressure,
             memory,
             counters,
         })

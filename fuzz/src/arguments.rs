@@ -9,7 +9,7 @@ use crate::memory::measured;
 use crate::server::{BASE, COMMANDS, Server, Tree, Value, creates};
 use aggregator_core::ages::Ages;
 use aggregator_core::node::METRIC_RESERVE;
-use aggregator_core::{Command, Node, Refusal, Request, Settings};
+use aggregator_core::{Command, CommandError, Node, Request, Settings};
 
 /// Parts commands.
 pub const COMMAND: u8 = 0xfe;
@@ -32,7 +32,7 @@ pub fn run(data: &[u8]) {
     };
     let mut server = Server::new(settings, BASE);
     if first & 2 != 0 {
-        (server.is_tight, server.room) = (true, u64::from(first >> 2) * 32);
+        (server.memory_pressure, server.room) = (true, u64::from(first >> 2) * 32);
     }
     let mut node = Node::new(&server.settings, 1);
     for command in data.split(|b| *b == COMMAND).take(64) {
@@ -44,7 +44,7 @@ pub fn run(data: &[u8]) {
         for other in COMMANDS {
             match Request::parse(other, &args, &server.settings, server.now) {
                 Ok(request) => look(&request, other, &server, &node),
-                Err(refusal) => check_refusal(&refusal, other),
+                Err(error) => check_refusal(&error, other),
             }
         }
         let command = COMMANDS[usize::from(*which) % COMMANDS.len()];
@@ -66,7 +66,7 @@ fn one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
     // The reply is gone by the end; the effects have their buffer.
     let ((), _, held) = measured(|| match server.run_request(node, &request, name) {
         Ok(reply) => check_reply(command, &reply),
-        Err(refusal) => check_refusal(&refusal, command),
+        Err(error) => check_refusal(&error, command),
     });
     server.effects.clear();
     let known = cost + metrics * METRIC_RESERVE + SLACK;
@@ -88,8 +88,8 @@ fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
     assert!(request.cost(None, false, &server.settings) > 0 || !creates(command));
 }
 
-fn check_refusal(refusal: &Refusal, command: Command) {
-    let text = &refusal.text;
+fn check_refusal(error: &CommandError, command: Command) {
+    let text = &error.text;
     let (code, rest) = text.split_once(' ').expect("a code and a text");
     assert!(["ERR", "AGGFULL"].contains(&code), "{text}");
     assert!(

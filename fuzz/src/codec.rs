@@ -11,8 +11,8 @@ use crate::json::members;
 use crate::line::{Dialect, parse};
 use crate::memory::measured;
 use crate::server::{BASE, Server, Value, digest, frames, load};
-use aggregator_core::node::{Loader, Node};
-use aggregator_core::turn::MAX_AHEAD_US;
+use aggregator_core::id::MAX_AHEAD_US;
+use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::{Command, Counters, Settings};
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn loaded<'a>(pieces: &mut impl Iterator<Item = &'a [u8]>) -> Option<Node> {
-    let mut loader = Loader::new(1, 5, MAX_ID);
+    let mut loader = SnapshotLoader::new(1, 5, MAX_ID);
     let mut seen = Vec::new();
     let (node, peak, _) = measured(|| {
         for piece in pieces.by_ref() {
@@ -159,7 +159,7 @@ fn probe(mut node: Node, now_ms: i64) {
 fn run_one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) -> Value {
     match server.run(node, command, args) {
         Ok(reply) => reply,
-        Err(refusal) => panic!("{command:?} {args:?}: {refusal}"),
+        Err(error) => panic!("{command:?} {args:?}: {error}"),
     }
 }
 

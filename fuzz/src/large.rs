@@ -11,9 +11,9 @@
 use crate::memory::{cpu_time, measured};
 use crate::server::{BASE, Server, Value, frames};
 use aggregator_core::codec::put_u64;
-use aggregator_core::node::{Loader, Node};
+use aggregator_core::id::MAX_ID;
+use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::settings::MAX_HISTORY;
-use aggregator_core::turn::MAX_ID;
 use aggregator_core::{Command, Settings};
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ impl World {
     fn new() -> World {
         let mut settings = Settings {
             max_series: 200_000,
-            most_values: usize::MAX,
+            max_values: usize::MAX,
             ..Settings::default()
         };
         settings.rules.history = [MAX_HISTORY, MAX_HISTORY];
@@ -230,7 +230,7 @@ impl World {
         let bytes = frames.iter().map(Vec::len).sum();
         let before = cpu_time();
         let (node, peak, _) = measured(|| {
-            let mut loader = Loader::new(1, 5, MAX_ID);
+            let mut loader = SnapshotLoader::new(1, 5, MAX_ID);
             for frame in &frames {
                 loader.frame(frame).ok()?;
             }

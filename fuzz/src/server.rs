@@ -1,9 +1,10 @@
 //! A server without a server: clocks, settings and one node; replies as values.
 
-use aggregator_core::node::{Loader, Node};
-use aggregator_core::turn::MAX_ID;
+use aggregator_core::id::MAX_ID;
+use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::{
-    Command, Counters, Effects, Memory, Now, Refusal, Reply, Request, Settings, Turn, error::Damaged,
+    Command, CommandError, Counters, Effects, ExecContext, Memory, Now, Reply, Request, Settings,
+    error::DecodeError,
 };
 
 /// The time at which things begin, Unix milliseconds.
@@ -174,7 +175,7 @@ pub struct Server {
     /// What the last command or sweep sends to replicas.
     pub effects: Effects,
     /// Memory leaves no room.
-    pub is_tight: bool,
+    pub memory_pressure: bool,
     /// Bytes that are free all the same.
     pub room: u64,
 }
@@ -191,7 +192,7 @@ impl Server {
             last_id: 0,
             counters: Counters::default(),
             effects: Effects::with_buffer(),
-            is_tight: false,
+            memory_pressure: false,
             room: u64::MAX,
         }
     }
@@ -208,7 +209,7 @@ impl Server {
         node: &mut Node,
         command: Command,
         args: &[&[u8]],
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, CommandError> {
         let mut all: Vec<&[u8]> = vec![command.usage().0.as_bytes(), b"n"];
         all.extend(args);
         let request = Request::parse(command, &all, &self.settings, self.now)?;
@@ -221,30 +222,30 @@ impl Server {
         node: &mut Node,
         request: &Request<'_>,
         name: &[u8],
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, CommandError> {
         let mut tree = Tree::default();
-        let mut turn = self.turn(true);
-        match request.run(name, node, &mut turn, &mut tree) {
+        let mut exec = self.exec(true);
+        match request.run(name, node, &mut exec, &mut tree) {
             Ok(_) => Ok(tree.finish()),
-            Err(refusal) => {
-                assert!(tree.is_empty(), "a refusal behind a reply: {refusal}");
-                Err(refusal)
+            Err(error) => {
+                assert!(tree.is_empty(), "a refusal behind a reply: {error}");
+                Err(error)
             }
         }
     }
 
     /// What a command or tick brings along.
-    pub fn turn(&mut self, may_repeat: bool) -> Turn<'_> {
-        Turn {
+    pub fn exec(&mut self, allow_verbatim: bool) -> ExecContext<'_> {
+        ExecContext {
             now: self.now,
             settings: &self.settings,
             last_id: &mut self.last_id,
             effects: &mut self.effects,
-            may_repeat,
-            is_tight: self.is_tight,
+            allow_verbatim,
+            memory_pressure: self.memory_pressure,
             memory: Memory {
-                most: self.room,
-                reserved: if self.is_tight { u64::MAX } else { 0 },
+                max: self.room,
+                reserved: if self.memory_pressure { u64::MAX } else { 0 },
                 ..Memory::UNLIMITED
             },
             counters: &mut self.counters,
@@ -253,8 +254,8 @@ impl Server {
 
     /// One slice of a sweep, the first of a tick or a later one: whether there is more.
     pub fn sweep(&mut self, node: &mut Node, first: bool) -> bool {
-        let mut turn = self.turn(false);
-        node.sweep(64, first, &mut turn).more
+        let mut exec = self.exec(false);
+        node.sweep(64, first, &mut exec).more
     }
 }
 
@@ -269,13 +270,13 @@ pub fn digest(node: &Node) -> Vec<Vec<u8>> {
 /// A node, saved.
 pub fn frames(node: &Node) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    node.frames(&mut |frame| frames.push(frame.to_vec()));
+    node.snapshot(&mut |frame| frames.push(frame.to_vec()));
     frames
 }
 
 /// A node, loaded.
-pub fn load(frames: &[Vec<u8>]) -> Result<Node, Damaged> {
-    let mut loader = Loader::new(5, 77, MAX_ID);
+pub fn load(frames: &[Vec<u8>]) -> Result<Node, DecodeError> {
+    let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     for (i, frame) in frames.iter().enumerate() {
         let last = loader.frame(frame)?;
         assert_eq!(last, i + 1 == frames.len(), "the end is elsewhere");

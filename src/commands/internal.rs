@@ -14,9 +14,9 @@ use crate::reply::{INTERNAL, WRONG_TYPE};
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
 use crate::{blocking, replication};
-use aggregator_core::request::full;
+use aggregator_core::command::full;
 use aggregator_core::settings::MAX_NODE_NAME;
-use aggregator_core::{Damaged, Node};
+use aggregator_core::{DecodeError, Node};
 
 /// Bytes that must fit below the memory limit for each byte of a payload: about what a metric uses for each of its saved
 /// ones.
@@ -95,7 +95,7 @@ fn apply_to(
     source: &Source,
     env: &Env,
     call: &Call<'_>,
-) -> Option<Result<u64, Damaged>> {
+) -> Option<Result<u64, DecodeError>> {
     let mono_ms = env.now.mono_ms;
     let max_id = replication::max_id(source.replay_client != 0, env.now);
     stored.replay_client = source.replay_client;
@@ -115,7 +115,7 @@ fn create(
     source: &Source,
     env: &Env,
     call: &Call<'_>,
-) -> Option<Result<u64, Damaged>> {
+) -> Option<Result<u64, DecodeError>> {
     let bytes_before = main_thread_bytes();
     let max_id = replication::max_id(source.replay_client != 0, env.now);
     let created = transaction::with_counters(|counters| {

@@ -9,7 +9,7 @@ use crate::reply::{Answer, INTERNAL, RecordedReply, Replier, WRONG_TYPE};
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
 use crate::{blocking, config, info};
-use aggregator_core::{Command, Now, Refusal, Request, Settings};
+use aggregator_core::{Command, CommandError, Now, Request, Settings};
 
 /// The error for a node between the first and the last AGG.APPLY of a saved one.
 const UNFINISHED: &str =
@@ -25,8 +25,8 @@ pub enum Creation {
 }
 
 /// Replies with a refusal of arguments or memory. It is counted, in the node too if there is one.
-pub fn refuse(call: &Call<'_>, refusal: &Refusal) {
-    transaction::with_counters(|counters| counters.refuse(refusal.reason));
+pub fn refuse(call: &Call<'_>, refusal: &CommandError) {
+    transaction::with_counters(|counters| counters.reject(refusal.reason));
     if let Some(mut key) = call.ctx.open(&call.key, Mode::ReadUntracked)
         && let Content::Value(stored) = key.content::<StoredNode>()
     {
@@ -150,8 +150,8 @@ fn change(
     }
     let mut reply = Replier(call.ctx);
     let (ctx, name) = (call.ctx, call.key.bytes());
-    let ran = transaction::try_change(ctx, &call.key, stored, env, pressure, |node, turn| {
-        request.run(name, node, turn, &mut reply)
+    let ran = transaction::try_change(ctx, &call.key, stored, env, pressure, |node, exec| {
+        request.run(name, node, exec, &mut reply)
     });
     if pressure.is_some() {
         eviction::enforce_limit(ctx, &call.key, stored, env);
@@ -169,8 +169,8 @@ fn change(
 /// Runs a request on a node that does not exist.
 fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) {
     let mut reply = Replier(call.ctx);
-    let created = transaction::create(env, |node, turn| {
-        request.run(call.key.bytes(), node, turn, &mut reply)
+    let created = transaction::create(env, |node, exec| {
+        request.run(call.key.bytes(), node, exec, &mut reply)
     });
     let Some((ran, pending)) = created else {
         return call.ctx.reply_error(INTERNAL);
@@ -240,7 +240,7 @@ fn replay(command: Command, call: &Call<'_>) -> bool {
 fn may_replay(request: &Request<'_>, stored: &StoredNode, settings: &Settings) -> bool {
     let cost = request.cost(Some(&stored.node), true, settings);
     !stored.node.is_unfinished()
-        && request.is_repeatable(&stored.node, settings)
+        && request.is_replayable(&stored.node, settings)
         && accounting::fits_node(cost, stored.usage(), settings)
 }
 
@@ -248,7 +248,7 @@ fn replay_on(request: &Request<'_>, stored: &mut StoredNode, mono_ms: u64, call:
     stored.register(call.ctx.db(), call.key.bytes());
     let done = transaction::with_counters(|counters| {
         stored.change(mono_ms, |node| {
-            request.repeat(node, mono_ms, counters);
+            request.replay(node, mono_ms, counters);
             Ok::<(), ()>(())
         })
     });
@@ -300,14 +300,14 @@ fn fetch_for(
     let request = match Request::parse(Command::Fetch, args, &env.settings, env.now) {
         Ok(request) => request,
         Err(refusal) => {
-            transaction::with_counters(|counters| counters.refuse(refusal.reason));
+            transaction::with_counters(|counters| counters.reject(refusal.reason));
             stored.node.count_refusal(&refusal);
             return Some(Answer::Error(refusal.text));
         }
     };
     let mut reply = RecordedReply::default();
-    let ran = transaction::try_change(ctx, name, stored, &env, None, |node, turn| {
-        request.run(name.bytes(), node, turn, &mut reply)
+    let ran = transaction::try_change(ctx, name, stored, &env, None, |node, exec| {
+        request.run(name.bytes(), node, exec, &mut reply)
     })?;
     Some(match ran {
         Ok(_) => Answer::Reply(reply),

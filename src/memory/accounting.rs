@@ -72,7 +72,7 @@ fn server_reserve(settings: &Settings) -> u64 {
 pub fn server_memory(requested: u64, settings: &Settings) -> Memory {
     Memory {
         limit: MemoryLimit::Server,
-        most: settings.max_memory,
+        max: settings.max_memory,
         used: used(),
         reserved: server_reserve(settings),
         requested,
@@ -83,7 +83,7 @@ pub fn server_memory(requested: u64, settings: &Settings) -> Memory {
 pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Option<Memory> {
     (settings.max_node_memory != 0).then(|| Memory {
         limit: MemoryLimit::Node,
-        most: settings.max_node_memory,
+        max: settings.max_node_memory,
         used: node.bytes,
         reserved: NODE_RESERVE + node.metrics * METRIC_RESERVE,
         requested,
@@ -95,7 +95,7 @@ pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Opti
 #[inline]
 pub fn tighter_limit(node: NodeUsage, requested: u64, settings: &Settings) -> Memory {
     let server = server_memory(requested, settings);
-    let left = |m: &Memory| m.most as i128 - i128::from(m.used) - i128::from(m.reserved);
+    let left = |m: &Memory| m.max as i128 - i128::from(m.used) - i128::from(m.reserved);
     match node_memory(node, requested, settings) {
         Some(node) if left(&node) < left(&server) => node,
         _ => server,

@@ -14,7 +14,7 @@ use crate::ffi::{Content, Ctx, KeyName, MainThread, Mode, OwnedString};
 use crate::key_registry::KeyLocation;
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
-use aggregator_core::node::Queue;
+use aggregator_core::Queue;
 use aggregator_core::{Memory, MemoryLimit};
 use std::collections::BTreeSet;
 
@@ -149,8 +149,8 @@ fn drop_own(
         return false;
     };
     let excess = memory.excess().min(max);
-    let dropped = transaction::change(ctx, name, stored, env, None, |node, turn| {
-        node.drop_oldest(queue, excess, memory.limit, turn)
+    let dropped = transaction::change(ctx, name, stored, env, None, |node, exec| {
+        node.drop_oldest(queue, excess, memory.limit, exec)
     });
     dropped.unwrap_or(0) > 0
 }
@@ -227,8 +227,8 @@ impl Eviction<'_> {
             return 0;
         };
         let before = stored.node.gauges().bytes[queue as usize];
-        transaction::change(ctx, &name, stored, self.env, None, |node, turn| {
-            node.drop_oldest(queue, bytes, self.limit, turn)
+        transaction::change(ctx, &name, stored, self.env, None, |node, exec| {
+            node.drop_oldest(queue, bytes, self.limit, exec)
         });
         before.saturating_sub(stored.node.gauges().bytes[queue as usize])
     }

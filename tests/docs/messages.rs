@@ -115,7 +115,7 @@ fn every_refusal_of_a_request_is_there() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     // What a parser or a limit says; single words and usage lines aside.
     for folder in [
-        "crates/core/src/request",
+        "crates/core/src/command",
         "src/commands",
         "src/data_type.rs",
     ] {

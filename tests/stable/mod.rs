@@ -199,7 +199,7 @@ fn the_page_names_the_versions_that_are_written() {
     };
     let said = ["format, now", "encoding, now", "version, now"].map(|text| after(&words, text));
     let sources = [
-        include_str!("../../crates/core/src/node/frames.rs"),
+        include_str!("../../crates/core/src/node/snapshot.rs"),
         include_str!("../../src/data_type.rs"),
         include_str!("../../crates/core/src/effect/mod.rs"),
     ];

@@ -4,9 +4,9 @@
 //! Arguments become a request, and the request runs, as in the module. Names are visited far from one to the next, as
 //! reports of many programs are.
 
-use aggregator_core::node::Loader;
+use aggregator_core::node::SnapshotLoader;
 use aggregator_core::{
-    Command, Counters, Effects, Memory, Node, Now, Reply, Request, Settings, Turn,
+    Command, Counters, Effects, ExecContext, Memory, Node, Now, Reply, Request, Settings,
 };
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput};
@@ -72,26 +72,26 @@ impl Server {
 
     fn run(&mut self, command: Command, args: &[&[u8]], answer: &mut Answer) {
         let request = Request::parse(command, args, &self.settings, self.now)
-            .unwrap_or_else(|refusal| panic!("{refusal}"));
+            .unwrap_or_else(|error| panic!("{error}"));
         answer.0.clear();
-        self.turn(|node, turn| {
-            let ran = request.run(b"node1", node, turn, answer);
+        self.exec(|node, exec| {
+            let ran = request.run(b"node1", node, exec, answer);
             assert!(ran.is_ok());
         });
     }
 
-    fn turn(&mut self, f: impl FnOnce(&mut Node, &mut Turn<'_>)) {
-        let mut turn = Turn {
+    fn exec(&mut self, f: impl FnOnce(&mut Node, &mut ExecContext<'_>)) {
+        let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
             last_id: &mut self.last_id,
             effects: &mut self.effects,
-            may_repeat: true,
-            is_tight: false,
+            allow_verbatim: true,
+            memory_pressure: false,
             memory: Memory::UNLIMITED,
             counters: &mut self.counters,
         };
-        f(&mut self.node, &mut turn);
+        f(&mut self.node, &mut exec);
     }
 
     fn stat(&mut self, name: &[u8], options: &[&[u8]]) {
@@ -111,7 +111,7 @@ impl Server {
         self.settings.series_ttl_s = 0;
         let mut more = true;
         while more {
-            self.turn(|node, turn| more = node.sweep(64, false, turn).more);
+            self.exec(|node, exec| more = node.sweep(64, false, exec).more);
         }
     }
 }
@@ -264,13 +264,15 @@ fn saving(c: &mut Criterion) {
     let mut group = group(c, "node with history");
     group.throughput(Throughput::Elements(METRICS as u64));
     let mut frames: Vec<Vec<u8>> = Vec::new();
-    server.node.frames(&mut |frame| frames.push(frame.to_vec()));
+    server
+        .node
+        .snapshot(&mut |frame| frames.push(frame.to_vec()));
     group.bench_function("save", |b| {
-        b.iter(|| server.node.frames(&mut |frame| _ = black_box(frame)));
+        b.iter(|| server.node.snapshot(&mut |frame| _ = black_box(frame)));
     });
     group.bench_function("load", |b| {
         b.iter(|| {
-            let mut loader = Loader::new(1, 1, u64::MAX);
+            let mut loader = SnapshotLoader::new(1, 1, u64::MAX);
             frames
                 .iter()
                 .for_each(|frame| assert!(loader.frame(frame).is_ok()));

@@ -5,14 +5,14 @@
 //! it is noted then which ids belong to which time of the server's running time. A clock that goes forward is believed:
 //! the machine may have been suspended, which is no running time.
 
-use crate::Now;
+use crate::time::Now;
 use std::collections::VecDeque;
 
 /// A wall clock that is behind the running time by this much was set back; what is less has been slewed.
 const STEP_US: u64 = 1_000_000;
 
 /// As many notes are kept.
-const MOST: usize = 64;
+const MAX_COUNT: usize = 64;
 
 /// Ids up to this one, above that of the mark before, were given at this running time or before.
 struct Mark {
@@ -41,7 +41,7 @@ impl Ages {
     }
 
     /// Looks at the clocks, as is to be done several times a second; `newest`: the largest id that there is.
-    pub fn look(&mut self, newest: u64, now: Now) {
+    pub fn observe(&mut self, newest: u64, now: Now) {
         if let Some(last) = self.last {
             let passed_us = now
                 .mono_ms
@@ -62,7 +62,7 @@ impl Ages {
         if self.marks.back().is_some_and(|last| last.id >= id) {
             return;
         }
-        if self.marks.len() >= MOST {
+        if self.marks.len() >= MAX_COUNT {
             // The ids of a mark that goes count as those of the next: as younger than they are. Marks of long ago have
             // gone through this often, so an age is off by a share of itself.
             let mut keeps = false;
@@ -70,7 +70,7 @@ impl Ages {
                 keeps = !keeps;
                 keeps || mark.by_clock
             });
-            if self.marks.len() >= MOST {
+            if self.marks.len() >= MAX_COUNT {
                 self.marks.pop_front();
             }
         }
@@ -119,11 +119,11 @@ mod tests {
     fn where_the_clock_goes_forward_an_age_is_the_clocks() {
         let mut ages = Ages::default();
         for s in 0..100 {
-            ages.look(START, at(s, 0));
+            ages.observe(START, at(s, 0));
         }
         assert_eq!(ages.age_ms(START, at(100, 0)), 100_000);
         assert_eq!(ages.age_ms(START + 30_000_000, at(100, 0)), 70_000);
-        ages.look(START, at(101, 1));
+        ages.observe(START, at(101, 1));
         assert_eq!(ages.age_ms(START, at(101, 1)), 3_701_000);
     }
 
@@ -132,10 +132,10 @@ mod tests {
         for hours in [-2, -1] {
             let mut ages = Ages::default();
             for s in 0..10 {
-                ages.look(START, at(s, 0));
+                ages.observe(START, at(s, 0));
             }
             for s in 10..20 {
-                ages.look(START, at(s, hours));
+                ages.observe(START, at(s, hours));
             }
             assert_eq!(ages.age_ms(START, at(20, hours)), 20_000, "{hours}");
             assert_eq!(ages.age_ms(START + 5_000_000, at(20, hours)), 15_000);
@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn what_is_queued_while_ids_are_ahead_of_the_clock_has_an_age_for_ever() {
         let mut ages = Ages::default();
-        ages.look(START, at(0, 0));
+        ages.observe(START, at(0, 0));
         // One more id each second, as the clock is an hour behind.
         for s in 1..=7_200 {
-            ages.look((START + s).max(at(s, -1).wall_us), at(s, -1));
+            ages.observe((START + s).max(at(s, -1).wall_us), at(s, -1));
         }
         let now = at(7_200, -1);
         assert_eq!(ages.age_ms(START, now), 7_200_000);
@@ -156,15 +156,15 @@ mod tests {
         assert!((3_600_000..=7_140_000).contains(&early), "{early}");
         let late = at(7_190, -1).wall_us;
         assert_eq!(ages.age_ms(late, now), 10_000);
-        assert!(ages.marks.len() <= MOST);
+        assert!(ages.marks.len() <= MAX_COUNT);
     }
 
     #[test]
     fn an_id_from_elsewhere_that_is_ahead_of_the_clock_is_as_old_as_it_is_known() {
         let mut ages = Ages::default();
         let ahead = START + HOUR_US;
-        ages.look(ahead, at(0, 0));
-        ages.look(ahead, at(60, 0));
+        ages.observe(ahead, at(0, 0));
+        ages.observe(ahead, at(60, 0));
         assert_eq!(ages.age_ms(ahead, at(60, 0)), 60_000);
     }
 }

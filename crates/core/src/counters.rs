@@ -1,7 +1,7 @@
 //! Counts since the server's start: of a node, and of the whole server. They are no part of the value.
 
-use crate::error::Refused;
-use crate::node::Queue;
+use crate::error::RejectReason;
+use crate::model::Queue;
 
 /// Why something that was held is gone without having been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Dropped {
     Memory,
     /// `max-errors`: an error that waited made room.
     Errors,
-    /// `max-realities` objects were gone and not yet delivered; the oldest made room.
+    /// `max-objects` objects were gone and not yet delivered; the oldest made room.
     Gone,
     /// A closed bucket that was not kept for AGG.RANGE, for want of memory.
     History,
@@ -68,8 +68,8 @@ pub struct Counters {
     pub clock_back: u64,
     /// Free texts that were cut.
     pub truncated: u64,
-    /// Refusals by [`Refused`].
-    pub refused: [u64; 7],
+    /// Refusals by [`RejectReason`].
+    pub rejected: [u64; 7],
     /// Drops by [`Dropped`].
     pub dropped: [Count; 6],
     /// Drops by [`Queue`].
@@ -78,8 +78,8 @@ pub struct Counters {
 
 impl Counters {
     /// Counts a refusal.
-    pub fn refuse(&mut self, reason: Refused) {
-        let n = &mut self.refused[reason as usize];
+    pub fn reject(&mut self, reason: RejectReason) {
+        let n = &mut self.rejected[reason as usize];
         *n = n.saturating_add(1);
     }
 

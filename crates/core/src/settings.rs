@@ -11,17 +11,17 @@ pub const MAX_GAP_MS: i64 = 21 * 86_400_000;
 pub const MAX_HISTORY: u32 = 100_000;
 
 /// The fewest windows of a metric and length that stay open, and the most.
-pub const LEAST_OPEN: usize = 2;
-/// See [`LEAST_OPEN`].
-pub const MOST_OPEN: usize = 4;
+pub const MIN_OPEN: usize = 2;
+/// See [`MIN_OPEN`].
+pub const MAX_OPEN: usize = 4;
 
 /// The longest flush delay for short windows of this length, seconds: as long as the most windows that stay open cover.
 pub const fn max_flush_delay_ms(min_window_s: i64) -> i64 {
-    (MOST_OPEN as i64 - 1) * 1000 * min_window_s
+    (MAX_OPEN as i64 - 1) * 1000 * min_window_s
 }
 
 /// The most items that one command names (values, ids) or asks for (COUNT).
-pub const MOST_ITEMS: usize = 10_000;
+pub const MAX_ITEMS: usize = 10_000;
 
 /// The longest name of a new node, bytes: it is in each of its records.
 pub const MAX_NODE_NAME: usize = 1024;
@@ -42,7 +42,7 @@ pub struct Settings {
     /// One text, JSON, tag list or name.
     pub max_item_size: usize,
     /// Values in one AGG.MSTAT. No setting, but what another server has taken has no limit.
-    pub most_values: usize,
+    pub max_values: usize,
     /// The name of a node that somebody reports for; no setting of the server.
     pub max_node_name: usize,
     /// Window lengths of new nodes, seconds; the second a multiple of the first.
@@ -84,7 +84,7 @@ impl Settings {
     pub fn unlimited() -> Settings {
         Settings {
             max_item_size: usize::MAX,
-            most_values: usize::MAX,
+            max_values: usize::MAX,
             max_node_name: usize::MAX,
             rules: Rules {
                 max_future_ms: i64::MAX,
@@ -101,9 +101,9 @@ impl Rules {
         let length_ms = i64::from(length_s.max(1)) * 1000;
         let passed = self.flush_delay_ms.max(0).saturating_add(length_ms - 1) / length_ms;
         usize::try_from(passed)
-            .unwrap_or(MOST_OPEN)
+            .unwrap_or(MAX_OPEN)
             .saturating_add(1)
-            .clamp(LEAST_OPEN, MOST_OPEN)
+            .clamp(MIN_OPEN, MAX_OPEN)
     }
 }
 
@@ -116,7 +116,7 @@ impl Default for Settings {
             max_errors: 10_000,
             max_realities: 10_000,
             max_item_size: 64 << 10,
-            most_values: MOST_ITEMS,
+            max_values: MAX_ITEMS,
             max_node_name: MAX_NODE_NAME,
             min_window_s: 300,
             hour_window_s: 3600,

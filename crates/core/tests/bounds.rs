@@ -11,7 +11,7 @@ fn words(head: &str, more: impl Iterator<Item = String>) -> Vec<String> {
 
 fn run(w: &mut World, words: &[String]) -> Result<support::Value, String> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    w.try_args(&words).map_err(|refusal| refusal.text)
+    w.try_args(&words).map_err(|error| error.text)
 }
 
 #[test]
@@ -27,9 +27,9 @@ fn one_command_takes_ten_thousand_samples_and_a_replica_any_number() {
         run(&mut w, &samples(10_000)).unwrap().list()[0].int(),
         10_000
     );
-    let refusal = run(&mut w, &samples(10_001)).unwrap_err();
+    let error = run(&mut w, &samples(10_001)).unwrap_err();
     assert_eq!(
-        refusal,
+        error,
         "ERR AGG.MSTAT: VALUES has 10001 samples: one command takes 10000"
     );
     // A replica or an AOF is not asked again what was taken by another version.
@@ -47,9 +47,9 @@ fn one_command_takes_ten_thousand_ids() {
         let name = verb.split(' ').next().unwrap();
         let ids = |n: u64| words(verb, (1..=n).map(|id| id.to_string()));
         assert_eq!(run(&mut w, &ids(10_000)).unwrap().int(), 0);
-        let refusal = run(&mut w, &ids(10_001)).unwrap_err();
+        let error = run(&mut w, &ids(10_001)).unwrap_err();
         let expected = format!("ERR AGG.{name}: 10001 ids are given: one command takes 10000");
-        assert_eq!(refusal, expected);
+        assert_eq!(error, expected);
     }
 }
 
@@ -169,9 +169,9 @@ fn a_requeue_of_too_many_queues_none() {
         w.run(&format!("REALITY {i} m 1"));
     }
     while !w.pop("REALITY").is_empty() {}
-    let refusal = w.error("REQUEUE REALITY");
+    let error = w.error("REQUEUE REALITY");
     assert_eq!(
-        refusal,
+        error,
         "ERR AGG.REQUEUE: more than 20000 objects match: queue fewer at a time with MATCH"
     );
     assert_eq!(w.peek("REALITY").len(), 0);

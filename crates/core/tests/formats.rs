@@ -4,8 +4,8 @@
 mod support;
 
 use aggregator_core::Counters;
-use aggregator_core::node::{Loader, Node};
-use aggregator_core::turn::MAX_ID;
+use aggregator_core::id::MAX_ID;
+use aggregator_core::node::{Node, SnapshotLoader};
 use support::{BASE, World, digest, frames, reload};
 
 /// A node with three open windows of a metric, and a forgotten one.
@@ -84,7 +84,7 @@ fn a_node_of_format_1_is_read() {
     assert_eq!(saved[0][..2], [0x10, 2]);
     saved[0][1] = 1;
     assert_eq!(saved.last_mut().unwrap().pop(), Some(0));
-    let mut loader = Loader::new(5, 77, MAX_ID);
+    let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     let ended: Vec<bool> = saved.iter().map(|f| loader.frame(f).unwrap()).collect();
     assert_eq!(ended.last(), Some(&true));
     assert_eq!(digest(&loader.finish().unwrap()), digest(node));
@@ -136,7 +136,7 @@ fn what_a_newer_version_wrote_is_refused() {
     let mut frame = frames(w.node.as_ref().unwrap()).remove(0);
     frame[1] += 1;
     let newer = "written by a newer version of the module";
-    let mut loader = Loader::new(5, 77, MAX_ID);
+    let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     assert_eq!(loader.frame(&frame).unwrap_err().to_string(), newer);
     let payload = of_version(3, &w.payload);
     let refused = Node::create(&payload, 7, 0, MAX_ID, &mut Counters::default());

@@ -3,9 +3,9 @@
 mod support;
 
 use aggregator_core::codec::put_u64;
-use aggregator_core::node::Loader;
+use aggregator_core::id::MAX_ID;
+use aggregator_core::node::SnapshotLoader;
 use aggregator_core::settings::MAX_HISTORY;
-use aggregator_core::turn::MAX_ID;
 use support::{BASE, World, frames, reload};
 
 const METRICS: usize = 10;
@@ -106,7 +106,7 @@ fn a_saved_history_longer_than_the_maximum_is_refused() {
     w.run("LOG x");
     let meta = frames(w.node.as_ref().unwrap()).swap_remove(0);
     for (windows, is_taken) in [(MAX_HISTORY, true), (MAX_HISTORY + 1, false)] {
-        let mut loader = Loader::new(1, 5, MAX_ID);
+        let mut loader = SnapshotLoader::new(1, 5, MAX_ID);
         assert!(!loader.frame(&meta).unwrap());
         let taken = loader.frame(&metric_frame(windows));
         assert_eq!(taken.is_ok(), is_taken, "{taken:?}");
@@ -130,7 +130,7 @@ fn a_frame_that_goes_on_behind_its_end_is_refused() {
     // 18 bytes each: the last that fits begins before 64 KiB.
     let most = (64 << 10) / 18 + 1;
     for (n, is_taken) in [(most, true), (most + 1, false)] {
-        let mut loader = Loader::new(1, 5, MAX_ID);
+        let mut loader = SnapshotLoader::new(1, 5, MAX_ID);
         assert!(!loader.frame(&meta).unwrap());
         let taken = loader.frame(&metrics(n));
         assert_eq!(taken.is_ok(), is_taken, "{n} metrics: {taken:?}");
@@ -144,7 +144,7 @@ fn a_frame_that_goes_on_behind_its_end_is_refused() {
         frame
     };
     for (n, is_taken) in [(6_000, true), (7_400, false)] {
-        let mut loader = Loader::new(1, 5, MAX_ID);
+        let mut loader = SnapshotLoader::new(1, 5, MAX_ID);
         assert!(!loader.frame(&meta).unwrap());
         let taken = loader.frame(&entries(n));
         assert_eq!(taken.is_ok(), is_taken, "{n} entries: {taken:?}");

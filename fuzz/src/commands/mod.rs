@@ -18,11 +18,11 @@ mod things;
 
 use crate::json::members;
 use crate::server::{BASE, Server, Value, creates, digest, frames, load};
-use aggregator_core::node::{Node, Queue};
-use aggregator_core::turn::MAX_ID;
+use aggregator_core::id::MAX_ID;
 use aggregator_core::{
-    Command, Counters, MemoryLimit, Now, Propagation, Refusal, Request, Settings,
+    Command, CommandError, Counters, MemoryLimit, Now, Propagation, Request, Settings,
 };
+use aggregator_core::{Node, Queue};
 use arbitrary::{Arbitrary, Unstructured};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -268,7 +268,7 @@ impl World {
     }
 
     /// Runs a command given by its words, tells the replica, and gives the answer; `None` where there is no node.
-    fn run(&mut self, command: Command, words: &[&str]) -> Option<Result<Value, Refusal>> {
+    fn run(&mut self, command: Command, words: &[&str]) -> Option<Result<Value, CommandError>> {
         let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let mut fresh = None;
         let node = match &mut self.node {
@@ -278,8 +278,8 @@ impl World {
         };
         let before = digest(node);
         let result = self.server.run(node, command, &words);
-        if let Err(refusal) = &result {
-            assert_eq!(before, digest(node), "refused, and changed: {refusal}");
+        if let Err(error) = &result {
+            assert_eq!(before, digest(node), "refused, and changed: {error}");
         }
         if let Some(node) = fresh.filter(|_| !self.server.effects.is_empty()) {
             self.node = Some(node);
@@ -300,7 +300,7 @@ impl World {
         let mono_ms = self.server.now.mono_ms / 3;
         match (self.server.effects.propagation(), &mut self.replica) {
             (Propagation::Nothing, _) => {}
-            (Propagation::Command, replica) => {
+            (Propagation::Verbatim, replica) => {
                 let replica = replica.as_mut().expect("a command before any payload");
                 let now = Now {
                     wall_us: replica.clock_ms() as u64 * 1000,
@@ -310,7 +310,7 @@ impl World {
                 args.extend(words);
                 Request::parse(command, &args, &Settings::unlimited(), now)
                     .expect("it was taken")
-                    .repeat(replica, mono_ms, &mut counters);
+                    .replay(replica, mono_ms, &mut counters);
             }
             (Propagation::Payload(payload), Some(replica)) => {
                 replica
@@ -371,7 +371,7 @@ impl World {
                         assert!(id.int() > self.top, "{id:?} after {}", self.top);
                         self.logged += 1;
                     }
-                    Err(refusal) => assert!(self.server.is_tight, "{refusal}"),
+                    Err(error) => assert!(self.server.memory_pressure, "{error}"),
                 }
             }
             Act::Error { key, level, tags } => self.error(*key, *level, *tags),
@@ -425,7 +425,7 @@ impl World {
             }
             // Then records may be dropped, so only where that is not counted.
             Act::Memory { tight, room } if self.tight => {
-                self.server.is_tight = *tight;
+                self.server.memory_pressure = *tight;
                 self.server.room = if *tight {
                     u64::from(*room) * 8
                 } else {
@@ -455,8 +455,8 @@ impl World {
             return;
         };
         let queue = pick(&[Queue::Min, Queue::Hour, Queue::Log], queue);
-        let mut turn = self.server.turn(false);
-        node.drop_oldest(queue, bytes, MemoryLimit::Server, &mut turn);
+        let mut exec = self.server.exec(false);
+        node.drop_oldest(queue, bytes, MemoryLimit::Server, &mut exec);
         self.replicate(Command::Info, &[]);
     }
 

@@ -17,7 +17,7 @@ impl World {
         };
         let reply = match reply {
             Ok(reply) => reply,
-            Err(refusal) => return assert!(self.server.is_tight, "{refusal}"),
+            Err(error) => return assert!(self.server.memory_pressure, "{error}"),
         };
         let leased = self.leased.clone();
         let is_leased = |e: &Entry| leased.get(e).is_some_and(|until| *until > now);
@@ -31,7 +31,7 @@ impl World {
         let ids: Vec<i64> = reply.list().iter().map(|e| e.list()[1].int()).collect();
         assert!(ids.windows(2).all(|w| w[0] < w[1]), "{ids:?}");
         // Where memory is short, fewer are leased.
-        assert!(ids.len() == free.len() || ids.len() < free.len() && self.server.is_tight);
+        assert!(ids.len() == free.len() || ids.len() < free.len() && self.server.memory_pressure);
         if q < 3 {
             assert_eq!(ids, free[..ids.len()], "the oldest that nobody has");
         }

@@ -73,12 +73,12 @@ impl World {
             }
             // Whether a window has closed the model does not know.
             Ok(_) => {}
-            Err(refusal) => assert!(
+            Err(error) => assert!(
                 expected.is_err_and(|e| e == "of the other type")
                     || s.value < 0
                     || !matches!(s.at, At::Now)
                     || self.tight,
-                "{refusal}"
+                "{error}"
             ),
         }
     }

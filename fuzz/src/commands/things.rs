@@ -16,7 +16,7 @@ impl World {
         let words = ["m", "KEY", &key, "LEVEL", &level, "TAGS", pick(&TAGS, tags)];
         let reply = match self.run(Command::Error, &words).expect("it creates") {
             Ok(reply) => reply,
-            Err(refusal) => return assert!(self.server.is_tight, "{refusal}"),
+            Err(error) => return assert!(self.server.memory_pressure, "{error}"),
         };
         assert_eq!(reply.list()[0].bulk(), key.as_bytes());
         assert_eq!(reply.list()[1].int(), before + 1);
@@ -67,7 +67,7 @@ impl World {
                     self.newest.insert(key, at);
                 }
             }
-            Err(refusal) => assert!(!matches!(o.at, At::Now) || self.tight, "{refusal}"),
+            Err(error) => assert!(!matches!(o.at, At::Now) || self.tight, "{error}"),
         }
     }
 

@@ -4,7 +4,7 @@
 //! drop their trailing zero bytes, which makes small whole numbers short. A reader never trusts a length: everything
 //! it hands out lies inside what it was given, and it never allocates.
 
-use crate::error::Damaged;
+use crate::error::DecodeError;
 use crate::text::number::{TENS, decimal};
 
 /// Appends an unsigned varint: 1 byte below 128, at most 10.
@@ -109,17 +109,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Everything was read; what is left over is damage.
-    pub fn finish(&self) -> Result<(), Damaged> {
+    pub fn finish(&self) -> Result<(), DecodeError> {
         if self.is_empty() {
             Ok(())
         } else {
-            Err(Damaged("bytes left over"))
+            Err(DecodeError("bytes left over"))
         }
     }
 
     /// One byte.
     #[inline]
-    pub fn u8(&mut self) -> Result<u8, Damaged> {
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
         let (&first, rest) = self.rest.split_first().ok_or(CUT)?;
         self.rest = rest;
         Ok(first)
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
 
     /// An unsigned varint.
     #[inline]
-    pub fn u64(&mut self) -> Result<u64, Damaged> {
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
         let mut v = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.u8()?;
@@ -140,63 +140,63 @@ impl<'a> Reader<'a> {
                 return Ok(v);
             }
         }
-        Err(Damaged("a varint is too long"))
+        Err(DecodeError("a varint is too long"))
     }
 
     /// An unsigned varint that fits 32 bits.
     #[inline]
-    pub fn u32(&mut self) -> Result<u32, Damaged> {
-        u32::try_from(self.u64()?).map_err(|_| Damaged("a number is out of range"))
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
+        u32::try_from(self.u64()?).map_err(|_| DecodeError("a number is out of range"))
     }
 
     /// A signed varint.
     #[inline]
-    pub fn i64(&mut self) -> Result<i64, Damaged> {
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
         let v = self.u64()?;
         Ok((v >> 1) as i64 ^ -((v & 1) as i64))
     }
 
     /// A time in Unix milliseconds: from the epoch to [`crate::time::MAX_MS`].
     #[inline]
-    pub fn ms(&mut self) -> Result<i64, Damaged> {
+    pub fn ms(&mut self) -> Result<i64, DecodeError> {
         let v = self.i64()?;
         if (0..=crate::time::MAX_MS).contains(&v) {
             Ok(v)
         } else {
-            Err(Damaged("a time is out of range"))
+            Err(DecodeError("a time is out of range"))
         }
     }
 
     /// A number of samples: it leaves as a signed integer.
-    pub fn count(&mut self) -> Result<u64, Damaged> {
+    pub fn count(&mut self) -> Result<u64, DecodeError> {
         match self.u64()? {
             n if i64::try_from(n).is_ok() => Ok(n),
-            _ => Err(Damaged("a count is out of range")),
+            _ => Err(DecodeError("a count is out of range")),
         }
     }
 
     /// A queue id.
     #[inline]
-    pub fn id(&mut self) -> Result<u64, Damaged> {
+    pub fn id(&mut self) -> Result<u64, DecodeError> {
         let v = self.u64()?;
-        if v <= crate::turn::MAX_ID {
+        if v <= crate::id::MAX_ID {
             Ok(v)
         } else {
-            Err(Damaged("an id is out of range"))
+            Err(DecodeError("an id is out of range"))
         }
     }
 
     /// A name: a byte string that is not empty.
-    pub fn name(&mut self) -> Result<&'a [u8], Damaged> {
+    pub fn name(&mut self) -> Result<&'a [u8], DecodeError> {
         match self.bytes()? {
-            [] => Err(Damaged("a name is empty")),
+            [] => Err(DecodeError("a name is empty")),
             name => Ok(name),
         }
     }
 
     /// A byte string.
     #[inline]
-    pub fn bytes(&mut self) -> Result<&'a [u8], Damaged> {
+    pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = usize::try_from(self.u64()?).map_err(|_| CUT)?;
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
         self.rest = rest;
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
     }
 
     /// As many doubles as were put together.
-    pub fn doubles<const N: usize>(&mut self) -> Result<[f64; N], Damaged> {
+    pub fn doubles<const N: usize>(&mut self) -> Result<[f64; N], DecodeError> {
         let (forms, rest) = self.rest.split_at_checked(N.div_ceil(2)).ok_or(CUT)?;
         let mut later = Reader { rest };
         let mut values = [0.0; N];
@@ -214,13 +214,13 @@ impl<'a> Reader<'a> {
                 Some(n) => {
                     let ten = TENS
                         .get(usize::from(n))
-                        .ok_or(Damaged("an unknown form of a double"))?;
+                        .ok_or(DecodeError("an unknown form of a double"))?;
                     later.i64()? as f64 / ten
                 }
                 None => later.leading(form.into())?,
             };
             if !value.is_finite() {
-                return Err(Damaged("a double is not finite"));
+                return Err(DecodeError("a double is not finite"));
             }
         }
         self.rest = later.rest;
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A double of which `len` leading bytes were kept, at most 8.
-    fn leading(&mut self, len: usize) -> Result<f64, Damaged> {
+    fn leading(&mut self, len: usize) -> Result<f64, DecodeError> {
         let mut bits = [0; 8];
         let (kept, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
         bits.get_mut(..len).ok_or(CUT)?.copy_from_slice(kept);
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-const CUT: Damaged = Damaged("cut short");
+const CUT: DecodeError = DecodeError("cut short");
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@
 //! (`node/frames.rs`).
 //!
 //! A report of samples, of a line, of a known error or of an unchanged object may go to replicas as it came instead
-//! ([`Propagation::Command`]): where it names no time it means the clock of the node's last payload, so it is allowed
+//! ([`Propagation::Verbatim`]): where it names no time it means the clock of the node's last payload, so it is allowed
 //! only while the primary's clock is that one, and only where nothing but the report itself was decided; a line gets the
 //! id behind the node's last. So what is told often is told cheaply, and each millisecond of a node's life costs one
 //! payload at most.
@@ -24,8 +24,10 @@ mod read;
 pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules};
 
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
-use crate::error::Damaged;
-use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, TagId, Told};
+use crate::error::DecodeError;
+use crate::model::{
+    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, Queue, Sample, TagId,
+};
 use crate::settings::Rules;
 use crate::text::number::Number;
 
@@ -40,10 +42,10 @@ const FRAMES: u8 = 0x10;
 ///
 /// # Errors
 /// A newer version wrote it.
-pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, Damaged> {
+pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, DecodeError> {
     match payload.first() {
         Some(first) if (VERSION + 1..FRAMES).contains(first) => {
-            Err(Damaged("written by a newer version of the module"))
+            Err(DecodeError("written by a newer version of the module"))
         }
         Some(first) => Ok((1..=VERSION).contains(first)),
         None => Ok(false),
@@ -55,18 +57,18 @@ mod code {
     pub const ADOPT: u8 = 0;
     pub const SAMPLE: u8 = 1;
     pub const LOG: u8 = 2;
-    pub const OCCUR: u8 = 3;
+    pub const RECORD_ERROR: u8 = 3;
     pub const CHANGE: u8 = 4;
-    pub const HEAR: u8 = 5;
+    pub const TOUCH: u8 = 5;
     pub const CLOSE: u8 = 6;
-    pub const GIVE_UP_TIME: u8 = 7;
+    pub const RESET_TIME: u8 = 7;
     pub const FORGET_METRICS: u8 = 8;
     pub const FORGET_ERRORS: u8 = 9;
     pub const END: u8 = 10;
     pub const REQUEUE: u8 = 11;
     pub const REMOVE: u8 = 12;
     pub const REMOVE_OLDEST: u8 = 13;
-    pub const TELL_ERRORS: u8 = 14;
+    pub const ACK_ERRORS: u8 = 14;
     pub const NO_HISTORY: u8 = 15;
     pub const DROP_FORGOTTEN: u8 = 16;
     pub const TRIM_HISTORY: u8 = 17;
@@ -88,8 +90,8 @@ mod flag {
 pub enum Propagation<'a> {
     /// Nothing was changed.
     Nothing,
-    /// The command that ran, as it came; see [`crate::Request::repeat`].
-    Command,
+    /// The command that ran, as it came; see [`crate::Request::replay`].
+    Verbatim,
     /// This payload of AGG.APPLY.
     Payload(&'a [u8]),
 }
@@ -103,7 +105,7 @@ pub struct Effects {
     now_ms: i64,
     first_id: u64,
     /// The command that runs is the whole effect.
-    as_it_came: bool,
+    verbatim: bool,
     no_history: bool,
     last_at: Option<i64>,
     /// Where the tags of the last sample that had some stand.
@@ -112,27 +114,27 @@ pub struct Effects {
 }
 
 /// The most that a buffer keeps between commands.
-const KEPT: usize = 64 << 10;
+const SCRATCH_LIMIT: usize = 64 << 10;
 
 impl Effects {
     /// With the buffer that is kept between commands, so that none of them seems to cost it.
     pub fn with_buffer() -> Effects {
         Effects {
-            bytes: Vec::with_capacity(KEPT),
+            bytes: Vec::with_capacity(SCRATCH_LIMIT),
             ..Effects::default()
         }
     }
 
     /// Nothing to propagate.
     pub fn is_empty(&self) -> bool {
-        !self.has_payload() && !self.as_it_came
+        !self.has_payload() && !self.verbatim
     }
 
     /// What is to be propagated.
     pub fn propagation(&self) -> Propagation<'_> {
-        match (self.has_payload(), self.as_it_came) {
+        match (self.has_payload(), self.verbatim) {
             (true, _) => Propagation::Payload(&self.bytes),
-            (false, true) => Propagation::Command,
+            (false, true) => Propagation::Verbatim,
             (false, false) => Propagation::Nothing,
         }
     }
@@ -144,11 +146,11 @@ impl Effects {
     /// Starts anew, keeping a modest buffer.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        if self.bytes.capacity() > KEPT {
-            self.bytes.shrink_to(KEPT);
+        if self.bytes.capacity() > SCRATCH_LIMIT {
+            self.bytes.shrink_to(SCRATCH_LIMIT);
         }
         self.header = 0;
-        self.as_it_came = false;
+        self.verbatim = false;
         self.last_at = None;
         self.last_tags = None;
         self.last_tag_id = None;
@@ -162,8 +164,8 @@ impl Effects {
     }
 
     /// The command that runs, as it came, is all that is to be propagated.
-    pub(crate) fn repeat_command(&mut self) {
-        self.as_it_came = true;
+    pub(crate) fn set_verbatim(&mut self) {
+        self.verbatim = true;
     }
 
     /// The payload, with its header.
@@ -189,7 +191,7 @@ impl Effects {
 
     pub(crate) fn sample(&mut self, name: &[u8], sample: &Sample<'_>) {
         let mut flags = 0;
-        if sample.kind == Kind::Diff {
+        if sample.metric_type == MetricType::Diff {
             flags |= flag::DIFF;
         }
         if matches!(sample.value, Number::Float(_)) {
@@ -230,18 +232,18 @@ impl Effects {
         entry.put(&mut self.bytes);
     }
 
-    pub(crate) fn occur(&mut self, o: &Occurrence<'_>, queue: bool) {
-        self.begun().extend([code::OCCUR, queue.into()]);
+    pub(crate) fn record(&mut self, o: &Occurrence<'_>, queue: bool) {
+        self.begun().extend([code::RECORD_ERROR, queue.into()]);
         o.put(&mut self.bytes);
     }
 
-    pub(crate) fn change(&mut self, report: &Report<'_>, new_id: bool) {
+    pub(crate) fn change(&mut self, report: &ObjectReport<'_>, new_id: bool) {
         self.begun().extend([code::CHANGE, new_id.into()]);
         report.put(&mut self.bytes);
     }
 
-    pub(crate) fn hear(&mut self, slot: u32, at: i64, ttl_s: Option<u64>) {
-        self.begun().push(code::HEAR);
+    pub(crate) fn touch(&mut self, slot: u32, at: i64, ttl_s: Option<u64>) {
+        self.begun().push(code::TOUCH);
         put_u64(&mut self.bytes, slot.into());
         put_i64(&mut self.bytes, at);
         put_u64(&mut self.bytes, ttl_s.map_or(0, |s| s.saturating_add(1)));
@@ -257,8 +259,8 @@ impl Effects {
         self.slots(&[code::TRIM_HISTORY, length as u8, at_once], slots);
     }
 
-    pub(crate) fn give_up_time(&mut self, slots: &[u32]) {
-        self.slots(&[code::GIVE_UP_TIME], slots);
+    pub(crate) fn reset_time(&mut self, slots: &[u32]) {
+        self.slots(&[code::RESET_TIME], slots);
     }
 
     pub(crate) fn forget_metrics(&mut self, slots: &[u32]) {
@@ -302,11 +304,11 @@ impl Effects {
         }
     }
 
-    pub(crate) fn tell_errors(&mut self, told: &[(u64, Told)]) {
+    pub(crate) fn ack_errors(&mut self, told: &[(u64, Delivery)]) {
         if told.is_empty() {
             return;
         }
-        self.begun().push(code::TELL_ERRORS);
+        self.begun().push(code::ACK_ERRORS);
         put_u64(&mut self.bytes, told.len() as u64);
         let mut before = 0;
         for (id, told) in told {

@@ -2,8 +2,8 @@
 
 use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
-use crate::error::Damaged;
-use crate::node::parts::{Kind, LogEntry, Occurrence, Queue, Report, Sample, Told};
+use crate::error::DecodeError;
+use crate::model::{Delivery, LogEntry, MetricType, ObjectReport, Occurrence, Queue, Sample};
 use crate::settings::{MAX_HISTORY, Rules};
 use crate::text::number::Number;
 use crate::text::tags;
@@ -20,15 +20,15 @@ pub(crate) enum Change<'a> {
         sample: Sample<'a>,
     },
     Log(LogEntry<'a>),
-    Occur {
+    RecordError {
         occurrence: Occurrence<'a>,
         queue: bool,
     },
     Reality {
-        report: Report<'a>,
+        report: ObjectReport<'a>,
         new_id: bool,
     },
-    Hear {
+    Touch {
         slot: u32,
         at: i64,
         ttl_s: Option<u64>,
@@ -43,7 +43,7 @@ pub(crate) enum Change<'a> {
         at_once: u8,
         slots: Slots<'a>,
     },
-    GiveUpTime(Slots<'a>),
+    ResetTime(Slots<'a>),
     ForgetMetrics(Slots<'a>),
     DropForgotten(Slots<'a>),
     ForgetErrors(Slots<'a>),
@@ -63,7 +63,7 @@ pub(crate) enum Change<'a> {
         queue: Queue,
         n: u64,
     },
-    TellErrors(Ids<'a>),
+    AckErrors(Ids<'a>),
     /// Windows that close after this leave no bucket.
     NoHistory,
 }
@@ -84,11 +84,11 @@ pub(crate) struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     /// Reads the header.
-    pub fn open(bytes: &'a [u8]) -> Result<Payload<'a>, Damaged> {
+    pub fn open(bytes: &'a [u8]) -> Result<Payload<'a>, DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
         if !(1..=VERSION).contains(&version) {
-            return Err(Damaged("effects of an unknown version"));
+            return Err(DecodeError("effects of an unknown version"));
         }
         Ok(Payload {
             version,
@@ -101,7 +101,7 @@ impl<'a> Payload<'a> {
     }
 
     /// Reads it to its end once, to see that it is well-formed, and how much it brings.
-    pub fn check(&self) -> Result<Work, Damaged> {
+    pub fn check(&self) -> Result<Work, DecodeError> {
         let mut copy = self.clone();
         let mut work = Work::default();
         let mut shared = None;
@@ -123,7 +123,7 @@ impl<'a> Payload<'a> {
     }
 
     /// The next change.
-    pub fn next(&mut self) -> Result<Option<Change<'a>>, Damaged> {
+    pub fn next(&mut self) -> Result<Option<Change<'a>>, DecodeError> {
         if self.reader.is_empty() {
             return Ok(None);
         }
@@ -138,9 +138,9 @@ impl<'a> Payload<'a> {
                 Change::Adopt { windows_s, rules }
             }
             code::LOG => Change::Log(LogEntry::read_from(r)?),
-            code::OCCUR => {
+            code::RECORD_ERROR => {
                 let queue = flag(r)?;
-                Change::Occur {
+                Change::RecordError {
                     occurrence: Occurrence::read(r)?,
                     queue,
                 }
@@ -148,11 +148,11 @@ impl<'a> Payload<'a> {
             code::CHANGE => {
                 let new_id = flag(r)?;
                 Change::Reality {
-                    report: Report::read(r)?,
+                    report: ObjectReport::read(r)?,
                     new_id,
                 }
             }
-            code::HEAR => Change::Hear {
+            code::TOUCH => Change::Touch {
                 slot: r.u32()?,
                 at: r.ms()?,
                 ttl_s: r.u64()?.checked_sub(1),
@@ -170,7 +170,7 @@ impl<'a> Payload<'a> {
                 at_once: r.u8()?,
                 slots: Slots::read(r)?,
             },
-            code::GIVE_UP_TIME => Change::GiveUpTime(Slots::read(r)?),
+            code::RESET_TIME => Change::ResetTime(Slots::read(r)?),
             code::FORGET_METRICS => Change::ForgetMetrics(Slots::read(r)?),
             code::DROP_FORGOTTEN => Change::DropForgotten(Slots::read(r)?),
             code::FORGET_ERRORS => Change::ForgetErrors(Slots::read(r)?),
@@ -199,13 +199,13 @@ impl<'a> Payload<'a> {
                 queue: queue(r)?,
                 n: r.u64()?,
             },
-            code::TELL_ERRORS => Change::TellErrors(Ids::read(r, true)?),
+            code::ACK_ERRORS => Change::AckErrors(Ids::read(r, true)?),
             code::NO_HISTORY => Change::NoHistory,
-            _ => return Err(Damaged("an unknown effect")),
+            _ => return Err(DecodeError("an unknown effect")),
         }))
     }
 
-    fn sample(&mut self) -> Result<Change<'a>, Damaged> {
+    fn sample(&mut self) -> Result<Change<'a>, DecodeError> {
         let r = &mut self.reader;
         let flags = r.u8()?;
         let name = r.name()?;
@@ -215,9 +215,9 @@ impl<'a> Payload<'a> {
             let [v] = r.doubles()?;
             Number::Float(v)
         };
-        let kind = Kind::from_bit(flags & bit::DIFF != 0);
-        if kind == Kind::Diff && value.to_f64() < 0.0 {
-            return Err(Damaged("a total is negative"));
+        let metric_type = MetricType::from_bit(flags & bit::DIFF != 0);
+        if metric_type == MetricType::Diff && value.to_f64() < 0.0 {
+            return Err(DecodeError("a total is negative"));
         }
         if flags & bit::SAME_AT == 0 {
             self.last_at = Some(r.ms()?);
@@ -225,7 +225,7 @@ impl<'a> Payload<'a> {
         if flags & bit::TAGS != 0 {
             self.last_tags = Some(r.bytes()?);
         }
-        let at = self.last_at.ok_or(Damaged("a sample without a time"))?;
+        let at = self.last_at.ok_or(DecodeError("a sample without a time"))?;
         let tags = if flags & (bit::TAGS | bit::SAME_TAGS) == 0 {
             None
         } else {
@@ -234,7 +234,7 @@ impl<'a> Payload<'a> {
         Ok(Change::Sample {
             name,
             sample: Sample {
-                kind,
+                metric_type,
                 value,
                 at,
                 tags,
@@ -260,7 +260,7 @@ impl Work {
             }
             Change::Close { slots, .. }
             | Change::TrimHistory { slots, .. }
-            | Change::GiveUpTime(slots)
+            | Change::ResetTime(slots)
             | Change::ForgetMetrics(slots)
             | Change::DropForgotten(slots)
             | Change::ForgetErrors(slots)
@@ -278,11 +278,11 @@ impl Work {
 }
 
 /// What the form alone does not say: texts that leave as JSON, and what is compared, are in canonical form.
-fn check(change: &Change<'_>) -> Result<(), Damaged> {
+fn check(change: &Change<'_>) -> Result<(), DecodeError> {
     let tags = match change {
         Change::Sample { sample, .. } => sample.tags.unwrap_or_default(),
         Change::Log(entry) => entry.tags,
-        Change::Occur { occurrence, .. } => occurrence.tags,
+        Change::RecordError { occurrence, .. } => occurrence.tags,
         Change::Reality { report, .. } => {
             report.check()?;
             report.tags
@@ -292,24 +292,24 @@ fn check(change: &Change<'_>) -> Result<(), Damaged> {
     if tags::is_canonical(tags) {
         Ok(())
     } else {
-        Err(Damaged("a list of tags is not in canonical form"))
+        Err(DecodeError("a list of tags is not in canonical form"))
     }
 }
 
 /// Reads a truth value, here and in saved nodes.
-pub(crate) fn flag(r: &mut Reader<'_>) -> Result<bool, Damaged> {
+pub(crate) fn flag(r: &mut Reader<'_>) -> Result<bool, DecodeError> {
     match r.u8()? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(Damaged("a flag is neither 0 nor 1")),
+        _ => Err(DecodeError("a flag is neither 0 nor 1")),
     }
 }
 
-fn queue(r: &mut Reader<'_>) -> Result<Queue, Damaged> {
+fn queue(r: &mut Reader<'_>) -> Result<Queue, DecodeError> {
     Queue::ALL
         .get(usize::from(r.u8()?))
         .copied()
-        .ok_or(Damaged("an unknown queue"))
+        .ok_or(DecodeError("an unknown queue"))
 }
 
 /// Writes window lengths and rules, here and in saved nodes.
@@ -334,7 +334,7 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: [u32; 2], rules: &Rules) {
 }
 
 /// Reads what `put_rules` wrote.
-pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), Damaged> {
+pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), DecodeError> {
     let windows_s = [r.u32()?, r.u32()?];
     let history = [r.u32()?, r.u32()?];
     let queue_bytes = [r.u64()?, r.u64()?, r.u64()?];
@@ -351,11 +351,11 @@ pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), Damage
         || hour == 0
         || hour % min != 0
         || hour > crate::settings::MAX_WINDOW_S
-        || history.into_iter().any(|most| most > MAX_HISTORY)
+        || history.into_iter().any(|max| max > MAX_HISTORY)
         || rules.min_interval_ms == 0
         || rules.max_gap_ms > crate::settings::MAX_GAP_MS
     {
-        return Err(Damaged("window lengths or rules are out of range"));
+        return Err(DecodeError("window lengths or rules are out of range"));
     }
     Ok((windows_s, rules))
 }
@@ -368,14 +368,14 @@ pub(crate) struct Slots<'a> {
 }
 
 impl<'a> Slots<'a> {
-    fn read(r: &mut Reader<'a>) -> Result<Slots<'a>, Damaged> {
+    fn read(r: &mut Reader<'a>) -> Result<Slots<'a>, DecodeError> {
         let runs = r.u64()?;
         let start = *r;
         let mut end = 0u64;
         for _ in 0..runs {
             end = end.saturating_add(r.u64()?).saturating_add(r.u64()?);
             if end > u64::from(u32::MAX) {
-                return Err(Damaged("a slot is out of range"));
+                return Err(DecodeError("a slot is out of range"));
             }
         }
         Ok(Slots {
@@ -415,14 +415,14 @@ pub(crate) struct Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    fn read(r: &mut Reader<'a>, told: bool) -> Result<Ids<'a>, Damaged> {
+    fn read(r: &mut Reader<'a>, told: bool) -> Result<Ids<'a>, DecodeError> {
         let count = r.u64()?;
         let start = *r;
         let mut id = 0u64;
         for _ in 0..count {
             id = id.saturating_add(r.u64()?);
-            if id > crate::turn::MAX_ID {
-                return Err(Damaged("an id is out of range"));
+            if id > crate::id::MAX_ID {
+                return Err(DecodeError("an id is out of range"));
             }
             if told {
                 r.ms()?;
@@ -437,18 +437,18 @@ impl<'a> Ids<'a> {
     }
 
     /// The ids, with what was told.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, Told)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Delivery)> {
         let mut reader = Reader::new(self.bytes);
         let mut id = 0;
         let told = self.told;
         (0..self.count).map_while(move |_| {
             id += reader.u64().ok()?;
             let told = match told {
-                true => Told {
+                true => Delivery {
                     ms: reader.ms().ok()?,
                     occurrences: reader.u64().ok()?,
                 },
-                false => Told::default(),
+                false => Delivery::default(),
             };
             Some((id, told))
         })

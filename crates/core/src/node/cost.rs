@@ -5,16 +5,16 @@
 //! report is refused, so it bills each thing once: a name that comes twice in a command, a list of tags that many metrics
 //! share, and of the records no more than their queue may hold.
 
-use super::fifo::{AHEAD, PACKED, most_for};
-use super::history::History;
-use super::metric::{LENGTHS, Metric, Sample};
-use super::queues::Queue;
-use super::table::{FREE, Named};
-use super::windows::Older;
-use super::{Act, Kind, Node};
-use crate::Settings;
+use crate::context::WriteContext;
 use crate::counters::Counters;
-use crate::settings::LEAST_OPEN;
+use crate::model::{MetricType, Queue, Sample};
+use crate::node::Node;
+use crate::node::metric::history::History;
+use crate::node::metric::older::OlderWindow;
+use crate::node::metric::storage::{LENGTHS, Metric};
+use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
+use crate::node::table::{FREE, Named};
+use crate::settings::{MIN_OPEN, Settings};
 use crate::time::{second, window_start};
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ pub const METRIC_RESERVE: u64 = 480;
 pub const NODE_RESERVE: u64 = 2048;
 
 /// An open window, with its place in a metric's list and its deadline.
-const WINDOW: u64 = 2 * size_of::<Older>() as u64 + 64;
+const WINDOW: u64 = 2 * size_of::<OlderWindow>() as u64 + 64;
 
 /// A closed bucket in a metric's history, the first of all.
 const BUCKET: u64 = 320;
@@ -46,19 +46,19 @@ const SHORT_HISTORY: u32 = 32;
 const ENTRY: u64 = 512;
 
 /// What a lease costs.
-pub(crate) const LEASE: u64 = 160;
+pub(crate) const LEASE_COST: u64 = 160;
 
 /// What a reference in a queue costs, with its effect.
 const REFERENCE: u64 = 160;
 
 /// Text as it is held: rounded up to an allocator's size class.
-fn held(len: usize) -> u64 {
+fn alloc_size(len: usize) -> u64 {
     (len + len / 4 + 32) as u64
 }
 
 /// The record of a window of a metric whose name and tags have `len` bytes.
 fn record(len: usize) -> u64 {
-    most_for(len + 128)
+    max_cost_of(len + 128)
 }
 
 /// Windows that may close.
@@ -74,11 +74,11 @@ struct Closings {
 }
 
 impl Closings {
-    fn add(&mut self, i: usize, len: usize, bucket: u64) {
+    fn add(&mut self, i: usize, len: usize, window: u64) {
         let record = record(len);
         self.records[i] = self.records[i].saturating_add(record);
         self.largest[i] = self.largest[i].max(record);
-        self.buckets += bucket;
+        self.buckets += window;
     }
 }
 
@@ -86,8 +86,8 @@ impl Node {
     /// Windows that may close: of as many samples or metrics, all that may be open.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
         let samples = samples as u64;
-        let record = record(self.stats.longest);
-        let open = LENGTHS.map(|i| samples.saturating_mul(self.most_open(i) as u64));
+        let record = record(self.metrics.longest);
+        let open = LENGTHS.map(|i| samples.saturating_mul(self.max_open(i) as u64));
         self.closings_cost(&Closings {
             records: open.map(|open| open.saturating_mul(record)),
             largest: [record; 2],
@@ -99,23 +99,23 @@ impl Node {
         })
     }
 
-    fn most_open(&self, i: usize) -> usize {
+    fn max_open(&self, i: usize) -> usize {
         self.rules.open_windows(self.windows_s[i])
     }
 
     /// What windows of a length beyond the second may cost a metric: the reserve covers two.
     fn more_windows_cost(&self, i: usize) -> u64 {
-        self.most_open(i).saturating_sub(LEAST_OPEN) as u64 * WINDOW
+        self.max_open(i).saturating_sub(MIN_OPEN) as u64 * WINDOW
     }
 
     /// A slice of a sweep that looks at up to `budget` metrics.
     pub fn sweep_bound(&self, budget: usize) -> u64 {
-        self.closing_bound(budget.min(self.stats.metrics.len() as usize))
+        self.closing_bound(budget.min(self.metrics.table.len() as usize))
     }
 
     /// A sample of any metric.
     pub(crate) fn sample_bound(name: usize, tags: usize) -> u64 {
-        METRIC + 2 * held(name) + held(tags)
+        METRIC + 2 * alloc_size(name) + alloc_size(tags)
     }
 
     /// What samples of metrics with these names may cost here, all of this type, time and tags.
@@ -126,7 +126,7 @@ impl Node {
         now_ms: i64,
         settings: &Settings,
     ) -> u64 {
-        let free = settings.max_series.saturating_sub(self.stats.metrics.len());
+        let free = settings.max_series.saturating_sub(self.metrics.table.len());
         let mut slots = self.metric_slots(names.clone());
         let unknown = slots.iter().zip(names).filter(|(slot, _)| **slot == FREE);
         let mut cost = Node::new_metrics_cost(unknown.map(|(_, name)| name), free);
@@ -134,8 +134,8 @@ impl Node {
         slots.dedup();
         let (mut closings, mut taken) = (Closings::default(), cost > 0);
         for slot in slots {
-            if let Some(metric) = self.stats.metrics.get(slot)
-                && metric.kind == sample.kind
+            if let Some(metric) = self.metrics.table.get(slot)
+                && metric.metric_type == sample.metric_type
             {
                 let is_ahead = metric.is_ahead(now_ms, settings.rules.max_future_ms);
                 self.add_closings(metric, sample, is_ahead, &mut closings);
@@ -143,7 +143,7 @@ impl Node {
             }
         }
         let tags = match sample.tags {
-            Some(tags) if taken && !self.stats.tags.holds(tags) => held(tags.len()) + 64,
+            Some(tags) if taken && !self.metrics.tags.holds(tags) => alloc_size(tags.len()) + 64,
             _ => 0,
         };
         cost += tags + self.closings_cost(&closings);
@@ -156,7 +156,7 @@ impl Node {
         tags: usize,
         settings: &Settings,
     ) -> u64 {
-        Node::new_metrics_cost(names, settings.max_series) + held(tags) + 64
+        Node::new_metrics_cost(names, settings.max_series) + alloc_size(tags) + 64
     }
 
     /// New metrics with these names, each once, at most as many as are `free`.
@@ -164,7 +164,7 @@ impl Node {
         let (mut new, mut bytes) = (HashSet::new(), 0);
         for name in names {
             if new.len() < free as usize && new.insert(name) {
-                bytes += held(name.len());
+                bytes += alloc_size(name.len());
             }
         }
         let new = new.len() as u64;
@@ -183,14 +183,14 @@ impl Node {
             let start_s = window_start(second(sample.at), self.windows_s[i]);
             let counts_in_one = || metric.open(i).any(|b| b.start_s() == start_s);
             // Of a counter that has paused the first sample opens no window, but closes older ones.
-            let closes_none = metric.kind == Kind::Abs && counts_in_one();
-            if !is_ahead && (closes_none || start_s < metric.closed_to_s[i]) {
+            let closes_none = metric.metric_type == MetricType::Abs && counts_in_one();
+            if !is_ahead && (closes_none || start_s < metric.watermark_s[i]) {
                 continue;
             }
             closings.windows += self.more_windows_cost(i);
-            for (bucket, tags) in metric.open_with_tags(i) {
-                if is_ahead || bucket.start_s() != start_s {
-                    let len = metric.name().len() + self.stats.tags.text(tags).len();
+            for (window, tags) in metric.open_with_tags(i) {
+                if is_ahead || window.start_s() != start_s {
+                    let len = metric.name().len() + self.metrics.tags.text(tags).len();
                     closings.add(i, len, self.bucket_cost(metric, i));
                 }
             }
@@ -203,9 +203,9 @@ impl Node {
         for (i, queue) in LENGTHS.into_iter().zip([Queue::Min, Queue::Hour]) {
             if closings.records[i] > 0 {
                 let free = self.rules.queue_bytes[i].saturating_sub(self.queues.bytes(queue));
-                let most = free.saturating_add(free / 4).saturating_add(PACKED);
-                let most = most.saturating_add(closings.largest[i]);
-                cost = cost.saturating_add(closings.records[i].min(most) + AHEAD);
+                let max = free.saturating_add(free / 4).saturating_add(PACKED);
+                let max = max.saturating_add(closings.largest[i]);
+                cost = cost.saturating_add(closings.records[i].min(max) + AHEAD);
             }
         }
         cost
@@ -222,32 +222,34 @@ impl Node {
 
     /// A log line.
     pub(crate) fn log_cost(len: usize) -> u64 {
-        most_for(len + 32) + AHEAD
+        max_cost_of(len + 32) + AHEAD
     }
 
     /// A report of any error or object whose texts have `len` bytes.
-    pub(crate) fn thing_bound(len: usize) -> u64 {
-        4096 + 2 * held(len)
+    pub(crate) fn item_bound(len: usize) -> u64 {
+        4096 + 2 * alloc_size(len)
     }
 
     /// A report of an error; `is_same`: of one that is held with this very content.
     pub(crate) fn error_cost(&self, key: &[u8], content: usize, is_same: bool) -> u64 {
         match (self.errors.table.find(key).is_some(), is_same) {
             (true, true) => 0,
-            (true, false) => held(content),
-            (false, _) => ENTRY + held(key.len()) + held(content) + 3 * self.errors.entry_size(),
+            (true, false) => alloc_size(content),
+            (false, _) => {
+                ENTRY + alloc_size(key.len()) + alloc_size(content) + 3 * self.errors.entry_size()
+            }
         }
     }
 
     /// A report of an object that is new or changed.
     pub(crate) fn object_cost(&self, key: &[u8], content: usize) -> u64 {
-        let known = self.realities.table.find(key).is_some();
+        let known = self.objects.table.find(key).is_some();
         let new = if known {
             0
         } else {
-            held(key.len()) + 3 * self.realities.entry_size()
+            alloc_size(key.len()) + 3 * self.objects.entry_size()
         };
-        ENTRY + held(content) + new
+        ENTRY + alloc_size(content) + new
     }
 
     /// New entries for all errors or objects; `closely`: for those that may get one.
@@ -255,7 +257,7 @@ impl Node {
         let n = match (queue, closely) {
             (Queue::Error, false) => self.errors.table.len() as usize,
             (Queue::Error, true) => self.errors_to_requeue().count(),
-            (_, false) => self.realities.table.len() as usize,
+            (_, false) => self.objects.table.len() as usize,
             (_, true) => self.objects_to_requeue().count(),
         };
         n as u64 * REFERENCE
@@ -263,7 +265,7 @@ impl Node {
 
     /// A metric that is forgotten.
     pub(crate) fn forget_cost(&self, name: &[u8]) -> u64 {
-        match self.stats.metrics.find(name) {
+        match self.metrics.table.find(name) {
             Some(slot) => self.records_cost(&[slot], &LENGTHS),
             None => 0,
         }
@@ -271,27 +273,27 @@ impl Node {
 
     /// Where memory is tight: a sample of a metric that is there counts, but brings no tags that would have to be kept,
     /// and what it closes makes room in its own node first.
-    pub(crate) fn tighten<'s>(
+    pub(crate) fn reduce_for_pressure<'s>(
         &mut self,
         name: &[u8],
         sample: &Sample<'s>,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
     ) -> Sample<'s> {
         let mut sample = *sample;
-        let slot = self.stats.metrics.find(name);
-        let Some(metric) = slot.and_then(|slot| self.stats.metrics.get(slot)) else {
+        let slot = self.metrics.table.find(name);
+        let Some(metric) = slot.and_then(|slot| self.metrics.table.get(slot)) else {
             return sample;
         };
-        let is_ahead = metric.is_ahead(act.step.now_ms, self.rules.max_future_ms);
+        let is_ahead = metric.is_ahead(ctx.apply.now_ms, self.rules.max_future_ms);
         let mut closings = Closings::default();
         self.add_closings(metric, &sample, is_ahead, &mut closings);
         let cost = self.closings_cost(&closings);
-        let fits = |tags: &[u8]| sample.tag_id.is_some() || self.stats.tags.holds(tags);
+        let fits = |tags: &[u8]| sample.tag_id.is_some() || self.metrics.tags.holds(tags);
         if sample.tags.is_some_and(|tags| !fits(tags)) {
             sample.tags = None;
-            self.count_refused(act.memory.limit.refused(), act);
+            self.count_rejected(ctx.memory.limit.rejected(), ctx);
         }
-        self.make_own_room(cost, act);
+        self.free_own_memory(cost, ctx);
         sample
     }
 
@@ -299,12 +301,12 @@ impl Node {
     pub(super) fn records_cost(&self, slots: &[u32], lengths: &[usize]) -> u64 {
         let mut closings = Closings::default();
         for slot in slots {
-            let Some(metric) = self.stats.metrics.get(*slot) else {
+            let Some(metric) = self.metrics.table.get(*slot) else {
                 continue;
             };
             for &i in lengths {
                 for (_, tags) in metric.open_with_tags(i) {
-                    let len = metric.name().len() + self.stats.tags.text(tags).len();
+                    let len = metric.name().len() + self.metrics.tags.text(tags).len();
                     closings.add(i, len, 0);
                 }
             }
@@ -321,20 +323,20 @@ impl Node {
 
     /// Bytes that a tight turn may still take: what the limit had to spare before, less what the queues grew by since,
     /// with what an allocator may add, or more by what they shrank.
-    fn spare(&self, act: &Act<'_>) -> u64 {
-        let (spare, queued) = (act.memory.spare(), self.queued());
-        if queued <= act.queued {
-            spare.saturating_add(act.queued - queued)
+    fn spare(&self, ctx: &WriteContext<'_>) -> u64 {
+        let (spare, queued) = (ctx.memory.spare(), self.queued());
+        if queued <= ctx.queued {
+            spare.saturating_add(ctx.queued - queued)
         } else {
-            let grown = queued - act.queued;
+            let grown = queued - ctx.queued;
             spare.saturating_sub(grown + grown / 4)
         }
     }
 
     /// Makes room for `cost` bytes as far as the limit has none to spare: the oldest entries of this node's largest queues
     /// go, as far as there are some.
-    pub(super) fn make_own_room(&mut self, cost: u64, act: &mut Act<'_>) {
-        let bytes = cost.saturating_sub(self.spare(act));
+    pub(super) fn free_own_memory(&mut self, cost: u64, ctx: &mut WriteContext<'_>) {
+        let bytes = cost.saturating_sub(self.spare(ctx));
         let mut freed = 0;
         while freed < bytes {
             let queues = [Queue::Min, Queue::Hour, Queue::Log];
@@ -351,9 +353,9 @@ impl Node {
                 return;
             }
             freed += before - self.queues.bytes(queue);
-            act.effects.remove_oldest(queue, dropped);
-            let (now_ms, reason) = (act.step.now_ms, act.memory.limit.dropped());
-            self.queues.count(&mut act.step, |c: &mut Counters| {
+            ctx.effects.remove_oldest(queue, dropped);
+            let (now_ms, reason) = (ctx.apply.now_ms, ctx.memory.limit.dropped());
+            self.queues.count(&mut ctx.apply, |c: &mut Counters| {
                 c.drop(reason, Some(queue), dropped, now_ms);
             });
         }

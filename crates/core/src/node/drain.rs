@@ -2,17 +2,16 @@
 //!
 //! What was handed out is the primary's memory; only what leaves a queue, or gets a new id, is an effect.
 
-use super::cost::LEASE;
-use super::errors::Told;
-use super::queues::Queue;
-use super::render::{Format, Renderer};
-use super::{Act, Node};
-use crate::Now;
+use crate::context::WriteContext;
+use crate::model::{Delivery, Queue, RecordFormat};
+use crate::node::render::Renderer;
+use crate::node::{LEASE_COST, Node};
 use crate::reply::Reply;
+use crate::time::Now;
 
 /// A reply stops at this many bytes of records, or of what they took to be made: tags whose names are the same text once
 /// they are UTF-8 take time and leave nothing.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// Leases that a command ends on its way, about a millisecond's worth; the timer ends the others. Until it has, of more
 /// entries than this those come back first whose leases ended first.
@@ -28,7 +27,7 @@ pub(crate) struct Batch {
     effort: usize,
     entries: Vec<BatchEntry>,
     /// No more than so many entries come.
-    most: usize,
+    max: usize,
 }
 
 struct BatchEntry {
@@ -39,12 +38,12 @@ struct BatchEntry {
 }
 
 impl Batch {
-    fn new(most: usize) -> Batch {
+    fn new(max: usize) -> Batch {
         Batch {
             text: Vec::new(),
             effort: 0,
             entries: Vec::new(),
-            most,
+            max,
         }
     }
 
@@ -68,7 +67,7 @@ impl Batch {
     }
 
     fn is_full(&self, count: usize) -> bool {
-        self.entries.len() >= count || self.text.len().max(self.effort) >= MOST_BYTES
+        self.entries.len() >= count || self.text.len().max(self.effort) >= MAX_BYTES
     }
 
     /// `render` appends the record and returns what it took.
@@ -82,9 +81,9 @@ impl Batch {
         self.effort += render(&mut self.text);
         if self.entries.is_empty() {
             // The others will be about as long; growing again and again would copy them, and touch new memory each time.
-            let rest = self.text.len().saturating_mul(self.most.saturating_sub(1));
-            self.text.reserve(rest.min(MOST_BYTES));
-            self.entries.reserve(self.most);
+            let rest = self.text.len().saturating_mul(self.max.saturating_sub(1));
+            self.text.reserve(rest.min(MAX_BYTES));
+            self.entries.reserve(self.max);
         }
         self.entries.push(BatchEntry {
             queue,
@@ -100,7 +99,7 @@ impl Batch {
 pub(crate) struct Take<'a> {
     pub queues: &'a [Queue],
     pub count: usize,
-    pub format: Format,
+    pub format: RecordFormat,
 }
 
 impl Node {
@@ -112,20 +111,20 @@ impl Node {
     }
 
     /// Takes entries out at once.
-    pub(crate) fn pop(&mut self, take: Take<'_>, name: &[u8], act: &mut Act<'_>) -> Batch {
+    pub(crate) fn pop(&mut self, take: Take<'_>, name: &[u8], ctx: &mut WriteContext<'_>) -> Batch {
         let mut batch = self.batch(take.queues, take.count);
         for &queue in take.queues {
-            let (mut removed, mut told) = (Vec::new(), Vec::new());
-            self.queues.end_leases(queue, act.now.mono_ms, ENDED);
+            let (mut removed, mut acked) = (Vec::new(), Vec::new());
+            self.queues.expire_leases(queue, ctx.now.mono_ms, ENDED);
             while let Some(id) = self.queues.available(queue) {
                 if batch.is_full(take.count) {
                     break;
                 }
                 if let Some(slot) = self.needs_new_id(queue, id) {
                     // What was removed may have moved others: effects in the order of what is done.
-                    act.effects.remove(queue, &std::mem::take(&mut removed));
-                    act.effects.tell_errors(&std::mem::take(&mut told));
-                    self.give_new_id(queue, slot, act);
+                    ctx.effects.remove(queue, &std::mem::take(&mut removed));
+                    ctx.effects.ack_errors(&std::mem::take(&mut acked));
+                    self.give_new_id(queue, slot, ctx);
                     continue;
                 }
                 let deliveries = self.queues.leases[queue as usize].deliveries(id) + 1;
@@ -133,16 +132,16 @@ impl Node {
                     self.renderer(name, take.format).entry(queue, id, out)
                 });
                 if queue == Queue::Error {
-                    let now = self.told_now(id, act.step.now_ms);
-                    told.push((id, now));
-                    self.take_out(queue, id, Some(now));
+                    let now = self.delivery_now(id, ctx.apply.now_ms);
+                    acked.push((id, now));
+                    self.remove_entry(queue, id, Some(now));
                 } else {
                     removed.push(id);
-                    self.take_out(queue, id, None);
+                    self.remove_entry(queue, id, None);
                 }
             }
-            act.effects.remove(queue, &removed);
-            act.effects.tell_errors(&told);
+            ctx.effects.remove(queue, &removed);
+            ctx.effects.ack_errors(&acked);
         }
         batch
     }
@@ -153,19 +152,21 @@ impl Node {
         take: Take<'_>,
         lease_ms: u64,
         name: &[u8],
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
     ) -> Batch {
-        let until = act.now.mono_ms.saturating_add(lease_ms).max(1);
-        let count = take.count.min(self.most_leases(act.memory.room()));
+        let until = ctx.now.mono_ms.saturating_add(lease_ms).max(1);
+        let count = take
+            .count
+            .min(self.most_leases(ctx.memory.available_bytes()));
         let mut batch = self.batch(take.queues, count);
         for &queue in take.queues {
-            self.queues.end_leases(queue, act.now.mono_ms, ENDED);
-            while let Some(id) = self.next_available(queue, batch.is_full(count), act) {
+            self.queues.expire_leases(queue, ctx.now.mono_ms, ENDED);
+            while let Some(id) = self.next_available(queue, batch.is_full(count), ctx) {
                 let deliveries = self.queues.leases[queue as usize].lease(id, until);
                 batch.push(queue, id, deliveries, |out| {
                     self.renderer(name, take.format).entry(queue, id, out)
                 });
-                self.handed_out(queue, id, act.step.now_ms);
+                self.mark_delivered(queue, id, ctx.apply.now_ms);
             }
         }
         batch
@@ -173,21 +174,26 @@ impl Node {
 
     /// How many entries may be leased now. A lease takes memory, so no more than there is room for; but a few are always
     /// granted, because what is not drained never frees any.
-    fn most_leases(&self, room: u64) -> usize {
+    fn most_leases(&self, available_bytes: u64) -> usize {
         let leased: u64 = self.queues.leases.iter().map(|l| l.leased()).sum();
-        let most = (room / LEASE).max(ALWAYS_LEASED.saturating_sub(leased));
-        usize::try_from(most).unwrap_or(usize::MAX)
+        let max = (available_bytes / LEASE_COST).max(ALWAYS_LEASED.saturating_sub(leased));
+        usize::try_from(max).unwrap_or(usize::MAX)
     }
 
     /// The oldest entry that can be handed out; what changed since it was handed out gets a new id on the way.
-    fn next_available(&mut self, queue: Queue, full: bool, act: &mut Act<'_>) -> Option<u64> {
+    fn next_available(
+        &mut self,
+        queue: Queue,
+        full: bool,
+        ctx: &mut WriteContext<'_>,
+    ) -> Option<u64> {
         if full {
             return None;
         }
         loop {
             let id = self.queues.available(queue)?;
             match self.needs_new_id(queue, id) {
-                Some(slot) => self.give_new_id(queue, slot, act),
+                Some(slot) => self.give_new_id(queue, slot, ctx),
                 None => return Some(id),
             }
         }
@@ -200,79 +206,83 @@ impl Node {
         let needs = match queue {
             Queue::Error => {
                 let e = self.errors.table.get(slot);
-                e.is_some_and(|e| e.changed_since_handed())
+                e.is_some_and(|e| e.changed_since_delivery())
             }
-            Queue::Reality => self.realities.table.get(slot).is_some_and(|o| o.stale),
+            Queue::Reality => self
+                .objects
+                .table
+                .get(slot)
+                .is_some_and(|o| o.content_unknown),
             Queue::Min | Queue::Hour | Queue::Log => false,
         };
         needs.then_some(slot)
     }
 
-    fn give_new_id(&mut self, queue: Queue, slot: u32, act: &mut Act<'_>) {
-        act.effects.requeue(queue, &[slot]);
-        self.requeue_slots(queue, [slot].into_iter(), &mut act.step);
+    fn give_new_id(&mut self, queue: Queue, slot: u32, ctx: &mut WriteContext<'_>) {
+        ctx.effects.requeue(queue, &[slot]);
+        self.requeue_slots(queue, [slot].into_iter(), &mut ctx.apply);
     }
 
-    fn handed_out(&mut self, queue: Queue, id: u64, now_ms: i64) {
+    fn mark_delivered(&mut self, queue: Queue, id: u64, now_ms: i64) {
         let Some(slot) = self.queues.slot_of(queue, id) else {
             return;
         };
         if queue == Queue::Error {
             if let Some(e) = self.errors.table.get_mut(slot) {
-                e.handed = true;
-                e.out = Told {
+                e.is_delivered = true;
+                e.last_delivery = Delivery {
                     ms: now_ms,
                     occurrences: e.occurrences,
                 };
             }
-        } else if let Some(object) = self.realities.table.get_mut(slot) {
-            object.handed = true;
+        } else if let Some(object) = self.objects.table.get_mut(slot) {
+            object.is_delivered = true;
         }
     }
 
-    fn told_now(&self, id: u64, now_ms: i64) -> Told {
+    fn delivery_now(&self, id: u64, now_ms: i64) -> Delivery {
         let slot = self.queues.slot_of(Queue::Error, id);
         let occurrences = slot
             .and_then(|slot| self.errors.table.get(slot))
             .map_or(0, |e| e.occurrences);
-        Told {
+        Delivery {
             ms: now_ms,
             occurrences,
         }
     }
 
     /// Removes entries, whoever has them in hand: how many there were. `ids` grow strictly, here and below.
-    pub(crate) fn ack(&mut self, queue: Queue, ids: &[u64], act: &mut Act<'_>) -> u64 {
-        let (mut removed, mut told) = (Vec::new(), Vec::new());
+    pub(crate) fn ack(&mut self, queue: Queue, ids: &[u64], ctx: &mut WriteContext<'_>) -> u64 {
+        let (mut removed, mut acked) = (Vec::new(), Vec::new());
         for &id in ids {
             match self.queues.slot_of(queue, id) {
                 Some(slot) if queue == Queue::Error => {
                     let Some(e) = self.errors.table.get(slot) else {
                         continue;
                     };
-                    let what = e.acknowledged(act.step.now_ms);
-                    told.push((id, what));
-                    self.take_out(queue, id, Some(what));
+                    let what = e.acknowledged(ctx.apply.now_ms);
+                    acked.push((id, what));
+                    self.remove_entry(queue, id, Some(what));
                 }
                 Some(_) => {
                     removed.push(id);
-                    self.take_out(queue, id, None);
+                    self.remove_entry(queue, id, None);
                 }
                 None if self.queues.remove(queue, id) => removed.push(id),
                 None => {}
             }
         }
-        act.effects.remove(queue, &removed);
-        act.effects.tell_errors(&told);
-        (removed.len() + told.len()) as u64
+        ctx.effects.remove(queue, &removed);
+        ctx.effects.ack_errors(&acked);
+        (removed.len() + acked.len()) as u64
     }
 
     /// Gives leases back at once: how many there were. A lease that has ended is not there any more, here and below,
     /// whether or not a tick has seen it yet.
     pub(crate) fn nack(&mut self, queue: Queue, ids: &[u64], now: Now) -> u64 {
         let leases = &mut self.queues.leases[queue as usize];
-        let mut give_back = |id: u64| leases.is_leased(id, now.mono_ms) && leases.give_back(id);
-        let given = ids.iter().filter(|id| give_back(**id)).count() as u64;
+        let mut release = |id: u64| leases.is_leased(id, now.mono_ms) && leases.release(id);
+        let given = ids.iter().filter(|id| release(**id)).count() as u64;
         self.queues.ready |= given > 0;
         given
     }
@@ -294,7 +304,7 @@ impl Node {
         name: &[u8],
     ) -> Batch {
         let mut batch = self.batch(take.queues, take.count);
-        let start = from.unwrap_or(if reverse { crate::turn::MAX_ID } else { 0 });
+        let start = from.unwrap_or(if reverse { crate::id::MAX_ID } else { 0 });
         for &queue in take.queues {
             for id in self.queues.ids(queue, start, reverse) {
                 if batch.is_full(take.count) {
@@ -312,12 +322,12 @@ impl Node {
     /// Whether an entry of these queues can be handed out now. Ends the leases whose time has come.
     pub fn available(&mut self, queues: &[Queue], now: Now) -> bool {
         queues.iter().any(|&queue| {
-            self.queues.end_leases(queue, now.mono_ms, ENDED);
+            self.queues.expire_leases(queue, now.mono_ms, ENDED);
             self.queues.available(queue).is_some()
         })
     }
 
-    fn renderer<'a>(&'a self, name: &'a [u8], format: Format) -> Renderer<'a> {
+    fn renderer<'a>(&'a self, name: &'a [u8], format: RecordFormat) -> Renderer<'a> {
         Renderer {
             node: self,
             name,

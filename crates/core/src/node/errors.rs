@@ -1,93 +1,18 @@
 //! The error conditions of a node: one entry for each distinct error, with its count.
 //!
 //! An error waits in the queue while its `id` is not 0. What was handed out when, and with which count, is the
-//! primary's memory (`handed`, `out`) until it is acknowledged; then it becomes part of the value (`told`), so that
+//! primary's memory (`is_delivered`, `out`) until it is acknowledged; then it becomes part of the value (`acked`), so that
 //! the interval goes on after a failover. After a load or promotion nobody knows with which content a waiting id was
-//! handed out: it is `stale`, gets a new id before it is handed out again, and an acknowledgement of it tells nothing.
+//! handed out: it is `content_unknown`, gets a new id before it is handed out again, and an acknowledgement of it tells nothing.
 
-use super::queues::{KEPT, Queue, Queues};
-use super::table::{Named, Table};
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
-use crate::error::Damaged;
+use crate::context::ApplyContext;
+use crate::error::DecodeError;
+use crate::model::{Delivery, Occurrence, Queue};
+use crate::node::queue::{Queues, SCRATCH_LIMIT};
+use crate::node::table::{Named, Table};
 use crate::text::tags;
-use crate::turn::Step;
 use std::collections::BTreeSet;
-
-/// The kinds of errors, in the order of their numbers.
-pub(crate) const ERROR_TYPES: [&str; 4] = ["UNKNOWN", "BUG", "PERF", "OPS"];
-
-/// One report of an error, its texts as they are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Occurrence<'a> {
-    pub key: &'a [u8],
-    /// Message, public, code, func, file, backtrace.
-    pub texts: [&'a [u8]; 6],
-    /// In canonical form.
-    pub tags: &'a [u8],
-    pub level: u8,
-    /// An index of [`ERROR_TYPES`].
-    pub kind: u8,
-    pub gid: u64,
-    pub nid: u64,
-    pub at: i64,
-}
-
-impl<'a> Occurrence<'a> {
-    /// The form in effects and saved nodes.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.key);
-        self.put_content(out);
-        put_i64(out, self.at);
-    }
-
-    /// Reads what `put` wrote.
-    pub fn read(r: &mut Reader<'a>) -> Result<Occurrence<'a>, Damaged> {
-        let key = r.name()?;
-        let mut occurrence = Occurrence::read_content(key, r)?;
-        occurrence.at = r.ms()?;
-        Ok(occurrence)
-    }
-
-    fn put_content(&self, out: &mut Vec<u8>) {
-        for text in self.texts {
-            put_bytes(out, text);
-        }
-        put_bytes(out, self.tags);
-        out.extend([self.level, self.kind]);
-        put_u64(out, self.gid);
-        put_u64(out, self.nid);
-    }
-
-    fn read_content(key: &'a [u8], r: &mut Reader<'a>) -> Result<Occurrence<'a>, Damaged> {
-        let mut texts = [&[][..]; 6];
-        for text in &mut texts {
-            *text = r.bytes()?;
-        }
-        let tags = r.bytes()?;
-        let (level, kind) = (r.u8()?, r.u8()?);
-        if level > 9 || usize::from(kind) >= ERROR_TYPES.len() {
-            return Err(Damaged("an error's level or type is out of range"));
-        }
-        Ok(Occurrence {
-            key,
-            texts,
-            tags,
-            level,
-            kind,
-            gid: r.u64()?,
-            nid: r.u64()?,
-            at: 0,
-        })
-    }
-}
-
-/// When an error was handed out, and how often it had occurred by then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// Unix milliseconds; 0: never.
-    pub ms: i64,
-    pub occurrences: u64,
-}
 
 /// An error as it is held.
 pub(crate) struct ErrorState {
@@ -100,17 +25,17 @@ pub(crate) struct ErrorState {
     pub last: i64,
     /// When the last occurrence arrived, by the primary's clock.
     pub seen: i64,
-    pub told: Told,
+    pub acked: Delivery,
     /// Its entry in the queue; 0: none.
     pub id: u64,
     /// Primary only: this id was handed out.
-    pub handed: bool,
+    pub is_delivered: bool,
     /// Primary only: it waited when the node was loaded or promoted, so its id may have been handed out with anything.
-    pub stale: bool,
+    pub content_unknown: bool,
     /// Primary only: the last handing out.
-    pub out: Told,
+    pub last_delivery: Delivery,
     /// Primary only: running time of the last arrival.
-    pub heard: u64,
+    pub last_seen: u64,
     /// The order of arrival.
     order: u64,
 }
@@ -145,40 +70,41 @@ impl ErrorState {
     }
 
     /// Whether its id was handed out with other content than now.
-    pub fn changed_since_handed(&self) -> bool {
-        self.handed && (self.stale || self.occurrences != self.out.occurrences)
+    pub fn changed_since_delivery(&self) -> bool {
+        self.is_delivered
+            && (self.content_unknown || self.occurrences != self.last_delivery.occurrences)
     }
 
     /// Whether it has occurrences that were not delivered yet.
     pub fn has_grown(&self) -> bool {
-        self.occurrences > self.out.occurrences
+        self.occurrences > self.last_delivery.occurrences
     }
 
     /// Whether it is to be queued again: it was handed out, the interval has passed, and it has grown.
     /// One that is stale waits anyway, and gets a new id when it is handed out.
     pub fn is_due(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
-        (self.id == 0 || self.handed && !self.stale)
+        (self.id == 0 || self.is_delivered && !self.content_unknown)
             && self.has_grown()
-            && self.may_be_told(now_ms, interval_ms, max_future_ms)
+            && self.is_interval_over(now_ms, interval_ms, max_future_ms)
     }
 
     /// Whether the interval has passed since it was handed out. A time far ahead is of a clock that was wrong.
-    pub fn may_be_told(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
-        self.out.ms.saturating_add_unsigned(interval_ms) <= now_ms
-            || self.out.ms > now_ms.saturating_add(max_future_ms)
+    pub fn is_interval_over(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
+        self.last_delivery.ms.saturating_add_unsigned(interval_ms) <= now_ms
+            || self.last_delivery.ms > now_ms.saturating_add(max_future_ms)
     }
 
     /// What an acknowledgement says was told: what was handed out; of a stale one nobody knows, so what was told before
     /// holds.
-    pub fn acknowledged(&self, now_ms: i64) -> Told {
-        match (self.stale, self.handed) {
-            (true, _) => Told {
+    pub fn acknowledged(&self, now_ms: i64) -> Delivery {
+        match (self.content_unknown, self.is_delivered) {
+            (true, _) => Delivery {
                 ms: now_ms,
-                occurrences: self.told.occurrences,
+                occurrences: self.acked.occurrences,
             },
-            (false, true) => self.out,
+            (false, true) => self.last_delivery,
             // It was acknowledged unseen.
-            (false, false) => Told {
+            (false, false) => Delivery {
                 ms: now_ms,
                 occurrences: self.occurrences,
             },
@@ -189,28 +115,28 @@ impl ErrorState {
     pub fn save(&self, out: &mut Vec<u8>) {
         put_bytes(out, &self.key);
         put_bytes(out, &self.content);
-        for ms in [self.first, self.last, self.seen, self.told.ms] {
+        for ms in [self.first, self.last, self.seen, self.acked.ms] {
             put_i64(out, ms);
         }
         put_u64(out, self.occurrences);
-        put_u64(out, self.told.occurrences);
+        put_u64(out, self.acked.occurrences);
         put_u64(out, self.id);
     }
 
     /// Reads what `save` wrote.
-    pub fn load(r: &mut Reader<'_>) -> Result<ErrorState, Damaged> {
+    pub fn load(r: &mut Reader<'_>) -> Result<ErrorState, DecodeError> {
         let (key, content) = (r.name()?, r.bytes()?);
         let mut inner = Reader::new(content);
         let latest = Occurrence::read_content(key, &mut inner)?;
         inner.finish()?;
         if !tags::is_canonical(latest.tags) {
-            return Err(Damaged("a list of tags is not in canonical form"));
+            return Err(DecodeError("a list of tags is not in canonical form"));
         }
-        let [first, last, seen, told_ms] = [r.ms()?, r.ms()?, r.ms()?, r.ms()?];
-        let (occurrences, told) = (r.u64()?, r.u64()?);
-        let told = Told {
-            ms: told_ms,
-            occurrences: told,
+        let [first, last, seen, acked_ms] = [r.ms()?, r.ms()?, r.ms()?, r.ms()?];
+        let (occurrences, acked) = (r.u64()?, r.u64()?);
+        let acked = Delivery {
+            ms: acked_ms,
+            occurrences: acked,
         };
         Ok(ErrorState {
             key: key.into(),
@@ -219,12 +145,12 @@ impl ErrorState {
             first,
             last,
             seen,
-            told,
+            acked,
             id: r.id()?,
-            handed: true,
-            stale: true,
-            out: told,
-            heard: 0,
+            is_delivered: true,
+            content_unknown: true,
+            last_delivery: acked,
+            last_seen: 0,
             order: 0,
         })
     }
@@ -238,7 +164,7 @@ pub(crate) struct Errors {
     waiting: BTreeSet<(u64, u32)>,
     order: u64,
     /// The next slot that a sweep looks at.
-    pub hand: u32,
+    pub sweep_cursor: u32,
     scratch: Vec<u8>,
 }
 
@@ -249,18 +175,18 @@ impl Errors {
             idle: BTreeSet::new(),
             waiting: BTreeSet::new(),
             order: 0,
-            hand: 0,
+            sweep_cursor: 0,
             scratch: Vec::new(),
         }
     }
 
     /// Counts an occurrence; `queue` gives it a new entry. Returns the count.
-    pub fn occur(
+    pub fn record(
         &mut self,
         o: &Occurrence<'_>,
         queue: bool,
         queues: &mut Queues,
-        step: &mut Step<'_>,
+        ctx: &mut ApplyContext<'_>,
     ) -> u64 {
         let slot = self
             .table
@@ -274,8 +200,8 @@ impl Errors {
             e.occurrences = e.occurrences.saturating_add(1);
             // Occurrences need not arrive in order.
             (e.first, e.last) = (e.first.min(o.at), e.last.max(o.at));
-            e.seen = step.now_ms;
-            e.heard = step.mono_ms;
+            e.seen = ctx.now_ms;
+            e.last_seen = ctx.mono_ms;
             if *e.content != *content {
                 e.content = content.as_slice().into();
             }
@@ -293,50 +219,50 @@ impl Errors {
             }
             occurrences = e.occurrences;
         }
-        if content.capacity() <= KEPT {
+        if content.capacity() <= SCRATCH_LIMIT {
             self.scratch = content;
         }
         if queue {
-            self.queue(slot, queues, step);
+            self.queue(slot, queues, ctx);
         }
         occurrences
     }
 
     /// Gives it a new entry; an old one is gone, whoever has it in hand.
-    pub fn queue(&mut self, slot: u32, queues: &mut Queues, step: &mut Step<'_>) {
+    pub fn queue(&mut self, slot: u32, queues: &mut Queues, ctx: &mut ApplyContext<'_>) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
         };
         if e.id != 0 {
             queues.remove(Queue::Error, e.id);
         }
-        e.id = queues.push_reference(Queue::Error, slot, step);
-        e.handed = false;
-        e.stale = false;
+        e.id = queues.push_reference(Queue::Error, slot, ctx);
+        e.is_delivered = false;
+        e.content_unknown = false;
         self.idle.remove(&(e.order, slot));
         self.waiting.insert((e.order, slot));
     }
 
     /// Its entry was popped or acknowledged.
-    pub fn delivered(&mut self, slot: u32, told: Told) {
+    pub fn acknowledge(&mut self, slot: u32, acked: Delivery) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
         };
         e.id = 0;
-        e.told = told;
-        e.out = told;
-        e.handed = false;
-        e.stale = false;
+        e.acked = acked;
+        e.last_delivery = acked;
+        e.is_delivered = false;
+        e.content_unknown = false;
         self.waiting.remove(&(e.order, slot));
         self.idle.insert((e.order, slot));
     }
 
     /// Forgets it and its waiting entry.
-    pub fn forget(&mut self, slot: u32, queues: &mut Queues) {
+    pub fn remove(&mut self, slot: u32, queues: &mut Queues) {
         let Some(removed) = self.table.remove(slot) else {
             return;
         };
-        let e = removed.thing;
+        let e = removed.item;
         if e.id != 0 {
             queues.remove(Queue::Error, e.id);
         }
@@ -346,7 +272,7 @@ impl Errors {
             let list = if moved.id == 0 {
                 &mut self.idle
             } else {
-                queues.refer(Queue::Error, moved.id, slot);
+                queues.set_reference(Queue::Error, moved.id, slot);
                 &mut self.waiting
             };
             list.remove(&(moved.order, from));
@@ -373,7 +299,7 @@ impl Errors {
     }
 
     /// The one that makes room: the longest unseen of those delivered, else of those that wait.
-    pub fn to_evict(&self) -> Option<u32> {
+    pub fn eviction_candidate(&self) -> Option<u32> {
         self.idle
             .first()
             .or(self.waiting.first())
@@ -405,10 +331,10 @@ impl Errors {
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.len() {
             if let Some(e) = self.table.get_mut(slot) {
-                e.heard = mono_ms;
-                e.out = e.told;
-                e.handed = e.id != 0;
-                e.stale = e.handed;
+                e.last_seen = mono_ms;
+                e.last_delivery = e.acked;
+                e.is_delivered = e.id != 0;
+                e.content_unknown = e.is_delivered;
             }
         }
     }
@@ -423,12 +349,12 @@ impl ErrorState {
             first: o.at,
             last: o.at,
             seen: 0,
-            told: Told::default(),
+            acked: Delivery::default(),
             id: 0,
-            handed: false,
-            stale: false,
-            out: Told::default(),
-            heard: 0,
+            is_delivered: false,
+            content_unknown: false,
+            last_delivery: Delivery::default(),
+            last_seen: 0,
             order: 0,
         }
     }

@@ -1,66 +1,45 @@
 //! One node of the grid: everything that the key holds, and all rules.
 //!
-//! A change is made in one of two ways that run the same code: on the primary by a [`Turn`], which also checks limits
+//! A change is made in one of two ways that run the same code: on the primary by a [`ExecContext`], which also checks limits
 //! and writes down what was decided as effects (`write.rs`, `drain.rs`, `sweep.rs`); on a replica by those effects
 //! ([`Node::apply`]). What only the primary knows (leases, what was handed out, quiet times, counts) is no part of the
 //! value: no effect, saved node or digest holds it.
 
-mod bucket;
 mod cost;
 mod drain;
 mod errors;
-mod fifo;
-mod forgotten;
-mod frames;
-mod history;
 mod index;
-mod leases;
 mod metric;
-mod name;
-mod queues;
+mod objects;
+mod queue;
 mod read;
-mod realities;
 mod render;
-mod series;
-mod stats;
+mod snapshot;
 mod sweep;
 mod table;
-mod tags;
-mod windows;
 mod write;
 
-pub use bucket::Kind;
+pub(crate) use cost::LEASE_COST;
 pub use cost::{METRIC_RESERVE, NODE_RESERVE};
-pub use frames::Loader;
-pub use queues::Queue;
-pub use render::Format;
-pub use sweep::Swept;
-pub(crate) use write::{MOST_REQUEUED, Reported, RequeueRefused, SampleRefused, Taken};
+pub(crate) use drain::Take;
+pub(crate) use read::Scan;
+pub use snapshot::SnapshotLoader;
+pub use sweep::SweepOutcome;
+pub(crate) use write::{MAX_REQUEUED, ReportOutcome, RequeueError, SampleError};
 
-/// What requests and effects carry into a node.
-pub(crate) mod parts {
-    pub(crate) use super::bucket::Kind;
-    pub(crate) use super::cost::LEASE;
-    pub(crate) use super::drain::Take;
-    pub(crate) use super::errors::{Occurrence, Told};
-    pub(crate) use super::metric::Sample;
-    pub(crate) use super::queues::{LogEntry, Queue};
-    pub(crate) use super::read::{Family, Scan};
-    pub(crate) use super::realities::Report;
-    pub(crate) use super::tags::TagId;
-}
-
-use crate::effect::{Change, Effects, Payload, are_effects};
+use crate::context::{ApplyContext, ExecContext, MemoryLimit, WriteContext};
+use crate::counters::Counters;
+use crate::effect::{Change, Payload, are_effects};
+use crate::error::DecodeError;
+use crate::id::{MAX_DRAG_US, MAX_ID};
+use crate::model::{Delivery, LogEntry, ObjectReport, Occurrence, Queue, Sample, TagId};
+use crate::node::errors::Errors;
+use crate::node::metric::tag_pool::SharedTags;
+use crate::node::metric::{Around, Metrics};
+use crate::node::objects::Objects;
+use crate::node::queue::Queues;
+use crate::node::table::NameHasher;
 use crate::settings::{Rules, Settings};
-use crate::turn::{MAX_DRAG_US, MAX_ID, Memory, MemoryLimit, Step, Turn};
-use crate::{Counters, Damaged, Now};
-use errors::{Errors, Occurrence};
-use metric::Sample;
-use queues::{LogEntry, Queues};
-use realities::{Realities, Report};
-use stats::{Around, Stats};
-use table::NameHasher;
-use tags::{SharedTags, TagId};
 
 /// See the module's header.
 pub struct Node {
@@ -76,10 +55,10 @@ pub struct Node {
     unfinished: bool,
     /// Of a saved node that is being read: it was saved so.
     saved_unfinished: bool,
-    stats: Stats,
+    metrics: Metrics,
     queues: Queues,
     errors: Errors,
-    realities: Realities,
+    objects: Objects,
 }
 
 /// What a node holds now, to be summed over the server.
@@ -92,35 +71,13 @@ pub struct Gauges {
     /// Errors.
     pub errors: u64,
     /// Objects that are not gone.
-    pub realities: u64,
+    pub objects: u64,
     /// Entries by queue.
     pub length: [u64; 5],
     /// Bytes by queue.
     pub bytes: [u64; 5],
     /// Leased entries by queue.
     pub leased: [u64; 5],
-}
-
-/// A turn as the node's own code sees it.
-pub(crate) struct Act<'a> {
-    pub step: Step<'a>,
-    pub effects: &'a mut Effects,
-    pub settings: &'a Settings,
-    pub now: Now,
-    pub is_tight: bool,
-    pub memory: Memory,
-    /// What MIN, HOUR and LOG counted for before the change, bytes.
-    queued: u64,
-    /// Replicas hold the node's rules and its clock, and the command may go to them as it came.
-    can_repeat: bool,
-    first_id: u64,
-}
-
-impl Act<'_> {
-    /// Whether the command as it came says all that was decided so far.
-    pub fn repeats(&self) -> bool {
-        self.can_repeat && self.step.next_id == self.first_id && self.effects.is_empty()
-    }
 }
 
 impl Node {
@@ -143,10 +100,10 @@ impl Node {
             is_version_1: false,
             unfinished: false,
             saved_unfinished: false,
-            stats: Stats::new(seed),
+            metrics: Metrics::new(seed),
             queues: Queues::default(),
             errors: Errors::new(seed),
-            realities: Realities::new(seed),
+            objects: Objects::new(seed),
         }
     }
 
@@ -161,20 +118,20 @@ impl Node {
         mono_ms: u64,
         max_id: u64,
         counters: &mut Counters,
-    ) -> Result<(Node, u64), Damaged> {
+    ) -> Result<(Node, u64), DecodeError> {
         let mut node = if are_effects(blob)? {
             match Payload::open(blob)?.next()? {
                 Some(Change::Adopt { windows_s, rules }) => Node::with(windows_s, rules, seed),
-                _ => return Err(Damaged("these effects belong to a node that exists")),
+                _ => return Err(DecodeError("these effects belong to a node that exists")),
             }
         } else {
-            frames::first(blob, seed, max_id)?
+            snapshot::first(blob, seed, max_id)?
         };
         let last_id = node.apply_from(blob, mono_ms, max_id, counters, true)?;
         Ok((node, last_id))
     }
 
-    /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::frames`]. Returns the largest queue id that this
+    /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::snapshot`]. Returns the largest queue id that this
     /// node has given or taken. A larger id than `max_id` is damage.
     ///
     /// # Errors
@@ -185,7 +142,7 @@ impl Node {
         mono_ms: u64,
         max_id: u64,
         counters: &mut Counters,
-    ) -> Result<u64, Damaged> {
+    ) -> Result<u64, DecodeError> {
         self.apply_from(blob, mono_ms, max_id, counters, false)
     }
 
@@ -196,25 +153,27 @@ impl Node {
         max_id: u64,
         counters: &mut Counters,
         new: bool,
-    ) -> Result<u64, Damaged> {
+    ) -> Result<u64, DecodeError> {
         if !are_effects(blob)? {
-            frames::apply(self, blob, mono, max_id, new)?;
+            snapshot::apply(self, blob, mono, max_id, new)?;
             return Ok(self.queues.last_id);
         }
         if self.unfinished {
-            return Err(Damaged("effects, and the node is not yet whole"));
+            return Err(DecodeError("effects, and the node is not yet whole"));
         }
         let mut payload = Payload::open(blob)?;
         let work = payload.check()?;
         if payload.first_id > max_id {
-            return Err(Damaged("an id is too far ahead of the clock"));
+            return Err(DecodeError("an id is too far ahead of the clock"));
         }
         // What a primary sent or a file holds was bounded where it was decided; what somebody hands in is here.
         if max_id < MAX_ID && work.is_too_much_for(blob.len()) {
-            return Err(Damaged("more work than a payload of its size may bring"));
+            return Err(DecodeError(
+                "more work than a payload of its size may bring",
+            ));
         }
         let next_id = payload.first_id.max(self.queues.last_id + 1);
-        let mut step = Step {
+        let mut ctx = ApplyContext {
             now_ms: payload.now_ms,
             mono_ms: mono,
             next_id,
@@ -222,15 +181,15 @@ impl Node {
             is_version_1: payload.version == 1,
             counters,
         };
-        (self.clock_ms, self.is_version_1) = (payload.now_ms, step.is_version_1);
+        (self.clock_ms, self.is_version_1) = (payload.now_ms, ctx.is_version_1);
         let mut shared = SharedTags::default();
         while let Some(mut change) = payload.next()? {
             if let Change::Sample { sample, .. } = &mut change {
-                sample.tag_id = shared.id_of(sample.tags, &mut self.stats.tags);
+                sample.tag_id = shared.id_of(sample.tags, &mut self.metrics.tags);
             }
-            self.repeat(change, &mut step);
+            self.apply_change(change, &mut ctx);
         }
-        shared.release(&mut self.stats.tags);
+        shared.release(&mut self.metrics.tags);
         Ok(self.queues.last_id)
     }
 
@@ -246,26 +205,26 @@ impl Node {
 
     /// A reference to a list of tags for as long as a command runs; [`Node::release_tags`] gives it back.
     pub(crate) fn hold_tags(&mut self, tags: &[u8]) -> TagId {
-        self.stats.tags.acquire(tags)
+        self.metrics.tags.acquire(tags)
     }
 
     /// Whether a reference to a list of tags costs nothing.
     pub(crate) fn holds_tags(&self, tags: &[u8]) -> bool {
-        self.stats.tags.holds(tags)
+        self.metrics.tags.holds(tags)
     }
 
     /// Hashes names for a set of them that a command needs.
     pub(crate) fn name_hasher(&self) -> NameHasher {
-        self.stats.metrics.hasher()
+        self.metrics.table.hasher()
     }
 
     /// Gives back what [`Node::hold_tags`] gave.
     pub(crate) fn release_tags(&mut self, id: TagId) {
-        self.stats.tags.release(id);
+        self.metrics.tags.release(id);
     }
 
-    fn told_step<'a>(&self, mono_ms: u64, counters: &'a mut Counters) -> Step<'a> {
-        Step {
+    fn replay_context<'a>(&self, mono_ms: u64, counters: &'a mut Counters) -> ApplyContext<'a> {
+        ApplyContext {
             now_ms: self.clock_ms,
             mono_ms,
             next_id: self.queues.last_id + 1,
@@ -276,67 +235,71 @@ impl Node {
     }
 
     /// Takes a line that another server has queued under the id behind the node's last, at the clock of the last payload.
-    pub(crate) fn repeat_line(&mut self, line: &LogEntry<'_>, mono: u64, counters: &mut Counters) {
-        let mut step = self.told_step(mono, counters);
-        self.queues.push_log(line, &self.rules, &mut step);
+    pub(crate) fn replay_log(&mut self, line: &LogEntry<'_>, mono: u64, counters: &mut Counters) {
+        let mut ctx = self.replay_context(mono, counters);
+        self.queues.push_log(line, &self.rules, &mut ctx);
     }
 
     /// Takes an occurrence of an error that is known and was not queued anew by another server, at the clock of the last
     /// payload.
-    pub(crate) fn repeat_error(&mut self, o: &Occurrence<'_>, mono: u64, counters: &mut Counters) {
-        let mut step = self.told_step(mono, counters);
-        self.errors.occur(o, false, &mut self.queues, &mut step);
+    pub(crate) fn replay_error(&mut self, o: &Occurrence<'_>, mono: u64, counters: &mut Counters) {
+        let mut ctx = self.replay_context(mono, counters);
+        self.errors.record(o, false, &mut self.queues, &mut ctx);
     }
 
     /// Takes a report of an object that another server found unchanged, at the clock of the last payload.
-    pub(crate) fn repeat_object(&mut self, r: &Report<'_>, mono: u64, counters: &mut Counters) {
-        let step = self.told_step(mono, counters);
-        if let Some(slot) = self.realities.table.find(r.key) {
-            self.realities.hear(slot, r.at, r.ttl_s, &step);
+    pub(crate) fn replay_object(
+        &mut self,
+        r: &ObjectReport<'_>,
+        mono: u64,
+        counters: &mut Counters,
+    ) {
+        let ctx = self.replay_context(mono, counters);
+        if let Some(slot) = self.objects.table.find(r.key) {
+            self.objects.touch(slot, r.at, r.ttl_s, &ctx);
         }
     }
 
     /// Takes a sample that another server has taken, at the clock of the last payload.
-    pub(crate) fn repeat_sample(
+    pub(crate) fn replay_sample(
         &mut self,
         name: &[u8],
         sample: &Sample<'_>,
         mono_ms: u64,
         counters: &mut Counters,
     ) {
-        let mut step = self.told_step(mono_ms, counters);
-        self.with_stats(&mut step, |stats, around| {
-            stats.sample(name, sample, around)
+        let mut ctx = self.replay_context(mono_ms, counters);
+        self.with_metrics(&mut ctx, |metrics, around| {
+            metrics.sample(name, sample, around)
         });
     }
 
-    fn repeat(&mut self, change: Change<'_>, step: &mut Step<'_>) {
+    fn apply_change(&mut self, change: Change<'_>, ctx: &mut ApplyContext<'_>) {
         match change {
             Change::Adopt { rules, .. } => self.rules = rules,
-            Change::NoHistory => step.keeps_history = false,
+            Change::NoHistory => ctx.keeps_history = false,
             Change::Sample { name, sample } => {
-                self.with_stats(step, |stats, around| stats.sample(name, &sample, around));
+                self.with_metrics(ctx, |metrics, around| metrics.sample(name, &sample, around));
             }
             Change::Log(entry) => {
-                self.queues.push_log(&entry, &self.rules, step);
+                self.queues.push_log(&entry, &self.rules, ctx);
             }
-            Change::Occur { occurrence, queue } => {
+            Change::RecordError { occurrence, queue } => {
                 self.errors
-                    .occur(&occurrence, queue, &mut self.queues, step);
+                    .record(&occurrence, queue, &mut self.queues, ctx);
             }
             Change::Reality { report, new_id } => {
-                self.realities
-                    .change(&report, new_id, &mut self.queues, step)
+                self.objects.change(&report, new_id, &mut self.queues, ctx)
             }
-            Change::Hear { slot, at, ttl_s } => self.realities.hear(slot, at, ttl_s, step),
+            Change::Touch { slot, at, ttl_s } => self.objects.touch(slot, at, ttl_s, ctx),
             Change::Close {
                 length,
                 newest,
                 slots,
             } => {
-                let slots = slots.iter(self.stats.metrics.len());
-                self.with_stats(step, |stats, around| {
-                    stats.close_due(length, newest, slots, around)
+                let slots = slots.iter(self.metrics.table.len());
+                self.with_metrics(ctx, |metrics, around| {
+                    metrics.close_due(length, newest, slots, around)
                 });
             }
             Change::TrimHistory {
@@ -344,79 +307,79 @@ impl Node {
                 at_once,
                 slots,
             } => {
-                let slots = slots.iter(self.stats.metrics.len());
-                self.stats
+                let slots = slots.iter(self.metrics.table.len());
+                self.metrics
                     .trim_history(length, self.rules.history[length], at_once, slots);
             }
-            Change::GiveUpTime(slots) => {
-                let slots = slots.iter(self.stats.metrics.len());
-                self.with_stats(step, |stats, around| stats.give_up_time(slots, around));
+            Change::ResetTime(slots) => {
+                let slots = slots.iter(self.metrics.table.len());
+                self.with_metrics(ctx, |metrics, around| metrics.reset_time(slots, around));
             }
             Change::ForgetMetrics(slots) => {
-                let slots: Vec<u32> = slots.iter(self.stats.metrics.len()).collect();
-                self.with_stats(step, |stats, around| stats.forget(&slots, around));
+                let slots: Vec<u32> = slots.iter(self.metrics.table.len()).collect();
+                self.with_metrics(ctx, |metrics, around| metrics.forget(&slots, around));
             }
             Change::DropForgotten(slots) => {
-                let slots: Vec<u32> = slots.iter(self.stats.forgotten.table.len()).collect();
-                self.stats.drop_forgotten(&slots);
+                let slots: Vec<u32> = slots.iter(self.metrics.forgotten.table.len()).collect();
+                self.metrics.drop_forgotten(&slots);
             }
             Change::ForgetErrors(slots) => {
                 let slots: Vec<u32> = slots.iter(self.errors.table.len()).collect();
                 self.forget_errors(&slots);
             }
             Change::End { new_id, slots } => {
-                for slot in slots.iter(self.realities.table.len()) {
-                    self.realities.end(slot, new_id, &mut self.queues, step);
+                for slot in slots.iter(self.objects.table.len()) {
+                    self.objects.end(slot, new_id, &mut self.queues, ctx);
                 }
             }
             Change::Requeue { queue, slots } => {
-                self.requeue_slots(queue, slots.iter(u32::MAX), step)
+                self.requeue_slots(queue, slots.iter(u32::MAX), ctx)
             }
             Change::Remove { queue, ids } => ids
                 .iter()
-                .for_each(|(id, _)| self.take_out(queue, id, None)),
+                .for_each(|(id, _)| self.remove_entry(queue, id, None)),
             Change::RemoveOldest { queue, n } => self.queues.remove_oldest(queue, n),
-            Change::TellErrors(ids) => {
+            Change::AckErrors(ids) => {
                 ids.iter()
-                    .for_each(|(id, told)| self.take_out(Queue::Error, id, Some(told)));
+                    .for_each(|(id, told)| self.remove_entry(Queue::Error, id, Some(told)));
             }
         }
     }
 
     /// Lends the metrics and, beside them, the rest of the node.
     #[inline]
-    fn with_stats<R>(
+    fn with_metrics<R>(
         &mut self,
-        step: &mut Step<'_>,
-        f: impl FnOnce(&mut Stats, &mut Around<'_, '_>) -> R,
+        ctx: &mut ApplyContext<'_>,
+        f: impl FnOnce(&mut Metrics, &mut Around<'_, '_>) -> R,
     ) -> R {
         let mut around = Around {
             rules: &self.rules,
             windows_s: self.windows_s,
             queues: &mut self.queues,
-            step,
+            ctx,
         };
-        f(&mut self.stats, &mut around)
+        f(&mut self.metrics, &mut around)
     }
 
     fn requeue_slots(
         &mut self,
         queue: Queue,
         slots: impl Iterator<Item = u32>,
-        step: &mut Step<'_>,
+        ctx: &mut ApplyContext<'_>,
     ) {
         match queue {
             Queue::Error => {
                 let len = self.errors.table.len();
                 slots
                     .take_while(|s| *s < len)
-                    .for_each(|s| self.errors.queue(s, &mut self.queues, step));
+                    .for_each(|s| self.errors.queue(s, &mut self.queues, ctx));
             }
             Queue::Reality => {
-                let len = self.realities.table.len();
+                let len = self.objects.table.len();
                 slots
                     .take_while(|s| *s < len)
-                    .for_each(|s| self.realities.queue(s, &mut self.queues, step));
+                    .for_each(|s| self.objects.queue(s, &mut self.queues, ctx));
             }
             Queue::Min | Queue::Hour | Queue::Log => {}
         }
@@ -425,79 +388,80 @@ impl Node {
     /// Forgets errors. `slots` grow strictly; they are taken from the end, so that none moves before its turn.
     fn forget_errors(&mut self, slots: &[u32]) {
         for &slot in slots.iter().rev() {
-            self.errors.forget(slot, &mut self.queues);
+            self.errors.remove(slot, &mut self.queues);
         }
     }
 
     /// Takes an entry out for good: popped, acknowledged or dropped.
-    fn take_out(&mut self, queue: Queue, id: u64, told: Option<errors::Told>) {
+    fn remove_entry(&mut self, queue: Queue, id: u64, told: Option<Delivery>) {
         let slot = self.queues.slot_of(queue, id);
         self.queues.remove(queue, id);
         match (queue, slot) {
-            (Queue::Error, Some(slot)) => self.errors.delivered(slot, told.unwrap_or_default()),
-            (Queue::Reality, Some(slot)) => self.realities.delivered(slot, &mut self.queues),
+            (Queue::Error, Some(slot)) => self.errors.acknowledge(slot, told.unwrap_or_default()),
+            (Queue::Reality, Some(slot)) => self.objects.acknowledge(slot, &mut self.queues),
             _ => {}
         }
     }
 
     /// Runs `f` as one change of the primary: with the settings' rules, effects written down, ids given.
-    pub(crate) fn act<R>(
+    pub(crate) fn change<R>(
         &mut self,
-        turn: &mut Turn<'_>,
-        f: impl FnOnce(&mut Node, &mut Act<'_>) -> R,
+        exec: &mut ExecContext<'_>,
+        f: impl FnOnce(&mut Node, &mut WriteContext<'_>) -> R,
     ) -> R {
         // Within a millisecond ids count on, so that lines of a burst can go to replicas as they came.
-        let clock_us = if *turn.last_id / 1000 == turn.now.wall_us / 1000 {
+        let clock_us = if *exec.last_id / 1000 == exec.now.wall_us / 1000 {
             0
         } else {
-            turn.now.wall_us
+            exec.now.wall_us
         };
-        let first_id = (*turn.last_id + 1)
+        let first_id = (*exec.last_id + 1)
             .max(clock_us)
             .max(self.queues.last_id + 1);
-        if self.rules != turn.settings.rules {
-            let histories = self.rules.history.iter().zip(turn.settings.rules.history);
+        if self.rules != exec.settings.rules {
+            let histories = self.rules.history.iter().zip(exec.settings.rules.history);
             if histories.into_iter().any(|(before, now)| now < *before) {
-                self.stats.untrimmed = Some(u32::MAX);
+                self.metrics.untrimmed = Some(u32::MAX);
             }
-            self.rules = turn.settings.rules.clone();
+            self.rules = exec.settings.rules.clone();
             self.announced = false;
         }
-        turn.effects.open(turn.now.ms(), first_id, turn.is_tight);
+        exec.effects
+            .open(exec.now.ms(), first_id, exec.memory_pressure);
         if !self.announced {
-            turn.effects.open_with_rules(self.windows_s, &self.rules);
+            exec.effects.open_with_rules(self.windows_s, &self.rules);
         }
-        let step = Step {
-            now_ms: turn.now.ms(),
-            mono_ms: turn.now.mono_ms,
+        let apply = ApplyContext {
+            now_ms: exec.now.ms(),
+            mono_ms: exec.now.mono_ms,
             next_id: first_id,
-            keeps_history: !turn.is_tight,
+            keeps_history: !exec.memory_pressure,
             is_version_1: false,
-            counters: turn.counters,
+            counters: exec.counters,
         };
-        let mut act = Act {
-            step,
-            effects: turn.effects,
-            settings: turn.settings,
-            now: turn.now,
-            is_tight: turn.is_tight,
-            memory: turn.memory,
+        let mut ctx = WriteContext {
+            apply,
+            effects: exec.effects,
+            settings: exec.settings,
+            now: exec.now,
+            memory_pressure: exec.memory_pressure,
+            memory: exec.memory,
             queued: self.queued(),
-            can_repeat: turn.may_repeat
-                && !turn.is_tight
+            verbatim_allowed: exec.allow_verbatim
+                && !exec.memory_pressure
                 && self.announced
-                && self.clock_ms == turn.now.ms(),
+                && self.clock_ms == exec.now.ms(),
             first_id,
         };
-        let result = f(self, &mut act);
-        if act.step.next_id > first_id {
+        let result = f(self, &mut ctx);
+        if ctx.apply.next_id > first_id {
             // A node whose ids are far ahead of the clock does not drag those of all others along.
-            let most = turn.now.wall_us.saturating_add(MAX_DRAG_US);
-            *turn.last_id = (*turn.last_id).max((act.step.next_id - 1).min(most));
+            let max = exec.now.wall_us.saturating_add(MAX_DRAG_US);
+            *exec.last_id = (*exec.last_id).max((ctx.apply.next_id - 1).min(max));
         }
-        if turn.effects.has_payload() {
+        if exec.effects.has_payload() {
             self.announced = true;
-            self.clock_ms = turn.now.ms();
+            self.clock_ms = exec.now.ms();
             self.is_version_1 = false;
         }
         result
@@ -510,35 +474,35 @@ impl Node {
         queue: Queue,
         bytes: u64,
         limit: MemoryLimit,
-        turn: &mut Turn<'_>,
+        exec: &mut ExecContext<'_>,
     ) -> u64 {
         if queue.is_references() {
             return 0;
         }
-        self.act(turn, |node, act| {
+        self.change(exec, |node, ctx| {
             let before = node.queues.bytes(queue);
             let mut dropped = 0;
             while node.queues.len(queue) > 0 && before - node.queues.bytes(queue) < bytes {
                 node.queues.remove_oldest(queue, 1);
                 dropped += 1;
             }
-            act.effects.remove_oldest(queue, dropped);
-            let now_ms = act.step.now_ms;
+            ctx.effects.remove_oldest(queue, dropped);
+            let now_ms = ctx.apply.now_ms;
             let reason = limit.dropped();
             let count = |c: &mut Counters| c.drop(reason, Some(queue), dropped, now_ms);
-            node.queues.count(&mut act.step, count);
+            node.queues.count(&mut ctx.apply, count);
             dropped
         })
     }
 
     /// After a load or promotion: quiet times start anew, all that waits counts as handed out, no lease is held.
     pub fn restart(&mut self, mono_ms: u64) {
-        self.stats.quiet_since = mono_ms;
+        self.metrics.idle_not_before = mono_ms;
         // A limit may have been lowered shortly before.
-        self.stats.untrimmed = Some(u32::MAX);
-        self.queues.forget_leases();
+        self.metrics.untrimmed = Some(u32::MAX);
+        self.queues.reset_leases();
         self.errors.restart(mono_ms);
-        self.realities.restart(mono_ms);
+        self.objects.restart(mono_ms);
         self.announced = false;
     }
 
@@ -548,18 +512,18 @@ impl Node {
     }
 
     /// Counts a refusal that was raised before the node was looked at; the server's own count is the caller's.
-    pub fn count_refusal(&mut self, refusal: &crate::Refusal) {
-        self.queues.counters.refuse(refusal.reason);
+    pub fn count_refusal(&mut self, refusal: &crate::CommandError) {
+        self.queues.counters.reject(refusal.reason);
     }
 
     /// What it holds.
     #[inline]
     pub fn gauges(&self) -> Gauges {
         Gauges {
-            metrics: self.stats.metrics.len().into(),
-            forgotten: self.stats.forgotten.table.len().into(),
+            metrics: self.metrics.table.len().into(),
+            forgotten: self.metrics.forgotten.table.len().into(),
             errors: self.errors.table.len().into(),
-            realities: self.realities.live(),
+            objects: self.objects.live(),
             length: Queue::ALL.map(|q| self.queues.len(q)),
             bytes: Queue::ALL.map(|q| self.queues.bytes(q)),
             leased: Queue::ALL.map(|q| self.queues.leases[q as usize].leased()),
@@ -574,10 +538,10 @@ impl Node {
                 || self.queues.bytes(q) != before.bytes[q as usize]
                 || self.queues.leases[q as usize].leased() != before.leased[q as usize]
         };
-        u64::from(self.stats.metrics.len()) != before.metrics
-            || u64::from(self.stats.forgotten.table.len()) != before.forgotten
+        u64::from(self.metrics.table.len()) != before.metrics
+            || u64::from(self.metrics.forgotten.table.len()) != before.forgotten
             || u64::from(self.errors.table.len()) != before.errors
-            || self.realities.live() != before.realities
+            || self.objects.live() != before.objects
             || Queue::ALL.into_iter().any(queue)
     }
 
@@ -593,10 +557,10 @@ impl Node {
 
     /// Number of blocks of memory, about: UNLINK frees what has many on another thread.
     pub fn free_effort(&self) -> usize {
-        self.stats.metrics.len() as usize
-            + self.stats.forgotten.table.len() as usize / 64
+        self.metrics.table.len() as usize
+            + self.metrics.forgotten.table.len() as usize / 64
             + self.errors.table.len() as usize
-            + self.realities.table.len() as usize
+            + self.objects.table.len() as usize
             + Queue::ALL
                 .iter()
                 .map(|&q| self.queues.len(q) as usize / 64)

@@ -1,31 +1,23 @@
 //! What can be read of a node without changing it: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
 
-use super::bucket::{Closed, Kind};
-use super::history::History;
-use super::metric::Metric;
-use super::queues::Queue;
-use super::render::error_type;
-use super::table::{Named, Table};
-use super::{Node, errors, realities};
-use crate::Now;
+use super::{errors, objects};
 use crate::ages::Ages;
-use crate::error::Refused;
+use crate::error::RejectReason;
+use crate::model::{ClosedWindow, ItemKind, MetricType, Queue};
+use crate::node::Node;
+use crate::node::metric::history::History;
+use crate::node::metric::storage::Metric;
+use crate::node::render::error_type;
+use crate::node::table::{Named, Table};
 use crate::reply::Reply;
 use crate::text::glob::Glob;
 use crate::text::number::{self, Number};
 use crate::text::tags;
-
-/// The three kinds of things in a node that have names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    Metric,
-    Error,
-    Reality,
-}
+use crate::time::Now;
 
 /// Which names to list.
 pub(crate) struct Scan {
-    pub family: Family,
+    pub item_kind: ItemKind,
     pub cursor: u64,
     pub pattern: Option<Glob>,
     pub count: usize,
@@ -34,29 +26,35 @@ pub(crate) struct Scan {
 
 impl Node {
     /// AGG.GET: a map, or nil.
-    pub(crate) fn get(&self, family: Family, name: &[u8], node_name: &[u8], reply: &mut dyn Reply) {
-        let found = match family {
-            Family::Metric => self.stats.metrics.find(name),
-            Family::Error => self.errors.table.find(name),
-            Family::Reality => self.realities.table.find(name),
+    pub(crate) fn get(
+        &self,
+        item_kind: ItemKind,
+        name: &[u8],
+        node_name: &[u8],
+        reply: &mut dyn Reply,
+    ) {
+        let found = match item_kind {
+            ItemKind::Metric => self.metrics.table.find(name),
+            ItemKind::Error => self.errors.table.find(name),
+            ItemKind::Object => self.objects.table.find(name),
         };
         match found {
-            Some(slot) => self.value(family, slot, node_name, reply),
+            Some(slot) => self.value(item_kind, slot, node_name, reply),
             None => reply.null(),
         }
     }
 
     /// AGG.RANGE: the buckets that hold any moment from `from` to `to`, both in milliseconds; the oldest where there are
-    /// more than [`MOST_WINDOWS`].
+    /// more than [`MAX_WINDOWS`].
     pub(crate) fn range(&self, metric: &[u8], i: usize, from: i64, to: i64, reply: &mut dyn Reply) {
-        let slot = self.stats.metrics.find(metric);
-        let metric = slot.and_then(|slot| self.stats.metrics.get(slot));
+        let slot = self.metrics.table.find(metric);
+        let metric = slot.and_then(|slot| self.metrics.table.get(slot));
         let buckets = metric.into_iter().flat_map(|m| self.buckets(m, i));
         let buckets =
             oldest(buckets.filter(|(b, _)| b.start <= to && b.start + self.length_ms(i) > from));
         reply.array(buckets.len());
-        for (bucket, is_closed) in &buckets {
-            self.bucket(bucket, i, *is_closed, reply);
+        for (window, is_closed) in &buckets {
+            self.window(window, i, *is_closed, reply);
         }
     }
 
@@ -65,14 +63,14 @@ impl Node {
     /// while is never missed, and listed twice only where it was moved. It stops before `count` where the reply is long or
     /// the pattern has taken long.
     pub(crate) fn scan(&self, scan: &Scan, node_name: &[u8], reply: &mut dyn Reply) {
-        let (slots, next) = match scan.family {
-            Family::Metric => slots(&self.stats.metrics, scan, |m| {
-                m.name.len() + shown_size(self.stats.tags.text(m.tags)) + 1024
+        let (slots, next) = match scan.item_kind {
+            ItemKind::Metric => slots(&self.metrics.table, scan, |m| {
+                m.name.len() + shown_size(self.metrics.tags.text(m.tags)) + 1024
             }),
-            Family::Error => slots(&self.errors.table, scan, |e| {
+            ItemKind::Error => slots(&self.errors.table, scan, |e| {
                 e.size() + shown_size(e.latest().tags) + 512
             }),
-            Family::Reality => slots(&self.realities.table, scan, |o| {
+            ItemKind::Object => slots(&self.objects.table, scan, |o| {
                 o.size() + shown_size(&o.tags) + 512
             }),
         };
@@ -80,9 +78,9 @@ impl Node {
         reply.bulk(next.to_string().as_bytes());
         reply.array(slots.len() * if scan.with_values { 2 } else { 1 });
         for slot in slots {
-            reply.bulk(self.name_of(scan.family, slot));
+            reply.bulk(self.name_of(scan.item_kind, slot));
             if scan.with_values {
-                self.value(scan.family, slot, node_name, reply);
+                self.value(scan.item_kind, slot, node_name, reply);
             }
         }
     }
@@ -94,7 +92,7 @@ impl Node {
         let numbers = [
             ("metrics", gauges.metrics),
             ("errors", gauges.errors),
-            ("realities", gauges.realities),
+            ("realities", gauges.objects),
             ("bytes", bytes),
             ("min-window", self.windows_s[0].into()),
             ("hour-window", self.windows_s[1].into()),
@@ -112,10 +110,10 @@ impl Node {
             reply.int(value as i64);
         }
         reply.bulk(b"refused");
-        reply.map(Refused::ALL.len());
-        for reason in Refused::ALL {
+        reply.map(RejectReason::ALL.len());
+        for reason in RejectReason::ALL {
             reply.bulk(reason.name().as_bytes());
-            reply.int(counters.refused[reason as usize] as i64);
+            reply.int(counters.rejected[reason as usize] as i64);
         }
         reply.bulk(b"queues");
         reply.map(Queue::ALL.len());
@@ -138,24 +136,24 @@ impl Node {
         }
     }
 
-    fn name_of(&self, family: Family, slot: u32) -> &[u8] {
-        match family {
-            Family::Metric => self.stats.metrics.get(slot).map_or(&[], Named::name),
-            Family::Error => self.errors.table.get(slot).map_or(&[], Named::name),
-            Family::Reality => self.realities.table.get(slot).map_or(&[], Named::name),
+    fn name_of(&self, item_kind: ItemKind, slot: u32) -> &[u8] {
+        match item_kind {
+            ItemKind::Metric => self.metrics.table.get(slot).map_or(&[], Named::name),
+            ItemKind::Error => self.errors.table.get(slot).map_or(&[], Named::name),
+            ItemKind::Object => self.objects.table.get(slot).map_or(&[], Named::name),
         }
     }
 
-    fn value(&self, family: Family, slot: u32, node_name: &[u8], reply: &mut dyn Reply) {
-        let done = match family {
-            Family::Metric => self.stats.metrics.get(slot).map(|m| self.metric(m, reply)),
-            Family::Error => self
+    fn value(&self, item_kind: ItemKind, slot: u32, node_name: &[u8], reply: &mut dyn Reply) {
+        let done = match item_kind {
+            ItemKind::Metric => self.metrics.table.get(slot).map(|m| self.metric(m, reply)),
+            ItemKind::Error => self
                 .errors
                 .table
                 .get(slot)
                 .map(|e| error(e, node_name, reply)),
-            Family::Reality => self
-                .realities
+            ItemKind::Object => self
+                .objects
                 .table
                 .get(slot)
                 .map(|o| object(o, node_name, reply)),
@@ -168,11 +166,11 @@ impl Node {
     fn metric(&self, m: &Metric, reply: &mut dyn Reply) {
         reply.map(14);
         text(reply, "name", m.name());
-        text(reply, "type", m.kind.name().as_bytes());
+        text(reply, "type", m.metric_type.name().as_bytes());
         reply.bulk(b"tags");
-        tag_map(self.stats.tags.text(m.tags), reply);
+        tag_map(self.metrics.tags.text(m.tags), reply);
         let mut last = Vec::new();
-        match m.told() {
+        match m.last_value() {
             Number::Int(v) => number::write_u64(&mut last, v),
             Number::Float(v) => number::write_f64(&mut last, v),
         }
@@ -180,10 +178,10 @@ impl Node {
         int(reply, "at", m.at().unwrap_or(0));
         for (i, name) in ["min", "hour"].into_iter().enumerate() {
             reply.bulk(name.as_bytes());
-            let open: Vec<Closed> = self.open(m, i).collect();
+            let open: Vec<ClosedWindow> = self.open(m, i).collect();
             reply.array(open.len());
             open.iter()
-                .for_each(|bucket| self.bucket(bucket, i, false, reply));
+                .for_each(|window| self.window(window, i, false, reply));
         }
         let c = m.counts();
         int(reply, "samples", m.samples() as i64);
@@ -195,13 +193,17 @@ impl Node {
         int(reply, "tag-changes", c.tag_changes.into());
     }
 
-    fn open<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = Closed> + 'a {
+    fn open<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = ClosedWindow> + 'a {
         m.open(i)
-            .map(|b| b.close(m.kind, self.rules.min_interval_ms))
+            .map(|b| b.close(m.metric_type, self.rules.min_interval_ms))
     }
 
     /// The closed buckets that are kept, and the open ones.
-    fn buckets<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = (Closed, bool)> + 'a {
+    fn buckets<'a>(
+        &'a self,
+        m: &'a Metric,
+        i: usize,
+    ) -> impl Iterator<Item = (ClosedWindow, bool)> + 'a {
         let closed = m
             .history(i)
             .into_iter()
@@ -210,7 +212,7 @@ impl Node {
         closed.chain(self.open(m, i).map(|b| (b, false)))
     }
 
-    fn bucket(&self, b: &Closed, i: usize, is_closed: bool, reply: &mut dyn Reply) {
+    fn window(&self, b: &ClosedWindow, i: usize, is_closed: bool, reply: &mut dyn Reply) {
         reply.map(9);
         int(reply, "start", b.start);
         int(reply, "end", b.start + self.length_ms(i));
@@ -234,34 +236,34 @@ impl Node {
 }
 
 /// A reply of AGG.RANGE has at most so many windows: about 1 MiB.
-const MOST_WINDOWS: usize = 5000;
+const MAX_WINDOWS: usize = 5000;
 
 /// The oldest buckets, by their start. A clock that was wrong leaves them out of order, so all are looked at; no more
 /// than twice as many as wanted are held.
-fn oldest(buckets: impl Iterator<Item = (Closed, bool)>) -> Vec<(Closed, bool)> {
-    let start = |(bucket, is_closed): &(Closed, bool)| (bucket.start, !is_closed);
+fn oldest(buckets: impl Iterator<Item = (ClosedWindow, bool)>) -> Vec<(ClosedWindow, bool)> {
+    let start = |(window, is_closed): &(ClosedWindow, bool)| (window.start, !is_closed);
     let (mut found, mut latest) = (Vec::new(), None);
-    for bucket in buckets {
-        if latest.is_some_and(|latest| start(&bucket) >= latest) {
+    for window in buckets {
+        if latest.is_some_and(|latest| start(&window) >= latest) {
             continue;
         }
-        found.push(bucket);
-        if found.len() > 2 * MOST_WINDOWS {
-            found.select_nth_unstable_by_key(MOST_WINDOWS, start);
-            found.truncate(MOST_WINDOWS);
+        found.push(window);
+        if found.len() > 2 * MAX_WINDOWS {
+            found.select_nth_unstable_by_key(MAX_WINDOWS, start);
+            found.truncate(MAX_WINDOWS);
             latest = found.iter().map(start).max();
         }
     }
     found.sort_by_key(start);
-    found.truncate(MOST_WINDOWS);
+    found.truncate(MAX_WINDOWS);
     found
 }
 
 /// A reply stops at about this many bytes.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// A scan stops after about this much work on its pattern: some milliseconds.
-const MOST_STEPS: u64 = 4 << 20;
+const MAX_STEPS: u64 = 4 << 20;
 
 /// Looks at `count` things from the cursor on downwards; 0: the beginning and the end. `size`: about the bytes of a thing
 /// with its values.
@@ -272,16 +274,16 @@ fn slots<T: Named>(table: &Table<T>, scan: &Scan, size: impl Fn(&T) -> usize) ->
         0 => table.len(),
         cursor => cursor.min(table.len()),
     };
-    while left > 0 && seen < scan.count && bytes < MOST_BYTES && steps < MOST_STEPS {
+    while left > 0 && seen < scan.count && bytes < MAX_BYTES && steps < MAX_STEPS {
         let slot = left - 1;
         let pattern = scan.pattern.as_ref();
         let mut matches = |name: &[u8]| pattern.is_none_or(|p| p.matches(name, &mut steps));
-        if let Some(thing) = table.get(slot).filter(|thing| matches(thing.name())) {
+        if let Some(item) = table.get(slot).filter(|item| matches(item.name())) {
             found.push(slot);
             bytes += if scan.with_values {
-                size(thing)
+                size(item)
             } else {
-                thing.name().len()
+                item.name().len()
             };
         }
         seen += 1;
@@ -316,7 +318,7 @@ fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {
     int(reply, "seen", e.seen);
 }
 
-fn object(o: &realities::Object, node_name: &[u8], reply: &mut dyn Reply) {
+fn object(o: &objects::Object, node_name: &[u8], reply: &mut dyn Reply) {
     reply.map(10);
     text(reply, "node", node_name);
     text(reply, "queue", Queue::Reality.name().as_bytes());
@@ -354,12 +356,12 @@ fn int(reply: &mut dyn Reply, name: &str, value: i64) {
     reply.int(value);
 }
 
-impl Kind {
+impl MetricType {
     /// The kind that a metric is not.
-    pub(crate) fn other(self) -> Kind {
+    pub(crate) fn other(self) -> MetricType {
         match self {
-            Kind::Abs => Kind::Diff,
-            Kind::Diff => Kind::Abs,
+            MetricType::Abs => MetricType::Diff,
+            MetricType::Diff => MetricType::Abs,
         }
     }
 }

@@ -1,28 +1,17 @@
 //! Entries as the records that leave: JSON, or line protocol for MIN and HOUR.
 
-use super::Node;
-use super::errors::ERROR_TYPES;
-use super::queues::{LogEntry, Queue, WindowEntry};
 use crate::codec::json::{write_string, write_tags};
 use crate::codec::line::{self, Line};
+use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, WindowRecord};
+use crate::node::Node;
 use crate::text::number::{write_f64, write_i64, write_u64};
 use crate::text::tags;
-
-/// How a record looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object.
-    #[default]
-    Json,
-    /// One line of InfluxDB's line protocol; of MIN and HOUR only.
-    Line,
-}
 
 /// Renders the entries of a node whose key is `name`.
 pub(super) struct Renderer<'a> {
     pub node: &'a Node,
     pub name: &'a [u8],
-    pub format: Format,
+    pub format: RecordFormat,
 }
 
 /// How a member of an object begins that is not the first. Names need no escaping.
@@ -46,12 +35,12 @@ impl Renderer<'_> {
 
     fn window(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
         let bytes = self.node.queues.entry(queue, id).unwrap_or_default();
-        let Ok(entry) = WindowEntry::read(bytes) else {
+        let Ok(entry) = WindowRecord::read(bytes) else {
             return 0;
         };
         let window_s = self.node.windows_s[usize::from(queue == Queue::Hour)];
         let c = &entry.closed;
-        if self.format == Format::Line {
+        if self.format == RecordFormat::Line {
             let (node, metric, tags) = (self.name, entry.name, entry.tags);
             let (start_ms, count, sum, avg) = (c.start, c.count, c.sum, c.avg);
             let (min, max, last) = (c.min, c.max, c.last);
@@ -73,7 +62,7 @@ impl Renderer<'_> {
         }
         let mut object = self.object_of(queue, id, out);
         object.text(member!("metric"), entry.name);
-        object.text(member!("type"), entry.kind.name().as_bytes());
+        object.text(member!("type"), entry.metric_type.name().as_bytes());
         object.unsigned(member!("window"), window_s.into());
         object.signed(member!("start"), c.start);
         object.signed(member!("end"), c.start + i64::from(window_s) * 1000);
@@ -136,7 +125,7 @@ impl Renderer<'_> {
     fn object(&self, id: u64, out: &mut Vec<u8>) -> usize {
         use super::table::Named;
         let slot = self.node.queues.slot_of(Queue::Reality, id);
-        let Some(held) = slot.and_then(|slot| self.node.realities.table.get(slot)) else {
+        let Some(held) = slot.and_then(|slot| self.node.objects.table.get(slot)) else {
             return 0;
         };
         let mut object = self.object_of(Queue::Reality, id, out);

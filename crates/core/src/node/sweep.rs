@@ -4,17 +4,18 @@
 //! over the metrics that begins when the first of them is past it; those whose metric was not quiet are looked at again
 //! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
 
-use super::errors::Errors;
-use super::forgotten::{Forgotten, ForgottenMetrics};
-use super::metric::LENGTHS;
-use super::queues::{AT_ONCE, Queue};
-use super::realities::Realities;
-use super::{Act, Node};
-use crate::turn::Turn;
+use crate::context::{ExecContext, WriteContext};
+use crate::model::Queue;
+use crate::node::Node;
+use crate::node::errors::Errors;
+use crate::node::metric::forgotten::{Forgotten, ForgottenMetrics};
+use crate::node::metric::storage::LENGTHS;
+use crate::node::objects::Objects;
+use crate::node::queue::AT_ONCE;
 
 /// What one slice of a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepOutcome {
     /// There is more to do at once: call again with `first` unset.
     pub more: bool,
     /// Of what the first slice does there is more, for a next tick.
@@ -38,25 +39,30 @@ const TRIM_AT_ONCE: u8 = 16;
 impl Node {
     /// Does what is due, at most about `budget` things. `first`: also looks at lifetimes, as a first slice does from time to
     /// time.
-    pub fn sweep(&mut self, budget: usize, first: bool, turn: &mut Turn<'_>) -> Swept {
+    pub fn sweep(
+        &mut self,
+        budget: usize,
+        first: bool,
+        exec: &mut ExecContext<'_>,
+    ) -> SweepOutcome {
         if self.unfinished {
-            return Swept::default();
+            return SweepOutcome::default();
         }
-        self.act(turn, |node, act| {
-            let (mut more, mut soon) = (node.end_leases(budget, act), false);
+        self.change(exec, |node, ctx| {
+            let (mut more, mut soon) = (node.expire_leases(budget, ctx), false);
             for i in LENGTHS {
-                more |= node.find_due(i, budget, act);
-                more |= node.look_again(i, budget, act);
+                more |= node.find_due(i, budget, ctx);
+                more |= node.recheck_idle(i, budget, ctx);
             }
-            more |= node.trim_histories(budget, act);
+            more |= node.trim_histories(budget, ctx);
             if first {
-                soon |= node.end_metrics(act);
-                soon |= node.sweep_forgotten(act);
-                soon |= node.sweep_errors(act);
-                soon |= node.sweep_realities(act);
-                soon |= node.trim_queues(act);
+                soon |= node.end_metrics(ctx);
+                soon |= node.sweep_forgotten(ctx);
+                soon |= node.sweep_errors(ctx);
+                soon |= node.sweep_realities(ctx);
+                soon |= node.trim_queues(ctx);
             }
-            Swept {
+            SweepOutcome {
                 more,
                 soon,
                 ready: node.take_ready(),
@@ -64,21 +70,21 @@ impl Node {
         })
     }
 
-    fn end_leases(&mut self, budget: usize, act: &mut Act<'_>) -> bool {
-        let mut most = 0;
+    fn expire_leases(&mut self, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
+        let mut max = 0;
         for queue in Queue::ALL {
-            most = most.max(self.queues.end_leases(queue, act.now.mono_ms, budget));
+            max = max.max(self.queues.expire_leases(queue, ctx.now.mono_ms, budget));
         }
-        most == budget
+        max == budget
     }
 
     /// Goes on with the pass over the metrics that closes windows past their end.
-    fn find_due(&mut self, i: usize, budget: usize, act: &mut Act<'_>) -> bool {
+    fn find_due(&mut self, i: usize, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
         let length = i64::from(self.windows_s[i]) * 1000;
-        let passed = act.step.now_ms.saturating_sub(self.rules.flush_delay_ms);
-        let stats = &mut self.stats;
-        let Some(start) = stats.deadlines[i].scan.or_else(|| {
-            stats.deadlines[i]
+        let passed = ctx.apply.now_ms.saturating_sub(self.rules.flush_delay_ms);
+        let metrics = &mut self.metrics;
+        let Some(start) = metrics.deadlines[i].scan.or_else(|| {
+            metrics.deadlines[i]
                 .waits_before(passed - length)
                 .then_some(0)
         }) else {
@@ -86,221 +92,234 @@ impl Node {
         };
         let end = start
             .saturating_add(u32::try_from(budget).unwrap_or(u32::MAX))
-            .min(stats.metrics.len());
+            .min(metrics.table.len());
         let (mut older, mut all) = (Vec::new(), Vec::new());
         for slot in start..end {
-            let Some(metric) = stats.metrics.get(slot) else {
+            let Some(metric) = metrics.table.get(slot) else {
                 continue;
             };
-            let quiet_at = stats
-                .quiet_from(metric)
+            let idle_at = metrics
+                .idle_since(metric)
                 .saturating_add(self.rules.flush_delay_ms as u64);
             let older_is_due = metric.older_is_due(i, length, passed);
             if metric.newest_is_due(i, length, passed) {
-                if quiet_at <= act.now.mono_ms || metric.has_later_sample(i, length) {
+                if idle_at <= ctx.now.mono_ms || metric.has_later_sample(i, length) {
                     all.push(slot);
                     continue;
                 }
-                if let Some(metric) = stats.metrics.get_mut(slot)
-                    && let Some(bucket) = metric.newest_mut(i)
-                    && !bucket.lingers()
+                if let Some(metric) = metrics.table.get_mut(slot)
+                    && let Some(window) = metric.newest_mut(i)
+                    && !window.is_awaiting_idle()
                 {
-                    stats.deadlines[i].linger(bucket, false, slot, quiet_at);
+                    metrics.deadlines[i].await_idle(window, false, slot, idle_at);
                 }
             }
             if older_is_due {
                 older.push(slot);
             }
         }
-        stats.deadlines[i].scan = (end < stats.metrics.len()).then_some(end);
-        let more = stats.deadlines[i].scan.is_some();
-        self.close(i, false, &older, act);
-        self.close(i, true, &all, act);
+        metrics.deadlines[i].scan = (end < metrics.table.len()).then_some(end);
+        let more = metrics.deadlines[i].scan.is_some();
+        self.close(i, false, &older, ctx);
+        self.close(i, true, &all, ctx);
         more
     }
 
     /// Looks again at windows past their end whose metric may be quiet by now.
-    fn look_again(&mut self, i: usize, budget: usize, act: &mut Act<'_>) -> bool {
+    fn recheck_idle(&mut self, i: usize, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
         let length = i64::from(self.windows_s[i]) * 1000;
-        let passed = act.step.now_ms.saturating_sub(self.rules.flush_delay_ms);
-        let mut quiet = Vec::new();
+        let passed = ctx.apply.now_ms.saturating_sub(self.rules.flush_delay_ms);
+        let mut idle = Vec::new();
         let mut looked = 0;
         while looked < budget
-            && let Some(slot) = self.stats.deadlines[i].take_linger(act.now.mono_ms)
+            && let Some(slot) = self.metrics.deadlines[i].next_idle_check(ctx.now.mono_ms)
         {
             looked += 1;
-            let stats = &mut self.stats;
-            let Some(metric) = stats.metrics.get_mut(slot) else {
+            let metrics = &mut self.metrics;
+            let Some(metric) = metrics.table.get_mut(slot) else {
                 continue;
             };
-            let quiet_at = metric
-                .heard()
-                .max(stats.quiet_since)
+            let idle_at = metric
+                .last_seen()
+                .max(metrics.idle_not_before)
                 .saturating_add(self.rules.flush_delay_ms as u64);
-            let is_quiet = metric.has_later_sample(i, length) || quiet_at <= act.now.mono_ms;
-            if metric.newest_is_due(i, length, passed) && is_quiet {
-                quiet.push(slot);
+            let is_idle = metric.has_later_sample(i, length) || idle_at <= ctx.now.mono_ms;
+            if metric.newest_is_due(i, length, passed) && is_idle {
+                idle.push(slot);
                 continue;
             }
             // In the older window only where the clock was set back meanwhile.
-            let deadlines = &mut stats.deadlines[i];
-            for bucket in metric.open_mut(i) {
-                if deadlines.is_lingering(bucket, slot, act.now.mono_ms) {
-                    deadlines.linger(bucket, false, slot, quiet_at.max(act.now.mono_ms + 100));
+            let deadlines = &mut metrics.deadlines[i];
+            for window in metric.open_mut(i) {
+                if deadlines.is_idle_check_due(window, slot, ctx.now.mono_ms) {
+                    deadlines.await_idle(window, false, slot, idle_at.max(ctx.now.mono_ms + 100));
                 }
             }
         }
-        quiet.sort_unstable();
-        quiet.dedup();
-        self.close(i, true, &quiet, act);
+        idle.sort_unstable();
+        idle.dedup();
+        self.close(i, true, &idle, ctx);
         looked == budget
     }
 
     /// Goes on with the pass over the metrics that drops closed windows beyond a lowered limit, some of each metric at a
     /// time; whether there is more.
-    fn trim_histories(&mut self, budget: usize, act: &mut Act<'_>) -> bool {
-        let Some(left) = self.stats.untrimmed else {
+    fn trim_histories(&mut self, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
+        let Some(left) = self.metrics.untrimmed else {
             return false;
         };
-        let stats = &mut self.stats;
+        let metrics = &mut self.metrics;
         // Downwards, as a hand goes.
-        let end = left.min(stats.metrics.len());
+        let end = left.min(metrics.table.len());
         let start = end.saturating_sub(u32::try_from(budget).unwrap_or(u32::MAX));
         let mut is_left = false;
         for i in LENGTHS {
-            let most = self.rules.history[i];
+            let max = self.rules.history[i];
             let mut slots = Vec::new();
             for slot in start..end {
-                let history = stats.metrics.get(slot).and_then(|m| m.history(i));
-                let beyond = history.map_or(0, |h| h.len().saturating_sub(most));
+                let history = metrics.table.get(slot).and_then(|m| m.history(i));
+                let beyond = history.map_or(0, |h| h.len().saturating_sub(max));
                 if beyond > 0 {
                     slots.push(slot);
                     is_left |= beyond > u32::from(TRIM_AT_ONCE);
                 }
             }
-            act.effects.trim_history(i, TRIM_AT_ONCE, &slots);
-            stats.trim_history(i, most, TRIM_AT_ONCE, slots.into_iter());
+            ctx.effects.trim_history(i, TRIM_AT_ONCE, &slots);
+            metrics.trim_history(i, max, TRIM_AT_ONCE, slots.into_iter());
         }
         let left = if is_left { end } else { start };
-        stats.untrimmed = (left > 0).then_some(left);
-        stats.untrimmed.is_some()
+        metrics.untrimmed = (left > 0).then_some(left);
+        metrics.untrimmed.is_some()
     }
 
-    fn close(&mut self, i: usize, newest: bool, slots: &[u32], act: &mut Act<'_>) {
-        if act.is_tight {
+    fn close(&mut self, i: usize, newest: bool, slots: &[u32], ctx: &mut WriteContext<'_>) {
+        if ctx.memory_pressure {
             let cost = self.records_cost(slots, &[i]);
-            self.make_own_room(cost, act);
+            self.free_own_memory(cost, ctx);
         }
-        act.effects.close(i, newest, slots);
-        self.with_stats(&mut act.step, |stats, around| {
-            stats.close_due(i, newest, slots.iter().copied(), around);
+        ctx.effects.close(i, newest, slots);
+        self.with_metrics(&mut ctx.apply, |metrics, around| {
+            metrics.close_due(i, newest, slots.iter().copied(), around);
         });
     }
 
     /// Forgets metrics that were quiet for too long, and closes the windows of those whose clock was wrong. Whether the
     /// hand stopped on the way, here and below.
-    fn end_metrics(&mut self, act: &mut Act<'_>) -> bool {
-        let ttl_s = act.settings.series_ttl_s;
+    fn end_metrics(&mut self, ctx: &mut WriteContext<'_>) -> bool {
+        let ttl_s = ctx.settings.series_ttl_s;
         let (mut ended, mut ahead) = (Vec::new(), Vec::new());
-        let mut hand = Hand::new(&mut self.stats.hand, self.stats.metrics.len());
-        while let Some(slot) = hand.next(ended.len() + ahead.len()) {
-            let Some(metric) = self.stats.metrics.get(slot) else {
+        let mut sweep_cursor =
+            SweepCursor::new(&mut self.metrics.sweep_cursor, self.metrics.table.len());
+        while let Some(slot) = sweep_cursor.next(ended.len() + ahead.len()) {
+            let Some(metric) = self.metrics.table.get(slot) else {
                 continue;
             };
-            let quiet_from = metric.heard().max(self.stats.quiet_since);
+            let idle_since = metric.last_seen().max(self.metrics.idle_not_before);
             if ttl_s != 0
-                && quiet_from.saturating_add(ttl_s.saturating_mul(1000)) <= act.now.mono_ms
+                && idle_since.saturating_add(ttl_s.saturating_mul(1000)) <= ctx.now.mono_ms
             {
                 ended.push(slot);
-            } else if metric.is_ahead(act.step.now_ms, self.rules.max_future_ms) {
+            } else if metric.is_ahead(ctx.apply.now_ms, self.rules.max_future_ms) {
                 ahead.push(slot);
             }
         }
         // They are told from the first on.
         ended.reverse();
         ahead.reverse();
-        let stopped = hand.stopped;
-        act.effects.give_up_time(&ahead);
-        self.with_stats(&mut act.step, |stats, around| {
-            stats.give_up_time(ahead.iter().copied(), around)
+        let stopped = sweep_cursor.stopped;
+        ctx.effects.reset_time(&ahead);
+        self.with_metrics(&mut ctx.apply, |metrics, around| {
+            metrics.reset_time(ahead.iter().copied(), around)
         });
-        self.forget_metrics(&ended, act);
+        self.forget_metrics(&ended, ctx);
         stopped
     }
 
     /// Gives up what is remembered of forgotten metrics where it is of no use any more.
-    fn sweep_forgotten(&mut self, act: &mut Act<'_>) -> bool {
-        let ForgottenMetrics { hand, table, .. } = &mut self.stats.forgotten;
+    fn sweep_forgotten(&mut self, ctx: &mut WriteContext<'_>) -> bool {
+        let ForgottenMetrics {
+            sweep_cursor,
+            table,
+            ..
+        } = &mut self.metrics.forgotten;
         let mut ended = Vec::new();
-        let mut hand = Hand::new(hand, table.len());
-        while let Some(slot) = hand.next(ended.len()) {
-            let holds = |f: &Forgotten| f.holds(act.step.now_ms, self.rules.max_future_ms);
+        let mut sweep_cursor = SweepCursor::new(sweep_cursor, table.len());
+        while let Some(slot) = sweep_cursor.next(ended.len()) {
+            let holds = |f: &Forgotten| f.holds(ctx.apply.now_ms, self.rules.max_future_ms);
             if table.get(slot).is_some_and(|forgotten| !holds(forgotten)) {
                 ended.push(slot);
             }
         }
         ended.reverse();
-        let stopped = hand.stopped;
-        act.effects.drop_forgotten(&ended);
-        self.stats.drop_forgotten(&ended);
-        self.trim_forgotten(act) || stopped
+        let stopped = sweep_cursor.stopped;
+        ctx.effects.drop_forgotten(&ended);
+        self.metrics.drop_forgotten(&ended);
+        self.trim_forgotten(ctx) || stopped
     }
 
-    fn sweep_errors(&mut self, act: &mut Act<'_>) -> bool {
-        let ttl_ms = act.settings.error_ttl_s.saturating_mul(1000);
+    fn sweep_errors(&mut self, ctx: &mut WriteContext<'_>) -> bool {
+        let ttl_ms = ctx.settings.error_ttl_s.saturating_mul(1000);
         let (mut ended, mut due) = (Vec::new(), Vec::new());
-        let Errors { hand, table, .. } = &mut self.errors;
-        let mut hand = Hand::new(hand, table.len());
-        while let Some(slot) = hand.next(ended.len() + due.len()) {
+        let Errors {
+            sweep_cursor,
+            table,
+            ..
+        } = &mut self.errors;
+        let mut sweep_cursor = SweepCursor::new(sweep_cursor, table.len());
+        while let Some(slot) = sweep_cursor.next(ended.len() + due.len()) {
             let Some(e) = table.get(slot) else { continue };
-            let interval = act.settings.error_interval_ms;
-            if e.is_due(act.step.now_ms, interval, self.rules.max_future_ms) {
+            let interval = ctx.settings.error_interval_ms;
+            if e.is_due(ctx.apply.now_ms, interval, self.rules.max_future_ms) {
                 due.push(slot);
             } else if ttl_ms != 0
                 && e.id == 0
                 // Where the lifetime is shorter than the interval, its last occurrences are delivered first.
                 && !e.has_grown()
-                && e.heard.saturating_add(ttl_ms) <= act.now.mono_ms
+                && e.last_seen.saturating_add(ttl_ms) <= ctx.now.mono_ms
             {
                 ended.push(slot);
             }
         }
         ended.reverse();
         due.reverse();
-        let stopped = hand.stopped;
-        act.effects.requeue(Queue::Error, &due);
-        self.requeue_slots(Queue::Error, due.into_iter(), &mut act.step);
-        act.effects.forget_errors(&ended);
+        let stopped = sweep_cursor.stopped;
+        ctx.effects.requeue(Queue::Error, &due);
+        self.requeue_slots(Queue::Error, due.into_iter(), &mut ctx.apply);
+        ctx.effects.forget_errors(&ended);
         self.forget_errors(&ended);
-        let more = self.evict_errors(act.settings.max_errors, act);
+        let more = self.evict_errors(ctx.settings.max_errors, ctx);
         stopped || more
     }
 
-    fn sweep_realities(&mut self, act: &mut Act<'_>) -> bool {
+    fn sweep_realities(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let mut ended = Vec::new();
-        let Realities { hand, table, .. } = &mut self.realities;
-        let mut hand = Hand::new(hand, table.len());
-        while let Some(slot) = hand.next(ended.len()) {
+        let Objects {
+            sweep_cursor,
+            table,
+            ..
+        } = &mut self.objects;
+        let mut sweep_cursor = SweepCursor::new(sweep_cursor, table.len());
+        while let Some(slot) = sweep_cursor.next(ended.len()) {
             let object = table.get(slot);
-            if object.is_some_and(|o| o.has_ended(act.now.mono_ms, act.settings.reality_ttl_s)) {
+            if object.is_some_and(|o| o.has_ended(ctx.now.mono_ms, ctx.settings.reality_ttl_s)) {
                 ended.push(slot);
             }
         }
         ended.reverse();
-        let stopped = hand.stopped;
-        let more = self.end_objects(&ended, act);
+        let stopped = sweep_cursor.stopped;
+        let more = self.end_objects(&ended, ctx);
         stopped || more
     }
 
     /// Drops some of what a queue holds beyond a limit that was lowered; what comes in makes no more room than it needs.
-    fn trim_queues(&mut self, act: &mut Act<'_>) -> bool {
+    fn trim_queues(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let mut more = false;
-        for (queue, most) in [Queue::Min, Queue::Hour, Queue::Log]
+        for (queue, max) in [Queue::Min, Queue::Hour, Queue::Log]
             .into_iter()
             .zip(self.rules.queue_bytes)
         {
-            let dropped = self.queues.drop_above(queue, most, AT_ONCE, &mut act.step);
-            act.effects.remove_oldest(queue, dropped);
+            let dropped = self.queues.drop_above(queue, max, AT_ONCE, &mut ctx.apply);
+            ctx.effects.remove_oldest(queue, dropped);
             more |= dropped == AT_ONCE;
         }
         more
@@ -310,21 +329,21 @@ impl Node {
 /// A hand that goes down a table, begins anew at its end, and stops where enough has been found. Down, as the last thing
 /// moves into the slot of one that is taken out: so it is one that was passed already. (Upwards, the half of 10,000
 /// metrics that ended together was missed by every round.)
-struct Hand<'a> {
+struct SweepCursor<'a> {
     /// The slots that are not passed yet.
     left: &'a mut u32,
     end: u32,
     stopped: bool,
 }
 
-impl<'a> Hand<'a> {
+impl<'a> SweepCursor<'a> {
     /// It passes its share of a table of `len` things.
-    fn new(left: &'a mut u32, len: u32) -> Hand<'a> {
+    fn new(left: &'a mut u32, len: u32) -> SweepCursor<'a> {
         if *left == 0 || *left > len {
             *left = len;
         }
         let end = left.saturating_sub(share(len));
-        Hand {
+        SweepCursor {
             left,
             end,
             stopped: false,

@@ -9,7 +9,7 @@
 //! the index grows in steps.
 
 pub(super) use super::index::FREE;
-use super::index::Index;
+use crate::node::index::Index;
 use std::hint::black_box;
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64_with_seed};
 
@@ -19,7 +19,7 @@ pub(crate) trait Named {
     fn name(&self) -> &[u8];
 
     /// Reads a little of all that a change of it will touch.
-    fn touch(&self) -> u64 {
+    fn prefetch(&self) -> u64 {
         0
     }
 }
@@ -45,7 +45,7 @@ pub(crate) type NameHasher = Xxh3Builder;
 
 /// What was taken out of a table.
 pub(crate) struct Removed<T> {
-    pub thing: T,
+    pub item: T,
     /// The slot from which another thing moved into the place that became free.
     pub moved_from: Option<u32>,
 }
@@ -53,8 +53,8 @@ pub(crate) struct Removed<T> {
 impl<T: Named> Table<T> {
     /// Slots to a block.
     const BLOCK: usize = {
-        let most = BLOCK_BYTES / size_of::<T>();
-        if most == 0 { 1 } else { most }
+        let max = BLOCK_BYTES / size_of::<T>();
+        if max == 0 { 1 } else { max }
     };
 
     /// An empty table. `seed` scatters the index of this process; nothing visible depends on it.
@@ -93,10 +93,10 @@ impl<T: Named> Table<T> {
         let guess = |name| self.index.guess(hash(name, self.seed));
         let mut slots: Vec<u32> = names.clone().map(guess).collect();
         for (slot, name) in slots.iter_mut().zip(names) {
-            let thing = self.get(*slot);
+            let item = self.get(*slot);
             // Read though not needed yet, so that it is on its way.
-            black_box(thing.map(Named::touch));
-            if thing.is_none_or(|thing| thing.name() != name) {
+            black_box(item.map(Named::prefetch));
+            if item.is_none_or(|item| item.name() != name) {
                 *slot = self.find(name).unwrap_or(FREE);
             }
         }
@@ -120,9 +120,9 @@ impl<T: Named> Table<T> {
     }
 
     /// Puts a thing, whose name is not there yet, behind the last: its slot.
-    pub fn insert(&mut self, thing: T) -> u32 {
+    pub fn insert(&mut self, item: T) -> u32 {
         let slot = self.len;
-        self.index.insert(hash(thing.name(), self.seed), slot);
+        self.index.insert(hash(item.name(), self.seed), slot);
         let is_full = |block: &Vec<T>| block.len() == Self::BLOCK;
         if self.blocks.last().is_none_or(is_full) {
             self.blocks.push(Vec::new());
@@ -132,7 +132,7 @@ impl<T: Named> Table<T> {
                 let more = block.len().clamp(1, GROWTH);
                 block.reserve_exact(more.min(Self::BLOCK - block.len()));
             }
-            block.push(thing);
+            block.push(item);
             self.len += 1;
         }
         slot
@@ -141,24 +141,24 @@ impl<T: Named> Table<T> {
     /// Takes a thing out; the last moves into its place.
     pub fn remove(&mut self, slot: u32) -> Option<Removed<T>> {
         let last = self.len.checked_sub(1).filter(|last| slot <= *last)?;
-        let mut thing = self.blocks.last_mut()?.pop()?;
+        let mut item = self.blocks.last_mut()?.pop()?;
         if self.blocks.last().is_some_and(Vec::is_empty) {
             self.blocks.pop();
         }
         self.len = last;
-        self.index.remove(hash(thing.name(), self.seed), last);
+        self.index.remove(hash(item.name(), self.seed), last);
         let moved_from = (slot != last).then_some(last);
         if moved_from.is_some() {
-            let moved = hash(thing.name(), self.seed);
-            std::mem::swap(&mut thing, self.get_mut(slot)?);
+            let moved = hash(item.name(), self.seed);
+            std::mem::swap(&mut item, self.get_mut(slot)?);
             // The slot is taken from one name before it is given to the other.
-            self.index.remove(hash(thing.name(), self.seed), slot);
+            self.index.remove(hash(item.name(), self.seed), slot);
             self.index.insert(moved, slot);
         }
         if self.len == 0 {
             *self = Table::new(self.seed);
         }
-        Some(Removed { thing, moved_from })
+        Some(Removed { item, moved_from })
     }
 
     /// All things by slot.
@@ -212,7 +212,7 @@ mod tests {
                     }
                     (false, Some(slot)) => {
                         let removed = table.remove(slot).unwrap();
-                        prop_assert_eq!(removed.thing, name(n));
+                        prop_assert_eq!(removed.item, name(n));
                         let last = model.len() as u32 - 1;
                         prop_assert_eq!(removed.moved_from, (slot != last).then_some(last));
                         model.swap_remove(slot as usize);

@@ -2,10 +2,11 @@
 //! effects, and replies as values.
 #![allow(dead_code)] // each test file uses its part
 
-use aggregator_core::node::{Loader, Node};
-use aggregator_core::turn::MAX_ID;
+use aggregator_core::id::MAX_ID;
+use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::{
-    Command, Counters, Effects, Memory, Now, Propagation, Refusal, Reply, Request, Settings, Turn,
+    Command, CommandError, Counters, Effects, ExecContext, Memory, Now, Propagation, Reply,
+    Request, Settings,
 };
 
 /// Memory without a limit; where it is tight all of it is reserved.
@@ -194,17 +195,17 @@ impl World {
     pub fn error(&mut self, line: &str) -> String {
         match self.try_run(line) {
             Ok(value) => panic!("{line}: {value:?}"),
-            Err(refusal) => refusal.text,
+            Err(error) => error.text,
         }
     }
 
-    pub fn try_run(&mut self, line: &str) -> Result<Value, Refusal> {
+    pub fn try_run(&mut self, line: &str) -> Result<Value, CommandError> {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         self.try_args(&words)
     }
 
     /// Runs a command: its name without `AGG.`, then its arguments behind the node.
-    pub fn try_args(&mut self, words: &[&[u8]]) -> Result<Value, Refusal> {
+    pub fn try_args(&mut self, words: &[&[u8]]) -> Result<Value, CommandError> {
         let command = command(words[0]);
         let mut args: Vec<&[u8]> = vec![words[0], b"n"];
         args.extend(&words[1..]);
@@ -224,17 +225,17 @@ impl World {
                 return Ok(tree.done.unwrap());
             }
         };
-        let mut turn = Turn {
+        let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
             last_id: &mut self.last_id,
             effects: &mut effects,
-            may_repeat: true,
-            is_tight: self.tight,
+            allow_verbatim: true,
+            memory_pressure: self.tight,
             memory: memory(self.tight),
             counters: &mut self.counters,
         };
-        let ran = request.run(b"n", node, &mut turn, &mut tree)?;
+        let ran = request.run(b"n", node, &mut exec, &mut tree)?;
         self.ready = ran.ready;
         if let Some(node) = fresh.filter(|_| !effects.is_empty()) {
             self.node = Some(node);
@@ -255,17 +256,17 @@ impl World {
             return false;
         };
         let mut effects = Effects::default();
-        let mut turn = Turn {
+        let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
             last_id: &mut self.last_id,
             effects: &mut effects,
-            may_repeat: false,
-            is_tight: self.tight,
+            allow_verbatim: false,
+            memory_pressure: self.tight,
             memory: memory(self.tight),
             counters: &mut self.counters,
         };
-        let swept = node.sweep(budget, first, &mut turn);
+        let swept = node.sweep(budget, first, &mut exec);
         self.ready |= swept.ready;
         self.replicate(&effects, Command::Info, &[]);
         swept.more
@@ -285,7 +286,7 @@ impl World {
         let mono_ms = self.now.mono_ms / 3;
         match (effects.propagation(), &mut self.replica) {
             (Propagation::Nothing, _) => {}
-            (Propagation::Command, replica) => {
+            (Propagation::Verbatim, replica) => {
                 self.repeated += 1;
                 let replica = replica.as_mut().expect("a command before any payload");
                 let now = Now {
@@ -294,7 +295,7 @@ impl World {
                 };
                 Request::parse(command, args, &Settings::unlimited(), now)
                     .unwrap()
-                    .repeat(replica, mono_ms, &mut counters);
+                    .replay(replica, mono_ms, &mut counters);
             }
             (Propagation::Payload(payload), Some(replica)) => {
                 self.sent = (self.sent.0 + 1, self.sent.1 + payload.len());
@@ -379,13 +380,13 @@ pub fn digest(node: &Node) -> Vec<Vec<u8>> {
 
 pub fn frames(node: &Node) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    node.frames(&mut |frame| frames.push(frame.to_vec()));
+    node.snapshot(&mut |frame| frames.push(frame.to_vec()));
     frames
 }
 
 /// Saves and loads.
 pub fn reload(node: &Node) -> Node {
-    let mut loader = Loader::new(5, 77, MAX_ID);
+    let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     let frames = frames(node);
     for (i, frame) in frames.iter().enumerate() {
         assert_eq!(loader.frame(frame).unwrap(), i + 1 == frames.len());

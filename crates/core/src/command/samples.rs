@@ -1,14 +1,16 @@
 //! Requests that report samples: AGG.STAT, AGG.MSTAT.
 
 use super::args::{Args, value};
-use super::no_room;
-use crate::error::{Refusal, Refused};
-use crate::node::parts::{Kind, Sample};
-use crate::node::{Act, SampleRefused, Taken};
+use super::memory_error;
+use crate::context::WriteContext;
+use crate::counters::Counters;
+use crate::error::{CommandError, RejectReason};
+use crate::model::{MetricType, Sample};
+use crate::node::{Node, SampleError};
 use crate::reply::Reply;
+use crate::settings::Settings;
 use crate::text::number::Number;
 use crate::text::quote::quoted;
-use crate::{Counters, Node, Settings};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -21,7 +23,7 @@ pub(super) struct Stat<'a> {
 
 /// What samples of one command share.
 struct Common<'a> {
-    kind: Kind,
+    metric_type: MetricType,
     tags: Option<Cow<'a, [u8]>>,
     at: i64,
     /// The clock.
@@ -31,7 +33,7 @@ struct Common<'a> {
 impl Common<'_> {
     fn sample(&self, value: Number) -> Sample<'_> {
         Sample {
-            kind: self.kind,
+            metric_type: self.metric_type,
             value,
             at: self.at,
             tags: self.tags.as_deref(),
@@ -68,10 +70,10 @@ impl Common<'_> {
         option: &str,
         common: &mut Common<'a>,
         args: &mut Args<'a, '_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         match option {
-            "ABS" => common.kind = Kind::Abs,
-            "DIFF" => common.kind = Kind::Diff,
+            "ABS" => common.metric_type = MetricType::Abs,
+            "DIFF" => common.metric_type = MetricType::Diff,
             "TAGS" => common.tags = Some(args.tags()?),
             _ => common.at = args.at()?,
         }
@@ -79,21 +81,21 @@ impl Common<'_> {
     }
 
     /// ABS and DIFF are two words for one option.
-    fn check(seen: &[&str], args: &Args<'_, '_>) -> Result<(), Refusal> {
+    fn check(seen: &[&str], args: &Args<'_, '_>) -> Result<(), CommandError> {
         if seen.contains(&"ABS") && seen.contains(&"DIFF") {
-            return Err(args.refuse("ABS and DIFF are both given: a metric is one of them"));
+            return Err(args.reject("ABS and DIFF are both given: a metric is one of them"));
         }
         Ok(())
     }
 }
 
 impl<'a> Stat<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Stat<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Stat<'a>, CommandError> {
         let metric = args.name("metric")?;
         let text = args.next("value")?;
         args.check_size("value", text)?;
         let mut common = Common {
-            kind: Kind::Abs,
+            metric_type: MetricType::Abs,
             tags: None,
             at: args.now_ms(),
             now_ms: args.now_ms(),
@@ -107,7 +109,8 @@ impl<'a> Stat<'a> {
         if both > 1 {
             Common::check(&["ABS", "DIFF"], args)?;
         }
-        let value = value(text, common.kind == Kind::Diff).map_err(|why| args.refuse(why))?;
+        let value =
+            value(text, common.metric_type == MetricType::Diff).map_err(|why| args.reject(why))?;
         Ok(Stat {
             metric,
             value,
@@ -124,68 +127,73 @@ impl<'a> Stat<'a> {
         bound.min(self.common.cost(node, names, settings))
     }
 
-    pub fn is_repeatable(&self, node: &Node, settings: &Settings) -> bool {
-        let kind = self.common.kind;
+    pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
+        let kind = self.common.metric_type;
         node.refuses(self.metric, kind, 0, settings.max_series)
             .is_none()
     }
 
-    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+    pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
         let sample = self.common.sample(self.value);
-        node.repeat_sample(self.metric, &sample, mono_ms, counters);
+        node.replay_sample(self.metric, &sample, mono_ms, counters);
     }
 
     pub fn run(
         &self,
         node: &mut Node,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         let mut sample = self.common.sample(self.value);
-        if act.is_tight {
+        if ctx.memory_pressure {
             if !node.has_metric(self.metric) {
-                return Err(no_room("AGG.STAT", node, act));
+                return Err(memory_error("AGG.STAT", node, ctx));
             }
             // What is refused makes no room.
-            if let Some(refused) =
-                node.refuses(self.metric, sample.kind, 0, act.settings.max_series)
+            if let Some(rejected) =
+                node.refuses(self.metric, sample.metric_type, 0, ctx.settings.max_series)
             {
-                return Err(self.refuse(refused, node, act));
+                return Err(self.reject(rejected, node, ctx));
             }
-            sample = node.tighten(self.metric, &sample, act);
+            sample = node.reduce_for_pressure(self.metric, &sample, ctx);
         }
-        match node.stat(self.metric, &sample, act) {
-            Ok(taken) => {
-                if taken == Taken::Counted {
-                    if act.repeats() {
-                        act.effects.repeat_command();
+        match node.sample(self.metric, &sample, ctx) {
+            Ok(outcome) => {
+                if outcome.has_counted() {
+                    if ctx.is_verbatim() {
+                        ctx.effects.set_verbatim();
                     } else {
-                        act.effects.sample(self.metric, &sample);
+                        ctx.effects.sample(self.metric, &sample);
                     }
                 }
-                reply.int((taken == Taken::Counted).into());
+                reply.int(outcome.has_counted().into());
                 Ok(())
             }
-            Err(refused) => Err(self.refuse(refused, node, act)),
+            Err(rejected) => Err(self.reject(rejected, node, ctx)),
         }
     }
 
-    fn refuse(&self, refused: SampleRefused, node: &mut Node, act: &mut Act<'_>) -> Refusal {
-        node.count_refused(refused.reason(), act);
-        let most = act.settings.max_series;
-        sample_refusal("AGG.STAT", self.metric, refused, most)
+    fn reject(
+        &self,
+        rejected: SampleError,
+        node: &mut Node,
+        ctx: &mut WriteContext<'_>,
+    ) -> CommandError {
+        node.count_rejected(rejected.reason(), ctx);
+        let max = ctx.settings.max_series;
+        sample_refusal("AGG.STAT", self.metric, rejected, max)
     }
 }
 
-fn sample_why(metric: &[u8], refused: SampleRefused, max_series: u32) -> String {
+fn sample_why(metric: &[u8], rejected: SampleError, max_series: u32) -> String {
     let metric = quoted(metric);
-    match refused {
-        SampleRefused::Kind(held) => format!(
+    match rejected {
+        SampleError::MetricType(held) => format!(
             "metric {metric} is {held}, the sample {other}: AGG.FORGET node METRIC name lets it begin anew",
             held = held.name(),
             other = held.other().name()
         ),
-        SampleRefused::Series => {
+        SampleError::Series => {
             format!(
                 "metric {metric} is new, and the node has agg.max-series ({max_series}) metrics"
             )
@@ -196,16 +204,16 @@ fn sample_why(metric: &[u8], refused: SampleRefused, max_series: u32) -> String 
 fn sample_refusal(
     command: &str,
     metric: &[u8],
-    refused: SampleRefused,
+    rejected: SampleError,
     max_series: u32,
-) -> Refusal {
-    let code = if refused == SampleRefused::Series {
+) -> CommandError {
+    let code = if rejected == SampleError::Series {
         "AGGFULL"
     } else {
         "ERR"
     };
-    let why = sample_why(metric, refused, max_series);
-    Refusal::new(refused.reason(), code, format_args!("{command}: {why}"))
+    let why = sample_why(metric, rejected, max_series);
+    CommandError::new(rejected.reason(), code, format_args!("{command}: {why}"))
 }
 
 /// The most bytes of names and values for each sample that one command takes, on average.
@@ -226,9 +234,9 @@ pub(super) struct Mstat<'a> {
 }
 
 impl<'a> Mstat<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Mstat<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Mstat<'a>, CommandError> {
         let mut common = Common {
-            kind: Kind::Abs,
+            metric_type: MetricType::Abs,
             tags: None,
             at: args.now_ms(),
             now_ms: args.now_ms(),
@@ -249,21 +257,21 @@ impl<'a> Mstat<'a> {
         }
         if values.is_empty() || values.len() % 2 != 0 {
             let n = values.len();
-            return Err(args.refuse(format_args!(
+            return Err(args.reject(format_args!(
                 "VALUES takes pairs of metric and value, and {n} arguments follow"
             )));
         }
-        let (n, most) = (values.len() / 2, args.settings.most_values);
-        if n > most {
-            return Err(args.refuse(format_args!(
-                "VALUES has {n} samples: one command takes {most}"
+        let (n, max) = (values.len() / 2, args.settings.max_values);
+        if n > max {
+            return Err(args.reject(format_args!(
+                "VALUES has {n} samples: one command takes {max}"
             )));
         }
         let bytes = values.iter().map(|word| word.len()).sum::<usize>();
-        let most = most.saturating_mul(SAMPLE_BYTES);
-        if bytes > most {
-            return Err(args.refuse(format_args!(
-                "VALUES has {bytes} bytes: one command takes {most}"
+        let max = max.saturating_mul(SAMPLE_BYTES);
+        if bytes > max {
+            return Err(args.reject(format_args!(
+                "VALUES has {bytes} bytes: one command takes {max}"
             )));
         }
         let mut mstat = Mstat {
@@ -276,7 +284,7 @@ impl<'a> Mstat<'a> {
             match mstat.check(pair[0], pair[1], args) {
                 Ok(value) => mstat.good.push((i, pair[0], value)),
                 Err(why) if atomic => {
-                    return Err(args.refuse(format_args!("sample {i}: {why}; nothing was taken")));
+                    return Err(args.reject(format_args!("sample {i}: {why}; nothing was taken")));
                 }
                 Err(why) => mstat.bad.push((i, why)),
             }
@@ -291,11 +299,11 @@ impl<'a> Mstat<'a> {
         if let Err(refusal) = args.check_size("value", text) {
             return Err(self.bare(refusal, args));
         }
-        value(text, self.common.kind == Kind::Diff)
+        value(text, self.common.metric_type == MetricType::Diff)
     }
 
     /// What is wrong, without the command's name.
-    fn bare(&self, refusal: Refusal, args: &Args<'_, '_>) -> String {
+    fn bare(&self, refusal: CommandError, args: &Args<'_, '_>) -> String {
         let prefix = format!("ERR {}: ", args.command);
         match refusal.text.strip_prefix(&prefix) {
             Some(text) => text.to_owned(),
@@ -308,7 +316,7 @@ impl<'a> Mstat<'a> {
         let bytes = names.clone().map(<[u8]>::len).sum();
         let bound = self.common.bound(node, bytes, self.good.len());
         // For what is refused as a whole there is no room to make.
-        let is_refused = |node: &Node| self.refused(node, settings.max_series).is_some();
+        let is_refused = |node: &Node| self.rejected(node, settings.max_series).is_some();
         match node {
             _ if !closely => bound,
             Some(node) if self.atomic && is_refused(node) => 0,
@@ -319,80 +327,80 @@ impl<'a> Mstat<'a> {
     pub fn run(
         &self,
         node: &mut Node,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         if self.atomic {
-            self.check_all(node, act)?;
+            self.check_all(node, ctx)?;
         }
         // One look at a long list for all samples. Where memory is tight and it would have to be kept, it is left out.
         let tags = self.common.tags.as_deref();
-        let lacks_tags = act.is_tight && tags.is_some_and(|tags| !node.holds_tags(tags));
+        let lacks_tags = ctx.memory_pressure && tags.is_some_and(|tags| !node.holds_tags(tags));
         let tag_id = tags
             .filter(|_| !lacks_tags)
             .map(|tags| node.hold_tags(tags));
         let (mut taken, mut told, mut late) = (Vec::with_capacity(self.good.len()), 0, 0);
         let mut bad = Vec::new();
         for _ in &self.bad {
-            node.count_refused(Refused::Argument, act);
+            node.count_rejected(RejectReason::Argument, ctx);
         }
         let closed = node.closed_bytes();
         // No metric moves while samples are taken.
         let slots = node.metric_slots(self.good.iter().map(|(_, metric, _)| *metric));
         for (n, (&(i, metric, value), slot)) in self.good.iter().zip(slots).enumerate() {
             if node.closed_bytes().wrapping_sub(closed) > CLOSED_BYTES {
-                node.count_refused(Refused::Argument, act);
+                node.count_rejected(RejectReason::Argument, ctx);
                 bad.push((i, TOO_MANY_CLOSED.to_owned()));
                 continue;
             }
             let mut sample = self.common.sample(value);
             sample.tag_id = tag_id;
-            if act.is_tight && !node.has_metric(metric) {
-                node.count_refused(act.memory.limit.refused(), act);
-                let (metric, limit) = (quoted(metric), act.memory.limit.name());
-                let most = act.memory.most;
-                let why = format!("metric {metric} is new, and {limit} ({most} bytes) has no room");
+            if ctx.memory_pressure && !node.has_metric(metric) {
+                node.count_rejected(ctx.memory.limit.rejected(), ctx);
+                let (metric, limit) = (quoted(metric), ctx.memory.limit.name());
+                let max = ctx.memory.max;
+                let why = format!("metric {metric} is new, and {limit} ({max} bytes) has no room");
                 bad.push((i, why));
                 continue;
             }
-            let refused = if act.is_tight {
-                node.refuses(metric, sample.kind, 0, act.settings.max_series)
+            let rejected = if ctx.memory_pressure {
+                node.refuses(metric, sample.metric_type, 0, ctx.settings.max_series)
             } else {
                 None
             };
-            if act.is_tight && refused.is_none() {
+            if ctx.memory_pressure && rejected.is_none() {
                 if lacks_tags {
                     sample.tags = None;
-                    node.count_refused(act.memory.limit.refused(), act);
+                    node.count_rejected(ctx.memory.limit.rejected(), ctx);
                 }
-                sample = node.tighten(metric, &sample, act);
+                sample = node.reduce_for_pressure(metric, &sample, ctx);
             }
-            match refused.map_or_else(|| node.stat_in(slot, metric, &sample, act), Err) {
-                Ok(Taken::Counted) if act.is_tight => {
+            match rejected.map_or_else(|| node.sample_in(slot, metric, &sample, ctx), Err) {
+                Ok(outcome) if outcome.has_counted() && ctx.memory_pressure => {
                     // What it made room for comes before it.
-                    act.effects.sample(metric, &sample);
+                    ctx.effects.sample(metric, &sample);
                     told += 1;
                 }
-                Ok(Taken::Counted) => taken.push(n),
-                Ok(Taken::Late) => late += 1,
-                Err(refused) => {
-                    node.count_refused(refused.reason(), act);
-                    bad.push((i, sample_why(metric, refused, act.settings.max_series)));
+                Ok(outcome) if outcome.has_counted() => taken.push(n),
+                Ok(_) => late += 1,
+                Err(rejected) => {
+                    node.count_rejected(rejected.reason(), ctx);
+                    bad.push((i, sample_why(metric, rejected, ctx.settings.max_series)));
                 }
             }
         }
         bad.extend(self.bad.iter().cloned());
         bad.sort_unstable_by_key(|(i, _)| *i);
         // A refusal may follow from settings or memory, which a replica does not share.
-        if bad.is_empty() && act.repeats() {
+        if bad.is_empty() && ctx.is_verbatim() {
             if !taken.is_empty() {
-                act.effects.repeat_command();
+                ctx.effects.set_verbatim();
             }
         } else {
             for &(_, metric, value) in taken.iter().filter_map(|n| self.good.get(*n)) {
                 let mut sample = self.common.sample(value);
                 sample.tag_id = tag_id;
-                act.effects.sample(metric, &sample);
+                ctx.effects.sample(metric, &sample);
             }
         }
         tag_id.into_iter().for_each(|id| node.release_tags(id));
@@ -408,35 +416,35 @@ impl<'a> Mstat<'a> {
         Ok(())
     }
 
-    pub fn is_repeatable(&self, node: &Node, settings: &Settings) -> bool {
-        self.bad.is_empty() && self.refused(node, settings.max_series).is_none()
+    pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
+        self.bad.is_empty() && self.rejected(node, settings.max_series).is_none()
     }
 
-    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+    pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
         let tags = self.common.tags.as_deref();
         let tag_id = tags.map(|tags| node.hold_tags(tags));
         for &(_, metric, value) in &self.good {
             let mut sample = self.common.sample(value);
             sample.tag_id = tag_id;
-            node.repeat_sample(metric, &sample, mono_ms, counters);
+            node.replay_sample(metric, &sample, mono_ms, counters);
         }
         tag_id.into_iter().for_each(|id| node.release_tags(id));
     }
 
-    fn check_all(&self, node: &mut Node, act: &mut Act<'_>) -> Result<(), Refusal> {
-        if let Some(refusal) = self.refused(node, act.settings.max_series) {
-            node.count_refused(refusal.reason, act);
+    fn check_all(&self, node: &mut Node, ctx: &mut WriteContext<'_>) -> Result<(), CommandError> {
+        if let Some(refusal) = self.rejected(node, ctx.settings.max_series) {
+            node.count_rejected(refusal.reason, ctx);
             return Err(refusal);
         }
         let is_new = |(_, metric, _): &(usize, &[u8], Number)| !node.has_metric(metric);
-        if act.is_tight && self.good.iter().any(is_new) {
-            return Err(no_room("AGG.MSTAT", node, act));
+        if ctx.memory_pressure && self.good.iter().any(is_new) {
+            return Err(memory_error("AGG.MSTAT", node, ctx));
         }
         Ok(())
     }
 
     /// What is said of the first sample that the node refuses, whatever the memory.
-    fn refused(&self, node: &Node, max_series: u32) -> Option<Refusal> {
+    fn rejected(&self, node: &Node, max_series: u32) -> Option<CommandError> {
         // By hash, as names may be long and much alike.
         let mut new = HashSet::with_hasher(node.name_hasher());
         let mut closing = 0;
@@ -447,18 +455,23 @@ impl<'a> Mstat<'a> {
             closing += node.closing_bytes(metric, self.common.at);
             if closing > CLOSED_BYTES {
                 let text = format!("AGG.MSTAT: sample {i}: {TOO_MANY_CLOSED}; nothing was taken");
-                return Some(Refusal::argument(text));
+                return Some(CommandError::argument(text));
             }
-            let refused = node.refuses(metric, self.common.kind, new.len() as u32, max_series);
-            if let Some(refused) = refused {
-                let why = sample_why(metric, refused, max_series);
-                let code = if refused == SampleRefused::Series {
+            let rejected = node.refuses(
+                metric,
+                self.common.metric_type,
+                new.len() as u32,
+                max_series,
+            );
+            if let Some(rejected) = rejected {
+                let why = sample_why(metric, rejected, max_series);
+                let code = if rejected == SampleError::Series {
                     "AGGFULL"
                 } else {
                     "ERR"
                 };
                 let text = format_args!("AGG.MSTAT: sample {i}: {why}; nothing was taken");
-                return Some(Refusal::new(refused.reason(), code, text));
+                return Some(CommandError::new(rejected.reason(), code, text));
             }
             if !node.has_metric(metric) {
                 new.insert(metric);

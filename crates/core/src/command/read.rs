@@ -1,24 +1,24 @@
 //! Requests that read: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
 
 use super::args::Args;
-use super::names::family;
-use crate::Node;
-use crate::error::Refusal;
-use crate::node::parts::{Family, Scan};
+use super::names::item_kind;
+use crate::error::CommandError;
+use crate::model::ItemKind;
+use crate::node::{Node, Scan};
 use crate::reply::Reply;
-use crate::settings::MOST_ITEMS;
+use crate::settings::MAX_ITEMS;
 use crate::text::glob::Glob;
 
 /// AGG.GET.
 pub(super) struct Get<'a> {
-    family: Family,
+    item_kind: ItemKind,
     name: &'a [u8],
 }
 
 impl<'a> Get<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Get<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Get<'a>, CommandError> {
         let get = Get {
-            family: family(args)?,
+            item_kind: item_kind(args)?,
             name: args.name("name")?,
         };
         args.finish()?;
@@ -26,7 +26,7 @@ impl<'a> Get<'a> {
     }
 
     pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
-        node.get(self.family, self.name, name, reply);
+        node.get(self.item_kind, self.name, name, reply);
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Range<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Range<'a>, CommandError> {
         let metric = args.name("metric")?;
         let length = args.one_of("the window", &["MIN", "HOUR"])?;
         let mut range = Range {
@@ -67,11 +67,11 @@ impl<'a> Range<'a> {
 pub(super) struct ScanRequest(Scan);
 
 impl ScanRequest {
-    pub fn parse(args: &mut Args<'_, '_>) -> Result<ScanRequest, Refusal> {
-        let family = family(args)?;
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<ScanRequest, CommandError> {
+        let item_kind = item_kind(args)?;
         let cursor = args.integer("cursor", 0..=u64::MAX)?;
         let mut scan = Scan {
-            family,
+            item_kind,
             cursor,
             pattern: None,
             count: 10,
@@ -80,7 +80,7 @@ impl ScanRequest {
         while !args.is_empty() {
             match args.option(&["MATCH", "COUNT", "WITHVALUES"])? {
                 "MATCH" => scan.pattern = Some(Glob::new(args.pattern()?)),
-                "COUNT" => scan.count = args.integer("COUNT", 1..=MOST_ITEMS as u64)? as usize,
+                "COUNT" => scan.count = args.integer("COUNT", 1..=MAX_ITEMS as u64)? as usize,
                 _ => scan.with_values = true,
             }
         }

@@ -1,13 +1,14 @@
 //! Requests that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
 
 use super::args::Args;
-use super::no_room;
-use crate::error::Refusal;
-use crate::node::parts::{LEASE, Queue, Take};
-use crate::node::{Act, Format};
+use super::memory_error;
+use crate::context::WriteContext;
+use crate::error::CommandError;
+use crate::model::{Queue, RecordFormat};
+use crate::node::{LEASE_COST, Node, Take};
 use crate::reply::Reply;
-use crate::settings::MOST_ITEMS;
-use crate::{Node, Now};
+use crate::settings::MAX_ITEMS;
+use crate::time::Now;
 
 /// How many entries a reply has where COUNT does not say.
 const USUAL: usize = 100;
@@ -22,35 +23,35 @@ const MAX_MS: u64 = 7 * 86_400_000;
 pub(super) struct Wanted {
     pub queues: Vec<Queue>,
     count: usize,
-    format: Format,
+    format: RecordFormat,
 }
 
 impl Wanted {
-    fn parse(args: &mut Args<'_, '_>) -> Result<Wanted, Refusal> {
+    fn parse(args: &mut Args<'_, '_>) -> Result<Wanted, CommandError> {
         Ok(Wanted {
             queues: args.queues()?,
             count: USUAL,
-            format: Format::Json,
+            format: RecordFormat::Json,
         })
     }
 
     /// Reads COUNT or FORMAT.
-    fn option(&mut self, option: &str, args: &mut Args<'_, '_>) -> Result<(), Refusal> {
+    fn option(&mut self, option: &str, args: &mut Args<'_, '_>) -> Result<(), CommandError> {
         if option == "COUNT" {
-            self.count = args.integer("COUNT", 1..=MOST_ITEMS as u64)? as usize;
+            self.count = args.integer("COUNT", 1..=MAX_ITEMS as u64)? as usize;
         } else if args.one_of("FORMAT", &["JSON", "LINE"])? == 1 {
-            self.format = Format::Line;
+            self.format = RecordFormat::Line;
         }
         Ok(())
     }
 
-    fn check(&self, args: &Args<'_, '_>) -> Result<(), Refusal> {
+    fn check(&self, args: &Args<'_, '_>) -> Result<(), CommandError> {
         let other = self
             .queues
             .iter()
             .find(|q| !matches!(q, Queue::Min | Queue::Hour));
         match (self.format, other) {
-            (Format::Line, Some(queue)) => Err(args.refuse(format_args!(
+            (RecordFormat::Line, Some(queue)) => Err(args.reject(format_args!(
                 "FORMAT LINE is for MIN and HOUR, not for {}",
                 queue.name()
             ))),
@@ -71,7 +72,7 @@ impl Wanted {
 pub(super) struct Pop(Wanted);
 
 impl Pop {
-    pub fn parse(args: &mut Args<'_, '_>) -> Result<Pop, Refusal> {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Pop, CommandError> {
         let mut wanted = Wanted::parse(args)?;
         while !args.is_empty() {
             let option = args.option(&["COUNT", "FORMAT"])?;
@@ -81,8 +82,14 @@ impl Pop {
         Ok(Pop(wanted))
     }
 
-    pub fn run(&self, name: &[u8], node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        node.pop(self.0.take(), name, act).reply(reply);
+    pub fn run(
+        &self,
+        name: &[u8],
+        node: &mut Node,
+        ctx: &mut WriteContext<'_>,
+        reply: &mut dyn Reply,
+    ) {
+        node.pop(self.0.take(), name, ctx).reply(reply);
     }
 }
 
@@ -95,7 +102,7 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    pub fn parse(args: &mut Args<'_, '_>) -> Result<Fetch, Refusal> {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Fetch, CommandError> {
         let mut fetch = Fetch {
             wanted: Wanted::parse(args)?,
             lease_ms: LEASE_MS,
@@ -116,14 +123,14 @@ impl Fetch {
         &self,
         name: &[u8],
         node: &mut Node,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<(), Refusal> {
-        let batch = node.fetch(self.wanted.take(), self.lease_ms, name, act);
+    ) -> Result<(), CommandError> {
+        let batch = node.fetch(self.wanted.take(), self.lease_ms, name, ctx);
         // Nothing was leased though something is there: there is no memory for another lease.
-        if batch.is_empty() && node.available(&self.wanted.queues, act.now) {
-            act.memory.requested = LEASE;
-            return Err(no_room("AGG.FETCH", node, act));
+        if batch.is_empty() && node.available(&self.wanted.queues, ctx.now) {
+            ctx.memory.requested = LEASE_COST;
+            return Err(memory_error("AGG.FETCH", node, ctx));
         }
         batch.reply(reply);
         Ok(())
@@ -132,7 +139,7 @@ impl Fetch {
 
 /// What is done with ids.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum LeaseOp {
     Ack,
     Nack,
     /// Milliseconds.
@@ -142,29 +149,29 @@ pub(super) enum Deed {
 /// AGG.ACK, AGG.NACK, AGG.EXTEND.
 pub(super) struct Ids {
     queue: Queue,
-    deed: Deed,
+    op: LeaseOp,
     ids: Vec<u64>,
 }
 
 impl Ids {
-    pub fn parse(args: &mut Args<'_, '_>, deed: Deed) -> Result<Ids, Refusal> {
+    pub fn parse(args: &mut Args<'_, '_>, op: LeaseOp) -> Result<Ids, CommandError> {
         let queue = args.one_queue()?;
-        let deed = match deed {
-            Deed::Extend(_) => Deed::Extend(args.integer("ms", 1..=MAX_MS)?),
-            deed => deed,
+        let op = match op {
+            LeaseOp::Extend(_) => LeaseOp::Extend(args.integer("ms", 1..=MAX_MS)?),
+            op => op,
         };
         Ok(Ids {
             queue,
-            deed,
+            op,
             ids: args.ids()?,
         })
     }
 
-    pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        reply.int(match self.deed {
-            Deed::Ack => node.ack(self.queue, &self.ids, act),
-            Deed::Nack => node.nack(self.queue, &self.ids, act.now),
-            Deed::Extend(ms) => node.extend(self.queue, ms, &self.ids, act.now),
+    pub fn run(&self, node: &mut Node, ctx: &mut WriteContext<'_>, reply: &mut dyn Reply) {
+        reply.int(match self.op {
+            LeaseOp::Ack => node.ack(self.queue, &self.ids, ctx),
+            LeaseOp::Nack => node.nack(self.queue, &self.ids, ctx.now),
+            LeaseOp::Extend(ms) => node.extend(self.queue, ms, &self.ids, ctx.now),
         } as i64);
     }
 }
@@ -177,7 +184,7 @@ pub(super) struct Peek {
 }
 
 impl Peek {
-    pub fn parse(args: &mut Args<'_, '_>) -> Result<Peek, Refusal> {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Peek, CommandError> {
         let mut peek = Peek {
             wanted: Wanted::parse(args)?,
             from: None,
@@ -185,7 +192,7 @@ impl Peek {
         };
         while !args.is_empty() {
             match args.option(&["COUNT", "FORMAT", "FROM", "REV"])? {
-                "FROM" => peek.from = Some(args.integer("FROM", 0..=crate::turn::MAX_ID)?),
+                "FROM" => peek.from = Some(args.integer("FROM", 0..=crate::id::MAX_ID)?),
                 "REV" => peek.reverse = true,
                 option => peek.wanted.option(option, args)?,
             }

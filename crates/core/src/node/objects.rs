@@ -1,76 +1,17 @@
 //! What is true on a node: the latest state of each object.
 //!
 //! An object waits in the queue while its `id` is not 0. One that was forgotten, or whose TTL ended, is `gone`: it is
-//! kept until that was delivered. Whether an id was handed out (`handed`) is the primary's memory; so the primary
+//! kept until that was delivered. Whether an id was handed out (`is_delivered`) is the primary's memory; so the primary
 //! decides whether a change gets a new id, and says so in the effect.
 
-use super::queues::{Queue, Queues};
-use super::table::{Named, Table};
-use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
-use crate::codec::json;
-use crate::error::Damaged;
+use crate::codec::bytes::{Reader, put_i64, put_u64};
+use crate::context::ApplyContext;
+use crate::error::DecodeError;
+use crate::model::{ObjectReport, Queue};
+use crate::node::queue::Queues;
+use crate::node::table::{Named, Table};
 use crate::text::tags;
-use crate::turn::Step;
 use std::collections::BTreeSet;
-
-/// A report of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Report<'a> {
-    pub key: &'a [u8],
-    pub model: &'a [u8],
-    /// As it was given, less spacing.
-    pub json: &'a [u8],
-    /// Equal where two texts are the same object; see [`crate::codec::json`].
-    pub identity: u128,
-    /// In canonical form.
-    pub tags: &'a [u8],
-    pub at: i64,
-    /// Seconds, 0: never; `None`: the setting.
-    pub ttl_s: Option<u64>,
-}
-
-impl<'a> Report<'a> {
-    /// The form in effects and saved nodes.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.key);
-        put_bytes(out, self.model);
-        put_bytes(out, self.json);
-        out.extend_from_slice(&self.identity.to_le_bytes());
-        put_bytes(out, self.tags);
-        put_i64(out, self.at);
-        put_u64(out, self.ttl_s.map_or(0, |s| s.saturating_add(1)));
-    }
-
-    /// Checks that the JSON is what the core would have kept, and the identity its own.
-    pub fn check(&self) -> Result<(), Damaged> {
-        match json::scan(self.json) {
-            Ok(scanned) if scanned.compact == self.json && scanned.identity == self.identity => {
-                Ok(())
-            }
-            _ => Err(Damaged("an object's JSON is not valid")),
-        }
-    }
-
-    /// Reads what `put` wrote.
-    pub fn read(r: &mut Reader<'a>) -> Result<Report<'a>, Damaged> {
-        let (key, model, json) = (r.name()?, r.name()?, r.bytes()?);
-        let mut identity = [0; 16];
-        for byte in &mut identity {
-            *byte = r.u8()?;
-        }
-        let (tags, at) = (r.bytes()?, r.ms()?);
-        let ttl_s = r.u64()?.checked_sub(1);
-        Ok(Report {
-            key,
-            model,
-            json,
-            identity: u128::from_le_bytes(identity),
-            tags,
-            at,
-            ttl_s,
-        })
-    }
-}
 
 /// An object as it is held.
 pub(crate) struct Object {
@@ -90,12 +31,12 @@ pub(crate) struct Object {
     /// Its entry in the queue; 0: none.
     pub id: u64,
     /// Primary only: this id was handed out.
-    pub handed: bool,
+    pub is_delivered: bool,
     /// Primary only: it waited when the node was loaded or promoted, so its id may have been handed out with anything;
     /// it gets a new one before it is handed out again.
-    pub stale: bool,
+    pub content_unknown: bool,
     /// Primary only: running time of the last arrival.
-    pub heard: u64,
+    pub last_seen: u64,
 }
 
 impl Named for Object {
@@ -111,24 +52,26 @@ impl Object {
     }
 
     /// Whether a report brings nothing new but the time.
-    pub fn is_same(&self, r: &Report<'_>) -> bool {
+    pub fn is_same(&self, r: &ObjectReport<'_>) -> bool {
         self.identity == r.identity && self.is_described_by(r)
     }
 
     /// Whether it is there with the model and the tags of a report.
-    pub fn is_described_by(&self, r: &Report<'_>) -> bool {
+    pub fn is_described_by(&self, r: &ObjectReport<'_>) -> bool {
         !self.gone && *self.model == *r.model && *self.tags == *r.tags
     }
 
     /// Whether a change of it needs a new id: it does not wait, or its id was handed out.
     pub fn needs_new_id(&self) -> bool {
-        self.id == 0 || self.handed
+        self.id == 0 || self.is_delivered
     }
 
     /// Whether it was quiet for as long as it may be.
     pub fn has_ended(&self, mono_ms: u64, setting_s: u64) -> bool {
         let ttl_s = self.ttl_s.unwrap_or(setting_s);
-        !self.gone && ttl_s != 0 && self.heard.saturating_add(ttl_s.saturating_mul(1000)) <= mono_ms
+        !self.gone
+            && ttl_s != 0
+            && self.last_seen.saturating_add(ttl_s.saturating_mul(1000)) <= mono_ms
     }
 
     /// The form in the digest and the saved node.
@@ -141,26 +84,26 @@ impl Object {
     }
 
     /// Reads what `save` wrote.
-    pub fn load(r: &mut Reader<'_>) -> Result<Object, Damaged> {
-        let report = Report::read(r)?;
+    pub fn load(r: &mut Reader<'_>) -> Result<Object, DecodeError> {
+        let report = ObjectReport::read(r)?;
         report.check()?;
         if !tags::is_canonical(report.tags) {
-            return Err(Damaged("a list of tags is not in canonical form"));
+            return Err(DecodeError("a list of tags is not in canonical form"));
         }
         let mut object = Object::new(&report);
         (object.newest, object.seen) = (r.ms()?, r.ms()?);
         object.gone = r.u8()? != 0;
         object.id = r.id()?;
-        object.handed = true;
-        object.stale = true;
+        object.is_delivered = true;
+        object.content_unknown = true;
         if object.gone && object.id == 0 {
-            return Err(Damaged("an object is gone and does not wait"));
+            return Err(DecodeError("an object is gone and does not wait"));
         }
         Ok(object)
     }
 
-    fn report(&self) -> Report<'_> {
-        Report {
+    fn report(&self) -> ObjectReport<'_> {
+        ObjectReport {
             key: &self.key,
             model: &self.model,
             json: &self.json,
@@ -171,7 +114,7 @@ impl Object {
         }
     }
 
-    fn new(r: &Report<'_>) -> Object {
+    fn new(r: &ObjectReport<'_>) -> Object {
         Object {
             key: r.key.into(),
             model: r.model.into(),
@@ -184,28 +127,28 @@ impl Object {
             seen: 0,
             gone: false,
             id: 0,
-            handed: false,
-            stale: false,
-            heard: 0,
+            is_delivered: false,
+            content_unknown: false,
+            last_seen: 0,
         }
     }
 }
 
 /// See the file's header.
-pub(crate) struct Realities {
+pub(crate) struct Objects {
     pub table: Table<Object>,
     /// The entries of those that are gone, the oldest first.
     gone: BTreeSet<u64>,
     /// The next slot that a sweep looks at.
-    pub hand: u32,
+    pub sweep_cursor: u32,
 }
 
-impl Realities {
-    pub fn new(seed: u64) -> Realities {
-        Realities {
+impl Objects {
+    pub fn new(seed: u64) -> Objects {
+        Objects {
             table: Table::new(seed),
             gone: BTreeSet::new(),
-            hand: 0,
+            sweep_cursor: 0,
         }
     }
 
@@ -215,7 +158,7 @@ impl Realities {
     }
 
     /// Whether the object is held as this report tells it.
-    pub fn holds(&self, report: &Report<'_>) -> bool {
+    pub fn holds(&self, report: &ObjectReport<'_>) -> bool {
         let held = self
             .table
             .find(report.key)
@@ -241,20 +184,21 @@ impl Realities {
     /// A new or changed object. `new_id`: as [`Object::needs_new_id`] said on the primary.
     pub fn change(
         &mut self,
-        r: &Report<'_>,
+        r: &ObjectReport<'_>,
         new_id: bool,
         queues: &mut Queues,
-        step: &mut Step<'_>,
+        ctx: &mut ApplyContext<'_>,
     ) {
         let slot = match self.table.find(r.key) {
             Some(slot) => {
                 if let Some(object) = self.table.get_mut(slot) {
                     self.gone.remove(&if object.gone { object.id } else { 0 });
-                    let (id, handed, stale) = (object.id, object.handed, object.stale);
+                    let (id, is_delivered, content_unknown) =
+                        (object.id, object.is_delivered, object.content_unknown);
                     *object = Object {
                         id,
-                        handed,
-                        stale,
+                        is_delivered,
+                        content_unknown,
                         key: std::mem::take(&mut object.key),
                         ..Object::new(r)
                     };
@@ -263,40 +207,46 @@ impl Realities {
             }
             None => self.table.insert(Object::new(r)),
         };
-        self.hear(slot, r.at, r.ttl_s, step);
+        self.touch(slot, r.at, r.ttl_s, ctx);
         if new_id || self.table.get(slot).is_some_and(|o| o.id == 0) {
-            self.queue(slot, queues, step);
+            self.queue(slot, queues, ctx);
         }
     }
 
     /// An unchanged object was reported again.
-    pub fn hear(&mut self, slot: u32, at: i64, ttl_s: Option<u64>, step: &Step<'_>) {
+    pub fn touch(&mut self, slot: u32, at: i64, ttl_s: Option<u64>, ctx: &ApplyContext<'_>) {
         if let Some(object) = self.table.get_mut(slot) {
             object.newest = at;
             object.ttl_s = ttl_s;
-            object.seen = step.now_ms;
-            object.heard = step.mono_ms;
+            object.seen = ctx.now_ms;
+            object.last_seen = ctx.mono_ms;
         }
     }
 
     /// Forgotten, or its TTL ended: gone, and queued as such.
-    pub fn end(&mut self, slot: u32, new_id: bool, queues: &mut Queues, step: &mut Step<'_>) {
+    pub fn end(
+        &mut self,
+        slot: u32,
+        new_id: bool,
+        queues: &mut Queues,
+        ctx: &mut ApplyContext<'_>,
+    ) {
         let Some(object) = self.table.get_mut(slot).filter(|o| !o.gone) else {
             return;
         };
         object.gone = true;
-        object.at = step.now_ms;
-        object.newest = object.newest.max(step.now_ms);
+        object.at = ctx.now_ms;
+        object.newest = object.newest.max(ctx.now_ms);
         // One that does not wait has no id to keep, whatever an effect says.
         if new_id || object.id == 0 {
-            self.queue(slot, queues, step);
+            self.queue(slot, queues, ctx);
         } else {
             self.gone.insert(object.id);
         }
     }
 
     /// Gives it a new entry; an old one is gone, whoever has it in hand.
-    pub fn queue(&mut self, slot: u32, queues: &mut Queues, step: &mut Step<'_>) {
+    pub fn queue(&mut self, slot: u32, queues: &mut Queues, ctx: &mut ApplyContext<'_>) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
         };
@@ -304,16 +254,16 @@ impl Realities {
             queues.remove(Queue::Reality, object.id);
             self.gone.remove(&object.id);
         }
-        object.id = queues.push_reference(Queue::Reality, slot, step);
-        object.handed = false;
-        object.stale = false;
+        object.id = queues.push_reference(Queue::Reality, slot, ctx);
+        object.is_delivered = false;
+        object.content_unknown = false;
         if object.gone {
             self.gone.insert(object.id);
         }
     }
 
     /// Its entry was popped, acknowledged or dropped: what is gone leaves.
-    pub fn delivered(&mut self, slot: u32, queues: &mut Queues) {
+    pub fn acknowledge(&mut self, slot: u32, queues: &mut Queues) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
         };
@@ -322,12 +272,12 @@ impl Realities {
             let removed = self.table.remove(slot);
             let has_moved = removed.is_some_and(|r| r.moved_from.is_some());
             if let Some(moved) = self.table.get(slot).filter(|o| has_moved && o.id != 0) {
-                queues.refer(Queue::Reality, moved.id, slot);
+                queues.set_reference(Queue::Reality, moved.id, slot);
             }
         } else {
             object.id = 0;
-            object.handed = false;
-            object.stale = false;
+            object.is_delivered = false;
+            object.content_unknown = false;
         }
     }
 
@@ -345,9 +295,9 @@ impl Realities {
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.len() {
             if let Some(object) = self.table.get_mut(slot) {
-                object.heard = mono_ms;
-                object.handed = object.id != 0;
-                object.stale = object.handed;
+                object.last_seen = mono_ms;
+                object.is_delivered = object.id != 0;
+                object.content_unknown = object.is_delivered;
             }
         }
     }

@@ -1,21 +1,21 @@
 //! The open windows of one metric and length but the newest: few, ordered by start, none for most metrics most of the
 //! time. More than one is open only where samples may be late by more than a window's length.
 
-use super::bucket::Bucket;
-use super::tags::TagId;
+use crate::model::TagId;
+use crate::node::metric::open_window::OpenWindow;
 
 /// An open window that is not the newest.
-pub(crate) struct Older {
-    pub bucket: Bucket,
+pub(crate) struct OlderWindow {
+    pub window: OpenWindow,
     /// The tags in force at its last sample to arrive.
     pub tags: TagId,
 }
 
 /// See the file's header. Its allocation is exactly as long as it must be.
 #[derive(Default)]
-pub(crate) struct Olders(Box<[Older]>);
+pub(crate) struct OlderWindows(Box<[OlderWindow]>);
 
-impl Olders {
+impl OlderWindows {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -26,29 +26,29 @@ impl Olders {
     }
 
     /// The windows, the oldest first.
-    pub fn iter(&self) -> std::slice::Iter<'_, Older> {
+    pub fn iter(&self) -> std::slice::Iter<'_, OlderWindow> {
         self.0.iter()
     }
 
     /// The same, to be changed.
-    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Older> {
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, OlderWindow> {
         self.0.iter_mut()
     }
 
     /// The oldest.
-    pub fn first(&self) -> Option<&Bucket> {
-        self.0.first().map(|older| &older.bucket)
+    pub fn first(&self) -> Option<&OpenWindow> {
+        self.0.first().map(|older| &older.window)
     }
 
     /// The window that begins at `start_s`.
-    pub fn find_mut(&mut self, start_s: u32) -> Option<&mut Older> {
-        self.iter_mut().find(|o| o.bucket.start_s() == start_s)
+    pub fn find_mut(&mut self, start_s: u32) -> Option<&mut OlderWindow> {
+        self.iter_mut().find(|o| o.window.start_s() == start_s)
     }
 
     /// Adds a window, whose start is not among them.
-    pub fn insert(&mut self, older: Older) {
-        let start_s = older.bucket.start_s();
-        let at = self.0.partition_point(|o| o.bucket.start_s() < start_s);
+    pub fn insert(&mut self, older: OlderWindow) {
+        let start_s = older.window.start_s();
+        let at = self.0.partition_point(|o| o.window.start_s() < start_s);
         let mut windows = std::mem::take(&mut self.0).into_vec();
         windows.reserve_exact(1);
         windows.insert(at, older);
@@ -56,16 +56,16 @@ impl Olders {
     }
 
     /// Takes the oldest out.
-    pub fn take_first(&mut self) -> Option<Older> {
+    pub fn take_first(&mut self) -> Option<OlderWindow> {
         self.take(0)
     }
 
     /// Takes the latest out.
-    pub fn take_last(&mut self) -> Option<Older> {
+    pub fn take_last(&mut self) -> Option<OlderWindow> {
         self.take(self.len().checked_sub(1)?)
     }
 
-    fn take(&mut self, at: usize) -> Option<Older> {
+    fn take(&mut self, at: usize) -> Option<OlderWindow> {
         if at >= self.len() {
             return None;
         }
@@ -80,29 +80,29 @@ impl Olders {
 mod tests {
     use super::*;
 
-    fn older(start_s: u32) -> Older {
-        let bucket = Bucket::new(start_s);
+    fn older(start_s: u32) -> OlderWindow {
+        let window = OpenWindow::new(start_s);
         let tags = TagId::NONE;
-        Older { bucket, tags }
+        OlderWindow { window, tags }
     }
 
     #[test]
     fn older_windows_are_ordered_by_start() {
-        let mut windows = Olders::default();
+        let mut windows = OlderWindows::default();
         for start in [600, 0, 300] {
             windows.insert(older(start));
         }
-        let starts: Vec<u32> = windows.iter().map(|o| o.bucket.start_s()).collect();
+        let starts: Vec<u32> = windows.iter().map(|o| o.window.start_s()).collect();
         assert_eq!(starts, [0, 300, 600]);
-        assert_eq!(windows.first().map(Bucket::start_s), Some(0));
+        assert_eq!(windows.first().map(OpenWindow::start_s), Some(0));
         assert!(windows.find_mut(300).is_some() && windows.find_mut(301).is_none());
         let taken = [windows.take_last(), windows.take_first()];
-        let taken = taken.map(|o| o.map(|o| o.bucket.start_s()));
+        let taken = taken.map(|o| o.map(|o| o.window.start_s()));
         assert_eq!((taken, windows.len()), ([Some(600), Some(0)], 1));
     }
 
     #[test]
     fn an_older_window_takes_one_size_class_of_64_bytes() {
-        assert!(size_of::<Older>() <= 64);
+        assert!(size_of::<OlderWindow>() <= 64);
     }
 }

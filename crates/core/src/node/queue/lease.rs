@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// See the file's header.
 #[derive(Default)]
 pub(crate) struct Leases {
-    handed: BTreeMap<u64, Handed>,
+    delivered: BTreeMap<u64, DeliveryState>,
     /// (end, id) of every running lease.
     ends: BTreeSet<(u64, u64)>,
     returned: BTreeSet<u64>,
     frontier: u64,
 }
 
-struct Handed {
+struct DeliveryState {
     deliveries: u64,
     /// Running time in milliseconds; 0: not leased.
     until: u64,
@@ -30,7 +30,7 @@ impl Leases {
 
     /// How often the entry was handed out so far.
     pub fn deliveries(&self, id: u64) -> u64 {
-        self.handed.get(&id).map_or(0, |h| h.deliveries)
+        self.delivered.get(&id).map_or(0, |h| h.deliveries)
     }
 
     /// The oldest entry whose lease ended.
@@ -48,28 +48,28 @@ impl Leases {
         self.returned.remove(&id);
         self.frontier = self.frontier.max(id);
         self.ends.insert((until, id));
-        let handed = self.handed.entry(id).or_insert(Handed {
+        let delivered = self.delivered.entry(id).or_insert(DeliveryState {
             deliveries: 0,
             until: 0,
         });
-        handed.deliveries = handed.deliveries.saturating_add(1);
-        handed.until = until;
-        handed.deliveries
+        delivered.deliveries = delivered.deliveries.saturating_add(1);
+        delivered.until = until;
+        delivered.deliveries
     }
 
     /// Whether the entry is leased at this running time. A lease that has ended is none, whether or not
     /// [`Leases::end`] has come to it yet.
     pub fn is_leased(&self, id: u64, mono_ms: u64) -> bool {
-        self.handed.get(&id).is_some_and(|h| h.until > mono_ms)
+        self.delivered.get(&id).is_some_and(|h| h.until > mono_ms)
     }
 
     /// Moves the end of a lease; false if there is none.
     pub fn extend(&mut self, id: u64, until: u64) -> bool {
-        match self.handed.get_mut(&id) {
-            Some(handed) if handed.until != 0 => {
-                self.ends.remove(&(handed.until, id));
+        match self.delivered.get_mut(&id) {
+            Some(delivered) if delivered.until != 0 => {
+                self.ends.remove(&(delivered.until, id));
                 self.ends.insert((until, id));
-                handed.until = until;
+                delivered.until = until;
                 true
             }
             _ => false,
@@ -77,11 +77,11 @@ impl Leases {
     }
 
     /// Gives a lease back at once; false if there is none.
-    pub fn give_back(&mut self, id: u64) -> bool {
-        match self.handed.get_mut(&id) {
-            Some(handed) if handed.until != 0 => {
-                self.ends.remove(&(handed.until, id));
-                handed.until = 0;
+    pub fn release(&mut self, id: u64) -> bool {
+        match self.delivered.get_mut(&id) {
+            Some(delivered) if delivered.until != 0 => {
+                self.ends.remove(&(delivered.until, id));
+                delivered.until = 0;
                 self.returned.insert(id);
                 true
             }
@@ -89,21 +89,21 @@ impl Leases {
         }
     }
 
-    /// Gives back up to `most` leases that have ended: how many.
-    pub fn end(&mut self, mono_ms: u64, most: usize) -> usize {
-        for ended in 0..most {
+    /// Gives back up to `max` leases that have ended: how many.
+    pub fn expire(&mut self, mono_ms: u64, max: usize) -> usize {
+        for ended in 0..max {
             match self.ends.first() {
-                Some(&(until, id)) if until <= mono_ms => self.give_back(id),
+                Some(&(until, id)) if until <= mono_ms => self.release(id),
                 _ => return ended,
             };
         }
-        most
+        max
     }
 
     /// The entry is gone.
-    pub fn forget(&mut self, id: u64) {
-        if let Some(handed) = self.handed.remove(&id) {
-            self.ends.remove(&(handed.until, id));
+    pub fn remove(&mut self, id: u64) {
+        if let Some(delivered) = self.delivered.remove(&id) {
+            self.ends.remove(&(delivered.until, id));
             self.returned.remove(&id);
         }
     }
@@ -118,14 +118,14 @@ mod tests {
         let mut leases = Leases::default();
         assert_eq!(leases.lease(7, 100), 1);
         assert_eq!((leases.leased(), leases.frontier()), (1, 7));
-        assert_eq!(leases.end(99, 10), 0);
-        assert_eq!(leases.end(100, 10), 1);
+        assert_eq!(leases.expire(99, 10), 0);
+        assert_eq!(leases.expire(100, 10), 1);
         assert_eq!((leases.leased(), leases.first_returned()), (0, Some(7)));
         assert_eq!(leases.lease(7, 200), 2);
         assert!(leases.extend(7, 300));
-        assert_eq!(leases.end(299, 10), 0);
-        assert!(leases.give_back(7) && !leases.give_back(7) && !leases.extend(7, 400));
-        leases.forget(7);
+        assert_eq!(leases.expire(299, 10), 0);
+        assert!(leases.release(7) && !leases.release(7) && !leases.extend(7, 400));
+        leases.remove(7);
         assert_eq!(
             (
                 leases.deliveries(7),

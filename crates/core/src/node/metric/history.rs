@@ -3,8 +3,8 @@
 //! No operation moves more than [`LONG`] bytes or reads more windows than it is asked to drop, however long the history
 //! is: a short one lies in one piece, a longer one in chunks, whole windows in each.
 
-use super::bucket::{Closed, Form};
 use crate::codec::bytes::Reader;
+use crate::model::{ClosedWindow, CompactForm};
 use crate::settings::MAX_HISTORY;
 use crate::time::second;
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub(crate) const AT_ONCE: u32 = 16;
 
 /// The bytes of a history, with room behind.
 #[derive(Clone)]
-enum Room {
+enum Bytes {
     Short([u8; SHORT]),
     Long(Box<[u8]>),
     Chunks(Box<Chunks>),
@@ -44,9 +44,9 @@ struct Chunks {
     dropped: usize,
 }
 
-impl Default for Room {
-    fn default() -> Room {
-        Room::Short([0; SHORT])
+impl Default for Bytes {
+    fn default() -> Bytes {
+        Bytes::Short([0; SHORT])
     }
 }
 
@@ -58,46 +58,46 @@ fn capacity(len: usize) -> usize {
     }
 }
 
-impl Room {
+impl Bytes {
     /// Makes room for `more` bytes behind the first `len`.
     fn reserve(&mut self, len: usize, more: usize) -> &mut [u8] {
         let size = match self {
-            Room::Short(_) => SHORT,
-            Room::Long(bytes) => bytes.len(),
-            Room::Chunks(_) => usize::MAX,
+            Bytes::Short(_) => SHORT,
+            Bytes::Long(bytes) => bytes.len(),
+            Bytes::Chunks(_) => usize::MAX,
         };
         if size < len + more {
             self.grow(len, more);
         }
         match self {
-            Room::Short(bytes) => bytes.get_mut(len..).unwrap_or_default(),
-            Room::Long(bytes) => bytes.get_mut(len..).unwrap_or_default(),
-            Room::Chunks(chunks) => chunks.reserve(more),
+            Bytes::Short(bytes) => bytes.get_mut(len..).unwrap_or_default(),
+            Bytes::Long(bytes) => bytes.get_mut(len..).unwrap_or_default(),
+            Bytes::Chunks(chunks) => chunks.reserve(more),
         }
     }
 
     #[cold]
     fn grow(&mut self, len: usize, more: usize) {
-        let most = capacity(len + more);
+        let max = capacity(len + more);
         *self = match std::mem::take(self) {
-            Room::Long(bytes) if most > LONG => {
+            Bytes::Long(bytes) if max > LONG => {
                 let mut first = bytes.into_vec();
                 first.truncate(len);
-                Room::Chunks(Box::new(Chunks {
+                Bytes::Chunks(Box::new(Chunks {
                     chunks: VecDeque::from([first]),
                     dropped: 0,
                 }))
             }
-            Room::Long(bytes) => {
+            Bytes::Long(bytes) => {
                 let mut bytes = bytes.into_vec();
-                bytes.reserve_exact(most - bytes.len());
-                bytes.resize(most, 0);
-                Room::Long(bytes.into_boxed_slice())
+                bytes.reserve_exact(max - bytes.len());
+                bytes.resize(max, 0);
+                Bytes::Long(bytes.into_boxed_slice())
             }
-            Room::Short(bytes) => {
-                let mut larger = vec![0; most].into_boxed_slice();
+            Bytes::Short(bytes) => {
+                let mut larger = vec![0; max].into_boxed_slice();
                 larger[..SHORT].copy_from_slice(&bytes);
-                Room::Long(larger)
+                Bytes::Long(larger)
             }
             chunks => chunks,
         };
@@ -106,9 +106,9 @@ impl Room {
     /// The bytes in use, of which there are `used` unless they lie in chunks.
     fn parts(&self, used: usize) -> impl Iterator<Item = &[u8]> {
         let (one, chunks) = match self {
-            Room::Short(bytes) => (bytes.get(..used), None),
-            Room::Long(bytes) => (bytes.get(..used), None),
-            Room::Chunks(chunks) => (None, Some(chunks.parts())),
+            Bytes::Short(bytes) => (bytes.get(..used), None),
+            Bytes::Long(bytes) => (bytes.get(..used), None),
+            Bytes::Chunks(chunks) => (None, Some(chunks.parts())),
         };
         one.into_iter().chain(chunks.into_iter().flatten())
     }
@@ -117,22 +117,22 @@ impl Room {
     fn drop_first(&mut self, bytes: usize, used: usize) -> usize {
         let left = used.saturating_sub(bytes);
         match self {
-            Room::Short(all) => all.copy_within(bytes..used, 0),
-            Room::Long(all) => {
+            Bytes::Short(all) => all.copy_within(bytes..used, 0),
+            Bytes::Long(all) => {
                 all.copy_within(bytes..used, 0);
                 // Much shorter than it was: the limit was lowered.
                 if capacity(left) < all.len() / 2 {
                     let kept = all.get(..capacity(left)).unwrap_or_default();
-                    *self = Room::Long(kept.into());
+                    *self = Bytes::Long(kept.into());
                 }
             }
-            Room::Chunks(chunks) => {
+            Bytes::Chunks(chunks) => {
                 chunks.drop_first(bytes);
                 if let Some(last) = chunks.take_small() {
                     let mut bytes = last;
                     let left = bytes.len();
                     bytes.resize(capacity(left), 0);
-                    *self = Room::Long(bytes.into_boxed_slice());
+                    *self = Bytes::Long(bytes.into_boxed_slice());
                     return left;
                 }
             }
@@ -188,7 +188,7 @@ impl Chunks {
 /// Closed windows of one metric and length, the oldest first, in compact form.
 #[derive(Default, Clone)]
 pub(crate) struct History {
-    room: Room,
+    available_bytes: Bytes,
     /// Bytes of it in use, unless they lie in chunks.
     used: u32,
     count: u32,
@@ -198,35 +198,35 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Adds a window and keeps at most `most`; where the limit was lowered, drops [`AT_ONCE`] windows of those beyond it.
-    pub fn push(&mut self, start_s: u32, form: Form<'_>, most: u32) {
-        let most = most.min(MAX_HISTORY);
-        if most == 0 {
+    /// Adds a window and keeps at most `max`; where the limit was lowered, drops [`AT_ONCE`] windows of those beyond it.
+    pub fn push(&mut self, start_s: u32, form: CompactForm<'_>, max: u32) {
+        let max = max.min(MAX_HISTORY);
+        if max == 0 {
             *self = History::default();
             return;
         }
-        self.trim(most - 1, AT_ONCE);
+        self.trim(max - 1, AT_ONCE);
         if self.count == 0 {
             (self.before_s, self.last_s) = (0, 0);
         }
         let (used, last_s) = (self.used as usize, self.last_s);
         form.write(start_s, last_s, |more| {
             self.used += more as u32;
-            self.room.reserve(used, more)
+            self.available_bytes.reserve(used, more)
         });
         self.last_s = start_s;
         self.count += 1;
     }
 
     /// The windows, the oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = Closed> {
+    pub fn iter(&self) -> impl Iterator<Item = ClosedWindow> {
         let mut windows = self.windows();
         (0..self.count).map_while(move |_| windows.next().map(|(closed, _)| closed))
     }
 
     /// Each window with its number of bytes.
-    fn windows(&self) -> impl Iterator<Item = (Closed, usize)> {
-        let mut parts = self.room.parts(self.used as usize);
+    fn windows(&self) -> impl Iterator<Item = (ClosedWindow, usize)> {
+        let mut parts = self.available_bytes.parts(self.used as usize);
         let mut reader = Reader::new(&[]);
         let mut before_s = self.before_s;
         std::iter::from_fn(move || {
@@ -234,7 +234,7 @@ impl History {
                 reader = Reader::new(parts.next()?);
             }
             let left = reader.left();
-            let closed = Closed::read(before_s, &mut reader).ok()?;
+            let closed = ClosedWindow::read(before_s, &mut reader).ok()?;
             before_s = second(closed.start);
             Some((closed, left - reader.left()))
         })
@@ -245,9 +245,9 @@ impl History {
         self.count
     }
 
-    /// Drops the oldest windows beyond `most`, but not more than `at_once`.
-    pub fn trim(&mut self, most: u32, at_once: u32) {
-        let dropped = self.count.saturating_sub(most).min(at_once);
+    /// Drops the oldest windows beyond `max`, but not more than `at_once`.
+    pub fn trim(&mut self, max: u32, at_once: u32) {
+        let dropped = self.count.saturating_sub(max).min(at_once);
         if dropped == 0 {
             return;
         }
@@ -256,7 +256,7 @@ impl History {
             bytes += len;
             before_s = second(closed.start);
         }
-        self.used = self.room.drop_first(bytes, self.used as usize) as u32;
+        self.used = self.available_bytes.drop_first(bytes, self.used as usize) as u32;
         self.before_s = before_s;
         self.count -= dropped;
     }
@@ -267,8 +267,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn closed(start_s: u32) -> Closed {
-        Closed {
+    fn closed(start_s: u32) -> ClosedWindow {
+        ClosedWindow {
             start: i64::from(start_s) * 1000,
             count: u64::from(start_s) % 300 + 1,
             sum: 0.1,
@@ -279,10 +279,10 @@ mod tests {
         }
     }
 
-    fn push(history: &mut History, start_s: u32, most: u32) {
+    fn push(history: &mut History, start_s: u32, max: u32) {
         let mut form = Vec::new();
         let mark = closed(start_s).put(0, &mut form);
-        history.push(start_s, Form::of(&form, mark), most);
+        history.push(start_s, CompactForm::of(&form, mark), max);
     }
 
     #[test]
@@ -309,10 +309,10 @@ mod tests {
 
     #[test]
     fn memory_of_dropped_windows_is_given_back() {
-        let held = |history: &History| match &history.room {
-            Room::Short(_) => 0,
-            Room::Long(bytes) => bytes.len(),
-            Room::Chunks(chunks) => chunks.chunks.iter().map(Vec::capacity).sum(),
+        let held = |history: &History| match &history.available_bytes {
+            Bytes::Short(_) => 0,
+            Bytes::Long(bytes) => bytes.len(),
+            Bytes::Chunks(chunks) => chunks.chunks.iter().map(Vec::capacity).sum(),
         };
         for (long, short) in [(2_000, 12), (100, 3), (9_000, 1_000)] {
             let mut history = History::default();
@@ -327,8 +327,8 @@ mod tests {
             } else {
                 LONG + CHUNK
             };
-            let most = used + spare;
-            assert!(held(&history) <= most, "{} for {used}", held(&history));
+            let max = used + spare;
+            assert!(held(&history) <= max, "{} for {used}", held(&history));
         }
     }
 
@@ -336,7 +336,7 @@ mod tests {
     fn an_operation_on_a_long_history_moves_little() {
         let mut history = History::default();
         (0..MAX_HISTORY).for_each(|start| push(&mut history, start, MAX_HISTORY));
-        let Room::Chunks(chunks) = &history.room else {
+        let Bytes::Chunks(chunks) = &history.available_bytes else {
             panic!("a long history lies in one piece");
         };
         assert!(chunks.chunks.iter().all(|chunk| chunk.capacity() <= LONG));
@@ -346,17 +346,17 @@ mod tests {
         #[test]
         fn it_behaves_as_a_list(steps in prop::collection::vec((0u32..4, 1u32..900, 1u32..2_000), 0..40)) {
             let mut history = History::default();
-            let mut model: VecDeque<Closed> = VecDeque::new();
+            let mut model: VecDeque<ClosedWindow> = VecDeque::new();
             let mut next = 0;
-            for (op, n, most) in steps {
+            for (op, n, max) in steps {
                 if op == 0 {
-                    history.trim(most, n);
-                    let dropped = model.len().saturating_sub(most as usize).min(n as usize);
+                    history.trim(max, n);
+                    let dropped = model.len().saturating_sub(max as usize).min(n as usize);
                     model.drain(..dropped);
                 } else {
                     for _ in 0..n {
-                        push(&mut history, next, most);
-                        let beyond = model.len().saturating_sub(most as usize - 1);
+                        push(&mut history, next, max);
+                        let beyond = model.len().saturating_sub(max as usize - 1);
                         model.drain(..beyond.min(AT_ONCE as usize));
                         model.push_back(closed(next));
                         next += 1;

@@ -1,26 +1,36 @@
 //! The metrics of a node, and when to look at which.
 
-use super::forgotten::ForgottenMetrics;
-use super::metric::{Env, Metric, Outcome, Sample};
-use super::queues::Queues;
-use super::series::Deadlines;
-use super::table::Table;
-use super::tags::TagPool;
+pub(crate) mod deadlines;
+pub(crate) mod forgotten;
+pub(crate) mod history;
+mod name;
+pub(crate) mod older;
+pub(crate) mod open_window;
+pub(crate) mod storage;
+pub(crate) mod tag_pool;
+
+use crate::context::ApplyContext;
+use crate::model::{Sample, SampleOutcome};
+use crate::node::metric::deadlines::Deadlines;
+use crate::node::metric::forgotten::ForgottenMetrics;
+use crate::node::metric::storage::{Env, Metric};
+use crate::node::metric::tag_pool::TagPool;
+use crate::node::queue::Queues;
+use crate::node::table::Table;
 use crate::settings::Rules;
-use crate::turn::Step;
 
 /// See the file's header.
-pub(crate) struct Stats {
-    pub metrics: Table<Metric>,
+pub(crate) struct Metrics {
+    pub table: Table<Metric>,
     pub tags: TagPool,
     pub deadlines: [Deadlines; 2],
     pub forgotten: ForgottenMetrics,
     /// No name and tags of a metric together are longer: bytes. It only grows.
     pub longest: usize,
     /// Running time before which no metric counts as quiet: when it was loaded or promoted.
-    pub quiet_since: u64,
+    pub idle_not_before: u64,
     /// The next slot that a sweep looks at for lifetimes.
-    pub hand: u32,
+    pub sweep_cursor: u32,
     /// The slots below this are still to be looked at for histories beyond a lowered limit. Not part of the value.
     pub untrimmed: Option<u32>,
 }
@@ -30,7 +40,7 @@ pub(crate) struct Around<'a, 'b> {
     pub rules: &'a Rules,
     pub windows_s: [u32; 2],
     pub queues: &'a mut Queues,
-    pub step: &'a mut Step<'b>,
+    pub ctx: &'a mut ApplyContext<'b>,
 }
 
 fn env<'a, 'b>(
@@ -43,20 +53,20 @@ fn env<'a, 'b>(
         tags,
         deadlines,
         queues: around.queues,
-        step: around.step,
+        ctx: around.ctx,
     }
 }
 
-impl Stats {
-    pub fn new(seed: u64) -> Stats {
-        Stats {
-            metrics: Table::new(seed),
+impl Metrics {
+    pub fn new(seed: u64) -> Metrics {
+        Metrics {
+            table: Table::new(seed),
             tags: TagPool::new(seed),
             deadlines: Default::default(),
             forgotten: ForgottenMetrics::new(seed),
             longest: 0,
-            quiet_since: 0,
-            hand: 0,
+            idle_not_before: 0,
+            sweep_cursor: 0,
             untrimmed: None,
         }
     }
@@ -67,8 +77,8 @@ impl Stats {
         name: &[u8],
         sample: &Sample<'_>,
         around: &mut Around<'_, '_>,
-    ) -> Option<Outcome> {
-        match self.metrics.find(name) {
+    ) -> Option<SampleOutcome> {
+        match self.table.find(name) {
             Some(slot) => self.sample_at(slot, sample, around),
             None => self.first_sample(name, sample, around),
         }
@@ -81,20 +91,20 @@ impl Stats {
         name: &[u8],
         sample: &Sample<'_>,
         around: &mut Around<'_, '_>,
-    ) -> Option<Outcome> {
-        let mut metric = Metric::new(name, sample.kind);
+    ) -> Option<SampleOutcome> {
+        let mut metric = Metric::new(name, sample.metric_type);
         let known = self.forgotten.find(name);
-        let (now_ms, future_ms) = (around.step.now_ms, around.rules.max_future_ms);
+        let (now_ms, future_ms) = (around.ctx.now_ms, around.rules.max_future_ms);
         if let Some(forgotten) = known.and_then(|known| self.forgotten.table.get(known))
             && forgotten.holds(now_ms, future_ms)
-            && !around.step.is_version_1
+            && !around.ctx.is_version_1
         {
-            metric.closed_to_s = forgotten.closed_to_s;
+            metric.watermark_s = forgotten.watermark_s;
         }
-        let slot = self.metrics.insert(metric);
+        let slot = self.table.insert(metric);
         let outcome = self.sample_at(slot, sample, around);
-        if outcome == Some(Outcome::Late) {
-            self.metrics.remove(slot);
+        if outcome == Some(SampleOutcome::Late) {
+            self.table.remove(slot);
         } else if let Some(known) = known {
             self.forgotten.remove(known);
         }
@@ -108,11 +118,11 @@ impl Stats {
         slot: u32,
         sample: &Sample<'_>,
         around: &mut Around<'_, '_>,
-    ) -> Option<Outcome> {
+    ) -> Option<SampleOutcome> {
         let metric = self
-            .metrics
+            .table
             .get_mut(slot)
-            .filter(|m| m.kind == sample.kind)?;
+            .filter(|m| m.metric_type == sample.metric_type)?;
         let tags = sample.tags.map_or(0, <[u8]>::len);
         self.longest = self.longest.max(metric.name.len() + tags);
         let mut env = env((&mut self.tags, &mut self.deadlines), around);
@@ -128,34 +138,34 @@ impl Stats {
         around: &mut Around<'_, '_>,
     ) {
         for slot in slots {
-            if let Some(metric) = self.metrics.get_mut(slot) {
+            if let Some(metric) = self.table.get_mut(slot) {
                 let mut env = env((&mut self.tags, &mut self.deadlines), around);
                 metric.close_due(length, newest, slot, &mut env);
             }
         }
     }
 
-    /// Drops the oldest closed windows of one length beyond `most`, at most `at_once` of each metric.
+    /// Drops the oldest closed windows of one length beyond `max`, at most `at_once` of each metric.
     pub fn trim_history(
         &mut self,
         length: usize,
-        most: u32,
+        max: u32,
         at_once: u8,
         slots: impl Iterator<Item = u32>,
     ) {
         for slot in slots {
-            if let Some(metric) = self.metrics.get_mut(slot) {
-                metric.trim_history(length, most, at_once.into());
+            if let Some(metric) = self.table.get_mut(slot) {
+                metric.trim_history(length, max, at_once.into());
             }
         }
     }
 
     /// Closes the windows of metrics whose time lies too far ahead.
-    pub fn give_up_time(&mut self, slots: impl Iterator<Item = u32>, around: &mut Around<'_, '_>) {
+    pub fn reset_time(&mut self, slots: impl Iterator<Item = u32>, around: &mut Around<'_, '_>) {
         for slot in slots {
-            if let Some(metric) = self.metrics.get_mut(slot) {
+            if let Some(metric) = self.table.get_mut(slot) {
                 let mut env = env((&mut self.tags, &mut self.deadlines), around);
-                metric.give_up_time(slot, &mut env);
+                metric.reset_time(slot, &mut env);
             }
         }
     }
@@ -164,19 +174,19 @@ impl Stats {
     /// are taken from the end, so that none moves before its turn.
     pub fn forget(&mut self, slots: &[u32], around: &mut Around<'_, '_>) {
         for &slot in slots.iter().rev() {
-            if let Some(metric) = self.metrics.get_mut(slot) {
+            if let Some(metric) = self.table.get_mut(slot) {
                 let mut env = env((&mut self.tags, &mut self.deadlines), around);
                 metric.close_all(slot, &mut env);
                 self.tags.release(metric.tags);
-                let (now_ms, rules) = (around.step.now_ms, around.rules);
+                let (now_ms, rules) = (around.ctx.now_ms, around.rules);
                 // What lies too far ahead of the clock would silence its name until then.
-                if !metric.is_ahead(now_ms, rules.max_future_ms) && !around.step.is_version_1 {
-                    let (name, closed_to_s) = (&metric.name, metric.closed_to_s);
+                if !metric.is_ahead(now_ms, rules.max_future_ms) && !around.ctx.is_version_1 {
+                    let (name, watermark_s) = (&metric.name, metric.watermark_s);
                     self.forgotten
-                        .remember(name, closed_to_s, now_ms, rules.flush_delay_ms);
+                        .remember(name, watermark_s, now_ms, rules.flush_delay_ms);
                 }
-                let moved_from = self.metrics.remove(slot).and_then(|r| r.moved_from);
-                if let (Some(from), Some(moved)) = (moved_from, self.metrics.get(slot)) {
+                let moved_from = self.table.remove(slot).and_then(|r| r.moved_from);
+                if let (Some(from), Some(moved)) = (moved_from, self.table.get(slot)) {
                     for (i, deadlines) in self.deadlines.iter_mut().enumerate() {
                         moved.open(i).for_each(|b| deadlines.moved(b, from, slot));
                     }
@@ -193,7 +203,7 @@ impl Stats {
     }
 
     /// Since when a metric is quiet (running time).
-    pub fn quiet_from(&self, metric: &Metric) -> u64 {
-        metric.heard().max(self.quiet_since)
+    pub fn idle_since(&self, metric: &Metric) -> u64 {
+        metric.last_seen().max(self.idle_not_before)
     }
 }

@@ -1,12 +1,15 @@
 //! What one command or one tick brings along.
 
-use crate::counters::Dropped;
-use crate::error::Refused;
-use crate::{Counters, Effects, Now, Settings};
+use crate::counters::{Counters, Dropped};
+use crate::effect::Effects;
+use crate::error::RejectReason;
+use crate::id::MAX_ID;
+use crate::settings::Settings;
+use crate::time::Now;
 use std::fmt;
 
 /// The surroundings of one command or tick: read before, used throughout, handed on after.
-pub struct Turn<'a> {
+pub struct ExecContext<'a> {
     /// Both clocks.
     pub now: Now,
     /// The settings in force.
@@ -16,11 +19,11 @@ pub struct Turn<'a> {
     /// What a replica must repeat is appended here.
     pub effects: &'a mut Effects,
     /// A command may be propagated as it came, where that means the same.
-    pub may_repeat: bool,
+    pub allow_verbatim: bool,
     /// It cannot be shown that what this may cost fits the limits, even after room was made: nothing new is taken, and
     /// what must go on (samples of metrics that are there, closings) keeps no history and makes room in its own node
     /// where `memory` leaves nothing to spare.
-    pub is_tight: bool,
+    pub memory_pressure: bool,
     /// The memory limit that leaves the least, as the shell measured it.
     pub memory: Memory,
     /// The server's counters, raised beside the node's own.
@@ -33,7 +36,7 @@ pub struct Memory {
     /// Which limit it is.
     pub limit: MemoryLimit,
     /// The limit.
-    pub most: u64,
+    pub max: u64,
     /// Bytes in use.
     pub used: u64,
     /// Bytes kept free for what known metrics and nodes may come to hold.
@@ -55,15 +58,15 @@ impl Memory {
     /// A limit that nothing reaches.
     pub const UNLIMITED: Memory = Memory {
         limit: MemoryLimit::Server,
-        most: u64::MAX,
+        max: u64::MAX,
         used: 0,
         reserved: 0,
         requested: 0,
     };
 
     /// Bytes that may still be allocated below the limit, those that are reserved among them.
-    pub fn room(&self) -> u64 {
-        self.most.saturating_sub(self.used)
+    pub fn available_bytes(&self) -> u64 {
+        self.max.saturating_sub(self.used)
     }
 
     /// Bytes by which the limit would be passed.
@@ -71,22 +74,22 @@ impl Memory {
         let wanted = self.used.saturating_add(self.reserved);
         wanted
             .saturating_add(self.requested)
-            .saturating_sub(self.most)
+            .saturating_sub(self.max)
     }
 
     /// Bytes that may be taken without touching what is reserved.
     pub fn spare(&self) -> u64 {
-        self.room().saturating_sub(self.reserved)
+        self.available_bytes().saturating_sub(self.reserved)
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, most, used) = (self.limit.name(), self.most, self.used);
+        let (name, max, used) = (self.limit.name(), self.max, self.used);
         let (reserved, requested) = (self.reserved, self.requested);
         write!(
             f,
-            "{name} ({most} bytes) has no room for {requested} bytes: {used} are used, {reserved} reserved for known \
+            "{name} ({max} bytes) has no room for {requested} bytes: {used} are used, {reserved} reserved for known \
              metrics and nodes; drain the queues, or raise it"
         )
     }
@@ -102,10 +105,10 @@ impl MemoryLimit {
     }
 
     /// How a refusal because of it counts.
-    pub fn refused(self) -> Refused {
+    pub fn rejected(self) -> RejectReason {
         match self {
-            MemoryLimit::Server => Refused::Memory,
-            MemoryLimit::Node => Refused::NodeMemory,
+            MemoryLimit::Server => RejectReason::Memory,
+            MemoryLimit::Node => RejectReason::NodeMemory,
         }
     }
 
@@ -118,18 +121,9 @@ impl MemoryLimit {
     }
 }
 
-/// Ids stay below this, so that every client language holds them exactly.
-pub const MAX_ID: u64 = (1 << 53) - 1;
-
-/// How far ahead of the clock an id may be that somebody hands in (RESTORE, AGG.APPLY of a client), and for how long a
-/// node's ids that are ahead of the clock drag those of the server along, microseconds (a day, an hour).
-pub const MAX_AHEAD_US: u64 = 86_400_000_000;
-/// See [`MAX_AHEAD_US`].
-pub const MAX_DRAG_US: u64 = 3_600_000_000;
-
-/// One change of a node as it is applied: on the primary from a [`Turn`], on a replica from an effect's header. All
+/// One change of a node as it is applied: on the primary from a [`ExecContext`], on a replica from an effect's header. All
 /// that a change depends on besides the node's value is in here.
-pub(crate) struct Step<'a> {
+pub(crate) struct ApplyContext<'a> {
     /// The primary's wall clock, Unix milliseconds.
     pub now_ms: i64,
     /// This server's running time; decides nothing while a change is applied, it is only remembered.
@@ -144,11 +138,33 @@ pub(crate) struct Step<'a> {
     pub counters: &'a mut Counters,
 }
 
-impl Step<'_> {
+impl ApplyContext<'_> {
     /// The next id. Ids of one step follow each other without gaps.
     pub fn take_id(&mut self) -> u64 {
         let id = self.next_id.min(MAX_ID);
         self.next_id = id + 1;
         id
+    }
+}
+
+/// A turn as the node's own code sees it.
+pub(crate) struct WriteContext<'a> {
+    pub apply: ApplyContext<'a>,
+    pub effects: &'a mut Effects,
+    pub settings: &'a Settings,
+    pub now: Now,
+    pub memory_pressure: bool,
+    pub memory: Memory,
+    /// What MIN, HOUR and LOG counted for before the change, bytes.
+    pub queued: u64,
+    /// Replicas hold the node's rules and its clock, and the command may go to them as it came.
+    pub verbatim_allowed: bool,
+    pub first_id: u64,
+}
+
+impl WriteContext<'_> {
+    /// Whether the command as it came says all that was decided so far.
+    pub fn is_verbatim(&self) -> bool {
+        self.verbatim_allowed && self.apply.next_id == self.first_id && self.effects.is_empty()
     }
 }

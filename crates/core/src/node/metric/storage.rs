@@ -3,19 +3,22 @@
 //! Everything here follows from the metric, the sample, the node's rules and the step's clock alone, so a replica that
 //! is given the same sample does the same. A sample that is late changes nothing but counts.
 
-use super::bucket::{Bucket, Form, Kind, finite, rate};
-use super::history::History;
-use super::name::Name;
-use super::queues::{Queues, WindowEntry};
-use super::series::Deadlines;
-use super::table::Named;
-use super::tags::{TagId, TagPool};
-use super::windows::{Older, Olders};
+use crate::context::ApplyContext;
 use crate::counters::Dropped;
-use crate::settings::{LEAST_OPEN, Rules};
+use crate::model::{
+    CompactForm, MetricType, Sample, SampleOutcome, TagId, WindowRecord, finite, rate,
+};
+use crate::node::metric::deadlines::Deadlines;
+use crate::node::metric::history::History;
+use crate::node::metric::name::Name;
+use crate::node::metric::older::{OlderWindow, OlderWindows};
+use crate::node::metric::open_window::OpenWindow;
+use crate::node::metric::tag_pool::TagPool;
+use crate::node::queue::Queues;
+use crate::node::table::Named;
+use crate::settings::{MIN_OPEN, Rules};
 use crate::text::number::Number;
 use crate::time::{second, window_start};
-use crate::turn::Step;
 
 /// The two lengths of windows.
 pub(crate) const LENGTHS: [usize; 2] = [0, 1];
@@ -26,20 +29,20 @@ pub(crate) struct Metric {
     pub name: Name,
     /// See [`Metric::at`].
     at: i64,
-    /// See [`Metric::told`].
-    told: u64,
+    /// See [`Metric::last_value`].
+    last_value: u64,
     /// The later of the open windows, by length.
-    newest: [Option<Bucket>; 2],
+    newest: [Option<OpenWindow>; 2],
     /// The end of the newest window that has closed, Unix seconds; 0: none has.
-    pub closed_to_s: [u32; 2],
+    pub watermark_s: [u32; 2],
     pub tags: TagId,
     /// See [`Metric::samples`].
     samples_low: u32,
     extra: Option<Box<Extra>>,
-    /// See [`Metric::heard`].
-    heard_low: u32,
-    heard_high: u16,
-    pub kind: Kind,
+    /// See [`Metric::last_seen`].
+    last_seen_low: u32,
+    last_seen_high: u16,
+    pub metric_type: MetricType,
     /// Of [`flags`].
     flags: u8,
 }
@@ -47,10 +50,10 @@ pub(crate) struct Metric {
 /// What is so of a metric.
 mod flags {
     /// Its value told last is a double.
-    pub const TOLD_FLOAT: u8 = 1;
-    /// [`super::Rare::pending`] holds something.
-    pub const UNRATED: u8 = 2;
-    /// The newest window of a length has other tags than the metric: those in [`super::Rare::other_tags`].
+    pub const LAST_IS_FLOAT: u8 = 1;
+    /// [`crate::node::Rare::pending`] holds something.
+    pub const PENDING_RATE: u8 = 2;
+    /// The newest window of a length has other tags than the metric: those in [`crate::node::Rare::other_tags`].
     pub const OTHER_TAGS: [u8; 2] = [4, 8];
 }
 
@@ -68,8 +71,8 @@ struct Extra {
 #[derive(Default)]
 struct Rare {
     /// The open windows before the newest, by length.
-    older: [Olders; 2],
-    /// See [`Metric::unrated`]; apart, as together they would be padded.
+    older: [OlderWindows; 2],
+    /// See [`Metric::pending_rate`]; apart, as together they would be padded.
     pending: f64,
     pending_ms: u32,
     /// See [`flags::OTHER_TAGS`].
@@ -81,7 +84,7 @@ struct Rare {
 
 /// DIFF: what came since the last rate ended. Most samples end one, and leave nothing.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Unrated {
+pub(crate) struct PendingRate {
     /// The increase.
     pub pending: f64,
     /// Milliseconds to the last sample.
@@ -98,7 +101,7 @@ impl Extra {
 impl Rare {
     /// It holds nothing, but for what flags tell of, and need not be there.
     fn is_empty(&self) -> bool {
-        self.older.iter().all(Olders::is_empty)
+        self.older.iter().all(OlderWindows::is_empty)
             && self.counts == Counts::default()
             && self.samples_high == 0
     }
@@ -117,12 +120,12 @@ pub(crate) struct Counts {
 
 /// Where a sample belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum WindowSlot {
     /// Its window has closed, or came too late to be opened.
     Missed,
     Newest,
     /// A window before the newest that is open and begins at this second.
-    Older(u32),
+    OlderWindow(u32),
     /// A window after all open ones, which begins at this second.
     New(u32),
     /// A window before the newest that is not open yet.
@@ -134,33 +137,10 @@ impl Named for Metric {
         &self.name
     }
 
-    fn touch(&self) -> u64 {
-        let start = |i: usize| self.newest[i].as_ref().map_or(0, Bucket::start_s);
-        u64::from(self.samples_low ^ start(0) ^ start(1) ^ self.heard_low)
+    fn prefetch(&self) -> u64 {
+        let start = |i: usize| self.newest[i].as_ref().map_or(0, OpenWindow::start_s);
+        u64::from(self.samples_low ^ start(0) ^ start(1) ^ self.last_seen_low)
     }
-}
-
-/// What became of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Counted,
-    /// It counted in its HOUR window alone.
-    LateMin,
-    /// It counted in its MIN window alone.
-    LateHour,
-    /// It changed nothing.
-    Late,
-}
-
-/// A checked sample; `tags` in canonical form, `None` where it named none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample<'a> {
-    pub kind: Kind,
-    pub value: Number,
-    pub at: i64,
-    pub tags: Option<&'a [u8]>,
-    /// Their id, where the caller has a reference to them: then no sample of many looks at a long list.
-    pub tag_id: Option<TagId>,
 }
 
 /// What a metric needs of its node.
@@ -170,25 +150,25 @@ pub(crate) struct Env<'a, 'b> {
     pub tags: &'a mut TagPool,
     pub deadlines: &'a mut [Deadlines; 2],
     pub queues: &'a mut Queues,
-    pub step: &'a mut Step<'b>,
+    pub ctx: &'a mut ApplyContext<'b>,
 }
 
 impl Env<'_, '_> {
     /// A window whose end is at or before this has been passed by the clock by the flush delay.
     pub fn passed_ms(&self) -> i64 {
-        self.step.now_ms.saturating_sub(self.rules.flush_delay_ms)
+        self.ctx.now_ms.saturating_sub(self.rules.flush_delay_ms)
     }
 
     /// As many windows of one length may be open at a time, of a metric that has `open` of them. Where memory is tight, a
     /// metric gets no third one: it is not in the reserve.
-    fn most_open(&self, i: usize, open: usize) -> usize {
-        let most = match self.step.is_version_1 {
-            true => LEAST_OPEN,
+    fn max_open(&self, i: usize, open: usize) -> usize {
+        let max = match self.ctx.is_version_1 {
+            true => MIN_OPEN,
             false => self.rules.open_windows(self.windows_s[i]),
         };
-        match self.step.keeps_history {
-            true => most,
-            false => most.min(open.max(LEAST_OPEN)),
+        match self.ctx.keeps_history {
+            true => max,
+            false => max.min(open.max(MIN_OPEN)),
         }
     }
 
@@ -200,19 +180,19 @@ impl Env<'_, '_> {
 
 impl Metric {
     /// A metric without a sample.
-    pub fn new(name: &[u8], kind: Kind) -> Metric {
+    pub fn new(name: &[u8], metric_type: MetricType) -> Metric {
         Metric {
             name: name.into(),
-            kind,
+            metric_type,
             tags: TagId::NONE,
             at: NEVER,
-            told: 0,
+            last_value: 0,
             newest: [None, None],
-            closed_to_s: [0; 2],
+            watermark_s: [0; 2],
             samples_low: 0,
             extra: None,
-            heard_low: 0,
-            heard_high: 0,
+            last_seen_low: 0,
+            last_seen_high: 0,
             flags: 0,
         }
     }
@@ -249,45 +229,45 @@ impl Metric {
     }
 
     /// The value of that sample: of a counter, its total.
-    pub fn told(&self) -> Number {
-        if self.has(flags::TOLD_FLOAT) {
-            Number::Float(f64::from_bits(self.told))
+    pub fn last_value(&self) -> Number {
+        if self.has(flags::LAST_IS_FLOAT) {
+            Number::Float(f64::from_bits(self.last_value))
         } else {
-            Number::Int(self.told)
+            Number::Int(self.last_value)
         }
     }
 
     #[inline]
-    fn tell(&mut self, at: i64, value: Number) {
+    fn set_last(&mut self, at: i64, value: Number) {
         self.at = at;
-        let (told, is_float) = match value {
+        let (last_value, is_float) = match value {
             Number::Int(v) => (v, false),
             Number::Float(v) => (v.to_bits(), true),
         };
-        self.told = told;
-        self.set(flags::TOLD_FLOAT, is_float);
+        self.last_value = last_value;
+        self.set(flags::LAST_IS_FLOAT, is_float);
     }
 
     /// DIFF: what came since the last rate ended.
     #[inline]
-    pub fn unrated(&self) -> Unrated {
+    pub fn pending_rate(&self) -> PendingRate {
         match self.rare() {
-            Some(rare) if self.has(flags::UNRATED) => Unrated {
+            Some(rare) if self.has(flags::PENDING_RATE) => PendingRate {
                 pending: rare.pending,
                 ms: rare.pending_ms,
             },
-            _ => Unrated::default(),
+            _ => PendingRate::default(),
         }
     }
 
     #[inline]
-    pub fn set_unrated(&mut self, unrated: Unrated) {
-        let is_some = unrated.ms != 0 || unrated.pending.to_bits() != 0;
+    pub fn set_pending_rate(&mut self, pending_rate: PendingRate) {
+        let is_some = pending_rate.ms != 0 || pending_rate.pending.to_bits() != 0;
         if is_some {
             let rare = self.make_rare();
-            (rare.pending, rare.pending_ms) = (unrated.pending, unrated.ms);
+            (rare.pending, rare.pending_ms) = (pending_rate.pending, pending_rate.ms);
         }
-        self.set(flags::UNRATED, is_some);
+        self.set(flags::PENDING_RATE, is_some);
     }
 
     /// Samples that counted since the server's start; not part of the value.
@@ -305,13 +285,13 @@ impl Metric {
     }
 
     /// While a saved node is read: its newest sample.
-    pub fn load_told(&mut self, at: Option<i64>, value: Number) {
-        self.tell(at.unwrap_or(NEVER), value);
+    pub fn load_last(&mut self, at: Option<i64>, value: Number) {
+        self.set_last(at.unwrap_or(NEVER), value);
     }
 
     /// While a saved node is read: the next open window, its tags still to come.
-    pub fn load_open(&mut self, i: usize, bucket: Bucket) {
-        if let Some(before) = self.newest[i].replace(bucket) {
+    pub fn load_open(&mut self, i: usize, window: OpenWindow) {
+        if let Some(before) = self.newest[i].replace(window) {
             self.add_older(i, before, TagId::NONE);
         }
     }
@@ -329,30 +309,30 @@ impl Metric {
         }
     }
 
-    /// Keeps a closed window, and of all of its length at most `most`.
-    pub fn keep(&mut self, i: usize, start_s: u32, form: Form<'_>, most: u32) {
-        if most > 0 || self.extra.is_some() {
+    /// Keeps a closed window, and of all of its length at most `max`.
+    pub fn keep(&mut self, i: usize, start_s: u32, form: CompactForm<'_>, max: u32) {
+        if max > 0 || self.extra.is_some() {
             let extra = self.extra.get_or_insert_default();
-            extra.history[i].push(start_s, form, most);
+            extra.history[i].push(start_s, form, max);
         }
     }
 
-    /// Drops the oldest closed windows of one length beyond `most`, but not more than `at_once`.
-    pub fn trim_history(&mut self, i: usize, most: u32, at_once: u32) {
+    /// Drops the oldest closed windows of one length beyond `max`, but not more than `at_once`.
+    pub fn trim_history(&mut self, i: usize, max: u32, at_once: u32) {
         if let Some(extra) = &mut self.extra {
-            extra.history[i].trim(most, at_once);
+            extra.history[i].trim(max, at_once);
         }
     }
 
     /// When the last sample arrived (running time, milliseconds). Not part of the value.
-    pub fn heard(&self) -> u64 {
-        u64::from(self.heard_high) << 32 | u64::from(self.heard_low)
+    pub fn last_seen(&self) -> u64 {
+        u64::from(self.last_seen_high) << 32 | u64::from(self.last_seen_low)
     }
 
     #[inline]
-    fn hear(&mut self, mono_ms: u64) {
+    fn touch(&mut self, mono_ms: u64) {
         // 48 bits: nine thousand years.
-        (self.heard_low, self.heard_high) = (mono_ms as u32, (mono_ms >> 32) as u16);
+        (self.last_seen_low, self.last_seen_high) = (mono_ms as u32, (mono_ms >> 32) as u16);
     }
 
     /// Rare counts.
@@ -373,7 +353,7 @@ impl Metric {
 
     /// The oldest of the open windows before the newest.
     #[inline]
-    fn oldest(&self, i: usize) -> Option<&Bucket> {
+    fn oldest(&self, i: usize) -> Option<&OpenWindow> {
         self.rare()?.older[i].first()
     }
 
@@ -387,13 +367,14 @@ impl Metric {
     fn take_older(
         &mut self,
         i: usize,
-        take: impl FnOnce(&mut Olders) -> Option<Older>,
-    ) -> Option<Older> {
-        let told = self.has(flags::UNRATED | flags::OTHER_TAGS[0] | flags::OTHER_TAGS[1]);
+        take: impl FnOnce(&mut OlderWindows) -> Option<OlderWindow>,
+    ) -> Option<OlderWindow> {
+        let last_value =
+            self.has(flags::PENDING_RATE | flags::OTHER_TAGS[0] | flags::OTHER_TAGS[1]);
         let extra = self.extra.as_mut()?;
         let rare = extra.rare.as_mut()?;
         let older = take(&mut rare.older[i])?;
-        if rare.is_empty() && !told {
+        if rare.is_empty() && !last_value {
             extra.rare = None;
             if extra.is_empty() {
                 self.extra = None;
@@ -402,8 +383,8 @@ impl Metric {
         Some(older)
     }
 
-    fn add_older(&mut self, i: usize, bucket: Bucket, tags: TagId) {
-        self.make_rare().older[i].insert(Older { bucket, tags });
+    fn add_older(&mut self, i: usize, window: OpenWindow, tags: TagId) {
+        self.make_rare().older[i].insert(OlderWindow { window, tags });
     }
 
     /// The tags in force at the last sample to arrive of the newest window.
@@ -434,29 +415,29 @@ impl Metric {
     }
 
     /// The open windows of one length, the oldest first.
-    pub fn open(&self, i: usize) -> impl Iterator<Item = &Bucket> {
+    pub fn open(&self, i: usize) -> impl Iterator<Item = &OpenWindow> {
         let older = self.rare().into_iter().flat_map(move |r| r.older[i].iter());
-        older.map(|o| &o.bucket).chain(&self.newest[i])
+        older.map(|o| &o.window).chain(&self.newest[i])
     }
 
     /// The same, with the tags in force at the last sample to arrive.
-    pub fn open_with_tags(&self, i: usize) -> impl Iterator<Item = (&Bucket, TagId)> {
+    pub fn open_with_tags(&self, i: usize) -> impl Iterator<Item = (&OpenWindow, TagId)> {
         let older = self.rare().into_iter().flat_map(move |r| r.older[i].iter());
         let newest = self.newest[i].as_ref();
         older
-            .map(|o| (&o.bucket, o.tags))
-            .chain(newest.map(move |bucket| (bucket, self.newest_tags(i))))
+            .map(|o| (&o.window, o.tags))
+            .chain(newest.map(move |window| (window, self.newest_tags(i))))
     }
 
     /// The same, to be changed.
-    pub fn open_mut(&mut self, i: usize) -> impl Iterator<Item = &mut Bucket> {
+    pub fn open_mut(&mut self, i: usize) -> impl Iterator<Item = &mut OpenWindow> {
         let rare = self.extra.as_mut().and_then(|e| e.rare.as_deref_mut());
         let older = rare.into_iter().flat_map(move |r| r.older[i].iter_mut());
-        older.map(|o| &mut o.bucket).chain(&mut self.newest[i])
+        older.map(|o| &mut o.window).chain(&mut self.newest[i])
     }
 
     /// The newest open window.
-    pub fn newest_mut(&mut self, i: usize) -> Option<&mut Bucket> {
+    pub fn newest_mut(&mut self, i: usize) -> Option<&mut OpenWindow> {
         self.newest[i].as_mut()
     }
 
@@ -483,23 +464,28 @@ impl Metric {
     }
 
     /// Takes a sample of its own kind. `slot`: its own.
-    pub fn sample(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> Outcome {
-        if self.is_ahead(env.step.now_ms, env.rules.max_future_ms) {
-            self.give_up_time(slot, env);
+    pub fn sample(
+        &mut self,
+        slot: u32,
+        sample: &Sample<'_>,
+        env: &mut Env<'_, '_>,
+    ) -> SampleOutcome {
+        if self.is_ahead(env.ctx.now_ms, env.rules.max_future_ms) {
+            self.reset_time(slot, env);
         }
-        let outcome = match self.kind {
-            Kind::Abs => self.value(slot, sample, env),
-            Kind::Diff => self.total(slot, sample, env),
+        let outcome = match self.metric_type {
+            MetricType::Abs => self.value(slot, sample, env),
+            MetricType::Diff => self.total(slot, sample, env),
         };
         match outcome {
-            Outcome::Late => self.count(|c| &mut c.late),
-            Outcome::LateMin => self.count(|c| &mut c.late_min),
-            Outcome::LateHour => self.count(|c| &mut c.late_hour),
-            Outcome::Counted => {}
+            SampleOutcome::Late => self.count(|c| &mut c.late),
+            SampleOutcome::LateMin => self.count(|c| &mut c.late_min),
+            SampleOutcome::LateHour => self.count(|c| &mut c.late_hour),
+            SampleOutcome::Counted => {}
         }
-        if outcome != Outcome::Late {
+        if outcome != SampleOutcome::Late {
             self.count_sample();
-            self.hear(env.step.mono_ms);
+            self.touch(env.ctx.mono_ms);
         }
         outcome
     }
@@ -511,103 +497,108 @@ impl Metric {
     }
 
     /// Closes the windows as they stand; the next sample is a first one.
-    pub fn give_up_time(&mut self, slot: u32, env: &mut Env<'_, '_>) {
+    pub fn reset_time(&mut self, slot: u32, env: &mut Env<'_, '_>) {
         self.close_all(slot, env);
         self.at = NEVER;
-        self.closed_to_s = [0; 2];
+        self.watermark_s = [0; 2];
         env.queues
-            .count(env.step, |c| c.clock_back = c.clock_back.saturating_add(1));
+            .count(env.ctx, |c| c.clock_back = c.clock_back.saturating_add(1));
     }
 
-    fn value(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> Outcome {
-        let places = self.places(sample.at, env);
-        if places == [Place::Missed; 2] {
-            return Outcome::Late;
+    fn value(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> SampleOutcome {
+        let window_slots = self.window_slots(sample.at, env);
+        if window_slots == [WindowSlot::Missed; 2] {
+            return SampleOutcome::Late;
         }
         let value = sample.value.to_f64();
-        self.take_tags(sample, places, env);
+        self.take_tags(sample, window_slots, env);
         for i in LENGTHS {
-            if let Some(bucket) = self.bucket(i, places[i], slot, env) {
-                bucket.add_value(sample.at, value);
+            if let Some(window) = self.window(i, window_slots[i], slot, env) {
+                window.add_value(sample.at, value);
             }
         }
         if sample.at >= self.at {
-            self.tell(sample.at, sample.value);
+            self.set_last(sample.at, sample.value);
         }
-        match places {
-            [Place::Missed, _] => Outcome::LateMin,
-            [_, Place::Missed] => Outcome::LateHour,
-            _ => Outcome::Counted,
+        match window_slots {
+            [WindowSlot::Missed, _] => SampleOutcome::LateMin,
+            [_, WindowSlot::Missed] => SampleOutcome::LateHour,
+            _ => SampleOutcome::Counted,
         }
     }
 
-    fn total(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> Outcome {
+    fn total(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> SampleOutcome {
         let Some(before) = self.at() else {
             return self.first_total(slot, sample, env);
         };
         let ms = sample.at - before;
         if ms < 0 {
-            return Outcome::Late;
+            return SampleOutcome::Late;
         }
         if ms > env.rules.max_gap_ms {
             self.count(|c| &mut c.gaps);
             return self.first_total(slot, sample, env);
         }
-        let places = self.places(sample.at, env);
+        let window_slots = self.window_slots(sample.at, env);
         // Where its MIN window has closed, the next sample brings the increase to both: none is lost or doubled. An HOUR
         // window that has closed takes no further sample, so waiting for one would stop the counter until the next hour.
-        if places[0] == Place::Missed {
-            return Outcome::Late;
+        if window_slots[0] == WindowSlot::Missed {
+            return SampleOutcome::Late;
         }
-        let increase = match increase(sample.value, self.told()) {
+        let increase = match increase(sample.value, self.last_value()) {
             Some(increase) => increase,
-            None if ms < env.rules.min_interval_ms => return Outcome::Late,
+            None if ms < env.rules.min_interval_ms => return SampleOutcome::Late,
             None => {
                 self.count(|c| &mut c.restarts);
                 sample.value.to_f64()
             }
         };
-        self.take_tags(sample, places, env);
-        let unrated = self.unrated();
-        let pending = finite(unrated.pending + increase);
-        let covered = i64::from(unrated.ms) + ms;
+        self.take_tags(sample, window_slots, env);
+        let pending_rate = self.pending_rate();
+        let pending = finite(pending_rate.pending + increase);
+        let covered = i64::from(pending_rate.ms) + ms;
         let ended = (covered >= env.rules.min_interval_ms).then(|| rate(pending, covered.max(1)));
         for i in LENGTHS {
-            if let Some(bucket) = self.bucket(i, places[i], slot, env) {
-                bucket.add_increase(increase, ms);
+            if let Some(window) = self.window(i, window_slots[i], slot, env) {
+                window.add_increase(increase, ms);
                 if let Some(rate) = ended {
-                    bucket.add_rate(rate);
+                    window.add_rate(rate);
                 }
             }
         }
-        self.set_unrated(match ended {
-            Some(_) => Unrated::default(),
-            None => Unrated {
+        self.set_pending_rate(match ended {
+            Some(_) => PendingRate::default(),
+            None => PendingRate {
                 pending,
                 ms: u32::try_from(covered).unwrap_or(u32::MAX),
             },
         });
-        self.tell(sample.at, sample.value);
-        match places[1] {
-            Place::Missed => Outcome::LateHour,
-            _ => Outcome::Counted,
+        self.set_last(sample.at, sample.value);
+        match window_slots[1] {
+            WindowSlot::Missed => SampleOutcome::LateHour,
+            _ => SampleOutcome::Counted,
         }
     }
 
     /// A counter's first sample sets the total; it opens no window, but closes those that it is later than.
-    fn first_total(&mut self, slot: u32, sample: &Sample<'_>, env: &mut Env<'_, '_>) -> Outcome {
+    fn first_total(
+        &mut self,
+        slot: u32,
+        sample: &Sample<'_>,
+        env: &mut Env<'_, '_>,
+    ) -> SampleOutcome {
         for i in LENGTHS {
             let start_s = window_start(second(sample.at), env.windows_s[i]);
             self.close_before(i, start_s, slot, env);
         }
-        self.take_tags(sample, [Place::Missed; 2], env);
-        self.tell(sample.at, sample.value);
-        self.set_unrated(Unrated::default());
-        Outcome::Counted
+        self.take_tags(sample, [WindowSlot::Missed; 2], env);
+        self.set_last(sample.at, sample.value);
+        self.set_pending_rate(PendingRate::default());
+        SampleOutcome::Counted
     }
 
     #[inline]
-    fn places(&self, at: i64, env: &Env<'_, '_>) -> [Place; 2] {
+    fn window_slots(&self, at: i64, env: &Env<'_, '_>) -> [WindowSlot; 2] {
         let at_s = second(at);
         LENGTHS.map(|i| {
             let length_s = env.windows_s[i];
@@ -615,51 +606,56 @@ impl Metric {
                 // The way of nearly every sample.
                 Some(newest)
                     if at_s.wrapping_sub(newest.start_s()) < length_s
-                        && newest.start_s() >= self.closed_to_s[i] =>
+                        && newest.start_s() >= self.watermark_s[i] =>
                 {
-                    Place::Newest
+                    WindowSlot::Newest
                 }
                 _ => {
                     let start_s = window_start(at_s, length_s);
                     let end_ms = i64::from(start_s) * 1000 + env.length_ms(i);
-                    let most = env.most_open(i, self.open_count(i));
-                    self.place(i, start_s, end_ms <= env.passed_ms(), most)
+                    let max = env.max_open(i, self.open_count(i));
+                    self.window_slot(i, start_s, end_ms <= env.passed_ms(), max)
                 }
             }
         })
     }
 
     /// Where a sample of the window that begins at `start_s` belongs. `passed`: the clock has passed the window's end by
-    /// the flush delay. `most`: as many windows may be open.
-    fn place(&self, i: usize, start_s: u32, passed: bool, most: usize) -> Place {
-        if start_s < self.closed_to_s[i] {
-            return Place::Missed;
+    /// the flush delay. `max`: as many windows may be open.
+    fn window_slot(&self, i: usize, start_s: u32, passed: bool, max: usize) -> WindowSlot {
+        if start_s < self.watermark_s[i] {
+            return WindowSlot::Missed;
         }
-        let Some(newest) = self.newest[i].as_ref().map(Bucket::start_s) else {
-            return Place::New(start_s);
+        let Some(newest) = self.newest[i].as_ref().map(OpenWindow::start_s) else {
+            return WindowSlot::New(start_s);
         };
         if start_s == newest {
-            return Place::Newest;
+            return WindowSlot::Newest;
         }
         if start_s > newest {
-            return Place::New(start_s);
+            return WindowSlot::New(start_s);
         }
         if self.open(i).any(|open| open.start_s() == start_s) {
-            return Place::Older(start_s);
+            return WindowSlot::OlderWindow(start_s);
         }
         // Of too many windows the oldest closes; it would be this one, which is as good as missed.
         let is_oldest = self
             .oldest(i)
             .is_none_or(|oldest| start_s < oldest.start_s());
-        if passed || is_oldest && self.open_count(i) >= most {
-            return Place::Missed;
+        if passed || is_oldest && self.open_count(i) >= max {
+            return WindowSlot::Missed;
         }
-        Place::Before(start_s)
+        WindowSlot::Before(start_s)
     }
 
     /// The sample's tags become the metric's; and those of the windows in which it counts, which are all told of here.
     #[inline]
-    fn take_tags(&mut self, sample: &Sample<'_>, places: [Place; 2], env: &mut Env<'_, '_>) {
+    fn take_tags(
+        &mut self,
+        sample: &Sample<'_>,
+        window_slots: [WindowSlot; 2],
+        env: &mut Env<'_, '_>,
+    ) {
         let Some(text) = sample.tags else { return };
         let is_same = match sample.tag_id {
             Some(id) => id == self.tags,
@@ -670,15 +666,15 @@ impl Metric {
                 Some(id) => env.tags.retain(id),
                 None => env.tags.acquire(text),
             };
-            self.change_tags(tags, places, env);
+            self.change_tags(tags, window_slots, env);
         }
     }
 
     /// `tags`: a reference to them.
     #[cold]
-    fn change_tags(&mut self, tags: TagId, places: [Place; 2], env: &mut Env<'_, '_>) {
+    fn change_tags(&mut self, tags: TagId, window_slots: [WindowSlot; 2], env: &mut Env<'_, '_>) {
         for i in LENGTHS {
-            let stays = self.newest[i].is_some() && places[i] != Place::Newest;
+            let stays = self.newest[i].is_some() && window_slots[i] != WindowSlot::Newest;
             if stays && !self.has(flags::OTHER_TAGS[i]) {
                 let before = env.tags.retain(self.tags);
                 self.make_rare().other_tags[i] = before;
@@ -700,30 +696,30 @@ impl Metric {
 
     /// The bucket that a sample counts in, opened where it is not yet; its tags become the metric's.
     #[inline]
-    fn bucket(
+    fn window(
         &mut self,
         i: usize,
-        place: Place,
+        window_slot: WindowSlot,
         slot: u32,
         env: &mut Env<'_, '_>,
-    ) -> Option<&mut Bucket> {
-        if let Place::New(start_s) | Place::Before(start_s) = place {
-            self.open_window(i, place, start_s, slot, env);
+    ) -> Option<&mut OpenWindow> {
+        if let WindowSlot::New(start_s) | WindowSlot::Before(start_s) = window_slot {
+            self.open_window(i, window_slot, start_s, slot, env);
         }
-        match place {
-            Place::Missed => None,
-            Place::Newest | Place::New(_) => {
+        match window_slot {
+            WindowSlot::Missed => None,
+            WindowSlot::Newest | WindowSlot::New(_) => {
                 self.take_newest_tags(i, env.tags);
                 self.newest[i].as_mut()
             }
-            Place::Older(start_s) | Place::Before(start_s) => {
+            WindowSlot::OlderWindow(start_s) | WindowSlot::Before(start_s) => {
                 let tags = self.tags;
                 let older = self.rare_mut()?.older[i].find_mut(start_s)?;
                 if older.tags != tags {
                     env.tags.release(older.tags);
                     older.tags = env.tags.retain(tags);
                 }
-                Some(&mut older.bucket)
+                Some(&mut older.window)
             }
         }
     }
@@ -731,28 +727,28 @@ impl Metric {
     fn open_window(
         &mut self,
         i: usize,
-        place: Place,
+        window_slot: WindowSlot,
         start_s: u32,
         slot: u32,
         env: &mut Env<'_, '_>,
     ) {
-        if matches!(place, Place::New(_)) {
+        if matches!(window_slot, WindowSlot::New(_)) {
             self.close_before(i, start_s, slot, env);
         }
         // One window too many closes the oldest.
-        let most = env.most_open(i, self.open_count(i));
-        while self.open_count(i) >= most && self.close_oldest(i, slot, env) {}
-        let mut bucket = Bucket::new(start_s);
-        if bucket.start() + env.length_ms(i) <= env.passed_ms() {
-            let until = env.step.mono_ms + env.rules.flush_delay_ms as u64;
-            env.deadlines[i].linger(&mut bucket, true, slot, until);
+        let max = env.max_open(i, self.open_count(i));
+        while self.open_count(i) >= max && self.close_oldest(i, slot, env) {}
+        let mut window = OpenWindow::new(start_s);
+        if window.start() + env.length_ms(i) <= env.passed_ms() {
+            let until = env.ctx.mono_ms + env.rules.flush_delay_ms as u64;
+            env.deadlines[i].await_idle(&mut window, true, slot, until);
         } else {
-            env.deadlines[i].opened(&bucket, slot);
+            env.deadlines[i].opened(&window, slot);
         }
-        match place {
-            Place::Before(_) => self.add_older(i, bucket, TagId::NONE),
+        match window_slot {
+            WindowSlot::Before(_) => self.add_older(i, window, TagId::NONE),
             _ => {
-                if let Some(before) = self.newest[i].replace(bucket) {
+                if let Some(before) = self.newest[i].replace(window) {
                     let tags = env.tags.retain(self.newest_tags(i));
                     self.take_newest_tags(i, env.tags);
                     self.add_older(i, before, tags);
@@ -764,7 +760,7 @@ impl Metric {
     /// Closes the windows before `start_s` whose end the clock has passed by the flush delay: a later sample has come.
     fn close_before(&mut self, i: usize, start_s: u32, slot: u32, env: &mut Env<'_, '_>) {
         let (length, passed) = (env.length_ms(i), env.passed_ms());
-        let is_over = |b: &Bucket| b.start_s() < start_s && b.start() + length <= passed;
+        let is_over = |b: &OpenWindow| b.start_s() < start_s && b.start() + length <= passed;
         while self.oldest(i).is_some_and(is_over) && self.close_oldest(i, slot, env) {}
         if self.newest[i].as_ref().is_some_and(is_over) {
             self.close_newest(i, slot, env);
@@ -790,45 +786,52 @@ impl Metric {
 
     /// Closes the oldest window before the newest; false if there is none.
     fn close_oldest(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) -> bool {
-        let Some(older) = self.take_older(i, Olders::take_first) else {
+        let Some(older) = self.take_older(i, OlderWindows::take_first) else {
             return false;
         };
-        self.close(i, &older.bucket, older.tags, slot, env);
+        self.close(i, &older.window, older.tags, slot, env);
         env.tags.release(older.tags);
         true
     }
 
     fn close_newest(&mut self, i: usize, slot: u32, env: &mut Env<'_, '_>) {
-        let Some(bucket) = self.newest[i].take() else {
+        let Some(window) = self.newest[i].take() else {
             return;
         };
-        self.close(i, &bucket, self.newest_tags(i), slot, env);
+        self.close(i, &window, self.newest_tags(i), slot, env);
         self.take_newest_tags(i, env.tags);
         // The last of older windows that are still open is then the newest.
-        if let Some(older) = self.take_older(i, Olders::take_last) {
-            self.newest[i] = Some(older.bucket);
+        if let Some(older) = self.take_older(i, OlderWindows::take_last) {
+            self.newest[i] = Some(older.window);
             self.give_newest_tags(i, older.tags, env.tags);
         }
     }
 
-    fn close(&mut self, i: usize, bucket: &Bucket, tags: TagId, slot: u32, env: &mut Env<'_, '_>) {
-        env.deadlines[i].closed(bucket, slot);
-        let end_s = bucket.start_s().saturating_add(env.windows_s[i]);
-        self.closed_to_s[i] = self.closed_to_s[i].max(end_s);
-        let entry = WindowEntry {
+    fn close(
+        &mut self,
+        i: usize,
+        window: &OpenWindow,
+        tags: TagId,
+        slot: u32,
+        env: &mut Env<'_, '_>,
+    ) {
+        env.deadlines[i].closed(window, slot);
+        let end_s = window.start_s().saturating_add(env.windows_s[i]);
+        self.watermark_s[i] = self.watermark_s[i].max(end_s);
+        let entry = WindowRecord {
             name: &self.name,
-            kind: self.kind,
+            metric_type: self.metric_type,
             tags: env.tags.text(tags),
-            closed: bucket.close(self.kind, env.rules.min_interval_ms),
+            closed: window.close(self.metric_type, env.rules.min_interval_ms),
         };
-        let form = env.queues.push_window(i, &entry, env.rules, env.step);
-        let most = env.rules.history[i];
-        if most > 0 && !env.step.keeps_history {
-            let now_ms = env.step.now_ms;
+        let form = env.queues.push_window(i, &entry, env.rules, env.ctx);
+        let max = env.rules.history[i];
+        if max > 0 && !env.ctx.keeps_history {
+            let now_ms = env.ctx.now_ms;
             env.queues
-                .count(env.step, |c| c.drop(Dropped::History, None, 1, now_ms));
+                .count(env.ctx, |c| c.drop(Dropped::History, None, 1, now_ms));
         } else {
-            self.keep(i, bucket.start_s(), form, most);
+            self.keep(i, window.start_s(), form, max);
         }
     }
 }
@@ -855,41 +858,59 @@ fn whole(n: Number) -> Option<u128> {
 mod tests {
     use super::*;
 
-    fn place(
-        closed_to_s: u32,
+    fn window_slot(
+        watermark_s: u32,
         older: Option<u32>,
         newest: Option<u32>,
         start_s: u32,
         passed: bool,
-    ) -> Place {
-        let mut metric = Metric::new(b"m", Kind::Abs);
-        metric.closed_to_s[0] = closed_to_s;
+    ) -> WindowSlot {
+        let mut metric = Metric::new(b"m", MetricType::Abs);
+        metric.watermark_s[0] = watermark_s;
         older
             .into_iter()
             .chain(newest)
-            .for_each(|s| metric.load_open(0, Bucket::new(s)));
-        metric.place(0, start_s, passed, 2)
+            .for_each(|s| metric.load_open(0, OpenWindow::new(s)));
+        metric.window_slot(0, start_s, passed, 2)
     }
 
     #[test]
     fn a_sample_finds_its_window() {
-        assert_eq!(place(0, None, None, 600, true), Place::New(600));
-        assert_eq!(place(900, None, None, 600, false), Place::Missed);
-        assert_eq!(place(0, None, Some(600), 600, true), Place::Newest);
-        assert_eq!(place(0, None, Some(600), 900, false), Place::New(900));
-        assert_eq!(place(0, None, Some(600), 300, false), Place::Before(300));
-        assert_eq!(place(0, None, Some(600), 300, true), Place::Missed);
-        assert_eq!(place(0, Some(300), Some(600), 300, true), Place::Older(300));
+        assert_eq!(window_slot(0, None, None, 600, true), WindowSlot::New(600));
+        assert_eq!(window_slot(900, None, None, 600, false), WindowSlot::Missed);
         assert_eq!(
-            place(0, Some(300), Some(900), 600, false),
-            Place::Before(600)
+            window_slot(0, None, Some(600), 600, true),
+            WindowSlot::Newest
         );
-        assert_eq!(place(0, Some(300), Some(600), 0, false), Place::Missed);
+        assert_eq!(
+            window_slot(0, None, Some(600), 900, false),
+            WindowSlot::New(900)
+        );
+        assert_eq!(
+            window_slot(0, None, Some(600), 300, false),
+            WindowSlot::Before(300)
+        );
+        assert_eq!(
+            window_slot(0, None, Some(600), 300, true),
+            WindowSlot::Missed
+        );
+        assert_eq!(
+            window_slot(0, Some(300), Some(600), 300, true),
+            WindowSlot::OlderWindow(300)
+        );
+        assert_eq!(
+            window_slot(0, Some(300), Some(900), 600, false),
+            WindowSlot::Before(600)
+        );
+        assert_eq!(
+            window_slot(0, Some(300), Some(600), 0, false),
+            WindowSlot::Missed
+        );
     }
 
     #[test]
     fn samples_are_counted_beyond_32_bits() {
-        let mut metric = Metric::new(b"m", Kind::Abs);
+        let mut metric = Metric::new(b"m", MetricType::Abs);
         metric.samples_low = u32::MAX - 1;
         metric.count_sample();
         assert_eq!(metric.samples(), u64::from(u32::MAX));

@@ -3,15 +3,13 @@
 //! Every refusal names the command, the argument and what was expected, quotes what was given (shortened, control
 //! characters escaped), and is raised before anything changes.
 
-use crate::Now;
-use crate::Settings;
-use crate::error::{Refusal, Refused};
-use crate::node::Queue;
-use crate::settings::MOST_ITEMS;
+use crate::error::{CommandError, RejectReason};
+use crate::model::Queue;
+use crate::settings::{MAX_ITEMS, Settings};
 use crate::text::number::{self, Number, NumberError};
 use crate::text::quote::{quoted, quoted_short};
 use crate::text::tags;
-use crate::time::MAX_MS;
+use crate::time::{MAX_MS, Now};
 use std::borrow::Cow;
 
 /// Times below this look like seconds (it is the year 1973 in milliseconds).
@@ -50,8 +48,8 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// A refusal that begins with the command.
-    pub fn refuse(&self, text: impl std::fmt::Display) -> Refusal {
-        Refusal::argument(format_args!("{}: {text}", self.command))
+    pub fn reject(&self, text: impl std::fmt::Display) -> CommandError {
+        CommandError::argument(format_args!("{}: {text}", self.command))
     }
 
     /// The server's clock, Unix milliseconds.
@@ -69,9 +67,9 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// The next argument as it is.
-    pub fn next(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
+    pub fn next(&mut self, what: &str) -> Result<&'a [u8], CommandError> {
         let (first, rest) = self.rest.split_first().ok_or_else(|| {
-            self.refuse(format_args!(
+            self.reject(format_args!(
                 "{what} is missing: {} {}",
                 self.command, self.usage
             ))
@@ -81,44 +79,44 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// A name: not empty, not too long.
-    pub fn name(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
+    pub fn name(&mut self, what: &str) -> Result<&'a [u8], CommandError> {
         let name = self.next(what)?;
         self.check_name(what, name)?;
         Ok(name)
     }
 
-    pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), Refusal> {
+    pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), CommandError> {
         if name.is_empty() {
-            return Err(self.refuse(format_args!("{what} is empty")));
+            return Err(self.reject(format_args!("{what} is empty")));
         }
         self.check_size(what, name)
     }
 
-    pub fn check_size(&self, what: &str, text: &[u8]) -> Result<(), Refusal> {
-        let most = self.settings.max_item_size;
-        if text.len() <= most {
+    pub fn check_size(&self, what: &str, text: &[u8]) -> Result<(), CommandError> {
+        let max = self.settings.max_item_size;
+        if text.len() <= max {
             return Ok(());
         }
         let (text, len) = (quoted_short(text), text.len());
-        Err(self.refuse(format_args!(
-            "{what} {text} has {len} bytes: agg.max-item-size allows {most}"
+        Err(self.reject(format_args!(
+            "{what} {text} has {len} bytes: agg.max-item-size allows {max}"
         )))
     }
 
     /// Whether a node may have this name.
-    pub fn check_node(&self, node: &[u8]) -> Result<(), Refusal> {
-        let most = self.settings.max_node_name;
-        if node.len() <= most {
+    pub fn check_node(&self, node: &[u8]) -> Result<(), CommandError> {
+        let max = self.settings.max_node_name;
+        if node.len() <= max {
             return Ok(());
         }
         let (text, len) = (quoted_short(node), node.len());
-        Err(self.refuse(format_args!(
-            "node {text} has {len} bytes: a node's name may have {most}"
+        Err(self.reject(format_args!(
+            "node {text} has {len} bytes: a node's name may have {max}"
         )))
     }
 
     /// The next keyword in upper case, if it is one of `words`; each may come once.
-    pub fn option(&mut self, words: &[&'static str]) -> Result<&'static str, Refusal> {
+    pub fn option(&mut self, words: &[&'static str]) -> Result<&'static str, CommandError> {
         self.option_at(words.iter()).map(|i| words[i])
     }
 
@@ -126,7 +124,7 @@ impl<'a, 's> Args<'a, 's> {
     pub fn option_of<T: Copy>(
         &mut self,
         options: &[(&'static str, T)],
-    ) -> Result<(&'static str, T), Refusal> {
+    ) -> Result<(&'static str, T), CommandError> {
         self.option_at(options.iter().map(|(word, _)| word))
             .map(|i| options[i])
     }
@@ -134,31 +132,31 @@ impl<'a, 's> Args<'a, 's> {
     fn option_at<'w>(
         &mut self,
         mut words: impl Iterator<Item = &'w &'static str> + Clone,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, CommandError> {
         let word = self.next("an option")?;
         let mut rest = words.clone();
         let Some(i) = rest.position(|w| w.as_bytes().eq_ignore_ascii_case(word)) else {
             let word = quoted(word);
-            return Err(self.refuse(format_args!(
+            return Err(self.reject(format_args!(
                 "{word} is not an option here: {} {}",
                 self.command, self.usage
             )));
         };
         if self.given & (1 << i) != 0 {
             let word = words.nth(i).copied().unwrap_or_default();
-            return Err(self.refuse(format_args!("{word} is given twice")));
+            return Err(self.reject(format_args!("{word} is given twice")));
         }
         self.given |= 1 << i;
         Ok(i)
     }
 
     /// A pattern behind MATCH. It is short, because the time it takes grows with its length and the name's.
-    pub fn pattern(&mut self) -> Result<&'a [u8], Refusal> {
+    pub fn pattern(&mut self) -> Result<&'a [u8], CommandError> {
         let pattern = self.next("the pattern behind MATCH")?;
         self.check_size("MATCH", pattern)?;
         if pattern.len() > MAX_PATTERN {
             let (text, len) = (quoted_short(pattern), pattern.len());
-            return Err(self.refuse(format_args!(
+            return Err(self.reject(format_args!(
                 "MATCH {text} has {len} bytes: a pattern may have {MAX_PATTERN}"
             )));
         }
@@ -166,13 +164,13 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// One of some words, as its index.
-    pub fn one_of(&mut self, what: &str, words: &[&'static str]) -> Result<usize, Refusal> {
+    pub fn one_of(&mut self, what: &str, words: &[&'static str]) -> Result<usize, CommandError> {
         let word = self.next(what)?;
         words
             .iter()
             .position(|w| w.as_bytes().eq_ignore_ascii_case(word))
             .ok_or_else(|| {
-                self.refuse(format_args!(
+                self.reject(format_args!(
                     "{what} {} is not one of {}",
                     quoted(word),
                     words.join(", ")
@@ -185,52 +183,52 @@ impl<'a, 's> Args<'a, 's> {
         &mut self,
         what: &str,
         range: std::ops::RangeInclusive<u64>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<u64, CommandError> {
         let text = self.next(what)?;
         number::parse_u64(text)
             .filter(|n| range.contains(n))
             .ok_or_else(|| {
-                let (text, least, most) = (quoted(text), range.start(), range.end());
-                self.refuse(format_args!(
-                    "{what} {text} is not a whole number from {least} to {most}"
+                let (text, min, max) = (quoted(text), range.start(), range.end());
+                self.reject(format_args!(
+                    "{what} {text} is not a whole number from {min} to {max}"
                 ))
             })
     }
 
     /// A time in Unix milliseconds, not too far ahead of the clock.
-    pub fn at(&mut self) -> Result<i64, Refusal> {
+    pub fn at(&mut self) -> Result<i64, CommandError> {
         let given = self.rest.first().copied().unwrap_or_default();
         let at = self.ms("AT")?;
         // Nothing but digits, as it was read.
         let given = String::from_utf8_lossy(given);
         let ahead = at.saturating_sub(self.now.ms());
-        let most = self.settings.rules.max_future_ms;
+        let max = self.settings.rules.max_future_ms;
         if at < LOOKS_LIKE_SECONDS {
-            return Err(self.refuse(format_args!(
+            return Err(self.reject(format_args!(
                 "AT {given} looks like seconds: times are Unix milliseconds"
             )));
         }
         if at > MAX_MS {
-            return Err(self.refuse(format_args!(
+            return Err(self.reject(format_args!(
                 "AT {given} is beyond {MAX_MS}, the largest time there is"
             )));
         }
-        if ahead > most {
+        if ahead > max {
             let text = format_args!(
-                "{}: AT {given} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {most}",
+                "{}: AT {given} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {max}",
                 self.command
             );
-            return Err(Refusal::new(Refused::Future, "ERR", text));
+            return Err(CommandError::new(RejectReason::Future, "ERR", text));
         }
         Ok(at)
     }
 
     /// Any time in Unix milliseconds.
-    pub fn ms(&mut self, what: &str) -> Result<i64, Refusal> {
+    pub fn ms(&mut self, what: &str) -> Result<i64, CommandError> {
         let text = self.next(what)?;
         let ms = number::parse_u64(text).map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
         ms.ok_or_else(|| {
-            self.refuse(format_args!(
+            self.reject(format_args!(
                 "{what} {} is not a time in Unix milliseconds",
                 quoted(text)
             ))
@@ -238,11 +236,11 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// A tag list in canonical form.
-    pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, Refusal> {
+    pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, CommandError> {
         let text = self.next("the list behind TAGS")?;
         self.check_size("TAGS", text)?;
         tags::canonical(text).map_err(|e| {
-            self.refuse(format_args!(
+            self.reject(format_args!(
                 "TAGS has a word without a name, {}: name:value was expected",
                 quoted(&e.word)
             ))
@@ -257,17 +255,17 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// One queue.
-    pub fn one_queue(&mut self) -> Result<Queue, Refusal> {
+    pub fn one_queue(&mut self) -> Result<Queue, CommandError> {
         let text = self.next("the queue")?;
         self.queue(text).ok_or_else(|| self.unknown_queue(text))
     }
 
     /// One or more queues, each once; they end where an option begins.
-    pub fn queues(&mut self) -> Result<Vec<Queue>, Refusal> {
+    pub fn queues(&mut self) -> Result<Vec<Queue>, CommandError> {
         let mut queues = vec![self.one_queue()?];
         while let Some(queue) = self.rest.first().and_then(|text| self.queue(text)) {
             if queues.contains(&queue) {
-                return Err(self.refuse(format_args!("queue {} is given twice", queue.name())));
+                return Err(self.reject(format_args!("queue {} is given twice", queue.name())));
             }
             queues.push(queue);
             self.rest = &self.rest[1..];
@@ -275,24 +273,24 @@ impl<'a, 's> Args<'a, 's> {
         Ok(queues)
     }
 
-    fn unknown_queue(&self, text: &[u8]) -> Refusal {
-        self.refuse(format_args!(
+    fn unknown_queue(&self, text: &[u8]) -> CommandError {
+        self.reject(format_args!(
             "queue {} is not one of MIN, HOUR, LOG, ERROR, REALITY",
             quoted(text)
         ))
     }
 
     /// Queue ids to the end, sorted, each once.
-    pub fn ids(&mut self) -> Result<Vec<u64>, Refusal> {
+    pub fn ids(&mut self) -> Result<Vec<u64>, CommandError> {
         let given = self.rest.len();
-        if given > MOST_ITEMS {
-            return Err(self.refuse(format_args!(
-                "{given} ids are given: one command takes {MOST_ITEMS}"
+        if given > MAX_ITEMS {
+            return Err(self.reject(format_args!(
+                "{given} ids are given: one command takes {MAX_ITEMS}"
             )));
         }
-        let mut ids = vec![self.integer("id", 1..=crate::turn::MAX_ID)?];
+        let mut ids = vec![self.integer("id", 1..=crate::id::MAX_ID)?];
         while !self.is_empty() {
-            ids.push(self.integer("id", 1..=crate::turn::MAX_ID)?);
+            ids.push(self.integer("id", 1..=crate::id::MAX_ID)?);
         }
         ids.sort_unstable();
         ids.dedup();
@@ -300,12 +298,12 @@ impl<'a, 's> Args<'a, 's> {
     }
 
     /// Nothing may be left.
-    pub fn finish(&self) -> Result<(), Refusal> {
+    pub fn finish(&self) -> Result<(), CommandError> {
         match self.rest.first() {
             None => Ok(()),
             Some(word) => {
                 let word = quoted(word);
-                Err(self.refuse(format_args!(
+                Err(self.reject(format_args!(
                     "{word} is too much: {} {}",
                     self.command, self.usage
                 )))

@@ -2,23 +2,9 @@
 //!
 //! Lists are held in canonical form (see [`crate::text::tags`]), so equal lists have equal ids.
 
-use super::index::Index;
-use super::table::hash;
-
-/// A list in a [`TagPool`]; the empty list is in none. Whoever holds one holds a reference, given back by `release`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TagId(u32);
-
-impl Default for TagId {
-    fn default() -> TagId {
-        TagId::NONE
-    }
-}
-
-impl TagId {
-    /// No tags.
-    pub const NONE: TagId = TagId(u32::MAX);
-}
+use crate::model::TagId;
+use crate::node::index::Index;
+use crate::node::table::hash;
 
 /// The list of tags that samples of a payload share, and its id once a second sample has come with it: so it is looked
 /// for once, not for each sample.

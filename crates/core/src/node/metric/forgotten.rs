@@ -4,9 +4,9 @@
 //! A metric is known here by a hash of its name with 128 bits, so what is remembered has one small size. Two names of one
 //! hash, which nobody gets by chance, would share what is remembered, within their node.
 
-use super::table::{Named, Table};
 use crate::codec::bytes::{Reader, put_u64};
-use crate::error::Damaged;
+use crate::error::DecodeError;
+use crate::node::table::{Named, Table};
 use crate::time::{MAX_MS, second};
 use std::collections::BTreeSet;
 use xxhash_rust::xxh3::xxh3_128;
@@ -17,8 +17,8 @@ const DAY_MS: i64 = 86_400_000;
 /// A metric that was forgotten.
 pub(crate) struct Forgotten {
     key: [u8; 16],
-    /// As [`super::metric::Metric::closed_to_s`].
-    pub closed_to_s: [u32; 2],
+    /// As [`crate::node::metric::storage::Metric::watermark_s`].
+    pub watermark_s: [u32; 2],
     /// When it was forgotten, and from when on that is of no use, by the primary's clock, Unix seconds.
     since_s: u32,
     until_s: u32,
@@ -41,7 +41,7 @@ impl Forgotten {
     pub fn save(&self, out: &mut Vec<u8>) {
         out.extend(self.key);
         for s in self
-            .closed_to_s
+            .watermark_s
             .into_iter()
             .chain([self.since_s, self.until_s])
         {
@@ -50,14 +50,14 @@ impl Forgotten {
     }
 
     /// Reads what `save` wrote.
-    pub fn load(r: &mut Reader<'_>) -> Result<Forgotten, Damaged> {
+    pub fn load(r: &mut Reader<'_>) -> Result<Forgotten, DecodeError> {
         let mut key = [0; 16];
         for byte in &mut key {
             *byte = r.u8()?;
         }
         Ok(Forgotten {
             key,
-            closed_to_s: [r.u32()?, r.u32()?],
+            watermark_s: [r.u32()?, r.u32()?],
             since_s: r.u32()?,
             until_s: r.u32()?,
         })
@@ -70,7 +70,7 @@ pub(crate) struct ForgottenMetrics {
     /// (since, slot): the order in which they are given up where there are too many. Derived from the table.
     order: BTreeSet<(u32, u32)>,
     /// The next slot that a sweep looks at.
-    pub hand: u32,
+    pub sweep_cursor: u32,
 }
 
 impl ForgottenMetrics {
@@ -79,7 +79,7 @@ impl ForgottenMetrics {
         ForgottenMetrics {
             table: Table::new(seed),
             order: BTreeSet::new(),
-            hand: 0,
+            sweep_cursor: 0,
         }
     }
 
@@ -93,21 +93,21 @@ impl ForgottenMetrics {
     }
 
     /// Remembers a metric until its HOUR window has passed by the flush delay.
-    pub fn remember(&mut self, name: &[u8], closed_to_s: [u32; 2], now_ms: i64, delay_ms: i64) {
-        if closed_to_s == [0; 2] {
+    pub fn remember(&mut self, name: &[u8], watermark_s: [u32; 2], now_ms: i64, delay_ms: i64) {
+        if watermark_s == [0; 2] {
             return;
         }
         if let Some(slot) = self.find(name) {
             self.remove(slot);
         }
-        let passed_ms = i64::from(closed_to_s[1]) * 1000 + delay_ms.clamp(0, MAX_MS);
+        let passed_ms = i64::from(watermark_s[1]) * 1000 + delay_ms.clamp(0, MAX_MS);
         let until_ms = match passed_ms > now_ms {
             true => passed_ms,
             false => now_ms.saturating_add(DAY_MS),
         };
         self.add(Forgotten {
             key: key(name),
-            closed_to_s,
+            watermark_s,
             since_s: second(now_ms),
             until_s: second(until_ms.saturating_add(999)),
         });
@@ -125,7 +125,7 @@ impl ForgottenMetrics {
         let Some(removed) = self.table.remove(slot) else {
             return;
         };
-        self.order.remove(&(removed.thing.since_s, slot));
+        self.order.remove(&(removed.item.since_s, slot));
         if let (Some(from), Some(moved)) = (removed.moved_from, self.table.get(slot)) {
             self.order.remove(&(moved.since_s, from));
             self.order.insert((moved.since_s, slot));

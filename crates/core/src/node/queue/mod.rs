@@ -4,61 +4,21 @@
 //! REALITY hold references to the node's errors and objects, at most one for each. Ids grow within the node. What was
 //! handed out is the primary's memory ([`Leases`]) and not part of the value.
 
-use super::bucket::{Closed, Form, Kind};
-use super::fifo::Fifo;
-use super::leases::Leases;
-use crate::codec::bytes::{Reader, put_bytes, put_i64};
+pub(crate) mod fifo;
+pub(crate) mod lease;
+
+use crate::context::ApplyContext;
 use crate::counters::{Counters, Dropped};
-use crate::error::Damaged;
+use crate::error::DecodeError;
+use crate::model::{CompactForm, LogEntry, Queue, WindowRecord};
+use crate::node::queue::fifo::Fifo;
+use crate::node::queue::lease::Leases;
 use crate::settings::Rules;
 use crate::text::tags;
-use crate::turn::Step;
 use std::collections::BTreeMap;
 
-/// A queue of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
-    /// Closed MIN windows.
-    Min,
-    /// Closed HOUR windows.
-    Hour,
-    /// Log lines.
-    Log,
-    /// Errors, new or grown.
-    Error,
-    /// Objects of reality, new, changed or gone.
-    Reality,
-}
-
-impl Queue {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Queue; 5] = [
-        Queue::Min,
-        Queue::Hour,
-        Queue::Log,
-        Queue::Error,
-        Queue::Reality,
-    ];
-
-    /// The word of the commands.
-    pub fn name(self) -> &'static str {
-        match self {
-            Queue::Min => "MIN",
-            Queue::Hour => "HOUR",
-            Queue::Log => "LOG",
-            Queue::Error => "ERROR",
-            Queue::Reality => "REALITY",
-        }
-    }
-
-    /// Whether it holds references (ERROR, REALITY) instead of entries of its own.
-    pub(crate) fn is_references(self) -> bool {
-        matches!(self, Queue::Error | Queue::Reality)
-    }
-}
-
-/// The most that a node keeps of a buffer between entries, here and in `errors.rs`; [`super::cost::NODE_RESERVE`] covers it.
-pub(super) const KEPT: usize = 512;
+/// The most that a node keeps of a buffer between entries, here and in `errors.rs`; [`crate::node::cost::NODE_RESERVE`] covers it.
+pub(super) const SCRATCH_LIMIT: usize = 512;
 
 /// Entries that go at once where a queue's limit was lowered: some ten microseconds.
 pub(super) const AT_ONCE: u64 = 256;
@@ -122,7 +82,7 @@ impl Queues {
         }
     }
 
-    /// An entry of MIN, HOUR or LOG, to be read as a [`WindowEntry`] or [`LogEntry`].
+    /// An entry of MIN, HOUR or LOG, to be read as a [`WindowRecord`] or [`LogEntry`].
     pub fn entry(&self, queue: Queue, id: u64) -> Option<&[u8]> {
         self.fifo(queue)?.get(id)
     }
@@ -148,39 +108,44 @@ impl Queues {
     pub fn push_window(
         &mut self,
         i: usize,
-        entry: &WindowEntry<'_>,
+        entry: &WindowRecord<'_>,
         rules: &Rules,
-        step: &mut Step<'_>,
-    ) -> Form<'_> {
+        ctx: &mut ApplyContext<'_>,
+    ) -> CompactForm<'_> {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let (flags, mut rest) = entry.put(&mut bytes);
         self.closed_bytes = self.closed_bytes.wrapping_add(bytes.len() as u64);
-        self.push([Queue::Min, Queue::Hour][i], &bytes, rules, step);
-        if bytes.capacity() > KEPT {
+        self.push([Queue::Min, Queue::Hour][i], &bytes, rules, ctx);
+        if bytes.capacity() > SCRATCH_LIMIT {
             bytes.drain(..rest);
-            bytes.shrink_to(KEPT);
+            bytes.shrink_to(SCRATCH_LIMIT);
             rest = 0;
         }
         self.scratch = bytes;
-        Form::of(&self.scratch, (flags, rest))
+        CompactForm::of(&self.scratch, (flags, rest))
     }
 
     /// Queues a log line: its id.
-    pub fn push_log(&mut self, entry: &LogEntry<'_>, rules: &Rules, step: &mut Step<'_>) -> u64 {
+    pub fn push_log(
+        &mut self,
+        entry: &LogEntry<'_>,
+        rules: &Rules,
+        ctx: &mut ApplyContext<'_>,
+    ) -> u64 {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         entry.put(&mut bytes);
-        let id = self.push(Queue::Log, &bytes, rules, step);
-        if bytes.capacity() <= KEPT {
+        let id = self.push(Queue::Log, &bytes, rules, ctx);
+        if bytes.capacity() <= SCRATCH_LIMIT {
             self.scratch = bytes;
         }
         id
     }
 
     /// Queues a reference to what is in `slot`: its id.
-    pub fn push_reference(&mut self, queue: Queue, slot: u32, step: &mut Step<'_>) -> u64 {
-        let id = self.take_id(step);
+    pub fn push_reference(&mut self, queue: Queue, slot: u32, ctx: &mut ApplyContext<'_>) -> u64 {
+        let id = self.take_id(ctx);
         self.references_mut(queue).insert(id, slot);
         self.ready = true;
         id
@@ -188,7 +153,7 @@ impl Queues {
 
     /// Takes an entry out, whoever has it in hand; false if there is none.
     pub fn remove(&mut self, queue: Queue, id: u64) -> bool {
-        self.leases[queue as usize].forget(id);
+        self.leases[queue as usize].remove(id);
         match self.fifos.get_mut(queue as usize) {
             Some(fifo) => fifo.remove(id),
             None => self.references_mut(queue).remove(&id).is_some(),
@@ -203,7 +168,7 @@ impl Queues {
                 None => self.references_mut(queue).pop_first().map(|(id, _)| id),
             };
             let Some(id) = popped else { return };
-            self.leases[queue as usize].forget(id);
+            self.leases[queue as usize].remove(id);
         }
     }
 
@@ -216,50 +181,62 @@ impl Queues {
     }
 
     /// What an id refers to is in this slot: it has moved, or a saved node is read.
-    pub fn refer(&mut self, queue: Queue, id: u64, slot: u32) {
+    pub fn set_reference(&mut self, queue: Queue, id: u64, slot: u32) {
         self.references_mut(queue).insert(id, slot);
         self.last_id = self.last_id.max(id);
     }
 
     /// The newest id.
     pub fn last(&self, queue: Queue) -> Option<u64> {
-        self.ids(queue, crate::turn::MAX_ID, true).next()
+        self.ids(queue, crate::id::MAX_ID, true).next()
     }
 
     /// Counts for the node and the server.
-    pub fn count(&mut self, step: &mut Step<'_>, count: impl Fn(&mut Counters)) {
+    pub fn count(&mut self, ctx: &mut ApplyContext<'_>, count: impl Fn(&mut Counters)) {
         count(&mut self.counters);
-        count(step.counters);
+        count(ctx.counters);
     }
 
-    /// Gives back up to `most` leases of a queue that have ended: how many.
-    pub fn end_leases(&mut self, queue: Queue, mono_ms: u64, most: usize) -> usize {
-        let ended = self.leases[queue as usize].end(mono_ms, most);
+    /// Gives back up to `max` leases of a queue that have ended: how many.
+    pub fn expire_leases(&mut self, queue: Queue, mono_ms: u64, max: usize) -> usize {
+        let ended = self.leases[queue as usize].expire(mono_ms, max);
         self.ready |= ended > 0;
         ended
     }
 
     /// Forgets all leases: what was in hand is to be had again.
-    pub fn forget_leases(&mut self) {
+    pub fn reset_leases(&mut self) {
         self.leases = Default::default();
     }
 
-    /// Drops the oldest entries of a queue until it holds at most `bytes`, but not more than `most`: how many.
-    pub fn drop_above(&mut self, queue: Queue, bytes: u64, most: u64, step: &mut Step<'_>) -> u64 {
+    /// Drops the oldest entries of a queue until it holds at most `bytes`, but not more than `max`: how many.
+    pub fn drop_above(
+        &mut self,
+        queue: Queue,
+        bytes: u64,
+        max: u64,
+        ctx: &mut ApplyContext<'_>,
+    ) -> u64 {
         let mut dropped = 0;
-        while dropped < most && self.len(queue) > 0 && self.bytes(queue) > bytes {
+        while dropped < max && self.len(queue) > 0 && self.bytes(queue) > bytes {
             self.remove_oldest(queue, 1);
             dropped += 1;
         }
-        let now_ms = step.now_ms;
-        self.count(step, |c| {
+        let now_ms = ctx.now_ms;
+        self.count(ctx, |c| {
             c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms)
         });
         dropped
     }
 
-    fn push(&mut self, queue: Queue, entry: &[u8], rules: &Rules, step: &mut Step<'_>) -> u64 {
-        let most = rules
+    fn push(
+        &mut self,
+        queue: Queue,
+        entry: &[u8],
+        rules: &Rules,
+        ctx: &mut ApplyContext<'_>,
+    ) -> u64 {
+        let max = rules
             .queue_bytes
             .get(queue as usize)
             .copied()
@@ -267,18 +244,18 @@ impl Queues {
         let cost = Fifo::cost(entry.len());
         let before = self.bytes(queue);
         // As much as it needs and somewhat more; where the limit was lowered, the rest goes with time.
-        if before.saturating_add(cost) > most {
-            let least = before.saturating_sub(2 * cost);
-            self.drop_above(queue, most.saturating_sub(cost).max(least), u64::MAX, step);
-            self.drop_above(queue, most.saturating_sub(cost), AT_ONCE, step);
+        if before.saturating_add(cost) > max {
+            let min = before.saturating_sub(2 * cost);
+            self.drop_above(queue, max.saturating_sub(cost).max(min), u64::MAX, ctx);
+            self.drop_above(queue, max.saturating_sub(cost), AT_ONCE, ctx);
         }
         // One that is larger than the whole queue may be is dropped itself.
-        let fits = cost <= most;
+        let fits = cost <= max;
         if !fits {
-            let now_ms = step.now_ms;
-            self.count(step, |c| c.drop(Dropped::QueueFull, Some(queue), 1, now_ms));
+            let now_ms = ctx.now_ms;
+            self.count(ctx, |c| c.drop(Dropped::QueueFull, Some(queue), 1, now_ms));
         }
-        let id = self.take_id(step);
+        let id = self.take_id(ctx);
         if let Some(fifo) = self.fifos.get_mut(queue as usize).filter(|_| fits) {
             fifo.push(id, entry);
             self.ready = true;
@@ -286,8 +263,8 @@ impl Queues {
         id
     }
 
-    fn take_id(&mut self, step: &mut Step<'_>) -> u64 {
-        let id = step.take_id();
+    fn take_id(&mut self, ctx: &mut ApplyContext<'_>) -> u64 {
+        let id = ctx.take_id();
         self.last_id = id;
         id
     }
@@ -306,88 +283,15 @@ impl Queues {
 }
 
 /// Whether the bytes are an entry of MIN, HOUR or LOG.
-pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), Damaged> {
+pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), DecodeError> {
     let tags = match queue {
         Queue::Log => LogEntry::read(bytes)?.tags,
-        Queue::Min | Queue::Hour => WindowEntry::read(bytes)?.tags,
-        Queue::Error | Queue::Reality => return Err(Damaged("a queue of references")),
+        Queue::Min | Queue::Hour => WindowRecord::read(bytes)?.tags,
+        Queue::Error | Queue::Reality => return Err(DecodeError("a queue of references")),
     };
     if tags::is_canonical(tags) {
         Ok(())
     } else {
-        Err(Damaged("a list of tags is not in canonical form"))
-    }
-}
-
-/// A closed window as it waits in MIN or HOUR.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct WindowEntry<'a> {
-    pub name: &'a [u8],
-    pub kind: Kind,
-    pub tags: &'a [u8],
-    pub closed: Closed,
-}
-
-impl<'a> WindowEntry<'a> {
-    /// What [`Closed::put`] returns.
-    fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
-        put_bytes(out, self.name);
-        put_bytes(out, self.tags);
-        out.push((self.kind == Kind::Diff).into());
-        self.closed.put(0, out)
-    }
-
-    /// Reads an entry.
-    pub fn read(bytes: &'a [u8]) -> Result<WindowEntry<'a>, Damaged> {
-        let mut r = Reader::new(bytes);
-        let (name, tags, diff) = (r.name()?, r.bytes()?, r.u8()? != 0);
-        let entry = WindowEntry {
-            name,
-            kind: Kind::from_bit(diff),
-            tags,
-            closed: Closed::read(0, &mut r)?,
-        };
-        r.finish()?;
-        Ok(entry)
-    }
-}
-
-/// A line as it waits in LOG.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LogEntry<'a> {
-    pub message: &'a [u8],
-    pub tags: &'a [u8],
-    pub level: u8,
-    pub at: i64,
-}
-
-impl<'a> LogEntry<'a> {
-    /// The form in queues and effects.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.message);
-        put_bytes(out, self.tags);
-        out.push(self.level);
-        put_i64(out, self.at);
-    }
-
-    /// Reads a whole entry.
-    pub fn read(bytes: &'a [u8]) -> Result<LogEntry<'a>, Damaged> {
-        let mut r = Reader::new(bytes);
-        let entry = LogEntry::read_from(&mut r)?;
-        r.finish()?;
-        Ok(entry)
-    }
-
-    /// Reads one of several things.
-    pub fn read_from(r: &mut Reader<'a>) -> Result<LogEntry<'a>, Damaged> {
-        Ok(LogEntry {
-            message: r.bytes()?,
-            tags: r.bytes()?,
-            level: r.u8().and_then(|level| match level {
-                0..=9 => Ok(level),
-                _ => Err(Damaged("a level is out of range")),
-            })?,
-            at: r.ms()?,
-        })
+        Err(DecodeError("a list of tags is not in canonical form"))
     }
 }

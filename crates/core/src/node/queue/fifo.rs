@@ -19,9 +19,9 @@ const GROWTH: usize = 2 << 10;
 const FIRST: usize = 192;
 
 /// The most that an entry of `len` bytes adds to a queue, but for the step by which the queue grows.
-pub(crate) fn most_for(len: usize) -> u64 {
+pub(crate) fn max_cost_of(len: usize) -> u64 {
     // Rounded up to an allocator's size class: a quarter at most.
-    let bytes = len + size_of::<Place>();
+    let bytes = len + size_of::<EntryEnd>();
     (bytes + bytes / 4) as u64
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Fifo {
 #[derive(Default, Clone)]
 struct Segment {
     data: Vec<u8>,
-    places: Vec<Place>,
+    ends: Vec<EntryEnd>,
     /// Places before this are of entries that are gone.
     first: usize,
     live: u32,
@@ -51,7 +51,7 @@ struct Segment {
 
 /// Where an entry ends; it begins where the one before it ends.
 #[derive(Clone, Copy)]
-struct Place {
+struct EntryEnd {
     /// The id, with [`DEAD`] once the entry is gone.
     id: u64,
     end: u32,
@@ -59,7 +59,7 @@ struct Place {
 
 const DEAD: u64 = 1 << 63;
 
-impl Place {
+impl EntryEnd {
     fn id(self) -> u64 {
         self.id & !DEAD
     }
@@ -90,14 +90,14 @@ impl Fifo {
         if full {
             if let Some(last) = self.segments.back_mut() {
                 last.data.shrink_to_fit();
-                last.places.shrink_to_fit();
+                last.ends.shrink_to_fit();
             }
             self.segments.push_back(Segment::default());
         }
         if let Some(segment) = self.segments.back_mut() {
             segment.reserve(bytes.len());
             segment.data.extend_from_slice(bytes);
-            segment.places.push(Place {
+            segment.ends.push(EntryEnd {
                 id,
                 end: segment.data.len() as u32,
             });
@@ -110,7 +110,7 @@ impl Fifo {
     /// Takes the oldest entry out: its id.
     pub fn pop_first(&mut self) -> Option<u64> {
         let segment = self.segments.front()?;
-        let id = segment.places.get(segment.first)?.id;
+        let id = segment.ends.get(segment.first)?.id;
         self.take(0, segment.first);
         Some(id)
     }
@@ -119,12 +119,12 @@ impl Fifo {
     pub fn next_from(&self, id: u64) -> Option<u64> {
         let s = self.segment_of(id);
         let segment = self.segments.get(s)?;
-        let start = segment.places.partition_point(|p| p.id() < id);
-        let alive = |p: &&Place| p.id & DEAD == 0;
-        let mut here = segment.places.get(start.max(segment.first)..)?.iter();
+        let start = segment.ends.partition_point(|p| p.id() < id);
+        let alive = |p: &&EntryEnd| p.id & DEAD == 0;
+        let mut here = segment.ends.get(start.max(segment.first)..)?.iter();
         let next = here.find(alive).or_else(|| {
             let behind = self.segments.get(s + 1)?;
-            behind.places.get(behind.first)
+            behind.ends.get(behind.first)
         });
         next.map(|p| p.id)
     }
@@ -135,13 +135,13 @@ impl Fifo {
             .range(self.segment_of(id)..)
             .enumerate()
             .flat_map(move |(i, s)| {
-                let before = |p: &Place| p.id() < id;
+                let before = |p: &EntryEnd| p.id() < id;
                 let start = if i == 0 {
-                    s.places.partition_point(before)
+                    s.ends.partition_point(before)
                 } else {
                     0
                 };
-                s.places.get(start.max(s.first)..).unwrap_or_default()
+                s.ends.get(start.max(s.first)..).unwrap_or_default()
             })
             .filter(|p| p.id & DEAD == 0)
             .map(|p| p.id)
@@ -151,11 +151,11 @@ impl Fifo {
     pub fn ids_back_from(&self, id: u64) -> impl Iterator<Item = u64> {
         let end = self
             .segments
-            .partition_point(|s| s.places.first().is_none_or(|p| p.id() <= id));
+            .partition_point(|s| s.ends.first().is_none_or(|p| p.id() <= id));
         self.segments
             .range(..end)
             .rev()
-            .flat_map(|s| s.places.iter().rev())
+            .flat_map(|s| s.ends.iter().rev())
             .filter(move |p| p.id <= id && p.id & DEAD == 0)
             .map(|p| p.id)
     }
@@ -194,7 +194,7 @@ impl Fifo {
     /// The first segment whose last id is at least `id`, or the end. It is near the front for whoever drains the queue, and
     /// each look elsewhere is a miss of the cache: so it is looked for from the front, in steps that double.
     fn segment_of(&self, id: u64) -> usize {
-        let is_before = |s: &Segment| s.places.last().is_none_or(|p| p.id() < id);
+        let is_before = |s: &Segment| s.ends.last().is_none_or(|p| p.id() < id);
         let (mut start, mut end) = (0, 1);
         while self.segments.get(end - 1).is_some_and(is_before) {
             (start, end) = (end, 2 * end);
@@ -213,13 +213,13 @@ impl Fifo {
     fn locate(&self, id: u64) -> Option<(usize, usize)> {
         // What is acknowledged is the oldest, nearly always.
         let front = self.segments.front()?;
-        if front.places.get(front.first)?.id == id {
+        if front.ends.get(front.first)?.id == id {
             return Some((0, front.first));
         }
         let s = self.segment_of(id);
-        let places = &self.segments.get(s)?.places;
-        let p = places.partition_point(|p| p.id() < id);
-        (places.get(p)?.id == id).then_some((s, p))
+        let ends = &self.segments.get(s)?.ends;
+        let p = ends.partition_point(|p| p.id() < id);
+        (ends.get(p)?.id == id).then_some((s, p))
     }
 }
 
@@ -228,9 +228,9 @@ impl Segment {
         let start = if p == 0 {
             0
         } else {
-            self.places.get(p - 1)?.end as usize
+            self.ends.get(p - 1)?.end as usize
         };
-        self.data.get(start..self.places.get(p)?.end as usize)
+        self.data.get(start..self.ends.get(p)?.end as usize)
     }
 
     fn reserve(&mut self, bytes: usize) {
@@ -242,39 +242,45 @@ impl Segment {
             let rest = SEGMENT.saturating_sub(len);
             self.data.reserve_exact(bytes.max(step.min(rest)));
         }
-        if self.places.len() == self.places.capacity() {
-            let step = self.places.capacity().clamp(4, GROWTH / size_of::<Place>());
-            self.places.reserve_exact(step);
+        if self.ends.len() == self.ends.capacity() {
+            let step = self
+                .ends
+                .capacity()
+                .clamp(4, GROWTH / size_of::<EntryEnd>());
+            self.ends.reserve_exact(step);
         }
     }
 
     fn kill(&mut self, p: usize, len: usize) {
-        if let Some(place) = self.places.get_mut(p) {
-            place.id |= DEAD;
+        if let Some(end_mark) = self.ends.get_mut(p) {
+            end_mark.id |= DEAD;
             self.live -= 1;
-            self.dead_bytes += len + size_of::<Place>();
+            self.dead_bytes += len + size_of::<EntryEnd>();
         }
-        let rest = self.places.get(self.first..).unwrap_or_default();
-        self.first += rest.iter().take_while(|place| place.id & DEAD != 0).count();
+        let rest = self.ends.get(self.first..).unwrap_or_default();
+        self.first += rest
+            .iter()
+            .take_while(|end_mark| end_mark.id & DEAD != 0)
+            .count();
     }
 
     fn is_sparse(&self) -> bool {
-        self.dead_bytes * 2 > self.data.len() + self.places.len() * size_of::<Place>()
+        self.dead_bytes * 2 > self.data.len() + self.ends.len() * size_of::<EntryEnd>()
     }
 
     fn pack(&mut self) {
         let mut packed = Segment::default();
-        for (p, place) in self
-            .places
+        for (p, end_mark) in self
+            .ends
             .iter()
             .enumerate()
-            .filter(|(_, place)| place.id & DEAD == 0)
+            .filter(|(_, end_mark)| end_mark.id & DEAD == 0)
         {
             packed
                 .data
                 .extend_from_slice(self.bytes(p).unwrap_or_default());
-            packed.places.push(Place {
-                id: place.id,
+            packed.ends.push(EntryEnd {
+                id: end_mark.id,
                 end: packed.data.len() as u32,
             });
             packed.live += 1;

@@ -2,20 +2,21 @@
 
 use super::args::Args;
 use crate::codec::json;
-use crate::error::{Refusal, Refused};
-use crate::node::parts::{LogEntry, Occurrence, Report};
-use crate::node::{Act, Reported};
+use crate::context::WriteContext;
+use crate::error::{CommandError, RejectReason};
+use crate::model::{LogEntry, ObjectReport, Occurrence};
+use crate::node::{Node, ReportOutcome};
 use crate::reply::Reply;
+use crate::settings::Settings;
 use crate::text::quote::{cut, quoted};
-use crate::{Node, Settings};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Deref;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// A free text, cut to the limit where it is longer.
-fn cut_text<'a>(text: &'a [u8], most: usize, truncated: &mut u64) -> Cow<'a, [u8]> {
-    match cut(text, most) {
+fn cut_text<'a>(text: &'a [u8], max: usize, truncated: &mut u64) -> Cow<'a, [u8]> {
+    match cut(text, max) {
         None => Cow::Borrowed(text),
         Some(cut) => {
             *truncated += 1;
@@ -34,7 +35,7 @@ pub(super) struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Log<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Log<'a>, CommandError> {
         let mut truncated = 0;
         let message = cut_text(
             args.next("message")?,
@@ -62,10 +63,10 @@ impl<'a> Log<'a> {
         Node::log_cost(self.message.len() + self.tags.len())
     }
 
-    pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        node.count_truncated(self.truncated, act);
+    pub fn run(&self, node: &mut Node, ctx: &mut WriteContext<'_>, reply: &mut dyn Reply) {
+        node.count_truncated(self.truncated, ctx);
         let is_whole = self.truncated == 0;
-        reply.int(node.log(&self.entry(), is_whole, act) as i64);
+        reply.int(node.push_log(&self.entry(), is_whole, ctx) as i64);
     }
 
     /// The line as it is told.
@@ -144,7 +145,7 @@ const ERROR_OPTIONS: [(&str, ErrorOption); 12] = [
 ];
 
 impl<'a> ErrorReport<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<ErrorReport<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<ErrorReport<'a>, CommandError> {
         // In the order of Occurrence::texts: message, public, code, func, file, backtrace.
         let mut whole: [&'a [u8]; 6] = [args.next("message")?, &[], &[], &[], &[], &[]];
         let (mut tags, mut key, mut at) = (Cow::default(), None, args.now_ms());
@@ -190,7 +191,7 @@ impl<'a> ErrorReport<'a> {
             Some(node) if closely => {
                 node.error_cost(&self.key, content, node.holds_error(&self.occurrence()))
             }
-            _ => Node::thing_bound(content + self.key.len()),
+            _ => Node::item_bound(content + self.key.len()),
         }
     }
 
@@ -207,10 +208,10 @@ impl<'a> ErrorReport<'a> {
         }
     }
 
-    pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        node.count_truncated(self.truncated, act);
+    pub fn run(&self, node: &mut Node, ctx: &mut WriteContext<'_>, reply: &mut dyn Reply) {
+        node.count_truncated(self.truncated, ctx);
         let occurrence = self.occurrence();
-        let occurrences = node.error(&occurrence, self.truncated == 0, act);
+        let occurrences = node.record_error(&occurrence, self.truncated == 0, ctx);
         reply.array(2);
         reply.bulk(&self.key);
         reply.int(occurrences as i64);
@@ -274,7 +275,7 @@ pub(super) struct Reality<'a> {
 const MAX_TTL_S: u64 = 100 * 366 * 86_400;
 
 impl<'a> Reality<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Reality<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Reality<'a>, CommandError> {
         let key = args.name("key")?;
         let model = args.name("model")?;
         let text = args.next("json")?;
@@ -303,8 +304,8 @@ impl<'a> Reality<'a> {
         if node.is_some_and(|node| node.holds_text(&self.told(), self.text)) {
             return 0;
         }
-        let most = settings.max_realities;
-        if closely && node.is_some_and(|node| node.refuses_object(self.key, most)) {
+        let max = settings.max_realities;
+        if closely && node.is_some_and(|node| node.refuses_object(self.key, max)) {
             return 0;
         }
         // Read here, before the change: what it allocates is not the node's.
@@ -313,13 +314,13 @@ impl<'a> Reality<'a> {
             (None, _) => 0,
             (Some(report), Some(node)) if closely && node.holds_object(&report) => 0,
             (Some(_), Some(node)) if closely => node.object_cost(self.key, content),
-            _ => Node::thing_bound(content + self.key.len()),
+            _ => Node::item_bound(content + self.key.len()),
         }
     }
 
     /// What it tells beside the JSON.
-    pub fn told(&self) -> Report<'_> {
-        Report {
+    pub fn told(&self) -> ObjectReport<'_> {
+        ObjectReport {
             key: self.key,
             model: self.model,
             json: &[],
@@ -335,9 +336,9 @@ impl<'a> Reality<'a> {
     }
 
     /// All that it tells; `None`: the JSON is not valid.
-    fn report(&self) -> Option<Report<'_>> {
+    fn report(&self) -> Option<ObjectReport<'_>> {
         let scanned = self.scanned().as_ref().ok()?;
-        Some(Report {
+        Some(ObjectReport {
             json: &scanned.compact,
             identity: scanned.identity,
             ..self.told()
@@ -347,9 +348,9 @@ impl<'a> Reality<'a> {
     pub fn run(
         &self,
         node: &mut Node,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         let told = self.told();
         let (report, is_same) = if node.holds_text(&told, self.text) {
             (told, true)
@@ -357,29 +358,29 @@ impl<'a> Reality<'a> {
             match self.scanned() {
                 Ok(_) => (self.report().unwrap_or(told), false),
                 Err(e) => {
-                    node.count_refused(Refused::Argument, act);
+                    node.count_rejected(RejectReason::Argument, ctx);
                     let text = quoted(self.text);
                     let why = format_args!("AGG.REALITY: json {text} is not valid: {e}");
-                    return Err(Refusal::new(Refused::Argument, "ERR", why));
+                    return Err(CommandError::new(RejectReason::Argument, "ERR", why));
                 }
             }
         };
-        match node.reality(&report, is_same, act) {
+        match node.report_object(&report, is_same, ctx) {
             Some(reported) => {
                 reply.int(match reported {
-                    Reported::Changed => 1,
-                    Reported::Unchanged => 0,
-                    Reported::Older => -1,
+                    ReportOutcome::Changed => 1,
+                    ReportOutcome::Unchanged => 0,
+                    ReportOutcome::OlderWindow => -1,
                 });
                 Ok(())
             }
             None => {
-                node.count_refused(Refused::Realities, act);
-                let (key, most) = (quoted(self.key), act.settings.max_realities);
+                node.count_rejected(RejectReason::Objects, ctx);
+                let (key, max) = (quoted(self.key), ctx.settings.max_realities);
                 let why = format!(
-                    "AGG.REALITY: object {key} is new, and the node has agg.max-realities ({most}) objects"
+                    "AGG.REALITY: object {key} is new, and the node has agg.max-realities ({max}) objects"
                 );
-                Err(Refusal::full(Refused::Realities, why))
+                Err(CommandError::full(RejectReason::Objects, why))
             }
         }
     }

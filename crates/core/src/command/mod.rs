@@ -5,16 +5,22 @@
 
 mod args;
 mod drain;
-mod look;
 mod names;
+mod read;
 mod report;
 mod samples;
 
 use crate::ages::Ages;
-use crate::node::{Act, Queue};
-use crate::{Counters, Memory, Node, Now, Refusal, Reply, Settings, Turn};
+use crate::context::{ExecContext, Memory, WriteContext};
+use crate::counters::Counters;
+use crate::error::CommandError;
+use crate::model::Queue;
+use crate::node::Node;
+use crate::reply::Reply;
+use crate::settings::Settings;
+use crate::time::Now;
 use args::Args;
-use drain::Deed;
+use drain::LeaseOp;
 
 /// The commands that the core parses and runs: all but AGG.APPLY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,10 +105,10 @@ impl Command {
 
 /// A parsed and checked request; it borrows the arguments.
 pub struct Request<'a> {
-    kind: Kinds<'a>,
+    kind: Parsed<'a>,
 }
 
-enum Kinds<'a> {
+enum Parsed<'a> {
     Stat(samples::Stat<'a>),
     Mstat(samples::Mstat<'a>),
     Log(report::Log<'a>),
@@ -114,15 +120,15 @@ enum Kinds<'a> {
     Fetch(drain::Fetch),
     Ids(drain::Ids),
     Peek(drain::Peek),
-    Get(look::Get<'a>),
-    Range(look::Range<'a>),
-    Scan(look::ScanRequest),
+    Get(read::Get<'a>),
+    Range(read::Range<'a>),
+    Scan(read::ScanRequest),
     Info,
 }
 
 /// What running a request did, beyond its reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ran {
+pub struct RunOutcome {
     /// Something became available in a queue: wake who waits for it.
     pub ready: bool,
 }
@@ -138,14 +144,14 @@ pub struct Block {
 }
 
 /// The refusal where a memory limit leaves no room.
-pub fn full(command: &str, memory: &Memory) -> Refusal {
-    Refusal::full(memory.limit.refused(), format_args!("{command}: {memory}"))
+pub fn full(command: &str, memory: &Memory) -> CommandError {
+    CommandError::full(memory.limit.rejected(), format_args!("{command}: {memory}"))
 }
 
 /// The same of a change of a node, counted.
-fn no_room(command: &str, node: &mut Node, act: &mut Act<'_>) -> Refusal {
-    node.count_refused(act.memory.limit.refused(), act);
-    full(command, &act.memory)
+fn memory_error(command: &str, node: &mut Node, ctx: &mut WriteContext<'_>) -> CommandError {
+    node.count_rejected(ctx.memory.limit.rejected(), ctx);
+    full(command, &ctx.memory)
 }
 
 impl<'a> Request<'a> {
@@ -159,7 +165,7 @@ impl<'a> Request<'a> {
         args: &'a [&'a [u8]],
         settings: &Settings,
         now: Now,
-    ) -> Result<Request<'a>, Refusal> {
+    ) -> Result<Request<'a>, CommandError> {
         let mut args = Args::new(command.usage(), args, settings, now);
         let node = args.name("node")?;
         if command.reports() {
@@ -167,25 +173,25 @@ impl<'a> Request<'a> {
         }
         let args = &mut args;
         let kind = match command {
-            Command::Stat => Kinds::Stat(samples::Stat::parse(args)?),
-            Command::Mstat => Kinds::Mstat(samples::Mstat::parse(args)?),
-            Command::Log => Kinds::Log(report::Log::parse(args)?),
-            Command::Error => Kinds::Error(report::ErrorReport::parse(args)?),
-            Command::Reality => Kinds::Reality(report::Reality::parse(args)?),
-            Command::Forget => Kinds::Forget(names::Forget::parse(args)?),
-            Command::Requeue => Kinds::Requeue(names::Requeue::parse(args)?),
-            Command::Pop => Kinds::Pop(drain::Pop::parse(args)?),
-            Command::Fetch => Kinds::Fetch(drain::Fetch::parse(args)?),
-            Command::Ack => Kinds::Ids(drain::Ids::parse(args, Deed::Ack)?),
-            Command::Nack => Kinds::Ids(drain::Ids::parse(args, Deed::Nack)?),
-            Command::Extend => Kinds::Ids(drain::Ids::parse(args, Deed::Extend(0))?),
-            Command::Peek => Kinds::Peek(drain::Peek::parse(args)?),
-            Command::Get => Kinds::Get(look::Get::parse(args)?),
-            Command::Range => Kinds::Range(look::Range::parse(args)?),
-            Command::Scan => Kinds::Scan(look::ScanRequest::parse(args)?),
+            Command::Stat => Parsed::Stat(samples::Stat::parse(args)?),
+            Command::Mstat => Parsed::Mstat(samples::Mstat::parse(args)?),
+            Command::Log => Parsed::Log(report::Log::parse(args)?),
+            Command::Error => Parsed::Error(report::ErrorReport::parse(args)?),
+            Command::Reality => Parsed::Reality(report::Reality::parse(args)?),
+            Command::Forget => Parsed::Forget(names::Forget::parse(args)?),
+            Command::Requeue => Parsed::Requeue(names::Requeue::parse(args)?),
+            Command::Pop => Parsed::Pop(drain::Pop::parse(args)?),
+            Command::Fetch => Parsed::Fetch(drain::Fetch::parse(args)?),
+            Command::Ack => Parsed::Ids(drain::Ids::parse(args, LeaseOp::Ack)?),
+            Command::Nack => Parsed::Ids(drain::Ids::parse(args, LeaseOp::Nack)?),
+            Command::Extend => Parsed::Ids(drain::Ids::parse(args, LeaseOp::Extend(0))?),
+            Command::Peek => Parsed::Peek(drain::Peek::parse(args)?),
+            Command::Get => Parsed::Get(read::Get::parse(args)?),
+            Command::Range => Parsed::Range(read::Range::parse(args)?),
+            Command::Scan => Parsed::Scan(read::ScanRequest::parse(args)?),
             Command::Info => {
                 args.finish()?;
-                Kinds::Info
+                Parsed::Info
             }
         };
         Ok(Request { kind })
@@ -196,19 +202,19 @@ impl<'a> Request<'a> {
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
         let new = if node.is_some() { 0 } else { NEW_NODE };
         new + match &self.kind {
-            Kinds::Stat(r) => r.cost(node, closely, settings),
-            Kinds::Mstat(r) => r.cost(node, closely, settings),
-            Kinds::Log(r) => r.cost(),
-            Kinds::Error(r) => r.cost(node, closely),
-            Kinds::Reality(r) => r.cost(node, closely, settings),
-            Kinds::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
-            Kinds::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
+            Parsed::Stat(r) => r.cost(node, closely, settings),
+            Parsed::Mstat(r) => r.cost(node, closely, settings),
+            Parsed::Log(r) => r.cost(),
+            Parsed::Error(r) => r.cost(node, closely),
+            Parsed::Reality(r) => r.cost(node, closely, settings),
+            Parsed::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
+            Parsed::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
             _ => 0,
         }
     }
 
     /// The refusal of a request that would create a node where a memory limit leaves no room.
-    pub fn full(command: Command, memory: &Memory) -> Refusal {
+    pub fn full(command: Command, memory: &Memory) -> CommandError {
         full(command.usage().0, memory)
     }
 
@@ -221,17 +227,17 @@ impl<'a> Request<'a> {
         &self,
         name: &[u8],
         node: &mut Node,
-        turn: &mut Turn<'_>,
+        exec: &mut ExecContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<Ran, Refusal> {
-        node.act(turn, |node, act| {
-            if act.is_tight
+    ) -> Result<RunOutcome, CommandError> {
+        node.change(exec, |node, ctx| {
+            if ctx.memory_pressure
                 && let Some(command) = self.needs_memory()
             {
-                return Err(no_room(command, node, act));
+                return Err(memory_error(command, node, ctx));
             }
-            self.dispatch(name, node, act, reply)?;
-            Ok(Ran {
+            self.dispatch(name, node, ctx, reply)?;
+            Ok(RunOutcome {
                 ready: node.take_ready(),
             })
         })
@@ -239,26 +245,26 @@ impl<'a> Request<'a> {
 
     /// Repeats a command that another server has run and propagated as it came. It was parsed with
     /// [`Settings::unlimited`] at the node's [`Node::clock_ms`]. Commands that are never propagated so do nothing.
-    pub fn repeat(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+    pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
         match &self.kind {
-            Kinds::Stat(r) => r.repeat(node, mono_ms, counters),
-            Kinds::Mstat(r) => r.repeat(node, mono_ms, counters),
-            Kinds::Log(r) => node.repeat_line(&r.entry(), mono_ms, counters),
-            Kinds::Error(r) => node.repeat_error(&r.occurrence(), mono_ms, counters),
-            Kinds::Reality(r) => node.repeat_object(&r.told(), mono_ms, counters),
+            Parsed::Stat(r) => r.replay(node, mono_ms, counters),
+            Parsed::Mstat(r) => r.replay(node, mono_ms, counters),
+            Parsed::Log(r) => node.replay_log(&r.entry(), mono_ms, counters),
+            Parsed::Error(r) => node.replay_error(&r.occurrence(), mono_ms, counters),
+            Parsed::Reality(r) => node.replay_object(&r.told(), mono_ms, counters),
             _ => {}
         }
     }
 
     /// Whether a server with these settings would have taken the request and propagated it as it came: a sample of a
     /// metric that is there or may come, a line, an occurrence of a known error, a report of a known object.
-    pub fn is_repeatable(&self, node: &Node, settings: &Settings) -> bool {
+    pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
         match &self.kind {
-            Kinds::Stat(r) => r.is_repeatable(node, settings),
-            Kinds::Mstat(r) => r.is_repeatable(node, settings),
-            Kinds::Log(_) => true,
-            Kinds::Error(r) => node.has_error(r.occurrence().key),
-            Kinds::Reality(r) => node.has_object(r.told().key),
+            Parsed::Stat(r) => r.is_replayable(node, settings),
+            Parsed::Mstat(r) => r.is_replayable(node, settings),
+            Parsed::Log(_) => true,
+            Parsed::Error(r) => node.has_error(r.occurrence().key),
+            Parsed::Reality(r) => node.has_object(r.told().key),
             _ => false,
         }
     }
@@ -266,10 +272,10 @@ impl<'a> Request<'a> {
     /// The name of a command that is refused as a whole where there is no memory.
     fn needs_memory(&self) -> Option<&'static str> {
         match self.kind {
-            Kinds::Log(_) => Some("AGG.LOG"),
-            Kinds::Error(_) => Some("AGG.ERROR"),
-            Kinds::Reality(_) => Some("AGG.REALITY"),
-            Kinds::Requeue(_) => Some("AGG.REQUEUE"),
+            Parsed::Log(_) => Some("AGG.LOG"),
+            Parsed::Error(_) => Some("AGG.ERROR"),
+            Parsed::Reality(_) => Some("AGG.REALITY"),
+            Parsed::Requeue(_) => Some("AGG.REQUEUE"),
             _ => None,
         }
     }
@@ -278,25 +284,25 @@ impl<'a> Request<'a> {
         &self,
         name: &[u8],
         node: &mut Node,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CommandError> {
         match &self.kind {
-            Kinds::Stat(r) => r.run(node, act, reply)?,
-            Kinds::Mstat(r) => r.run(node, act, reply)?,
-            Kinds::Log(r) => r.run(node, act, reply),
-            Kinds::Error(r) => r.run(node, act, reply),
-            Kinds::Reality(r) => r.run(node, act, reply)?,
-            Kinds::Forget(r) => r.run(node, act, reply),
-            Kinds::Requeue(r) => r.run(node, act, reply)?,
-            Kinds::Pop(r) => r.run(name, node, act, reply),
-            Kinds::Fetch(r) => r.run(name, node, act, reply)?,
-            Kinds::Ids(r) => r.run(node, act, reply),
-            Kinds::Peek(r) => r.read(name, node, reply),
-            Kinds::Get(r) => r.read(name, node, reply),
-            Kinds::Range(r) => r.read(node, reply),
-            Kinds::Scan(r) => r.read(name, node, reply),
-            Kinds::Info => node.info(0, &Ages::default(), act.now, reply),
+            Parsed::Stat(r) => r.run(node, ctx, reply)?,
+            Parsed::Mstat(r) => r.run(node, ctx, reply)?,
+            Parsed::Log(r) => r.run(node, ctx, reply),
+            Parsed::Error(r) => r.run(node, ctx, reply),
+            Parsed::Reality(r) => r.run(node, ctx, reply)?,
+            Parsed::Forget(r) => r.run(node, ctx, reply),
+            Parsed::Requeue(r) => r.run(node, ctx, reply)?,
+            Parsed::Pop(r) => r.run(name, node, ctx, reply),
+            Parsed::Fetch(r) => r.run(name, node, ctx, reply)?,
+            Parsed::Ids(r) => r.run(node, ctx, reply),
+            Parsed::Peek(r) => r.read(name, node, reply),
+            Parsed::Get(r) => r.read(name, node, reply),
+            Parsed::Range(r) => r.read(node, reply),
+            Parsed::Scan(r) => r.read(name, node, reply),
+            Parsed::Info => node.info(0, &Ages::default(), ctx.now, reply),
         }
         Ok(())
     }
@@ -304,9 +310,11 @@ impl<'a> Request<'a> {
     /// The answer of a request that does not create where there is no such node.
     pub fn run_missing(&self, reply: &mut dyn Reply) {
         match &self.kind {
-            Kinds::Pop(_) | Kinds::Fetch(_) | Kinds::Peek(_) | Kinds::Range(_) => reply.array(0),
-            Kinds::Scan(_) => look::ScanRequest::missing(reply),
-            Kinds::Get(_) | Kinds::Info => reply.null(),
+            Parsed::Pop(_) | Parsed::Fetch(_) | Parsed::Peek(_) | Parsed::Range(_) => {
+                reply.array(0)
+            }
+            Parsed::Scan(_) => read::ScanRequest::missing(reply),
+            Parsed::Get(_) | Parsed::Info => reply.null(),
             _ => reply.int(0),
         }
     }
@@ -322,11 +330,11 @@ impl<'a> Request<'a> {
         reply: &mut dyn Reply,
     ) {
         match &self.kind {
-            Kinds::Peek(r) => r.read(name, node, reply),
-            Kinds::Get(r) => r.read(name, node, reply),
-            Kinds::Range(r) => r.read(node, reply),
-            Kinds::Scan(r) => r.read(name, node, reply),
-            Kinds::Info => node.info(bytes, ages, now, reply),
+            Parsed::Peek(r) => r.read(name, node, reply),
+            Parsed::Get(r) => r.read(name, node, reply),
+            Parsed::Range(r) => r.read(node, reply),
+            Parsed::Scan(r) => r.read(name, node, reply),
+            Parsed::Info => node.info(bytes, ages, now, reply),
             // A request that writes is not given to this; it would change nothing.
             _ => reply.null(),
         }
@@ -335,7 +343,7 @@ impl<'a> Request<'a> {
     /// For FETCH: how long it waits while nothing is there; `None`: it answers at once.
     pub fn block(&self) -> Option<Block> {
         match &self.kind {
-            Kinds::Fetch(fetch) => fetch.block_ms.map(|timeout_ms| Block { timeout_ms }),
+            Parsed::Fetch(fetch) => fetch.block_ms.map(|timeout_ms| Block { timeout_ms }),
             _ => None,
         }
     }
@@ -343,7 +351,7 @@ impl<'a> Request<'a> {
     /// For FETCH: whether something can be handed out now; leases whose time has come are ended.
     pub fn available(&self, node: &mut Node, now: Now) -> bool {
         match &self.kind {
-            Kinds::Fetch(fetch) => drain::available(fetch, node, now),
+            Parsed::Fetch(fetch) => drain::available(fetch, node, now),
             _ => false,
         }
     }
@@ -351,7 +359,7 @@ impl<'a> Request<'a> {
     /// The queues that a FETCH waits for.
     pub fn queues(&self) -> &[Queue] {
         match &self.kind {
-            Kinds::Fetch(fetch) => &fetch.wanted.queues,
+            Parsed::Fetch(fetch) => &fetch.wanted.queues,
             _ => &[],
         }
     }

@@ -1,31 +1,31 @@
 //! Requests about what is held by name: AGG.FORGET, AGG.REQUEUE.
 
 use super::args::Args;
-use crate::Node;
-use crate::error::{Refusal, Refused};
-use crate::node::parts::{Family, Queue};
-use crate::node::{Act, MOST_REQUEUED, RequeueRefused};
+use crate::context::WriteContext;
+use crate::error::{CommandError, RejectReason};
+use crate::model::{ItemKind, Queue};
+use crate::node::{MAX_REQUEUED, Node, RequeueError};
 use crate::reply::Reply;
 use crate::text::glob::Glob;
 
 const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
 
-/// The family that an argument names.
-pub(super) fn family(args: &mut Args<'_, '_>) -> Result<Family, Refusal> {
+/// The item_kind that an argument names.
+pub(super) fn item_kind(args: &mut Args<'_, '_>) -> Result<ItemKind, CommandError> {
     let i = args.one_of("the kind", &FAMILIES)?;
-    Ok([Family::Metric, Family::Error, Family::Reality][i])
+    Ok([ItemKind::Metric, ItemKind::Error, ItemKind::Object][i])
 }
 
 /// AGG.FORGET.
 pub(super) struct Forget<'a> {
-    family: Family,
+    item_kind: ItemKind,
     name: &'a [u8],
 }
 
 impl<'a> Forget<'a> {
-    pub fn parse(args: &mut Args<'a, '_>) -> Result<Forget<'a>, Refusal> {
+    pub fn parse(args: &mut Args<'a, '_>) -> Result<Forget<'a>, CommandError> {
         let forget = Forget {
-            family: family(args)?,
+            item_kind: item_kind(args)?,
             name: args.name("name")?,
         };
         args.finish()?;
@@ -33,15 +33,15 @@ impl<'a> Forget<'a> {
     }
 
     pub fn cost(&self, node: &Node, closely: bool) -> u64 {
-        match (self.family, closely) {
-            (Family::Metric, true) => node.forget_cost(self.name),
-            (Family::Metric, false) => node.closing_bound(1),
+        match (self.item_kind, closely) {
+            (ItemKind::Metric, true) => node.forget_cost(self.name),
+            (ItemKind::Metric, false) => node.closing_bound(1),
             _ => 0,
         }
     }
 
-    pub fn run(&self, node: &mut Node, act: &mut Act<'_>, reply: &mut dyn Reply) {
-        reply.int(node.forget(self.family, self.name, act).into());
+    pub fn run(&self, node: &mut Node, ctx: &mut WriteContext<'_>, reply: &mut dyn Reply) {
+        reply.int(node.forget(self.item_kind, self.name, ctx).into());
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Requeue {
 }
 
 impl Requeue {
-    pub fn parse(args: &mut Args<'_, '_>) -> Result<Requeue, Refusal> {
+    pub fn parse(args: &mut Args<'_, '_>) -> Result<Requeue, CommandError> {
         let queue =
             [Queue::Error, Queue::Reality][args.one_of("the queue", &["ERROR", "REALITY"])?];
         let mut pattern = None;
@@ -70,26 +70,26 @@ impl Requeue {
     pub fn run(
         &self,
         node: &mut Node,
-        act: &mut Act<'_>,
+        ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
-    ) -> Result<(), Refusal> {
-        let refused = match node.requeue(self.queue, self.pattern.as_ref(), act) {
+    ) -> Result<(), CommandError> {
+        let rejected = match node.requeue(self.queue, self.pattern.as_ref(), ctx) {
             Ok(queued) => {
                 reply.int(queued as i64);
                 return Ok(());
             }
-            Err(refused) => refused,
+            Err(rejected) => rejected,
         };
-        node.count_refused(Refused::Argument, act);
+        node.count_rejected(RejectReason::Argument, ctx);
         let what = match self.queue {
             Queue::Error => "errors",
             _ => "objects",
         };
-        Err(Refusal::argument(match refused {
-            RequeueRefused::Entries => format!(
-                "AGG.REQUEUE: more than {MOST_REQUEUED} {what} match: queue fewer at a time with MATCH"
+        Err(CommandError::argument(match rejected {
+            RequeueError::Entries => format!(
+                "AGG.REQUEUE: more than {MAX_REQUEUED} {what} match: queue fewer at a time with MATCH"
             ),
-            RequeueRefused::Pattern => format!(
+            RequeueError::Pattern => format!(
                 "AGG.REQUEUE: matching the names of the {what} takes too long: use a shorter pattern, or one that does \
                  not begin with *"
             ),

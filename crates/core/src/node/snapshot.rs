@@ -8,25 +8,25 @@
 //! not hold together. As every version has ended frames at [`FRAME`], a longer one that goes on behind is refused, so
 //! whoever loads can look at a limit often enough between two of them.
 
-use super::Node;
-use super::bucket::{Bucket, Closed, Form, Kind};
-use super::errors::ErrorState;
-use super::forgotten::Forgotten;
-use super::history::History;
-use super::metric::{LENGTHS, Metric, Unrated};
-use super::queues::{Queue, check_entry};
-use super::realities::Object;
-use super::table::{Named, Table};
-use super::tags::TagPool;
 use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
-use crate::effect::are_effects;
-use crate::effect::{put_rules, read_flag, read_rules};
-use crate::error::Damaged;
-use crate::settings::{MAX_HISTORY, MOST_OPEN};
+use crate::effect::{are_effects, put_rules, read_flag, read_rules};
+use crate::error::DecodeError;
+use crate::id::MAX_ID;
+use crate::model::{ClosedWindow, CompactForm, MetricType, Queue};
+use crate::node::Node;
+use crate::node::errors::ErrorState;
+use crate::node::metric::forgotten::Forgotten;
+use crate::node::metric::history::History;
+use crate::node::metric::open_window::OpenWindow;
+use crate::node::metric::storage::{LENGTHS, Metric, PendingRate};
+use crate::node::metric::tag_pool::TagPool;
+use crate::node::objects::Object;
+use crate::node::queue::check_entry;
+use crate::node::table::{Named, Table};
+use crate::settings::{MAX_HISTORY, MAX_OPEN};
 use crate::text::number::Number;
 use crate::text::tags;
 use crate::time::{MAX_MS, second};
-use crate::turn::MAX_ID;
 use std::collections::BTreeSet;
 
 /// The version of the format. A reader refuses newer ones. Version 1 (0.1.0) had at most two open windows of a length, and
@@ -49,7 +49,7 @@ mod kind {
 
 impl Node {
     /// The whole value as frames of about 64 KiB, one call each.
-    pub fn frames(&self, emit: &mut dyn FnMut(&[u8])) {
+    pub fn snapshot(&self, emit: &mut dyn FnMut(&[u8])) {
         let mut frame = vec![kind::META];
         put_u64(&mut frame, FORMAT);
         put_rules(&mut frame, self.windows_s, &self.rules);
@@ -59,14 +59,14 @@ impl Node {
         emit(&frame);
         put_table(
             kind::METRICS,
-            &self.stats.metrics,
-            |m, out| save_metric(m, &self.stats.tags, out),
+            &self.metrics.table,
+            |m, out| save_metric(m, &self.metrics.tags, out),
             &mut frame,
             emit,
         );
         put_table(
             kind::FORGOTTEN,
-            &self.stats.forgotten.table,
+            &self.metrics.forgotten.table,
             Forgotten::save,
             &mut frame,
             emit,
@@ -96,7 +96,7 @@ impl Node {
         );
         put_table(
             kind::OBJECTS,
-            &self.realities.table,
+            &self.objects.table,
             Object::save,
             &mut frame,
             emit,
@@ -123,12 +123,12 @@ impl Node {
             save(&mut element);
             emit(&element);
         };
-        self.stats.metrics.iter().for_each(|(_, m)| {
+        self.metrics.table.iter().for_each(|(_, m)| {
             one(kind::METRICS, &mut |out| {
-                save_metric(m, &self.stats.tags, out)
+                save_metric(m, &self.metrics.tags, out)
             });
         });
-        self.stats
+        self.metrics
             .forgotten
             .table
             .iter()
@@ -146,7 +146,7 @@ impl Node {
             .table
             .iter()
             .for_each(|(_, e)| one(kind::ERRORS, &mut |out| e.save(out)));
-        self.realities
+        self.objects
             .table
             .iter()
             .for_each(|(_, o)| one(kind::OBJECTS, &mut |out| o.save(out)));
@@ -156,10 +156,10 @@ impl Node {
     ///
     /// # Errors
     /// It does not read back, which cannot be.
-    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Result<Node, Damaged> {
-        let mut copy = Loader::new(seed, mono_ms, MAX_ID);
+    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Result<Node, DecodeError> {
+        let mut copy = SnapshotLoader::new(seed, mono_ms, MAX_ID);
         let mut outcome = Ok(false);
-        self.frames(&mut |frame| {
+        self.snapshot(&mut |frame| {
             if outcome.is_ok() {
                 outcome = copy.frame(frame);
             }
@@ -171,11 +171,8 @@ impl Node {
     /// How many things of each kind there are; version 1 did not know the last.
     fn totals(&self) -> [u64; 7] {
         let fifo = |q| self.queues.len(q);
-        let (metrics, errors, objects) = (
-            &self.stats.metrics,
-            &self.errors.table,
-            &self.realities.table,
-        );
+        let (metrics, errors, objects) =
+            (&self.metrics.table, &self.errors.table, &self.objects.table);
         let [metrics, errors, objects] =
             [metrics.len(), errors.len(), objects.len()].map(u64::from);
         [
@@ -185,7 +182,7 @@ impl Node {
             fifo(Queue::Min),
             fifo(Queue::Hour),
             fifo(Queue::Log),
-            self.stats.forgotten.table.len().into(),
+            self.metrics.forgotten.table.len().into(),
         ]
     }
 }
@@ -199,8 +196,8 @@ fn put_table<T: Named>(
 ) {
     frame.clear();
     frame.push(kind);
-    for (_, thing) in table.iter() {
-        save(thing, frame);
+    for (_, item) in table.iter() {
+        save(item, frame);
         if frame.len() >= FRAME {
             emit(frame);
             frame.truncate(1);
@@ -211,8 +208,8 @@ fn put_table<T: Named>(
     }
 }
 
-/// Rebuilds a node from [`Node::frames`].
-pub struct Loader {
+/// Rebuilds a node from [`Node::snapshot`].
+pub struct SnapshotLoader {
     node: Option<Node>,
     seed: u64,
     mono_ms: u64,
@@ -220,10 +217,10 @@ pub struct Loader {
     finished: bool,
 }
 
-impl Loader {
+impl SnapshotLoader {
     /// Waits for the first frame. `seed` as for [`Node::new`]; a larger id than `max_id` is damage.
-    pub fn new(seed: u64, mono_ms: u64, max_id: u64) -> Loader {
-        Loader {
+    pub fn new(seed: u64, mono_ms: u64, max_id: u64) -> SnapshotLoader {
+        SnapshotLoader {
             node: None,
             seed,
             mono_ms,
@@ -236,9 +233,9 @@ impl Loader {
     ///
     /// # Errors
     /// The frame is damaged, or does not follow the one before.
-    pub fn frame(&mut self, bytes: &[u8]) -> Result<bool, Damaged> {
+    pub fn frame(&mut self, bytes: &[u8]) -> Result<bool, DecodeError> {
         if are_effects(bytes)? || self.finished {
-            return Err(Damaged("not a frame of a node"));
+            return Err(DecodeError("not a frame of a node"));
         }
         match &mut self.node {
             None => self.node = Some(first(bytes, self.seed, self.max_id)?),
@@ -251,23 +248,23 @@ impl Loader {
     ///
     /// # Errors
     /// The last frame has not come.
-    pub fn finish(self) -> Result<Node, Damaged> {
+    pub fn finish(self) -> Result<Node, DecodeError> {
         match self.node {
             Some(node) if self.finished => Ok(node),
-            _ => Err(Damaged("the last frame is missing")),
+            _ => Err(DecodeError("the last frame is missing")),
         }
     }
 }
 
 /// A node from its first frame.
-pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, Damaged> {
+pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, DecodeError> {
     let mut r = Reader::new(bytes);
     if r.u8()? != kind::META {
-        return Err(Damaged("the first frame is missing"));
+        return Err(DecodeError("the first frame is missing"));
     }
     let format = r.u64()?;
     if format > FORMAT {
-        return Err(Damaged("written by a newer version of the module"));
+        return Err(DecodeError("written by a newer version of the module"));
     }
     let (windows_s, rules) = read_rules(&mut r)?;
     let mut node = Node::with(windows_s, rules, seed);
@@ -289,10 +286,10 @@ pub(super) fn apply(
     mono_ms: u64,
     max_id: u64,
     new: bool,
-) -> Result<bool, Damaged> {
+) -> Result<bool, DecodeError> {
     let mut r = Reader::new(bytes);
     if !node.unfinished {
-        return Err(Damaged("a part of a saved node, and the node is whole"));
+        return Err(DecodeError("a part of a saved node, and the node is whole"));
     }
     match r.u8()? {
         kind::META if new => {}
@@ -302,99 +299,99 @@ pub(super) fn apply(
         kind::ERRORS => errors(node, &mut r, max_id)?,
         kind::OBJECTS => objects(node, &mut r, max_id)?,
         kind::END => return end(node, &mut r, mono_ms).map(|()| true),
-        _ => return Err(Damaged("an unexpected frame")),
+        _ => return Err(DecodeError("an unexpected frame")),
     }
     Ok(false)
 }
 
-fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), Damaged> {
+fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), DecodeError> {
     for (i, n) in node.totals().into_iter().enumerate() {
         let told = match i == 6 && r.is_empty() {
             true => 0,
             false => r.u64()?,
         };
         if told != n {
-            return Err(Damaged("the last frame counts other numbers"));
+            return Err(DecodeError("the last frame counts other numbers"));
         }
     }
     r.finish()?;
     node.unfinished = std::mem::take(&mut node.saved_unfinished);
     node.errors.rebuild();
-    node.realities.rebuild();
+    node.objects.rebuild();
     node.restart(mono_ms);
     Ok(())
 }
 
 /// Reads a table's things; nothing is kept where one is damaged, or of a name that is taken.
-fn things<'a, T>(
+fn items<'a, T>(
     r: &mut Reader<'a>,
-    read: &dyn Fn(&mut Reader<'a>) -> Result<T, Damaged>,
+    read: &dyn Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
     name: impl Fn(&T) -> &[u8],
     is_taken: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<T>, Damaged> {
-    let mut things = Vec::new();
+) -> Result<Vec<T>, DecodeError> {
+    let mut items = Vec::new();
     let all = r.left();
     while !r.is_empty() {
         check_begin(all - r.left())?;
-        things.push(read(r)?);
+        items.push(read(r)?);
     }
     let mut names = BTreeSet::new();
-    let repeated = things
+    let repeated = items
         .iter()
         .any(|t| is_taken(name(t)) || !names.insert(name(t)));
     if repeated {
-        Err(Damaged("a name is there twice"))
+        Err(DecodeError("a name is there twice"))
     } else {
-        Ok(things)
+        Ok(items)
     }
 }
 
-fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
-    let (stats, windows_s) = (&mut node.stats, node.windows_s);
-    let table = &stats.metrics;
-    let loaded = things(
+fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    let (metrics, windows_s) = (&mut node.metrics, node.windows_s);
+    let table = &metrics.table;
+    let loaded = items(
         r,
         &|r| LoadedMetric::read(r, windows_s),
         |t: &LoadedMetric<'_>| t.metric.name(),
         |name| table.find(name).is_some(),
     )?;
-    for thing in loaded {
-        let slot = stats.metrics.len();
-        stats.longest = stats.longest.max(thing.longest());
-        let metric = thing.into_metric(&mut stats.tags);
+    for item in loaded {
+        let slot = metrics.table.len();
+        metrics.longest = metrics.longest.max(item.longest());
+        let metric = item.into_metric(&mut metrics.tags);
         for i in LENGTHS {
             metric
                 .open(i)
-                .for_each(|bucket| stats.deadlines[i].opened(bucket, slot));
+                .for_each(|window| metrics.deadlines[i].opened(window, slot));
         }
-        stats.metrics.insert(metric);
+        metrics.table.insert(metric);
     }
     Ok(())
 }
 
-fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), Damaged> {
-    let known = &node.stats.forgotten.table;
-    let loaded = things(
+fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    let known = &node.metrics.forgotten.table;
+    let loaded = items(
         r,
         &Forgotten::load,
         |f: &Forgotten| f.name(),
         |key| known.find(key).is_some(),
     )?;
     let latest = node.windows_s.map(|length_s| second(MAX_MS) + length_s);
-    let is_sound = |f: &Forgotten| f.closed_to_s.iter().zip(latest).all(|(s, most)| *s <= most);
+    let is_sound = |f: &Forgotten| f.watermark_s.iter().zip(latest).all(|(s, max)| *s <= max);
     if !loaded.iter().all(is_sound) {
-        return Err(Damaged("a time is out of range"));
+        return Err(DecodeError("a time is out of range"));
     }
     for one in loaded {
-        node.stats.forgotten.add(one);
+        node.metrics.forgotten.add(one);
     }
     Ok(())
 }
 
-fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damaged> {
+fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
     let queue = *Queue::ALL
         .get(usize::from(r.u8()?))
-        .ok_or(Damaged("an unknown queue"))?;
+        .ok_or(DecodeError("an unknown queue"))?;
     let start = *r;
     let mut last = node.queues.last(queue).unwrap_or(0);
     while !r.is_empty() {
@@ -402,7 +399,7 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damag
         let (id, bytes) = (r.id()?, r.bytes()?);
         check_entry(queue, bytes)?;
         if id <= last {
-            return Err(Damaged("ids do not grow"));
+            return Err(DecodeError("ids do not grow"));
         }
         last = id;
     }
@@ -415,9 +412,9 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damag
     Ok(())
 }
 
-fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damaged> {
+fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
     let table = &node.errors.table;
-    let loaded = things(
+    let loaded = items(
         r,
         &ErrorState::load,
         |e: &ErrorState| e.name(),
@@ -428,15 +425,15 @@ fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damage
         let id = e.id;
         let slot = node.errors.table.insert(e);
         if id != 0 {
-            node.queues.refer(Queue::Error, id, slot);
+            node.queues.set_reference(Queue::Error, id, slot);
         }
     }
     Ok(())
 }
 
-fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damaged> {
-    let table = &node.realities.table;
-    let loaded = things(
+fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
+    let table = &node.objects.table;
+    let loaded = items(
         r,
         &Object::load,
         |o: &Object| o.name(),
@@ -445,9 +442,9 @@ fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damag
     check_ids(node, Queue::Reality, max_id, loaded.iter().map(|o| o.id))?;
     for object in loaded {
         let id = object.id;
-        let slot = node.realities.table.insert(object);
+        let slot = node.objects.table.insert(object);
         if id != 0 {
-            node.queues.refer(Queue::Reality, id, slot);
+            node.queues.set_reference(Queue::Reality, id, slot);
         }
     }
     Ok(())
@@ -455,17 +452,17 @@ fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Damag
 
 /// Nothing begins in a frame where one that was written would have ended: so a frame holds few things, however many
 /// bytes somebody hands in.
-fn check_begin(at: usize) -> Result<(), Damaged> {
+fn check_begin(at: usize) -> Result<(), DecodeError> {
     if at < FRAME {
         Ok(())
     } else {
-        Err(Damaged("a frame is too long"))
+        Err(DecodeError("a frame is too long"))
     }
 }
 
-fn check_id(id: u64, max_id: u64) -> Result<(), Damaged> {
+fn check_id(id: u64, max_id: u64) -> Result<(), DecodeError> {
     if id > max_id {
-        return Err(Damaged("an id is too far ahead of the clock"));
+        return Err(DecodeError("an id is too far ahead of the clock"));
     }
     Ok(())
 }
@@ -475,12 +472,12 @@ fn check_ids(
     queue: Queue,
     max_id: u64,
     ids: impl Iterator<Item = u64>,
-) -> Result<(), Damaged> {
+) -> Result<(), DecodeError> {
     let mut seen = BTreeSet::new();
     for id in ids.filter(|id| *id != 0) {
         check_id(id, max_id)?;
         if node.queues.slot_of(queue, id).is_some() || !seen.insert(id) {
-            return Err(Damaged("an id is there twice"));
+            return Err(DecodeError("an id is there twice"));
         }
     }
     Ok(())
@@ -488,10 +485,10 @@ fn check_ids(
 
 fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
     put_bytes(out, &m.name);
-    out.push((m.kind == Kind::Diff).into());
+    out.push((m.metric_type == MetricType::Diff).into());
     put_bytes(out, pool.text(m.tags));
     put_i64(out, m.at().unwrap_or(-1));
-    match m.told() {
+    match m.last_value() {
         Number::Int(v) => {
             out.push(0);
             put_u64(out, v);
@@ -501,15 +498,15 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
             put_doubles(out, &[v]);
         }
     }
-    let unrated = m.unrated();
-    put_u64(out, unrated.ms.into());
-    put_doubles(out, &[unrated.pending]);
+    let pending_rate = m.pending_rate();
+    put_u64(out, pending_rate.ms.into());
+    put_doubles(out, &[pending_rate.pending]);
     for i in LENGTHS {
-        put_u64(out, m.closed_to_s[i].into());
+        put_u64(out, m.watermark_s[i].into());
         let open = m.open(i).count() as u8;
         out.push(open);
-        for (bucket, tags) in m.open_with_tags(i) {
-            bucket.save(out);
+        for (window, tags) in m.open_with_tags(i) {
+            window.save(out);
             put_bytes(out, pool.text(tags));
         }
         let history = m.history(i);
@@ -531,33 +528,33 @@ struct LoadedMetric<'a> {
 }
 
 impl<'a> LoadedMetric<'a> {
-    fn read(r: &mut Reader<'a>, windows_s: [u32; 2]) -> Result<LoadedMetric<'a>, Damaged> {
+    fn read(r: &mut Reader<'a>, windows_s: [u32; 2]) -> Result<LoadedMetric<'a>, DecodeError> {
         let name = r.name()?;
-        let mut metric = Metric::new(name, Kind::from_bit(r.u8()? != 0));
+        let mut metric = Metric::new(name, MetricType::from_bit(r.u8()? != 0));
         let tags = read_tags(r)?;
         let at = r.i64()?;
         let told = match r.u8()? {
             0 => Number::Int(r.u64()?),
             _ => Number::Float(r.doubles::<1>()?[0]),
         };
-        metric.load_told((0..=MAX_MS).contains(&at).then_some(at), told);
+        metric.load_last((0..=MAX_MS).contains(&at).then_some(at), told);
         let ms = r.u32()?;
         let [pending] = r.doubles()?;
-        metric.set_unrated(Unrated { pending, ms });
+        metric.set_pending_rate(PendingRate { pending, ms });
         let (mut open_tags, mut form) = ([Vec::new(), Vec::new()], Vec::new());
         for i in LENGTHS {
             read_open(&mut metric, i, r, windows_s[i], &mut open_tags[i])?;
             let count = r.u64()?;
             if count > MAX_HISTORY.into() {
-                return Err(Damaged("a history is longer than any may be"));
+                return Err(DecodeError("a history is longer than any may be"));
             }
             let mut before_s = 0;
             for _ in 0..count {
-                let closed = Closed::read(before_s, r)?;
+                let closed = ClosedWindow::read(before_s, r)?;
                 before_s = second(closed.start);
                 form.clear();
                 let mark = closed.put(0, &mut form);
-                metric.keep(i, before_s, Form::of(&form, mark), u32::MAX);
+                metric.keep(i, before_s, CompactForm::of(&form, mark), u32::MAX);
             }
         }
         Ok(LoadedMetric {
@@ -588,36 +585,36 @@ fn read_open<'a>(
     r: &mut Reader<'a>,
     length_s: u32,
     open_tags: &mut Vec<&'a [u8]>,
-) -> Result<(), Damaged> {
+) -> Result<(), DecodeError> {
     // The end of a window may lie beyond the largest time that a sample may have.
-    metric.closed_to_s[i] = r.u32()?;
-    if metric.closed_to_s[i] > second(MAX_MS) + length_s {
-        return Err(Damaged("a time is out of range"));
+    metric.watermark_s[i] = r.u32()?;
+    if metric.watermark_s[i] > second(MAX_MS) + length_s {
+        return Err(DecodeError("a time is out of range"));
     }
     let open = r.u8()?;
     let mut before = None;
     for _ in 0..open {
-        let bucket = Bucket::load(r)?;
+        let window = OpenWindow::load(r)?;
         open_tags.push(read_tags(r)?);
-        let start_s = bucket.start_s();
+        let start_s = window.start_s();
         if start_s % length_s != 0 || before.is_some_and(|before| before >= start_s) {
-            return Err(Damaged("open windows do not hold together"));
+            return Err(DecodeError("open windows do not hold together"));
         }
         before = Some(start_s);
-        metric.load_open(i, bucket);
+        metric.load_open(i, window);
     }
-    if usize::from(open) > MOST_OPEN {
-        Err(Damaged("too many windows are open"))
+    if usize::from(open) > MAX_OPEN {
+        Err(DecodeError("too many windows are open"))
     } else {
         Ok(())
     }
 }
 
-fn read_tags<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Damaged> {
+fn read_tags<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let tags = r.bytes()?;
     if tags::is_canonical(tags) {
         Ok(tags)
     } else {
-        Err(Damaged("a list of tags is not in canonical form"))
+        Err(DecodeError("a list of tags is not in canonical form"))
     }
 }

@@ -1,0 +1,20 @@
+//! The values that commands report, effects carry and queues hold. Nothing here knows of nodes.
+
+mod closed_window;
+mod item_kind;
+mod log_entry;
+mod object_report;
+mod occurrence;
+mod queue;
+mod sample;
+mod window_record;
+
+pub(crate) use closed_window::{ClosedWindow, CompactForm, finite, mean, rate};
+pub(crate) use item_kind::ItemKind;
+pub(crate) use log_entry::LogEntry;
+pub(crate) use object_report::ObjectReport;
+pub(crate) use occurrence::{Delivery, ERROR_TYPES, Occurrence};
+pub use queue::{Queue, RecordFormat};
+pub use sample::MetricType;
+pub(crate) use sample::{Sample, SampleOutcome, TagId};
+pub(crate) use window_record::WindowRecord;

@@ -1,0 +1,38 @@
+//! A closed window as it waits in MIN or HOUR.
+
+use crate::codec::bytes::{Reader, put_bytes};
+use crate::error::DecodeError;
+use crate::model::{ClosedWindow, MetricType};
+
+/// A closed window as it waits in MIN or HOUR.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WindowRecord<'a> {
+    pub name: &'a [u8],
+    pub metric_type: MetricType,
+    pub tags: &'a [u8],
+    pub closed: ClosedWindow,
+}
+
+impl<'a> WindowRecord<'a> {
+    /// What [`ClosedWindow::put`] returns.
+    pub fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
+        put_bytes(out, self.name);
+        put_bytes(out, self.tags);
+        out.push((self.metric_type == MetricType::Diff).into());
+        self.closed.put(0, out)
+    }
+
+    /// Reads an entry.
+    pub fn read(bytes: &'a [u8]) -> Result<WindowRecord<'a>, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let (name, tags, diff) = (r.name()?, r.bytes()?, r.u8()? != 0);
+        let entry = WindowRecord {
+            name,
+            metric_type: MetricType::from_bit(diff),
+            tags,
+            closed: ClosedWindow::read(0, &mut r)?,
+        };
+        r.finish()?;
+        Ok(entry)
+    }
+}

@@ -1,0 +1,299 @@
+//! One window of one metric: what its samples add up to, and the closed form that goes into queue and history.
+
+use crate::codec::bytes::{Reader, put_doubles, put_u64};
+use crate::error::DecodeError;
+use crate::model::{ClosedWindow, MetricType, mean, rate};
+use crate::time::MAX_MS;
+use std::num::NonZeroU64;
+
+/// A sum that carries its rounding error along, as a pair of doubles whose second is at most half a unit in the last
+/// place of the first (Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik
+/// 18, 1971); of the second, half the bits are kept. It stays at the largest double instead of passing it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Sum {
+    sum: f64,
+    lost: f32,
+}
+
+impl Sum {
+    #[inline]
+    fn add(&mut self, x: f64) {
+        let total = self.sum + x;
+        // What rounding took from it, exactly.
+        let lost = if self.sum.abs() >= x.abs() {
+            (self.sum - total) + x
+        } else {
+            (x - total) + self.sum
+        } + f64::from(self.lost);
+        let sum = total + lost;
+        *self = if sum.is_finite() {
+            Sum {
+                sum,
+                lost: narrow((total - sum) + lost),
+            }
+        } else {
+            Sum {
+                sum: f64::MAX.copysign(total),
+                lost: 0.0,
+            }
+        };
+    }
+}
+
+/// What is lost of a sum, in half the bits. Of sums beyond 1e54 it would be too large, and is left out.
+#[inline]
+fn narrow(lost: f64) -> f32 {
+    let narrow = lost as f32;
+    if narrow.is_finite() { narrow } else { 0.0 }
+}
+
+/// An open window. Millions of them are held, two of each metric: so times in it are relative to its start, and it is
+/// packed (which takes away references to its fields, and nothing else); its tags are the metric's.
+#[derive(Clone, Debug, PartialEq)]
+#[repr(Rust, packed(4))]
+pub(crate) struct OpenWindow {
+    /// Twice the number of samples plus 2, plus 1 where it lingers: never zero, so that `Option<OpenWindow>` is no larger.
+    state: NonZeroU64,
+    sum: f64,
+    /// ABS: of the values. DIFF: of the rates per second; `min > max` while there is none.
+    min: f64,
+    max: f64,
+    last: f64,
+    /// See [`Sum`].
+    lost: f32,
+    start_s: u32,
+    /// Milliseconds. ABS: from its start to the time of `last`. DIFF: between its samples and their predecessors.
+    extent: u32,
+}
+
+/// What `state` counts in steps of, and begins with.
+const ONE: NonZeroU64 = NonZeroU64::new(2).unwrap();
+
+impl OpenWindow {
+    pub fn new(start_s: u32) -> OpenWindow {
+        OpenWindow {
+            state: ONE,
+            sum: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            last: 0.0,
+            lost: 0.0,
+            start_s,
+            extent: 0,
+        }
+    }
+
+    /// When it begins, Unix seconds.
+    #[inline]
+    pub fn start_s(&self) -> u32 {
+        self.start_s
+    }
+
+    /// When it begins, Unix milliseconds.
+    #[inline]
+    pub fn start(&self) -> i64 {
+        i64::from(self.start_s) * 1000
+    }
+
+    /// Its samples.
+    fn count(&self) -> u64 {
+        self.state.get() / 2 - 1
+    }
+
+    /// The node's deadlines know it by a time to look again, not by its start. Not part of the value.
+    #[inline]
+    pub fn is_awaiting_idle(&self) -> bool {
+        self.state.get() & 1 != 0
+    }
+
+    /// It is known by a time to look again from now on.
+    pub fn set_awaiting_idle(&mut self) {
+        let state = self.state;
+        self.state = state | 1;
+    }
+
+    #[inline]
+    fn add(&mut self, x: f64) {
+        // At the end of the range, which a saved node may claim, the lowest bit stays what it is.
+        if self.state.get() < u64::MAX - 2 {
+            self.state = self.state.saturating_add(2);
+        }
+        let mut sum = Sum {
+            sum: self.sum,
+            lost: self.lost,
+        };
+        sum.add(x);
+        (self.sum, self.lost) = (sum.sum, sum.lost);
+    }
+
+    /// Counts a gauge's value.
+    #[inline]
+    pub fn add_value(&mut self, at: i64, value: f64) {
+        self.add(value);
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        let extent = (at - self.start()).clamp(0, u32::MAX.into()) as u32;
+        if extent >= self.extent {
+            self.extent = extent;
+            self.last = value;
+        }
+    }
+
+    /// Counts a counter's increase over the `ms` since the sample before it.
+    #[inline]
+    pub fn add_increase(&mut self, increase: f64, ms: i64) {
+        self.add(increase);
+        let ms = u32::try_from(ms).unwrap_or(u32::MAX);
+        self.extent = self.extent.saturating_add(ms);
+    }
+
+    /// A rate per second that ended in this window.
+    #[inline]
+    pub fn add_rate(&mut self, rate: f64) {
+        self.min = self.min.min(rate);
+        self.max = self.max.max(rate);
+        self.last = rate;
+    }
+
+    /// The window as it stands. `min_interval_ms`: the shortest time over which a rate is taken.
+    pub fn close(&self, kind: MetricType, min_interval_ms: i64) -> ClosedWindow {
+        let (count, sum) = (self.count(), self.sum);
+        let avg = match kind {
+            MetricType::Abs => mean(sum, count),
+            MetricType::Diff => rate(sum, i64::from(self.extent).max(min_interval_ms)),
+        };
+        let (min, max, last) = if self.min > self.max {
+            (avg, avg, avg)
+        } else {
+            (self.min, self.max, self.last)
+        };
+        ClosedWindow {
+            start: self.start(),
+            count,
+            sum,
+            avg,
+            min,
+            max,
+            last,
+        }
+    }
+
+    /// Writes it into a saved node; tags are the caller's.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.start_s.into());
+        put_u64(out, self.count());
+        put_u64(out, self.extent.into());
+        let has_range = self.min <= self.max;
+        out.push(has_range.into());
+        put_doubles(out, &[self.sum, self.lost.into()]);
+        if has_range {
+            put_doubles(out, &[self.min, self.max, self.last]);
+        }
+    }
+
+    /// Reads what `save` wrote.
+    pub fn load(r: &mut Reader<'_>) -> Result<OpenWindow, DecodeError> {
+        const WRONG: DecodeError = DecodeError("an open window does not hold together");
+        let mut window = OpenWindow::new(r.u32()?);
+        if window.start() > MAX_MS {
+            return Err(DecodeError("a time is out of range"));
+        }
+        let state = r.count()?.saturating_mul(2).saturating_add(ONE.get()) & !1;
+        window.state = NonZeroU64::new(state).ok_or(WRONG)?;
+        window.extent = r.u32()?;
+        let has_range = r.u8()? != 0;
+        let [sum, lost] = r.doubles()?;
+        (window.sum, window.lost) = (sum, narrow(lost));
+        if has_range {
+            [window.min, window.max, window.last] = r.doubles()?;
+        }
+        if window.count() == 0 || has_range && window.min > window.max {
+            return Err(WRONG);
+        }
+        Ok(window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_million_samples_of_a_tenth_give_a_hundred_thousand() {
+        let mut window = OpenWindow::new(0);
+        for _ in 0..1_000_000 {
+            window.add_value(0, 0.1);
+        }
+        let closed = window.close(MetricType::Abs, 500);
+        assert!((closed.sum - 100_000.0).abs() < 1e-9, "{}", closed.sum);
+        assert!((closed.avg - 0.1).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_sum_stays_at_the_largest_double() {
+        let mut sum = Sum::default();
+        sum.add(f64::MAX);
+        sum.add(f64::MAX);
+        assert_eq!(sum.sum, f64::MAX);
+        assert_eq!(rate(f64::MAX, 1), f64::MAX);
+        assert_eq!(rate(f64::MAX, 10_000), f64::MAX / 10.0);
+    }
+
+    #[test]
+    fn a_count_at_its_end_does_not_linger() {
+        let mut saved = Vec::new();
+        put_u64(&mut saved, 0);
+        put_u64(&mut saved, i64::MAX as u64);
+        put_u64(&mut saved, 0);
+        saved.push(0);
+        put_doubles(&mut saved, &[0.0, 0.0]);
+        let mut window = OpenWindow::load(&mut Reader::new(&saved)).unwrap();
+        (0..3).for_each(|_| window.add_value(0, 1.0));
+        assert!(!window.is_awaiting_idle());
+        window.set_awaiting_idle();
+        window.add_value(0, 1.0);
+        assert!(window.is_awaiting_idle() && window.count() >= i64::MAX as u64 - 1);
+    }
+
+    #[test]
+    fn a_metric_holds_two_windows_in_two_cache_lines() {
+        assert_eq!(size_of::<Option<OpenWindow>>(), 52);
+    }
+
+    fn reads_back(closed: &ClosedWindow) -> usize {
+        let mut out = Vec::new();
+        closed.put(1_699_999_700, &mut out);
+        let mut r = Reader::new(&out);
+        assert_eq!(
+            ClosedWindow::read(1_699_999_700, &mut r).as_ref(),
+            Ok(closed)
+        );
+        assert!(r.is_empty());
+        out.len()
+    }
+
+    #[test]
+    fn a_closed_window_reads_back_from_few_bytes() {
+        let mut window = OpenWindow::new(1_700_000_000);
+        (0..300).for_each(|i| window.add_value(window.start(), f64::from(i % 7) * 1.25));
+        assert!(reads_back(&window.close(MetricType::Abs, 500)) <= 20);
+        let mut window = OpenWindow::new(1_700_000_000);
+        for i in 0..300 {
+            window.add_increase(f64::from(i), 1000);
+            window.add_rate(f64::from(i));
+        }
+        assert!(reads_back(&window.close(MetricType::Diff, 500)) <= 20);
+        let one = OpenWindow::new(1_700_000_100).close(MetricType::Abs, 500);
+        reads_back(&one);
+    }
+
+    proptest! {
+        #[test]
+        fn any_closed_window_reads_back(count in 0u64..1 << 60, sum in any::<f64>(), few in prop::collection::vec(prop_oneof![Just(0.0), Just(1.5), -1e9..1e9f64, any::<f64>()], 4), as_sum in 0u8..16) {
+            prop_assume!(sum.is_finite() && few.iter().all(|v| v.is_finite()));
+            let value = |i: usize| if as_sum >> i & 1 == 1 { sum } else { few[i] };
+            reads_back(&ClosedWindow { start: 1_700_000_100_000, count, sum, avg: value(0), min: value(1), max: value(2), last: value(3) });
+        }
+    }
+}
