@@ -1,8 +1,8 @@
-//! A record of MIN or HOUR as line protocol, made from its JSON: the same line, byte for byte, that the server writes
-//! with `FORMAT LINE`, so that what was kept as JSON can go to a database later. Pure.
+//! Converts records of MIN and HOUR from JSON to line protocol. The result equals, byte for byte, what the server returns
+//! with `FORMAT LINE`, so that records stored as JSON can be written to a database later. No I/O.
 //!
-//! The grammar is InfluxDB's (<https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>); what it cannot
-//! express is replaced as the aggregator's contract says. No name can break or forge a line.
+//! The grammar is that of InfluxDB (<https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>). Characters
+//! that it cannot express are replaced as the aggregator's contract says. No name can break or forge a line.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What of a record a line holds. Numbers stay as they are written.
+/// The fields of a record that a line has. Numbers keep their spelling.
 #[derive(Deserialize)]
 struct Record<'a> {
     #[serde(borrow)]
@@ -37,13 +37,13 @@ struct Record<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Tag<'a> {
-    /// A word without a value: true.
+    /// A tag without a value, which is `true`.
     Word(bool),
     #[serde(borrow)]
     Value(Cow<'a, str>),
 }
 
-/// Names that a user's tag must not have: those of the module's tags and fields, and those that InfluxDB keeps.
+/// Names that a user's tag cannot have: those of the module's tags and fields, and those reserved by InfluxDB.
 pub const RESERVED: [&str; 12] = [
     "_field",
     "_measurement",
@@ -59,12 +59,13 @@ pub const RESERVED: [&str; 12] = [
     "time",
 ];
 
-/// The line of a record, without a newline.
+/// Returns the line of a record, without a newline.
 ///
-/// Returns an error if it is not the JSON of a record of MIN or HOUR.
-pub fn of(json: &[u8]) -> Result<Vec<u8>, String> {
-    let record: Record =
-        serde_json::from_slice(json).map_err(|error| format!("no record of a window: {error}"))?;
+/// # Errors
+/// The text is not the JSON of a record of MIN or HOUR.
+pub fn from_json(json: &[u8]) -> Result<Vec<u8>, String> {
+    let record: Record = serde_json::from_slice(json)
+        .map_err(|error| format!("not a record of MIN or HOUR: {error}"))?;
     let (measurement, instance) = match record.metric.split_once('@') {
         Some((measurement, instance)) => (measurement, instance),
         None => (&*record.metric, ""),
@@ -109,7 +110,7 @@ pub fn of(json: &[u8]) -> Result<Vec<u8>, String> {
     Ok(line.into_bytes())
 }
 
-/// Text without what the grammar cannot express, replaced as the server does it.
+/// Returns a text without characters that the grammar cannot express, replaced as the server does.
 pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -143,11 +144,11 @@ mod tests {
             r##"{{"node":"n1","queue":"MIN","id":1,"metric":"#a b@s,d@1","type":"ABS","window":300,"start":300000,
             "end":600000,"count":2,"sum":4.50,"avg":2.25,"min":1.5,"max":3.0,"last":1e300,"tags":{tags}}}"##
         );
-        String::from_utf8(of(json.as_bytes()).unwrap()).unwrap()
+        String::from_utf8(from_json(json.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]
-    fn a_line() {
+    fn record_becomes_a_line() {
         let fields = "avg=2.25,max=3.0,min=1.5,sum=4.50,last=1e300,count=2i 300000000000";
         assert_eq!(
             line("{}"),
@@ -163,15 +164,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_of_a_window() {
+    fn other_records_are_rejected() {
         for text in [
             "",
             "{}",
             "[1]",
             r#"{"node":"n","queue":"LOG","message":"x"}"#,
         ] {
-            let error = of(text.as_bytes()).unwrap_err();
-            assert!(error.starts_with("no record of a window"), "{error}");
+            let error = from_json(text.as_bytes()).unwrap_err();
+            assert!(error.starts_with("not a record of MIN or HOUR"), "{error}");
         }
     }
 }

@@ -1,15 +1,18 @@
-//! Where what the program says goes: lines on standard error, for people or for programs.
+//! Writes messages to standard error, as text for people or as JSON for programs.
 //!
-//! What holds: for people each line is `agg: ` and the message, whatever its level, with time and level before it where
-//! a service writes; for programs each line is one JSON object with timestamp, level and message, and server, sink and
-//! node where they are known. These three are fields of the event, or of a span that it happens in, so that the code that
-//! logs need not know whom it works for. No text makes a second line or reaches a terminal raw (escape.rs). What libraries tell is shown only when it is asked for, and then with its source.
+//! # Invariants
+//! - Text: each line is `agg: ` and the message, whatever its level. In a service, time and level precede it.
+//! - JSON: each line is one object with timestamp, level and message, and with server, sink and node where they are known.
+//!   These three are fields of the event or of an enclosing span, so that the code that logs need not know them.
+//! - No message spans two lines or reaches a terminal unmasked.
+//! - Messages of libraries are shown only on request, and then with their target.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
 use std::time::SystemTime;
 
+use serde::Serialize;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -18,16 +21,17 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use agg_client::messages;
 use aggregator_protocol::masking;
 use aggregator_protocol::timestamp::utc;
 
-/// How lines look.
+/// The format of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Look {
+pub enum Format {
     /// For people
     #[default]
     Text,
-    /// One JSON object a line: timestamp, level, message, and server, sink and node where they are known
+    /// One JSON object per line: timestamp, level, message, and server, sink and node where known
     Json,
 }
 
@@ -35,11 +39,11 @@ pub enum Look {
 #[derive(Clone, clap::Args)]
 #[group(skip)]
 pub struct Options {
-    /// How the lines on standard error look
-    #[arg(long, value_name = "LOOK", default_value = "text")]
-    log: Look,
+    /// Format of the messages on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log: Format,
 
-    /// What is told: error, warn, info, debug or trace, or directives such as agg=debug,hyper=info
+    /// Minimum level: error, warn, info, debug or trace, or directives such as agg=debug,hyper=info
     #[arg(long, value_name = "LEVEL", env = "AGG_LOG", default_value = "info", value_parser = filter)]
     log_level: String,
 }
@@ -47,13 +51,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            log: Look::Text,
+            log: Format::Text,
             log_level: "info".into(),
         }
     }
 }
 
-/// Whether it can be read; a bare level is that of this program, not of its libraries.
+/// Parses the argument of `--log-level`. A single level applies to this program, not to its libraries.
 fn filter(text: &str) -> Result<String, String> {
     let directives = match text.parse::<tracing::level_filters::LevelFilter>() {
         Ok(level) => format!("agg={level}"),
@@ -62,27 +66,27 @@ fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder()
         .parse(&directives)
         .map(|_| directives)
-        .map_err(|_| "expected error, warn, info, debug, trace or off, or directives".into())
+        .map_err(|_| "expected error, warn, info, debug, trace or off, or directives such as agg=debug,hyper=info".into())
 }
 
 impl Options {
-    /// As [`Options::begin`], for a service, whose lines are read later.
-    pub fn begin_service(&self) {
-        self.begin_with(Stamp::of_service());
+    /// As [`Options::init`], for a service, whose messages are read later.
+    pub fn init_service(&self) {
+        self.init_with(Prefix::of_service());
     }
 
-    /// From now on what is said goes where it belongs. Only the first call in a program counts.
-    pub fn begin(&self) {
-        self.begin_with(Stamp::None);
+    /// Installs the writer of messages. Only the first call in a program has an effect.
+    pub fn init(&self) {
+        self.init_with(Prefix::None);
     }
 
-    fn begin_with(&self, stamp: Stamp) {
+    fn init_with(&self, prefix: Prefix) {
         let directives = filter(&self.log_level).unwrap_or_default();
-        let lines = Lines {
-            look: self.log,
-            stamp,
+        let lines = LineWriter {
+            format: self.log,
+            prefix,
             write: |line: &str| {
-                // A closed standard error is no reason to end. One call, so that lines stay whole.
+                // Errors are ignored: a closed standard error is no reason to end. One call, so that lines stay whole.
                 let _ = std::io::stderr().write_all(line.as_bytes());
             },
         };
@@ -93,31 +97,31 @@ impl Options {
     }
 }
 
-/// What stands before a line for a person.
+/// What precedes the text of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stamp {
-    /// Nothing: of a command that a person has just started.
+enum Prefix {
+    /// Nothing, for a command run by a person.
     None,
-    /// When it was, and how bad: of a service.
+    /// Time and level, for a service.
     Time,
-    /// How bad, as journald reads it (`<4>`); it knows the time itself.
+    /// The level for journald (`<4>`), which adds the time itself.
     Journal,
 }
 
-impl Stamp {
-    /// That of a service.
-    fn of_service() -> Stamp {
+impl Prefix {
+    /// Returns the prefix for a service.
+    fn of_service() -> Prefix {
         match is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
-            true => Stamp::Journal,
-            false => Stamp::Time,
+            true => Prefix::Journal,
+            false => Prefix::Time,
         }
     }
 
-    fn before(self, level: &Level, now: SystemTime) -> String {
+    fn text(self, level: &Level, now: SystemTime) -> String {
         match self {
-            Stamp::None => String::new(),
-            Stamp::Time => format!("{} {level} ", utc(now)),
-            Stamp::Journal => {
+            Prefix::None => String::new(),
+            Prefix::Time => format!("{} {level} ", utc(now)),
+            Prefix::Journal => {
                 let priority = match *level {
                     Level::ERROR => 3,
                     Level::WARN => 4,
@@ -130,7 +134,7 @@ impl Stamp {
     }
 }
 
-/// Whether standard error is the stream that systemd names, `DEVICE:INODE`: it may have been sent elsewhere since.
+/// Returns whether standard error is the stream that systemd names, as `DEVICE:INODE`: it may have been redirected since.
 fn is_journal(stream: Option<&str>) -> bool {
     let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
         return false;
@@ -141,10 +145,10 @@ fn is_journal(stream: Option<&str>) -> bool {
     (device.parse(), inode.parse()) == (Ok(stat.st_dev), Ok(stat.st_ino))
 }
 
-/// Writes a line for each event.
-struct Lines<W> {
-    look: Look,
-    stamp: Stamp,
+/// Writes one line per event.
+struct LineWriter<W> {
+    format: Format,
+    prefix: Prefix,
     write: W,
 }
 
@@ -154,7 +158,7 @@ struct Fields(BTreeMap<&'static str, Value>);
 
 impl Fields {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        // A prefix marks a name that is a word of the language.
+        // The name of a raw identifier.
         let name = field.name();
         self.0
             .insert(name.strip_prefix("r#").unwrap_or(name), value.into());
@@ -187,7 +191,7 @@ impl Visit for Fields {
     }
 }
 
-impl<S, W> Layer<S> for Lines<W>
+impl<S, W> Layer<S> for LineWriter<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Fn(&str) + 'static,
@@ -210,7 +214,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        // The inner ones win.
+        // Inner spans override outer ones.
         for span in context
             .event_scope(event)
             .into_iter()
@@ -222,25 +226,24 @@ where
         }
         event.record(&mut fields);
         let now = SystemTime::now();
-        let line = match self.look {
-            Look::Text => {
-                let before = self.stamp.before(event.metadata().level(), now);
-                before + &text(event.metadata(), fields)
+        let line = match self.format {
+            Format::Text => {
+                let prefix = self.prefix.text(event.metadata().level(), now);
+                prefix + &text(event.metadata(), fields)
             }
-            Look::Json => json(event.metadata(), fields, now),
+            Format::Json => json(event.metadata(), fields, now),
         };
         (self.write)(&line);
     }
 }
 
-/// A line for a person. What this program says is whole without fields; of what a library says nothing is known.
+/// Returns a line of text. Messages of this program are complete without their fields, those of libraries may not be.
 fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
     let message = match fields.0.remove("message") {
         Some(Value::String(message)) => message,
         _ => String::new(),
     };
-    let ours = is_ours(metadata);
-    if ours && *metadata.level() <= Level::INFO {
+    if is_own(metadata.target()) && *metadata.level() <= Level::INFO {
         return format!("agg: {}\n", masking::text(&message));
     }
     let mut line = format!("agg: {} {}: {message}", metadata.level(), metadata.target());
@@ -250,34 +253,37 @@ fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
     format!("{}\n", masking::text(&line))
 }
 
-/// Whether a crate of this program says it.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
-    let ours = ["agg", "agg_client", "agg_poller"];
-    metadata
-        .target()
-        .split("::")
-        .next()
-        .is_some_and(|name| ours.contains(&name))
-}
-
-/// A line for a program: what every line has comes first. Of this program itself no source is told: it is one file's
-/// functions that say everything.
+/// Returns a line of JSON. Messages of this program have no target, as all of them come from one file.
 fn json(metadata: &Metadata<'_>, mut fields: Fields, now: SystemTime) -> String {
-    let level = metadata.level().as_str().to_lowercase();
     let message = fields.0.remove("message").unwrap_or_default();
-    let mut line = format!(
-        "{{\"timestamp\":{},\"level\":{},\"message\":{message}",
-        Value::from(utc(now)),
-        Value::from(level)
-    );
-    if metadata.target() != "agg_client::messages" {
+    if metadata.target() != messages::TARGET {
         fields.0.insert("target", metadata.target().into());
     }
-    for (name, value) in fields.0 {
-        let _ = write!(line, ",{}:{value}", Value::from(name));
-    }
-    line.push_str("}\n");
-    masking::json_lines(&line)
+    let line = Line {
+        timestamp: utc(now),
+        level: metadata.level().as_str().to_lowercase(),
+        message,
+        fields: fields.0,
+    };
+    // Strings and numbers always serialize.
+    let line = serde_json::to_string(&line).unwrap_or_default();
+    masking::json_lines(&line) + "\n"
+}
+
+/// A message in JSON. The fields that every message has come first.
+#[derive(Serialize)]
+struct Line {
+    timestamp: String,
+    level: String,
+    message: Value,
+    #[serde(flatten)]
+    fields: BTreeMap<&'static str, Value>,
+}
+
+/// Returns whether the target is a crate of this program.
+fn is_own(target: &str) -> bool {
+    let name = target.split("::").next().unwrap_or_default();
+    name == "agg" || name.starts_with("agg_")
 }
 
 #[cfg(test)]
@@ -286,30 +292,34 @@ mod tests {
 
     use super::*;
 
-    /// The lines of what is said within.
-    fn told_with(stamp: Stamp, look: Look, level: &str, say: impl FnOnce()) -> Vec<String> {
+    /// Returns the lines of the messages that `log` writes.
+    fn logged_with(prefix: Prefix, format: Format, level: &str, log: impl FnOnce()) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
         let write = move |line: &str| kept.lock().unwrap().push(line.to_owned());
         let all = Registry::default()
             .with(EnvFilter::new(filter(level).unwrap()))
-            .with(Lines { look, stamp, write });
-        tracing::subscriber::with_default(all, say);
+            .with(LineWriter {
+                format,
+                prefix,
+                write,
+            });
+        tracing::subscriber::with_default(all, log);
         let lines = lines.lock().unwrap();
         lines.clone()
     }
 
-    fn told(look: Look, level: &str, say: impl FnOnce()) -> Vec<String> {
-        told_with(Stamp::None, look, level, say)
+    fn logged(format: Format, level: &str, log: impl FnOnce()) -> Vec<String> {
+        logged_with(Prefix::None, format, level, log)
     }
 
-    fn some() {
-        agg_client::messages::of_server("redis://h").in_scope(|| {
-            agg_client::messages::say("one\ntwo \"three\"");
+    fn log_some() {
+        messages::of_server("redis://h").in_scope(|| {
+            messages::say("one\ntwo \"three\"");
             let span = tracing::info_span!("node", node = tracing::field::Empty, count = 3);
             span.record("node", "n1");
             let _within = span.enter();
-            agg_client::messages::warn("trouble");
+            messages::warn("trouble");
         });
         tracing::error!(sink = %"influx", "gone");
         tracing::debug!(n = 1, "details");
@@ -317,8 +327,8 @@ mod tests {
     }
 
     #[test]
-    fn people_read_what_they_always_did() {
-        let lines = told(Look::Text, "info", some);
+    fn text_has_no_fields_for_own_messages() {
+        let lines = logged(Format::Text, "info", log_some);
         assert_eq!(
             lines,
             [
@@ -327,8 +337,8 @@ mod tests {
                 "agg: gone\n"
             ]
         );
-        assert_eq!(told(Look::Text, "error", some), ["agg: gone\n"]);
-        let lines = told(Look::Text, "agg=debug,hyper=warn", some);
+        assert_eq!(logged(Format::Text, "error", log_some), ["agg: gone\n"]);
+        let lines = logged(Format::Text, "agg=debug,hyper=warn", log_some);
         assert!(
             lines.contains(&"agg: DEBUG agg::log::tests: details n=1\n".to_owned()),
             "{lines:?}"
@@ -340,8 +350,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_service_have_time_and_level() {
-        let lines = told_with(Stamp::Time, Look::Text, "info", some);
+    fn messages_of_a_service_have_time_and_level() {
+        let lines = logged_with(Prefix::Time, Format::Text, "info", log_some);
         for (line, rest) in lines.iter().zip([
             " INFO agg: one\\ntwo \"three\"\n",
             " WARN agg: trouble\n",
@@ -351,12 +361,12 @@ mod tests {
             assert_eq!(level, rest);
             assert!(time.starts_with("2") && time.ends_with('Z'), "{time}");
         }
-        let lines = told_with(Stamp::Journal, Look::Text, "warn", some);
+        let lines = logged_with(Prefix::Journal, Format::Text, "warn", log_some);
         assert_eq!(lines, ["<4>agg: trouble\n", "<3>agg: gone\n"]);
     }
 
     #[test]
-    fn journal_is_known_by_the_stream_that_it_names() {
+    fn journal_is_recognized_by_its_stream() {
         let stat = rustix::fs::fstat(std::io::stderr()).unwrap();
         let own = format!("{}:{}", stat.st_dev, stat.st_ino);
         assert!(is_journal(Some(&own)));
@@ -366,17 +376,17 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_makes_no_line_and_reaches_no_terminal() {
-        let say = || {
-            agg_client::messages::warn("sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
+    fn hostile_text_adds_no_line_and_is_masked() {
+        let log = || {
+            messages::warn("sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
             tracing::debug!(why = "a\u{9b}\n", "details");
         };
-        let lines = told_with(Stamp::Time, Look::Text, "agg=debug", say);
+        let lines = logged_with(Prefix::Time, Format::Text, "agg=debug", log);
         assert!(
             lines[0].ends_with("agg: sink: \\u001b[2Jbad\\nagg: forged\\u009b31m\\u202e\n"),
             "{lines:?}"
         );
-        for line in lines.iter().chain(&told(Look::Json, "agg=debug", say)) {
+        for line in lines.iter().chain(&logged(Format::Json, "agg=debug", log)) {
             let (line, end) = line.split_at(line.len() - 1);
             assert!(
                 end == "\n" && !line.contains(masking::is_hidden),
@@ -386,8 +396,8 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_whole_objects_with_what_is_known() {
-        let lines = told(Look::Json, "info", some);
+    fn json_has_one_object_per_line_with_known_fields() {
+        let lines = logged(Format::Json, "info", log_some);
         let objects: Vec<Value> = lines
             .iter()
             .map(|line| {
@@ -403,7 +413,7 @@ mod tests {
         assert_eq!(objects[1]["node"], "n1");
         assert_eq!(objects[1]["server"], "redis://h");
         assert_eq!(objects[1]["count"], 3);
-        let lines = told(Look::Json, "warn", some);
+        let lines = logged(Format::Json, "warn", log_some);
         assert!(lines[0].contains("\"server\":\"redis://h\""), "{lines:?}");
         assert_eq!(objects[2]["level"], "error");
         assert_eq!(objects[2]["sink"], "influx");
@@ -416,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_this_programs_own() {
+    fn single_level_applies_to_this_program() {
         assert_eq!(filter("debug").unwrap(), "agg=debug");
         assert_eq!(filter("agg=trace,info").unwrap(), "agg=trace,info");
         assert!(filter("agg=loud").is_err());

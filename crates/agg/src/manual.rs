@@ -1,5 +1,5 @@
-//! `agg man` and `agg completions`: the manual's pages and what shells complete, made from the arguments themselves, so that
-//! they say what this very program does. Packages have them made when they are built.
+//! `agg man` and `agg completions`: manual pages and shell completions, generated from the definitions of the arguments, so
+//! that they match the program. Packages contain what this generates when they are built.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
-use crate::Ended;
+use crate::ExitStatus;
 
 /// The arguments of `agg man`.
 #[derive(Args)]
 #[command(after_help = PAGES)]
 pub struct Pages {
-    /// Write a page for each command into this directory, instead of the first page to standard output
+    /// Write one page per command to this directory [default: print the page of agg]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
 const PAGES: &str = "\
 Examples:
-  agg man | man -l -             read it
+  agg man | man -l -             read the page of agg
   agg man --dir /usr/local/share/man/man1";
 
 /// The arguments of `agg completions`.
 #[derive(Args)]
 #[command(after_help = COMPLETIONS)]
 pub struct Completions {
-    /// For which shell
+    /// The shell
     shell: Shell,
 }
 
@@ -39,11 +39,12 @@ Examples:
   agg completions zsh > ~/.zfunc/_agg
   agg completions fish > ~/.config/fish/completions/agg.fish";
 
-/// Writes the manual.
+/// Writes manual pages.
 ///
-/// Returns an error if it cannot be written.
-pub fn pages(program: Command, pages: &Pages) -> Result<Ended, String> {
-    // Their pages would repeat the others.
+/// # Errors
+/// They cannot be written.
+pub fn pages(program: Command, pages: &Pages) -> Result<ExitStatus, String> {
+    // The pages of the help commands would repeat the others.
     let mut program = program.disable_help_subcommand(true);
     program.build();
     match &pages.dir {
@@ -51,27 +52,29 @@ pub fn pages(program: Command, pages: &Pages) -> Result<Ended, String> {
             .map_err(|error| format!("cannot write to {}: {error}", dir.display()))?,
         None => {
             let rendered = page(&program);
-            rendered.and_then(|page| print(&page)).map_err(unwritten)?;
+            rendered
+                .and_then(|page| print(&page))
+                .map_err(write_error)?;
         }
     }
-    Ok(Ended::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// The page of a command and those of the commands below it.
+/// Writes the page of a command and those of its subcommands.
 fn write_all(command: &Command, dir: &Path) -> std::io::Result<()> {
-    for below in command.get_subcommands() {
-        write_all(below, dir)?;
+    for subcommand in command.get_subcommands() {
+        write_all(subcommand, dir)?;
     }
     let name = Man::new(command.clone()).get_filename();
     std::fs::write(dir.join(name), page(command)?)
 }
 
-/// The page of a command. What stands behind the options in its help is laid out by lines, which stay as they are.
+/// Returns the page of a command. The text after the options of its help is preformatted, so that its lines are kept.
 fn page(command: &Command) -> std::io::Result<Vec<u8>> {
     let man = Man::new(command.clone())
         .source(format!("agg {}", env!("CARGO_PKG_VERSION")))
         .manual("aggregator")
-        // Without a blank the others would move into its place.
+        // A space, as the other fields would move into the place of an empty one.
         .date(" ");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -86,7 +89,7 @@ fn page(command: &Command) -> std::io::Result<Vec<u8>> {
     let more = more.unwrap_or_default();
     for title in ["NOTES", "EXAMPLES", "EXIT STATUS"] {
         let parts: Vec<&str> = (more.split("\n\n"))
-            .filter_map(|part| of_section(title, part))
+            .filter_map(|part| in_section(title, part))
             .collect();
         if parts.is_empty() {
             continue;
@@ -101,8 +104,8 @@ fn page(command: &Command) -> std::io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What a paragraph of a help has to say in a section of the manual, if it belongs there.
-fn of_section<'a>(title: &str, part: &'a str) -> Option<&'a str> {
+/// Returns the text of a paragraph of the help, if it belongs to this section of the manual.
+fn in_section<'a>(title: &str, part: &'a str) -> Option<&'a str> {
     let examples = part.strip_prefix("Examples:\n");
     let codes = part.strip_prefix("Exit codes: ");
     match title {
@@ -112,17 +115,18 @@ fn of_section<'a>(title: &str, part: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Writes what a shell completes.
+/// Writes the completions of a shell.
 ///
-/// Returns an error if it cannot be written.
-pub fn completions(mut program: Command, completions: &Completions) -> Result<Ended, String> {
+/// # Errors
+/// They cannot be written.
+pub fn completions(mut program: Command, completions: &Completions) -> Result<ExitStatus, String> {
     let mut text = Vec::new();
     clap_complete::generate(completions.shell, &mut program, "agg", &mut text);
-    print(&text).map_err(unwritten)?;
-    Ok(Ended::Done)
+    print(&text).map_err(write_error)?;
+    Ok(ExitStatus::Success)
 }
 
-/// A reader that has seen enough is no error.
+/// Prints a text. A reader that closes the output early is no error.
 fn print(text: &[u8]) -> std::io::Result<()> {
     match std::io::stdout().write_all(text) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -130,6 +134,6 @@ fn print(text: &[u8]) -> std::io::Result<()> {
     }
 }
 
-fn unwritten(error: std::io::Error) -> String {
+fn write_error(error: std::io::Error) -> String {
     format!("cannot write to standard output: {error}")
 }

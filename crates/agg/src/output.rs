@@ -1,19 +1,26 @@
-//! Whether standard output is there, before records are taken out of queues for it. One that is closed looks open: at a
-//! program's start Rust puts the null device in its place, and what is written there is lost without an error.
+//! Checks standard output before records are removed from queues to be written to it.
+//!
+//! A closed standard output seems to be open: when a program starts, Rust opens the null device in its place, and writes
+//! to it are lost without an error.
 
 use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, major, minor};
 
-/// The null device's number.
-const NULL: (u32, u32) = (1, 3);
+/// Major and minor number of the null device.
+const NULL_DEVICE: (u32, u32) = (1, 3);
 
-/// Returns an error if what is written to standard output is lost, where that is not wanted: `>/dev/null` opens the
-/// null device to write, Rust opens it to read and to write in place of what is closed.
+/// Checks that standard output is open.
+///
+/// A user's `>/dev/null` is distinguished from Rust's replacement: the shell opens the null device for writing, Rust for
+/// reading and writing.
+///
+/// # Errors
+/// Standard output is closed.
 pub fn check() -> Result<(), String> {
     match is_lost(&std::io::stdout()) {
         true => Err(
-            "cannot write: standard output is closed; what is to be thrown away goes to >/dev/null"
+            "cannot write: standard output is closed; redirect it to /dev/null to discard records"
                 .into(),
         ),
         false => Ok(()),
@@ -27,13 +34,13 @@ fn is_lost(output: &impl AsFd) -> bool {
     let is_null = || {
         fstat(output).is_ok_and(|found| {
             FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
-                && (major(found.st_rdev), minor(found.st_rdev)) == NULL
+                && (major(found.st_rdev), minor(found.st_rdev)) == NULL_DEVICE
         })
     };
     match flags & OFlags::RWMODE {
         OFlags::WRONLY => false,
         OFlags::RDWR => is_null(),
-        // Rust takes the error of a write for success here.
+        // Rust ignores the error of a write to such a descriptor.
         _ => true,
     }
 }
@@ -45,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_opened_in_place_of_a_closed_output_is_lost() {
+    fn replacement_of_a_closed_output_is_detected() {
         let open = |read, write, path: &str| {
             let file = OpenOptions::new()
                 .read(read)

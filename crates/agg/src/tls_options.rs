@@ -7,7 +7,7 @@ use agg_client::connect::TlsFiles;
 /// The files of certificates and keys.
 #[derive(clap::Args)]
 pub struct TlsOptions {
-    /// rediss://: the authorities that are trusted, a PEM file; without it those of the system
+    /// rediss://: PEM file of the CA bundle to trust [default: the system's]
     #[arg(
         long = "tls-ca",
         global = true,
@@ -15,7 +15,7 @@ pub struct TlsOptions {
         env = "AGG_TLS_CA"
     )]
     ca: Option<PathBuf>,
-    /// rediss://: our certificate, a PEM file
+    /// rediss://: PEM file of the client certificate (mTLS)
     #[arg(
         long = "tls-cert",
         global = true,
@@ -23,7 +23,7 @@ pub struct TlsOptions {
         env = "AGG_TLS_CERT"
     )]
     cert: Option<PathBuf>,
-    /// rediss://: the key of our certificate, a PEM file
+    /// rediss://: PEM file of the client certificate's key
     #[arg(
         long = "tls-key",
         global = true,
@@ -31,7 +31,7 @@ pub struct TlsOptions {
         env = "AGG_TLS_KEY"
     )]
     key: Option<PathBuf>,
-    /// rediss://: the name that the server's certificate has to be of, where the URL has another
+    /// rediss://: the name to expect in the server's certificate [default: the host of the URL]
     #[arg(long = "tls-server-name", global = true, value_name = "NAME")]
     server_name: Option<String>,
 }

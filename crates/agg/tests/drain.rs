@@ -1,4 +1,4 @@
-//! `agg drain`: what is printed leaves the queue, what is not stays, and nothing is left leased.
+//! `agg drain`: printed records leave their queue, the others stay, and no lease is left behind.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ fn messages(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What a consumer of its own would get now: leased entries are not among it.
+/// Returns how many records another consumer would get now; leased records are not among them.
 fn fetchable(server: &Server, node: &str, queue: &str) -> usize {
     let entries: Vec<redis::Value> =
         server.ask(&format!("AGG.FETCH {node} {queue} COUNT 10000 LEASE 1"));
@@ -69,7 +69,7 @@ fn all_nodes_of_the_server_are_found() {
 }
 
 #[test]
-fn a_named_key_that_is_no_node_is_told() {
+fn named_key_that_is_no_node_is_reported() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -84,7 +84,7 @@ fn a_named_key_that_is_no_node_is_told() {
 }
 
 #[test]
-fn statistics_come_as_line_protocol() {
+fn statistics_are_printed_as_line_protocol() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -116,7 +116,7 @@ fn statistics_come_as_line_protocol() {
 }
 
 #[test]
-fn a_count_leaves_the_rest_to_others() {
+fn records_beyond_the_count_stay_unleased() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -127,7 +127,7 @@ fn a_count_leaves_the_rest_to_others() {
 }
 
 #[test]
-fn following_one_node_prints_what_comes_and_ends_by_a_signal() {
+fn followed_node_is_printed_until_a_signal() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -146,7 +146,7 @@ fn following_one_node_prints_what_comes_and_ends_by_a_signal() {
 }
 
 #[test]
-fn following_all_nodes_finds_new_ones() {
+fn follow_finds_new_nodes() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -161,11 +161,11 @@ fn following_all_nodes_finds_new_ones() {
 }
 
 #[test]
-fn a_reader_that_goes_is_no_failure_and_leaves_no_lease() {
+fn closed_pipe_is_no_failure_and_leaves_no_lease() {
     let Some(server) = Server::start() else {
         return;
     };
-    // All of it fits into the 1 MiB at which a reply ends.
+    // Less than the 1 MiB at which a reply ends.
     let text = "x".repeat(700);
     for _ in 0..1000 {
         let _: i64 = server.ask(&format!("AGG.LOG n1 {text}"));
@@ -175,14 +175,14 @@ fn a_reader_that_goes_is_no_failure_and_leaves_no_lease() {
     assert!(lines.next().is_some());
     drop(lines);
     assert_eq!(running.wait().code(), Some(0));
-    // A pipe holds 64 KiB, so most was not written.
+    // A pipe holds 64 KiB, so that most records were not written.
     let left = server.peek("n1", "LOG").len();
     assert!((500..1000).contains(&left), "{left}");
     assert_eq!(fetchable(&server, "n1", "LOG"), left);
 }
 
 #[test]
-fn a_reader_that_stands_still_does_not_hold_up_the_end() {
+fn stalled_reader_does_not_delay_the_shutdown() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -191,25 +191,25 @@ fn a_reader_that_stands_still_does_not_hold_up_the_end() {
         let _: i64 = server.ask(&format!("AGG.LOG n1 {text}"));
     }
     let mut running = Running::start(&mut agg(&server.url(), "drain --node n1 --lease 2s"));
-    until("entries are leased", || {
+    until("records are leased", || {
         let entries: Vec<(String, i64, i64, String)> = server.ask("AGG.PEEK n1 LOG REV COUNT 1");
         (entries[0].2 > 0).then_some(())
     });
-    // Before that a signal finds it between two chunks, and those that it has printed are acknowledged.
+    // Earlier, a signal would arrive between two chunks, and the printed records would be acknowledged.
     let pipe = running.0.stdout.as_ref().unwrap();
-    until("it stands still as the pipe is full", || {
-        // More than three chunks; a part of the fourth has no room.
+    until("the pipe is full", || {
+        // More than three chunks; the fourth does not fit.
         (rustix::io::ioctl_fionread(pipe).unwrap() > 55_000).then_some(())
     });
     assert_eq!(running.end_by("INT").code(), Some(130));
-    // The leases end by themselves.
-    until("the entries come back", || {
+    // The leases expire.
+    until("the records are available again", || {
         (fetchable(&server, "n1", "LOG") == 500).then_some(())
     });
 }
 
 #[test]
-fn a_server_that_comes_back_is_drained_on() {
+fn drain_continues_after_a_restart_of_the_server() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -225,7 +225,7 @@ fn a_server_that_comes_back_is_drained_on() {
 }
 
 #[test]
-fn hostile_record_is_printed_as_the_same_json_without_raw_controls() {
+fn hostile_record_is_printed_as_equal_json_without_control_characters() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -249,7 +249,7 @@ fn hostile_record_is_printed_as_the_same_json_without_raw_controls() {
 }
 
 #[test]
-fn file_of_records_is_for_owner_and_group_alone() {
+fn file_of_records_is_readable_by_owner_and_group_only() {
     use std::os::unix::fs::PermissionsExt;
     let Some(server) = Server::start() else {
         return;
@@ -265,7 +265,7 @@ fn file_of_records_is_for_owner_and_group_alone() {
 }
 
 #[test]
-fn drain_follow_waits_where_the_server_has_no_memory_for_leases() {
+fn follow_waits_while_the_server_has_no_memory_for_leases() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -275,7 +275,7 @@ fn drain_follow_waits_where_the_server_has_no_memory_for_leases() {
         let _: redis::Value = server.ask(&format!("AGG.ERROR n1 e{i}"));
     }
     let () = server.ask("CONFIG SET agg.max-memory 1mb");
-    // Somebody else has all the leases that are granted without memory.
+    // Another client has all leases that are granted without memory.
     let leased: Vec<(String, i64, i64, String)> =
         server.ask("AGG.FETCH n1 ERROR COUNT 1000 LEASE 600000");
     assert_eq!(leased.len(), 100);
@@ -292,7 +292,7 @@ fn drain_follow_waits_where_the_server_has_no_memory_for_leases() {
         "drain --follow --node n1 --queue ERROR",
     ));
     let mut lines = running.lines();
-    until("it was refused twice", || {
+    until("the program was refused twice", || {
         (refused() > before + 1).then_some(())
     });
     for (_, id, ..) in &leased {
@@ -302,19 +302,19 @@ fn drain_follow_waits_where_the_server_has_no_memory_for_leases() {
         assert!(lines.next().is_some());
     }
     assert_eq!(running.end_by("INT").code(), Some(0));
-    let said: Vec<String> = running.errors().collect();
-    let full: Vec<_> = said
+    let messages: Vec<String> = running.errors().collect();
+    let full: Vec<_> = messages
         .iter()
         .filter(|line| line.contains("AGGFULL"))
         .collect();
     assert!(
         full.len() == 1 && full[0].ends_with("; trying again"),
-        "{said:?}"
+        "{messages:?}"
     );
-    assert_eq!(said.last().unwrap(), "agg: 20 records: ERROR 20");
+    assert_eq!(messages.last().unwrap(), "agg: 20 records: ERROR 20");
 }
 
-/// The program under a shell that redirects its standard output.
+/// Runs the program in a shell that redirects its standard output.
 fn redirected(server: &Server, line: &str, redirection: &str) -> std::process::Output {
     std::process::Command::new("sh")
         .args(["-c", &format!("exec \"$0\" {line} {redirection}")])
@@ -325,7 +325,7 @@ fn redirected(server: &Server, line: &str, redirection: &str) -> std::process::O
 }
 
 #[test]
-fn a_closed_output_takes_nothing_out_of_the_queues() {
+fn closed_output_removes_no_records() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -339,14 +339,14 @@ fn a_closed_output_takes_nothing_out_of_the_queues() {
             err(&output)
         );
     }
-    // Not even for the time of a lease.
+    // The records were not leased either.
     let first: Vec<(String, i64, i64, String)> = server.ask("AGG.FETCH n1 LOG COUNT 3 LEASE 1");
     let deliveries: Vec<i64> = first.iter().map(|entry| entry.2).collect();
     assert_eq!(deliveries, [1, 1, 1]);
 }
 
 #[test]
-fn an_output_that_throws_away_is_one() {
+fn null_device_is_a_valid_output() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -361,7 +361,7 @@ fn an_output_that_throws_away_is_one() {
         );
         assert_eq!(server.peek("n1", "LOG").len(), 0, "{redirection}");
     }
-    // A file takes the records, whatever standard output is.
+    // A file is written whatever standard output is.
     log(&server, "n1", 1);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("records");

@@ -75,7 +75,7 @@ fn a_fleet_is_found() {
     }
     eprintln!("254 addresses, {COUNT} servers: {took:?}");
     assert!(
-        err(&output).contains("254 addresses asked in "),
+        err(&output).contains("254 addresses tried in "),
         "{}",
         err(&output)
     );
@@ -175,7 +175,7 @@ fn what_is_no_server_of_ours_is_told_from_it() {
     let output = scan(&format!("127.0.0.1 --port {}", free_port()));
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), ""));
     assert!(
-        err(&output).contains("1 address asked in ") && err(&output).ends_with("0 servers found\n")
+        err(&output).contains("1 address tried in ") && err(&output).ends_with("0 servers found\n")
     );
 }
 
@@ -204,7 +204,7 @@ fn an_address_is_scanned_as_the_table_writes_it() {
     }
     let output = scan(&format!("[::1]:{port} 127.0.0.1"));
     assert_eq!(output.status.code(), Some(2));
-    let told = format!("the ports {port} and 7777: a scan is of one port");
+    let told = format!("ports {port} and 7777: a scan has one port");
     assert!(err(&output).contains(&told), "{}", err(&output));
 }
 
@@ -238,10 +238,13 @@ fn wrong_usage() {
         ("scan 0.0.0.0/0", "name smaller ranges"),
         ("scan 10.0.0.0/8 11.0.0.0/8", "name smaller ranges"),
         ("scan 10.0.0.1 --rate 0", "--rate"),
-        ("scan 10.0.0.1 --user ann", "give it in AGG_PASSWORD"),
+        (
+            "scan 10.0.0.1 --user ann",
+            "--user needs a password: set AGG_PASSWORD",
+        ),
         (
             "scan 10.0.0.1 --tls-server-name h",
-            "of no use without --tls",
+            "certificates require --tls",
         ),
         (
             "scan 10.0.0.1 --tls --tls-ca /nonexistent/ca",

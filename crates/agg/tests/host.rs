@@ -1,4 +1,4 @@
-//! `agg host`: the machine's figures and parts arrive, and what has gone is forgotten.
+//! `agg host`: statistics and objects of the machine arrive, and those that disappeared are removed.
 
 use crate::support::fuse::Fuse;
 use crate::support::{Running, Server, agg, err, run, until};
@@ -13,7 +13,7 @@ fn number(value: Option<Value>) -> Option<f64> {
 }
 
 #[test]
-fn one_report_tells_the_machine() {
+fn single_report_has_statistics_and_objects() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -45,7 +45,7 @@ fn one_report_tells_the_machine() {
 }
 
 #[test]
-fn counters_are_differential() {
+fn counters_are_of_type_diff() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -59,7 +59,7 @@ fn counters_are_differential() {
 }
 
 #[test]
-fn parts_that_did_not_change_are_not_told_again() {
+fn unchanged_objects_are_not_queued_again() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -75,7 +75,7 @@ fn parts_that_did_not_change_are_not_told_again() {
 }
 
 #[test]
-fn parts_that_an_earlier_run_left_are_forgotten_and_others_stay() {
+fn objects_of_an_earlier_run_are_removed_and_others_stay() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -99,7 +99,7 @@ fn parts_that_an_earlier_run_left_are_forgotten_and_others_stay() {
 }
 
 #[test]
-fn it_goes_on_at_its_pace_and_ends_by_a_signal() {
+fn reports_continue_until_a_signal() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -112,24 +112,24 @@ fn it_goes_on_at_its_pace_and_ends_by_a_signal() {
 }
 
 #[test]
-fn a_server_that_comes_back_empty_gets_everything() {
+fn restarted_server_gets_all_objects_again() {
     let Some(mut server) = Server::start() else {
         return;
     };
     let mut running = Running::start(&mut agg(&server.url(), "host --node n1 --interval 200ms"));
-    let told = |server: &Server| server.field("AGG.GET n1 REALITY system.Machine", "model");
-    until("the first report", || told(&server));
+    let model = |server: &Server| server.field("AGG.GET n1 REALITY system.Machine", "model");
+    until("the first report", || model(&server));
     server.stop();
     let mut errors = running.errors();
     assert!(errors.next().unwrap().ends_with("trying again"));
     server.restart();
-    until("the report after it", || told(&server));
+    until("a report after the restart", || model(&server));
     assert!(errors.any(|line| line.ends_with("answers again")));
     assert_eq!(running.end_by("INT").code(), Some(0));
 }
 
 #[test]
-fn a_refusal_is_told_once() {
+fn refusal_is_reported_once() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -145,7 +145,7 @@ fn a_refusal_is_told_once() {
 }
 
 #[test]
-fn a_sample_of_another_type_is_told_by_name() {
+fn refused_sample_is_reported_by_name() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -161,7 +161,7 @@ fn a_sample_of_another_type_is_told_by_name() {
 }
 
 #[test]
-fn user_without_rights_is_told_once() {
+fn missing_permission_is_reported_once() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -179,7 +179,7 @@ fn samples(server: &Server, metric: &str) -> f64 {
 }
 
 #[test]
-fn a_file_system_that_hangs_is_left_out_and_the_rest_told_on_time() {
+fn hanging_file_system_is_left_out_and_others_are_reported_on_time() {
     let (Some(server), Some(fuse)) = (Server::start(), Fuse::new()) else {
         return;
     };
@@ -192,32 +192,32 @@ fn a_file_system_that_hangs_is_left_out_and_the_rest_told_on_time() {
     let line = "host --node n1 --interval 200ms --reality-every 1";
     let mut running = Running::start(&mut fuse.agg(&server.url(), line));
     let mut errors = running.errors();
-    until("the others are told", || {
+    until("the others are reported", || {
         (samples(&server, "uptime") >= 4.0 && samples(&server, "disk.total@/") >= 2.0).then_some(())
     });
-    let said = errors.next().unwrap();
+    let message = errors.next().unwrap();
     assert!(
-        said.ends_with(&format!(
-            "the file system {point} does not answer: it is left out until it does"
+        message.ends_with(&format!(
+            "file system {point} does not answer: it is left out until it does"
         )),
-        "{said}"
+        "{message}"
     );
     assert_eq!(samples(&server, &total), 0.0);
 
     fuse.hang(false);
-    let said = errors.next().unwrap();
+    let message = errors.next().unwrap();
     assert!(
-        said.ends_with(&format!("the file system {point} answers again")),
-        "{said}"
+        message.ends_with(&format!("file system {point} answers again")),
+        "{message}"
     );
-    until("it is told", || {
+    until("its statistics are reported", || {
         (samples(&server, &total) >= 2.0).then_some(())
     });
     let last = number(server.field(&format!("AGG.GET n1 METRIC {total}"), "last"));
     assert_eq!(last, Some(4_096_000.0));
-    until("it is an object", || server.field(&object, "model"));
+    until("its object is reported", || server.field(&object, "model"));
 
-    // It has not gone: neither is forgotten.
+    // It still exists: neither its metrics nor its object are removed.
     fuse.hang(true);
     let before = samples(&server, "uptime");
     until("reports without it", || {
@@ -226,12 +226,12 @@ fn a_file_system_that_hangs_is_left_out_and_the_rest_told_on_time() {
     assert!(samples(&server, &total) >= 2.0);
     let gone = format!("{:?}", server.peek("n1", "REALITY"));
     assert!(!gone.contains("\"gone\": Bool(true)"), "{gone}");
-    // Nor does it hold up the end.
+    // It does not delay the shutdown either.
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 
 #[test]
-fn a_single_report_tells_which_file_system_hangs() {
+fn single_report_warns_of_a_hanging_file_system() {
     let (Some(server), Some(fuse)) = (Server::start(), Fuse::new()) else {
         return;
     };

@@ -1,11 +1,11 @@
-//! The manual's pages and what shells complete, as the readers of both take them.
+//! Manual pages and shell completions, read by man and by shells.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::{err, out, run};
 
-/// Whether there is such a program.
+/// Returns whether a program is installed.
 fn have(program: &str) -> bool {
     let looked = Command::new("sh")
         .args(["-c", &format!("command -v {program}")])
@@ -14,7 +14,7 @@ fn have(program: &str) -> bool {
     looked.is_ok_and(|status| status.success())
 }
 
-/// What a program answers to a text.
+/// Returns what a program prints for an input.
 fn answer(program: &mut Command, text: &str) -> String {
     let mut child = program
         .stdin(Stdio::piped())
@@ -45,7 +45,7 @@ fn each_command_has_a_page() {
         let Some(name) = line.strip_prefix("  ").and_then(|l| l.split(' ').next()) else {
             continue;
         };
-        // The help's own, and lines that go on.
+        // The help command, and continued lines.
         if name == "help" || name.is_empty() {
             continue;
         }
@@ -67,7 +67,7 @@ fn each_command_has_a_page() {
 }
 
 #[test]
-fn the_first_page_is_one_that_man_reads() {
+fn page_of_agg_is_read_by_man() {
     let page = out(&run("", "man", b""));
     if !have("man") {
         eprintln!("no man: skipped");
@@ -102,7 +102,7 @@ fn bash_completes_commands_and_options() {
 }
 
 #[test]
-fn other_shells_take_their_scripts() {
+fn other_shells_parse_their_scripts() {
     for (shell, check) in [("zsh", "-n"), ("fish", "--no-execute")] {
         let script = out(&run("", &format!("completions {shell}"), b""));
         assert!(script.contains("drain"));

@@ -14,7 +14,7 @@ const COMMANDS: [&str; 4] = [
 ];
 
 #[test]
-fn nobody_listens_is_told_with_the_way_out_and_without_the_password() {
+fn refused_connection_is_reported_without_the_password() {
     let port = free_port();
     for command in COMMANDS {
         let output = run(
@@ -37,7 +37,7 @@ fn nobody_listens_is_told_with_the_way_out_and_without_the_password() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn invalid_usage_exits_with_code_2() {
     for line in [
         "",
         "nothing",
@@ -82,7 +82,7 @@ fn help_has_examples_and_hides_the_environment() {
 }
 
 #[test]
-fn a_server_without_the_module_is_told() {
+fn missing_module_is_reported() {
     let Some(server) = Server::with(&[]) else {
         return;
     };
@@ -103,7 +103,7 @@ fn a_server_without_the_module_is_told() {
 }
 
 #[test]
-fn a_password_is_asked_for_and_taken_from_the_environment() {
+fn password_is_required_and_taken_from_the_environment() {
     let Some(server) = Server::with(&["--requirepass", "s3cret"]) else {
         return;
     };
@@ -136,7 +136,7 @@ fn a_password_is_asked_for_and_taken_from_the_environment() {
 }
 
 #[test]
-fn a_server_that_is_silent_does_not_hold_up_the_end() {
+fn silent_server_does_not_delay_the_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     for (line, signal, code) in [
@@ -162,7 +162,7 @@ fn a_server_that_is_silent_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn pauses_of_a_retry_do_not_hold_up_the_end() {
+fn pause_before_a_retry_does_not_delay_the_shutdown() {
     let mut running = Running::start(&mut agg(
         &format!("redis://127.0.0.1:{}", free_port()),
         "host",
@@ -198,7 +198,7 @@ fn hostile(error: &'static str) -> u16 {
 }
 
 #[test]
-fn hostile_error_text_makes_no_line_and_reaches_no_terminal() {
+fn hostile_error_text_adds_no_line_and_is_masked() {
     // An error with a newline is none in RESP, so its text is shown by nobody.
     for (error, is_shown) in [
         ("no \x1b[2J\u{9b}31m\u{202e}\u{7f}such", true),

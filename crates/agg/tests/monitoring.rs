@@ -28,7 +28,7 @@ fn promtool(arguments: &[&str], file: &Path) -> Option<String> {
 }
 
 #[test]
-fn the_alert_rules_are_rules() {
+fn alert_rules_are_valid() {
     if let Some(told) = promtool(&["check", "rules", "--lint-fatal"], &place("alerts.yml")) {
         assert!(told.contains("SUCCESS"), "{told}");
     }
@@ -74,7 +74,7 @@ fn panels(dashboard: &Value) -> &[Value] {
 }
 
 #[test]
-fn the_panels_of_the_dashboard_lie_beside_each_other() {
+fn dashboard_panels_do_not_overlap() {
     let dashboard = dashboard();
     assert!(dashboard["id"].is_null() && dashboard["schemaVersion"].as_u64() >= Some(36));
     assert!(dashboard["uid"].as_str().unwrap().len() <= 40);
@@ -129,7 +129,7 @@ fn expressions(dashboard: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_variables_of_the_dashboard_are_known() {
+fn dashboard_variables_are_defined() {
     let dashboard = dashboard();
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     assert_eq!(variables[0]["type"], "datasource");

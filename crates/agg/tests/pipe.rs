@@ -1,4 +1,4 @@
-//! `agg pipe`: every line arrives as it was, and what did not is told.
+//! `agg pipe`: lines arrive unchanged, and lost ones are reported.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -35,7 +35,7 @@ fn lines_become_log_entries() {
 }
 
 #[test]
-fn bytes_that_are_no_text_pass() {
+fn bytes_that_are_not_utf_8_are_sent() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -69,7 +69,7 @@ fn many_lines_keep_their_order() {
 }
 
 #[test]
-fn lines_that_are_alike_are_one_error() {
+fn similar_lines_are_one_error() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -87,7 +87,7 @@ fn lines_that_are_alike_are_one_error() {
 }
 
 #[test]
-fn refused_lines_are_counted_and_the_first_are_told() {
+fn refused_lines_are_counted_and_the_first_are_reported() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -105,7 +105,7 @@ fn refused_lines_are_counted_and_the_first_are_told() {
 }
 
 #[test]
-fn a_line_does_not_wait_for_the_next() {
+fn line_does_not_wait_for_the_next() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -121,13 +121,13 @@ fn a_line_does_not_wait_for_the_next() {
     until("the line arrives", || {
         (messages(&server, "LOG") == ["first"]).then_some(())
     });
-    // What has no newline yet is sent when the end is asked for.
+    // A line without a newline is sent when a shutdown is requested.
     assert_eq!(running.end_by("INT").code(), Some(130));
     assert_eq!(messages(&server, "LOG"), ["first", "half"]);
 }
 
 #[test]
-fn a_server_that_comes_back_gets_the_lines() {
+fn restarted_server_gets_the_lines() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -154,12 +154,12 @@ fn a_server_that_comes_back_gets_the_lines() {
 }
 
 #[test]
-fn a_server_that_stays_away_is_given_up() {
+fn unreachable_server_is_given_up() {
     let url = format!("redis://127.0.0.1:{}", crate::support::free_port());
     let output = run(&url, "pipe log --node n1 --retry 500ms", b"1\n2\n3\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        err(&output).contains("agg: 3 lines that were read were not sent\n"),
+        err(&output).contains("agg: 3 lines were read but not sent\n"),
         "{}",
         err(&output)
     );

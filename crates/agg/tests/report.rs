@@ -20,11 +20,11 @@ fn page(server: &Server, line: &str) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert_eq!(err(&output), "");
     let page = out(&output);
-    assert!(page.starts_with("<!doctype html>") && page.ends_with("</body></html>\n"));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</body></html>\n"));
     page
 }
 
-/// The page in a folder of its own, and how writing it ended.
+/// Writes the page to a directory of its own.
 fn file(server: &Server, line: &str) -> (tempfile::TempDir, Output) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = agg(&server.url(), &format!("report {line}"));
@@ -32,8 +32,8 @@ fn file(server: &Server, line: &str) -> (tempfile::TempDir, Output) {
     (dir, output)
 }
 
-/// Samples a minute apart that go back so many minutes; a counter's grow by 60 each.
-fn tell(server: &Server, node: &str, metric: &str, kind: &str, minutes: i64) {
+/// Reports a sample per minute for the last minutes; each is 60 larger than the one before.
+fn report_samples(server: &Server, node: &str, metric: &str, kind: &str, minutes: i64) {
     let now = now_ms();
     for minute in (0..=minutes).rev() {
         let value = (1000 + 60 * (minutes - minute)).to_string();
@@ -54,13 +54,13 @@ fn tell(server: &Server, node: &str, metric: &str, kind: &str, minutes: i64) {
 }
 
 #[test]
-fn the_page_tells_all_of_a_node() {
+fn page_shows_everything_about_a_node() {
     let Some(server) = Server::start() else {
         return;
     };
-    tell(&server, "n1", "pool.busy@0", "ABS", 30);
-    tell(&server, "n1", "pool.busy@1", "ABS", 30);
-    tell(&server, "n1", "shop.orders", "DIFF", 30);
+    report_samples(&server, "n1", "pool.busy@0", "ABS", 30);
+    report_samples(&server, "n1", "pool.busy@1", "ABS", 30);
+    report_samples(&server, "n1", "shop.orders", "DIFF", 30);
     for _ in 0..3 {
         let words = [
             "AGG.ERROR",
@@ -89,7 +89,7 @@ fn the_page_tells_all_of_a_node() {
     // Two instances in one plot, a counter as a rate of one a second.
     assert_eq!(page.matches("<figure>").count(), 2);
     assert!(page.contains("aria-label=\"pool.busy: from 1k to 2.8k\""));
-    assert!(page.contains("<span class=name>0</span> <small>avg</small>"));
+    assert!(page.contains("<span class=\"name\">0</span> <small>avg</small>"));
     assert!(page.contains("aria-label=\"shop.orders: from 1 to 1\""));
     assert!(page.contains("<small>things/s</small>"));
     // 30 minutes are some seven windows of five, whose steps follow each other.
@@ -97,7 +97,7 @@ fn the_page_tells_all_of_a_node() {
     let line = orders.split("class=\"line s0\" d=\"").nth(1).unwrap();
     let steps = line.split('"').next().unwrap().matches('H').count();
     assert!((6..=8).contains(&steps), "{line}");
-    assert!(page.contains("1 d were asked for; the history reaches back 3"));
+    assert!(page.contains("Requested 1 d; data is available for the last 3"));
     assert!(page.contains("<code>agg.hour-history</code>"));
     // The latest error first.
     let (first, second) = (page.find("disk sda: read failed"), page.find("younger"));
@@ -105,8 +105,8 @@ fn the_page_tells_all_of_a_node() {
     let row = page.split("disk sda: read failed").nth(1).unwrap();
     let row = row.split("</tr>").next().unwrap();
     for part in [
-        "data-label=Occurrences>3</td>",
-        "data-label=Level>7</td>",
+        "data-label=\"Occurrences\">3</td>",
+        "data-label=\"Level\">7</td>",
         "OPS",
         "disk.c",
         "read_block",
@@ -119,9 +119,9 @@ fn the_page_tells_all_of_a_node() {
         page.contains("<pre>{\n  &quot;size&quot;: 1e3,\n  &quot;mounted&quot;: true\n}</pre>")
     );
     assert!(page.contains("<h3>system.Disk <small>1</small></h3>"));
-    assert!(page.contains("finished") && page.contains("<span class=tag>job:nightly</span>"));
-    assert!(page.contains("<th scope=row>LOG</th><td class=n>1</td>"));
-    // Nothing was taken by looking.
+    assert!(page.contains("finished") && page.contains("<span class=\"tag\">job:nightly</span>"));
+    assert!(page.contains("<th scope=\"row\">LOG</th><td class=\"n\">1</td>"));
+    // Reading removed nothing.
     assert_eq!(server.peek("n1", "LOG").len(), 1);
     for outside in ["src=", "href=\"http", "url(", "<script", "@import"] {
         assert!(!page.contains(outside), "{outside}");
@@ -129,11 +129,11 @@ fn the_page_tells_all_of_a_node() {
 }
 
 #[test]
-fn what_is_wanted_is_told_and_the_rest_counted() {
+fn requested_items_are_shown_and_the_others_counted() {
     let Some(server) = Server::start() else {
         return;
     };
-    tell(&server, "n1", "cpu.load", "ABS", 200);
+    report_samples(&server, "n1", "cpu.load", "ABS", 200);
     for n in 0..30 {
         let _: i64 = server.ask(&format!("AGG.STAT n1 disk.used@{n} {n}"));
         let _: Value = server.ask(&format!("AGG.ERROR n1 e{n}"));
@@ -144,7 +144,7 @@ fn what_is_wanted_is_told_and_the_rest_counted() {
     for kind in ["metrics", "errors", "objects"] {
         let all = if kind == "metrics" { 31 } else { 30 };
         assert!(
-            few.contains(&format!("10 of {all} {kind}, the first ")),
+            few.contains(&format!("Showing 10 of {all} {kind}, ")),
             "{kind}"
         );
     }
@@ -152,28 +152,28 @@ fn what_is_wanted_is_told_and_the_rest_counted() {
     assert!(some.contains("Only: <code>disk.*@1?</code>, <code>cpu.*</code>"));
     assert!(some.contains("cpu.load") && some.contains("disk.used@19"));
     assert!(!some.contains("disk.used@2<") && !some.contains(" of 31 metrics"));
-    // As far back as is wanted, and before what short windows reach, long ones.
+    // Long windows fill the requested time before the short ones.
     let hour = page("--since 1h --metric cpu.*");
     assert!(
-        hour.contains(", 1 h.") && !hour.contains("were asked for"),
+        hour.contains("(1 h).") && !hour.contains("Requested"),
         "{hour}"
     );
     let long = page("--since 3h --metric cpu.*");
-    assert!(long.contains(", 3 h.") && !long.contains("were asked for"));
+    assert!(long.contains("(3 h).") && !long.contains("Requested"));
     let steps = |page: &str| {
         let line = page.split("class=\"line s0\" d=\"").nth(1).unwrap();
         line.split('"').next().unwrap().matches('H').count()
     };
     assert!(steps(&hour) >= 12, "{}", steps(&hour));
     assert!(steps(&long) > steps(&hour) && steps(&long) < 20);
-    // The same again but for the clock.
-    let body = |page: String| page.split("<h2 id=errors>").nth(1).unwrap().to_owned();
-    let age = |text: String| text.split("<h2 id=queues>").next().unwrap().to_owned();
+    // A second page is equal but for the time.
+    let body = |page: String| page.split("<h2 id=\"errors\">").nth(1).unwrap().to_owned();
+    let age = |text: String| text.split("<h2 id=\"queues\">").next().unwrap().to_owned();
     assert_eq!(age(body(page(""))), age(body(page(""))));
 }
 
 #[test]
-fn nodes_are_named_or_the_only_one() {
+fn node_is_named_or_the_only_one() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -186,8 +186,8 @@ fn nodes_are_named_or_the_only_one() {
     let _: i64 = server.ask("AGG.STAT n1 m 1");
     let (one, output) = file(&server, "");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    let told = "agg: report.html: node n1, 1 metric, 0 errors, 0 objects, ";
-    assert!(err(&output).starts_with(told), "{}", err(&output));
+    let summary = "agg: report.html: node n1, 1 metric, 0 errors, 0 objects, ";
+    assert!(err(&output).starts_with(summary), "{}", err(&output));
     let data = one.path().join("report.html").metadata().unwrap();
     assert_eq!(
         data.permissions().mode() & 0o137,
@@ -198,10 +198,10 @@ fn nodes_are_named_or_the_only_one() {
     let _: i64 = server.ask("AGG.STAT n2 m 1");
     let (_, output) = file(&server, "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).ends_with("has 2 nodes: name one with --node: n1, n2\n"));
+    assert!(err(&output).ends_with("has 2 nodes: choose one with --node: n1, n2\n"));
     let (_, output) = file(&server, "--node n3");
     assert_eq!(output.status.code(), Some(1));
-    assert!(err(&output).ends_with("has no node n3; there is n1, n2\n"));
+    assert!(err(&output).ends_with("has no node n3; its nodes are n1, n2\n"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     let _: Value = server.ask("SET s x");
     let (_, output) = file(&server, "--node s");
@@ -210,15 +210,15 @@ fn nodes_are_named_or_the_only_one() {
 }
 
 #[test]
-fn what_cannot_be_written_or_read_is_told() {
+fn failures_to_write_or_read_are_reported() {
     let Some(server) = Server::start() else {
         return;
     };
     let _: i64 = server.ask("AGG.STAT n1 m 1");
     let (_dir, output) = file(&server, "-o nowhere/report.html");
     assert_eq!(output.status.code(), Some(1));
-    let told = "agg: cannot write nowhere/report.html: No such file";
-    assert!(err(&output).starts_with(told), "{}", err(&output));
+    let message = "agg: cannot write nowhere/report.html: No such file";
+    assert!(err(&output).starts_with(message), "{}", err(&output));
     for wrong in [
         "--since 5",
         "--since 0s",
@@ -232,25 +232,25 @@ fn what_cannot_be_written_or_read_is_told() {
     let (_dir, output) = file(&server, "--metric nothing*");
     assert_eq!(output.status.code(), Some(0));
     assert!(
-        err(&output).starts_with("agg: no metric matches\n"),
+        err(&output).starts_with("agg: no metric matches --metric\n"),
         "{}",
         err(&output)
     );
-    // A user who may not read all gets the rest, and hears of it.
+    // A user without some permissions gets the rest, and a note.
     let rules = "on nopass ~* -@all +agg.info +agg.scan +agg.get +agg.peek";
     let _: Value = server.ask(&format!("ACL SETUSER few {rules}"));
     let url = format!("redis://few:x@127.0.0.1:{}", server.port);
     let output = run(&url, "report --node n1 -o -", b"");
     assert_eq!(output.status.code(), Some(1), "{}", err(&output));
-    assert!(err(&output).contains("some statistics could not be read: NOPERM"));
-    assert!(out(&output).contains("Not everything could be read"));
+    assert!(err(&output).contains("cannot read some statistics: NOPERM"));
+    assert!(out(&output).contains("This report is incomplete"));
     let output = run("redis://127.0.0.1:1", "report", b"");
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("cannot reach"), "{}", err(&output));
 }
 
 #[test]
-fn a_link_stays_one() {
+fn symbolic_link_stays_one() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -265,12 +265,12 @@ fn a_link_stays_one() {
     assert!(
         std::fs::read_to_string(&real)
             .unwrap()
-            .starts_with("<!doctype")
+            .starts_with("<!DOCTYPE")
     );
 }
 
 #[test]
-fn names_are_text_whatever_they_are() {
+fn hostile_names_are_shown_as_text() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -358,7 +358,7 @@ fn browse(page: &Path, dir: &Path) -> Option<String> {
 }
 
 #[test]
-fn windows_are_read_on_where_one_reply_has_not_all() {
+fn windows_beyond_one_reply_are_read() {
     let settings = "min-window 1 hour-window 3600 min-history 10000 flush-delay-ms 0";
     let Some(server) = Server::with_settings(settings) else {
         return;

@@ -1,4 +1,4 @@
-//! `agg top` shows what servers hold, once as text and live in a terminal, which it gives back as it was.
+//! `agg top` shows servers, once as text and live in a terminal, which it restores.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use crate::support::{Running, Server, agg, ask, err, free_port, out, run, until}
 const ENTERED: &str = "\x1b[?1049h";
 const LEFT: &str = "\x1b[?1049l";
 
-/// A server with two nodes, of which one has something of all.
+/// Returns a server with two nodes, of which one has items of every kind.
 fn grid() -> Option<Server> {
     let server = Server::start()?;
     let mut connection = server.connection();
@@ -29,7 +29,7 @@ fn grid() -> Option<Server> {
     Some(server)
 }
 
-/// Tells of something every now and then, until it is dropped.
+/// Reports samples until it is dropped.
 struct Reporting {
     _stop: std::sync::mpsc::Sender<()>,
 }
@@ -41,12 +41,12 @@ impl Reporting {
         std::thread::spawn(move || {
             let pause = std::time::Duration::from_millis(5);
             while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                let told = redis::cmd("AGG.STAT")
+                let sent = redis::cmd("AGG.STAT")
                     .arg("web1")
-                    .arg("noisy")
+                    .arg("active")
                     .arg(1)
                     .query::<i64>(&mut connection);
-                if told.is_err() {
+                if sent.is_err() {
                     return;
                 }
             }
@@ -68,10 +68,10 @@ fn once_prints_a_table() {
             .map(|line| line.split_whitespace().collect())
             .collect();
         assert!(
-            text.starts_with("servers 1 up, 0 away; nodes 2; memory "),
+            text.starts_with("servers 1 up, 0 down; nodes 2; memory "),
             "{text}"
         );
-        assert_eq!(lines[1][..3], ["NODE", "SERVER", "WAIT"]);
+        assert_eq!(lines[1][..3], ["NODE", "SERVER", "PEND"]);
         let place = format!("127.0.0.1:{}", server.port);
         assert_eq!(lines[2][..3], ["db1", &place, "0"]);
         assert_eq!(lines[3][..3], ["web1", &place, "5"]);
@@ -80,7 +80,7 @@ fn once_prints_a_table() {
 }
 
 #[test]
-fn json_is_an_object_a_line() {
+fn json_has_one_object_per_line() {
     let Some(server) = grid() else { return };
     let _reporting = Reporting::start(&server);
     let output = run(&server.url(), "top --json --interval 300ms", b"");
@@ -110,11 +110,11 @@ fn json_is_an_object_a_line() {
 }
 
 #[test]
-fn servers_of_a_file_and_one_that_is_away() {
+fn servers_of_a_configuration_file_are_shown_with_one_that_is_down() {
     let Some(server) = grid() else { return };
-    let away = free_port();
+    let closed = free_port();
     let place = Place::new(&format!(
-        "[[source]]\nurls = [\"{}\", \"redis://127.0.0.1:{away}\"]\n[[route]]\nqueues = [\"LOG\"]\n\
+        "[[source]]\nurls = [\"{}\", \"redis://127.0.0.1:{closed}\"]\n[[route]]\nqueues = [\"LOG\"]\n\
          sinks = [\"x\"]\n[sink.x]\ntype = \"stdout\"\n",
         server.url()
     ));
@@ -124,12 +124,12 @@ fn servers_of_a_file_and_one_that_is_away() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        out(&output).starts_with("servers 1 up, 1 away; nodes 2; "),
+        out(&output).starts_with("servers 1 up, 1 down; nodes 2; "),
         "{}",
         out(&output)
     );
-    let why = format!("agg: cannot reach redis://127.0.0.1:{away}: connection refused");
-    assert!(err(&output).starts_with(&why), "{}", err(&output));
+    let reason = format!("agg: cannot reach redis://127.0.0.1:{closed}: connection refused");
+    assert!(err(&output).starts_with(&reason), "{}", err(&output));
     let path = place.path("poller.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, good.replace("urls", "url")).unwrap();
@@ -143,8 +143,8 @@ fn servers_of_a_file_and_one_that_is_away() {
 }
 
 #[test]
-fn wrong_usage() {
-    for (line, told) in [
+fn invalid_arguments_are_rejected() {
+    for (line, message) in [
         ("top redis://h:port", "is not usable"),
         ("top --interval 1ms", "expected at least 200ms"),
         ("top --interval 5", "has no unit"),
@@ -152,12 +152,12 @@ fn wrong_usage() {
     ] {
         let output = run("redis://127.0.0.1:1", line, b"");
         assert_eq!(output.status.code(), Some(2), "{line}");
-        assert!(err(&output).contains(told), "{line}: {}", err(&output));
+        assert!(err(&output).contains(message), "{line}: {}", err(&output));
     }
 }
 
 #[test]
-fn a_server_without_the_module_says_so() {
+fn missing_module_is_reported() {
     let Some(server) = Server::with(&[]) else {
         return;
     };
@@ -171,10 +171,10 @@ fn a_server_without_the_module_says_so() {
 }
 
 #[test]
-fn it_only_reads() {
+fn top_only_reads() {
     let Some(server) = grid() else { return };
     let before = (server.digest("web1"), server.digest("db1"));
-    // Who may run nothing but what reads, and no other key.
+    // A user who may run only reading commands.
     let _: String = server.ask(
         "ACL SETUSER eye on >pw %R~* -@all +info +scan +agg.info +agg.scan +agg.get +agg.peek",
     );
@@ -195,7 +195,7 @@ fn it_only_reads() {
 }
 
 #[test]
-fn who_may_not_ask_for_all_sees_the_rest() {
+fn user_without_some_permissions_sees_the_rest() {
     let Some(server) = grid() else { return };
     let _: String = server.ask("ACL SETUSER eye on >pw %R~* -@all +scan +agg.info");
     let url = server.url().replace("redis://", "redis://eye:pw@");
@@ -203,7 +203,7 @@ fn who_may_not_ask_for_all_sees_the_rest() {
     assert_eq!(output.status.code(), Some(1));
     assert!(out(&output).contains("\nweb1 "), "{}", out(&output));
     assert!(
-        err(&output).contains("memory and reports not known: NOPERM"),
+        err(&output).contains("cannot read memory and reports: NOPERM"),
         "{}",
         err(&output)
     );
@@ -222,7 +222,7 @@ fn start(command: &Command) -> Option<(Terminal, Termios)> {
     Some((terminal, before))
 }
 
-fn given_back(terminal: &Terminal) {
+fn assert_restored(terminal: &Terminal) {
     until("the terminal is left", || {
         terminal.written().contains(LEFT).then_some(())
     });
@@ -232,7 +232,7 @@ fn given_back(terminal: &Terminal) {
 }
 
 #[test]
-fn a_person_looks_around_and_quits() {
+fn user_visits_all_screens_and_quits() {
     let Some(server) = grid() else { return };
     let _reporting = Reporting::start(&server);
     let Some((mut terminal, modes)) = start(&agg(&server.url(), "top --interval 300ms")) else {
@@ -247,9 +247,9 @@ fn a_person_looks_around_and_quits() {
         "{screen:?}"
     );
     assert!(screen[23].contains("q quit"));
-    // By the number of waiting entries, the largest first, and into that.
+    // Sorts by pending records, and opens the node with the most.
     terminal.press("<");
-    terminal.until_seen("by WAIT▼");
+    terminal.until_seen("by PEND▼");
     terminal.until("web1 is the first", |screen| {
         screen.contains("REFUSED\nweb1 ")
     });
@@ -264,37 +264,37 @@ fn a_person_looks_around_and_quits() {
     ] {
         terminal.until_seen(word);
     }
-    // Rates are known at the second look.
-    terminal.until("the noisiest is the first", |screen| {
-        screen.contains("all 2, 1") && screen.find(" noisy ") < screen.find(" cpu ")
+    // Rates are known after the second reading.
+    terminal.until("the most active metric is the first", |screen| {
+        screen.contains("all 2, 1") && screen.find(" active ") < screen.find(" cpu ")
     });
     terminal.press("\t");
-    terminal.until("one part alone", |screen| {
-        !screen.contains("QUEUE") && screen.contains(" noisy ")
+    terminal.until("one section alone", |screen| {
+        !screen.contains("QUEUE") && screen.contains(" active ")
     });
     terminal.press("qq");
-    terminal.until_seen("look into");
+    terminal.until_seen("details");
     terminal.press("/db");
     terminal.until("the filter holds", |screen| {
         screen.contains(" filter: db") && !screen.contains("\nweb1")
     });
     terminal.press("\r");
-    terminal.until_seen("look into");
+    terminal.until_seen("details");
     terminal.press("p");
     terminal.until_seen("PAUSED");
     terminal.press("?");
-    terminal.until_seen("any key goes on");
+    terminal.until_seen("press any key to continue");
     terminal.press("x");
     terminal.until("the help is gone", |screen| {
-        !screen.contains("any key goes on")
+        !screen.contains("press any key to continue")
     });
     terminal.press("q");
     assert_eq!(terminal.program.wait().code(), Some(0));
-    given_back(&terminal);
+    assert_restored(&terminal);
 }
 
 #[test]
-fn a_large_node_is_looked_at_a_part_at_a_time() {
+fn large_node_is_read_in_parts() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -311,18 +311,18 @@ fn a_large_node_is_looked_at_a_part_at_a_time() {
     };
     terminal.until_seen("big ");
     terminal.press("\r");
-    terminal.until_seen("1000 of 3000 looked at so far");
-    terminal.until_seen("2000 of 3000 looked at so far");
-    terminal.until_seen("all 3000, a part at a time");
-    // More samples than any other, though none comes any more.
+    terminal.until_seen("1000 of 3000 read so far");
+    terminal.until_seen("2000 of 3000 read so far");
+    terminal.until_seen("all 3000, read in parts");
+    // It has more samples than any other metric, although no further ones arrive.
     terminal.until_seen("      10  m1234 ");
     terminal.press("qq");
     assert_eq!(terminal.program.wait().code(), Some(0));
-    given_back(&terminal);
+    assert_restored(&terminal);
 }
 
 #[test]
-fn signals_give_the_terminal_back() {
+fn signals_restore_the_terminal() {
     let Some(server) = grid() else { return };
     for signal in ["TERM", "HUP", "INT"] {
         let Some((mut terminal, _)) = start(&agg(&server.url(), "top")) else {
@@ -330,32 +330,32 @@ fn signals_give_the_terminal_back() {
         };
         terminal.until_seen("web1");
         assert_eq!(terminal.program.end_by(signal).code(), Some(0), "{signal}");
-        given_back(&terminal);
+        assert_restored(&terminal);
     }
 }
 
 #[test]
-fn a_server_that_goes_and_comes_is_shown() {
+fn server_is_shown_down_and_up_again() {
     let Some(mut server) = grid() else { return };
     let Some((mut terminal, _)) = start(&agg(&server.url(), "top --interval 200ms")) else {
         return;
     };
     terminal.until_seen("web1");
     server.stop();
-    terminal.until_seen("1 away");
+    terminal.until_seen("1 down");
     terminal.until_seen("connection refused");
     terminal.press("\t");
     terminal.until_seen("STATE");
     server.restart();
     terminal.until_seen("1 up");
     terminal.press("q");
-    terminal.until_seen("nobody has reported yet");
+    terminal.until_seen("nothing has been reported yet");
     terminal.press("\x03");
     assert_eq!(terminal.program.wait().code(), Some(0));
 }
 
 #[test]
-fn no_colours_where_none_are_wanted() {
+fn no_color_disables_colours() {
     let Some(server) = grid() else { return };
     let mut command = agg(&server.url(), "top");
     command.env("NO_COLOR", "1");
@@ -374,8 +374,8 @@ fn no_colours_where_none_are_wanted() {
 }
 
 #[test]
-fn interrupted_before_the_end() {
-    // Nobody answers there, and it takes a while to find out.
+fn interrupted_command_exits_with_130() {
+    // A server that does not answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let mut program = Running::start(&mut agg(&url, "top --once"));

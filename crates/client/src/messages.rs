@@ -7,6 +7,9 @@ use tracing::Span;
 
 use aggregator_protocol::NodeName;
 
+/// The target of all messages of this module.
+pub const TARGET: &str = module_path!();
+
 /// Says how things are.
 pub fn say(text: &str) {
     tracing::info!("{text}");

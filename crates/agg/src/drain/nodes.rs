@@ -1,4 +1,4 @@
-//! Which nodes to drain: those named, or all that the server has.
+//! The nodes that `agg drain` drains: those of its arguments, or all nodes of the server.
 
 use std::time::Instant;
 
@@ -9,50 +9,51 @@ use aggregator_protocol::NodeName;
 
 /// The nodes.
 pub struct Nodes {
-    /// Whether they were named; else they are looked up.
-    pub named: bool,
+    /// Whether the arguments name the nodes; otherwise they are read from the server.
+    pub are_named: bool,
     list: Vec<NodeName>,
-    looked: Option<Instant>,
+    /// When the list was read.
+    read_at: Option<Instant>,
 }
 
 impl Nodes {
-    /// Those named, where there are any.
+    /// Returns the nodes named in the arguments, if any.
     pub fn new(mut named: Vec<NodeName>) -> Nodes {
         let mut seen = std::collections::HashSet::new();
         named.retain(|name| seen.insert(name.0.clone()));
         Nodes {
-            named: !named.is_empty(),
+            are_named: !named.is_empty(),
             list: named,
-            looked: None,
+            read_at: None,
         }
     }
 
-    /// Whether there is just one.
-    pub fn single(&self) -> bool {
+    /// Returns whether there is exactly one node.
+    pub fn is_single(&self) -> bool {
         self.list.len() == 1
     }
 
-    /// The nodes as of now, looked up `again` when the list is old.
+    /// Returns the nodes. The list is read once, and again if `refresh` is set and it is old.
     pub fn list(
         &mut self,
         server: &Server,
-        link: &mut BlockingConnection,
-        again: bool,
+        connection: &mut BlockingConnection,
+        refresh: bool,
         stop: &Shutdown,
     ) -> Result<&[NodeName], ClientError> {
-        let old = self
-            .looked
-            .is_none_or(|looked| again && looked.elapsed() >= LIST_TTL);
-        if !self.named && old {
-            let first = self.looked.is_none();
-            self.list = link.wait(async |wire| {
-                let list = list_nodes(wire, stop).await?;
-                if list.is_empty() && first {
-                    check_module(server, wire).await?;
+        let is_old = self
+            .read_at
+            .is_none_or(|read_at| refresh && read_at.elapsed() >= LIST_TTL);
+        if !self.are_named && is_old {
+            let is_first = self.read_at.is_none();
+            self.list = connection.wait(async |connection| {
+                let list = list_nodes(connection, stop).await?;
+                if list.is_empty() && is_first {
+                    check_module(server, connection).await?;
                 }
                 Ok(list)
             })?;
-            self.looked = Some(Instant::now());
+            self.read_at = Some(Instant::now());
         }
         Ok(&self.list)
     }
@@ -63,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_named_twice_is_drained_once() {
+    fn node_named_twice_is_drained_once() {
         let name = |text: &str| NodeName(text.into());
         let nodes = Nodes::new(vec![name("b"), name("a"), name("b")]);
-        assert!(nodes.named);
+        assert!(nodes.are_named);
         assert_eq!(nodes.list, [name("b"), name("a")]);
-        assert!(!Nodes::new(vec![]).named);
+        assert!(!Nodes::new(vec![]).are_named);
     }
 }

@@ -1,33 +1,32 @@
-//! Writes records, a line each, and knows for certain which of them were written: in chunks, each flushed before it
-//! counts. (A pipe may still hold what its reader never reads: nothing can know of that.)
+//! Prints records, one per line, and returns exactly how many were written: records are written in chunks, and a chunk
+//! counts only once it was flushed. (Data that stays unread in a pipe counts as written, as nothing can detect that.)
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use agg_client::fetch::FetchedRecord;
 use aggregator_protocol::masking;
 
-use agg_client::fetch::FetchedRecord;
+/// Bytes written to a stream between two checks whether to stop.
+pub const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Bytes written to a stream between two looks at whether to stop.
-pub const CHUNK: usize = 16 * 1024;
-
-/// How a record is written.
+/// How records are masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// As it came: line protocol, which a program reads.
-    Raw,
-    /// As the same JSON, on one line, without a character that a terminal obeys.
+pub enum Masking {
+    /// Not at all: line protocol for a program.
+    None,
+    /// As equal JSON on one line, without characters that control a terminal.
     Json,
-    /// For a terminal, whatever it is.
+    /// As text for a terminal, whatever the format.
     Text,
 }
 
-impl Look {
-    fn of(self, record: &[u8]) -> Cow<'_, [u8]> {
+impl Masking {
+    fn apply(self, record: &[u8]) -> Cow<'_, [u8]> {
         match self {
-            Look::Raw => Cow::Borrowed(record),
-            Look::Json => masking::json(record),
-            Look::Text => {
+            Masking::None => Cow::Borrowed(record),
+            Masking::Json => masking::json(record),
+            Masking::Text => {
                 let text = String::from_utf8_lossy(record);
                 Cow::Owned(masking::text(&text).into_owned().into_bytes())
             }
@@ -35,23 +34,24 @@ impl Look {
     }
 }
 
-/// Writes the entries, so many bytes at a time, until `stop` says so or it fails. Returns how many were written, and what ended it.
+/// Writes records in chunks of `chunk_bytes`, until `stop` returns true or a write fails. Returns how many were
+/// written, and the error.
 pub fn print(
     out: &mut impl Write,
-    entries: &[FetchedRecord],
-    look: Look,
+    records: &[FetchedRecord],
+    masking: Masking,
     chunk_bytes: usize,
     stop: impl Fn() -> bool,
 ) -> (usize, io::Result<()>) {
     let mut done = 0;
     let mut chunk = Vec::new();
-    while done < entries.len() && !stop() {
+    while done < records.len() && !stop() {
         chunk.clear();
         let mut end = done;
-        while end < entries.len() && chunk.len() < chunk_bytes {
-            let record = &entries[end].record;
+        while end < records.len() && chunk.len() < chunk_bytes {
+            let record = &records[end].record;
             let record = record.strip_suffix(b"\n").unwrap_or(record);
-            chunk.extend_from_slice(&look.of(record));
+            chunk.extend_from_slice(&masking.apply(record));
             chunk.push(b'\n');
             end += 1;
         }
@@ -68,17 +68,17 @@ mod tests {
     use super::*;
     use aggregator_protocol::Queue;
 
-    fn entries(count: usize, size: usize) -> Vec<FetchedRecord> {
-        let entry = |id| FetchedRecord {
+    fn records(count: usize, size: usize) -> Vec<FetchedRecord> {
+        let record = |id| FetchedRecord {
             queue: Queue::Log,
             id: id as i64,
             deliveries: 1,
             record: vec![b'x'; size],
         };
-        (0..count).map(entry).collect()
+        (0..count).map(record).collect()
     }
 
-    /// Takes so many bytes and then fails, as a pipe whose reader went.
+    /// Accepts so many bytes and then fails, as a pipe without a reader.
     struct Narrow(usize);
 
     impl Write for Narrow {
@@ -97,49 +97,77 @@ mod tests {
     }
 
     #[test]
-    fn a_line_each() {
+    fn each_record_is_one_line() {
         let mut out = Vec::new();
-        let mut all = entries(2, 1);
+        let mut all = records(2, 1);
         all[1].record = b"y\n".to_vec();
-        assert_eq!(print(&mut out, &all, Look::Raw, CHUNK, || false).0, 2);
+        assert_eq!(
+            print(&mut out, &all, Masking::None, CHUNK_BYTES, || false).0,
+            2
+        );
         assert_eq!(out, b"x\ny\n");
     }
 
     #[test]
     fn hostile_record_reaches_no_terminal_and_begins_no_line() {
-        let mut all = entries(1, 1);
+        let mut all = records(1, 1);
         all[0].record = "m,a=\u{9b}2J v=1\x1b\nforged\n".into();
-        let written = |look| {
+        let written = |masking| {
             let mut out = Vec::new();
-            assert_eq!(print(&mut out, &all, look, CHUNK, || false).0, 1);
+            assert_eq!(print(&mut out, &all, masking, CHUNK_BYTES, || false).0, 1);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(written(Look::Text), "m,a=\\u009b2J v=1\\u001b\\nforged\n");
-        assert_eq!(written(Look::Json), "m,a=\\u009b2J v=1\\u001b forged\n");
-        assert_eq!(written(Look::Raw).as_bytes(), all[0].record);
+        assert_eq!(
+            written(Masking::Text),
+            "m,a=\\u009b2J v=1\\u001b\\nforged\n"
+        );
+        assert_eq!(written(Masking::Json), "m,a=\\u009b2J v=1\\u001b forged\n");
+        assert_eq!(written(Masking::None).as_bytes(), all[0].record);
     }
 
     #[test]
-    fn of_a_chunk_that_failed_nothing_counts() {
-        let all = entries(100, 1023);
-        let (done, result) = print(&mut Narrow(40 * 1024), &all, Look::Raw, CHUNK, || false);
+    fn failed_chunk_does_not_count() {
+        let all = records(100, 1023);
+        let (done, result) = print(
+            &mut Narrow(40 * 1024),
+            &all,
+            Masking::None,
+            CHUNK_BYTES,
+            || false,
+        );
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(done, 32);
-        assert_eq!(print(&mut Narrow(0), &all, Look::Raw, CHUNK, || false).0, 0);
         assert_eq!(
-            print(&mut Narrow(usize::MAX), &all, Look::Raw, CHUNK, || false).0,
+            print(&mut Narrow(0), &all, Masking::None, CHUNK_BYTES, || false).0,
+            0
+        );
+        assert_eq!(
+            print(
+                &mut Narrow(usize::MAX),
+                &all,
+                Masking::None,
+                CHUNK_BYTES,
+                || false
+            )
+            .0,
             100
         );
     }
 
     #[test]
-    fn it_stops_between_chunks() {
-        let looks = std::cell::Cell::new(0);
+    fn printing_stops_between_chunks() {
+        let checks = std::cell::Cell::new(0);
         let stop = || {
-            looks.set(looks.get() + 1);
-            looks.get() > 2
+            checks.set(checks.get() + 1);
+            checks.get() > 2
         };
-        let (done, result) = print(&mut io::sink(), &entries(100, 1023), Look::Raw, CHUNK, stop);
+        let (done, result) = print(
+            &mut io::sink(),
+            &records(100, 1023),
+            Masking::None,
+            CHUNK_BYTES,
+            stop,
+        );
         assert!(result.is_ok());
         assert_eq!(done, 32);
     }

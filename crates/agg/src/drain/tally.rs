@@ -1,23 +1,23 @@
-//! What was printed, by queue, for the line at the end.
+//! Counts printed records by queue, for the summary.
 
 use std::collections::BTreeMap;
 
 use agg_client::fetch::FetchedRecord;
 use aggregator_protocol::Queue;
 
-/// Records by queue.
+/// Numbers of records by queue.
 #[derive(Default)]
 pub struct Tally(BTreeMap<Queue, u64>);
 
 impl Tally {
-    /// Counts what was printed.
+    /// Adds printed records.
     pub fn add(&mut self, printed: &[FetchedRecord]) {
-        for entry in printed {
-            *self.0.entry(entry.queue).or_default() += 1;
+        for record in printed {
+            *self.0.entry(record.queue).or_default() += 1;
         }
     }
 
-    /// All of them.
+    /// Returns the number of records of all queues.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
@@ -43,16 +43,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_at_the_end() {
+    fn tally_lists_the_queues() {
         let mut tally = Tally::default();
         assert_eq!(tally.to_string(), "0 records");
-        let entry = |queue| FetchedRecord {
+        let record = |queue| FetchedRecord {
             queue,
             id: 1,
             deliveries: 1,
             record: vec![],
         };
-        tally.add(&[entry(Queue::Log), entry(Queue::Min), entry(Queue::Log)]);
+        tally.add(&[record(Queue::Log), record(Queue::Min), record(Queue::Log)]);
         assert_eq!(tally.to_string(), "3 records: MIN 1, LOG 2");
     }
 }

@@ -1,15 +1,14 @@
-//! What the server knows of from us, and so what it has to forget when an instance (a mount, an interface, a core)
-//! has gone.
+//! The names that the server knows from this program, and so the names that it must forget once an instance (a mount, an
+//! interface, a core) has disappeared. No I/O.
 
 use std::collections::BTreeSet;
 
-/// The names that were sent, of metrics or of objects.
+/// The names of metrics or of objects that were sent.
 #[derive(Default)]
-pub struct Known(BTreeSet<String>);
+pub struct KnownNames(BTreeSet<String>);
 
-impl Known {
-    /// Names that the server may know. To be told before they are sent: a report whose reply was lost may have
-    /// arrived.
+impl KnownNames {
+    /// Adds names. To be called before they are sent, as a report whose reply was lost may have arrived.
     pub fn add<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
         for name in names {
             if !self.0.contains(name) {
@@ -18,8 +17,9 @@ impl Known {
         }
     }
 
-    /// The names of instances that are no longer among `present`. Where nothing of a family (the name before the
-    /// `@`) is present it was not to be read, rather than gone; what has no instance does not go.
+    /// Returns the names of instances that are no longer among `present`. If no instance of a family (the name before the
+    /// `@`) is present, the family could not be read, and its instances are not gone. A name without an instance is
+    /// never gone.
     pub fn gone(&self, present: &BTreeSet<&str>) -> Vec<String> {
         let families: BTreeSet<&str> = present.iter().filter_map(|name| family(name)).collect();
         let is_gone = |name: &&String| {
@@ -29,8 +29,8 @@ impl Known {
         self.0.iter().filter(is_gone).cloned().collect()
     }
 
-    /// The server has forgotten it.
-    pub fn forgotten(&mut self, name: &str) {
+    /// Removes a name that the server has forgotten.
+    pub fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
 }
@@ -44,13 +44,13 @@ mod tests {
     use super::*;
 
     fn gone(known: &[&str], present: &[&str]) -> Vec<String> {
-        let mut all = Known::default();
+        let mut all = KnownNames::default();
         all.add(known.iter().copied());
         all.gone(&present.iter().copied().collect())
     }
 
     #[test]
-    fn instances_that_disappeared_are_gone() {
+    fn disappeared_instances_are_gone() {
         let known = ["net.rx.bytes@eth0", "net.rx.bytes@veth1", "mem.used"];
         assert_eq!(
             gone(&known, &["net.rx.bytes@eth0", "mem.used"]),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_could_not_be_read_is_not_gone() {
+    fn unreadable_family_is_not_gone() {
         assert_eq!(
             gone(
                 &["disk.busy@sda", "disk.busy@sdb", "mem.used"],
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_total_of_a_family_is_no_instance_of_it() {
+    fn total_of_a_family_is_no_instance_of_it() {
         assert_eq!(
             gone(&["cpu.load@0", "cpu.load@1", "cpu.load"], &["cpu.load@0"]),
             ["cpu.load@1"]
@@ -80,18 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn an_at_in_the_instance_is_part_of_it() {
+    fn instance_may_contain_an_at_sign() {
         assert_eq!(gone(&["d@/a@b", "d@/"], &["d@/"]), ["d@/a@b"]);
     }
 
     #[test]
-    fn what_is_not_yet_forgotten_stays_gone() {
-        let mut known = Known::default();
+    fn name_stays_gone_until_it_is_removed() {
+        let mut known = KnownNames::default();
         known.add(["n@a", "n@b"]);
         let present = BTreeSet::from(["n@a"]);
         assert_eq!(known.gone(&present), ["n@b"]);
         assert_eq!(known.gone(&present), ["n@b"]);
-        known.forgotten("n@b");
+        known.remove("n@b");
         assert_eq!(known.gone(&present), [""; 0]);
     }
 }

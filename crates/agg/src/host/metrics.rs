@@ -1,7 +1,7 @@
-//! The metrics of a machine: their names, types and tags, in one table. The help text and METRICS.md show it; a name
-//! that is not here is not sent.
+//! The metrics of a machine: one table of their names, types and tags, which the help text and METRICS.md show. No other
+//! metric is sent.
 
-/// How a metric counts.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A measurement.
@@ -11,7 +11,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The keyword of the commands.
+    /// Returns the keyword of the commands.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Abs => "ABS",
@@ -20,70 +20,67 @@ impl Kind {
     }
 }
 
-/// One metric, or one for each instance.
+/// A metric, or a family of metrics with one for each instance.
 #[derive(Debug)]
 pub struct Metric {
     /// The name before the `@`.
     pub name: &'static str,
-    /// What stands behind the `@`, empty where nothing does.
+    /// What the part after the `@` is; empty if the name has none.
     pub instance: &'static str,
-    /// How it counts.
     pub kind: Kind,
-    /// Its tags, words separated by blanks.
+    /// Tags separated by spaces.
     pub tags: &'static str,
-    /// What it is, in a few words.
-    pub what: &'static str,
+    pub description: &'static str,
 }
 
 macro_rules! metrics {
-    ($($id:ident $name:literal @ $instance:literal $kind:ident $tags:literal $what:literal;)*) => {
+    ($($id:ident $name:literal @ $instance:literal $kind:ident $tags:literal $description:literal;)*) => {
         $(pub static $id: Metric =
-            Metric { name: $name, instance: $instance, kind: Kind::$kind, tags: $tags, what: $what };)*
+            Metric { name: $name, instance: $instance, kind: Kind::$kind, tags: $tags, description: $description };)*
 
-        /// All of them, in the order of the table.
+        /// All metrics in the order of the table.
         pub static ALL: &[&Metric] = &[$(&$id),*];
     };
 }
 
 metrics! {
-    CPU_LOAD          "cpu.load"          @ ""       Abs  "unit:percent" "all cores together busy, 0 to 100";
-    CORE_LOAD         "cpu.load"          @ "core"   Abs  "unit:percent" "one core busy";
-    LOAD_1M           "load.1m"           @ ""       Abs  "unit:tasks"   "load average of a minute";
-    LOAD_5M           "load.5m"           @ ""       Abs  "unit:tasks"   "of 5 minutes";
-    LOAD_15M          "load.15m"          @ ""       Abs  "unit:tasks"   "of 15 minutes";
-    MEM_TOTAL         "mem.total"         @ ""       Abs  "unit:bytes"   "memory of the machine";
+    CPU_LOAD          "cpu.load"          @ ""       Abs  "unit:percent" "busy time of all cores, 0 to 100";
+    CORE_LOAD         "cpu.load"          @ "core"   Abs  "unit:percent" "busy time of one core";
+    LOAD_1M           "load.1m"           @ ""       Abs  "unit:tasks"   "load average over 1 minute";
+    LOAD_5M           "load.5m"           @ ""       Abs  "unit:tasks"   "load average over 5 minutes";
+    LOAD_15M          "load.15m"          @ ""       Abs  "unit:tasks"   "load average over 15 minutes";
+    MEM_TOTAL         "mem.total"         @ ""       Abs  "unit:bytes"   "total memory";
     MEM_USED          "mem.used"          @ ""       Abs  "unit:bytes"   "in use";
-    MEM_AVAILABLE     "mem.available"     @ ""       Abs  "unit:bytes"   "to be had without swapping";
-    MEM_FREE          "mem.free"          @ ""       Abs  "unit:bytes"   "not used at all";
-    MEM_PERCENT       "mem.used.percent"  @ ""       Abs  "unit:percent" "in use, of the total";
-    SWAP_TOTAL        "swap.total"        @ ""       Abs  "unit:bytes"   "swap of the machine";
+    MEM_AVAILABLE     "mem.available"     @ ""       Abs  "unit:bytes"   "available without swapping";
+    MEM_FREE          "mem.free"          @ ""       Abs  "unit:bytes"   "unused";
+    MEM_PERCENT       "mem.used.percent"  @ ""       Abs  "unit:percent" "in use, percent of the total";
+    SWAP_TOTAL        "swap.total"        @ ""       Abs  "unit:bytes"   "total swap";
     SWAP_USED         "swap.used"         @ ""       Abs  "unit:bytes"   "in use";
-    SWAP_FREE         "swap.free"         @ ""       Abs  "unit:bytes"   "not used";
+    SWAP_FREE         "swap.free"         @ ""       Abs  "unit:bytes"   "unused";
     DISK_TOTAL        "disk.total"        @ "mount"  Abs  "unit:bytes"   "size of a file system";
     DISK_USED         "disk.used"         @ "mount"  Abs  "unit:bytes"   "in use";
-    DISK_AVAILABLE    "disk.available"    @ "mount"  Abs  "unit:bytes"   "to be had by users";
-    DISK_PERCENT      "disk.used.percent" @ "mount"  Abs  "unit:percent" "in use, of the total";
-    DISK_READ_BYTES   "disk.read.bytes"   @ "device" Diff "dir:read unit:bytes"  "read from a device";
-    DISK_WRITE_BYTES  "disk.write.bytes"  @ "device" Diff "dir:write unit:bytes" "written to it";
+    DISK_AVAILABLE    "disk.available"    @ "mount"  Abs  "unit:bytes"   "available to users";
+    DISK_PERCENT      "disk.used.percent" @ "mount"  Abs  "unit:percent" "in use, percent of the total";
+    DISK_READ_BYTES   "disk.read.bytes"   @ "device" Diff "dir:read unit:bytes"  "bytes read";
+    DISK_WRITE_BYTES  "disk.write.bytes"  @ "device" Diff "dir:write unit:bytes" "bytes written";
     DISK_READ_OPS     "disk.read.ops"     @ "device" Diff "dir:read unit:ops"    "reads (Linux)";
     DISK_WRITE_OPS    "disk.write.ops"    @ "device" Diff "dir:write unit:ops"   "writes (Linux)";
-    DISK_BUSY         "disk.busy"         @ "device" Diff "unit:ms"      "time with work in hand (Linux)";
+    DISK_BUSY         "disk.busy"         @ "device" Diff "unit:ms"      "time with I/O in progress (Linux)";
     NET_RX_BYTES      "net.rx.bytes"      @ "nic"    Diff "dir:rx unit:bytes"    "received";
     NET_TX_BYTES      "net.tx.bytes"      @ "nic"    Diff "dir:tx unit:bytes"    "sent";
     NET_RX_PACKETS    "net.rx.packets"    @ "nic"    Diff "dir:rx unit:packets"  "received";
     NET_TX_PACKETS    "net.tx.packets"    @ "nic"    Diff "dir:tx unit:packets"  "sent";
-    NET_RX_ERRORS     "net.rx.errors"     @ "nic"    Diff "dir:rx unit:errors"   "while receiving";
-    NET_TX_ERRORS     "net.tx.errors"     @ "nic"    Diff "dir:tx unit:errors"   "while sending";
-    PROCESSES         "proc.count"        @ ""       Abs  "unit:processes" "processes";
-    UPTIME            "uptime"            @ ""       Abs  "unit:seconds" "since the machine started";
+    NET_RX_ERRORS     "net.rx.errors"     @ "nic"    Diff "dir:rx unit:errors"   "receive errors";
+    NET_TX_ERRORS     "net.tx.errors"     @ "nic"    Diff "dir:tx unit:errors"   "send errors";
+    PROCESSES         "proc.count"        @ ""       Abs  "unit:processes" "number of processes";
+    UPTIME            "uptime"            @ ""       Abs  "unit:seconds" "time since boot";
 }
 
-/// One figure, ready to be sent.
+/// A sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The metric's full name.
     pub name: String,
-    /// How it counts.
     pub kind: Kind,
     /// The metric's own tags.
     pub tags: &'static str,
@@ -92,18 +89,18 @@ pub struct Sample {
 }
 
 impl Metric {
-    /// A whole number of the metric that is one of its kind.
-    pub fn one(&self, value: u64) -> Sample {
-        self.sample(self.name.to_owned(), value.to_string())
+    /// Returns an integer sample of a metric without instances.
+    pub fn sample(&self, value: u64) -> Sample {
+        self.sample_of(self.name.to_owned(), value.to_string())
     }
 
-    /// A whole number of an instance.
-    pub fn of(&self, instance: &str, value: u64) -> Sample {
-        self.sample(self.name_of(instance), value.to_string())
+    /// Returns an integer sample of an instance.
+    pub fn instance_sample(&self, instance: &str, value: u64) -> Sample {
+        self.sample_of(self.name_of(instance), value.to_string())
     }
 
-    /// A measurement, with two digits behind the point; none of what is no number.
-    pub fn real(&self, instance: Option<&str>, value: f64) -> Option<Sample> {
+    /// Returns a sample rounded to two decimals; `None` unless the value is finite.
+    pub fn decimal_sample(&self, instance: Option<&str>, value: f64) -> Option<Sample> {
         let name = match instance {
             Some(instance) => self.name_of(instance),
             None => self.name.to_owned(),
@@ -111,15 +108,15 @@ impl Metric {
         let rounded = (value * 100.0).round() / 100.0;
         rounded
             .is_finite()
-            .then(|| self.sample(name, rounded.to_string()))
+            .then(|| self.sample_of(name, rounded.to_string()))
     }
 
-    /// The name of an instance.
+    /// Returns the full name of an instance.
     pub fn name_of(&self, instance: &str) -> String {
         format!("{}@{instance}", self.name)
     }
 
-    fn sample(&self, name: String, value: String) -> Sample {
+    fn sample_of(&self, name: String, value: String) -> Sample {
         Sample {
             name,
             kind: self.kind,
@@ -129,7 +126,7 @@ impl Metric {
     }
 }
 
-/// The table as text.
+/// Returns the table as text.
 pub fn table() -> String {
     let mut text = String::new();
     for metric in ALL {
@@ -141,7 +138,7 @@ pub fn table() -> String {
             "  {name:<25} {:<4} {:<21} {}\n",
             metric.kind.word(),
             metric.tags,
-            metric.what
+            metric.description
         );
         text.push_str(&line);
     }
@@ -167,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_is_in_the_documentation() {
+    fn metrics_md_has_the_table() {
         let page = include_str!("../../METRICS.md");
         assert!(
             page.contains(&table()),
@@ -177,13 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn values_are_plain_decimals() {
+    fn values_are_decimal_numbers() {
         assert_eq!(
-            NET_RX_BYTES.of("eth0", u64::MAX).value,
+            NET_RX_BYTES.instance_sample("eth0", u64::MAX).value,
             "18446744073709551615"
         );
-        assert_eq!(CPU_LOAD.real(None, 12.345).unwrap().value, "12.35");
-        assert_eq!(CORE_LOAD.real(Some("0"), 0.0).unwrap().name, "cpu.load@0");
-        assert_eq!(CPU_LOAD.real(None, f64::NAN), None);
+        assert_eq!(
+            CPU_LOAD.decimal_sample(None, 12.345).unwrap().value,
+            "12.35"
+        );
+        assert_eq!(
+            CORE_LOAD.decimal_sample(Some("0"), 0.0).unwrap().name,
+            "cpu.load@0"
+        );
+        assert_eq!(CPU_LOAD.decimal_sample(None, f64::NAN), None);
     }
 }

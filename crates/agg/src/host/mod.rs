@@ -1,43 +1,44 @@
-//! `agg host`: reports the machine it runs on, at a steady pace. A server that goes away is waited for; what it
-//! missed is not kept, as totals go on from where they were.
+//! `agg host`: reports the machine that it runs on at a steady interval. While the server is down nothing is stored:
+//! counters are totals, so that their rates continue afterwards.
 
-mod collect;
-mod disks;
-mod facts;
+mod commands;
+mod file_systems;
+mod inventory;
 mod known;
+mod machine;
 mod metrics;
 mod mounts;
 pub mod probe;
 mod proc;
-mod report;
+mod samples;
 mod send;
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use crate::Ended;
-use agg_client::Reconnector;
-use agg_client::Shutdown;
 use agg_client::connect::Server;
+use agg_client::{Reconnector, Shutdown};
 use aggregator_protocol::{NodeName, tags, units};
 
-use collect::Machine;
-use disks::Patience;
-use send::Reporter;
+use crate::ExitStatus;
+
+use file_systems::Timeouts;
+use machine::Machine;
+use send::{Report, Reporter};
 
 /// The arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct Options {
-    /// The node to report as [default: the machine's name]
+    /// The node to report as [default: the host name]
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
 
-    /// The time from report to report, at least 200ms
+    /// Interval between reports, at least 200ms
     #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
     interval: Duration,
 
-    /// Report once and end; exit code 1 if the server could not be reached or refused something
+    /// Report once and exit; with exit code 1 if the server cannot be reached or refuses something
     #[arg(long)]
     once: bool,
 
@@ -45,7 +46,7 @@ pub struct Options {
     #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
 
-    /// Tell the machine's disks, interfaces and CPUs with every Nth report; the server passes on what changed
+    /// Report disks, interfaces and CPUs as objects with every Nth report; the server queues only changes
     #[arg(
         long,
         default_value_t = 60,
@@ -64,12 +65,12 @@ Examples:
 fn long_help() -> String {
     format!(
         "{EXAMPLES}\n\nMetrics:\n{}\n\
-         Objects of reality (AGG.REALITY), each with the facts that do not change by themselves:\n\
+         Objects (AGG.REALITY) with facts that rarely change:\n\
          \x20 system.Machine             the machine\n\
          \x20 system.Cpu@CORE            a core\n\
          \x20 system.Disk@MOUNT          a file system\n\
          \x20 system.Nic@NIC             a network interface\n\n\
-         What disappears is forgotten (AGG.FORGET).",
+         Metrics and objects that disappear are removed (AGG.FORGET).",
         metrics::table()
     )
 }
@@ -77,14 +78,14 @@ fn long_help() -> String {
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = units::duration(text)?;
     if interval < sysinfo::MINIMUM_CPU_UPDATE_INTERVAL {
-        return Err("expected at least 200ms: the load of a CPU cannot be told over less".into());
+        return Err("expected at least 200ms, the shortest time for measuring CPU load".into());
     }
     Ok(interval)
 }
 
 impl Options {
-    /// Whether it goes on until it is interrupted.
-    pub fn endless(&self) -> bool {
+    /// Returns whether the command runs until it is interrupted.
+    pub fn is_endless(&self) -> bool {
         !self.once
     }
 
@@ -98,80 +99,84 @@ impl Options {
             ),
         };
         if name.0.is_empty() {
-            return Err("the node has no name: give --node".into());
+            return Err("the host name is not set: use --node".into());
         }
         Ok(name)
     }
 }
 
-/// Reports until the end is asked for.
-pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<Ended, String> {
+/// Reports until a shutdown is requested.
+///
+/// # Errors
+/// The machine cannot be read, or the server refuses the connection; with `--once` also if it cannot be reached.
+pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitStatus, String> {
     let node = options.node()?;
     let mut machine = Machine::open(match options.once {
-        true => Patience::once(),
-        false => Patience::of(options.interval),
+        true => Timeouts::single_report(),
+        false => Timeouts::for_interval(options.interval),
     })?;
     let mut reporter = Reporter::new(&node, &options.tags);
-    let mut reach = Reconnector::new(server, stop, options.once.then_some(Duration::ZERO));
-    // The load of a CPU is the difference of two looks.
+    let limit = options.once.then_some(Duration::ZERO);
+    let mut reconnector = Reconnector::new(server, stop, limit);
+    // CPU load is measured between two refreshes.
     if stop.wait(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL) {
-        return Ok(Ended::Interrupted);
+        return Ok(ExitStatus::Interrupted);
     }
-    let mut pace = Pace::new(Instant::now(), options.interval);
-    let mut link = None;
-    let mut until_objects = 0;
+    let mut schedule = Schedule::new(Instant::now(), options.interval);
+    let mut connection = None;
+    let mut reports_until_objects = 0;
     while !stop.is_requested() {
-        // Before the look, as reaching the server may take long.
-        if link.is_none() {
-            link = reach.link()?;
-            until_objects = 0; // it may have come back empty
+        // Before the refresh, as connecting may take long.
+        if connection.is_none() {
+            connection = reconnector.link()?;
+            // The server may have lost its data.
+            reports_until_objects = 0;
         }
-        let Some(open) = &mut link else { break };
+        let Some(open) = &mut connection else { break };
         machine.refresh();
-        let samples = machine.samples();
-        let objects = (until_objects == 0).then(|| machine.objects());
-        match reporter.send(open, &samples, objects.as_deref(), &machine.untold()) {
-            Ok(()) => {
-                reach.worked();
-                until_objects = if until_objects == 0 {
-                    options.reality_every
-                } else {
-                    until_objects
-                } - 1;
-            }
-            Err(failure) => {
-                link = None;
-                reach.failed(failure)?;
-                continue;
-            }
+        let samples = samples::samples(&mut machine);
+        let objects = (reports_until_objects == 0).then(|| inventory::objects(&machine));
+        let report = Report {
+            samples: &samples,
+            objects: objects.as_deref(),
+            unread: &samples::unread_names(&machine),
+        };
+        if let Err(error) = reporter.send(open, &report) {
+            connection = None;
+            reconnector.failed(error)?;
+            continue;
         }
+        reconnector.worked();
+        if reports_until_objects == 0 {
+            reports_until_objects = options.reality_every;
+        }
+        reports_until_objects -= 1;
         if options.once {
-            return Ok(if reporter.refused {
-                Ended::Incomplete
-            } else {
-                Ended::Done
+            return Ok(match reporter.was_refused {
+                true => ExitStatus::Incomplete,
+                false => ExitStatus::Success,
             });
         }
-        stop.wait(pace.pause(Instant::now()));
+        stop.wait(schedule.pause(Instant::now()));
     }
-    Ok(Ended::Interrupted)
+    Ok(ExitStatus::Interrupted)
 }
 
-/// Keeps the times of the reports steady whatever a report takes. Those missed are not made up for.
-struct Pace {
+/// Keeps the interval of reports steady, however long a report takes. Missed reports are not made up for.
+struct Schedule {
     next: Instant,
     interval: Duration,
 }
 
-impl Pace {
+impl Schedule {
     fn new(first: Instant, interval: Duration) -> Self {
-        Pace {
+        Schedule {
             next: first,
             interval,
         }
     }
 
-    /// How long to wait at `now`, the report before being done.
+    /// Returns how long to wait at `now`, after a report.
     fn pause(&mut self, now: Instant) -> Duration {
         self.next += self.interval;
         if self.next < now {
@@ -186,19 +191,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_is_steady() {
+    fn schedule_is_steady() {
         let start = Instant::now();
         let ms = Duration::from_millis;
-        let mut pace = Pace::new(start, ms(1000));
-        assert_eq!(pace.pause(start + ms(100)), ms(900));
-        assert_eq!(pace.pause(start + ms(1300)), ms(700));
-        // Away for long: no burst after it.
-        assert_eq!(pace.pause(start + ms(60_000)), ms(1000));
-        assert_eq!(pace.pause(start + ms(61_001)), ms(999));
+        let mut schedule = Schedule::new(start, ms(1000));
+        assert_eq!(schedule.pause(start + ms(100)), ms(900));
+        assert_eq!(schedule.pause(start + ms(1300)), ms(700));
+        // No burst after a long outage.
+        assert_eq!(schedule.pause(start + ms(60_000)), ms(1000));
+        assert_eq!(schedule.pause(start + ms(61_001)), ms(999));
     }
 
     #[test]
-    fn an_interval_is_long_enough_for_a_cpu() {
+    fn interval_is_long_enough_to_measure_cpu_load() {
         assert_eq!(interval("200ms"), Ok(Duration::from_millis(200)));
         assert!(interval("199ms").is_err() && interval("0s").is_err() && interval("1").is_err());
     }

@@ -1,31 +1,32 @@
-//! What is mounted, as Linux lists it. The list alone: reading it touches no file system, so none that hangs can hold
-//! it up.
+//! The mounted file systems, from Linux' mountinfo. Reading that list touches no file system, so that one that hangs cannot
+//! delay it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// A file system at the place where it is mounted.
+/// A mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The mount point.
     pub point: OsString,
-    /// What is mounted: a device, or what the file system says.
+    /// The mounted device, or what the file system reports instead.
     pub source: OsString,
     /// The file system's type.
     pub kind: String,
-    /// The device's number, as `/sys/dev/block` has it.
+    /// The device number, as in `/sys/dev/block`.
     pub number: String,
 }
 
-/// The file systems by mount point. What is mounted over another hides it. None where there is no such list.
+/// Returns the file systems by mount point; a later one hides an earlier one at the same mount point. Returns `None` if
+/// the system has no such list.
 pub fn list() -> Option<BTreeMap<OsString, Mount>> {
     let text = std::fs::read("/proc/self/mountinfo").ok()?;
     Some(parse(&text))
 }
 
-/// Reads lines as `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/sda1 rw`, with any number of fields before the
-/// hyphen. A line that is not so is left out, as is what takes no room on a disk.
+/// Parses lines such as `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/sda1 rw`, with any number of fields before
+/// the hyphen. Other lines are left out, and file systems without storage of their own.
 fn parse(text: &[u8]) -> BTreeMap<OsString, Mount> {
     let mounts = text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut words = line.split(|byte| *byte == b' ').filter(|w| !w.is_empty());
@@ -45,9 +46,9 @@ fn parse(text: &[u8]) -> BTreeMap<OsString, Mount> {
     mounts.collect()
 }
 
-/// Whether it holds files of its own. File systems of other machines are left out, too: they are theirs to report.
+/// Returns whether the file system stores files on this machine. File systems of other machines are reported there.
 fn is_storage(mount: &Mount) -> bool {
-    const OTHERS: [&str; 19] = [
+    const WITHOUT_STORAGE: [&str; 19] = [
         "autofs",
         "cgroup",
         "cgroup2",
@@ -68,14 +69,14 @@ fn is_storage(mount: &Mount) -> bool {
         "sysfs",
         "tmpfs",
     ];
-    // By components: /system is not below /sys.
+    // Compared by components: /system is not below /sys.
     let point = std::path::Path::new(&mount.point);
-    !OTHERS.contains(&mount.kind.as_str())
+    !WITHOUT_STORAGE.contains(&mount.kind.as_str())
         && !["/sys", "/proc"].iter().any(|it| point.starts_with(it))
         && (!point.starts_with("/run") || point.starts_with("/run/media"))
 }
 
-/// A field without its escapes: a backslash and three octal digits.
+/// Resolves the escapes of a field: a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -108,7 +109,7 @@ garbage
 ";
 
     #[test]
-    fn the_list_is_read() {
+    fn mountinfo_is_parsed() {
         let mounts = parse(TEXT.as_bytes());
         let points: Vec<_> = mounts.keys().map(|point| point.to_str().unwrap()).collect();
         assert_eq!(
@@ -121,7 +122,7 @@ garbage
             ("ext4", "254:1")
         );
         assert_eq!(root.source, "/dev/vda1");
-        // The one that hides the other.
+        // It hides the ext4 below it.
         assert_eq!(mounts[std::ffi::OsStr::new("/data")].kind, "fuse.sshfs");
     }
 

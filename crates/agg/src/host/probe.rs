@@ -1,6 +1,8 @@
-//! Looks at a file system by a helper: a process of this program that is asked on its standard input and answers on its
-//! standard output. A file system that hangs takes whoever looks at it along, beyond any signal: a thread could not be
-//! left behind, as the process of one that hangs does not end.
+//! Probes file systems from a helper process: this program, started a second time, which reads requests from its standard
+//! input and answers on its standard output.
+//!
+//! A file system that hangs blocks whoever reads it, and no signal ends that. A thread would not do: a process does not
+//! end as long as one of its threads is blocked so.
 
 use std::fs;
 use std::io::{self, BufRead, Write};
@@ -15,46 +17,44 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::mounts::Mount;
-use crate::Ended;
 
-/// The argument that makes the program a helper. It is no command: nobody else is to use it.
-pub const WORD: &str = "probe-file-systems";
+/// The argument that makes the program a helper. Internal, and therefore no documented command.
+pub const ARGUMENT: &str = "probe-file-systems";
 
-/// What the helper says when it has started.
+/// The helper's first line.
 const READY: &str = "ready";
 
-/// What a file system tells of itself.
+/// What a file system reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub total: u64,
-    /// Bytes to be had by users.
+    /// Bytes available to users.
     pub available: u64,
-    /// Whether it is mounted so.
+    /// Whether it is mounted read-only.
     pub read_only: bool,
-    /// `HDD` or `SSD`, where that is known.
+    /// `HDD` or `SSD`, if known.
     pub kind: Option<String>,
-    /// Whether it may be pulled out.
+    /// Whether it is a USB device.
     pub removable: bool,
 }
 
-/// What came of a look.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Look {
-    /// All is well.
-    Is(Space),
-    /// This user may not look.
+pub enum Probe {
+    Space(Space),
+    /// The user lacks the permission.
     Denied,
-    /// It tells nothing, for this reason.
-    Fails(String),
+    /// The file system reports nothing, for this reason.
+    Failed(String),
 }
 
-/// Looks at a file system, for as long as it takes.
-pub fn look(mount: &Mount) -> Look {
+/// Probes a file system, however long that takes.
+pub fn probe(mount: &Mount) -> Probe {
     match rustix::fs::statvfs(Path::new(&mount.point)) {
         Ok(found) => {
             let device = device(mount);
-            Look::Is(Space {
+            Probe::Space(Space {
                 total: found.f_frsize.saturating_mul(found.f_blocks),
                 available: found.f_frsize.saturating_mul(found.f_bavail),
                 read_only: found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
@@ -62,16 +62,16 @@ pub fn look(mount: &Mount) -> Look {
                 removable: device.is_some_and(|path| path.to_string_lossy().contains("/usb")),
             })
         }
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Look::Denied,
-        Err(error) => Look::Fails(io::Error::from(error).to_string()),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Probe::Denied,
+        Err(error) => Probe::Failed(io::Error::from(error).to_string()),
     }
 }
 
-/// Where the system tells about the device of a file system.
+/// Returns the sysfs directory of the device of a file system.
 fn device(mount: &Mount) -> Option<PathBuf> {
     let named = |number: &str| fs::canonicalize(Path::new("/sys/dev/block").join(number)).ok();
     named(&mount.number).or_else(|| {
-        // Btrfs has numbers of its own, and the device's name.
+        // Btrfs has device numbers of its own, but it names the device.
         let source = Path::new(&mount.source);
         let number = fs::metadata(source.starts_with("/dev").then_some(source)?)
             .ok()?
@@ -84,11 +84,11 @@ fn device(mount: &Mount) -> Option<PathBuf> {
     })
 }
 
-/// A partition's folder lies in that of its device.
+/// Returns `HDD` or `SSD`. The directory of a partition is within that of its device.
 fn kind(device: &Path) -> Option<String> {
-    let rotates = |folder: &Path| fs::read_to_string(folder.join("queue/rotational")).ok();
-    match rotates(device)
-        .or_else(|| rotates(device.parent()?))?
+    let rotational = |directory: &Path| fs::read_to_string(directory.join("queue/rotational")).ok();
+    match rotational(device)
+        .or_else(|| rotational(device.parent()?))?
         .trim()
     {
         "1" => Some("HDD".into()),
@@ -97,26 +97,26 @@ fn kind(device: &Path) -> Option<String> {
     }
 }
 
-/// The helper's work, for as long as somebody asks.
+/// Answers requests until standard input ends.
 ///
-/// Returns an error if it cannot answer.
-pub fn serve() -> Result<Ended, String> {
-    let mut questions = io::stdin().lock();
+/// # Errors
+/// An answer cannot be written.
+pub fn serve() -> io::Result<()> {
+    let mut requests = io::stdin().lock();
     let mut answers = io::stdout().lock();
-    let mut answer = |text: &str| {
-        writeln!(answers, "{text}")
-            .and_then(|()| answers.flush())
-            .map_err(|error| error.to_string())
+    let mut answer = |text: &str| -> io::Result<()> {
+        writeln!(answers, "{text}")?;
+        answers.flush()
     };
     answer(READY)?;
-    while let Some(mount) = question(&mut questions) {
-        answer(&serde_json::to_string(&look(&mount)).map_err(|error| error.to_string())?)?;
+    while let Some(mount) = read_request(&mut requests) {
+        answer(&serde_json::to_string(&probe(&mount))?)?;
     }
-    Ok(Ended::Done)
+    Ok(())
 }
 
-/// What one is asked with, as none of these holds a zero.
-fn asked(mount: &Mount) -> Vec<u8> {
+/// Returns a request: four fields, each ended by a zero byte, which none of them contains.
+fn request(mount: &Mount) -> Vec<u8> {
     let words = [
         mount.point.as_bytes(),
         mount.source.as_bytes(),
@@ -129,7 +129,7 @@ fn asked(mount: &Mount) -> Vec<u8> {
         .collect()
 }
 
-fn question(from: &mut impl BufRead) -> Option<Mount> {
+fn read_request(from: &mut impl BufRead) -> Option<Mount> {
     use std::os::unix::ffi::OsStringExt;
     let mut word = || {
         let mut word = Vec::new();
@@ -145,76 +145,79 @@ fn question(from: &mut impl BufRead) -> Option<Mount> {
     })
 }
 
-/// One who looks at file systems, one after the other.
+/// Probes file systems, one after the other.
 pub trait Helper {
-    /// Sends it to look at a file system. It may have ended.
+    /// Sends a request. The helper may have ended.
     fn ask(&mut self, mount: &Mount) -> io::Result<()>;
 
-    /// Waits for what it found.
-    fn answer(&mut self, wait: Duration) -> Result<Look, Silent>;
+    /// Waits for the answer.
+    fn answer(&mut self, timeout: Duration) -> Result<Probe, NoAnswer>;
 
-    /// Ends it. Its process may live on for as long as a file system hangs: it is to be looked after.
+    /// Ends the helper. Returns its process, which may live on as long as the file system hangs, and which must be waited
+    /// for.
     fn end(self: Box<Self>) -> Option<Child>;
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silent {
-    /// It has not come yet.
-    Waits,
+pub enum NoAnswer {
+    /// Not within the timeout.
+    Pending,
     /// The helper has ended.
     Ended,
 }
 
-/// A process of this program.
+/// A helper process.
 pub struct Process {
-    questions: ChildStdin,
-    answers: Receiver<Look>,
+    requests: ChildStdin,
+    answers: Receiver<Probe>,
     child: Child,
 }
 
 impl Process {
-    /// Starts it and waits until it has begun.
+    /// Starts a helper and waits for its first line.
     ///
-    /// Returns an error where the system gives none.
+    /// # Errors
+    /// The process cannot be started, or does not answer.
     pub fn start() -> Result<Box<dyn Helper>, String> {
-        // As the system may be busy. No file system is looked at here.
-        const START: Duration = Duration::from_secs(10);
-        // Also when the program's file was replaced meanwhile.
+        // Long, as the system may be busy. The helper reads no file system before its first line.
+        const START_TIMEOUT: Duration = Duration::from_secs(10);
+        // Works even if the program's file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("agg").arg(WORD).current_dir("/");
+        command.arg0("agg").arg(ARGUMENT).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // One that hangs is not to keep open what somebody reads to its end.
+        // A helper that hangs must not keep a pipe open that somebody reads to its end.
         command.stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| error.to_string())?;
-        let (Some(questions), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(requests), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::from(io::ErrorKind::BrokenPipe).to_string());
         };
-        let (begun, ready) = mpsc::channel();
+        let (started, ready) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let read = move || {
             let mut lines = io::BufReader::new(output).lines().map_while(Result::ok);
-            if lines.next().is_some_and(|line| line == READY) && begun.send(()).is_ok() {
-                let mut looks = lines.map_while(|line| serde_json::from_str(&line).ok());
-                let _ = looks.try_for_each(|look| answer.send(look));
+            if lines.next().is_some_and(|line| line == READY) && started.send(()).is_ok() {
+                let mut probes = lines.map_while(|line| serde_json::from_str(&line).ok());
+                // Fails once the receiver is dropped.
+                let _ = probes.try_for_each(|probe| answer.send(probe));
             }
         };
         let reader = std::thread::Builder::new().name("file systems".into());
         reader.spawn(read).map_err(|error| error.to_string())?;
-        // From here on it is ended in any case.
+        // From here on the process is ended in any case.
         let helper = Process {
-            questions,
+            requests,
             answers,
             child,
         };
-        match ready.recv_timeout(START) {
+        match ready.recv_timeout(START_TIMEOUT) {
             Ok(()) => Ok(Box::new(helper)),
             Err(_) => {
-                // Ended here, it would stay as a zombie if nobody waited for it.
+                // Waited for, as it would stay a zombie otherwise.
                 if let Some(mut child) = Box::new(helper).end() {
                     let _ = child.wait();
                 }
-                Err("the helper does not begin".into())
+                Err("the helper process does not answer".into())
             }
         }
     }
@@ -222,15 +225,15 @@ impl Process {
 
 impl Helper for Process {
     fn ask(&mut self, mount: &Mount) -> io::Result<()> {
-        self.questions.write_all(&asked(mount))
+        self.requests.write_all(&request(mount))
     }
 
-    fn answer(&mut self, wait: Duration) -> Result<Look, Silent> {
+    fn answer(&mut self, timeout: Duration) -> Result<Probe, NoAnswer> {
         self.answers
-            .recv_timeout(wait)
+            .recv_timeout(timeout)
             .map_err(|error| match error {
-                RecvTimeoutError::Timeout => Silent::Waits,
-                RecvTimeoutError::Disconnected => Silent::Ended,
+                RecvTimeoutError::Timeout => NoAnswer::Pending,
+                RecvTimeoutError::Disconnected => NoAnswer::Ended,
             })
     }
 
@@ -254,35 +257,39 @@ mod tests {
     }
 
     #[test]
-    fn a_question_arrives_as_it_was() {
+    fn request_is_read_as_it_was_written() {
         use std::os::unix::ffi::OsStringExt;
         let strange = Mount {
             point: std::ffi::OsString::from_vec(b"/a b\n\xff".to_vec()),
             ..mount("/")
         };
-        let bytes = [asked(&strange), asked(&mount("/"))].concat();
+        let bytes = [request(&strange), request(&mount("/"))].concat();
         let mut from = &bytes[..];
-        assert_eq!(question(&mut from), Some(strange));
-        assert_eq!(question(&mut from), Some(mount("/")));
-        assert_eq!(question(&mut from), None);
-        assert_eq!(question(&mut &bytes[..5]), None);
+        assert_eq!(read_request(&mut from), Some(strange));
+        assert_eq!(read_request(&mut from), Some(mount("/")));
+        assert_eq!(read_request(&mut from), None);
+        assert_eq!(read_request(&mut &bytes[..5]), None);
     }
 
     #[test]
-    fn the_root_has_room_and_nothing_has_none() {
-        let Look::Is(space) = look(&mount("/")) else {
+    fn root_has_space_and_a_missing_mount_fails() {
+        let Probe::Space(space) = probe(&mount("/")) else {
             panic!()
         };
         assert!(space.total > 0 && space.available <= space.total);
-        assert!(matches!(look(&mount("/does/not/exist")), Look::Fails(_)));
+        assert!(matches!(probe(&mount("/does/not/exist")), Probe::Failed(_)));
     }
 
     #[test]
-    fn an_answer_is_a_line() {
-        for look in [look(&mount("/")), Look::Denied, Look::Fails("a\nb".into())] {
-            let line = serde_json::to_string(&look).unwrap();
+    fn answer_is_one_line() {
+        for answer in [
+            probe(&mount("/")),
+            Probe::Denied,
+            Probe::Failed("a\nb".into()),
+        ] {
+            let line = serde_json::to_string(&answer).unwrap();
             assert!(!line.contains('\n'));
-            assert_eq!(serde_json::from_str::<Look>(&line).unwrap(), look);
+            assert_eq!(serde_json::from_str::<Probe>(&line).unwrap(), answer);
         }
     }
 }

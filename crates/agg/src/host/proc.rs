@@ -1,34 +1,31 @@
-//! What Linux tells in /proc and sysinfo does not: each device's operations and busy time, and the number of
-//! processes without reading each of them. Elsewhere the functions find nothing.
+//! Reads from Linux' /proc what sysinfo lacks: the operations and the busy time of each device, and the number of
+//! processes without reading each of them. On other systems the functions return nothing.
 
 use std::fs;
 use std::path::Path;
 
-/// The totals of a device since the machine started.
+/// The totals of a device since boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceIo {
-    /// The device's name, without `/dev/`.
+    /// The name without `/dev/`.
     pub name: String,
-    /// Bytes read.
     pub read_bytes: u64,
-    /// Bytes written.
     pub write_bytes: u64,
-    /// Reads, writes and milliseconds with work in hand, where they are known.
     pub operations: Option<Operations>,
 }
 
-/// See [`DeviceIo`].
+/// The operations of a device since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operations {
     /// Reads completed.
     pub reads: u64,
     /// Writes completed.
     pub writes: u64,
-    /// Milliseconds with work in hand.
+    /// Time with I/O in progress, ms.
     pub busy_ms: u64,
 }
 
-/// The whole devices (no partitions: their work would count twice) that are not made of memory or of files.
+/// Returns the devices that are not backed by memory or by files; no partitions, whose I/O would count twice.
 pub fn devices() -> Vec<DeviceIo> {
     let text = fs::read_to_string("/proc/diskstats").unwrap_or_default();
     let mut devices = parse_diskstats(&text);
@@ -36,7 +33,7 @@ pub fn devices() -> Vec<DeviceIo> {
     devices
 }
 
-/// The number of processes.
+/// Returns the number of processes.
 pub fn processes() -> Option<u64> {
     let entries = fs::read_dir("/proc").ok()?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -54,16 +51,16 @@ fn is_real(name: &str) -> bool {
 }
 
 fn is_whole(name: &str) -> bool {
-    // sysfs writes the slash of names such as cciss/c0d0 so.
+    // sysfs replaces the slash in names such as cciss/c0d0.
     Path::new("/sys/block")
         .join(name.replace('/', "!"))
         .exists()
 }
 
-/// Reads the text of /proc/diskstats: major, minor, name, reads, reads merged, sectors read, ms, writes, writes
-/// merged, sectors written, ms, in flight, ms busy, and what newer kernels add. A line that is not so is left out.
+/// Parses /proc/diskstats: major, minor, name, reads, reads merged, sectors read, ms, writes, writes merged, sectors
+/// written, ms, in flight, ms busy, and what newer kernels add. Other lines are left out.
 fn parse_diskstats(text: &str) -> Vec<DeviceIo> {
-    // The unit of this file whatever the device's sectors are.
+    // The unit of this file, whatever the sector size of the device.
     const SECTOR: u64 = 512;
     let line = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(2);
@@ -103,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn diskstats_are_read() {
+    fn diskstats_are_parsed() {
         let text = "\
    7       0 loop0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
  254       0 vda 39204 10817 9133202 26997 8741 18934 4551288 19884 0 9552 47752 5718 37 382488 834 555 35
@@ -128,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_lines_are_left_out() {
+    fn malformed_lines_are_left_out() {
         for text in [
             "",
             "\n",
@@ -145,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_files_are_no_devices() {
+    fn memory_and_file_backed_devices_are_left_out() {
         for name in ["loop0", "ram15", "zram0", "sr0", "fd0"] {
             assert!(!is_real(name), "{name}");
         }

@@ -1,182 +1,176 @@
-//! Brings a report to the server and makes sense of the replies: remembers what the server knows, has it forget
-//! what has gone, and says what it refuses, once each.
+//! Sends reports to the server and handles the replies: remembers the names that the server knows, has it forget those
+//! that disappeared, and warns of each refusal once.
 
 use std::collections::BTreeSet;
 
 use redis::Value;
 
-use super::facts::{Object, is_ours};
-use super::known::Known;
-use super::metrics::Sample;
-use super::report::{self, About, Call};
 use agg_client::connect::{BlockingConnection, ClientError, Walk};
 use agg_client::messages::WarnOnce;
-use agg_client::reply;
+use agg_client::reply::{self, Reply};
 use aggregator_protocol::NodeName;
 
-/// The objects that are learned of an earlier run, and the bytes of a name: a machine has some hundreds of parts.
-const LEARNED: usize = 10_000;
-const LONGEST: usize = 4096;
+use super::commands::{self, Call, Subject};
+use super::inventory::{Object, is_part};
+use super::known::KnownNames;
+use super::metrics::Sample;
 
-/// The reporter of one node.
+/// Maximum objects of an earlier run that are read from the server: a machine has some hundreds of parts.
+const MAX_EARLIER_OBJECTS: usize = 10_000;
+/// Maximum bytes of their keys.
+const MAX_KEY: usize = 4096;
+
+/// One report.
+pub struct Report<'a> {
+    pub samples: &'a [Sample],
+    /// `None` if objects are not due.
+    pub objects: Option<&'a [Object]>,
+    /// Names that exist although the report lacks them.
+    pub unread: &'a BTreeSet<String>,
+}
+
+/// Reports for one node.
 pub struct Reporter<'a> {
     node: &'a NodeName,
     tags: &'a [String],
-    metrics: Known,
-    objects: Known,
-    /// Whether the objects were learned that an earlier run has left at the server.
-    learned: bool,
-    once: WarnOnce,
+    metrics: KnownNames,
+    objects: KnownNames,
+    /// Whether the objects of an earlier run were read from the server.
+    has_earlier_objects: bool,
+    warnings: WarnOnce,
     /// Whether the server has refused anything.
-    pub refused: bool,
+    pub was_refused: bool,
 }
 
 impl<'a> Reporter<'a> {
-    /// Knows nothing yet.
     pub fn new(node: &'a NodeName, tags: &'a [String]) -> Self {
-        let (metrics, objects, once) = (Known::default(), Known::default(), WarnOnce::default());
         Reporter {
             node,
             tags,
-            metrics,
-            objects,
-            learned: false,
-            once,
-            refused: false,
+            metrics: KnownNames::default(),
+            objects: KnownNames::default(),
+            has_earlier_objects: false,
+            warnings: WarnOnce::default(),
+            was_refused: false,
         }
     }
 
-    /// Sends one interval's report in one pipeline; `objects` where they are due. What is `untold` has not gone.
+    /// Sends a report in one pipeline.
+    ///
+    /// # Errors
+    /// The connection fails. Refusals of single commands are no errors.
     pub fn send(
         &mut self,
-        link: &mut BlockingConnection,
-        samples: &[Sample],
-        objects: Option<&[Object]>,
-        untold: &BTreeSet<String>,
+        connection: &mut BlockingConnection,
+        report: &Report,
     ) -> Result<(), ClientError> {
-        if objects.is_some() && !self.learned {
-            self.learn(link)?;
-            self.learned = true;
+        if report.objects.is_some() && !self.has_earlier_objects {
+            self.read_earlier_objects(connection)?;
+            self.has_earlier_objects = true;
         }
-        let calls = self.calls(samples, objects, untold);
-        let (commands, abouts): (Vec<_>, Vec<_>) = calls
+        let calls = self.calls(report);
+        let (commands, subjects): (Vec<_>, Vec<_>) = calls
             .into_iter()
-            .map(|call| (call.command, call.about))
+            .map(|call| (call.command, call.subject))
             .unzip();
-        let mut strange = false;
-        link.pipeline(&commands, |index, reply| {
-            strange |= self.heard(&abouts[index], reply).is_none();
+        let mut is_unexpected = false;
+        connection.pipeline(&commands, |index, reply| {
+            is_unexpected |= self.handle_reply(&subjects[index], reply).is_none();
         })?;
-        if strange {
-            Err(link.unexpected_reply("AGG.MSTAT"))
-        } else {
-            Ok(())
+        match is_unexpected {
+            true => Err(connection.unexpected_reply("AGG.MSTAT")),
+            false => Ok(()),
         }
     }
 
-    fn calls(
-        &mut self,
-        samples: &[Sample],
-        objects: Option<&[Object]>,
-        untold: &BTreeSet<String>,
-    ) -> Vec<Call> {
-        let untold = || untold.iter().map(String::as_str);
-        let mut present: BTreeSet<&str> =
-            samples.iter().map(|sample| sample.name.as_str()).collect();
+    fn calls(&mut self, report: &Report) -> Vec<Call> {
+        let unread = || report.unread.iter().map(String::as_str);
+        let names = report.samples.iter().map(|sample| sample.name.as_str());
+        let mut present: BTreeSet<&str> = names.collect();
         self.metrics.add(present.iter().copied());
-        present.extend(untold());
-        let mut calls = report::samples(self.node, samples, self.tags);
+        present.extend(unread());
+        let mut calls = commands::samples(self.node, report.samples, self.tags);
         let gone = self.metrics.gone(&present).into_iter();
-        calls.extend(gone.map(|name| report::forget_metric(self.node, name)));
-        if let Some(objects) = objects {
-            let mut present: BTreeSet<&str> =
-                objects.iter().map(|object| object.key.as_str()).collect();
+        calls.extend(gone.map(|name| commands::forget_metric(self.node, name)));
+        if let Some(objects) = report.objects {
+            let keys = objects.iter().map(|object| object.key.as_str());
+            let mut present: BTreeSet<&str> = keys.collect();
             self.objects.add(present.iter().copied());
-            present.extend(untold());
-            calls.extend(
-                objects
-                    .iter()
-                    .map(|it| report::object(self.node, it, self.tags)),
-            );
+            present.extend(unread());
+            let objects = objects.iter();
+            calls.extend(objects.map(|object| commands::object(self.node, object, self.tags)));
             let gone = self.objects.gone(&present).into_iter();
-            calls.extend(gone.map(|key| report::forget_object(self.node, key)));
+            calls.extend(gone.map(|key| commands::forget_object(self.node, key)));
         }
         calls
     }
 
-    /// Learns the keys of the parts that an earlier run has reported, so that those that went meanwhile are
-    /// forgotten. Who may not look does without.
-    fn learn(&mut self, link: &mut BlockingConnection) -> Result<(), ClientError> {
-        let (mut walk, mut learned) = (Walk::new("AGG.SCAN"), 0);
+    /// Reads the keys of the parts that an earlier run has reported, so that those that disappeared meanwhile are removed.
+    /// Does nothing if the user may not read them.
+    fn read_earlier_objects(
+        &mut self,
+        connection: &mut BlockingConnection,
+    ) -> Result<(), ClientError> {
+        let (mut walk, mut count) = (Walk::new("AGG.SCAN"), 0);
         loop {
             let mut command = redis::cmd("AGG.SCAN");
             command.arg(&self.node.0).arg("REALITY").arg(walk.cursor());
-            command
-                .arg("MATCH")
-                .arg("system.*@*")
-                .arg("COUNT")
-                .arg(1000);
-            let Ok(value) = link.call(&command)? else {
+            command.arg("MATCH").arg("system.*@*");
+            command.arg("COUNT").arg(1000);
+            let Ok(value) = connection.call(&command)? else {
                 return Ok(());
             };
-            let Some((next, keys)) = scanned(value) else {
-                return Err(link.unexpected_reply("AGG.SCAN"));
+            let Some((next, keys)) = page(value) else {
+                return Err(connection.unexpected_reply("AGG.SCAN"));
             };
-            let mut ours: Vec<&str> = keys.iter().map(String::as_str).collect();
-            ours.retain(|key| key.len() <= LONGEST && is_ours(key));
-            learned += ours.len();
-            self.objects.add(ours);
-            if learned >= LEARNED || link.step(&mut walk, next)? {
+            let mut parts: Vec<&str> = keys.iter().map(String::as_str).collect();
+            parts.retain(|key| key.len() <= MAX_KEY && is_part(key));
+            count += parts.len();
+            self.objects.add(parts);
+            if count >= MAX_EARLIER_OBJECTS || connection.step(&mut walk, next)? {
                 return Ok(());
             }
         }
     }
 
-    /// Takes in one reply; none where it is not what the command answers.
-    fn heard(&mut self, about: &About, reply: reply::Reply) -> Option<()> {
-        match (about, reply) {
-            (About::Samples(names), Ok(value)) => {
-                for (name, why) in report::refused(names, value)? {
-                    self.complain(&format!("{name} refused: {why}"));
+    /// Handles a reply. Returns `None` if the command does not reply so.
+    fn handle_reply(&mut self, subject: &Subject, reply: Reply) -> Option<()> {
+        match (subject, reply) {
+            (Subject::Samples(names), Ok(value)) => {
+                for (name, reason) in commands::refused(names, value)? {
+                    self.warn(&format!("{name} refused: {reason}"));
                 }
             }
-            (About::Samples(_), Err(why)) if is_rights(&why) => {
-                self.complain(&format!("node {}: {why}", self.node));
+            (Subject::Object(_), Ok(_)) => {}
+            (Subject::GoneMetric(name), Ok(_)) => self.metrics.remove(name),
+            (Subject::GoneObject(key), Ok(_)) => self.objects.remove(key),
+            // Warned of once for the node, as it is the same for every object.
+            (_, Err(reason)) if is_permission_error(&reason) => {
+                self.warn(&format!("node {}: {reason}", self.node));
             }
-            (About::Samples(_), Err(why)) => self.complain(&format!("AGG.MSTAT refused: {why}")),
-            (About::Object(_), Ok(_)) => {}
-            (About::Object(_) | About::GoneMetric(_) | About::GoneObject(_), Err(why))
-                if is_rights(&why) =>
-            {
-                self.complain(&format!("node {}: {why}", self.node));
+            (Subject::Samples(_), Err(reason)) => {
+                self.warn(&format!("AGG.MSTAT refused: {reason}"));
             }
-            (About::Object(key), Err(why)) => self.complain(&format!("{key} refused: {why}")),
-            (About::GoneMetric(name), Ok(_)) => self.metrics.forgotten(name),
-            (About::GoneObject(key), Ok(_)) => self.objects.forgotten(key),
-            (About::GoneMetric(name) | About::GoneObject(name), Err(why)) => {
-                self.complain(&format!("forgetting {name} refused: {why}"));
+            (Subject::Object(key), Err(reason)) => self.warn(&format!("{key} refused: {reason}")),
+            (Subject::GoneMetric(name) | Subject::GoneObject(name), Err(reason)) => {
+                self.warn(&format!("AGG.FORGET of {name} refused: {reason}"));
             }
         }
         Some(())
     }
 
-    fn complain(&mut self, text: &str) {
-        self.refused = true;
-        self.once.say(text);
+    fn warn(&mut self, text: &str) {
+        self.was_refused = true;
+        self.warnings.say(text);
     }
 }
 
-/// Whether a refusal is about the user rather than about what was sent: it is the same for every object.
-fn is_rights(why: &str) -> bool {
-    why.starts_with("NOPERM")
+fn is_permission_error(reason: &str) -> bool {
+    reason.starts_with("NOPERM")
 }
 
-fn scanned(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
-    let items = reply::items(value)?;
-    if items.is_empty() {
-        return Some((b"0".to_vec(), Vec::new()));
-    }
-    let [cursor, keys] = items.try_into().ok()?;
-    let keys: Option<_> = reply::items(keys)?.into_iter().map(reply::text).collect();
-    Some((reply::bytes(cursor)?, keys?))
+fn page(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
+    let (cursor, keys) = reply::page(value)?;
+    let keys: Option<_> = keys.into_iter().map(reply::text).collect();
+    Some((cursor, keys?))
 }

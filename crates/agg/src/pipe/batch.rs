@@ -1,45 +1,46 @@
-//! Lines that wait to be sent together. Bounded by number and by bytes; the oldest waits no longer than a moment.
+//! Collects lines to be sent together. A batch is bounded in lines and bytes, and in how long its oldest line waits.
 
 use std::time::{Duration, Instant};
 
 use super::lines::Line;
 
-/// See the file.
+/// A batch of lines.
 #[derive(Default)]
 pub struct Batch {
-    /// The lines, oldest first.
+    /// Oldest first.
     pub lines: Vec<Line>,
     bytes: usize,
+    /// When the oldest line was added.
     since: Option<Instant>,
 }
 
 impl Batch {
-    /// Lines of one batch.
-    pub const LINES: usize = 500;
-    /// Bytes after which a batch is full.
-    pub const BYTES: usize = 1024 * 1024;
-    /// How long the oldest line waits.
-    pub const WAIT: Duration = Duration::from_millis(200);
+    /// Lines at which a batch is full.
+    pub const MAX_LINES: usize = 500;
+    /// Bytes at which a batch is full.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+    /// How long the oldest line waits at most.
+    pub const MAX_DELAY: Duration = Duration::from_millis(200);
 
-    /// Adds a line that came `now`.
+    /// Adds a line at the time `now`.
     pub fn push(&mut self, line: Line, now: Instant) {
         self.bytes += line.bytes.len();
         self.since.get_or_insert(now);
         self.lines.push(line);
     }
 
-    /// Whether it is to be sent whatever comes.
+    /// Returns whether the batch must be sent at once.
     pub fn is_full(&self) -> bool {
-        self.lines.len() >= Self::LINES || self.bytes >= Self::BYTES
+        self.lines.len() >= Self::MAX_LINES || self.bytes >= Self::MAX_BYTES
     }
 
-    /// How long it may still wait; none where there is nothing to send.
-    pub fn left(&self, now: Instant) -> Option<Duration> {
-        Some(Self::WAIT.saturating_sub(now.saturating_duration_since(self.since?)))
+    /// Returns how long the batch may still wait; `None` if it is empty.
+    pub fn remaining_delay(&self, now: Instant) -> Option<Duration> {
+        Some(Self::MAX_DELAY.saturating_sub(now.saturating_duration_since(self.since?)))
     }
 
-    /// Drops the first lines: they were answered. What is left stands as if it had come first.
-    pub fn answered(&mut self, count: usize) {
+    /// Removes the first lines, which were answered. The delay of the others continues.
+    pub fn remove_first(&mut self, count: usize) {
         self.bytes -= self
             .lines
             .drain(..count)
@@ -63,31 +64,37 @@ mod tests {
     }
 
     #[test]
-    fn full_by_number_or_by_bytes() {
+    fn batch_is_full_by_lines_or_by_bytes() {
         let (mut batch, now) = (Batch::default(), Instant::now());
-        for _ in 0..Batch::LINES {
+        for _ in 0..Batch::MAX_LINES {
             assert!(!batch.is_full());
             batch.push(line(1), now);
         }
         assert!(batch.is_full());
-        batch.answered(1);
+        batch.remove_first(1);
         assert!(!batch.is_full());
-        batch.push(line(Batch::BYTES), now);
+        batch.push(line(Batch::MAX_BYTES), now);
         assert!(batch.is_full());
-        batch.answered(batch.lines.len());
+        batch.remove_first(batch.lines.len());
         assert!(!batch.is_full() && batch.bytes == 0);
     }
 
     #[test]
-    fn the_oldest_line_sets_the_time() {
+    fn oldest_line_determines_the_delay() {
         let (mut batch, now) = (Batch::default(), Instant::now());
-        assert_eq!(batch.left(now), None);
+        assert_eq!(batch.remaining_delay(now), None);
         batch.push(line(1), now);
         let later = now + Duration::from_millis(150);
         batch.push(line(1), later);
-        assert_eq!(batch.left(later), Some(Duration::from_millis(50)));
-        assert_eq!(batch.left(now + Batch::WAIT * 2), Some(Duration::ZERO));
-        batch.answered(2);
-        assert_eq!(batch.left(later), None);
+        assert_eq!(
+            batch.remaining_delay(later),
+            Some(Duration::from_millis(50))
+        );
+        assert_eq!(
+            batch.remaining_delay(now + Batch::MAX_DELAY * 2),
+            Some(Duration::ZERO)
+        );
+        batch.remove_first(2);
+        assert_eq!(batch.remaining_delay(later), None);
     }
 }

@@ -1,65 +1,68 @@
-//! Splits a stream of bytes into lines. Pure. Lines are bytes, not text; the newline (with a carriage return before
-//! it) is not part of them; empty ones are left out. A line longer than the limit is cut to it, so that input
-//! without newlines cannot fill the memory.
+//! Splits a stream of bytes into lines. No I/O.
+//!
+//! Lines are bytes, not text. The newline, and a carriage return before it, are not part of a line. Empty lines are left
+//! out. A line longer than the limit is cut, so that input without newlines cannot exhaust the memory.
 
-/// A line and its number, from 1.
+/// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Empty lines count, so that it is the number that an editor shows.
+    /// The line number, from 1. Empty lines count, so that it is the number that an editor shows.
     pub number: u64,
-    /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// What stands between two chunks of a stream.
+/// The state between two chunks of a stream.
 pub struct Splitter {
     limit: usize,
     number: u64,
-    open: Vec<u8>,
-    cutting: bool,
-    /// Lines that were longer than the limit.
-    pub cut: u64,
+    /// The beginning of the current line.
+    current: Vec<u8>,
+    /// Whether the current line exceeded the limit.
+    is_cut: bool,
+    /// Number of lines that exceeded the limit.
+    pub cut_lines: u64,
 }
 
 impl Splitter {
-    /// Cuts lines to `limit` bytes.
+    /// Returns a splitter that cuts lines to `limit` bytes.
     pub fn new(limit: usize) -> Splitter {
         Splitter {
             limit,
             number: 1,
-            open: Vec::new(),
-            cutting: false,
-            cut: 0,
+            current: Vec::new(),
+            is_cut: false,
+            cut_lines: 0,
         }
     }
 
-    /// Takes a chunk and hands out the lines that it ends.
+    /// Splits a chunk and passes the lines that end in it to `line`.
     pub fn feed(&mut self, mut chunk: &[u8], mut line: impl FnMut(Line)) {
         while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
-            self.take(&chunk[..end]);
-            if !self.cutting && self.open.last() == Some(&b'\r') {
-                self.open.pop();
+            self.append(&chunk[..end]);
+            if !self.is_cut && self.current.last() == Some(&b'\r') {
+                self.current.pop();
             }
-            self.end(&mut line);
+            self.end_line(&mut line);
             chunk = &chunk[end + 1..];
         }
-        self.take(chunk);
+        self.append(chunk);
     }
 
-    /// The stream has ended: hands out a last line without a newline.
+    /// Ends the stream and passes a last line without a newline to `line`.
     pub fn finish(&mut self, mut line: impl FnMut(Line)) {
-        self.end(&mut line);
+        self.end_line(&mut line);
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        let room = self.limit - self.open.len();
-        self.open.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.cutting |= bytes.len() > room;
+    fn append(&mut self, bytes: &[u8]) {
+        let available = self.limit - self.current.len();
+        self.current
+            .extend_from_slice(&bytes[..bytes.len().min(available)]);
+        self.is_cut |= bytes.len() > available;
     }
 
-    fn end(&mut self, line: &mut impl FnMut(Line)) {
-        self.cut += u64::from(std::mem::take(&mut self.cutting));
-        let bytes = std::mem::take(&mut self.open);
+    fn end_line(&mut self, line: &mut impl FnMut(Line)) {
+        self.cut_lines += u64::from(std::mem::take(&mut self.is_cut));
+        let bytes = std::mem::take(&mut self.current);
         if !bytes.is_empty() {
             line(Line {
                 number: self.number,
@@ -81,7 +84,7 @@ mod tests {
             splitter.feed(chunk, &mut keep);
         }
         splitter.finish(&mut keep);
-        (lines, splitter.cut)
+        (lines, splitter.cut_lines)
     }
 
     fn of(lines: &[(u64, &[u8])]) -> Vec<(u64, Vec<u8>)> {
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_do_not_matter() {
+    fn lines_do_not_depend_on_chunks() {
         let text = b"one\n\ntwo\r\nth\xffree\n\r\nlast";
         let expected = of(&[(1, b"one"), (3, b"two"), (4, b"th\xffree"), (6, b"last")]);
         assert_eq!(split(100, &[text]), (expected.clone(), 0));
@@ -101,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn the_end_makes_no_line_of_nothing() {
+    fn end_of_the_stream_adds_no_empty_line() {
         assert_eq!(split(9, &[]), (vec![], 0));
         assert_eq!(split(9, &[b"\n\n"]), (vec![], 0));
         assert_eq!(split(9, &[b"a\n"]), (of(&[(1, b"a")]), 0));
     }
 
     #[test]
-    fn a_carriage_return_elsewhere_stays() {
+    fn carriage_return_within_a_line_is_kept() {
         assert_eq!(
             split(9, &[b"a\rb\r\r\nc\r"]).0,
             of(&[(1, b"a\rb\r"), (2, b"c\r")])

@@ -1,44 +1,50 @@
-//! `agg pipe`: turns the lines of standard input into logs or errors. Memory is bounded: while the server takes its
-//! time, the writer of our input waits. At least once: lines without an answer are sent again.
+//! `agg pipe`: sends the lines of standard input as log entries or errors.
+//!
+//! # Invariants
+//! Memory is bounded: while the server is slow, the writer of standard input waits. At-least-once delivery: unanswered
+//! lines are sent again.
 
 mod batch;
-mod command;
 mod lines;
+mod options;
 mod send;
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::Ended;
 use agg_client::Shutdown;
 use agg_client::connect::Server;
 use agg_client::messages::say;
 
+use crate::ExitStatus;
+
 use batch::Batch;
-pub use command::Command;
 use lines::Splitter;
+pub use options::Command;
 use send::Sender;
 
-/// The longest line. The server cuts texts long before, by its own setting.
-const LONGEST_LINE: usize = 1024 * 1024;
-/// Bytes read at once.
+/// Maximum bytes of a line. The server truncates texts to less, by a setting of its own.
+const MAX_LINE: usize = 1024 * 1024;
+/// Bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// Chunks that wait between the reader and the sender.
+/// Maximum chunks between the reader and the sender.
 const CHUNKS: usize = 4;
-/// How often to look whether the end was asked for.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether a shutdown was requested.
+const SHUTDOWN_CHECK: Duration = Duration::from_millis(100);
 
-/// What the reader hands over.
 type Chunk = io::Result<Vec<u8>>;
 
-/// Sends standard input to its end.
-pub fn run(server: &Server, command: &Command, stop: &Shutdown) -> Result<Ended, String> {
+/// Sends standard input until it ends.
+///
+/// # Errors
+/// The host name is not set, the server cannot be reached, or standard input cannot be read.
+pub fn run(server: &Server, command: &Command, stop: &Shutdown) -> Result<ExitStatus, String> {
     let sender = Sender::new(server, command, stop)?;
-    let (to, chunks) = sync_channel(CHUNKS);
-    // A thread, as reading cannot be given a time limit. It ends with the program.
-    std::thread::spawn(move || read(&mut io::stdin().lock(), &to));
-    let splitter = Splitter::new(LONGEST_LINE);
+    let (output, chunks) = sync_channel(CHUNKS);
+    // A thread, as a read has no timeout. It ends with the program.
+    std::thread::spawn(move || read(&mut io::stdin().lock(), &output));
+    let splitter = Splitter::new(MAX_LINE);
     Pipe {
         sender,
         chunks,
@@ -49,7 +55,7 @@ pub fn run(server: &Server, command: &Command, stop: &Shutdown) -> Result<Ended,
     .run()
 }
 
-fn read(input: &mut impl Read, to: &SyncSender<Chunk>) {
+fn read(input: &mut impl Read, output: &SyncSender<Chunk>) {
     loop {
         let mut chunk = vec![0; CHUNK];
         let read = match input.read(&mut chunk) {
@@ -62,7 +68,7 @@ fn read(input: &mut impl Read, to: &SyncSender<Chunk>) {
             Err(error) => Err(error),
         };
         let failed = read.is_err();
-        if to.send(read).is_err() || failed {
+        if output.send(read).is_err() || failed {
             return;
         }
     }
@@ -77,69 +83,72 @@ struct Pipe<'a> {
 }
 
 impl Pipe<'_> {
-    fn run(mut self) -> Result<Ended, String> {
-        let result = self.all();
-        if self.splitter.cut > 0 {
+    fn run(mut self) -> Result<ExitStatus, String> {
+        let result = self.send_all();
+        if self.splitter.cut_lines > 0 {
+            let cut = self.splitter.cut_lines;
             say(&format!(
-                "{} lines longer than {LONGEST_LINE} bytes were cut",
-                self.splitter.cut
+                "{cut} lines longer than {MAX_LINE} bytes were cut"
             ));
         }
         if self.sender.refused > 0 {
-            let (refused, all) = (self.sender.refused, self.sender.answered);
-            say(&format!("{refused} of {all} lines were refused"));
+            let (refused, answered) = (self.sender.refused, self.sender.answered);
+            say(&format!("{refused} of {answered} lines were refused"));
         }
-        let unsent = self.unsent();
+        let unsent = self.count_unsent();
         if unsent > 0 {
-            say(&format!("{unsent} lines that were read were not sent"));
+            say(&format!("{unsent} lines were read but not sent"));
         }
         match result? {
-            Ended::Done if self.sender.refused > 0 => Ok(Ended::Incomplete),
-            ended => Ok(ended),
+            ExitStatus::Success if self.sender.refused > 0 => Ok(ExitStatus::Incomplete),
+            status => Ok(status),
         }
     }
 
-    fn all(&mut self) -> Result<Ended, String> {
+    fn send_all(&mut self) -> Result<ExitStatus, String> {
         loop {
             if self.stop.is_requested() {
-                return self.rest();
+                return self.send_rest();
             }
-            let left = self.batch.left(Instant::now());
-            if left == Some(Duration::ZERO) {
+            let delay = self.batch.remaining_delay(Instant::now());
+            if delay == Some(Duration::ZERO) {
                 self.sender.send(&mut self.batch)?;
                 continue;
             }
-            match self.chunks.recv_timeout(left.unwrap_or(LOOK).min(LOOK)) {
-                Ok(chunk) => self.take(&chunk.map_err(|why| format!("cannot read: {why}"))?)?,
+            let timeout = delay.unwrap_or(SHUTDOWN_CHECK).min(SHUTDOWN_CHECK);
+            match self.chunks.recv_timeout(timeout) {
+                Ok(chunk) => {
+                    let chunk = chunk.map_err(|error| format!("cannot read: {error}"))?;
+                    self.send_lines(&chunk)?;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.end()?;
-                    return Ok(if self.batch.lines.is_empty() {
-                        Ended::Done
-                    } else {
-                        Ended::Interrupted
+                    self.finish()?;
+                    return Ok(match self.batch.lines.is_empty() {
+                        true => ExitStatus::Success,
+                        false => ExitStatus::Interrupted,
                     });
                 }
             }
         }
     }
 
-    /// The end was asked for: sends what was read.
-    fn rest(&mut self) -> Result<Ended, String> {
+    /// Sends what has been read when a shutdown was requested.
+    fn send_rest(&mut self) -> Result<ExitStatus, String> {
         while let Ok(Ok(chunk)) = self.chunks.try_recv() {
-            self.take(&chunk)?;
+            self.send_lines(&chunk)?;
         }
-        self.end()?;
-        Ok(Ended::Interrupted)
+        self.finish()?;
+        Ok(ExitStatus::Interrupted)
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), String> {
+    fn send_lines(&mut self, chunk: &[u8]) -> Result<(), String> {
         let now = Instant::now();
         let mut lines = Vec::new();
         self.splitter.feed(chunk, |line| lines.push(line));
         let mut result = Ok(());
         for line in lines {
-            // After a failure the lines are kept to be counted.
+            // After a failure, the remaining lines are kept to be counted as unsent.
             self.batch.push(line, now);
             if result.is_ok() && self.batch.is_full() {
                 result = self.sender.send(&mut self.batch);
@@ -148,15 +157,15 @@ impl Pipe<'_> {
         result
     }
 
-    fn end(&mut self) -> Result<(), String> {
+    fn finish(&mut self) -> Result<(), String> {
         let batch = &mut self.batch;
         self.splitter
             .finish(|line| batch.push(line, Instant::now()));
         self.sender.send(batch)
     }
 
-    /// Lines that were read and have no answer.
-    fn unsent(&mut self) -> usize {
+    /// Returns the number of lines that were read and not answered.
+    fn count_unsent(&mut self) -> usize {
         let mut count = self.batch.lines.len();
         loop {
             match self.chunks.try_recv() {
@@ -175,18 +184,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_ends_with_the_input_and_passes_errors_on() {
+    fn reader_ends_with_the_input_and_passes_errors_on() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 Err(io::Error::other("broken"))
             }
         }
-        let (to, chunks) = sync_channel(9);
-        read(&mut &b"abc"[..], &to);
+        let (output, chunks) = sync_channel(9);
+        read(&mut &b"abc"[..], &output);
         assert_eq!(chunks.try_recv().unwrap().unwrap(), b"abc");
         assert!(chunks.try_recv().is_err());
-        read(&mut (&b"abc"[..]).chain(Broken), &to);
+        read(&mut (&b"abc"[..]).chain(Broken), &output);
         assert!(chunks.recv().unwrap().is_ok());
         assert_eq!(chunks.recv().unwrap().unwrap_err().to_string(), "broken");
     }

@@ -1,54 +1,55 @@
-//! Sends batches, waits for a server that went away, and counts what was refused.
+//! Sends batches, reconnects if the connection breaks, and counts refused lines.
 
-use agg_client::Reconnector;
-use agg_client::Shutdown;
 use agg_client::connect::{BlockingConnection, Server};
 use agg_client::messages::say;
+use agg_client::{Reconnector, Shutdown};
 
 use super::batch::Batch;
-use super::command::{Command, Template};
+use super::options::{Command, Template};
 
-/// Refusals that are told one by one.
-const TOLD: u64 = 5;
+/// Maximum refusals that are reported one by one.
+const REPORTED_REFUSALS: u64 = 5;
 
-/// The way to the server.
+/// Sends lines to the server.
 pub struct Sender<'a> {
     template: Template,
     stop: &'a Shutdown,
-    reach: Reconnector<'a>,
-    link: Option<BlockingConnection>,
+    reconnector: Reconnector<'a>,
+    connection: Option<BlockingConnection>,
     /// Lines that the server has answered.
     pub answered: u64,
-    /// Those of them that it refused.
+    /// Lines that the server has refused; part of those answered.
     pub refused: u64,
 }
 
 impl<'a> Sender<'a> {
-    /// Connects when there is something to send.
+    /// Returns a sender that connects once there is something to send.
     ///
-    /// Returns an error if the lines cannot be made commands.
+    /// # Errors
+    /// The name of the node is not set.
     pub fn new(server: &'a Server, command: &Command, stop: &'a Shutdown) -> Result<Self, String> {
-        let reach = Reconnector::new(server, stop, Some(command.common().retry));
+        let reconnector = Reconnector::new(server, stop, Some(command.common().retry));
         let template = command.template()?;
         Ok(Sender {
             template,
             stop,
-            reach,
-            link: None,
+            reconnector,
+            connection: None,
             answered: 0,
             refused: 0,
         })
     }
 
-    /// Sends the batch. It is empty afterwards, unless the end was asked for while the server was away.
+    /// Sends the batch. It is empty afterwards, unless a shutdown was requested while the server was down.
     ///
-    /// Returns an error when the server is given up; the batch then holds what had no answer.
+    /// # Errors
+    /// The server could not be reached for the time of `--retry`. The batch holds the unanswered lines.
     pub fn send(&mut self, batch: &mut Batch) -> Result<(), String> {
         while !batch.lines.is_empty() {
-            if self.link.is_none() {
-                self.link = self.reach.link()?;
+            if self.connection.is_none() {
+                self.connection = self.reconnector.link()?;
             }
-            let Some(link) = &mut self.link else {
+            let Some(connection) = &mut self.connection else {
                 return Ok(());
             };
             let template = &self.template;
@@ -58,25 +59,23 @@ impl<'a> Sender<'a> {
                 .map(|line| template.command(&line.bytes))
                 .collect();
             let mut answered = 0;
-            let result = link.pipeline(&commands, |index, reply| {
+            let result = connection.pipeline(&commands, |index, reply| {
                 answered += 1;
-                if let Err(why) = reply {
+                if let Err(reason) = reply {
                     self.refused += 1;
-                    if self.refused <= TOLD {
-                        say(&format!(
-                            "line {} refused: {why}",
-                            batch.lines[index].number
-                        ));
+                    if self.refused <= REPORTED_REFUSALS {
+                        let number = batch.lines[index].number;
+                        say(&format!("line {number} refused: {reason}"));
                     }
                 }
             });
-            batch.answered(answered);
+            batch.remove_first(answered);
             self.answered += answered as u64;
             match result {
-                Ok(()) => self.reach.worked(),
-                Err(failure) => {
-                    self.link = None;
-                    self.reach.failed(failure)?;
+                Ok(()) => self.reconnector.worked(),
+                Err(error) => {
+                    self.connection = None;
+                    self.reconnector.failed(error)?;
                     if self.stop.is_requested() {
                         return Ok(());
                     }

@@ -446,7 +446,7 @@ impl Drainer {
                 (true, false) => (Some(entry.record), None),
                 // A fetch has one form.
                 (true, true) => {
-                    let line = line::of(&entry.record).ok();
+                    let line = line::from_json(&entry.record).ok();
                     (Some(entry.record), line)
                 }
             };

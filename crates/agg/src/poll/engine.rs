@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::Ended;
+use crate::ExitStatus;
 use agg_client::FileStamps;
 use agg_client::Shutdown;
 use agg_client::messages::{say, warn};
@@ -287,13 +287,13 @@ async fn wait_for_end([mut first, mut second]: [Signal; 2], stop: Shutdown, stat
     // A thread, as all tasks may be stuck.
     std::thread::spawn(move || {
         std::thread::sleep(grace);
-        std::process::exit(i32::from(Ended::Done.code()));
+        std::process::exit(i32::from(ExitStatus::Success.code()));
     });
     tokio::select! {
         _ = first.recv() => {}
         _ = second.recv() => {}
     }
-    std::process::exit(i32::from(Ended::Interrupted.code()));
+    std::process::exit(i32::from(ExitStatus::Interrupted.code()));
 }
 
 /// Takes as many open files as the system allows, and returns how many: each server is one, and the soft limit is often

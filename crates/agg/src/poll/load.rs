@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::Ended;
+use crate::ExitStatus;
 use crate::line;
 use agg_client::Shutdown;
 use agg_client::messages::say;
@@ -92,7 +92,7 @@ struct Head<'a> {
 }
 
 /// Reads the settings and loads the files.
-pub fn run(options: &Options, config: Config) -> Result<Ended, String> {
+pub fn run(options: &Options, config: Config) -> Result<ExitStatus, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -112,7 +112,7 @@ impl Options {
     }
 }
 
-async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
+async fn load(files: Vec<PathBuf>, config: Config) -> Result<ExitStatus, String> {
     let stop = Shutdown::default();
     listen(&stop)?;
     let (status, mut sinks) = (Status::new(), Sinks::new(&stop));
@@ -173,11 +173,11 @@ async fn load(files: Vec<PathBuf>, config: Config) -> Result<Ended, String> {
     ));
     ended.and(read)?;
     Ok(if stop.is_requested() {
-        Ended::Interrupted
+        ExitStatus::Interrupted
     } else if dead + strange > 0 {
-        Ended::Incomplete
+        ExitStatus::Incomplete
     } else {
-        Ended::Done
+        ExitStatus::Success
     })
 }
 
@@ -191,7 +191,7 @@ fn listen(stop: &Shutdown) -> Result<(), String> {
             signal.recv().await;
             stop.request();
             signal.recv().await;
-            std::process::exit(i32::from(Ended::Interrupted.code()));
+            std::process::exit(i32::from(ExitStatus::Interrupted.code()));
         });
     }
     Ok(())
@@ -281,7 +281,10 @@ impl Loader {
                 .filter(|record| record.line.is_none())
             {
                 // Of one that has none the sink says so.
-                record.line = record.json.as_deref().and_then(|json| line::of(json).ok());
+                record.line = record
+                    .json
+                    .as_deref()
+                    .and_then(|json| line::from_json(json).ok());
             }
         }
         let bytes = batch.records.iter().map(Record::bytes).sum();

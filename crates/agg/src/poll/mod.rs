@@ -30,7 +30,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 
-use crate::Ended;
+use crate::ExitStatus;
 use agg_client::FileStamps;
 
 use config::Config;
@@ -109,7 +109,7 @@ impl Poll {
     /// Drains until the end is asked for.
     ///
     /// Returns an error if it cannot begin, or if a sink is gone for good.
-    pub fn run(self, path: &Path) -> Result<Ended, String> {
+    pub fn run(self, path: &Path) -> Result<ExitStatus, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -117,6 +117,6 @@ impl Poll {
         runtime.block_on(Engine::start(path, self.0, self.1)?.run())?;
         // What is stuck in a call is not waited for.
         runtime.shutdown_background();
-        Ok(Ended::Done)
+        Ok(ExitStatus::Success)
     }
 }

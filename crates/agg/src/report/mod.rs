@@ -1,15 +1,21 @@
-//! `agg report`: one page about a node, which needs nothing but itself: plots of its statistics as far as its history
-//! reaches, its errors, its objects, its queues and the latest of its log. It only reads.
+//! `agg report`: writes a self-contained page about a node: plots of its statistics as far as its history reaches, its
+//! errors, objects and queues, and the latest log entries. Only reads.
 //!
-//! ask.rs reads from the server what model.rs holds; page.rs and state.rs write it, with the plots of plot.rs on the
-//! axes of scale.rs.
+//! queries.rs reads from the server, with the parsers of replies.rs, what model.rs holds. page.rs renders it, with the
+//! sections of statistics.rs and sections.rs; plot.rs draws on the axes of scale.rs.
 
-mod ask;
+mod grouping;
+mod history;
+mod json;
+mod markup;
 mod model;
 mod page;
 mod plot;
+mod queries;
+mod replies;
 mod scale;
-mod state;
+mod sections;
+mod statistics;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -19,29 +25,30 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::Ended;
-use crate::poll::append::Mode;
 use agg_client::Shutdown;
-use agg_client::connect::{BlockingConnection, Server};
+use agg_client::connect::{BlockingConnection, ClientError, Server};
 use agg_client::messages::{say, warn};
 use agg_client::nodes::{check_module, list_nodes};
-use aggregator_protocol::{NodeName, units};
+use aggregator_protocol::{NodeName, masking, units};
 
-use ask::Wanted;
-use model::Report;
+use crate::ExitStatus;
 
-/// Nodes that an error lists.
-const LISTED: usize = 20;
+use queries::Query;
+
+/// Maximum nodes that an error message lists.
+const LISTED_NODES: usize = 20;
+/// Permissions of a new file, less those that the umask forbids: errors and objects may be confidential.
+const FILE_MODE: u32 = 0o640;
 
 /// The arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// The node [default: the only one that the server has]
+    /// The node [default: the only node of the server]
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
 
-    /// How far back: 30m, 24h, 7d. The page says where the history does not reach so far
+    /// How far back to report: 30m, 24h, 7d. The page says if less data is available
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = units::span)]
     since: Duration,
 
@@ -49,95 +56,97 @@ pub struct Options {
     #[arg(short, long, default_value = "report.html", value_name = "FILE")]
     output: PathBuf,
 
-    /// Only metrics whose name matches, as in cpu.* or *@sda; may be given several times
+    /// Only metrics whose names match, for example cpu.* or *@sda; may be given several times
     #[arg(long = "metric", value_name = "GLOB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     metrics: Vec<String>,
 
-    /// The most metrics, errors and objects on the page, of each
+    /// Maximum number of metrics, errors and objects on the page, of each
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  agg report                                     report.html about the only node there is
+  agg report                                     report.html about the only node
   agg report --node web1 --since 24h -o web1.html
   agg report --node web1 --metric 'cpu.*' --metric 'mem.*' --since 1h
   agg report --node web1 -o - | gzip > web1.html.gz
 
-The server keeps closed windows for each metric: agg.min-history (12) of 5 minutes,
-agg.hour-history (24) of an hour. A plot shows short windows as far as they reach, and long ones
-before. It takes the commands agg.info, agg.scan, agg.get, agg.range, agg.peek and time, and scan
-where no node is named.
+The server keeps closed windows for each metric: agg.min-history (12) of 5 minutes and
+agg.hour-history (24) of an hour. A plot shows short windows as far back as they reach, and long
+windows before that. The user needs the commands agg.info, agg.scan, agg.get, agg.range, agg.peek
+and time, and scan if no node is given.
 
-Exit codes: 0 done, 1 failed, or some could not be read (the page says so), 2 wrong usage,
+Exit codes: 0 success, 1 failed or incomplete (the page says what is missing), 2 invalid usage,
 130 interrupted.";
 
-/// Reads all, then writes the page.
+/// Reads the node, then writes the page.
 ///
-/// Returns an error if there is no such node, the server does not answer or the page cannot be written.
-pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<Ended, String> {
-    let mut link = server.connect()?;
-    let Some(node) = node(server, options, &mut link, stop)? else {
-        return Ok(Ended::Interrupted);
+/// # Errors
+/// There is no such node, the server does not answer, or the page cannot be written.
+pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitStatus, String> {
+    let mut connection = server.connect()?;
+    let Some(node) = node(server, options, &mut connection, stop)? else {
+        return Ok(ExitStatus::Interrupted);
     };
-    let wanted = Wanted {
+    let query = Query {
         node: &node,
         since_ms: i64::try_from(options.since.as_millis()).unwrap_or(i64::MAX),
         patterns: &options.metrics,
         limit: options.limit as usize,
     };
-    let bar = bar();
-    let read = link.wait(async |wire| ask::report(wire, &wanted, &bar, stop).await);
+    let bar = progress_bar();
+    let report =
+        connection.wait(async |connection| queries::report(connection, &query, &bar, stop).await);
     bar.finish_and_clear();
     if stop.is_requested() {
-        return Ok(Ended::Interrupted);
+        return Ok(ExitStatus::Interrupted);
     }
-    let Some(mut report) = read? else {
-        return Err(unknown(server, &node, &mut link, stop));
+    let Some(mut report) = report? else {
+        return Err(unknown_node(server, &node, &mut connection, stop));
     };
-    server.endpoint().clone_into(&mut report.place);
+    server.endpoint().clone_into(&mut report.endpoint);
     let html = page::page(&report);
     match write(&options.output, html.as_bytes()) {
-        // Whoever reads has enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Ended::Done),
+        // The reader of standard output closed it: `agg report -o - | head` is no failure.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitStatus::Success),
         Err(error) => {
-            let place = options.output.display();
-            return Err(format!("cannot write {place}: {error}"));
+            let path = options.output.display();
+            return Err(format!("cannot write {path}: {error}"));
         }
         Ok(()) => {}
     }
     for note in &report.notes {
         warn(note);
     }
-    if report.metrics.all == 0 && !report.patterns.is_empty() {
-        warn("no metric matches");
+    if report.metrics.total == 0 && !report.patterns.is_empty() {
+        warn("no metric matches --metric");
     }
     if options.output != Path::new("-") {
-        say(&page::sums(&report, &options.output, html.len()));
+        say(&page::summary(&report, &options.output, html.len()));
     }
     Ok(match report.notes.is_empty() {
-        true => Ended::Done,
-        false => Ended::Incomplete,
+        true => ExitStatus::Success,
+        false => ExitStatus::Incomplete,
     })
 }
 
-/// The node that is named, or the only one; none where the end was asked for.
+/// Returns the node of the options, or the only node of the server; `None` if a shutdown was requested.
 fn node(
     server: &Server,
     options: &Options,
-    link: &mut BlockingConnection,
+    connection: &mut BlockingConnection,
     stop: &Shutdown,
 ) -> Result<Option<NodeName>, String> {
     if let Some(name) = &options.node {
         return Ok(Some(name.clone().into()));
     }
-    let mut nodes = link.wait(async |wire| {
-        let nodes = list_nodes(wire, stop).await?;
+    let mut nodes = connection.wait(async |connection| {
+        let nodes = list_nodes(connection, stop).await?;
         if nodes.is_empty() {
-            check_module(server, wire).await?;
+            check_module(server, connection).await?;
         }
-        Ok::<_, agg_client::connect::ClientError>(nodes)
+        Ok::<_, ClientError>(nodes)
     })?;
     if stop.is_requested() {
         return Ok(None);
@@ -146,44 +155,42 @@ fn node(
         0 => Err(format!("{} has no nodes yet", server.endpoint())),
         1 => Ok(nodes.pop()),
         _ => Err(format!(
-            "{} has {} nodes: name one with --node: {}",
+            "{} has {} nodes: choose one with --node: {}",
             server.endpoint(),
             nodes.len(),
-            list(&nodes)
+            joined(&nodes)
         )),
     }
 }
 
-/// Why there is nothing to tell of a node.
-fn unknown(
+/// Returns an error message that names the nodes that do exist.
+fn unknown_node(
     server: &Server,
     node: &NodeName,
-    link: &mut BlockingConnection,
+    connection: &mut BlockingConnection,
     stop: &Shutdown,
 ) -> String {
-    let what = format!("{} has no node {node}", server.endpoint());
-    match link.wait(async |wire| list_nodes(wire, stop).await) {
-        Ok(nodes) if nodes.is_empty() => format!("{what}, and no other"),
-        Ok(nodes) => format!("{what}; there is {}", list(&nodes)),
-        // Who may not list them is told the first half.
-        Err(_) => what,
+    let message = format!("{} has no node {node}", server.endpoint());
+    match connection.wait(async |connection| list_nodes(connection, stop).await) {
+        Ok(nodes) if nodes.is_empty() => format!("{message} and no other nodes"),
+        Ok(nodes) => format!("{message}; its nodes are {}", joined(&nodes)),
+        // The user may not list them.
+        Err(_) => message,
     }
 }
 
-fn list(nodes: &[NodeName]) -> String {
-    let shown = nodes.iter().take(LISTED);
-    let shown: Vec<String> = shown
-        .map(|node| aggregator_protocol::masking::cell(&node.to_string()))
-        .collect();
-    let more = match nodes.len().saturating_sub(LISTED) {
+fn joined(nodes: &[NodeName]) -> String {
+    let shown = nodes.iter().take(LISTED_NODES);
+    let shown: Vec<String> = shown.map(|node| masking::cell(&node.to_string())).collect();
+    let more = match nodes.len().saturating_sub(LISTED_NODES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     shown.join(", ") + &more
 }
 
-/// On a terminal alone.
-fn bar() -> ProgressBar {
+/// Returns a progress bar, which shows itself on terminals only.
+fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} metrics") {
         bar.set_style(style.progress_chars("=> "));
@@ -191,47 +198,37 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Nobody who opens the file sees half a page: it takes its name when it is whole.
+/// Writes the page. A file appears under its name only once it is complete.
 fn write(path: &Path, page: &[u8]) -> io::Result<()> {
     if path == Path::new("-") {
         let mut out = io::stdout().lock();
         out.write_all(page)?;
         return out.flush();
     }
-    // A link stays one, and a device or a pipe is written to as it is.
+    // A symbolic link stays one; a device or a pipe is written to directly.
     let path = match std::fs::canonicalize(path) {
         Ok(path) if !path.is_file() => return std::fs::write(path, page),
         Ok(path) => path,
         Err(_) => path.to_owned(),
     };
-    let mut beside = path.clone().into_os_string();
-    beside.push(format!(".{}.part", std::process::id()));
-    let written =
-        write_new(Path::new(&beside), page, &path).and_then(|()| std::fs::rename(&beside, &path));
+    let mut temporary = path.clone().into_os_string();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let written = write_new(Path::new(&temporary), page, &path)
+        .and_then(|()| std::fs::rename(&temporary, &path));
     if written.is_err() {
-        // It may not even have begun.
-        let _ = std::fs::remove_file(&beside);
+        // It may not exist at all.
+        let _ = std::fs::remove_file(&temporary);
     }
     written
 }
 
-/// Writes a file that takes the place of another, with that one's permissions; without another, for owner and group.
-fn write_new(path: &Path, page: &[u8], before: &Path) -> io::Result<()> {
+/// Writes a file that will replace another, with the permissions of that one if it exists.
+fn write_new(path: &Path, page: &[u8], replaced: &Path) -> io::Result<()> {
     let mut options = std::fs::File::options();
     options.write(true).create(true).truncate(true);
-    let mut file = options.mode(Mode::Private.bits()).open(path)?;
-    if let Ok(before) = before.metadata() {
-        file.set_permissions(before.permissions())?;
+    let mut file = options.mode(FILE_MODE).open(path)?;
+    if let Ok(replaced) = replaced.metadata() {
+        file.set_permissions(replaced.permissions())?;
     }
     file.write_all(page)
-}
-
-impl Report {
-    /// Where the plots begin: where the reader wanted, or where there is something.
-    fn begins(&self) -> i64 {
-        let metrics = self.metrics.shown.iter();
-        let first = metrics.filter_map(|metric| metric.windows.first());
-        let first = first.map(|window| window.start).min();
-        first.map_or(self.from, |first| first.clamp(self.from, self.now))
-    }
 }

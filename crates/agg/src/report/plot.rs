@@ -1,18 +1,20 @@
-//! A plot as SVG: for each window a step of the average and a band from minimum to maximum. Its colours are the page's.
+//! Draws a plot as SVG: for each window a step of the average and a band from minimum to maximum, in the page's colours.
 //!
-//! What holds: as many lines as can be told apart have colours and a name below, the others are grey, so that a plot of
-//! a thousand instances is still one that can be read.
+//! Only as many lines as can be told apart have a colour and a name in the legend. The others are grey, so that a plot
+//! of a thousand instances stays readable.
 
-use super::model::{Metric, Plot, Window};
-use super::page::figure;
+use maud::{Markup, Render, html};
+
+use super::grouping::Plot;
+use super::markup::{Coordinate, value};
+use super::model::{Metric, Window};
 use super::scale::{Axis, LARGEST, times};
-use crate::html::Html;
 
-/// Lines with a colour.
-pub const NAMED: usize = 8;
+/// Maximum lines with a colour.
+const COLOURS: usize = 8;
 
-/// Bands that can be seen through each other.
-const FEW: usize = 3;
+/// Maximum bands at full opacity; more of them would hide each other.
+const OPAQUE_BANDS: usize = 3;
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 190.0;
@@ -20,18 +22,18 @@ const TOP: f64 = 8.0;
 const RIGHT: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 
-/// Colours, as the classes of page.css; literals, as nothing else may be written unescaped.
-const CLASSES: [&str; NAMED] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
+/// The colours, as classes of page.css.
+const CLASSES: [&str; COLOURS] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 
-/// Where values and times are in the drawing.
-struct Place<'a> {
+/// Maps times and values to coordinates.
+struct Frame<'a> {
     axis: &'a Axis,
     from: i64,
     to: i64,
     left: f64,
 }
 
-impl Place<'_> {
+impl Frame<'_> {
     fn x(&self, at: i64) -> f64 {
         let part = (at - self.from) as f64 / (self.to - self.from).max(1) as f64;
         self.left + part.clamp(0.0, 1.0) * (WIDTH - RIGHT - self.left)
@@ -44,188 +46,199 @@ impl Place<'_> {
     }
 }
 
-/// Which lines have a colour: those without an instance, which stand for all, and those with the largest averages.
-/// In the order of names.
-pub fn named<'a>(plot: &Plot<'a>) -> (Vec<&'a Metric>, Vec<&'a Metric>) {
-    let mut order: Vec<usize> = (0..plot.metrics.len()).collect();
-    let all: Vec<_> = plot
+/// The commands of an SVG path.
+#[derive(Default)]
+struct Path(String);
+
+impl Path {
+    fn move_to(&mut self, x: f64, y: f64) {
+        self.0.push('M');
+        Coordinate(x).render_to(&mut self.0);
+        self.0.push(' ');
+        Coordinate(y).render_to(&mut self.0);
+    }
+
+    fn horizontal_to(&mut self, x: f64) {
+        self.0.push('H');
+        Coordinate(x).render_to(&mut self.0);
+    }
+
+    fn vertical_to(&mut self, y: f64) {
+        self.0.push('V');
+        Coordinate(y).render_to(&mut self.0);
+    }
+}
+
+/// Splits the metrics of a plot into those with a colour and the others, both in the order of the plot. Metrics without
+/// an instance, which stand for all instances, have a colour first, then those with the largest averages.
+fn coloured<'a>(plot: &Plot<'a>) -> (Vec<&'a Metric>, Vec<&'a Metric>) {
+    let ranks: Vec<_> = plot
         .metrics
         .iter()
         .map(|metric| (metric.instance().is_some(), metric.average().abs()))
         .collect();
-    order.sort_by(|a, b| {
-        let (a, b) = (all[*a], all[*b]);
+    let mut coloured: Vec<usize> = (0..plot.metrics.len()).collect();
+    coloured.sort_by(|a, b| {
+        let (a, b) = (ranks[*a], ranks[*b]);
         a.0.cmp(&b.0).then_with(|| b.1.total_cmp(&a.1))
     });
-    let (mut named, mut others) = (order.clone(), Vec::new());
-    if named.len() > NAMED {
-        others = named.split_off(NAMED);
-    }
-    named.sort_unstable();
+    let mut others = coloured.split_off(coloured.len().min(COLOURS));
+    coloured.sort_unstable();
     others.sort_unstable();
-    let of = |list: Vec<usize>| list.into_iter().map(|at| plot.metrics[at]).collect();
-    (of(named), of(others))
+    let metrics = |list: Vec<usize>| list.into_iter().map(|at| plot.metrics[at]).collect();
+    (metrics(coloured), metrics(others))
 }
 
-/// Draws it, for a time.
-pub fn draw(html: &mut Html, plot: &Plot, from: i64, to: i64) {
-    let (named, others) = named(plot);
-    let ends = plot.metrics.iter();
-    let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), metric| {
-        (low.min(metric.least()), high.max(metric.most()))
+/// Returns the drawing of a plot from one time to another, and its legend.
+pub fn draw(plot: &Plot, from: i64, to: i64) -> Markup {
+    let (coloured, others) = coloured(plot);
+    let metrics = plot.metrics.iter();
+    let start = (f64::INFINITY, f64::NEG_INFINITY);
+    let (low, high) = metrics.fold(start, |(low, high), metric| {
+        (low.min(metric.minimum()), high.max(metric.maximum()))
     });
     let first = plot.metrics[0];
-    let axis = match first.is_time() {
-        true => Axis::over_seconds(ends.0, ends.1),
-        false => Axis::over(ends.0, ends.1),
+    let axis = match first.is_duration() {
+        true => Axis::over_seconds(low, high),
+        false => Axis::over(low, high),
     };
     let longest = axis.ticks.iter().map(|(_, label)| label.chars().count());
-    let place = Place {
+    let frame = Frame {
         axis: &axis,
         from,
         to,
         left: 10.0 + 7.0 * longest.max().unwrap_or(0) as f64,
     };
-    html.raw("<svg viewBox=\"0 0 480 190\" role=img aria-label=\"");
-    html.text(plot.measurement).raw(": from ");
-    html.text(&figure(first, ends.0)).raw(" to ");
-    html.text(&figure(first, ends.1));
-    html.raw("\">");
-    grid(html, &place);
-    for metric in &others {
-        line(html, &place, metric, "rest");
-    }
-    // Bands first, so that they cover no line.
-    for (metric, class) in named.iter().zip(CLASSES) {
-        html.raw(if named.len() > FEW {
-            "<path class=\"band faint "
-        } else {
-            "<path class=\"band "
-        });
-        html.raw(class).raw("\" d=\"");
-        for run in runs(&metric.windows) {
-            band(html, &place, run);
+    let range = format!(
+        "{}: from {} to {}",
+        plot.measurement,
+        value(first, low),
+        value(first, high)
+    );
+    let band_class = match coloured.len() > OPAQUE_BANDS {
+        true => "band faint",
+        false => "band",
+    };
+    html! {
+        svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(range) {
+            (grid(&frame))
+            @for metric in &others { (line(&frame, metric, "rest")) }
+            // Bands first, so that they cover no line.
+            @for (metric, colour) in coloured.iter().zip(CLASSES) {
+                path class={ (band_class) " " (colour) } d=(band(&frame, metric)) {}
+            }
+            @for (metric, colour) in coloured.iter().zip(CLASSES) { (line(&frame, metric, colour)) }
         }
-        html.raw("\"/>");
+        (legend(plot, &coloured, &others))
     }
-    for (metric, class) in named.iter().zip(CLASSES) {
-        line(html, &place, metric, class);
-    }
-    html.raw("</svg>");
-    legend(html, plot, &named, &others);
 }
 
-fn grid(html: &mut Html, place: &Place) {
-    html.raw("<g class=grid>");
-    for (value, label) in &place.axis.ticks {
-        let y = place.y(*value);
-        html.raw("<path d=\"M")
-            .at(place.left)
-            .raw(" ")
-            .at(y)
-            .raw("H");
-        html.at(WIDTH - RIGHT).raw("\"/><text class=y x=\"");
-        html.at(place.left - 5.0).raw("\" y=\"").at(y + 4.0);
-        html.raw("\">").text(label).raw("</text>");
-    }
+fn grid(frame: &Frame) -> Markup {
     let bottom = HEIGHT - BOTTOM;
-    for (at, label) in times(place.from, place.to) {
-        let x = place.x(at);
-        html.raw("<path d=\"M")
-            .at(x)
-            .raw(" ")
-            .at(bottom)
-            .raw("v4\"/>");
-        // Half of a label at an end would be cut off.
-        let half = 3.5 * label.chars().count() as f64;
-        let middle = x.clamp(half, WIDTH - half);
-        html.raw("<text class=x x=\"").at(middle).raw("\" y=\"");
-        html.at(HEIGHT - 6.0).raw("\">").text(&label).raw("</text>");
+    html! {
+        g.grid {
+            @for (value, label) in &frame.axis.ticks {
+                @let y = frame.y(*value);
+                path d={ "M" (Coordinate(frame.left)) " " (Coordinate(y)) "H" (Coordinate(WIDTH - RIGHT)) } {}
+                text.y x=(Coordinate(frame.left - 5.0)) y=(Coordinate(y + 4.0)) { (label) }
+            }
+            @for (at, label) in times(frame.from, frame.to) {
+                @let x = frame.x(at);
+                path d={ "M" (Coordinate(x)) " " (Coordinate(bottom)) "v4" } {}
+                // Moved inwards at the edges, where half of the label would be cut off.
+                @let half = 3.5 * label.chars().count() as f64;
+                text.x x=(Coordinate(x.clamp(half, WIDTH - half))) y=(Coordinate(HEIGHT - 6.0)) { (label) }
+            }
+        }
     }
-    html.raw("</g>");
 }
 
-/// Windows without a gap between them.
+/// Returns the runs of windows without a gap between them.
 fn runs(windows: &[Window]) -> impl Iterator<Item = &[Window]> {
     windows.chunk_by(|before, after| before.end == after.start)
 }
 
-fn line(html: &mut Html, place: &Place, metric: &Metric, class: &'static str) {
-    html.raw("<path class=\"line ").raw(class).raw("\" d=\"");
+fn line(frame: &Frame, metric: &Metric, colour: &str) -> Markup {
+    let mut path = Path::default();
     for run in runs(&metric.windows) {
         for (index, window) in run.iter().enumerate() {
-            let y = place.y(window.avg);
-            if index == 0 {
-                html.raw("M").at(place.x(window.start)).raw(" ").at(y);
-            } else {
-                html.raw("V").at(y);
+            let y = frame.y(window.avg);
+            match index {
+                0 => path.move_to(frame.x(window.start), y),
+                _ => path.vertical_to(y),
             }
-            html.raw("H").at(place.x(window.end));
+            path.horizontal_to(frame.x(window.end));
         }
     }
-    html.raw("\"><title>")
-        .text(&metric.name)
-        .raw("</title></path>");
+    html! {
+        path class={ "line " (colour) } d=(path.0) { title { (metric.name) } }
+    }
 }
 
-fn band(html: &mut Html, place: &Place, run: &[Window]) {
-    let Some(first) = run.first() else { return };
-    html.raw("M").at(place.x(first.start)).raw(" ");
-    html.at(place.y(first.max));
-    for (index, window) in run.iter().enumerate() {
-        if index > 0 {
-            html.raw("V").at(place.y(window.max));
+fn band(frame: &Frame, metric: &Metric) -> String {
+    let mut path = Path::default();
+    for run in runs(&metric.windows) {
+        for (index, window) in run.iter().enumerate() {
+            let y = frame.y(window.max);
+            match index {
+                0 => path.move_to(frame.x(window.start), y),
+                _ => path.vertical_to(y),
+            }
+            path.horizontal_to(frame.x(window.end));
         }
-        html.raw("H").at(place.x(window.end));
+        for window in run.iter().rev() {
+            path.vertical_to(frame.y(window.min));
+            path.horizontal_to(frame.x(window.start));
+        }
+        path.0.push('Z');
     }
-    for window in run.iter().rev() {
-        html.raw("V").at(place.y(window.min));
-        html.raw("H").at(place.x(window.start));
-    }
-    html.raw("Z");
+    path.0
 }
 
-fn legend(html: &mut Html, plot: &Plot, named: &[&Metric], others: &[&Metric]) {
-    html.raw("<ul class=legend>");
-    for (metric, class) in named.iter().zip(CLASSES) {
-        html.raw("<li><svg viewBox=\"0 0 22 10\" class=key aria-hidden=true><path class=\"line ");
-        html.raw(class).raw("\" d=\"M1 5H21\"/></svg>");
-        if plot.metrics.len() > 1 {
-            html.raw("<span class=name>");
-            html.text(metric.instance().unwrap_or("(all)"))
-                .raw("</span> ");
+fn legend(plot: &Plot, coloured: &[&Metric], others: &[&Metric]) -> Markup {
+    let is_single = plot.metrics.len() == 1;
+    html! {
+        ul.legend {
+            @for (metric, colour) in coloured.iter().zip(CLASSES) {
+                li {
+                    (legend_key(colour))
+                    @if !is_single {
+                        span.name { (metric.instance().unwrap_or("(all)")) }
+                        " "
+                    }
+                    small { "avg" } " " (value(metric, metric.average()))
+                    @if is_single {
+                        " " small { "min" } " " (value(metric, metric.minimum()))
+                        " " small { "max" } " " (value(metric, metric.maximum()))
+                    }
+                }
+            }
+            @if !others.is_empty() {
+                li { (legend_key("rest")) (others.len()) " with lower averages" }
+            }
         }
-        html.raw("<small>avg</small> ")
-            .text(&figure(metric, metric.average()));
-        if plot.metrics.len() == 1 {
-            html.raw(" <small>min</small> ")
-                .text(&figure(metric, metric.least()));
-            html.raw(" <small>max</small> ")
-                .text(&figure(metric, metric.most()));
+    }
+}
+
+fn legend_key(colour: &str) -> Markup {
+    html! {
+        svg.key viewBox="0 0 22 10" aria-hidden="true" {
+            path class={ "line " (colour) } d="M1 5H21" {}
         }
-        html.raw("</li>");
     }
-    if !others.is_empty() {
-        html.raw("<li><svg viewBox=\"0 0 22 10\" class=key aria-hidden=true>");
-        html.raw("<path class=\"line rest\" d=\"M1 5H21\"/></svg>");
-        html.count(others.len()).raw(" with lower averages</li>");
-    }
-    html.raw("</ul>");
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::tests::{metric, window};
+    use super::super::model::fixtures::{metric, window};
     use super::*;
 
     fn drawn(metrics: &[Metric], from: i64, to: i64) -> String {
-        let mut html = Html::default();
         let plot = Plot {
             measurement: metrics[0].measurement(),
             metrics: metrics.iter().collect(),
         };
-        draw(&mut html, &plot, from, to);
-        html.0
+        draw(&plot, from, to).into_string()
     }
 
     fn paths<'a>(svg: &'a str, class: &str) -> Vec<&'a str> {
@@ -235,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_for_each_window_and_a_gap_between_runs() {
+    fn line_has_a_step_for_each_window_and_a_gap_between_runs() {
         let mut one = metric("m", "x");
         one.windows = vec![
             window(0, 100, 5.0),
@@ -257,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn many_lines_are_grey_but_for_the_largest() {
+    fn all_lines_but_the_largest_are_grey() {
         let mut all = vec![metric("m", "x")];
         for n in 0..20 {
             let mut one = metric(&format!("m@{n}"), "x");
@@ -268,12 +281,12 @@ mod tests {
         assert_eq!(paths(&svg, "line rest").len(), 14);
         assert_eq!(paths(&svg, "line s7").len(), 2);
         assert!(svg.contains("13 with lower averages"));
-        assert!(svg.contains("<span class=name>(all)</span>"));
-        assert!(svg.contains("<span class=name>19</span>") && !svg.contains("name>5</span>"));
+        assert!(svg.contains("<span class=\"name\">(all)</span>"));
+        assert!(svg.contains("<span class=\"name\">19</span>") && !svg.contains("name\">5</span>"));
     }
 
     #[test]
-    fn all_lies_within_the_drawing() {
+    fn every_coordinate_lies_within_the_drawing() {
         let mut one = metric("m", "");
         for (low, high) in [
             (-1.7e308, 1.7e308),

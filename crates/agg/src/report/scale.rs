@@ -1,20 +1,22 @@
-//! Axes: which steps they have, and numbers with SI prefixes, as units are not known. Pure.
+//! Axes of plots: their steps and labels. Numbers have SI prefixes. No I/O.
 
-use aggregator_protocol::timestamp;
+use std::time::{Duration, UNIX_EPOCH};
 
-/// Beyond this nothing is drawn where it is: differences of larger numbers may be no numbers.
+use aggregator_protocol::timestamp::utc;
+
+/// Largest magnitude that is drawn at its place: the difference of larger numbers may exceed a double.
 pub const LARGEST: f64 = 1e300;
 
-/// What is nearer to 0 is drawn there.
+/// Smallest magnitude that is drawn apart from 0.
 const SMALLEST: f64 = 1e-290;
 
-/// A number with at most three digits that count, and a prefix: `12.3k`, `500µ`, `1e300`.
+/// Returns a number with at most three significant digits and an SI prefix: `12.3k`, `500µ`, `1e300`.
 pub fn si(number: f64) -> String {
     let size = number.abs();
     if size == 0.0 {
         return "0".into();
     }
-    // What would be rounded up to the next prefix has it.
+    // A number that rounds up to the next prefix has that one.
     let power = (size * 1.0005).log10().div_euclid(3.0) as i32;
     match prefix(power) {
         Some(prefix) => {
@@ -49,12 +51,12 @@ fn trim(text: &str) -> String {
 pub struct Axis {
     pub low: f64,
     pub high: f64,
-    /// Where lines are drawn, and what stands beside them.
+    /// Values of the grid lines, with their labels.
     pub ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// One that has room for all values between two. It begins at 0 unless that would hide how they differ.
+    /// Returns an axis for the values from `low` to `high`. It begins at 0 unless that would hide their differences.
     pub fn over(low: f64, high: f64) -> Axis {
         let (mut low, mut high) = (low.max(-LARGEST), high.min(LARGEST));
         if low > high {
@@ -65,7 +67,7 @@ impl Axis {
         } else if high <= 0.0 && (high >= low / 2.0 || low == high) {
             high = 0.0;
         }
-        // Differences that a double hardly has would make no steps.
+        // Differences near the precision of a double would make no steps.
         let size = low.abs().max(high.abs());
         if size < SMALLEST {
             (low, high) = (0.0, 1.0);
@@ -104,11 +106,11 @@ impl Axis {
     }
 }
 
-/// The ticks with their labels, all with one prefix and as many decimals as the steps need.
+/// Returns the ticks with their labels, all with one prefix and as many decimals as the steps need.
 fn labels(ticks: &[f64], step: f64, largest: f64) -> Vec<(f64, String)> {
     let power = (largest * 1.0005).log10().div_euclid(3.0) as i32;
     let unit = 1000f64.powi(power);
-    // A step has at most two digits that count.
+    // A step has at most two significant digits.
     let decimals = (1..=9).find(|n| {
         let whole = step / unit * 10f64.powi(*n);
         (whole - whole.round()).abs() < 1e-6 * whole
@@ -126,7 +128,7 @@ fn labels(ticks: &[f64], step: f64, largest: f64) -> Vec<(f64, String)> {
     ticks.iter().map(|tick| (*tick, label(tick))).collect()
 }
 
-/// The least of 1, 2, 2.5 and 5 times a power of ten that is no less.
+/// Returns the smallest of 1, 2, 2.5 and 5 times a power of ten that is not below `least`.
 fn step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
@@ -136,7 +138,7 @@ fn step(least: f64) -> f64 {
     enough.unwrap_or(10.0) * power
 }
 
-/// Where lines are drawn on an axis of time (Unix ms), and what stands below them: at most seven.
+/// Returns the ticks of a time axis (Unix ms) with their labels: at most seven.
 pub fn times(from: i64, to: i64) -> Vec<(i64, String)> {
     const SECOND: i64 = 1000;
     const STEPS: [i64; 23] = [
@@ -159,7 +161,7 @@ pub fn times(from: i64, to: i64) -> Vec<(i64, String)> {
 fn label(at: i64, step: i64) -> String {
     let text = moment(at);
     match step {
-        // Midnight is told by the day that it begins.
+        // Midnight is labelled with the day that it begins.
         3_600_000.. if &text[11..16] == "00:00" => text[5..10].to_owned(),
         86_400_000.. => text[5..10].to_owned(),
         60_000.. => text[11..16].to_owned(),
@@ -167,12 +169,12 @@ fn label(at: i64, step: i64) -> String {
     }
 }
 
-/// A point in time (Unix ms) to the second, in UTC.
+/// Returns a time (Unix ms) in UTC, to the second.
 pub fn moment(ms: i64) -> String {
-    let since = std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    // No clock reads later; that of the year 9999 has room for all that a server takes.
-    let since = since.min(std::time::Duration::from_secs(253_402_300_799));
-    timestamp::utc(std::time::UNIX_EPOCH + since)[..19].replace('T', " ")
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    // The end of the year 9999, so that every time has the same length. The server accepts none beyond it.
+    let since = since.min(Duration::from_secs(253_402_300_799));
+    utc(UNIX_EPOCH + since)[..19].replace('T', " ")
 }
 
 #[cfg(test)]
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_have_the_unit_that_suits_them() {
+    fn seconds_are_labelled_in_the_unit_that_suits_them() {
         let labels = |high| {
             let ticks = Axis::over_seconds(0.0, high).ticks;
             let labels: Vec<String> = ticks.into_iter().map(|(_, label)| label).collect();
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_prefixes() {
+    fn numbers_have_si_prefixes() {
         for (number, expected) in [
             (0.0, "0"),
             (1.0, "1"),
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn axes_of_odd_numbers_end() {
+    fn axes_of_extreme_numbers_are_finite() {
         for (low, high) in [
             (-1.7e308, 1.7e308),
             (5e-324, 1e-323),
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_round() {
+    fn time_ticks_are_round() {
         let labels = |from, to| -> Vec<String> {
             times(from, to)
                 .into_iter()
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_in_utc_whatever_they_are() {
+    fn moments_are_in_utc_and_clamped() {
         assert_eq!(moment(1_795_608_000_999), "2026-11-25 12:00:00");
         assert_eq!(moment(-5), "1970-01-01 00:00:00");
         assert_eq!(moment(i64::MAX), "9999-12-31 23:59:59");

@@ -1,8 +1,8 @@
-//! `agg scan`: looks through ranges of addresses and tells what answers there: a table for people, lines of JSON for
-//! programs.
+//! `agg scan`: searches ranges of addresses for servers and prints what answers: as a table, or as one JSON object per
+//! line.
 //!
-//! What was found is told even when the end comes early; nothing is shown as a server sent it, since a terminal would
-//! obey it.
+//! An interrupted scan prints what it has found. Nothing that a server sent is printed unmasked, as it could control the
+//! terminal.
 
 mod table;
 
@@ -15,7 +15,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::Ended;
 use agg_client::Shutdown;
 use agg_client::connect::{Access, Tls, TlsFiles};
 use agg_client::discovery::Hosts;
@@ -25,11 +24,13 @@ use agg_client::messages::say;
 use aggregator_protocol::masking::json_lines;
 use aggregator_protocol::units;
 
+use crate::ExitStatus;
+
 /// The arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// Ranges as 10.1.0.0/24 and addresses; an address may have the port, as 10.1.0.7:7777 or [::1]:7777
+    /// Ranges such as 10.1.0.0/24, or addresses; an address may have a port, such as 10.1.0.7:7777 or [::1]:7777
     #[arg(required = true, value_name = "RANGE", value_parser = Hosts::parse_with_port)]
     ranges: Vec<(Hosts, Option<u16>)>,
 
@@ -37,44 +38,46 @@ pub struct Options {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// How long a connection may take to be there
+    /// Timeout for connecting
     #[arg(long, default_value = "300ms", value_parser = units::some_duration, value_name = "TIME")]
     timeout: Duration,
 
-    /// Addresses asked at a time
+    /// Maximum concurrent connections
     #[arg(long, default_value_t = Scan::PARALLEL as u64, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     parallel: u64,
 
-    /// Connections begun in a second
+    /// Maximum new connections per second
     #[arg(long, default_value_t = Scan::RATE, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
 
-    /// The user of the servers' ACL; the password is that of AGG_PASSWORD
+    /// The ACL user; the password is taken from AGG_PASSWORD
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// Encrypted connections, as with rediss://
+    /// Use encrypted connections, as with rediss://
     #[arg(long)]
     tls: bool,
 
-    /// An object a line, as soon as it is known
+    /// Print one JSON object per line, as soon as a server is found
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  agg scan 10.1.0.0/24                          what answers at port 7777
-  agg scan 10.1.0.0/16 10.2.0.7 --port 6379     in a minute, without a flood
+  agg scan 10.1.0.0/24                          servers at port 7777
+  agg scan 10.1.0.0/16 10.2.0.7 --port 6379     takes a minute, at a limited rate
   AGG_PASSWORD=... agg scan 10.1.0.0/24 --json | jq -r 'select(.state == \"ok\").url'
 
-States: ok, a replica, no module, wants a password, wrong password, refuses, no server (what answers is none, or
-cannot answer now). With --json: ok, replica, no-module, wants-password, wrong-password, refuses, no-server, and
-\"why\" tells more.
-A password is sent to whatever takes a connection in the range, if not encrypted for everybody to read. --redis is
-not used here.
+States: ok, a replica, no module, wants a password, wrong password, refuses, no server (something
+else answers, or a server that is not ready). With --json: ok, replica, no-module, wants-password,
+wrong-password, refuses, no-server, and \"why\" gives the reason.
 
-Exit codes: 0 done, 1 some addresses could not be asked, 2 wrong usage, 130 interrupted: what was found is told.";
+The password is sent to everything in the range that accepts a connection, readable for everybody
+unless encrypted. --redis is not used.
+
+Exit codes: 0 success, 1 some addresses could not be tried, 2 invalid usage, 130 interrupted (what
+was found is printed).";
 
 /// An object of `--json`.
 #[derive(Serialize)]
@@ -87,23 +90,21 @@ struct Line<'a> {
 }
 
 impl Options {
-    /// What is to be looked through.
+    /// Returns the scan to run.
     ///
-    /// Returns an error if the arguments do not fit together.
+    /// # Errors
+    /// The arguments contradict each other, or a certificate cannot be read.
     pub fn scan(&self, password: Option<String>, tls: &TlsFiles) -> Result<Scan, String> {
         if self.user.is_some() && password.is_none() {
-            return Err("a user needs a password: give it in AGG_PASSWORD".into());
+            return Err("--user needs a password: set AGG_PASSWORD".into());
         }
         if *tls != TlsFiles::default() && !self.tls {
-            return Err(
-                "certificates are of no use without --tls (also those of AGG_TLS_CA and its like)"
-                    .into(),
-            );
+            return Err("certificates require --tls (also if set by AGG_TLS_CA and others)".into());
         }
         let tls = self.tls.then(|| Tls::new(tls)).transpose()?;
         Ok(Scan {
             hosts: Hosts::all(self.ranges.iter().map(|(hosts, _)| hosts.clone()))?,
-            port: self.port()?,
+            port: self.single_port()?,
             access: Access {
                 user: self.user.clone(),
                 password,
@@ -115,90 +116,88 @@ impl Options {
             rate: self.rate,
         })
     }
-}
 
-impl Options {
-    /// The one port of all: that of an address, else `--port`.
-    fn port(&self) -> Result<u16, String> {
-        let usual = self.port.unwrap_or(Scan::PORT);
-        let mut ports = self.ranges.iter().map(|(_, own)| own.unwrap_or(usual));
-        let first = ports.next().unwrap_or(usual);
+    /// Returns the port of all ranges: that of an address, or that of `--port`.
+    fn single_port(&self) -> Result<u16, String> {
+        let default = self.port.unwrap_or(Scan::PORT);
+        let mut ports = self.ranges.iter().map(|(_, port)| port.unwrap_or(default));
+        let first = ports.next().unwrap_or(default);
         match ports.find(|other| *other != first) {
             Some(other) => Err(format!(
-                "the ports {first} and {other}: a scan is of one port, give each a scan of its own"
+                "ports {first} and {other}: a scan has one port; run one scan for each"
             )),
             None => Ok(first),
         }
     }
 }
 
-/// Looks through the range until all is done or the end is asked for.
+/// Scans until all addresses were tried or a shutdown is requested.
 ///
-/// Returns an error if what was found cannot be told.
-pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<Ended, String> {
+/// # Errors
+/// The output cannot be written.
+pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot watch connections: {error}"))?;
     let start = Instant::now();
-    let bar = bar(scan.hosts.count());
+    let bar = progress_bar(scan.hosts.count());
     let progress = Arc::new(Progress::default());
     let mut all = Vec::new();
     let mut written = Ok(());
-    let mut tell = |seen: Seen| {
+    let mut add = |seen: Seen| {
         if options.json && written.is_ok() {
-            written = bar.suspend(|| write(&line(&seen)));
+            written = bar.suspend(|| write(&json_line(&seen)?));
         }
         all.push(seen);
         written.is_ok()
     };
-    let interrupted = runtime.block_on(look(scan, &progress, &bar, stop, &mut tell));
+    let interrupted = runtime.block_on(run_scan(scan, &progress, &bar, stop, &mut add));
     bar.finish_and_clear();
     all.sort_by_key(|seen| seen.address);
     if !options.json && !all.is_empty() {
         written = write(&table::table(&all));
     }
     match written {
-        // Whoever reads has enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Ended::Done),
+        // The reader closed it: `agg scan ... | head` is no failure.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitStatus::Success),
         Err(error) => return Err(format!("cannot write: {error}")),
         Ok(()) => {}
     }
-    say(&sums(&all, progress.done.load(Relaxed), start.elapsed()));
-    let unasked = progress.unasked.load(Relaxed);
-    if unasked > 0 {
+    say(&summary(&all, progress.done.load(Relaxed), start.elapsed()));
+    let untried = progress.unasked.load(Relaxed);
+    if untried > 0 {
         say(&format!(
-            "{unasked} of these could not be asked: there is no way to them from here, or no room for connections \
-             (ulimit -n)"
+            "{untried} of these could not be tried: no route, or too few file descriptors (ulimit -n)"
         ));
     }
-    Ok(match (interrupted, unasked) {
-        (true, _) => Ended::Interrupted,
-        (false, 0) => Ended::Done,
-        (false, _) => Ended::Incomplete,
+    Ok(match (interrupted, untried) {
+        (true, _) => ExitStatus::Interrupted,
+        (false, 0) => ExitStatus::Success,
+        (false, _) => ExitStatus::Incomplete,
     })
 }
 
-/// Tells whether the end was asked for before all was done.
-async fn look(
+/// Runs the scan and passes each server to `add`, until that returns false. Returns whether a shutdown was requested.
+async fn run_scan(
     scan: &Scan,
     progress: &Arc<Progress>,
     bar: &ProgressBar,
     stop: &Shutdown,
-    tell: &mut impl FnMut(Seen) -> bool,
+    add: &mut impl FnMut(Seen) -> bool,
 ) -> bool {
-    let (out, mut seen) = unbounded_channel();
+    let (found, mut seen) = unbounded_channel();
     let scanning = async {
-        scan.run(progress, &out).await;
-        drop(out);
+        scan.run(progress, &found).await;
+        drop(found);
     };
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
-    let watching = async {
+    let receiving = async {
         loop {
             tokio::select! {
                 next = seen.recv() => {
-                    // All is done, or nobody reads.
-                    if !next.is_some_and(&mut *tell) {
+                    // The scan has ended, or nobody reads the output.
+                    if !next.is_some_and(&mut *add) {
                         return false;
                     }
                 }
@@ -207,17 +206,17 @@ async fn look(
             }
         }
     };
-    tokio::pin!(scanning, watching);
+    tokio::pin!(scanning, receiving);
     tokio::select! {
         biased;
-        interrupted = &mut watching => interrupted,
-        // What was found last is on its way still.
-        () = &mut scanning => watching.await,
+        interrupted = &mut receiving => interrupted,
+        // The last servers are still in the channel.
+        () = &mut scanning => receiving.await,
     }
 }
 
-/// On a terminal alone.
-fn bar(count: u64) -> ProgressBar {
+/// Returns a progress bar, which shows itself on terminals only.
+fn progress_bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::new(count);
     let template = "{bar:40} {pos} of {len} addresses, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -226,15 +225,14 @@ fn bar(count: u64) -> ProgressBar {
     bar
 }
 
-fn line(seen: &Seen) -> String {
+fn json_line(seen: &Seen) -> io::Result<String> {
     let line = Line {
         url: seen.server.endpoint(),
         address: seen.address.ip().to_string(),
         port: seen.address.port(),
         about: &seen.about,
     };
-    // Strings and numbers can always be written.
-    json_lines(&serde_json::to_string(&line).unwrap_or_default()) + "\n"
+    Ok(json_lines(&serde_json::to_string(&line)?) + "\n")
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -243,17 +241,17 @@ fn write(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn sums(all: &[Seen], done: u64, took: Duration) -> String {
-    let ours = all.iter().filter(|seen| seen.about.state == State::Ok);
-    let ours = ours.count();
-    let others = match all.len() - ours {
+fn summary(all: &[Seen], tried: u64, duration: Duration) -> String {
+    let servers = all.iter().filter(|seen| seen.about.state == State::Ok);
+    let servers = servers.count();
+    let others = match all.len() - servers {
         0 => String::new(),
-        others => format!(", {others} of other kinds"),
+        others => format!(", {others} other"),
     };
     format!(
-        "{done} {} asked in {:.1} s: {ours} {} found{others}",
-        if done == 1 { "address" } else { "addresses" },
-        took.as_secs_f64(),
-        if ours == 1 { "server" } else { "servers" },
+        "{tried} {} tried in {:.1} s: {servers} {} found{others}",
+        if tried == 1 { "address" } else { "addresses" },
+        duration.as_secs_f64(),
+        if servers == 1 { "server" } else { "servers" },
     )
 }

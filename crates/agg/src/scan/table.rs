@@ -1,12 +1,14 @@
-//! The table of what answered.
+//! The table of the servers that a scan found. No I/O.
 
 use agg_client::discovery::probe::About;
 use agg_client::discovery::scan::Seen;
 use aggregator_protocol::masking::cell;
 
-const HEAD: [&str; 6] = ["ADDRESS", "SERVER", "MODULE", "NODES", "MEMORY", "STATE"];
+const TITLES: [&str; 6] = ["ADDRESS", "SERVER", "MODULE", "NODES", "MEMORY", "STATE"];
+/// Maximum characters of a cell.
+const MAX_CELL: usize = 60;
 
-/// The table, its lines ended.
+/// Returns the table, with a newline after each row.
 pub fn table(all: &[Seen]) -> String {
     let rows = all
         .iter()
@@ -21,7 +23,7 @@ fn row(address: &str, about: &About) -> [String; 6] {
         _ => String::new(),
     };
     let memory = match (about.memory, about.max_memory) {
-        (Some(held), Some(most)) => format!("{} of {}", size(held), size(most)),
+        (Some(used), Some(limit)) => format!("{} of {}", size(used), size(limit)),
         _ => String::new(),
     };
     let row = [
@@ -32,12 +34,12 @@ fn row(address: &str, about: &About) -> [String; 6] {
         memory,
         about.state.words().to_owned(),
     ];
-    row.map(|text| cell(&text).chars().take(60).collect())
+    row.map(|text| cell(&text).chars().take(MAX_CELL).collect())
 }
 
 fn layout(rows: Vec<[String; 6]>) -> String {
-    let head = HEAD.map(str::to_owned);
-    let all: Vec<&[String; 6]> = std::iter::once(&head).chain(&rows).collect();
+    let titles = TITLES.map(str::to_owned);
+    let all: Vec<&[String; 6]> = std::iter::once(&titles).chain(&rows).collect();
     let width = |column: usize| {
         let widths = all.iter().map(|row| row[column].chars().count());
         widths.max().unwrap_or(0)
@@ -55,7 +57,7 @@ fn layout(rows: Vec<[String; 6]>) -> String {
     text
 }
 
-/// Bytes, as settings write them.
+/// Returns bytes with at most one decimal, spelled as in the server's settings.
 fn size(bytes: u64) -> String {
     let units = [(30, "gb"), (20, "mb"), (10, "kb")];
     match units.iter().find(|(shift, _)| bytes >= 1 << shift) {
@@ -76,7 +78,7 @@ mod tests {
     use agg_client::discovery::probe::State;
 
     #[test]
-    fn a_table() {
+    fn columns_are_aligned_and_text_is_masked() {
         let mut about = About::only(State::Ok, None);
         about.server = Some("redis");
         about.version = Some("7\x1b[2J".into());
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_have_at_most_one_decimal() {
         let sizes = [0, 1023, 1024, 1536, (5 << 20) + 1, 3 << 30].map(size);
         assert_eq!(sizes, ["0b", "1023b", "1kb", "1.5kb", "5mb", "3gb"]);
     }

@@ -1,21 +1,21 @@
-//! What the person has chosen: the screen, the order, the filter, the node that is selected. Pure: keys and news come
-//! in, what is to be asked comes out as a [`Wish`].
+//! The state of the user interface: the screen, the sort order, the filter, the selected node. No I/O: keys and updates
+//! come in, and the [`Selection`] says what to read.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::columns::{self, Column};
-use super::gather::Wish;
-use super::model::{Filter, Key, Model, News};
+use super::model::{Model, NodeKey, Selection, Update};
+use super::table::{Filter, rows};
 
-/// What is shown.
+/// A screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Screen {
     Nodes,
     Servers,
-    Into(Key),
+    Detail(NodeKey),
 }
 
-/// Which part of a node has all the room.
+/// The part of a node's details that fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     All,
@@ -37,34 +37,34 @@ impl Part {
     }
 }
 
-/// The state of the program as the person sees it.
+/// The state of the user interface.
 pub struct App {
     pub model: Model,
     pub screen: Screen,
     pub sort: Column,
     pub reverse: bool,
     pub filter: Filter,
-    /// The filter is being typed.
-    pub typing: bool,
+    /// Whether keys edit the filter.
+    pub is_typing: bool,
     pub help: bool,
     pub paused: bool,
-    /// The selected node. It stays selected wherever the order puts it; none: whichever is the first.
-    pub selected: Option<Key>,
-    /// The selected server, by its place in the list.
+    /// The selected node. It stays selected wherever it is sorted to; `None` selects the first row.
+    pub selected: Option<NodeKey>,
+    /// Index of the selected server.
     pub server: usize,
     pub part: Part,
-    /// Lines of the part, or rows of a table, that are above the screen.
+    /// Number of lines or rows above the visible ones.
     pub scroll: usize,
-    /// Rows that the table had room for when it was drawn.
+    /// Number of rows that fitted when the table was drawn last.
     pub page: usize,
-    /// Columns of it.
+    /// Columns that fitted then.
     pub columns: Vec<Column>,
-    /// How often is looked, for a person.
+    /// The interval between readings, as text.
     pub interval: String,
 }
 
 impl App {
-    /// Nothing known yet.
+    /// Returns the state at the start, with an empty model.
     pub fn new(interval: String) -> App {
         App {
             model: Model::default(),
@@ -72,7 +72,7 @@ impl App {
             sort: Column::Lag,
             reverse: false,
             filter: Filter::default(),
-            typing: false,
+            is_typing: false,
             help: false,
             paused: false,
             selected: None,
@@ -85,31 +85,31 @@ impl App {
         }
     }
 
-    /// Takes news, but for what still arrives after a pause began.
-    pub fn take(&mut self, news: News) {
+    /// Applies an update to the model. Updates that arrive while paused are ignored.
+    pub fn apply(&mut self, update: Update) {
         if !self.paused {
-            self.model.take(news);
+            self.model.apply(update);
         }
     }
 
-    /// What is to be asked.
-    pub fn wish(&self) -> Wish {
-        let into = match &self.screen {
-            Screen::Into(key) => Some(key.clone()),
+    /// Returns what to read.
+    pub fn selection(&self) -> Selection {
+        let node = match &self.screen {
+            Screen::Detail(key) => Some(key.clone()),
             _ => None,
         };
-        Wish {
-            into,
+        Selection {
+            node,
             paused: self.paused,
         }
     }
 
-    /// Does what a key asks for; tells whether the program is to end.
-    pub fn key(&mut self, key: KeyEvent) -> bool {
+    /// Handles a key. Returns whether the program should end.
+    pub fn handle_key(&mut self, key: KeyEvent) -> bool {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return matches!(key.code, KeyCode::Char('c' | 'd'));
         }
-        if self.typing {
+        if self.is_typing {
             self.edit(key.code);
             return false;
         }
@@ -121,24 +121,24 @@ impl App {
             KeyCode::Char('?') => self.help = true,
             KeyCode::Char('p') => self.paused = !self.paused,
             KeyCode::Char('q') | KeyCode::Esc => return self.back(key.code),
-            KeyCode::Tab => self.turn(),
+            KeyCode::Tab => self.switch(),
             KeyCode::Enter | KeyCode::Right => self.enter(),
-            KeyCode::Char('/') if self.screen == Screen::Nodes => self.typing = true,
+            KeyCode::Char('/') if self.screen == Screen::Nodes => self.is_typing = true,
             KeyCode::Char('s' | '>') if self.screen == Screen::Nodes => self.sort_by(1),
             KeyCode::Char('<') if self.screen == Screen::Nodes => self.sort_by(-1),
             KeyCode::Char('r') if self.screen == Screen::Nodes => self.reverse = !self.reverse,
-            code => self.go(code),
+            code => self.navigate(code),
         }
         false
     }
 
-    /// One step back; the last is the end.
+    /// Goes one step back. Returns whether that ends the program.
     fn back(&mut self, code: KeyCode) -> bool {
         match self.screen {
-            Screen::Into(_) if self.part != Part::All => self.part = Part::All,
-            Screen::Into(_) => {
+            Screen::Detail(_) if self.part != Part::All => self.part = Part::All,
+            Screen::Detail(_) => {
                 self.screen = Screen::Nodes;
-                self.model.close = None;
+                self.model.detail = None;
             }
             Screen::Servers => self.screen = Screen::Nodes,
             Screen::Nodes if code == KeyCode::Esc && !self.filter.text.is_empty() => {
@@ -150,45 +150,45 @@ impl App {
         false
     }
 
-    fn turn(&mut self) {
+    fn switch(&mut self) {
         self.scroll = 0;
         match self.screen {
             Screen::Nodes => self.screen = Screen::Servers,
             Screen::Servers => self.screen = Screen::Nodes,
-            Screen::Into(_) => self.part = self.part.next(),
+            Screen::Detail(_) => self.part = self.part.next(),
         }
     }
 
     fn enter(&mut self) {
         match self.screen {
             Screen::Nodes => {
-                let rows = self.model.rows(self.sort, self.reverse, &self.filter);
+                let rows = rows(&self.model, self.sort, self.reverse, &self.filter);
                 let selected = self.selected.as_ref();
                 let at = selected.and_then(|key| rows.iter().position(|row| row.key() == *key));
                 let Some(key) = rows.get(at.unwrap_or(0)).map(|row| row.key()) else {
                     return;
                 };
                 self.selected = Some(key.clone());
-                self.screen = Screen::Into(key);
-                (self.part, self.scroll, self.model.close) = (Part::All, 0, None);
+                self.screen = Screen::Detail(key);
+                (self.part, self.scroll, self.model.detail) = (Part::All, 0, None);
             }
-            // The nodes of that server.
+            // Shows the nodes of that server.
             Screen::Servers => {
                 if let Some(server) = self.model.servers.values().nth(self.server) {
-                    self.filter = Filter::new(columns::short(&server.place));
+                    self.filter = Filter::new(columns::short(&server.endpoint));
                     (self.screen, self.scroll) = (Screen::Nodes, 0);
                 }
             }
-            Screen::Into(_) => {}
+            Screen::Detail(_) => {}
         }
     }
 
     fn edit(&mut self, code: KeyCode) {
         let mut text = self.filter.text.clone();
         match code {
-            KeyCode::Enter => self.typing = false,
+            KeyCode::Enter => self.is_typing = false,
             KeyCode::Esc => {
-                self.typing = false;
+                self.is_typing = false;
                 text.clear();
             }
             KeyCode::Backspace => {
@@ -200,7 +200,7 @@ impl App {
         self.filter = Filter::new(&text);
     }
 
-    /// The next column to the right or left, of those that are shown.
+    /// Sorts by the next column to the right or left, of those that are shown.
     fn sort_by(&mut self, step: isize) {
         let shown = &self.columns;
         let at = shown.iter().position(|column| *column == self.sort);
@@ -208,11 +208,11 @@ impl App {
         let at = at.map_or(0, |at| (at as isize + step).rem_euclid(count));
         self.sort = shown[at as usize];
         self.reverse = false;
-        // What comes first by it is to be seen.
+        // Shows the rows that are now first.
         self.selected = None;
     }
 
-    fn go(&mut self, code: KeyCode) {
+    fn navigate(&mut self, code: KeyCode) {
         let page = self.page.max(1) as isize;
         let step = match code {
             KeyCode::Up | KeyCode::Char('k') => -1,
@@ -223,25 +223,25 @@ impl App {
             KeyCode::End | KeyCode::Char('G') => isize::MAX,
             _ => return,
         };
-        let go = |at: usize, count: usize| {
+        let moved = |at: usize, count: usize| {
             let last = count.saturating_sub(1) as isize;
             (at as isize).saturating_add(step).clamp(0, last) as usize
         };
         match self.screen {
             Screen::Nodes => {
-                let rows = self.model.rows(self.sort, self.reverse, &self.filter);
+                let rows = rows(&self.model, self.sort, self.reverse, &self.filter);
                 let at = self.selected.as_ref();
                 let at = at.and_then(|key| rows.iter().position(|row| row.key() == *key));
-                let to = go(at.unwrap_or(0), rows.len());
+                let to = moved(at.unwrap_or(0), rows.len());
                 let key = rows.get(to).map(|row| row.key());
                 self.selected = key.filter(|_| to > 0);
             }
-            Screen::Servers => self.server = go(self.server, self.model.servers.len()),
-            // Drawing knows how far it can go.
-            Screen::Into(_) if self.part != Part::All => {
-                self.scroll = go(self.scroll, usize::MAX / 4)
+            Screen::Servers => self.server = moved(self.server, self.model.servers.len()),
+            // Limited to the length of the part when it is drawn.
+            Screen::Detail(_) if self.part != Part::All => {
+                self.scroll = moved(self.scroll, usize::MAX / 4)
             }
-            Screen::Into(_) => {}
+            Screen::Detail(_) => {}
         }
     }
 }
@@ -249,7 +249,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::top::model::tests::{Fixture, node, server};
+    use crate::top::model::fixtures::{Fixture, node, server};
 
     fn app() -> App {
         let mut fixture = Fixture::default();
@@ -258,7 +258,7 @@ mod tests {
             ("b", node(2, 0, 0)),
             ("c", node(3, 0, 0)),
         ];
-        fixture.look("h:1", server(1, 1), &nodes);
+        fixture.read("h:1", server(1, 1), &nodes);
         let mut app = App::new("2s".into());
         app.model = fixture.model;
         app
@@ -273,7 +273,7 @@ mod tests {
                 '\x08' => KeyCode::Backspace,
                 c => KeyCode::Char(c),
             };
-            app.key(code.into())
+            app.handle_key(code.into())
         })
     }
 
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_selection_stays_on_its_node() {
+    fn selection_stays_on_its_node() {
         let mut app = app();
         press(&mut app, "j");
         assert_eq!(selected(&app), "b");
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(selected(&app), "the first");
         press(&mut app, "G");
         assert_eq!(selected(&app), "a");
-        // Who asks for another order wants to see what comes first by it.
+        // Another sort order selects the first row.
         press(&mut app, "s");
         assert_eq!(selected(&app), "the first");
         press(&mut app, "\n");
@@ -304,22 +304,22 @@ mod tests {
     }
 
     #[test]
-    fn columns_to_sort_by_go_around() {
+    fn sort_columns_wrap_around() {
         let mut app = app();
         assert_eq!(app.sort, Column::Lag);
         press(&mut app, "s");
         assert_eq!(app.sort, Column::Growth);
         press(&mut app, "<<");
-        assert_eq!(app.sort, Column::Waiting);
+        assert_eq!(app.sort, Column::Pending);
         press(&mut app, "<<<");
         assert_eq!(app.sort, Column::Refused);
     }
 
     #[test]
-    fn a_filter_is_typed() {
+    fn filter_is_typed() {
         let mut app = app();
         press(&mut app, "/qb\x08");
-        assert!(app.typing && app.filter.text == "q");
+        assert!(app.is_typing && app.filter.text == "q");
         assert!(!press(&mut app, "\n"));
         assert!(!press(&mut app, "\x1b"));
         assert_eq!(app.filter.text, "");
@@ -327,10 +327,10 @@ mod tests {
     }
 
     #[test]
-    fn steps_go_back_one_by_one() {
+    fn back_keys_go_back_step_by_step() {
         let mut app = app();
         press(&mut app, "jj\n");
-        let key = app.wish().into.unwrap();
+        let key = app.selection().node.unwrap();
         assert_eq!(
             (key.server.as_str(), key.node.as_slice()),
             ("h:1", &b"c"[..])
@@ -338,7 +338,7 @@ mod tests {
         press(&mut app, "\t");
         assert_eq!(app.part, Part::Metrics);
         assert!(!press(&mut app, "qq"));
-        assert_eq!((&app.screen, app.wish().into), (&Screen::Nodes, None));
+        assert_eq!((&app.screen, app.selection().node), (&Screen::Nodes, None));
         press(&mut app, "\t\n");
         assert_eq!(
             (&app.screen, app.filter.text.as_str()),
@@ -348,14 +348,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_asks_for_nothing_and_takes_nothing() {
+    fn pause_reads_nothing_and_ignores_updates() {
         let mut app = app();
         press(&mut app, "p");
-        assert!(app.wish().paused);
-        app.take(News::Gone { id: "h:1".into() });
+        assert!(app.selection().paused);
+        app.apply(Update::Gone { id: "h:1".into() });
         assert_eq!(app.model.servers.len(), 1);
         press(&mut app, "p");
-        app.take(News::Gone { id: "h:1".into() });
+        app.apply(Update::Gone { id: "h:1".into() });
         assert_eq!(app.model.servers.len(), 0);
     }
 }

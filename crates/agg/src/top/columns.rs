@@ -1,28 +1,29 @@
-//! The columns of the table of nodes: what stands in them, how they sort, what of it is trouble, and which of them
-//! fit. Pure.
+//! The columns of the table of nodes: their text, sort order and severity, and which of them fit on the screen. No I/O.
 
 use std::cmp::Ordering;
 
-use super::figures::QUEUES;
-use super::model::Row;
-use super::show::{age, bytes, change, count, rate};
+use aggregator_protocol::natural;
 
-/// Bad enough to look at.
-pub const LAG_MS: u64 = 5 * 60_000;
-/// A lag that is no reason to sort by it: pollers come and go within that.
-const CALM_MS: u64 = 10_000;
-/// A server that holds more of its memory than this is in trouble.
-pub const FULL: f64 = 0.9;
+use super::model::Row;
+use crate::format::{age, bytes, change, count, rate};
+use crate::stats::QUEUES;
+
+/// A lag that deserves attention, ms. Twelve times as much is an alarm.
+const LAG_MS: u64 = 5 * 60_000;
+/// A lag below this sorts as none, ms: every poller causes as much.
+const NORMAL_LAG_MS: u64 = 10_000;
+/// Memory usage of a server from which on it is an alarm.
+pub const HIGH_USAGE: f64 = 0.9;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     Node,
     Server,
-    Waiting,
+    Pending,
     Lag,
     Growth,
-    /// Entries of one queue.
+    /// Records in one queue.
     Queue(usize),
     Drops,
     Leased,
@@ -35,22 +36,40 @@ pub enum Column {
     Refused,
 }
 
-/// How bad something is.
+/// How bad a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// None now, whatever was.
-    None,
-    /// Worth a look.
-    Some,
-    /// Something is lost, or soon will be.
-    Much,
+pub enum Severity {
+    Normal,
+    /// Deserves attention.
+    Warning,
+    /// Data is lost, or soon will be.
+    Alarm,
 }
 
-/// All, from left to right.
+impl Severity {
+    /// Returns the severity of a lag.
+    pub fn of_lag(ms: u64) -> Severity {
+        match ms {
+            _ if ms >= 12 * LAG_MS => Severity::Alarm,
+            _ if ms >= LAG_MS => Severity::Warning,
+            _ => Severity::Normal,
+        }
+    }
+
+    /// Returns this severity if the rate is positive.
+    pub fn if_positive(self, rate: Option<f64>) -> Severity {
+        match rate {
+            Some(rate) if rate > 0.0 => self,
+            _ => Severity::Normal,
+        }
+    }
+}
+
+/// All columns from left to right.
 pub const ALL: [Column; 19] = [
     Column::Node,
     Column::Server,
-    Column::Waiting,
+    Column::Pending,
     Column::Lag,
     Column::Growth,
     Column::Queue(0),
@@ -69,10 +88,10 @@ pub const ALL: [Column; 19] = [
     Column::Refused,
 ];
 
-/// Those that come first where there is no room for all.
-const FIRST: [Column; 19] = [
+/// The columns by importance: the first ones are shown where not all fit.
+const BY_IMPORTANCE: [Column; 19] = [
     Column::Node,
-    Column::Waiting,
+    Column::Pending,
     Column::Lag,
     Column::Drops,
     Column::Metrics,
@@ -92,16 +111,16 @@ const FIRST: [Column; 19] = [
     Column::Queue(4),
 ];
 
-/// The least and the most that a name is given before columns of figures are.
-const NAME: (usize, usize) = (12, 28);
+/// Minimum and maximum width of a name before the columns of numbers are placed.
+const NAME_WIDTH: (usize, usize) = (12, 28);
 
 impl Column {
-    /// What stands above it.
+    /// Returns the title.
     pub fn title(self) -> &'static str {
         match self {
             Column::Node => "NODE",
             Column::Server => "SERVER",
-            Column::Waiting => "WAIT",
+            Column::Pending => "PEND",
             Column::Lag => "LAG",
             Column::Growth => "GROW/s",
             Column::Queue(4) => "REAL",
@@ -118,11 +137,11 @@ impl Column {
         }
     }
 
-    /// The cells that it takes; names take what is left.
+    /// Returns the width in cells. Names get what is left over.
     fn width(self, (node, server): (usize, usize)) -> usize {
         match self {
-            Column::Node => node.clamp(NAME.0, NAME.1),
-            Column::Server => server.clamp(NAME.0, NAME.1),
+            Column::Node => node.clamp(NAME_WIDTH.0, NAME_WIDTH.1),
+            Column::Server => server.clamp(NAME_WIDTH.0, NAME_WIDTH.1),
             // A sign and a unit.
             Column::Growth => 7,
             Column::Bytes => 6,
@@ -131,20 +150,20 @@ impl Column {
         }
     }
 
-    /// Whether it is a name, which stands at the left.
-    pub fn name(self) -> bool {
+    /// Returns whether the column holds names, which are aligned to the left.
+    pub fn is_name(self) -> bool {
         matches!(self, Column::Node | Column::Server)
     }
 
-    /// What stands in it.
+    /// Returns the text of a cell.
     pub fn text(self, row: &Row) -> String {
-        let (node, rates) = (&row.node.figures, &row.node.rates);
+        let (node, rates) = (&row.node.stats, &row.node.rates);
         match self {
             Column::Node => row.node.name.clone(),
-            Column::Server => short(&row.server.place).to_owned(),
-            Column::Waiting => count(node.waiting()),
-            Column::Lag if node.waiting() == 0 => "-".into(),
-            Column::Lag => age(node.lag()),
+            Column::Server => short(&row.server.endpoint).to_owned(),
+            Column::Pending => count(node.pending()),
+            Column::Lag if node.pending() == 0 => "-".into(),
+            Column::Lag => age(node.lag_ms()),
             Column::Growth => change(rates.growth),
             Column::Queue(queue) => count(node.queues[queue].length),
             Column::Drops => rate(rates.dropped),
@@ -152,106 +171,82 @@ impl Column {
             Column::Reports => rate(reports(row)),
             Column::Metrics => count(node.metrics),
             Column::Errors => count(node.errors),
-            Column::Objects => count(node.realities),
+            Column::Objects => count(node.objects),
             Column::Bytes => bytes(node.bytes),
             Column::Late => count(node.late),
             Column::Refused => count(node.refused()),
         }
     }
 
-    /// How bad what stands in it is.
-    pub fn trouble(self, row: &Row) -> Trouble {
-        let (node, rates) = (&row.node.figures, &row.node.rates);
-        let grows = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
+    /// Returns the severity of a cell.
+    pub fn severity(self, row: &Row) -> Severity {
+        let (node, rates) = (&row.node.stats, &row.node.rates);
         match self {
-            Column::Drops if grows(rates.dropped) => Trouble::Much,
-            Column::Refused if grows(rates.refused) => Trouble::Much,
-            Column::Late if grows(rates.late) => Trouble::Some,
-            Column::Lag if node.lag() >= 12 * LAG_MS => Trouble::Much,
-            Column::Lag if node.lag() >= LAG_MS => Trouble::Some,
-            Column::Bytes if row.server.full() > FULL => Trouble::Much,
-            _ => Trouble::None,
+            Column::Drops => Severity::Alarm.if_positive(rates.dropped),
+            Column::Refused => Severity::Alarm.if_positive(rates.refused),
+            Column::Late => Severity::Warning.if_positive(rates.late),
+            Column::Lag => Severity::of_lag(node.lag_ms()),
+            Column::Bytes if row.server.memory_usage() > HIGH_USAGE => Severity::Alarm,
+            _ => Severity::Normal,
         }
     }
 
     fn number(self, row: &Row) -> f64 {
-        let (node, rates) = (&row.node.figures, &row.node.rates);
-        let whole = match self {
+        let (node, rates) = (&row.node.stats, &row.node.rates);
+        let number = match self {
             Column::Growth => return rates.growth.unwrap_or(f64::NEG_INFINITY),
             Column::Drops => return rates.dropped.unwrap_or(-1.0),
             Column::Reports => return reports(row).unwrap_or(-1.0),
-            Column::Lag if node.lag() < CALM_MS => 0,
-            Column::Lag => node.lag(),
-            Column::Waiting => node.waiting(),
+            Column::Lag if node.lag_ms() < NORMAL_LAG_MS => 0,
+            Column::Lag => node.lag_ms(),
+            Column::Pending => node.pending(),
             Column::Queue(queue) => node.queues[queue].length,
             Column::Leased => node.leased(),
             Column::Metrics => node.metrics,
             Column::Errors => node.errors,
-            Column::Objects => node.realities,
+            Column::Objects => node.objects,
             Column::Bytes => node.bytes,
             Column::Late => node.late,
             Column::Refused => node.refused(),
             Column::Node | Column::Server => 0,
         };
-        whole as f64
+        number as f64
     }
 
-    /// Which row comes first: names in their order, figures from the largest.
+    /// Orders rows: names in natural order, numbers from the largest.
     pub fn order(self, a: &Row, b: &Row) -> Ordering {
-        let by_name = || natural(&a.node.name, &b.node.name);
+        let by_node = || by_name(&a.node.name, &b.node.name);
         match self {
-            Column::Node => by_name(),
-            Column::Server => natural(&a.server.place, &b.server.place).then_with(by_name),
-            _ => self.number(b).total_cmp(&self.number(a)).then_with(by_name),
+            Column::Node => by_node(),
+            Column::Server => by_name(&a.server.endpoint, &b.server.endpoint).then_with(by_node),
+            _ => self.number(b).total_cmp(&self.number(a)).then_with(by_node),
         }
     }
 }
 
-/// Reports a second: the server counts them for all its nodes, so they are a node's where it is alone.
+fn by_name(a: &str, b: &str) -> Ordering {
+    natural(a, b).then_with(|| a.cmp(b))
+}
+
+/// Returns the reports per second. The server counts them for all its nodes together, so that they are known only for
+/// a node that is alone on its server.
 pub fn reports(row: &Row) -> Option<f64> {
     (row.server.nodes.len() == 1)
         .then_some(row.server.reports)
         .flatten()
 }
 
-/// An address without what all have.
-pub fn short(place: &str) -> &str {
-    place.strip_prefix("redis://").unwrap_or(place)
+/// Returns an address without the scheme that most of them share.
+pub fn short(endpoint: &str) -> &str {
+    endpoint.strip_prefix("redis://").unwrap_or(endpoint)
 }
 
-/// The order of a person: web2 before web10.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
-    loop {
-        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-        let (in_a, in_b) = (digits(a), digits(b));
-        if in_a > 0 && in_b > 0 {
-            let (left, right) = (&a[..in_a], &b[..in_b]);
-            let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
-            let order = left.len().cmp(&right.len()).then_with(|| left.cmp(right));
-            // Of 7 and 07 the shorter is first.
-            let order = order.then_with(|| in_a.cmp(&in_b));
-            if order != Ordering::Equal {
-                return order;
-            }
-            (a, b) = (&a[in_a..], &b[in_b..]);
-            continue;
-        }
-        let (mut rest_a, mut rest_b) = (a.chars(), b.chars());
-        match (rest_a.next(), rest_b.next()) {
-            (None, None) => return Ordering::Equal,
-            (left, right) if left != right => return left.cmp(&right),
-            _ => (a, b) = (rest_a.as_str(), rest_b.as_str()),
-        }
-    }
-}
-
-/// Those that fit, with the cells that each takes. `longest` are the longest names of nodes and servers; what is left
-/// over goes to the names.
+/// Returns the columns that fit, with the width of each. `longest` are the widths of the longest names of nodes and
+/// servers; the names share the cells that are left over.
 pub fn fitting(cells: usize, longest: (usize, usize)) -> Vec<(Column, usize)> {
     let mut chosen: Vec<Column> = Vec::new();
     let mut used = 0;
-    for column in FIRST {
+    for column in BY_IMPORTANCE {
         let needed = column.width(longest) + usize::from(!chosen.is_empty());
         if used + needed <= cells || chosen.is_empty() {
             used += needed;
@@ -264,14 +259,14 @@ pub fn fitting(cells: usize, longest: (usize, usize)) -> Vec<(Column, usize)> {
         .filter(|column| chosen.contains(column))
         .map(|column| (column, column.width(longest)))
         .collect();
-    let wanted = [
+    let names = [
         (Column::Node, longest.0),
         (Column::Server, longest.1),
         (Column::Node, usize::MAX),
     ];
-    for (name, wanted) in wanted {
+    for (name, longest) in names {
         if let Some((_, width)) = widths.iter_mut().find(|(column, _)| *column == name) {
-            let more = wanted.saturating_sub(*width).min(left);
+            let more = longest.saturating_sub(*width).min(left);
             *width += more;
             left -= more;
         }
@@ -284,15 +279,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_in_a_persons_order() {
+    fn names_are_in_natural_order() {
         let mut names = ["web10", "web2", "web", "web2b", "07", "7", "db", "web02"];
-        names.sort_by(|a, b| natural(a, b));
+        names.sort_by(|a, b| by_name(a, b));
         assert_eq!(
             names,
-            ["7", "07", "db", "web", "web2", "web2b", "web02", "web10"]
+            ["07", "7", "db", "web", "web02", "web2", "web2b", "web10"]
         );
         assert_eq!(
-            natural("99999999999999999999998", "99999999999999999999999"),
+            by_name("99999999999999999999998", "99999999999999999999999"),
             Ordering::Less
         );
     }
@@ -314,7 +309,7 @@ mod tests {
         };
         assert_eq!(
             titles(80),
-            "NODE WAIT LAG GROW/s DROP/s REP/s METRICS ERRORS BYTES LATE REFUSED"
+            "NODE PEND LAG GROW/s DROP/s REP/s METRICS ERRORS BYTES LATE REFUSED"
         );
         assert_eq!(fitting(160, (9, 14)).len(), ALL.len());
         assert_eq!(fitting(3, (9, 14))[0], (Column::Node, 12));

@@ -1,92 +1,95 @@
-//! `agg top`: shows a fleet live in a terminal, or once as text. It only reads: INFO, SCAN, and AGG's commands of
-//! reading.
+//! `agg top`: shows servers and their nodes live in a terminal, or once as text. Only reads: INFO, SCAN, and AGG's reading
+//! commands.
 //!
-//! Tasks ask the servers (gather.rs, ask.rs) and tell what they found to the model (model.rs, close.rs); keys change
-//! what is shown of it (app.rs); view/ draws both.
+//! Tasks read the servers (watcher.rs, queries.rs) and send updates to the model (model.rs, node_detail.rs). Keys change
+//! the state of the user interface (app.rs), and view/ draws both.
 
 mod app;
-mod ask;
-mod close;
 mod columns;
-pub mod figures;
-mod gather;
 mod model;
+mod node_detail;
 mod print;
-mod screen;
-pub mod show;
+mod queries;
+mod rates;
+mod replies;
+mod table;
+mod terminal;
+mod text;
 mod view;
+mod watcher;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event, EventStream, KeyEventKind};
+use crossterm::event::{Event, EventStream, KeyEvent, KeyEventKind};
 use futures_util::StreamExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::Ended;
-use crate::poll::config::Config;
 use agg_client::Shutdown;
 use agg_client::connect::{Access, Server};
 use agg_client::discovery::Source;
 use agg_client::messages::say;
-use aggregator_protocol::masking::json_lines;
-use aggregator_protocol::units;
+use aggregator_protocol::{masking, units};
+
+use crate::ExitStatus;
+use crate::poll::config::Config;
 
 use app::App;
-use gather::Wish;
-use model::{Model, News, State};
-use screen::Screen;
+use model::{Model, Selection, State, Update};
+use terminal::Terminal;
 use view::Theme;
 
-/// How long a single look waits for servers that do not answer, beyond its two intervals.
-const PATIENCE: Duration = Duration::from_secs(12);
-/// A single look takes no new server for granted until nothing was found for this long.
-const SETTLED: Duration = Duration::from_secs(1);
+/// How long `--once` waits for servers that do not answer, in addition to two intervals.
+const TIMEOUT: Duration = Duration::from_secs(12);
+/// `--once` expects no further servers once none was found for this long.
+const DISCOVERY_IDLE: Duration = Duration::from_secs(1);
+/// How often the screen is drawn at most, unless a key was pressed.
+const FRAME: Duration = Duration::from_millis(250);
 
 /// The arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// The servers; none: that of --redis, or those of --config
+    /// The servers [default: that of --redis, or those of --config]
     #[arg(value_name = "URL")]
     urls: Vec<String>,
 
-    /// Look at the servers of a poller's file
+    /// Show the servers of a configuration file of agg poll
     #[arg(long, value_name = "FILE", conflicts_with = "urls")]
     config: Option<PathBuf>,
 
-    /// How often to look
+    /// How often to read the servers, at least 200ms
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
 
-    /// Print a table and end; so it does where the output is no terminal. Rates need two looks, an interval apart
+    /// Print a table and exit, as without a terminal. Takes two readings, an interval apart, for the rates
     #[arg(long)]
     once: bool,
 
-    /// Print an object a line, first each server, then its nodes, and end
+    /// Print one JSON object per line, each server followed by its nodes, and exit
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  agg top                                  look at one server, redis://127.0.0.1:7777
+  agg top                                  one server, redis://127.0.0.1:7777
   agg top redis://10.1.0.7:7777 redis://10.1.0.8:7777
-  agg top --config poller.toml             look at what a poller drains
+  agg top --config poller.toml             the servers that a poller drains
   agg top --once                           print a table
   agg top --json | jq 'select(.lag_ms > 60000)'
 
-Keys: arrows select, Enter looks into a node, s sorts, / filters, Tab shows the
-servers, ? tells all, q quits. NO_COLOR turns colours off.
+Keys: arrows select, Enter shows a node, s sorts, / filters, Tab shows the servers, ? shows help,
+q quits. NO_COLOR turns colours off.
 
-Exit codes: 0 quit or all looked at, 1 failed or not all could be looked at
-(--once), 2 wrong usage, 130 interrupted before the end (--once).";
+Exit codes: 0 quit or everything read, 1 failed or incomplete (--once), 2 invalid usage,
+130 interrupted (--once).";
 
-/// Short ones would only heat the servers, whose figures change no faster.
+/// Shorter intervals would only load the servers.
 fn interval(text: &str) -> Result<Duration, String> {
     match units::duration(text)? {
         short if short < Duration::from_millis(200) => Err("expected at least 200ms".into()),
@@ -95,213 +98,224 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 impl Options {
-    /// Whether it goes on until it is ended.
-    pub fn endless(&self) -> bool {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        !self.once && !self.json && !dumb && std::io::stdout().is_terminal()
+    /// Returns whether the command runs until it is interrupted.
+    pub fn is_endless(&self) -> bool {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        !self.once && !self.json && !is_dumb && std::io::stdout().is_terminal()
     }
 
-    /// Whether the servers stand in a file.
-    pub fn of_file(&self) -> bool {
+    /// Returns whether the servers come from a configuration file.
+    pub fn has_config(&self) -> bool {
         self.config.is_some()
     }
 
-    /// Where the servers are; `url` is that of --redis.
+    /// Returns where the servers are; `url` is that of --redis.
     ///
-    /// Returns an error if a URL or the file is not as it should be.
+    /// # Errors
+    /// A URL or the configuration file is invalid.
     pub fn sources(&self, url: &str, access: &Access) -> Result<Vec<Source>, String> {
         if let Some(path) = &self.config {
             return Config::read(path).map(|config| config.sources);
         }
-        let one = [url.to_owned()];
-        let urls = if self.urls.is_empty() {
-            &one[..]
-        } else {
-            &self.urls[..]
+        let default = [url.to_owned()];
+        let urls = match self.urls.as_slice() {
+            [] => &default[..],
+            urls => urls,
         };
         let servers = urls.iter().map(|url| Server::parse(url, access));
         Ok(vec![Source::Urls(servers.collect::<Result<_, _>>()?)])
     }
 }
 
-/// Looks at the servers.
+/// Shows the servers.
 ///
-/// Returns an error if there is no terminal to draw on, or the output cannot be written.
-pub fn run(options: &Options, sources: Vec<Source>, stop: &Shutdown) -> Result<Ended, String> {
+/// # Errors
+/// There is no terminal to draw on, or the output cannot be written.
+pub fn run(options: &Options, sources: Vec<Source>, stop: &Shutdown) -> Result<ExitStatus, String> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start threads: {error}"))?;
-    let ended = match options.endless() {
-        true => live(&runtime, options, sources, stop),
-        false => once(&runtime, options, sources, stop),
+    let result = match options.is_endless() {
+        true => run_live(&runtime, options, sources, stop),
+        false => run_once(&runtime, options, sources, stop),
     };
-    // A name that is being looked up is waited for by nobody.
+    // Does not wait for a pending name lookup.
     runtime.shutdown_background();
-    ended
+    result
 }
 
-/// Ends with the signal that asks for the end.
-fn asked(stop: &Shutdown) -> mpsc::Receiver<()> {
-    let (tell, asked) = mpsc::channel(1);
-    let stop = stop.clone();
-    // It ends with the program.
-    std::thread::spawn(move || {
-        while !stop.wait(Duration::from_secs(3600)) {}
-        // Nobody listens any more if the program is about to end anyway.
-        let _ = tell.blocking_send(());
-    });
-    asked
-}
-
-fn live(
+fn run_live(
     runtime: &Runtime,
     options: &Options,
     sources: Vec<Source>,
     stop: &Shutdown,
-) -> Result<Ended, String> {
+) -> Result<ExitStatus, String> {
     let failed = |error: std::io::Error| format!("cannot draw on the terminal: {error}");
     let theme = Theme {
         colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    let mut screen = Screen::open(stop).map_err(failed)?;
-    let mut app = App::new(told(options.interval));
-    let mut asked = asked(stop);
+    let mut terminal = Terminal::open(stop).map_err(failed)?;
+    let mut app = App::new(spelled(options.interval));
     runtime
-        .block_on(async {
-            let (wishes, wish) = watch::channel(Wish::default());
-            let mut news = gather::start(sources, options.interval, wish);
-            let mut keys = EventStream::new();
-            let mut tick = tokio::time::interval(Duration::from_millis(250));
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let (mut drawn, mut fresh) = (Instant::now(), true);
-            loop {
-                let now = tokio::select! {
-                    _ = asked.recv() => return Ok(()),
-                    event = keys.next() => match event {
-                        Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => {
-                            if app.key(key) {
-                                return Ok(());
-                            }
-                            let wish = app.wish();
-                            wishes.send_if_modified(|before| {
-                                let other = *before != wish;
-                                *before = wish;
-                                other
-                            });
-                            true
-                        }
-                        Some(Ok(_)) => true,
-                        // The terminal is gone.
-                        Some(Err(error)) => return Err(error),
-                        None => return Ok(()),
-                    },
-                    Some(one) = news.recv() => {
-                        // The answer to a key is drawn at once.
-                        let now = matches!(one, News::Into { .. });
-                        app.take(one);
-                        while let Ok(one) = news.try_recv() {
-                            app.take(one);
-                        }
-                        fresh = true;
-                        now
-                    }
-                    // Backoff count down.
-                    _ = tick.tick() => fresh || drawn.elapsed() >= Duration::from_secs(1),
-                };
-                if now && screen.held() {
-                    screen
-                        .terminal
-                        .draw(|frame| view::draw(frame, &mut app, theme))?;
-                    (drawn, fresh) = (Instant::now(), false);
-                }
-            }
-        })
+        .block_on(show(&mut app, &mut terminal, theme, options, sources, stop))
         .map_err(failed)?;
-    match screen.held() {
-        true => Ok(Ended::Done),
-        // What panicked has said why.
-        false => Err("ended by a mistake of this program: please report it".into()),
+    match terminal.is_open() {
+        true => Ok(ExitStatus::Success),
+        // The panic printed its reason.
+        false => Err("internal error: please report it".into()),
     }
 }
 
-/// A duration as it is written.
-fn told(of: Duration) -> String {
-    match of.as_millis() {
+/// Draws the state of the user interface until the user quits or a shutdown is requested.
+async fn show(
+    app: &mut App,
+    terminal: &mut Terminal,
+    theme: Theme,
+    options: &Options,
+    sources: Vec<Source>,
+    stop: &Shutdown,
+) -> std::io::Result<()> {
+    let (selection, selected) = watch::channel(Selection::default());
+    let mut updates = watcher::start(sources, options.interval, selected);
+    let mut keys = EventStream::new();
+    let mut frames = tokio::time::interval(FRAME);
+    frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut drawn_at = Instant::now();
+    let mut has_changed = true;
+    loop {
+        let draw_now = tokio::select! {
+            () = stop.requested() => return Ok(()),
+            event = keys.next() => match event {
+                Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => {
+                    if handle_key(app, key, &selection) {
+                        return Ok(());
+                    }
+                    true
+                }
+                // The terminal was resized.
+                Some(Ok(_)) => true,
+                // The terminal is gone.
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
+            Some(update) = updates.recv() => {
+                // The answer to a key is drawn at once.
+                let is_answer = matches!(update, Update::Detail { .. });
+                app.apply(update);
+                while let Ok(update) = updates.try_recv() {
+                    app.apply(update);
+                }
+                has_changed = true;
+                is_answer
+            }
+            // Once per second even without changes, as pauses are counted down.
+            _ = frames.tick() => has_changed || drawn_at.elapsed() >= Duration::from_secs(1),
+        };
+        if draw_now && terminal.is_open() {
+            terminal
+                .screen
+                .draw(|frame| view::draw(frame, app, theme))?;
+            (drawn_at, has_changed) = (Instant::now(), false);
+        }
+    }
+}
+
+/// Handles a key and passes a changed selection on. Returns whether the program should end.
+fn handle_key(app: &mut App, key: KeyEvent, selection: &watch::Sender<Selection>) -> bool {
+    if app.handle_key(key) {
+        return true;
+    }
+    let selected = app.selection();
+    selection.send_if_modified(|before| {
+        let is_other = *before != selected;
+        *before = selected;
+        is_other
+    });
+    false
+}
+
+/// Returns a duration as it is spelled in arguments.
+fn spelled(duration: Duration) -> String {
+    match duration.as_millis() {
         ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
         ms => format!("{ms}ms"),
     }
 }
 
-fn once(
+fn run_once(
     runtime: &Runtime,
     options: &Options,
     sources: Vec<Source>,
     stop: &Shutdown,
-) -> Result<Ended, String> {
+) -> Result<ExitStatus, String> {
     let mut model = Model::default();
-    let mut asked = asked(stop);
     let interrupted = runtime.block_on(async {
-        // Held, as without it nobody would be asked any more.
-        let (_wishes, wish) = watch::channel(Wish::default());
-        let news = gather::start(sources, options.interval, wish);
+        // Held until the end: the watchers stop when it is dropped.
+        let (_selection, selected) = watch::channel(Selection::default());
+        let updates = watcher::start(sources, options.interval, selected);
         tokio::select! {
-            _ = asked.recv() => true,
-            () = looks(&mut model, news, options.interval) => false,
+            () = stop.requested() => true,
+            () = read_twice(&mut model, updates, options.interval) => false,
         }
     });
     if interrupted {
-        return Ok(Ended::Interrupted);
+        return Ok(ExitStatus::Interrupted);
     }
     if model.servers.is_empty() {
-        return Err("no server was found".into());
+        return Err("no servers found".into());
     }
     let text = match options.json {
-        true => json_lines(&print::json(&model)),
+        true => {
+            let json = print::json(&model).map_err(|error| format!("cannot write: {error}"))?;
+            masking::json_lines(&json)
+        }
         false => print::table(&model),
     };
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader has seen enough.
+        // The reader closed it: `agg top --once | head` is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         written => written.map_err(|error| format!("cannot write the output: {error}"))?,
     }
-    let trouble = print::trouble(&model);
-    for line in &trouble {
-        say(line);
+    let problems = print::problems(&model);
+    for problem in &problems {
+        say(problem);
     }
-    match trouble.is_empty() {
-        true => Ok(Ended::Done),
-        false => Ok(Ended::Incomplete),
+    match problems.is_empty() {
+        true => Ok(ExitStatus::Success),
+        false => Ok(ExitStatus::Incomplete),
     }
 }
 
-/// Waits until every server was looked at twice, or failed.
-async fn looks(model: &mut Model, mut news: Receiver<News>, interval: Duration) {
+/// Waits until every server was read twice, or is down.
+async fn read_twice(model: &mut Model, mut updates: Receiver<Update>, interval: Duration) {
     let start = Instant::now();
-    let end = start + PATIENCE + 2 * interval;
-    let mut found = start;
+    let end = start + TIMEOUT + 2 * interval;
+    let mut last_found = start;
     loop {
         let servers = model.servers.values();
-        let mut unknown = servers.filter(|server| match server.state {
-            State::New => true,
-            State::Up => server.looks < 2,
-            State::Away { .. } => false,
+        let mut incomplete = servers.filter(|server| match server.state {
+            State::Connecting => true,
+            State::Up => server.readings < 2,
+            State::Down { .. } => false,
         });
-        let settled = found + SETTLED;
-        let complete = unknown.next().is_none() && !model.servers.is_empty();
-        let until = if complete { settled.min(end) } else { end };
+        let is_complete = incomplete.next().is_none() && !model.servers.is_empty();
+        let until = match is_complete {
+            true => (last_found + DISCOVERY_IDLE).min(end),
+            false => end,
+        };
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
-        match timeout(left, news.recv()).await {
-            Ok(Some(one)) => {
-                if matches!(one, News::Found { .. }) {
-                    found = Instant::now();
+        match timeout(left, updates.recv()).await {
+            Ok(Some(update)) => {
+                if matches!(update, Update::Found { .. }) {
+                    last_found = Instant::now();
                 }
-                model.take(one);
+                model.apply(update);
             }
             Ok(None) | Err(_) => return,
         }

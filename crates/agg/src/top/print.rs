@@ -1,48 +1,50 @@
-//! What is known, once, for programs and pipes: a table, or one JSON object a line.
+//! Prints the model once, for pipes and programs: as a table or as JSON, one object per line.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use super::columns::{self, Column, reports, short};
-use super::figures::{QUEUES, Queue};
-use super::model::{Filter, Model, Row, Server, State};
-use super::show::{bytes, change, count, pad, per_second, rate, width};
+use super::model::{Model, Row, Server, State};
+use super::table::{Filter, rows};
+use super::text::{pad, width};
+use crate::format::{bytes, change, count, per_second, rate};
+use crate::stats::{QUEUES, QueueStats};
 
-/// The table, and above it what it sums up to.
+/// Returns the sums and below them a table of the nodes.
 pub fn table(model: &Model) -> String {
     let totals = model.totals();
     let mut text = format!(
-        "servers {} up, {} away; nodes {}; memory {} of {}, fullest {:.0} %; waiting {}, grows {}; \
+        "servers {} up, {} down; nodes {}; memory {} of {}, highest {:.0} %; pending {}, growth {}; \
          reports {}; drops {}, {} so far\n",
         totals.up,
-        totals.away + totals.new,
+        totals.down + totals.connecting,
         totals.nodes,
-        bytes(totals.held),
-        bytes(totals.ceiling),
-        totals.fullest * 100.0,
-        count(totals.waiting),
+        bytes(totals.memory_used),
+        bytes(totals.memory_limit),
+        totals.highest_usage * 100.0,
+        count(totals.pending),
         per_second(change(totals.growth)),
         per_second(rate(totals.reports)),
         per_second(rate(totals.drops)),
         count(totals.dropped)
     );
-    let rows = model.rows(Column::Node, false, &Filter::default());
+    let rows = rows(model, Column::Node, false, &Filter::default());
     if rows.is_empty() {
         return text;
     }
-    let cells: Vec<Vec<String>> =
-        std::iter::once(columns::ALL.map(|column| column.title().to_owned()).into())
-            .chain(
-                rows.iter()
-                    .map(|row| columns::ALL.map(|column| word(column, row)).into()),
-            )
-            .collect();
+    let titles = columns::ALL.map(|column| column.title().to_owned());
+    let cells = rows
+        .iter()
+        .map(|row| columns::ALL.map(|column| word(column, row)));
+    let cells: Vec<_> = std::iter::once(titles).chain(cells).collect();
     let widths: Vec<usize> = (0..columns::ALL.len())
         .map(|at| cells.iter().map(|row| width(&row[at])).max().unwrap_or(0))
         .collect();
     for row in cells {
         let parts = row.iter().enumerate();
         let parts: Vec<String> = parts
-            .map(|(at, cell)| pad(cell, widths[at], !columns::ALL[at].name()))
+            .map(|(at, cell)| pad(cell, widths[at], !columns::ALL[at].is_name()))
             .collect();
         text.push_str(parts.join("  ").trim_end());
         text.push('\n');
@@ -50,19 +52,23 @@ pub fn table(model: &Model) -> String {
     text
 }
 
-/// A cell that is one word, as programs split at blanks.
+/// Returns a cell as one word, as programs split lines at spaces.
 fn word(column: Column, row: &Row) -> String {
     match column.text(row) {
-        text if column.name() => text.replace(' ', "·"),
+        text if column.is_name() => text.replace(' ', "·"),
         text => text,
     }
 }
 
-/// An object for each server and then one for each of its nodes, a line each.
-pub fn json(model: &Model) -> String {
+/// Returns an object for each server, followed by one for each of its nodes, one per line.
+///
+/// # Errors
+/// An object cannot be written as JSON, which does not happen with strings and numbers.
+pub fn json(model: &Model) -> serde_json::Result<String> {
     let mut text = String::new();
     for (id, server) in &model.servers {
-        text.push_str(&format!("{}\n", of_server(id, server)));
+        text.push_str(&serde_json::to_string(&ServerLine::new(id, server))?);
+        text.push('\n');
         for (key, node) in &server.nodes {
             let row = Row {
                 id,
@@ -70,83 +76,140 @@ pub fn json(model: &Model) -> String {
                 key,
                 node,
             };
-            text.push_str(&format!("{}\n", of_node(&row)));
+            text.push_str(&serde_json::to_string(&NodeLine::new(&row))?);
+            text.push('\n');
         }
     }
-    text
+    Ok(text)
 }
 
-fn of_server(id: &str, server: &Server) -> Value {
-    let mut object = json!({
-        "kind": "server",
-        "server": id,
-        "address": server.place,
-        "up": server.state == State::Up,
-        "nodes": server.nodes.len(),
-    });
-    if let State::Away { why, .. } = &server.state {
-        object["why"] = why.as_str().into();
-    }
-    if let Some(note) = &server.note {
-        object["note"] = note.as_str().into();
-    }
-    if let Some(figures) = &server.figures {
-        object["held"] = figures.held.into();
-        object["ceiling"] = figures.ceiling.into();
-        object["dropped"] = json!(figures.dropped);
-    }
-    object["reports_per_second"] = json!(server.reports);
-    object["drops_per_second"] = json!(server.drops);
-    object
+/// The object of a server.
+#[derive(Serialize)]
+struct ServerLine<'a> {
+    kind: &'static str,
+    server: &'a str,
+    address: &'a str,
+    up: bool,
+    nodes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<&'a BTreeMap<String, u64>>,
+    reports_per_second: Option<f64>,
+    drops_per_second: Option<f64>,
 }
 
-fn of_node(row: &Row) -> Value {
-    let (node, rates) = (&row.node.figures, &row.node.rates);
-    let queue = |queue: &Queue| {
-        json!({
-            "length": queue.length,
-            "bytes": queue.bytes,
-            "oldest": queue.oldest,
-            "leased": queue.leased,
-            "dropped": queue.dropped,
-        })
-    };
-    let queues: Map<String, Value> = QUEUES
-        .iter()
-        .zip(&node.queues)
-        .map(|(name, figures)| ((*name).to_owned(), queue(figures)))
-        .collect();
-    json!({
-        "kind": "node",
-        "node": String::from_utf8_lossy(row.key),
-        "server": row.id,
-        "metrics": node.metrics,
-        "errors": node.errors,
-        "realities": node.realities,
-        "bytes": node.bytes,
-        "waiting": node.waiting(),
-        "lag_ms": node.lag(),
-        "leased": node.leased(),
-        "dropped": node.dropped(),
-        "late": node.late,
-        "truncated": node.truncated,
-        "refused": node.refused,
-        "queues": queues,
-        "growth_per_second": rates.growth,
-        "drops_per_second": rates.dropped,
-        "refused_per_second": rates.refused,
-        "late_per_second": rates.late,
-        "reports_per_second": reports(row),
-    })
+impl<'a> ServerLine<'a> {
+    fn new(id: &'a str, server: &'a Server) -> Self {
+        let stats = server.stats.as_ref();
+        ServerLine {
+            kind: "server",
+            server: id,
+            address: &server.endpoint,
+            up: server.state == State::Up,
+            nodes: server.nodes.len(),
+            why: match &server.state {
+                State::Down { reason, .. } => Some(reason),
+                _ => None,
+            },
+            note: server.note.as_deref(),
+            held: stats.map(|stats| stats.memory_used),
+            ceiling: stats.map(|stats| stats.memory_limit),
+            dropped: stats.map(|stats| &stats.dropped),
+            reports_per_second: server.reports,
+            drops_per_second: server.drops,
+        }
+    }
 }
 
-/// What could not be looked at, a line each, for a person.
-pub fn trouble(model: &Model) -> Vec<String> {
+/// The object of a node.
+#[derive(Serialize)]
+struct NodeLine<'a> {
+    kind: &'static str,
+    node: std::borrow::Cow<'a, str>,
+    server: &'a str,
+    metrics: u64,
+    errors: u64,
+    realities: u64,
+    bytes: u64,
+    waiting: u64,
+    lag_ms: u64,
+    leased: u64,
+    dropped: u64,
+    late: u64,
+    truncated: u64,
+    refused: &'a BTreeMap<String, u64>,
+    queues: BTreeMap<&'static str, QueueObject>,
+    growth_per_second: Option<f64>,
+    drops_per_second: Option<f64>,
+    refused_per_second: Option<f64>,
+    late_per_second: Option<f64>,
+    reports_per_second: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct QueueObject {
+    length: u64,
+    bytes: u64,
+    oldest: u64,
+    leased: u64,
+    dropped: u64,
+}
+
+impl From<&QueueStats> for QueueObject {
+    fn from(queue: &QueueStats) -> Self {
+        QueueObject {
+            length: queue.length,
+            bytes: queue.bytes,
+            oldest: queue.oldest_ms,
+            leased: queue.leased,
+            dropped: queue.dropped,
+        }
+    }
+}
+
+impl<'a> NodeLine<'a> {
+    fn new(row: &Row<'a>) -> Self {
+        let (node, rates) = (&row.node.stats, &row.node.rates);
+        let queues = QUEUES.into_iter().zip(&node.queues);
+        NodeLine {
+            kind: "node",
+            node: String::from_utf8_lossy(row.key),
+            server: row.id,
+            metrics: node.metrics,
+            errors: node.errors,
+            realities: node.objects,
+            bytes: node.bytes,
+            waiting: node.pending(),
+            lag_ms: node.lag_ms(),
+            leased: node.leased(),
+            dropped: node.dropped(),
+            late: node.late,
+            truncated: node.truncated,
+            refused: &node.refused,
+            queues: queues.map(|(name, queue)| (name, queue.into())).collect(),
+            growth_per_second: rates.growth,
+            drops_per_second: rates.dropped,
+            refused_per_second: rates.refused,
+            late_per_second: rates.late,
+            reports_per_second: reports(row),
+        }
+    }
+}
+
+/// Returns what could not be read, one line per server.
+pub fn problems(model: &Model) -> Vec<String> {
     let servers = model.servers.values();
     let lines = servers.filter_map(|server| match (&server.state, &server.note) {
-        (State::Away { why, .. }, _) => Some(why.clone()),
-        (State::New, _) => Some(format!("{} has not answered in time", server.place)),
-        (State::Up, Some(note)) => Some(format!("{}: {note}", short(&server.place))),
+        (State::Down { reason, .. }, _) => Some(reason.clone()),
+        (State::Connecting, _) => Some(format!("{} did not answer in time", server.endpoint)),
+        (State::Up, Some(note)) => Some(format!("{}: {note}", short(&server.endpoint))),
         (State::Up, None) => None,
     });
     lines.collect()
@@ -154,28 +217,30 @@ pub fn trouble(model: &Model) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::top::model::tests::{Fixture, node, server};
+    use crate::top::model::fixtures::{Fixture, node, server};
 
     fn model() -> Model {
         let mut fixture = Fixture::default();
         for reports in [0, 5] {
-            fixture.look(
+            fixture.read(
                 "h:1",
                 server(100, reports),
                 &[("a b\n", node(reports, 70_000, 0))],
             );
         }
-        fixture.away("h:2", "cannot reach redis://h:2");
+        fixture.down("h:2", "cannot reach redis://h:2");
         fixture.model
     }
 
     #[test]
-    fn a_table_of_words() {
+    fn table_consists_of_words() {
         let text = table(&model());
         let lines: Vec<&str> = text.lines().collect();
         assert!(
-            lines[0].starts_with("servers 1 up, 1 away; nodes 1; memory 100b of 1000b"),
+            lines[0].starts_with("servers 1 up, 1 down; nodes 1; memory 100b of 1000b"),
             "{text}"
         );
         let words = |line: &str| {
@@ -189,12 +254,12 @@ mod tests {
             (columns::ALL.len(), columns::ALL.len(), 3)
         );
         assert_eq!(row[..5], ["a·b·", "h:1", "5", "70s", "+5.0"]);
-        assert_eq!(trouble(&model()), ["cannot reach redis://h:2"]);
+        assert_eq!(problems(&model()), ["cannot reach redis://h:2"]);
     }
 
     #[test]
-    fn an_object_a_line() {
-        let text = json(&model());
+    fn json_has_one_object_per_line() {
+        let text = super::json(&model()).unwrap();
         let all: Vec<Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -215,5 +280,6 @@ mod tests {
             (&json!(false), &json!("cannot reach redis://h:2"))
         );
         assert_eq!(all[2]["reports_per_second"], Value::Null);
+        assert!(all[2].get("held").is_none());
     }
 }

@@ -1,67 +1,27 @@
-//! Draws what is known. Every line is cut to the screen's width, whatever the names in it.
+//! Draws the user interface. Every line is cut to the width of the screen, however long the names in it are.
 
-mod fleet;
-mod node;
+mod detail;
+mod style;
+mod tables;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::app::{App, Screen};
-use super::columns::Trouble;
-use super::show::width;
+use super::text::width;
 
-/// How things look; without colours trouble is bold.
-#[derive(Clone, Copy, Debug)]
-pub struct Theme {
-    /// Whether there are colours.
-    pub colours: bool,
-}
-
-impl Theme {
-    fn trouble(self, trouble: Trouble) -> Style {
-        let style = Style::new();
-        match (trouble, self.colours) {
-            (Trouble::None, _) => style,
-            (Trouble::Some, true) => style.fg(Color::Yellow),
-            (Trouble::Much, true) => style.fg(Color::Red).add_modifier(Modifier::BOLD),
-            (_, false) => style.add_modifier(Modifier::BOLD),
-        }
-    }
-
-    fn label(self) -> Style {
-        match self.colours {
-            true => Style::new().fg(Color::Cyan),
-            false => Style::new(),
-        }
-    }
-
-    fn old(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    fn heading(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
-    }
-
-    fn good(self) -> Style {
-        match self.colours {
-            true => Style::new().fg(Color::Green),
-            false => Style::new(),
-        }
-    }
-}
+pub use style::Theme;
 
 /// Draws the screen.
 pub fn draw(frame: &mut Frame, app: &mut App, theme: Theme) {
     let area = frame.area();
     let [body, foot] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     match app.screen.clone() {
-        Screen::Nodes => fleet::nodes(frame, body, app, theme),
-        Screen::Servers => fleet::servers(frame, body, app, theme),
-        Screen::Into(key) => node::draw(frame, body, app, &key, theme),
+        Screen::Nodes => tables::nodes(frame, body, app, theme),
+        Screen::Servers => tables::servers(frame, body, app, theme),
+        Screen::Detail(key) => detail::draw(frame, body, app, &key, theme),
     }
     footer(frame, foot, app, theme);
     if app.help {
@@ -70,13 +30,13 @@ pub fn draw(frame: &mut Frame, app: &mut App, theme: Theme) {
 }
 
 fn footer(frame: &mut Frame, area: Rect, app: &App, theme: Theme) {
-    if app.typing {
+    if app.is_typing {
         let line = Line::from(vec![
             Span::styled(" filter: ", theme.label()),
             Span::raw(format!("{}█", app.filter.text)),
             Span::styled(
-                "   part of a name or a pattern; ⏎ done, Esc all",
-                theme.old(),
+                "   part of a name, or a pattern; ⏎ ok, Esc clear",
+                theme.dim(),
             ),
         ]);
         frame.render_widget(line, area);
@@ -84,7 +44,7 @@ fn footer(frame: &mut Frame, area: Rect, app: &App, theme: Theme) {
     }
     let keys: &[(&str, &str)] = match app.screen {
         Screen::Nodes => &[
-            ("⏎", "look into"),
+            ("⏎", "details"),
             ("s", "sort"),
             ("r", "reverse"),
             ("/", "filter"),
@@ -94,15 +54,15 @@ fn footer(frame: &mut Frame, area: Rect, app: &App, theme: Theme) {
             ("q", "quit"),
         ],
         Screen::Servers => &[
-            ("⏎", "its nodes"),
-            ("Tab", "nodes"),
+            ("⏎", "nodes of server"),
+            ("Tab", "all nodes"),
             ("p", "pause"),
             ("?", "help"),
             ("q", "back"),
         ],
-        Screen::Into(_) => &[
-            ("Tab", "one part"),
-            ("↑↓", "scroll it"),
+        Screen::Detail(_) => &[
+            ("Tab", "one section"),
+            ("↑↓", "scroll"),
             ("p", "pause"),
             ("?", "help"),
             ("q", "back"),
@@ -118,91 +78,39 @@ fn footer(frame: &mut Frame, area: Rect, app: &App, theme: Theme) {
 
 const HELP: &str = "\
  ↑ ↓ j k  PgUp PgDn  Home End   select, scroll
- ⏎  look into the node          Tab  servers and back; in a node: one part
- s > <  sort by another column  r  the other way around
- /  filter: part of a name of a node or server, or a pattern as web*
+ ⏎  details of the node         Tab  servers and back; in details: one section
+ s > <  sort by another column  r  reverse
+ /  filter: part of a node's or server's name, or a pattern such as web*
  p  pause    Esc q  back, quit  Ctrl-C  quit
 
- WAIT     entries in all queues; MIN HOUR LOG ERROR REAL: in each
- LAG      age of the oldest of them (sorting takes less than 10s as none)
- GROW/s   entries that came less those taken out;  DROP/s  that had to go
- LEASED   fetched by a poller and not acknowledged yet
- REP/s    commands that report, where the node is alone on its server
- BYTES    what the node holds, red where its server is over 90 % full
- LATE     samples that missed their window;  REFUSED  what was refused
+ PEND     pending records in all queues; MIN HOUR LOG ERROR REAL: in each
+ LAG      age of the oldest pending record (below 10s sorts as none)
+ GROW/s   records queued less records removed;  DROP/s  dropped records
+ LEASED   fetched by a poller, not acknowledged yet
+ REP/s    reporting commands, if the node is alone on its server
+ BYTES    memory used by the node; red: its server is over 90 % full
+ LATE     samples that missed their windows;  REFUSED  refused reports
  Yellow: lag over 5m, late samples. Red: drops, refusals, lag over 1h.";
 
 fn help(frame: &mut Frame, area: Rect, theme: Theme) {
     let lines: Vec<Line> = HELP.lines().map(Line::raw).collect();
-    let wide = HELP.lines().map(width).max().unwrap_or(0) as u16 + 3;
-    let (wide, high) = (
-        wide.min(area.width),
+    let width = HELP.lines().map(width).max().unwrap_or(0) as u16 + 3;
+    let (width, height) = (
+        width.min(area.width),
         (lines.len() as u16 + 2).min(area.height),
     );
-    let place = Rect {
-        x: (area.width - wide) / 2,
-        y: (area.height - high) / 2,
-        width: wide,
-        height: high,
+    let popup = Rect {
+        x: (area.width - width) / 2,
+        y: (area.height - height) / 2,
+        width,
+        height,
     };
     let block = Block::bordered()
-        .title(" agg top, any key goes on ")
+        .title(" agg top: press any key to continue ")
         .border_style(theme.label());
-    frame.render_widget(Clear, place);
-    frame.render_widget(Paragraph::new(lines).block(block), place);
-}
-
-/// Labels and figures in one line.
-struct Figures {
-    spans: Vec<Span<'static>>,
-    theme: Theme,
-}
-
-impl Figures {
-    fn new(theme: Theme) -> Figures {
-        let spans = Vec::new();
-        Figures { spans, theme }
-    }
-
-    fn add(mut self, label: &str, figure: String, trouble: Trouble) -> Figures {
-        let gap = if self.spans.is_empty() { " " } else { "   " };
-        self.spans
-            .push(Span::styled(format!("{gap}{label} "), self.theme.label()));
-        self.spans
-            .push(Span::styled(figure, self.theme.trouble(trouble)));
-        self
-    }
-
-    /// One more figure of the same label.
-    fn and(mut self, figure: String, trouble: Trouble) -> Figures {
-        self.spans.push(Span::raw(", "));
-        self.spans
-            .push(Span::styled(figure, self.theme.trouble(trouble)));
-        self
-    }
-
-    fn line(self) -> Line<'static> {
-        Line::from(self.spans)
-    }
-}
-
-/// A line with something at its right end, if there is room for it.
-fn with_end(mut line: Line<'static>, end: Line<'static>, cells: usize) -> Line<'static> {
-    let blanks = cells.saturating_sub(line.width() + end.width());
-    if blanks > 0 {
-        line.spans.push(Span::raw(" ".repeat(blanks)));
-        line.spans.extend(end.spans);
-    }
-    line
-}
-
-/// How often is looked, or that it is not.
-fn pace(app: &App, theme: Theme) -> Line<'static> {
-    match app.paused {
-        true => Line::styled(" PAUSED ", theme.heading()),
-        false => Line::styled(format!("every {} ", app.interval), theme.old()),
-    }
+    frame.render_widget(Clear, popup);
+    frame.render_widget(Paragraph::new(lines).block(block), popup);
 }
 
 #[cfg(test)]
-pub mod tests;
+mod tests;

@@ -1,4 +1,4 @@
-//! The screens by what stands on them.
+//! Tests of the screens by their text.
 
 use crossterm::event::KeyCode;
 use ratatui::Terminal;
@@ -7,10 +7,11 @@ use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 
 use super::*;
-use crate::top::close::{Close, Noise, Noisy};
-use crate::top::figures;
-use crate::top::model::News;
-use crate::top::model::tests::{Fixture, node, server};
+use crate::stats::NodeStats;
+use crate::top::columns::ALL;
+use crate::top::model::Update;
+use crate::top::model::fixtures::{Fixture, node, server};
+use crate::top::node_detail::{NodeDetail, RankedItem, Ranking};
 
 const COLOURS: Theme = Theme { colours: true };
 
@@ -34,38 +35,38 @@ fn seen(app: &mut App, size: (u16, u16)) -> Vec<String> {
 
 fn press(app: &mut App, keys: &[KeyCode]) {
     for key in keys {
-        app.key((*key).into());
+        app.handle_key((*key).into());
     }
 }
 
-/// Two servers with nodes, and one that is away.
+/// Two servers with nodes, and one that is down.
 fn fleet() -> App {
     let mut fixture = Fixture::default();
-    for look in 0..2 {
-        let dropping = node(500, 6 * 60_000, look * 30);
-        fixture.look("h:1", server(100, look * 70), &[("web1", dropping)]);
-        let mut refusing = node(3 + look, 2 * 3_600_000, 0);
-        refusing.refused.insert("max-series".into(), look * 4);
+    for reading in 0..2 {
+        let dropping = node(500, 6 * 60_000, reading * 30);
+        fixture.read("h:1", server(100, reading * 70), &[("web1", dropping)]);
+        let mut refusing = node(3 + reading, 2 * 3_600_000, 0);
+        refusing.refused.insert("max-series".into(), reading * 4);
         let calm = node(2, 1000, 0);
-        fixture.look("h:2", server(950, 0), &[("db", refusing), ("calm", calm)]);
+        fixture.read("h:2", server(950, 0), &[("db", refusing), ("calm", calm)]);
     }
-    fixture.away("h:3", "cannot reach redis://h:3: connection refused");
+    fixture.down("h:3", "cannot reach redis://h:3: connection refused");
     let mut app = App::new("2s".into());
     app.model = fixture.model;
     app
 }
 
 #[test]
-fn the_nodes_at_80_by_24() {
+fn nodes_at_80_by_24() {
     let lines = seen(&mut fleet(), (80, 24));
     assert_eq!(
         lines[..8],
         [
-            " servers 2 up, 1 away   nodes 3                               by LAG▼  every 2s",
-            " memory 1.03kb of 1.95kb   fullest 95 %   waiting 506   grows +31/s   lag 2h",
+            " servers 2 up, 1 down   nodes 3                               by LAG▼  every 2s",
+            " memory 1.03kb of 1.95kb   highest 95 %   pending 506   growth +31/s   lag 2h",
             " reports 70/s   drops 0/s   so far 0   refused 4.0/s   late 0/s",
-            " again in 3s: cannot reach redis://h:3: connection refused",
-            "NODE          WAIT  LAG  GROW/s DROP/s REP/s METRICS ERRORS  BYTES  LATE REFUSED",
+            " retry in 3s: cannot reach redis://h:3: connection refused",
+            "NODE          PEND  LAG  GROW/s DROP/s REP/s METRICS ERRORS  BYTES  LATE REFUSED",
             "db               4   2h    +1.0      0     -      12      0     0b     0       4",
             "web1           500   6m     +30     30    70      12      0     0b     0       0",
             "calm             2   1s       0      0     -      12      0     0b     0       0",
@@ -73,23 +74,23 @@ fn the_nodes_at_80_by_24() {
     );
     assert_eq!(
         lines[23],
-        " ⏎ look into  s sort  r reverse  / filter  Tab servers  p pause  ? help  q quit"
+        " ⏎ details  s sort  r reverse  / filter  Tab servers  p pause  ? help  q quit"
     );
 }
 
 #[test]
-fn trouble_has_a_colour() {
+fn alarms_and_warnings_have_colours() {
     let mut app = fleet();
     let buffer = drawn(&mut app, (80, 24), COLOURS);
     let at = |line: u16, text: &str| {
         let start = lines(&buffer)[usize::from(line)].find(text).unwrap() as u16;
         buffer[(start, line)].fg
     };
-    assert_eq!(at(3, "again"), Color::Red);
+    assert_eq!(at(3, "retry"), Color::Red);
     assert_eq!(at(6, "6m"), Color::Yellow);
     assert_eq!(at(6, "30    70"), Color::Red);
     assert_eq!(at(7, "1s"), Color::Reset);
-    // The server of this one is short of memory.
+    // Its server is low on memory.
     assert_eq!(at(7, "0b"), Color::Red);
     let plain = drawn(&mut app, (80, 24), Theme { colours: false });
     let colours = plain
@@ -102,24 +103,24 @@ fn trouble_has_a_colour() {
 }
 
 #[test]
-fn a_wide_screen_has_all_columns() {
+fn wide_screen_has_all_columns() {
     let lines = seen(&mut fleet(), (160, 50));
     let titles: Vec<&str> = lines[4].split_whitespace().collect();
-    assert_eq!(titles.len(), crate::top::columns::ALL.len());
-    assert_eq!(titles[..3], ["NODE", "SERVER", "WAIT"]);
+    assert_eq!(titles.len(), ALL.len());
+    assert_eq!(titles[..3], ["NODE", "SERVER", "PEND"]);
     assert!(lines[5].starts_with("db") && lines[5].contains(" h:2 "));
 }
 
 #[test]
-fn a_hundred_nodes_with_long_names_scroll() {
+fn hundred_nodes_with_long_names_scroll() {
     let mut fixture = Fixture::default();
     let name = |n| format!("frankfurt-dc1-rack12-database-replica-{n:03}");
     let names: Vec<String> = (0..100).map(name).collect();
-    let nodes: Vec<(&str, figures::Node)> = names
+    let nodes: Vec<(&str, NodeStats)> = names
         .iter()
         .map(|name| (name.as_str(), node(1, 0, 0)))
         .collect();
-    fixture.look("h:1", server(1, 1), &nodes);
+    fixture.read("h:1", server(1, 1), &nodes);
     let mut app = App::new("2s".into());
     app.model = fixture.model;
     let lines = seen(&mut app, (80, 24));
@@ -144,7 +145,7 @@ fn a_hundred_nodes_with_long_names_scroll() {
 }
 
 #[test]
-fn a_filter_that_nothing_matches_says_so() {
+fn filter_without_a_match_is_reported() {
     let mut app = fleet();
     let keys: Vec<KeyCode> = "/nope".chars().map(KeyCode::Char).collect();
     press(&mut app, &keys);
@@ -155,59 +156,58 @@ fn a_filter_that_nothing_matches_says_so() {
 }
 
 #[test]
-fn the_servers() {
+fn servers_are_listed_with_their_state() {
     let mut app = fleet();
     press(&mut app, &[KeyCode::Tab]);
     let lines = seen(&mut app, (80, 24));
     assert_eq!(lines[3], " h:1: up");
     assert!(lines[4].starts_with("SERVER") && lines[4].ends_with("STATE"));
     assert!(lines[5].starts_with("h:1") && lines[5].ends_with(" up"));
-    assert!(lines[6].contains(" 95% ") && lines[6].ends_with(" up, memory is short"));
-    assert!(lines[7].contains("again in 3s: "));
+    assert!(lines[6].contains(" 95% ") && lines[6].ends_with(" up, low on memory"));
+    assert!(lines[7].contains("retry in 3s: "));
     press(&mut app, &[KeyCode::End]);
     let line = &seen(&mut app, (80, 24))[3];
     assert!(
-        line.starts_with(" h:3: again in 3s: cannot reach redis://h:3: connection"),
+        line.starts_with(" h:3: retry in 3s: cannot reach redis://h:3: connection"),
         "{line}"
     );
 }
 
-fn into_web1() -> App {
+fn details_of_web1() -> App {
     let mut app = fleet();
     press(&mut app, &[KeyCode::Down, KeyCode::Enter]);
-    let mut app_wish = app.wish().into.unwrap();
-    // Nothing was drawn yet, so the first was selected before: db, then web1.
-    assert_eq!(std::mem::take(&mut app_wish.node), b"web1");
+    // Nothing was drawn yet, so that the first row was selected: db, then web1.
+    assert_eq!(app.selection().node.unwrap().node, b"web1");
     app
 }
 
-fn noise(names: &[&str]) -> Noise {
-    let list = names
+fn ranking(names: &[&str]) -> Ranking {
+    let items = names
         .iter()
         .enumerate()
-        .map(|(at, name)| Noisy::of(name, 1000 * at as u64, Some(13.0), "ABS last 3"));
-    Noise {
-        list: list.collect(),
-        looked: 2000,
-        whole: false,
-        total: None,
+        .map(|(at, name)| RankedItem::new(name, 1000 * at as u64, Some(13.0), "ABS last 3"));
+    Ranking {
+        items: items.collect(),
+        covered: 2000,
+        is_complete: false,
+        total_rate: None,
     }
 }
 
 #[test]
-fn a_node_at_80_by_24() {
-    let mut app = into_web1();
-    assert!(seen(&mut app, (80, 24)).contains(&" looking into it".to_owned()));
-    let close = Close {
-        metrics: noise(&["cpu", "disk.iops@sda", "net", "a", "b", "c", "d", "e"]),
-        errors: noise(&["read failed", "write failed", "x"]),
-        logs: vec!["12:00:00 5 hello".into(), "11:59:59 5 older".into()],
-        realities: vec![],
-        held: vec![],
+fn node_at_80_by_24() {
+    let mut app = details_of_web1();
+    assert!(seen(&mut app, (80, 24)).contains(&" reading the node".to_owned()));
+    let detail = NodeDetail {
+        metrics: ranking(&["cpu", "disk.iops@sda", "net", "a", "b", "c", "d", "e"]),
+        errors: ranking(&["read failed", "write failed", "x"]),
+        log: vec!["12:00:00 5 hello".into(), "11:59:59 5 older".into()],
+        object_changes: vec![],
+        objects: vec![],
         note: None,
     };
-    let key = app.wish().into.unwrap();
-    app.take(News::Into { key, close });
+    let key = app.selection().node.unwrap();
+    app.apply(Update::Detail { key, detail });
     let lines = seen(&mut app, (80, 24));
     assert_eq!(
         lines,
@@ -215,27 +215,27 @@ fn a_node_at_80_by_24() {
             " node web1   on h:1                                                    every 2s",
             " metrics 12   errors 0   objects 0   bytes 0b   late 0",
             " refused nothing",
-            " QUEUE       WAIT    BYTES  OLDEST   GROW/s  LEASED    DROPS",
+            " QUEUE       PEND    BYTES  OLDEST   GROW/s  LEASED    DROPS",
             " MIN            0       0b       -        0       0        0",
             " HOUR           0       0b       -        0       0        0",
             " LOG          500   48.8kb      6m      +30       0       30",
             " ERROR          0       0b       -        0       0        0",
             " REALITY        0       0b       -        0       0        0",
-            " METRICS   samples/s, samples; 2000 of 12 looked at so far",
+            " METRICS   samples/s, samples; 2000 of 12 read so far",
             "      13       0  cpu                                   ABS last 3",
             "      13    1000  disk.iops@sda                         ABS last 3",
             "      13    2000  net                                   ABS last 3",
             "      13    3000  a                                     ABS last 3",
             "      13    4000  b                                     ABS last 3",
-            " ERRORS   occurrences/s, occurrences; 2000 of 0 looked at so far",
+            " ERRORS   occurrences/s, occurrences; 2000 of 0 read so far",
             "      13       0  read failed                           ABS last 3",
             "      13    1000  write failed                          ABS last 3",
-            " LOG   the latest that wait: UTC, level, message",
+            " LOG   latest pending entries: UTC, level, message",
             " 12:00:00 5 hello",
             " 11:59:59 5 older",
-            " OBJECTS   the latest changes that wait",
+            " OBJECTS   latest pending changes",
             " none",
-            " Tab one part  ↑↓ scroll it  p pause  ? help  q back",
+            " Tab one section  ↑↓ scroll  p pause  ? help  q back",
         ]
     );
     press(&mut app, &[KeyCode::Tab, KeyCode::Down]);
@@ -250,14 +250,14 @@ fn a_node_at_80_by_24() {
 }
 
 #[test]
-fn a_node_that_is_no_more() {
-    let mut app = into_web1();
-    app.take(News::Gone { id: "h:1".into() });
-    assert!(seen(&mut app, (80, 24))[0].starts_with(" the node is no more"));
+fn deleted_node_is_reported() {
+    let mut app = details_of_web1();
+    app.apply(Update::Gone { id: "h:1".into() });
+    assert!(seen(&mut app, (80, 24))[0].starts_with(" the node no longer exists"));
 }
 
 #[test]
-fn help_pause_and_any_size() {
+fn help_and_pause_are_drawn_at_any_size() {
     let mut app = fleet();
     press(&mut app, &[KeyCode::Char('p'), KeyCode::Char('?')]);
     let lines = seen(&mut app, (80, 24));
@@ -265,9 +265,9 @@ fn help_pause_and_any_size() {
     assert!(
         lines
             .iter()
-            .any(|line| line.contains("agg top, any key goes on"))
+            .any(|line| line.contains("agg top: press any key to continue"))
     );
-    // All of it is to be seen on the smallest usual screen.
+    // The help fits on the smallest usual screen.
     assert!(
         lines
             .iter()
@@ -290,13 +290,13 @@ fn help_pause_and_any_size() {
 }
 
 #[test]
-fn nothing_known_yet() {
+fn empty_model_shows_the_search() {
     let mut app = App::new("2s".into());
     let lines = seen(&mut app, (80, 24));
-    assert_eq!(lines[4], " looking for servers");
-    app.take(News::Found {
+    assert_eq!(lines[4], " searching for servers");
+    app.apply(Update::Found {
         id: "h".into(),
-        place: "redis://h".into(),
+        endpoint: "redis://h".into(),
     });
-    assert_eq!(seen(&mut app, (80, 24))[4], " asking");
+    assert_eq!(seen(&mut app, (80, 24))[4], " connecting");
 }

@@ -1,4 +1,4 @@
-//! The arguments of `agg pipe` and the command that they make of a line.
+//! The arguments of `agg pipe`, and the command that they make of a line.
 
 use std::ffi::OsString;
 
@@ -6,10 +6,10 @@ use redis::Cmd;
 
 use aggregator_protocol::{NodeName, tags, units};
 
-/// What the lines become.
+/// What to make of the lines.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Send each line of standard input as a log line
+    /// Send each line of standard input as a log entry
     #[command(after_help = LOG_EXAMPLES)]
     Log(Common),
     /// Send each line of standard input as an error
@@ -23,24 +23,24 @@ Examples:
   dmesg --follow | agg pipe log --level 3
   agg pipe log < yesterday.log
 
-Empty lines are skipped; a line longer than 1 MiB is cut. At least once: when the connection
-breaks, lines for which no answer came are sent again.";
+Empty lines are skipped; lines longer than 1 MiB are cut. Delivery is at least once: if the
+connection breaks, unanswered lines are sent again.";
 
 const ERROR_EXAMPLES: &str = "\
 Examples:
   ./backup.sh 2>&1 >/dev/null | agg pipe error --type OPS --code backup
   echo 'disk is slow' | agg pipe error --type PERF --level 3 --public 'The shop is slow today'
 
-Lines that are alike are one error with a count.";
+Similar lines are counted as one error.";
 
-/// The arguments of both.
+/// The arguments of both commands.
 #[derive(clap::Args)]
 pub struct Common {
-    /// The node to report as [default: the machine's name]
+    /// The node to report as [default: the host name]
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
 
-    /// The level of all lines, 0 to 9 [default: the server's, 5]
+    /// Level of all lines, 0 to 9 [default: 5, set by the server]
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9), value_name = "N")]
     level: Option<u8>,
 
@@ -48,34 +48,34 @@ pub struct Common {
     #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
 
-    /// How long to wait for a server that cannot be reached before the lines are given up
+    /// How long to retry if the server cannot be reached, before giving up
     #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
     pub retry: std::time::Duration,
 }
 
-/// The arguments of errors alone.
+/// The arguments of errors.
 #[derive(clap::Args)]
 pub struct ErrorOptions {
     #[command(flatten)]
     common: Common,
 
-    /// What kind of error
+    /// The type of error
     #[arg(long = "type", value_enum, ignore_case = true)]
     kind: Option<ErrorType>,
 
-    /// A code that tells errors with the same text apart
+    /// A code that distinguishes errors with the same text
     #[arg(long, value_name = "TEXT")]
     code: Option<OsString>,
 
-    /// The function in which it happened
+    /// The function in which the error occurred
     #[arg(long, value_name = "NAME")]
     func: Option<OsString>,
 
-    /// The file in which it happened
+    /// The source file in which the error occurred
     #[arg(long, value_name = "PATH")]
     file: Option<OsString>,
 
-    /// The text for the public
+    /// A message for end users
     #[arg(long, value_name = "TEXT")]
     public: Option<OsString>,
 }
@@ -104,7 +104,7 @@ impl ErrorType {
 }
 
 impl Command {
-    /// The arguments that both have.
+    /// Returns the arguments that both commands have.
     pub fn common(&self) -> &Common {
         match self {
             Command::Log(common) => common,
@@ -112,9 +112,10 @@ impl Command {
         }
     }
 
-    /// What makes commands of lines.
+    /// Returns the template of the commands.
     ///
-    /// Returns an error if the machine has no name and none was given.
+    /// # Errors
+    /// The machine has no name, and the arguments give none.
     pub fn template(&self) -> Result<Template, String> {
         let common = self.common();
         let node = match &common.node {
@@ -126,7 +127,7 @@ impl Command {
             ),
         };
         if node.0.is_empty() {
-            return Err("the node has no name: give --node".into());
+            return Err("the host name is not set: use --node".into());
         }
         let mut options: Vec<(&'static str, Vec<u8>)> = Vec::new();
         options.extend(
@@ -162,7 +163,7 @@ impl Command {
     }
 }
 
-/// A command that lacks its line.
+/// A command without its line.
 pub struct Template {
     verb: &'static str,
     node: NodeName,
@@ -170,7 +171,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// The command of a line.
+    /// Returns the command for a line.
     pub fn command(&self, line: &[u8]) -> Cmd {
         let mut command = redis::cmd(self.verb);
         command.arg(&self.node.0).arg(line);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_is_sent_as_it_is() {
+    fn log_line_is_sent_unchanged() {
         assert_eq!(
             sent(&["log", "--node", "n1"], b"LEVEL \xff"),
             packed(&[b"AGG.LOG", b"n1", b"LEVEL \xff"])
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_more_to_it() {
+    fn error_has_further_options() {
         let arguments = "error --node n1 --type ops --code c --func f --file p --public sorry";
         let arguments: Vec<&str> = arguments.split(' ').collect();
         assert_eq!(
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_has_no_type_and_a_level_ends_at_nine() {
+    fn log_line_has_no_type_and_level_is_at_most_nine() {
         for bad in [
             "pipe log --type OPS",
             "pipe log --level 10",

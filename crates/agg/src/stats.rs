@@ -1,5 +1,6 @@
-//! What a server tells of itself and of a node, read from its replies. Pure; what is missing is 0, so that an older
-//! or newer module is still of use.
+//! Statistics that a server reports about itself (INFO) and about a node (AGG.INFO), parsed from its replies. No I/O.
+//!
+//! A missing field is 0, so that replies of older and newer modules remain usable.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ use aggregator_protocol::masking::cell;
 /// The queues of a node.
 pub const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
-/// Of these a program tells the server something.
-const WRITES: [&str; 5] = [
+/// The commands that report something to the server.
+const REPORTING_COMMANDS: [&str; 5] = [
     "agg.stat",
     "agg.mstat",
     "agg.log",
@@ -20,59 +21,62 @@ const WRITES: [&str; 5] = [
     "agg.reality",
 ];
 
-/// A queue as AGG.INFO tells of it.
+/// A queue, from AGG.INFO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
-    /// Entries.
+pub struct QueueStats {
+    /// Number of records.
     pub length: u64,
-    /// Their bytes.
+    /// Bytes of the records.
     pub bytes: u64,
-    /// Age of the oldest, ms.
-    pub oldest: u64,
-    /// Entries that somebody has fetched.
+    /// Age of the oldest record, ms.
+    pub oldest_ms: u64,
+    /// Records under a lease.
     pub leased: u64,
-    /// Entries that had to go, since the server's start.
+    /// Records dropped since the server started.
     pub dropped: u64,
 }
 
-/// A node as AGG.INFO tells of it.
+/// A node, from AGG.INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
+pub struct NodeStats {
     pub metrics: u64,
     pub errors: u64,
-    pub realities: u64,
+    pub objects: u64,
+    /// Memory used, bytes.
     pub bytes: u64,
-    /// Samples that counted nowhere.
+    /// Samples that missed all of their windows.
     pub late: u64,
     pub clock_back: u64,
     pub truncated: u64,
-    /// By reason.
+    /// Refused reports by reason.
     pub refused: BTreeMap<String, u64>,
     /// In the order of [`QUEUES`].
-    pub queues: [Queue; 5],
+    pub queues: [QueueStats; 5],
 }
 
-impl Node {
-    /// Reads the reply of AGG.INFO.
-    pub fn read(value: Value) -> Option<Node> {
-        let mut node = Node::default();
+impl NodeStats {
+    /// Parses the reply of AGG.INFO.
+    pub fn parse(value: Value) -> Option<NodeStats> {
+        let mut node = NodeStats::default();
         for (field, value) in pairs(value)? {
             match (field.as_str(), &value) {
                 ("refused", _) => {
                     let reasons = pairs(value)?.into_iter();
-                    node.refused = reasons.map(|(why, n)| (cell(&why), number(&n))).collect();
+                    node.refused = reasons
+                        .map(|(reason, n)| (cell(&reason), number(&n)))
+                        .collect();
                 }
                 ("queues", _) => {
                     for (name, fields) in pairs(value)? {
                         if let Some(at) = QUEUES.iter().position(|queue| *queue == name) {
-                            node.queues[at] = Queue::read(fields)?;
+                            node.queues[at] = QueueStats::parse(fields)?;
                         }
                     }
                 }
                 (field, value) => match field {
                     "metrics" => node.metrics = number(value),
                     "errors" => node.errors = number(value),
-                    "realities" => node.realities = number(value),
+                    "realities" => node.objects = number(value),
                     "bytes" => node.bytes = number(value),
                     "late" => node.late = number(value),
                     "clock-back" => node.clock_back = number(value),
@@ -84,76 +88,76 @@ impl Node {
         Some(node)
     }
 
-    fn sum(&self, of: impl Fn(&Queue) -> u64) -> u64 {
+    fn sum(&self, of: impl Fn(&QueueStats) -> u64) -> u64 {
         self.queues.iter().map(of).sum()
     }
 
-    /// Entries of all queues.
-    pub fn waiting(&self) -> u64 {
+    /// Returns the number of records in all queues.
+    pub fn pending(&self) -> u64 {
         self.sum(|queue| queue.length)
     }
 
-    /// Those of them that somebody has fetched.
+    /// Returns the number of records under a lease.
     pub fn leased(&self) -> u64 {
         self.sum(|queue| queue.leased)
     }
 
-    /// Entries that had to go, since the server's start.
+    /// Returns the number of records dropped since the server started.
     pub fn dropped(&self) -> u64 {
         self.sum(|queue| queue.dropped)
     }
 
-    /// What was refused, for all reasons, since the server's start.
+    /// Returns the number of reports refused since the server started, for all reasons.
     pub fn refused(&self) -> u64 {
         self.refused.values().sum()
     }
 
-    /// Age of the oldest entry, ms.
-    pub fn lag(&self) -> u64 {
-        let waiting = self.queues.iter().filter(|queue| queue.length > 0);
-        waiting.map(|queue| queue.oldest).max().unwrap_or(0)
+    /// Returns the age of the oldest pending record, ms.
+    pub fn lag_ms(&self) -> u64 {
+        let pending = self.queues.iter().filter(|queue| queue.length > 0);
+        pending.map(|queue| queue.oldest_ms).max().unwrap_or(0)
     }
 }
 
-impl Queue {
-    fn read(value: Value) -> Option<Queue> {
-        let mut queue = Queue::default();
+impl QueueStats {
+    fn parse(value: Value) -> Option<QueueStats> {
+        let mut queue = QueueStats::default();
         for (field, value) in pairs(value)? {
-            let into = match field.as_str() {
+            let target = match field.as_str() {
                 "length" => &mut queue.length,
                 "bytes" => &mut queue.bytes,
-                "oldest" => &mut queue.oldest,
+                "oldest" => &mut queue.oldest_ms,
                 "leased" => &mut queue.leased,
                 "dropped" => &mut queue.dropped,
                 _ => continue,
             };
-            *into = number(&value);
+            *target = number(&value);
         }
         Some(queue)
     }
 }
 
-/// A server as INFO tells of it.
+/// A server, from INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Server {
-    /// Bytes that the module holds.
-    pub held: u64,
-    /// The most that it may hold.
-    pub ceiling: u64,
-    /// By reason, since the server's start.
+pub struct ServerStats {
+    /// Bytes used by the module.
+    pub memory_used: u64,
+    /// The module's memory limit, bytes.
+    pub memory_limit: u64,
+    /// Records dropped since the server started, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Commands that told the server something, since its start.
+    /// Calls of reporting commands since the server started.
     pub reports: u64,
 }
 
-impl Server {
-    /// Reads the reply of INFO agg commandstats.
-    pub fn read(text: &str) -> Server {
-        let mut server = Server::default();
+impl ServerStats {
+    /// Parses the reply of INFO agg commandstats.
+    pub fn parse(text: &str) -> ServerStats {
+        let mut server = ServerStats::default();
         let lines = text.lines().filter_map(|line| line.trim().split_once(':'));
         for (name, value) in lines {
             if let Some(command) = name.strip_prefix("cmdstat_") {
-                if WRITES.contains(&command.to_ascii_lowercase().as_str()) {
+                if REPORTING_COMMANDS.contains(&command.to_ascii_lowercase().as_str()) {
                     let calls = value
                         .split(',')
                         .find_map(|part| part.strip_prefix("calls="));
@@ -163,13 +167,15 @@ impl Server {
             }
             let Ok(value) = value.parse() else { continue };
             match name {
-                "agg_held" => server.held = value,
-                "agg_max_memory" => server.ceiling = value,
+                "agg_held" => server.memory_used = value,
+                "agg_max_memory" => server.memory_limit = value,
                 _ => {
-                    if let Some(why) = name.strip_prefix("agg_dropped_")
-                        && !why.ends_with("_last")
+                    if let Some(reason) = name.strip_prefix("agg_dropped_")
+                        && !reason.ends_with("_last")
                     {
-                        server.dropped.insert(cell(&why.replace('_', "-")), value);
+                        server
+                            .dropped
+                            .insert(cell(&reason.replace('_', "-")), value);
                     }
                 }
             }
@@ -177,13 +183,13 @@ impl Server {
         server
     }
 
-    /// Drops for all reasons.
+    /// Returns the number of records dropped for all reasons.
     pub fn dropped(&self) -> u64 {
         self.dropped.values().sum()
     }
 }
 
-/// A map: a flat array in RESP2.
+/// Returns the entries of a map, which is a flat array in RESP2.
 pub fn pairs(value: Value) -> Option<Vec<(String, Value)>> {
     let mut items = reply::items(value)?.into_iter();
     let mut pairs = Vec::with_capacity(items.len() / 2);
@@ -193,7 +199,7 @@ pub fn pairs(value: Value) -> Option<Vec<(String, Value)>> {
     Some(pairs)
 }
 
-/// A number that is not negative, however it is told.
+/// Returns a number that is not negative, sent as an integer or as a string; 0 for anything else.
 pub fn number(value: &Value) -> u64 {
     match value {
         Value::Int(n) => u64::try_from(*n).unwrap_or(0),
@@ -214,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node() {
+    fn node_stats_are_parsed_and_unknown_fields_ignored() {
         let queue = vec![
             bulk("length"),
             Value::Int(7),
@@ -247,24 +253,27 @@ mod tests {
                 Value::Array(vec![]),
             ]),
         ]);
-        let node = Node::read(reply).unwrap();
-        assert_eq!((node.metrics, node.refused(), node.waiting()), (3, 5, 7));
-        assert_eq!((node.leased(), node.dropped(), node.lag()), (2, 1, 9000));
+        let node = NodeStats::parse(reply).unwrap();
+        assert_eq!((node.metrics, node.refused(), node.pending()), (3, 5, 7));
+        assert_eq!((node.leased(), node.dropped(), node.lag_ms()), (2, 1, 9000));
         assert_eq!(node.queues[2].bytes, 70);
-        assert_eq!(Node::read(Value::Int(1)), None);
-        assert_eq!(Node::read(Value::Nil), Some(Node::default()));
+        assert_eq!(NodeStats::parse(Value::Int(1)), None);
+        assert_eq!(NodeStats::parse(Value::Nil), Some(NodeStats::default()));
     }
 
     #[test]
-    fn a_server() {
+    fn server_stats_are_parsed() {
         let text = "# agg_memory\r\nagg_held:71456\r\nagg_max_memory:268435456\r\n\
             agg_dropped_queue_full:5\r\nagg_dropped_queue_full_last:1795635667993\r\n\
             cmdstat_AGG.STAT:calls=6,usec=155\r\ncmdstat_agg.log:calls=1,usec=24\r\n\
             cmdstat_AGG.INFO:calls=9,usec=1\r\ncmdstat_get:calls=9,usec=1\r\n";
-        let server = Server::read(text);
-        assert_eq!((server.held, server.ceiling), (71_456, 268_435_456));
+        let server = ServerStats::parse(text);
+        assert_eq!(
+            (server.memory_used, server.memory_limit),
+            (71_456, 268_435_456)
+        );
         assert_eq!((server.reports, server.dropped()), (7, 5));
         assert_eq!(server.dropped["queue-full"], 5);
-        assert_eq!(Server::read("nonsense"), Server::default());
+        assert_eq!(ServerStats::parse("nonsense"), ServerStats::default());
     }
 }

@@ -1,40 +1,40 @@
-//! Turns figures and objects into commands. A call of AGG.MSTAT has one type and one list of tags, so samples are
-//! grouped by both. Pure.
+//! Turns samples and objects into commands. A call of AGG.MSTAT has one type and one list of tags, so that samples are
+//! grouped by both. No I/O.
 
 use std::collections::BTreeMap;
 
 use redis::{Cmd, Value};
 
-use super::facts::Object;
-use super::metrics::{Kind, Sample};
 use agg_client::reply;
 use aggregator_protocol::NodeName;
 
-/// A command and what it is about, to make sense of its reply.
+use super::inventory::Object;
+use super::metrics::{Kind, Sample};
+
+/// A command, and its subject, which is needed to understand its reply.
 pub struct Call {
-    /// The command.
     pub command: Cmd,
-    /// What it is about.
-    pub about: About,
+    pub subject: Subject,
 }
 
-/// See [`Call`].
+/// What a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum Subject {
     /// Samples of these metrics, in this order.
     Samples(Vec<String>),
     /// The object of this key.
     Object(String),
-    /// The end of a metric.
+    /// The removal of a metric.
     GoneMetric(String),
-    /// The end of an object.
+    /// The removal of an object.
     GoneObject(String),
 }
 
-/// Samples of one call; the server takes 10,000.
-const SAMPLES: usize = 1000;
+/// Samples per call; the server accepts 10,000.
+const SAMPLES_PER_CALL: usize = 1000;
 
-/// The calls that tell all samples. `tags` are the user's own and come last, so that they hold against ours.
+/// Returns the calls that report the samples. `tags` are those of the user; they come last, so that they override the
+/// tags of the metrics.
 pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call> {
     let mut groups: BTreeMap<(Kind, &str), Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
@@ -57,17 +57,17 @@ pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call
         let names = group.iter().map(|sample| sample.name.clone()).collect();
         Call {
             command,
-            about: About::Samples(names),
+            subject: Subject::Samples(names),
         }
     };
     let groups = groups.iter().flat_map(|((kind, own), group)| {
-        let parts = group.chunks(SAMPLES);
+        let parts = group.chunks(SAMPLES_PER_CALL);
         parts.map(|part| (*kind, *own, part))
     });
     groups.map(call).collect()
 }
 
-/// The call that tells an object.
+/// Returns the call that reports an object.
 pub fn object(node: &NodeName, object: &Object, tags: &[String]) -> Call {
     let mut command = redis::cmd("AGG.REALITY");
     command
@@ -78,23 +78,23 @@ pub fn object(node: &NodeName, object: &Object, tags: &[String]) -> Call {
     with_tags(&mut command, tags.iter().map(String::as_str));
     Call {
         command,
-        about: About::Object(object.key.clone()),
+        subject: Subject::Object(object.key.clone()),
     }
 }
 
-/// The call that ends a metric.
+/// Returns the call that removes a metric.
 pub fn forget_metric(node: &NodeName, name: String) -> Call {
     Call {
         command: forget(node, "METRIC", &name),
-        about: About::GoneMetric(name),
+        subject: Subject::GoneMetric(name),
     }
 }
 
-/// The call that ends an object.
+/// Returns the call that removes an object.
 pub fn forget_object(node: &NodeName, key: String) -> Call {
     Call {
         command: forget(node, "REALITY", &key),
-        about: About::GoneObject(key),
+        subject: Subject::GoneObject(key),
     }
 }
 
@@ -111,13 +111,14 @@ fn with_tags<'a>(command: &mut Cmd, words: impl Iterator<Item = &'a str>) {
     }
 }
 
-/// The samples that AGG.MSTAT refused, by metric and reason. None of what is no reply of it.
+/// Returns the samples that AGG.MSTAT refused, as metric and reason. Returns `None` for anything but a reply of
+/// AGG.MSTAT.
 pub fn refused(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
-    let [_taken, _late, refused] = reply::items(reply)?.try_into().ok()?;
+    let [_accepted, _late, refused] = reply::items(reply)?.try_into().ok()?;
     let one = |pair: Value| {
-        let [index, why] = reply::items(pair)?.try_into().ok()?;
+        let [index, reason] = reply::items(pair)?.try_into().ok()?;
         let name = names.get(usize::try_from(reply::int(&index)?).ok()?)?;
-        Some((name.clone(), reply::text(why)?))
+        Some((name.clone(), reply::text(reason)?))
     };
     reply::items(refused)?.into_iter().map(one).collect()
 }
@@ -130,7 +131,7 @@ mod tests {
     fn words(command: &Cmd) -> String {
         let packed = String::from_utf8(command.get_packed_command()).unwrap();
         let lines: Vec<&str> = packed.split("\r\n").collect();
-        // Every other line is a length.
+        // The lines in between are lengths.
         lines
             .iter()
             .skip(2)
@@ -147,11 +148,11 @@ mod tests {
     #[test]
     fn samples_are_grouped_by_type_and_tags() {
         let all = [
-            m::NET_RX_BYTES.of("eth0", 1),
-            m::CPU_LOAD.real(None, 2.5).unwrap(),
-            m::NET_RX_BYTES.of("lo", 3),
-            m::NET_TX_BYTES.of("eth0", 4),
-            m::CORE_LOAD.real(Some("0"), 5.0).unwrap(),
+            m::NET_RX_BYTES.instance_sample("eth0", 1),
+            m::CPU_LOAD.decimal_sample(None, 2.5).unwrap(),
+            m::NET_RX_BYTES.instance_sample("lo", 3),
+            m::NET_TX_BYTES.instance_sample("eth0", 4),
+            m::CORE_LOAD.decimal_sample(Some("0"), 5.0).unwrap(),
         ];
         let calls = samples(&node(), &all, &[]);
         let texts: Vec<String> = calls.iter().map(|call| words(&call.command)).collect();
@@ -164,13 +165,13 @@ mod tests {
             ]
         );
         let names = ["cpu.load".to_owned(), "cpu.load@0".to_owned()];
-        assert_eq!(calls[0].about, About::Samples(names.into()));
+        assert_eq!(calls[0].subject, Subject::Samples(names.into()));
     }
 
     #[test]
-    fn the_users_tags_come_last() {
+    fn tags_of_the_user_come_last() {
         let tags = ["rack:a1".to_owned(), "prod".to_owned()];
-        let call = &samples(&node(), &[m::MEM_USED.one(1)], &tags)[0];
+        let call = &samples(&node(), &[m::MEM_USED.sample(1)], &tags)[0];
         assert_eq!(
             words(&call.command),
             "AGG.MSTAT|n1|ABS|TAGS|unit:bytes rack:a1 prod|VALUES|mem.used|1"
@@ -178,47 +179,47 @@ mod tests {
     }
 
     #[test]
-    fn no_samples_no_calls() {
+    fn empty_report_has_no_calls() {
         assert!(samples(&node(), &[], &[]).is_empty());
     }
 
     #[test]
-    fn objects_and_their_end() {
-        let it = Object {
+    fn objects_are_reported_and_removed() {
+        let disk = Object {
             key: "system.Disk@/".into(),
             model: "system.Disk",
             json: serde_json::json!({"mount": "/"}),
         };
-        let call = object(&node(), &it, &[]);
+        let call = object(&node(), &disk, &[]);
         assert_eq!(
             words(&call.command),
             "AGG.REALITY|n1|system.Disk@/|system.Disk|{\"mount\":\"/\"}"
         );
-        let call = forget_object(&node(), it.key);
+        let call = forget_object(&node(), disk.key);
         assert_eq!(words(&call.command), "AGG.FORGET|n1|REALITY|system.Disk@/");
         let call = forget_metric(&node(), "disk.used@/".into());
         assert_eq!(words(&call.command), "AGG.FORGET|n1|METRIC|disk.used@/");
     }
 
     #[test]
-    fn refusals_are_told_by_name() {
+    fn refusals_are_returned_by_metric() {
         let names = ["a".to_owned(), "b".to_owned()];
-        let why = || Value::BulkString(b"not a number".to_vec());
+        let reason = || Value::BulkString(b"not a number".to_vec());
         let reply =
             |refused| Value::Array(vec![Value::Int(1), Value::Int(0), Value::Array(refused)]);
-        let one = |index| Value::Array(vec![Value::Int(index), why()]);
+        let one = |index| Value::Array(vec![Value::Int(index), reason()]);
         assert_eq!(refused(&names, reply(vec![])), Some(vec![]));
         assert_eq!(
             refused(&names, reply(vec![one(1)])),
             Some(vec![("b".to_owned(), "not a number".to_owned())])
         );
-        for strange in [
+        for unexpected in [
             reply(vec![one(2)]),
             reply(vec![one(-1)]),
-            reply(vec![why()]),
+            reply(vec![reason()]),
             Value::Okay,
         ] {
-            assert_eq!(refused(&names, strange), None);
+            assert_eq!(refused(&names, unexpected), None);
         }
     }
 }

@@ -1,0 +1,200 @@
+//! The section of the page with the statistics: plots, and tables of the same values.
+
+use maud::{Markup, html};
+
+use super::grouping::{Group, groups};
+use super::markup::{Column, limit_note, name, table, tags, unit, value};
+use super::model::{Metric, Report};
+use super::plot;
+use super::scale::moment;
+use crate::format::{duration, grouped};
+
+/// Maximum groups for which the section has a list of links.
+const MAX_LINKS: usize = 40;
+
+/// Returns the section.
+pub fn section(report: &Report) -> Markup {
+    let metrics = &report.metrics;
+    html! {
+        h2 #statistics { "Statistics" }
+        @if metrics.shown.is_empty() {
+            p {
+                @if report.patterns.is_empty() {
+                    "The node has no metrics."
+                } @else {
+                    "No metric matches. " (patterns(report))
+                }
+            }
+        } @else {
+            (period(report))
+            (limit_note((metrics.shown.len(), metrics.total), "metrics", "ordered by name"))
+            (plots(report))
+        }
+    }
+}
+
+fn plots(report: &Report) -> Markup {
+    let metrics = &report.metrics.shown;
+    let (groups, zero) = groups(metrics);
+    let zero: Vec<&Metric> = zero.into_iter().flat_map(|plot| plot.metrics).collect();
+    let without_windows: Vec<&Metric> = metrics
+        .iter()
+        .filter(|metric| metric.windows.is_empty())
+        .collect();
+    let has_titles = groups.len() > 1;
+    html! {
+        @if has_titles && groups.len() <= MAX_LINKS {
+            nav {
+                @for (index, group) in groups.iter().enumerate() {
+                    a href={ "#group" (index) } { (title(group)) }
+                    " "
+                }
+            }
+        }
+        @for (index, group) in groups.iter().enumerate() {
+            section {
+                @if has_titles {
+                    h3 id={ "group" (index) } { (title(group)) }
+                }
+                (self::group(report, group))
+            }
+        }
+        (undrawn(&zero, ("was always 0", "were always 0")))
+        (undrawn(&without_windows, ("has no window in this period", "have no window in this period")))
+    }
+}
+
+fn title<'a>(group: &Group<'a>) -> &'a str {
+    group.name.unwrap_or("others")
+}
+
+/// Returns which time the plots show, and how to read them.
+fn period(report: &Report) -> Markup {
+    let length = |ms: i64| duration(ms as f64 / 1000.0);
+    let from = report.plots_from();
+    let mut metrics = report.metrics.shown.iter();
+    let requested = length(report.now - report.from);
+    if metrics.all(|metric| metric.windows.is_empty()) {
+        return html! {
+            p { "There are no windows in the requested time, the last " (requested) "." }
+        };
+    }
+    let available = length(report.now - from);
+    let is_shorter = from > report.from + report.info.min_window_ms;
+    html! {
+        p {
+            (moment(from)) " to " (moment(report.now)) " UTC (" (available) "). "
+            (patterns(report))
+        }
+        @if is_shorter {
+            p.note {
+                "Requested " (requested) "; data is available for the last " (available)
+                ". Nothing was reported before, or the server no longer keeps it ("
+                code { "agg.min-history" } ", " code { "agg.hour-history" } ")."
+            }
+        }
+        p.quiet {
+            "A step is the average of a window; the band behind it spans the minimum and the maximum. Windows are "
+            (length(report.info.min_window_ms)) " long as far back as the server keeps them, and "
+            (length(report.info.hour_window_ms))
+            " before that; the latest are not closed yet. “/s” marks a counter shown as a rate. Prefixes are SI \
+             prefixes: k is 1000."
+        }
+    }
+}
+
+fn patterns(report: &Report) -> Markup {
+    html! {
+        @for (index, pattern) in report.patterns.iter().enumerate() {
+            @if index == 0 { "Only: " } @else { ", " }
+            code { (pattern) }
+        }
+    }
+}
+
+fn group(report: &Report, group: &Group) -> Markup {
+    let from = report.plots_from();
+    let columns = [
+        Column::Text("Metric"),
+        Column::Text("Unit"),
+        Column::Number("Average"),
+        Column::Number("Minimum"),
+        Column::Number("Maximum"),
+        Column::Number("Last value"),
+        Column::Text("Last seen"),
+        Column::Number("Samples"),
+        Column::Text("Tags"),
+    ];
+    let rows = html! {
+        @for metric in group.plots.iter().flat_map(|plot| &plot.metrics) {
+            tr {
+                th scope="row" { (name(&metric.name)) }
+                td { (unit(metric)) }
+                @for number in [metric.average(), metric.minimum(), metric.maximum()] {
+                    td.n { (value(metric, number)) }
+                }
+                (last_sample(metric))
+            }
+        }
+    };
+    html! {
+        div.plots {
+            @for plot in &group.plots {
+                figure {
+                    figcaption title=(plot.measurement) {
+                        (name(plot.measurement)) (unit(plot.metrics[0]))
+                    }
+                    (plot::draw(plot, from, report.now))
+                }
+            }
+        }
+        details {
+            summary { "Table" }
+            (table("Statistics", &columns, &rows))
+        }
+    }
+}
+
+/// Returns the cells of the last sample, the number of samples and the tags.
+fn last_sample(metric: &Metric) -> Markup {
+    let last = match metric.last_value.parse() {
+        Ok(number) if metric.is_duration() => value(metric, number),
+        _ => metric.last_value.clone(),
+    };
+    html! {
+        td.n { (last) }
+        td.when { (moment(metric.last_seen)) }
+        td.n { (grouped(metric.samples)) }
+        td { (tags(&metric.tags)) }
+    }
+}
+
+/// Returns a folded table of metrics that have no plot.
+fn undrawn(metrics: &[&Metric], (one, many): (&str, &str)) -> Markup {
+    let title = match metrics.len() {
+        0 => return html! {},
+        1 => format!("1 metric {one}"),
+        count => format!("{} metrics {many}", grouped(count as u64)),
+    };
+    let columns = [
+        Column::Text("Metric"),
+        Column::Number("Last value"),
+        Column::Text("Last seen"),
+        Column::Number("Samples"),
+        Column::Text("Tags"),
+    ];
+    let rows = html! {
+        @for metric in metrics {
+            tr {
+                th scope="row" { (name(&metric.name)) }
+                (last_sample(metric))
+            }
+        }
+    };
+    html! {
+        details {
+            summary { (title) }
+            (table(&title, &columns, &rows))
+        }
+    }
+}
