@@ -1,26 +1,27 @@
-//! Makes text from outside safe to show: on terminals, in logs, in HTML and as JSON.
+//! Makes text from outside safe to print: on terminals, in logs, in HTML and as JSON.
 //!
-//! What holds: no text of a server, sink, node or record moves a cursor, changes colours, begins a line of its own or
-//! turns the direction of writing where it is shown. Everything that the program prints goes
-//! through this file, except line protocol for another program, which has no such escapes.
+//! # Invariants
+//! No text of a server, sink, node or record moves the cursor, changes colours, starts a line of its own or changes the
+//! direction of writing. All output passes this module, except line protocol for other programs, which has no such
+//! escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a character is not seen itself but changes how others are shown: controls (C0, DEL, C1), line separators,
-/// marks and overrides of the direction of writing, characters without width.
+/// Returns whether a character is invisible but changes how others are shown: control characters (C0, DEL, C1), line
+/// separators, marks and overrides of the direction of writing, characters without width.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
-        || turns(c)
+        || changes_direction(c)
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
 }
 
-/// Whether a character turns the direction of writing of others.
-fn turns(c: char) -> bool {
+/// Returns whether a character changes the direction of writing.
+fn changes_direction(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text for a terminal or a log, on one line: hidden characters are written as `\n`, `\t` and `\u001b`.
+/// Returns a text for a terminal or a log, on one line: hidden characters are escaped, as in `\n`, `\t` and `\u001b`.
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -38,7 +39,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A text for a cell of a table, where room is short: a hidden character becomes a dot.
+/// Returns a text for a cell of a table, with the same length: each hidden character becomes a dot.
 pub fn cell(text: &str) -> String {
     let dot = |c| match c {
         '\t' => ' ',
@@ -48,15 +49,15 @@ pub fn cell(text: &str) -> String {
     text.chars().map(dot).collect()
 }
 
-/// The same JSON on one line without raw DEL, C1 and overrides of direction: within its strings they are escaped, and
-/// elsewhere JSON has none. A line break outside of strings becomes a blank. What is no JSON is no danger either.
+/// Returns equal JSON on one line, with control characters and changes of direction escaped. JSON has these characters
+/// only within strings; a line break elsewhere becomes a space. Text that is not JSON is made safe as well.
 pub fn json(json: &[u8]) -> Cow<'_, [u8]> {
     let is_plain = |byte: &u8| (b' '..0x7f).contains(byte);
     if json.iter().all(is_plain) {
         return Cow::Borrowed(json);
     }
     let text = String::from_utf8_lossy(json);
-    let must = |c: char| c.is_control() || turns(c);
+    let must = |c: char| c.is_control() || changes_direction(c);
     if !text.contains(must) {
         return match text {
             Cow::Borrowed(_) => Cow::Borrowed(json),
@@ -74,10 +75,10 @@ pub fn json(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(safe.into_bytes())
 }
 
-/// As [`json`], of what the program itself wrote as JSON, which may be several lines.
+/// As [`json`], for each line of a text.
 pub fn json_lines(lines: &str) -> String {
     let safe = lines.split('\n').map(|line| match json(line.as_bytes()) {
-        // It is valid UTF-8, as what it was made from is.
+        // Valid UTF-8, as the line is.
         Cow::Owned(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Cow::Borrowed(_) => line.to_owned(),
     });
@@ -85,7 +86,7 @@ pub fn json_lines(lines: &str) -> String {
 }
 
 fn push_unicode(safe: &mut String, c: char) {
-    // All hidden characters are of the basic plane; writing to a string does not fail.
+    // All hidden characters are in the basic plane. Writing to a string does not fail.
     let _ = write!(safe, "\\u{:04x}", u32::from(c));
 }
 
@@ -95,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// One of each kind.
+    /// One character of each kind.
     const HOSTILE: &str = "a\n\x1b[2J\r\t\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200b}\u{2028}z é 日本";
 
     #[test]
@@ -108,22 +109,22 @@ mod tests {
     }
 
     #[test]
-    fn cell_keeps_its_length() {
+    fn cell_keeps_the_length_of_the_text() {
         let cell = cell(HOSTILE);
         assert_eq!(cell, "a··[2J· ··31m····z é 日本");
         assert_eq!(cell.chars().count(), HOSTILE.chars().count());
     }
 
     #[test]
-    fn json_stays_the_same_json() {
-        // serde_json escapes C0 alone.
+    fn masked_json_is_equal() {
+        // serde_json escapes C0 only.
         let record = serde_json::json!({"message": HOSTILE, "n": 1.10, HOSTILE: "\\u009b"});
         let raw = record.to_string();
         assert!(raw.contains('\u{9b}') && raw.contains('\u{202e}'));
         let safe = json(raw.as_bytes());
         let safe = std::str::from_utf8(&safe).unwrap();
         assert!(
-            !safe.contains(|c: char| c.is_control() || turns(c)),
+            !safe.contains(|c: char| c.is_control() || changes_direction(c)),
             "{safe}"
         );
         assert_eq!(serde_json::from_str::<Value>(safe).unwrap(), record);
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_cannot_begin_a_line_or_reach_a_terminal() {
+    fn text_that_is_not_json_is_masked() {
         let safe = json(b"{\"a\": 1,\n\t\"b\": 2}");
         assert_eq!(*safe, *b"{\"a\": 1,  \"b\": 2}");
         assert_eq!(

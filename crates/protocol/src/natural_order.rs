@@ -1,4 +1,4 @@
-//! The order of names as people expect it: numbers in them count by their value, so that `web9` stands before `web10`.
+//! Natural order of names: numbers within names are compared by value, so that `web9` precedes `web10`.
 
 use std::cmp::Ordering;
 
@@ -6,14 +6,10 @@ use std::cmp::Ordering;
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
-        let (left, right) = (number(a), number(b));
+        let (left, right) = (leading_digits(a), leading_digits(b));
         if left > 0 && right > 0 {
-            let digits = |text: &[u8]| {
-                let zeros = text.iter().take_while(|byte| **byte == b'0').count();
-                text[zeros..].to_vec()
-            };
-            let (x, y) = (digits(&a[..left]), digits(&b[..right]));
-            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(&y));
+            let (x, y) = (significant(&a[..left]), significant(&b[..right]));
+            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(y));
             if order != Ordering::Equal {
                 return order;
             }
@@ -27,8 +23,14 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-fn number(text: &[u8]) -> usize {
+fn leading_digits(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Returns digits without leading zeros.
+fn significant(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    &digits[zeros..]
 }
 
 #[cfg(test)]
@@ -36,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_count_by_their_value() {
+    fn numbers_are_compared_by_value() {
         let mut names = ["web10", "web9", "web", "db-2.x", "db-10.x", "web1"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["db-2.x", "db-10.x", "web", "web1", "web9", "web10"]);

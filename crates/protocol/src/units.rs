@@ -1,8 +1,11 @@
-//! Reads durations and sizes of command lines and configuration files. Each error says what was expected.
+//! Parses durations and sizes of command lines and configuration files. Each error says what was expected.
 
 use std::time::Duration;
 
-/// A number with its unit: `500ms`, `1s`, `2m`, `1h`.
+/// Parses a duration of at most a day: `500ms`, `1s`, `2m`, `1h`.
+///
+/// # Errors
+/// The text is no duration, or it has no unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a duration such as 500ms, 1s, 2m or 1h, not {text:?}");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -16,21 +19,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "" => return Err(format!("{text:?} has no unit: write {text}s or {text}ms")),
         _ => return Err(expected()),
     };
-    // A day is longer than anything here makes sense for, and far from the ends of all clocks.
+    // No duration here needs more, and adding a day overflows no clock.
     match number.checked_mul(unit_ms) {
         Some(ms) if ms <= 86_400_000 => Ok(Duration::from_millis(ms)),
         _ => Err(format!("{text:?} is more than a day")),
     }
 }
 
-/// How far back to look: as a duration, also in days (`7d`), up to a year.
+/// Parses a time span of at most a year, also in days: `30m`, `24h`, `7d`.
+///
+/// # Errors
+/// The text is no time span, or it is zero.
 pub fn span(text: &str) -> Result<Duration, String> {
     let days = |count: u64| Duration::from_secs(count * 86_400);
     let expected = || format!("expected a time such as 30m, 24h or 7d, not {text:?}");
     let (number, hours) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
         (Some(number), _) => (number, 24),
         (_, Some(number)) => (number, 1),
-        _ => return some_duration(text),
+        _ => return positive_duration(text),
     };
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse::<u64>() {
@@ -41,15 +47,21 @@ pub fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration of at least a millisecond, the server's unit.
-pub fn some_duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration of at least a millisecond, the server's unit.
+///
+/// # Errors
+/// The text is no duration, or it is zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("expected more than 0".into()),
-        some => Ok(some),
+        duration => Ok(duration),
     }
 }
 
-/// Bytes with their unit, as the server's settings write them: `64kb`, `16mb`, `1gb`.
+/// Parses a size in bytes, spelled as in the server's settings: `64kb`, `16mb`, `1gb`.
+///
+/// # Errors
+/// The text is no size, or it is zero.
 pub fn size(text: &str) -> Result<u64, String> {
     let expected = || format!("expected a size such as 64kb, 16mb or 1gb, not {text:?}");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -65,7 +77,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     match number.checked_mul(1 << shift) {
         Some(0) => Err("expected more than 0".into()),
-        // More than any machine holds, and far from the ends of all integers.
+        // No machine has more, and adding a petabyte overflows no integer.
         Some(bytes) if bytes <= 1 << 50 => Ok(bytes),
         _ => Err(format!("{text:?} is more than a petabyte")),
     }
@@ -89,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_durations_say_what_was_expected() {
+    fn errors_of_durations_say_what_was_expected() {
         for bad in ["", "s", "-1s", "1.5s", "1 s", "1S", "1d", "ms1"] {
             let error = duration(bad).unwrap_err();
             assert!(
@@ -107,13 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_not_zero() {
-        assert_eq!(some_duration("0ms").unwrap_err(), "expected more than 0");
-        assert_eq!(some_duration("1ms"), Ok(Duration::from_millis(1)));
+    fn positive_duration_is_not_zero() {
+        assert_eq!(
+            positive_duration("0ms").unwrap_err(),
+            "expected more than 0"
+        );
+        assert_eq!(positive_duration("1ms"), Ok(Duration::from_millis(1)));
     }
 
     #[test]
-    fn a_span_may_be_days() {
+    fn span_may_be_in_days() {
         assert_eq!(span("7d"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(span("48h"), Ok(Duration::from_secs(2 * 86_400)));
         assert_eq!(span("1h"), duration("1h"));

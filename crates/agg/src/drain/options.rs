@@ -44,7 +44,7 @@ pub struct Options {
     count: Option<u64>,
 
     /// How long fetched records are leased; must exceed the time to print a batch
-    #[arg(long, default_value = "30s", value_parser = units::some_duration, value_name = "TIME")]
+    #[arg(long, default_value = "30s", value_parser = units::positive_duration, value_name = "TIME")]
     lease: Duration,
 
     /// Print no summary on standard error

@@ -39,7 +39,7 @@ pub struct Options {
     port: Option<u16>,
 
     /// Timeout for connecting
-    #[arg(long, default_value = "300ms", value_parser = units::some_duration, value_name = "TIME")]
+    #[arg(long, default_value = "300ms", value_parser = units::positive_duration, value_name = "TIME")]
     timeout: Duration,
 
     /// Maximum concurrent connections

@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Time {
             number: |number| format!("a time has a unit: write \"{number}s\""),
         };
         let text = from.deserialize_any(quoted)?;
-        units::some_duration(&text)
+        units::positive_duration(&text)
             .map(Time)
             .map_err(D::Error::custom)
     }
