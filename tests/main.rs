@@ -10,6 +10,7 @@ mod command_docs;
 mod corrupt;
 mod draining;
 mod keyspace;
+mod layering;
 mod persistence;
 mod reading;
 mod regressions;

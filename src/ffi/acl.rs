@@ -3,8 +3,8 @@
 //! The server checks a command when it arrives. The data that a blocked client waits for may come much later, and its
 //! user may have lost the permission for the command or the key meanwhile.
 
-use super::api::{Ctx, call};
-use super::raw;
+use super::api::Ctx;
+use super::raw::{self, call};
 use super::strings::{KeyName, SharedString};
 use std::ffi::c_int;
 use std::ptr;

@@ -3,22 +3,11 @@
 //! Functions that every supported server has (Redis 7.0) are checked once at load ([`missing_function`]). A call of a
 //! function that is absent all the same does nothing.
 
-use super::raw;
+use super::raw::{self, call};
 use super::strings::KeyName;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
-
-/// Calls a function of the server, or evaluates to the value behind `else` if the server does not have it.
-macro_rules! call {
-    ($function:ident($($argument:expr),* $(,)?) else $none:expr) => {
-        match $crate::ffi::raw::$function {
-            Some(function) => function($($argument),*),
-            None => $none,
-        }
-    };
-}
-pub(super) use call;
 
 /// Returns the name of a function that the module requires and the server does not have.
 pub fn missing_function() -> Option<&'static str> {

@@ -6,10 +6,10 @@
 //! them). So the module never tells it, and only notes what the server reports itself: the module picks the one client to
 //! serve and calls [`unblock`].
 
-use super::api::{Ctx, call};
+use super::api::Ctx;
 use super::command::Call;
 use super::guard::guard;
-use super::raw;
+use super::raw::{self, call};
 use super::strings::KeyName;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::ptr;

@@ -1,9 +1,9 @@
 //! The commands: their table ([`CommandSpec`]), how the server calls them, and what it shows of them.
 
 use super::alloc;
-use super::api::{Ctx, call};
+use super::api::Ctx;
 use super::guard::guard;
-use super::raw;
+use super::raw::{self, call};
 use super::strings::{ArgVector, KeyName};
 use std::ffi::{CStr, c_int};
 use std::mem;

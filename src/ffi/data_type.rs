@@ -4,9 +4,9 @@
 //! A value behind a `void *` is a `T` that `Box::into_raw` gave to the server. The server gives it back through `free`,
 //! once, on any thread.
 
-use super::api::{Ctx, call};
+use super::api::Ctx;
 use super::guard::guard;
-use super::raw;
+use super::raw::{self, call};
 use super::strings::KeyName;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;

@@ -1,9 +1,9 @@
 //! Keys: opening them, their content, and scans for the values of a data type.
 
-use super::api::{Ctx, call};
+use super::api::Ctx;
 use super::data_type::DataType;
 use super::guard::guard;
-use super::raw;
+use super::raw::{self, call};
 use super::strings::KeyName;
 use std::ffi::c_void;
 use std::marker::PhantomData;

@@ -73,6 +73,17 @@ pub type SetNumericFn = unsafe extern "C" fn(
 pub type ApplyFn =
     unsafe extern "C" fn(*mut RedisModuleCtx, *mut c_void, *mut *mut RedisModuleString) -> c_int;
 
+/// Calls a function of the server, or evaluates to the value behind `else` if the server does not have it.
+macro_rules! call {
+    ($function:ident($($argument:expr),* $(,)?) else $none:expr) => {
+        match $crate::ffi::raw::$function {
+            Some(function) => function($($argument),*),
+            None => $none,
+        }
+    };
+}
+pub(super) use call;
+
 /// Declares a variable for each function, and a function that sets all of them.
 macro_rules! functions {
     ($($name:ident: fn $args:tt $(-> $result:ty)?;)*) => {

@@ -1,8 +1,8 @@
 //! Settings: registration under their names and ranges, reading and writing through the server's CONFIG.
 
-use super::api::{Ctx, call};
+use super::api::Ctx;
 use super::guard::guard;
-use super::raw;
+use super::raw::{self, call};
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use std::ptr;
 

@@ -1,7 +1,6 @@
 //! Strings of the server: borrowed ([`KeyName`], [`ArgVector`]), owned ([`OwnedString`]) and shared ([`SharedString`]).
 
-use super::api::call;
-use super::raw;
+use super::raw::{self, call};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::ffi::c_int;

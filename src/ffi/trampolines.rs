@@ -1,9 +1,9 @@
 //! How the server calls the module for anything but commands, values and blocked clients: load, events, the timer, INFO.
 
 use super::alloc;
-use super::api::{Ctx, InfoWriter, Level, call};
+use super::api::{Ctx, InfoWriter, Level};
 use super::guard::guard;
-use super::raw;
+use super::raw::{self, call};
 use super::strings::ArgVector;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
