@@ -1,68 +1,69 @@
-//! What a command costs: the server's CPU time for each, beside SET's and other rows', all in one server and in turn
-//! over the rounds, so that a noisy machine disturbs all alike. Rows are ratios of what was measured in the same round.
+//! The cost of commands: the server's CPU time per command compared with SET and other base rows. All rows of a section
+//! are measured in one server, in turn over the rounds, so that a noisy machine disturbs all of them alike. Ratios are of
+//! values from the same round.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::Outcome;
-use crate::figure::{Figure, Spread, Target, Unit};
+use crate::Result;
 use crate::host::{Host, folder, root};
 use crate::load::{Clients, Random, Requests, TOTAL};
+use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::options::Options;
 use crate::say;
 
-/// Samples of one AGG.MSTAT.
+/// The number of samples in one AGG.MSTAT.
 const SAMPLES: usize = 100;
 
-/// Known errors and objects.
-const THINGS: usize = 1000;
+/// The number of known errors, and of objects.
+const OBJECTS: usize = 1000;
 
-/// Room for the metrics of all rows.
-pub const ROOM: &str = "max-series 20000000 max-memory 8gb";
+/// Settings that fit the metrics of all rows.
+pub const LARGE_LIMITS: &str = "max-series 20000000 max-memory 8gb";
 
 const TAGS: &str = "dim:iops location:elgouna";
 
-/// A row: requests that are sent in turn with those of the others.
+/// A row: a kind of request.
 pub struct Row {
     pub name: String,
-    /// The row that it stands beside, by name.
+    /// The name of the base row.
     pub base: &'static str,
-    /// The most that it may cost, in terms of its base.
+    /// The target for the ratio to the base row.
     pub target: Option<f64>,
-    /// It takes this part of the requests of a round, as its commands are long.
+    /// The divisor of the number of requests per round, for rows whose commands are long.
     pub share: usize,
-    /// What a command does at once.
+    /// The number of operations in one command.
     pub per: usize,
-    /// How each reply begins; empty: anything but an error.
+    /// The expected beginning of each reply; empty: anything but an error.
     pub expected: &'static [u8],
     pub load: Load,
 }
 
-/// Who sends the commands.
+/// What sends the commands.
 pub enum Load {
-    /// This program.
+    /// The load generator.
     Own {
-        /// In the order of the names, so that all are there and lie in memory in another order than they are asked for.
+        /// Creates all names, in their order, so that they lie in memory in another order than they are requested.
         warm_up: Requests,
         requests: Requests,
     },
-    /// redis-benchmark, as a check on this program.
+    /// redis-benchmark, to verify the load generator.
     RedisBenchmark(Vec<&'static str>),
 }
 
-/// Rows are built for so many names.
+/// Builds rows for a number of names.
 pub struct Builder<'a> {
     pub options: &'a Options,
     pub names: usize,
 }
 
 impl Builder<'_> {
-    /// A row of a command for each of so many things.
+    /// Builds a row of commands for `things` different things.
     pub fn row(&self, name: &str, things: usize, words: impl Fn(usize) -> Vec<String>) -> Row {
         let batch = self.options.pipeline as usize;
         let order = Random(1).order(things);
-        // At least a whole batch, so that what has no name goes as many at once.
+        // At least one full batch, so that commands without a name are sent in batches of the same size.
         let whole = things.max(batch);
         Row {
             name: name.into(),
@@ -98,7 +99,8 @@ impl Builder<'_> {
         .expecting(b":1\r\n")
     }
 
-    /// A command with the arguments of an AGG.MSTAT, of names in this order; they were first reported in their own.
+    /// Builds a row of commands with the arguments of AGG.MSTAT, with names in this order. The warm-up reports them in
+    /// their own order.
     fn many(&self, name: &str, first: &str, diff: bool, order: &[usize]) -> Row {
         let command = |names: &mut dyn Iterator<Item = usize>| {
             let mut words = line(first);
@@ -109,7 +111,7 @@ impl Builder<'_> {
             words
         };
         let commands = self.names / SAMPLES;
-        // Fewer at once than a pass has, so that all clients have some.
+        // Smaller than a pass, so that all clients have some.
         let batch = commands / (2 * self.options.clients as usize);
         let batch = batch.clamp(1, self.options.pipeline as usize);
         Row {
@@ -142,7 +144,7 @@ impl Builder<'_> {
             .map(|(row, most)| row.at_most(most))
             .collect();
         let mixed = Random(2).order(self.names);
-        // As programs do that report the same list again and again.
+        // As from programs that report the same list again and again.
         let same: Vec<usize> = (0..self.names).collect();
         for (name, first, diff, order) in [
             ("ABS", "AGG.MSTAT mabs VALUES", false, &mixed),
@@ -151,20 +153,20 @@ impl Builder<'_> {
         ] {
             let name = format!("AGG.MSTAT of {SAMPLES} {name}, per sample");
             let row = self.many(&name, first, diff, order);
-            // Exactly as many as were sent were taken.
+            // All samples were accepted.
             rows.push(row.expecting(b"*3\r\n:100\r\n:0\r\n*0\r\n").at_most(0.25));
         }
         rows
     }
 
     fn lines(&self) -> Vec<Row> {
-        let texts = texts(THINGS, 100);
-        let xadd = self.row("XADD MAXLEN ~ 5000 of 100 bytes", THINGS, |i| {
+        let texts = texts(OBJECTS, 100);
+        let xadd = self.row("XADD MAXLEN ~ 5000 of 100 bytes", OBJECTS, |i| {
             let mut words = line("XADD stream MAXLEN ~ 5000 * m");
             words.push(texts[i].clone());
             words
         });
-        let log = self.row("AGG.LOG of 100 bytes", THINGS, |i| {
+        let log = self.row("AGG.LOG of 100 bytes", OBJECTS, |i| {
             vec!["AGG.LOG".into(), "logs".into(), texts[i].clone()]
         });
         vec![
@@ -174,22 +176,22 @@ impl Builder<'_> {
     }
 
     fn states(&self) -> Vec<Row> {
-        let messages = texts(THINGS, 60);
+        let messages = texts(OBJECTS, 60);
         let error = |i: usize| {
             let mut words = vec!["AGG.ERROR".into(), "state".into(), messages[i].clone()];
             words.extend(line("FUNC read_sector FILE disk.c"));
             words
         };
         let bytes = error(0)[2..].iter().map(String::len).sum();
-        let set_error = self.row("SET of an error's bytes", THINGS, |i| {
+        let set_error = self.row("SET of an error's bytes", OBJECTS, |i| {
             vec!["SET".into(), format!("e{}", key(i)), "x".repeat(bytes)]
         });
-        let objects: Vec<String> = (0..THINGS).map(object).collect();
-        let set_object = self.row("SET of an object's bytes", THINGS, |i| {
+        let objects: Vec<String> = (0..OBJECTS).map(object).collect();
+        let set_object = self.row("SET of an object's bytes", OBJECTS, |i| {
             vec!["SET".into(), format!("o{}", key(i)), objects[i].clone()]
         });
         let reality = self
-            .row("AGG.REALITY unchanged, 480 bytes", THINGS, |i| {
+            .row("AGG.REALITY unchanged, 480 bytes", OBJECTS, |i| {
                 let mut words = line(&format!("AGG.REALITY state disk{i:04} system.Disk"));
                 words.push(objects[i].clone());
                 words
@@ -197,7 +199,7 @@ impl Builder<'_> {
             .expecting(b":0\r\n");
         vec![
             set_error,
-            self.row("AGG.ERROR known", THINGS, error)
+            self.row("AGG.ERROR known", OBJECTS, error)
                 .beside("SET of an error's bytes")
                 .at_most(1.2),
             set_object,
@@ -205,7 +207,7 @@ impl Builder<'_> {
         ]
     }
 
-    /// The same job by a script that was loaded.
+    /// Builds the row of a loaded script that does the same job.
     fn script(&self, script: &redis::Script) -> Row {
         let sha = script.get_hash();
         let mut row = self
@@ -251,13 +253,13 @@ impl Row {
         }
     }
 
-    fn run(&mut self, host: &Host, clients: &mut Clients, plan: &Plan) -> Outcome<Took> {
+    fn run(&mut self, host: &Host, clients: &mut Clients, plan: &Plan) -> Result<Cost> {
         let commands = (plan.requests / self.share).max(1);
         let before = host.cpu()?;
         let (commands, wrong) = match &mut self.load {
             Load::Own { requests, .. } => {
-                let ran = clients.run(requests, commands, self.expected)?;
-                (ran.commands, (ran.wrong, ran.first_wrong))
+                let replies = clients.run(requests, commands, self.expected)?;
+                (replies.commands, (replies.wrong, replies.first_wrong))
             }
             Load::RedisBenchmark(words) => {
                 redis_benchmark(host, words, plan)?;
@@ -265,16 +267,16 @@ impl Row {
             }
         };
         let ns = (host.cpu()? - before) as f64 / (commands * self.per) as f64;
-        Ok(Took { ns, wrong })
+        Ok(Cost { ns, wrong })
     }
 }
 
-struct Took {
+struct Cost {
     ns: f64,
     wrong: (usize, String),
 }
 
-/// How much is sent and how.
+/// How many commands are sent, and how.
 struct Plan {
     names: usize,
     requests: usize,
@@ -283,7 +285,7 @@ struct Plan {
     clients: usize,
 }
 
-/// The rows of a section as they are wanted, with those that they stand beside.
+/// Returns the rows of a section that are wanted, with their base rows.
 fn wanted(options: &Options, section: &str, rows: Vec<Row>) -> Vec<Row> {
     let asked = |row: &Row| options.wants(section, &row.name);
     let bases: Vec<&str> = (rows.iter().filter(|row| asked(row)))
@@ -301,19 +303,19 @@ fn any_wanted(options: &Options, section: &str, rows: &[Row]) -> bool {
     rows.iter().any(|row| options.wants(section, &row.name))
 }
 
-/// Measures rows in turn.
+/// Measures rows, in turn.
 pub fn measure(
     host: &Host,
     options: &Options,
     section: &str,
     names: usize,
     rows: Vec<Row>,
-) -> Outcome<Vec<Figure>> {
+) -> Result<Vec<Measurement>> {
     let mut rows = wanted(options, section, rows);
     let plan = Plan {
         names,
         requests: match section {
-            // What is appended stays in the file until the server ends.
+            // The AOF grows until the server stops.
             "aof" => options.requests() / 2,
             _ => options.requests(),
         },
@@ -323,7 +325,7 @@ pub fn measure(
     };
     let mut clients = Clients::connect(host.port(), plan.clients)?;
     for row in &mut rows {
-        say(&format!("{section}: {} for the first time", row.name));
+        say(&format!("{section}: warming up {}", row.name));
         if let Load::Own { warm_up, .. } = &mut row.load {
             let commands = warm_up.commands();
             clients.run(warm_up, commands, b"")?;
@@ -338,10 +340,11 @@ pub fn measure(
                 plan.rounds, row.name
             ));
             match row.run(host, &mut clients, &plan) {
-                Ok(Took { ns, wrong }) => {
+                Ok(Cost { ns, wrong }) => {
                     took.entry(row.name.clone()).or_default().push(ns);
                     if wrong.0 > 0 {
-                        let note = format!("{} replies were wrong, as {}", wrong.0, wrong.1);
+                        let note =
+                            format!("{} replies were wrong, the first: {}", wrong.0, wrong.1);
                         notes.insert(row.name.clone(), note);
                     }
                 }
@@ -352,38 +355,41 @@ pub fn measure(
             }
         }
     }
-    let figures = rows.iter().map(|row| figure(section, row, &took, &notes));
-    Ok(figures.collect())
+    let measurements = rows
+        .iter()
+        .map(|row| measurement(section, row, &took, &notes));
+    Ok(measurements.collect())
 }
 
-fn figure(
+fn measurement(
     section: &str,
     row: &Row,
     took: &HashMap<String, Vec<f64>>,
     notes: &HashMap<String, String>,
-) -> Figure {
+) -> Measurement {
     let note = notes.get(&row.name).cloned().unwrap_or_default();
     let values = took.get(&row.name).map_or(&[][..], Vec::as_slice);
     let Some(value) = Spread::of(values) else {
-        return Figure::missing(section, &row.name, &note);
+        return Measurement::missing(section, &row.name, &note);
     };
-    let mut figure = Figure::new(section, &row.name, Unit::Nanoseconds, value).noting(note);
+    let mut measurement =
+        Measurement::new(section, &row.name, Unit::Nanoseconds, value).noting(note);
     if row.base == row.name {
-        return figure;
+        return measurement;
     }
     let ratios: Vec<f64> = (took.get(row.base).into_iter().flatten())
         .zip(values)
         .map(|(base, value)| value / base)
         .collect();
     if let Some(ratio) = Spread::of(&ratios) {
-        figure = figure.beside(row.base, ratio);
+        measurement = measurement.beside(row.base, ratio);
     }
-    figure.target = row.target.map(Target::Ratio);
-    figure
+    measurement.target = row.target.map(Target::Ratio);
+    measurement
 }
 
-/// Each command in one server, without persistence.
-pub fn plain(options: &Options, names: usize, is_first: bool) -> Outcome<Vec<Figure>> {
+/// Measures all commands in one server, without persistence.
+pub fn plain(options: &Options, names: usize, is_first: bool) -> Result<Vec<Measurement>> {
     let section = format!("commands, {names} names");
     let script = redis::Script::new(include_str!("../stat.lua"));
     let builder = Builder { options, names };
@@ -418,13 +424,13 @@ pub fn plain(options: &Options, names: usize, is_first: bool) -> Outcome<Vec<Fig
         return Ok(Vec::new());
     }
     let noop = build_noop()?;
-    let host = Host::start(&["--loadmodule", &noop.display().to_string()], ROOM)?;
+    let host = Host::start(&["--loadmodule", &noop.display().to_string()], LARGE_LIMITS)?;
     script.load(&mut host.connection())?;
     measure(&host, options, &section, names, rows)
 }
 
-/// The commands that write, with an AOF that is synced every second.
-pub fn with_aof(options: &Options) -> Outcome<Vec<Figure>> {
+/// Measures the commands that write, with an AOF that is synced every second.
+pub fn with_aof(options: &Options) -> Result<Vec<Measurement>> {
     let names = options.names()[0];
     let builder = Builder { options, names };
     let mut rows = vec![builder.set()];
@@ -437,7 +443,7 @@ pub fn with_aof(options: &Options) -> Outcome<Vec<Figure>> {
     if !any_wanted(options, "aof", &rows) {
         return Ok(Vec::new());
     }
-    // Not rewritten: that is no part of a command.
+    // Without rewrites, which are no part of a command.
     let host = Host::start(
         &[
             "--appendonly",
@@ -447,13 +453,13 @@ pub fn with_aof(options: &Options) -> Outcome<Vec<Figure>> {
             "--auto-aof-rewrite-percentage",
             "0",
         ],
-        ROOM,
+        LARGE_LIMITS,
     )?;
     measure(&host, options, "aof", names, rows)
 }
 
-/// Beside RedisTimeSeries in one server: with rules for the average and the maximum of 300 s and 3600 s, the same job.
-pub fn beside_time_series(options: &Options) -> Outcome<Vec<Figure>> {
+/// Compares with RedisTimeSeries in one server, with rules for the average and the maximum of 300 s and 3600 s.
+pub fn beside_time_series(options: &Options) -> Result<Vec<Measurement>> {
     const SECTION: &str = "timeseries";
     const RULES: &str = "TS.ADD with four rules";
     // A series with rules takes more than 20,000 bytes.
@@ -484,26 +490,30 @@ pub fn beside_time_series(options: &Options) -> Outcome<Vec<Figure>> {
         return Ok(Vec::new());
     }
     let Some((program, module)) = time_series()? else {
-        let why = "RedisTimeSeries could not be had: see scripts/servers.sh";
-        return Ok(vec![Figure::missing(SECTION, RULES, why)]);
+        let why = "RedisTimeSeries is not available: see scripts/servers.sh";
+        return Ok(vec![Measurement::missing(SECTION, RULES, why)]);
     };
-    let host = Host::start_by(&program, &["--loadmodule", &module], ROOM)?;
+    let host = Host::start_by(&program, &["--loadmodule", &module], LARGE_LIMITS)?;
     create_series(&host, options, names)?;
-    let mut figures = measure(&host, options, SECTION, names, rows)?;
+    let mut measurements = measure(&host, options, SECTION, names, rows)?;
     let version = host.ask::<String>("INFO modules")?;
     let version = (version.lines())
         .find(|line| line.contains("name=timeseries"))
         .and_then(|line| line.split(',').find_map(|part| part.strip_prefix("ver=")))
         .unwrap_or("?");
-    for figure in figures.iter_mut().filter(|f| f.name == RULES) {
-        figure.note = format!("{names} names, version {version}")
-            + if figure.note.is_empty() { "" } else { "; " }
-            + &figure.note;
+    for measurement in measurements.iter_mut().filter(|f| f.name == RULES) {
+        measurement.note = format!("{names} names, version {version}")
+            + if measurement.note.is_empty() {
+                ""
+            } else {
+                "; "
+            }
+            + &measurement.note;
     }
-    Ok(figures)
+    Ok(measurements)
 }
 
-fn create_series(host: &Host, options: &Options, names: usize) -> Outcome<()> {
+fn create_series(host: &Host, options: &Options, names: usize) -> Result<()> {
     let mut commands = Vec::new();
     for i in 0..names {
         let name = metric(i);
@@ -521,16 +531,16 @@ fn create_series(host: &Host, options: &Options, names: usize) -> Outcome<()> {
     let mut requests = Requests::build(options.pipeline as usize, commands.len(), |i| {
         line(&commands[i])
     });
-    // In order: on one connection.
-    let ran = Clients::connect(host.port(), 1)?.run(&mut requests, commands.len(), b"+OK")?;
-    match ran.wrong {
+    // On one connection, to keep the order.
+    let replies = Clients::connect(host.port(), 1)?.run(&mut requests, commands.len(), b"+OK")?;
+    match replies.wrong {
         0 => Ok(()),
-        _ => Err(format!("series could not be made: {}", ran.first_wrong).into()),
+        _ => Err(format!("creating series failed: {}", replies.first_wrong).into()),
     }
 }
 
-/// A program that starts the server with the libraries that RedisTimeSeries wants, and its module.
-fn time_series() -> Outcome<Option<(String, String)>> {
+/// Returns a program that starts the server with the libraries that RedisTimeSeries needs, and the path of its module.
+fn time_series() -> Result<Option<(String, String)>> {
     let libraries = root().join("target/servers/lib");
     let module = libraries.join("redistimeseries.so");
     if !module.exists() {
@@ -551,7 +561,7 @@ fn time_series() -> Outcome<Option<(String, String)>> {
     )))
 }
 
-fn build_noop() -> Outcome<PathBuf> {
+fn build_noop() -> Result<PathBuf> {
     let to = folder()?.join("noop.so");
     let status = Command::new("cc")
         .args(["-O2", "-shared", "-fPIC", "-o"])
@@ -560,11 +570,11 @@ fn build_noop() -> Outcome<PathBuf> {
         .status()?;
     match status.success() {
         true => Ok(to),
-        false => Err("benches/noop.c could not be built".into()),
+        false => Err("building benches/noop.c failed".into()),
     }
 }
 
-fn redis_benchmark(host: &Host, words: &[&str], plan: &Plan) -> Outcome<()> {
+fn redis_benchmark(host: &Host, words: &[&str], plan: &Plan) -> Result<()> {
     let numbers = [
         ("-p", usize::from(host.port())),
         ("-P", plan.pipeline),
@@ -590,17 +600,17 @@ fn redis_benchmark(host: &Host, words: &[&str], plan: &Plan) -> Outcome<()> {
     }
 }
 
-/// Words that are separated by blanks.
+/// Splits a text at spaces.
 pub fn line(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-/// As redis-benchmark writes them.
+/// Returns a key as redis-benchmark writes it.
 fn key(i: usize) -> String {
     format!("key:{i:012}")
 }
 
-/// As long as a key.
+/// Returns the name of a metric, as long as a key.
 fn metric(i: usize) -> String {
     format!("cpu:{i:012}")
 }
@@ -614,7 +624,7 @@ fn texts(n: usize, len: usize) -> Vec<String> {
     (0..n).map(|_| random.text(len)).collect()
 }
 
-/// An object of 480 bytes.
+/// Returns an object of 480 bytes.
 fn object(i: usize) -> String {
     let mut random = Random(i as u64);
     let mut text = format!(

@@ -1,36 +1,36 @@
-//! What it costs to take records: AGG.FETCH and AGG.ACK of 1000 at once beside XREADGROUP and XACK of a stream that
-//! holds the very texts that AGG.FETCH gave.
+//! The cost of draining: AGG.FETCH and AGG.ACK of 1000 records at once, compared with XREADGROUP and XACK of a stream
+//! that holds the same texts.
 
 use redis::Value;
 
-use crate::figure::{Figure, Spread, Target, Unit};
 use crate::fill::{MIN, Metrics, hours_ago};
 use crate::host::Host;
 use crate::load::{Clients, Random, Requests};
+use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::options::Options;
-use crate::{Outcome, say};
+use crate::{Result, say};
 use testkit::{Entry, entries, list};
 
 const SECTION: &str = "drain";
-const AT_ONCE: usize = 1000;
+const BATCH: usize = 1000;
 const METRICS: usize = 1000;
 
-/// What is taken: name of the row, queue, format.
+/// The rows: name, queue, format.
 const KINDS: [(&str, &str, &str); 3] = [
     ("AGG.FETCH + AGG.ACK of MIN as JSON", "MIN", "JSON"),
     ("AGG.FETCH + AGG.ACK of MIN as LINE", "MIN", "LINE"),
     ("AGG.FETCH + AGG.ACK of LOG as JSON", "LOG", "JSON"),
 ];
 
-/// All rows.
-pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
+/// Measures all rows.
+pub fn run(options: &Options) -> Result<Vec<Measurement>> {
     if !KINDS.iter().any(|(name, ..)| options.wants(SECTION, name)) {
         return Ok(Vec::new());
     }
     let host = Host::start(&[], "max-memory 2gb queue-log 64mb")?;
     let windows = if options.quick { 10 } else { 40 };
-    let mut figures = Vec::new();
-    // Far back, so that each round has windows of its own that have passed.
+    let mut measurements = Vec::new();
+    // Far in the past, so that each round has its own windows that have ended.
     let mut hour = hours_ago(24 * 365);
     for (name, queue, format) in KINDS {
         if !options.wants(SECTION, name) {
@@ -61,18 +61,18 @@ pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
         let (Some(ours), Some(theirs), Some(ratio)) = (ours, theirs, ratio) else {
             continue;
         };
-        figures.push(Figure::new(SECTION, &base, Unit::Nanoseconds, theirs));
-        figures.push(
-            Figure::new(SECTION, name, Unit::Nanoseconds, ours)
+        measurements.push(Measurement::new(SECTION, &base, Unit::Nanoseconds, theirs));
+        measurements.push(
+            Measurement::new(SECTION, name, Unit::Nanoseconds, ours)
                 .beside(&base, ratio)
                 .at_most(Target::Ratio(0.7)),
         );
     }
-    Ok(figures)
+    Ok(measurements)
 }
 
-fn fill_min(host: &Host, windows: usize, first: i64) -> Outcome<()> {
-    // One more closes the last.
+fn fill_min(host: &Host, windows: usize, first: i64) -> Result<()> {
+    // One more closes the last window.
     let starts: Vec<i64> = (0..=windows as i64).map(|i| first + i * MIN).collect();
     let random = Random(first as u64);
     let (node, count) = ("node1", METRICS);
@@ -85,7 +85,7 @@ fn fill_min(host: &Host, windows: usize, first: i64) -> Outcome<()> {
     .replay(&starts)
 }
 
-fn fill_log(host: &Host, lines: usize) -> Outcome<()> {
+fn fill_log(host: &Host, lines: usize) -> Result<()> {
     let mut random = Random(4);
     let mut requests = Requests::build(64, lines, |_| {
         vec!["AGG.LOG".into(), "node1".into(), random.text(100)]
@@ -94,15 +94,15 @@ fn fill_log(host: &Host, lines: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes a queue; nanoseconds for each record, and the records.
-fn fetch(host: &Host, queue: &str, format: &str) -> Outcome<(f64, Vec<String>)> {
+/// Drains a queue. Returns nanoseconds per record, and the records.
+fn fetch(host: &Host, queue: &str, format: &str) -> Result<(f64, Vec<String>)> {
     let mut connection = host.connection();
     let mut texts = Vec::new();
     let before = host.cpu()?;
     loop {
         let reply: Value = redis::cmd("AGG.FETCH")
             .arg(&["node1", queue, "FORMAT", format, "COUNT"])
-            .arg(AT_ONCE)
+            .arg(BATCH)
             .query(&mut connection)?;
         let taken = entries(&reply);
         if taken.is_empty() {
@@ -122,8 +122,8 @@ fn fetch(host: &Host, queue: &str, format: &str) -> Outcome<(f64, Vec<String>)> 
     Ok((ns, texts))
 }
 
-/// Puts texts into a stream and takes them by a group; nanoseconds for each.
-fn read_stream(host: &Host, texts: &[String]) -> Outcome<f64> {
+/// Adds texts to a stream and reads them by a group. Returns nanoseconds per entry.
+fn read_stream(host: &Host, texts: &[String]) -> Result<f64> {
     let _: Value = host.ask("DEL stream")?;
     let mut requests = Requests::build(64, texts.len(), |i| {
         let mut words = crate::commands::line("XADD stream * r");
@@ -138,7 +138,7 @@ fn read_stream(host: &Host, texts: &[String]) -> Outcome<f64> {
     loop {
         let reply: Value = redis::cmd("XREADGROUP")
             .arg(&["GROUP", "pollers", "one", "COUNT"])
-            .arg(AT_ONCE)
+            .arg(BATCH)
             .arg(&["STREAMS", "stream", ">"])
             .query(&mut connection)?;
         if reply == Value::Nil {
@@ -155,6 +155,10 @@ fn read_stream(host: &Host, texts: &[String]) -> Outcome<f64> {
     }
     match taken == texts.len() {
         true => Ok((host.cpu()? - before) as f64 / taken as f64),
-        false => Err(format!("{taken} of {} came out of the stream", texts.len()).into()),
+        false => Err(format!(
+            "{taken} of {} entries were read from the stream",
+            texts.len()
+        )
+        .into()),
     }
 }

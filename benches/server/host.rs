@@ -1,4 +1,4 @@
-//! Servers of the benchmark's own, the CPU time that they take, and their end, also by Ctrl-C.
+//! The benchmark's servers: starting them, their CPU time, and stopping them, also on Ctrl-C.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,56 +8,56 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use redis::FromRedisValue;
 
-use crate::Outcome;
+use crate::Result;
 use testkit::Server;
 
-/// The servers that run, each with its folder.
+/// The running servers by process id, with their folders.
 static RUNNING: Mutex<Option<HashMap<u32, PathBuf>>> = Mutex::new(None);
 
-/// Ends all servers and the program when it is interrupted.
-pub fn end_when_interrupted() -> Outcome<()> {
+/// Kills all servers and exits when the benchmark is interrupted.
+pub fn kill_servers_on_interrupt() -> Result<()> {
     ctrlc::set_handler(|| {
         let running = RUNNING
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         for (pid, dir) in running.unwrap_or_default() {
-            // By the program: there is no safe call for it.
+            // The standard library has no safe call for it.
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
             let _ = fs::remove_dir_all(dir);
         }
-        eprintln!("\ninterrupted; no server is left");
+        eprintln!("\ninterrupted; all servers were stopped");
         std::process::exit(130);
     })?;
     Ok(())
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder of what the benchmark builds and writes.
-pub fn folder() -> Outcome<PathBuf> {
+/// Returns the folder for the files that the benchmark builds and writes.
+pub fn folder() -> Result<PathBuf> {
     let folder = root().join("target/bench");
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
-/// A running server; it ends with its value.
+/// A running server. It is stopped when this value is dropped.
 pub struct Host {
     server: Server,
     registered: u32,
 }
 
 impl Host {
-    /// One with the module and these settings of it, more arguments of the server before.
-    pub fn start(arguments: &[&str], settings: &str) -> Outcome<Host> {
+    /// Starts a server with arguments of its own, and with the module and its settings.
+    pub fn start(arguments: &[&str], settings: &str) -> Result<Host> {
         Host::start_by(server_program()?, arguments, settings)
     }
 
-    /// The same, run by a program that leads to the server.
-    pub fn start_by(program: &str, arguments: &[&str], settings: &str) -> Outcome<Host> {
+    /// Starts a server by another program, which runs the server.
+    pub fn start_by(program: &str, arguments: &[&str], settings: &str) -> Result<Host> {
         let module = testkit::module();
         let mut all: Vec<String> = vec!["--enable-debug-command".into(), "yes".into()];
         all.extend(arguments.iter().map(|word| word.to_string()));
@@ -80,42 +80,42 @@ impl Host {
         running.insert(self.registered, self.server.dir().to_owned());
     }
 
-    /// Its port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.server.port
     }
 
-    /// The folder of its files.
+    /// Returns the folder of the server's files.
     pub fn dir(&self) -> &Path {
         self.server.dir()
     }
 
-    /// What it has written into its log.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         self.server.log()
     }
 
-    /// Ends it as by a crash and starts it again: it loads what was saved.
+    /// Kills the server and starts it again, so that it loads what was saved.
     pub fn restart(&mut self) {
         self.server.restart();
         self.register();
     }
 
-    /// Sends a command, its words separated by blanks.
-    pub fn ask<T: FromRedisValue>(&self, line: &str) -> Outcome<T> {
+    /// Sends a command, whose words are separated by spaces.
+    pub fn ask<T: FromRedisValue>(&self, line: &str) -> Result<T> {
         Ok({
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
             testkit::send(&mut self.server.connection(), &words)?
         })
     }
 
-    /// A connection of its own.
+    /// Opens a connection.
     pub fn connection(&self) -> redis::Connection {
         self.server.connection()
     }
 
-    /// A field of INFO; an error where there is none.
-    pub fn info(&self, section: &str, field: &str) -> Outcome<String> {
+    /// Returns a field of INFO.
+    pub fn info(&self, section: &str, field: &str) -> Result<String> {
         let info: String = self.ask(&format!("INFO {section}"))?;
         let found = info
             .lines()
@@ -125,8 +125,8 @@ impl Host {
             .to_owned())
     }
 
-    /// The CPU time of all its threads, nanoseconds: from schedstat, which is precise, else in clock ticks from stat.
-    pub fn cpu(&self) -> Outcome<u64> {
+    /// Returns the CPU time of all threads in nanoseconds: from schedstat, which is precise, or in clock ticks from stat.
+    pub fn cpu(&self) -> Result<u64> {
         let pid = self.server.pid();
         exact_cpu(pid).map_or_else(|| ticks_cpu(pid), Ok)
     }
@@ -141,12 +141,12 @@ impl Drop for Host {
     }
 }
 
-/// The program of the server.
-pub fn server_program() -> Outcome<&'static str> {
+/// Returns the path of the server.
+pub fn server_program() -> Result<&'static str> {
     static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
     let program = PROGRAM.get_or_init(testkit::program);
     Ok(program.as_deref().ok_or(
-        "no server or no module: `make build` makes the module, `make deps` installs a server",
+        "no server or no module: run `make build` for the module, `make deps` for a server",
     )?)
 }
 
@@ -160,11 +160,11 @@ fn exact_cpu(pid: u32) -> Option<u64> {
     (sum > 0).then_some(sum)
 }
 
-fn ticks_cpu(pid: u32) -> Outcome<u64> {
+fn ticks_cpu(pid: u32) -> Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything; utime and stime are the 12th and 13th fields behind it.
-    let behind = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = behind
+    // The name in parentheses may contain anything; utime and stime are the 12th and 13th fields after it.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name
         .split_whitespace()
         .skip(11)
         .take(2)

@@ -1,29 +1,29 @@
-//! A client that is not the bottleneck: it sends requests that were built before, many at once on many connections,
-//! and does no more with a reply than to see where it ends and whether it is what it should be. The same client loads
-//! every row, so that what it does to the server is the same for all.
+//! The load generator. It sends prebuilt requests, in batches on many connections, and only finds the end of each reply
+//! and compares its beginning, so that it is not the bottleneck. It sends the requests of every row, so that its influence on
+//! the server is the same for all.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A word of a request in place of which a total stands that grows from one pass over the names to the next.
+/// A placeholder in a request for a total that grows from one pass over the names to the next.
 pub const TOTAL: &str = "{total}";
 
-/// Ten digits at first and for long, so that it can be written over in place.
+/// The total of the first pass. It has ten digits for long, so that it can be overwritten in place.
 const FIRST_TOTAL: u64 = 1_000_000_000;
 
-/// How much a total grows in a pass.
+/// How much a total grows per pass.
 const STEP: u64 = 137;
 
 /// Requests that are sent together.
 struct Batch {
     bytes: Vec<u8>,
     commands: usize,
-    /// Where totals stand.
+    /// The offsets of totals.
     totals: Vec<usize>,
 }
 
-/// The requests of a row: one pass over its names, repeated as often as needed.
+/// The requests of a row: one pass over its names, which is repeated as often as needed.
 pub struct Requests {
     batches: Vec<Batch>,
     next: usize,
@@ -31,7 +31,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// As many commands, those of `words`, in batches.
+    /// Builds batches of commands; `words` returns the words of a command.
     pub fn build(
         batch: usize,
         commands: usize,
@@ -56,7 +56,7 @@ impl Requests {
         }
     }
 
-    /// The commands of one pass.
+    /// Returns the number of commands in one pass.
     pub fn commands(&self) -> usize {
         self.batches.iter().map(|batch| batch.commands).sum()
     }
@@ -97,14 +97,14 @@ impl Batch {
     }
 }
 
-/// What came of a run.
+/// The replies of a run.
 #[derive(Default)]
-pub struct Ran {
-    /// Commands that were answered.
+pub struct Replies {
+    /// How many there were.
     pub commands: usize,
-    /// Replies that were errors, or not what was expected.
+    /// How many were errors, or not as expected.
     pub wrong: usize,
-    /// The first of them.
+    /// The first of the wrong ones.
     pub first_wrong: String,
 }
 
@@ -112,7 +112,7 @@ pub struct Ran {
 pub struct Clients(Vec<Client>);
 
 impl Clients {
-    /// As many connections.
+    /// Opens connections.
     pub fn connect(port: u16, clients: usize) -> io::Result<Clients> {
         (0..clients)
             .map(|_| Client::connect(port))
@@ -120,17 +120,17 @@ impl Clients {
             .map(Clients)
     }
 
-    /// Sends batches until at least so many commands are sent, each connection the next one as soon as the last is
-    /// answered, and reads all replies. Each should begin as `expected`; any but an error will do where it is empty.
+    /// Sends batches until at least `commands` commands are sent, and reads all replies. A connection sends its next batch
+    /// as soon as it has the replies of the last. A reply is wrong if it is an error or does not begin with `expected`.
     pub fn run(
         &mut self,
         requests: &mut Requests,
         commands: usize,
         expected: &[u8],
-    ) -> io::Result<Ran> {
-        let mut ran = Ran::default();
+    ) -> io::Result<Replies> {
+        let mut replies = Replies::default();
         let mut sent = 0;
-        // No total may overtake the one before it on another connection.
+        // A total must not overtake an earlier one on another connection.
         let clients = match requests
             .batches
             .iter()
@@ -142,7 +142,7 @@ impl Clients {
         loop {
             let mut waiting = false;
             for client in &mut self.0[..clients] {
-                client.receive(expected, &mut ran)?;
+                client.receive(expected, &mut replies)?;
                 if sent < commands {
                     let batch = requests.next();
                     client.stream.write_all(&batch.bytes)?;
@@ -152,7 +152,7 @@ impl Clients {
                 }
             }
             if !waiting {
-                return Ok(ran);
+                return Ok(replies);
             }
         }
     }
@@ -161,10 +161,10 @@ impl Clients {
 struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// What of the buffer was read and not yet looked at.
+    /// The part of the buffer that was read and not processed yet.
     begin: usize,
     end: usize,
-    /// Replies that are still to come.
+    /// The number of outstanding replies.
     pending: usize,
 }
 
@@ -182,7 +182,7 @@ impl Client {
         })
     }
 
-    fn receive(&mut self, expected: &[u8], ran: &mut Ran) -> io::Result<()> {
+    fn receive(&mut self, expected: &[u8], replies: &mut Replies) -> io::Result<()> {
         while self.pending > 0 {
             let rest = &self.buffer[self.begin..self.end];
             let Some(len) = reply_len(rest) else {
@@ -191,12 +191,12 @@ impl Client {
             };
             let reply = &rest[..len];
             if reply[0] == b'-' || !reply.starts_with(expected) {
-                if ran.wrong == 0 {
-                    ran.first_wrong = String::from_utf8_lossy(reply).trim_end().to_owned();
+                if replies.wrong == 0 {
+                    replies.first_wrong = String::from_utf8_lossy(reply).trim_end().to_owned();
                 }
-                ran.wrong += 1;
+                replies.wrong += 1;
             }
-            ran.commands += 1;
+            replies.commands += 1;
             self.pending -= 1;
             self.begin += len;
         }
@@ -219,7 +219,7 @@ impl Client {
     }
 }
 
-/// The length of the RESP2 reply that stands first; none where it is not there as a whole.
+/// Returns the length of the first RESP2 reply; `None` if it is incomplete.
 fn reply_len(bytes: &[u8]) -> Option<usize> {
     let line = bytes.iter().position(|byte| *byte == b'\n')? + 1;
     let count = || -> i64 {
@@ -241,11 +241,11 @@ fn reply_len(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Numbers that a seed fixes.
+/// A pseudo-random generator with a fixed seed.
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next of all 64-bit numbers (splitmix64).
+    /// Returns the next 64-bit number (splitmix64).
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -253,7 +253,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// The numbers below `n`, each once, in an order that no cache foresees.
+    /// Returns the numbers below `n` in random order, which defeats caches.
     pub fn order(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {
@@ -262,14 +262,14 @@ impl Random {
         order
     }
 
-    /// A text that no compression makes small.
+    /// Returns a text that does not compress.
     pub fn text(&mut self, len: usize) -> String {
         (0..len)
             .map(|_| char::from(b'a' + (self.next() >> 32) as u8 % 26))
             .collect()
     }
 
-    /// A measurement as programs report it, with two decimals.
+    /// Returns a value as programs report it, with two decimals.
     pub fn value(&mut self) -> String {
         let n = self.next() % 100_000;
         format!("{}.{:02}", n / 100, n % 100)

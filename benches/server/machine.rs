@@ -1,12 +1,12 @@
-//! Where it was measured.
+//! The machine on which the benchmark runs.
 
 use std::fs;
 use std::process::Command;
 
-use crate::Outcome;
+use crate::Result;
 use crate::host::{root, server_program};
 
-/// The machine, the server and the day.
+/// The machine, the server and the date.
 pub struct Machine {
     pub cpu: String,
     pub cores: usize,
@@ -18,8 +18,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one, today.
-    pub fn here() -> Outcome<Machine> {
+    /// Describes this machine.
+    pub fn here() -> Result<Machine> {
         let version = output(server_program()?, &["--version"]).unwrap_or_default();
         Ok(Machine {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".into()),
@@ -38,7 +38,7 @@ impl Machine {
         })
     }
 
-    /// In one line.
+    /// Returns the description in one line.
     pub fn describe(&self) -> String {
         format!(
             "{}, {} cores, {:.0} GB, Linux {}, {}, commit {}, {}",
@@ -47,7 +47,7 @@ impl Machine {
     }
 }
 
-/// `Redis server v=7.0.15 sha=...` in short.
+/// Shortens `Redis server v=7.0.15 sha=...`.
 fn server(version: &str) -> String {
     let name = version.split(' ').next().unwrap_or("server");
     let number = version

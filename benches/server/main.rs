@@ -1,18 +1,18 @@
-//! What the module costs through a server: the server's CPU time for each command beside SET's and those of others that
-//! do the same job, memory for each metric, the slowest moments of a large node, and RDB.
+//! The server benchmark: the server's CPU time per command compared with SET and with other solutions for the same job,
+//! memory per metric, the highest latencies of a large node, and RDB.
 //!
-//! Nothing here knows the inside of the module. Each section starts servers of its own; what stands side by side was
-//! measured in one of them, in turn.
+//! It uses the module's commands only. Each section starts its own servers. Rows that are compared with each other are
+//! measured in turn in the same server.
 
 mod commands;
 mod drain;
-mod figure;
 mod fill;
 mod host;
+mod latency;
 mod load;
 mod machine;
+mod measurement;
 mod memory;
-mod moments;
 mod options;
 mod plot;
 mod probe;
@@ -23,18 +23,18 @@ use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::Parser;
-use figure::Figure;
+use measurement::Measurement;
 use options::Options;
 
-/// What may fail; the error says why in words.
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+/// The result of anything that may fail. The error is a text for the user.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Measures a section.
-type Section<'a> = Box<dyn Fn() -> Outcome<Vec<Figure>> + 'a>;
+/// A section, which returns its rows.
+type Section<'a> = Box<dyn Fn() -> Result<Vec<Measurement>> + 'a>;
 
-fn main() -> Outcome<()> {
+fn main() -> Result<()> {
     let options = Options::parse();
-    host::end_when_interrupted()?;
+    host::kill_servers_on_interrupt()?;
     let machine = machine::Machine::here()?;
     let mut sections: Vec<(String, Section<'_>)> = Vec::new();
     for (i, names) in options.names().into_iter().enumerate() {
@@ -51,29 +51,31 @@ fn main() -> Outcome<()> {
     ));
     sections.push(("drain".into(), Box::new(|| drain::run(&options))));
     sections.push(("memory".into(), Box::new(|| memory::run(&options))));
-    sections.push(("moments".into(), Box::new(|| moments::run(&options))));
+    sections.push(("latency".into(), Box::new(|| latency::run(&options))));
     sections.push(("rdb".into(), Box::new(|| rdb::run(&options))));
 
-    let mut figures = Vec::new();
+    let mut measurements = Vec::new();
     for (name, section) in &sections {
-        // One that fails does not take the others along: by its error, or by a panic in what the tests use.
+        // A section that fails, by an error or by a panic in the test kit, does not stop the others.
         let measured = catch_unwind(AssertUnwindSafe(section));
-        match measured.unwrap_or_else(|_| Err("it panicked, see above".into())) {
-            Ok(measured) => figures.extend(measured),
-            Err(error) => figures.push(Figure::missing(name, "all of it", &error.to_string())),
+        match measured.unwrap_or_else(|_| Err("panicked, see above".into())) {
+            Ok(measured) => measurements.extend(measured),
+            Err(error) => {
+                measurements.push(Measurement::missing(name, "all rows", &error.to_string()))
+            }
         }
     }
     say("");
-    if figures.is_empty() {
-        return Err("no row has that in its name; see --help".into());
+    if measurements.is_empty() {
+        return Err("no row matches --only; see --help".into());
     }
-    report::write(&options, &machine, &figures)
+    report::write(&options, &machine, &measurements)
 }
 
-/// Progress, on stderr: one line that changes where somebody looks, else a line each.
+/// Shows progress on stderr: in one changing line on a terminal, in a line each otherwise.
 fn say(text: &str) {
     let mut stderr = std::io::stderr();
-    // Nobody may read it.
+    // Stderr may be closed.
     let _ = match stderr.is_terminal() {
         true => write!(stderr, "\r\x1b[K{text}"),
         false if text.is_empty() => Ok(()),

@@ -2,13 +2,13 @@
 
 use clap::Parser;
 
-/// What is measured and for how long.
+/// What is measured, and for how long.
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "make bench",
-    about = "What the module costs through a server: CPU time of the server for each command beside SET's, memory, latencies, RDB",
+    about = "Measures the module in a server: CPU time per command compared with SET, memory, latency, RDB",
     after_help = "\
-Sections: commands (for each of --names), aof, timeseries, drain, memory, moments, rdb.
+Sections: commands (for each of --names), aof, timeseries, drain, memory, latency, rdb.
 
 Examples:
   make bench                                    everything, at most about ten minutes
@@ -22,15 +22,15 @@ AGG_MODULE names another module, AGG_SERVER another server.
 RedisTimeSeries is measured where scripts/servers.sh could fetch it."
 )]
 pub struct Options {
-    /// Only rows whose section or name has this in it, in any case; several: any of them
+    /// Only rows whose section or name contains this text, ignoring case; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub only: Vec<String>,
 
-    /// Rounds of which the median counts [default: 5, quick 3]
+    /// Rounds, of which the median counts [default: 5, quick 3]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 
-    /// Commands for each row and round [default: 400000, quick 100000]
+    /// Commands per row and round [default: 400000, quick 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..))]
     requests: Option<u32>,
 
@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     names: Vec<u32>,
 
-    /// Metrics in the node whose slowest moments are looked for [default: 1000000, quick 50000]
+    /// Metrics in the node of the section latency [default: 1000000, quick 50000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(20_000..=10_000_000))]
     metrics: Option<u32>,
 
@@ -64,18 +64,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// Rounds of which the median counts.
+    /// Returns the number of rounds.
     pub fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 3 } else { 5 }) as usize
     }
 
-    /// Commands for each row and round.
+    /// Returns the number of commands per row and round.
     pub fn requests(&self) -> usize {
         let default = if self.quick { 100_000 } else { 400_000 };
         self.requests.unwrap_or(default) as usize
     }
 
-    /// How many names; the first is what all but the section `commands` takes.
+    /// Returns the numbers of names. All sections but `commands` use the first.
     pub fn names(&self) -> Vec<usize> {
         if !self.names.is_empty() {
             return self.names.iter().map(|n| *n as usize).collect();
@@ -88,13 +88,13 @@ impl Options {
         default.to_vec()
     }
 
-    /// Metrics of the node whose slowest moments are looked for.
+    /// Returns the number of metrics in the node of the section latency.
     pub fn metrics(&self) -> usize {
         let default = if self.quick { 50_000 } else { 1_000_000 };
         self.metrics.unwrap_or(default) as usize
     }
 
-    /// Whether a row is asked for.
+    /// Returns whether a row is wanted.
     pub fn wants(&self, section: &str, row: &str) -> bool {
         let text = format!("{section}/{row}").to_lowercase();
         self.only.is_empty() || (self.only.iter()).any(|part| text.contains(&part.to_lowercase()))

@@ -1,4 +1,4 @@
-//! Another client's SETs while something else goes on: one after the other, each with the time that it took.
+//! The probe: a client that sends SETs one after the other and measures their latency while something else runs.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,25 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::Outcome;
+use crate::Result;
 
 const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$16\r\n0123456789abcdef\r\n";
 const OK: &[u8] = b"+OK\r\n";
 
-/// A client that sends SETs.
+/// A running probe.
 pub struct Probe {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<std::io::Result<Vec<u32>>>,
 }
 
-/// How long SETs took.
+/// The latencies of SETs.
 pub struct Latencies {
     sorted: Vec<u32>,
 }
 
 impl Probe {
-    /// One that begins now.
-    pub fn start(port: u16) -> Outcome<Probe> {
+    /// Starts a probe.
+    pub fn start(port: u16) -> Result<Probe> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -46,8 +46,8 @@ impl Probe {
         Ok(Probe { stop, thread })
     }
 
-    /// Ends it.
-    pub fn finish(self) -> Outcome<Latencies> {
+    /// Stops the probe.
+    pub fn finish(self) -> Result<Latencies> {
         self.stop.store(true, Relaxed);
         let mut sorted = self.thread.join().map_err(|_| "the probe panicked")??;
         sorted.sort_unstable();
@@ -56,12 +56,12 @@ impl Probe {
 }
 
 impl Latencies {
-    /// How many SETs there were.
+    /// Returns the number of SETs.
     pub fn count(&self) -> usize {
         self.sorted.len()
     }
 
-    /// What this part of them took at most, milliseconds.
+    /// Returns a quantile in milliseconds.
     pub fn at(&self, part: f64) -> f64 {
         let n = self.sorted.len();
         let i = ((n as f64 * part).ceil() as usize).clamp(1, n.max(1)) - 1;
@@ -70,12 +70,12 @@ impl Latencies {
             .map_or(f64::NAN, |ns| f64::from(*ns) / 1e6)
     }
 
-    /// How many took longer than a millisecond.
+    /// Returns how many took longer than a millisecond.
     pub fn above_1_ms(&self) -> usize {
         self.count() - self.sorted.partition_point(|ns| *ns <= 1_000_000)
     }
 
-    /// In words.
+    /// Describes the latencies in a sentence.
     pub fn describe(&self) -> String {
         format!(
             "{} SETs: median {:.3} ms, p99.99 {:.2} ms, longest {:.2} ms, {} above 1 ms",

@@ -1,26 +1,26 @@
-//! A node of 200 MB in an RDB file: CPU time of saving and loading beside as many bytes in plain strings of 200 bytes.
+//! RDB: the CPU time of saving and loading a node of 200 MB, compared with as many bytes in strings of 200 bytes.
 
 use std::time::Instant;
 
 use redis::Value;
 
-use crate::figure::{Figure, Spread, Target, Unit};
 use crate::fill::{HOUR, MIN, Metrics, hours_ago, take_all};
 use crate::host::Host;
 use crate::load::{Clients, Random, Requests};
+use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::memory::used;
 use crate::options::Options;
-use crate::{Outcome, say};
+use crate::{Result, say};
 
 const SECTION: &str = "rdb";
 const BYTES: f64 = 200e6;
 const STRING: usize = 200;
 
-/// Where half the speed is as good as asked for.
+/// The target: half the speed of strings.
 const TIMES: f64 = 2.0;
 
-/// All rows.
-pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
+/// Measures all rows.
+pub fn run(options: &Options) -> Result<Vec<Measurement>> {
     if !["save a node", "load a node"]
         .iter()
         .any(|name| options.wants(SECTION, name))
@@ -53,27 +53,32 @@ pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
     let mb = bytes / 1e6;
     let file = std::fs::metadata(node.dir().join("dump.rdb"))?.len() as f64 / 1e6;
     let note = format!("{metrics} metrics with history, {mb:.0} MB, {file:.0} MB in the file");
-    let mut figures = Vec::new();
+    let mut measurements = Vec::new();
     for (what, values) in ["save", "load"].iter().zip(took.chunks(3)) {
         let [base, value, ratio] = [0, 1, 2].map(|i| Spread::of(&values[i]));
         let (Some(base), Some(value), Some(ratio)) = (base, value, ratio) else {
             continue;
         };
         let base_name = format!("{what} strings of 200 bytes, {mb:.0} MB");
-        figures.push(Figure::new(SECTION, &base_name, Unit::Milliseconds, base));
+        measurements.push(Measurement::new(
+            SECTION,
+            &base_name,
+            Unit::Milliseconds,
+            base,
+        ));
         let name = format!("{what} a node of {mb:.0} MB");
-        figures.push(
-            Figure::new(SECTION, &name, Unit::Milliseconds, value)
+        measurements.push(
+            Measurement::new(SECTION, &name, Unit::Milliseconds, value)
                 .beside(&base_name, ratio)
                 .at_most(Target::Ratio(TIMES))
                 .noting(note.clone()),
         );
     }
-    Ok(figures)
+    Ok(measurements)
 }
 
 /// Metrics with their default history until the node has so many bytes; its bytes and metrics.
-fn fill_node(host: &Host, wanted: f64) -> Outcome<(f64, usize)> {
+fn fill_node(host: &Host, wanted: f64) -> Result<(f64, usize)> {
     const FIRST: usize = 2_000;
     let first = hours_ago(30);
     let hours = (0..25).map(|i| first + i * HOUR);
@@ -82,7 +87,7 @@ fn fill_node(host: &Host, wanted: f64) -> Outcome<(f64, usize)> {
     let mut sized = FIRST;
     let before = used(host)?;
     let mut bytes = 0.0;
-    // A sample tells how many there have to be.
+    // The first pass tells how many metrics are needed.
     for _ in 0..2 {
         let _: Value = host.ask("DEL node1")?;
         Metrics {
@@ -102,7 +107,7 @@ fn fill_node(host: &Host, wanted: f64) -> Outcome<(f64, usize)> {
     Ok((bytes, testkit::int(&info, "metrics") as usize))
 }
 
-fn fill_strings(host: &Host, count: usize) -> Outcome<()> {
+fn fill_strings(host: &Host, count: usize) -> Result<()> {
     let mut random = Random(7);
     let mut requests = Requests::build(64, count, |i| {
         vec!["SET".into(), format!("key:{i:012}"), random.text(STRING)]
@@ -111,9 +116,9 @@ fn fill_strings(host: &Host, count: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Milliseconds of CPU for SAVE, and for a start that loads the file. The node is the same afterwards.
-fn save_and_load(host: &mut Host, node: &str) -> Outcome<(f64, f64)> {
-    let digest = |host: &Host| -> Outcome<Vec<String>> {
+/// Returns the CPU milliseconds of SAVE, and of a start that loads the file. Checks that the node is unchanged.
+fn save_and_load(host: &mut Host, node: &str) -> Result<(f64, f64)> {
+    let digest = |host: &Host| -> Result<Vec<String>> {
         match node {
             "" => Ok(Vec::new()),
             node => host.ask(&format!("DEBUG DIGEST-VALUE {node}")),
@@ -127,7 +132,7 @@ fn save_and_load(host: &mut Host, node: &str) -> Outcome<(f64, f64)> {
     host.restart();
     let load = host.cpu()? as f64 / 1e6;
     if digest(host)? != held {
-        return Err("the node is another after it was loaded".into());
+        return Err("the node differs after it was loaded".into());
     }
     say(&format!(
         "loaded after {:.1} s",
@@ -136,8 +141,8 @@ fn save_and_load(host: &mut Host, node: &str) -> Outcome<(f64, f64)> {
     Ok((save, load))
 }
 
-/// A connection for what takes long.
-fn patient(host: &Host) -> Outcome<redis::Connection> {
+/// Opens a connection without a timeout.
+fn patient(host: &Host) -> Result<redis::Connection> {
     let connection = host.connection();
     connection.set_read_timeout(None)?;
     Ok(connection)

@@ -4,10 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::Outcome;
-use crate::figure::{Figure, Spread, Target, Unit};
+use crate::Result;
 use crate::host::{folder, root};
 use crate::machine::Machine;
+use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::options::Options;
 use crate::plot::plot;
 
@@ -16,26 +16,29 @@ const BEGIN: &str = "<!-- bench: begin -->";
 const END: &str = "<!-- bench: end -->";
 
 /// Writes all that is asked for.
-pub fn write(options: &Options, machine: &Machine, figures: &[Figure]) -> Outcome<()> {
+pub fn write(options: &Options, machine: &Machine, measurements: &[Measurement]) -> Result<()> {
     let folder = folder()?;
-    let results = json(options, machine, figures);
+    let results = json(options, machine, measurements);
     fs::write(
         folder.join("results.json"),
         serde_json::to_string_pretty(&results)?,
     )?;
-    fs::write(folder.join("results.svg"), plot(figures, machine))?;
-    println!("{}\n{}", machine.describe(), table(figures));
+    fs::write(folder.join("results.svg"), plot(measurements, machine))?;
+    println!("{}\n{}", machine.describe(), table(measurements));
     println!("also in target/bench: results.json, results.svg");
     if options.publish {
-        fs::write(root().join("benches/results.svg"), plot(figures, machine))?;
-        publish(&markdown(options, machine, figures))?;
+        fs::write(
+            root().join("benches/results.svg"),
+            plot(measurements, machine),
+        )?;
+        publish(&markdown(options, machine, measurements))?;
         println!("published in README.md and benches/results.svg");
     }
     Ok(())
 }
 
-/// A row in words: name, value, how far measurements lie apart, ratio, the same of it, target, whether it is met.
-struct Words {
+/// A row as text: name, value, ratio, range, target, whether it is met.
+struct TextRow {
     name: String,
     value: String,
     ratio: String,
@@ -44,13 +47,13 @@ struct Words {
     met: &'static str,
 }
 
-impl Words {
-    fn of(figure: &Figure) -> Words {
-        let value = figure.value.map_or("-".into(), |value| {
+impl TextRow {
+    fn of(measurement: &Measurement) -> TextRow {
+        let value = measurement.value.map_or("-".into(), |value| {
             format!(
                 "{} {}",
-                number(value.median, figure.unit),
-                figure.unit.name()
+                number(value.median, measurement.unit),
+                measurement.unit.name()
             )
         });
         let apart = |spread: &Spread, write: &dyn Fn(f64) -> String| match spread.low < spread.high
@@ -58,24 +61,24 @@ impl Words {
             true => format!("{}..{}", write(spread.low), write(spread.high)),
             false => String::new(),
         };
-        let ratio = figure.ratio.as_ref();
-        Words {
-            name: figure.name.clone(),
+        let ratio = measurement.ratio.as_ref();
+        TextRow {
+            name: measurement.name.clone(),
             value,
             ratio: ratio.map_or(String::new(), |(base, ratio)| {
                 format!("{:.2} x {base}", ratio.median)
             }),
-            apart: match (ratio, figure.value) {
+            apart: match (ratio, measurement.value) {
                 (Some((_, ratio)), _) => apart(ratio, &|n| format!("{n:.2}")),
-                (None, Some(value)) => apart(&value, &|n| number(n, figure.unit)),
+                (None, Some(value)) => apart(&value, &|n| number(n, measurement.unit)),
                 (None, None) => String::new(),
             },
-            target: match figure.target {
+            target: match measurement.target {
                 Some(Target::Ratio(most)) => format!("{most:.2} x"),
-                Some(Target::Value(most)) => format!("{most:.0} {}", figure.unit.name()),
+                Some(Target::Value(most)) => format!("{most:.0} {}", measurement.unit.name()),
                 None => String::new(),
             },
-            met: match figure.is_met() {
+            met: match measurement.is_met() {
                 Some(true) => "OK",
                 Some(false) => "missed",
                 None => "",
@@ -92,17 +95,17 @@ fn number(value: f64, unit: Unit) -> String {
     }
 }
 
-/// The rows of a section together, in the order in which they came.
-fn sections(figures: &[Figure]) -> impl Iterator<Item = &[Figure]> {
-    figures.chunk_by(|a, b| a.section == b.section)
+/// Returns the rows by section, in their order.
+fn sections(measurements: &[Measurement]) -> impl Iterator<Item = &[Measurement]> {
+    measurements.chunk_by(|a, b| a.section == b.section)
 }
 
-fn table(figures: &[Figure]) -> String {
+fn table(measurements: &[Measurement]) -> String {
     let mut text = String::new();
-    for section in sections(figures) {
+    for section in sections(measurements) {
         text += &format!("\n{}\n", section[0].section);
-        let rows: Vec<Words> = section.iter().map(Words::of).collect();
-        let width = |part: fn(&Words) -> &String| {
+        let rows: Vec<TextRow> = section.iter().map(TextRow::of).collect();
+        let width = |part: fn(&TextRow) -> &String| {
             rows.iter()
                 .map(|row| part(row).chars().count())
                 .max()
@@ -110,7 +113,7 @@ fn table(figures: &[Figure]) -> String {
         };
         let (name, value) = (width(|r| &r.name), width(|r| &r.value));
         let (ratio, apart) = (width(|r| &r.ratio), width(|r| &r.apart));
-        for (row, figure) in rows.iter().zip(section) {
+        for (row, measurement) in rows.iter().zip(section) {
             let target = match row.target.as_str() {
                 "" => String::new(),
                 most => format!("at most {most}"),
@@ -121,33 +124,33 @@ fn table(figures: &[Figure]) -> String {
             );
             text += line.trim_end();
             text += "\n";
-            if !figure.note.is_empty() {
-                text += &format!("    ({})\n", figure.note);
+            if !measurement.note.is_empty() {
+                text += &format!("    ({})\n", measurement.note);
             }
         }
     }
     text
 }
 
-fn json(options: &Options, machine: &Machine, figures: &[Figure]) -> Value {
+fn json(options: &Options, machine: &Machine, measurements: &[Measurement]) -> Value {
     let spread =
         |spread: &Spread| json!({"median": spread.median, "min": spread.low, "max": spread.high});
-    let rows: Vec<Value> = figures
+    let rows: Vec<Value> = measurements
         .iter()
-        .map(|figure| {
+        .map(|measurement| {
             json!({
-                "section": figure.section,
-                "name": figure.name,
-                "unit": figure.unit.name(),
-                "value": figure.value.as_ref().map(spread),
-                "base": figure.ratio.as_ref().map(|(base, _)| base),
-                "ratio": figure.ratio.as_ref().map(|(_, ratio)| spread(ratio)),
-                "target": figure.target.map(|target| match target {
+                "section": measurement.section,
+                "name": measurement.name,
+                "unit": measurement.unit.name(),
+                "value": measurement.value.as_ref().map(spread),
+                "base": measurement.ratio.as_ref().map(|(base, _)| base),
+                "ratio": measurement.ratio.as_ref().map(|(_, ratio)| spread(ratio)),
+                "target": measurement.target.map(|target| match target {
                     Target::Value(most) => json!({"of": "value", "at_most": most}),
                     Target::Ratio(most) => json!({"of": "ratio", "at_most": most}),
                 }),
-                "met": figure.is_met(),
-                "note": figure.note,
+                "met": measurement.is_met(),
+                "note": measurement.note,
             })
         })
         .collect();
@@ -169,7 +172,7 @@ fn json(options: &Options, machine: &Machine, figures: &[Figure]) -> Value {
     })
 }
 
-fn markdown(options: &Options, machine: &Machine, figures: &[Figure]) -> String {
+fn markdown(options: &Options, machine: &Machine, measurements: &[Measurement]) -> String {
     let mut text = format!(
         "Measured by `make bench` on {}: pipeline {}, {} clients, the median of {} rounds.\n\n\
          ![What commands cost in terms of SET](benches/results.svg)\n",
@@ -178,16 +181,16 @@ fn markdown(options: &Options, machine: &Machine, figures: &[Figure]) -> String 
         options.clients,
         options.rounds()
     );
-    for section in sections(figures) {
+    for section in sections(measurements) {
         text += &format!(
             "\n| {} | measured | beside | lowest..highest | at most | |\n| --- | --- | --- | --- | --- | --- |\n",
             section[0].section
         );
-        for (row, figure) in section.iter().map(Words::of).zip(section) {
+        for (row, measurement) in section.iter().map(TextRow::of).zip(section) {
             // What could not be measured says why; other remarks are in the JSON.
-            let value = match figure.value {
+            let value = match measurement.value {
                 Some(_) => &row.value,
-                None => &figure.note,
+                None => &measurement.note,
             };
             text += &format!(
                 "| {} | {value} | {} | {} | {} | {} |\n",
@@ -202,7 +205,7 @@ fn markdown(options: &Options, machine: &Machine, figures: &[Figure]) -> String 
     text
 }
 
-fn publish(table: &str) -> Outcome<()> {
+fn publish(table: &str) -> Result<()> {
     let path = root().join("README.md");
     let readme = fs::read_to_string(&path)?;
     let (before, rest) = readme

@@ -1,6 +1,6 @@
-//! What was measured: a value of its unit, or how it compares with the row it stands beside, and what it should be.
+//! A measurement: a value with its unit, its ratio to another row, and its target.
 
-/// The median of several measurements and how far they lie apart.
+/// The median of several values, and the lowest and highest of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {
     pub median: f64,
@@ -9,7 +9,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one measurement.
+    /// Summarizes values. Returns `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Spread> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -26,7 +26,7 @@ impl Spread {
         })
     }
 
-    /// Of a single one.
+    /// Summarizes a single value.
     pub fn one(value: f64) -> Spread {
         Spread {
             median: value,
@@ -36,10 +36,10 @@ impl Spread {
     }
 }
 
-/// What a value counts.
+/// The unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// CPU time of the server.
+    /// Nanoseconds of the server's CPU time.
     Nanoseconds,
     Milliseconds,
     Bytes,
@@ -55,33 +55,33 @@ impl Unit {
     }
 }
 
-/// The most that something may be.
+/// An upper bound.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// Of the value.
+    /// For the value.
     Value(f64),
-    /// Of the ratio to the row that it stands beside.
+    /// For the ratio to the base row.
     Ratio(f64),
 }
 
-/// One row of the result.
+/// A row of the result.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub struct Measurement {
     pub section: String,
     pub name: String,
     pub unit: Unit,
-    /// None where it could not be measured; the note says why.
+    /// `None` if it could not be measured; the note says why.
     pub value: Option<Spread>,
-    /// The name of the row that it stands beside, and this row in terms of that one.
+    /// The name of the base row, and the ratio to it.
     pub ratio: Option<(String, Spread)>,
     pub target: Option<Target>,
     pub note: String,
 }
 
-impl Figure {
-    /// A measured value.
-    pub fn new(section: &str, name: &str, unit: Unit, value: Spread) -> Figure {
-        Figure {
+impl Measurement {
+    /// Creates a row with a value.
+    pub fn new(section: &str, name: &str, unit: Unit, value: Spread) -> Measurement {
+        Measurement {
             section: section.into(),
             name: name.into(),
             unit,
@@ -92,34 +92,34 @@ impl Figure {
         }
     }
 
-    /// What could not be measured, and why.
-    pub fn missing(section: &str, name: &str, why: &str) -> Figure {
-        Figure {
+    /// Creates a row for what could not be measured.
+    pub fn missing(section: &str, name: &str, why: &str) -> Measurement {
+        Measurement {
             value: None,
             note: why.into(),
-            ..Figure::new(section, name, Unit::Nanoseconds, Spread::one(0.0))
+            ..Measurement::new(section, name, Unit::Nanoseconds, Spread::one(0.0))
         }
     }
 
-    /// With a target.
-    pub fn at_most(mut self, target: Target) -> Figure {
+    /// Sets the target.
+    pub fn at_most(mut self, target: Target) -> Measurement {
         self.target = Some(target);
         self
     }
 
-    /// In terms of another row.
-    pub fn beside(mut self, base: &str, ratio: Spread) -> Figure {
+    /// Sets the ratio to a base row.
+    pub fn beside(mut self, base: &str, ratio: Spread) -> Measurement {
         self.ratio = Some((base.into(), ratio));
         self
     }
 
-    /// With a remark.
-    pub fn noting(mut self, note: impl Into<String>) -> Figure {
+    /// Sets the note.
+    pub fn noting(mut self, note: impl Into<String>) -> Measurement {
         self.note = note.into();
         self
     }
 
-    /// Whether the target is met; none where there is none, or nothing was measured.
+    /// Returns whether the target is met; `None` without a target or a value.
     pub fn is_met(&self) -> Option<bool> {
         let value = self.value?;
         Some(match self.target? {

@@ -1,34 +1,35 @@
-//! The slowest moments of a node with very many metrics: while they grow from none, when all windows close at once, and
-//! when thousands expire. What the server itself noted, and what another client's SETs felt; and what closing costs.
+//! The highest latencies of a node with a million metrics: while the metrics are created, when all windows close at once,
+//! and when thousands of metrics expire. Measured by the server itself, and by the SETs of another client. Also the CPU time of
+//! closing a window.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use crate::figure::{Figure, Spread, Target, Unit};
 use crate::fill::Metrics;
 use crate::host::Host;
 use crate::load::{Clients, Random, Requests};
+use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::options::Options;
 use crate::probe::{Latencies, Probe};
-use crate::{Outcome, say};
+use crate::{Result, say};
 use testkit::{ask, at, int, now_ms};
 
-const SECTION: &str = "moments";
+const SECTION: &str = "latency";
 
-/// How long the closing of windows is waited for.
-const LONGEST: Duration = Duration::from_secs(60);
+/// How long to wait for windows to be closed.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many expire.
+/// How many metrics expire.
 const EXPIRING: usize = 10_000;
 
-/// What the module is given, so that nothing is dropped.
+/// Settings of the module with which nothing is dropped.
 const SETTINGS: &str =
     "max-series 20000000 max-memory 8gb queue-min 2gb queue-hour 2gb flush-delay-ms 1000";
 
-/// All rows.
-pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
+/// Measures all rows.
+pub fn run(options: &Options) -> Result<Vec<Measurement>> {
     let count = options.metrics();
     let names = [
         format!("while {count} metrics grow"),
@@ -50,67 +51,72 @@ pub fn run(options: &Options) -> Outcome<Vec<Figure>> {
         SETTINGS,
     )?;
     let _: Value = host.ask("CONFIG SET latency-tracking-info-percentiles 100")?;
-    let mut figures = vec![idle(&host, options)?];
+    let mut measurements = vec![idle(&host, options)?];
     let parts = [growth, closing, expiry];
     for (name, part) in names.iter().zip(parts) {
         if options.wants(SECTION, name) {
             say(&format!("{SECTION}: {name}"));
-            // What fails does not take the others along.
-            if let Err(error) = part(&host, name, count, &mut figures) {
-                figures.push(Figure::missing(SECTION, name, &error.to_string()));
+            // A part that fails does not stop the others.
+            if let Err(error) = part(&host, name, count, &mut measurements) {
+                measurements.push(Measurement::missing(SECTION, name, &error.to_string()));
             }
         }
     }
-    Ok(figures)
+    Ok(measurements)
 }
 
-/// The windows of the node that closes, seconds: long enough to report all its metrics within one.
+/// Returns the length of windows in seconds: long enough to report all metrics within one.
 fn window_s(count: usize) -> i64 {
     (count as i64 / 100_000).clamp(3, 100)
 }
 
-/// SETs while nothing else goes on: what the machine itself does to them.
-fn idle(host: &Host, options: &Options) -> Outcome<Figure> {
-    say(&format!("{SECTION}: SETs alone"));
+/// Measures SETs while nothing else runs: the noise of the machine.
+fn idle(host: &Host, options: &Options) -> Result<Measurement> {
+    say(&format!("{SECTION}: SETs only"));
     let probe = Probe::start(host.port())?;
     sleep(Duration::from_secs(if options.quick { 3 } else { 10 }));
     let name = "p99.99 of SETs alone, for comparison";
-    Ok(felt(name, &probe.finish()?))
+    Ok(set_latency(name, &probe.finish()?))
 }
 
-/// The 99.99th percentile of SETs as a row.
-fn felt(name: &str, latencies: &Latencies) -> Figure {
+/// Returns the 99.99th percentile of SETs as a row.
+fn set_latency(name: &str, latencies: &Latencies) -> Measurement {
     let value = Spread::one(latencies.at(0.9999));
-    Figure::new(SECTION, name, Unit::Milliseconds, value).noting(latencies.describe())
+    Measurement::new(SECTION, name, Unit::Milliseconds, value).noting(latencies.describe())
 }
 
-/// What the server itself noted since the last reset, and what SETs felt.
-fn moment(host: &Host, name: &str, latencies: &Latencies, since: usize) -> Outcome<Vec<Figure>> {
+/// Returns the slowest AGG command since the last reset, and the latency of SETs.
+fn worst_cases(
+    host: &Host,
+    name: &str,
+    latencies: &Latencies,
+    since: usize,
+) -> Result<Vec<Measurement>> {
     let (longest, which) = longest_command(host)?;
-    let noted = noted(host, since)?;
+    let server_notes = server_notes(host, since)?;
     Ok(vec![
-        Figure::new(
+        Measurement::new(
             SECTION,
             &format!("longest AGG command {name}"),
             Unit::Milliseconds,
             Spread::one(longest),
         )
         .at_most(Target::Value(1.0))
-        .noting(format!("{which}; {noted}")),
-        felt(&format!("p99.99 of SETs {name}"), latencies).at_most(Target::Value(2.0)),
+        .noting(format!("{which}; {server_notes}")),
+        set_latency(&format!("p99.99 of SETs {name}"), latencies).at_most(Target::Value(2.0)),
     ])
 }
 
-/// Forgets what was noted; how long the log is.
-fn reset(host: &Host) -> Outcome<usize> {
+/// Resets the server's statistics. Returns the length of the log.
+fn reset(host: &Host) -> Result<usize> {
     let _: Value = host.ask("SLOWLOG RESET")?;
     let _: Value = host.ask("LATENCY RESET")?;
     let _: Value = host.ask("CONFIG RESETSTAT")?;
     Ok(host.log().len())
 }
 
-/// The longest AGG command that writes and what it was, by the server's own statistics; milliseconds.
-fn longest_command(host: &Host) -> Outcome<(f64, String)> {
+/// Returns the slowest AGG command by the server's statistics: milliseconds, and its name.
+fn longest_command(host: &Host) -> Result<(f64, String)> {
     let info: String = host.ask("INFO latencystats")?;
     let mut longest = (0.0, "none".to_owned());
     for line in info.lines() {
@@ -121,7 +127,7 @@ fn longest_command(host: &Host) -> Outcome<(f64, String)> {
             continue;
         };
         let ms = value.trim().parse::<f64>()? / 1000.0;
-        // Looks at the node by this program are no part of it.
+        // AGG.INFO is sent by this program.
         let is_ours = name.to_uppercase().starts_with("AGG.") && !name.ends_with("INFO");
         if is_ours && ms > longest.0 {
             longest = (ms, name.to_owned());
@@ -130,8 +136,8 @@ fn longest_command(host: &Host) -> Outcome<(f64, String)> {
     Ok(longest)
 }
 
-/// What the slowlog and the latency monitor have above a millisecond, and the log of long ticks of the timer.
-fn noted(host: &Host, since: usize) -> Outcome<String> {
+/// Describes what slowlog and latency monitor have above a millisecond, and the slow ticks in the log.
+fn server_notes(host: &Host, since: usize) -> Result<String> {
     let mut found = Vec::new();
     let slow: Vec<(i64, i64, i64, Vec<String>, Value, Value)> = host.ask("SLOWLOG GET 1024")?;
     let mut above: Vec<(i64, String)> = (slow.into_iter())
@@ -141,7 +147,7 @@ fn noted(host: &Host, since: usize) -> Outcome<String> {
     above.sort_by_key(|(us, _)| -us);
     if let Some((us, name)) = above.first() {
         found.push(format!(
-            "slowlog has {} above 1 ms, the longest {name} of {:.2} ms",
+            "slowlog: {} commands above 1 ms, the slowest {name} with {:.2} ms",
             above.len(),
             *us as f64 / 1000.0
         ));
@@ -156,30 +162,35 @@ fn noted(host: &Host, since: usize) -> Outcome<String> {
         .collect();
     if let Some(last) = ticks.last() {
         found.push(format!(
-            "log: {} long ticks of the timer, the last of {last}",
+            "log: {} slow ticks of the timer, the last with {last}",
             ticks.len()
         ));
     }
     if found.is_empty() {
-        found.push("slowlog and latency monitor have nothing above 1 ms".into());
+        found.push("slowlog and latency monitor: nothing above 1 ms".into());
     }
     Ok(found.join(", "))
 }
 
-fn metrics(host: &Host, node: &str) -> Outcome<i64> {
+fn metrics(host: &Host, node: &str) -> Result<i64> {
     let info: Value = host.ask(&format!("AGG.INFO {node}"))?;
     Ok(int(&info, "metrics"))
 }
 
-/// A number of a queue in AGG.INFO.
-fn of_queue(info: &Value, queue: &str, field: &str) -> Outcome<i64> {
+/// Returns a number of a queue in AGG.INFO.
+fn of_queue(info: &Value, queue: &str, field: &str) -> Result<i64> {
     let queues = at(info, "queues").ok_or("AGG.INFO has no queues")?;
     let queue = at(queues, queue).ok_or("AGG.INFO lacks a queue")?;
     Ok(int(queue, field))
 }
 
-/// New metrics, a few at once by one client, so that what SETs wait for is a command and not a queue of them.
-fn growth(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> Outcome<()> {
+/// Creates metrics in small batches from one client, so that SETs wait for one command and not for a queue of them.
+fn growth(
+    host: &Host,
+    name: &str,
+    count: usize,
+    measurements: &mut Vec<Measurement>,
+) -> Result<()> {
     let mut random = Random(8);
     let mut requests = Requests::build(4, count, |i| {
         let name = format!("cpu:{i:012}");
@@ -188,27 +199,27 @@ fn growth(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> O
     let mut clients = Clients::connect(host.port(), 1)?;
     let since = reset(host)?;
     let probe = Probe::start(host.port())?;
-    let ran = clients.run(&mut requests, count, b":1\r\n")?;
+    let replies = clients.run(&mut requests, count, b":1\r\n")?;
     let latencies = probe.finish()?;
-    if ran.wrong > 0 || metrics(host, "grow")? != count as i64 {
-        return Err(format!("not all were taken: {}", ran.first_wrong).into());
+    if replies.wrong > 0 || metrics(host, "grow")? != count as i64 {
+        return Err(format!("not all samples were accepted: {}", replies.first_wrong).into());
     }
-    figures.extend(moment(host, name, &latencies, since)?);
+    measurements.extend(worst_cases(host, name, &latencies, since)?);
     let _: Value = host.ask("UNLINK grow")?;
     Ok(())
 }
 
-/// Windows that were closed.
-struct Closed {
+/// The closed windows of a node.
+struct ClosedWindows {
     records: i64,
     expected: i64,
-    /// From the first to the last.
+    /// The time from the first to the last.
     seconds: f64,
 }
 
-impl Closed {
+impl ClosedWindows {
     fn describe(&self) -> String {
-        let Closed {
+        let ClosedWindows {
             records,
             expected,
             seconds,
@@ -222,7 +233,7 @@ impl Closed {
     }
 }
 
-/// A node whose windows end all at once.
+/// A node whose windows all end at once.
 struct Closing<'a> {
     host: &'a Host,
     metrics: Metrics<'a>,
@@ -230,15 +241,15 @@ struct Closing<'a> {
 }
 
 impl Closing<'_> {
-    /// Sleeps until an hour window begins, or its second half.
+    /// Sleeps until an hour window begins (`half` 0), or its second half (1).
     fn wait_for(&self, half: i64) {
         let hour = 2 * self.window_ms;
         let wait = (half * self.window_ms + 20 - now_ms()).rem_euclid(hour);
         sleep(Duration::from_millis(wait as u64));
     }
 
-    /// Reports each metric once within the window that has begun.
-    fn report(&mut self) -> Outcome<()> {
+    /// Reports each metric once within the current window.
+    fn report(&mut self) -> Result<()> {
         let window = now_ms() / self.window_ms;
         self.metrics.sample(None)?;
         match now_ms() / self.window_ms == window {
@@ -247,9 +258,9 @@ impl Closing<'_> {
         }
     }
 
-    /// Waits until as many records wait in the queues, but not for ever.
-    fn wait_for_records(&self, min: i64, hour: i64) -> Outcome<Closed> {
-        // One connection and few looks: their CPU time counts as well.
+    /// Waits until the queues hold as many records, at most [`TIMEOUT`].
+    fn wait_for_records(&self, min: i64, hour: i64) -> Result<ClosedWindows> {
+        // One connection and few commands, as their CPU time counts as well.
         let mut connection = self.host.connection();
         let start = Instant::now();
         let mut began = None;
@@ -263,8 +274,8 @@ impl Closing<'_> {
             if closed + hours > 0 && began.is_none() {
                 began = Some(Instant::now());
             }
-            if closed >= min && hours >= hour || start.elapsed() > LONGEST {
-                return Ok(Closed {
+            if closed >= min && hours >= hour || start.elapsed() > TIMEOUT {
+                return Ok(ClosedWindows {
                     records: closed + hours,
                     expected: min + hour,
                     seconds: began.unwrap_or(start).elapsed().as_secs_f64(),
@@ -275,10 +286,15 @@ impl Closing<'_> {
     }
 }
 
-/// CPU time for closing MIN windows, and MIN and HOUR at once; then what SETs feel.
-fn closing(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> Outcome<()> {
+/// Measures the CPU time of closing MIN windows, and of MIN and HOUR at once; then the latency of SETs.
+fn closing(
+    host: &Host,
+    name: &str,
+    count: usize,
+    measurements: &mut Vec<Measurement>,
+) -> Result<()> {
     let window = window_s(count);
-    // Each step has to be one where the second is a multiple of the first.
+    // The hour window must be a multiple of the minute window after each step.
     let _: Value = host.ask(&format!("CONFIG SET agg.min-window {window}"))?;
     let _: Value = host.ask(&format!("CONFIG SET agg.hour-window {}", 2 * window))?;
     let mut closing = Closing {
@@ -296,11 +312,11 @@ fn closing(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> 
         (1, "MIN and HOUR at once", count as i64),
     ] {
         say(&format!("{SECTION}: {name}, {kind}"));
-        // A new one each time: nothing of the time before is left to do.
+        // A new node each time, without work left from before.
         let _: Value = host.ask("DEL close")?;
         closing.wait_for(half);
         closing.report()?;
-        // What the server takes with as much in it and nothing to do.
+        // The CPU time of the idle server with the same data.
         let (start, before) = (Instant::now(), host.cpu()?);
         sleep(Duration::from_secs(2));
         let idle = (host.cpu()? - before) as f64 / start.elapsed().as_secs_f64();
@@ -310,8 +326,8 @@ fn closing(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> 
         let windows = if hours > 0 { 2.0 } else { 1.0 };
         let each = Spread::one(spent / closed.records as f64 * windows);
         let name = format!("{name}, {kind}, each metric");
-        figures.push(
-            Figure::new(SECTION, &name, Unit::Nanoseconds, each)
+        measurements.push(
+            Measurement::new(SECTION, &name, Unit::Nanoseconds, each)
                 .at_most(Target::Value(300.0))
                 .noting(closed.describe()),
         );
@@ -325,17 +341,27 @@ fn closing(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> 
     let probe = Probe::start(host.port())?;
     closing.wait_for_records(count as i64, count as i64)?;
     let latencies = probe.finish()?;
-    figures.extend(moment(host, &format!("while {name}"), &latencies, since)?);
-    // The nodes that follow have the usual windows.
+    measurements.extend(worst_cases(
+        host,
+        &format!("while {name}"),
+        &latencies,
+        since,
+    )?);
+    // The next nodes have the default windows.
     let _: Value = host.ask("CONFIG SET agg.hour-window 3600")?;
     let _: Value = host.ask("CONFIG SET agg.min-window 300")?;
     let _: Value = host.ask("UNLINK close")?;
     Ok(())
 }
 
-/// Some go quiet, while the others are reported on and on.
-fn expiry(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> Outcome<()> {
-    // Long enough to report all others twice.
+/// Lets some metrics expire while the others are reported continuously.
+fn expiry(
+    host: &Host,
+    name: &str,
+    count: usize,
+    measurements: &mut Vec<Measurement>,
+) -> Result<()> {
+    // Long enough to report all other metrics twice.
     let ttl_s = 2 * window_s(count) as u64;
     let mut others = Metrics {
         host,
@@ -351,12 +377,12 @@ fn expiry(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> O
     client.run(&mut quiet, EXPIRING, b":1\r\n")?;
     sleep(Duration::from_secs(ttl_s));
     others.sample(None)?;
-    let (mut requests, commands) = others.one_by_one();
+    let (mut requests, commands) = others.unbatched_requests();
     let since = reset(host)?;
     let probe = Probe::start(host.port())?;
     let _: Value = host.ask(&format!("CONFIG SET agg.series-ttl {ttl_s}"))?;
     let start = Instant::now();
-    // All within half their lifetime, in twenty steps a second.
+    // All metrics within half their lifetime, in twenty steps per second.
     let step = commands.div_ceil(ttl_s as usize * 10);
     let left = loop {
         let left = metrics(host, "expire")?;
@@ -370,13 +396,15 @@ fn expiry(host: &Host, name: &str, count: usize, figures: &mut Vec<Figure>) -> O
     let latencies = probe.finish()?;
     let _: Value = host.ask("CONFIG SET agg.series-ttl 86400")?;
     if left < count as i64 {
-        return Err(format!("{left} metrics are left of those that were reported").into());
+        return Err(
+            format!("only {left} metrics are left, also of those that were reported").into(),
+        );
     }
-    let gone = EXPIRING as i64 - (left - count as i64);
-    let gone = format!("; {gone} of {EXPIRING} were gone after {took:.0} s");
-    for mut figure in moment(host, name, &latencies, since)? {
-        figure.note += &gone;
-        figures.push(figure);
+    let expired = EXPIRING as i64 - (left - count as i64);
+    let note = format!("; {expired} of {EXPIRING} expired after {took:.0} s");
+    for mut measurement in worst_cases(host, name, &latencies, since)? {
+        measurement.note += &note;
+        measurements.push(measurement);
     }
     let _: Value = host.ask("UNLINK expire")?;
     Ok(())
