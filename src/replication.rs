@@ -108,8 +108,7 @@ pub fn max_id(is_from_client: bool, now: Now) -> u64 {
     }
 }
 
-/// Returns the client that sent the running AGG.APPLY, which the node remembers; 0 for a
-/// primary or a file.
+/// Returns the id of the client that sent the running AGG.APPLY, which the node remembers; 0 for a primary or a file.
 pub fn replay_client(ctx: Ctx<'_>) -> u64 {
     if ctx.flags().is_replicated() {
         return 0;

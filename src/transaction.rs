@@ -125,7 +125,7 @@ pub fn try_change<R, E>(
     stored.register(ctx.db(), name.bytes());
     stored.take_ownership(mono_ms);
     let limit = accounting::tighter_limit(stored.usage(), pressure.unwrap_or(0), &env.settings);
-    with_turn(env, pressure.is_some(), limit, |exec| {
+    with_context(env, pressure.is_some(), limit, |exec| {
         stored.change(mono_ms, |node| {
             let result = f(node, exec);
             match exec.effects.propagation() {
@@ -166,7 +166,7 @@ pub fn create<R>(
     f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> R,
 ) -> Option<(R, Option<PendingNode>)> {
     let limit = accounting::tighter_limit(NodeUsage::default(), 0, &env.settings);
-    with_turn(env, false, limit, |exec| {
+    with_context(env, false, limit, |exec| {
         let bytes_before = main_thread_bytes();
         let mut node = Node::new(&env.settings, seed());
         let result = f(&mut node, exec);
@@ -184,7 +184,7 @@ pub fn create<R>(
     })
 }
 
-fn with_turn<R>(
+fn with_context<R>(
     env: &Env,
     memory_pressure: bool,
     memory: Memory,

@@ -35,8 +35,8 @@ pub static POP: CommandSpec = CommandSpec {
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -3,
-    summary: c"Takes the oldest entries out of queues at once.",
-    complexity: c"O(n), n being the number of entries",
+    summary: c"Removes and returns the oldest records of queues.",
+    complexity: c"O(n), n being the number of records",
     args: &[Arg::key(), QUEUES, COUNT, FORMAT],
 };
 
@@ -47,8 +47,9 @@ pub static FETCH: CommandSpec = CommandSpec {
     access: Access::Drain,
     categories: c"write slow blocking agg-drain",
     arity: -3,
-    summary: c"Leases the oldest entries of queues; nobody else gets them until the lease ends.",
-    complexity: c"O(n log n), n being the number of entries",
+    summary:
+        c"Leases the oldest records of queues; no other client gets them until the lease ends.",
+    complexity: c"O(n log n), n being the number of records",
     args: &[
         Arg::key(),
         QUEUES,
@@ -70,7 +71,7 @@ pub static ACK: CommandSpec = CommandSpec {
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -4,
-    summary: c"Removes entries that were fetched and are safe elsewhere.",
+    summary: c"Removes fetched records that are stored elsewhere.",
     complexity: c"O(n log n), n being the number of ids",
     args: &[Arg::key(), QUEUE, IDS],
 };
@@ -82,7 +83,7 @@ pub static NACK: CommandSpec = CommandSpec {
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -4,
-    summary: c"Gives leases back at once.",
+    summary: c"Ends leases, so that the records can be fetched again.",
     complexity: c"O(n log n), n being the number of ids",
     args: &[Arg::key(), QUEUE, IDS],
 };
@@ -94,7 +95,7 @@ pub static EXTEND: CommandSpec = CommandSpec {
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -5,
-    summary: c"Lets leases end a time from now.",
+    summary: c"Extends leases to a time from now.",
     complexity: c"O(n log n), n being the number of ids",
     args: &[Arg::key(), QUEUE, Arg::new(c"ms", ArgKind::Integer), IDS],
 };
@@ -106,7 +107,7 @@ pub static REQUEUE: CommandSpec = CommandSpec {
     access: Access::Drain,
     categories: CATEGORIES,
     arity: -3,
-    summary: c"Queues errors or objects that are held once more.",
+    summary: c"Queues the errors or objects of a node again.",
     complexity: c"O(n log n), n being the number of errors or objects",
     args: &[
         Arg::key(),
@@ -130,8 +131,8 @@ pub static PEEK: CommandSpec = CommandSpec {
     access: Access::Read,
     categories: c"read slow agg-read",
     arity: -3,
-    summary: c"Shows entries of queues, those in hand too, and changes nothing.",
-    complexity: c"O(n), n being the number of entries",
+    summary: c"Returns records of queues, leased ones too, and changes nothing.",
+    complexity: c"O(n), n being the number of records",
     args: &[
         Arg::key(),
         QUEUES,

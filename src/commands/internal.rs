@@ -29,7 +29,7 @@ pub static APPLY: CommandSpec = CommandSpec {
     access: Access::Replace,
     categories: c"write admin dangerous",
     arity: 3,
-    summary: c"Applies what a primary decided, or a part of a saved node. Internal.",
+    summary: c"Applies effects of a primary, or a part of a saved node. Internal.",
     complexity: c"O(n), n being the size of the payload",
     args: &[Arg::key(), Arg::new(c"payload", ArgKind::Text)],
 };

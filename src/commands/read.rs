@@ -21,7 +21,7 @@ pub static GET: CommandSpec = CommandSpec {
     access: Access::Read,
     categories: c"read fast agg-read",
     arity: 4,
-    summary: c"Shows a metric, an error or an object.",
+    summary: c"Returns a metric, an error or an object.",
     complexity: c"O(1)",
     args: &[Arg::key(), FAMILY, Arg::new(c"name", ArgKind::Text)],
 };
@@ -33,8 +33,8 @@ pub static RANGE: CommandSpec = CommandSpec {
     access: Access::Read,
     categories: c"read slow agg-read",
     arity: -4,
-    summary: c"Shows a metric's windows, the closed ones that are kept and the open ones.",
-    complexity: c"O(n), n being the number of windows kept",
+    summary: c"Returns the windows of a metric: the closed ones of its history and the open ones.",
+    complexity: c"O(n), n being the number of windows",
     args: &[
         Arg::key(),
         Arg::new(c"metric", ArgKind::Text),
@@ -79,7 +79,7 @@ pub static INFO: CommandSpec = CommandSpec {
     access: Access::Read,
     categories: c"read fast agg-read",
     arity: 2,
-    summary: c"Shows what a node holds, and its counts.",
+    summary: c"Returns the contents of a node in numbers, and its counters.",
     complexity: c"O(1)",
     args: &[Arg::key()],
 };

@@ -29,7 +29,7 @@ pub static STAT: CommandSpec = CommandSpec {
     access: Access::Report,
     categories: CATEGORIES,
     arity: -4,
-    summary: c"Counts a sample of a metric.",
+    summary: c"Adds a sample to a metric.",
     complexity: c"O(1)",
     args: &[Arg::key(), METRIC, VALUE, TYPE, TAGS, AT],
 };
@@ -41,7 +41,7 @@ pub static MSTAT: CommandSpec = CommandSpec {
     access: Access::Report,
     categories: CATEGORIES,
     arity: -5,
-    summary: c"Counts samples of many metrics; tells which it refused and why.",
+    summary: c"Adds samples to many metrics; returns those that were refused and why.",
     complexity: c"O(n), n being the number of samples",
     args: &[
         Arg::key(),
@@ -62,7 +62,7 @@ pub static LOG: CommandSpec = CommandSpec {
     access: Access::Report,
     categories: CATEGORIES,
     arity: -3,
-    summary: c"Queues a log line.",
+    summary: c"Queues a log entry.",
     complexity: c"O(1)",
     args: &[
         Arg::key(),
@@ -119,7 +119,7 @@ pub static REALITY: CommandSpec = CommandSpec {
     access: Access::Report,
     categories: CATEGORIES,
     arity: -5,
-    summary: c"Reports what is true of an object; it is queued when that changed.",
+    summary: c"Reports the state of an object; it is queued when it has changed.",
     complexity: c"O(n log n), n being the size of the JSON",
     args: &[
         Arg::key(),
