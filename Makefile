@@ -1,37 +1,48 @@
-# Shortcuts; `make help` lists them. What runs is in scripts/ and in cargo.
+# Shortcuts for cargo and for the scripts in scripts/; `make help` lists them.
 
 PORT ?= 7777
 CARGO ?= cargo
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test test-all test-clients test-servers test-python test-packages test-sanitize servers clients python packages dist fuzz \
-	lint deny bench clean
+.PHONY: help deps test-deps module quick build run test test-all test-clients test-servers test-python test-packages test-sanitize \
+	servers clients python packages dist fuzz lint deny bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-deps: ## install what is missing (Debian, Ubuntu)
+deps: ## install what building and running need and the machine lacks (Debian, Ubuntu)
 	@scripts/deps.sh
 
-build: deps ## build the module and the program agg
+test-deps: ## install also what tests need
+	@scripts/deps.sh test
+
+module: deps ## build the module, target/release/libaggregator.so
+	$(CARGO) build --release --package aggregator
+
+build: deps ## build the module and agg with full optimisation, in target/release
 	$(CARGO) build --release --workspace
 
-run: ## a Redis with the module, this machine reporting to it, its records on the screen (PORT=7777, SHOW=all, CONFIG=poller.toml)
+run: ## start a Redis server with the module, let this machine report to it, print the records (PORT=7777, SHOW=json, CONFIG=poller.toml)
 	@scripts/run.sh
 
-lint: deps ## format, clippy, licences of what is linked
+# Tests of documents and packages need agg, but not an optimised one.
+quick: module
+	$(CARGO) build --profile quick --package agg
+
+lint: deps ## check format, clippy, licences of dependencies, retired words
 	$(CARGO) fmt --all -- --check
 	@scripts/dependencies.py
+	@scripts/retired-words.py
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-test: lint build servers clients ## what CI runs: lint, all tests, each fuzz target for a short while
+test: test-deps lint quick servers clients ## run what CI runs: lint, all tests, each fuzz target for a short while
 	$(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test
-	@scripts/packages.sh && scripts/test-packages.sh
+	@scripts/packages.sh --quick && scripts/test-packages.sh
 	@scripts/fuzz.sh
 
-test-all: lint build servers clients ## the same for long: more seeds, kills, payloads and random cases (about an hour)
+test-all: test-deps lint build quick servers clients ## run the same for longer: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
 	AGG_HEAVY=1 $(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test
@@ -39,47 +50,47 @@ test-all: lint build servers clients ## the same for long: more seeds, kills, pa
 	@scripts/test-packages.sh trixie redis-server && scripts/test-packages.sh trixie valkey-server
 	@scripts/fuzz.sh 300s
 
-test-clients: build ## the programs of docs/clients, with every client that can be had
+test-clients: test-deps module ## run the programs of docs/clients with every client that can be installed
 	@scripts/clients.sh --all
 	$(CARGO) test --package aggregator --test docs clients::
 
-test-servers: build servers ## the server tests on Redis 7.0, 7.4, 8.2, Valkey 8.1, 9.1, as a table (ARGS=--all: the slow ones, too)
+test-servers: module servers ## run the server tests on Redis 7.0, 7.4, 8.2, Valkey 8.1, 9.1; prints a table (ARGS=--all: also the slow ones)
 	@scripts/test-servers.sh $(ARGS)
 
-test-sanitize: servers ## tests of the module in a server under AddressSanitizer (ARGS="--valgrind blocking")
+test-sanitize: servers ## run tests of the module in a server under AddressSanitizer (ARGS="--valgrind blocking")
 	@scripts/sanitize.sh $(ARGS)
 
-deny: ## cargo-deny with deny.toml: licences, bans, duplicates, sources (builds it first, which takes minutes)
+deny: ## run cargo-deny with deny.toml: licences, bans, duplicates, sources (builds it first, which takes minutes)
 	@[ -x target/tools/bin/cargo-deny ] || $(CARGO) install cargo-deny --quiet --locked --root target/tools
 	@target/tools/bin/cargo-deny --all-features check --hide-inclusion-graph licenses bans sources
 
-clients: ## fetch the clients of other languages that tests need
+clients: test-deps ## fetch the clients of other languages that tests need
 	@scripts/clients.sh
 
-servers: ## fetch servers that tests need: Redis 7.4, 8.2, Valkey 8.1, 9.1, one that speaks MongoDB's protocol
+servers: test-deps ## fetch the servers that tests need: Redis 7.4, 8.2, Valkey 8.1, 9.1, one that speaks MongoDB's protocol
 	@scripts/servers.sh >/dev/null
 
-fuzz: deps ## each fuzz target for a short while, from the committed corpus
+fuzz: test-deps ## run each fuzz target for a short while, from the committed corpus
 	@scripts/fuzz.sh
 
-bench: build servers ## what it costs: through a server beside SET and others, and of the core alone (ARGS=--help)
+bench: module servers ## measure commands in a server, beside SET and others, and the core alone (ARGS=--help)
 	$(CARGO) bench --bench server -- $(ARGS)
 	$(CARGO) bench -p aggregator-core
 
-python: deps ## the Python client's wheel, in target/python/dist
+python: test-deps ## build the Python client's wheel, in target/python/dist
 	@scripts/python.sh wheel
 
-test-python: build ## the Python client's lint, types, tests and examples (ARGS=pytest's)
+test-python: test-deps module ## run the Python client's lint, types, tests and examples (ARGS are passed to pytest)
 	@scripts/python.sh test $(ARGS)
 
-packages: build ## Debian packages of the module and of agg, in target/package
+packages: test-deps build ## build Debian packages of the module and of agg, in target/package
 	@scripts/packages.sh
 
-test-packages: packages ## install, run, upgrade and remove them on a clean system (root; ARGS="trixie valkey-server")
+test-packages: packages ## install, run, upgrade and remove the packages on a clean system (root; ARGS="trixie valkey-server")
 	@scripts/test-packages.sh $(ARGS)
 
-dist: build ## a release: packages, archives, the Python client and SHA256SUMS, in target/dist
+dist: test-deps build ## build a release: packages, archives, the Python client and SHA256SUMS, in target/dist
 	@scripts/packages.sh --dist
 
-clean: ## remove what was built
+clean: ## remove all build results
 	$(CARGO) clean

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Fetches clients that tests/clients tries the pages of docs/clients with: node-redis and ioredis from npm into
-# target/clients (or the folder given). What is there already is not fetched again; what cannot be fetched is named and
-# left out, and the tests then skip it aloud.
+# Fetches clients with which tests run the programs of docs/clients: node-redis and ioredis from npm, into target/clients
+# or another directory. Existing clients are not fetched again. A client that cannot be fetched is reported, and tests that
+# need it are skipped.
 #
-#   scripts/clients.sh          what can be had without installing anything on the machine
-#   scripts/clients.sh --all    also Node with npm and PHP with phpredis, by apt, where they are missing
+#   scripts/clients.sh [DIRECTORY]          clients that need no installation on the machine
+#   scripts/clients.sh --all [DIRECTORY]    also installs Node with npm and PHP with phpredis with apt, if missing
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
 cd "$(dirname "$0")/.."
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -30,13 +32,13 @@ if ! have node || ! have npm; then
     echo "node-redis and ioredis could not be fetched: node or npm is missing" >&2
     exit 0
 fi
-# Newer ones want a newer Node than Debian 12 has.
+# Newer versions require a newer Node than Debian 12 has.
 wanted=(redis@6.3.1 ioredis@6.0.0)
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || wanted=(redis@5.9.0 ioredis@5.9.2)
-wanted=(${NODE_CLIENTS:-"${wanted[@]}"})
-there() { node -p "require('./$to/node_modules/$1/package.json').version" 2>/dev/null; }
+[ -z "${NODE_CLIENTS:-}" ] || read -ra wanted <<<"$NODE_CLIENTS"
+installed() { node -p "require('./$to/node_modules/$1/package.json').version" 2>/dev/null; }
 for package in "${wanted[@]}"; do
-    if [ "$(there "${package%@*}")" != "${package#*@}" ]; then
+    if [ "$(installed "${package%@*}")" != "${package#*@}" ]; then
         mkdir -p "$to"
         npm install --prefix "$to" --no-audit --no-fund --ignore-scripts --loglevel error "${wanted[@]}" >&2 ||
             echo "node-redis and ioredis could not be fetched" >&2

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks the crates that the module and agg are made of against deny.toml: licences, banned crates, where they come from.
+"""Checks the crates that the module and agg link against deny.toml: licences, banned crates, sources.
 
 Usage: dependencies.py
 
-A second of work without a network. cargo-deny checks more, but takes minutes to build: `make deny`.
+Takes a second and needs no network. cargo-deny checks more, but takes minutes to build: `make deny`.
 """
 
 import json
@@ -12,16 +12,16 @@ import sys
 import tomllib
 from typing import Any
 
-from sbom import ROOT, cargo, linked
+from sbom import ROOT, cargo, linked, usage
 
 REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 
 
 def is_allowed(expression: str, allowed: set[str]) -> bool:
-    """Whether an SPDX expression can be met by licences that are allowed."""
+    """Returns whether allowed licences satisfy an SPDX expression."""
     words = re.findall(r"\(|\)|[^\s()]+(?: WITH [^\s()]+)?", expression.replace("/", " OR "))
 
-    # AND binds closer than OR.
+    # AND binds tighter than OR.
     def either() -> bool:
         result = both()
         while words and words[0] == "OR":
@@ -62,8 +62,8 @@ def faults(name: str, parts: list[dict[str, Any]], policy: dict[str, Any]) -> li
 
 
 def main() -> None:
-    if len(sys.argv) != 1:
-        sys.exit(__doc__)
+    if sys.argv[1:]:
+        usage(__doc__, sys.argv[1] in ("-h", "--help"))
     policy = tomllib.loads((ROOT / "deny.toml").read_text())
     packages = json.loads(cargo("metadata", "--format-version", "1", "--locked"))["packages"]
     found = []

@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# Runs each fuzz target of fuzz/ for a short while, from the committed corpus; exit code 1 where one found something.
+# Runs each fuzz target of fuzz/ for a short while, from the committed corpus. Exits with 1 if one fails.
 #
 #   scripts/fuzz.sh          the usual number of runs: all six in about two minutes, the same inputs at each call
 #   scripts/fuzz.sh 3        three times as many runs
-#   scripts/fuzz.sh 300s     300 seconds for each target, other inputs at each call, what is new kept in
+#   scripts/fuzz.sh 300s     300 seconds for each target, other inputs at each call; new inputs are kept in
 #                            fuzz/target/corpus
 #
-# TARGETS="codec json" chooses; SANITIZER=address looks for wrong accesses, too (core has no unsafe code, so `none` is
-# usual: it is several times as fast). Installs cargo-fuzz and, on Debian and Ubuntu, a C++ compiler where they are
-# missing. Needs cargo.
+# TARGETS="codec json" selects targets. SANITIZER=address also detects invalid accesses (core has no unsafe code, so `none`
+# is the default: it is several times as fast). Installs cargo-fuzz and, on Debian and Ubuntu, a C++ compiler if they are
+# missing.
 set -euo pipefail
+script=$(realpath "$0")
 cd "$(dirname "$0")/../fuzz"
 
 amount=${1:-1}
-[[ $amount =~ ^[1-9][0-9]*s?$ ]] || { echo "scripts/fuzz.sh [times | seconds, as in 300s]" >&2; exit 2; }
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$script"; }
+[[ $amount == -h || $amount == --help ]] && usage && exit
+[[ $amount =~ ^[1-9][0-9]*s?$ ]] || { usage >&2; exit 2; }
 sanitizer=${SANITIZER:-none}
 export CARGO_TARGET_DIR=$PWD/target
-# cargo-fuzz asks the compiler for coverage, which a stable one gives only so.
+# cargo-fuzz needs coverage instrumentation, which a stable compiler allows only with this.
 export RUSTC_BOOTSTRAP=1
 cargo=${CARGO:-cargo}
 
@@ -33,7 +36,7 @@ command -v cargo-fuzz >/dev/null ||
     "$cargo" install cargo-fuzz --version 0.13.2 --locked --quiet --root "$bin" --target-dir "$bin/build"
 "$cargo" fuzz build --sanitizer "$sanitizer"
 
-# Of each target, so that it takes about as long as the others.
+# Numbers of runs with which all targets take about the same time.
 runs() {
     case $1 in
     codec) echo 67000 ;;
@@ -76,6 +79,6 @@ for target in ${TARGETS:-codec arguments json line commands large}; do
     [[ $amount == *s ]] || rm -rf "$corpus"
 done
 if ((${#failed[@]})); then
-    echo "found something: ${failed[*]}; the inputs are in fuzz/artifacts" >&2
+    echo "failed: ${failed[*]}; the inputs are in fuzz/artifacts" >&2
     exit 1
 fi

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Makes the Debian packages of the module and of agg, in target/package: what they hold beside the binaries (manual,
-# completions, configuration) is made here. With --dist also the release: archives for other systems, the source, the
-# Python client, SBOMs (CycloneDX), and the sums of all, in target/dist.
-# Usage: packages.sh [--dist]
+# Builds the Debian packages of the module and of agg in target/package, with what they hold besides the binaries (manual,
+# completions, configuration).
+#
+#   scripts/packages.sh           from target/release
+#   scripts/packages.sh --dist    also a release in target/dist: archives for other systems, the source, the Python client,
+#                                 SBOMs (CycloneDX) and the checksums of all
+#   scripts/packages.sh --quick   with the agg of target/quick, to test the packages
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,9 +13,12 @@ CARGO_DEB=3.8.0
 tools=$PWD/target/tools
 out=$PWD/target/package
 dist=$PWD/target/dist
+agg=target/release/agg
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-# Files in archives are as old as what they were made of, so that the same source gives the same archive.
+# Files in archives are as old as their source, so that the same source gives the same archive.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
 
 have_cargo_deb() { [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" = "cargo-deb $CARGO_DEB" ]; }
 
@@ -20,19 +26,19 @@ make_contents() {
     rm -rf "$out"
     mkdir -p "$out/man" "$out/redis-aggregator" "$out/agg"
     packaging/module/users.sh redis.conf.example "$out"
-    target/release/agg man --dir "$out/man"
+    "$agg" man --dir "$out/man"
     gzip -9n "$out"/man/*.1
-    target/release/agg completions bash >"$out/agg.bash"
-    target/release/agg completions zsh >"$out/_agg"
-    target/release/agg completions fish >"$out/agg.fish"
-    # Debian's own changelog is that of the packaging; what changed is in the other.
+    "$agg" completions bash >"$out/agg.bash"
+    "$agg" completions zsh >"$out/_agg"
+    "$agg" completions fish >"$out/agg.fish"
+    # Debian's own changelog describes the packaging; changelog.gz is that of the project.
     for package in redis-aggregator agg; do
         scripts/third-party.py "${package/redis-/}" | gzip -9n >"$out/$package/third-party.txt.gz"
         gzip -9nc CHANGELOG.md >"$out/$package/changelog.gz"
         cat >"$out/$package/changelog" <<END
 $package ($version-1) unstable; urgency=medium
 
-  * What is new stands in changelog.gz.
+  * See changelog.gz.
 
  -- The aggregator's developers <root@localhost>  $(date -R -u -d "@$SOURCE_DATE_EPOCH")
 END
@@ -42,14 +48,16 @@ END
 make_packages() {
     if ! have_cargo_deb; then
         echo "building cargo-deb $CARGO_DEB" >&2
-        cargo install cargo-deb --quiet --version "$CARGO_DEB" --locked --root "$tools"
+        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+            cargo install cargo-deb --quiet --version "$CARGO_DEB" --locked --root "$tools"
     fi
-    for package in aggregator agg; do
-        "$tools/bin/cargo-deb" --quiet --no-build --strip --package "$package" --output "$out/" >/dev/null
-    done
+    local build=(--no-build --strip --output "$out/")
+    "$tools/bin/cargo-deb" --quiet "${build[@]}" --package aggregator >/dev/null
+    [ "$agg" = target/release/agg ] || build+=(--profile quick)
+    "$tools/bin/cargo-deb" --quiet "${build[@]}" --package agg >/dev/null
 }
 
-# The same tar of the same files, whoever makes it.
+# Packs the same files into the same archive, on any machine.
 archive() { # NAME DIRECTORY
     tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$2" -c "$1" |
         gzip -9n >"$dist/$1.tar.gz"
@@ -61,11 +69,10 @@ make_dist() {
     local name
     name=aggregator-$version-$(uname -m)-linux-gnu
     work=$(mktemp -d)
-    # Gone when the script ends, however it does.
     trap 'rm -rf "$work"' EXIT
     mkdir -p "$work/$name"/{bin,lib,etc/agg,etc/redis-aggregator,man/man1,completions,systemd,licenses}
     strip --strip-unneeded -o "$work/$name/lib/libaggregator.so" target/release/libaggregator.so
-    strip -o "$work/$name/bin/agg" target/release/agg
+    strip -o "$work/$name/bin/agg" "$agg"
     cp README.md CHANGELOG.md SECURITY.md redis.conf.example "$work/$name/"
     cp "$out/aggregator.conf" "$out/users.acl" "$work/$name/etc/redis-aggregator/"
     cp packaging/agg/poller.toml packaging/agg/host.env "$work/$name/etc/agg/"
@@ -92,10 +99,12 @@ make_dist() {
 
 case "${1:-}" in
 "" | --dist) ;;
-*) echo "usage: packages.sh [--dist]" >&2 && exit 2 ;;
+--quick) agg=target/quick/agg ;;
+-h | --help) usage && exit ;;
+*) usage >&2 && exit 2 ;;
 esac
 if [ "${1:-}" = --dist ] && ! git diff --quiet HEAD; then
-    echo "the source is that of the last commit, so what was changed since has to be committed first" >&2
+    echo "a release is made of the last commit: commit or undo the changes first" >&2
     exit 1
 fi
 make_contents

@@ -10,6 +10,8 @@
 #
 # SERVER=PATH picks another server. Reports are in target/sanitize, and one of them fails the run.
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
 cd "$(dirname "$0")/.."
 
 valgrind=false
@@ -27,7 +29,7 @@ mkdir -p "$to"
 rm -f "$to"/report.*
 
 if $valgrind; then
-    cargo build --release --package aggregator
+    CARGO_PROFILE_RELEASE_DEBUG=1 cargo build --release --package aggregator
     export AGG_MODULE=$PWD/target/release/libaggregator.so
     cat >"$to/server" <<SH
 #!/bin/sh
@@ -38,7 +40,8 @@ else
     host=$(rustc -vV | sed -n 's/^host: //p')
     # Build scripts and macros are not instrumented where a target is named. The runtime comes with the C compiler: a
     # library that a program loads brings none.
-    RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$to RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes -Cdebuginfo=1" \
+    RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$to CARGO_PROFILE_RELEASE_DEBUG=1 \
+        RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
         cargo build --release --package aggregator --target "$host"
     export AGG_MODULE=$to/$host/release/libaggregator.so
     runtime=$(cc -print-file-name=libasan.so)

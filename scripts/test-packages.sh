@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# The Debian packages as their users have them: installed on a clean system that boots systemd (in a container of
-# systemd-nspawn, without a network of its own), serving, upgraded, removed and purged. It needs root, debootstrap and
-# systemd-nspawn; without them it says so and does nothing, but in CI it fails. About a minute; the clean system is kept
-# in target/ for the next time.
-# Usage: test-packages.sh [SUITE [SERVER]]   of Debian, by default that of this machine; where not redis-server, valkey-server
+# Tests the Debian packages of target/package: installs, runs, upgrades, removes and purges them on a clean system that
+# boots systemd (in a systemd-nspawn container without network). Requires root, debootstrap and systemd-nspawn; without
+# them it does nothing, and fails in CI. Takes about a minute. The clean system is kept in target/ for the next run.
+#
+#   scripts/test-packages.sh [SUITE [SERVER]]    of Debian, by default that of this machine; redis-server or valkey-server
 set -Eeuo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
 cd "$(dirname "$0")/.."
 
 suite=${1:-$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")}
 server=${2:-redis-server}
 kept=$PWD/target/clean-$suite.tar.gz
-# There the servers are not in the first part.
+# On Ubuntu the servers are in the component universe.
 components=$(. /etc/os-release && [ "${ID:-}" = ubuntu ] && echo --components=main,universe || true)
 
 missing=()
@@ -19,7 +21,7 @@ for program in debootstrap systemd-nspawn nsenter; do
     command -v "$program" >/dev/null || missing+=("$program")
 done
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "packages are not tested, for want of: ${missing[*]}" >&2
+    echo "skipped: packages are not tested, missing: ${missing[*]}" >&2
     [ -z "${CI:-}" ] && exit 0 || exit 1
 fi
 
@@ -31,21 +33,21 @@ end() {
         kill -TERM "$nspawn" 2>/dev/null || true
         wait "$nspawn" 2>/dev/null || true
     fi
-    # Never into what would still be mounted there.
+    # Not into file systems that may still be mounted there.
     rm -rf --one-file-system "$work"
 }
 trap end EXIT
 trap 'exit 130' INT TERM
 
-# ---- A clean system, with what the packages depend on fetched and not installed -----------------------------------------
+# ---- A clean system, with dependencies of the packages downloaded but not installed -----------------------------------------
 
 if [ ! -e "$kept" ]; then
     echo "making a clean $suite system"
-    # From where this machine gets its packages; for another suite from where debootstrap does.
+    # The mirror of this machine, if it has the suite; otherwise that of debootstrap.
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $suite" | head -1 || true)
     debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,adduser,init-system-helpers,man-db \
         $components "$suite" "$root" $mirror >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; exit 1; }
-    # The server and its tools; the newer suites have both kinds.
+    # Redis or Valkey with tools; newer suites have both.
     for package in redis-server valkey-server; do
         chroot "$root" apt-get install -y -qq --no-install-recommends --download-only "$package" >/dev/null 2>&1 || true
     done
@@ -57,11 +59,11 @@ fi
 tar -C "$work" -xzf "$kept"
 mkdir "$root/debs"
 cp target/package/*.deb "$root/debs/"
-# Who is told of a new version only; the machine's name is one that nobody else has.
+# A host name that no other machine has.
 echo "node-of-the-test" >"$root/etc/hostname"
 printf 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C\n' >"$root/env"
 
-# Systemd from version 256 on wants to be told where the machine has control groups of the first version.
+# Since version 256 systemd requires this on a machine with control groups v1.
 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
     --private-network --console=pipe --boot >"$work/boot.log" 2>&1 </dev/null &
 nspawn=$!
@@ -77,7 +79,7 @@ fail() {
     within journalctl --no-pager --lines 40 >&2 || tail -40 "$work/boot.log" >&2
     exit 1
 }
-# Whatever else fails says where.
+# Reports the location of any other failure.
 trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 is() { # WHAT EXPECTED FOUND
     [ "$2" = "$3" ] || fail "$1: expected '$2', found '$3'"
@@ -86,7 +88,7 @@ until_so() { # WHAT COMMAND...: within half a minute
     local what=$1 end=$((SECONDS + 30))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || fail "waited in vain: $what"
+        [ $SECONDS -lt $end ] || fail "timed out waiting for $what"
         sleep 0.1
     done
 }
@@ -153,7 +155,7 @@ done
 
 # ---- The poller -------------------------------------------------------------------------------------------------------
 
-is "the poller before it was told of a server" inactive "$(within systemctl is-active agg-poll || true)"
+is "the poller before it is configured" inactive "$(within systemctl is-active agg-poll || true)"
 is "and at boot" disabled "$(within systemctl is-enabled agg-poll || true)"
 within sh -c "umask 027; echo $poller >/etc/agg/password; chgrp agg /etc/agg/password"
 within setpriv --reuid agg --regid agg --init-groups agg check --config /etc/agg/poller.toml 2>"$work/check" || fail "$(cat "$work/check")"

@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What keys go through, the ceiling, damaged payloads, and pairs and clusters of servers of all versions.
+# What keys go through, the memory limit, damaged payloads, and pairs and clusters of servers of all versions.
 slow="keyspace memory corrupt failover"
 all=false wanted_servers="" wanted_suites=""
 while [ $# -gt 0 ]; do
@@ -94,7 +94,7 @@ for name in "${names[@]}"; do
         run "$name" "$suite" || code=$?
         # A machine that is halted and goes on interrupts reads that have a time limit: that is no fault of a server.
         if [ "$code" -ne 0 ] && grep -q 'Interrupted system call (os error 4)' "$log"; then
-            echo "$name $suite: the machine was halted, once more" >&2
+            echo "$name $suite: the machine was halted, retrying" >&2
             code=0
             run "$name" "$suite" || code=$?
         fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The configuration of the server's image, made of redis.conf.example: without its users, so that the server's protected
-# mode lets in nobody but who is in the container, until a configuration with users takes its place.
+# Prints the configuration of the server's image: redis.conf.example without its users. So the server's protected mode
+# admits only clients in the container, until a configuration with users replaces this one.
 # Usage: container.sh EXAMPLE >CONF
 set -euo pipefail
 

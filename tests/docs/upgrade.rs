@@ -88,7 +88,7 @@ fn nothing_that_was_answered_is_lost() {
          [sink.all]\ntype = \"file\"\npath = {records:?}\n"
     );
     std::fs::write(&file, config).unwrap();
-    let poller = Command::new(page::root().join("target/release/agg"))
+    let poller = Command::new(page::root().join("target/quick/agg"))
         .args(["poll", "--config"])
         .arg(&file)
         .current_dir(session.dir())

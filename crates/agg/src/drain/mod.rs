@@ -6,6 +6,7 @@
 
 mod nodes;
 mod options;
+mod pretty;
 mod print;
 mod tally;
 
@@ -27,6 +28,7 @@ use crate::poll::aside::Rotation;
 
 use nodes::Nodes;
 pub use options::Options;
+use pretty::Style;
 use print::{CHUNK_BYTES, Masking};
 use tally::Tally;
 
@@ -47,6 +49,7 @@ pub fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitSta
         server,
         stop,
         request: options.request(),
+        style: options.is_pretty().then(Style::of_stdout),
         nodes: Nodes::new(options.nodes()),
         follow: options.is_endless(),
         remaining: options.count(),
@@ -72,6 +75,8 @@ struct Drain<'a> {
     server: &'a Server,
     stop: &'a Shutdown,
     request: FetchRequest,
+    /// How summaries for people look, if these are printed.
+    style: Option<Style>,
     nodes: Nodes,
     follow: bool,
     /// Records still to print.
@@ -220,6 +225,9 @@ impl Drain<'_> {
     }
 
     fn masking(&self) -> Masking {
+        if let Some(style) = self.style {
+            return Masking::Pretty(style);
+        }
         match self.request.format {
             RecordFormat::Json => Masking::Json,
             RecordFormat::Line if self.file.is_none() && io::stdout().is_terminal() => {

@@ -27,9 +27,9 @@ pub struct Options {
     )]
     queues: Vec<Queue>,
 
-    /// Format of the records, one per line; line: InfluxDB line protocol, for MIN and HOUR only
-    #[arg(long, value_parser = format_values(), default_value = "json")]
-    format: RecordFormat,
+    /// Format of the records, one per line
+    #[arg(long, value_enum, default_value = "json")]
+    format: PrintFormat,
 
     /// Append to FILE instead of printing. Records are synced to disk before they leave the queues
     #[arg(long, value_name = "FILE")]
@@ -56,7 +56,7 @@ const EXAMPLES: &str = "\
 Examples:
   agg drain                                    print all records, then exit
   agg drain --follow --node web1 --queue LOG   follow the log of one node
-  agg drain --queue ERROR --count 10
+  agg drain --queue ERROR --count 10 --format pretty
   agg drain --to-file records.jsonl            store records, to be loaded by agg load later
   agg drain --format line | curl --data-binary @- 'http://localhost:8086/write?db=grid'
 
@@ -78,15 +78,25 @@ fn queue_values() -> impl TypedValueParser<Value = Queue> {
     })
 }
 
-fn format_values() -> impl TypedValueParser<Value = RecordFormat> {
-    PossibleValuesParser::new([
-        PossibleValue::new("json").help("One JSON object per line"),
-        PossibleValue::new("line").help("InfluxDB line protocol, for MIN and HOUR"),
-    ])
-    .map(|name| match name.as_str() {
-        "line" => RecordFormat::Line,
-        _ => RecordFormat::Json,
-    })
+/// How records are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PrintFormat {
+    /// One JSON object per line
+    Json,
+    /// InfluxDB line protocol, for MIN and HOUR
+    Line,
+    /// A summary of each record for people, cut to the width of the terminal
+    Pretty,
+}
+
+impl PrintFormat {
+    /// Returns the format to fetch records in.
+    fn record_format(self) -> RecordFormat {
+        match self {
+            PrintFormat::Json | PrintFormat::Pretty => RecordFormat::Json,
+            PrintFormat::Line => RecordFormat::Line,
+        }
+    }
 }
 
 impl Options {
@@ -100,7 +110,12 @@ impl Options {
     /// # Errors
     /// The arguments contradict each other.
     pub fn check(&self) -> Result<(), String> {
-        let is_line = self.format == RecordFormat::Line;
+        if self.is_pretty() && self.has_file() {
+            return Err(
+                "--format pretty is for terminals: --to-file writes json or line".to_owned(),
+            );
+        }
+        let is_line = self.format == PrintFormat::Line;
         match self
             .queues
             .iter()
@@ -130,13 +145,17 @@ impl Options {
         self.count.unwrap_or(u64::MAX)
     }
 
+    pub(super) fn is_pretty(&self) -> bool {
+        self.format == PrintFormat::Pretty
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
     /// Returns what to fetch, each queue once.
     pub(super) fn request(&self) -> FetchRequest {
-        let chosen = match (self.queues.as_slice(), self.format) {
+        let chosen = match (self.queues.as_slice(), self.format.record_format()) {
             ([], RecordFormat::Json) => &Queue::ALL[..],
             ([], RecordFormat::Line) => &Queue::NUMBERS[..],
             (chosen, _) => chosen,
@@ -149,7 +168,7 @@ impl Options {
         }
         FetchRequest {
             queues,
-            format: self.format,
+            format: self.format.record_format(),
             lease: self.lease,
         }
     }
@@ -188,5 +207,14 @@ mod tests {
             "--format line is for the queues MIN and HOUR, not for LOG"
         );
         assert!(options("--queue LOG").check().is_ok());
+    }
+
+    #[test]
+    fn pretty_lines_are_for_terminals() {
+        assert!(options("--format pretty --follow").check().is_ok());
+        assert_eq!(
+            options("--format pretty --to-file x").check().unwrap_err(),
+            "--format pretty is for terminals: --to-file writes json or line"
+        );
     }
 }

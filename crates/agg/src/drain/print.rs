@@ -7,18 +7,22 @@ use std::io::{self, Write};
 use agg_client::fetch::FetchedRecord;
 use aggregator_protocol::masking;
 
+use super::pretty::{self, Style};
+
 /// Bytes written to a stream between two checks whether to stop.
 pub const CHUNK_BYTES: usize = 16 * 1024;
 
-/// How records are masked.
+/// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masking {
-    /// Not at all: line protocol for a program.
+    /// Verbatim: line protocol for a program.
     None,
     /// As equal JSON on one line, without characters that control a terminal.
     Json,
     /// As text for a terminal, whatever the format.
     Text,
+    /// As a summary for people, see [`pretty`].
+    Pretty(Style),
 }
 
 impl Masking {
@@ -30,6 +34,7 @@ impl Masking {
                 let text = String::from_utf8_lossy(record);
                 Cow::Owned(masking::text(&text).into_owned().into_bytes())
             }
+            Masking::Pretty(style) => Cow::Owned(pretty::line(record, style).into_bytes()),
         }
     }
 }

@@ -1,0 +1,259 @@
+//! One record as a line for people: time, queue, node and content, cut to the width of the terminal.
+//!
+//! # Invariants
+//! A line has no line break and no control character but those of its own colours.
+
+use std::io::IsTerminal;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+use aggregator_protocol::{masking, timestamp};
+
+/// The width where the output is not a terminal.
+const WIDTH: usize = 160;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of a line.
+    pub width: usize,
+    /// Whether lines are coloured.
+    pub colour: bool,
+}
+
+impl Style {
+    /// Returns the style for standard output: coloured on a terminal, unless `NO_COLOR` is set.
+    pub fn of_stdout() -> Style {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if !std::io::stdout().is_terminal() {
+            return Style {
+                width: WIDTH,
+                colour: false,
+            };
+        }
+        let width = crossterm::terminal::size().map_or(WIDTH, |(columns, _)| columns.into());
+        Style {
+            width: width.max(40),
+            colour: !is_set("NO_COLOR") && !is_dumb,
+        }
+    }
+}
+
+/// Returns a record, which is JSON, as a line. Other text is returned as it is, escaped.
+pub fn line(record: &[u8], style: Style) -> String {
+    let Ok(Value::Object(record)) = serde_json::from_slice(record) else {
+        let text = String::from_utf8_lossy(record);
+        return cut(&masking::text(&text), style.width);
+    };
+    let queue = text(&record, "queue");
+    let (title, rest) = content(&queue, &record);
+    let paint = |code: &str, text: &str| match style.colour {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    };
+    let mut left = style.width;
+    let mut fit = |text: String| {
+        let text = cut(&text, left);
+        left -= text.chars().count();
+        text
+    };
+    let time = fit(time(&queue, &record));
+    let name = fit(format!(" {queue:<7}"));
+    let node = fit(format!(" {}", text(&record, "node")));
+    let title = fit(format!("  {title}"));
+    let rest = fit(format!("  {rest}"));
+    let line = [
+        paint("2", &time),
+        paint(colour(&queue), &name),
+        node,
+        paint("1", &title),
+        rest,
+    ];
+    line.concat().trim_end().to_owned()
+}
+
+/// The colour of a queue's name.
+fn colour(queue: &str) -> &'static str {
+    match queue {
+        "LOG" => "32",
+        "ERROR" => "31",
+        "REALITY" => "33",
+        _ => "36",
+    }
+}
+
+/// What a record is about, and what it says.
+fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
+    match queue {
+        "LOG" => (
+            text(record, "message"),
+            format!("level {}{}", number(record, "level"), tags(record)),
+        ),
+        "ERROR" => {
+            let places = ["code", "func", "file"].map(|name| text(record, name));
+            let places = places.iter().filter(|place| !place.is_empty());
+            let places: String = places.map(|place| format!("  {place}")).collect();
+            let count = number(record, "occurrences");
+            (
+                text(record, "message"),
+                format!("{count} x {}{places}{}", text(record, "type"), tags(record)),
+            )
+        }
+        "REALITY" => {
+            let json = record.get("json").map_or(String::new(), Value::to_string);
+            let state = match record.get("gone") {
+                Some(Value::Bool(true)) => "gone".to_owned(),
+                _ => masking::text(&json).into_owned(),
+            };
+            (
+                format!("{} {}", text(record, "key"), text(record, "model")),
+                format!("{state}{}", tags(record)),
+            )
+        }
+        _ => {
+            let names = ["avg", "min", "max", "last", "count"];
+            let values = names.map(|name| format!("{name} {}", number(record, name)));
+            (
+                text(record, "metric"),
+                format!("{}{}", values.join("  "), tags(record)),
+            )
+        }
+    }
+}
+
+/// The time of a record in UTC: of a window its end, of an error its last occurrence.
+fn time(queue: &str, record: &Map<String, Value>) -> String {
+    let name = match queue {
+        "MIN" | "HOUR" => "end",
+        "ERROR" => "last",
+        _ => "epoch",
+    };
+    let ms = record.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let utc = timestamp::utc(UNIX_EPOCH + Duration::from_millis(ms));
+    // The time of day in `2026-01-31T09:05:00.123Z`.
+    format!("{}Z", utc.get(11..19).unwrap_or_default())
+}
+
+fn text(record: &Map<String, Value>, name: &str) -> String {
+    let text = record.get(name).and_then(Value::as_str).unwrap_or_default();
+    masking::text(text).into_owned()
+}
+
+/// A number with three decimals at most.
+fn number(record: &Map<String, Value>, name: &str) -> String {
+    match record.get(name) {
+        Some(Value::Number(number)) if number.is_f64() => {
+            let value = number.as_f64().unwrap_or_default();
+            if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e15) {
+                return format!("{value:.3e}");
+            }
+            let text = format!("{value:.3}");
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn tags(record: &Map<String, Value>) -> String {
+    let Some(Value::Object(tags)) = record.get("tags") else {
+        return String::new();
+    };
+    tags.iter()
+        .map(|(name, value)| {
+            let value = value.as_str().unwrap_or_default();
+            format!("  {}:{}", masking::text(name), masking::text(value))
+        })
+        .collect()
+}
+
+/// The first characters of a text, with `…` at the end where some are missing.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    if width == 0 { kept } else { kept + "…" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Style = Style {
+        width: 120,
+        colour: false,
+    };
+
+    const METRIC: &str = r#"{"node":"web1","queue":"MIN","id":7,"metric":"cpu.load@0","type":"ABS","window":300,"start":1795614900000,"end":1795615200000,"count":2,"sum":50.0,"avg":25.0,"min":12.5,"max":37.51234,"last":37.5,"tags":{"unit":"percent"}}"#;
+
+    #[test]
+    fn a_record_of_each_queue_is_one_line() {
+        let cases = [
+            (
+                METRIC,
+                "14:00:00Z MIN     web1  cpu.load@0  avg 25  min 12.5  max 37.512  last 37.5  count 2  unit:percent",
+            ),
+            (
+                r#"{"node":"web1","queue":"LOG","message":"backup finished","level":3,"tags":{"job":"nightly"},"epoch":1795615197776}"#,
+                "13:59:57Z LOG     web1  backup finished  level 3  job:nightly",
+            ),
+            (
+                r#"{"node":"web1","queue":"ERROR","message":"disk sda: read failed","type":"OPS","tags":{},"code":"","func":"","file":"disk.c","occurrences":2,"last":1795615197792}"#,
+                "13:59:57Z ERROR   web1  disk sda: read failed  2 x OPS  disk.c",
+            ),
+            (
+                r#"{"node":"web1","queue":"REALITY","key":"sda","model":"system.Disk","json":{"mounted":true},"tags":{},"epoch":1795615197799,"gone":false}"#,
+                r#"13:59:57Z REALITY web1  sda system.Disk  {"mounted":true}"#,
+            ),
+            (
+                r#"{"node":"web1","queue":"REALITY","key":"sda","model":"system.Disk","json":{},"tags":{},"epoch":0,"gone":true}"#,
+                "00:00:00Z REALITY web1  sda system.Disk  gone",
+            ),
+        ];
+        for (record, expected) in cases {
+            assert_eq!(line(record.as_bytes(), PLAIN), expected);
+        }
+    }
+
+    #[test]
+    fn long_record_is_cut_to_the_width() {
+        let record = format!(
+            r#"{{"node":"n","queue":"LOG","message":"{}"}}"#,
+            "x".repeat(5000)
+        );
+        for width in [40, 120] {
+            let line = line(record.as_bytes(), Style { width, ..PLAIN });
+            assert_eq!(line.chars().count(), width);
+            assert!(line.ends_with('…'));
+        }
+    }
+
+    #[test]
+    fn hostile_record_moves_no_cursor() {
+        let record = "{\"node\":\"n\\n\",\"queue\":\"LOG\",\"message\":\"a\\u001b[2J\\r\\u009b\",\"tags\":{\"\\u001b\":\"\\n\"}}";
+        let shown = line(record.as_bytes(), PLAIN);
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        let other = line(b"no \x1bJSON\n", PLAIN);
+        assert_eq!(other, "no \\u001bJSON\\n");
+    }
+
+    #[test]
+    fn colours_surround_the_same_text() {
+        let coloured = line(
+            METRIC.as_bytes(),
+            Style {
+                colour: true,
+                ..PLAIN
+            },
+        );
+        let mut plain = coloured;
+        for code in ["\x1b[2m", "\x1b[36m", "\x1b[1m", "\x1b[0m"] {
+            assert!(plain.contains(code), "{code:?}");
+            plain = plain.replace(code, "");
+        }
+        assert_eq!(plain, line(METRIC.as_bytes(), PLAIN));
+    }
+}
