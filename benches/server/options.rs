@@ -15,7 +15,7 @@ Examples:
   make bench ARGS=--quick                       everything, small: a minute or two
   make bench ARGS='--only STAT --rounds 9'      the rows that have STAT in their name
   make bench ARGS='--only drain --only memory'  two sections
-  make bench ARGS=--publish                     table into README.md, plot into benches/
+  make bench ARGS=--publish                     table into docs/benchmarks.md, plot into benches/
 
 Without make: cargo build --release && cargo bench --bench server -- --quick
 AGG_MODULE names another module, AGG_SERVER another server.
@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 
-    /// Write the table into README.md, between its markers, and the plot to benches/results.svg
+    /// Write the table into docs/benchmarks.md, between its markers, and the plot to benches/results.svg
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     pub publish: bool,
 

@@ -11,7 +11,7 @@ use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::options::Options;
 use crate::plot::plot;
 
-/// Between these stands the table in the README.
+/// Between these stands the table in docs/benchmarks.md.
 const BEGIN: &str = "<!-- bench: begin -->";
 const END: &str = "<!-- bench: end -->";
 
@@ -32,7 +32,7 @@ pub fn write(options: &Options, machine: &Machine, measurements: &[Measurement])
             plot(measurements, machine),
         )?;
         publish(&markdown(options, machine, measurements))?;
-        println!("published in README.md and benches/results.svg");
+        println!("published in docs/benchmarks.md and benches/results.svg");
     }
     Ok(())
 }
@@ -206,14 +206,14 @@ fn markdown(options: &Options, machine: &Machine, measurements: &[Measurement]) 
 }
 
 fn publish(table: &str) -> Result<()> {
-    let path = root().join("README.md");
+    let path = root().join("docs/benchmarks.md");
     let readme = fs::read_to_string(&path)?;
     let (before, rest) = readme
         .split_once(BEGIN)
-        .ok_or_else(|| format!("README.md has no {BEGIN}"))?;
+        .ok_or_else(|| format!("docs/benchmarks.md has no {BEGIN}"))?;
     let (_, after) = rest
         .split_once(END)
-        .ok_or_else(|| format!("README.md has no {END} behind {BEGIN}"))?;
+        .ok_or_else(|| format!("docs/benchmarks.md has no {END} behind {BEGIN}"))?;
     fs::write(path, format!("{before}{BEGIN}\n{table}{END}{after}"))?;
     Ok(())
 }

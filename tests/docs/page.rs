@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// How a block that cannot run says so.
 pub const NOT_RUN: &str = "# not run by the tests: ";
 
+/// How a session of redis-cli begins, which `readme.rs` runs.
+pub const PROMPT: &str = "127.0.0.1:7777> ";
+
 /// A fenced block.
 pub struct Block {
     /// What stands behind the fence, as `sh`.
@@ -26,17 +29,19 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The pages that are tested here.
-pub const PAGES: [&str; 8] = [
-    "docs/README.md",
-    "docs/packages.md",
-    "docs/stability.md",
-    "docs/architecture.md",
-    "docs/operations.md",
-    "docs/migration.md",
-    "docs/troubleshooting.md",
-    "CONTRIBUTING.md",
-];
+/// Returns the pages that are tested here: those of docs/ and docs/sinks/, and CONTRIBUTING.md.
+pub fn pages() -> Vec<String> {
+    let mut pages = vec!["CONTRIBUTING.md".to_owned()];
+    for folder in ["docs", "docs/sinks"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                pages.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    pages
+}
 
 /// A page's text.
 pub fn read(page: &str) -> String {
@@ -101,6 +106,7 @@ pub fn steps(text: &str) -> Vec<Step> {
                 command: block.text,
                 shown: None,
             }),
+            "console" if block.text.starts_with(PROMPT) => {}
             "console" => steps.extend(session(&block)),
             _ => {}
         }

@@ -1,8 +1,23 @@
 //! The pages: their commands run, their links lead somewhere, their blocks are of known kinds.
 
-use crate::page::{self, NOT_RUN, PAGES};
+use crate::page::{self, NOT_RUN, PROMPT, pages};
+use crate::readme::SESSIONS;
 use crate::session::Session;
 use testkit::*;
+
+/// The pages whose commands run below.
+const RUN: [&str; 10] = [
+    "docs/architecture.md",
+    "docs/operations.md",
+    "docs/migration.md",
+    "docs/troubleshooting.md",
+    "docs/agg-poll.md",
+    "docs/sinks/stdout.md",
+    "docs/sinks/file.md",
+    "docs/sinks/influxdb.md",
+    "docs/sinks/http.md",
+    "docs/sinks/mongodb.md",
+];
 
 fn run(page: &str) {
     let Some(server) = Server::start() else {
@@ -40,9 +55,33 @@ fn troubleshooting_runs() {
 }
 
 #[test]
+fn agg_poll_runs() {
+    run("docs/agg-poll.md");
+}
+
+#[test]
+fn sinks_run() {
+    for page in RUN.iter().filter(|page| page.starts_with("docs/sinks/")) {
+        run(page);
+    }
+}
+
+#[test]
+fn no_page_has_commands_that_do_not_run() {
+    for name in pages() {
+        let text = page::read(&name);
+        let runs = RUN.contains(&name.as_str());
+        assert_eq!(runs, !page::steps(&text).is_empty(), "{name}");
+        let has_session = text.contains(&format!("\n{PROMPT}"));
+        let runs = SESSIONS.iter().any(|(page, _)| *page == name);
+        assert_eq!(runs, has_session, "{name}");
+    }
+}
+
+#[test]
 fn blocks_are_of_known_kinds_and_few_are_not_run() {
-    for name in PAGES {
-        let text = page::read(name);
+    for name in pages() {
+        let text = page::read(&name);
         let mut left_out = 0;
         for block in page::blocks(&text) {
             let place = format!("{name}:{}", block.line);
@@ -60,9 +99,10 @@ fn blocks_are_of_known_kinds_and_few_are_not_run() {
 
 #[test]
 fn links_lead_somewhere() {
-    for name in PAGES {
-        let text = page::read(name);
-        let folder = page::root().join(name).parent().unwrap().to_owned();
+    let others = ["README.md", "SECURITY.md", "docs/clients/README.md"];
+    for name in pages().into_iter().chain(others.map(str::to_owned)) {
+        let text = page::read(&name);
+        let folder = page::root().join(&name).parent().unwrap().to_owned();
         for link in text.split("](").skip(1) {
             let (link, _) = link.split_once(')').unwrap();
             if link.contains("://") {
@@ -70,7 +110,7 @@ fn links_lead_somewhere() {
             }
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = match path {
-                "" => page::root().join(name),
+                "" => page::root().join(&name),
                 path => folder.join(path),
             };
             assert!(target.exists(), "{name}: {link} leads nowhere");
@@ -108,7 +148,7 @@ fn the_map_of_files_is_right() {
             files.push(path.file_name().unwrap().to_str().unwrap().to_owned());
         });
     }
-    for row in page::rows(page::section(&text, "## Where what lives")) {
+    for row in page::rows(page::section(&text, "## Layout")) {
         for path in page::code(&row[0]) {
             assert!(page::root().join(path).exists(), "{path} is not there");
         }
@@ -137,13 +177,13 @@ fn the_map_of_files_is_right() {
 #[test]
 fn every_page_is_in_the_index() {
     let index = page::read("docs/README.md");
-    for entry in std::fs::read_dir(page::root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") && name != "README.md" {
-            assert!(
-                index.contains(&format!("]({name})")),
-                "{name} is not in docs/README.md"
-            );
-        }
+    for page in pages() {
+        let Some(name) = page.strip_prefix("docs/").filter(|n| *n != "README.md") else {
+            continue;
+        };
+        assert!(
+            index.contains(&format!("]({name})")),
+            "{name} is not in docs/README.md"
+        );
     }
 }

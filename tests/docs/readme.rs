@@ -1,4 +1,4 @@
-//! README.md: the redis-cli sessions answer what they show, and its tables name all commands and settings.
+//! Pages for newcomers: their redis-cli sessions answer what they show, and their tables name all commands and settings.
 //!
 //! Ids and times differ from run to run: the testkit (`transcript.rs`) says what stands for what.
 
@@ -7,19 +7,25 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::page::{self, PROMPT};
 use testkit::*;
 
-const README: &str = include_str!("../../README.md");
-const PROMPT: &str = "127.0.0.1:7777> ";
+/// The pages with sessions of redis-cli, and how many commands each has at least.
+pub const SESSIONS: [(&str, usize); 3] = [
+    ("README.md", 5),
+    ("docs/getting-started.md", 20),
+    ("docs/statistics.md", 9),
+];
 
-/// The commands of all sessions, each with its output.
-fn sessions() -> Vec<(String, String)> {
-    let blocks = README.split("```console\n").skip(1);
+/// The commands of a page's sessions, each with its output.
+fn sessions(page: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
-    for block in blocks {
-        let (block, _) = block.split_once("\n```").unwrap();
-        assert!(block.starts_with(PROMPT), "{block}");
-        for line in block.lines() {
+    for block in page::blocks(&page::read(page)) {
+        if block.language != "console" {
+            continue;
+        }
+        assert!(block.text.starts_with(PROMPT), "{page}: {}", block.text);
+        for line in block.text.lines() {
             if let Some(command) = line.strip_prefix(PROMPT) {
                 commands.push((command.to_owned(), String::new()));
             } else {
@@ -47,12 +53,11 @@ fn redis_cli(server: &Server, command: &str) -> String {
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
-#[test]
-fn its_sessions_answer_what_they_show() {
+fn run_sessions(page: &str, least: usize) {
     let Some(server) = Server::start() else {
         return;
     };
-    // Samples without a time of their own are to fall into one window.
+    // Samples without a time of their own have to be in one window.
     until("the window has some seconds left", || {
         let left = 300_000 - now_ms() % 300_000;
         let long_enough = left > 10_000;
@@ -62,35 +67,44 @@ fn its_sessions_answer_what_they_show() {
         long_enough.then_some(())
     });
     let mut known = Transcript::default();
-    let commands = sessions();
-    assert!(commands.len() > 20);
+    let commands = sessions(page);
+    assert!(commands.len() >= least, "{page}: {}", commands.len());
     for (command, shown) in commands {
         let got = redis_cli(&server, &known.translate(&command));
         assert!(
             known.compare(&shown, &got),
-            "{command}\nREADME.md shows:\n{shown}\nthe server answers:\n{got}"
+            "{command}\n{page} shows:\n{shown}\nthe server answers:\n{got}"
         );
     }
 }
 
 #[test]
-fn it_names_every_command() {
-    let Some(server) = Server::start() else {
-        return;
-    };
-    let commands: Vec<String> = server.ask("COMMAND LIST FILTERBY MODULE agg");
-    assert!(!commands.is_empty());
-    for command in commands {
-        let name = format!("`{}", command.to_uppercase());
-        assert!(README.contains(&name), "{name} is missing");
+fn sessions_answer_what_they_show() {
+    for (page, least) in SESSIONS {
+        run_sessions(page, least);
     }
 }
 
 #[test]
-fn it_names_every_setting_with_its_default() {
+fn commands_page_names_every_command() {
     let Some(server) = Server::start() else {
         return;
     };
+    let text = page::read("docs/commands.md");
+    let commands: Vec<String> = server.ask("COMMAND LIST FILTERBY MODULE agg");
+    assert!(!commands.is_empty());
+    for command in commands {
+        let name = format!("`{}", command.to_uppercase());
+        assert!(text.contains(&name), "{name} is missing");
+    }
+}
+
+#[test]
+fn configuration_page_names_every_setting_with_its_default() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let text = page::read("docs/configuration.md");
     let settings: BTreeMap<String, u64> = server.ask("CONFIG GET agg.*");
     assert!(!settings.is_empty());
     for (name, value) in settings {
@@ -100,14 +114,15 @@ fn it_names_every_setting_with_its_default() {
             n => n.to_string(),
         };
         let row = format!("| {name} | {shown} |");
-        assert!(README.contains(&row), "{row} is missing");
+        assert!(text.contains(&row), "{row} is missing");
     }
 }
 
 #[test]
-fn its_users_are_those_of_the_example() {
-    let example = include_str!("../../redis.conf.example");
-    let users: Vec<&str> = README.lines().filter(|l| l.starts_with("user ")).collect();
+fn users_of_the_deployment_page_are_those_of_the_example() {
+    let example = page::read("redis.conf.example");
+    let text = page::read("docs/deployment.md");
+    let users: Vec<&str> = text.lines().filter(|l| l.starts_with("user ")).collect();
     assert_eq!(users.len(), 4);
     for user in users {
         assert!(example.lines().any(|line| line == user), "{user}");

@@ -217,7 +217,7 @@ fn a_metric_takes_what_the_table_says() {
 
 #[test]
 fn an_entry_takes_what_the_table_says() {
-    let rows = table("### Records that wait");
+    let rows = table("### Pending records");
     let said = |name: &str| {
         let row = rows.iter().find(|row| row[0] == name);
         number(&row.unwrap_or_else(|| panic!("no row {name}"))[2])
@@ -309,7 +309,7 @@ fn a_queue_keeps_as_many_entries_as_its_limit_says() {
 
 #[test]
 fn as_many_metrics_fit_as_the_table_says() {
-    for row in table("### The ceiling") {
+    for row in table("### Memory limit") {
         let (mb, said, formula) = (number(&row[0]), number(&row[1]), number(&row[2]));
         let bytes = mb * 1048576.0;
         let slack = (bytes / 64.0).clamp(65_536.0, 2_097_152.0);
@@ -450,8 +450,8 @@ fn the_architecture_has_the_same_figures() {
     for (heading, row, cell) in [
         ("### Metrics", 0, 2),
         ("### Metrics", 3, 2),
-        ("### Records that wait", 0, 2),
-        ("### Records that wait", 5, 2),
+        ("### Pending records", 0, 2),
+        ("### Pending records", 5, 2),
     ] {
         let figure = &table(heading)[row][cell];
         assert!(text.contains(figure.as_str()), "{figure}");

@@ -38,7 +38,7 @@ fn alert_rules_are_valid() {
 fn each_alert_fires_when_it_should() {
     let rules = std::fs::read_to_string(place("alerts.yml")).unwrap();
     let tests = std::fs::read_to_string(place("alerts_test.yml")).unwrap();
-    let readme = std::fs::read_to_string(place("README.md")).unwrap();
+    let page = std::fs::read_to_string(place("../monitoring.md")).unwrap();
     let mut alerts = 0;
     for line in rules.lines() {
         if let Some(alert) = line.trim().strip_prefix("- alert: ") {
@@ -47,7 +47,7 @@ fn each_alert_fires_when_it_should() {
             let tested = tests.matches(&format!("alertname: {alert}\n")).count();
             assert!(tested >= 2, "{alert} is not tested");
             assert!(
-                readme.contains(&format!("`{alert}`")),
+                page.contains(&format!("`{alert}`")),
                 "{alert} is not told of"
             );
         }

@@ -468,13 +468,13 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_names_them_all() {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-        let readme = std::fs::read_to_string(readme).unwrap();
+    fn documentation_names_every_metric() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring.md");
+        let page = std::fs::read_to_string(page).unwrap();
         for line in text(&made_up::view(&made_up::good(1)), true).lines() {
             if let Some(rest) = line.strip_prefix("# TYPE agg_poller_") {
                 let name = rest.split(' ').next().unwrap();
-                assert!(readme.contains(&format!("`{name}`")), "{name}");
+                assert!(page.contains(&format!("`{name}`")), "{name}");
             }
         }
     }
