@@ -66,7 +66,11 @@ fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder()
         .parse(&directives)
         .map(|_| directives)
-        .map_err(|_| "expected error, warn, info, debug, trace or off, or directives such as agg=debug,hyper=info".into())
+        .map_err(|_| {
+            "expected error, warn, info, debug, trace or off, or directives such as \
+             agg=debug,hyper=info"
+                .into()
+        })
 }
 
 impl Options {

@@ -1,5 +1,4 @@
-//! What the program says and how it ends when it is used wrongly or the server is not what it should be. No module
-//! is needed.
+//! Messages and exit codes for invalid usage and unsuitable servers. The tests need no module.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -147,7 +146,7 @@ fn silent_server_does_not_delay_the_shutdown() {
     ] {
         let mut program = agg(&url, line);
         if line == "pipe log" {
-            // A line, so that it connects.
+            // `agg pipe` connects once it has a line to send.
             program.stdin(std::process::Stdio::piped());
         }
         let mut running = Running::start(&mut program);
@@ -167,10 +166,10 @@ fn pause_before_a_retry_does_not_delay_the_shutdown() {
         &format!("redis://127.0.0.1:{}", free_port()),
         "host",
     ));
-    let told = running.errors().next().unwrap();
+    let message = running.errors().next().unwrap();
     assert!(
-        told.ends_with("is the server running? (make run); trying again"),
-        "{told}"
+        message.ends_with("is the server running? (make run); trying again"),
+        "{message}"
     );
     assert_eq!(running.end_by("INT").code(), Some(0));
 }
@@ -199,7 +198,7 @@ fn hostile(error: &'static str) -> u16 {
 
 #[test]
 fn hostile_error_text_adds_no_line_and_is_masked() {
-    // An error with a newline is none in RESP, so its text is shown by nobody.
+    // RESP has no errors with a newline, so that the text of such a one is not shown.
     for (error, is_shown) in [
         ("no \x1b[2J\u{9b}31m\u{202e}\u{7f}such", true),
         ("no \x1b[2J\u{9b}31m\u{202e}\u{7f}such\nagg: forged", false),
@@ -222,7 +221,7 @@ fn hostile_error_text_adds_no_line_and_is_masked() {
             assert!(!text.contains(raw), "{line}: {text:?}");
             let forged = text.lines().any(|line| line.starts_with("agg: forged"));
             assert!(!forged, "{line}: {text}");
-            // A scan says that the server refused, and not why.
+            // A scan shows that the server refused, but not the reason.
             let shown = if line.starts_with("scan") {
                 "refuses"
             } else {

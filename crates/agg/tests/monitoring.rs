@@ -1,6 +1,6 @@
-//! The alert rules and the dashboard of docs/monitoring: Prometheus' own promtool (Debian's package prometheus) takes
-//! them, the rules pass their tests, and the dashboard is one as far as can be told without Grafana. That every metric
-//! they name exists, the unit tests of the metrics look after.
+//! The alert rules and the dashboard of docs/monitoring: promtool (Debian's package prometheus) accepts the rules, the rules
+//! pass their tests, and the dashboard is valid as far as can be checked without Grafana. The unit tests of the metrics
+//! check that every metric they name exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,22 +15,22 @@ fn place(name: &str) -> PathBuf {
     root.join(name)
 }
 
-/// What promtool says; none where it is missing.
+/// Returns the output of promtool, or `None` if it is missing.
 fn promtool(arguments: &[&str], file: &Path) -> Option<String> {
     let mut command = Command::new("promtool");
     let Ok(output) = command.args(arguments).arg(file).output() else {
         return missing("promtool");
     };
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    assert!(output.status.success(), "{told}");
-    Some(told)
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "{text}");
+    Some(text)
 }
 
 #[test]
 fn alert_rules_are_valid() {
-    if let Some(told) = promtool(&["check", "rules", "--lint-fatal"], &place("alerts.yml")) {
-        assert!(told.contains("SUCCESS"), "{told}");
+    if let Some(text) = promtool(&["check", "rules", "--lint-fatal"], &place("alerts.yml")) {
+        assert!(text.contains("SUCCESS"), "{text}");
     }
 }
 
@@ -43,12 +43,12 @@ fn each_alert_fires_when_it_should() {
     for line in rules.lines() {
         if let Some(alert) = line.trim().strip_prefix("- alert: ") {
             alerts += 1;
-            // Once quiet, once firing.
+            // Once without and once with the alert firing.
             let tested = tests.matches(&format!("alertname: {alert}\n")).count();
             assert!(tested >= 2, "{alert} is not tested");
             assert!(
                 page.contains(&format!("`{alert}`")),
-                "{alert} is not told of"
+                "{alert} is not documented"
             );
         }
     }
@@ -118,7 +118,7 @@ fn dashboard_panels_do_not_overlap() {
     }
 }
 
-/// The expressions, with what stands for Grafana's variables.
+/// Returns the expressions, with values for Grafana's variables.
 fn expressions(dashboard: &Value) -> Vec<String> {
     let targets = panels(dashboard).iter();
     let targets = targets.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());

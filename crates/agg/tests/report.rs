@@ -1,4 +1,4 @@
-//! `agg report`: the page tells what the server holds, as far as it is wanted, whatever names are.
+//! `agg report`: the page shows what was requested of a node, and hostile names as text.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -86,20 +86,20 @@ fn page_shows_everything_about_a_node() {
     let _: i64 = server.ask("AGG.LOG n1 finished LEVEL 3 TAGS job:nightly");
     let page = page(&server, "");
     assert!(page.contains("<h1>n1</h1>") && page.contains(&server.url()));
-    // Two instances in one plot, a counter as a rate of one a second.
+    // Two instances share a plot; a counter is a rate, here of one per second.
     assert_eq!(page.matches("<figure>").count(), 2);
     assert!(page.contains("aria-label=\"pool.busy: from 1k to 2.8k\""));
     assert!(page.contains("<span class=\"name\">0</span> <small>avg</small>"));
     assert!(page.contains("aria-label=\"shop.orders: from 1 to 1\""));
     assert!(page.contains("<small>things/s</small>"));
-    // 30 minutes are some seven windows of five, whose steps follow each other.
+    // 30 minutes have about seven windows of 5 minutes, without a gap between them.
     let orders = page.split("aria-label=\"shop.orders").nth(1).unwrap();
     let line = orders.split("class=\"line s0\" d=\"").nth(1).unwrap();
     let steps = line.split('"').next().unwrap().matches('H').count();
     assert!((6..=8).contains(&steps), "{line}");
     assert!(page.contains("Requested 1 d; data is available for the last 3"));
     assert!(page.contains("<code>agg.hour-history</code>"));
-    // The latest error first.
+    // Errors are ordered by time, latest first.
     let (first, second) = (page.find("disk sda: read failed"), page.find("younger"));
     assert!(first.unwrap() < second.unwrap());
     let row = page.split("disk sda: read failed").nth(1).unwrap();
@@ -318,13 +318,13 @@ fn hostile_names_are_shown_as_text() {
     let Some(dom) = browse(&path, dir.path()) else {
         return;
     };
-    // The title is what it was, though a browser ran whatever it would run.
+    // The title is unchanged after a browser had the opportunity to run scripts.
     assert!(dom.contains("· agg report</title>"), "{}", &dom[..500]);
     assert!(!dom.contains("<title>ran</title>") && dom.contains("</html>"));
     assert!(dom.contains("m</figcaption>") || dom.contains(">m<"));
 }
 
-/// What Chromium (Debian's package) makes of a page; none where it is missing.
+/// Returns the page as Chromium (Debian's package) parses it, or `None` if Chromium is missing.
 fn browse(page: &Path, dir: &Path) -> Option<String> {
     let mut command = Command::new("chromium");
     command

@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use agg_client::connect::Server;
 use agg_client::{Reconnector, Shutdown};
-use aggregator_protocol::{NodeName, tags, units};
+use aggregator_protocol::{tags, units};
 
 use crate::ExitStatus;
+use crate::node_argument::node_or_host_name;
 
 use file_systems::Timeouts;
 use machine::Machine;
@@ -88,21 +89,6 @@ impl Options {
     pub fn is_endless(&self) -> bool {
         !self.once
     }
-
-    fn node(&self) -> Result<NodeName, String> {
-        let name = match &self.node {
-            Some(name) => NodeName::from(name.clone()),
-            None => NodeName(
-                sysinfo::System::host_name()
-                    .unwrap_or_default()
-                    .into_bytes(),
-            ),
-        };
-        if name.0.is_empty() {
-            return Err("the host name is not set: use --node".into());
-        }
-        Ok(name)
-    }
 }
 
 /// Reports until a shutdown is requested.
@@ -110,7 +96,7 @@ impl Options {
 /// # Errors
 /// The machine cannot be read, or the server refuses the connection; with `--once` also if it cannot be reached.
 pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitStatus, String> {
-    let node = options.node()?;
+    let node = node_or_host_name(options.node.as_ref())?;
     let mut machine = Machine::open(match options.once {
         true => Timeouts::single_report(),
         false => Timeouts::for_interval(options.interval),

@@ -6,6 +6,8 @@ use redis::Cmd;
 
 use aggregator_protocol::{NodeName, tags, units};
 
+use crate::node_argument::node_or_host_name;
+
 /// What to make of the lines.
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -118,17 +120,7 @@ impl Command {
     /// The machine has no name, and the arguments give none.
     pub fn template(&self) -> Result<Template, String> {
         let common = self.common();
-        let node = match &common.node {
-            Some(name) => NodeName::from(name.clone()),
-            None => NodeName(
-                sysinfo::System::host_name()
-                    .unwrap_or_default()
-                    .into_bytes(),
-            ),
-        };
-        if node.0.is_empty() {
-            return Err("the host name is not set: use --node".into());
-        }
+        let node = node_or_host_name(common.node.as_ref())?;
         let mut options: Vec<(&'static str, Vec<u8>)> = Vec::new();
         options.extend(
             common

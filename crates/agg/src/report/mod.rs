@@ -23,15 +23,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use agg_client::Shutdown;
 use agg_client::connect::{BlockingConnection, ClientError, Server};
 use agg_client::messages::{say, warn};
 use agg_client::nodes::{check_module, list_nodes};
 use aggregator_protocol::{NodeName, masking, units};
 
-use crate::ExitStatus;
+use crate::{ExitStatus, progress};
 
 use queries::Query;
 
@@ -95,7 +93,7 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
         patterns: &options.metrics,
         limit: options.limit as usize,
     };
-    let bar = progress_bar();
+    let bar = progress::bar(0, "{bar:40} {pos} of {len} metrics");
     let report =
         connection.wait(async |connection| queries::report(connection, &query, &bar, stop).await);
     bar.finish_and_clear();
@@ -187,15 +185,6 @@ fn joined(nodes: &[NodeName]) -> String {
         more => format!(" and {more} more"),
     };
     shown.join(", ") + &more
-}
-
-/// Returns a progress bar, which shows itself on terminals only.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} metrics") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 /// Writes the page. A file appears under its name only once it is complete.

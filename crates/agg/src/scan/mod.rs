@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -24,7 +24,7 @@ use agg_client::messages::say;
 use aggregator_protocol::masking::json_lines;
 use aggregator_protocol::units;
 
-use crate::ExitStatus;
+use crate::{ExitStatus, progress};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -141,7 +141,8 @@ pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus
         .build()
         .map_err(|error| format!("cannot watch connections: {error}"))?;
     let start = Instant::now();
-    let bar = progress_bar(scan.hosts.count());
+    let template = "{bar:40} {pos} of {len} addresses, {eta} left";
+    let bar = progress::bar(scan.hosts.count(), template);
     let progress = Arc::new(Progress::default());
     let mut all = Vec::new();
     let mut written = Ok(());
@@ -213,16 +214,6 @@ async fn run_scan(
         // The last servers are still in the channel.
         () = &mut scanning => receiving.await,
     }
-}
-
-/// Returns a progress bar, which shows itself on terminals only.
-fn progress_bar(count: u64) -> ProgressBar {
-    let bar = ProgressBar::new(count);
-    let template = "{bar:40} {pos} of {len} addresses, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 fn json_line(seen: &Seen) -> io::Result<String> {
