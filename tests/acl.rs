@@ -91,7 +91,7 @@ fn all_answer(connection: &mut Connection, lines: &[&str], node: &str, expected:
 }
 
 #[test]
-fn a_reporter_reports_for_its_node_and_learns_nothing() {
+fn reporter_writes_to_its_node_and_reads_nothing() {
     let Some((server, mut c)) = user(&format!("%W~node1 {REPORTER}")) else {
         return;
     };
@@ -107,7 +107,7 @@ fn a_reporter_reports_for_its_node_and_learns_nothing() {
 }
 
 #[test]
-fn a_pattern_for_writing_alone_keeps_all_commands_that_tell_or_take() {
+fn write_only_pattern_denies_all_commands_that_read_or_consume() {
     // Even where no command is forbidden.
     let Some((server, mut c)) = user("%W~node1 +@all") else {
         return;
@@ -121,7 +121,7 @@ fn a_pattern_for_writing_alone_keeps_all_commands_that_tell_or_take() {
 }
 
 #[test]
-fn a_pattern_for_reading_alone_keeps_all_commands_that_change() {
+fn read_only_pattern_denies_all_commands_that_write() {
     let Some((server, mut c)) = user("%R~node1 +@all") else {
         return;
     };
@@ -134,7 +134,7 @@ fn a_pattern_for_reading_alone_keeps_all_commands_that_change() {
 }
 
 #[test]
-fn a_poller_drains_and_reads_and_cannot_report() {
+fn poller_drains_and_reads_and_cannot_report() {
     let Some((server, mut c)) = user(&format!("~node1 {POLLER} {READER}")) else {
         return;
     };
@@ -150,7 +150,7 @@ fn a_poller_drains_and_reads_and_cannot_report() {
 }
 
 #[test]
-fn a_reader_only_looks() {
+fn reader_only_reads() {
     let Some((_server, mut c)) = user(&format!("%R~node* {READER}")) else {
         return;
     };
@@ -164,7 +164,7 @@ fn a_reader_only_looks() {
 }
 
 #[test]
-fn a_transaction_or_a_script_opens_no_door() {
+fn transactions_and_scripts_do_not_bypass_the_acl() {
     let Some((server, mut c)) = user(&format!("%W~node1 {REPORTER} +multi +exec +eval")) else {
         return;
     };
@@ -189,7 +189,7 @@ fn a_transaction_or_a_script_opens_no_door() {
 }
 
 #[test]
-fn the_internal_command_is_for_those_who_may_do_anything() {
+fn internal_command_requires_all_permissions() {
     let Some((server, mut c)) = user("~* +@all -agg.apply") else {
         return;
     };
@@ -235,7 +235,7 @@ fn in_category(server: &Server, category: &str) -> Vec<String> {
 }
 
 #[test]
-fn categories_hold_the_commands_that_the_contract_names() {
+fn categories_contain_the_documented_commands() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -261,7 +261,7 @@ fn categories_hold_the_commands_that_the_contract_names() {
 }
 
 #[test]
-fn users_by_category_are_those_by_command() {
+fn users_by_category_equal_users_by_command() {
     for (rules, done, refused) in [
         (
             "%W~node1 +@agg-report",

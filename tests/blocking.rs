@@ -124,7 +124,7 @@ impl Raw {
 // What wakes.
 
 #[test]
-fn what_is_there_is_handed_out_without_waiting() {
+fn available_records_are_delivered_without_blocking() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -134,7 +134,7 @@ fn what_is_there_is_handed_out_without_waiting() {
 }
 
 #[test]
-fn a_new_log_line_wakes_in_both_protocols() {
+fn new_log_entry_wakes_clients_of_both_protocols() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -155,7 +155,7 @@ fn a_new_log_line_wakes_in_both_protocols() {
 }
 
 #[test]
-fn a_new_error_and_a_new_or_changed_object_wake() {
+fn new_error_and_new_or_changed_object_wake_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -175,7 +175,7 @@ fn a_new_error_and_a_new_or_changed_object_wake() {
 }
 
 #[test]
-fn requeue_wakes() {
+fn requeue_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -187,7 +187,7 @@ fn requeue_wakes() {
 }
 
 #[test]
-fn a_window_that_the_timer_closes_wakes() {
+fn window_closed_by_the_timer_wakes_a_client() {
     let Some(server) = Server::with_settings("min-window 1 hour-window 2 flush-delay-ms 0") else {
         return;
     };
@@ -203,7 +203,7 @@ fn a_window_that_the_timer_closes_wakes() {
 }
 
 #[test]
-fn a_window_that_a_sample_or_forget_closes_wakes() {
+fn window_closed_by_a_sample_or_forget_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -218,7 +218,7 @@ fn a_window_that_a_sample_or_forget_closes_wakes() {
 }
 
 #[test]
-fn an_error_that_the_timer_queues_again_wakes() {
+fn error_requeued_by_the_timer_wakes_a_client() {
     let Some(server) = Server::with_settings("error-interval-ms 300") else {
         return;
     };
@@ -230,7 +230,7 @@ fn an_error_that_the_timer_queues_again_wakes() {
 }
 
 #[test]
-fn an_object_whose_ttl_ends_wakes() {
+fn expired_object_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -241,7 +241,7 @@ fn an_object_whose_ttl_ends_wakes() {
 }
 
 #[test]
-fn a_lease_that_ends_wakes() {
+fn expired_lease_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -253,7 +253,7 @@ fn a_lease_that_ends_wakes() {
 }
 
 #[test]
-fn a_nack_wakes() {
+fn nack_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -266,7 +266,7 @@ fn a_nack_wakes() {
 }
 
 #[test]
-fn an_extend_that_shortens_a_lease_wakes_at_its_new_end() {
+fn shortened_lease_wakes_a_client_at_its_new_end() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -278,7 +278,7 @@ fn an_extend_that_shortens_a_lease_wakes_at_its_new_end() {
 }
 
 #[test]
-fn a_lease_that_ended_wakes_though_another_client_saw_its_end_first() {
+fn expired_lease_wakes_a_client_though_another_saw_it_first() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -310,7 +310,7 @@ fn a_lease_that_ended_wakes_though_another_client_saw_its_end_first() {
 }
 
 #[test]
-fn an_entry_of_a_queue_that_was_not_named_does_not_wake() {
+fn record_of_another_queue_does_not_wake_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -323,7 +323,7 @@ fn an_entry_of_a_queue_that_was_not_named_does_not_wake() {
 }
 
 #[test]
-fn an_entry_of_another_node_or_database_does_not_wake() {
+fn record_of_another_node_or_database_does_not_wake_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -340,7 +340,7 @@ fn an_entry_of_another_node_or_database_does_not_wake() {
 }
 
 #[test]
-fn what_a_transaction_queued_wakes_when_it_is_over() {
+fn record_of_a_transaction_wakes_a_client_after_exec() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -357,7 +357,7 @@ fn what_a_transaction_queued_wakes_when_it_is_over() {
 }
 
 #[test]
-fn what_is_gone_again_when_a_transaction_is_over_does_not_wake() {
+fn record_consumed_within_its_transaction_wakes_no_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -369,7 +369,7 @@ fn what_is_gone_again_when_a_transaction_is_over_does_not_wake() {
 }
 
 #[test]
-fn the_options_of_the_fetch_hold_when_it_wakes() {
+fn options_of_a_blocked_fetch_apply_when_it_wakes() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -388,7 +388,7 @@ fn the_options_of_the_fetch_hold_when_it_wakes() {
 // Nodes that come and go.
 
 #[test]
-fn a_node_that_is_made_later_wakes() {
+fn node_created_later_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -399,7 +399,7 @@ fn a_node_that_is_made_later_wakes() {
 }
 
 #[test]
-fn a_node_that_arrives_by_rename_copy_or_restore_wakes() {
+fn node_that_arrives_by_rename_copy_or_restore_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -419,7 +419,7 @@ fn a_node_that_arrives_by_rename_copy_or_restore_wakes() {
 }
 
 #[test]
-fn a_node_that_arrives_from_another_database_wakes() {
+fn node_that_arrives_from_another_database_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -435,7 +435,7 @@ fn a_node_that_arrives_from_another_database_wakes() {
 }
 
 #[test]
-fn a_wait_outlives_the_nodes_deletion() {
+fn blocked_fetch_survives_deletion_of_the_node() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -452,7 +452,7 @@ fn a_wait_outlives_the_nodes_deletion() {
 }
 
 #[test]
-fn a_wait_outlives_a_key_of_another_type() {
+fn blocked_fetch_survives_a_key_of_another_type() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -472,7 +472,7 @@ fn a_wait_outlives_a_key_of_another_type() {
 // Nothing comes.
 
 #[test]
-fn a_wait_that_is_over_answers_nil() {
+fn blocked_fetch_replies_nil_after_its_timeout() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -496,7 +496,7 @@ fn a_wait_that_is_over_answers_nil() {
 }
 
 #[test]
-fn what_comes_after_a_wait_is_over_is_not_leased() {
+fn record_queued_after_a_timeout_is_not_leased() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -510,7 +510,7 @@ fn what_comes_after_a_wait_is_over_is_not_leased() {
 }
 
 #[test]
-fn block_0_waits_without_limit() {
+fn block_0_never_times_out() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -528,7 +528,7 @@ fn block_0_waits_without_limit() {
 // Who gets what.
 
 #[test]
-fn of_two_that_wait_for_one_entry_one_gets_it() {
+fn one_record_wakes_one_of_two_clients() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -552,7 +552,7 @@ fn of_two_that_wait_for_one_entry_one_gets_it() {
 }
 
 #[test]
-fn two_that_wait_share_what_one_command_brings() {
+fn two_clients_share_the_records_of_one_command() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -569,7 +569,7 @@ fn two_that_wait_share_what_one_command_brings() {
 }
 
 #[test]
-fn one_that_waits_for_another_queue_does_not_hold_up_the_next() {
+fn client_blocked_on_another_queue_does_not_delay_the_next() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -583,7 +583,7 @@ fn one_that_waits_for_another_queue_does_not_hold_up_the_next() {
 }
 
 #[test]
-fn one_that_waits_holds_up_nobody() {
+fn blocked_client_delays_nobody() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -602,7 +602,7 @@ fn one_that_waits_holds_up_nobody() {
 }
 
 #[test]
-fn the_client_that_waits_longest_is_served_first() {
+fn longest_blocked_client_is_served_first() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -641,7 +641,7 @@ fn cost_of_logs(server: &Server) -> f64 {
 }
 
 #[test]
-fn clients_that_wait_for_one_queue_do_not_slow_reports_to_another() {
+fn clients_blocked_on_one_queue_do_not_slow_reports_to_another() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -666,7 +666,7 @@ fn clients_that_wait_for_one_queue_do_not_slow_reports_to_another() {
 // What changes meanwhile.
 
 #[test]
-fn a_client_whose_rights_were_revoked_gets_an_error_and_the_next_in_line_the_entry() {
+fn client_with_revoked_permissions_gets_an_error_and_the_next_gets_the_record() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -702,7 +702,7 @@ fn a_client_whose_rights_were_revoked_gets_an_error_and_the_next_in_line_the_ent
 }
 
 #[test]
-fn a_client_whose_user_was_deleted_gets_nothing() {
+fn client_of_a_deleted_user_gets_nothing() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -718,7 +718,7 @@ fn a_client_whose_user_was_deleted_gets_nothing() {
 }
 
 #[test]
-fn a_lease_that_a_reload_forgets_wakes() {
+fn lease_dropped_by_a_reload_wakes_a_client() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -732,7 +732,7 @@ fn a_lease_that_a_reload_forgets_wakes() {
 // Where it cannot wait.
 
 #[test]
-fn in_a_transaction_it_answers_at_once() {
+fn fetch_in_a_transaction_does_not_block() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -751,7 +751,7 @@ fn in_a_transaction_it_answers_at_once() {
 }
 
 #[test]
-fn in_a_script_it_answers_at_once() {
+fn fetch_in_a_script_does_not_block() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -770,7 +770,7 @@ fn in_a_script_it_answers_at_once() {
 // Ends from outside.
 
 #[test]
-fn client_unblock_ends_a_wait_as_asked() {
+fn client_unblock_ends_a_blocked_fetch() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -794,7 +794,7 @@ fn client_unblock_ends_a_wait_as_asked() {
 }
 
 #[test]
-fn a_client_that_went_away_while_it_waited_leases_nothing() {
+fn client_that_disconnects_while_blocked_leases_nothing() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -820,7 +820,7 @@ fn a_client_that_went_away_while_it_waited_leases_nothing() {
 }
 
 #[test]
-fn a_primary_that_becomes_a_replica_sends_those_who_wait_away() {
+fn demoted_primary_unblocks_clients_with_an_error() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -832,7 +832,7 @@ fn a_primary_that_becomes_a_replica_sends_those_who_wait_away() {
 }
 
 #[test]
-fn a_pause_of_the_clients_only_delays() {
+fn client_pause_only_delays_delivery() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -848,7 +848,7 @@ fn a_pause_of_the_clients_only_delays() {
 }
 
 #[test]
-fn the_server_ends_well_while_clients_wait() {
+fn server_shuts_down_cleanly_with_blocked_clients() {
     let Some(mut server) = Server::start() else {
         return;
     };

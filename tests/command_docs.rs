@@ -268,7 +268,7 @@ fn example(arg: &Value, choice: usize) -> Vec<String> {
 }
 
 #[test]
-fn the_shape_of_a_line_keeps_what_is_typed_as_it_stands() {
+fn shape_of_a_usage_keeps_literal_words() {
     assert_eq!(
         shape("AGG.X node [LEVEL 0..9] [FORMAT JSON|LINE] id [id ...] [REV]"),
         "AGG.X _ [LEVEL _] [FORMAT JSON|LINE] _ [_ ...] [REV]"
@@ -276,7 +276,7 @@ fn the_shape_of_a_line_keeps_what_is_typed_as_it_stands() {
 }
 
 #[test]
-fn the_server_has_the_commands_of_the_contract_and_no_other() {
+fn server_has_the_documented_commands_and_no_others() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -288,7 +288,7 @@ fn the_server_has_the_commands_of_the_contract_and_no_other() {
 }
 
 #[test]
-fn the_arguments_are_those_of_the_contract() {
+fn command_docs_list_the_documented_arguments() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -333,7 +333,7 @@ fn every_argument_has_a_name_and_the_node_is_the_key() {
 }
 
 #[test]
-fn what_the_arguments_allow_is_accepted() {
+fn documented_arguments_are_accepted() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -352,7 +352,7 @@ fn what_the_arguments_allow_is_accepted() {
 }
 
 #[test]
-fn what_may_be_left_out_may_be_left_out() {
+fn optional_arguments_may_be_omitted() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -369,7 +369,7 @@ fn what_may_be_left_out_may_be_left_out() {
 }
 
 #[test]
-fn the_docs_say_what_a_command_does_and_costs() {
+fn command_docs_have_a_summary_and_a_complexity() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -389,7 +389,7 @@ fn the_docs_say_what_a_command_does_and_costs() {
 }
 
 #[test]
-fn arity_and_flags_are_true() {
+fn arity_and_flags_are_correct() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -415,7 +415,7 @@ fn arity_and_flags_are_true() {
 }
 
 #[test]
-fn the_key_specs_tell_what_is_done_with_the_node() {
+fn key_specs_match_what_commands_do_with_the_node() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -442,7 +442,7 @@ fn the_key_specs_tell_what_is_done_with_the_node() {
 }
 
 #[test]
-fn the_server_finds_the_key_of_every_command() {
+fn server_finds_the_key_of_every_command() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -459,7 +459,7 @@ fn the_server_finds_the_key_of_every_command() {
 }
 
 #[test]
-fn a_wrong_number_of_arguments_is_the_servers_error() {
+fn wrong_number_of_arguments_is_an_error_of_the_server() {
     let Some(server) = Server::start() else {
         return;
     };

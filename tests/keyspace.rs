@@ -87,7 +87,7 @@ fn scanned(connection: &mut Connection) -> Vec<String> {
 }
 
 #[test]
-fn a_node_is_a_key_of_a_type_that_scan_lists() {
+fn node_is_a_key_of_a_type_that_scan_lists() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -105,7 +105,7 @@ fn a_node_is_a_key_of_a_type_that_scan_lists() {
 }
 
 #[test]
-fn each_family_creates_the_key_and_a_refused_write_does_not() {
+fn each_command_family_creates_the_key_and_a_refused_write_does_not() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -218,7 +218,7 @@ fn commands_of_other_types_refuse_a_node() {
 }
 
 #[test]
-fn nodes_of_one_name_in_several_databases_are_several() {
+fn nodes_of_one_name_in_several_databases_are_independent() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -259,7 +259,7 @@ fn all_nodes_of_a_database_close_their_windows() {
 }
 
 #[test]
-fn a_name_may_be_any_bytes() {
+fn node_names_may_be_any_bytes() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -272,7 +272,7 @@ fn a_name_may_be_any_bytes() {
 }
 
 #[test]
-fn a_renamed_node_closes_its_windows_under_the_new_name() {
+fn renamed_node_closes_its_windows_under_the_new_name() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -299,7 +299,7 @@ fn a_renamed_node_closes_its_windows_under_the_new_name() {
 }
 
 #[test]
-fn a_rename_onto_a_node_replaces_it_and_renamenx_does_not() {
+fn rename_replaces_a_node_and_renamenx_does_not() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -318,7 +318,7 @@ fn a_rename_onto_a_node_replaces_it_and_renamenx_does_not() {
 }
 
 #[test]
-fn what_was_fetched_under_the_old_name_is_acknowledged_under_the_new() {
+fn record_fetched_under_the_old_name_is_acknowledged_under_the_new() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -333,7 +333,7 @@ fn what_was_fetched_under_the_old_name_is_acknowledged_under_the_new() {
 }
 
 #[test]
-fn a_copy_is_equal_and_then_lives_for_itself() {
+fn copy_is_equal_and_then_independent() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -358,7 +358,7 @@ fn a_copy_is_equal_and_then_lives_for_itself() {
 }
 
 #[test]
-fn a_copy_replaces_a_node_only_when_told_to() {
+fn copy_replaces_a_node_only_with_replace() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -373,7 +373,7 @@ fn a_copy_replaces_a_node_only_when_told_to() {
 }
 
 #[test]
-fn a_copy_in_another_database_closes_its_windows_there() {
+fn copy_in_another_database_closes_its_windows_there() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -390,7 +390,7 @@ fn a_copy_in_another_database_closes_its_windows_there() {
 }
 
 #[test]
-fn a_moved_node_closes_its_windows_where_it_is() {
+fn moved_node_closes_its_windows_in_its_new_database() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -410,7 +410,7 @@ fn a_moved_node_closes_its_windows_where_it_is() {
 }
 
 #[test]
-fn a_time_to_live_outlasts_closings_and_ends_the_node() {
+fn time_to_live_survives_window_closings_and_expires_the_node() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -435,7 +435,7 @@ fn a_time_to_live_outlasts_closings_and_ends_the_node() {
 }
 
 #[test]
-fn a_node_ends_at_its_time_though_its_timer_visits_it() {
+fn node_expires_on_time_though_the_timer_visits_it() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -449,7 +449,7 @@ fn a_node_ends_at_its_time_though_its_timer_visits_it() {
 }
 
 #[test]
-fn del_and_unlink_give_the_memory_back() {
+fn del_and_unlink_free_the_memory() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -473,7 +473,7 @@ fn del_and_unlink_give_the_memory_back() {
 }
 
 #[test]
-fn ids_go_on_growing_after_del() {
+fn ids_keep_growing_after_del() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -511,7 +511,7 @@ fn swapped_databases_close_their_windows() {
 }
 
 #[test]
-fn flushdb_takes_the_nodes_of_its_database_alone() {
+fn flushdb_removes_only_the_nodes_of_its_database() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -532,7 +532,7 @@ fn flushdb_takes_the_nodes_of_its_database_alone() {
 }
 
 #[test]
-fn flushall_takes_all_nodes_and_new_ones_go_on() {
+fn flushall_removes_all_nodes_and_new_ones_work() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -558,7 +558,7 @@ fn flushall_takes_all_nodes_and_new_ones_go_on() {
 }
 
 #[test]
-fn a_restored_node_is_the_same_and_its_ids_go_on_growing() {
+fn restored_node_is_equal_and_its_ids_keep_growing() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -595,7 +595,7 @@ fn a_restored_node_is_the_same_and_its_ids_go_on_growing() {
 }
 
 #[test]
-fn a_node_restored_with_a_time_to_live_ends() {
+fn node_restored_with_a_time_to_live_expires() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -660,7 +660,7 @@ fn memory_usage_grows_as_the_server_does() {
 }
 
 #[test]
-fn object_tells_of_a_node() {
+fn object_command_works_on_a_node() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -722,7 +722,7 @@ fn survives(server: &Server, meanwhile: impl FnOnce(&mut Connection)) -> bool {
 }
 
 #[test]
-fn a_watch_is_broken_by_a_write() {
+fn watch_is_broken_by_a_write() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -745,7 +745,7 @@ fn a_watch_is_broken_by_a_write() {
 }
 
 #[test]
-fn a_watch_is_not_broken_by_a_look() {
+fn watch_survives_a_read() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -766,7 +766,7 @@ fn a_watch_is_not_broken_by_a_look() {
 }
 
 #[test]
-fn a_watch_is_not_broken_by_time_in_which_nothing_changes() {
+fn watch_survives_time_without_changes() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -782,7 +782,7 @@ fn a_watch_is_not_broken_by_time_in_which_nothing_changes() {
 }
 
 #[test]
-fn a_watch_is_broken_by_a_closing_window() {
+fn watch_is_broken_by_a_closing_window() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };

@@ -180,28 +180,28 @@ fn aof(server: &Server, ending: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_node_comes_back_from_a_reload() {
+fn node_survives_a_reload() {
     if let Some(server) = Server::with_settings(HELD_OPEN) {
         comes_back(server, |server| server.ask("DEBUG RELOAD"));
     }
 }
 
 #[test]
-fn a_node_comes_back_from_an_rdb_file() {
+fn node_survives_an_rdb_file() {
     if let Some(server) = Server::with_module(&RDB, HELD_OPEN) {
         comes_back(server, shut_down_and_restart);
     }
 }
 
 #[test]
-fn a_node_comes_back_from_an_aof() {
+fn node_survives_an_aof() {
     if let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) {
         comes_back(server, shut_down_and_restart);
     }
 }
 
 #[test]
-fn first_node_measures_after_a_restart_what_it_did_before() {
+fn first_node_measures_the_same_after_a_restart() {
     for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE, &RDB] {
         let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
             return;
@@ -215,7 +215,7 @@ fn first_node_measures_after_a_restart_what_it_did_before() {
 }
 
 #[test]
-fn a_node_comes_back_from_a_rewritten_aof() {
+fn node_survives_a_rewritten_aof() {
     if let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) {
         comes_back(server, |server| {
             rewrite_aof(server);
@@ -227,7 +227,7 @@ fn a_node_comes_back_from_a_rewritten_aof() {
 }
 
 #[test]
-fn a_node_comes_back_from_a_rewritten_aof_with_a_preamble() {
+fn node_survives_a_rewritten_aof_with_a_preamble() {
     if let Some(server) = Server::with_module(&AOF_WITH_PREAMBLE, HELD_OPEN) {
         comes_back(server, |server| {
             rewrite_aof(server);
@@ -239,7 +239,7 @@ fn a_node_comes_back_from_a_rewritten_aof_with_a_preamble() {
 }
 
 #[test]
-fn a_node_comes_back_when_the_aof_is_loaded_while_the_server_runs() {
+fn node_survives_loading_the_aof_while_the_server_runs() {
     for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         if let Some(server) = Server::with_module(arguments, HELD_OPEN) {
             comes_back(server, |server| server.ask("DEBUG LOADAOF"));
@@ -248,7 +248,7 @@ fn a_node_comes_back_when_the_aof_is_loaded_while_the_server_runs() {
 }
 
 #[test]
-fn writes_after_a_rewrite_of_the_aof_come_back() {
+fn writes_after_an_aof_rewrite_survive() {
     for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
             return;
@@ -277,7 +277,7 @@ fn writes_after_a_rewrite_of_the_aof_come_back() {
 }
 
 #[test]
-fn what_the_timer_did_comes_back_from_the_aof() {
+fn work_of_the_timer_survives_in_the_aof() {
     for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         let Some(mut server) = Server::with_module(arguments, HELD_OPEN) else {
             return;
@@ -354,7 +354,7 @@ fn windows_that_end_while_the_server_is_down_close_afterwards() {
 }
 
 #[test]
-fn an_entry_that_was_leased_is_delivered_again_after_a_restart() {
+fn leased_record_is_redelivered_after_a_restart() {
     let Some(mut server) = Server::with_module(&SYNCED_AOF, "") else {
         return;
     };
@@ -374,7 +374,7 @@ fn an_entry_that_was_leased_is_delivered_again_after_a_restart() {
 }
 
 #[test]
-fn what_waited_counts_as_handed_out_after_a_restart() {
+fn pending_records_count_as_delivered_after_a_restart() {
     let Some(mut server) = Server::with_module(&SYNCED_AOF, "") else {
         return;
     };
@@ -397,7 +397,7 @@ fn what_waited_counts_as_handed_out_after_a_restart() {
 }
 
 #[test]
-fn ids_go_on_growing_after_a_crash_that_lost_everything() {
+fn ids_keep_growing_after_a_crash_that_lost_everything() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -416,7 +416,7 @@ fn ids_go_on_growing_after_a_crash_that_lost_everything() {
 }
 
 #[test]
-fn a_node_keeps_its_windows_under_other_settings() {
+fn node_keeps_its_window_lengths_under_other_settings() {
     let Some(mut server) = Server::with_module(&RDB, HELD_OPEN) else {
         return;
     };
@@ -446,7 +446,7 @@ fn a_node_keeps_its_windows_under_other_settings() {
 }
 
 #[test]
-fn nothing_that_was_acknowledged_is_lost_in_a_crash() {
+fn crash_loses_no_acknowledged_write() {
     let Some(mut server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) else {
         return;
     };
@@ -490,7 +490,7 @@ fn nothing_that_was_acknowledged_is_lost_in_a_crash() {
 }
 
 #[test]
-fn a_saved_aof_can_be_replayed_into_another_server() {
+fn saved_aof_is_replayed_into_another_server() {
     let (Some(server), Some(other)) = (
         Server::with_module(&SYNCED_AOF, CLOSING),
         Server::with_settings(&format!("max-series 1 {HELD_OPEN}")),
@@ -526,7 +526,7 @@ fn a_saved_aof_can_be_replayed_into_another_server() {
 }
 
 #[test]
-fn a_sample_costs_at_most_60_bytes_of_aof_more_than_its_own_arguments() {
+fn sample_adds_at_most_60_bytes_to_the_aof_beyond_its_arguments() {
     let Some(server) = Server::with_module(&SYNCED_AOF, HELD_OPEN) else {
         return;
     };
@@ -559,7 +559,7 @@ fn a_sample_costs_at_most_60_bytes_of_aof_more_than_its_own_arguments() {
 }
 
 #[test]
-fn windows_that_are_due_while_the_server_loads_close_once_it_has() {
+fn windows_due_while_the_server_loads_close_afterwards() {
     let Some(server) = Server::with_module(&RDB, "min-window 1 hour-window 2 flush-delay-ms 200")
     else {
         return;
@@ -593,7 +593,7 @@ fn windows_that_are_due_while_the_server_loads_close_once_it_has() {
 }
 
 #[test]
-fn an_aof_that_is_rewritten_while_all_report_holds_everything() {
+fn aof_rewritten_under_load_contains_everything() {
     for arguments in [&SYNCED_AOF[..], &AOF_WITH_PREAMBLE[..]] {
         let Some(mut server) = Server::with_module(arguments, "min-window 1 hour-window 2") else {
             return;

@@ -357,17 +357,17 @@ fn random_commands_leave_both_equal(seed: u64) {
 }
 
 #[test]
-fn a_replica_with_other_settings_holds_the_same_value() {
+fn replica_with_other_settings_has_the_same_value() {
     random_commands_leave_both_equal(0x9e37_79b9_7f4a_7c15);
 }
 
 #[test]
-fn a_replica_with_other_settings_holds_the_same_value_after_other_commands() {
+fn replica_with_other_settings_has_the_same_value_after_other_commands() {
     random_commands_leave_both_equal(0x0123_4567_89ab_cdef);
 }
 
 #[test]
-fn a_replica_of_a_replica_holds_the_same_value() {
+fn replica_of_a_replica_has_the_same_value() {
     let Some(pair) = Pair::start(BUSY, OTHER) else {
         return;
     };
@@ -382,7 +382,7 @@ fn a_replica_of_a_replica_holds_the_same_value() {
 }
 
 #[test]
-fn a_busy_primary_does_all_that_the_comparison_is_about() {
+fn busy_primary_covers_everything_that_is_compared() {
     let Some(server) = Server::with_settings(BUSY) else {
         return;
     };
@@ -409,7 +409,7 @@ fn a_busy_primary_does_all_that_the_comparison_is_about() {
 }
 
 #[test]
-fn a_replica_that_loads_much_at_once_keeps_it_all() {
+fn replica_keeps_everything_of_a_large_load() {
     let Some(primary) = Server::with_module(&["--repl-diskless-sync-delay", "0"], HELD_OPEN) else {
         return;
     };
@@ -425,7 +425,7 @@ fn a_replica_that_loads_much_at_once_keeps_it_all() {
 }
 
 #[test]
-fn first_node_of_a_replica_measures_what_it_does_on_the_primary() {
+fn first_node_of_a_replica_measures_the_same_as_on_the_primary() {
     let Some(Pair { primary, replica }) = Pair::start("", "") else {
         return;
     };
@@ -437,7 +437,7 @@ fn first_node_of_a_replica_measures_what_it_does_on_the_primary() {
 }
 
 #[test]
-fn a_replica_reads() {
+fn replica_serves_reads() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
@@ -508,7 +508,7 @@ fn without_counters(reply: &Value) -> Value {
 }
 
 #[test]
-fn a_replica_refuses_to_be_written_to() {
+fn replica_refuses_writes() {
     let Some(pair) = Pair::start(HELD_OPEN, "") else {
         return;
     };
@@ -544,7 +544,7 @@ fn a_replica_refuses_to_be_written_to() {
 }
 
 #[test]
-fn a_replica_closes_and_forgets_nothing_itself() {
+fn replica_closes_and_expires_nothing_itself() {
     let Some(mut pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
@@ -571,7 +571,7 @@ fn a_replica_closes_and_forgets_nothing_itself() {
 }
 
 #[test]
-fn a_closing_reaches_the_replica() {
+fn closed_window_reaches_the_replica() {
     let Some(pair) = Pair::start(CLOSING, OTHER) else {
         return;
     };
@@ -582,7 +582,7 @@ fn a_closing_reaches_the_replica() {
 }
 
 #[test]
-fn a_promoted_replica_goes_on() {
+fn promoted_replica_continues() {
     let Some(mut pair) = Pair::start(HELD_OPEN, HELD_OPEN) else {
         return;
     };
@@ -618,7 +618,7 @@ fn a_promoted_replica_goes_on() {
 }
 
 #[test]
-fn a_demoted_primary_takes_over_what_the_new_one_holds() {
+fn demoted_primary_adopts_the_state_of_the_new_one() {
     let Some(pair) = Pair::start(HELD_OPEN, HELD_OPEN) else {
         return;
     };
@@ -638,7 +638,7 @@ fn a_demoted_primary_takes_over_what_the_new_one_holds() {
 }
 
 #[test]
-fn a_planned_failover_loses_nothing_while_windows_close() {
+fn planned_failover_loses_nothing_while_windows_close() {
     let Some(pair) = Pair::start(CLOSING, CLOSING) else {
         return;
     };
@@ -661,7 +661,7 @@ fn a_planned_failover_loses_nothing_while_windows_close() {
 }
 
 #[test]
-fn windows_that_are_due_while_clients_are_paused_close_afterwards() {
+fn windows_due_while_clients_are_paused_close_afterwards() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
@@ -688,7 +688,7 @@ fn windows_that_are_due_while_clients_are_paused_close_afterwards() {
 }
 
 #[test]
-fn who_waits_is_served_after_a_pause() {
+fn blocked_client_is_served_after_a_pause() {
     let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
         return;
     };
@@ -723,7 +723,7 @@ fn info_agg(server: &Server, field: &str) -> i64 {
 
 /// Item 17 of issue 13: it was 0 on a replica, and after an exchange of the parts the age of a record long gone.
 #[test]
-fn the_age_of_the_oldest_record_is_right_on_a_replica_and_when_the_parts_are_exchanged() {
+fn age_of_the_oldest_record_is_right_on_a_replica_and_after_a_failover() {
     let Some(pair) = Pair::start("", "") else {
         return;
     };

@@ -117,7 +117,7 @@ fn long_ago() -> i64 {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn defaults_are_the_documented_ones() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -127,7 +127,7 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn every_setting_takes_its_bounds_and_nothing_beyond() {
+fn every_setting_accepts_its_bounds_and_nothing_beyond() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -170,7 +170,7 @@ fn every_setting_takes_its_bounds_and_nothing_beyond() {
 }
 
 #[test]
-fn what_is_no_number_is_refused() {
+fn invalid_numbers_are_refused() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -207,7 +207,7 @@ fn sizes_take_the_units_of_the_server() {
 }
 
 #[test]
-fn a_long_window_is_a_multiple_of_the_short_one() {
+fn hour_window_is_a_multiple_of_the_min_window() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -239,7 +239,7 @@ fn a_long_window_is_a_multiple_of_the_short_one() {
 
 /// Item 11 of issue 13.
 #[test]
-fn a_flush_delay_is_at_most_three_short_windows() {
+fn flush_delay_is_at_most_three_min_windows() {
     let why = "agg.flush-delay-ms must be at most 3 times agg.min-window";
     refusal_by_arguments("min-window 2 hour-window 4 flush-delay-ms 60000", why);
     refusal_by_file("agg.flush-delay-ms 900001\n", why);
@@ -294,7 +294,7 @@ fn arguments_of_loadmodule_set_every_setting() {
 }
 
 #[test]
-fn bad_arguments_refuse_the_load() {
+fn invalid_arguments_refuse_the_load() {
     refusal_by_arguments(
         "nonsense 1",
         "agg: argument 'nonsense' of loadmodule is no setting",
@@ -331,7 +331,7 @@ fn bad_arguments_refuse_the_load() {
 }
 
 #[test]
-fn a_file_sets_settings_before_and_after_the_module() {
+fn configuration_file_sets_settings_before_and_after_the_module() {
     let file = File::new("agg.max-series 11\nagg.queue-log 3mb\nMODULE\nagg.max-errors 12\n");
     let Some(server) = file.start() else {
         return;
@@ -358,7 +358,7 @@ fn both_windows_may_be_set_in_a_file_in_any_order() {
 }
 
 #[test]
-fn a_file_wins_over_arguments() {
+fn configuration_file_overrides_arguments() {
     for text in [
         "agg.max-series 11\nMODULE max-series 5 max-errors 6\n",
         "MODULE max-series 5 max-errors 6\nagg.max-series 11\n",
@@ -372,7 +372,7 @@ fn a_file_wins_over_arguments() {
 }
 
 #[test]
-fn a_bad_setting_in_a_file_refuses_the_load() {
+fn invalid_setting_in_a_file_refuses_the_load() {
     refusal_by_file("agg.max-series 0\n", "agg.max-series");
     refusal_by_file("agg.max-memory much\n", "agg.max-memory");
     refusal_by_file(
@@ -382,7 +382,7 @@ fn a_bad_setting_in_a_file_refuses_the_load() {
 }
 
 #[test]
-fn a_rewritten_file_gives_the_settings_back() {
+fn rewritten_configuration_file_restores_the_settings() {
     let file = File::new("agg.max-errors 12\nMODULE max-series 5 max-realities 6\n");
     let Some(mut server) = file.start() else {
         return;
@@ -410,7 +410,7 @@ fn a_rewritten_file_gives_the_settings_back() {
 }
 
 #[test]
-fn the_module_is_loaded_while_the_server_runs_and_refused_without_harm() {
+fn module_is_loaded_or_refused_while_the_server_runs() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -445,7 +445,7 @@ fn the_module_is_loaded_while_the_server_runs_and_refused_without_harm() {
 }
 
 #[test]
-fn an_eviction_policy_that_takes_any_key_is_warned_of() {
+fn eviction_policy_that_affects_all_keys_is_warned_about() {
     for (policy, warns) in [
         ("allkeys-lru", true),
         ("allkeys-random", true),
@@ -566,7 +566,7 @@ fn max_memory_bounds_what_a_requeue_holds() {
 }
 
 #[test]
-fn the_queues_are_bounded_in_bytes() {
+fn queues_are_bounded_in_bytes() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -622,7 +622,7 @@ fn max_item_size_bounds_one_text() {
 }
 
 #[test]
-fn windows_hold_for_new_nodes() {
+fn window_settings_apply_to_new_nodes() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -653,7 +653,7 @@ fn windows_hold_for_new_nodes() {
 }
 
 #[test]
-fn histories_are_as_long_as_they_are_set() {
+fn histories_are_as_long_as_configured() {
     let Some(server) = Server::with_settings("min-history 3 hour-history 0") else {
         return;
     };
@@ -682,7 +682,7 @@ fn histories_are_as_long_as_they_are_set() {
 }
 
 #[test]
-fn flush_delay_holds_windows_open() {
+fn flush_delay_keeps_windows_open() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -749,7 +749,7 @@ fn max_gap_is_the_longest_time_between_samples_of_a_counter() {
 }
 
 #[test]
-fn error_interval_is_when_an_error_that_grew_comes_again() {
+fn error_interval_is_the_time_until_an_error_is_requeued() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -764,7 +764,7 @@ fn error_interval_is_when_an_error_that_grew_comes_again() {
 }
 
 #[test]
-fn lifetimes_end_metrics_errors_and_objects() {
+fn lifetimes_expire_metrics_errors_and_objects() {
     let Some(server) = Server::start() else {
         return;
     };

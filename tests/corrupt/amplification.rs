@@ -36,7 +36,7 @@ fn sample(payload: &mut Vec<u8>, flags: u8, at: i64, tags: Option<&[u8]>) {
 }
 
 #[test]
-fn windows_of_one_payload_with_one_long_tag_list_do_not_multiply_it() {
+fn windows_of_one_payload_share_one_long_tag_list() {
     let Some(server) = Server::with_module(&PLAIN, "max-memory 16mb") else {
         return;
     };
@@ -70,7 +70,7 @@ fn windows_of_one_payload_with_one_long_tag_list_do_not_multiply_it() {
 }
 
 #[test]
-fn a_list_that_is_repeated_does_not_hold_the_server_up() {
+fn repeated_list_does_not_block_the_server() {
     let Some(server) = Server::with_module(&PLAIN, CALM) else {
         return;
     };
@@ -166,7 +166,7 @@ fn measured(server: &Server, payload: &[u8]) -> (Result<Value, String>, Duration
 }
 
 #[test]
-fn a_node_of_the_smallest_metrics_takes_a_small_multiple_of_its_payload() {
+fn node_of_the_smallest_metrics_takes_a_small_multiple_of_its_payload() {
     let Some(server) = server() else { return };
     let mut connection = server.connection();
     let payload = dump_of(&mut connection, 100_000, FRAME, put_metric);
@@ -180,7 +180,7 @@ fn a_node_of_the_smallest_metrics_takes_a_small_multiple_of_its_payload() {
 }
 
 #[test]
-fn restoring_more_than_fits_stops_at_the_limit() {
+fn restore_of_more_than_fits_stops_at_the_limit() {
     let Some(server) = Server::with_module(&PLAIN, "max-memory 8mb") else {
         return;
     };
@@ -195,7 +195,7 @@ fn restoring_more_than_fits_stops_at_the_limit() {
 }
 
 #[test]
-fn restoring_one_endless_frame_takes_little_memory() {
+fn restore_of_one_endless_frame_takes_little_memory() {
     let Some(server) = server() else { return };
     let payload = dump_of(&mut server.connection(), 600_000, usize::MAX, put_metric);
     let (answer, _, most) = measured(&server, &payload);
@@ -277,7 +277,7 @@ fn slowest_tick_after_lowering_the_history() -> Option<u64> {
 }
 
 #[test]
-fn lowering_the_history_of_many_metrics_holds_nobody_up() {
+fn lowered_history_of_many_metrics_delays_nobody() {
     // The server measures by the clock. On a busy machine a tick waits for the processor once in a while; one that does too
     // much is slow every time.
     let mut shortest = u64::MAX;

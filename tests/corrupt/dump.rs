@@ -120,6 +120,6 @@ const fn table() -> [u64; 256] {
 }
 
 #[test]
-fn the_checksum_is_the_servers() {
+fn checksum_is_that_of_the_server() {
     assert_eq!(crc64(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
 }

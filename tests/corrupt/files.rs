@@ -221,7 +221,7 @@ fn damaged_aof_files_are_refused_or_loaded() {
 }
 
 #[test]
-fn of_an_aof_with_one_damaged_payload_the_rest_is_loaded_where_the_setting_says_so() {
+fn rest_of_an_aof_with_one_damaged_payload_is_loaded_if_the_setting_permits() {
     let Some(server) = server() else { return };
     let mut connection = server.connection();
     let _: i64 = ask(&mut connection, "AGG.LOG n kept");

@@ -6,7 +6,7 @@ use super::support::*;
 use testkit::*;
 
 #[test]
-fn a_payload_of_a_newer_version_is_refused_and_the_log_says_why() {
+fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
     let Some(server) = server() else { return };
     let dump = dumps(&server).remove(0);
     let mut connection = server.connection();
@@ -56,7 +56,7 @@ fn a_payload_of_a_newer_version_is_refused_and_the_log_says_why() {
 
 /// As redis.conf.example has it: else the server would go on without what it cannot read.
 #[test]
-fn a_server_does_not_start_with_an_aof_of_a_newer_version() {
+fn server_does_not_start_with_an_aof_of_a_newer_version() {
     let Some(mut server) = Server::with_module(&["--appendonly", "yes"], "") else {
         return;
     };

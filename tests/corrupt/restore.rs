@@ -10,7 +10,7 @@ use testkit::*;
 const BATCH: usize = 100;
 
 #[test]
-fn damaged_payloads_are_refused_or_taken_and_what_was_taken_works() {
+fn damaged_payloads_are_refused_or_restored_nodes_work() {
     let Some(server) = server() else { return };
     let mut told = Told::new("RESTORE");
     let dumps = dumps(&server);
@@ -79,7 +79,7 @@ fn damaged_payloads_are_refused_or_taken_and_what_was_taken_works() {
 }
 
 #[test]
-fn payloads_that_claim_much_and_hold_little_allocate_nothing() {
+fn payloads_that_claim_more_than_they_hold_allocate_nothing() {
     let Some(server) = server() else { return };
     let _told = Told::new("claims");
     let dumps = dumps(&server);

@@ -474,7 +474,7 @@ fn ioredis() {
 }
 
 #[test]
-fn the_index_names_every_page_and_whether_it_is_run() {
+fn index_lists_every_page_and_whether_it_is_tested() {
     let index = std::fs::read_to_string(folder().join("README.md")).unwrap();
     let not_run = ["go-redis", "jedis", "stackexchange-redis"];
     let mut pages = 0;

@@ -49,7 +49,7 @@ fn settings(text: &str) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn every_setting_is_named_with_its_default_and_explained() {
+fn every_setting_is_explained_with_its_default() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -66,7 +66,7 @@ fn every_setting_is_named_with_its_default_and_explained() {
 }
 
 #[test]
-fn memory_and_persistence_are_as_it_says() {
+fn memory_and_persistence_are_configured_as_described() {
     let Some((server, _dir)) = start("") else {
         return;
     };
@@ -161,7 +161,7 @@ fn check_users(server: &Server) {
 }
 
 #[test]
-fn users_can_and_cannot_do_what_it_says() {
+fn users_have_exactly_the_described_permissions() {
     let Some((server, _dir)) = start("") else {
         return;
     };
@@ -171,7 +171,7 @@ fn users_can_and_cannot_do_what_it_says() {
 }
 
 #[test]
-fn the_lines_for_newer_servers_do_the_same() {
+fn lines_for_newer_servers_do_the_same() {
     let Some((server, _dir)) = start("") else {
         return;
     };
@@ -195,7 +195,7 @@ fn the_lines_for_newer_servers_do_the_same() {
 }
 
 #[test]
-fn a_replica_follows_with_the_lines_for_it() {
+fn replica_follows_with_the_lines_for_replicas() {
     let Some((primary, _dir)) = start("") else {
         return;
     };

@@ -89,7 +89,7 @@ fn quoted() -> Vec<String> {
 }
 
 #[test]
-fn messages_that_are_quoted_stand_in_the_sources() {
+fn quoted_messages_exist_in_the_sources() {
     let folders = [
         "src",
         "crates/core/src",
@@ -111,7 +111,7 @@ fn messages_that_are_quoted_stand_in_the_sources() {
 }
 
 #[test]
-fn every_refusal_of_a_request_is_there() {
+fn every_refusal_of_a_command_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     // What a parser or a limit says; single words and usage lines aside.
     for folder in [
@@ -148,7 +148,7 @@ fn every_refusal_of_a_request_is_there() {
 }
 
 #[test]
-fn every_failure_of_a_connection_and_a_file_is_there() {
+fn every_connection_and_file_error_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
         "crates/client/src/connect",
@@ -180,7 +180,7 @@ fn every_failure_of_a_connection_and_a_file_is_there() {
 }
 
 #[test]
-fn every_mistake_of_a_file_or_a_search_is_there() {
+fn every_configuration_and_discovery_error_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
         "crates/agg/src/poll",

@@ -35,22 +35,22 @@ fn run(page: &str) {
 }
 
 #[test]
-fn architecture_runs() {
+fn commands_of_architecture_run() {
     run("docs/architecture.md");
 }
 
 #[test]
-fn operations_runs() {
+fn commands_of_operations_run() {
     run("docs/operations.md");
 }
 
 #[test]
-fn migration_runs() {
+fn commands_of_migration_run() {
     run("docs/migration.md");
 }
 
 #[test]
-fn troubleshooting_runs() {
+fn commands_of_troubleshooting_run() {
     run("docs/troubleshooting.md");
 }
 
@@ -79,7 +79,7 @@ fn no_page_has_commands_that_do_not_run() {
 }
 
 #[test]
-fn blocks_are_of_known_kinds_and_few_are_not_run() {
+fn code_blocks_are_of_known_languages_and_few_are_not_run() {
     for name in pages() {
         let text = page::read(&name);
         let mut left_out = 0;
@@ -98,7 +98,7 @@ fn blocks_are_of_known_kinds_and_few_are_not_run() {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_targets() {
     let others = ["README.md", "SECURITY.md", "docs/clients/README.md"];
     for name in pages().into_iter().chain(others.map(str::to_owned)) {
         let text = page::read(&name);
@@ -140,7 +140,7 @@ fn anchor_of(heading: &str) -> String {
 }
 
 #[test]
-fn the_map_of_files_is_right() {
+fn map_of_files_names_existing_files() {
     let text = page::read("CONTRIBUTING.md");
     let mut files = Vec::new();
     for folder in ["crates", "src", "tests", "fuzz/src"] {

@@ -199,7 +199,7 @@ fn by_formula(minutes: f64, hours: f64, values: &str) -> f64 {
 }
 
 #[test]
-fn a_metric_takes_what_the_table_says() {
+fn memory_of_a_metric_matches_the_table() {
     for row in table("### Metrics") {
         let (minutes, hours) = row[0].split_once(", ").unwrap();
         let (minutes, hours) = (minutes.parse().unwrap(), hours.parse().unwrap());
@@ -216,7 +216,7 @@ fn a_metric_takes_what_the_table_says() {
 }
 
 #[test]
-fn an_entry_takes_what_the_table_says() {
+fn memory_of_a_record_matches_the_table() {
     let rows = table("### Pending records");
     let said = |name: &str| {
         let row = rows.iter().find(|row| row[0] == name);
@@ -281,7 +281,7 @@ fn duration(hours: f64) -> String {
 }
 
 #[test]
-fn outages_follow_from_the_sizes_of_entries() {
+fn bridged_outages_follow_from_record_sizes() {
     for row in table("### How long an outage may last") {
         let per_hour = number(&row[1]);
         let (limit, bytes) = (number(&row[2]) * 1048576.0, number(&row[3]));
@@ -291,7 +291,7 @@ fn outages_follow_from_the_sizes_of_entries() {
 }
 
 #[test]
-fn a_queue_keeps_as_many_entries_as_its_limit_says() {
+fn queue_keeps_as_many_records_as_its_limit_says() {
     let Some(server) = Server::with_settings("queue-log 1mb") else {
         return;
     };
@@ -308,7 +308,7 @@ fn a_queue_keeps_as_many_entries_as_its_limit_says() {
 }
 
 #[test]
-fn as_many_metrics_fit_as_the_table_says() {
+fn number_of_metrics_that_fit_matches_the_table() {
     for row in table("### Memory limit") {
         let (mb, said, formula) = (number(&row[0]), number(&row[1]), number(&row[2]));
         let bytes = mb * 1048576.0;
@@ -389,7 +389,7 @@ fn average(server: &Server, before: usize, name: &str) -> f64 {
 }
 
 #[test]
-fn a_report_adds_to_the_aof_what_the_table_says() {
+fn aof_bytes_of_a_report_match_the_table() {
     let Some(server) = Server::with_module(&SYNCED_AOF, "") else {
         return;
     };
@@ -445,7 +445,7 @@ fn a_report_adds_to_the_aof_what_the_table_says() {
 }
 
 #[test]
-fn the_architecture_has_the_same_figures() {
+fn architecture_page_has_the_same_figures() {
     let text = page::read("docs/architecture.md");
     for (heading, row, cell) in [
         ("### Metrics", 0, 2),

@@ -68,7 +68,7 @@ fn connect(port: u16) -> Option<redis::Connection> {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost() {
+fn upgrade_loses_no_acknowledged_write() {
     let Some(session) = Session::new(free_port()) else {
         return;
     };

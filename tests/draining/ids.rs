@@ -12,7 +12,7 @@ fn now_us() -> i64 {
 }
 
 #[test]
-fn an_id_is_the_clock_in_microseconds_and_grows() {
+fn ids_are_the_clock_in_microseconds_and_grow() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -27,7 +27,7 @@ fn an_id_is_the_clock_in_microseconds_and_grows() {
 }
 
 #[test]
-fn ids_do_not_repeat_when_a_node_is_deleted_though_they_ran_ahead_of_the_clock() {
+fn ids_ahead_of_the_clock_do_not_repeat_after_del() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -89,7 +89,7 @@ impl Writer {
 }
 
 #[test]
-fn an_id_never_has_two_contents_and_the_newest_id_tells_the_truth() {
+fn ids_never_have_two_contents_and_the_newest_id_shows_the_latest() {
     let Some(server) = Server::with_settings("error-interval-ms 5") else {
         return;
     };

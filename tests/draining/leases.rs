@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_popped_entry_is_gone_at_once() {
+fn popped_record_is_removed_at_once() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -18,7 +18,7 @@ fn a_popped_entry_is_gone_at_once() {
 }
 
 #[test]
-fn what_is_leased_nobody_else_gets_but_peek_shows_it() {
+fn leased_record_is_delivered_to_nobody_else_but_peek_shows_it() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -43,7 +43,7 @@ fn what_is_leased_nobody_else_gets_but_peek_shows_it() {
 }
 
 #[test]
-fn an_entry_whose_lease_ended_comes_back_with_one_delivery_more() {
+fn expired_lease_is_redelivered_with_one_more_delivery() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -68,7 +68,7 @@ fn an_entry_whose_lease_ended_comes_back_with_one_delivery_more() {
 }
 
 #[test]
-fn a_lease_that_ended_is_counted_no_more() {
+fn expired_lease_is_no_longer_counted() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -82,7 +82,7 @@ fn a_lease_that_ended_is_counted_no_more() {
 }
 
 #[test]
-fn what_came_back_is_older_and_so_comes_before_what_nobody_had() {
+fn redelivered_record_is_older_and_comes_before_new_ones() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -94,7 +94,7 @@ fn what_came_back_is_older_and_so_comes_before_what_nobody_had() {
 }
 
 #[test]
-fn an_ack_removes_whoever_holds_the_lease_or_none() {
+fn ack_removes_a_record_whoever_holds_the_lease() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -120,7 +120,7 @@ fn an_ack_removes_whoever_holds_the_lease_or_none() {
 }
 
 #[test]
-fn an_ack_tells_how_many_entries_it_removed() {
+fn ack_replies_with_the_number_of_removed_records() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -140,7 +140,7 @@ fn an_ack_tells_how_many_entries_it_removed() {
 }
 
 #[test]
-fn a_nack_gives_leases_back_at_once() {
+fn nack_ends_leases_at_once() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -159,7 +159,7 @@ fn a_nack_gives_leases_back_at_once() {
 }
 
 #[test]
-fn an_extended_lease_ends_that_long_from_now() {
+fn extended_lease_ends_that_long_from_now() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -205,7 +205,7 @@ fn after_its_end(server: &Server, line: &str) -> Value {
 }
 
 #[test]
-fn a_lease_that_has_ended_is_not_extended() {
+fn expired_lease_is_not_extended() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -214,7 +214,7 @@ fn a_lease_that_has_ended_is_not_extended() {
 }
 
 #[test]
-fn a_lease_that_has_ended_is_not_counted_as_given_back() {
+fn expired_lease_is_not_counted_by_nack() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -223,7 +223,7 @@ fn a_lease_that_has_ended_is_not_counted_as_given_back() {
 }
 
 #[test]
-fn what_nobody_has_in_hand_is_not_extended() {
+fn unleased_record_is_not_extended() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -239,7 +239,7 @@ fn what_nobody_has_in_hand_is_not_extended() {
 }
 
 #[test]
-fn pop_passes_over_what_is_leased() {
+fn pop_skips_leased_records() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -252,7 +252,7 @@ fn pop_passes_over_what_is_leased() {
 }
 
 #[test]
-fn two_clients_that_fetch_share_the_entries() {
+fn two_fetching_clients_share_the_records() {
     let Some(server) = Server::start() else {
         return;
     };

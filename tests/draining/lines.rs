@@ -26,7 +26,7 @@ fn line(server: &Server, node: &[u8], metric: &[u8], tags: &[u8]) -> (String, i6
 }
 
 #[test]
-fn a_line_is_influxdbs_line_protocol() {
+fn lines_are_influxdb_line_protocol() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -52,7 +52,7 @@ fn a_line_is_influxdbs_line_protocol() {
 }
 
 #[test]
-fn floats_of_a_line_are_floats_and_read_back() {
+fn floats_of_a_line_parse_to_the_same_value() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -24,7 +24,7 @@ fn peek_changes_nothing() {
 }
 
 #[test]
-fn peek_starts_at_from_upwards_or_with_rev_downwards() {
+fn peek_starts_at_from_and_goes_down_with_rev() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -54,7 +54,7 @@ fn peek_starts_at_from_upwards_or_with_rev_downwards() {
 }
 
 #[test]
-fn from_and_rev_hold_in_the_queues_of_references_and_in_each_queue_named() {
+fn from_and_rev_apply_to_each_named_queue() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -83,7 +83,7 @@ fn from_and_rev_hold_in_the_queues_of_references_and_in_each_queue_named() {
 }
 
 #[test]
-fn peek_works_on_a_replica_and_all_that_changes_is_refused_there() {
+fn peek_works_on_a_replica_and_writes_are_refused() {
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let (Some(server), Some(replica)) = (Server::with_module(&at_once, ""), Server::start()) else {
         return;

@@ -39,7 +39,7 @@ fn records_of_windows_have_their_fields_in_order() {
 }
 
 #[test]
-fn a_record_of_a_counter_has_the_increase_and_the_rates() {
+fn record_of_a_counter_has_the_increase_and_the_rates() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -178,7 +178,7 @@ fn records_of_objects_have_their_fields_in_order() {
 }
 
 #[test]
-fn the_node_of_a_record_is_the_keys_name_when_it_is_handed_out() {
+fn node_of_a_record_is_the_name_of_the_key_at_delivery() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -190,7 +190,7 @@ fn the_node_of_a_record_is_the_keys_name_when_it_is_handed_out() {
 }
 
 #[test]
-fn text_that_is_not_utf8_leaves_as_valid_json() {
+fn text_that_is_not_utf8_is_delivered_as_valid_json() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_error_has_one_entry_that_shows_it_as_it_is() {
+fn error_has_one_record_that_shows_its_current_state() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -20,7 +20,7 @@ fn an_error_has_one_entry_that_shows_it_as_it_is() {
 }
 
 #[test]
-fn an_error_that_grew_in_hand_is_given_again_under_a_new_id() {
+fn error_that_occurs_while_leased_is_delivered_again_under_a_new_id() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -40,7 +40,7 @@ fn an_error_that_grew_in_hand_is_given_again_under_a_new_id() {
 }
 
 #[test]
-fn an_error_that_grew_in_hand_is_queued_anew_after_the_interval_and_a_late_ack_removes_no_news() {
+fn error_that_occurs_while_leased_is_requeued_after_the_interval_and_survives_a_late_ack() {
     let Some(server) = Server::with_settings("error-interval-ms 100") else {
         return;
     };
@@ -68,7 +68,7 @@ fn an_error_that_grew_in_hand_is_queued_anew_after_the_interval_and_a_late_ack_r
 }
 
 #[test]
-fn what_an_error_grew_by_before_its_ack_comes_later() {
+fn occurrences_before_an_ack_are_delivered_later() {
     let Some(server) = Server::with_settings("error-interval-ms 100") else {
         return;
     };
@@ -91,7 +91,7 @@ fn what_an_error_grew_by_before_its_ack_comes_later() {
 }
 
 #[test]
-fn forgetting_an_error_takes_its_entry_along() {
+fn forget_of_an_error_removes_its_record() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -106,7 +106,7 @@ fn forgetting_an_error_takes_its_entry_along() {
 }
 
 #[test]
-fn an_object_has_one_entry_that_shows_it_as_it_is() {
+fn object_has_one_record_that_shows_its_current_state() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -121,7 +121,7 @@ fn an_object_has_one_entry_that_shows_it_as_it_is() {
 }
 
 #[test]
-fn an_object_that_changed_in_hand_is_queued_under_a_new_id_and_a_late_ack_removes_no_news() {
+fn object_that_changes_while_leased_is_requeued_under_a_new_id_and_survives_a_late_ack() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -145,7 +145,7 @@ fn an_object_that_changed_in_hand_is_queued_under_a_new_id_and_a_late_ack_remove
 }
 
 #[test]
-fn an_unchanged_object_stays_in_hand_under_its_id() {
+fn unchanged_object_stays_leased_under_its_id() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -158,7 +158,7 @@ fn an_unchanged_object_stays_in_hand_under_its_id() {
 }
 
 #[test]
-fn an_object_that_is_gone_leaves_when_that_was_popped_or_acknowledged() {
+fn gone_object_is_removed_once_popped_or_acknowledged() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -185,7 +185,7 @@ fn an_object_that_is_gone_leaves_when_that_was_popped_or_acknowledged() {
 }
 
 #[test]
-fn an_object_that_ends_in_hand_is_queued_under_a_new_id() {
+fn object_that_expires_while_leased_is_requeued_under_a_new_id() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -200,7 +200,7 @@ fn an_object_that_ends_in_hand_is_queued_under_a_new_id() {
 }
 
 #[test]
-fn an_object_that_came_back_is_not_removed_by_the_ack_of_its_end() {
+fn returned_object_survives_the_ack_of_its_end() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -222,7 +222,7 @@ fn an_object_that_came_back_is_not_removed_by_the_ack_of_its_end() {
 }
 
 #[test]
-fn an_object_whose_ttl_ended_comes_once_more_as_gone() {
+fn expired_object_is_delivered_once_more_as_gone() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -10,7 +10,7 @@ const FETCH: &str =
 const PEEK: &str = "AGG.PEEK node queue [queue ...] [COUNT n] [FROM id] [REV] [FORMAT JSON|LINE]";
 
 #[test]
-fn what_pop_fetch_and_peek_cannot_do_is_refused_with_a_reason() {
+fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -168,7 +168,7 @@ fn options_of_one_command_are_refused_by_the_others() {
 }
 
 #[test]
-fn what_ack_nack_and_extend_cannot_do_is_refused_with_a_reason() {
+fn invalid_ack_nack_and_extend_are_refused_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -208,7 +208,7 @@ fn what_ack_nack_and_extend_cannot_do_is_refused_with_a_reason() {
 }
 
 #[test]
-fn what_requeue_cannot_do_is_refused_with_a_reason() {
+fn invalid_requeue_is_refused_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -247,7 +247,7 @@ fn what_requeue_cannot_do_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_command_without_its_queue_or_ids_is_refused_by_the_server() {
+fn command_without_queue_or_ids_is_refused_by_the_server() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -270,7 +270,7 @@ fn a_command_without_its_queue_or_ids_is_refused_by_the_server() {
 }
 
 #[test]
-fn a_key_that_holds_something_else_is_refused() {
+fn key_of_another_type_is_refused() {
     let Some(server) = Server::start() else {
         return;
     };

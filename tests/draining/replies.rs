@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_entry_is_its_queue_id_deliveries_and_record_in_both_protocols() {
+fn reply_has_queue_id_deliveries_and_record_in_both_protocols() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -27,7 +27,7 @@ fn an_entry_is_its_queue_id_deliveries_and_record_in_both_protocols() {
 }
 
 #[test]
-fn where_there_is_no_node_nothing_comes_and_none_is_made() {
+fn missing_node_delivers_nothing_and_is_not_created() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -57,7 +57,7 @@ fn where_there_is_no_node_nothing_comes_and_none_is_made() {
 }
 
 #[test]
-fn an_empty_queue_answers_an_empty_list() {
+fn empty_queue_replies_with_an_empty_list() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -69,7 +69,7 @@ fn an_empty_queue_answers_an_empty_list() {
 }
 
 #[test]
-fn keywords_are_known_in_any_case_and_options_in_any_order() {
+fn keywords_are_case_insensitive_and_options_come_in_any_order() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -86,7 +86,7 @@ fn keywords_are_known_in_any_case_and_options_in_any_order() {
 }
 
 #[test]
-fn queues_come_in_the_order_named_and_in_each_the_oldest_id_first() {
+fn queues_are_drained_in_the_order_named_oldest_id_first() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -109,7 +109,7 @@ fn queues_come_in_the_order_named_and_in_each_the_oldest_id_first() {
 }
 
 #[test]
-fn count_is_100_where_it_is_not_given_and_goes_up_to_10000() {
+fn count_defaults_to_100_and_goes_up_to_10000() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -127,7 +127,7 @@ fn count_is_100_where_it_is_not_given_and_goes_up_to_10000() {
 }
 
 #[test]
-fn count_is_over_all_queues_together() {
+fn count_limits_all_queues_together() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -145,7 +145,7 @@ fn count_is_over_all_queues_together() {
 }
 
 #[test]
-fn a_reply_stops_at_about_a_mebibyte_and_the_rest_comes_with_the_next() {
+fn replies_stop_at_about_one_mebibyte() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -172,7 +172,7 @@ fn a_reply_stops_at_about_a_mebibyte_and_the_rest_comes_with_the_next() {
 }
 
 #[test]
-fn an_entry_larger_than_a_reply_comes_alone() {
+fn record_larger_than_a_reply_comes_alone() {
     let Some(server) = Server::with_settings("max-item-size 4mb") else {
         return;
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 #[test]
-fn requeue_sends_once_more_what_was_handed_out() {
+fn requeue_delivers_again_what_was_delivered() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -55,7 +55,7 @@ fn requeue_sends_once_more_what_was_handed_out() {
 }
 
 #[test]
-fn requeue_takes_what_matches() {
+fn requeue_takes_matching_names() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -78,7 +78,7 @@ fn requeue_takes_what_matches() {
 }
 
 #[test]
-fn requeue_sends_the_end_of_an_object_once_more_while_it_is_in_hand() {
+fn requeue_delivers_the_end_of_a_leased_object_again() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -143,7 +143,7 @@ fn go_on(load: &Load) {
 }
 
 #[test]
-fn a_cluster_whose_primaries_are_killed_keeps_what_wait_confirmed() {
+fn cluster_with_killed_primaries_keeps_what_wait_confirmed() {
     let Some(program) = main_program() else {
         return;
     };
@@ -178,7 +178,7 @@ fn a_cluster_whose_primaries_are_killed_keeps_what_wait_confirmed() {
 }
 
 #[test]
-fn a_planned_failover_in_a_cluster_loses_nothing() {
+fn planned_failover_in_a_cluster_loses_nothing() {
     let Some(program) = main_program() else {
         return;
     };

@@ -230,16 +230,16 @@ fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_when_a_server_that_always_syncs_is_killed() {
+fn killed_server_with_appendfsync_always_loses_no_acknowledged_write() {
     crashes("always", End::Stays, amount(3, 20), 3);
 }
 
 #[test]
-fn two_seconds_at_most_are_lost_when_a_server_that_syncs_every_second_is_killed() {
+fn killed_server_with_appendfsync_everysec_loses_at_most_two_seconds() {
     crashes("everysec", End::Stays, amount(3, 20), 5);
 }
 
 #[test]
-fn no_id_comes_again_when_the_last_second_is_lost() {
+fn lost_last_second_of_writes_repeats_no_id() {
     crashes("everysec", End::IsCut, amount(4, 20), 7);
 }

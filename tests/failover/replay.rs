@@ -112,7 +112,7 @@ fn messy(program: &Program, seed: u64, objects: Objects) -> Server {
 }
 
 #[test]
-fn an_aof_piped_by_redis_cli_into_a_fresh_server_gives_the_same() {
+fn aof_piped_by_redis_cli_into_a_fresh_server_gives_the_same_state() {
     let Some(program) = main_program() else {
         return;
     };
@@ -126,7 +126,7 @@ fn an_aof_piped_by_redis_cli_into_a_fresh_server_gives_the_same() {
 }
 
 #[test]
-fn an_aof_of_any_server_is_read_by_any_other() {
+fn aof_of_any_server_is_read_by_any_other() {
     let programs = all();
     for (i, program) in programs.iter().enumerate() {
         let seed = seeds(1, 1)[0].wrapping_add(i as u64);

@@ -68,7 +68,7 @@ fn resynchronises(primary: &Server, replica: &Server, kind: &str, how: impl FnOn
 }
 
 #[test]
-fn a_replica_that_catches_up_from_the_backlog_holds_the_same() {
+fn partial_resync_gives_the_same_state() {
     let Some(program) = main_program() else {
         return;
     };
@@ -88,7 +88,7 @@ fn a_replica_that_catches_up_from_the_backlog_holds_the_same() {
 }
 
 #[test]
-fn a_replica_that_takes_a_whole_copy_anew_holds_the_same() {
+fn full_resync_gives_the_same_state() {
     let programs = if is_heavy() {
         all()
     } else {
@@ -165,7 +165,7 @@ fn read_while<T>(replica: &Server, f: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn a_replica_that_is_read_while_it_takes_copies_holds_the_same() {
+fn full_resync_under_reads_gives_the_same_state() {
     let Some(program) = main_program() else {
         return;
     };
@@ -186,7 +186,7 @@ fn a_replica_that_is_read_while_it_takes_copies_holds_the_same() {
 }
 
 #[test]
-fn a_replica_that_loads_a_copy_of_the_same_history_answers_from_what_it_has_meanwhile() {
+fn replica_serves_its_old_data_while_it_loads_a_copy_of_the_same_history() {
     let Some(program) = main_program() else {
         return;
     };
@@ -244,7 +244,7 @@ fn a_replica_that_loads_a_copy_of_the_same_history_answers_from_what_it_has_mean
 }
 
 #[test]
-fn a_copy_that_breaks_off_is_taken_anew() {
+fn interrupted_full_resync_is_retried() {
     let Some(program) = main_program() else {
         return;
     };

@@ -94,7 +94,7 @@ fn go_on(load: &Load) {
 }
 
 #[test]
-fn a_failover_by_sentinel_keeps_what_wait_confirmed() {
+fn failover_by_sentinel_keeps_what_wait_confirmed() {
     let Some(program) = main_program() else {
         return;
     };

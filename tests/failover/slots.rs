@@ -118,7 +118,7 @@ fn calm_digest(server: &Server, node: &str) -> String {
 }
 
 #[test]
-fn a_reshard_loses_nothing_and_brings_nothing_twice() {
+fn reshard_loses_nothing_and_duplicates_nothing() {
     let Some(program) = main_program() else {
         return;
     };
@@ -162,7 +162,7 @@ fn owners_seen(server: &Server) -> String {
 }
 
 #[test]
-fn an_atomic_slot_migration_loses_nothing_and_brings_nothing_twice() {
+fn atomic_slot_migration_loses_nothing_and_duplicates_nothing() {
     let program = match main_program() {
         None => return,
         Some(main) if main.is_valkey && main.version.0 >= 9 => Some(main),

@@ -60,7 +60,7 @@ fn agree(primary: &Program, replicas: &[Program], seed: u64) {
 }
 
 #[test]
-fn a_server_of_any_version_bears_some_of_everything() {
+fn every_server_version_handles_a_bit_of_everything() {
     for program in all() {
         let server = program.start(&[], BRISK);
         let mut c = server.connection();
@@ -82,7 +82,7 @@ fn a_server_of_any_version_bears_some_of_everything() {
 }
 
 #[test]
-fn replicas_of_other_versions_with_other_settings_hold_the_same() {
+fn replicas_of_other_versions_with_other_settings_have_the_same_state() {
     let programs = all();
     let mut pairs = Vec::new();
     for primary in &programs {
@@ -110,7 +110,7 @@ fn replicas_of_other_versions_with_other_settings_hold_the_same() {
 }
 
 #[test]
-fn replicas_of_the_same_version_with_other_settings_hold_the_same() {
+fn replicas_of_the_same_version_with_other_settings_have_the_same_state() {
     let Some(program) = main_program() else {
         return;
     };

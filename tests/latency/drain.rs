@@ -110,7 +110,7 @@ pub fn peek_of_many_records_stays_short() {
 
 /// After a failover or a reload each error and object gets a new id before it is handed out.
 #[test]
-pub fn fetch_of_what_changed_stays_short() {
+pub fn fetch_of_changed_records_stays_short() {
     let Some(mut timed) = Timed::start("") else {
         return;
     };
@@ -152,12 +152,12 @@ fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String
 }
 
 #[test]
-pub fn nack_after_many_leases_ended_stays_short() {
+pub fn nack_after_many_expired_leases_stays_short() {
     after_many_leases_ended("AGG.NACK", ONE, |id| format!("AGG.NACK n LOG {id}"));
 }
 
 #[test]
-pub fn fetch_after_many_leases_ended_stays_short() {
+pub fn fetch_after_many_expired_leases_stays_short() {
     after_many_leases_ended("AGG.FETCH", MANY, |_| "AGG.FETCH n LOG COUNT 1".to_owned());
 }
 

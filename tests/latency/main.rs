@@ -44,7 +44,7 @@ const CASES: &[Cases] = &[
     ("AGG.REALITY", &[report::reality_with_long_json_stays_short]),
     (
         "AGG.FORGET",
-        &[report::forget_stays_short_whatever_waits_to_be_dropped],
+        &[report::forget_stays_short_whatever_is_still_to_be_dropped],
     ),
     (
         "AGG.REQUEUE",
@@ -61,15 +61,15 @@ const CASES: &[Cases] = &[
         "AGG.FETCH",
         &[
             drain::fetch_of_long_records_stays_short,
-            drain::fetch_of_what_changed_stays_short,
-            drain::fetch_after_many_leases_ended_stays_short,
+            drain::fetch_of_changed_records_stays_short,
+            drain::fetch_after_many_expired_leases_stays_short,
         ],
     ),
     ("AGG.ACK", &[drain::ack_of_many_ids_stays_short]),
     (
         "AGG.NACK",
         &[
-            drain::nack_after_many_leases_ended_stays_short,
+            drain::nack_after_many_expired_leases_stays_short,
             drain::nack_and_extend_of_many_ids_stay_short,
         ],
     ),
@@ -84,7 +84,7 @@ const CASES: &[Cases] = &[
             drain::peek_of_many_records_stays_short,
         ],
     ),
-    ("AGG.GET", &[read::get_of_what_has_long_tags_stays_short]),
+    ("AGG.GET", &[read::get_with_long_tags_stays_short]),
     ("AGG.RANGE", &[read::range_over_many_windows_is_bounded]),
     (
         "AGG.SCAN",

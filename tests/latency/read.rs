@@ -6,7 +6,7 @@ use crate::support::*;
 use testkit::*;
 
 #[test]
-pub fn get_of_what_has_long_tags_stays_short() {
+pub fn get_with_long_tags_stays_short() {
     let Some(mut timed) = Timed::start("") else {
         return;
     };

@@ -296,7 +296,7 @@ pub fn reality_with_long_json_stays_short() {
 }
 
 #[test]
-pub fn forget_stays_short_whatever_waits_to_be_dropped() {
+pub fn forget_stays_short_whatever_is_still_to_be_dropped() {
     let Some(mut timed) = Timed::start("max-realities 30000") else {
         return;
     };

@@ -47,7 +47,7 @@ fn attack(what: &str, max_memory: &str, attacks: &[Attack], goal: Goal) -> Optio
 }
 
 #[test]
-fn random_metric_names_do_not_pass_the_ceiling() {
+fn random_metric_names_do_not_exceed_the_memory_limit() {
     let Some((refused, _)) = attack("names", "8mb", &[names], Goal::Refusal) else {
         return;
     };
@@ -55,13 +55,13 @@ fn random_metric_names_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn tag_lists_of_60_kb_that_change_at_each_sample_do_not_pass_the_ceiling() {
+fn changing_tag_lists_of_60_kb_do_not_exceed_the_memory_limit() {
     attack("tags", "8mb", &[tags], Goal::Time);
     attack("tag churn", "4mb", &[tag_churn, tags], Goal::Time);
 }
 
 #[test]
-fn messages_of_64_kb_make_room_for_each_other() {
+fn messages_of_64_kb_evict_each_other() {
     let Some((refused, dropped)) = attack("messages", "8mb", &[messages, messages], Goal::Drop)
     else {
         return;
@@ -71,7 +71,7 @@ fn messages_of_64_kb_make_room_for_each_other() {
 }
 
 #[test]
-fn distinct_errors_do_not_pass_the_ceiling() {
+fn distinct_errors_do_not_exceed_the_memory_limit() {
     let Some((refused, _)) = attack("errors", "8mb", &[errors, requeue], Goal::Refusal) else {
         return;
     };
@@ -79,7 +79,7 @@ fn distinct_errors_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn objects_that_grow_and_shrink_do_not_pass_the_ceiling() {
+fn objects_that_grow_and_shrink_do_not_exceed_the_memory_limit() {
     let Some((refused, _)) = attack("objects", "8mb", &[objects, requeue], Goal::Refusal) else {
         return;
     };
@@ -87,7 +87,7 @@ fn objects_that_grow_and_shrink_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn thousands_of_nodes_do_not_pass_the_ceiling() {
+fn thousands_of_nodes_do_not_exceed_the_memory_limit() {
     let Some((refused, _)) = attack("nodes", "8mb", &[nodes, nodes], Goal::Refusal) else {
         return;
     };
@@ -95,7 +95,7 @@ fn thousands_of_nodes_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn windows_that_all_close_at_once_make_room_for_their_records() {
+fn windows_that_all_close_at_once_evict_records_for_theirs() {
     let Some((_, dropped)) = attack("windows", "2mb", &[windows, forget], Goal::Drop) else {
         return;
     };
@@ -103,7 +103,7 @@ fn windows_that_all_close_at_once_make_room_for_their_records() {
 }
 
 #[test]
-fn entries_that_are_leased_and_never_acknowledged_make_room_all_the_same() {
+fn leased_records_that_are_never_acknowledged_are_evicted_too() {
     attack(
         "leases",
         "8mb",

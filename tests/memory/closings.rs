@@ -51,7 +51,7 @@ fn rounds(server: &Server, samples: &[Words]) {
 }
 
 #[test]
-fn the_first_records_of_thousands_of_nodes_do_not_pass_the_ceiling() {
+fn first_records_of_thousands_of_nodes_do_not_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(SOON) else { return };
     let mut connection = server.connection();
@@ -63,7 +63,7 @@ fn the_first_records_of_thousands_of_nodes_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn records_with_tag_lists_of_60_kb_in_some_nodes_do_not_pass_the_ceiling() {
+fn records_with_tag_lists_of_60_kb_do_not_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(SOON) else { return };
     let mut connection = server.connection();
@@ -76,7 +76,7 @@ fn records_with_tag_lists_of_60_kb_in_some_nodes_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn records_of_metrics_that_share_a_tag_list_of_60_kb_do_not_pass_the_ceiling() {
+fn records_that_share_a_tag_list_of_60_kb_do_not_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(SOON) else { return };
     let mut connection = server.connection();

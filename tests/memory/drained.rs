@@ -9,7 +9,7 @@ use crate::support::*;
 use testkit::*;
 
 #[test]
-fn what_was_queued_was_delivered_or_dropped_or_is_held() {
+fn queued_records_are_delivered_or_dropped_or_still_queued() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 4mb queue-log 1mb")) else {
         return;
@@ -136,7 +136,7 @@ fn forget(connection: &mut Connection, node: &str) {
 }
 
 #[test]
-fn after_everything_was_drained_and_forgotten_nearly_nothing_is_held() {
+fn memory_used_is_nearly_nothing_after_draining_and_forgetting() {
     let _beside = beside();
     let Some(server) = server("min-window 1 hour-window 2 flush-delay-ms 100 max-memory 16mb")
     else {

@@ -7,7 +7,7 @@ use crate::support::*;
 use testkit::*;
 
 #[test]
-fn restore_and_copy_beyond_the_ceiling_are_refused_and_leave_nothing_behind() {
+fn restore_and_copy_beyond_the_memory_limit_are_refused_and_leave_nothing() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 64mb")) else {
         return;
@@ -59,7 +59,7 @@ fn restore_and_copy_beyond_the_ceiling_are_refused_and_leave_nothing_behind() {
 }
 
 #[test]
-fn nodes_that_come_by_restore_and_copy_one_after_the_other_never_pass_the_ceiling() {
+fn nodes_that_come_by_restore_and_copy_never_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 24mb")) else {
         return;
@@ -90,7 +90,7 @@ fn nodes_that_come_by_restore_and_copy_one_after_the_other_never_pass_the_ceilin
 }
 
 #[test]
-fn a_file_beyond_the_ceiling_is_loaded_and_trimmed_and_new_things_are_refused_until_then() {
+fn file_beyond_the_memory_limit_is_loaded_and_trimmed_and_new_data_is_refused_until_then() {
     let _beside = beside();
     let Some(mut server) = server(CALM) else {
         return;
@@ -163,7 +163,7 @@ fn rewritten(server: &Server) -> Vec<Words> {
 }
 
 #[test]
-fn payloads_of_a_client_that_passed_the_ceiling_are_refused() {
+fn payloads_of_a_client_that_exceed_the_memory_limit_are_refused() {
     let _beside = beside();
     let aof = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
     let Some(source) = Server::with_module(&aof, CALM) else {
@@ -209,7 +209,7 @@ fn payloads_of_a_client_that_passed_the_ceiling_are_refused() {
 }
 
 #[test]
-fn a_client_that_sent_agg_apply_keeps_to_all_limits() {
+fn client_that_sent_agg_apply_obeys_all_limits() {
     let _beside = beside();
     let aof = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
     let Some(source) = Server::with_module(&aof, CALM) else {

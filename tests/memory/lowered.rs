@@ -7,7 +7,7 @@ use crate::support::*;
 use testkit::*;
 
 #[test]
-fn a_lowered_limit_is_reached_within_seconds_and_keeps_nobody_waiting() {
+fn lowered_limit_is_reached_within_seconds_without_blocking() {
     let _alone = alone();
     let much = amount(96, 512) as i64;
     let Some(server) = server(&format!(
@@ -91,7 +91,7 @@ fn a_lowered_limit_is_reached_within_seconds_and_keeps_nobody_waiting() {
 }
 
 #[test]
-fn what_cannot_be_dropped_is_kept_and_only_new_things_are_refused_until_the_limit_is_raised() {
+fn data_that_cannot_be_dropped_is_kept_and_only_new_data_is_refused_until_the_limit_is_raised() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 32mb")) else {
         return;

@@ -19,7 +19,7 @@ fn lines(node: &str, n: usize, len: usize) -> Vec<Words> {
 }
 
 #[test]
-fn a_reporter_at_its_node_limit_displaces_nobody() {
+fn reporter_at_its_node_limit_evicts_nothing_of_others() {
     let _beside = beside();
     let windows = "min-window 1 hour-window 2 flush-delay-ms 0";
     let settings = format!("{windows} max-memory 48mb max-node-memory 8mb queue-log 8mb");
@@ -74,7 +74,7 @@ fn a_reporter_at_its_node_limit_displaces_nobody() {
 }
 
 #[test]
-fn a_node_at_its_limit_evicts_its_own_oldest_entries() {
+fn node_at_its_limit_evicts_its_own_oldest_records() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-node-memory 1mb")) else {
         return;
@@ -110,7 +110,7 @@ fn a_node_at_its_limit_evicts_its_own_oldest_entries() {
 }
 
 #[test]
-fn a_full_node_refuses_new_things_by_its_limit_and_counts_known_metrics() {
+fn full_node_refuses_new_data_and_counts_known_metrics() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-node-memory 256kb")) else {
         return;
@@ -157,7 +157,7 @@ fn a_full_node_refuses_new_things_by_its_limit_and_counts_known_metrics() {
 }
 
 #[test]
-fn a_lowered_node_limit_is_reached_within_seconds() {
+fn lowered_node_limit_is_reached_within_seconds() {
     let _beside = beside();
     let Some(server) = server(CALM) else { return };
     let mut connection = server.connection();

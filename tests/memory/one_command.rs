@@ -81,7 +81,7 @@ fn one_command_evicts_at_most_one_mebibyte() {
 }
 
 #[test]
-fn a_rejected_command_evicts_nothing() {
+fn rejected_command_evicts_nothing() {
     let _beside = beside();
     let Some(server) = full_server("max-series 4000 max-realities 1 max-errors 100000") else {
         return;
@@ -153,7 +153,7 @@ fn repeated_known_and_surplus_names_evict_nothing() {
 }
 
 #[test]
-fn records_that_share_a_long_list_of_tags_are_dropped_by_their_queue_alone() {
+fn records_that_share_a_long_tag_list_are_dropped_only_by_their_queue() {
     let _beside = beside();
     let windows = "min-window 1 hour-window 3600 flush-delay-ms 0";
     let settings = format!("{windows} max-memory 64mb queue-min 4mb");

@@ -26,7 +26,7 @@ fn stays_below(server: &Server) {
 }
 
 #[test]
-fn nodes_with_long_names_do_not_pass_the_ceiling() {
+fn nodes_with_long_names_do_not_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 8mb")) else {
         return;
@@ -56,7 +56,7 @@ fn nodes_with_long_names_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn names_of_new_nodes_beyond_1_kib_are_refused_and_those_of_others_count() {
+fn names_of_new_nodes_beyond_1_kib_are_refused_and_others_count() {
     let _beside = beside();
     let Some(server) = server(CALM) else { return };
     let mut connection = server.connection();
@@ -102,7 +102,7 @@ fn names_of_new_nodes_beyond_1_kib_are_refused_and_those_of_others_count() {
 }
 
 #[test]
-fn nodes_that_are_renamed_to_long_names_do_not_pass_the_ceiling() {
+fn nodes_renamed_to_long_names_do_not_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 8mb")) else {
         return;
@@ -129,7 +129,7 @@ fn nodes_that_are_renamed_to_long_names_do_not_pass_the_ceiling() {
 }
 
 #[test]
-fn clients_that_wait_do_not_pass_the_ceiling() {
+fn blocked_clients_do_not_exceed_the_memory_limit() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 8mb")) else {
         return;

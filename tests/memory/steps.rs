@@ -11,7 +11,7 @@ use testkit::*;
 const WINDOWS: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
 #[test]
-fn no_single_command_leaves_more_held_than_the_ceiling_allows() {
+fn no_single_command_exceeds_the_memory_limit() {
     let _beside = beside();
     for max_memory in ["1mb", "3mb", "8mb"] {
         let Some(server) = server(&format!("{WINDOWS} max-memory {max_memory}")) else {
@@ -62,7 +62,7 @@ fn no_single_command_leaves_more_held_than_the_ceiling_allows() {
 }
 
 #[test]
-fn a_refusal_names_the_limit_and_the_setting_and_changes_nothing() {
+fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 1mb")) else {
         return;

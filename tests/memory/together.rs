@@ -13,12 +13,12 @@ use testkit::*;
 const OF_METRIC: i64 = 512;
 
 #[test]
-fn all_attacks_at_once_do_not_pass_a_ceiling_of_32_mb() {
+fn all_attacks_at_once_do_not_exceed_a_memory_limit_of_32_mb() {
     all_at_once("32mb", false);
 }
 
 #[test]
-fn all_attacks_at_once_do_not_pass_a_ceiling_that_is_lowered_and_raised() {
+fn all_attacks_at_once_do_not_exceed_a_changing_memory_limit() {
     all_at_once("64mb", true);
 }
 

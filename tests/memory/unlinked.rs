@@ -6,7 +6,7 @@ use crate::support::*;
 use testkit::*;
 
 #[test]
-fn a_node_with_a_million_metrics_is_unlinked_without_a_stop() {
+fn node_with_a_million_metrics_is_unlinked_without_blocking() {
     let _beside = beside();
     let Some(server) = Server::with_settings("max-series 1100000 max-memory 4gb") else {
         return;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_missing_node_or_name_is_nil_or_empty() {
+fn missing_node_or_name_is_nil_or_empty() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -29,7 +29,7 @@ fn a_missing_node_or_name_is_nil_or_empty() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_a_reason() {
+fn invalid_reads_are_refused_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -134,7 +134,7 @@ fn what_cannot_be_read_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_name_that_is_too_long_is_refused_with_its_length() {
+fn name_that_is_too_long_is_refused_with_its_length() {
     let Some(server) = Server::with_settings("max-item-size 100") else {
         return;
     };
@@ -152,7 +152,7 @@ fn a_name_that_is_too_long_is_refused_with_its_length() {
 }
 
 #[test]
-fn a_wrong_number_of_arguments_is_refused_by_the_server() {
+fn wrong_number_of_arguments_is_refused_by_the_server() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -171,7 +171,7 @@ fn a_wrong_number_of_arguments_is_refused_by_the_server() {
 }
 
 #[test]
-fn a_key_that_holds_something_else_is_refused() {
+fn key_of_another_type_is_refused() {
     let Some(server) = Server::start() else {
         return;
     };

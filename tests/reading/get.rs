@@ -15,7 +15,7 @@ fn pair(name: &str, value: &str) -> (String, String) {
 }
 
 #[test]
-fn get_metric_shows_an_absolute_one() {
+fn get_metric_shows_an_absolute_metric() {
     let Some(server) = Server::with_settings(LATE) else {
         return;
     };
@@ -94,7 +94,7 @@ fn get_metric_shows_a_counter_with_its_restarts_gaps_and_late_samples() {
 }
 
 #[test]
-fn get_metric_counts_what_missed_its_min_window_alone() {
+fn get_metric_counts_samples_that_missed_only_their_min_window() {
     let Some(server) = Server::with_settings("flush-delay-ms 600000") else {
         return;
     };
@@ -118,7 +118,7 @@ fn get_metric_counts_what_missed_its_min_window_alone() {
 }
 
 #[test]
-fn get_metric_lists_two_open_windows_the_older_first_and_none_when_all_have_closed() {
+fn get_metric_lists_open_windows_oldest_first() {
     let Some(server) = Server::with_settings(LATE) else {
         return;
     };
@@ -189,7 +189,7 @@ fn get_error_shows_the_record_and_when_it_was_seen() {
 }
 
 #[test]
-fn get_error_of_a_bare_one_has_empty_texts_and_zeros() {
+fn get_error_of_a_bare_error_has_empty_texts_and_zeros() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -256,7 +256,7 @@ fn get_reality_shows_the_record_and_when_it_was_seen() {
 }
 
 #[test]
-fn names_are_binary_safe_and_families_apart() {
+fn names_are_binary_safe_and_families_have_separate_names() {
     let Some(server) = Server::start() else {
         return;
     };

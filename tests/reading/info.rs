@@ -72,7 +72,7 @@ fn info_counts_what_a_node_holds() {
 }
 
 #[test]
-fn info_tells_the_age_of_the_oldest_entry() {
+fn info_shows_the_age_of_the_oldest_record() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -113,7 +113,7 @@ fn varint(mut n: u64) -> Vec<u8> {
 
 /// Item 17 of issue 13: where the clock was set back, ids lie ahead of it and tell no age. Another server's ids do so, too.
 #[test]
-fn a_record_whose_id_is_ahead_of_the_clock_has_an_age_that_grows() {
+fn record_with_an_id_ahead_of_the_clock_has_an_age_that_grows() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -268,7 +268,7 @@ fn drops_are_counted_by_queue_and_by_reason_with_the_time_of_the_last() {
 }
 
 #[test]
-fn ends_that_nobody_drained_are_dropped_and_counted() {
+fn undrained_ends_of_objects_are_dropped_and_counted() {
     let Some(server) = Server::with_settings("max-realities 2") else {
         return;
     };
@@ -284,7 +284,7 @@ fn ends_that_nobody_drained_are_dropped_and_counted() {
 }
 
 #[test]
-fn cut_texts_are_counted() {
+fn truncated_texts_are_counted() {
     let Some(server) = Server::with_settings("max-item-size 100") else {
         return;
     };
@@ -296,7 +296,7 @@ fn cut_texts_are_counted() {
 }
 
 #[test]
-fn refusals_are_counted_by_reason_of_the_node_and_of_the_server_alike() {
+fn refusals_are_counted_by_reason_for_the_node_and_the_server() {
     let Some(server) = Server::with_settings("max-series 1 max-realities 1") else {
         return;
     };
@@ -323,7 +323,7 @@ fn refusals_are_counted_by_reason_of_the_node_and_of_the_server_alike() {
 }
 
 #[test]
-fn what_memory_leaves_no_room_for_is_counted() {
+fn refusals_for_lack_of_memory_are_counted() {
     let Some(server) = Server::with_settings("max-memory 1mb") else {
         return;
     };
@@ -343,7 +343,7 @@ fn what_memory_leaves_no_room_for_is_counted() {
 }
 
 #[test]
-fn counters_begin_anew_with_the_server() {
+fn counters_restart_with_the_server() {
     let Some(mut server) = Server::start() else {
         return;
     };

@@ -8,7 +8,7 @@ fn range(server: &Server, line: &str) -> Vec<(i64, i64, f64, i64)> {
 }
 
 #[test]
-fn range_gives_the_buckets_oldest_first_and_the_open_ones_last() {
+fn range_lists_windows_oldest_first_and_open_ones_last() {
     let Some(server) = Server::with_settings("flush-delay-ms 600000") else {
         return;
     };
@@ -43,7 +43,7 @@ fn range_gives_the_buckets_oldest_first_and_the_open_ones_last() {
 }
 
 #[test]
-fn range_gives_two_open_buckets() {
+fn range_lists_two_open_windows() {
     let Some(server) = Server::with_settings(LATE) else {
         return;
     };
@@ -56,7 +56,7 @@ fn range_gives_two_open_buckets() {
 }
 
 #[test]
-fn range_takes_the_windows_that_from_and_to_touch() {
+fn range_includes_the_windows_that_from_and_to_touch() {
     let Some(server) = Server::with_settings("flush-delay-ms 600000") else {
         return;
     };
@@ -94,7 +94,7 @@ fn range_takes_the_windows_that_from_and_to_touch() {
 }
 
 #[test]
-fn range_shows_as_many_closed_buckets_as_are_kept() {
+fn range_shows_as_many_closed_windows_as_are_kept() {
     let settings = "flush-delay-ms 600000 min-history 2 hour-history 0";
     let Some(server) = Server::with_settings(settings) else {
         return;
@@ -116,7 +116,7 @@ fn range_shows_as_many_closed_buckets_as_are_kept() {
 }
 
 #[test]
-fn range_shows_of_a_counter_the_increase_and_the_rates() {
+fn range_of_a_counter_shows_the_increase_and_the_rates() {
     let Some(server) = Server::with_settings(LATE) else {
         return;
     };

@@ -28,7 +28,7 @@ fn scan(
 }
 
 #[test]
-fn scan_comes_to_all_names_and_to_its_end() {
+fn scan_visits_all_names_and_terminates() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -49,7 +49,7 @@ fn scan_comes_to_all_names_and_to_its_end() {
 }
 
 #[test]
-fn scan_lists_what_matches() {
+fn scan_lists_matching_names() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -85,7 +85,7 @@ fn scan_lists_what_matches() {
 }
 
 #[test]
-fn scan_withvalues_gives_each_name_and_what_get_would() {
+fn scan_withvalues_gives_each_name_with_the_reply_of_get() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -112,7 +112,7 @@ fn scan_withvalues_gives_each_name_and_what_get_would() {
 }
 
 #[test]
-fn scan_lists_all_that_stays_while_others_come_and_go() {
+fn scan_lists_all_stable_names_while_others_come_and_go() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -166,7 +166,7 @@ fn scan_lists_all_that_stays_while_others_come_and_go() {
 }
 
 #[test]
-fn scan_from_a_cursor_that_is_no_more_comes_to_an_end() {
+fn scan_from_a_vanished_cursor_terminates() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -6,7 +6,7 @@ const ERROR: &str = "AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG
                      [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]";
 
 #[test]
-fn an_error_is_queued_with_all_that_was_told() {
+fn error_is_queued_with_all_its_fields() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -34,7 +34,7 @@ fn an_error_is_queued_with_all_that_was_told() {
 }
 
 #[test]
-fn what_an_error_was_not_told_is_empty_or_0() {
+fn missing_fields_of_an_error_are_empty_or_0() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -62,7 +62,7 @@ fn what_an_error_was_not_told_is_empty_or_0() {
 }
 
 #[test]
-fn an_error_has_the_type_that_it_was_given() {
+fn error_has_the_type_that_it_was_given() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -81,7 +81,7 @@ fn an_error_has_the_type_that_it_was_given() {
 }
 
 #[test]
-fn occurrences_are_counted_and_the_last_to_arrive_is_shown() {
+fn occurrences_are_counted_and_the_latest_is_shown() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -118,7 +118,7 @@ fn occurrences_are_counted_and_the_last_to_arrive_is_shown() {
 }
 
 #[test]
-fn errors_are_the_same_by_message_public_code_func_and_file_alone() {
+fn errors_are_identified_by_message_public_code_func_and_file() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -152,7 +152,7 @@ fn errors_are_the_same_by_message_public_code_func_and_file_alone() {
 }
 
 #[test]
-fn texts_of_an_error_do_not_run_into_each_other() {
+fn fields_of_an_error_are_hashed_separately() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -179,7 +179,7 @@ fn texts_of_an_error_do_not_run_into_each_other() {
 }
 
 #[test]
-fn free_texts_of_an_error_are_cut_and_counted_and_the_hash_is_over_the_whole() {
+fn long_texts_of_an_error_are_truncated_after_hashing() {
     let Some(server) = Server::with_settings(&format!("{CALM} max-item-size 64")) else {
         return;
     };
@@ -205,7 +205,7 @@ fn free_texts_of_an_error_are_cut_and_counted_and_the_hash_is_over_the_whole() {
 }
 
 #[test]
-fn an_error_with_bad_arguments_is_refused() {
+fn error_with_invalid_arguments_is_refused() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.ERROR' command";
     refused_as_it_is(&server, &words("AGG.ERROR"), arity);

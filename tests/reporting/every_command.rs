@@ -57,7 +57,7 @@ fn with_options(line: &str, options: &str) -> (String, String) {
 }
 
 #[test]
-fn a_tag_without_a_name_is_refused_by_every_command() {
+fn tag_without_a_name_is_refused_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
         for (tags, word) in [(":x", ":x"), ("a:1 : b:2", ":"), ("a::1 ::", "::")] {
@@ -74,7 +74,7 @@ fn a_tag_without_a_name_is_refused_by_every_command() {
 }
 
 #[test]
-fn a_time_that_is_none_or_looks_like_seconds_is_refused_by_every_command() {
+fn invalid_time_or_time_in_seconds_is_refused_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
         for text in [
@@ -110,7 +110,7 @@ fn a_time_that_is_none_or_looks_like_seconds_is_refused_by_every_command() {
 }
 
 #[test]
-fn a_time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
+fn time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
         let earliest = now_ms();
@@ -144,7 +144,7 @@ fn a_time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
 }
 
 #[test]
-fn a_key_of_another_type_is_refused_and_left_alone() {
+fn key_of_another_type_is_refused_and_unchanged() {
     let Some(server) = stocked("") else { return };
     server.ask::<()>("SET s text");
     for line in [
@@ -202,7 +202,7 @@ fn every_refusal_is_counted_by_its_reason() {
 }
 
 #[test]
-fn a_node_shows_no_more_bytes_than_the_server_holds_after_long_texts_came_and_went() {
+fn node_never_shows_more_bytes_than_the_server_uses() {
     let Some(server) = stocked("") else { return };
     let line = format!("AGG.LOG n {}", "x".repeat(64 << 10));
     for _ in 0..20 {
@@ -217,7 +217,7 @@ fn a_node_shows_no_more_bytes_than_the_server_holds_after_long_texts_came_and_we
 }
 
 #[test]
-fn a_refusal_inside_multi_leaves_the_rest_alone() {
+fn refusal_inside_multi_leaves_the_rest_alone() {
     let Some(server) = stocked("") else { return };
     let mut connection = server.connection();
     ask::<()>(&mut connection, "MULTI");

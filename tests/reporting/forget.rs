@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_metric_is_forgotten_with_its_windows_closed() {
+fn forget_of_a_metric_closes_its_windows() {
     let Some(server) = stocked("") else { return };
     assert_eq!(server.ask::<i64>("AGG.FORGET n metric gauge"), 1);
     assert_eq!(server.ask::<Value>("AGG.GET n METRIC gauge"), Value::Nil);
@@ -26,7 +26,7 @@ fn a_metric_is_forgotten_with_its_windows_closed() {
 
 /// Item 13 of issue 13: report, AGG.FORGET, report gave two records of one window, which LINE makes one point of.
 #[test]
-fn a_forgotten_metric_gives_no_second_record_of_a_window() {
+fn forgotten_metric_gives_no_second_record_of_a_window() {
     let Some(server) = Server::with_settings("min-window 1200 hour-window 2400") else {
         return;
     };
@@ -53,7 +53,7 @@ fn a_forgotten_metric_gives_no_second_record_of_a_window() {
 }
 
 #[test]
-fn a_metric_that_series_ttl_forgets_gives_no_second_record_of_a_window() {
+fn expired_metric_gives_no_second_record_of_a_window() {
     let settings = "min-window 1200 hour-window 2400 series-ttl 1";
     let Some(server) = Server::with_settings(settings) else {
         return;
@@ -74,7 +74,7 @@ fn a_metric_that_series_ttl_forgets_gives_no_second_record_of_a_window() {
 }
 
 #[test]
-fn an_error_is_forgotten_with_its_waiting_entry() {
+fn forget_of_an_error_removes_its_pending_record() {
     let Some(server) = stocked("") else { return };
     let id = only(&server, "ERROR").id;
     assert_eq!(server.ask::<i64>("AGG.FORGET n Error known"), 1);
@@ -89,7 +89,7 @@ fn an_error_is_forgotten_with_its_waiting_entry() {
 }
 
 #[test]
-fn an_object_that_is_forgotten_is_queued_once_as_gone_and_leaves_when_delivered() {
+fn forgotten_object_is_queued_once_as_gone_and_removed_when_delivered() {
     let Some(server) = stocked("") else { return };
     let first: Value = server.ask("AGG.POP n REALITY");
     assert_eq!(records(&first)[0]["gone"], false);
@@ -112,7 +112,7 @@ fn an_object_that_is_forgotten_is_queued_once_as_gone_and_leaves_when_delivered(
 }
 
 #[test]
-fn what_is_not_there_cannot_be_forgotten() {
+fn forget_of_a_missing_name_replies_0() {
     let Some(server) = stocked("") else { return };
     let before = state(&server);
     for node in ["n", "new"] {
@@ -127,7 +127,7 @@ fn what_is_not_there_cannot_be_forgotten() {
 }
 
 #[test]
-fn forgetting_with_bad_arguments_is_refused() {
+fn forget_with_invalid_arguments_is_refused() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.FORGET' command";
     for line in [

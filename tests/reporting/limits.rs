@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_too_long_is_refused_whole() {
+fn names_and_tags_that_are_too_long_are_refused() {
     let Some(server) = stocked("max-item-size 64") else {
         return;
     };
@@ -67,7 +67,7 @@ fn what_is_too_long_is_refused_whole() {
 }
 
 #[test]
-fn a_pattern_that_is_too_long_is_refused_as_everything_else() {
+fn pattern_that_is_too_long_is_refused() {
     let Some(server) = stocked("max-item-size 64") else {
         return;
     };
@@ -83,7 +83,7 @@ fn a_pattern_that_is_too_long_is_refused_as_everything_else() {
 }
 
 #[test]
-fn a_new_metric_beyond_max_series_is_refused_and_the_others_go_on() {
+fn metric_beyond_max_series_is_refused_and_others_continue() {
     let Some(server) = stocked("max-series 2") else {
         return;
     };
@@ -111,7 +111,7 @@ fn a_new_metric_beyond_max_series_is_refused_and_the_others_go_on() {
 }
 
 #[test]
-fn a_new_node_may_not_begin_with_more_metrics_than_max_series() {
+fn new_node_cannot_start_with_more_metrics_than_max_series() {
     let Some(server) = stocked("max-series 2") else {
         return;
     };
@@ -134,7 +134,7 @@ fn a_new_node_may_not_begin_with_more_metrics_than_max_series() {
 }
 
 #[test]
-fn a_new_object_beyond_max_realities_is_refused_and_the_others_go_on() {
+fn object_beyond_max_realities_is_refused_and_others_continue() {
     let Some(server) = stocked("max-realities 2") else {
         return;
     };

@@ -5,7 +5,7 @@ use super::*;
 const LOG: &str = "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]";
 
 #[test]
-fn a_line_is_queued_with_all_that_was_told() {
+fn log_entry_is_queued_with_all_its_fields() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -23,7 +23,7 @@ fn a_line_is_queued_with_all_that_was_told() {
 }
 
 #[test]
-fn a_line_is_of_level_5_and_of_the_servers_clock_and_ids_grow() {
+fn log_entry_defaults_to_level_5_and_the_clock_of_the_server() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -52,7 +52,7 @@ fn a_line_is_of_level_5_and_of_the_servers_clock_and_ids_grow() {
 }
 
 #[test]
-fn a_line_may_hold_anything_and_leaves_as_valid_json() {
+fn log_entry_may_contain_any_bytes_and_is_delivered_as_valid_json() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -66,7 +66,7 @@ fn a_line_may_hold_anything_and_leaves_as_valid_json() {
 }
 
 #[test]
-fn a_line_with_bad_arguments_is_refused() {
+fn log_entry_with_invalid_arguments_is_refused() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.LOG' command";
     refused_as_it_is(&server, &words("AGG.LOG"), arity);
@@ -90,7 +90,7 @@ fn a_line_with_bad_arguments_is_refused() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_cut_at_a_character_marked_and_counted() {
+fn long_log_entry_is_truncated_at_a_character_marked_and_counted() {
     let Some(server) = Server::with_settings(&format!("{CALM} max-item-size 64")) else {
         return;
     };

@@ -32,7 +32,7 @@ fn many_samples_share_their_type_tags_and_time() {
 }
 
 #[test]
-fn many_samples_are_taken_but_for_the_bad_ones_which_are_named() {
+fn valid_samples_are_accepted_and_invalid_ones_named() {
     let Some(server) = stocked("") else { return };
     let line = "AGG.MSTAT n VALUES gauge 5 counter 7 '' 1 x 0x10 x 1e309 x 1e-400 x 2";
     assert_eq!(
@@ -65,7 +65,7 @@ fn many_samples_are_taken_but_for_the_bad_ones_which_are_named() {
 }
 
 #[test]
-fn where_no_sample_is_good_nothing_was_changed() {
+fn samples_that_are_all_invalid_change_nothing() {
     let Some(server) = stocked("") else { return };
     let before = state(&server);
     for node in ["n", "new"] {
@@ -78,7 +78,7 @@ fn where_no_sample_is_good_nothing_was_changed() {
 }
 
 #[test]
-fn late_samples_are_told_apart_from_those_taken() {
+fn late_samples_are_counted_apart_from_accepted_ones() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -99,7 +99,7 @@ fn late_samples_are_told_apart_from_those_taken() {
 }
 
 #[test]
-fn with_atomic_all_samples_are_taken_or_none() {
+fn atomic_accepts_all_samples_or_none() {
     let Some(server) = stocked("") else { return };
     for (options, samples, why) in [
         (
@@ -130,7 +130,7 @@ fn with_atomic_all_samples_are_taken_or_none() {
 }
 
 #[test]
-fn with_atomic_a_late_sample_is_no_bad_one() {
+fn atomic_does_not_treat_a_late_sample_as_invalid() {
     let Some(server) = stocked("") else { return };
     let t = now_ms();
     server.ask::<i64>(&format!("AGG.STAT n c 100 DIFF AT {t}"));
@@ -139,7 +139,7 @@ fn with_atomic_a_late_sample_is_no_bad_one() {
 }
 
 #[test]
-fn many_samples_with_arguments_missing_unknown_or_given_twice_are_refused() {
+fn samples_with_missing_unknown_or_repeated_arguments_are_refused() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.MSTAT' command";
     refused_as_it_is(&server, &words("AGG.MSTAT"), arity);

@@ -5,7 +5,7 @@ use super::*;
 const REALITY: &str = "AGG.REALITY node key model json [TAGS tags] [AT ms] [TTL seconds]";
 
 #[test]
-fn an_object_is_queued_when_it_is_new_or_changed_and_not_else() {
+fn object_is_queued_only_when_new_or_changed() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -43,7 +43,7 @@ fn an_object_is_queued_when_it_is_new_or_changed_and_not_else() {
 }
 
 #[test]
-fn an_object_leaves_as_it_was_given_less_spacing() {
+fn object_is_delivered_as_given_without_whitespace() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -72,7 +72,7 @@ fn an_object_leaves_as_it_was_given_less_spacing() {
 }
 
 #[test]
-fn an_object_is_as_the_newest_report_says() {
+fn object_has_the_state_of_the_newest_report() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -96,7 +96,7 @@ fn an_object_is_as_the_newest_report_says() {
 }
 
 #[test]
-fn an_ignored_report_changes_nothing() {
+fn ignored_report_changes_nothing() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -109,7 +109,7 @@ fn an_ignored_report_changes_nothing() {
 }
 
 #[test]
-fn a_report_older_than_the_end_of_its_object_is_ignored() {
+fn report_older_than_the_end_of_its_object_is_ignored() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -130,7 +130,7 @@ fn a_report_older_than_the_end_of_its_object_is_ignored() {
 }
 
 #[test]
-fn json_that_is_none_is_refused_with_the_place() {
+fn invalid_json_is_refused_with_the_position() {
     let Some(server) = stocked("") else { return };
     for (json, why) in [
         ("", "the end where a value was expected at byte 0"),
@@ -187,7 +187,7 @@ fn json_that_is_none_is_refused_with_the_place() {
 }
 
 #[test]
-fn json_is_nested_128_deep_at_most() {
+fn json_nests_at_most_128_deep() {
     let Some(server) = stocked("") else { return };
     let arrays = |n: usize| "[".repeat(n) + &"]".repeat(n);
     let objects = |n: usize| "{\"a\":".repeat(n) + "1" + &"}".repeat(n);
@@ -218,7 +218,7 @@ fn json_is_nested_128_deep_at_most() {
 }
 
 #[test]
-fn an_object_with_bad_arguments_is_refused() {
+fn object_with_invalid_arguments_is_refused() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.REALITY' command";
     refused_as_it_is(&server, &words("AGG.REALITY"), arity);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_held_is_queued_once_more() {
+fn requeue_queues_known_errors_and_objects_again() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -40,7 +40,7 @@ fn what_is_held_is_queued_once_more() {
 }
 
 #[test]
-fn what_somebody_has_in_hand_gets_a_new_entry_by_a_requeue() {
+fn requeue_gives_leased_records_a_new_id() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -62,7 +62,7 @@ fn what_somebody_has_in_hand_gets_a_new_entry_by_a_requeue() {
 }
 
 #[test]
-fn a_requeue_of_a_node_that_is_not_there_queues_nothing() {
+fn requeue_of_a_missing_node_queues_nothing() {
     let Some(server) = stocked("") else { return };
     let before = state(&server);
     assert_eq!(server.ask::<i64>("AGG.REQUEUE new ERROR"), 0);
@@ -71,7 +71,7 @@ fn a_requeue_of_a_node_that_is_not_there_queues_nothing() {
 }
 
 #[test]
-fn a_requeue_with_bad_arguments_is_refused() {
+fn requeue_with_invalid_arguments_is_refused() {
     let Some(server) = stocked("") else { return };
     let usage = "AGG.REQUEUE node ERROR|REALITY [MATCH glob]";
     let arity = "ERR wrong number of arguments for 'AGG.REQUEUE' command";

@@ -5,7 +5,7 @@ use super::*;
 const STAT: &str = "AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms]";
 
 #[test]
-fn a_sample_is_counted() {
+fn sample_is_counted() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -18,7 +18,7 @@ fn a_sample_is_counted() {
 }
 
 #[test]
-fn what_is_told_with_a_sample_is_shown_whatever_the_order_and_case_of_the_options() {
+fn options_of_a_sample_work_in_any_order_and_case() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -64,7 +64,7 @@ fn what_is_told_with_a_sample_is_shown_whatever_the_order_and_case_of_the_option
 }
 
 #[test]
-fn a_sample_that_names_no_time_is_of_the_servers_clock() {
+fn sample_without_a_time_has_the_clock_of_the_server() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -75,7 +75,7 @@ fn a_sample_that_names_no_time_is_of_the_servers_clock() {
 }
 
 #[test]
-fn a_differential_sample_sets_a_total_first_and_brings_increases_then() {
+fn first_differential_sample_sets_the_total_and_later_ones_add_increases() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -98,7 +98,7 @@ fn a_differential_sample_sets_a_total_first_and_brings_increases_then() {
 }
 
 #[test]
-fn a_value_is_a_decimal_number_as_json_writes_it() {
+fn values_are_decimal_numbers_as_in_json() {
     let Some(server) = stocked("") else { return };
     for (given, last) in [
         ("0", "0"),
@@ -122,7 +122,7 @@ fn a_value_is_a_decimal_number_as_json_writes_it() {
 }
 
 #[test]
-fn a_value_that_is_no_number_or_that_no_double_holds_is_refused() {
+fn value_that_is_no_finite_double_is_refused() {
     let Some(server) = stocked("") else { return };
     for value in [
         "", "+", "-", "+-1", "--1", "1 ", " 1", "1 2", "0x10", "0X1p3", "1.", ".5", "01", "-01",
@@ -159,7 +159,7 @@ fn a_value_that_is_no_number_or_that_no_double_holds_is_refused() {
 }
 
 #[test]
-fn a_sample_with_arguments_missing_unknown_or_given_twice_is_refused() {
+fn sample_with_missing_unknown_or_repeated_arguments_is_refused() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.STAT' command";
     refused_as_it_is(&server, &words("AGG.STAT"), arity);
@@ -234,7 +234,7 @@ impl ReplaceBlanks for [u8] {
 }
 
 #[test]
-fn tags_that_arrived_last_hold_and_a_change_is_counted() {
+fn latest_tags_apply_and_changes_are_counted() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -257,7 +257,7 @@ fn tags_that_arrived_last_hold_and_a_change_is_counted() {
 }
 
 #[test]
-fn a_sample_of_the_other_type_says_how_to_get_out_of_it() {
+fn sample_of_the_other_type_is_refused_with_the_way_out() {
     let Some(server) = stocked("") else { return };
     let way_out = "AGG.FORGET node METRIC name lets it begin anew";
     for (line, why) in [

@@ -127,7 +127,7 @@ fn fill(server: &Server) {
 }
 
 #[test]
-fn this_version_has_its_files() {
+fn current_version_has_its_files() {
     let version = env!("CARGO_PKG_VERSION");
     if file(version, "held.json").exists() {
         return;
@@ -164,7 +164,7 @@ fn expected(version: &str) -> Json {
 }
 
 #[test]
-fn a_dump_of_each_version_is_restored() {
+fn dump_of_each_version_is_restored() {
     for version in versions() {
         let Some(server) = Server::start() else {
             return;
@@ -176,7 +176,7 @@ fn a_dump_of_each_version_is_restored() {
 }
 
 #[test]
-fn an_rdb_file_of_each_version_is_loaded() {
+fn rdb_file_of_each_version_is_loaded() {
     for version in versions() {
         let Some(mut server) = Server::start() else {
             return;
@@ -189,7 +189,7 @@ fn an_rdb_file_of_each_version_is_loaded() {
 }
 
 #[test]
-fn the_page_names_the_versions_that_are_written() {
+fn stability_page_names_the_written_versions() {
     let page = include_str!("../../docs/stability.md");
     let words: Vec<&str> = page.split_whitespace().collect();
     let after = |words: &[&str], text: &str| {
@@ -212,7 +212,7 @@ fn the_page_names_the_versions_that_are_written() {
 }
 
 #[test]
-fn an_aof_of_each_version_is_replayed() {
+fn aof_of_each_version_is_replayed() {
     for version in versions() {
         let Some(server) = Server::start() else {
             return;

@@ -8,7 +8,7 @@ fn range(server: &Server, rest: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_node_keeps_its_window_lengths_when_settings_change_later() {
+fn node_keeps_its_window_lengths_when_settings_change() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -33,7 +33,7 @@ fn a_node_keeps_its_window_lengths_when_settings_change_later() {
 }
 
 #[test]
-fn closed_windows_are_kept_as_far_as_the_history_goes() {
+fn closed_windows_are_kept_as_long_as_the_history() {
     let Some(server) = Server::with_settings(&format!("{SHORT} min-history 3 hour-history 0"))
     else {
         return;
@@ -72,7 +72,7 @@ fn closed_windows_are_kept_as_far_as_the_history_goes() {
 }
 
 #[test]
-fn a_range_shows_the_windows_that_hold_a_moment_of_it() {
+fn range_shows_the_windows_that_overlap_it() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };

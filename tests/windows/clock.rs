@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_clock_that_was_wrong_does_not_silence_a_metric() {
+fn wrong_clock_does_not_silence_a_metric() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -36,7 +36,7 @@ fn a_clock_that_was_wrong_does_not_silence_a_metric() {
 }
 
 #[test]
-fn a_sample_finds_a_metric_ahead_of_the_clock_before_the_timer_does() {
+fn sample_resets_a_metric_ahead_of_the_clock_before_the_timer_does() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -57,7 +57,7 @@ fn a_sample_finds_a_metric_ahead_of_the_clock_before_the_timer_does() {
 }
 
 #[test]
-fn a_time_of_an_object_too_far_ahead_loses_to_any_report() {
+fn object_time_too_far_ahead_loses_to_any_report() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_last_windows_of_a_metric_that_went_quiet_are_delivered() {
+fn last_windows_of_a_quiet_metric_are_delivered() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -35,7 +35,7 @@ fn the_last_windows_of_a_metric_that_went_quiet_are_delivered() {
 }
 
 #[test]
-fn a_metric_that_goes_on_reporting_delivers_every_sample_in_one_record_for_each_window() {
+fn active_metric_delivers_every_sample_in_one_record_per_window() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -69,7 +69,7 @@ fn a_metric_that_goes_on_reporting_delivers_every_sample_in_one_record_for_each_
 }
 
 #[test]
-fn a_window_stays_open_for_the_flush_delay() {
+fn window_stays_open_for_the_flush_delay() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };
@@ -85,7 +85,7 @@ fn a_window_stays_open_for_the_flush_delay() {
 }
 
 #[test]
-fn replayed_data_closes_as_it_goes() {
+fn replayed_data_closes_windows_on_the_way() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -109,7 +109,7 @@ fn replayed_data_closes_as_it_goes() {
 
 /// Item 11 of issue 13: a third window closed the first long before the flush delay was over.
 #[test]
-fn a_flush_delay_of_three_windows_keeps_four_open() {
+fn flush_delay_of_three_windows_keeps_four_open() {
     let settings = "min-window 300 hour-window 600 flush-delay-ms 900000 max-future-ms 3600000";
     let Some(server) = Server::with_settings(settings) else {
         return;
@@ -139,7 +139,7 @@ fn a_flush_delay_of_three_windows_keeps_four_open() {
 }
 
 #[test]
-fn around_a_boundary_two_windows_are_open_and_a_third_closes_the_oldest() {
+fn third_window_closes_the_oldest_of_two_open_ones() {
     let settings = "min-window 300 hour-window 2419200 flush-delay-ms 300000 max-future-ms 3600000";
     let Some(server) = Server::with_settings(settings) else {
         return;
@@ -172,7 +172,7 @@ fn around_a_boundary_two_windows_are_open_and_a_third_closes_the_oldest() {
 }
 
 #[test]
-fn a_sample_from_before_the_open_windows_counts_until_its_window_has_passed_by_the_flush_delay() {
+fn sample_before_the_open_windows_counts_until_the_flush_delay_has_passed() {
     let settings = "min-window 300 hour-window 2419200 flush-delay-ms 900000";
     let Some(server) = Server::with_settings(settings) else {
         return;
@@ -202,7 +202,7 @@ fn a_sample_from_before_the_open_windows_counts_until_its_window_has_passed_by_t
 }
 
 #[test]
-fn the_timer_finds_a_node_wherever_it_went() {
+fn timer_finds_a_node_wherever_it_moved() {
     // The database where it then is, and its name there.
     for (command, db, name) in [
         ("RENAME n there", 0, "there"),
@@ -228,7 +228,7 @@ fn the_timer_finds_a_node_wherever_it_went() {
 }
 
 #[test]
-fn a_node_that_was_restored_goes_on_closing_its_windows() {
+fn restored_node_continues_closing_its_windows() {
     let Some(server) = Server::with_settings("min-window 1 hour-window 2 flush-delay-ms 1000")
     else {
         return;
@@ -242,7 +242,7 @@ fn a_node_that_was_restored_goes_on_closing_its_windows() {
 }
 
 #[test]
-fn a_node_that_was_deleted_does_not_come_back_with_its_windows() {
+fn deleted_node_does_not_reappear_with_its_windows() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -258,7 +258,7 @@ fn a_node_that_was_deleted_does_not_come_back_with_its_windows() {
 }
 
 #[test]
-fn a_thousand_nodes_deliver_their_windows() {
+fn thousand_nodes_deliver_their_windows() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -275,7 +275,7 @@ fn a_thousand_nodes_deliver_their_windows() {
 }
 
 #[test]
-fn scripts_report_as_clients_do() {
+fn scripts_report_like_clients() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_counter_with_its_first_sample_only_delivers_nothing() {
+fn counter_with_only_one_sample_delivers_nothing() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -24,7 +24,7 @@ fn a_counter_with_its_first_sample_only_delivers_nothing() {
 }
 
 #[test]
-fn a_counter_delivers_its_increase_and_rates() {
+fn counter_delivers_its_increase_and_rates() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -47,7 +47,7 @@ fn a_counter_delivers_its_increase_and_rates() {
 }
 
 #[test]
-fn a_counter_that_restarted_grows_by_its_new_value() {
+fn restarted_counter_grows_by_its_new_value() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -73,7 +73,7 @@ fn a_counter_that_restarted_grows_by_its_new_value() {
 }
 
 #[test]
-fn after_a_gap_a_counter_begins_anew() {
+fn counter_restarts_after_a_gap() {
     let Some(server) = Server::with_settings(&format!("{SHORT} max-gap 1")) else {
         return;
     };
@@ -95,7 +95,7 @@ fn after_a_gap_a_counter_begins_anew() {
 }
 
 #[test]
-fn rates_are_taken_over_at_least_the_interval_that_is_set() {
+fn rates_span_at_least_the_configured_interval() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -115,7 +115,7 @@ fn rates_are_taken_over_at_least_the_interval_that_is_set() {
 }
 
 #[test]
-fn a_window_in_which_no_rate_ended_shows_the_average_over_the_interval() {
+fn window_without_a_complete_rate_shows_the_average_over_the_interval() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };

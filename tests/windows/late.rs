@@ -6,7 +6,7 @@ use super::*;
 const LONG_HOUR: &str = "min-window 1 hour-window 2419200 flush-delay-ms 100";
 
 #[test]
-fn a_sample_whose_windows_have_closed_is_late_and_changes_nothing() {
+fn sample_of_closed_windows_is_late_and_changes_nothing() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -32,7 +32,7 @@ fn a_sample_whose_windows_have_closed_is_late_and_changes_nothing() {
 }
 
 #[test]
-fn a_sample_whose_min_window_alone_has_closed_counts_in_its_hour() {
+fn sample_whose_min_window_has_closed_counts_in_its_hour_window() {
     let Some(server) = Server::with_settings(LONG_HOUR) else {
         return;
     };
@@ -50,7 +50,7 @@ fn a_sample_whose_min_window_alone_has_closed_counts_in_its_hour() {
 }
 
 #[test]
-fn a_late_total_brings_its_increase_with_the_next_one() {
+fn late_total_adds_its_increase_to_the_next_sample() {
     let Some(server) = Server::with_settings(LONG_HOUR) else {
         return;
     };
@@ -76,7 +76,7 @@ fn a_late_total_brings_its_increase_with_the_next_one() {
 /// The case of issue 13, with windows of a second: a counter that is fed again with its times pauses, and the timer closes
 /// its windows meanwhile.
 #[test]
-fn a_replayed_counter_that_pauses_goes_on_counting_and_says_what_its_hour_missed() {
+fn replayed_counter_that_pauses_keeps_counting_and_shows_what_its_hour_window_missed() {
     let settings = "min-window 1 hour-window 3600 flush-delay-ms 100";
     let Some(server) = Server::with_settings(settings) else {
         return;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_quiet_metric_is_forgotten_with_its_windows_closed_first() {
+fn quiet_metric_expires_after_its_windows_close() {
     let Some(server) = Server::with_settings(&format!("{CALM} series-ttl 2")) else {
         return;
     };
@@ -32,7 +32,7 @@ fn a_quiet_metric_is_forgotten_with_its_windows_closed_first() {
 }
 
 #[test]
-fn an_error_that_has_grown_is_queued_again_by_the_timer_when_the_interval_has_passed() {
+fn error_with_new_occurrences_is_requeued_by_the_timer_after_the_interval() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -65,7 +65,7 @@ fn an_error_that_has_grown_is_queued_again_by_the_timer_when_the_interval_has_pa
 }
 
 #[test]
-fn an_error_that_grew_while_somebody_has_it_in_hand_is_queued_anew() {
+fn error_that_occurs_while_leased_is_requeued() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -83,7 +83,7 @@ fn an_error_that_grew_while_somebody_has_it_in_hand_is_queued_anew() {
 }
 
 #[test]
-fn a_quiet_error_is_forgotten_but_not_while_it_waits_to_be_delivered() {
+fn quiet_error_expires_but_not_while_it_is_pending() {
     let Some(server) = Server::with_settings(&format!("{CALM} error-ttl 1")) else {
         return;
     };
@@ -108,7 +108,7 @@ fn a_quiet_error_is_forgotten_but_not_while_it_waits_to_be_delivered() {
 }
 
 #[test]
-fn a_quiet_error_that_grew_since_its_delivery_is_delivered_before_it_is_forgotten() {
+fn quiet_error_with_undelivered_occurrences_is_delivered_before_it_expires() {
     let Some(server) = Server::with_settings(&format!("{CALM} error-ttl 1")) else {
         return;
     };
@@ -131,7 +131,7 @@ fn a_quiet_error_that_grew_since_its_delivery_is_delivered_before_it_is_forgotte
 }
 
 #[test]
-fn an_object_whose_ttl_ended_is_queued_as_gone_and_leaves_when_acknowledged() {
+fn expired_object_is_queued_as_gone_and_removed_when_acknowledged() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -173,7 +173,7 @@ fn an_object_whose_ttl_ended_is_queued_as_gone_and_leaves_when_acknowledged() {
 }
 
 #[test]
-fn an_object_lives_as_long_as_its_last_report_says_or_else_the_setting() {
+fn object_lives_as_long_as_its_last_report_or_the_setting_says() {
     let Some(server) = Server::with_settings(&format!("{CALM} reality-ttl 1")) else {
         return;
     };

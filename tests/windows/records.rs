@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_record_carries_the_tags_in_force_at_its_windows_last_sample() {
+fn record_has_the_tags_of_the_last_sample_of_its_window() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -27,7 +27,7 @@ fn a_record_carries_the_tags_in_force_at_its_windows_last_sample() {
 }
 
 #[test]
-fn the_last_of_a_gauge_is_the_value_with_the_newest_time() {
+fn last_of_a_gauge_is_the_value_with_the_newest_time() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -46,7 +46,7 @@ fn the_last_of_a_gauge_is_the_value_with_the_newest_time() {
 }
 
 #[test]
-fn a_million_samples_of_a_tenth_give_a_hundred_thousand() {
+fn million_samples_of_a_tenth_sum_to_a_hundred_thousand() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -75,7 +75,7 @@ fn a_million_samples_of_a_tenth_give_a_hundred_thousand() {
 }
 
 #[test]
-fn a_sum_or_rate_that_would_pass_the_largest_double_stays_at_it() {
+fn sum_or_rate_beyond_the_largest_double_saturates() {
     let Some(server) = Server::with_settings(&format!("{CALM} min-interval-ms 1")) else {
         return;
     };

@@ -34,7 +34,7 @@ struct Storm {
 }
 
 #[test]
-fn a_storm_loses_nothing() {
+fn storm_of_kills_and_outages_loses_nothing() {
     let heavy = std::env::var_os("AGG_HEAVY").is_some();
     let storm = if heavy {
         Storm {

@@ -25,7 +25,7 @@ fn fetchable(server: &Server, node: &str, queue: &str) -> usize {
 }
 
 #[test]
-fn all_queues_are_printed_and_empty_afterwards() {
+fn drain_prints_all_queues_and_empties_them() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -51,7 +51,7 @@ fn all_queues_are_printed_and_empty_afterwards() {
 }
 
 #[test]
-fn all_nodes_of_the_server_are_found() {
+fn drain_finds_all_nodes_of_the_server() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -49,7 +49,7 @@ fn json(server: &Server) -> String {
 }
 
 #[test]
-fn a_fleet_is_found() {
+fn scan_finds_a_fleet() {
     const COUNT: u8 = 100;
     let Some(fleet) = Fleet::start(COUNT) else {
         return;
@@ -119,7 +119,7 @@ fn a_fleet_is_found() {
 }
 
 #[test]
-fn what_is_no_server_of_ours_is_told_from_it() {
+fn scan_distinguishes_servers_without_the_module() {
     let Some(plain) = Server::with(&[]) else {
         return;
     };
@@ -180,7 +180,7 @@ fn what_is_no_server_of_ours_is_told_from_it() {
 }
 
 #[test]
-fn an_address_is_scanned_as_the_table_writes_it() {
+fn scan_accepts_addresses_as_its_table_writes_them() {
     let listener = TcpListener::bind("[::1]:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -209,7 +209,7 @@ fn an_address_is_scanned_as_the_table_writes_it() {
 }
 
 #[test]
-fn users_of_the_acl_are_known() {
+fn scan_works_as_an_acl_user() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -258,7 +258,7 @@ fn wrong_usage() {
 }
 
 #[test]
-fn encrypted_connections_trust_whom_they_are_told_to() {
+fn encrypted_connections_trust_only_the_configured_ca() {
     const NAME: &str = "node.example";
     let certs = Certs::new(NAME);
     let port = free_port();
@@ -309,7 +309,7 @@ fn encrypted_connections_trust_whom_they_are_told_to() {
 }
 
 #[test]
-fn the_sources_of_the_example_are_good() {
+fn sources_of_the_example_are_valid() {
     let example = include_str!("../examples/poller.toml");
     let start = example.find("# [[source]]").unwrap();
     let end = example.find("# What goes where").unwrap();
@@ -331,7 +331,7 @@ fn the_sources_of_the_example_are_good() {
 }
 
 #[test]
-fn check_knows_all_kinds_of_sources() {
+fn check_accepts_all_kinds_of_sources() {
     let place = Place::new(&format!(
         "[[source]]\nrange = \"10.1.0.0/16\"\n\
          [[source]]\ncluster = [\"redis://a:1\"]\n\
@@ -374,7 +374,7 @@ fn until_all(place: &Place, expected: &BTreeSet<String>) {
 }
 
 #[test]
-fn a_fleet_is_drained() {
+fn poller_drains_a_fleet() {
     const COUNT: u8 = 100;
     let Some(fleet) = Fleet::start(COUNT) else {
         return;
@@ -407,7 +407,7 @@ fn a_fleet_is_drained() {
 }
 
 #[test]
-fn a_cluster_is_drained_through_a_failover() {
+fn poller_drains_a_cluster_through_a_failover() {
     let Some(mut cluster) = Cluster::start() else {
         return;
     };
@@ -444,7 +444,7 @@ fn a_cluster_is_drained_through_a_failover() {
 }
 
 #[test]
-fn a_service_is_drained_through_a_failover() {
+fn poller_drains_a_sentinel_service_through_a_failover() {
     let Some(mut watched) = Monitored::start() else {
         return;
     };
@@ -474,7 +474,7 @@ fn a_service_is_drained_through_a_failover() {
 }
 
 #[test]
-fn an_encrypted_source_is_drained_as_a_user() {
+fn poller_drains_an_encrypted_source_as_a_user() {
     const NAME: &str = "node.example";
     let certs = Certs::new(NAME);
     let port = free_port();

@@ -65,7 +65,7 @@ fn attacks() -> Vec<(Answer, &'static str)> {
 }
 
 #[test]
-fn an_endless_reply_ends_no_subcommand_by_its_memory() {
+fn endless_reply_exhausts_no_memory() {
     let lines = [
         "drain",
         "drain --node n",
@@ -101,7 +101,7 @@ fn an_endless_reply_ends_no_subcommand_by_its_memory() {
 }
 
 #[test]
-fn hostile_servers_in_a_range_end_neither_the_poller_nor_what_others_give() {
+fn hostile_servers_in_a_range_stop_neither_the_poller_nor_other_servers() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -161,7 +161,7 @@ fn endless_scan(names: usize) -> RespStub {
 }
 
 #[test]
-fn a_scan_that_never_ends_is_given_up() {
+fn endless_scan_is_abandoned() {
     let many = endless_scan(1000);
     for line in ["drain", "report -o -"] {
         let told = failed(&many, line);
@@ -181,7 +181,7 @@ fn a_scan_that_never_ends_is_given_up() {
 }
 
 #[test]
-fn a_scan_that_goes_in_a_circle_is_given_up() {
+fn circular_scan_is_abandoned() {
     let round = RespStub::start(|command| match &*command[0] {
         "SCAN" if command[1] == "7" => Answer::text("*2\r\n$1\r\n9\r\n*0\r\n"),
         "SCAN" => Answer::text("*2\r\n$1\r\n7\r\n*1\r\n$1\r\nn\r\n"),
@@ -215,7 +215,7 @@ fn failure(line: &str, output: &Output) -> String {
 
 /// Takes a minute: `AGG_HEAVY=1`.
 #[test]
-fn a_reply_that_drips_ends_within_a_minute() {
+fn dripping_reply_times_out_within_a_minute() {
     if std::env::var_os("AGG_HEAVY").is_none() {
         return;
     }
@@ -230,7 +230,7 @@ fn a_reply_that_drips_ends_within_a_minute() {
 }
 
 #[test]
-fn the_packaged_services_have_a_memory_limit() {
+fn packaged_services_have_a_memory_limit() {
     for unit in ["agg-poll", "agg-host"] {
         let path = format!(
             "{}/../../packaging/agg/{unit}.service",
@@ -302,7 +302,7 @@ fn led(kind: &str, allow: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_password_goes_only_to_addresses_that_the_source_permits() {
+fn password_is_sent_only_to_permitted_addresses() {
     for kind in ["cluster", "sentinel"] {
         let (stolen, told) = led(kind, "");
         assert!(!stolen, "{kind}");

@@ -29,7 +29,7 @@ fn load(place: &Place, files: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn what_was_drained_to_a_file_goes_to_a_sink() {
+fn records_drained_to_a_file_are_loaded_into_a_sink() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -65,7 +65,7 @@ fn what_was_drained_to_a_file_goes_to_a_sink() {
 }
 
 #[test]
-fn what_is_no_record_is_told_and_stops_nothing() {
+fn invalid_records_are_reported_and_stop_nothing() {
     let place = Place::new(TO_FILE);
     let record = |id| format!(r#"{{"node":"n","queue":"LOG","id":{id},"message":"x"}}"#);
     let letter = format!(
@@ -99,7 +99,7 @@ fn what_is_no_record_is_told_and_stops_nothing() {
 }
 
 #[test]
-fn windows_kept_as_json_become_points() {
+fn windows_stored_as_json_become_points() {
     let (Some(server), Some(database)) = (Server::start(), InfluxDb::start()) else {
         return;
     };
@@ -124,7 +124,7 @@ fn windows_kept_as_json_become_points() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_keeps_the_records_in_their_queues() {
+fn unwritable_file_leaves_the_records_in_their_queues() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -140,7 +140,7 @@ fn a_file_that_cannot_be_written_keeps_the_records_in_their_queues() {
 }
 
 #[test]
-fn a_file_that_a_sink_appends_to_is_read_to_where_it_ended() {
+fn file_that_a_sink_appends_to_is_read_up_to_its_initial_end() {
     let place = Place::new(TO_FILE);
     let record = |id| format!(r#"{{"node":"n","queue":"LOG","id":{id},"message":"x"}}"#);
     let text: Vec<String> = (0..5000).map(record).collect();
@@ -151,7 +151,7 @@ fn a_file_that_a_sink_appends_to_is_read_to_where_it_ended() {
 }
 
 #[test]
-fn what_can_be_read_of_a_damaged_file_is_loaded() {
+fn readable_part_of_a_damaged_file_is_loaded() {
     let place = Place::new(TO_FILE);
     let record = |id: u64| {
         // Noise, so that it does not shrink to nothing.
@@ -170,7 +170,7 @@ fn what_can_be_read_of_a_damaged_file_is_loaded() {
 }
 
 #[test]
-fn a_dead_letter_that_is_a_line_alone_goes_where_lines_go() {
+fn dead_letter_in_line_protocol_goes_to_a_line_sink() {
     let lines = TO_FILE.replace("queues = [\"LOG\", \"MIN\"]", "queues = [\"MIN\"]");
     let place = Place::new(&format!("{lines}format = \"line\"\n"));
     let letter = r#"{"id":3,"line":"m a=1 1","node":"n","queue":"MIN","reason":"r","sink":"s"}"#;
@@ -182,7 +182,7 @@ fn a_dead_letter_that_is_a_line_alone_goes_where_lines_go() {
 
 /// Neither of the two that write to sinks takes a closed output for one.
 #[test]
-fn a_sink_that_is_a_closed_output_takes_nothing() {
+fn sink_with_a_closed_output_accepts_nothing() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -33,7 +33,7 @@ fn answer(program: &mut Command, text: &str) -> String {
 }
 
 #[test]
-fn each_command_has_a_page() {
+fn every_command_has_a_manual_page() {
     let dir = tempfile::tempdir().unwrap();
     let output = run("", &format!("man --dir {}", dir.path().display()), b"");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));

@@ -146,7 +146,7 @@ fn dashboard_variables_are_defined() {
 }
 
 #[test]
-fn prometheus_reads_the_expressions_of_the_dashboard() {
+fn prometheus_parses_the_dashboard_expressions() {
     let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
     for (index, expression) in expressions(&dashboard()).iter().enumerate() {
         let expression = expression

@@ -23,7 +23,7 @@ path = "{dir}/out"
 "#;
 
 #[test]
-fn check_tells_line_and_column() {
+fn check_reports_line_and_column() {
     let place = Place::new(
         "[[source]]\nurls = [\"redis://h\"]\n[[route]]\nqueues = [\"LOG\"]\nsinks = [\"x\"]\n",
     );
@@ -50,7 +50,7 @@ fn check_tells_line_and_column() {
 }
 
 #[test]
-fn check_tells_all_mistakes_at_once() {
+fn check_reports_all_errors_at_once() {
     let place = Place::new(
         "lease = 30\n[[source]]\nurls = [\"redis://h\"]\n[[route]]\nqeues = [\"LOG\"]\nsinks = [\"x\"]\n\
          [sink.x]\ntype = \"influxdb\"\nurl = \"http://h\"\n[sink.y]\ntype = \"file\"\npath = \"{dir}/no/y\"\n",
@@ -79,7 +79,7 @@ fn lines(server: &Server, node: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_wrong_usage() {
+fn missing_file_is_wrong_usage() {
     let output = agg("redis://unused", "poll --config /nonexistent/x")
         .output()
         .unwrap();
@@ -88,7 +88,7 @@ fn a_file_that_is_not_there_is_wrong_usage() {
 }
 
 #[test]
-fn the_example_is_good() {
+fn example_configuration_is_valid() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/poller.toml");
     let line = format!("check --config {}", example.display());
     let output = agg("redis://unused", &line).output().unwrap();
@@ -96,7 +96,7 @@ fn the_example_is_good() {
 }
 
 #[test]
-fn every_queue_of_every_node_goes_where_its_route_says() {
+fn every_queue_of_every_node_follows_its_route() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -183,7 +183,7 @@ path = "{dir}/numbers"
 }
 
 #[test]
-fn killed_again_and_again_it_loses_nothing() {
+fn poller_killed_repeatedly_loses_nothing() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -214,7 +214,7 @@ fn killed_again_and_again_it_loses_nothing() {
 }
 
 #[test]
-fn two_side_by_side_share_the_work_and_the_file() {
+fn two_pollers_share_the_work_and_the_file() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -242,7 +242,7 @@ fn two_side_by_side_share_the_work_and_the_file() {
 }
 
 #[test]
-fn a_server_that_comes_back_is_drained_on() {
+fn restarted_server_is_drained_again() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -258,7 +258,7 @@ fn a_server_that_comes_back_is_drained_on() {
 }
 
 #[test]
-fn a_changed_file_is_in_force_and_a_bad_one_is_not() {
+fn changed_configuration_is_reloaded_and_an_invalid_one_ignored() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -299,7 +299,7 @@ fn a_changed_file_is_in_force_and_a_bad_one_is_not() {
 }
 
 #[test]
-fn a_server_that_the_file_names_no_longer_is_drained_no_longer() {
+fn removed_server_is_no_longer_drained() {
     let (Some(first), Some(second)) = (Server::start(), Server::start()) else {
         return;
     };
@@ -321,7 +321,7 @@ fn a_server_that_the_file_names_no_longer_is_drained_no_longer() {
 }
 
 #[test]
-fn what_is_handed_out_too_often_is_set_aside() {
+fn record_delivered_too_often_becomes_a_dead_letter() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -361,7 +361,7 @@ fn what_is_handed_out_too_often_is_set_aside() {
 }
 
 #[test]
-fn a_look_through_many_other_keys_lets_no_lease_end() {
+fn scan_of_many_other_keys_expires_no_lease() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -400,7 +400,7 @@ fn a_look_through_many_other_keys_lets_no_lease_end() {
 }
 
 #[test]
-fn many_servers_share_little_room() {
+fn many_servers_share_a_small_budget() {
     // Each server alone could fill the sink's share several times.
     let servers: Vec<Server> = (0..8).map_while(|_| Server::start()).collect();
     if servers.len() < 8 {

@@ -30,7 +30,7 @@ fn file_name(path: &Path) -> &str {
 }
 
 #[test]
-fn two_pollers_share_files_that_are_moved_aside_and_compressed() {
+fn two_pollers_share_files_that_are_rotated_and_compressed() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -85,7 +85,7 @@ compress = "zstd"
 }
 
 #[test]
-fn a_route_changes_tags_in_both_forms() {
+fn route_changes_tags_in_both_formats() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -158,7 +158,7 @@ format = "line"
 }
 
 #[test]
-fn killed_while_files_are_compressed_it_loses_nothing() {
+fn poller_killed_while_compressing_loses_nothing() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -55,7 +55,7 @@ fn text(request: &wiremock::Request) -> String {
 }
 
 #[test]
-fn version_3_names_the_bad_lines_and_they_alone_are_set_aside() {
+fn influxdb_3_names_the_invalid_lines_and_only_they_become_dead_letters() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -130,7 +130,7 @@ fn version_3_names_the_bad_lines_and_they_alone_are_set_aside() {
 }
 
 #[test]
-fn a_request_that_is_wrong_sends_nothing_to_the_dead_letters() {
+fn wrong_request_creates_no_dead_letters() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -166,7 +166,7 @@ fn a_request_that_is_wrong_sends_nothing_to_the_dead_letters() {
 
 /// The real thing.
 #[test]
-fn victoria_metrics_holds_the_statistics() {
+fn victoria_metrics_stores_the_statistics() {
     let (Some(server), Some(victoria)) = (Server::start(), Victoria::start()) else {
         return;
     };
@@ -215,7 +215,7 @@ fn ids(records: &[Value]) -> Vec<Id> {
 }
 
 #[test]
-fn an_endpoint_gets_arrays_and_its_faults_lose_nothing() {
+fn http_endpoint_gets_arrays_and_its_faults_lose_nothing() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -267,7 +267,7 @@ fn an_endpoint_gets_arrays_and_its_faults_lose_nothing() {
 }
 
 #[test]
-fn what_comes_later_tells_that_a_record_is_bad_and_not_the_request() {
+fn later_records_prove_that_a_record_is_invalid_and_not_the_request() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -304,7 +304,7 @@ fn what_comes_later_tells_that_a_record_is_bad_and_not_the_request() {
 }
 
 #[test]
-fn several_writers_send_at_the_same_time_and_nothing_twice() {
+fn concurrent_writers_send_nothing_twice() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -354,7 +354,7 @@ fn authority() -> (String, Issuer<'static, KeyPair>) {
 }
 
 #[test]
-fn by_https_both_sides_are_known() {
+fn https_authenticates_both_sides() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -443,7 +443,7 @@ fn page_first(status: u16, body: &'static str) -> Stub {
 }
 
 #[test]
-fn a_page_with_status_200_does_not_count_as_stored() {
+fn page_with_status_200_does_not_count_as_stored() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -516,7 +516,7 @@ fn proxy(target: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>
 }
 
 #[test]
-fn a_sink_is_reached_by_the_proxy_of_its_settings_or_of_the_environment() {
+fn sink_uses_the_proxy_of_its_settings_or_of_the_environment() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -140,7 +140,7 @@ fn all_queues_become_documents() {
 }
 
 #[test]
-fn what_comes_late_does_not_overwrite_news() {
+fn late_record_does_not_overwrite_a_newer_one() {
     let Some((server, mongo)) = parts() else {
         return;
     };
@@ -187,7 +187,7 @@ fn what_comes_late_does_not_overwrite_news() {
 }
 
 #[test]
-fn faults_of_the_server_lose_nothing_and_write_nothing_twice() {
+fn server_faults_lose_nothing_and_write_nothing_twice() {
     let Some((server, mongo)) = parts() else {
         return;
     };
@@ -230,7 +230,7 @@ fn faults_of_the_server_lose_nothing_and_write_nothing_twice() {
 }
 
 #[test]
-fn a_server_that_is_away_is_waited_for() {
+fn unreachable_database_is_waited_for() {
     let Some((server, mut mongo)) = parts() else {
         return;
     };
@@ -265,7 +265,7 @@ fn a_server_that_is_away_is_waited_for() {
 }
 
 #[test]
-fn two_pollers_of_which_one_is_killed_again_and_again_write_everything_once() {
+fn two_pollers_with_one_killed_repeatedly_write_everything_once() {
     let Some((server, mongo)) = parts() else {
         return;
     };
@@ -298,7 +298,7 @@ fn two_pollers_of_which_one_is_killed_again_and_again_write_everything_once() {
 }
 
 #[test]
-fn a_document_that_is_refused_goes_to_the_dead_letters_alone() {
+fn refused_document_becomes_the_only_dead_letter() {
     let Some(server) = Server::with_settings("max-item-size 4mb") else {
         return;
     };
@@ -336,7 +336,7 @@ fn a_document_that_is_refused_goes_to_the_dead_letters_alone() {
 }
 
 #[test]
-fn a_time_series_has_nothing_twice_either() {
+fn time_series_collection_has_no_duplicates() {
     let Some((server, mongo)) = parts() else {
         return;
     };
@@ -389,7 +389,7 @@ fn windows(server: &Server, node: &str, count: usize) -> usize {
 }
 
 #[test]
-fn a_password_is_needed_and_never_shown() {
+fn password_is_required_and_never_shown() {
     let Some((server, mut mongo)) = parts() else {
         return;
     };
@@ -417,7 +417,7 @@ fn a_password_is_needed_and_never_shown() {
 }
 
 #[test]
-fn a_server_behind_tls() {
+fn database_with_tls_is_reached() {
     let Some((server, mut mongo)) = parts() else {
         return;
     };
@@ -445,7 +445,7 @@ fn a_server_behind_tls() {
 }
 
 #[test]
-fn mistakes_are_told_without_a_secret() {
+fn errors_are_reported_without_secrets() {
     let told = |uri: &str, more: &str| {
         let head = "[[source]]\nurls = [\"redis://127.0.0.1:7777\"]\n[[route]]\nqueues = [\"LOG\"]\nsinks = [\"db\"]\n";
         let sink = format!("[sink.db]\ntype = \"mongodb\"\nuri = \"{uri}\"\ndatabase = \"grid\"\n");

@@ -11,7 +11,7 @@ use crate::support::stub::{Answer, Stub};
 use crate::support::{Running, Server, of_queue, unstamped, until};
 
 #[test]
-fn the_end_gives_back_what_a_sink_does_not_have() {
+fn shutdown_returns_records_that_a_sink_has_not_stored() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -40,7 +40,7 @@ fn the_end_gives_back_what_a_sink_does_not_have() {
 }
 
 #[test]
-fn a_sink_that_takes_longer_than_the_lease_gets_it_once() {
+fn sink_slower_than_the_lease_gets_each_record_once() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -79,7 +79,7 @@ fn peak_memory(running: &Running) -> u64 {
 }
 
 #[test]
-fn a_sink_that_is_away_fills_its_share_and_stops_no_other() {
+fn unreachable_sink_fills_its_budget_and_stops_no_other() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -122,7 +122,7 @@ path = "{dir}/copy"
 
 /// InfluxDB 2.x is a stub here: its faults are taken from the description of its API.
 #[test]
-fn the_faults_of_version_2_are_lived_with() {
+fn influxdb_2_faults_are_handled() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -184,7 +184,7 @@ fn the_faults_of_version_2_are_lived_with() {
 
 /// The real thing, version 1: it takes a backslash before a quotation mark away from a measurement.
 #[test]
-fn influxdb_holds_names_as_they_were_written() {
+fn influxdb_stores_names_verbatim() {
     let (Some(server), Some(influx_db)) = (Server::start(), InfluxDb::start()) else {
         return;
     };
@@ -218,7 +218,7 @@ fn influxdb_holds_names_as_they_were_written() {
 
 /// The real thing, version 1.
 #[test]
-fn influxdb_holds_the_statistics_and_a_bad_line_is_set_aside() {
+fn influxdb_stores_the_statistics_and_an_invalid_line_becomes_a_dead_letter() {
     let (Some(server), Some(mut influx_db)) = (Server::start(), InfluxDb::start()) else {
         return;
     };

@@ -25,7 +25,7 @@ fn until_lines(place: &Place, count: usize) {
 }
 
 #[test]
-fn a_renewed_password_is_taken_when_the_old_one_is_refused() {
+fn renewed_password_is_used_when_the_old_one_is_refused() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -65,7 +65,7 @@ fn a_renewed_password_is_taken_when_the_old_one_is_refused() {
 }
 
 #[test]
-fn renewed_certificates_are_taken_when_a_connection_is_made() {
+fn renewed_certificates_are_used_by_new_connections() {
     const NAME: &str = "node.example";
     let (first, second) = (Certs::new(NAME), Certs::new(NAME));
     let port = free_port();
@@ -121,7 +121,7 @@ fn renewed_certificates_are_taken_when_a_connection_is_made() {
 }
 
 #[test]
-fn a_renewed_header_is_taken_when_the_old_one_is_refused() {
+fn renewed_header_is_used_when_the_old_one_is_refused() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -74,7 +74,7 @@ fn sample(text: &str, name: &str) -> f64 {
 }
 
 #[test]
-fn what_was_drained_is_seen_everywhere() {
+fn drained_records_are_visible_everywhere() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -122,7 +122,7 @@ fn what_was_drained_is_seen_everywhere() {
 }
 
 #[test]
-fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
+fn unreachable_sink_is_shown_with_its_reason_and_a_growing_lag() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -166,7 +166,7 @@ fn a_sink_that_is_away_is_seen_with_its_reason_and_the_lag_grows() {
 }
 
 #[test]
-fn a_server_that_goes_away_is_seen_and_named_in_the_logs() {
+fn unreachable_server_is_shown_and_logged() {
     let Some(mut server) = Server::start() else {
         return;
     };
@@ -190,7 +190,7 @@ fn a_server_that_goes_away_is_seen_and_named_in_the_logs() {
 }
 
 #[test]
-fn an_address_that_is_taken_and_changed_settings() {
+fn taken_listen_address_is_refused_at_start_and_at_reload() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -279,7 +279,7 @@ fn slow_clients_leave_descriptors_for_servers_and_sinks() {
 }
 
 #[test]
-fn host_names_that_may_ask_change_with_the_settings() {
+fn allowed_host_names_change_with_the_settings() {
     let Some(server) = Server::start() else {
         return;
     };

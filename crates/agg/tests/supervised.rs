@@ -32,7 +32,7 @@ impl Ear {
 }
 
 #[test]
-fn systemd_hears_when_it_is_ready_how_it_is_when_it_reads_anew_and_when_it_ends() {
+fn systemd_is_notified_of_readiness_status_reload_and_shutdown() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -69,7 +69,7 @@ fn systemd_hears_when_it_is_ready_how_it_is_when_it_reads_anew_and_when_it_ends(
 }
 
 #[test]
-fn without_anybody_who_listens_it_works_all_the_same() {
+fn poller_works_without_systemd() {
     let Some(server) = Server::start() else {
         return;
     };

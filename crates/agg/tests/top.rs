@@ -56,7 +56,7 @@ impl Reporting {
 }
 
 #[test]
-fn once_prints_a_table() {
+fn top_once_prints_a_table() {
     let Some(server) = grid() else { return };
     // The output of a test is no terminal, so --once is not needed.
     for line in ["top --once --interval 200ms", "top --interval 200ms"] {
