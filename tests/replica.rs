@@ -4,17 +4,8 @@
 use std::time::Duration;
 
 use redis::{Connection, Value};
+use testkit::random_workload::{BUSY, Lifetimes, OTHERS, RandomWorkload};
 use testkit::*;
-
-/// A primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are reached.
-const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \
-    min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb max-series 40 max-errors 12 \
-    max-realities 6 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
-
-/// A replica that would decide all of it otherwise.
-const OTHER: &str = "min-window 60 hour-window 120 flush-delay-ms 0 max-future-ms 0 min-interval-ms 3600000 max-gap 1 \
-    min-history 0 hour-history 1 queue-min 1kb queue-hour 1kb queue-log 1kb max-series 1 max-errors 1 \
-    max-realities 1 max-item-size 64 error-interval-ms 1 series-ttl 1 error-ttl 1 reality-ttl 1 max-memory 1mb";
 
 /// Short windows that close by themselves.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
@@ -129,212 +120,17 @@ fn let_windows_end() {
     });
 }
 
-/// Random numbers, the same at each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len() as u64) as usize]
-    }
-
-    /// Mostly nothing.
-    fn at(&mut self) -> String {
-        match self.below(4) {
-            0 => format!(" AT {}", now_ms() + self.below(6000) as i64 - 4500),
-            _ => String::new(),
-        }
-    }
-
-    fn tags(&mut self) -> String {
-        match self.below(3) {
-            0 => format!(" TAGS a:{}", self.below(3)),
-            _ => String::new(),
-        }
-    }
-}
-
-/// A client that does anything.
-struct Client {
-    random: Random,
-    connection: Connection,
-    /// Queue and id of what was handed out.
-    fetched: Vec<(String, i64)>,
-    done: u64,
-}
-
-impl Client {
-    fn new(server: &Server, seed: u64) -> Client {
-        Client {
-            random: Random(seed),
-            connection: server.connection(),
-            fetched: Vec::new(),
-            done: 0,
-        }
-    }
-
-    /// Sends a command; refusals are part of the game.
-    fn send(&mut self, line: &str) -> Option<Value> {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        match send(&mut self.connection, &words) {
-            Ok(reply) => {
-                self.done += 1;
-                Some(reply)
-            }
-            Err(error) => {
-                assert!(!error.is_io_error(), "{line}: {error}");
-                None
-            }
-        }
-    }
-
-    fn anything(&mut self) {
-        let db = self.random.one(&["0", "0", "0", "4"]);
-        self.send(&format!("SELECT {db}"));
-        let node = self.random.one(&["a", "a", "b", "c"]);
-        match self.random.below(40) {
-            0..22 => {
-                let line = self.report(node);
-                self.send(&line);
-            }
-            22..32 => self.drain(node),
-            32..36 => {
-                let lines = [self.report(node), self.report(node), self.report(node)];
-                self.send("MULTI");
-                lines.iter().for_each(|line| {
-                    self.send(line);
-                });
-                self.send("EXEC");
-            }
-            36 => {
-                let script = "redis.call('AGG.LOG',KEYS[1],'x')redis.call('AGG.POP',KEYS[1],'LOG')";
-                self.send(&format!("EVAL {script} 1 {node}"));
-            }
-            37 => {
-                let line = self.setting();
-                self.send(&line);
-            }
-            38 => {
-                let line = self.reorder(node);
-                self.send(&line);
-            }
-            _ => {
-                self.send(&format!("AGG.PEEK {node} MIN ERROR REALITY"));
-            }
-        }
-    }
-
-    fn report(&mut self, node: &str) -> String {
-        let r = &mut self.random;
-        let (at, tags) = (r.at(), r.tags());
-        let n = r.below(1_000_000) as f64 / 1000.0;
-        let long = "y".repeat(r.below(200) as usize);
-        match r.below(9) {
-            0 | 1 => format!("AGG.STAT {node} m{} {n}{tags}{at}", r.below(30)),
-            2 | 3 => {
-                let total = now_ms() % 100_000;
-                format!("AGG.STAT {node} d{} {total} DIFF{tags}{at}", r.below(4))
-            }
-            4 => format!(
-                "AGG.MSTAT {node}{tags}{at} VALUES m1 {n} m{} {n} d1 1 bad x",
-                r.below(30)
-            ),
-            5 => format!("AGG.LOG {node} hello{long}{tags}{at}"),
-            6 => format!("AGG.ERROR {node} e{long} KEY e{}{tags}{at}", r.below(18)),
-            7 => {
-                let (object, ttl) = (r.below(9), r.one(&["", " TTL 0", " TTL 1"]));
-                format!(
-                    "AGG.REALITY {node} o{object} m [{}]{tags}{ttl}{at}",
-                    r.below(3)
-                )
-            }
-            _ => {
-                let what = r.one(&["METRIC m", "METRIC d", "ERROR e", "REALITY o"]);
-                format!("AGG.FORGET {node} {what}{}", r.below(9))
-            }
-        }
-    }
-
-    fn drain(&mut self, node: &str) {
-        let r = &mut self.random;
-        let queue = r.one(&["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
-        let count = 1 + r.below(4);
-        let line = match r.below(10) {
-            0..2 => format!("AGG.POP {node} {queue} COUNT {count}"),
-            2..5 => format!("AGG.FETCH {node} {queue} COUNT {count} LEASE 150"),
-            5 => format!("AGG.REQUEUE {node} {}", r.one(&["ERROR", "REALITY"])),
-            n => {
-                let last = self.fetched.len().saturating_sub(1);
-                let Some((queue, id)) = self
-                    .fetched
-                    .get(last - r.below(3).min(last as u64) as usize)
-                else {
-                    return;
-                };
-                match n {
-                    6..8 => format!("AGG.ACK {node} {queue} {id}"),
-                    8 => format!("AGG.NACK {node} {queue} {id}"),
-                    _ => format!("AGG.EXTEND {node} {queue} 300 {id}"),
-                }
-            }
-        };
-        let reply = self.send(&line);
-        if let Some(reply) = reply.filter(|_| line.starts_with("AGG.FETCH")) {
-            let ids = entries(&reply).into_iter().map(|e| (e.queue, e.id));
-            self.fetched.extend(ids);
-        }
-    }
-
-    fn setting(&mut self) -> String {
-        let r = &mut self.random;
-        let setting = r.one(&[
-            "agg.flush-delay-ms 0",
-            "agg.flush-delay-ms 200",
-            "agg.min-history 1",
-            "agg.min-history 5",
-            "agg.queue-log 2kb",
-            "agg.queue-log 8kb",
-            "agg.min-interval-ms 1",
-            "agg.min-interval-ms 100",
-            "agg.max-gap 1",
-            "agg.max-errors 5",
-            "agg.max-realities 3",
-            "agg.max-series 20",
-        ]);
-        format!("CONFIG SET {setting}")
-    }
-
-    fn reorder(&mut self, node: &str) -> String {
-        match self.random.below(16) {
-            0..3 => format!("RENAME {node} c"),
-            3..6 => format!("COPY {node} b REPLACE"),
-            6..9 => format!("MOVE {node} 4"),
-            9 => format!("PEXPIRE {node} 300"),
-            10..13 => format!("PERSIST {node}"),
-            13 => "SWAPDB 0 4".into(),
-            14 => format!("UNLINK {node}"),
-            _ => "FLUSHDB".into(),
-        }
-    }
-}
-
 /// `AGG_SEED` of the environment tries other commands.
 fn random_commands_leave_both_equal(seed: u64) {
     let other = std::env::var("AGG_SEED").ok();
     let seed = other.map_or(seed, |other| other.parse().unwrap());
-    let Some(pair) = Pair::start(BUSY, OTHER) else {
+    let Some(pair) = Pair::start(BUSY, OTHERS[0]) else {
         return;
     };
-    let mut client = Client::new(&pair.primary, seed);
+    let mut workload = RandomWorkload::new(&pair.primary, seed, Lifetimes::Finite);
     for round in 0..8 {
         for i in 0..400 {
-            client.anything();
+            workload.act();
             // The timer gets its turn among the commands.
             if i % 2 == 0 {
                 std::thread::sleep(Duration::from_millis(2));
@@ -348,9 +144,9 @@ fn random_commands_leave_both_equal(seed: u64) {
         assert_equal(&pair.primary, &pair.replica, &when);
     }
     // Most commands were carried out, so the test says something.
-    assert!(client.done > 2000, "{}", client.done);
+    assert!(workload.done > 2000, "{}", workload.done);
     // A replica that joins now gets it all at once.
-    let Some(other) = replica_of(&pair.primary, OTHER) else {
+    let Some(other) = replica_of(&pair.primary, OTHERS[0]) else {
         return;
     };
     assert_equal(&pair.primary, &other, "at last, on a new replica");
@@ -368,14 +164,14 @@ fn replica_with_other_settings_has_the_same_value_after_other_commands() {
 
 #[test]
 fn replica_of_a_replica_has_the_same_value() {
-    let Some(pair) = Pair::start(BUSY, OTHER) else {
+    let Some(pair) = Pair::start(BUSY, OTHERS[0]) else {
         return;
     };
     let Some(last) = replica_of(&pair.replica, "min-window 7 hour-window 7") else {
         return;
     };
-    let mut client = Client::new(&pair.primary, 77);
-    (0..1000).for_each(|_| client.anything());
+    let mut workload = RandomWorkload::new(&pair.primary, 77, Lifetimes::Finite);
+    (0..1000).for_each(|_| workload.act());
     assert_equal(&pair.primary, &pair.replica, "the replica");
     in_step(&pair.replica, &last);
     assert_equal(&pair.primary, &last, "its replica");
@@ -386,9 +182,9 @@ fn busy_primary_covers_everything_that_is_compared() {
     let Some(server) = Server::with_settings(BUSY) else {
         return;
     };
-    let mut client = Client::new(&server, 1);
+    let mut workload = RandomWorkload::new(&server, 1, Lifetimes::Finite);
     until("all kinds of things have happened", || {
-        (0..50).for_each(|_| client.anything());
+        (0..50).for_each(|_| workload.act());
         let info: String = server.ask("INFO agg");
         let is_none = |field: &str| info.contains(&format!("{field}:0\r\n"));
         let fields = [
@@ -416,7 +212,7 @@ fn replica_keeps_everything_of_a_large_load() {
     fill_short(&mut primary.connection(), "n");
     fill_much(&mut primary.connection(), "n");
     fill_short(&mut in_db(&primary, 3), "n");
-    let Some(replica) = replica_of(&primary, OTHER) else {
+    let Some(replica) = replica_of(&primary, OTHERS[0]) else {
         return;
     };
     assert_equal(&primary, &replica, "after the first load");
@@ -438,7 +234,7 @@ fn first_node_of_a_replica_measures_the_same_as_on_the_primary() {
 
 #[test]
 fn replica_serves_reads() {
-    let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
+    let Some(pair) = Pair::start(HELD_OPEN, OTHERS[0]) else {
         return;
     };
     fill_short(&mut pair.primary.connection(), "n");
@@ -545,7 +341,7 @@ fn replica_refuses_writes() {
 
 #[test]
 fn replica_closes_and_expires_nothing_itself() {
-    let Some(mut pair) = Pair::start(HELD_OPEN, OTHER) else {
+    let Some(mut pair) = Pair::start(HELD_OPEN, OTHERS[0]) else {
         return;
     };
     fill_short(&mut pair.primary.connection(), "n");
@@ -572,7 +368,7 @@ fn replica_closes_and_expires_nothing_itself() {
 
 #[test]
 fn closed_window_reaches_the_replica() {
-    let Some(pair) = Pair::start(CLOSING, OTHER) else {
+    let Some(pair) = Pair::start(CLOSING, OTHERS[0]) else {
         return;
     };
     let _: i64 = pair.primary.ask("AGG.STAT n m 1");
@@ -662,7 +458,7 @@ fn planned_failover_loses_nothing_while_windows_close() {
 
 #[test]
 fn windows_due_while_clients_are_paused_close_afterwards() {
-    let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
+    let Some(pair) = Pair::start(HELD_OPEN, OTHERS[0]) else {
         return;
     };
     make_short(&mut pair.primary.connection(), "n");
@@ -689,7 +485,7 @@ fn windows_due_while_clients_are_paused_close_afterwards() {
 
 #[test]
 fn blocked_client_is_served_after_a_pause() {
-    let Some(pair) = Pair::start(HELD_OPEN, OTHER) else {
+    let Some(pair) = Pair::start(HELD_OPEN, OTHERS[0]) else {
         return;
     };
     make_short(&mut pair.primary.connection(), "n");

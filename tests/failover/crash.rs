@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::calls::Find;
 use crate::load::{Load, When};
 use crate::programs::{main_program, say};
-use crate::support::{Random, *};
+use crate::support::*;
 use crate::tally::{Fate, check};
 use testkit::*;
 
@@ -62,7 +62,7 @@ impl Watch {
     fn cut(&self, random: &mut Random) -> (Instant, u64) {
         let sizes = self.sizes.lock().unwrap();
         let now = Instant::now();
-        let back = now - Duration::from_millis(random.below(1000));
+        let back = now - Duration::from_millis(random.below(1000) as u64);
         let Some((_, last, _)) = sizes.last() else {
             return (now, 0);
         };
@@ -74,7 +74,7 @@ impl Watch {
             return (now, 0);
         };
         let whole = path.metadata().unwrap().len();
-        let size = (size + random.below(200)).min(whole);
+        let size = (size + random.below(200) as u64).min(whole);
         let content = std::fs::read(path).unwrap();
         let size = outside_of_transactions(&content[..size as usize]) as u64;
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -187,14 +187,14 @@ fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
         let done = load.done();
         // Long enough for much that must not be lost.
         let least = if policy == "always" { 700 } else { 2500 };
-        let_pass(least + random.below(900));
+        let_pass(least + random.below(900) as u64);
         until("the load goes on", || {
             (load.done() > done + 50).then_some(())
         });
         if kill % 3 == 2 {
             // A rewrite of the AOF is under way, or just done.
             let _ = server.ask::<String>("BGREWRITEAOF");
-            let_pass(random.below(60));
+            let_pass(random.below(60) as u64);
         }
         server.stop();
         let killed = Instant::now();

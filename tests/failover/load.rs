@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use crate::calls::{Failure, Find, Link};
-use crate::support::{Random, number};
+use crate::support::number;
 use testkit::*;
 
 /// When something was told.

@@ -10,7 +10,6 @@ mod cluster;
 mod crash;
 mod load;
 mod programs;
-mod random_workload;
 mod replay;
 mod resync;
 mod sentinel;

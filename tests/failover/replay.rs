@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::programs::{Program, all, main_program};
-use crate::random_workload::{BUSY, Mess, Objects};
 use crate::support::*;
+use testkit::random_workload::{BUSY, Lifetimes, RandomWorkload};
 use testkit::*;
 
 /// Waits until neither the server's value nor its AOF changes while `take` takes the AOF; what it held then, and what
@@ -91,19 +91,19 @@ fn pipe(from: &Server, to: &Server) -> State {
 const STILL: &str = "min-window 1200 hour-window 1200 flush-delay-ms 3600000 series-ttl 0 error-ttl 0 error-interval-ms 2147483647";
 
 /// A server of that program after a thousand random commands and a quiet while.
-fn messy(program: &Program, seed: u64, objects: Objects) -> Server {
+fn busy_server(program: &Program, seed: u64, lifetimes: Lifetimes) -> Server {
     let mut settings = BUSY.to_owned();
-    if objects == Objects::Last {
+    if lifetimes == Lifetimes::Infinite {
         settings = settings.replace("reality-ttl 1", "reality-ttl 0");
     }
     let mut arguments = AOF.to_vec();
     arguments.extend(["--appendfsync", "no"]);
     let server = program.start(&arguments, &settings);
-    let mut mess = Mess::new(&server, seed, objects);
+    let mut workload = RandomWorkload::new(&server, seed, lifetimes);
     // Any server is to read it.
-    mess.restores = objects == Objects::Last;
+    workload.restores = lifetimes == Lifetimes::Infinite;
     for i in 0..amount(700, 3000) {
-        mess.act();
+        workload.act();
         if i % 10 == 0 {
             let_pass(7);
         }
@@ -117,7 +117,7 @@ fn aof_piped_by_redis_cli_into_a_fresh_server_gives_the_same_state() {
         return;
     };
     for seed in seeds(2, 20) {
-        let server = messy(&program, seed, Objects::Last);
+        let server = busy_server(&program, seed, Lifetimes::Infinite);
         let fresh = program.start(&[], STILL);
         let before = pipe(&server, &fresh);
         let when = format!("seed {seed}, piped into a fresh server");
@@ -130,7 +130,7 @@ fn aof_of_any_server_is_read_by_any_other() {
     let programs = all();
     for (i, program) in programs.iter().enumerate() {
         let seed = seeds(1, 1)[0].wrapping_add(i as u64);
-        let server = messy(program, seed, Objects::End);
+        let server = busy_server(program, seed, Lifetimes::Finite);
         let who = format!("seed {seed}, {}", program.name());
         assert_aof_gives_the_same(&who, &server, &programs.iter().collect::<Vec<_>>());
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use redis::Value;
 
 use crate::programs::{Program, all, main_program};
-use crate::random_workload::{BUSY, Mess, OTHERS, Objects};
 use crate::support::*;
+use testkit::random_workload::{BUSY, Lifetimes, OTHERS, RandomWorkload};
 use testkit::*;
 
 /// How a replica takes over a whole copy.
@@ -45,9 +45,9 @@ fn start(program: &Program, settings: &str, load: &str) -> (Server, Server) {
     (primary, replica)
 }
 
-fn some_mess(mess: &mut Mess, n: usize) {
+fn run_some(workload: &mut RandomWorkload, n: usize) {
     for i in 0..n {
-        mess.act();
+        workload.act();
         if i % 8 == 0 {
             let_pass(5);
         }
@@ -74,12 +74,12 @@ fn partial_resync_gives_the_same_state() {
     };
     for seed in seeds(1, 20) {
         let (primary, replica) = start(&program, BUSY, "disabled");
-        let mut mess = Mess::new(&primary, seed, Objects::End);
+        let mut workload = RandomWorkload::new(&primary, seed, Lifetimes::Finite);
         for round in 0..amount(3, 6) {
-            some_mess(&mut mess, 100);
+            run_some(&mut workload, 100);
             resynchronises(&primary, &replica, "sync_partial_ok", || {
                 let _: i64 = replica.ask("CLIENT KILL TYPE master");
-                some_mess(&mut mess, 30);
+                run_some(&mut workload, 30);
             });
             let when = format!("seed {seed}, round {round}, from the backlog");
             assert_equal(&when, &primary, &[&replica]);
@@ -106,9 +106,9 @@ fn full_resync_gives_the_same_state() {
 fn whole_copies(program: &Program, load: &str, seed: u64) {
     let (primary, replica) = start(program, BRISK, load);
     fill_much(&mut in_db(&primary, ASIDE), "much");
-    let mut mess = Mess::new(&primary, seed, Objects::End);
+    let mut workload = RandomWorkload::new(&primary, seed, Lifetimes::Finite);
     for round in 0..amount(2, 4) {
-        some_mess(&mut mess, 100);
+        run_some(&mut workload, 100);
         resynchronises(&primary, &replica, "sync_full", || {
             // Another history, so nothing but a whole copy helps.
             let () = replica.ask("REPLICAOF NO ONE");
@@ -117,7 +117,7 @@ fn whole_copies(program: &Program, load: &str, seed: u64) {
             let _: i64 = ask(&mut c, "AGG.LOG only.here gone");
             let () = primary.ask("DEBUG CHANGE-REPL-ID");
             let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
-            some_mess(&mut mess, 60);
+            run_some(&mut workload, 60);
         });
         let when = format!("{}, {load}, seed {seed}, round {round}", program.name());
         assert_equal(&when, &primary, &[&replica]);
@@ -171,10 +171,10 @@ fn full_resync_under_reads_gives_the_same_state() {
     };
     let (primary, replica) = start(&program, BRISK, "swapdb");
     (0..amount(2, 8)).for_each(|i| fill_much(&mut in_db(&primary, ASIDE), &format!("much{i}")));
-    let mut mess = Mess::new(&primary, 11, Objects::End);
+    let mut workload = RandomWorkload::new(&primary, 11, Lifetimes::Finite);
     read_while(&replica, || {
         for _ in 0..amount(3, 20) {
-            some_mess(&mut mess, 50);
+            run_some(&mut workload, 50);
             resynchronises(&primary, &replica, "sync_full", || {
                 let () = primary.ask("DEBUG CHANGE-REPL-ID");
                 let () = replica.ask("REPLICAOF NO ONE");
@@ -196,8 +196,8 @@ fn replica_serves_its_old_data_while_it_loads_a_copy_of_the_same_history() {
         let _: i64 = primary.ask(&format!("AGG.STAT n{i} m {i}"));
     }
     let () = replica.ask("CONFIG SET loading-process-events-interval-bytes 1024");
-    let mut mess = Mess::new(&primary, 17, Objects::End);
-    some_mess(&mut mess, 100);
+    let mut workload = RandomWorkload::new(&primary, 17, Lifetimes::Finite);
+    run_some(&mut workload, 100);
     for round in 0..amount(2, 10) {
         assert_equal(&format!("round {round}"), &primary, &[&replica]);
         // More than the backlog holds comes while it is away; each key takes it some time to load.
@@ -227,7 +227,7 @@ fn replica_serves_its_old_data_while_it_loads_a_copy_of_the_same_history() {
                 let _: i64 = primary.ask("CLIENT KILL TYPE replica");
             }
             if answers % 10 == 0 {
-                some_mess(&mut mess, 5);
+                run_some(&mut workload, 5);
             }
         }
         assert!(answers >= 5, "{answers}");
@@ -256,7 +256,7 @@ fn interrupted_full_resync_is_retried() {
             let _: i64 = primary.ask(&format!("AGG.LOG n{i} hello"));
             let _: i64 = primary.ask(&format!("AGG.STAT n{i} m {i}"));
         }
-        let mut mess = Mess::new(&primary, 13, Objects::End);
+        let mut workload = RandomWorkload::new(&primary, 13, Lifetimes::Finite);
         for round in 0..amount(2, 10) {
             let () = primary.ask("DEBUG CHANGE-REPL-ID");
             let () = replica.ask("REPLICAOF NO ONE");
@@ -266,7 +266,7 @@ fn interrupted_full_resync_is_retried() {
             });
             let_pass(100 + 300 * round as u64 % 1500);
             let _: i64 = primary.ask("CLIENT KILL TYPE replica");
-            some_mess(&mut mess, 20);
+            run_some(&mut workload, 20);
         }
         let () = primary.ask("CONFIG SET rdb-key-save-delay 0");
         let when = format!("after copies that broke off, {load}");

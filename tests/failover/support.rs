@@ -155,22 +155,6 @@ pub fn aof_is_quiet(server: &Server) {
     assert_eq!(info(server, "aof_last_bgrewrite_status"), "ok");
 }
 
-/// Random numbers, the same at each run.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    pub fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
-
 /// The seeds of a test: from AGG_SEED alone if it is set, else so many.
 pub fn seeds(quick: usize, heavy: usize) -> Vec<u64> {
     match std::env::var("AGG_SEED") {

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::programs::{Program, all, main_program, say};
-use crate::random_workload::{BUSY, Mess, OTHERS, Objects};
 use crate::replay::assert_aof_gives_the_same;
 use crate::support::*;
+use testkit::random_workload::{BUSY, Lifetimes, OTHERS, RandomWorkload};
 use testkit::*;
 
 /// A primary with replicas of it; each writes an AOF without RDB parts.
@@ -34,22 +34,25 @@ fn agree(primary: &Program, replicas: &[Program], seed: u64) {
     let who = format!("seed {seed}, {} to {}", primary.name(), names.join(", "));
     let (first, followers) = start(primary, replicas);
     let followers: Vec<&Server> = followers.iter().collect();
-    let mut messes = [1, 2].map(|n| Mess::new(&first, seed.wrapping_mul(n), Objects::End));
+    let mut workloads =
+        [1, 2].map(|n| RandomWorkload::new(&first, seed.wrapping_mul(n), Lifetimes::Finite));
     let restores = replicas.iter().all(|r| r.can_restore(primary));
-    messes.iter_mut().for_each(|mess| mess.restores = restores);
+    workloads
+        .iter_mut()
+        .for_each(|workload| workload.restores = restores);
     for round in 0..amount(3, 8) {
         for i in 0..300 {
-            messes[i % 2].act();
+            workloads[i % 2].act();
             // The timer gets its turn among the commands.
-            if messes[0].random.below(4) == 0 {
+            if workloads[0].random.below(4) == 0 {
                 std::thread::sleep(Duration::from_millis(7));
             }
         }
         assert_equal(&format!("{who}, round {round}"), &first, &followers);
     }
     // Most commands were carried out, so the test says something.
-    let [done, refused] =
-        [|m: &Mess| m.done, |m: &Mess| m.refused].map(|of| of(&messes[0]) + of(&messes[1]));
+    let [done, refused] = [|m: &RandomWorkload| m.done, |m: &RandomWorkload| m.refused]
+        .map(|of| of(&workloads[0]) + of(&workloads[1]));
     assert!(done > refused, "{done} done, {refused} refused");
     let mut readers = std::iter::once(primary).chain(replicas).cycle().skip(1);
     for server in std::iter::once(&first).chain(followers.iter().copied()) {

@@ -16,15 +16,21 @@ const TRIES: usize = 7;
 
 /// A server that notes the time of every command, and a connection to it.
 pub struct Timed {
+    _slot: Slot,
     server: Server,
     pub connection: Connection,
 }
 
 impl Timed {
     pub fn start(settings: &str) -> Option<Timed> {
+        let slot = slot();
         let server = Server::with_module(&["--slowlog-log-slower-than", "0"], settings)?;
         let connection = server.connection();
-        Some(Timed { server, connection })
+        Some(Timed {
+            _slot: slot,
+            server,
+            connection,
+        })
     }
 
     /// Sends a command, its words separated by blanks.

@@ -29,7 +29,8 @@ pub const PLAIN: [&str; 6] = [
     "no",
 ];
 
-/// Tests that take the time a server takes to answer run alone, the others beside each other.
+/// Tests that measure how long a server takes to reply run alone, the others beside each other, as many as the machine has
+/// processors.
 static GATE: RwLock<()> = RwLock::new(());
 
 pub fn alone() -> RwLockWriteGuard<'static, ()> {
@@ -37,8 +38,10 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-pub fn beside() -> RwLockReadGuard<'static, ()> {
-    GATE.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+pub fn beside() -> (Slot, RwLockReadGuard<'static, ()>) {
+    let slot = slot();
+    let gate = GATE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    (slot, gate)
 }
 
 /// How long an attack goes on.

@@ -2,7 +2,7 @@
 //! nodes with contents, random workloads, stubs and proxies, programs that run, and documented transcripts.
 //!
 //! The base is re-exported flat, for `use testkit::*`. What few suites need keeps its module: [`cluster`], [`proxy`],
-//! [`resp_stub`], [`sentinel`].
+//! [`random_workload`], [`resp_stub`], [`sentinel`].
 //!
 //! # Invariants
 //!
@@ -11,6 +11,7 @@
 
 mod attack;
 mod command;
+mod gate;
 mod node;
 mod process;
 mod random;
@@ -21,11 +22,13 @@ mod wait;
 
 pub mod cluster;
 pub mod proxy;
+pub mod random_workload;
 pub mod resp_stub;
 pub mod sentinel;
 
 pub use attack::*;
 pub use command::*;
+pub use gate::*;
 pub use node::*;
 pub use process::*;
 pub use random::*;

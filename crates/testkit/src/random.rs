@@ -45,6 +45,11 @@ impl Random {
         &of[self.below(of.len())]
     }
 
+    /// Returns one of these words.
+    pub fn word<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+
     /// Returns letters that no compression shortens much.
     pub fn text(&mut self, len: usize) -> String {
         let mut text = String::with_capacity(len + 8);

@@ -1,17 +1,21 @@
-//! A client that does anything with three nodes in two databases: reports, drains, settings, and what keys and servers
-//! undergo; singly, in transactions and scripts, and in bursts of many within a millisecond.
+//! A client that runs random commands on three nodes in two databases: reports, drains, settings, and what happens to
+//! keys and servers. It sends them singly, in transactions and scripts, and in bursts of many within a millisecond.
 
 use redis::{Cmd, Connection, Value};
 
-use crate::support::Random;
-use testkit::*;
+use crate::command::{send, words};
+use crate::random::Random;
+use crate::reply::entries;
+use crate::server::Server;
+use crate::wait::now_ms;
 
-/// A primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are reached.
+/// Settings of a primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are
+/// reached.
 pub const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \
     min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb max-series 40 max-errors 12 \
     max-realities 6 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
 
-/// Replicas that would decide all of it otherwise.
+/// Settings of replicas, each of which would decide everything differently.
 pub const OTHERS: [&str; 2] = [
     "min-window 60 hour-window 120 flush-delay-ms 0 max-future-ms 0 min-interval-ms 3600000 max-gap 1 min-history 0 \
     hour-history 1 queue-min 1kb queue-hour 1kb queue-log 1kb max-series 1 max-errors 1 max-realities 1 \
@@ -20,41 +24,47 @@ pub const OTHERS: [&str; 2] = [
     min-history 100 hour-history 100 max-series 100000 series-ttl 0 error-ttl 0 reality-ttl 0",
 ];
 
-/// Where an AOF is repeated later by a client, nothing is given a time to live: what has expired by then would end at
-/// once, with what follows upon it.
+/// Whether keys and objects get a time to live. Where a client replays an AOF later, none may: what has expired by then
+/// would end at once, with all that follows.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Objects {
-    End,
-    Last,
+pub enum Lifetimes {
+    /// Some keys and objects expire.
+    Finite,
+    /// None does.
+    Infinite,
 }
 
 /// See the file's header.
-pub struct Mess {
+pub struct RandomWorkload {
+    /// The random choices.
     pub random: Random,
-    /// Whether it restores what it dumped: such a payload is repeated as it is, and no older server reads it.
+    /// Whether it restores what it dumped. Such a payload is replayed verbatim, and no older server reads it.
     pub restores: bool,
     connection: Connection,
-    objects: Objects,
-    /// Queue and id of what was handed out.
+    lifetimes: Lifetimes,
+    /// Queue and id of records that were leased.
     fetched: Vec<(String, i64)>,
+    /// How many commands were carried out.
     pub done: u64,
+    /// How many commands were refused.
     pub refused: u64,
 }
 
-impl Mess {
-    pub fn new(server: &Server, seed: u64, objects: Objects) -> Mess {
-        Mess {
+impl RandomWorkload {
+    /// Connects to a server.
+    pub fn new(server: &Server, seed: u64, lifetimes: Lifetimes) -> RandomWorkload {
+        RandomWorkload {
             random: Random(seed),
             restores: true,
             connection: server.connection(),
-            objects,
+            lifetimes,
             fetched: Vec::new(),
             done: 0,
             refused: 0,
         }
     }
 
-    /// Sends a line, as [`words`] reads it; refusals are part of the game.
+    /// Sends a command, split by [`words`], which may be refused.
     fn send(&mut self, line: &str) -> Option<Value> {
         let reply = send(&mut self.connection, &words(line));
         self.count(line, reply)
@@ -74,7 +84,7 @@ impl Mess {
         }
     }
 
-    /// Sends lines at once, without waiting in between.
+    /// Sends commands without waiting in between.
     fn burst(&mut self, lines: &[String]) {
         let mut packed = Vec::new();
         for line in lines {
@@ -91,11 +101,11 @@ impl Mess {
         }
     }
 
-    /// One thing, or some that belong together.
+    /// Runs one random command, or several that belong together.
     pub fn act(&mut self) {
-        let db = self.random.one(&["0", "0", "0", "4"]);
+        let db = self.random.word(&["0", "0", "0", "4"]);
         self.send(&format!("SELECT {db}"));
-        let node = self.random.one(&["a", "a", "b", "c"]);
+        let node = self.random.word(&["a", "a", "b", "c"]);
         match self.random.below(48) {
             0..20 => {
                 let line = self.report(node);
@@ -130,10 +140,10 @@ impl Mess {
         }
     }
 
-    /// Many plain samples within a millisecond, with now and then something else in between: these are propagated as
-    /// they came wherever that means the same.
+    /// Sends many plain samples within a millisecond, occasionally with something else in between. Samples are replicated
+    /// verbatim wherever that means the same.
     fn crowd(&mut self, node: &str) {
-        let other = self.random.one(&["a", "b", "c"]);
+        let other = self.random.word(&["a", "b", "c"]);
         let mut lines = Vec::new();
         for _ in 0..10 + self.random.below(30) {
             let n = self.random.below(1000);
@@ -152,7 +162,7 @@ impl Mess {
     }
 
     fn report(&mut self, node: &str) -> String {
-        let lasts = self.objects == Objects::Last;
+        let is_lasting = self.lifetimes == Lifetimes::Infinite;
         let r = &mut self.random;
         let at = match r.below(4) {
             0 => format!(" AT {}", now_ms() + r.below(6000) as i64 - 4500),
@@ -160,49 +170,49 @@ impl Mess {
         };
         let tags = match r.below(3) {
             0 => format!(" TAGS a:{}", r.below(3)),
-            1 => r.one(&["", " TAGS 'b c:d'", " TAGS ''"]).to_owned(),
+            1 => r.word(&["", " TAGS 'b c:d'", " TAGS ''"]).to_owned(),
             _ => String::new(),
         };
         let n = match r.below(5) {
             0 => r
-                .one(&["0", "-0", "1e308", "-1e308", "5e-324", "0.1", "1e-400"])
+                .word(&["0", "-0", "1e308", "-1e308", "5e-324", "0.1", "1e-400"])
                 .to_owned(),
             _ => (r.below(1_000_000) as f64 / 1000.0).to_string(),
         };
-        let long = "y".repeat(r.below(200) as usize);
+        let long = "y".repeat(r.below(200));
         match r.below(10) {
             0 | 1 => format!("AGG.STAT {node} m{} {n}{tags}{at}", r.below(30)),
             2 | 3 => {
                 let big = ["18446744073709551615", "1e18", "0.5", "3"];
                 let total = match r.below(6) {
-                    0 => r.one(&big).to_owned(),
+                    0 => r.word(&big).to_owned(),
                     _ => (now_ms() % 100_000).to_string(),
                 };
                 format!("AGG.STAT {node} d{} {total} DIFF{tags}{at}", r.below(4))
             }
             4 => format!(
                 "AGG.MSTAT {node}{tags}{at}{} VALUES m1 {n} m{} {n} m2 1 bad {}",
-                r.one(&["", "", " ATOMIC"]),
+                r.word(&["", "", " ATOMIC"]),
                 r.below(30),
-                r.one(&["x", "1"])
+                r.word(&["x", "1"])
             ),
             5 => format!("AGG.LOG {node} 'hello é \n{long}'{tags}{at}"),
             6 => format!(
                 "AGG.ERROR {node} e{long} KEY e{}{tags}{at}{}",
                 r.below(18),
-                r.one(&["", " PUBLIC p LEVEL 9 TYPE BUG CODE c FUNC f FILE p GID 1"])
+                r.word(&["", " PUBLIC p LEVEL 9 TYPE BUG CODE c FUNC f FILE p GID 1"])
             ),
             7 | 8 => {
-                let ttl = if lasts {
+                let ttl = if is_lasting {
                     ""
                 } else {
-                    r.one(&["", " TTL 0", " TTL 1"])
+                    r.word(&["", " TTL 0", " TTL 1"])
                 };
                 let (object, n) = (r.below(9), r.below(3));
                 format!("AGG.REALITY {node} o{object} m '[{n}, {{}}]'{tags}{ttl}{at}")
             }
             _ => {
-                let what = r.one(&["METRIC m", "METRIC d", "ERROR e", "REALITY o"]);
+                let what = r.word(&["METRIC m", "METRIC d", "ERROR e", "REALITY o"]);
                 format!("AGG.FORGET {node} {what}{}", r.below(9))
             }
         }
@@ -210,14 +220,14 @@ impl Mess {
 
     fn drain(&mut self, node: &str) {
         let r = &mut self.random;
-        let queue = r.one(&["MIN", "HOUR", "LOG", "ERROR", "REALITY", "ERROR REALITY"]);
+        let queue = r.word(&["MIN", "HOUR", "LOG", "ERROR", "REALITY", "ERROR REALITY"]);
         let count = 1 + r.below(4);
         let line = match r.below(10) {
             0..2 => format!("AGG.POP {node} {queue} COUNT {count}"),
             2..5 => format!("AGG.FETCH {node} {queue} COUNT {count} LEASE 150"),
-            5 => format!("AGG.REQUEUE {node} {}", r.one(&["ERROR", "REALITY"])),
+            5 => format!("AGG.REQUEUE {node} {}", r.word(&["ERROR", "REALITY"])),
             n => {
-                let back = r.below(3) as usize + 1;
+                let back = r.below(3) + 1;
                 let Some((queue, id)) = self.fetched.iter().rev().nth(back - 1) else {
                     return;
                 };
@@ -237,7 +247,7 @@ impl Mess {
 
     fn setting(&mut self) -> String {
         let r = &mut self.random;
-        let setting = r.one(&[
+        let setting = r.word(&[
             "agg.flush-delay-ms 0",
             "agg.flush-delay-ms 200",
             "agg.min-history 1",
@@ -268,19 +278,19 @@ impl Mess {
         format!("CONFIG SET {setting}")
     }
 
-    /// What a key may undergo.
+    /// Renames, copies, moves, replaces, expires or deletes keys.
     fn upset(&mut self, node: &str) {
         let line = match self.random.below(20) {
             0..3 => format!("RENAME {node} c"),
             3..6 => format!("COPY {node} b REPLACE"),
             6 => format!("COPY {node} c DB 4 REPLACE"),
             7..10 => format!("MOVE {node} 4"),
-            10 if self.objects == Objects::End => format!("PEXPIRE {node} 300"),
+            10 if self.lifetimes == Lifetimes::Finite => format!("PEXPIRE {node} 300"),
             11..14 => format!("PERSIST {node}"),
             14 => "SWAPDB 0 4".into(),
             15 => format!("UNLINK {node}"),
             16 => format!("DEL {node}"),
-            17 if self.objects == Objects::End => format!("SET {node} 'another type' PX 50"),
+            17 if self.lifetimes == Lifetimes::Finite => format!("SET {node} 'another type' PX 50"),
             17 => format!("SET {node} 'another type'"),
             18 if self.restores => {
                 let dump =
@@ -294,13 +304,13 @@ impl Mess {
             }
             _ => self
                 .random
-                .one(&["FLUSHDB", "FLUSHDB ASYNC", "PING", "PING"])
+                .word(&["FLUSHDB", "FLUSHDB ASYNC", "PING", "PING"])
                 .into(),
         };
         self.send(&line);
     }
 
-    /// What servers and their links undergo.
+    /// Pauses clients, rewrites the AOF, cuts replication links or reloads.
     fn trouble(&mut self) -> String {
         let mut lines = vec![
             "CLIENT PAUSE 250 WRITE",
@@ -308,10 +318,10 @@ impl Mess {
             "BGREWRITEAOF",
             "CLIENT KILL TYPE replica",
         ];
-        // A key that has expired is left out by it without a word to replicas and the AOF.
-        if self.objects == Objects::Last {
+        // A reload omits expired keys and tells neither replicas nor the AOF.
+        if self.lifetimes == Lifetimes::Infinite {
             lines.push("DEBUG RELOAD");
         }
-        self.random.one(&lines).to_owned()
+        self.random.word(&lines).to_owned()
     }
 }
