@@ -169,7 +169,7 @@ impl Connection {
         run: impl FnOnce(&Server, &Shutdown) -> Result<ExitStatus, String>,
     ) -> Result<ExitStatus, String> {
         let server = Server::parse(&self.url, &self.access());
-        let server = server.unwrap_or_else(|error| usage_error(&error));
+        let server = server.unwrap_or_else(|error| usage_error(&error.to_string()));
         let interrupted = match is_endless {
             true => ExitStatus::Success,
             false => ExitStatus::Interrupted,
@@ -187,7 +187,7 @@ impl Connection {
         let tls = is_set.then(|| Tls::new(&self.tls)).transpose();
         Access {
             password: password(),
-            tls: tls.unwrap_or_else(|error| usage_error(&error)),
+            tls: tls.unwrap_or_else(|error| usage_error(&error.to_string())),
             ..Access::default()
         }
     }

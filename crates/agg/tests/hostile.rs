@@ -307,9 +307,9 @@ fn password_is_sent_only_to_permitted_addresses() {
         let (stolen, told) = led(kind, "");
         assert!(!stolen, "{kind}");
         assert!(
-            told.contains("is not connected to and not told a password")
+            told.contains("and not sending it a password: another server named it")
                 && told.contains(
-                    "127.66.0.1 is not of the networks of this source's servers (127.0.0.1/32)"
+                    "127.66.0.1 is outside of the networks of this source's servers (127.0.0.1/32)"
                 )
                 && told.contains("\"allow\""),
             "{kind}: {told}"

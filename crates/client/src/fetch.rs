@@ -1,96 +1,59 @@
-//! The commands of draining and their replies. Pure.
+//! Fetching of records, and how they are settled afterwards. No I/O.
 
 use std::time::Duration;
 
+use aggregator_protocol::{NodeName, Queue, RecordFormat};
 use redis::{Cmd, Value};
 
-use crate::reply;
-use aggregator_protocol::{NodeName, Queue, RecordFormat};
+use crate::command::{Ack, Command, Fetch, Nack, read_records};
 
-/// A record that was handed out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchedRecord {
-    /// Where it waited.
-    pub queue: Queue,
-    /// Its id there.
-    pub id: i64,
-    /// How often it was handed out, this time included.
-    pub deliveries: u64,
-    /// The text.
-    pub record: Vec<u8>,
-}
+pub use crate::command::FetchedRecord;
 
-/// What is asked for.
+/// What to fetch of each node.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
-    /// From these queues.
+    /// The queues.
     pub queues: Vec<Queue>,
-    /// So written.
+    /// How records are written.
     pub format: RecordFormat,
-    /// Kept from others for so long.
+    /// How long other consumers do not get the records.
     pub lease: Duration,
 }
 
 impl FetchRequest {
-    /// The command that hands out `count` entries at most and waits for so long where there are none.
+    /// Returns the command that fetches `count` records at most, and waits for `block` while there are none.
     pub fn fetch(&self, node: &NodeName, count: u64, block: Option<Duration>) -> Cmd {
-        let mut command = redis::cmd("AGG.FETCH");
-        command.arg(&node.0);
-        for queue in &self.queues {
-            command.arg(queue.name());
+        let fetch = Fetch::new(node, &self.queues)
+            .count(count)
+            .lease(self.lease)
+            .format(self.format);
+        match block {
+            Some(block) => fetch.block(block).to_cmd(),
+            None => fetch.to_cmd(),
         }
-        command
-            .arg("COUNT")
-            .arg(count)
-            .arg("LEASE")
-            .arg(self.lease.as_millis() as u64);
-        if let Some(block) = block {
-            command.arg("BLOCK").arg(block.as_millis() as u64);
-        }
-        command.arg("FORMAT").arg(self.format.name());
-        command
     }
 }
 
-/// The entries of a reply; none of what is no reply of AGG.FETCH.
+/// Returns the records of a reply; none if it is not a reply of AGG.FETCH.
 pub fn entries(reply: Value) -> Option<Vec<FetchedRecord>> {
-    reply::items(reply)?.into_iter().map(entry).collect()
+    read_records(reply)
 }
 
-fn entry(value: Value) -> Option<FetchedRecord> {
-    let [queue, id, deliveries, record] = reply::items(value)?.try_into().ok()?;
-    Some(FetchedRecord {
-        queue: Queue::from_name(&reply::bytes(queue)?)?,
-        id: reply::int(&id)?,
-        deliveries: u64::try_from(reply::int(&deliveries)?).ok()?,
-        record: reply::bytes(record)?,
+/// Returns the commands that acknowledge the first `done` of the records and end the leases of the others.
+pub fn settle(node: &NodeName, records: &[FetchedRecord], done: usize) -> Vec<Cmd> {
+    let (done, back) = records.split_at(done);
+    let acks = by_queue(done).map(|(queue, ids)| Ack::new(node, queue, &ids).to_cmd());
+    let nacks = by_queue(back).map(|(queue, ids)| Nack::new(node, queue, &ids).to_cmd());
+    acks.chain(nacks).collect()
+}
+
+/// The ids of the records of each queue that has any.
+fn by_queue(records: &[FetchedRecord]) -> impl Iterator<Item = (Queue, Vec<i64>)> {
+    Queue::ALL.into_iter().filter_map(|queue| {
+        let of_queue = records.iter().filter(|record| record.queue == queue);
+        let ids: Vec<i64> = of_queue.map(|record| record.id).collect();
+        (!ids.is_empty()).then_some((queue, ids))
     })
-}
-
-/// The commands that acknowledge the first `printed` of the entries and give the others back.
-pub fn settle(node: &NodeName, entries: &[FetchedRecord], printed: usize) -> Vec<Cmd> {
-    let (done, back) = entries.split_at(printed);
-    let mut commands = by_queue("AGG.ACK", node, done);
-    commands.extend(by_queue("AGG.NACK", node, back));
-    commands
-}
-
-fn by_queue(verb: &str, node: &NodeName, entries: &[FetchedRecord]) -> Vec<Cmd> {
-    let command = |queue: Queue| {
-        let mut ids = entries
-            .iter()
-            .filter(|entry| entry.queue == queue)
-            .map(|e| e.id)
-            .peekable();
-        ids.peek()?;
-        let mut command = redis::cmd(verb);
-        command.arg(&node.0).arg(queue.name());
-        ids.for_each(|id| {
-            command.arg(id);
-        });
-        Some(command)
-    };
-    Queue::ALL.into_iter().filter_map(command).collect()
 }
 
 #[cfg(test)]
@@ -141,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_read_and_nil_is_empty() {
+    fn reply_is_read_and_nil_is_empty() {
         let got = entries(Value::Array(vec![value("LOG", 5, "{}")])).unwrap();
         assert_eq!(
             got,
@@ -159,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_printed_is_acknowledged_and_the_rest_given_back() {
+    fn done_records_are_acknowledged_and_the_rest_released() {
         let all = [
             value("MIN", 1, ""),
             value("LOG", 2, ""),

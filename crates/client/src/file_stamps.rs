@@ -1,10 +1,10 @@
-//! Tells whether files have changed: which file it is, its size and its times. A time alone is the same for two changes
-//! within a clock's tick.
+//! Detection of changed files by inode, size and times. A time alone is the same for two changes within a tick of the
+//! clock.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a file is like; none where there is no file.
+/// Inode, size and times of a file; none if there is no file.
 type Stamp = Option<(u64, u64, (i64, i64), (i64, i64))>;
 
 fn stamp(path: &Path) -> Stamp {
@@ -18,19 +18,19 @@ fn stamp(path: &Path) -> Stamp {
     ))
 }
 
-/// Files that were read, as they were before that.
+/// Files that were read, as they were before they were read.
 #[derive(Clone, Debug, Default)]
 pub struct FileStamps(Vec<(PathBuf, Stamp)>);
 
 impl FileStamps {
-    /// Notes what a file is like. To be called before it is read: so a change while it is read is seen.
+    /// Notes the state of a file. Call this before the file is read, so that a change while it is read is noticed.
     pub fn note(&mut self, path: &Path) {
         if !self.0.iter().any(|(noted, _)| noted == path) {
             self.0.push((path.to_owned(), stamp(path)));
         }
     }
 
-    /// Whether one of them is not as it was.
+    /// Whether one of the files has changed.
     pub fn changed(&self) -> bool {
         self.0.iter().any(|(path, before)| stamp(path) != *before)
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_seen_whatever_its_kind() {
+    fn change_of_any_kind_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         let noted = || {
@@ -54,7 +54,7 @@ mod tests {
         assert!(none.changed());
         let one = noted();
         assert!(!one.changed());
-        // Another file of the same size and time in its place.
+        // Another file of the same size and time replaces it.
         std::fs::write(dir.path().join("new"), "two").unwrap();
         let time = std::fs::metadata(&path).unwrap().modified().unwrap();
         let file = std::fs::File::options()

@@ -1,5 +1,5 @@
-//! What the program tells a person: one line on standard error, with the program's name before it, or as log.rs is
-//! told. Whom it is about is known from the span in which it is said.
+//! Messages for people, as events of `tracing`. What a message is about (a server, a sink, a node) is the span in which
+//! it is written.
 
 use std::collections::HashSet;
 
@@ -10,39 +10,39 @@ use aggregator_protocol::NodeName;
 /// The target of all messages of this module.
 pub const TARGET: &str = module_path!();
 
-/// Says how things are.
+/// Reports a state.
 pub fn say(text: &str) {
     tracing::info!("{text}");
 }
 
-/// Says what goes wrong while work goes on.
+/// Reports a failure while work continues.
 pub fn warn(text: &str) {
     tracing::warn!("{text}");
 }
 
-/// Says why the program ends in another way than it should.
+/// Reports why the program fails.
 pub fn fail(text: &str) {
     tracing::error!("{text}");
 }
 
-// What whatever is said is about. These are errors' spans: a level that left them out would leave out the names.
+// Spans of the level error: a higher level would leave out the names.
 
-/// What is said in this span is about a server.
+/// Returns the span of messages about a server.
 pub fn of_server(id: &str) -> Span {
     tracing::error_span!("server", server = id)
 }
 
-/// What is said in this span is about a sink.
+/// Returns the span of messages about a sink.
 pub fn of_sink(name: &str) -> Span {
     tracing::error_span!("sink", sink = name)
 }
 
-/// What is said in this span is about a node.
+/// Returns the span of messages about a node.
 pub fn of_node(name: &NodeName) -> Span {
     tracing::error_span!("node", node = %name)
 }
 
-/// Warns of each thing once, so that what goes wrong every second does not fill a log. It remembers a bounded number.
+/// Warns of each failure once, so that what fails every second does not fill a log. It remembers a bounded number.
 #[derive(Default)]
 pub struct WarnOnce {
     said: HashSet<String>,
@@ -52,7 +52,7 @@ pub struct WarnOnce {
 impl WarnOnce {
     const MOST: usize = 1000;
 
-    /// Warns unless it was said before.
+    /// Warns unless this text was written before.
     pub fn say(&mut self, text: &str) {
         if let Some(line) = self.news(text) {
             warn(&line);
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_is_said_once() {
+    fn repeated_message_is_written_once() {
         let mut once = WarnOnce::default();
         assert_eq!(once.news("a").as_deref(), Some("a"));
         assert_eq!(once.news("a"), None);

@@ -6,38 +6,42 @@ use std::time::Duration;
 use aggregator_protocol::NodeName;
 use redis::Value;
 
-use crate::Shutdown;
-use crate::connect::{ClientError, Connection, Server, Walk, no_module};
+use crate::connect::{ClientError, Connection, CursorWalk, Server};
 use crate::reply;
+use crate::shutdown::Shutdown;
 
 /// How long a list of nodes that was looked up stays valid.
 pub const LIST_TTL: Duration = Duration::from_secs(5);
-/// The nodes of a server, and the bytes of their names: a server that has more is not one that gives out records.
+/// How many nodes a server may have, and how many bytes their names: a server with more is not one to drain.
 const MOST: (usize, usize) = (100_000, 32 << 20);
 
-/// All nodes of the server, each once; those found so far when the end is asked for.
+/// Returns all nodes of the server, each once, or those found so far when the end is requested.
+///
+/// # Errors
+///
+/// The connection failed, or the server refuses SCAN.
 pub async fn list_nodes(
-    wire: &mut Connection,
-    stop: &Shutdown,
+    connection: &mut Connection,
+    shutdown: &Shutdown,
 ) -> Result<Vec<NodeName>, ClientError> {
     let mut scan = NodeScan::default();
-    while !scan.step(wire).await? && !stop.is_requested() {}
+    while !scan.step(connection).await? && !shutdown.is_requested() {}
     Ok(scan.found())
 }
 
-/// A look through the keys of a server in steps of a thousand, for whoever has other work in between: with many millions
-/// of other keys it takes longer than a lease.
+/// A scan of a server's keys in steps of a thousand, for callers that have other work in between: with many millions of
+/// other keys it takes longer than a lease.
 pub struct NodeScan {
-    walk: Walk,
+    walk: CursorWalk,
     nodes: BTreeSet<Vec<u8>>,
-    /// The bytes of their names.
+    /// The bytes of the names.
     bytes: usize,
 }
 
 impl Default for NodeScan {
     fn default() -> Self {
         NodeScan {
-            walk: Walk::new("SCAN"),
+            walk: CursorWalk::new("SCAN"),
             nodes: BTreeSet::new(),
             bytes: 0,
         }
@@ -45,8 +49,12 @@ impl Default for NodeScan {
 }
 
 impl NodeScan {
-    /// Takes a step; tells whether it was the last.
-    pub async fn step(&mut self, wire: &mut Connection) -> Result<bool, ClientError> {
+    /// Takes a step, and returns whether it was the last.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, the server refuses SCAN, or it names too many nodes.
+    pub async fn step(&mut self, connection: &mut Connection) -> Result<bool, ClientError> {
         let mut command = redis::cmd("SCAN");
         command
             .arg(self.walk.cursor())
@@ -54,20 +62,20 @@ impl NodeScan {
             .arg("aggr-node")
             .arg("COUNT")
             .arg(1000);
-        let value = match wire.call(&command).await? {
+        let value = match connection.call(&command).await? {
             Ok(value) => value,
-            // Some servers refuse the name of a type that they do not have.
-            Err(text) if text.contains("unknown type") => Value::Nil,
-            Err(text) => {
-                return Err(wire.refused("to list its nodes (name them with --node)", &text));
+            // Some servers refuse a type that they do not have.
+            Err(error) if error.detail.contains("unknown type") => Value::Nil,
+            Err(error) => {
+                return Err(connection.refused("to list its nodes (name them with --node)", &error));
             }
         };
         let Some((next, keys)) = page(value) else {
-            return Err(wire.unexpected_reply("SCAN"));
+            return Err(connection.unexpected_reply("SCAN"));
         };
         for key in keys {
             let bytes = key.len();
-            // SCAN may tell a key twice.
+            // SCAN may return a key twice.
             if self.nodes.insert(key) {
                 self.bytes += bytes;
             }
@@ -76,12 +84,12 @@ impl NodeScan {
         if self.nodes.len() > nodes || self.bytes > bytes {
             let why =
                 format!("it names more than {nodes} nodes, or names of more than {bytes} bytes");
-            return Err(wire.lost(&why));
+            return Err(connection.lost(&why));
         }
-        self.walk.step(wire, next)
+        self.walk.step(connection, next)
     }
 
-    /// What was found so far, each once.
+    /// Returns the nodes that were found, each once.
     pub fn found(self) -> Vec<NodeName> {
         self.nodes.into_iter().map(NodeName).collect()
     }
@@ -93,13 +101,19 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
     Some((cursor, keys?))
 }
 
-/// No nodes: is it that nobody reported yet, or that nobody can? Who may not ask is not told.
-pub async fn check_module(server: &Server, wire: &mut Connection) -> Result<(), ClientError> {
+/// Checks that a server without nodes has the module. A user who may not run COMMAND learns nothing.
+///
+/// # Errors
+///
+/// The connection failed, or the server does not have the module.
+pub async fn check_module(server: &Server, connection: &mut Connection) -> Result<(), ClientError> {
     let mut command = redis::cmd("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
-    let known = wire.call(&command).await?.ok().and_then(reply::items);
+    let known = connection.call(&command).await?.ok().and_then(reply::items);
     match known.as_deref() {
-        Some([Value::Nil]) => Err(no_module(server.endpoint())),
+        Some([Value::Nil]) => Err(ClientError::NoModule {
+            endpoint: server.endpoint().to_owned(),
+        }),
         _ => Ok(()),
     }
 }
@@ -109,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_a_scan() {
+    fn page_of_a_scan_is_read() {
         let bulk = |text: &str| Value::BulkString(text.into());
         let value = Value::Array(vec![bulk("7"), Value::Array(vec![bulk("a"), bulk("b")])]);
         assert_eq!(

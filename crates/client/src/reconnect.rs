@@ -1,60 +1,98 @@
-//! Staying in touch with a server that may go away: says once what is wrong, tries again with growing pauses, says
-//! when it is over, and gives up where there is a limit.
+//! Reconnection to a server that may be down: reports once what is wrong, tries again with growing pauses, reports when
+//! the server is up again, and gives up after a limit.
 
 use std::time::{Duration, Instant};
 
-use crate::Shutdown;
-use crate::connect::{BlockingConnection, ClientError, Server};
+use crate::connect::{BlockingConnection, ClientError, Connection, Server};
 use crate::messages::{say, warn};
+use crate::shutdown::Shutdown;
 
-/// A server and how patient we are with it.
+/// Keeps the connection to one server.
 pub struct Reconnector<'a> {
     server: &'a Server,
-    stop: &'a Shutdown,
-    /// How long to try; without one, for ever.
+    shutdown: &'a Shutdown,
+    /// How long to try; none is without end.
     limit: Option<Duration>,
+    /// Since when calls have failed.
     since: Option<Instant>,
-    pauses: Backoff,
-    told: Option<String>,
-    /// Something went well before: then even a refusal may pass (a server that was restarted without its module),
+    backoff: Backoff,
+    /// The error that was reported last.
+    reported: Option<String>,
+    /// A call has succeeded. From then on even a refusal may pass (a server that was restarted without its module),
     /// while at the start it is a mistake that a person should see.
-    worked: bool,
+    has_worked: bool,
 }
 
 impl<'a> Reconnector<'a> {
-    /// Tries for `limit` at each loss (zero: not again), without one for ever.
-    pub fn new(server: &'a Server, stop: &'a Shutdown, limit: Option<Duration>) -> Self {
-        let pauses = Backoff::default();
+    /// Tries for `limit` at each loss of the connection (zero: not again), without one for ever.
+    pub fn new(server: &'a Server, shutdown: &'a Shutdown, limit: Option<Duration>) -> Self {
         Reconnector {
             server,
-            stop,
+            shutdown,
             limit,
             since: None,
-            pauses,
-            told: None,
-            worked: false,
+            backoff: Backoff::default(),
+            reported: None,
+            has_worked: false,
         }
     }
 
-    /// A new connection; none where the end was asked for.
+    /// Connects; returns none if the end is requested.
     ///
-    /// Returns an error when the limit has passed or trying again is of no use.
-    pub fn link(&mut self) -> Result<Option<BlockingConnection>, ClientError> {
-        while !self.stop.is_requested() {
-            match self.server.connect() {
-                Ok(link) => return Ok(Some(link)),
-                Err(failure) => self.failed(failure)?,
+    /// # Errors
+    ///
+    /// The limit has passed, or trying again is of no use.
+    pub async fn connect(&mut self) -> Result<Option<Connection>, ClientError> {
+        while !self.shutdown.is_requested() {
+            match self.server.connect().await {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(error) => self.failed(error).await?,
             }
         }
         Ok(None)
     }
 
-    /// Notes that a call failed, and pauses. The link is to be dropped.
+    /// As [`Reconnector::connect`], for a program without a runtime.
     ///
-    /// Returns the failure when the limit has passed or trying again is of no use.
-    pub fn failed(&mut self, failure: ClientError) -> Result<(), ClientError> {
-        if matches!(failure, ClientError::Refused(_)) && !(self.worked && self.limit.is_none()) {
-            return Err(failure);
+    /// # Errors
+    ///
+    /// As [`Reconnector::connect`].
+    pub fn connect_blocking(&mut self) -> Result<Option<BlockingConnection>, ClientError> {
+        while !self.shutdown.is_requested() {
+            match self.server.connect_blocking() {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(error) => self.failed_blocking(error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that a call failed, and pauses. The caller drops the connection.
+    ///
+    /// # Errors
+    ///
+    /// The error itself, if the limit has passed or trying again is of no use.
+    pub async fn failed(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let pause = self.pause(error)?;
+        self.shutdown.sleep(pause).await;
+        Ok(())
+    }
+
+    /// As [`Reconnector::failed`], for a program without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reconnector::failed`].
+    pub fn failed_blocking(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let pause = self.pause(error)?;
+        self.shutdown.wait(pause);
+        Ok(())
+    }
+
+    fn pause(&mut self, error: ClientError) -> Result<Duration, ClientError> {
+        let may_pass = error.is_retriable() || (self.has_worked && self.limit.is_none());
+        if !may_pass {
+            return Err(error);
         }
         let since = *self.since.get_or_insert_with(Instant::now);
         let left = match self.limit {
@@ -62,29 +100,29 @@ impl<'a> Reconnector<'a> {
             None => Duration::MAX,
         };
         if left.is_zero() {
-            return Err(failure);
+            return Err(error);
         }
-        let text = failure.to_string();
-        if self.told.as_ref() != Some(&text) {
+        let text = error.to_string();
+        if self.reported.as_ref() != Some(&text) {
             warn(&format!("{text}; trying again"));
-            self.told = Some(text);
+            self.reported = Some(text);
         }
-        self.stop.wait(self.pauses.next_pause().min(left));
-        Ok(())
+        Ok(self.backoff.next_pause().min(left))
     }
 
-    /// Notes that a call went well.
+    /// Notes that a call succeeded.
     pub fn worked(&mut self) {
-        self.worked = true;
+        self.has_worked = true;
         self.since = None;
-        self.pauses = Backoff::default();
-        if self.told.take().is_some() {
+        self.backoff = Backoff::default();
+        if self.reported.take().is_some() {
             say(&format!("{} answers again", self.server.endpoint()));
         }
     }
 }
 
-/// Backoff that double, up to half a minute.
+/// Pauses that double from a quarter of a second to half a minute. Each is up to a fifth shorter, at random, so that
+/// many clients of a server that was restarted do not come back all at once.
 pub struct Backoff(Duration);
 
 impl Default for Backoff {
@@ -94,71 +132,85 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The longest pause.
     const LONGEST: Duration = Duration::from_secs(30);
+    /// By which part of itself a pause is shorter at most.
+    const JITTER: f64 = 0.2;
 
-    /// The pause after one more failure.
+    /// Returns the pause after one more failure.
     pub fn next_pause(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(Self::LONGEST);
-        pause
+        pause.mul_f64(1.0 - Self::JITTER * fastrand::f64())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::Access;
+    use crate::connect::{Access, ServerError};
 
     fn lost() -> ClientError {
-        ClientError::Lost("gone".into())
+        ClientError::Lost {
+            endpoint: "redis://h".into(),
+            reason: "gone".into(),
+        }
+    }
+
+    fn refused() -> ClientError {
+        ClientError::Refused {
+            endpoint: "redis://h".into(),
+            what: "AUTH".into(),
+            error: ServerError::parse("NOPERM"),
+        }
+    }
+
+    fn server() -> Server {
+        Server::parse("redis://h", &Access::default()).unwrap()
+    }
+
+    /// A request to end, so that pauses end at once.
+    fn ended() -> Shutdown {
+        let shutdown = Shutdown::default();
+        shutdown.request();
+        shutdown
     }
 
     #[test]
-    fn pauses_double_up_to_half_a_minute() {
-        let mut pauses = Backoff::default();
-        let seconds: Vec<f64> = (0..10).map(|_| pauses.next_pause().as_secs_f64()).collect();
-        assert_eq!(
-            seconds,
-            [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-        );
+    fn pauses_double_up_to_half_a_minute_less_jitter() {
+        let mut backoff = Backoff::default();
+        for full in [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0] {
+            let pause = backoff.next_pause().as_secs_f64();
+            assert!((full * 0.8..=full).contains(&pause), "{pause} of {full}");
+        }
+        let first = || Backoff::default().next_pause();
+        assert!((0..100).any(|_| first() != first()));
     }
 
-    #[test]
-    fn without_patience_the_first_failure_is_the_last() {
-        let (server, stop) = (
-            Server::parse("redis://h", &Access::default()).unwrap(),
-            Shutdown::default(),
-        );
-        let mut reach = Reconnector::new(&server, &stop, Some(Duration::ZERO));
-        assert_eq!(reach.failed(lost()), Err(lost()));
+    #[tokio::test]
+    async fn first_failure_is_the_last_without_patience() {
+        let (server, shutdown) = (server(), Shutdown::default());
+        let mut reconnector = Reconnector::new(&server, &shutdown, Some(Duration::ZERO));
+        assert_eq!(reconnector.failed(lost()).await, Err(lost()));
     }
 
-    #[test]
-    fn a_limit_counts_from_the_first_failure_in_a_row() {
-        let (server, stop) = (
-            Server::parse("redis://h", &Access::default()).unwrap(),
-            Shutdown::default(),
-        );
-        stop.request(); // so that pauses end at once
-        let mut reach = Reconnector::new(&server, &stop, Some(Duration::from_secs(60)));
-        assert_eq!(reach.failed(lost()), Ok(()));
-        reach.since = Instant::now().checked_sub(Duration::from_secs(61));
-        assert_eq!(reach.failed(lost()), Err(lost()));
-        reach.worked();
-        assert_eq!(reach.failed(lost()), Ok(()));
+    #[tokio::test]
+    async fn limit_counts_from_the_first_failure_in_a_row() {
+        let (server, shutdown) = (server(), ended());
+        let mut reconnector = Reconnector::new(&server, &shutdown, Some(Duration::from_secs(60)));
+        assert_eq!(reconnector.failed(lost()).await, Ok(()));
+        reconnector.since = Instant::now().checked_sub(Duration::from_secs(61));
+        assert_eq!(reconnector.failed(lost()).await, Err(lost()));
+        reconnector.worked();
+        assert_eq!(reconnector.failed(lost()).await, Ok(()));
     }
 
-    #[test]
-    fn a_refusal_ends_at_the_start_and_is_sat_out_later() {
-        let (server, stop) = (
-            Server::parse("redis://h", &Access::default()).unwrap(),
-            Shutdown::default(),
-        );
-        stop.request();
-        let refused = ClientError::Refused("no module".into());
-        let mut reach = Reconnector::new(&server, &stop, None);
-        assert_eq!(reach.failed(refused.clone()), Err(refused.clone()));
-        reach.worked();
-        assert_eq!(reach.failed(refused), Ok(()));
+    #[tokio::test]
+    async fn refusal_ends_at_the_start_and_is_retried_later() {
+        let (server, shutdown) = (server(), ended());
+        let mut reconnector = Reconnector::new(&server, &shutdown, None);
+        assert_eq!(reconnector.failed(refused()).await, Err(refused()));
+        reconnector.worked();
+        assert_eq!(reconnector.failed(refused()).await, Ok(()));
     }
 }

@@ -1,11 +1,13 @@
-//! Looks into the server's replies. RESP2: integers, strings, arrays, nil and errors are all there is.
+//! Readers of RESP 2 replies, which consist of integers, strings, arrays, nil and errors.
 
 use redis::Value;
 
-/// What the server answered to one command: a value, or the text of its error.
-pub type Reply = Result<Value, String>;
+use crate::error::ServerError;
 
-/// The elements of an array; none of a nil, which is how some servers say empty.
+/// What the server answered to one command.
+pub type Reply = Result<Value, ServerError>;
+
+/// Returns the elements of an array. A nil has none: some servers answer it for an empty array.
 pub fn items(value: Value) -> Option<Vec<Value>> {
     match value {
         Value::Array(items) => Some(items),
@@ -14,7 +16,7 @@ pub fn items(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// An integer.
+/// Returns an integer.
 pub fn int(value: &Value) -> Option<i64> {
     match value {
         Value::Int(n) => Some(*n),
@@ -22,7 +24,7 @@ pub fn int(value: &Value) -> Option<i64> {
     }
 }
 
-/// The bytes of a string.
+/// Returns the bytes of a string.
 pub fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -31,15 +33,15 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// A string for a person to read.
+/// Returns a string as text; bytes that are not UTF-8 are replaced.
 pub fn text(value: Value) -> Option<String> {
     bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The bytes of a cursor: a number, or an id of two.
+/// The longest cursor, bytes: a number, or an id of two.
 const CURSOR: usize = 64;
 
-/// A page of a scan: the cursor and what comes with it.
+/// Returns the cursor and the elements of a page of SCAN or AGG.SCAN.
 pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
     let all = items(value)?;
     if all.is_empty() {
@@ -50,10 +52,10 @@ pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
     Some((cursor, items(page)?))
 }
 
-/// Bytes of all records of a reply that are read: as JSON they take many times as much.
+/// How many bytes of the records of a reply are read: as JSON they take many times as much.
 const RECORDS: usize = 8 << 20;
 
-/// The records of AGG.PEEK; those that are no JSON are left out, and those beyond [`RECORDS`].
+/// Returns the records of AGG.PEEK as JSON. Records that are not JSON are left out, and those beyond [`RECORDS`].
 pub fn records(value: Value) -> Vec<serde_json::Value> {
     let mut left = RECORDS;
     let entries = items(value).unwrap_or_default();

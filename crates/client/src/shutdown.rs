@@ -1,8 +1,9 @@
 //! A request to end, which threads and tasks wait for.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 /// Whether the end was requested. Clones share one request.
@@ -11,10 +12,10 @@ pub struct Shutdown(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    requested: Mutex<Option<Instant>>,
-    /// For threads that wait,
-    wake: Condvar,
-    /// and for tasks.
+    requested_at: Mutex<Option<Instant>>,
+    /// Wakes threads.
+    threads: Condvar,
+    /// Wakes tasks.
     tasks: Notify,
 }
 
@@ -24,53 +25,51 @@ impl Shutdown {
         self.requested_at().is_some()
     }
 
-    /// When the end was requested, if it was.
+    /// Returns when the end was requested, if it was.
     pub fn requested_at(&self) -> Option<Instant> {
-        *self.lock()
+        *self.0.requested_at.lock()
     }
 
-    /// Requests the end and wakes all waiters.
+    /// Requests the end and wakes all waiters. Only the first request counts.
     pub fn request(&self) {
-        self.lock().get_or_insert_with(Instant::now);
-        self.0.wake.notify_all();
+        self.0.requested_at.lock().get_or_insert_with(Instant::now);
+        self.0.threads.notify_all();
         self.0.tasks.notify_waiters();
     }
 
-    /// Waits, as a task, until the end is requested.
+    /// Waits until the end is requested.
     pub async fn requested(&self) {
         let mut notified = std::pin::pin!(self.0.tasks.notified());
-        // Before the look, so that no call comes in between unheard.
+        // Before the check, so that no request between the two is missed.
         notified.as_mut().enable();
         if !self.is_requested() {
             notified.await;
         }
     }
 
-    /// Blocks the thread for `pause`, or less if the end is requested; returns whether it was.
-    pub fn wait(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
-        let mut requested = self.lock();
-        while requested.is_none() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            requested = self
-                .0
-                .wake
-                .wait_timeout(requested, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+    /// Waits for `pause`, or less if the end is requested; returns whether it was.
+    pub async fn sleep(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = self.requested() => true,
+            () = tokio::time::sleep(pause) => self.is_requested(),
         }
-        true
     }
 
-    // An instant is whole whatever happened to the thread that held it.
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0
-            .requested
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Blocks the thread for `pause`, or less if the end is requested; returns whether it was.
+    pub fn wait(&self, pause: Duration) -> bool {
+        let until = Instant::now().checked_add(pause);
+        let mut requested = self.0.requested_at.lock();
+        while requested.is_none() {
+            match until {
+                Some(until) => {
+                    if self.0.threads.wait_until(&mut requested, until).timed_out() {
+                        break;
+                    }
+                }
+                None => self.0.threads.wait(&mut requested),
+            }
+        }
+        requested.is_some()
     }
 }
 
@@ -78,31 +77,40 @@ impl Shutdown {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     #[test]
     fn wait_ends_when_the_end_is_requested() {
-        let stop = Shutdown::default();
-        let other = stop.clone();
-        let thread = std::thread::spawn(move || other.wait(Duration::from_secs(60)));
-        stop.request();
+        let shutdown = Shutdown::default();
+        let other = shutdown.clone();
+        let thread = std::thread::spawn(move || other.wait(LONG));
+        shutdown.request();
         assert!(thread.join().unwrap());
-        assert!(stop.is_requested());
+        assert!(shutdown.is_requested());
     }
 
     #[tokio::test]
     async fn waiting_task_is_woken() {
-        let stop = Shutdown::default();
-        let other = stop.clone();
-        let task = tokio::spawn(async move { other.requested().await });
+        let shutdown = Shutdown::default();
+        let other = shutdown.clone();
+        let task = tokio::spawn(async move { other.sleep(LONG).await });
         tokio::task::yield_now().await;
-        stop.request();
-        task.await.unwrap();
-        stop.requested().await;
+        shutdown.request();
+        assert!(task.await.unwrap());
+        shutdown.requested().await;
     }
 
     #[test]
     fn wait_without_a_request_lasts_its_time() {
         let start = Instant::now();
         assert!(!Shutdown::default().wait(Duration::from_millis(20)));
+        assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[tokio::test]
+    async fn sleep_without_a_request_lasts_its_time() {
+        let start = Instant::now();
+        assert!(!Shutdown::default().sleep(Duration::from_millis(20)).await);
         assert!(start.elapsed() >= Duration::from_millis(20));
     }
 }

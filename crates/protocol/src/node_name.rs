@@ -17,3 +17,9 @@ impl From<OsString> for NodeName {
         NodeName(name.into_encoded_bytes())
     }
 }
+
+impl AsRef<[u8]> for NodeName {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -99,7 +99,7 @@ impl Drain<'_> {
         let mut connection = None;
         loop {
             if connection.is_none() {
-                connection = reconnector.link()?;
+                connection = reconnector.connect_blocking()?;
             }
             let Some(open) = &mut connection else {
                 return Ok(ExitStatus::Interrupted);
@@ -124,7 +124,7 @@ impl Drain<'_> {
                     if self.stop.is_requested() {
                         continue;
                     }
-                    reconnector.failed(error)?;
+                    reconnector.failed_blocking(error)?;
                 }
             }
         }
@@ -183,11 +183,11 @@ impl Drain<'_> {
         let reply = match connection.call(&command)? {
             Ok(reply) => reply,
             // The key was a node when the nodes were listed.
-            Err(text) if !self.nodes.are_named && text.starts_with("WRONGTYPE") => {
+            Err(text) if !self.nodes.are_named && text.code == "WRONGTYPE" => {
                 return Ok(false);
             }
             // The server has no memory for more leases. Memory becomes free once other clients acknowledge theirs.
-            Err(text) if self.follow && text.starts_with("AGGFULL") => {
+            Err(text) if self.follow && text.code == "AGGFULL" => {
                 let error = connection.refused(&format!("to drain node {node}"), &text);
                 self.warnings.say(&format!("{error}; trying again"));
                 return Ok(false);

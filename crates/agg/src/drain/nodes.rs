@@ -51,7 +51,7 @@ impl Nodes {
                 if list.is_empty() && is_first {
                     check_module(server, connection).await?;
                 }
-                Ok(list)
+                Ok::<_, ClientError>(list)
             })?;
             self.read_at = Some(Instant::now());
         }

@@ -114,7 +114,7 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
     while !stop.is_requested() {
         // Before the refresh, as connecting may take long.
         if connection.is_none() {
-            connection = reconnector.link()?;
+            connection = reconnector.connect_blocking()?;
             // The server may have lost its data.
             reports_until_objects = 0;
         }
@@ -129,7 +129,7 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
         };
         if let Err(error) = reporter.send(open, &report) {
             connection = None;
-            reconnector.failed(error)?;
+            reconnector.failed_blocking(error)?;
             continue;
         }
         reconnector.worked();

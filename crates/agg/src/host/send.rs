@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use redis::Value;
 
-use agg_client::connect::{BlockingConnection, ClientError, Walk};
+use agg_client::connect::{BlockingConnection, ClientError, CursorWalk};
 use agg_client::messages::WarnOnce;
 use agg_client::reply::{self, Reply};
 use aggregator_protocol::NodeName;
@@ -111,7 +111,7 @@ impl<'a> Reporter<'a> {
         &mut self,
         connection: &mut BlockingConnection,
     ) -> Result<(), ClientError> {
-        let (mut walk, mut count) = (Walk::new("AGG.SCAN"), 0);
+        let (mut walk, mut count) = (CursorWalk::new("AGG.SCAN"), 0);
         loop {
             let mut command = redis::cmd("AGG.SCAN");
             command.arg(&self.node.0).arg("REALITY").arg(walk.cursor());
@@ -145,7 +145,7 @@ impl<'a> Reporter<'a> {
             (Subject::GoneMetric(name), Ok(_)) => self.metrics.remove(name),
             (Subject::GoneObject(key), Ok(_)) => self.objects.remove(key),
             // Warned of once for the node, as it is the same for every object.
-            (_, Err(reason)) if is_permission_error(&reason) => {
+            (_, Err(reason)) if reason.is_permission_denied() => {
                 self.warn(&format!("node {}: {reason}", self.node));
             }
             (Subject::Samples(_), Err(reason)) => {
@@ -163,10 +163,6 @@ impl<'a> Reporter<'a> {
         self.was_refused = true;
         self.warnings.say(text);
     }
-}
-
-fn is_permission_error(reason: &str) -> bool {
-    reason.starts_with("NOPERM")
 }
 
 fn page(value: Value) -> Option<(Vec<u8>, Vec<String>)> {

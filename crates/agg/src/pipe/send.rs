@@ -47,7 +47,7 @@ impl<'a> Sender<'a> {
     pub fn send(&mut self, batch: &mut Batch) -> Result<(), String> {
         while !batch.lines.is_empty() {
             if self.connection.is_none() {
-                self.connection = self.reconnector.link()?;
+                self.connection = self.reconnector.connect_blocking()?;
             }
             let Some(connection) = &mut self.connection else {
                 return Ok(());
@@ -75,7 +75,7 @@ impl<'a> Sender<'a> {
                 Ok(()) => self.reconnector.worked(),
                 Err(error) => {
                     self.connection = None;
-                    self.reconnector.failed(error)?;
+                    self.reconnector.failed_blocking(error)?;
                     if self.stop.is_requested() {
                         return Ok(());
                     }

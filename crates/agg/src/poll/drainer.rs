@@ -20,7 +20,7 @@ use tokio::time::{sleep, sleep_until};
 use crate::line;
 use agg_client::Backoff;
 use agg_client::Shutdown;
-use agg_client::connect::{ClientError, Connection, Server};
+use agg_client::connect::{ClientError, Connection, Server, ServerError};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};
 use agg_client::messages::{WarnOnce, of_node, say, warn};
 use agg_client::nodes;
@@ -201,7 +201,7 @@ impl Drainer {
         let server = self.address.borrow_and_update().clone();
         server.endpoint().clone_into(&mut lock(&self.status).place);
         self.look = Instant::now();
-        let wire = server.dial().await?;
+        let wire = server.connect().await?;
         lock(&self.status).connects += 1;
         Ok(wire)
     }
@@ -387,7 +387,7 @@ impl Drainer {
             Ok(value) => fetch::entries(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?,
             Err(text) => {
                 let node = &self.pairs[asked.pair].node;
-                if text.starts_with("READONLY") {
+                if text.code == "READONLY" {
                     return Err(wire.refused("AGG.FETCH", &text));
                 }
                 // Not so a key that was a node, here, when the nodes were looked up.
@@ -612,8 +612,6 @@ impl Drainer {
 }
 
 /// Whether an error says that the node is not here, or no longer.
-fn gone(text: &str) -> bool {
-    ["WRONGTYPE", "MOVED ", "ASK "]
-        .iter()
-        .any(|code| text.starts_with(code))
+fn gone(error: &ServerError) -> bool {
+    ["WRONGTYPE", "MOVED", "ASK"].contains(&error.code.as_str())
 }

@@ -83,7 +83,7 @@ Exit codes: 0 success, 1 failed or incomplete (the page says what is missing), 2
 /// # Errors
 /// There is no such node, the server does not answer, or the page cannot be written.
 pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitStatus, String> {
-    let mut connection = server.connect()?;
+    let mut connection = server.connect_blocking()?;
     let Some(node) = node(server, options, &mut connection, stop)? else {
         return Ok(ExitStatus::Interrupted);
     };

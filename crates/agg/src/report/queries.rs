@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use redis::{Cmd, Value};
 
 use agg_client::Shutdown;
-use agg_client::connect::{ClientError, Connection, Walk};
+use agg_client::connect::{ClientError, Connection, CursorWalk};
 use agg_client::reply::{self, Reply};
 use aggregator_protocol::NodeName;
 
@@ -76,7 +76,7 @@ pub async fn report(
             let records = reply::records(value);
             report.log = records.iter().map(replies::log_entry).collect();
         }
-        Err(text) => note(&mut report, "the log", &text),
+        Err(text) => note(&mut report, "the log", &text.to_string()),
     }
     Ok(Some(report))
 }
@@ -182,7 +182,7 @@ async fn metrics_of(
                 replies::windows(value).ok_or_else(|| connection.unexpected_reply("AGG.RANGE"))
             }
             Some(Err(text)) => {
-                failures.push(text);
+                failures.push(text.to_string());
                 Ok(Vec::new())
             }
             None => Ok(Vec::new()),
@@ -202,7 +202,7 @@ async fn metrics_of(
                 window_count += metric.windows.len();
                 report.metrics.shown.push(metric);
             }
-            Err(text) => failures.push(text),
+            Err(text) => failures.push(text.to_string()),
         }
     }
     Ok(window_count)
@@ -235,7 +235,7 @@ async fn read_remaining(
                 found.extend(more);
             }
             Err(text) => {
-                failures.push(text);
+                failures.push(text.to_string());
                 break;
             }
         }
@@ -262,7 +262,7 @@ async fn names(
     };
     let (mut first, mut bytes, mut omitted) = (BTreeSet::new(), 0, 0);
     for pattern in patterns {
-        let mut walk = Walk::new("AGG.SCAN");
+        let mut walk = CursorWalk::new("AGG.SCAN");
         loop {
             let mut command = node_command("AGG.SCAN", query.node);
             command.arg("METRIC").arg(walk.cursor());
@@ -271,7 +271,7 @@ async fn names(
             let value = match connection.call(&command).await? {
                 Ok(value) => value,
                 Err(text) => {
-                    note(report, "the names of metrics", &text);
+                    note(report, "the names of metrics", &text.to_string());
                     break;
                 }
             };
@@ -347,14 +347,14 @@ async fn scan_values(
     stop: &Shutdown,
     mut add: impl FnMut(Value) -> Option<()>,
 ) -> Result<Option<String>, ClientError> {
-    let mut walk = Walk::new("AGG.SCAN");
+    let mut walk = CursorWalk::new("AGG.SCAN");
     while !stop.is_requested() {
         let mut command = node_command("AGG.SCAN", node);
         command.arg(kind).arg(walk.cursor());
         command.arg("COUNT").arg(VALUES_PER_PAGE).arg("WITHVALUES");
         let value = match connection.call(&command).await? {
             Ok(value) => value,
-            Err(text) => return Ok(Some(text)),
+            Err(text) => return Ok(Some(text.to_string())),
         };
         let unexpected = || connection.unexpected_reply("AGG.SCAN");
         let (next, items) = reply::page(value).ok_or_else(unexpected)?;

@@ -166,7 +166,7 @@ pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus
         Ok(()) => {}
     }
     say(&summary(&all, progress.done.load(Relaxed), start.elapsed()));
-    let untried = progress.unasked.load(Relaxed);
+    let untried = progress.unreached.load(Relaxed);
     if untried > 0 {
         say(&format!(
             "{untried} of these could not be tried: no route, or too few file descriptors (ulimit -n)"

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
-use agg_client::connect::{ClientError, Connection, no_module};
+use agg_client::connect::{ClientError, Connection};
 use agg_client::reply::{self, Reply};
 use aggregator_protocol::masking::cell as visible;
 
@@ -75,7 +75,7 @@ impl NodeNames {
             let value = match connection.call(&command).await? {
                 Ok(value) => value,
                 // Some servers refuse the name of a type that they do not have.
-                Err(text) if text.contains("unknown type") => Value::Nil,
+                Err(text) if text.detail.contains("unknown type") => Value::Nil,
                 Err(text) => return Ok(Some(format!("cannot list nodes: {text}"))),
             };
             let unexpected = || connection.unexpected_reply("SCAN");
@@ -121,7 +121,9 @@ pub async fn read(
             let text = replies::info(value);
             let text = text.ok_or_else(|| connection.unexpected_reply("INFO"))?;
             if !text.contains("agg_") {
-                return Err(no_module(endpoint));
+                return Err(ClientError::NoModule {
+                    endpoint: endpoint.to_owned(),
+                });
             }
             reading.server = Some(ServerStats::parse(&text));
         }
@@ -210,7 +212,7 @@ pub async fn read_detail(
     connection
         .pipeline(&commands, |at, reply| match reply {
             Ok(value) => records[at] = reply::records(value),
-            Err(text) => note = Some(text),
+            Err(text) => note = Some(text.to_string()),
         })
         .await?;
     let [log, object_changes] = records;
@@ -243,7 +245,7 @@ async fn read_pages(
         command.arg("COUNT").arg(kind.page_size).arg("WITHVALUES");
         let value = match connection.call(&command).await? {
             Ok(value) => value,
-            Err(text) => return Ok(Some(text)),
+            Err(text) => return Ok(Some(text.to_string())),
         };
         let unexpected = || connection.unexpected_reply("AGG.SCAN");
         let (cursor, values) = reply::page(value).ok_or_else(unexpected)?;

@@ -143,7 +143,7 @@ impl Watcher {
         let concurrent = self.concurrent.clone();
         let mut connection = {
             let _permit = concurrent.acquire().await;
-            self.server.dial().await?
+            self.server.connect().await?
         };
         let (mut names, mut detail) = (NodeNames::default(), None);
         loop {

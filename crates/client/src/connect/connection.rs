@@ -1,11 +1,9 @@
-//! One connection, asynchronous: commands go out in order and replies come back in that order.
+//! One connection: commands go out in order, and replies come back in that order.
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use redis::{Cmd, Value};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -15,77 +13,98 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::resp::{self, Allowance, Fault};
-use super::{Address, ClientError, Server, TIMEOUT, classify_error};
+use super::server::{Address, Server};
+use crate::command::Command;
+use crate::error::{ClientError, ServerError};
 use crate::reply::Reply;
 
-/// Bytes that are read at once: 8 KiB, as is usual, cost a busy poller a tenth of its time.
-const READ: usize = 128 * 1024;
+/// How long the server may be silent.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all replies to one call may take, however steadily they arrive.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The read buffer, bytes: 8 KiB, as is usual, cost a busy poller a tenth of its time.
+const READ_BUFFER: usize = 128 * 1024;
 /// Bytes of commands that are sent at once.
-const PART: usize = 256 * 1024;
-/// What the replies to all commands of one call may take of memory. The largest that are asked for are pipelines of
-/// AGG.FETCH, of about 1 MiB and a record each.
-const MOST: usize = 64 << 20;
-/// How long all replies to one call may take, however steadily they drip in.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SEND_CHUNK: usize = 256 * 1024;
+/// The memory that the replies to one call may take. The largest are those of pipelines of AGG.FETCH, of about 1 MiB
+/// and a record each.
+const REPLY_LIMIT: usize = 64 << 20;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync> Stream for T {}
 
-/// Bytes, however they travel.
-type Plain = Pin<Box<dyn Stream>>;
+/// A stream of bytes: TCP, TLS or a Unix socket.
+type AnyStream = Pin<Box<dyn Stream>>;
 
-/// A connection.
+/// A connection to a server.
 pub struct Connection {
-    stream: Pin<Box<BufReader<TimeoutStream<Plain>>>>,
-    /// What the replies to one call may take.
-    most: usize,
-    place: String,
+    stream: Pin<Box<BufReader<TimeoutStream<AnyStream>>>>,
+    /// The memory that the replies to one call may take.
+    reply_limit: usize,
+    endpoint: String,
+    /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could be
+    /// taken for those of other commands, so the connection cannot be used any more.
+    is_broken: bool,
 }
 
-impl Connection {
-    pub(super) async fn new(server: &Server) -> Result<Connection, ClientError> {
-        match timeout(TIMEOUT, Connection::open(server)).await {
+impl Server {
+    /// Connects, authenticates and selects the database.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached within [`TIMEOUT`], or refuses the credentials.
+    pub async fn connect(&self) -> Result<Connection, ClientError> {
+        let open = async { Connection::start(self, open(self).await?, REPLY_LIMIT).await };
+        match timeout(TIMEOUT, open).await {
             Ok(opened) => opened,
-            Err(_) => Err(unreachable(server, &no_answer())),
+            Err(_) => Err(unreachable(self, &no_answer())),
         }
     }
 
-    /// Over a connection that is there already; `most` is what the replies to one call may take of memory.
-    pub(super) async fn over<S>(
-        server: &Server,
+    /// Takes over a stream that is connected to the server already. The replies to one call may take `reply_limit` bytes
+    /// of memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::connect`].
+    pub async fn connect_over<S>(
+        &self,
         stream: S,
-        most: usize,
+        reply_limit: usize,
     ) -> Result<Connection, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     {
-        let start = async { Connection::start(server, dress(server, stream).await?, most).await };
+        let start =
+            async { Connection::start(self, encrypt(self, stream).await?, reply_limit).await };
         match timeout(TIMEOUT, start).await {
             Ok(opened) => opened,
-            Err(_) => Err(unreachable(server, &no_answer())),
+            Err(_) => Err(unreachable(self, &no_answer())),
         }
     }
+}
 
-    async fn open(server: &Server) -> Result<Connection, ClientError> {
-        Connection::start(server, connect(server).await?, MOST).await
-    }
-
-    async fn start(server: &Server, stream: Plain, most: usize) -> Result<Connection, ClientError> {
+impl Connection {
+    async fn start(
+        server: &Server,
+        stream: AnyStream,
+        reply_limit: usize,
+    ) -> Result<Connection, ClientError> {
         let mut stream = TimeoutStream::new(stream);
         stream.set_read_timeout(Some(TIMEOUT));
         stream.set_write_timeout(Some(TIMEOUT));
-        let mut wire = Connection {
-            stream: Box::pin(BufReader::with_capacity(READ, stream)),
-            most,
-            place: server.place.clone(),
+        let mut connection = Connection {
+            stream: Box::pin(BufReader::with_capacity(READ_BUFFER, stream)),
+            reply_limit,
+            endpoint: server.endpoint().to_owned(),
+            is_broken: false,
         };
-        wire.enter(server).await?;
-        Ok(wire)
+        connection.authenticate(server).await?;
+        Ok(connection)
     }
 
-    /// Says who we are and which database is meant.
-    async fn enter(&mut self, server: &Server) -> Result<(), ClientError> {
-        let place = &server.place;
+    /// Sends the credentials and selects the database.
+    async fn authenticate(&mut self, server: &Server) -> Result<(), ClientError> {
         if let Some(password) = &server.password {
             let mut command = redis::cmd("AUTH");
             if let Some(user) = &server.user {
@@ -93,22 +112,66 @@ impl Connection {
             }
             match self.call(command.arg(password)).await? {
                 Ok(_) => {}
-                Err(text) if text.starts_with("WRONGPASS") || text.contains("AUTH") => {
-                    let why = format!("{place} does not accept the user or password");
-                    return Err(ClientError::Refused(why));
+                Err(error) if error.code == "WRONGPASS" || error.to_string().contains("AUTH") => {
+                    return Err(ClientError::PasswordRejected {
+                        endpoint: self.endpoint.clone(),
+                    });
                 }
-                Err(text) => return Err(self.refused("AUTH", &text)),
+                Err(error) => return Err(self.refused("AUTH", &error)),
             }
         }
         if server.db != 0
-            && let Err(text) = self.call(redis::cmd("SELECT").arg(server.db)).await?
+            && let Err(error) = self.call(redis::cmd("SELECT").arg(server.db)).await?
         {
-            return Err(self.refused("its database", &text));
+            return Err(self.refused("its database", &error));
         }
         Ok(())
     }
 
-    /// Sends one command.
+    /// Returns the server's address as messages show it.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Runs a command of the module.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Command`] if the server refuses the command; the connection can be used further. After any other
+    /// error it cannot.
+    pub async fn run<C: Command>(&mut self, command: &C) -> Result<C::Output, ClientError> {
+        let reply = self.call(&command.to_cmd()).await??;
+        let output = command.read_reply(reply);
+        output.ok_or_else(|| self.unexpected_reply(C::NAME))
+    }
+
+    /// Runs commands of one kind in one pipeline, and returns what the server answers to each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::run`]; a command that is refused does not affect the others.
+    pub async fn run_all<C: Command>(
+        &mut self,
+        commands: &[C],
+    ) -> Result<Vec<Result<C::Output, ServerError>>, ClientError> {
+        let sent: Vec<Cmd> = commands.iter().map(Command::to_cmd).collect();
+        let mut outputs = Vec::with_capacity(sent.len());
+        self.pipeline(&sent, |index, reply| {
+            outputs.push(match reply {
+                Ok(reply) => commands[index].read_reply(reply).map(Ok),
+                Err(error) => Some(Err(error)),
+            });
+        })
+        .await?;
+        let outputs: Option<Vec<_>> = outputs.into_iter().collect();
+        outputs.ok_or_else(|| self.unexpected_reply(C::NAME))
+    }
+
+    /// Sends any command and returns the reply.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or the reply speaks of the server rather than of the command.
     pub async fn call(&mut self, command: &Cmd) -> Result<Reply, ClientError> {
         let mut answer = Ok(Value::Nil);
         self.pipeline(std::slice::from_ref(command), |_, reply| answer = reply)
@@ -116,19 +179,26 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Sends all commands at once and hands each reply to `each`, with its command's index. After a failure, those
-    /// commands that had no reply may or may not have been carried out.
+    /// Sends all commands at once, and passes each reply to `each` with the index of its command.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::call`]. Commands that had no reply may or may not have been carried out.
     pub async fn pipeline(
         &mut self,
         commands: &[Cmd],
         each: impl FnMut(usize, Reply),
     ) -> Result<(), ClientError> {
+        if self.is_broken {
+            return Err(self.lost("an earlier call did not end"));
+        }
+        self.is_broken = true;
         self.send(commands).await?;
-        match timeout(PATIENCE, self.receive(commands.len(), each)).await {
+        match timeout(CALL_TIMEOUT, self.receive(commands.len(), each)).await {
             Ok(received) => received,
             Err(_) => Err(self.lost(&format!(
                 "its answer did not end within {} s",
-                PATIENCE.as_secs()
+                CALL_TIMEOUT.as_secs()
             ))),
         }
     }
@@ -137,7 +207,7 @@ impl Connection {
         let mut bytes = Vec::new();
         for (index, command) in commands.iter().enumerate() {
             bytes.extend_from_slice(&command.get_packed_command());
-            if bytes.len() >= PART || index + 1 == commands.len() {
+            if bytes.len() >= SEND_CHUNK || index + 1 == commands.len() {
                 let sent = self.stream.write_all(&bytes).await;
                 sent.map_err(|error| self.lost(&transport(&error)))?;
                 bytes.clear();
@@ -152,48 +222,57 @@ impl Connection {
         count: usize,
         mut each: impl FnMut(usize, Reply),
     ) -> Result<(), ClientError> {
-        let mut allowance = Allowance::new(self.most);
+        let mut allowance = Allowance::new(self.reply_limit);
         for index in 0..count {
             let read = resp::read(&mut self.stream, &mut allowance).await;
             let reply = read.map_err(|fault| match fault {
                 Fault::Lost(error) => self.lost(&transport(&error)),
                 Fault::Hostile(why) => self.lost(&why),
             })?;
-            if let Err(text) = &reply
-                && let Some(failure) = classify_error(text, &self.place)
+            // No reply is left unread after the last.
+            self.is_broken = index + 1 < count;
+            if let Err(error) = &reply
+                && let Some(error) = ClientError::of_server(error, &self.endpoint)
             {
-                return Err(failure);
+                return Err(error);
             }
             each(index, reply);
         }
+        self.is_broken = false;
         Ok(())
     }
 
-    /// A failure because the reply is not what the command answers.
+    /// Makes the error for a reply that is not what the command answers.
     pub fn unexpected_reply(&self, command: &str) -> ClientError {
-        ClientError::Refused(format!(
-            "{} answers {command} in a way that this agg does not know; are the two of one version?",
-            self.place
-        ))
+        ClientError::UnexpectedReply {
+            endpoint: self.endpoint.clone(),
+            command: command.to_owned(),
+        }
     }
 
-    /// A failure because the server refuses what all depends on.
-    pub fn refused(&self, what: &str, text: &str) -> ClientError {
-        ClientError::Refused(format!("{} refuses {what}: {text}", self.place))
+    /// Makes the error for a refusal of what all further work depends on.
+    pub fn refused(&self, what: &str, error: &ServerError) -> ClientError {
+        ClientError::Refused {
+            endpoint: self.endpoint.clone(),
+            what: what.to_owned(),
+            error: error.clone(),
+        }
     }
 
-    /// A failure after which the connection is of no more use.
-    pub fn lost(&self, why: &str) -> ClientError {
-        ClientError::Lost(format!("lost {}: {why}", self.place))
+    /// Makes the error for a connection that is of no more use.
+    pub fn lost(&self, reason: &str) -> ClientError {
+        ClientError::Lost {
+            endpoint: self.endpoint.clone(),
+            reason: reason.to_owned(),
+        }
     }
 }
 
-async fn connect(server: &Server) -> Result<Plain, ClientError> {
-    let failed = |error: std::io::Error| match error.kind() {
-        ErrorKind::ConnectionRefused => unreachable(
-            server,
-            "connection refused; is the server running? (make run)",
-        ),
+async fn open(server: &Server) -> Result<AnyStream, ClientError> {
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            unreachable(server, "connection refused; is the server running?")
+        }
         _ => unreachable(server, &error.to_string()),
     };
     let (host, port) = match &server.address {
@@ -203,45 +282,27 @@ async fn connect(server: &Server) -> Result<Plain, ClientError> {
         }
         Address::Tcp(host, port) => (host.as_str(), *port),
     };
-    let addresses = lookup_host((host, port)).await.map_err(failed)?.collect();
-    let addresses = permitted(server, addresses).await?;
+    let mut addresses: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
+    if let Some(allowlist) = server.allowlist() {
+        // What was checked is what is connected to, so that a name cannot lead elsewhere the second time it is resolved.
+        let first = addresses.first().map(|address| address.ip().to_string());
+        addresses =
+            allowlist
+                .permitted(addresses)
+                .await
+                .map_err(|networks| ClientError::NotAllowed {
+                    endpoint: server.endpoint().to_owned(),
+                    address: first.unwrap_or_default(),
+                    networks,
+                })?;
+    }
     let stream = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
-    dress(server, stream).await
+    encrypt(server, stream).await
 }
 
-/// Those of the addresses to which we may be led. They are what is connected to, so that a name cannot lead elsewhere
-/// the second time that it is resolved.
-async fn permitted(
-    server: &Server,
-    mut addresses: Vec<SocketAddr>,
-) -> Result<Vec<SocketAddr>, ClientError> {
-    let Some(allow) = server.allow.as_ref().filter(|_| server.is_led_to) else {
-        return Ok(addresses);
-    };
-    let networks = allow.networks().await;
-    let is_permitted = |address: &SocketAddr| {
-        let ip = address.ip().to_canonical();
-        networks.iter().any(|network| network.contains(&ip))
-    };
-    let first = addresses.first().map(|address| address.ip().to_string());
-    addresses.retain(is_permitted);
-    if addresses.is_empty() {
-        let shown: Vec<String> = networks.iter().take(8).map(IpNet::to_string).collect();
-        return Err(ClientError::Refused(format!(
-            "{} is not connected to and not told a password: another server named it, and {} is not of {} ({}); if it \
-             should be, name its network in \"allow\" of the source",
-            server.place,
-            first.unwrap_or_default(),
-            allow.source(),
-            shown.join(", ")
-        )));
-    }
-    Ok(addresses)
-}
-
-/// Encrypts a connection where that is wanted.
-async fn dress<S>(server: &Server, stream: S) -> Result<Pin<Box<dyn Stream>>, ClientError>
+/// Encrypts a stream if the server's connections are encrypted.
+async fn encrypt<S>(server: &Server, stream: S) -> Result<AnyStream, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
 {
@@ -251,7 +312,7 @@ where
     let name = match &tls.server_name {
         Some(name) => name.clone(),
         None => ServerName::try_from(host.clone())
-            .map_err(|_| unreachable(server, "its host is no name that a certificate can be of"))?,
+            .map_err(|_| unreachable(server, "its host is no name that a certificate can have"))?,
     };
     let connector = TlsConnector::from(tls.config());
     let stream = connector.connect(name, stream).await;
@@ -259,20 +320,102 @@ where
     Ok(Box::pin(stream.map_err(refused)?))
 }
 
-fn unreachable(server: &Server, why: &str) -> ClientError {
-    ClientError::Lost(format!("cannot reach {}: {why}", server.place))
+fn unreachable(server: &Server, reason: &str) -> ClientError {
+    ClientError::Unreachable {
+        endpoint: server.endpoint().to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 fn no_answer() -> String {
     format!("no answer within {} s", TIMEOUT.as_secs())
 }
 
-fn transport(error: &std::io::Error) -> String {
+fn transport(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::TimedOut => no_answer(),
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
             "the connection was closed".into()
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::connect::Access;
+
+    fn server(url: &str) -> Server {
+        Server::parse(url, &Access::default()).unwrap()
+    }
+
+    /// A connection to a peer that answers each command with the next of these replies.
+    async fn answering(replies: &'static [&'static str]) -> Connection {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let mut command = [0; 1024];
+            for reply in replies {
+                if far.read(&mut command).await.is_ok_and(|read| read > 0) {
+                    let _ = far.write_all(reply.as_bytes()).await;
+                }
+            }
+            // The connection stays open, so that a missing reply is not the end of the stream.
+            while far.read(&mut command).await.is_ok_and(|read| read > 0) {}
+        });
+        let server = server("redis://h");
+        server.connect_over(near, 1 << 20).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn refused_connection_names_endpoint_and_remedy() {
+        // Bound and closed again, so nobody listens there.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let server = server(&format!("redis://:s3cret@127.0.0.1:{port}"));
+        assert_eq!(
+            server.connect().await.err().unwrap().to_string(),
+            format!(
+                "cannot reach redis://127.0.0.1:{port}: connection refused; is the server running?"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn connection_survives_an_error_reply() {
+        let replies = &["-WRONGTYPE x\r\n", "-ERR unknown command\r\n", ":1\r\n"];
+        let mut connection = answering(replies).await;
+        let ping = redis::cmd("PING");
+        let error = connection.call(&ping).await.unwrap().unwrap_err();
+        assert_eq!(error.code, "WRONGTYPE");
+        let error = connection.call(&ping).await.unwrap_err();
+        assert!(matches!(error, ClientError::NoModule { .. }), "{error}");
+        assert_eq!(connection.call(&ping).await.unwrap(), Ok(Value::Int(1)));
+    }
+
+    #[tokio::test]
+    async fn connection_whose_call_was_cancelled_cannot_be_used() {
+        let mut connection = answering(&[]).await;
+        let ping = redis::cmd("PING");
+        let cancelled = timeout(Duration::from_millis(10), connection.call(&ping)).await;
+        assert!(cancelled.is_err());
+        let error = connection.call(&ping).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "lost redis://h:6379: an earlier call did not end"
+        );
+    }
+
+    #[tokio::test]
+    async fn connection_with_unread_replies_cannot_be_used() {
+        let mut connection = answering(&["-LOADING x\r\n:1\r\n"]).await;
+        let commands = [redis::cmd("PING"), redis::cmd("PING")];
+        let error = connection.pipeline(&commands, |_, _| {}).await.unwrap_err();
+        assert!(error.is_retriable(), "{error}");
+        let error = connection.call(&commands[0]).await.unwrap_err();
+        assert!(error.to_string().ends_with("an earlier call did not end"));
     }
 }

@@ -1,8 +1,10 @@
-//! Reads replies in RESP 2 from a server that may be anybody's.
+//! A reader of RESP 2 replies from a server that may be hostile.
 //!
-//! Invariants: what a reply takes in memory is bounded before it is read ([`Allowance`]); an announced length allocates
-//! nothing; arrays nest no deeper than [`DEPTH`]; a line is no longer than [`LINE`]. The stack is flat, so depth costs
-//! no recursion.
+//! # Invariants
+//!
+//! - The memory of a reply is bounded before it is read ([`Allowance`]); an announced length allocates nothing.
+//! - Arrays nest no deeper than [`DEPTH`]; a line is no longer than [`LINE`].
+//! - The stack is flat: depth costs no recursion.
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,20 +12,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use redis::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
+use crate::error::ServerError;
 use crate::reply::Reply;
 
-/// How deep arrays nest; the deepest reply that is asked for (COMMAND INFO) has 5 levels.
+/// How deep arrays may nest; the deepest reply that the client asks for (COMMAND INFO) has 5 levels.
 const DEPTH: usize = 16;
 /// Bytes of a line: a simple string, an error, a number or a length.
 const LINE: usize = 64 << 10;
-/// What one call may take of memory without asking for a part of [`SHARED`].
+/// The memory that one call may take without a part of [`SHARED`], bytes.
 const FREE: usize = 2 << 20;
-/// What all calls of the program may take together, beyond what is free to each: a fleet of hostile servers is no more
-/// than a few of them.
+/// The memory that all calls of the program may take together, beyond what is free to each, bytes: a fleet of hostile
+/// servers takes no more than a few of them.
 const SHARED: usize = 512 << 20;
-/// What is taken of it at a time.
+/// How much of [`SHARED`] is taken at a time, bytes.
 const STEP: usize = 1 << 20;
-/// The elements of an array, and the bytes of a string, for which memory is reserved at once.
+/// For how many elements of an array, and bytes of a string, memory is reserved at once.
 const AHEAD: (usize, usize) = (1024, 64 << 10);
 
 /// Why a reply cannot be read.
@@ -31,7 +34,7 @@ const AHEAD: (usize, usize) = (1024, 64 << 10);
 pub enum Fault {
     /// The connection failed.
     Lost(io::Error),
-    /// The server does not keep to the protocol, or to what it may send.
+    /// The server violates the protocol or a bound.
     Hostile(String),
 }
 
@@ -45,17 +48,17 @@ fn hostile<T>(why: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Hostile(why.into()))
 }
 
-/// What the replies to one call may take of memory, all together.
+/// The memory that all replies to one call may take.
 pub struct Allowance {
     most: usize,
     used: usize,
-    /// What of [`SHARED`] this call has.
+    /// How much of [`SHARED`] this call has.
     shared: usize,
     all: &'static AtomicUsize,
 }
 
 impl Allowance {
-    /// At most so many bytes.
+    /// Allows this many bytes.
     pub fn new(most: usize) -> Allowance {
         static ALL: AtomicUsize = AtomicUsize::new(0);
         Allowance::of(most, &ALL)
@@ -70,7 +73,7 @@ impl Allowance {
         }
     }
 
-    /// Fails if there are not so many left.
+    /// Fails if fewer bytes are left.
     fn has(&self, bytes: usize) -> Result<(), Fault> {
         match bytes <= self.most - self.used {
             true => Ok(()),
@@ -115,6 +118,7 @@ struct Open {
 /// Reads one reply.
 ///
 /// # Errors
+///
 /// After an error the stream is of no more use: where the next reply begins is unknown.
 pub async fn read<S>(stream: &mut S, allowance: &mut Allowance) -> Result<Reply, Fault>
 where
@@ -131,7 +135,9 @@ where
         let mut value = match kind {
             b'+' if rest == b"OK" => Value::Okay,
             b'+' => Value::SimpleString(text(rest, allowance)?),
-            b'-' if arrays.is_empty() => return Ok(Err(text(rest, allowance)?)),
+            b'-' if arrays.is_empty() => {
+                return Ok(Err(ServerError::parse(&text(rest, allowance)?)));
+            }
             b'-' => return hostile("it sends an error within an array"),
             b':' => Value::Int(number(rest)?),
             b'$' => match length(rest)? {
@@ -169,7 +175,7 @@ where
     }
 }
 
-/// Reads up to CR LF, which are not among what is read.
+/// Reads a line without its CR LF.
 async fn read_line<S>(stream: &mut S, line: &mut Vec<u8>) -> Result<(), Fault>
 where
     S: AsyncBufRead + Unpin,
@@ -198,7 +204,7 @@ where
     }
 }
 
-/// Reads a string of this length, and the CR LF behind it.
+/// Reads a string of this length and the CR LF behind it.
 async fn bulk<S>(stream: &mut S, length: usize, allowance: &mut Allowance) -> Result<Vec<u8>, Fault>
 where
     S: AsyncBufRead + Unpin,
@@ -213,7 +219,7 @@ where
         let part = bytes.len().min(length - string.len());
         allowance.take(part)?;
         if string.capacity() - string.len() < part {
-            // Twice as much as before, but no more than there will be.
+            // Twice as much as before, but no more than the string needs.
             let more = string.capacity().max(part).min(length - string.len());
             string.reserve_exact(more);
         }
@@ -240,7 +246,7 @@ fn number(digits: &[u8]) -> Result<i64, Fault> {
     number.map_or_else(|| hostile("it sends a number that is none"), Ok)
 }
 
-/// A length; none of what is nil.
+/// Reads a length; none is nil.
 fn length(digits: &[u8]) -> Result<Option<usize>, Fault> {
     match number(digits)? {
         -1 => Ok(None),
@@ -276,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_read_as_they_are_written() {
+    fn replies_are_read() {
         let bulk = |text: &str| Value::BulkString(text.into());
         assert_eq!(value(b"+OK\r\n"), Value::Okay);
         assert_eq!(value(b"+PONG\r\n"), Value::SimpleString("PONG".into()));
@@ -292,11 +298,11 @@ mod tests {
             Value::Array(vec![Value::Array(vec![]), inner, Value::Nil])
         );
         let error = read_within(b"-ERR no such thing\r\n", 1 << 20).unwrap();
-        assert_eq!(error, Err("ERR no such thing".into()));
+        assert_eq!(error, Err(ServerError::parse("ERR no such thing")));
     }
 
     #[test]
-    fn what_is_not_resp_2_is_refused() {
+    fn anything_but_resp_2_is_refused() {
         for bytes in [
             &b"HTTP/1.1 400 Bad Request\r\n"[..],
             b"%1\r\n",
@@ -324,7 +330,7 @@ mod tests {
 
     #[test]
     fn replies_are_bounded_in_bytes_depth_and_lines() {
-        // What is announced is refused before any of it is read.
+        // An announced length is refused before anything is read.
         let most = "it sends more than was asked for (1024 KiB)";
         assert_eq!(fault(b"$1048577\r\n"), most);
         assert_eq!(fault(b"*9000000000000000000\r\n"), most);
@@ -351,7 +357,7 @@ mod tests {
         };
         assert_eq!(full, "too many servers send large answers at a time");
         assert_eq!(several.len(), 5);
-        // Small ones have no need of it.
+        // Small replies do not need it.
         Allowance::of(100 << 20, &ALL).take(FREE).unwrap();
         several.clear();
         assert_eq!(ALL.load(Ordering::Relaxed), 0);

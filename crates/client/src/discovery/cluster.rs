@@ -1,8 +1,10 @@
-//! A Redis or Valkey Cluster: all primaries that serve slots.
+//! Discovery in a Redis or Valkey Cluster: all primaries that serve slots.
 //!
-//! What holds: any member may be asked; one that is cut off from the others, or knows less than another said before,
-//! is not believed. A replica that took the place of a primary goes on under that one's id, since it holds what that
-//! one held.
+//! # Invariants
+//!
+//! - Any member may be asked. The view of a member that is cut off from the others, or that is older than the view of
+//!   another before, is ignored.
+//! - A replica that took the place of a primary keeps the primary's id, since it has its data.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -15,29 +17,29 @@ use crate::connect::{ClientError, Server};
 use crate::messages::WarnOnce;
 use crate::reply::{self, Reply};
 
-use super::Found;
+use super::found::Found;
 use super::persistent::PersistentConnection;
 use super::slots::{self, Primary};
 
 /// How often a member is asked.
-const EVERY: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A cluster.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Members to begin with.
+    /// Members to start with.
     pub seeds: Vec<Server>,
 }
 
-/// What one member says.
+/// The cluster as one member sees it.
 struct View {
-    /// Grows by each failover; 0 where it may not be asked.
+    /// Grows with each failover; 0 if the user may not ask for it.
     epoch: u64,
     primaries: Vec<(Primary, Server)>,
 }
 
 impl Cluster {
-    /// Asks until nobody listens.
+    /// Asks without end.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
         let mut members: Vec<PersistentConnection> = self
             .seeds
@@ -50,20 +52,20 @@ impl Cluster {
         let mut epoch = 0;
         loop {
             let start = Instant::now();
-            if let Some(view) = look(&mut members, epoch, &mut once).await {
+            if let Some(view) = newest_view(&mut members, epoch, &mut once).await {
                 epoch = view.epoch;
                 self.remember(&mut members, &view);
                 for found in known.update(view.primaries) {
-                    // Nobody listens at the end of the program.
+                    // The receiver is dropped at the end of the program.
                     let _ = news.send(found);
                 }
             }
-            sleep_until((start + EVERY).into()).await;
+            sleep_until((start + INTERVAL).into()).await;
         }
     }
 
-    /// Whom to ask from now on: the one that answered (it is the first), the primaries, and the seeds, as these may
-    /// be all that is left.
+    /// Sets the members to ask from now on: the one that answered, which is the first, the primaries, and the seeds, as
+    /// these may be all that is left.
     fn remember(&self, members: &mut Vec<PersistentConnection>, view: &View) {
         let wanted = view.primaries.iter().map(|(_, server)| server);
         let wanted: Vec<&Server> = wanted.chain(&self.seeds).collect();
@@ -85,9 +87,9 @@ impl Cluster {
     }
 }
 
-/// What the first member says that is not behind; if all that answer are (the cluster was set up anew), the newest of
-/// these. Whoever is gone by becomes the first.
-async fn look(
+/// Returns the view of the first member that is not behind; if all that answer are behind (the cluster was set up again),
+/// the newest view. The member whose view is returned becomes the first.
+async fn newest_view(
     members: &mut [PersistentConnection],
     epoch: u64,
     once: &mut WarnOnce,
@@ -104,7 +106,7 @@ async fn look(
                     break;
                 }
             }
-            Err(failure) => once.say(&failure.to_string()),
+            Err(error) => once.say(&error.to_string()),
         }
     }
     let (index, view) = best?;
@@ -118,45 +120,49 @@ async fn view(member: &mut PersistentConnection) -> Result<View, ClientError> {
         command.arg(name);
         command
     };
-    // Slots tell all that is needed and are known everywhere; the other is their successor.
+    // CLUSTER SLOTS has all that is needed and is known everywhere; CLUSTER SHARDS is its successor.
     let commands = ["INFO", "SLOTS", "SHARDS"].map(command);
-    let replies = member.ask(&commands[..2]).await?;
+    let replies = member.call(&commands[..2]).await?;
     let server = &member.server;
-    let place = server.endpoint().to_owned();
+    let endpoint = server.endpoint().to_owned();
     let encrypted = server.encrypted();
-    let [info, by_slots]: [Reply; 2] = replies
-        .try_into()
-        .map_err(|_| ClientError::Lost(format!("{place} answers what was not asked")))?;
+    let unexpected = || ClientError::UnexpectedReply {
+        endpoint: endpoint.clone(),
+        command: "CLUSTER SLOTS".into(),
+    };
+    let [info, by_slots]: [Reply; 2] = replies.try_into().map_err(|_| unexpected())?;
     let (up, epoch) = state(info);
     if !up {
-        let text = format!("{place} says that its cluster is down: it is not gone by");
-        return Err(ClientError::Lost(text));
+        return Err(ClientError::ClusterDown {
+            endpoint: endpoint.clone(),
+        });
     }
     let primaries = match by_slots {
         Ok(value) => slots::by_slots(value),
-        Err(text) => match member.ask(&commands[2..]).await?.pop() {
+        Err(error) => match member.call(&commands[2..]).await?.pop() {
             Some(Ok(value)) => slots::by_shards(value, encrypted),
             _ => {
-                let text = format!("{place} refuses to tell of its cluster: {text}");
-                return Err(ClientError::Refused(text));
+                return Err(ClientError::Refused {
+                    endpoint: endpoint.clone(),
+                    what: "CLUSTER SLOTS".into(),
+                    error,
+                });
             }
         },
     };
-    let strange =
-        || ClientError::Refused(format!("{place} tells of its cluster in an unknown way"));
     let asked = member.server.host().unwrap_or("127.0.0.1");
     let server = |primary: &Primary| {
         let host = primary.host.as_deref().unwrap_or(asked);
         member.server.elsewhere(host, primary.port)
     };
-    let primaries = primaries.ok_or_else(strange)?.into_iter();
+    let primaries = primaries.ok_or_else(unexpected)?.into_iter();
     Ok(View {
         epoch,
         primaries: primaries.map(|p| (p.clone(), server(&p))).collect(),
     })
 }
 
-/// Whether a member finds its cluster up, and the newest epoch it heard of. One that may not be asked is believed.
+/// Returns whether a member finds its cluster up, and its newest epoch. A member that may not be asked counts as up.
 fn state(info: Reply) -> (bool, u64) {
     let text = info.ok().and_then(reply::text).unwrap_or_default();
     let field = |name: &str| {
@@ -168,38 +174,38 @@ fn state(info: Reply) -> (bool, u64) {
     (up, epoch.unwrap_or(0))
 }
 
-/// A primary that was told of.
-struct Told {
-    /// The node that it is now.
+/// A primary that was sent.
+struct Sent {
+    /// The cluster node that it is at present.
     node: String,
-    place: String,
+    endpoint: String,
     slots: Vec<RangeInclusive<u16>>,
 }
 
-/// The primaries that were told of, by their ids.
+/// The primaries that were sent, by their ids.
 #[derive(Default)]
-struct Known(HashMap<String, Told>);
+struct Known(HashMap<String, Sent>);
 
 impl Known {
-    /// Takes what holds now; what is news of it.
+    /// Takes the present primaries, and returns what has changed.
     fn update(&mut self, primaries: Vec<(Primary, Server)>) -> Vec<Found> {
         let mut before = std::mem::take(&mut self.0);
         let mut news = Vec::new();
         let mut others = Vec::new();
         for (primary, server) in primaries {
-            let same = before.iter().find(|(_, told)| told.node == primary.node);
+            let same = before.iter().find(|(_, sent)| sent.node == primary.node);
             match same.map(|(id, _)| id.clone()) {
                 Some(id) => self.keep(id, &mut before, primary, server, &mut news),
                 None => others.push((primary, server)),
             }
         }
         for (primary, server) in others {
-            let heir = before
+            let predecessor = before
                 .iter()
-                .map(|(id, told)| (primary.overlap(&told.slots), id))
+                .map(|(id, sent)| (primary.overlap(&sent.slots), id))
                 .filter(|(common, _)| *common > 0)
                 .max();
-            let id = match heir {
+            let id = match predecessor {
                 Some((_, id)) => id.clone(),
                 None => self.name(&primary.node, &before),
             };
@@ -212,28 +218,31 @@ impl Known {
     fn keep(
         &mut self,
         id: String,
-        before: &mut HashMap<String, Told>,
+        before: &mut HashMap<String, Sent>,
         primary: Primary,
         server: Server,
         news: &mut Vec<Found>,
     ) {
-        let place = server.endpoint().to_owned();
-        if before.remove(&id).is_none_or(|told| told.place != place) {
+        let endpoint = server.endpoint().to_owned();
+        if before
+            .remove(&id)
+            .is_none_or(|sent| sent.endpoint != endpoint)
+        {
             news.push(Found {
                 id: id.clone(),
                 server: Some(server),
             });
         }
-        let told = Told {
+        let sent = Sent {
             node: primary.node,
-            place,
+            endpoint,
             slots: primary.slots,
         };
-        self.0.insert(id, told);
+        self.0.insert(id, sent);
     }
 
-    /// An id for a primary that nobody was before: that of the node, unless another went on under it.
-    fn name(&self, node: &str, before: &HashMap<String, Told>) -> String {
+    /// Returns an id for a primary that is new: the id of the node, unless another primary has it.
+    fn name(&self, node: &str, before: &HashMap<String, Sent>) -> String {
         let first = format!("cluster:{node}");
         let others = (2..).map(|n| format!("{first}#{n}"));
         let mut ids = std::iter::once(first.clone()).chain(others);
@@ -261,24 +270,24 @@ mod tests {
     /// Ids and ports, in order.
     fn news(known: &mut Known, now: &[(&str, u16, RangeInclusive<u16>)]) -> Vec<(String, String)> {
         let now = now.iter().map(|(n, port, s)| primary(n, *port, s.clone()));
-        let place = |found: Found| match found.server {
+        let pair = |found: Found| match found.server {
             Some(server) => (found.id, server.endpoint().to_owned()),
             None => (found.id, String::new()),
         };
-        let mut news: Vec<_> = known.update(now.collect()).into_iter().map(place).collect();
+        let mut news: Vec<_> = known.update(now.collect()).into_iter().map(pair).collect();
         news.sort();
         news
     }
 
-    fn told(id: &str, place: &str) -> (String, String) {
-        (format!("cluster:{id}"), place.to_owned())
+    fn sent(id: &str, endpoint: &str) -> (String, String) {
+        (format!("cluster:{id}"), endpoint.to_owned())
     }
 
     #[test]
-    fn primaries_come_move_and_go() {
+    fn primaries_appear_move_and_disappear() {
         let mut known = Known::default();
         let first = [("a", 1, 0..=99), ("b", 2, 100..=199)];
-        let all = [told("a", "redis://h:1"), told("b", "redis://h:2")];
+        let all = [sent("a", "redis://h:1"), sent("b", "redis://h:2")];
         assert_eq!(news(&mut known, &first), all);
         assert_eq!(news(&mut known, &first), []);
         // Slots move, the nodes stay.
@@ -286,30 +295,33 @@ mod tests {
         assert_eq!(news(&mut known, &moved), []);
         // A node has another address.
         let moved = [("a", 7, 0..=149), ("b", 2, 150..=199)];
-        assert_eq!(news(&mut known, &moved), [told("a", "redis://h:7")]);
-        // One without slots is none.
+        assert_eq!(news(&mut known, &moved), [sent("a", "redis://h:7")]);
+        // A node without slots does not count.
         let fewer = [("b", 2, 0..=199)];
-        assert_eq!(news(&mut known, &fewer), [told("a", "")]);
+        assert_eq!(news(&mut known, &fewer), [sent("a", "")]);
     }
 
     #[test]
-    fn an_heir_goes_on_under_the_id() {
+    fn successor_keeps_the_id() {
         let mut known = Known::default();
         news(&mut known, &[("a", 1, 0..=99), ("b", 2, 100..=199)]);
         let after = [("r", 3, 0..=99), ("b", 2, 100..=199)];
-        assert_eq!(news(&mut known, &after), [told("a", "redis://h:3")]);
-        // The one that had it before comes back with slots of its own.
+        assert_eq!(news(&mut known, &after), [sent("a", "redis://h:3")]);
+        // The node that had the id before comes back with slots of its own.
         let back = [("r", 3, 0..=49), ("a", 1, 50..=99), ("b", 2, 100..=199)];
-        assert_eq!(news(&mut known, &back), [told("a#2", "redis://h:1")]);
+        assert_eq!(news(&mut known, &back), [sent("a#2", "redis://h:1")]);
         assert_eq!(news(&mut known, &back), []);
     }
 
     #[test]
-    fn a_member_that_is_cut_off_is_not_believed() {
+    fn view_of_a_member_that_is_cut_off_is_ignored() {
         let info = |text: &str| state(Ok(redis::Value::BulkString(text.into())));
         let ok = "cluster_state:ok\r\ncluster_current_epoch:7\r\n";
         assert_eq!(info(ok), (true, 7));
         assert!(!info("cluster_state:fail\r\ncluster_current_epoch:7\r\n").0);
-        assert_eq!(state(Err("NOPERM".into())), (true, 0));
+        assert_eq!(
+            state(Err(crate::error::ServerError::parse("NOPERM"))),
+            (true, 0)
+        );
     }
 }

@@ -1,17 +1,40 @@
-//! The addresses of a range, one after another: never all in memory, each once however ranges overlap.
+//! The addresses of ranges, one after another: never all in memory, each once however ranges overlap.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// More addresses than this are not looked through: a mistake in a prefix is more likely than such a grid.
-const MOST: u128 = 1 << 24;
+/// The most addresses that are scanned: with more, a mistake in a prefix is more likely than such a site.
+const LIMIT: u128 = 1 << 24;
 
-/// Addresses.
+/// Why a range cannot be scanned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostsError {
+    /// The text is neither a range nor an address.
+    #[error("expected a range or address such as 10.1.0.0/16 or 10.1.0.7, not {0:?}")]
+    Invalid(String),
+    /// The port is 0.
+    #[error("expected a port from 1 on in {0:?}")]
+    PortZero(String),
+    /// There are too many addresses.
+    #[error("{what} is more than {limit} addresses (an IPv4 /8): name smaller ranges", limit = LIMIT)]
+    TooMany {
+        /// The range.
+        what: String,
+    },
+}
+
+impl From<HostsError> for String {
+    fn from(error: HostsError) -> String {
+        error.to_string()
+    }
+}
+
+/// A set of addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosts(Vec<Stretch>);
 
-/// Addresses that follow one another, both ends among them.
+/// Consecutive addresses, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Stretch {
     v6: bool,
@@ -20,20 +43,22 @@ struct Stretch {
 }
 
 impl Hosts {
-    /// Reads one CIDR range or address; of a range of IPv4 the network's own address and its broadcast are not hosts.
+    /// Reads a CIDR range or an address. The network address and the broadcast address of an IPv4 range are not hosts.
     ///
-    /// Returns an error if it is neither, or has too many addresses.
-    pub fn parse(text: &str) -> Result<Hosts, String> {
-        // An address of IPv6 as it stands in URLs and in the table of agg scan.
+    /// # Errors
+    ///
+    /// The text is neither, or has too many addresses.
+    pub fn parse(text: &str) -> Result<Hosts, HostsError> {
+        // An IPv6 address as in URLs and in the table of agg scan.
         let bare = text
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));
         let bare = bare.filter(|bare| bare.parse::<Ipv6Addr>().is_ok());
         let net = match bare.unwrap_or(text).parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
-            Err(_) => text.parse::<IpNet>().map_err(|_| {
-                format!("expected a range or address such as 10.1.0.0/16 or 10.1.0.7, not {text:?}")
-            })?,
+            Err(_) => text
+                .parse::<IpNet>()
+                .map_err(|_| HostsError::Invalid(text.to_owned()))?,
         };
         let (v6, from, to) = match (net.network(), net.broadcast()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -47,17 +72,17 @@ impl Hosts {
             _ => unreachable!("both ends of a network are of one kind"),
         };
         let hosts = Hosts(vec![Stretch { v6, from, to }]);
-        hosts.bounded(text)
+        hosts.limited(text)
     }
 
     /// Reads a range, an address, or an address with a port, as `10.0.0.7:7777` or `[::1]:7777`.
     ///
-    /// Returns an error if it is neither, or has too many addresses.
-    pub fn parse_with_port(text: &str) -> Result<(Hosts, Option<u16>), String> {
+    /// # Errors
+    ///
+    /// The text is none of them, or has too many addresses.
+    pub fn parse_with_port(text: &str) -> Result<(Hosts, Option<u16>), HostsError> {
         match text.parse::<SocketAddr>() {
-            Ok(address) if address.port() == 0 => {
-                Err(format!("expected a port from 1 on in {text:?}"))
-            }
+            Ok(address) if address.port() == 0 => Err(HostsError::PortZero(text.to_owned())),
             Ok(address) => {
                 let hosts = Hosts::parse(&address.ip().to_string())?;
                 Ok((hosts, Some(address.port())))
@@ -66,10 +91,12 @@ impl Hosts {
         }
     }
 
-    /// All of several.
+    /// Returns the union.
     ///
-    /// Returns an error if these are too many addresses.
-    pub fn all(several: impl IntoIterator<Item = Hosts>) -> Result<Hosts, String> {
+    /// # Errors
+    ///
+    /// There are too many addresses.
+    pub fn all(several: impl IntoIterator<Item = Hosts>) -> Result<Hosts, HostsError> {
         let mut all: Vec<Stretch> = several.into_iter().flat_map(|hosts| hosts.0).collect();
         all.sort_unstable();
         let mut merged: Vec<Stretch> = Vec::new();
@@ -81,32 +108,32 @@ impl Hosts {
                 _ => merged.push(next),
             }
         }
-        Hosts(merged).bounded("all of this together")
+        Hosts(merged).limited("all of this together")
     }
 
-    fn bounded(self, what: &str) -> Result<Hosts, String> {
+    fn limited(self, what: &str) -> Result<Hosts, HostsError> {
         let sizes = self.0.iter().map(|stretch| stretch.to - stretch.from);
         let sum = sizes.fold(0u128, |sum, size| sum.saturating_add(size));
-        if sum >= MOST {
-            return Err(format!(
-                "{what} is more than {MOST} addresses (an IPv4 /8): name smaller ranges"
-            ));
+        if sum >= LIMIT {
+            return Err(HostsError::TooMany {
+                what: what.to_owned(),
+            });
         }
         Ok(self)
     }
 
-    /// How many there are.
+    /// Returns the number of addresses.
     pub fn count(&self) -> u64 {
         let sizes = self.0.iter().map(|stretch| stretch.to - stretch.from + 1);
         sizes.sum::<u128>() as u64
     }
 
-    /// One after another.
+    /// Returns the addresses in order.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + Send + use<'_> {
         self.0.iter().flat_map(|stretch| {
             let address = |bits: u128| match stretch.v6 {
                 true => IpAddr::V6(bits.into()),
-                // A stretch of IPv4 has 32 bits.
+                // The bits of an IPv4 address are 32.
                 false => IpAddr::V4((bits as u32).into()),
             };
             (stretch.from..=stretch.to).map(address)
@@ -122,12 +149,12 @@ mod tests {
         hosts.iter().map(|address| address.to_string()).collect()
     }
 
-    fn all(texts: &[&str]) -> Result<Hosts, String> {
+    fn all(texts: &[&str]) -> Result<Hosts, HostsError> {
         Hosts::all(texts.iter().map(|text| Hosts::parse(text).unwrap()))
     }
 
     #[test]
-    fn networks_and_broadcasts_are_no_hosts() {
+    fn network_and_broadcast_addresses_are_not_hosts() {
         let of = |text| texts(&Hosts::parse(text).unwrap());
         assert_eq!(of("10.0.0.4/30"), ["10.0.0.5", "10.0.0.6"]);
         assert_eq!(of("10.0.0.7/30"), ["10.0.0.5", "10.0.0.6"]);
@@ -148,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_have_a_port() {
+    fn address_may_have_a_port() {
         let read = |text| {
             let (hosts, port) = Hosts::parse_with_port(text).unwrap();
             (texts(&hosts).join(" "), port)
@@ -170,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_counts_once() {
+    fn address_counts_once() {
         let hosts = all(&["10.0.0.0/29", "10.0.0.3", "10.0.0.4/29", "10.0.0.8", "::1"]).unwrap();
         assert_eq!(hosts.count(), 8);
         assert_eq!(
@@ -183,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_or_too_large_is_refused() {
+    fn invalid_or_large_range_is_refused() {
         for bad in ["", "10.0.0", "10.0.0.0/33", "host", "10.0.0.1:7777", "::/x"] {
-            let told = Hosts::parse(bad).unwrap_err();
-            assert!(told.starts_with("expected a range or address"), "{told}");
+            let error = Hosts::parse(bad).unwrap_err().to_string();
+            assert!(error.starts_with("expected a range or address"), "{error}");
         }
         assert_eq!(
-            Hosts::parse("0.0.0.0/0").unwrap_err(),
+            Hosts::parse("0.0.0.0/0").unwrap_err().to_string(),
             "0.0.0.0/0 is more than 16777216 addresses (an IPv4 /8): name smaller ranges"
         );
         assert!(Hosts::parse("fd00::/64").is_err() && Hosts::parse("::/0").is_err());
@@ -198,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_millions_are_there_at_once() {
+    fn first_of_millions_takes_no_time() {
         let hosts = Hosts::parse("10.0.0.0/8").unwrap();
         assert_eq!(hosts.iter().next().unwrap().to_string(), "10.0.0.1");
     }

@@ -1,9 +1,12 @@
-//! Where servers are: sources that are watched for those that come and go.
+//! Discovery of servers: sources that are watched for servers that appear, move and disappear.
 //!
-//! What holds: a server keeps its identity ([`Found::id`]) for as long as it is meant to be the same, whatever its
-//! address; a source that cannot be asked says so and takes nothing back.
+//! # Invariants
+//!
+//! - A server keeps its identity ([`Found::id`]) for as long as it is meant to be the same, whatever its address.
+//! - A source that cannot be asked reports that, and withdraws no server.
 
 mod cluster;
+mod found;
 mod hosts;
 mod persistent;
 pub mod probe;
@@ -17,7 +20,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::connect::Server;
 
 pub use cluster::Cluster;
-pub use hosts::Hosts;
+pub use found::Found;
+pub use hosts::{Hosts, HostsError};
 pub use range::Range;
 pub use sentinel::Sentinel;
 
@@ -34,23 +38,14 @@ pub enum Source {
     Sentinel(Sentinel),
 }
 
-/// News of a source.
-#[derive(Clone)]
-pub struct Found {
-    /// What the server is known by: its place, or what stands for several places of which one is it at a time.
-    pub id: String,
-    /// Where it is now; none: it is no more.
-    pub server: Option<Server>,
-}
-
 impl Source {
-    /// Tells of the servers and what becomes of them, until nobody listens.
+    /// Sends the servers and every change of them, until the receiver is dropped.
     pub async fn watch(self, news: UnboundedSender<Found>) {
-        let told = async {
+        let watch = async {
             match self {
                 Source::Urls(servers) => {
                     for server in servers {
-                        // Nobody listens at the end of the program.
+                        // The receiver is dropped at the end of the program.
                         let _ = news.send(Found {
                             id: server.endpoint().to_owned(),
                             server: Some(server),
@@ -64,7 +59,7 @@ impl Source {
             }
         };
         tokio::select! {
-            () = told => {}
+            () = watch => {}
             () = news.closed() => {}
         }
     }

@@ -1,4 +1,4 @@
-//! A server that is asked the same again and again, over a connection that is kept while it works.
+//! A connection for repeated questions to one server: kept while it works, made anew after a failure.
 
 use std::time::Duration;
 
@@ -8,45 +8,52 @@ use tokio::time::timeout;
 use crate::connect::{ClientError, Connection, Server};
 use crate::reply::Reply;
 
-/// How long a question may take: others can be asked instead.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a question may take: another server can be asked instead.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One that is asked.
+/// A server, and the connection to it if there is one.
 pub struct PersistentConnection {
     pub server: Server,
-    wire: Option<Connection>,
+    connection: Option<Connection>,
 }
 
 impl PersistentConnection {
     pub fn new(server: Server) -> PersistentConnection {
-        PersistentConnection { server, wire: None }
+        PersistentConnection {
+            server,
+            connection: None,
+        }
     }
 
-    /// The replies to these commands.
-    pub async fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, ClientError> {
-        // Put back when all went well alone, as a wire that failed is not to be used again.
-        let kept = self.wire.take();
-        let asking = async {
-            let mut wire = match kept {
-                Some(wire) => wire,
-                None => self.server.dial().await?,
+    /// Returns the replies to these commands.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, or does not answer in time.
+    pub async fn call(&mut self, commands: &[Cmd]) -> Result<Vec<Reply>, ClientError> {
+        // Kept again only after a success, as a connection that failed cannot be used again.
+        let kept = self.connection.take();
+        let call = async {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.server.connect().await?,
             };
             let mut replies = Vec::new();
-            wire.pipeline(commands, |_, reply| replies.push(reply))
+            connection
+                .pipeline(commands, |_, reply| replies.push(reply))
                 .await?;
-            Ok((wire, replies))
+            Ok((connection, replies))
         };
-        match timeout(PATIENCE, asking).await {
-            Ok(Ok((wire, replies))) => {
-                self.wire = Some(wire);
+        match timeout(TIMEOUT, call).await {
+            Ok(Ok((connection, replies))) => {
+                self.connection = Some(connection);
                 Ok(replies)
             }
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(ClientError::Lost(format!(
-                "cannot reach {}: no answer within {} s",
-                self.server.endpoint(),
-                PATIENCE.as_secs()
-            ))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ClientError::Unreachable {
+                endpoint: self.server.endpoint().to_owned(),
+                reason: format!("no answer within {} s", TIMEOUT.as_secs()),
+            }),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asks what answers at an address whether it is ours, and what it says of itself.
+//! A probe of whatever answers at an address: whether it is a server with the module, and what it says of itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,33 +11,33 @@ use tokio::time::timeout;
 use crate::connect::{ClientError, Connection, Server};
 use crate::reply;
 
-/// How long all of the questions may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of an answer in memory; those of a server are some kilobytes.
-const MOST: usize = 1 << 20;
+/// How long a probe may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The memory that an answer may take, bytes; the answers of a server take some kilobytes.
+const REPLY_LIMIT: usize = 1 << 20;
 
-/// What answers at an address is to us.
+/// The state of whatever answers at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// A server with the module that gives out what waits.
+    /// A server with the module that can be drained.
     Ok,
-    /// A server with the module that follows another: only that one gives out.
+    /// A server with the module that is a replica: only its primary can be drained.
     Replica,
     /// A server without the module.
     NoModule,
-    /// A server that wants a password, and none was given.
+    /// A server that requires a password, and none was given.
     WantsPassword,
     /// A server that does not accept the user or password.
     WrongPassword,
-    /// A server that refuses what was asked.
+    /// A server that refuses the commands of the probe.
     Refuses,
-    /// Nothing that answers as a server does, or none that can now.
+    /// Not a server, or one that cannot answer at present.
     NoServer,
 }
 
 impl State {
-    /// For a person.
+    /// Returns the words for people.
     pub fn words(self) -> &'static str {
         match self {
             State::Ok => "ok",
@@ -51,29 +51,29 @@ impl State {
     }
 }
 
-/// What was learned of a server; what it did not say is none.
+/// The result of a probe. What the server did not say is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct About {
-    /// What it is to us.
+    /// The state.
     pub state: State,
     /// `redis` or `valkey`.
     pub server: Option<&'static str>,
-    /// The server's.
+    /// The version of the server.
     pub version: Option<String>,
-    /// The module's.
+    /// The version of the module.
     pub module: Option<String>,
     /// The number of its nodes.
     pub nodes: Option<u64>,
-    /// Bytes that the module holds.
+    /// The memory that the module uses, bytes.
     pub memory: Option<u64>,
-    /// Bytes that it may hold.
+    /// The memory limit of the module, bytes.
     pub max_memory: Option<u64>,
-    /// What went wrong, in words.
+    /// What went wrong.
     pub why: Option<String>,
 }
 
 impl About {
-    /// Nothing was learned but this.
+    /// Returns a result with a state alone.
     pub fn only(state: State, why: Option<String>) -> About {
         About {
             state,
@@ -88,74 +88,74 @@ impl About {
     }
 }
 
-/// Asks over a connection that is there.
-pub async fn ask(server: &Server, stream: TcpStream) -> About {
-    match timeout(PATIENCE, questions(server, stream)).await {
+/// Probes over a connection that is established.
+pub async fn probe(server: &Server, stream: TcpStream) -> About {
+    match timeout(TIMEOUT, run(server, stream)).await {
         Ok(about) => about,
         Err(_) => {
-            let why = format!("no answer within {} s", PATIENCE.as_secs());
+            let why = format!("no answer within {} s", TIMEOUT.as_secs());
             About::only(State::NoServer, Some(why))
         }
     }
 }
 
-async fn questions(server: &Server, stream: TcpStream) -> About {
-    let no = |state, failure: ClientError| About::only(state, Some(failure.to_string()));
-    let mut wire = match server.dial_over(stream, MOST).await {
-        Ok(wire) => wire,
-        Err(failure @ ClientError::Lost(_)) => return no(State::NoServer, failure),
-        Err(failure @ ClientError::Refused(_)) => return no(State::WrongPassword, failure),
+async fn run(server: &Server, stream: TcpStream) -> About {
+    let no = |state, error: ClientError| About::only(state, Some(error.to_string()));
+    let mut connection = match server.connect_over(stream, REPLY_LIMIT).await {
+        Ok(connection) => connection,
+        Err(error) if error.is_retriable() => return no(State::NoServer, error),
+        Err(error) => return no(State::WrongPassword, error),
     };
-    // Apart from the rest: whoever may do nothing at all wants a password.
-    match wire.call(&redis::cmd("PING")).await {
-        Err(failure @ ClientError::Refused(_)) => return no(State::WantsPassword, failure),
-        Err(failure) => return no(State::NoServer, failure),
+    // Apart from the rest: a user who may do nothing at all needs a password.
+    match connection.call(&redis::cmd("PING")).await {
+        Err(error) if error.is_retriable() => return no(State::NoServer, error),
+        Err(error) => return no(State::WantsPassword, error),
         // DENIED: the server is in protected mode, and ends the connection.
-        Ok(Err(text)) if !text.starts_with("NOPERM") => {
-            return no(State::Refuses, wire.refused("to be asked", &text));
+        Ok(Err(error)) if !error.is_permission_denied() => {
+            return no(State::Refuses, connection.refused("PING", &error));
         }
         Ok(_) => {}
     }
-    match has_module(&mut wire).await {
+    match has_module(&mut connection).await {
         Ok(true) => {}
         Ok(false) => {
-            let mut about = describe(&mut wire).await.unwrap_or_default();
-            return told(State::NoModule, &mut about);
+            let mut info = describe(&mut connection).await.unwrap_or_default();
+            return read_about(State::NoModule, &mut info);
         }
-        Err(failure @ ClientError::Lost(_)) => return no(State::NoServer, failure),
-        Err(failure) => return no(State::Refuses, failure),
+        Err(error) if error.is_retriable() => return no(State::NoServer, error),
+        Err(error) => return no(State::Refuses, error),
     }
-    match describe(&mut wire).await {
+    match describe(&mut connection).await {
         Ok(mut info) => {
             let replica = info.get("role").is_some_and(|role| role == "slave");
             let state = if replica { State::Replica } else { State::Ok };
-            told(state, &mut info)
+            read_about(state, &mut info)
         }
-        Err(failure) => no(State::NoServer, failure),
+        Err(error) => no(State::NoServer, error),
     }
 }
 
-/// Whether the server knows our commands. Who may not look into the list of commands calls one in a way that cannot
-/// be carried out: that it is unknown is said before all else.
-async fn has_module(wire: &mut Connection) -> Result<bool, ClientError> {
+/// Returns whether the server knows the module's commands. If the user may not run COMMAND, one of them is called without
+/// arguments, which cannot be carried out: a server reports an unknown command before anything else.
+async fn has_module(connection: &mut Connection) -> Result<bool, ClientError> {
     let mut command = redis::cmd("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
-    if let Ok(value) = wire.call(&command).await? {
+    if let Ok(value) = connection.call(&command).await? {
         let known = reply::items(value).unwrap_or_default();
         return Ok(matches!(&known[..], [Value::Array(_)]));
     }
-    match wire.call(&redis::cmd("AGG.FETCH")).await {
+    match connection.call(&redis::cmd("AGG.FETCH")).await {
         Ok(_) => Ok(true),
-        Err(ClientError::Refused(_)) => Ok(false),
-        Err(lost) => Err(lost),
+        Err(error) if error.is_retriable() => Err(error),
+        Err(_) => Ok(false),
     }
 }
 
-/// The fields of INFO that matter here; none where it may not be asked.
-async fn describe(wire: &mut Connection) -> Result<HashMap<String, String>, ClientError> {
+/// Returns the fields of INFO that matter here; none if the user may not run it.
+async fn describe(connection: &mut Connection) -> Result<HashMap<String, String>, ClientError> {
     let mut command = redis::cmd("INFO");
     command.arg(&["server", "replication", "modules", "agg"]);
-    let text = wire.call(&command).await?.ok().and_then(reply::text);
+    let text = connection.call(&command).await?.ok().and_then(reply::text);
     Ok(fields(&text.unwrap_or_default()))
 }
 
@@ -172,14 +172,14 @@ fn fields(info: &str) -> HashMap<String, String> {
     info.lines().filter_map(field).collect()
 }
 
-fn told(state: State, info: &mut HashMap<String, String>) -> About {
+fn read_about(state: State, info: &mut HashMap<String, String>) -> About {
     let number = |name: &str| info.get(name)?.parse().ok();
     let (nodes, memory, max_memory) = (
         number("agg_nodes"),
         number("agg_held"),
         number("agg_max_memory"),
     );
-    // Valkey tells a version of Redis too, for the sake of old clients.
+    // Valkey has a version of Redis too, for old clients.
     let (server, version) = match info.remove("valkey_version") {
         Some(version) => (Some("valkey"), Some(version)),
         None => match info.remove("redis_version") {
@@ -203,11 +203,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_of_itself() {
+    fn info_of_a_server_is_read() {
         let info = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.1.1\r\n\r\n# Replication\r\nrole:master\r\n\
                     # Modules\r\nmodule:name=json,ver=7,api=1\r\nmodule:name=agg,ver=3,api=1\r\n\
                     agg_nodes:2\r\nagg_held:69208\r\nagg_max_memory:268435456\r\n";
-        let about = told(State::Ok, &mut fields(info));
+        let about = read_about(State::Ok, &mut fields(info));
         assert_eq!(
             (about.server, about.version),
             (Some("valkey"), Some("8.1.1".into()))
@@ -217,7 +217,7 @@ mod tests {
             (about.memory, about.max_memory),
             (Some(69_208), Some(1 << 28))
         );
-        let about = told(
+        let about = read_about(
             State::NoModule,
             &mut fields("redis_version:7.0.15\r\nx\r\n"),
         );

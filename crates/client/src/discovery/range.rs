@@ -1,8 +1,10 @@
-//! A range that is looked through again and again.
+//! Discovery in a range of addresses that is scanned again and again.
 //!
-//! What holds: only servers that gave the right answer are told of; one that does not answer any more is kept, as it
-//! may come back, until `forget_after`; nothing is forgotten while no address of the range answers at all, for then
-//! it is we who are cut off.
+//! # Invariants
+//!
+//! - Only servers with the module that accept the credentials are reported.
+//! - A server that does not answer any more is kept until `forget_after`, as it may come back.
+//! - No server is withdrawn while no address of the range answers at all: then this machine is cut off.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,18 +17,18 @@ use tokio::time::sleep_until;
 
 use crate::messages::WarnOnce;
 
-use super::Found;
+use super::found::Found;
 use super::probe::State;
 use super::scan::{Progress, Scan, Seen};
 
-/// A range, and how often it is looked through.
+/// A range, and how often it is scanned.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Range {
     /// The addresses, and how they are scanned.
     pub scan: Scan,
-    /// From the beginning of one scan to that of the next, unless one takes longer.
+    /// The time from the start of one scan to the start of the next, unless a scan takes longer.
     pub interval: Duration,
-    /// A server that did not answer for so long is no more.
+    /// A server that has not answered for this long is withdrawn.
     pub forget_after: Duration,
 }
 
@@ -36,7 +38,7 @@ impl Range {
     /// The default of `forget_after`.
     pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-    /// Looks through it until nobody listens.
+    /// Scans without end.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
         let mut known = Known::default();
         loop {
@@ -58,9 +60,9 @@ impl Range {
                     send(news, Some(gone));
                 }
             }
-            let unasked = progress.unasked.load(Relaxed);
-            if unasked > 0 {
-                known.once.say("a scan could not ask all addresses: no way there, or no room for connections (ulimit -n)");
+            let unreached = progress.unreached.load(Relaxed);
+            if unreached > 0 {
+                known.once.say("a scan could not reach all addresses: no route, or no descriptors for connections (ulimit -n)");
             }
             sleep_until((start + self.interval).into()).await;
         }
@@ -69,12 +71,12 @@ impl Range {
 
 fn send(news: &UnboundedSender<Found>, found: Option<Found>) {
     if let Some(found) = found {
-        // Nobody listens at the end of the program.
+        // The receiver is dropped at the end of the program.
         let _ = news.send(found);
     }
 }
 
-/// The servers that were told of, and when each answered last.
+/// The servers that were reported, and when each answered last.
 #[derive(Default)]
 struct Known {
     servers: HashMap<SocketAddr, (String, Instant)>,
@@ -82,7 +84,7 @@ struct Known {
 }
 
 impl Known {
-    /// Something answered; news, if it is.
+    /// Notes an answer, and returns what has changed.
     fn seen(&mut self, seen: Seen, now: Instant) -> Option<Found> {
         let id = seen.server.endpoint().to_owned();
         match seen.about.state {
@@ -91,7 +93,7 @@ impl Known {
                 let server = Some(seen.server);
                 before.is_none().then_some(Found { id, server })
             }
-            // It says itself that another gives out what it holds.
+            // The server says itself that another one gives out its records.
             State::Replica => {
                 let before = self.servers.remove(&seen.address);
                 before.map(|(id, _)| Found { id, server: None })
@@ -103,13 +105,13 @@ impl Known {
                     None => format!("{id}: {}", state.words()),
                 };
                 self.once
-                    .say(&format!("{why}; not drained, asked again at each scan"));
+                    .say(&format!("{why}; not drained, checked again at each scan"));
                 None
             }
         }
     }
 
-    /// Those that did not answer for so long.
+    /// Removes the servers that have not answered for `after`.
     fn forget(&mut self, after: Duration, now: Instant) -> Vec<Found> {
         let old = |_: &SocketAddr, known: &mut (String, Instant)| {
             now.saturating_duration_since(known.1) >= after
@@ -135,32 +137,32 @@ mod tests {
         }
     }
 
-    fn told(found: Option<Found>) -> Option<(String, bool)> {
+    fn change(found: Option<Found>) -> Option<(String, bool)> {
         found.map(|found| (found.id, found.server.is_some()))
     }
 
     #[test]
-    fn a_server_is_told_of_once_and_forgotten_late() {
+    fn server_is_reported_once_and_withdrawn_late() {
         let mut known = Known::default();
         let start = Instant::now();
         let minute = Duration::from_secs(60);
         let id = "redis://10.0.0.1:7777".to_owned();
         let news = known.seen(seen("10.0.0.1", State::Ok), start);
-        assert_eq!(told(news), Some((id.clone(), true)));
+        assert_eq!(change(news), Some((id.clone(), true)));
         let again = known.seen(seen("10.0.0.1", State::Ok), start + minute);
-        assert_eq!(told(again), None);
-        // It may be loading, or restarted without its module: that passes.
+        assert_eq!(change(again), None);
+        // The server may be loading, or have been restarted without its module: that passes.
         let other = known.seen(seen("10.0.0.1", State::NoModule), start + 2 * minute);
-        assert_eq!(told(other), None);
+        assert_eq!(change(other), None);
         assert!(known.forget(10 * minute, start + 10 * minute).is_empty());
         let gone = known.forget(10 * minute, start + 11 * minute).pop();
-        assert_eq!(told(gone), Some((id.clone(), false)));
+        assert_eq!(change(gone), Some((id.clone(), false)));
         let back = known.seen(seen("10.0.0.1", State::Ok), start + 12 * minute);
-        assert_eq!(told(back), Some((id, true)));
+        assert_eq!(change(back), Some((id, true)));
     }
 
     #[test]
-    fn what_is_not_ours_is_not_told_of() {
+    fn server_that_cannot_be_drained_is_not_reported() {
         let mut known = Known::default();
         let now = Instant::now();
         for state in [
@@ -171,17 +173,17 @@ mod tests {
             State::Refuses,
             State::NoServer,
         ] {
-            assert_eq!(told(known.seen(seen("10.0.0.1", state), now)), None);
+            assert_eq!(change(known.seen(seen("10.0.0.1", state), now)), None);
         }
         assert!(known.servers.is_empty());
     }
 
     #[test]
-    fn who_became_a_replica_is_let_go_at_once() {
+    fn server_that_became_a_replica_is_withdrawn_at_once() {
         let mut known = Known::default();
         let now = Instant::now();
         known.seen(seen("10.0.0.1", State::Ok), now);
         let gone = known.seen(seen("10.0.0.1", State::Replica), now);
-        assert_eq!(told(gone), Some(("redis://10.0.0.1:7777".into(), false)));
+        assert_eq!(change(gone), Some(("redis://10.0.0.1:7777".into(), false)));
     }
 }

@@ -1,7 +1,8 @@
-//! Looks through a range: connects to each address, so many at a time and a second, and asks what answers.
+//! A scan of a range: connects to each address, with bounded parallelism and rate, and probes whatever answers.
 //!
-//! What holds: memory is bounded by `parallel`, not by the range. An address at which nothing listens or answers in
-//! time is not told of.
+//! # Invariants
+//!
+//! Memory is bounded by `parallel`, not by the range. An address at which nothing answers in time is not reported.
 
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -14,27 +15,27 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::connect::{Access, Server};
+use crate::connect::{Access, Server, TlsError};
 
 use super::hosts::Hosts;
 use super::probe::{self, About};
 
-/// What is looked through, and how fast.
+/// What is scanned, and how fast.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scan {
     /// The addresses.
     pub hosts: Hosts,
     /// The port, the same at each address.
     pub port: u16,
-    /// What is said to whoever answers. Where `encrypted`, it says how.
+    /// The credentials that are sent to whatever answers, and how connections are encrypted.
     pub access: Access,
     /// Whether connections are encrypted.
     pub encrypted: bool,
-    /// How long a connection may take to be there.
+    /// How long a connection may take.
     pub timeout: Duration,
-    /// Addresses asked at a time.
+    /// How many addresses are probed at a time.
     pub parallel: usize,
-    /// Connections begun in a second.
+    /// How many connections are begun in a second.
     pub rate: u64,
 }
 
@@ -49,38 +50,38 @@ impl Scan {
     pub const RATE: u64 = 1000;
 }
 
-/// What answers at an address.
+/// A server that answered.
 pub struct Seen {
     /// The address.
     pub address: SocketAddr,
     /// The server there, to connect to.
     pub server: Server,
-    /// What it says of itself.
+    /// What the probe found.
     pub about: About,
 }
 
-/// How far a scan is, and what became of its addresses.
+/// The progress of a scan.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Addresses done.
     pub done: AtomicU64,
-    /// Of these, those at which something took the connection, or refused it: the net is there.
+    /// Of these, addresses at which something accepted or refused the connection: the network works.
     pub alive: AtomicU64,
-    /// Of these, those that this machine could not ask, for reasons of its own.
-    pub unasked: AtomicU64,
+    /// Of these, addresses that this machine could not reach for reasons of its own.
+    pub unreached: AtomicU64,
 }
 
 impl Scan {
-    /// Tells of what answers, until all addresses are done or nobody listens.
+    /// Sends whatever answers, until all addresses are done or the receiver is dropped.
     pub async fn run(&self, progress: &Arc<Progress>, tell: &UnboundedSender<Seen>) {
         let shared = Arc::new(self.clone());
         let mut pace = Pace::new(self.rate, Instant::now());
-        let mut asking = JoinSet::new();
+        let mut probing = JoinSet::new();
         for host in self.hosts.iter() {
-            while asking.len() >= self.parallel {
-                done(asking.join_next().await);
+            while probing.len() >= self.parallel {
+                done(probing.join_next().await);
             }
-            while let Some(joined) = asking.try_join_next() {
+            while let Some(joined) = probing.try_join_next() {
                 done(Some(joined));
             }
             if let Some(until) = pace.turn(Instant::now()) {
@@ -90,13 +91,13 @@ impl Scan {
                 return;
             }
             let (scan, progress, tell) = (shared.clone(), progress.clone(), tell.clone());
-            asking.spawn(async move {
+            probing.spawn(async move {
                 scan.one(SocketAddr::new(host, scan.port), &progress, &tell)
                     .await;
                 progress.done.fetch_add(1, Relaxed);
             });
         }
-        while let Some(joined) = asking.join_next().await {
+        while let Some(joined) = probing.join_next().await {
             done(Some(joined));
         }
     }
@@ -107,7 +108,7 @@ impl Scan {
             Err(error) => {
                 match error.kind() {
                     ErrorKind::ConnectionRefused => progress.alive.fetch_add(1, Relaxed),
-                    _ if is_ours(&error) => progress.unasked.fetch_add(1, Relaxed),
+                    _ if is_ours(&error) => progress.unreached.fetch_add(1, Relaxed),
                     _ => 0,
                 };
                 return;
@@ -117,8 +118,8 @@ impl Scan {
         let Ok(server) = self.server(address.ip()) else {
             return;
         };
-        let about = probe::ask(&server, stream).await;
-        // Nobody listens at the end.
+        let about = probe::probe(&server, stream).await;
+        // The receiver is dropped at the end.
         let _ = tell.send(Seen {
             address,
             server,
@@ -126,7 +127,7 @@ impl Scan {
         });
     }
 
-    /// Connects; where this machine has no room for one more connection, it waits for some.
+    /// Connects. While this machine has no descriptor, port or memory for a connection, it waits.
     async fn connect(&self, address: SocketAddr) -> Result<TcpStream, Error> {
         for _ in 0..50 {
             match timeout(self.timeout, TcpStream::connect(address)).await {
@@ -138,7 +139,7 @@ impl Scan {
         Err(Error::from_raw_os_error(TOO_MANY[0]))
     }
 
-    fn server(&self, host: IpAddr) -> Result<Server, String> {
+    fn server(&self, host: IpAddr) -> Result<Server, TlsError> {
         Server::at(&host.to_string(), self.port, &self.access, self.encrypted)
     }
 }
@@ -146,20 +147,20 @@ impl Scan {
 /// EMFILE, ENFILE, ENOBUFS, EADDRNOTAVAIL, EAGAIN of Linux.
 const TOO_MANY: [i32; 5] = [24, 23, 105, 99, 11];
 
-/// Whether this machine has no file, port or memory for one more connection now.
+/// Whether this machine has no descriptor, port or memory for one more connection at present.
 fn is_full(error: &Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| TOO_MANY.contains(&code))
 }
 
-/// Whether nothing went out of this machine.
+/// Whether the connection failed within this machine.
 fn is_ours(error: &Error) -> bool {
     let kinds = [ErrorKind::NetworkUnreachable, ErrorKind::PermissionDenied];
     is_full(error) || kinds.contains(&error.kind())
 }
 
-/// A panic within is one here too.
+/// Continues a panic of a task.
 fn done(joined: Option<Result<(), JoinError>>) {
     if let Some(Err(error)) = joined
         && let Ok(panic) = error.try_into_panic()
@@ -168,7 +169,7 @@ fn done(joined: Option<Result<(), JoinError>>) {
     }
 }
 
-/// So many turns in a second. What was missed is caught up with, but no more of it than in a twentieth of a second.
+/// A limit of turns per second. Missed turns are caught up with, but no more than those of a twentieth of a second.
 struct Pace {
     step: Duration,
     next: Instant,
@@ -184,7 +185,7 @@ impl Pace {
         }
     }
 
-    /// Takes a turn; where it is not due yet, it says when.
+    /// Takes a turn; returns when it is due if it is not due yet.
     fn turn(&mut self, now: Instant) -> Option<Instant> {
         let oldest = now.checked_sub(Self::CATCH_UP).unwrap_or(now);
         let due = self.next.max(oldest);
@@ -197,7 +198,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many turns are had in a time by one who waits as told, and is late by `late` each time.
+    /// Returns how many turns a task gets in a time that waits as it should, and is late by `late` each time.
     fn turns(rate: u64, time: Duration, late: Duration) -> u64 {
         let start = Instant::now();
         let (mut pace, mut now, mut count) = (Pace::new(rate, start), start, 0);
@@ -216,7 +217,7 @@ mod tests {
         for rate in [1, 10, 1000, 20_000] {
             let count = turns(rate, second, Duration::ZERO);
             assert!((rate..=rate + 1).contains(&count), "{rate}: {count}");
-            // A timer that is late by some milliseconds does not slow it down.
+            // A timer that is late by some milliseconds does not slow the scan down.
             let count = turns(rate, second, Duration::from_millis(3));
             let slack = rate / 100 + 1;
             assert!(
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_stall_is_not_caught_up_with() {
+    fn long_stall_is_not_caught_up_with() {
         let start = Instant::now();
         let mut pace = Pace::new(1000, start);
         assert_eq!(pace.turn(start), None);

@@ -1,7 +1,9 @@
-//! A service that Sentinels watch: which server is its primary now.
+//! Discovery of a service that Sentinels watch: the server that is its primary.
 //!
-//! What holds: of several answers that of the newest failover counts (`config-epoch`), so a Sentinel that is cut off
-//! does not lead back to a primary that was replaced.
+//! # Invariants
+//!
+//! Of several answers the one of the newest failover counts (`config-epoch`), so a Sentinel that is cut off does not lead
+//! back to a primary that was replaced.
 
 use std::time::{Duration, Instant};
 
@@ -14,79 +16,81 @@ use crate::connect::{ClientError, Server};
 use crate::messages::WarnOnce;
 use crate::reply::{self, Reply};
 
-use super::Found;
+use super::found::Found;
 use super::persistent::PersistentConnection;
 use super::slots::is_host;
 
 /// How often all Sentinels are asked.
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sentinel {
-    /// What knows where it is.
+    /// The Sentinels.
     pub sentinels: Vec<Server>,
-    /// What it is called there.
+    /// The name of the service.
     pub service: String,
-    /// What is said to the service's servers: any of them, whatever its address.
+    /// The credentials and encryption of the service's servers; its address is not used.
     pub pattern: Server,
 }
 
-/// What one Sentinel says.
+/// The answer of one Sentinel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
-    /// Grows by each failover; 0 where it may not be asked.
+    /// Grows with each failover; 0 if the user may not ask for it.
     epoch: u64,
     host: String,
     port: u16,
 }
 
 impl Sentinel {
-    /// What the service is known by, wherever it is. Two grids may well name theirs alike.
+    /// Returns the identity of the service, wherever it is. Two sites may give their services the same name.
     fn id(&self) -> String {
-        let place = self.sentinels.first().map_or("", |first| first.endpoint());
-        let place = place.split_once("://").map_or(place, |(_, rest)| rest);
-        format!("sentinel:{}@{place}", self.service)
+        let endpoint = self.sentinels.first().map_or("", |first| first.endpoint());
+        let address = endpoint
+            .split_once("://")
+            .map_or(endpoint, |(_, rest)| rest);
+        format!("sentinel:{}@{address}", self.service)
     }
 
-    /// Asks until nobody listens.
+    /// Asks without end.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
-        let mut asked: Vec<PersistentConnection> = self
+        let mut sentinels: Vec<PersistentConnection> = self
             .sentinels
             .iter()
             .cloned()
             .map(PersistentConnection::new)
             .collect();
         let mut once = WarnOnce::default();
-        let mut told: Option<Answer> = None;
+        let mut present: Option<Answer> = None;
         loop {
             let start = Instant::now();
-            let answers = join_all(asked.iter_mut().map(|one| self.ask(one))).await;
+            let answers = join_all(sentinels.iter_mut().map(|one| self.ask(one))).await;
             let mut good = Vec::new();
             for answer in answers {
                 match answer {
                     Ok(answer) => good.push(answer),
-                    Err(failure) => once.say(&failure.to_string()),
+                    Err(error) => once.say(&error.to_string()),
                 }
             }
-            let all = good.len() == asked.len();
-            if let Some(answer) = newer(told.as_ref(), good, all) {
-                let moved = told
-                    .as_ref()
-                    .is_none_or(|told| (&told.host, told.port) != (&answer.host, answer.port));
+            let all = good.len() == sentinels.len();
+            if let Some(answer) = newer(present.as_ref(), good, all) {
+                let moved = present.as_ref().is_none_or(|present| {
+                    (&present.host, present.port) != (&answer.host, answer.port)
+                });
                 let server = self.pattern.elsewhere(&answer.host, answer.port);
                 if !moved {
-                    told = Some(answer);
-                } else if !follows(&server).await {
-                    told = Some(answer);
-                    // Nobody listens at the end of the program.
+                    present = Some(answer);
+                } else if !is_replica(&server).await {
+                    present = Some(answer);
+                    // The receiver is dropped at the end of the program.
                     let _ = news.send(Found {
                         id: self.id(),
                         server: Some(server),
                     });
                 }
             }
-            sleep_until((start + EVERY).into()).await;
+            sleep_until((start + INTERVAL).into()).await;
         }
     }
 
@@ -97,23 +101,20 @@ impl Sentinel {
             command
         };
         let commands: [Cmd; 2] = [command("MASTER"), command("GET-MASTER-ADDR-BY-NAME")];
-        let replies = one.ask(&commands).await?;
-        let place = one.server.endpoint();
-        answer(replies).ok_or_else(|| {
-            ClientError::Refused(format!(
-                "the Sentinel {place} does not tell where {:?} is: is it its name, and may this user ask?",
-                self.service
-            ))
+        let replies = one.call(&commands).await?;
+        answer(replies).ok_or_else(|| ClientError::UnknownService {
+            endpoint: one.server.endpoint().to_owned(),
+            service: self.service.clone(),
         })
     }
 }
 
-/// The answer to both commands: the first tells all, but a user may not be allowed it.
+/// Reads the replies to both commands: the first has everything, but the user may not be allowed to run it.
 fn answer(replies: Vec<Reply>) -> Option<Answer> {
-    told(replies).filter(|answer| is_host(&answer.host))
+    read(replies).filter(|answer| is_host(&answer.host))
 }
 
-fn told(replies: Vec<Reply>) -> Option<Answer> {
+fn read(replies: Vec<Reply>) -> Option<Answer> {
     let [master, address] = replies.try_into().ok()?;
     if let Some(answer) = master.ok().and_then(by_master) {
         return Some(answer);
@@ -144,28 +145,29 @@ fn by_master(master: Value) -> Option<Answer> {
     })
 }
 
-/// Of several answers the one to go by, if any: the newest, but none older than what was told, unless `all` Sentinels
-/// say so (they were set up anew).
-fn newer(told: Option<&Answer>, answers: Vec<Answer>, all: bool) -> Option<Answer> {
+/// Returns the answer that counts, if any: the newest, but none older than the present one, unless it is the answer of
+/// `all` Sentinels (they were set up again).
+fn newer(present: Option<&Answer>, answers: Vec<Answer>, all: bool) -> Option<Answer> {
     let best = answers.into_iter().max_by_key(|answer| answer.epoch)?;
-    let old = told.is_some_and(|told| best.epoch < told.epoch);
+    let old = present.is_some_and(|present| best.epoch < present.epoch);
     (!old || all).then_some(best)
 }
 
-/// Whether a server says that it follows another: then the failover is still under way. One that does not say is
-/// taken for what the Sentinels say it is.
-async fn follows(server: &Server) -> bool {
+/// Returns whether a server reports that it is a replica: then the failover is still under way. A server that does not
+/// answer is taken for what the Sentinels say it is.
+async fn is_replica(server: &Server) -> bool {
     let role = async {
-        let mut wire = server.dial().await.ok()?;
-        let role = wire.call(&redis::cmd("ROLE")).await.ok()?.ok()?;
+        let mut connection = server.connect().await.ok()?;
+        let role = connection.call(&redis::cmd("ROLE")).await.ok()?.ok()?;
         reply::text(reply::items(role)?.into_iter().next()?)
     };
-    matches!(timeout(EVERY, role).await, Ok(Some(role)) if role == "slave")
+    matches!(timeout(INTERVAL, role).await, Ok(Some(role)) if role == "slave")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ServerError;
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.into())
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sentinel_answers() {
+    fn answers_of_a_sentinel_are_read() {
         let master = words(&[
             "name",
             "grid",
@@ -193,19 +195,19 @@ mod tests {
             "3",
         ]);
         let address = words(&["::1", "7"]);
-        let told = Answer {
+        let full = Answer {
             epoch: 3,
             host: "::1".into(),
             port: 7,
         };
         assert_eq!(
             answer(vec![Ok(master), Ok(address.clone())]),
-            Some(told.clone())
+            Some(full.clone())
         );
-        let denied = || Err("NOPERM no".to_owned());
-        let plain = Answer { epoch: 0, ..told };
+        let denied = || Err(ServerError::parse("NOPERM no"));
+        let plain = Answer { epoch: 0, ..full };
         assert_eq!(answer(vec![denied(), Ok(address)]), Some(plain));
-        let unknown = || Err("ERR No such master with that name".to_owned());
+        let unknown = || Err(ServerError::parse("ERR No such master with that name"));
         assert_eq!(answer(vec![unknown(), Ok(Value::Nil)]), None);
         assert_eq!(
             answer(vec![Ok(words(&["ip", "h"])), Ok(words(&["h", "x"]))]),
@@ -214,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_failover_counts() {
+    fn newest_failover_counts() {
         let old = at(2, 1);
         assert_eq!(newer(None, vec![at(1, 1), at(3, 2)], true), Some(at(3, 2)));
         assert_eq!(
             newer(Some(&old), vec![at(3, 2), at(2, 1)], true),
             Some(at(3, 2))
         );
-        // The only one that answers was cut off.
+        // The only Sentinel that answers was cut off.
         assert_eq!(newer(Some(&old), vec![at(1, 2)], false), None);
         assert_eq!(
             newer(Some(&old), vec![at(0, 2), at(0, 2)], true),

@@ -1,4 +1,4 @@
-//! What CLUSTER SLOTS and CLUSTER SHARDS answer: the primaries that serve slots.
+//! Readers of CLUSTER SLOTS and CLUSTER SHARDS: the primaries that serve slots.
 
 use std::ops::RangeInclusive;
 
@@ -6,27 +6,27 @@ use redis::Value;
 
 use crate::reply;
 
-/// The primaries of a cluster: ten times as many as are advised.
-const MOST: usize = 10_000;
-/// The stretches of slots: each slot by itself.
-const STRETCHES: usize = 16_384;
-/// Bytes of the name of a host, and of a node.
-const LONGEST: usize = 255;
+/// The most primaries of a cluster: ten times as many as are advised.
+const PRIMARIES: usize = 10_000;
+/// The most ranges of slots: each slot by itself.
+const RANGES: usize = 16_384;
+/// The longest name of a host or of a node, bytes.
+const NAME_LEN: usize = 255;
 
-/// A primary.
+/// A primary of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primary {
-    /// The node's own id in its cluster.
+    /// The id of the node in its cluster.
     pub node: String,
-    /// Where it is; none: at the host that was asked.
+    /// The host; none is the host that was asked.
     pub host: Option<String>,
     pub port: u16,
-    /// What it serves, not empty.
+    /// The slots that it serves; not empty.
     pub slots: Vec<RangeInclusive<u16>>,
 }
 
 impl Primary {
-    /// How many slots two have in common.
+    /// Returns how many slots are also in `other`.
     pub fn overlap(&self, other: &[RangeInclusive<u16>]) -> usize {
         let common = |a: &RangeInclusive<u16>, b: &RangeInclusive<u16>| {
             let (start, end) = (*a.start().max(b.start()), *a.end().min(b.end()));
@@ -40,15 +40,15 @@ impl Primary {
     }
 }
 
-/// Reads what CLUSTER SLOTS answers: for each stretch of slots its two ends, its primary, and its replicas.
+/// Reads the reply of CLUSTER SLOTS: for each range of slots its two ends, its primary, and its replicas.
 pub fn by_slots(value: Value) -> Option<Vec<Primary>> {
     let mut primaries: Vec<Primary> = Vec::new();
-    let stretches = reply::items(value)?;
-    if stretches.len() > STRETCHES {
+    let ranges = reply::items(value)?;
+    if ranges.len() > RANGES {
         return None;
     }
-    for stretch in stretches {
-        let mut parts = reply::items(stretch)?.into_iter();
+    for range in ranges {
+        let mut parts = reply::items(range)?.into_iter();
         let (start, end) = (slot(&parts.next()?)?, slot(&parts.next()?)?);
         let mut node = reply::items(parts.next()?)?.into_iter();
         let (endpoint, port, id) = (node.next()?, node.next()?, reply::text(node.next()?)?);
@@ -66,8 +66,8 @@ pub fn by_slots(value: Value) -> Option<Vec<Primary>> {
     plausible(primaries)
 }
 
-/// Reads what CLUSTER SHARDS answers: for each shard a map of its slots and nodes. After a failover the node that
-/// failed may still be called a master there, so the one that is online counts.
+/// Reads the reply of CLUSTER SHARDS: for each shard a map of its slots and nodes. After a failover the node that failed
+/// may still be called a master there, so the one that is online counts.
 pub fn by_shards(value: Value, encrypted: bool) -> Option<Vec<Primary>> {
     let mut primaries = Vec::new();
     for shard in reply::items(value)? {
@@ -108,25 +108,25 @@ pub fn by_shards(value: Value, encrypted: bool) -> Option<Vec<Primary>> {
     plausible(primaries)
 }
 
-/// None where it is not what a cluster tells.
+/// Returns none if a cluster does not answer this.
 fn plausible(primaries: Vec<Primary>) -> Option<Vec<Primary>> {
     let is_good = |primary: &Primary| {
         let node = &primary.node;
         let graphic = node.bytes().all(|byte| byte.is_ascii_graphic());
-        (graphic && node.len() <= LONGEST) && primary.host.as_deref().is_none_or(is_host)
+        (graphic && node.len() <= NAME_LEN) && primary.host.as_deref().is_none_or(is_host)
     };
-    (primaries.len() <= MOST && primaries.iter().all(is_good)).then_some(primaries)
+    (primaries.len() <= PRIMARIES && primaries.iter().all(is_good)).then_some(primaries)
 }
 
-/// Whether it may be the name or address of a host: it stands in messages, and is looked up.
+/// Whether a text may be the name or address of a host: it is shown in messages, and resolved.
 pub fn is_host(text: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
-    (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_good)
+    (1..=NAME_LEN).contains(&text.len()) && text.bytes().all(is_good)
 }
 
 type Fields = Vec<(String, Value)>;
 
-/// Names and values that follow one another.
+/// Reads a map: names and values in turn.
 fn fields(value: Value) -> Option<Fields> {
     let mut items = reply::items(value)?.into_iter();
     let mut fields = Vec::new();
@@ -141,8 +141,8 @@ fn take(fields: &mut Fields, name: &str) -> Option<Value> {
     Some(fields.swap_remove(at).1)
 }
 
-/// A host as the node announces it. Nil and an empty one stand for the host that was asked; `?` for a name that was
-/// meant to be announced and is not known.
+/// Returns the host as the node announces it. Nil and an empty text mean the host that was asked; `?` means a name that
+/// was to be announced and is not known.
 fn host(endpoint: Value, more: &Fields) -> Option<String> {
     let endpoint = reply::text(endpoint).filter(|host| !host.is_empty());
     match endpoint {
@@ -164,15 +164,19 @@ mod tests {
     use Value::{Array, Int, Nil};
 
     #[test]
-    fn what_no_cluster_tells_is_refused() {
-        let told = |host: &str, id: &str| {
+    fn implausible_reply_is_refused() {
+        let is_read = |host: &str, id: &str| {
             let node = node(bulk(host), 1, id, &[]);
-            by_slots(Array(vec![stretch(0, 1, node)])).is_some()
+            by_slots(Array(vec![range(0, 1, node)])).is_some()
         };
-        assert!(told("10.0.0.1", "a1") && told("fe80::1%eth0", "a1") && told("h-1.example", "a1"));
-        assert!(!told("h\x1b[31m", "a1") && !told("a b", "a1") && !told("h", "a\n"));
-        assert!(!told(&"h".repeat(256), "a1") && !told("h", &"a".repeat(256)));
-        let many = vec![Array(vec![]); STRETCHES + 1];
+        assert!(
+            is_read("10.0.0.1", "a1")
+                && is_read("fe80::1%eth0", "a1")
+                && is_read("h-1.example", "a1")
+        );
+        assert!(!is_read("h\x1b[31m", "a1") && !is_read("a b", "a1") && !is_read("h", "a\n"));
+        assert!(!is_read(&"h".repeat(256), "a1") && !is_read("h", &"a".repeat(256)));
+        let many = vec![Array(vec![]); RANGES + 1];
         assert!(by_slots(Array(many)).is_none());
     }
 
@@ -180,7 +184,7 @@ mod tests {
         Value::BulkString(text.into())
     }
 
-    fn stretch(start: i64, end: i64, node: Vec<Value>) -> Value {
+    fn range(start: i64, end: i64, node: Vec<Value>) -> Value {
         let replica = Array(vec![bulk("10.0.0.9"), Int(9), bulk("r"), Array(vec![])]);
         Array(vec![Int(start), Int(end), Array(node), replica])
     }
@@ -195,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn slots() {
+    fn reply_of_cluster_slots_is_read() {
         let value = Array(vec![
-            stretch(0, 99, node(bulk("10.0.0.1"), 7, "a", &[])),
-            stretch(200, 299, node(bulk("fd00::1"), 8, "b", &["hostname", "h"])),
-            stretch(300, 300, node(bulk("10.0.0.1"), 7, "a", &[])),
+            range(0, 99, node(bulk("10.0.0.1"), 7, "a", &[])),
+            range(200, 299, node(bulk("fd00::1"), 8, "b", &["hostname", "h"])),
+            range(300, 300, node(bulk("10.0.0.1"), 7, "a", &[])),
         ]);
         let read = by_slots(value).unwrap();
         assert_eq!(
@@ -228,9 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_not_told() {
+    fn host_that_is_not_announced_is_the_one_that_was_asked() {
         let host_of = |endpoint, more: &[&str]| {
-            let value = Array(vec![stretch(0, 1, node(endpoint, 7, "a", more))]);
+            let value = Array(vec![range(0, 1, node(endpoint, 7, "a", more))]);
             by_slots(value).unwrap().remove(0).host
         };
         assert_eq!(host_of(Nil, &[]), None);
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn shards() {
+    fn reply_of_cluster_shards_is_read() {
         let one = |id, role, health, ports: Vec<(&'static str, Value)>| {
             let mut pairs = vec![("id", bulk(id)), ("ip", bulk("10.0.0.1"))];
             pairs.extend(ports);
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_have_in_common() {
+    fn overlap_counts_common_slots() {
         let a = Primary {
             node: "a".into(),
             host: None,

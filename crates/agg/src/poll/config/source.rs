@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use toml::Spanned;
 
-use agg_client::connect::{Access, Allow, Server, Tls, TlsFiles};
+use agg_client::connect::{Access, Allowlist, Server, Tls, TlsFiles};
 use agg_client::discovery::scan::Scan;
 use agg_client::discovery::{Cluster, Hosts, Range, Sentinel, Source};
 
@@ -347,7 +347,8 @@ impl RawSource {
             let text = format!("nothing here is encrypted: {way}");
             return Err(Mistake { at: Some(at), text });
         }
-        let tls = Tls::new(&files).map_err(|text| {
+        let tls = Tls::new(&files).map_err(|error| {
+            let text = error.to_string();
             // The file that the message names, else the first key.
             let named = [&self.tls_ca, &self.tls_cert, &self.tls_key]
                 .into_iter()
@@ -360,7 +361,7 @@ impl RawSource {
     }
 
     /// Where the servers that it names may lead us.
-    fn allow(&self, named: &[Server]) -> Result<Arc<Allow>, Mistake> {
+    fn allow(&self, named: &[Server]) -> Result<Arc<Allowlist>, Mistake> {
         let network = |text: &Spanned<String>| {
             let written = text.get_ref();
             let network = written.parse::<IpNet>().map(|network| network.trunc());
@@ -383,7 +384,7 @@ impl RawSource {
             None => None,
         };
         let hosts = named.iter().filter_map(Server::host).map(str::to_owned);
-        Ok(Arc::new(Allow::new(listed, hosts.collect())))
+        Ok(Arc::new(Allowlist::new(listed, hosts.collect())))
     }
 
     fn range(
@@ -717,7 +718,7 @@ mod tests {
             ),
             (
                 "urls = [\"rediss://h\"]\ntls-cert = \"/nonexistent/c\"",
-                "3:12: a certificate of ours needs its key",
+                "3:12: a client certificate needs its key",
             ),
             (
                 "cluster = [\"redis://h\"]\nallow = [\"10.0.0.0/8\", \"h\"]",

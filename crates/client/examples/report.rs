@@ -1,0 +1,73 @@
+//! Reports samples, a log entry, an error and an object, and reads back what the node holds.
+//!
+//! `cargo run --example report [URL]`
+
+use std::error::Error as StdError;
+
+use agg_client::command::{
+    Error, ErrorType, GetMetric, Info, Kind, Log, MetricType, Mstat, Reality, Scan, Stat,
+};
+use agg_client::{Access, ClientError, Server};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn StdError>> {
+    let url = std::env::args().nth(1);
+    let url = url.as_deref().unwrap_or("redis://127.0.0.1:7777");
+    let server = Server::parse(url, &Access::default())?;
+    let mut connection = server.connect().await?;
+    let node = "example";
+
+    // Many samples in one pipeline; each has its own answer.
+    let samples = [
+        Stat::new(node, "cpu.load", 12.5).tags("unit:percent"),
+        Stat::new(node, "net.rx@eth0", 123_456_u64).metric_type(MetricType::Diff),
+        Stat::new(node, "cpu.load", f64::NAN),
+    ];
+    for (index, answer) in connection.run_all(&samples).await?.into_iter().enumerate() {
+        match answer {
+            Ok(counted) => println!("sample {index}: counted {counted}"),
+            Err(error) => println!("sample {index}: {error}"),
+        }
+    }
+
+    // Or many samples in one command.
+    let memory = [("mem.used", 4096), ("mem.free", 1024)];
+    let reply = connection.run(&Mstat::new(node, memory)).await?;
+    println!("taken {}, refused {:?}", reply.taken, reply.refused);
+
+    let id = connection
+        .run(
+            &Log::new(node, "backup finished")
+                .level(3)
+                .tags("job:nightly"),
+        )
+        .await?;
+    println!("log entry {}", if id > 0 { "queued" } else { "not queued" });
+
+    let error = Error::new(node, "disk sda: read failed")
+        .error_type(ErrorType::Ops)
+        .key("disk-sda");
+    let occurrence = connection.run(&error).await?;
+    println!("error {}: {}", occurrence.key, occurrence.occurrences);
+
+    let disk = Reality::new(node, "sda", "system.Disk", r#"{"mounted": true}"#).ttl_s(3600);
+    println!("object: {:?}", connection.run(&disk).await?);
+
+    // An error reply leaves the connection usable.
+    match connection.run(&Log::new(node, "too high").level(10)).await {
+        Err(ClientError::Command(error)) => println!("refused: {}", error.code),
+        other => println!("unexpected: {other:?}"),
+    }
+
+    if let Some(metric) = connection.run(&GetMetric::new(node, "cpu.load")).await? {
+        println!("{}: last {}, {:?}", metric.name, metric.last, metric.tags);
+    }
+    let page = connection
+        .run(&Scan::new(node, Kind::Metric, "0").matching("mem.*"))
+        .await?;
+    println!("{} metrics match mem.*", page.names.len());
+    if let Some(info) = connection.run(&Info::new(node)).await? {
+        println!("{} metrics, {} errors", info.metrics, info.errors);
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Reads maps, which RESP 2 writes as flat lists of names and values.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use crate::reply;
+
+/// A map of a reply. What is taken out of it is read once; names that nobody takes are ignored, as a newer server may
+/// tell more.
+pub struct Fields(Vec<(String, Value)>);
+
+impl Fields {
+    /// Reads a map; none if the reply is not one.
+    pub fn read(reply: Value) -> Option<Fields> {
+        let mut items = reply::items(reply)?.into_iter();
+        let mut fields = Vec::new();
+        while let Some(name) = items.next() {
+            fields.push((reply::text(name)?, items.next()?));
+        }
+        Some(Fields(fields))
+    }
+
+    /// Takes a value.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        let index = self.0.iter().position(|(other, _)| other == name)?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    /// Takes an integer.
+    pub fn int(&mut self, name: &str) -> Option<i64> {
+        reply::int(&self.take(name)?)
+    }
+
+    /// Takes an integer that is not negative.
+    pub fn count(&mut self, name: &str) -> Option<u64> {
+        u64::try_from(self.int(name)?).ok()
+    }
+
+    /// Takes an integer that is not negative; 0 if an older server does not tell it.
+    pub fn count_or_0(&mut self, name: &str) -> Option<u64> {
+        match self.take(name) {
+            Some(value) => u64::try_from(reply::int(&value)?).ok(),
+            None => Some(0),
+        }
+    }
+
+    /// Takes a text.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        reply::text(self.take(name)?)
+    }
+
+    /// Takes a decimal number, which RESP 2 writes as a string.
+    pub fn float(&mut self, name: &str) -> Option<f64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// Takes tags. A tag without a value has the text `true`.
+    pub fn tags(&mut self, name: &str) -> Option<BTreeMap<String, String>> {
+        let fields = Fields::read(self.take(name)?)?;
+        fields
+            .0
+            .into_iter()
+            .map(|(name, value)| Some((name, reply::text(value)?)))
+            .collect()
+    }
+
+    /// Takes a map of counts.
+    pub fn counts(&mut self, name: &str) -> Option<BTreeMap<String, u64>> {
+        let fields = Fields::read(self.take(name)?)?;
+        fields
+            .0
+            .into_iter()
+            .map(|(name, value)| Some((name, u64::try_from(reply::int(&value)?).ok()?)))
+            .collect()
+    }
+
+    /// Returns the names and values that are left.
+    pub fn rest(self) -> impl Iterator<Item = (String, Value)> {
+        self.0.into_iter()
+    }
+}

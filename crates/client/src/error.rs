@@ -1,0 +1,315 @@
+//! Errors of the client.
+//!
+//! # Invariants
+//!
+//! No message shows a user's name or a password, even of a URL that cannot be read.
+
+use std::fmt;
+
+/// An error reply: its code, which is the first word, and the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    /// The code, such as `ERR`, `WRONGTYPE` or `AGGFULL`.
+    pub code: String,
+    /// The text behind the code.
+    pub detail: String,
+}
+
+impl ServerError {
+    /// Reads the text of an error reply.
+    pub fn parse(text: &str) -> ServerError {
+        let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
+        ServerError {
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// Whether the user lacks the right to the command or the key.
+    pub fn is_permission_denied(&self) -> bool {
+        self.code == "NOPERM"
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail.as_str() {
+            "" => f.write_str(&self.code),
+            detail => write!(f, "{} {detail}", self.code),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No connection was made.
+    #[error("cannot reach {endpoint}: {reason}")]
+    Unreachable {
+        /// The server.
+        endpoint: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The connection failed. Commands without a reply may or may not have been carried out.
+    #[error("lost {endpoint}: {reason}")]
+    Lost {
+        /// The server.
+        endpoint: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The server cannot answer at present: it loads its data, or a script is running.
+    #[error("{endpoint} cannot answer now: {error}")]
+    Unavailable {
+        /// The server.
+        endpoint: String,
+        /// The reply.
+        error: ServerError,
+    },
+    /// A member of a cluster reports that the cluster is down.
+    #[error("{endpoint} reports that its cluster is down; its view of the cluster is ignored")]
+    ClusterDown {
+        /// The member.
+        endpoint: String,
+    },
+    /// The server requires a password and none was given.
+    #[error(
+        "{endpoint} requires a password: give it in AGG_PASSWORD or in the URL (agg poll: in password-file or \
+         password-env)"
+    )]
+    PasswordRequired {
+        /// The server.
+        endpoint: String,
+    },
+    /// The user or the password is wrong.
+    #[error("{endpoint} does not accept the user or password")]
+    PasswordRejected {
+        /// The server.
+        endpoint: String,
+    },
+    /// The server does not know the module's commands.
+    #[error(
+        "the server {endpoint} does not have the aggregator module: start it with --loadmodule libaggregator.so"
+    )]
+    NoModule {
+        /// The server.
+        endpoint: String,
+    },
+    /// The server refuses something that all further work depends on.
+    #[error("{endpoint} refuses {what}: {error}")]
+    Refused {
+        /// The server.
+        endpoint: String,
+        /// The command, or what it is for.
+        what: String,
+        /// The reply.
+        error: ServerError,
+    },
+    /// A command was answered with an error.
+    #[error(transparent)]
+    Command(#[from] ServerError),
+    /// A reply is not what the command answers.
+    #[error(
+        "{endpoint} sent an unexpected reply to {command}; are client and server of the same version?"
+    )]
+    UnexpectedReply {
+        /// The server.
+        endpoint: String,
+        /// The command.
+        command: String,
+    },
+    /// Another server named an address outside of the networks that are allowed.
+    #[error(
+        "not connecting to {endpoint} and not sending it a password: another server named it, and {address} is \
+         outside of {networks}; to allow it, add its network to \"allow\" of the source"
+    )]
+    NotAllowed {
+        /// The server.
+        endpoint: String,
+        /// Its address.
+        address: String,
+        /// The networks that are allowed, and where they come from.
+        networks: String,
+    },
+    /// A Sentinel does not know a service.
+    #[error(
+        "the Sentinel {endpoint} does not know the service {service:?}, or this user may not ask for it"
+    )]
+    UnknownService {
+        /// The Sentinel.
+        endpoint: String,
+        /// The service.
+        service: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same call may succeed later without a change of the configuration or of the server.
+    pub fn is_retriable(&self) -> bool {
+        matches!(
+            self,
+            ClientError::Unreachable { .. }
+                | ClientError::Lost { .. }
+                | ClientError::Unavailable { .. }
+                | ClientError::ClusterDown { .. }
+        )
+    }
+
+    /// Returns the error of a reply that speaks of the server rather than of one command.
+    pub(crate) fn of_server(error: &ServerError, endpoint: &str) -> Option<ClientError> {
+        let endpoint = || endpoint.to_owned();
+        match error.code.as_str() {
+            "ERR" if error.detail.starts_with("unknown command") => Some(ClientError::NoModule {
+                endpoint: endpoint(),
+            }),
+            "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => {
+                Some(ClientError::Unavailable {
+                    endpoint: endpoint(),
+                    error: error.clone(),
+                })
+            }
+            "NOAUTH" => Some(ClientError::PasswordRequired {
+                endpoint: endpoint(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl From<ClientError> for String {
+    fn from(error: ClientError) -> String {
+        error.to_string()
+    }
+}
+
+/// Why a server's URL cannot be used. It is safe to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// The URL has a mistake.
+    #[error(
+        "the server's URL {url:?} is not usable ({reason}): expected redis://[user][:password]@host[:port][/db], \
+         rediss:// likewise, or unix:///path"
+    )]
+    Invalid {
+        /// The URL without user and password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The connection is to be encrypted, and that is not possible.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl From<UrlError> for String {
+    fn from(error: UrlError) -> String {
+        error.to_string()
+    }
+}
+
+/// Why connections cannot be encrypted as configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// A file of certificates cannot be read.
+    #[error("cannot read certificates from {path}: {reason}")]
+    UnreadableCertificates {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A file has no certificate.
+    #[error("there is no certificate in {path}")]
+    NoCertificate {
+        /// The file.
+        path: String,
+    },
+    /// A CA bundle has something that cannot be trusted.
+    #[error("cannot trust what is in {path}: {reason}")]
+    Untrusted {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A key cannot be read.
+    #[error("cannot read a key from {path}: {reason}")]
+    UnreadableKey {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Certificate and key are of different pairs.
+    #[error("{certificate} and {key} do not fit together: {reason}")]
+    Mismatch {
+        /// The file of the certificate.
+        certificate: String,
+        /// The file of the key.
+        key: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// One of certificate and key is missing.
+    #[error("a client certificate needs its key, and a key its certificate")]
+    Incomplete,
+    /// The system has no CA certificates, and no CA bundle was named.
+    #[error("this system has no CA certificates: name a CA bundle")]
+    NoSystemCertificates,
+    /// The name that the server's certificate is to have is not one.
+    #[error("{name:?} is not the name of a server")]
+    InvalidServerName {
+        /// The name.
+        name: String,
+    },
+    /// The TLS library refuses its settings.
+    #[error("cannot encrypt connections: {0}")]
+    Setup(String),
+}
+
+impl From<TlsError> for String {
+    fn from(error: TlsError) -> String {
+        error.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_error_keeps_its_text() {
+        for text in [
+            "ERR no such thing",
+            "WRONGTYPE",
+            "AGGFULL agg.max-memory: x",
+        ] {
+            assert_eq!(ServerError::parse(text).to_string(), text);
+        }
+        let error = ServerError::parse("AGGFULL agg.max-memory");
+        assert_eq!(
+            (error.code.as_str(), error.detail.as_str()),
+            ("AGGFULL", "agg.max-memory")
+        );
+    }
+
+    #[test]
+    fn errors_of_the_server_differ_from_those_of_a_command() {
+        let of_server =
+            |text: &str| ClientError::of_server(&ServerError::parse(text), "redis://h:1");
+        let unknown = "ERR unknown command 'AGG.LOG', with args beginning with: 'n'";
+        assert_eq!(
+            of_server(unknown).unwrap().to_string(),
+            "the server redis://h:1 does not have the aggregator module: start it with --loadmodule \
+             libaggregator.so"
+        );
+        assert!(of_server("LOADING x").unwrap().is_retriable());
+        assert!(!of_server("NOAUTH x").unwrap().is_retriable());
+        assert_eq!(of_server("AGGFULL x"), None);
+        assert_eq!(of_server("ERR bad value"), None);
+    }
+}

@@ -1,0 +1,315 @@
+//! Typed commands and replies against a server, and the examples.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use agg_client::command::{
+    Ack, Command as _, Error, ErrorType, Extend, Fetch, Forget, GetError, GetMetric, GetObject,
+    Info, Kind, Log, MetricType, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality, Requeue,
+    Scan, Stat, Window,
+};
+use agg_client::{Access, ClientError, Connection, Queue, RecordFormat};
+use testkit::{Server, cluster::Cluster};
+
+/// A server with windows that do not close while a test runs, and a connection to it.
+async fn start() -> Option<(Server, Connection)> {
+    let settings = "min-window 2419200 hour-window 2419200";
+    let server = Server::with_module(&[], settings)?;
+    let connection = agg_client::Server::parse(&server.url(), &Access::default())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    Some((server, connection))
+}
+
+#[tokio::test]
+async fn samples_are_reported_and_read() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let first = Stat::new("n", "load", 1.5).tags("unit:percent word");
+    assert!(connection.run(&first).await.unwrap());
+    assert!(connection.run(&Stat::new("n", "load", 2)).await.unwrap());
+    let counter = Stat::new("n", "rx", u64::MAX).metric_type(MetricType::Diff);
+    assert!(connection.run(&counter).await.unwrap());
+
+    let metric = GetMetric::new("n", "load");
+    let metric = connection.run(&metric).await.unwrap().unwrap();
+    assert_eq!((metric.name.as_str(), metric.last.as_str()), ("load", "2"));
+    assert_eq!((metric.metric_type.as_str(), metric.samples), ("ABS", 2));
+    assert_eq!(metric.tags["unit"], "percent");
+    assert_eq!(metric.tags["word"], "true");
+    let range = Range::new("n", "load", Window::Min);
+    let windows = connection.run(&range).await.unwrap();
+    assert_eq!(windows, metric.min);
+    assert_eq!((windows[0].count, windows[0].avg), (2, 1.75));
+    assert!(!windows[0].closed && windows[0].start < windows[0].end);
+    let later = range.from(windows[0].end);
+    assert_eq!(connection.run(&later).await.unwrap(), []);
+    let none = connection.run(&GetMetric::new("n", "other")).await.unwrap();
+    assert_eq!(none, None);
+
+    assert!(
+        connection
+            .run(&Forget::new("n", Kind::Metric, "load"))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !connection
+            .run(&Forget::new("n", Kind::Metric, "load"))
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn refused_samples_do_not_affect_the_others() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let bad = Mstat::new("n", [("a", 1.0), ("b", f64::INFINITY), ("c", 3.0)]);
+    let reply = connection.run(&bad).await.unwrap();
+    assert_eq!((reply.taken, reply.late), (2, 0));
+    assert_eq!(reply.refused.len(), 1);
+    assert_eq!(reply.refused[0].0, 1);
+    let error = connection.run(&bad.clone().atomic()).await.unwrap_err();
+    let ClientError::Command(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.code, "ERR");
+    // The connection can be used further, and a pipeline has an answer for each.
+    let stats = [
+        Stat::new("n", "a", 1),
+        Stat::new("n", "", 1),
+        Stat::new("n", "c", 1),
+    ];
+    let answers = connection.run_all(&stats).await.unwrap();
+    assert!(answers[0].is_ok() && answers[1].is_err() && answers[2].is_ok());
+}
+
+#[tokio::test]
+async fn records_are_leased_acknowledged_and_released() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let mut ids = Vec::new();
+    for message in ["one", "two", "three"] {
+        let log = Log::new("n", message)
+            .level(3)
+            .tags("a:b")
+            .at(1_760_000_000_000);
+        ids.push(connection.run(&log).await.unwrap() as i64);
+    }
+    let queues = [Queue::Log];
+    let lease = Duration::from_secs(60);
+    let fetch = Fetch::new("n", &queues).count(2).lease(lease);
+    let records = connection.run(&fetch).await.unwrap();
+    assert_eq!(records.len(), 2);
+    assert_eq!((records[0].queue, records[0].id), (Queue::Log, ids[0]));
+    assert_eq!(records[0].deliveries, 1);
+    let json: serde_json::Value = serde_json::from_slice(&records[0].record).unwrap();
+    assert_eq!(
+        (json["message"].as_str(), json["level"].as_u64()),
+        (Some("one"), Some(3))
+    );
+
+    let extend = Extend::new("n", Queue::Log, lease, &ids[..2]);
+    assert_eq!(connection.run(&extend).await.unwrap(), 2);
+    assert_eq!(
+        connection
+            .run(&Ack::new("n", Queue::Log, &ids[..1]))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        connection
+            .run(&Nack::new("n", Queue::Log, &ids[1..2]))
+            .await
+            .unwrap(),
+        1
+    );
+    let newest = Peek::new("n", &queues).count(1).newest_first();
+    assert_eq!(connection.run(&newest).await.unwrap()[0].id, ids[2]);
+    let from = Peek::new("n", &queues).from(ids[2]);
+    assert_eq!(connection.run(&from).await.unwrap().len(), 1);
+    let rest = connection.run(&Pop::new("n", &queues)).await.unwrap();
+    let rest: Vec<_> = rest.iter().map(|r| (r.id, r.deliveries)).collect();
+    assert_eq!(rest, [(ids[1], 2), (ids[2], 1)]);
+    let block = Fetch::new("n", &queues).block(Duration::from_millis(20));
+    assert_eq!(connection.run(&block).await.unwrap(), []);
+    // Line protocol has no logs.
+    let line = fetch.format(RecordFormat::Line);
+    assert!(connection.run(&line).await.is_err());
+}
+
+#[tokio::test]
+async fn errors_and_objects_are_reported_and_read() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let error = Error::new("n", "read failed")
+        .error_type(ErrorType::Ops)
+        .level(7)
+        .code("EIO")
+        .file("disk.c")
+        .func("read")
+        .public("Sorry")
+        .backtrace("a b")
+        .gid(1)
+        .nid(2)
+        .key("k")
+        .tags("disk:sda");
+    for occurrences in 1..=2 {
+        let occurrence = connection.run(&error).await.unwrap();
+        assert_eq!(
+            (occurrence.key.as_str(), occurrence.occurrences),
+            ("k", occurrences)
+        );
+    }
+    let stored = connection
+        .run(&GetError::new("n", "k"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (stored.message.as_str(), stored.error_type.as_str()),
+        ("read failed", "OPS")
+    );
+    assert_eq!(
+        (stored.code.as_str(), stored.level, stored.occurrences),
+        ("EIO", 7, 2)
+    );
+    assert_eq!(stored.tags["disk"], "sda");
+
+    let report = |json| Reality::new("n", "sda", "system.Disk", json).ttl_s(60);
+    let states = [
+        (r#"{"a": 1}"#, ObjectState::Changed),
+        (r#"{"a":1}"#, ObjectState::Unchanged),
+    ];
+    for (json, state) in states {
+        assert_eq!(connection.run(&report(json)).await.unwrap(), state);
+    }
+    let old = report("{}").at(1_760_000_000_000);
+    assert_eq!(connection.run(&old).await.unwrap(), ObjectState::Older);
+    let object = connection
+        .run(&GetObject::new("n", "sda"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (object.model.as_str(), object.json.as_str()),
+        ("system.Disk", r#"{"a":1}"#)
+    );
+    assert!(!object.gone);
+
+    let info = connection.run(&Info::new("n")).await.unwrap().unwrap();
+    assert_eq!((info.errors, info.realities), (1, 1));
+    assert_eq!(info.queues["ERROR"].length, 1);
+    let taken = connection.run(&Pop::new("n", &Queue::ALL)).await.unwrap();
+    assert_eq!(taken.len(), 2);
+    let requeue = Requeue::new("n", Kind::Reality).matching("sd*");
+    assert_eq!(connection.run(&requeue).await.unwrap(), 1);
+    assert_eq!(connection.run(&Info::new("other")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn scan_returns_every_name() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let names: Vec<String> = (0..300).map(|n| format!("m{n}")).collect();
+    let samples = Mstat::new("n", names.iter().map(|name| (name, 1)));
+    assert_eq!(connection.run(&samples).await.unwrap().taken, 300);
+    let (mut cursor, mut found) = (b"0".to_vec(), BTreeSet::new());
+    loop {
+        let page = Scan::new("n", Kind::Metric, &cursor)
+            .matching("m*")
+            .count(50);
+        let page = connection.run(&page).await.unwrap();
+        found.extend(page.names.iter().cloned());
+        if page.is_last() {
+            break;
+        }
+        cursor = page.cursor;
+    }
+    assert_eq!(found.len(), 300);
+}
+
+#[tokio::test]
+async fn key_of_another_type_is_an_error_with_its_code() {
+    let Some((server, mut connection)) = start().await else {
+        return;
+    };
+    let () = server.ask("SET n x");
+    let error = connection.run(&Log::new("n", "x")).await.unwrap_err();
+    assert!(matches!(error, ClientError::Command(error) if error.code == "WRONGTYPE"));
+}
+
+#[test]
+fn command_is_written_as_documented() {
+    let ids = [1, 2];
+    let packed = Ack::new("n", Queue::Log, &ids)
+        .to_cmd()
+        .get_packed_command();
+    let packed = String::from_utf8(packed).unwrap();
+    assert_eq!(
+        packed,
+        "*5\r\n$7\r\nAGG.ACK\r\n$1\r\nn\r\n$3\r\nLOG\r\n$1\r\n1\r\n$1\r\n2\r\n"
+    );
+}
+
+/// Runs an example, which cargo has built beside this test.
+fn example(name: &str, arguments: &[&str]) -> Output {
+    let tests = std::env::current_exe().unwrap();
+    let target = tests.parent().unwrap().parent().unwrap();
+    let program = target.join("examples").join(name);
+    Command::new(program).args(arguments).output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn examples_run() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let reported = lines(&example("report", &[&server.url()]));
+    assert_eq!(reported[0], "sample 0: counted true");
+    assert!(reported[2].starts_with("sample 2: ERR "), "{reported:?}");
+    for line in [
+        "taken 2, refused []",
+        "error disk-sda: 1",
+        "object: Changed",
+        "refused: ERR",
+        "2 metrics match mem.*",
+        "4 metrics, 1 errors",
+    ] {
+        assert!(reported.iter().any(|l| l == line), "{line}: {reported:?}");
+    }
+    let drained = lines(&example("drain", &[&server.url()]));
+    assert_eq!(drained.len(), 3, "{drained:?}");
+    assert!(drained[0].starts_with("LOG {") && drained[1].starts_with("ERROR {"));
+    assert_eq!(drained[2], "2 records");
+}
+
+#[test]
+fn example_follows_a_cluster() {
+    let Some(cluster) = Cluster::start() else {
+        return;
+    };
+    let found = lines(&example("watch", &[&cluster.servers[0].url(), "3"]));
+    assert_eq!(found.len(), 3);
+    assert!(
+        found.iter().all(|line| line.starts_with("cluster:")),
+        "{found:?}"
+    );
+}
