@@ -119,7 +119,8 @@ impl RandomWorkload {
                 lines.push("EXEC".into());
                 self.burst(&lines);
             }
-            33..39 => self.crowd(node),
+            33..38 => self.crowd(node),
+            38 => self.overflow(node),
             39..41 => {
                 let script = "redis.call('AGG.LOG',KEYS[1],'x') redis.call('AGG.STAT',KEYS[1],'m1',ARGV[1]) \
                     redis.call('AGG.POP',KEYS[1],'LOG') return redis.call('AGG.STAT',KEYS[1],'m2',ARGV[1])";
@@ -159,6 +160,13 @@ impl RandomWorkload {
             });
         }
         self.burst(&lines);
+    }
+
+    /// Fills the LOG queue of a node beyond its limit, which drains and flushes would otherwise keep from happening.
+    fn overflow(&mut self, node: &str) {
+        let message = self.random.text(100);
+        let entry = |n| format!("AGG.LOG {node} {message}{n}");
+        self.burst(&(0..80).map(entry).collect::<Vec<_>>());
     }
 
     fn report(&mut self, node: &str) -> String {
