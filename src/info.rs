@@ -10,7 +10,7 @@ use aggregator_core::Now;
 use aggregator_core::Queue;
 use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
-use aggregator_core::error::RejectReason;
+use aggregator_core::counters::RejectReason;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -354,7 +354,7 @@ fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 
 fn command(word: &str) -> Command {
     let full = format!("AGG.{word}");
-    let found = COMMANDS.into_iter().find(|c| c.usage().0 == full);
+    let found = COMMANDS.into_iter().find(|c| c.name() == full);
     found.unwrap_or_else(|| panic!("no command {full}"))
 }
 

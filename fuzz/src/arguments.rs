@@ -89,13 +89,10 @@ fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
 }
 
 fn check_refusal(error: &CommandError, command: Command) {
-    let text = &error.text;
+    let text = &error.to_string();
     let (code, rest) = text.split_once(' ').expect("a code and a text");
     assert!(["ERR", "AGGFULL"].contains(&code), "{text}");
-    assert!(
-        rest.starts_with(&format!("{}: ", command.usage().0)),
-        "{text}"
-    );
+    assert!(rest.starts_with(&format!("{}: ", command.name())), "{text}");
     check_line(text);
 }
 

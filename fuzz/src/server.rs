@@ -210,7 +210,7 @@ impl Server {
         command: Command,
         args: &[&[u8]],
     ) -> Result<Value, CommandError> {
-        let mut all: Vec<&[u8]> = vec![command.usage().0.as_bytes(), b"n"];
+        let mut all: Vec<&[u8]> = vec![command.name().as_bytes(), b"n"];
         all.extend(args);
         let request = Request::parse(command, &all, &self.settings, self.now)?;
         self.run_request(node, &request, b"n")

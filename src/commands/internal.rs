@@ -14,9 +14,8 @@ use crate::reply::{INTERNAL, WRONG_TYPE};
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
 use crate::{blocking, replication};
-use aggregator_core::command::full;
 use aggregator_core::settings::MAX_NODE_NAME;
-use aggregator_core::{DecodeError, Node};
+use aggregator_core::{CommandError, DecodeError, Node};
 
 /// Bytes that must fit below the memory limit for each byte of a payload: about what a metric uses for each of its saved
 /// ones.
@@ -58,7 +57,7 @@ fn apply(call: &Call<'_>) {
         let cost = payload.len() as u64 * GROWTH;
         if !accounting::fits(cost, &env.settings) && !eviction::evict(call.ctx, None, cost, &env) {
             let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
-            return refuse(call, &full("AGG.APPLY", &limit));
+            return refuse(call, &CommandError::memory("AGG.APPLY", &limit));
         }
     }
     let Some(mut key) = call.ctx.open(&call.key, Mode::Write) else {

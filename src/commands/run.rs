@@ -32,7 +32,7 @@ pub fn refuse(call: &Call<'_>, refusal: &CommandError) {
     {
         stored.node.count_refusal(refusal);
     }
-    call.ctx.reply_error(&refusal.text);
+    call.ctx.reply_error(&refusal.to_string());
 }
 
 /// Runs a command that reads.
@@ -106,7 +106,7 @@ pub fn write(command: Command, creation: Creation, call: &Call<'_>) {
         }
         _ if !fits => {
             let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
-            refuse(call, &Request::full(command, &limit));
+            refuse(call, &CommandError::memory(command.name(), &limit));
         }
         _ => create(&request, &mut key, &env, call),
     }
@@ -161,7 +161,7 @@ fn change(
             blocking::node_changed(ctx, &call.key, &mut stored.node, env.now);
         }
         Some(Ok(_)) => {}
-        Some(Err(refusal)) => call.ctx.reply_error(&refusal.text),
+        Some(Err(refusal)) => call.ctx.reply_error(&refusal.to_string()),
         None => call.ctx.reply_error(INTERNAL),
     }
 }
@@ -176,7 +176,7 @@ fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) 
         return call.ctx.reply_error(INTERNAL);
     };
     if let Err(refusal) = &ran {
-        return call.ctx.reply_error(&refusal.text);
+        return call.ctx.reply_error(&refusal.to_string());
     }
     if let Some(pending) = pending {
         pending.store(call.ctx, &call.key, key);
@@ -231,7 +231,7 @@ fn replay(command: Command, call: &Call<'_>) -> bool {
     }
     match request {
         Ok(request) => replay_on(&request, stored, mono_ms, call),
-        Err(refusal) => call.ctx.reply_error(&refusal.text),
+        Err(refusal) => call.ctx.reply_error(&refusal.to_string()),
     }
     true
 }
@@ -302,7 +302,7 @@ fn fetch_for(
         Err(refusal) => {
             transaction::with_counters(|counters| counters.reject(refusal.reason));
             stored.node.count_refusal(&refusal);
-            return Some(Answer::Error(refusal.text));
+            return Some(Answer::Error(refusal.to_string()));
         }
     };
     let mut reply = RecordedReply::default();
@@ -311,6 +311,6 @@ fn fetch_for(
     })?;
     Some(match ran {
         Ok(_) => Answer::Reply(reply),
-        Err(refusal) => Answer::Error(refusal.text),
+        Err(refusal) => Answer::Error(refusal.to_string()),
     })
 }

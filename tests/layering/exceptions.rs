@@ -51,11 +51,6 @@ pub const CYCLIC: &[&str] = &[
     "crates/agg/src/top/view/fleet.rs",
     "crates/agg/src/top/view/mod.rs",
     "crates/agg/src/top/view/node.rs",
-    "crates/core/src/command/drain.rs",
-    "crates/core/src/command/mod.rs",
-    "crates/core/src/command/samples.rs",
-    "crates/core/src/node/mod.rs",
-    "crates/core/src/node/snapshot.rs",
 ];
 
 /// Folders of subcommands that import another.

@@ -199,7 +199,7 @@ fn stability_page_names_the_written_versions() {
     };
     let said = ["format, now", "encoding, now", "version, now"].map(|text| after(&words, text));
     let sources = [
-        include_str!("../../crates/core/src/node/snapshot.rs"),
+        include_str!("../../crates/core/src/node/snapshot/mod.rs"),
         include_str!("../../src/data_type.rs"),
         include_str!("../../crates/core/src/effect/mod.rs"),
     ];

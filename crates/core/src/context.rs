@@ -1,170 +1,165 @@
-//! What one command or one tick brings along.
+//! The contexts in which commands and ticks run: what they depend on, and what they leave.
+//!
+//! The shell passes an [`ExecContext`]. A change on the primary runs in a [`WriteContext`], which has the effects and the
+//! limits. What is applied, on the primary and on replicas, runs in an [`ApplyContext`].
 
-use crate::counters::{Counters, Dropped};
+use crate::counters::{Counters, RejectReason};
 use crate::effect::Effects;
-use crate::error::RejectReason;
+use crate::error::CommandError;
 use crate::id::MAX_ID;
-use crate::settings::Settings;
+use crate::memory::Memory;
+use crate::model::{PerWindow, Window};
+use crate::settings::{MIN_OPEN, Rules, Settings};
 use crate::time::Now;
-use std::fmt;
 
-/// The surroundings of one command or tick: read before, used throughout, handed on after.
+/// The context of one command or tick, from the shell.
 pub struct ExecContext<'a> {
     /// Both clocks.
     pub now: Now,
     /// The settings in force.
     pub settings: &'a Settings,
-    /// The last queue id that this server gave; ids given raise it.
+    /// The last queue id that this server gave; ids that are given raise it.
     pub last_id: &'a mut u64,
-    /// What a replica must repeat is appended here.
+    /// What a replica must replay is appended here.
     pub effects: &'a mut Effects,
-    /// A command may be propagated as it came, where that means the same.
+    /// A command may be propagated verbatim where that means the same.
     pub allow_verbatim: bool,
-    /// It cannot be shown that what this may cost fits the limits, even after room was made: nothing new is taken, and
-    /// what must go on (samples of metrics that are there, closings) keeps no history and makes room in its own node
-    /// where `memory` leaves nothing to spare.
+    /// The cost of the change may not fit the limits, even after eviction. Nothing new is accepted. What must continue
+    /// (samples of existing metrics, closing windows) keeps no history, and evicts entries of its own node where
+    /// `memory` has nothing to spare.
     pub memory_pressure: bool,
-    /// The memory limit that leaves the least, as the shell measured it.
+    /// The memory limit with the fewest bytes available, as the shell measured it.
     pub memory: Memory,
-    /// The server's counters, raised beside the node's own.
+    /// The counters of the server, raised together with those of the node.
     pub counters: &'a mut Counters,
 }
 
-/// A memory limit and what stands against it, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Which limit it is.
-    pub limit: MemoryLimit,
-    /// The limit.
-    pub max: u64,
-    /// Bytes in use.
-    pub used: u64,
-    /// Bytes kept free for what known metrics and nodes may come to hold.
-    pub reserved: u64,
-    /// Bytes that the change may cost.
-    pub requested: u64,
-}
-
-/// The settings that limit memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryLimit {
-    /// `agg.max-memory`.
-    Server,
-    /// `agg.max-node-memory`.
-    Node,
-}
-
-impl Memory {
-    /// A limit that nothing reaches.
-    pub const UNLIMITED: Memory = Memory {
-        limit: MemoryLimit::Server,
-        max: u64::MAX,
-        used: 0,
-        reserved: 0,
-        requested: 0,
-    };
-
-    /// Bytes that may still be allocated below the limit, those that are reserved among them.
-    pub fn available_bytes(&self) -> u64 {
-        self.max.saturating_sub(self.used)
-    }
-
-    /// Bytes by which the limit would be passed.
-    pub fn excess(&self) -> u64 {
-        let wanted = self.used.saturating_add(self.reserved);
-        wanted
-            .saturating_add(self.requested)
-            .saturating_sub(self.max)
-    }
-
-    /// Bytes that may be taken without touching what is reserved.
-    pub fn spare(&self) -> u64 {
-        self.available_bytes().saturating_sub(self.reserved)
-    }
-}
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, max, used) = (self.limit.name(), self.max, self.used);
-        let (reserved, requested) = (self.reserved, self.requested);
-        write!(
-            f,
-            "{name} ({max} bytes) has no room for {requested} bytes: {used} are used, {reserved} reserved for known \
-             metrics and nodes; drain the queues, or raise it"
-        )
-    }
-}
-
-impl MemoryLimit {
-    /// The setting's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            MemoryLimit::Server => "agg.max-memory",
-            MemoryLimit::Node => "agg.max-node-memory",
-        }
-    }
-
-    /// How a refusal because of it counts.
-    pub fn rejected(self) -> RejectReason {
-        match self {
-            MemoryLimit::Server => RejectReason::Memory,
-            MemoryLimit::Node => RejectReason::NodeMemory,
-        }
-    }
-
-    /// How what is dropped because of it counts.
-    pub fn dropped(self) -> Dropped {
-        match self {
-            MemoryLimit::Server => Dropped::Memory,
-            MemoryLimit::Node => Dropped::NodeMemory,
-        }
-    }
-}
-
-/// One change of a node as it is applied: on the primary from a [`ExecContext`], on a replica from an effect's header. All
-/// that a change depends on besides the node's value is in here.
-pub(crate) struct ApplyContext<'a> {
+/// What one change of a node depends on besides the node's value, and what it counts. On the primary it comes from an
+/// [`ExecContext`], on a replica from the header of a payload.
+pub(crate) struct ApplyContext {
     /// The primary's wall clock, Unix milliseconds.
     pub now_ms: i64,
-    /// This server's running time; decides nothing while a change is applied, it is only remembered.
+    /// The running time of this server. It decides nothing while a change is applied; it is only remembered.
     pub mono_ms: u64,
-    /// The id that the next entry gets.
+    /// The id of the next entry.
     pub next_id: u64,
-    /// Windows that close leave a bucket for AGG.RANGE.
+    /// The rules of the node.
+    pub rules: Rules,
+    /// The lengths of the node's windows, seconds.
+    pub windows_s: PerWindow<u32>,
+    /// Windows that close are kept for AGG.RANGE.
     pub keeps_history: bool,
-    /// It was decided by version 1 of effects (0.1.0), which kept two windows open and forgot a metric whole.
+    /// Version 1 of effects (0.1.0) decided it, which kept two windows open and forgot a metric completely.
     pub is_version_1: bool,
-    /// The server's counters.
-    pub counters: &'a mut Counters,
+    /// What the change has counted. [`ApplyContext::add_counts`] adds it to the counters of the node and the server.
+    counts: Counters,
+    has_counts: bool,
 }
 
-impl ApplyContext<'_> {
-    /// The next id. Ids of one step follow each other without gaps.
+impl ApplyContext {
+    /// A context that has counted nothing, of the current version and with history.
+    pub fn new(
+        (now_ms, mono_ms): (i64, u64),
+        next_id: u64,
+        rules: Rules,
+        windows_s: PerWindow<u32>,
+    ) -> ApplyContext {
+        ApplyContext {
+            now_ms,
+            mono_ms,
+            next_id,
+            rules,
+            windows_s,
+            keeps_history: true,
+            is_version_1: false,
+            counts: Counters::default(),
+            has_counts: false,
+        }
+    }
+
+    /// Returns the next id. The ids of one change follow each other without gaps.
     pub fn take_id(&mut self) -> u64 {
         let id = self.next_id.min(MAX_ID);
         self.next_id = id + 1;
         id
     }
+
+    /// Counts for the node and the server.
+    #[cold]
+    pub fn count(&mut self, count: impl FnOnce(&mut Counters)) {
+        self.has_counts = true;
+        count(&mut self.counts);
+    }
+
+    /// Adds what was counted to counters, of the node or of the server.
+    pub fn add_counts(&self, counters: &mut Counters) {
+        if self.has_counts {
+            counters.add(&self.counts);
+        }
+    }
+
+    /// The clock less the flush delay: a window that ended at this time or before may close.
+    #[inline]
+    pub fn flushed_ms(&self) -> i64 {
+        self.now_ms.saturating_sub(self.rules.flush_delay_ms)
+    }
+
+    /// The length of windows, milliseconds.
+    #[inline]
+    pub fn length_ms(&self, window: Window) -> i64 {
+        i64::from(self.windows_s[window]) * 1000
+    }
+
+    /// Returns how many windows of one length may be open of a metric that has `open` of them. Under memory pressure a
+    /// metric gets no third one, as the reserve does not cover it.
+    pub fn max_open(&self, window: Window, open: usize) -> usize {
+        let max = match self.is_version_1 {
+            true => MIN_OPEN,
+            false => self.rules.open_windows(self.windows_s[window]),
+        };
+        match self.keeps_history {
+            true => max,
+            false => max.min(open.max(MIN_OPEN)),
+        }
+    }
 }
 
-/// A turn as the node's own code sees it.
+/// A change of a node on the primary, which checks limits and writes effects.
 pub(crate) struct WriteContext<'a> {
-    pub apply: ApplyContext<'a>,
+    /// What the change depends on as it is applied.
+    pub apply: ApplyContext,
+    /// The effects so far.
     pub effects: &'a mut Effects,
+    /// The settings in force.
     pub settings: &'a Settings,
+    /// Both clocks.
     pub now: Now,
+    /// See [`ExecContext::memory_pressure`].
     pub memory_pressure: bool,
+    /// The memory limit with the fewest bytes available.
     pub memory: Memory,
-    /// What MIN, HOUR and LOG counted for before the change, bytes.
+    /// The bytes of MIN, HOUR and LOG before the change.
     pub queued: u64,
-    /// Replicas hold the node's rules and its clock, and the command may go to them as it came.
+    /// Replicas hold the rules and the clock of the node, so the command may be propagated verbatim.
     pub verbatim_allowed: bool,
+    /// The id of the first entry that the change queues.
     pub first_id: u64,
 }
 
 impl WriteContext<'_> {
-    /// Whether the command as it came says all that was decided so far.
+    /// Whether the command alone says all that has been decided so far.
     pub fn is_verbatim(&self) -> bool {
         self.verbatim_allowed && self.apply.next_id == self.first_id && self.effects.is_empty()
+    }
+
+    /// Counts a rejection.
+    pub fn count_rejected(&mut self, reason: RejectReason) {
+        self.apply.count(|c| c.reject(reason));
+    }
+
+    /// The error where memory does not suffice, counted.
+    pub fn memory_error(&mut self, command: &'static str) -> CommandError {
+        self.count_rejected(self.memory.limit.rejected());
+        CommandError::memory(command, &self.memory)
     }
 }

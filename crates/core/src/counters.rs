@@ -1,7 +1,51 @@
 //! Counts since the server's start: of a node, and of the whole server. They are no part of the value.
 
-use crate::error::RejectReason;
-use crate::model::Queue;
+use crate::model::{Queue, SampleOutcome};
+
+/// The reasons for which commands and single samples are rejected, as AGG.INFO and INFO count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectReason {
+    /// An invalid argument.
+    Argument,
+    /// A time further ahead of the clock than `max-future-ms`.
+    Future,
+    /// A sample whose type is not that of its metric.
+    Type,
+    /// A new metric beyond `max-series`.
+    Series,
+    /// A new object beyond `max-realities`.
+    Objects,
+    /// Not enough memory below `max-memory`.
+    Memory,
+    /// Not enough memory below `max-node-memory`.
+    NodeMemory,
+}
+
+impl RejectReason {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [RejectReason; 7] = [
+        RejectReason::Argument,
+        RejectReason::Future,
+        RejectReason::Type,
+        RejectReason::Series,
+        RejectReason::Objects,
+        RejectReason::Memory,
+        RejectReason::NodeMemory,
+    ];
+
+    /// The name of its counter.
+    pub fn name(self) -> &'static str {
+        match self {
+            RejectReason::Argument => "argument",
+            RejectReason::Future => "future",
+            RejectReason::Type => "type",
+            RejectReason::Series => "max-series",
+            RejectReason::Objects => "max-realities",
+            RejectReason::Memory => "max-memory",
+            RejectReason::NodeMemory => "max-node-memory",
+        }
+    }
+}
 
 /// Why something that was held is gone without having been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +56,7 @@ pub enum Dropped {
     Memory,
     /// `max-errors`: an error that waited made room.
     Errors,
-    /// `max-objects` objects were gone and not yet delivered; the oldest made room.
+    /// `max-realities` objects were gone and not yet delivered; the oldest made room.
     Gone,
     /// A closed bucket that was not kept for AGG.RANGE, for want of memory.
     History,
@@ -77,9 +121,56 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts a refusal.
+    /// Adds what a change has counted.
+    pub(crate) fn add(&mut self, counts: &Counters) {
+        let Counters {
+            late,
+            late_min,
+            late_hour,
+            forgotten_dropped,
+            clock_back,
+            truncated,
+            rejected,
+            dropped,
+            dropped_from,
+        } = self;
+        let add = |sum: &mut u64, n: &u64| *sum = sum.saturating_add(*n);
+        add(late, &counts.late);
+        add(late_min, &counts.late_min);
+        add(late_hour, &counts.late_hour);
+        add(forgotten_dropped, &counts.forgotten_dropped);
+        add(clock_back, &counts.clock_back);
+        add(truncated, &counts.truncated);
+        rejected
+            .iter_mut()
+            .zip(&counts.rejected)
+            .for_each(|(sum, n)| add(sum, n));
+        dropped_from
+            .iter_mut()
+            .zip(&counts.dropped_from)
+            .for_each(|(sum, n)| add(sum, n));
+        for (sum, n) in dropped.iter_mut().zip(&counts.dropped) {
+            add(&mut sum.count, &n.count);
+            if n.count > 0 {
+                sum.last_ms = n.last_ms;
+            }
+        }
+    }
+
+    /// Counts a rejection.
     pub fn reject(&mut self, reason: RejectReason) {
         let n = &mut self.rejected[reason as usize];
+        *n = n.saturating_add(1);
+    }
+
+    /// Counts a sample that did not count in both windows.
+    pub(crate) fn sample(&mut self, outcome: SampleOutcome) {
+        let n = match outcome {
+            SampleOutcome::Counted => return,
+            SampleOutcome::Late => &mut self.late,
+            SampleOutcome::LateMin => &mut self.late_min,
+            SampleOutcome::LateHour => &mut self.late_hour,
+        };
         *n = n.saturating_add(1);
     }
 

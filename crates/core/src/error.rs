@@ -1,91 +1,86 @@
-//! What can go wrong: a request that is refused, and bytes that are damaged.
+//! Errors: commands that are rejected, and bytes that do not decode.
 
+use crate::counters::RejectReason;
+use crate::memory::Memory;
 use std::fmt;
 
-/// A request that was refused: nothing was changed. The text is one line that begins with an upper-case code, as it
-/// goes to the client.
+/// A command that was rejected; nothing was changed. Its text is the error reply to the client, one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError {
-    /// Why, for the counters.
+    /// The code, by which clients tell errors apart.
+    pub code: ErrorCode,
+    /// The reason, for the counters.
     pub reason: RejectReason,
-    /// The whole line, as in `ERR AGG.STAT: value '0x10' is not a decimal number`.
-    pub text: String,
+    /// The name of the command.
+    pub command: &'static str,
+    /// What is wrong, as in `value '0x10' is not a decimal number`.
+    pub detail: String,
 }
 
-/// The reasons for which requests and single samples are refused, as AGG.INFO and INFO count them.
+/// The first word of an error reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RejectReason {
-    /// An argument that is not what it should be.
-    Argument,
-    /// A time further ahead of the clock than `max-future-ms`.
-    Future,
-    /// A sample of the other type than the metric's.
-    Type,
-    /// A new metric beyond `max-series`.
-    Series,
-    /// A new object beyond `max-objects`.
-    Objects,
-    /// No memory below `max-memory`.
-    Memory,
-    /// No memory below the node's `max-node-memory`.
-    NodeMemory,
+pub enum ErrorCode {
+    /// ERR: the command as it stands is wrong.
+    Err,
+    /// AGGFULL: a limit has been reached.
+    Full,
 }
 
-impl RejectReason {
-    /// All reasons in the order of their counters.
-    pub const ALL: [RejectReason; 7] = [
-        RejectReason::Argument,
-        RejectReason::Future,
-        RejectReason::Type,
-        RejectReason::Series,
-        RejectReason::Objects,
-        RejectReason::Memory,
-        RejectReason::NodeMemory,
-    ];
-
-    /// The name under which it is shown.
+impl ErrorCode {
+    /// The code as it is sent.
     pub fn name(self) -> &'static str {
         match self {
-            RejectReason::Argument => "argument",
-            RejectReason::Future => "future",
-            RejectReason::Type => "type",
-            RejectReason::Series => "max-series",
-            RejectReason::Objects => "max-realities",
-            RejectReason::Memory => "max-memory",
-            RejectReason::NodeMemory => "max-node-memory",
+            ErrorCode::Err => "ERR",
+            ErrorCode::Full => "AGGFULL",
         }
     }
 }
 
 impl CommandError {
-    /// A bad argument: `ERR` and the text.
-    pub fn argument(text: impl fmt::Display) -> CommandError {
-        CommandError::new(RejectReason::Argument, "ERR", text)
+    /// An invalid argument: code ERR.
+    pub fn argument(command: &'static str, detail: impl fmt::Display) -> CommandError {
+        CommandError::new(ErrorCode::Err, RejectReason::Argument, command, detail)
     }
 
-    /// A limit that was reached: `AGGFULL` and the text.
-    pub fn full(reason: RejectReason, text: impl fmt::Display) -> CommandError {
-        CommandError::new(reason, "AGGFULL", text)
+    /// A limit that has been reached: code AGGFULL.
+    pub fn full(
+        reason: RejectReason,
+        command: &'static str,
+        detail: impl fmt::Display,
+    ) -> CommandError {
+        CommandError::new(ErrorCode::Full, reason, command, detail)
     }
 
-    /// Any refusal.
-    pub fn new(reason: RejectReason, code: &str, text: impl fmt::Display) -> CommandError {
+    /// A memory limit with too few bytes available: code AGGFULL.
+    pub fn memory(command: &'static str, memory: &Memory) -> CommandError {
+        CommandError::full(memory.limit.rejected(), command, memory)
+    }
+
+    /// An error with any code.
+    pub fn new(
+        code: ErrorCode,
+        reason: RejectReason,
+        command: &'static str,
+        detail: impl fmt::Display,
+    ) -> CommandError {
         CommandError {
+            code,
             reason,
-            text: format!("{code} {text}"),
+            command,
+            detail: detail.to_string(),
         }
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        write!(f, "{} {}: {}", self.code.name(), self.command, self.detail)
     }
 }
 
 impl std::error::Error for CommandError {}
 
-/// Bytes that are not what they should be: an effect, a frame of a saved node. Nothing was changed.
+/// Bytes that are no valid effect or frame of a saved node; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeError(pub &'static str);
 

@@ -1,13 +1,17 @@
-//! The semantics of the aggregator: one [`Node`] holds the statistics, logs, errors and reality of one node of a
-//! grid, decides what a request changes, and renders what leaves.
+//! The semantics of the aggregator. One [`Node`] holds the statistics, logs, errors and objects of one node of a grid,
+//! decides what a command changes, and renders the records that pollers fetch.
 //!
-//! What holds here: no Redis, no clock, no I/O, no globals, no `unsafe`. Time, settings and ids come in with a
-//! [`ExecContext`]; replies go to a [`Reply`]; what a replica must repeat goes to [`Effects`]. The same calls in the same
-//! order give the same value on every machine.
+//! # Invariants
 //!
-//! The layers, each of which knows only those before it: [`text`] (numbers, tags, globs, quoting) and [`codec`] (bytes,
-//! JSON, line protocol); [`node`] (the value and all rules); [`request`] (arguments to typed requests, and running
-//! them).
+//! No Redis, no clock, no I/O, no globals, no `unsafe`. Time, settings and ids come in with an [`ExecContext`], replies go
+//! to a [`Reply`], and what a replica must replay goes to [`Effects`]. The same calls in the same order give the same
+//! value on every machine.
+//!
+//! # Layers
+//!
+//! Each layer depends only on those before it: [`text`] and [`codec`] (numbers, tags, globs; bytes, JSON, line protocol);
+//! `model` (what commands report, effects carry and queues hold); [`effect`] (what replicas replay); [`node`] (the value
+//! and all rules); [`command`] (the command table, the parser, and how commands run).
 #![forbid(unsafe_code)]
 
 pub mod ages;
@@ -18,6 +22,7 @@ pub mod counters;
 pub mod effect;
 pub mod error;
 pub mod id;
+pub mod memory;
 mod model;
 pub mod node;
 pub mod reply;
@@ -26,10 +31,11 @@ pub mod text;
 pub mod time;
 
 pub use command::{Command, Request};
-pub use context::{ExecContext, Memory, MemoryLimit};
+pub use context::ExecContext;
 pub use counters::Counters;
 pub use effect::{Effects, Propagation};
 pub use error::{CommandError, DecodeError};
+pub use memory::{Memory, MemoryLimit};
 pub use model::{MetricType, Queue};
 pub use node::Node;
 pub use reply::Reply;

@@ -1,86 +1,397 @@
-//! The settings of a server, as plain values with their units in the names, and the part of them that a node keeps.
+//! The settings of a server: their table, their values, and the part of them that a node keeps.
 
 /// The longest window, seconds (four weeks).
 pub const MAX_WINDOW_S: u32 = 28 * 86_400;
 
-/// The longest time between two samples of a DIFF metric that may belong together, milliseconds (three weeks): what the
-/// samples of a window cover fits 32 bits.
+/// The longest time between two related samples of a DIFF metric, milliseconds (three weeks). The time that the samples
+/// of a window cover then fits 32 bits.
 pub const MAX_GAP_MS: i64 = 21 * 86_400_000;
 
-/// The most closed windows of one length that a metric keeps.
+/// The largest number of closed windows of one length that a metric keeps.
 pub const MAX_HISTORY: u32 = 100_000;
 
-/// The fewest windows of a metric and length that stay open, and the most.
+/// The smallest limit on the number of open windows of a metric and length.
 pub const MIN_OPEN: usize = 2;
-/// See [`MIN_OPEN`].
+/// The largest limit on the number of open windows of a metric and length.
 pub const MAX_OPEN: usize = 4;
 
-/// The longest flush delay for short windows of this length, seconds: as long as the most windows that stay open cover.
+/// The largest flush delay for short windows of this length, milliseconds: the time that [`MAX_OPEN`] windows cover.
 pub const fn max_flush_delay_ms(min_window_s: i64) -> i64 {
     (MAX_OPEN as i64 - 1) * 1000 * min_window_s
 }
 
-/// The most items that one command names (values, ids) or asks for (COUNT).
+/// The largest number of items that one command names (values, ids) or requests (COUNT).
 pub const MAX_ITEMS: usize = 10_000;
 
-/// The longest name of a new node, bytes: it is in each of its records.
+/// The longest name of a new node, bytes: each of its records contains it.
 pub const MAX_NODE_NAME: usize = 1024;
 
-/// All settings, as the shell last read them. Sizes are bytes.
+const MB: i64 = 1 << 20;
+const TB: i64 = 1 << 40;
+/// A hundred years.
+const CENTURY_S: i64 = 100 * 366 * 86_400;
+/// Four weeks.
+const MONTH_MS: i64 = 28 * 86_400_000;
+
+/// The unit of a setting's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A number of things.
+    Count,
+    /// Bytes; written with a suffix, as in `64mb`.
+    Bytes,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+/// When a changed value takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutability {
+    /// At once.
+    AtOnce,
+    /// For nodes that are created afterwards.
+    NewNodes,
+}
+
+/// A setting.
+pub struct SettingSpec {
+    /// Its name without `agg.`.
+    pub name: &'static str,
+    /// Its default, in its unit.
+    pub default: i64,
+    /// Its smallest value.
+    pub min: i64,
+    /// Its largest value.
+    pub max: i64,
+    /// The unit of its value.
+    pub unit: Unit,
+    /// When a changed value takes effect.
+    pub mutability: Mutability,
+    /// What it does, in one sentence.
+    pub help: &'static str,
+}
+
+/// The settings, in the order of [`SETTINGS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each is the setting of its name
+pub enum Setting {
+    MaxMemory,
+    MaxNodeMemory,
+    MaxSeries,
+    MaxErrors,
+    MaxRealities,
+    QueueMin,
+    QueueHour,
+    QueueLog,
+    MaxItemSize,
+    MinWindow,
+    HourWindow,
+    MinHistory,
+    HourHistory,
+    FlushDelayMs,
+    MaxFutureMs,
+    MinIntervalMs,
+    MaxGap,
+    ErrorIntervalMs,
+    SeriesTtl,
+    ErrorTtl,
+    RealityTtl,
+}
+
+/// The value of each setting, in its unit and in the order of [`SETTINGS`].
+pub type Values = [i64; SETTINGS.len()];
+
+const fn setting(
+    name: &'static str,
+    unit: Unit,
+    [default, min, max]: [i64; 3],
+    help: &'static str,
+) -> SettingSpec {
+    SettingSpec {
+        name,
+        default,
+        min,
+        max,
+        unit,
+        mutability: Mutability::AtOnce,
+        help,
+    }
+}
+
+/// A setting that nodes take over when they are created.
+const fn of_new_nodes(spec: SettingSpec) -> SettingSpec {
+    SettingSpec {
+        mutability: Mutability::NewNodes,
+        ..spec
+    }
+}
+
+/// All settings.
+pub const SETTINGS: [SettingSpec; 21] = {
+    use Unit::{Bytes, Count, Milliseconds, Seconds};
+    const NODE: [i64; 3] = [10_000, 1, 10_000_000];
+    [
+        setting(
+            "max-memory",
+            Bytes,
+            [256 * MB, MB, TB],
+            "Limits the memory of all nodes together.",
+        ),
+        setting(
+            "max-node-memory",
+            Bytes,
+            [0, 0, TB],
+            "Limits the memory of each node; 0: no limit.",
+        ),
+        setting(
+            "max-series",
+            Count,
+            [20_000, 1, 100_000_000],
+            "Limits the metrics of a node.",
+        ),
+        setting("max-errors", Count, NODE, "Limits the errors of a node."),
+        setting(
+            "max-realities",
+            Count,
+            NODE,
+            "Limits the objects of a node.",
+        ),
+        setting(
+            "queue-min",
+            Bytes,
+            [64 * MB, 1024, TB],
+            "Limits the queue MIN of a node.",
+        ),
+        setting(
+            "queue-hour",
+            Bytes,
+            [32 * MB, 1024, TB],
+            "Limits the queue HOUR of a node.",
+        ),
+        setting(
+            "queue-log",
+            Bytes,
+            [16 * MB, 1024, TB],
+            "Limits the queue LOG of a node.",
+        ),
+        setting(
+            "max-item-size",
+            Bytes,
+            [64 << 10, 64, 16 * MB],
+            "Limits one text, JSON document, tag list or name.",
+        ),
+        of_new_nodes(setting(
+            "min-window",
+            Seconds,
+            [300, 1, MAX_WINDOW_S as i64],
+            "Sets the length of MIN windows.",
+        )),
+        of_new_nodes(setting(
+            "hour-window",
+            Seconds,
+            [3_600, 1, MAX_WINDOW_S as i64],
+            "Sets the length of HOUR windows: a multiple of min-window.",
+        )),
+        setting(
+            "min-history",
+            Count,
+            [12, 0, MAX_HISTORY as i64],
+            "Sets how many closed MIN windows a metric keeps for AGG.RANGE.",
+        ),
+        setting(
+            "hour-history",
+            Count,
+            [24, 0, MAX_HISTORY as i64],
+            "Sets how many closed HOUR windows a metric keeps for AGG.RANGE.",
+        ),
+        setting(
+            "flush-delay-ms",
+            Milliseconds,
+            [5_000, 0, 3_600_000],
+            "Sets how long after its end a window stays open for late samples.",
+        ),
+        setting(
+            "max-future-ms",
+            Milliseconds,
+            [60_000, 0, MONTH_MS],
+            "Limits how far ahead of the clock a time may be.",
+        ),
+        setting(
+            "min-interval-ms",
+            Milliseconds,
+            [500, 1, 3_600_000],
+            "Sets the shortest time over which a rate is computed.",
+        ),
+        setting(
+            "max-gap",
+            Seconds,
+            [7_200, 1, MAX_GAP_MS / 1000],
+            "Limits the time between two related samples of a DIFF metric.",
+        ),
+        setting(
+            "error-interval-ms",
+            Milliseconds,
+            [300_000, 1, MONTH_MS],
+            "Sets how long after its delivery an error that recurred is queued again.",
+        ),
+        setting(
+            "series-ttl",
+            Seconds,
+            [86_400, 0, CENTURY_S],
+            "Sets after how long without samples a metric expires; 0: never.",
+        ),
+        setting(
+            "error-ttl",
+            Seconds,
+            [604_800, 0, CENTURY_S],
+            "Sets after how long without occurrences an error expires; 0: never.",
+        ),
+        setting(
+            "reality-ttl",
+            Seconds,
+            [0, 0, CENTURY_S],
+            "Sets after how long without reports an object expires that has no TTL of its own; 0: never.",
+        ),
+    ]
+};
+
+/// The defaults of all settings.
+pub const fn defaults() -> Values {
+    let (mut values, mut i) = ([0; SETTINGS.len()], 0);
+    while i < values.len() {
+        values[i] = SETTINGS[i].default;
+        i += 1;
+    }
+    values
+}
+
+/// Checks what depends on more than one setting.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn check(values: &Values) -> Result<(), &'static str> {
+    let value = |setting: Setting| values[setting as usize];
+    if value(Setting::HourWindow) % value(Setting::MinWindow).max(1) != 0 {
+        return Err("agg.hour-window must be a multiple of agg.min-window");
+    }
+    // The default goes with any short window: where it is longer than the longest, the longest is in force.
+    let delay = value(Setting::FlushDelayMs);
+    let is_default = delay == SETTINGS[Setting::FlushDelayMs as usize].default;
+    if delay > max_flush_delay_ms(value(Setting::MinWindow)) && !is_default {
+        return Err("agg.flush-delay-ms must be at most 3 times agg.min-window");
+    }
+    Ok(())
+}
+
+/// The values of all settings, as the shell last read them. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The ceiling over all memory that the module holds (the shell measures and enforces it).
+    /// The limit of the memory of all nodes, which the shell measures and enforces.
     pub max_memory: u64,
-    /// The limit of one node's memory (measured and enforced by the shell, too); 0: none.
+    /// The limit of the memory of one node, which the shell measures and enforces; 0: none.
     pub max_node_memory: u64,
     /// Metrics in a node.
     pub max_series: u32,
     /// Errors in a node.
     pub max_errors: u32,
-    /// Live objects of reality in a node.
+    /// Live objects in a node.
     pub max_realities: u32,
     /// One text, JSON, tag list or name.
     pub max_item_size: usize,
-    /// Values in one AGG.MSTAT. No setting, but what another server has taken has no limit.
+    /// Values in one AGG.MSTAT. Not a setting; commands that another server has accepted have no limit.
     pub max_values: usize,
-    /// The name of a node that somebody reports for; no setting of the server.
+    /// The length of the name of a node in a report. Not a setting.
     pub max_node_name: usize,
     /// Window lengths of new nodes, seconds; the second a multiple of the first.
     pub min_window_s: u32,
     /// See `min_window_s`.
     pub hour_window_s: u32,
-    /// An error that grew is queued again this long after it was handed out.
+    /// An error that recurred is queued again this long after its delivery.
     pub error_interval_ms: u64,
-    /// A metric quiet for as long is forgotten; 0: never.
+    /// A metric without samples for so long expires; 0: never.
     pub series_ttl_s: u64,
     /// The same for errors.
     pub error_ttl_s: u64,
-    /// The same for objects whose report named no TTL.
+    /// The same for objects whose report has no TTL.
     pub reality_ttl_s: u64,
-    /// What replicas must apply as the primary did.
+    /// The settings that replicas must apply as the primary did.
     pub rules: Rules,
 }
 
 /// The settings that take part in applying a change. A node keeps those that its primary last used, and a change of
-/// them is an effect of its own: so a replica with other settings computes the same value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// them is an effect of its own, so that a replica with other settings computes the same value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Bytes of the queues MIN, HOUR and LOG of a node.
     pub queue_bytes: [u64; 3],
-    /// Closed buckets kept per metric, of MIN and HOUR windows; 0 keeps none.
+    /// Closed windows that a metric keeps, MIN and HOUR; 0: none.
     pub history: [u32; 2],
-    /// A window closes this long after its end, and stays open until then as far as [`Rules::open_windows`] goes.
+    /// A window closes this long after its end. It stays open until then as far as [`Rules::open_windows`] allows.
     pub flush_delay_ms: i64,
-    /// How far ahead of the clock a time may lie.
+    /// How far ahead of the clock a time may be.
     pub max_future_ms: i64,
-    /// The shortest time over which a rate is taken.
+    /// The shortest time over which a rate is computed.
     pub min_interval_ms: i64,
-    /// The longest time between two samples of a DIFF metric that belong together.
+    /// The longest time between two related samples of a DIFF metric.
     pub max_gap_ms: i64,
 }
 
 impl Settings {
-    /// Those under which a command is read that another server has taken: what it allowed is not judged again.
+    /// The settings of these values, each of which is in the range of its setting.
+    pub fn of(values: &Values) -> Settings {
+        let [
+            max_memory,
+            max_node_memory,
+            max_series,
+            max_errors,
+            max_realities,
+            queue_min,
+            queue_hour,
+            queue_log,
+            max_item_size,
+            min_window,
+            hour_window,
+            min_history,
+            hour_history,
+            flush_delay_ms,
+            max_future_ms,
+            min_interval_ms,
+            max_gap,
+            error_interval_ms,
+            series_ttl,
+            error_ttl,
+            reality_ttl,
+        ] = *values;
+        // The ranges of the table keep every value inside its type.
+        Settings {
+            max_memory: max_memory as u64,
+            max_node_memory: max_node_memory as u64,
+            max_series: max_series as u32,
+            max_errors: max_errors as u32,
+            max_realities: max_realities as u32,
+            max_item_size: max_item_size as usize,
+            max_values: MAX_ITEMS,
+            max_node_name: MAX_NODE_NAME,
+            min_window_s: min_window as u32,
+            hour_window_s: hour_window as u32,
+            error_interval_ms: error_interval_ms as u64,
+            series_ttl_s: series_ttl as u64,
+            error_ttl_s: error_ttl as u64,
+            reality_ttl_s: reality_ttl as u64,
+            rules: Rules {
+                queue_bytes: [queue_min as u64, queue_hour as u64, queue_log as u64],
+                history: [min_history as u32, hour_history as u32],
+                flush_delay_ms: flush_delay_ms.min(max_flush_delay_ms(min_window)),
+                max_future_ms,
+                min_interval_ms,
+                max_gap_ms: max_gap * 1000,
+            },
+        }
+    }
+
+    /// The settings for commands that another server has accepted: its decision is not checked again.
     pub fn unlimited() -> Settings {
         Settings {
             max_item_size: usize::MAX,
@@ -96,7 +407,8 @@ impl Settings {
 }
 
 impl Rules {
-    /// How many windows of this length stay open: the current one, and those that end within the flush delay before it.
+    /// Returns how many windows of this length may be open: the current one, and those that ended within the flush delay
+    /// before it.
     pub fn open_windows(&self, length_s: u32) -> usize {
         let length_ms = i64::from(length_s.max(1)) * 1000;
         let passed = self.flush_delay_ms.max(0).saturating_add(length_ms - 1) / length_ms;
@@ -109,36 +421,13 @@ impl Rules {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            max_memory: 256 << 20,
-            max_node_memory: 0,
-            max_series: 20_000,
-            max_errors: 10_000,
-            max_realities: 10_000,
-            max_item_size: 64 << 10,
-            max_values: MAX_ITEMS,
-            max_node_name: MAX_NODE_NAME,
-            min_window_s: 300,
-            hour_window_s: 3600,
-            error_interval_ms: 300_000,
-            series_ttl_s: 86_400,
-            error_ttl_s: 604_800,
-            reality_ttl_s: 0,
-            rules: Rules::default(),
-        }
+        Settings::of(&defaults())
     }
 }
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules {
-            queue_bytes: [64 << 20, 32 << 20, 16 << 20],
-            history: [12, 24],
-            flush_delay_ms: 5_000,
-            max_future_ms: 60_000,
-            min_interval_ms: 500,
-            max_gap_ms: 7_200_000,
-        }
+        Settings::default().rules
     }
 }
 
@@ -147,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_windows_stay_open_as_the_flush_delay_covers() {
+    fn flush_delay_determines_how_many_windows_stay_open() {
         let open = |delay, length| {
             let rules = Rules {
                 flush_delay_ms: delay,
@@ -160,5 +449,23 @@ mod tests {
         assert_eq!([open(600_001, 300), open(i64::MAX, 1)], [4; 2]);
         assert_eq!(open(900_000, 3_600), 2);
         assert_eq!(open(max_flush_delay_ms(300), 300), 4);
+    }
+
+    #[test]
+    fn defaults_are_in_range_and_pass_the_check() {
+        for spec in &SETTINGS {
+            assert!(
+                (spec.min..=spec.max).contains(&spec.default),
+                "{}",
+                spec.name
+            );
+            assert!(spec.help.ends_with('.'), "{}", spec.name);
+        }
+        assert_eq!(check(&defaults()), Ok(()));
+        assert_eq!(
+            SETTINGS[Setting::FlushDelayMs as usize].name,
+            "flush-delay-ms"
+        );
+        assert_eq!(SETTINGS[Setting::RealityTtl as usize].name, "reality-ttl");
     }
 }

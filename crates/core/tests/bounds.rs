@@ -11,7 +11,7 @@ fn words(head: &str, more: impl Iterator<Item = String>) -> Vec<String> {
 
 fn run(w: &mut World, words: &[String]) -> Result<support::Value, String> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    w.try_args(&words).map_err(|error| error.text)
+    w.try_args(&words).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Every refusal names the command, the argument and what was expected, quotes what was given (shortened, control
 //! characters escaped), and is raised before anything changes.
 
-use crate::error::{CommandError, RejectReason};
+use super::spec::CommandSpec;
+use crate::counters::RejectReason;
+use crate::error::{CommandError, ErrorCode};
 use crate::model::Queue;
 use crate::settings::{MAX_ITEMS, Settings};
 use crate::text::number::{self, Number, NumberError};
@@ -20,9 +22,7 @@ const MAX_PATTERN: usize = 1024;
 
 /// The arguments of a command, read from the left.
 pub(super) struct Args<'a, 's> {
-    /// As in `AGG.STAT`.
-    pub command: &'static str,
-    usage: &'static str,
+    spec: &'static CommandSpec,
     rest: &'a [&'a [u8]],
     given: u64,
     pub settings: &'s Settings,
@@ -32,14 +32,13 @@ pub(super) struct Args<'a, 's> {
 impl<'a, 's> Args<'a, 's> {
     /// Starts behind the command's name.
     pub fn new(
-        (command, usage): (&'static str, &'static str),
+        spec: &'static CommandSpec,
         args: &'a [&'a [u8]],
         settings: &'s Settings,
         now: Now,
     ) -> Args<'a, 's> {
         Args {
-            command,
-            usage,
+            spec,
             rest: args.get(1..).unwrap_or_default(),
             given: 0,
             settings,
@@ -49,7 +48,7 @@ impl<'a, 's> Args<'a, 's> {
 
     /// A refusal that begins with the command.
     pub fn reject(&self, text: impl std::fmt::Display) -> CommandError {
-        CommandError::argument(format_args!("{}: {text}", self.command))
+        CommandError::argument(self.spec.name, text)
     }
 
     /// The server's clock, Unix milliseconds.
@@ -71,7 +70,8 @@ impl<'a, 's> Args<'a, 's> {
         let (first, rest) = self.rest.split_first().ok_or_else(|| {
             self.reject(format_args!(
                 "{what} is missing: {} {}",
-                self.command, self.usage
+                self.spec.name,
+                self.spec.usage()
             ))
         })?;
         self.rest = rest;
@@ -83,6 +83,13 @@ impl<'a, 's> Args<'a, 's> {
         let name = self.next(what)?;
         self.check_name(what, name)?;
         Ok(name)
+    }
+
+    /// A text that is rejected where it is too long.
+    pub fn word(&mut self, what: &str) -> Result<&'a [u8], CommandError> {
+        let word = self.next(what)?;
+        self.check_size(what, word)?;
+        Ok(word)
     }
 
     pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), CommandError> {
@@ -115,39 +122,20 @@ impl<'a, 's> Args<'a, 's> {
         )))
     }
 
-    /// The next keyword in upper case, if it is one of `words`; each may come once.
-    pub fn option(&mut self, words: &[&'static str]) -> Result<&'static str, CommandError> {
-        self.option_at(words.iter()).map(|i| words[i])
-    }
-
-    /// The same, and what it stands for.
-    pub fn option_of<T: Copy>(
-        &mut self,
-        options: &[(&'static str, T)],
-    ) -> Result<(&'static str, T), CommandError> {
-        self.option_at(options.iter().map(|(word, _)| word))
-            .map(|i| options[i])
-    }
-
-    fn option_at<'w>(
-        &mut self,
-        mut words: impl Iterator<Item = &'w &'static str> + Clone,
-    ) -> Result<usize, CommandError> {
+    /// Takes the next argument, which is the word of one of the command's options; each may be given once.
+    pub fn option(&mut self) -> Result<&'static str, CommandError> {
         let word = self.next("an option")?;
-        let mut rest = words.clone();
-        let Some(i) = rest.position(|w| w.as_bytes().eq_ignore_ascii_case(word)) else {
-            let word = quoted(word);
-            return Err(self.reject(format_args!(
-                "{word} is not an option here: {} {}",
-                self.command, self.usage
-            )));
+        let mut options = self.spec.options().enumerate();
+        let Some((i, option)) = options.find(|(_, o)| o.as_bytes().eq_ignore_ascii_case(word))
+        else {
+            let (word, name, usage) = (quoted(word), self.spec.name, self.spec.usage());
+            return Err(self.reject(format_args!("{word} is not an option here: {name} {usage}")));
         };
         if self.given & (1 << i) != 0 {
-            let word = words.nth(i).copied().unwrap_or_default();
-            return Err(self.reject(format_args!("{word} is given twice")));
+            return Err(self.reject(format_args!("{option} is given twice")));
         }
         self.given |= 1 << i;
-        Ok(i)
+        Ok(option)
     }
 
     /// A pattern behind MATCH. It is short, because the time it takes grows with its length and the name's.
@@ -214,11 +202,11 @@ impl<'a, 's> Args<'a, 's> {
             )));
         }
         if ahead > max {
-            let text = format_args!(
-                "{}: AT {given} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {max}",
-                self.command
+            let detail = format_args!(
+                "AT {given} is {ahead} ms ahead of the server's clock: agg.max-future-ms allows {max}"
             );
-            return Err(CommandError::new(RejectReason::Future, "ERR", text));
+            let (code, reason) = (ErrorCode::Err, RejectReason::Future);
+            return Err(CommandError::new(code, reason, self.spec.name, detail));
         }
         Ok(at)
     }
@@ -305,7 +293,8 @@ impl<'a, 's> Args<'a, 's> {
                 let word = quoted(word);
                 Err(self.reject(format_args!(
                     "{word} is too much: {} {}",
-                    self.command, self.usage
+                    self.spec.name,
+                    self.spec.usage()
                 )))
             }
         }

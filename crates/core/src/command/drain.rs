@@ -1,7 +1,6 @@
 //! Requests that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
 
 use super::args::Args;
-use super::memory_error;
 use crate::context::WriteContext;
 use crate::error::CommandError;
 use crate::model::{Queue, RecordFormat};
@@ -75,7 +74,7 @@ impl Pop {
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Pop, CommandError> {
         let mut wanted = Wanted::parse(args)?;
         while !args.is_empty() {
-            let option = args.option(&["COUNT", "FORMAT"])?;
+            let option = args.option()?;
             wanted.option(option, args)?;
         }
         wanted.check(args)?;
@@ -109,7 +108,7 @@ impl Fetch {
             block_ms: None,
         };
         while !args.is_empty() {
-            match args.option(&["COUNT", "FORMAT", "LEASE", "BLOCK"])? {
+            match args.option()? {
                 "LEASE" => fetch.lease_ms = args.integer("LEASE", 1..=MAX_MS)?,
                 "BLOCK" => fetch.block_ms = Some(args.integer("BLOCK", 0..=MAX_MS)?),
                 option => fetch.wanted.option(option, args)?,
@@ -130,7 +129,7 @@ impl Fetch {
         // Nothing was leased though something is there: there is no memory for another lease.
         if batch.is_empty() && node.available(&self.wanted.queues, ctx.now) {
             ctx.memory.requested = LEASE_COST;
-            return Err(memory_error("AGG.FETCH", node, ctx));
+            return Err(ctx.memory_error("AGG.FETCH"));
         }
         batch.reply(reply);
         Ok(())
@@ -191,7 +190,7 @@ impl Peek {
             reverse: false,
         };
         while !args.is_empty() {
-            match args.option(&["COUNT", "FORMAT", "FROM", "REV"])? {
+            match args.option()? {
                 "FROM" => peek.from = Some(args.integer("FROM", 0..=crate::id::MAX_ID)?),
                 "REV" => peek.reverse = true,
                 option => peek.wanted.option(option, args)?,

@@ -2,7 +2,8 @@
 
 use super::args::Args;
 use crate::context::WriteContext;
-use crate::error::{CommandError, RejectReason};
+use crate::counters::RejectReason;
+use crate::error::CommandError;
 use crate::model::{ItemKind, Queue};
 use crate::node::{MAX_REQUEUED, Node, RequeueError};
 use crate::reply::Reply;
@@ -57,7 +58,7 @@ impl Requeue {
             [Queue::Error, Queue::Reality][args.one_of("the queue", &["ERROR", "REALITY"])?];
         let mut pattern = None;
         while !args.is_empty() {
-            args.option(&["MATCH"])?;
+            args.option()?;
             pattern = Some(Glob::new(args.pattern()?));
         }
         Ok(Requeue { queue, pattern })
@@ -80,19 +81,22 @@ impl Requeue {
             }
             Err(rejected) => rejected,
         };
-        node.count_rejected(RejectReason::Argument, ctx);
+        ctx.count_rejected(RejectReason::Argument);
         let what = match self.queue {
             Queue::Error => "errors",
             _ => "objects",
         };
-        Err(CommandError::argument(match rejected {
-            RequeueError::Entries => format!(
-                "AGG.REQUEUE: more than {MAX_REQUEUED} {what} match: queue fewer at a time with MATCH"
-            ),
-            RequeueError::Pattern => format!(
-                "AGG.REQUEUE: matching the names of the {what} takes too long: use a shorter pattern, or one that does \
+        Err(CommandError::argument(
+            "AGG.REQUEUE",
+            match rejected {
+                RequeueError::Entries => format!(
+                    "more than {MAX_REQUEUED} {what} match: queue fewer at a time with MATCH"
+                ),
+                RequeueError::Pattern => format!(
+                    "matching the names of the {what} takes too long: use a shorter pattern, or one that does \
                  not begin with *"
-            ),
-        }))
+                ),
+            },
+        ))
     }
 }

@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::names::item_kind;
 use crate::error::CommandError;
-use crate::model::ItemKind;
+use crate::model::{ItemKind, Window};
 use crate::node::{Node, Scan};
 use crate::reply::Reply;
 use crate::settings::MAX_ITEMS;
@@ -33,8 +33,7 @@ impl<'a> Get<'a> {
 /// AGG.RANGE.
 pub(super) struct Range<'a> {
     metric: &'a [u8],
-    /// 0: MIN, 1: HOUR.
-    length: usize,
+    window: Window,
     from: i64,
     to: i64,
 }
@@ -42,15 +41,15 @@ pub(super) struct Range<'a> {
 impl<'a> Range<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<Range<'a>, CommandError> {
         let metric = args.name("metric")?;
-        let length = args.one_of("the window", &["MIN", "HOUR"])?;
+        let window = Window::ALL[args.one_of("the window", &["MIN", "HOUR"])?];
         let mut range = Range {
             metric,
-            length,
+            window,
             from: 0,
             to: i64::MAX,
         };
         while !args.is_empty() {
-            match args.option(&["FROM", "TO"])? {
+            match args.option()? {
                 "FROM" => range.from = args.ms("FROM")?,
                 _ => range.to = args.ms("TO")?,
             }
@@ -59,7 +58,7 @@ impl<'a> Range<'a> {
     }
 
     pub fn read(&self, node: &Node, reply: &mut dyn Reply) {
-        node.range(self.metric, self.length, self.from, self.to, reply);
+        node.range(self.metric, self.window, self.from, self.to, reply);
     }
 }
 
@@ -78,7 +77,7 @@ impl ScanRequest {
             with_values: false,
         };
         while !args.is_empty() {
-            match args.option(&["MATCH", "COUNT", "WITHVALUES"])? {
+            match args.option()? {
                 "MATCH" => scan.pattern = Some(Glob::new(args.pattern()?)),
                 "COUNT" => scan.count = args.integer("COUNT", 1..=MAX_ITEMS as u64)? as usize,
                 _ => scan.with_values = true,

@@ -3,7 +3,8 @@
 use super::args::Args;
 use crate::codec::json;
 use crate::context::WriteContext;
-use crate::error::{CommandError, RejectReason};
+use crate::counters::RejectReason;
+use crate::error::CommandError;
 use crate::model::{LogEntry, ObjectReport, Occurrence};
 use crate::node::{Node, ReportOutcome};
 use crate::reply::Reply;
@@ -50,7 +51,7 @@ impl<'a> Log<'a> {
             truncated,
         };
         while !args.is_empty() {
-            match args.option(&["LEVEL", "TAGS", "AT"])? {
+            match args.option()? {
                 "LEVEL" => log.level = args.integer("LEVEL", 0..=9)? as u8,
                 "TAGS" => log.tags = args.tags()?,
                 _ => log.at = args.at()?,
@@ -113,37 +114,6 @@ impl Deref for ErrorKey<'_> {
 /// The words behind TYPE as the grammar has them, and their numbers in a node.
 const TYPES: [(&str, u8); 4] = [("BUG", 1), ("PERF", 2), ("OPS", 3), ("UNKNOWN", 0)];
 
-/// What an option of AGG.ERROR tells; texts with their place among [`Occurrence::texts`].
-#[derive(Clone, Copy)]
-enum ErrorOption {
-    /// It is cut where it is too long.
-    Text(usize),
-    /// It is refused then.
-    Word(usize),
-    Level,
-    Type,
-    Tags,
-    Gid,
-    Nid,
-    Key,
-    At,
-}
-
-const ERROR_OPTIONS: [(&str, ErrorOption); 12] = [
-    ("PUBLIC", ErrorOption::Text(1)),
-    ("LEVEL", ErrorOption::Level),
-    ("TYPE", ErrorOption::Type),
-    ("TAGS", ErrorOption::Tags),
-    ("CODE", ErrorOption::Word(2)),
-    ("FUNC", ErrorOption::Word(3)),
-    ("FILE", ErrorOption::Word(4)),
-    ("BACKTRACE", ErrorOption::Text(5)),
-    ("GID", ErrorOption::Gid),
-    ("NID", ErrorOption::Nid),
-    ("KEY", ErrorOption::Key),
-    ("AT", ErrorOption::At),
-];
-
 impl<'a> ErrorReport<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<ErrorReport<'a>, CommandError> {
         // In the order of Occurrence::texts: message, public, code, func, file, backtrace.
@@ -151,21 +121,20 @@ impl<'a> ErrorReport<'a> {
         let (mut tags, mut key, mut at) = (Cow::default(), None, args.now_ms());
         let (mut level, mut kind, mut gid, mut nid) = (5, 0, 0, 0);
         while !args.is_empty() {
-            match args.option_of(&ERROR_OPTIONS)? {
-                (_, ErrorOption::Level) => level = args.integer("LEVEL", 0..=9)? as u8,
-                (_, ErrorOption::Type) => {
-                    kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1;
-                }
-                (_, ErrorOption::Tags) => tags = args.tags()?,
-                (_, ErrorOption::Gid) => gid = args.integer("GID", 0..=i64::MAX as u64)?,
-                (_, ErrorOption::Nid) => nid = args.integer("NID", 0..=i64::MAX as u64)?,
-                (_, ErrorOption::Key) => key = Some(args.name("KEY")?),
-                (_, ErrorOption::At) => at = args.at()?,
-                (name, ErrorOption::Text(i)) => whole[i] = args.next(name)?,
-                (name, ErrorOption::Word(i)) => {
-                    whole[i] = args.next(name)?;
-                    args.check_size(name, whole[i])?;
-                }
+            match args.option()? {
+                "LEVEL" => level = args.integer("LEVEL", 0..=9)? as u8,
+                "TYPE" => kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1,
+                "TAGS" => tags = args.tags()?,
+                "GID" => gid = args.integer("GID", 0..=i64::MAX as u64)?,
+                "NID" => nid = args.integer("NID", 0..=i64::MAX as u64)?,
+                "KEY" => key = Some(args.name("KEY")?),
+                "AT" => at = args.at()?,
+                // Free texts are cut where they are too long.
+                "PUBLIC" => whole[1] = args.next("PUBLIC")?,
+                "BACKTRACE" => whole[5] = args.next("BACKTRACE")?,
+                "CODE" => whole[2] = args.word("CODE")?,
+                "FUNC" => whole[3] = args.word("FUNC")?,
+                _ => whole[4] = args.word("FILE")?,
             }
         }
         let key = key.map_or_else(|| ErrorKey::Hash(error_key(&whole[..5])), ErrorKey::Given);
@@ -282,7 +251,7 @@ impl<'a> Reality<'a> {
         args.check_size("json", text)?;
         let (mut tags, mut at, mut ttl_s) = (Cow::default(), args.now_ms(), None);
         while !args.is_empty() {
-            match args.option(&["TAGS", "AT", "TTL"])? {
+            match args.option()? {
                 "TAGS" => tags = args.tags()?,
                 "AT" => at = args.at()?,
                 _ => ttl_s = Some(args.integer("TTL", 0..=MAX_TTL_S)?),
@@ -358,10 +327,10 @@ impl<'a> Reality<'a> {
             match self.scanned() {
                 Ok(_) => (self.report().unwrap_or(told), false),
                 Err(e) => {
-                    node.count_rejected(RejectReason::Argument, ctx);
+                    ctx.count_rejected(RejectReason::Argument);
                     let text = quoted(self.text);
-                    let why = format_args!("AGG.REALITY: json {text} is not valid: {e}");
-                    return Err(CommandError::new(RejectReason::Argument, "ERR", why));
+                    let why = format_args!("json {text} is not valid: {e}");
+                    return Err(CommandError::argument("AGG.REALITY", why));
                 }
             }
         };
@@ -370,17 +339,21 @@ impl<'a> Reality<'a> {
                 reply.int(match reported {
                     ReportOutcome::Changed => 1,
                     ReportOutcome::Unchanged => 0,
-                    ReportOutcome::OlderWindow => -1,
+                    ReportOutcome::Older => -1,
                 });
                 Ok(())
             }
             None => {
-                node.count_rejected(RejectReason::Objects, ctx);
+                ctx.count_rejected(RejectReason::Objects);
                 let (key, max) = (quoted(self.key), ctx.settings.max_realities);
                 let why = format!(
-                    "AGG.REALITY: object {key} is new, and the node has agg.max-realities ({max}) objects"
+                    "object {key} is new, and the node has agg.max-realities ({max}) objects"
                 );
-                Err(CommandError::full(RejectReason::Objects, why))
+                Err(CommandError::full(
+                    RejectReason::Objects,
+                    "AGG.REALITY",
+                    why,
+                ))
             }
         }
     }

@@ -26,7 +26,8 @@ pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules}
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
 use crate::error::DecodeError;
 use crate::model::{
-    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, Queue, Sample, TagId,
+    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, TagId,
+    Window,
 };
 use crate::settings::Rules;
 use crate::text::number::Number;
@@ -183,7 +184,7 @@ impl Effects {
 
     /// Begins the payload with the node's rules. They go along with the first change that follows; without one there
     /// is nothing to propagate.
-    pub(crate) fn open_with_rules(&mut self, windows_s: [u32; 2], rules: &Rules) {
+    pub(crate) fn open_with_rules(&mut self, windows_s: PerWindow<u32>, rules: &Rules) {
         self.begun().push(code::ADOPT);
         put_rules(&mut self.bytes, windows_s, rules);
         self.header = self.bytes.len();
@@ -250,13 +251,13 @@ impl Effects {
     }
 
     /// `slots` grow strictly, here and below.
-    pub(crate) fn close(&mut self, length: usize, newest: bool, slots: &[u32]) {
-        self.slots(&[code::CLOSE, length as u8, newest.into()], slots);
+    pub(crate) fn close(&mut self, window: Window, newest: bool, slots: &[u32]) {
+        self.slots(&[code::CLOSE, window as u8, newest.into()], slots);
     }
 
     /// Of each metric at most `at_once` closed windows of one length beyond the rules are dropped.
-    pub(crate) fn trim_history(&mut self, length: usize, at_once: u8, slots: &[u32]) {
-        self.slots(&[code::TRIM_HISTORY, length as u8, at_once], slots);
+    pub(crate) fn trim_history(&mut self, window: Window, at_once: u8, slots: &[u32]) {
+        self.slots(&[code::TRIM_HISTORY, window as u8, at_once], slots);
     }
 
     pub(crate) fn reset_time(&mut self, slots: &[u32]) {

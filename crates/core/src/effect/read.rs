@@ -3,7 +3,9 @@
 use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
 use crate::error::DecodeError;
-use crate::model::{Delivery, LogEntry, MetricType, ObjectReport, Occurrence, Queue, Sample};
+use crate::model::{
+    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Window,
+};
 use crate::settings::{MAX_HISTORY, Rules};
 use crate::text::number::Number;
 use crate::text::tags;
@@ -12,7 +14,7 @@ use crate::text::tags;
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
     Adopt {
-        windows_s: [u32; 2],
+        windows_s: PerWindow<u32>,
         rules: Rules,
     },
     Sample {
@@ -34,12 +36,12 @@ pub(crate) enum Change<'a> {
         ttl_s: Option<u64>,
     },
     Close {
-        length: usize,
+        window: Window,
         newest: bool,
         slots: Slots<'a>,
     },
     TrimHistory {
-        length: usize,
+        window: Window,
         at_once: u8,
         slots: Slots<'a>,
     },
@@ -158,15 +160,15 @@ impl<'a> Payload<'a> {
                 ttl_s: r.u64()?.checked_sub(1),
             },
             code::CLOSE => {
-                let (length, newest) = (usize::from(flag(r)?), flag(r)?);
+                let (window, newest) = (Window::from_bit(flag(r)?), flag(r)?);
                 Change::Close {
-                    length,
+                    window,
                     newest,
                     slots: Slots::read(r)?,
                 }
             }
             code::TRIM_HISTORY => Change::TrimHistory {
-                length: usize::from(flag(r)?),
+                window: Window::from_bit(flag(r)?),
                 at_once: r.u8()?,
                 slots: Slots::read(r)?,
             },
@@ -313,7 +315,7 @@ fn queue(r: &mut Reader<'_>) -> Result<Queue, DecodeError> {
 }
 
 /// Writes window lengths and rules, here and in saved nodes.
-pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: [u32; 2], rules: &Rules) {
+pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: PerWindow<u32>, rules: &Rules) {
     let Rules {
         queue_bytes,
         history,
@@ -322,7 +324,7 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: [u32; 2], rules: &Rules) {
         min_interval_ms,
         max_gap_ms,
     } = rules;
-    for v in windows_s.iter().chain(history) {
+    for v in windows_s.0.iter().chain(history) {
         put_u64(out, u64::from(*v));
     }
     for v in queue_bytes {
@@ -334,7 +336,7 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: [u32; 2], rules: &Rules) {
 }
 
 /// Reads what `put_rules` wrote.
-pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), DecodeError> {
+pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<(PerWindow<u32>, Rules), DecodeError> {
     let windows_s = [r.u32()?, r.u32()?];
     let history = [r.u32()?, r.u32()?];
     let queue_bytes = [r.u64()?, r.u64()?, r.u64()?];
@@ -357,7 +359,7 @@ pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<([u32; 2], Rules), Decode
     {
         return Err(DecodeError("window lengths or rules are out of range"));
     }
-    Ok((windows_s, rules))
+    Ok((PerWindow(windows_s), rules))
 }
 
 /// A list of slots that grow strictly.

@@ -7,6 +7,7 @@ mod object_report;
 mod occurrence;
 mod queue;
 mod sample;
+mod window;
 mod window_record;
 
 pub(crate) use closed_window::{ClosedWindow, CompactForm, finite, mean, rate};
@@ -17,4 +18,5 @@ pub(crate) use occurrence::{Delivery, ERROR_TYPES, Occurrence};
 pub use queue::{Queue, RecordFormat};
 pub use sample::MetricType;
 pub(crate) use sample::{Sample, SampleOutcome, TagId};
+pub(crate) use window::{PerWindow, Window};
 pub(crate) use window_record::WindowRecord;

@@ -7,11 +7,11 @@
 
 use crate::context::WriteContext;
 use crate::counters::Counters;
-use crate::model::{MetricType, Queue, Sample};
+use crate::model::{MetricType, PerWindow, Queue, Sample, Window};
 use crate::node::Node;
 use crate::node::metric::history::History;
 use crate::node::metric::older::OlderWindow;
-use crate::node::metric::storage::{LENGTHS, Metric};
+use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
 use crate::node::table::{FREE, Named};
 use crate::settings::{MIN_OPEN, Settings};
@@ -65,20 +65,20 @@ fn record(len: usize) -> u64 {
 #[derive(Default)]
 struct Closings {
     /// Their records by length: of all together, and of the largest.
-    records: [u64; 2],
-    largest: [u64; 2],
-    /// Their buckets in the history.
-    buckets: u64,
+    records: PerWindow<u64>,
+    largest: PerWindow<u64>,
+    /// Their closed windows in the history.
+    history: u64,
     /// Windows that open beyond those which the reserve covers.
     windows: u64,
 }
 
 impl Closings {
-    fn add(&mut self, i: usize, len: usize, window: u64) {
+    fn add(&mut self, window: Window, len: usize, history: u64) {
         let record = record(len);
-        self.records[i] = self.records[i].saturating_add(record);
-        self.largest[i] = self.largest[i].max(record);
-        self.buckets += window;
+        self.records[window] = self.records[window].saturating_add(record);
+        self.largest[window] = self.largest[window].max(record);
+        self.history += history;
     }
 }
 
@@ -87,25 +87,26 @@ impl Node {
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
         let samples = samples as u64;
         let record = record(self.metrics.longest);
-        let open = LENGTHS.map(|i| samples.saturating_mul(self.max_open(i) as u64));
+        let open =
+            PerWindow::from_fn(|window| samples.saturating_mul(self.max_open(window) as u64));
         self.closings_cost(&Closings {
-            records: open.map(|open| open.saturating_mul(record)),
-            largest: [record; 2],
-            buckets: (open[0] + open[1]).saturating_mul(BUCKET),
-            windows: LENGTHS
-                .map(|i| samples.saturating_mul(self.more_windows_cost(i)))
+            records: PerWindow(open.0.map(|open| open.saturating_mul(record))),
+            largest: PerWindow([record; 2]),
+            history: (open.0[0] + open.0[1]).saturating_mul(BUCKET),
+            windows: Window::ALL
+                .map(|window| samples.saturating_mul(self.more_windows_cost(window)))
                 .into_iter()
                 .sum(),
         })
     }
 
-    fn max_open(&self, i: usize) -> usize {
-        self.rules.open_windows(self.windows_s[i])
+    fn max_open(&self, window: Window) -> usize {
+        self.rules.open_windows(self.windows_s[window])
     }
 
     /// What windows of a length beyond the second may cost a metric: the reserve covers two.
-    fn more_windows_cost(&self, i: usize) -> u64 {
-        self.max_open(i).saturating_sub(MIN_OPEN) as u64 * WINDOW
+    fn more_windows_cost(&self, window: Window) -> u64 {
+        self.max_open(window).saturating_sub(MIN_OPEN) as u64 * WINDOW
     }
 
     /// A slice of a sweep that looks at up to `budget` metrics.
@@ -179,19 +180,19 @@ impl Node {
         is_ahead: bool,
         closings: &mut Closings,
     ) {
-        for i in LENGTHS {
-            let start_s = window_start(second(sample.at), self.windows_s[i]);
-            let counts_in_one = || metric.open(i).any(|b| b.start_s() == start_s);
+        for window in Window::ALL {
+            let start_s = window_start(second(sample.at), self.windows_s[window]);
+            let counts_in_one = || metric.open(window).any(|b| b.start_s() == start_s);
             // Of a counter that has paused the first sample opens no window, but closes older ones.
             let closes_none = metric.metric_type == MetricType::Abs && counts_in_one();
-            if !is_ahead && (closes_none || start_s < metric.watermark_s[i]) {
+            if !is_ahead && (closes_none || start_s < metric.watermark_s[window]) {
                 continue;
             }
-            closings.windows += self.more_windows_cost(i);
-            for (window, tags) in metric.open_with_tags(i) {
-                if is_ahead || window.start_s() != start_s {
+            closings.windows += self.more_windows_cost(window);
+            for (open, tags) in metric.open_with_tags(window) {
+                if is_ahead || open.start_s() != start_s {
                     let len = metric.name().len() + self.metrics.tags.text(tags).len();
-                    closings.add(i, len, self.bucket_cost(metric, i));
+                    closings.add(window, len, self.history_cost(metric, window));
                 }
             }
         }
@@ -199,22 +200,23 @@ impl Node {
 
     /// The records and buckets of windows: of the records no more than their queue may hold, as the oldest then go.
     fn closings_cost(&self, closings: &Closings) -> u64 {
-        let mut cost = closings.buckets.saturating_add(closings.windows);
-        for (i, queue) in LENGTHS.into_iter().zip([Queue::Min, Queue::Hour]) {
-            if closings.records[i] > 0 {
-                let free = self.rules.queue_bytes[i].saturating_sub(self.queues.bytes(queue));
+        let mut cost = closings.history.saturating_add(closings.windows);
+        for window in Window::ALL {
+            if closings.records[window] > 0 {
+                let free = self.rules.queue_bytes[window as usize]
+                    .saturating_sub(self.queues.bytes(window.queue()));
                 let max = free.saturating_add(free / 4).saturating_add(PACKED);
-                let max = max.saturating_add(closings.largest[i]);
-                cost = cost.saturating_add(closings.records[i].min(max) + AHEAD);
+                let max = max.saturating_add(closings.largest[window]);
+                cost = cost.saturating_add(closings.records[window].min(max) + AHEAD);
             }
         }
         cost
     }
 
     /// A closed bucket in the history.
-    fn bucket_cost(&self, metric: &Metric, i: usize) -> u64 {
-        match metric.history(i).map_or(0, History::len) {
-            _ if self.rules.history[i] == 0 => 0,
+    fn history_cost(&self, metric: &Metric, window: Window) -> u64 {
+        match metric.history(window).map_or(0, History::len) {
+            _ if self.rules.history[window as usize] == 0 => 0,
             1..=SHORT_HISTORY => NEXT_BUCKET,
             _ => BUCKET,
         }
@@ -266,7 +268,7 @@ impl Node {
     /// A metric that is forgotten.
     pub(crate) fn forget_cost(&self, name: &[u8]) -> u64 {
         match self.metrics.table.find(name) {
-            Some(slot) => self.records_cost(&[slot], &LENGTHS),
+            Some(slot) => self.records_cost(&[slot], &Window::ALL),
             None => 0,
         }
     }
@@ -291,23 +293,23 @@ impl Node {
         let fits = |tags: &[u8]| sample.tag_id.is_some() || self.metrics.tags.holds(tags);
         if sample.tags.is_some_and(|tags| !fits(tags)) {
             sample.tags = None;
-            self.count_rejected(ctx.memory.limit.rejected(), ctx);
+            ctx.count_rejected(ctx.memory.limit.rejected());
         }
         self.free_own_memory(cost, ctx);
         sample
     }
 
     /// The records of windows that close.
-    pub(super) fn records_cost(&self, slots: &[u32], lengths: &[usize]) -> u64 {
+    pub(super) fn records_cost(&self, slots: &[u32], windows: &[Window]) -> u64 {
         let mut closings = Closings::default();
         for slot in slots {
             let Some(metric) = self.metrics.table.get(*slot) else {
                 continue;
             };
-            for &i in lengths {
-                for (_, tags) in metric.open_with_tags(i) {
+            for &window in windows {
+                for (_, tags) in metric.open_with_tags(window) {
                     let len = metric.name().len() + self.metrics.tags.text(tags).len();
-                    closings.add(i, len, 0);
+                    closings.add(window, len, 0);
                 }
             }
         }
@@ -355,7 +357,7 @@ impl Node {
             freed += before - self.queues.bytes(queue);
             ctx.effects.remove_oldest(queue, dropped);
             let (now_ms, reason) = (ctx.apply.now_ms, ctx.memory.limit.dropped());
-            self.queues.count(&mut ctx.apply, |c: &mut Counters| {
+            ctx.apply.count(|c: &mut Counters| {
                 c.drop(reason, Some(queue), dropped, now_ms);
             });
         }

@@ -186,7 +186,7 @@ impl Errors {
         o: &Occurrence<'_>,
         queue: bool,
         queues: &mut Queues,
-        ctx: &mut ApplyContext<'_>,
+        apply: &mut ApplyContext,
     ) -> u64 {
         let slot = self
             .table
@@ -200,8 +200,8 @@ impl Errors {
             e.occurrences = e.occurrences.saturating_add(1);
             // Occurrences need not arrive in order.
             (e.first, e.last) = (e.first.min(o.at), e.last.max(o.at));
-            e.seen = ctx.now_ms;
-            e.last_seen = ctx.mono_ms;
+            e.seen = apply.now_ms;
+            e.last_seen = apply.mono_ms;
             if *e.content != *content {
                 e.content = content.as_slice().into();
             }
@@ -223,20 +223,20 @@ impl Errors {
             self.scratch = content;
         }
         if queue {
-            self.queue(slot, queues, ctx);
+            self.queue(slot, queues, apply);
         }
         occurrences
     }
 
     /// Gives it a new entry; an old one is gone, whoever has it in hand.
-    pub fn queue(&mut self, slot: u32, queues: &mut Queues, ctx: &mut ApplyContext<'_>) {
+    pub fn queue(&mut self, slot: u32, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
         };
         if e.id != 0 {
             queues.remove(Queue::Error, e.id);
         }
-        e.id = queues.push_reference(Queue::Error, slot, ctx);
+        e.id = queues.push_reference(Queue::Error, slot, apply);
         e.is_delivered = false;
         e.content_unknown = false;
         self.idle.remove(&(e.order, slot));

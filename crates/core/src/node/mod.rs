@@ -1,10 +1,11 @@
-//! One node of the grid: everything that the key holds, and all rules.
+//! A node: the whole value of a key, and all rules.
 //!
-//! A change is made in one of two ways that run the same code: on the primary by a [`ExecContext`], which also checks limits
-//! and writes down what was decided as effects (`write.rs`, `drain.rs`, `sweep.rs`); on a replica by those effects
-//! ([`Node::apply`]). What only the primary knows (leases, what was handed out, quiet times, counts) is no part of the
-//! value: no effect, saved node or digest holds it.
+//! A change runs in one of two ways, by the same code. On the primary it runs in a [`WriteContext`], which checks limits
+//! and writes down what was decided as effects (`write.rs`, `drain.rs`, `sweep.rs`). On a replica those effects are applied
+//! (`apply.rs`). What only the primary knows (leases, deliveries, idle times, counts) is no part of the value: no effect,
+//! saved node or digest contains it.
 
+mod apply;
 mod cost;
 mod drain;
 mod errors;
@@ -27,46 +28,47 @@ pub use snapshot::SnapshotLoader;
 pub use sweep::SweepOutcome;
 pub(crate) use write::{MAX_REQUEUED, ReportOutcome, RequeueError, SampleError};
 
-use crate::context::{ApplyContext, ExecContext, MemoryLimit, WriteContext};
+use crate::context::{ApplyContext, ExecContext, WriteContext};
 use crate::counters::Counters;
-use crate::effect::{Change, Payload, are_effects};
-use crate::error::DecodeError;
-use crate::id::{MAX_DRAG_US, MAX_ID};
-use crate::model::{Delivery, LogEntry, ObjectReport, Occurrence, Queue, Sample, TagId};
-use crate::node::errors::Errors;
-use crate::node::metric::tag_pool::SharedTags;
-use crate::node::metric::{Around, Metrics};
-use crate::node::objects::Objects;
-use crate::node::queue::Queues;
-use crate::node::table::NameHasher;
+use crate::error::CommandError;
+use crate::id::MAX_DRAG_US;
+use crate::memory::MemoryLimit;
+use crate::model::{PerWindow, Queue, TagId};
 use crate::settings::{Rules, Settings};
+use errors::Errors;
+use metric::Metrics;
+use objects::Objects;
+use queue::Queues;
+use table::NameHasher;
 
-/// See the module's header.
+/// A node.
 pub struct Node {
-    windows_s: [u32; 2],
+    windows_s: PerWindow<u32>,
     rules: Rules,
-    /// The rules are those that replicas hold, too.
+    /// Replicas hold the rules, too.
     announced: bool,
-    /// The primary's clock at the last payload, Unix milliseconds: what a command means that is repeated as it came.
+    /// The primary's clock at the last payload, Unix milliseconds: the time of commands that are propagated verbatim.
     clock_ms: i64,
-    /// The last payload was one of version 1: commands behind it mean what they meant then.
+    /// The last payload was one of version 1: commands after it mean what they meant then.
     is_version_1: bool,
-    /// It is being put together from the frames of a saved node, and is not yet whole.
+    /// The node is being assembled from the frames of a saved node, and is not complete.
     unfinished: bool,
-    /// Of a saved node that is being read: it was saved so.
+    /// The saved node that is being loaded was unfinished.
     saved_unfinished: bool,
     metrics: Metrics,
     queues: Queues,
     errors: Errors,
     objects: Objects,
+    /// What was counted since the start of the server.
+    counters: Counters,
 }
 
-/// What a node holds now, to be summed over the server.
+/// What a node contains, to be summed over the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Metrics.
     pub metrics: u64,
-    /// Forgotten metrics, of which it is remembered up to where they were delivered.
+    /// Forgotten metrics for which it is remembered where they were delivered.
     pub forgotten: u64,
     /// Errors.
     pub errors: u64,
@@ -81,17 +83,14 @@ pub struct Gauges {
 }
 
 impl Node {
-    /// A new node with the settings' window lengths. `seed` scatters this process's hash tables; nothing visible
-    /// depends on it.
+    /// Creates a node with the window lengths of the settings. `seed` randomizes the hash tables of this process; nothing
+    /// visible depends on it.
     pub fn new(settings: &Settings, seed: u64) -> Node {
-        Node::with(
-            [settings.min_window_s, settings.hour_window_s],
-            settings.rules.clone(),
-            seed,
-        )
+        let windows_s = PerWindow([settings.min_window_s, settings.hour_window_s]);
+        Node::with(windows_s, settings.rules, seed)
     }
 
-    fn with(windows_s: [u32; 2], rules: Rules, seed: u64) -> Node {
+    fn with(windows_s: PerWindow<u32>, rules: Rules, seed: u64) -> Node {
         Node {
             windows_s,
             rules,
@@ -104,96 +103,11 @@ impl Node {
             queues: Queues::default(),
             errors: Errors::new(seed),
             objects: Objects::new(seed),
+            counters: Counters::default(),
         }
     }
 
-    /// A node from the first payload of AGG.APPLY that arrives for a key that does not exist, and the largest id in
-    /// it.
-    ///
-    /// # Errors
-    /// The payload is damaged, or does not begin a node.
-    pub fn create(
-        blob: &[u8],
-        seed: u64,
-        mono_ms: u64,
-        max_id: u64,
-        counters: &mut Counters,
-    ) -> Result<(Node, u64), DecodeError> {
-        let mut node = if are_effects(blob)? {
-            match Payload::open(blob)?.next()? {
-                Some(Change::Adopt { windows_s, rules }) => Node::with(windows_s, rules, seed),
-                _ => return Err(DecodeError("these effects belong to a node that exists")),
-            }
-        } else {
-            snapshot::first(blob, seed, max_id)?
-        };
-        let last_id = node.apply_from(blob, mono_ms, max_id, counters, true)?;
-        Ok((node, last_id))
-    }
-
-    /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::snapshot`]. Returns the largest queue id that this
-    /// node has given or taken. A larger id than `max_id` is damage.
-    ///
-    /// # Errors
-    /// The payload is damaged; nothing was changed.
-    pub fn apply(
-        &mut self,
-        blob: &[u8],
-        mono_ms: u64,
-        max_id: u64,
-        counters: &mut Counters,
-    ) -> Result<u64, DecodeError> {
-        self.apply_from(blob, mono_ms, max_id, counters, false)
-    }
-
-    fn apply_from(
-        &mut self,
-        blob: &[u8],
-        mono: u64,
-        max_id: u64,
-        counters: &mut Counters,
-        new: bool,
-    ) -> Result<u64, DecodeError> {
-        if !are_effects(blob)? {
-            snapshot::apply(self, blob, mono, max_id, new)?;
-            return Ok(self.queues.last_id);
-        }
-        if self.unfinished {
-            return Err(DecodeError("effects, and the node is not yet whole"));
-        }
-        let mut payload = Payload::open(blob)?;
-        let work = payload.check()?;
-        if payload.first_id > max_id {
-            return Err(DecodeError("an id is too far ahead of the clock"));
-        }
-        // What a primary sent or a file holds was bounded where it was decided; what somebody hands in is here.
-        if max_id < MAX_ID && work.is_too_much_for(blob.len()) {
-            return Err(DecodeError(
-                "more work than a payload of its size may bring",
-            ));
-        }
-        let next_id = payload.first_id.max(self.queues.last_id + 1);
-        let mut ctx = ApplyContext {
-            now_ms: payload.now_ms,
-            mono_ms: mono,
-            next_id,
-            keeps_history: true,
-            is_version_1: payload.version == 1,
-            counters,
-        };
-        (self.clock_ms, self.is_version_1) = (payload.now_ms, ctx.is_version_1);
-        let mut shared = SharedTags::default();
-        while let Some(mut change) = payload.next()? {
-            if let Change::Sample { sample, .. } = &mut change {
-                sample.tag_id = shared.id_of(sample.tags, &mut self.metrics.tags);
-            }
-            self.apply_change(change, &mut ctx);
-        }
-        shared.release(&mut self.metrics.tags);
-        Ok(self.queues.last_id)
-    }
-
-    /// It is being put together by AGG.APPLY, and takes nothing else until it is whole.
+    /// Whether it is being assembled by AGG.APPLY. Until it is complete it accepts nothing else.
     pub fn is_unfinished(&self) -> bool {
         self.unfinished
     }
@@ -203,242 +117,44 @@ impl Node {
         self.clock_ms
     }
 
-    /// A reference to a list of tags for as long as a command runs; [`Node::release_tags`] gives it back.
+    /// Acquires a reference to a tag list for the time that a command runs; [`Node::release_tags`] returns it.
     pub(crate) fn hold_tags(&mut self, tags: &[u8]) -> TagId {
         self.metrics.tags.acquire(tags)
     }
 
-    /// Whether a reference to a list of tags costs nothing.
+    /// Whether a reference to a tag list costs nothing.
     pub(crate) fn holds_tags(&self, tags: &[u8]) -> bool {
         self.metrics.tags.holds(tags)
     }
 
-    /// Hashes names for a set of them that a command needs.
-    pub(crate) fn name_hasher(&self) -> NameHasher {
-        self.metrics.table.hasher()
-    }
-
-    /// Gives back what [`Node::hold_tags`] gave.
+    /// Returns a reference that [`Node::hold_tags`] acquired.
     pub(crate) fn release_tags(&mut self, id: TagId) {
         self.metrics.tags.release(id);
     }
 
-    fn replay_context<'a>(&self, mono_ms: u64, counters: &'a mut Counters) -> ApplyContext<'a> {
-        ApplyContext {
-            now_ms: self.clock_ms,
-            mono_ms,
-            next_id: self.queues.last_id + 1,
-            keeps_history: true,
-            is_version_1: self.is_version_1,
-            counters,
-        }
+    /// A hasher for a set of names.
+    pub(crate) fn name_hasher(&self) -> NameHasher {
+        self.metrics.table.hasher()
     }
 
-    /// Takes a line that another server has queued under the id behind the node's last, at the clock of the last payload.
-    pub(crate) fn replay_log(&mut self, line: &LogEntry<'_>, mono: u64, counters: &mut Counters) {
-        let mut ctx = self.replay_context(mono, counters);
-        self.queues.push_log(line, &self.rules, &mut ctx);
-    }
-
-    /// Takes an occurrence of an error that is known and was not queued anew by another server, at the clock of the last
-    /// payload.
-    pub(crate) fn replay_error(&mut self, o: &Occurrence<'_>, mono: u64, counters: &mut Counters) {
-        let mut ctx = self.replay_context(mono, counters);
-        self.errors.record(o, false, &mut self.queues, &mut ctx);
-    }
-
-    /// Takes a report of an object that another server found unchanged, at the clock of the last payload.
-    pub(crate) fn replay_object(
-        &mut self,
-        r: &ObjectReport<'_>,
-        mono: u64,
-        counters: &mut Counters,
-    ) {
-        let ctx = self.replay_context(mono, counters);
-        if let Some(slot) = self.objects.table.find(r.key) {
-            self.objects.touch(slot, r.at, r.ttl_s, &ctx);
-        }
-    }
-
-    /// Takes a sample that another server has taken, at the clock of the last payload.
-    pub(crate) fn replay_sample(
-        &mut self,
-        name: &[u8],
-        sample: &Sample<'_>,
-        mono_ms: u64,
-        counters: &mut Counters,
-    ) {
-        let mut ctx = self.replay_context(mono_ms, counters);
-        self.with_metrics(&mut ctx, |metrics, around| {
-            metrics.sample(name, sample, around)
-        });
-    }
-
-    fn apply_change(&mut self, change: Change<'_>, ctx: &mut ApplyContext<'_>) {
-        match change {
-            Change::Adopt { rules, .. } => self.rules = rules,
-            Change::NoHistory => ctx.keeps_history = false,
-            Change::Sample { name, sample } => {
-                self.with_metrics(ctx, |metrics, around| metrics.sample(name, &sample, around));
-            }
-            Change::Log(entry) => {
-                self.queues.push_log(&entry, &self.rules, ctx);
-            }
-            Change::RecordError { occurrence, queue } => {
-                self.errors
-                    .record(&occurrence, queue, &mut self.queues, ctx);
-            }
-            Change::Reality { report, new_id } => {
-                self.objects.change(&report, new_id, &mut self.queues, ctx)
-            }
-            Change::Touch { slot, at, ttl_s } => self.objects.touch(slot, at, ttl_s, ctx),
-            Change::Close {
-                length,
-                newest,
-                slots,
-            } => {
-                let slots = slots.iter(self.metrics.table.len());
-                self.with_metrics(ctx, |metrics, around| {
-                    metrics.close_due(length, newest, slots, around)
-                });
-            }
-            Change::TrimHistory {
-                length,
-                at_once,
-                slots,
-            } => {
-                let slots = slots.iter(self.metrics.table.len());
-                self.metrics
-                    .trim_history(length, self.rules.history[length], at_once, slots);
-            }
-            Change::ResetTime(slots) => {
-                let slots = slots.iter(self.metrics.table.len());
-                self.with_metrics(ctx, |metrics, around| metrics.reset_time(slots, around));
-            }
-            Change::ForgetMetrics(slots) => {
-                let slots: Vec<u32> = slots.iter(self.metrics.table.len()).collect();
-                self.with_metrics(ctx, |metrics, around| metrics.forget(&slots, around));
-            }
-            Change::DropForgotten(slots) => {
-                let slots: Vec<u32> = slots.iter(self.metrics.forgotten.table.len()).collect();
-                self.metrics.drop_forgotten(&slots);
-            }
-            Change::ForgetErrors(slots) => {
-                let slots: Vec<u32> = slots.iter(self.errors.table.len()).collect();
-                self.forget_errors(&slots);
-            }
-            Change::End { new_id, slots } => {
-                for slot in slots.iter(self.objects.table.len()) {
-                    self.objects.end(slot, new_id, &mut self.queues, ctx);
-                }
-            }
-            Change::Requeue { queue, slots } => {
-                self.requeue_slots(queue, slots.iter(u32::MAX), ctx)
-            }
-            Change::Remove { queue, ids } => ids
-                .iter()
-                .for_each(|(id, _)| self.remove_entry(queue, id, None)),
-            Change::RemoveOldest { queue, n } => self.queues.remove_oldest(queue, n),
-            Change::AckErrors(ids) => {
-                ids.iter()
-                    .for_each(|(id, told)| self.remove_entry(Queue::Error, id, Some(told)));
-            }
-        }
-    }
-
-    /// Lends the metrics and, beside them, the rest of the node.
-    #[inline]
-    fn with_metrics<R>(
-        &mut self,
-        ctx: &mut ApplyContext<'_>,
-        f: impl FnOnce(&mut Metrics, &mut Around<'_, '_>) -> R,
-    ) -> R {
-        let mut around = Around {
-            rules: &self.rules,
-            windows_s: self.windows_s,
-            queues: &mut self.queues,
-            ctx,
-        };
-        f(&mut self.metrics, &mut around)
-    }
-
-    fn requeue_slots(
-        &mut self,
-        queue: Queue,
-        slots: impl Iterator<Item = u32>,
-        ctx: &mut ApplyContext<'_>,
-    ) {
-        match queue {
-            Queue::Error => {
-                let len = self.errors.table.len();
-                slots
-                    .take_while(|s| *s < len)
-                    .for_each(|s| self.errors.queue(s, &mut self.queues, ctx));
-            }
-            Queue::Reality => {
-                let len = self.objects.table.len();
-                slots
-                    .take_while(|s| *s < len)
-                    .for_each(|s| self.objects.queue(s, &mut self.queues, ctx));
-            }
-            Queue::Min | Queue::Hour | Queue::Log => {}
-        }
-    }
-
-    /// Forgets errors. `slots` grow strictly; they are taken from the end, so that none moves before its turn.
-    fn forget_errors(&mut self, slots: &[u32]) {
-        for &slot in slots.iter().rev() {
-            self.errors.remove(slot, &mut self.queues);
-        }
-    }
-
-    /// Takes an entry out for good: popped, acknowledged or dropped.
-    fn remove_entry(&mut self, queue: Queue, id: u64, told: Option<Delivery>) {
-        let slot = self.queues.slot_of(queue, id);
-        self.queues.remove(queue, id);
-        match (queue, slot) {
-            (Queue::Error, Some(slot)) => self.errors.acknowledge(slot, told.unwrap_or_default()),
-            (Queue::Reality, Some(slot)) => self.objects.acknowledge(slot, &mut self.queues),
-            _ => {}
-        }
-    }
-
-    /// Runs `f` as one change of the primary: with the settings' rules, effects written down, ids given.
+    /// Runs `f` as one change of the primary: with the rules of the settings, with effects and new ids.
     pub(crate) fn change<R>(
         &mut self,
         exec: &mut ExecContext<'_>,
         f: impl FnOnce(&mut Node, &mut WriteContext<'_>) -> R,
     ) -> R {
-        // Within a millisecond ids count on, so that lines of a burst can go to replicas as they came.
-        let clock_us = if *exec.last_id / 1000 == exec.now.wall_us / 1000 {
-            0
-        } else {
-            exec.now.wall_us
-        };
-        let first_id = (*exec.last_id + 1)
-            .max(clock_us)
-            .max(self.queues.last_id + 1);
+        let first_id = self.first_id(exec);
         if self.rules != exec.settings.rules {
-            let histories = self.rules.history.iter().zip(exec.settings.rules.history);
-            if histories.into_iter().any(|(before, now)| now < *before) {
-                self.metrics.untrimmed = Some(u32::MAX);
-            }
-            self.rules = exec.settings.rules.clone();
-            self.announced = false;
+            self.adopt(&exec.settings.rules);
         }
-        exec.effects
-            .open(exec.now.ms(), first_id, exec.memory_pressure);
+        let now_ms = exec.now.ms();
+        exec.effects.open(now_ms, first_id, exec.memory_pressure);
         if !self.announced {
             exec.effects.open_with_rules(self.windows_s, &self.rules);
         }
-        let apply = ApplyContext {
-            now_ms: exec.now.ms(),
-            mono_ms: exec.now.mono_ms,
-            next_id: first_id,
-            keeps_history: !exec.memory_pressure,
-            is_version_1: false,
-            counters: exec.counters,
-        };
+        let clocks = (now_ms, exec.now.mono_ms);
+        let mut apply = ApplyContext::new(clocks, first_id, self.rules, self.windows_s);
+        apply.keeps_history = !exec.memory_pressure;
         let mut ctx = WriteContext {
             apply,
             effects: exec.effects,
@@ -450,25 +166,56 @@ impl Node {
             verbatim_allowed: exec.allow_verbatim
                 && !exec.memory_pressure
                 && self.announced
-                && self.clock_ms == exec.now.ms(),
+                && self.clock_ms == now_ms,
             first_id,
         };
         let result = f(self, &mut ctx);
-        if ctx.apply.next_id > first_id {
+        let apply = ctx.apply;
+        self.add_counts(&apply, exec.counters);
+        if apply.next_id > first_id {
             // A node whose ids are far ahead of the clock does not drag those of all others along.
             let max = exec.now.wall_us.saturating_add(MAX_DRAG_US);
-            *exec.last_id = (*exec.last_id).max((ctx.apply.next_id - 1).min(max));
+            *exec.last_id = (*exec.last_id).max((apply.next_id - 1).min(max));
         }
         if exec.effects.has_payload() {
             self.announced = true;
-            self.clock_ms = exec.now.ms();
+            self.clock_ms = now_ms;
             self.is_version_1 = false;
         }
         result
     }
 
-    /// Makes room below a limit: drops the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how
-    /// many.
+    /// The first id of a change on the primary. Within a millisecond ids count on, so that the entries of a burst can be
+    /// propagated verbatim.
+    fn first_id(&self, exec: &ExecContext<'_>) -> u64 {
+        let clock_us = if *exec.last_id / 1000 == exec.now.wall_us / 1000 {
+            0
+        } else {
+            exec.now.wall_us
+        };
+        (*exec.last_id + 1)
+            .max(clock_us)
+            .max(self.queues.last_id + 1)
+    }
+
+    /// Takes over changed rules.
+    #[cold]
+    fn adopt(&mut self, rules: &Rules) {
+        let histories = self.rules.history.iter().zip(rules.history);
+        if histories.into_iter().any(|(before, now)| now < *before) {
+            self.metrics.untrimmed = Some(u32::MAX);
+        }
+        self.rules = *rules;
+        self.announced = false;
+    }
+
+    /// Adds what a change has counted to the counters of the node and the server.
+    fn add_counts(&mut self, apply: &ApplyContext, server: &mut Counters) {
+        apply.add_counts(&mut self.counters);
+        apply.add_counts(server);
+    }
+
+    /// Evicts the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how many it evicted.
     pub fn drop_oldest(
         &mut self,
         queue: Queue,
@@ -480,22 +227,16 @@ impl Node {
             return 0;
         }
         self.change(exec, |node, ctx| {
-            let before = node.queues.bytes(queue);
-            let mut dropped = 0;
-            while node.queues.len(queue) > 0 && before - node.queues.bytes(queue) < bytes {
-                node.queues.remove_oldest(queue, 1);
-                dropped += 1;
-            }
+            let dropped = node.queues.free(queue, bytes);
             ctx.effects.remove_oldest(queue, dropped);
-            let now_ms = ctx.apply.now_ms;
-            let reason = limit.dropped();
-            let count = |c: &mut Counters| c.drop(reason, Some(queue), dropped, now_ms);
-            node.queues.count(&mut ctx.apply, count);
+            let (now_ms, reason) = (ctx.apply.now_ms, limit.dropped());
+            ctx.apply
+                .count(|c| c.drop(reason, Some(queue), dropped, now_ms));
             dropped
         })
     }
 
-    /// After a load or promotion: quiet times start anew, all that waits counts as handed out, no lease is held.
+    /// Starts anew after a load or a promotion: idle times begin, all waiting entries count as delivered, no lease runs.
     pub fn restart(&mut self, mono_ms: u64) {
         self.metrics.idle_not_before = mono_ms;
         // A limit may have been lowered shortly before.
@@ -506,17 +247,17 @@ impl Node {
         self.announced = false;
     }
 
-    /// Whether something became available in a queue since this was last asked.
+    /// Whether an entry has become available in a queue since the last call.
     pub(crate) fn take_ready(&mut self) -> bool {
         std::mem::take(&mut self.queues.ready)
     }
 
-    /// Counts a refusal that was raised before the node was looked at; the server's own count is the caller's.
-    pub fn count_refusal(&mut self, refusal: &crate::CommandError) {
-        self.queues.counters.reject(refusal.reason);
+    /// Counts a rejection that was decided without the node. The counters of the server are the caller's.
+    pub fn count_refusal(&mut self, error: &CommandError) {
+        self.counters.reject(error.reason);
     }
 
-    /// What it holds.
+    /// Returns what it contains.
     #[inline]
     pub fn gauges(&self) -> Gauges {
         Gauges {
@@ -530,7 +271,7 @@ impl Node {
         }
     }
 
-    /// Whether it holds other than `before`; cheaper than to look and compare.
+    /// Whether it contains something else than `before`. Cheaper than comparing [`Node::gauges`].
     #[inline]
     pub fn differs(&self, before: &Gauges) -> bool {
         let queue = |q: Queue| {
@@ -550,12 +291,12 @@ impl Node {
         self.queues.last_id
     }
 
-    /// The oldest id of a queue: about when it was queued, Unix microseconds.
+    /// The oldest id of a queue: about the time at which it was queued, Unix microseconds.
     pub fn oldest(&self, queue: Queue) -> Option<u64> {
         self.queues.first(queue)
     }
 
-    /// Number of blocks of memory, about: UNLINK frees what has many on another thread.
+    /// The approximate number of memory blocks: UNLINK frees a value of many on another thread.
     pub fn free_effort(&self) -> usize {
         self.metrics.table.len() as usize
             + self.metrics.forgotten.table.len() as usize / 64

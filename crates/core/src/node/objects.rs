@@ -187,7 +187,7 @@ impl Objects {
         r: &ObjectReport<'_>,
         new_id: bool,
         queues: &mut Queues,
-        ctx: &mut ApplyContext<'_>,
+        apply: &mut ApplyContext,
     ) {
         let slot = match self.table.find(r.key) {
             Some(slot) => {
@@ -207,46 +207,40 @@ impl Objects {
             }
             None => self.table.insert(Object::new(r)),
         };
-        self.touch(slot, r.at, r.ttl_s, ctx);
+        self.touch(slot, r.at, r.ttl_s, apply);
         if new_id || self.table.get(slot).is_some_and(|o| o.id == 0) {
-            self.queue(slot, queues, ctx);
+            self.queue(slot, queues, apply);
         }
     }
 
     /// An unchanged object was reported again.
-    pub fn touch(&mut self, slot: u32, at: i64, ttl_s: Option<u64>, ctx: &ApplyContext<'_>) {
+    pub fn touch(&mut self, slot: u32, at: i64, ttl_s: Option<u64>, apply: &ApplyContext) {
         if let Some(object) = self.table.get_mut(slot) {
             object.newest = at;
             object.ttl_s = ttl_s;
-            object.seen = ctx.now_ms;
-            object.last_seen = ctx.mono_ms;
+            object.seen = apply.now_ms;
+            object.last_seen = apply.mono_ms;
         }
     }
 
     /// Forgotten, or its TTL ended: gone, and queued as such.
-    pub fn end(
-        &mut self,
-        slot: u32,
-        new_id: bool,
-        queues: &mut Queues,
-        ctx: &mut ApplyContext<'_>,
-    ) {
+    pub fn end(&mut self, slot: u32, new_id: bool, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(object) = self.table.get_mut(slot).filter(|o| !o.gone) else {
             return;
         };
         object.gone = true;
-        object.at = ctx.now_ms;
-        object.newest = object.newest.max(ctx.now_ms);
+        object.at = apply.now_ms;
+        object.newest = object.newest.max(apply.now_ms);
         // One that does not wait has no id to keep, whatever an effect says.
         if new_id || object.id == 0 {
-            self.queue(slot, queues, ctx);
+            self.queue(slot, queues, apply);
         } else {
             self.gone.insert(object.id);
         }
     }
 
     /// Gives it a new entry; an old one is gone, whoever has it in hand.
-    pub fn queue(&mut self, slot: u32, queues: &mut Queues, ctx: &mut ApplyContext<'_>) {
+    pub fn queue(&mut self, slot: u32, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
         };
@@ -254,7 +248,7 @@ impl Objects {
             queues.remove(Queue::Reality, object.id);
             self.gone.remove(&object.id);
         }
-        object.id = queues.push_reference(Queue::Reality, slot, ctx);
+        object.id = queues.push_reference(Queue::Reality, slot, apply);
         object.is_delivered = false;
         object.content_unknown = false;
         if object.gone {

@@ -2,8 +2,8 @@
 
 use super::{errors, objects};
 use crate::ages::Ages;
-use crate::error::RejectReason;
-use crate::model::{ClosedWindow, ItemKind, MetricType, Queue};
+use crate::counters::RejectReason;
+use crate::model::{ClosedWindow, ItemKind, MetricType, Queue, Window};
 use crate::node::Node;
 use crate::node::metric::history::History;
 use crate::node::metric::storage::Metric;
@@ -44,17 +44,24 @@ impl Node {
         }
     }
 
-    /// AGG.RANGE: the buckets that hold any moment from `from` to `to`, both in milliseconds; the oldest where there are
-    /// more than [`MAX_WINDOWS`].
-    pub(crate) fn range(&self, metric: &[u8], i: usize, from: i64, to: i64, reply: &mut dyn Reply) {
+    /// AGG.RANGE: the windows that overlap the time from `from` to `to`, both in milliseconds. If there are more than
+    /// [`MAX_WINDOWS`], the oldest.
+    pub(crate) fn range(
+        &self,
+        metric: &[u8],
+        window: Window,
+        from: i64,
+        to: i64,
+        reply: &mut dyn Reply,
+    ) {
         let slot = self.metrics.table.find(metric);
         let metric = slot.and_then(|slot| self.metrics.table.get(slot));
-        let buckets = metric.into_iter().flat_map(|m| self.buckets(m, i));
-        let buckets =
-            oldest(buckets.filter(|(b, _)| b.start <= to && b.start + self.length_ms(i) > from));
-        reply.array(buckets.len());
-        for (window, is_closed) in &buckets {
-            self.window(window, i, *is_closed, reply);
+        let windows = metric.into_iter().flat_map(|m| self.windows(m, window));
+        let length_ms = self.length_ms(window);
+        let windows = oldest(windows.filter(|(w, _)| w.start <= to && w.start + length_ms > from));
+        reply.array(windows.len());
+        for (values, is_closed) in &windows {
+            write_window(values, length_ms, *is_closed, reply);
         }
     }
 
@@ -88,14 +95,14 @@ impl Node {
     /// AGG.INFO: a map. `bytes`: what the node holds, as the shell measured it; `ages`: how old ids are.
     pub(crate) fn info(&self, bytes: u64, ages: &Ages, now: Now, reply: &mut dyn Reply) {
         let gauges = self.gauges();
-        let counters = &self.queues.counters;
+        let counters = &self.counters;
         let numbers = [
             ("metrics", gauges.metrics),
             ("errors", gauges.errors),
             ("realities", gauges.objects),
             ("bytes", bytes),
-            ("min-window", self.windows_s[0].into()),
-            ("hour-window", self.windows_s[1].into()),
+            ("min-window", self.windows_s[Window::Min].into()),
+            ("hour-window", self.windows_s[Window::Hour].into()),
             ("forgotten", gauges.forgotten),
             ("late", counters.late),
             ("late-min", counters.late_min),
@@ -175,13 +182,14 @@ impl Node {
             Number::Float(v) => number::write_f64(&mut last, v),
         }
         text(reply, "last", &last);
-        int(reply, "at", m.at().unwrap_or(0));
-        for (i, name) in ["min", "hour"].into_iter().enumerate() {
+        int(reply, "at", m.last_at().unwrap_or(0));
+        for (window, name) in Window::ALL.into_iter().zip(["min", "hour"]) {
             reply.bulk(name.as_bytes());
-            let open: Vec<ClosedWindow> = self.open(m, i).collect();
+            let open: Vec<ClosedWindow> = self.open(m, window).collect();
             reply.array(open.len());
+            let length_ms = self.length_ms(window);
             open.iter()
-                .for_each(|window| self.window(window, i, false, reply));
+                .for_each(|values| write_window(values, length_ms, false, reply));
         }
         let c = m.counts();
         int(reply, "samples", m.samples() as i64);
@@ -193,46 +201,51 @@ impl Node {
         int(reply, "tag-changes", c.tag_changes.into());
     }
 
-    fn open<'a>(&'a self, m: &'a Metric, i: usize) -> impl Iterator<Item = ClosedWindow> + 'a {
-        m.open(i)
-            .map(|b| b.close(m.metric_type, self.rules.min_interval_ms))
-    }
-
-    /// The closed buckets that are kept, and the open ones.
-    fn buckets<'a>(
+    /// The values of the open windows so far.
+    fn open<'a>(
         &'a self,
         m: &'a Metric,
-        i: usize,
+        window: Window,
+    ) -> impl Iterator<Item = ClosedWindow> + 'a {
+        m.open(window)
+            .map(|open| open.close(m.metric_type, self.rules.min_interval_ms))
+    }
+
+    /// The closed windows that are kept, and the open ones; whether each is closed.
+    fn windows<'a>(
+        &'a self,
+        m: &'a Metric,
+        window: Window,
     ) -> impl Iterator<Item = (ClosedWindow, bool)> + 'a {
-        let closed = m
-            .history(i)
-            .into_iter()
-            .flat_map(History::iter)
-            .map(|b| (b, true));
-        closed.chain(self.open(m, i).map(|b| (b, false)))
+        let closed = m.history(window).into_iter().flat_map(History::iter);
+        let open = self.open(m, window);
+        closed
+            .map(|values| (values, true))
+            .chain(open.map(|values| (values, false)))
     }
 
-    fn window(&self, b: &ClosedWindow, i: usize, is_closed: bool, reply: &mut dyn Reply) {
-        reply.map(9);
-        int(reply, "start", b.start);
-        int(reply, "end", b.start + self.length_ms(i));
-        int(reply, "count", b.count as i64);
-        for (name, v) in [
-            ("sum", b.sum),
-            ("avg", b.avg),
-            ("min", b.min),
-            ("max", b.max),
-            ("last", b.last),
-        ] {
-            reply.bulk(name.as_bytes());
-            reply.double(v);
-        }
-        int(reply, "closed", is_closed.into());
+    fn length_ms(&self, window: Window) -> i64 {
+        i64::from(self.windows_s[window]) * 1000
     }
+}
 
-    fn length_ms(&self, i: usize) -> i64 {
-        i64::from(self.windows_s[i]) * 1000
+/// Writes a window as a map.
+fn write_window(values: &ClosedWindow, length_ms: i64, is_closed: bool, reply: &mut dyn Reply) {
+    reply.map(9);
+    int(reply, "start", values.start);
+    int(reply, "end", values.start + length_ms);
+    int(reply, "count", values.count as i64);
+    for (name, v) in [
+        ("sum", values.sum),
+        ("avg", values.avg),
+        ("min", values.min),
+        ("max", values.max),
+        ("last", values.last),
+    ] {
+        reply.bulk(name.as_bytes());
+        reply.double(v);
     }
+    int(reply, "closed", is_closed.into());
 }
 
 /// A reply of AGG.RANGE has at most so many windows: about 1 MiB.

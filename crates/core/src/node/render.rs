@@ -2,7 +2,7 @@
 
 use crate::codec::json::{write_string, write_tags};
 use crate::codec::line::{self, Line};
-use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, WindowRecord};
+use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
 use crate::text::number::{write_f64, write_i64, write_u64};
 use crate::text::tags;
@@ -38,7 +38,7 @@ impl Renderer<'_> {
         let Ok(entry) = WindowRecord::read(bytes) else {
             return 0;
         };
-        let window_s = self.node.windows_s[usize::from(queue == Queue::Hour)];
+        let window_s = self.node.windows_s[Window::from_bit(queue == Queue::Hour)];
         let c = &entry.closed;
         if self.format == RecordFormat::Line {
             let (node, metric, tags) = (self.name, entry.name, entry.tags);

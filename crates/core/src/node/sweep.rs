@@ -5,11 +5,10 @@
 //! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
 
 use crate::context::{ExecContext, WriteContext};
-use crate::model::Queue;
+use crate::model::{Queue, Window};
 use crate::node::Node;
 use crate::node::errors::Errors;
 use crate::node::metric::forgotten::{Forgotten, ForgottenMetrics};
-use crate::node::metric::storage::LENGTHS;
 use crate::node::objects::Objects;
 use crate::node::queue::AT_ONCE;
 
@@ -50,9 +49,9 @@ impl Node {
         }
         self.change(exec, |node, ctx| {
             let (mut more, mut soon) = (node.expire_leases(budget, ctx), false);
-            for i in LENGTHS {
-                more |= node.find_due(i, budget, ctx);
-                more |= node.recheck_idle(i, budget, ctx);
+            for window in Window::ALL {
+                more |= node.find_due(window, budget, ctx);
+                more |= node.recheck_idle(window, budget, ctx);
             }
             more |= node.trim_histories(budget, ctx);
             if first {
@@ -78,21 +77,18 @@ impl Node {
         max == budget
     }
 
-    /// Goes on with the pass over the metrics that closes windows past their end.
-    fn find_due(&mut self, i: usize, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
-        let length = i64::from(self.windows_s[i]) * 1000;
-        let passed = ctx.apply.now_ms.saturating_sub(self.rules.flush_delay_ms);
+    /// Continues the pass over the metrics that closes windows past their end.
+    fn find_due(&mut self, window: Window, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
+        let length_ms = ctx.apply.length_ms(window);
+        let flushed_ms = ctx.apply.flushed_ms();
         let metrics = &mut self.metrics;
-        let Some(start) = metrics.deadlines[i].scan.or_else(|| {
-            metrics.deadlines[i]
-                .waits_before(passed - length)
-                .then_some(0)
-        }) else {
+        let deadlines = &metrics.deadlines[window];
+        let is_due = || deadlines.waits_before(flushed_ms - length_ms).then_some(0);
+        let Some(start) = deadlines.scan.or_else(is_due) else {
             return false;
         };
-        let end = start
-            .saturating_add(u32::try_from(budget).unwrap_or(u32::MAX))
-            .min(metrics.table.len());
+        let budget = u32::try_from(budget).unwrap_or(u32::MAX);
+        let end = start.saturating_add(budget).min(metrics.table.len());
         let (mut older, mut all) = (Vec::new(), Vec::new());
         for slot in start..end {
             let Some(metric) = metrics.table.get(slot) else {
@@ -101,41 +97,40 @@ impl Node {
             let idle_at = metrics
                 .idle_since(metric)
                 .saturating_add(self.rules.flush_delay_ms as u64);
-            let older_is_due = metric.older_is_due(i, length, passed);
-            if metric.newest_is_due(i, length, passed) {
-                if idle_at <= ctx.now.mono_ms || metric.has_later_sample(i, length) {
+            let older_is_due = metric.older_is_due(window, &ctx.apply);
+            if metric.newest_is_due(window, &ctx.apply) {
+                if idle_at <= ctx.now.mono_ms || metric.has_later_sample(window, length_ms) {
                     all.push(slot);
                     continue;
                 }
                 if let Some(metric) = metrics.table.get_mut(slot)
-                    && let Some(window) = metric.newest_mut(i)
-                    && !window.is_awaiting_idle()
+                    && let Some(open) = metric.newest_mut(window)
+                    && !open.is_awaiting_idle()
                 {
-                    metrics.deadlines[i].await_idle(window, false, slot, idle_at);
+                    metrics.deadlines[window].await_idle(open, false, slot, idle_at);
                 }
             }
             if older_is_due {
                 older.push(slot);
             }
         }
-        metrics.deadlines[i].scan = (end < metrics.table.len()).then_some(end);
-        let more = metrics.deadlines[i].scan.is_some();
-        self.close(i, false, &older, ctx);
-        self.close(i, true, &all, ctx);
+        metrics.deadlines[window].scan = (end < metrics.table.len()).then_some(end);
+        let more = metrics.deadlines[window].scan.is_some();
+        self.close(window, false, &older, ctx);
+        self.close(window, true, &all, ctx);
         more
     }
 
-    /// Looks again at windows past their end whose metric may be quiet by now.
-    fn recheck_idle(&mut self, i: usize, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
-        let length = i64::from(self.windows_s[i]) * 1000;
-        let passed = ctx.apply.now_ms.saturating_sub(self.rules.flush_delay_ms);
-        let mut idle = Vec::new();
-        let mut looked = 0;
-        while looked < budget
-            && let Some(slot) = self.metrics.deadlines[i].next_idle_check(ctx.now.mono_ms)
+    /// Checks again windows past their end whose metric may be idle by now.
+    fn recheck_idle(&mut self, window: Window, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
+        let length_ms = ctx.apply.length_ms(window);
+        let mono_ms = ctx.now.mono_ms;
+        let (mut idle, mut checked) = (Vec::new(), 0);
+        let metrics = &mut self.metrics;
+        while checked < budget
+            && let Some(slot) = metrics.deadlines[window].next_idle_check(mono_ms)
         {
-            looked += 1;
-            let metrics = &mut self.metrics;
+            checked += 1;
             let Some(metric) = metrics.table.get_mut(slot) else {
                 continue;
             };
@@ -143,23 +138,23 @@ impl Node {
                 .last_seen()
                 .max(metrics.idle_not_before)
                 .saturating_add(self.rules.flush_delay_ms as u64);
-            let is_idle = metric.has_later_sample(i, length) || idle_at <= ctx.now.mono_ms;
-            if metric.newest_is_due(i, length, passed) && is_idle {
+            let is_idle = metric.has_later_sample(window, length_ms) || idle_at <= mono_ms;
+            if metric.newest_is_due(window, &ctx.apply) && is_idle {
                 idle.push(slot);
                 continue;
             }
-            // In the older window only where the clock was set back meanwhile.
-            let deadlines = &mut metrics.deadlines[i];
-            for window in metric.open_mut(i) {
-                if deadlines.is_idle_check_due(window, slot, ctx.now.mono_ms) {
-                    deadlines.await_idle(window, false, slot, idle_at.max(ctx.now.mono_ms + 100));
+            // An older window is among them only where the clock was set back meanwhile.
+            let deadlines = &mut metrics.deadlines[window];
+            for open in metric.open_mut(window) {
+                if deadlines.is_idle_check_due(open, slot, mono_ms) {
+                    deadlines.await_idle(open, false, slot, idle_at.max(mono_ms + 100));
                 }
             }
         }
         idle.sort_unstable();
         idle.dedup();
-        self.close(i, true, &idle, ctx);
-        looked == budget
+        self.close(window, true, &idle, ctx);
+        checked == budget
     }
 
     /// Goes on with the pass over the metrics that drops closed windows beyond a lowered limit, some of each metric at a
@@ -173,34 +168,38 @@ impl Node {
         let end = left.min(metrics.table.len());
         let start = end.saturating_sub(u32::try_from(budget).unwrap_or(u32::MAX));
         let mut is_left = false;
-        for i in LENGTHS {
-            let max = self.rules.history[i];
+        for window in Window::ALL {
+            let max = self.rules.history[window as usize];
             let mut slots = Vec::new();
             for slot in start..end {
-                let history = metrics.table.get(slot).and_then(|m| m.history(i));
+                let history = metrics.table.get(slot).and_then(|m| m.history(window));
                 let beyond = history.map_or(0, |h| h.len().saturating_sub(max));
                 if beyond > 0 {
                     slots.push(slot);
                     is_left |= beyond > u32::from(TRIM_AT_ONCE);
                 }
             }
-            ctx.effects.trim_history(i, TRIM_AT_ONCE, &slots);
-            metrics.trim_history(i, max, TRIM_AT_ONCE, slots.into_iter());
+            ctx.effects.trim_history(window, TRIM_AT_ONCE, &slots);
+            metrics.trim_history(window, max, TRIM_AT_ONCE, slots.into_iter());
         }
         let left = if is_left { end } else { start };
         metrics.untrimmed = (left > 0).then_some(left);
         metrics.untrimmed.is_some()
     }
 
-    fn close(&mut self, i: usize, newest: bool, slots: &[u32], ctx: &mut WriteContext<'_>) {
+    fn close(&mut self, window: Window, newest: bool, slots: &[u32], ctx: &mut WriteContext<'_>) {
         if ctx.memory_pressure {
-            let cost = self.records_cost(slots, &[i]);
+            let cost = self.records_cost(slots, &[window]);
             self.free_own_memory(cost, ctx);
         }
-        ctx.effects.close(i, newest, slots);
-        self.with_metrics(&mut ctx.apply, |metrics, around| {
-            metrics.close_due(i, newest, slots.iter().copied(), around);
-        });
+        ctx.effects.close(window, newest, slots);
+        self.metrics.close_due(
+            window,
+            newest,
+            slots.iter().copied(),
+            &mut self.queues,
+            &mut ctx.apply,
+        );
     }
 
     /// Forgets metrics that were quiet for too long, and closes the windows of those whose clock was wrong. Whether the
@@ -228,9 +227,8 @@ impl Node {
         ahead.reverse();
         let stopped = sweep_cursor.stopped;
         ctx.effects.reset_time(&ahead);
-        self.with_metrics(&mut ctx.apply, |metrics, around| {
-            metrics.reset_time(ahead.iter().copied(), around)
-        });
+        self.metrics
+            .reset_time(ahead.iter().copied(), &mut self.queues, &mut ctx.apply);
         self.forget_metrics(&ended, ctx);
         stopped
     }
@@ -245,8 +243,11 @@ impl Node {
         let mut ended = Vec::new();
         let mut sweep_cursor = SweepCursor::new(sweep_cursor, table.len());
         while let Some(slot) = sweep_cursor.next(ended.len()) {
-            let holds = |f: &Forgotten| f.holds(ctx.apply.now_ms, self.rules.max_future_ms);
-            if table.get(slot).is_some_and(|forgotten| !holds(forgotten)) {
+            let is_valid = |f: &Forgotten| f.is_valid(ctx.apply.now_ms, self.rules.max_future_ms);
+            if table
+                .get(slot)
+                .is_some_and(|forgotten| !is_valid(forgotten))
+            {
                 ended.push(slot);
             }
         }
@@ -286,7 +287,7 @@ impl Node {
         ctx.effects.requeue(Queue::Error, &due);
         self.requeue_slots(Queue::Error, due.into_iter(), &mut ctx.apply);
         ctx.effects.forget_errors(&ended);
-        self.forget_errors(&ended);
+        self.remove_errors(&ended);
         let more = self.evict_errors(ctx.settings.max_errors, ctx);
         stopped || more
     }

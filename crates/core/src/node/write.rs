@@ -3,13 +3,11 @@
 use crate::codec::json;
 use crate::context::WriteContext;
 use crate::counters::{Counters, Dropped};
-use crate::error::RejectReason;
 use crate::model::{
-    ItemKind, LogEntry, MetricType, ObjectReport, Occurrence, Queue, Sample, SampleOutcome,
+    ItemKind, LogEntry, MetricType, ObjectReport, Occurrence, Queue, Sample, SampleOutcome, Window,
 };
 use crate::node::Node;
 use crate::node::errors::ErrorState;
-use crate::node::metric::storage::LENGTHS;
 use crate::node::objects::Object;
 use crate::node::sweep::ENDS;
 use crate::node::table::{FREE, Named};
@@ -23,15 +21,6 @@ pub(crate) enum SampleError {
     MetricType(MetricType),
     /// There are `max-series` metrics.
     Series,
-}
-
-impl SampleError {
-    pub fn reason(self) -> RejectReason {
-        match self {
-            SampleError::MetricType(_) => RejectReason::Type,
-            SampleError::Series => RejectReason::Series,
-        }
-    }
 }
 
 /// Errors or objects that go at once where their limit was lowered: some ten microseconds.
@@ -56,7 +45,7 @@ pub(crate) enum ReportOutcome {
     Changed,
     Unchanged,
     /// Older than what is held.
-    OlderWindow,
+    Older,
 }
 
 impl Node {
@@ -68,7 +57,7 @@ impl Node {
         self.metrics.table.find_all(names)
     }
 
-    /// Takes a sample. That it counted is for the caller to propagate.
+    /// Takes a sample. The caller propagates it if it has counted.
     pub(crate) fn sample(
         &mut self,
         name: &[u8],
@@ -78,7 +67,7 @@ impl Node {
         self.sample_in(FREE, name, sample, ctx)
     }
 
-    /// The same of a metric whose slot [`Node::metric_slots`] told, as long as no metric was forgotten meanwhile.
+    /// Takes a sample of a metric whose slot is known from [`Node::metric_slots`], as long as no metric was removed since.
     pub(crate) fn sample_in(
         &mut self,
         slot: u32,
@@ -89,42 +78,35 @@ impl Node {
         let slot = Some(slot)
             .filter(|slot| *slot != FREE)
             .or_else(|| self.metrics.table.find(name));
-        if slot.is_none() && self.metrics.table.len() >= ctx.settings.max_series {
-            return Err(SampleError::Series);
-        }
-        let outcome = self.with_metrics(&mut ctx.apply, |metrics, around| match slot {
-            Some(slot) => metrics.sample_at(slot, sample, around),
-            None => metrics.first_sample(name, sample, around),
-        });
+        let (metrics, queues) = (&mut self.metrics, &mut self.queues);
+        let outcome = match slot {
+            Some(slot) => metrics.sample_at(slot, sample, queues, &mut ctx.apply),
+            None if metrics.table.len() >= ctx.settings.max_series => {
+                return Err(SampleError::Series);
+            }
+            None => metrics.first_sample(name, sample, queues, &mut ctx.apply),
+        };
         let outcome = outcome.ok_or(SampleError::MetricType(sample.metric_type.other()))?;
-        match outcome {
-            SampleOutcome::Late => self
-                .queues
-                .count(&mut ctx.apply, |c| c.late = c.late.saturating_add(1)),
-            SampleOutcome::LateMin => self.queues.count(&mut ctx.apply, |c| {
-                c.late_min = c.late_min.saturating_add(1)
-            }),
-            SampleOutcome::LateHour => self.queues.count(&mut ctx.apply, |c| {
-                c.late_hour = c.late_hour.saturating_add(1)
-            }),
-            SampleOutcome::Counted => {}
+        if outcome != SampleOutcome::Counted {
+            ctx.apply.count(|c| c.sample(outcome));
         }
         Ok(outcome)
     }
 
-    /// Whether a sample of `kind` would be refused; `new`: how many metrics are to be created before it.
-    pub(crate) fn refuses(
+    /// Returns why a sample would be rejected, if it would; `new`: so many metrics are to be created before it.
+    pub(crate) fn sample_error(
         &self,
         name: &[u8],
-        kind: MetricType,
+        metric_type: MetricType,
         new: u32,
         max_series: u32,
     ) -> Option<SampleError> {
-        match self.metrics.table.find(name).map(|slot| self.kind_in(slot)) {
-            Some(Some(held)) if held != kind => Some(SampleError::MetricType(held)),
-            None if self.metrics.table.len().saturating_add(new) >= max_series => {
-                Some(SampleError::Series)
+        let table = &self.metrics.table;
+        match table.find(name).and_then(|slot| table.get(slot)) {
+            Some(metric) if metric.metric_type != metric_type => {
+                Some(SampleError::MetricType(metric.metric_type))
             }
+            None if table.len().saturating_add(new) >= max_series => Some(SampleError::Series),
             _ => None,
         }
     }
@@ -145,17 +127,13 @@ impl Node {
         let Some(metric) = metrics.find(name).and_then(|slot| metrics.get(slot)) else {
             return 0;
         };
-        let closes = |i: usize| {
-            let start_s = window_start(second(at), self.windows_s[i]);
-            let open = metric.open_with_tags(i);
+        let closes = |window: Window| {
+            let start_s = window_start(second(at), self.windows_s[window]);
+            let open = metric.open_with_tags(window);
             open.filter(move |(window, _)| window.start_s() < start_s)
                 .map(|(_, tags)| (name.len() + self.metrics.tags.text(tags).len()) as u64)
         };
-        LENGTHS.into_iter().flat_map(closes).sum()
-    }
-
-    fn kind_in(&self, slot: u32) -> Option<MetricType> {
-        self.metrics.table.get(slot).map(|m| m.metric_type)
+        Window::ALL.into_iter().flat_map(closes).sum()
     }
 
     /// Whether an error is held with the very content of this occurrence.
@@ -189,21 +167,15 @@ impl Node {
         } else {
             ctx.effects.log(entry);
         }
-        self.queues.push_log(entry, &self.rules, &mut ctx.apply)
+        self.queues.push_log(entry, &mut ctx.apply)
     }
 
     /// Counts `n` texts that were cut.
     pub(crate) fn count_truncated(&mut self, n: u64, ctx: &mut WriteContext<'_>) {
         if n > 0 {
-            self.queues.count(&mut ctx.apply, |c| {
-                c.truncated = c.truncated.saturating_add(n)
-            });
+            ctx.apply
+                .count(|c| c.truncated = c.truncated.saturating_add(n));
         }
-    }
-
-    /// Counts a refusal.
-    pub(crate) fn count_rejected(&mut self, reason: RejectReason, ctx: &mut WriteContext<'_>) {
-        self.queues.count(&mut ctx.apply, |c| c.reject(reason));
     }
 
     /// Counts an occurrence of an error: how often it occurred. Beyond `max-errors` another makes room. `is_whole`: its
@@ -257,12 +229,12 @@ impl Node {
         let now_ms = ctx.apply.now_ms;
         let count =
             |c: &mut Counters| c.drop(Dropped::Errors, Some(Queue::Error), waited.into(), now_ms);
-        self.queues.count(&mut ctx.apply, count);
+        ctx.apply.count(count);
         true
     }
 
     /// Takes a report of an object. `is_same`: it is held so, as [`Node::holds_text`] said. `None`: it is new, and there are
-    /// `max-objects`.
+    /// `max-realities`.
     pub(crate) fn report_object(
         &mut self,
         report: &ObjectReport<'_>,
@@ -276,11 +248,10 @@ impl Node {
             let clock_was_wrong =
                 object.newest > ctx.apply.now_ms.saturating_add(self.rules.max_future_ms);
             if clock_was_wrong {
-                self.queues.count(&mut ctx.apply, |c| {
-                    c.clock_back = c.clock_back.saturating_add(1)
-                });
+                ctx.apply
+                    .count(|c| c.clock_back = c.clock_back.saturating_add(1));
             } else if report.at < object.newest {
-                return Some(ReportOutcome::OlderWindow);
+                return Some(ReportOutcome::Older);
             }
             if is_same || object.is_same(report) {
                 if ctx.is_verbatim() {
@@ -324,7 +295,7 @@ impl Node {
         object.is_none_or(|o| o.gone) && self.is_full_of_objects(max)
     }
 
-    /// Ends objects (their slots grow strictly): they are gone, and queued as such. Beyond `max-objects` of those the
+    /// Ends objects (their slots grow strictly): they are gone, and queued as such. Beyond `max-realities` of those the
     /// oldest are dropped, as many as were ended and somewhat more; the rest of what is beyond a lowered limit goes with
     /// time. Whether it does.
     pub(super) fn end_objects(&mut self, slots: &[u32], ctx: &mut WriteContext<'_>) -> bool {
@@ -357,7 +328,7 @@ impl Node {
             self.remove_entry(Queue::Reality, id, None);
             let now_ms = ctx.apply.now_ms;
             let count = |c: &mut Counters| c.drop(Dropped::Gone, Some(Queue::Reality), 1, now_ms);
-            self.queues.count(&mut ctx.apply, count);
+            ctx.apply.count(count);
         }
         excess > max
     }
@@ -398,13 +369,11 @@ impl Node {
 
     pub(super) fn forget_metrics(&mut self, slots: &[u32], ctx: &mut WriteContext<'_>) {
         if ctx.memory_pressure {
-            let cost = self.records_cost(slots, &LENGTHS);
+            let cost = self.records_cost(slots, &Window::ALL);
             self.free_own_memory(cost, ctx);
         }
         ctx.effects.forget_metrics(slots);
-        self.with_metrics(&mut ctx.apply, |metrics, around| {
-            metrics.forget(slots, around)
-        });
+        self.metrics.forget(slots, &mut self.queues, &mut ctx.apply);
         self.trim_forgotten(ctx);
     }
 
@@ -418,7 +387,7 @@ impl Node {
         let slots = self.metrics.forgotten.oldest(excess.min(2 * ENDS));
         ctx.effects.drop_forgotten(&slots);
         self.metrics.drop_forgotten(&slots);
-        self.queues.count(&mut ctx.apply, |c| {
+        ctx.apply.count(|c| {
             c.forgotten_dropped = c.forgotten_dropped.saturating_add(slots.len() as u64);
         });
         excess > slots.len()

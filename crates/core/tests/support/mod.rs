@@ -195,7 +195,7 @@ impl World {
     pub fn error(&mut self, line: &str) -> String {
         match self.try_run(line) {
             Ok(value) => panic!("{line}: {value:?}"),
-            Err(error) => error.text,
+            Err(error) => error.to_string(),
         }
     }
 
@@ -359,14 +359,10 @@ pub fn records(reply: &Value) -> Vec<(u64, u64, serde_json::Value)> {
 }
 
 pub fn command(name: &[u8]) -> Command {
-    use Command::*;
-    const ALL: [Command; 17] = [
-        Stat, Mstat, Log, Error, Reality, Forget, Requeue, Pop, Fetch, Ack, Nack, Extend, Peek,
-        Get, Range, Scan, Info,
-    ];
     let full = format!("AGG.{}", String::from_utf8_lossy(name).to_uppercase());
-    *ALL.iter()
-        .find(|c| c.usage().0 == full)
+    *Command::ALL
+        .iter()
+        .find(|command| command.name() == full)
         .unwrap_or_else(|| panic!("{full}"))
 }
 

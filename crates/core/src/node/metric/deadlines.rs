@@ -3,7 +3,7 @@
 //! Every open window is known to the node's [`Deadlines`], by its start while its end is ahead, by a time to look again
 //! once it can only wait for quiet.
 
-use crate::node::metric::open_window::OpenWindow;
+use super::open_window::OpenWindow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// When to look at which windows of one length. Derived from the open windows; not part of the value.

@@ -6,6 +6,7 @@
 
 use crate::codec::bytes::{Reader, put_u64};
 use crate::error::DecodeError;
+use crate::model::{PerWindow, Window};
 use crate::node::table::{Named, Table};
 use crate::time::{MAX_MS, second};
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(crate) struct Forgotten {
     key: [u8; 16],
     /// As [`crate::node::metric::storage::Metric::watermark_s`].
-    pub watermark_s: [u32; 2],
+    pub watermark_s: PerWindow<u32>,
     /// When it was forgotten, and from when on that is of no use, by the primary's clock, Unix seconds.
     since_s: u32,
     until_s: u32,
@@ -32,7 +33,7 @@ impl Named for Forgotten {
 
 impl Forgotten {
     /// Whether it is of use: its time has come, and is not over. One that lies too far ahead is of a clock that was wrong.
-    pub fn holds(&self, now_ms: i64, max_future_ms: i64) -> bool {
+    pub fn is_valid(&self, now_ms: i64, max_future_ms: i64) -> bool {
         let ms = |s: u32| i64::from(s) * 1000;
         now_ms < ms(self.until_s) && ms(self.since_s) <= now_ms.saturating_add(max_future_ms)
     }
@@ -42,6 +43,7 @@ impl Forgotten {
         out.extend(self.key);
         for s in self
             .watermark_s
+            .0
             .into_iter()
             .chain([self.since_s, self.until_s])
         {
@@ -57,7 +59,7 @@ impl Forgotten {
         }
         Ok(Forgotten {
             key,
-            watermark_s: [r.u32()?, r.u32()?],
+            watermark_s: PerWindow([r.u32()?, r.u32()?]),
             since_s: r.u32()?,
             until_s: r.u32()?,
         })
@@ -93,14 +95,20 @@ impl ForgottenMetrics {
     }
 
     /// Remembers a metric until its HOUR window has passed by the flush delay.
-    pub fn remember(&mut self, name: &[u8], watermark_s: [u32; 2], now_ms: i64, delay_ms: i64) {
-        if watermark_s == [0; 2] {
+    pub fn remember(
+        &mut self,
+        name: &[u8],
+        watermark_s: PerWindow<u32>,
+        now_ms: i64,
+        delay_ms: i64,
+    ) {
+        if watermark_s == PerWindow([0; 2]) {
             return;
         }
         if let Some(slot) = self.find(name) {
             self.remove(slot);
         }
-        let passed_ms = i64::from(watermark_s[1]) * 1000 + delay_ms.clamp(0, MAX_MS);
+        let passed_ms = i64::from(watermark_s[Window::Hour]) * 1000 + delay_ms.clamp(0, MAX_MS);
         let until_ms = match passed_ms > now_ms {
             true => passed_ms,
             false => now_ms.saturating_add(DAY_MS),
@@ -152,12 +160,12 @@ mod tests {
     #[test]
     fn a_current_hour_is_remembered_until_it_has_passed_and_a_past_one_for_a_day() {
         let mut all = ForgottenMetrics::new(1);
-        all.remember(b"now", [3_300, 3_600], 3_000_000, 5_000);
-        all.remember(b"past", [3_300, 3_600], 9_000_000, 5_000);
-        all.remember(b"never", [0, 0], 9_000_000, 5_000);
+        all.remember(b"now", PerWindow([3_300, 3_600]), 3_000_000, 5_000);
+        all.remember(b"past", PerWindow([3_300, 3_600]), 9_000_000, 5_000);
+        all.remember(b"never", PerWindow([0, 0]), 9_000_000, 5_000);
         let holds = |name: &[u8], now| {
             let one = all.find(name).and_then(|slot| all.table.get(slot));
-            one.is_some_and(|one| one.holds(now, 60_000))
+            one.is_some_and(|one| one.is_valid(now, 60_000))
         };
         assert!(holds(b"now", 3_000_000) && holds(b"now", 3_604_999));
         assert!(!holds(b"now", 3_605_000));
@@ -171,7 +179,7 @@ mod tests {
     fn the_first_forgotten_are_given_up_first() {
         let mut all = ForgottenMetrics::new(1);
         for (i, since) in [5, 3, 9, 1, 7].into_iter().enumerate() {
-            all.remember(&[i as u8], [900, 3_600], since * 1_000, 0);
+            all.remember(&[i as u8], PerWindow([900, 3_600]), since * 1_000, 0);
         }
         assert_eq!(all.oldest(2), [1, 3]);
         for slot in all.oldest(3).into_iter().rev() {

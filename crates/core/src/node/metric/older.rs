@@ -1,8 +1,8 @@
 //! The open windows of one metric and length but the newest: few, ordered by start, none for most metrics most of the
 //! time. More than one is open only where samples may be late by more than a window's length.
 
+use super::open_window::OpenWindow;
 use crate::model::TagId;
-use crate::node::metric::open_window::OpenWindow;
 
 /// An open window that is not the newest.
 pub(crate) struct OlderWindow {

@@ -8,12 +8,11 @@ pub(crate) mod fifo;
 pub(crate) mod lease;
 
 use crate::context::ApplyContext;
-use crate::counters::{Counters, Dropped};
+use crate::counters::Dropped;
 use crate::error::DecodeError;
-use crate::model::{CompactForm, LogEntry, Queue, WindowRecord};
+use crate::model::{CompactForm, LogEntry, Queue, Window, WindowRecord};
 use crate::node::queue::fifo::Fifo;
 use crate::node::queue::lease::Leases;
-use crate::settings::Rules;
 use crate::text::tags;
 use std::collections::BTreeMap;
 
@@ -35,8 +34,6 @@ pub(crate) struct Queues {
     pub leases: [Leases; 5],
     /// The largest id that was ever in this node.
     pub last_id: u64,
-    /// The node's counts since the server's start.
-    pub counters: Counters,
     /// Bytes of the windows that were ever queued.
     pub closed_bytes: u64,
     /// Something became available since this was last taken: an entry was queued, a lease ended or was given back.
@@ -107,16 +104,15 @@ impl Queues {
     /// Queues a closed window: its compact form.
     pub fn push_window(
         &mut self,
-        i: usize,
+        window: Window,
         entry: &WindowRecord<'_>,
-        rules: &Rules,
-        ctx: &mut ApplyContext<'_>,
+        apply: &mut ApplyContext,
     ) -> CompactForm<'_> {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let (flags, mut rest) = entry.put(&mut bytes);
         self.closed_bytes = self.closed_bytes.wrapping_add(bytes.len() as u64);
-        self.push([Queue::Min, Queue::Hour][i], &bytes, rules, ctx);
+        self.push(window.queue(), &bytes, apply);
         if bytes.capacity() > SCRATCH_LIMIT {
             bytes.drain(..rest);
             bytes.shrink_to(SCRATCH_LIMIT);
@@ -127,16 +123,11 @@ impl Queues {
     }
 
     /// Queues a log line: its id.
-    pub fn push_log(
-        &mut self,
-        entry: &LogEntry<'_>,
-        rules: &Rules,
-        ctx: &mut ApplyContext<'_>,
-    ) -> u64 {
+    pub fn push_log(&mut self, entry: &LogEntry<'_>, apply: &mut ApplyContext) -> u64 {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         entry.put(&mut bytes);
-        let id = self.push(Queue::Log, &bytes, rules, ctx);
+        let id = self.push(Queue::Log, &bytes, apply);
         if bytes.capacity() <= SCRATCH_LIMIT {
             self.scratch = bytes;
         }
@@ -144,8 +135,8 @@ impl Queues {
     }
 
     /// Queues a reference to what is in `slot`: its id.
-    pub fn push_reference(&mut self, queue: Queue, slot: u32, ctx: &mut ApplyContext<'_>) -> u64 {
-        let id = self.take_id(ctx);
+    pub fn push_reference(&mut self, queue: Queue, slot: u32, apply: &mut ApplyContext) -> u64 {
+        let id = self.take_id(apply);
         self.references_mut(queue).insert(id, slot);
         self.ready = true;
         id
@@ -172,6 +163,17 @@ impl Queues {
         }
     }
 
+    /// Takes the oldest entries of MIN, HOUR or LOG out until about `bytes` are free. Returns how many.
+    pub fn free(&mut self, queue: Queue, bytes: u64) -> u64 {
+        let before = self.bytes(queue);
+        let mut dropped = 0;
+        while self.len(queue) > 0 && before - self.bytes(queue) < bytes {
+            self.remove_oldest(queue, 1);
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// While a saved node is read: the next entry of MIN, HOUR or LOG.
     pub fn load_entry(&mut self, queue: Queue, id: u64, bytes: &[u8]) {
         if let Some(fifo) = self.fifos.get_mut(queue as usize) {
@@ -189,12 +191,6 @@ impl Queues {
     /// The newest id.
     pub fn last(&self, queue: Queue) -> Option<u64> {
         self.ids(queue, crate::id::MAX_ID, true).next()
-    }
-
-    /// Counts for the node and the server.
-    pub fn count(&mut self, ctx: &mut ApplyContext<'_>, count: impl Fn(&mut Counters)) {
-        count(&mut self.counters);
-        count(ctx.counters);
     }
 
     /// Gives back up to `max` leases of a queue that have ended: how many.
@@ -215,28 +211,21 @@ impl Queues {
         queue: Queue,
         bytes: u64,
         max: u64,
-        ctx: &mut ApplyContext<'_>,
+        apply: &mut ApplyContext,
     ) -> u64 {
         let mut dropped = 0;
         while dropped < max && self.len(queue) > 0 && self.bytes(queue) > bytes {
             self.remove_oldest(queue, 1);
             dropped += 1;
         }
-        let now_ms = ctx.now_ms;
-        self.count(ctx, |c| {
-            c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms)
-        });
+        let now_ms = apply.now_ms;
+        apply.count(|c| c.drop(Dropped::QueueFull, Some(queue), dropped, now_ms));
         dropped
     }
 
-    fn push(
-        &mut self,
-        queue: Queue,
-        entry: &[u8],
-        rules: &Rules,
-        ctx: &mut ApplyContext<'_>,
-    ) -> u64 {
-        let max = rules
+    fn push(&mut self, queue: Queue, entry: &[u8], apply: &mut ApplyContext) -> u64 {
+        let max = apply
+            .rules
             .queue_bytes
             .get(queue as usize)
             .copied()
@@ -246,16 +235,16 @@ impl Queues {
         // As much as it needs and somewhat more; where the limit was lowered, the rest goes with time.
         if before.saturating_add(cost) > max {
             let min = before.saturating_sub(2 * cost);
-            self.drop_above(queue, max.saturating_sub(cost).max(min), u64::MAX, ctx);
-            self.drop_above(queue, max.saturating_sub(cost), AT_ONCE, ctx);
+            self.drop_above(queue, max.saturating_sub(cost).max(min), u64::MAX, apply);
+            self.drop_above(queue, max.saturating_sub(cost), AT_ONCE, apply);
         }
         // One that is larger than the whole queue may be is dropped itself.
         let fits = cost <= max;
         if !fits {
-            let now_ms = ctx.now_ms;
-            self.count(ctx, |c| c.drop(Dropped::QueueFull, Some(queue), 1, now_ms));
+            let now_ms = apply.now_ms;
+            apply.count(|c| c.drop(Dropped::QueueFull, Some(queue), 1, now_ms));
         }
-        let id = self.take_id(ctx);
+        let id = self.take_id(apply);
         if let Some(fifo) = self.fifos.get_mut(queue as usize).filter(|_| fits) {
             fifo.push(id, entry);
             self.ready = true;
@@ -263,8 +252,8 @@ impl Queues {
         id
     }
 
-    fn take_id(&mut self, ctx: &mut ApplyContext<'_>) -> u64 {
-        let id = ctx.take_id();
+    fn take_id(&mut self, apply: &mut ApplyContext) -> u64 {
+        let id = apply.take_id();
         self.last_id = id;
         id
     }

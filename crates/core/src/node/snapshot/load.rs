@@ -1,213 +1,25 @@
-//! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
-//!
-//! The first frame holds the format's version, window lengths and rules. Metrics, forgotten metrics, entries, errors and
-//! objects follow in frames of about [`FRAME`] bytes, and a last frame holds their numbers. Tables are written in the order
-//! of their slots, so that slots, by which effects name things, are the same after a load. Each frame is also a payload of
-//! AGG.APPLY; a node that is put together so is `unfinished` from the first to the last, and takes nothing else.
-//! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
-//! not hold together. As every version has ended frames at [`FRAME`], a longer one that goes on behind is refused, so
-//! whoever loads can look at a limit often enough between two of them.
+//! Loading a node from frames.
 
-use crate::codec::bytes::{Reader, put_bytes, put_doubles, put_i64, put_u64};
-use crate::effect::{are_effects, put_rules, read_flag, read_rules};
+use super::{FORMAT, FRAME, kind};
+use crate::codec::bytes::Reader;
+use crate::effect::{are_effects, read_flag, read_rules};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
-use crate::model::{ClosedWindow, CompactForm, MetricType, Queue};
+use crate::model::{ClosedWindow, CompactForm, MetricType, PerWindow, Queue, Window};
 use crate::node::Node;
 use crate::node::errors::ErrorState;
 use crate::node::metric::forgotten::Forgotten;
-use crate::node::metric::history::History;
 use crate::node::metric::open_window::OpenWindow;
-use crate::node::metric::storage::{LENGTHS, Metric, PendingRate};
+use crate::node::metric::storage::{Metric, PendingRate};
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
 use crate::node::queue::check_entry;
-use crate::node::table::{Named, Table};
+use crate::node::table::Named;
 use crate::settings::{MAX_HISTORY, MAX_OPEN};
 use crate::text::number::Number;
 use crate::text::tags;
 use crate::time::{MAX_MS, second};
 use std::collections::BTreeSet;
-
-/// The version of the format. A reader refuses newer ones. Version 1 (0.1.0) had at most two open windows of a length, and
-/// no forgotten metrics.
-const FORMAT: u64 = 2;
-
-/// A frame ends once it is this long.
-const FRAME: usize = 64 << 10;
-
-/// The first byte of a frame says what it holds; effects begin with a smaller one, their version.
-mod kind {
-    pub const META: u8 = 0x10;
-    pub const METRICS: u8 = 0x11;
-    pub const ENTRIES: u8 = 0x12;
-    pub const ERRORS: u8 = 0x13;
-    pub const OBJECTS: u8 = 0x14;
-    pub const FORGOTTEN: u8 = 0x15;
-    pub const END: u8 = 0x1f;
-}
-
-impl Node {
-    /// The whole value as frames of about 64 KiB, one call each.
-    pub fn snapshot(&self, emit: &mut dyn FnMut(&[u8])) {
-        let mut frame = vec![kind::META];
-        put_u64(&mut frame, FORMAT);
-        put_rules(&mut frame, self.windows_s, &self.rules);
-        put_u64(&mut frame, self.queues.last_id);
-        put_i64(&mut frame, self.clock_ms);
-        frame.push(self.unfinished.into());
-        emit(&frame);
-        put_table(
-            kind::METRICS,
-            &self.metrics.table,
-            |m, out| save_metric(m, &self.metrics.tags, out),
-            &mut frame,
-            emit,
-        );
-        put_table(
-            kind::FORGOTTEN,
-            &self.metrics.forgotten.table,
-            Forgotten::save,
-            &mut frame,
-            emit,
-        );
-        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
-            let head = [kind::ENTRIES, queue as u8];
-            frame.clear();
-            frame.extend(head);
-            for id in self.queues.ids(queue, 0, false) {
-                put_u64(&mut frame, id);
-                put_bytes(&mut frame, self.queues.entry(queue, id).unwrap_or_default());
-                if frame.len() >= FRAME {
-                    emit(&frame);
-                    frame.truncate(head.len());
-                }
-            }
-            if frame.len() > head.len() {
-                emit(&frame);
-            }
-        }
-        put_table(
-            kind::ERRORS,
-            &self.errors.table,
-            ErrorState::save,
-            &mut frame,
-            emit,
-        );
-        put_table(
-            kind::OBJECTS,
-            &self.objects.table,
-            Object::save,
-            &mut frame,
-            emit,
-        );
-        frame.clear();
-        frame.push(kind::END);
-        for n in self.totals() {
-            put_u64(&mut frame, n);
-        }
-        emit(&frame);
-    }
-
-    /// The value's elements, whose order does not matter: one call each.
-    pub fn digest(&self, emit: &mut dyn FnMut(&[u8])) {
-        let mut element = vec![kind::META];
-        for window_s in self.windows_s {
-            put_u64(&mut element, window_s.into());
-        }
-        put_i64(&mut element, self.clock_ms);
-        emit(&element);
-        let mut one = |kind: u8, save: &mut dyn FnMut(&mut Vec<u8>)| {
-            element.clear();
-            element.push(kind);
-            save(&mut element);
-            emit(&element);
-        };
-        self.metrics.table.iter().for_each(|(_, m)| {
-            one(kind::METRICS, &mut |out| {
-                save_metric(m, &self.metrics.tags, out)
-            });
-        });
-        self.metrics
-            .forgotten
-            .table
-            .iter()
-            .for_each(|(_, f)| one(kind::FORGOTTEN, &mut |out| f.save(out)));
-        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
-            for id in self.queues.ids(queue, 0, false) {
-                one(kind::ENTRIES, &mut |out| {
-                    out.push(queue as u8);
-                    put_u64(out, id);
-                    out.extend_from_slice(self.queues.entry(queue, id).unwrap_or_default());
-                });
-            }
-        }
-        self.errors
-            .table
-            .iter()
-            .for_each(|(_, e)| one(kind::ERRORS, &mut |out| e.save(out)));
-        self.objects
-            .table
-            .iter()
-            .for_each(|(_, o)| one(kind::OBJECTS, &mut |out| o.save(out)));
-    }
-
-    /// A copy for COPY: without leases and counts; all that waits counts as handed out.
-    ///
-    /// # Errors
-    /// It does not read back, which cannot be.
-    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Result<Node, DecodeError> {
-        let mut copy = SnapshotLoader::new(seed, mono_ms, MAX_ID);
-        let mut outcome = Ok(false);
-        self.snapshot(&mut |frame| {
-            if outcome.is_ok() {
-                outcome = copy.frame(frame);
-            }
-        });
-        outcome?;
-        copy.finish()
-    }
-
-    /// How many things of each kind there are; version 1 did not know the last.
-    fn totals(&self) -> [u64; 7] {
-        let fifo = |q| self.queues.len(q);
-        let (metrics, errors, objects) =
-            (&self.metrics.table, &self.errors.table, &self.objects.table);
-        let [metrics, errors, objects] =
-            [metrics.len(), errors.len(), objects.len()].map(u64::from);
-        [
-            metrics,
-            errors,
-            objects,
-            fifo(Queue::Min),
-            fifo(Queue::Hour),
-            fifo(Queue::Log),
-            self.metrics.forgotten.table.len().into(),
-        ]
-    }
-}
-
-fn put_table<T: Named>(
-    kind: u8,
-    table: &Table<T>,
-    save: impl Fn(&T, &mut Vec<u8>),
-    frame: &mut Vec<u8>,
-    emit: &mut dyn FnMut(&[u8]),
-) {
-    frame.clear();
-    frame.push(kind);
-    for (_, item) in table.iter() {
-        save(item, frame);
-        if frame.len() >= FRAME {
-            emit(frame);
-            frame.truncate(1);
-        }
-    }
-    if frame.len() > 1 {
-        emit(frame);
-    }
-}
-
 /// Rebuilds a node from [`Node::snapshot`].
 pub struct SnapshotLoader {
     node: Option<Node>,
@@ -256,8 +68,26 @@ impl SnapshotLoader {
     }
 }
 
+impl Node {
+    /// A copy for COPY: without leases and counts; all that waits counts as handed out.
+    ///
+    /// # Errors
+    /// It does not read back, which cannot be.
+    pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Result<Node, DecodeError> {
+        let mut copy = SnapshotLoader::new(seed, mono_ms, MAX_ID);
+        let mut outcome = Ok(false);
+        self.snapshot(&mut |frame| {
+            if outcome.is_ok() {
+                outcome = copy.frame(frame);
+            }
+        });
+        outcome?;
+        copy.finish()
+    }
+}
+
 /// A node from its first frame.
-pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, DecodeError> {
+pub(in crate::node) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, DecodeError> {
     let mut r = Reader::new(bytes);
     if r.u8()? != kind::META {
         return Err(DecodeError("the first frame is missing"));
@@ -280,7 +110,7 @@ pub(super) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, Decode
 }
 
 /// Takes a frame into a node; true when it was the last. `new`: the node was just made from this frame.
-pub(super) fn apply(
+pub(in crate::node) fn apply(
     node: &mut Node,
     bytes: &[u8],
     mono_ms: u64,
@@ -359,10 +189,10 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         let slot = metrics.table.len();
         metrics.longest = metrics.longest.max(item.longest());
         let metric = item.into_metric(&mut metrics.tags);
-        for i in LENGTHS {
+        for window in Window::ALL {
             metric
-                .open(i)
-                .for_each(|window| metrics.deadlines[i].opened(window, slot));
+                .open(window)
+                .for_each(|open| metrics.deadlines[window].opened(open, slot));
         }
         metrics.table.insert(metric);
     }
@@ -377,8 +207,8 @@ fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         |f: &Forgotten| f.name(),
         |key| known.find(key).is_some(),
     )?;
-    let latest = node.windows_s.map(|length_s| second(MAX_MS) + length_s);
-    let is_sound = |f: &Forgotten| f.watermark_s.iter().zip(latest).all(|(s, max)| *s <= max);
+    let latest = node.windows_s.0.map(|length_s| second(MAX_MS) + length_s);
+    let is_sound = |f: &Forgotten| f.watermark_s.0.iter().zip(latest).all(|(s, max)| *s <= max);
     if !loaded.iter().all(is_sound) {
         return Err(DecodeError("a time is out of range"));
     }
@@ -483,52 +313,19 @@ fn check_ids(
     Ok(())
 }
 
-fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
-    put_bytes(out, &m.name);
-    out.push((m.metric_type == MetricType::Diff).into());
-    put_bytes(out, pool.text(m.tags));
-    put_i64(out, m.at().unwrap_or(-1));
-    match m.last_value() {
-        Number::Int(v) => {
-            out.push(0);
-            put_u64(out, v);
-        }
-        Number::Float(v) => {
-            out.push(1);
-            put_doubles(out, &[v]);
-        }
-    }
-    let pending_rate = m.pending_rate();
-    put_u64(out, pending_rate.ms.into());
-    put_doubles(out, &[pending_rate.pending]);
-    for i in LENGTHS {
-        put_u64(out, m.watermark_s[i].into());
-        let open = m.open(i).count() as u8;
-        out.push(open);
-        for (window, tags) in m.open_with_tags(i) {
-            window.save(out);
-            put_bytes(out, pool.text(tags));
-        }
-        let history = m.history(i);
-        put_u64(out, history.map_or(0, History::len).into());
-        let mut before_s = 0;
-        for closed in history.into_iter().flat_map(History::iter) {
-            closed.put(before_s, out);
-            before_s = second(closed.start);
-        }
-    }
-}
-
 /// A metric as it was read, its tag lists not yet in a pool.
 struct LoadedMetric<'a> {
     metric: Metric,
     tags: &'a [u8],
     /// Of the open windows, by length: their tags, the oldest first.
-    open_tags: [Vec<&'a [u8]>; 2],
+    open_tags: PerWindow<Vec<&'a [u8]>>,
 }
 
 impl<'a> LoadedMetric<'a> {
-    fn read(r: &mut Reader<'a>, windows_s: [u32; 2]) -> Result<LoadedMetric<'a>, DecodeError> {
+    fn read(
+        r: &mut Reader<'a>,
+        windows_s: PerWindow<u32>,
+    ) -> Result<LoadedMetric<'a>, DecodeError> {
         let name = r.name()?;
         let mut metric = Metric::new(name, MetricType::from_bit(r.u8()? != 0));
         let tags = read_tags(r)?;
@@ -540,10 +337,19 @@ impl<'a> LoadedMetric<'a> {
         metric.load_last((0..=MAX_MS).contains(&at).then_some(at), told);
         let ms = r.u32()?;
         let [pending] = r.doubles()?;
-        metric.set_pending_rate(PendingRate { pending, ms });
-        let (mut open_tags, mut form) = ([Vec::new(), Vec::new()], Vec::new());
-        for i in LENGTHS {
-            read_open(&mut metric, i, r, windows_s[i], &mut open_tags[i])?;
+        metric.set_pending_rate(PendingRate {
+            increase: pending,
+            ms,
+        });
+        let (mut open_tags, mut form) = (PerWindow([Vec::new(), Vec::new()]), Vec::new());
+        for window in Window::ALL {
+            read_open(
+                &mut metric,
+                window,
+                r,
+                windows_s[window],
+                &mut open_tags[window],
+            )?;
             let count = r.u64()?;
             if count > MAX_HISTORY.into() {
                 return Err(DecodeError("a history is longer than any may be"));
@@ -554,7 +360,7 @@ impl<'a> LoadedMetric<'a> {
                 before_s = second(closed.start);
                 form.clear();
                 let mark = closed.put(0, &mut form);
-                metric.keep(i, before_s, CompactForm::of(&form, mark), u32::MAX);
+                metric.keep(window, before_s, CompactForm::of(&form, mark), u32::MAX);
             }
         }
         Ok(LoadedMetric {
@@ -566,14 +372,15 @@ impl<'a> LoadedMetric<'a> {
 
     /// The longest that its name and tags are together.
     fn longest(&self) -> usize {
-        let open = self.open_tags.iter().flatten().map(|tags| tags.len());
+        let open = self.open_tags.0.iter().flatten().map(|tags| tags.len());
         self.metric.name.len() + open.max().unwrap_or(0).max(self.tags.len())
     }
 
     fn into_metric(mut self, pool: &mut TagPool) -> Metric {
         self.metric.tags = pool.acquire(self.tags);
-        for (i, open_tags) in self.open_tags.iter().enumerate() {
-            self.metric.load_open_tags(i, open_tags, pool);
+        for window in Window::ALL {
+            let open_tags = &self.open_tags[window];
+            self.metric.load_open_tags(window, open_tags, pool);
         }
         self.metric
     }
@@ -581,29 +388,29 @@ impl<'a> LoadedMetric<'a> {
 
 fn read_open<'a>(
     metric: &mut Metric,
-    i: usize,
+    window: Window,
     r: &mut Reader<'a>,
     length_s: u32,
     open_tags: &mut Vec<&'a [u8]>,
 ) -> Result<(), DecodeError> {
     // The end of a window may lie beyond the largest time that a sample may have.
-    metric.watermark_s[i] = r.u32()?;
-    if metric.watermark_s[i] > second(MAX_MS) + length_s {
+    metric.watermark_s[window] = r.u32()?;
+    if metric.watermark_s[window] > second(MAX_MS) + length_s {
         return Err(DecodeError("a time is out of range"));
     }
-    let open = r.u8()?;
+    let count = r.u8()?;
     let mut before = None;
-    for _ in 0..open {
-        let window = OpenWindow::load(r)?;
+    for _ in 0..count {
+        let open = OpenWindow::load(r)?;
         open_tags.push(read_tags(r)?);
-        let start_s = window.start_s();
+        let start_s = open.start_s();
         if start_s % length_s != 0 || before.is_some_and(|before| before >= start_s) {
             return Err(DecodeError("open windows do not hold together"));
         }
         before = Some(start_s);
-        metric.load_open(i, window);
+        metric.load_open(window, open);
     }
-    if usize::from(open) > MAX_OPEN {
+    if usize::from(count) > MAX_OPEN {
         Err(DecodeError("too many windows are open"))
     } else {
         Ok(())

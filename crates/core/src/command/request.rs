@@ -1,0 +1,256 @@
+//! A request: a command whose arguments have been checked, and how it runs.
+//!
+//! Parsing looks at no node. What depends on one (the type of a metric, limits) is checked when the request runs, before
+//! anything changes. A request that is rejected has written no byte of a reply.
+
+use super::args::Args;
+use super::drain::LeaseOp;
+use super::{Command, drain, mstat, names, read, report, stat};
+use crate::ages::Ages;
+use crate::context::{ExecContext, WriteContext};
+use crate::counters::Counters;
+use crate::error::CommandError;
+use crate::model::Queue;
+use crate::node::Node;
+use crate::reply::Reply;
+use crate::settings::Settings;
+use crate::time::Now;
+/// A parsed and checked request; it borrows the arguments.
+pub struct Request<'a> {
+    command: Command,
+    parsed: Parsed<'a>,
+}
+
+enum Parsed<'a> {
+    Stat(stat::Stat<'a>),
+    Mstat(mstat::Mstat<'a>),
+    Log(report::Log<'a>),
+    Error(report::ErrorReport<'a>),
+    Reality(report::Reality<'a>),
+    Forget(names::Forget<'a>),
+    Requeue(names::Requeue),
+    Pop(drain::Pop),
+    Fetch(drain::Fetch),
+    Ids(drain::Ids),
+    Peek(drain::Peek),
+    Get(read::Get<'a>),
+    Range(read::Range<'a>),
+    Scan(read::ScanRequest),
+    Info,
+}
+
+/// What running a request did, beyond its reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Something became available in a queue: wake who waits for it.
+    pub ready: bool,
+}
+
+/// A node without anything in it.
+const NEW_NODE: u64 = 8 << 10;
+
+/// How long a FETCH with BLOCK waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Milliseconds; 0: without limit.
+    pub timeout_ms: u64,
+}
+
+impl<'a> Request<'a> {
+    /// Checks all arguments; `args[0]` is the command's name as typed, `args[1]` the node. The JSON of AGG.REALITY alone is
+    /// checked by [`Request::cost`] and [`Request::run`], which know whether the node holds it already.
+    ///
+    /// # Errors
+    /// The first argument that is not what it should be.
+    pub fn parse(
+        command: Command,
+        args: &'a [&'a [u8]],
+        settings: &Settings,
+        now: Now,
+    ) -> Result<Request<'a>, CommandError> {
+        let mut args = Args::new(command.spec(), args, settings, now);
+        let node = args.name("node")?;
+        if command.creates() {
+            args.check_node(node)?;
+        }
+        let args = &mut args;
+        let parsed = match command {
+            Command::Stat => Parsed::Stat(stat::Stat::parse(args)?),
+            Command::Mstat => Parsed::Mstat(mstat::Mstat::parse(args)?),
+            Command::Log => Parsed::Log(report::Log::parse(args)?),
+            Command::Error => Parsed::Error(report::ErrorReport::parse(args)?),
+            Command::Reality => Parsed::Reality(report::Reality::parse(args)?),
+            Command::Forget => Parsed::Forget(names::Forget::parse(args)?),
+            Command::Requeue => Parsed::Requeue(names::Requeue::parse(args)?),
+            Command::Pop => Parsed::Pop(drain::Pop::parse(args)?),
+            Command::Fetch => Parsed::Fetch(drain::Fetch::parse(args)?),
+            Command::Ack => Parsed::Ids(drain::Ids::parse(args, LeaseOp::Ack)?),
+            Command::Nack => Parsed::Ids(drain::Ids::parse(args, LeaseOp::Nack)?),
+            Command::Extend => Parsed::Ids(drain::Ids::parse(args, LeaseOp::Extend(0))?),
+            Command::Peek => Parsed::Peek(drain::Peek::parse(args)?),
+            Command::Get => Parsed::Get(read::Get::parse(args)?),
+            Command::Range => Parsed::Range(read::Range::parse(args)?),
+            Command::Scan => Parsed::Scan(read::ScanRequest::parse(args)?),
+            Command::Info => {
+                args.finish()?;
+                Parsed::Info
+            }
+        };
+        Ok(Request { command, parsed })
+    }
+
+    /// The most bytes that running it on this node can make it hold; 0 for what only reads or frees. `None`: on a new
+    /// node. `closely`: looks at each metric that it names, which takes as long as running it.
+    pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
+        let new = if node.is_some() { 0 } else { NEW_NODE };
+        new + match &self.parsed {
+            Parsed::Stat(r) => r.cost(node, closely, settings),
+            Parsed::Mstat(r) => r.cost(node, closely, settings),
+            Parsed::Log(r) => r.cost(),
+            Parsed::Error(r) => r.cost(node, closely),
+            Parsed::Reality(r) => r.cost(node, closely, settings),
+            Parsed::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
+            Parsed::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
+            _ => 0,
+        }
+    }
+
+    /// Runs it on a node that exists, or on a new one for requests that create. Where the turn is tight, existing metrics
+    /// go on being counted and all else that costs memory is refused. Replies exactly once.
+    ///
+    /// # Errors
+    /// The node refuses it; nothing was changed and no byte of a reply written.
+    pub fn run(
+        &self,
+        name: &[u8],
+        node: &mut Node,
+        exec: &mut ExecContext<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<RunOutcome, CommandError> {
+        node.change(exec, |node, ctx| {
+            if ctx.memory_pressure && self.needs_memory() {
+                return Err(ctx.memory_error(self.command.name()));
+            }
+            self.dispatch(name, node, ctx, reply)?;
+            Ok(RunOutcome {
+                ready: node.take_ready(),
+            })
+        })
+    }
+
+    /// Repeats a command that another server has run and propagated as it came. It was parsed with
+    /// [`Settings::unlimited`] at the node's [`Node::clock_ms`]. Commands that are never propagated so do nothing.
+    pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        match &self.parsed {
+            Parsed::Stat(r) => r.replay(node, mono_ms, counters),
+            Parsed::Mstat(r) => r.replay(node, mono_ms, counters),
+            Parsed::Log(r) => node.replay_log(&r.entry(), mono_ms, counters),
+            Parsed::Error(r) => node.replay_error(&r.occurrence(), mono_ms, counters),
+            Parsed::Reality(r) => node.replay_object(&r.told(), mono_ms, counters),
+            _ => {}
+        }
+    }
+
+    /// Whether a server with these settings would have taken the request and propagated it as it came: a sample of a
+    /// metric that is there or may come, a line, an occurrence of a known error, a report of a known object.
+    pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
+        match &self.parsed {
+            Parsed::Stat(r) => r.is_replayable(node, settings),
+            Parsed::Mstat(r) => r.is_replayable(node, settings),
+            Parsed::Log(_) => true,
+            Parsed::Error(r) => node.has_error(r.occurrence().key),
+            Parsed::Reality(r) => node.has_object(r.told().key),
+            _ => false,
+        }
+    }
+
+    /// Whether it is rejected as a whole under memory pressure.
+    fn needs_memory(&self) -> bool {
+        use Command::{Error, Log, Reality, Requeue};
+        matches!(self.command, Log | Error | Reality | Requeue)
+    }
+
+    fn dispatch(
+        &self,
+        name: &[u8],
+        node: &mut Node,
+        ctx: &mut WriteContext<'_>,
+        reply: &mut dyn Reply,
+    ) -> Result<(), CommandError> {
+        match &self.parsed {
+            Parsed::Stat(r) => r.run(node, ctx, reply)?,
+            Parsed::Mstat(r) => r.run(node, ctx, reply)?,
+            Parsed::Log(r) => r.run(node, ctx, reply),
+            Parsed::Error(r) => r.run(node, ctx, reply),
+            Parsed::Reality(r) => r.run(node, ctx, reply)?,
+            Parsed::Forget(r) => r.run(node, ctx, reply),
+            Parsed::Requeue(r) => r.run(node, ctx, reply)?,
+            Parsed::Pop(r) => r.run(name, node, ctx, reply),
+            Parsed::Fetch(r) => r.run(name, node, ctx, reply)?,
+            Parsed::Ids(r) => r.run(node, ctx, reply),
+            Parsed::Peek(r) => r.read(name, node, reply),
+            Parsed::Get(r) => r.read(name, node, reply),
+            Parsed::Range(r) => r.read(node, reply),
+            Parsed::Scan(r) => r.read(name, node, reply),
+            Parsed::Info => node.info(0, &Ages::default(), ctx.now, reply),
+        }
+        Ok(())
+    }
+
+    /// The answer of a request that does not create where there is no such node.
+    pub fn run_missing(&self, reply: &mut dyn Reply) {
+        match &self.parsed {
+            Parsed::Pop(_) | Parsed::Fetch(_) | Parsed::Peek(_) | Parsed::Range(_) => {
+                reply.array(0)
+            }
+            Parsed::Scan(_) => read::ScanRequest::missing(reply),
+            Parsed::Get(_) | Parsed::Info => reply.null(),
+            _ => reply.int(0),
+        }
+    }
+
+    /// Runs a request that only reads. `bytes`: what the node holds, as the shell measured it; `ages`: how old ids are at
+    /// `now`.
+    pub fn read(
+        &self,
+        name: &[u8],
+        node: &Node,
+        (ages, now): (&Ages, Now),
+        bytes: u64,
+        reply: &mut dyn Reply,
+    ) {
+        match &self.parsed {
+            Parsed::Peek(r) => r.read(name, node, reply),
+            Parsed::Get(r) => r.read(name, node, reply),
+            Parsed::Range(r) => r.read(node, reply),
+            Parsed::Scan(r) => r.read(name, node, reply),
+            Parsed::Info => node.info(bytes, ages, now, reply),
+            // A request that writes is not given to this; it would change nothing.
+            _ => reply.null(),
+        }
+    }
+
+    /// For FETCH: how long it waits while nothing is there; `None`: it answers at once.
+    pub fn block(&self) -> Option<Block> {
+        match &self.parsed {
+            Parsed::Fetch(fetch) => fetch.block_ms.map(|timeout_ms| Block { timeout_ms }),
+            _ => None,
+        }
+    }
+
+    /// For FETCH: whether something can be handed out now; leases whose time has come are ended.
+    pub fn available(&self, node: &mut Node, now: Now) -> bool {
+        match &self.parsed {
+            Parsed::Fetch(fetch) => drain::available(fetch, node, now),
+            _ => false,
+        }
+    }
+
+    /// The queues that a FETCH waits for.
+    pub fn queues(&self) -> &[Queue] {
+        match &self.parsed {
+            Parsed::Fetch(fetch) => &fetch.wanted.queues,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The command table: all commands.
+
+use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group};
+
+const NODE: Arg = Arg::new("node", ArgType::Key);
+const METRIC: Arg = Arg::text("metric");
+const VALUE: Arg = Arg::text("value");
+const NAME: Arg = Arg::text("name");
+const MESSAGE: Arg = Arg::text("message");
+const TYPE: Arg = Arg::one_of(
+    "type",
+    &[Arg::word("abs", "ABS"), Arg::word("diff", "DIFF")],
+)
+.optional();
+const TAGS: Arg = Arg::text("tags").after("TAGS").optional();
+const AT: Arg = Arg::new("unix-time-ms", ArgType::Time)
+    .after("AT")
+    .shown_as("ms")
+    .optional();
+const LEVEL: Arg = Arg::integer("level")
+    .after("LEVEL")
+    .shown_as("0..9")
+    .optional();
+const KIND: Arg = Arg::one_of(
+    "kind",
+    &[
+        Arg::word("metric", "METRIC"),
+        Arg::word("error", "ERROR"),
+        Arg::word("reality", "REALITY"),
+    ],
+);
+const QUEUE: Arg = Arg::one_of(
+    "queue",
+    &[
+        Arg::word("min", "MIN"),
+        Arg::word("hour", "HOUR"),
+        Arg::word("log", "LOG"),
+        Arg::word("error", "ERROR"),
+        Arg::word("reality", "REALITY"),
+    ],
+)
+.shown_as("queue");
+const QUEUES: Arg = QUEUE.multiple();
+const REFERENCE_QUEUE: Arg = Arg::one_of(
+    "queue",
+    &[Arg::word("error", "ERROR"), Arg::word("reality", "REALITY")],
+);
+const COUNT: Arg = Arg::integer("count")
+    .after("COUNT")
+    .shown_as("n")
+    .optional();
+const FORMAT: Arg = Arg::one_of(
+    "format",
+    &[Arg::word("json", "JSON"), Arg::word("line", "LINE")],
+)
+.after("FORMAT")
+.optional();
+const PATTERN: Arg = Arg::new("pattern", ArgType::Pattern)
+    .after("MATCH")
+    .shown_as("glob")
+    .optional();
+const IDS: Arg = Arg::integer("id").multiple();
+
+const REPORT_FLAGS: &[Flag] = &[Flag::Write, Flag::DenyOom, Flag::Fast];
+
+const fn report(
+    name: &'static str,
+    summary: &'static str,
+    complexity: &'static str,
+    args: &'static [Arg],
+) -> CommandSpec {
+    CommandSpec {
+        name,
+        summary,
+        complexity,
+        since: "0.1.0",
+        group: Group::Report,
+        flags: REPORT_FLAGS,
+        access: Access::Report,
+        args,
+    }
+}
+
+const fn drain(
+    name: &'static str,
+    summary: &'static str,
+    complexity: &'static str,
+    args: &'static [Arg],
+) -> CommandSpec {
+    CommandSpec {
+        group: Group::Drain,
+        flags: &[Flag::Write],
+        access: Access::Drain,
+        ..report(name, summary, complexity, args)
+    }
+}
+
+const fn read(
+    name: &'static str,
+    summary: &'static str,
+    complexity: &'static str,
+    args: &'static [Arg],
+) -> CommandSpec {
+    CommandSpec {
+        group: Group::Read,
+        flags: &[Flag::ReadOnly],
+        access: Access::Read,
+        ..report(name, summary, complexity, args)
+    }
+}
+
+/// All commands: in the order of [`super::Command`], and AGG.APPLY behind them.
+pub static COMMANDS: [CommandSpec; 18] = [
+    report(
+        "AGG.STAT",
+        "Adds a sample to a metric.",
+        "O(1)",
+        &[NODE, METRIC, VALUE, TYPE, TAGS, AT],
+    ),
+    report(
+        "AGG.MSTAT",
+        "Adds samples to many metrics; returns those that were refused and why.",
+        "O(n), n being the number of samples",
+        &[
+            NODE,
+            TYPE,
+            TAGS,
+            AT,
+            Arg::word("atomic", "ATOMIC").optional(),
+            Arg::block("samples", &[METRIC, VALUE])
+                .after("VALUES")
+                .multiple(),
+        ],
+    ),
+    report(
+        "AGG.LOG",
+        "Queues a log entry.",
+        "O(1)",
+        &[NODE, MESSAGE, LEVEL, TAGS, AT],
+    ),
+    report(
+        "AGG.ERROR",
+        "Counts an occurrence of an error.",
+        "O(log n), n being the number of errors",
+        &[
+            NODE,
+            MESSAGE,
+            Arg::text("text").after("PUBLIC").optional(),
+            LEVEL,
+            Arg::one_of(
+                "type",
+                &[
+                    Arg::word("bug", "BUG"),
+                    Arg::word("perf", "PERF"),
+                    Arg::word("ops", "OPS"),
+                    Arg::word("unknown", "UNKNOWN"),
+                ],
+            )
+            .after("TYPE")
+            .optional(),
+            TAGS,
+            Arg::text("code").after("CODE").shown_as("c").optional(),
+            Arg::text("func").after("FUNC").shown_as("f").optional(),
+            Arg::text("file").after("FILE").shown_as("p").optional(),
+            Arg::text("backtrace")
+                .after("BACKTRACE")
+                .shown_as("b")
+                .optional(),
+            Arg::integer("gid").after("GID").shown_as("n").optional(),
+            Arg::integer("nid").after("NID").shown_as("n").optional(),
+            Arg::text("key").after("KEY").shown_as("k").optional(),
+            AT,
+        ],
+    ),
+    report(
+        "AGG.REALITY",
+        "Reports the state of an object; it is queued when it has changed.",
+        "O(n log n), n being the size of the JSON",
+        &[
+            NODE,
+            Arg::text("key"),
+            Arg::text("model"),
+            Arg::text("json"),
+            TAGS,
+            AT,
+            Arg::integer("seconds").after("TTL").optional(),
+        ],
+    ),
+    CommandSpec {
+        // Not deny-oom: it is a way out where memory is full.
+        flags: &[Flag::Write, Flag::Fast],
+        ..report(
+            "AGG.FORGET",
+            "Forgets a metric, an error or an object.",
+            "O(log n)",
+            &[NODE, KIND, NAME],
+        )
+    },
+    CommandSpec {
+        // Its new entries take memory.
+        flags: &[Flag::Write, Flag::DenyOom],
+        ..drain(
+            "AGG.REQUEUE",
+            "Queues the errors or objects of a node again.",
+            "O(n log n), n being the number of errors or objects",
+            &[NODE, REFERENCE_QUEUE, PATTERN],
+        )
+    },
+    drain(
+        "AGG.POP",
+        "Removes and returns the oldest records of queues.",
+        "O(n), n being the number of records",
+        &[NODE, QUEUES, COUNT, FORMAT],
+    ),
+    CommandSpec {
+        flags: &[Flag::Write, Flag::Blocking],
+        ..drain(
+            "AGG.FETCH",
+            "Leases and returns the oldest records of queues; no other client gets them until the lease ends.",
+            "O(n log n), n being the number of records",
+            &[
+                NODE,
+                QUEUES,
+                COUNT,
+                Arg::integer("lease-ms")
+                    .after("LEASE")
+                    .shown_as("ms")
+                    .optional(),
+                Arg::integer("block-ms")
+                    .after("BLOCK")
+                    .shown_as("ms")
+                    .optional(),
+                FORMAT,
+            ],
+        )
+    },
+    drain(
+        "AGG.ACK",
+        "Removes fetched records that are stored elsewhere.",
+        "O(n log n), n being the number of ids",
+        &[NODE, QUEUE, IDS],
+    ),
+    drain(
+        "AGG.NACK",
+        "Ends leases, so that the records can be fetched again.",
+        "O(n log n), n being the number of ids",
+        &[NODE, QUEUE, IDS],
+    ),
+    drain(
+        "AGG.EXTEND",
+        "Extends leases to a time from now.",
+        "O(n log n), n being the number of ids",
+        &[NODE, QUEUE, Arg::integer("ms"), IDS],
+    ),
+    read(
+        "AGG.PEEK",
+        "Returns records of queues, leased ones too, and changes nothing.",
+        "O(n), n being the number of records",
+        &[
+            NODE,
+            QUEUES,
+            COUNT,
+            Arg::integer("id").after("FROM").optional(),
+            Arg::word("rev", "REV").optional(),
+            FORMAT,
+        ],
+    ),
+    CommandSpec {
+        flags: &[Flag::ReadOnly, Flag::Fast],
+        ..read(
+            "AGG.GET",
+            "Returns a metric, an error or an object.",
+            "O(1)",
+            &[NODE, KIND, NAME],
+        )
+    },
+    read(
+        "AGG.RANGE",
+        "Returns the windows of a metric: the closed ones of its history and the open ones.",
+        "O(n), n being the number of windows kept",
+        &[
+            NODE,
+            METRIC,
+            Arg::one_of(
+                "window",
+                &[Arg::word("min", "MIN"), Arg::word("hour", "HOUR")],
+            ),
+            Arg::new("from-ms", ArgType::Time)
+                .after("FROM")
+                .shown_as("ms")
+                .optional(),
+            Arg::new("to-ms", ArgType::Time)
+                .after("TO")
+                .shown_as("ms")
+                .optional(),
+        ],
+    ),
+    read(
+        "AGG.SCAN",
+        "Lists the names of metrics, errors or objects.",
+        "O(1) for every call, O(n) for a complete iteration",
+        &[
+            NODE,
+            KIND,
+            Arg::integer("cursor"),
+            PATTERN,
+            COUNT,
+            Arg::word("withvalues", "WITHVALUES").optional(),
+        ],
+    ),
+    CommandSpec {
+        flags: &[Flag::ReadOnly, Flag::Fast],
+        ..read(
+            "AGG.INFO",
+            "Returns the contents of a node in numbers, and its counters.",
+            "O(1)",
+            &[NODE],
+        )
+    },
+    CommandSpec {
+        name: "AGG.APPLY",
+        summary: "Applies effects of a primary, or a part of a saved node. Internal.",
+        complexity: "O(n), n being the size of the payload",
+        since: "0.1.0",
+        group: Group::Internal,
+        flags: &[Flag::Write],
+        access: Access::Replace,
+        args: &[NODE, Arg::text("payload")],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_and_arity_follow_from_the_arguments() {
+        let expected = [
+            (
+                "AGG.STAT",
+                -4,
+                "node metric value [ABS|DIFF] [TAGS tags] [AT ms]",
+            ),
+            (
+                "AGG.MSTAT",
+                -5,
+                "node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]",
+            ),
+            (
+                "AGG.LOG",
+                -3,
+                "node message [LEVEL 0..9] [TAGS tags] [AT ms]",
+            ),
+            (
+                "AGG.ERROR",
+                -3,
+                "node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] [CODE c] [FUNC f] \
+                 [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]",
+            ),
+            (
+                "AGG.REALITY",
+                -5,
+                "node key model json [TAGS tags] [AT ms] [TTL seconds]",
+            ),
+            ("AGG.FORGET", 4, "node METRIC|ERROR|REALITY name"),
+            ("AGG.REQUEUE", -3, "node ERROR|REALITY [MATCH glob]"),
+            (
+                "AGG.POP",
+                -3,
+                "node queue [queue ...] [COUNT n] [FORMAT JSON|LINE]",
+            ),
+            (
+                "AGG.FETCH",
+                -3,
+                "node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE]",
+            ),
+            ("AGG.ACK", -4, "node queue id [id ...]"),
+            ("AGG.NACK", -4, "node queue id [id ...]"),
+            ("AGG.EXTEND", -5, "node queue ms id [id ...]"),
+            (
+                "AGG.PEEK",
+                -3,
+                "node queue [queue ...] [COUNT n] [FROM id] [REV] [FORMAT JSON|LINE]",
+            ),
+            ("AGG.GET", 4, "node METRIC|ERROR|REALITY name"),
+            ("AGG.RANGE", -4, "node metric MIN|HOUR [FROM ms] [TO ms]"),
+            (
+                "AGG.SCAN",
+                -4,
+                "node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]",
+            ),
+            ("AGG.INFO", 2, "node"),
+            ("AGG.APPLY", 3, "node payload"),
+        ];
+        for (spec, (name, arity, usage)) in COMMANDS.iter().zip(expected) {
+            assert_eq!((spec.name, spec.arity()), (name, arity));
+            assert_eq!(spec.usage(), usage);
+        }
+    }
+
+    #[test]
+    fn categories_follow_from_flags_and_group() {
+        let of = |name: &str| {
+            COMMANDS
+                .iter()
+                .find(|spec| spec.name == name)
+                .unwrap()
+                .categories()
+        };
+        assert_eq!(of("AGG.STAT"), "write fast agg-report");
+        assert_eq!(of("AGG.FETCH"), "write slow blocking agg-drain");
+        assert_eq!(of("AGG.PEEK"), "read slow agg-read");
+        assert_eq!(of("AGG.GET"), "read fast agg-read");
+        assert_eq!(of("AGG.APPLY"), "write admin dangerous");
+    }
+}

@@ -1,0 +1,227 @@
+//! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
+//!
+//! The first frame holds the format's version, window lengths and rules. Metrics, forgotten metrics, entries, errors and
+//! objects follow in frames of about [`FRAME`] bytes, and a last frame holds their numbers. Tables are written in the order
+//! of their slots, so that slots, by which effects name things, are the same after a load. Each frame is also a payload of
+//! AGG.APPLY; a node that is put together so is `unfinished` from the first to the last, and takes nothing else.
+//! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
+//! not hold together. As every version has ended frames at [`FRAME`], a longer one that goes on behind is refused, so
+//! whoever loads can look at a limit often enough between two of them.
+
+mod load;
+
+pub use load::SnapshotLoader;
+pub(in crate::node) use load::{apply, first};
+
+use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
+use crate::effect::put_rules;
+use crate::model::{MetricType, Queue, Window};
+use crate::node::Node;
+use crate::node::errors::ErrorState;
+use crate::node::metric::forgotten::Forgotten;
+use crate::node::metric::history::History;
+use crate::node::metric::storage::Metric;
+use crate::node::metric::tag_pool::TagPool;
+use crate::node::objects::Object;
+use crate::node::table::{Named, Table};
+use crate::text::number::Number;
+use crate::time::second;
+
+/// The version of the format. A reader refuses newer ones. Version 1 (0.1.0) had at most two open windows of a length, and
+/// no forgotten metrics.
+const FORMAT: u64 = 2;
+
+/// A frame ends once it is this long.
+const FRAME: usize = 64 << 10;
+
+/// The first byte of a frame says what it holds; effects begin with a smaller one, their version.
+mod kind {
+    pub const META: u8 = 0x10;
+    pub const METRICS: u8 = 0x11;
+    pub const ENTRIES: u8 = 0x12;
+    pub const ERRORS: u8 = 0x13;
+    pub const OBJECTS: u8 = 0x14;
+    pub const FORGOTTEN: u8 = 0x15;
+    pub const END: u8 = 0x1f;
+}
+
+impl Node {
+    /// The whole value as frames of about 64 KiB, one call each.
+    pub fn snapshot(&self, emit: &mut dyn FnMut(&[u8])) {
+        let mut frame = vec![kind::META];
+        put_u64(&mut frame, FORMAT);
+        put_rules(&mut frame, self.windows_s, &self.rules);
+        put_u64(&mut frame, self.queues.last_id);
+        put_i64(&mut frame, self.clock_ms);
+        frame.push(self.unfinished.into());
+        emit(&frame);
+        put_table(
+            kind::METRICS,
+            &self.metrics.table,
+            |m, out| save_metric(m, &self.metrics.tags, out),
+            &mut frame,
+            emit,
+        );
+        put_table(
+            kind::FORGOTTEN,
+            &self.metrics.forgotten.table,
+            Forgotten::save,
+            &mut frame,
+            emit,
+        );
+        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
+            let head = [kind::ENTRIES, queue as u8];
+            frame.clear();
+            frame.extend(head);
+            for id in self.queues.ids(queue, 0, false) {
+                put_u64(&mut frame, id);
+                put_bytes(&mut frame, self.queues.entry(queue, id).unwrap_or_default());
+                if frame.len() >= FRAME {
+                    emit(&frame);
+                    frame.truncate(head.len());
+                }
+            }
+            if frame.len() > head.len() {
+                emit(&frame);
+            }
+        }
+        put_table(
+            kind::ERRORS,
+            &self.errors.table,
+            ErrorState::save,
+            &mut frame,
+            emit,
+        );
+        put_table(
+            kind::OBJECTS,
+            &self.objects.table,
+            Object::save,
+            &mut frame,
+            emit,
+        );
+        frame.clear();
+        frame.push(kind::END);
+        for n in self.totals() {
+            put_u64(&mut frame, n);
+        }
+        emit(&frame);
+    }
+
+    /// The value's elements, whose order does not matter: one call each.
+    pub fn digest(&self, emit: &mut dyn FnMut(&[u8])) {
+        let mut element = vec![kind::META];
+        for window_s in self.windows_s.0 {
+            put_u64(&mut element, window_s.into());
+        }
+        put_i64(&mut element, self.clock_ms);
+        emit(&element);
+        let mut one = |kind: u8, save: &mut dyn FnMut(&mut Vec<u8>)| {
+            element.clear();
+            element.push(kind);
+            save(&mut element);
+            emit(&element);
+        };
+        self.metrics.table.iter().for_each(|(_, m)| {
+            one(kind::METRICS, &mut |out| {
+                save_metric(m, &self.metrics.tags, out)
+            });
+        });
+        self.metrics
+            .forgotten
+            .table
+            .iter()
+            .for_each(|(_, f)| one(kind::FORGOTTEN, &mut |out| f.save(out)));
+        for queue in [Queue::Min, Queue::Hour, Queue::Log] {
+            for id in self.queues.ids(queue, 0, false) {
+                one(kind::ENTRIES, &mut |out| {
+                    out.push(queue as u8);
+                    put_u64(out, id);
+                    out.extend_from_slice(self.queues.entry(queue, id).unwrap_or_default());
+                });
+            }
+        }
+        self.errors
+            .table
+            .iter()
+            .for_each(|(_, e)| one(kind::ERRORS, &mut |out| e.save(out)));
+        self.objects
+            .table
+            .iter()
+            .for_each(|(_, o)| one(kind::OBJECTS, &mut |out| o.save(out)));
+    }
+
+    /// How many things of each kind there are; version 1 did not know the last.
+    pub(super) fn totals(&self) -> [u64; 7] {
+        let fifo = |q| self.queues.len(q);
+        let (metrics, errors, objects) =
+            (&self.metrics.table, &self.errors.table, &self.objects.table);
+        let [metrics, errors, objects] =
+            [metrics.len(), errors.len(), objects.len()].map(u64::from);
+        [
+            metrics,
+            errors,
+            objects,
+            fifo(Queue::Min),
+            fifo(Queue::Hour),
+            fifo(Queue::Log),
+            self.metrics.forgotten.table.len().into(),
+        ]
+    }
+}
+
+fn put_table<T: Named>(
+    kind: u8,
+    table: &Table<T>,
+    save: impl Fn(&T, &mut Vec<u8>),
+    frame: &mut Vec<u8>,
+    emit: &mut dyn FnMut(&[u8]),
+) {
+    frame.clear();
+    frame.push(kind);
+    for (_, item) in table.iter() {
+        save(item, frame);
+        if frame.len() >= FRAME {
+            emit(frame);
+            frame.truncate(1);
+        }
+    }
+    if frame.len() > 1 {
+        emit(frame);
+    }
+}
+
+fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
+    put_bytes(out, &m.name);
+    out.push((m.metric_type == MetricType::Diff).into());
+    put_bytes(out, pool.text(m.tags));
+    put_i64(out, m.last_at().unwrap_or(-1));
+    match m.last_value() {
+        Number::Int(v) => {
+            out.push(0);
+            put_u64(out, v);
+        }
+        Number::Float(v) => {
+            out.push(1);
+            put_doubles(out, &[v]);
+        }
+    }
+    let pending_rate = m.pending_rate();
+    put_u64(out, pending_rate.ms.into());
+    put_doubles(out, &[pending_rate.increase]);
+    for window in Window::ALL {
+        put_u64(out, m.watermark_s[window].into());
+        let open = m.open(window).count() as u8;
+        out.push(open);
+        for (window, tags) in m.open_with_tags(window) {
+            window.save(out);
+            put_bytes(out, pool.text(tags));
+        }
+        let history = m.history(window);
+        put_u64(out, history.map_or(0, History::len).into());
+        let mut before_s = 0;
+        for closed in history.into_iter().flat_map(History::iter) {
+            closed.put(before_s, out);
+            before_s = second(closed.start);
+        }
+    }
+}
