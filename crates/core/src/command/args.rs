@@ -1,7 +1,8 @@
-//! Arguments one after the other, and what is wrong with them.
+//! The arguments of a command, read from left to right, and the errors of invalid ones.
 //!
-//! Every refusal names the command, the argument and what was expected, quotes what was given (shortened, control
-//! characters escaped), and is raised before anything changes.
+//! Every error names the command, the argument and what was expected, and quotes what was given (shortened, control
+//! characters escaped). It is raised before anything changes. Errors are built out of line, so that the checks of valid
+//! arguments are inlined.
 
 use super::spec::CommandSpec;
 use crate::counters::RejectReason;
@@ -30,7 +31,8 @@ pub(super) struct Args<'a, 's> {
 }
 
 impl<'a, 's> Args<'a, 's> {
-    /// Starts behind the command's name.
+    /// Starts at the first argument after the command's name.
+    #[inline]
     pub fn new(
         spec: &'static CommandSpec,
         args: &'a [&'a [u8]],
@@ -46,52 +48,63 @@ impl<'a, 's> Args<'a, 's> {
         }
     }
 
-    /// A refusal that begins with the command.
+    /// The error of an invalid argument of this command.
+    #[cold]
     pub fn reject(&self, text: impl std::fmt::Display) -> CommandError {
         CommandError::argument(self.spec.name, text)
     }
 
     /// The server's clock, Unix milliseconds.
+    #[inline]
     pub fn now_ms(&self) -> i64 {
         self.now.ms()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// All that is left.
+    /// Takes all remaining arguments.
     pub fn take_rest(&mut self) -> &'a [&'a [u8]] {
         std::mem::take(&mut self.rest)
     }
 
-    /// The next argument as it is.
+    /// Takes the next argument unchecked.
+    #[inline]
     pub fn next(&mut self, what: &str) -> Result<&'a [u8], CommandError> {
-        let (first, rest) = self.rest.split_first().ok_or_else(|| {
-            self.reject(format_args!(
-                "{what} is missing: {} {}",
-                self.spec.name,
-                self.spec.usage()
-            ))
-        })?;
-        self.rest = rest;
-        Ok(first)
+        match self.rest.split_first() {
+            Some((first, rest)) => {
+                self.rest = rest;
+                Ok(first)
+            }
+            None => Err(self.missing(what)),
+        }
     }
 
-    /// A name: not empty, not too long.
+    #[cold]
+    fn missing(&self, what: &str) -> CommandError {
+        let (name, usage) = (self.spec.name, self.spec.usage());
+        self.reject(format_args!("{what} is missing: {name} {usage}"))
+    }
+
+    /// Takes a name: neither empty nor too long.
+    #[inline]
     pub fn name(&mut self, what: &str) -> Result<&'a [u8], CommandError> {
         let name = self.next(what)?;
         self.check_name(what, name)?;
         Ok(name)
     }
 
-    /// A text that is rejected where it is too long.
+    /// Takes a text that is rejected where it is too long.
+    #[inline]
     pub fn word(&mut self, what: &str) -> Result<&'a [u8], CommandError> {
         let word = self.next(what)?;
         self.check_size(what, word)?;
         Ok(word)
     }
 
+    #[inline]
     pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), CommandError> {
         if name.is_empty() {
             return Err(self.reject(format_args!("{what} is empty")));
@@ -99,27 +112,41 @@ impl<'a, 's> Args<'a, 's> {
         self.check_size(what, name)
     }
 
+    #[inline]
     pub fn check_size(&self, what: &str, text: &[u8]) -> Result<(), CommandError> {
-        let max = self.settings.max_item_size;
-        if text.len() <= max {
-            return Ok(());
+        if text.len() <= self.settings.max_item_size {
+            Ok(())
+        } else {
+            Err(self.too_long(what, text))
         }
-        let (text, len) = (quoted_short(text), text.len());
-        Err(self.reject(format_args!(
-            "{what} {text} has {len} bytes: agg.max-item-size allows {max}"
-        )))
     }
 
-    /// Whether a node may have this name.
+    #[cold]
+    fn too_long(&self, what: &str, text: &[u8]) -> CommandError {
+        let (text, len) = (quoted_short(text), text.len());
+        let max = self.settings.max_item_size;
+        self.reject(format_args!(
+            "{what} {text} has {len} bytes: agg.max-item-size allows {max}"
+        ))
+    }
+
+    /// Checks the length of the name of a node.
+    #[inline]
     pub fn check_node(&self, node: &[u8]) -> Result<(), CommandError> {
-        let max = self.settings.max_node_name;
-        if node.len() <= max {
-            return Ok(());
+        if node.len() <= self.settings.max_node_name {
+            Ok(())
+        } else {
+            Err(self.node_too_long(node))
         }
+    }
+
+    #[cold]
+    fn node_too_long(&self, node: &[u8]) -> CommandError {
         let (text, len) = (quoted_short(node), node.len());
-        Err(self.reject(format_args!(
+        let max = self.settings.max_node_name;
+        self.reject(format_args!(
             "node {text} has {len} bytes: a node's name may have {max}"
-        )))
+        ))
     }
 
     /// Takes the next argument, which is the word of one of the command's options; each may be given once.
