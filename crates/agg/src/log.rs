@@ -22,8 +22,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use agg_client::messages;
+use agg_client::timestamp::utc;
 use aggregator_protocol::masking;
-use aggregator_protocol::timestamp::utc;
 
 /// The format of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

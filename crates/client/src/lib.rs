@@ -56,6 +56,7 @@ pub mod nodes;
 mod reconnect;
 pub mod reply;
 mod shutdown;
+pub mod timestamp;
 
 pub use aggregator_protocol::{NodeName, Queue, RecordFormat};
 pub use connect::{Access, Allowlist, Connection, Server, TIMEOUT, Tls, TlsFiles};

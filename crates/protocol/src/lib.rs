@@ -1,5 +1,5 @@
-//! Vocabulary that both sides of the wire share: node names, units of command lines and configuration files, order of
-//! names, timestamps, masking of text from outside. No I/O, no clock.
+//! Vocabulary that both sides of the wire share: node names, queues, tags, units of command lines and configuration files,
+//! natural order of names, masking of text from outside. No I/O, no clock.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,6 @@ mod natural_order;
 mod node_name;
 mod queue;
 pub mod tags;
-pub mod timestamp;
 pub mod units;
 
 pub use natural_order::natural;

@@ -8,7 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use aggregator_protocol::{masking, timestamp};
+use agg_client::timestamp;
+use aggregator_protocol::masking;
 
 /// The width where the output is not a terminal.
 const WIDTH: usize = 160;

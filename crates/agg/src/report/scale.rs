@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use aggregator_protocol::timestamp::utc;
+use agg_client::timestamp::utc;
 
 /// Largest magnitude that is drawn at its place: the difference of larger numbers may exceed a double.
 pub const LARGEST: f64 = 1e300;
@@ -171,10 +171,8 @@ fn label(at: i64, step: i64) -> String {
 
 /// Returns a time (Unix ms) in UTC, to the second.
 pub fn moment(ms: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    // The end of the year 9999, so that every time has the same length. The server accepts none beyond it.
-    let since = since.min(Duration::from_secs(253_402_300_799));
-    utc(UNIX_EPOCH + since)[..19].replace('T', " ")
+    let since_epoch = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    utc(UNIX_EPOCH + since_epoch)[..19].replace('T', " ")
 }
 
 #[cfg(test)]

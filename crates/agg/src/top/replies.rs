@@ -1,8 +1,11 @@
 //! Parses the server's replies about a node's details into lines for the screen. No I/O.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use redis::Value;
 
 use agg_client::reply;
+use agg_client::timestamp::utc;
 use aggregator_protocol::masking::cell as visible;
 
 use super::node_detail::Item;
@@ -107,8 +110,8 @@ pub fn object_line(key: Value, value: Value) -> Option<String> {
 
 /// Returns the time of day in UTC.
 fn time_of_day(ms: i64) -> String {
-    let s = ms.div_euclid(1000).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+    let since_epoch = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    utc(UNIX_EPOCH + since_epoch)[11..19].to_owned()
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::poll::status::{NodeStatus, Reloads, ServerStatus, SinkStatus, Status, lock};
+use agg_client::timestamp::utc;
 use aggregator_protocol::Queue;
 use aggregator_protocol::natural;
-use aggregator_protocol::timestamp::utc;
 
 use super::rates::Speeds;
 
