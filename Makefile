@@ -4,6 +4,9 @@ PORT ?= 7777
 CARGO ?= cargo
 export PORT
 
+# Tests wait more than they compute; those that measure take turns themselves.
+TEST_THREADS ?= 6
+
 .DEFAULT_GOAL := help
 .PHONY: help deps test-deps module quick build run test test-all test-clients test-servers test-python test-packages test-sanitize \
 	servers clients python packages dist fuzz lint deny bench clean
@@ -37,7 +40,7 @@ lint: deps ## check format, clippy, licences of dependencies, retired words
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 test: test-deps lint quick servers clients ## run what CI runs: lint, all tests, each fuzz target for a short while
-	$(CARGO) test --workspace --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test
 	@scripts/packages.sh --quick && scripts/test-packages.sh
 	@scripts/fuzz.sh

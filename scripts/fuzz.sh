@@ -56,8 +56,9 @@ longest() {
     esac
 }
 
-failed=()
-for target in ${TARGETS:-codec arguments json line commands large}; do
+# run_target target: prints what it did; fails if it found something.
+run_target() {
+    local target=$1 corpus limits log status=0
     if [[ $amount == *s ]]; then
         corpus=target/corpus/$target
         limits=(-max_total_time="${amount%s}")
@@ -71,13 +72,29 @@ for target in ${TARGETS:-codec arguments json line commands large}; do
     log=$(mktemp)
     if ! nice "$cargo" fuzz run --sanitizer "$sanitizer" "$target" "$corpus" "corpus/$target" -- "${limits[@]}" \
         -max_len="$(longest "$target")" -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 >"$log" 2>&1; then
-        failed+=("$target")
+        status=1
         tail -n 60 "$log"
     fi
     grep -E 'number_of_executed_units|peak_rss' "$log" || true
     rm -f "$log"
     [[ $amount == *s ]] || rm -rf "$corpus"
+    return $status
+}
+
+# A target keeps one processor busy.
+out=$(mktemp -d)
+read -ra targets <<<"${TARGETS:-codec arguments json line commands large}"
+for target in "${targets[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+    { run_target "$target" >"$out/$target" 2>&1 || touch "$out/$target.failed"; } &
 done
+wait
+failed=()
+for target in "${targets[@]}"; do
+    cat "$out/$target"
+    [ ! -e "$out/$target.failed" ] || failed+=("$target")
+done
+rm -rf "$out"
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]}; the inputs are in fuzz/artifacts" >&2
     exit 1

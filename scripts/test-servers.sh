@@ -83,7 +83,7 @@ selection() {
 }
 # run server suite: its output goes to $log
 run() {
-    AGG_SERVER=${program_of[$1]} timeout --kill-after 10 "${LIMIT:-600}" \
+    AGG_SERVER=${program_of[$1]} RUST_TEST_THREADS=${THREADS:-6} timeout --kill-after 10 "${LIMIT:-600}" \
         "$cargo" test --quiet --package aggregator $(selection "$2") >"$log" 2>&1
 }
 for name in "${names[@]}"; do
