@@ -1,5 +1,5 @@
-//! Users: who may report, drain or read, and for which node, by commands and key patterns, and by the module's
-//! categories where the server has run-time ones.
+//! ACL users: who may report, drain or read, and on which node, by commands and key patterns, and by the categories of
+//! the module if the server supports them.
 
 use std::collections::BTreeSet;
 

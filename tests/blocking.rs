@@ -1,7 +1,7 @@
-//! AGG.FETCH with BLOCK on a real server: what wakes a client that waits, what it gets when nothing came, and that it
-//! stands in nobody's way.
+//! AGG.FETCH with BLOCK on a real server: what wakes a blocked client, what it gets after its timeout, and that it
+//! delays nobody.
 //!
-//! A client waits on a thread of its own; whether it does is asked of the server, never guessed by a sleep.
+//! A client blocks on a thread of its own. The server says whether it is blocked; no test guesses it by a sleep.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! COMMAND DOCS, COMMAND INFO and so redis-cli's hints tell the truth about every command: the grammar of the contract,
-//! how many arguments, which flags, where the key is.
+//! COMMAND DOCS and COMMAND INFO, and therefore the hints of redis-cli, describe every command correctly: its grammar,
+//! arity, flags and key.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A node is one key: whatever the server does with keys of any type works on it, and its windows go on closing where
-//! it is afterwards.
+//! A node is one key: whatever the server does with keys of any type works on it, and its windows keep closing wherever
+//! it moves.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;

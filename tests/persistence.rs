@@ -1,4 +1,4 @@
-//! What the server saves comes back: to the digest, with all that waits, and with its windows still to be closed.
+//! Saved nodes are restored with an equal digest, all pending records, and open windows that still close.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

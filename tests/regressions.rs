@@ -1,5 +1,4 @@
-//! What the design before this one got wrong: each line of its list of defects, D1 to D18, as a test that it does not
-//! happen here, on a real server.
+//! The defects of the design before this one, D1 to D18: each is a test that it does not occur here, on a real server.
 
 use redis::Value;
 use testkit::*;

@@ -1,5 +1,5 @@
-//! A replica holds what its primary decided, digest for digest, whatever its own settings are; it decides nothing
-//! itself, until it is promoted.
+//! A replica has the state that its primary decided, with an equal digest, whatever its own settings are. It decides
+//! nothing itself until it is promoted.
 
 use std::time::Duration;
 

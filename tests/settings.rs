@@ -1,4 +1,4 @@
-//! The settings `agg.*`: what they are, where they may be set, what is refused and how, and that each has its effect.
+//! The settings `agg.*`: their defaults and bounds, where they can be set, their errors, and the effect of each.
 
 use redis::Value;
 use testkit::*;

@@ -1,4 +1,4 @@
-//! Payloads made to be small and to need much: memory, or time.
+//! Small payloads made to cost much memory or time.
 
 use std::time::Duration;
 

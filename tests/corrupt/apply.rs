@@ -1,4 +1,4 @@
-//! AGG.APPLY of damaged effects, taken from an AOF of random work, and of damaged frames.
+//! AGG.APPLY of damaged effects, taken from the AOF of a random workload, and of damaged frames.
 
 use redis::Value;
 

@@ -1,4 +1,4 @@
-//! DUMP payloads taken apart and put together again: type and module, frames, the version of the RDB format, checksum.
+//! Takes DUMP payloads apart and puts them together again: type and module, frames, RDB version, checksum.
 
 /// A payload of a module's value that consists of strings.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! Damaged files: a server that finds one refuses to start and says why, or loads it; it does not crash, hang or grow.
+//! Damaged files: a server refuses to start and says why, or loads the file; it does not crash, hang or grow.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! Damage: what is given to RESTORE and AGG.APPLY, and what files hold, is refused or taken, whatever it is; it never
-//! ends the server, holds it up, or makes it allocate more than a small multiple of its size.
+//! Damaged data: payloads of RESTORE and AGG.APPLY, and files, are refused or accepted, whatever they contain. They
+//! never end the server, block it, or make it allocate more than a small multiple of their size.
 //!
-//! Payloads are those of real nodes, mutated, with their checksums made right again. AGG_SEED and AGG_PAYLOADS set which
-//! and how many, AGG_HEAVY=1 makes them more; what fails prints the seed.
+//! Payloads are those of real nodes, mutated and with corrected checksums. AGG_SEED and AGG_PAYLOADS set which and how
+//! many; AGG_HEAVY=1 runs more. A test that fails prints the seed.
 
 mod amplification;
 mod apply;

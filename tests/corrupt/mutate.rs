@@ -1,4 +1,4 @@
-//! Damage to bytes, as a seed fixes it.
+//! Damages bytes at random, fixed by a seed.
 
 use super::dump::{Dump, sign};
 use testkit::Random;

@@ -1,4 +1,4 @@
-//! What a newer version of the module wrote is refused, with a text that says so.
+//! Data of a newer version of the module is refused with a message that says so.
 
 use redis::Value;
 

@@ -1,4 +1,4 @@
-//! What these tests share: nodes of all kinds, what is asked of a node that was taken, and whether the server is well.
+//! Nodes of all kinds, commands for nodes that were restored from damaged data, and checks of the server's health.
 
 use redis::{Connection, Value};
 

@@ -1,8 +1,8 @@
-//! docs/clients: the programs on its pages run, print what the pages show, and do to a server what they say.
+//! docs/clients: the programs on its pages run, print what the pages show, and change a server as they say.
 //!
-//! A program is a code block below its name in bold; what `report` prints is the block behind "It prints:". Where the
-//! client of a page is missing its test says so and does nothing: scripts/clients.sh fetches what can be had. The
-//! pages that the index marks as not run have no test.
+//! A program is a code block below its name in bold. The block after "It prints:" is what `report` prints. If the
+//! client of a page is missing its test is skipped; scripts/clients.sh fetches what is available. Pages that the index
+//! marks as not run have no test.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;

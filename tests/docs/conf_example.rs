@@ -1,5 +1,5 @@
-//! redis.conf.example: a server starts with it, it names every setting with its default, and its users can and cannot
-//! do what it says.
+//! redis.conf.example: a server starts with it, it names every setting with its default, and its users have exactly the
+//! permissions that it describes.
 
 use std::collections::BTreeMap;
 

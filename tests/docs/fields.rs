@@ -1,4 +1,4 @@
-//! docs/operations.md explains every field of INFO agg and AGG.INFO, and none that is not there.
+//! The documents explain every field of INFO agg and AGG.INFO, and no other.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
-//! docs/troubleshooting.md quotes messages: each stands in the sources so, and each that the sources can say to a user
-//! who has to do something is there.
+//! docs/troubleshooting.md quotes messages: each exists in the sources, and each message that requires action of a user
+//! is quoted.
 //!
-//! A message is shown with what varies as `…`. In the sources that is a `{}` of a format.
+//! A quoted message shows variable parts as `…`, which are `{}` in the format strings of the sources.
 
 use crate::page;
 

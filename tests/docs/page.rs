@@ -1,4 +1,4 @@
-//! A page of Markdown as blocks and tables.
+//! Parses a Markdown page into blocks and tables.
 
 use std::path::{Path, PathBuf};
 

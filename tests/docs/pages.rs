@@ -1,4 +1,4 @@
-//! The pages: their commands run, their links lead somewhere, their blocks are of known kinds.
+//! The pages: their commands run, their links have targets, their code blocks are of known languages.
 
 use crate::page::{self, NOT_RUN, PROMPT, pages};
 use crate::readme::SESSIONS;

@@ -1,6 +1,6 @@
-//! Pages for newcomers: their redis-cli sessions answer what they show, and their tables name all commands and settings.
+//! Pages for newcomers: their redis-cli sessions print what they show, and their tables list all commands and settings.
 //!
-//! Ids and times differ from run to run: the testkit (`transcript.rs`) says what stands for what.
+//! Ids and times differ from run to run: `transcript.rs` of the testkit maps them.
 
 use std::collections::BTreeMap;
 use std::io::Write;

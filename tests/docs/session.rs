@@ -1,6 +1,6 @@
-//! A reader's shell: the commands of a page in one bash, in a folder that looks like the repository's.
+//! The shell of a reader: runs the commands of a page in one bash, in a directory that looks like the repository.
 //!
-//! Ports that pages name stand for free ones, in commands and back in outputs; that of 7777 is a server's with the
+//! Ports in pages are replaced by free ones in commands, and back in outputs. Port 7777 is that of a server with the
 //! module. All that was started ends with the session.
 
 use std::os::unix::fs::{PermissionsExt, symlink};

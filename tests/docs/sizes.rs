@@ -1,4 +1,4 @@
-//! What docs/operations.md says of sizes: its tables against a real server, its formulas against its tables.
+//! What the documents say about sizes: compares tables with a real server, and formulas with tables.
 
 use redis::Value;
 

@@ -1,5 +1,6 @@
-//! docs/operations.md: the upgrade of a running pair loses nothing. Its very commands run while programs report and a
-//! poller drains; what was answered is then in the poller's file. One module stands for the old and the new version.
+//! The documented upgrade of a running pair loses nothing. The commands of the page run while programs report and a
+//! poller drains; every acknowledged write is in the poller's file afterwards. One module stands for the old and the
+//! new version.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Ids: they grow, they do not repeat, and none ever has two contents.
+//! Ids grow, do not repeat, and never have two contents.
 
 use std::collections::BTreeMap;
 

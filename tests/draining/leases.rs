@@ -1,4 +1,4 @@
-//! Leases: who has an entry in hand, until when, and how it leaves or comes back.
+//! Leases: who has leased a record, until when, and how it is removed or redelivered.
 
 use super::*;
 

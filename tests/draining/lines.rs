@@ -1,4 +1,4 @@
-//! FORMAT LINE: records as InfluxDB's line protocol, which no name breaks or forges.
+//! FORMAT LINE: records in InfluxDB's line protocol, which no name can break or forge.
 
 use super::*;
 

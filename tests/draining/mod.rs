@@ -1,5 +1,5 @@
-//! AGG.POP, FETCH, ACK, NACK, EXTEND, PEEK and REQUEUE on a real server: what comes out of the queues and in which
-//! order, who has it in hand and for how long, how the records look, and what is refused.
+//! AGG.POP, FETCH, ACK, NACK, EXTEND, PEEK and REQUEUE on a real server: what queues deliver and in which order,
+//! leases, the form of records, and what is refused.
 
 mod ids;
 mod leases;

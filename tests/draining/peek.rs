@@ -1,4 +1,4 @@
-//! AGG.PEEK: looks that change nothing.
+//! AGG.PEEK changes nothing.
 
 use std::collections::BTreeMap;
 

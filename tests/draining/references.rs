@@ -1,4 +1,4 @@
-//! Errors and objects: queues of references, whose entries show a thing as it is.
+//! Errors and objects: their queues hold references, so records show the current state.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is refused, and with which reason.
+//! Invalid commands and their errors.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a reply looks like, how much comes with it, and in which order.
+//! The form, size and order of replies.
 
 use super::*;
 

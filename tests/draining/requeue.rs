@@ -1,4 +1,4 @@
-//! AGG.REQUEUE: what was handed out comes once more.
+//! AGG.REQUEUE delivers again what was delivered.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! A client's link to whoever serves a node: it looks for the server anew when a link broke or a server says that it is
-//! not the one, and tells what was surely not done from what nobody knows.
+//! The connection of a client to the server of a node. It looks for the server again after a connection broke or a
+//! server redirected it, and distinguishes commands that were certainly not carried out from those of unknown outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Three primaries and three replicas: failovers under load, unforeseen and planned. What WAIT had confirmed is there
-//! afterwards; a planned one loses nothing at all.
+//! Three primaries and three replicas: unplanned and planned failovers under load. Whatever WAIT confirmed survives; a
+//! planned failover loses nothing.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! kill -9 under load, again and again: what was answered is there after it, as far as the AOF promises.
+//! kill -9 under load, repeatedly: acknowledged writes survive as far as the AOF promises.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,5 +1,5 @@
-//! Load that never rests: reporters that tell of everything and remember what was answered, and drainers that fetch,
-//! acknowledge, give back and forget, and remember what they saw.
+//! Continuous load: reporters report everything and remember what was acknowledged; drainers fetch, ack, nack, abandon
+//! leases, and remember what they saw.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

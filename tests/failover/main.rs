@@ -1,9 +1,9 @@
-//! Replication, failover and crashes on real servers, under load: replicas of other versions, kill -9, a cluster, Sentinel,
-//! resynchronisation. What was promised is counted: what was answered (or confirmed by WAIT) is there afterwards, once
-//! and under one id, and one id never has two contents.
+//! Replication, failover and crashes on real servers, under load: replicas of other versions, kill -9, a cluster,
+//! Sentinel, resynchronisation. Promises are counted: a write that was acknowledged (or confirmed by WAIT) is present
+//! afterwards, once and under one id, and no id has two contents.
 //!
-//! Here the quick version runs; with AGG_HEAVY=1 the long one: more seeds, more kills. Servers of other versions are
-//! those that scripts/servers.sh fetches; a test names those that it lacks and goes on with the others.
+//! The quick version runs by default; AGG_HEAVY=1 runs more seeds and more kills. Servers of other versions are those
+//! that scripts/servers.sh fetches; a test names missing ones and continues with the others.
 
 mod calls;
 mod cluster;

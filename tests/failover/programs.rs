@@ -1,5 +1,5 @@
-//! The servers that the tests run: the main one, that of all other tests, and those of other versions, as far as they
-//! are there.
+//! The server programs that the tests run: the main one, which all other tests use, and other versions if they are
+//! available.
 
 use std::io::Write;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What servers have written into their AOF is read by others: at their start, and as `redis-cli --pipe` sends it.
+//! The AOF of a server is read by others: at their start, and sent by `redis-cli --pipe`.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A replica that loses its primary and finds it again, in every way in which it catches up: from the backlog, by a whole
-//! copy, from memory to memory without a disk in between; and one that loses it in the middle of that.
+//! A replica that loses its primary and reconnects, in every way of catching up: from the backlog, by a full copy,
+//! diskless; and one that loses the connection in the middle of that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

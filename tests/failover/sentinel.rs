@@ -1,5 +1,4 @@
-//! A pair that three Sentinels watch: failovers under load, unforeseen and asked for. What WAIT had confirmed is there
-//! afterwards.
+//! A pair that three Sentinels monitor: unplanned and requested failovers under load. Whatever WAIT confirmed survives.
 
 use std::sync::Arc;
 

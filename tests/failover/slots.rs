@@ -1,5 +1,5 @@
-//! Slots move to other primaries under load, with open windows and waiting queues: nothing is lost, nothing comes twice,
-//! windows go on closing at the new owner.
+//! Slots move to other primaries under load, with open windows and pending records: nothing is lost or duplicated, and
+//! windows keep closing at the new owner.
 
 use redis::Value;
 

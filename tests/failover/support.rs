@@ -1,4 +1,4 @@
-//! What these tests share: amounts, ports, waiting with generous ceilings, and looks at replication and whole servers.
+//! Settings, ports, and the state of replication and of whole servers.
 
 use std::collections::BTreeMap;
 use std::path::Path;

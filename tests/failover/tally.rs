@@ -1,4 +1,5 @@
-//! What came out is held against what was told: nothing lost that must be there, nothing twice, no id with two contents.
+//! Compares what was delivered with what was reported: no required record is lost, none is duplicated, no id has two
+//! contents.
 
 use std::collections::{BTreeMap, HashMap};
 

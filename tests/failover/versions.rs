@@ -1,5 +1,5 @@
-//! A primary and replicas with other settings, of other versions: random commands of all kinds while timers fire, and
-//! all hold the same, as does whoever reads the AOF of any of them.
+//! A primary and replicas with other settings and of other versions: after random commands of all kinds, with timers
+//! firing, all have the same state, as has a server that loads the AOF of any of them.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! How long the server is held up: every command with its most expensive permitted arguments and contents, by SLOWLOG.
+//! How long commands block the server: every command with its most expensive permitted arguments and contents, by
+//! SLOWLOG.
 //!
 //! A command that is not asked for many items takes less than 5 ms, one that is less than 50 ms. On a busy machine any
-//! command is slow once in a while, as it waits for a processor: so each is tried several times, on contents made anew,
-//! the shortest time counts, and where the kernel tells how long the server's thread ran meanwhile, that does if it is
-//! less. An algorithm that is not linear is slow every time.
+//! command is slow once in a while, because it waits for a processor. Therefore each is tried several times, with new
+//! contents, and the shortest time counts; if the kernel tells how long the thread of the server ran meanwhile, that
+//! counts if it is less. An algorithm that is not linear is slow every time.
 
 mod drain;
 mod internal;

@@ -1,4 +1,4 @@
-//! Contents that are as expensive as they may be, and how long a command took.
+//! Contents that are as expensive as permitted, and the time that a command takes.
 
 use redis::{Connection, Value};
 

@@ -1,4 +1,4 @@
-//! Each attack alone, at a ceiling that it reaches soon, with nobody who drains.
+//! Each attack alone, with a memory limit that it reaches soon and nobody who drains.
 
 use crate::attackers::*;
 use crate::reporter::{Reporter, SHORT};

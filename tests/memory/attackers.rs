@@ -1,5 +1,5 @@
-//! Those who attack: each sends one kind of command, many at once, until it is told to stop. Answered with anything but
-//! a number or a refusal that names limit and setting, it fails.
+//! Attackers: each sends one kind of command, many at once, until it is stopped. It fails if a reply is neither a
+//! number nor an error that names the limit and the setting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

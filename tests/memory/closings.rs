@@ -1,4 +1,5 @@
-//! Windows that close where memory is full of what makes no room: their records stay below the ceiling, too.
+//! Windows that close while memory is full of data that cannot be evicted: their records stay below the memory limit,
+//! too.
 
 use std::time::Duration;
 

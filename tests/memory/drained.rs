@@ -1,5 +1,5 @@
-//! What comes in goes out again: what was queued was delivered, dropped or is held; and after everything was drained and
-//! forgotten, nearly nothing is held.
+//! Nothing leaks: queued records are delivered, dropped or still queued; and after everything is drained and forgotten,
+//! nearly no memory is used.
 
 use redis::{Connection, Value};
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Draining works however little memory is left: it is what frees memory.
+//! Draining works however little memory is left, because it frees memory.
 
 use redis::{Connection, Value};
 

@@ -1,5 +1,5 @@
-//! Nodes that come whole: RESTORE and COPY beyond the ceiling are refused and leave nothing behind; a file that is loaded
-//! is never refused because of it, and then new things are until use is below.
+//! Whole nodes: RESTORE and COPY beyond the memory limit are refused and leave nothing behind. A file is always loaded;
+//! then new data is refused until memory used is below the limit.
 
 use redis::Value;
 

@@ -1,5 +1,5 @@
-//! The ceiling is lowered by CONFIG SET: what is above it is trimmed in slices, so that other clients go on being
-//! answered; writes that need memory are refused until then; what only counts or frees goes on.
+//! The memory limit is lowered by CONFIG SET: the excess is trimmed in slices, so that other clients are served
+//! meanwhile. Writes that need memory are refused until then; writes that only count or free memory work.
 
 use std::time::{Duration, Instant};
 

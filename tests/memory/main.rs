@@ -1,8 +1,8 @@
-//! The ceiling under attack: whatever clients report, hold and leave undrained, `agg.max-memory` bounds what the module
-//! holds, as the server's own `used_memory` shows it; what was there before goes on being counted exactly; every refusal
-//! and every drop is told.
+//! The memory limit under attack: whatever clients report, keep and leave undrained, `agg.max-memory` bounds the memory
+//! used by the module, as the `used_memory` of the server shows. Known metrics continue to be counted exactly, and
+//! every refusal and every drop is counted.
 //!
-//! Attacks go on for seconds, with AGG_HEAVY=1 for a minute each.
+//! Attacks last seconds, with AGG_HEAVY=1 a minute each.
 
 mod alone;
 mod attackers;

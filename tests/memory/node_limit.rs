@@ -1,4 +1,5 @@
-//! `agg.max-node-memory`: a node that reaches it makes room in its own queues, then refuses, and displaces nobody.
+//! `agg.max-node-memory`: a node that reaches it evicts records of its own queues, then refuses, and evicts nothing of
+//! others.
 
 use redis::{Connection, Value};
 

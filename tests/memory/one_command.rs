@@ -1,4 +1,4 @@
-//! What one command takes from others where memory is full: at most a mebibyte, and nothing where it is refused.
+//! What one command evicts from other nodes when memory is full: at most one mebibyte, and nothing if it is refused.
 
 use redis::Value;
 

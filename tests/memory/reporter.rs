@@ -1,6 +1,5 @@
-//! Somebody who reports samples of metrics that were there before the attack, and a poller who takes their windows:
-//! what was answered 1 is found again, window for window, in what is delivered, but for windows that were dropped and
-//! counted as such.
+//! A reporter of metrics that existed before the attack, and a poller that drains their windows: every sample that was
+//! accepted is found again in the delivered windows, except for windows that were dropped and counted as such.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the module holds besides nodes: their names, and the commands of clients that wait.
+//! Memory used besides nodes: their names, and the commands of blocked clients.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! One client, and a look after each single command: none leaves more held than the ceiling, and what a command may cost
-//! was known before it ran.
+//! One client, and a look after every single command: none exceeds the memory limit, and the cost of a command is known
+//! before it runs.
 
 use redis::Value;
 

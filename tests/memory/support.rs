@@ -1,5 +1,5 @@
-//! What a server holds, seen from outside: its `used_memory` without what is not the module's, beside what the module
-//! says; and a watcher that looks all the while.
+//! The memory used by a server, seen from outside: its `used_memory` without what is not the module's, compared with
+//! what the module reports; and a watcher that looks continuously.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};

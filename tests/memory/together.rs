@@ -1,4 +1,4 @@
-//! Several attacks at once, the limit lowered and raised meanwhile.
+//! Several attacks at once, while the limit is lowered and raised.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

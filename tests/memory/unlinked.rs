@@ -1,4 +1,4 @@
-//! A large node goes without holding anybody up, and its memory comes back.
+//! A large node is deleted without blocking anybody, and its memory is freed.
 
 use redis::Value;
 

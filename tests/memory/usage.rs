@@ -1,5 +1,4 @@
-//! What is told of one node is true: MEMORY USAGE and AGG.INFO's bytes are what the server has more when the node is
-//! gone.
+//! MEMORY USAGE and the bytes of AGG.INFO equal the memory that the server frees when the node is deleted.
 
 use redis::Value;
 

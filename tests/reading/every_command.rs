@@ -1,4 +1,4 @@
-//! What holds for all of the commands: what there is where nothing is, what is refused, and that nothing changes.
+//! What applies to all reading commands: replies for missing names, errors, and that nothing changes.
 
 use super::*;
 

@@ -1,5 +1,5 @@
 //! AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO and INFO agg on a real server: every field by name and in order, in RESP2
-//! (flat arrays) and RESP3 (maps), what there is where nothing is, and what is refused.
+//! (flat arrays) and RESP3 (maps), replies for missing names, and errors.
 
 mod every_command;
 mod get;

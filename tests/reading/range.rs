@@ -1,4 +1,4 @@
-//! AGG.RANGE: the buckets of a metric, closed and open.
+//! AGG.RANGE: the windows of a metric, closed and open.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! AGG.SCAN: the names of a family, part by part.
+//! AGG.SCAN: iterates over the names of a family.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! AGG.ERROR: what an error is told, when two are the same, and what is cut and refused.
+//! AGG.ERROR: the fields of an error, its identity, and what is truncated or refused.
 
 use super::*;
 

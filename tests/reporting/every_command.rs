@@ -1,4 +1,4 @@
-//! What holds for all of the commands: names, tags and times that they refuse, and how refusals are counted.
+//! What applies to all reporting commands: names, tags and times that they refuse, and how refusals are counted.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! AGG.FORGET: what is forgotten, and what goes with it.
+//! AGG.FORGET: what it removes.
 
 use super::*;
 

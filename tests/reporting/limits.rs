@@ -1,4 +1,4 @@
-//! What is too long or too much: it is refused whole, and what is there goes on.
+//! Names that are too long and nodes that are full: the command is refused as a whole, and known names keep working.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! AGG.LOG: lines, as they are queued, cut and refused.
+//! AGG.LOG: log entries that are queued, truncated and refused.
 
 use super::*;
 

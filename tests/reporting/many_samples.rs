@@ -1,4 +1,4 @@
-//! AGG.MSTAT: many samples at once, of which all, some or none are taken.
+//! AGG.MSTAT: many samples at once, of which all, some or none are accepted.
 
 use super::*;
 

@@ -1,6 +1,5 @@
-//! The commands that report, on a real server: AGG.STAT, AGG.MSTAT, AGG.LOG, AGG.ERROR, AGG.REALITY, and with them
-//! AGG.FORGET and AGG.REQUEUE. Every option, every answer, and every refusal with its text, after which nothing may have
-//! changed.
+//! The commands that report, on a real server: AGG.STAT, AGG.MSTAT, AGG.LOG, AGG.ERROR, AGG.REALITY, and AGG.FORGET and
+//! AGG.REQUEUE. Every option, every reply, and every error with its text, after which nothing may have changed.
 
 mod errors;
 mod every_command;

@@ -1,4 +1,4 @@
-//! AGG.REALITY: when an object is queued, which report holds, and what JSON is taken.
+//! AGG.REALITY: when an object is queued, which report counts, and which JSON is accepted.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! AGG.REQUEUE: what is held is queued once more.
+//! AGG.REQUEUE: known errors and objects are queued again.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! AGG.STAT: what one sample says and brings, and what is no sample.
+//! AGG.STAT: what a sample changes, and which samples are refused.
 
 use super::*;
 

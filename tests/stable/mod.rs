@@ -1,9 +1,8 @@
-//! What docs/stability.md promises of data: what an older version of the module wrote is read by this one. The folders
-//! beside this file were written by the versions that they are called after, and stay as they are: `dump` is a node by
-//! DUMP, `rdb` its server's RDB file, `aof` the commands of which it came as its server's AOF had them, `held.json` what
-//! it held.
+//! The promise of docs/stability.md for data: this version reads what older versions wrote. The directories beside this
+//! file are named after the versions that wrote them and never change: `dump` is a node by DUMP, `rdb` the RDB file of
+//! its server, `aof` the commands that made it as in the AOF of its server, `held.json` its contents.
 //!
-//! Each version has its own: `AGG_WRITE_STABLE=1 cargo test --test main stable::` writes those that are not there.
+//! Each version has its own directory: `AGG_WRITE_STABLE=1 cargo test --test main stable::` writes missing ones.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};

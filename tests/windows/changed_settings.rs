@@ -1,4 +1,4 @@
-//! Settings: how long windows are, and how many closed ones are kept.
+//! Changed settings: the length of windows, and how many closed ones are kept.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Closing: when a window ends and is delivered, wherever its node went.
+//! Closing: when a window ends and is delivered, wherever its node moved.
 
 use super::*;
 

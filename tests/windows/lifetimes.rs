@@ -1,4 +1,4 @@
-//! Lifetimes: quiet metrics, errors and objects end, and errors that grew are queued again.
+//! Lifetimes: quiet metrics, errors and objects expire, and errors with new occurrences are queued again.
 
 use super::*;
 

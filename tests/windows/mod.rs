@@ -1,7 +1,6 @@
-//! What time brings about on a real server: windows close and are delivered, late samples are told from good ones, things
-//! end and errors are queued again. The windows are a second or two; where several samples belong together they are sent
-//! in one MULTI, between whose commands the timer does not run, and with times of their own, so no result depends on how
-//! fast a test is.
+//! The effects of time on a real server: windows close and are delivered, late samples are recognised, names expire and
+//! errors are queued again. Windows last a second or two. Samples that belong together are sent in one MULTI, between
+//! whose commands the timer does not run, and with times of their own, so no result depends on the speed of a test.
 
 mod changed_settings;
 mod clock;

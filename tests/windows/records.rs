@@ -1,4 +1,4 @@
-//! What the records of windows carry: tags, the last value, exact sums.
+//! The contents of window records: tags, the last value, exact sums.
 
 use super::*;
 

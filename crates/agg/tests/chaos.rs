@@ -1,8 +1,9 @@
-//! Two pollers in a storm: they are killed again and again, their sink is away, slow, or cuts the connection after it
-//! stored what it got, the network is cut, the server fails over to its replica. Afterwards the sink has every record
-//! under one id, no queue has any, and the pollers kept within their memory.
+//! Two pollers in a storm: they are killed repeatedly, their sink is down, slow, or closes the connection after it
+//! stored a request, the network is cut, and the server fails over to its replica. Afterwards the sink has every record
+//! under one id, all queues are empty, and the pollers stayed within their memory.
 //!
-//! With AGG_HEAVY=1 a million records, kills every few seconds for some minutes and a sink that is away for one.
+//! With AGG_HEAVY=1: a million records, kills every few seconds for some minutes, and a sink that is down for one
+//! minute.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};

@@ -1,5 +1,5 @@
-//! `agg scan` finds a fleet and says what everything else is that answers; encrypted connections trust whom they are
-//! told to; `agg poll` knows all kinds of sources.
+//! `agg scan` finds a fleet and says what everything else is that answers. Encrypted connections trust only the
+//! configured CA. `agg poll` drains all kinds of sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! Servers that send what no server of ours does: what they send is bounded, they stop nobody else, and no password
-//! goes where the settings do not lead.
+//! Hostile servers: what they send is bounded, they stop no other server, and passwords go only where the settings
+//! permit.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! `agg drain --to-file` and `agg load`: what was drained to a file goes to another sink later.
+//! `agg drain --to-file` and `agg load`: records drained to a file are loaded into another sink later.
 
 use std::collections::BTreeSet;
 use std::io::Write;

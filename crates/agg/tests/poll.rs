@@ -1,5 +1,4 @@
-//! `agg poll` takes what its routes say, and loses nothing when it is killed, when there are two, and when a server
-//! goes away.
+//! `agg poll` follows its routes and loses nothing when it is killed, when two run, and when a server goes down.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `agg poll` and files: begun anew, compressed, shared; and the tags that a route changes on the way there.
+//! `agg poll` and files: rotated, compressed and shared; and tags that a route changes.
 
 use std::collections::BTreeSet;
 use std::path::Path;

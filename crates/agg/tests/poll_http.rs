@@ -1,7 +1,7 @@
-//! `agg poll` and what it reaches by HTTP: InfluxDB 3.x, VictoriaMetrics, any endpoint that takes JSON; https; what it
-//! makes of their faults.
+//! `agg poll` and its HTTP sinks: InfluxDB 3.x, VictoriaMetrics, any endpoint that takes JSON; https; and how it
+//! handles their faults.
 //!
-//! VictoriaMetrics is the real one. InfluxDB 3.x is a mock whose answers are those of its API's description:
+//! VictoriaMetrics is real. InfluxDB 3.x is a mock that answers as the documentation of its API says:
 //! <https://docs.influxdata.com/influxdb3/core/write-data/http-api/v3-write-lp/>.
 
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
-//! `agg poll` into a real server that speaks MongoDB's protocol: what documents look like, that nothing is there twice
-//! and no news is overwritten, and what happens while the server fails, is away, or refuses what it gets.
+//! `agg poll` with a real server that speaks MongoDB's protocol: what documents look like, that nothing is stored twice
+//! and no newer record is overwritten, and what happens while the server fails, is down, or refuses a document.
 //!
-//! The server is SecantusDB, a single one: it fails over to nobody, and of it alone a majority is made. It knows time
-//! series, write concerns and fail points; it counts neither the depth of a document nor the size of a command, so what
-//! a server says to those is tested in units (crates/agg/src/poll/sink/mongo).
+//! The server is a single SecantusDB: it has no failover, and is a majority by itself. It supports time series, write
+//! concerns and fail points. It checks neither the depth of a document nor the size of a command; unit tests of the
+//! sink cover the errors of real servers there.
 
 use std::collections::BTreeSet;
 

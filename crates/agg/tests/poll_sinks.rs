@@ -1,4 +1,4 @@
-//! `agg poll` and its sinks: slow ones, those that are away or refuse what they get, and the end by a signal.
+//! `agg poll` and its sinks: slow ones, sinks that are down or refuse records, and shutdown by a signal.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Passwords, certificates and headers that are renewed while a program runs: it takes the new ones without a signal,
-//! and keeps the connections that work.
+//! Passwords, certificates and headers that are renewed while a program runs: it uses the new ones without a signal and
+//! keeps working connections.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What can be seen of `agg poll` over HTTP and in its logs while it works, while a sink is away, and at its end.
+//! What `agg poll` shows over HTTP and in its logs: while it works, while a sink is down, and at shutdown.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What `agg poll` tells systemd, as systemd would hear it: over a socket of the test's own.
+//! What `agg poll` tells systemd, received on a socket of the test.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;

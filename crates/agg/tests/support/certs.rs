@@ -1,4 +1,4 @@
-//! Certificates of an authority of their own, in files.
+//! Certificates of a test CA, in files.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! A file system that stops answering when it is told to: a FUSE server of a few lines. It is mounted where the program
-//! alone sees it, so that nothing else on this machine hangs.
+//! A file system that can be made to hang: a FUSE server of a few lines. It is mounted in the mount namespace of the
+//! program, so that nothing else on the machine hangs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! A real InfluxDB 1.x (Debian's package `influxdb`) on free loopback ports, with a folder of its own; it ends with
-//! its value, by its pid.
+//! A real InfluxDB 1.x (Debian's package `influxdb`) on free loopback ports, in a directory of its own. It ends with
+//! its value, by its process id.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! A real server that speaks MongoDB's protocol (SecantusDB, which scripts/servers.sh fetches) on a free loopback port,
-//! with a folder of its own; it ends with its value, by its pid. The tests reach it through MongoDB's own driver.
+//! in a directory of its own. It ends with its value, by its process id. Tests connect by MongoDB's own driver.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

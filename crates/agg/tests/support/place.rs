@@ -1,4 +1,4 @@
-//! What the tests of `agg poll` share: a folder with a poller's settings and files, and what goes through it.
+//! The directory of a poller for the tests of `agg poll`: its settings and files, and records that it drains.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! A store that takes JSON records by HTTP and keeps what they are known by; it can be away, slow, and fail after it
-//! stored what it was sent.
+//! A store that takes JSON records by HTTP and keeps their identity and a hash. It can be down, slow, or fail after it
+//! stored a request.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;

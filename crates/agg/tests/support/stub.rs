@@ -1,5 +1,5 @@
-//! A stub of an HTTP server, for the faults that a real database does not have on demand. It answers as the test says
-//! and keeps what it was sent.
+//! A stub of an HTTP server, for faults that a real database does not have on demand. It answers as the test says and
+//! keeps the requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! The program in a terminal of its own: a pseudo terminal of which the test is the person.
+//! A pseudo terminal in which a program runs and the test plays the user.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! A real VictoriaMetrics (Debian's package `victoria-metrics`) on a free loopback port, with a folder of its own; it
-//! ends with its value, by its pid.
+//! A real VictoriaMetrics (Debian's package `victoria-metrics`) on a free loopback port, in a directory of its own. It
+//! ends with its value, by its process id.
 
 use std::process::{Child, Command, Stdio};
 
