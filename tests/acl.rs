@@ -32,7 +32,7 @@ const LOOKS: [&str; 5] = [
     "AGG.INFO NODE",
 ];
 
-/// What else would tell of a node or take it away.
+/// Commands of the server that would read or delete a node.
 const ELSE: [&str; 7] = [
     "DEL NODE",
     "UNLINK NODE",
@@ -49,17 +49,17 @@ const REPORTER: &str = "+agg.stat +agg.mstat +agg.log +agg.error +agg.reality +a
 const POLLER: &str = "+agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue";
 const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info";
 
-/// What stands in the way.
+/// Why a command is denied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     Done,
-    /// Not this command.
+    /// The command is not permitted.
     NoCommand,
-    /// Not this key.
+    /// The key is not permitted.
     NoKey,
 }
 
-/// A server with a node of each name and a user of these rules; a connection as that user.
+/// Starts a server with a node of each name and a user with these rules, and connects as that user.
 fn user(rules: &str) -> Option<(Server, Connection)> {
     let server = Server::start()?;
     for node in ["node1", "node2"] {
@@ -108,7 +108,7 @@ fn reporter_writes_to_its_node_and_reads_nothing() {
 
 #[test]
 fn write_only_pattern_denies_all_commands_that_read_or_consume() {
-    // Even where no command is forbidden.
+    // Even if no command is forbidden.
     let Some((server, mut c)) = user("%W~node1 +@all") else {
         return;
     };
@@ -181,7 +181,7 @@ fn transactions_and_scripts_do_not_bypass_the_acl() {
         "EVAL return(redis.call('AGG.APPLY','node1','x')) 0",
     ] {
         let why = error(&mut c, line);
-        // In the words of Redis 7.0, and of later servers.
+        // The wording of Redis 7.0, and of later servers.
         let told = ["executing the script can't", "ACL failure in script"];
         assert!(told.iter().any(|t| why.contains(t)), "{line}: {why}");
     }
@@ -194,17 +194,17 @@ fn internal_command_requires_all_permissions() {
         return;
     };
     assert_eq!(answer(&mut c, APPLY, "node1"), Answer::NoCommand);
-    // Its payload is looked at only behind that door.
+    // The payload is parsed only after the permission check.
     let why = server.error("AGG.APPLY node1 payload");
     assert!(why.starts_with("ERR AGG.APPLY: "), "{why}");
 }
 
-/// Whether the server lets a module add categories: Redis 7.4 and Valkey.
+/// Returns whether modules can add categories: Redis 7.4 and Valkey.
 fn has_categories(server: &Server) -> bool {
     version(server) >= (7, 4)
 }
 
-/// The server's version: Valkey's own, and Redis's.
+/// Returns the versions of the server: of Valkey itself, and of Redis.
 fn version(server: &Server) -> (u32, u32) {
     let info: String = server.ask("INFO server");
     let told = |name| info.lines().find_map(|line| line.strip_prefix(name));
@@ -216,13 +216,13 @@ fn version(server: &Server) -> (u32, u32) {
     (parts.next().unwrap(), parts.next().unwrap())
 }
 
-/// The names of a category's commands, in small letters.
+/// Returns the names of the commands of a category in lower case.
 fn in_category(server: &Server, category: &str) -> Vec<String> {
     let lower = |commands: Vec<String>| -> BTreeSet<String> {
         commands.iter().map(|name| name.to_lowercase()).collect()
     };
     let commands = lower(server.ask(&format!("COMMAND LIST FILTERBY ACLCAT {category}")));
-    // Redis before 8 leaves the commands of modules out of this one.
+    // Redis before 8 omits the commands of modules here.
     let told = lower(server.ask(&format!("ACL CAT {category}")));
     if told.iter().any(|name| name.starts_with("agg.")) || version(server) >= (8, 0) {
         let ours = |all: &BTreeSet<String>| -> Vec<String> {

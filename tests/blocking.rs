@@ -14,17 +14,17 @@ use testkit::*;
 /// How long a condition may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Longer than a few ticks of the timer, to show that something does not happen.
+/// Longer than a few ticks of the timer; for things that must not happen.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A client that waits.
+/// A blocked client.
 struct Waiter {
     id: i64,
     answer: Receiver<RedisResult<Value>>,
 }
 
 impl Waiter {
-    /// Sends a command that is to wait, and comes back when it does.
+    /// Sends a command that blocks and returns once the client is blocked.
     fn start(server: &Server, line: &str) -> Waiter {
         Waiter::start_on(server, server.connection(), line)
     }
@@ -35,7 +35,7 @@ impl Waiter {
         let words = line.to_owned();
         std::thread::spawn(move || {
             let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
-            // The test may be over.
+            // The test may have ended.
             let _ = sender.send(send(&mut connection, &words));
         });
         let waiter = Waiter { id, answer };
@@ -48,13 +48,13 @@ impl Waiter {
         waiter
     }
 
-    /// Whether the server holds the client back.
+    /// Returns whether the client is blocked.
     fn waits(&self, server: &Server) -> bool {
         let line: String = server.ask(&format!("CLIENT LIST ID {}", self.id));
         line.contains(" flags=b")
     }
 
-    /// Some time later it still waits.
+    /// Asserts that it is still blocked some time later.
     fn goes_on_waiting(&self, server: &Server) {
         if let Ok(reply) = self.answer.recv_timeout(SHORT) {
             panic!("it woke: {reply:?}");
@@ -66,19 +66,19 @@ impl Waiter {
         self.answer.recv_timeout(LONG).expect("it never woke")
     }
 
-    /// The entries with which it woke.
+    /// Returns the records that it woke with.
     fn entries(self) -> Vec<Entry> {
         entries(&self.reply().unwrap())
     }
 
-    /// The only entry with which it woke.
+    /// Returns the only record that it woke with.
     fn entry(self) -> Entry {
         let [entry] = self.entries().try_into().expect("one entry");
         entry
     }
 }
 
-/// A number of a queue in AGG.INFO.
+/// Returns a number that AGG.INFO shows for a queue.
 fn info(server: &Server, queue: &str, field: &str) -> i64 {
     let info: Value = server.ask("AGG.INFO n");
     int(at(at(&info, "queues").unwrap(), queue).unwrap(), field)
@@ -92,7 +92,7 @@ fn blocked_clients(server: &Server) -> usize {
     line.unwrap().parse().unwrap()
 }
 
-/// A connection below any client library.
+/// A raw connection.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -106,7 +106,7 @@ impl Raw {
         self.0.write_all(lines.as_bytes()).unwrap();
     }
 
-    /// What the server sends up to these bytes.
+    /// Returns what the server sends, up to and including these bytes.
     fn read_up_to(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
         while !bytes.ends_with(end.as_bytes()) {
@@ -121,7 +121,7 @@ impl Raw {
     }
 }
 
-// What wakes.
+// Events that wake a client.
 
 #[test]
 fn available_records_are_delivered_without_blocking() {
@@ -138,7 +138,7 @@ fn new_log_entry_wakes_clients_of_both_protocols() {
     let Some(server) = Server::start() else {
         return;
     };
-    // The node is there, and empty.
+    // The node exists and is empty.
     server.ask::<()>("AGG.LOG n text");
     server.ask::<()>("AGG.POP n LOG");
     for connection in [server.connection(), server.connection3()] {
@@ -148,7 +148,7 @@ fn new_log_entry_wakes_clients_of_both_protocols() {
         assert_eq!((entry.id, entry.deliveries), (id, 1));
         assert_eq!(entry.queue, "LOG");
         assert_eq!(entry.json()["message"], "text");
-        // It is leased as by any FETCH.
+        // It is leased like by any FETCH.
         assert_eq!(info(&server, "LOG", "leased"), 1);
         assert_eq!(server.ask::<i64>(&format!("AGG.ACK n LOG {id}")), 1);
     }
@@ -294,7 +294,7 @@ fn expired_lease_wakes_a_client_though_another_saw_it_first() {
         let b: i64 = server.ask("AGG.LOG n b");
         server.ask::<()>("AGG.FETCH n LOG LEASE 600000");
         let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 3000");
-        // Both leases end, and another client comes before the timer does.
+        // Both leases expire, and another client comes before the timer.
         let extend = format!("AGG.EXTEND n LOG 1 {a} {b}");
         together(&server, &[&extend, "DEBUG SLEEP 0.05", line]);
         match waiter.reply().unwrap() {
@@ -351,7 +351,7 @@ fn record_of_a_transaction_wakes_a_client_after_exec() {
         "AGG.LOG n second",
     ];
     together(&server, &lines);
-    // All of it, the queues in the order named.
+    // All records, the queues in the order named.
     let queues: Vec<String> = waiter.entries().into_iter().map(|e| e.queue).collect();
     assert_eq!(queues, ["REALITY", "LOG", "LOG"]);
 }
@@ -385,7 +385,7 @@ fn options_of_a_blocked_fetch_apply_when_it_wakes() {
     assert_eq!((again[0].id, again[0].deliveries), (entry.id, 2));
 }
 
-// Nodes that come and go.
+// Nodes that are created, moved and deleted.
 
 #[test]
 fn node_created_later_wakes_a_client() {
@@ -469,7 +469,7 @@ fn blocked_fetch_survives_a_key_of_another_type() {
     assert_eq!(waiter.entry().id, id);
 }
 
-// Nothing comes.
+// Timeouts.
 
 #[test]
 fn blocked_fetch_replies_nil_after_its_timeout() {
@@ -488,7 +488,7 @@ fn blocked_fetch_replies_nil_after_its_timeout() {
         client.read_up_to("$3\r\nend\r\n");
         client.send(&line);
         assert_eq!(client.read_up_to("\r\n"), "_\r\n");
-        // The client goes on as before.
+        // The client continues as before.
         client.send("PING\r\n");
         assert_eq!(client.read_up_to("\r\n"), "+PONG\r\n");
     }
@@ -515,7 +515,7 @@ fn block_0_never_times_out() {
         return;
     };
     let forever = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
-    // Others come and go meanwhile.
+    // Others block and time out meanwhile.
     for _ in 0..3 {
         let reply: Value = server.ask("AGG.FETCH n LOG BLOCK 100");
         assert_eq!(reply, Value::Nil);
@@ -525,7 +525,7 @@ fn block_0_never_times_out() {
     assert_eq!(forever.entry().id, id);
 }
 
-// Who gets what.
+// Who is served.
 
 #[test]
 fn one_record_wakes_one_of_two_clients() {
@@ -620,7 +620,7 @@ fn longest_blocked_client_is_served_first() {
     assert_eq!(got, ids);
 }
 
-/// Processor time that the server has used, seconds.
+/// Returns the processor time that the server has used, in seconds.
 fn cpu(server: &Server) -> f64 {
     let info: String = server.ask("INFO cpu");
     let used = |name: &str| -> f64 {
@@ -630,7 +630,7 @@ fn cpu(server: &Server) -> f64 {
     used("used_cpu_sys:") + used("used_cpu_user:")
 }
 
-/// Processor time for 3,000 log entries, seconds.
+/// Returns the processor time for 3,000 log entries in seconds.
 fn cost_of_logs(server: &Server) -> f64 {
     let mut connection = server.connection();
     let before = cpu(server);
@@ -656,14 +656,14 @@ fn clients_blocked_on_one_queue_do_not_slow_reports_to_another() {
     });
     let beside = cost_of_logs(&server);
     println!("3,000 log entries: {alone} s alone, {beside} s beside 400 clients that wait");
-    // Where each report tried them all, 0.04 s became 0.4 s on Redis 7.0 and 1.6 s on Valkey 9.1.
+    // When each report tried all of them, 0.04 s became 0.4 s on Redis 7.0 and 1.6 s on Valkey 9.1.
     assert!(beside < alone * 4.0 + 0.05, "{alone} s became {beside} s");
     server.ask::<()>("AGG.ERROR n text");
     waiters[0].read_up_to("ERROR\r\n");
     assert_eq!(blocked_clients(&server), 399);
 }
 
-// What changes meanwhile.
+// Changes while a client is blocked.
 
 #[test]
 fn client_with_revoked_permissions_gets_an_error_and_the_next_gets_the_record() {
@@ -676,7 +676,7 @@ fn client_with_revoked_permissions_gets_an_error_and_the_next_gets_the_record() 
         ("ACL SETUSER u resetkeys %R~n", false),
         ("ACL SETUSER u -agg.fetch", false),
         ("ACL SETUSER u nocommands +agg.log", false),
-        // Who is logged in stays so, as BLPOP has it.
+        // Connected clients stay authenticated, as with BLPOP.
         ("ACL SETUSER u off", true),
         ("ACL SETUSER u resetkeys ~n*", true),
     ] {
@@ -729,7 +729,7 @@ fn lease_dropped_by_a_reload_wakes_a_client() {
     assert_eq!(waiter.entry().id, id);
 }
 
-// Where it cannot wait.
+// Contexts in which a client cannot block.
 
 #[test]
 fn fetch_in_a_transaction_does_not_block() {
@@ -767,7 +767,7 @@ fn fetch_in_a_script_does_not_block() {
     }
 }
 
-// Ends from outside.
+// Clients that are unblocked or disconnected.
 
 #[test]
 fn client_unblock_ends_a_blocked_fetch() {

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use redis::Value;
 use testkit::*;
 
-/// A command as the contract has it.
+/// A documented command.
 struct Contract {
-    /// Its line of the contract, `queue` spelled out where it is one of all five.
+    /// Its documented usage, with `queue` spelled out if it is one of all five.
     grammar: &'static str,
-    /// Arguments with the name; negative: at least.
+    /// The number of arguments with the name; negative: at least that many.
     arity: i64,
     flags: &'static [&'static str],
-    /// Of its key spec.
+    /// The flags of its key spec.
     key: &'static [&'static str],
 }
 
@@ -60,14 +60,14 @@ const COMMANDS: [Contract; 18] = [
     Contract {
         grammar: "AGG.FORGET node METRIC|ERROR|REALITY name",
         arity: 4,
-        // Not denyoom: it is a way out where memory is full.
+        // Not denyoom: it frees memory when memory is full.
         flags: &["write", "fast"],
         key: REPORT,
     },
     Contract {
         grammar: "AGG.REQUEUE node ERROR|REALITY [MATCH glob]",
         arity: -3,
-        // Its new entries take memory.
+        // Its new records need memory.
         flags: &["write", "denyoom"],
         key: DRAIN,
     },
@@ -132,7 +132,7 @@ const COMMANDS: [Contract; 18] = [
         flags: &["readonly", "fast"],
         key: READ,
     },
-    // No line of the contract: effects go through it.
+    // Not documented: effects are replicated by it.
     Contract {
         grammar: "AGG.APPLY node payload",
         arity: 3,
@@ -146,7 +146,7 @@ impl Contract {
         self.grammar.split(' ').next().unwrap()
     }
 
-    /// The grammar with its words in the place of `QUEUE`.
+    /// Returns the usage with the names of queues in place of `QUEUE`.
     fn line(&self) -> String {
         self.grammar
             .replace(" QUEUE", &format!(" {QUEUE}"))
@@ -154,7 +154,7 @@ impl Contract {
     }
 }
 
-/// COMMAND DOCS of a command.
+/// Returns the COMMAND DOCS of a command.
 fn docs(server: &Server, name: &str) -> Value {
     let reply: Value = server.ask(&format!("COMMAND DOCS {name}"));
     let pair = list(&reply);
@@ -164,13 +164,13 @@ fn docs(server: &Server, name: &str) -> Value {
     pair[1].clone()
 }
 
-/// COMMAND INFO of a command.
+/// Returns the COMMAND INFO of a command.
 fn info(server: &Server, name: &str) -> Vec<Value> {
     let reply: Value = server.ask(&format!("COMMAND INFO {name}"));
     list(&list(&reply)[0]).to_vec()
 }
 
-/// A list, or in RESP3 a set, of words, sorted.
+/// Returns the sorted words of a list, or of a set in RESP3.
 fn words(value: &Value) -> Vec<String> {
     let mut words: Vec<String> = redis::from_redis_value(value.clone()).unwrap();
     words.sort();
@@ -191,7 +191,7 @@ fn args(map: &Value) -> &[Value] {
     at(map, "arguments").map_or(&[], list)
 }
 
-/// An argument as redis-cli hints at it.
+/// Returns an argument as redis-cli shows it in its hints.
 fn hint(arg: &Value) -> String {
     let parts = |between: &str| -> String {
         let parts: Vec<String> = args(arg).iter().map(hint).collect();
@@ -219,8 +219,8 @@ fn hints(docs: &Value) -> String {
     hints.join(" ")
 }
 
-/// A line of grammar with `_` for each word that stands for a value: the contract and COMMAND DOCS may call it
-/// differently (`AT ms` and `AT at`).
+/// Returns a usage with `_` for each placeholder: documents and COMMAND DOCS may name it differently (`AT ms` and `AT
+/// at`).
 fn shape(line: &str) -> String {
     let mut shape = String::new();
     let is_part = |c: char| c.is_alphanumeric() || c == '.' || c == '-';
@@ -239,7 +239,7 @@ fn shape(line: &str) -> String {
     shape
 }
 
-/// Words that an argument of COMMAND DOCS allows; of alternatives the one of this number.
+/// Returns words that an argument of COMMAND DOCS permits; of alternatives, the one with this number.
 fn example(arg: &Value, choice: usize) -> Vec<String> {
     let name = text(arg, "name");
     let value: Vec<String> = match text(arg, "type").as_str() {
@@ -395,7 +395,7 @@ fn arity_and_flags_are_correct() {
     };
     let expected = COMMANDS.each_ref().map(|command| {
         let mut flags = sorted(command.flags);
-        // The server's own, of all commands of modules.
+        // Added by the server to all commands of modules.
         flags.push("module".into());
         flags.sort();
         (command.name(), Value::Int(command.arity), flags)

@@ -7,17 +7,17 @@ use std::time::Duration;
 use redis::{Connection, ConnectionLike, Value};
 use testkit::*;
 
-/// Short windows that close by themselves.
+/// Short windows that close without further samples.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
-/// A connection with a database selected.
+/// Opens a connection and selects a database.
 fn in_db(server: &Server, db: u32) -> Connection {
     let mut connection = server.connection();
     let () = ask(&mut connection, &format!("SELECT {db}"));
     connection
 }
 
-/// All entries of a queue, looked at.
+/// Returns all records of a queue without consuming them.
 fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
     entries(&ask(
         connection,
@@ -25,7 +25,7 @@ fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
     ))
 }
 
-/// Whether a window of the metric has closed in the node and its record names the node.
+/// Returns whether a window of the metric has closed and its record names the node.
 fn has_closed(connection: &mut Connection, node: &str, metric: &str) -> bool {
     peek(connection, node, "MIN")
         .iter()
@@ -42,7 +42,7 @@ fn closes(connection: &mut Connection, node: &str, metric: &str) {
     });
 }
 
-/// The node takes a sample and closes its window.
+/// Asserts that the node accepts a sample and closes its window.
 fn goes_on(connection: &mut Connection, node: &str) {
     static PROBES: AtomicUsize = AtomicUsize::new(0);
     let metric = format!("probe{}", PROBES.fetch_add(1, Relaxed));
@@ -59,7 +59,7 @@ fn exists(connection: &mut Connection, key: &str) -> bool {
     ask(connection, &format!("EXISTS {key}"))
 }
 
-/// A number of INFO agg.
+/// Returns a number of INFO agg.
 fn info(server: &Server, field: &str) -> i64 {
     let all: String = server.ask("INFO agg");
     let line = all
@@ -293,7 +293,7 @@ fn renamed_node_closes_its_windows_under_the_new_name() {
     goes_on(&mut c, "new");
     assert!(!exists(&mut c, "old"));
     assert!(ask::<i64>(&mut c, "AGG.LOG new more") > waiting);
-    // The old name is free for another node.
+    // The old name is available for another node.
     goes_on(&mut c, "old");
     assert!(!has_closed(&mut c, "old", "temp"));
 }
@@ -443,7 +443,7 @@ fn node_expires_on_time_though_the_timer_visits_it() {
     let _: i64 = ask(&mut c, "AGG.STAT n m 1");
     assert_eq!(ask::<i64>(&mut c, "PEXPIRE n 1"), 1);
     until("the node ends", || (!exists(&mut c, "n")).then_some(()));
-    // None of the windows that were open brings it back.
+    // None of the windows that were open recreates it.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(!exists(&mut c, "n"));
 }
@@ -459,7 +459,7 @@ fn del_and_unlink_free_the_memory() {
         fill_much(&mut c, "n");
         assert!(info(&server, "agg_held") - before > 1_000_000);
         assert_eq!(ask::<i64>(&mut c, &format!("{command} n")), 1);
-        // Some stays: tables of the module that have grown.
+        // Some memory stays: tables of the module that have grown.
         until(&format!("the memory is given back after {command}"), || {
             (info(&server, "agg_held") - before < 300_000).then_some(())
         });
@@ -619,7 +619,7 @@ fn a_node_migrates_to_another_server() {
     };
     let mut c = from.connection();
     fill_short(&mut c, "n");
-    // The target would close windows before anybody looks.
+    // The target would otherwise close windows before the comparison.
     hold_windows_open(&to);
     let before = from.digest("n");
     let last = peek(&mut c, "n", "LOG").last().unwrap().id;
@@ -651,7 +651,7 @@ fn memory_usage_grows_as_the_server_does() {
     fill_much(&mut c, "n");
     let big: i64 = ask(&mut c, "MEMORY USAGE n SAMPLES 0");
     let (grown, told) = (used() - before, big - small);
-    // 1000 lines of 500 bytes, 4000 metrics, 1000 errors, 1000 objects.
+    // 1000 log entries of 500 bytes, 4000 metrics, 1000 errors, 1000 objects.
     assert!(told > 1_000_000, "{told}");
     assert!(
         told > grown / 2 && told < grown * 2,
@@ -695,7 +695,7 @@ fn a_transaction_runs_commands_of_every_family() {
         assert_eq!(ask::<String>(&mut c, line), "QUEUED");
     }
     assert!(!exists(&mut server.connection(), "n"));
-    // Not through `ask`, which takes one refusal among the answers for the whole.
+    // Not by `ask`, which fails if one of the replies is an error.
     let replies = c.req_command(&redis::cmd("EXEC")).unwrap();
     let replies = list(&replies);
     assert_eq!(replies.len(), 9);
@@ -711,7 +711,7 @@ fn a_transaction_runs_commands_of_every_family() {
     assert!(!exists(&mut c, "discarded"));
 }
 
-/// Whether a transaction that watches the node is carried out though `meanwhile` happens.
+/// Returns whether a transaction that watches the node is executed although `meanwhile` happens.
 fn survives(server: &Server, meanwhile: impl FnOnce(&mut Connection)) -> bool {
     let mut c = server.connection();
     let () = ask(&mut c, "WATCH n");
@@ -796,7 +796,7 @@ fn watch_is_broken_by_a_closing_window() {
     assert!(broken);
 }
 
-/// What a script calls: its commands, one after the other.
+/// The commands that a script calls.
 const SCRIPT: &str = "
     local n = KEYS[1]
     redis.call('AGG.STAT', n, 'm', 1)

@@ -6,21 +6,21 @@ use std::net::TcpStream;
 use redis::{Connection, Value};
 use testkit::*;
 
-/// Short windows that close by themselves.
+/// Short windows that close without further samples.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
-/// Saves at an orderly end.
+/// Saves at shutdown.
 const RDB: [&str; 2] = ["--save", "3600 1000000"];
 
-/// As [`SYNCED_AOF`]; what BGREWRITEAOF writes is an RDB file.
+/// Like [`SYNCED_AOF`], but BGREWRITEAOF writes an RDB file.
 const AOF_WITH_PREAMBLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/// Where the tests put nodes.
+/// The databases with nodes.
 const PLACES: [(u32, &str); 4] = [(0, "a"), (0, "b"), (5, "a"), (0, "big")];
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
-/// A connection with a database selected.
+/// Opens a connection and selects a database.
 fn in_db(server: &Server, db: u32) -> Connection {
     let mut connection = server.connection();
     let () = ask(&mut connection, &format!("SELECT {db}"));
@@ -34,14 +34,14 @@ fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
     ))
 }
 
-/// What must come back of a node.
+/// The state of a node that must survive.
 #[derive(Debug, PartialEq)]
 struct State {
     place: (u32, &'static str),
     digest: Vec<String>,
-    /// Queue, id and record of what waits.
+    /// Queue, id and content of pending records.
     waits: Vec<(String, i64, String)>,
-    /// Without the counters, which are no part of the value.
+    /// AGG.GET without the counters, which are not part of the value.
     metric: Vec<Value>,
     range: Value,
 }
@@ -69,7 +69,7 @@ fn states(server: &Server) -> Vec<State> {
     PLACES.map(|place| state(server, place)).into()
 }
 
-/// The first difference, in few words.
+/// Describes the first difference.
 fn assert_same(before: &State, after: &State) {
     for (was, is) in before.waits.iter().zip(&after.waits) {
         assert_eq!(was, is);
@@ -80,7 +80,7 @@ fn assert_same(before: &State, after: &State) {
     assert_eq!(before, after);
 }
 
-/// Whether a window of the metric has closed.
+/// Returns whether a window of the metric has closed.
 fn closes(connection: &mut Connection, node: &str, metric: &str) {
     until(&format!("{node} closes the window of {metric}"), || {
         peek(connection, node, "MIN")
@@ -90,7 +90,7 @@ fn closes(connection: &mut Connection, node: &str, metric: &str) {
     });
 }
 
-/// Nodes of all kinds are the same after what `saves_and_loads` does, and live on.
+/// Asserts that nodes of all kinds are equal after `saves_and_loads`, and work.
 fn comes_back(mut server: Server, saves_and_loads: impl FnOnce(&mut Server)) {
     for (db, node) in PLACES {
         fill_short(&mut in_db(&server, db), node);
@@ -107,8 +107,8 @@ fn comes_back(mut server: Server, saves_and_loads: impl FnOnce(&mut Server)) {
     }
 }
 
-/// All that waited is handed out again: log lines as they were, errors and objects with the same content under new
-/// ids, as nobody knows with which content the old ones were handed out.
+/// Asserts that all pending records are delivered again: log entries unchanged, errors and objects with the same
+/// content under new ids, because nobody knows with which content the old ids were delivered.
 fn assert_again(waited: &[(String, i64, String)], again: &[(String, i64, String)], last: i64) {
     let of = |entries: &[(String, i64, String)], queue: &str| -> Vec<(i64, String)> {
         let of = entries.iter().filter(|(q, ..)| q == queue);
@@ -131,7 +131,7 @@ fn lives_on(server: &Server, was: &State) {
     let taken: i64 = ask(&mut c, &format!("AGG.STAT {node} new.one 1"));
     assert_eq!(taken, 1);
     closes(&mut c, node, "new.one");
-    // Leases are gone: what was not acknowledged is delivered again, the oldest first.
+    // Leases are lost: records that were not acknowledged are redelivered, oldest first.
     let fetched = entries(&ask(
         &mut c,
         &format!("AGG.FETCH {node} LOG ERROR REALITY COUNT 10000"),
@@ -142,7 +142,7 @@ fn lives_on(server: &Server, was: &State) {
         .map(|e| (e.queue.clone(), e.id, e.text.clone()))
         .collect();
     assert_again(&was.waits, &again, last);
-    // Ids go on growing.
+    // Ids keep growing.
     let id: i64 = ask(&mut c, &format!("AGG.LOG {node} more"));
     assert!(id > last, "{id} came after {last}");
     for queue in ["MIN", "HOUR"] {
@@ -167,7 +167,7 @@ fn rewrite_aof(server: &Server) {
     assert!(info.contains("aof_last_bgrewrite_status:ok"), "{info}");
 }
 
-/// The files of the AOF whose names end so, as they are on the disk.
+/// Returns the contents of the AOF files with this suffix.
 fn aof(server: &Server, ending: &str) -> Vec<u8> {
     let mut all = Vec::new();
     for file in std::fs::read_dir(server.dir().join("appendonlydir")).unwrap() {
@@ -256,7 +256,7 @@ fn writes_after_an_aof_rewrite_survive() {
         let mut c = server.connection();
         fill_short(&mut c, "a");
         rewrite_aof(&server);
-        // Each of these builds on what the rewritten part holds.
+        // Each of these depends on the rewritten part.
         for line in [
             "AGG.STAT a cpu.load@0 4",
             "AGG.STAT a net.rx 1000 DIFF",
@@ -290,7 +290,7 @@ fn work_of_the_timer_survives_in_the_aof() {
             let _: Value = ask(&mut c, &format!("AGG.REALITY {node} brief m {{}} TTL 1"));
             let _: Value = ask(&mut c, &format!("AGG.ERROR {node} forgotten KEY forgotten"));
             let _: Value = ask(&mut c, &format!("AGG.POP {node} ERROR"));
-            // Only now: the error that grew is not to be queued again before the others are taken.
+            // Only now, so that the error is not queued again before the others are consumed.
             let () = server.ask("CONFIG SET agg.error-interval-ms 50 agg.error-ttl 1");
             closes(&mut c, node, "temp");
             until("the object's life ends", || {
@@ -312,7 +312,7 @@ fn work_of_the_timer_survives_in_the_aof() {
             });
             let () = server.ask("CONFIG SET agg.error-interval-ms 300000 agg.error-ttl 604800");
         }
-        // From here on the timer lets things be, before the crash and after it.
+        // From here on the timer changes nothing, before and after the crash.
         hold_windows_open(&server);
         let () = server.ask("CONFIG SET agg.error-interval-ms 300000 agg.error-ttl 604800");
         let before = places.map(|place| state(&server, place));
@@ -330,7 +330,7 @@ fn windows_that_end_while_the_server_is_down_close_afterwards() {
         let Some(mut server) = Server::with_module(arguments, CLOSING) else {
             return;
         };
-        // The windows after the one that runs now: they are open whatever the time is.
+        // Windows after the current one, which are open whatever the time is.
         let at = now_ms() + 2000;
         for (db, node) in [(0, "a"), (5, "b")] {
             let mut c = in_db(&server, db);
@@ -383,7 +383,7 @@ fn pending_records_count_as_delivered_after_a_restart() {
     let before = entries(&server.ask("AGG.PEEK n ERROR REALITY"));
     server.stop();
     server.restart();
-    // Nobody knows whether the server handed them out before: one id never has two contents.
+    // Nobody knows whether the server delivered them before, and no id may have two contents.
     let _: Value = server.ask("AGG.ERROR n broken KEY e");
     let _: Value = server.ask("AGG.REALITY n k m 2");
     let after = entries(&server.ask("AGG.FETCH n ERROR REALITY"));
@@ -479,7 +479,7 @@ fn crash_loses_no_acknowledged_write() {
         found.starts_with(&acknowledged),
         "{found:?} and {acknowledged:?}"
     );
-    // What was on its way may be there or not.
+    // Writes in flight may or may not have survived.
     let extra = found.len() - acknowledged.len();
     assert!(extra <= 1, "{extra}");
     let buckets: Value = server.ask("AGG.RANGE n total HOUR");
@@ -509,7 +509,7 @@ fn saved_aof_is_replayed_into_another_server() {
         closes(&mut c, node, "later");
     }
     hold_windows_open(&server);
-    // As `redis-cli --pipe` does.
+    // Like `redis-cli --pipe`.
     let mut link = TcpStream::connect(("127.0.0.1", other.port)).unwrap();
     for ending in [".base.aof", ".incr.aof"] {
         let part = aof(&server, ending);
@@ -537,7 +537,7 @@ fn sample_adds_at_most_60_bytes_to_the_aof_beyond_its_arguments() {
             .map(|file| file.unwrap().metadata().unwrap().len())
             .sum()
     };
-    // The node's rules go along once, with the first of all.
+    // The rules of the node are written once, with the first sample.
     let _: i64 = ask(&mut c, "AGG.STAT node1 first 1");
     for line in [
         "AGG.STAT node1 cpu.load 12.5",
@@ -545,7 +545,7 @@ fn sample_adds_at_most_60_bytes_to_the_aof_beyond_its_arguments() {
         "AGG.STAT node1 disk.iops@sda 18446744073709551615 DIFF TAGS dim:iops",
     ] {
         let own: usize = 5 + line.split(' ').map(|word| word.len() + 6).sum::<usize>();
-        // One in a millisecond alone, so that each comes as a payload; and many at once, as they came.
+        // One per millisecond, so that each is written as a payload; and many at once, which are written verbatim.
         for pause in [2, 0] {
             let before = size(&server);
             for _ in 0..50 {
@@ -568,8 +568,8 @@ fn windows_due_while_the_server_loads_close_afterwards() {
     for name in &names {
         let _: i64 = server.ask(&format!("AGG.STAT {name} m 1"));
     }
-    // Longer than all windows and delays; meanwhile the server answers that it loads, and runs no timer of ours, which
-    // would find half of the nodes.
+    // Longer than all windows and delays. Meanwhile the server replies that it is loading and does not run the timer of
+    // the module, which would find half of the nodes.
     let () =
         server.ask("CONFIG SET key-load-delay 25000 loading-process-events-interval-bytes 1024");
     let started = std::time::Instant::now();

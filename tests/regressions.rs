@@ -6,20 +6,20 @@ use testkit::*;
 /// MIN windows of one second and HOUR windows of two, closed soon.
 const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 100";
 
-/// Windows of four weeks: none closes by the clock while a test looks.
+/// Windows of four weeks: none closes by the clock during a test.
 const CALM: &str = "min-window 2419200 hour-window 2419200";
 
-/// A moment a minute ago at which windows of [`SHORT`] begin.
+/// Returns a time a minute ago at which windows of [`SHORT`] start.
 fn past() -> i64 {
     (now_ms() - 60_000) / 2_000 * 2_000
 }
 
-/// Sends a line in which quotes hold words together.
+/// Sends a command in which quotes keep words together.
 fn tell<T: redis::FromRedisValue>(server: &Server, line: &str) -> T {
     server.send(&words(line))
 }
 
-/// The records of a queue, as soon as there are so many.
+/// Waits for this many records of a queue and returns them.
 fn arrived(server: &Server, queue: &str, n: usize) -> Vec<serde_json::Value> {
     until(&format!("{n} records in {queue}"), || {
         let all = server.peek("n", queue);
@@ -27,18 +27,19 @@ fn arrived(server: &Server, queue: &str, n: usize) -> Vec<serde_json::Value> {
     })
 }
 
-/// A field of each record.
+/// Returns a field of each record.
 fn all(records: &[serde_json::Value], field: &str) -> Vec<serde_json::Value> {
     records.iter().map(|record| record[field].clone()).collect()
 }
 
-/// The open MIN window of a metric of node `n`.
+/// Returns the open MIN window of a metric of node `n`.
 fn open(server: &Server, metric: &str) -> Value {
     let shown: Value = server.ask(&format!("AGG.GET n METRIC {metric}"));
     list(at(&shown, "min").unwrap())[0].clone()
 }
 
-/// Sends samples of `n`'s metric `m` in one go, each with its time after `t`: the answers.
+/// Sends samples of metric `m` of node `n` in one transaction, each with its time relative to `t`, and returns the
+/// replies.
 fn samples(server: &Server, kind: &str, t: i64, samples: &[(i64, i64)]) -> Vec<i64> {
     let lines: Vec<String> = samples
         .iter()
@@ -58,7 +59,7 @@ fn d1_two_differential_samples_in_one_second_lose_no_increase() {
         return;
     };
     let t = past();
-    // Ten a second for five seconds, by 7 each.
+    // Ten per second for five seconds, each adding 7.
     let steady: Vec<(i64, i64)> = (0..=50).map(|i| (i * 7, i * 100)).collect();
     assert_eq!(samples(&server, "DIFF", t, &steady), [1; 51]);
     let window = open(&server, "m");
@@ -66,7 +67,7 @@ fn d1_two_differential_samples_in_one_second_lose_no_increase() {
     for field in ["avg", "min", "max", "last"] {
         assert_eq!(double(&window, field), 70.0, "{field}");
     }
-    // Two with the same time: there is no rate between them, but the increase goes into the next.
+    // Two with the same time have no rate between them, but the increase is added to the next.
     assert_eq!(
         samples(&server, "DIFF", t, &[(450, 5_000), (550, 6_000)]),
         [1, 1]
@@ -76,7 +77,7 @@ fn d1_two_differential_samples_in_one_second_lose_no_increase() {
     assert_eq!(double(&window, "max"), 200.0);
 }
 
-/// D2: after a window had turned over, the maximum of a differential metric was the raw counter.
+/// D2: after a window had ended, the maximum of a differential metric was the raw counter.
 #[test]
 fn d2_the_maximum_after_a_window_turned_over_is_that_of_the_rates() {
     let Some(server) = Server::with_settings(SHORT) else {
@@ -143,7 +144,7 @@ fn d5_a_differential_metric_with_its_first_sample_only_sends_nothing() {
     for queue in ["MIN", "HOUR"] {
         assert_eq!(all(&arrived(&server, queue, 1), "metric"), ["witness"]);
     }
-    // Nor when it is forgotten, which closes what is open.
+    // Nor when it is forgotten, which closes open windows.
     server.ask::<i64>("AGG.FORGET n METRIC m");
     assert_eq!(server.peek("n", "MIN").len(), 1);
 }
@@ -174,7 +175,7 @@ fn d7_a_late_sample_counts_in_no_other_window_and_no_interval_twice() {
     let shown: Value = server.ask("AGG.GET n METRIC m");
     assert_eq!((int(&shown, "at"), int(&shown, "late")), (t + 2_000, 1));
     assert_eq!(all(&arrived(&server, "MIN", 2), "sum"), [100.0, 100.0]);
-    // A gauge: its windows have closed, and the current one knows nothing of it.
+    // A gauge: its windows have closed, and the current one does not count the sample.
     for value in [1, 999] {
         let at = if value == 1 { now_ms() } else { t };
         server.ask::<i64>(&format!("AGG.STAT n gauge {value} AT {at}"));
@@ -387,7 +388,7 @@ fn d14_everything_is_bounded_and_each_drop_is_counted_by_its_reason() {
     );
 }
 
-/// D15: after 100 occurrences of an error silence fell: 99 were never delivered.
+/// D15: after 100 occurrences of an error nothing more was delivered: 99 were lost.
 #[test]
 fn d15a_occurrences_after_the_first_delivery_are_delivered_by_themselves() {
     let Some(server) = Server::with_settings(CALM) else {
@@ -446,20 +447,20 @@ fn d15c_the_number_of_errors_is_bounded_and_undelivered_ones_go_last() {
         .filter(|k| !k.is_empty())
         .for_each(report);
     server.ask::<Value>("AGG.POP n ERROR COUNT 2");
-    // Of the delivered ones, a and b, b has been unseen for longer now.
+    // Of the delivered errors a and b, b was last seen longer ago.
     report("a");
     report("d");
     assert_eq!((held(), dropped()), ("acd".into(), 0));
     report("e");
     assert_eq!((held(), dropped()), ("cde".into(), 0));
-    // All of them wait: the longest unseen is dropped, and counted.
+    // All are pending: the one last seen longest ago is dropped and counted.
     report("c");
     report("f");
     assert_eq!((held(), dropped()), ("cef".into(), 1));
     assert_eq!(all(&server.peek("n", "ERROR"), "key"), ["c", "e", "f"]);
 }
 
-/// D16: three updates of an object made three entries.
+/// D16: three updates of an object made three records.
 #[test]
 fn d16a_an_object_has_one_entry_which_shows_its_latest_state() {
     let Some(server) = Server::with_settings(CALM) else {
@@ -548,7 +549,7 @@ fn d18a_invalid_utf8_leaves_as_valid_json_and_lines() {
     server.send::<i64>(&[b"AGG.FORGET", bad, b"METRIC", bad]);
     let reply: Value = server.send(&words("AGG.PEEK NODE MIN HOUR LOG ERROR REALITY").named(bad));
     let shown = "a\u{fffd}\u{fffd}\u{fffd}";
-    // Reading them as text and JSON is half of the test.
+    // Parsing them as text and JSON is half of the test.
     let records = records(&reply);
     assert_eq!(all(&records, "node"), [shown; 5]);
     for (i, field) in ["metric", "metric", "message", "code", "model"]
@@ -565,7 +566,7 @@ fn d18a_invalid_utf8_leaves_as_valid_json_and_lines() {
     );
 }
 
-/// For a node whose name is no text.
+/// Reads a node whose name is not text.
 trait Named<'a> {
     fn named(self, node: &'a [u8]) -> Vec<&'a [u8]>;
 }
@@ -577,7 +578,7 @@ impl<'a> Named<'a> for Vec<&'a [u8]> {
     }
 }
 
-/// D18: the scripts that it was made of vanished with SCRIPT FLUSH.
+/// D18: it consisted of scripts, which SCRIPT FLUSH removed.
 #[test]
 fn d18b_script_flush_takes_nothing_away() {
     let Some(server) = Server::with_settings(CALM) else {
@@ -590,7 +591,7 @@ fn d18b_script_flush_takes_nothing_away() {
     assert_eq!(double(&open(&server, "m"), "sum"), 3.0);
 }
 
-/// D18: keys were not declared, so it worked in no cluster.
+/// D18: keys were not declared, so it did not work in a cluster.
 #[test]
 fn d18c_every_command_declares_its_one_key_and_works_in_a_cluster() {
     let Some(server) = Server::with_module(&["--cluster-enabled", "yes"], CALM) else {
@@ -649,7 +650,7 @@ fn d18d_what_a_poller_that_died_had_in_hand_comes_back() {
     assert!(again.iter().all(|entry| entry.deliveries == 2));
 }
 
-/// D18: the hash over an error's fields ran them into each other.
+/// D18: the hash of an error did not separate its fields.
 #[test]
 fn d18e_fields_of_an_error_do_not_run_into_each_other() {
     let Some(server) = Server::with_settings(CALM) else {
@@ -662,7 +663,7 @@ fn d18e_fields_of_an_error_do_not_run_into_each_other() {
     assert_eq!(int(&server.ask("AGG.INFO n"), "errors"), 2);
 }
 
-/// D18: seconds and milliseconds were confused silently.
+/// D18: seconds were silently taken for milliseconds.
 #[test]
 fn d18f_seconds_where_milliseconds_are_meant_are_an_error() {
     let Some(server) = Server::with_settings(CALM) else {
@@ -684,7 +685,7 @@ fn d18f_seconds_where_milliseconds_are_meant_are_an_error() {
     assert_eq!(server.ask::<i64>("EXISTS n"), 0);
 }
 
-/// D18: hex and blanks were numbers.
+/// D18: hexadecimal numbers and blanks were accepted as values.
 #[test]
 fn d18g_hex_and_blanks_are_no_numbers() {
     let Some(server) = Server::with_settings(CALM) else {

@@ -7,7 +7,7 @@ use redis::{Connection, Value};
 use testkit::random_workload::{BUSY, Lifetimes, OTHERS, RandomWorkload};
 use testkit::*;
 
-/// Short windows that close by themselves.
+/// Short windows that close without further samples.
 const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
 /// A primary and its replica.
@@ -23,7 +23,7 @@ impl Pair {
         Some(Pair { primary, replica })
     }
 
-    /// Waits until the replica has all that the primary sent.
+    /// Waits until the replica has received everything that the primary sent.
     fn in_step(&self) {
         in_step(&self.primary, &self.replica);
     }
@@ -45,7 +45,7 @@ fn replica_of(primary: &Server, settings: &str) -> Option<Server> {
     Some(replica)
 }
 
-/// A field of INFO replication.
+/// Returns a field of INFO replication.
 fn replication(server: &Server, field: &str) -> String {
     let info: String = server.ask("INFO replication");
     let line = info
@@ -63,12 +63,12 @@ fn in_step(primary: &Server, replica: &Server) {
     });
 }
 
-/// The digest of all that a server holds, expiries included.
+/// Returns the digest of all data of a server, with times of expiry.
 fn digest(server: &Server) -> String {
     server.ask("DEBUG DIGEST")
 }
 
-/// Both hold the same, at a moment in which the primary stood still.
+/// Asserts that both have the same state at a moment in which the primary does not change.
 fn assert_equal(primary: &Server, replica: &Server, when: &str) {
     let (here, there) = until("the primary stands still", || {
         let before = digest(primary);
@@ -81,7 +81,7 @@ fn assert_equal(primary: &Server, replica: &Server, when: &str) {
     }
 }
 
-/// Which nodes differ.
+/// Describes which nodes differ.
 fn difference(primary: &Server, replica: &Server) -> String {
     let mut found = String::new();
     for db in 0..16 {
@@ -98,7 +98,7 @@ fn difference(primary: &Server, replica: &Server) -> String {
     found
 }
 
-/// A connection with a database selected.
+/// Opens a connection and selects a database.
 fn in_db(server: &Server, db: u32) -> Connection {
     let mut connection = server.connection();
     let () = ask(&mut connection, &format!("SELECT {db}"));
@@ -112,7 +112,7 @@ fn closes(server: &Server, node: &str, metric: &str) {
     });
 }
 
-/// Until a window that is open now is over.
+/// Waits until windows that are open now have ended.
 fn let_windows_end() {
     let start = now_ms();
     until("the windows are over", || {
@@ -120,7 +120,7 @@ fn let_windows_end() {
     });
 }
 
-/// `AGG_SEED` of the environment tries other commands.
+/// `AGG_SEED` selects other random commands.
 fn random_commands_leave_both_equal(seed: u64) {
     let other = std::env::var("AGG_SEED").ok();
     let seed = other.map_or(seed, |other| other.parse().unwrap());
@@ -131,21 +131,21 @@ fn random_commands_leave_both_equal(seed: u64) {
     for round in 0..8 {
         for i in 0..400 {
             workload.act();
-            // The timer gets its turn among the commands.
+            // The timer runs between the commands.
             if i % 2 == 0 {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
         if round == 4 {
-            // The link breaks and is taken up again.
+            // The replication link breaks and is restored.
             let _: i64 = pair.primary.ask("CLIENT KILL TYPE replica");
         }
         let when = format!("seed {seed}, after round {round}");
         assert_equal(&pair.primary, &pair.replica, &when);
     }
-    // Most commands were carried out, so the test says something.
+    // Most commands were carried out, so the comparison is meaningful.
     assert!(workload.done > 2000, "{}", workload.done);
-    // A replica that joins now gets it all at once.
+    // A replica that joins now gets everything in one full copy.
     let Some(other) = replica_of(&pair.primary, OTHERS[0]) else {
         return;
     };
@@ -252,7 +252,7 @@ fn replica_serves_reads() {
     ] {
         let here: Value = pair.primary.ask(line);
         let there: Value = pair.replica.ask(line);
-        // Deliveries are the primary's alone, as leases are.
+        // Deliveries and leases exist only on the primary.
         let is_look = line.starts_with("AGG.PEEK");
         let same = match is_look {
             true => without_deliveries(&here) == without_deliveries(&there),
@@ -274,7 +274,7 @@ fn without_deliveries(reply: &Value) -> Vec<(String, i64, String)> {
         .collect()
 }
 
-/// Counters and `seen` are each server's own.
+/// Counters and `seen` are local to each server.
 fn without_counters(reply: &Value) -> Value {
     const OWN: [&str; 8] = [
         "samples",
@@ -348,11 +348,11 @@ fn replica_closes_and_expires_nothing_itself() {
     pair.in_step();
     let before = digest(&pair.replica);
     let waiting: Value = pair.replica.ask("AGG.PEEK n MIN HOUR ERROR REALITY");
-    // Its own settings would have windows close, and metrics, errors and objects end, within a second.
+    // By its own settings windows would close, and metrics, errors and objects would expire, within a second.
     let_windows_end();
     assert_eq!(digest(&pair.replica), before);
     assert_eq!(digest(&pair.primary), before);
-    // Nor when the primary is away.
+    // Nor while the primary is down.
     pair.primary.stop();
     until("the replica is alone", || {
         (replication(&pair.replica, "master_link_status") == "down").then_some(())
@@ -391,8 +391,8 @@ fn promoted_replica_continues() {
     let promoted = &pair.replica;
     let () = promoted.ask("REPLICAOF NO ONE");
     assert_eq!(digest(promoted), before);
-    // What was leased of the old primary is delivered again: errors and objects under new ids, as nobody knows with
-    // which content the old ones were handed out.
+    // Records that the old primary leased are redelivered: errors and objects under new ids, because nobody knows with
+    // which content the old ids were delivered.
     let again = entries(&promoted.ask("AGG.FETCH n LOG ERROR REALITY"));
     let ids = |entries: &[Entry]| entries.iter().map(|e| e.id).collect::<Vec<_>>();
     let content = |entries: &[Entry]| -> Vec<String> {
@@ -506,7 +506,7 @@ fn blocked_client_is_served_after_a_pause() {
     assert_equal(&pair.primary, &pair.replica, "after the pause");
 }
 
-/// A field of INFO agg.
+/// Returns a field of INFO agg.
 fn info_agg(server: &Server, field: &str) -> i64 {
     let info: String = server.ask("INFO agg");
     let line = info
@@ -517,7 +517,7 @@ fn info_agg(server: &Server, field: &str) -> i64 {
         .unwrap()
 }
 
-/// Item 17 of issue 13: it was 0 on a replica, and after an exchange of the parts the age of a record long gone.
+/// It once was 0 on a replica, and after a failover the age of a record that was long removed.
 #[test]
 fn age_of_the_oldest_record_is_right_on_a_replica_and_after_a_failover() {
     let Some(pair) = Pair::start("", "") else {
@@ -549,7 +549,7 @@ fn age_of_the_oldest_record_is_right_on_a_replica_and_after_a_failover() {
     until("none waits", || {
         (info_agg(first, "agg_log_oldest") == 0).then_some(())
     });
-    // While clients are paused nothing is decided, but looked at.
+    // While clients are paused the timer decides nothing, but still reads.
     let paused: i64 = second.ask("AGG.LOG n paused");
     let () = second.ask("CLIENT PAUSE 60000 WRITE");
     is_age_of(second, paused);

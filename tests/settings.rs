@@ -3,7 +3,7 @@
 use redis::Value;
 use testkit::*;
 
-/// Name, default, smallest and largest value; sizes are bytes.
+/// Name, default, minimum and maximum; sizes in bytes.
 const SETTINGS: [(&str, i64, i64, i64); 21] = [
     ("max-memory", 256 << 20, 1 << 20, 1 << 40),
     ("max-node-memory", 0, 0, 1 << 40),
@@ -34,7 +34,7 @@ fn is_size(name: &str) -> bool {
     sizes.contains(&name) || name.starts_with("queue-")
 }
 
-/// Redis's own units.
+/// The units of Redis.
 const UNITS: [(&str, i64); 8] = [
     ("3000000", 3_000_000),
     ("3000000b", 3_000_000),
@@ -62,13 +62,13 @@ fn set(server: &Server, settings: &str) {
     let () = server.ask(&format!("CONFIG SET {settings}"));
 }
 
-/// A file of settings, and its place.
+/// A configuration file and its directory.
 struct File {
     dir: tempfile::TempDir,
 }
 
 impl File {
-    /// `MODULE` stands for the line that loads the module; the words behind it are its arguments.
+    /// Writes a file in which `MODULE` stands for the line that loads the module; the words after it are its arguments.
     fn new(text: &str) -> File {
         let dir = tempfile::tempdir().unwrap();
         let line = format!("loadmodule {}", module().display());
@@ -87,7 +87,7 @@ impl File {
     }
 
     fn start(&self) -> Option<Server> {
-        // Says so where the module is missing.
+        // Prints that the module is missing.
         Server::start()?;
         Server::with(&[&self.path()])
     }
@@ -111,7 +111,7 @@ fn dropped(server: &Server, queue: &str) -> i64 {
     int(at(at(&info, "queues").unwrap(), queue).unwrap(), "dropped")
 }
 
-/// A time long past, at the start of an hour.
+/// A time long ago, at the start of an hour.
 fn long_ago() -> i64 {
     (now_ms() / 3_600_000 - 100) * 3_600_000
 }
@@ -133,7 +133,7 @@ fn every_setting_accepts_its_bounds_and_nothing_beyond() {
     };
     for (name, default, min, max) in SETTINGS {
         for wrong in [min - 1, max + 1] {
-            // Where a size is not even a number without a sign, the server says it in another way.
+            // The server words the error differently if a size is not even a number.
             let why = match wrong {
                 -1 if is_size(name) => "argument must be a memory value".to_owned(),
                 _ => format!("argument must be between {min} and {max} inclusive"),
@@ -149,7 +149,7 @@ fn every_setting_accepts_its_bounds_and_nothing_beyond() {
         if name.ends_with("-window") {
             continue;
         }
-        // A delay goes with windows that cover it.
+        // A delay requires windows that cover it.
         let max = if name == "flush-delay-ms" {
             3 * 300_000
         } else {
@@ -237,7 +237,7 @@ fn hour_window_is_a_multiple_of_the_min_window() {
     assert_eq!(windows(), (5, 10));
 }
 
-/// Item 11 of issue 13.
+/// The limit follows from the number of open windows.
 #[test]
 fn flush_delay_is_at_most_three_min_windows() {
     let why = "agg.flush-delay-ms must be at most 3 times agg.min-window";
@@ -258,10 +258,10 @@ fn flush_delay_is_at_most_three_min_windows() {
     refuses("agg.min-window 150");
     assert_eq!(value(&server, "min-window"), 300);
     set(&server, "agg.min-window 20 agg.flush-delay-ms 60000");
-    // The default goes with any window, and is no longer than three of them.
+    // The default fits any window and is at most three of them.
     set(&server, "agg.flush-delay-ms 5000");
     set(&server, "agg.min-window 1 agg.hour-window 60");
-    // An id is the time at which its window closed.
+    // The id is the time at which the window closed.
     until("a window closes after three seconds", || {
         let _: i64 = server.ask("AGG.STAT n m 1");
         let records = server.peek("n", "MIN");
@@ -425,7 +425,7 @@ fn module_is_loaded_or_refused_while_the_server_runs() {
         format!("MODULE LOADEX {module} CONFIG agg.min-window 7"),
     ] {
         server.error(&wrong);
-        // Neither a timer nor an event calls what is no longer there.
+        // Neither a timer nor an event calls code that was unloaded.
         std::thread::sleep(std::time::Duration::from_millis(300));
         for line in ["SET a x", "RENAME a b", "FLUSHALL", "SWAPDB 0 1"] {
             let () = server.ask(line);

@@ -50,7 +50,7 @@ pub fn in_step(primary: &Server, replica: &Server) {
     });
 }
 
-/// A connection with a database selected.
+/// Opens a connection and selects a database.
 pub fn in_db(server: &Server, db: u32) -> Connection {
     let mut connection = server.connection();
     if db > 0 {

@@ -43,14 +43,14 @@ fn agree(primary: &Program, replicas: &[Program], seed: u64) {
     for round in 0..amount(3, 8) {
         for i in 0..300 {
             workloads[i % 2].act();
-            // The timer gets its turn among the commands.
+            // The timer runs between the commands.
             if workloads[0].random.below(4) == 0 {
                 std::thread::sleep(Duration::from_millis(7));
             }
         }
         assert_equal(&format!("{who}, round {round}"), &first, &followers);
     }
-    // Most commands were carried out, so the test says something.
+    // Most commands were carried out, so the comparison is meaningful.
     let [done, refused] = [|m: &RandomWorkload| m.done, |m: &RandomWorkload| m.refused]
         .map(|of| of(&workloads[0]) + of(&workloads[1]));
     assert!(done > refused, "{done} done, {refused} refused");

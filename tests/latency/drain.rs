@@ -5,8 +5,7 @@ use redis::Value;
 use crate::support::*;
 use testkit::*;
 
-/// Log entries with tag lists that are long and no UTF-8, and errors and objects with texts that grow where they are
-/// escaped.
+/// Adds log entries with long tag lists that are not UTF-8, and errors and objects with texts that grow when escaped.
 fn fill_long(timed: &mut Timed) {
     let (tags, plain, text) = (many_tags(), many_plain_tags(), escaped_text());
     timed.send((0..40).map(|_| with("AGG.LOG n x TAGS", [&tags])));
@@ -108,7 +107,7 @@ pub fn peek_of_many_records_stays_short() {
     many_records("AGG.PEEK", " REV");
 }
 
-/// After a failover or a reload each error and object gets a new id before it is handed out.
+/// After a failover or a reload each error and object gets a new id before it is delivered.
 #[test]
 pub fn fetch_of_changed_records_stays_short() {
     let Some(mut timed) = Timed::start("") else {
@@ -130,7 +129,7 @@ pub fn fetch_of_changed_records_stays_short() {
 
 const LEASED: usize = 50_000;
 
-/// Runs a command when the leases of many entries have ended all at once, before a tick of the timer comes to them.
+/// Runs a command when the leases of many records have expired at once, before a tick of the timer sees them.
 fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String) {
     let Some(mut timed) = Timed::start("queue-log 100mb") else {
         return;
@@ -142,7 +141,7 @@ fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String
             let found = entries(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
             ids.extend(found.iter().map(|entry| entry.id));
         }
-        // To end together, while the server sleeps.
+        // They expire together, while the server sleeps.
         let extend =
             |part: &[i64]| with("AGG.EXTEND n LOG 200", part.iter().map(|id| id.to_string()));
         let mut commands: Vec<Words> = ids.chunks(10_000).map(extend).collect();
@@ -216,7 +215,7 @@ pub fn ack_of_many_ids_stays_short() {
                     entries(&timed.ask(&format!("AGG.PEEK n {queue} COUNT 10000 FROM {from}")));
                 ids.extend(found.iter().map(|entry| entry.id));
             }
-            // In the middle of the queue, so that holes are left.
+            // In the middle of the queue, so that gaps remain.
             let ids = ids
                 .chunks(every * 8)
                 .flat_map(|some| &some[..some.len() / every]);
@@ -270,6 +269,6 @@ pub fn requeue_is_bounded_in_entries_and_in_work() {
         "{refusal}"
     );
     assert!(list(&timed.ask("AGG.PEEK n REALITY")).is_empty());
-    // One that ends early is cheap whatever the names are.
+    // A scan that ends early is cheap whatever the names are.
     assert_eq!(timed.ask("AGG.REQUEUE n REALITY MATCH aab*"), Value::Int(0));
 }

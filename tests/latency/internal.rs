@@ -25,7 +25,7 @@ fn effects() -> Vec<u8> {
     payload
 }
 
-/// As many samples as may share a long list of tags, and lines up to a mebibyte.
+/// As many samples as may share a long tag list, and log entries up to a mebibyte.
 fn payload(n: usize) -> Vec<u8> {
     let (now, mut tags) = (now_ms() as u64, Vec::new());
     let mut words: Vec<Vec<u8>> = many_tags()

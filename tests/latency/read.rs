@@ -41,7 +41,7 @@ pub fn range_over_many_windows_is_bounded() {
     let first = list(&reply);
     assert_eq!(first.len(), 5000);
     assert_eq!(int(&first[0], "start"), start);
-    // Read on from the end of the last one, to the last there is.
+    // Continues from the end of the last reply, up to the last window.
     let (mut found, mut from) = (0, 0);
     loop {
         let reply = timed.ask(&format!("AGG.RANGE n m MIN FROM {from}"));
@@ -70,7 +70,7 @@ pub fn scan_with_a_pattern_stops_after_some_work() {
         let reply = timed.takes_less("AGG.SCAN with a long pattern", MANY, |_| {
             split(&format!("AGG.SCAN n REALITY 0 COUNT 10000 MATCH {pattern}"))
         });
-        // It has not come to the end, and goes on to there.
+        // The scan has not reached the end, and continues to it.
         let (mut found, mut calls, mut reply) = (0, 1, reply);
         while list(&reply)[0] != Value::BulkString(b"0".to_vec()) {
             found += list(&list(&reply)[1]).len();

@@ -5,7 +5,7 @@ use redis::Value;
 use crate::support::*;
 use testkit::*;
 
-/// The first window of an hour of the past, so that what comes with a later time closes it.
+/// Returns the first window of an hour of the past, so that a later sample closes it.
 fn past() -> i64 {
     now_ms() / 3_600_000 * 3_600_000 - 86_400_000
 }
@@ -126,7 +126,7 @@ pub fn mstat_that_closes_windows_with_long_tags_stays_short() {
     let [Value::Int(taken), Value::Int(0), Value::Array(refused)] = list(&reply) else {
         panic!("{reply:?}");
     };
-    // Each left a record of MIN and one of HOUR.
+    // Each left a record in MIN and one in HOUR.
     assert!((256..300).contains(taken), "{taken}");
     assert_eq!(*taken as usize + refused.len(), 10_000);
     assert_eq!(list(&refused[0])[1], Value::BulkString(why.into()));
@@ -194,7 +194,7 @@ pub fn log_with_long_texts_stays_short() {
     let Some(mut timed) = Timed::start("queue-log 5mb") else {
         return;
     };
-    // A full queue of small entries, of which many make room for a long one.
+    // A full queue of small entries, of which many are evicted for a long one.
     timed.send((0..200_000).map(|_| split("AGG.LOG n x")));
     let (long, tags) = (vec![b'\xff'; 1 << 20], [many_tags(), many_plain_tags()]);
     let mut n = 0;
@@ -260,7 +260,7 @@ pub fn reality_with_long_json_stays_short() {
         return;
     };
     let (tags, mut n) = (many_tags(), 0);
-    // Members in no order; arrays as deep as may be; characters that are escaped.
+    // Unsorted members; arrays as deep as permitted; characters that are escaped.
     let names = (0..9000).map(|i| format!("\"{:x}\":1", i * 7919 % 9001));
     let members = format!("{{{}}}", names.take(6000).collect::<Vec<_>>().join(","));
     let deep = format!("{}1{}", "[".repeat(127), "]".repeat(127));
@@ -308,7 +308,7 @@ pub fn forget_stays_short_whatever_is_still_to_be_dropped() {
         vec![lowered, split("AGG.FORGET n REALITY o0")]
     });
     let (tags, name) = (many_tags(), long_name(1));
-    // A name that was forgotten once is late in the same window.
+    // A name that was forgotten is late in the same window.
     let mut number = 1;
     let reply = timed.takes_less("AGG.FORGET of a metric with open windows", ONE, |timed| {
         number += 1;

@@ -7,14 +7,14 @@ use testkit::*;
 /// The longest item that the default settings allow.
 pub const LONG: usize = 64 << 10;
 
-/// The longest that a command may take that is not asked for many items, and one that is, microseconds.
+/// The longest that a command may take that is not asked for many items, and one that is, in microseconds.
 pub const ONE: i64 = 5_000;
 pub const MANY: i64 = 50_000;
 
 /// How often a command is tried.
 const TRIES: usize = 7;
 
-/// A server that notes the time of every command, and a connection to it.
+/// A server that logs the time of every command, and a connection to it.
 pub struct Timed {
     _slot: Slot,
     server: Server,
@@ -38,7 +38,7 @@ impl Timed {
         ask(&mut self.connection, line)
     }
 
-    /// Sends commands, some thousand at once; none is refused.
+    /// Sends commands, some thousand at once, and asserts that none is refused.
     pub fn send(&mut self, commands: impl IntoIterator<Item = Words>) {
         let mut commands = commands.into_iter().peekable();
         while commands.peek().is_some() {
@@ -52,8 +52,8 @@ impl Timed {
         }
     }
 
-    /// Makes contents by `prepare` and runs the command it returns: the shortest of some tries, microseconds, and the
-    /// last reply, which may be an error. It ends early where one was shorter than `limit`.
+    /// Makes contents by `prepare` and runs the command that it returns. Returns the shortest time of some tries in
+    /// microseconds and the last reply, which may be an error. Stops early if a try was shorter than `limit`.
     pub fn shortest(
         &mut self,
         limit: i64,
@@ -76,7 +76,7 @@ impl Timed {
         (shortest, reply)
     }
 
-    /// Asserts that a command takes less than `limit`: its reply.
+    /// Asserts that a command takes less than `limit` and returns its reply.
     pub fn takes_less(
         &mut self,
         what: &str,
@@ -90,7 +90,7 @@ impl Timed {
         reply.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// The same of a command that is refused: the error.
+    /// Asserts that a refused command takes less than `limit` and returns its error.
     pub fn refuses_within(
         &mut self,
         what: &str,
@@ -139,12 +139,12 @@ impl Timed {
         );
     }
 
-    /// How long the server's main thread has run so far, microseconds.
+    /// Returns how long the main thread of the server has run so far, in microseconds.
     pub fn ran(&self) -> Option<i64> {
         main_thread_time(self.server.pid()).map(|time| time.as_micros() as i64)
     }
 
-    /// How long the last command of this name took, microseconds.
+    /// Returns how long the last command of this name took, in microseconds.
     pub fn took(&mut self, name: &[u8]) -> i64 {
         let log = self.ask("SLOWLOG GET 128");
         let entry = list(&log).iter().find(|entry| {
@@ -166,14 +166,14 @@ fn command(words: &Words) -> redis::Cmd {
     command
 }
 
-/// The words of a line, and some more.
+/// Splits a line and adds words.
 pub fn with<W: AsRef<[u8]>>(head: &str, more: impl IntoIterator<Item = W>) -> Words {
     let mut words = split(head);
     words.extend(more.into_iter().map(|word| word.as_ref().to_vec()));
     words
 }
 
-/// As many names of two bytes as a tag list may have, in no order; they are no UTF-8.
+/// Returns as many names of two bytes as a tag list may have, unsorted; they are not UTF-8.
 pub fn many_tags() -> Vec<u8> {
     let letters: Vec<u8> = (0x21..=0xff).filter(|byte| *byte != b':').collect();
     let n = letters.len();
@@ -183,7 +183,7 @@ pub fn many_tags() -> Vec<u8> {
     list.join(&b' ')
 }
 
-/// The same in UTF-8, with names of three letters.
+/// Returns such a list in UTF-8, with names of three letters.
 pub fn many_plain_tags() -> Vec<u8> {
     let letter = |i: usize| b'a' + (i % 26) as u8;
     let names = (0..26 * 26 * 26).map(|i| i * 7919 % (26 * 26 * 26));
@@ -192,12 +192,12 @@ pub fn many_plain_tags() -> Vec<u8> {
     list.join(&b' ')
 }
 
-/// A text of the greatest length that becomes as long as can be where it is escaped.
+/// Returns a text of the maximum length that becomes as long as possible when escaped.
 pub fn escaped_text() -> Vec<u8> {
     vec![1; LONG]
 }
 
-/// A name of the greatest length, all alike but for their ends.
+/// Returns a name of the maximum length; all are equal except for their ends.
 pub fn long_name(i: usize) -> Vec<u8> {
     let mut name = vec![b'a'; LONG - 8];
     name.extend(format!("{i:08}").bytes());

@@ -12,14 +12,14 @@ use testkit::*;
 /// The commands of one round.
 pub type Attack = fn(&mut Random) -> Vec<Words>;
 
-/// What became of it.
+/// The outcome of an attack.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub taken: u64,
     pub full: u64,
 }
 
-/// An attack that goes on.
+/// A running attack.
 pub struct Attacker {
     is_over: Arc<AtomicBool>,
     refused: Arc<AtomicU64>,
@@ -59,7 +59,7 @@ impl Attacker {
     }
 }
 
-/// Sends commands and judges their answers.
+/// Sends commands and checks their replies.
 pub fn send_all(connection: &mut Connection, commands: &[Words], outcome: &mut Outcome) {
     for (answer, command) in burst(connection, commands).into_iter().zip(commands) {
         match answer {
@@ -80,7 +80,7 @@ pub fn send_all(connection: &mut Connection, commands: &[Words], outcome: &mut O
     }
 }
 
-/// A refusal names the limit and the setting.
+/// Asserts that a refusal names the limit and the setting.
 pub fn check_refusal(error: &str) {
     let names = [
         "agg.max-memory (",
@@ -98,7 +98,7 @@ fn words(parts: &[&str]) -> Words {
     parts.iter().map(|part| part.as_bytes().to_vec()).collect()
 }
 
-/// Metrics nobody has heard of, singly and many in one command.
+/// New metrics, singly and many in one command.
 pub fn names(random: &mut Random) -> Vec<Words> {
     let node = format!("names{}", random.below(3));
     let mut commands: Vec<Words> = (0..60)
@@ -115,7 +115,7 @@ pub fn names(random: &mut Random) -> Vec<Words> {
     commands
 }
 
-/// Tag lists of 60 kB, another at each sample of metrics that are there.
+/// Tag lists of 60 kB, a new one with each sample of existing metrics.
 pub fn tags(random: &mut Random) -> Vec<Words> {
     let metric = |random: &mut Random| format!("t{}", random.below(30));
     (0..6)
@@ -126,7 +126,7 @@ pub fn tags(random: &mut Random) -> Vec<Words> {
         .collect()
 }
 
-/// Small tag lists, another at each sample.
+/// Small tag lists, a new one with each sample.
 pub fn tag_churn(random: &mut Random) -> Vec<Words> {
     (0..100)
         .map(|_| {
@@ -187,7 +187,7 @@ pub fn objects(random: &mut Random) -> Vec<Words> {
         .collect()
 }
 
-/// Nodes nobody has heard of, with something of everything.
+/// New nodes with something of everything.
 pub fn nodes(random: &mut Random) -> Vec<Words> {
     (0..25)
         .flat_map(|_| {
@@ -202,7 +202,7 @@ pub fn nodes(random: &mut Random) -> Vec<Words> {
         .collect()
 }
 
-/// Samples that go on to another window each time, and so close the one before.
+/// Samples that each start another window and so close the one before.
 pub fn windows(random: &mut Random) -> Vec<Words> {
     let start = now_ms() - 50_000;
     (0..100)
@@ -228,7 +228,7 @@ pub fn leases(random: &mut Random) -> Vec<Words> {
     ))]
 }
 
-/// All that is held is to be sent once more.
+/// Requeues everything.
 pub fn requeue(_: &mut Random) -> Vec<Words> {
     vec![
         split("AGG.REQUEUE errors ERROR"),
@@ -236,8 +236,8 @@ pub fn requeue(_: &mut Random) -> Vec<Words> {
     ]
 }
 
-/// What is there is forgotten, and reported again. As the window of a forgotten metric is delivered once, other metrics are
-/// reported and forgotten, too: each gives two records.
+/// Forgets existing names and reports them again. As the window of a forgotten metric is delivered only once, other
+/// metrics are reported and forgotten, too: each gives two records.
 pub fn forget(random: &mut Random) -> Vec<Words> {
     (0..20)
         .flat_map(|_| {
@@ -254,7 +254,7 @@ pub fn forget(random: &mut Random) -> Vec<Words> {
         .collect()
 }
 
-/// All of them, by name.
+/// All attacks by name.
 pub const ALL: [(&str, Attack); 11] = [
     ("names", names),
     ("tags", tags),
@@ -269,7 +269,7 @@ pub const ALL: [(&str, Attack); 11] = [
     ("forget", forget),
 ];
 
-/// Metrics that are there before an attack changes their tags.
+/// Creates the metrics whose tags an attack changes.
 pub fn prepare(server: &Server) {
     let mut connection = server.connection();
     let samples = (0..30).map(|i| split(&format!("AGG.STAT tags t{i} 1")));

@@ -12,7 +12,7 @@ use testkit::*;
 /// Windows that close soon after their end.
 const SOON: &str = "min-window 1 hour-window 2 flush-delay-ms 100 max-memory 8mb";
 
-/// Sends commands that may be refused; how many were taken.
+/// Sends commands that may be refused and returns how many were accepted.
 fn fill_up(connection: &mut redis::Connection, commands: &[Words]) -> usize {
     let answers = burst(connection, commands);
     let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
@@ -20,7 +20,7 @@ fn fill_up(connection: &mut redis::Connection, commands: &[Words]) -> usize {
     answers.iter().filter(|answer| answer.is_ok()).count()
 }
 
-/// Objects until there is no more room.
+/// Adds objects until memory is full.
 fn fill_with_objects(connection: &mut redis::Connection) {
     let json = format!("\"{}\"", "o".repeat(2000));
     for i in 0.. {
@@ -32,7 +32,7 @@ fn fill_with_objects(connection: &mut redis::Connection) {
     }
 }
 
-/// Looks on for some rounds of samples and closings: what is held stays below the ceiling.
+/// Asserts over some rounds of samples and closings that memory used stays below the limit.
 fn rounds(server: &Server, samples: &[Words]) {
     let mut connection = server.connection();
     let mut worst = 0;

@@ -43,7 +43,7 @@ fn queued_records_are_delivered_or_dropped_or_still_queued() {
             }
         }
     }
-    // What passed the ceiling in tight turns the timer drops within its next ticks.
+    // What exceeded the limit under memory pressure is dropped by the timer within its next ticks.
     let totals = || (agg(&server, "agg_held"), agg(&server, "agg_log_dropped"));
     until("the timer has trimmed", || {
         let before = totals();
@@ -73,7 +73,7 @@ fn queued_records_are_delivered_or_dropped_or_still_queued() {
         by_reason.iter().all(|n| *n > 0),
         "queue-full and max-memory: {by_reason:?}"
     );
-    // What waits is what was neither taken nor dropped.
+    // Pending records are those neither consumed nor dropped.
     for node in logs {
         for entry in drain(&mut connection, node) {
             assert!(
@@ -89,7 +89,7 @@ fn queued_records_are_delivered_or_dropped_or_still_queued() {
     assert_eq!(taken.len() as i64 + dropped, given.len() as i64);
 }
 
-/// Takes all entries, also those that somebody has leased; their ids.
+/// Consumes all records, also leased ones, and returns their ids.
 fn drain(connection: &mut Connection, node: &str) -> Vec<i64> {
     let mut ids = Vec::new();
     loop {
@@ -111,7 +111,7 @@ fn drain(connection: &mut Connection, node: &str) -> Vec<i64> {
     }
 }
 
-/// Forgets everything that is in a node.
+/// Forgets everything in a node.
 fn forget(connection: &mut Connection, node: &str) {
     for family in ["METRIC", "ERROR", "REALITY"] {
         loop {
@@ -123,7 +123,7 @@ fn forget(connection: &mut Connection, node: &str) {
                 words
             };
             let commands: Vec<_> = names.iter().map(forget).collect();
-            // Objects that have gone stay listed until that was taken.
+            // Gone objects stay listed until that was delivered.
             for answer in burst(connection, &commands) {
                 answer.unwrap();
             }
@@ -180,7 +180,7 @@ fn memory_used_is_nearly_nothing_after_draining_and_forgetting() {
     for node in &keys {
         let _: i64 = ask(&mut connection, &format!("DEL {node}"));
     }
-    // The names go at the timer's next round; its own buffers stay.
+    // The names are dropped in the next round of the timer; its own buffers stay.
     until("the registry is empty", || {
         (agg(&server, "agg_held") - empty < 192 << 10).then_some(())
     });

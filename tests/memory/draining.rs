@@ -5,7 +5,7 @@ use redis::{Connection, Value};
 use crate::support::*;
 use testkit::*;
 
-/// Reports log entries until the oldest make room for the newest.
+/// Reports log entries until the oldest are evicted for the newest.
 fn fill_up(server: &Server, connection: &mut Connection, node: &str) {
     let line = "x".repeat(300);
     let dropped = || agg(server, "agg_dropped_max_memory");
@@ -16,7 +16,7 @@ fn fill_up(server: &Server, connection: &mut Connection, node: &str) {
     }
 }
 
-/// A client that sent this and waits.
+/// A client that sent a command and is blocked.
 fn waiter(server: &Server, line: &str) -> std::thread::JoinHandle<Value> {
     let mut connection = server.connection();
     let sent = line.to_owned();
@@ -30,7 +30,7 @@ fn waiter(server: &Server, line: &str) -> std::thread::JoinHandle<Value> {
     waiter
 }
 
-/// Fetches, gives back, extends, acknowledges and pops, which all have to work.
+/// Fetches, nacks, extends, acks and pops, which all have to work.
 fn drains(connection: &mut Connection, node: &str, queue: &str) {
     let fetched = entries(&ask(
         connection,
@@ -60,7 +60,7 @@ fn draining_works_at_the_memory_limit() {
         return;
     };
     let mut connection = server.connection();
-    // The oldest log entries may go at any time here, errors stay.
+    // The oldest log entries may be evicted at any time here; errors stay.
     let errors: Vec<_> = (0..50)
         .map(|i| split(&format!("AGG.ERROR n e{i}")))
         .collect();
@@ -72,7 +72,7 @@ fn draining_works_at_the_memory_limit() {
     fill_up(&server, &mut connection, "full");
     drains(&mut connection, "n", "ERROR");
     for (i, waiter) in waiters.into_iter().enumerate() {
-        // A new node costs more than a line; what others have makes room for it.
+        // A new node costs more than a log entry; records of others are evicted for it.
         let _: i64 = ask(&mut connection, &format!("AGG.LOG w{i} text"));
         let found = entries(&waiter.join().unwrap());
         assert_eq!((found.len(), &found[0].queue[..]), (1, "LOG"));
@@ -100,7 +100,7 @@ fn draining_works_far_above_a_lowered_memory_limit() {
     assert!(agg(&server, "agg_held") > MB + MB / 2);
     let waiter = waiter(&server, "AGG.FETCH n REALITY LOG BLOCK 0");
     drains(&mut connection, "n", "ERROR");
-    // So many leases are granted, and no more: the others have to be settled first.
+    // This many leases are granted and no more: others have to be acknowledged first.
     let fetch = "AGG.FETCH n ERROR COUNT 1000 LEASE 600000";
     let fetched = entries(&ask(&mut connection, fetch));
     assert_eq!(fetched.len(), 100);
@@ -116,7 +116,7 @@ fn draining_works_far_above_a_lowered_memory_limit() {
         );
     }
     assert_eq!(entries(&ask(&mut connection, fetch)).len(), 30);
-    // One who waits is served as soon as there is something, too.
+    // A blocked client is served as soon as there is a record, too.
     let id = fetched[40].id;
     let _: i64 = ask(&mut connection, &format!("AGG.ACK n ERROR {id}"));
     let _: () = ask(&mut connection, "CONFIG SET agg.max-memory 32mb");

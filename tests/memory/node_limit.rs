@@ -7,7 +7,7 @@ use crate::attackers::{self, check_refusal};
 use crate::support::*;
 use testkit::*;
 
-/// Entries of a node's queues, and what its counters say.
+/// Returns the number of records in the queues of a node, and its counters.
 fn info_of(connection: &mut Connection, node: &str) -> Value {
     ask(connection, &format!("AGG.INFO {node}"))
 }
@@ -49,7 +49,7 @@ fn reporter_at_its_node_limit_evicts_nothing_of_others() {
         std::time::Instant::now(),
         std::time::Duration::from_secs(120),
     );
-    // As long as it takes a slow machine to reach the limit.
+    // Until even a slow machine has reached the limit.
     while begin.elapsed() < attack_time() || refused == 0 && begin.elapsed() < most {
         let (_, attack) = random.one(&attackers::ALL);
         let mut commands = attack(&mut random);
@@ -142,7 +142,7 @@ fn full_node_refuses_new_data_and_counts_known_metrics() {
         "m".repeat(20_000)
     ));
     assert_eq!(list(&answer)[0], Value::Int(1));
-    // A sample counts without tags for which there is no room.
+    // A sample counts without tags that do not fit.
     let tags = "t".repeat(20_000);
     let _: i64 = server.ask(&format!("AGG.STAT n known 4 TAGS {tags}"));
     let _: Value = server.ask(&format!("AGG.MSTAT n TAGS {tags} VALUES known 5"));
@@ -150,7 +150,7 @@ fn full_node_refuses_new_data_and_counts_known_metrics() {
     assert_eq!(int(at(&info, "refused").unwrap(), "max-node-memory"), 6);
     assert_eq!(int(at(&info, "refused").unwrap(), "max-memory"), 0);
     assert_eq!(agg(&server, "agg_refused_max_node_memory"), 6);
-    // Other nodes have room.
+    // Other nodes are not affected.
     assert_eq!(
         server.ask::<i64>(&format!("AGG.REALITY other o m {json}")),
         1

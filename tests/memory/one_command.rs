@@ -5,10 +5,10 @@ use redis::Value;
 use crate::support::*;
 use testkit::*;
 
-/// Nodes whose lines fill the server.
+/// Nodes whose log entries fill the server.
 const OTHERS: usize = 4;
 
-/// A server that is full of other nodes' lines. It has found them: the timer knows which queues are large.
+/// Starts a server that is full of log entries of other nodes. The timer has seen which queues are large.
 fn full_server(settings: &str) -> Option<Server> {
     let server = server(&format!("{CALM} max-memory 16mb {settings}"))?;
     let mut connection = server.connection();
@@ -32,7 +32,7 @@ fn full_server(settings: &str) -> Option<Server> {
     Some(server)
 }
 
-/// Bytes and entries of the queues, and entries dropped for want of memory.
+/// Returns bytes and number of records of the queues, and how many records were dropped for lack of memory.
 fn queued(server: &Server) -> (i64, i64, i64) {
     let info: String = server.ask("INFO agg");
     let of = |what| ["min", "hour", "log"].map(|q| field(&info, &format!("agg_{q}_{what}")));
@@ -51,7 +51,7 @@ fn mstat(options: &str, names: impl Iterator<Item = String>) -> Words {
     words
 }
 
-/// Runs a command; what became of it, and what the other nodes lost, in bytes.
+/// Runs a command and returns its reply and how many bytes the other nodes lost.
 fn lost(server: &Server, command: &Words) -> (Result<Value, String>, i64) {
     let before = queued(server).0;
     let answer = burst(&mut server.connection(), std::slice::from_ref(command)).remove(0);
@@ -66,7 +66,7 @@ fn one_command_evicts_at_most_one_mebibyte() {
     };
     let mut evicted = 0;
     for round in 0..6 {
-        // About as many as one command may make room for, and fewer.
+        // About as many as one command may evict for, and fewer.
         for n in [1, 40, 300, 700, 1000, 1500, 3000] {
             let names = (0..n).map(|i| format!("m{round}.{n}.{i}"));
             let (answer, lost) = lost(&server, &mstat("", names));
@@ -97,7 +97,7 @@ fn rejected_command_evicts_nothing() {
             .collect::<Vec<_>>()
     };
     for command in [
-        // More than one command may make room for.
+        // More than one command may evict for.
         mstat(" ATOMIC", new(3900, "m").into_iter()),
         // A sample of the other type, and one metric too many.
         mstat(" ATOMIC", new(200, "counter").into_iter()),
@@ -139,7 +139,7 @@ fn repeated_known_and_surplus_names_evict_nothing() {
         assert_eq!(list(&answer.unwrap())[0], Value::Int(9000));
         assert_eq!(lost, 0);
     }
-    // One that comes 9,000 times is one new metric; of 9,000 names ten are within max-series.
+    // One name 9,000 times is one new metric; of 9,000 names ten are within max-series.
     let (_, first) = lost(&server, &mstat("", (0..9000).map(|_| "new".to_owned())));
     let (_, second) = lost(&server, &mstat("", (0..9000).map(|i| format!("new{i}"))));
     assert!(first <= 70_000 && second <= 200_000, "{first} {second}");
@@ -161,7 +161,7 @@ fn records_that_share_a_long_tag_list_are_dropped_only_by_their_queue() {
         return;
     };
     let tags = "t".repeat(60_000);
-    // Windows of the past, which the samples of the next close.
+    // Windows of the past, which later samples close.
     let start = now_ms() / 1000 * 1000 - 30_000;
     for window in 0..4 {
         let at = start + window * 1000;

@@ -11,7 +11,7 @@ use redis::{Connection, Value};
 
 use testkit::*;
 
-/// Windows of one and two seconds. So late that nothing which a slow machine reports misses its window.
+/// Windows of one and two seconds, with a delay that lets no sample of a slow machine miss its window.
 pub const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 1500";
 
 /// Metrics of the reporter's node `live`.
@@ -28,7 +28,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Begins: its metrics are there when this returns.
+    /// Starts. Its metrics exist when this returns.
     pub fn start(server: &Server) -> Reporter {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut connection = server.connection();
@@ -62,7 +62,7 @@ impl Reporter {
         }
     }
 
-    /// Ends, waits until all windows have closed, and compares. Returns how many samples were counted, and how many
+    /// Stops, waits until all windows have closed, and compares. Returns how many samples were counted and how many
     /// windows were dropped.
     pub fn stop(self, server: &Server) -> (i64, i64) {
         self.is_over.store(true, Relaxed);
@@ -82,7 +82,7 @@ impl Reporter {
         );
         let mut dropped = 0;
         for queue in ["MIN", "HOUR"] {
-            // On a machine so slow that samples missed their MIN windows, the HOUR windows hold all.
+            // On a machine so slow that samples missed their MIN windows, the HOUR windows contain all samples.
             if queue == "MIN" && int(&info, "late-min") > 0 {
                 continue;
             }
@@ -116,14 +116,14 @@ impl Reporter {
     }
 }
 
-/// What was told of a counter, and of it what no sample that counted has brought yet.
+/// The reported total of a counter, and the part that no accepted sample has added yet.
 #[derive(Clone, Default)]
 struct Counter {
     total: i64,
     pending: i64,
 }
 
-/// Reports each metric once, at the present; every fourth is a counter. Returns how many were late.
+/// Reports each metric once with the current time; every fourth is a counter. Returns how many samples were late.
 fn report(
     connection: &mut Connection,
     random: &mut Random,
@@ -167,7 +167,7 @@ fn report(
     late
 }
 
-/// Takes what is there.
+/// Drains what is available.
 fn poll(connection: &mut Connection, found: &mut Windows) {
     let taken: Value = ask(connection, "AGG.POP live MIN HOUR COUNT 10000");
     for entry in entries(&taken) {

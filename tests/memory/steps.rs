@@ -7,7 +7,7 @@ use crate::attackers::*;
 use crate::support::*;
 use testkit::*;
 
-/// Windows that close as samples of later ones arrive.
+/// Windows that close when samples of later ones arrive.
 const WINDOWS: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
 
 #[test]
@@ -22,7 +22,7 @@ fn no_single_command_exceeds_the_memory_limit() {
         let mut connection = server.connection();
         let mut random = Random(seed());
         let (mut most, mut done) = (0, 0);
-        // Nodes are left to a test of their own.
+        // New nodes have a test of their own.
         let attacks: Vec<_> = ALL.iter().filter(|(name, _)| *name != "nodes").collect();
         while done < amount(8_000, 400_000) {
             let (name, attack) = random.one(&attacks);
@@ -69,7 +69,7 @@ fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
     };
     let long = "x".repeat(40_000);
     let mut n = 0;
-    // Objects and errors make room for nobody.
+    // Objects and errors are not evicted.
     while server.connection().req(&[
         "AGG.REALITY",
         "n",
@@ -108,7 +108,7 @@ fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
                  queues, or raise it"
             )
         );
-        // The text is about what is so; the command's own texts are held while it runs.
+        // The text describes the state of memory, which includes the arguments of the running command.
         assert!(requested + used + reserved > 1 << 20, "{told}");
         assert!(
             (used - agg(&server, "agg_held")).abs() < 256 << 10,
@@ -120,12 +120,12 @@ fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
     assert_eq!(server.ask::<i64>("EXISTS other"), 0);
     assert_eq!(agg(&server, "agg_refused_max_memory"), 8);
     let of_node: Value = server.ask("AGG.INFO n");
-    // The first refusal, and those below that named this node.
+    // The first refusal, and those that named this node.
     assert_eq!(int(at(&of_node, "refused").unwrap(), "max-memory"), 6);
 }
 
 trait Try {
-    /// Whether it was taken; a refusal has the right text.
+    /// Returns whether it was accepted; asserts the text of a refusal.
     fn req(&mut self, words: &[&str]) -> bool;
 }
 

@@ -12,14 +12,14 @@ use testkit::*;
 
 pub const MB: i64 = 1 << 20;
 
-/// What a key costs the server besides its value, with its name of up to some 20 bytes: entries of the tables (both,
+/// The cost of a key for the server besides its value, with a name of up to some 20 bytes: entries of the tables (both,
 /// while they grow), objects, the name.
 const KEY: i64 = 200;
 
-/// What else the server allocates meanwhile: tables that grow ahead, and what an INFO needs while it is written.
+/// What else the server allocates meanwhile: tables that grow in advance, and the text of an INFO.
 const SERVER: i64 = 256 << 10;
 
-/// Arguments of a server whose memory is that of its keys and clients alone.
+/// Arguments of a server whose memory is only that of its keys and clients.
 pub const PLAIN: [&str; 6] = [
     "--slowlog-log-slower-than",
     "-1",
@@ -44,12 +44,12 @@ pub fn beside() -> (Slot, RwLockReadGuard<'static, ()>) {
     (slot, gate)
 }
 
-/// How long an attack goes on.
+/// Returns how long an attack lasts.
 pub fn attack_time() -> Duration {
     Duration::from_millis(amount(3_000, 60_000) as u64)
 }
 
-/// A server that keeps nothing but keys and clients.
+/// Starts a server that keeps nothing but keys and clients.
 pub fn server(settings: &str) -> Option<Server> {
     Server::with_module(&PLAIN, settings)
 }
@@ -59,20 +59,20 @@ pub fn server(settings: &str) -> Option<Server> {
 pub struct Look {
     /// `used_memory`.
     pub used: i64,
-    /// Of it, clients: what they sent and have not yet read.
+    /// The part of clients: buffers of what they sent and have not read.
     pub clients: i64,
     pub keys: i64,
-    /// What the module says that it holds.
+    /// The memory used as the module reports it.
     pub held: i64,
     /// `agg.max-memory`.
     pub max: i64,
     pub metrics: i64,
 }
 
-/// What the server answers to the commands of a look.
+/// The replies to the commands of a look.
 type Answers = (String, String, String, i64);
 
-/// Adds the commands of a look: clients first, whose buffers its own replies fill.
+/// Adds the commands of a look: clients first, because its own replies fill their buffers.
 fn looking(pipe: &mut redis::Pipeline) {
     pipe.cmd("CLIENT").arg("LIST");
     pipe.cmd("INFO").arg("memory");
@@ -88,7 +88,7 @@ impl Look {
         Look::of(answers.unwrap_or_else(|error| panic!("the server is gone: {error}")))
     }
 
-    /// Looks before and after a key is deleted, with nothing in between.
+    /// Looks before and after the deletion of a key, with nothing in between.
     pub fn around_del(connection: &mut Connection, key: &str) -> (Look, Look) {
         let mut pipe = redis::pipe();
         looking(pipe.atomic());
@@ -116,21 +116,21 @@ impl Look {
         }
     }
 
-    /// What is neither clients nor what keys cost the server.
+    /// Returns the memory without that of clients.
     pub fn net(&self) -> i64 {
         self.used - self.clients
     }
 
-    /// How much `used_memory` grew since the server was empty, by what is the module's.
+    /// Returns how much `used_memory` of the module grew since the server was empty.
     pub fn growth(&self, empty: &Look) -> i64 {
         self.net() - empty.net() - (self.keys - empty.keys) * KEY
     }
 
-    /// What is wrong, where `ceiling` holds now.
+    /// Returns what is wrong, given the current limit.
     fn fault(&self, empty: &Look, ceiling: i64) -> Option<String> {
         let growth = self.growth(empty);
         let held = self.held - empty.held;
-        // Names longer or shorter than the usual, and tables that have just grown, are the server's.
+        // Longer or shorter names, and tables that have just grown, are memory of the server.
         let keys = (self.keys - empty.keys) * KEY;
         let tolerance = SERVER + keys;
         if self.held > ceiling {
@@ -153,7 +153,7 @@ impl Look {
     }
 }
 
-/// A number of an INFO text.
+/// Returns a number of an INFO text.
 pub fn field(info: &str, name: &str) -> i64 {
     let line = info
         .lines()
@@ -164,7 +164,7 @@ pub fn field(info: &str, name: &str) -> i64 {
     number.trim().parse().unwrap()
 }
 
-/// A number of INFO agg.
+/// Returns a number of INFO agg.
 pub fn agg(server: &Server, name: &str) -> i64 {
     field(&server.ask::<String>("INFO agg"), name)
 }
@@ -175,24 +175,24 @@ pub struct Seen {
     pub looks: usize,
     pub most_held: i64,
     pub most_growth: i64,
-    /// The largest difference between what is held and what `used_memory` grew by.
+    /// The largest difference between the memory used and the growth of `used_memory`.
     pub most_apart: i64,
     pub faults: Vec<String>,
 }
 
-/// Looks at a server all the while.
+/// Looks at a server continuously.
 pub struct Watcher {
-    /// What holds now: the limit, or, after it was lowered, what was held then.
+    /// The current bound: the limit, or the memory that was used when it was lowered.
     pub ceiling: Arc<AtomicI64>,
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
 impl Watcher {
-    /// Begins, on a server that is empty.
+    /// Starts on a server that is empty.
     pub fn start(server: &Server) -> Watcher {
         let mut connection = server.connection();
-        // The first look makes what looks need.
+        // The first look allocates what looks need.
         Look::at(&mut connection);
         let empty = Look::at(&mut connection);
         let ceiling = Arc::new(AtomicI64::new(empty.max));
@@ -203,7 +203,7 @@ impl Watcher {
             while !o.load(Relaxed) || seen.looks <= 5 {
                 let before = c.load(Relaxed);
                 let look = Look::at(&mut connection);
-                // It may have been raised or lowered while we looked.
+                // It may have been raised or lowered during the look.
                 let ceiling = before.max(c.load(Relaxed));
                 let growth = look.growth(&empty);
                 seen.looks += 1;
@@ -223,7 +223,7 @@ impl Watcher {
         }
     }
 
-    /// Ends; fails where anything was wrong.
+    /// Stops and asserts that nothing was wrong.
     pub fn stop(self, what: &str) -> Seen {
         self.is_over.store(true, Relaxed);
         let seen = self.thread.join().expect("the watcher sees the server");
@@ -246,7 +246,7 @@ impl Watcher {
     }
 }
 
-/// Drops are counted by reason and by queue, and both give the same sum, which is returned.
+/// Asserts that drops by reason and drops by queue have the same sum, and returns it.
 pub fn check_drops(server: &Server) -> i64 {
     let info: String = server.ask("INFO agg");
     let by_queue: i64 = ["min", "hour", "log", "error", "reality"]

@@ -9,7 +9,7 @@ use crate::reporter::{Reporter, SHORT};
 use crate::support::*;
 use testkit::*;
 
-/// What a metric may come to hold without being asked: windows of its own.
+/// The memory that a known metric may come to use: its windows.
 const OF_METRIC: i64 = 512;
 
 #[test]
@@ -55,7 +55,7 @@ fn all_at_once(max_memory: &str, changes: bool) {
     check_drops(&server);
 }
 
-/// Another limit: after a lower one what is held may not grow but by windows of metrics that are there.
+/// Changes the limit: after a lower one memory used may only grow by windows of known metrics.
 fn change_limit(server: &Server, watcher: &Watcher, random: &mut Random) {
     let limit = *random.one(&[16, 24, 32, 48, 64]) * MB;
     let mut connection = server.connection();

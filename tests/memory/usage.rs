@@ -6,7 +6,7 @@ use crate::attackers;
 use crate::support::*;
 use testkit::*;
 
-/// What a look itself fills: a buffer of replies.
+/// The memory that a look itself uses: a buffer of replies.
 const LOOK: i64 = 1 << 10;
 
 #[test]
@@ -24,7 +24,7 @@ fn memory_usage_of_a_node_is_what_its_deletion_frees() {
             burst(&mut connection, &attack(&mut random));
         }
     }
-    // Objects shrink, entries are taken out of the middle, metrics are forgotten.
+    // Objects shrink, records are removed from the middle, metrics are forgotten.
     for line in [
         "AGG.FETCH logs0 LOG COUNT 20",
         "AGG.POP much LOG ERROR REALITY COUNT 300",
@@ -36,17 +36,18 @@ fn memory_usage_of_a_node_is_what_its_deletion_frees() {
         .map(|i| split(&format!("AGG.FORGET much METRIC metric.3.{i}")))
         .collect();
     burst(&mut connection, &forget);
-    // These stay: the server's own table of keys does not shrink while we look, as Redis 7.4's would at a DEL.
+    // These stay, so that the server's table of keys does not shrink during the measurement, as that of Redis 7.4 would
+    // at a DEL.
     let others: Vec<_> = (0..4096)
         .map(|i| split(&format!("SET other.{i} 1")))
         .collect();
     burst(&mut connection, &others);
-    // Until the open windows have closed the value changes while we look.
+    // Until the open windows have closed the value changes during the measurement.
     std::thread::sleep(std::time::Duration::from_millis(2_500));
     let mut keys: Vec<String> = ask(&mut connection, "KEYS *");
     keys.retain(|key| !key.starts_with("other."));
     assert!(keys.len() < others.len());
-    // The first time the server makes what it needs for it.
+    // At the first time the server allocates what it needs for this.
     Look::around_del(&mut connection, "nothing");
     Look::around_del(&mut connection, "nothing");
     let mut compared = 0;

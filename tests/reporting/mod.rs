@@ -59,7 +59,7 @@ fn refused(server: &Server, line: &str, text: &str) {
     refused_in_words(server, &words(line), text);
 }
 
-/// Sends a line in which quotes hold words together.
+/// Sends a command in which quotes keep words together.
 fn tell<T: redis::FromRedisValue>(server: &Server, line: &str) -> T {
     server.send(&words(line))
 }

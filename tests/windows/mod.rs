@@ -16,7 +16,7 @@ use testkit::*;
 /// MIN windows of one second and HOUR windows of two, closed soon.
 const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 100";
 
-/// A moment a minute ago at which windows of [`SHORT`] begin.
+/// Returns a time a minute ago at which windows of [`SHORT`] start.
 fn past() -> i64 {
     (now_ms() - 60_000) / 2_000 * 2_000
 }
