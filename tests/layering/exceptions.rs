@@ -2,17 +2,6 @@
 
 /// Files that are part of a cycle.
 pub const CYCLIC: &[&str] = &[
-    "crates/agg/src/drain/mod.rs",
-    "crates/agg/src/host/collect.rs",
-    "crates/agg/src/host/disks.rs",
-    "crates/agg/src/host/facts.rs",
-    "crates/agg/src/host/mod.rs",
-    "crates/agg/src/host/probe.rs",
-    "crates/agg/src/host/report.rs",
-    "crates/agg/src/host/send.rs",
-    "crates/agg/src/main.rs",
-    "crates/agg/src/manual.rs",
-    "crates/agg/src/pipe/mod.rs",
     "crates/agg/src/poll/append.rs",
     "crates/agg/src/poll/aside.rs",
     "crates/agg/src/poll/config/all.rs",
@@ -24,9 +13,6 @@ pub const CYCLIC: &[&str] = &[
     "crates/agg/src/poll/config/sink/mongo.rs",
     "crates/agg/src/poll/config/source.rs",
     "crates/agg/src/poll/config/tags.rs",
-    "crates/agg/src/poll/engine.rs",
-    "crates/agg/src/poll/load.rs",
-    "crates/agg/src/poll/mod.rs",
     "crates/agg/src/poll/sink/file.rs",
     "crates/agg/src/poll/sink/halve.rs",
     "crates/agg/src/poll/sink/influx.rs",
@@ -39,24 +25,7 @@ pub const CYCLIC: &[&str] = &[
     "crates/agg/src/poll/sink/stdout.rs",
     "crates/agg/src/poll/web/gate.rs",
     "crates/agg/src/poll/web/mod.rs",
-    "crates/agg/src/report/mod.rs",
-    "crates/agg/src/report/page.rs",
-    "crates/agg/src/report/plot.rs",
-    "crates/agg/src/report/state.rs",
-    "crates/agg/src/scan/mod.rs",
-    "crates/agg/src/top/close.rs",
-    "crates/agg/src/top/columns.rs",
-    "crates/agg/src/top/mod.rs",
-    "crates/agg/src/top/model.rs",
-    "crates/agg/src/top/view/fleet.rs",
-    "crates/agg/src/top/view/mod.rs",
-    "crates/agg/src/top/view/node.rs",
 ];
 
 /// Folders of subcommands that import another.
-pub const ACROSS_SUBCOMMANDS: &[(&str, &str)] = &[
-    ("drain", "poll"),
-    ("report", "poll"),
-    ("report", "top"),
-    ("top", "poll"),
-];
+pub const ACROSS_SUBCOMMANDS: &[(&str, &str)] = &[("drain", "poll"), ("top", "poll")];

@@ -9,7 +9,7 @@ use agg_client::Shutdown;
 use agg_client::connect::{Access, Server, Tls, TlsFiles};
 use agg_client::messages::{fail, say};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::signals::{GRACE, shutdown_on_signals};
 use crate::tls_options::TlsOptions;
 use crate::{drain, host, log, manual, pipe, poll, report, scan, top};

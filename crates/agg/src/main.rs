@@ -31,8 +31,6 @@ mod top;
 
 use std::process::ExitCode;
 
-use exit_status::ExitStatus;
-
 fn main() -> ExitCode {
     // A helper process of `agg host`. It is no command, and logs nothing.
     if std::env::args_os().skip(1).eq([host::probe::ARGUMENT]) {

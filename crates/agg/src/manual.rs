@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use roff::{Roff, roman};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 
 /// The arguments of `agg man`.
 #[derive(Args)]

@@ -21,7 +21,7 @@ use agg_client::messages::{WarnOnce, say};
 use agg_client::{Reconnector, Shutdown};
 use aggregator_protocol::{NodeName, RecordFormat};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::output;
 use crate::poll::append::Appender;
 use crate::poll::aside::Rotation;

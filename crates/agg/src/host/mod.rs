@@ -20,7 +20,7 @@ use agg_client::connect::Server;
 use agg_client::{Reconnector, Shutdown};
 use aggregator_protocol::{tags, units};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::node_argument::node_or_host_name;
 
 use file_systems::Timeouts;

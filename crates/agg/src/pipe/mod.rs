@@ -17,7 +17,7 @@ use agg_client::Shutdown;
 use agg_client::connect::Server;
 use agg_client::messages::say;
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 
 use batch::Batch;
 use lines::Splitter;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use agg_client::FileStamps;
 use agg_client::Shutdown;
 use agg_client::messages::{say, warn};

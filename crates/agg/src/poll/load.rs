@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::line;
 use agg_client::Shutdown;
 use agg_client::messages::say;

@@ -30,7 +30,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use agg_client::FileStamps;
 
 use config::Config;

@@ -29,7 +29,8 @@ use agg_client::messages::{say, warn};
 use agg_client::nodes::{check_module, list_nodes};
 use aggregator_protocol::{NodeName, masking, units};
 
-use crate::{ExitStatus, progress};
+use crate::exit_status::ExitStatus;
+use crate::progress;
 
 use queries::Query;
 

@@ -24,7 +24,8 @@ use agg_client::messages::say;
 use aggregator_protocol::masking::json_lines;
 use aggregator_protocol::units;
 
-use crate::{ExitStatus, progress};
+use crate::exit_status::ExitStatus;
+use crate::progress;
 
 /// The arguments.
 #[derive(clap::Args)]

@@ -35,7 +35,7 @@ use agg_client::discovery::Source;
 use agg_client::messages::say;
 use aggregator_protocol::{masking, units};
 
-use crate::ExitStatus;
+use crate::exit_status::ExitStatus;
 use crate::poll::config::Config;
 
 use app::App;
