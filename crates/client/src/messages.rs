@@ -42,33 +42,35 @@ pub fn of_node(name: &NodeName) -> Span {
     tracing::error_span!("node", node = %name)
 }
 
-/// Warns of each failure once, so that what fails every second does not fill a log. It remembers a bounded number.
+/// Warns of each failure once, so that what fails every second does not fill a log. It remembers a bounded number of
+/// messages, and suppresses all further ones.
 #[derive(Default)]
 pub struct WarnOnce {
-    said: HashSet<String>,
-    full: bool,
+    written: HashSet<String>,
+    is_full: bool,
 }
 
 impl WarnOnce {
-    const MOST: usize = 1000;
+    /// Maximum messages that are remembered.
+    const LIMIT: usize = 1000;
 
     /// Warns unless this text was written before.
     pub fn say(&mut self, text: &str) {
-        if let Some(line) = self.news(text) {
-            warn(&line);
+        if let Some(message) = self.new_message(text) {
+            warn(&message);
         }
     }
 
-    fn news(&mut self, text: &str) -> Option<String> {
-        if self.full || self.said.contains(text) {
+    fn new_message(&mut self, text: &str) -> Option<String> {
+        if self.is_full || self.written.contains(text) {
             return None;
         }
-        if self.said.len() == Self::MOST {
-            self.full = true;
-            self.said = HashSet::new();
-            return Some("more kinds of trouble than are worth listing: no more are told".into());
+        if self.written.len() == Self::LIMIT {
+            self.is_full = true;
+            self.written = HashSet::new();
+            return Some("too many different warnings: further ones are suppressed".into());
         }
-        self.said.insert(text.to_owned());
+        self.written.insert(text.to_owned());
         Some(text.to_owned())
     }
 }
@@ -80,19 +82,19 @@ mod tests {
     #[test]
     fn repeated_message_is_written_once() {
         let mut once = WarnOnce::default();
-        assert_eq!(once.news("a").as_deref(), Some("a"));
-        assert_eq!(once.news("a"), None);
-        assert_eq!(once.news("b").as_deref(), Some("b"));
+        assert_eq!(once.new_message("a").as_deref(), Some("a"));
+        assert_eq!(once.new_message("a"), None);
+        assert_eq!(once.new_message("b").as_deref(), Some("b"));
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut once = WarnOnce::default();
-        for n in 0..WarnOnce::MOST {
-            assert!(once.news(&n.to_string()).is_some());
+        for n in 0..WarnOnce::LIMIT {
+            assert!(once.new_message(&n.to_string()).is_some());
         }
-        assert!(once.news("last").unwrap().contains("no more"));
-        assert_eq!(once.news("after"), None);
-        assert!(once.said.is_empty());
+        assert!(once.new_message("last").unwrap().contains("suppressed"));
+        assert_eq!(once.new_message("after"), None);
+        assert!(once.written.is_empty());
     }
 }
