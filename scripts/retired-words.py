@@ -86,6 +86,10 @@ RULES = [
     Rule(r"\bis not a decimal number\b", "invalid value"),
     Rule(r"\bas it came\b", "verbatim"),
     Rule(r"\bof no use\b", "without effect"),
+    Rule(r"\b[Mm]end(s|ed|ing)?\b", "fix, repair"),
+    Rule(r"\b([Gg]o|[Gg]oes|[Gg]oing|[Ww]ent) on\b", "continue, resume"),
+    Rule(r"\bfor good\b", "permanently"),
+    Rule(r"\baloud\b", "with a message"),
     # Names of types, functions and files.
     *names(
         "core",
@@ -95,10 +99,11 @@ RULES = [
     ),
     *names(
         "core module",
-        "Held=StoredNode Made=PendingNode surroundings=command_env is_doubtful=may_be_replicated "
+        "Made=PendingNode surroundings=command_env is_doubtful=may_be_replicated "
         "applier=replay_client is_anothers=is_importing Census=QueueSizes ROWS=COMMANDS end_of_time=on_timeout "
         "must_be_silent=replication_paused",
     ),
+    Rule(r"\bHeld(?=[:<,);])", "StoredNode", frozenset({"core", "module"})),
     *names(
         "client poller agg",
         "Stop=Shutdown Ended=ExitStatus Once=WarnOnce Wire=Connection Failure=ClientError Reach=Reconnector "

@@ -86,10 +86,7 @@ build() {
     scripts/deps.sh
     echo "Building (a few minutes the first time) ..."
     "${CARGO:-cargo}" build --release --package aggregator
-    # Without MongoDB and zstd, unless a configuration may need them.
-    local features=(--no-default-features)
-    [ -z "$config" ] || features=()
-    "${CARGO:-cargo}" build --profile quick --package agg "${features[@]}"
+    "${CARGO:-cargo}" build --profile quick --package agg
 }
 
 start_server() {

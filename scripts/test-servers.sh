@@ -92,7 +92,7 @@ for name in "${names[@]}"; do
         begun=$SECONDS
         code=0
         run "$name" "$suite" || code=$?
-        # A machine that is halted and goes on interrupts reads that have a time limit: that is no fault of a server.
+        # A machine that is halted and resumed interrupts reads with a timeout: that is no fault of the server.
         if [ "$code" -ne 0 ] && grep -q 'Interrupted system call (os error 4)' "$log"; then
             echo "$name $suite: the machine was halted, retrying" >&2
             code=0

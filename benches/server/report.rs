@@ -1,4 +1,4 @@
-//! The result: a table on stdout, JSON and a plot in target/bench, and for those who read the README the table there.
+//! The result: a table on stdout, JSON and a plot in target/bench, and the table in docs/benchmarks.md.
 
 use std::fs;
 
