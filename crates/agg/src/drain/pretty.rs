@@ -108,10 +108,12 @@ fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
                 Some(Value::Bool(true)) => "gone".to_owned(),
                 _ => masking::text(&json).into_owned(),
             };
-            (
-                format!("{} {}", text(record, "key"), text(record, "model")),
-                format!("{state}{}", tags(record)),
-            )
+            let (key, model) = (text(record, "key"), text(record, "model"));
+            let title = match key.starts_with(&model) {
+                true => key,
+                false => format!("{key} {model}"),
+            };
+            (title, format!("{state}{}", tags(record)))
         }
         _ => {
             let names = ["avg", "min", "max", "last", "count"];
@@ -142,20 +144,24 @@ fn text(record: &Map<String, Value>, name: &str) -> String {
     masking::text(text).into_owned()
 }
 
-/// A number with three decimals at most.
+/// A number with three decimals at most, from a million on with an SI prefix.
 fn number(record: &Map<String, Value>, name: &str) -> String {
-    match record.get(name) {
-        Some(Value::Number(number)) if number.is_f64() => {
-            let value = number.as_f64().unwrap_or_default();
-            if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e15) {
-                return format!("{value:.3e}");
-            }
-            let text = format!("{value:.3}");
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-        Some(Value::Number(number)) => number.to_string(),
-        _ => String::new(),
-    }
+    let Some(Value::Number(number)) = record.get(name) else {
+        return String::new();
+    };
+    let value = number.as_f64().unwrap_or_default();
+    let (value, prefix) = match value.abs() {
+        0.0 => (value, ""),
+        size if !(1e-3..1e18).contains(&size) => return format!("{value:.3e}"),
+        1e15.. => (value / 1e15, "P"),
+        1e12.. => (value / 1e12, "T"),
+        1e9.. => (value / 1e9, "G"),
+        1e6.. => (value / 1e6, "M"),
+        _ => (value, ""),
+    };
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{prefix}")
 }
 
 fn tags(record: &Map<String, Value>) -> String {
@@ -216,6 +222,23 @@ mod tests {
         ];
         for (record, expected) in cases {
             assert_eq!(line(record.as_bytes(), PLAIN), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (json, expected) in [
+            ("12", "12"),
+            ("0.0", "0"),
+            ("25276059648.0", "25.276G"),
+            ("-1500000.0", "-1.5M"),
+            ("999999.25", "999999.25"),
+            ("0.00001", "1.000e-5"),
+            ("1e300", "1.000e300"),
+        ] {
+            let record = format!(r#"{{"avg":{json}}}"#);
+            let record: Map<String, Value> = serde_json::from_str(&record).unwrap();
+            assert_eq!(number(&record, "avg"), expected, "{json}");
         }
     }
 
