@@ -7,6 +7,8 @@
 # Counts do not depend on the load of the machine, so they show changes that times hide. Needs valgrind, redis-server,
 # redis-cli and redis-benchmark; MODULE is the module to measure, MAX a limit above which the script fails.
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
 cd "$(dirname "$0")/.."
 
 metrics=${1:-10000}

@@ -9,6 +9,8 @@
 # The Python is AGG_PYTHON, else python3. If pip cannot install the tools, the script prints a message and succeeds; in CI
 # it fails.
 set -euo pipefail
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+[[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
 cd "$(dirname "$0")/.."
 client=$PWD/clients/python
 target=$PWD/target/python

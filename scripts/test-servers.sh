@@ -20,6 +20,7 @@ while [ $# -gt 0 ]; do
         --all) all=true ;;
         --servers) wanted_servers=${2:?} && shift ;;
         --suites) wanted_suites=${2:?} && shift ;;
+        -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" && exit ;;
         *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
     esac
     shift
