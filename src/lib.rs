@@ -21,6 +21,7 @@ mod timer;
 mod totals;
 mod transaction;
 
+use aggregator_core::command::spec::CATEGORIES;
 use config::ServerConfig;
 use ffi::{Ctx, Hooks, InfoWriter, Level, ServerEvent};
 use std::ffi::CStr;
@@ -44,7 +45,7 @@ impl Hooks for Aggregator {
         ffi::settings::register::<ServerConfig>(ctx)?;
         config::check().map_err(|e| e.to_string_lossy().into_owned())?;
         ffi::register_data_type::<StoredNode>(ctx)?;
-        ffi::register_commands(ctx, &commands::CATEGORIES, &commands::COMMANDS)?;
+        ffi::register_commands(ctx, &CATEGORIES, &commands::commands())?;
         transaction::init();
         ffi::subscribe::<Aggregator>(ctx);
         replication::set_cluster(ctx.flags().is_cluster());

@@ -1,35 +1,41 @@
-//! The commands: for each a spec, which the server registers and shows in COMMAND DOCS, beside its handler.
+//! The commands: what runs each. Their table is the core's ([`CommandSpec`]).
 
-mod drain;
-mod internal;
-mod read;
-mod report;
+mod apply;
 mod run;
 
-use crate::ffi::CommandSpec;
-use std::ffi::CStr;
+use crate::ffi::Handler;
+use aggregator_core::Command;
+use aggregator_core::command::spec::{self, CommandSpec};
+use run::{fetch, read, report, write};
 
-/// The ACL categories of the module's commands, on servers that let a module add some.
-pub const CATEGORIES: [&CStr; 3] = [c"agg-report", c"agg-drain", c"agg-read"];
-
-/// All commands.
-pub static COMMANDS: [&CommandSpec; 18] = [
-    &report::STAT,
-    &report::MSTAT,
-    &report::LOG,
-    &report::ERROR,
-    &report::REALITY,
-    &report::FORGET,
-    &drain::REQUEUE,
-    &drain::POP,
-    &drain::FETCH,
-    &drain::ACK,
-    &drain::NACK,
-    &drain::EXTEND,
-    &drain::PEEK,
-    &read::GET,
-    &read::RANGE,
-    &read::SCAN,
-    &read::INFO,
-    &internal::APPLY,
-];
+/// Returns all commands with their handlers.
+pub fn commands() -> [(&'static CommandSpec, Handler); 18] {
+    macro_rules! row {
+        ($command:ident, $run:ident) => {
+            (
+                Command::$command.spec(),
+                Handler::new(|call| $run(Command::$command, call)),
+            )
+        };
+    }
+    [
+        row!(Stat, report),
+        row!(Mstat, report),
+        row!(Log, report),
+        row!(Error, report),
+        row!(Reality, report),
+        row!(Forget, write),
+        row!(Requeue, write),
+        row!(Pop, write),
+        (Command::Fetch.spec(), Handler::new(fetch)),
+        row!(Ack, write),
+        row!(Nack, write),
+        row!(Extend, write),
+        row!(Peek, read),
+        row!(Get, read),
+        row!(Range, read),
+        row!(Scan, read),
+        row!(Info, read),
+        (&spec::APPLY, Handler::new(apply::apply)),
+    ]
+}

@@ -15,15 +15,6 @@ use aggregator_core::{Command, CommandError, Now, Request, Settings};
 const UNFINISHED: &str =
     "ERR the node is being restored by AGG.APPLY: try again when it is whole, or DEL it";
 
-/// Whether a command creates a node that does not exist.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Creation {
-    /// The command creates the node.
-    IfMissing,
-    /// The command replies as for an empty node.
-    Never,
-}
-
 /// Replies with a refusal of arguments or memory. It is counted, in the node too if there is one.
 pub fn refuse(call: &Call<'_>, refusal: &CommandError) {
     transaction::with_counters(|counters| counters.reject(refusal.reason));
@@ -62,8 +53,8 @@ pub fn read(command: Command, call: &Call<'_>) {
     }
 }
 
-/// Runs a command that changes a node.
-pub fn write(command: Command, creation: Creation, call: &Call<'_>) {
+/// Runs a command that changes a node. One that reports creates the node if it does not exist.
+pub fn write(command: Command, call: &Call<'_>) {
     let env = transaction::command_env();
     let request = match Request::parse(command, call.args, &env.settings, env.now) {
         Ok(request) => request,
@@ -78,7 +69,7 @@ pub fn write(command: Command, creation: Creation, call: &Call<'_>) {
         Content::Value(stored) if stored.node.is_unfinished() => {
             return call.ctx.reply_error(UNFINISHED);
         }
-        Content::Empty if creation == Creation::Never => {
+        Content::Empty if !command.reports() => {
             return request.run_missing(&mut Replier(call.ctx));
         }
         Content::Empty => match check_cost(&request, None, &env.settings, &transient) {
@@ -189,7 +180,7 @@ fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) 
 /// Runs a command that reports, and that another server may have accepted already.
 pub fn report(command: Command, call: &Call<'_>) {
     if !(replication::may_be_replicated() && replay(command, call)) {
-        write(command, Creation::IfMissing, call);
+        write(command, call);
     }
 }
 
@@ -272,7 +263,7 @@ pub fn fetch(call: &Call<'_>) {
     {
         return blocking::block(call, request.queues(), wait.timeout_ms, fetch_for);
     }
-    write(Command::Fetch, Creation::Never, call);
+    write(Command::Fetch, call);
 }
 
 fn is_available(request: &Request<'_>, stored: &mut StoredNode, now: Now) -> bool {

@@ -1,7 +1,8 @@
 //! The boundary with the server, and the only place with `unsafe`.
 //!
-//! The lowest layer of the module: it imports nothing from the rest of `src/`, and knows nothing of nodes. What the
-//! server calls is passed in by `lib.rs`: a table of [`CommandSpec`]s, a [`DataType`], and [`Hooks`].
+//! The lowest layer of the module: it imports nothing from the rest of `src/`, and nothing of the core but the table of
+//! commands. What the server calls is passed in by `lib.rs`: a [`Handler`] for each command, a [`DataType`],
+//! [`Settings`](settings::Settings) and [`Hooks`].
 //!
 //! # Invariants
 //! - Every function that the server calls runs inside [`guard`](guard::guard): a panic becomes an entry in the server's
@@ -24,7 +25,7 @@ pub mod trampolines;
 
 pub use acl::User;
 pub use api::{Ctx, InfoWriter, Level, cached_time_us, missing_function, uptime_ms};
-pub use command::{Access, Arg, ArgKind, Call, CommandSpec, Handler, register_commands};
+pub use command::{Call, Handler, register_commands};
 pub use data_type::{DataType, LoadInput, TypeHandle, register_data_type};
 pub use key::{Content, Key, Mode, ScanCursor, scan};
 pub use main_thread::MainThread;

@@ -7,7 +7,7 @@
 
 use super::run::refuse;
 use crate::ffi::alloc::main_thread_bytes;
-use crate::ffi::{Access, Arg, ArgKind, Call, CommandSpec, Content, Handler, Key, Mode};
+use crate::ffi::{Call, Content, Key, Mode};
 use crate::memory::accounting::{self, NodeUsage};
 use crate::memory::eviction;
 use crate::reply::{INTERNAL, WRONG_TYPE};
@@ -21,18 +21,6 @@ use aggregator_core::{CommandError, DecodeError, Node};
 /// ones.
 const GROWTH: u64 = 8;
 
-pub static APPLY: CommandSpec = CommandSpec {
-    name: c"AGG.APPLY",
-    handler: Handler::new(apply),
-    flags: c"write",
-    access: Access::Replace,
-    categories: c"write admin dangerous",
-    arity: 3,
-    summary: c"Applies effects of a primary, or a part of a saved node. Internal.",
-    complexity: c"O(n), n being the size of the payload",
-    args: &[Arg::key(), Arg::new(c"payload", ArgKind::Text)],
-};
-
 /// Where a payload comes from.
 struct Source {
     /// The client that sent it; 0: a primary or a file.
@@ -43,7 +31,8 @@ struct Source {
     is_limited: bool,
 }
 
-fn apply(call: &Call<'_>) {
+/// Runs AGG.APPLY.
+pub fn apply(call: &Call<'_>) {
     let payload = call.args.get(2).copied().unwrap_or_default();
     let env = transaction::command_env();
     let replay_client = replication::replay_client(call.ctx);
