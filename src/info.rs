@@ -11,6 +11,7 @@ use aggregator_core::Queue;
 use aggregator_core::ages::Ages;
 use aggregator_core::counters::Dropped;
 use aggregator_core::counters::RejectReason;
+use aggregator_core::settings::Setting;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -49,10 +50,10 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
     }
     if info.section(c"memory") {
         info.field(c"held", accounting::used());
-        info.field(c"max_memory", config::value(config::MAX_MEMORY) as u64);
+        info.field(c"max_memory", config::value(Setting::MaxMemory) as u64);
         info.field(
             c"max_node_memory",
-            config::value(config::MAX_NODE_MEMORY) as u64,
+            config::value(Setting::MaxNodeMemory) as u64,
         );
     }
     if for_crash_report {

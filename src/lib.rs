@@ -21,7 +21,6 @@ mod timer;
 mod totals;
 mod transaction;
 
-use aggregator_core::command::spec::CATEGORIES;
 use config::ServerConfig;
 use ffi::{Ctx, Hooks, InfoWriter, Level, ServerEvent};
 use std::ffi::CStr;
@@ -43,9 +42,9 @@ impl Hooks for Aggregator {
         }
         config::read_arguments(args)?;
         ffi::settings::register::<ServerConfig>(ctx)?;
-        config::check().map_err(|e| e.to_string_lossy().into_owned())?;
+        config::check_values()?;
         ffi::register_data_type::<StoredNode>(ctx)?;
-        ffi::register_commands(ctx, &CATEGORIES, &commands::commands())?;
+        ffi::register_commands(ctx, &commands::commands())?;
         transaction::init();
         ffi::subscribe::<Aggregator>(ctx);
         replication::set_cluster(ctx.flags().is_cluster());

@@ -5,7 +5,7 @@ mod run;
 
 use crate::ffi::Handler;
 use aggregator_core::Command;
-use aggregator_core::command::spec::{self, CommandSpec};
+use aggregator_core::command::{COMMANDS, CommandSpec};
 use run::{fetch, read, report, write};
 
 /// Returns all commands with their handlers.
@@ -18,6 +18,7 @@ pub fn commands() -> [(&'static CommandSpec, Handler); 18] {
             )
         };
     }
+    let [.., apply] = &COMMANDS;
     [
         row!(Stat, report),
         row!(Mstat, report),
@@ -36,6 +37,6 @@ pub fn commands() -> [(&'static CommandSpec, Handler); 18] {
         row!(Range, read),
         row!(Scan, read),
         row!(Info, read),
-        (&spec::APPLY, Handler::new(apply::apply)),
+        (apply, Handler::new(apply::apply)),
     ]
 }

@@ -69,7 +69,7 @@ pub fn write(command: Command, call: &Call<'_>) {
         Content::Value(stored) if stored.node.is_unfinished() => {
             return call.ctx.reply_error(UNFINISHED);
         }
-        Content::Empty if !command.reports() => {
+        Content::Empty if !command.creates() => {
             return request.run_missing(&mut Replier(call.ctx));
         }
         Content::Empty => match check_cost(&request, None, &env.settings, &transient) {

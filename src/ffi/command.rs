@@ -8,7 +8,7 @@ use super::api::Ctx;
 use super::guard::guard;
 use super::raw::{self, call};
 use super::strings::{ArgVector, KeyName};
-use aggregator_core::command::spec::{Access, Arg, ArgKind, CommandSpec};
+use aggregator_core::command::{Access, Arg, ArgType, CommandSpec, Flag};
 use std::ffi::{CString, c_char, c_int};
 use std::mem;
 use std::ptr;
@@ -98,18 +98,20 @@ static LAYOUT: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoV
     sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
 };
 
-/// Registers commands. `categories` are the ACL categories of the module; servers before 7.4 have none for modules.
+/// Registers commands and their ACL categories, which servers before 7.4 do not have for modules.
 ///
 /// # Errors
 /// The command that the server refused.
-pub fn register_commands(
-    ctx: Ctx<'_>,
-    categories: &[&str],
-    commands: &[(&CommandSpec, Handler)],
-) -> Result<(), String> {
+pub fn register_commands(ctx: Ctx<'_>, commands: &[(&CommandSpec, Handler)]) -> Result<(), String> {
     let mut strings = CStrings::default();
+    let mut categories: Vec<&str> = commands
+        .iter()
+        .filter_map(|(spec, _)| spec.group.category())
+        .collect();
+    categories.sort_unstable();
+    categories.dedup();
     // SAFETY: the context and the names live; called inside OnLoad, as the server demands.
-    let has_categories = categories.iter().all(|name| unsafe {
+    let has_categories = categories.into_iter().all(|name| unsafe {
         let name = strings.add(name);
         call!(RedisModule_AddACLCategory(ctx.raw, name) else raw::REDISMODULE_ERR)
             == raw::REDISMODULE_OK
@@ -130,7 +132,8 @@ fn register_one(
     let done = |status: c_int| (status == raw::REDISMODULE_OK).then_some(());
     let (mut strings, mut nested) = (CStrings::default(), Vec::new());
     let mut args = c_args(spec.args, &mut strings, &mut nested);
-    let (name, flags) = (strings.add(spec.name), strings.add(&spec.flags()));
+    let flags: Vec<&str> = spec.flags.iter().copied().map(Flag::name).collect();
+    let (name, flags) = (strings.add(spec.name), strings.add(&flags.join(" ")));
     // SAFETY: the server copies the strings and what the structures below hold; they are dropped at the end.
     unsafe {
         done(
@@ -143,7 +146,7 @@ fn register_one(
             version: &LAYOUT,
             summary: strings.add(spec.summary),
             complexity: strings.add(spec.complexity),
-            since: c"0.1.0".as_ptr(),
+            since: strings.add(spec.since),
             history: ptr::null_mut(),
             tips: ptr::null(),
             arity: spec.arity(),
@@ -212,15 +215,15 @@ fn c_arg(
     nested: &mut Vec<Vec<raw::RedisModuleCommandArg>>,
 ) -> raw::RedisModuleCommandArg {
     use raw::*;
-    let type_ = match arg.kind {
-        ArgKind::Node => REDISMODULE_ARG_TYPE_KEY,
-        ArgKind::Text => REDISMODULE_ARG_TYPE_STRING,
-        ArgKind::Integer => REDISMODULE_ARG_TYPE_INTEGER,
-        ArgKind::Time => REDISMODULE_ARG_TYPE_UNIX_TIME,
-        ArgKind::Pattern => REDISMODULE_ARG_TYPE_PATTERN,
-        ArgKind::Word => REDISMODULE_ARG_TYPE_PURE_TOKEN,
-        ArgKind::OneOf => REDISMODULE_ARG_TYPE_ONEOF,
-        ArgKind::Block => REDISMODULE_ARG_TYPE_BLOCK,
+    let type_ = match arg.arg_type {
+        ArgType::Key => REDISMODULE_ARG_TYPE_KEY,
+        ArgType::Text => REDISMODULE_ARG_TYPE_STRING,
+        ArgType::Integer => REDISMODULE_ARG_TYPE_INTEGER,
+        ArgType::Time => REDISMODULE_ARG_TYPE_UNIX_TIME,
+        ArgType::Pattern => REDISMODULE_ARG_TYPE_PATTERN,
+        ArgType::Token => REDISMODULE_ARG_TYPE_PURE_TOKEN,
+        ArgType::OneOf => REDISMODULE_ARG_TYPE_ONEOF,
+        ArgType::Block => REDISMODULE_ARG_TYPE_BLOCK,
     };
     let mut flags = REDISMODULE_CMD_ARG_NONE;
     if arg.is_optional {
@@ -241,7 +244,7 @@ fn c_arg(
     RedisModuleCommandArg {
         name: strings.add(arg.name),
         type_,
-        key_spec_index: if arg.kind == ArgKind::Node { 0 } else { -1 },
+        key_spec_index: if arg.arg_type == ArgType::Key { 0 } else { -1 },
         token: arg.token.map_or(ptr::null(), |token| strings.add(token)),
         summary: ptr::null(),
         since: ptr::null(),

@@ -3,22 +3,9 @@
 use super::api::Ctx;
 use super::guard::guard;
 use super::raw::{self, call};
-use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
+use aggregator_core::settings::{SettingSpec, Unit};
+use std::ffi::{CString, c_char, c_int, c_longlong, c_void};
 use std::ptr;
-
-/// A numeric setting.
-pub struct SettingSpec {
-    /// The name without the module's prefix.
-    pub name: &'static CStr,
-    /// The default, in the setting's own unit.
-    pub default: i64,
-    /// The smallest value.
-    pub min: i64,
-    /// The largest value.
-    pub max: i64,
-    /// Whether the value is a number of bytes, which may be written as `64mb`.
-    pub is_memory: bool,
-}
 
 /// The module's settings.
 pub trait Settings: 'static {
@@ -36,7 +23,7 @@ pub trait Settings: 'static {
     ///
     /// # Errors
     /// The text for the client.
-    fn check() -> Result<(), &'static CStr>;
+    fn check() -> Result<(), &'static str>;
 }
 
 /// Registers the settings and reads their values from the server's configuration.
@@ -45,16 +32,17 @@ pub trait Settings: 'static {
 /// What the server refused.
 pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
     for (i, setting) in S::SPECS.iter().enumerate() {
-        let flags = if setting.is_memory {
+        let flags = if setting.unit == Unit::Bytes {
             raw::REDISMODULE_CONFIG_MEMORY
         } else {
             raw::REDISMODULE_CONFIG_DEFAULT
         };
-        // SAFETY: the context lives, the name is static. The private data is a number that is never followed.
+        let name = CString::new(setting.name).unwrap_or_default();
+        // SAFETY: the context lives, and the name is copied. The private data is a number that is never followed.
         let status = unsafe {
             call!(RedisModule_RegisterNumericConfig(
                 ctx.raw,
-                setting.name.as_ptr(),
+                name.as_ptr(),
                 S::get(i),
                 flags,
                 setting.min,
@@ -66,7 +54,7 @@ pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
             ) else raw::REDISMODULE_ERR)
         };
         if status != raw::REDISMODULE_OK {
-            let name = setting.name.to_string_lossy();
+            let name = setting.name;
             return Err(format!("the server refused the setting agg.{name}"));
         }
     }
@@ -104,7 +92,7 @@ unsafe extern "C" fn apply<S: Settings>(
             // SAFETY: the server takes the string and frees it.
             unsafe {
                 if !error.is_null() {
-                    let (text, len) = (text.as_ptr(), text.count_bytes());
+                    let (text, len) = (text.as_ptr().cast(), text.len());
                     *error = call!(RedisModule_CreateString(ptr::null_mut(), text, len) else ptr::null_mut());
                 }
             }
