@@ -1,5 +1,5 @@
-/* A command that does nothing, NOOP.STAT key argument...: what the server itself takes for a module's command. Built
- * by benches/server alone. It declares the few parts of the module API that it uses. */
+/* A module with a command that does nothing, NOOP.STAT key argument...: the server's own cost of a module command.
+ * Only the benchmark (benches/server) builds it. It declares the few parts of the module API that it uses. */
 #include <stddef.h>
 
 typedef struct RedisModuleCtx RedisModuleCtx;
@@ -20,7 +20,7 @@ static int noop(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
 int RedisModule_OnLoad(RedisModuleCtx *ctx, RedisModuleString **argv, int argc) {
     (void)argv;
     (void)argc;
-    /* The first field of the context is the function that gives all others. */
+    /* The first field of the context is the function that returns all others. */
     GetApi = *(int (**)(const char *, void *))ctx;
     GetApi("RedisModule_SetModuleAttribs", &SetModuleAttribs);
     GetApi("RedisModule_CreateCommand", &CreateCommand);

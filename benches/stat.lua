@@ -1,6 +1,6 @@
--- What AGG.STAT does, as a Lua script: 5-minute and hourly windows of a metric in a hash, each with count, sum, min, max
--- and last; of a counter the rate; a window that a later sample has closed goes into a list for the pollers. It is what
--- people have who come from such scripts, and here only to be measured beside AGG.STAT.
+-- AGG.STAT as a Lua script, for comparison: a hash holds the 5-minute and hourly windows of a metric, each with count,
+-- sum, min, max and last. Of a counter it aggregates the rate. A window that a later sample closes is pushed to a list for
+-- the pollers. Users who migrate to the module have scripts like this one.
 --
 --   EVALSHA sha 2 stat:<node>:<metric> queue:<node> value ABS|DIFF [tags]
 local metric, queue = KEYS[1], KEYS[2]
@@ -23,7 +23,7 @@ local function set(field, to)
     changed[#changed + 1] = to
 end
 
--- Of a counter the increase counts; it is a total that begins anew with a lower value.
+-- A counter is a total, of which the increase counts. A lower value means that it was reset.
 local sample = value
 if kind == 'DIFF' then
     set('total', ARGV[1])

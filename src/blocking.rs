@@ -22,7 +22,8 @@ const BUDGET: Duration = Duration::from_millis(1);
 const NO_PERMISSION: &str =
     "NOPERM the user has lost the permission to run AGG.FETCH on this key while it waited";
 
-const CANNOT_BLOCK: &str = "ERR AGG.FETCH: the server cannot block this client: ask without BLOCK";
+const CANNOT_BLOCK: &str =
+    "ERR AGG.FETCH: the server cannot block this client: retry without BLOCK";
 
 /// Runs the command of a waiting client on a node that has something for it. `None`: it cannot run now.
 pub type RunFn = fn(Ctx<'_>, &KeyName<'_>, &[&[u8]], &mut StoredNode) -> Option<Answer>;

@@ -85,10 +85,14 @@ pub fn read_arguments(args: &[&[u8]]) -> Result<(), String> {
     for pair in args.chunks(2) {
         let name = String::from_utf8_lossy(pair[0]).to_lowercase();
         let Some(i) = SETTINGS.iter().position(|s| s.name == name) else {
-            return Err(format!("argument '{name}' of loadmodule is no setting"));
+            return Err(format!(
+                "unknown setting '{name}' in the arguments of loadmodule"
+            ));
         };
         let Some(text) = pair.get(1) else {
-            return Err(format!("argument '{name}' of loadmodule has no value"));
+            return Err(format!(
+                "setting '{name}' in the arguments of loadmodule has no value"
+            ));
         };
         set(i, parse(&SETTINGS[i], &String::from_utf8_lossy(text))?);
     }
@@ -115,7 +119,7 @@ fn parse(setting: &SettingSpec, text: &str) -> Result<i64, String> {
         } else {
             "a whole number"
         };
-        format!("argument '{name}' of loadmodule: '{text}' is not {kind} from {min} to {max}")
+        format!("invalid value '{text}' for '{name}' in the arguments of loadmodule: expected {kind} from {min} to {max}")
     })
 }
 

@@ -52,7 +52,7 @@ impl DataType for StoredNode {
         {
             Ok(node) => StoredNode::new(node, bytes_before),
             Err(error) => {
-                let text = format!("agg: internal error: a node does not read back: {error}");
+                let text = format!("agg: internal error: a copied node cannot be decoded: {error}");
                 ctx.log(Level::Warning, &text);
                 return None;
             }
@@ -87,7 +87,7 @@ fn load(input: &mut LoadInput<'_>) -> Result<Box<StoredNode>, String> {
     let encoding = input.encoding();
     if encoding > ENCODING {
         return Err(format!(
-            "its encoding {encoding} is of a newer version of the module"
+            "encoding {encoding} is from a newer version of the module"
         ));
     }
     let flags = input.ctx().flags();
@@ -105,7 +105,7 @@ fn load(input: &mut LoadInput<'_>) -> Result<Box<StoredNode>, String> {
             let fits = !is_limited || accounting::used().saturating_add(len) <= limit;
             fits.then(|| loader.frame(frame))
         });
-        let loaded = loaded.ok_or("cut short")?.ok_or_else(too_large)?;
+        let loaded = loaded.ok_or("truncated data")?.ok_or_else(too_large)?;
         if loaded.map_err(|error| error.to_string())? {
             break;
         }

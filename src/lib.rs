@@ -37,7 +37,7 @@ impl Hooks for Aggregator {
     fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String> {
         if let Some(function) = ffi::missing_function() {
             return Err(format!(
-                "this server is too old: it has no {function}; Redis 7.0 or Valkey is needed"
+                "unsupported server: it lacks {function}; Redis 7.0 or newer, or Valkey is required"
             ));
         }
         config::read_arguments(args)?;
@@ -98,7 +98,7 @@ fn warn_of_eviction(ctx: Ctx<'_>) {
         .unwrap_or_default();
     if policy.starts_with("allkeys-") {
         let text = format!(
-            "maxmemory-policy is {policy}: an eviction takes a whole node; noeviction is safer"
+            "maxmemory-policy is {policy}: the server may evict whole nodes; use noeviction"
         );
         ctx.log(Level::Warning, &text);
     }

@@ -7,7 +7,7 @@ use aggregator_core::Reply;
 pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
 /// The error when a command cannot run because another one is running.
-pub const INTERNAL: &str = "ERR internal error: the module was called inside itself";
+pub const INTERNAL: &str = "ERR internal error: recursive call of the module";
 
 /// Sends the core's replies to the client of a context.
 pub struct Replier<'a>(pub Ctx<'a>);

@@ -71,7 +71,7 @@ pub fn apply(call: &Call<'_>) {
         }
         Some(Err(damaged)) => call
             .ctx
-            .reply_error(&format!("ERR AGG.APPLY: the payload is refused: {damaged}")),
+            .reply_error(&format!("ERR AGG.APPLY: invalid payload: {damaged}")),
         None => call.ctx.reply_error(INTERNAL),
     }
 }

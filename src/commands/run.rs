@@ -12,8 +12,7 @@ use crate::{blocking, config, info};
 use aggregator_core::{Command, CommandError, Now, Request, Settings};
 
 /// The error for a node between the first and the last AGG.APPLY of a saved one.
-const UNFINISHED: &str =
-    "ERR the node is being restored by AGG.APPLY: try again when it is whole, or DEL it";
+const UNFINISHED: &str = "ERR the node is being restored by AGG.APPLY: retry when the restore is complete, or DEL the node";
 
 /// Replies with a refusal of arguments or memory. It is counted, in the node too if there is one.
 pub fn refuse(call: &Call<'_>, refusal: &CommandError) {

@@ -61,7 +61,7 @@ pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
     // SAFETY: the context lives.
     match unsafe { call!(RedisModule_LoadConfigs(ctx.raw) else raw::REDISMODULE_ERR) } {
         raw::REDISMODULE_OK => Ok(()),
-        _ => Err("a setting agg.* of the configuration is refused".into()),
+        _ => Err("invalid setting agg.* in the server's configuration".into()),
     }
 }
 
