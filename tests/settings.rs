@@ -297,32 +297,32 @@ fn arguments_of_loadmodule_set_every_setting() {
 fn invalid_arguments_refuse_the_load() {
     refusal_by_arguments(
         "nonsense 1",
-        "agg: argument 'nonsense' of loadmodule is no setting",
+        "agg: unknown setting 'nonsense' in the arguments of loadmodule",
     );
     refusal_by_arguments(
         "max-series",
-        "agg: argument 'max-series' of loadmodule has no value",
+        "agg: setting 'max-series' in the arguments of loadmodule has no value",
     );
     refusal_by_arguments(
         "max-series 0",
-        "agg: argument 'max-series' of loadmodule: '0' is not a whole number from 1 to 100000000",
+        "agg: invalid value '0' for 'max-series' in the arguments of loadmodule: expected a whole number from 1 to 100000000",
     );
     refusal_by_arguments(
         "max-errors 10 max-series 5mb",
-        "agg: argument 'max-series' of loadmodule: '5mb' is not a whole number from 1 to 100000000",
+        "agg: invalid value '5mb' for 'max-series' in the arguments of loadmodule: expected a whole number from 1 to 100000000",
     );
     refusal_by_arguments(
         "max-memory 1kb",
-        "agg: argument 'max-memory' of loadmodule: '1kb' is not a size from 1048576 to \
+        "agg: invalid value '1kb' for 'max-memory' in the arguments of loadmodule: expected a size from 1048576 to \
          1099511627776",
     );
     refusal_by_arguments(
         "max-memory -5mb",
-        "agg: argument 'max-memory' of loadmodule: '-5mb' is not a size",
+        "agg: invalid value '-5mb' for 'max-memory' in the arguments of loadmodule: expected a size",
     );
     refusal_by_arguments(
         "max-memory 99999999999999999999gb",
-        "agg: argument 'max-memory' of loadmodule: '99999999999999999999gb' is not a size",
+        "agg: invalid value '99999999999999999999gb' for 'max-memory' in the arguments of loadmodule: expected a size",
     );
     refusal_by_arguments(
         "min-window 7",

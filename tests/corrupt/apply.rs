@@ -41,7 +41,7 @@ fn check(answer: &Result<Value, String>) -> bool {
         Ok(_) => true,
         Err(error) => {
             assert!(
-                error.starts_with("ERR AGG.APPLY: the payload is refused: "),
+                error.starts_with("ERR AGG.APPLY: invalid payload: "),
                 "{error}"
             );
             false

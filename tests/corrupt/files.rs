@@ -261,5 +261,5 @@ fn rest_of_an_aof_with_one_damaged_payload_is_loaded_if_the_setting_permits() {
     assert_eq!(answers[0], Ok(Value::BulkString(b"1".into())));
     assert_eq!(records(answers[1].as_ref().unwrap())[0]["message"], "kept");
     let log = std::fs::read_to_string(dir.path().join("server.txt")).unwrap_or(loaded.log());
-    assert!(log.contains("AGG.APPLY: the payload is refused"), "{log}");
+    assert!(log.contains("AGG.APPLY: invalid payload"), "{log}");
 }

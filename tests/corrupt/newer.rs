@@ -22,7 +22,7 @@ fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
         ),
         (
             newer_encoding,
-            "a node was not loaded: its encoding 2 is of a newer version of the module",
+            "a node was not loaded: encoding 2 is from a newer version of the module",
         ),
     ] {
         let told = refusal(
@@ -37,13 +37,13 @@ fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
     frame[1] += 1;
     assert_eq!(
         refusal(&mut connection, &[b"AGG.APPLY", b"newer", &frame]),
-        "ERR AGG.APPLY: the payload is refused: written by a newer version of the module"
+        "ERR AGG.APPLY: invalid payload: written by a newer version of the module"
     );
     // Effects, for a node that exists and one that does not.
     for node in [b"n1", b"n2"] {
         assert_eq!(
             refusal(&mut connection, &[b"AGG.APPLY", node, &[3, 0, 0]]),
-            "ERR AGG.APPLY: the payload is refused: written by a newer version of the module"
+            "ERR AGG.APPLY: invalid payload: written by a newer version of the module"
         );
     }
     assert_eq!(server.ask::<i64>("EXISTS newer"), 0);
