@@ -196,7 +196,12 @@ fn stability_page_names_the_written_versions() {
         let number = words[at.unwrap() + 2].trim_end_matches([',', '.']);
         number.parse::<u32>().unwrap()
     };
-    let said = ["format, currently", "encoding, currently", "version, currently"].map(|text| after(&words, text));
+    let said = [
+        "format, currently",
+        "encoding, currently",
+        "version, currently",
+    ]
+    .map(|text| after(&words, text));
     let sources = [
         include_str!("../../crates/core/src/node/snapshot/mod.rs"),
         include_str!("../../src/data_type.rs"),
