@@ -182,8 +182,8 @@ fn transactions_and_scripts_do_not_bypass_the_acl() {
     ] {
         let why = error(&mut c, line);
         // The wording of Redis 7.0, and of later servers.
-        let told = ["executing the script can't", "ACL failure in script"];
-        assert!(told.iter().any(|t| why.contains(t)), "{line}: {why}");
+        let field = ["executing the script can't", "ACL failure in script"];
+        assert!(field.iter().any(|t| why.contains(t)), "{line}: {why}");
     }
     assert_eq!(server.digest("node1"), before);
 }
@@ -207,8 +207,8 @@ fn has_categories(server: &Server) -> bool {
 /// Returns the versions of the server: of Valkey itself, and of Redis.
 fn version(server: &Server) -> (u32, u32) {
     let info: String = server.ask("INFO server");
-    let told = |name| info.lines().find_map(|line| line.strip_prefix(name));
-    let version = told("valkey_version:").or_else(|| told("redis_version:"));
+    let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
+    let version = field("valkey_version:").or_else(|| field("redis_version:"));
     let mut parts = version
         .unwrap()
         .split('.')
@@ -223,13 +223,13 @@ fn in_category(server: &Server, category: &str) -> Vec<String> {
     };
     let commands = lower(server.ask(&format!("COMMAND LIST FILTERBY ACLCAT {category}")));
     // Redis before 8 omits the commands of modules here.
-    let told = lower(server.ask(&format!("ACL CAT {category}")));
-    if told.iter().any(|name| name.starts_with("agg.")) || version(server) >= (8, 0) {
+    let field = lower(server.ask(&format!("ACL CAT {category}")));
+    if field.iter().any(|name| name.starts_with("agg.")) || version(server) >= (8, 0) {
         let ours = |all: &BTreeSet<String>| -> Vec<String> {
             let ours = all.iter().filter(|name| name.starts_with("agg."));
             ours.cloned().collect()
         };
-        assert_eq!(ours(&told), ours(&commands), "{category}");
+        assert_eq!(ours(&field), ours(&commands), "{category}");
     }
     commands.into_iter().collect()
 }

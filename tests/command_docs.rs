@@ -159,8 +159,8 @@ fn docs(server: &Server, name: &str) -> Value {
     let reply: Value = server.ask(&format!("COMMAND DOCS {name}"));
     let pair = list(&reply);
     assert_eq!(pair.len(), 2, "{name}: {reply:?}");
-    let told = redis::from_redis_value::<String>(pair[0].clone()).unwrap();
-    assert!(told.eq_ignore_ascii_case(name), "{told}");
+    let listed = redis::from_redis_value::<String>(pair[0].clone()).unwrap();
+    assert!(listed.eq_ignore_ascii_case(name), "{listed}");
     pair[1].clone()
 }
 

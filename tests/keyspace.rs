@@ -650,12 +650,12 @@ fn memory_usage_grows_as_the_server_does() {
     let before = used();
     fill_much(&mut c, "n");
     let big: i64 = ask(&mut c, "MEMORY USAGE n SAMPLES 0");
-    let (grown, told) = (used() - before, big - small);
+    let (grown, stated) = (used() - before, big - small);
     // 1000 log entries of 500 bytes, 4000 metrics, 1000 errors, 1000 objects.
-    assert!(told > 1_000_000, "{told}");
+    assert!(stated > 1_000_000, "{stated}");
     assert!(
-        told > grown / 2 && told < grown * 2,
-        "the node says that it grew by {told}, the server by {grown}"
+        stated > grown / 2 && stated < grown * 2,
+        "the node says that it grew by {stated}, the server by {grown}"
     );
 }
 

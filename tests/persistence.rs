@@ -600,21 +600,21 @@ fn aof_rewritten_under_load_contains_everything() {
         };
         fill_much(&mut server.connection(), "much");
         let goes_on = std::sync::atomic::AtomicBool::new(true);
-        let told: Vec<i64> = std::thread::scope(|scope| {
+        let reported: Vec<i64> = std::thread::scope(|scope| {
             let reporters: Vec<_> = (0..2)
                 .map(|i| {
                     let (server, goes_on) = (&server, &goes_on);
                     scope.spawn(move || {
                         let mut c = server.connection();
-                        let mut told = 0;
+                        let mut reported = 0;
                         while goes_on.load(std::sync::atomic::Ordering::Relaxed) {
-                            told += 1;
+                            reported += 1;
                             let _: i64 =
-                                ask(&mut c, &format!("AGG.STAT much total{i} {told} DIFF"));
-                            let _: i64 = ask(&mut c, &format!("AGG.LOG lines{i} {told}"));
+                                ask(&mut c, &format!("AGG.STAT much total{i} {reported} DIFF"));
+                            let _: i64 = ask(&mut c, &format!("AGG.LOG lines{i} {reported}"));
                             let _: Value = ask(&mut c, &format!("AGG.ERROR much e{i} KEY e{i}"));
                         }
-                        told
+                        reported
                     })
                 })
                 .collect();
@@ -625,15 +625,15 @@ fn aof_rewritten_under_load_contains_everything() {
             reporters.into_iter().map(|r| r.join().unwrap()).collect()
         });
         shut_down_and_restart(&mut server);
-        for (i, told) in told.iter().enumerate() {
-            assert!(*told > 10, "{told}");
+        for (i, reported) in reported.iter().enumerate() {
+            assert!(*reported > 10, "{reported}");
             let metric: Value = server.ask(&format!("AGG.GET much METRIC total{i}"));
-            assert_eq!(text(&metric, "last"), told.to_string());
+            assert_eq!(text(&metric, "last"), reported.to_string());
             let error: Value = server.ask(&format!("AGG.GET much ERROR e{i}"));
-            assert_eq!(int(&error, "occurrences"), *told);
+            assert_eq!(int(&error, "occurrences"), *reported);
             assert_eq!(
                 of_queue(&server, &format!("lines{i}"), "LOG", "length"),
-                *told
+                *reported
             );
         }
     }

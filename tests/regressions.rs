@@ -198,11 +198,11 @@ fn d8_a_sample_from_the_future_is_an_error_and_the_metric_goes_on() {
     server.ask::<i64>("AGG.STAT n m 1");
     let before = server.digest("n");
     let next_year = now_ms() + 365 * 86_400_000;
-    let told = server.error(&format!("AGG.STAT n m 2 AT {next_year}"));
+    let error = server.error(&format!("AGG.STAT n m 2 AT {next_year}"));
     assert!(
-        told.starts_with(&format!("ERR AGG.STAT: AT {next_year} is "))
-            && told.ends_with(" ms ahead of the server's clock: agg.max-future-ms allows 60000"),
-        "{told}"
+        error.starts_with(&format!("ERR AGG.STAT: AT {next_year} is "))
+            && error.ends_with(" ms ahead of the server's clock: agg.max-future-ms allows 60000"),
+        "{error}"
     );
     assert_eq!(server.digest("n"), before);
     assert_eq!(server.ask::<i64>("AGG.STAT n m 3"), 1);
@@ -217,10 +217,10 @@ fn d9_nan_is_an_error_and_no_row_holds_one() {
     };
     server.ask::<i64>("AGG.STAT n m 1");
     for value in ["nan", "NaN", "-nan", "inf", "-inf", "Infinity", "1e999"] {
-        let told = server.error(&format!("AGG.STAT n m {value}"));
+        let error = server.error(&format!("AGG.STAT n m {value}"));
         assert!(
-            told.starts_with(&format!("ERR AGG.STAT: value '{value}' is ")),
-            "{told}"
+            error.starts_with(&format!("ERR AGG.STAT: value '{value}' is ")),
+            "{error}"
         );
     }
     let records = arrived(&server, "MIN", 1);

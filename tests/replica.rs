@@ -217,7 +217,7 @@ fn replica_keeps_everything_of_a_large_load() {
     };
     assert_equal(&primary, &replica, "after the first load");
     fill_much(&mut primary.connection(), "other");
-    assert_equal(&primary, &replica, "after much more than its ceiling");
+    assert_equal(&primary, &replica, "after much more than its limit");
 }
 
 #[test]
@@ -529,8 +529,8 @@ fn age_of_the_oldest_record_is_right_on_a_replica_and_after_a_failover() {
     let is_age_of = |server: &Server, id: i64| {
         until("the age is that of the oldest record", || {
             let before = age(id);
-            let told = info_agg(server, "agg_log_oldest");
-            (before..=age(id)).contains(&told).then_some(())
+            let stated = info_agg(server, "agg_log_oldest");
+            (before..=age(id)).contains(&stated).then_some(())
         });
     };
     pair.in_step();

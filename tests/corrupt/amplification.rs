@@ -26,7 +26,7 @@ fn effects() -> Vec<u8> {
     payload
 }
 
-/// A sample of the metric `m`, as an effect. Flags: 4 tags, 8 the tags of the sample before.
+/// Appends a sample of the metric `m` as an effect. Flags: 4 for tags, 8 for the tags of the previous sample.
 fn sample(payload: &mut Vec<u8>, flags: u8, at: i64, tags: Option<&[u8]>) {
     payload.extend([1, flags]);
     put_bytes(payload, b"m");
@@ -45,7 +45,7 @@ fn windows_of_one_payload_share_one_long_tag_list() {
     let tags = b"t".repeat(60_000);
     let mut payload = effects();
     sample(&mut payload, 4, 300_000_000_000, Some(&tags));
-    // Each closes the window of the one before, whose record carries the tags.
+    // Each closes the window of the previous one, whose record has the tags.
     (1..2_000).for_each(|i| sample(&mut payload, 8, 300_000_000_000 + i * 300_000, None));
     let before = resident(server.pid()).unwrap_or((0, 0)).0;
     let answer = burst(
@@ -83,7 +83,7 @@ fn repeated_list_does_not_block_the_server() {
     }
     let mut payload = effects();
     for _ in 0..5_000 {
-        // Requeue all 10,000 errors: queue 3, one run from slot 0.
+        // Requeues all 10,000 errors: queue 3, one run from slot 0.
         payload.extend([11, 3, 1, 0]);
         put_u64(&mut payload, 10_000);
     }
@@ -100,19 +100,19 @@ fn repeated_list_does_not_block_the_server() {
     );
 }
 
-/// The smallest metric that a saved node may hold: nothing was ever counted.
+/// Appends the smallest metric that a saved node may have: nothing was ever counted.
 fn put_metric(frame: &mut Vec<u8>, i: u32) {
     put_bytes(frame, format!("{i:x}").as_bytes());
-    // ABS, no tags, no time; the value told last; no rate, nothing pending; of both lengths: closed to, open, history.
+    // ABS, no tags, no time; last value; no rate, nothing pending; for both windows: watermark, open windows, history.
     frame.extend([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-/// A metric with so many closed MIN windows of one sample, the smallest that a saved node may hold.
+/// Appends a metric with closed MIN windows of one sample, the smallest that a saved node may have.
 fn put_history(frame: &mut Vec<u8>, i: u32, windows: u32) {
     put_bytes(frame, format!("{i:x}").as_bytes());
     frame.extend([0, 0, 1, 0, 0, 0, 0, 0, 0]);
     put_u64(frame, windows.into());
-    // All follows from the sum, which is zero; a second after the one before; one sample.
+    // Everything follows from the sum, which is zero; one second after the previous window; one sample.
     (0..windows).for_each(|_| frame.extend([1 | 4 | 16 | 32, 2, 1, 0]));
     frame.extend([0, 0, 0]);
 }
@@ -120,7 +120,7 @@ fn put_history(frame: &mut Vec<u8>, i: u32, windows: u32) {
 /// The size at which frames end.
 const FRAME: usize = 64 << 10;
 
-/// The dump of a node of such metrics, in frames that end at this size.
+/// Returns the dump of a node of such metrics, in frames that end at this size.
 fn dump_of(
     connection: &mut Connection,
     metrics: u32,
@@ -152,7 +152,7 @@ fn restore(connection: &mut Connection, payload: &[u8]) -> Result<Value, String>
     burst(connection, &[words]).remove(0)
 }
 
-/// Restores a payload: the answer, how long it took, and how much more was resident at most.
+/// Restores a payload and returns the reply, how long it took, and how much more memory was resident at most.
 fn measured(server: &Server, payload: &[u8]) -> (Result<Value, String>, Duration, u64) {
     let mut connection = server.connection();
     let before = resident(server.pid()).map_or(0, |(now, _)| now);
@@ -187,7 +187,7 @@ fn restore_of_more_than_fits_stops_at_the_limit() {
     let payload = dump_of(&mut server.connection(), 600_000, FRAME, put_metric);
     let (answer, _, most) = measured(&server, &payload);
     assert!(answer.is_err());
-    // The payload is in the buffer of its client and an argument; the node held 100 MB more.
+    // The payload is in the buffer of its client and in an argument; the node once used 100 MB more.
     let limit = (8 << 20) + 4 * payload.len() as u64 + (8 << 20);
     assert!(most < limit, "{most} bytes for {}", payload.len());
     assert_eq!(server.ask::<i64>("EXISTS m"), 0);
@@ -235,7 +235,7 @@ fn sample_of_a_restored_metric_with_the_longest_history_is_quick() {
     let took = samples.max().unwrap();
     println!("the slowest AGG.STAT took {took:?}");
     assert!(took < Duration::from_millis(50), "{took:?}");
-    // The timer drops the rest; a look at all windows would hold it up.
+    // The timer drops the rest; visiting all windows at once would take it too long.
     until("the history is short", || {
         let usage: i64 = ask(&mut connection, "MEMORY USAGE m");
         let kept: Value = ask(&mut connection, "AGG.RANGE m 0 MIN");
@@ -256,7 +256,7 @@ fn slowest_tick_after_lowering_the_history() -> Option<u64> {
     answer.unwrap();
     let before: i64 = ask(&mut connection, "MEMORY USAGE m");
     let () = ask(&mut connection, "CONFIG SET agg.min-history 12");
-    // A window of each closes.
+    // One window of each metric closes.
     let all: Vec<String> = (0..1_000).map(|i| format!("{i:x} 1")).collect();
     let samples = format!("AGG.MSTAT m VALUES {}", all.join(" "));
     let _: Value = ask(&mut connection, &samples);

@@ -10,7 +10,7 @@ use testkit::*;
 /// Payloads that are sent at once.
 const BATCH: usize = 100;
 
-/// The AOF of random work on the node `n`.
+/// Returns the AOF of a random workload on the node `n`.
 pub fn aof_of_work(seed: u64, amount: usize) -> Option<Vec<u8>> {
     let aof = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
     let server = Server::with_module(&aof, SETTINGS)?;
@@ -35,7 +35,7 @@ pub fn aof_of_work(seed: u64, amount: usize) -> Option<Vec<u8>> {
     Some(std::fs::read(file.unwrap()).unwrap())
 }
 
-/// What may be answered.
+/// Asserts that a reply is one of those expected.
 fn check(answer: &Result<Value, String>) -> bool {
     match answer {
         Ok(_) => true,
@@ -55,7 +55,7 @@ fn damaged_effects_and_frames_are_refused_or_applied_and_the_nodes_work() {
         return;
     };
     let Some(server) = server() else { return };
-    let mut told = Told::new("AGG.APPLY");
+    let mut report = FailureReport::new("AGG.APPLY");
     let dumps = dumps(&server);
     let mut connection = server.connection();
     let _: () = ask(&mut connection, "FLUSHALL");
@@ -72,7 +72,7 @@ fn damaged_effects_and_frames_are_refused_or_applied_and_the_nodes_work() {
     let (mut sent, mut applied) = (0, 0);
     while sent < total {
         let commands = batch(&mut random, &dumps, &effects, &frames);
-        told.is(&format!("AGG.APPLY, payloads from {sent} on"), &commands);
+        report.is(&format!("AGG.APPLY, payloads from {sent} on"), &commands);
         sent += commands.len();
         let answers = burst(&mut connection, &commands);
         let whole = |words: &&Words| words[0] == b"AGG.APPLY";
@@ -99,7 +99,7 @@ fn damaged_effects_and_frames_are_refused_or_applied_and_the_nodes_work() {
     assert!(applied > sent / 20, "{applied} of {sent} were applied");
 }
 
-/// Nodes that are whole, a node that is put together frame by frame, and damaged payloads for them and for others.
+/// Complete nodes, a node that is assembled frame by frame, and damaged payloads for them and for others.
 fn batch(
     random: &mut Random,
     dumps: &[Dump],
@@ -112,7 +112,7 @@ fn batch(
         words[3] = random.one(dumps).payload();
         commands.push(words);
     }
-    // The effects belong to a node that began with these: some find what they name.
+    // The effects belong to a node that started with these commands, so that some find what they name.
     let apply = |node: &str, payload: Vec<u8>| {
         vec![b"AGG.APPLY".to_vec(), node.as_bytes().to_vec(), payload]
     };
@@ -140,7 +140,7 @@ fn batch(
         };
         let mut payload = random.one(pool).clone();
         if random.below(8) == 0 {
-            // Two payloads behind each other: the second one's changes without their header.
+            // Two payloads in a row: the effects of the second without their header.
             let second = random.one(effects);
             payload.extend(&second[second.len().min(12)..]);
         }

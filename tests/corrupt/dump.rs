@@ -1,15 +1,15 @@
 //! Takes DUMP payloads apart and puts them together again: type and module, frames, RDB version, checksum.
 
-/// A payload of a module's value that consists of strings.
+/// The payload of a module value that consists of strings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dump {
-    /// The value's type, and the module's with its encoding.
+    /// The type of the value, and that of the module with its encoding.
     pub head: Vec<u8>,
     pub frames: Vec<Vec<u8>>,
     pub version: [u8; 2],
 }
 
-/// In front of a string, and of the end.
+/// The opcodes before a string and before the end.
 const STRING: u8 = 5;
 const END: u8 = 0;
 
@@ -17,7 +17,7 @@ const END: u8 = 0;
 const HEAD: usize = 10;
 
 impl Dump {
-    /// Takes a payload apart; it was written without compression.
+    /// Parses a payload that was written without compression.
     pub fn parse(payload: &[u8]) -> Dump {
         let (body, footer) = payload.split_at(payload.len() - 10);
         assert_eq!(
@@ -40,7 +40,7 @@ impl Dump {
         }
     }
 
-    /// The payload, with a right checksum.
+    /// Returns the payload with a correct checksum.
     pub fn payload(&self) -> Vec<u8> {
         let mut payload = self.head.clone();
         for frame in &self.frames {
@@ -61,7 +61,7 @@ pub fn sign(payload: &mut Vec<u8>) {
     payload.extend(crc.to_le_bytes());
 }
 
-/// A length of the RDB format, and what follows it.
+/// Splits off a length of the RDB format.
 fn length(bytes: &[u8]) -> (usize, &[u8]) {
     match bytes[0] >> 6 {
         0 => (usize::from(bytes[0]), &bytes[1..]),
@@ -91,7 +91,7 @@ fn put_length(out: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// The server's checksum: CRC-64 with the polynomial of Jones, reflected.
+/// Returns the checksum of the server: CRC-64 with the polynomial of Jones, reflected.
 pub fn crc64(bytes: &[u8]) -> u64 {
     const TABLE: [u64; 256] = table();
     bytes.iter().fold(0, |crc, byte| {

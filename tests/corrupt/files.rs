@@ -12,7 +12,7 @@ use super::mutate::mutate;
 use super::support::*;
 use testkit::*;
 
-/// What became of a start.
+/// The outcome of a start.
 #[derive(Debug, Default)]
 struct Starts {
     loaded: usize,
@@ -20,7 +20,7 @@ struct Starts {
     most: u64,
 }
 
-/// A server that is not waited for.
+/// A server whose start is not waited for.
 struct Started(Child);
 
 impl Drop for Started {
@@ -80,7 +80,7 @@ impl Starts {
             self.most = self
                 .most
                 .max(resident(server.0.id()).map_or(0, |(_, most)| most));
-            // It listens before it loads, and may never answer.
+            // The server listens before it loads, and may never reply.
             let patience = Duration::from_secs(3);
             if let Ok(mut connection) = client.get_connection_with_timeout(patience)
                 && connection.set_read_timeout(Some(patience)).is_ok()
@@ -100,8 +100,8 @@ impl Starts {
                 use_all(&mut connection, keys.filter(is_plain).collect());
                 break;
             }
-            // Redis 7.0 has refused the file then, and goes on to check it before it ends: where the file is cut inside a
-            // module's value, that check (rdbLoadCheckModuleValue) never ends.
+            // Redis 7.0 has refused the file by then, and checks it before it exits. If the file is cut inside a module
+            // value, that check (rdbLoadCheckModuleValue) never ends.
             let has_refused = log().contains("Unrecoverable error, aborting now");
             if has_refused && started.elapsed() > Duration::from_secs(3) {
                 self.refused += 1;
@@ -122,7 +122,7 @@ impl Starts {
     }
 }
 
-/// What was loaded works.
+/// A node that was loaded works.
 fn use_all(connection: &mut redis::Connection, keys: Vec<String>) {
     for key in &keys {
         if ask::<String>(connection, &format!("TYPE {key}")) == "aggr-node" {
@@ -134,7 +134,7 @@ fn use_all(connection: &mut redis::Connection, keys: Vec<String>) {
     }
 }
 
-/// Damages a file behind its first `skip` bytes: cut, flipped, mutated.
+/// Damages a file after its first `skip` bytes: truncates it, flips bits, or mutates it.
 fn damage(random: &mut Random, file: &mut Vec<u8>, skip: usize) {
     let mut tail = file.split_off(skip);
     match random.below(4) {
@@ -151,7 +151,7 @@ fn damage(random: &mut Random, file: &mut Vec<u8>, skip: usize) {
     file.append(&mut tail);
 }
 
-/// What a server may hold: a plain one holds some 10 MB.
+/// The memory that a server may use: an empty one uses some 10 MB.
 const MOST: u64 = 100 << 20;
 
 fn starts() -> usize {
@@ -161,13 +161,13 @@ fn starts() -> usize {
 #[test]
 fn damaged_rdb_files_are_refused_or_loaded() {
     let Some(server) = server() else { return };
-    let mut told = Told::new("RDB");
+    let mut report = FailureReport::new("RDB");
     dumps(&server);
     let _: () = server.ask("SAVE");
     let rdb = std::fs::read(server.dir().join("dump.rdb")).unwrap();
     drop(server);
     let program = program().unwrap();
-    // Behind what the server wrote of itself.
+    // After what the server wrote about itself.
     let first = rdb
         .windows(10)
         .position(|part| part[0] == 7 && part[1] == 0x81);
@@ -177,12 +177,12 @@ fn damaged_rdb_files_are_refused_or_loaded() {
     let mut random = Random(seed());
     let mut starts = Starts::default();
     for i in 0..self::starts() {
-        told.is(&format!("RDB file {i}"), &[]);
+        report.is(&format!("RDB file {i}"), &[]);
         let dir = tempfile::tempdir().unwrap();
         let mut file = rdb.clone();
         damage(&mut random, &mut file, first);
         std::fs::write(dir.path().join("dump.rdb"), file).unwrap();
-        // Nothing but the module looks whether it is damaged.
+        // Only the module detects the damage.
         starts.start(&program, dir.path(), &["--rdbchecksum", "no"]);
     }
     println!("RDB of {} bytes: {starts:?}", rdb.len());
@@ -196,11 +196,11 @@ fn damaged_aof_files_are_refused_or_loaded() {
         return;
     };
     let program = program().unwrap();
-    let mut told = Told::new("AOF");
+    let mut report = FailureReport::new("AOF");
     let mut random = Random(seed());
     let mut starts = Starts::default();
     for i in 0..self::starts() {
-        told.is(&format!("AOF file {i}"), &[]);
+        report.is(&format!("AOF file {i}"), &[]);
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("appendonlydir");
         std::fs::create_dir(&folder).unwrap();
@@ -249,7 +249,7 @@ fn rest_of_an_aof_with_one_damaged_payload_is_loaded_if_the_setting_permits() {
     let manifest = "file appendonly.aof.1.incr.aof seq 1 type i\n";
     std::fs::write(folder.join("appendonly.aof.manifest"), manifest).unwrap();
     let mut arguments = vec!["--appendonly", "yes", "--dir", dir.path().to_str().unwrap()];
-    // The server's own default; newer.rs has what redis.conf.example says instead.
+    // The default of the server; newer.rs tests the setting of redis.conf.example.
     arguments.extend(["--propagation-error-behavior", "ignore"]);
     let Some(loaded) = Server::with_module(&arguments, SETTINGS) else {
         return;

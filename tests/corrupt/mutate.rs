@@ -3,10 +3,10 @@
 use super::dump::{Dump, sign};
 use testkit::Random;
 
-/// Bytes that mean something in varints, lengths and flags.
+/// Bytes with a meaning in varints, lengths and flags.
 const SPECIAL: [u8; 12] = [0, 1, 2, 4, 0x10, 0x1f, 0x7f, 0x80, 0x81, 0xc3, 0xfe, 0xff];
 
-/// Varints that are large, or longer than they need be.
+/// Varints that are large, or longer than necessary.
 const VARINTS: [&[u8]; 8] = [
     &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
     &[
@@ -20,7 +20,7 @@ const VARINTS: [&[u8]; 8] = [
     &[0xfe, 0xff, 0xff, 0xff, 0x07],
 ];
 
-/// Damages bytes once or some times; `other`: where foreign parts come from.
+/// Damages bytes once or several times. Foreign parts come from `other`.
 pub fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
     let times = *random.one(&[1, 1, 1, 1, 2, 2, 3, 8]);
     (0..times).for_each(|_| once(random, bytes, other));
@@ -64,7 +64,8 @@ fn once(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// A damaged payload of one of these nodes: mostly within its frames, sometimes in their order, sometimes anywhere.
+/// Returns a damaged payload of one of these nodes: mostly within its frames, sometimes in their order, sometimes
+/// anywhere.
 pub fn payload(random: &mut Random, dumps: &[Dump]) -> Vec<u8> {
     let (mut dump, other) = (random.one(dumps).clone(), random.one(dumps).clone());
     let foreign = random.one(&other.frames).clone();
@@ -76,7 +77,7 @@ pub fn payload(random: &mut Random, dumps: &[Dump]) -> Vec<u8> {
         3 => dump.frames.swap(random.below(n), random.below(n)),
         4 => dump.frames.truncate(random.below(n)),
         5 => {
-            // All of another node behind the first frame.
+            // All frames of another node after the first frame.
             let (first, _) = dump.frames.split_at(1);
             dump.frames = first.iter().chain(&other.frames[1..]).cloned().collect();
         }

@@ -10,7 +10,7 @@ fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
     let Some(server) = server() else { return };
     let dump = dumps(&server).remove(0);
     let mut connection = server.connection();
-    // The format's version follows the first frame's kind; the encoding is in the last bits of the module's id.
+    // The version of the format follows the kind of the first frame; the encoding is in the last bits of the module id.
     let mut newer_format = dump.clone();
     newer_format.frames[0][1] += 1;
     let mut newer_encoding = dump.clone();
@@ -25,11 +25,11 @@ fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
             "a node was not loaded: encoding 2 is from a newer version of the module",
         ),
     ] {
-        let told = refusal(
+        let report = refusal(
             &mut connection,
             &[b"RESTORE", b"newer", b"0", &newer.payload()],
         );
-        assert_eq!(told, "ERR Bad data format");
+        assert_eq!(report, "ERR Bad data format");
         let log = server.log();
         assert!(log.contains(why), "{log}");
     }
@@ -54,7 +54,7 @@ fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
     .unwrap();
 }
 
-/// As redis.conf.example has it: else the server would go on without what it cannot read.
+/// As in redis.conf.example: otherwise the server would continue without what it cannot read.
 #[test]
 fn server_does_not_start_with_an_aof_of_a_newer_version() {
     let Some(mut server) = Server::with_module(&["--appendonly", "yes"], "") else {

@@ -12,7 +12,7 @@ const BATCH: usize = 100;
 #[test]
 fn damaged_payloads_are_refused_or_restored_nodes_work() {
     let Some(server) = server() else { return };
-    let mut told = Told::new("RESTORE");
+    let mut report = FailureReport::new("RESTORE");
     let dumps = dumps(&server);
     for dump in &dumps {
         let words = [
@@ -40,7 +40,7 @@ fn damaged_payloads_are_refused_or_restored_nodes_work() {
                 words
             })
             .collect();
-        told.is(&format!("RESTORE, payloads from {sent} on"), &commands);
+        report.is(&format!("RESTORE, payloads from {sent} on"), &commands);
         for (i, answer) in burst(&mut connection, &commands).into_iter().enumerate() {
             match answer {
                 Ok(_) => kept.push(format!("r{}", sent + i)),
@@ -56,7 +56,7 @@ fn damaged_payloads_are_refused_or_restored_nodes_work() {
             taken += kept.len();
             reload(&mut connection, &kept);
             for key in &kept {
-                // One in a hundred thousand has become a string, which is the server's to take.
+                // One in a hundred thousand has become a string, which the server accepts.
                 if ask::<String>(&mut connection, &format!("TYPE {key}")) == "aggr-node" {
                     exercise(&mut connection, key);
                 }
@@ -81,7 +81,7 @@ fn damaged_payloads_are_refused_or_restored_nodes_work() {
 #[test]
 fn payloads_that_claim_more_than_they_hold_allocate_nothing() {
     let Some(server) = server() else { return };
-    let _told = Told::new("claims");
+    let _told = FailureReport::new("claims");
     let dumps = dumps(&server);
     let mut connection = server.connection();
     let before = resident(server.pid()).map_or(0, |(rss, _)| rss);
@@ -91,7 +91,7 @@ fn payloads_that_claim_more_than_they_hold_allocate_nothing() {
         &[0xff, 0xff, 0xff, 0xff, 0x0f],
         &[0xff, 0xff, 0xff, 0x7f],
     ];
-    // A number in the place of each byte of each frame: whatever is a count or a length claims it.
+    // Puts a number in the place of each byte of each frame, so that every count and length claims it.
     for (i, dump) in dumps.iter().take(3).enumerate() {
         for (f, frame) in dump.frames.iter().enumerate() {
             let claims = (0..frame.len().min(600)).flat_map(|at| huge.map(|n| (at, n)));

@@ -5,7 +5,7 @@ use redis::{Connection, Value};
 use super::dump::Dump;
 use testkit::*;
 
-/// Windows of a second that close soon; files and dumps without compression, so that damage meets the frames.
+/// Windows of a second that close soon; files and dumps without compression, so that damage hits the frames.
 pub const SETTINGS: &str =
     "min-window 1 hour-window 2 flush-delay-ms 100 min-history 5 hour-history 3";
 pub const PLAIN: [&str; 2] = ["--rdbcompression", "no"];
@@ -14,19 +14,19 @@ pub fn server() -> Option<Server> {
     Server::with_module(&PLAIN, SETTINGS)
 }
 
-/// Says which run it was, where it fails, and keeps what was sent last: nodes depend on the clock, so the seed alone does
-/// not bring the same bytes again. (`redis-cli --pipe < file` sends them.)
+/// Prints on failure which run it was and saves what was sent last: nodes depend on the clock, so the seed alone does
+/// not reproduce the bytes. (`redis-cli --pipe < file` sends them.)
 #[derive(Default)]
-pub struct Told {
+pub struct FailureReport {
     pub what: String,
     pub sent: Vec<Words>,
 }
 
-impl Told {
-    pub fn new(what: &str) -> Told {
-        let mut told = Told::default();
-        told.is(what, &[]);
-        told
+impl FailureReport {
+    pub fn new(what: &str) -> FailureReport {
+        let mut report = FailureReport::default();
+        report.is(what, &[]);
+        report
     }
 
     pub fn is(&mut self, what: &str, sent: &[Words]) {
@@ -35,7 +35,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for FailureReport {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -56,7 +56,7 @@ impl Drop for Told {
     }
 }
 
-/// Random work on a node, with something of everything.
+/// Returns random commands for a node, with something of everything.
 pub fn work(random: &mut Random, node: &str, amount: usize) -> Vec<Words> {
     let now = now_ms();
     let mut commands = Vec::new();
@@ -104,7 +104,7 @@ pub fn work(random: &mut Random, node: &str, amount: usize) -> Vec<Words> {
     commands
 }
 
-/// Nodes of all kinds in a server; what DUMP gives of each.
+/// Creates nodes of all kinds in a server and returns their dumps.
 pub fn dumps(server: &Server) -> Vec<Dump> {
     let mut connection = server.connection();
     let mut random = Random(seed());
@@ -126,7 +126,7 @@ pub fn dumps(server: &Server) -> Vec<Dump> {
     nodes.into_iter().map(dump).collect()
 }
 
-/// Everything that can be asked of a node: readers first, then what drains and changes it.
+/// Runs every command on a node: those that read first, then those that drain and change it.
 pub fn exercise(connection: &mut Connection, node: &str) {
     let readers = [
         "AGG.INFO NODE",
@@ -191,25 +191,25 @@ pub fn exercise(connection: &mut Connection, node: &str) {
         .for_each(|answer| check(answer, &rest[0]));
 }
 
-/// An answer, or a refusal that somebody may get.
+/// Asserts that a command succeeded or was refused for a legitimate reason.
 fn check(answer: &Result<Value, String>, words: &Words) {
     if let Err(error) = answer {
-        let told = [
+        let report = [
             "AGGFULL",
             "ERR the node is being restored",
             "ERR AGG.STAT: metric",
-            // A copy that is there already, or is of an older clock.
+            // A copy that exists already, or is of an older clock.
             "ERR module key failed to copy",
         ];
         assert!(
-            told.iter().any(|text| error.starts_with(text)),
+            report.iter().any(|text| error.starts_with(text)),
             "{error}: {}",
             String::from_utf8_lossy(&words[0])
         );
     }
 }
 
-/// DEBUG RELOAD with the same digests before and after; no tick of the timer comes in between.
+/// Runs DEBUG RELOAD and asserts equal digests before and after. The timer does not run in between.
 pub fn reload(connection: &mut Connection, keys: &[String]) {
     let mut pipe = redis::pipe();
     pipe.atomic();
@@ -224,7 +224,8 @@ pub fn reload(connection: &mut Connection, keys: &[String]) {
     }
 }
 
-/// It answers, its log tells of no internal error, and it never held more than `most` beyond `before`.
+/// Asserts that the server replies, that its log has no internal error, and that at most `most` bytes beyond `before`
+/// were resident.
 pub fn is_well(server: &Server, before: u64, most: u64) -> u64 {
     assert_eq!(server.ask::<String>("PING"), "PONG");
     let log = server.log();

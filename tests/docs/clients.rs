@@ -60,14 +60,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clients")
 }
 
-/// A code block, from behind its first fence.
+/// Returns a code block, given the text after its opening fence.
 fn block(text: &str) -> String {
     let (_, text) = text.split_once('\n').unwrap();
     let (block, _) = text.split_once("\n```").unwrap();
     format!("{block}\n")
 }
 
-/// Where scripts/clients.sh puts clients.
+/// Returns the directory where scripts/clients.sh puts clients.
 fn fetched() -> PathBuf {
     std::env::var("AGG_CLIENTS").map_or_else(
         |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients"),
@@ -75,14 +75,14 @@ fn fetched() -> PathBuf {
     )
 }
 
-/// Whether a command ends well.
+/// Returns whether a command succeeds.
 fn works(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Says that a page's client is missing: one that need not be there.
+/// Prints that the client of a page is missing, which is optional.
 fn absent(what: &str) {
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
@@ -90,14 +90,14 @@ fn absent(what: &str) {
     );
 }
 
-/// Runs a command that has to end well.
+/// Runs a command that has to succeed.
 fn build(command: &mut Command) {
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {errors}");
 }
 
-/// A program that runs, with those that it starts, until it is dropped.
+/// A running program, killed with its children when dropped.
 struct Running {
     child: Child,
     output: PathBuf,
@@ -119,14 +119,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // With the redis-cli that a script has started, which would go on waiting and take what comes.
+        // With the redis-cli that a script has started, which would stay blocked and consume records.
         let group = format!("kill -KILL -- -{}", self.child.id());
         let _ = Command::new("bash").args(["-c", &group]).status();
         let _ = self.child.wait();
     }
 }
 
-/// Tries a page's programs against a server. `prepare` makes them ready in a folder; `command` is one of them.
+/// Runs the programs of a page against a server. `prepare` builds them in a directory; `command` returns one of them.
 fn try_page(name: &'static str, prepare: impl Fn(&Path), command: impl Fn(&Path, &str) -> Command) {
     let Some(mut server) = Server::start() else {
         return;
@@ -171,7 +171,7 @@ fn ran(mut command: Command) -> String {
 }
 
 fn report_does_what_it_shows(server: &Server, page: &Page, command: Command) {
-    // Both samples are to fall into one window.
+    // Both samples have to fall into one window.
     until("the window has some seconds left", || {
         let left = 300_000 - now_ms() % 300_000;
         (left > 10_000).then_some(())
@@ -229,7 +229,7 @@ fn report_does_what_it_shows(server: &Server, page: &Page, command: Command) {
     );
 }
 
-/// A text with ids and times, numbers of 13 digits or more, made alike.
+/// Masks ids and times, which are numbers of 13 digits or more.
 fn timeless(text: &str) -> String {
     let mut plain = String::new();
     let mut digits = String::new();
@@ -245,7 +245,7 @@ fn timeless(text: &str) -> String {
     plain.trim_end().to_owned()
 }
 
-/// What waits in the queues, leased or not.
+/// Returns the records in the queues, leased or not.
 fn waiting(server: &Server) -> i64 {
     let length = |queue: &&str| of_queue(server, "node1", queue, "length");
     QUEUES.iter().map(length).sum()
@@ -265,7 +265,7 @@ fn drain_keeps_what_it_cannot_store(server: &Server, dir: &Path, command: Comman
     drop(drain);
     std::fs::remove_dir(&records).unwrap();
     assert_eq!(waiting(server), before);
-    // The leases would end in half a minute.
+    // The leases would expire in half a minute.
     for entry in QUEUES.iter().flat_map(|queue| ids(server, queue)) {
         let _: i64 = server.ask(&format!("AGG.NACK node1 {entry}"));
     }
@@ -284,7 +284,7 @@ fn drain_stores_and_goes_on(server: &mut Server, dir: &Path, command: Command) {
         records.lines().map(id).collect()
     };
     let all_is_stored = |expected: &[String], server: &Server| {
-        let what = format!("{expected:?} is stored, acknowledged and told");
+        let what = format!("{expected:?} is stored, acknowledged and printed");
         until(&what, || {
             // A line may be half written.
             let records = std::fs::read_to_string(dir.join("records.jsonl")).unwrap_or_default();
@@ -292,36 +292,36 @@ fn drain_stores_and_goes_on(server: &mut Server, dir: &Path, command: Command) {
             (done && waiting(server) == 0).then_some(())
         });
         assert_eq!(stored(), expected);
-        until("it has told so", || {
+        until("it has printed so", || {
             let output = drain.output();
-            let told = output
+            let printed = output
                 .lines()
                 .filter_map(|line| line.strip_prefix("stored "));
-            told.eq(expected).then_some(())
+            printed.eq(expected).then_some(())
         });
     };
     all_is_stored(&expected, server);
 
-    // It waits in BLOCK, and takes what comes.
+    // It blocks and takes what comes.
     let id: i64 = server.ask("AGG.LOG node1 later");
     expected.push(format!("LOG {id}"));
     all_is_stored(&expected, server);
 
-    // The server goes away with all that it held, and comes back.
+    // The server goes down with all its data and restarts.
     server.restart();
     let id: i64 = server.ask("AGG.LOG node1 again");
     expected.push(format!("LOG {id}"));
     all_is_stored(&expected, server);
 }
 
-/// What waits in a queue, as `LOG 1795615197776228`.
+/// Returns the records in a queue, as `LOG 1795615197776228`.
 fn ids(server: &Server, queue: &str) -> Vec<String> {
     let reply: Value = server.ask(&format!("AGG.PEEK node1 {queue}"));
     let name = |entry: &Entry| format!("{queue} {}", entry.id);
     entries(&reply).iter().map(name).collect()
 }
 
-/// With room for one metric: the second one's first sample in the pipeline is told and dropped, the others are in.
+/// With memory for one metric: the first sample of the second metric is reported and dropped, the others are stored.
 fn report_without_room(server: &Server, command: Command) {
     let _: String = server.ask("FLUSHALL");
     let _: String = server.ask("CONFIG SET agg.max-series 1");
@@ -410,7 +410,7 @@ fn hiredis() {
 
 #[test]
 fn redis_rs() {
-    // Built in one folder always, with the versions that the workspace has: only the programs are compiled anew.
+    // Built always in one directory, with the versions of the workspace: only the programs are compiled again.
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-rs");
     let build_in_package = |dir: &Path| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -8,7 +8,7 @@ use testkit::*;
 
 const FILE: &str = include_str!("../../redis.conf.example");
 
-/// A server with the file, changed as its first lines say, and these lines behind.
+/// Starts a server with the file, changed as its first lines say, followed by these lines.
 fn start(more: &str) -> Option<(Server, tempfile::TempDir)> {
     let module = module();
     let path = "/usr/lib/redis/modules/libaggregator.so";
@@ -23,7 +23,7 @@ fn start(more: &str) -> Option<(Server, tempfile::TempDir)> {
         // Says that it is missing.
         return Server::start().map(|server| (server, dir));
     }
-    // Port, address and folder that the support names hold against the file's.
+    // Port, address and directory of the testkit override those of the file.
     Some((Server::with(&[file.to_str().unwrap()])?, dir))
 }
 
@@ -31,7 +31,7 @@ fn log_in(server: &Server, user: &str) -> Connection {
     server.connection_as(user, &format!("secret-of-{user}"))
 }
 
-/// The settings among lines of a file, sizes in bytes.
+/// Returns the settings in lines of a file, sizes in bytes.
 fn settings(text: &str) -> BTreeMap<String, u64> {
     let setting = |line: &str| {
         let (name, value) = line.split_once(' ')?;
@@ -85,7 +85,7 @@ fn memory_and_persistence_are_configured_as_described() {
     assert_eq!(server, 2 * module);
 }
 
-/// Asks for `lines` as a user; each is admitted or refused for want of rights.
+/// Sends commands as a user and asserts that each is permitted or denied by the ACL.
 fn try_all(server: &Server, user: &str, may: bool, lines: &[&str]) {
     let mut connection = log_in(server, user);
     for line in lines {
@@ -178,7 +178,7 @@ fn lines_for_newer_servers_do_the_same() {
     let mut admin = log_in(&server, "admin");
     let categories: Vec<String> = ask(&mut admin, "ACL CAT");
     if !categories.iter().any(|name| name == "agg-report") {
-        // An older server: nothing to try.
+        // An older server: nothing to test.
         return;
     }
     let mut users = 0;

@@ -7,7 +7,7 @@ use redis::Value;
 use crate::page;
 use testkit::*;
 
-/// The names in the first cells of a section's tables, `a_{b,c}` as a_b and a_c.
+/// Returns the names in the first cells of the tables of a section, `a_{b,c}` as a_b and a_c.
 fn explained(heading: &str) -> BTreeSet<String> {
     let text = page::read("docs/operations.md");
     let mut names = BTreeSet::new();
@@ -59,7 +59,7 @@ fn every_field_of_agg_info_is_explained() {
     differences(&explained("### AGG.INFO"), &there);
 }
 
-/// The names of a map's values, those of maps in it behind its own.
+/// Returns the names of the values of a map, followed by those of nested maps.
 fn names(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     let Value::Map(pairs) = value else {
         found.insert(path.to_owned());

@@ -5,7 +5,7 @@
 
 use crate::page;
 
-/// The texts between quotes of all sources but tests, what varies as `…`, with the file.
+/// Returns the string literals of all sources except for tests, with variable parts as `…`, and their file.
 fn texts(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     page::walk(&page::root().join(folder), &mut |path| {
@@ -22,7 +22,7 @@ fn texts(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-/// String literals, lines that go on joined. Comments are left out; a quote as a character is no end.
+/// Returns string literals with continued lines joined. Comments are skipped; a quote as a character literal is no end.
 fn literals(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let is_comment = |line: &&str| line.trim_start().starts_with("//");
@@ -55,14 +55,14 @@ fn literals(source: &str) -> Vec<String> {
     found
 }
 
-/// With `…` for what varies.
+/// Replaces variable parts by `…`.
 fn blanked(text: &str) -> String {
     let mut result = String::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('{') {
         result.push_str(before);
         match behind.split_once('}') {
-            // A table or an object as text, no place to fill.
+            // The text of a table or an object, no placeholder.
             Some((name, after)) if !name.contains([' ', '"']) => {
                 result.push('…');
                 rest = after;
@@ -76,7 +76,7 @@ fn blanked(text: &str) -> String {
     result + rest
 }
 
-/// The messages that the page quotes: the first cells of its tables.
+/// Returns the messages that the page quotes: the first cells of its tables.
 fn quoted() -> Vec<String> {
     let text = page::read("docs/troubleshooting.md");
     let rows = page::rows(&text);
@@ -113,7 +113,7 @@ fn quoted_messages_exist_in_the_sources() {
 #[test]
 fn every_refusal_of_a_command_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
-    // What a parser or a limit says; single words and usage lines aside.
+    // Messages of parsers and limits, except for single words and usages.
     for folder in [
         "crates/core/src/command",
         "src/commands",
@@ -201,7 +201,7 @@ fn every_configuration_and_discovery_error_is_listed() {
             ]
             .iter()
             .any(|word| text.contains(word));
-            // Its page and metrics say how things are; help is clap's.
+            // The status page and the metrics describe states; help is that of clap.
             let is_other =
                 file.contains("/web/") || text.contains('\n') || file.ends_with("live.rs");
             if is_message && !is_other {
@@ -215,7 +215,7 @@ fn every_configuration_and_discovery_error_is_listed() {
     );
 }
 
-/// Notes a message that the page does not have.
+/// Records a message that the page lacks.
 fn check(quoted: &[String], file: &str, text: &str, missing: &mut Vec<String>) {
     if !quoted.iter().any(|q| text.contains(q.as_str())) {
         missing.push(format!("{file}: {text}"));

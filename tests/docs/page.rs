@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// How a block that cannot run says so.
+/// The first line of a block that cannot run.
 pub const NOT_RUN: &str = "# not run by the tests: ";
 
 /// How a session of redis-cli begins, which `readme.rs` runs.
@@ -10,14 +10,14 @@ pub const PROMPT: &str = "127.0.0.1:7777> ";
 
 /// A fenced block.
 pub struct Block {
-    /// What stands behind the fence, as `sh`.
+    /// The language after the fence, as `sh`.
     pub language: String,
-    /// The line of its first line, from 1.
+    /// The number of its first line, from 1.
     pub line: usize,
     pub text: String,
 }
 
-/// A command with what it prints, where that is shown.
+/// A command with its output, if that is shown.
 pub struct Step {
     pub line: usize,
     pub command: String,
@@ -43,13 +43,13 @@ pub fn pages() -> Vec<String> {
     pages
 }
 
-/// A page's text.
+/// Returns the text of a page.
 pub fn read(page: &str) -> String {
     let path: PathBuf = root().join(page);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"))
 }
 
-/// What stands below a heading, up to the next of its level or above.
+/// Returns the text below a heading, up to the next of its level or above.
 pub fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let level = heading.bytes().take_while(|b| *b == b'#').count();
     let start = text
@@ -70,7 +70,7 @@ pub fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     &text[start..at]
 }
 
-/// All fenced blocks.
+/// Returns all fenced blocks.
 pub fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut is_open = false;
@@ -93,7 +93,7 @@ pub fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// The commands of the blocks that can run.
+/// Returns the commands of the blocks that can run.
 pub fn steps(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for block in blocks(text) {
@@ -137,7 +137,7 @@ fn session(block: &Block) -> Vec<Step> {
     steps
 }
 
-/// The rows of all tables, cell by cell, without their heads and the lines below them.
+/// Returns the rows of all tables as cells, without headers and rules.
 pub fn rows(text: &str) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let lines: Vec<&str> = text.lines().collect();
@@ -157,12 +157,12 @@ pub fn rows(text: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 pub fn code(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Looks at all files of Rust in a folder and below.
+/// Calls `look` with all Rust files in a directory and below.
 pub fn walk(folder: &Path, look: &mut dyn FnMut(&Path)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -26,7 +26,7 @@ fn run(page: &str) {
     let Some(session) = Session::new(server.port) else {
         return;
     };
-    // Samples without a time of their own are to fall into one window.
+    // Samples without a time have to fall into one window.
     until("the window has some seconds left", || {
         let is_long_enough = 300_000 - now_ms() % 300_000 > 15_000;
         is_long_enough.then_some(())
@@ -130,7 +130,7 @@ fn links_have_targets() {
     }
 }
 
-/// As GitHub makes it of a heading.
+/// Returns the anchor of a heading as GitHub makes it.
 fn anchor_of(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars()

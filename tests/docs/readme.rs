@@ -17,7 +17,7 @@ pub const SESSIONS: [(&str, usize); 3] = [
     ("docs/statistics.md", 9),
 ];
 
-/// The commands of a page's sessions, each with its output.
+/// Returns the commands of the sessions of a page, each with its output.
 fn sessions(page: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     for block in page::blocks(&page::read(page)) {
@@ -38,7 +38,7 @@ fn sessions(page: &str) -> Vec<(String, String)> {
     commands
 }
 
-/// What redis-cli prints for a command that is typed in.
+/// Returns what redis-cli prints for a command that is typed.
 fn redis_cli(server: &Server, command: &str) -> String {
     let mut child = Command::new("redis-cli")
         .args(["-3", "--no-raw", "-p", &server.port.to_string()])
@@ -46,7 +46,7 @@ fn redis_cli(server: &Server, command: &str) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .expect("redis-cli is needed, scripts/deps.sh installs it");
-    // Its end is the end of the input.
+    // Closing it ends the input.
     let mut input = child.stdin.take().unwrap();
     writeln!(input, "{command}").unwrap();
     drop(input);
@@ -57,7 +57,7 @@ fn run_sessions(page: &str, least: usize) {
     let Some(server) = Server::start() else {
         return;
     };
-    // Samples without a time of their own have to be in one window.
+    // Samples without a time have to fall into one window.
     until("the window has some seconds left", || {
         let left = 300_000 - now_ms() % 300_000;
         let long_enough = left > 10_000;

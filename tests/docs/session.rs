@@ -20,11 +20,11 @@ const LONG: Duration = Duration::from_secs(300);
 
 pub struct Session {
     dir: tempfile::TempDir,
-    /// As pages name them, and as they are.
+    /// Ports as pages name them, and the actual ones.
     ports: Vec<(u16, u16)>,
 }
 
-/// A shell at work: what it started ends with it.
+/// A running shell; killed with everything that it started.
 struct Shell(Child);
 
 impl Drop for Shell {
@@ -36,7 +36,7 @@ impl Drop for Shell {
 }
 
 impl Session {
-    /// One whose 7777 is this port. None where something is missing.
+    /// Creates a session whose port 7777 is this one; `None` if something is missing.
     pub fn new(port: u16) -> Option<Session> {
         let dir = tempfile::tempdir().unwrap();
         // `make quick` builds it: what pages show does not need an optimised program.
@@ -54,7 +54,7 @@ impl Session {
         for name in ["redis.conf.example", "crates", "benches"] {
             symlink(root().join(name), at(name)).unwrap();
         }
-        // What a reader sees in a terminal, redis-cli writes to pipes in another form.
+        // To pipes redis-cli writes another form than to the terminal of a reader.
         let cli = which("redis-cli");
         shim(
             &at("bin/redis-cli"),
@@ -69,12 +69,12 @@ impl Session {
         Some(Session { dir, ports })
     }
 
-    /// Where its files are.
+    /// Returns the directory of its files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The port for one that pages name.
+    /// Returns the actual port for one that pages name.
     pub fn port(&self, named: u16) -> u16 {
         self.ports.iter().find(|(n, _)| *n == named).unwrap().1
     }
@@ -84,7 +84,7 @@ impl Session {
         self.run_and(page, steps, || {});
     }
 
-    /// The same, and then something else while what the commands started still runs.
+    /// Runs commands like [`Session::run`], and then `then` while the programs that they started still run.
     pub fn run_and(&self, page: &str, steps: &[Step], then: impl FnOnce()) {
         let mut known = Transcript::default();
         let out = self.dir.path().join("out");
@@ -95,14 +95,14 @@ impl Session {
         for (i, step) in steps.iter().enumerate() {
             let mut command = self.there(&known.translate(&step.command));
             if step.shown.is_some() {
-                // What it prints counts, not how it ends.
+                // The output counts, not the exit code.
                 command.insert_str(0, "set +e\n");
             }
             std::fs::write(out.join(format!("{i}.sh")), command).unwrap();
             std::fs::rename(out.join(format!("{i}.sh")), out.join(format!("{i}.go"))).unwrap();
             let code = self.wait(&mut shell, &out.join(format!("{i}.code")), page, step);
             let got = std::fs::read(out.join(i.to_string())).unwrap_or_default();
-            // INFO's lines end as those of a telegraph.
+            // The lines of INFO end with CR LF.
             let got = self.back(&String::from_utf8_lossy(&got).replace('\r', ""));
             let place = format!("{page}:{}: {}", step.line, step.command.trim_end());
             match &step.shown {
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// A bash that runs what comes as files with growing numbers. What fails ends its file alone.
+    /// Starts a bash that runs files with growing numbers as they appear. A failing command ends only its file.
     fn shell(&self) -> Shell {
         let script = r#"
 DOCS_STEP=0
@@ -176,13 +176,13 @@ done
         }
     }
 
-    /// With the ports that there are.
+    /// Replaces the ports that pages name by the actual ones.
     fn there(&self, text: &str) -> String {
         let change = |text: String, (named, real): &(u16, u16)| number(&text, *named, *real);
         self.ports.iter().fold(text.to_owned(), change)
     }
 
-    /// With the ports that pages name.
+    /// Replaces the actual ports by those that pages name.
     fn back(&self, text: &str) -> String {
         let change = |text: String, (named, real): &(u16, u16)| number(&text, *real, *named);
         self.ports.iter().fold(text.to_owned(), change)

@@ -5,7 +5,7 @@ use redis::Value;
 use crate::page;
 use testkit::*;
 
-/// How far a measurement may be from what the page says, and from its formulas.
+/// How far a measurement may deviate from the page, and from its formulas.
 const MARGIN: f64 = 0.10;
 const ROUGH: f64 = 0.15;
 
@@ -19,7 +19,7 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// A number as the page writes it: `1,152`, `6,192 bytes`.
+/// Parses a number as the page writes it: `1,152`, `6,192 bytes`.
 fn number(cell: &str) -> f64 {
     let digits: String = cell
         .chars()
@@ -42,20 +42,20 @@ fn within(margin: f64, what: &str, measured: f64, said: f64) {
 }
 
 fn held(server: &Server) -> f64 {
-    // The first use of the module makes its buffers, which are no node's.
+    // The first use of the module allocates its buffers, which belong to no node.
     let _: String = server.ask("INFO agg");
     let info: String = server.ask("INFO agg");
     let line = info.lines().find_map(|line| line.strip_prefix("agg_held:"));
     line.unwrap().trim().parse().unwrap()
 }
 
-/// The bytes that an entry of a queue counts for.
+/// Returns the bytes that a record of a queue counts for.
 fn of_entry(server: &Server, queue: &str) -> f64 {
     let of = |field| of_queue(server, "n", queue, field) as f64;
     of("bytes") / of("length")
 }
 
-/// Metrics with samples of one kind of values, and what they had told.
+/// Metrics with samples of one kind of values, and their last totals.
 struct Metrics<'a> {
     server: &'a Server,
     connection: redis::Connection,
@@ -88,7 +88,7 @@ impl Metrics<'_> {
         }
     }
 
-    /// A sample of each.
+    /// Sends one sample of each metric.
     fn sample(&mut self, at: Option<i64>) {
         let mut pipe = redis::pipe();
         for first in (0..self.count).step_by(100) {
@@ -111,7 +111,8 @@ impl Metrics<'_> {
         let _: Vec<Value> = pipe.query(&mut self.connection).unwrap();
     }
 
-    /// Takes all records, and notes what one of each queue takes just before it is taken: the timer may queue some at any time.
+    /// Consumes all records and records the size of one of each queue just before: the timer may queue some at any
+    /// time.
     fn take_all(&mut self) {
         loop {
             let mut pipe = redis::pipe();
@@ -142,7 +143,7 @@ impl Metrics<'_> {
     }
 }
 
-/// Bytes of a metric with its history full, and of its records in MIN and HOUR.
+/// Returns the bytes of a metric with a full history, and of its records in MIN and HOUR.
 fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, f64, f64)> {
     let (minutes, hours) = history;
     let server = Server::with_settings(&format!(
@@ -158,7 +159,7 @@ fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, 
         totals: vec![0; count],
         of_record: [0.0; 2],
     };
-    // A window of five minutes in each of the hours, then each window of five minutes; all of them past.
+    // One window of five minutes in each hour, then every window of five minutes, all in the past.
     let first = now_ms() / HOUR * HOUR - (hours + minutes / 12 + 4) as i64 * HOUR;
     let mut starts: Vec<i64> = (0..=hours as i64).map(|i| first + i * HOUR).collect();
     let last = starts[hours];
@@ -169,7 +170,7 @@ fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, 
         }
         metrics.take_all();
     }
-    // While they were fed none was to close for being quiet: a sample that is late is counted in its metric.
+    // Until now no window was to close: a late sample would be counted in its metric.
     server.ask::<()>("CONFIG SET agg.flush-delay-ms 100");
     until("all windows have closed", || {
         metrics.take_all();
@@ -177,7 +178,7 @@ fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, 
     });
     metrics.sample(None);
     metrics.take_all();
-    // Buffers that a burst left behind go with the next visits of the timer.
+    // Buffers of a burst are freed by the next visits of the timer.
     until("no more memory is given back", || {
         let before = held(&server);
         std::thread::sleep(std::time::Duration::from_millis(500));
@@ -187,7 +188,7 @@ fn measure(history: (usize, usize), values: &str, count: usize) -> Option<(f64, 
     Some(((held(&server) - before) / count as f64, of_min, of_hour))
 }
 
-/// The page's formula for a metric.
+/// Returns the size of a metric by the formula of the page.
 fn by_formula(minutes: f64, hours: f64, values: &str) -> f64 {
     let fixed = match (minutes > 0.0, hours > 0.0) {
         (false, false) => 0.0,
@@ -216,7 +217,7 @@ fn check_metric(row: &[String]) {
 #[test]
 fn memory_of_a_metric_matches_the_table() {
     let rows = table("### Metrics");
-    // Most of the time windows are waited for.
+    // Most of the time is spent waiting for windows to close.
     std::thread::scope(|scope| {
         for row in &rows {
             scope.spawn(|| check_metric(row));
@@ -279,7 +280,7 @@ fn memory_of_a_record_matches_the_table() {
     close("a lease", grown(), said("a lease"));
 }
 
-/// As people say it: `4 h`, `3.3 days`.
+/// Formats a duration as `4 h` or `3.3 days`.
 fn duration(hours: f64) -> String {
     match hours {
         h if h < 1.0 => format!("{:.0} min", h * 60.0),
@@ -353,11 +354,11 @@ fn number_of_metrics_that_fit_matches_the_table() {
     }
 }
 
-/// The bytes of each command in the AOF, with its name.
+/// Returns the size of each command in the AOF, with its name.
 fn aof_commands(server: &Server) -> Vec<(String, usize)> {
     let files = std::fs::read_dir(server.dir().join("appendonlydir")).unwrap();
     let mut files = files.map(|entry| entry.unwrap().path());
-    // Until a rewrite all commands are in the one incremental file.
+    // Before a rewrite all commands are in the one incremental file.
     let file = files.find(|path| path.to_string_lossy().ends_with(".incr.aof"));
     let text = std::fs::read(file.unwrap()).unwrap();
     let mut rest = &text[..];
@@ -388,7 +389,7 @@ fn header(rest: &mut &[u8], kind: u8) -> usize {
     number
 }
 
-/// The average size of the commands called `name` that were written since there were `before` of all.
+/// Returns the average size of the commands called `name` that were written after the first `before` commands.
 fn average(server: &Server, before: usize, name: &str) -> f64 {
     let commands = aof_commands(server);
     let sizes = commands[before..].iter().filter(|(n, _)| n == name);
@@ -438,7 +439,7 @@ fn aof_bytes_of_a_report_match_the_table() {
         }
         let alone = average(&server, before, "AGG.APPLY");
         close(&format!("{} alone", row[0]), alone, number(&row[1]));
-        // Of many at once the first in each millisecond goes as an AGG.APPLY, the others as they came.
+        // Of many at once the first in each millisecond is written as an AGG.APPLY, the others verbatim.
         let before = aof_commands(&server).len();
         let mut pipe = redis::pipe();
         for i in 0..1000 {

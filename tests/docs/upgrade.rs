@@ -24,9 +24,13 @@ impl Drop for Poller {
     }
 }
 
-/// Reports to whichever of the two is the primary until it is told to end: the lines and the counter's last total that
-/// were answered.
-fn report(ports: [u16; 2], ends: &AtomicBool, told: &Mutex<BTreeMap<String, i64>>) -> (u64, i64) {
+/// Reports to the primary of the two until stopped. Returns the log entries and the last total of the counter that were
+/// acknowledged.
+fn report(
+    ports: [u16; 2],
+    ends: &AtomicBool,
+    reported: &Mutex<BTreeMap<String, i64>>,
+) -> (u64, i64) {
     let (mut n, mut total, mut at) = (0, 0, 0);
     while !ends.load(Relaxed) {
         let Some(mut connection) = connect(ports[at]) else {
@@ -41,7 +45,7 @@ fn report(ports: [u16; 2], ends: &AtomicBool, told: &Mutex<BTreeMap<String, i64>
                 .arg(&line)
                 .query(&mut connection);
             let Ok(id) = id else { break };
-            told.lock().unwrap().insert(line, id);
+            reported.lock().unwrap().insert(line, id);
             n += 1;
             let counted: redis::RedisResult<i64> = redis::cmd("AGG.ERROR")
                 .arg("node1")
@@ -97,17 +101,18 @@ fn upgrade_loses_no_acknowledged_write() {
         .spawn()
         .unwrap();
     let poller = Poller(poller);
-    let (ends, told) = (AtomicBool::new(false), Mutex::new(BTreeMap::new()));
+    let (ends, reported) = (AtomicBool::new(false), Mutex::new(BTreeMap::new()));
     let (lines, occurrences) = std::thread::scope(|scope| {
-        let reporter = scope.spawn(|| report(ports, &ends, &told));
-        // The servers end with the session, which ends when this returns: what they hold is taken before.
+        let reporter = scope.spawn(|| report(ports, &ends, &reported));
+        // The servers end with the session, which ends when this returns, so their data is read before.
         session.run_and("docs/operations.md", &steps, || {
             std::thread::sleep(Duration::from_millis(500));
             ends.store(true, Relaxed);
             until("all lines are in the file", || {
-                let told = told.lock().unwrap();
+                let reported = reported.lock().unwrap();
                 let taken = taken(&records);
-                told.iter()
+                reported
+                    .iter()
                     .all(|(line, id)| taken.get(line).is_some_and(|ids| ids.contains(id)))
                     .then_some(())
             });
@@ -116,14 +121,14 @@ fn upgrade_loses_no_acknowledged_write() {
     });
     drop(poller);
     let taken = taken(&records);
-    // One that broke off may have been taken although its answer did not come; then it was told again.
+    // A report whose connection broke may have been accepted without a reply, and was then sent again.
     let ids: usize = taken.values().map(Vec::len).sum();
     eprintln!("{lines} lines answered, {ids} ids in the file, {occurrences} occurrences");
-    assert!(lines > 500, "only {lines} lines were told");
+    assert!(lines > 500, "only {lines} lines were reported");
     assert!(ids as u64 <= lines + 10, "{ids} ids for {lines} lines");
 }
 
-/// The lines in the poller's file with their ids.
+/// Returns the log entries in the poller's file with their ids.
 fn taken(path: &std::path::Path) -> BTreeMap<String, Vec<i64>> {
     let mut taken: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -38,7 +38,7 @@ fn ids_ahead_of_the_clock_do_not_repeat_after_del() {
     }
     pipe.query::<()>(&mut server.connection()).unwrap();
     while !take(&server, "AGG.POP n ERROR COUNT 10000").is_empty() {}
-    // 5000 new ids at one moment are 5 ms of them.
+    // 5000 new ids at one moment reach 5 ms into the future.
     let replies = together(
         &server,
         &[
@@ -57,7 +57,7 @@ fn ids_ahead_of_the_clock_do_not_repeat_after_del() {
     assert!(highest < again && again < other, "{replies:?}");
 }
 
-/// What pollers got: under each id one content, and of each thing the newest.
+/// What pollers got: one content per id, and the newest content of each name.
 #[derive(Default)]
 struct Writer {
     by_id: BTreeMap<(String, i64), String>,
@@ -133,7 +133,7 @@ fn ids_never_have_two_contents_and_the_newest_id_shows_the_latest() {
             _ => {}
         }
     }
-    // Then the writer hears of everything, and what it holds is what is true.
+    // Then the poller gets everything, and its state is the true one.
     let of = |queue: &str, key: &str| (queue.to_owned(), key.to_owned());
     for key in ["a", "b", "c"] {
         until("the newest is the truth", || {

@@ -29,7 +29,7 @@ fn leased_record_is_delivered_to_nobody_else_but_peek_shows_it() {
         assert_eq!(info(&server, "n", queue, "leased"), 1, "{queue}");
         assert_eq!(info(&server, "n", queue, "length"), 1, "{queue}");
     }
-    // The usual lease is 30 s: a few ticks of the timer end none.
+    // The default lease is 30 s, which outlasts a few ticks of the timer.
     std::thread::sleep(std::time::Duration::from_millis(300));
     for command in ["FETCH", "POP"] {
         let found = take(
@@ -110,7 +110,7 @@ fn ack_removes_a_record_whoever_holds_the_lease() {
     }
     one_of_each_with(&server, "n", "other");
     for queue in QUEUES {
-        // The error is known, and waits for its interval.
+        // The error is known and waits for its interval.
         for entry in take(&server, &format!("AGG.PEEK n {queue}")) {
             let line = format!("AGG.ACK n {queue} {}", entry.id);
             assert_eq!(server.ask::<i64>(&line), 1, "{queue}");
@@ -175,7 +175,7 @@ fn extended_lease_ends_that_long_from_now() {
     assert_eq!(replies[1], Value::Int(1));
     let back = take_when_there(&server, "AGG.FETCH n LOG LEASE 600000");
     assert_eq!(deliveries(&back), [(b, 2)]);
-    // It may also end earlier than it was to.
+    // A lease can also be shortened.
     let line = format!("AGG.EXTEND n LOG 1 {a} {b}");
     assert_eq!(server.ask::<i64>(&line), 2);
     let back = until("both leases end", || {
@@ -188,7 +188,7 @@ fn extended_lease_ends_that_long_from_now() {
     );
 }
 
-/// What a command answers for a lease that has ended, without a tick of the timer in between.
+/// Returns the reply of a command for an expired lease, without a tick of the timer in between.
 fn after_its_end(server: &Server, line: &str) -> Value {
     let id = log(server, "n", "text");
     let replies = together(

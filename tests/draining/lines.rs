@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The line of a metric's MIN window with one sample of 0.1, and the window's start.
+/// Returns the line of a MIN window with one sample of 0.1, and the start of the window.
 fn line(server: &Server, node: &[u8], metric: &[u8], tags: &[u8]) -> (String, i64) {
     let start = past_hour();
     let at = start.to_string();
@@ -133,7 +133,7 @@ fn no_metric_breaks_or_forges_a_line() {
         (b"m#", "m#"),
         (b"\xff", "\u{fffd}"),
         ("größe".as_bytes(), "größe"),
-        // The instance: behind the first @.
+        // The instance: after the first @.
         (b"m@sda", "m,instance=sda"),
         (b"m@a@b", "m,instance=a@b"),
         (b"m@", "m"),
@@ -155,7 +155,7 @@ fn no_tag_breaks_or_forges_a_line() {
         return;
     };
     let cases: &[(&[u8], &str)] = &[
-        // Sorted by the bytes of their names, the module's among them.
+        // Sorted by the bytes of their names, including those of the module.
         (
             b"z:1 Z:2 o:3 a:4 x:5",
             "Z=2,a=4,node=n,o=3,window=300s,x=5,z=1",
@@ -169,10 +169,10 @@ fn no_tag_breaks_or_forges_a_line() {
         // Without a value, and with an empty one.
         (b"flag", "flag=true,node=n,window=300s"),
         (b"k:", "node=n,window=300s"),
-        // Of a name given twice the last holds.
+        // Of repeated names the last counts.
         (b"a:1 b a:2 b:3", "a=2,b=3,node=n,window=300s"),
         (b"a:1 a:", "node=n,window=300s"),
-        // The module's tags and fields win.
+        // Tags and fields of the module override.
         (b"node:x window:y", "node=n,node_=x,window=300s,window_=y"),
         (b"instance:x", "instance_=x,node=n,window=300s"),
         (b"time:x", "node=n,time_=x,window=300s"),

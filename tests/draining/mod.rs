@@ -17,23 +17,23 @@ use testkit::*;
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
-/// Queues a log line: its id.
+/// Queues a log entry and returns its id.
 fn log(server: &Server, node: &str, message: &str) -> i64 {
     server.ask(&format!("AGG.LOG {node} {message}"))
 }
 
-/// What POP, FETCH or PEEK answers.
+/// Returns the records that POP, FETCH or PEEK delivers.
 fn take(server: &Server, line: &str) -> Vec<Entry> {
     entries(&server.ask(line))
 }
 
-/// The only entry of such an answer.
+/// Returns the only record of such a reply.
 fn only(server: &Server, line: &str) -> Entry {
     let [entry] = take(server, line).try_into().expect("one entry");
     entry
 }
 
-/// Waits until POP or FETCH brings something.
+/// Waits until POP or FETCH delivers something.
 fn take_when_there(server: &Server, line: &str) -> Vec<Entry> {
     until(line, || {
         Some(take(server, line)).filter(|entries| !entries.is_empty())
@@ -44,7 +44,7 @@ fn ids(entries: &[Entry]) -> Vec<i64> {
     entries.iter().map(|entry| entry.id).collect()
 }
 
-/// Entries as pairs of id and deliveries.
+/// Returns records as pairs of id and deliveries.
 fn deliveries(entries: &[Entry]) -> Vec<(i64, i64)> {
     entries.iter().map(|e| (e.id, e.deliveries)).collect()
 }
@@ -55,12 +55,12 @@ fn close(server: &Server, node: &[u8], metric: &[u8]) {
     assert_eq!(forgotten, 1);
 }
 
-/// Gives each queue of a node one entry.
+/// Adds one record to each queue of a node.
 fn one_of_each(server: &Server, node: &str) {
     one_of_each_with(server, node, "m");
 }
 
-/// The same with windows of a metric of this name, of which none was delivered yet.
+/// Adds one record to each queue, with windows of a metric of this name, of which none was delivered yet.
 fn one_of_each_with(server: &Server, node: &str, metric: &str) {
     let start = past_hour();
     server.ask::<()>(&format!("AGG.STAT {node} {metric} 1 AT {start}"));

@@ -17,7 +17,7 @@ fn peek_changes_nothing() {
     assert!(first.iter().all(|e| e.deliveries == 0));
     assert_eq!(take(&server, line), first);
     assert_eq!(server.digest("n"), digest);
-    // A look is not a delivery.
+    // A peek is not a delivery.
     let fetched = take(&server, "AGG.FETCH n MIN HOUR LOG ERROR REALITY");
     assert_eq!(ids(&fetched), ids(&first));
     assert!(fetched.iter().all(|e| e.deliveries == 1));
@@ -69,7 +69,7 @@ fn from_and_rev_apply_to_each_named_queue() {
     }
     let id = |queue: &str, key: &str| of[&(queue.to_owned(), key.to_owned())];
     let (e, r) = (|key| id("ERROR", key), |key| id("REALITY", key));
-    // They were queued in turn, so the bound lies inside of both queues.
+    // They were queued alternately, so the bound lies inside both queues.
     for (options, expected) in [
         (format!("FROM {}", r("b")), vec![e("c"), r("b"), r("c")]),
         (

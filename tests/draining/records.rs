@@ -232,7 +232,7 @@ fn text_that_is_not_utf8_is_delivered_as_valid_json() {
     ]);
     let words = QUEUES.map(str::as_bytes);
     let reply: Value = server.send(&[&[b"AGG.POP" as &[u8], BAD], &words[..]].concat());
-    // `entries` takes valid UTF-8 alone, `records` valid JSON alone.
+    // `entries` accepts only valid UTF-8, `records` only valid JSON.
     let records = records(&reply);
     assert_eq!(records.len(), 5);
     let texts = "node metric message public code func file backtrace key model";
@@ -247,7 +247,7 @@ fn text_that_is_not_utf8_is_delivered_as_valid_json() {
         }
         let tags = record["tags"].as_object().unwrap();
         assert!(tags.keys().any(|name| name.starts_with("taga\u{fffd}b")));
-        // Two names that became one are not written twice.
+        // Two names that became equal are not written twice.
         assert_eq!(
             entry.text.matches("\"\u{fffd}\":").count(),
             1,

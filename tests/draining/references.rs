@@ -47,7 +47,7 @@ fn error_that_occurs_while_leased_is_requeued_after_the_interval_and_survives_a_
     server.ask::<()>("AGG.ERROR n text KEY k");
     let old = only(&server, "AGG.FETCH n ERROR LEASE 600000");
     server.ask::<()>("AGG.ERROR n text KEY k");
-    let new = until("it is queued anew", || {
+    let new = until("it is queued again", || {
         take(&server, "AGG.PEEK n ERROR")
             .into_iter()
             .find(|e| e.id != old.id)
@@ -115,7 +115,7 @@ fn object_has_one_record_that_shows_its_current_state() {
     }
     assert_eq!(only(&server, "AGG.PEEK n REALITY").json()["json"], 3);
     assert_eq!(only(&server, "AGG.POP n REALITY").json()["json"], 3);
-    // Identical content brings nothing.
+    // Identical content queues nothing.
     assert_eq!(server.ask::<i64>("AGG.REALITY n k model 3"), 0);
     assert_eq!(take(&server, "AGG.POP n REALITY"), []);
 }

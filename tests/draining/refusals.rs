@@ -57,7 +57,7 @@ fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
             ("n REALITY FORMAT LINE", for_windows("REALITY")),
             ("n MIN HOUR LOG FORMAT LINE", for_windows("LOG")),
             (" LOG", "node is empty".to_owned()),
-            // Also where there is no such node.
+            // Also if the node does not exist.
             ("none LOG COUNT 0", count("0")),
         ] {
             let line = format!("{command} {arguments}");
@@ -178,7 +178,7 @@ fn invalid_ack_nack_and_extend_are_refused_with_a_reason() {
     for (command, ms) in [("AGG.ACK", ""), ("AGG.NACK", ""), ("AGG.EXTEND", "1 ")] {
         for word in ["0", "-1", "x", "1.0", "", "01", "9007199254740992"] {
             let why = format!("id '{word}' is not a whole number from 1 to 9007199254740991");
-            // Behind a good one too, which then stays as it is.
+            // Also after a valid one, which then stays unchanged.
             for ids in [
                 word.to_owned(),
                 format!("{id} {word}"),

@@ -159,7 +159,7 @@ fn replies_stop_at_about_one_mebibyte() {
     };
     full(&take(&server, "AGG.PEEK n LOG"));
     full(&take(&server, "AGG.PEEK n LOG REV"));
-    // The stop is for the reply, not for each of its queues.
+    // The limit applies to the reply, not to each of its queues.
     server.ask::<()>("AGG.REALITY n key model 1");
     let fetched = take(&server, "AGG.FETCH n LOG REALITY LEASE 60000");
     full(&fetched);

@@ -48,7 +48,7 @@ fn requeue_delivers_again_what_was_delivered() {
                 .iter()
                 .all(|e| e.deliveries == 1 && e.id > found[0].id)
         );
-        // Nothing is requeued twice while nobody has got it.
+        // Nothing is requeued twice before it is delivered.
         server.ask::<()>(&format!("AGG.REQUEUE n {queue}"));
         assert_eq!(server.ask::<i64>(&format!("AGG.REQUEUE n {queue}")), 0);
     }

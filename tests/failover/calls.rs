@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Connection, ConnectionLike, Value};
 
-/// Where a node is served, as far as is known: a port.
+/// Finds the server of a node as a port, if it is known.
 pub type Find = Arc<dyn Fn(&str) -> Option<u16> + Send + Sync>;
 
-/// Why a command has no answer.
+/// Why a command has no reply.
 #[derive(Debug, PartialEq)]
 pub enum Failure {
-    /// The link broke: it may have been done.
+    /// The connection broke: the command may have been carried out.
     Unknown,
-    /// It was refused, or nobody was there.
+    /// It was refused, or nobody listened.
     Refused(String),
 }
 
@@ -22,16 +22,16 @@ pub enum Failure {
 pub struct Link {
     find: Find,
     connection: Option<(u16, Connection)>,
-    /// Where to go next, told by a server; and whether only for once.
-    told: Option<(u16, bool)>,
-    /// Raised whenever another connection is taken.
+    /// The server to ask next, as a server redirected; and whether only once.
+    reported: Option<(u16, bool)>,
+    /// Incremented with every new connection.
     pub era: u64,
 }
 
-/// A command is tried again for so long where it was surely not done.
+/// How long a command is retried that was certainly not carried out.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Servers that say so do not serve the node now, or not yet.
+/// Errors of servers that do not serve the node now, or not yet.
 const NOT_HERE: [&str; 7] = [
     "READONLY",
     "LOADING",
@@ -47,12 +47,12 @@ impl Link {
         Link {
             find: find.clone(),
             connection: None,
-            told: None,
+            reported: None,
             era: 0,
         }
     }
 
-    /// Sends a command about a node; where it was surely not done it is sent again, as long as `goes_on` says so.
+    /// Sends a command for a node. If it was certainly not carried out it is sent again, as long as `goes_on` permits.
     pub fn call(
         &mut self,
         node: &str,
@@ -62,7 +62,7 @@ impl Link {
         let start = Instant::now();
         let mut last = String::from("nobody was there");
         while start.elapsed() < PATIENCE && goes_on() {
-            let once = self.told.is_some_and(|(_, once)| once);
+            let once = self.reported.is_some_and(|(_, once)| once);
             if !self.connect(node) {
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
@@ -83,7 +83,7 @@ impl Link {
             last = error.to_string();
             if let Some((address, _)) = error.redirect_node() {
                 let port = address.rsplit(':').next().and_then(|p| p.parse().ok());
-                self.told = port.map(|port| (port, code == "ASK"));
+                self.reported = port.map(|port| (port, code == "ASK"));
                 self.connection = None;
             } else if NOT_HERE.contains(&code.as_str()) {
                 self.connection = None;
@@ -98,7 +98,7 @@ impl Link {
         Err(Failure::Refused(last))
     }
 
-    /// How many replicas have confirmed what this connection wrote.
+    /// Returns how many replicas have confirmed the writes of this connection.
     pub fn wait(&mut self, replicas: i64, ms: u64) -> i64 {
         let Some((_, connection)) = &mut self.connection else {
             return 0;
@@ -114,18 +114,18 @@ impl Link {
     }
 
     fn connect(&mut self, node: &str) -> bool {
-        let told = self.told.take();
-        if let (Some(_), None) = (&self.connection, told) {
+        let reported = self.reported.take();
+        if let (Some(_), None) = (&self.connection, reported) {
             return true;
         }
         self.era += 1;
-        let port = told.map(|(port, _)| port).or_else(|| (self.find)(node));
+        let port = reported.map(|(port, _)| port).or_else(|| (self.find)(node));
         self.connection = port.and_then(|port| Some((port, open(port)?)));
         self.connection.is_some()
     }
 }
 
-/// A connection to a server, if there is one.
+/// Connects to a server, if it listens.
 pub fn open(port: u16) -> Option<Connection> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
     let timeout = Duration::from_secs(5);

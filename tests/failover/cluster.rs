@@ -19,7 +19,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// With so many replicas of each of three primaries.
+    /// Starts three primaries, each with this many replicas.
     pub fn start(program: &Program, replicas: usize) -> Cluster {
         let arguments = [
             "--cluster-enabled",
@@ -63,7 +63,7 @@ impl Cluster {
         assert!(output.status.success(), "{command}: {tail}");
     }
 
-    /// Every server finds that all slots are served, and knows the replicas.
+    /// Waits until every server sees all slots served and knows the replicas.
     fn is_up(&self) -> bool {
         self.servers.iter().all(|server| {
             let nodes: String = server.ask("CLUSTER NODES");
@@ -77,7 +77,7 @@ impl Cluster {
         })
     }
 
-    /// Any server that answers; it tells of the one that serves the node.
+    /// Any server that replies; it redirects to the one that serves the node.
     pub fn find(&self) -> Find {
         let ports: Vec<u16> = self.servers.iter().map(|server| server.port).collect();
         let turn = AtomicUsize::new(0);
@@ -89,13 +89,13 @@ impl Cluster {
         })
     }
 
-    /// The servers that are primaries now.
+    /// Returns the servers that are primaries now.
     pub fn primaries(&self) -> Vec<usize> {
         let is_primary = |i: &usize| info(&self.servers[*i], "role") == "master";
         (0..self.servers.len()).filter(is_primary).collect()
     }
 
-    /// The server that is the replica of that one, once it is in touch.
+    /// Waits until the replica of a server follows and returns it.
     fn replica_of(&self, primary: usize) -> usize {
         let port = self.servers[primary].port.to_string();
         until("the primary has a replica", || {
@@ -106,7 +106,7 @@ impl Cluster {
         })
     }
 
-    /// Makes a replica a primary by CLUSTER FAILOVER, which is given up when not all have heard yet who is whose replica.
+    /// Promotes a replica by CLUSTER FAILOVER, which is abandoned while not all know who is whose replica.
     fn promote(&self, heir: usize) {
         let mut asked: Option<Instant> = None;
         until("the replica takes over", || {
@@ -122,7 +122,7 @@ impl Cluster {
         });
     }
 
-    /// All replicas hold what their primaries hold.
+    /// Asserts that all replicas have the state of their primaries.
     pub fn assert_equal(&self, when: &str) {
         for primary in self.primaries() {
             let replica = self.replica_of(primary);
@@ -132,7 +132,7 @@ impl Cluster {
     }
 }
 
-/// Names in the slots of the first, second and third primary.
+/// Node names in the slots of the first, second and third primary.
 const NODES: [&str; 3] = ["b", "c", "a"];
 
 fn go_on(load: &Load) {

@@ -12,7 +12,7 @@ use crate::support::*;
 use crate::tally::{Fate, check};
 use testkit::*;
 
-/// The part of the AOF that grows.
+/// Returns the incremental file of the AOF.
 fn growing_part(server_dir: &std::path::Path) -> Option<(PathBuf, u64)> {
     let files = std::fs::read_dir(server_dir.join("appendonlydir")).ok()?;
     files
@@ -31,7 +31,7 @@ fn growing_part(server_dir: &std::path::Path) -> Option<(PathBuf, u64)> {
         .and_then(|(_, path)| Some((path.clone(), path.metadata().ok()?.len())))
 }
 
-/// Remembers how the AOF grew, as a power cut would leave it: cut off where it was a while before.
+/// Records the growth of the AOF, to cut it as a power failure would: where it was a while before.
 struct Watch {
     sizes: Arc<Mutex<Vec<(Instant, PathBuf, u64)>>>,
     goes_on: Arc<AtomicBool>,
@@ -47,7 +47,7 @@ impl Watch {
         };
         std::thread::spawn(move || {
             while goes_on.load(Relaxed) {
-                // The moment before the look: what was answered then is in the file, or may be lost.
+                // The time before the look: what was acknowledged by then is in the file, or may be lost.
                 let now = Instant::now();
                 if let Some((path, size)) = growing_part(&dir) {
                     sizes.lock().unwrap().push((now, path, size));
@@ -58,7 +58,8 @@ impl Watch {
         watch
     }
 
-    /// Cuts the file off as it was up to a second before, within a command perhaps; when that was, and what was cut off.
+    /// Truncates the file as it was up to a second before, perhaps within a command. Returns that time and what was cut
+    /// off.
     fn cut(&self, random: &mut Random) -> (Instant, u64) {
         let sizes = self.sizes.lock().unwrap();
         let now = Instant::now();
@@ -66,7 +67,7 @@ impl Watch {
         let Some((_, last, _)) = sizes.last() else {
             return (now, 0);
         };
-        // Of this file; one that a rewrite has closed is on the disk.
+        // Only of this file; one that a rewrite has closed is on the disk.
         let Some((when, path, size)) = sizes
             .iter()
             .rfind(|(t, path, _)| *t <= back && path == last)
@@ -156,14 +157,14 @@ fn cut_leaves_no_open_transaction() {
     }
 }
 
-/// What becomes of the AOF's end when the server dies.
+/// What happens to the end of the AOF when the server is killed.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Stays,
     IsCut,
 }
 
-/// Kills a server under load so many times; each time all is written into the AOF by this policy.
+/// Kills a server under load several times, with this fsync policy of the AOF.
 fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
     let Some(program) = main_program() else {
         return;
@@ -175,24 +176,24 @@ fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
     let load = Load::start(find.clone(), &["a", "b"], 2, 0);
     let watch = Watch::start(server.dir().to_owned());
     let mut random = Random(seed);
-    // From when to when what was answered may be lost.
+    // The periods in which acknowledged writes may be lost.
     let mut lost: Vec<(Instant, Instant)> = Vec::new();
     let mut cut_off = 0;
     let started = Instant::now();
     if policy != "always" {
-        // So that no metric is lost as a whole: then nobody could tell where its total began.
+        // So that no metric is lost as a whole: otherwise nobody could tell where its total started.
         let_pass(3500);
     }
     for kill in 0..kills {
         let done = load.done();
-        // Long enough for much that must not be lost.
+        // Long enough for many writes that must not be lost.
         let least = if policy == "always" { 700 } else { 2500 };
         let_pass(least + random.below(900) as u64);
         until("the load goes on", || {
             (load.done() > done + 50).then_some(())
         });
         if kill % 3 == 2 {
-            // A rewrite of the AOF is under way, or just done.
+            // A rewrite of the AOF is running, or has just ended.
             let _ = server.ask::<String>("BGREWRITEAOF");
             let_pass(random.below(60) as u64);
         }

@@ -13,45 +13,45 @@ use crate::calls::{Failure, Find, Link};
 use crate::support::number;
 use testkit::*;
 
-/// When something was told.
+/// When something was reported.
 #[derive(Clone, Copy, Debug)]
 pub struct When {
-    /// The server did it between these.
+    /// The server carried it out between these times.
     pub sent: Instant,
     pub answered: Instant,
-    /// As many replicas as asked for have confirmed it.
+    /// The requested number of replicas has confirmed it.
     pub confirmed: bool,
 }
 
-/// Something that was answered.
+/// A report that was acknowledged.
 #[derive(Clone, Debug)]
-pub struct Told<T> {
+pub struct Report<T> {
     pub what: T,
     pub when: When,
 }
 
-/// What one reporter told and was answered. Its metrics, error and object bear its name.
+/// The acknowledged reports of one reporter. Its metrics, error and object have its name.
 #[derive(Default)]
 pub struct Book {
     pub node: String,
     pub name: String,
     /// Ids and messages.
-    pub logs: Vec<Told<(i64, String)>>,
+    pub logs: Vec<Report<(i64, String)>>,
     /// Samples of value 1.
-    pub samples: Vec<Told<()>>,
+    pub samples: Vec<Report<()>>,
     /// Totals of a counter.
-    pub totals: Vec<Told<u64>>,
-    pub occurrences: Vec<Told<()>>,
-    /// The numbers that the object held.
-    pub objects: Vec<Told<u64>>,
-    /// Those of which nobody knows whether they were taken.
+    pub totals: Vec<Report<u64>>,
+    pub occurrences: Vec<Report<()>>,
+    /// The numbers in the object.
+    pub objects: Vec<Report<u64>>,
+    /// Reports of unknown outcome.
     pub unknown_samples: u64,
     pub unknown_occurrences: u64,
-    /// The last total and number that were sent at all.
+    /// The last total and number that were sent.
     pub sent: u64,
 }
 
-/// Everything that ever came out: content by node, queue and id.
+/// Everything that was delivered: content by node, queue and id.
 #[derive(Default)]
 pub struct Seen {
     pub all: HashMap<(String, String, i64), String>,
@@ -79,7 +79,7 @@ pub struct Load {
     drainers: Vec<JoinHandle<()>>,
     pub seen: Arc<Mutex<Seen>>,
     done: Arc<AtomicU64>,
-    /// Replicas that confirm each round; 0: nobody asks.
+    /// The number of replicas that confirm each round; 0 for none.
     replicas: i64,
 }
 
@@ -142,12 +142,12 @@ impl Load {
         }));
     }
 
-    /// Rounds that all reporters have made.
+    /// The number of rounds of all reporters.
     pub fn done(&self) -> u64 {
         self.done.load(Relaxed)
     }
 
-    /// Stops the reporters, lets the drainers empty all nodes, and gives out what was told and what was seen.
+    /// Stops the reporters, lets the drainers empty all nodes, and returns what was reported and what was seen.
     pub fn finish(mut self) -> (Vec<Book>, Seen) {
         self.goes_on.store(false, Relaxed);
         let books: Vec<Book> = self
@@ -160,7 +160,7 @@ impl Load {
         let mut link = Link::new(&self.find);
         for node in nodes {
             until(&format!("{node} is drained"), || {
-                // The link follows a single node.
+                // A connection follows a single node.
                 link = Link::new(&self.find);
                 is_drained(&mut link, node).then_some(())
             });
@@ -179,7 +179,7 @@ impl Drop for Load {
     }
 }
 
-/// Nothing waits, and no window that could still bring a MIN record is open.
+/// Nothing is pending, and no window is open that could still give a MIN record.
 fn is_drained(link: &mut Link, node: &str) -> bool {
     let mut call = |words: &[&str]| link.call(node, words, &|| true);
     let Ok(scan) = call(&["AGG.SCAN", node, "METRIC", "0", "COUNT", "1000"]) else {
@@ -192,7 +192,7 @@ fn is_drained(link: &mut Link, node: &str) -> bool {
             _ => return false,
         }
     }
-    // HOUR records go on coming for a while; nobody counts them.
+    // HOUR records keep coming for a while; they are not counted.
     match call(&[
         "AGG.PEEK", node, "MIN", "LOG", "ERROR", "REALITY", "COUNT", "1",
     ]) {
@@ -201,7 +201,7 @@ fn is_drained(link: &mut Link, node: &str) -> bool {
     }
 }
 
-/// Fetches what is there; acknowledges most of it, gives some back, and forgets some until its lease ends.
+/// Fetches what is available; acks most of it, nacks some, and abandons some until its lease expires.
 fn drain_once(
     link: &mut Link,
     node: &str,
@@ -254,7 +254,7 @@ struct Reporter {
 const WAIT_MS: u64 = 300;
 
 impl Reporter {
-    /// Sends a command, and remembers in which era of the link.
+    /// Sends a command and remembers on which connection.
     fn call(&mut self, round: &mut Round, words: &[&str]) -> Result<(Value, When), Failure> {
         let goes_on = self.goes_on.clone();
         let sent = Instant::now();
@@ -278,14 +278,14 @@ impl Reporter {
         let stat = ["AGG.STAT", &node, &format!("count.{name}"), "1"];
         match self.call(&mut round, &stat) {
             Ok((taken, when)) => {
-                // With the clock's time a sample is never late.
+                // With the time of the clock a sample is never late.
                 assert_eq!(number(&taken), 1, "a sample was late");
                 round.sample = Some(when);
             }
             Err(failure) => self.book.unknown_samples += u64::from(failure == Failure::Unknown),
         }
         let stat = ["AGG.STAT", &node, &format!("total.{name}"), &n, "DIFF"];
-        // One that is not taken is no loss: the next brings its increase.
+        // A sample that is not accepted is no loss: the next adds its increase.
         if let Ok((Value::Int(1), when)) = self.call(&mut round, &stat) {
             round.total = Some(when);
         }
@@ -305,33 +305,35 @@ impl Reporter {
         }
         let confirmed =
             self.replicas > 0 && self.link.wait(self.replicas, WAIT_MS) >= self.replicas;
-        // Only what went over the connection that waited is confirmed.
+        // Only what was sent on the connection that waited is confirmed.
         let is_one = round.eras.iter().all(|era| *era == self.link.era);
         self.note(round, confirmed && is_one);
     }
 
     fn note(&mut self, round: Round, confirmed: bool) {
         let book = &mut self.book;
-        fn told<T>(what: T, when: When, confirmed: bool) -> Told<T> {
+        fn reported<T>(what: T, when: When, confirmed: bool) -> Report<T> {
             let when = When { confirmed, ..when };
-            Told { what, when }
+            Report { what, when }
         }
-        let sample = round.sample.map(|when| told((), when, confirmed));
+        let sample = round.sample.map(|when| reported((), when, confirmed));
         book.samples.extend(sample);
-        let total = round.total.map(|when| told(book.sent, when, confirmed));
+        let total = round.total.map(|when| reported(book.sent, when, confirmed));
         book.totals.extend(total);
         let log = round
             .log
-            .map(|(id, message, when)| told((id, message), when, confirmed));
+            .map(|(id, message, when)| reported((id, message), when, confirmed));
         book.logs.extend(log);
-        let error = round.error.map(|when| told((), when, confirmed));
+        let error = round.error.map(|when| reported((), when, confirmed));
         book.occurrences.extend(error);
-        let object = round.object.map(|when| told(book.sent, when, confirmed));
+        let object = round
+            .object
+            .map(|when| reported(book.sent, when, confirmed));
         book.objects.extend(object);
     }
 }
 
-/// What of a round was answered.
+/// The acknowledged part of a round.
 #[derive(Default)]
 struct Round {
     sample: Option<When>,

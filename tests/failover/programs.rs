@@ -6,7 +6,7 @@ use std::process::Command;
 
 use testkit::*;
 
-/// A server's program.
+/// The program of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     pub path: String,
@@ -36,10 +36,10 @@ impl Program {
         format!("{kind}-{}.{}", self.version.0, self.version.1)
     }
 
-    /// Whether its server can read what the other's sends for a full resynchronisation: the servers' own matter, not
-    /// the module's.
+    /// Returns whether its server can read what the other sends for a full resynchronisation. This depends on the
+    /// servers, not on the module.
     pub fn can_follow(&self, primary: &Program) -> bool {
-        // The formats of RDB files: what a server sends to one that is no Valkey 9, and the newest that it reads.
+        // The RDB versions: what a server sends to others than Valkey 9, and the newest that it reads.
         let format = |p: &Program| match (p.is_valkey, p.version) {
             (true, _) => 11,
             (false, (..=7, ..=1)) => 10,
@@ -49,13 +49,13 @@ impl Program {
         format(primary) <= format(self)
     }
 
-    /// Whether it reads what the other's DUMP gives.
+    /// Returns whether it reads the DUMP of the other.
     pub fn can_restore(&self, from: &Program) -> bool {
         let is_new = |p: &Program| p.is_valkey && p.version.0 >= 9;
         self.can_follow(from) && (is_new(self) || !is_new(from))
     }
 
-    /// A server of it with the module, with these arguments and settings.
+    /// Starts a server with the module, these arguments and settings.
     pub fn start(&self, arguments: &[&str], settings: &str) -> Server {
         let mut all = vec!["--enable-debug-command".to_owned(), "yes".to_owned()];
         all.extend(arguments.iter().map(|word| word.to_string()));
@@ -65,12 +65,12 @@ impl Program {
     }
 }
 
-/// The server of all tests; none where it or the module is missing.
+/// Returns the server of all tests; `None` if it or the module is missing.
 pub fn main_program() -> Option<Program> {
     Program::of(&program()?)
 }
 
-/// One of the others, as `valkey-9.1`; says so where it is missing.
+/// Returns another version, as `valkey-9.1`; prints that it is missing if so.
 pub fn other(name: &str) -> Option<Program> {
     let path = fetched_servers().join(name);
     let found = Program::of(path.to_str().unwrap());
@@ -82,7 +82,7 @@ pub fn other(name: &str) -> Option<Program> {
     found
 }
 
-/// All that are there, the main one first.
+/// Returns all available programs, the main one first.
 pub fn all() -> Vec<Program> {
     let Some(main) = main_program() else {
         return Vec::new();
@@ -94,7 +94,7 @@ pub fn all() -> Vec<Program> {
     all
 }
 
-/// Past the test runner, which would keep a print! to itself.
+/// Prints, past the test runner, which captures print!.
 pub fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }

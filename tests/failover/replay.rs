@@ -9,8 +9,8 @@ use crate::support::*;
 use testkit::random_workload::{BUSY, Lifetimes, RandomWorkload};
 use testkit::*;
 
-/// Waits until neither the server's value nor its AOF changes while `take` takes the AOF; what it held then, and what
-/// was taken.
+/// Waits until neither the state of the server nor its AOF changes while `take` reads the AOF. Returns the state and
+/// what was read.
 fn at_rest<T>(server: &Server, mut take: impl FnMut() -> T) -> (State, T) {
     until("the server is at rest", || {
         let before = state(server);
@@ -21,8 +21,8 @@ fn at_rest<T>(server: &Server, mut take: impl FnMut() -> T) -> (State, T) {
     })
 }
 
-/// Servers that have read this server's AOF at their start hold the same. They are replicas whose primary is away: so
-/// nothing is decided after that.
+/// Asserts that servers that load the AOF of this server have the same state. They are replicas whose primary is down,
+/// so that they decide nothing afterwards.
 pub fn assert_aof_gives_the_same(when: &str, of: &Server, readers: &[&Program]) {
     let (here, taken) = at_rest(of, || {
         let folder = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ pub fn assert_aof_gives_the_same(when: &str, of: &Server, readers: &[&Program]) 
     }
 }
 
-/// The parts of a server's AOF, in order, in one file.
+/// Joins the parts of the AOF of a server in one file.
 fn whole_aof(server: &Server, into: &Path) {
     let folder = server.dir().join("appendonlydir");
     let mut parts: Vec<_> = std::fs::read_dir(folder)
@@ -67,7 +67,7 @@ fn whole_aof(server: &Server, into: &Path) {
     std::fs::write(into, all).unwrap();
 }
 
-/// Sends a server's AOF to another, as an administrator does; what the first held.
+/// Sends the AOF of a server to another, as an administrator does, and returns the state of the first.
 fn pipe(from: &Server, to: &Server) -> State {
     let file = from.dir().join("whole.aof");
     let (here, ()) = at_rest(from, || whole_aof(from, &file));
@@ -87,10 +87,10 @@ fn pipe(from: &Server, to: &Server) -> State {
     here
 }
 
-/// Settings with which nothing happens by itself.
+/// Settings with which the timer does nothing.
 const STILL: &str = "min-window 1200 hour-window 1200 flush-delay-ms 3600000 series-ttl 0 error-ttl 0 error-interval-ms 2147483647";
 
-/// A server of that program after a thousand random commands and a quiet while.
+/// Starts a server of that program and runs a thousand random commands and a quiet period.
 fn busy_server(program: &Program, seed: u64, lifetimes: Lifetimes) -> Server {
     let mut settings = BUSY.to_owned();
     if lifetimes == Lifetimes::Infinite {
@@ -100,7 +100,7 @@ fn busy_server(program: &Program, seed: u64, lifetimes: Lifetimes) -> Server {
     arguments.extend(["--appendfsync", "no"]);
     let server = program.start(&arguments, &settings);
     let mut workload = RandomWorkload::new(&server, seed, lifetimes);
-    // Any server is to read it.
+    // Every server has to read it.
     workload.restores = lifetimes == Lifetimes::Infinite;
     for i in 0..amount(700, 3000) {
         workload.act();

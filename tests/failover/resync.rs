@@ -12,13 +12,13 @@ use crate::support::*;
 use testkit::random_workload::{BUSY, Lifetimes, OTHERS, RandomWorkload};
 use testkit::*;
 
-/// How a replica takes over a whole copy.
+/// How a replica loads a full copy.
 const LOADS: [&str; 3] = ["disabled", "on-empty-db", "swapdb"];
 
-/// A database where the random client does nothing.
+/// A database that the random workload does not use.
 const ASIDE: u32 = 9;
 
-/// A primary that sends copies without a disk in between, and a replica that takes them so.
+/// Starts a primary that sends diskless copies, and a replica that loads them so.
 fn start(program: &Program, settings: &str, load: &str) -> (Server, Server) {
     let arguments = [
         "--repl-diskless-sync",
@@ -110,7 +110,7 @@ fn whole_copies(program: &Program, load: &str, seed: u64) {
     for round in 0..amount(2, 4) {
         run_some(&mut workload, 100);
         resynchronises(&primary, &replica, "sync_full", || {
-            // Another history, so nothing but a whole copy helps.
+            // Another history, so that only a full copy helps.
             let () = replica.ask("REPLICAOF NO ONE");
             let mut c = replica.connection();
             fill(&mut c, "elsewhere");
@@ -125,7 +125,7 @@ fn whole_copies(program: &Program, load: &str, seed: u64) {
     }
 }
 
-/// Readers ask a replica for everything, all the time; how often they were answered is not zero.
+/// Readers that continuously read everything from a replica; at least one read has to succeed.
 fn read_while<T>(replica: &Server, f: impl FnOnce() -> T) -> T {
     let goes_on = Arc::new(AtomicBool::new(true));
     let readers: Vec<_> = (0..2)
@@ -146,7 +146,7 @@ fn read_while<T>(replica: &Server, f: impl FnOnce() -> T) -> T {
                     {
                         match send::<Value>(&mut connections[i % 2], &words(line)) {
                             Ok(_) => answered += 1,
-                            // While it loads it says so.
+                            // While it loads it replies so.
                             Err(error) => assert!(!error.is_io_error(), "{line}: {error}"),
                         }
                     }
@@ -200,7 +200,7 @@ fn replica_serves_its_old_data_while_it_loads_a_copy_of_the_same_history() {
     run_some(&mut workload, 100);
     for round in 0..amount(2, 10) {
         assert_equal(&format!("round {round}"), &primary, &[&replica]);
-        // More than the backlog holds comes while it is away; each key takes it some time to load.
+        // More than the backlog is written while the replica is down; each key takes it some time to load.
         let () = replica.ask("CONFIG SET key-load-delay 5000");
         let mut pipe = redis::pipe();
         pipe.cmd("MULTI")
@@ -223,7 +223,7 @@ fn replica_serves_its_old_data_while_it_loads_a_copy_of_the_same_history() {
             let _: Value = replica.ask("INFO agg");
             answers += 1;
             if answers == 5 && round % 2 == 1 {
-                // It breaks off: what it served is what it keeps until the next one.
+                // The copy breaks off: the replica keeps what it served until the next one.
                 let _: i64 = primary.ask("CLIENT KILL TYPE replica");
             }
             if answers % 10 == 0 {
@@ -250,7 +250,7 @@ fn interrupted_full_resync_is_retried() {
     };
     for load in LOADS {
         let (primary, replica) = start(&program, BUSY, load);
-        // It gives each key some time, so that the copy is long.
+        // Each key takes some time, so that the copy takes long.
         let () = primary.ask("CONFIG SET rdb-key-save-delay 20000");
         for i in 0..100 {
             let _: i64 = primary.ask(&format!("AGG.LOG n{i} hello"));
@@ -271,7 +271,7 @@ fn interrupted_full_resync_is_retried() {
         let () = primary.ask("CONFIG SET rdb-key-save-delay 0");
         let when = format!("after copies that broke off, {load}");
         assert_equal(&when, &primary, &[&replica]);
-        // It is whole enough to take over.
+        // It is complete enough to be promoted.
         let () = replica.ask("REPLICAOF NO ONE");
         let id: i64 = replica.ask("AGG.LOG n1 more");
         let waits = entries(&replica.ask("AGG.PEEK n1 LOG"));

@@ -53,7 +53,7 @@ impl Watched {
         watched
     }
 
-    /// Where the Sentinels say the primary is.
+    /// The primary as the Sentinels report it.
     fn find(&self) -> Find {
         let ports: Vec<u16> = self.sentinels.iter().map(|s| s.port).collect();
         Arc::new(move |_: &str| {
@@ -66,7 +66,7 @@ impl Watched {
         })
     }
 
-    /// Which of the pair the primary is by the Sentinels' word, once it says so itself.
+    /// Returns which of the pair is the primary according to the Sentinels, once it confirms that itself.
     fn primary(&self, find: &Find) -> usize {
         until("there is a primary", || {
             let port = find("")?;
@@ -108,11 +108,11 @@ fn failover_by_sentinel_keeps_what_wait_confirmed() {
         until("the other takes over", || {
             (watched.primary(&find) != primary).then_some(())
         });
-        // Alone it answers, but nothing is confirmed.
+        // Alone it replies, but nothing is confirmed.
         let_pass(500);
         watched.pair[primary].restart();
         watched.pair_is_whole(&find);
-        // Asked for: the Sentinels promote whoever follows, without waiting for it to catch up.
+        // Requested: the Sentinels promote a replica without waiting for it to catch up.
         if is_heavy() {
             let primary = watched.pair_is_whole(&find);
             go_on(&load);

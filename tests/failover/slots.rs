@@ -23,7 +23,7 @@ fn low_tag(server: &Server) -> (String, u32) {
         .unwrap()
 }
 
-/// The server that holds the slot.
+/// Returns the server of the slot.
 fn owner(cluster: &Cluster, node: &str) -> usize {
     until("a server has the node", || {
         let mut primaries = cluster.primaries().into_iter();
@@ -38,7 +38,7 @@ fn id_of(server: &Server) -> String {
     server.ask("CLUSTER MYID")
 }
 
-/// Three primaries with so many replicas each, under load on nodes that share a slot, whose slot is moved so many times by
+/// Starts three primaries with replicas, puts load on nodes that share a slot, and moves that slot several times by
 /// `moves` (from, to).
 fn move_slots(
     when: &str,
@@ -51,7 +51,7 @@ fn move_slots(
     let find = cluster.find();
     let (tag, slot) = low_tag(&cluster.servers[0]);
     let name = |n: &str| format!("{{{tag}}}{n}");
-    // One that rests: it must be the same everywhere. And some that take their time.
+    // One node at rest, which must be the same everywhere, and some that take time to move.
     let still = name("still");
     let first = owner_by_slot(&cluster, &find, &still);
     for line in [
@@ -97,7 +97,7 @@ fn move_slots(
     ));
 }
 
-/// The server that takes writes of a node that is not there yet.
+/// Returns the server that accepts writes of a node that does not exist yet.
 fn owner_by_slot(cluster: &Cluster, find: &Find, node: &str) -> usize {
     let mut link = Link::new(find);
     link.call(node, &["AGG.LOG", node, "first"], &|| true)
@@ -105,7 +105,7 @@ fn owner_by_slot(cluster: &Cluster, find: &Find, node: &str) -> usize {
     owner(cluster, node)
 }
 
-/// The digest of a node whose windows have all closed and of which nothing is told any more.
+/// Returns the digest of a node whose windows have all closed and to which nobody reports.
 fn calm_digest(server: &Server, node: &str) -> String {
     let mut before = (String::new(), 0);
     until("the node rests", || {
@@ -147,7 +147,7 @@ fn reshard_loses_nothing_and_duplicates_nothing() {
     );
 }
 
-/// Which server has which slots, as this one sees it.
+/// Returns which server has which slots, as seen by this one.
 fn owners_seen(server: &Server) -> String {
     let nodes: String = server.ask("CLUSTER NODES");
     let mut lines: Vec<String> = nodes
@@ -179,7 +179,7 @@ fn atomic_slot_migration_loses_nothing_and_duplicates_nothing() {
         |cluster, slot, from, to| {
             let [from, to] = [from, to].map(|i| &cluster.servers[i]);
             let to = id_of(to);
-            // What a node of the cluster has not heard yet it refuses.
+            // A node of the cluster refuses what it does not know yet.
             until("the migration begins", || {
                 let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {to}");
                 match send::<String>(&mut from.connection(), &words(&migrate)) {

@@ -12,15 +12,15 @@ use testkit::*;
 pub const BRISK: &str =
     "min-window 1 hour-window 2 flush-delay-ms 200 error-interval-ms 100 min-interval-ms 5";
 
-/// Every word that an AOF without RDB parts needs.
+/// Arguments of a server whose AOF has no RDB parts.
 pub const AOF: [&str; 4] = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
 
-/// Lets time pass: load goes on meanwhile.
+/// Lets time pass under load.
 pub fn let_pass(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-/// A field of INFO.
+/// Returns a field of INFO.
 pub fn info(server: &Server, field: &str) -> String {
     let info: String = server.ask("INFO everything");
     let line = info
@@ -30,15 +30,15 @@ pub fn info(server: &Server, field: &str) -> String {
         .to_owned()
 }
 
-/// Whether it follows a primary. A server that is being set to follow another (Sentinel ends its clients then) does not
-/// yet.
+/// Returns whether it follows a primary. A server that is being reconfigured (Sentinel then closes its clients) does
+/// not yet.
 pub fn is_linked(replica: &Server) -> bool {
     let info = crate::calls::open(replica.port)
         .and_then(|mut c| send::<String>(&mut c, &[b"INFO", b"replication"]).ok());
     info.is_some_and(|info| info.contains("role:slave") && info.contains("master_link_status:up"))
 }
 
-/// Whether the replica has all that the primary sent.
+/// Returns whether the replica has received everything that the primary sent.
 pub fn is_in_step(primary: &Server, replica: &Server) -> bool {
     let sent = info(primary, "master_repl_offset");
     is_linked(replica) && info(replica, "slave_repl_offset") == sent
@@ -62,7 +62,7 @@ pub fn in_db(server: &Server, db: u32) -> Connection {
 /// Digest and time of expiry of each key of each database.
 pub type State = BTreeMap<(u32, String), (String, i64)>;
 
-/// All that a server holds.
+/// Returns the state of a server.
 pub fn state(server: &Server) -> State {
     let keyspace: String = server.ask("INFO keyspace");
     let dbs = keyspace
@@ -71,14 +71,14 @@ pub fn state(server: &Server) -> State {
     let mut state = State::new();
     for db in dbs {
         let mut c = in_db(server, db);
-        // A replica in a cluster would tell of its primary.
+        // A replica in a cluster would redirect to its primary.
         let _ = send::<()>(&mut c, &[b"READONLY"]);
         let keys: Vec<Vec<u8>> = ask(&mut c, "KEYS *");
         for key in keys {
             let digest: Vec<String> = send(&mut c, &[b"DEBUG", b"DIGEST-VALUE", &key]).unwrap();
             let expires: i64 = send(&mut c, &[b"PEXPIRETIME", &key]).unwrap();
             let name = String::from_utf8_lossy(&key).into_owned();
-            // A key that went meanwhile.
+            // The key was removed meanwhile.
             if expires != -2 {
                 state.insert((db, name), (digest.concat(), expires));
             }
@@ -87,8 +87,9 @@ pub fn state(server: &Server) -> State {
     state
 }
 
-/// The states of a primary and its replicas at a moment at which the primary stands still, all that it did has reached
-/// its replicas and no key is about to expire. States that differ are given out when they have stayed so for a while.
+/// Returns the states of a primary and its replicas at a moment at which the primary does not change, its replicas have
+/// received everything and no key is about to expire. States that differ are returned once they have stayed so for a
+/// while.
 pub fn still_states(primary: &Server, replicas: &[&Server]) -> (State, Vec<State>) {
     let mut before = (State::new(), Vec::new());
     let mut times = 0;
@@ -113,7 +114,7 @@ pub fn still_states(primary: &Server, replicas: &[&Server]) -> (State, Vec<State
     })
 }
 
-/// Both hold the same, else what differs is shown.
+/// Asserts that both states are equal, or shows the difference.
 pub fn assert_same(when: &str, here: &State, there: &State) {
     if here != there {
         let lacks = |a: &State, b: &State| {
@@ -129,7 +130,7 @@ pub fn assert_same(when: &str, here: &State, there: &State) {
     }
 }
 
-/// The primary and its replicas hold the same.
+/// Asserts that a primary and its replicas have the same state.
 pub fn assert_equal(when: &str, primary: &Server, replicas: &[&Server]) {
     let (here, states) = still_states(primary, replicas);
     for (i, there) in states.iter().enumerate() {
@@ -137,7 +138,7 @@ pub fn assert_equal(when: &str, primary: &Server, replicas: &[&Server]) {
     }
 }
 
-/// Copies a folder of files.
+/// Copies a directory of files.
 pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
@@ -155,7 +156,7 @@ pub fn aof_is_quiet(server: &Server) {
     assert_eq!(info(server, "aof_last_bgrewrite_status"), "ok");
 }
 
-/// The seeds of a test: from AGG_SEED alone if it is set, else so many.
+/// Returns the seeds of a test: only AGG_SEED if it is set, otherwise this many.
 pub fn seeds(quick: usize, heavy: usize) -> Vec<u64> {
     match std::env::var("AGG_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
@@ -165,7 +166,7 @@ pub fn seeds(quick: usize, heavy: usize) -> Vec<u64> {
     }
 }
 
-/// An integer that a command answered.
+/// Returns the integer of a reply.
 pub fn number(value: &Value) -> i64 {
     match value {
         Value::Int(n) => *n,

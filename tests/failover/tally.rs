@@ -7,19 +7,19 @@ use redis::Value;
 use serde_json::Value as Json;
 
 use crate::calls::{Find, Link};
-use crate::load::{Book, Seen, Told, When};
+use crate::load::{Book, Report, Seen, When};
 use testkit::*;
 
-/// What may have happened to what was told.
+/// What may have happened to reports.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fate {
-    /// All that was answered is there, and exactly once.
+    /// Everything that was acknowledged is present exactly once.
     Exact,
-    /// What must be there is there; the rest may be lost, and a window may have been closed twice.
+    /// Required reports are present; others may be lost, and a window may have been closed twice.
     Lossy,
 }
 
-/// Counts, and panics with all that is wrong. `must`: whether what was told so must be there.
+/// Counts, and panics with everything that is wrong. `must` says whether a report is required to be present.
 pub fn check(
     when: &str,
     find: &Find,
@@ -50,11 +50,11 @@ pub fn check(
     twice(&records, &mut wrong);
     sums.seen = seen.all.len() as u64;
     assert!(wrong.is_empty(), "{when}: {}", report(&wrong));
-    assert!(sums.must > 0, "{when}: nothing was told");
+    assert!(sums.must > 0, "{when}: nothing was reported");
     sums
 }
 
-/// How many things of each kind are wrong, with an example each. The kind is what stands before the colon.
+/// Returns the number of faults of each kind with an example. The kind is the part before the colon.
 fn report(wrong: &[String]) -> String {
     let mut kinds: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for line in wrong {
@@ -71,33 +71,33 @@ fn report(wrong: &[String]) -> String {
     )
 }
 
-/// What was counted.
+/// The counts.
 #[derive(Default, Debug)]
 pub struct Sums {
     /// Rounds of all reporters: each a sample, a total, a log, an error and an object.
     pub rounds: u64,
-    /// Logs that had to be there.
+    /// Log entries that were required to be present.
     pub must: u64,
-    /// Records that came out.
+    /// Records that were delivered.
     pub seen: u64,
 }
 
-fn count<T>(told: &[Told<T>], must: &dyn Fn(&When) -> bool) -> u64 {
-    told.iter().filter(|t| must(&t.when)).count() as u64
+fn count<T>(reported: &[Report<T>], must: &dyn Fn(&When) -> bool) -> u64 {
+    reported.iter().filter(|t| must(&t.when)).count() as u64
 }
 
-/// Each log that must be there came out under its id; no id is another log's.
+/// Checks that each required log entry was delivered under its id and that no id belongs to another.
 fn logs(book: &Book, seen: &Seen, wrong: &mut Vec<String>, must: &dyn Fn(&When) -> bool) {
     let mut last = 0;
-    for told in &book.logs {
-        let (id, message) = &told.what;
+    for reported in &book.logs {
+        let (id, message) = &reported.what;
         if *id <= last {
             wrong.push(format!("ids do not grow: {id} was given after {last}"));
         }
         last = *id;
         let key = (book.node.clone(), "LOG".to_owned(), *id);
         match seen.all.get(&key) {
-            None if must(&told.when) => {
+            None if must(&reported.when) => {
                 wrong.push(format!("lost: {message} ({id}) of {}", book.node));
             }
             None => {}
@@ -107,7 +107,7 @@ fn logs(book: &Book, seen: &Seen, wrong: &mut Vec<String>, must: &dyn Fn(&When) 
     }
 }
 
-/// The records of a metric by the start of their window: ids and records, the newest id last.
+/// Returns the records of a metric by the start of their window: ids and records, newest id last.
 fn windows<'a>(
     records: &'a [(&(String, String, i64), Json)],
     node: &str,
@@ -168,7 +168,7 @@ fn samples(
     }
 }
 
-/// The increases of all windows are that from the first total to the last.
+/// Checks that the increases of all windows add up to that from the first total to the last.
 fn counters(
     book: &Book,
     records: &[(&(String, String, i64), Json)],
@@ -185,7 +185,7 @@ fn counters(
     let [Some(first), Some(last)] = [book.totals.first(), book.totals.last()] else {
         return;
     };
-    // The last that were sent may have been taken without an answer, and the first likewise.
+    // The last and the first that were sent may have been accepted without a reply.
     let least = (last.what - first.what) as f64;
     let most = (book.sent - 1) as f64;
     if increases < least || fate == Fate::Exact && increases > most {
@@ -196,7 +196,7 @@ fn counters(
     }
 }
 
-/// The error's count and the object, as they are held at last.
+/// Checks the final count of the error and the final object.
 fn held(book: &Book, find: &Find, wrong: &mut Vec<String>, must: &dyn Fn(&When) -> bool) {
     let (node, name) = (&book.node, &book.name);
     let mut link = Link::new(find);
@@ -216,8 +216,8 @@ fn held(book: &Book, find: &Find, wrong: &mut Vec<String>, must: &dyn Fn(&When) 
     let object: u64 = text(&get("REALITY", &format!("o.{name}")), "json")
         .parse()
         .unwrap();
-    let told = book.objects.iter().rfind(|t| must(&t.when));
-    let least = told.map_or(0, |t| t.what);
+    let reported = book.objects.iter().rfind(|t| must(&t.when));
+    let least = reported.map_or(0, |t| t.what);
     if object < least || object > book.sent {
         wrong.push(format!(
             "{node} {name}: the object holds {object}, after {least}"
@@ -225,7 +225,7 @@ fn held(book: &Book, find: &Find, wrong: &mut Vec<String>, must: &dyn Fn(&When) 
     }
 }
 
-/// No message came out under two ids.
+/// Checks that no message was delivered under two ids.
 fn twice(records: &[(&(String, String, i64), Json)], wrong: &mut Vec<String>) {
     let mut ids: HashMap<(&str, &str), i64> = HashMap::new();
     for ((node, queue, id), record) in records {

@@ -9,7 +9,7 @@ use crate::support::*;
 use testkit::random_workload::{BUSY, Lifetimes, OTHERS, RandomWorkload};
 use testkit::*;
 
-/// A primary with replicas of it; each writes an AOF without RDB parts.
+/// A primary with replicas; each writes an AOF without RDB parts.
 fn start(primary: &Program, replicas: &[Program]) -> (Server, Vec<Server>) {
     let mut arguments = AOF.to_vec();
     arguments.extend(["--appendfsync", "no", "--repl-diskless-sync-delay", "0"]);
@@ -100,7 +100,7 @@ fn replicas_of_other_versions_with_other_settings_have_the_same_state() {
     if pairs.is_empty() && !programs.is_empty() {
         say("skipped: servers of other versions are missing; the main one is tried alone");
     }
-    // From the last one on, so that a quick run tries the newest and the oldest.
+    // From the last on, so that a quick run tries the newest and the oldest.
     for seed in seeds(1, 5) {
         let chosen: Vec<_> = match is_heavy() {
             true => pairs.iter().collect(),

@@ -47,7 +47,7 @@ fn rounds(server: &Server, samples: &[Words]) {
     let info: String = server.ask("INFO agg");
     assert!(
         worst <= 0,
-        "{worst} bytes more than the ceiling were held\n{info}"
+        "{worst} bytes more than the memory limit were used\n{info}"
     );
 }
 

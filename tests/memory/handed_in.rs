@@ -13,7 +13,7 @@ fn restore_and_copy_beyond_the_memory_limit_are_refused_and_leave_nothing() {
         return;
     };
     let mut connection = server.connection();
-    // No metrics, for which room is kept, and no lines, which make room.
+    // No metrics, for which memory is reserved, and no log entries, which are evicted.
     for i in 0..2000 {
         let json = format!("\"{}\"", "o".repeat(1000));
         let _: i64 = ask(&mut connection, &format!("AGG.REALITY n o{i} m {json}"));
@@ -27,10 +27,10 @@ fn restore_and_copy_beyond_the_memory_limit_are_refused_and_leave_nothing() {
     );
     let before = Look::at(&mut connection);
     for _ in 0..20 {
-        let told = refusal(&mut connection, &[b"RESTORE", b"m", b"0", &dump]);
-        assert!(told.contains("Bad data format"), "{told}");
-        let told = error(&mut connection, "COPY n m");
-        assert!(told.contains("failed to copy"), "{told}");
+        let message = refusal(&mut connection, &[b"RESTORE", b"m", b"0", &dump]);
+        assert!(message.contains("Bad data format"), "{message}");
+        let message = error(&mut connection, "COPY n m");
+        assert!(message.contains("failed to copy"), "{message}");
     }
     let after = Look::at(&mut connection);
     assert!(
@@ -49,7 +49,7 @@ fn restore_and_copy_beyond_the_memory_limit_are_refused_and_leave_nothing() {
         "{}",
         server.log()
     );
-    // In the place of what goes it fits. A key that RESTORE replaces is still there while the new one is loaded.
+    // It fits in place of what is deleted. A key that RESTORE replaces still exists while the new one is loaded.
     let _: () = ask(
         &mut connection,
         &format!("CONFIG SET agg.max-memory {}", limit + usage),
@@ -68,7 +68,7 @@ fn nodes_that_come_by_restore_and_copy_never_exceed_the_memory_limit() {
     fill_much(&mut connection, "n");
     let dump: Vec<u8> = ask(&mut connection, "DUMP n");
     let (mut taken, mut refused) = (0, 0);
-    // How many fit depends on how much the timer drops meanwhile; what cannot be dropped fills the memory in the end.
+    // How many fit depends on how much the timer drops meanwhile; finally data that cannot be dropped fills the memory.
     for i in 0..1000 {
         if taken > 1 && refused > 4 {
             break;
@@ -139,12 +139,12 @@ fn file_beyond_the_memory_limit_is_loaded_and_trimmed_and_new_data_is_refused_un
     assert_eq!(agg(&small, "agg_errors"), 1000);
     assert_eq!(agg(&small, "agg_realities"), 1000);
     let _: i64 = ask(&mut connection, "AGG.STAT n metric.1.1 5");
-    // All but what was dropped is as it was.
+    // Everything except for dropped records is unchanged.
     let _: () = ask(&mut connection, "CONFIG SET agg.max-memory 256mb");
     assert_ne!(small.digest("n"), digest);
 }
 
-/// What an AOF holds that was just rewritten without a preamble.
+/// Returns the contents of an AOF that was just rewritten without a preamble.
 fn rewritten(server: &Server) -> Vec<Words> {
     let _: String = server.ask("BGREWRITEAOF");
     until("the AOF is rewritten", || {
@@ -186,10 +186,10 @@ fn payloads_of_a_client_that_exceed_the_memory_limit_are_refused() {
         for words in &payloads {
             let sent = send::<Value>(&mut connection, &[b"AGG.APPLY", node.as_bytes(), &words[2]]);
             if let Err(why) = sent {
-                let told = why.to_string();
+                let message = why.to_string();
                 assert!(
-                    told.contains("AGGFULL") && told.contains("agg.max-memory"),
-                    "{told}"
+                    message.contains("AGGFULL") && message.contains("agg.max-memory"),
+                    "{message}"
                 );
                 is_whole = false;
                 break;
@@ -234,8 +234,8 @@ fn client_that_sent_agg_apply_obeys_all_limits() {
         format!("AGG.STAT n m 1 AT {}", now_ms() + 3_600_000),
         format!("AGG.REALITY n k m \"{long}\""),
     ] {
-        let told = error(&mut connection, &line);
-        assert!(told.starts_with("ERR"), "{told}");
+        let message = error(&mut connection, &line);
+        assert!(message.starts_with("ERR"), "{message}");
     }
     let (mut taken, mut full) = (0, 0);
     for i in 0..1000 {
@@ -262,6 +262,6 @@ fn client_that_sent_agg_apply_obeys_all_limits() {
     }
     assert!(taken > 0 && full > 0);
     assert!(agg(&server, "agg_metrics") <= 10 && agg(&server, "agg_errors") <= 5);
-    // Its time is that of the payload as long as it keeps to the limits: it may replay a file.
+    // It may set the time of the payload as long as it obeys the limits, because it may replay a file.
     let _: String = ask(&mut connection, "AGG.STAT n known 2");
 }

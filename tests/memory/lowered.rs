@@ -31,8 +31,8 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
     assert!(before > much * MB * 7 / 10, "{before}");
     let limit = 8 * MB;
     let started = Instant::now();
-    // In one burst, so that the timer does not run in between: the command leaves the work to the timer, and what needs memory
-    // is refused meanwhile.
+    // In one burst, so that the timer does not run in between: the command leaves the work to the timer, and commands
+    // that need memory are refused meanwhile.
     let set = format!("CONFIG SET agg.max-memory {limit}");
     let answers = burst(
         &mut connection,
@@ -79,10 +79,10 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
     println!(
         "{before} bytes trimmed to {limit} in {took:?}; {pings} pings, the slowest {slowest:?}; {refused} refusals"
     );
-    // Milliseconds on a machine that does nothing else.
+    // Milliseconds on an idle machine.
     assert!(slowest < Duration::from_secs(20), "a PING took {slowest:?}");
     assert!(agg(&server, "agg_dropped_max_memory") > 0);
-    // Below it everything goes on.
+    // Below the limit everything works.
     until("a line is taken", || {
         burst(&mut connection, &[split("AGG.LOG n1 hello")])[0]
             .is_ok()

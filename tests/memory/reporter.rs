@@ -14,7 +14,7 @@ use testkit::*;
 /// Windows of one and two seconds, with a delay that lets no sample of a slow machine miss its window.
 pub const SHORT: &str = "min-window 1 hour-window 2 flush-delay-ms 1500";
 
-/// Metrics of the reporter's node `live`.
+/// Number of metrics of the reporter's node `live`.
 const METRICS: usize = 40;
 
 /// Count and sum by queue, metric and start.
@@ -32,18 +32,28 @@ impl Reporter {
     pub fn start(server: &Server) -> Reporter {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut connection = server.connection();
-        let mut told = Windows::new();
+        let mut reported = Windows::new();
         let mut counters = vec![Counter::default(); METRICS];
-        report(&mut connection, &mut Random(1), &mut told, &mut counters);
-        report(&mut connection, &mut Random(2), &mut told, &mut counters);
+        report(
+            &mut connection,
+            &mut Random(1),
+            &mut reported,
+            &mut counters,
+        );
+        report(
+            &mut connection,
+            &mut Random(2),
+            &mut reported,
+            &mut counters,
+        );
         let o = is_over.clone();
         let reports = std::thread::spawn(move || {
             let (mut random, mut late) = (Random(3), 0);
             while !o.load(Relaxed) {
-                late += report(&mut connection, &mut random, &mut told, &mut counters);
+                late += report(&mut connection, &mut random, &mut reported, &mut counters);
                 std::thread::sleep(Duration::from_millis(2));
             }
-            (told, late)
+            (reported, late)
         });
         let mut connection = server.connection();
         let o = is_over.clone();
@@ -66,7 +76,7 @@ impl Reporter {
     /// windows were dropped.
     pub fn stop(self, server: &Server) -> (i64, i64) {
         self.is_over.store(true, Relaxed);
-        let (told, late) = self.reports.join().expect("every sample is taken");
+        let (reported, late) = self.reports.join().expect("every sample is taken");
         let mut found = self.polls.join().expect("the poller goes on");
         let mut connection = server.connection();
         until("all windows have closed", || {
@@ -90,8 +100,8 @@ impl Reporter {
                 let all = windows.iter().filter(|((q, ..), _)| q == queue);
                 all.map(|(key, value)| (key.clone(), *value)).collect()
             };
-            let (told, found) = (of(&told), of(&found));
-            let lost: Vec<_> = told
+            let (reported, found) = (of(&reported), of(&found));
+            let lost: Vec<_> = reported
                 .keys()
                 .filter(|key| !found.contains_key(*key))
                 .collect();
@@ -105,13 +115,13 @@ impl Reporter {
             dropped += counted;
             for (key, value) in &found {
                 assert_eq!(
-                    told.get(key),
+                    reported.get(key),
                     Some(value),
-                    "{key:?}: what was told, and what came"
+                    "{key:?}: what was reported, and what came"
                 );
             }
         }
-        let min = told.iter().filter(|((queue, ..), _)| queue == "MIN");
+        let min = reported.iter().filter(|((queue, ..), _)| queue == "MIN");
         (min.map(|(_, (count, _))| count).sum(), dropped)
     }
 }
@@ -127,7 +137,7 @@ struct Counter {
 fn report(
     connection: &mut Connection,
     random: &mut Random,
-    told: &mut Windows,
+    reported: &mut Windows,
     counters: &mut [Counter],
 ) -> i64 {
     let at = now_ms();
@@ -141,7 +151,7 @@ fn report(
             counter.pending += value + 1;
             let total = counter.total;
             commands.push(split(&format!("AGG.STAT live m{i} {total} DIFF AT {at}")));
-            // The first only sets the total.
+            // The first sample only sets the total.
             values.push((!is_first).then_some(counter.pending));
         } else {
             commands.push(split(&format!("AGG.STAT live m{i} {value} AT {at}")));
@@ -159,7 +169,7 @@ fn report(
         let Some(value) = values[i] else { continue };
         for (queue, length) in [("MIN", 1000), ("HOUR", 2000)] {
             let key = (queue.to_owned(), format!("m{i}"), at / length * length);
-            let (count, sum) = told.entry(key).or_default();
+            let (count, sum) = reported.entry(key).or_default();
             *count += 1;
             *sum += value as f64;
         }

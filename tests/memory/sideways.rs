@@ -13,7 +13,7 @@ const LONG: usize = 60_000;
 /// About as long as it may be.
 const NAME: usize = 1_000;
 
-/// Looks for a second: what is held stays below the ceiling.
+/// Asserts for a second that memory used stays below the limit.
 fn stays_below(server: &Server) {
     let mut connection = server.connection();
     let mut worst = i64::MIN;
@@ -22,7 +22,10 @@ fn stays_below(server: &Server) {
         worst = worst.max(look.held - look.max);
         std::thread::sleep(Duration::from_millis(40));
     }
-    assert!(worst <= 0, "{worst} bytes more than the ceiling were held");
+    assert!(
+        worst <= 0,
+        "{worst} bytes more than the memory limit were used"
+    );
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn nodes_with_long_names_do_not_exceed_the_memory_limit() {
     }
     assert!((500..3000).contains(&taken), "{taken} nodes");
     stays_below(&server);
-    // The names of the keys, which the server holds, count.
+    // The names of keys count, although the server stores them.
     let look = Look::at(&mut connection);
     assert!(look.growth(&empty) <= look.max, "{look:?} {empty:?}");
 }
@@ -68,15 +71,15 @@ fn names_of_new_nodes_beyond_1_kib_are_refused_and_others_count() {
             "REALITY" => "k m 1",
             _ => "text",
         };
-        let told = error(&mut connection, &format!("AGG.{line} {name} {rest}"));
+        let message = error(&mut connection, &format!("AGG.{line} {name} {rest}"));
         let end = "has 1025 bytes: a node's name may have 1024";
         assert!(
-            told.starts_with(&format!("ERR AGG.{line}: node 'nnn")) && told.ends_with(end),
-            "{told}"
+            message.starts_with(&format!("ERR AGG.{line}: node 'nnn")) && message.ends_with(end),
+            "{message}"
         );
     }
     let _: i64 = ask(&mut connection, &format!("AGG.STAT {} m 1", &name[1..]));
-    // By other ways there may be longer ones: they can be drained, and their names count.
+    // Longer names can come by other ways: such nodes can be drained, and their names count.
     let _: i64 = ask(&mut connection, "AGG.LOG short text");
     let dump: Vec<u8> = ask(&mut connection, "DUMP short");
     let before = agg(&server, "agg_held");
@@ -116,10 +119,10 @@ fn nodes_renamed_to_long_names_do_not_exceed_the_memory_limit() {
     }
     let name = "n".repeat(LONG);
     for i in 0..400 {
-        // The server may refuse it, too, but has no reason.
+        // The server might refuse it, but has no reason to.
         let _: () = ask(&mut connection, &format!("RENAME n{i} {name}{i}"));
     }
-    // The timer finds them in a second or two; a command to them tells of them at once.
+    // The timer finds them in a second or two; a command on them registers them at once.
     let samples = (0..400).map(|i| split(&format!("AGG.POP {name}{i} LOG")));
     let samples: Vec<Words> = samples.collect();
     samples

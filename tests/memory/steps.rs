@@ -94,11 +94,11 @@ fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
         ("AGG.REALITY", format!("AGG.REALITY other new m \"{long}\"")),
         ("AGG.STAT", format!("AGG.STAT other {metric} 1 TAGS {long}")),
     ] {
-        let told = server.error(&line);
+        let message = server.error(&line);
         let start = format!("AGGFULL {command}: agg.max-memory (1048576 bytes) has no room for ");
-        let numbers = told
+        let numbers = message
             .strip_prefix(&start)
-            .unwrap_or_else(|| panic!("{told}"));
+            .unwrap_or_else(|| panic!("{message}"));
         let words: Vec<&str> = numbers.split(' ').collect();
         let [requested, used, reserved] = [0, 2, 5].map(|i| words[i].parse::<i64>().unwrap());
         assert_eq!(
@@ -109,12 +109,12 @@ fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
             )
         );
         // The text describes the state of memory, which includes the arguments of the running command.
-        assert!(requested + used + reserved > 1 << 20, "{told}");
+        assert!(requested + used + reserved > 1 << 20, "{message}");
         assert!(
             (used - agg(&server, "agg_held")).abs() < 256 << 10,
-            "{told}"
+            "{message}"
         );
-        assert!(requested > 40_000 && reserved > 64 << 10, "{told}");
+        assert!(requested > 40_000 && reserved > 64 << 10, "{message}");
     }
     assert_eq!(server.digest("n"), before);
     assert_eq!(server.ask::<i64>("EXISTS other"), 0);

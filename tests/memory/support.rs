@@ -127,21 +127,21 @@ impl Look {
     }
 
     /// Returns what is wrong, given the current limit.
-    fn fault(&self, empty: &Look, ceiling: i64) -> Option<String> {
+    fn fault(&self, empty: &Look, bound: i64) -> Option<String> {
         let growth = self.growth(empty);
         let held = self.held - empty.held;
         // Longer or shorter names, and tables that have just grown, are memory of the server.
         let keys = (self.keys - empty.keys) * KEY;
         let tolerance = SERVER + keys;
-        if self.held > ceiling {
+        if self.held > bound {
             return Some(format!(
-                "{} more are held than {ceiling}: {self:?}",
-                self.held - ceiling
+                "{} more are held than {bound}: {self:?}",
+                self.held - bound
             ));
         }
-        if growth > ceiling - empty.held + tolerance {
+        if growth > bound - empty.held + tolerance {
             return Some(format!(
-                "used_memory grew by {growth}, the ceiling is {ceiling}: {self:?}"
+                "used_memory grew by {growth}, the bound is {bound}: {self:?}"
             ));
         }
         let difference = (growth - held).abs();
@@ -169,7 +169,7 @@ pub fn agg(server: &Server, name: &str) -> i64 {
     field(&server.ask::<String>("INFO agg"), name)
 }
 
-/// What a watcher saw.
+/// The observations of a watcher.
 #[derive(Default)]
 pub struct Seen {
     pub looks: usize,
@@ -183,7 +183,7 @@ pub struct Seen {
 /// Looks at a server continuously.
 pub struct Watcher {
     /// The current bound: the limit, or the memory that was used when it was lowered.
-    pub ceiling: Arc<AtomicI64>,
+    pub bound: Arc<AtomicI64>,
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
@@ -195,29 +195,29 @@ impl Watcher {
         // The first look allocates what looks need.
         Look::at(&mut connection);
         let empty = Look::at(&mut connection);
-        let ceiling = Arc::new(AtomicI64::new(empty.max));
+        let bound = Arc::new(AtomicI64::new(empty.max));
         let is_over = Arc::new(AtomicBool::new(false));
-        let (c, o) = (ceiling.clone(), is_over.clone());
+        let (c, o) = (bound.clone(), is_over.clone());
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
             while !o.load(Relaxed) || seen.looks <= 5 {
                 let before = c.load(Relaxed);
                 let look = Look::at(&mut connection);
                 // It may have been raised or lowered during the look.
-                let ceiling = before.max(c.load(Relaxed));
+                let bound = before.max(c.load(Relaxed));
                 let growth = look.growth(&empty);
                 seen.looks += 1;
                 seen.most_held = seen.most_held.max(look.held);
                 seen.most_growth = seen.most_growth.max(growth);
                 let apart = (growth - (look.held - empty.held)).abs();
                 seen.most_apart = seen.most_apart.max(apart);
-                seen.faults.extend(look.fault(&empty, ceiling));
+                seen.faults.extend(look.fault(&empty, bound));
                 std::thread::sleep(Duration::from_millis(20));
             }
             seen
         });
         Watcher {
-            ceiling,
+            bound,
             is_over,
             thread,
         }
@@ -231,7 +231,7 @@ impl Watcher {
             "{what}: {} looks, held {} KiB at most of {} KiB, used_memory grew by {} KiB at most, {} KiB apart at most",
             seen.looks,
             seen.most_held >> 10,
-            self.ceiling.load(Relaxed) >> 10,
+            self.bound.load(Relaxed) >> 10,
             seen.most_growth >> 10,
             seen.most_apart >> 10
         );

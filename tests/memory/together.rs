@@ -59,9 +59,9 @@ fn all_at_once(max_memory: &str, changes: bool) {
 fn change_limit(server: &Server, watcher: &Watcher, random: &mut Random) {
     let limit = *random.one(&[16, 24, 32, 48, 64]) * MB;
     let mut connection = server.connection();
-    let before = watcher.ceiling.load(Relaxed);
+    let before = watcher.bound.load(Relaxed);
     if limit > before {
-        watcher.ceiling.store(limit, Relaxed);
+        watcher.bound.store(limit, Relaxed);
     }
     let _: () = ask(
         &mut connection,
@@ -69,11 +69,11 @@ fn change_limit(server: &Server, watcher: &Watcher, random: &mut Random) {
     );
     let look = Look::at(&mut connection);
     watcher
-        .ceiling
+        .bound
         .store(limit.max(look.held + look.metrics * OF_METRIC), Relaxed);
     std::thread::sleep(Duration::from_millis(400));
     let look = Look::at(&mut connection);
     if look.held <= limit {
-        watcher.ceiling.store(limit, Relaxed);
+        watcher.bound.store(limit, Relaxed);
     }
 }

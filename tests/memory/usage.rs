@@ -56,24 +56,24 @@ fn memory_usage_of_a_node_is_what_its_deletion_frees() {
         let info: Value = ask(&mut connection, &format!("AGG.INFO {key}"));
         let (before, after) = Look::around_del(&mut connection, &key);
         let freed = before.net() - after.net();
-        let told = int(&info, "bytes");
+        let shown = int(&info, "bytes");
         let near = |n: i64, slack: i64| (n - freed).abs() <= freed / 20 + slack;
         assert!(
             near(usage, LOOK),
             "{key}: MEMORY USAGE {usage}, its end freed {freed}"
         );
         assert!(
-            near(told, LOOK),
-            "{key}: AGG.INFO {told}, its end freed {freed}"
+            near(shown, LOOK),
+            "{key}: AGG.INFO {shown}, its end freed {freed}"
         );
         let held = before.held - after.held;
         assert!(
-            (told - held).abs() <= held / 50 + 128,
-            "{key}: AGG.INFO {told}, the module freed {held}"
+            (shown - held).abs() <= held / 50 + 128,
+            "{key}: AGG.INFO {shown}, the module freed {held}"
         );
         if freed > 100_000 {
             compared += 1;
-            println!("{key}: MEMORY USAGE {usage}, AGG.INFO {told}, freed {freed}");
+            println!("{key}: MEMORY USAGE {usage}, AGG.INFO {shown}, freed {freed}");
         }
     }
     assert!(compared >= 6, "{compared} large nodes");

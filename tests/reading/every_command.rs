@@ -121,7 +121,7 @@ fn invalid_reads_are_refused_with_a_reason() {
             format!("ERR {command}: {why}"),
             "{line}"
         );
-        // Also where there is no such node.
+        // Also if the node does not exist.
         if line.contains(" n ") {
             let line = line.replace(" n ", " missing ");
             assert_eq!(

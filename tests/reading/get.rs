@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Tags, a map in the answer, as pairs.
+/// Returns tags, a map in the reply, as pairs.
 fn tags(map: &Value) -> Vec<(String, String)> {
     match at(map, "tags") {
         Some(Value::Map(pairs)) => pairs.iter().map(|(n, v)| (bulk(n), bulk(v))).collect(),
@@ -182,7 +182,7 @@ fn get_error_shows_the_record_and_when_it_was_seen() {
             assert_eq!(int(&error, field), value, "{field}");
         }
         assert_eq!(tags(&error), [pair("a", "1")]);
-        // By the server's clock, whatever AT said.
+        // By the clock of the server, whatever AT says.
         assert!((before..=after).contains(&int(&error, "seen")));
         server.ask::<()>("AGG.POP n ERROR");
     }
@@ -226,7 +226,7 @@ fn get_reality_shows_the_record_and_when_it_was_seen() {
     let id = entries(&server.ask("AGG.PEEK n REALITY"))[0].id;
     for waits in [id, 0] {
         let before = now_ms();
-        // Seen again, and unchanged.
+        // Seen again, unchanged.
         let again = "AGG.REALITY n disk:sda system.Disk {\"parts\":[1,2],\"size\":1.0} TAGS";
         let mut words: Vec<&[u8]> = again.split(' ').map(str::as_bytes).collect();
         words.push(b"a:1 b:2");

@@ -111,7 +111,7 @@ fn varint(mut n: u64) -> Vec<u8> {
     bytes
 }
 
-/// Item 17 of issue 13: where the clock was set back, ids lie ahead of it and tell no age. Another server's ids do so, too.
+/// If the clock was set back, ids lie ahead of it and show no age. So do ids of another server.
 #[test]
 fn record_with_an_id_ahead_of_the_clock_has_an_age_that_grows() {
     let Some(server) = Server::start() else {
@@ -130,7 +130,7 @@ fn record_with_an_id_ahead_of_the_clock_has_an_age_that_grows() {
         let of_node = of_queue(&server, "n", "LOG", "oldest");
         (of_node >= 200 && of_server(&server, "log_oldest") >= 200).then_some(())
     });
-    // What is queued behind it gets an id ahead of the clock, too.
+    // Records queued after it get an id ahead of the clock, too.
     let id: i64 = server.ask("AGG.LOG n behind");
     assert!(id / 1_000 > now_ms() + 1_000_000);
     let before = of_queue(&server, "n", "LOG", "oldest");
@@ -178,7 +178,7 @@ fn info_agg_has_its_fields_in_order() {
             "{name}:{value}"
         );
     }
-    // It is in INFO everything too.
+    // It is part of INFO everything, too.
     let all: String = server.ask("INFO everything");
     assert!(all.contains("agg_max_memory:268435456"));
 }
@@ -230,7 +230,7 @@ fn info_agg_sums_over_the_nodes_of_all_databases() {
         ("errors", 0),
         ("log_leased", 0),
     ] {
-        // A server may free them in a thread.
+        // A server may free them in a background thread.
         until(&format!("{field} is {sum}"), || {
             (of_server(&server, field) == sum).then_some(())
         });

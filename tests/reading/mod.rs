@@ -25,7 +25,7 @@ const ERROR: &str = "node queue id key message public level type tags code func 
 
 const OBJECT: &str = "node queue id key model json tags epoch gone seen";
 
-/// The names of a map's fields in order, one blank between two.
+/// Returns the names of the fields of a map in order, separated by blanks.
 fn names(map: &Value) -> String {
     let names: Vec<&Value> = match map {
         Value::Map(pairs) => pairs.iter().map(|(name, _)| name).collect(),
@@ -46,7 +46,7 @@ fn bulk(value: &Value) -> String {
     }
 }
 
-/// A reply of RESP3 as it would be in RESP2.
+/// Converts a reply of RESP3 to its form in RESP2.
 fn flat(value: &Value) -> Value {
     match value {
         Value::Map(pairs) => {
@@ -60,7 +60,7 @@ fn flat(value: &Value) -> Value {
     }
 }
 
-/// What a command answers in RESP3, when it answers the same in RESP2, its maps as flat arrays.
+/// Returns the reply in RESP3 and asserts that the reply in RESP2 is the same, with maps as flat arrays.
 fn look(server: &Server, line: &str) -> Value {
     let two: Value = ask(&mut server.connection(), line);
     let three: Value = ask(&mut server.connection3(), line);
@@ -68,7 +68,7 @@ fn look(server: &Server, line: &str) -> Value {
     three
 }
 
-/// A map with these fields.
+/// Asserts that a map has these fields.
 fn map(server: &Server, line: &str, fields: &str) -> Value {
     let map = look(server, line);
     assert!(matches!(map, Value::Map(_)), "{line}: {map:?}");
@@ -76,7 +76,7 @@ fn map(server: &Server, line: &str, fields: &str) -> Value {
     map
 }
 
-/// Buckets as start, count, sum, closed; each with all fields.
+/// Returns windows as start, count, sum, closed, and asserts that each has all fields.
 fn buckets(value: &Value, window_ms: i64) -> Vec<(i64, i64, f64, i64)> {
     list(value)
         .iter()
@@ -95,7 +95,7 @@ fn buckets(value: &Value, window_ms: i64) -> Vec<(i64, i64, f64, i64)> {
         .collect()
 }
 
-/// The fields of INFO agg in order, without their prefix.
+/// Returns the fields of INFO agg in order, without their prefix.
 fn info_agg(server: &Server) -> Vec<(String, i64)> {
     let info: String = server.ask("INFO agg");
     let fields = info.lines().filter_map(|line| line.split_once(':'));

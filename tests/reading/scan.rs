@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// A whole scan: all names in the order given, and how many calls it took; `between` runs between two calls.
+/// Runs a whole scan and returns all names in order and the number of calls; `between` runs between two calls.
 fn scan(
     server: &Server,
     family: &str,
@@ -39,7 +39,7 @@ fn scan_visits_all_names_and_terminates() {
         let mut calls = Vec::new();
         for options in ["", " COUNT 1", " COUNT 7", " count 10000"] {
             let (found, n) = scan(&server, family, options, || ());
-            // Each once, while nothing comes or goes.
+            // Each once, while nothing is added or removed.
             assert_eq!(found.len(), 57, "{family}{options}");
             assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
             calls.push(n);
@@ -71,7 +71,7 @@ fn scan_lists_matching_names() {
             ("none", &[]),
             ("", &[]),
         ] {
-            // What does not match does not end the scan either.
+            // Names that do not match do not end the scan either.
             for count in ["", " COUNT 1"] {
                 let options = format!(" MATCH {glob}{count}");
                 let (mut found, _) = scan(&server, family, &options, || ());
@@ -121,7 +121,7 @@ fn scan_lists_all_stable_names_while_others_come_and_go() {
             let stays: BTreeSet<String> = some("stays", 200).into_iter().collect();
             let goes = some(&format!("goes{round}."), 200);
             let before = some(&format!("before{round}."), 50);
-            // In turn, so that what goes leaves holes everywhere.
+            // Alternately, so that removed names leave gaps everywhere.
             let mixed: Vec<String> = stays
                 .iter()
                 .zip(&goes)
@@ -138,7 +138,7 @@ fn scan_lists_all_stable_names_while_others_come_and_go() {
                         .arg(name)
                         .ignore();
                 }
-                // What is gone leaves with its delivery.
+                // A gone object is removed with its delivery.
                 pipe.cmd("AGG.POP")
                     .arg("n")
                     .arg("REALITY")
@@ -175,7 +175,7 @@ fn scan_from_a_vanished_cursor_terminates() {
     assert_ne!(cursor, "0");
     server.ask::<()>("DEL n");
     add_all(&server, "METRIC", &some("name", 3));
-    // Such a cursor stands for the end of what there is: no more is left than all.
+    // Such a cursor stands for the current end, at most for everything.
     for cursor in [&*cursor, "4294967296", "18446744073709551615"] {
         let line = format!("AGG.SCAN n METRIC {cursor}");
         let (next, names): (String, Vec<String>) = server.ask(&line);

@@ -172,7 +172,7 @@ fn fields_of_an_error_are_hashed_separately() {
         keys.sort();
         assert!(keys.windows(2).all(|two| two[0] != two[1]), "{a} and {b}");
     }
-    // Nor by a NUL or a separator of any kind.
+    // Nor by a NUL or any separator.
     let (one, _): (String, i64) = server.send(&[b"AGG.ERROR", b"n", b"a\0b", b"PUBLIC", b"c"]);
     let (two, _): (String, i64) = server.send(&[b"AGG.ERROR", b"n", b"a", b"PUBLIC", b"b\0c"]);
     assert_ne!(one, two);
@@ -192,7 +192,7 @@ fn long_texts_of_an_error_are_truncated_after_hashing() {
         assert_eq!(record[field], kept, "{field}");
     }
     assert_eq!(int(&server.ask("AGG.INFO n"), "truncated"), 3);
-    // The same up to where it is cut, but not the same.
+    // Equal up to the point of truncation, but different errors.
     let other = long.replace('b', "c");
     let (another, occurrences): (String, i64) =
         server.ask(&format!("AGG.ERROR n {other} PUBLIC {long}"));

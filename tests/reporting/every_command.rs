@@ -37,7 +37,7 @@ fn empty_names_are_refused_by_every_command() {
     }
 }
 
-/// A command of each kind that takes options, to which they are added.
+/// One command of each kind that takes options, without them.
 const WITH_OPTIONS: [&str; 5] = [
     "AGG.STAT n gauge 1",
     "AGG.MSTAT n VALUES gauge 1",
@@ -46,7 +46,7 @@ const WITH_OPTIONS: [&str; 5] = [
     "AGG.REALITY n sda system.Disk {}",
 ];
 
-/// The command's name, and the command with options.
+/// Returns the name of the command, and the command with options.
 fn with_options(line: &str, options: &str) -> (String, String) {
     let name = line.split(' ').next().unwrap().to_owned();
     let line = match line.split_once(" VALUES") {
@@ -120,22 +120,22 @@ fn time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
             let mut command = words(&line);
             command[1] = node.as_bytes();
             let before = state(&server);
-            let told = refusal(&mut server.connection(), &command);
-            let ahead = told
+            let message = refusal(&mut server.connection(), &command);
+            let ahead = message
                 .strip_prefix(&format!("ERR {name}: AT {at} is "))
                 .and_then(|rest| {
                     rest.strip_suffix(
                         " ms ahead of the server's clock: agg.max-future-ms allows 60000",
                     )
                 })
-                .unwrap_or_else(|| panic!("{told}"));
+                .unwrap_or_else(|| panic!("{message}"));
             let ahead: i64 = ahead.parse().unwrap();
-            assert!((60_001..=120_000).contains(&ahead), "{told}");
+            assert!((60_001..=120_000).contains(&ahead), "{message}");
             assert_eq!(state(&server), before);
         }
     }
     assert_eq!(server_count(&server, "agg_refused_future"), 10);
-    // A little ahead is the ordinary difference of clocks.
+    // Slightly ahead is the ordinary difference of clocks.
     for command in WITH_OPTIONS {
         let (_, line) = with_options(command, &format!("AT {}", now_ms() + 30_000));
         tell::<Value>(&server, &line);
@@ -228,7 +228,7 @@ fn refusal_inside_multi_leaves_the_rest_alone() {
     ] {
         ask::<()>(&mut connection, line);
     }
-    // The client shows the error among the answers alone.
+    // The client library shows the error only among the replies.
     assert_eq!(
         error(&mut connection, "EXEC"),
         "ERR AGG.STAT: value 'x' is not a decimal number"

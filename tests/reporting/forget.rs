@@ -24,13 +24,13 @@ fn forget_of_a_metric_closes_its_windows() {
     assert_eq!(look(&server, "MIN").len(), 1);
 }
 
-/// Item 13 of issue 13: report, AGG.FORGET, report gave two records of one window, which LINE makes one point of.
+/// A report, AGG.FORGET and another report once gave two records of one window, which FORMAT LINE makes one point of.
 #[test]
 fn forgotten_metric_gives_no_second_record_of_a_window() {
     let Some(server) = Server::with_settings("min-window 1200 hour-window 2400") else {
         return;
     };
-    // The first short window of a long one that is not over.
+    // Returns the first MIN window of an HOUR window that has not ended.
     let t = now_ms() / 2_400_000 * 2_400_000;
     let stat = |at: i64| -> i64 { server.ask(&format!("AGG.STAT n m 1 AT {at}")) };
     assert_eq!(stat(t), 1);
@@ -41,7 +41,7 @@ fn forgotten_metric_gives_no_second_record_of_a_window() {
     let info: Value = server.ask("AGG.INFO n");
     let counts = ["metrics", "forgotten", "late"].map(|field| int(&info, field));
     assert_eq!(counts, [0, 1, 1]);
-    // It is part of the value: saved, and in a copy.
+    // It is part of the value: it is saved and copied.
     let () = server.ask("DEBUG RELOAD");
     assert_eq!(stat(t + 1), 0);
     let _: i64 = server.ask("COPY n copy");

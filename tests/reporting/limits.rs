@@ -53,7 +53,7 @@ fn names_and_tags_that_are_too_long_are_refused() {
             )]
         )
     );
-    // What is just as long as it may be is taken.
+    // The maximum length is accepted.
     let json = format!("\"{}\"", &most[2..]);
     for line in [
         format!("AGG.STAT {most} {most} 1 TAGS {most}"),
@@ -73,11 +73,11 @@ fn pattern_that_is_too_long_is_refused() {
     };
     server.ask::<Value>("AGG.POP n ERROR");
     let before = state(&server);
-    let told = server.error(&format!("AGG.REQUEUE n ERROR MATCH {}", "*".repeat(65)));
+    let message = server.error(&format!("AGG.REQUEUE n ERROR MATCH {}", "*".repeat(65)));
     assert!(
-        told.starts_with("ERR AGG.REQUEUE: ")
-            && told.ends_with("has 65 bytes: agg.max-item-size allows 64"),
-        "{told}"
+        message.starts_with("ERR AGG.REQUEUE: ")
+            && message.ends_with("has 65 bytes: agg.max-item-size allows 64"),
+        "{message}"
     );
     assert_eq!(state(&server), before);
 }
@@ -104,7 +104,7 @@ fn metric_beyond_max_series_is_refused_and_others_continue() {
     );
     assert_eq!(metric(&server, "gauge", "last"), "5");
     assert_eq!(node_refusals(&server, "max-series"), 3);
-    // The limit is each node's own, and what is forgotten makes room.
+    // The limit applies per node, and forgotten names no longer count.
     assert_eq!(server.ask::<i64>("AGG.STAT other third 1"), 1);
     server.ask::<i64>("AGG.FORGET n METRIC gauge");
     assert_eq!(server.ask::<i64>("AGG.STAT n third 1"), 1);
@@ -145,7 +145,7 @@ fn object_beyond_max_realities_is_refused_and_others_continue() {
     assert_eq!(node_refusals(&server, "max-realities"), 1);
     assert_eq!(server.ask::<i64>("AGG.REALITY n sdb system.Disk [1]"), 1);
     assert_eq!(server.ask::<i64>("AGG.REALITY other sdc system.Disk {}"), 1);
-    // Those that are gone and not yet delivered are counted apart.
+    // Gone objects that are not yet delivered are counted separately.
     server.ask::<i64>("AGG.FORGET n REALITY sdb");
     assert_eq!(server.ask::<i64>("AGG.REALITY n sdc system.Disk {}"), 1);
     assert_eq!(int(&server.ask("AGG.INFO n"), "realities"), 2);

@@ -22,7 +22,7 @@ fn many_samples_share_their_type_tags_and_time() {
         assert_eq!(int(&shown, "at"), t);
         assert_eq!(text(at(&shown, "tags").unwrap(), "host"), "a");
     }
-    // One metric may be named many times, and every sample counts, whatever their time.
+    // A metric may be named many times, and every sample counts, whatever its time.
     let line = format!("AGG.MSTAT n AT {t} VALUES g 1 g 2 g 6");
     assert_eq!(server.ask::<Value>(&line), mstat(3, 0, &[]));
     let shown: Value = server.ask("AGG.GET n METRIC g");

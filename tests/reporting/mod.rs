@@ -14,7 +14,7 @@ mod samples;
 use redis::Value;
 use testkit::*;
 
-/// A server whose node `n` holds something of everything.
+/// Starts a server whose node `n` has something of everything.
 fn stocked(settings: &str) -> Option<Server> {
     let server = Server::with_settings(&format!("{CALM} {settings}"))?;
     for line in [
@@ -29,7 +29,7 @@ fn stocked(settings: &str) -> Option<Server> {
     Some(server)
 }
 
-/// All keys and the digests of what they hold.
+/// Returns all keys with the digests of their values.
 fn state(server: &Server) -> (Vec<Vec<u8>>, Vec<String>) {
     let mut keys: Vec<Vec<u8>> = server.ask("KEYS *");
     keys.sort();
@@ -46,7 +46,7 @@ fn refused_as_it_is(server: &Server, command: &[&[u8]], text: &str) {
     assert_eq!(state(server), before, "changed by what gave: {text}");
 }
 
-/// The same of a command, once for the node that it names and once for one that is not there.
+/// Asserts that a command is refused, once for the node that it names and once for a missing node.
 fn refused_in_words(server: &Server, command: &[&[u8]], text: &str) {
     refused_as_it_is(server, command, text);
     let mut elsewhere = command.to_vec();
@@ -54,7 +54,7 @@ fn refused_in_words(server: &Server, command: &[&[u8]], text: &str) {
     refused_as_it_is(server, &elsewhere, text);
 }
 
-/// The same of a line.
+/// Asserts that a command, given as a line, is refused.
 fn refused(server: &Server, line: &str, text: &str) {
     refused_in_words(server, &words(line), text);
 }
@@ -64,12 +64,12 @@ fn tell<T: redis::FromRedisValue>(server: &Server, line: &str) -> T {
     server.send(&words(line))
 }
 
-/// A field of what AGG.GET shows of a metric, as text.
+/// Returns a field that AGG.GET shows for a metric, as text.
 fn metric(server: &Server, name: &str, field: &str) -> String {
     text(&tell(server, &format!("AGG.GET n METRIC '{name}'")), field)
 }
 
-/// The names in a map, in order.
+/// Returns the names in a map, in order.
 fn names(map: &Value) -> Vec<String> {
     list(map)
         .iter()
@@ -78,7 +78,7 @@ fn names(map: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A number of `INFO agg`.
+/// Returns a number of `INFO agg`.
 fn server_count(server: &Server, name: &str) -> i64 {
     let info: String = server.ask("INFO agg");
     let line = info.lines().find_map(|line| line.strip_prefix(name));
@@ -88,25 +88,25 @@ fn server_count(server: &Server, name: &str) -> i64 {
         .unwrap()
 }
 
-/// How often a reason is counted in the node's AGG.INFO.
+/// Returns how often a reason is counted in the AGG.INFO of the node.
 fn node_refusals(server: &Server, reason: &str) -> i64 {
     let info: Value = server.ask("AGG.INFO n");
     int(at(&info, "refused").unwrap(), reason)
 }
 
-/// The entries of a queue, looked at.
+/// Returns the records of a queue without consuming them.
 fn look(server: &Server, queue: &str) -> Vec<Entry> {
     entries(&server.ask(&format!("AGG.PEEK n {queue}")))
 }
 
-/// The only entry of a queue.
+/// Returns the only record of a queue.
 fn only(server: &Server, queue: &str) -> Entry {
     let all = look(server, queue);
     assert_eq!(all.len(), 1, "{all:?}");
     all[0].clone()
 }
 
-/// What AGG.MSTAT answers.
+/// Parses the reply of AGG.MSTAT.
 fn mstat(taken: i64, late: i64, refused: &[(i64, &str)]) -> Value {
     let refused = refused.iter().map(|(i, why)| {
         Value::Array(vec![
@@ -142,7 +142,7 @@ fn bad_levels(server: &Server, command: &str) {
     }
 }
 
-/// Text of 75 bytes of which 64 may be kept, but a character lies across that place; and what is kept of it.
+/// Returns a text of 75 bytes of which 64 may be kept, with a character across that boundary; and what is kept of it.
 fn too_long() -> (String, String) {
     let kept = "a".repeat(63);
     (

@@ -12,7 +12,7 @@ fn object_is_queued_only_when_new_or_changed() {
     for (json, options, answer) in [
         (r#"{"size":1,"name":"sda"}"#, "", 1),
         (r#"{"size":1,"name":"sda"}"#, "", 0),
-        // Spacing and the order of members do not count, nor how a character is written.
+        // Whitespace, the order of members and escapes do not count.
         ("{ \"name\" : \"s\\u0064a\",\n\t\"size\":1 }", "", 0),
         // Numbers compare as written.
         (r#"{"size":1.0,"name":"sda"}"#, "", 1),
@@ -20,7 +20,7 @@ fn object_is_queued_only_when_new_or_changed() {
         (r#"{"size":1.0,"name":"sda"}"#, "TAGS 'b a:1'", 0),
         // No TAGS means no tags.
         (r#"{"size":1.0,"name":"sda"}"#, "", 1),
-        // The TTL is no part of the object.
+        // The TTL is not part of the content.
         (r#"{"size":1.0,"name":"sda"}"#, "TTL 100", 0),
         ("[1,2]", "", 1),
         ("[2,1]", "", 1),

@@ -77,7 +77,7 @@ fn requeue_with_invalid_arguments_is_refused() {
     let arity = "ERR wrong number of arguments for 'AGG.REQUEUE' command";
     refused_as_it_is(&server, &words("AGG.REQUEUE"), arity);
     refused(&server, "AGG.REQUEUE n", arity);
-    // What there is would be queued, were the command not refused.
+    // Existing names would be queued if the command were not refused.
     server.ask::<Value>("AGG.POP n ERROR REALITY");
     for (arguments, why) in [
         (

@@ -197,7 +197,7 @@ fn names_and_tags_are_binary_safe() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
-    // Blanks, line ends, NUL, what separates elsewhere, what is no UTF-8: all of it is a part of the name.
+    // Blanks, line ends, NUL, separators and invalid UTF-8 are all part of the name.
     let names: [&[u8]; 6] = [b"a b", b"a\nb", b"a\0b", b"a\0c", b"a|b:c", b"\xff\xfe"];
     for (i, name) in names.into_iter().enumerate() {
         let value = i.to_string();
@@ -277,7 +277,7 @@ fn sample_of_the_other_type_is_refused_with_the_way_out() {
         refused_as_it_is(&server, &words(line), &format!("{why}: {way_out}"));
     }
     assert_eq!(node_refusals(&server, "type"), 3);
-    // The way out is one.
+    // The suggested way out works.
     assert_eq!(server.ask::<i64>("AGG.FORGET n METRIC counter"), 1);
     assert_eq!(server.ask::<i64>("AGG.STAT n counter 2"), 1);
     assert_eq!(metric(&server, "counter", "type"), "ABS");

@@ -24,7 +24,7 @@ fn file(version: &str, name: &str) -> PathBuf {
     folder().join(version).join(name)
 }
 
-/// A reply, whatever the client's library makes of it.
+/// Converts a reply to JSON.
 fn plain(reply: &redis::Value) -> Json {
     match reply {
         redis::Value::Int(number) => (*number).into(),
@@ -34,14 +34,14 @@ fn plain(reply: &redis::Value) -> Json {
     }
 }
 
-/// What a node holds, as its users see it.
+/// Returns the contents of a node as its users see them.
 fn held(server: &Server) -> Json {
     let mut held = serde_json::Map::new();
     for queue in QUEUES {
         held.insert(queue.into(), server.peek("n", queue).into());
     }
     for metric in ["load", "bytes"] {
-        // Counts, of samples or restarts, are in no file.
+        // Counts of samples or restarts are not saved.
         for field in ["type", "last", "tags"] {
             let value = server.field(&format!("AGG.GET n METRIC {metric}"), field);
             held.insert(format!("{metric} {field}"), plain(&value.unwrap()));
@@ -57,7 +57,7 @@ fn held(server: &Server) -> Json {
     held.into()
 }
 
-/// Every kind of thing that a node holds, and every way in which it came and went.
+/// Every kind of data of a node, and every way in which it is added and removed.
 fn fill(server: &Server) {
     let mut c = server.connection();
     let mut tell = |words: &[&str]| {
@@ -149,7 +149,7 @@ fn current_version_has_its_files() {
     std::fs::write(file(version, "held.json"), text + "\n").unwrap();
 }
 
-/// The versions of which there are files.
+/// Returns the versions that have files.
 fn versions() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

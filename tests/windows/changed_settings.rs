@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// AGG.RANGE of the metric `m`.
+/// Returns AGG.RANGE of the metric `m`.
 fn range(server: &Server, rest: &str) -> Vec<Value> {
     list(&server.ask(&format!("AGG.RANGE n m {rest}"))).to_vec()
 }

@@ -23,7 +23,7 @@ fn wrong_clock_does_not_silence_a_metric() {
         assert_eq!(of(&entries, "gauge", "sum"), [7.0]);
         assert_eq!(of(&entries, "counter", "sum"), [100.0]);
     }
-    // The next sample is a first one.
+    // The next sample counts as the first.
     assert_eq!(server.ask::<i64>("AGG.STAT n gauge 8"), 1);
     assert_eq!(server.ask::<i64>("AGG.STAT n counter 1000 DIFF"), 1);
     let shown = metric(&server, "gauge");

@@ -20,10 +20,10 @@ fn last_windows_of_a_quiet_metric_are_delivered() {
         let start = t / length * length;
         let window = (start, start + length);
         is_record(&entries[0], ("m", "ABS"), window, numbers, tags);
-        // An id is the clock in microseconds: not before the flush delay was over.
+        // The id is the clock in microseconds: not before the end of the flush delay.
         assert!(entries[0].id / 1_000 >= start + length + 100);
     }
-    // Then nothing is open, and nothing follows.
+    // Then nothing is open and nothing follows.
     let shown = metric(&server, "m");
     assert!(open(&shown, "min").is_empty() && open(&shown, "hour").is_empty());
     assert_eq!(text(&shown, "last"), "2");
@@ -107,7 +107,7 @@ fn replayed_data_closes_windows_on_the_way() {
     );
 }
 
-/// Item 11 of issue 13: a third window closed the first long before the flush delay was over.
+/// A third window once closed the first long before the end of the flush delay.
 #[test]
 fn flush_delay_of_three_windows_keeps_four_open() {
     let settings = "min-window 300 hour-window 600 flush-delay-ms 900000 max-future-ms 3600000";
@@ -165,7 +165,7 @@ fn third_window_closes_the_oldest_of_two_open_ones() {
     assert_eq!(of(&closed, "m", "sum"), [4.0]);
     let start = t / 300_000 * 300_000;
     assert_eq!(of(&closed, "m", "start"), [start]);
-    // Its window has closed: it counts in the hour alone.
+    // Its MIN window has closed: it counts only in the HOUR window.
     assert_eq!(server.ask::<i64>(&format!("AGG.STAT n m 6 AT {t}")), 1);
     assert_eq!(int(&metric(&server, "m"), "late-min"), 1);
     assert_eq!(look(&server, "MIN").len(), 1);
@@ -203,7 +203,7 @@ fn sample_before_the_open_windows_counts_until_the_flush_delay_has_passed() {
 
 #[test]
 fn timer_finds_a_node_wherever_it_moved() {
-    // The database where it then is, and its name there.
+    // Returns the database and the name of the node afterwards.
     for (command, db, name) in [
         ("RENAME n there", 0, "there"),
         ("COPY n there", 0, "there"),

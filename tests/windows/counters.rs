@@ -35,7 +35,7 @@ fn counter_delivers_its_increase_and_rates() {
         &samples.map(|(total, ms)| format!("AGG.STAT n c {total} DIFF AT {}", t + ms)),
     );
     let min = arrived(&server, "MIN", 2);
-    // The rate of the first half second alone: the 400 ms behind it are less than the interval and go into the next.
+    // Only the rate of the first half second: the following 400 ms are less than the interval and count in the next.
     let first = (2, [400.0, 400.0 / 0.9, 200.0, 200.0, 200.0]);
     is_record(&min[0], ("c", "DIFF"), (t, t + 1_000), first, "{}");
     // Its rate ends here, with the increase of the window before.
@@ -85,7 +85,7 @@ fn counter_restarts_after_a_gap() {
     lines.push("AGG.GET n METRIC c".into());
     lines.push(format!("AGG.STAT n c 1000020 DIFF AT {}", t + 3_001));
     let replies = together(&server, &lines);
-    // A second is no gap, a millisecond more is one; the first sample behind it closes what is older, and opens nothing.
+    // A second is no gap, a millisecond more is one. The first sample after it closes older windows and opens none.
     assert_eq!(of(&entries(&replies[3]), "c", "sum"), [10.0]);
     assert_eq!(int(&replies[4], "gaps"), 1);
     assert!(open(&replies[4], "min").is_empty() && open(&replies[4], "hour").is_empty());

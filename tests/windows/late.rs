@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// MIN windows of one second in HOUR windows of four weeks: only the first close while a test looks.
+/// MIN windows of one second in HOUR windows of four weeks: only MIN windows close during a test.
 const LONG_HOUR: &str = "min-window 1 hour-window 2419200 flush-delay-ms 100";
 
 #[test]
@@ -25,7 +25,7 @@ fn sample_of_closed_windows_is_late_and_changes_nothing() {
     assert_eq!(text(&shown, "last"), "5");
     assert_eq!(text(at(&shown, "tags").unwrap(), "a"), "1");
     assert_eq!(int(&server.ask("AGG.INFO n"), "late"), 1);
-    // What follows is of the next window, and the late one is not in it.
+    // Later samples are in the next window, without the late one.
     server.ask::<i64>("AGG.STAT n m 1");
     let max = of(&arrived(&server, "MIN", 2), "m", "max");
     assert_eq!(max, [5.0, 1.0]);
@@ -73,8 +73,8 @@ fn late_total_adds_its_increase_to_the_next_sample() {
     assert_eq!(of(&arrived(&server, "MIN", 2), "c", "sum"), [10.0, 30.0]);
 }
 
-/// The case of issue 13, with windows of a second: a counter that is fed again with its times pauses, and the timer closes
-/// its windows meanwhile.
+/// With windows of a second: a counter that is replayed with its times pauses, and the timer closes its windows
+/// meanwhile.
 #[test]
 fn replayed_counter_that_pauses_keeps_counting_and_shows_what_its_hour_window_missed() {
     let settings = "min-window 1 hour-window 3600 flush-delay-ms 100";

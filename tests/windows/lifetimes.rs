@@ -27,7 +27,7 @@ fn quiet_metric_expires_after_its_windows_close() {
             [serde_json::json!({"a": "1"})]
         );
     }
-    // What comes back begins anew, of whatever type.
+    // A metric that returns starts again, of whatever type.
     assert_eq!(server.ask::<i64>("AGG.STAT n quiet 1 DIFF"), 1);
 }
 
@@ -54,7 +54,7 @@ fn error_with_new_occurrences_is_requeued_by_the_timer_after_the_interval() {
     );
     assert!(again[0].id > first[1].id);
     assert_eq!(record["first"], first[0].json()["first"]);
-    // Once delivered it stays away: another that grows comes alone.
+    // Once delivered it is not delivered again: another error with new occurrences comes alone.
     server.ask::<Value>("AGG.POP n ERROR");
     server.ask::<Value>("AGG.ERROR n failed KEY not_grown");
     let next = arrived(&server, "ERROR", 1);
@@ -73,7 +73,7 @@ fn error_that_occurs_while_leased_is_requeued() {
     let old = entries(&server.ask("AGG.FETCH n ERROR LEASE 600000"))[0].id;
     server.ask::<Value>("AGG.ERROR n failed KEY k");
     server.ask::<()>("CONFIG SET agg.error-interval-ms 1");
-    let new = until("it is queued anew", || {
+    let new = until("it is queued again", || {
         look(&server, "ERROR").into_iter().find(|e| e.id > old)
     });
     assert_eq!(look(&server, "ERROR").len(), 1, "one entry for an error");
@@ -98,7 +98,7 @@ fn quiet_error_expires_but_not_while_it_is_pending() {
         int(&server.ask("AGG.GET n ERROR waits"), "id"),
         entries[0].id
     );
-    // It has been quiet for long enough, and goes when it was delivered.
+    // It has been quiet for long enough and expires once delivered.
     server.ask::<i64>(&format!("AGG.ACK n ERROR {}", entries[0].id));
     until("the other one is forgotten, too", || {
         (server.ask::<Value>("AGG.GET n ERROR waits") == Value::Nil).then_some(())
@@ -117,7 +117,7 @@ fn quiet_error_with_undelivered_occurrences_is_delivered_before_it_expires() {
     server.ask::<Value>("AGG.ERROR n failed KEY grown");
     server.ask::<Value>("AGG.ERROR n failed KEY delivered");
     server.ask::<Value>("AGG.POP n ERROR");
-    // Reported after the other one, so the other one has been quiet for longer.
+    // Reported after the other, which has therefore been quiet for longer.
     until("the delivered error is forgotten", || {
         (server.ask::<Value>("AGG.GET n ERROR delivered") == Value::Nil).then_some(())
     });
@@ -148,7 +148,7 @@ fn expired_object_is_queued_as_gone_and_removed_when_acknowledged() {
     assert_eq!(gone.len(), 1);
     let record = gone[0].json();
     let epoch = record["epoch"].as_i64().unwrap();
-    // A lifetime is running time, which the wall clock matches only roughly.
+    // A lifetime is measured in running time, which the wall clock matches only roughly.
     assert!((before + 900..=now_ms()).contains(&epoch), "{record}");
     assert_eq!(
         gone[0].text,
@@ -177,7 +177,7 @@ fn object_lives_as_long_as_its_last_report_or_the_setting_says() {
     let Some(server) = Server::with_settings(&format!("{CALM} reality-ttl 1")) else {
         return;
     };
-    // A report replaces the whole: the TTL of the one before does not stay.
+    // A report replaces everything: the TTL of the previous one does not stay.
     let lines = [
         "AGG.REALITY n forever m 1",
         "AGG.REALITY n forever m 1 TTL 0",
@@ -194,7 +194,7 @@ fn object_lives_as_long_as_its_last_report_or_the_setting_says() {
         let shown: Value = server.ask(&format!("AGG.GET n REALITY {key}"));
         assert_eq!(int(&shown, "gone"), 0, "{key}");
     }
-    // Without a setting an object that names no TTL stays.
+    // Without a setting an object without a TTL stays.
     let lines = [
         "CONFIG SET agg.reality-ttl 0",
         "AGG.REALITY n stays m 1 TTL 1",

@@ -21,12 +21,12 @@ fn past() -> i64 {
     (now_ms() - 60_000) / 2_000 * 2_000
 }
 
-/// The entries of a queue, looked at.
+/// Returns the records of a queue without consuming them.
 fn look(server: &Server, queue: &str) -> Vec<Entry> {
     entries(&server.ask(&format!("AGG.PEEK n {queue} COUNT 10000")))
 }
 
-/// The entries of a queue, as soon as there are so many.
+/// Waits for this many records of a queue and returns them.
 fn arrived(server: &Server, queue: &str, n: usize) -> Vec<Entry> {
     until(&format!("{n} entries in {queue}"), || {
         let all = look(server, queue);
@@ -34,20 +34,20 @@ fn arrived(server: &Server, queue: &str, n: usize) -> Vec<Entry> {
     })
 }
 
-/// AGG.GET of a metric.
+/// Returns AGG.GET of a metric.
 fn metric(server: &Server, name: &str) -> Value {
     server.ask(&format!("AGG.GET n METRIC {name}"))
 }
 
-/// The open windows of a length that AGG.GET shows.
+/// Returns the open windows of a length that AGG.GET shows.
 fn open(metric: &Value, length: &str) -> Vec<Value> {
     list(at(metric, length).unwrap()).to_vec()
 }
 
-/// A record's numbers: count, then sum, avg, min, max and last.
+/// The numbers of a record: count, then sum, avg, min, max and last.
 type Numbers = (u64, [f64; 5]);
 
-/// The record of a window, to the letter.
+/// Returns the exact record of a window.
 fn record(
     (queue, id): (&str, i64),
     (name, kind): (&str, &str),
@@ -65,7 +65,7 @@ fn record(
     )
 }
 
-/// Asserts that an entry is the record of a window, to the letter.
+/// Asserts that a record is exactly that of a window.
 fn is_record(
     entry: &Entry,
     metric: (&str, &str),
@@ -85,7 +85,7 @@ fn is_record(
     );
 }
 
-/// A field of all records of a metric in a queue.
+/// Returns a field of all records of a metric in a queue.
 fn of(entries: &[Entry], metric: &str, field: &str) -> Vec<serde_json::Value> {
     let records = entries.iter().map(Entry::json);
     records

@@ -16,21 +16,21 @@ use crate::support::{Running, Server, of_queue, past_hour, until};
 use testkit::proxy::Proxy;
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
-/// Lines of a log, and metrics, in one round of a node.
+/// Log entries and metrics in one round of a node.
 const LINES: usize = 250;
 const METRICS: usize = 250;
-/// What the records on the way may take, and what a poller takes beside.
+/// The memory of records in flight, and what a poller uses besides.
 const IN_FLIGHT_MB: u64 = 16;
 const BESIDE_MB: u64 = 48;
 
 /// How long and how hard.
 struct Storm {
     records: usize,
-    /// Between two rounds of writing, so that it goes on through all of it.
+    /// The pause between two rounds of writing, so that it continues through the whole storm.
     pace: Duration,
-    /// Between two kills.
+    /// The pause between two kills.
     calm: Duration,
-    /// How long the sink is away.
+    /// How long the sink is down.
     away: Duration,
 }
 
@@ -52,7 +52,7 @@ fn storm_of_kills_and_outages_loses_nothing() {
             away: Duration::from_secs(3),
         }
     };
-    // Nothing may be dropped for want of room.
+    // Nothing may be dropped for lack of memory.
     let module = "max-memory 2gb queue-log 1gb queue-min 1gb";
     let quiet = ["--save", "", "--repl-diskless-sync-delay", "0"];
     let (Some(primary), Some(replica)) = (
@@ -105,7 +105,7 @@ fn storm_of_kills_and_outages_loses_nothing() {
     std::thread::sleep(rest);
     proxy.mend();
     std::thread::sleep(rest);
-    // The old primary dies, and the replica takes its place.
+    // The old primary is killed and the replica promoted.
     primary.stop();
     let () = replica.ask("REPLICAOF NO ONE");
     target.store(replica.port, Ordering::SeqCst);
@@ -146,7 +146,7 @@ fn storm_of_kills_and_outages_loses_nothing() {
     for ((node, queue, _), kept) in &records {
         *ids.entry((node, queue, &kept.what)).or_default() += 1;
     }
-    // A window whose closing the failover lost is closed once more, as another record: those are not among the sure.
+    // A window whose closing the failover lost is closed again as another record: such records are not required.
     let wrong = written
         .sure
         .iter()
@@ -170,13 +170,13 @@ fn storm_of_kills_and_outages_loses_nothing() {
 /// What was written.
 #[derive(Default)]
 struct Written {
-    /// By node, queue and what tells it from others: those that the replica confirmed.
+    /// Records that the replica confirmed, by node, queue and identity.
     sure: Vec<(String, &'static str, String)>,
 }
 
-/// Writes lines and closes windows, a round after each pause, until so many records are sure.
+/// Writes log entries and closes windows, one round after each pause, until this many records are confirmed.
 fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Written>) {
-    // Far enough back for all rounds: what lies in the future is refused.
+    // Far enough back for all rounds, because times in the future are refused.
     let hour = past_hour() - 1000 * 3_600_000;
     let mut round = 0;
     let mut connection = None;
@@ -191,7 +191,7 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
                 pipe.cmd("AGG.LOG").arg(node).arg(&text).ignore();
                 batch.push((node.to_owned(), "LOG", text));
             }
-            // Each round closes the windows of the one before.
+            // Each round closes the windows of the previous one.
             let at = hour + round * 300_000;
             let command = pipe
                 .cmd("AGG.MSTAT")
@@ -209,7 +209,7 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
             command.ignore();
         }
         round += 1;
-        // A round that broke off is not known to have come: its records may be there or not.
+        // The outcome of an interrupted round is unknown: its records may be present or not.
         let open = connection
             .take()
             .filter(|(of, _)| *of == port)
@@ -222,7 +222,7 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
         if pipe.query::<()>(&mut open).is_err() {
             continue;
         }
-        // After the failover there is no replica to confirm, and nothing that could be lost.
+        // After the failover no replica can confirm, and nothing can be lost.
         let alone = target.load(Ordering::SeqCst) == port && is_alone(&mut open);
         let sure = alone || {
             let replicas = redis::cmd("WAIT").arg(1).arg(5000).query::<i64>(&mut open);
@@ -240,14 +240,14 @@ fn connect(port: u16) -> Option<redis::Connection> {
     client.get_connection().ok()
 }
 
-/// Whether this is the promoted replica.
+/// Returns whether this is the promoted replica.
 fn is_alone(connection: &mut redis::Connection) -> bool {
     let role: redis::RedisResult<Vec<redis::Value>> = redis::cmd("ROLE").query(connection);
     role.is_ok_and(|role| role.get(2) == Some(&redis::Value::Array(vec![])))
 }
 
-/// Keeps two pollers running and kills one after the other; ends them in an orderly way at the end. Returns the kills,
-/// and the most memory that one had, MB.
+/// Keeps two pollers running, kills one after the other, and finally shuts them down. Returns the number of kills and
+/// the most memory that one had, in MB.
 fn keep_killing(start: impl Fn() -> Running, calm: Duration, done: &AtomicBool) -> (usize, u64) {
     let mut pollers = [start(), start()];
     let (mut kills, mut peak) = (0, 0);
@@ -273,7 +273,7 @@ fn keep_killing(start: impl Fn() -> Running, calm: Duration, done: &AtomicBool) 
     (kills, peak)
 }
 
-/// The most memory that a poller had resident, MB.
+/// Returns the most memory that a poller had resident, in MB.
 fn most_memory(poller: &Running) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", poller.0.id())).unwrap();
     let line = text.lines().find(|line| line.starts_with("VmHWM"));

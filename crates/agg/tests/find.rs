@@ -27,7 +27,7 @@ fn scan_with(password: &str, line: &str) -> Output {
     command.env("AGG_PASSWORD", password).output().unwrap()
 }
 
-/// The objects of `--json`, by address.
+/// Returns the objects of `--json` by address.
 fn objects(output: &Output) -> BTreeMap<String, serde_json::Value> {
     assert_eq!(output.status.code(), Some(0), "{}", err(output));
     let object = |line: &str| {
@@ -37,7 +37,7 @@ fn objects(output: &Output) -> BTreeMap<String, serde_json::Value> {
     out(output).lines().map(object).collect()
 }
 
-/// The state of the one server that answers.
+/// Returns the state of the one server that replies.
 fn state(output: &Output) -> String {
     let objects = objects(output);
     assert_eq!(objects.len(), 1, "{objects:?}");
@@ -99,7 +99,7 @@ fn scan_finds_a_fleet() {
         );
     }
 
-    // Interrupted, it tells what it has.
+    // When interrupted it prints what it has found.
     let line = format!("scan 127.0.0.0/16 --rate 200 --port {port}");
     let mut running = Running::start(&mut agg(UNUSED, &line));
     std::thread::sleep(Duration::from_secs(1));
@@ -107,15 +107,15 @@ fn scan_finds_a_fleet() {
     let lines: Vec<String> = running.lines().collect();
     assert!(lines.len() > 50, "{lines:?}");
     assert!(lines[1].starts_with("127.0.0.1:"), "{lines:?}");
-    let mut told = String::new();
+    let mut said = String::new();
     running
         .0
         .stderr
         .take()
         .unwrap()
-        .read_to_string(&mut told)
+        .read_to_string(&mut said)
         .unwrap();
-    assert!(told.contains(" servers found\n"), "{told}");
+    assert!(said.contains(" servers found\n"), "{said}");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn scan_distinguishes_servers_without_the_module() {
     let () = ours.ask(&format!("REPLICAOF 127.0.0.1 {}", plain.port));
     assert_eq!(state(&scan(&json(&ours))), "replica");
 
-    // Something else altogether: a web server, and one that says nothing.
+    // Other servers: a web server, and one that says nothing.
     let stub = crate::support::stub::Stub::start(|_, _| (200, "", String::new()));
     let port = stub.url.rsplit_once(':').unwrap().1;
     assert_eq!(
@@ -171,7 +171,7 @@ fn scan_distinguishes_servers_without_the_module() {
         out(&output)
     );
 
-    // Nobody at all.
+    // A port where nobody listens.
     let output = scan(&format!("127.0.0.1 --port {}", free_port()));
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(0), ""));
     assert!(
@@ -204,8 +204,8 @@ fn scan_accepts_addresses_as_its_table_writes_them() {
     }
     let output = scan(&format!("[::1]:{port} 127.0.0.1"));
     assert_eq!(output.status.code(), Some(2));
-    let told = format!("ports {port} and 7777: a scan has one port");
-    assert!(err(&output).contains(&told), "{}", err(&output));
+    let said = format!("ports {port} and 7777: a scan has one port");
+    assert!(err(&output).contains(&said), "{}", err(&output));
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn scan_works_as_an_acl_user() {
     };
     for user in [
         "ACL SETUSER drain on >s3cret ~* +agg.fetch +agg.ack +info +ping +command|info",
-        // It may neither look into the list of commands nor into INFO.
+        // The user may run neither COMMAND nor INFO.
         "ACL SETUSER bare on >s3cret ~* +agg.fetch +agg.ack",
         "ACL SETUSER default off",
     ] {
@@ -232,7 +232,7 @@ fn scan_works_as_an_acl_user() {
 
 #[test]
 fn wrong_usage() {
-    for (line, told) in [
+    for (line, said) in [
         ("scan", "required"),
         ("scan 10.0.0.0/40", "expected a range or address such as"),
         ("scan 0.0.0.0/0", "name smaller ranges"),
@@ -253,7 +253,7 @@ fn wrong_usage() {
     ] {
         let output = agg(UNUSED, line).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}: {}", err(&output));
-        assert!(err(&output).contains(told), "{line}: {}", err(&output));
+        assert!(err(&output).contains(said), "{line}: {}", err(&output));
     }
 }
 
@@ -280,19 +280,19 @@ fn encrypted_connections_trust_only_the_configured_ca() {
         let output = scan(&format!("127.0.0.1 --json --port {port} --tls {words}"));
         (state(&output), out(&output))
     };
-    let (state, told) = scan(&[&ca, &identity, &name]);
-    assert_eq!(state, "ok", "{told}");
-    let (state, told) = scan(&[&ca, &name]);
-    assert_eq!(state, "no-server", "without a certificate: {told}");
-    let (state, told) = scan(&[&ca, &identity]);
-    assert_eq!(state, "no-server", "of another name: {told}");
-    assert!(told.contains("not valid for name"), "{told}");
+    let (state, said) = scan(&[&ca, &identity, &name]);
+    assert_eq!(state, "ok", "{said}");
+    let (state, said) = scan(&[&ca, &name]);
+    assert_eq!(state, "no-server", "without a certificate: {said}");
+    let (state, said) = scan(&[&ca, &identity]);
+    assert_eq!(state, "no-server", "of another name: {said}");
+    assert!(said.contains("not valid for name"), "{said}");
     let other = format!("--tls-ca {}", path("other.pem"));
-    let (state, told) = scan(&[&other, &identity, &name]);
-    assert_eq!(state, "no-server", "of another authority: {told}");
-    assert!(told.contains("UnknownIssuer"), "{told}");
+    let (state, said) = scan(&[&other, &identity, &name]);
+    assert_eq!(state, "no-server", "of another authority: {said}");
+    assert!(said.contains("UnknownIssuer"), "{said}");
 
-    // The other commands likewise.
+    // The other commands behave likewise.
     let _: i64 = server.ask("AGG.LOG n hello");
     let url = format!("rediss://127.0.0.1:{port}");
     let line = format!("drain --queue log {ca} {identity} {name}");
@@ -314,7 +314,7 @@ fn sources_of_the_example_are_valid() {
     let start = example.find("# [[source]]").unwrap();
     let end = example.find("# What goes where").unwrap();
     let certs = Certs::new("h");
-    // The files that it names are not there.
+    // The files that it names do not exist.
     let lines = example[start..end].lines().map(|line| match line {
         line if line.contains("-file = ") => "".to_owned(),
         line => line.trim_start_matches("# ").to_owned(),
@@ -349,7 +349,7 @@ fn check_accepts_all_kinds_of_sources() {
     );
 }
 
-/// Settings with this source, which drain logs into the file `out`.
+/// Returns settings with this source that drain logs into the file `out`.
 fn poll(source: &str) -> Place {
     Place::new(&format!(
         "lease = \"2s\"\npoll-interval = \"100ms\"\n[[source]]\n{source}\n\
@@ -358,7 +358,7 @@ fn poll(source: &str) -> Place {
     ))
 }
 
-/// The messages in the file, each once.
+/// Asserts that the messages in the file are unique and returns them.
 fn messages(place: &Place) -> BTreeSet<String> {
     let message = |line: String| {
         let record: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -411,22 +411,22 @@ fn poller_drains_a_cluster_through_a_failover() {
     let Some(mut cluster) = Cluster::start() else {
         return;
     };
-    // Names in the slots of the three primaries.
+    // Node names in the slots of the three primaries.
     let tell = |cluster: &Cluster, round: &str, without: Option<usize>| {
-        let mut told = BTreeSet::new();
+        let mut said = BTreeSet::new();
         for i in cluster.primaries(without) {
             for node in ["a", "b", "c"] {
                 let text = format!("{round}-{node}");
                 let words = [&b"AGG.LOG"[..], node.as_bytes(), text.as_bytes()];
                 let mut connection = cluster.servers[i].connection();
-                // Elsewhere than at its primary it is refused.
+                // Other servers than its primary refuse it.
                 if crate::support::send::<i64>(&mut connection, &words).is_ok() {
-                    told.insert(text);
+                    said.insert(text);
                 }
             }
         }
-        assert_eq!(told.len(), 3, "{told:?}");
-        told
+        assert_eq!(said.len(), 3, "{said:?}");
+        said
     };
     let seed = cluster.servers[0].url();
     let place = poll(&format!("cluster = [\"{seed}\"]"));

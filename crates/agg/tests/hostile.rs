@@ -10,10 +10,10 @@ use crate::support::place::{self, Place};
 use crate::support::{Running, Server, agg, err, until};
 use testkit::resp_stub::{Answer, RespStub, reply_of_a_server};
 
-/// The memory that a program may have, in KiB of addresses: threads reserve much that they never use.
+/// The memory that a program may have, in KiB of address space: threads reserve much that they never use.
 const MEMORY: usize = 1_500_000;
 
-/// The same program with bounded memory: an allocation beyond it fails, which ends the program by SIGABRT.
+/// Returns the command with bounded memory: an allocation beyond it fails, which ends the program by SIGABRT.
 fn bounded(command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit -v {MEMORY}; exec \"$@\""), "sh"]);
@@ -29,12 +29,12 @@ fn bounded(command: &Command) -> Command {
     shell
 }
 
-/// Replies without an end, and what is said of each.
+/// Endless replies, and the message for each.
 fn attacks() -> Vec<(Answer, &'static str)> {
     const MOST: &str = "it sends more than was asked for (65536 KiB)";
     vec![
         (Answer::Endless(b"$9000000000\r\n", b"x"), MOST),
-        // As much as may be announced, in each of ever so many strings.
+        // The maximum length, in each of endlessly many strings.
         (
             Answer::Endless(b"*1000000\r\n", b"*1\r\n$8\r\n12345678\r\n"),
             MOST,
@@ -82,7 +82,7 @@ fn endless_reply_exhausts_no_memory() {
                 let mut command = bounded(&agg(&url, line));
                 let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
                 let mut stdin = child.stdin.take().unwrap();
-                // One that ends early does not read it.
+                // A program that ends early does not read it.
                 let _ = stdin.write_all(b"a line\n");
                 drop(stdin);
                 (line, child.wait_with_output().unwrap())
@@ -91,10 +91,10 @@ fn endless_reply_exhausts_no_memory() {
         let running: Vec<_> = lines.into_iter().map(run).collect();
         for output in running {
             let (line, output) = output.join().unwrap();
-            let told = failure(line, &output);
+            let said = failure(line, &output);
             assert!(
-                told.contains(expected),
-                "{line}: {told}\nexpected {expected}"
+                said.contains(expected),
+                "{line}: {said}\nexpected {expected}"
             );
         }
     }
@@ -105,7 +105,7 @@ fn hostile_servers_in_a_range_stop_neither_the_poller_nor_other_servers() {
     let Some(server) = Server::start() else {
         return;
     };
-    // They pass for servers of ours until they are asked for records.
+    // They look like servers with the module until records are requested.
     let mut hostile = Vec::new();
     for (at, (attack, _)) in attacks().into_iter().enumerate() {
         let address = format!("127.0.0.{}:{}", at + 2, server.port);
@@ -125,7 +125,7 @@ fn hostile_servers_in_a_range_stop_neither_the_poller_nor_other_servers() {
         until("what the real server gives is there", || {
             (place.lines("out").len() >= 500 * (round + 1)).then_some(())
         });
-        // Each is asked again and again, with pauses.
+        // Each is retried repeatedly, with pauses.
         until("the others were asked for records", || {
             let asked = |one: &RespStub| one.count("AGG.INFO") + one.count("AGG.FETCH") > round;
             hostile.iter().all(asked).then_some(())
@@ -139,7 +139,7 @@ fn hostile_servers_in_a_range_stop_neither_the_poller_nor_other_servers() {
     assert_eq!(poller.wait().code(), Some(0));
 }
 
-/// A server whose SCAN and AGG.SCAN never end: each page has other names and another cursor.
+/// Starts a server whose SCAN and AGG.SCAN never end: each page has other names and another cursor.
 fn endless_scan(names: usize) -> RespStub {
     let count = AtomicU64::new(1);
     RespStub::start(move |command| {
@@ -164,18 +164,18 @@ fn endless_scan(names: usize) -> RespStub {
 fn endless_scan_is_abandoned() {
     let many = endless_scan(1000);
     for line in ["drain", "report -o -"] {
-        let told = failed(&many, line);
+        let said = failed(&many, line);
         assert!(
-            told.contains("it names more than 100000 nodes"),
-            "{line}: {told}"
+            said.contains("it names more than 100000 nodes"),
+            "{line}: {said}"
         );
     }
     let empty = endless_scan(0);
     for line in ["drain", "report -o -", "report --node n -o -"] {
-        let told = failed(&empty, line);
+        let said = failed(&empty, line);
         assert!(
-            told.contains("SCAN does not end: gave up after 100000 calls"),
-            "{line}: {told}"
+            said.contains("SCAN does not end: gave up after 100000 calls"),
+            "{line}: {said}"
         );
     }
 }
@@ -187,30 +187,30 @@ fn circular_scan_is_abandoned() {
         "SCAN" => Answer::text("*2\r\n$1\r\n7\r\n*1\r\n$1\r\nn\r\n"),
         _ => reply_of_a_server(command).unwrap_or_else(|| Answer::text("*0\r\n")),
     });
-    let told = failed(&round, "drain");
+    let said = failed(&round, "drain");
     assert!(
-        told.contains("its SCAN does not end: it came to the same place twice"),
-        "{told}"
+        said.contains("its SCAN does not end: it came to the same place twice"),
+        "{said}"
     );
     assert!(round.count("SCAN") < 10, "{}", round.count("SCAN"));
 }
 
-/// What a program says that ends for a fault of the server, within bounded memory.
+/// Runs a program with bounded memory that fails because of the server, and returns its message.
 fn failed(hostile: &RespStub, line: &str) -> String {
     let output: Output = bounded(&agg(&hostile.url(), line)).output().unwrap();
     failure(line, &output)
 }
 
-/// What a program says that has ended with a failure.
+/// Returns the message of a program that has failed.
 fn failure(line: &str, output: &Output) -> String {
-    let told = err(output);
+    let said = err(output);
     assert_eq!(
         output.status.code(),
         Some(1),
-        "{line}: {} {told}",
+        "{line}: {} {said}",
         output.status
     );
-    told
+    said
 }
 
 /// Takes a minute: `AGG_HEAVY=1`.
@@ -221,10 +221,10 @@ fn dripping_reply_times_out_within_a_minute() {
     }
     let slow = RespStub::slow(Duration::from_secs(2));
     let start = Instant::now();
-    let told = failed(&slow, "drain --node n");
+    let said = failed(&slow, "drain --node n");
     assert!(
-        told.contains("its answer did not end within 60 s"),
-        "{told}"
+        said.contains("its answer did not end within 60 s"),
+        "{said}"
     );
     assert!(start.elapsed() >= Duration::from_secs(60));
 }
@@ -244,7 +244,7 @@ fn packaged_services_have_a_memory_limit() {
     }
 }
 
-/// A member of a cluster, or a Sentinel, that names this address.
+/// Starts a member of a cluster, or a Sentinel, that names this address.
 fn leads_to(host: &str, port: u16) -> RespStub {
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     let info = bulk("cluster_state:ok\r\ncluster_current_epoch:7\r\n");
@@ -264,9 +264,10 @@ fn leads_to(host: &str, port: u16) -> RespStub {
     })
 }
 
-/// Asks of `source`, which leads to `thief`; with `allow`, whether the password came there; what was said.
+/// Checks a `source` that leads to `thief`, with `allow` as permitted addresses. Returns whether the password arrived
+/// there, and the message.
 fn led(kind: &str, allow: &str) -> (bool, String) {
-    // Another address of this machine than that of the seed.
+    // Another address of this machine than the seed.
     let thief = RespStub::at("127.66.0.1:0", |command| {
         reply_of_a_server(command).unwrap_or_else(|| Answer::text("*0\r\n"))
     });
@@ -285,9 +286,9 @@ fn led(kind: &str, allow: &str) -> (bool, String) {
         },
     ));
     let mut poller = place.start();
-    let mut told = poller.errors();
+    let mut said = poller.errors();
     let refused = match allow {
-        "" => told.next().unwrap(),
+        "" => said.next().unwrap(),
         _ => {
             until("the server is drained", || {
                 (thief.count("AGG.FETCH") > 0).then_some(())
@@ -296,7 +297,7 @@ fn led(kind: &str, allow: &str) -> (bool, String) {
         }
     };
     let has_password = |command: &Vec<String>| command.iter().any(|word| word == "s3cret");
-    // Nothing at all is sent where we may not be led.
+    // Nothing at all is sent to an address that is not permitted.
     assert!(allow.is_empty() == thief.commands().is_empty());
     (thief.commands().iter().any(has_password), refused)
 }
@@ -304,15 +305,15 @@ fn led(kind: &str, allow: &str) -> (bool, String) {
 #[test]
 fn password_is_sent_only_to_permitted_addresses() {
     for kind in ["cluster", "sentinel"] {
-        let (stolen, told) = led(kind, "");
+        let (stolen, said) = led(kind, "");
         assert!(!stolen, "{kind}");
         assert!(
-            told.contains("and not sending it a password: another server named it")
-                && told.contains(
+            said.contains("and not sending it a password: another server named it")
+                && said.contains(
                     "127.66.0.1 is outside of the networks of this source's servers (127.0.0.1/32)"
                 )
-                && told.contains("\"allow\""),
-            "{kind}: {told}"
+                && said.contains("\"allow\""),
+            "{kind}: {said}"
         );
         let (drained, _) = led(kind, "allow = [\"127.66.0.0/16\"]");
         assert!(drained, "{kind}");

@@ -44,7 +44,7 @@ fn records_drained_to_a_file_are_loaded_into_a_sink() {
     assert_eq!(left(&server, &["n1", "n2", "other"], "LOG"), 0);
     assert_eq!(place.ids("records").len(), all.len() + more.len());
 
-    // Whatever it is compressed by; what is loaded twice is written twice, under the same ids.
+    // With any compression. Records that are loaded twice are written twice, under the same ids.
     let text = std::fs::read(&records).unwrap();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&text).unwrap();
@@ -76,14 +76,14 @@ fn invalid_records_are_reported_and_stop_nothing() {
     std::fs::write(place.path("in"), text).unwrap();
     let output = load(&place, &["in"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = err(&output);
+    let said = err(&output);
     let file = place.path("in");
     for line in [3, 4, 6] {
         let start = format!("agg: {}:{line}: no record: ", file.display());
-        assert!(told.contains(&start), "{told}");
+        assert!(said.contains(&start), "{said}");
     }
     assert!(
-        told.ends_with(
+        said.ends_with(
             "3 records read, 0 of them taken by no route, 3 lines that are no records\n"
         )
     );
@@ -154,7 +154,7 @@ fn file_that_a_sink_appends_to_is_read_up_to_its_initial_end() {
 fn readable_part_of_a_damaged_file_is_loaded() {
     let place = Place::new(TO_FILE);
     let record = |id: u64| {
-        // Noise, so that it does not shrink to nothing.
+        // Noise, which compression does not shrink.
         let noise = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         format!("{{\"node\":\"n\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"{noise}\"}}\n")
     };
@@ -180,7 +180,7 @@ fn dead_letter_in_line_protocol_goes_to_a_line_sink() {
     assert_eq!(place.lines("out"), ["m a=1 1"]);
 }
 
-/// Neither of the two that write to sinks takes a closed output for one.
+/// Neither of the two commands that write to sinks accepts a closed output.
 #[test]
 fn sink_with_a_closed_output_accepts_nothing() {
     let Some(server) = Server::start() else {

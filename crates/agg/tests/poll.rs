@@ -30,13 +30,13 @@ fn check_reports_line_and_column() {
         let output = place.command(verb).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let path = place.path("poller.toml");
-        let told = format!(
+        let message = format!(
             "agg: {}:6:10: there is no [sink.x] in this file\n",
             path.display()
         );
         match verb {
-            "poll" => assert_eq!(unstamped(&err(&output)), told),
-            _ => assert_eq!(err(&output), told),
+            "poll" => assert_eq!(unstamped(&err(&output)), message),
+            _ => assert_eq!(err(&output), message),
         }
     }
     let place = Place::new(&format!(
@@ -70,7 +70,7 @@ fn check_reports_all_errors_at_once() {
     }
 }
 
-/// What a node's windows are as line protocol.
+/// Returns the windows of a node as line protocol.
 fn lines(server: &Server, node: &str) -> Vec<String> {
     let ask = format!("AGG.PEEK {node} MIN HOUR COUNT 10000 FORMAT LINE");
     let entries: Vec<(String, i64, i64, String)> = server.ask(&ask);
@@ -150,12 +150,12 @@ path = "{dir}/numbers"
         let all: i64 = queues.map(|queue| left(&server, &all, queue)).sum();
         (all == numbers).then_some(())
     });
-    let told: BTreeSet<String> = all.iter().flat_map(|node| lines(&server, node)).collect();
+    let message: BTreeSet<String> = all.iter().flat_map(|node| lines(&server, node)).collect();
     let mut running = place.start();
     for queue in ["MIN", "HOUR"] {
         until_empty(&server, &all, queue);
     }
-    // In the fill, an entry of each of these is leased for an hour.
+    // The fixture leases one record of each of these queues for an hour.
     for queue in ["LOG", "ERROR", "REALITY"] {
         until("what is not leased is gone", || {
             (left(&server, &["web1"], queue) == 1).then_some(())
@@ -171,12 +171,12 @@ path = "{dir}/numbers"
         queues.into_iter().collect::<Vec<_>>(),
         ["ERROR", "LOG", "REALITY"]
     );
-    // The same records in both forms; the lines, made from the JSON, are those that the server writes itself.
+    // The same records in both formats; the lines, made from the JSON, are those that the server writes itself.
     assert_eq!(place.lines("numbers").len() as i64, numbers);
     assert_eq!(place.lines("lines").len() as i64, numbers);
     assert_eq!(
         place.lines("lines").into_iter().collect::<BTreeSet<_>>(),
-        told
+        message
     );
     assert!(!place.path("dead").exists());
 }
@@ -206,7 +206,7 @@ fn poller_killed_repeatedly_loses_nothing() {
     let once: BTreeSet<Id> = ids.iter().cloned().collect();
     assert_eq!(all.len(), 36_000);
     assert!(once == all, "{} of {}", once.len(), all.len());
-    // Whole lines alone, also where a kill came in between.
+    // Only complete lines, also after a kill.
     let text = std::fs::read_to_string(place.path("out")).unwrap();
     assert_eq!(text.lines().count(), ids.len());
     eprintln!("written {} times for {} records", ids.len(), all.len());
@@ -217,7 +217,7 @@ fn two_pollers_share_the_work_and_the_file() {
     let Some(server) = Server::start() else {
         return;
     };
-    // Longer than a busy machine may take for an extension.
+    // Longer than a busy machine may take to extend a lease.
     let patient = settings(&server, ALL_TO_FILE).replace("lease = \"1s\"", "lease = \"30s\"");
     let place = Place::new(&patient);
     let nodes = ["n1", "n2"];
@@ -283,7 +283,7 @@ fn changed_configuration_is_reloaded_and_an_invalid_one_ignored() {
     until_empty(&server, &["n1"], "LOG");
     assert_eq!(place.ids("out").len(), 1000);
 
-    // No signal: that it has changed is enough.
+    // No signal: the change is detected.
     place.write(&good.replace("/out\"", "/other\""));
     let line = errors.next().unwrap();
     assert!(line.ends_with("was read anew and is in force"), "{line}");
@@ -311,7 +311,7 @@ fn removed_server_is_no_longer_drained() {
     running.signal("HUP");
     log(&second, &["n1"], 500, "x");
     until_empty(&second, &["n1"], "LOG");
-    // Old servers stay for five seconds, in which new sources may tell of them.
+    // Old servers stay for five seconds, in which new sources may report them.
     std::thread::sleep(std::time::Duration::from_secs(7));
     log(&first, &["n1"], 500, "x");
     std::thread::sleep(std::time::Duration::from_secs(2));
@@ -364,8 +364,8 @@ fn scan_of_many_other_keys_expires_no_lease() {
     let Some(server) = Server::start() else {
         return;
     };
-    // The poller looks through a thousand keys at a time. Each step takes a quarter of a second, so all of them take longer than
-    // the lease, on any machine.
+    // The poller scans a thousand keys at a time. Each step takes a quarter of a second, so that all steps take longer
+    // than the lease on any machine.
     let () = server.ask("DEBUG POPULATE 20000");
     let proxy = Proxy::with_delay(server.port, b"\r\nSCAN\r\n", Duration::from_millis(250));
     let count = windows(&server, "n1", &names(3));
@@ -383,9 +383,9 @@ fn scan_of_many_other_keys_expires_no_lease() {
     until("the sink has them", || {
         (!stub.requests().is_empty()).then_some(())
     });
-    // Settings in which something is new have the nodes looked for again.
+    // A change of the settings starts a new scan for nodes.
     place.write(&text.replace("100ms", "110ms"));
-    // As another poller would.
+    // Like another poller.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(7) {
         let fetched: Value = server.ask("AGG.FETCH n1 MIN LEASE 3000");
@@ -400,7 +400,7 @@ fn scan_of_many_other_keys_expires_no_lease() {
 
 #[test]
 fn many_servers_share_a_small_budget() {
-    // Each server alone could fill the sink's share several times.
+    // Each server alone could fill the budget of the sink several times.
     let servers: Vec<Server> = (0..8).map_while(|_| Server::start()).collect();
     if servers.len() < 8 {
         return;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::place::{Id, Place, id, left, log, settings, until_empty};
 use crate::support::{Server, past_hour, until};
 
-/// The lines of all files of this name, also of those that were moved aside, plain or compressed.
+/// Returns the lines of all files of this name, including rotated ones, plain or compressed.
 fn all_lines(place: &Place, name: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for file in std::fs::read_dir(place.path("")).unwrap() {
@@ -45,10 +45,10 @@ rotate = "50kb"
 rotate-every = "1s"
 compress = "zstd"
 "#;
-    // Long, so that nothing comes twice on a slow machine.
+    // Long, so that nothing is redelivered on a slow machine.
     let head = settings(&server, rest).replace("lease = \"1s\"", "lease = \"30s\"");
     let place = Place::new(&head);
-    // What a crash left.
+    // Left by a crash.
     std::fs::write(
         place.path("out.1"),
         "{\"node\":\"old\",\"queue\":\"LOG\",\"id\":1}\n",
@@ -57,7 +57,7 @@ compress = "zstd"
     std::fs::write(place.path("out.1.zst.tmp"), "half").unwrap();
     let mut pollers = [place.start(), place.start()];
     let mut all = BTreeSet::new();
-    // One after the other: what comes at once is written at once.
+    // One after the other: records that come together are written together.
     for _ in 0..6 {
         all.extend(log(&server, &["n1", "n2"], 500, &"x".repeat(200)));
         until_empty(&server, &["n1", "n2"], "LOG");
@@ -135,7 +135,7 @@ format = "line"
     assert_eq!(running.end_by("TERM").code(), Some(0));
     for record in &mut before {
         if record["node"] == "web1" {
-            // Its own rack stays.
+            // The tag of the sample is kept.
             record["tags"] = json!({"dimension": "x", "rack": "mine", "dc": "berlin"});
         }
     }
@@ -192,7 +192,7 @@ compress = "gzip"
         poller.wait();
     }
     let mut poller = place.start();
-    // So that it is at work before it is asked to end, though the crashes may have left nothing to do.
+    // So that it is at work before the signal, although the crashes may have left nothing to do.
     all.extend(log(&server, &["n1"], 500, "x"));
     until_empty(&server, &["n1", "n2"], "LOG");
     until("what the crashes left is finished", || {

@@ -115,7 +115,7 @@ fn influxdb_3_names_the_invalid_lines_and_only_they_become_dead_letters() {
         stored.extend(text(request).lines().map(str::to_owned));
     }
     assert_eq!(stored.len(), count);
-    // Two that were turned away, one that names the lines, and one with the others.
+    // Two that were rejected, one whose answer names the lines, and one with the others.
     assert!(requests.len() <= 6, "{}", requests.len());
     let dead = place.lines("dead");
     assert_eq!(dead.len(), 2);
@@ -147,13 +147,13 @@ fn wrong_request_creates_no_dead_letters() {
     let rest = influx(&mock.server.uri(), "version = 3\ndatabase = \"_x\"");
     let place = Place::new(&settings(&server, &rest));
     let mut running = place.start();
-    let told = running.errors().next().unwrap();
+    let said = running.errors().next().unwrap();
     assert!(
-        told.ends_with(
+        said.ends_with(
             "it refuses all records and names none, as if the request were wrong: \
              HTTP 400: invalid database name: '_x'; trying again"
         ),
-        "{told}"
+        "{said}"
     );
     let first = mock.requests().len();
     assert!(first < 40, "{first} requests to find out");
@@ -164,7 +164,7 @@ fn wrong_request_creates_no_dead_letters() {
     assert_eq!(place.lines("dead"), [""; 0]);
 }
 
-/// The real thing.
+/// A real server.
 #[test]
 fn victoria_metrics_stores_the_statistics() {
     let (Some(server), Some(victoria)) = (Server::start(), Victoria::start()) else {
@@ -198,7 +198,7 @@ fn victoria_metrics_stores_the_statistics() {
     assert_eq!(place.lines("dead"), [""; 0]);
 }
 
-/// Settings for the logs to a sink of the type http.
+/// Returns settings that send logs to a sink of type http.
 fn http(url: &str, more: &str) -> String {
     format!(
         "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"post\"]\n[sink.post]\ntype = \"http\"\n\
@@ -236,7 +236,7 @@ fn http_endpoint_gets_arrays_and_its_faults_lose_nothing() {
         }
         keep.lock().unwrap().extend(records);
         match count.fetch_add(1, Ordering::Relaxed) {
-            // It has them, and nobody learns of it.
+            // The endpoint stores them without an answer.
             1 => (0, "", String::new()),
             _ => (200, "", "{}".into()),
         }
@@ -280,12 +280,12 @@ fn later_records_prove_that_a_record_is_invalid_and_not_the_request() {
     });
     let place = Place::new(&settings(&server, &http(&stub.url, "")));
     let mut running = place.start();
-    let told = running.errors().next().unwrap();
-    assert!(told.contains("as if the request were wrong"), "{told}");
+    let said = running.errors().next().unwrap();
+    assert!(said.contains("as if the request were wrong"), "{said}");
     assert_eq!(left(&server, &["n1"], "LOG"), 1);
     let all = log(&server, &["n1"], 500, "fine");
     until_empty(&server, &["n1"], "LOG");
-    // Now it knows one that is good.
+    // Now it knows a valid record.
     let worse: i64 = server.ask("AGG.LOG n1 poison");
     until_empty(&server, &["n1"], "LOG");
     assert_eq!(running.end_by("TERM").code(), Some(0));
@@ -337,7 +337,7 @@ fn concurrent_writers_send_nothing_twice() {
     assert_eq!(ids(&records).into_iter().collect::<BTreeSet<_>>(), all);
 }
 
-/// A certificate and its key in PEM, of this authority.
+/// Returns a certificate of this CA and its key in PEM.
 fn signed(issuer: &Issuer<'_, KeyPair>, name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -396,22 +396,22 @@ fn https_authenticates_both_sides() {
         place
     };
     let count = windows(&server, "n1", &names(5));
-    // An authority that we do not trust; nobody we are.
+    // A CA that is not trusted; no client certificate.
     for (ca, more) in [("other", pair), ("ca", "")] {
         let place = place(ca, more);
         let mut running = place.start();
-        let told = running.errors().next().unwrap();
-        assert!(told.contains("the sink db: no answer: "), "{told}");
+        let said = running.errors().next().unwrap();
+        assert!(said.contains("the sink db: no answer: "), "{said}");
         assert_eq!(running.end_by("TERM").code(), Some(0));
         assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
         assert!(stub.requests().is_empty());
     }
-    // What does not belong together is told by the check.
+    // The check reports settings that exclude each other.
     let strange = place("ca", &pair.replace("/key", "/strange"));
     let output = strange.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let told = crate::support::err(&output);
-    assert!(told.contains(":15:11: certificate and key: "), "{told}");
+    let said = crate::support::err(&output);
+    assert!(said.contains(":15:11: certificate and key: "), "{said}");
 
     let place = place("ca", pair);
     let mut running = place.start();
@@ -426,7 +426,7 @@ fn https_authenticates_both_sides() {
     assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
 }
 
-/// A page that a portal or a proxy answers anything with, and then what is meant.
+/// A page with which a portal or a proxy answers everything, and then the real answer.
 fn page_first(status: u16, body: &'static str) -> Stub {
     Stub::start(move |before, _| match before {
         0 => (
@@ -473,12 +473,12 @@ fn page_with_status_200_does_not_count_as_stored() {
         let more = format!("{more}\nurl = \"{}\"", stub.url);
         let place = Place::new(&settings(&server, &sink(&more)));
         let mut running = place.start();
-        let told = running.errors().next().unwrap();
+        let said = running.errors().next().unwrap();
         assert!(
-            told.contains(
+            said.contains(
                 "HTTP 200 with an answer of type text/html that does not mean that it is stored"
             ),
-            "{told}"
+            "{said}"
         );
         until_empty(&server, &[&*node], "MIN");
         let requests = stub.requests();
@@ -487,7 +487,7 @@ fn page_with_status_200_does_not_count_as_stored() {
     }
 }
 
-/// A proxy that connects to one place, whatever is asked for; the first lines of what it was asked.
+/// Starts a proxy that connects to one address whatever is requested, and returns the first lines of its requests.
 fn proxy(target: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     use std::io::{BufRead, BufReader, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -520,7 +520,7 @@ fn sink_uses_the_proxy_of_its_settings_or_of_the_environment() {
     let Some(server) = Server::start() else {
         return;
     };
-    // (of the settings, of the environment, whether it is asked)
+    // (proxy of the settings, of the environment, whether it is used)
     for (setting, variable, is_used) in [
         (true, None, true),
         (false, Some("HTTP_PROXY"), true),

@@ -13,7 +13,7 @@ use crate::support::mongo::MongoDb;
 use crate::support::place::{Place, left, log, names, settings, until_empty};
 use crate::support::{Running, Server, err, past_hour, until};
 
-/// A poller of a server into a database, all queues, with more keys of its sink.
+/// Returns settings of a poller that drains all queues into a database, with more keys of its sink.
 fn place(server: &Server, mongo: &MongoDb, more: &str) -> Place {
     place_by(server, &mongo.uri(), more)
 }
@@ -29,7 +29,7 @@ fn place_by(server: &Server, uri: &str, more: &str) -> Place {
     ))
 }
 
-/// Both or none: where a part is missing a test does nothing.
+/// Starts both; `None` if one is missing.
 fn parts() -> Option<(Server, MongoDb)> {
     Some((Server::start()?, MongoDb::start()?))
 }
@@ -108,7 +108,7 @@ fn all_queues_become_documents() {
     let expected = doc! { "a.b": [1_i64, large], "$c": 0.5, "d": { "": Bson::Null } };
     assert_eq!(disk.get_document("json").unwrap(), &expected);
     assert!(!disk.get_bool("gone").unwrap());
-    // News replace what is there, the end of an object as well.
+    // Newer records replace older ones, also the end of an object.
     ask(&server, &["AGG.REALITY", "n1", "disk/0", "Disk", "7"]);
     let json = |value: Bson| {
         until("the news are there", || {
@@ -123,7 +123,7 @@ fn all_queues_become_documents() {
         disk.get_bool("gone").unwrap().then_some(disk)
     });
     assert!(gone.get_i64("id").unwrap() > first.get_i64("id").unwrap());
-    // By node and what one looks for there, and by time.
+    // By node and the field that users query, and by time.
     for (collection, expected) in [
         ("statistics", ["node_1_metric_1_start_1", "start_1"]),
         ("logs", ["node_1_epoch_1", "epoch_1"]),
@@ -153,15 +153,15 @@ fn late_record_does_not_overwrite_a_newer_one() {
     let stored = [state("newer", later), state("older", 5)];
     reality.insert_many(&stored).run().unwrap();
     for key in ["newer", "older", "new"] {
-        ask(&server, &["AGG.REALITY", "n1", key, "m", "\"told\""]);
+        ask(&server, &["AGG.REALITY", "n1", key, "m", "\"said\""]);
     }
-    // A line that is there already, with what a reader has written into it.
+    // A log entry that is stored already, with a field that a reader has added.
     let ids = log(&server, &["n1"], 500, "x");
     let id = ids.first().unwrap().2;
     let mark = doc! { "_id": { "node": "n1", "queue": "LOG", "id": id }, "seen": true };
     let logs = mongo.database().collection::<Document>("logs");
     logs.insert_one(&mark).run().unwrap();
-    // An index of somebody else's that lets old lines go: it is no trouble, and stays.
+    // A foreign index that expires old log entries is no problem and stays.
     let index = doc! { "key": { "epoch": 1 }, "name": "epoch_1", "expireAfterSeconds": 1_000_000 };
     mongo.command(doc! { "createIndexes": "logs", "indexes": [index] });
     let place = place(&server, &mongo, "");
@@ -178,7 +178,7 @@ fn late_record_does_not_overwrite_a_newer_one() {
     };
     assert_eq!(
         ["newer", "older", "new"].map(json),
-        ["stored", "told", "told"]
+        ["stored", "said", "said"]
     );
     assert_eq!(one(&mongo, "logs", doc! { "seen": true }), mark);
     assert_eq!(mongo.count("logs"), 500);
@@ -191,7 +191,7 @@ fn server_faults_lose_nothing_and_write_nothing_twice() {
     let Some((server, mongo)) = parts() else {
         return;
     };
-    // A server that fails only as it was told to does not tell the driver when it is the primary again: it is asked.
+    // A server with a fail point does not announce to the driver that it is the primary again, so it is asked.
     let uri = format!(
         "{}?serverMonitoringMode=poll&heartbeatFrequencyMS=500",
         mongo.uri()
@@ -215,12 +215,12 @@ fn server_faults_lose_nothing_and_write_nothing_twice() {
         ),
     ];
     let mut count = 0;
-    for (fault, told) in faults {
+    for (fault, said) in faults {
         mongo.fail(&["insert", "update"], 1, fault.clone());
         log(&server, &["n1"], 500, "x");
         count += 500;
-        until("the fault is told", || {
-            errors.find(|line| line.contains(told) && line.ends_with("trying again"))
+        until("the fault is logged", || {
+            errors.find(|line| line.contains(said) && line.ends_with("trying again"))
         });
         until_empty(&server, &["n1"], "LOG");
         assert_eq!(mongo.count("logs"), count, "{fault}");
@@ -240,11 +240,11 @@ fn unreachable_database_is_waited_for() {
     let mut errors = running.errors();
     let mut all = log(&server, &["n1", "n2"], 500, "x");
     let mut away = || {
-        until("its absence is told", || {
+        until("its absence is logged", || {
             errors.find(|line| line.contains("the sink db: ") && line.ends_with("trying again"))
         })
     };
-    // Nor is there anybody who could make indexes.
+    // Nor could indexes be created.
     away();
     mongo.restart(&[], "");
     until_empty(&server, &["n1", "n2"], "LOG");
@@ -273,7 +273,7 @@ fn two_pollers_with_one_killed_repeatedly_write_everything_once() {
     let steady = place.start();
     let mut all = BTreeSet::new();
     for round in 0..4 {
-        // Killed with what it has in hand, which comes back when the lease ends.
+        // Killed with leased records, which are redelivered when the lease expires.
         let mut killed = place.start();
         all.extend(log(&server, &["n1", "n2"], 1000, "x"));
         for key in 0..20 {
@@ -313,7 +313,7 @@ fn refused_document_becomes_the_only_dead_letter() {
     for message in ["good", "bad", "good", "bad", "good"] {
         server.ask::<i64>(&format!("AGG.LOG n1 {message}"));
     }
-    // More than 16 MiB as BSON, where each item has a name.
+    // More than 16 MiB as BSON, in which each item has a name.
     let large = format!("[{}0]", "0,".repeat(1_500_000));
     ask(&server, &["AGG.REALITY", "n1", "large", "m", &large]);
     for (key, serial) in [("a", 1), ("b", 1), ("c", 2)] {
@@ -349,9 +349,9 @@ fn time_series_collection_has_no_duplicates() {
     let mut errors = running.errors();
     let concern = doc! { "code": 64, "errmsg": "slow" };
     mongo.fail(&["insert"], 2, doc! { "writeConcernError": concern });
-    // Stored, but not answered so: it is written once more.
+    // Stored, but without an answer: it is written again.
     let count = windows(&server, "n1", 20);
-    until("the fault is told", || {
+    until("the fault is logged", || {
         errors.find(|line| line.contains("slow"))
     });
     until("the windows close", || {
@@ -377,7 +377,7 @@ fn time_series_collection_has_no_duplicates() {
     assert_eq!(left(&server, &["n1"], "MIN"), 0);
 }
 
-/// Reports two windows of each of `count` metrics; how many windows of 5 minutes that makes.
+/// Reports two windows of each of `count` metrics and returns the number of MIN windows.
 fn windows(server: &Server, node: &str, count: usize) -> usize {
     let start = past_hour();
     for name in names(count) {
@@ -402,11 +402,11 @@ fn password_is_required_and_never_shown() {
     std::fs::write(place.path("password"), "wr0ng\n").unwrap();
     log(&server, &["n1"], 500, "x");
     let mut running = place.start();
-    let told = until("the refusal is told", || {
+    let said = until("the refusal is logged", || {
         running.errors().find(|line| line.ends_with("trying again"))
     });
-    assert!(told.to_lowercase().contains("auth"), "{told}");
-    assert!(!told.contains("wr0ng"), "{told}");
+    assert!(said.to_lowercase().contains("auth"), "{said}");
+    assert!(!said.contains("wr0ng"), "{said}");
     running.signal("TERM");
     assert_eq!(running.wait().code(), Some(0));
     assert_eq!(left(&server, &["n1"], "LOG"), 500);
@@ -446,14 +446,14 @@ fn database_with_tls_is_reached() {
 
 #[test]
 fn errors_are_reported_without_secrets() {
-    let told = |uri: &str, more: &str| {
+    let said = |uri: &str, more: &str| {
         let head = "[[source]]\nurls = [\"redis://127.0.0.1:7777\"]\n[[route]]\nqueues = [\"LOG\"]\nsinks = [\"db\"]\n";
         let sink = format!("[sink.db]\ntype = \"mongodb\"\nuri = \"{uri}\"\ndatabase = \"grid\"\n");
         let place = Place::new(&format!("{head}{sink}{more}"));
         let output = place.command("check").output().unwrap();
         (output.status.code(), err(&output))
     };
-    assert_eq!(told("mongodb://127.0.0.1/", "").0, Some(0));
+    assert_eq!(said("mongodb://127.0.0.1/", "").0, Some(0));
     for (uri, more, expected) in [
         (
             "mongodb+srv://c.example.com",
@@ -486,11 +486,11 @@ fn errors_are_reported_without_secrets() {
             ":7:1: a password, but no user",
         ),
     ] {
-        let (code, told) = told(uri, more);
+        let (code, said) = said(uri, more);
         assert_eq!(code, Some(2));
         assert!(
-            told.contains(expected) && !told.contains("s3cret"),
-            "{told}"
+            said.contains(expected) && !said.contains("s3cret"),
+            "{said}"
         );
     }
 }

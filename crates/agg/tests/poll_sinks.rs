@@ -54,7 +54,7 @@ fn sink_slower_than_the_lease_gets_each_record_once() {
     let place = Place::new(&text.replace("lease = \"1s\"", "lease = \"3s\""));
     let mut running = place.start();
     let looked = until("the queue is empty, or others get its entries", || {
-        // Asked first: what the poller takes in between says nothing about its lease.
+        // Queried first: what the poller takes in between says nothing about its lease.
         let started = !stub.requests().is_empty();
         let got: Vec<redis::Value> = server.ask("AGG.FETCH n1 MIN LEASE 1");
         assert!(!started || got.is_empty(), "the lease ended");
@@ -65,7 +65,7 @@ fn sink_slower_than_the_lease_gets_each_record_once() {
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 
-/// The most memory that a program has had so far.
+/// Returns the most memory that a program has had so far.
 fn peak_memory(running: &Running) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -98,7 +98,7 @@ path = "{dir}/copy"
 "#;
     let head = settings(&server, &format!("{rest}{log_route}"));
     let place = Place::new(&format!("max-in-flight = \"12mb\"\n{head}"));
-    // Far more than the share of the sink.
+    // Far more than the budget of the sink.
     let long: Vec<String> = (0..5000)
         .map(|n| format!("m{n}{}", "x".repeat(700)))
         .collect();
@@ -111,7 +111,7 @@ path = "{dir}/copy"
     until_empty(&server, &["n1"], "LOG");
     assert_eq!(place.ids("out").into_iter().collect::<BTreeSet<_>>(), all);
     let leased = of_queue(&server, "n1", "MIN", "leased");
-    // A record has its text in both forms, each longer than its name.
+    // A record has its text in both formats, each longer than its name.
     assert!(leased * 1400 < 4 << 20, "{leased} are held");
     assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
     let most = peak_memory(&running);
@@ -182,7 +182,7 @@ fn influxdb_2_faults_are_handled() {
     );
 }
 
-/// The real thing, version 1: it takes a backslash before a quotation mark away from a measurement.
+/// A real InfluxDB 1: it removes a backslash before a quotation mark from a measurement.
 #[test]
 fn influxdb_stores_names_verbatim() {
     let (Some(server), Some(influx_db)) = (Server::start(), InfluxDb::start()) else {
@@ -216,7 +216,7 @@ fn influxdb_stores_names_verbatim() {
     assert_eq!(found, expected);
 }
 
-/// The real thing, version 1.
+/// A real InfluxDB 1.
 #[test]
 fn influxdb_stores_the_statistics_and_an_invalid_line_becomes_a_dead_letter() {
     let (Some(server), Some(mut influx_db)) = (Server::start(), InfluxDb::start()) else {
@@ -225,10 +225,10 @@ fn influxdb_stores_the_statistics_and_an_invalid_line_becomes_a_dead_letter() {
     let place = Place::new(&settings(&server, &influx(&influx_db.url(), VERSION_1)));
     let mut running = place.start();
     let mut errors = running.errors();
-    // The database is made while the poller waits for it.
+    // The database is created while the poller waits for it.
     windows(&server, "n1", &["cpu.load@0".to_owned()]);
-    let told = errors.next().unwrap();
-    assert!(told.contains("HTTP 404: database not found"), "{told}");
+    let said = errors.next().unwrap();
+    assert!(said.contains("HTTP 404: database not found"), "{said}");
     influx_db.query("CREATE DATABASE grid");
     until_empty(&server, &["n1"], "MIN");
     let rows = influx_db.query(
@@ -236,14 +236,14 @@ fn influxdb_stores_the_statistics_and_an_invalid_line_becomes_a_dead_letter() {
     );
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0][1..], [serde_json::json!(1.5), 1.into()]);
-    // A field of another type than the module's: the database refuses it for good.
+    // A field of another type than that of the module: the database refuses it permanently.
     influx_db.write("conflict avg=\"text\"");
-    // Away and back again.
+    // Down and up again.
     influx_db.stop();
     let mut metrics = names(100);
     metrics.push("conflict".into());
     windows(&server, "n2", &metrics);
-    until("its absence is told", || {
+    until("its absence is logged", || {
         errors.find(|line| line.contains("no answer"))
     });
     influx_db.restart();

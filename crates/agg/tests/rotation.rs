@@ -8,7 +8,7 @@ use crate::support::place::{self, Place};
 use crate::support::stub::Stub;
 use crate::support::{Running, Server, agg, free_port, until};
 
-/// Puts another file in the place of one, as whoever renews it does.
+/// Replaces a file atomically, like programs that renew certificates.
 fn replace(path: &Path, text: &[u8]) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
@@ -40,16 +40,16 @@ fn renewed_password_is_used_when_the_old_one_is_refused() {
     ));
     std::fs::write(place.path("password"), "first\n").unwrap();
     let mut poller = place.start();
-    let mut told = poller.errors();
+    let mut message = poller.errors();
     place::log(&server, &["n"], 500, "x");
     until_lines(&place, 500);
-    // Renewed in the file first: the connection that works is kept.
+    // Renewed in the file first: the working connection is kept.
     replace(&place.path("password"), b"second\n");
-    let line = told.next().unwrap();
+    let line = message.next().unwrap();
     assert!(line.ends_with("was read anew and is in force"), "{line}");
     place::log(&server, &["n"], 500, "x");
     until_lines(&place, 1000);
-    // Then at the server, which ends the connection: the new one is used at once.
+    // Then at the server, which closes the connection: the new password is used at once.
     admin("ACL SETUSER drain resetpass >second");
     admin("CLIENT KILL USER drain");
     place::log(&server, &["n"], 500, "x");
@@ -57,7 +57,7 @@ fn renewed_password_is_used_when_the_old_one_is_refused() {
     // At the server first, then in the file.
     admin("ACL SETUSER drain resetpass >third");
     admin("CLIENT KILL USER drain");
-    let line = told.find(|line| line.contains("does not accept the user or password"));
+    let line = message.find(|line| line.contains("does not accept the user or password"));
     assert!(line.is_some());
     place::log(&server, &["n"], 500, "x");
     replace(&place.path("password"), b"third\n");
@@ -88,14 +88,14 @@ fn renewed_certificates_are_used_by_new_connections() {
     );
     let url = format!("rediss://127.0.0.1:{port}");
     let mut drain = Running::start(&mut agg(&url, &line));
-    let (mut lines, mut told) = (drain.lines(), drain.errors());
+    let (mut lines, mut message) = (drain.lines(), drain.errors());
     let mut log = |text: &str| {
         let _: i64 = server.ask(&format!("AGG.LOG n {text}"));
         let line = lines.next().unwrap();
         assert!(line.contains(text), "{line}");
     };
     log("before");
-    // Another authority, certificate and key at the server.
+    // Another CA, certificate and key at the server.
     for file in ["ca.pem", "server.pem", "server.key"] {
         replace(
             &first.path(file),
@@ -110,7 +110,7 @@ fn renewed_certificates_are_used_by_new_connections() {
         set("tls-ca-cert-file", "ca.pem")
     ));
     let _: i64 = server.ask("CLIENT KILL TYPE normal SKIPME yes");
-    assert!(told.any(|line| line.contains("no encrypted connection")));
+    assert!(message.any(|line| line.contains("no encrypted connection")));
     for file in ours {
         replace(
             Path::new(&path(file)),
@@ -139,9 +139,9 @@ fn renewed_header_is_used_when_the_old_one_is_refused() {
     ));
     std::fs::write(place.path("header"), "Bearer first\n").unwrap();
     let mut poller = place.start();
-    let mut told = poller.errors();
+    let mut message = poller.errors();
     place::log(&server, &["n"], 500, "x");
-    assert!(told.any(|line| line.contains("HTTP 401: unauthorized")));
+    assert!(message.any(|line| line.contains("HTTP 401: unauthorized")));
     replace(&place.path("header"), b"Bearer second\n");
     place::until_empty(&server, &["n"], "LOG");
     assert!(stub.requests().last().unwrap().authorization == "Bearer second");

@@ -20,15 +20,15 @@ type = "file"
 path = "{dir}/out"
 "#;
 
-/// Settings with which it is seen at some port.
+/// Returns settings with a status page on a free port.
 fn shown(server: &Server, rest: &str) -> String {
     format!("listen = \"127.0.0.1:0\"\n{}", settings(server, rest))
 }
 
-/// Where a poller is to be seen.
+/// The address of the status page of a poller.
 struct Seen(String);
 
-/// Starts a poller that says where it is to be seen, and what it says from then on.
+/// Starts a poller and returns its further log lines and the address of its status page.
 fn start(command: &mut Command) -> (Running, Lines, Seen) {
     let mut running = Running::start(command);
     let mut said = running.errors();
@@ -36,7 +36,7 @@ fn start(command: &mut Command) -> (Running, Lines, Seen) {
     (running, said, seen)
 }
 
-/// The next place at which it says to be seen.
+/// Returns the next address of the status page in the log.
 fn next_place(said: &mut Lines) -> Seen {
     let place = |line: String| {
         let (_, place) = line.split_once("shown at http://")?;
@@ -46,7 +46,7 @@ fn next_place(said: &mut Lines) -> Seen {
 }
 
 impl Seen {
-    /// The status and the body; none where nobody answers yet.
+    /// Returns the status and the body; `None` if nobody answers yet.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(60)))
@@ -66,7 +66,7 @@ impl Seen {
     }
 }
 
-/// A sample of the metrics.
+/// Returns a sample of the metrics.
 fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
@@ -208,9 +208,9 @@ fn taken_listen_address_is_refused_at_start_and_at_reload() {
     show_at(&format!("127.0.0.1:{port}"));
     let output = place.command("poll").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = format!("agg: cannot listen at 127.0.0.1:{port}: ");
+    let expected = format!("agg: cannot listen at 127.0.0.1:{port}: ");
     assert!(
-        unstamped(&err(&output)).starts_with(&told),
+        unstamped(&err(&output)).starts_with(&expected),
         "{}",
         err(&output)
     );
@@ -228,13 +228,13 @@ fn taken_listen_address_is_refused_at_start_and_at_reload() {
     let second = next_place(&mut said);
     until("it moved", || second.get("/healthz"));
     assert!(first.get("/healthz").is_none());
-    until("it is told", || {
+    until("the failure is shown", || {
         (second.status()?["reloads"]["taken"] == 1).then_some(())
     });
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 
-/// The descriptors that a program has open.
+/// Returns the number of descriptors that a program has open.
 fn descriptors(running: &Running) -> usize {
     let path = format!("/proc/{}/fd", running.0.id());
     std::fs::read_dir(path).unwrap().count()
@@ -270,7 +270,7 @@ fn slow_clients_leave_descriptors_for_servers_and_sinks() {
         assert!(open < 128, "{open} descriptors");
         (place.lines("out").len() == all).then_some(())
     });
-    // Those that wait are served when those before them are closed for saying nothing.
+    // Waiting clients are served once silent ones are disconnected.
     until("it answers again", || {
         seen.get("/healthz").filter(|(code, _)| *code == 200)
     });

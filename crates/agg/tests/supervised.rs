@@ -15,11 +15,11 @@ type = "file"
 path = "{dir}/out"
 "#;
 
-/// Where the poller's words arrive.
+/// The socket that receives the notifications of the poller.
 struct Ear(UnixDatagram);
 
 impl Ear {
-    /// The next words, those on how it is and that it works left out unless they are looked for.
+    /// Returns the next notification, without those of status and watchdog unless they are requested.
     fn next(&self, wanted: &str) -> String {
         until(wanted, || {
             let mut words = [0; 4096];
@@ -46,9 +46,9 @@ fn systemd_is_notified_of_readiness_status_reload_and_shutdown() {
     let mut running = Running::start(&mut command);
     assert_eq!(ear.next("READY=1"), "READY=1\n");
     assert_eq!(ear.next("WATCHDOG=1"), "WATCHDOG=1\n");
-    // The first one may say how things were before the servers were known.
-    let mut told = (0..1000).map(|_| ear.next("STATUS="));
-    assert!(told.any(|status| status.contains(" of 1 server up, ")));
+    // The first may describe the state before the servers were known.
+    let mut notified = (0..1000).map(|_| ear.next("STATUS="));
+    assert!(notified.any(|status| status.contains(" of 1 server up, ")));
 
     running.signal("HUP");
     let reloading = ear.next("RELOADING=1");
@@ -78,7 +78,7 @@ fn poller_works_without_systemd() {
     let mut command = place.command("poll");
     command.env("NOTIFY_SOCKET", place.path("nobody"));
     let mut running = Running::start(&mut command);
-    let told = running.errors().next().unwrap();
-    assert!(told.contains("its state is shown at"), "{told}");
+    let notified = running.errors().next().unwrap();
+    assert!(notified.contains("its state is shown at"), "{notified}");
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }

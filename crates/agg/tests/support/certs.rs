@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-/// A folder with `ca.pem`, and `server.pem`, `client.pem` with their keys in `server.key`, `client.key`; `other.pem`
-/// is an authority that nobody here is of.
+/// A directory with `ca.pem`, and `server.pem` and `client.pem` with their keys in `server.key` and `client.key`.
+/// `other.pem` is a CA that signed none of them.
 pub struct Certs(tempfile::TempDir);
 
 impl Certs {
-    /// The server's certificate is of this name alone.
+    /// Creates the files; the certificate of the server has only this name.
     pub fn new(name: &str) -> Certs {
         let certs = Certs(tempfile::tempdir().unwrap());
         let authority = |name: &str| {
@@ -25,7 +25,7 @@ impl Certs {
         for (file, name) in [("server", name), ("client", "client.example")] {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            // Of one subject, it would pass for the authority's own.
+            // With the subject of the CA it would pass for the certificate of the CA.
             params.distinguished_name.push(DnType::CommonName, name);
             write(
                 &format!("{file}.pem"),
@@ -44,7 +44,7 @@ impl Certs {
         self.dir().join(file)
     }
 
-    /// The arguments of a server that speaks encrypted at this port, and only with those who have a certificate.
+    /// Returns the arguments of a server with mTLS on this port.
     pub fn arguments(&self, port: u16) -> Vec<String> {
         let path = |file: &str| self.path(file).display().to_string();
         let pairs = [

@@ -21,7 +21,7 @@ const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 const ENOSYS: i32 = 38;
 
-/// The file system. What hangs in it is let go at its end.
+/// The file system. Requests that hang are released when it is dropped.
 pub struct Fuse {
     device: File,
     dir: TempDir,
@@ -31,7 +31,7 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// None where there can be none: it takes root and /dev/fuse.
+    /// Returns `None` without the required root permissions and /dev/fuse.
     pub fn new() -> Option<Fuse> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
@@ -64,12 +64,12 @@ impl Fuse {
         self.dir.path()
     }
 
-    /// Lets it hang or answer, what waits included.
+    /// Makes it hang or answer, including waiting requests.
     pub fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::SeqCst);
     }
 
-    /// The program as [`super::agg`] makes it, with the file system mounted.
+    /// Returns the command of [`super::agg`] with the file system mounted.
     pub fn agg(&self, url: &str, line: &str) -> Command {
         let mount = "mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 test \"$0\" && exec \"$@\" </dev/null";
         let mut command = Command::new("unshare");
@@ -91,7 +91,7 @@ impl Drop for Fuse {
         if let Some(server) = self.server.take() {
             server.join().unwrap();
         }
-        // With the device the kernel gives up what waits.
+        // When the device closes the kernel releases waiting requests.
     }
 }
 
@@ -104,7 +104,7 @@ fn serve(mut device: File, hangs: &AtomicBool, ends: &AtomicBool) {
                 reply(&mut device, unique, 0, &space());
             }
         }
-        // Before it is mounted there is nothing to read, either.
+        // Before it is mounted there is nothing to read.
         let Ok(40..) = device.read(&mut request) else {
             std::thread::sleep(Duration::from_millis(2));
             continue;
@@ -126,7 +126,7 @@ fn reply(device: &mut File, unique: u64, error: i32, body: &[u8]) {
     answer.extend(error.to_le_bytes());
     answer.extend(unique.to_le_bytes());
     answer.extend(body);
-    // Who asked may have gone.
+    // The process that asked may have ended.
     let _ = device.write_all(&answer);
 }
 
@@ -143,7 +143,7 @@ fn first() -> Vec<u8> {
     body
 }
 
-/// A folder's. They count for no time at all, so that the kernel asks again.
+/// Those of a directory. They are valid for no time, so that the kernel asks again.
 fn attributes() -> Vec<u8> {
     let mut body = numbers(&[0, 0, 1, 0, 0, 0, 0, 0], &[0, 0, 0, 0o40755, 2]);
     body.resize(104, 0);

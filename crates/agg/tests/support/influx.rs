@@ -14,7 +14,7 @@ pub struct InfluxDb {
 }
 
 impl InfluxDb {
-    /// One that is empty; none where the program is missing.
+    /// Starts an empty one; `None` if the program is missing.
     pub fn start() -> Option<InfluxDb> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -32,13 +32,13 @@ impl InfluxDb {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it, as by a crash.
+    /// Kills it, as a crash does.
     pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again with what it had.
+    /// Restarts it with its data.
     pub fn restart(&mut self) {
         self.child = spawn(self.dir.path()).unwrap();
         self.wait_for_answer();
@@ -53,7 +53,7 @@ impl InfluxDb {
         });
     }
 
-    /// Runs a statement; its rows.
+    /// Runs a statement and returns its rows.
     pub fn query(&self, statement: &str) -> Vec<Vec<serde_json::Value>> {
         let response = agent()
             .post(format!("{}/query", self.url()))
@@ -70,7 +70,7 @@ impl InfluxDb {
             .collect()
     }
 
-    /// Writes lines as they are.
+    /// Writes lines verbatim.
     pub fn write(&self, lines: &str) {
         let url = format!("{}/write?db=grid", self.url());
         agent().post(url).send(lines).unwrap();

@@ -39,7 +39,7 @@ pub fn run(url: &str, line: &str, input: &[u8]) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let writer = std::thread::spawn(move || {
-        // One that ends early does not read it all.
+        // A program that ends early does not read it all.
         let _ = stdin.write_all(&input);
     });
     let output = child.wait_with_output().unwrap();

@@ -17,7 +17,7 @@ pub struct MongoDb {
 }
 
 impl MongoDb {
-    /// One that is empty, with commands to make it fail; none where the program is missing.
+    /// Starts an empty one with fail points; `None` if the program is missing.
     pub fn start() -> Option<MongoDb> {
         if !program().exists() {
             return missing("secantusd, which scripts/servers.sh fetches,");
@@ -34,13 +34,13 @@ impl MongoDb {
         format!("mongodb://127.0.0.1:{}/", self.port)
     }
 
-    /// Ends it, as by a crash.
+    /// Kills it, as a crash does.
     pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again with what it had; these parameters of the URI reach it then.
+    /// Restarts it with its data and waits for it with these parameters of the URI.
     pub fn restart(&mut self, arguments: &[&str], parameters: &str) {
         self.stop();
         self.child = spawn(self.dir.path(), self.port, arguments);
@@ -59,12 +59,12 @@ impl MongoDb {
         });
     }
 
-    /// The database that the tests' pollers write to.
+    /// Returns the database that pollers of tests write to.
     pub fn database(&self) -> Database {
         Client::with_uri_str(self.uri()).unwrap().database("grid")
     }
 
-    /// The documents of a collection that a filter takes.
+    /// Returns the documents of a collection that match a filter.
     pub fn find(&self, collection: &str, filter: Document) -> Vec<Document> {
         let collection = self.database().collection::<Document>(collection);
         let found = collection.find(filter).run().unwrap();
@@ -76,12 +76,12 @@ impl MongoDb {
         collection.count_documents(doc! {}).run().unwrap()
     }
 
-    /// Runs a command on the tests' database.
+    /// Runs a command on the database of the tests.
     pub fn command(&self, command: Document) {
         self.database().run_command(command).run().unwrap();
     }
 
-    /// Lets commands fail, the next `times` of them, as the server's fail point `failCommand` is told.
+    /// Makes the next `times` commands fail by the fail point `failCommand`.
     pub fn fail(&self, commands: &[&str], times: i32, mut how: Document) {
         how.insert("failCommands", commands);
         let command = doc! {
@@ -103,7 +103,7 @@ fn program() -> PathBuf {
 }
 
 fn spawn(dir: &Path, port: u16, arguments: &[&str]) -> Child {
-    // Its settings are looked for where it runs.
+    // It looks for its settings in the current directory.
     let log = std::fs::File::create(dir.join("log")).unwrap();
     Command::new(std::fs::canonicalize(program()).unwrap())
         .args(["--host", "127.0.0.1", "--port", &port.to_string()])

@@ -9,11 +9,11 @@ use super::{Running, Server, agg, ask, of_queue, past_hour, until};
 /// What identifies a record.
 pub type Id = (String, String, i64);
 
-/// A folder for a poller's files, and its settings.
+/// A directory for the files of a poller, with its settings.
 pub struct Place(tempfile::TempDir);
 
 impl Place {
-    /// `{dir}` in the settings is this folder.
+    /// Creates the directory; `{dir}` in the settings stands for it.
     pub fn new(settings: &str) -> Place {
         let place = Place(tempfile::tempdir().unwrap());
         let dir = place.0.path().to_str().unwrap();
@@ -27,10 +27,10 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Sets the settings anew, as a whole.
+    /// Replaces the settings.
     pub fn write(&self, settings: &str) {
         std::fs::write(self.path("new"), settings).unwrap();
-        // All within one tick of the clock that files are stamped with, as a fast writer's are.
+        // All with the same modification time, like those of a fast writer.
         let file = std::fs::File::options().write(true).open(self.path("new"));
         file.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         std::fs::rename(self.path("new"), self.path("poller.toml")).unwrap();
@@ -48,7 +48,7 @@ impl Place {
         Running::start(&mut self.command("poll"))
     }
 
-    /// The whole lines of a file; none where there is no file yet.
+    /// Returns the complete lines of a file, which may not exist yet.
     pub fn lines(&self, name: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -67,13 +67,13 @@ pub fn id(line: &str) -> Id {
     (text("node"), text("queue"), record["id"].as_i64().unwrap())
 }
 
-/// Settings of which most tests need another beginning or end.
+/// Returns settings with a source and the rest.
 pub fn settings(server: &Server, rest: &str) -> String {
     let url = server.url();
     format!("lease = \"1s\"\npoll-interval = \"100ms\"\n[[source]]\nurls = [\"{url}\"]\n{rest}")
 }
 
-/// Adds lines to the logs of nodes, and returns what they are known by.
+/// Adds log entries to nodes and returns their ids.
 pub fn log(server: &Server, nodes: &[&str], count: usize, text: &str) -> BTreeSet<Id> {
     let mut connection = server.connection();
     let mut all = BTreeSet::new();
@@ -111,7 +111,7 @@ pub fn influx(url: &str, more: &str) -> String {
 
 pub const VERSION_1: &str = "database = \"grid\"";
 
-/// Closes windows of `count` metrics, so that there are as many records in MIN.
+/// Closes windows of metrics and returns the number of records in MIN.
 pub fn windows(server: &Server, node: &str, names: &[String]) -> usize {
     let start = past_hour();
     let mut connection = server.connection();

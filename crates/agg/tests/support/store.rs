@@ -12,22 +12,22 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How it is.
+/// The state of the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mood {
     Well,
-    /// Connections come to nothing.
+    /// Connections are closed without an answer.
     Away,
-    /// Answers take so long.
+    /// Answers take this long.
     Slow(Duration),
-    /// What came is stored, and the connection cut instead of an answer.
+    /// Requests are stored, and the connection is closed without an answer.
     Cut,
 }
 
-/// What of a record is kept: what tells it from others, and its content as a hash.
+/// A stored record: its identity, and its content as a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The message of a line of a log, metric and start of a window.
+    /// The message of a log entry; metric and start of a window.
     pub what: String,
     pub content: u64,
     pub times: u64,
@@ -36,7 +36,7 @@ pub struct Kept {
 /// By node, queue and id.
 pub type Records = HashMap<(String, String, i64), Kept>;
 
-/// The store; its threads end with the test's process.
+/// A running store; its threads end with the test's process.
 pub struct Store {
     pub url: String,
     inner: Arc<Mutex<Inner>>,
@@ -82,7 +82,7 @@ impl Store {
         self.inner.lock().unwrap().mood = mood;
     }
 
-    /// All that was stored.
+    /// Returns everything that was stored.
     pub fn records(&self) -> Records {
         self.inner.lock().unwrap().records.clone()
     }
@@ -91,7 +91,7 @@ impl Store {
         self.inner.lock().unwrap().records.len()
     }
 
-    /// Ids that came with two contents: there may be none.
+    /// Returns the ids that came with two contents; there must be none.
     pub fn torn(&self) -> Vec<String> {
         self.inner.lock().unwrap().torn.clone()
     }
@@ -146,7 +146,7 @@ impl Inner {
     }
 }
 
-/// The body of a request.
+/// Reads the body of a request.
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
     let mut length = None;
     loop {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What was sent.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The path with its parameters.
     pub path: String,
     /// The value of the header Authorization.
     pub authorization: String,
-    /// As it was before it was compressed.
+    /// The uncompressed body.
     pub body: String,
     /// The whole head, a line each.
     pub head: Vec<String>,
@@ -31,19 +31,19 @@ impl Request {
 /// A status, more headers (each with its newline), and a body. Status 0 cuts the connection instead.
 pub type Answer = (u16, &'static str, String);
 
-/// The stub; its threads end with the test's process.
+/// A running stub; its threads end with the test's process.
 pub struct Stub {
     pub url: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Stub {
-    /// Answers each request as `answer` says, given how many came before.
+    /// Starts a stub that answers each request by `answer`, which gets the number of previous requests.
     pub fn start(answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Stub {
         Stub::listen(None, answer)
     }
 
-    /// The same by https.
+    /// Starts a stub with https.
     pub fn start_tls(
         config: Arc<ServerConfig>,
         answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
@@ -80,7 +80,7 @@ impl Stub {
         Stub { url, requests }
     }
 
-    /// All that came.
+    /// Returns all requests.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }

@@ -15,14 +15,14 @@ use super::Running;
 /// A terminal in which a program runs.
 pub struct Terminal {
     keys: File,
-    /// Held, so that the terminal outlives the program.
+    /// Kept open, so that the terminal outlives the program.
     inside: OwnedFd,
     written: Arc<Mutex<Vec<u8>>>,
     pub program: Running,
 }
 
 impl Terminal {
-    /// Runs the command in a terminal of 80 by 24; none, said aloud, where the machine cannot give one.
+    /// Runs the command in a terminal of 80 by 24; `None`, with a message, if the machine has no pseudo terminals.
     pub fn start(command: &Command) -> Option<Terminal> {
         let missing = |what: &str| {
             assert!(std::env::var_os("CI").is_none(), "{what} is missing");
@@ -44,7 +44,7 @@ impl Terminal {
         let path = ptsname(&person, Vec::new()).unwrap();
         let inside = open(path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
         let end = || Stdio::from(inside.try_clone().unwrap());
-        // The terminal has to be that of the program, not that of whoever runs the tests.
+        // The controlling terminal has to be this one, not that of the test runner.
         let mut inner = Command::new("setsid");
         inner
             .arg("--ctty")
@@ -71,7 +71,7 @@ impl Terminal {
         let into = written.clone();
         std::thread::spawn(move || {
             let mut part = [0; 4096];
-            // An error is how a terminal ends.
+            // A terminal ends with an error.
             while let Ok(length @ 1..) = screen.read(&mut part) {
                 into.lock().unwrap().extend_from_slice(&part[..length]);
             }
@@ -84,7 +84,7 @@ impl Terminal {
         })
     }
 
-    /// What the terminal's line does with keys.
+    /// Returns the modes of the terminal.
     pub fn modes(&self) -> Termios {
         tcgetattr(&self.inside).unwrap()
     }
@@ -94,22 +94,22 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that was written.
+    /// Returns everything that was written.
     pub fn written(&self) -> String {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
 
-    /// The lines that are to be seen.
+    /// Returns the lines on the screen.
     pub fn screen(&self) -> Vec<String> {
         rendered(&self.written())
     }
 
-    /// Waits until this is to be seen.
+    /// Waits until a text is on the screen.
     pub fn until_seen(&self, text: &str) {
         self.until(&format!("{text:?} is seen"), |screen| screen.contains(text));
     }
 
-    /// Waits until the screen is so.
+    /// Waits for a condition on the screen.
     pub fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
         let start = std::time::Instant::now();
         while !is(&self.screen().join("\n")) {
@@ -124,7 +124,7 @@ impl Terminal {
     }
 }
 
-/// What a terminal shows of this: cursor positions, erasing and text are all that the program uses beside colours.
+/// Renders what was written: the program uses cursor positions, erasing, text and colours.
 fn rendered(written: &str) -> Vec<String> {
     let blank = vec![vec![' '; 80]; 24];
     let (mut cells, mut x, mut y) = (blank.clone(), 0, 0);
@@ -133,7 +133,7 @@ fn rendered(written: &str) -> Vec<String> {
         rest = &rest[c.len_utf8()..];
         match c {
             '\x1b' if rest.starts_with('[') => {
-                // Not whole yet.
+                // Incomplete so far.
                 let Some(end) = rest[1..].find(|c: char| c.is_ascii_alphabetic()) else {
                     break;
                 };

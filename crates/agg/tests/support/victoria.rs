@@ -13,7 +13,7 @@ pub struct Victoria {
 }
 
 impl Victoria {
-    /// One that is empty; none where the program is missing.
+    /// Starts an empty one; `None` if the program is missing.
     pub fn start() -> Option<Victoria> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -44,7 +44,7 @@ impl Victoria {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The series that match: each with its labels, values and times.
+    /// Returns the series that match, each with its labels, values and times.
     pub fn export(&self, matching: &str) -> Vec<serde_json::Value> {
         let response = ureq::get(format!("{}/api/v1/export", self.url()))
             .query("match[]", matching)
