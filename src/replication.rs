@@ -9,7 +9,7 @@
 use crate::ffi::{Ctx, MainThread, SlotRange};
 use aggregator_core::Now;
 use aggregator_core::id::{MAX_AHEAD_US, MAX_ID};
-use aggregator_core::text::slot::slot;
+use aggregator_protocol::slot::slot;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 

@@ -1,11 +1,11 @@
-//! `codec::line::write` against parsers of its own, written from InfluxDB's grammar.
+//! `line_protocol::write` against parsers of its own, written from InfluxDB's grammar.
 //!
 //! Two of them, because the servers differ in what a backslash means: up to InfluxDB 2 it keeps the one byte behind it
 //! from separating, whatever stands before it, so `\\,` is a backslash and a comma; in InfluxDB 3 `\\` is one backslash,
 //! so in `\\,` the comma separates. A line must be read alike by both.
 
-use aggregator_core::codec::line::{self, Line};
-use aggregator_core::text::tags;
+use aggregator_protocol::line_protocol::{self, Line};
+use aggregator_protocol::tags;
 use arbitrary::{Arbitrary, Unstructured};
 
 /// Which server reads.
@@ -176,7 +176,7 @@ fn expected(text: &[u8]) -> String {
 
 fn check(line: &Line<'_>) {
     let mut out = Vec::new();
-    line::write(&mut out, line);
+    line_protocol::write(&mut out, line);
     let text = String::from_utf8(out).expect("a line is UTF-8");
     let point = parse(&text, Dialect::Two).unwrap_or_else(|e| panic!("{e}: {text:?}"));
     let three = parse(&text, Dialect::Three);

@@ -9,7 +9,7 @@
 //!
 //! # Layers
 //!
-//! Each layer depends only on those before it: [`text`] and [`codec`] (numbers, tags, globs; bytes, JSON, line protocol);
+//! Each layer depends only on those before it: the crate `aggregator-protocol` (numbers, tags, globs, line protocol) and [`codec`] (bytes, JSON);
 //! `model` (what commands report, effects carry and queues hold); [`effect`] (what replicas replay); [`node`] (the value
 //! and all rules); [`command`] (the command table, the parser, and how commands run).
 #![forbid(unsafe_code)]
@@ -27,7 +27,6 @@ mod model;
 pub mod node;
 pub mod reply;
 pub mod settings;
-pub mod text;
 pub mod time;
 
 pub use command::{Command, Request};

@@ -1,6 +1,6 @@
 //! Where answers go. The core says what is answered; the shell says how (RESP2, RESP3), tests look at it.
 
-use crate::text::number;
+use aggregator_protocol::number;
 
 /// A writer of one reply. Containers announce the number of what follows; every announced element must follow.
 pub trait Reply {

@@ -1,12 +1,18 @@
-//! Vocabulary that both sides of the wire share: node names, queues, tags, units of command lines and configuration files,
-//! natural order of names, masking of text from outside. No I/O, no clock.
+//! The vocabulary that both sides of the wire share: queues and record formats, names of nodes, numbers, tag lists, glob
+//! patterns, line protocol, quotations and masking of foreign text, units of command lines and configuration files.
+//! No I/O, no clock.
 
 #![forbid(unsafe_code)]
 
+pub mod glob;
+pub mod line_protocol;
 pub mod masking;
 mod natural_order;
 mod node_name;
+pub mod number;
 mod queue;
+pub mod quote;
+pub mod slot;
 pub mod tags;
 pub mod units;
 

@@ -27,6 +27,11 @@ impl Queue {
     /// The queues whose records line protocol can express.
     pub const NUMBERS: [Queue; 2] = [Queue::Min, Queue::Hour];
 
+    /// Whether it holds references to errors or objects (ERROR, REALITY) instead of entries of its own.
+    pub fn is_references(self) -> bool {
+        matches!(self, Queue::Error | Queue::Reality)
+    }
+
     /// Returns the keyword of the commands.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@
 //! it hands out lies inside what it was given, and it never allocates.
 
 use crate::error::DecodeError;
-use crate::text::number::{TENS, decimal};
+use aggregator_protocol::number::{TENS, decimal};
 
 /// Appends an unsigned varint: 1 byte below 128, at most 10.
 #[inline]

@@ -4,8 +4,8 @@
 //! they are written, strings by what they mean. A name given twice in one object, a byte order mark, invalid UTF-8,
 //! half a surrogate pair and nesting deeper than [`MAX_DEPTH`] are errors.
 
-use crate::text::number::is_json_number;
-use crate::text::tags;
+use aggregator_protocol::number::is_json_number;
+use aggregator_protocol::tags;
 use std::fmt;
 use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 

@@ -2,6 +2,5 @@
 
 pub(crate) mod bytes;
 pub mod json;
-pub mod line;
 
 pub use bytes::put_u64;

@@ -9,9 +9,9 @@ use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::Queue;
 use crate::settings::{MAX_ITEMS, Settings};
-use crate::text::number::{self, Number, NumberError};
-use crate::text::quote::{quoted, quoted_short};
-use crate::text::tags;
+use aggregator_protocol::number::{self, Number, NumberError};
+use aggregator_protocol::quote::{quoted, quoted_short};
+use aggregator_protocol::tags;
 use crate::time::{MAX_MS, Now};
 use std::borrow::Cow;
 

@@ -10,8 +10,8 @@ use crate::model::{MetricType, TagId};
 use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
-use crate::text::number::Number;
-use crate::text::quote::quoted;
+use aggregator_protocol::number::Number;
+use aggregator_protocol::quote::quoted;
 use std::collections::HashSet;
 
 const NAME: &str = "AGG.MSTAT";

@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::model::{ItemKind, Queue};
 use crate::node::{MAX_REQUEUED, Node, RequeueError};
 use crate::reply::Reply;
-use crate::text::glob::Glob;
+use aggregator_protocol::glob::Glob;
 
 const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
 

@@ -7,7 +7,7 @@ use crate::model::{ItemKind, Window};
 use crate::node::{Node, Scan};
 use crate::reply::Reply;
 use crate::settings::MAX_ITEMS;
-use crate::text::glob::Glob;
+use aggregator_protocol::glob::Glob;
 
 /// AGG.GET.
 pub(super) struct Get<'a> {

@@ -9,7 +9,7 @@ use crate::model::{LogEntry, ObjectReport, Occurrence};
 use crate::node::{Node, ReportOutcome};
 use crate::reply::Reply;
 use crate::settings::Settings;
-use crate::text::quote::{cut, quoted};
+use aggregator_protocol::quote::{cut, quoted};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Deref;

@@ -6,8 +6,8 @@ use crate::error::{CommandError, ErrorCode};
 use crate::model::{MetricType, Sample};
 use crate::node::{Node, SampleError};
 use crate::settings::Settings;
-use crate::text::number::Number;
-use crate::text::quote::quoted;
+use aggregator_protocol::number::Number;
+use aggregator_protocol::quote::quoted;
 use std::borrow::Cow;
 
 /// The options that apply to all samples of a command.

@@ -9,7 +9,7 @@ use crate::model::MetricType;
 use crate::node::{Node, SampleError};
 use crate::reply::Reply;
 use crate::settings::Settings;
-use crate::text::number::Number;
+use aggregator_protocol::number::Number;
 
 const NAME: &str = "AGG.STAT";
 

@@ -30,7 +30,7 @@ use crate::model::{
     Window,
 };
 use crate::settings::Rules;
-use crate::text::number::Number;
+use aggregator_protocol::number::Number;
 
 /// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush delay,
 /// and forgot a metric whole; its payloads are still applied so.

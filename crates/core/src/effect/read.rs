@@ -7,8 +7,8 @@ use crate::model::{
     Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Window,
 };
 use crate::settings::{MAX_HISTORY, Rules};
-use crate::text::number::Number;
-use crate::text::tags;
+use aggregator_protocol::number::Number;
+use aggregator_protocol::tags;
 
 /// A change, as it is read.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! A sample of a metric.
 
-use crate::text::number::Number;
+use aggregator_protocol::number::Number;
 
 /// Whether the value itself counts or the growth of a total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::error::DecodeError;
 use crate::model::{Delivery, Occurrence, Queue};
 use crate::node::queue::{Queues, SCRATCH_LIMIT};
 use crate::node::table::{Named, Table};
-use crate::text::tags;
+use aggregator_protocol::tags;
 use std::collections::BTreeSet;
 
 /// An error as it is held.

@@ -10,7 +10,7 @@ use crate::error::DecodeError;
 use crate::model::{ObjectReport, Queue};
 use crate::node::queue::Queues;
 use crate::node::table::{Named, Table};
-use crate::text::tags;
+use aggregator_protocol::tags;
 use std::collections::BTreeSet;
 
 /// An object as it is held.

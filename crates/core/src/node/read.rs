@@ -10,9 +10,9 @@ use crate::node::metric::storage::Metric;
 use crate::node::render::error_type;
 use crate::node::table::{Named, Table};
 use crate::reply::Reply;
-use crate::text::glob::Glob;
-use crate::text::number::{self, Number};
-use crate::text::tags;
+use aggregator_protocol::glob::Glob;
+use aggregator_protocol::number::{self, Number};
+use aggregator_protocol::tags;
 use crate::time::Now;
 
 /// Which names to list.

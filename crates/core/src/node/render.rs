@@ -1,11 +1,11 @@
 //! Entries as the records that leave: JSON, or line protocol for MIN and HOUR.
 
 use crate::codec::json::{write_string, write_tags};
-use crate::codec::line::{self, Line};
+use aggregator_protocol::line_protocol::{self, Line};
 use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
-use crate::text::number::{write_f64, write_i64, write_u64};
-use crate::text::tags;
+use aggregator_protocol::number::{write_f64, write_i64, write_u64};
+use aggregator_protocol::tags;
 
 /// Renders the entries of a node whose key is `name`.
 pub(super) struct Renderer<'a> {
@@ -57,7 +57,7 @@ impl Renderer<'_> {
                 max,
                 last,
             };
-            line::write(out, &line);
+            line_protocol::write(out, &line);
             return bytes.len() + 8 * tags::spaces(entry.tags);
         }
         let mut object = self.object_of(queue, id, out);

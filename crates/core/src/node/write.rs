@@ -11,7 +11,7 @@ use crate::node::errors::ErrorState;
 use crate::node::objects::Object;
 use crate::node::sweep::ENDS;
 use crate::node::table::{FREE, Named};
-use crate::text::glob::Glob;
+use aggregator_protocol::glob::Glob;
 use crate::time::{second, window_start};
 
 /// Why a sample was refused by its node.

@@ -9,7 +9,7 @@ use super::open_window::OpenWindow;
 use super::tag_pool::TagPool;
 use crate::model::{CompactForm, MetricType, PerWindow, TagId, Window};
 use crate::node::table::Named;
-use crate::text::number::Number;
+use aggregator_protocol::number::Number;
 
 /// A metric. What every sample touches is stored here, packed, as waiting for memory is much of the cost of a sample.
 /// What is touched when a window closes is in [`Extra`], what few metrics have in [`Rare`].

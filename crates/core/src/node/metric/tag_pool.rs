@@ -1,6 +1,6 @@
 //! The tag lists of a node's metrics, each kept once however many metrics share it.
 //!
-//! Lists are held in canonical form (see [`crate::text::tags`]), so equal lists have equal ids.
+//! Lists are held in canonical form (see [`aggregator_protocol::tags`]), so equal lists have equal ids.
 
 use crate::model::TagId;
 use crate::node::index::Index;

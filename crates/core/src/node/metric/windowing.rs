@@ -13,7 +13,7 @@ use crate::model::{
     MetricType, PerWindow, Sample, SampleOutcome, TagId, Window, WindowRecord, finite, rate,
 };
 use crate::node::queue::Queues;
-use crate::text::number::Number;
+use aggregator_protocol::number::Number;
 use crate::time::{second, window_start};
 
 /// What a change of a metric reaches of its node.

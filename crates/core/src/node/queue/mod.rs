@@ -13,7 +13,7 @@ use crate::error::DecodeError;
 use crate::model::{CompactForm, LogEntry, Queue, Window, WindowRecord};
 use crate::node::queue::fifo::Fifo;
 use crate::node::queue::lease::Leases;
-use crate::text::tags;
+use aggregator_protocol::tags;
 use std::collections::BTreeMap;
 
 /// The most that a node keeps of a buffer between entries, here and in `errors.rs`; [`crate::node::cost::NODE_RESERVE`] covers it.

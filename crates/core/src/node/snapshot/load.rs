@@ -16,8 +16,8 @@ use crate::node::objects::Object;
 use crate::node::queue::check_entry;
 use crate::node::table::Named;
 use crate::settings::{MAX_HISTORY, MAX_OPEN};
-use crate::text::number::Number;
-use crate::text::tags;
+use aggregator_protocol::number::Number;
+use aggregator_protocol::tags;
 use crate::time::{MAX_MS, second};
 use std::collections::BTreeSet;
 /// Rebuilds a node from [`Node::snapshot`].

@@ -24,7 +24,7 @@ use crate::node::metric::storage::Metric;
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
 use crate::node::table::{Named, Table};
-use crate::text::number::Number;
+use aggregator_protocol::number::Number;
 use crate::time::second;
 
 /// The version of the format. A reader refuses newer ones. Version 1 (0.1.0) had at most two open windows of a length, and

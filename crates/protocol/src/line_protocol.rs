@@ -11,8 +11,8 @@
 //!   (`_field`, `_measurement`), is written with `_` appended, and no tag
 //!   is written twice (the last holds). Tags are sorted by the bytes of their names as they read back.
 
-use crate::text::number::{write_f64, write_i64, write_u64};
-use crate::text::tags;
+use crate::number::{write_f64, write_i64, write_u64};
+use crate::tags;
 use std::borrow::Cow;
 
 /// A closed window.

@@ -106,7 +106,7 @@ fn short_decimal(text: &[u8]) -> Option<f64> {
 }
 
 /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
-pub(crate) fn is_json_number(text: &[u8]) -> bool {
+pub fn is_json_number(text: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
     let mut rest = text.strip_prefix(b"-").unwrap_or(text);
     let whole = digits(rest);
@@ -153,11 +153,11 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 }
 
 /// Powers of ten that [`decimal`] uses; they are exact, so the quotient is the double next to the decimal.
-pub(crate) const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
+pub const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 
 /// (n, v times 10^n) for the smallest n for which this is whole and gives exactly v back: the shortest decimal that does,
 /// as no two decimals of up to 15 digits share a double. Minus zero has none.
-pub(crate) fn decimal(v: f64) -> Option<(u8, i64)> {
+pub fn decimal(v: f64) -> Option<(u8, i64)> {
     const MOST: f64 = (1u64 << 49) as f64;
     let times = |n: u8| {
         let ten = TENS[usize::from(n)];
