@@ -1,38 +1,38 @@
-//! How long ago ids were given, though the wall clock steps.
+//! The ages of ids, in spite of steps of the wall clock.
 //!
-//! An id is about the time at which it was given, in microseconds, as long as ids and clock go together. Where the clock
-//! was set back they do not: ids given before are of the old clock, and others only count on until it has caught up. So
-//! it is noted then which ids belong to which time of the server's running time. A clock that goes forward is believed:
-//! the machine may have been suspended, which is no running time.
+//! An id is about the time at which it was given, in microseconds, as long as ids and the clock advance together. After
+//! the clock was set back they do not: earlier ids are of the old clock, and later ones only count on until the clock
+//! has caught up. So marks record then which ids belong to which running time of the server. A clock that is set
+//! forward is trusted: the machine may have been suspended, which does not count as running time.
 
 use crate::time::Now;
 use std::collections::VecDeque;
 
-/// A wall clock that is behind the running time by this much was set back; what is less has been slewed.
+/// A wall clock that is behind the running time by this much was set back; a smaller difference has been slewed.
 const STEP_US: u64 = 1_000_000;
 
-/// As many notes are kept.
+/// The limit of the number of marks.
 const MAX_COUNT: usize = 64;
 
-/// Ids up to this one, above that of the mark before, were given at this running time or before.
+/// Ids up to this one, and above that of the mark before, were given at this running time or before.
 struct Mark {
     id: u64,
     mono_ms: u64,
-    /// The id is a reading of the clock at that time, and so are those before it.
+    /// The id is a reading of the clock at that time, and so are the ids before it.
     by_clock: bool,
 }
 
-/// See the file's header.
+/// The ages of ids.
 #[derive(Default)]
 pub struct Ages {
-    /// By id.
+    /// Ordered by id.
     marks: VecDeque<Mark>,
-    /// Both clocks at the last look.
+    /// Both clocks at the last observation.
     last: Option<Now>,
 }
 
 impl Ages {
-    /// Nothing is known yet.
+    /// Creates ages without observations.
     pub const fn new() -> Ages {
         Ages {
             marks: VecDeque::new(),
@@ -40,7 +40,7 @@ impl Ages {
         }
     }
 
-    /// Looks at the clocks, as is to be done several times a second; `newest`: the largest id that there is.
+    /// Records the clocks; to be called several times a second. `newest`: the largest existing id.
     pub fn observe(&mut self, newest: u64, now: Now) {
         if let Some(last) = self.last {
             let passed_us = now
@@ -63,8 +63,8 @@ impl Ages {
             return;
         }
         if self.marks.len() >= MAX_COUNT {
-            // The ids of a mark that goes count as those of the next: as younger than they are. Marks of long ago have
-            // gone through this often, so an age is off by a share of itself.
+            // The ids of a dropped mark count as those of the next: as younger than they are. Old marks have been
+            // through this often, so the error of an age is a share of the age.
             let mut keeps = false;
             self.marks.retain(|mark| {
                 keeps = !keeps;
@@ -81,7 +81,7 @@ impl Ages {
         });
     }
 
-    /// The age of an id, milliseconds: at least that much where its time is not known.
+    /// Returns the age of an id, milliseconds: a lower bound where its time is not known.
     pub fn age_ms(&self, id: u64, now: Now) -> u64 {
         let at = self.marks.partition_point(|mark| mark.id < id);
         match self.marks.get(at) {
@@ -107,7 +107,7 @@ mod tests {
     const HOUR_US: u64 = 3_600_000_000;
     const START: u64 = 500 * HOUR_US;
 
-    /// Clocks so many seconds after the start, the wall clock set forward or back by so many hours.
+    /// The clocks so many seconds after the start, with the wall clock set forward or back by so many hours.
     fn at(s: u64, hours: i64) -> Now {
         Now {
             wall_us: (START + s * 1_000_000).saturating_add_signed(hours * HOUR_US as i64),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_clock_goes_forward_an_age_is_the_clocks() {
+    fn age_follows_a_clock_that_is_set_forward() {
         let mut ages = Ages::default();
         for s in 0..100 {
             ages.observe(START, at(s, 0));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_goes_on_growing_when_the_clock_is_set_back() {
+    fn age_keeps_growing_when_the_clock_is_set_back() {
         for hours in [-2, -1] {
             let mut ages = Ages::default();
             for s in 0..10 {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_while_ids_are_ahead_of_the_clock_has_an_age_for_ever() {
+    fn age_is_kept_of_ids_ahead_of_the_clock() {
         let mut ages = Ages::default();
         ages.observe(START, at(0, 0));
         // One more id each second, as the clock is an hour behind.
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_from_elsewhere_that_is_ahead_of_the_clock_is_as_old_as_it_is_known() {
+    fn foreign_id_ahead_of_the_clock_is_as_old_as_it_is_known() {
         let mut ages = Ages::default();
         let ahead = START + HOUR_US;
         ages.observe(ahead, at(0, 0));

@@ -1,4 +1,4 @@
-//! Counts since the server's start: of a node, and of the whole server. They are no part of the value.
+//! Counters since the start of the server, of a node and of the whole server. They are not part of the value.
 
 use crate::model::{Queue, SampleOutcome};
 
@@ -47,25 +47,25 @@ impl RejectReason {
     }
 }
 
-/// Why something that was held is gone without having been delivered.
+/// Why stored data was dropped without having been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// The queue was at its limit of bytes; the oldest made room.
+    /// The queue reached its limit of bytes; its oldest entries were evicted.
     QueueFull,
-    /// The server was at `max-memory`; the oldest of the largest queue made room.
+    /// The server reached `max-memory`; the oldest entries of the largest queue were evicted.
     Memory,
-    /// `max-errors`: an error that waited made room.
+    /// `max-errors` was reached; a waiting error was evicted.
     Errors,
-    /// `max-realities` objects were gone and not yet delivered; the oldest made room.
+    /// `max-realities` objects were gone and not yet delivered; the oldest were evicted.
     Gone,
-    /// A closed bucket that was not kept for AGG.RANGE, for want of memory.
+    /// A closed window was not kept for AGG.RANGE, for want of memory.
     History,
-    /// The node was at `max-node-memory`; the oldest of its largest queue made room.
+    /// The node reached `max-node-memory`; the oldest entries of its largest queue were evicted.
     NodeMemory,
 }
 
 impl Dropped {
-    /// All reasons in the order of their counters.
+    /// All reasons, in the order of their counters.
     pub const ALL: [Dropped; 6] = [
         Dropped::QueueFull,
         Dropped::Memory,
@@ -75,7 +75,7 @@ impl Dropped {
         Dropped::NodeMemory,
     ];
 
-    /// The name under which it is shown.
+    /// The name of its counter.
     pub fn name(self) -> &'static str {
         match self {
             Dropped::QueueFull => "queue-full",
@@ -88,31 +88,31 @@ impl Dropped {
     }
 }
 
-/// One number and when it last grew.
+/// A counter, and when it last grew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How often.
+    /// The count.
     pub count: u64,
-    /// When last, Unix milliseconds; 0: never.
+    /// When it last grew, Unix milliseconds; 0: never.
     pub last_ms: i64,
 }
 
-/// All counts. They saturate.
+/// All counters. They saturate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Samples that counted nowhere.
     pub late: u64,
-    /// Samples that counted in their HOUR window alone.
+    /// Samples that counted in their HOUR window only.
     pub late_min: u64,
-    /// Samples that counted in their MIN window alone.
+    /// Samples that counted in their MIN window only.
     pub late_hour: u64,
-    /// Forgotten metrics of which it is no longer remembered up to where they were delivered, as there were too many.
+    /// Forgotten metrics for which it is no longer remembered where they were delivered, as there were too many.
     pub forgotten_dropped: u64,
-    /// Held times that lay too far ahead of the clock and were given up.
+    /// Times too far ahead of the clock that were reset.
     pub clock_back: u64,
     /// Free texts that were cut.
     pub truncated: u64,
-    /// Refusals by [`RejectReason`].
+    /// Rejections by [`RejectReason`].
     pub rejected: [u64; 7],
     /// Drops by [`Dropped`].
     pub dropped: [Count; 6],
@@ -121,7 +121,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Adds what a change has counted.
+    /// Adds the counts of a change.
     pub(crate) fn add(&mut self, counts: &Counters) {
         let Counters {
             late,
@@ -174,7 +174,7 @@ impl Counters {
         *n = n.saturating_add(1);
     }
 
-    /// Counts `n` drops at `now_ms`, from a queue where they were queued.
+    /// Counts `n` drops at `now_ms`, of entries of a queue where they were queued.
     pub fn drop(&mut self, reason: Dropped, queue: Option<Queue>, n: u64, now_ms: i64) {
         if n == 0 {
             return;

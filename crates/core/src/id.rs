@@ -1,10 +1,9 @@
-//! Bounds of queue ids. An id is about the time at which it was given, Unix microseconds.
+//! Limits of queue ids. An id is about the time at which it was given, Unix microseconds.
 
-/// Ids stay below this, so that every client language holds them exactly.
+/// The largest id: every client language represents ids up to it exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
-/// How far ahead of the clock an id may be that somebody hands in (RESTORE, AGG.APPLY of a client), and for how long a
-/// node's ids that are ahead of the clock drag those of the server along, microseconds (a day, an hour).
+/// How far an id from a client (RESTORE, AGG.APPLY) may be ahead of the clock: a day, in microseconds.
 pub const MAX_AHEAD_US: u64 = 86_400_000_000;
-/// See [`MAX_AHEAD_US`].
+/// How far the ids of a node that are ahead of the clock may advance those of the server: an hour, in microseconds.
 pub const MAX_DRAG_US: u64 = 3_600_000_000;

@@ -1,4 +1,4 @@
-//! What one command or tick does at most, and that the rest is done later or can be asked for.
+//! What one command or tick does at most, and that the rest is done later or can be requested.
 
 mod support;
 
@@ -32,7 +32,7 @@ fn one_command_takes_ten_thousand_samples_and_a_replica_any_number() {
         error,
         "ERR AGG.MSTAT: VALUES has 10001 samples: one command takes 10000"
     );
-    // A replica or an AOF is not asked again what was taken by another version.
+    // What another version has accepted is not checked again by a replica or an AOF.
     let many = samples(10_001);
     let mut args: Vec<&[u8]> = vec![b"AGG.MSTAT", b"n"];
     args.extend(many[1..].iter().map(|word| word.as_bytes()));
@@ -54,7 +54,7 @@ fn one_command_takes_ten_thousand_ids() {
 }
 
 #[test]
-fn an_ended_lease_is_none_before_a_tick_has_seen_it() {
+fn expired_lease_has_ended_before_a_tick() {
     let mut w = World::new();
     for _ in 0..3 {
         w.run("LOG x");
@@ -72,7 +72,7 @@ fn an_ended_lease_is_none_before_a_tick_has_seen_it() {
 }
 
 #[test]
-fn one_error_evicts_a_few_after_a_lowered_limit_and_ticks_the_rest() {
+fn one_error_evicts_a_few_beyond_a_lowered_limit_and_ticks_the_rest() {
     let mut w = World::new();
     for i in 0..500 {
         w.run(&format!("ERROR m KEY {i}"));
@@ -92,7 +92,7 @@ fn one_error_evicts_a_few_after_a_lowered_limit_and_ticks_the_rest() {
 }
 
 #[test]
-fn one_end_drops_a_few_after_a_lowered_limit_and_ticks_the_rest() {
+fn one_gone_object_drops_a_few_beyond_a_lowered_limit_and_ticks_the_rest() {
     let mut w = World::new();
     for i in 0..500 {
         w.run(&format!("REALITY o{i} m 1"));
@@ -115,7 +115,7 @@ fn one_end_drops_a_few_after_a_lowered_limit_and_ticks_the_rest() {
 }
 
 #[test]
-fn a_range_gives_the_oldest_windows_and_goes_on_behind_the_last() {
+fn range_returns_the_oldest_windows_and_continues_after_the_last() {
     let mut w = World::new();
     (w.settings.min_window_s, w.settings.rules.flush_delay_ms) = (1, 0);
     w.settings.rules.history = [100_000, 0];
@@ -138,11 +138,11 @@ fn a_range_gives_the_oldest_windows_and_goes_on_behind_the_last() {
 }
 
 #[test]
-fn a_range_finds_the_oldest_where_a_clock_was_set_back() {
+fn range_finds_the_oldest_windows_after_a_clock_was_set_back() {
     let mut w = World::new();
     (w.settings.min_window_s, w.settings.rules.flush_delay_ms) = (1, 0);
     w.settings.rules.history = [100_000, 0];
-    // The windows of a time far ahead come first in the history.
+    // The windows of a time far ahead are first in the history.
     let ahead = support::BASE + 86_400_000;
     w.set_wall(ahead + 20_000_000);
     for i in 0..11_000 {
@@ -162,7 +162,7 @@ fn a_range_finds_the_oldest_where_a_clock_was_set_back() {
 }
 
 #[test]
-fn a_requeue_of_too_many_queues_none() {
+fn requeue_of_too_many_queues_none() {
     let mut w = World::new();
     w.settings.max_realities = 30_000;
     for i in 0..20_001 {
@@ -180,7 +180,7 @@ fn a_requeue_of_too_many_queues_none() {
 }
 
 #[test]
-fn samples_of_one_command_share_a_list_that_others_have_or_not() {
+fn samples_of_one_command_share_a_tag_list() {
     let mut w = World::new();
     for tags in ["a:1", "b:2", "a:1"] {
         w.run(&format!("MSTAT TAGS {tags} VALUES m1 1 m2 2 m1 3 m3 4"));
@@ -190,12 +190,12 @@ fn samples_of_one_command_share_a_list_that_others_have_or_not() {
             assert_eq!(get.at("tags").at(name).text(), value);
         }
         w.check_copies();
-        // The next samples tell of their own list, in one payload and in the next.
+        // The next samples have a list of their own, in one payload and in the next.
         w.run("MSTAT VALUES m1 5");
         w.run("STAT m2 5 TAGS c:3");
         w.check_copies();
     }
-    w.tight = true;
+    w.memory_pressure = true;
     let reply = w.run("MSTAT TAGS d:4 VALUES m1 1 m2 2 new 3");
     assert_eq!(reply.list()[0].int(), 2);
     assert_eq!(w.run("INFO").at("refused").at("max-memory").int(), 3);

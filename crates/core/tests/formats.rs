@@ -1,5 +1,5 @@
-//! What is saved and replicated, to the byte, and what older versions wrote. (What 0.1.0 wrote as a whole is in the
-//! module's tests/stable.)
+//! What is saved and replicated, to the byte, and what older versions wrote. (The files of 0.1.0 are in the module's
+//! tests/stable.)
 
 mod support;
 
@@ -25,13 +25,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The same as another version.
+/// Returns a payload as another version wrote it.
 fn of_version(version: u8, payload: &[u8]) -> Vec<u8> {
     [&[version], &payload[1..]].concat()
 }
 
 #[test]
-fn a_node_of_format_2_is_these_bytes() {
+fn node_of_format_2_is_these_bytes() {
     let mut w = world();
     w.pop("MIN");
     w.pop("HOUR");
@@ -41,7 +41,7 @@ fn a_node_of_format_2_is_these_bytes() {
     assert_eq!(digest(&reload(node)), digest(node));
 }
 
-/// The first frame, the metrics, those forgotten, the last frame.
+/// The first frame, the metrics, the forgotten metrics, the last frame.
 const GOLDEN: [&str; 4] = [
     "1002ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0681c49896cec4820380a5ca81fa6200",
     "11016d0003613a6280a5ca81fa6201023ff800000003f0f7cfaa06010001023ff822023ff83ff83ff803613a629cfacfaa06\
@@ -66,7 +66,7 @@ const DROP: &str = "0280a5ca81fa6282c49896cec482030801010110010001";
 
 /// Version 1 had no forgotten metrics, and no number of them in the last frame.
 #[test]
-fn a_node_of_format_1_is_read() {
+fn node_of_format_1_is_read() {
     let mut w = World::new();
     for i in 0..3 {
         w.run(&format!(
@@ -90,7 +90,8 @@ fn a_node_of_format_1_is_read() {
     assert_eq!(digest(&loader.finish().unwrap()), digest(node));
 }
 
-/// A replica of 0.1.0 does as that did: two windows of a length are open, and what is forgotten is forgotten whole.
+/// A replica applies payloads of 0.1.0 as 0.1.0 did: two windows of a length are open, and nothing of a forgotten
+/// metric is kept.
 #[test]
 fn effects_of_version_1_mean_what_they_meant() {
     let mut w = World::new();
@@ -109,7 +110,7 @@ fn effects_of_version_1_mean_what_they_meant() {
         }
     };
     for at in [0, 300_000, 600_000] {
-        // Each within a millisecond of its own, so that it is told by a payload.
+        // Each within a millisecond of its own, so that it is propagated by a payload.
         w.pass(1);
         w.run(&format!("STAT m 1 AT {}", BASE + at));
         apply(&w.payload, &mut replica);
@@ -131,7 +132,7 @@ fn effects_of_version_1_mean_what_they_meant() {
 }
 
 #[test]
-fn what_a_newer_version_wrote_is_refused() {
+fn payload_of_a_newer_version_is_rejected() {
     let w = world();
     let mut frame = frames(w.node.as_ref().unwrap()).remove(0);
     frame[1] += 1;
@@ -144,7 +145,7 @@ fn what_a_newer_version_wrote_is_refused() {
 }
 
 #[test]
-fn trimming_of_a_lowered_history_is_these_bytes() {
+fn effect_of_a_lowered_history_is_these_bytes() {
     let mut w = World::new();
     w.pass(86_400_000);
     for i in 0..4 {
@@ -152,7 +153,7 @@ fn trimming_of_a_lowered_history_is_these_bytes() {
     }
     w.settings.rules.history[0] = 1;
     w.sweep_slice(7, true);
-    // Of MIN at most 16 windows, one run of slots: the first, one.
+    // At most 16 MIN windows, one run of slots: the first slot, one.
     let payload = hex(&w.payload);
     assert!(payload.ends_with("110010010001"), "{payload}");
     w.check_copies();

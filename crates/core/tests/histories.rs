@@ -32,7 +32,7 @@ fn kept(w: &mut World) -> usize {
 }
 
 #[test]
-fn a_lowered_limit_is_applied_in_small_slices() {
+fn lowered_limit_is_applied_in_small_slices() {
     let mut w = world(200);
     assert_eq!(kept(&mut w), METRICS * 200);
     w.settings.rules.history = [12, 0];
@@ -52,7 +52,7 @@ fn a_lowered_limit_is_applied_in_small_slices() {
 }
 
 #[test]
-fn a_sample_drops_few_windows_beyond_a_lowered_limit() {
+fn sample_drops_few_windows_beyond_a_lowered_limit() {
     let mut w = world(200);
     w.settings.rules.history = [12, 0];
     let at = BASE + 201 * 300_000;
@@ -68,7 +68,7 @@ fn a_sample_drops_few_windows_beyond_a_lowered_limit() {
 }
 
 #[test]
-fn a_lowered_limit_is_applied_after_a_restart_and_a_failover() {
+fn lowered_limit_is_applied_after_a_restart_and_a_failover() {
     for promoted in [false, true] {
         let mut w = world(200);
         w.settings.rules.history = [12, 0];
@@ -90,7 +90,7 @@ fn a_lowered_limit_is_applied_after_a_restart_and_a_failover() {
 
 /// A frame with one metric, which has so many closed MIN windows.
 fn metric_frame(windows: u32) -> Vec<u8> {
-    // ABS, no tags, no time; the value told last; no rate, nothing pending; closed to, open.
+    // ABS, no tags, no time; the last value; no rate, nothing pending; the watermark, open windows.
     let mut frame = b"\x11\x01m".to_vec();
     frame.extend([0, 0, 1, 0, 0, 0, 0, 0, 0]);
     put_u64(&mut frame, windows.into());
@@ -101,7 +101,7 @@ fn metric_frame(windows: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_saved_history_longer_than_the_maximum_is_refused() {
+fn saved_history_longer_than_the_maximum_is_rejected() {
     let mut w = World::new();
     w.run("LOG x");
     let meta = frames(w.node.as_ref().unwrap()).swap_remove(0);
@@ -114,7 +114,7 @@ fn a_saved_history_longer_than_the_maximum_is_refused() {
 }
 
 #[test]
-fn a_frame_that_goes_on_behind_its_end_is_refused() {
+fn frame_that_continues_after_its_end_is_rejected() {
     let mut w = World::new();
     w.run("LOG x");
     let meta = frames(w.node.as_ref().unwrap()).swap_remove(0);
@@ -152,7 +152,7 @@ fn a_frame_that_goes_on_behind_its_end_is_refused() {
 }
 
 #[test]
-fn every_frame_that_is_written_is_read() {
+fn every_written_frame_is_read() {
     let mut w = World::new();
     w.settings.max_item_size = 1 << 20;
     let long = "x".repeat(100_000);

@@ -1,10 +1,10 @@
-//! Statistics against a second, naive model: every sample kept, every figure computed from scratch.
+//! Statistics against a naive model, which keeps every sample and computes every value from scratch.
 //!
-//! The model knows windows only as lists of samples; it closes nothing by itself but mirrors when the node says that a
-//! window has closed (its record appears), and then demands that the record is what its list gives, that it comes no
-//! earlier than it may, and that no window has two. From what was delivered it says of each sample where it counts. So
-//! the rules of what counts where are checked, with flush delays beyond a window, AGG.FORGET and `series-ttl`, and that
-//! nothing is lost or doubled.
+//! The model knows windows only as lists of samples. It closes nothing by itself but mirrors when the node reports that
+//! a window has closed (its record appears), and then requires that the record is what its list gives, that it comes no
+//! earlier than it may, and that no window has two. From what was delivered it predicts of each sample where it counts.
+//! So the rules of what counts where are checked, with flush delays beyond a window, AGG.FORGET and `series-ttl`, and
+//! that nothing is lost or doubled.
 
 mod support;
 
@@ -12,14 +12,14 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use support::{BASE, Value, World};
 
-/// Seconds after [`BASE`] at which a sample is told, relative to the clock.
+/// What happens; times are seconds after [`BASE`], relative to the clock.
 #[derive(Clone, Debug)]
 enum Act {
     /// The value, and how long ago it was taken, milliseconds.
     Sample { metric: u8, value: u32, ago: i64 },
     /// Time passes, with ticks.
     Pass(i64),
-    /// The counter begins anew from 0.
+    /// The counter restarts from 0.
     Restart { metric: u8 },
     /// AGG.FORGET.
     Forget { metric: u8 },
@@ -47,14 +47,14 @@ fn close(a: f64, b: f64) -> bool {
 /// A window of a metric: its number, the index of its length, its start.
 type Key = (u8, usize, i64);
 
-/// The gauges of a node as they should be: of each open window all its samples, and up to where each metric is delivered.
+/// The expected state of a node: of each open window all its samples, and where each metric was delivered.
 struct Model {
     world: World,
     open: BTreeMap<Key, Vec<(i64, f64)>>,
     delivered: BTreeSet<Key>,
     delivered_to: [[i64; 2]; 3],
     is_there: [bool; 3],
-    /// When it is of no use any more that a forgotten metric was delivered.
+    /// When it is of no use any more where a forgotten metric was delivered.
     until: [i64; 3],
 }
 
@@ -74,7 +74,7 @@ impl Model {
         self.world.settings.rules.flush_delay_ms
     }
 
-    /// As many windows stay open.
+    /// The number of windows that may be open.
     fn most(&self, i: usize) -> usize {
         let passed = (self.delay() as u64).div_ceil(LENGTHS[i] as u64);
         (1 + passed as usize).clamp(2, 4)
@@ -173,7 +173,7 @@ impl Model {
         }
     }
 
-    /// Takes what was delivered: each window once, with all its samples, and not before the flush delay is over but where
+    /// Takes what was delivered: each window once, with all its samples, and not before the flush delay is over unless
     /// its metric is forgotten, or has too many windows.
     fn take(&mut self, forgotten: &[u8]) -> Result<(), TestCaseError> {
         if self.world.node.is_none() {
@@ -281,9 +281,10 @@ proptest! {
     }
 
     #[test]
-    fn the_sum_of_all_increases_is_conserved(acts in acts(), delay in delay(), ttl in ttl()) {
+    fn sum_of_all_increases_is_conserved(acts in acts(), delay in delay(), ttl in ttl()) {
         let mut w = world(delay, ttl);
-        // Of each counter: its true total, what was last taken and when, its restarts; and the sums of increases by that.
+        // Of each counter: its true total, what was last taken and when, its restarts; and the sums of increases by
+        // that.
         let mut totals = [0u64; 3];
         let mut taken: [Option<(u64, i64)>; 3] = [None; 3];
         let mut restarts = [0; 3];
@@ -358,9 +359,9 @@ proptest! {
     }
 }
 
-/// A stream against the definition of a rate, computed from scratch.
+/// Compares a stream with the definition of a rate, computed from scratch.
 #[test]
-fn rates_are_those_of_the_definition() {
+fn rates_follow_the_definition() {
     let mut w = World::new();
     let samples = [
         (0, 100),

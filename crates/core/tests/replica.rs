@@ -1,5 +1,5 @@
-//! Random commands of all kinds, with time passing: a replica with other clocks and settings holds the same value, and
-//! so does what is saved and loaded. After every step the limits hold and nothing queued is unaccounted for.
+//! Random commands of all kinds while time passes: a replica with other clocks and settings has the same value, and so
+//! has a node that is saved and loaded. After every step the limits hold and nothing queued is unaccounted for.
 
 mod support;
 
@@ -34,8 +34,8 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Entries by queue: put in, taken out, dropped. Queued = delivered + dropped + held is checked for LOG, whose entries
-/// enter one by one.
+/// Entries by queue: added, removed, dropped. Queued = delivered + dropped + waiting is checked for LOG, whose entries
+/// are added one by one.
 #[derive(Default)]
 struct Ledger {
     logged: u64,
@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_replica_holds_the_same_value(
+    fn replica_has_the_same_value(
         lines in prop::collection::vec(line(), 1..150),
         flush_delay_ms in prop_oneof![Just(5_000i64), 0i64..900_000],
         series_ttl_s in prop_oneof![Just(900u64), 1u64..900],
@@ -65,7 +65,7 @@ proptest! {
         let mut ledger = Ledger::default();
         for line in &lines {
             if let "tight" | "roomy" = line.as_str() {
-                w.tight = line == "tight";
+                w.memory_pressure = line == "tight";
             } else if let Some(s) = line.strip_prefix("delay ") {
                 w.settings.rules.flush_delay_ms = s.parse::<i64>().unwrap() * 1_000;
             } else if let Some(ms) = line.strip_prefix("pass ") {
@@ -97,7 +97,7 @@ proptest! {
             w.check_copies();
             check_limits(&mut w, &ledger)?;
         }
-        // A promoted replica goes on as the primary would.
+        // A promoted replica continues as the primary would.
         if let Some(node) = &w.node {
             let mut promoted = reload(node);
             promoted.restart(0);

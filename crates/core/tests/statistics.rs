@@ -1,4 +1,4 @@
-//! The contract's rules for statistics, by example.
+//! The rules for statistics, by example.
 
 mod support;
 
@@ -11,7 +11,7 @@ fn stat(world: &mut World, what: &str, at: i64) -> i64 {
 }
 
 #[test]
-fn a_gauge_is_aggregated_over_its_window_and_delivered_by_the_clock() {
+fn gauge_is_aggregated_over_its_window_and_delivered_by_the_clock() {
     let mut w = World::new();
     for (value, at) in [(3, 1_000), (1, 2_000), (5, 3_000), (2, 3_000)] {
         assert_eq!(stat(&mut w, &format!("m {value}"), at), 1);
@@ -46,7 +46,7 @@ fn a_gauge_is_aggregated_over_its_window_and_delivered_by_the_clock() {
 }
 
 #[test]
-fn a_counter_gives_rates_and_its_first_sample_gives_nothing() {
+fn counter_gives_rates_and_its_first_sample_gives_none() {
     let mut w = World::new();
     w.pass(4_000_000);
     stat(&mut w, "c 1000 DIFF", 0);
@@ -67,7 +67,7 @@ fn a_counter_gives_rates_and_its_first_sample_gives_nothing() {
 }
 
 #[test]
-fn a_counter_that_restarted_grows_by_its_new_value() {
+fn restarted_counter_grows_by_its_new_value() {
     let mut w = World::new();
     for (total, at) in [(1_000, 0), (1_100, 10_000), (50, 20_000), (70, 30_000)] {
         stat(&mut w, &format!("c {total} DIFF"), at);
@@ -78,7 +78,7 @@ fn a_counter_that_restarted_grows_by_its_new_value() {
 }
 
 #[test]
-fn a_lower_total_within_the_interval_is_late_not_a_restart() {
+fn lower_total_within_the_interval_is_late_and_no_restart() {
     let mut w = World::new();
     stat(&mut w, "c 1000 DIFF", 0);
     assert_eq!(stat(&mut w, "c 900 DIFF", 499), 0);
@@ -101,7 +101,7 @@ fn increases_closer_than_the_interval_go_into_the_next_rate() {
 }
 
 #[test]
-fn a_window_without_a_rate_shows_its_average() {
+fn window_without_a_rate_shows_its_average() {
     let mut w = World::new();
     stat(&mut w, "c 0 DIFF", 0);
     stat(&mut w, "c 10 DIFF", 100);
@@ -119,7 +119,7 @@ fn a_window_without_a_rate_shows_its_average() {
 }
 
 #[test]
-fn after_a_gap_a_counter_begins_anew() {
+fn counter_restarts_after_a_gap() {
     let mut w = World::new();
     w.pass(20_000_000);
     stat(&mut w, "c 0 DIFF", 0);
@@ -138,7 +138,7 @@ fn after_a_gap_a_counter_begins_anew() {
 }
 
 #[test]
-fn a_late_gauge_counts_in_its_hour_and_what_counts_nowhere_changes_nothing() {
+fn late_gauge_counts_in_its_hour_or_changes_nothing() {
     let mut w = World::new();
     w.pass(700_000);
     stat(&mut w, "m 1", 0);
@@ -157,10 +157,10 @@ fn a_late_gauge_counts_in_its_hour_and_what_counts_nowhere_changes_nothing() {
     w.check_copies();
 }
 
-/// Item 12 of issue 13: a counter that was fed again with its times stopped counting when the feed paused for longer
-/// than the flush delay, as its HOUR window had closed by then.
+/// A counter whose data was imported again with its times once stopped counting when the import paused for longer than
+/// the flush delay, as its HOUR window had closed by then.
 #[test]
-fn a_replay_that_pauses_goes_on_counting_in_min_windows() {
+fn import_that_pauses_continues_in_min_windows() {
     for kind in ["", " DIFF"] {
         let mut w = World::new();
         w.pass(86_400_000);
@@ -195,7 +195,7 @@ fn a_replay_that_pauses_goes_on_counting_in_min_windows() {
 }
 
 #[test]
-fn a_counters_first_sample_in_a_delivered_hour_counts_nowhere() {
+fn first_sample_of_a_counter_in_a_delivered_hour_counts_nowhere() {
     let mut w = World::new();
     w.settings.rules.max_gap_ms = 60_000;
     w.pass(86_400_000);
@@ -212,7 +212,7 @@ fn a_counters_first_sample_in_a_delivered_hour_counts_nowhere() {
 }
 
 #[test]
-fn a_late_counter_sample_brings_its_increase_with_the_next() {
+fn late_counter_sample_brings_its_increase_with_the_next() {
     let mut w = World::new();
     w.pass(400_000);
     stat(&mut w, "c 0 DIFF", 0);
@@ -226,7 +226,7 @@ fn a_late_counter_sample_brings_its_increase_with_the_next() {
 }
 
 #[test]
-fn around_a_boundary_two_windows_are_open() {
+fn two_windows_are_open_around_a_boundary() {
     let mut w = World::new();
     w.pass(299_000);
     stat(&mut w, "m 1", 298_000);
@@ -256,10 +256,9 @@ fn open(w: &mut World, metric: &str, length: &str) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// Item 11 of issue 13: with windows shorter than the flush delay a third window closed the first, long before the delay
-/// had passed.
+/// With windows shorter than the flush delay, a third window once closed the first, long before the delay had passed.
 #[test]
-fn the_flush_delay_holds_for_windows_that_are_shorter() {
+fn flush_delay_applies_to_shorter_windows() {
     let mut w = World::new();
     (w.settings.min_window_s, w.settings.hour_window_s) = (20, 40);
     w.settings.rules.flush_delay_ms = 60_000;
@@ -296,7 +295,7 @@ fn the_flush_delay_holds_for_windows_that_are_shorter() {
 }
 
 #[test]
-fn a_fifth_window_closes_the_oldest() {
+fn fifth_window_closes_the_oldest() {
     let mut w = World::new();
     w.settings.rules.flush_delay_ms = 900_000;
     w.settings.rules.max_future_ms = 3_000_000;
@@ -305,7 +304,7 @@ fn a_fifth_window_closes_the_oldest() {
         assert_eq!(stat(&mut w, "m 1", at), 1);
     }
     assert_eq!(open(&mut w, "m", "min").len(), 4);
-    // One before them all would be closed at once.
+    // A window before all of them would be closed at once.
     assert_eq!(stat(&mut w, "m 1", -300_000), 1);
     assert_eq!(w.run("GET METRIC m").at("late-min").int(), 1);
     assert_eq!(stat(&mut w, "m 1", 300_000), 1, "between them");
@@ -318,7 +317,7 @@ fn a_fifth_window_closes_the_oldest() {
 }
 
 #[test]
-fn a_metric_gets_no_third_window_where_memory_is_tight() {
+fn metric_gets_no_third_window_under_memory_pressure() {
     let mut w = World::new();
     w.settings.rules.flush_delay_ms = 900_000;
     w.settings.rules.max_future_ms = 3_000_000;
@@ -326,7 +325,7 @@ fn a_metric_gets_no_third_window_where_memory_is_tight() {
         stat(&mut w, "many 1", i * 300_000);
     }
     stat(&mut w, "few 1", 0);
-    w.tight = true;
+    w.memory_pressure = true;
     for i in 1..4 {
         assert_eq!(stat(&mut w, "many 1", i * 300_000), 1);
         assert_eq!(stat(&mut w, "few 1", i * 300_000), 1);
@@ -337,7 +336,7 @@ fn a_metric_gets_no_third_window_where_memory_is_tight() {
 }
 
 #[test]
-fn a_shorter_flush_delay_closes_the_windows_that_it_no_longer_holds_open() {
+fn shorter_flush_delay_closes_the_windows_beyond_it() {
     let mut w = World::new();
     w.settings.rules.flush_delay_ms = 900_000;
     for i in 0..4 {
@@ -353,14 +352,14 @@ fn a_shorter_flush_delay_closes_the_windows_that_it_no_longer_holds_open() {
 }
 
 #[test]
-fn a_metric_that_goes_on_reporting_into_its_old_window_keeps_it_open_until_it_is_quiet() {
+fn metric_that_reports_into_an_old_window_keeps_it_open_until_it_is_idle() {
     let mut w = World::new();
     stat(&mut w, "m 1", 0);
     for _ in 0..40 {
         w.pass_ticking(10_000);
         w.run(&format!("STAT other 1 AT {}", w.now_ms()));
     }
-    // Quiet for long: closed. Now samples of a window long past: each keeps the replay going.
+    // Idle for long: closed. Now samples of a window long past: each keeps the import going.
     assert_eq!(
         w.peek("MIN")
             .iter()
@@ -391,7 +390,7 @@ fn a_metric_that_goes_on_reporting_into_its_old_window_keeps_it_open_until_it_is
 }
 
 #[test]
-fn replayed_data_closes_as_it_goes() {
+fn imported_data_closes_windows_in_passing() {
     let mut w = World::new();
     w.pass(86_400_000);
     for i in 0..24 {
@@ -406,7 +405,7 @@ fn replayed_data_closes_as_it_goes() {
 }
 
 #[test]
-fn a_clock_that_was_wrong_does_not_silence_a_metric() {
+fn wrong_clock_does_not_silence_a_metric() {
     let mut w = World::new();
     w.pass(500_000_000);
     let ahead = w.now_ms();
@@ -424,7 +423,7 @@ fn a_clock_that_was_wrong_does_not_silence_a_metric() {
 }
 
 #[test]
-fn a_sample_of_the_other_type_says_the_way_out() {
+fn error_of_a_sample_of_the_other_type_names_the_remedy() {
     let mut w = World::new();
     w.run("STAT m 1");
     assert_eq!(
@@ -437,9 +436,9 @@ fn a_sample_of_the_other_type_says_the_way_out() {
     w.check_copies();
 }
 
-/// Item 13 of issue 13: two records of one window, which LINE makes one point of.
+/// Two records of one window once became one point in line protocol.
 #[test]
-fn a_forgotten_metric_gives_no_second_record_of_a_window() {
+fn forgotten_metric_gives_no_second_record_of_a_window() {
     let mut w = World::new();
     w.pass(100_000);
     stat(&mut w, "m 1", 10_000);
@@ -478,7 +477,7 @@ fn a_forgotten_metric_gives_no_second_record_of_a_window() {
 }
 
 #[test]
-fn a_counter_that_was_forgotten_loses_no_increase_after_its_first_total() {
+fn forgotten_counter_loses_no_increase_after_its_first_total() {
     let mut w = World::new();
     w.pass(100_000);
     stat(&mut w, "c 0 DIFF", 0);
@@ -498,7 +497,7 @@ fn a_counter_that_was_forgotten_loses_no_increase_after_its_first_total() {
 }
 
 #[test]
-fn it_is_remembered_what_was_delivered_until_the_hour_has_passed() {
+fn delivery_is_remembered_until_the_hour_has_passed() {
     let mut w = World::new();
     w.pass(100_000);
     stat(&mut w, "now 1", 10_000);
@@ -523,7 +522,7 @@ fn it_is_remembered_what_was_delivered_until_the_hour_has_passed() {
 }
 
 #[test]
-fn the_first_forgotten_metrics_are_given_up_where_there_are_too_many_and_counted() {
+fn first_forgotten_metrics_are_dropped_beyond_the_limit_and_counted() {
     let mut w = World::new();
     w.settings.max_series = 3;
     w.pass(100_000);
@@ -549,7 +548,7 @@ fn the_first_forgotten_metrics_are_given_up_where_there_are_too_many_and_counted
 }
 
 #[test]
-fn a_metric_forgotten_by_series_ttl_gives_no_second_record() {
+fn metric_expired_by_series_ttl_gives_no_second_record() {
     let mut w = World::new();
     w.settings.series_ttl_s = 60;
     w.pass(10_000);
@@ -565,7 +564,7 @@ fn a_metric_forgotten_by_series_ttl_gives_no_second_record() {
 }
 
 #[test]
-fn a_clock_that_was_wrong_does_not_silence_a_forgotten_metric() {
+fn wrong_clock_does_not_silence_a_forgotten_metric() {
     let mut w = World::new();
     w.pass(500_000_000);
     w.run("STAT m 7");
@@ -598,7 +597,7 @@ fn totals_are_exact_to_two_to_the_sixty_fourth() {
 }
 
 #[test]
-fn a_quiet_metric_is_forgotten_and_its_windows_delivered() {
+fn idle_metric_expires_and_its_windows_are_delivered() {
     let mut w = World::new();
     w.settings.series_ttl_s = 60;
     w.run("STAT m 1");
@@ -611,7 +610,7 @@ fn a_quiet_metric_is_forgotten_and_its_windows_delivered() {
 }
 
 #[test]
-fn many_that_are_quiet_together_are_forgotten_in_one_round() {
+fn metrics_idle_together_expire_in_one_round() {
     let mut w = World::new();
     w.settings.series_ttl_s = 60;
     for i in 0..2_000 {
@@ -622,14 +621,14 @@ fn many_that_are_quiet_together_are_forgotten_in_one_round() {
         w.run(&format!("STAT m{} 1", i * 2 % 1_999));
     }
     w.pass(31_000);
-    // Twenty ticks for the round, and one more wherever it stopped to catch its breath, every 64.
+    // Twenty ticks for the round, and one more wherever it stopped, every 64 items.
     (0..20 + 1_000 / 64 + 1).for_each(|_| w.tick());
     assert_eq!(w.run("INFO").at("metrics").int(), 1_000);
     w.check_copies();
 }
 
 #[test]
-fn tags_that_arrived_last_hold_and_a_record_carries_those_of_its_last_sample() {
+fn last_tags_apply_and_a_record_has_those_of_its_last_sample() {
     let mut w = World::new();
     w.pass(700_000);
     stat(&mut w, "m 1", 0);
@@ -658,7 +657,7 @@ fn tags_that_arrived_last_hold_and_a_record_carries_those_of_its_last_sample() {
 }
 
 #[test]
-fn many_values_take_the_good_and_name_the_bad() {
+fn valid_values_count_and_invalid_ones_are_named() {
     let mut w = World::new();
     w.run("STAT d 1 DIFF");
     let reply = w.run("MSTAT VALUES a 1 b x d 3 a 2");
@@ -686,7 +685,7 @@ fn many_values_take_the_good_and_name_the_bad() {
 }
 
 #[test]
-fn a_new_metric_beyond_the_limit_is_refused_and_others_go_on() {
+fn new_metric_beyond_the_limit_is_rejected_and_others_count() {
     let mut w = World::new();
     w.settings.max_series = 2;
     w.run("MSTAT VALUES a 1 b 2");
@@ -703,45 +702,45 @@ fn a_new_metric_beyond_the_limit_is_refused_and_others_go_on() {
 }
 
 #[test]
-fn what_is_told_within_a_millisecond_goes_to_replicas_as_it_came() {
+fn reports_within_a_millisecond_are_propagated_verbatim() {
     let mut w = World::new();
     w.run("STAT a 1");
-    assert_eq!((w.sent.0, w.repeated), (1, 0), "rules and clock first");
+    assert_eq!((w.sent.0, w.verbatim), (1, 0), "rules and clock first");
     w.run("STAT a 2");
     w.run("STAT b 3 DIFF TAGS x:1");
     w.run("MSTAT VALUES a 4 c 5");
     w.run(&format!("STAT a 6 AT {}", BASE - 1_000));
-    assert_eq!((w.sent.0, w.repeated), (1, 4));
+    assert_eq!((w.sent.0, w.verbatim), (1, 4));
     // Known errors and unchanged objects, too.
     w.run("ERROR e");
     w.run("REALITY o M {}");
-    let (sent, repeated) = (w.sent.0, w.repeated);
+    let (sent, repeated) = (w.sent.0, w.verbatim);
     w.run("ERROR e LEVEL 7");
     w.run("REALITY o M {} TTL 9");
-    assert_eq!((w.sent.0, w.repeated), (sent, repeated + 2));
+    assert_eq!((w.sent.0, w.verbatim), (sent, repeated + 2));
     w.check_copies();
     w.sent.0 = 1;
-    w.repeated = 4;
-    // A sample that opens the way for others takes ids: its closings are told.
+    w.verbatim = 4;
+    // A sample that evicts for others takes ids: its closed windows are propagated.
     w.pass(400_000);
     w.run("STAT a 1");
     w.run("STAT b 9 DIFF");
-    assert_eq!((w.sent.0, w.repeated), (2, 5));
-    // A refusal may follow from a setting.
+    assert_eq!((w.sent.0, w.verbatim), (2, 5));
+    // A rejection may follow from a setting.
     w.run("MSTAT VALUES a 1 a x");
-    assert_eq!((w.sent.0, w.repeated), (3, 5));
-    // What is late changes nothing, and nothing is sent.
+    assert_eq!((w.sent.0, w.verbatim), (3, 5));
+    // A late sample changes nothing, and nothing is sent.
     assert_eq!(w.run(&format!("STAT a 6 AT {}", BASE)).int(), 1);
     w.pass_ticking(3_700_000);
-    let sent = (w.sent.0, w.repeated);
+    let sent = (w.sent.0, w.verbatim);
     assert_eq!(w.run(&format!("STAT a 6 AT {}", BASE)).int(), 0);
-    assert_eq!((w.sent.0, w.repeated), sent);
-    // Another clock, and other rules, are told with the next sample.
+    assert_eq!((w.sent.0, w.verbatim), sent);
+    // Another clock and other rules are propagated with the next sample.
     w.run("STAT a 1");
     w.settings.rules.min_interval_ms = 700;
     w.run("STAT a 2");
     w.run("STAT a 3");
-    assert_eq!((w.sent.0, w.repeated), (sent.0 + 2, sent.1 + 1));
+    assert_eq!((w.sent.0, w.verbatim), (sent.0 + 2, sent.1 + 1));
     w.check_copies();
 }
 
@@ -763,7 +762,7 @@ proptest! {
         for (i, (sent, ago, pass)) in acts.into_iter().enumerate() {
             w.pass(pass);
             w.tick();
-            // Each has a bit of its own, so a sum tells whose it is.
+            // Each has a bit of its own, so a sum shows its samples.
             let (value, at) = (1u64 << i, w.now_ms() - ago);
             let option = if sent.is_empty() { String::new() } else { format!(" TAGS {sent}") };
             if w.run(&format!("STAT m {value}{option} AT {at}")).int() == 1 && !sent.is_empty() {

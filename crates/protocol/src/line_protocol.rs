@@ -1,4 +1,4 @@
-//! InfluxDB's line protocol (<https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>).
+//! Writing InfluxDB's line protocol (<https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/>).
 //!
 //! Whatever bytes are in a name or tag, what is written is one well-formed line that no name can break or forge:
 //! - what the grammar can express is escaped: comma and space with a backslash, `=` too in tags;
@@ -18,15 +18,15 @@ use std::borrow::Cow;
 /// A closed window.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
-    /// The node's name.
+    /// The name of the node.
     pub node: &'a [u8],
-    /// The metric's name: measurement, and behind the first `@` the instance.
+    /// The name of the metric: the measurement and, after the first `@`, the instance.
     pub metric: &'a [u8],
-    /// A tag list in canonical form.
+    /// The tag list in canonical form.
     pub tags: &'a [u8],
-    /// The window's length, seconds.
+    /// The length of the window, seconds.
     pub window_s: u32,
-    /// The window's start, Unix milliseconds.
+    /// The start of the window, Unix milliseconds.
     pub start_ms: i64,
     /// The number of samples.
     pub count: u64,
@@ -58,7 +58,7 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     let node = clean(line.node);
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(line.window_s).as_bytes();
-    // As many as 32 bits have, and the unit.
+    // The digits of a 32-bit number, and the unit.
     let mut window = [b's'; 11];
     (window.iter_mut().zip(digits)).for_each(|(to, digit)| *to = *digit);
     let window = window.get(..=digits.len()).unwrap_or_default();
@@ -85,7 +85,7 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(b"000000");
 }
 
-/// Its length is known where it is compiled: then to copy it is an instruction or two.
+/// The length of the name is known at compile time, so copying it takes an instruction or two.
 fn write_field<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: f64) {
     out.extend_from_slice(name);
     write_f64(out, value);
@@ -123,7 +123,7 @@ fn write_tag(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// The module's tags among others that need no change: their list is sorted already, and none is there twice.
+/// Merges the module's tags with others that need no change: their list is sorted, and has no name twice.
 fn merge(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     let mut ours = ours.into_iter().peekable();
     for (name, value) in tags::iter(tags) {
@@ -135,7 +135,7 @@ fn merge(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     ours.for_each(|(name, value)| write_tag(out, name, value));
 }
 
-/// The module's tags among any others.
+/// Merges the module's tags with any others.
 fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     let ours = ours.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
     let mut all = ours.to_vec();
@@ -156,14 +156,14 @@ fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     }
 }
 
-/// Whether text needs no cleaning: printable ASCII without a backslash.
+/// Whether a text needs no cleaning: printable ASCII without a backslash.
 fn is_plain(text: &[u8]) -> bool {
-    // All of it, without a branch for each: most text is plain.
+    // The whole text, without a branch for each byte: most text is plain.
     let plain = |byte: &u8| (b' '..0x7f).contains(byte) & (*byte != b'\\');
     text.iter().fold(true, |all, byte| all & plain(byte))
 }
 
-/// Text without what the grammar cannot express.
+/// Returns the text without what the grammar cannot express.
 fn clean(text: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(text) {
         return Cow::Borrowed(text);
@@ -182,7 +182,7 @@ fn clean(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(cleaned.into_bytes())
 }
 
-/// Appends text with a backslash before each special byte (ASCII).
+/// Appends a text with a backslash before each special byte (ASCII).
 fn escape(out: &mut Vec<u8>, text: &[u8], is_special: impl Fn(u8) -> bool) {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
@@ -273,8 +273,8 @@ mod tests {
         }
     }
 
-    /// A parser of its own, from the grammar: measurement, tags, fields, time. A backslash keeps the character behind
-    /// it from separating.
+    /// A separate parser, from the grammar: measurement, tags, fields, time. A backslash keeps the next character from
+    /// separating.
     fn parse(line: &str) -> (String, Vec<(String, String)>) {
         assert!(!line.contains(['\n', '\r']) && !line.starts_with('#'));
         let split = |text: &str, at: char| -> Vec<String> {
@@ -337,7 +337,7 @@ mod tests {
         }
 
         #[test]
-        fn what_the_grammar_can_express_reads_back(metric in "[a-z,= .]{1,12}", value in "([a-z,= é]|\\\\[a-z]){0,8}[a-z]") {
+        fn expressible_text_reads_back(metric in "[a-z,= .]{1,12}", value in "([a-z,= é]|\\\\[a-z]){0,8}[a-z]") {
             let value = value.replace(' ', "_");
             let (measurement, tags) = parse(&line(b"n", metric.as_bytes(), format!("k:{value}").as_bytes()));
             prop_assert_eq!(measurement, metric);

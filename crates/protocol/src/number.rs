@@ -1,19 +1,19 @@
-//! Decimal numbers, read and written.
+//! Reading and writing decimal numbers.
 //!
-//! What is read follows the grammar of JSON numbers (RFC 8259, section 6), with an optional `+` in front: no hex, no
-//! blanks, no NaN, no infinity. What is written is the shortest text that reads back to the same number.
+//! The input follows the grammar of JSON numbers (RFC 8259, section 6), with an optional `+` in front: no hex, no
+//! blanks, no NaN, no infinity. The output is the shortest text that reads back to the same number.
 
-/// A number as it was given: whole ones up to 2^64 - 1 stay exact.
+/// A number as it was given. Integers up to 2^64 - 1 stay exact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     /// Only digits, in the range of `u64`.
     Int(u64),
-    /// Anything else; always finite, never -0.
+    /// Any other number; always finite, never -0.
     Float(f64),
 }
 
 impl Number {
-    /// The nearest double.
+    /// Returns the nearest double.
     #[inline]
     pub fn to_f64(self) -> f64 {
         match self {
@@ -30,7 +30,7 @@ pub enum NumberError {
     NotDecimal,
     /// It is beyond the largest double.
     TooLarge,
-    /// It is not 0, but no double but 0 is near it.
+    /// It is not 0, but no double except 0 is near it.
     TooSmall,
 }
 
@@ -77,8 +77,9 @@ const POWERS: [f64; 16] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 ];
 
-/// A number of up to 15 digits without an exponent, as nearly all are; `None`: it is none, or must be looked at closely.
-/// Its digits are a whole number that a double holds exactly, and so is the power of ten: so one division rounds right.
+/// Reads a number of up to 15 digits without an exponent, as nearly all are; `None`: it is not one, or needs a closer
+/// look. Its digits are an integer that a double represents exactly, and so is the power of ten: so one division rounds
+/// correctly.
 fn short_decimal(text: &[u8]) -> Option<f64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.len() > 15 {
@@ -135,7 +136,7 @@ pub fn is_json_number(text: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// Reads plain digits: no sign, no leading zeros but in `0`, at most 2^64 - 1.
+/// Reads plain digits: no sign, no leading zeros except `0` itself, at most 2^64 - 1.
 #[inline]
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 20 || text.len() > 1 && text[0] == b'0' {
@@ -152,19 +153,19 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// Powers of ten that [`decimal`] uses; they are exact, so the quotient is the double next to the decimal.
+/// The powers of ten that [`decimal`] uses. They are exact, so the quotient is the double next to the decimal.
 pub const TENS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 
-/// (n, v times 10^n) for the smallest n for which this is whole and gives exactly v back: the shortest decimal that does,
-/// as no two decimals of up to 15 digits share a double. Minus zero has none.
+/// Returns (n, v times 10^n) for the smallest n for which that is an integer and gives exactly v back: the shortest
+/// decimal that does, as no two decimals of up to 15 digits share a double. Minus zero has none.
 pub fn decimal(v: f64) -> Option<(u8, i64)> {
     const MOST: f64 = (1u64 << 49) as f64;
     let times = |n: u8| {
         let ten = TENS[usize::from(n)];
         let scaled = v * ten;
-        // Rounded; a cast of what is too large is at an end of the range.
+        // Rounded; a cast of a number that is too large is at an end of the range.
         let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
-        // Each of two roundings takes half a unit in the last place, at most: what is further off need not be divided.
+        // Each of two roundings takes at most half a unit in the last place: a larger difference need not be divided.
         let is_near = (scaled - whole as f64).abs() <= scaled.abs() * (2.0 * f64::EPSILON);
         let is_it = is_near && scaled.abs() < MOST && (whole as f64 / ten).to_bits() == v.to_bits();
         is_it.then_some(whole)
@@ -175,7 +176,7 @@ pub fn decimal(v: f64) -> Option<(u8, i64)> {
     if v.abs() * TENS[3] >= MOST {
         return (1..3).find_map(|n| Some((n, times(n)?)));
     }
-    // What has fewer decimals has three as well, with zeros behind.
+    // A number with fewer decimals has three as well, with zeros at the end.
     let (mut n, mut whole) = (3, times(3)?);
     while whole % 10 == 0 {
         (n, whole) = (n - 1, whole / 10);
@@ -184,7 +185,7 @@ pub fn decimal(v: f64) -> Option<(u8, i64)> {
 }
 
 /// Appends a double as the shortest decimal that reads back to it, always with a point or an exponent (`5.0`, `1e300`).
-/// What is not finite cannot occur, and would be written as `0.0`.
+/// Infinities and NaN do not occur, and would be written as `0.0`.
 pub fn write_f64(out: &mut Vec<u8>, v: f64) {
     let Some((n, whole)) = decimal(v) else {
         let v = if v.is_finite() { v } else { 0.0 };
@@ -197,7 +198,7 @@ pub fn write_f64(out: &mut Vec<u8>, v: f64) {
     }
     let whole = whole.unsigned_abs();
     let digit = |v: u64| b'0' + (v % 10) as u8;
-    // By constants: to divide by what is not known takes longer than all the rest.
+    // By constants: dividing by a variable takes longer than all the rest.
     match n {
         0 => {
             write_u64(out, whole);
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn is_as_ryu_has_it(v: f64) {
+    fn is_written_as_ryu_writes_it(v: f64) {
         let mut out = Vec::new();
         write_f64(&mut out, v);
         assert_eq!(
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_of_doubles_are_as_ryu_has_them() {
+    fn edge_doubles_are_written_as_ryu_writes_them() {
         for v in [
             0.0,
             -0.0,
@@ -260,17 +261,17 @@ mod tests {
             57.23,
             1e300,
         ] {
-            is_as_ryu_has_it(v);
-            is_as_ryu_has_it(-v);
+            is_written_as_ryu_writes_it(v);
+            is_written_as_ryu_writes_it(-v);
         }
     }
 
     proptest! {
         #[test]
-        fn doubles_are_as_ryu_has_them(whole in any::<i64>(), shift in 0u32..63, n in 0usize..6, any in any::<f64>()) {
-            is_as_ryu_has_it((whole >> shift) as f64 / [1.0, 10.0, 100.0, 1e3, 1e4, 1e5][n]);
+        fn doubles_are_written_as_ryu_writes_them(whole in any::<i64>(), shift in 0u32..63, n in 0usize..6, any in any::<f64>()) {
+            is_written_as_ryu_writes_it((whole >> shift) as f64 / [1.0, 10.0, 100.0, 1e3, 1e4, 1e5][n]);
             if any.is_finite() {
-                is_as_ryu_has_it(any);
+                is_written_as_ryu_writes_it(any);
             }
         }
     }
@@ -313,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(v in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+        fn written_numbers_read_back(v in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
             let mut out = Vec::new();
             write_f64(&mut out, v);
             prop_assert_eq!(parse(&out).unwrap().to_f64(), v + 0.0);
@@ -330,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn it_reads_what_json_reads(text in "[-+]?[0-9.eE+-]{0,12}") {
+        fn numbers_of_json_are_read(text in "[-+]?[0-9.eE+-]{0,12}") {
             let ours = parse(text.as_bytes()).is_ok() && !text.starts_with('+');
             let theirs = serde_json::from_str::<f64>(&text).is_ok_and(|v| v.is_finite());
             let tiny = parse(text.as_bytes()) == Err(NumberError::TooSmall);

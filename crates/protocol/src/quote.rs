@@ -1,12 +1,12 @@
-//! What somebody gave us, shortened: for error messages, and where a free text is too long to be kept.
+//! Foreign text, shortened: for error messages, and where a free text is too long to be kept.
 
 use std::fmt::Write;
 
-/// How many characters an error message quotes.
+/// The number of characters that an error message quotes.
 const MOST: usize = 64;
 
-/// A quotation for an error message: in single quotes, control characters and what is not UTF-8 escaped, at most 64
-/// characters of the text; of a longer one the length follows, as in `'aaaa…' (70000 bytes)`.
+/// Quotes a text for an error message: in single quotes, with control characters and invalid UTF-8 escaped, at most 64
+/// characters of the text. The length of a longer text follows, as in `'aaaa…' (70000 bytes)`.
 pub fn quoted(text: &[u8]) -> String {
     match shortened(text) {
         (quotation, true) => quotation,
@@ -14,16 +14,16 @@ pub fn quoted(text: &[u8]) -> String {
     }
 }
 
-/// The same without the length of a longer text.
+/// Quotes a text without the length of a longer one.
 pub fn quoted_short(text: &[u8]) -> String {
     shortened(text).0
 }
 
-/// The quotation, and whether it is of the whole text.
+/// Returns the quotation, and whether it is of the whole text.
 fn shortened(text: &[u8]) -> (String, bool) {
     let mut out = String::from("'");
     let mut left = MOST;
-    // Four bytes a character at most; what is beyond cannot be shown.
+    // A character has at most four bytes; what is beyond cannot be shown.
     let shown = text.get(..MOST * 4).unwrap_or(text);
     let mut is_whole = shown.len() == text.len();
     'all: for chunk in shown.utf8_chunks() {
@@ -54,13 +54,13 @@ fn shortened(text: &[u8]) -> (String, bool) {
     (out, is_whole)
 }
 
-/// A text longer than `most` bytes, cut there at a character and marked with what is missing, as in `…[+n bytes]`.
-/// `None`: it is not longer.
+/// Cuts a text longer than `most` bytes at a character, and marks it with what is missing, as in `…[+n bytes]`. `None`:
+/// it is not longer.
 pub fn cut(text: &[u8], most: usize) -> Option<Vec<u8>> {
     if text.len() <= most {
         return None;
     }
-    // A character is up to three bytes of continuation away; in what is not UTF-8 any place is as good.
+    // A character has at most three continuation bytes; in invalid UTF-8 any place is as good.
     let is_start = |i: usize| text.get(i).is_none_or(|b| b & 0xc0 != 0x80);
     let end = (most.saturating_sub(3)..=most)
         .rev()
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_at_a_character() {
+    fn text_is_cut_at_a_character() {
         assert_eq!(cut(b"abc", 3), None);
         assert_eq!(cut(b"abcdef", 3), Some("abc…[+3 bytes]".into()));
         assert_eq!(cut("aüb".as_bytes(), 2), Some("a…[+3 bytes]".into()));
@@ -104,14 +104,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_breaks_a_line(text: Vec<u8>) {
+        fn quotations_are_one_line(text: Vec<u8>) {
             let quoted = quoted(&text);
             prop_assert!(!quoted.chars().any(char::is_control));
             prop_assert!(quoted.len() < 64 * 6 + 40);
         }
 
         #[test]
-        fn a_cut_text_stays_valid(text in ".{0,40}", most in 0usize..60) {
+        fn cut_text_stays_valid(text in ".{0,40}", most in 0usize..60) {
             if let Some(cut) = cut(text.as_bytes(), most) {
                 let cut = String::from_utf8(cut).unwrap();
                 let kept = cut.rsplit_once('…').unwrap().0;

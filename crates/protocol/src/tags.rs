@@ -1,8 +1,8 @@
 //! Tag lists: words `name:value`, separated by spaces.
 //!
 //! A word is split at its first colon; one without a colon has no value. Only U+0020 separates. In canonical form the
-//! words are sorted by the bytes of their names, of a name given twice only the last is left, and one space stands
-//! between two: so lists that mean the same are the same bytes.
+//! words are sorted by the bytes of their names, only the last word of each name is kept, and one space stands between
+//! two words: so lists that mean the same are the same bytes.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub struct TagsError {
     pub word: Vec<u8>,
 }
 
-/// The canonical form; borrowed where the text is in it already.
+/// Returns the canonical form; borrowed if the text is canonical.
 ///
 /// # Errors
 /// A word whose name is empty.
@@ -55,7 +55,7 @@ pub fn is_canonical(text: &[u8]) -> bool {
         before = name;
         grows
     };
-    // One pass: every sample with tags comes here.
+    // One pass, as every sample with tags comes here.
     let (mut start, mut end) = (0, None);
     for (i, byte) in text.iter().enumerate() {
         match byte {
@@ -72,7 +72,7 @@ pub fn is_canonical(text: &[u8]) -> bool {
     text.is_empty() || grows(start..end.unwrap_or(text.len()))
 }
 
-/// Names and values of a list in canonical form; a word without a colon has no value.
+/// Returns the names and values of a list in canonical form; a word without a colon has no value.
 pub fn iter(canonical: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     canonical
         .split(|b| *b == b' ')
@@ -83,7 +83,7 @@ pub fn iter(canonical: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         })
 }
 
-/// How many tags there are in a list in canonical form, but for the last.
+/// Returns the number of tags in a list in canonical form, except for the last.
 pub fn spaces(canonical: &[u8]) -> usize {
     canonical.iter().filter(|byte| **byte == b' ').count()
 }
@@ -112,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn lists_are_sorted_and_the_last_of_a_name_holds() {
+    fn lists_are_sorted_and_the_last_of_a_name_counts() {
         for (text, list) in [
             ("", ""),
             (" ", ""),
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_is_one(text in "[abc:1 ]{0,30}") {
+        fn canonical_form_is_unique(text in "[abc:1 ]{0,30}") {
             if let Ok(list) = canonical(text.as_bytes()) {
                 let again = canonical(&list).unwrap();
                 prop_assert!(matches!(again, Cow::Borrowed(_)), "{:?}", list);

@@ -1,8 +1,8 @@
-//! The compact binary format of effects, saved frames and queue entries.
+//! The compact binary format of effects, snapshots and queue entries.
 //!
-//! Integers are LEB128 varints (signed ones zigzag-coded first), byte strings carry their length in front, doubles
-//! drop their trailing zero bytes, which makes small whole numbers short. A reader never trusts a length: everything
-//! it hands out lies inside what it was given, and it never allocates.
+//! Integers are LEB128 varints (signed ones zigzag-coded first), byte strings have their length in front, doubles omit
+//! their trailing zero bytes, which makes small whole numbers short. A reader never trusts a length: everything that it
+//! returns is part of its input, and it never allocates.
 
 use crate::error::DecodeError;
 use aggregator_protocol::number::{TENS, decimal};
@@ -23,7 +23,7 @@ pub fn put_i64(out: &mut Vec<u8>, v: i64) {
     put_u64(out, zigzag(v));
 }
 
-/// A signed varint on its own: its bytes and how many they are.
+/// Encodes a signed varint: its bytes and their number.
 #[inline]
 pub fn signed(v: i64) -> ([u8; 10], usize) {
     let (mut bytes, mut len, mut rest) = ([0; 10], 1, zigzag(v));
@@ -46,9 +46,9 @@ pub fn put_bytes(out: &mut Vec<u8>, v: &[u8]) {
     out.extend_from_slice(v);
 }
 
-/// Appends finite doubles: a nibble for the form of each (two to a byte), then the forms themselves. A nibble up to 8 is
-/// the number of leading bytes that are kept, the others being zero; 9 + n means that a signed varint follows, the value
-/// times 10^n. The shorter form is taken: most measurements have few decimals and take 1 to 4 bytes.
+/// Appends finite doubles: a nibble for the form of each (two to a byte), then the forms themselves. A nibble up to 8
+/// is the number of leading bytes that are kept, the others being zero; 9 + n means that a signed varint follows, the
+/// value times 10^n. The shorter form is used: most measurements have few decimals and take 1 to 4 bytes.
 pub fn put_doubles(out: &mut Vec<u8>, values: &[f64]) {
     let first = out.len();
     out.resize(first + values.len().div_ceil(2), 0);
@@ -79,7 +79,7 @@ fn varint_len(v: u64) -> usize {
     (64 - (v | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// Reads what the functions above wrote.
+/// Reads what the functions above have written.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -91,24 +91,24 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    /// Nothing is left.
+    /// Whether no byte is left.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// How many bytes are left.
+    /// Returns the number of bytes left.
     pub fn left(&self) -> usize {
         self.rest.len()
     }
 
-    /// The bytes that `later`, a reader of the same bytes, has read since.
+    /// Returns the bytes that `later`, a reader of the same bytes, has read since.
     pub fn up_to(&self, later: &Reader<'a>) -> &'a [u8] {
         self.rest
             .get(..self.rest.len().saturating_sub(later.rest.len()))
             .unwrap_or_default()
     }
 
-    /// Everything was read; what is left over is damage.
+    /// Checks that everything has been read.
     pub fn finish(&self) -> Result<(), DecodeError> {
         if self.is_empty() {
             Ok(())
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One byte.
+    /// Reads one byte.
     #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         let (&first, rest) = self.rest.split_first().ok_or(CUT)?;
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         Ok(first)
     }
 
-    /// An unsigned varint.
+    /// Reads an unsigned varint.
     #[inline]
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         let mut v = 0u64;
@@ -143,20 +143,20 @@ impl<'a> Reader<'a> {
         Err(DecodeError("a varint is too long"))
     }
 
-    /// An unsigned varint that fits 32 bits.
+    /// Reads an unsigned varint that fits 32 bits.
     #[inline]
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         u32::try_from(self.u64()?).map_err(|_| DecodeError("a number is out of range"))
     }
 
-    /// A signed varint.
+    /// Reads a signed varint.
     #[inline]
     pub fn i64(&mut self) -> Result<i64, DecodeError> {
         let v = self.u64()?;
         Ok((v >> 1) as i64 ^ -((v & 1) as i64))
     }
 
-    /// A time in Unix milliseconds: from the epoch to [`crate::time::MAX_MS`].
+    /// Reads a time in Unix milliseconds: from the epoch to [`crate::time::MAX_MS`].
     #[inline]
     pub fn ms(&mut self) -> Result<i64, DecodeError> {
         let v = self.i64()?;
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number of samples: it leaves as a signed integer.
+    /// Reads a number of samples, which replies write as a signed integer.
     pub fn count(&mut self) -> Result<u64, DecodeError> {
         match self.u64()? {
             n if i64::try_from(n).is_ok() => Ok(n),
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A queue id.
+    /// Reads a queue id.
     #[inline]
     pub fn id(&mut self) -> Result<u64, DecodeError> {
         let v = self.u64()?;
@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A name: a byte string that is not empty.
+    /// Reads a name: a byte string that is not empty.
     pub fn name(&mut self) -> Result<&'a [u8], DecodeError> {
         match self.bytes()? {
             [] => Err(DecodeError("a name is empty")),
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A byte string.
+    /// Reads a byte string.
     #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = usize::try_from(self.u64()?).map_err(|_| CUT)?;
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// As many doubles as were put together.
+    /// Reads as many doubles as were written together.
     pub fn doubles<const N: usize>(&mut self) -> Result<[f64; N], DecodeError> {
         let (forms, rest) = self.rest.split_at_checked(N.div_ceil(2)).ok_or(CUT)?;
         let mut later = Reader { rest };
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
         Ok(values)
     }
 
-    /// A double of which `len` leading bytes were kept, at most 8.
+    /// Reads a double of which `len` leading bytes were kept, at most 8.
     fn leading(&mut self, len: usize) -> Result<f64, DecodeError> {
         let mut bits = [0; 8];
         let (kept, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
@@ -246,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_is_read(u in any::<u64>(), i in any::<i64>(), b in any::<Vec<u8>>(),
+        fn encoded_values_read_back(u in any::<u64>(), i in any::<i64>(), b in any::<Vec<u8>>(),
                                 d in prop::array::uniform5(-1e300f64..1e300)) {
             let mut out = Vec::new();
             put_u64(&mut out, u);
@@ -284,7 +284,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>()) {
+        fn any_bytes_are_read_or_rejected(bytes in any::<Vec<u8>>()) {
             let mut r = Reader::new(&bytes);
             let _ = (r.u64(), r.i64(), r.bytes().map(<[u8]>::len), r.doubles::<5>(), r.u8());
         }

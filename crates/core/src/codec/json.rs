@@ -1,21 +1,21 @@
-//! JSON, as strict as RFC 8259 and a little stricter: it comes in for AGG.REALITY and goes out in records.
+//! JSON, as strict as RFC 8259 and slightly stricter: the texts of AGG.REALITY, and records.
 //!
-//! Two texts have the same identity where they differ in spacing or in the order of members alone: numbers compare as
-//! they are written, strings by what they mean. A name given twice in one object, a byte order mark, invalid UTF-8,
-//! half a surrogate pair and nesting deeper than [`MAX_DEPTH`] are errors.
+//! Two texts have the same identity if they differ only in white space or in the order of members: numbers compare as
+//! they are written, strings by their meaning. A name given twice in one object, a byte order mark, invalid UTF-8, half
+//! a surrogate pair and nesting deeper than [`MAX_DEPTH`] are errors.
 
 use aggregator_protocol::number::is_json_number;
 use aggregator_protocol::tags;
 use std::fmt;
 use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
-/// How deep arrays and objects may be nested.
+/// The limit of the nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 128;
 
 /// What is wrong with a text, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
-    /// The offset of the byte at which it was noticed.
+    /// The offset of the byte at which the error was found.
     pub at: usize,
     /// What was expected or found.
     pub what: &'static str,
@@ -29,19 +29,19 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// A valid text.
+/// The outcome of checking a valid text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// As it was given, less the spacing outside strings.
+    /// The text without white space outside strings.
     pub compact: Vec<u8>,
-    /// Equal for texts that are the same object (XXH3 with 128 bits over a canonical form).
+    /// Equal for texts of the same value (XXH3 with 128 bits over a canonical form).
     pub identity: u128,
 }
 
 /// Checks a text: one value.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first error in the text.
 pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
     if text.starts_with("\u{feff}".as_bytes()) {
         return Err(JsonError {
@@ -73,12 +73,13 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
     })
 }
 
-/// Whether a text is this valid one, which has no spacing, but for spacing: then it is valid and means the same.
+/// Whether a text is this valid one, which has no white space, except for white space. Then it is valid and means the
+/// same.
 pub fn is_spaced(text: &[u8], compact: &[u8]) -> bool {
     if text.len() <= compact.len() {
         return text == compact;
     }
-    // What a space must not stand between: it would have cut a number or a word in two.
+    // White space must not stand between these: it would have cut a number or a word in two.
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let (mut text, mut compact) = (text, compact);
     let (mut spaced, mut before) = (false, b'"');
@@ -96,7 +97,8 @@ pub fn is_spaced(text: &[u8], compact: &[u8]) -> bool {
         }
         (compact, spaced, before) = (more, false, byte);
         if byte == b'"' {
-            // At once, as most of a text is in its strings: for 487 bytes it took 1.4 us by bytes, it takes 0.55.
+            // In one step, as most of a text is in its strings: 487 bytes took 1.4 us byte by byte, and take 0.55 us
+            // so.
             let (string, more) = compact.split_at(string_len(compact));
             let Some(after) = text.strip_prefix(string) else {
                 return false;
@@ -107,7 +109,7 @@ pub fn is_spaced(text: &[u8], compact: &[u8]) -> bool {
     compact.is_empty()
 }
 
-/// Bytes of the string that has begun, its closing quote included.
+/// Returns the bytes of the string that has begun, its closing quote included.
 fn string_len(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(byte) = text.get(at) {
@@ -127,7 +129,7 @@ struct Scanner<'a> {
     scratch: Vec<u8>,
 }
 
-/// Seeds of the hashes, so that values of different kinds differ.
+/// Seeds of the hashes, so that values of different types differ.
 mod kind {
     pub const LITERAL: u64 = 1;
     pub const NUMBER: u64 = 2;
@@ -151,7 +153,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Takes a byte of punctuation over.
+    /// Copies a byte of punctuation.
     fn take(&mut self, byte: u8) -> bool {
         let is = self.peek() == Some(byte);
         if is {
@@ -161,7 +163,7 @@ impl Scanner<'_> {
         is
     }
 
-    /// Reads a value and gives its identity. No spacing stands before it.
+    /// Reads a value and returns its identity. No white space precedes it.
     fn value(&mut self, depth: usize) -> Result<u128, JsonError> {
         match self.peek() {
             Some(b'{' | b'[') if depth == MAX_DEPTH => Err(self.error("nesting deeper than 128")),
@@ -235,7 +237,7 @@ impl Scanner<'_> {
         Ok(xxh3_128_with_seed(&self.scratch, kind::STRING))
     }
 
-    /// Reads an escape and gives the character that it means.
+    /// Reads an escape and returns its character.
     fn escape(&mut self) -> Result<char, JsonError> {
         let letter = self.text.get(self.at + 1).copied();
         let c = match letter {
@@ -272,7 +274,7 @@ impl Scanner<'_> {
         Ok(c)
     }
 
-    /// The four hex digits of `\uXXXX` at an offset.
+    /// Returns the four hex digits of `\uXXXX` at an offset.
     fn code_unit(&self, at: usize) -> Result<u32, JsonError> {
         let digits = self
             .text
@@ -346,10 +348,10 @@ impl Scanner<'_> {
     }
 }
 
-/// Appends a string literal. What is not UTF-8 becomes U+FFFD, so what leaves is always valid.
+/// Appends a string literal. Invalid UTF-8 becomes U+FFFD, so the output is always valid.
 pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    // Without a branch for each byte, so that many are looked at together.
+    // Without a branch for each byte, so that many are checked together.
     let is_plain = text.iter().fold(true, |plain, byte| {
         plain & (b' '..0x7f).contains(byte) & (*byte != b'"') & (*byte != b'\\')
     });
@@ -395,7 +397,7 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(&text[clean..]);
 }
 
-/// Appends a tag list in canonical form as an object; a word without a value is `true`.
+/// Appends a tag list in canonical form as an object; a tag without a value is `true`.
 pub fn write_tags(out: &mut Vec<u8>, canonical: &[u8]) {
     let hidden = match std::str::from_utf8(canonical) {
         Ok(_) => Vec::new(),
@@ -421,8 +423,8 @@ pub fn write_tags(out: &mut Vec<u8>, canonical: &[u8]) {
     out.push(b'}');
 }
 
-/// For each tag whether one behind it has the same name once both are valid UTF-8: then the last holds, as of a name
-/// given twice.
+/// Returns for each tag whether a later one has the same name once both are valid UTF-8. The last one counts then, as
+/// of a name given twice.
 fn hidden_tags(canonical: &[u8]) -> Vec<bool> {
     // By hashes of 128 bits: 22,000 names as texts of their own took three times as long.
     let mut text = Vec::new();
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_another_but_for_spacing() {
+    fn text_that_differs_in_white_space_is_equal() {
         let compact = r#"{"a b\"":[1,-2.5e+3,true,"c  d"],"e":{}}"#;
         for text in [
             compact,
@@ -480,7 +482,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_another_but_for_spacing_has_its_identity(text in r#"[\[\]{},:"\\ 1truenl-]{0,24}"#) {
+        fn texts_equal_but_for_white_space_have_one_identity(text in r#"[\[\]{},:"\\ 1truenl-]{0,24}"#) {
             if let Ok(scanned) = scan(text.as_bytes()) {
                 prop_assert!(is_spaced(text.as_bytes(), &scanned.compact));
             } else {
@@ -493,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn spacing_and_order_do_not_count_but_all_else_does() {
+    fn identity_ignores_white_space_and_order_only() {
         let a = identity(r#"{"a":1,"b":[1,2,{"x":null}],"c":"é"}"#);
         assert_eq!(
             a,
@@ -517,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn error_names_the_problem_and_its_place() {
         for (text, at, what) in [
             ("", 0, "the end where a value was expected"),
             ("{\"a\":1,}", 7, "no name where one was expected"),
@@ -587,7 +589,7 @@ mod tests {
         })
     }
 
-    /// The text with spacing, and members backwards.
+    /// The text with white space, and with its members reversed.
     fn restyled(v: &serde_json::Value) -> String {
         match v {
             serde_json::Value::Array(a) => format!(
@@ -615,13 +617,13 @@ mod tests {
         }
 
         #[test]
-        fn a_mutated_text_is_valid_where_serde_says_so(v in json(), at: prop::sample::Index, byte in "[{}\\[\\]\",:0-9a-z \\\\]") {
+        fn mutated_text_is_valid_where_serde_says_so(v in json(), at: prop::sample::Index, byte in "[{}\\[\\]\",:0-9a-z \\\\]") {
             let mut text = v.to_string().into_bytes();
             let i = at.index(text.len());
             text[i] = byte.as_bytes()[0];
             let theirs = serde_json::from_slice::<serde_json::Value>(&text);
             match scan(&text) {
-                // What no double can hold is a number all the same; it is kept as written.
+                // A number that no double can represent is a number, too; it is kept as written.
                 Ok(_) => prop_assert!(theirs.map_or_else(|e| e.to_string().starts_with("number out of range"), |_| true)),
                 Err(e) => prop_assert!(theirs.is_err() || e.what.starts_with("a name that is given twice"), "{:?}", e),
             }

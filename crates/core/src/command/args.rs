@@ -9,10 +9,10 @@ use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::Queue;
 use crate::settings::{MAX_ITEMS, Settings};
+use crate::time::{MAX_MS, Now};
 use aggregator_protocol::number::{self, Number, NumberError};
 use aggregator_protocol::quote::{quoted, quoted_short};
 use aggregator_protocol::tags;
-use crate::time::{MAX_MS, Now};
 use std::borrow::Cow;
 
 /// Times below this look like seconds (it is the year 1973 in milliseconds).
@@ -21,7 +21,7 @@ const LOOKS_LIKE_SECONDS: i64 = 100_000_000_000;
 /// The longest pattern, bytes.
 const MAX_PATTERN: usize = 1024;
 
-/// The arguments of a command, read from the left.
+/// The arguments of a command, read from left to right.
 pub(super) struct Args<'a, 's> {
     spec: &'static CommandSpec,
     rest: &'a [&'a [u8]],
@@ -48,13 +48,13 @@ impl<'a, 's> Args<'a, 's> {
         }
     }
 
-    /// The error of an invalid argument of this command.
+    /// Returns the error of an invalid argument of this command.
     #[cold]
     pub fn reject(&self, text: impl std::fmt::Display) -> CommandError {
         CommandError::argument(self.spec.name, text)
     }
 
-    /// The server's clock, Unix milliseconds.
+    /// Returns the server's clock, Unix milliseconds.
     #[inline]
     pub fn now_ms(&self) -> i64 {
         self.now.ms()
@@ -165,7 +165,8 @@ impl<'a, 's> Args<'a, 's> {
         Ok(option)
     }
 
-    /// A pattern behind MATCH. It is short, because the time it takes grows with its length and the name's.
+    /// Takes the pattern of MATCH. Patterns are short, because matching takes time in proportion to the pattern and the
+    /// name.
     pub fn pattern(&mut self) -> Result<&'a [u8], CommandError> {
         let pattern = self.next("the pattern behind MATCH")?;
         self.check_size("MATCH", pattern)?;
@@ -178,7 +179,7 @@ impl<'a, 's> Args<'a, 's> {
         Ok(pattern)
     }
 
-    /// One of some words, as its index.
+    /// Takes one of several words: its index.
     pub fn one_of(&mut self, what: &str, words: &[&'static str]) -> Result<usize, CommandError> {
         let word = self.next(what)?;
         words
@@ -193,7 +194,7 @@ impl<'a, 's> Args<'a, 's> {
             })
     }
 
-    /// A whole number in a range.
+    /// Takes an integer within a range.
     pub fn integer(
         &mut self,
         what: &str,
@@ -210,11 +211,11 @@ impl<'a, 's> Args<'a, 's> {
             })
     }
 
-    /// A time in Unix milliseconds, not too far ahead of the clock.
+    /// Takes a time in Unix milliseconds that is not too far ahead of the clock.
     pub fn at(&mut self) -> Result<i64, CommandError> {
         let given = self.rest.first().copied().unwrap_or_default();
         let at = self.ms("AT")?;
-        // Nothing but digits, as it was read.
+        // Only digits, as it has been parsed.
         let given = String::from_utf8_lossy(given);
         let ahead = at.saturating_sub(self.now.ms());
         let max = self.settings.rules.max_future_ms;
@@ -238,7 +239,7 @@ impl<'a, 's> Args<'a, 's> {
         Ok(at)
     }
 
-    /// Any time in Unix milliseconds.
+    /// Takes any time in Unix milliseconds.
     pub fn ms(&mut self, what: &str) -> Result<i64, CommandError> {
         let text = self.next(what)?;
         let ms = number::parse_u64(text).map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
@@ -250,7 +251,7 @@ impl<'a, 's> Args<'a, 's> {
         })
     }
 
-    /// A tag list in canonical form.
+    /// Takes a tag list, in canonical form.
     pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, CommandError> {
         let text = self.next("the list behind TAGS")?;
         self.check_size("TAGS", text)?;
@@ -262,20 +263,20 @@ impl<'a, 's> Args<'a, 's> {
         })
     }
 
-    /// The queue that an argument names.
+    /// Returns the queue of an argument.
     pub fn queue(&self, text: &[u8]) -> Option<Queue> {
         Queue::ALL
             .into_iter()
             .find(|q| q.name().as_bytes().eq_ignore_ascii_case(text))
     }
 
-    /// One queue.
+    /// Takes one queue.
     pub fn one_queue(&mut self) -> Result<Queue, CommandError> {
         let text = self.next("the queue")?;
         self.queue(text).ok_or_else(|| self.unknown_queue(text))
     }
 
-    /// One or more queues, each once; they end where an option begins.
+    /// Takes one or more queues, each once; they end where an option begins.
     pub fn queues(&mut self) -> Result<Vec<Queue>, CommandError> {
         let mut queues = vec![self.one_queue()?];
         while let Some(queue) = self.rest.first().and_then(|text| self.queue(text)) {
@@ -295,7 +296,7 @@ impl<'a, 's> Args<'a, 's> {
         ))
     }
 
-    /// Queue ids to the end, sorted, each once.
+    /// Takes queue ids to the end: sorted, each once.
     pub fn ids(&mut self) -> Result<Vec<u64>, CommandError> {
         let given = self.rest.len();
         if given > MAX_ITEMS {
@@ -312,7 +313,7 @@ impl<'a, 's> Args<'a, 's> {
         Ok(ids)
     }
 
-    /// Nothing may be left.
+    /// Checks that no argument is left.
     pub fn finish(&self) -> Result<(), CommandError> {
         match self.rest.first() {
             None => Ok(()),
@@ -328,7 +329,7 @@ impl<'a, 's> Args<'a, 's> {
     }
 }
 
-/// A sample's value, or what is wrong with it.
+/// Parses the value of a sample.
 pub(super) fn value(text: &[u8], is_total: bool) -> Result<Number, String> {
     let value = number::parse(text).map_err(|e| {
         let text = quoted(text);

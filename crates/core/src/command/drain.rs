@@ -1,4 +1,4 @@
-//! Requests that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
+//! Commands that drain: AGG.POP, AGG.FETCH, AGG.ACK, AGG.NACK, AGG.EXTEND, AGG.PEEK.
 
 use super::args::Args;
 use crate::context::WriteContext;
@@ -9,16 +9,16 @@ use crate::reply::Reply;
 use crate::settings::MAX_ITEMS;
 use crate::time::Now;
 
-/// How many entries a reply has where COUNT does not say.
+/// The default of COUNT.
 const USUAL: usize = 100;
 
-/// How long an entry is leased where LEASE does not say, milliseconds.
+/// The default of LEASE, milliseconds.
 const LEASE_MS: u64 = 30_000;
 
 /// The longest lease or wait, milliseconds (a week).
 const MAX_MS: u64 = 7 * 86_400_000;
 
-/// What POP, FETCH and PEEK share.
+/// The arguments that POP, FETCH and PEEK share.
 pub(super) struct Wanted {
     pub queues: Vec<Queue>,
     count: usize,
@@ -67,7 +67,7 @@ impl Wanted {
     }
 }
 
-/// AGG.POP.
+/// The arguments of AGG.POP.
 pub(super) struct Pop(Wanted);
 
 impl Pop {
@@ -92,7 +92,7 @@ impl Pop {
     }
 }
 
-/// AGG.FETCH.
+/// The arguments of AGG.FETCH.
 pub(super) struct Fetch {
     pub wanted: Wanted,
     lease_ms: u64,
@@ -126,7 +126,7 @@ impl Fetch {
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
         let batch = node.fetch(self.wanted.take(), self.lease_ms, name, ctx);
-        // Nothing was leased though something is there: there is no memory for another lease.
+        // Entries are available but none was leased: there is no memory for another lease.
         if batch.is_empty() && node.available(&self.wanted.queues, ctx.now) {
             ctx.memory.requested = LEASE_COST;
             return Err(ctx.memory_error("AGG.FETCH"));
@@ -136,7 +136,7 @@ impl Fetch {
     }
 }
 
-/// What is done with ids.
+/// What to do with leases.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseOp {
     Ack,
@@ -145,7 +145,7 @@ pub(super) enum LeaseOp {
     Extend(u64),
 }
 
-/// AGG.ACK, AGG.NACK, AGG.EXTEND.
+/// The arguments of AGG.ACK, AGG.NACK and AGG.EXTEND.
 pub(super) struct Ids {
     queue: Queue,
     op: LeaseOp,
@@ -175,7 +175,7 @@ impl Ids {
     }
 }
 
-/// AGG.PEEK.
+/// The arguments of AGG.PEEK.
 pub(super) struct Peek {
     wanted: Wanted,
     from: Option<u64>,
@@ -206,7 +206,7 @@ impl Peek {
     }
 }
 
-/// Whether something can be fetched now.
+/// Whether an entry can be fetched now.
 pub(super) fn available(fetch: &Fetch, node: &mut Node, now: Now) -> bool {
     node.available(&fetch.wanted.queues, now)
 }

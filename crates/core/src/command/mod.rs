@@ -40,7 +40,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// All of them.
+    /// All commands.
     pub const ALL: [Command; 17] = [
         Command::Stat,
         Command::Mstat,
@@ -61,12 +61,12 @@ impl Command {
         Command::Info,
     ];
 
-    /// Its row of the command table.
+    /// Returns its row of the command table.
     pub fn spec(self) -> &'static CommandSpec {
         &COMMANDS[self as usize]
     }
 
-    /// Its name, as in `AGG.STAT`.
+    /// Returns its name, as in `AGG.STAT`.
     pub fn name(self) -> &'static str {
         self.spec().name
     }

@@ -1,4 +1,4 @@
-//! Requests about what is held by name: AGG.FORGET, AGG.REQUEUE.
+//! Commands about items that have names: AGG.FORGET, AGG.REQUEUE.
 
 use super::args::Args;
 use crate::context::WriteContext;
@@ -11,13 +11,13 @@ use aggregator_protocol::glob::Glob;
 
 const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
 
-/// The item_kind that an argument names.
+/// Takes the kind of an item.
 pub(super) fn item_kind(args: &mut Args<'_, '_>) -> Result<ItemKind, CommandError> {
     let i = args.one_of("the kind", &FAMILIES)?;
     Ok([ItemKind::Metric, ItemKind::Error, ItemKind::Object][i])
 }
 
-/// AGG.FORGET.
+/// The arguments of AGG.FORGET.
 pub(super) struct Forget<'a> {
     item_kind: ItemKind,
     name: &'a [u8],
@@ -46,7 +46,7 @@ impl<'a> Forget<'a> {
     }
 }
 
-/// AGG.REQUEUE.
+/// The arguments of AGG.REQUEUE.
 pub(super) struct Requeue {
     queue: Queue,
     pattern: Option<Glob>,

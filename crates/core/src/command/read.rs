@@ -1,4 +1,4 @@
-//! Requests that read: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
+//! Commands that read: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
 
 use super::args::Args;
 use super::names::item_kind;
@@ -9,7 +9,7 @@ use crate::reply::Reply;
 use crate::settings::MAX_ITEMS;
 use aggregator_protocol::glob::Glob;
 
-/// AGG.GET.
+/// The arguments of AGG.GET.
 pub(super) struct Get<'a> {
     item_kind: ItemKind,
     name: &'a [u8],
@@ -30,7 +30,7 @@ impl<'a> Get<'a> {
     }
 }
 
-/// AGG.RANGE.
+/// The arguments of AGG.RANGE.
 pub(super) struct Range<'a> {
     metric: &'a [u8],
     window: Window,
@@ -62,7 +62,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// AGG.SCAN.
+/// The arguments of AGG.SCAN.
 pub(super) struct ScanRequest(Scan);
 
 impl ScanRequest {
@@ -90,7 +90,7 @@ impl ScanRequest {
         node.scan(&self.0, name, reply);
     }
 
-    /// The answer where there is no node: the scan is at its end.
+    /// Writes the reply for a node that does not exist: the end of the scan.
     pub fn missing(reply: &mut dyn Reply) {
         reply.array(2);
         reply.bulk(b"0");

@@ -1,4 +1,4 @@
-//! Requests that report events and objects: AGG.LOG, AGG.ERROR, AGG.REALITY.
+//! Commands that report log entries, errors and objects: AGG.LOG, AGG.ERROR, AGG.REALITY.
 
 use super::args::Args;
 use crate::codec::json;
@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::ops::Deref;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// A free text, cut to the limit where it is longer.
+/// Returns a free text, cut where it is longer than the limit.
 fn cut_text<'a>(text: &'a [u8], max: usize, truncated: &mut u64) -> Cow<'a, [u8]> {
     match cut(text, max) {
         None => Cow::Borrowed(text),
@@ -26,7 +26,7 @@ fn cut_text<'a>(text: &'a [u8], max: usize, truncated: &mut u64) -> Cow<'a, [u8]
     }
 }
 
-/// AGG.LOG.
+/// The arguments of AGG.LOG.
 pub(super) struct Log<'a> {
     message: Cow<'a, [u8]>,
     tags: Cow<'a, [u8]>,
@@ -70,7 +70,7 @@ impl<'a> Log<'a> {
         reply.int(node.push_log(&self.entry(), is_whole, ctx) as i64);
     }
 
-    /// The line as it is told.
+    /// The log entry.
     pub fn entry(&self) -> LogEntry<'_> {
         LogEntry {
             message: &self.message,
@@ -81,7 +81,7 @@ impl<'a> Log<'a> {
     }
 }
 
-/// AGG.ERROR.
+/// The arguments of AGG.ERROR.
 pub(super) struct ErrorReport<'a> {
     key: ErrorKey<'a>,
     texts: [Cow<'a, [u8]>; 6],
@@ -94,7 +94,7 @@ pub(super) struct ErrorReport<'a> {
     truncated: u64,
 }
 
-/// What tells errors apart.
+/// The key of an error, by which errors are distinguished.
 enum ErrorKey<'a> {
     Given(&'a [u8]),
     Hash([u8; 32]),
@@ -111,7 +111,7 @@ impl Deref for ErrorKey<'_> {
     }
 }
 
-/// The words behind TYPE as the grammar has them, and their numbers in a node.
+/// The keywords of TYPE in the order of the grammar, and their numbers in a node.
 const TYPES: [(&str, u8); 4] = [("BUG", 1), ("PERF", 2), ("OPS", 3), ("UNKNOWN", 0)];
 
 impl<'a> ErrorReport<'a> {
@@ -187,15 +187,15 @@ impl<'a> ErrorReport<'a> {
     }
 }
 
-/// The key of an error whose caller gave none: a hash over its texts, each with its length, so that they cannot run
-/// into each other. XXH3 with 128 bits (<https://github.com/Cyan4973/xxHash>), without a seed, in hex.
+/// Returns the key of an error that was reported without one: a hash over its texts, each with its length, so that they
+/// cannot run into each other. XXH3 with 128 bits (<https://github.com/Cyan4973/xxHash>), without a seed, in hex.
 fn error_key(texts: &[&[u8]]) -> [u8; 32] {
     let parts = || {
         texts
             .iter()
             .map(|text| ((text.len() as u64).to_le_bytes(), *text))
     };
-    // Hashing in steps takes a state of half a KiB, which costs more than a short text does.
+    // Incremental hashing needs a state of half a KiB, which costs more than a short text.
     let mut short = [0; 256];
     let mut len = 0;
     let fits = parts().all(|(size, text)| {
@@ -228,12 +228,12 @@ fn error_key(texts: &[&[u8]]) -> [u8; 32] {
     hex
 }
 
-/// AGG.REALITY.
+/// The arguments of AGG.REALITY.
 pub(super) struct Reality<'a> {
     key: &'a [u8],
     model: &'a [u8],
     text: &'a [u8],
-    /// The text once it was read, which that of an object that is held unchanged needs not be.
+    /// The parsed text. The text of an unchanged object need not be parsed.
     scanned: OnceCell<Result<json::Scanned, json::JsonError>>,
     tags: Cow<'a, [u8]>,
     at: i64,
@@ -277,9 +277,9 @@ impl<'a> Reality<'a> {
         if closely && node.is_some_and(|node| node.refuses_object(self.key, max)) {
             return 0;
         }
-        // Read here, before the change: what it allocates is not the node's.
+        // Parsed here, before the change: the memory that it allocates is not the node's.
         match (self.report(), node) {
-            // For what is refused there is no room to make.
+            // A command that is rejected costs nothing.
             (None, _) => 0,
             (Some(report), Some(node)) if closely && node.holds_object(&report) => 0,
             (Some(_), Some(node)) if closely => node.object_cost(self.key, content),
@@ -287,7 +287,7 @@ impl<'a> Reality<'a> {
         }
     }
 
-    /// What it tells beside the JSON.
+    /// The report without the JSON.
     pub fn told(&self) -> ObjectReport<'_> {
         ObjectReport {
             key: self.key,
@@ -304,7 +304,7 @@ impl<'a> Reality<'a> {
         self.scanned.get_or_init(|| json::scan(self.text))
     }
 
-    /// All that it tells; `None`: the JSON is not valid.
+    /// The whole report; `None`: the JSON is not valid.
     fn report(&self) -> Option<ObjectReport<'_>> {
         let scanned = self.scanned().as_ref().ok()?;
         Some(ObjectReport {
@@ -364,7 +364,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_errors_key_is_the_same_in_one_step_and_in_many() {
+    fn error_key_is_the_same_in_one_step_and_in_many() {
         for len in [0, 1, 10, 100, 199, 200, 201, 5000] {
             let text = vec![b'x'; len];
             let texts: [&[u8]; 5] = [&text, b"", b"c", b"read", b"disk.c"];

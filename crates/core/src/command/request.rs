@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
 use crate::time::Now;
-/// A parsed and checked request; it borrows the arguments.
+/// A command whose arguments have been checked; it borrows the arguments.
 pub struct Request<'a> {
     command: Command,
     parsed: Parsed<'a>,
@@ -39,14 +39,14 @@ enum Parsed<'a> {
     Info,
 }
 
-/// What running a request did, beyond its reply.
+/// The outcome of a request, besides its reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// Something became available in a queue: wake who waits for it.
+    /// An entry became available in a queue: clients that wait for one are to be woken.
     pub ready: bool,
 }
 
-/// A node without anything in it.
+/// The cost of an empty node.
 const NEW_NODE: u64 = 8 << 10;
 
 /// How long a FETCH with BLOCK waits.
@@ -57,11 +57,11 @@ pub struct Block {
 }
 
 impl<'a> Request<'a> {
-    /// Checks all arguments; `args[0]` is the command's name as typed, `args[1]` the node. The JSON of AGG.REALITY alone is
-    /// checked by [`Request::cost`] and [`Request::run`], which know whether the node holds it already.
+    /// Checks all arguments. `args[0]` is the command's name as typed, `args[1]` the node. Only the JSON of AGG.REALITY
+    /// is checked later, by [`Request::cost`] and [`Request::run`], which know whether the node contains it already.
     ///
     /// # Errors
-    /// The first argument that is not what it should be.
+    /// The first invalid argument.
     pub fn parse(
         command: Command,
         args: &'a [&'a [u8]],
@@ -99,8 +99,9 @@ impl<'a> Request<'a> {
         Ok(Request { command, parsed })
     }
 
-    /// The most bytes that running it on this node can make it hold; 0 for what only reads or frees. `None`: on a new
-    /// node. `closely`: looks at each metric that it names, which takes as long as running it.
+    /// Returns an upper bound of the memory that the request can cost this node, bytes; 0 for requests that only read
+    /// or free. `None`: a new node. `closely`: looks at each metric that the request names, which takes as long as
+    /// running it.
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
         let new = if node.is_some() { 0 } else { NEW_NODE };
         new + match &self.parsed {
@@ -115,11 +116,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Runs it on a node that exists, or on a new one for requests that create. Where the turn is tight, existing metrics
-    /// go on being counted and all else that costs memory is refused. Replies exactly once.
+    /// Runs the request on a node that exists, or on a new one if the command creates nodes. Under memory pressure,
+    /// samples of existing metrics still count, and all else that costs memory is rejected. Replies exactly once.
     ///
     /// # Errors
-    /// The node refuses it; nothing was changed and no byte of a reply written.
+    /// The node rejects the request; nothing was changed and no byte of a reply written.
     pub fn run(
         &self,
         name: &[u8],
@@ -138,8 +139,9 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Repeats a command that another server has run and propagated as it came. It was parsed with
-    /// [`Settings::unlimited`] at the node's [`Node::clock_ms`]. Commands that are never propagated so do nothing.
+    /// Replays a command that another server has run and propagated verbatim. It was parsed with
+    /// [`Settings::unlimited`] at the node's [`Node::clock_ms`]. Commands that are never propagated verbatim do
+    /// nothing.
     pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
         match &self.parsed {
             Parsed::Stat(r) => r.replay(node, mono_ms, counters),
@@ -151,8 +153,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether a server with these settings would have taken the request and propagated it as it came: a sample of a
-    /// metric that is there or may come, a line, an occurrence of a known error, a report of a known object.
+    /// Whether a server with these settings would have accepted the request and propagated it verbatim: a sample of a
+    /// metric that exists or may be created, a log entry, an occurrence of a known error, a report of a known object.
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
         match &self.parsed {
             Parsed::Stat(r) => r.is_replayable(node, settings),
@@ -197,7 +199,7 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// The answer of a request that does not create where there is no such node.
+    /// Writes the reply of a command that does not create nodes, for a node that does not exist.
     pub fn run_missing(&self, reply: &mut dyn Reply) {
         match &self.parsed {
             Parsed::Pop(_) | Parsed::Fetch(_) | Parsed::Peek(_) | Parsed::Range(_) => {
@@ -209,8 +211,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Runs a request that only reads. `bytes`: what the node holds, as the shell measured it; `ages`: how old ids are at
-    /// `now`.
+    /// Runs a request that only reads. `bytes`: the memory of the node, as the shell measured it; `ages`: the ages of
+    /// ids at `now`.
     pub fn read(
         &self,
         name: &[u8],
@@ -225,12 +227,12 @@ impl<'a> Request<'a> {
             Parsed::Range(r) => r.read(node, reply),
             Parsed::Scan(r) => r.read(name, node, reply),
             Parsed::Info => node.info(bytes, ages, now, reply),
-            // A request that writes is not given to this; it would change nothing.
+            // Requests that write are not passed here; they would change nothing.
             _ => reply.null(),
         }
     }
 
-    /// For FETCH: how long it waits while nothing is there; `None`: it answers at once.
+    /// For FETCH: how long it waits while nothing is available; `None`: it replies at once.
     pub fn block(&self) -> Option<Block> {
         match &self.parsed {
             Parsed::Fetch(fetch) => fetch.block_ms.map(|timeout_ms| Block { timeout_ms }),
@@ -238,7 +240,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// For FETCH: whether something can be handed out now; leases whose time has come are ended.
+    /// For FETCH: whether an entry is available now. Ends expired leases.
     pub fn available(&self, node: &mut Node, now: Now) -> bool {
         match &self.parsed {
             Parsed::Fetch(fetch) => drain::available(fetch, node, now),
@@ -246,7 +248,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The queues that a FETCH waits for.
+    /// The queues for which a FETCH waits.
     pub fn queues(&self) -> &[Queue] {
         match &self.parsed {
             Parsed::Fetch(fetch) => &fetch.wanted.queues,

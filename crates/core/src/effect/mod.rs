@@ -1,23 +1,23 @@
-//! Effects: what a replica and an AOF repeat, as the payload of AGG.APPLY.
+//! Effects: what a replica and an AOF replay, as payloads of AGG.APPLY.
 //!
-//! A payload is a version, the primary's clock, the id of the first entry that it queues, and changes in order. A
-//! change says what was decided (this sample counts, these windows close, these entries are gone); what follows from
-//! it by the node's value and rules is computed again, by the same code that the primary ran. Ids of queued entries
-//! follow each other from the first.
+//! A payload has a version, the primary's clock, the id of the first entry that it queues, and changes in order. A
+//! change says what was decided (this sample counts, these windows close, these entries are removed). What follows from
+//! the decision by the node's value and rules is computed again, by the code that the primary ran. The ids of queued
+//! entries follow each other from the first.
 //!
-//! Layout: `02` version, signed now_ms, first id, then changes, each a code (see `code`) and its fields in the format
-//! of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing strictly, so a
-//! list never names a slot twice. Payloads that begin with another byte are frames of a saved node
-//! (`node/frames.rs`).
+//! Layout: `02` version, signed now_ms, first id, then changes. Each change is a code (see `code`) and its fields in
+//! the format of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing
+//! strictly, so a list never names a slot twice. Payloads that begin with another byte are frames of a saved node
+//! (`node/snapshot`).
 //!
-//! A report of samples, of a line, of a known error or of an unchanged object may go to replicas as it came instead
-//! ([`Propagation::Verbatim`]): where it names no time it means the clock of the node's last payload, so it is allowed
-//! only while the primary's clock is that one, and only where nothing but the report itself was decided; a line gets the
-//! id behind the node's last. So what is told often is told cheaply, and each millisecond of a node's life costs one
-//! payload at most.
+//! A report of samples, of a log entry, of a known error or of an unchanged object may be propagated verbatim instead
+//! ([`Propagation::Verbatim`]). A verbatim command without a time means the clock of the node's last payload, so it is
+//! allowed only while the primary's clock is that one, and only where nothing but the report itself was decided. A log
+//! entry gets the id after the node's last. So what is reported often is propagated cheaply, and each millisecond of a
+//! node's life costs one payload at most.
 //!
-//! Decoding looks at the form only and finishes before anything is changed. A change that does not fit the node's
-//! value (a slot that is empty) does nothing.
+//! Decoding checks the form only, and finishes before anything is changed. A change that does not fit the node's value
+//! (a slot that is empty) does nothing.
 
 mod read;
 
@@ -32,17 +32,17 @@ use crate::model::{
 use crate::settings::Rules;
 use aggregator_protocol::number::Number;
 
-/// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush delay,
-/// and forgot a metric whole; its payloads are still applied so.
+/// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush
+/// delay, and forgot a metric completely; its payloads are still applied so.
 pub(crate) const VERSION: u8 = 2;
 
-/// The first byte of frames is this or larger, and no version of effects gets there.
+/// The first byte of frames is this or larger. No version of effects reaches it.
 const FRAMES: u8 = 0x10;
 
-/// Whether a payload holds effects; else it is a frame of a node.
+/// Returns whether a payload holds effects; if not, it is a frame of a saved node.
 ///
 /// # Errors
-/// A newer version wrote it.
+/// A newer version wrote the payload.
 pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, DecodeError> {
     match payload.first() {
         Some(first) if (VERSION + 1..FRAMES).contains(first) => {
@@ -53,7 +53,7 @@ pub(crate) fn are_effects(payload: &[u8]) -> Result<bool, DecodeError> {
     }
 }
 
-/// The codes of changes. A new one gets a new number; a number is never used again.
+/// The codes of changes. A new change gets a new number; no number is used again.
 mod code {
     pub const ADOPT: u8 = 0;
     pub const SAMPLE: u8 = 1;
@@ -75,50 +75,50 @@ mod code {
     pub const TRIM_HISTORY: u8 = 17;
 }
 
-/// Bits of a sample's flags.
+/// The bits of a sample's flags.
 mod flag {
     pub const DIFF: u8 = 1;
     pub const FLOAT: u8 = 2;
     pub const TAGS: u8 = 4;
-    /// The tags of the sample before.
+    /// The sample has the tags of the one before.
     pub const SAME_TAGS: u8 = 8;
-    /// The time of the sample before.
+    /// The sample has the time of the one before.
     pub const SAME_AT: u8 = 16;
 }
 
 /// What a change sends to replicas and the AOF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation<'a> {
-    /// Nothing was changed.
+    /// Nothing changed.
     Nothing,
-    /// The command that ran, as it came; see [`crate::Request::replay`].
+    /// The command as it was received; see [`crate::Request::replay`].
     Verbatim,
-    /// This payload of AGG.APPLY.
+    /// A payload of AGG.APPLY.
     Payload(&'a [u8]),
 }
 
-/// A growing payload, reused from command to command.
+/// The effects of the running command: a growing payload, reused from command to command.
 #[derive(Debug, Default)]
 pub struct Effects {
     bytes: Vec<u8>,
-    /// What of `bytes` is worth nothing without a change behind it.
+    /// The part of `bytes` that is of use only with a change after it.
     header: usize,
     now_ms: i64,
     first_id: u64,
-    /// The command that runs is the whole effect.
+    /// The running command is the whole effect.
     verbatim: bool,
     no_history: bool,
     last_at: Option<i64>,
-    /// Where the tags of the last sample that had some stand.
+    /// The place of the tags of the last sample that had tags.
     last_tags: Option<(usize, usize)>,
     last_tag_id: Option<TagId>,
 }
 
-/// The most that a buffer keeps between commands.
+/// The limit of the buffer that is kept between commands.
 const SCRATCH_LIMIT: usize = 64 << 10;
 
 impl Effects {
-    /// With the buffer that is kept between commands, so that none of them seems to cost it.
+    /// Creates effects with the buffer that is kept between commands, so that no command seems to cost it.
     pub fn with_buffer() -> Effects {
         Effects {
             bytes: Vec::with_capacity(SCRATCH_LIMIT),
@@ -126,12 +126,12 @@ impl Effects {
         }
     }
 
-    /// Nothing to propagate.
+    /// Whether there is nothing to propagate.
     pub fn is_empty(&self) -> bool {
         !self.has_payload() && !self.verbatim
     }
 
-    /// What is to be propagated.
+    /// Returns what is to be propagated.
     pub fn propagation(&self) -> Propagation<'_> {
         match (self.has_payload(), self.verbatim) {
             (true, _) => Propagation::Payload(&self.bytes),
@@ -144,7 +144,7 @@ impl Effects {
         self.bytes.len() > self.header
     }
 
-    /// Starts anew, keeping a modest buffer.
+    /// Clears the effects, and keeps a modest buffer.
     pub fn clear(&mut self) {
         self.bytes.clear();
         if self.bytes.capacity() > SCRATCH_LIMIT {
@@ -157,19 +157,19 @@ impl Effects {
         self.last_tag_id = None;
     }
 
-    /// Starts a payload: the primary's clock, the id that the first queued entry gets, and whether windows that close
-    /// leave no bucket.
+    /// Begins the effects of a command: the primary's clock, the id of the first queued entry, and whether windows that
+    /// close leave no history.
     pub(crate) fn open(&mut self, now_ms: i64, first_id: u64, no_history: bool) {
         self.clear();
         (self.now_ms, self.first_id, self.no_history) = (now_ms, first_id, no_history);
     }
 
-    /// The command that runs, as it came, is all that is to be propagated.
+    /// Propagates the running command verbatim.
     pub(crate) fn set_verbatim(&mut self) {
         self.verbatim = true;
     }
 
-    /// The payload, with its header.
+    /// Returns the payload, with its header.
     fn begun(&mut self) -> &mut Vec<u8> {
         if self.bytes.is_empty() {
             self.bytes.push(VERSION);
@@ -182,8 +182,8 @@ impl Effects {
         &mut self.bytes
     }
 
-    /// Begins the payload with the node's rules. They go along with the first change that follows; without one there
-    /// is nothing to propagate.
+    /// Begins the payload with the rules of the node. They are propagated with the first change that follows; without
+    /// one there is nothing to propagate.
     pub(crate) fn open_with_rules(&mut self, windows_s: PerWindow<u32>, rules: &Rules) {
         self.begun().push(code::ADOPT);
         put_rules(&mut self.bytes, windows_s, rules);
@@ -255,7 +255,7 @@ impl Effects {
         self.slots(&[code::CLOSE, window as u8, newest.into()], slots);
     }
 
-    /// Of each metric at most `at_once` closed windows of one length beyond the rules are dropped.
+    /// Drops at most `at_once` closed windows of one length beyond the rules, of each metric.
     pub(crate) fn trim_history(&mut self, window: Window, at_once: u8, slots: &[u32]) {
         self.slots(&[code::TRIM_HISTORY, window as u8, at_once], slots);
     }

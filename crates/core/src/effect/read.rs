@@ -1,4 +1,4 @@
-//! Effects as they are read: the form is checked to the end before anything is changed.
+//! Reading effects: the form of a payload is checked to its end before anything is changed.
 
 use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
@@ -10,7 +10,7 @@ use crate::settings::{MAX_HISTORY, Rules};
 use aggregator_protocol::number::Number;
 use aggregator_protocol::tags;
 
-/// A change, as it is read.
+/// A change.
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
     Adopt {
@@ -66,14 +66,14 @@ pub(crate) enum Change<'a> {
         n: u64,
     },
     AckErrors(Ids<'a>),
-    /// Windows that close after this leave no bucket.
+    /// Windows that close after this are not kept in the history.
     NoHistory,
 }
 
-/// A payload that is being read.
+/// A payload, read change by change.
 #[derive(Clone)]
 pub(crate) struct Payload<'a> {
-    /// The version that wrote it: see [`VERSION`].
+    /// The version that wrote it; see [`VERSION`].
     pub version: u8,
     /// The primary's clock, Unix milliseconds.
     pub now_ms: i64,
@@ -102,13 +102,13 @@ impl<'a> Payload<'a> {
         })
     }
 
-    /// Reads it to its end once, to see that it is well-formed, and how much it brings.
+    /// Reads the payload to its end, to check its form and to measure its work.
     pub fn check(&self) -> Result<Work, DecodeError> {
         let mut copy = self.clone();
         let mut work = Work::default();
         let mut shared = None;
         while let Some(change) = copy.next()? {
-            // A list that samples share is looked at once.
+            // A tag list that samples share is checked once.
             if let Change::Sample { sample, .. } = &change
                 && let Some(tags) = sample.tags
                 && shared
@@ -124,7 +124,7 @@ impl<'a> Payload<'a> {
         Ok(work)
     }
 
-    /// The next change.
+    /// Reads the next change.
     pub fn next(&mut self) -> Result<Option<Change<'a>>, DecodeError> {
         if self.reader.is_empty() {
             return Ok(None);
@@ -246,8 +246,8 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// What a payload brings beyond its own bytes: lists of slots are runs, and samples may share a list of tags, which each
-/// record of a window that they close has for itself.
+/// The work of a payload beyond its own bytes: lists of slots are runs, and samples may share a tag list, which each
+/// record of a window that they close contains.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
     slots: u64,
@@ -272,14 +272,14 @@ impl Work {
         }
     }
 
-    /// Whether that is out of proportion: slots named more often than any table is long, or tags written out far beyond
-    /// the payload's size.
+    /// Whether the work is out of proportion: slots named more often than any table is long, or tags written out far
+    /// beyond the size of the payload.
     pub fn is_too_much_for(self, len: usize) -> bool {
         self.slots > 4_000_000 || self.tag_bytes > 64 * len as u64 + (1 << 20)
     }
 }
 
-/// What the form alone does not say: texts that leave as JSON, and what is compared, are in canonical form.
+/// Checks what the form alone does not say: texts of records, and what is compared, are in canonical form.
 fn check(change: &Change<'_>) -> Result<(), DecodeError> {
     let tags = match change {
         Change::Sample { sample, .. } => sample.tags.unwrap_or_default(),
@@ -298,7 +298,7 @@ fn check(change: &Change<'_>) -> Result<(), DecodeError> {
     }
 }
 
-/// Reads a truth value, here and in saved nodes.
+/// Reads a boolean, here and in saved nodes.
 pub(crate) fn flag(r: &mut Reader<'_>) -> Result<bool, DecodeError> {
     match r.u8()? {
         0 => Ok(false),
@@ -386,7 +386,7 @@ impl<'a> Slots<'a> {
         })
     }
 
-    /// How many slots it names.
+    /// Returns the number of slots.
     fn total(&self) -> u64 {
         let mut reader = Reader::new(self.bytes);
         (0..self.runs)
@@ -394,7 +394,7 @@ impl<'a> Slots<'a> {
             .fold(0, u64::saturating_add)
     }
 
-    /// The slots below `high`.
+    /// Returns the slots below `high`.
     pub fn iter(&self, high: u32) -> impl Iterator<Item = u32> {
         let mut reader = Reader::new(self.bytes);
         let mut end = 0;
@@ -408,7 +408,7 @@ impl<'a> Slots<'a> {
     }
 }
 
-/// A list of ids that grow, each perhaps with what was told of an error.
+/// A list of ids that grow, each optionally with a delivery of its error.
 #[derive(Clone, Debug)]
 pub(crate) struct Ids<'a> {
     count: u64,
@@ -438,7 +438,7 @@ impl<'a> Ids<'a> {
         })
     }
 
-    /// The ids, with what was told.
+    /// Returns the ids, each with its delivery.
     pub fn iter(&self) -> impl Iterator<Item = (u64, Delivery)> {
         let mut reader = Reader::new(self.bytes);
         let mut id = 0;

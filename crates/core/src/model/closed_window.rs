@@ -4,7 +4,7 @@ use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64, signed};
 use crate::error::DecodeError;
 use crate::time::{MAX_MS, second};
 
-/// A window that has closed, or is shown as it stands.
+/// The values of a window: one that has closed, or an open one so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClosedWindow {
     pub start: i64,
@@ -16,24 +16,24 @@ pub(crate) struct ClosedWindow {
     pub last: f64,
 }
 
-/// What is left out of a closed window's compact form as it follows from the rest.
+/// What the compact form omits because it follows from the rest.
 mod omitted {
-    /// `avg`: it is `sum / count`.
+    /// `avg`, which is `sum / count`.
     pub const MEAN: u8 = 1;
-    /// `avg`: it is the rate of `sum` over milliseconds that are written instead.
+    /// `avg`, which is the rate of `sum` over the milliseconds that are written instead.
     pub const RATE: u8 = 2;
-    /// `last`: it is `min`, `max`.
+    /// `last`, which is `min` or `max`.
     pub const LAST_IS_MIN: u8 = 4;
     pub const LAST_IS_MAX: u8 = 8;
-    /// `max`: it is `min`.
+    /// `max`, which is `min`.
     pub const MAX: u8 = 16;
-    /// `min`: it is `avg`.
+    /// `min`, which is `avg`.
     pub const MIN: u8 = 32;
     pub const ALL: u8 = 63;
 }
 
-/// The compact form of a closed window but for its start, which is told relative to another: it goes to two places, and
-/// is made once.
+/// The compact form of a closed window without its start, which is written relative to another one. The form is used in
+/// two places, and is made once.
 #[derive(Clone, Copy)]
 pub(crate) struct CompactForm<'a> {
     flags: u8,
@@ -41,21 +41,22 @@ pub(crate) struct CompactForm<'a> {
 }
 
 impl<'a> CompactForm<'a> {
-    /// Of what [`ClosedWindow::put`] has put.
+    /// Returns the form that [`ClosedWindow::put`] has written.
     pub fn of(out: &'a [u8], (flags, rest): (u8, usize)) -> CompactForm<'a> {
         let rest = out.get(rest..).unwrap_or_default();
         CompactForm { flags, rest }
     }
 
-    /// Writes the whole, as [`ClosedWindow::put`] does, into what `available_bytes` gives for a number of bytes.
+    /// Writes the whole form, as [`ClosedWindow::put`] does, into the buffer that `buffer` returns for a
+    /// length.
     pub fn write<'r>(
         &self,
         start_s: u32,
         before_s: u32,
-        available_bytes: impl FnOnce(usize) -> &'r mut [u8],
+        buffer: impl FnOnce(usize) -> &'r mut [u8],
     ) {
         let (start, n) = signed(i64::from(start_s) - i64::from(before_s));
-        let out = available_bytes(1 + n + self.rest.len());
+        let out = buffer(1 + n + self.rest.len());
         let parts = [&[self.flags], start.get(..n).unwrap_or_default(), self.rest];
         let bytes = parts.into_iter().flatten();
         out.iter_mut()
@@ -65,8 +66,8 @@ impl<'a> CompactForm<'a> {
 }
 
 impl ClosedWindow {
-    /// The compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds. Returns what
-    /// [`CompactForm::of`] wants to know: the first byte, and where what is behind the start begins.
+    /// Writes the compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds. Returns
+    /// the argument of [`CompactForm::of`]: the first byte, and where the part after the start begins.
     pub fn put(&self, before_s: u32, out: &mut Vec<u8>) -> (u8, usize) {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
         let (mut flags, mut covered) = (omitted::MEAN, None);
@@ -105,12 +106,12 @@ impl ClosedWindow {
                 len += 1;
             }
         }
-        // The forms of an odd number of doubles take a half byte more.
+        // The forms of an odd number of doubles take half a byte more.
         put_doubles(out, &values[..len]);
         (flags, rest)
     }
 
-    /// The milliseconds over which the rate of `sum` is `avg`, if there are such.
+    /// Returns the milliseconds over which `avg` is the rate of `sum`, if there are any.
     fn covered_ms(&self) -> Option<u64> {
         let ms = (self.sum * 1000.0 / self.avg).round();
         let is_it = ms >= 1.0
@@ -185,14 +186,14 @@ impl ClosedWindow {
     }
 }
 
-/// The mean of so many values.
+/// Returns the mean of `count` values.
 pub(crate) fn mean(sum: f64, count: u64) -> f64 {
     sum / count.max(1) as f64
 }
 
-/// An increase over milliseconds as a rate per second. `ms` is positive.
+/// Returns an increase over milliseconds as a rate per second. `ms` is positive.
 pub(crate) fn rate(increase: f64, ms: i64) -> f64 {
-    // Dividing first would lose precision, multiplying first could overflow: only where it does, divide first.
+    // Dividing first would lose precision, and multiplying first could overflow: divide first only where it does.
     let thousandfold = increase * 1000.0;
     finite(if thousandfold.is_finite() {
         thousandfold / ms as f64
@@ -201,7 +202,7 @@ pub(crate) fn rate(increase: f64, ms: i64) -> f64 {
     })
 }
 
-/// The value, or the largest double where it would pass it.
+/// Returns the value, limited to the largest double.
 pub(crate) fn finite(v: f64) -> f64 {
     v.clamp(f64::MIN, f64::MAX)
 }

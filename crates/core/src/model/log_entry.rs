@@ -1,9 +1,9 @@
-//! A log entry, as AGG.LOG reports it and LOG holds it.
+//! A log entry, as AGG.LOG reports it and the queue LOG holds it.
 
 use crate::codec::bytes::{Reader, put_bytes, put_i64};
 use crate::error::DecodeError;
 
-/// A line as it waits in LOG.
+/// A log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogEntry<'a> {
     pub message: &'a [u8],
@@ -13,7 +13,7 @@ pub(crate) struct LogEntry<'a> {
 }
 
 impl<'a> LogEntry<'a> {
-    /// The form in queues and effects.
+    /// Writes the form of queues and effects.
     pub fn put(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.message);
         put_bytes(out, self.tags);
@@ -21,7 +21,7 @@ impl<'a> LogEntry<'a> {
         put_i64(out, self.at);
     }
 
-    /// Reads a whole entry.
+    /// Reads an entry to the end of the bytes.
     pub fn read(bytes: &'a [u8]) -> Result<LogEntry<'a>, DecodeError> {
         let mut r = Reader::new(bytes);
         let entry = LogEntry::read_from(&mut r)?;
@@ -29,7 +29,7 @@ impl<'a> LogEntry<'a> {
         Ok(entry)
     }
 
-    /// Reads one of several things.
+    /// Reads an entry that may be followed by others.
     pub fn read_from(r: &mut Reader<'a>) -> Result<LogEntry<'a>, DecodeError> {
         Ok(LogEntry {
             message: r.bytes()?,

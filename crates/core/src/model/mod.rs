@@ -1,4 +1,4 @@
-//! The values that commands report, effects carry and queues hold. Nothing here knows of nodes.
+//! The values that commands report, effects carry and queues hold. Nothing here depends on nodes.
 
 mod closed_window;
 mod item_kind;
@@ -9,12 +9,12 @@ mod sample;
 mod window;
 mod window_record;
 
+pub use aggregator_protocol::{Queue, RecordFormat};
 pub(crate) use closed_window::{ClosedWindow, CompactForm, finite, mean, rate};
 pub(crate) use item_kind::ItemKind;
 pub(crate) use log_entry::LogEntry;
 pub(crate) use object_report::ObjectReport;
 pub(crate) use occurrence::{Delivery, ERROR_TYPES, Occurrence};
-pub use aggregator_protocol::{Queue, RecordFormat};
 pub use sample::MetricType;
 pub(crate) use sample::{Sample, SampleOutcome, TagId};
 pub(crate) use window::{PerWindow, Window};

@@ -9,19 +9,19 @@ use crate::error::DecodeError;
 pub(crate) struct ObjectReport<'a> {
     pub key: &'a [u8],
     pub model: &'a [u8],
-    /// As it was given, less spacing.
+    /// As it was given, without insignificant white space.
     pub json: &'a [u8],
-    /// Equal where two texts are the same object; see [`crate::codec::json`].
+    /// Equal for two texts of the same JSON value; see [`crate::codec::json`].
     pub identity: u128,
     /// In canonical form.
     pub tags: &'a [u8],
     pub at: i64,
-    /// Seconds, 0: never; `None`: the setting.
+    /// Seconds; 0: never expires; `None`: as the setting says.
     pub ttl_s: Option<u64>,
 }
 
 impl<'a> ObjectReport<'a> {
-    /// The form in effects and saved nodes.
+    /// Writes the form of effects and saved nodes.
     pub fn put(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.key);
         put_bytes(out, self.model);
@@ -32,7 +32,7 @@ impl<'a> ObjectReport<'a> {
         put_u64(out, self.ttl_s.map_or(0, |s| s.saturating_add(1)));
     }
 
-    /// Checks that the JSON is what the core would have kept, and the identity its own.
+    /// Checks that the JSON is in the form in which the core keeps it, with the right identity.
     pub fn check(&self) -> Result<(), DecodeError> {
         match json::scan(self.json) {
             Ok(scanned) if scanned.compact == self.json && scanned.identity == self.identity => {

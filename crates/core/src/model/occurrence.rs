@@ -1,12 +1,12 @@
-//! An occurrence of an error, as AGG.ERROR reports it, and what was delivered of an error.
+//! An occurrence of an error, as AGG.ERROR reports it, and the state of its delivery.
 
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
 use crate::error::DecodeError;
 
-/// The kinds of errors, in the order of their numbers.
+/// The types of errors, in the order of their numbers.
 pub(crate) const ERROR_TYPES: [&str; 4] = ["UNKNOWN", "BUG", "PERF", "OPS"];
 
-/// One report of an error, its texts as they are kept.
+/// An occurrence of an error, with its texts as they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Occurrence<'a> {
     pub key: &'a [u8],
@@ -23,7 +23,7 @@ pub(crate) struct Occurrence<'a> {
 }
 
 impl<'a> Occurrence<'a> {
-    /// The form in effects and saved nodes.
+    /// Writes the form of effects and saved nodes.
     pub fn put(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.key);
         self.put_content(out);
@@ -71,7 +71,7 @@ impl<'a> Occurrence<'a> {
     }
 }
 
-/// When an error was handed out, and how often it had occurred by then.
+/// When an error was delivered, and how often it had occurred by then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// Unix milliseconds; 0: never.

@@ -2,17 +2,17 @@
 
 use aggregator_protocol::number::Number;
 
-/// Whether the value itself counts or the growth of a total.
+/// The type of a metric: whether its values count, or the growth of its total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricType {
-    /// An absolute measurement (a gauge).
+    /// A gauge: the value counts.
     Abs,
-    /// A differential one (a counter).
+    /// A counter: the growth of the total counts.
     Diff,
 }
 
 impl MetricType {
-    /// The word of the commands.
+    /// Returns the keyword of the commands.
     pub fn name(self) -> &'static str {
         match self {
             MetricType::Abs => "ABS",
@@ -29,18 +29,19 @@ impl MetricType {
     }
 }
 
-/// A checked sample; `tags` in canonical form, `None` where it named none.
+/// A sample whose arguments have been checked. `tags` are in canonical form; `None`: the sample has none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample<'a> {
     pub metric_type: MetricType,
     pub value: Number,
     pub at: i64,
     pub tags: Option<&'a [u8]>,
-    /// Their id, where the caller has a reference to them: then no sample of many looks at a long list.
+    /// The id of the tags, if the caller has a reference to them. Then a long list is looked up once for many samples.
     pub tag_id: Option<TagId>,
 }
 
-/// A list in a [`TagPool`]; the empty list is in none. Whoever holds one holds a reference, given back by `release`.
+/// The id of a tag list in the tag pool of a node; the empty list is in no pool. Each holder of an id has a reference,
+/// which `release` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TagId(pub(crate) u32);
 
@@ -55,15 +56,15 @@ impl TagId {
     pub const NONE: TagId = TagId(u32::MAX);
 }
 
-/// What became of a sample.
+/// The outcome of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SampleOutcome {
     Counted,
-    /// It counted in its HOUR window alone.
+    /// The sample counted in its HOUR window only.
     LateMin,
-    /// It counted in its MIN window alone.
+    /// The sample counted in its MIN window only.
     LateHour,
-    /// It changed nothing.
+    /// The sample changed nothing.
     Late,
 }
 

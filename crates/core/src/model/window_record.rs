@@ -1,10 +1,10 @@
-//! A closed window as it waits in MIN or HOUR.
+//! A record of a closed window.
 
 use crate::codec::bytes::{Reader, put_bytes};
 use crate::error::DecodeError;
 use crate::model::{ClosedWindow, MetricType};
 
-/// A closed window as it waits in MIN or HOUR.
+/// A closed window as MIN and HOUR hold it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WindowRecord<'a> {
     pub name: &'a [u8],
@@ -14,7 +14,7 @@ pub(crate) struct WindowRecord<'a> {
 }
 
 impl<'a> WindowRecord<'a> {
-    /// What [`ClosedWindow::put`] returns.
+    /// Writes the entry. Returns what [`ClosedWindow::put`] returns.
     pub fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
         put_bytes(out, self.name);
         put_bytes(out, self.tags);

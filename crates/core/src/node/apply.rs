@@ -10,8 +10,8 @@ use crate::model::{Delivery, LogEntry, ObjectReport, Occurrence, Queue, Sample};
 use crate::node::metric::tag_pool::SharedTags;
 
 impl Node {
-    /// Creates a node from the first payload of AGG.APPLY for a key that does not exist. Returns the largest id in it,
-    /// too.
+    /// Creates a node from the first payload of AGG.APPLY for a key that does not exist. Returns the node and its
+    /// largest id.
     ///
     /// # Errors
     /// The payload is damaged, or does not begin a node.
@@ -69,7 +69,8 @@ impl Node {
         if payload.first_id > max_id {
             return Err(DecodeError("an id is too far ahead of the clock"));
         }
-        // The work of a payload from a primary or a file was bounded where it was decided; that of a client is here.
+        // The work of a payload from a primary or a file was limited where it was decided; that of a client is limited
+        // here.
         if max_id < MAX_ID && work.is_too_much_for(blob.len()) {
             return Err(DecodeError(
                 "more work than a payload of its size may bring",
@@ -259,7 +260,7 @@ impl Node {
         });
     }
 
-    /// Takes samples: names and values, all else as in `sample`.
+    /// Takes samples: names and samples.
     pub(crate) fn replay_samples<'s>(
         &mut self,
         samples: impl Iterator<Item = (&'s [u8], Sample<'s>)>,

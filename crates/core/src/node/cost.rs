@@ -1,9 +1,10 @@
-//! What a change may cost: the most bytes that it makes a node hold, as the ceiling wants to know before it happens.
+//! What a change may cost: an upper bound of the memory that it adds to a node, which is compared with the memory
+//! limits before the change happens.
 //!
-//! Upper bounds, from the sizes of the structures with what an allocator may add. A quick bound looks at no metric; the
-//! close one, asked near the ceiling, looks at each. The close one decides whether other nodes lose entries and whether a
-//! report is refused, so it bills each thing once: a name that comes twice in a command, a list of tags that many metrics
-//! share, and of the records no more than their queue may hold.
+//! The bounds are made from the sizes of structures and what an allocator may add. A quick bound looks at no metric; a
+//! close one, used near a limit, looks at each. The close bound decides whether other nodes lose entries and whether a
+//! report is rejected, so it counts each thing once: a name that a command gives twice, a tag list that many metrics
+//! share, and no more records than their queue may hold.
 
 use crate::context::WriteContext;
 use crate::counters::Counters;
@@ -18,40 +19,40 @@ use crate::settings::{MIN_OPEN, Settings};
 use crate::time::{second, window_start};
 use std::collections::HashSet;
 
-/// A new metric: itself, its place in a growing block and in the index.
+/// A new metric, with its place in a growing block and in the index.
 const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 
-/// Each of many new metrics, and what blocks and index may grow ahead of them.
+/// Each of many new metrics, and what blocks and the index may grow ahead of them.
 const ONE_OF_MANY: u64 = size_of::<Metric>() as u64 + 80;
 const MANY: u64 = 64 << 10;
 
-/// What a metric that is there may come to hold without being asked: what lies beside it, second windows of both lengths,
-/// and their deadlines. The ceiling keeps it free for each.
+/// What an existing metric may add without a check: the boxes beside it, second windows of both lengths, and their
+/// deadlines. The memory limits keep it free for each metric.
 pub const METRIC_RESERVE: u64 = 480;
 
-/// What a node may come to hold beside that: the first records of its two queues, and buffers.
+/// What a node may add besides: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
 
-/// An open window, with its place in a metric's list and its deadline.
+/// An open window, with its place in the list of its metric and its deadline.
 const WINDOW: u64 = 2 * size_of::<OlderWindow>() as u64 + 64;
 
-/// A closed bucket in a metric's history, the first of all.
+/// The first closed window in the history of a metric.
 const BUCKET: u64 = 320;
 
-/// One behind others: a step of a history that is so short that an allocator rounds it up by little.
+/// A closed window after others: a step of a history so short that an allocator rounds it up by little.
 const NEXT_BUCKET: u64 = 192;
 const SHORT_HISTORY: u32 = 32;
 
-/// An entry of the lists, maps and trees that errors, objects and leases are in, with the entry itself.
+/// An entry of the lists, maps and trees of errors, objects and leases, with the entry itself.
 const ENTRY: u64 = 512;
 
-/// What a lease costs.
+/// A lease.
 pub(crate) const LEASE_COST: u64 = 160;
 
-/// What a reference in a queue costs, with its effect.
+/// A reference in a queue, with its effect.
 const REFERENCE: u64 = 160;
 
-/// Text as it is held: rounded up to an allocator's size class.
+/// The allocated size of a text: rounded up to an allocator's size class.
 fn alloc_size(len: usize) -> u64 {
     (len + len / 4 + 32) as u64
 }
@@ -64,12 +65,12 @@ fn record(len: usize) -> u64 {
 /// Windows that may close.
 #[derive(Default)]
 struct Closings {
-    /// Their records by length: of all together, and of the largest.
+    /// Their records by window: of all together, and of the largest.
     records: PerWindow<u64>,
     largest: PerWindow<u64>,
     /// Their closed windows in the history.
     history: u64,
-    /// Windows that open beyond those which the reserve covers.
+    /// Windows that open beyond those that the reserve covers.
     windows: u64,
 }
 
@@ -83,7 +84,7 @@ impl Closings {
 }
 
 impl Node {
-    /// Windows that may close: of as many samples or metrics, all that may be open.
+    /// The windows that samples or metrics may close: all that may be open of so many.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
         let samples = samples as u64;
         let record = record(self.metrics.longest);
@@ -104,12 +105,12 @@ impl Node {
         self.rules.open_windows(self.windows_s[window])
     }
 
-    /// What windows of a length beyond the second may cost a metric: the reserve covers two.
+    /// The windows of a metric beyond the second: the reserve covers two.
     fn more_windows_cost(&self, window: Window) -> u64 {
         self.max_open(window).saturating_sub(MIN_OPEN) as u64 * WINDOW
     }
 
-    /// A slice of a sweep that looks at up to `budget` metrics.
+    /// A slice of a sweep that checks up to `budget` metrics.
     pub fn sweep_bound(&self, budget: usize) -> u64 {
         self.closing_bound(budget.min(self.metrics.table.len() as usize))
     }
@@ -119,7 +120,7 @@ impl Node {
         METRIC + 2 * alloc_size(name) + alloc_size(tags)
     }
 
-    /// What samples of metrics with these names may cost here, all of this type, time and tags.
+    /// Samples of metrics with these names, all of the type, time and tags of `sample`.
     pub(crate) fn samples_cost<'n>(
         &self,
         names: impl Iterator<Item = &'n [u8]> + Clone,
@@ -151,7 +152,7 @@ impl Node {
         cost
     }
 
-    /// The same where there is no node yet.
+    /// Samples of metrics with these names in a new node.
     pub(crate) fn first_samples_cost<'n>(
         names: impl Iterator<Item = &'n [u8]>,
         tags: usize,
@@ -160,7 +161,7 @@ impl Node {
         Node::new_metrics_cost(names, settings.max_series) + alloc_size(tags) + 64
     }
 
-    /// New metrics with these names, each once, at most as many as are `free`.
+    /// New metrics with these names, each once, at most `free` of them.
     fn new_metrics_cost<'n>(names: impl Iterator<Item = &'n [u8]>, free: u32) -> u64 {
         let (mut new, mut bytes) = (HashSet::new(), 0);
         for name in names {
@@ -172,7 +173,7 @@ impl Node {
         (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + bytes
     }
 
-    /// The windows of a metric that a sample may close, and that it may open. `is_ahead`: its time is given up.
+    /// The windows of a metric that a sample may close and open. `is_ahead`: its time is reset.
     fn add_closings(
         &self,
         metric: &Metric,
@@ -183,7 +184,7 @@ impl Node {
         for window in Window::ALL {
             let start_s = window_start(second(sample.at), self.windows_s[window]);
             let counts_in_one = || metric.open(window).any(|b| b.start_s() == start_s);
-            // Of a counter that has paused the first sample opens no window, but closes older ones.
+            // The first sample of a counter after a pause opens no window, but closes older ones.
             let closes_none = metric.metric_type == MetricType::Abs && counts_in_one();
             if !is_ahead && (closes_none || start_s < metric.watermark_s[window]) {
                 continue;
@@ -198,7 +199,7 @@ impl Node {
         }
     }
 
-    /// The records and buckets of windows: of the records no more than their queue may hold, as the oldest then go.
+    /// The records and closed windows: no more records than their queue may hold, as the oldest are evicted then.
     fn closings_cost(&self, closings: &Closings) -> u64 {
         let mut cost = closings.history.saturating_add(closings.windows);
         for window in Window::ALL {
@@ -213,7 +214,7 @@ impl Node {
         cost
     }
 
-    /// A closed bucket in the history.
+    /// A closed window in the history.
     fn history_cost(&self, metric: &Metric, window: Window) -> u64 {
         match metric.history(window).map_or(0, History::len) {
             _ if self.rules.history[window as usize] == 0 => 0,
@@ -222,7 +223,7 @@ impl Node {
         }
     }
 
-    /// A log line.
+    /// A log entry.
     pub(crate) fn log_cost(len: usize) -> u64 {
         max_cost_of(len + 32) + AHEAD
     }
@@ -232,7 +233,7 @@ impl Node {
         4096 + 2 * alloc_size(len)
     }
 
-    /// A report of an error; `is_same`: of one that is held with this very content.
+    /// A report of an error; `is_same`: it has the content that is stored.
     pub(crate) fn error_cost(&self, key: &[u8], content: usize, is_same: bool) -> u64 {
         match (self.errors.table.find(key).is_some(), is_same) {
             (true, true) => 0,
@@ -254,7 +255,7 @@ impl Node {
         ENTRY + alloc_size(content) + new
     }
 
-    /// New entries for all errors or objects; `closely`: for those that may get one.
+    /// New entries for all errors or objects; `closely`: only for those that may get one.
     pub(crate) fn requeue_cost(&self, queue: Queue, closely: bool) -> u64 {
         let n = match (queue, closely) {
             (Queue::Error, false) => self.errors.table.len() as usize,
@@ -265,7 +266,7 @@ impl Node {
         n as u64 * REFERENCE
     }
 
-    /// A metric that is forgotten.
+    /// The removal of a metric.
     pub(crate) fn forget_cost(&self, name: &[u8]) -> u64 {
         match self.metrics.table.find(name) {
             Some(slot) => self.records_cost(&[slot], &Window::ALL),
@@ -273,8 +274,8 @@ impl Node {
         }
     }
 
-    /// Where memory is tight: a sample of a metric that is there counts, but brings no tags that would have to be kept,
-    /// and what it closes makes room in its own node first.
+    /// Adapts a sample of an existing metric to memory pressure: it brings no tags that would have to be stored, and
+    /// entries of its own node are evicted for the windows that it closes.
     pub(crate) fn reduce_for_pressure<'s>(
         &mut self,
         name: &[u8],
@@ -316,15 +317,15 @@ impl Node {
         self.closings_cost(&closings)
     }
 
-    /// What MIN, HOUR and LOG count for, bytes.
+    /// The bytes of MIN, HOUR and LOG.
     pub(super) fn queued(&self) -> u64 {
         self.queues.bytes(Queue::Min)
             + self.queues.bytes(Queue::Hour)
             + self.queues.bytes(Queue::Log)
     }
 
-    /// Bytes that a tight turn may still take: what the limit had to spare before, less what the queues grew by since,
-    /// with what an allocator may add, or more by what they shrank.
+    /// Returns the memory that a change under pressure may still take: what the limit had to spare before, less the
+    /// growth of the queues since, with what an allocator may add, or more by their shrinkage.
     fn spare(&self, ctx: &WriteContext<'_>) -> u64 {
         let (spare, queued) = (ctx.memory.spare(), self.queued());
         if queued <= ctx.queued {
@@ -335,8 +336,8 @@ impl Node {
         }
     }
 
-    /// Makes room for `cost` bytes as far as the limit has none to spare: the oldest entries of this node's largest queues
-    /// go, as far as there are some.
+    /// Evicts the oldest entries of the largest queues of this node, until `cost` bytes are available or the queues are
+    /// empty.
     pub(super) fn free_own_memory(&mut self, cost: u64, ctx: &mut WriteContext<'_>) {
         let bytes = cost.saturating_sub(self.spare(ctx));
         let mut freed = 0;

@@ -1,6 +1,6 @@
-//! Handing entries out and taking them back.
+//! Delivering entries, and removing them.
 //!
-//! What was handed out is the primary's memory; only what leaves a queue, or gets a new id, is an effect.
+//! Deliveries are known to the primary only. What leaves a queue or gets a new id is an effect.
 
 use crate::context::WriteContext;
 use crate::model::{Delivery, Queue, RecordFormat};
@@ -9,24 +9,24 @@ use crate::node::{LEASE_COST, Node};
 use crate::reply::Reply;
 use crate::time::Now;
 
-/// A reply stops at this many bytes of records, or of what they took to be made: tags whose names are the same text once
+/// A reply ends after this many bytes of records, or of the work of rendering them: tags whose names are equal once
 /// they are UTF-8 take time and leave nothing.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Leases that a command ends on its way, about a millisecond's worth; the timer ends the others. Until it has, of more
-/// entries than this those come back first whose leases ended first.
+/// Leases that a command expires in passing, about a millisecond's worth; the timer expires the others. Until then, of
+/// more expired entries than this, those whose leases ended first come first.
 const ENDED: usize = 4096;
 
-/// Leases that a node grants even when the memory limit leaves no room: at most 16 KB.
+/// Leases that a node grants even when no memory is available: at most 16 KB.
 const ALWAYS_LEASED: u64 = 100;
 
-/// Entries on their way out, rendered before the first byte of the reply.
+/// Entries to be replied, rendered before the first byte of the reply.
 pub(crate) struct Batch {
     text: Vec<u8>,
-    /// What the records took to be made, about in bytes.
+    /// The work of rendering the records, in about bytes.
     effort: usize,
     entries: Vec<BatchEntry>,
-    /// No more than so many entries come.
+    /// The upper limit of the number of entries.
     max: usize,
 }
 
@@ -61,7 +61,7 @@ impl Batch {
         }
     }
 
-    /// Nothing was taken.
+    /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -70,7 +70,7 @@ impl Batch {
         self.entries.len() >= count || self.text.len().max(self.effort) >= MAX_BYTES
     }
 
-    /// `render` appends the record and returns what it took.
+    /// `render` appends the record and returns its work.
     fn push(
         &mut self,
         queue: Queue,
@@ -80,7 +80,7 @@ impl Batch {
     ) {
         self.effort += render(&mut self.text);
         if self.entries.is_empty() {
-            // The others will be about as long; growing again and again would copy them, and touch new memory each time.
+            // The others will be about as long; repeated growth would copy them, and touch new memory each time.
             let rest = self.text.len().saturating_mul(self.max.saturating_sub(1));
             self.text.reserve(rest.min(MAX_BYTES));
             self.entries.reserve(self.max);
@@ -94,7 +94,7 @@ impl Batch {
     }
 }
 
-/// How many, and how they look.
+/// Which entries to deliver, and in which format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Take<'a> {
     pub queues: &'a [Queue],
@@ -103,14 +103,14 @@ pub(crate) struct Take<'a> {
 }
 
 impl Node {
-    /// For up to `count` entries of some queues.
+    /// Creates a batch for up to `count` entries of some queues.
     fn batch(&self, queues: &[Queue], count: usize) -> Batch {
         let there = queues.iter().map(|queue| self.queues.len(*queue));
         let there = usize::try_from(there.sum::<u64>()).unwrap_or(usize::MAX);
         Batch::new(there.min(count))
     }
 
-    /// Takes entries out at once.
+    /// Removes and returns the oldest entries.
     pub(crate) fn pop(&mut self, take: Take<'_>, name: &[u8], ctx: &mut WriteContext<'_>) -> Batch {
         let mut batch = self.batch(take.queues, take.count);
         for &queue in take.queues {
@@ -121,7 +121,7 @@ impl Node {
                     break;
                 }
                 if let Some(slot) = self.needs_new_id(queue, id) {
-                    // What was removed may have moved others: effects in the order of what is done.
+                    // What was removed may have moved others: the effects are in the order of the changes.
                     ctx.effects.remove(queue, &std::mem::take(&mut removed));
                     ctx.effects.ack_errors(&std::mem::take(&mut acked));
                     self.give_new_id(queue, slot, ctx);
@@ -146,7 +146,7 @@ impl Node {
         batch
     }
 
-    /// Hands entries out for `lease_ms`.
+    /// Leases and returns the oldest entries, for `lease_ms`.
     pub(crate) fn fetch(
         &mut self,
         take: Take<'_>,
@@ -172,15 +172,16 @@ impl Node {
         batch
     }
 
-    /// How many entries may be leased now. A lease takes memory, so no more than there is room for; but a few are always
-    /// granted, because what is not drained never frees any.
+    /// Returns how many entries may be leased. A lease takes memory, so no more than fits; but a few are always
+    /// granted, because a queue that is not drained never frees any.
     fn most_leases(&self, available_bytes: u64) -> usize {
         let leased: u64 = self.queues.leases.iter().map(|l| l.leased()).sum();
         let max = (available_bytes / LEASE_COST).max(ALWAYS_LEASED.saturating_sub(leased));
         usize::try_from(max).unwrap_or(usize::MAX)
     }
 
-    /// The oldest entry that can be handed out; what changed since it was handed out gets a new id on the way.
+    /// Returns the oldest entry that can be delivered. Entries whose content changed since their delivery get new ids
+    /// before.
     fn next_available(
         &mut self,
         queue: Queue,
@@ -199,8 +200,8 @@ impl Node {
         }
     }
 
-    /// The slot of what must not be handed out under this id, because the id was handed out with other content, or may
-    /// have been.
+    /// Returns the slot of an entry that must not be delivered under this id, because the id was or may have been
+    /// delivered with other content.
     fn needs_new_id(&self, queue: Queue, id: u64) -> Option<u32> {
         let slot = self.queues.slot_of(queue, id)?;
         let needs = match queue {
@@ -251,7 +252,7 @@ impl Node {
         }
     }
 
-    /// Removes entries, whoever has them in hand: how many there were. `ids` grow strictly, here and below.
+    /// Removes entries, leased or not. Returns how many existed. `ids` grow strictly, here and below.
     pub(crate) fn ack(&mut self, queue: Queue, ids: &[u64], ctx: &mut WriteContext<'_>) -> u64 {
         let (mut removed, mut acked) = (Vec::new(), Vec::new());
         for &id in ids {
@@ -277,8 +278,8 @@ impl Node {
         (removed.len() + acked.len()) as u64
     }
 
-    /// Gives leases back at once: how many there were. A lease that has ended is not there any more, here and below,
-    /// whether or not a tick has seen it yet.
+    /// Ends leases at once. Returns how many there were. An expired lease does not exist any more, here and below,
+    /// whether or not a tick has noticed.
     pub(crate) fn nack(&mut self, queue: Queue, ids: &[u64], now: Now) -> u64 {
         let leases = &mut self.queues.leases[queue as usize];
         let mut release = |id: u64| leases.is_leased(id, now.mono_ms) && leases.release(id);
@@ -287,7 +288,7 @@ impl Node {
         given
     }
 
-    /// Lets leases end `ms` from now: how many there were.
+    /// Extends leases to `ms` from now. Returns how many there were.
     pub(crate) fn extend(&mut self, queue: Queue, ms: u64, ids: &[u64], now: Now) -> u64 {
         let until = now.mono_ms.saturating_add(ms).max(1);
         let leases = &mut self.queues.leases[queue as usize];
@@ -295,7 +296,7 @@ impl Node {
         ids.iter().filter(|id| extend(**id)).count() as u64
     }
 
-    /// Looks at entries: from `from` on (all where it is `None`), upwards or downwards.
+    /// Returns entries without changing them: from `from` on (`None`: all), upwards or downwards.
     pub(crate) fn peek(
         &self,
         take: Take<'_>,
@@ -319,7 +320,7 @@ impl Node {
         batch
     }
 
-    /// Whether an entry of these queues can be handed out now. Ends the leases whose time has come.
+    /// Whether an entry of these queues can be delivered now. Ends expired leases.
     pub fn available(&mut self, queues: &[Queue], now: Now) -> bool {
         queues.iter().any(|&queue| {
             self.queues.expire_leases(queue, now.mono_ms, ENDED);

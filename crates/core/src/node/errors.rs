@@ -1,9 +1,10 @@
-//! The error conditions of a node: one entry for each distinct error, with its count.
+//! The errors of a node: one for each distinct error, with the number of its occurrences.
 //!
-//! An error waits in the queue while its `id` is not 0. What was handed out when, and with which count, is the
-//! primary's memory (`is_delivered`, `out`) until it is acknowledged; then it becomes part of the value (`acked`), so that
-//! the interval goes on after a failover. After a load or promotion nobody knows with which content a waiting id was
-//! handed out: it is `content_unknown`, gets a new id before it is handed out again, and an acknowledgement of it tells nothing.
+//! An error waits in the queue while its `id` is not 0. When and with which count it was delivered is known to the
+//! primary only (`is_delivered`, `last_delivery`) until it is acknowledged. Then the delivery becomes part of the value
+//! (`acked`), so that the interval continues after a failover. After a load or a promotion it is unknown with which
+//! content a waiting id was delivered (`content_unknown`): the error gets a new id before it is delivered again, and an
+//! acknowledgement of the old id says nothing about its content.
 
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
 use crate::context::ApplyContext;
@@ -14,29 +15,30 @@ use crate::node::table::{Named, Table};
 use aggregator_protocol::tags;
 use std::collections::BTreeSet;
 
-/// An error as it is held.
+/// An error as it is stored.
 pub(crate) struct ErrorState {
     key: Box<[u8]>,
-    /// Of the occurrence that arrived last, as [`Occurrence::put_content`] writes it.
+    /// The content of the last occurrence to arrive, as [`Occurrence::put_content`] writes it.
     content: Box<[u8]>,
     pub occurrences: u64,
-    /// The oldest and the newest time that an occurrence named.
+    /// The oldest and the newest time of an occurrence.
     pub first: i64,
     pub last: i64,
     /// When the last occurrence arrived, by the primary's clock.
     pub seen: i64,
     pub acked: Delivery,
-    /// Its entry in the queue; 0: none.
+    /// The id of its entry in the queue; 0: none.
     pub id: u64,
-    /// Primary only: this id was handed out.
+    /// Primary only: this id was delivered.
     pub is_delivered: bool,
-    /// Primary only: it waited when the node was loaded or promoted, so its id may have been handed out with anything.
+    /// Primary only: it waited when the node was loaded or promoted, so its id may have been delivered with any
+    /// content.
     pub content_unknown: bool,
-    /// Primary only: the last handing out.
+    /// Primary only: the last delivery.
     pub last_delivery: Delivery,
-    /// Primary only: running time of the last arrival.
+    /// Primary only: the running time of the last arrival.
     pub last_seen: u64,
-    /// The order of arrival.
+    /// Its place in the order of arrival.
     order: u64,
 }
 
@@ -47,7 +49,7 @@ impl Named for ErrorState {
 }
 
 impl ErrorState {
-    /// The occurrence that arrived last.
+    /// Returns the last occurrence to arrive.
     pub fn latest(&self) -> Occurrence<'_> {
         let mut latest = Occurrence::read_content(&self.key, &mut Reader::new(&self.content))
             .unwrap_or(Occurrence {
@@ -64,38 +66,39 @@ impl ErrorState {
         latest
     }
 
-    /// The bytes of its texts.
+    /// Returns the bytes of its texts.
     pub fn size(&self) -> usize {
         self.key.len() + self.content.len()
     }
 
-    /// Whether its id was handed out with other content than now.
+    /// Whether its id was delivered with other content than the current one.
     pub fn changed_since_delivery(&self) -> bool {
         self.is_delivered
             && (self.content_unknown || self.occurrences != self.last_delivery.occurrences)
     }
 
-    /// Whether it has occurrences that were not delivered yet.
+    /// Whether it has occurrences that were not delivered.
     pub fn has_grown(&self) -> bool {
         self.occurrences > self.last_delivery.occurrences
     }
 
-    /// Whether it is to be queued again: it was handed out, the interval has passed, and it has grown.
-    /// One that is stale waits anyway, and gets a new id when it is handed out.
+    /// Whether it is to be queued again: it was delivered, the interval has passed, and it has occurred again. One
+    /// whose delivered content is unknown waits anyway, and gets a new id when it is delivered.
     pub fn is_due(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         (self.id == 0 || self.is_delivered && !self.content_unknown)
             && self.has_grown()
             && self.is_interval_over(now_ms, interval_ms, max_future_ms)
     }
 
-    /// Whether the interval has passed since it was handed out. A time far ahead is of a clock that was wrong.
+    /// Whether the interval since its delivery has passed. A delivery far ahead of the clock is of a clock that was
+    /// wrong.
     pub fn is_interval_over(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         self.last_delivery.ms.saturating_add_unsigned(interval_ms) <= now_ms
             || self.last_delivery.ms > now_ms.saturating_add(max_future_ms)
     }
 
-    /// What an acknowledgement says was told: what was handed out; of a stale one nobody knows, so what was told before
-    /// holds.
+    /// Returns the delivery that an acknowledgement confirms. If its content is unknown, the delivery that was
+    /// confirmed before stays.
     pub fn acknowledged(&self, now_ms: i64) -> Delivery {
         match (self.content_unknown, self.is_delivered) {
             (true, _) => Delivery {
@@ -103,7 +106,7 @@ impl ErrorState {
                 occurrences: self.acked.occurrences,
             },
             (false, true) => self.last_delivery,
-            // It was acknowledged unseen.
+            // It was acknowledged without a delivery.
             (false, false) => Delivery {
                 ms: now_ms,
                 occurrences: self.occurrences,
@@ -111,7 +114,7 @@ impl ErrorState {
         }
     }
 
-    /// The key and the waiting entry, for the digest and the saved node.
+    /// Writes the form of digests and saved nodes.
     pub fn save(&self, out: &mut Vec<u8>) {
         put_bytes(out, &self.key);
         put_bytes(out, &self.content);
@@ -156,14 +159,14 @@ impl ErrorState {
     }
 }
 
-/// See the file's header.
+/// The errors of a node.
 pub(crate) struct Errors {
     pub table: Table<ErrorState>,
-    /// (order of arrival, slot) of those that do not wait, and of those that do.
+    /// (order of arrival, slot) of the errors that do not wait, and of those that do.
     idle: BTreeSet<(u64, u32)>,
     waiting: BTreeSet<(u64, u32)>,
     order: u64,
-    /// The next slot that a sweep looks at.
+    /// The slots that the sweep has not reached yet.
     pub sweep_cursor: u32,
     scratch: Vec<u8>,
 }
@@ -180,7 +183,7 @@ impl Errors {
         }
     }
 
-    /// Counts an occurrence; `queue` gives it a new entry. Returns the count.
+    /// Records an occurrence; `queue` gives the error a new entry. Returns the number of occurrences.
     pub fn record(
         &mut self,
         o: &Occurrence<'_>,
@@ -210,7 +213,7 @@ impl Errors {
             } else {
                 &mut self.waiting
             };
-            // The last that occurred is that already.
+            // The last error to occur has the last place already.
             if e.order != self.order || e.order == 0 {
                 self.order += 1;
                 list.remove(&(e.order, slot));
@@ -228,7 +231,7 @@ impl Errors {
         occurrences
     }
 
-    /// Gives it a new entry; an old one is gone, whoever has it in hand.
+    /// Gives it a new entry; an old one is removed, leased or not.
     pub fn queue(&mut self, slot: u32, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
@@ -243,7 +246,7 @@ impl Errors {
         self.waiting.insert((e.order, slot));
     }
 
-    /// Its entry was popped or acknowledged.
+    /// Records that its entry was popped or acknowledged.
     pub fn acknowledge(&mut self, slot: u32, acked: Delivery) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
@@ -257,7 +260,7 @@ impl Errors {
         self.idle.insert((e.order, slot));
     }
 
-    /// Forgets it and its waiting entry.
+    /// Removes it, and its waiting entry.
     pub fn remove(&mut self, slot: u32, queues: &mut Queues) {
         let Some(removed) = self.table.remove(slot) else {
             return;
@@ -280,12 +283,12 @@ impl Errors {
         }
     }
 
-    /// The bytes of an error without its texts.
+    /// Returns the bytes of an error without its texts.
     pub fn entry_size(&self) -> u64 {
         size_of::<ErrorState>() as u64
     }
 
-    /// Whether the error of this key holds the very content of this occurrence.
+    /// Whether the error of this key has exactly the content of this occurrence.
     pub fn holds(&self, o: &Occurrence<'_>) -> bool {
         let held = self.table.find(o.key).and_then(|slot| self.table.get(slot));
         held.is_some_and(|e| {
@@ -298,7 +301,7 @@ impl Errors {
         })
     }
 
-    /// The one that makes room: the longest unseen of those delivered, else of those that wait.
+    /// Returns the error to evict: the one unseen for the longest time, a delivered one first.
     pub fn eviction_candidate(&self) -> Option<u32> {
         self.idle
             .first()
@@ -306,7 +309,7 @@ impl Errors {
             .map(|&(_, slot)| slot)
     }
 
-    /// After a load: the order of arrival as far as it was kept.
+    /// Rebuilds the order of arrival after a load, as far as it is known.
     pub fn rebuild(&mut self) {
         let mut by_seen: Vec<(i64, u32)> =
             self.table.iter().map(|(slot, e)| (e.seen, slot)).collect();
@@ -327,7 +330,7 @@ impl Errors {
         }
     }
 
-    /// After a load or promotion: all that waits counts as handed out, nobody knows with which content.
+    /// Starts anew after a load or a promotion: all waiting errors count as delivered, with unknown content.
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.len() {
             if let Some(e) = self.table.get_mut(slot) {

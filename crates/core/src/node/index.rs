@@ -1,15 +1,16 @@
-//! From hashes to slots, made for few misses of the cache: what a look needs lies in one line of 64 bytes, nearly always.
+//! An index from hashes to slots, made for few cache misses: a lookup nearly always needs one line of 64 bytes.
 //!
-//! A directory leads by the leading bits of a hash to a shard (extendible hashing): a full shard splits in two, so growth
-//! never touches more than one. A shard is a list of lines, each with room for eight pairs of (upper half of a hash,
-//! slot). A pair is in its home line or, where that is full, in the nearest line behind it that is not, going round: so a
-//! look ends at the first line that is not full. A line is filled from its front.
+//! A directory leads by the leading bits of a hash to a shard (extendible hashing). A full shard splits in two, so
+//! growth never touches more than one. A shard is a list of lines, each with eight places for pairs of (upper half of a
+//! hash, slot). A pair is in its home line or, where that is full, in the nearest line after it that is not, going
+//! round. So a lookup ends at the first line that is not full. A line is filled from its front.
 //!
-//! Measured over 100,000 names, where the wait for memory is what costs (`perf`, AGG.STAT, pipelined): a SwissTable of the
-//! same pairs, its bytes of control in one place and its pairs in another, took 29.5 % of the server's time with the first
-//! touch of the metric, this takes 26.3 %; of these, the index itself has a quarter. The whole command costs 5 % less.
+//! Measured over 100,000 names, where waiting for memory is the cost (`perf`, AGG.STAT, pipelined): a SwissTable of the
+//! same pairs, with its control bytes in one place and its pairs in another, took 29.5 % of the server's time including
+//! the first touch of the metric; this index takes 26.3 %, a quarter of it in the index itself. The whole command costs
+//! 5 % less.
 
-/// Pairs to a line.
+/// Pairs in a line.
 const WIDTH: usize = 8;
 
 /// No slot.
@@ -32,7 +33,7 @@ impl Line {
         self.slots[WIDTH - 1] != FREE
     }
 
-    /// The places of a half, as bits. A free place may be among them.
+    /// Returns the places of a half, as bits. A free place may be among them.
     #[inline]
     fn places(&self, half: u32) -> u32 {
         let mut places = 0;
@@ -46,7 +47,7 @@ impl Line {
         self.slots.iter().take_while(|s| **s != FREE).count()
     }
 
-    /// Adds a pair; false: it is full.
+    /// Adds a pair; false: the line is full.
     fn push(&mut self, half: u32, slot: u32) -> bool {
         let i = self.len();
         if i == WIDTH {
@@ -56,7 +57,7 @@ impl Line {
         true
     }
 
-    /// Takes the pair in a place out; the last fills the hole.
+    /// Removes the pair in a place; the last fills the hole.
     fn take(&mut self, place: usize) -> (u32, u32) {
         let last = self.len() - 1;
         let pair = (self.halves[place], self.slots[place]);
@@ -66,7 +67,7 @@ impl Line {
     }
 }
 
-/// From hashes to slots; see the file's header.
+/// An index from hashes to slots.
 pub(super) struct Index {
     /// 2^depth numbers of shards.
     directory: Vec<u32>,
@@ -80,10 +81,10 @@ struct Shard {
     lines: Vec<Line>,
 }
 
-/// A shard splits beyond this many pairs: a split, or the growth before it, takes some 20 µs.
+/// A shard splits beyond this number of pairs: a split, or the growth before it, takes some 20 µs.
 const SPLIT: usize = 1792;
 
-/// Shards with equal leading bits beyond this simply grow; it takes names made to collide to get there.
+/// Beyond this depth, shards with equal leading bits grow instead of splitting; only names made to collide get there.
 const MAX_DEPTH: u32 = 20;
 
 impl Shard {
@@ -95,7 +96,7 @@ impl Shard {
         }
     }
 
-    /// The line where a pair belongs. The bits that chose the shard say nothing there, so all are mixed again.
+    /// Returns the home line of a pair. The bits that chose the shard are equal there, so all bits are mixed again.
     #[inline]
     fn home(&self, half: u32) -> usize {
         let mixed = half.wrapping_mul(0x9e37_79b9);
@@ -134,7 +135,8 @@ impl Shard {
     }
 
     fn insert(&mut self, half: u32, slot: u32) {
-        // Seven places of eight, and in small steps: half of them free would cost each name as much as it takes itself.
+        // Seven places of eight are used, with growth in small steps: if half of them were free, each name would cost
+        // that much again.
         if self.len + 1 > self.lines.len() * (WIDTH - 1) {
             let more = self.lines.len() / 4 + 1;
             let mut larger = Shard::new(self.depth, self.lines.len() + more);
@@ -171,7 +173,8 @@ impl Shard {
         self.len -= 1;
         let mut was_full = self.lines[hole].is_full();
         self.lines[hole].take(place);
-        // Where a full line ended no look, now one does: what it sent further comes back, from as near as there is any.
+        // Where a full line ended no lookup, it does now: the pair that it sent furthest comes back, from the nearest
+        // line that has one.
         let mut at = hole;
         while was_full {
             at = self.behind(at);
@@ -189,7 +192,7 @@ impl Shard {
         }
     }
 
-    /// Takes a pair out of the line `at` that belongs to `hole` or before; and whether the line was full.
+    /// Removes a pair from the line `at` that belongs to `hole` or before. Returns it, and whether the line was full.
     fn sent_past(&mut self, hole: usize, at: usize) -> Option<(u32, u32, bool)> {
         let lines = self.lines.len();
         let distance = |from: usize, to: usize| (to + lines - from) % lines;
@@ -218,7 +221,7 @@ impl Index {
         self.directory[entry as usize] as usize
     }
 
-    /// The slot of this hash that is the one.
+    /// Returns the slot of this hash for which `is_it` holds.
     #[inline]
     pub fn find(&self, hash: u64, is: impl FnMut(u32) -> bool) -> Option<u32> {
         let half = (hash >> 32) as u32;
@@ -227,7 +230,7 @@ impl Index {
         Some(shard.lines[line].slots[place])
     }
 
-    /// A slot that may be the one, from a single look; [`FREE`]: there is none in its home line.
+    /// Returns a slot that may be the one, from a single line; [`FREE`]: there is none in its home line.
     #[inline]
     pub fn guess(&self, hash: u64) -> u32 {
         let half = (hash >> 32) as u32;
@@ -250,7 +253,7 @@ impl Index {
         self.shards[shard].insert(half, slot);
     }
 
-    /// Takes a slot of this hash out.
+    /// Removes a slot of this hash.
     pub fn remove(&mut self, hash: u64, slot: u32) {
         let half = (hash >> 32) as u32;
         let shard = self.shard(half);
@@ -289,9 +292,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_set_of_pairs(seed: u32, spread in 1u32..40, ops in prop::collection::vec((any::<bool>(), 0u32..400), 0..3000)) {
+        fn index_behaves_as_a_set_of_pairs(seed: u32, spread in 1u32..40, ops in prop::collection::vec((any::<bool>(), 0u32..400), 0..3000)) {
             let (mut index, mut model) = (Index::new(), BTreeSet::new());
-            // Few hashes with many slots each, so that lines overflow and shards hold more than they should.
+            // Few hashes with many slots each, so that lines overflow and shards have more pairs than they should.
             let hash = |slot: u32| u64::from((slot % spread).wrapping_mul(seed | 1)) << 32;
             for (insert, slot) in ops {
                 if insert && model.insert(slot) {
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_come_and_go() {
+    fn index_finds_a_hundred_thousand_hashes_that_come_and_go() {
         let hash = |slot: u32| u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut index = Index::new();
         (0..100_000).for_each(|slot| index.insert(hash(slot), slot));

@@ -1,8 +1,8 @@
-//! What is true on a node: the latest state of each object.
+//! The objects of a node: the latest state of each.
 //!
-//! An object waits in the queue while its `id` is not 0. One that was forgotten, or whose TTL ended, is `gone`: it is
-//! kept until that was delivered. Whether an id was handed out (`is_delivered`) is the primary's memory; so the primary
-//! decides whether a change gets a new id, and says so in the effect.
+//! An object waits in the queue while its `id` is not 0. An object that was forgotten, or whose TTL has passed, is
+//! `gone`: it is kept until that is delivered. Whether an id was delivered (`is_delivered`) is known to the primary
+//! only, so the primary decides whether a change gets a new id, and says so in the effect.
 
 use crate::codec::bytes::{Reader, put_i64, put_u64};
 use crate::context::ApplyContext;
@@ -13,7 +13,7 @@ use crate::node::table::{Named, Table};
 use aggregator_protocol::tags;
 use std::collections::BTreeSet;
 
-/// An object as it is held.
+/// An object as it is stored.
 pub(crate) struct Object {
     key: Box<[u8]>,
     pub model: Box<[u8]>,
@@ -22,20 +22,20 @@ pub(crate) struct Object {
     pub tags: Box<[u8]>,
     /// The time of its last change.
     pub at: i64,
-    /// The newest time reported, or of its end.
+    /// The newest time that was reported, or the time at which it was gone.
     pub newest: i64,
     pub ttl_s: Option<u64>,
     /// When the last report arrived, by the primary's clock.
     pub seen: i64,
     pub gone: bool,
-    /// Its entry in the queue; 0: none.
+    /// The id of its entry in the queue; 0: none.
     pub id: u64,
-    /// Primary only: this id was handed out.
+    /// Primary only: this id was delivered.
     pub is_delivered: bool,
-    /// Primary only: it waited when the node was loaded or promoted, so its id may have been handed out with anything;
-    /// it gets a new one before it is handed out again.
+    /// Primary only: it waited when the node was loaded or promoted, so its id may have been delivered with any
+    /// content. It gets a new id before it is delivered again.
     pub content_unknown: bool,
-    /// Primary only: running time of the last arrival.
+    /// Primary only: the running time of the last arrival.
     pub last_seen: u64,
 }
 
@@ -46,27 +46,27 @@ impl Named for Object {
 }
 
 impl Object {
-    /// The bytes of its texts.
+    /// Returns the bytes of its texts.
     pub fn size(&self) -> usize {
         self.key.len() + self.model.len() + self.json.len() + self.tags.len()
     }
 
-    /// Whether a report brings nothing new but the time.
+    /// Whether a report changes nothing but the time.
     pub fn is_same(&self, r: &ObjectReport<'_>) -> bool {
         self.identity == r.identity && self.is_described_by(r)
     }
 
-    /// Whether it is there with the model and the tags of a report.
+    /// Whether it exists with the model and the tags of a report.
     pub fn is_described_by(&self, r: &ObjectReport<'_>) -> bool {
         !self.gone && *self.model == *r.model && *self.tags == *r.tags
     }
 
-    /// Whether a change of it needs a new id: it does not wait, or its id was handed out.
+    /// Whether a change of it needs a new id: it does not wait, or its id was delivered.
     pub fn needs_new_id(&self) -> bool {
         self.id == 0 || self.is_delivered
     }
 
-    /// Whether it was quiet for as long as it may be.
+    /// Whether its TTL has passed without a report.
     pub fn has_ended(&self, mono_ms: u64, setting_s: u64) -> bool {
         let ttl_s = self.ttl_s.unwrap_or(setting_s);
         !self.gone
@@ -74,7 +74,7 @@ impl Object {
             && self.last_seen.saturating_add(ttl_s.saturating_mul(1000)) <= mono_ms
     }
 
-    /// The form in the digest and the saved node.
+    /// Writes the form of digests and saved nodes.
     pub fn save(&self, out: &mut Vec<u8>) {
         self.report().put(out);
         put_i64(out, self.newest);
@@ -134,12 +134,12 @@ impl Object {
     }
 }
 
-/// See the file's header.
+/// The objects of a node.
 pub(crate) struct Objects {
     pub table: Table<Object>,
-    /// The entries of those that are gone, the oldest first.
+    /// The ids of objects that are gone, the oldest first.
     gone: BTreeSet<u64>,
-    /// The next slot that a sweep looks at.
+    /// The slots that the sweep has not reached yet.
     pub sweep_cursor: u32,
 }
 
@@ -152,12 +152,12 @@ impl Objects {
         }
     }
 
-    /// The bytes of an object without its texts.
+    /// Returns the bytes of an object without its texts.
     pub fn entry_size(&self) -> u64 {
         size_of::<Object>() as u64
     }
 
-    /// Whether the object is held as this report tells it.
+    /// Whether the object is stored as this report says.
     pub fn holds(&self, report: &ObjectReport<'_>) -> bool {
         let held = self
             .table
@@ -166,22 +166,22 @@ impl Objects {
         held.is_some_and(|object| object.is_same(report))
     }
 
-    /// How many objects there are that are not gone.
+    /// Returns the number of objects that are not gone.
     pub fn live(&self) -> u64 {
         u64::from(self.table.len()) - self.gone.len() as u64
     }
 
-    /// How many are gone and not yet delivered.
+    /// Returns the number of objects that are gone and not yet delivered.
     pub fn gone(&self) -> u64 {
         self.gone.len() as u64
     }
 
-    /// The oldest entry of an object that is gone.
+    /// Returns the oldest id of an object that is gone.
     pub fn oldest_gone(&self) -> Option<u64> {
         self.gone.first().copied()
     }
 
-    /// A new or changed object. `new_id`: as [`Object::needs_new_id`] said on the primary.
+    /// Stores a new or changed object. `new_id`: as [`Object::needs_new_id`] said on the primary.
     pub fn change(
         &mut self,
         r: &ObjectReport<'_>,
@@ -213,7 +213,7 @@ impl Objects {
         }
     }
 
-    /// An unchanged object was reported again.
+    /// Records a report of an unchanged object.
     pub fn touch(&mut self, slot: u32, at: i64, ttl_s: Option<u64>, apply: &ApplyContext) {
         if let Some(object) = self.table.get_mut(slot) {
             object.newest = at;
@@ -223,7 +223,7 @@ impl Objects {
         }
     }
 
-    /// Forgotten, or its TTL ended: gone, and queued as such.
+    /// Records that an object was forgotten or that its TTL has passed: it is gone, and queued as such.
     pub fn end(&mut self, slot: u32, new_id: bool, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(object) = self.table.get_mut(slot).filter(|o| !o.gone) else {
             return;
@@ -231,7 +231,7 @@ impl Objects {
         object.gone = true;
         object.at = apply.now_ms;
         object.newest = object.newest.max(apply.now_ms);
-        // One that does not wait has no id to keep, whatever an effect says.
+        // An object that does not wait has no id to keep, whatever an effect says.
         if new_id || object.id == 0 {
             self.queue(slot, queues, apply);
         } else {
@@ -239,7 +239,7 @@ impl Objects {
         }
     }
 
-    /// Gives it a new entry; an old one is gone, whoever has it in hand.
+    /// Gives it a new entry; an old one is removed, leased or not.
     pub fn queue(&mut self, slot: u32, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
@@ -256,7 +256,7 @@ impl Objects {
         }
     }
 
-    /// Its entry was popped, acknowledged or dropped: what is gone leaves.
+    /// Records that its entry was popped, acknowledged or dropped: an object that is gone is removed.
     pub fn acknowledge(&mut self, slot: u32, queues: &mut Queues) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
@@ -275,7 +275,7 @@ impl Objects {
         }
     }
 
-    /// While a saved node is read: what follows from the objects.
+    /// Rebuilds what follows from the objects after a load.
     pub fn rebuild(&mut self) {
         self.gone = self
             .table
@@ -285,7 +285,7 @@ impl Objects {
             .collect();
     }
 
-    /// After a load or promotion: all that waits counts as handed out.
+    /// Starts anew after a load or a promotion: all waiting objects count as delivered.
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.len() {
             if let Some(object) = self.table.get_mut(slot) {

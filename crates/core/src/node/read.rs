@@ -1,4 +1,4 @@
-//! What can be read of a node without changing it: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
+//! Reading a node: AGG.GET, AGG.RANGE, AGG.SCAN, AGG.INFO.
 
 use super::{errors, objects};
 use crate::ages::Ages;
@@ -10,12 +10,12 @@ use crate::node::metric::storage::Metric;
 use crate::node::render::error_type;
 use crate::node::table::{Named, Table};
 use crate::reply::Reply;
+use crate::time::Now;
 use aggregator_protocol::glob::Glob;
 use aggregator_protocol::number::{self, Number};
 use aggregator_protocol::tags;
-use crate::time::Now;
 
-/// Which names to list.
+/// The arguments of a scan.
 pub(crate) struct Scan {
     pub item_kind: ItemKind,
     pub cursor: u64,
@@ -65,10 +65,10 @@ impl Node {
         }
     }
 
-    /// AGG.SCAN: the next cursor and names. A scan goes from the last slot to the first, and the cursor counts the slots
-    /// that are left: what fills the place of something that was taken out comes from behind, so what is there all the
-    /// while is never missed, and listed twice only where it was moved. It stops before `count` where the reply is long or
-    /// the pattern has taken long.
+    /// AGG.SCAN: the next cursor and names. A scan goes from the last slot to the first, and the cursor counts the
+    /// remaining slots. An item that fills the place of a removed one comes from a higher slot, so an item that exists
+    /// throughout is never missed, and listed twice only if it was moved. A scan ends before `count` where the reply
+    /// gets long or the pattern takes long.
     pub(crate) fn scan(&self, scan: &Scan, node_name: &[u8], reply: &mut dyn Reply) {
         let (slots, next) = match scan.item_kind {
             ItemKind::Metric => slots(&self.metrics.table, scan, |m| {
@@ -92,7 +92,7 @@ impl Node {
         }
     }
 
-    /// AGG.INFO: a map. `bytes`: what the node holds, as the shell measured it; `ages`: how old ids are.
+    /// AGG.INFO: a map. `bytes`: the memory of the node, as the shell measured it; `ages`: the ages of ids.
     pub(crate) fn info(&self, bytes: u64, ages: &Ages, now: Now, reply: &mut dyn Reply) {
         let gauges = self.gauges();
         let counters = &self.counters;
@@ -201,7 +201,7 @@ impl Node {
         int(reply, "tag-changes", c.tag_changes.into());
     }
 
-    /// The values of the open windows so far.
+    /// Returns the values of the open windows so far.
     fn open<'a>(
         &'a self,
         m: &'a Metric,
@@ -211,7 +211,7 @@ impl Node {
             .map(|open| open.close(m.metric_type, self.rules.min_interval_ms))
     }
 
-    /// The closed windows that are kept, and the open ones; whether each is closed.
+    /// Returns the closed windows that are kept, and the open ones; and whether each is closed.
     fn windows<'a>(
         &'a self,
         m: &'a Metric,
@@ -248,11 +248,11 @@ fn write_window(values: &ClosedWindow, length_ms: i64, is_closed: bool, reply: &
     int(reply, "closed", is_closed.into());
 }
 
-/// A reply of AGG.RANGE has at most so many windows: about 1 MiB.
+/// The limit of the windows in a reply of AGG.RANGE: about 1 MiB.
 const MAX_WINDOWS: usize = 5000;
 
-/// The oldest buckets, by their start. A clock that was wrong leaves them out of order, so all are looked at; no more
-/// than twice as many as wanted are held.
+/// Returns the oldest windows by their start. A clock that was wrong leaves them out of order, so all are checked; no
+/// more than twice as many as needed are kept.
 fn oldest(buckets: impl Iterator<Item = (ClosedWindow, bool)>) -> Vec<(ClosedWindow, bool)> {
     let start = |(window, is_closed): &(ClosedWindow, bool)| (window.start, !is_closed);
     let (mut found, mut latest) = (Vec::new(), None);
@@ -272,14 +272,14 @@ fn oldest(buckets: impl Iterator<Item = (ClosedWindow, bool)>) -> Vec<(ClosedWin
     found
 }
 
-/// A reply stops at about this many bytes.
+/// The approximate limit of the bytes of a reply.
 const MAX_BYTES: usize = 1 << 20;
 
-/// A scan stops after about this much work on its pattern: some milliseconds.
+/// The approximate limit of the work on the pattern of a scan: some milliseconds.
 const MAX_STEPS: u64 = 4 << 20;
 
-/// Looks at `count` things from the cursor on downwards; 0: the beginning and the end. `size`: about the bytes of a thing
-/// with its values.
+/// Checks `count` items from the cursor on downwards; 0: the beginning and the end. `size`: the approximate bytes of an
+/// item with its values.
 fn slots<T: Named>(table: &Table<T>, scan: &Scan, size: impl Fn(&T) -> usize) -> (Vec<u32>, u64) {
     let mut found = Vec::new();
     let (mut seen, mut bytes, mut steps) = (0, 0, 0);
@@ -346,7 +346,7 @@ fn object(o: &objects::Object, node_name: &[u8], reply: &mut dyn Reply) {
     int(reply, "seen", o.seen);
 }
 
-/// About the bytes of a map of tags: each has its name, its value and what is around them.
+/// Returns the approximate bytes of a map of tags: each has its name, its value and what is around them.
 fn shown_size(tags: &[u8]) -> usize {
     tags.len() + 16 * tags::spaces(tags)
 }
@@ -370,7 +370,7 @@ fn int(reply: &mut dyn Reply, name: &str, value: i64) {
 }
 
 impl MetricType {
-    /// The kind that a metric is not.
+    /// Returns the other type.
     pub(crate) fn other(self) -> MetricType {
         match self {
             MetricType::Abs => MetricType::Diff,

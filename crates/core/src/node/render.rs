@@ -1,9 +1,9 @@
-//! Entries as the records that leave: JSON, or line protocol for MIN and HOUR.
+//! Rendering entries as records: JSON, or line protocol for MIN and HOUR.
 
 use crate::codec::json::{write_string, write_tags};
-use aggregator_protocol::line_protocol::{self, Line};
 use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
+use aggregator_protocol::line_protocol::{self, Line};
 use aggregator_protocol::number::{write_f64, write_i64, write_u64};
 use aggregator_protocol::tags;
 
@@ -14,7 +14,7 @@ pub(super) struct Renderer<'a> {
     pub format: RecordFormat,
 }
 
-/// How a member of an object begins that is not the first. Names need no escaping.
+/// The beginning of a member that is not the first of its object. Names need no escaping.
 macro_rules! member {
     ($name:literal) => {
         concat!(",\"", $name, "\":")
@@ -22,8 +22,8 @@ macro_rules! member {
 }
 
 impl Renderer<'_> {
-    /// Appends the record of an entry; nothing where there is none. Returns what it took: the bytes that it is made
-    /// from, and somewhat more for each tag.
+    /// Appends the record of an entry, if the entry exists. Returns the work: the bytes from which the record is made,
+    /// and somewhat more for each tag.
     pub fn entry(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
         match queue {
             Queue::Min | Queue::Hour => self.window(queue, id, out),
@@ -148,7 +148,7 @@ impl Renderer<'_> {
     }
 }
 
-/// The word for an error's type.
+/// Returns the keyword of an error's type.
 pub(super) fn error_type(kind: u8) -> &'static str {
     ERROR_TYPES
         .get(usize::from(kind))
@@ -156,7 +156,7 @@ pub(super) fn error_type(kind: u8) -> &'static str {
         .unwrap_or(ERROR_TYPES[0])
 }
 
-/// A JSON object on its way; members are told by how they begin.
+/// A JSON object that is being written. Members are given by their beginning.
 struct JsonObject<'o> {
     out: &'o mut Vec<u8>,
 }

@@ -1,8 +1,8 @@
-//! What the passing of time brings about: windows close, leases and lifetimes end, errors are queued again.
+//! What happens as time passes: windows close, leases and items expire, errors are queued again.
 //!
 //! A sweep does a bounded amount of work and says whether there is more. Windows past their end are found by a pass
-//! over the metrics that begins when the first of them is past it; those whose metric was not quiet are looked at again
-//! when it may be. Lifetimes are long, so a hand goes round over all things, some at each sweep.
+//! over the metrics, which begins when the first window is past its end. Windows whose metric was not idle are checked
+//! again when it may be. Lifetimes are long, so a cursor goes round over all items, some at each sweep.
 
 use crate::context::{ExecContext, WriteContext};
 use crate::model::{Queue, Window};
@@ -12,32 +12,32 @@ use crate::node::metric::forgotten::{Forgotten, ForgottenMetrics};
 use crate::node::objects::Objects;
 use crate::node::queue::AT_ONCE;
 
-/// What one slice of a sweep did.
+/// The outcome of one slice of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepOutcome {
     /// There is more to do at once: call again with `first` unset.
     pub more: bool,
-    /// Of what the first slice does there is more, for a next tick.
+    /// The first slice has more to do, at the next tick.
     pub soon: bool,
-    /// Something became available in a queue: wake who waits for it.
+    /// An entry became available in a queue: clients that wait for one are to be woken.
     pub ready: bool,
 }
 
-/// How much of a table the hand passes at one sweep: all of it within some 20 sweeps, but not too much at once.
+/// The share of a table that a sweep passes: all of it within some 20 sweeps, but not too much at once.
 fn share(len: u32) -> u32 {
     (len / 20).clamp(16, 4096)
 }
 
-/// Things that end at one sweep: then the hand stops, and goes on at the next. To look at one is cheap; to end one takes
-/// a microsecond or so.
+/// The number of items that expire at one sweep: then the cursor stops until the next. Checking an item is cheap;
+/// expiring one takes about a microsecond.
 pub(super) const ENDS: usize = 64;
 
-/// Closed windows of a metric that one slice drops where a limit was lowered: to read them takes half a microsecond.
+/// Closed windows of a metric that one slice drops where a limit was lowered: reading them takes half a microsecond.
 const TRIM_AT_ONCE: u8 = 16;
 
 impl Node {
-    /// Does what is due, at most about `budget` things. `first`: also looks at lifetimes, as a first slice does from time to
-    /// time.
+    /// Does what is due, at most about `budget` items. `first`: also checks lifetimes, which a first slice does from
+    /// time to time.
     pub fn sweep(
         &mut self,
         budget: usize,
@@ -157,14 +157,14 @@ impl Node {
         checked == budget
     }
 
-    /// Goes on with the pass over the metrics that drops closed windows beyond a lowered limit, some of each metric at a
-    /// time; whether there is more.
+    /// Continues the pass over the metrics that drops closed windows beyond a lowered limit, some of each metric at a
+    /// time. Returns whether there is more.
     fn trim_histories(&mut self, budget: usize, ctx: &mut WriteContext<'_>) -> bool {
         let Some(left) = self.metrics.untrimmed else {
             return false;
         };
         let metrics = &mut self.metrics;
-        // Downwards, as a hand goes.
+        // Downwards, as cursors go.
         let end = left.min(metrics.table.len());
         let start = end.saturating_sub(u32::try_from(budget).unwrap_or(u32::MAX));
         let mut is_left = false;
@@ -202,8 +202,8 @@ impl Node {
         );
     }
 
-    /// Forgets metrics that were quiet for too long, and closes the windows of those whose clock was wrong. Whether the
-    /// hand stopped on the way, here and below.
+    /// Expires metrics that were idle for too long, and closes the windows of those whose clock was wrong. Returns
+    /// whether the cursor stopped early, here and below.
     fn end_metrics(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let ttl_s = ctx.settings.series_ttl_s;
         let (mut ended, mut ahead) = (Vec::new(), Vec::new());
@@ -222,7 +222,7 @@ impl Node {
                 ahead.push(slot);
             }
         }
-        // They are told from the first on.
+        // Effects name slots in growing order.
         ended.reverse();
         ahead.reverse();
         let stopped = sweep_cursor.stopped;
@@ -233,7 +233,7 @@ impl Node {
         stopped
     }
 
-    /// Gives up what is remembered of forgotten metrics where it is of no use any more.
+    /// Drops what is remembered of forgotten metrics where it is of no use any more.
     fn sweep_forgotten(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let ForgottenMetrics {
             sweep_cursor,
@@ -274,7 +274,7 @@ impl Node {
                 due.push(slot);
             } else if ttl_ms != 0
                 && e.id == 0
-                // Where the lifetime is shorter than the interval, its last occurrences are delivered first.
+                // Where the lifetime is shorter than the interval, the last occurrences are delivered first.
                 && !e.has_grown()
                 && e.last_seen.saturating_add(ttl_ms) <= ctx.now.mono_ms
             {
@@ -312,7 +312,7 @@ impl Node {
         stopped || more
     }
 
-    /// Drops some of what a queue holds beyond a limit that was lowered; what comes in makes no more room than it needs.
+    /// Drops some of what a queue has beyond a limit that was lowered; new entries evict no more than they need.
     fn trim_queues(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let mut more = false;
         for (queue, max) in [Queue::Min, Queue::Hour, Queue::Log]
@@ -327,18 +327,18 @@ impl Node {
     }
 }
 
-/// A hand that goes down a table, begins anew at its end, and stops where enough has been found. Down, as the last thing
-/// moves into the slot of one that is taken out: so it is one that was passed already. (Upwards, the half of 10,000
-/// metrics that ended together was missed by every round.)
+/// A cursor that goes down a table, starts again at its end, and stops where enough has been found. Downwards, as the
+/// last item moves into the slot of a removed one: so it is one that has been passed already. (Upwards, half of 10,000
+/// metrics that expired together were missed by every round.)
 struct SweepCursor<'a> {
-    /// The slots that are not passed yet.
+    /// The slots that have not been passed yet.
     left: &'a mut u32,
     end: u32,
     stopped: bool,
 }
 
 impl<'a> SweepCursor<'a> {
-    /// It passes its share of a table of `len` things.
+    /// Creates a cursor that passes its share of a table of `len` items.
     fn new(left: &'a mut u32, len: u32) -> SweepCursor<'a> {
         if *left == 0 || *left > len {
             *left = len;
@@ -351,7 +351,7 @@ impl<'a> SweepCursor<'a> {
         }
     }
 
-    /// The next slot, unless as many as `found` are enough.
+    /// Returns the next slot, unless `found` items are enough.
     fn next(&mut self, found: usize) -> Option<u32> {
         self.stopped = found >= ENDS;
         if self.stopped || *self.left <= self.end {

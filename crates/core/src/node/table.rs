@@ -1,11 +1,11 @@
-//! Things with names in numbered slots, found by either.
+//! A table of items with names in numbered slots, which are found by either.
 //!
-//! The slots are dense: a new thing takes the slot behind the last, and where one is taken out, the last moves into its
-//! place. So which slot a thing has follows from the history of insertions and removals alone, and effects may name
-//! things by slot; and no table, saved or held, costs more than what is in it. Whoever takes several out goes from the
-//! highest slot to the lowest: then none of them is moved before its turn.
+//! The slots are dense: a new item takes the slot after the last, and where one is removed, the last moves into its
+//! place. So the slot of an item follows from the history of insertions and removals alone, and effects may name items
+//! by slot. No table, saved or in memory, costs more than its items. Several items are removed from the highest slot to
+//! the lowest, so that none moves before its turn.
 //!
-//! No operation costs more than a fraction of a millisecond, however many things there are: slots come in blocks, and
+//! No operation costs more than a fraction of a millisecond, however many items there are: slots come in blocks, and
 //! the index grows in steps.
 
 pub(super) use super::index::FREE;
@@ -13,9 +13,9 @@ use crate::node::index::Index;
 use std::hint::black_box;
 use xxhash_rust::xxh3::{Xxh3Builder, xxh3_64_with_seed};
 
-/// What a table holds.
+/// An item of a table.
 pub(crate) trait Named {
-    /// The name, unique in its table; it never changes.
+    /// Returns the name, unique in its table; it never changes.
     fn name(&self) -> &[u8];
 
     /// Reads a little of all that a change of it will touch.
@@ -24,14 +24,14 @@ pub(crate) trait Named {
     }
 }
 
-/// Bytes of a block, which holds its things themselves: a pointer to each would cost a miss of the cache for every look.
-/// An allocator has a size class of just that, and a block that grows moves little.
+/// The size of a block, which contains its items themselves: a pointer to each would cost a cache miss for every
+/// lookup. An allocator has a size class of exactly that, and a block that grows moves little.
 const BLOCK_BYTES: usize = 8 << 10;
 
-/// Things by which the last block grows at a time.
+/// Items by which the last block grows at a time.
 const GROWTH: usize = 8;
 
-/// See the file's header.
+/// A table of items.
 pub(crate) struct Table<T> {
     index: Index,
     seed: u64,
@@ -43,21 +43,21 @@ pub(crate) struct Table<T> {
 /// Hashes names as a table does.
 pub(crate) type NameHasher = Xxh3Builder;
 
-/// What was taken out of a table.
+/// The outcome of a removal.
 pub(crate) struct Removed<T> {
     pub item: T,
-    /// The slot from which another thing moved into the place that became free.
+    /// The slot from which another item moved into the place that became free.
     pub moved_from: Option<u32>,
 }
 
 impl<T: Named> Table<T> {
-    /// Slots to a block.
+    /// Slots in a block.
     const BLOCK: usize = {
         let max = BLOCK_BYTES / size_of::<T>();
         if max == 0 { 1 } else { max }
     };
 
-    /// An empty table. `seed` scatters the index of this process; nothing visible depends on it.
+    /// Creates an empty table. `seed` randomizes the index of this process; nothing visible depends on it.
     pub fn new(seed: u64) -> Table<T> {
         Table {
             index: Index::new(),
@@ -67,17 +67,17 @@ impl<T: Named> Table<T> {
         }
     }
 
-    /// Hashes names as this table does.
+    /// Returns a hasher that hashes names as this table does.
     pub fn hasher(&self) -> NameHasher {
         Xxh3Builder::new().with_seed(self.seed)
     }
 
-    /// How many things there are: their slots are those below.
+    /// Returns the number of items: their slots are those below.
     pub fn len(&self) -> u32 {
         self.len
     }
 
-    /// The slot of the thing with this name.
+    /// Returns the slot of the item with this name.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<u32> {
         let hash = hash(name, self.seed);
@@ -86,15 +86,15 @@ impl<T: Named> Table<T> {
         })
     }
 
-    /// The slots of things with these names, [`FREE`] where there is none. All are looked for in step: first the index is
-    /// read for all, then the things, so that the waits for memory overlap: AGG.MSTAT over a million metrics took 240 ns for
-    /// each sample one by one, and takes 180 so.
+    /// Returns the slots of the items with these names, [`FREE`] where there is none. All are looked up in step: first
+    /// the index is read for all, then the items, so that the waits for memory overlap. AGG.MSTAT over a million
+    /// metrics took 240 ns for each sample one by one, and takes 180 ns so.
     pub fn find_all<'a>(&self, names: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u32> {
         let guess = |name| self.index.guess(hash(name, self.seed));
         let mut slots: Vec<u32> = names.clone().map(guess).collect();
         for (slot, name) in slots.iter_mut().zip(names) {
             let item = self.get(*slot);
-            // Read though not needed yet, so that it is on its way.
+            // Read before it is needed, so that the memory is on its way.
             black_box(item.map(Named::prefetch));
             if item.is_none_or(|item| item.name() != name) {
                 *slot = self.find(name).unwrap_or(FREE);
@@ -103,7 +103,7 @@ impl<T: Named> Table<T> {
         slots
     }
 
-    /// The thing in a slot.
+    /// Returns the item in a slot.
     #[inline]
     pub fn get(&self, slot: u32) -> Option<&T> {
         self.blocks
@@ -111,7 +111,7 @@ impl<T: Named> Table<T> {
             .get(slot as usize % Self::BLOCK)
     }
 
-    /// The thing in a slot.
+    /// Returns the item in a slot.
     #[inline]
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.blocks
@@ -119,7 +119,7 @@ impl<T: Named> Table<T> {
             .get_mut(slot as usize % Self::BLOCK)
     }
 
-    /// Puts a thing, whose name is not there yet, behind the last: its slot.
+    /// Inserts an item, whose name is not in the table, after the last. Returns its slot.
     pub fn insert(&mut self, item: T) -> u32 {
         let slot = self.len;
         self.index.insert(hash(item.name(), self.seed), slot);
@@ -138,7 +138,7 @@ impl<T: Named> Table<T> {
         slot
     }
 
-    /// Takes a thing out; the last moves into its place.
+    /// Removes an item; the last moves into its place.
     pub fn remove(&mut self, slot: u32) -> Option<Removed<T>> {
         let last = self.len.checked_sub(1).filter(|last| slot <= *last)?;
         let mut item = self.blocks.last_mut()?.pop()?;
@@ -161,13 +161,13 @@ impl<T: Named> Table<T> {
         Some(Removed { item, moved_from })
     }
 
-    /// All things by slot.
+    /// Returns all items by slot.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..).zip(self.blocks.iter().flatten())
     }
 }
 
-/// The hash of a name, here and in other users of an [`Index`].
+/// Returns the hash of a name, here and in other users of an [`Index`].
 pub(super) fn hash(name: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(name, seed)
 }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_names_are_found_and_no_other() {
+    fn table_finds_a_hundred_thousand_names_and_no_other() {
         let mut table = Table::new(7);
         for n in 0..100_000 {
             assert_eq!(table.insert(name(n)), n);
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_list_from_which_the_last_fills_holes(ops in prop::collection::vec((any::<bool>(), 0u32..100), 0..400)) {
+        fn table_behaves_as_a_list_whose_last_item_fills_holes(ops in prop::collection::vec((any::<bool>(), 0u32..100), 0..400)) {
             let mut table = Table::new(1);
             let mut model: Vec<u32> = Vec::new();
             for (insert, n) in ops {

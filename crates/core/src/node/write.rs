@@ -1,4 +1,4 @@
-//! What reports do to a node on the primary: limits are checked, the change is made, and written down as an effect.
+//! What reports do to a node on the primary: limits are checked, the change is made and written down as an effect.
 
 use crate::codec::json;
 use crate::context::WriteContext;
@@ -11,26 +11,27 @@ use crate::node::errors::ErrorState;
 use crate::node::objects::Object;
 use crate::node::sweep::ENDS;
 use crate::node::table::{FREE, Named};
-use aggregator_protocol::glob::Glob;
 use crate::time::{second, window_start};
+use aggregator_protocol::glob::Glob;
 
-/// Why a sample was refused by its node.
+/// Why a node rejects a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SampleError {
-    /// The metric is of this kind, and the sample of the other.
+    /// The metric is of this type, and the sample of the other.
     MetricType(MetricType),
-    /// There are `max-series` metrics.
+    /// The node has `max-series` metrics.
     Series,
 }
 
-/// Errors or objects that go at once where their limit was lowered: some ten microseconds.
+/// Errors or objects that are dropped at once where their limit was lowered: some ten microseconds.
 const EVICTED: u32 = 64;
 
-/// The most errors or objects that one AGG.REQUEUE queues, and the most work on its pattern: some tens of milliseconds.
+/// The limit of the errors or objects that one AGG.REQUEUE queues, and of the work on its pattern: some tens of
+/// milliseconds.
 pub(crate) const MAX_REQUEUED: usize = 20_000;
 const MAX_STEPS: u64 = 12 << 20;
 
-/// Why AGG.REQUEUE was refused: it would take too long.
+/// Why AGG.REQUEUE was rejected: it would take too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequeueError {
     /// More than [`MAX_REQUEUED`] match.
@@ -39,17 +40,17 @@ pub(crate) enum RequeueError {
     Pattern,
 }
 
-/// What became of a report of an object that was not refused.
+/// The outcome of a report of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReportOutcome {
     Changed,
     Unchanged,
-    /// Older than what is held.
+    /// Older than the stored state.
     Older,
 }
 
 impl Node {
-    /// The slots of metrics, as far as they are there, for [`Node::sample_in`].
+    /// Returns the slots of the metrics that exist, for [`Node::sample_in`].
     pub(crate) fn metric_slots<'a>(
         &self,
         names: impl Iterator<Item = &'a [u8]> + Clone,
@@ -116,12 +117,12 @@ impl Node {
         self.metrics.table.find(name).is_some()
     }
 
-    /// Bytes of records that windows of this node have left since the server's start.
+    /// Returns the bytes of records that windows of this node have left since the start of the server.
     pub(crate) fn closed_bytes(&self) -> u64 {
         self.queues.closed_bytes
     }
 
-    /// Bytes of names and tags in the records of the windows that a sample of this time closes.
+    /// Returns the bytes of names and tags in the records of the windows that a sample of this time closes.
     pub(crate) fn closing_bytes(&self, name: &[u8], at: i64) -> u64 {
         let metrics = &self.metrics.table;
         let Some(metric) = metrics.find(name).and_then(|slot| metrics.get(slot)) else {
@@ -136,32 +137,32 @@ impl Node {
         Window::ALL.into_iter().flat_map(closes).sum()
     }
 
-    /// Whether an error is held with the very content of this occurrence.
+    /// Whether an error is stored with exactly the content of this occurrence.
     pub(crate) fn holds_error(&self, o: &Occurrence<'_>) -> bool {
         self.errors.holds(o)
     }
 
-    /// Whether an object is held as this report tells it.
+    /// Whether an object is stored as this report says.
     pub(crate) fn holds_object(&self, report: &ObjectReport<'_>) -> bool {
         self.objects.holds(report)
     }
 
-    /// Whether an object is held as this report tells it, whose JSON is this text but for its spacing: then it need not be
-    /// read again.
+    /// Whether an object is stored as this report says, with this text as its JSON except for white space. Then the
+    /// text need not be parsed.
     pub(crate) fn holds_text(&self, report: &ObjectReport<'_>, text: &[u8]) -> bool {
         let slot = self.objects.table.find(report.key);
         let object = slot.and_then(|slot| self.objects.table.get(slot));
         object.is_some_and(|o| o.is_described_by(report) && json::is_spaced(text, &o.json))
     }
 
-    /// Queues a log line: its id. `is_whole`: its text is that of the command.
+    /// Queues a log entry. Returns its id. `is_whole`: its text is that of the command.
     pub(crate) fn push_log(
         &mut self,
         entry: &LogEntry<'_>,
         is_whole: bool,
         ctx: &mut WriteContext<'_>,
     ) -> u64 {
-        // Whoever repeats the command gives the id behind the node's last.
+        // A verbatim command gets the id after the node's last.
         if is_whole && ctx.is_verbatim() && ctx.apply.next_id == self.queues.last_id + 1 {
             ctx.effects.set_verbatim();
         } else {
@@ -178,8 +179,8 @@ impl Node {
         }
     }
 
-    /// Counts an occurrence of an error: how often it occurred. Beyond `max-errors` another makes room. `is_whole`: its
-    /// texts are those of the command.
+    /// Records an occurrence of an error. Returns the number of its occurrences. Beyond `max-errors` another error is
+    /// evicted. `is_whole`: its texts are those of the command.
     pub(crate) fn record_error(
         &mut self,
         o: &Occurrence<'_>,
@@ -211,8 +212,8 @@ impl Node {
             .record(o, queue, &mut self.queues, &mut ctx.apply)
     }
 
-    /// Forgets errors until there are at most `max`, but not many at once: where the limit was lowered, the rest goes
-    /// with time. Whether it does.
+    /// Evicts errors until there are at most `max`, but not many at once: where the limit was lowered, the rest is
+    /// evicted over time. Returns whether there is more.
     pub(super) fn evict_errors(&mut self, max: u32, ctx: &mut WriteContext<'_>) -> bool {
         let excess = self.errors.table.len().saturating_sub(max);
         let evicted = (0..excess.min(EVICTED)).take_while(|_| self.evict_error(ctx));
@@ -233,8 +234,8 @@ impl Node {
         true
     }
 
-    /// Takes a report of an object. `is_same`: it is held so, as [`Node::holds_text`] said. `None`: it is new, and there are
-    /// `max-realities`.
+    /// Takes a report of an object. `is_same`: [`Node::holds_text`] said that it is unchanged. `None`: it is new, and
+    /// there are `max-realities` objects.
     pub(crate) fn report_object(
         &mut self,
         report: &ObjectReport<'_>,
@@ -288,16 +289,16 @@ impl Node {
         self.objects.live() >= max.into()
     }
 
-    /// Whether a report of an object of this name is refused: it is new, and there are `max` already.
+    /// Whether a report of an object of this name is rejected: it is new, and there are `max` already.
     pub(crate) fn refuses_object(&self, name: &[u8], max: u32) -> bool {
         let slot = self.objects.table.find(name);
         let object = slot.and_then(|slot| self.objects.table.get(slot));
         object.is_none_or(|o| o.gone) && self.is_full_of_objects(max)
     }
 
-    /// Ends objects (their slots grow strictly): they are gone, and queued as such. Beyond `max-realities` of those the
-    /// oldest are dropped, as many as were ended and somewhat more; the rest of what is beyond a lowered limit goes with
-    /// time. Whether it does.
+    /// Records that objects are gone (`slots` grow strictly), and queues them as such. Of more than `max-realities`
+    /// objects that are gone the oldest are dropped, as many as were added and somewhat more; beyond a lowered limit
+    /// the rest is dropped over time. Returns whether there is more.
     pub(super) fn end_objects(&mut self, slots: &[u32], ctx: &mut WriteContext<'_>) -> bool {
         for needs_new_id in [false, true] {
             let needs = |slot: &u32| {
@@ -333,7 +334,7 @@ impl Node {
         excess > max
     }
 
-    /// Forgets what has this name; false if there is none.
+    /// Forgets the item with this name; false if there is none.
     pub(crate) fn forget(
         &mut self,
         item_kind: ItemKind,
@@ -377,7 +378,7 @@ impl Node {
         self.trim_forgotten(ctx);
     }
 
-    /// Gives up the first forgotten metrics beyond `max-series`, some at a time; whether there are more.
+    /// Drops the first forgotten metrics beyond `max-series`, some at a time. Returns whether there are more.
     pub(super) fn trim_forgotten(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let len = self.metrics.forgotten.table.len();
         let excess = len.saturating_sub(ctx.settings.max_series) as usize;
@@ -393,19 +394,20 @@ impl Node {
         excess > slots.len()
     }
 
-    /// Errors that a requeue gives a new entry: all but those that wait and were never handed out.
+    /// Returns the errors that a requeue gives a new entry: all but those that wait and were never delivered.
     pub(super) fn errors_to_requeue(&self) -> impl Iterator<Item = (u32, &ErrorState)> {
         let table = self.errors.table.iter();
         table.filter(|(_, e)| e.id == 0 || e.is_delivered)
     }
 
-    /// The same of objects.
+    /// Returns the objects that a requeue gives a new entry, likewise.
     pub(super) fn objects_to_requeue(&self) -> impl Iterator<Item = (u32, &Object)> {
         let table = self.objects.table.iter();
         table.filter(|(_, o)| o.needs_new_id())
     }
 
-    /// Gives all errors or objects that match a new entry, but for what waits and was never handed out: how many.
+    /// Gives all matching errors or objects a new entry, except those that wait and were never delivered. Returns how
+    /// many.
     pub(crate) fn requeue(
         &mut self,
         queue: Queue,

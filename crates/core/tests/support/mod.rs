@@ -1,4 +1,4 @@
-//! A server without a server: a primary whose clock the tests turn, a replica with other settings that is fed the
+//! A world without a server: a primary whose clock the tests set, a replica with other settings that receives the
 //! effects, and replies as values.
 #![allow(dead_code)] // each test file uses its part
 
@@ -9,10 +9,10 @@ use aggregator_core::{
     Request, Settings,
 };
 
-/// Memory without a limit; where it is tight all of it is reserved.
-pub fn memory(tight: bool) -> Memory {
+/// Memory without a limit; under pressure all of it is reserved.
+pub fn memory(pressure: bool) -> Memory {
     Memory {
-        reserved: if tight { u64::MAX } else { 0 },
+        reserved: if pressure { u64::MAX } else { 0 },
         ..Memory::UNLIMITED
     }
 }
@@ -68,7 +68,7 @@ impl Value {
     }
 }
 
-/// Builds a [`Value`] and sees that what was announced follows.
+/// Builds a [`Value`] and checks that everything that was announced follows.
 #[derive(Default)]
 pub struct Tree {
     open: Vec<(bool, usize, Vec<Value>)>,
@@ -138,14 +138,14 @@ pub struct World {
     pub last_id: u64,
     pub counters: Counters,
     pub ready: bool,
-    /// Payloads sent to the replica, and their bytes.
+    /// The number of payloads sent to the replica, and their bytes.
     pub sent: (usize, usize),
     /// The last of them.
     pub payload: Vec<u8>,
-    /// Commands that the replica was sent as they came.
-    pub repeated: usize,
-    /// Memory leaves no room.
-    pub tight: bool,
+    /// The number of commands propagated verbatim.
+    pub verbatim: usize,
+    /// Memory is short.
+    pub memory_pressure: bool,
 }
 
 /// The hour at which the tests begin, Unix milliseconds.
@@ -166,18 +166,18 @@ impl World {
             ready: false,
             sent: (0, 0),
             payload: Vec::new(),
-            repeated: 0,
-            tight: false,
+            verbatim: 0,
+            memory_pressure: false,
         }
     }
 
-    /// Both clocks go on.
+    /// Advances both clocks.
     pub fn pass(&mut self, ms: i64) {
         self.now.wall_us += ms as u64 * 1000;
         self.now.mono_ms += ms as u64;
     }
 
-    /// Sets the wall clock alone, Unix milliseconds.
+    /// Sets the wall clock only, Unix milliseconds.
     pub fn set_wall(&mut self, ms: i64) {
         self.now.wall_us = ms as u64 * 1000;
     }
@@ -191,7 +191,7 @@ impl World {
         self.try_run(line).unwrap_or_else(|e| panic!("{line}: {e}"))
     }
 
-    /// The error that a command gives.
+    /// Returns the error of a command.
     pub fn error(&mut self, line: &str) -> String {
         match self.try_run(line) {
             Ok(value) => panic!("{line}: {value:?}"),
@@ -204,7 +204,7 @@ impl World {
         self.try_args(&words)
     }
 
-    /// Runs a command: its name without `AGG.`, then its arguments behind the node.
+    /// Runs a command: its name without `AGG.`, then its arguments after the node.
     pub fn try_args(&mut self, words: &[&[u8]]) -> Result<Value, CommandError> {
         let command = command(words[0]);
         let mut args: Vec<&[u8]> = vec![words[0], b"n"];
@@ -231,8 +231,8 @@ impl World {
             last_id: &mut self.last_id,
             effects: &mut effects,
             allow_verbatim: true,
-            memory_pressure: self.tight,
-            memory: memory(self.tight),
+            memory_pressure: self.memory_pressure,
+            memory: memory(self.memory_pressure),
             counters: &mut self.counters,
         };
         let ran = request.run(b"n", node, &mut exec, &mut tree)?;
@@ -244,13 +244,13 @@ impl World {
         Ok(tree.done.expect("no reply"))
     }
 
-    /// One tick of the timer, to its end.
+    /// Runs one tick of the timer, to its end.
     pub fn tick(&mut self) {
         let mut first = true;
         while self.sweep_slice(7, std::mem::take(&mut first)) {}
     }
 
-    /// One slice of a sweep; whether there is more.
+    /// Runs one slice of a sweep. Returns whether there is more.
     pub fn sweep_slice(&mut self, budget: usize, first: bool) -> bool {
         let Some(node) = &mut self.node else {
             return false;
@@ -262,8 +262,8 @@ impl World {
             last_id: &mut self.last_id,
             effects: &mut effects,
             allow_verbatim: false,
-            memory_pressure: self.tight,
-            memory: memory(self.tight),
+            memory_pressure: self.memory_pressure,
+            memory: memory(self.memory_pressure),
             counters: &mut self.counters,
         };
         let swept = node.sweep(budget, first, &mut exec);
@@ -272,7 +272,7 @@ impl World {
         swept.more
     }
 
-    /// Time passes in steps of a tick.
+    /// Lets time pass in steps of a tick.
     pub fn pass_ticking(&mut self, ms: i64) {
         for _ in 0..ms / 100 {
             self.pass(100);
@@ -282,12 +282,12 @@ impl World {
 
     fn replicate(&mut self, effects: &Effects, command: Command, args: &[&[u8]]) {
         let mut counters = Counters::default();
-        // The replica's clocks are its own.
+        // The clocks of the replica are its own.
         let mono_ms = self.now.mono_ms / 3;
         match (effects.propagation(), &mut self.replica) {
             (Propagation::Nothing, _) => {}
             (Propagation::Verbatim, replica) => {
-                self.repeated += 1;
+                self.verbatim += 1;
                 let replica = replica.as_mut().expect("a command before any payload");
                 let now = Now {
                     wall_us: replica.clock_ms() as u64 * 1000,
@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    /// The replica holds the same value, and so does what is saved and loaded.
+    /// Checks that the replica, the saved and loaded node and the copy have the same value.
     pub fn check_copies(&self) {
         let (Some(node), Some(replica)) = (&self.node, &self.replica) else {
             assert!(self.node.is_none() && self.replica.is_none());
@@ -332,7 +332,7 @@ impl World {
         );
     }
 
-    /// What is in the queues, as (queue, id, deliveries, record).
+    /// Returns the entries of a queue, as (id, deliveries, record).
     pub fn peek(&mut self, queue: &str) -> Vec<(u64, u64, serde_json::Value)> {
         records(&self.run(&format!("PEEK {queue} COUNT 10000")))
     }
@@ -366,7 +366,7 @@ pub fn command(name: &[u8]) -> Command {
         .unwrap_or_else(|| panic!("{full}"))
 }
 
-/// The sorted elements of a node's value.
+/// Returns the sorted elements of the value of a node.
 pub fn digest(node: &Node) -> Vec<Vec<u8>> {
     let mut elements = Vec::new();
     node.digest(&mut |element| elements.push(element.to_vec()));
@@ -380,7 +380,7 @@ pub fn frames(node: &Node) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Saves and loads.
+/// Saves and loads a node.
 pub fn reload(node: &Node) -> Node {
     let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     let frames = frames(node);

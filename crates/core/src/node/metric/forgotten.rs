@@ -1,8 +1,8 @@
-//! Up to where forgotten metrics were delivered. A metric that reports again takes it over, so that no window of it is
-//! delivered twice: LINE would make one point of two records.
+//! Where forgotten metrics were delivered. A metric that reports again continues there, so that no window of it is
+//! delivered twice: in line protocol, one point would be made of two records.
 //!
-//! A metric is known here by a hash of its name with 128 bits, so what is remembered has one small size. Two names of one
-//! hash, which nobody gets by chance, would share what is remembered, within their node.
+//! A metric is known here by a hash of its name with 128 bits, so an entry has one small size. Two names of one hash,
+//! which do not occur by chance, would share their entry, within their node.
 
 use crate::codec::bytes::{Reader, put_u64};
 use crate::error::DecodeError;
@@ -12,7 +12,7 @@ use crate::time::{MAX_MS, second};
 use std::collections::BTreeSet;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Windows in the past, as of data that is fed again, are remembered for a day.
+/// Windows in the past, as of data that is imported again, are remembered for a day.
 const DAY_MS: i64 = 86_400_000;
 
 /// A metric that was forgotten.
@@ -20,7 +20,7 @@ pub(crate) struct Forgotten {
     key: [u8; 16],
     /// As [`crate::node::metric::storage::Metric::watermark_s`].
     pub watermark_s: PerWindow<u32>,
-    /// When it was forgotten, and from when on that is of no use, by the primary's clock, Unix seconds.
+    /// When it was forgotten, and when the entry expires, by the primary's clock, Unix seconds.
     since_s: u32,
     until_s: u32,
 }
@@ -32,13 +32,14 @@ impl Named for Forgotten {
 }
 
 impl Forgotten {
-    /// Whether it is of use: its time has come, and is not over. One that lies too far ahead is of a clock that was wrong.
+    /// Whether the entry is valid: its time has begun and not passed. An entry too far ahead is of a clock that was
+    /// wrong.
     pub fn is_valid(&self, now_ms: i64, max_future_ms: i64) -> bool {
         let ms = |s: u32| i64::from(s) * 1000;
         now_ms < ms(self.until_s) && ms(self.since_s) <= now_ms.saturating_add(max_future_ms)
     }
 
-    /// What a saved node and the digest hold of it.
+    /// Writes the form of digests and saved nodes.
     pub fn save(&self, out: &mut Vec<u8>) {
         out.extend(self.key);
         for s in self
@@ -66,17 +67,17 @@ impl Forgotten {
     }
 }
 
-/// See the file's header.
+/// The forgotten metrics of a node.
 pub(crate) struct ForgottenMetrics {
     pub table: Table<Forgotten>,
-    /// (since, slot): the order in which they are given up where there are too many. Derived from the table.
+    /// (since, slot): the order in which they are dropped where there are too many. Derived from the table.
     order: BTreeSet<(u32, u32)>,
-    /// The next slot that a sweep looks at.
+    /// The slots that the sweep has not reached yet.
     pub sweep_cursor: u32,
 }
 
 impl ForgottenMetrics {
-    /// `seed` as for [`Table::new`].
+    /// Creates an empty set. `seed` as for [`Table::new`].
     pub fn new(seed: u64) -> ForgottenMetrics {
         ForgottenMetrics {
             table: Table::new(seed),
@@ -85,7 +86,7 @@ impl ForgottenMetrics {
         }
     }
 
-    /// The slot of what is remembered of a name.
+    /// Returns the slot of the entry of a name.
     pub fn find(&self, name: &[u8]) -> Option<u32> {
         // Most nodes forget nothing, and need no hash for each new metric.
         match self.table.len() {
@@ -121,14 +122,14 @@ impl ForgottenMetrics {
         });
     }
 
-    /// Adds one whose key is not there.
+    /// Adds an entry whose key does not exist.
     pub fn add(&mut self, forgotten: Forgotten) {
         let since_s = forgotten.since_s;
         let slot = self.table.insert(forgotten);
         self.order.insert((since_s, slot));
     }
 
-    /// Gives one up.
+    /// Drops an entry.
     pub fn remove(&mut self, slot: u32) {
         let Some(removed) = self.table.remove(slot) else {
             return;
@@ -140,7 +141,7 @@ impl ForgottenMetrics {
         }
     }
 
-    /// The slots of the `n` that were forgotten first, growing.
+    /// Returns the slots of the `n` metrics that were forgotten first, growing.
     pub fn oldest(&self, n: usize) -> Vec<u32> {
         let mut slots: Vec<u32> = self.order.iter().take(n).map(|(_, slot)| *slot).collect();
         slots.sort_unstable();
@@ -149,7 +150,7 @@ impl ForgottenMetrics {
 }
 
 fn key(name: &[u8]) -> [u8; 16] {
-    // Without the process's seed: it goes into files and to replicas.
+    // Without the seed of the process: the hash goes into files and to replicas.
     xxh3_128(name).to_be_bytes()
 }
 
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_current_hour_is_remembered_until_it_has_passed_and_a_past_one_for_a_day() {
+    fn current_hour_is_remembered_until_it_has_passed_and_a_past_one_for_a_day() {
         let mut all = ForgottenMetrics::new(1);
         all.remember(b"now", PerWindow([3_300, 3_600]), 3_000_000, 5_000);
         all.remember(b"past", PerWindow([3_300, 3_600]), 9_000_000, 5_000);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_forgotten_are_given_up_first() {
+    fn first_forgotten_metrics_are_dropped_first() {
         let mut all = ForgottenMetrics::new(1);
         for (i, since) in [5, 3, 9, 1, 7].into_iter().enumerate() {
             all.remember(&[i as u8], PerWindow([900, 3_600]), since * 1_000, 0);

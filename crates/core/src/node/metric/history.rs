@@ -1,7 +1,7 @@
 //! The closed windows of one metric and length, kept for AGG.RANGE in compact form.
 //!
-//! No operation moves more than [`LONG`] bytes or reads more windows than it is asked to drop, however long the history
-//! is: a short one lies in one piece, a longer one in chunks, whole windows in each.
+//! No operation moves more than [`LONG`] bytes or reads more windows than it is to drop, however long the history is: a
+//! short one is in one piece, a longer one in chunks of whole windows.
 
 use crate::codec::bytes::Reader;
 use crate::model::{ClosedWindow, CompactForm};
@@ -9,26 +9,26 @@ use crate::settings::MAX_HISTORY;
 use crate::time::second;
 use std::collections::VecDeque;
 
-/// Bytes of a history that need no allocation: the first window's, nearly always. When the windows of all metrics close
-/// for the first time, new memory is most of what that costs.
+/// Bytes of a history that need no allocation: nearly always those of the first window. When the windows of all metrics
+/// close for the first time, new memory is most of the cost.
 const SHORT: usize = 23;
 
-/// The first allocation, and by how much it grows: doubling on and on would double the memory of all metrics at once.
+/// The first allocation, and the growth: doubling again and again would double the memory of all metrics at once.
 const FIRST: usize = 64;
 const GROWTH: usize = 128;
 
-/// The longest that lies in one piece: to move it takes half a microsecond. A day of short windows is shorter; in chunks it
-/// took 11 % more memory, as of the first a part is dropped.
+/// The longest history in one piece: moving it takes half a microsecond. A day of short windows is shorter. In chunks
+/// it took 11 % more memory, as a part of the first is dropped.
 const LONG: usize = 16 << 10;
 
 /// The size of a chunk.
 const CHUNK: usize = 4 << 10;
 
-/// The most windows of a metric that are dropped at once where the limit was lowered. A change of this number makes
-/// replicas of another version keep a different number of windows for a while.
+/// The limit of the windows of a metric that are dropped at once where the limit was lowered. A change of this number
+/// makes replicas of another version keep a different number of windows for a while.
 pub(crate) const AT_ONCE: u32 = 16;
 
-/// The bytes of a history, with room behind.
+/// The bytes of a history, with free space at the end.
 #[derive(Clone)]
 enum Bytes {
     Short([u8; SHORT]),
@@ -36,7 +36,7 @@ enum Bytes {
     Chunks(Box<Chunks>),
 }
 
-/// The bytes of a long history: no window lies in two chunks.
+/// The bytes of a long history: no window is in two chunks.
 #[derive(Clone)]
 struct Chunks {
     chunks: VecDeque<Vec<u8>>,
@@ -50,7 +50,7 @@ impl Default for Bytes {
     }
 }
 
-/// The size of an allocation that holds `len` bytes.
+/// Returns the size of an allocation for `len` bytes.
 fn capacity(len: usize) -> usize {
     match len {
         ..=FIRST => FIRST,
@@ -59,7 +59,7 @@ fn capacity(len: usize) -> usize {
 }
 
 impl Bytes {
-    /// Makes room for `more` bytes behind the first `len`.
+    /// Returns `more` bytes after the first `len`.
     fn reserve(&mut self, len: usize, more: usize) -> &mut [u8] {
         let size = match self {
             Bytes::Short(_) => SHORT,
@@ -103,7 +103,7 @@ impl Bytes {
         };
     }
 
-    /// The bytes in use, of which there are `used` unless they lie in chunks.
+    /// Returns the bytes in use, of which there are `used` unless they are in chunks.
     fn parts(&self, used: usize) -> impl Iterator<Item = &[u8]> {
         let (one, chunks) = match self {
             Bytes::Short(bytes) => (bytes.get(..used), None),
@@ -113,7 +113,8 @@ impl Bytes {
         one.into_iter().chain(chunks.into_iter().flatten())
     }
 
-    /// Drops the first `bytes`, whole windows, of the `used` ones: how many are left, unless they lie in chunks.
+    /// Drops the first `bytes`, whole windows, of the `used` ones. Returns how many are left, unless they are in
+    /// chunks.
     fn drop_first(&mut self, bytes: usize, used: usize) -> usize {
         let left = used.saturating_sub(bytes);
         match self {
@@ -174,7 +175,7 @@ impl Chunks {
         }
     }
 
-    /// What is left, if it is no more than a chunk.
+    /// Returns what is left, if it is no more than a chunk.
     fn take_small(&mut self) -> Option<Vec<u8>> {
         let is_small = |chunk: &Vec<u8>| chunk.len() - self.dropped <= CHUNK;
         if self.chunks.len() > 1 || !self.chunks.front().is_some_and(is_small) {
@@ -185,20 +186,21 @@ impl Chunks {
     }
 }
 
-/// Closed windows of one metric and length, the oldest first, in compact form.
+/// The closed windows of one metric and length, the oldest first, in compact form.
 #[derive(Default, Clone)]
 pub(crate) struct History {
-    available_bytes: Bytes,
-    /// Bytes of it in use, unless they lie in chunks.
+    bytes: Bytes,
+    /// The bytes in use, unless they are in chunks.
     used: u32,
     count: u32,
-    /// What the first is told relative to, and the start of the last, Unix seconds.
+    /// The start relative to which the first is written, and the start of the last, Unix seconds.
     before_s: u32,
     last_s: u32,
 }
 
 impl History {
-    /// Adds a window and keeps at most `max`; where the limit was lowered, drops [`AT_ONCE`] windows of those beyond it.
+    /// Adds a window and keeps at most `max`; where the limit was lowered, drops [`AT_ONCE`] windows of those beyond
+    /// it.
     pub fn push(&mut self, start_s: u32, form: CompactForm<'_>, max: u32) {
         let max = max.min(MAX_HISTORY);
         if max == 0 {
@@ -212,21 +214,21 @@ impl History {
         let (used, last_s) = (self.used as usize, self.last_s);
         form.write(start_s, last_s, |more| {
             self.used += more as u32;
-            self.available_bytes.reserve(used, more)
+            self.bytes.reserve(used, more)
         });
         self.last_s = start_s;
         self.count += 1;
     }
 
-    /// The windows, the oldest first.
+    /// Returns the windows, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = ClosedWindow> {
         let mut windows = self.windows();
         (0..self.count).map_while(move |_| windows.next().map(|(closed, _)| closed))
     }
 
-    /// Each window with its number of bytes.
+    /// Returns each window with its number of bytes.
     fn windows(&self) -> impl Iterator<Item = (ClosedWindow, usize)> {
-        let mut parts = self.available_bytes.parts(self.used as usize);
+        let mut parts = self.bytes.parts(self.used as usize);
         let mut reader = Reader::new(&[]);
         let mut before_s = self.before_s;
         std::iter::from_fn(move || {
@@ -240,7 +242,7 @@ impl History {
         })
     }
 
-    /// How many there are.
+    /// Returns the number of windows.
     pub fn len(&self) -> u32 {
         self.count
     }
@@ -256,7 +258,7 @@ impl History {
             bytes += len;
             before_s = second(closed.start);
         }
-        self.used = self.available_bytes.drop_first(bytes, self.used as usize) as u32;
+        self.used = self.bytes.drop_first(bytes, self.used as usize) as u32;
         self.before_s = before_s;
         self.count -= dropped;
     }
@@ -308,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_dropped_windows_is_given_back() {
-        let held = |history: &History| match &history.available_bytes {
+    fn memory_of_dropped_windows_is_freed() {
+        let held = |history: &History| match &history.bytes {
             Bytes::Short(_) => 0,
             Bytes::Long(bytes) => bytes.len(),
             Bytes::Chunks(chunks) => chunks.chunks.iter().map(Vec::capacity).sum(),
@@ -333,10 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_on_a_long_history_moves_little() {
+    fn operation_on_a_long_history_moves_little() {
         let mut history = History::default();
         (0..MAX_HISTORY).for_each(|start| push(&mut history, start, MAX_HISTORY));
-        let Bytes::Chunks(chunks) = &history.available_bytes else {
+        let Bytes::Chunks(chunks) = &history.bytes else {
             panic!("a long history lies in one piece");
         };
         assert!(chunks.chunks.iter().all(|chunk| chunk.capacity() <= LONG));
@@ -344,7 +346,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_list(steps in prop::collection::vec((0u32..4, 1u32..900, 1u32..2_000), 0..40)) {
+        fn history_behaves_as_a_list(steps in prop::collection::vec((0u32..4, 1u32..900, 1u32..2_000), 0..40)) {
             let mut history = History::default();
             let mut model: VecDeque<ClosedWindow> = VecDeque::new();
             let mut next = 0;

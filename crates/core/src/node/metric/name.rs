@@ -1,12 +1,12 @@
-//! A name that is kept: short ones (most metrics') lie in the thing itself, which saves an allocation and, when the thing
-//! is looked up, a miss of the cache.
+//! The stored name of a metric: a short one (that of most metrics) is inside the metric, which saves an allocation and,
+//! in a lookup, a cache miss.
 
 use std::ops::Deref;
 
 /// The longest name that needs no allocation.
 const SHORT: usize = 22;
 
-/// See the file's header.
+/// A stored name.
 pub(crate) enum Name {
     Short { len: u8, bytes: [u8; SHORT] },
     Long(Box<[u8]>),
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_kept_whatever_its_length() {
+    fn name_of_any_length_is_kept() {
         assert_eq!(size_of::<Name>(), 24);
         for len in [0, 1, SHORT - 1, SHORT, SHORT + 1, 70_000] {
             let name = vec![b'x'; len];

@@ -1,5 +1,5 @@
-//! The open windows of one metric and length but the newest: few, ordered by start, none for most metrics most of the
-//! time. More than one is open only where samples may be late by more than a window's length.
+//! The open windows of one metric and length except the newest: few, ordered by start, none for most metrics most of
+//! the time. More than one is open only where samples may be late by more than the length of a window.
 
 use super::open_window::OpenWindow;
 use crate::model::TagId;
@@ -7,16 +7,16 @@ use crate::model::TagId;
 /// An open window that is not the newest.
 pub(crate) struct OlderWindow {
     pub window: OpenWindow,
-    /// The tags in force at its last sample to arrive.
+    /// The tags of the last sample to arrive in it.
     pub tags: TagId,
 }
 
-/// See the file's header. Its allocation is exactly as long as it must be.
+/// The open windows except the newest. The allocation has exactly their length.
 #[derive(Default)]
 pub(crate) struct OlderWindows(Box<[OlderWindow]>);
 
 impl OlderWindows {
-    /// How many there are.
+    /// Returns the number of windows.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -25,22 +25,22 @@ impl OlderWindows {
         self.0.is_empty()
     }
 
-    /// The windows, the oldest first.
+    /// Returns the windows, the oldest first.
     pub fn iter(&self) -> std::slice::Iter<'_, OlderWindow> {
         self.0.iter()
     }
 
-    /// The same, to be changed.
+    /// Returns the windows, the oldest first.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, OlderWindow> {
         self.0.iter_mut()
     }
 
-    /// The oldest.
+    /// Returns the oldest window.
     pub fn first(&self) -> Option<&OpenWindow> {
         self.0.first().map(|older| &older.window)
     }
 
-    /// The window that begins at `start_s`.
+    /// Returns the window that begins at `start_s`.
     pub fn find_mut(&mut self, start_s: u32) -> Option<&mut OlderWindow> {
         self.iter_mut().find(|o| o.window.start_s() == start_s)
     }
@@ -55,12 +55,12 @@ impl OlderWindows {
         self.0 = windows.into_boxed_slice();
     }
 
-    /// Takes the oldest out.
+    /// Removes the oldest window.
     pub fn take_first(&mut self) -> Option<OlderWindow> {
         self.take(0)
     }
 
-    /// Takes the latest out.
+    /// Removes the latest window.
     pub fn take_last(&mut self) -> Option<OlderWindow> {
         self.take(self.len().checked_sub(1)?)
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_window_takes_one_size_class_of_64_bytes() {
+    fn older_window_fits_the_size_class_of_64_bytes() {
         assert!(size_of::<OlderWindow>() <= 64);
     }
 }

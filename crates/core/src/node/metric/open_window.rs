@@ -1,4 +1,4 @@
-//! One window of one metric: what its samples add up to, and the closed form that goes into queue and history.
+//! An open window of a metric: what its samples add up to, and the values with which it closes.
 
 use crate::codec::bytes::{Reader, put_doubles, put_u64};
 use crate::error::DecodeError;
@@ -6,9 +6,9 @@ use crate::model::{ClosedWindow, MetricType, mean, rate};
 use crate::time::MAX_MS;
 use std::num::NonZeroU64;
 
-/// A sum that carries its rounding error along, as a pair of doubles whose second is at most half a unit in the last
-/// place of the first (Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik
-/// 18, 1971); of the second, half the bits are kept. It stays at the largest double instead of passing it.
+/// A sum with its rounding error, as a pair of doubles whose second is at most half a unit in the last place of the
+/// first (Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik 18, 1971);
+/// half the bits of the second are kept. A sum stops at the largest double.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     sum: f64,
@@ -19,7 +19,7 @@ impl Sum {
     #[inline]
     fn add(&mut self, x: f64) {
         let total = self.sum + x;
-        // What rounding took from it, exactly.
+        // The exact rounding error.
         let lost = if self.sum.abs() >= x.abs() {
             (self.sum - total) + x
         } else {
@@ -40,19 +40,20 @@ impl Sum {
     }
 }
 
-/// What is lost of a sum, in half the bits. Of sums beyond 1e54 it would be too large, and is left out.
+/// The rounding error of a sum, in half the bits. That of sums beyond 1e54 would be too large, and is omitted.
 #[inline]
 fn narrow(lost: f64) -> f32 {
     let narrow = lost as f32;
     if narrow.is_finite() { narrow } else { 0.0 }
 }
 
-/// An open window. Millions of them are held, two of each metric: so times in it are relative to its start, and it is
-/// packed (which takes away references to its fields, and nothing else); its tags are the metric's.
+/// An open window. A server has millions of them, two of each metric. So its times are relative to its start, and it is
+/// packed (which forbids references to its fields, and nothing else). Its tags are those of the metric.
 #[derive(Clone, Debug, PartialEq)]
 #[repr(Rust, packed(4))]
 pub(crate) struct OpenWindow {
-    /// Twice the number of samples plus 2, plus 1 where it lingers: never zero, so that `Option<OpenWindow>` is no larger.
+    /// Twice the number of samples plus 2, plus 1 while it awaits an idle metric: never zero, so that
+    /// `Option<OpenWindow>` is no larger.
     state: NonZeroU64,
     sum: f64,
     /// ABS: of the values. DIFF: of the rates per second; `min > max` while there is none.
@@ -62,11 +63,11 @@ pub(crate) struct OpenWindow {
     /// See [`Sum`].
     lost: f32,
     start_s: u32,
-    /// Milliseconds. ABS: from its start to the time of `last`. DIFF: between its samples and their predecessors.
+    /// Milliseconds. ABS: from the start to the time of `last`. DIFF: between the samples and their predecessors.
     extent: u32,
 }
 
-/// What `state` counts in steps of, and begins with.
+/// The step and the first value of `state`.
 const ONE: NonZeroU64 = NonZeroU64::new(2).unwrap();
 
 impl OpenWindow {
@@ -83,30 +84,31 @@ impl OpenWindow {
         }
     }
 
-    /// When it begins, Unix seconds.
+    /// Returns its start, Unix seconds.
     #[inline]
     pub fn start_s(&self) -> u32 {
         self.start_s
     }
 
-    /// When it begins, Unix milliseconds.
+    /// Returns its start, Unix milliseconds.
     #[inline]
     pub fn start(&self) -> i64 {
         i64::from(self.start_s) * 1000
     }
 
-    /// Its samples.
+    /// Returns the number of its samples.
     fn count(&self) -> u64 {
         self.state.get() / 2 - 1
     }
 
-    /// The node's deadlines know it by a time to look again, not by its start. Not part of the value.
+    /// Whether the deadlines of the node know it by the time of its next check, not by its start. Not part of the
+    /// value.
     #[inline]
     pub fn is_awaiting_idle(&self) -> bool {
         self.state.get() & 1 != 0
     }
 
-    /// It is known by a time to look again from now on.
+    /// Records that the deadlines know it by the time of its next check.
     pub fn set_awaiting_idle(&mut self) {
         let state = self.state;
         self.state = state | 1;
@@ -114,7 +116,7 @@ impl OpenWindow {
 
     #[inline]
     fn add(&mut self, x: f64) {
-        // At the end of the range, which a saved node may claim, the lowest bit stays what it is.
+        // At the end of the range, which a saved node may claim, the lowest bit stays as it is.
         if self.state.get() < u64::MAX - 2 {
             self.state = self.state.saturating_add(2);
         }
@@ -126,7 +128,7 @@ impl OpenWindow {
         (self.sum, self.lost) = (sum.sum, sum.lost);
     }
 
-    /// Counts a gauge's value.
+    /// Adds a value of a gauge.
     #[inline]
     pub fn add_value(&mut self, at: i64, value: f64) {
         self.add(value);
@@ -139,7 +141,7 @@ impl OpenWindow {
         }
     }
 
-    /// Counts a counter's increase over the `ms` since the sample before it.
+    /// Adds an increase of a counter over the `ms` since the sample before it.
     #[inline]
     pub fn add_increase(&mut self, increase: f64, ms: i64) {
         self.add(increase);
@@ -147,7 +149,7 @@ impl OpenWindow {
         self.extent = self.extent.saturating_add(ms);
     }
 
-    /// A rate per second that ended in this window.
+    /// Adds a rate per second that ended in this window.
     #[inline]
     pub fn add_rate(&mut self, rate: f64) {
         self.min = self.min.min(rate);
@@ -155,7 +157,7 @@ impl OpenWindow {
         self.last = rate;
     }
 
-    /// The window as it stands. `min_interval_ms`: the shortest time over which a rate is taken.
+    /// Returns the values of the window so far. `min_interval_ms`: the shortest time over which a rate is computed.
     pub fn close(&self, kind: MetricType, min_interval_ms: i64) -> ClosedWindow {
         let (count, sum) = (self.count(), self.sum);
         let avg = match kind {
@@ -178,7 +180,7 @@ impl OpenWindow {
         }
     }
 
-    /// Writes it into a saved node; tags are the caller's.
+    /// Writes the form of saved nodes, without tags.
     pub fn save(&self, out: &mut Vec<u8>) {
         put_u64(out, self.start_s.into());
         put_u64(out, self.count());
@@ -220,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_million_samples_of_a_tenth_give_a_hundred_thousand() {
+    fn sum_of_a_million_tenths_is_exact() {
         let mut window = OpenWindow::new(0);
         for _ in 0..1_000_000 {
             window.add_value(0, 0.1);
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_stays_at_the_largest_double() {
+    fn sum_stays_at_the_largest_double() {
         let mut sum = Sum::default();
         sum.add(f64::MAX);
         sum.add(f64::MAX);
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_at_its_end_does_not_linger() {
+    fn count_at_its_limit_does_not_await_idle() {
         let mut saved = Vec::new();
         put_u64(&mut saved, 0);
         put_u64(&mut saved, i64::MAX as u64);
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_holds_two_windows_in_two_cache_lines() {
+    fn open_windows_fit_two_cache_lines() {
         assert_eq!(size_of::<Option<OpenWindow>>(), 52);
     }
 
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_window_reads_back_from_few_bytes() {
+    fn closed_window_reads_back_from_few_bytes() {
         let mut window = OpenWindow::new(1_700_000_000);
         (0..300).for_each(|i| window.add_value(window.start(), f64::from(i % 7) * 1.25));
         assert!(reads_back(&window.close(MetricType::Abs, 500)) <= 20);

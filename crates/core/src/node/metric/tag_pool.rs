@@ -1,13 +1,13 @@
-//! The tag lists of a node's metrics, each kept once however many metrics share it.
+//! The tag lists of the metrics of a node, each stored once however many metrics share it.
 //!
-//! Lists are held in canonical form (see [`aggregator_protocol::tags`]), so equal lists have equal ids.
+//! Lists are in canonical form (see [`aggregator_protocol::tags`]), so equal lists have equal ids.
 
 use crate::model::TagId;
 use crate::node::index::Index;
 use crate::node::table::hash;
 
-/// The list of tags that samples of a payload share, and its id once a second sample has come with it: so it is looked
-/// for once, not for each sample.
+/// The tag list that samples of a payload share, and its id from the second sample with it on: so it is looked up once,
+/// not for each sample.
 #[derive(Default)]
 pub(crate) struct SharedTags<'a> {
     last: Option<&'a [u8]>,
@@ -15,10 +15,10 @@ pub(crate) struct SharedTags<'a> {
 }
 
 impl<'a> SharedTags<'a> {
-    /// The id of a sample's tags, where they are those of the sample before.
+    /// Returns the id of a sample's tags, if they are those of the sample before.
     pub fn id_of(&mut self, tags: Option<&'a [u8]>, pool: &mut TagPool) -> Option<TagId> {
         let tags = tags?;
-        // Shared lists are one in the payload; another one is looked at by the sample itself.
+        // Shared lists are one in the payload; the sample itself looks up another one.
         if !self.last.is_some_and(|last| std::ptr::eq(last, tags)) {
             self.release(pool);
             self.last = Some(tags);
@@ -27,7 +27,7 @@ impl<'a> SharedTags<'a> {
         Some(*self.id.get_or_insert_with(|| pool.acquire(tags)))
     }
 
-    /// Gives its reference back.
+    /// Returns its reference.
     pub fn release(&mut self, pool: &mut TagPool) {
         if let Some(id) = self.id.take() {
             pool.release(id);
@@ -35,16 +35,16 @@ impl<'a> SharedTags<'a> {
     }
 }
 
-/// Lists to a block.
+/// Lists in a block.
 const BLOCK: usize = 64;
 
-/// See the file's header. A list keeps its number for as long as somebody holds it.
+/// The tag lists of a node. A list keeps its number for as long as it has references.
 pub(crate) struct TagPool {
     index: Index,
     seed: u64,
     blocks: Vec<Vec<Option<TagList>>>,
     free: Vec<u32>,
-    /// Lists that somebody holds.
+    /// The number of lists with references.
     held: u32,
 }
 
@@ -64,7 +64,7 @@ impl TagPool {
         }
     }
 
-    /// The text of a list.
+    /// Returns the text of a list.
     #[inline]
     pub fn text(&self, id: TagId) -> &[u8] {
         self.get(id.0).map_or(&[], |list| &list.text)
@@ -75,7 +75,7 @@ impl TagPool {
         canonical.is_empty() || self.find(canonical).is_some()
     }
 
-    /// A reference to the list with this canonical text.
+    /// Acquires a reference to the list with this canonical text.
     pub fn acquire(&mut self, canonical: &[u8]) -> TagId {
         if canonical.is_empty() {
             return TagId::NONE;
@@ -86,7 +86,7 @@ impl TagPool {
         }
     }
 
-    /// One more reference.
+    /// Acquires another reference.
     #[inline]
     pub fn retain(&mut self, id: TagId) -> TagId {
         if let Some(list) = self.place(id.0).and_then(Option::as_mut) {
@@ -95,7 +95,7 @@ impl TagPool {
         id
     }
 
-    /// One reference less; the last one takes the list along.
+    /// Releases a reference; the last one removes the list.
     pub fn release(&mut self, id: TagId) {
         let Some(place) = self.place(id.0) else {
             return;

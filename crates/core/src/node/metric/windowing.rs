@@ -13,8 +13,8 @@ use crate::model::{
     MetricType, PerWindow, Sample, SampleOutcome, TagId, Window, WindowRecord, finite, rate,
 };
 use crate::node::queue::Queues;
-use aggregator_protocol::number::Number;
 use crate::time::{second, window_start};
+use aggregator_protocol::number::Number;
 
 /// What a change of a metric reaches of its node.
 pub(crate) struct MetricContext<'a> {

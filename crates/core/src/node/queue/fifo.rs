@@ -1,37 +1,38 @@
-//! A queue of byte strings with growing ids, kept in segments of contiguous memory.
+//! A queue of byte strings with growing ids, in segments of contiguous memory.
 //!
-//! An entry costs its bytes and [`ENTRY_BYTES`]; no allocation of its own. Entries are taken out in any order: a hole
-//! stays until half of its segment is holes, then the segment is packed. A segment is small, so no operation takes
+//! An entry costs its bytes and [`ENTRY_BYTES`], without an allocation of its own. Entries are removed in any order: a
+//! hole stays until half of its segment is holes, then the segment is packed. A segment is small, so no operation takes
 //! longer than moving some 16 KiB (or one entry that is larger).
 
 use std::collections::VecDeque;
 
-/// What an entry counts for besides its bytes.
+/// The bytes that an entry counts for besides its own.
 pub(crate) const ENTRY_BYTES: u64 = 16;
 
 /// A segment begins no new entry beyond this size.
 const SEGMENT: usize = 16 << 10;
 
-/// A segment grows by so much at a time: little enough that what an entry may cost is known closely.
+/// The growth of a segment: so little that the cost of an entry is known closely.
 const GROWTH: usize = 2 << 10;
 
-/// Its first allocation.
+/// The first allocation of a segment.
 const FIRST: usize = 192;
 
-/// The most that an entry of `len` bytes adds to a queue, but for the step by which the queue grows.
+/// Returns an upper bound of what an entry of `len` bytes adds to a queue, except for the step by which the queue
+/// grows.
 pub(crate) fn max_cost_of(len: usize) -> u64 {
     // Rounded up to an allocator's size class: a quarter at most.
     let bytes = len + size_of::<EntryEnd>();
     (bytes + bytes / 4) as u64
 }
 
-/// The most that entries which are gone keep of their segments: until half of one is empty.
+/// The most memory that removed entries keep of their segments: until half of one is empty.
 pub(crate) const PACKED: u64 = SEGMENT as u64;
 
 /// The most by which a queue grows ahead of its entries.
 pub(crate) const AHEAD: u64 = (2 * GROWTH + GROWTH / 2 + size_of::<Segment>()) as u64 + 1024;
 
-/// See the file's header.
+/// A queue of byte strings.
 #[derive(Default, Clone)]
 pub(crate) struct Fifo {
     segments: VecDeque<Segment>,
@@ -43,7 +44,7 @@ pub(crate) struct Fifo {
 struct Segment {
     data: Vec<u8>,
     ends: Vec<EntryEnd>,
-    /// Places before this are of entries that are gone.
+    /// Entries before this are removed.
     first: usize,
     live: u32,
     dead_bytes: usize,
@@ -52,7 +53,7 @@ struct Segment {
 /// Where an entry ends; it begins where the one before it ends.
 #[derive(Clone, Copy)]
 struct EntryEnd {
-    /// The id, with [`DEAD`] once the entry is gone.
+    /// The id, with [`DEAD`] once the entry is removed.
     id: u64,
     end: u32,
 }
@@ -66,22 +67,22 @@ impl EntryEnd {
 }
 
 impl Fifo {
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// What they count for, bytes.
+    /// Returns the bytes of all entries, with their overhead.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What an entry of `len` bytes counts for.
+    /// Returns the bytes of an entry of `len` bytes, with its overhead.
     pub fn cost(len: usize) -> u64 {
         len as u64 + ENTRY_BYTES
     }
 
-    /// Appends an entry whose id is greater than every id before.
+    /// Appends an entry whose id is larger than every id before.
     pub fn push(&mut self, id: u64, bytes: &[u8]) {
         let full = self
             .segments
@@ -107,7 +108,7 @@ impl Fifo {
         }
     }
 
-    /// Takes the oldest entry out: its id.
+    /// Removes the oldest entry. Returns its id.
     pub fn pop_first(&mut self) -> Option<u64> {
         let segment = self.segments.front()?;
         let id = segment.ends.get(segment.first)?.id;
@@ -115,7 +116,7 @@ impl Fifo {
         Some(id)
     }
 
-    /// The oldest entry's id that is at least `id`.
+    /// Returns the oldest id that is at least `id`.
     pub fn next_from(&self, id: u64) -> Option<u64> {
         let s = self.segment_of(id);
         let segment = self.segments.get(s)?;
@@ -129,7 +130,7 @@ impl Fifo {
         next.map(|p| p.id)
     }
 
-    /// The ids from `id` on upwards.
+    /// Returns the ids from `id` on upwards.
     pub fn ids_from(&self, id: u64) -> impl Iterator<Item = u64> {
         self.segments
             .range(self.segment_of(id)..)
@@ -147,7 +148,7 @@ impl Fifo {
             .map(|p| p.id)
     }
 
-    /// The ids from `id` on downwards.
+    /// Returns the ids from `id` on downwards.
     pub fn ids_back_from(&self, id: u64) -> impl Iterator<Item = u64> {
         let end = self
             .segments
@@ -160,13 +161,13 @@ impl Fifo {
             .map(|p| p.id)
     }
 
-    /// An entry's bytes.
+    /// Returns the bytes of an entry.
     pub fn get(&self, id: u64) -> Option<&[u8]> {
         let (s, p) = self.locate(id)?;
         self.segments.get(s)?.bytes(p)
     }
 
-    /// Takes an entry out; false if there is none of this id.
+    /// Removes an entry; false if there is none of this id.
     pub fn remove(&mut self, id: u64) -> bool {
         let Some((s, p)) = self.locate(id) else {
             return false;
@@ -175,7 +176,7 @@ impl Fifo {
         true
     }
 
-    /// Takes the entry in place `p` of segment `s` out.
+    /// Removes the entry `p` of segment `s`.
     fn take(&mut self, s: usize, p: usize) {
         let Some(segment) = self.segments.get_mut(s) else {
             return;
@@ -191,8 +192,9 @@ impl Fifo {
         }
     }
 
-    /// The first segment whose last id is at least `id`, or the end. It is near the front for whoever drains the queue, and
-    /// each look elsewhere is a miss of the cache: so it is looked for from the front, in steps that double.
+    /// Returns the first segment whose last id is at least `id`, or the end. It is near the front for clients that
+    /// drain the queue, and each look elsewhere is a cache miss: so it is searched from the front, in steps that
+    /// double.
     fn segment_of(&self, id: u64) -> usize {
         let is_before = |s: &Segment| s.ends.last().is_none_or(|p| p.id() < id);
         let (mut start, mut end) = (0, 1);
@@ -211,7 +213,7 @@ impl Fifo {
     }
 
     fn locate(&self, id: u64) -> Option<(usize, usize)> {
-        // What is acknowledged is the oldest, nearly always.
+        // Nearly always the oldest entry is acknowledged.
         let front = self.segments.front()?;
         if front.ends.get(front.first)?.id == id {
             return Some((0, front.first));
@@ -234,8 +236,8 @@ impl Segment {
     }
 
     fn reserve(&mut self, bytes: usize) {
-        // Twice as large as before, up to a step: a queue of one entry is small. Not beyond a segment's size: cut off
-        // again, all of it would move once more.
+        // Twice as large as before, up to a step: a queue of one entry is small. Not beyond the size of a segment: if
+        // it were cut off again, all of it would move once more.
         let (len, capacity) = (self.data.len(), self.data.capacity());
         if capacity - len < bytes {
             let step = capacity.clamp(FIRST, GROWTH);
@@ -297,7 +299,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_sorted_map(ops in prop::collection::vec((0u8..4, 0usize..200, any::<prop::sample::Index>()), 0..400)) {
+        fn fifo_behaves_as_a_sorted_map(ops in prop::collection::vec((0u8..4, 0usize..200, any::<prop::sample::Index>()), 0..400)) {
             let mut fifo = Fifo::default();
             let mut model: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
             let mut next = 1;

@@ -1,12 +1,12 @@
-//! Who has what in hand: the deliveries and leases of one queue.
+//! The deliveries and leases of one queue.
 //!
-//! This is memory of the primary alone: it is in no effect, no saved file and no digest, and a restart or a copy
-//! begins without it. Entries above the frontier were never handed out; of those below, the ones whose lease ended
-//! without an ACK are `returned` and come first, being older.
+//! They are known to the primary only: no effect, saved file or digest contains them, and a restart or a copy begins
+//! without. Entries above the frontier were never delivered. Of those below, the ones whose lease expired without an
+//! ACK are `returned`, and come first, as they are older.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the file's header.
+/// The deliveries and leases of one queue.
 #[derive(Default)]
 pub(crate) struct Leases {
     delivered: BTreeMap<u64, DeliveryState>,
@@ -23,27 +23,27 @@ struct DeliveryState {
 }
 
 impl Leases {
-    /// How many entries are leased.
+    /// Returns the number of leased entries.
     pub fn leased(&self) -> u64 {
         self.ends.len() as u64
     }
 
-    /// How often the entry was handed out so far.
+    /// Returns how often the entry was delivered.
     pub fn deliveries(&self, id: u64) -> u64 {
         self.delivered.get(&id).map_or(0, |h| h.deliveries)
     }
 
-    /// The oldest entry whose lease ended.
+    /// Returns the oldest entry whose lease expired.
     pub fn first_returned(&self) -> Option<u64> {
         self.returned.first().copied()
     }
 
-    /// No entry above this was handed out.
+    /// Returns the largest id that was delivered.
     pub fn frontier(&self) -> u64 {
         self.frontier
     }
 
-    /// Hands an entry out until `until` (running time, milliseconds, not 0): its deliveries now.
+    /// Leases an entry until `until` (running time, milliseconds, not 0). Returns how often it has been delivered.
     pub fn lease(&mut self, id: u64, until: u64) -> u64 {
         self.returned.remove(&id);
         self.frontier = self.frontier.max(id);
@@ -57,8 +57,8 @@ impl Leases {
         delivered.deliveries
     }
 
-    /// Whether the entry is leased at this running time. A lease that has ended is none, whether or not
-    /// [`Leases::end`] has come to it yet.
+    /// Whether the entry is leased at this running time. An expired lease does not count, whether or not
+    /// [`Leases::expire`] has reached it.
     pub fn is_leased(&self, id: u64, mono_ms: u64) -> bool {
         self.delivered.get(&id).is_some_and(|h| h.until > mono_ms)
     }
@@ -76,7 +76,7 @@ impl Leases {
         }
     }
 
-    /// Gives a lease back at once; false if there is none.
+    /// Ends a lease at once; false if there is none.
     pub fn release(&mut self, id: u64) -> bool {
         match self.delivered.get_mut(&id) {
             Some(delivered) if delivered.until != 0 => {
@@ -89,7 +89,7 @@ impl Leases {
         }
     }
 
-    /// Gives back up to `max` leases that have ended: how many.
+    /// Ends up to `max` expired leases. Returns how many.
     pub fn expire(&mut self, mono_ms: u64, max: usize) -> usize {
         for ended in 0..max {
             match self.ends.first() {
@@ -100,7 +100,7 @@ impl Leases {
         max
     }
 
-    /// The entry is gone.
+    /// Records that the entry is removed.
     pub fn remove(&mut self, id: u64) {
         if let Some(delivered) = self.delivered.remove(&id) {
             self.ends.remove(&(delivered.until, id));
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_ends_comes_back_and_counts_its_deliveries() {
+    fn expired_lease_is_returned_and_counts_its_deliveries() {
         let mut leases = Leases::default();
         assert_eq!(leases.lease(7, 100), 1);
         assert_eq!((leases.leased(), leases.frontier()), (1, 7));

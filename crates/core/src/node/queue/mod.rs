@@ -1,8 +1,8 @@
 //! The five queues of a node.
 //!
-//! MIN, HOUR and LOG hold entries of their own ([`Fifo`]), within a limit of bytes: the oldest makes room. ERROR and
-//! REALITY hold references to the node's errors and objects, at most one for each. Ids grow within the node. What was
-//! handed out is the primary's memory ([`Leases`]) and not part of the value.
+//! MIN, HOUR and LOG hold entries of their own ([`Fifo`]), within a limit of bytes, beyond which the oldest are
+//! evicted. ERROR and REALITY hold references to the errors and objects of the node, at most one for each. Ids grow
+//! within the node. Deliveries are known to the primary only ([`Leases`]) and are not part of the value.
 
 pub(crate) mod fifo;
 pub(crate) mod lease;
@@ -16,33 +16,34 @@ use crate::node::queue::lease::Leases;
 use aggregator_protocol::tags;
 use std::collections::BTreeMap;
 
-/// The most that a node keeps of a buffer between entries, here and in `errors.rs`; [`crate::node::cost::NODE_RESERVE`] covers it.
+/// The limit of a buffer that a node keeps between entries, here and in `errors.rs`;
+/// [`crate::node::cost::NODE_RESERVE`] covers it.
 pub(super) const SCRATCH_LIMIT: usize = 512;
 
-/// Entries that go at once where a queue's limit was lowered: some ten microseconds.
+/// Entries that are evicted at once where the limit of a queue was lowered: some ten microseconds.
 pub(super) const AT_ONCE: u64 = 256;
 
-/// What a reference counts for, bytes.
+/// The bytes that a reference counts for.
 const REFERENCE_BYTES: u64 = 24;
 
-/// See the file's header.
+/// The queues of a node.
 #[derive(Default)]
 pub(crate) struct Queues {
     fifos: [Fifo; 3],
-    /// ERROR and REALITY: from id to the slot of what is referred to.
+    /// ERROR and REALITY: from ids to the slots of errors and objects.
     references: [BTreeMap<u64, u32>; 2],
     pub leases: [Leases; 5],
     /// The largest id that was ever in this node.
     pub last_id: u64,
-    /// Bytes of the windows that were ever queued.
+    /// The bytes of all records of windows that were ever queued.
     pub closed_bytes: u64,
-    /// Something became available since this was last taken: an entry was queued, a lease ended or was given back.
+    /// An entry became available since this was last taken: it was queued, or its lease ended.
     pub ready: bool,
     scratch: Vec<u8>,
 }
 
 impl Queues {
-    /// How many entries a queue has.
+    /// Returns the number of entries of a queue.
     pub fn len(&self, queue: Queue) -> u64 {
         match self.fifo(queue) {
             Some(fifo) => fifo.len(),
@@ -50,18 +51,18 @@ impl Queues {
         }
     }
 
-    /// What they count for, bytes.
+    /// Returns the bytes of the entries of a queue.
     pub fn bytes(&self, queue: Queue) -> u64 {
         self.fifo(queue)
             .map_or(self.len(queue) * REFERENCE_BYTES, Fifo::bytes)
     }
 
-    /// The oldest id.
+    /// Returns the oldest id.
     pub fn first(&self, queue: Queue) -> Option<u64> {
         self.next_from(queue, 0)
     }
 
-    /// The oldest id that is at least `id`.
+    /// Returns the oldest id that is at least `id`.
     pub fn next_from(&self, queue: Queue, id: u64) -> Option<u64> {
         match self.fifo(queue) {
             Some(fifo) => fifo.next_from(id),
@@ -69,7 +70,7 @@ impl Queues {
         }
     }
 
-    /// The ids from `id` on, upwards or downwards.
+    /// Returns the ids from `id` on, upwards or downwards.
     pub fn ids(&self, queue: Queue, id: u64, reverse: bool) -> Box<dyn Iterator<Item = u64> + '_> {
         match (self.fifo(queue), reverse) {
             (Some(fifo), false) => Box::new(fifo.ids_from(id)),
@@ -79,12 +80,12 @@ impl Queues {
         }
     }
 
-    /// An entry of MIN, HOUR or LOG, to be read as a [`WindowRecord`] or [`LogEntry`].
+    /// Returns an entry of MIN, HOUR or LOG, to be read as a [`WindowRecord`] or [`LogEntry`].
     pub fn entry(&self, queue: Queue, id: u64) -> Option<&[u8]> {
         self.fifo(queue)?.get(id)
     }
 
-    /// The slot that an entry of ERROR or REALITY refers to.
+    /// Returns the slot to which an entry of ERROR or REALITY refers.
     pub fn slot_of(&self, queue: Queue, id: u64) -> Option<u32> {
         if queue.is_references() {
             self.references(queue).get(&id).copied()
@@ -93,7 +94,7 @@ impl Queues {
         }
     }
 
-    /// The oldest entry that nobody has in hand.
+    /// Returns the oldest entry that is not leased.
     pub fn available(&self, queue: Queue) -> Option<u64> {
         let leases = &self.leases[queue as usize];
         leases
@@ -101,7 +102,7 @@ impl Queues {
             .or_else(|| self.next_from(queue, leases.frontier() + 1))
     }
 
-    /// Queues a closed window: its compact form.
+    /// Queues a closed window. Returns its compact form.
     pub fn push_window(
         &mut self,
         window: Window,
@@ -122,7 +123,7 @@ impl Queues {
         CompactForm::of(&self.scratch, (flags, rest))
     }
 
-    /// Queues a log line: its id.
+    /// Queues a log entry. Returns its id.
     pub fn push_log(&mut self, entry: &LogEntry<'_>, apply: &mut ApplyContext) -> u64 {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
@@ -134,7 +135,7 @@ impl Queues {
         id
     }
 
-    /// Queues a reference to what is in `slot`: its id.
+    /// Queues a reference to the item in `slot`. Returns its id.
     pub fn push_reference(&mut self, queue: Queue, slot: u32, apply: &mut ApplyContext) -> u64 {
         let id = self.take_id(apply);
         self.references_mut(queue).insert(id, slot);
@@ -142,7 +143,7 @@ impl Queues {
         id
     }
 
-    /// Takes an entry out, whoever has it in hand; false if there is none.
+    /// Removes an entry, leased or not; false if there is none.
     pub fn remove(&mut self, queue: Queue, id: u64) -> bool {
         self.leases[queue as usize].remove(id);
         match self.fifos.get_mut(queue as usize) {
@@ -151,7 +152,7 @@ impl Queues {
         }
     }
 
-    /// Takes the oldest `n` entries of MIN, HOUR or LOG out.
+    /// Removes the oldest `n` entries of MIN, HOUR or LOG.
     pub fn remove_oldest(&mut self, queue: Queue, n: u64) {
         for _ in 0..n {
             let popped = match self.fifos.get_mut(queue as usize) {
@@ -163,7 +164,7 @@ impl Queues {
         }
     }
 
-    /// Takes the oldest entries of MIN, HOUR or LOG out until about `bytes` are free. Returns how many.
+    /// Removes the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how many.
     pub fn free(&mut self, queue: Queue, bytes: u64) -> u64 {
         let before = self.bytes(queue);
         let mut dropped = 0;
@@ -174,7 +175,7 @@ impl Queues {
         dropped
     }
 
-    /// While a saved node is read: the next entry of MIN, HOUR or LOG.
+    /// Loads the next entry of MIN, HOUR or LOG.
     pub fn load_entry(&mut self, queue: Queue, id: u64, bytes: &[u8]) {
         if let Some(fifo) = self.fifos.get_mut(queue as usize) {
             fifo.push(id, bytes);
@@ -182,30 +183,31 @@ impl Queues {
         self.last_id = self.last_id.max(id);
     }
 
-    /// What an id refers to is in this slot: it has moved, or a saved node is read.
+    /// Sets the slot to which an id refers: the item has moved, or a saved node is loaded.
     pub fn set_reference(&mut self, queue: Queue, id: u64, slot: u32) {
         self.references_mut(queue).insert(id, slot);
         self.last_id = self.last_id.max(id);
     }
 
-    /// The newest id.
+    /// Returns the newest id.
     pub fn last(&self, queue: Queue) -> Option<u64> {
         self.ids(queue, crate::id::MAX_ID, true).next()
     }
 
-    /// Gives back up to `max` leases of a queue that have ended: how many.
+    /// Ends up to `max` expired leases of a queue. Returns how many.
     pub fn expire_leases(&mut self, queue: Queue, mono_ms: u64, max: usize) -> usize {
         let ended = self.leases[queue as usize].expire(mono_ms, max);
         self.ready |= ended > 0;
         ended
     }
 
-    /// Forgets all leases: what was in hand is to be had again.
+    /// Ends all leases: leased entries become available again.
     pub fn reset_leases(&mut self) {
         self.leases = Default::default();
     }
 
-    /// Drops the oldest entries of a queue until it holds at most `bytes`, but not more than `max`: how many.
+    /// Evicts the oldest entries of a queue until it has at most `bytes`, but not more than `max` of them. Returns how
+    /// many.
     pub fn drop_above(
         &mut self,
         queue: Queue,
@@ -232,13 +234,13 @@ impl Queues {
             .unwrap_or(u64::MAX);
         let cost = Fifo::cost(entry.len());
         let before = self.bytes(queue);
-        // As much as it needs and somewhat more; where the limit was lowered, the rest goes with time.
+        // As much as it needs and somewhat more; where the limit was lowered, the rest is evicted over time.
         if before.saturating_add(cost) > max {
             let min = before.saturating_sub(2 * cost);
             self.drop_above(queue, max.saturating_sub(cost).max(min), u64::MAX, apply);
             self.drop_above(queue, max.saturating_sub(cost), AT_ONCE, apply);
         }
-        // One that is larger than the whole queue may be is dropped itself.
+        // An entry that is larger than the whole queue may be is dropped itself.
         let fits = cost <= max;
         if !fits {
             let now_ms = apply.now_ms;
@@ -271,7 +273,7 @@ impl Queues {
     }
 }
 
-/// Whether the bytes are an entry of MIN, HOUR or LOG.
+/// Checks that the bytes are an entry of MIN, HOUR or LOG.
 pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), DecodeError> {
     let tags = match queue {
         Queue::Log => LogEntry::read(bytes)?.tags,

@@ -16,11 +16,11 @@ use crate::node::objects::Object;
 use crate::node::queue::check_entry;
 use crate::node::table::Named;
 use crate::settings::{MAX_HISTORY, MAX_OPEN};
+use crate::time::{MAX_MS, second};
 use aggregator_protocol::number::Number;
 use aggregator_protocol::tags;
-use crate::time::{MAX_MS, second};
 use std::collections::BTreeSet;
-/// Rebuilds a node from [`Node::snapshot`].
+/// Loads a node from the frames of [`Node::snapshot`].
 pub struct SnapshotLoader {
     node: Option<Node>,
     seed: u64,
@@ -30,7 +30,8 @@ pub struct SnapshotLoader {
 }
 
 impl SnapshotLoader {
-    /// Waits for the first frame. `seed` as for [`Node::new`]; a larger id than `max_id` is damage.
+    /// Creates a loader that expects the first frame. `seed` as for [`Node::new`]; an id larger than `max_id` is an
+    /// error.
     pub fn new(seed: u64, mono_ms: u64, max_id: u64) -> SnapshotLoader {
         SnapshotLoader {
             node: None,
@@ -41,7 +42,7 @@ impl SnapshotLoader {
         }
     }
 
-    /// Takes the next frame; true when it was the last.
+    /// Loads the next frame. Returns true when it was the last.
     ///
     /// # Errors
     /// The frame is damaged, or does not follow the one before.
@@ -56,10 +57,10 @@ impl SnapshotLoader {
         Ok(self.finished)
     }
 
-    /// The node.
+    /// Returns the node.
     ///
     /// # Errors
-    /// The last frame has not come.
+    /// The last frame is missing.
     pub fn finish(self) -> Result<Node, DecodeError> {
         match self.node {
             Some(node) if self.finished => Ok(node),
@@ -69,10 +70,10 @@ impl SnapshotLoader {
 }
 
 impl Node {
-    /// A copy for COPY: without leases and counts; all that waits counts as handed out.
+    /// Copies the node for COPY: without leases and counters; all waiting entries count as delivered.
     ///
     /// # Errors
-    /// It does not read back, which cannot be.
+    /// The copy does not load, which cannot happen.
     pub fn duplicate(&self, seed: u64, mono_ms: u64) -> Result<Node, DecodeError> {
         let mut copy = SnapshotLoader::new(seed, mono_ms, MAX_ID);
         let mut outcome = Ok(false);
@@ -86,7 +87,7 @@ impl Node {
     }
 }
 
-/// A node from its first frame.
+/// Creates a node from its first frame.
 pub(in crate::node) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Node, DecodeError> {
     let mut r = Reader::new(bytes);
     if r.u8()? != kind::META {
@@ -102,14 +103,14 @@ pub(in crate::node) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Nod
     check_id(node.queues.last_id, max_id)?;
     node.clock_ms = r.ms()?;
     node.is_version_1 = format == 1;
-    // Saved while it was put together by AGG.APPLY, it goes on so after a load.
+    // A node that was saved while AGG.APPLY assembled it continues so after a load.
     node.saved_unfinished = read_flag(&mut r)?;
     node.unfinished = true;
     r.finish()?;
     Ok(node)
 }
 
-/// Takes a frame into a node; true when it was the last. `new`: the node was just made from this frame.
+/// Loads a frame into a node. Returns true when it was the last. `new`: the node was just made from this frame.
 pub(in crate::node) fn apply(
     node: &mut Node,
     bytes: &[u8],
@@ -152,7 +153,7 @@ fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), DecodeEr
     Ok(())
 }
 
-/// Reads a table's things; nothing is kept where one is damaged, or of a name that is taken.
+/// Reads the items of a table; none is kept if one is damaged, or has a name that exists.
 fn items<'a, T>(
     r: &mut Reader<'a>,
     read: &dyn Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
@@ -280,8 +281,8 @@ fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
     Ok(())
 }
 
-/// Nothing begins in a frame where one that was written would have ended: so a frame holds few things, however many
-/// bytes somebody hands in.
+/// Nothing begins in a frame where a written frame would have ended: so a frame has few items, however many bytes a
+/// client sends.
 fn check_begin(at: usize) -> Result<(), DecodeError> {
     if at < FRAME {
         Ok(())
@@ -313,11 +314,11 @@ fn check_ids(
     Ok(())
 }
 
-/// A metric as it was read, its tag lists not yet in a pool.
+/// A metric as it was read; its tag lists are not in a pool yet.
 struct LoadedMetric<'a> {
     metric: Metric,
     tags: &'a [u8],
-    /// Of the open windows, by length: their tags, the oldest first.
+    /// The tags of the open windows, the oldest first.
     open_tags: PerWindow<Vec<&'a [u8]>>,
 }
 
@@ -370,7 +371,7 @@ impl<'a> LoadedMetric<'a> {
         })
     }
 
-    /// The longest that its name and tags are together.
+    /// Returns the longest length of its name and tags together.
     fn longest(&self) -> usize {
         let open = self.open_tags.0.iter().flatten().map(|tags| tags.len());
         self.metric.name.len() + open.max().unwrap_or(0).max(self.tags.len())
@@ -393,7 +394,7 @@ fn read_open<'a>(
     length_s: u32,
     open_tags: &mut Vec<&'a [u8]>,
 ) -> Result<(), DecodeError> {
-    // The end of a window may lie beyond the largest time that a sample may have.
+    // The end of a window may be later than the largest time of a sample.
     metric.watermark_s[window] = r.u32()?;
     if metric.watermark_s[window] > second(MAX_MS) + length_s {
         return Err(DecodeError("a time is out of range"));

@@ -1,12 +1,14 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
-//! The first frame holds the format's version, window lengths and rules. Metrics, forgotten metrics, entries, errors and
-//! objects follow in frames of about [`FRAME`] bytes, and a last frame holds their numbers. Tables are written in the order
-//! of their slots, so that slots, by which effects name things, are the same after a load. Each frame is also a payload of
-//! AGG.APPLY; a node that is put together so is `unfinished` from the first to the last, and takes nothing else.
-//! Loading allocates no more than a small multiple of the bytes it is given, and takes nothing from a frame that does
-//! not hold together. As every version has ended frames at [`FRAME`], a longer one that goes on behind is refused, so
-//! whoever loads can look at a limit often enough between two of them.
+//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, entries, errors
+//! and objects follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables are written in the
+//! order of their slots, so that the slots, by which effects name items, are the same after a load. Each frame is also
+//! a payload of AGG.APPLY. A node that is assembled from frames is `unfinished` from the first to the last, and accepts
+//! nothing else.
+//!
+//! Loading allocates no more than a small multiple of its input, and takes nothing from an inconsistent frame. As every
+//! version has ended frames at [`FRAME`], a longer one is rejected, so that a loader can check a limit often enough
+//! between two of them.
 
 mod load;
 
@@ -24,17 +26,17 @@ use crate::node::metric::storage::Metric;
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
 use crate::node::table::{Named, Table};
-use aggregator_protocol::number::Number;
 use crate::time::second;
+use aggregator_protocol::number::Number;
 
-/// The version of the format. A reader refuses newer ones. Version 1 (0.1.0) had at most two open windows of a length, and
-/// no forgotten metrics.
+/// The version of the format. A reader rejects newer ones. Version 1 (0.1.0) had at most two open windows of a length,
+/// and no forgotten metrics.
 const FORMAT: u64 = 2;
 
 /// A frame ends once it is this long.
 const FRAME: usize = 64 << 10;
 
-/// The first byte of a frame says what it holds; effects begin with a smaller one, their version.
+/// The first byte of a frame: its kind. Effects begin with a smaller one, their version.
 mod kind {
     pub const META: u8 = 0x10;
     pub const METRICS: u8 = 0x11;
@@ -46,7 +48,7 @@ mod kind {
 }
 
 impl Node {
-    /// The whole value as frames of about 64 KiB, one call each.
+    /// Emits the whole value as frames of about 64 KiB, one call each.
     pub fn snapshot(&self, emit: &mut dyn FnMut(&[u8])) {
         let mut frame = vec![kind::META];
         put_u64(&mut frame, FORMAT);
@@ -107,7 +109,7 @@ impl Node {
         emit(&frame);
     }
 
-    /// The value's elements, whose order does not matter: one call each.
+    /// Emits the elements of the value, whose order does not matter, one call each.
     pub fn digest(&self, emit: &mut dyn FnMut(&[u8])) {
         let mut element = vec![kind::META];
         for window_s in self.windows_s.0 {
@@ -150,7 +152,7 @@ impl Node {
             .for_each(|(_, o)| one(kind::OBJECTS, &mut |out| o.save(out)));
     }
 
-    /// How many things of each kind there are; version 1 did not know the last.
+    /// Returns the number of items of each kind; version 1 did not have the last.
     pub(super) fn totals(&self) -> [u64; 7] {
         let fifo = |q| self.queues.len(q);
         let (metrics, errors, objects) =
