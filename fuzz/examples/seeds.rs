@@ -1,5 +1,5 @@
-//! Writes the seeds of the corpus: `cargo run --example seeds`. They are real commands, and the frames and payloads
-//! that these give; the same at each run. What a fuzzer found besides (`fuzz/corpus/TARGET/found-*`) stays.
+//! Writes the seeds of the corpus: `cargo run --example seeds`. They are real commands, and the frames and payloads of
+//! these; the same at each run. What a fuzzer found besides (`fuzz/corpus/TARGET/found-*`) stays.
 
 use aggregator_core::node::Node;
 use aggregator_core::{Command, Propagation, Settings};
@@ -9,7 +9,7 @@ use aggregator_fuzz::server::{BASE, COMMANDS, Server, frames};
 use aggregator_fuzz::{codec, line};
 use std::path::Path;
 
-/// Commands by words; `pass N` lets time pass, and the timer tick.
+/// Commands by words; `pass N` lets time pass, with ticks.
 const SCRIPTS: [&[&str]; 9] = [
     &[
         "STAT m 5",
@@ -172,7 +172,7 @@ const LINES: [&str; 20] = [
     "n\u{b}m@\u{b}a b c",
 ];
 
-/// Large lists by steps. Those called after a fault that was mended took seconds or gigabytes with it.
+/// Large lists by steps. Those named after a fault that was fixed took seconds or gigabytes with it.
 fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let many = 60_000;
     vec![
@@ -369,7 +369,7 @@ fn arguments(line: &str) -> Vec<u8> {
     [&[which], &*args.join(&ARGUMENT)].concat()
 }
 
-/// Frames of the node at the end, and all payloads on the way.
+/// The frames of the node at the end, and all payloads on the way.
 fn play(script: &[&str]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut server = Server::new(Settings::default(), BASE);
     let mut node = Node::new(&server.settings, 1);

@@ -1,9 +1,9 @@
-//! Any arguments: `Request::parse` for every command, and what it takes run on a node.
+//! Any arguments: `Request::parse` for every command, and running what it accepts on a node.
 //!
-//! The bytes are commands, parted by 0xfe; the first byte of each says which one it is, and its arguments (behind the
-//! command's name, the node's among them) are parted by 0xff. A refusal is one short line of printable text that begins
-//! with a code; a request that was parsed gives exactly one well-formed reply, and holds no more memory afterwards than
-//! it said.
+//! The bytes are commands, separated by 0xfe. The first byte of each says which command it is, and its arguments (after
+//! the name of the command, that of the node included) are separated by 0xff. An error is one short line of printable
+//! text that begins with a code. A parsed request gives exactly one well-formed reply, and afterwards holds no more
+//! memory than its cost.
 
 use crate::memory::measured;
 use crate::server::{BASE, COMMANDS, Server, Tree, Value, creates};
@@ -11,19 +11,19 @@ use aggregator_core::ages::Ages;
 use aggregator_core::node::METRIC_RESERVE;
 use aggregator_core::{Command, CommandError, Node, Request, Settings};
 
-/// Parts commands.
+/// Separates commands.
 pub const COMMAND: u8 = 0xfe;
-/// Parts arguments.
+/// Separates arguments.
 pub const ARGUMENT: u8 = 0xff;
 
-/// Beside its cost: the first blocks of tables. The shell keeps 32 KiB at least for what comes and goes.
+/// Besides its cost: the first blocks of tables. The shell keeps at least 32 KiB for temporary memory.
 const SLACK: u64 = 8 << 10;
 
-/// See the file's header.
+/// Runs the target.
 pub fn run(data: &[u8]) {
     let (first, data) = data.split_first().unwrap_or((&0, &[]));
     let settings = Settings {
-        // The second lets texts be cut and refused.
+        // With the second, texts are cut and rejected.
         max_item_size: if first & 1 == 0 { 64 << 10 } else { 24 },
         max_series: 8,
         max_realities: 4,
@@ -60,10 +60,10 @@ fn one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
     let name = args.get(1).copied().unwrap_or_default();
     let loose = request.cost(Some(node), false, &server.settings);
     let cost = request.cost(Some(node), true, &server.settings);
-    // Both are bounds; the close one is the larger where three windows are open.
+    // Both are bounds; the close one is larger where three windows are open.
     let cost = cost.min(loose);
     let metrics = node.gauges().metrics;
-    // The reply is gone by the end; the effects have their buffer.
+    // The reply is freed by the end; the effects have their buffer.
     let ((), _, held) = measured(|| match server.run_request(node, &request, name) {
         Ok(reply) => check_reply(command, &reply),
         Err(error) => check_refusal(&error, command),
@@ -76,7 +76,7 @@ fn one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
     );
 }
 
-/// What looks at a node only, and where there is no node.
+/// What only reads a node, and where there is no node.
 fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
     let mut tree = Tree::default();
     request.run_missing(&mut tree);

@@ -1,10 +1,10 @@
 //! Any bytes as saved nodes and payloads of effects.
 //!
-//! The first byte says how the rest, a series of pieces each behind its length (two bytes, the low one first), is used:
-//! as the frames of a load, or as payloads of AGG.APPLY that create a node and change it (with its bit 1: first the
-//! one, then the other; its bit 2 sets the clock of what follows to the node's own). What holds:
-//! - a piece that is refused changes nothing, and none makes core hold more than a small multiple of the bytes;
-//! - what was accepted loads again from its frames with the same digest, and what comes then does the same to both;
+//! The first byte says how the rest is used, a series of pieces each after its length (two bytes, the low one first):
+//! as the frames of a load, or as payloads of AGG.APPLY that create a node and change it (its bit 1: first the one,
+//! then the other; its bit 2 sets the clock of what follows to that of the node). What holds:
+//! - a piece that is rejected changes nothing, and none makes the core hold more than a small multiple of the bytes;
+//! - what was accepted loads again from its frames with the same digest, and what follows has the same effect on both;
 //! - afterwards every command runs, and every record is well-formed.
 
 use crate::json::members;
@@ -16,7 +16,7 @@ use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::{Command, Counters, Settings};
 use std::collections::BTreeSet;
 
-/// The bytes of an input, for seeds.
+/// Returns the bytes of an input, for seeds.
 pub fn seed(mode: u8, pieces: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = vec![mode];
     for piece in pieces {
@@ -37,16 +37,16 @@ fn pieces(mut data: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// What core may hold for `bytes` of input.
+/// Returns what the core may hold for `bytes` of input.
 fn bound(pieces: &[&[u8]]) -> isize {
     let bytes: usize = pieces.iter().map(|p| p.len()).sum();
     (64 * bytes + (64 << 10)) as isize
 }
 
-/// What the shell allows of what somebody hands in.
+/// The largest id that the shell accepts of a client.
 const MAX_ID: u64 = BASE as u64 * 1000 + MAX_AHEAD_US;
 
-/// See the file's header.
+/// Runs the target.
 pub fn run(data: &[u8]) {
     let (&mode, data) = data.split_first().unwrap_or((&0, &[]));
     let mut pieces = pieces(data).into_iter();
@@ -62,7 +62,7 @@ pub fn run(data: &[u8]) {
         }
     }
     check_copy(&node);
-    // The shell runs nothing on a node that is not yet whole.
+    // The shell runs nothing on an unfinished node.
     if node.is_unfinished() {
         return;
     }
@@ -148,7 +148,7 @@ fn probe(mut node: Node, now_ms: i64) {
         }
     }
     check_copy(node);
-    // Two days: what has a lifetime ends.
+    // Two days: what has a lifetime expires.
     server.pass(200_000_000);
     sweep(&mut server, node);
     drain(&mut server, node, Command::Pop);
@@ -187,7 +187,7 @@ fn names(server: &mut Server, node: &mut Node, family: &[u8]) -> Vec<Vec<u8>> {
     panic!("a scan that does not end");
 }
 
-/// All commands that only look.
+/// All commands that only read.
 fn look(server: &mut Server, node: &mut Node) {
     let info = run_one(server, node, Command::Info, &[]);
     for queue in QUEUES {
@@ -268,12 +268,12 @@ fn drain(server: &mut Server, node: &mut Node, command: Command) {
     }
 }
 
-/// All commands that report, on what is there.
+/// All commands that report, about items that exist.
 fn report(server: &mut Server, node: &mut Node) {
     for name in names(server, node, b"METRIC").into_iter().take(20) {
         let args: [&[u8]; 4] = [&name, b"5", b"TAGS", b"a:1"];
         let args = [&args[..], &[b"DIFF"]].concat();
-        // One of the two is of its kind.
+        // One of the two is of its type.
         let (abs, diff) = (
             server.run(node, Command::Stat, &args[..4]),
             server.run(node, Command::Stat, &args),
@@ -298,7 +298,7 @@ fn report(server: &mut Server, node: &mut Node) {
     run_one(server, node, Command::Log, &[b"hello"]);
 }
 
-/// Sees that all entries of a reply of POP, FETCH or PEEK are well-formed.
+/// Checks that all entries of a reply of POP, FETCH or PEEK are well-formed.
 pub fn check_records(reply: &Value) {
     for entry in reply.list() {
         let [queue, id, deliveries, record] = entry.list() else {

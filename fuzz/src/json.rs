@@ -1,9 +1,9 @@
 //! `codec::json::scan` against serde_json.
 //!
-//! A text is valid where serde_json takes it, but for a byte order mark, names given twice and nesting deeper than 128;
-//! the compact form is the same value without spacing; a text restyled (spacing, order of members, escapes) keeps its
-//! identity, and of two texts (parted by a zero byte, which no valid text has) the identities are equal where the
-//! values are.
+//! A text is valid if serde_json accepts it, except for a byte order mark, names given twice and nesting deeper than
+//! 128. The compact form is the same value without white space. A restyled text (white space, order of members,
+//! escapes) keeps its identity, and the identities of two texts (separated by a zero byte, which no valid text has) are
+//! equal if the values are.
 
 use aggregator_core::codec::json::{self, Scanned};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -15,7 +15,7 @@ use std::fmt;
 pub enum Json {
     /// `null`, `true`, `false`, or a number.
     Plain(String),
-    /// A string, as it is meant.
+    /// A string, by its meaning.
     Text(String),
     /// An array.
     Array(Vec<Json>),
@@ -26,7 +26,7 @@ pub enum Json {
 /// Why a text is not a [`Json`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// serde_json refuses it.
+    /// serde_json rejects it.
     Invalid,
     /// An object has a name twice.
     Twice,
@@ -66,7 +66,8 @@ impl Json {
     /// Reads a text by serde_json.
     pub fn read(text: &[u8]) -> Result<Json, Wrong> {
         let text = std::str::from_utf8(text).map_err(|_| Wrong::Invalid)?;
-        // This alone takes any depth without recursion, but looks at no surrogates; those come with the strings.
+        // Only this accepts any depth without recursion, but it does not check surrogates; those are checked with the
+        // strings.
         let raw: &RawValue = serde_json::from_str(text).map_err(|_| Wrong::Invalid)?;
         Json::of(raw.get(), 0)
     }
@@ -97,7 +98,7 @@ impl Json {
         }
     }
 
-    /// A text of this value, with spacing, members backwards and as many escapes as there can be.
+    /// A text of this value, with white space, members reversed and as many escapes as possible.
     pub fn restyled(&self) -> String {
         let escaped = |text: &str| -> String {
             let units = text.encode_utf16().map(|u| format!("\\u{u:04X}"));
@@ -122,7 +123,7 @@ impl Json {
     }
 }
 
-/// See the file's header.
+/// Runs the target.
 pub fn run(data: &[u8]) {
     let mut parts = data.splitn(2, |b| *b == 0);
     let first = check(parts.next().unwrap_or_default());
@@ -152,7 +153,7 @@ fn check(text: &[u8]) -> Option<(Json, Scanned)> {
     assert!(ours.compact.len() <= text.len());
     let restyled = json::scan(value.restyled().as_bytes()).expect("a restyled text");
     assert_eq!(restyled.identity, ours.identity, "{}", value.restyled());
-    // As a member of a record it must stand on one line.
+    // As a member of a record it must be one line.
     assert!(!ours.compact.iter().any(u8::is_ascii_control) || ours.compact.contains(&0x7f));
     Some((value, ours))
 }

@@ -1,12 +1,12 @@
-//! Large lists from few bytes: saved nodes, commands and patterns that are as large as a server takes, and what they cost.
+//! Large lists from few bytes: saved nodes, commands and patterns as large as a server accepts, and their cost.
 //!
-//! The bytes are steps, each of which says how many things of a kind there are, so an input of some 20 bytes is a
-//! command with 60,000 metrics. What holds: no step takes more time or memory than is in proportion to the bytes that it
-//! brings, those that the node holds and those of the reply; and no slice of a sweep takes long.
+//! The bytes are steps, each of which says how many items of a kind there are, so an input of some 20 bytes is a
+//! command with 60,000 metrics. No step takes more time or memory than in proportion to the bytes that it brings, those
+//! that the node holds and those of the reply; and no slice of a sweep takes long.
 //!
-//! Time is the processor's, of this thread, and the bound is some five times what the slowest step takes, so another
-//! program on the machine is no finding; an input that is too slow is run again twice. A quadratic step exceeds the bound
-//! manifold. With SHOW in the environment the steps are printed with what they took.
+//! Time is the processor time of this thread, and the bound is some five times that of the slowest step, so another
+//! program on the machine causes no finding; an input that is too slow is run twice again. A quadratic step exceeds the
+//! bound many times over. With SHOW in the environment the steps are printed with their cost.
 
 use crate::memory::{cpu_time, measured};
 use crate::server::{BASE, Server, Value, frames};
@@ -17,7 +17,7 @@ use aggregator_core::settings::MAX_HISTORY;
 use aggregator_core::{Command, Settings};
 use std::time::Duration;
 
-/// A kind of step: each begins with its byte, then come its sizes, two bytes each, then its choices, a byte each.
+/// A kind of step. Each begins with its byte, then come its sizes, two bytes each, then its choices, a byte each.
 pub mod step {
     /// Loads a saved node. Sizes: metrics, half the closed windows of each, lines. Choice: all in one frame.
     pub const LOAD: u8 = 0;
@@ -69,14 +69,14 @@ impl Bytes<'_> {
         first
     }
 
-    /// A number of things, from 1 to 65,535: four bits are its power of two.
+    /// A number of items, from 1 to 65,535: four bits are its power of two.
     fn size(&mut self) -> usize {
         let bits = u16::from_le_bytes([self.next(), self.next()]);
         ((0x1000 | usize::from(bits & 0xfff)) << (bits >> 12)) >> 12
     }
 }
 
-/// Bytes that the steps of one input bring together, at most.
+/// The limit of the bytes that the steps of one input bring together.
 const MOST: usize = 2 << 20;
 
 /// With debug assertions everything takes longer.
@@ -89,7 +89,7 @@ const TIME: Duration = Duration::from_nanos(150);
 /// What a slice of a sweep may take.
 const SLICE_TIME: Duration = Duration::from_millis(10);
 
-/// What a command may take of memory for each byte: a new metric for a few bytes of name and value, with its reply.
+/// The memory that a command may take for each byte: a new metric for a few bytes of name and value, with its reply.
 const MEMORY: usize = 64;
 
 /// What a load may, and beside it for the frame that it looks at.
@@ -103,7 +103,7 @@ fn pick<T: Copy, const N: usize>(of: [T; N], which: u8) -> T {
 const QUEUES: [&[u8]; 5] = [b"MIN", b"HOUR", b"LOG", b"ERROR", b"REALITY"];
 const FAMILIES: [&[u8]; 3] = [b"METRIC", b"ERROR", b"REALITY"];
 
-/// See the file's header.
+/// Runs the target.
 pub fn run(data: &[u8]) {
     let mut slow = None;
     for _ in 0..3 {
@@ -159,7 +159,7 @@ impl World {
         Ok(())
     }
 
-    /// As many things of a size as may still be brought.
+    /// Returns how many items of a size may still be brought.
     fn some(&mut self, n: usize, each: usize) -> usize {
         let n = n.min(self.left / each.max(1));
         self.left -= n * each;
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// Runs a command that has to be in proportion; `None`: it was refused.
+    /// Runs a command that has to be in proportion; `None`: it was rejected.
     fn command(&mut self, command: Command, args: &[Vec<u8>]) -> Result<Option<Value>, String> {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let bytes: usize = args.iter().map(|arg| arg.len() + 4).sum();
@@ -374,7 +374,7 @@ impl World {
     }
 }
 
-/// A star, so many times the same element, and an end.
+/// A star, the same element many times, and an end.
 fn pattern(bytes: &mut Bytes<'_>) -> Vec<u8> {
     let n = bytes.size();
     let elements = [&b"a"[..], b"?", b"*", b"*a", b"[a-b]", b"\\a"];
@@ -390,14 +390,14 @@ fn show(text: impl FnOnce() -> String) {
     }
 }
 
-/// Panics where a step took more memory than `each` for each of its bytes and a few megabytes.
+/// Panics if a step took more memory than `each` for each of its bytes and a few megabytes.
 pub fn check_memory(peak: isize, each: usize, bytes: usize) {
     let most = (BASE_MEMORY + each * bytes) as isize;
     show(|| format!("{bytes} bytes took {peak} of {most} bytes of memory"));
     assert!(peak <= most, "{peak} bytes of memory for {bytes}");
 }
 
-/// Whether a step that took so long is in proportion to its bytes.
+/// Checks that a step that took so long is in proportion to its bytes.
 ///
 /// # Errors
 /// It is not.
@@ -439,7 +439,8 @@ fn json(n: usize, shape: u8) -> Vec<u8> {
 /// A frame ends once it is this long.
 const FRAME: usize = 64 << 10;
 
-/// The frames of a node of the smallest metrics, each with closed windows of one length, and of the smallest lines.
+/// The frames of a node of the smallest metrics, each with closed windows of one length, and of the smallest log
+/// entries.
 fn saved(metrics: usize, windows: usize, lines: usize, endless: bool) -> Vec<Vec<u8>> {
     let mut server = Server::new(Settings::default(), BASE);
     let mut node = Node::new(&server.settings, 1);
@@ -459,7 +460,7 @@ fn saved(metrics: usize, windows: usize, lines: usize, endless: bool) -> Vec<Vec
         let name = format!("{i:x}");
         put_u64(frame, name.len() as u64);
         frame.extend(name.bytes());
-        // ABS, no tags, no time; the value told last; no rate, nothing pending; closed to, open.
+        // ABS, no tags, no time; the last value; no rate, nothing pending; the watermark, open windows.
         frame.extend([0, 0, 1, 0, 0, 0, 0, 0, 0]);
         put_u64(frame, windows as u64);
         // All follows from the sum, which is zero; a second after the one before; one sample.

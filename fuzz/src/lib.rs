@@ -1,9 +1,9 @@
 //! Fuzz targets of `aggregator-core`, as functions from bytes.
 //!
-//! Each target is a module with `run(data)`, which panics where a promise is broken. `fuzz_targets/` hands them to
+//! Each target is a module with `run(data)`, which panics if a promise is broken. `fuzz_targets/` passes them to
 //! libFuzzer, `tests/corpus.rs` runs them on the committed corpus without it, and `examples/seeds.rs` writes that
-//! corpus. What a target expects is written down a second time here, naively, from DESIGN: nothing of core's own rules
-//! is called to judge core.
+//! corpus. What a target expects is written here a second time, naively, from the contract: none of the core's own
+//! rules is called to judge the core.
 
 pub mod arguments;
 pub mod codec;

@@ -1,14 +1,14 @@
-//! `line_protocol::write` against parsers of its own, written from InfluxDB's grammar.
+//! `line_protocol::write` against separate parsers, written from InfluxDB's grammar.
 //!
-//! Two of them, because the servers differ in what a backslash means: up to InfluxDB 2 it keeps the one byte behind it
-//! from separating, whatever stands before it, so `\\,` is a backslash and a comma; in InfluxDB 3 `\\` is one backslash,
-//! so in `\\,` the comma separates. A line must be read alike by both.
+//! There are two parsers, because servers differ in the meaning of a backslash. Up to InfluxDB 2 it keeps the next byte
+//! from separating, whatever precedes it, so `\\,` is a backslash and a comma. In InfluxDB 3 `\\` is one backslash, so
+//! in `\\,` the comma separates. Both must read a line alike.
 
 use aggregator_protocol::line_protocol::{self, Line};
 use aggregator_protocol::tags;
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Which server reads.
+/// The server that reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// InfluxDB 1 and 2.
@@ -39,7 +39,7 @@ fn token<'a>(
 ) -> Result<(String, &'a str), String> {
     let mut token = String::new();
     let mut chars = text.char_indices().peekable();
-    // InfluxDB 2 looks at the byte before alone, be it itself escaped or not.
+    // InfluxDB 2 checks only the byte before, even if that is escaped itself.
     let mut behind_backslash = false;
     while let Some((at, c)) = chars.next() {
         let next = chars.peek().map(|(_, c)| *c);
@@ -105,18 +105,18 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Point, String> {
     })
 }
 
-/// What the bytes say.
+/// The input.
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     numbers: [f64; 5],
     count: u64,
     window_s: u16,
     start_ms: u32,
-    /// Node, metric and tags, parted by a newline's neighbour, 0x0b, which is as good as any control character.
+    /// Node, metric and tags, separated by a newline's neighbour, 0x0b, which is as good as any control character.
     texts: &'a [u8],
 }
 
-/// The bytes of an input, for seeds.
+/// Returns the bytes of an input, for seeds.
 pub fn seed(numbers: [f64; 5], texts: &str) -> Vec<u8> {
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     bytes.extend(3u64.to_le_bytes());
@@ -126,7 +126,7 @@ pub fn seed(numbers: [f64; 5], texts: &str) -> Vec<u8> {
     bytes
 }
 
-/// See the file's header.
+/// Runs the target.
 pub fn run(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
@@ -158,7 +158,7 @@ pub fn run(data: &[u8]) {
     check(&line);
 }
 
-/// What a text should read back as: the grammar's own limits applied.
+/// Returns what a text should read back as: within the limits of the grammar.
 fn expected(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let chars: Vec<char> = text.chars().collect();

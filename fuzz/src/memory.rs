@@ -1,4 +1,4 @@
-//! How much memory this thread holds, by the system's allocator, counted, and how long it worked.
+//! The memory that this thread holds, counted at the system's allocator, and its processor time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The processor's time that this thread has used: other programs of a busy machine do not count.
+/// Returns the processor time that this thread has used: other programs of a busy machine do not count.
 pub fn cpu_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -62,7 +62,8 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs `f`: its result, the most that was held meanwhile beyond what was held before, and what is still held, bytes.
+/// Runs `f`. Returns its result, the most that was held meanwhile beyond what was held before, and what is still held,
+/// bytes.
 pub fn measured<R>(f: impl FnOnce() -> R) -> (R, isize, isize) {
     let before = HELD.get();
     PEAK.set(before);

@@ -1,4 +1,4 @@
-//! A server without a server: clocks, settings and one node; replies as values.
+//! A world without a server: clocks, settings and one node; replies as values.
 
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
@@ -7,10 +7,10 @@ use aggregator_core::{
     error::DecodeError,
 };
 
-/// The time at which things begin, Unix milliseconds.
+/// The time at which an input begins, Unix milliseconds.
 pub const BASE: i64 = 1_700_002_800_000;
 
-/// All commands that core parses.
+/// All commands that the core parses.
 pub const COMMANDS: [Command; 17] = [
     Command::Stat,
     Command::Mstat,
@@ -31,7 +31,7 @@ pub const COMMANDS: [Command; 17] = [
     Command::Info,
 ];
 
-/// Whether a command makes a node where there is none.
+/// Whether a command creates a node that does not exist.
 pub fn creates(command: Command) -> bool {
     matches!(
         command,
@@ -92,7 +92,7 @@ impl Value {
     }
 }
 
-/// Builds a [`Value`]; panics where other than what was announced follows.
+/// Builds a [`Value`]; panics if other than what was announced follows.
 #[derive(Default)]
 pub struct Tree {
     open: Vec<(bool, usize, Vec<Value>)>,
@@ -162,7 +162,7 @@ impl Reply for Tree {
     }
 }
 
-/// What is around a node.
+/// A node and its context.
 pub struct Server {
     /// The settings in force.
     pub settings: Settings,
@@ -170,13 +170,13 @@ pub struct Server {
     pub now: Now,
     /// The last id given.
     pub last_id: u64,
-    /// The server's counts.
+    /// The counters of the server.
     pub counters: Counters,
     /// What the last command or sweep sends to replicas.
     pub effects: Effects,
-    /// Memory leaves no room.
+    /// Memory is short.
     pub memory_pressure: bool,
-    /// Bytes that are free all the same.
+    /// Bytes that are available all the same.
     pub room: u64,
 }
 
@@ -197,13 +197,13 @@ impl Server {
         }
     }
 
-    /// Both clocks go on.
+    /// Advances both clocks.
     pub fn pass(&mut self, ms: u64) {
         self.now.wall_us += ms * 1000;
         self.now.mono_ms += ms;
     }
 
-    /// Runs a command; `args` are those behind the node's name, `n`.
+    /// Runs a command; `args` are those after the name of the node, `n`.
     pub fn run(
         &mut self,
         node: &mut Node,
@@ -234,7 +234,7 @@ impl Server {
         }
     }
 
-    /// What a command or tick brings along.
+    /// Returns the context of a command or tick.
     pub fn exec(&mut self, allow_verbatim: bool) -> ExecContext<'_> {
         ExecContext {
             now: self.now,
@@ -252,14 +252,14 @@ impl Server {
         }
     }
 
-    /// One slice of a sweep, the first of a tick or a later one: whether there is more.
+    /// Runs one slice of a sweep, the first of a tick or a later one. Returns whether there is more.
     pub fn sweep(&mut self, node: &mut Node, first: bool) -> bool {
         let mut exec = self.exec(false);
         node.sweep(64, first, &mut exec).more
     }
 }
 
-/// The sorted elements of a node's value.
+/// Returns the sorted elements of the value of a node.
 pub fn digest(node: &Node) -> Vec<Vec<u8>> {
     let mut elements = Vec::new();
     node.digest(&mut |element| elements.push(element.to_vec()));
@@ -267,14 +267,14 @@ pub fn digest(node: &Node) -> Vec<Vec<u8>> {
     elements
 }
 
-/// A node, saved.
+/// Saves a node.
 pub fn frames(node: &Node) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     node.snapshot(&mut |frame| frames.push(frame.to_vec()));
     frames
 }
 
-/// A node, loaded.
+/// Loads a node.
 pub fn load(frames: &[Vec<u8>]) -> Result<Node, DecodeError> {
     let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     for (i, frame) in frames.iter().enumerate() {

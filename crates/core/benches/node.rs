@@ -1,8 +1,9 @@
-//! What operations cost without a server, by how much a node holds, so that growth shows: samples, lines, errors, objects,
-//! closings (for each window), handing out and taking back (for each record), saving and loading (for each metric).
+//! The cost of operations without a server, by the size of the node, so that growth shows: samples, log entries,
+//! errors, objects, closings (for each window), deliveries and acknowledgements (for each record), saving and loading
+//! (for each metric).
 //!
 //! Arguments become a request, and the request runs, as in the module. Names are visited far from one to the next, as
-//! reports of many programs are.
+//! in reports of many programs.
 
 use aggregator_core::node::SnapshotLoader;
 use aggregator_core::{
@@ -14,10 +15,10 @@ use criterion::{criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
 
-/// How many metrics a node has.
+/// The numbers of metrics of a node.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
 
-/// Takes answers, and keeps whole numbers: ids are among them.
+/// Takes replies, and keeps integers: ids are among them.
 #[derive(Default)]
 struct Answer(Vec<i64>);
 
@@ -33,7 +34,7 @@ impl Reply for Answer {
     fn null(&mut self) {}
 }
 
-/// A server of one node.
+/// A world of one node.
 struct Server {
     node: Node,
     settings: Settings,
@@ -63,7 +64,7 @@ impl Server {
         }
     }
 
-    /// With metrics that have a sample each.
+    /// Creates a node whose metrics have a sample each.
     fn with(metrics: usize, options: &[&[u8]]) -> Server {
         let mut server = Server::new();
         (0..metrics).for_each(|i| server.stat(&name(i), options));
@@ -104,7 +105,7 @@ impl Server {
         );
     }
 
-    /// The clock goes on until all windows have closed.
+    /// Advances the clock until all windows have closed.
     fn close(&mut self) {
         self.now.wall_us += 3_700_000_000;
         self.now.mono_ms += 3_700_000;
@@ -152,7 +153,7 @@ fn samples(c: &mut Criterion) {
     }
 }
 
-/// Reports whose cost does not follow from how many metrics there are.
+/// Reports whose cost does not depend on the number of metrics.
 fn reports(c: &mut Criterion) {
     let mut group = group(c, "report");
     let line = [b'x'; 100];
@@ -253,7 +254,7 @@ fn draining(c: &mut Criterion) {
     }
 }
 
-/// A node with history, as frames and back.
+/// Saves a node with history as frames, and loads it.
 fn saving(c: &mut Criterion) {
     const METRICS: usize = 10_000;
     let mut server = Server::with(METRICS, &[b"TAGS", b"dim:iops location:elgouna"]);

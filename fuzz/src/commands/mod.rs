@@ -1,15 +1,15 @@
-//! A sequence of commands on a primary, with time passing, failovers and restarts; its replica, fed by effects alone;
-//! and a naive model.
+//! A sequence of commands on a primary, with time passing, failovers and restarts; its replica, which receives only
+//! effects; and a naive model.
 //!
-//! After each step primary and replica have the same digest, now and then also what is saved and loaded. The model
-//! knows no windows and no rules of closing. It sees that nothing is lost, doubled or made up:
-//! - what counts and sums of a metric add up to, over open windows, queued and delivered records, grows by what a
-//!   sample brings, and by nothing else;
-//! - of MIN, HOUR and LOG, what was queued is delivered, dropped or held; limits hold;
-//! - ids grow, one id is never handed out with two contents, leased entries are nobody else's, the oldest come first;
-//! - a report of an object is answered as DESIGN says, an error's count grows by one.
+//! After each step primary and replica have the same digest, and from time to time also the saved and loaded node. The
+//! model knows no windows and no rules of closing. It checks that nothing is lost, doubled or invented:
+//! - the counts and sums of a metric, over open windows, queued and delivered records, grow by what a sample brings,
+//!   and by nothing else;
+//! - of MIN, HOUR and LOG, what was queued is delivered, dropped or waiting; limits hold;
+//! - ids grow, one id is never delivered with two contents, leased entries are nobody else's, the oldest come first;
+//! - a report of an object is answered as the contract says, and the count of an error grows by one.
 //!
-//! The first byte's bit 0 chooses tight limits; then statistics may be dropped, and are only counted. With SHOW in the
+//! Bit 0 of the first byte chooses low limits; then statistics may be dropped, and are only counted. With SHOW in the
 //! environment the steps are printed.
 
 mod queues;
@@ -115,7 +115,7 @@ struct Object {
     at: At,
 }
 
-/// A queue, and a bit for each of the entries last handed out.
+/// A queue, and a bit for each of the entries delivered last.
 #[derive(Arbitrary, Clone, Debug)]
 struct Of {
     queue: u8,
@@ -149,7 +149,7 @@ fn pick<T: Copy, const N: usize>(of: &[T; N], which: u8) -> T {
     of[usize::from(which) % N]
 }
 
-/// See the file's header.
+/// The state of the target.
 pub fn run(data: &[u8]) {
     let mut bytes = Unstructured::new(data);
     let Ok(mode) = bytes.arbitrary::<u8>() else {
@@ -195,30 +195,30 @@ struct World {
     tight: bool,
     node: Option<Node>,
     replica: Option<Node>,
-    /// What waits, as PEEK shows it.
+    /// The waiting entries, as PEEK returns them.
     held: BTreeMap<Entry, Held>,
-    /// What was handed out, ever.
+    /// All deliveries so far.
     handed: BTreeMap<Entry, String>,
-    /// What FETCH handed out last, by queue.
+    /// What FETCH delivered last, by queue.
     recent: [Vec<i64>; 5],
     leased: BTreeMap<Entry, u64>,
     deliveries: BTreeMap<Entry, i64>,
     /// The largest id seen.
     top: i64,
-    /// Of the records of MIN and HOUR that were taken away.
+    /// Of the records of MIN and HOUR that were removed.
     delivered: Totals,
     totals: Totals,
     /// By metric: how many samples missed their HOUR window.
     late_hours: BTreeMap<String, i64>,
-    /// What the next look must find the totals to have grown by, at most; each of it or nothing, unless exact.
+    /// By how much the next check must find the totals to have grown, at most; each part or nothing, unless exact.
     grows: Vec<Growth>,
-    /// The last step's answer does not say what the totals have grown by.
+    /// The reply of the last step does not say by how much the totals have grown.
     unknown: bool,
-    /// Entries taken away since the last look, by queue.
+    /// Entries removed since the last check, by queue.
     taken: [u64; 5],
     logged: u64,
     dropped: [i64; 5],
-    /// Of each object, the newest time reported, or of its end.
+    /// Of each object, the newest time reported, or the time at which it was gone.
     newest: BTreeMap<String, i64>,
 }
 
@@ -267,7 +267,7 @@ impl World {
         }
     }
 
-    /// Runs a command given by its words, tells the replica, and gives the answer; `None` where there is no node.
+    /// Runs a command given by its words, also on the replica, and returns the reply; `None` if there is no node.
     fn run(&mut self, command: Command, words: &[&str]) -> Option<Result<Value, CommandError>> {
         let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let mut fresh = None;
@@ -296,7 +296,7 @@ impl World {
 
     fn replicate(&mut self, command: Command, words: &[&[u8]]) {
         let mut counters = Counters::default();
-        // The replica's clocks are its own.
+        // The clocks of the replica are its own.
         let mono_ms = self.server.now.mono_ms / 3;
         match (self.server.effects.propagation(), &mut self.replica) {
             (Propagation::Nothing, _) => {}
@@ -449,7 +449,7 @@ impl World {
         panic!("a sweep that does not end");
     }
 
-    /// The first entries of queues are dropped; conserved is what is left, so it is left to the tight mode.
+    /// Evicts the first entries of queues. The rest is conserved, so this is left to the mode with low limits.
     fn make_room(&mut self, queue: u8, bytes: u64) {
         let Some(node) = self.node.as_mut().filter(|_| self.tight) else {
             return;
@@ -475,7 +475,7 @@ impl World {
         }
     }
 
-    /// The replica becomes the primary, and has one of its own, fully synchronised.
+    /// The replica becomes the primary, and gets a replica of its own, fully synchronised.
     fn failover(&mut self) {
         let Some(mut promoted) = self.replica.take() else {
             return;

@@ -1,4 +1,4 @@
-//! What is handed out, taken back and dropped.
+//! What is delivered, acknowledged and dropped.
 
 use super::*;
 
@@ -30,7 +30,7 @@ impl World {
             .collect();
         let ids: Vec<i64> = reply.list().iter().map(|e| e.list()[1].int()).collect();
         assert!(ids.windows(2).all(|w| w[0] < w[1]), "{ids:?}");
-        // Where memory is short, fewer are leased.
+        // Where memory is short, fewer entries are leased.
         assert!(ids.len() == free.len() || ids.len() < free.len() && self.server.memory_pressure);
         if q < 3 {
             assert_eq!(ids, free[..ids.len()], "the oldest that nobody has");
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// Looks at all queues after a step.
+    /// Checks all queues after a step.
     pub(super) fn look(&mut self, act: &Act) {
         if self.node.is_none() {
             return;

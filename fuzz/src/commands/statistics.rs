@@ -3,7 +3,7 @@
 use super::*;
 
 impl World {
-    /// What a sample brings if it is taken; an error where it must not be.
+    /// What a sample brings if it counts; an error if it must not.
     pub(super) fn expected(
         &mut self,
         metric: &str,
@@ -71,7 +71,7 @@ impl World {
             Ok(reply) if reply.int() == 1 => {
                 self.grows = vec![expected.unwrap_or_else(|e| panic!("taken, but {e}"))];
             }
-            // Whether a window has closed the model does not know.
+            // The model does not know whether a window has closed.
             Ok(_) => {}
             Err(error) => assert!(
                 expected.is_err_and(|e| e == "of the other type")
@@ -120,7 +120,7 @@ impl World {
             let refused = refused.list().len() as i64;
             assert_eq!(taken.int() + late.int() + refused, 3);
             assert!(!atomic || refused == 0);
-            // Which were late the answer does not say.
+            // The reply does not say which were late.
             if late.int() == 0 && !self.tight && distinct.len() == 3 {
                 self.grows = expected.into_iter().filter_map(Result::ok).collect();
                 assert_eq!(self.grows.len() as i64, taken.int());

@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    /// Objects that ended or left.
+    /// Objects that are gone or removed.
     pub(super) fn check_objects(&mut self) {
         for key in (0..6).map(|n| format!("k{n}")) {
             let held = self.ask(Command::Get, &["REALITY", &key]);
@@ -81,7 +81,7 @@ impl World {
             }
             let newest = self.newest.get_mut(&key).expect("it was reported");
             if held.at("gone").int() == 1 {
-                // The end is the time of its last change.
+                // The time of its end is that of its last change.
                 *newest = (*newest).max(held.at("epoch").int());
                 assert!(held.at("id").int() > 0, "gone, and does not wait");
             }
