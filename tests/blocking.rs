@@ -14,7 +14,7 @@ use testkit::*;
 /// How long a condition may take on a loaded machine.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Longer than a few ticks of the timer; for things that must not happen.
+/// Longer than a few ticks of the timer; for events that must not happen.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A blocked client.

@@ -183,7 +183,7 @@ fn busy_primary_covers_everything_that_is_compared() {
         return;
     };
     let mut workload = RandomWorkload::new(&server, 1, Lifetimes::Finite);
-    until("all kinds of things have happened", || {
+    until("all kinds of events have happened", || {
         (0..50).for_each(|_| workload.act());
         let info: String = server.ask("INFO agg");
         let is_none = |field: &str| info.contains(&format!("{field}:0\r\n"));

@@ -463,8 +463,8 @@ fn architecture_page_has_the_same_figures() {
         ("### Pending records", 0, 2),
         ("### Pending records", 5, 2),
     ] {
-        let figure = &table(heading)[row][cell];
-        assert!(text.contains(figure.as_str()), "{figure}");
+        let size = &table(heading)[row][cell];
+        assert!(text.contains(size.as_str()), "{size}");
     }
     for row in table("## Persistence") {
         if row[0].starts_with("AGG.") {

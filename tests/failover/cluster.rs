@@ -137,7 +137,7 @@ const NODES: [&str; 3] = ["b", "c", "a"];
 
 fn go_on(load: &Load) {
     let done = load.done();
-    until("the load goes on", || {
+    until("the load continues", || {
         (load.done() > done + 300).then_some(())
     });
 }

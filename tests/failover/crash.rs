@@ -94,7 +94,7 @@ impl Drop for Watch {
 ///
 /// A server that finds a command cut off within a transaction removes that command alone, appends to the open
 /// transaction, and fails at the start after the next one: "MULTI calls can not be nested". This is a fault of the server
-/// (mended in Valkey by <https://github.com/valkey-io/valkey/pull/4342>), and `redis-check-aof --fix` cuts as this does.
+/// (fixed in Valkey by <https://github.com/valkey-io/valkey/pull/4342>), and `redis-check-aof --fix` cuts as this does.
 fn outside_of_transactions(aof: &[u8]) -> usize {
     let mut transaction = None;
     let mut at = 0;
@@ -189,7 +189,7 @@ fn crashes(policy: &str, end: End, kills: usize, seed: u64) {
         // Long enough for many writes that must not be lost.
         let least = if policy == "always" { 700 } else { 2500 };
         let_pass(least + random.below(900) as u64);
-        until("the load goes on", || {
+        until("the load continues", || {
             (load.done() > done + 50).then_some(())
         });
         if kill % 3 == 2 {

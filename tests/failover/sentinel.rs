@@ -87,7 +87,7 @@ impl Watched {
 
 fn go_on(load: &Load) {
     let done = load.done();
-    until("the load goes on", || {
+    until("the load continues", || {
         (load.done() > done + 300).then_some(())
     });
 }

@@ -72,7 +72,7 @@ fn move_slots(
     let digest = calm_digest(&cluster.servers[first], &still);
     for _ in 0..times {
         let done = load.done();
-        until("the load goes on", || {
+        until("the load continues", || {
             (load.done() > done + 200).then_some(())
         });
         let from = owner(&cluster, &still);
@@ -84,7 +84,7 @@ fn move_slots(
         assert_eq!(cluster.servers[to].digest(&still), digest, "{when}");
     }
     let done = load.done();
-    until("the load goes on", || {
+    until("the load continues", || {
         (load.done() > done + 200).then_some(())
     });
     let (books, seen) = load.finish();

@@ -64,11 +64,7 @@ fn report(wrong: &[String]) -> String {
     let lines = kinds
         .values()
         .map(|(n, line)| format!("\n{n} times {line:.600}"));
-    format!(
-        "{} things are wrong{}",
-        wrong.len(),
-        lines.collect::<String>()
-    )
+    format!("{} faults{}", wrong.len(), lines.collect::<String>())
 }
 
 /// The counts.

@@ -5,7 +5,7 @@ use crate::reporter::{Reporter, SHORT};
 use crate::support::*;
 use testkit::{seed, until};
 
-/// What an attack has to reach. It goes on until then, however slow the machine is: three seconds were too few for
+/// What an attack has to reach. It continues until then, however slow the machine is: three seconds were too few for
 /// 5,000 errors beside other tests, and the attack had not met the limit.
 enum Goal {
     /// To have gone on for its time.

@@ -56,7 +56,7 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
         let answers = burst(&mut connection, &probes.map(split));
         answers[0]
             .as_ref()
-            .expect("what is there goes on being counted");
+            .expect("known metrics continue to be counted");
         let held = agg(&server, "agg_held");
         if held <= limit {
             break started.elapsed();

@@ -77,7 +77,7 @@ impl Reporter {
     pub fn stop(self, server: &Server) -> (i64, i64) {
         self.is_over.store(true, Relaxed);
         let (reported, late) = self.reports.join().expect("every sample is taken");
-        let mut found = self.polls.join().expect("the poller goes on");
+        let mut found = self.polls.join().expect("the poller continues");
         let mut connection = server.connection();
         until("all windows have closed", || {
             poll(&mut connection, &mut found);

@@ -103,7 +103,7 @@ fn storm_of_kills_and_outages_loses_nothing() {
     store.set(Mood::Well);
     proxy.cut();
     std::thread::sleep(rest);
-    proxy.mend();
+    proxy.repair();
     std::thread::sleep(rest);
     // The old primary is killed and the replica promoted.
     primary.stop();

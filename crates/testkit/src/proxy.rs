@@ -57,14 +57,14 @@ impl Proxy {
         Proxy { port, inner }
     }
 
-    /// Closes all connections, and new ones until [`Proxy::mend`].
+    /// Closes all connections, and new ones until [`Proxy::repair`].
     pub fn cut(&self) {
         self.inner.cut.store(true, Ordering::SeqCst);
         self.inner.close();
     }
 
     /// Accepts connections again.
-    pub fn mend(&self) {
+    pub fn repair(&self) {
         self.inner.cut.store(false, Ordering::SeqCst);
     }
 

@@ -116,7 +116,7 @@ impl Terminal {
             let waited = start.elapsed();
             assert!(
                 waited.as_secs() < 300,
-                "waited in vain: {what}\n{}",
+                "timed out waiting: {what}\n{}",
                 self.screen().join("\n")
             );
             std::thread::sleep(std::time::Duration::from_millis(10));
