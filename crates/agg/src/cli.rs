@@ -120,7 +120,7 @@ pub fn run() -> Result<ExitStatus, String> {
         }
         Command::Check(options) => {
             let poll = options.check().unwrap_or_else(|error| config_error(&error));
-            say(&options.praise(&poll));
+            say(&options.summary(&poll));
             Ok(ExitStatus::Success)
         }
         Command::Top(options) => run_top(&options, &connection),

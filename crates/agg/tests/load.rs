@@ -55,8 +55,8 @@ fn records_drained_to_a_file_are_loaded_into_a_sink() {
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         assert_eq!(
             err(&output),
-            "agg: out: 10000 records, 0 dead letters\n\
-             agg: 10500 records read, 500 of them taken by no route, 0 lines that are no records\n"
+            "agg: sink out: 10000 records stored, 0 dead letters\n\
+             agg: 10500 records read, 500 matched no route, 0 lines are not records\n"
         );
         let ids = place.ids("out");
         assert_eq!(ids.len(), (round + 1) * all.len());
@@ -79,12 +79,12 @@ fn invalid_records_are_reported_and_stop_nothing() {
     let said = err(&output);
     let file = place.path("in");
     for line in [3, 4, 6] {
-        let start = format!("agg: {}:{line}: no record: ", file.display());
+        let start = format!("agg: {}:{line}: not a record: ", file.display());
         assert!(said.contains(&start), "{said}");
     }
     assert!(
         said.ends_with(
-            "3 records read, 0 of them taken by no route, 3 lines that are no records\n"
+            "3 records read, 0 matched no route, 3 lines are not records\n"
         )
     );
     assert_eq!(place.lines("out"), [record(1), record(2), record(3)]);

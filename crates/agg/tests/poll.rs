@@ -31,7 +31,7 @@ fn check_reports_line_and_column() {
         assert_eq!(output.status.code(), Some(2));
         let path = place.path("poller.toml");
         let message = format!(
-            "agg: {}:6:10: there is no [sink.x] in this file\n",
+            "agg: {}:6:10: there is no [sink.x]\n",
             path.display()
         );
         match verb {
@@ -44,7 +44,7 @@ fn check_reports_line_and_column() {
     ));
     let output = place.command("check").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    assert!(err(&output).ends_with("is good: 1 source, 1 route, 1 sink\n"));
+    assert!(err(&output).ends_with("configuration valid: 1 source, 1 route, 1 sink\n"));
     assert!(!place.path("out").exists());
 }
 
@@ -61,7 +61,7 @@ fn check_reports_all_errors_at_once() {
         "2:9: a time has a unit: write \"30s\"".to_owned(),
         "6:1: unknown key `qeues`, did you mean `queues`?".into(),
         "8:1: expected \"database\" in this sink".into(),
-        format!("13:8: there is no directory {}", place.path("no").display()),
+        format!("13:8: directory {} does not exist", place.path("no").display()),
     ];
     assert_eq!(text.lines().count(), starts.len(), "{text}");
     for (line, start) in text.lines().zip(starts) {
@@ -276,7 +276,7 @@ fn changed_configuration_is_reloaded_and_an_invalid_one_ignored() {
         "{line}"
     );
     assert!(
-        line.ends_with("what was read before stays in force"),
+        line.ends_with("keeping the previous configuration"),
         "{line}"
     );
     all.extend(log(&server, &["n1"], 500, "y"));
@@ -286,7 +286,7 @@ fn changed_configuration_is_reloaded_and_an_invalid_one_ignored() {
     // No signal: the change is detected.
     place.write(&good.replace("/out\"", "/other\""));
     let line = errors.next().unwrap();
-    assert!(line.ends_with("was read anew and is in force"), "{line}");
+    assert!(line.ends_with("poller.toml reloaded"), "{line}");
     let more = log(&server, &["n1", "n2"], 500, "z");
     until_empty(&server, &["n1", "n2"], "LOG");
     assert_eq!(running.end_by("TERM").code(), Some(0));
@@ -339,21 +339,21 @@ fn record_delivered_too_often_becomes_a_dead_letter() {
     assert_eq!(running.end_by("TERM").code(), Some(0));
     let warnings: Vec<String> = running
         .errors()
-        .filter(|line| line.contains("set aside"))
+        .filter(|line| line.contains("moved to the dead letters"))
         .collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    let expected = "agg: the sink out: set aside record ";
+    let expected = "agg: sink out: record ";
     assert!(
         unstamped(&warnings[0]).starts_with(expected),
         "{warnings:?}"
     );
-    let expected = " of the queue LOG of node n1, delivered 4 times, more than max-deliveries (3)";
+    let expected = " of queue LOG of node n1 moved to the dead letters: delivered 4 times, more than max-deliveries (3)";
     assert!(warnings[0].ends_with(expected), "{warnings:?}");
     assert_eq!(place.ids("out").len(), 493);
     let dead = place.lines("dead");
     assert_eq!(dead.len(), 7);
     assert!(
-        dead[0].contains("handed out 4 times, more than max-deliveries"),
+        dead[0].contains("delivered 4 times, more than max-deliveries"),
         "{}",
         dead[0]
     );

@@ -150,8 +150,8 @@ fn wrong_request_creates_no_dead_letters() {
     let said = running.errors().next().unwrap();
     assert!(
         said.ends_with(
-            "it refuses all records and names none, as if the request were wrong: \
-             HTTP 400: invalid database name: '_x'; trying again"
+            "all records are rejected and none is named, so the request is probably wrong: \
+             HTTP 400: invalid database name: '_x'; retrying"
         ),
         "{said}"
     );
@@ -281,7 +281,7 @@ fn later_records_prove_that_a_record_is_invalid_and_not_the_request() {
     let place = Place::new(&settings(&server, &http(&stub.url, "")));
     let mut running = place.start();
     let said = running.errors().next().unwrap();
-    assert!(said.contains("as if the request were wrong"), "{said}");
+    assert!(said.contains("so the request is probably wrong"), "{said}");
     assert_eq!(left(&server, &["n1"], "LOG"), 1);
     let all = log(&server, &["n1"], 500, "fine");
     until_empty(&server, &["n1"], "LOG");
@@ -401,7 +401,7 @@ fn https_authenticates_both_sides() {
         let place = place(ca, more);
         let mut running = place.start();
         let said = running.errors().next().unwrap();
-        assert!(said.contains("the sink db: no answer: "), "{said}");
+        assert!(said.contains("sink db: no response: "), "{said}");
         assert_eq!(running.end_by("TERM").code(), Some(0));
         assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
         assert!(stub.requests().is_empty());
@@ -476,7 +476,7 @@ fn page_with_status_200_does_not_count_as_stored() {
         let said = running.errors().next().unwrap();
         assert!(
             said.contains(
-                "HTTP 200 with an answer of type text/html that does not mean that it is stored"
+                "HTTP 200 with a response of type text/html that does not confirm the write"
             ),
             "{said}"
         );

@@ -207,11 +207,11 @@ fn server_faults_lose_nothing_and_write_nothing_twice() {
         (doc! { "closeConnection": true }, "I/O error"),
         (
             doc! { "writeConcernError": concern },
-            "written, but not yet to stay: waiting for replication timed out",
+            "written, but not acknowledged by a majority: waiting for replication timed out",
         ),
         (
             doc! { "blockConnection": true, "blockTimeMS": 4000 },
-            "no answer within 2s",
+            "no reply within 2s",
         ),
     ];
     let mut count = 0;
@@ -220,7 +220,7 @@ fn server_faults_lose_nothing_and_write_nothing_twice() {
         log(&server, &["n1"], 500, "x");
         count += 500;
         until("the fault is logged", || {
-            errors.find(|line| line.contains(said) && line.ends_with("trying again"))
+            errors.find(|line| line.contains(said) && line.ends_with("retrying"))
         });
         until_empty(&server, &["n1"], "LOG");
         assert_eq!(mongo.count("logs"), count, "{fault}");
@@ -241,7 +241,7 @@ fn unreachable_database_is_waited_for() {
     let mut all = log(&server, &["n1", "n2"], 500, "x");
     let mut away = || {
         until("its absence is logged", || {
-            errors.find(|line| line.contains("the sink db: ") && line.ends_with("trying again"))
+            errors.find(|line| line.contains("sink db: ") && line.ends_with("retrying"))
         })
     };
     // Nor could indexes be created.
@@ -330,7 +330,7 @@ fn refused_document_becomes_the_only_dead_letter() {
     let count = |reason: &str| dead.iter().filter(|line| line.contains(reason)).count();
     assert_eq!(dead.len(), 4);
     assert_eq!(count("error 121: Document failed validation"), 2);
-    assert_eq!(count("bytes as BSON: MongoDB takes 16 MiB"), 1);
+    assert_eq!(count("bytes as BSON: MongoDB accepts 16 MiB"), 1);
     assert_eq!(count("error 11000: "), 1);
     end(running);
 }
@@ -403,7 +403,7 @@ fn password_is_required_and_never_shown() {
     log(&server, &["n1"], 500, "x");
     let mut running = place.start();
     let said = until("the refusal is logged", || {
-        running.errors().find(|line| line.ends_with("trying again"))
+        running.errors().find(|line| line.ends_with("retrying"))
     });
     assert!(said.to_lowercase().contains("auth"), "{said}");
     assert!(!said.contains("wr0ng"), "{said}");
@@ -463,12 +463,12 @@ fn errors_are_reported_without_secrets() {
         (
             "mongodb://u:s3cret@h",
             "",
-            ":9:7: expected mongodb://HOST:PORT; who we are",
+            ":9:7: expected mongodb://HOST:PORT; user and password have their own keys",
         ),
         (
             "mongodb://h",
             "prefix = \"$\"",
-            ":11:10: MongoDB takes no '$'",
+            ":11:10: MongoDB does not allow '$'",
         ),
         (
             "mongodb://h",
@@ -483,7 +483,7 @@ fn errors_are_reported_without_secrets() {
         (
             "mongodb://h",
             "password-env = \"PATH\"",
-            ":7:1: a password, but no user",
+            ":7:1: a password needs a user",
         ),
     ] {
         let (code, said) = said(uri, more);

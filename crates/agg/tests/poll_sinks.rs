@@ -33,7 +33,7 @@ fn shutdown_returns_records_that_a_sink_has_not_stored() {
     );
     assert_eq!(
         unstamped(&running.errors().last().unwrap()),
-        "agg: db: 0 records, 0 dead letters"
+        "agg: sink db: 0 records stored, 0 dead letters"
     );
     assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
     assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
@@ -178,7 +178,7 @@ fn influxdb_2_faults_are_handled() {
     }
     assert_eq!(
         unstamped(&running.errors().last().unwrap()),
-        format!("agg: db: {} records, 2 dead letters", count - 2)
+        format!("agg: sink db: {} records stored, 2 dead letters", count - 2)
     );
 }
 
@@ -244,7 +244,7 @@ fn influxdb_stores_the_statistics_and_an_invalid_line_becomes_a_dead_letter() {
     metrics.push("conflict".into());
     windows(&server, "n2", &metrics);
     until("its absence is logged", || {
-        errors.find(|line| line.contains("no answer"))
+        errors.find(|line| line.contains("no response"))
     });
     influx_db.restart();
     until_empty(&server, &["n2"], "MIN");

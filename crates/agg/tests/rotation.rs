@@ -46,7 +46,7 @@ fn renewed_password_is_used_when_the_old_one_is_refused() {
     // Renewed in the file first: the working connection is kept.
     replace(&place.path("password"), b"second\n");
     let line = message.next().unwrap();
-    assert!(line.ends_with("was read anew and is in force"), "{line}");
+    assert!(line.ends_with(" reloaded"), "{line}");
     place::log(&server, &["n"], 500, "x");
     until_lines(&place, 1000);
     // Then at the server, which closes the connection: the new password is used at once.

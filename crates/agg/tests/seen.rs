@@ -39,7 +39,7 @@ fn start(command: &mut Command) -> (Running, Lines, Seen) {
 /// Returns the next address of the status page in the log.
 fn next_place(said: &mut Lines) -> Seen {
     let place = |line: String| {
-        let (_, place) = line.split_once("shown at http://")?;
+        let (_, place) = line.split_once("listening on http://")?;
         Some(Seen(place.split('/').next()?.to_owned()))
     };
     said.find_map(place).unwrap()
@@ -113,7 +113,7 @@ fn drained_records_are_visible_everywhere() {
 
     let (code, html) = seen.get("/").unwrap();
     assert_eq!(code, 200);
-    assert!(html.contains("All is well") && html.contains("&lt;b&gt;n&lt;/b&gt;&quot;"));
+    assert!(html.contains("Healthy") && html.contains("&lt;b&gt;n&lt;/b&gt;&quot;"));
     assert!(!html.contains("<b>n"));
     assert_eq!(seen.get("/healthz").unwrap().0, 200);
     assert_eq!(seen.get("/readyz").unwrap().0, 200);
@@ -135,7 +135,7 @@ fn unreachable_sink_is_shown_with_its_reason_and_a_growing_lag() {
     let (mut running, said, seen) = start(&mut command);
     let why = until("it is not ready", || {
         let (code, text) = seen.get("/readyz")?;
-        (code == 503 && text.contains("the sink db fails")).then_some(text)
+        (code == 503 && text.contains("sink db is failing")).then_some(text)
     });
     assert!(why.contains("no room <today>"), "{why}");
     assert_eq!(seen.get("/healthz").unwrap().0, 200);
@@ -148,7 +148,7 @@ fn unreachable_sink_is_shown_with_its_reason_and_a_growing_lag() {
     });
     let (_, html) = seen.get("/").unwrap();
     assert!(html.contains("no room &lt;today&gt;") && !html.contains("<today>"));
-    assert!(html.contains("<title>Trouble"));
+    assert!(html.contains("<title>Failing"));
     running.signal("TERM");
     running.wait();
     let lines: Vec<Value> = said
@@ -156,12 +156,7 @@ fn unreachable_sink_is_shown_with_its_reason_and_a_growing_lag() {
         .collect();
     let trouble = lines.iter().find(|line| line["level"] == "warn").unwrap();
     assert_eq!(trouble["sink"], "db", "{trouble}");
-    assert!(
-        trouble["message"]
-            .as_str()
-            .unwrap()
-            .ends_with("; trying again")
-    );
+    assert!(trouble["message"].as_str().unwrap().ends_with("; retrying"));
     assert!(lines.iter().all(|line| line["timestamp"].is_string()));
 }
 
@@ -183,7 +178,7 @@ fn unreachable_server_is_shown_and_logged() {
     assert_eq!(line["server"], server.url());
     let (code, text) = seen.get("/readyz").unwrap();
     assert_eq!(code, 503);
-    assert!(text.contains("no server is up, of 1 server: "), "{text}");
+    assert!(text.contains("no server of 1 is up: "), "{text}");
     let (_, html) = seen.get("/").unwrap();
     assert!(html.contains(">down</span> for "), "{html}");
     assert_eq!(running.end_by("TERM").code(), Some(0));
@@ -208,7 +203,7 @@ fn taken_listen_address_is_refused_at_start_and_at_reload() {
     show_at(&format!("127.0.0.1:{port}"));
     let output = place.command("poll").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let expected = format!("agg: cannot listen at 127.0.0.1:{port}: ");
+    let expected = format!("agg: cannot listen on 127.0.0.1:{port}: ");
     assert!(
         unstamped(&err(&output)).starts_with(&expected),
         "{}",
@@ -221,7 +216,7 @@ fn taken_listen_address_is_refused_at_start_and_at_reload() {
     until("a taken address is refused", || {
         let status = first.status()?;
         let trouble = status["reloads"]["trouble"].as_str()?;
-        assert!(trouble.starts_with("cannot listen at "), "{trouble}");
+        assert!(trouble.starts_with("cannot listen on "), "{trouble}");
         (status["reloads"]["refused"] == 1).then_some(())
     });
     show_at("127.0.0.2:0");

@@ -63,7 +63,7 @@ fn systemd_is_notified_of_readiness_status_reload_and_shutdown() {
     assert_eq!(running.end_by("TERM").code(), Some(0));
     let ending = ear.next("STOPPING=1");
     assert!(
-        ending.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=ending"),
+        ending.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping"),
         "{ending}"
     );
 }
@@ -79,6 +79,6 @@ fn poller_works_without_systemd() {
     command.env("NOTIFY_SOCKET", place.path("nobody"));
     let mut running = Running::start(&mut command);
     let notified = running.errors().next().unwrap();
-    assert!(notified.contains("its state is shown at"), "{notified}");
+    assert!(notified.contains("status page listening on"), "{notified}");
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }

@@ -21,10 +21,8 @@ use agg_client::messages::{WarnOnce, say};
 use agg_client::{Reconnector, Shutdown};
 use aggregator_protocol::{NodeName, RecordFormat};
 
+use agg_poller::rotation::{Appender, Rotation};
 use crate::exit_status::ExitStatus;
-use crate::output;
-use crate::poll::append::Appender;
-use crate::poll::aside::Rotation;
 
 use nodes::Nodes;
 pub use options::Options;
@@ -43,7 +41,7 @@ const BLOCK: Duration = Duration::from_millis(500);
 /// The server does not answer or refuses a command, or the output cannot be written.
 pub fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitStatus, String> {
     if !options.has_file() {
-        output::check()?;
+        agg_poller::output::check().map_err(|error| error.to_string())?;
     }
     let mut drain = Drain {
         server,

@@ -1,61 +1,35 @@
-//! `agg poll`: finds the nodes of servers, drains their queues into sinks, and loses nothing; `agg check`: tells
-//! whether a file of settings is as it should be.
-//!
-//! A task for each server (drainer.rs, kept by fleet.rs) and a thread for each sink (worker.rs); engine.rs holds them
-//! together and reads the file anew. Deliveries go one way, answers the other; how much is on the way is bounded by the
-//! sinks' shares of `max-in-flight` (room.rs). At least once: what was
-//! written and not acknowledged is written again, and (node, queue, id) tells the two apart from news.
+//! `agg poll`: drains servers into sinks, by the library agg-poller. `agg check`: validates the configuration of a poller.
 
-pub mod append;
-pub mod aside;
-mod batch;
-pub mod config;
-mod dead;
-mod drainer;
-mod engine;
-mod fleet;
-mod gauge;
-pub mod glob;
-mod ledger;
 pub mod load;
-mod plan;
-mod room;
-mod sink;
-mod sinks;
-mod status;
-mod supervisor;
-mod tags;
-pub mod web;
-mod worker;
 
 use std::path::{Path, PathBuf};
 
-use crate::exit_status::ExitStatus;
 use agg_client::FileStamps;
+use agg_poller::ForcedExit;
+use agg_poller::config::Config;
 
-use config::Config;
-use engine::Engine;
+use crate::exit_status::ExitStatus;
 
 /// The arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// The file of settings
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  agg check --config poller.toml   tell line and column of what is wrong
+  agg check --config poller.toml   show line and column of each error
   agg poll --config poller.toml    drain the servers into the sinks until interrupted
   agg poll --config poller.toml --log json --log-level warn
-                                   trouble alone, for a program that reads logs
+                                   only warnings and errors, for a program that reads logs
 
-With this before all else in the file its state is shown at http://127.0.0.1:9777/, and to Prometheus at /metrics:
+With this line before all tables, http://127.0.0.1:9777/ is a status page, and /metrics serves Prometheus:
   listen = \"127.0.0.1:9777\"
 
-The smallest file that does something:
+The smallest useful configuration:
   [[source]]
   urls = [\"redis://127.0.0.1:7777\"]
 
@@ -67,36 +41,42 @@ The smallest file that does something:
   type = \"file\"
   path = \"records.jsonl\"
 
-Exit codes: 0 ended by a signal (check: all is well), 1 failed, 2 wrong usage or a file with mistakes.";
+Exit codes: 0 ended by a signal (check: the configuration is valid), 1 failed, 2 wrong usage or an invalid configuration.";
 
 /// A poller that is ready to start.
 pub struct Poll(Config, FileStamps);
 
 impl Options {
-    /// Reads the file.
+    /// Reads the configuration.
     ///
-    /// Returns an error, with line and column, if it is not as it should be.
+    /// # Errors
+    ///
+    /// Returns all errors in it, a line each.
     pub fn read(&self) -> Result<Poll, String> {
         let mut stamps = FileStamps::default();
-        let config = Config::read_noting(&self.config, &mut stamps)?;
+        let config = Config::read_noting(&self.config, &mut stamps);
+        let config = config.map_err(|error| error.to_string())?;
         Ok(Poll(config, stamps))
     }
 
-    /// Checks the file, also for what may yet come before a poller needs it.
+    /// Validates the configuration, including what may still be created before a poller needs it.
     ///
-    /// Returns an error, with lines and columns, if it is not as it should be.
+    /// # Errors
+    ///
+    /// Returns all errors in it, a line each.
     pub fn check(&self) -> Result<Poll, String> {
-        Config::check(&self.config).map(|config| Poll(config, FileStamps::default()))
+        let config = Config::check(&self.config).map_err(|error| error.to_string())?;
+        Ok(Poll(config, FileStamps::default()))
     }
 
-    /// What `agg check` says of a good file.
-    pub fn praise(&self, poll: &Poll) -> String {
+    /// Returns what `agg check` shows for a valid configuration.
+    pub fn summary(&self, poll: &Poll) -> String {
         let count = |count: usize, what: &str| match count {
             1 => format!("1 {what}"),
             _ => format!("{count} {what}s"),
         };
         format!(
-            "{} is good: {}, {}, {}",
+            "{}: configuration valid: {}, {}, {}",
             self.config.display(),
             count(poll.0.sources.len(), "source"),
             count(poll.0.routes.len(), "route"),
@@ -106,17 +86,32 @@ impl Options {
 }
 
 impl Poll {
-    /// Drains until the end is asked for.
+    /// Drains until a signal arrives.
     ///
-    /// Returns an error if it cannot begin, or if a sink is gone for good.
+    /// # Errors
+    ///
+    /// Returns an error if the poller cannot start, or if a part of it failed for good.
     pub fn run(self, path: &Path) -> Result<ExitStatus, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| format!("cannot start: {error}"))?;
-        runtime.block_on(Engine::start(path, self.0, self.1)?.run())?;
-        // What is stuck in a call is not waited for.
+        let runtime = runtime()?;
+        let ended = runtime.block_on(agg_poller::run(path, self.0, self.1, exit));
+        // Blocking calls that are stuck are not waited for.
         runtime.shutdown_background();
-        Ok(ExitStatus::Success)
+        ended
+            .map(|()| ExitStatus::Success)
+            .map_err(|error| error.to_string())
     }
+}
+
+fn exit(forced: ForcedExit) -> ! {
+    let status = match forced {
+        ForcedExit::GraceOver => ExitStatus::Success,
+        ForcedExit::SecondSignal => ExitStatus::Interrupted,
+    };
+    std::process::exit(i32::from(status.code()))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))
 }

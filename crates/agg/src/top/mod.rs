@@ -36,7 +36,7 @@ use agg_client::messages::say;
 use aggregator_protocol::{masking, units};
 
 use crate::exit_status::ExitStatus;
-use crate::poll::config::Config;
+use agg_poller::config::Config;
 
 use app::App;
 use model::{Model, Selection, State, Update};

@@ -2,7 +2,7 @@
 
 use super::columns::Column;
 use super::model::{Model, Row};
-use crate::poll::glob::Glob;
+use agg_poller::glob::Glob;
 
 /// Selects nodes by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,214 @@
+//! The configuration as the engine uses it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::glob::Glob;
+use crate::rotation::{Mode, Rotation};
+use crate::tags::Edits;
+use crate::web::Limits;
+use agg_client::discovery::Source;
+use aggregator_protocol::{Queue, RecordFormat};
+
+/// A valid configuration.
+#[derive(Default)]
+pub struct Config {
+    /// The longest pause between two fetches from an empty queue.
+    pub poll_interval: Duration,
+    /// How long fetched records are leased. Leases are extended while a sink takes longer.
+    pub lease: Duration,
+    /// The most bytes of records in flight to all sinks together.
+    pub max_in_flight: u64,
+    /// A record that was delivered more often becomes a dead letter.
+    pub max_deliveries: u64,
+    /// How long shutdown may take.
+    pub shutdown_grace: Duration,
+    /// The file for records that a sink rejects.
+    pub dead_letters: PathBuf,
+    /// The permissions of that file.
+    pub dead_letters_mode: Mode,
+    /// The address of the status page.
+    pub listen: Option<SocketAddr>,
+    /// Who may request the status page.
+    pub web: Limits,
+    /// The sources of servers.
+    pub sources: Vec<Source>,
+    /// The routes.
+    pub routes: Vec<Route>,
+    /// The sinks. A route refers to a sink by its index here.
+    pub sinks: Vec<Sink>,
+}
+
+/// A route from queues to sinks.
+#[derive(Clone)]
+pub struct Route {
+    /// The queues.
+    pub queues: Vec<Queue>,
+    /// A node has to match one of these patterns.
+    pub include: Vec<Glob>,
+    /// A node must not match any of these patterns.
+    pub exclude: Vec<Glob>,
+    /// The indexes of the sinks.
+    pub sinks: Vec<usize>,
+    /// The changes to the tags of the records.
+    pub edits: Option<Arc<Edits>>,
+}
+
+impl Route {
+    /// Returns whether the route takes a queue of a node.
+    pub fn matches(&self, node: &[u8], queue: Queue) -> bool {
+        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(node));
+        self.queues.contains(&queue) && any(&self.include) && !any(&self.exclude)
+    }
+}
+
+/// The settings of a sink.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sink {
+    /// Its name.
+    pub name: String,
+    /// The format in which it takes records.
+    pub format: RecordFormat,
+    /// Its type with the settings of that type.
+    pub kind: Kind,
+}
+
+/// The type of a sink with its settings.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// When it is rotated.
+        rotation: Rotation,
+        /// Its permissions.
+        mode: Mode,
+    },
+    /// A database that speaks the HTTP API of InfluxDB.
+    Influx(Post),
+    /// Any server that takes JSON by HTTP.
+    Http(Post, Body),
+    /// A database that speaks the protocol of MongoDB.
+    Mongo(Box<Mongo>),
+}
+
+/// The TLS settings of an HTTP sink: its CA bundle and client certificate.
+#[derive(Clone)]
+pub struct Https {
+    /// The settings as the client library takes them.
+    pub config: Arc<ClientConfig>,
+    /// The contents of the files, by which settings are compared.
+    pub(super) files: Vec<Vec<u8>>,
+}
+
+impl PartialEq for Https {
+    fn eq(&self, other: &Https) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Https {}
+
+/// The body of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A JSON array of records.
+    Array,
+    /// A record per line.
+    Lines,
+}
+
+/// The settings of a sink that is reached by HTTP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Post {
+    /// The URL, including parameters. Its port is explicit.
+    pub url: Uri,
+    /// Additional headers. Secret.
+    pub headers: Vec<(String, String)>,
+    /// The TLS settings.
+    pub tls: Https,
+    /// The proxy. Secret.
+    pub proxy: Option<Proxy>,
+    /// What a response has to look like, besides its status.
+    pub expect: Expect,
+    /// Whether bodies are compressed.
+    pub gzip: bool,
+    /// The number of concurrent requests.
+    pub writers: usize,
+    /// The most records of one request.
+    pub batch_lines: usize,
+    /// The most bytes of one request.
+    pub batch_bytes: usize,
+    /// How long a response may take.
+    pub timeout: Duration,
+}
+
+/// An HTTP proxy.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Its address.
+    pub uri: Uri,
+    /// User and password. Secret.
+    pub credentials: Option<(String, String)>,
+    /// The TLS settings for a proxy with an `https://` address.
+    pub tls: Arc<ClientConfig>,
+}
+
+impl PartialEq for Proxy {
+    fn eq(&self, other: &Proxy) -> bool {
+        (&self.uri, &self.credentials) == (&other.uri, &other.credentials)
+    }
+}
+
+impl Eq for Proxy {}
+
+/// What a response has to look like to confirm a write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// The media type, such as `application/json`.
+    pub content_type: Option<String>,
+    /// A pattern that the whole body has to match.
+    pub body: Option<Glob>,
+}
+
+impl Kind {
+    /// Returns the type as the file names it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Kind::Stdout => "stdout",
+            Kind::File { .. } => "file",
+            Kind::Influx(_) => "influxdb",
+            Kind::Http(..) => "http",
+            Kind::Mongo(_) => "mongodb",
+        }
+    }
+}
+
+/// The settings of a MongoDB sink.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mongo {
+    /// The servers and the options of the driver, including user and password. Secret.
+    pub uri: String,
+    /// The database.
+    pub database: String,
+    /// The prefix of the names of the collections.
+    pub prefix: String,
+    /// Whether statistics are stored in a time-series collection.
+    pub time_series: bool,
+    /// The most records of one write.
+    pub batch_lines: usize,
+    /// The most bytes of one write, as JSON.
+    pub batch_bytes: usize,
+    /// How long a response may take.
+    pub timeout: Duration,
+    /// The contents of the certificate files that the URI names and the driver reads, by which settings are compared.
+    pub(super) files: Vec<Vec<u8>>,
+}

@@ -1,0 +1,308 @@
+//! The checks that sinks reached by HTTP have in common: URLs, headers, TLS, sizes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper::header::{HeaderName, HeaderValue};
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use toml::Spanned;
+
+use crate::glob::Glob;
+
+use super::super::error::ConfigError;
+use super::super::model::{Body, Expect, Https, Post, Proxy};
+use super::super::proxy;
+use super::super::tls::{self, Identity};
+use super::super::value::{required, secret};
+use super::raw::{Headers, RawExpect, RawSink};
+
+/// The keys of all sinks that are reached by HTTP.
+pub const KEYS: [&str; 10] = [
+    "url",
+    "proxy",
+    "tls-ca",
+    "tls-cert",
+    "tls-key",
+    "gzip",
+    "writers",
+    "batch-lines",
+    "batch-bytes",
+    "timeout",
+];
+
+/// The most concurrent requests: a server that needs more is slow for another reason.
+const MAX_WRITERS: u64 = 16;
+
+/// Headers that describe the body, which agg sets.
+const RESERVED_HEADERS: [&str; 6] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+];
+
+/// Checks a sink of the type http.
+pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<(Post, Body), ConfigError> {
+    let raw = sink.get_ref();
+    let url = required(&raw.url, "url", sink)?;
+    check_url(url, false)?;
+    let body = match raw.format.as_ref().map(|format| format.get_ref().as_str()) {
+        None | Some("json") => Body::Array,
+        Some(_) => Body::Lines,
+    };
+    let headers = raw.headers.as_ref().map_or(Ok(vec![]), headers)?;
+    let mut post = post(name, sink, url.get_ref().clone(), headers, (1000, 1))?;
+    if let Some(expect) = &raw.expect {
+        post.expect = self::expect(expect)?;
+    }
+    Ok((post, body))
+}
+
+/// Checks how requests are sent. The defaults are the most records of a request, and the number of concurrent requests.
+pub fn post(
+    name: &str,
+    sink: &Spanned<RawSink>,
+    url: String,
+    headers: Vec<(String, String)>,
+    (batch_lines, writers): (u64, u64),
+) -> Result<Post, ConfigError> {
+    let count = |given: &Option<Spanned<u64>>, default, most| match given {
+        Some(count) if *count.get_ref() == 0 => Err(ConfigError::at(count, "expected at least 1")),
+        Some(count) if *count.get_ref() > most => {
+            Err(ConfigError::at(count, format!("expected at most {most}")))
+        }
+        count => {
+            let count = count.as_ref().map_or(default, |count| *count.get_ref());
+            Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        }
+    };
+    let raw = sink.get_ref();
+    let (bytes, timeout) = (raw.batch_bytes.as_ref(), raw.timeout.as_ref());
+    Ok(Post {
+        tls: tls(raw, url.starts_with("https:"))?,
+        proxy: proxy(name, sink, &url)?,
+        expect: Expect::default(),
+        url: with_port(&url).ok_or_else(|| ConfigError::at(sink, EXPECTED))?,
+        headers,
+        gzip: raw.gzip.as_ref().is_none_or(|gzip| *gzip.get_ref()),
+        writers: count(&raw.writers, writers, MAX_WRITERS)?,
+        batch_lines: count(&raw.batch_lines, batch_lines, u64::MAX)?,
+        batch_bytes: bytes.map_or(1 << 20, |size| size.get_ref().0 as usize),
+        timeout: timeout.map_or(Duration::from_secs(10), |time| time.get_ref().0),
+    })
+}
+
+/// Selects the proxy: that of the settings, otherwise that of the environment.
+fn proxy(name: &str, sink: &Spanned<RawSink>, url: &str) -> Result<Option<Proxy>, ConfigError> {
+    if let Some(setting) = &sink.get_ref().proxy {
+        return proxy::of_setting(setting);
+    }
+    let environment = |variable: &str| std::env::var(variable).ok();
+    proxy::of_environment(url, environment).map_err(|variable| {
+        // The value is not shown, since it may contain a password.
+        let text = format!(
+            "sink {name:?}: {variable} of the environment is not a proxy such as http://HOST:PORT, which is the only \
+             kind that agg supports; write proxy = \"none\" in this sink to connect directly"
+        );
+        ConfigError::at(sink, text)
+    })
+}
+
+/// Checks the URL of a database and returns it without a slash at its end.
+pub fn base(sink: &Spanned<RawSink>) -> Result<&str, ConfigError> {
+    let url = required(&sink.get_ref().url, "url", sink)?;
+    check_url(url, true)?;
+    Ok(url.get_ref().trim_end_matches('/'))
+}
+
+/// Checks the CA bundle and the client certificate.
+fn tls(sink: &RawSink, is_https: bool) -> Result<Https, ConfigError> {
+    let files = [
+        ("tls-ca", &sink.tls_ca),
+        ("tls-cert", &sink.tls_cert),
+        ("tls-key", &sink.tls_key),
+    ];
+    let set = files
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, file.as_ref()?)));
+    if !is_https && let Some((key, file)) = set.clone().next() {
+        return Err(ConfigError::at(
+            file,
+            format!("{key:?} is for an https:// URL"),
+        ));
+    }
+    if set.clone().next().is_none() {
+        return Ok(Https {
+            config: tls::of_system(),
+            files: Vec::new(),
+        });
+    }
+    let (roots, identity) = (roots(sink)?, identity(sink)?);
+    let contents: Result<Vec<Vec<u8>>, ConfigError> = set.map(|(_, file)| read(file)).collect();
+    let config = tls::with(roots, identity).map_err(|error| {
+        let text = format!("certificate and key: {error}");
+        match &sink.tls_key {
+            Some(key) => ConfigError::at(key, text),
+            None => ConfigError::missing(text),
+        }
+    })?;
+    Ok(Https {
+        config,
+        files: contents?,
+    })
+}
+
+/// Returns the trusted CA certificates: only those of the file, or those of the system.
+fn roots(sink: &RawSink) -> Result<RootCertStore, ConfigError> {
+    let Some(file) = &sink.tls_ca else {
+        return Ok(tls::roots_of_system());
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| ConfigError::at(file, error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+/// Returns the client certificate.
+fn identity(sink: &RawSink) -> Result<Option<Identity>, ConfigError> {
+    let (cert, key) = match (&sink.tls_cert, &sink.tls_key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(cert), None) => return Err(ConfigError::at(cert, "expected tls-key beside it")),
+        (None, Some(key)) => return Err(ConfigError::at(key, "expected tls-cert beside it")),
+    };
+    let (chain, pem) = (certificates(cert)?, read(key)?);
+    let private_key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| ConfigError::at(key, "expected a file with a private key in PEM"))?;
+    Ok(Some((chain, private_key)))
+}
+
+/// Checks what a response has to look like.
+fn expect(raw: &Spanned<RawExpect>) -> Result<Expect, ConfigError> {
+    let (place, raw) = (raw, raw.get_ref());
+    let body = raw
+        .body
+        .as_ref()
+        .map(|text| Glob::parse(text.get_ref()).map_err(|error| ConfigError::at(text, error)));
+    let expect = Expect {
+        content_type: match &raw.content_type {
+            // Parameters such as a charset are not compared.
+            Some(text) if !text.get_ref().contains('/') || text.get_ref().contains(';') => {
+                let expected = "expected a media type such as application/json";
+                return Err(ConfigError::at(text, expected));
+            }
+            text => text.as_ref().map(|text| text.get_ref().to_lowercase()),
+        },
+        body: body.transpose()?,
+    };
+    match expect == Expect::default() {
+        true => Err(ConfigError::at(
+            place,
+            "expected content-type, body or both",
+        )),
+        false => Ok(expect),
+    }
+}
+
+/// What a URL has to look like.
+const EXPECTED: &str = "expected http://HOST:PORT or https://HOST:PORT";
+
+/// Parses a URL and makes its port explicit, which a tunnel through a proxy needs.
+fn with_port(url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    if uri.port_u16().is_some() {
+        return Some(uri);
+    }
+    let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+    let port = if scheme == "https" { 443 } else { 80 };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    format!("{scheme}://{host}:{port}{path}").parse().ok()
+}
+
+/// Checks a URL, which must be without parameters if it is `bare`. No message shows it, since it may contain a password.
+fn check_url(url: &Spanned<String>, bare: bool) -> Result<(), ConfigError> {
+    let text = url.get_ref();
+    let rest = text
+        .strip_prefix("http://")
+        .or(text.strip_prefix("https://"))
+        .ok_or_else(|| ConfigError::at(url, EXPECTED))?;
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') || (bare && rest.contains(['@', '?', '#'])) {
+        let text = format!("{EXPECTED}; user and password have their own keys");
+        return Err(ConfigError::at(url, text));
+    }
+    let good = text.parse::<Uri>().is_ok_and(|uri| {
+        // The parser ignores a port that is not a number.
+        let port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+        uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some() == port
+    });
+    match good && !rest.contains('#') {
+        true => Ok(()),
+        false => Err(ConfigError::at(url, EXPECTED)),
+    }
+}
+
+/// Checks headers: `NAME = "value"`, or `NAME-file` and `NAME-env` for secrets.
+fn headers(table: &Spanned<Headers>) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (key, value) in &table.get_ref().0 {
+        let at = Some(Spanned::new(value.span(), value.get_ref().clone()));
+        let written = key.get_ref().to_lowercase();
+        let (name, value) = if let Some(name) = written.strip_suffix("-env") {
+            (name, secret("header", &None, &at)?.unwrap_or_default())
+        } else if let Some(name) = written.strip_suffix("-file") {
+            let file = at.map(|at| Spanned::new(at.span(), PathBuf::from(at.into_inner())));
+            (name, secret("header", &file, &None)?.unwrap_or_default())
+        } else {
+            (&*written, value.get_ref().clone())
+        };
+        if HeaderName::try_from(name).is_err() {
+            return Err(ConfigError::at(key, "expected the name of a header"));
+        }
+        if RESERVED_HEADERS.contains(&name) {
+            let text = format!("the header {name:?} is set by agg");
+            return Err(ConfigError::at(key, text));
+        }
+        if headers.iter().any(|(other, _)| other == name) {
+            return Err(ConfigError::at(
+                key,
+                format!("the header {name:?} is set twice"),
+            ));
+        }
+        if HeaderValue::try_from(&value).is_err() {
+            return Err(ConfigError::at(
+                key,
+                "expected a line of text for this header",
+            ));
+        }
+        headers.push((name.to_owned(), value));
+    }
+    Ok(headers)
+}
+
+fn read(file: &Spanned<PathBuf>) -> Result<Vec<u8>, ConfigError> {
+    let cannot_read = |error| {
+        let path = file.get_ref().display();
+        ConfigError::at(file, format!("cannot read {path}: {error}"))
+    };
+    std::fs::read(file.get_ref()).map_err(cannot_read)
+}
+
+fn certificates(file: &Spanned<PathBuf>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let pem = read(file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(ConfigError::at(
+            file,
+            "expected a file with certificates in PEM",
+        )),
+    }
+}

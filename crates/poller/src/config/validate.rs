@@ -1,0 +1,399 @@
+//! Finds all errors of a file in one pass.
+//!
+//! The checks return the first error that they find. So the value with the error (an element of a list, a key, otherwise
+//! a whole table) is removed, and the rest is checked again. An error that is only a consequence of a removed value is
+//! not reported: it would mislead the reader.
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
+
+use agg_client::FileStamps;
+
+use super::error::{ConfigError, position};
+use super::file::RawFile;
+use super::model::Config;
+
+/// The most errors that are reported.
+const MAX_ERRORS: usize = 50;
+/// The most checks: an error that is a consequence of another costs one too.
+const MAX_ATTEMPTS: usize = MAX_ERRORS * 4;
+
+/// A step of a path: a key, or the byte at which an element of a list begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Element(usize),
+}
+
+/// The path of a value from the top of the file.
+type Path = Vec<Step>;
+
+/// Parses and checks the whole file, and notes the files that it names.
+///
+/// # Errors
+///
+/// Returns all errors, in the order of the file.
+pub fn parse(
+    text: &str,
+    strictness: Strictness,
+    stamps: &mut FileStamps,
+) -> Result<Config, Vec<ConfigError>> {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(syntax_errors(text, &errors));
+    }
+    let (mut errors, mut removed) = (Vec::new(), Vec::new());
+    if strictness == Strictness::Check {
+        errors = missing_folders(table.get_ref());
+    }
+    for _ in 0..MAX_ATTEMPTS {
+        let error = match check(&table, stamps) {
+            Ok(config) if errors.is_empty() => return Ok(config),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let path = error.at.and_then(|at| locate(table.get_ref(), at));
+        if !is_consequence(&error.text, path.as_ref(), &removed) {
+            errors.push(error);
+        }
+        match path {
+            Some(path) if errors.len() < MAX_ERRORS && remove(table.get_mut(), &path) => {
+                removed.push(path);
+            }
+            _ => break,
+        }
+    }
+    errors.sort_by_key(|error| error.at.unwrap_or(usize::MAX));
+    Err(errors)
+}
+
+/// What is required of the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Only what a poller needs to start. What may be created later is waited for.
+    Start,
+    /// Everything that the configuration names.
+    Check,
+}
+
+/// Returns an error for each file to write to whose directory is missing.
+fn missing_folders(table: &DeTable) -> Vec<ConfigError> {
+    let sinks = table
+        .get("sink")
+        .and_then(|sinks| sinks.get_ref().as_table());
+    let sinks = sinks.into_iter().flat_map(|sinks| sinks.values());
+    let paths = sinks.filter_map(|sink| sink.get_ref().as_table()?.get("path"));
+    let files = table.get("dead-letters").into_iter().chain(paths);
+    let missing = files.filter_map(|file| {
+        let path = std::path::Path::new(file.get_ref().as_str()?);
+        let folder = path.parent()?;
+        // The checks report another error for these paths.
+        let has_other = path.starts_with("~") || folder.as_os_str().is_empty();
+        let text = format!("directory {} does not exist", folder.display());
+        (!has_other && !folder.is_dir()).then(|| ConfigError::at(file, text))
+    });
+    missing.collect()
+}
+
+fn check(table: &Spanned<DeTable>, stamps: &mut FileStamps) -> Result<Config, ConfigError> {
+    let raw = RawFile::deserialize(Deserializer::from(table.clone()));
+    let raw = raw.map_err(|error| deserialization_error(&error))?;
+    for file in raw.files() {
+        stamps.note(&file);
+    }
+    raw.check()
+}
+
+/// Converts syntax errors. Of each line only the first is kept, since the others follow from it.
+fn syntax_errors(text: &str, found: &[Error]) -> Vec<ConfigError> {
+    let mut lines = Vec::new();
+    let mut errors: Vec<ConfigError> = found.iter().map(deserialization_error).collect();
+    errors.sort_by_key(|error| error.at);
+    errors.retain(|error| {
+        let (line, _) = position(text, error.at.unwrap_or(0));
+        let is_new = !lines.contains(&line);
+        lines.push(line);
+        is_new
+    });
+    errors.truncate(MAX_ERRORS);
+    errors
+}
+
+/// Converts an error of the TOML parser or of serde.
+fn deserialization_error(error: &Error) -> ConfigError {
+    let text = error.message().trim().replace('\n', ": ");
+    let text = match text.strip_prefix("unknown field `") {
+        Some(rest) => unknown(rest).unwrap_or(text),
+        None if text.starts_with("invalid type: map") && text.contains("a sequence") => {
+            "expected a list of tables: write [[ ]] instead of [ ]".into()
+        }
+        None => text,
+    };
+    let at = error.span().map(|span| span.start);
+    ConfigError { at, text }
+}
+
+/// Suggests the key that was probably meant. The text is what serde writes after "unknown field `": the key, a backtick,
+/// and the known keys, each in backticks.
+fn unknown(text: &str) -> Option<String> {
+    let (key, expected) = text.split_once('`')?;
+    let known = expected.split('`').skip(1).step_by(2);
+    let distance = |other: &&str| strsim::damerau_levenshtein(key, other);
+    let nearest = known.min_by_key(distance)?;
+    Some(match distance(&nearest) <= 1 + key.len() / 4 {
+        true => format!("unknown key `{key}`, did you mean `{nearest}`?"),
+        false => format!("unknown key `{key}`{expected}"),
+    })
+}
+
+/// Returns the path of the innermost value that contains the byte.
+fn locate(table: &DeTable, at: usize) -> Option<Path> {
+    table.iter().find_map(|(key, value)| {
+        let step = Step::Key(key.get_ref().to_string());
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => locate(table, at),
+            DeValue::Array(items) => items.iter().find_map(|item| in_element(item, at)),
+            _ => None,
+        };
+        let here = key.span().contains(&at) || is_at(value, at);
+        match inner {
+            Some(inner) => Some([vec![step], inner].concat()),
+            None => here.then(|| vec![step]),
+        }
+    })
+}
+
+fn in_element(item: &Spanned<DeValue>, at: usize) -> Option<Path> {
+    let step = Step::Element(item.span().start);
+    let inner = match item.get_ref() {
+        DeValue::Table(table) => locate(table, at),
+        _ => None,
+    };
+    match inner {
+        Some(inner) => Some([vec![step], inner].concat()),
+        None => is_at(item, at).then(|| vec![step]),
+    }
+}
+
+/// Returns whether a byte is in a value. For a table it has to be the first byte: the values in it have their own places.
+fn is_at(value: &Spanned<DeValue>, at: usize) -> bool {
+    match value.get_ref() {
+        DeValue::Table(_) => value.span().start == at,
+        _ => value.span().contains(&at),
+    }
+}
+
+/// Removes a value. Returns whether it existed.
+fn remove(table: &mut DeTable, path: &[Step]) -> bool {
+    let Some((Step::Key(key), rest)) = path.split_first() else {
+        return false;
+    };
+    if rest.is_empty() {
+        return table.remove(key.as_str()).is_some();
+    }
+    match table.get_mut(key.as_str()).map(Spanned::get_mut) {
+        Some(DeValue::Table(table)) => remove(table, rest),
+        Some(DeValue::Array(items)) => remove_element(items, rest),
+        _ => false,
+    }
+}
+
+fn remove_element(items: &mut DeArray, path: &[Step]) -> bool {
+    let Some((Step::Element(start), rest)) = path.split_first() else {
+        return false;
+    };
+    let is_it = |item: &Spanned<DeValue>| item.span().start == *start;
+    let Some(index) = items.iter().position(is_it) else {
+        return false;
+    };
+    if !rest.is_empty() {
+        return match items.get_mut(index).map(Spanned::get_mut) {
+            Some(DeValue::Table(table)) => remove(table, rest),
+            _ => false,
+        };
+    }
+    let others = std::mem::replace(items, DeArray::new());
+    *items = others.into_iter().filter(|item| !is_it(item)).collect();
+    true
+}
+
+/// Returns whether an error is only a consequence of removed values.
+fn is_consequence(text: &str, path: Option<&Path>, removed: &[Path]) -> bool {
+    let key = |name: &str| Step::Key(name.to_owned());
+    let Some(path) = path else {
+        // What the file lacks may be the value that was removed.
+        return removed
+            .iter()
+            .any(|gone| gone.len() == 1 || gone[0] == key("source") || gone[0] == key("route"));
+    };
+    // The keys listed at the end of a message are not at fault.
+    let said = text.split(": it takes").next().unwrap_or(text);
+    let is_form = text.starts_with("unknown key");
+    removed.iter().any(|gone| {
+        let below = gone.len() > path.len() && gone.starts_with(path);
+        let named = match gone.last() {
+            Some(Step::Key(name)) => {
+                let beside = gone[..gone.len() - 1] == path[..path.len() - 1];
+                !is_form && beside && names(said, name)
+            }
+            _ => false,
+        };
+        let of_route = gone[0] == key("route") && text.starts_with("no route names");
+        let sink = match &gone[..] {
+            [one] => *one == key("sink"),
+            [one, Step::Key(name)] => {
+                *one == key("sink") && text.contains(&format!("[sink.{name}]"))
+            }
+            _ => false,
+        };
+        below || named || of_route || (sink && text.starts_with("there is no [sink."))
+    })
+}
+
+/// Returns whether a text contains a key as a word.
+fn names(text: &str, key: &str) -> bool {
+    let is_key = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.split(|c| !is_key(c)).any(|word| word == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(text: &str) -> Vec<String> {
+        let Err(all) = parse(text, Strictness::Start, &mut FileStamps::default()) else {
+            return Vec::new();
+        };
+        let found = all.into_iter().map(|error| match error.at {
+            Some(at) => {
+                let (line, column) = position(text, at);
+                format!("{line}:{column}: {}", error.text)
+            }
+            None => error.text,
+        });
+        found.collect()
+    }
+
+    #[test]
+    fn all_errors_are_reported_in_the_order_of_the_file() {
+        let text = r#"lease = 30
+max-in-flite = "64mb"
+dead-letters = "~/dead"
+[[source]]
+urls = ["redis://a:port", "redis://b", "http://c"]
+password-env = "AGG_NO_SUCH_NAME"
+user = "u"
+
+[[route]]
+qeues = ["MIN"]
+sinks = ["influx"]
+
+[[route]]
+queues = ["MIN", "DAY", "WEEK"]
+sinks = ["influx", "infux", "out"]
+
+[sink.influx]
+type = "influxdb"
+url = "http://127.0.0.1:8086"
+
+[sink.out]
+type = "file"
+path = "/"
+keep = 0
+mode = 640
+compress = "zip"
+"#;
+        let found = errors(text);
+        let expected = [
+            "1:9: a time has a unit: write \"30s\"",
+            "2:1: unknown key `max-in-flite`, did you mean `max-in-flight`?",
+            "3:16: `~` is not expanded: write the whole path",
+            "5:9: ",
+            "5:40: ",
+            "6:16: the environment variable AGG_NO_SUCH_NAME of the password is not set",
+            "10:1: unknown key `qeues`, did you mean `queues`?",
+            "14:18: expected MIN, HOUR, LOG, ERROR or REALITY, not \"DAY\"",
+            "14:25: expected MIN, HOUR, LOG, ERROR or REALITY, not \"WEEK\"",
+            "15:20: there is no [sink.infux]",
+            "17:1: expected \"database\" in this sink; \"\" for VictoriaMetrics or QuestDB, which need none",
+            "23:8: / is a directory, not a file",
+            "24:8: expected at least 1",
+            "25:8: permissions are octal digits in quotes: write \"0640\"",
+            "26:12: expected zstd or gzip, not \"zip\"",
+        ];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}\nexpected {expected}");
+        }
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn consequences_of_an_error_are_not_reported() {
+        let rest =
+            "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
+        let source = "[[source]]\nurls = [\"redis://h\"]\n";
+        for (text, expected) in [
+            (format!("[[sauce]]\nurls = []\n{rest}"), "1:3: unknown key `sauce`, did you mean `source`?"),
+            (format!("[source]\nurls = []\n{rest}"), "1:1: expected a list of tables: write [[ ]]"),
+            (format!("{source}{}", rest.replace("route", "rout")), "3:3: unknown key `rout`, did you mean `route`?"),
+            (format!("{source}{}", rest.replace("stdout", "stdin")), "7:8: expected the type stdout, file,"),
+            (format!("{source}{}", rest.replace("type", "typ")), "7:1: unknown key `typ`, did you mean `type`?"),
+            (format!("{source}{}", rest.replace("[\"out\"]", "[\"aut\"]")), "5:10: there is no [sink.aut]"),
+            (format!("{source}{}", rest.replace("[\"out\"]", "5")), "5:9: invalid type: integer `5`"),
+            (
+                format!("{}user = \"u\"\npassword-file = \"/no/such\"\n{rest}", source),
+                "4:17: cannot read /no/such: ",
+            ),
+            (format!("[[source]]\nrange = \"10.0.0.0/24\"\ntls = 5\ntls-ca = \"x\"\n{rest}"), "3:7: invalid type: integer `5`"),
+            (
+                format!("{source}{}", rest.replace(
+                    "\"stdout\"",
+                    "\"influxdb\"\nversion = \"2\"\nurl = \"http://h\"\nbucket = \"b\"\norg = \"o\"\ntoken-env = \"HOME\"",
+                ).replace("LOG", "MIN")),
+                "8:11: invalid type: string \"2\"",
+            ),
+        ] {
+            let found = errors(&text);
+            assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+            assert!(found[0].starts_with(expected), "{text}\n{}", found[0]);
+        }
+        assert_eq!(errors(&format!("{source}{rest}")), [""; 0]);
+    }
+
+    #[test]
+    fn missing_directory_is_reported_by_a_check_only() {
+        let text = "dead-letters = \"/no/such/dead\"\n[[source]]\nurls = [\"redis://h\"]\n[[route]]\n\
+                    queues = [\"LOG\"]\nsinks = [\"a\", \"b\"]\n[sink.a]\ntype = \"file\"\npath = \"/no/a\"\n\
+                    [sink.b]\ntype = \"file\"\npath = \"here\"\n";
+        let read = |strictness| parse(text, strictness, &mut FileStamps::default());
+        assert!(read(Strictness::Start).is_ok());
+        let all = read(Strictness::Check).err().unwrap();
+        let found: Vec<_> = all.iter().map(|error| &*error.text).collect();
+        assert_eq!(
+            found,
+            [
+                "directory /no/such does not exist",
+                "directory /no does not exist"
+            ]
+        );
+        assert_eq!(all[0].at, Some(15));
+    }
+
+    #[test]
+    fn syntax_error_is_reported_for_each_line() {
+        let found = errors("lease = \nlisten = \"a\nx = [1\n");
+        assert!(found[0].starts_with("1:"), "{found:?}");
+        assert!(found.len() <= 4, "{found:?}");
+    }
+
+    #[test]
+    fn number_of_errors_is_bounded() {
+        let keys: String = (0..1000).map(|n| format!("zzzzzz{n} = 1\n")).collect();
+        let found = errors(&keys);
+        assert_eq!(found.len(), MAX_ERRORS);
+        assert!(
+            found[0].starts_with("1:1: unknown key `zzzzzz0`, expected one of `poll-interval`")
+        );
+    }
+}

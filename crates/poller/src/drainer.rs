@@ -1,0 +1,653 @@
+//! Drains one server: fetches what the routes take, hands it to the sinks, and acknowledges what all of them have stored.
+//! One task per server.
+//!
+//! # Invariants
+//!
+//! - A record is acknowledged only when each of its sinks has reported it as stored.
+//! - The lease of a batch that a slow sink still has in flight is extended when half of it is over. A record that is
+//!   delivered again all the same (the server was down) is not handed to the sinks a second time while it is in flight.
+//! - Acknowledgements that were lost with a connection are sent again before anything else is fetched, at whatever
+//!   address the server is by then.
+//! - Nothing is fetched for which a sink has no budget.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use redis::Cmd;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
+
+use crate::line_protocol;
+use agg_client::Backoff;
+use agg_client::Shutdown;
+use agg_client::connect::{ClientError, Connection, Server};
+use agg_client::fetch::{self, FetchRequest, FetchedRecord};
+use agg_client::messages::{WarnOnce, of_node, say, warn};
+use agg_client::nodes::{self, NodeScan};
+use agg_client::reply::Reply;
+use aggregator_protocol::{NodeName, Queue, RecordFormat};
+
+use super::batch::{Batch, Delivery, DeliveryStatus, Record};
+use super::budget::Permit;
+use super::ledger::{InFlightBatch, Ledger};
+use super::node_stats;
+use super::routing::{Destination, RoutingTable, SinkHandle};
+use super::status::{ServerStatus, Shared};
+
+/// The most entries of one fetch.
+const MAX_ENTRIES: usize = 2000;
+/// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
+const REPLY_BYTES: u64 = (1 << 20) + (256 << 10);
+/// A reply of at least this many bytes ended because of its size.
+const FULL_BYTES: usize = (1 << 20) * 3 / 4;
+/// The most fetches in one pipeline.
+const MAX_PIPELINE: usize = 8;
+/// The shortest pause between two fetches from a queue that has no backlog.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// Scanning for nodes may take one part in so many of the time.
+const SCAN_SHARE: u32 = 20;
+
+/// A queue of a node that is routed to at least one sink.
+struct NodeQueue {
+    node: NodeName,
+    queue: Queue,
+    destinations: Vec<Destination>,
+    /// When to fetch next.
+    due: Instant,
+    /// The pause after that fetch if it finds nothing.
+    pause: Duration,
+    /// The last reply was full, so there is more. Then several fetches go out at once, so that the server works while
+    /// its previous reply is read.
+    has_backlog: bool,
+}
+
+impl NodeQueue {
+    fn needs(&self, format: RecordFormat) -> bool {
+        self.destinations.iter().any(|to| to.sink.format == format)
+    }
+}
+
+/// A fetch that was or will be sent.
+struct PendingFetch {
+    /// The index of the node queue.
+    index: usize,
+    /// The budget for the reply, one permit for each destination.
+    permits: Vec<Permit>,
+}
+
+/// The fetches of one round.
+#[derive(Default)]
+struct FetchPlan {
+    fetches: Vec<PendingFetch>,
+    /// The sinks on whose budget the round is blocked.
+    blocked_on: Vec<Destination>,
+}
+
+/// The task that drains a server.
+pub struct Drainer {
+    /// The server's address. The channel is closed when the server is to be drained no longer.
+    address: watch::Receiver<Server>,
+    tables: watch::Receiver<Arc<RoutingTable>>,
+    table: Arc<RoutingTable>,
+    status: Shared<ServerStatus>,
+    stop: Shutdown,
+    reports: UnboundedReceiver<DeliveryStatus>,
+    report_to: UnboundedSender<DeliveryStatus>,
+    node_queues: Vec<NodeQueue>,
+    /// When to scan for nodes.
+    next_scan: Instant,
+    /// A permit that was waited for, reserved for the next fetch to that sink.
+    reserved: Option<(Arc<SinkHandle>, Permit)>,
+    /// The reserved permit did not help: the node queue is also blocked on another sink's budget.
+    still_blocked: bool,
+    /// When the last round was planned.
+    planned_at: Instant,
+    /// The node queue with which the next round begins, so that each gets its turn.
+    next_index: usize,
+    ledger: Ledger,
+    once: WarnOnce,
+    last_warning: Option<String>,
+}
+
+/// Why waiting ended.
+enum Woken {
+    /// There is something to do.
+    Work,
+    /// The server has another address.
+    Moved,
+    /// The server is to be drained no longer.
+    End,
+}
+
+impl Drainer {
+    /// Creates the task for a server. It records its progress in `status`.
+    pub fn new(
+        address: watch::Receiver<Server>,
+        mut tables: watch::Receiver<Arc<RoutingTable>>,
+        status: Shared<ServerStatus>,
+        stop: Shutdown,
+    ) -> Self {
+        let (report_to, reports) = unbounded_channel();
+        let table = tables.borrow_and_update().clone();
+        Drainer {
+            ledger: Ledger::new(table.lease),
+            address,
+            tables,
+            table,
+            status,
+            stop,
+            reports,
+            report_to,
+            node_queues: Vec::new(),
+            next_scan: Instant::now(),
+            reserved: None,
+            still_blocked: false,
+            planned_at: Instant::now(),
+            next_index: 0,
+            once: WarnOnce::default(),
+            last_warning: None,
+        }
+    }
+
+    /// Drains until shutdown is requested or the server is removed. Then waits for the sinks as long as the grace period
+    /// allows, and releases what is still in flight.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut wire = None;
+        loop {
+            if self.is_ended() {
+                break;
+            }
+            let result = match &mut wire {
+                None => match self.connect().await {
+                    Ok(open) => {
+                        wire = Some(open);
+                        continue;
+                    }
+                    Err(failure) => Err(failure),
+                },
+                Some(open) => self.round(open).await,
+            };
+            match result {
+                Ok(blocked_on) => {
+                    self.note_success();
+                    backoff = Backoff::default();
+                    match self.wait(&blocked_on).await {
+                        Woken::Work => {}
+                        Woken::Moved => wire = None,
+                        Woken::End => break,
+                    }
+                }
+                Err(failure) => {
+                    wire = None;
+                    self.note_failure(&failure);
+                    let pause = backoff.next_pause();
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.stop.requested() => {}
+                        moved = self.address.changed() => if moved.is_ok() {
+                            backoff = Backoff::default();
+                        }
+                    }
+                }
+            }
+        }
+        self.finish(wire).await;
+    }
+
+    fn is_ended(&self) -> bool {
+        self.stop.is_requested() || self.address.has_changed().is_err()
+    }
+
+    async fn connect(&mut self) -> Result<Connection, ClientError> {
+        let server = self.address.borrow_and_update().clone();
+        server
+            .endpoint()
+            .clone_into(&mut self.status.lock().address);
+        self.next_scan = Instant::now();
+        let wire = server.dial().await?;
+        self.status.lock().connects += 1;
+        Ok(wire)
+    }
+
+    /// Notes that a round succeeded.
+    fn note_success(&mut self) {
+        let mut status = self.status.lock();
+        if !status.up {
+            status.up = true;
+            status.since = SystemTime::now();
+            status.error = None;
+        }
+        if self.last_warning.take().is_some() {
+            say(&format!("{} answers again", status.address));
+        }
+    }
+
+    fn note_failure(&mut self, failure: &ClientError) {
+        self.reserved = None;
+        if self.is_ended() {
+            return;
+        }
+        let text = failure.to_string();
+        let mut status = self.status.lock();
+        if status.up {
+            status.up = false;
+            status.since = SystemTime::now();
+        }
+        status.error = Some(text.clone());
+        if self.last_warning.as_ref() != Some(&text) {
+            warn(&format!("{text}; trying again"));
+            self.last_warning = Some(text);
+        }
+    }
+
+    /// Fetches once from every queue that is due. Returns the sinks on whose budget the round was blocked.
+    async fn round(&mut self, wire: &mut Connection) -> Result<Vec<Destination>, ClientError> {
+        self.settle(wire).await?;
+        if self.tables.has_changed().unwrap_or(false) {
+            self.table = self.tables.borrow_and_update().clone();
+            self.ledger.set_lease(self.table.lease);
+            self.node_queues.clear();
+            self.next_scan = Instant::now();
+        }
+        if self.next_scan <= Instant::now() {
+            self.scan(wire).await?;
+        }
+        let FetchPlan {
+            fetches,
+            blocked_on,
+        } = self.plan();
+        let commands: Vec<Cmd> = fetches.iter().map(|fetch| self.command(fetch)).collect();
+        let start = Instant::now();
+        let mut replies = Vec::with_capacity(commands.len());
+        wire.pipeline(&commands, |_, reply| replies.push(reply))
+            .await?;
+        for (fetch, reply) in fetches.into_iter().zip(replies) {
+            self.received(wire, fetch, reply, start)?;
+        }
+        Ok(blocked_on)
+    }
+
+    /// Scans for the nodes and reads their state. Queues that are known already keep their backoff.
+    async fn scan(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
+        let start = Instant::now();
+        let mut scan = NodeScan::default();
+        while !scan.step(wire).await? && !self.stop.is_requested() {
+            // A scan can take longer than a lease.
+            self.take_reports();
+            self.settle(wire).await?;
+        }
+        let names = scan.found();
+        if names.is_empty() {
+            let server = self.address.borrow().clone();
+            nodes::check_module(&server, wire).await?;
+        }
+        let mut known: BTreeMap<(Vec<u8>, Queue), NodeQueue> =
+            std::mem::take(&mut self.node_queues)
+                .into_iter()
+                .map(|queue| ((queue.node.0.clone(), queue.queue), queue))
+                .collect();
+        let now = Instant::now();
+        for node in &names {
+            for queue in Queue::ALL {
+                let destinations = self.table.destinations(&node.0, queue);
+                if destinations.is_empty() {
+                    continue;
+                }
+                let known = known.remove(&(node.0.clone(), queue));
+                self.node_queues.push(known.unwrap_or_else(|| NodeQueue {
+                    node: node.clone(),
+                    queue,
+                    destinations,
+                    due: now,
+                    pause: MIN_PAUSE,
+                    has_backlog: false,
+                }));
+            }
+        }
+        let nodes = node_stats::read(wire, &names).await?;
+        self.status.lock().set_nodes(nodes, SystemTime::now());
+        // Scanning must not keep a server with many other keys busy.
+        self.next_scan = now + nodes::LIST_TTL.max(start.elapsed() * SCAN_SHARE);
+        Ok(())
+    }
+
+    /// Plans the fetches that are due and for which the sinks have budget.
+    fn plan(&mut self) -> FetchPlan {
+        let now = Instant::now();
+        self.planned_at = now;
+        let mut reserved = self.reserved.take();
+        let had_reserved = reserved.is_some();
+        let mut plan = FetchPlan::default();
+        let count = self.node_queues.len();
+        let order = (0..count).map(|step| (self.next_index + step) % count);
+        let due: Vec<usize> = order
+            .filter(|index| self.node_queues[*index].due <= now)
+            .collect();
+        let backlogged = due
+            .iter()
+            .filter(|index| self.node_queues[**index].has_backlog);
+        // Each due queue once; the rest of the pipeline is shared by those with a backlog.
+        let backlogged: Vec<usize> = backlogged.copied().collect();
+        let turns = due
+            .iter()
+            .copied()
+            .chain(backlogged.iter().cycle().copied().take(MAX_PIPELINE));
+        let mut last = None;
+        for index in turns {
+            if plan.fetches.len() == MAX_PIPELINE {
+                break;
+            }
+            let destinations = &self.node_queues[index].destinations;
+            match acquire_all(destinations, &mut reserved) {
+                Ok(permits) => {
+                    plan.fetches.push(PendingFetch { index, permits });
+                    last = Some(index);
+                }
+                Err(blocked_on) => {
+                    let same = |other: &Destination| Arc::ptr_eq(&other.sink, &blocked_on.sink);
+                    if !plan.blocked_on.iter().any(same) {
+                        plan.blocked_on.push(blocked_on.clone());
+                    }
+                }
+            }
+        }
+        self.still_blocked = had_reserved && plan.fetches.is_empty();
+        // Budget is waited for only if nothing could be sent.
+        let fetches = &plan.fetches;
+        plan.blocked_on.retain(|_| fetches.is_empty());
+        if let Some(last) = last {
+            self.next_index = last + 1;
+        }
+        plan
+    }
+
+    fn command(&self, fetch: &PendingFetch) -> Cmd {
+        let node_queue = &self.node_queues[fetch.index];
+        let json = node_queue.needs(RecordFormat::Json);
+        let request = FetchRequest {
+            queues: vec![node_queue.queue],
+            format: if json {
+                RecordFormat::Json
+            } else {
+                RecordFormat::Line
+            },
+            lease: self.table.lease,
+        };
+        request.fetch(&node_queue.node, MAX_ENTRIES as u64, None)
+    }
+
+    /// Hands the entries of a reply to the sinks.
+    fn received(
+        &mut self,
+        wire: &Connection,
+        fetch: PendingFetch,
+        reply: Reply,
+        start: Instant,
+    ) -> Result<(), ClientError> {
+        let entries = match reply {
+            Ok(value) => fetch::entries(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?,
+            Err(text) => {
+                let node = &self.node_queues[fetch.index].node;
+                if text.starts_with("READONLY") {
+                    return Err(wire.refused("AGG.FETCH", &text));
+                }
+                // A key that was a node at the time of the scan may have been deleted or moved since.
+                if !is_gone(&text) {
+                    let what = format!("to drain node {node}");
+                    let text = wire.refused(&what, &text).to_string();
+                    of_node(node).in_scope(|| self.once.say(&text));
+                }
+                let pause = nodes::LIST_TTL.max(self.table.poll_interval);
+                self.node_queues[fetch.index].due = start + pause;
+                return Ok(());
+            }
+        };
+        let bytes: usize = entries.iter().map(|entry| entry.record.len()).sum();
+        self.schedule(fetch.index, entries.len(), bytes);
+        {
+            let mut status = self.status.lock();
+            status.records += entries.len() as u64;
+            status.bytes += bytes as u64;
+        }
+        let node_queue = &self.node_queues[fetch.index];
+        let entries = self
+            .ledger
+            .new_entries(&node_queue.node, node_queue.queue, entries);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let records = self.records(fetch.index, entries);
+        self.deliver(fetch, records, start);
+        Ok(())
+    }
+
+    /// Sets when to fetch from a queue again: at once while it has a backlog, after growing backoff while it is empty.
+    fn schedule(&mut self, index: usize, entries: usize, bytes: usize) {
+        let (longest, now) = (self.table.poll_interval, Instant::now());
+        let node_queue = &mut self.node_queues[index];
+        node_queue.has_backlog = entries == MAX_ENTRIES || bytes >= FULL_BYTES;
+        if node_queue.has_backlog {
+            (node_queue.due, node_queue.pause) = (now, MIN_PAUSE);
+            return;
+        }
+        if entries > 0 {
+            node_queue.pause = MIN_PAUSE;
+        }
+        node_queue.due = now + node_queue.pause.min(longest);
+        node_queue.pause = (node_queue.pause * 2).min(longest);
+    }
+
+    /// Converts entries to the formats that the sinks take.
+    fn records(&self, index: usize, entries: Vec<FetchedRecord>) -> Vec<Record> {
+        let node_queue = &self.node_queues[index];
+        let formats = (
+            node_queue.needs(RecordFormat::Json),
+            node_queue.needs(RecordFormat::Line),
+        );
+        let record = |entry: FetchedRecord| {
+            let (json, line) = match formats {
+                (false, _) => (None, Some(entry.record)),
+                (true, false) => (Some(entry.record), None),
+                // A fetch has one format, so the other one is derived.
+                (true, true) => {
+                    let line = line_protocol::from_json(&entry.record).ok();
+                    (Some(entry.record), line)
+                }
+            };
+            Record {
+                id: entry.id,
+                deliveries: entry.deliveries,
+                json,
+                line,
+            }
+        };
+        entries.into_iter().map(record).collect()
+    }
+
+    fn deliver(&mut self, fetch: PendingFetch, records: Vec<Record>, start: Instant) {
+        let node_queue = &self.node_queues[fetch.index];
+        let bytes = records.iter().map(Record::bytes).sum();
+        let number = self.ledger.insert(InFlightBatch {
+            node: node_queue.node.clone(),
+            queue: node_queue.queue,
+            ids: records.iter().map(|record| record.id).collect(),
+            leased_until: start + self.table.lease,
+            pending_sinks: node_queue.destinations.len(),
+            is_abandoned: false,
+        });
+        let batch = Arc::new(Batch {
+            node: node_queue.node.clone(),
+            queue: node_queue.queue,
+            records,
+        });
+        for (to, mut permit) in node_queue.destinations.iter().zip(fetch.permits) {
+            permit.resize(bytes);
+            let mut delivery = Delivery::new(batch.clone(), number, self.report_to.clone(), permit);
+            delivery.edits = to.edits.clone();
+            // A sink that has ended drops the delivery, which reports it as abandoned.
+            let _ = to.sink.inbox.send(delivery);
+        }
+    }
+
+    /// Waits until there is something to do, and takes the reports of the sinks.
+    async fn wait(&mut self, blocked_on: &[Destination]) -> Woken {
+        // Checked first, since there may always be something to do.
+        if self.address.has_changed().unwrap_or(false) && self.has_moved() {
+            return Woken::Moved;
+        }
+        if self.still_blocked {
+            sleep(MIN_PAUSE).await;
+        }
+        let next = self.next_due(blocked_on.is_empty());
+        let woken = if next <= Instant::now() {
+            Woken::Work
+        } else {
+            let acquire = |to: &Destination| {
+                let sink = to.sink.clone();
+                async move {
+                    let permit = sink.budget.acquire(REPLY_BYTES).await;
+                    (sink, permit)
+                }
+            };
+            let mut permits: FuturesUnordered<_> = blocked_on.iter().map(acquire).collect();
+            tokio::select! {
+                // The channel is never closed: the drainer has both ends.
+                Some(status) = self.reports.recv() => {
+                    self.ledger.record(status);
+                    Woken::Work
+                }
+                () = sleep_until(next.into()) => Woken::Work,
+                Some(permit) = permits.next() => {
+                    self.reserved = Some(permit);
+                    Woken::Work
+                }
+                changed = self.tables.changed() => match changed {
+                    Ok(()) => {
+                        // The next round checks whether the table has changed.
+                        self.tables.mark_changed();
+                        Woken::Work
+                    }
+                    Err(_) => Woken::End,
+                },
+                moved = self.address.changed() => match moved {
+                    Ok(()) if self.has_moved() => Woken::Moved,
+                    Ok(()) => Woken::Work,
+                    Err(_) => Woken::End,
+                },
+                () = self.stop.requested() => Woken::End,
+            }
+        };
+        self.take_reports();
+        woken
+    }
+
+    fn take_reports(&mut self) {
+        while let Ok(status) = self.reports.try_recv() {
+            self.ledger.record(status);
+        }
+    }
+
+    /// Returns whether the server has another address than the one connected to. If only the password has changed, a
+    /// connection that works is kept: the server may not know the new password yet.
+    fn has_moved(&mut self) -> bool {
+        let address = self.address.borrow_and_update();
+        address.endpoint() != self.status.lock().address
+    }
+
+    /// Sends the unconfirmed acknowledgements, and extends leases.
+    async fn settle(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
+        let due = self.ledger.due(Instant::now());
+        let mut refusal = None;
+        wire.pipeline(&due.commands, |index, reply| match reply {
+            // A node that is gone has nothing to acknowledge. If it moved, its new server delivers the records again.
+            Err(text) if index < due.acknowledgements && !is_gone(&text) => refusal = Some(text),
+            _ => {}
+        })
+        .await?;
+        match refusal {
+            // Kept and sent again: without it every record would be written again and again. A server that was demoted
+            // refuses in this way.
+            Some(text) => Err(wire.refused("AGG.ACK", &text)),
+            None => {
+                self.ledger.confirm(due);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns when something has to be done, if no sink reports before. Queues that were due and got no budget do not
+    /// count.
+    fn next_due(&self, all_sent: bool) -> Instant {
+        let dues = self.node_queues.iter().map(|queue| queue.due);
+        // By the clock of the plan: what became due since was not part of it.
+        let dues = dues.filter(|due| all_sent || *due > self.planned_at);
+        let next = dues.chain(self.ledger.next_extension()).min();
+        next.map_or(self.next_scan, |next| next.min(self.next_scan))
+    }
+
+    /// Waits for the sinks until the grace period is over, then releases what they have not stored.
+    async fn finish(mut self, mut wire: Option<Connection>) {
+        self.reserved = None;
+        const PAUSE: Duration = Duration::from_millis(200);
+        let deadline = self.stop.requested_at().unwrap_or_else(Instant::now) + self.table.grace;
+        loop {
+            self.take_reports();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.ledger.release_all();
+            }
+            let extend = self
+                .ledger
+                .next_extension()
+                .is_some_and(|at| at <= Instant::now());
+            if self.ledger.has_unconfirmed() || extend {
+                if wire.is_none() {
+                    wire = self.connect().await.ok();
+                }
+                if let Some(open) = &mut wire
+                    && self.settle(open).await.is_err()
+                {
+                    wire = None;
+                }
+            }
+            if left.is_zero() || self.ledger.is_empty() {
+                return;
+            }
+            let pause = left.min(PAUSE).max(Duration::from_millis(1));
+            tokio::select! {
+                Some(status) = self.reports.recv() => self.ledger.record(status),
+                () = sleep(pause) => {}
+            }
+        }
+    }
+}
+
+/// Acquires the budget for one reply from each destination, using the reserved permit for its sink.
+///
+/// # Errors
+///
+/// Returns the first destination that has no budget.
+fn acquire_all<'a>(
+    destinations: &'a [Destination],
+    reserved: &mut Option<(Arc<SinkHandle>, Permit)>,
+) -> Result<Vec<Permit>, &'a Destination> {
+    let acquire = |to: &'a Destination| {
+        let ours = reserved.take_if(|(sink, _)| Arc::ptr_eq(sink, &to.sink));
+        let permit = ours.map(|(_, permit)| permit);
+        permit
+            .or_else(|| to.sink.budget.try_acquire(REPLY_BYTES))
+            .ok_or(to)
+    };
+    destinations.iter().map(acquire).collect()
+}
+
+/// Returns whether an error says that the node is not, or no longer, on this server.
+fn is_gone(text: &str) -> bool {
+    ["WRONGTYPE", "MOVED ", "ASK "]
+        .iter()
+        .any(|code| text.starts_with(code))
+}

@@ -1,0 +1,354 @@
+//! A running poller: its sinks, its servers, the signals, and the configuration, which is reloaded when the file, or a
+//! file of a secret or certificate that it names, has changed, or on SIGHUP.
+//!
+//! # Invariants
+//!
+//! A configuration with errors changes nothing. On a reload, sinks and servers whose settings are unchanged continue with
+//! what they have. A poller that silently does half of its work is worse than one that ended: if a task or thread
+//! panics, shutdown is requested.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use agg_client::FileStamps;
+use agg_client::Shutdown;
+use agg_client::messages::{say, warn};
+
+use super::config::Config;
+use super::error::PollError;
+use super::fleet::Fleet;
+use super::routing::RoutingTable;
+use super::sinks::Sinks;
+use super::status::Status;
+use super::systemd::SystemdNotifier;
+use super::web::{self, Limits};
+
+/// The pause between two checks of the files and the tasks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why a poller has to exit before it has released everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForcedExit {
+    /// The grace period of the shutdown is over.
+    GraceOver,
+    /// A second signal arrived.
+    SecondSignal,
+}
+
+/// Drains as the configuration at `path` says, which was read as `config` when its files were as in `stamps`. Runs until
+/// a signal arrives.
+///
+/// `exit` has to end the program at once. It is called if the poller is stuck when it has to end; what it had leased
+/// returns to the queues when the leases end.
+///
+/// # Errors
+///
+/// Returns an error if the poller cannot start, or if a part of it failed for good.
+pub async fn run(
+    path: &Path,
+    config: Config,
+    stamps: FileStamps,
+    exit: fn(ForcedExit) -> !,
+) -> Result<(), PollError> {
+    Engine::start(path, config, stamps)?.run(exit).await
+}
+
+/// A running poller.
+struct Engine {
+    path: PathBuf,
+    /// The state in which the configuration and the files that it names were read.
+    stamps: FileStamps,
+    config: Config,
+    stop: Shutdown,
+    status: Arc<Status>,
+    sinks: Sinks,
+    /// The status page, if the configuration has one.
+    web: Option<StatusPage>,
+    web_limits: watch::Sender<Limits>,
+    /// The number of open files that the system allows.
+    max_descriptors: u64,
+    systemd: SystemdNotifier,
+}
+
+impl Engine {
+    /// Starts the sinks of a configuration that was read from `path`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a sink cannot be started.
+    fn start(path: &Path, config: Config, stamps: FileStamps) -> Result<Engine, PollError> {
+        let stop = Shutdown::default();
+        let mut engine = Engine {
+            path: path.to_owned(),
+            stamps,
+            sinks: Sinks::new(&stop),
+            stop,
+            status: Arc::new(Status::new()),
+            web: None,
+            web_limits: watch::channel(Limits::default()).0,
+            max_descriptors: raise_descriptor_limit(),
+            systemd: SystemdNotifier::from_env(),
+            config: Config::default(),
+        };
+        engine.apply(config)?;
+        Ok(engine)
+    }
+
+    /// Runs until shutdown is requested.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a sink failed for good, a drainer panicked, the status page cannot listen, or signals cannot
+    /// be received.
+    async fn run(mut self, exit: fn(ForcedExit) -> !) -> Result<(), PollError> {
+        let listen = |kind| signal(kind).map_err(PollError::Signals);
+        let mut hangup = listen(SignalKind::hangup())?;
+        let ends = [
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+        ];
+        let (stop, status) = (self.stop.clone(), self.status.clone());
+        tokio::spawn(wait_for_end(ends, stop, status, exit));
+        let (tables, table) = watch::channel(Arc::new(self.routing_table()));
+        if let Some(address) = self.config.listen {
+            let listener = web::bind(address).await?;
+            self.web = Some(self.serve(address, listener));
+        }
+        let mut fleet = Fleet::new(table, self.status.clone(), self.stop.clone());
+        fleet.watch(self.config.sources.clone());
+        self.systemd.ready();
+
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut settle_at, mut has_failed) = (None, false);
+        while !self.stop.is_requested() {
+            let settled = async {
+                match settle_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let reload = tokio::select! {
+                news = fleet.next_event() => {
+                    fleet.handle(news);
+                    false
+                }
+                _ = hangup.recv() => true,
+                _ = checks.tick() => {
+                    if fleet.sweep() {
+                        has_failed = true;
+                        self.stop.request();
+                    }
+                    self.sinks.sweep();
+                    self.systemd.heartbeat(&self.status);
+                    self.stamps.changed()
+                }
+                () = settled => {
+                    fleet.settle();
+                    settle_at = None;
+                    false
+                }
+                () = self.stop.requested() => false,
+            };
+            if reload {
+                self.systemd.reloading();
+                if self.reload().await {
+                    // The fleet holds a receiver.
+                    let _ = tables.send(Arc::new(self.routing_table()));
+                    let time = fleet.watch(self.config.sources.clone());
+                    settle_at = Some(Instant::now() + time);
+                }
+                self.systemd.ready();
+            }
+        }
+        self.status.ending.store(true, Ordering::Relaxed);
+        self.systemd.stopping(self.config.shutdown_grace);
+        self.sinks.drain_now();
+        fleet.end().await;
+        drop(tables);
+        // A little before the program is ended by force, so that the counts are shown.
+        let since = self
+            .stop
+            .requested_at()
+            .map_or_else(Instant::now, Instant::from);
+        let deadline = since + self.config.shutdown_grace * 7 / 8;
+        self.sinks.end(deadline).await?;
+        match has_failed {
+            // A bug. The task's panic message was shown.
+            true => Err(PollError::DrainerPanicked),
+            false => Ok(()),
+        }
+    }
+
+    fn routing_table(&self) -> RoutingTable {
+        RoutingTable {
+            routes: self.config.routes.clone(),
+            sinks: self.sinks.handles(),
+            poll_interval: self.config.poll_interval,
+            lease: self.config.lease,
+            // The last quarter is for releasing what is in flight.
+            grace: self.config.shutdown_grace * 3 / 4,
+        }
+    }
+
+    /// Reloads the configuration. Returns whether the new one is in force.
+    async fn reload(&mut self) -> bool {
+        self.stamps = FileStamps::default();
+        let result = match Config::read_noting(&self.path, &mut self.stamps) {
+            Ok(config) => self.switch_to(config).await,
+            Err(errors) => Err(errors.into()),
+        };
+        let path = self.path.display();
+        let mut reloads = self.status.reloads.lock();
+        match result {
+            Ok(()) => {
+                say(&format!("{path} reloaded"));
+                (reloads.taken, reloads.error) = (reloads.taken + 1, None);
+                true
+            }
+            Err(error) => {
+                let reason = error.to_string().replace('\n', "; ");
+                warn(&format!("{reason}; keeping the previous configuration"));
+                (reloads.refused, reloads.error) = (reloads.refused + 1, Some(reason));
+                false
+            }
+        }
+    }
+
+    /// Puts a configuration in force, including the address of the status page.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error, and changes nothing, if the address is not available or a sink cannot be started.
+    async fn switch_to(&mut self, config: Config) -> Result<(), PollError> {
+        let current = self.web.as_ref().map(|web| web.address);
+        let listener = match config.listen.filter(|address| Some(*address) != current) {
+            Some(address) => Some((address, self.bind(address).await?)),
+            None => None,
+        };
+        let listens = config.listen.is_some();
+        self.apply(config)?;
+        if let Some((address, listener)) = listener {
+            self.web = Some(self.serve(address, listener));
+        } else if !listens {
+            self.web = None;
+        }
+        Ok(())
+    }
+
+    /// Binds another address. If only the host differs, the old address has to be released first.
+    async fn bind(&mut self, address: SocketAddr) -> Result<TcpListener, PollError> {
+        let same_port =
+            |web: &mut StatusPage| web.address.port() == address.port() && address.port() != 0;
+        let Some(mut old) = self.web.take_if(same_port) else {
+            return web::bind(address).await;
+        };
+        old.task.abort();
+        // The result says that the task was aborted.
+        let _ = (&mut old.task).await;
+        let bound = web::bind(address).await;
+        if bound.is_err()
+            && let Ok(listener) = web::bind(old.address).await
+        {
+            self.web = Some(self.serve(old.address, listener));
+        }
+        bound
+    }
+
+    fn serve(&self, address: SocketAddr, listener: TcpListener) -> StatusPage {
+        let limits = self.web_limits.subscribe();
+        StatusPage::start(address, listener, self.status.clone(), limits)
+    }
+
+    fn apply(&mut self, config: Config) -> Result<(), PollError> {
+        self.sinks.set(&config, &self.status)?;
+        *self.status.grace.lock() = config.shutdown_grace;
+        // Most descriptors are reserved for servers and sinks, however many clients the page has.
+        let most = usize::try_from(self.max_descriptors / 4).unwrap_or(usize::MAX);
+        let mut limits = config.web.clone();
+        limits.connections = limits.connections.min(most).max(1);
+        self.web_limits.send_replace(limits);
+        self.config = config;
+        Ok(())
+    }
+}
+
+/// The task that serves the status page. Dropping it closes the page.
+struct StatusPage {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl StatusPage {
+    fn start(
+        address: SocketAddr,
+        listener: TcpListener,
+        status: Arc<Status>,
+        limits: watch::Receiver<Limits>,
+    ) -> StatusPage {
+        // With port 0 the system has chosen one.
+        let local = listener.local_addr().unwrap_or(address);
+        say(&format!("status page listening on http://{local}/"));
+        let task = tokio::spawn(web::serve(listener, status, limits, std::future::pending()));
+        StatusPage { address, task }
+    }
+}
+
+impl Drop for StatusPage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Requests shutdown at the first signal. A second signal, and the end of the grace period, end the program in whatever
+/// state it is: what it had leased returns to the queues when the leases end.
+async fn wait_for_end(
+    [mut first, mut second]: [Signal; 2],
+    stop: Shutdown,
+    status: Arc<Status>,
+    exit: fn(ForcedExit) -> !,
+) {
+    tokio::select! {
+        _ = first.recv() => {}
+        _ = second.recv() => {}
+        () = stop.requested() => {}
+    }
+    stop.request();
+    let grace = *status.grace.lock();
+    // A thread, since all tasks may be stuck.
+    std::thread::spawn(move || {
+        std::thread::sleep(grace);
+        exit(ForcedExit::GraceOver)
+    });
+    tokio::select! {
+        _ = first.recv() => {}
+        _ = second.recv() => {}
+    }
+    exit(ForcedExit::SecondSignal)
+}
+
+/// Raises the limit of open files as far as the system allows and returns it: each server needs one, and the soft limit
+/// is often 1024.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // The poller also works with fewer.
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    now.unwrap_or(u64::MAX)
+}

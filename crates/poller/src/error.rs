@@ -1,0 +1,68 @@
+//! Why a poller or a loader cannot start, or ended early.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::ReadError;
+use crate::output::OutputError;
+
+/// Why a poller or a loader cannot start, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// The configuration is not readable or not valid.
+    #[error(transparent)]
+    Config(#[from] ReadError),
+    /// The handler of a signal cannot be installed.
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The address of the status page is not available.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why it is not available.
+        #[source]
+        error: io::Error,
+    },
+    /// Standard output is a sink, and closed.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A sink can never be written to again.
+    #[error("sink {name}: {reason}")]
+    SinkFailed {
+        /// The name of the sink.
+        name: String,
+        /// The reason in the words of the sink.
+        reason: String,
+    },
+    /// The task of a sink panicked. Its panic message was shown.
+    #[error("sink {name} panicked")]
+    SinkPanicked {
+        /// The name of the sink.
+        name: String,
+    },
+    /// The task of a server panicked. Its panic message was shown.
+    #[error("the drainer of a server panicked")]
+    DrainerPanicked,
+    /// A file of records cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        #[source]
+        error: io::Error,
+    },
+    /// A file of records has a line that is longer than any record.
+    #[error("{}:{line}: the line is longer than any record", path.display())]
+    LineTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The number of the line.
+        line: u64,
+    },
+    /// The task that reads files panicked. Its panic message was shown.
+    #[error("the reader of files panicked")]
+    ReaderPanicked,
+}

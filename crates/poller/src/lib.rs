@@ -1,0 +1,46 @@
+//! A poller of servers with the aggregator module: it finds the nodes of servers, drains their queues into sinks, and
+//! loses no record.
+//!
+//! - [`config`] reads the configuration: sources of servers, routes, sinks.
+//! - [`run`] drains until a signal arrives, with a status page ([`web`]).
+//! - [`load`] loads records from files into the sinks of a configuration.
+//! - [`rotation`] appends to files that are rotated and compressed.
+//!
+//! There is a task for each server (drainer.rs, started by fleet.rs) and a task for each sink (worker.rs). engine.rs starts
+//! them and reloads the configuration. Deliveries go to the sinks, reports on them come back; the memory for records in
+//! flight is bounded by the budgets of the sinks (budget.rs), which are parts of `max-in-flight`. File I/O runs on the
+//! blocking pool of the runtime.
+//!
+//! # Invariants
+//!
+//! Delivery is at least once: a record that was written and not acknowledged is written again, and (node, queue, id)
+//! identifies it.
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod budget;
+pub mod config;
+mod dead_letters;
+mod drainer;
+mod engine;
+mod error;
+mod fleet;
+pub mod glob;
+mod ledger;
+mod line_protocol;
+pub mod load;
+mod node_stats;
+pub mod output;
+pub mod rotation;
+mod routing;
+mod sink;
+mod sinks;
+mod status;
+mod systemd;
+mod tags;
+pub mod web;
+mod worker;
+
+pub use engine::{ForcedExit, run};
+pub use error::PollError;

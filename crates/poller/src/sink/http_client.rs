@@ -1,0 +1,339 @@
+//! The HTTP client of the sinks: one POST, and the response as far as a sink needs it.
+//!
+//! # Invariants
+//!
+//! A redirection is not followed: it is an error in the URL, and secrets are not for other hosts. The body of a response
+//! is read to its end, so that the connection can be used again, but at most [`MAX_BODY`] bytes of it.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::config;
+
+use super::SinkError;
+
+/// The longest pause that a server may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// The bytes of a body that are read: it may name every line of a batch.
+const MAX_BODY: usize = 2 << 20;
+/// The characters of a reason that are kept.
+const MAX_REASON: usize = 500;
+/// How long an idle connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A response.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The media type without parameters, in lower case.
+    pub content_type: String,
+    /// The body. What is not UTF-8 is replaced.
+    pub body: String,
+    /// The pause that the server asks for.
+    pub retry_after: Option<Duration>,
+}
+
+type Direct = HttpsConnector<HttpConnector>;
+type Proxied = HttpsConnector<Tunnel<Direct>>;
+
+/// The connections, which are made directly or through a proxy.
+enum Pool {
+    Direct(Client<Direct, Full<Bytes>>),
+    Proxied(Client<Proxied, Full<Bytes>>),
+}
+
+/// A client of one server.
+pub struct HttpClient {
+    pool: Pool,
+    url: Uri,
+    headers: HeaderMap,
+    timeout: Duration,
+}
+
+impl HttpClient {
+    /// Creates a client for the server of these settings. Nothing is sent yet.
+    pub fn new(settings: &config::Post) -> HttpClient {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(settings.writers);
+        let mut tcp = HttpConnector::new();
+        // Others than http:// are for the connectors around it.
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let tls = (*settings.tls.config).clone();
+        let pool = match &settings.proxy {
+            None => Pool::Direct(builder.build(https(tls, tcp))),
+            Some(proxy) => {
+                let to_proxy = https((*proxy.tls).clone(), tcp);
+                let mut tunnel = Tunnel::new(proxy.uri.clone(), to_proxy);
+                if let Some((user, password)) = &proxy.credentials {
+                    let pair = BASE64.encode(format!("{user}:{password}"));
+                    if let Ok(value) = HeaderValue::try_from(format!("Basic {pair}")) {
+                        tunnel = tunnel.with_auth(value);
+                    }
+                }
+                Pool::Proxied(builder.build(https(tls, tunnel)))
+            }
+        };
+        let mut headers = HeaderMap::new();
+        let agent = concat!("agg/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        for (name, value) in &settings.headers {
+            // The configuration was checked for both.
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(name), HeaderValue::try_from(value))
+            {
+                headers.insert(name, value);
+            }
+        }
+        HttpClient {
+            pool,
+            url: settings.url.clone(),
+            headers,
+            timeout: settings.timeout,
+        }
+    }
+
+    /// Sends a body.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no response in time, or if one that says success is incomplete.
+    pub async fn post(
+        &self,
+        content_type: &'static str,
+        encoding: Option<&'static str>,
+        body: Vec<u8>,
+    ) -> Result<Response, SinkError> {
+        let mut request = Request::post(self.url.clone());
+        if let Some(headers) = request.headers_mut() {
+            headers.clone_from(&self.headers);
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            if let Some(encoding) = encoding {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            }
+        }
+        let no_response = |reason: &str| SinkError::retriable(format!("no response: {reason}"));
+        let request = request
+            .body(Full::from(body))
+            .map_err(|error| no_response(&error.to_string()))?;
+        let deadline = Instant::now() + self.timeout;
+        let sent = async {
+            match &self.pool {
+                Pool::Direct(client) => client.request(request).await,
+                Pool::Proxied(client) => client.request(request).await,
+            }
+        };
+        let response = match timeout_at(deadline, sent).await {
+            Ok(sent) => sent.map_err(|error| no_response(&causes(&error)))?,
+            Err(_) => {
+                let timeout = self.timeout;
+                return Err(no_response(&format!("nothing within {timeout:?}")));
+            }
+        };
+        let header = |name: HeaderName| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok()
+        };
+        let retry_after = header(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|text| parse_retry_after(text, SystemTime::now()));
+        let content_type = media_type(header(header::CONTENT_TYPE).unwrap_or_default());
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        let read = timeout_at(deadline, read(response.into_body(), &mut body)).await;
+        let read = read.unwrap_or_else(|_| Err("it takes too long".into()));
+        if let (Err(reason), 200..=299) = (read, status) {
+            return Err(SinkError::retriable(format!(
+                "incomplete response: {reason}"
+            )));
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok(Response {
+            status,
+            content_type,
+            body,
+            retry_after,
+        })
+    }
+}
+
+/// Adds TLS to a connector, for `https://` addresses.
+fn https<C>(tls: ClientConfig, connector: C) -> HttpsConnector<C> {
+    HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector)
+}
+
+/// Reads a body, but no more than [`MAX_BODY`] bytes.
+async fn read(mut body: Incoming, bytes: &mut Vec<u8>) -> Result<(), String> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| causes(&error))?;
+        if let Some(data) = frame.data_ref() {
+            let room = MAX_BODY - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() >= room {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the causes of an error, without the outermost one, which says no more than that the client failed.
+fn causes(error: &dyn Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Some errors repeat their cause.
+        if causes
+            .last()
+            .is_none_or(|last: &String| !last.ends_with(&text))
+        {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    match causes.is_empty() {
+        true => error.to_string(),
+        false => causes.join(": "),
+    }
+}
+
+fn media_type(header: &str) -> String {
+    let name = header.split(';').next().unwrap_or_default();
+    name.trim().to_lowercase()
+}
+
+/// Reads the value of Retry-After: seconds or a date.
+fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let pause = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(pause.min(MAX_RETRY_AFTER))
+}
+
+impl Response {
+    /// Returns whether the body is a page for a browser.
+    pub fn is_page(&self) -> bool {
+        let start = self
+            .body
+            .trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        let starts = |tag: &str| {
+            let head = start.get(..tag.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(tag))
+        };
+        starts("<!doctype html") || starts("<html")
+    }
+
+    /// Describes a success that does not come from the server that is meant.
+    pub fn unconfirmed(&self) -> String {
+        let content_type = match &*self.content_type {
+            "" => String::new(),
+            content_type => format!(" of type {content_type}"),
+        };
+        format!(
+            "HTTP {} with a response{content_type} that does not confirm the write: is it a proxy, or another server? {}",
+            self.status,
+            self.reason()
+        )
+    }
+
+    /// Returns the status and the reason.
+    pub fn error(&self) -> String {
+        let status = self.status;
+        match self.reason() {
+            reason if reason.is_empty() => format!("HTTP {status}"),
+            reason => format!("HTTP {status}: {reason}"),
+        }
+    }
+
+    /// Returns the reason in the words of the server: in `error` from InfluxDB 1.x and 3.x, in `message` from 2.x,
+    /// anywhere from a proxy.
+    pub fn reason(&self) -> String {
+        let json: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let reason = json["error"]
+            .as_str()
+            .or(json["message"].as_str())
+            .unwrap_or(&self.body);
+        shorten(reason)
+    }
+}
+
+/// Cuts a reason, which may have any length.
+pub fn shorten(reason: &str) -> String {
+    let mut reason = reason.trim().to_owned();
+    if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
+        reason.truncate(cut);
+        reason.push('…');
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reason_is_cut_at_a_character() {
+        let response = Response {
+            status: 500,
+            body: "ä".repeat(600),
+            ..Response::default()
+        };
+        assert_eq!(response.error(), format!("HTTP 500: {}…", "ä".repeat(500)));
+        let blank = Response {
+            status: 502,
+            body: " \n".into(),
+            ..Response::default()
+        };
+        assert_eq!(blank.error(), "HTTP 502");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (text, expected) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("99999", Some(300)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("Sun, 06 Nov 2044 08:49:00 GMT", Some(300)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(
+                parse_retry_after(text, now),
+                expected.map(Duration::from_secs),
+                "{text}"
+            );
+        }
+    }
+}

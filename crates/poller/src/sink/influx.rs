@@ -1,0 +1,197 @@
+//! Line protocol by HTTP: InfluxDB 1.x, 2.x and 3.x, and databases that are compatible with one of them
+//! (VictoriaMetrics, QuestDB).
+//!
+//! # Invariants
+//!
+//! A point written twice is one point, so a batch of which nothing is known is sent again unchanged. Of a batch that is
+//! rejected for its contents, the bad lines become dead letters: those that 3.x names, or those that are found by
+//! bisection, which stores the good ones. Errors that are about the server and not about the lines (no such database, no
+//! permission, too busy) are retried.
+
+use serde_json::Value;
+
+use super::bisect::{Rejected, Reply};
+use super::http_client::{Response, shorten};
+use super::lines;
+use super::post::Protocol;
+
+/// Line protocol.
+pub struct Influx;
+
+/// What the servers reply when they have parsed lines and found bad ones. 1.x and 2.x: "partial write: ..." and "unable to
+/// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...". It uses the first half
+/// of that also for a request that it does not understand.
+const ABOUT_LINES: [&str; 3] = ["partial write", "unable to parse", "error in line"];
+
+impl Protocol for Influx {
+    fn content_type(&self) -> &'static str {
+        "text/plain; charset=utf-8"
+    }
+
+    fn body(&self, records: &[&[u8]]) -> Vec<u8> {
+        lines(records)
+    }
+
+    fn is_stored(&self, response: &Response) -> bool {
+        // All of them reply with 204, which has no body. A proxy may turn it into a 200 with an empty or a JSON body.
+        let body = response.body.trim();
+        response.status == 204 || body.is_empty() || serde_json::from_str::<Value>(body).is_ok()
+    }
+
+    fn classify(&self, response: &Response, records: &[&[u8]]) -> Option<Reply> {
+        // 2.x replies with 422 to points outside of its retention, and 3.x to one table too many.
+        if !matches!(response.status, 400 | 422) {
+            return None;
+        }
+        let reason = response.reason();
+        let json: Value = serde_json::from_str(&response.body).unwrap_or_default();
+        // Only at the end: a metric may have this name.
+        let words = json["error"].as_str().unwrap_or(&response.body).trim_end();
+        let dropped = words.rsplit_once("dropped=");
+        let dropped: Option<usize> = dropped.and_then(|(_, digits)| digits.parse().ok());
+        let about_records =
+            !json["data"].is_null() || ABOUT_LINES.iter().any(|words| reason.contains(words));
+        Some(Reply::Rejected(Rejected {
+            reason: response.error(),
+            named: named(response.status, &json, records),
+            all: dropped == Some(records.len()),
+            about_records,
+        }))
+    }
+}
+
+/// Returns the lines that 3.x names by `data: [{original_line, line_number, error_message}]`, or nothing if one of them
+/// is not what was sent.
+fn named(status: u16, json: &Value, records: &[&[u8]]) -> Vec<(usize, String)> {
+    let Some(data) = json["data"].as_array() else {
+        return Vec::new();
+    };
+    let mut named: Vec<(usize, String)> = Vec::new();
+    for line in data {
+        let number = line["line_number"].as_u64().unwrap_or(0);
+        let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        let Some(record) = index.and_then(|index| records.get(index)) else {
+            return Vec::new();
+        };
+        // The server may have cut it.
+        let original = line["original_line"].as_str().unwrap_or_default();
+        let begin: String = original.chars().take(20).collect();
+        if !record.starts_with(begin.trim_end_matches(['.', '…']).as_bytes()) {
+            return Vec::new();
+        }
+        let index = (number - 1) as usize;
+        if named.iter().all(|(other, _)| *other != index) {
+            let words = line["error_message"].as_str().unwrap_or_default();
+            named.push((index, format!("HTTP {status}: {}", shorten(words))));
+        }
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classify(status: u16, body: &str, records: &[&str]) -> Option<Reply> {
+        let body = body.to_owned();
+        let records: Vec<&[u8]> = records.iter().map(|record| record.as_bytes()).collect();
+        let response = Response {
+            status,
+            body,
+            ..Response::default()
+        };
+        Influx.classify(&response, &records)
+    }
+
+    #[test]
+    fn only_the_response_of_a_database_confirms_the_write() {
+        let is_stored = |status, body: &str| {
+            Influx.is_stored(&Response {
+                status,
+                body: body.into(),
+                ..Response::default()
+            })
+        };
+        assert!(is_stored(204, "") && is_stored(200, " \n") && is_stored(200, "{\"ok\":true}"));
+        for body in ["<html>Sign in</html>", "<!DOCTYPE html>", "welcome", "OK"] {
+            assert!(!is_stored(200, body), "{body}");
+        }
+    }
+
+    #[test]
+    fn responses_are_classified() {
+        let partial = r#"{"error":"partial write: points beyond retention policy dropped=2"}"#;
+        for (records, expected) in [(&["a", "b"][..], true), (&["a", "b", "c"], false)] {
+            let reply = classify(400, partial, records);
+            assert!(
+                matches!(reply, Some(Reply::Rejected(Rejected { all, about_records: true, .. })) if all == expected)
+            );
+        }
+        let parse = r#"{"code":"invalid","message":"unable to parse 'x'"}"#;
+        let expected = Rejected {
+            reason: "HTTP 400: unable to parse 'x'".into(),
+            about_records: true,
+            ..Rejected::default()
+        };
+        assert_eq!(
+            classify(400, parse, &["x"]),
+            Some(Reply::Rejected(expected))
+        );
+        // About the request.
+        for body in [
+            r#"{"error":"database is required"}"#,
+            r#"{"code":"invalid","message":"failed to parse line protocol: unsupported precision"}"#,
+            "",
+        ] {
+            let reply = classify(400, body, &["x"]);
+            assert!(
+                matches!(
+                    reply,
+                    Some(Reply::Rejected(Rejected {
+                        about_records: false,
+                        ..
+                    }))
+                ),
+                "{body}"
+            );
+        }
+        for status in [429, 503, 500, 401, 404, 301] {
+            assert_eq!(classify(status, partial, &["x"]), None);
+        }
+    }
+
+    #[test]
+    fn lines_named_by_version_3_are_found() {
+        let body = |lines: &[(u64, &str)]| {
+            let line = |(number, text): &(u64, &str)| serde_json::json!({"original_line": text, "line_number": number, "error_message": "bad"});
+            let data: Vec<Value> = lines.iter().map(line).collect();
+            serde_json::json!({"error": "partial write of line protocol occurred", "data": data})
+                .to_string()
+        };
+        let records = ["good a=1 1", "bad a=\"x\" 1", "good a=2 1"];
+        let places = |body: &str| match classify(400, body, &records) {
+            Some(Reply::Rejected(bad)) => bad.named.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+            reply => panic!("{reply:?}"),
+        };
+        assert_eq!(places(&body(&[(2, "bad a=\"x\" 1")])), [1]);
+        assert_eq!(
+            places(&body(&[(2, "bad..."), (2, "bad"), (3, "good a=2 1")])),
+            [1, 2]
+        );
+        // Other lines than were sent, so the bad ones have to be found by bisection.
+        for lines in [&[(0, "bad")][..], &[(4, "bad")], &[(1, "bad")], &[]] {
+            assert!(places(&body(lines)).is_empty(), "{lines:?}");
+        }
+        // The whole batch was rejected and one line named: nothing is stored.
+        let one = r#"{"error":"parsing failed for write_lp endpoint","data":{"original_line":"bad","line_number":2,"error_message":"x"}}"#;
+        assert!(places(one).is_empty());
+        let reply = classify(400, one, &records);
+        assert!(matches!(
+            reply,
+            Some(Reply::Rejected(Rejected {
+                about_records: true,
+                ..
+            }))
+        ));
+    }
+}

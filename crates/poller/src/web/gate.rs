@@ -1,0 +1,328 @@
+//! Accepts the connections of the status page: which requests are allowed, how many at a time, and for how long.
+//!
+//! # Invariants
+//!
+//! Slow clients use a bounded number of descriptors for a bounded time, so that servers and sinks keep theirs. Beyond the
+//! limit no connection is accepted, and the kernel queues further ones. A request for another host name than this
+//! poller's is refused, so a web page whose name resolves to this address (DNS rebinding) can read nothing.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Version, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use agg_client::messages::WarnOnce;
+
+use super::{TEXT, answer};
+
+/// Which clients may connect. The limits can change while the server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The number of concurrent connections.
+    pub connections: usize,
+    /// The host names in lower case by which the page may be requested, besides addresses, `localhost` and the name of
+    /// this machine. `*` allows any.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 64,
+            allowed_hosts: Vec::new(),
+        }
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy)]
+pub struct Timeouts {
+    /// For the head of a request, and between two requests.
+    pub head: Duration,
+    /// After this time a connection is closed as soon as its request was served.
+    pub total: Duration,
+    /// After this further time it is closed in any case.
+    pub grace: Duration,
+}
+
+impl Timeouts {
+    /// Generous for browsers and Prometheus, which reconnect.
+    pub const DEFAULT: Timeouts = Timeouts {
+        head: Duration::from_secs(5),
+        total: Duration::from_secs(60),
+        grace: Duration::from_secs(10),
+    };
+}
+
+/// The longest head of a request.
+const MAX_HEAD: usize = 16 * 1024;
+/// The pause if the system has no descriptor left.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts connections and serves them. Never returns. Dropping the future closes the connections.
+pub async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: watch::Receiver<Limits>,
+    timeouts: Timeouts,
+) {
+    let check = middleware::from_fn_with_state(limits.clone(), check_host);
+    let router = router.layer(check);
+    let mut connections = JoinSet::new();
+    let mut once = WarnOnce::default();
+    loop {
+        let max_connections = limits.borrow().connections.max(1);
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < max_connections => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, router.clone(), timeouts));
+                }
+                Err(error) => {
+                    once.say(&format!("the status page cannot accept a connection: {error}"));
+                    sleep(RETRY_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, timeouts: Timeouts) {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.head)
+        .max_buf_size(MAX_HEAD);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    // Errors of the client are ignored.
+    if timeout(timeouts.total, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(timeouts.grace, connection).await;
+    }
+}
+
+async fn check_host(
+    State(limits): State<watch::Receiver<Limits>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let named = host(&request);
+    let allowed = match &named {
+        Ok(None) => true,
+        Ok(Some(host)) => is_allowed(host, &limits.borrow().allowed_hosts),
+        Err(()) => {
+            let text = "expected one Host header\n".to_owned();
+            return answer(StatusCode::BAD_REQUEST, TEXT, text);
+        }
+    };
+    if allowed {
+        return next.run(request).await;
+    }
+    let text = "host name not allowed: use the address, or add the name to allowed-hosts in the configuration of the \
+                poller\n";
+    answer(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+}
+
+/// Returns the host that a request names. Only HTTP/1.0 may name none.
+fn host(request: &Request) -> Result<Option<String>, ()> {
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.as_str().to_owned()));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host
+            .to_str()
+            .map(|host| Some(host.to_owned()))
+            .map_err(drop),
+        (None, _) if request.version() == Version::HTTP_10 => Ok(None),
+        _ => Err(()),
+    }
+}
+
+/// Returns whether the page may be requested by this host, which may include a port.
+fn is_allowed(host: &str, allowed: &[String]) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
+        || name.parse::<IpAddr>().is_ok()
+    {
+        return true;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_lowercase();
+    let own = rustix::system::uname();
+    let own = own.nodename().to_string_lossy().to_lowercase();
+    name == "localhost" || name == own || allowed.iter().any(|other| *other == name || other == "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const MILLISECONDS_300: Duration = Duration::from_millis(300);
+
+    /// Starts a server with these limits, which replies "hello".
+    async fn start(connections: usize, timeouts: Timeouts) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let allowed_hosts = vec!["grid.example".to_owned()];
+        let (_, limits) = watch::channel(Limits {
+            connections,
+            allowed_hosts,
+        });
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        tokio::spawn(accept(listener, router, limits, timeouts));
+        address
+    }
+
+    async fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Reads until the connection ends.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut bytes = Vec::new();
+        // A reset also ends it.
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn only_addresses_and_known_names_are_allowed() {
+        let own = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let allowed = ["grid.example".to_owned()];
+        for host in [
+            "127.0.0.1",
+            "10.0.0.5:9777",
+            "[::1]:9777",
+            "[fd00::1]",
+            "localhost:9777",
+            "LOCALHOST.",
+            "Grid.example:80",
+            &own,
+        ] {
+            assert!(is_allowed(host, &allowed), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9777",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "grid.example.evil.example",
+            "[evil]",
+            "127.0.0.1@evil.example",
+        ] {
+            assert!(!is_allowed(host, &allowed), "{host}");
+            assert!(is_allowed(host, &["*".to_owned()]), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn request_for_a_foreign_host_is_misdirected() {
+        let address = start(8, Timeouts::DEFAULT).await;
+        for (head, code) in [
+            ("GET / HTTP/1.1\r\nHost: evil.example\r\n", "421"),
+            (
+                "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n",
+                "421",
+            ),
+            ("GET / HTTP/1.0\r\nHost: evil.example\r\n", "421"),
+            ("GET /nothing HTTP/1.1\r\nHost: evil.example\r\n", "421"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n", "400"),
+            ("GET / HTTP/1.1\r\n", "400"),
+            ("GET / HTTP/1.1\r\nHost: grid.example\r\n", "200"),
+            ("GET / HTTP/1.1\r\nHost: 127.0.0.1:1\r\n", "200"),
+            ("GET / HTTP/1.0\r\n", "200"),
+        ] {
+            let text = rest(send(address, &format!("{head}Connection: close\r\n\r\n")).await).await;
+            assert!(text[9..].starts_with(code), "{head}: {text}");
+            assert_eq!(text.contains("allowed-hosts"), code == "421", "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn incomplete_requests_and_idle_connections_are_closed() {
+        let timeouts = Timeouts {
+            head: MILLISECONDS_300,
+            ..Timeouts::DEFAULT
+        };
+        let address = start(8, timeouts).await;
+        let start = Instant::now();
+        let half = send(address, "GET / HTTP/1.1\r\nHost: local").await;
+        let idle = send(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        let silent = send(address, "").await;
+        assert!(!rest(half).await.contains("hello"));
+        assert!(rest(idle).await.ends_with("hello"));
+        assert_eq!(rest(silent).await, "");
+        assert!(start.elapsed() >= MILLISECONDS_300);
+    }
+
+    #[tokio::test]
+    async fn busy_connection_ends_after_the_total_time() {
+        let timeouts = Timeouts {
+            total: MILLISECONDS_300,
+            grace: MILLISECONDS_300,
+            ..Timeouts::DEFAULT
+        };
+        let address = start(8, timeouts).await;
+        let (mut served, mut buffer) = (0, [0; 1024]);
+        let mut stream = send(address, "").await;
+        // One request after the other without a pause, as long as they are served.
+        while stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .is_ok()
+        {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => served += 1,
+            }
+        }
+        assert!(served > 0);
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_wait_for_those_before_them() {
+        let timeouts = Timeouts {
+            head: Duration::from_secs(2),
+            ..Timeouts::DEFAULT
+        };
+        let address = start(2, timeouts).await;
+        let first = send(address, "GET / HT").await;
+        let _second = send(address, "GET / HT").await;
+        let third = send(address, "GET / HTTP/1.0\r\n\r\n").await;
+        // It is served when one of the two others is closed.
+        let start = Instant::now();
+        let response = rest(third).await;
+        assert!(response.ends_with("hello"), "{response}");
+        assert!(start.elapsed() > Duration::from_millis(500));
+        drop(first);
+    }
+}
