@@ -95,6 +95,7 @@ fn quoted_messages_exist_in_the_sources() {
         "crates/core/src",
         "crates/protocol/src",
         "crates/client/src",
+        "crates/poller/src",
         "crates/agg/src",
     ];
     let all: Vec<String> = folders
@@ -185,7 +186,7 @@ fn every_connection_and_file_error_is_listed() {
 fn every_configuration_and_discovery_error_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
-        "crates/agg/src/poll",
+        "crates/poller/src",
         "crates/client/src/discovery",
         "crates/agg/src/scan",
         "crates/agg/src/host",

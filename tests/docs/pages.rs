@@ -155,7 +155,7 @@ fn map_of_files_names_existing_files() {
         for name in page::code(&row[1]) {
             let is_there = page::root().join(name).exists()
                 || files.iter().any(|file| file == name)
-                || ["src", "crates/agg/src"]
+                || ["src", "crates/agg/src", "crates/poller/src"]
                     .iter()
                     .any(|folder| page::root().join(folder).join(name).exists());
             assert!(

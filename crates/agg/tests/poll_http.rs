@@ -487,6 +487,120 @@ fn page_with_status_200_does_not_count_as_stored() {
     }
 }
 
+/// A server that replies with these bytes, the first time and then, and closes the connection; the bodies it got.
+fn raw_server(
+    first: &'static [u8],
+    then: &'static [u8],
+) -> (String, Arc<std::sync::Mutex<Vec<Vec<u8>>>>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let bodies: Arc<std::sync::Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let kept = bodies.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                let line = line.trim_end().to_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let reply = match kept.lock().unwrap().is_empty() {
+                true => first,
+                false => then,
+            };
+            kept.lock().unwrap().push(body);
+            reader.get_mut().write_all(reply).unwrap();
+        }
+    });
+    (url, bodies)
+}
+
+#[test]
+fn response_that_is_not_utf_8_or_is_incomplete_does_not_confirm_a_write() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    const INFLUX: &str = "type = \"influxdb\"\ndatabase = \"grid\"";
+    const HTTP: &str = "type = \"http\"";
+    for (round, (sink, first, expected)) in [
+        (
+            INFLUX,
+            &b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=iso-8859-1\r\nContent-Length: 18\r\n\r\n\
+               <html>gr\xfc\xdfe</html>"[..],
+            "HTTP 200 with a response of type text/html that does not confirm the write",
+        ),
+        (
+            INFLUX,
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 4\r\n\r\n\xff\xfe\x00\x80",
+            "HTTP 200 with a response of type application/octet-stream that does not confirm the write",
+        ),
+        (
+            INFLUX,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+            "incomplete response: ",
+        ),
+        (
+            HTTP,
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"ok\":true}",
+            "incomplete response: ",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (url, bodies) = raw_server(first, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        let node = format!("n{round}");
+        windows(&server, &node, &names(1));
+        let routes = "[[route]]\nqueues = [\"MIN\"]\nsinks = [\"db\"]\n[sink.db]";
+        let place = Place::new(&settings(
+            &server,
+            &format!("{routes}\n{sink}\nurl = \"{url}\"\n"),
+        ));
+        let mut running = place.start();
+        let warning = running.errors().next().unwrap();
+        assert!(warning.contains(expected), "{warning}");
+        until_empty(&server, &[&*node], "MIN");
+        let bodies = bodies.lock().unwrap();
+        assert_eq!(bodies.len(), 2, "{expected}");
+        assert_eq!(bodies[0], bodies[1]);
+    }
+}
+
+#[test]
+fn unsupported_proxy_of_the_environment_names_the_sink_and_the_variable() {
+    let check = |more: &str| {
+        let text = format!(
+            "[[source]]\nurls = [\"redis://h\"]\n{}",
+            influx("http://db.example:8086", &format!("{VERSION_1}\n{more}"))
+        );
+        let place = Place::new(&text);
+        let mut command = place.command("check");
+        command.env("ALL_PROXY", "socks5://user:s3cret@proxy:1080");
+        let output = command.output().unwrap();
+        (output.status.code(), crate::support::err(&output))
+    };
+    let (code, error) = check("");
+    assert_eq!(code, Some(2), "{error}");
+    for expected in [
+        "sink \"db\": ALL_PROXY of the environment",
+        "proxy = \"none\"",
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(!error.contains("s3cret"), "{error}");
+    assert_eq!(check("proxy = \"none\"").0, Some(0));
+}
+
 /// Starts a proxy that connects to one address whatever is requested, and returns the first lines of its requests.
 fn proxy(target: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     use std::io::{BufRead, BufReader, Write};

@@ -19,10 +19,11 @@ use agg_client::connect::{BlockingConnection, ClientError, Server};
 use agg_client::fetch::{self, FetchRequest};
 use agg_client::messages::{WarnOnce, say};
 use agg_client::{Reconnector, Shutdown};
+use agg_poller::rotation::{Appender, Rotation};
 use aggregator_protocol::{NodeName, RecordFormat};
 
-use agg_poller::rotation::{Appender, Rotation};
 use crate::exit_status::ExitStatus;
+use agg_poller::rotation::{Appender, Rotation};
 
 use nodes::Nodes;
 pub use options::Options;

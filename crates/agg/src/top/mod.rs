@@ -115,7 +115,8 @@ impl Options {
     /// A URL or the configuration file is invalid.
     pub fn sources(&self, url: &str, access: &Access) -> Result<Vec<Source>, String> {
         if let Some(path) = &self.config {
-            return Config::read(path).map(|config| config.sources);
+            let config = Config::read(path).map_err(|error| error.to_string())?;
+            return Ok(config.sources);
         }
         let default = [url.to_owned()];
         let urls = match self.urls.as_slice() {

@@ -55,7 +55,7 @@ type Proxied = HttpsConnector<Tunnel<Direct>>;
 /// The connections, which are made directly or through a proxy.
 enum Pool {
     Direct(Client<Direct, Full<Bytes>>),
-    Proxied(Client<Proxied, Full<Bytes>>),
+    Proxied(Box<Client<Proxied, Full<Bytes>>>),
 }
 
 /// A client of one server.
@@ -90,7 +90,7 @@ impl HttpClient {
                         tunnel = tunnel.with_auth(value);
                     }
                 }
-                Pool::Proxied(builder.build(https(tls, tunnel)))
+                Pool::Proxied(Box::new(builder.build(https(tls, tunnel))))
             }
         };
         let mut headers = HeaderMap::new();

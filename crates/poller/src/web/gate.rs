@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use agg_client::messages::WarnOnce;
 
-use super::{TEXT, answer};
+use super::response::{TEXT, response};
 
 /// Which clients may connect. The limits can change while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ async fn check_host(
         Ok(Some(host)) => is_allowed(host, &limits.borrow().allowed_hosts),
         Err(()) => {
             let text = "expected one Host header\n".to_owned();
-            return answer(StatusCode::BAD_REQUEST, TEXT, text);
+            return response(StatusCode::BAD_REQUEST, TEXT, text);
         }
     };
     if allowed {
@@ -133,7 +133,7 @@ async fn check_host(
     }
     let text = "host name not allowed: use the address, or add the name to allowed-hosts in the configuration of the \
                 poller\n";
-    answer(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
+    response(StatusCode::MISDIRECTED_REQUEST, TEXT, text.to_owned())
 }
 
 /// Returns the host that a request names. Only HTTP/1.0 may name none.

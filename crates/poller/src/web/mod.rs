@@ -16,6 +16,7 @@ mod gate;
 mod metrics;
 mod page;
 mod rates;
+mod response;
 pub mod view;
 
 use std::future::Future;
@@ -24,15 +25,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
+use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-use aggregator_protocol::masking;
 
 use super::error::PollError;
 use super::status::Status;
@@ -40,10 +38,8 @@ pub use gate::Limits;
 use gate::Timeouts;
 use page::Query;
 use rates::RateSampler;
+use response::{TEXT, as_json, response};
 use view::View;
-
-/// The style of the page, for other pages that look alike.
-pub const STYLE: &str = include_str!("page.css");
 
 /// What the handlers render.
 struct App {
@@ -114,7 +110,7 @@ async fn home(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respons
          img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
     let page = page::page(&app.view(), &query, &nonce);
-    let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", page);
+    let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page);
     if let Ok(policy) = policy.parse() {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
@@ -131,7 +127,7 @@ async fn prometheus(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> R
         let mut names = query.split('&').map(|pair| pair.split('=').next());
         names.any(|name| name == Some("nodes"))
     });
-    answer(
+    response(
         StatusCode::OK,
         metrics::TYPE,
         metrics::text(&app.view(), nodes),
@@ -140,7 +136,7 @@ async fn prometheus(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> R
 
 /// Replies that the program runs. If a part of it fails, all of it ends.
 async fn health() -> Response {
-    answer(StatusCode::OK, TEXT, "ok\n".into())
+    response(StatusCode::OK, TEXT, "ok\n".into())
 }
 
 /// The body of `/readyz`.
@@ -161,35 +157,15 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 
 async fn not_found() -> Response {
     let text = "not found; there are /, /status.json, /metrics, /healthz and /readyz\n";
-    answer(StatusCode::NOT_FOUND, TEXT, text.into())
+    response(StatusCode::NOT_FOUND, TEXT, text.into())
 }
 
 async fn not_allowed() -> Response {
     let text = "method not allowed: use GET or HEAD\n".into();
-    let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
+    let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
     let allowed = header::HeaderValue::from_static("GET, HEAD");
     response.headers_mut().insert(header::ALLOW, allowed);
     response
-}
-
-const TEXT: &str = "text/plain; charset=utf-8";
-
-fn as_json(code: StatusCode, value: &impl serde::Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(text) => answer(code, "application/json", masking::json_lines(&text) + "\n"),
-        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
-    }
-}
-
-fn answer(code: StatusCode, kind: &'static str, text: String) -> Response {
-    let headers: [(HeaderName, &str); 5] = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ];
-    (code, headers, Body::from(text)).into_response()
 }
 
 /// Returns an unguessable value, so that only the page's own script has it.

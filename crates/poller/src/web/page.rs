@@ -16,6 +16,8 @@ use super::view::{
     LATE, NodeView, QueueView, ServerView, SinkView, State, View, count, duration, grouped,
 };
 
+/// The style of the page.
+const STYLE: &str = include_str!("page.css");
 /// The rows that are shown of a longer table.
 const MAX_ROWS: usize = 100;
 
@@ -209,7 +211,7 @@ pub fn page(view: &View, query: &Query, nonce: &str) -> String {
                 title { (headline(view)) " · agg poll" }
                 noscript { meta http-equiv="refresh" content="5"; }
                 link rel="icon" href="data:,";
-                style nonce=(nonce) { (PreEscaped(super::STYLE)) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) }
             }
             body {
                 header {

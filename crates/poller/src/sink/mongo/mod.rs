@@ -16,7 +16,9 @@
 
 mod collection;
 mod connection;
+mod database;
 mod document;
+mod prepare;
 mod reply;
 
 use std::collections::HashSet;
@@ -26,13 +28,11 @@ use async_trait::async_trait;
 use mongodb::bson::raw::cstr;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc};
 
-use crate::config;
-use agg_client::messages::WarnOnce;
-
 use self::collection::Collection;
-use self::connection::Connection;
 use self::document::Record;
 use self::reply::{CommandError, UNEXPECTED, WriteError, write_errors};
+
+pub use self::database::Mongo;
 
 use super::{BatchLimits, Rejection, Sink, SinkError};
 
@@ -42,15 +42,6 @@ const MAX_COMMAND: usize = 16 << 20;
 const COMMAND_OVERHEAD: usize = 1024;
 /// The bytes of a command besides each statement.
 const STATEMENT_OVERHEAD: usize = 12;
-
-/// A database.
-pub struct Mongo {
-    settings: config::Mongo,
-    connection: Connection,
-    /// Whether each collection is a time-series collection. `None` if it has to be prepared first.
-    ready: [Option<bool>; Collection::ALL.len()],
-    once: WarnOnce,
-}
 
 /// A record with its statement.
 struct Item {
@@ -68,21 +59,6 @@ enum Verb {
 }
 
 impl Mongo {
-    /// Creates a sink for the database of these settings. Nothing is sent yet.
-    pub fn new(settings: config::Mongo) -> Mongo {
-        let (uri, database) = (settings.uri.clone(), settings.database.clone());
-        Mongo {
-            connection: Connection::new(uri, database, settings.timeout),
-            settings,
-            ready: Default::default(),
-            once: WarnOnce::default(),
-        }
-    }
-
-    fn name(&self, collection: Collection) -> String {
-        format!("{}{}", self.settings.prefix, collection.name())
-    }
-
     /// Writes the records of one collection. Adds those that are rejected.
     async fn store(
         &mut self,
