@@ -23,7 +23,7 @@ use tokio::time::{sleep, sleep_until};
 use crate::line_protocol;
 use agg_client::Backoff;
 use agg_client::Shutdown;
-use agg_client::connect::{ClientError, Connection, Server};
+use agg_client::connect::{ClientError, Connection, Server, ServerError};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};
 use agg_client::messages::{WarnOnce, of_node, say, warn};
 use agg_client::nodes::{self, NodeScan};
@@ -208,7 +208,7 @@ impl Drainer {
             .endpoint()
             .clone_into(&mut self.status.lock().address);
         self.next_scan = Instant::now();
-        let wire = server.dial().await?;
+        let wire = server.connect().await?;
         self.status.lock().connects += 1;
         Ok(wire)
     }
@@ -392,7 +392,7 @@ impl Drainer {
             Ok(value) => fetch::entries(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?,
             Err(text) => {
                 let node = &self.node_queues[fetch.index].node;
-                if text.starts_with("READONLY") {
+                if text.code == "READONLY" {
                     return Err(wire.refused("AGG.FETCH", &text));
                 }
                 // A key that was a node at the time of the scan may have been deleted or moved since.
@@ -646,8 +646,6 @@ fn acquire_all<'a>(
 }
 
 /// Returns whether an error says that the node is not, or no longer, on this server.
-fn is_gone(text: &str) -> bool {
-    ["WRONGTYPE", "MOVED ", "ASK "]
-        .iter()
-        .any(|code| text.starts_with(code))
+fn is_gone(error: &ServerError) -> bool {
+    ["WRONGTYPE", "MOVED", "ASK"].contains(&error.code.as_str())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use agg_client::connect::{Access, Allow, Server, Tls, TlsFiles};
+use agg_client::connect::{Access, Allowlist, Server, Tls, TlsFiles};
 use agg_client::discovery::scan::Scan;
 use agg_client::discovery::{Cluster, Hosts, Range, Sentinel, Source};
 
@@ -149,7 +149,8 @@ fn tls(source: &RawSource, kind: &str, encrypted: bool) -> Result<Option<Tls>, C
         let text = format!("no connection of this source is encrypted: {way}");
         return Err(ConfigError::at_byte(at, text));
     }
-    let tls = Tls::new(&files).map_err(|text| {
+    let tls = Tls::new(&files).map_err(|error| {
+        let text = error.to_string();
         // The file that the message names, otherwise the first key.
         let named = [&source.tls_ca, &source.tls_cert, &source.tls_key]
             .into_iter()
@@ -162,7 +163,7 @@ fn tls(source: &RawSource, kind: &str, encrypted: bool) -> Result<Option<Tls>, C
 }
 
 /// Returns the networks to which the listed servers may redirect.
-fn allow(source: &RawSource, listed_servers: &[Server]) -> Result<Arc<Allow>, ConfigError> {
+fn allow(source: &RawSource, listed_servers: &[Server]) -> Result<Arc<Allowlist>, ConfigError> {
     let network = |text: &Spanned<String>| {
         let written = text.get_ref();
         let network = written.parse::<IpNet>().map(|network| network.trunc());
@@ -188,7 +189,7 @@ fn allow(source: &RawSource, listed_servers: &[Server]) -> Result<Arc<Allow>, Co
         .iter()
         .filter_map(Server::host)
         .map(str::to_owned);
-    Ok(Arc::new(Allow::new(listed, hosts.collect())))
+    Ok(Arc::new(Allowlist::new(listed, hosts.collect())))
 }
 
 /// Checks a source that scans address ranges.
@@ -200,19 +201,20 @@ fn range(
 ) -> Result<Range, ConfigError> {
     let hosts = match range.get_ref() {
         Ranges::One(text) => {
-            vec![Hosts::parse(text).map_err(|text| ConfigError::at(range, text))?]
+            vec![Hosts::parse(text).map_err(|error| ConfigError::at(range, error.to_string()))?]
         }
         Ranges::Several(texts) if texts.is_empty() => {
             return Err(ConfigError::at(range, "expected at least one range"));
         }
         Ranges::Several(texts) => {
             let parse = |text: &Spanned<String>| {
-                Hosts::parse(text.get_ref()).map_err(|error| ConfigError::at(text, error))
+                Hosts::parse(text.get_ref())
+                    .map_err(|error| ConfigError::at(text, error.to_string()))
             };
             texts.iter().map(parse).collect::<Result<_, _>>()?
         }
     };
-    let hosts = Hosts::all(hosts).map_err(|text| ConfigError::at(range, text))?;
+    let hosts = Hosts::all(hosts).map_err(|error| ConfigError::at(range, error.to_string()))?;
     let time = |time: &Option<Spanned<Time>>, default| {
         time.as_ref().map_or(default, |time| time.get_ref().0)
     };
@@ -266,8 +268,8 @@ fn sentinel(
     for (_, name) in &mut addresses {
         name.push_str(&format!(" for {service:?}"));
     }
-    let pattern =
-        Server::at("", 0, access, encrypted).map_err(|text| ConfigError::at(urls, text))?;
+    let pattern = Server::at("", 0, access, encrypted)
+        .map_err(|error| ConfigError::at(urls, error.to_string()))?;
     let pattern = pattern.allowing(&allow(source, &sentinels)?);
     let sentinel = Sentinel {
         sentinels,
@@ -294,7 +296,8 @@ fn servers(
             }
             _ => url.get_ref(),
         };
-        let server = Server::parse(text, access).map_err(|text| ConfigError::at(url, text))?;
+        let server =
+            Server::parse(text, access).map_err(|error| ConfigError::at(url, error.to_string()))?;
         addresses.push((url.span().start, server.endpoint().to_owned()));
         servers.push(server);
     }
@@ -506,7 +509,7 @@ mod tests {
             ),
             (
                 "urls = [\"rediss://h\"]\ntls-cert = \"/nonexistent/c\"",
-                "3:12: a certificate of ours needs its key",
+                "3:12: a client certificate needs its key",
             ),
             (
                 "cluster = [\"redis://h\"]\nallow = [\"10.0.0.0/8\", \"h\"]",
