@@ -23,7 +23,6 @@ use agg_poller::rotation::{Appender, Rotation};
 use aggregator_protocol::{NodeName, RecordFormat};
 
 use crate::exit_status::ExitStatus;
-use agg_poller::rotation::{Appender, Rotation};
 
 use nodes::Nodes;
 pub use options::Options;

@@ -306,7 +306,6 @@ mod tests {
             server(records)
         }));
         let result = run_now(&records, history, &scripted);
-        drop(scripted);
         if result.is_ok() {
             history.note_done();
         }
@@ -470,8 +469,7 @@ mod tests {
                 })
             }));
             let rejections = run_now(&records, &history, &scripted);
-            drop(scripted);
-            let rejections = rejections.unwrap();
+                let rejections = rejections.unwrap();
             let expected: Vec<usize> = (0..bad.len()).filter(|n| bad[*n]).collect();
             let indexes: Vec<usize> = rejections.iter().map(|rejection| rejection.index).collect();
             prop_assert_eq!(indexes, expected);

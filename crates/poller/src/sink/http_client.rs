@@ -54,7 +54,7 @@ type Proxied = HttpsConnector<Tunnel<Direct>>;
 
 /// The connections, which are made directly or through a proxy.
 enum Pool {
-    Direct(Client<Direct, Full<Bytes>>),
+    Direct(Box<Client<Direct, Full<Bytes>>>),
     Proxied(Box<Client<Proxied, Full<Bytes>>>),
 }
 
@@ -80,7 +80,7 @@ impl HttpClient {
         tcp.set_nodelay(true);
         let tls = (*settings.tls.config).clone();
         let pool = match &settings.proxy {
-            None => Pool::Direct(builder.build(https(tls, tcp))),
+            None => Pool::Direct(Box::new(builder.build(https(tls, tcp)))),
             Some(proxy) => {
                 let to_proxy = https((*proxy.tls).clone(), tcp);
                 let mut tunnel = Tunnel::new(proxy.uri.clone(), to_proxy);
