@@ -13,10 +13,6 @@
 //!   compresses it.
 //! - The compactor is a thread of its own that handles one file at a time, so no append waits for it.
 
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -498,3 +494,7 @@ fn has_contents(path: &Path, compression: Compression, mut plain: &File) -> io::
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -9,9 +9,6 @@
 //!   accordingly.
 //! - The resources that clients can use are bounded (gate.rs).
 
-#[cfg(test)]
-#[path = "../../testdata/fixtures.rs"]
-pub(crate) mod fixtures;
 mod gate;
 mod metrics;
 mod page;
@@ -175,6 +172,10 @@ fn nonce() -> String {
     let part = |salt: u8| RandomState::new().hash_one((salt, Instant::now()));
     format!("{:016x}{:016x}", part(0), part(1))
 }
+
+#[cfg(test)]
+#[path = "../../testdata/fixtures.rs"]
+pub(crate) mod fixtures;
 
 #[cfg(test)]
 mod tests {
