@@ -82,11 +82,7 @@ fn invalid_records_are_reported_and_stop_nothing() {
         let start = format!("agg: {}:{line}: not a record: ", file.display());
         assert!(said.contains(&start), "{said}");
     }
-    assert!(
-        said.ends_with(
-            "3 records read, 0 matched no route, 3 lines are not records\n"
-        )
-    );
+    assert!(said.ends_with("3 records read, 0 matched no route, 3 lines are not records\n"));
     assert_eq!(place.lines("out"), [record(1), record(2), record(3)]);
 
     let missing = load(&place, &["nowhere"]);

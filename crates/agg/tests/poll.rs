@@ -30,10 +30,7 @@ fn check_reports_line_and_column() {
         let output = place.command(verb).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let path = place.path("poller.toml");
-        let message = format!(
-            "agg: {}:6:10: there is no [sink.x]\n",
-            path.display()
-        );
+        let message = format!("agg: {}:6:10: there is no [sink.x]\n", path.display());
         match verb {
             "poll" => assert_eq!(unstamped(&err(&output)), message),
             _ => assert_eq!(err(&output), message),
@@ -61,7 +58,10 @@ fn check_reports_all_errors_at_once() {
         "2:9: a time has a unit: write \"30s\"".to_owned(),
         "6:1: unknown key `qeues`, did you mean `queues`?".into(),
         "8:1: expected \"database\" in this sink".into(),
-        format!("13:8: directory {} does not exist", place.path("no").display()),
+        format!(
+            "13:8: directory {} does not exist",
+            place.path("no").display()
+        ),
     ];
     assert_eq!(text.lines().count(), starts.len(), "{text}");
     for (line, start) in text.lines().zip(starts) {
