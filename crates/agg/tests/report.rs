@@ -45,7 +45,7 @@ fn report_samples(server: &Server, node: &str, metric: &str, kind: &str, minutes
             &value,
             kind,
             "TAGS",
-            "unit:things",
+            "unit:orders",
             "AT",
             &at,
         ];
@@ -91,7 +91,7 @@ fn page_shows_everything_about_a_node() {
     assert!(page.contains("aria-label=\"pool.busy: from 1k to 2.8k\""));
     assert!(page.contains("<span class=\"name\">0</span> <small>avg</small>"));
     assert!(page.contains("aria-label=\"shop.orders: from 1 to 1\""));
-    assert!(page.contains("<small>things/s</small>"));
+    assert!(page.contains("<small>orders/s</small>"));
     // 30 minutes have about seven windows of 5 minutes, without a gap between them.
     let orders = page.split("aria-label=\"shop.orders").nth(1).unwrap();
     let line = orders.split("class=\"line s0\" d=\"").nth(1).unwrap();

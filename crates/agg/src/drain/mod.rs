@@ -265,7 +265,7 @@ impl Write for FileWriter<'_> {
     }
 }
 
-/// Pauses between fetches from several nodes: short while there are records, growing to a second while there are none.
+/// Delays between fetches from several nodes: short while there are records, growing to a second while there are none.
 struct IdlePauses(Duration);
 
 impl Default for IdlePauses {

@@ -164,7 +164,7 @@ impl FileSystems {
         let since = Instant::now();
         let answer = match helper.ask(&file_system.mount) {
             Ok(()) => helper.answer(timeout),
-            Err(_) => Err(NoAnswer::Ended),
+            Err(_) => Err(NoAnswer::Exited),
         };
         match answer {
             Ok(probe) => {
@@ -173,7 +173,7 @@ impl FileSystems {
                 }
                 self.helper = Some(helper);
             }
-            Err(NoAnswer::Ended) => self.ended.extend(helper.end()),
+            Err(NoAnswer::Exited) => self.ended.extend(helper.end()),
             Err(NoAnswer::Pending) => {
                 let stuck = Stuck {
                     helper,
@@ -207,7 +207,7 @@ impl FileSystems {
                     self.stuck.insert(point, stuck);
                     continue;
                 }
-                Err(NoAnswer::Ended) => {}
+                Err(NoAnswer::Exited) => {}
                 Ok(probe) => {
                     if stuck.was_reported {
                         say(&format!("file system {} answers again", point.display()));
@@ -311,7 +311,7 @@ mod tests {
         fn answer(&mut self, _: Duration) -> Result<Probe, NoAnswer> {
             let script = self.script.borrow();
             match script.hanging.contains(&self.asked) {
-                _ if script.end => Err(NoAnswer::Ended),
+                _ if script.end => Err(NoAnswer::Exited),
                 true => Err(NoAnswer::Pending),
                 false => Ok(Probe::Space(SPACE)),
             }

@@ -79,7 +79,7 @@ pub mod fixtures {
         }
 
         fn answer(&mut self, _: Duration) -> Result<Probe, NoAnswer> {
-            self.0.take().ok_or(NoAnswer::Ended)
+            self.0.take().ok_or(NoAnswer::Exited)
         }
 
         fn end(self: Box<Self>) -> Option<std::process::Child> {

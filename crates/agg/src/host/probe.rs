@@ -163,8 +163,8 @@ pub trait Helper {
 pub enum NoAnswer {
     /// Not within the timeout.
     Pending,
-    /// The helper has ended.
-    Ended,
+    /// The helper has exited.
+    Exited,
 }
 
 /// A helper process.
@@ -233,7 +233,7 @@ impl Helper for Process {
             .recv_timeout(timeout)
             .map_err(|error| match error {
                 RecvTimeoutError::Timeout => NoAnswer::Pending,
-                RecvTimeoutError::Disconnected => NoAnswer::Ended,
+                RecvTimeoutError::Disconnected => NoAnswer::Exited,
             })
     }
 

@@ -69,7 +69,7 @@ fn overview(report: &Report) -> Markup {
         0 => None,
         _ => Some(duration(stats.lag_ms() as f64 / 1000.0)),
     };
-    let figures = [
+    let values = [
         ("Metrics", grouped(stats.metrics), None),
         ("Errors", grouped(stats.errors), None),
         ("Objects", grouped(stats.objects), None),
@@ -82,7 +82,7 @@ fn overview(report: &Report) -> Markup {
     let sections = ["Statistics", "Errors", "Objects", "Queues", "Log"];
     html! {
         dl {
-            @for (name, value, oldest) in figures {
+            @for (name, value, oldest) in values {
                 div {
                     dt { (name) }
                     dd {

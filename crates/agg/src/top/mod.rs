@@ -211,7 +211,7 @@ async fn show(
                 has_changed = true;
                 is_answer
             }
-            // Once per second even without changes, as pauses are counted down.
+            // At least every second, as pauses are counted down.
             _ = frames.tick() => has_changed || drawn_at.elapsed() >= Duration::from_secs(1),
         };
         if draw_now && terminal.is_open() {

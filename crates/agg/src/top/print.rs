@@ -95,10 +95,10 @@ struct ServerLine<'a> {
     why: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ceiling: Option<u64>,
+    #[serde(rename = "held", skip_serializing_if = "Option::is_none")]
+    memory_used: Option<u64>,
+    #[serde(rename = "ceiling", skip_serializing_if = "Option::is_none")]
+    memory_limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dropped: Option<&'a BTreeMap<String, u64>>,
     reports_per_second: Option<f64>,
@@ -119,8 +119,8 @@ impl<'a> ServerLine<'a> {
                 _ => None,
             },
             note: server.note.as_deref(),
-            held: stats.map(|stats| stats.memory_used),
-            ceiling: stats.map(|stats| stats.memory_limit),
+            memory_used: stats.map(|stats| stats.memory_used),
+            memory_limit: stats.map(|stats| stats.memory_limit),
             dropped: stats.map(|stats| &stats.dropped),
             reports_per_second: server.reports,
             drops_per_second: server.drops,
