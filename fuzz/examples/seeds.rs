@@ -179,7 +179,7 @@ fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         (
             "fault-tags-that-are-no-text",
             vec![
-                step(kind::THINGS, &[3, 12_000], &[1]),
+                step(kind::ITEMS, &[3, 12_000], &[1]),
                 step(kind::DRAIN, &[10], &[2, 0]),
                 step(kind::DRAIN, &[10], &[2, 1]),
             ],
@@ -247,8 +247,8 @@ fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         (
             "many-tags",
             vec![
-                step(kind::THINGS, &[1_000, 8_000], &[0]),
-                step(kind::THINGS, &[1_000, 8_000], &[3]),
+                step(kind::ITEMS, &[1_000, 8_000], &[0]),
+                step(kind::ITEMS, &[1_000, 8_000], &[3]),
                 step(kind::REQUEUE, &[many], &[3, 0, 0]),
                 step(kind::DRAIN, &[10], &[0, 1]),
             ],
@@ -369,7 +369,7 @@ fn arguments(line: &str) -> Vec<u8> {
     [&[which], &*args.join(&ARGUMENT)].concat()
 }
 
-/// The frames of the node at the end, and all payloads on the way.
+/// The frames of the node at the end, and all payloads until then.
 fn play(script: &[&str]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let mut server = Server::new(Settings::default(), BASE);
     let mut node = Node::new(&server.settings, 1);

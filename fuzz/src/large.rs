@@ -24,7 +24,7 @@ pub mod step {
     /// AGG.MSTAT. Sizes: metrics, bytes of a name (1: those of a loaded node), tags. Choices: kind of tags, always the same metric.
     pub const METRICS: u8 = 1;
     /// Something of each other family. Sizes: bytes of its text, tags. Choice: kind of tags.
-    pub const THINGS: u8 = 2;
+    pub const ITEMS: u8 = 2;
     /// AGG.REALITY. Size: members of the JSON. Choice: their shape.
     pub const JSON: u8 = 3;
     /// AGG.SCAN. Size: elements of the pattern. Choices: element, end, family, with values.
@@ -170,7 +170,7 @@ impl World {
         match kind {
             step::LOAD => self.load(bytes),
             step::METRICS => self.metrics(bytes),
-            step::THINGS => self.things(bytes),
+            step::ITEMS => self.items(bytes),
             step::JSON => {
                 let n = self.some(bytes.size(), 8);
                 let object = [b"object".to_vec(), b"M".to_vec(), json(n, bytes.next())];
@@ -260,7 +260,7 @@ impl World {
         self.command(Command::Mstat, &args).map(drop)
     }
 
-    fn things(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {
+    fn items(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {
         let text = vec![b'a'; self.some(bytes.size(), 16)];
         let tags = self.tags(bytes);
         let (m, one) = (b"M".to_vec(), b"1".to_vec());

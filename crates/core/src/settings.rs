@@ -36,7 +36,7 @@ const MONTH_MS: i64 = 28 * 86_400_000;
 /// The unit of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A number of things.
+    /// A number.
     Count,
     /// Bytes; written with a suffix, as in `64mb`.
     Bytes,

@@ -36,7 +36,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..120)
 }
 
-const LENGTHS: [i64; 2] = [300_000, 3_600_000];
+const WINDOWS_MS: [i64; 2] = [300_000, 3_600_000];
 const QUEUES: [&str; 2] = ["MIN", "HOUR"];
 const LATE: [&str; 3] = ["late", "late-min", "late-hour"];
 
@@ -54,7 +54,7 @@ struct Model {
     delivered: BTreeSet<Key>,
     delivered_to: [[i64; 2]; 3],
     is_there: [bool; 3],
-    /// When it is of no use any more where a forgotten metric was delivered.
+    /// When it has no effect any more where a forgotten metric was delivered.
     until: [i64; 3],
 }
 
@@ -76,7 +76,7 @@ impl Model {
 
     /// The number of windows that may be open.
     fn most(&self, i: usize) -> usize {
-        let passed = (self.delay() as u64).div_ceil(LENGTHS[i] as u64);
+        let passed = (self.delay() as u64).div_ceil(WINDOWS_MS[i] as u64);
         (1 + passed as usize).clamp(2, 4)
     }
 
@@ -94,7 +94,7 @@ impl Model {
         let (Some(first), Some(newest)) = (open.first(), open.last()) else {
             return true;
         };
-        let has_passed = start + LENGTHS[i] <= self.world.now_ms() - self.delay();
+        let has_passed = start + WINDOWS_MS[i] <= self.world.now_ms() - self.delay();
         let is_one_too_many = start < *first && open.len() >= self.most(i);
         start >= *newest || open.contains(&start) || !has_passed && !is_one_too_many
     }
@@ -106,7 +106,7 @@ impl Model {
             self.delivered_to[m] = [0; 2];
             self.delivered.retain(|key| key.0 != metric);
         }
-        let keys = [0, 1].map(|i| (metric, i, at - at.rem_euclid(LENGTHS[i])));
+        let keys = [0, 1].map(|i| (metric, i, at - at.rem_euclid(WINDOWS_MS[i])));
         let counts = keys.map(|key| self.counts(key));
         let before = LATE.map(|field| count(&mut self.world, field));
         let taken = self
@@ -133,8 +133,8 @@ impl Model {
 
     fn forget(&mut self, metric: u8) -> Result<(), TestCaseError> {
         if self.world.node.is_some() {
-            let told = self.world.run(&format!("FORGET METRIC g{metric}")).int();
-            prop_assert_eq!(told == 1, self.is_there[usize::from(metric)]);
+            let forgotten = self.world.run(&format!("FORGET METRIC g{metric}")).int();
+            prop_assert_eq!(forgotten == 1, self.is_there[usize::from(metric)]);
             self.take(&[metric])?;
             self.is_forgotten(metric);
         }
@@ -183,7 +183,7 @@ impl Model {
             for (_, _, r) in self.world.pop(queue) {
                 let (metric, start) = (r["metric"].as_str().unwrap(), r["start"].as_i64().unwrap());
                 let key = (metric.as_bytes()[1] - b'0', i, start);
-                let is_over = start + LENGTHS[i] <= self.world.now_ms() - self.delay();
+                let is_over = start + WINDOWS_MS[i] <= self.world.now_ms() - self.delay();
                 let are_many = self.starts(key.0, i).len() > self.most(i);
                 prop_assert!(
                     is_over || are_many || forgotten.contains(&key.0),
@@ -197,7 +197,7 @@ impl Model {
                     .expect("a window of samples that counted");
                 check_record(&r, &samples)?;
                 let to = &mut self.delivered_to[usize::from(key.0)][i];
-                *to = (*to).max(start + LENGTHS[i]);
+                *to = (*to).max(start + WINDOWS_MS[i]);
             }
         }
         Ok(())

@@ -164,15 +164,15 @@ fn import_that_pauses_continues_in_min_windows() {
     for kind in ["", " DIFF"] {
         let mut w = World::new();
         w.pass(86_400_000);
-        let mut told = Vec::new();
+        let mut counted = Vec::new();
         for i in 0..6 {
-            told.push(stat(&mut w, &format!("m {}{kind}", i * 100), 300_000 * i));
+            counted.push(stat(&mut w, &format!("m {}{kind}", i * 100), 300_000 * i));
             if i == 2 {
                 w.pass_ticking(6_000);
                 assert_eq!(w.peek("HOUR").len(), 1, "the hour is delivered");
             }
         }
-        assert_eq!(told, [1; 6]);
+        assert_eq!(counted, [1; 6]);
         w.pass_ticking(6_000);
         let samples = if kind.is_empty() { 6 } else { 5 };
         let count = |w: &mut World, queue: &str| -> u64 {
@@ -535,10 +535,10 @@ fn first_forgotten_metrics_are_dropped_beyond_the_limit_and_counted() {
     let counts = ["forgotten", "forgotten-dropped"].map(|field| info.at(field).int());
     assert_eq!(counts, [3, 2]);
     assert_eq!(w.counters.forgotten_dropped, 2);
-    let told: Vec<i64> = (0..5)
+    let counted: Vec<i64> = (0..5)
         .map(|i| stat(&mut w, &format!("m{i} 1"), 20_000))
         .collect();
-    assert_eq!(told, [1, 1, 0, 0, 0]);
+    assert_eq!(counted, [1, 1, 0, 0, 0]);
     w.check_copies();
     // A lower limit takes effect by itself.
     w.settings.max_series = 1;

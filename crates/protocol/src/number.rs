@@ -185,7 +185,7 @@ pub fn decimal(v: f64) -> Option<(u8, i64)> {
 }
 
 /// Appends a double as the shortest decimal that reads back to it, always with a point or an exponent (`5.0`, `1e300`).
-/// Infinities and NaN do not occur, and would be written as `0.0`.
+/// Infinities and NaN are never passed, and would be written as `0.0`.
 pub fn write_f64(out: &mut Vec<u8>, v: f64) {
     let Some((n, whole)) = decimal(v) else {
         let v = if v.is_finite() { v } else { 0.0 };

@@ -12,9 +12,9 @@
 //! Bit 0 of the first byte chooses low limits; then statistics may be dropped, and are only counted. With SHOW in the
 //! environment the steps are printed.
 
+mod items;
 mod queues;
 mod statistics;
-mod things;
 
 use crate::json::members;
 use crate::server::{BASE, Server, Value, creates, digest, frames, load};
@@ -184,7 +184,7 @@ type Entry = (usize, i64);
 
 /// An entry that waits.
 #[derive(Clone)]
-struct Held {
+struct WaitingEntry {
     record: String,
     /// Of MIN and HOUR: metric, count, sum.
     window: Option<(String, u64, f64)>,
@@ -196,7 +196,7 @@ struct World {
     node: Option<Node>,
     replica: Option<Node>,
     /// The waiting entries, as PEEK returns them.
-    held: BTreeMap<Entry, Held>,
+    held: BTreeMap<Entry, WaitingEntry>,
     /// All deliveries so far.
     handed: BTreeMap<Entry, String>,
     /// What FETCH delivered last, by queue.
@@ -520,8 +520,8 @@ fn tag_map(tags: &str) -> Value {
     Value::Map(pairs.collect())
 }
 
-impl Held {
-    fn new(q: usize, record: &str) -> Held {
+impl WaitingEntry {
+    fn new(q: usize, record: &str) -> WaitingEntry {
         let window = (q < 2).then(|| {
             let members = members(record).expect("a record");
             let of = |name: &str| members.iter().find(|(n, _)| n == name).expect(name).1;
@@ -531,14 +531,14 @@ impl Held {
                 number(of("sum").as_bytes()),
             )
         });
-        Held {
+        WaitingEntry {
             record: record.to_owned(),
             window,
         }
     }
 }
 
-fn add(totals: &mut Totals, i: usize, held: &Held) {
+fn add(totals: &mut Totals, i: usize, held: &WaitingEntry) {
     if let Some((metric, count, sum)) = &held.window {
         let total = totals.entry((metric.clone(), i)).or_default();
         *total = (total.0 + count, total.1 + sum);

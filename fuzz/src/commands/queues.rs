@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    pub(super) fn take(&mut self, q: usize, held: Option<Held>) {
+    pub(super) fn take(&mut self, q: usize, held: Option<WaitingEntry>) {
         self.taken[q] += 1;
         if let Some(held) = held {
             add(&mut self.delivered, q, &held);
@@ -139,7 +139,7 @@ impl World {
                         let is_new = old.is_none();
                         assert!(!is_new || id > self.top, "an id of before: {key:?}");
                         crate::codec::check_records(&Value::Array(vec![entry.clone()]));
-                        Held::new(q, record)
+                        WaitingEntry::new(q, record)
                     }
                 };
                 self.held.insert(key, held);
@@ -160,11 +160,12 @@ impl World {
     pub(super) fn check_queue(
         &mut self,
         q: usize,
-        before: &BTreeMap<Entry, Held>,
+        before: &BTreeMap<Entry, WaitingEntry>,
         info: &Value,
         act: &Act,
     ) {
-        let count = |held: &BTreeMap<Entry, Held>| held.keys().filter(|e| e.0 == q).count() as u64;
+        let count =
+            |held: &BTreeMap<Entry, WaitingEntry>| held.keys().filter(|e| e.0 == q).count() as u64;
         let (old, new) = (count(before), count(&self.held));
         assert_eq!(info.at("length").int() as u64, new);
         assert!(info.at("leased").int() as u64 <= new);

@@ -270,7 +270,7 @@ impl<'a> Reality<'a> {
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
         let content = self.model.len() + self.text.len() + self.tags.len();
-        if node.is_some_and(|node| node.holds_text(&self.told(), self.text)) {
+        if node.is_some_and(|node| node.holds_text(&self.header(), self.text)) {
             return 0;
         }
         let max = settings.max_realities;
@@ -288,7 +288,7 @@ impl<'a> Reality<'a> {
     }
 
     /// The report without the JSON.
-    pub fn told(&self) -> ObjectReport<'_> {
+    pub fn header(&self) -> ObjectReport<'_> {
         ObjectReport {
             key: self.key,
             model: self.model,
@@ -310,7 +310,7 @@ impl<'a> Reality<'a> {
         Some(ObjectReport {
             json: &scanned.compact,
             identity: scanned.identity,
-            ..self.told()
+            ..self.header()
         })
     }
 
@@ -320,12 +320,12 @@ impl<'a> Reality<'a> {
         ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        let told = self.told();
-        let (report, is_same) = if node.holds_text(&told, self.text) {
-            (told, true)
+        let header = self.header();
+        let (report, is_same) = if node.holds_text(&header, self.text) {
+            (header, true)
         } else {
             match self.scanned() {
-                Ok(_) => (self.report().unwrap_or(told), false),
+                Ok(_) => (self.report().unwrap_or(header), false),
                 Err(e) => {
                     ctx.count_rejected(RejectReason::Argument);
                     let text = quoted(self.text);

@@ -148,7 +148,7 @@ impl<'a> Request<'a> {
             Parsed::Mstat(r) => r.replay(node, mono_ms, counters),
             Parsed::Log(r) => node.replay_log(&r.entry(), mono_ms, counters),
             Parsed::Error(r) => node.replay_error(&r.occurrence(), mono_ms, counters),
-            Parsed::Reality(r) => node.replay_object(&r.told(), mono_ms, counters),
+            Parsed::Reality(r) => node.replay_object(&r.header(), mono_ms, counters),
             _ => {}
         }
     }
@@ -161,7 +161,7 @@ impl<'a> Request<'a> {
             Parsed::Mstat(r) => r.is_replayable(node, settings),
             Parsed::Log(_) => true,
             Parsed::Error(r) => node.has_error(r.occurrence().key),
-            Parsed::Reality(r) => node.has_object(r.told().key),
+            Parsed::Reality(r) => node.has_object(r.header().key),
             _ => false,
         }
     }

@@ -305,17 +305,17 @@ impl Effects {
         }
     }
 
-    pub(crate) fn ack_errors(&mut self, told: &[(u64, Delivery)]) {
-        if told.is_empty() {
+    pub(crate) fn ack_errors(&mut self, acked: &[(u64, Delivery)]) {
+        if acked.is_empty() {
             return;
         }
         self.begun().push(code::ACK_ERRORS);
-        put_u64(&mut self.bytes, told.len() as u64);
+        put_u64(&mut self.bytes, acked.len() as u64);
         let mut before = 0;
-        for (id, told) in told {
+        for (id, delivery) in acked {
             put_u64(&mut self.bytes, id - before);
-            put_i64(&mut self.bytes, told.ms);
-            put_u64(&mut self.bytes, told.occurrences);
+            put_i64(&mut self.bytes, delivery.ms);
+            put_u64(&mut self.bytes, delivery.occurrences);
             before = *id;
         }
     }

@@ -413,11 +413,11 @@ impl<'a> Slots<'a> {
 pub(crate) struct Ids<'a> {
     count: u64,
     bytes: &'a [u8],
-    told: bool,
+    has_deliveries: bool,
 }
 
 impl<'a> Ids<'a> {
-    fn read(r: &mut Reader<'a>, told: bool) -> Result<Ids<'a>, DecodeError> {
+    fn read(r: &mut Reader<'a>, has_deliveries: bool) -> Result<Ids<'a>, DecodeError> {
         let count = r.u64()?;
         let start = *r;
         let mut id = 0u64;
@@ -426,7 +426,7 @@ impl<'a> Ids<'a> {
             if id > crate::id::MAX_ID {
                 return Err(DecodeError("an id is out of range"));
             }
-            if told {
+            if has_deliveries {
                 r.ms()?;
                 r.u64()?;
             }
@@ -434,7 +434,7 @@ impl<'a> Ids<'a> {
         Ok(Ids {
             count,
             bytes: start.up_to(r),
-            told,
+            has_deliveries,
         })
     }
 
@@ -442,17 +442,17 @@ impl<'a> Ids<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (u64, Delivery)> {
         let mut reader = Reader::new(self.bytes);
         let mut id = 0;
-        let told = self.told;
+        let has_deliveries = self.has_deliveries;
         (0..self.count).map_while(move |_| {
             id += reader.u64().ok()?;
-            let told = match told {
+            let delivery = match has_deliveries {
                 true => Delivery {
                     ms: reader.ms().ok()?,
                     occurrences: reader.u64().ok()?,
                 },
                 false => Delivery::default(),
             };
-            Some((id, told))
+            Some((id, delivery))
         })
     }
 }

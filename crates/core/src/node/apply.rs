@@ -195,7 +195,7 @@ impl Node {
         }
     }
 
-    /// Removes an entry for good: it was popped, acknowledged or dropped.
+    /// Removes an entry permanently: it was popped, acknowledged or dropped.
     pub(super) fn remove_entry(&mut self, queue: Queue, id: u64, acked: Option<Delivery>) {
         let slot = self.queues.slot_of(queue, id);
         self.queues.remove(queue, id);

@@ -3,7 +3,7 @@
 //!
 //! The bounds are made from the sizes of structures and what an allocator may add. A quick bound looks at no metric; a
 //! close one, used near a limit, looks at each. The close bound decides whether other nodes lose entries and whether a
-//! report is rejected, so it counts each thing once: a name that a command gives twice, a tag list that many metrics
+//! report is rejected, so it counts each item once: a name that a command gives twice, a tag list that many metrics
 //! share, and no more records than their queue may hold.
 
 use crate::context::WriteContext;

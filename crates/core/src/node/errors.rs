@@ -213,7 +213,7 @@ impl Errors {
             } else {
                 &mut self.waiting
             };
-            // The last error to occur has the last place already.
+            // The last recorded error has the last place already.
             if e.order != self.order || e.order == 0 {
                 self.order += 1;
                 list.remove(&(e.order, slot));
@@ -330,7 +330,7 @@ impl Errors {
         }
     }
 
-    /// Starts anew after a load or a promotion: all waiting errors count as delivered, with unknown content.
+    /// Resets the errors after a load or a promotion: all waiting errors count as delivered, with unknown content.
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.len() {
             if let Some(e) = self.table.get_mut(slot) {

@@ -236,7 +236,7 @@ impl Node {
         })
     }
 
-    /// Starts anew after a load or a promotion: idle times begin, all waiting entries count as delivered, no lease runs.
+    /// Resets the node after a load or a promotion: idle times restart, all waiting entries count as delivered, no lease runs.
     pub fn restart(&mut self, mono_ms: u64) {
         self.metrics.idle_not_before = mono_ms;
         // A limit may have been lowered shortly before.

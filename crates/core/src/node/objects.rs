@@ -285,7 +285,7 @@ impl Objects {
             .collect();
     }
 
-    /// Starts anew after a load or a promotion: all waiting objects count as delivered.
+    /// Resets the objects after a load or a promotion: all waiting objects count as delivered.
     pub fn restart(&mut self, mono_ms: u64) {
         for slot in 0..self.table.len() {
             if let Some(object) = self.table.get_mut(slot) {

@@ -233,7 +233,7 @@ impl Node {
         stopped
     }
 
-    /// Drops what is remembered of forgotten metrics where it is of no use any more.
+    /// Drops what is remembered of forgotten metrics where it has no effect any more.
     fn sweep_forgotten(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let ForgottenMetrics {
             sweep_cursor,

@@ -2,7 +2,7 @@
 //! delivered twice: in line protocol, one point would be made of two records.
 //!
 //! A metric is known here by a hash of its name with 128 bits, so an entry has one small size. Two names of one hash,
-//! which do not occur by chance, would share their entry, within their node.
+//! which never happen by chance, would share their entry, within their node.
 
 use crate::codec::bytes::{Reader, put_u64};
 use crate::error::DecodeError;

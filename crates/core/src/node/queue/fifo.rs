@@ -237,7 +237,7 @@ impl Segment {
 
     fn reserve(&mut self, bytes: usize) {
         // Twice as large as before, up to a step: a queue of one entry is small. Not beyond the size of a segment: if
-        // it were cut off again, all of it would move once more.
+        // it were cut off again, all of it would move again.
         let (len, capacity) = (self.data.len(), self.data.capacity());
         if capacity - len < bytes {
             let step = capacity.clamp(FIRST, GROWTH);

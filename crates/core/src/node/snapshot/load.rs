@@ -137,11 +137,11 @@ pub(in crate::node) fn apply(
 
 fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), DecodeError> {
     for (i, n) in node.totals().into_iter().enumerate() {
-        let told = match i == 6 && r.is_empty() {
+        let expected = match i == 6 && r.is_empty() {
             true => 0,
             false => r.u64()?,
         };
-        if told != n {
+        if expected != n {
             return Err(DecodeError("the last frame counts other numbers"));
         }
     }
@@ -331,11 +331,11 @@ impl<'a> LoadedMetric<'a> {
         let mut metric = Metric::new(name, MetricType::from_bit(r.u8()? != 0));
         let tags = read_tags(r)?;
         let at = r.i64()?;
-        let told = match r.u8()? {
+        let last = match r.u8()? {
             0 => Number::Int(r.u64()?),
             _ => Number::Float(r.doubles::<1>()?[0]),
         };
-        metric.load_last((0..=MAX_MS).contains(&at).then_some(at), told);
+        metric.load_last((0..=MAX_MS).contains(&at).then_some(at), last);
         let ms = r.u32()?;
         let [pending] = r.doubles()?;
         metric.set_pending_rate(PendingRate {
