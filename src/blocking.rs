@@ -176,8 +176,8 @@ fn schedule_serve(ctx: Ctx<'_>, delay_ms: u32) {
     }
 }
 
-/// Serves clients that wait for what is available. Does nothing while this server may not change a node; the timer tries
-/// again.
+/// Serves clients that wait for what is available. Does nothing while this server may not change a node; the timer
+/// tries again.
 pub fn serve(ctx: Ctx<'_>) {
     let started = Instant::now();
     while let Some((db, key)) = with(|waiters| waiters.ready.first().cloned()).flatten() {

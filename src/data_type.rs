@@ -1,7 +1,7 @@
 //! The data type `aggr-node`: how stored nodes are saved, loaded and copied.
 //!
-//! Values that a primary sends, or that a file holds at start, are accepted whatever the memory limit is. RESTORE and COPY
-//! on a primary are subject to it.
+//! Values that a primary sends, or that a file holds at start, are accepted whatever the memory limit is. RESTORE and
+//! COPY on a primary are subject to it.
 
 use crate::ffi::alloc::main_thread_bytes;
 use crate::ffi::{Ctx, DataType, Level, LoadInput, TypeHandle};

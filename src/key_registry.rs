@@ -1,9 +1,9 @@
 //! The registry of keys: where the nodes are, by database and name. It is a hint.
 //!
-//! The server does not report every change of keys: RENAME and MOVE report the old name alone, and FLUSHALL frees values
-//! without a notice. So an entry is never the truth. Whoever visits it opens the key and looks: an entry without a node is
-//! removed, a node that has left its name is registered by the next command for it, and when a round of the timer finds
-//! fewer nodes than exist, a scan of the keys finds the others.
+//! The server does not report every change of keys: RENAME and MOVE report the old name alone, and FLUSHALL frees
+//! values without a notice. So an entry is never the truth. Whoever visits it opens the key and looks: an entry without
+//! a node is removed, a node that has left its name is registered by the next command for it, and when a round of the
+//! timer finds fewer nodes than exist, a scan of the keys finds the others.
 
 use crate::config;
 use crate::ffi::MainThread;
@@ -27,8 +27,8 @@ fn size(name: &[u8]) -> u64 {
 
 /// Registers a key that may hold a node. Returns false if its name does not fit below the memory limit.
 ///
-/// Counts the name in the server's key. The copy of the name in the registry is allocated by the module and counted with
-/// everything else.
+/// Counts the name in the server's key. The copy of the name in the registry is allocated by the module and counted
+/// with everything else.
 pub fn insert(db: i32, name: &[u8]) -> bool {
     let cost = 2 * size(name) + 64;
     if name.len() > SHORT_NAME && !accounting::fits(cost, &config::settings()) {

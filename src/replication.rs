@@ -1,8 +1,9 @@
 //! Replication: where the running command comes from, and whether it may be propagated verbatim.
 //!
-//! A command comes from a client that reports, or from a server that has accepted it already (a primary, or a file). What
-//! another server accepted is replayed at the node's own clock and is subject to no limit here. A client that replays a
-//! file is between the two: it may be anybody, so what it sends is replayed at that clock, but within the limits.
+//! A command comes from a client that reports, or from a server that has accepted it already (a primary, or a file).
+//! What another server accepted is replayed at the node's own clock and is subject to no limit here. A client that
+//! replays a file is between the two: it may be anybody, so what it sends is replayed at that clock, but within the
+//! limits.
 //!
 //! A primary that loads nothing is recognised by two atomic loads, as every sample passes here.
 
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// The command that carries effects and the frames of saved nodes.
 pub const APPLY: &CStr = c"AGG.APPLY";
 
-/// This server is known to be a primary that loads nothing. Set by the timer, cleared by every event that may change it.
+/// This server is known to be a primary that loads nothing. Set by the timer, cleared by every event that may change
+/// it.
 static IS_ACTIVE_PRIMARY: AtomicBool = AtomicBool::new(false);
 
 /// A client of this server has sent AGG.APPLY: it replays a file, or moves slots here.
@@ -25,8 +27,8 @@ static HAS_REPLAY_CLIENT: AtomicBool = AtomicBool::new(false);
 /// In a cluster slots move in ways that do not mark what they replay, so nothing is propagated verbatim.
 static IS_CLUSTER: AtomicBool = AtomicBool::new(false);
 
-/// Slots that are being imported (atomic slot migration of Valkey). What comes for them belongs to their old owner until
-/// the import ends. The server redirects ordinary clients that name a key of theirs.
+/// Slots that are being imported (atomic slot migration of Valkey). What comes for them belongs to their old owner
+/// until the import ends. The server redirects ordinary clients that name a key of theirs.
 static IMPORTS: MainThread<Vec<SlotRange>> = MainThread::new(Vec::new());
 
 /// The length of [`IMPORTS`].

@@ -26,7 +26,7 @@ pub struct StoredNode {
     epoch: u64,
 }
 
-/// Raised at every load and promotion. A node of an older epoch starts its quiet times anew before anything else happens
+/// Raised at every load and promotion. A node of an older epoch restarts its quiet times before anything else happens
 /// to it.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
@@ -101,7 +101,8 @@ impl StoredNode {
         }
     }
 
-    /// Runs a change of the node and measures it. What a refused change allocates belongs to its reply, not to the node.
+    /// Runs a change of the node and measures it. What a refused change allocates belongs to its reply, not to the
+    /// node.
     #[inline]
     pub fn change<R, E>(
         &mut self,

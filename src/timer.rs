@@ -1,9 +1,9 @@
 //! The timer: closes windows, ends leases and lifetimes, queues errors again, trims memory above the limit.
 //!
 //! A tick visits nodes in turn for about half a millisecond and continues where the previous one stopped. The next tick
-//! comes after 5 ms while there is work, after 90 ms otherwise. On a replica, while the server loads, and while clients are
-//! paused, a tick changes nothing: what it decides could not be replicated, and replicating during a pause crashes the
-//! server. Then it only reads the nodes, for the age of their oldest records.
+//! comes after 5 ms while there is work, after 90 ms otherwise. On a replica, while the server loads, and while clients
+//! are paused, a tick changes nothing: what it decides could not be replicated, and replicating during a pause crashes
+//! the server. Then it only reads the nodes, for the age of their oldest records.
 
 use crate::ffi::{Content, Ctx, Level, MainThread, Mode, OwnedString, ScanCursor, scan};
 use crate::key_registry::{self, KeyLocation};
@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 const IDLE_MS: u64 = 90;
 const BUSY_MS: u64 = 5;
 
-/// The shortest time from the start of a round to the start of the next, unless a round left work: every idle tick starts
-/// one. Also the shortest time from one round that checks lifetimes to the next, unless a round left some: while a million
-/// windows closed, each tick checked the lifetimes of thousands of metrics, which took as long as the closing.
+/// The shortest time from the start of a round to the start of the next, unless a round left work: every idle tick
+/// starts one. Also the shortest time from one round that checks lifetimes to the next, unless a round left some: while
+/// a million windows closed, each tick checked the lifetimes of thousands of metrics, which took as long as the
+/// closing.
 const ROUND_MS: u64 = 50;
 
 /// How long a tick works.
@@ -33,7 +34,7 @@ const BUDGET: Duration = Duration::from_micros(500);
 /// A tick that takes longer is logged.
 const SLOW_TICK: Duration = Duration::from_millis(5);
 
-/// How many things of a node are swept between two looks at the clock, and how many under memory pressure.
+/// How many items of a node are swept between two readings of the clock, and how many under memory pressure.
 const STEP: usize = 64;
 const STEP_UNDER_PRESSURE: usize = 16;
 

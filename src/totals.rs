@@ -1,7 +1,7 @@
 //! Sums over all nodes of the server, in atomics.
 //!
-//! Each node adds what changed since it was last measured, and takes its share back when it is freed, on whatever thread
-//! that is. INFO reads them in a crash report, too, when nothing else may be touched.
+//! Each node adds what changed since it was last measured, and takes its share back when it is freed, on whatever
+//! thread that is. INFO reads them in a crash report, too, when nothing else may be touched.
 
 use aggregator_core::node::Gauges;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};

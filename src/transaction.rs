@@ -45,8 +45,8 @@ pub struct Env {
     pub now: Now,
 }
 
-/// Allocates what changes share, so that no node is measured with it. On a replica and after a restart from an AOF, nodes
-/// are created before any command runs.
+/// Allocates what changes share, so that no node is measured with it. On a replica and after a restart from an AOF,
+/// nodes are created before any command runs.
 pub fn init() {
     SHARED.with(|shared| {
         shared.get_or_insert_default();
@@ -95,8 +95,8 @@ pub fn seed() -> u64 {
     *SEED.get_or_init(|| RandomState::new().hash_one(std::process::id()))
 }
 
-/// Changes a stored node and replicates the effects. `pressure` is the cost of the change if memory does not suffice for
-/// it. Returns `None` if another change is running.
+/// Changes a stored node and replicates the effects. `pressure` is the cost of the change if memory does not suffice
+/// for it. Returns `None` if another change is running.
 pub fn change<R>(
     ctx: Ctx<'_>,
     name: &KeyName<'_>,
@@ -222,8 +222,8 @@ pub fn last_id() -> u64 {
         .unwrap_or(0)
 }
 
-/// Makes the next ids larger than one that came from elsewhere. An id more than an hour ahead of the clock counts as one
-/// hour ahead, so that no payload can use the ids up.
+/// Makes the next ids larger than one that came from elsewhere. An id more than an hour ahead of the clock counts as
+/// one hour ahead, so that no payload can use the ids up.
 pub fn observe_id(id: u64, now: Now) {
     const HOUR_US: u64 = 3_600_000_000;
     let id = id.min(now.wall_us.saturating_add(HOUR_US));

@@ -1,6 +1,6 @@
 //! The cost of commands: the server's CPU time per command compared with SET and other base rows. All rows of a section
-//! are measured in one server, in turn over the rounds, so that a noisy machine disturbs all of them alike. Ratios are of
-//! values from the same round.
+//! are measured in one server, in turn over the rounds, so that a noisy machine disturbs all of them alike. Ratios are
+//! of values from the same round.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -59,12 +59,12 @@ pub struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Builds a row of commands for `things` different things.
-    pub fn row(&self, name: &str, things: usize, words: impl Fn(usize) -> Vec<String>) -> Row {
+    /// Builds a row of `count` different commands.
+    pub fn row(&self, name: &str, count: usize, words: impl Fn(usize) -> Vec<String>) -> Row {
         let batch = self.options.pipeline as usize;
-        let order = Random(1).order(things);
+        let order = Random(1).order(count);
         // At least one full batch, so that commands without a name are sent in batches of the same size.
-        let whole = things.max(batch);
+        let whole = count.max(batch);
         Row {
             name: name.into(),
             base: "SET",
@@ -73,8 +73,8 @@ impl Builder<'_> {
             per: 1,
             expected: b"",
             load: Load::Own {
-                warm_up: Requests::build(batch, things, &words),
-                requests: Requests::build(batch, whole, |i| words(order[i % things])),
+                warm_up: Requests::build(batch, count, &words),
+                requests: Requests::build(batch, whole, |i| words(order[i % count])),
             },
         }
     }

@@ -125,7 +125,8 @@ impl Host {
             .to_owned())
     }
 
-    /// Returns the CPU time of all threads in nanoseconds: from schedstat, which is precise, or in clock ticks from stat.
+    /// Returns the CPU time of all threads in nanoseconds: from schedstat, which is precise, or in clock ticks from
+    /// stat.
     pub fn cpu(&self) -> Result<u64> {
         let pid = self.server.pid();
         exact_cpu(pid).map_or_else(|| ticks_cpu(pid), Ok)

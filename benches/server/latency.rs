@@ -1,6 +1,6 @@
-//! The highest latencies of a node with a million metrics: while the metrics are created, when all windows close at once,
-//! and when thousands of metrics expire. Measured by the server itself, and by the SETs of another client. Also the CPU time of
-//! closing a window.
+//! The highest latencies of a node with a million metrics: while the metrics are created, when all windows close at
+//! once, and when thousands of metrics expire. Measured by the server itself, and by the SETs of another client. Also
+//! the CPU time of closing a window.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The load generator. It sends prebuilt requests, in batches on many connections, and only finds the end of each reply
-//! and compares its beginning, so that it is not the bottleneck. It sends the requests of every row, so that its influence on
-//! the server is the same for all.
+//! and compares its beginning, so that it is not the bottleneck. It sends the requests of every row, so that its
+//! influence on the server is the same for all.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -120,8 +120,9 @@ impl Clients {
             .map(Clients)
     }
 
-    /// Sends batches until at least `commands` commands are sent, and reads all replies. A connection sends its next batch
-    /// as soon as it has the replies of the last. A reply is wrong if it is an error or does not begin with `expected`.
+    /// Sends batches until at least `commands` commands are sent, and reads all replies. A connection sends its next
+    /// batch as soon as it has the replies of the last. A reply is wrong if it is an error or does not begin with
+    /// `expected`.
     pub fn run(
         &mut self,
         requests: &mut Requests,

@@ -19,8 +19,8 @@ pub fn run(options: &Options) -> Result<Vec<Measurement>> {
     let without = "max-memory 8gb max-series 20000000 min-history 0 hour-history 0";
     let with = "max-memory 8gb max-series 20000000";
     let first = hours_ago(30);
-    // A window of 300 s in each of 25 hours, then each window of an hour and a half: everything that the history keeps, and
-    // the open windows.
+    // A window of 300 s in each of 25 hours, then each window of an hour and a half: everything that the history keeps,
+    // and the open windows.
     let hours: Vec<i64> = (0..25).map(|i| first + i * HOUR).collect();
     let minutes: Vec<i64> = (1..18).map(|i| hours[24] + i * MIN).collect();
     let full = [hours, minutes].concat();

@@ -34,7 +34,8 @@ pub struct Options {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..))]
     requests: Option<u32>,
 
-    /// Keys of SET and metrics in one node; several separated by commas: one set for each [default: 100000,10000, quick 100000]
+    /// Keys of SET and metrics in one node; several separated by commas: one set for each [default: 100000,10000, quick
+    /// 100000]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     names: Vec<u32>,
 

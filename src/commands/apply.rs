@@ -1,9 +1,9 @@
 //! AGG.APPLY: effects and frames of a saved node, from a primary, a file, or a client that replays them.
 //!
-//! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work. Its ACL categories
-//! keep ordinary users from it, and its payload is checked like that of RESTORE. What a client sends has to fit below the
-//! memory limit: one payload may use more than is checked here, and then no other is accepted until the timer has
-//! trimmed.
+//! It is not guarded by who sends it, so that a replayed AOF, migration tools and slot migration work. Its ACL
+//! categories keep ordinary users from it, and its payload is checked like that of RESTORE. What a client sends has to
+//! fit below the memory limit: one payload may use more than is checked here, and then no other is accepted until the
+//! timer has trimmed.
 
 use super::run::refuse;
 use crate::ffi::alloc::main_thread_bytes;
@@ -17,8 +17,8 @@ use crate::{blocking, replication};
 use aggregator_core::settings::MAX_NODE_NAME;
 use aggregator_core::{CommandError, DecodeError, Node};
 
-/// Bytes that must fit below the memory limit for each byte of a payload: about what a metric uses for each of its saved
-/// ones.
+/// Bytes that must fit below the memory limit for each byte of a payload: about what a metric uses for each of its
+/// saved ones.
 const GROWTH: u64 = 8;
 
 /// Where a payload comes from.

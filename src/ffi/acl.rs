@@ -14,8 +14,8 @@ use std::ptr;
 pub struct User(Vec<u8>);
 
 impl User {
-    /// Returns the user of a client. `None` if the ACL knows no user of that name: another module made it, and that module
-    /// decides what the client may do.
+    /// Returns the user of a client. `None` if the ACL knows no user of that name: another module made it, and that
+    /// module decides what the client may do.
     pub fn of(ctx: Ctx<'_>, client_id: u64) -> Option<User> {
         let name = UserName::of(ctx, client_id);
         name.handle()
@@ -49,7 +49,8 @@ struct UserName(*mut raw::RedisModuleString);
 
 impl UserName {
     fn of(ctx: Ctx<'_>, client_id: u64) -> UserName {
-        // SAFETY: the context lives; the server looks the client up. Automatic memory is off, so the caller frees the string.
+        // SAFETY: the context lives; the server looks the client up. Automatic memory is off, so the caller frees the
+        // string.
         UserName(unsafe {
             call!(RedisModule_GetClientUserNameById(ctx.raw, client_id) else ptr::null_mut())
         })
@@ -91,8 +92,8 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.is_known() {
-            // SAFETY: the server made the handle for `UserName::handle`, and it is freed once. The user itself belongs to
-            // the ACL and stays.
+            // SAFETY: the server made the handle for `UserName::handle`, and it is freed once. The user itself belongs
+            // to the ACL and stays.
             unsafe { call!(RedisModule_FreeModuleUser(self.0) else ()) }
         }
     }

@@ -1,13 +1,13 @@
 //! The global allocator: the server's own, with an exact count of the bytes that the module uses.
 //!
 //! The usable size of every block is counted when the block is allocated and when it is freed, so the count equals what
-//! the server adds to its `used_memory`. Only the main thread allocates much. It counts with plain loads and stores, which
-//! are five times cheaper than an atomic addition. The server's background threads only free values; they count in a
-//! second counter.
+//! the server adds to its `used_memory`. Only the main thread allocates much. It counts with plain loads and stores,
+//! which are five times cheaper than an atomic addition. The server's background threads only free values; they count
+//! in a second counter.
 //!
 //! # Invariants
 //! Nothing allocates before [`raw::load`] has set the server's functions. There is no second allocator to fall back to:
-//! its blocks could not be told apart from the server's when they are freed.
+//! its blocks could not be distinguished from the server's when they are freed.
 
 use super::raw;
 use std::alloc::{GlobalAlloc, Layout};
@@ -27,9 +27,9 @@ static OTHER_THREADS_BYTES: AtomicI64 = AtomicI64::new(0);
 /// `pthread_self` of the main thread. 0 until it is known; until then no other thread runs code of the module.
 static MAIN_THREAD: AtomicUsize = AtomicUsize::new(0);
 
-/// The alignment that the server's allocator guarantees for any size. Redis builds its jemalloc with a quantum of 8 bytes:
-/// a block of 24, 40 or 56 bytes is aligned to 8 only (on Redis 7.4 an aligned load of 16 bytes from such a block crashed
-/// the server).
+/// The alignment that the server's allocator guarantees for any size. Redis builds its jemalloc with a quantum of 8
+/// bytes: a block of 24, 40 or 56 bytes is aligned to 8 only (on Redis 7.4 an aligned load of 16 bytes from such a
+/// block crashed the server).
 const MIN_ALIGNMENT: usize = 8;
 
 /// The alignment that it guarantees for sizes that are a multiple of it. Nothing in the module asks for more.
@@ -110,9 +110,9 @@ fn allocate(bytes: usize, zeroed: bool) -> *mut u8 {
     }
 }
 
-// SAFETY: blocks come from the server's allocator, which aligns to 8 bytes, and to 16 bytes if the size is a multiple of
-// 16. For a larger alignment, which nothing in the module asks for, null is returned, which callers must expect. Blocks are
-// never smaller than requested, and pointers are passed on unchanged.
+// SAFETY: blocks come from the server's allocator, which aligns to 8 bytes, and to 16 bytes if the size is a multiple
+// of 16. For a larger alignment, which nothing in the module asks for, null is returned, which callers must expect.
+// Blocks are never smaller than requested, and pointers are passed on unchanged.
 unsafe impl GlobalAlloc for ServerAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -154,8 +154,8 @@ impl Ctx<'_> {
     /// Sends `command name payload` to replicas and the AOF, and marks the key as modified.
     pub fn replicate(self, command: &CStr, name: &KeyName<'_>, payload: &[u8]) {
         self.signal_modified(name);
-        // SAFETY: the format takes a string of the server, and bytes with their length. Both live during the call, which
-        // copies or retains them.
+        // SAFETY: the format takes a string of the server, and bytes with their length. Both live during the call,
+        // which copies or retains them.
         unsafe {
             call!(RedisModule_Replicate(
                 self.raw,
@@ -175,8 +175,8 @@ impl Ctx<'_> {
         unsafe { call!(RedisModule_ReplicateVerbatim(self.raw) else 1) };
     }
 
-    /// Returns whether nothing may be replicated now, because clients are paused. Until the pause ends, only commands may
-    /// change a node: replicating from a timer makes Redis 7.0 fail an assertion and exit.
+    /// Returns whether nothing may be replicated now, because clients are paused. Until the pause ends, only commands
+    /// may change a node: replicating from a timer makes Redis 7.0 fail an assertion and exit.
     pub fn replication_paused(self) -> bool {
         // SAFETY: the function has no preconditions.
         unsafe { call!(RedisModule_AvoidReplicaTraffic() else 0) != 0 }

@@ -1,10 +1,10 @@
 //! Blocked clients: how a command makes its client wait for a key, and how the wait ends.
 //!
 //! A client waits for its key, so the server reports what RENAME, COPY, MOVE, SWAPDB or RESTORE brings there, and ends
-//! the wait at its timeout, by CLIENT UNBLOCK and with the connection. But a server that is told that a key is ready
-//! tries all clients that wait for it, one after the other (and Valkey 9.1 searches the list of those before each of
-//! them). So the module never tells it, and only notes what the server reports itself: the module picks the one client to
-//! serve and calls [`unblock`].
+//! the wait at its timeout, by CLIENT UNBLOCK and with the connection. But when a module signals that a key is ready,
+//! the server tries all clients that wait for it, one after the other (and Valkey 9.1 searches the list of those before
+//! each of them). So the module never signals, and only notes what the server reports: the module picks the one client
+//! to serve and calls [`unblock`].
 
 use super::api::Ctx;
 use super::command::Call;
@@ -31,8 +31,8 @@ pub trait BlockingHooks: 'static {
 #[derive(Clone, Copy)]
 pub struct BlockedClient(*mut raw::RedisModuleBlockedClient);
 
-/// Blocks the client of a command until it is unblocked, or for `timeout_ms` (0: without a limit). Returns `None` if the
-/// server cannot block it; then the command has to reply.
+/// Blocks the client of a command until it is unblocked, or for `timeout_ms` (0: without a limit). Returns `None` if
+/// the server cannot block it; then the command has to reply.
 pub fn block<H: BlockingHooks>(call: &Call<'_>, id: u64, timeout_ms: u64) -> Option<BlockedClient> {
     let mut keys = [call.key.raw];
     // SAFETY: the context and the key live. The private data is a number that is never followed.

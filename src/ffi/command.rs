@@ -1,7 +1,7 @@
 //! The commands: how the server calls them, and what it shows of them.
 //!
-//! The table of commands is the core's ([`CommandSpec`]); registration, arity, flags, key specs, ACL categories and COMMAND
-//! DOCS derive from it.
+//! The table of commands is the core's ([`CommandSpec`]); registration, arity, flags, key specs, ACL categories and
+//! COMMAND DOCS derive from it.
 
 use super::alloc;
 use super::api::Ctx;

@@ -188,8 +188,8 @@ unsafe extern "C" fn aof_rewrite<T: DataType>(
     }
 }
 
-/// Saves a value. A panic on the way fails the whole save: a value of which a part is missing would be a file that does
-/// not load, found out when it is needed.
+/// Saves a value. A panic during the save fails all of it: an incomplete value would make a file that does not load,
+/// which would be found out only when it is needed.
 ///
 /// # Safety
 /// `io` lives during the call; the value is a live `T`.
@@ -215,8 +215,8 @@ unsafe fn save<T: DataType>(
 /// Makes a save or a rewrite of the AOF fail.
 ///
 /// The server has no function for that. But a command that it does not know sets the error of what is written, be it an
-/// AOF or an RDB file, and writes nothing: SAVE replies with an error, the child of a BGSAVE, a full synchronisation or a
-/// BGREWRITEAOF exits with one, and the previous files stay. Only DUMP ignores the error; its payload lacks the last
+/// AOF or an RDB file, and writes nothing: SAVE replies with an error, the child of a BGSAVE, a full synchronisation or
+/// a BGREWRITEAOF exits with one, and the previous files stay. Only DUMP ignores the error; its payload lacks the last
 /// chunk of the value, so no server accepts it.
 ///
 /// # Safety

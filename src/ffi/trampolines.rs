@@ -1,4 +1,5 @@
-//! How the server calls the module for anything but commands, values and blocked clients: load, events, the timer, INFO.
+//! How the server calls the module for anything but commands, values and blocked clients: load, events, the timer,
+//! INFO.
 
 use super::alloc;
 use super::api::{Ctx, InfoWriter, Level};
@@ -88,8 +89,8 @@ pub unsafe fn on_load<H: Hooks>(
 /// Subscribes to INFO, events and the timer. Nothing of a load may fail after this: the server takes back the commands,
 /// settings and types of a refused module, but no timer or subscription.
 ///
-/// There is no subscription to keyspace events: on Valkey 8.1 and 9.0 any such subscription leaves a client of MOVE in the
-/// other database (valkey pull request 4024), and it would cost every write of every key.
+/// There is no subscription to keyspace events: on Valkey 8.1 and 9.0 any such subscription leaves a client of MOVE in
+/// the other database (valkey pull request 4024), and it would cost every write of every key.
 pub fn subscribe<H: Hooks>(ctx: Ctx<'_>) {
     // Without implicit signals, keys that a timer opens or that a command leaves unchanged do not count as modified.
     // A data set that is loaded beside the one in use needs nothing of the module: its registry of keys is a hint, and

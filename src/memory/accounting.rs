@@ -79,7 +79,8 @@ pub fn server_memory(requested: u64, settings: &Settings) -> Memory {
     }
 }
 
-/// Returns the limit of a node and its use, for a change that may cost `requested` bytes; `None` if nodes have no limit.
+/// Returns the limit of a node and its use, for a change that may cost `requested` bytes; `None` if nodes have no
+/// limit.
 pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Option<Memory> {
     (settings.max_node_memory != 0).then(|| Memory {
         limit: MemoryLimit::Node,
@@ -90,8 +91,8 @@ pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Opti
     })
 }
 
-/// Returns the limit that leaves less for a change of a node that may cost `requested` bytes. A new node has the default
-/// usage.
+/// Returns the limit that leaves less for a change of a node that may cost `requested` bytes. A new node has the
+/// default usage.
 #[inline]
 pub fn tighter_limit(node: NodeUsage, requested: u64, settings: &Settings) -> Memory {
     let server = server_memory(requested, settings);

@@ -1,13 +1,13 @@
 //! Eviction: dropping the oldest records until a change fits below the memory limits.
 //!
-//! A write that may not fit first drops the oldest records of the largest of all MIN, HOUR and LOG queues of the server:
-//! at most about [`SLICE`] for one command, and none if that is not enough. Then the change runs under memory pressure:
-//! the core counts what it uses and refuses what is new. `agg.max-node-memory` limits each node likewise; below that
-//! limit the node's own queues are evicted.
+//! A write that may not fit first drops the oldest records of the largest of all MIN, HOUR and LOG queues of the
+//! server: at most about [`SLICE`] for one command, and none if that is not enough. Then the change runs under memory
+//! pressure: the core counts what it uses and refuses what is new. `agg.max-node-memory` limits each node likewise;
+//! below that limit the node's own queues are evicted.
 //!
 //! Which queues are large is known from the timer's last round over the nodes, so eviction takes no longer with many
-//! nodes. What is far above the limit (it was lowered, or a file was loaded) is for the timer to trim; until it has, writes
-//! that need memory are refused.
+//! nodes. What is far above the limit (it was lowered, or a file was loaded) is for the timer to trim; until it has,
+//! writes that need memory are refused.
 
 use super::accounting::{MIN_STEP, NodeUsage, node_memory, server_memory, tighter_limit};
 use crate::ffi::{Content, Ctx, KeyName, MainThread, Mode, OwnedString};
@@ -64,10 +64,10 @@ impl QueueSizes {
     }
 }
 
-/// Evicts until a change that may cost `cost` bytes fits, and returns whether it does. No key may be open. `target` is the
-/// node of the change. Above its own limit the node's queues are evicted, above the server's limit the largest of all
-/// nodes. Whether there is enough to drop, and no more than one command may, is checked first: if eviction would be in
-/// vain, nothing is dropped.
+/// Evicts until a change that may cost `cost` bytes fits, and returns whether it does. No key may be open. `target` is
+/// the node of the change. Above its own limit the node's queues are evicted, above the server's limit the largest of
+/// all nodes. Whether there is enough to drop, and no more than one command may, is checked first: if eviction would be
+/// in vain, nothing is dropped.
 pub fn evict(ctx: Ctx<'_>, target: Option<&KeyLocation>, cost: u64, env: &Env) -> bool {
     // What a primary sent, or a file holds, was decided elsewhere.
     if ctx.flags().is_replicated() {
@@ -113,8 +113,8 @@ fn excess_of(usage: NodeUsage, cost: u64, env: &Env) -> u64 {
 }
 
 /// Brings a node back below the limits after a change under memory pressure that took what must stay free. The node's
-/// own oldest records are dropped, the new ones among them if need be. Otherwise the next samples of other metrics, which
-/// are not checked, would exceed the limit until the timer's next tick.
+/// own oldest records are dropped, the new ones among them if need be. Otherwise the next samples of other metrics,
+/// which are not checked, would exceed the limit until the timer's next tick.
 pub fn enforce_limit(ctx: Ctx<'_>, name: &KeyName<'_>, stored: &mut StoredNode, env: &Env) {
     loop {
         let memory = tighter_limit(stored.usage(), 0, &env.settings);
@@ -124,8 +124,8 @@ pub fn enforce_limit(ctx: Ctx<'_>, name: &KeyName<'_>, stored: &mut StoredNode, 
     }
 }
 
-/// Drops one slice of what a node uses above its own limit, as when the setting was lowered. Returns whether anything was
-/// dropped.
+/// Drops one slice of what a node uses above its own limit, as when the setting was lowered. Returns whether anything
+/// was dropped.
 pub fn trim_node(ctx: Ctx<'_>, name: &KeyName<'_>, stored: &mut StoredNode, env: &Env) -> bool {
     if stored.node.is_unfinished() {
         return false;

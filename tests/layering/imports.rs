@@ -1,9 +1,9 @@
 //! Which file of a crate imports which, read from its paths: `use` declarations, and paths that begin with `crate`,
 //! `super`, `self` or the name of a child module.
 //!
-//! A re-export (`pub use`) hands a name on. It is an import of the file that defines the name for whoever uses the name,
-//! and none of the file that hands it on. Code under `#[cfg(test)]` does not count. Paths of macros that another file
-//! defines are not seen.
+//! A re-export (`pub use`) hands a name on. It is an import of the file that defines the name for whoever uses the
+//! name, and none of the file that hands it on. Code under `#[cfg(test)]` does not count. Paths of macros that another
+//! file defines are not seen.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
