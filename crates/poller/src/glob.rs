@@ -1,12 +1,16 @@
-//! Patterns of node names, as Redis writes them: `*`, `?`, `[abc]`, `[a-z]`, `[^a]`, and `\` before what stands for
-//! itself. Pure; a match takes at most (length of the pattern) x (length of the name) steps, whatever both are.
+//! Patterns of node names with the syntax of Redis: `*`, `?`, `[abc]`, `[a-z]`, `[^a]`, and `\` before a literal
+//! character. A match takes at most (length of the pattern) x (length of the name) steps. No I/O.
 
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Vec<u8>);
 
 impl Glob {
-    /// Returns an error where a `[` is not closed or a `\` stands at the end, as such a pattern is a mistake.
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the pattern is empty, a `[` is not closed, or the pattern ends with a `\`.
     pub fn parse(text: &str) -> Result<Glob, String> {
         if text.is_empty() {
             return Err("a pattern is not empty; * matches every node".into());
@@ -26,11 +30,11 @@ impl Glob {
         Ok(Glob(pattern.to_owned()))
     }
 
-    /// Whether the whole name matches.
+    /// Returns whether the whole name matches.
     pub fn matches(&self, name: &[u8]) -> bool {
         let (pattern, mut at, mut read) = (&self.0[..], 0, 0);
-        // Where to go on when it fails: behind the last star, which then takes one byte more. Stars before it need
-        // no other try: what they could take the last one takes as well.
+        // Where to resume after a mismatch: behind the last star, which then matches one byte more. Earlier stars need no
+        // other attempt: what they could match the last one matches as well.
         let mut again: Option<(usize, usize)> = None;
         loop {
             if pattern.get(at) == Some(&b'*') {
@@ -58,7 +62,8 @@ impl Glob {
     }
 }
 
-/// The length of the pattern's first part, and whether it matches the byte; none where it does not end.
+/// Returns the length of the first element of the pattern, and whether it matches the byte. Returns `None` if the element
+/// is not complete.
 fn step(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
     match pattern {
         [b'\\'] => None,
@@ -125,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_does_not_end_is_a_mistake() {
+    fn incomplete_pattern_is_an_error() {
         for bad in ["[a", "a\\", "[a-", "[\\", ""] {
             assert!(Glob::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn many_stars_do_not_take_for_ever() {
+    fn many_stars_take_bounded_time() {
         assert!(!matches(&"a*".repeat(100), &"a".repeat(99)));
         assert!(!matches(
             &format!("{}b", "*a".repeat(200)),

@@ -1,11 +1,14 @@
-//! Tags added, renamed and dropped on the way from a queue to a sink.
+//! Adds, renames and drops tags of records on their way to a sink.
 //!
-//! What holds: nothing but the tags changes: every other byte of a record, and of each tag that is not named, stays as
-//! it was (no number is rendered anew). No tag is overwritten: where a record has a tag of the name that would be added
-//! or renamed to, that one stays, and the other is not added or keeps its name. The module's own tags of line protocol
-//! (`node`, `window`, `instance`) are not touched: there the module writes a user's tag of such a name with `_` behind
-//! it, and this looks for it under that name. A line's tags stay sorted by the bytes of their names. A record that is
-//! not in its form goes through as it came.
+//! # Invariants
+//!
+//! - Only the tags change: every other byte of a record, and of each tag that is not named, is kept verbatim (no number
+//!   is rendered again).
+//! - No tag is overwritten: if a record has a tag of the name that would be added or renamed to, that tag is kept, and the
+//!   other one is not added or keeps its name.
+//! - The module's own tags of line protocol (`node`, `window`, `instance`) are not changed. The module writes a user's tag
+//!   of such a name with `_` at its end, and it is looked for under that name.
+//! - The tags of a line stay sorted by the bytes of their names. A record that is not in its format passes unchanged.
 
 use std::borrow::Cow;
 
@@ -15,7 +18,7 @@ use serde_json::value::RawValue;
 
 use crate::line_protocol::{RESERVED, clean};
 
-/// What is done to the tags of a record: first some are dropped, then some renamed, all at once, then some added.
+/// The changes to the tags of a record: first some are dropped, then some renamed, all at once, then some added.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Edits {
     drop: Vec<Text>,
@@ -23,7 +26,7 @@ pub struct Edits {
     add: Vec<(Text, Text)>,
 }
 
-/// A name or a value in both forms.
+/// A name or a value in both formats.
 #[derive(Debug, PartialEq, Eq)]
 struct Text {
     plain: String,
@@ -36,7 +39,7 @@ struct Text {
 enum Fate {
     Kept,
     Dropped,
-    /// Gets the second name of this pair.
+    /// Gets the second name of the pair with this index.
     Renamed(usize),
 }
 
@@ -46,22 +49,22 @@ impl Edits {
         self.drop.push(Text::name(name));
     }
 
-    /// Gives tags of one name another. No two may get the same, and none that is dropped may get one.
+    /// Renames tags. No two may get the same name, and no dropped tag may be renamed.
     pub fn rename(&mut self, from: &str, to: &str) {
         self.rename.push((Text::name(from), Text::name(to)));
     }
 
-    /// Adds a tag; no name twice.
+    /// Adds a tag. No name may be added twice.
     pub fn add(&mut self, name: &str, value: &str) {
         self.add.push((Text::name(name), Text::value(value)));
     }
 
-    /// Whether nothing is done.
+    /// Returns whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.drop.is_empty() && self.rename.is_empty() && self.add.is_empty()
     }
 
-    /// A record in JSON with its `tags` edited.
+    /// Returns a JSON record with its `tags` changed.
     pub fn json(&self, record: &[u8]) -> Vec<u8> {
         self.edited_json(record).unwrap_or_else(|| record.to_vec())
     }
@@ -94,7 +97,7 @@ impl Edits {
         Some(format!("{before}{{{}}}{after}", parts.join(",")).into_bytes())
     }
 
-    /// A record in line protocol with its tags edited.
+    /// Returns a line with its tags changed.
     pub fn line(&self, record: &[u8]) -> Vec<u8> {
         self.edited_line(record).unwrap_or_else(|| record.to_vec())
     }
@@ -140,7 +143,7 @@ impl Edits {
         Some(line)
     }
 
-    /// What becomes of tags of these names, and what is added; none where nothing changes.
+    /// Returns what becomes of tags of these names, and the tags that are added. Returns `None` if nothing changes.
     fn fates<'a>(
         &'a self,
         names: &[&[u8]],
@@ -158,7 +161,7 @@ impl Edits {
             let mut all = names.iter().zip(fates);
             all.any(|(name, fate)| *fate == Fate::Kept && *name == wanted)
         };
-        // One that keeps its name may be in the way of the next.
+        // A tag that keeps its name may block another one.
         loop {
             let blocked = |fate: &Fate| match fate {
                 Fate::Renamed(pair) => kept(&fates, form(&self.rename[*pair].1)),
@@ -184,7 +187,7 @@ impl Edits {
 }
 
 impl Text {
-    /// A name, as the module writes it into a line.
+    /// Creates a name, as the module writes it into a line.
     fn name(name: &str) -> Text {
         let mut text = clean(name);
         if RESERVED.contains(&&*text) {
@@ -222,7 +225,7 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     bytes.map(|(_, byte)| *byte).collect()
 }
 
-/// The first of a byte that has no backslash before it. (The module ends nothing with a backslash.)
+/// Finds the first such byte without a backslash before it. (The module ends no name with a backslash.)
 fn find(text: &[u8], wanted: u8) -> Option<usize> {
     let is = |at: &usize| text[*at] == wanted && (*at == 0 || text[*at - 1] != b'\\');
     (0..text.len()).find(is)
@@ -237,12 +240,12 @@ struct Record<'a> {
 /// A member of an object.
 struct Member<'a> {
     name: String,
-    /// Name and value as they stand there.
+    /// Name and value verbatim.
     whole: &'a str,
     value: &'a str,
 }
 
-/// The members of an object in their order; none where it is something else.
+/// Returns the members of an object in their order, or `None` if it is not an object.
 fn members(object: &str) -> Option<Vec<Member<'_>>> {
     let pairs = serde_json::from_str::<Pairs>(object).ok()?.0;
     let mut end = 1;
@@ -251,7 +254,7 @@ fn members(object: &str) -> Option<Vec<Member<'_>>> {
         let start = end;
         end = offset(object, value) + value.len();
         let whole = object[start..end].trim_start_matches([',', ' ', '\t', '\r', '\n']);
-        // The same text with the object's life.
+        // The same text with the lifetime of the object.
         let value = &object[end - value.len()..end];
         Member { name, whole, value }
     };
@@ -282,7 +285,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     }
 }
 
-/// Where a part of a text begins in it.
+/// Returns the offset of a part of a text.
 fn offset(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize
 }
@@ -316,12 +319,12 @@ mod tests {
                 r#"{"node":"n", "avg":1.10e+2,"tags":{"dimension":"iops","up":true,"dc":"b\"erlin"},"z":0.10}"#,
             ),
             (r#"{"tags":{}}"#, r#"{"tags":{"dc":"b\"erlin"}}"#),
-            // What is there stays.
+            // Existing tags are kept.
             (
                 r#"{"tags":{"dc":"kairo","dim":"a","dimension":"b"}}"#,
                 r#"{"tags":{"dc":"kairo","dim":"a","dimension":"b"}}"#,
             ),
-            // The tags of an object that is told are not the record's.
+            // The `tags` within an object are not those of the record.
             (
                 r#"{"json":{"tags":{"x":1}},"tags":{"x":""}}"#,
                 r#"{"json":{"tags":{"x":1}},"tags":{"dc":"b\"erlin"}}"#,
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_sorted_and_the_modules_tags_as_they_are() {
+    fn lines_stay_sorted_and_keep_the_tags_of_the_module() {
         let edits = edits(
             &["x", "instance"],
             &[("node", "host"), ("dim", "a b")],
@@ -371,17 +374,17 @@ mod tests {
     }
 
     #[test]
-    fn renaming_is_done_at_once_and_overwrites_nothing() {
+    fn renaming_is_simultaneous_and_overwrites_nothing() {
         let swap = edits(&[], &[("a", "b"), ("b", "a")], &[]);
         assert_eq!(swap.line(b"m,a=1,b=2 f=1 5"), b"m,a=2,b=1 f=1 5");
         let chain = edits(&[], &[("a", "b"), ("b", "c")], &[("b", "new")]);
         assert_eq!(chain.line(b"m,a=1,b=2 f=1 5"), b"m,b=1,c=2 f=1 5");
-        // c stays, so b stays, so a stays.
+        // c is kept, so b is kept, so a is kept.
         assert_eq!(chain.line(b"m,a=1,b=2,c=3 f=1 5"), b"m,a=1,b=2,c=3 f=1 5");
         assert_eq!(chain.line(b"m,b=2 f=1 5"), b"m,b=new,c=2 f=1 5");
     }
 
-    /// What is to come of tags, in the plainest way.
+    /// Returns the expected tags, by a naive model.
     fn model(tags: &BTreeMap<String, String>, edits: &Edits) -> BTreeMap<String, String> {
         let mut left = tags.clone();
         edits
@@ -442,7 +445,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_forms_do_as_the_model(
+        fn both_formats_agree_with_the_model(
             edits in some_edits(),
             tags in proptest::collection::btree_map(names(), names(), 0..5),
         ) {
@@ -467,7 +470,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_break_it(edits in some_edits(), text in "[{}\\[\\]\":,= \\\\atgs1]{0,40}") {
+        fn arbitrary_text_does_not_panic(edits in some_edits(), text in "[{}\\[\\]\":,= \\\\atgs1]{0,40}") {
             edits.json(text.as_bytes());
             edits.line(text.as_bytes());
         }
