@@ -312,7 +312,7 @@ fn encrypted_connections_trust_only_the_configured_ca() {
 fn sources_of_the_example_are_valid() {
     let example = include_str!("../examples/poller.toml");
     let start = example.find("# [[source]]").unwrap();
-    let end = example.find("# What goes where").unwrap();
+    let end = example.find("# Routes: ").unwrap();
     let certs = Certs::new("h");
     // The files that it names do not exist.
     let lines = example[start..end].lines().map(|line| match line {

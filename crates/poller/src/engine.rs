@@ -24,14 +24,14 @@ use agg_client::FileStamps;
 use agg_client::Shutdown;
 use agg_client::messages::{say, warn};
 
-use super::config::Config;
+use super::config::{Config, WebLimits};
 use super::error::PollError;
 use super::fleet::Fleet;
 use super::routing::RoutingTable;
 use super::sinks::Sinks;
 use super::status::Status;
 use super::systemd::SystemdNotifier;
-use super::web::{self, Limits};
+use super::web;
 
 /// The pause between two checks of the files and the tasks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -74,7 +74,7 @@ struct Engine {
     sinks: Sinks,
     /// The status page, if the configuration has one.
     web: Option<StatusPage>,
-    web_limits: watch::Sender<Limits>,
+    web_limits: watch::Sender<WebLimits>,
     /// The number of open files that the system allows.
     max_descriptors: u64,
     systemd: SystemdNotifier,
@@ -95,7 +95,7 @@ impl Engine {
             stop,
             status: Arc::new(Status::new()),
             web: None,
-            web_limits: watch::channel(Limits::default()).0,
+            web_limits: watch::channel(WebLimits::default()).0,
             max_descriptors: raise_descriptor_limit(),
             systemd: SystemdNotifier::from_env(),
             config: Config::default(),
@@ -294,7 +294,7 @@ impl StatusPage {
         address: SocketAddr,
         listener: TcpListener,
         status: Arc<Status>,
-        limits: watch::Receiver<Limits>,
+        limits: watch::Receiver<WebLimits>,
     ) -> StatusPage {
         // With port 0 the system has chosen one.
         let local = listener.local_addr().unwrap_or(address);

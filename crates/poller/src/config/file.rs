@@ -10,10 +10,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::rotation::Mode;
-use crate::web::Limits;
 
 use super::error::ConfigError;
-use super::model::{Config, Route};
+use super::model::{Config, Route, WebLimits};
 use super::route::RawRoute;
 use super::sink::{self, RawSink};
 use super::source::{self, Defaults, RawSource};
@@ -140,7 +139,7 @@ impl RawFile {
             lease,
             shutdown_grace: time(self.shutdown_grace, 10),
             listen: self.listen.as_ref().map(address).transpose()?,
-            web: Limits {
+            web: WebLimits {
                 connections: connections(&self.listen_connections)?,
                 allowed_hosts: allowed_hosts?,
             },
@@ -178,7 +177,7 @@ fn address(text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
 fn connections(most: &Option<Spanned<u64>>) -> Result<usize, ConfigError> {
     const MOST: u64 = 10_000;
     match most {
-        None => Ok(Limits::default().connections),
+        None => Ok(WebLimits::default().connections),
         Some(most) if (1..=MOST).contains(most.get_ref()) => Ok(*most.get_ref() as usize),
         Some(most) => {
             let text = format!("expected a number from 1 to {MOST}");

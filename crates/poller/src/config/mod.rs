@@ -26,7 +26,7 @@ use aggregator_protocol::masking;
 use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
-pub use model::{Body, Config, Expect, Https, Kind, Mongo, Post, Proxy, Route, Sink};
+pub use model::{Body, Config, Expect, Https, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ use tokio_rustls::rustls::ClientConfig;
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
-use crate::web::Limits;
 use agg_client::discovery::Source;
 use aggregator_protocol::{Queue, RecordFormat};
 
@@ -35,7 +34,7 @@ pub struct Config {
     /// The address of the status page.
     pub listen: Option<SocketAddr>,
     /// Who may request the status page.
-    pub web: Limits,
+    pub web: WebLimits,
     /// The sources of servers.
     pub sources: Vec<Source>,
     /// The routes.
@@ -211,4 +210,23 @@ pub struct Mongo {
     pub timeout: Duration,
     /// The contents of the certificate files that the URI names and the driver reads, by which settings are compared.
     pub(super) files: Vec<Vec<u8>>,
+}
+
+/// Which clients may connect to the status page. The limits can change while the server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebLimits {
+    /// The number of concurrent connections.
+    pub connections: usize,
+    /// The host names in lower case by which the page may be requested, besides addresses, `localhost` and the name of
+    /// this machine. `*` allows any.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for WebLimits {
+    fn default() -> Self {
+        WebLimits {
+            connections: 64,
+            allowed_hosts: Vec::new(),
+        }
+    }
 }

@@ -25,26 +25,9 @@ use tokio::time::{sleep, timeout};
 
 use agg_client::messages::WarnOnce;
 
+use crate::config::WebLimits;
+
 use super::response::{TEXT, response};
-
-/// Which clients may connect. The limits can change while the server runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The number of concurrent connections.
-    pub connections: usize,
-    /// The host names in lower case by which the page may be requested, besides addresses, `localhost` and the name of
-    /// this machine. `*` allows any.
-    pub allowed_hosts: Vec<String>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 64,
-            allowed_hosts: Vec::new(),
-        }
-    }
-}
 
 /// How long a client may take.
 #[derive(Clone, Copy)]
@@ -75,7 +58,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub async fn accept(
     listener: TcpListener,
     router: Router,
-    limits: watch::Receiver<Limits>,
+    limits: watch::Receiver<WebLimits>,
     timeouts: Timeouts,
 ) {
     let check = middleware::from_fn_with_state(limits.clone(), check_host);
@@ -115,7 +98,7 @@ async fn serve(stream: TcpStream, router: Router, timeouts: Timeouts) {
 }
 
 async fn check_host(
-    State(limits): State<watch::Receiver<Limits>>,
+    State(limits): State<watch::Receiver<WebLimits>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -187,7 +170,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let allowed_hosts = vec!["grid.example".to_owned()];
-        let (_, limits) = watch::channel(Limits {
+        let (_, limits) = watch::channel(WebLimits {
             connections,
             allowed_hosts,
         });

@@ -29,9 +29,9 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::config::WebLimits;
 use super::error::PollError;
 use super::status::Status;
-pub use gate::Limits;
 use gate::Timeouts;
 use page::Query;
 use rates::RateSampler;
@@ -65,7 +65,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, PollError> {
 pub async fn serve(
     listener: TcpListener,
     status: Arc<Status>,
-    limits: watch::Receiver<Limits>,
+    limits: watch::Receiver<WebLimits>,
     stop: impl Future<Output = ()>,
 ) {
     let app = Arc::new(App {
@@ -189,7 +189,7 @@ mod tests {
     async fn start(status: Status) -> (SocketAddr, Arc<Status>) {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, status) = (listener.local_addr().unwrap(), Arc::new(status));
-        let (_, limits) = watch::channel(Limits::default());
+        let (_, limits) = watch::channel(WebLimits::default());
         let never = std::future::pending();
         tokio::spawn(serve(listener, status.clone(), limits, never));
         (address, status)
@@ -306,7 +306,7 @@ mod tests {
             error.starts_with(&format!("cannot listen on {address}: ")),
             "{error}"
         );
-        let (_, limits) = watch::channel(Limits::default());
+        let (_, limits) = watch::channel(WebLimits::default());
         serve(listener, Arc::new(Status::new()), limits, async {}).await;
     }
 
