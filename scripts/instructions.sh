@@ -6,7 +6,7 @@
 # Default: 10,000 metrics in a node, 20,000 commands `AGG.STAT node1 metric:__rand_int__ 42`, in pipelines of 64.
 # Build the module with line tables to count the lines of its own sources only:
 #   CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release -p aggregator
-# Without them the inlined code of the standard library counts, too, which more than doubles the figures.
+# Without them the inlined code of the standard library counts, too, which more than doubles the counts.
 #
 # Counts do not depend on the load of the machine, so they show changes that times hide. Needs valgrind, redis-server,
 # redis-cli and redis-benchmark; MODULE is the module to measure, MAX a limit above which the script fails.

@@ -66,8 +66,8 @@ impl QueueSizes {
 
 /// Evicts until a change that may cost `cost` bytes fits, and returns whether it does. No key may be open. `target` is
 /// the node of the change. Above its own limit the node's queues are evicted, above the server's limit the largest of
-/// all nodes. Whether there is enough to drop, and no more than one command may, is checked first: if eviction would be
-/// in vain, nothing is dropped.
+/// all nodes. Whether there is enough to drop, and no more than one command may, is checked first: if eviction would
+/// not suffice, nothing is dropped.
 pub fn evict(ctx: Ctx<'_>, target: Option<&KeyLocation>, cost: u64, env: &Env) -> bool {
     // What a primary sent, or a file holds, was decided elsewhere.
     if ctx.flags().is_replicated() {
