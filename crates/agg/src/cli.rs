@@ -1,7 +1,5 @@
 //! The command line: arguments, and which subcommand runs with them.
 
-use std::time::Duration;
-
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -10,9 +8,8 @@ use agg_client::connect::{Access, Server, Tls, TlsFiles};
 use agg_client::messages::{fail, say};
 
 use crate::exit_status::ExitStatus;
-use crate::signals::{GRACE, shutdown_on_signals};
 use crate::tls_options::TlsOptions;
-use crate::{drain, host, log, manual, pipe, poll, report, scan, top};
+use crate::{drain, host, log, manual, pipe, poll, report, runtime, scan, top};
 
 /// Client of Redis and Valkey servers with the aggregator module.
 #[derive(Parser)]
@@ -81,11 +78,50 @@ Examples:
 
 Exit codes: 0 success, 1 failed, 2 invalid usage, 130 interrupted.";
 
-/// Parses the arguments and runs the subcommand. Exits with code 2 if arguments or a configuration file are invalid.
+/// Why the program fails.
+pub enum CliError {
+    /// The subcommand failed.
+    Failed(String),
+    /// A configuration file is invalid; each error has one line.
+    InvalidConfig(String),
+    /// The arguments are invalid.
+    InvalidUsage(String),
+}
+
+impl CliError {
+    /// Returns the exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            CliError::Failed(_) => 1,
+            CliError::InvalidConfig(_) | CliError::InvalidUsage(_) => 2,
+        }
+    }
+
+    /// Writes the error to standard error.
+    pub fn report(&self) {
+        match self {
+            CliError::Failed(error) => fail(error),
+            CliError::InvalidConfig(errors) => errors.lines().for_each(fail),
+            CliError::InvalidUsage(error) => {
+                let error = Cli::command().error(ErrorKind::ValueValidation, error);
+                // A closed standard error changes nothing.
+                let _ = error.print();
+            }
+        }
+    }
+}
+
+impl From<String> for CliError {
+    fn from(error: String) -> CliError {
+        CliError::Failed(error)
+    }
+}
+
+/// Parses the arguments and runs the subcommand.
 ///
 /// # Errors
-/// The subcommand failed.
-pub fn run() -> Result<ExitStatus, String> {
+/// The subcommand failed, or arguments or a configuration file are invalid.
+pub fn run() -> Result<ExitStatus, CliError> {
     let Cli {
         redis,
         tls,
@@ -100,59 +136,67 @@ pub fn run() -> Result<ExitStatus, String> {
         tls: tls.into(),
     };
     match command {
-        Command::Host(options) => connection.run(options.is_endless(), |server, stop| {
-            host::run(server, &options, stop)
-        }),
+        Command::Host(options) => connection
+            .run(options.is_endless(), async move |server, stop| {
+                host::run(&server, &options, &stop).await
+            }),
         Command::Drain(options) => {
-            options.check().unwrap_or_else(|error| usage_error(&error));
-            connection.run(options.is_endless(), |server, stop| {
-                drain::run(server, options, stop)
+            options.check().map_err(CliError::InvalidUsage)?;
+            connection.run(options.is_endless(), async move |server, stop| {
+                drain::run(&server, options, &stop).await
             })
         }
         // The servers are in the configuration file.
         Command::Poll { options, .. } => {
-            let poll = options.read().unwrap_or_else(|error| config_error(&error));
-            poll.run(&options.config)
+            let poll = options.read().map_err(CliError::InvalidConfig)?;
+            Ok(poll.run(&options.config)?)
         }
         Command::Load(options) => {
-            let config = options.read().unwrap_or_else(|error| config_error(&error));
-            poll::load::run(&options, config)
+            let config = options.read().map_err(CliError::InvalidConfig)?;
+            Ok(poll::load::run(&options, config)?)
         }
         Command::Check(options) => {
-            let poll = options.check().unwrap_or_else(|error| config_error(&error));
+            let poll = options.check().map_err(CliError::InvalidConfig)?;
             say(&options.summary(&poll));
             Ok(ExitStatus::Success)
         }
-        Command::Top(options) => run_top(&options, &connection),
+        Command::Top(options) => run_top(options, &connection),
         Command::Scan(options) => {
             let scan = options.scan(password(), &connection.tls);
-            let scan = scan.unwrap_or_else(|error| usage_error(&error));
-            let stop = listen(ExitStatus::Interrupted, GRACE)?;
-            scan::run(&options, &scan, &stop)
+            let scan = scan.map_err(CliError::InvalidUsage)?;
+            Ok(runtime::run(ExitStatus::Interrupted, async move |stop| {
+                scan::run(&options, &scan, &stop).await
+            })?)
         }
-        Command::Report(options) => {
-            connection.run(false, |server, stop| report::run(server, &options, stop))
-        }
-        Command::Pipe(command) => {
-            connection.run(false, |server, stop| pipe::run(server, &command, stop))
-        }
-        Command::Man(options) => manual::pages(Cli::command(), &options),
-        Command::Completions(options) => manual::completions(Cli::command(), &options),
+        Command::Report(options) => connection.run(false, async move |server, stop| {
+            report::run(&server, &options, &stop).await
+        }),
+        Command::Pipe(command) => connection.run(false, async move |server, stop| {
+            pipe::run(&server, &command, &stop).await
+        }),
+        Command::Man(options) => Ok(manual::pages(Cli::command(), &options)?),
+        Command::Completions(options) => Ok(manual::completions(Cli::command(), &options)?),
     }
 }
 
-fn run_top(options: &top::Options, connection: &Connection) -> Result<ExitStatus, String> {
-    let sources = options.sources(&connection.url, &connection.access());
-    let sources = sources.unwrap_or_else(|error| match options.has_config() {
-        true => config_error(&error),
-        false => usage_error(&error),
-    });
-    let interrupted = match options.is_endless() {
+fn run_top(options: top::Options, connection: &Connection) -> Result<ExitStatus, CliError> {
+    let sources = options.sources(&connection.url, &connection.access()?);
+    let sources = sources.map_err(|error| match options.has_config() {
+        true => CliError::InvalidConfig(error),
+        false => CliError::InvalidUsage(error),
+    })?;
+    let interrupted = interrupted(options.is_endless());
+    Ok(runtime::run(interrupted, async move |stop| {
+        top::run(&options, sources, &stop).await
+    })?)
+}
+
+/// Returns the status of a subcommand that a signal ends: success if it has no other end.
+fn interrupted(is_endless: bool) -> ExitStatus {
+    match is_endless {
         true => ExitStatus::Success,
         false => ExitStatus::Interrupted,
-    };
-    let stop = listen(interrupted, GRACE)?;
-    top::run(options, sources, &stop)
+    }
 }
 
 /// The arguments that say how to connect.
@@ -162,59 +206,40 @@ struct Connection {
 }
 
 impl Connection {
-    /// Runs a subcommand that works with one server. An endless one exits with success when it is interrupted.
-    fn run(
+    /// Runs a subcommand that works with one server.
+    fn run<F>(
         &self,
         is_endless: bool,
-        run: impl FnOnce(&Server, &Shutdown) -> Result<ExitStatus, String>,
-    ) -> Result<ExitStatus, String> {
-        let server = Server::parse(&self.url, &self.access());
-        let server = server.unwrap_or_else(|error| usage_error(&error.to_string()));
-        let interrupted = match is_endless {
-            true => ExitStatus::Success,
-            false => ExitStatus::Interrupted,
-        };
-        let stop = listen(interrupted, GRACE)?;
-        Ok(match run(&server, &stop)? {
+        subcommand: impl FnOnce(Server, Shutdown) -> F + Send + 'static,
+    ) -> Result<ExitStatus, CliError>
+    where
+        F: Future<Output = Result<ExitStatus, String>>,
+    {
+        let server = Server::parse(&self.url, &self.access()?);
+        let server = server.map_err(|error| CliError::InvalidUsage(error.to_string()))?;
+        let interrupted = interrupted(is_endless);
+        let run = move |stop| subcommand(server, stop);
+        Ok(match runtime::run(interrupted, run)? {
             ExitStatus::Interrupted => interrupted,
             status => status,
         })
     }
 
     /// Returns what applies to every server whose URL does not say otherwise.
-    fn access(&self) -> Access {
+    fn access(&self) -> Result<Access, CliError> {
         let is_set = self.tls != TlsFiles::default();
         let tls = is_set.then(|| Tls::new(&self.tls)).transpose();
-        Access {
+        Ok(Access {
             password: password(),
-            tls: tls.unwrap_or_else(|error| usage_error(&error.to_string())),
+            tls: tls.map_err(|error| CliError::InvalidUsage(error.to_string()))?,
             ..Access::default()
-        }
+        })
     }
 }
 
 /// Returns the password of the environment, if it is set.
 fn password() -> Option<String> {
     std::env::var("AGG_PASSWORD").ok().filter(|p| !p.is_empty())
-}
-
-/// Listens for signals. A command that is still running `grace` after one exits with the code of `interrupted`.
-fn listen(interrupted: ExitStatus, grace: Duration) -> Result<Shutdown, String> {
-    shutdown_on_signals(interrupted.code(), grace)
-        .map_err(|error| format!("cannot listen for signals: {error}"))
-}
-
-/// Exits because of an invalid configuration file, whose errors have one line each.
-fn config_error(errors: &str) -> ! {
-    errors.lines().for_each(fail);
-    std::process::exit(2)
-}
-
-/// Exits because of invalid arguments, as clap does.
-fn usage_error(error: &str) -> ! {
-    Cli::command()
-        .error(ErrorKind::ValueValidation, error)
-        .exit()
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ mod pipe;
 mod poll;
 mod progress;
 mod report;
+mod runtime;
 mod scan;
-mod signals;
 mod stats;
 mod tls_options;
 mod top;
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(status) => ExitCode::from(status.code()),
         Err(error) => {
-            agg_client::messages::fail(&error);
-            ExitCode::FAILURE
+            error.report();
+            ExitCode::from(error.code())
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connect::{BlockingConnection, ClientError, Connection, Server};
+use crate::connect::{ClientError, Connection, Server};
 use crate::messages::{say, warn};
 use crate::shutdown::Shutdown;
 
@@ -52,21 +52,6 @@ impl<'a> Reconnector<'a> {
         Ok(None)
     }
 
-    /// As [`Reconnector::connect`], for a program without a runtime.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reconnector::connect`].
-    pub fn connect_blocking(&mut self) -> Result<Option<BlockingConnection>, ClientError> {
-        while !self.shutdown.is_requested() {
-            match self.server.connect_blocking() {
-                Ok(connection) => return Ok(Some(connection)),
-                Err(error) => self.failed_blocking(error)?,
-            }
-        }
-        Ok(None)
-    }
-
     /// Notes that a call failed, and pauses. The caller drops the connection.
     ///
     /// # Errors
@@ -75,17 +60,6 @@ impl<'a> Reconnector<'a> {
     pub async fn failed(&mut self, error: ClientError) -> Result<(), ClientError> {
         let pause = self.pause(error)?;
         self.shutdown.sleep(pause).await;
-        Ok(())
-    }
-
-    /// As [`Reconnector::failed`], for a program without a runtime.
-    ///
-    /// # Errors
-    ///
-    /// As [`Reconnector::failed`].
-    pub fn failed_blocking(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let pause = self.pause(error)?;
-        self.shutdown.wait(pause);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use redis::Cmd;
 
-use agg_client::connect::{BlockingConnection, ClientError, Server};
+use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::fetch::{self, FetchRequest};
 use agg_client::messages::{WarnOnce, say};
 use agg_client::{Reconnector, Shutdown};
@@ -39,7 +39,7 @@ const BLOCK: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// The server does not answer or refuses a command, or the output cannot be written.
-pub fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitStatus, String> {
+pub async fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitStatus, String> {
     if !options.has_file() {
         agg_poller::output::check().map_err(|error| error.to_string())?;
     }
@@ -59,7 +59,7 @@ pub fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitSta
         write_error: None,
         warnings: WarnOnce::default(),
     };
-    let result = drain.run();
+    let result = drain.run().await;
     if !options.is_quiet() {
         say(&drain.tally.to_string());
     }
@@ -90,20 +90,20 @@ struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    fn run(&mut self) -> Result<ExitStatus, String> {
+    async fn run(&mut self) -> Result<ExitStatus, String> {
         let limit = (!self.follow).then_some(Duration::ZERO);
         let mut reconnector = Reconnector::new(self.server, self.stop, limit);
         let mut pauses = IdlePauses::default();
         let mut connection = None;
         loop {
             if connection.is_none() {
-                connection = reconnector.connect_blocking()?;
+                connection = reconnector.connect().await?;
             }
             let Some(open) = &mut connection else {
                 return Ok(ExitStatus::Interrupted);
             };
             let start = Instant::now();
-            match self.drain_nodes(open) {
+            match self.drain_nodes(open).await {
                 Ok(found) => {
                     reconnector.worked();
                     if let Some(status) = self.status(found)? {
@@ -111,7 +111,7 @@ impl Drain<'_> {
                     }
                     // A server that should have blocked and did not, as its key is gone, is not asked again at once.
                     let blocked = self.server_blocks() && start.elapsed() >= BLOCK / 2;
-                    self.stop.wait(pauses.next(found || blocked));
+                    self.stop.sleep(pauses.next(found || blocked)).await;
                 }
                 Err(error) => {
                     connection = None;
@@ -122,7 +122,7 @@ impl Drain<'_> {
                     if self.stop.is_requested() {
                         continue;
                     }
-                    reconnector.failed_blocking(error)?;
+                    reconnector.failed(error).await?;
                 }
             }
         }
@@ -154,11 +154,12 @@ impl Drain<'_> {
     }
 
     /// Fetches once from every node. Returns whether there were records.
-    fn drain_nodes(&mut self, connection: &mut BlockingConnection) -> Result<bool, ClientError> {
-        self.acknowledge(connection)?;
+    async fn drain_nodes(&mut self, connection: &mut Connection) -> Result<bool, ClientError> {
+        self.acknowledge(connection).await?;
         let nodes = self
             .nodes
-            .list(self.server, connection, self.follow, self.stop)?
+            .list(self.server, connection, self.follow, self.stop)
+            .await?
             .to_vec();
         let block = self.server_blocks().then_some(BLOCK);
         let mut found = false;
@@ -166,19 +167,19 @@ impl Drain<'_> {
             if self.remaining == 0 || self.stop.is_requested() || self.write_error.is_some() {
                 break;
             }
-            found |= self.drain_node(connection, node, block)?;
+            found |= self.drain_node(connection, node, block).await?;
         }
         Ok(found)
     }
 
-    fn drain_node(
+    async fn drain_node(
         &mut self,
-        connection: &mut BlockingConnection,
+        connection: &mut Connection,
         node: &NodeName,
         block: Option<Duration>,
     ) -> Result<bool, ClientError> {
         let command = self.request.fetch(node, BATCH.min(self.remaining), block);
-        let reply = match connection.call(&command)? {
+        let reply = match connection.call(&command).await? {
             Ok(reply) => reply,
             // The key was a node when the nodes were listed.
             Err(text) if !self.nodes.are_named && text.code == "WRONGTYPE" => {
@@ -218,7 +219,7 @@ impl Drain<'_> {
         self.tally.add(&records[..printed]);
         self.remaining -= printed as u64;
         self.unconfirmed = fetch::settle(node, &records, printed);
-        self.acknowledge(connection)?;
+        self.acknowledge(connection).await?;
         Ok(!records.is_empty())
     }
 
@@ -236,11 +237,13 @@ impl Drain<'_> {
     }
 
     /// Sends the acknowledgements that are due.
-    fn acknowledge(&mut self, connection: &mut BlockingConnection) -> Result<(), ClientError> {
+    async fn acknowledge(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
         let mut refusal = None;
-        connection.pipeline(&self.unconfirmed, |_, reply| {
-            refusal = reply.err().or(refusal.take())
-        })?;
+        connection
+            .pipeline(&self.unconfirmed, |_, reply| {
+                refusal = reply.err().or(refusal.take());
+            })
+            .await?;
         match refusal {
             Some(text) => Err(connection.refused("AGG.ACK", &text)),
             None => {

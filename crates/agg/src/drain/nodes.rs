@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use agg_client::Shutdown;
-use agg_client::connect::{BlockingConnection, ClientError, Server};
+use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::nodes::{LIST_TTL, check_module, list_nodes};
 use aggregator_protocol::NodeName;
 
@@ -34,10 +34,10 @@ impl Nodes {
     }
 
     /// Returns the nodes. The list is read once, and again if `refresh` is set and it is old.
-    pub fn list(
+    pub async fn list(
         &mut self,
         server: &Server,
-        connection: &mut BlockingConnection,
+        connection: &mut Connection,
         refresh: bool,
         stop: &Shutdown,
     ) -> Result<&[NodeName], ClientError> {
@@ -46,13 +46,11 @@ impl Nodes {
             .is_none_or(|read_at| refresh && read_at.elapsed() >= LIST_TTL);
         if !self.are_named && is_old {
             let is_first = self.read_at.is_none();
-            self.list = connection.wait(async |connection| {
-                let list = list_nodes(connection, stop).await?;
-                if list.is_empty() && is_first {
-                    check_module(server, connection).await?;
-                }
-                Ok::<_, ClientError>(list)
-            })?;
+            let list = list_nodes(connection, stop).await?;
+            if list.is_empty() && is_first {
+                check_module(server, connection).await?;
+            }
+            self.list = list;
             self.read_at = Some(Instant::now());
         }
         Ok(&self.list)

@@ -95,7 +95,11 @@ impl Options {
 ///
 /// # Errors
 /// The machine cannot be read, or the server refuses the connection; with `--once` also if it cannot be reached.
-pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitStatus, String> {
+pub async fn run(
+    server: &Server,
+    options: &Options,
+    stop: &Shutdown,
+) -> Result<ExitStatus, String> {
     let node = node_or_host_name(options.node.as_ref())?;
     let mut machine = Machine::open(match options.once {
         true => Timeouts::single_report(),
@@ -105,7 +109,7 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
     let limit = options.once.then_some(Duration::ZERO);
     let mut reconnector = Reconnector::new(server, stop, limit);
     // CPU load is measured between two refreshes.
-    if stop.wait(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL) {
+    if stop.sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await {
         return Ok(ExitStatus::Interrupted);
     }
     let mut schedule = Schedule::new(Instant::now(), options.interval);
@@ -114,7 +118,7 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
     while !stop.is_requested() {
         // Before the refresh, as connecting may take long.
         if connection.is_none() {
-            connection = reconnector.connect_blocking()?;
+            connection = reconnector.connect().await?;
             // The server may have lost its data.
             reports_until_objects = 0;
         }
@@ -127,9 +131,9 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
             objects: objects.as_deref(),
             unread: &samples::unread_names(&machine),
         };
-        if let Err(error) = reporter.send(open, &report) {
+        if let Err(error) = reporter.send(open, &report).await {
             connection = None;
-            reconnector.failed_blocking(error)?;
+            reconnector.failed(error).await?;
             continue;
         }
         reconnector.worked();
@@ -143,7 +147,7 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
                 false => ExitStatus::Success,
             });
         }
-        stop.wait(schedule.pause(Instant::now()));
+        stop.sleep(schedule.pause(Instant::now())).await;
     }
     Ok(ExitStatus::Interrupted)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use redis::Value;
 
-use agg_client::connect::{BlockingConnection, ClientError, CursorWalk};
+use agg_client::connect::{ClientError, Connection, CursorWalk};
 use agg_client::messages::WarnOnce;
 use agg_client::reply::{self, Reply};
 use aggregator_protocol::NodeName;
@@ -59,13 +59,13 @@ impl<'a> Reporter<'a> {
     ///
     /// # Errors
     /// The connection fails. Refusals of single commands are no errors.
-    pub fn send(
+    pub async fn send(
         &mut self,
-        connection: &mut BlockingConnection,
-        report: &Report,
+        connection: &mut Connection,
+        report: &Report<'_>,
     ) -> Result<(), ClientError> {
         if report.objects.is_some() && !self.has_earlier_objects {
-            self.read_earlier_objects(connection)?;
+            self.read_earlier_objects(connection).await?;
             self.has_earlier_objects = true;
         }
         let calls = self.calls(report);
@@ -74,9 +74,11 @@ impl<'a> Reporter<'a> {
             .map(|call| (call.command, call.subject))
             .unzip();
         let mut is_unexpected = false;
-        connection.pipeline(&commands, |index, reply| {
-            is_unexpected |= self.handle_reply(&subjects[index], reply).is_none();
-        })?;
+        connection
+            .pipeline(&commands, |index, reply| {
+                is_unexpected |= self.handle_reply(&subjects[index], reply).is_none();
+            })
+            .await?;
         match is_unexpected {
             true => Err(connection.unexpected_reply("AGG.MSTAT")),
             false => Ok(()),
@@ -107,9 +109,9 @@ impl<'a> Reporter<'a> {
 
     /// Reads the keys of the parts that an earlier run has reported, so that those that disappeared meanwhile are removed.
     /// Does nothing if the user may not read them.
-    fn read_earlier_objects(
+    async fn read_earlier_objects(
         &mut self,
-        connection: &mut BlockingConnection,
+        connection: &mut Connection,
     ) -> Result<(), ClientError> {
         let (mut walk, mut count) = (CursorWalk::new("AGG.SCAN"), 0);
         loop {
@@ -117,7 +119,7 @@ impl<'a> Reporter<'a> {
             command.arg(&self.node.0).arg("REALITY").arg(walk.cursor());
             command.arg("MATCH").arg("system.*@*");
             command.arg("COUNT").arg(1000);
-            let Ok(value) = connection.call(&command)? else {
+            let Ok(value) = connection.call(&command).await? else {
                 return Ok(());
             };
             let Some((next, keys)) = page(value) else {
@@ -127,7 +129,7 @@ impl<'a> Reporter<'a> {
             parts.retain(|key| key.len() <= MAX_KEY && is_part(key));
             count += parts.len();
             self.objects.add(parts);
-            if count >= MAX_EARLIER_OBJECTS || connection.step(&mut walk, next)? {
+            if count >= MAX_EARLIER_OBJECTS || walk.step(connection, next)? {
                 return Ok(());
             }
         }

@@ -10,12 +10,13 @@ mod options;
 mod send;
 
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use agg_client::Shutdown;
 use agg_client::connect::Server;
 use agg_client::messages::say;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::exit_status::ExitStatus;
 
@@ -30,8 +31,6 @@ const MAX_LINE: usize = 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
 /// Maximum chunks between the reader and the sender.
 const CHUNKS: usize = 4;
-/// How often to check whether a shutdown was requested.
-const SHUTDOWN_CHECK: Duration = Duration::from_millis(100);
 
 type Chunk = io::Result<Vec<u8>>;
 
@@ -39,9 +38,13 @@ type Chunk = io::Result<Vec<u8>>;
 ///
 /// # Errors
 /// The host name is not set, the server cannot be reached, or standard input cannot be read.
-pub fn run(server: &Server, command: &Command, stop: &Shutdown) -> Result<ExitStatus, String> {
+pub async fn run(
+    server: &Server,
+    command: &Command,
+    stop: &Shutdown,
+) -> Result<ExitStatus, String> {
     let sender = Sender::new(server, command, stop)?;
-    let (output, chunks) = sync_channel(CHUNKS);
+    let (output, chunks) = mpsc::channel(CHUNKS);
     // A thread, as a read has no timeout. It ends with the program.
     std::thread::spawn(move || read(&mut io::stdin().lock(), &output));
     let splitter = Splitter::new(MAX_LINE);
@@ -53,9 +56,10 @@ pub fn run(server: &Server, command: &Command, stop: &Shutdown) -> Result<ExitSt
         stop,
     }
     .run()
+    .await
 }
 
-fn read(input: &mut impl Read, output: &SyncSender<Chunk>) {
+fn read(input: &mut impl Read, output: &mpsc::Sender<Chunk>) {
     loop {
         let mut chunk = vec![0; CHUNK];
         let read = match input.read(&mut chunk) {
@@ -68,7 +72,7 @@ fn read(input: &mut impl Read, output: &SyncSender<Chunk>) {
             Err(error) => Err(error),
         };
         let failed = read.is_err();
-        if output.send(read).is_err() || failed {
+        if output.blocking_send(read).is_err() || failed {
             return;
         }
     }
@@ -76,15 +80,15 @@ fn read(input: &mut impl Read, output: &SyncSender<Chunk>) {
 
 struct Pipe<'a> {
     sender: Sender<'a>,
-    chunks: Receiver<Chunk>,
+    chunks: mpsc::Receiver<Chunk>,
     splitter: Splitter,
     batch: Batch,
     stop: &'a Shutdown,
 }
 
 impl Pipe<'_> {
-    fn run(mut self) -> Result<ExitStatus, String> {
-        let result = self.send_all();
+    async fn run(mut self) -> Result<ExitStatus, String> {
+        let result = self.send_all().await;
         if self.splitter.cut_lines > 0 {
             let cut = self.splitter.cut_lines;
             say(&format!(
@@ -105,25 +109,24 @@ impl Pipe<'_> {
         }
     }
 
-    fn send_all(&mut self) -> Result<ExitStatus, String> {
+    async fn send_all(&mut self) -> Result<ExitStatus, String> {
         loop {
-            if self.stop.is_requested() {
-                return self.send_rest();
-            }
             let delay = self.batch.remaining_delay(Instant::now());
-            if delay == Some(Duration::ZERO) {
-                self.sender.send(&mut self.batch)?;
-                continue;
-            }
-            let timeout = delay.unwrap_or(SHUTDOWN_CHECK).min(SHUTDOWN_CHECK);
-            match self.chunks.recv_timeout(timeout) {
-                Ok(chunk) => {
+            let is_due = delay.is_some();
+            let next = tokio::select! {
+                biased;
+                () = self.stop.requested() => return self.send_rest().await,
+                () = sleep(delay.unwrap_or_default()), if is_due => None,
+                chunk = self.chunks.recv() => Some(chunk),
+            };
+            match next {
+                None => self.sender.send(&mut self.batch).await?,
+                Some(Some(chunk)) => {
                     let chunk = chunk.map_err(|error| format!("cannot read: {error}"))?;
-                    self.send_lines(&chunk)?;
+                    self.send_lines(&chunk).await?;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.finish()?;
+                Some(None) => {
+                    self.finish().await?;
                     return Ok(match self.batch.lines.is_empty() {
                         true => ExitStatus::Success,
                         false => ExitStatus::Interrupted,
@@ -134,15 +137,15 @@ impl Pipe<'_> {
     }
 
     /// Sends what has been read when a shutdown was requested.
-    fn send_rest(&mut self) -> Result<ExitStatus, String> {
+    async fn send_rest(&mut self) -> Result<ExitStatus, String> {
         while let Ok(Ok(chunk)) = self.chunks.try_recv() {
-            self.send_lines(&chunk)?;
+            self.send_lines(&chunk).await?;
         }
-        self.finish()?;
+        self.finish().await?;
         Ok(ExitStatus::Interrupted)
     }
 
-    fn send_lines(&mut self, chunk: &[u8]) -> Result<(), String> {
+    async fn send_lines(&mut self, chunk: &[u8]) -> Result<(), String> {
         let now = Instant::now();
         let mut lines = Vec::new();
         self.splitter.feed(chunk, |line| lines.push(line));
@@ -151,27 +154,25 @@ impl Pipe<'_> {
             // After a failure, the remaining lines are kept to be counted as unsent.
             self.batch.push(line, now);
             if result.is_ok() && self.batch.is_full() {
-                result = self.sender.send(&mut self.batch);
+                result = self.sender.send(&mut self.batch).await;
             }
         }
         result
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    async fn finish(&mut self) -> Result<(), String> {
         let batch = &mut self.batch;
         self.splitter
             .finish(|line| batch.push(line, Instant::now()));
-        self.sender.send(batch)
+        self.sender.send(batch).await
     }
 
     /// Returns the number of lines that were read and not answered.
     fn count_unsent(&mut self) -> usize {
         let mut count = self.batch.lines.len();
-        loop {
-            match self.chunks.try_recv() {
-                Ok(Ok(chunk)) => self.splitter.feed(&chunk, |_| count += 1),
-                Ok(Err(_)) => {}
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        while let Ok(chunk) = self.chunks.try_recv() {
+            if let Ok(chunk) = chunk {
+                self.splitter.feed(&chunk, |_| count += 1);
             }
         }
         self.splitter.finish(|_| count += 1);
@@ -191,12 +192,15 @@ mod tests {
                 Err(io::Error::other("broken"))
             }
         }
-        let (output, chunks) = sync_channel(9);
+        let (output, mut chunks) = mpsc::channel(9);
         read(&mut &b"abc"[..], &output);
         assert_eq!(chunks.try_recv().unwrap().unwrap(), b"abc");
         assert!(chunks.try_recv().is_err());
         read(&mut (&b"abc"[..]).chain(Broken), &output);
-        assert!(chunks.recv().unwrap().is_ok());
-        assert_eq!(chunks.recv().unwrap().unwrap_err().to_string(), "broken");
+        assert!(chunks.try_recv().unwrap().is_ok());
+        assert_eq!(
+            chunks.try_recv().unwrap().unwrap_err().to_string(),
+            "broken"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Sends batches, reconnects if the connection breaks, and counts refused lines.
 
-use agg_client::connect::{BlockingConnection, Server};
+use agg_client::connect::{Connection, Server};
 use agg_client::messages::say;
 use agg_client::{Reconnector, Shutdown};
 
@@ -15,7 +15,7 @@ pub struct Sender<'a> {
     template: Template,
     stop: &'a Shutdown,
     reconnector: Reconnector<'a>,
-    connection: Option<BlockingConnection>,
+    connection: Option<Connection>,
     /// Lines that the server has answered.
     pub answered: u64,
     /// Lines that the server has refused; part of those answered.
@@ -44,10 +44,10 @@ impl<'a> Sender<'a> {
     ///
     /// # Errors
     /// The server could not be reached for the time of `--retry`. The batch holds the unanswered lines.
-    pub fn send(&mut self, batch: &mut Batch) -> Result<(), String> {
+    pub async fn send(&mut self, batch: &mut Batch) -> Result<(), String> {
         while !batch.lines.is_empty() {
             if self.connection.is_none() {
-                self.connection = self.reconnector.connect_blocking()?;
+                self.connection = self.reconnector.connect().await?;
             }
             let Some(connection) = &mut self.connection else {
                 return Ok(());
@@ -59,7 +59,7 @@ impl<'a> Sender<'a> {
                 .map(|line| template.command(&line.bytes))
                 .collect();
             let mut answered = 0;
-            let result = connection.pipeline(&commands, |index, reply| {
+            let sent = connection.pipeline(&commands, |index, reply| {
                 answered += 1;
                 if let Err(reason) = reply {
                     self.refused += 1;
@@ -69,13 +69,14 @@ impl<'a> Sender<'a> {
                     }
                 }
             });
+            let result = sent.await;
             batch.remove_first(answered);
             self.answered += answered as u64;
             match result {
                 Ok(()) => self.reconnector.worked(),
                 Err(error) => {
                     self.connection = None;
-                    self.reconnector.failed_blocking(error)?;
+                    self.reconnector.failed(error).await?;
                     if self.stop.is_requested() {
                         return Ok(());
                     }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agg_client::Shutdown;
-use agg_client::connect::{BlockingConnection, ClientError, Server};
+use agg_client::connect::{Connection, Server};
 use agg_client::messages::{say, warn};
 use agg_client::nodes::{check_module, list_nodes};
 use aggregator_protocol::{NodeName, masking, units};
@@ -83,9 +83,13 @@ Exit codes: 0 success, 1 failed or incomplete (the page says what is missing), 2
 ///
 /// # Errors
 /// There is no such node, the server does not answer, or the page cannot be written.
-pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitStatus, String> {
-    let mut connection = server.connect_blocking()?;
-    let Some(node) = node(server, options, &mut connection, stop)? else {
+pub async fn run(
+    server: &Server,
+    options: &Options,
+    stop: &Shutdown,
+) -> Result<ExitStatus, String> {
+    let mut connection = server.connect().await?;
+    let Some(node) = node(server, options, &mut connection, stop).await? else {
         return Ok(ExitStatus::Interrupted);
     };
     let query = Query {
@@ -95,14 +99,13 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
         limit: options.limit as usize,
     };
     let bar = progress::bar(0, "{bar:40} {pos} of {len} metrics");
-    let report =
-        connection.wait(async |connection| queries::report(connection, &query, &bar, stop).await);
+    let report = queries::report(&mut connection, &query, &bar, stop).await;
     bar.finish_and_clear();
     if stop.is_requested() {
         return Ok(ExitStatus::Interrupted);
     }
     let Some(mut report) = report? else {
-        return Err(unknown_node(server, &node, &mut connection, stop));
+        return Err(unknown_node(server, &node, &mut connection, stop).await);
     };
     server.endpoint().clone_into(&mut report.endpoint);
     let html = page::page(&report);
@@ -131,22 +134,19 @@ pub fn run(server: &Server, options: &Options, stop: &Shutdown) -> Result<ExitSt
 }
 
 /// Returns the node of the options, or the only node of the server; `None` if a shutdown was requested.
-fn node(
+async fn node(
     server: &Server,
     options: &Options,
-    connection: &mut BlockingConnection,
+    connection: &mut Connection,
     stop: &Shutdown,
 ) -> Result<Option<NodeName>, String> {
     if let Some(name) = &options.node {
         return Ok(Some(name.clone().into()));
     }
-    let mut nodes = connection.wait(async |connection| {
-        let nodes = list_nodes(connection, stop).await?;
-        if nodes.is_empty() {
-            check_module(server, connection).await?;
-        }
-        Ok::<_, ClientError>(nodes)
-    })?;
+    let mut nodes = list_nodes(connection, stop).await?;
+    if nodes.is_empty() {
+        check_module(server, connection).await?;
+    }
     if stop.is_requested() {
         return Ok(None);
     }
@@ -163,14 +163,14 @@ fn node(
 }
 
 /// Returns an error message that names the nodes that do exist.
-fn unknown_node(
+async fn unknown_node(
     server: &Server,
     node: &NodeName,
-    connection: &mut BlockingConnection,
+    connection: &mut Connection,
     stop: &Shutdown,
 ) -> String {
     let message = format!("{} has no node {node}", server.endpoint());
-    match connection.wait(async |connection| list_nodes(connection, stop).await) {
+    match list_nodes(connection, stop).await {
         Ok(nodes) if nodes.is_empty() => format!("{message} and no other nodes"),
         Ok(nodes) => format!("{message}; its nodes are {}", joined(&nodes)),
         // The user may not list them.

@@ -136,11 +136,7 @@ impl Options {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot watch connections: {error}"))?;
+pub async fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus, String> {
     let start = Instant::now();
     let template = "{bar:40} {pos} of {len} addresses, {eta} left";
     let bar = progress::bar(scan.hosts.count(), template);
@@ -154,7 +150,7 @@ pub fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus
         all.push(seen);
         written.is_ok()
     };
-    let interrupted = runtime.block_on(run_scan(scan, &progress, &bar, stop, &mut add));
+    let interrupted = run_scan(scan, &progress, &bar, stop, &mut add).await;
     bar.finish_and_clear();
     all.sort_by_key(|seen| seen.address);
     if !options.json && !all.is_empty() {

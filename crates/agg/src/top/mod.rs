@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, EventStream, KeyEvent, KeyEventKind};
 use futures_util::StreamExt;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
@@ -132,23 +131,18 @@ impl Options {
 ///
 /// # Errors
 /// There is no terminal to draw on, or the output cannot be written.
-pub fn run(options: &Options, sources: Vec<Source>, stop: &Shutdown) -> Result<ExitStatus, String> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start threads: {error}"))?;
-    let result = match options.is_endless() {
-        true => run_live(&runtime, options, sources, stop),
-        false => run_once(&runtime, options, sources, stop),
-    };
-    // Does not wait for a pending name lookup.
-    runtime.shutdown_background();
-    result
+pub async fn run(
+    options: &Options,
+    sources: Vec<Source>,
+    stop: &Shutdown,
+) -> Result<ExitStatus, String> {
+    match options.is_endless() {
+        true => run_live(options, sources, stop).await,
+        false => run_once(options, sources, stop).await,
+    }
 }
 
-fn run_live(
-    runtime: &Runtime,
+async fn run_live(
     options: &Options,
     sources: Vec<Source>,
     stop: &Shutdown,
@@ -159,8 +153,8 @@ fn run_live(
     };
     let mut terminal = Terminal::open(stop).map_err(failed)?;
     let mut app = App::new(spelled(options.interval));
-    runtime
-        .block_on(show(&mut app, &mut terminal, theme, options, sources, stop))
+    show(&mut app, &mut terminal, theme, options, sources, stop)
+        .await
         .map_err(failed)?;
     match terminal.is_open() {
         true => Ok(ExitStatus::Success),
@@ -245,24 +239,18 @@ fn spelled(duration: Duration) -> String {
     }
 }
 
-fn run_once(
-    runtime: &Runtime,
+async fn run_once(
     options: &Options,
     sources: Vec<Source>,
     stop: &Shutdown,
 ) -> Result<ExitStatus, String> {
     let mut model = Model::default();
-    let interrupted = runtime.block_on(async {
-        // Held until the end: the watchers stop when it is dropped.
-        let (_selection, selected) = watch::channel(Selection::default());
-        let updates = watcher::start(sources, options.interval, selected);
-        tokio::select! {
-            () = stop.requested() => true,
-            () = read_twice(&mut model, updates, options.interval) => false,
-        }
-    });
-    if interrupted {
-        return Ok(ExitStatus::Interrupted);
+    // Held until the end: the watchers stop when it is dropped.
+    let (_selection, selected) = watch::channel(Selection::default());
+    let updates = watcher::start(sources, options.interval, selected);
+    tokio::select! {
+        () = stop.requested() => return Ok(ExitStatus::Interrupted),
+        () = read_twice(&mut model, updates, options.interval) => {}
     }
     if model.servers.is_empty() {
         return Err("no servers found".into());

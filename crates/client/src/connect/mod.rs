@@ -8,7 +8,6 @@
 //! - A connection that has failed once cannot be used again, as replies could be taken for those of other commands.
 
 mod allowlist;
-mod blocking;
 mod connection;
 mod resp;
 mod server;
@@ -16,7 +15,6 @@ mod tls;
 mod walk;
 
 pub use allowlist::Allowlist;
-pub use blocking::BlockingConnection;
 pub use connection::{Connection, TIMEOUT};
 pub use server::{Access, Server};
 pub use tls::{Tls, TlsFiles};
