@@ -179,6 +179,9 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
     // Far enough back for all rounds, because times in the future are refused.
     let hour = past_hour() - 1000 * 3_600_000;
     let mut round = 0;
+    // Whether all samples of the previous round were confirmed. Those of an interrupted round may be missing for some
+    // nodes, and a window without samples gives no record.
+    let mut previous_is_sure = false;
     let mut connection = None;
     while written.lock().unwrap().sure.len() < goal {
         std::thread::sleep(pace);
@@ -201,7 +204,7 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
                 .arg("VALUES");
             for metric in 0..METRICS {
                 command.arg(format!("m{metric}")).arg(round);
-                if round > 0 {
+                if previous_is_sure {
                     let what = format!("m{metric} {}", at - 300_000);
                     batch.push((node.to_owned(), "MIN", what));
                 }
@@ -209,6 +212,7 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
             command.ignore();
         }
         round += 1;
+        previous_is_sure = false;
         // The outcome of an interrupted round is unknown: its records may be present or not.
         let open = connection
             .take()
@@ -229,6 +233,7 @@ fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Writte
             replicas.is_ok_and(|replicas| replicas > 0)
         };
         if sure {
+            previous_is_sure = true;
             written.lock().unwrap().sure.append(&mut batch);
         }
         connection = Some((port, open));
