@@ -68,10 +68,13 @@ fn one(settings: &str, count: usize, starts: &[i64]) -> Result<(f64, f64)> {
         [] => metrics.sample(None)?,
         _ => {
             metrics.replay(starts)?;
-            // As if those samples had arrived in their time: their windows are closed, and the current ones are open.
-            let most = Instant::now() + Duration::from_secs(60);
+            // Waits until the replayed windows are closed, as with samples that arrive on time; the current ones are open.
+            let deadline = Instant::now() + Duration::from_secs(60);
             take_all(&host, "node1")?;
-            while Instant::now() < most && !is_closed(&host)? {
+            while !is_closed(&host)? {
+                if Instant::now() > deadline {
+                    return Err("the replayed windows did not close within 60 s".into());
+                }
                 std::thread::sleep(Duration::from_millis(200));
             }
             metrics.sample(None)?;

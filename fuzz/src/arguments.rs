@@ -1,9 +1,9 @@
 //! Any arguments: `Request::parse` for every command, and running what it accepts on a node.
 //!
-//! The bytes are commands, separated by 0xfe. The first byte of each says which command it is, and its arguments (after
+//! The first byte selects the settings; the rest are commands, separated by 0xfe. The first byte of each says which command it is, and its arguments (after
 //! the name of the command, that of the node included) are separated by 0xff. An error is one short line of printable
-//! text that begins with a code. A parsed request gives exactly one well-formed reply, and afterwards holds no more
-//! memory than its cost.
+//! text that begins with a code. A parsed request gives exactly one well-formed reply, and a command that creates
+//! allocates at most its cost plus a fixed allowance.
 
 use crate::memory::measured;
 use crate::server::{BASE, COMMANDS, Server, Tree, Value, creates};
@@ -16,14 +16,14 @@ pub const COMMAND: u8 = 0xfe;
 /// Separates arguments.
 pub const ARGUMENT: u8 = 0xff;
 
-/// Besides its cost: the first blocks of tables. The shell keeps at least 32 KiB for temporary memory.
+/// Bytes allowed beyond the cost, for the first blocks of tables.
 const SLACK: u64 = 8 << 10;
 
 /// Runs the target.
 pub fn run(data: &[u8]) {
     let (first, data) = data.split_first().unwrap_or((&0, &[]));
     let settings = Settings {
-        // With the second, texts are cut and rejected.
+        // With the smaller limit texts are cut and rejected.
         max_item_size: if first & 1 == 0 { 64 << 10 } else { 24 },
         max_series: 8,
         max_realities: 4,

@@ -1,6 +1,6 @@
 //! Safe wrappers of the server's functions: the context of a callback, its replies, clocks and INFO.
 //!
-//! Functions that every supported server has (Redis 7.0) are checked once at load ([`missing_function`]). A call of a
+//! Functions that every supported server has are checked once at load ([`raw::missing_function`]). A call of a
 //! function that is absent all the same does nothing.
 
 use super::raw::{self, call};
@@ -8,34 +8,6 @@ use super::strings::KeyName;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
-
-/// Returns the name of a function that the module requires and the server does not have.
-pub fn missing_function() -> Option<&'static str> {
-    macro_rules! first_missing {
-        ($($function:ident),*) => {
-            // SAFETY: `raw::load` has set these variables, and they never change afterwards.
-            $(if unsafe { (&raw const raw::$function).read() }.is_none() { return Some(stringify!($function)); })*
-        };
-    }
-    first_missing!(
-        RedisModule_SetCommandInfo,
-        RedisModule_GetCommand,
-        RedisModule_RegisterNumericConfig,
-        RedisModule_LoadConfigs,
-        RedisModule_MallocSize,
-        RedisModule_AvoidReplicaTraffic,
-        RedisModule_BlockClientOnKeys,
-        RedisModule_ReplyWithMap,
-        RedisModule_GetDbIdFromIO,
-        RedisModule_GetKeyNameFromIO,
-        RedisModule_SetDisconnectCallback,
-        RedisModule_UnblockClient,
-        RedisModule_HoldString,
-        RedisModule_ACLCheckCommandPermissions,
-        RedisModule_SignalModifiedKey
-    );
-    None
-}
 
 /// Returns milliseconds of a monotonic clock that began before the module was loaded; never 0.
 ///

@@ -24,11 +24,12 @@ mod strings;
 pub mod trampolines;
 
 pub use acl::User;
-pub use api::{Ctx, InfoWriter, Level, cached_time_us, missing_function, uptime_ms};
+pub use api::{Ctx, InfoWriter, Level, cached_time_us, uptime_ms};
 pub use command::{Call, Handler, register_commands};
 pub use data_type::{DataType, LoadInput, TypeHandle, register_data_type};
 pub use key::{Content, Key, Mode, ScanCursor, scan};
 pub use main_thread::MainThread;
+pub use raw::missing_function;
 pub use strings::{KeyName, OwnedString, SharedString};
 pub use trampolines::{Hooks, ServerEvent, SlotRange, subscribe};
 

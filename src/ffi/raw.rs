@@ -9,11 +9,14 @@
 //! [`load`] sets the function variables once, on the main thread, before any other thread of the server calls the
 //! module. They never change afterwards. A function that the server does not have stays `None`.
 //!
-//! Every declaration matches the header of Redis 7.0, the oldest server supported. The assertions at the end check the
-//! sizes of the structures that the server reads or writes.
+//! Every declaration matches the header of Redis 7.0, the oldest server supported, or, where it is newer, the header of the
+//! server that added it: the functions of [`NEWER`], `display_text` of arguments, `aux_save2`, opening keys without effects,
+//! and what Valkey's name precedes. The assertions at the end check the sizes of the structures that the server reads or
+//! writes, and the places of fields that could be exchanged.
 #![allow(non_upper_case_globals)]
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_uint, c_ulonglong, c_void};
+use std::mem::offset_of;
 
 /// Declares types of which the module only holds pointers.
 macro_rules! opaque {
@@ -102,8 +105,27 @@ macro_rules! functions {
                 unsafe { get_api(name, (&raw mut $name).cast()) };
             )*
         }
+
+        /// Returns the name of a function that the module requires and the server does not have.
+        pub fn missing_function() -> Option<&'static str> {
+            $(
+                // SAFETY: `load` has set the variables, and they never change afterwards.
+                let is_missing = unsafe { (&raw const $name).read() }.is_none();
+                if is_missing && !NEWER.contains(&stringify!($name)) {
+                    return Some(stringify!($name));
+                }
+            )*
+            None
+        }
     };
 }
+
+/// The functions that some supported servers do not have.
+const NEWER: [&str; 3] = [
+    "RedisModule_CachedMicroseconds",
+    "RedisModule_AddACLCategory",
+    "RedisModule_SetCommandACLCategories",
+];
 
 functions! {
     RedisModule_SetModuleAttribs: fn(*mut RedisModuleCtx, *const c_char, c_int, c_int);
@@ -456,4 +478,8 @@ const _: () = {
     assert!(size_of::<RedisModuleFlushInfo>() == 16);
     assert!(size_of::<RedisModuleSwapDbInfo>() == 16);
     assert!(size_of::<ValkeyModuleAtomicSlotMigrationInfo>() == 72);
+    assert!(offset_of!(RedisModuleTypeMethods, copy2) == 136);
+    assert!(offset_of!(RedisModuleTypeMethods, unlink2) == 128);
+    assert!(offset_of!(RedisModuleCommandInfo, summary) == 8);
+    assert!(offset_of!(RedisModuleCommandInfo, complexity) == 16);
 };

@@ -76,9 +76,9 @@ Examples:
   agg report --since 24h            write a page with plots of a node's statistics
   tail -F app.log | agg pipe log    send a program's log
 
-Exit codes: 0 success, 1 failed, 2 invalid usage, 130 interrupted.";
+Exit codes: 0 success, 1 failed or incomplete, 2 invalid usage or configuration, 130 interrupted.";
 
-/// Why the program fails.
+/// An error that ends the program.
 pub enum CliError {
     /// The subcommand failed.
     Failed(String),

@@ -4,7 +4,7 @@
 //!
 //! A delivery is reported as stored when every record of it is in the sink or among the dead letters. Records that the
 //! sink rejects for good become dead letters, and the records after them are written. While the sink fails, everything
-//! waits, with growing backoff. WarnOnce shutdown is requested, the next failure abandons everything.
+//! waits, with growing backoff. Once shutdown is requested, the next failure abandons everything.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

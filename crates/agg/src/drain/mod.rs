@@ -64,7 +64,7 @@ pub async fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<E
         say(&drain.tally.to_string());
     }
     if !drain.unconfirmed.is_empty() {
-        say("the last records printed were not acknowledged and will be delivered again");
+        say("the last records written were not acknowledged and will be delivered again");
     }
     result
 }
@@ -109,7 +109,7 @@ impl Drain<'_> {
                     if let Some(status) = self.status(found)? {
                         return Ok(status);
                     }
-                    // A server that should have blocked and did not, as its key is gone, is not asked again at once.
+                    // If the key was deleted, a blocking fetch returns immediately: pause before the next one.
                     let blocked = self.server_blocks() && start.elapsed() >= BLOCK / 2;
                     self.stop.sleep(pauses.next(found || blocked)).await;
                 }
@@ -118,7 +118,7 @@ impl Drain<'_> {
                     if self.write_error.is_some() {
                         return Err(error.into());
                     }
-                    // A signal interrupts the blocking fetch; that is no failure.
+                    // An error after a shutdown request is not reported.
                     if self.stop.is_requested() {
                         continue;
                     }
@@ -128,10 +128,10 @@ impl Drain<'_> {
         }
     }
 
-    /// Returns how the command ended, if it ended after a round that did or did not find records.
+    /// Returns the exit status if draining is finished. `found` tells whether the last round returned records.
     fn status(&mut self, found: bool) -> Result<Option<ExitStatus>, String> {
         match self.write_error.take() {
-            // `agg drain | head` is no failure.
+            // The end of `agg drain | head` is not an error.
             Some(error) if error.kind() == ErrorKind::BrokenPipe => {
                 return Ok(Some(ExitStatus::Success));
             }

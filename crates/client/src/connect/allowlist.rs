@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use futures_util::future::join_all;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use tokio::net::lookup_host;
+
+use super::lookup::lookup;
 
 /// How many networks a message shows.
 const SHOWN: usize = 8;
@@ -58,10 +59,7 @@ impl Allowlist {
 
     /// The networks of the named hosts at present.
     async fn resolve(&self) -> Vec<IpNet> {
-        let lookups = self
-            .named
-            .iter()
-            .map(|host| lookup_host((host.as_str(), 0)));
+        let lookups = self.named.iter().map(|host| lookup(host, 0));
         // A name that is not known at present adds nothing.
         let resolved = join_all(lookups).await.into_iter().flatten().flatten();
         let network = |address: SocketAddr| {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::lookup::lookup;
 use super::resp::{self, Allowance, Fault};
 use super::server::{Address, Server};
 use crate::command::Command;
@@ -282,7 +283,7 @@ async fn open(server: &Server) -> Result<AnyStream, ClientError> {
         }
         Address::Tcp(host, port) => (host.as_str(), *port),
     };
-    let mut addresses: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
+    let mut addresses = lookup(host, port).await.map_err(failed)?;
     if let Some(allowlist) = server.allowlist() {
         // What was checked is what is connected to, so that a name cannot lead elsewhere the second time it is resolved.
         let first = addresses.first().map(|address| address.ip().to_string());

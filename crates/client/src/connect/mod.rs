@@ -9,6 +9,7 @@
 
 mod allowlist;
 mod connection;
+mod lookup;
 mod resp;
 mod server;
 mod tls;

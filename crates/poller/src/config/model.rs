@@ -104,6 +104,8 @@ pub enum Kind {
 pub struct Https {
     /// The settings as the client library takes them.
     pub config: Arc<ClientConfig>,
+    /// The settings for an https:// proxy: the same CA certificates, and no client certificate.
+    pub for_proxy: Arc<ClientConfig>,
     /// The contents of the files, by which settings are compared.
     pub(super) files: Vec<Vec<u8>>,
 }
@@ -151,23 +153,13 @@ pub struct Post {
 }
 
 /// An HTTP proxy.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// Its address.
     pub uri: Uri,
     /// User and password. Secret.
     pub credentials: Option<(String, String)>,
-    /// The TLS settings for a proxy with an `https://` address.
-    pub tls: Arc<ClientConfig>,
 }
-
-impl PartialEq for Proxy {
-    fn eq(&self, other: &Proxy) -> bool {
-        (&self.uri, &self.credentials) == (&other.uri, &other.credentials)
-    }
-}
-
-impl Eq for Proxy {}
 
 /// What a response has to look like to confirm a write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,6 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::model::Proxy;
-use super::tls;
 
 /// What a proxy has to look like.
 const EXPECTED: &str = "expected a proxy such as http://HOST:PORT, or none";
@@ -88,11 +87,7 @@ fn parse(text: &str) -> Option<Proxy> {
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
         (decode(user), decode(password))
     });
-    Some(Proxy {
-        uri,
-        credentials,
-        tls: tls::of_system(),
-    })
+    Some(Proxy { uri, credentials })
 }
 
 /// Returns the host of `HOST:PORT`, without the brackets of an IPv6 address.

@@ -78,11 +78,13 @@ impl HttpClient {
         // Others than http:// are for the connectors around it.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // Divided among the addresses of a name, so that one that does not answer leaves time for the next.
+        tcp.set_connect_timeout(Some(settings.timeout * 3 / 4));
         let tls = (*settings.tls.config).clone();
         let pool = match &settings.proxy {
             None => Pool::Direct(Box::new(builder.build(https(tls, tcp)))),
             Some(proxy) => {
-                let to_proxy = https((*proxy.tls).clone(), tcp);
+                let to_proxy = https((*settings.tls.for_proxy).clone(), tcp);
                 let mut tunnel = Tunnel::new(proxy.uri.clone(), to_proxy);
                 if let Some((user, password)) = &proxy.credentials {
                     let pair = BASE64.encode(format!("{user}:{password}"));

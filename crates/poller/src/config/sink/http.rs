@@ -139,20 +139,24 @@ fn tls(sink: &RawSink, is_https: bool) -> Result<Https, ConfigError> {
     if set.clone().next().is_none() {
         return Ok(Https {
             config: tls::of_system(),
+            for_proxy: tls::of_system(),
             files: Vec::new(),
         });
     }
     let (roots, identity) = (roots(sink)?, identity(sink)?);
     let contents: Result<Vec<Vec<u8>>, ConfigError> = set.map(|(_, file)| read(file)).collect();
-    let config = tls::with(roots, identity).map_err(|error| {
+    let error = |error| {
         let text = format!("certificate and key: {error}");
         match &sink.tls_key {
             Some(key) => ConfigError::at(key, text),
             None => ConfigError::missing(text),
         }
-    })?;
+    };
+    let for_proxy = tls::with(roots.clone(), None).map_err(error)?;
+    let config = tls::with(roots, identity).map_err(error)?;
     Ok(Https {
         config,
+        for_proxy,
         files: contents?,
     })
 }
