@@ -4,7 +4,7 @@ PORT ?= 7777
 CARGO ?= cargo
 export PORT
 
-# Tests wait more than they compute; those that measure take turns themselves.
+# Tests wait more than they compute; tests that measure time run one at a time by themselves.
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help

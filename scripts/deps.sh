@@ -45,6 +45,7 @@ if $for_tests; then
     have dpkg-shlibdeps || optional dpkg-dev
     have debootstrap || optional debootstrap
     have systemd-nspawn || optional systemd-container
+    have pgrep || optional procps
     /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
     [ -e /usr/include/hiredis/hiredis.h ] || optional libhiredis-dev
     php -r 'exit(extension_loaded("redis") ? 0 : 1);' 2>/dev/null || { optional php-cli && optional php-redis; }
@@ -76,7 +77,7 @@ services() {
 }
 
 # Maintainer scripts ask /usr/sbin/policy-rc.d before they start or restart a service. While packages are installed it
-# allows that for the services that were there before. A policy that the machine has stays in force.
+# allows that for the services that were there before. An existing policy stays in force.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     $sudo tee "$policy" >/dev/null <<SH
@@ -99,7 +100,7 @@ disable_new() { # PACKAGES-BEFORE
     for unit in "${units[@]}"; do
         if have systemctl; then
             $sudo systemctl --quiet disable "$unit" >/dev/null 2>&1 || true
-            # It runs only where the machine has a policy of its own that lets it.
+            # It runs only if the machine's own policy allows it.
             if [ -d /run/systemd/system ]; then $sudo systemctl --quiet stop "$unit" 2>/dev/null || true; fi
         fi
         # The links of System V's init, where a package has a script for it.

@@ -63,7 +63,7 @@ run_target() {
         corpus=target/corpus/$target
         limits=(-max_total_time="${amount%s}")
     else
-        # An empty directory: what an earlier call found would make this one another.
+        # An empty directory: inputs found by an earlier call would change the runs of this one.
         corpus=$(mktemp -d)
         limits=(-runs=$(($(runs "$target") * amount)) -seed=1)
     fi

@@ -33,7 +33,7 @@ AREAS = {
 # Areas that must not have a hit.
 DONE = {"agg", "module", "scripts"}
 
-# Neither prose nor code of today.
+# Files that are neither current prose nor current code.
 IGNORED = [
     "CHANGELOG.md",
     "docs/glossary.md",

@@ -56,7 +56,7 @@ end() {
 }
 
 finish() {
-    # Nothing may interrupt the end: no second Ctrl-C, and no reader of the output that is gone.
+    # Nothing may interrupt the shutdown: neither a second Ctrl-C nor a closed output.
     trap '' INT TERM HUP PIPE
     trap - EXIT
     end "${reporters[@]}"
@@ -81,7 +81,7 @@ check_arguments() {
 }
 
 build() {
-    # Where rustup installs cargo, if the shell does not know yet.
+    # Looks where rustup installs cargo, if it is not in PATH yet.
     if ! command -v cargo >/dev/null && [ -x "${HOME:-}/.cargo/bin/cargo" ]; then PATH=$PATH:$HOME/.cargo/bin; fi
     scripts/deps.sh
     echo "Building (a few minutes the first time) ..."
@@ -189,5 +189,5 @@ wait -n "$server" "$host" "$drain" || code=$?
 if ! kill -0 "$server" 2>/dev/null; then
     fail "The server has ended. The end of $dir/server.log: $(tail -n 5 "$dir/server.log" 2>&1)"
 fi
-# A drain whose output was closed ends well.
+# A drain exits with 0 if its output is closed.
 if ((code)); then fail "A program has ended with exit code $code. The end of $dir/agg.log: $(tail -n 3 "$dir/agg.log" 2>&1)"; fi

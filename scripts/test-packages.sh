@@ -17,7 +17,7 @@ components=$(. /etc/os-release && [ "${ID:-}" = ubuntu ] && echo --components=ma
 
 missing=()
 [ "$(id -u)" -eq 0 ] || missing+=("root's rights")
-for program in debootstrap systemd-nspawn nsenter; do
+for program in debootstrap systemd-nspawn nsenter pgrep; do
     command -v "$program" >/dev/null || missing+=("$program")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -127,7 +127,7 @@ is "their file" "640 redis-aggregator" "$(within stat -c '%a %U' /etc/redis-aggr
 is "a sample" 1 "$(cli node-of-the-test AGG.STAT node-of-the-test load 1.5)"
 refused=$(cli node-of-the-test AGG.STAT other load 1.5 2>&1)
 [[ $refused == NOPERM* ]] || fail "a sample for another node: $refused"
-say "installed, started as a user of its own: reports with a password that was made here, refuses strangers"
+say "installed, started as a user of its own: accepts the generated password, rejects clients without one"
 
 is "CONFIG SET" OK "$(cli admin CONFIG SET agg.max-series 1234)"
 is "CONFIG REWRITE" OK "$(cli admin CONFIG REWRITE)"
@@ -165,7 +165,7 @@ is "the poller" active "$(within systemctl is-active agg-poll)"
 drained() { within grep -q "from a clean system" /var/lib/agg/records.jsonl; }
 until_so "the record" drained
 shown() { [[ $(within systemctl show -P StatusText agg-poll) == "1 of 1 server up, "* ]]; }
-until_so "systemctl status tells how it is" shown
+until_so "the status text of agg-poll" shown
 within systemctl reload agg-poll
 is "the poller after a reload" active "$(within systemctl is-active agg-poll)"
 within sh -c 'echo AGG_REDIS=redis://node-of-the-test@127.0.0.1:7777 >/etc/agg/host.env
@@ -173,14 +173,14 @@ within sh -c 'echo AGG_REDIS=redis://node-of-the-test@127.0.0.1:7777 >/etc/agg/h
 within systemctl start agg-host
 reported() { [ "$(metrics)" -gt 10 ]; }
 until_so "the machine is reported" reported
-# What the unit keeps it from doing it must not report as so.
+# The restrictions of the unit must not appear as the state of the disks.
 within env AGG_PASSWORD="$admin" agg --redis redis://admin@127.0.0.1:7777 host --once --node outside
 disks() { cli admin AGG.SCAN "$1" REALITY 0 COUNT 1000 WITHVALUES | grep -o 'read_only[^a-z]*[a-z]*' | sort; }
 [ -n "$(disks outside)" ] || fail "no disk is reported"
 is "disks as they are" "$(disks outside)" "$(disks node-of-the-test)"
 until_so "the reporter" active agg-host
 is "the manual" agg-poll "$(within man -w agg-poll | sed 's,.*/\(agg-poll\)\.1.*,\1,')"
-say "the poller is ready by its own word, drains and reloads; the machine is reported"
+say "the poller reports that it is ready, drains and reloads; agg-host reports the machine"
 
 # ---- Upgrade, removal, purge ------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ poller_pid=$(within systemctl show -P MainPID agg-poll)
 within install -m 600 /dev/null /root/secret
 within runuser -u redis-aggregator -- sh -c 'cp /etc/redis-aggregator/aggregator.conf /var/lib/redis-aggregator/conf
     rm /etc/redis-aggregator/aggregator.conf; ln -s /root/secret /etc/redis-aggregator/aggregator.conf'
-# Nor stumble over what an operator took away.
+# An upgrade must also succeed if an operator has removed a file.
 within rm /etc/agg/host.env
 within dpkg --force-confold --install "$(deb redis-aggregator)" "$(deb agg)" >"$work/apt.log" 2>&1 || true
 is "a secret after an upgrade" "600 root" "$(within stat -c '%a %U' /root/secret)"
@@ -227,4 +227,4 @@ within apt-get purge -y -qq agg redis-aggregator >"$work/apt.log" 2>&1 || fail "
 left=$(within sh -c 'ls -d /etc/agg /etc/redis-aggregator /var/lib/agg /var/lib/redis-aggregator 2>/dev/null || true')
 is "what a purge leaves" "" "$left"
 say "a removal keeps settings and data, a purge nothing"
-echo "the packages are as they should be on $suite with $server"
+echo "all tests of the packages passed on $suite with $server"

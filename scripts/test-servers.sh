@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What keys go through, the memory limit, damaged payloads, and pairs and clusters of servers of all versions.
+# Operations on keys, the memory limit, damaged payloads, and pairs and clusters of servers of all versions.
 slow="keyspace memory corrupt failover"
 all=false wanted_servers="" wanted_suites=""
 while [ $# -gt 0 ]; do
@@ -30,7 +30,7 @@ servers_in=$(cd "${AGG_SERVERS:-target/servers}" 2>/dev/null && pwd || true)
 # The module's own path is the same wherever cargo puts the tests.
 export AGG_MODULE=${AGG_MODULE:-$PWD/target/release/libaggregator.so}
 export AGG_SERVERS=${servers_in:-target/servers}
-[ -e "$AGG_MODULE" ] || { echo "the module is missing: make build" >&2; exit 2; }
+[ -e "$AGG_MODULE" ] || { echo "the module is missing: run make module" >&2; exit 2; }
 logs=$PWD/target/test-servers
 mkdir -p "$logs"
 
@@ -93,7 +93,7 @@ for name in "${names[@]}"; do
         begun=$SECONDS
         code=0
         run "$name" "$suite" || code=$?
-        # A machine that is halted and resumed interrupts reads with a timeout: that is no fault of the server.
+        # A machine that is halted and resumed interrupts reads with a timeout; this is not a failure of the server.
         if [ "$code" -ne 0 ] && grep -q 'Interrupted system call (os error 4)' "$log"; then
             echo "$name $suite: the machine was halted, retrying" >&2
             code=0

@@ -2,7 +2,7 @@
 //!
 //! A command comes from a client that reports, or from a server that has accepted it already (a primary, or a file).
 //! What another server accepted is replayed at the node's own clock and is subject to no limit here. A client that
-//! replays a file is between the two: it may be anybody, so what it sends is replayed at that clock, but within the
+//! replays a file is between the two: it is not trusted, so what it sends is replayed at that clock, but within the
 //! limits.
 //!
 //! A primary that loads nothing is recognised by two atomic loads, as every sample passes here.
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// The command that carries effects and the frames of saved nodes.
 pub const APPLY: &CStr = c"AGG.APPLY";
 
-/// This server is known to be a primary that loads nothing. Set by the timer, cleared by every event that may change
+/// This server is known to be a primary and not to be loading. Set by the timer, cleared by every event that may change
 /// it.
 static IS_ACTIVE_PRIMARY: AtomicBool = AtomicBool::new(false);
 
@@ -101,7 +101,7 @@ pub fn may_be_replicated() -> bool {
 }
 
 /// Returns the largest id that is accepted from elsewhere: any of a primary or a file, and from a client
-/// (`is_from_client`) none far ahead of the clock, so that nobody can use the ids up.
+/// (`is_from_client`) none far ahead of the clock, so that no client can exhaust the ids.
 pub fn max_id(is_from_client: bool, now: Now) -> u64 {
     if is_from_client {
         now.wall_us.saturating_add(MAX_AHEAD_US).min(MAX_ID)

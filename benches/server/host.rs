@@ -147,7 +147,7 @@ pub fn server_program() -> Result<&'static str> {
     static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
     let program = PROGRAM.get_or_init(testkit::program);
     Ok(program.as_deref().ok_or(
-        "no server or no module: run `make build` for the module, `make deps` for a server",
+        "no server or no module: run `make module` for the module, `make deps` for a server",
     )?)
 }
 

@@ -225,7 +225,7 @@ impl Connection {
         })
     }
 
-    /// Returns what applies to every server whose URL does not say otherwise.
+    /// Returns the defaults for servers whose URL does not override them.
     fn access(&self) -> Result<Access, CliError> {
         let is_set = self.tls != TlsFiles::default();
         let tls = is_set.then(|| Tls::new(&self.tls)).transpose();

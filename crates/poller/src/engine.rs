@@ -296,7 +296,7 @@ impl StatusPage {
         status: Arc<Status>,
         limits: watch::Receiver<WebLimits>,
     ) -> StatusPage {
-        // With port 0 the system has chosen one.
+        // With port 0 the system chooses the port.
         let local = listener.local_addr().unwrap_or(address);
         say(&format!("status page listening on http://{local}/"));
         let task = tokio::spawn(web::serve(listener, status, limits, std::future::pending()));
@@ -311,7 +311,7 @@ impl Drop for StatusPage {
 }
 
 /// Requests shutdown at the first signal. A second signal, and the end of the grace period, end the program in whatever
-/// state it is: what it had leased returns to the queues when the leases end.
+/// state it is in: what it had leased returns to the queues when the leases end.
 async fn wait_for_end(
     [mut first, mut second]: [Signal; 2],
     stop: Shutdown,
