@@ -1,6 +1,6 @@
 //! One change of a node: clocks are read, the core runs, and its effects are replicated.
 //!
-//! This is the only way in which a primary changes a node. AGG.APPLY and loads are the others.
+//! A primary changes the value of a node in no other way, except by AGG.APPLY, loads, and commands that are replayed.
 
 use crate::config;
 use crate::ffi::alloc::main_thread_bytes;
@@ -8,6 +8,7 @@ use crate::ffi::{Content, Ctx, Key, KeyName, MainThread, cached_time_us, uptime_
 use crate::memory::accounting::{self, NodeUsage};
 use crate::replication;
 use crate::stored_node::StoredNode;
+use aggregator_core::id::MAX_DRAG_US;
 use aggregator_core::{Counters, Effects, ExecContext, Memory, Node, Now, Propagation, Settings};
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -223,10 +224,9 @@ pub fn last_id() -> u64 {
 }
 
 /// Makes the next ids larger than one that came from elsewhere. An id more than an hour ahead of the clock counts as
-/// one hour ahead, so that no payload can use the ids up.
+/// one hour ahead, so that no payload can exhaust the ids.
 pub fn observe_id(id: u64, now: Now) {
-    const HOUR_US: u64 = 3_600_000_000;
-    let id = id.min(now.wall_us.saturating_add(HOUR_US));
+    let id = id.min(now.wall_us.saturating_add(MAX_DRAG_US));
     SHARED.with(|shared| {
         let shared = shared.get_or_insert_default();
         shared.last_id = shared.last_id.max(id);

@@ -5,7 +5,7 @@ use aggregator_core::node::Node;
 use aggregator_core::{Command, Propagation, Settings};
 use aggregator_fuzz::arguments::{ARGUMENT, COMMAND};
 use aggregator_fuzz::large::{seed as step, step as kind};
-use aggregator_fuzz::server::{BASE, COMMANDS, Server, frames};
+use aggregator_fuzz::server::{BASE, Server, frames};
 use aggregator_fuzz::{codec, line};
 use std::path::Path;
 
@@ -354,14 +354,14 @@ fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 
 fn command(word: &str) -> Command {
     let full = format!("AGG.{word}");
-    let found = COMMANDS.into_iter().find(|c| c.name() == full);
+    let found = Command::ALL.into_iter().find(|c| c.name() == full);
     found.unwrap_or_else(|| panic!("no command {full}"))
 }
 
 fn arguments(line: &str) -> Vec<u8> {
     let (word, rest) = line.split_once(' ').expect("a command and the node");
     let command = command(word);
-    let which = COMMANDS
+    let which = Command::ALL
         .iter()
         .position(|c| *c == command)
         .expect("it is there") as u8;

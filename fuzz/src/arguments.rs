@@ -6,7 +6,7 @@
 //! allocates at most its cost plus a fixed allowance.
 
 use crate::memory::measured;
-use crate::server::{BASE, COMMANDS, Server, Tree, Value, creates};
+use crate::server::{BASE, Server, Tree, Value};
 use aggregator_core::ages::Ages;
 use aggregator_core::node::METRIC_RESERVE;
 use aggregator_core::{Command, CommandError, Node, Request, Settings};
@@ -41,13 +41,13 @@ pub fn run(data: &[u8]) {
         if !arguments.is_empty() {
             args.extend(arguments.split(|b| *b == ARGUMENT));
         }
-        for other in COMMANDS {
+        for other in Command::ALL {
             match Request::parse(other, &args, &server.settings, server.now) {
                 Ok(request) => look(&request, other, &server, &node),
                 Err(error) => check_refusal(&error, other),
             }
         }
-        let command = COMMANDS[usize::from(*which) % COMMANDS.len()];
+        let command = Command::ALL[usize::from(*which) % Command::ALL.len()];
         one(&mut server, &mut node, command, &args);
         server.pass(700);
     }
@@ -71,7 +71,7 @@ fn one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
     server.effects.clear();
     let known = cost + metrics * METRIC_RESERVE + SLACK;
     assert!(
-        !creates(command) || held <= known as isize,
+        !command.creates() || held <= known as isize,
         "{command:?} holds {held} bytes, its cost is {cost}"
     );
 }
@@ -85,7 +85,7 @@ fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
     request.read(b"n", node, (&Ages::default(), server.now), 7, &mut tree);
     tree.finish();
     assert!(command == Command::Fetch || request.block().is_none() && request.queues().is_empty());
-    assert!(request.cost(None, false, &server.settings) > 0 || !creates(command));
+    assert!(request.cost(None, false, &server.settings) > 0 || !command.creates());
 }
 
 fn check_refusal(error: &CommandError, command: Command) {

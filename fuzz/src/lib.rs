@@ -1,4 +1,4 @@
-//! Fuzz targets of `aggregator-core`, as functions from bytes.
+//! Fuzz targets of `aggregator-core` and `aggregator-protocol`, as functions from bytes.
 //!
 //! Each target is a module with `run(data)`, which panics if a promise is broken. `fuzz_targets/` passes them to
 //! libFuzzer, `tests/corpus.rs` runs them on the committed corpus without it, and `examples/seeds.rs` writes that

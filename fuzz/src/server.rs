@@ -10,35 +10,6 @@ use aggregator_core::{
 /// The time at which an input begins, Unix milliseconds.
 pub const BASE: i64 = 1_700_002_800_000;
 
-/// All commands that the core parses.
-pub const COMMANDS: [Command; 17] = [
-    Command::Stat,
-    Command::Mstat,
-    Command::Log,
-    Command::Error,
-    Command::Reality,
-    Command::Forget,
-    Command::Requeue,
-    Command::Pop,
-    Command::Fetch,
-    Command::Ack,
-    Command::Nack,
-    Command::Extend,
-    Command::Peek,
-    Command::Get,
-    Command::Range,
-    Command::Scan,
-    Command::Info,
-];
-
-/// Whether a command creates a node that does not exist.
-pub fn creates(command: Command) -> bool {
-    matches!(
-        command,
-        Command::Stat | Command::Mstat | Command::Log | Command::Error | Command::Reality
-    )
-}
-
 /// A reply as a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

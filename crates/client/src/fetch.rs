@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aggregator_protocol::{NodeName, Queue, RecordFormat};
-use redis::{Cmd, Value};
+use redis::Cmd;
 
-use crate::command::{Ack, Command, Fetch, Nack, read_records};
+use crate::command::{Ack, Command, Fetch, Nack};
 
-pub use crate::command::FetchedRecord;
+pub use crate::command::{FetchedRecord, read_records};
 
 /// What to fetch of each node.
 #[derive(Clone, Debug)]
@@ -34,11 +34,6 @@ impl FetchRequest {
     }
 }
 
-/// Returns the records of a reply; none if it is not a reply of AGG.FETCH.
-pub fn entries(reply: Value) -> Option<Vec<FetchedRecord>> {
-    read_records(reply)
-}
-
 /// Returns the commands that acknowledge the first `done` of the records and end the leases of the others.
 pub fn settle(node: &NodeName, records: &[FetchedRecord], done: usize) -> Vec<Cmd> {
     let (done, back) = records.split_at(done);
@@ -58,6 +53,8 @@ fn by_queue(records: &[FetchedRecord]) -> impl Iterator<Item = (Queue, Vec<i64>)
 
 #[cfg(test)]
 mod tests {
+    use redis::Value;
+
     use super::*;
 
     fn words(command: &Cmd) -> String {
@@ -105,7 +102,7 @@ mod tests {
 
     #[test]
     fn reply_is_read_and_nil_is_empty() {
-        let got = entries(Value::Array(vec![value("LOG", 5, "{}")])).unwrap();
+        let got = read_records(Value::Array(vec![value("LOG", 5, "{}")])).unwrap();
         assert_eq!(
             got,
             [FetchedRecord {
@@ -115,10 +112,13 @@ mod tests {
                 record: b"{}".to_vec()
             }]
         );
-        assert_eq!(entries(Value::Nil), Some(vec![]));
-        assert_eq!(entries(Value::Array(vec![value("OTHER", 5, "{}")])), None);
-        assert_eq!(entries(Value::Okay), None);
-        assert_eq!(entries(Value::Array(vec![Value::Int(1)])), None);
+        assert_eq!(read_records(Value::Nil), Some(vec![]));
+        assert_eq!(
+            read_records(Value::Array(vec![value("OTHER", 5, "{}")])),
+            None
+        );
+        assert_eq!(read_records(Value::Okay), None);
+        assert_eq!(read_records(Value::Array(vec![Value::Int(1)])), None);
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             value("LOG", 3, ""),
             value("LOG", 4, ""),
         ];
-        let all = entries(Value::Array(all.to_vec())).unwrap();
+        let all = read_records(Value::Array(all.to_vec())).unwrap();
         let texts =
             |printed| -> Vec<String> { settle(&node(), &all, printed).iter().map(words).collect() };
         assert_eq!(texts(4), ["AGG.ACK n1 MIN 1", "AGG.ACK n1 LOG 2 3 4"]);

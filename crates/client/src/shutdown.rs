@@ -1,9 +1,9 @@
-//! A request to end, which threads and tasks wait for.
+//! A request to end, which tasks wait for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Whether the end was requested. Clones share one request.
@@ -13,8 +13,6 @@ pub struct Shutdown(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     requested_at: Mutex<Option<Instant>>,
-    /// Wakes threads.
-    threads: Condvar,
     /// Wakes tasks.
     tasks: Notify,
 }
@@ -33,7 +31,6 @@ impl Shutdown {
     /// Requests the end and wakes all waiters. Only the first request counts.
     pub fn request(&self) {
         self.0.requested_at.lock().get_or_insert_with(Instant::now);
-        self.0.threads.notify_all();
         self.0.tasks.notify_waiters();
     }
 
@@ -54,23 +51,6 @@ impl Shutdown {
             () = tokio::time::sleep(pause) => self.is_requested(),
         }
     }
-
-    /// Blocks the thread for `pause`, or less if the end is requested; returns whether it was.
-    pub fn wait(&self, pause: Duration) -> bool {
-        let until = Instant::now().checked_add(pause);
-        let mut requested = self.0.requested_at.lock();
-        while requested.is_none() {
-            match until {
-                Some(until) => {
-                    if self.0.threads.wait_until(&mut requested, until).timed_out() {
-                        break;
-                    }
-                }
-                None => self.0.threads.wait(&mut requested),
-            }
-        }
-        requested.is_some()
-    }
 }
 
 #[cfg(test)]
@@ -78,16 +58,6 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn wait_ends_when_the_end_is_requested() {
-        let shutdown = Shutdown::default();
-        let other = shutdown.clone();
-        let thread = std::thread::spawn(move || other.wait(LONG));
-        shutdown.request();
-        assert!(thread.join().unwrap());
-        assert!(shutdown.is_requested());
-    }
 
     #[tokio::test]
     async fn waiting_task_is_woken() {
@@ -97,14 +67,8 @@ mod tests {
         tokio::task::yield_now().await;
         shutdown.request();
         assert!(task.await.unwrap());
+        assert!(shutdown.is_requested());
         shutdown.requested().await;
-    }
-
-    #[test]
-    fn wait_without_a_request_lasts_its_time() {
-        let start = Instant::now();
-        assert!(!Shutdown::default().wait(Duration::from_millis(20)));
-        assert!(start.elapsed() >= Duration::from_millis(20));
     }
 
     #[tokio::test]

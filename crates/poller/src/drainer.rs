@@ -389,7 +389,9 @@ impl Drainer {
         start: Instant,
     ) -> Result<(), ClientError> {
         let entries = match reply {
-            Ok(value) => fetch::entries(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?,
+            Ok(value) => {
+                fetch::read_records(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?
+            }
             Err(text) => {
                 let node = &self.node_queues[fetch.index].node;
                 if text.code == "READONLY" {

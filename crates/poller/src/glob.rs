@@ -1,5 +1,7 @@
 //! Patterns of node names with the syntax of Redis: `*`, `?`, `[abc]`, `[a-z]`, `[^a]`, and `\` before a literal
 //! character. A match takes at most (length of the pattern) x (length of the name) steps. No I/O.
+//!
+//! Unlike `aggregator_protocol::glob`, which accepts what Redis accepts, it rejects incomplete patterns and can be compared.
 
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ mod queues;
 mod statistics;
 
 use crate::json::members;
-use crate::server::{BASE, Server, Value, creates, digest, frames, load};
+use crate::server::{BASE, Server, Value, digest, frames, load};
 use aggregator_core::id::MAX_ID;
 use aggregator_core::{
     Command, CommandError, Counters, MemoryLimit, Now, Propagation, Request, Settings,
@@ -273,7 +273,7 @@ impl World {
         let mut fresh = None;
         let node = match &mut self.node {
             Some(node) => node,
-            None if creates(command) => fresh.insert(Node::new(&self.server.settings, 1)),
+            None if command.creates() => fresh.insert(Node::new(&self.server.settings, 1)),
             None => return None,
         };
         let before = digest(node);

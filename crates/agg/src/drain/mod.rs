@@ -193,7 +193,7 @@ impl Drain<'_> {
             }
             Err(text) => return Err(connection.refused(&format!("to drain node {node}"), &text)),
         };
-        let Some(records) = fetch::entries(reply) else {
+        let Some(records) = fetch::read_records(reply) else {
             return Err(connection.unexpected_reply("AGG.FETCH"));
         };
         let stopped = || self.stop.is_requested();

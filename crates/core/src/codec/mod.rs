@@ -1,4 +1,4 @@
-//! Formats: our own compact bytes, JSON, InfluxDB's line protocol. They know nothing of nodes.
+//! Formats: the compact binary format, and JSON. They know nothing of nodes.
 
 pub(crate) mod bytes;
 pub mod json;

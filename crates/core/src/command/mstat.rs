@@ -288,7 +288,8 @@ impl<'a> Mstat<'a> {
             if new.contains(metric) {
                 continue;
             }
-            closing += node.closing_bytes(metric, self.options.at);
+            let closing_bytes = node.closing_bytes(metric, self.options.at);
+            closing += closing_bytes.unwrap_or(0);
             if closing > CLOSED_BYTES {
                 let detail = format!("sample {index}: {TOO_MANY_CLOSED}; nothing was taken");
                 return Some(CommandError::argument(NAME, detail));
@@ -306,7 +307,7 @@ impl<'a> Mstat<'a> {
                     detail,
                 ));
             }
-            if !node.has_metric(metric) {
+            if closing_bytes.is_none() {
                 new.insert(metric);
             }
         }

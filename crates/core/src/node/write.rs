@@ -122,19 +122,18 @@ impl Node {
         self.queues.closed_bytes
     }
 
-    /// Returns the bytes of names and tags in the records of the windows that a sample of this time closes.
-    pub(crate) fn closing_bytes(&self, name: &[u8], at: i64) -> u64 {
+    /// Returns the bytes of names and tags in the records of the windows that a sample of this time closes, or `None` if
+    /// there is no metric of this name.
+    pub(crate) fn closing_bytes(&self, name: &[u8], at: i64) -> Option<u64> {
         let metrics = &self.metrics.table;
-        let Some(metric) = metrics.find(name).and_then(|slot| metrics.get(slot)) else {
-            return 0;
-        };
+        let metric = metrics.find(name).and_then(|slot| metrics.get(slot))?;
         let closes = |window: Window| {
             let start_s = window_start(second(at), self.windows_s[window]);
             let open = metric.open_with_tags(window);
             open.filter(move |(window, _)| window.start_s() < start_s)
                 .map(|(_, tags)| (name.len() + self.metrics.tags.text(tags).len()) as u64)
         };
-        Window::ALL.into_iter().flat_map(closes).sum()
+        Some(Window::ALL.into_iter().flat_map(closes).sum())
     }
 
     /// Whether an error is stored with exactly the content of this occurrence.
