@@ -1,9 +1,9 @@
-//! Any arguments: `Request::parse` for every command, and running what it accepts on a node.
+//! Runs arbitrary arguments: `Request::parse` for every command, and the requests that it accepts on a node.
 //!
-//! The first byte selects the settings; the rest are commands, separated by 0xfe. The first byte of each says which command it is, and its arguments (after
-//! the name of the command, that of the node included) are separated by 0xff. An error is one short line of printable
-//! text that begins with a code. A parsed request gives exactly one well-formed reply, and a command that creates
-//! allocates at most its cost plus a fixed allowance.
+//! The first byte selects the settings; the rest are commands, separated by 0xfe. The first byte of a command selects
+//! the command that runs, and its arguments (after the name of the command, that of the node included) are separated by
+//! 0xff. An error is one short line of printable text that begins with a code. A parsed request gives exactly one
+//! well-formed reply, and a command that creates allocates at most its cost plus a fixed allowance.
 
 use crate::memory::measured;
 use crate::server::{BASE, Server, Tree, Value};
@@ -23,7 +23,7 @@ const SLACK: u64 = 8 << 10;
 pub fn run(data: &[u8]) {
     let (first, data) = data.split_first().unwrap_or((&0, &[]));
     let settings = Settings {
-        // With the smaller limit texts are cut and rejected.
+        // The smaller limit truncates and rejects texts.
         max_item_size: if first & 1 == 0 { 64 << 10 } else { 24 },
         max_series: 8,
         max_realities: 4,
@@ -32,52 +32,53 @@ pub fn run(data: &[u8]) {
     };
     let mut server = Server::new(settings, BASE);
     if first & 2 != 0 {
-        (server.memory_pressure, server.room) = (true, u64::from(first >> 2) * 32);
+        (server.memory_pressure, server.available_bytes) = (true, u64::from(first >> 2) * 32);
     }
     let mut node = Node::new(&server.settings, 1);
     for command in data.split(|b| *b == COMMAND).take(64) {
-        let (which, arguments) = command.split_first().unwrap_or((&0, &[]));
+        let (selector, arguments) = command.split_first().unwrap_or((&0, &[]));
         let mut args: Vec<&[u8]> = vec![b"AGG"];
         if !arguments.is_empty() {
             args.extend(arguments.split(|b| *b == ARGUMENT));
         }
-        for other in Command::ALL {
-            match Request::parse(other, &args, &server.settings, server.now) {
-                Ok(request) => look(&request, other, &server, &node),
-                Err(error) => check_refusal(&error, other),
+        for command in Command::ALL {
+            match Request::parse(command, &args, &server.settings, server.now) {
+                Ok(request) => check_reading(&request, command, &server, &node),
+                Err(error) => check_error(&error, command),
             }
         }
-        let command = Command::ALL[usize::from(*which) % Command::ALL.len()];
-        one(&mut server, &mut node, command, &args);
+        let command = Command::ALL[usize::from(*selector) % Command::ALL.len()];
+        run_command(&mut server, &mut node, command, &args);
         server.pass(700);
     }
 }
 
-fn one(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
+/// Runs `command` if its arguments are valid, and compares the memory that it allocates with its cost.
+fn run_command(server: &mut Server, node: &mut Node, command: Command, args: &[&[u8]]) {
     let Ok(request) = Request::parse(command, args, &server.settings, server.now) else {
         return;
     };
     let name = args.get(1).copied().unwrap_or_default();
-    let loose = request.cost(Some(node), false, &server.settings);
-    let cost = request.cost(Some(node), true, &server.settings);
-    // Both are bounds; the close one is larger where three windows are open.
-    let cost = cost.min(loose);
+    let quick = request.cost(Some(node), false, &server.settings);
+    let precise = request.cost(Some(node), true, &server.settings);
+    // Both are bounds; the precise one is larger where three windows are open.
+    let cost = precise.min(quick);
     let metrics = node.gauges().metrics;
-    // The reply is freed by the end; the effects have their buffer.
-    let ((), _, held) = measured(|| match server.run_request(node, &request, name) {
+    // The reply is freed within the measurement; the buffer of the effects exists before.
+    let ((), _, allocated) = measured(|| match server.run_request(node, &request, name) {
         Ok(reply) => check_reply(command, &reply),
-        Err(error) => check_refusal(&error, command),
+        Err(error) => check_error(&error, command),
     });
     server.effects.clear();
-    let known = cost + metrics * METRIC_RESERVE + SLACK;
+    let allowed = cost + metrics * METRIC_RESERVE + SLACK;
     assert!(
-        !command.creates() || held <= known as isize,
-        "{command:?} holds {held} bytes, its cost is {cost}"
+        !command.creates() || allocated <= allowed as isize,
+        "{command:?} allocated {allocated} bytes, its cost is {cost}"
     );
 }
 
-/// What only reads a node, and where there is no node.
-fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
+/// Checks that reading gives one well-formed reply, with a node and without one.
+fn check_reading(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
     let mut tree = Tree::default();
     request.run_missing(&mut tree);
     tree.finish();
@@ -88,7 +89,7 @@ fn look(request: &Request<'_>, command: Command, server: &Server, node: &Node) {
     assert!(request.cost(None, false, &server.settings) > 0 || !command.creates());
 }
 
-fn check_refusal(error: &CommandError, command: Command) {
+fn check_error(error: &CommandError, command: Command) {
     let text = &error.to_string();
     let (code, rest) = text.split_once(' ').expect("a code and a text");
     assert!(["ERR", "AGGFULL"].contains(&code), "{text}");
@@ -112,14 +113,14 @@ fn check_reply(command: Command, reply: &Value) {
         Command::Mstat => {
             assert_eq!(reply.list().len(), 3);
             assert!(reply.list()[0].int() >= 0 && reply.list()[1].int() >= 0);
-            let mut before = -1;
-            for refused in reply.list()[2].list() {
-                let index = refused.list()[0].int();
-                assert!(index > before, "{reply:?}");
-                before = index;
-                let why = std::str::from_utf8(refused.list()[1].bulk()).expect("a text");
-                check_line(why);
-                assert!(!why.is_empty());
+            let mut previous = -1;
+            for rejected in reply.list()[2].list() {
+                let index = rejected.list()[0].int();
+                assert!(index > previous, "{reply:?}");
+                previous = index;
+                let reason = std::str::from_utf8(rejected.list()[1].bulk()).expect("a text");
+                check_line(reason);
+                assert!(!reason.is_empty());
             }
         }
         Command::Error => {

@@ -148,7 +148,7 @@ pub struct Server {
     /// Memory is short.
     pub memory_pressure: bool,
     /// Bytes that are available all the same.
-    pub room: u64,
+    pub available_bytes: u64,
 }
 
 impl Server {
@@ -164,7 +164,7 @@ impl Server {
             counters: Counters::default(),
             effects: Effects::with_buffer(),
             memory_pressure: false,
-            room: u64::MAX,
+            available_bytes: u64::MAX,
         }
     }
 
@@ -215,7 +215,7 @@ impl Server {
             allow_verbatim,
             memory_pressure: self.memory_pressure,
             memory: Memory {
-                max: self.room,
+                max: self.available_bytes,
                 reserved: if self.memory_pressure { u64::MAX } else { 0 },
                 ..Memory::UNLIMITED
             },

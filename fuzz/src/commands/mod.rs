@@ -426,7 +426,7 @@ impl World {
             // Then records may be dropped, so only where that is not counted.
             Act::Memory { tight, room } if self.tight => {
                 self.server.memory_pressure = *tight;
-                self.server.room = if *tight {
+                self.server.available_bytes = if *tight {
                     u64::from(*room) * 8
                 } else {
                     u64::MAX
