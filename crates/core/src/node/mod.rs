@@ -16,6 +16,8 @@ mod queue;
 mod read;
 mod render;
 mod snapshot;
+#[cfg(test)]
+mod sources;
 mod sweep;
 mod table;
 mod write;

@@ -3,7 +3,7 @@
 pub(crate) mod deadlines;
 pub(crate) mod forgotten;
 pub(crate) mod history;
-mod name;
+pub(crate) mod name;
 pub(crate) mod older;
 pub(crate) mod open_window;
 pub(crate) mod storage;

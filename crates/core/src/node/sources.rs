@@ -1,0 +1,324 @@
+//! The sources of a node: of each stream of numbered reports, the last number that was accepted.
+//!
+//! A report whose number is not greater than the last one of its source is a repetition. The sources are in the order
+//! in which their last numbers were accepted, and the first in this order is evicted where there are too many. The order
+//! follows from the accepted numbers alone, without a clock or a seed. So it is part of the value, and a replica or a
+//! loaded node evicts the same source.
+//!
+//! The order is a list through the slots of the table: finding a source, accepting a number and evicting take constant
+//! time. A tree of (tick, slot), as the errors of a node have it, would cost each source some 30 bytes more and each
+//! report two changes of the tree.
+
+use crate::codec::bytes::{Reader, put_bytes, put_u64};
+use crate::error::DecodeError;
+use crate::node::metric::name::Name;
+use crate::node::table::{FREE, Named, Table};
+
+/// The longest name of a source, bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
+/// The largest number of a report.
+pub(crate) const MAX_NUMBER: u64 = i64::MAX as u64;
+
+/// A source.
+pub(crate) struct Source {
+    name: Name,
+    /// The last accepted number.
+    last: u64,
+    /// The slots of its neighbours in the order of use; [`FREE`] at an end.
+    older: u32,
+    newer: u32,
+}
+
+impl Named for Source {
+    fn name(&self) -> &[u8] {
+        &self.name
+    }
+}
+
+impl Source {
+    fn new(name: &[u8], last: u64) -> Source {
+        Source {
+            name: Name::from(name),
+            last,
+            older: FREE,
+            newer: FREE,
+        }
+    }
+
+    /// Writes the form of digests and saved nodes.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        put_bytes(out, &self.name);
+        put_u64(out, self.last);
+    }
+
+    /// Reads what `save` wrote.
+    pub fn load(r: &mut Reader<'_>) -> Result<Source, DecodeError> {
+        let (name, last) = read(r)?;
+        Ok(Source::new(name, last))
+    }
+}
+
+/// Reads a source and a number, here and in effects.
+pub(crate) fn read<'a>(r: &mut Reader<'a>) -> Result<(&'a [u8], u64), DecodeError> {
+    let (name, number) = (r.name()?, r.u64()?);
+    if name.len() > MAX_NAME || number > MAX_NUMBER {
+        return Err(DecodeError("a source is out of range"));
+    }
+    Ok((name, number))
+}
+
+/// The sources of a node.
+pub(crate) struct Sources {
+    table: Table<Source>,
+    /// The ends of the order of use; [`FREE`] where there is no source.
+    oldest: u32,
+    newest: u32,
+}
+
+impl Sources {
+    pub fn new(seed: u64) -> Sources {
+        Sources {
+            table: Table::new(seed),
+            oldest: FREE,
+            newest: FREE,
+        }
+    }
+
+    /// Returns the number of sources.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.table.len()
+    }
+
+    /// Returns the slot of a source. It stays the same until a source is evicted.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<u32> {
+        self.table.find(name)
+    }
+
+    /// Returns the last accepted number of the source in a slot.
+    #[inline]
+    pub fn last(&self, slot: u32) -> Option<u64> {
+        self.table.get(slot).map(|source| source.last)
+    }
+
+    /// Accepts a number of a source, whose slot is the one that [`Sources::find`] returned; a new source is added. The
+    /// source becomes the newest.
+    pub fn accept(&mut self, slot: Option<u32>, name: &[u8], number: u64) {
+        match slot {
+            None => self.append(Source::new(name, number)),
+            Some(slot) => {
+                if slot != self.newest {
+                    self.unlink(slot);
+                    self.link(slot);
+                }
+                if let Some(source) = self.table.get_mut(slot) {
+                    source.last = number;
+                }
+            }
+        }
+    }
+
+    /// Adds a source, which does not exist, as the newest.
+    pub fn append(&mut self, source: Source) {
+        let slot = self.table.insert(source);
+        self.link(slot);
+    }
+
+    /// Evicts the oldest sources, at most `n`. Returns how many it evicted.
+    pub fn evict(&mut self, n: u32) -> u32 {
+        (0..n).take_while(|_| self.evict_oldest()).count() as u32
+    }
+
+    fn evict_oldest(&mut self) -> bool {
+        let slot = self.oldest;
+        self.unlink(slot);
+        let Some(removed) = self.table.remove(slot) else {
+            return false;
+        };
+        if removed.moved_from.is_some()
+            && let Some((older, newer)) = self.neighbours(slot)
+        {
+            self.set_newer(older, slot);
+            self.set_older(newer, slot);
+        }
+        true
+    }
+
+    /// Returns the sources from the oldest to the newest.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        let mut next = self.oldest;
+        (0..self.len()).map_while(move |_| {
+            let source = self.table.get(next)?;
+            next = source.newer;
+            Some(source)
+        })
+    }
+
+    fn neighbours(&self, slot: u32) -> Option<(u32, u32)> {
+        let source = self.table.get(slot)?;
+        Some((source.older, source.newer))
+    }
+
+    /// Makes a source in no place of the order the newest.
+    fn link(&mut self, slot: u32) {
+        let before = self.newest;
+        self.set_newer(before, slot);
+        self.set_older(slot, before);
+        self.set_newer(slot, FREE);
+        self.newest = slot;
+    }
+
+    /// Takes a source out of the order.
+    fn unlink(&mut self, slot: u32) {
+        if let Some((older, newer)) = self.neighbours(slot) {
+            self.set_newer(older, newer);
+            self.set_older(newer, older);
+        }
+    }
+
+    /// Sets what follows a source, or with [`FREE`] what comes first.
+    fn set_newer(&mut self, slot: u32, newer: u32) {
+        match self.table.get_mut(slot) {
+            Some(source) => source.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    /// Sets what precedes a source, or with [`FREE`] what comes last.
+    fn set_older(&mut self, slot: u32, older: u32) {
+        match self.table.get_mut(slot) {
+            Some(source) => source.older = older,
+            None => self.newest = older,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Short and long names: only the latter are allocated.
+    fn name(n: u32) -> Vec<u8> {
+        let len = if n.is_multiple_of(3) { 40 } else { 1 };
+        format!("{n:0len$}").into_bytes()
+    }
+
+    fn shown(sources: &Sources) -> Vec<(Vec<u8>, u64)> {
+        let shown = |source: &Source| (source.name().to_vec(), source.last);
+        sources.iter().map(shown).collect()
+    }
+
+    fn reloaded(sources: &Sources, seed: u64) -> Sources {
+        let (mut bytes, mut loaded) = (Vec::new(), Sources::new(seed));
+        sources.iter().for_each(|source| source.save(&mut bytes));
+        let mut r = Reader::new(&bytes);
+        while !r.is_empty() {
+            loaded.append(Source::load(&mut r).unwrap());
+        }
+        loaded
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Accept { source: u32, number: u64 },
+        Evict(u32),
+        Reload,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            20 => (0u32..40, 0u64..1_000).prop_map(|(source, number)| Act::Accept { source, number }),
+            3 => (0u32..5).prop_map(Act::Evict),
+            1 => Just(Act::Reload),
+        ];
+        prop::collection::vec(act, 0..400)
+    }
+
+    proptest! {
+        #[test]
+        fn sources_behave_as_a_list_in_the_order_of_use(acts in acts(), seeds: [u64; 2]) {
+            // Two with other seeds: the order must not depend on them.
+            let mut both = seeds.map(Sources::new);
+            let mut model: Vec<(Vec<u8>, u64)> = Vec::new();
+            for act in acts {
+                match act {
+                    Act::Accept { source, number } => {
+                        let name = name(source);
+                        let known = model.iter().position(|(n, _)| *n == name);
+                        let last = known.map(|i| model.remove(i).1);
+                        model.push((name.clone(), number));
+                        for sources in &mut both {
+                            let slot = sources.find(&name);
+                            prop_assert_eq!(slot.and_then(|slot| sources.last(slot)), last);
+                            sources.accept(slot, &name, number);
+                        }
+                    }
+                    Act::Evict(n) => {
+                        let evicted = (n as usize).min(model.len());
+                        model.drain(..evicted);
+                        for sources in &mut both {
+                            prop_assert_eq!(sources.evict(n) as usize, evicted);
+                        }
+                    }
+                    Act::Reload => both[1] = reloaded(&both[1], seeds[0]),
+                }
+                for sources in &both {
+                    prop_assert_eq!(sources.len() as usize, model.len());
+                    prop_assert_eq!(&shown(sources), &model);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_source_in_range_or_rejected(bytes in any::<Vec<u8>>()) {
+            if let Ok(source) = Source::load(&mut Reader::new(&bytes)) {
+                prop_assert!((1..=MAX_NAME).contains(&source.name().len()) && source.last <= MAX_NUMBER);
+            }
+        }
+    }
+
+    #[test]
+    fn source_out_of_range_is_rejected() {
+        let loads = |name: &[u8], number| {
+            let mut bytes = Vec::new();
+            put_bytes(&mut bytes, name);
+            put_u64(&mut bytes, number);
+            (0..bytes.len()).for_each(|len| {
+                assert!(Source::load(&mut Reader::new(&bytes[..len])).is_err());
+            });
+            Source::load(&mut Reader::new(&bytes)).is_ok()
+        };
+        let longest = [b'x'; MAX_NAME];
+        assert!(loads(b"x", 0) && loads(&longest, MAX_NUMBER));
+        assert!(!loads(b"", 1));
+        assert!(!loads(&[&longest[..], b"x"].concat(), 1));
+        assert!(!loads(b"x", MAX_NUMBER + 1));
+    }
+
+    #[test]
+    fn source_takes_forty_bytes_besides_its_place_in_the_index() {
+        assert_eq!(size_of::<Source>(), 40);
+    }
+
+    #[test]
+    fn hundred_thousand_sources_are_evicted_from_the_oldest() {
+        let mut sources = Sources::new(3);
+        for n in 0..100_000 {
+            sources.accept(None, &name(n), 1);
+        }
+        for n in (0..100_000).step_by(2) {
+            let slot = sources.find(&name(n));
+            sources.accept(slot, &name(n), 2);
+        }
+        assert_eq!(sources.evict(50_000), 50_000);
+        let left = shown(&sources);
+        let expected: Vec<_> = (0..100_000).step_by(2).map(|n| (name(n), 2)).collect();
+        assert!(left == expected);
+        assert_eq!(sources.evict(u32::MAX), 50_000);
+        assert_eq!((sources.len(), sources.iter().count()), (0, 0));
+        assert_eq!((sources.oldest, sources.newest), (FREE, FREE));
+    }
+}
