@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches clients with which tests run the programs of docs/clients: node-redis and ioredis from npm, into target/clients
+# Fetches the clients that the programs of docs/clients use in tests (node-redis and ioredis, from npm) into target/clients
 # or another directory. Existing clients are not fetched again. A client that cannot be fetched is reported, and tests that
 # need it are skipped.
 #

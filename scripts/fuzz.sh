@@ -48,7 +48,7 @@ runs() {
     esac
 }
 
-# The longest input, bytes. A few of `large` are a large list.
+# The length limit of inputs, bytes. A few bytes of `large` are a large list.
 longest() {
     case $1 in
     large) echo 128 ;;

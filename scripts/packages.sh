@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Debian packages of the module and of agg in target/package, with what they hold besides the binaries (manual,
-# completions, configuration).
+# Builds the Debian packages of the module and of agg in target/package, including the manual, completions and
+# configuration.
 #
 #   scripts/packages.sh           from target/release
 #   scripts/packages.sh --dist    also a release in target/dist: archives for other systems, the source, the Python client,

@@ -47,6 +47,10 @@ IGNORED = [
 ]
 
 
+# Areas for rules that other areas do not keep to yet.
+PROSE = frozenset({"python", "scripts", "docs"})
+
+
 class Rule(NamedTuple):
     """A retired word or name, as a regular expression, and what to write instead."""
 
@@ -96,6 +100,13 @@ RULES = [
     Rule(r"\b([Gg]o|[Gg]oes|[Gg]oing|[Ww]ent) on\b", "continue, resume"),
     Rule(r"\bfor good\b", "permanently"),
     Rule(r"\baloud\b", "with a message"),
+    # Words that other areas still have.
+    Rule(r"\b[Rr]efus(e|es|ing|als?)\b|\b(is|are|was|were|be|been|has|have) refused\b", "reject", PROSE),
+    Rule(r"\bholds?\b (what|data|records?|samples?)\b", "has, contains, keeps", PROSE),
+    Rule(r"\broom\b", "space, memory, available_bytes", PROSE),
+    # Locks are held.
+    Rule(r"\bheld\b", "kept, contained, leased, memory used", PROSE - {"python"}),
+    Rule(r"\b[Tt]he most (that|bytes|records|items|samples|memory|connections)\b", "largest number, limit", PROSE),
     # Names of types, functions and files.
     *names(
         "core",
@@ -122,6 +133,11 @@ RULES = [
 
 # Narrow exceptions: a path, and a part of the line.
 EXCEPTIONS = [
+    # Messages of the programs, the state of a server in `agg scan --json`, and the field agg_held.
+    ("docs/troubleshooting.md", "refuses …"),
+    ("docs/troubleshooting.md", "lines were refused"),
+    ("docs/agg.md", "`refuses`"),
+    ("docs/operations.md", "grep -E 'held|"),
     # The element of HTML.
     ("crates/agg/src/report/*", "figure"),
     ("crates/agg/tests/report.rs", "<figure>"),

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs tests of the module in a real server under AddressSanitizer: reads and writes outside of what was allocated, and
-# of what was freed. The module is instrumented; the server is Valkey as scripts/servers.sh fetches it, which allocates by
-# libc, so that the sanitizer sees the allocations of both.
+# Runs tests of the module in a real server under AddressSanitizer, which detects accesses outside of allocated memory and
+# to freed memory. The module is instrumented. The server is the Valkey that scripts/servers.sh fetches: it allocates with
+# libc, so the sanitizer sees the allocations of both.
 #
 #   scripts/sanitize.sh                 the suites below on Valkey 8.1
 #   scripts/sanitize.sh blocking acl    these
-#   scripts/sanitize.sh --valgrind      the same under valgrind's memcheck with the ordinary release build: also values
-#                                       that were never set; some thirty times slower
+#   scripts/sanitize.sh --valgrind      the same under valgrind's memcheck with the ordinary release build, which also
+#                                       detects uninitialised values; some thirty times slower
 #
-# SERVER=PATH picks another server. Reports are in target/sanitize, and one of them fails the run.
+# SERVER=PATH selects another server. Reports are in target/sanitize; the run fails if there is one.
 set -euo pipefail
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
 [[ ${1:-} == -h || ${1:-} == --help ]] && usage && exit
@@ -38,8 +38,8 @@ exec valgrind --quiet --child-silent-after-fork=yes --log-file="$to/report.%p" -
 SH
 else
     host=$(rustc -vV | sed -n 's/^host: //p')
-    # Build scripts and macros are not instrumented where a target is named. The runtime comes with the C compiler: a
-    # library that a program loads brings none.
+    # With a named target build scripts and macros are not instrumented. The runtime is that of the C compiler, because a
+    # library that a program loads has none.
     RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$to CARGO_PROFILE_RELEASE_DEBUG=1 \
         RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
         cargo build --release --package aggregator --target "$host"
@@ -47,7 +47,7 @@ else
     runtime=$(cc -print-file-name=libasan.so)
     [ -e "$runtime" ] || { echo "the C compiler has no AddressSanitizer" >&2 && exit 1; }
     runtime=$(realpath "$runtime")
-    # Servers load modules with RTLD_DEEPBIND, by which the module would go past the sanitizer.
+    # Servers load modules with RTLD_DEEPBIND, with which the module would bypass the sanitizer.
     cc -shared -fPIC -O1 -o "$to/dlopen.so" -x c - <<'C'
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -56,7 +56,7 @@ void *dlopen(const char *file, int flags) {
     return next(file, flags & ~RTLD_DEEPBIND);
 }
 C
-    # A server that ends frees nothing, so leaks say nothing. One that panics, as some tests want, would test all memory.
+    # A server that ends frees nothing, so leaks mean nothing. A server that panics, as in some tests, would test all memory.
     cat >"$to/server" <<SH
 #!/bin/sh
 [ "\$1" = --version ] && exec "$server" --version

@@ -59,7 +59,7 @@ fi
 tar -C "$work" -xzf "$kept"
 mkdir "$root/debs"
 cp target/package/*.deb "$root/debs/"
-# A host name that no other machine has.
+# A unique host name.
 echo "node-of-the-test" >"$root/etc/hostname"
 printf 'export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C\n' >"$root/env"
 
@@ -127,12 +127,12 @@ is "their file" "640 redis-aggregator" "$(within stat -c '%a %U' /etc/redis-aggr
 is "a sample" 1 "$(cli node-of-the-test AGG.STAT node-of-the-test load 1.5)"
 refused=$(cli node-of-the-test AGG.STAT other load 1.5 2>&1)
 [[ $refused == NOPERM* ]] || fail "a sample for another node: $refused"
-say "installed, started as a user of its own: accepts the generated password, rejects clients without one"
+say "installed and started as its own user; accepts the generated password, rejects clients without one"
 
 is "CONFIG SET" OK "$(cli admin CONFIG SET agg.max-series 1234)"
 is "CONFIG REWRITE" OK "$(cli admin CONFIG REWRITE)"
 is "ACL SAVE" OK "$(cli admin ACL SETUSER node-of-the-test +agg.scan)"
-# The passwords as they were before the server keeps their sums alone.
+# The passwords before the server replaces them by their hashes.
 node=$(password node-of-the-test) admin=$(password admin) poller=$(password poller)
 password() { case $1 in admin) echo "$admin" ;; poller) echo "$poller" ;; *) echo "$node" ;; esac; }
 is "ACL SAVE" OK "$(cli admin ACL SAVE)"
@@ -143,7 +143,7 @@ is "metrics after a restart" 1 "$(metrics)"
 is "a setting after a restart" 1234 "$(cli admin CONFIG GET agg.max-series | tail -1)"
 within systemctl kill --signal=KILL redis-aggregator
 until_so "the server comes back after a kill -9" holds 1
-say "keeps what it holds and its settings across a restart and a kill -9"
+say "keeps its data and settings across a restart and a kill -9"
 
 exposure() { within systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9]*\)\.\([0-9]*\) .*/\1\2/p'; }
 for unit in redis-aggregator agg-poll; do
@@ -185,7 +185,7 @@ say "the poller reports that it is ready, drains and reloads; agg-host reports t
 # ---- Upgrade, removal, purge ------------------------------------------------------------------------------------------
 
 poller_pid=$(within systemctl show -P MainPID agg-poll)
-# What root does at an upgrade must not follow where the service may point it.
+# Actions of root at an upgrade must not follow links that the service can create.
 within install -m 600 /dev/null /root/secret
 within runuser -u redis-aggregator -- sh -c 'cp /etc/redis-aggregator/aggregator.conf /var/lib/redis-aggregator/conf
     rm /etc/redis-aggregator/aggregator.conf; ln -s /root/secret /etc/redis-aggregator/aggregator.conf'
@@ -202,7 +202,7 @@ is "passwords and settings after an upgrade" "$before" "$(within sha256sum /etc/
 [ "$(within systemctl show -P ActiveEnterTimestampMonotonic redis-aggregator)" != "$started" ] || fail "an upgrade restarts the server"
 until_so "the poller after an upgrade" active agg-poll
 [ "$(within systemctl show -P MainPID agg-poll)" != "$poller_pid" ] || fail "an upgrade restarts the poller"
-say "an upgrade restarts the services and keeps passwords, settings and what is held"
+say "an upgrade restarts the services and keeps passwords, settings and data"
 
 # A machine made from an image, with a name that is also a user's.
 within hostname poller
@@ -222,9 +222,9 @@ for path in /usr/bin/agg /usr/lib/redis/modules/libaggregator.so /usr/lib/system
     within test ! -e "$path" || fail "$path is left"
 done
 within test -e /etc/redis-aggregator/users.acl -a -e /var/lib/redis-aggregator/appendonlydir -a -e /etc/agg/password ||
-    fail "a removal takes away settings or what was held"
+    fail "a removal deletes settings or data"
 within apt-get purge -y -qq agg redis-aggregator >"$work/apt.log" 2>&1 || fail "$(cat "$work/apt.log")"
 left=$(within sh -c 'ls -d /etc/agg /etc/redis-aggregator /var/lib/agg /var/lib/redis-aggregator 2>/dev/null || true')
 is "what a purge leaves" "" "$left"
-say "a removal keeps settings and data, a purge nothing"
+say "a removal keeps settings and data, a purge keeps nothing"
 echo "all tests of the packages passed on $suite with $server"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs the module's server tests (tests/) with each server that is there, one after the other: the Redis 7.0 of the
-# machine and those that scripts/servers.sh fetches (Redis 7.4, 8.2, Valkey 8.1, 9.1). Prints a table of servers and
-# suites; exit code 1 where a test failed, and 2 where nothing could be run.
+# Runs the module's server tests (tests/) with each available server in turn: the Redis 7.0 of the machine and those that
+# scripts/servers.sh fetches (Redis 7.4, 8.2, Valkey 8.1, 9.1). Prints a table of servers and suites. Exits with 1 if a
+# test failed, and with 2 if nothing could be run.
 #
 #   scripts/test-servers.sh                              all servers, all suites but the slow ones: ten minutes on two cores
 #   scripts/test-servers.sh --all                        every suite: half an hour
 #   scripts/test-servers.sh --servers redis-8.2,valkey-9.1 --suites acl,replica
 #
-# A suite has LIMIT seconds (600), then it counts as failed. What each wrote is in target/test-servers. Needs the module's
-# release build.
+# A suite that takes more than LIMIT seconds (600) counts as failed. Outputs are in target/test-servers. Requires the
+# release build of the module.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,12 +34,12 @@ export AGG_SERVERS=${servers_in:-target/servers}
 logs=$PWD/target/test-servers
 mkdir -p "$logs"
 
-# name_of program: as in redis-7.0
+# name_of PROGRAM: prints a name such as redis-7.0
 name_of() {
     "$1" --version 2>/dev/null | sed -nE 's/^(Redis|Valkey) server v=([0-9]+\.[0-9]+).*/\L\1\E-\2/p'
 }
 
-# Lines of name and program, the machine's own first; of two that are alike the first.
+# Lines of name and program, the machine's own first; of two equal servers only the first.
 list_servers() {
     local program
     for program in redis-server valkey-server "$AGG_SERVERS"/{redis,valkey}-*; do
@@ -48,7 +48,7 @@ list_servers() {
     done | awk 'NF == 2 && !seen[$1]++'
 }
 
-# Suites of the binary `main` are its modules; the other binaries are a suite each. (`docs` tries documents.)
+# Suites of the binary `main` are its modules; the other binaries are a suite each. (`docs` tests documents.)
 mapfile -t modules < <(sed -n 's/^mod \([a-z_]*\);$/\1/p' tests/main.rs)
 suites=()
 for suite in "${modules[@]}" docs failover latency memory; do
@@ -74,7 +74,7 @@ done
 cargo=${CARGO:-cargo}
 $cargo test --quiet --package aggregator --no-run
 failed=0
-# selection suite: cargo's arguments for it. Programs of other languages try clients, not the module.
+# selection SUITE: prints cargo's arguments for it. Programs in other languages test clients, not the module.
 selection() {
     case $1 in
         docs) echo "--test docs -- --skip clients::" ;;
@@ -82,7 +82,7 @@ selection() {
         *) echo "--test main $1::" ;;
     esac
 }
-# run server suite: its output goes to $log
+# run SERVER SUITE: writes its output to $log
 run() {
     AGG_SERVER=${program_of[$1]} RUST_TEST_THREADS=${THREADS:-6} timeout --kill-after 10 "${LIMIT:-600}" \
         "$cargo" test --quiet --package aggregator $(selection "$2") >"$log" 2>&1

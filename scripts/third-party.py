@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what the licences of the crates in a binary require: names, licences and notices, each text once.
+"""Prints the texts that the licences of the crates in a binary require: names, licences and notices, each text once.
 
 Usage: third-party.py PACKAGE
 
-Prints them for a package of this workspace.
+PACKAGE is a package of this workspace.
 """
 
 import json

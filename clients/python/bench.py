@@ -1,6 +1,6 @@
 """Benchmarks of the client: `python bench.py [--quick]`.
 
-Starts its own server, unless AGG_BENCH_URL names one. Each figure is the median of several rounds.
+Starts its own server, unless AGG_BENCH_URL names one. Each result is the median of several rounds.
 The rows of a table alternate within a round, so that a noisy machine disturbs them alike. Prints
 the tables of README.md.
 """

@@ -114,7 +114,7 @@ class Server:
         self.dir.cleanup()
 
 
-# Begins every program that `run_program` runs.
+# The beginning of every program that `run_program` runs.
 PRELUDE = """
 import contextlib, os, signal, sys, threading, time
 import redis, agg
@@ -136,23 +136,23 @@ def fork_while_locked(recorder, locks_of):
     "Forks while another thread holds locks of the recorder's connection. Returns the exit status."
     recorder.stat("before", 1)
     assert recorder.flush(60)
-    locked, done = threading.Event(), threading.Event()
+    locked, forked = threading.Event(), threading.Event()
 
-    def hold():
-        with contextlib.ExitStack() as held:
+    def lock_until_forked():
+        with contextlib.ExitStack() as stack:
             for lock in locks_of(recorder._connection.client.redis):
-                held.enter_context(lock)
+                stack.enter_context(lock)
             locked.set()
-            done.wait()
+            forked.wait()
 
-    threading.Thread(target=hold, daemon=True).start()
+    threading.Thread(target=lock_until_forked, daemon=True).start()
     locked.wait()
     pid = os.fork()
     if pid == 0:
-        # The locks stay held in the child, which exits through all finalizers.
+        # The locks stay locked in the child, which exits through all finalizers.
         recorder.stat("child", 1)
         sys.exit(0 if recorder.flush(60) else 3)
-    done.set()
+    forked.set()
     return exit_status(pid)
 """
 

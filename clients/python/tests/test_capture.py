@@ -1,4 +1,4 @@
-"""Reports from exceptions, ``logging`` and timers. None of them raises."""
+"""Exceptions, ``logging`` and timers are reported, and reporting never raises."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def errors(recorder: agg.Recorder, client: agg.Client) -> list[agg.ErrorRecord]:
     return [e.record for e in client.pop("n", "ERROR")]  # type: ignore[misc]
 
 
-def fail(what: object) -> None:
-    raise ValueError(f"{what} failed")
+def fail(subject: object) -> None:
+    raise ValueError(f"{subject} failed")
 
 
 def test_exception_is_reported_with_file_function_and_traceback(
@@ -47,24 +47,24 @@ def test_exception_is_reported_with_file_function_and_traceback(
         try:
             int("x")
         except ValueError as cause:
-            raise LookupError("no such thing") from cause
+            raise LookupError("unknown price") from cause
     except LookupError as error:
         agg.report_exception(error, tags={"a": "b"}, public="Sorry.", level=3)
     (record,) = errors(recorder, client)
-    assert record.message == "LookupError: no such thing" and record.code == "LookupError"
+    assert record.message == "LookupError: unknown price" and record.code == "LookupError"
     assert (record.public, record.level, record.type) == ("Sorry.", 3, "BUG")
     assert record.tags == {"a": "b"}
     assert record.file == Path(__file__).name and "test_exception_is_reported" in record.func
     assert "invalid literal for int()" in record.backtrace
-    assert 'raise LookupError("no such thing")' in record.backtrace
+    assert 'raise LookupError("unknown price")' in record.backtrace
 
 
 def test_occurrences_of_the_same_error_are_grouped(
     recorder: agg.Recorder, client: agg.Client
 ) -> None:
-    for what in ("order 1", "order 22", "order 3.5"):
+    for subject in ("order 1", "order 22", "order 3.5"):
         with agg.capture_exceptions(swallow=True):
-            fail(what)
+            fail(subject)
     with agg.capture_exceptions(swallow=True):
         fail("payment")
     with agg.capture_exceptions(swallow=True):
@@ -78,7 +78,7 @@ def test_occurrences_of_the_same_error_are_grouped(
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "is_same"),
     [
         ("at 0x7ffe12", "at 0xdeadbeef", True),
         ("pid 17", "pid 4711", True),
@@ -122,11 +122,13 @@ def test_occurrences_of_the_same_error_are_grouped(
         ("request Zk81q0p2Lm9x", "request 8k1q0p2Lm9xZ", True),
     ],
 )
-def test_variable_parts_of_messages_are_replaced(one: str, other: str, same: bool) -> None:
-    assert (normalize_message(one) == normalize_message(other)) is same
+def test_messages_that_differ_in_variable_parts_are_the_same(
+    first: str, second: str, is_same: bool
+) -> None:
+    assert (normalize_message(first) == normalize_message(second)) is is_same
 
 
-def test_normalization_keeps_the_rest_of_the_message() -> None:
+def test_normalization_keeps_the_constant_parts_of_a_message() -> None:
     assert normalize_message(
         "sda12 -5 of 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff_del: utf8, x-5 (-0.5)"
     ) == ("sda12 <n> of <id>_del: utf8, x-<n> (<n>)")
@@ -195,15 +197,15 @@ def test_exceptions_that_cannot_be_printed_are_reported(
     def endless() -> None:
         endless()
 
-    loop = ValueError("itself")
-    loop.__cause__ = loop
+    circular = ValueError("its own cause")
+    circular.__cause__ = circular
     with agg.capture_exceptions(swallow=True):
         raise Unprintable
     with agg.capture_exceptions(swallow=True):
         deep(200)
     with agg.capture_exceptions(swallow=True):
         endless()
-    agg.report_exception(loop)
+    agg.report_exception(circular)
     agg.report_exception(None)  # type: ignore[arg-type]
     agg.report_exception(ValueError("\ud800\x00"))
     found = errors(recorder, client)
@@ -271,7 +273,7 @@ def test_crashing_program_reports_its_exception(url: str, client: agg.Client) ->
 
 @pytest.fixture
 def log() -> Iterator[logging.Logger]:
-    # Not created by getLogger: pytest adds a handler there, and that one raises.
+    # Not created by getLogger, because pytest adds a handler there that raises.
     yield logging.Logger("test.shop", logging.DEBUG)
 
 
@@ -288,8 +290,8 @@ def test_log_handler_reports_log_entries_and_errors(
     except ValueError:
         log.exception("with %s", "traceback")
     assert recorder.flush()
-    lines: list[Any] = [e.record for e in client.pop("n", "LOG")]
-    assert [(r.level, r.message) for r in lines] == [
+    log_entries: list[Any] = [e.record for e in client.pop("n", "LOG")]
+    assert [(r.level, r.message) for r in log_entries] == [
         (1, "d 1"),
         (9, "c"),
         (7, "order 0 lost"),
@@ -297,7 +299,7 @@ def test_log_handler_reports_log_entries_and_errors(
         (7, "order 2 lost"),
         (7, "with traceback"),
     ]
-    assert lines[0].tags == {"logger": "test.shop", "a": "1"}
+    assert log_entries[0].tags == {"logger": "test.shop", "a": "1"}
     found = {r.message: r for r in errors(recorder, client)}
     assert {m: r.occurrences for m, r in found.items()} == {
         "c": 1,
@@ -331,34 +333,34 @@ def log_errors(log: logging.Logger) -> None:
                 raise ExceptionGroup("many", [error])  # noqa: B904, F821
             raise
     except Exception:
-        log.error("alas", exc_info=True, stack_info=True)
+        log.error("with the stack", exc_info=True, stack_info=True)
     log.error("order %d gone", 4)
     log.error("order %d gone", 5)
 
 
 def through_a_queue(log: logging.Logger, handler: logging.Handler) -> None:
-    lines: queue.Queue[Any] = queue.Queue()
-    log.addHandler(logging.handlers.QueueHandler(lines))
-    listener = logging.handlers.QueueListener(lines, handler)
+    records: queue.Queue[Any] = queue.Queue()
+    log.addHandler(logging.handlers.QueueHandler(records))
+    listener = logging.handlers.QueueListener(records, handler)
     listener.start()
     log_errors(log)
     listener.stop()
 
 
 def through_a_socket(log: logging.Logger, handler: logging.Handler) -> None:
-    """Does what a server does with the records that a SocketHandler sends."""
+    """Handles records as the receiver of a SocketHandler does."""
 
-    class Sender(logging.handlers.SocketHandler):
+    class LoopbackHandler(logging.handlers.SocketHandler):
         def send(self, s: Any) -> None:
             handler.handle(logging.makeLogRecord(pickle.loads(s[4:])))
 
-    log.addHandler(Sender("127.0.0.1", 1))
+    log.addHandler(LoopbackHandler("127.0.0.1", 1))
     log_errors(log)
 
 
 @pytest.mark.parametrize("route", [through_a_queue, through_a_socket])
 @pytest.mark.parametrize("formatted", [False, True])
-def test_queued_log_records_give_the_same_errors(
+def test_forwarded_log_records_are_reported_as_the_same_errors(
     recorder: agg.Recorder,
     client: agg.Client,
     log: logging.Logger,
@@ -372,7 +374,7 @@ def test_queued_log_records_give_the_same_errors(
         route(log, handler)
         log.handlers.clear()
         assert recorder.flush()
-        lines = [e.record.message for e in client.pop("n", "LOG")]  # type: ignore[union-attr]
+        messages = [e.record.message for e in client.pop("n", "LOG")]  # type: ignore[union-attr]
         found: list[Any] = [e.record for e in client.pop("n", "ERROR")]
         client.redis.flushall()
         compared = ("message", "code", "func", "file", "type", "occurrences", "level")
@@ -385,7 +387,7 @@ def test_queued_log_records_give_the_same_errors(
                 for text in ("ValueError: 2 failed", "LookupError: no\nprice", "ValueError: group")
                 if text in each.backtrace
             ]
-        return [lines, errors] if not formatted else errors
+        return errors if formatted else [messages, errors]
 
     def directly(log: logging.Logger, handler: logging.Handler) -> None:
         log.addHandler(handler)
@@ -431,14 +433,14 @@ def test_log_handler_never_raises_and_never_reports_its_own_warnings(
     handler = agg.LogHandler(unreachable)
     log.addHandler(handler)
     log.error("%d", "no number")
-    assert "TypeError" in capsys.readouterr().err  # As for the handlers of logging.
+    assert "TypeError" in capsys.readouterr().err  # Printed, as the handlers of logging do.
     own = logging.getLogger("agg")
     own.addHandler(handler)  # The recorder's thread logs warnings to it.
     try:
         log.info("x")
         while not unreachable.counts.failures:
             pass
-        assert unreachable.counts.waiting == 1  # Not also the warning about the failure.
+        assert unreachable.counts.waiting == 1  # The warning about the failure is not reported.
     finally:
         own.removeHandler(handler)
         unreachable.close(0)

@@ -64,7 +64,7 @@ def test_reports_carry_the_servers_time_if_the_local_clock_is_wrong(
         r.stat("total", 1, kind="DIFF")
         r.log("line")
         r.error("bad", key="bad")
-        r.reality("thing", "m", {})
+        r.reality("object", "m", {})
         log = logging.Logger("test.clock")
         log.addHandler(agg.LogHandler(r))
         log.error("logged")

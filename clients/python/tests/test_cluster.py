@@ -32,8 +32,8 @@ def test_client_works_on_a_cluster(cluster: Server) -> None:
             client.log(node, "line")
         assert client.nodes() == ["a", "b", "c"]
         with client.pipeline() as pipe:
-            first, refused = pipe.log("a", "x").stat("b", "m", "x").execute(raise_on_error=False)
-            assert first > 0 and isinstance(refused, agg.ArgumentError)
+            first, rejected = pipe.log("a", "x").stat("b", "m", "x").execute(raise_on_error=False)
+            assert first > 0 and isinstance(rejected, agg.ArgumentError)
         with pytest.raises(agg.ArgumentError):
             client.stat("a", "m", "x")
         assert [e.record.message for e in client.pop("a", "LOG")] == ["line", "x"]  # type: ignore[union-attr]

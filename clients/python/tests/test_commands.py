@@ -163,7 +163,7 @@ def test_names_may_contain_any_bytes(any_client: agg.Client) -> None:
     assert c.pop(node, "LOG")[0].record.message == "half a pair ?"  # type: ignore[union-attr]
 
 
-def test_refused_commands_raise(any_client: agg.Client) -> None:
+def test_rejected_commands_raise(any_client: agg.Client) -> None:
     c = any_client
     c.stat("n", "m", 1)
     with pytest.raises(agg.ArgumentError, match=r"^AGG.STAT: metric 'm' is ABS, the sample DIFF"):

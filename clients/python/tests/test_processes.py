@@ -1,4 +1,4 @@
-"""Recorders across forks, and the reports that are sent before a process ends."""
+"""A recorder survives forks and sends its reports before its process ends."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ import agg
 HEAVY = os.environ.get("AGG_HEAVY") == "1"
 
 
-@pytest.mark.parametrize("given", ["url", "function", "connection"])
-def test_fork_does_not_deadlock_while_the_pool_is_locked(
-    url: str, client: agg.Client, given: str
+@pytest.mark.parametrize("server_kind", ["url", "function", "connection"])
+def test_fork_does_not_deadlock_while_the_connection_pool_is_locked(
+    url: str, client: agg.Client, server_kind: str
 ) -> None:
     output = run_program(
         """
-        url, given = sys.argv[1:]
-        makers = {
+        url, server_kind = sys.argv[1:]
+        servers = {
             "url": lambda: url,
             "function": lambda: lambda: redis.Redis.from_url(url),
             "connection": lambda: redis.Redis.from_url(url),
         }
-        recorder = agg.Recorder("n", makers[given](), interval=0.05)
+        recorder = agg.Recorder("n", servers[server_kind](), interval=0.05)
         print(fork_while_locked(recorder, lambda client: [client.connection_pool._lock]))
         recorder.stat("parent", 1)
         print(recorder.flush(60), recorder.counts.sent)
         """,
         url,
-        given,
+        server_kind,
     )
     assert output.split() == ["0", "True", "2"]
     assert set(client.names("n", "METRIC")) == {"before", "child", "parent"}
@@ -88,11 +88,11 @@ def test_child_does_not_keep_the_parents_connection_open(url: str) -> None:
         recorder = agg.Recorder("n", sys.argv[1], interval=0.05)
         recorder.stat("m", 1)
         assert recorder.flush(60)
-        own = {each for each in sockets() - before if each.startswith("socket:")}
-        assert len(own) == 1
+        opened = {link for link in sockets() - before if link.startswith("socket:")}
+        assert len(opened) == 1
         pid = os.fork()
         if pid == 0:
-            os._exit(len(own & sockets()))
+            os._exit(len(opened & sockets()))
         print(exit_status(pid))
         recorder.stat("m", 1)
         print(recorder.flush(60), recorder.counts.failures)
@@ -125,17 +125,17 @@ def test_fork_waits_for_an_import_in_another_thread(url: str) -> None:
         """
         import importlib.abc, os, sys, threading, time
 
-        class Slow(importlib.abc.MetaPathFinder):
+        class SlowFinder(importlib.abc.MetaPathFinder):
             def find_spec(self, name, path, target=None):
                 if name == "agg.drain":
-                    begun.set()
+                    import_started.set()
                     time.sleep(0.5)
 
-        begun = threading.Event()
-        sys.meta_path.insert(0, Slow())
+        import_started = threading.Event()
+        sys.meta_path.insert(0, SlowFinder())
         thread = threading.Thread(target=__import__, args=("agg",))
         thread.start()
-        begun.wait()
+        import_started.wait()
         pid = os.fork()
         if pid == 0:
             import agg
@@ -152,31 +152,31 @@ def test_fork_waits_for_an_import_in_another_thread(url: str) -> None:
     assert output == "0\n"
 
 
-def report_work(i: int) -> int:
-    agg.recorder().stat("work", i)
+def task(number: int) -> int:
+    agg.recorder().stat("task", number)
     agg.recorder().log("done")
-    if i == 7:
-        raise ValueError("no work for 7")
-    return i
+    if number == 7:
+        raise ValueError("task 7 failed")
+    return number
 
 
 @agg.flushed
-def flushed_work(i: int) -> int:
-    """Work that flushes."""
-    return report_work(i)
+def flushed_task(number: int) -> int:
+    """Runs a task and flushes the recorder."""
+    return task(number)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_terminated_pool_has_sent_the_reports_of_its_tasks(
+def test_terminated_pool_has_sent_the_reports_of_flushed_tasks(
     url: str, client: agg.Client, method: str
 ) -> None:
     context = multiprocessing.get_context(method)
     configure = partial(agg.configure, interval=60, at_exit=60)
     with context.Pool(2, initializer=configure, initargs=("n", url)) as pool:
-        assert sum(pool.map(flushed_work, range(6), chunksize=1)) == 15
-        with pytest.raises(ValueError, match="no work"):
-            pool.apply(flushed_work, (7,))
-    metric = client.get_metric("n", "work")
+        assert sum(pool.map(flushed_task, range(6), chunksize=1)) == 15
+        with pytest.raises(ValueError, match="task 7"):
+            pool.apply(flushed_task, (7,))
+    metric = client.get_metric("n", "task")
     assert metric is not None and metric.samples == 7
     assert len(client.pop("n", "LOG")) == 7
 
@@ -185,21 +185,21 @@ def test_closed_pool_has_sent_all_reports(url: str, client: agg.Client) -> None:
     context = multiprocessing.get_context("fork")
     configure = partial(agg.configure, interval=60, at_exit=60)
     with context.Pool(2, initializer=configure, initargs=("n", url)) as pool:
-        assert sum(pool.map(report_work, range(6), chunksize=1)) == 15
+        assert sum(pool.map(task, range(6), chunksize=1)) == 15
         pool.close()
         pool.join()
-    metric = client.get_metric("n", "work")
+    metric = client.get_metric("n", "task")
     assert metric is not None and metric.samples == 6
 
 
-def test_flushed_function_waits_only_once_for_a_server_that_is_down() -> None:
+def test_flushed_tasks_wait_only_once_for_a_server_that_is_down() -> None:
     agg.configure("n", f"redis://127.0.0.1:{free_port()}", interval=0.01, at_exit=1)
     try:
         start = time.monotonic()
         for _ in range(30):
-            assert flushed_work(1) == 1
+            assert flushed_task(1) == 1
         assert time.monotonic() - start < 20
-        assert flushed_work.__doc__ == "Work that flushes."
+        assert flushed_task.__doc__ == "Runs a task and flushes the recorder."
         assert agg.recorder().counts.waiting == 60
     finally:
         agg.recorder().close(0)

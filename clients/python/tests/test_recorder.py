@@ -35,18 +35,18 @@ def test_reports_arrive_with_their_type_tags_and_time(url: str, client: agg.Clie
     with agg.Recorder("n", url, tags={"app": "shop", "v": 1}) as r:
         r.stat("plain", 1)
         r.stat("tagged", 2.5, tags={"v": 2, "bad value": "a b"}, at=now)
-        r.stat("worded", 3, tags="x y:z")
+        r.stat("text_tags", 3, tags="x y:z")
         for i in range(3):
             r.stat("total", 10 * i, kind="DIFF", at=now - 3000 + 1000 * i)
-        r.log("line", level=2, tags={"t": "u"})
-        r.error("bad", key="k", file="f.py")
+        r.log("message", level=2, tags={"t": "u"})
+        r.error("failed", key="k", file="f.py")
         r.reality("o", "m", {"a": 1})
     assert r.counts == agg.Counts(sent=9)
     tags = {m.name: m.tags for _, m in client.scan_values("n", "METRIC")[1]}  # type: ignore[union-attr]
     assert tags == {
         "plain": {"app": "shop", "v": "1"},
         "tagged": {"app": "shop", "v": "2", "bad_value": "a_b"},
-        "worded": {"app": "shop", "v": "1", "x": True, "y": "z"},
+        "text_tags": {"app": "shop", "v": "1", "x": True, "y": "z"},
         "total": {"app": "shop", "v": "1"},
     }
     metric = client.get_metric("n", "total")
@@ -55,10 +55,10 @@ def test_reports_arrive_with_their_type_tags_and_time(url: str, client: agg.Clie
     assert tagged is not None and tagged.at == now  # A given time is not rounded.
     plain = client.get_metric("n", "plain")
     assert plain is not None and plain.at % 100 == 0 and now - 100 <= plain.at
-    line, error, changed = client.pop("n", ["LOG", "ERROR", "REALITY"])
-    assert line.record.tags == {"app": "shop", "v": "1", "t": "u"}
-    assert line.record.epoch >= now  # type: ignore[union-attr]
-    assert error.record.file == "f.py" and changed.record.json == {"a": 1}  # type: ignore[union-attr]
+    log_entry, error, reality = client.pop("n", ["LOG", "ERROR", "REALITY"])
+    assert log_entry.record.tags == {"app": "shop", "v": "1", "t": "u"}
+    assert log_entry.record.epoch >= now  # type: ignore[union-attr]
+    assert error.record.file == "f.py" and reality.record.json == {"a": 1}  # type: ignore[union-attr]
 
 
 def test_samples_are_sent_in_few_commands(url: str, client: agg.Client) -> None:
@@ -68,7 +68,7 @@ def test_samples_are_sent_in_few_commands(url: str, client: agg.Client) -> None:
         before = client.redis.info("commandstats")["cmdstat_AGG.MSTAT"]["calls"]
         for i in range(10_000):
             r.stat("m", i)
-        # Sent by number, long before the interval ends; less than a batch is still pending.
+        # Full batches are sent long before the interval ends; less than a batch is still pending.
         wait_until("batches were sent", lambda: r.counts.sent > 8000)
         assert r.flush() and r.counts.sent == 10_001
     calls = client.redis.info("commandstats")["cmdstat_AGG.MSTAT"]["calls"]
@@ -77,7 +77,7 @@ def test_samples_are_sent_in_few_commands(url: str, client: agg.Client) -> None:
     assert metric is not None and metric.samples == 10_001 and metric.last == 9999
 
 
-def test_small_batches_are_sent_after_the_interval(recorder: agg.Recorder) -> None:
+def test_incomplete_batch_is_sent_after_the_interval(recorder: agg.Recorder) -> None:
     recorder.stat("m", 1)
     recorder.log("l")
     wait_until("both were sent", lambda: recorder.counts.sent == 2)
@@ -115,7 +115,7 @@ def test_invalid_reports_are_counted_and_do_not_raise(url: str, client: agg.Clie
         assert counts.last_error
 
 
-def test_limits_hold_while_the_server_is_down(server: Server, url: str) -> None:
+def test_pending_reports_are_bounded_while_the_server_is_down(server: Server, url: str) -> None:
     unreachable = f"redis://127.0.0.1:{free_port()}"
     r = agg.Recorder(
         "n", unreachable, interval=0.01, max_samples=1000, max_events=50, max_bytes=10_000
@@ -127,7 +127,7 @@ def test_limits_hold_while_the_server_is_down(server: Server, url: str) -> None:
         r.log("x" * 100)
         slowest = max(slowest, time.perf_counter() - start)
     counts = r.counts
-    # Reports in flight come on top of a full queue.
+    # Reports in flight are counted in addition to a full queue.
     assert counts.waiting <= 2 * 1050
     assert counts.dropped["full"] >= 6000 - 2 * 1050 and total(counts) == 6000
     assert slowest < 0.5
@@ -143,7 +143,7 @@ def test_limits_hold_while_the_server_is_down(server: Server, url: str) -> None:
     assert r.counts.dropped["closed"] == 2
 
 
-def test_recovered_server_gets_the_pending_reports() -> None:
+def test_pending_reports_are_sent_when_the_server_recovers() -> None:
     own = Server(settings=LONG_WINDOWS)
     try:
         with agg.Recorder("n", own.url, interval=0.02) as r:
@@ -162,7 +162,7 @@ def test_recovered_server_gets_the_pending_reports() -> None:
         own.close()
 
 
-def test_refused_reports_are_counted(url: str, client: agg.Client) -> None:
+def test_rejected_reports_are_counted(url: str, client: agg.Client) -> None:
     client.stat("n", "known", 1)
     client.redis.config_set("agg.max-series", 1)
     try:
@@ -201,7 +201,7 @@ def test_concurrent_threads_lose_no_reports(url: str, client: agg.Client) -> Non
     assert found == [2000] * 4
 
 
-def test_signal_handler_may_report_during_a_report(recorder: agg.Recorder) -> None:
+def test_signal_handler_may_interrupt_a_report_and_report(recorder: agg.Recorder) -> None:
     def handler(number: int, frame: object) -> None:
         recorder.stat("signals", 1)
         recorder.log("signal")
@@ -220,7 +220,7 @@ def test_signal_handler_may_report_during_a_report(recorder: agg.Recorder) -> No
     assert counts.sent > 6000 and not counts.dropped
 
 
-def test_signal_handler_may_report_while_the_thread_starts(
+def test_signal_handler_may_report_while_the_sender_thread_starts(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only one thread is started: two would corrupt each other's counts."""
@@ -268,13 +268,15 @@ def test_parent_and_child_both_report_after_a_fork(
     assert found == {"before": 1, "parent": 2, "child": 1}
 
 
-def _work(recorder: agg.Recorder) -> None:
+def _report_from_worker(recorder: agg.Recorder) -> None:
     recorder.stat("worker", 1)
 
 
 def test_multiprocessing_worker_sends_before_it_ends(url: str, client: agg.Client) -> None:
     recorder = agg.Recorder("n", url, interval=60)
-    process = multiprocessing.get_context("fork").Process(target=_work, args=(recorder,))
+    process = multiprocessing.get_context("fork").Process(
+        target=_report_from_worker, args=(recorder,)
+    )
     process.start()
     process.join(20)
     assert process.exitcode == 0
@@ -296,7 +298,7 @@ def test_exiting_program_sends_pending_reports(url: str, client: agg.Client) -> 
     assert client.get_metric("n", "m") is not None
 
 
-def test_exiting_program_is_not_delayed_beyond_at_exit() -> None:
+def test_exit_is_delayed_by_at_most_at_exit_seconds() -> None:
     start = time.monotonic()
     run_program(
         """
@@ -332,10 +334,10 @@ def test_recorder_accepts_a_connection_or_a_function(url: str, client: agg.Clien
     assert metric is not None and metric.samples == 2
 
 
-def test_invalid_url_raises_where_it_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_url_raises_in_the_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="scheme"):
         agg.Recorder("n", "localhost:7777")
-    # An invalid URL in the environment does not disturb the program.
+    # An invalid URL in the environment does not raise.
     monkeypatch.setenv("AGG_REDIS", "localhost:7777")
     r = agg.Recorder("n", interval=0.01)
     r.stat("m", 1)
@@ -343,7 +345,7 @@ def test_invalid_url_raises_where_it_is_passed(monkeypatch: pytest.MonkeyPatch) 
     assert "scheme" in r.counts.last_error and not r.close(0)
 
 
-def test_recorders_own_warnings_do_not_deadlock_it(url: str, client: agg.Client) -> None:
+def test_warnings_of_the_recorder_do_not_deadlock_it(url: str, client: agg.Client) -> None:
     """A handler reports while it holds its lock, which the recorder's thread may be waiting for."""
     log = logging.getLogger("agg")
     with agg.Recorder("n", url, interval=0.01) as r:

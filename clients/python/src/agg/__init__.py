@@ -11,12 +11,13 @@ from .aio import AsyncClient, AsyncPipeline
 from .arguments import QUEUES, to_datetime, to_ms
 from .capture import capture_exceptions, install_hooks, report_exception, watch_loop
 from .client import Client, Pipeline
+from .counts import Counts
 from .default import configure, recorder
 from .drain import AsyncDrain, Drain
 from .errors import AggError, ArgumentError, FullError, ModuleMissingError, WrongTypeError
 from .handler import LogHandler
 from .processes import flushed
-from .recording import Counts, Recorder
+from .recording import Recorder
 from .records import (
     Bucket,
     Entry,

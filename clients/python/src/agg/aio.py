@@ -146,7 +146,7 @@ class AsyncClient:
         return node_names([key async for key in keys])
 
     async def server_info(self) -> dict[str, Any]:
-        """Returns INFO agg: memory used and its limit, queues, refusals and drops of all nodes."""
+        """Returns INFO agg: memory used, its limit, queues, rejections and drops of all nodes."""
         info: dict[str, Any] = await self.redis.info("agg")
         return info
 

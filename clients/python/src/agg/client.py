@@ -91,7 +91,7 @@ class Client:
     >>> client.log("node1", "it works") > 0
     True
 
-    `agg.commands` documents the methods. A refused command raises `agg.AggError` and changes
+    `agg.commands` documents the methods. A rejected command raises `agg.AggError` and changes
     nothing:
 
     >>> client.stat("node1", "cpu.load", "0x10")
@@ -192,7 +192,7 @@ class Client:
         return node_names(self.redis.scan_iter(match=match, count=1000, _type=NODE_TYPE))
 
     def server_info(self) -> dict[str, Any]:
-        """Returns INFO agg: memory used and its limit, queues, refusals and drops of all nodes.
+        """Returns INFO agg: memory used, its limit, queues, rejections and drops of all nodes.
 
         >>> id = client.log("node1", "it works")
         >>> client.server_info()["agg_log_length"]

@@ -58,7 +58,7 @@ class ServerClock:
     def sync(self, client: Client, node: bytes) -> str:
         """Measures the offset of the server that holds the node.
 
-        Returns an empty string on success. If the server refuses TIME, the offset is taken from the
+        Returns an empty string on success. If the server rejects TIME, the offset is taken from the
         local clock and the reason is returned. Raises the exception of a failed connection.
         """
         # The first round trip of a connection takes much longer than the next.

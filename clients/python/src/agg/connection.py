@@ -48,7 +48,7 @@ class Connection:
         self.client: Optional[Client] = None
         self.clock = ServerClock()
         self.uses_local_time = False
-        """Whether the server has refused TIME."""
+        """True if the server has rejected TIME."""
 
     def sync_clock(self) -> None:
         """Measures the server's clock if that is due. Raises one of `UNAVAILABLE`."""

@@ -1,4 +1,4 @@
-"""Exceptions for commands that the server refuses.
+"""Exceptions for commands that the server rejects.
 
 All derive from redis-py's ``ResponseError``, so code that catches that keeps working. Errors that
 are not specific to the module keep redis-py's own classes: ``ConnectionError``, ``ReadOnlyError``,
@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 
 class AggError(ResponseError):
-    """The server refused a command. Nothing was changed."""
+    """The server rejected a command. Nothing was changed."""
 
 
 class ArgumentError(AggError):

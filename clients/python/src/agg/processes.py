@@ -25,7 +25,7 @@ class Registered(Protocol):
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt to send failed."""
+        """True if the last attempt to send failed."""
 
     def flush(self, timeout: float = ...) -> bool:
         """Sends all pending reports within ``timeout`` seconds. Returns whether it did."""

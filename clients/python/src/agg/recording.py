@@ -23,7 +23,6 @@ import random
 import socket
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Callable, Optional, Union
 
@@ -35,6 +34,7 @@ from .batching import Batch, Sample, describe, encode_samples, merge_tags
 from .clock import Moment, ticks
 from .command import Command
 from .connection import RETRIABLE, UNAVAILABLE, Connection, Server
+from .counts import Counts
 from .records import Occurred, Taken
 from .wakeup import Wakeup
 
@@ -42,25 +42,6 @@ logger = logging.getLogger("agg")
 
 _SAMPLES_PER_ROUND = 10_000
 _BYTES_PER_ROUND = 1 << 20
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What happened to the reports. Each report is in exactly one of the first four counters.
-
-    ``dropped`` counts by reason: ``full`` (the queue was full), ``unusable`` (an invalid value or
-    tag), ``refused`` (by the server: an invalid argument, AGGFULL, a missing permission),
-    ``unsent`` (pending when the recorder was closed, or no thread could be started), ``closed``
-    (reported after that), ``internal`` (a bug of the recorder, which is logged).
-    """
-
-    sent: int = 0
-    late: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    waiting: int = 0
-    failures: int = 0
-    """Failed attempts to send. Their reports are retried."""
-    last_error: str = ""
 
 
 class Recorder:
@@ -251,7 +232,7 @@ class Recorder:
 
     @property
     def counts(self) -> Counts:
-        """What has happened to the reports so far."""
+        """The numbers of reports by what happened to them so far."""
         with self._lock:
             waiting = len(self._samples) + len(self._events) + self._encoding
             waiting += sum(batch.reports for batch in self._in_flight)
@@ -262,7 +243,7 @@ class Recorder:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt to send failed."""
+        """True if the last attempt to send failed."""
         return self._failing
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -348,11 +329,11 @@ class Recorder:
         except Exception as error:
             self._drop("unusable", error)
 
-    def _drop(self, reason: str, why: object = "", reports: int = 1) -> None:
+    def _drop(self, reason: str, error: object = "", reports: int = 1) -> None:
         with self._lock:
             self._dropped[reason] += reports
-            if why:
-                self._last_error = describe(why)
+            if error:
+                self._last_error = describe(error)
 
     def _ensure_thread(self) -> bool:
         """Starts the thread unless it is running. Returns whether it runs."""
@@ -413,11 +394,11 @@ class Recorder:
                 self._connection.close()
                 return
 
-    def _drop_in_flight(self, reason: str, why: object = "") -> None:
+    def _drop_in_flight(self, reason: str, error: object = "") -> None:
         with self._lock:
             lost = self._encoding + sum(batch.reports for batch in self._in_flight)
             self._encoding, self._in_flight = 0, []
-            self._drop(reason, why, lost)
+            self._drop(reason, error, lost)
 
     def _send_pending(self) -> bool:
         """Sends the reports that are pending now, but not later ones. Returns whether it did."""
@@ -456,14 +437,14 @@ class Recorder:
             queue = self._samples
             samples = [queue.popleft() for _ in range(min(len(queue), _SAMPLES_PER_ROUND))]
             self._encoding = len(samples) + len(batches)
-        encoded, unusable, why = encode_samples(
+        encoded, unusable, error = encode_samples(
             self.node, samples, self._tags, self._resolution, clock.offset or 0.0
         )
         with self._lock:
             self._encoding = 0
             self._in_flight = batches + encoded
             if unusable:
-                self._drop("unusable", why, unusable)
+                self._drop("unusable", error, unusable)
         return self._in_flight
 
     def _send_in_flight(self) -> bool:
@@ -474,7 +455,7 @@ class Recorder:
             self._note_failure(error)
             return False
         with self._lock:
-            refused_before = self._dropped["refused"]
+            rejected_before = self._dropped["refused"]
             retry = []
             for batch, result in zip(self._in_flight, results):
                 if isinstance(result, RETRIABLE):
@@ -483,21 +464,21 @@ class Recorder:
                 else:
                     self._count_result(batch, result)
             self._in_flight = retry
-            is_first_refusal = not refused_before and self._dropped["refused"]
-        if is_first_refusal:
-            logger.warning("agg: the server refuses reports: %s", self._last_error)
+            is_first_rejection = not rejected_before and self._dropped["refused"]
+        if is_first_rejection:
+            logger.warning("agg: the server rejects reports: %s", self._last_error)
         if retry:
             self._note_failure(self._last_error)
         return not retry
 
-    def _note_failure(self, why: object) -> None:
+    def _note_failure(self, error: object) -> None:
         self._connection.clock.expire()
         with self._lock:
             self._failures += 1
-            is_new = self._last_error != describe(why)
-            self._last_error = describe(why)
+            is_new = self._last_error != describe(error)
+            self._last_error = describe(error)
         if is_new:
-            logger.warning("agg: server unavailable, reports will be retried: %s", why)
+            logger.warning("agg: server unavailable, reports will be retried: %s", error)
 
     def _count_result(self, batch: Batch, result: Any) -> None:
         if isinstance(result, Exception):

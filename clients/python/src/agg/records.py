@@ -197,7 +197,7 @@ class NodeInfo:
 
 @dataclass(frozen=True)
 class Taken:
-    """The reply of AGG.MSTAT: accepted and late samples, and (index, reason) of refused ones."""
+    """The reply of AGG.MSTAT: accepted and late samples, and (index, reason) of rejected ones."""
 
     taken: int
     late: int

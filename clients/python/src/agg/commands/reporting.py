@@ -1,0 +1,219 @@
+"""Commands of programs that report."""
+
+from __future__ import annotations
+
+import json as _json
+from collections.abc import Iterable, Mapping
+from typing import Any, Optional, Union
+
+from .. import arguments, records
+from ..arguments import At, ErrorType, ItemType, MetricType, Number, Seconds, Tags, Text
+from ..command import Command
+from ..records import Occurred, Taken
+from .words import option
+
+
+def stat(
+    node: Text,
+    metric: Text,
+    value: Number,
+    *,
+    kind: Optional[MetricType] = None,
+    tags: Optional[Tags] = None,
+    at: Optional[At] = None,
+) -> Command[bool]:
+    """AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms]
+
+    Reports a sample. ``ABS``, the default, is a gauge, whose value is aggregated. ``DIFF`` is the
+    total of a counter, whose increase is aggregated as a rate per second. The name alone identifies
+    the metric; tags describe it. Instances of the same metric are named ``metric@instance``.
+    Returns True, or False if the sample was too late to count.
+
+    >>> # AGG.STAT node1 cpu.load 12.5 TAGS 'unit:percent rack:a1'
+    >>> client.stat("node1", "cpu.load", 12.5, tags={"unit": "percent", "rack": "a1"})
+    True
+    >>> # AGG.STAT node1 net.rx@eth0 123456 DIFF
+    >>> client.stat("node1", "net.rx@eth0", 123456, kind="DIFF")
+    True
+    >>> # AGG.STAT node1 cpu.load 9.5 AT 1760000100000
+    >>> client.stat("node1", "cpu.load", 9.5, at=1760000100000)
+    False
+    """
+    words = [b"AGG.STAT", arguments.text(node), arguments.text(metric), arguments.number(value)]
+    _sample_options(words, kind, tags, at)
+    return Command(words, bool)
+
+
+def mstat(
+    node: Text,
+    values: Union[Mapping[str, Number], Iterable[tuple[Text, Number]]],
+    *,
+    kind: Optional[MetricType] = None,
+    tags: Optional[Tags] = None,
+    at: Optional[At] = None,
+    atomic: bool = False,
+) -> Command[Taken]:
+    """AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]
+
+    Reports up to 10,000 samples. A rejected sample does not affect the others; its index (from 0)
+    and the reason are returned. With ``atomic``, an invalid sample is an error and none counts.
+
+    >>> # AGG.MSTAT node1 VALUES mem.used 4096 mem.free lots
+    >>> client.mstat("node1", {"mem.used": 4096, "mem.free": "lots"})
+    Taken(taken=1, late=0, refused=[(1, "value 'lots' is not a decimal number")])
+    >>> # AGG.MSTAT node1 DIFF TAGS nic:eth0 ATOMIC VALUES net.rx 1 net.tx 2
+    >>> client.mstat("node1", [("net.rx", 1), ("net.tx", 2)], kind="DIFF", tags={"nic": "eth0"},
+    ...              atomic=True)
+    Taken(taken=2, late=0, refused=[])
+    """
+    words = [b"AGG.MSTAT", arguments.text(node)]
+    _sample_options(words, kind, tags, at)
+    if atomic:
+        words.append(b"ATOMIC")
+    words.append(b"VALUES")
+    for metric, value in values.items() if isinstance(values, Mapping) else values:
+        words.append(arguments.text(metric))
+        words.append(arguments.number(value))
+    return Command(words, records.parse_mstat)
+
+
+def log(
+    node: Text,
+    message: Text,
+    *,
+    level: Optional[int] = None,
+    tags: Optional[Tags] = None,
+    at: Optional[At] = None,
+) -> Command[int]:
+    """AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]
+
+    Reports a log entry. Levels range from 0 to 9; the default is 5. `agg.LogHandler` documents how
+    the levels of ``logging`` map to them. Returns the id of the queued record.
+
+    >>> # AGG.LOG node1 'backup finished' LEVEL 3 TAGS job:nightly
+    >>> id = client.log("node1", "backup finished", level=3, tags={"job": "nightly"})
+    """
+    words = [b"AGG.LOG", arguments.text(node), arguments.text(message)]
+    option(words, b"LEVEL", level, arguments.integer)
+    option(words, b"TAGS", tags, arguments.tags)
+    option(words, b"AT", at, arguments.at)
+    return Command(words, int)
+
+
+def error(
+    node: Text,
+    message: Text,
+    *,
+    public: Optional[Text] = None,
+    level: Optional[int] = None,
+    type: Optional[ErrorType] = None,
+    tags: Optional[Tags] = None,
+    code: Optional[Text] = None,
+    func: Optional[Text] = None,
+    file: Optional[Text] = None,
+    backtrace: Optional[Text] = None,
+    gid: Optional[int] = None,
+    nid: Optional[int] = None,
+    key: Optional[Text] = None,
+    at: Optional[At] = None,
+) -> Command[Occurred]:
+    """AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags]
+    [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]
+
+    Reports an error. The server stores each distinct error once, with a count, and queues it when
+    it is new and then at most every five minutes. An error is identified by ``key`` or, without
+    one, by a hash of message, public, code, func and file. Therefore keep variable parts out of the
+    message, or pass a key, as `agg.capture_exceptions` does for exceptions.
+
+    >>> # AGG.ERROR node1 'disk sda: read failed' LEVEL 7 TYPE OPS FILE disk.c
+    >>> client.error("node1", "disk sda: read failed", type="OPS", file="disk.c", level=7)
+    Occurred(key='f53a25f6de0821fec78bdac29e2e9f3d', occurrences=1)
+    >>> # AGG.ERROR node1 'order 17 was lost' KEY order-lost
+    >>> client.error("node1", "order 17 was lost", key="order-lost")
+    Occurred(key='order-lost', occurrences=1)
+    >>> # AGG.ERROR node1 'order 18 was lost' KEY order-lost
+    >>> client.error("node1", "order 18 was lost", key="order-lost")
+    Occurred(key='order-lost', occurrences=2)
+    """
+    words = [b"AGG.ERROR", arguments.text(node), arguments.text(message)]
+    option(words, b"PUBLIC", public, arguments.text)
+    option(words, b"LEVEL", level, arguments.integer)
+    option(words, b"TYPE", type, str.encode)
+    option(words, b"TAGS", tags, arguments.tags)
+    option(words, b"CODE", code, arguments.text)
+    option(words, b"FUNC", func, arguments.text)
+    option(words, b"FILE", file, arguments.text)
+    option(words, b"BACKTRACE", backtrace, arguments.text)
+    option(words, b"GID", gid, arguments.integer)
+    option(words, b"NID", nid, arguments.integer)
+    option(words, b"KEY", key, arguments.text)
+    option(words, b"AT", at, arguments.at)
+    return Command(words, records.parse_occurred)
+
+
+def reality(
+    node: Text,
+    key: Text,
+    model: Text,
+    json: Any,
+    *,
+    tags: Optional[Tags] = None,
+    at: Optional[At] = None,
+    ttl: Optional[Seconds] = None,
+) -> Command[int]:
+    """AGG.REALITY node key model json [TAGS tags] [AT ms] [TTL seconds]
+
+    Reports the state of an object, which is queued when it is new or has changed. Different spacing
+    or key order is not a change. ``json`` is any value that the ``json`` module can serialize, or
+    ``bytes`` that already are JSON. Bytes escaped by ``surrogateescape`` become U+FFFD, as the
+    server shows them in other texts. An object that is not reported for ``ttl`` seconds expires
+    (0: never). Returns 1 if the object is new or changed, 0 if it is unchanged, and -1 if the
+    report is older than the stored one.
+
+    >>> # AGG.REALITY node1 sda system.Disk '{"size":480103981056,"mounted":true}' TTL 3600
+    >>> client.reality("node1", "sda", "system.Disk", {"size": 480103981056, "mounted": True},
+    ...                ttl=3600)
+    1
+    >>> # AGG.REALITY node1 sda system.Disk '{"mounted":true, "size":480103981056}' TTL 3600
+    >>> client.reality("node1", "sda", "system.Disk", b'{"mounted":true, "size":480103981056}',
+    ...                ttl=3600)
+    0
+    """
+    if not isinstance(json, bytes):
+        json = _json.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        # JSON must be UTF-8, even if it contains file names that are not.
+        json = arguments.text(json).decode("utf-8", "replace")
+    words = [
+        b"AGG.REALITY",
+        arguments.text(node),
+        arguments.text(key),
+        arguments.text(model),
+        arguments.text(json),
+    ]
+    option(words, b"TAGS", tags, arguments.tags)
+    option(words, b"AT", at, arguments.at)
+    option(words, b"TTL", ttl, arguments.seconds)
+    return Command(words, int)
+
+
+def forget(node: Text, thing: ItemType, name: Text) -> Command[bool]:
+    """AGG.FORGET node METRIC|ERROR|REALITY name
+
+    Removes a metric (after closing its windows), an error, or an object (which is then reported as
+    gone). Remove a metric to change it between ABS and DIFF. Returns whether it existed.
+
+    >>> # AGG.FORGET node1 METRIC fan.speed
+    >>> client.forget("node1", "METRIC", "fan.speed")
+    False
+    """
+    words = [b"AGG.FORGET", arguments.text(node), thing.encode(), arguments.text(name)]
+    return Command(words, bool)
+
+
+def _sample_options(
+    words: list[bytes], kind: Optional[MetricType], tags: Optional[Tags], at: Optional[At]
+) -> None:
+    if kind is not None:
+        words.append(kind.encode())
+    option(words, b"TAGS", tags, arguments.tags)
+    option(words, b"AT", at, arguments.at)
