@@ -35,7 +35,7 @@ pub use counters::Counters;
 pub use effect::{Effects, Propagation};
 pub use error::{CommandError, DecodeError};
 pub use memory::{Memory, MemoryLimit};
-pub use model::{MetricType, Queue};
+pub use model::{MetricType, Queue, histogram};
 pub use node::Node;
 pub use reply::Reply;
 pub use settings::Settings;

@@ -1,6 +1,7 @@
 //! The values that commands report, effects carry and queues hold. Nothing here depends on nodes.
 
 mod closed_window;
+pub mod histogram;
 mod item_kind;
 mod log_entry;
 mod object_report;

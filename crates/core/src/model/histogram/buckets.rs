@@ -1,0 +1,490 @@
+//! The buckets of a histogram: dense counts in one allocation, whose layout follows from the counts alone.
+
+use super::index::{bucket, representative};
+use super::{MAX_BUCKETS, MAX_COUNT, MAX_PERCENTILES, MAX_SCALE, MIN_SCALE, Percentiles};
+
+/// The first and the last slot of a side are at multiples of so many buckets, so that a histogram is rarely laid out
+/// anew when its range grows. Near [`MAX_BUCKETS`] they are the first and the last bucket in use.
+const STEP: i32 = 16;
+
+/// The buckets of both signs, and the zero count.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Buckets {
+    /// The counts of all slots, little-endian, in the order of the values: the negative side, the highest index first,
+    /// then the positive side, the lowest index first.
+    counts: Box<[u8]>,
+    zero: u64,
+    /// The lowest index of each side's slots.
+    neg_first: i32,
+    pos_first: i32,
+    /// The number of each side's slots.
+    neg_len: u16,
+    pos_len: u16,
+    scale: i8,
+    width: Width,
+}
+
+/// The bytes of each count: as few as the largest count requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    /// Half a byte: the lower half is that of the first of two slots.
+    Half,
+    One,
+    Two,
+    Four,
+    Eight,
+}
+
+/// The counts of all slots, in the order of the values.
+pub(super) type Counts = [u64; MAX_BUCKETS];
+
+/// A bucket that is not empty.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub is_negative: bool,
+    pub index: i32,
+    pub count: u64,
+}
+
+impl Entry {
+    /// Returns the bucket of a value at the highest scale; `None` for 0.
+    #[inline]
+    fn of_value(value: f64, count: u64) -> Option<Entry> {
+        (value != 0.0).then(|| Entry {
+            is_negative: value < 0.0,
+            index: bucket(value.abs()),
+            count,
+        })
+    }
+
+    /// Returns the bucket at a scale that is lower by `shift`.
+    #[inline]
+    fn reduced(self, shift: i8) -> Entry {
+        let index = self.index >> shift;
+        Entry { index, ..self }
+    }
+}
+
+/// The buckets of a side from the lowest to the highest in use.
+pub(super) struct Side<'a> {
+    /// The index of the first; 0 if there is none.
+    pub first: i32,
+    counts: &'a [u64],
+    is_negative: bool,
+}
+
+impl Side<'_> {
+    /// Returns the number of buckets.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Returns the counts by ascending index.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        let last = self.counts.len().saturating_sub(1);
+        let slot = move |i: usize| if self.is_negative { last - i } else { i };
+        (0..self.counts.len()).map(move |i| self.counts[slot(i)])
+    }
+}
+
+/// A range of indexes.
+#[derive(Clone, Copy)]
+struct Range {
+    first: i32,
+    last: i32,
+}
+
+impl Range {
+    const EMPTY: Range = Range {
+        first: i32::MAX,
+        last: i32::MIN,
+    };
+
+    fn len(self) -> usize {
+        (i64::from(self.last) - i64::from(self.first) + 1).max(0) as usize
+    }
+
+    fn extend(&mut self, index: i32) {
+        self.first = self.first.min(index);
+        self.last = self.last.max(index);
+    }
+
+    fn reduced(self, shift: i8) -> Range {
+        match self.len() {
+            0 => self,
+            _ => Range {
+                first: self.first >> shift,
+                last: self.last >> shift,
+            },
+        }
+    }
+
+    fn aligned(self) -> Range {
+        match self.len() {
+            0 => self,
+            _ => Range {
+                first: self.first & -STEP,
+                last: self.last | (STEP - 1),
+            },
+        }
+    }
+}
+
+impl Buckets {
+    /// Counts values, the last with its multiplicity.
+    pub fn of_values(values: &[f64], last: Option<(f64, u64)>) -> Buckets {
+        let all = values.iter().map(|value| (*value, 1)).chain(last);
+        let zeros = all.clone().filter(|(value, _)| *value == 0.0);
+        let zero = zeros.fold(0, |zero, (_, times)| add(zero, times));
+        Buckets::of_entries(
+            MAX_SCALE,
+            zero,
+            all.filter_map(|(value, times)| Entry::of_value(value, times)),
+        )
+    }
+
+    /// Counts buckets of a scale, at this scale or the next lower one at which they fit.
+    pub fn of_entries(
+        scale: i8,
+        zero: u64,
+        entries: impl Iterator<Item = Entry> + Clone,
+    ) -> Buckets {
+        let (mut neg, mut pos) = (Range::EMPTY, Range::EMPTY);
+        for entry in entries.clone() {
+            let side = if entry.is_negative {
+                &mut neg
+            } else {
+                &mut pos
+            };
+            side.extend(entry.index);
+        }
+        let mut shift = 0;
+        let fits = |neg: Range, pos: Range| neg.len() + pos.len() <= MAX_BUCKETS;
+        while !fits(neg.reduced(shift), pos.reduced(shift)) && scale - shift > MIN_SCALE {
+            shift += 1;
+        }
+        (neg, pos) = (neg.reduced(shift), pos.reduced(shift));
+        if fits(neg.aligned(), pos.aligned()) {
+            (neg, pos) = (neg.aligned(), pos.aligned());
+        }
+        let mut buckets = Buckets {
+            counts: Box::default(),
+            zero,
+            neg_first: if neg.len() == 0 { 0 } else { neg.first },
+            pos_first: if pos.len() == 0 { 0 } else { pos.first },
+            neg_len: neg.len() as u16,
+            pos_len: pos.len() as u16,
+            scale: scale - shift,
+            width: Width::Half,
+        };
+        let mut counts = [0; MAX_BUCKETS];
+        let mut largest = 0;
+        for entry in entries {
+            let slot = buckets.slot(&entry.reduced(shift));
+            if let Some(count) = slot.and_then(|slot| counts.get_mut(slot)) {
+                *count = add(*count, entry.count);
+                largest = largest.max(*count);
+            }
+        }
+        buckets.width = Width::of(largest);
+        buckets.counts = buckets.width.pack(&counts[..buckets.slots()]);
+        buckets
+    }
+
+    pub fn insert(&mut self, value: f64, times: u64) {
+        let Some(entry) = Entry::of_value(value, times) else {
+            self.zero = add(self.zero, times);
+            return;
+        };
+        let entry = entry.reduced(MAX_SCALE - self.scale);
+        if !self.try_add(&entry) {
+            self.add_slowly(self.scale, std::iter::once(entry));
+        }
+    }
+
+    pub fn merge(&mut self, other: &Buckets) {
+        self.zero = add(self.zero, other.zero);
+        let counts = other.unpack();
+        let mut entries = other.entries(&counts).peekable();
+        if other.scale < self.scale {
+            self.add_slowly(other.scale, entries);
+            return;
+        }
+        let shift = other.scale - self.scale;
+        while let Some(entry) = entries.peek() {
+            if !self.try_add(&entry.reduced(shift)) {
+                self.add_slowly(self.scale, entries.map(|entry| entry.reduced(shift)));
+                return;
+            }
+            entries.next();
+        }
+    }
+
+    pub fn halve_resolution(&mut self) -> bool {
+        let is_possible = self.scale > MIN_SCALE;
+        if is_possible {
+            self.add_slowly(self.scale - 1, std::iter::empty());
+        }
+        is_possible
+    }
+
+    pub fn scale(&self) -> i8 {
+        self.scale
+    }
+
+    pub fn zero(&self) -> u64 {
+        self.zero
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Returns the number of samples.
+    pub fn total(&self) -> u128 {
+        let counts = self.unpack();
+        u128::from(self.zero) + counts.iter().map(|count| u128::from(*count)).sum::<u128>()
+    }
+
+    /// Computes the values of the ranks of a list.
+    pub fn percentiles(&self, list: &Percentiles, values: &mut [f64; MAX_PERCENTILES]) {
+        let counts = self.unpack();
+        let total = counts.iter().map(|count| u128::from(*count)).sum::<u128>();
+        let total = total + u128::from(self.zero);
+        let neg = usize::from(self.neg_len);
+        let (below_zero, above_zero) = counts.split_at(neg);
+        let in_order = below_zero.iter().chain([&self.zero]).chain(above_zero);
+        let mut wanted = list.iter().map(|percentile| percentile.rank(total));
+        let (mut rank, mut places) = (wanted.next(), values.iter_mut());
+        let mut seen = 0;
+        for (at, count) in in_order.enumerate() {
+            seen += u128::from(*count);
+            while rank.is_some_and(|rank| rank <= seen) {
+                if let Some(place) = places.next() {
+                    *place = self.value_at(at);
+                }
+                rank = wanted.next();
+            }
+        }
+    }
+
+    /// Returns the value that stands for a bucket: `at` counts all slots in the order of the values, with 0 between
+    /// the sides.
+    fn value_at(&self, at: usize) -> f64 {
+        match at as i32 - i32::from(self.neg_len) {
+            0 => 0.0,
+            below @ ..0 => -representative(self.scale, self.neg_first - below - 1),
+            above => representative(self.scale, self.pos_first + above - 1),
+        }
+    }
+
+    /// Returns a side, without empty buckets at its ends.
+    pub fn side<'a>(&self, is_negative: bool, counts: &'a Counts) -> Side<'a> {
+        let neg = usize::from(self.neg_len);
+        let (first, slots) = if is_negative {
+            (self.neg_first, &counts[..neg])
+        } else {
+            (self.pos_first, &counts[neg..self.slots()])
+        };
+        let used = |slots: &[u64]| slots.iter().position(|count| *count > 0);
+        let Some(start) = used(slots) else {
+            return Side {
+                first: 0,
+                counts: &[],
+                is_negative,
+            };
+        };
+        let end = slots.iter().rposition(|count| *count > 0).unwrap_or(start) + 1;
+        let skipped = if is_negative {
+            slots.len() - end
+        } else {
+            start
+        };
+        Side {
+            first: first + skipped as i32,
+            counts: &slots[start..end],
+            is_negative,
+        }
+    }
+
+    /// Returns the counts of all slots; those beyond are 0.
+    pub fn unpack(&self) -> Counts {
+        let mut counts = [0; MAX_BUCKETS];
+        self.width.unpack(&self.counts, &mut counts);
+        counts
+    }
+
+    /// Returns the buckets that are not empty.
+    fn entries<'a>(&self, counts: &'a Counts) -> impl Iterator<Item = Entry> + Clone + use<'a> {
+        let (neg, last) = (
+            i32::from(self.neg_len),
+            self.neg_first + i32::from(self.neg_len) - 1,
+        );
+        let pos_first = self.pos_first;
+        let entry = move |(slot, count): (usize, &u64)| {
+            let (slot, is_negative) = (slot as i32, (slot as i32) < neg);
+            Entry {
+                is_negative,
+                index: if is_negative {
+                    last - slot
+                } else {
+                    pos_first + (slot - neg)
+                },
+                count: *count,
+            }
+        };
+        let used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        used.map(entry)
+    }
+
+    fn slots(&self) -> usize {
+        usize::from(self.neg_len) + usize::from(self.pos_len)
+    }
+
+    /// Returns the slot of a bucket; `None` if it has none.
+    #[inline]
+    fn slot(&self, entry: &Entry) -> Option<usize> {
+        let (neg, pos) = (i32::from(self.neg_len), i32::from(self.pos_len));
+        if entry.is_negative {
+            let slot = self.neg_first + neg - 1 - entry.index;
+            (0..neg).contains(&slot).then_some(slot as usize)
+        } else {
+            let slot = entry.index - self.pos_first;
+            (0..pos).contains(&slot).then_some((neg + slot) as usize)
+        }
+    }
+
+    /// Adds to a bucket. Returns false if it has no slot or its count becomes too large for the width.
+    #[inline]
+    fn try_add(&mut self, entry: &Entry) -> bool {
+        match self.slot(entry) {
+            Some(slot) => self.width.try_add(&mut self.counts, slot, entry.count),
+            None => false,
+        }
+    }
+
+    /// Adds buckets of a scale that is at most the own one, in a new layout.
+    fn add_slowly(&mut self, scale: i8, others: impl Iterator<Item = Entry> + Clone) {
+        let counts = self.unpack();
+        let shift = self.scale - scale;
+        let own = self.entries(&counts).map(|entry| entry.reduced(shift));
+        *self = Buckets::of_entries(scale, self.zero, own.chain(others));
+    }
+}
+
+/// Returns the sum of two counts.
+#[inline]
+pub(super) fn add(count: u64, times: u64) -> u64 {
+    count.saturating_add(times).min(MAX_COUNT)
+}
+
+impl Width {
+    fn of(largest: u64) -> Width {
+        match largest {
+            0..=0xf => Width::Half,
+            0x10..=0xff => Width::One,
+            0x100..=0xffff => Width::Two,
+            0x1_0000..=0xffff_ffff => Width::Four,
+            _ => Width::Eight,
+        }
+    }
+
+    fn pack(self, counts: &[u64]) -> Box<[u8]> {
+        match self {
+            Width::Half => pack_halves(counts),
+            Width::One => pack::<1>(counts),
+            Width::Two => pack::<2>(counts),
+            Width::Four => pack::<4>(counts),
+            Width::Eight => pack::<8>(counts),
+        }
+    }
+
+    fn unpack(self, bytes: &[u8], out: &mut Counts) {
+        match self {
+            Width::Half => unpack_halves(bytes, out),
+            Width::One => unpack::<1>(bytes, out),
+            Width::Two => unpack::<2>(bytes, out),
+            Width::Four => unpack::<4>(bytes, out),
+            Width::Eight => unpack::<8>(bytes, out),
+        }
+    }
+
+    /// Adds to a count. Returns false if it becomes too large.
+    #[inline]
+    fn try_add(self, bytes: &mut [u8], slot: usize, times: u64) -> bool {
+        match self {
+            Width::Half => try_add_half(bytes, slot, times),
+            Width::One => try_add::<1>(bytes, slot, times),
+            Width::Two => try_add::<2>(bytes, slot, times),
+            Width::Four => try_add::<4>(bytes, slot, times),
+            Width::Eight => try_add::<8>(bytes, slot, times),
+        }
+    }
+}
+
+fn pack<const N: usize>(counts: &[u64]) -> Box<[u8]> {
+    let mut bytes = vec![0; counts.len() * N];
+    for (place, count) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(counts) {
+        *place = narrow(*count);
+    }
+    bytes.into_boxed_slice()
+}
+
+fn pack_halves(counts: &[u64]) -> Box<[u8]> {
+    let second = |pair: &[u64]| pair.get(1).copied().unwrap_or_default();
+    let byte = |pair: &[u64]| pair[0] as u8 | (second(pair) as u8) << 4;
+    counts.chunks(2).map(byte).collect()
+}
+
+fn unpack<const N: usize>(bytes: &[u8], out: &mut Counts) {
+    for (out, count) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *out = widen(*count);
+    }
+}
+
+fn unpack_halves(bytes: &[u8], out: &mut Counts) {
+    for (pair, byte) in out.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [(byte & 0xf).into(), (byte >> 4).into()];
+    }
+}
+
+#[inline]
+fn try_add<const N: usize>(bytes: &mut [u8], slot: usize, times: u64) -> bool {
+    let Some(count) = bytes.as_chunks_mut::<N>().0.get_mut(slot) else {
+        return false;
+    };
+    let sum = add(widen(*count), times);
+    let fits = widen(narrow::<N>(sum)) == sum;
+    if fits {
+        *count = narrow(sum);
+    }
+    fits
+}
+
+#[inline]
+fn try_add_half(bytes: &mut [u8], slot: usize, times: u64) -> bool {
+    let Some(pair) = bytes.get_mut(slot / 2) else {
+        return false;
+    };
+    let shift = 4 * (slot % 2);
+    let sum = add((*pair >> shift & 0xf).into(), times);
+    let fits = sum <= 0xf;
+    if fits {
+        *pair = *pair & !(0xf << shift) | (sum as u8) << shift;
+    }
+    fits
+}
+
+/// Returns the lowest N bytes of a count, the lowest first.
+#[inline]
+fn narrow<const N: usize>(count: u64) -> [u8; N] {
+    let bytes = count.to_le_bytes();
+    std::array::from_fn(|i| bytes[i])
+}
+
+#[inline]
+fn widen<const N: usize>(bytes: [u8; N]) -> u64 {
+    let mut all = [0; 8];
+    all[..N].copy_from_slice(&bytes);
+    u64::from_le_bytes(all)
+}

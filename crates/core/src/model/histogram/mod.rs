@@ -1,0 +1,198 @@
+//! The histogram of a window: from it come the percentiles.
+//!
+//! Up to [`MAX_RAW`] samples are kept as they are. With more, the histogram counts them in base-2 exponential buckets as
+//! in OpenTelemetry's ExponentialHistogram: at scale s, bucket i counts the values in (2^(i / 2^s), 2^((i + 1) / 2^s)].
+//! Negative values have buckets of their own, by magnitude, and zeros have a count. The scale is the highest, from
+//! [`MAX_SCALE`] down to [`MIN_SCALE`], at which the buckets between the lowest and the highest of both signs are
+//! at most [`MAX_BUCKETS`]. At the lowest scale any set of doubles has at most 264.
+//!
+//! # Invariants
+//!
+//! A histogram, its bytes and the memory that it takes depend only on the multiset of its samples, and on the lowest
+//! scale to which [`Histogram::halve_resolution`] has brought a part of it. So inserting and merging give the same in
+//! any order and any split:
+//!
+//! - "Samples" are counted with their multiplicities: a value that occurred 17 times is not kept as it is. (Counting
+//!   distinct values would be independent of the order as well, but takes a count beside each value.)
+//! - If a part has more than [`MAX_RAW`] samples, the whole has.
+//! - Buckets of a lower scale are unions of buckets of a higher one, so reducing the scale early or late gives the same
+//!   counts, and a scale that is too high for a part is too high for the whole.
+//! - Counts stop at [`MAX_COUNT`], which is associative too.
+//! - -0 counts as 0. Nothing is computed with floating-point logarithms.
+//!
+//! # Errors of percentiles
+//!
+//! A percentile is a value of the right bucket, so it is wrong by at most (b - 1) / (b + 1), where b is the ratio of
+//! the bucket's bounds: 1.09 % at scale 5, 2.17 % at 4, 4.34 % at 3. Scale 5 fits if largest / smallest is up to 10^3,
+//! scale 4 up to 10^6, scale 3 up to 10^12. With both signs it is the product of the two ratios that counts. As each
+//! side begins and ends within a bucket, that product may be up to 959, 9.1 * 10^5 and 8.4 * 10^11.
+//!
+//! # Memory
+//!
+//! Counts are half a byte or 1, 2, 4 or 8 bytes wide, as the largest requires. So the buckets take at most 1,280 bytes
+//! unless one counts 2^32 samples or more; then at most [`MAX_HEAP_BYTES`], because exact counts in 1,280 bytes would
+//! take a lower scale than the errors above permit. (Two sides of 132 buckets of 8 bytes exceed them at any scale.)
+//!
+//! # Examples
+//!
+//! ```
+//! use aggregator_core::histogram::{Histogram, Percentiles};
+//!
+//! let mut histogram = Histogram::default();
+//! (1..=1000).for_each(|ms| histogram.insert(f64::from(ms), 1));
+//! let list = Percentiles::parse(b"50 99.9").unwrap();
+//! let values = histogram.percentiles(&list, 1.0, 1000.0).unwrap();
+//! assert!((values[0] / 500.0 - 1.0).abs() < 0.0109);
+//! assert!((values[1] / 999.0 - 1.0).abs() < 0.0109);
+//! ```
+
+mod buckets;
+mod bytes;
+mod index;
+mod json;
+mod percentiles;
+
+use buckets::Buckets;
+pub use bytes::MAX_BYTES;
+pub use percentiles::{MAX_DECIMALS, MAX_PERCENTILES, Percentile, Percentiles, PercentilesError};
+
+/// The highest scale, which is the first: 32 buckets per power of two.
+pub const MAX_SCALE: i8 = 5;
+
+/// The lowest scale: a bucket spans 16 powers of two.
+pub const MIN_SCALE: i8 = -4;
+
+/// The limit of the buckets from the lowest to the highest, those of negative values included.
+pub const MAX_BUCKETS: usize = 320;
+
+/// The number of samples up to which their values are kept.
+pub const MAX_RAW: usize = 16;
+
+/// The number at which counts stop.
+pub const MAX_COUNT: u64 = i64::MAX as u64;
+
+/// The limit of [`Histogram::heap_bytes`]. Half of it is the limit while no bucket counts 2^32 samples.
+pub const MAX_HEAP_BYTES: usize = 8 * MAX_BUCKETS;
+
+/// A histogram; see the [module](self).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram(State);
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// At most [`MAX_RAW`] values, sorted, without spare capacity.
+    Raw(Box<[f64]>),
+    Buckets(Buckets),
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram(State::Raw(Box::default()))
+    }
+}
+
+impl Histogram {
+    /// Adds `times` samples of a finite value. Without samples it does nothing.
+    #[inline]
+    pub fn insert(&mut self, value: f64, times: u64) {
+        debug_assert!(value.is_finite());
+        if times == 0 {
+            return;
+        }
+        match &mut self.0 {
+            State::Buckets(buckets) => buckets.insert(value, times),
+            State::Raw(_) => self.insert_raw(value, times),
+        }
+    }
+
+    fn insert_raw(&mut self, value: f64, times: u64) {
+        let State::Raw(values) = &mut self.0 else {
+            return;
+        };
+        let value = value + 0.0;
+        if times > (MAX_RAW - values.len()) as u64 {
+            let buckets = Buckets::of_values(values, Some((value, times)));
+            self.0 = State::Buckets(buckets);
+            return;
+        }
+        let mut list = std::mem::take(values).into_vec();
+        list.reserve_exact(times as usize);
+        let at = list.partition_point(|v| *v <= value);
+        list.splice(at..at, std::iter::repeat_n(value, times as usize));
+        *values = list.into_boxed_slice();
+    }
+
+    /// Adds the samples of another histogram. The scale is at most the lower of both.
+    pub fn merge(&mut self, other: &Histogram) {
+        match (&mut self.0, &other.0) {
+            (_, State::Raw(values)) => values.iter().for_each(|value| self.insert(*value, 1)),
+            (State::Buckets(buckets), State::Buckets(others)) => buckets.merge(others),
+            (State::Raw(values), State::Buckets(others)) => {
+                let mut buckets = others.clone();
+                values.iter().for_each(|value| buckets.insert(*value, 1));
+                self.0 = State::Buckets(buckets);
+            }
+        }
+    }
+
+    /// Reduces the scale by one, which takes about half the memory. Returns false, without effect, if the values are
+    /// kept as they are or the scale is the lowest.
+    pub fn halve_resolution(&mut self) -> bool {
+        match &mut self.0 {
+            State::Raw(_) => false,
+            State::Buckets(buckets) => buckets.halve_resolution(),
+        }
+    }
+
+    /// Whether it has no sample.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, State::Raw(values) if values.is_empty())
+    }
+
+    /// Returns the number of samples, at most `u64::MAX`.
+    pub fn count(&self) -> u64 {
+        match &self.0 {
+            State::Raw(values) => values.len() as u64,
+            State::Buckets(buckets) => u64::try_from(buckets.total()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Returns the scale; `None` while the values are kept as they are.
+    pub fn scale(&self) -> Option<i8> {
+        match &self.0 {
+            State::Raw(_) => None,
+            State::Buckets(buckets) => Some(buckets.scale()),
+        }
+    }
+
+    /// Returns the bytes on the heap, without what an allocator adds.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            State::Raw(values) => size_of_val::<[f64]>(values),
+            State::Buckets(buckets) => buckets.heap_bytes(),
+        }
+    }
+
+    /// Returns the percentiles of a list, within `min` and `max`, in the places of the list; `None` without samples.
+    pub fn percentiles(
+        &self,
+        list: &Percentiles,
+        min: f64,
+        max: f64,
+    ) -> Option<[f64; MAX_PERCENTILES]> {
+        let mut values = [0.0; MAX_PERCENTILES];
+        match &self.0 {
+            State::Raw(raw) if raw.is_empty() => return None,
+            State::Raw(raw) => {
+                for (value, percentile) in values.iter_mut().zip(list.iter()) {
+                    let rank = percentile.rank(raw.len() as u128);
+                    let at = (rank as usize).saturating_sub(1);
+                    *value = raw.get(at).copied().unwrap_or(max);
+                }
+            }
+            State::Buckets(buckets) => buckets.percentiles(list, &mut values),
+        }
+        // Not `clamp`, which panics if the caller's minimum is above the maximum.
+        Some(values.map(|value| value.max(min).min(max)))
+    }
+}
