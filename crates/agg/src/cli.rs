@@ -8,8 +8,9 @@ use agg_client::connect::{Access, Server, Tls, TlsFiles};
 use agg_client::messages::{fail, say};
 
 use crate::exit_status::ExitStatus;
+use crate::runtime::{self, Policy};
 use crate::tls_options::TlsOptions;
-use crate::{drain, host, log, manual, pipe, poll, report, runtime, scan, top};
+use crate::{drain, host, log, manual, pipe, poll, report, scan, top};
 
 /// Client of Redis and Valkey servers with the aggregator module.
 #[derive(Parser)]
@@ -137,23 +138,23 @@ pub fn run() -> Result<ExitStatus, CliError> {
     };
     match command {
         Command::Host(options) => connection
-            .run(options.is_endless(), async move |server, stop| {
-                host::run(&server, &options, &stop).await
+            .run(options.is_endless(), async move |server, shutdown| {
+                host::run(&server, &options, &shutdown).await
             }),
         Command::Drain(options) => {
             options.check().map_err(CliError::InvalidUsage)?;
-            connection.run(options.is_endless(), async move |server, stop| {
-                drain::run(&server, options, &stop).await
+            connection.run(options.is_endless(), async move |server, shutdown| {
+                drain::run(&server, options, &shutdown).await
             })
         }
         // The servers are in the configuration file.
         Command::Poll { options, .. } => {
             let poll = options.read().map_err(CliError::InvalidConfig)?;
-            Ok(poll.run(&options.config)?)
+            Ok(poll.run(options.config)?)
         }
         Command::Load(options) => {
             let config = options.read().map_err(CliError::InvalidConfig)?;
-            Ok(poll::load::run(&options, config)?)
+            Ok(poll::load::run(options, config)?)
         }
         Command::Check(options) => {
             let poll = options.check().map_err(CliError::InvalidConfig)?;
@@ -164,15 +165,16 @@ pub fn run() -> Result<ExitStatus, CliError> {
         Command::Scan(options) => {
             let scan = options.scan(password(), &connection.tls);
             let scan = scan.map_err(CliError::InvalidUsage)?;
-            Ok(runtime::run(ExitStatus::Interrupted, async move |stop| {
-                scan::run(&options, &scan, &stop).await
+            let policy = Policy::short(ExitStatus::Interrupted);
+            Ok(runtime::run(policy, async move |shutdown| {
+                scan::run(&options, &scan, &shutdown).await
             })?)
         }
-        Command::Report(options) => connection.run(false, async move |server, stop| {
-            report::run(&server, &options, &stop).await
+        Command::Report(options) => connection.run(false, async move |server, shutdown| {
+            report::run(&server, &options, &shutdown).await
         }),
-        Command::Pipe(command) => connection.run(false, async move |server, stop| {
-            pipe::run(&server, &command, &stop).await
+        Command::Pipe(command) => connection.run(false, async move |server, shutdown| {
+            pipe::run(&server, &command, &shutdown).await
         }),
         Command::Man(options) => Ok(manual::pages(Cli::command(), &options)?),
         Command::Completions(options) => Ok(manual::completions(Cli::command(), &options)?),
@@ -185,9 +187,9 @@ fn run_top(options: top::Options, connection: &Connection) -> Result<ExitStatus,
         true => CliError::InvalidConfig(error),
         false => CliError::InvalidUsage(error),
     })?;
-    let interrupted = interrupted(options.is_endless());
-    Ok(runtime::run(interrupted, async move |stop| {
-        top::run(&options, sources, &stop).await
+    let policy = Policy::short(interrupted(options.is_endless()));
+    Ok(runtime::run(policy, async move |shutdown| {
+        top::run(&options, sources, &shutdown).await
     })?)
 }
 
@@ -218,8 +220,8 @@ impl Connection {
         let server = Server::parse(&self.url, &self.access()?);
         let server = server.map_err(|error| CliError::InvalidUsage(error.to_string()))?;
         let interrupted = interrupted(is_endless);
-        let run = move |stop| subcommand(server, stop);
-        Ok(match runtime::run(interrupted, run)? {
+        let run = move |shutdown| subcommand(server, shutdown);
+        Ok(match runtime::run(Policy::short(interrupted), run)? {
             ExitStatus::Interrupted => interrupted,
             status => status,
         })

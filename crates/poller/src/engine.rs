@@ -1,5 +1,5 @@
-//! A running poller: its sinks, its servers, the signals, and the configuration, which is reloaded when the file, or a
-//! file of a secret or certificate that it names, has changed, or on SIGHUP.
+//! A running poller: its sinks, its servers, and the configuration, which is reloaded when the file, or a file of a
+//! secret or certificate that it names, has changed, or on request.
 //!
 //! # Invariants
 //!
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -36,31 +36,46 @@ use super::web;
 /// The pause between two checks of the files and the tasks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why a poller has to exit before it has released everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForcedExit {
-    /// The grace period of the shutdown is over.
-    GraceOver,
-    /// A second signal arrived.
-    SecondSignal,
+/// Controls a poller from the program that runs it. Clones control the same poller.
+#[derive(Clone)]
+pub struct Control {
+    /// Reloads the configuration.
+    pub reload: Arc<Notify>,
+    grace: Arc<Mutex<Duration>>,
+}
+
+impl Control {
+    /// Creates a control for a poller that is started with this configuration.
+    pub fn new(config: &Config) -> Control {
+        Control {
+            reload: Arc::default(),
+            grace: Arc::new(Mutex::new(config.shutdown_grace)),
+        }
+    }
+
+    /// Returns the grace period of the configuration in force. A poller that has not ended by then is stuck; what it had
+    /// leased returns to the queues when the leases end.
+    pub fn grace(&self) -> Duration {
+        *self.grace.lock()
+    }
 }
 
 /// Drains as the configuration at `path` says, which was read as `config` when its files were as in `stamps`. Runs until
-/// a signal arrives.
-///
-/// `exit` has to end the program at once. It is called if the poller is stuck when it has to end; what it had leased
-/// returns to the queues when the leases end.
+/// `shutdown` is requested; requests it itself if a part of the poller failed permanently.
 ///
 /// # Errors
 ///
-/// Returns an error if the poller cannot start, or if a part of it failed for good.
+/// Returns an error if the poller cannot start, or if a part of it failed permanently.
 pub async fn run(
     path: &Path,
     config: Config,
     stamps: FileStamps,
-    exit: fn(ForcedExit) -> !,
+    control: Control,
+    shutdown: Shutdown,
 ) -> Result<(), PollError> {
-    Engine::start(path, config, stamps)?.run(exit).await
+    Engine::start(path, config, stamps, control, shutdown)?
+        .run()
+        .await
 }
 
 /// A running poller.
@@ -69,6 +84,7 @@ struct Engine {
     /// The state in which the configuration and the files that it names were read.
     stamps: FileStamps,
     config: Config,
+    control: Control,
     stop: Shutdown,
     status: Arc<Status>,
     sinks: Sinks,
@@ -86,13 +102,19 @@ impl Engine {
     /// # Errors
     ///
     /// Returns an error if a sink cannot be started.
-    fn start(path: &Path, config: Config, stamps: FileStamps) -> Result<Engine, PollError> {
-        let stop = Shutdown::default();
+    fn start(
+        path: &Path,
+        config: Config,
+        stamps: FileStamps,
+        control: Control,
+        stop: Shutdown,
+    ) -> Result<Engine, PollError> {
         let mut engine = Engine {
             path: path.to_owned(),
             stamps,
             sinks: Sinks::new(&stop),
             stop,
+            control,
             status: Arc::new(Status::new()),
             web: None,
             web_limits: watch::channel(WebLimits::default()).0,
@@ -108,17 +130,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Returns an error if a sink failed for good, a drainer panicked, the status page cannot listen, or signals cannot
-    /// be received.
-    async fn run(mut self, exit: fn(ForcedExit) -> !) -> Result<(), PollError> {
-        let listen = |kind| signal(kind).map_err(PollError::Signals);
-        let mut hangup = listen(SignalKind::hangup())?;
-        let ends = [
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-        ];
-        let (stop, status) = (self.stop.clone(), self.status.clone());
-        tokio::spawn(wait_for_end(ends, stop, status, exit));
+    /// Returns an error if a sink failed permanently, a drainer panicked, or the status page cannot listen.
+    async fn run(mut self) -> Result<(), PollError> {
         let (tables, table) = watch::channel(Arc::new(self.routing_table()));
         if let Some(address) = self.config.listen {
             let listener = web::bind(address).await?;
@@ -143,7 +156,7 @@ impl Engine {
                     fleet.handle(news);
                     false
                 }
-                _ = hangup.recv() => true,
+                () = self.control.reload.notified() => true,
                 _ = checks.tick() => {
                     if fleet.sweep() {
                         has_failed = true;
@@ -272,7 +285,7 @@ impl Engine {
 
     fn apply(&mut self, config: Config) -> Result<(), PollError> {
         self.sinks.set(&config, &self.status)?;
-        *self.status.grace.lock() = config.shutdown_grace;
+        *self.control.grace.lock() = config.shutdown_grace;
         // Most descriptors are reserved for servers and sinks, however many clients the page has.
         let most = usize::try_from(self.max_descriptors / 4).unwrap_or(usize::MAX);
         let mut limits = config.web.clone();
@@ -308,33 +321,6 @@ impl Drop for StatusPage {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Requests shutdown at the first signal. A second signal, and the end of the grace period, end the program in whatever
-/// state it is in: what it had leased returns to the queues when the leases end.
-async fn wait_for_end(
-    [mut first, mut second]: [Signal; 2],
-    stop: Shutdown,
-    status: Arc<Status>,
-    exit: fn(ForcedExit) -> !,
-) {
-    tokio::select! {
-        _ = first.recv() => {}
-        _ = second.recv() => {}
-        () = stop.requested() => {}
-    }
-    stop.request();
-    let grace = *status.grace.lock();
-    // A thread, since all tasks may be stuck.
-    std::thread::spawn(move || {
-        std::thread::sleep(grace);
-        exit(ForcedExit::GraceOver)
-    });
-    tokio::select! {
-        _ = first.recv() => {}
-        _ = second.recv() => {}
-    }
-    exit(ForcedExit::SecondSignal)
 }
 
 /// Raises the limit of open files as far as the system allows and returns it: each server needs one, and the soft limit

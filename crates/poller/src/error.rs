@@ -13,9 +13,6 @@ pub enum PollError {
     /// The configuration is not readable or not valid.
     #[error(transparent)]
     Config(#[from] ReadError),
-    /// The handler of a signal cannot be installed.
-    #[error("cannot listen for signals: {0}")]
-    Signals(#[source] io::Error),
     /// The address of the status page is not available.
     #[error("cannot listen on {address}: {error}")]
     Listen {

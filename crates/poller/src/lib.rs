@@ -2,7 +2,7 @@
 //! loses no record.
 //!
 //! - [`config`] reads the configuration: sources of servers, routes, sinks.
-//! - [`run`] drains until a signal arrives, with a status page ([`web`]).
+//! - [`run`] drains until a shutdown is requested, with a status page ([`web`]).
 //! - [`load`] loads records from files into the sinks of a configuration.
 //! - [`rotation`] appends to files that are rotated and compressed.
 //!
@@ -42,5 +42,5 @@ mod tags;
 pub mod web;
 mod worker;
 
-pub use engine::{ForcedExit, run};
+pub use engine::{Control, run};
 pub use error::PollError;

@@ -18,7 +18,6 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -79,7 +78,7 @@ pub struct Loaded {
     pub invalid: u64,
     /// Records that a sink rejected.
     pub dead: u64,
-    /// Whether a signal ended it early.
+    /// Whether a request to shut down ended it early.
     pub is_interrupted: bool,
 }
 
@@ -94,20 +93,16 @@ pub struct Progress {
 
 /// Loads files into the sinks of a configuration. `-` is standard input. Reports its progress now and then.
 ///
-/// `exit` has to end the program at once. It is called at a second signal.
-///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, or a sink failed for good.
+/// Returns an error if a file cannot be read, or a sink failed permanently.
 pub async fn load(
     files: Vec<PathBuf>,
     config: Config,
     progress: impl Fn(Progress),
-    exit: fn() -> !,
+    stop: &Shutdown,
 ) -> Result<Loaded, PollError> {
-    let stop = Shutdown::default();
-    listen(&stop, exit)?;
-    let (status, mut sinks) = (Status::new(), Sinks::new(&stop));
+    let (status, mut sinks) = (Status::new(), Sinks::new(stop));
     sinks.set(&config, &status)?;
     let table = RoutingTable {
         routes: config.routes,
@@ -167,21 +162,6 @@ pub async fn load(
         dead,
         is_interrupted: stop.is_requested(),
     })
-}
-
-/// Requests shutdown at the first signal, and ends the program at the second.
-fn listen(stop: &Shutdown, exit: fn() -> !) -> Result<(), PollError> {
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signal = signal(kind).map_err(PollError::Signals)?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signal.recv().await;
-            stop.request();
-            signal.recv().await;
-            exit()
-        });
-    }
-    Ok(())
 }
 
 /// Hands batches to the sinks and waits for their reports.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aggregator_protocol::Queue;
 use parking_lot::Mutex;
@@ -19,8 +19,6 @@ pub struct Status {
     servers: Mutex<BTreeMap<String, Shared<ServerStatus>>>,
     /// The sinks in force, by name.
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
-    /// How long shutdown may take.
-    pub grace: Mutex<Duration>,
     /// The reloads of the configuration.
     pub reloads: Mutex<Reloads>,
     /// Whether shutdown was requested. Records in flight are still written.
@@ -120,7 +118,6 @@ impl Status {
             started: SystemTime::now(),
             servers: Mutex::default(),
             sinks: Mutex::default(),
-            grace: Mutex::default(),
             reloads: Mutex::default(),
             ending: AtomicBool::new(false),
         }

@@ -4,12 +4,11 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use agg_poller::config::Config;
-use agg_poller::load::{self, Progress};
+use agg_poller::load::{self, Loaded, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::exit_status::ExitStatus;
-
-use super::runtime;
+use crate::runtime::{self, Policy};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -51,29 +50,31 @@ impl Options {
 ///
 /// # Errors
 ///
-/// Returns an error if a file cannot be read, or a sink failed for good.
-pub fn run(options: &Options, config: Config) -> Result<ExitStatus, String> {
-    let runtime = runtime()?;
-    let bar = progress_bar(&options.files);
-    let progress = |progress: Progress| {
-        bar.set_position(progress.bytes);
-        bar.set_message(progress.records.to_string());
-    };
-    let files = options.files.clone();
-    let loaded = runtime.block_on(load::load(files, config, progress, || {
-        std::process::exit(i32::from(ExitStatus::Interrupted.code()))
-    }));
-    bar.finish_and_clear();
-    // Blocking calls that are stuck are not waited for.
-    runtime.shutdown_background();
-    let loaded = loaded.map_err(|error| error.to_string())?;
-    Ok(if loaded.is_interrupted {
+/// Returns an error if a file cannot be read, or a sink failed permanently.
+pub fn run(options: Options, config: Config) -> Result<ExitStatus, String> {
+    // The loader itself ends the sinks after the configuration's grace period. Without a limit on top of it, a slow sink
+    // is ended by a second signal only.
+    let policy = Policy::patient(ExitStatus::Interrupted, || None);
+    runtime::run(policy, async move |shutdown| {
+        let bar = progress_bar(&options.files);
+        let progress = |progress: Progress| {
+            bar.set_position(progress.bytes);
+            bar.set_message(progress.records.to_string());
+        };
+        let loaded = load::load(options.files.clone(), config, progress, &shutdown).await;
+        bar.finish_and_clear();
+        loaded.map(status).map_err(|error| error.to_string())
+    })
+}
+
+fn status(loaded: Loaded) -> ExitStatus {
+    if loaded.is_interrupted {
         ExitStatus::Interrupted
     } else if loaded.dead + loaded.invalid > 0 {
         ExitStatus::Incomplete
     } else {
         ExitStatus::Success
-    })
+    }
 }
 
 /// Creates the progress bar, which is shown on a terminal.

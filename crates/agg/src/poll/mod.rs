@@ -2,13 +2,14 @@
 
 pub mod load;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use agg_client::FileStamps;
-use agg_poller::ForcedExit;
+use agg_poller::Control;
 use agg_poller::config::Config;
 
 use crate::exit_status::ExitStatus;
+use crate::runtime::{self, Policy};
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -86,32 +87,23 @@ impl Options {
 }
 
 impl Poll {
-    /// Drains until a signal arrives.
+    /// Drains until a signal arrives; SIGHUP reloads the configuration.
     ///
     /// # Errors
     ///
-    /// Returns an error if the poller cannot start, or if a part of it failed for good.
-    pub fn run(self, path: &Path) -> Result<ExitStatus, String> {
-        let runtime = runtime()?;
-        let ended = runtime.block_on(agg_poller::run(path, self.0, self.1, exit));
-        // Blocking calls that are stuck are not waited for.
-        runtime.shutdown_background();
-        ended
-            .map(|()| ExitStatus::Success)
-            .map_err(|error| error.to_string())
+    /// Returns an error if the poller cannot start, or if a part of it failed permanently.
+    pub fn run(self, path: PathBuf) -> Result<ExitStatus, String> {
+        let Poll(config, stamps) = self;
+        let control = Control::new(&config);
+        let grace = control.clone();
+        // A poller that its own grace period did not end has lost nothing: it was ended as it was asked to.
+        let policy = Policy::patient(ExitStatus::Success, move || Some(grace.grace()))
+            .on_hangup(control.reload.clone());
+        runtime::run(policy, async move |shutdown| {
+            agg_poller::run(&path, config, stamps, control, shutdown)
+                .await
+                .map(|()| ExitStatus::Success)
+                .map_err(|error| error.to_string())
+        })
     }
-}
-
-fn exit(forced: ForcedExit) -> ! {
-    let status = match forced {
-        ForcedExit::GraceOver => ExitStatus::Success,
-        ForcedExit::SecondSignal => ExitStatus::Interrupted,
-    };
-    std::process::exit(i32::from(status.code()))
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().build();
-    runtime.map_err(|error| format!("cannot start: {error}"))
 }
