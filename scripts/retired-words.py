@@ -100,13 +100,20 @@ RULES = [
     Rule(r"\b([Gg]o|[Gg]oes|[Gg]oing|[Ww]ent) on\b", "continue, resume"),
     Rule(r"\bfor good\b", "permanently"),
     Rule(r"\baloud\b", "with a message"),
+    Rule(r"\bholds?\b (what|data|records?|samples?)\b", "has, contains, keeps"),
     # Words that other areas still have.
     Rule(r"\b[Rr]efus(e|es|ing|als?)\b|\b(is|are|was|were|be|been|has|have) refused\b", "reject", PROSE),
-    Rule(r"\bholds?\b (what|data|records?|samples?)\b", "has, contains, keeps", PROSE),
-    Rule(r"\broom\b", "space, memory, available_bytes", PROSE),
+    Rule(r"\broom\b", "space, memory, available_bytes", PROSE | {"client", "module"}),
     # Locks are held.
     Rule(r"\bheld\b", "kept, contained, leased, memory used", PROSE - {"python"}),
-    Rule(r"\b[Tt]he most (that|bytes|records|items|samples|memory|connections)\b", "largest number, limit", PROSE),
+    # The Python client has a public class Entry; methods of maps have the name.
+    # The first word of a line may follow "log".
+    Rule(r"(?<![Ll]og )(?<!^)\b[Ee]ntr(y|ies)\b(?!\()", "record, log entry, delivery", PROSE - {"python"}),
+    Rule(
+        r"\b[Tt]he most (that|bytes|records|items|samples|memory|connections)\b",
+        "largest number, limit",
+        PROSE | {"client"},
+    ),
     # Names of types, functions and files.
     *names(
         "core",

@@ -84,7 +84,7 @@ def test_given_time_is_sent_unchanged(url: str, client: agg.Client, set_clock: S
         r.stat("gauge", 1, at=at)
         r.log("line", at=at)
         r.error("bad", key="bad", at=at)
-        r.reality("thing", "m", {}, at=at)
+        r.reality("object", "m", {}, at=at)
         r.stat("gauge", 1, at=1e99)  # type: ignore[arg-type]
         r.stat("gauge", 1, at=float("nan"))  # type: ignore[arg-type]
     assert set(times(client).values()) == {at} and r.counts.sent == 4
