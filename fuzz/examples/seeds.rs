@@ -196,11 +196,11 @@ fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             vec![
                 step(kind::LOAD, &[1, 50_000, 1], &[0]),
                 step(kind::LOWER, &[], &[0]),
-                step(kind::LOOK, &[], &[3, 0]),
+                step(kind::READ, &[], &[3, 0]),
                 step(kind::PASS, &[900], &[]),
-                step(kind::LOOK, &[], &[3, 0]),
+                step(kind::READ, &[], &[3, 0]),
                 step(kind::SWEEP, &[], &[]),
-                step(kind::LOOK, &[], &[0, 0]),
+                step(kind::READ, &[], &[0, 0]),
             ],
         ),
         (
@@ -261,8 +261,8 @@ fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             "forget",
             vec![
                 step(kind::LOAD, &[3, 10_000, 1], &[0]),
-                step(kind::LOOK, &[], &[1, 0]),
-                step(kind::LOOK, &[], &[2, 0]),
+                step(kind::READ, &[], &[1, 0]),
+                step(kind::READ, &[], &[2, 0]),
                 step(kind::SCAN, &[5], &[4, 3, 0, 1]),
             ],
         ),

@@ -1,11 +1,14 @@
-//! Any bytes as saved nodes and payloads of effects.
+//! Reads arbitrary bytes as saved nodes and as payloads of effects.
 //!
-//! The first byte says how the rest is used, a series of pieces each after its length (two bytes, the low one first):
-//! as the frames of a load, or as payloads of AGG.APPLY that create a node and change it (its bit 1: first the one,
-//! then the other; its bit 2 sets the clock of what follows to that of the node). What holds:
-//! - a piece that is rejected changes nothing, and none makes the core hold more than a small multiple of the bytes;
-//! - what was accepted loads again from its frames with the same digest, and what follows has the same effect on both;
-//! - afterwards every command runs, and every record is well-formed.
+//! The first byte selects the use of the rest, a series of pieces, each after its length (two bytes, little-endian). The
+//! pieces are the frames of a load or, with bit 0, payloads of AGG.APPLY that create a node and change it. With bit 1
+//! payloads follow the frames. With bit 2 the commands at the end run at the node's clock.
+//!
+//! # Invariants
+//!
+//! - A rejected piece changes nothing, and no piece makes the core allocate more than a small multiple of its bytes.
+//! - An accepted node loads again from its frames with the same digest, and later pieces have the same effect on both.
+//! - Afterwards every command runs, and every record is well-formed.
 
 use crate::json::members;
 use crate::line::{Dialect, parse};
@@ -37,13 +40,13 @@ fn pieces(mut data: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// Returns what the core may hold for `bytes` of input.
+/// Returns the memory that the core may allocate for `bytes` of input, bytes.
 fn bound(pieces: &[&[u8]]) -> isize {
     let bytes: usize = pieces.iter().map(|p| p.len()).sum();
     (64 * bytes + (64 << 10)) as isize
 }
 
-/// The largest id that the shell accepts of a client.
+/// The largest id that the module accepts from a client.
 const MAX_ID: u64 = BASE as u64 * 1000 + MAX_AHEAD_US;
 
 /// Runs the target.
@@ -62,7 +65,7 @@ pub fn run(data: &[u8]) {
         }
     }
     check_copy(&node);
-    // The shell runs nothing on an unfinished node.
+    // The module runs nothing on an unfinished node.
     if node.is_unfinished() {
         return;
     }
@@ -114,7 +117,7 @@ fn apply(node: &mut Node, piece: &[u8]) {
                 .expect("the copy takes it");
             assert_eq!(digest(node), digest(&copy), "the synchronised replica");
         }
-        Err(_) => assert_eq!(before, digest(node), "refused, and changed"),
+        Err(_) => assert_eq!(before, digest(node), "rejected, and changed"),
     }
 }
 
@@ -127,19 +130,19 @@ fn check_copy(node: &Node) {
 const QUEUES: [&[u8]; 5] = [b"MIN", b"HOUR", b"LOG", b"ERROR", b"REALITY"];
 const FAMILIES: [&[u8]; 3] = [b"METRIC", b"ERROR", b"REALITY"];
 
-/// Runs every command on a node, until nothing waits any more.
+/// Runs every command on a node, until no record is pending.
 fn probe(mut node: Node, now_ms: i64) {
     let mut server = Server::new(Settings::default(), now_ms);
     node.restart(server.now.mono_ms);
     let node = &mut node;
-    look(&mut server, node);
+    read(&mut server, node);
     drain(&mut server, node, Command::Fetch);
     report(&mut server, node);
     sweep(&mut server, node);
     for queue in [b"ERROR", b"REALITY".as_slice()] {
         run_one(&mut server, node, Command::Requeue, &[queue]);
     }
-    look(&mut server, node);
+    read(&mut server, node);
     server.pass(40_000);
     sweep(&mut server, node);
     for family in FAMILIES {
@@ -152,7 +155,7 @@ fn probe(mut node: Node, now_ms: i64) {
     server.pass(200_000_000);
     sweep(&mut server, node);
     drain(&mut server, node, Command::Pop);
-    look(&mut server, node);
+    read(&mut server, node);
     check_copy(node);
 }
 
@@ -187,8 +190,8 @@ fn names(server: &mut Server, node: &mut Node, family: &[u8]) -> Vec<Vec<u8>> {
     panic!("a scan that does not end");
 }
 
-/// All commands that only read.
-fn look(server: &mut Server, node: &mut Node) {
+/// Runs all commands that only read.
+fn read(server: &mut Server, node: &mut Node) {
     let info = run_one(server, node, Command::Info, &[]);
     for queue in QUEUES {
         let args: [&[u8]; 3] = [queue, b"COUNT", b"10000"];
@@ -268,7 +271,7 @@ fn drain(server: &mut Server, node: &mut Node, command: Command) {
     }
 }
 
-/// All commands that report, about items that exist.
+/// Runs all commands that report, about items that exist.
 fn report(server: &mut Server, node: &mut Node) {
     for name in names(server, node, b"METRIC").into_iter().take(20) {
         let args: [&[u8]; 4] = [&name, b"5", b"TAGS", b"a:1"];
@@ -298,7 +301,7 @@ fn report(server: &mut Server, node: &mut Node) {
     run_one(server, node, Command::Log, &[b"hello"]);
 }
 
-/// Checks that all entries of a reply of POP, FETCH or PEEK are well-formed.
+/// Checks that all records in a reply of POP, FETCH or PEEK are well-formed.
 pub fn check_records(reply: &Value) {
     for entry in reply.list() {
         let [queue, id, deliveries, record] = entry.list() else {

@@ -1,4 +1,4 @@
-//! `codec::json::scan` against serde_json.
+//! Compares `codec::json::scan` with serde_json.
 //!
 //! A text is valid if serde_json accepts it, except for a byte order mark, names given twice and nesting deeper than
 //! 128. The compact form is the same value without white space. A restyled text (white space, order of members,
@@ -15,7 +15,7 @@ use std::fmt;
 pub enum Json {
     /// `null`, `true`, `false`, or a number.
     Plain(String),
-    /// A string, by its meaning.
+    /// A string, without escapes.
     Text(String),
     /// An array.
     Array(Vec<Json>),
@@ -23,7 +23,7 @@ pub enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// Why a text is not a [`Json`].
+/// The reason why a text is not a [`Json`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// serde_json rejects it.
@@ -56,14 +56,14 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The members of an object, in order.
+/// Returns the members of an object, in order.
 pub fn members(text: &str) -> Result<Vec<(String, &str)>, serde_json::Error> {
     let Members(members) = serde_json::from_str(text)?;
     Ok(members.into_iter().map(|(n, v)| (n, v.get())).collect())
 }
 
 impl Json {
-    /// Reads a text by serde_json.
+    /// Reads a text with serde_json.
     pub fn read(text: &[u8]) -> Result<Json, Wrong> {
         let text = std::str::from_utf8(text).map_err(|_| Wrong::Invalid)?;
         // Only this accepts any depth without recursion, but it does not check surrogates; those are checked with the
@@ -98,7 +98,7 @@ impl Json {
         }
     }
 
-    /// A text of this value, with white space, members reversed and as many escapes as possible.
+    /// Returns a text of this value, with white space, members reversed and as many escapes as possible.
     pub fn restyled(&self) -> String {
         let escaped = |text: &str| -> String {
             let units = text.encode_utf16().map(|u| format!("\\u{u:04X}"));

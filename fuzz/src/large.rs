@@ -1,11 +1,11 @@
-//! Large lists from few bytes: saved nodes, commands and patterns as large as a server accepts, and their cost.
+//! Builds large saved nodes, commands and patterns from few bytes, and limits their cost.
 //!
-//! The bytes are steps, each of which says how many items of a kind there are, so an input of some 20 bytes is a
-//! command with 60,000 metrics. No step takes more time or memory than in proportion to the bytes that it brings, those
-//! that the node holds and those of the reply; and no slice of a sweep takes long.
+//! The bytes are steps. Each step contains a number of items, so an input of some 20 bytes is a command with 60,000
+//! metrics. The time and memory of a step are in proportion to its bytes, those of the node and those of the reply, and
+//! no slice of a sweep takes long.
 //!
-//! Time is the processor time of this thread, and the bound is some five times that of the slowest step, so another
-//! program on the machine causes no finding; an input that is too slow is run twice again. A quadratic step exceeds the
+//! Time is the processor time of this thread, and the bound is some five times that of the slowest step, so other
+//! programs on the machine cause no finding. An input that is too slow is run twice again. A quadratic step exceeds the
 //! bound many times over. With SHOW in the environment the steps are printed with their cost.
 
 use crate::memory::{cpu_time, measured};
@@ -17,33 +17,34 @@ use aggregator_core::settings::MAX_HISTORY;
 use aggregator_core::{Command, Settings};
 use std::time::Duration;
 
-/// A kind of step. Each begins with its byte, then come its sizes, two bytes each, then its choices, a byte each.
+/// A kind of step. A step is its byte, then its sizes (two bytes each), then its choices (one byte each).
 pub mod step {
-    /// Loads a saved node. Sizes: metrics, half the closed windows of each, lines. Choice: all in one frame.
+    /// Loads a saved node. Sizes: metrics, half the closed windows of each, log entries. Choice: all in one frame.
     pub const LOAD: u8 = 0;
-    /// AGG.MSTAT. Sizes: metrics, bytes of a name (1: those of a loaded node), tags. Choices: kind of tags, always the same metric.
+    /// AGG.MSTAT. Sizes: metrics, bytes of a name (1: the metrics of a loaded node), tags. Choices: kind of tags, always
+    /// the same metric.
     pub const METRICS: u8 = 1;
-    /// Something of each other family. Sizes: bytes of its text, tags. Choice: kind of tags.
+    /// The other commands that report. Sizes: bytes of its text, tags. Choice: kind of tags.
     pub const ITEMS: u8 = 2;
     /// AGG.REALITY. Size: members of the JSON. Choice: their shape.
     pub const JSON: u8 = 3;
-    /// AGG.SCAN. Size: elements of the pattern. Choices: element, end, family, with values.
+    /// AGG.SCAN. Size: elements of the pattern. Choices: element, end, kind of item, with values.
     pub const SCAN: u8 = 4;
     /// AGG.REQUEUE. Size: elements of the pattern. Choices: element, end, queue.
     pub const REQUEUE: u8 = 5;
     /// AGG.POP, FETCH or PEEK. Size: COUNT. Choices: command, as lines.
     pub const DRAIN: u8 = 6;
-    /// AGG.ACK, NACK or EXTEND. Size: ids. Choices: command, queue, those handed out last.
+    /// AGG.ACK, NACK or EXTEND. Size: ids. Choices: command, queue, ids that were delivered last.
     pub const IDS: u8 = 7;
     /// AGG.RANGE, GET, FORGET or STAT. Choices: command, name.
-    pub const LOOK: u8 = 8;
-    /// Lowers a setting. Choice: which.
+    pub const READ: u8 = 8;
+    /// Lowers a setting. Choice: the setting.
     pub const LOWER: u8 = 9;
     /// Lets time pass. Size: seconds.
     pub const PASS: u8 = 10;
     /// Sweeps to the end.
     pub const SWEEP: u8 = 11;
-    /// How many there are.
+    /// The number of kinds.
     pub const KINDS: u8 = 12;
 }
 
@@ -76,28 +77,28 @@ impl Bytes<'_> {
     }
 }
 
-/// The limit of the bytes that the steps of one input bring together.
-const MOST: usize = 2 << 20;
+/// The limit of the bytes of all steps of one input.
+const MAX_BYTES: usize = 2 << 20;
 
-/// With debug assertions everything takes longer.
+/// Factor of the time limits: with debug assertions everything takes longer.
 const SLOWER: u32 = if cfg!(debug_assertions) { 4 } else { 1 };
 
-/// What a step may take whatever its size, and for each byte.
+/// The time that a step may take for any size, and for each byte.
 const BASE_TIME: Duration = Duration::from_millis(50);
 const TIME: Duration = Duration::from_nanos(150);
 
-/// What a slice of a sweep may take.
+/// The time that a slice of a sweep may take.
 const SLICE_TIME: Duration = Duration::from_millis(10);
 
 /// The memory that a command may take for each byte: a new metric for a few bytes of name and value, with its reply.
 const MEMORY: usize = 64;
 
-/// What a load may, and beside it for the frame that it looks at.
+/// The memory that a load may take for each byte, and in addition for the frame that it reads.
 const LOAD_MEMORY: usize = 16;
 const BASE_MEMORY: usize = 3 << 20;
 
-fn pick<T: Copy, const N: usize>(of: [T; N], which: u8) -> T {
-    of[usize::from(which) % N]
+fn pick<T: Copy, const N: usize>(of: [T; N], selector: u8) -> T {
+    of[usize::from(selector) % N]
 }
 
 const QUEUES: [&[u8]; 5] = [b"MIN", b"HOUR", b"LOG", b"ERROR", b"REALITY"];
@@ -118,9 +119,9 @@ pub fn run(data: &[u8]) {
 struct World {
     server: Server,
     node: Node,
-    /// Bytes that the node holds, as it is saved.
-    held: usize,
-    /// Bytes that steps may still bring.
+    /// Bytes of the node, as it is saved.
+    node_bytes: usize,
+    /// Bytes that later steps may still have.
     left: usize,
     ids: Vec<Vec<u8>>,
 }
@@ -138,8 +139,8 @@ impl World {
         World {
             server,
             node,
-            held: 0,
-            left: MOST,
+            node_bytes: 0,
+            left: MAX_BYTES,
             ids: Vec::new(),
         }
     }
@@ -154,12 +155,12 @@ impl World {
             show(|| format!("step {n} of kind {kind}"));
             let done = self.step(kind, &mut bytes);
             done.map_err(|slow| format!("step {n} of kind {kind}: {slow}"))?;
-            self.held = frames(&self.node).iter().map(Vec::len).sum();
+            self.node_bytes = frames(&self.node).iter().map(Vec::len).sum();
         }
         Ok(())
     }
 
-    /// Returns how many items of a size may still be brought.
+    /// Returns the number of items of a size that later steps may still have.
     fn some(&mut self, n: usize, each: usize) -> usize {
         let n = n.min(self.left / each.max(1));
         self.left -= n * each;
@@ -194,7 +195,7 @@ impl World {
             }
             step::DRAIN => self.drain(bytes),
             step::IDS => self.ids(bytes),
-            step::LOOK => self.look(bytes),
+            step::READ => self.read(bytes),
             step::LOWER => {
                 self.lower(bytes.next());
                 Ok(())
@@ -207,7 +208,7 @@ impl World {
         }
     }
 
-    /// Runs a command that has to be in proportion; `None`: it was rejected.
+    /// Runs a command and checks its time and memory. Returns `None` if the command was rejected.
     fn command(&mut self, command: Command, args: &[Vec<u8>]) -> Result<Option<Value>, String> {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let bytes: usize = args.iter().map(|arg| arg.len() + 4).sum();
@@ -215,7 +216,7 @@ impl World {
         let (result, peak, _) = measured(|| self.server.run(&mut self.node, command, &args));
         let took = cpu_time().saturating_sub(before);
         let reply = result.ok();
-        let bytes = bytes + self.held + reply.as_ref().map_or(0, size);
+        let bytes = bytes + self.node_bytes + reply.as_ref().map_or(0, size);
         check_memory(peak, MEMORY, bytes);
         check_time(took, bytes).map(|()| reply)
     }
@@ -276,7 +277,7 @@ impl World {
         Ok(())
     }
 
-    /// Size: how many. Choice: of which kind.
+    /// Size: the number of tags. Choice: their kind.
     fn tags(&mut self, bytes: &mut Bytes<'_>) -> Vec<u8> {
         let n = self.some(bytes.size(), 32).min(16_000);
         let kind = bytes.next();
@@ -333,7 +334,7 @@ impl World {
         self.command(command, &args).map(drop)
     }
 
-    fn look(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {
+    fn read(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {
         let command = bytes.next();
         let name = pick([&b"0"[..], b"1", b"a0", b"object"], bytes.next()).to_vec();
         let metric = b"METRIC".to_vec();
@@ -346,9 +347,9 @@ impl World {
         .map(drop)
     }
 
-    fn lower(&mut self, which: u8) {
+    fn lower(&mut self, selector: u8) {
         let settings = &mut self.server.settings;
-        match which % 5 {
+        match selector % 5 {
             0 => settings.rules.history = [12, 24],
             1 => settings.rules.history = [0, 0],
             2 => settings.max_errors = 1,
@@ -374,7 +375,7 @@ impl World {
     }
 }
 
-/// A star, the same element many times, and an end.
+/// Returns a pattern: a star, the same element many times, and an end.
 fn pattern(bytes: &mut Bytes<'_>) -> Vec<u8> {
     let n = bytes.size();
     let elements = [&b"a"[..], b"?", b"*", b"*a", b"[a-b]", b"\\a"];
@@ -392,25 +393,25 @@ fn show(text: impl FnOnce() -> String) {
 
 /// Panics if a step took more memory than `each` for each of its bytes and a few megabytes.
 pub fn check_memory(peak: isize, each: usize, bytes: usize) {
-    let most = (BASE_MEMORY + each * bytes) as isize;
-    show(|| format!("{bytes} bytes took {peak} of {most} bytes of memory"));
-    assert!(peak <= most, "{peak} bytes of memory for {bytes}");
+    let limit = (BASE_MEMORY + each * bytes) as isize;
+    show(|| format!("{bytes} bytes took {peak} of {limit} bytes of memory"));
+    assert!(peak <= limit, "{peak} bytes of memory for {bytes}");
 }
 
-/// Checks that a step that took so long is in proportion to its bytes.
+/// Checks that the time of a step is in proportion to its bytes.
 ///
 /// # Errors
-/// It is not.
+/// Returns a text if the time exceeds the bound.
 pub fn check_time(took: Duration, bytes: usize) -> Result<(), String> {
-    let most = BASE_TIME + TIME * u32::try_from(bytes).unwrap_or(u32::MAX);
-    show(|| format!("{bytes} bytes took {took:?} of {most:?}"));
-    if took > most * SLOWER {
-        return Err(format!("{took:?} for {bytes} bytes, more than {most:?}"));
+    let limit = BASE_TIME + TIME * u32::try_from(bytes).unwrap_or(u32::MAX);
+    show(|| format!("{bytes} bytes took {took:?} of {limit:?}"));
+    if took > limit * SLOWER {
+        return Err(format!("{took:?} for {bytes} bytes, more than {limit:?}"));
     }
     Ok(())
 }
 
-/// Bytes of a reply.
+/// Returns the bytes of a reply.
 fn size(value: &Value) -> usize {
     16 + match value {
         Value::Bulk(bytes) => bytes.len(),
@@ -436,16 +437,16 @@ fn json(n: usize, shape: u8) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A frame ends once it is this long.
+/// The length at which a frame ends, bytes.
 const FRAME: usize = 64 << 10;
 
-/// The frames of a node of the smallest metrics, each with closed windows of one length, and of the smallest log
+/// Returns the frames of a node of the smallest metrics, each with closed windows of one length, and of the smallest log
 /// entries.
 fn saved(metrics: usize, windows: usize, lines: usize, endless: bool) -> Vec<Vec<u8>> {
     let mut server = Server::new(Settings::default(), BASE);
     let mut node = Node::new(&server.settings, 1);
     let run = server.run(&mut node, Command::Info, &[]);
-    run.expect("a look");
+    run.expect("a read");
     let mut all = vec![frames(&node).swap_remove(0)];
     let mut series = |head: &[u8], n: usize, put: &dyn Fn(&mut Vec<u8>, usize)| {
         let mut frame = head.to_vec();

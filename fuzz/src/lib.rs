@@ -2,8 +2,8 @@
 //!
 //! Each target is a module with `run(data)`, which panics if a promise is broken. `fuzz_targets/` passes them to
 //! libFuzzer, `tests/corpus.rs` runs them on the committed corpus without it, and `examples/seeds.rs` writes that
-//! corpus. What a target expects is written here a second time, naively, from the contract: none of the core's own
-//! rules is called to judge the core.
+//! corpus. The expectations are a second, naive implementation of the contract: no rule of the core is
+//! used to check the core.
 
 pub mod arguments;
 pub mod codec;

@@ -1,8 +1,8 @@
-//! `line_protocol::write` against separate parsers, written from InfluxDB's grammar.
+//! Compares `line_protocol::write` with separate parsers, written from InfluxDB's grammar.
 //!
-//! There are two parsers, because servers differ in the meaning of a backslash. Up to InfluxDB 2 it keeps the next byte
-//! from separating, whatever precedes it, so `\\,` is a backslash and a comma. In InfluxDB 3 `\\` is one backslash, so
-//! in `\\,` the comma separates. Both must read a line alike.
+//! There are two parsers, because servers differ in the meaning of a backslash. Up to InfluxDB 2 it escapes the next byte,
+//! whatever precedes it, so `\\,` is a backslash and a comma. In InfluxDB 3 `\\` is one backslash, so
+//! in `\\,` the comma separates. Both must read a line in the same way.
 
 use aggregator_protocol::line_protocol::{self, Line};
 use aggregator_protocol::tags;
@@ -30,7 +30,7 @@ pub struct Point {
     pub time: i64,
 }
 
-/// Reads up to an unescaped byte of `ends`, which stays; unescapes `special`.
+/// Reads up to an unescaped byte of `ends`, which is not consumed; unescapes `special`.
 fn token<'a>(
     text: &'a str,
     ends: &[char],
@@ -112,7 +112,7 @@ struct Input<'a> {
     count: u64,
     window_s: u16,
     start_ms: u32,
-    /// Node, metric and tags, separated by a newline's neighbour, 0x0b, which is as good as any control character.
+    /// Node, metric and tags, separated by 0x0b, an arbitrary control character.
     texts: &'a [u8],
 }
 

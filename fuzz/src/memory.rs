@@ -1,4 +1,4 @@
-//! The memory that this thread holds, counted at the system's allocator, and its processor time.
+//! The memory that this thread has allocated, counted at the system's allocator, and its processor time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 thread_local! {
     // Without destructors, so that they may be used while a thread ends.
-    static HELD: Cell<isize> = const { Cell::new(0) };
+    static ALLOCATED: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -16,16 +16,16 @@ struct Counting;
 static COUNTING: Counting = Counting;
 
 fn count(bytes: isize) {
-    let held = HELD.get() + bytes;
-    HELD.set(held);
-    PEAK.set(PEAK.get().max(held));
+    let allocated = ALLOCATED.get() + bytes;
+    ALLOCATED.set(allocated);
+    PEAK.set(PEAK.get().max(allocated));
 }
 
 // SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of the caller.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promise is the one that is asked for.
+        // SAFETY: the caller's promise is the same.
         unsafe { System.alloc(layout) }
     }
 
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // Both blocks are there while one is copied.
+        // Both blocks exist while one is copied.
         count(new_size as isize);
         // SAFETY: as above.
         let moved = unsafe { System.realloc(ptr, layout, new_size) };
@@ -57,16 +57,16 @@ pub fn cpu_time() -> Duration {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is there to be written to; the clock is there on every Linux.
+    // SAFETY: `time` is valid for writes; the clock exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs `f`. Returns its result, the most that was held meanwhile beyond what was held before, and what is still held,
-/// bytes.
+/// Runs `f`. Returns its result, the peak of the memory that it allocated, and the memory that is still allocated at the
+/// end, both in bytes.
 pub fn measured<R>(f: impl FnOnce() -> R) -> (R, isize, isize) {
-    let before = HELD.get();
+    let before = ALLOCATED.get();
     PEAK.set(before);
     let result = f();
-    (result, PEAK.get() - before, HELD.get() - before)
+    (result, PEAK.get() - before, ALLOCATED.get() - before)
 }

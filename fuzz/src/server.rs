@@ -1,4 +1,4 @@
-//! A world without a server: clocks, settings and one node; replies as values.
+//! A stand-in for a server: clocks, settings and one node; replies are values.
 
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
@@ -17,11 +17,11 @@ pub enum Value {
     Int(i64),
     /// A binary string.
     Bulk(Vec<u8>),
-    /// Nothing there.
+    /// Nil.
     Null,
     /// A list.
     Array(Vec<Value>),
-    /// Pairs.
+    /// A map, as pairs.
     Map(Vec<(Value, Value)>),
 }
 
@@ -63,7 +63,7 @@ impl Value {
     }
 }
 
-/// Builds a [`Value`]; panics if other than what was announced follows.
+/// Builds a [`Value`]. Panics if the elements of a reply are not those that were announced.
 #[derive(Default)]
 pub struct Tree {
     open: Vec<(bool, usize, Vec<Value>)>,
@@ -77,7 +77,7 @@ impl Tree {
         self.done.expect("no reply")
     }
 
-    /// Whether nothing was written.
+    /// Returns true if nothing was written.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty() && self.done.is_none()
     }
@@ -143,11 +143,11 @@ pub struct Server {
     pub last_id: u64,
     /// The counters of the server.
     pub counters: Counters,
-    /// What the last command or sweep sends to replicas.
+    /// The effects of the last command or sweep.
     pub effects: Effects,
-    /// Memory is short.
+    /// True if memory is short.
     pub memory_pressure: bool,
-    /// Bytes that are available all the same.
+    /// Bytes that are available under memory pressure.
     pub available_bytes: u64,
 }
 
@@ -199,7 +199,7 @@ impl Server {
         match request.run(name, node, &mut exec, &mut tree) {
             Ok(_) => Ok(tree.finish()),
             Err(error) => {
-                assert!(tree.is_empty(), "a refusal behind a reply: {error}");
+                assert!(tree.is_empty(), "an error after a reply: {error}");
                 Err(error)
             }
         }

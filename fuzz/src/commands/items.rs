@@ -1,17 +1,17 @@
-//! Errors and objects.
+//! Checks of errors and objects.
 
 use super::*;
 
 impl World {
     pub(super) fn error(&mut self, key: u8, level: u8, tags: u8) {
         let (key, level) = (format!("k{}", key % 6), (level % 10).to_string());
-        let held = match &self.node {
+        let stored = match &self.node {
             Some(_) => self.ask(Command::Get, &["ERROR", &key]),
             None => Value::Null,
         };
-        let before = match &held {
+        let before = match &stored {
             Value::Null => 0,
-            held => held.at("occurrences").int(),
+            stored => stored.at("occurrences").int(),
         };
         let words = ["m", "KEY", &key, "LEVEL", &level, "TAGS", pick(&TAGS, tags)];
         let reply = match self.run(Command::Error, &words).expect("it creates") {
@@ -23,8 +23,8 @@ impl World {
         let now = self.ask(Command::Get, &["ERROR", &key]);
         assert_eq!(now.at("occurrences").int(), before + 1);
         assert!(before > 0 || now.at("id").int() > 0, "new, and not queued");
-        if before > 0 && held.at("id").int() > 0 {
-            assert_eq!(held.at("id"), now.at("id"), "it waits");
+        if before > 0 && stored.at("id").int() > 0 {
+            assert_eq!(stored.at("id"), now.at("id"), "it waits");
         }
     }
 
@@ -34,16 +34,16 @@ impl World {
         let json = pick(&["1", "{\"a\":[1, 2]}", "{ \"a\":[1,2]}", "\"x\""], o.json);
         let compact: String = json.chars().filter(|c| *c != ' ').collect();
         let tags = pick(&["", "a:1", "x"], o.tags);
-        let held = match &self.node {
+        let stored = match &self.node {
             Some(_) => self.ask(Command::Get, &["REALITY", &key]),
             None => Value::Null,
         };
         let mut expected = 1;
-        if held != Value::Null {
+        if stored != Value::Null {
             let newest = self.newest[&key];
-            let same = held.at("json").bulk() == compact.as_bytes()
-                && held.at("gone").int() == 0
-                && *held.at("tags") == tag_map(tags);
+            let same = stored.at("json").bulk() == compact.as_bytes()
+                && stored.at("gone").int() == 0
+                && *stored.at("tags") == tag_map(tags);
             expected = match same {
                 _ if newest <= now_ms + self.server.settings.rules.max_future_ms && at < newest => {
                     -1
@@ -62,7 +62,7 @@ impl World {
         }
         match self.run(Command::Reality, &words).expect("it creates") {
             Ok(reply) => {
-                assert_eq!(reply.int(), expected, "{words:?} on {held:?}");
+                assert_eq!(reply.int(), expected, "{words:?} on {stored:?}");
                 if expected >= 0 {
                     self.newest.insert(key, at);
                 }
@@ -71,19 +71,19 @@ impl World {
         }
     }
 
-    /// Objects that are gone or removed.
+    /// Checks objects that are gone or removed.
     pub(super) fn check_objects(&mut self) {
         for key in (0..6).map(|n| format!("k{n}")) {
-            let held = self.ask(Command::Get, &["REALITY", &key]);
-            if held == Value::Null {
+            let stored = self.ask(Command::Get, &["REALITY", &key]);
+            if stored == Value::Null {
                 self.newest.remove(&key);
                 continue;
             }
             let newest = self.newest.get_mut(&key).expect("it was reported");
-            if held.at("gone").int() == 1 {
+            if stored.at("gone").int() == 1 {
                 // The time of its end is that of its last change.
-                *newest = (*newest).max(held.at("epoch").int());
-                assert!(held.at("id").int() > 0, "gone, and does not wait");
+                *newest = (*newest).max(stored.at("epoch").int());
+                assert!(stored.at("id").int() > 0, "gone, and does not wait");
             }
         }
     }

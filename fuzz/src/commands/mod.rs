@@ -5,8 +5,9 @@
 //! model knows no windows and no rules of closing. It checks that nothing is lost, doubled or invented:
 //! - the counts and sums of a metric, over open windows, queued and delivered records, grow by what a sample brings,
 //!   and by nothing else;
-//! - of MIN, HOUR and LOG, what was queued is delivered, dropped or waiting; limits hold;
-//! - ids grow, one id is never delivered with two contents, leased entries are nobody else's, the oldest come first;
+//! - a queued record of MIN, HOUR or LOG is delivered, dropped or pending; limits are kept;
+//! - ids grow, one id is never delivered with two contents, a leased record is delivered to nobody else, the oldest
+//!   records come first;
 //! - a report of an object is answered as the contract says, and the count of an error grows by one.
 //!
 //! Bit 0 of the first byte chooses low limits; then statistics may be dropped, and are only counted. With SHOW in the
@@ -88,13 +89,13 @@ enum Act {
     },
     Failover,
     Restart,
-    MakeRoom {
+    Evict {
         queue: u8,
         bytes: u8,
     },
     Memory {
         tight: bool,
-        room: u8,
+        bytes: u8,
     },
 }
 
@@ -115,7 +116,7 @@ struct Object {
     at: At,
 }
 
-/// A queue, and a bit for each of the entries delivered last.
+/// A queue, and a bit for each of the records delivered last.
 #[derive(Arbitrary, Clone, Debug)]
 struct Of {
     queue: u8,
@@ -169,7 +170,7 @@ pub fn run(data: &[u8]) {
         }
         world.act(&act);
         world.check_replica();
-        world.look(&act);
+        world.check_queues(&act);
         if n % 16 == 0 {
             world.check_loaded();
         }
@@ -177,14 +178,14 @@ pub fn run(data: &[u8]) {
     world.check_loaded();
 }
 
-/// Count and sum of a metric in windows of one length, over all that there ever were.
+/// Count and sum of a metric over all its windows of one length.
 type Totals = BTreeMap<(String, usize), (u64, f64)>;
-/// An entry: queue, id.
-type Entry = (usize, i64);
+/// A record: queue, id.
+type RecordId = (usize, i64);
 
-/// An entry that waits.
+/// A pending record.
 #[derive(Clone)]
-struct WaitingEntry {
+struct PendingRecord {
     record: String,
     /// Of MIN and HOUR: metric, count, sum.
     window: Option<(String, u64, f64)>,
@@ -195,30 +196,30 @@ struct World {
     tight: bool,
     node: Option<Node>,
     replica: Option<Node>,
-    /// The waiting entries, as PEEK returns them.
-    held: BTreeMap<Entry, WaitingEntry>,
+    /// The pending records, as PEEK returns them.
+    pending: BTreeMap<RecordId, PendingRecord>,
     /// All deliveries so far.
-    handed: BTreeMap<Entry, String>,
-    /// What FETCH delivered last, by queue.
+    handed: BTreeMap<RecordId, String>,
+    /// The records that FETCH delivered last, by queue.
     recent: [Vec<i64>; 5],
-    leased: BTreeMap<Entry, u64>,
-    deliveries: BTreeMap<Entry, i64>,
+    leased: BTreeMap<RecordId, u64>,
+    deliveries: BTreeMap<RecordId, i64>,
     /// The largest id seen.
     top: i64,
     /// Of the records of MIN and HOUR that were removed.
     delivered: Totals,
     totals: Totals,
-    /// By metric: how many samples missed their HOUR window.
+    /// The number of samples that missed their HOUR window, by metric.
     late_hours: BTreeMap<String, i64>,
-    /// By how much the next check must find the totals to have grown, at most; each part or nothing, unless exact.
+    /// The largest growth of the totals that the next check may find; each part or nothing, unless exact.
     grows: Vec<Growth>,
-    /// The reply of the last step does not say by how much the totals have grown.
+    /// True if the reply of the last step does not contain the growth of the totals.
     unknown: bool,
-    /// Entries removed since the last check, by queue.
+    /// Records removed since the last check, by queue.
     taken: [u64; 5],
     logged: u64,
     dropped: [i64; 5],
-    /// Of each object, the newest time reported, or the time at which it was gone.
+    /// The newest time reported of each object, or the time at which it was gone.
     newest: BTreeMap<String, i64>,
 }
 
@@ -249,7 +250,7 @@ impl World {
             tight,
             node: None,
             replica: None,
-            held: BTreeMap::new(),
+            pending: BTreeMap::new(),
             handed: BTreeMap::new(),
             recent: Default::default(),
             leased: BTreeMap::new(),
@@ -279,7 +280,7 @@ impl World {
         let before = digest(node);
         let result = self.server.run(node, command, &words);
         if let Err(error) = &result {
-            assert_eq!(before, digest(node), "refused, and changed: {error}");
+            assert_eq!(before, digest(node), "rejected, and changed: {error}");
         }
         if let Some(node) = fresh.filter(|_| !self.server.effects.is_empty()) {
             self.node = Some(node);
@@ -291,7 +292,7 @@ impl World {
     fn ask(&mut self, command: Command, words: &[&str]) -> Value {
         let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let node = self.node.as_mut().expect("a node");
-        self.server.run(node, command, &words).expect("a look")
+        self.server.run(node, command, &words).expect("a read")
     }
 
     fn replicate(&mut self, command: Command, words: &[&[u8]]) {
@@ -330,7 +331,7 @@ impl World {
                 assert_eq!(digest(node), digest(replica), "the replica differs");
             }
             (None, None) => {}
-            _ => panic!("one of primary and replica has no node"),
+            _ => panic!("only one of primary and replica has a node"),
         }
     }
 
@@ -424,16 +425,16 @@ impl World {
                 self.forget_leases();
             }
             // Then records may be dropped, so only where that is not counted.
-            Act::Memory { tight, room } if self.tight => {
+            Act::Memory { tight, bytes } if self.tight => {
                 self.server.memory_pressure = *tight;
                 self.server.available_bytes = if *tight {
-                    u64::from(*room) * 8
+                    u64::from(*bytes) * 8
                 } else {
                     u64::MAX
                 };
             }
             Act::Memory { .. } => {}
-            Act::MakeRoom { queue, bytes } => self.make_room(*queue, (*bytes).into()),
+            Act::Evict { queue, bytes } => self.evict(*queue, (*bytes).into()),
         }
     }
 
@@ -449,8 +450,8 @@ impl World {
         panic!("a sweep that does not end");
     }
 
-    /// Evicts the first entries of queues. The rest is conserved, so this is left to the mode with low limits.
-    fn make_room(&mut self, queue: u8, bytes: u64) {
+    /// Evicts the oldest records of queues. The rest is conserved, so this is left to the mode with low limits.
+    fn evict(&mut self, queue: u8, bytes: u64) {
         let Some(node) = self.node.as_mut().filter(|_| self.tight) else {
             return;
         };
@@ -520,8 +521,8 @@ fn tag_map(tags: &str) -> Value {
     Value::Map(pairs.collect())
 }
 
-impl WaitingEntry {
-    fn new(q: usize, record: &str) -> WaitingEntry {
+impl PendingRecord {
+    fn new(q: usize, record: &str) -> PendingRecord {
         let window = (q < 2).then(|| {
             let members = members(record).expect("a record");
             let of = |name: &str| members.iter().find(|(n, _)| n == name).expect(name).1;
@@ -531,15 +532,15 @@ impl WaitingEntry {
                 number(of("sum").as_bytes()),
             )
         });
-        WaitingEntry {
+        PendingRecord {
             record: record.to_owned(),
             window,
         }
     }
 }
 
-fn add(totals: &mut Totals, i: usize, held: &WaitingEntry) {
-    if let Some((metric, count, sum)) = &held.window {
+fn add(totals: &mut Totals, i: usize, record: &PendingRecord) {
+    if let Some((metric, count, sum)) = &record.window {
         let total = totals.entry((metric.clone(), i)).or_default();
         *total = (total.0 + count, total.1 + sum);
     }

@@ -1,4 +1,4 @@
-//! What is delivered, acknowledged and dropped.
+//! Checks of deliveries, acknowledgements and drops.
 
 use super::*;
 
@@ -20,9 +20,9 @@ impl World {
             Err(error) => return assert!(self.server.memory_pressure, "{error}"),
         };
         let leased = self.leased.clone();
-        let is_leased = |e: &Entry| leased.get(e).is_some_and(|until| *until > now);
+        let is_leased = |e: &RecordId| leased.get(e).is_some_and(|until| *until > now);
         let free: Vec<i64> = self
-            .held
+            .pending
             .keys()
             .filter(|e| e.0 == q && !is_leased(e))
             .map(|e| e.1)
@@ -48,8 +48,8 @@ impl World {
                 assert_eq!(before, record, "one id, two contents");
             }
             if command == Command::Pop {
-                let held = self.held.get(&key).cloned();
-                self.take(q, held);
+                let record = self.pending.get(&key).cloned();
+                self.take(q, record);
             }
         }
         if command == Command::Pop {
@@ -64,10 +64,10 @@ impl World {
         }
     }
 
-    pub(super) fn take(&mut self, q: usize, held: Option<WaitingEntry>) {
+    pub(super) fn take(&mut self, q: usize, record: Option<PendingRecord>) {
         self.taken[q] += 1;
-        if let Some(held) = held {
-            add(&mut self.delivered, q, &held);
+        if let Some(record) = record {
+            add(&mut self.delivered, q, &record);
         }
     }
 
@@ -94,8 +94,8 @@ impl World {
         };
         let reply = reply.expect("ids");
         let keys = ids.iter().map(|id| (q, *id));
-        let there: Vec<Entry> = keys
-            .filter(|e| self.held.contains_key(e))
+        let there: Vec<RecordId> = keys
+            .filter(|e| self.pending.contains_key(e))
             .filter(|e| {
                 command == Command::Ack || self.leased.get(e).is_some_and(|until| *until > now)
             })
@@ -104,8 +104,8 @@ impl World {
         for key in there {
             match command {
                 Command::Ack => {
-                    let held = self.held.get(&key).cloned();
-                    self.take(q, held);
+                    let record = self.pending.get(&key).cloned();
+                    self.take(q, record);
                     self.leased.remove(&key);
                     self.deliveries.remove(&key);
                 }
@@ -120,11 +120,14 @@ impl World {
     }
 
     /// Checks all queues after a step.
-    pub(super) fn look(&mut self, act: &Act) {
+    pub(super) fn check_queues(&mut self, act: &Act) {
         if self.node.is_none() {
             return;
         }
-        let (before, info) = (std::mem::take(&mut self.held), self.ask(Command::Info, &[]));
+        let (before, info) = (
+            std::mem::take(&mut self.pending),
+            self.ask(Command::Info, &[]),
+        );
         for (q, name) in QUEUES.into_iter().enumerate() {
             let reply = self.ask(Command::Peek, &[name, "COUNT", "10000"]);
             for entry in reply.list() {
@@ -132,21 +135,21 @@ impl World {
                 let key = (q, id);
                 let deliveries = self.deliveries.get(&key).copied().unwrap_or(0);
                 assert_eq!(entry.list()[2].int(), deliveries, "{key:?}");
-                let held = match before.get(&key) {
+                let record = match before.get(&key) {
                     Some(old) if old.record == record => old.clone(),
                     Some(old) if q < 3 => panic!("{} became {record}", old.record),
                     old => {
                         let is_new = old.is_none();
                         assert!(!is_new || id > self.top, "an id of before: {key:?}");
                         crate::codec::check_records(&Value::Array(vec![entry.clone()]));
-                        WaitingEntry::new(q, record)
+                        PendingRecord::new(q, record)
                     }
                 };
-                self.held.insert(key, held);
+                self.pending.insert(key, record);
             }
             self.check_queue(q, &before, info.at("queues").at(name), act);
         }
-        self.top = self.held.keys().map(|e| e.1).fold(self.top, i64::max);
+        self.top = self.pending.keys().map(|e| e.1).fold(self.top, i64::max);
         self.taken = [0; 5];
         self.logged = 0;
         let most = &self.server.settings;
@@ -160,13 +163,14 @@ impl World {
     pub(super) fn check_queue(
         &mut self,
         q: usize,
-        before: &BTreeMap<Entry, WaitingEntry>,
+        before: &BTreeMap<RecordId, PendingRecord>,
         info: &Value,
         act: &Act,
     ) {
-        let count =
-            |held: &BTreeMap<Entry, WaitingEntry>| held.keys().filter(|e| e.0 == q).count() as u64;
-        let (old, new) = (count(before), count(&self.held));
+        let count = |records: &BTreeMap<RecordId, PendingRecord>| {
+            records.keys().filter(|e| e.0 == q).count() as u64
+        };
+        let (old, new) = (count(before), count(&self.pending));
         assert_eq!(info.at("length").int() as u64, new);
         assert!(info.at("leased").int() as u64 <= new);
         let dropped = info.at("dropped").int();
@@ -181,7 +185,7 @@ impl World {
         let taken = self.taken[q];
         let kept = before
             .keys()
-            .filter(|e| e.0 == q && self.held.contains_key(e));
+            .filter(|e| e.0 == q && self.pending.contains_key(e));
         let gone = old - kept.count() as u64;
         let context =
             || format!("{act:?}: queue {q}, {old} to {new}, {taken} taken, {drops} dropped");

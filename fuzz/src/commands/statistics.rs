@@ -1,9 +1,9 @@
-//! Samples, and what they must add up to.
+//! Checks of samples and their totals.
 
 use super::*;
 
 impl World {
-    /// What a sample brings if it counts; an error if it must not.
+    /// Returns the growth by a sample that counts; an error if it must not count.
     pub(super) fn expected(
         &mut self,
         metric: &str,
@@ -11,7 +11,7 @@ impl World {
         value: f64,
         at: i64,
     ) -> Result<Growth, &'static str> {
-        let (now_ms, rules) = (self.server.now.ms(), self.server.settings.rules.clone());
+        let (now_ms, rules) = (self.server.now.ms(), self.server.settings.rules);
         let mut growth = Growth {
             metric: metric.to_owned(),
             count: 1,
@@ -21,20 +21,20 @@ impl World {
         if diff {
             (growth.count, growth.sum) = (0, 0.0);
         }
-        let held = match &self.node {
+        let stored = match &self.node {
             Some(_) => self.ask(Command::Get, &["METRIC", metric]),
             None => Value::Null,
         };
-        if held == Value::Null {
+        if stored == Value::Null {
             return Ok(growth);
         }
-        if held.at("type").bulk() != if diff { &b"DIFF"[..] } else { b"ABS" } {
+        if stored.at("type").bulk() != if diff { &b"DIFF"[..] } else { b"ABS" } {
             return Err("of the other type");
         }
         if !diff {
             return Ok(growth);
         }
-        let (last, before) = (number(held.at("last").bulk()), held.at("at").int());
+        let (last, before) = (number(stored.at("last").bulk()), stored.at("at").int());
         let ahead = before > now_ms + rules.max_future_ms;
         if before == 0 || ahead {
             return Ok(growth);
@@ -114,12 +114,12 @@ impl World {
             words.extend([m.as_str(), text.as_str()]);
         }
         if let Ok(reply) = self.run(Command::Mstat, &words).expect("it creates") {
-            let [taken, late, refused] = reply.list() else {
+            let [taken, late, rejected] = reply.list() else {
                 panic!("{reply:?}");
             };
-            let refused = refused.list().len() as i64;
-            assert_eq!(taken.int() + late.int() + refused, 3);
-            assert!(!atomic || refused == 0);
+            let rejected = rejected.list().len() as i64;
+            assert_eq!(taken.int() + late.int() + rejected, 3);
+            assert!(!atomic || rejected == 0);
             // The reply does not say which were late.
             if late.int() == 0 && !self.tight && distinct.len() == 3 {
                 self.grows = expected.into_iter().filter_map(Result::ok).collect();
@@ -130,24 +130,24 @@ impl World {
         }
     }
 
-    /// What all windows add up to.
+    /// Returns the totals of all windows.
     pub(super) fn sum_up(&mut self) -> Totals {
         let mut totals = self.delivered.clone();
         if self.node.is_none() {
             return totals;
         }
-        for ((i, _), held) in self.held.range(..(2, 0)) {
-            add(&mut totals, *i, held);
+        for ((i, _), record) in self.pending.range(..(2, 0)) {
+            add(&mut totals, *i, record);
         }
         for metric in (0..6).map(metric_name) {
-            let held = self.ask(Command::Get, &["METRIC", &metric]);
-            if held == Value::Null {
+            let stored = self.ask(Command::Get, &["METRIC", &metric]);
+            if stored == Value::Null {
                 continue;
             }
-            let late = held.at("late-hour").int();
+            let late = stored.at("late-hour").int();
             self.late_hours.insert(metric.clone(), late);
             for (i, name) in ["min", "hour"].into_iter().enumerate() {
-                for bucket in held.at(name).list() {
+                for bucket in stored.at(name).list() {
                     let (count, sum) = (bucket.at("count").int(), bucket.at("sum").bulk());
                     let total = totals.entry((metric.clone(), i)).or_default();
                     *total = (total.0 + count as u64, total.1 + number(sum));
