@@ -670,3 +670,22 @@ fn sink_uses_the_proxy_of_its_settings_or_of_the_environment() {
         assert_eq!(stub.requests().len(), 1);
     }
 }
+
+#[test]
+fn rejected_connect_shows_the_status_of_the_proxy() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let rejection = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    let (url, _) = raw_server(rejection, rejection);
+    windows(&server, "n", &names(1));
+    let sink = influx(
+        "http://db.invalid:8086",
+        &format!("{VERSION_1}\nproxy = \"{url}\""),
+    );
+    let place = Place::new(&settings(&server, &sink));
+    let mut running = place.start();
+    let warning = running.errors().next().unwrap();
+    let expected = "sink db: no response: the proxy rejected CONNECT db.invalid:8086: HTTP 403";
+    assert!(warning.contains(expected), "{warning}");
+}

@@ -93,7 +93,7 @@ pub struct Drainer {
     tables: watch::Receiver<Arc<RoutingTable>>,
     table: Arc<RoutingTable>,
     status: Shared<ServerStatus>,
-    stop: Shutdown,
+    shutdown: Shutdown,
     reports: UnboundedReceiver<DeliveryStatus>,
     report_to: UnboundedSender<DeliveryStatus>,
     node_queues: Vec<NodeQueue>,
@@ -128,7 +128,7 @@ impl Drainer {
         address: watch::Receiver<Server>,
         mut tables: watch::Receiver<Arc<RoutingTable>>,
         status: Shared<ServerStatus>,
-        stop: Shutdown,
+        shutdown: Shutdown,
     ) -> Self {
         let (report_to, reports) = unbounded_channel();
         let table = tables.borrow_and_update().clone();
@@ -138,7 +138,7 @@ impl Drainer {
             tables,
             table,
             status,
-            stop,
+            shutdown,
             reports,
             report_to,
             node_queues: Vec::new(),
@@ -187,7 +187,7 @@ impl Drainer {
                     let pause = backoff.next_pause();
                     tokio::select! {
                         () = sleep(pause) => {}
-                        () = self.stop.requested() => {}
+                        () = self.shutdown.requested() => {}
                         moved = self.address.changed() => if moved.is_ok() {
                             backoff = Backoff::default();
                         }
@@ -199,7 +199,7 @@ impl Drainer {
     }
 
     fn is_ended(&self) -> bool {
-        self.stop.is_requested() || self.address.has_changed().is_err()
+        self.shutdown.is_requested() || self.address.has_changed().is_err()
     }
 
     async fn connect(&mut self) -> Result<Connection, ClientError> {
@@ -275,7 +275,7 @@ impl Drainer {
     async fn scan(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
         let start = Instant::now();
         let mut scan = NodeScan::default();
-        while !scan.step(wire).await? && !self.stop.is_requested() {
+        while !scan.step(wire).await? && !self.shutdown.is_requested() {
             // A scan can take longer than a lease.
             self.take_reports();
             self.settle(wire).await?;
@@ -540,7 +540,7 @@ impl Drainer {
                     Ok(()) => Woken::Work,
                     Err(_) => Woken::End,
                 },
-                () = self.stop.requested() => Woken::End,
+                () = self.shutdown.requested() => Woken::End,
             }
         };
         self.take_reports();
@@ -595,7 +595,7 @@ impl Drainer {
     async fn finish(mut self, mut wire: Option<Connection>) {
         self.reserved = None;
         const PAUSE: Duration = Duration::from_millis(200);
-        let deadline = self.stop.requested_at().unwrap_or_else(Instant::now) + self.table.grace;
+        let deadline = self.shutdown.requested_at().unwrap_or_else(Instant::now) + self.table.grace;
         loop {
             self.take_reports();
             let left = deadline.saturating_duration_since(Instant::now());

@@ -4,8 +4,8 @@
 //! # Invariants
 //!
 //! A configuration with errors changes nothing. On a reload, sinks and servers whose settings are unchanged continue with
-//! what they have. A poller that silently does half of its work is worse than one that ended: if a task or thread
-//! panics, shutdown is requested.
+//! what they have. A poller that silently does half of its work is worse than one that ended: if a task panics, shutdown
+//! is requested.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ use super::routing::RoutingTable;
 use super::sinks::Sinks;
 use super::status::Status;
 use super::systemd::SystemdNotifier;
+use super::tasks::Tasks;
 use super::web;
 
 /// The pause between two checks of the files and the tasks.
@@ -85,7 +86,8 @@ struct Engine {
     stamps: FileStamps,
     config: Config,
     control: Control,
-    stop: Shutdown,
+    shutdown: Shutdown,
+    tasks: Tasks,
     status: Arc<Status>,
     sinks: Sinks,
     /// The status page, if the configuration has one.
@@ -107,13 +109,15 @@ impl Engine {
         config: Config,
         stamps: FileStamps,
         control: Control,
-        stop: Shutdown,
+        shutdown: Shutdown,
     ) -> Result<Engine, PollError> {
+        let tasks = Tasks::new(shutdown.clone());
         let mut engine = Engine {
             path: path.to_owned(),
             stamps,
-            sinks: Sinks::new(&stop),
-            stop,
+            sinks: Sinks::new(tasks.clone()),
+            shutdown,
+            tasks,
             control,
             status: Arc::new(Status::new()),
             web: None,
@@ -130,21 +134,21 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Returns an error if a sink failed permanently, a drainer panicked, or the status page cannot listen.
+    /// Returns an error if a sink failed permanently, a task panicked, or the status page cannot listen.
     async fn run(mut self) -> Result<(), PollError> {
         let (tables, table) = watch::channel(Arc::new(self.routing_table()));
         if let Some(address) = self.config.listen {
             let listener = web::bind(address).await?;
             self.web = Some(self.serve(address, listener));
         }
-        let mut fleet = Fleet::new(table, self.status.clone(), self.stop.clone());
+        let mut fleet = Fleet::new(table, self.status.clone(), self.tasks.clone());
         fleet.watch(self.config.sources.clone());
         self.systemd.ready();
 
         let mut checks = interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut settle_at, mut has_failed) = (None, false);
-        while !self.stop.is_requested() {
+        let mut settle_at = None;
+        while !self.shutdown.is_requested() {
             let settled = async {
                 match settle_at {
                     Some(at) => sleep_until(at).await,
@@ -158,10 +162,7 @@ impl Engine {
                 }
                 () = self.control.reload.notified() => true,
                 _ = checks.tick() => {
-                    if fleet.sweep() {
-                        has_failed = true;
-                        self.stop.request();
-                    }
+                    fleet.sweep();
                     self.sinks.sweep();
                     self.systemd.heartbeat(&self.status);
                     self.stamps.changed()
@@ -171,7 +172,7 @@ impl Engine {
                     settle_at = None;
                     false
                 }
-                () = self.stop.requested() => false,
+                () = self.shutdown.requested() => false,
             };
             if reload {
                 self.systemd.reloading();
@@ -191,16 +192,12 @@ impl Engine {
         drop(tables);
         // A little before the program is ended by force, so that the counts are shown.
         let since = self
-            .stop
+            .shutdown
             .requested_at()
             .map_or_else(Instant::now, Instant::from);
         let deadline = since + self.config.shutdown_grace * 7 / 8;
         self.sinks.end(deadline).await?;
-        match has_failed {
-            // A bug. The task's panic message was shown.
-            true => Err(PollError::DrainerPanicked),
-            false => Ok(()),
-        }
+        self.tasks.check()
     }
 
     fn routing_table(&self) -> RoutingTable {
@@ -280,7 +277,17 @@ impl Engine {
 
     fn serve(&self, address: SocketAddr, listener: TcpListener) -> StatusPage {
         let limits = self.web_limits.subscribe();
-        StatusPage::start(address, listener, self.status.clone(), limits)
+        // With port 0 the system chooses the port.
+        let local = listener.local_addr().unwrap_or(address);
+        say(&format!("status page listening on http://{local}/"));
+        let page = web::serve(
+            listener,
+            self.status.clone(),
+            limits,
+            std::future::pending(),
+        );
+        let task = self.tasks.spawn("the status page".into(), page);
+        StatusPage { address, task }
     }
 
     fn apply(&mut self, config: Config) -> Result<(), PollError> {
@@ -300,21 +307,6 @@ impl Engine {
 struct StatusPage {
     address: SocketAddr,
     task: JoinHandle<()>,
-}
-
-impl StatusPage {
-    fn start(
-        address: SocketAddr,
-        listener: TcpListener,
-        status: Arc<Status>,
-        limits: watch::Receiver<WebLimits>,
-    ) -> StatusPage {
-        // With port 0 the system chooses the port.
-        let local = listener.local_addr().unwrap_or(address);
-        say(&format!("status page listening on http://{local}/"));
-        let task = tokio::spawn(web::serve(listener, status, limits, std::future::pending()));
-        StatusPage { address, task }
-    }
 }
 
 impl Drop for StatusPage {

@@ -33,15 +33,12 @@ pub enum PollError {
         /// The reason in the words of the sink.
         reason: String,
     },
-    /// The task of a sink panicked. Its panic message was shown.
-    #[error("sink {name} panicked")]
-    SinkPanicked {
-        /// The name of the sink.
-        name: String,
+    /// A task panicked. Its panic message was shown.
+    #[error("{task} panicked")]
+    TaskPanicked {
+        /// The name of the task.
+        task: String,
     },
-    /// The task of a server panicked. Its panic message was shown.
-    #[error("the drainer of a server panicked")]
-    DrainerPanicked,
     /// A file of records cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Read {
@@ -59,7 +56,4 @@ pub enum PollError {
         /// The number of the line.
         line: u64,
     },
-    /// The task that reads files panicked. Its panic message was shown.
-    #[error("the reader of files panicked")]
-    ReaderPanicked,
 }

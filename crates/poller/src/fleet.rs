@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::Instrument;
 
-use agg_client::Shutdown;
 use agg_client::connect::Server;
 use agg_client::discovery::{Found, Source};
 use agg_client::messages::of_server;
@@ -18,6 +17,7 @@ use agg_client::messages::of_server;
 use super::drainer::Drainer;
 use super::routing::RoutingTable;
 use super::status::Status;
+use super::tasks::Tasks;
 
 /// How long a new source that lists its servers needs to report them.
 const LISTING_TIME: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ struct Member {
 pub struct Fleet {
     tables: watch::Receiver<Arc<RoutingTable>>,
     status: Arc<Status>,
-    stop: Shutdown,
+    tasks: Tasks,
     members: HashMap<String, Member>,
     drainers: JoinSet<()>,
     sources: Vec<WatchedSource>,
@@ -60,13 +60,13 @@ impl Fleet {
     pub fn new(
         tables: watch::Receiver<Arc<RoutingTable>>,
         status: Arc<Status>,
-        stop: Shutdown,
+        tasks: Tasks,
     ) -> Fleet {
         let (send_event, events) = unbounded_channel();
         Fleet {
             tables,
             status,
-            stop,
+            tasks,
             members: HashMap::new(),
             drainers: JoinSet::new(),
             sources: Vec::new(),
@@ -103,23 +103,34 @@ impl Fleet {
     fn start(&mut self, source: Source) -> WatchedSource {
         self.last_origin += 1;
         let origin = self.last_origin;
-        let (send, mut found) = unbounded_channel();
-        let send_event = self.send_event.clone();
+        let (send, found) = unbounded_channel();
         let watch = source.clone().watch(send);
-        let watcher = tokio::spawn(async move {
-            let forward = async move {
-                while let Some(found) = found.recv().await {
-                    // The receiver is dropped only when the program ends.
-                    let _ = send_event.send((origin, found));
-                }
-            };
-            tokio::join!(watch, forward);
-        });
         WatchedSource {
             source,
             origin,
-            task: watcher.abort_handle(),
+            task: self.spawn_watcher(origin, watch, found),
         }
+    }
+
+    /// Spawns the task of a source: `watch`, which reports to `found`, and what forwards its reports.
+    fn spawn_watcher(
+        &self,
+        origin: Origin,
+        watch: impl Future<Output = ()> + Send + 'static,
+        mut found: UnboundedReceiver<Found>,
+    ) -> AbortHandle {
+        let send_event = self.send_event.clone();
+        let forward = async move {
+            while let Some(found) = found.recv().await {
+                // The receiver is dropped only when the program ends.
+                let _ = send_event.send((origin, found));
+            }
+        };
+        let task = async move {
+            tokio::join!(watch, forward);
+        };
+        let name = format!("the watcher of source {origin}");
+        self.tasks.spawn(name, task).abort_handle()
     }
 
     fn is_watched(&self, origin: Origin) -> bool {
@@ -157,9 +168,11 @@ impl Fleet {
         }
         let status = self.status.server(&found.id, server.endpoint());
         let (address, addresses) = watch::channel(server);
-        let drainer = Drainer::new(addresses, self.tables.clone(), status, self.stop.clone());
-        let span = of_server(&found.id);
-        self.drainers.spawn(drainer.run().instrument(span));
+        let shutdown = self.tasks.shutdown().clone();
+        let drainer = Drainer::new(addresses, self.tables.clone(), status, shutdown);
+        let name = format!("the drainer of {}", found.id);
+        let task = drainer.run().instrument(of_server(&found.id));
+        self.drainers.spawn(self.tasks.guard(name, task));
         let member = Member {
             address,
             origins: BTreeSet::from([origin]),
@@ -197,12 +210,34 @@ impl Fleet {
         while self.drainers.join_next().await.is_some() {}
     }
 
-    /// Removes the drainers that have ended. Returns whether one of them panicked.
-    pub fn sweep(&mut self) -> bool {
-        let mut has_panicked = false;
-        while let Some(ended) = self.drainers.try_join_next() {
-            has_panicked |= ended.is_err_and(|error| error.is_panic());
-        }
-        has_panicked
+    /// Removes the drainers that have ended.
+    pub fn sweep(&mut self) {
+        while self.drainers.try_join_next().is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agg_client::Shutdown;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn panic_of_a_watcher_requests_shutdown() {
+        let table = RoutingTable {
+            routes: Vec::new(),
+            sinks: Vec::new(),
+            poll_interval: Duration::ZERO,
+            lease: Duration::ZERO,
+            grace: Duration::ZERO,
+        };
+        let (_tables, receiver) = watch::channel(Arc::new(table));
+        let tasks = Tasks::new(Shutdown::default());
+        let fleet = Fleet::new(receiver, Arc::new(Status::new()), tasks.clone());
+        let (_send, found) = unbounded_channel();
+        fleet.spawn_watcher(7, async { panic!("a test") }, found);
+        tasks.shutdown().requested().await;
+        let error = tasks.check().unwrap_err();
+        assert_eq!(error.to_string(), "the watcher of source 7 panicked");
     }
 }

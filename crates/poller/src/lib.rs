@@ -39,6 +39,7 @@ mod sinks;
 mod status;
 mod systemd;
 mod tags;
+mod tasks;
 pub mod web;
 mod worker;
 

@@ -34,6 +34,7 @@ use super::error::PollError;
 use super::routing::{Destination, RoutingTable};
 use super::sinks::Sinks;
 use super::status::Status;
+use super::tasks::Tasks;
 
 /// The most records of a batch.
 const MAX_RECORDS: usize = 2000;
@@ -100,9 +101,10 @@ pub async fn load(
     files: Vec<PathBuf>,
     config: Config,
     progress: impl Fn(Progress),
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<Loaded, PollError> {
-    let (status, mut sinks) = (Status::new(), Sinks::new(stop));
+    let tasks = Tasks::new(shutdown.clone());
+    let (status, mut sinks) = (Status::new(), Sinks::new(tasks.clone()));
     sinks.set(&config, &status)?;
     let table = RoutingTable {
         routes: config.routes,
@@ -115,10 +117,10 @@ pub async fn load(
     // A short queue: memory is bounded by the budgets of the sinks.
     let (send, batches) = channel(1);
     let reader = {
-        let (counters, stop) = (counters.clone(), stop.clone());
+        let (counters, shutdown) = (counters.clone(), shutdown.clone());
         spawn_blocking(move || -> Result<(), PollError> {
             for file in &files {
-                read(file, &counters, &stop, |batch| {
+                read(file, &counters, &shutdown, |batch| {
                     // The receiver is dropped when shutdown is requested.
                     let _ = send.blocking_send(batch);
                 })?;
@@ -129,14 +131,17 @@ pub async fn load(
     let mut loader = Loader::new(table, counters.clone());
     tokio::select! {
         () = loader.run(batches, progress) => {}
-        () = stop.requested() => {}
+        () = shutdown.requested() => {}
     }
-    let read = match stop.is_requested() {
+    let read = match shutdown.is_requested() {
         // The reader may be blocked in a call.
         true => Ok(()),
-        false => reader.await.unwrap_or(Err(PollError::ReaderPanicked)),
+        false => reader.await.unwrap_or_else(|_| {
+            let task = "the reader of files".into();
+            Err(PollError::TaskPanicked { task })
+        }),
     };
-    let deadline = if stop.is_requested() {
+    let deadline = if shutdown.is_requested() {
         sinks.drain_now();
         Instant::now() + config.shutdown_grace
     } else {
@@ -154,13 +159,13 @@ pub async fn load(
     say(&format!(
         "{records} records read, {unrouted} matched no route, {invalid} lines are not records"
     ));
-    ended.and(read)?;
+    ended.and(tasks.check()).and(read)?;
     Ok(Loaded {
         records,
         unrouted,
         invalid,
         dead,
-        is_interrupted: stop.is_requested(),
+        is_interrupted: shutdown.is_requested(),
     })
 }
 
@@ -264,7 +269,7 @@ impl Loader {
 fn read(
     path: &Path,
     counters: &Counters,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
     mut pass: impl FnMut(Batch),
 ) -> Result<(), PollError> {
     let name = path.display();
@@ -281,7 +286,7 @@ fn read(
         match (&mut lines).take(MAX_LINE).read_until(b'\n', &mut text) {
             Err(error) => break Err(cannot_read(error)),
             Ok(0) => break Ok(()),
-            Ok(_) if stop.is_requested() => break Ok(()),
+            Ok(_) if shutdown.is_requested() => break Ok(()),
             Ok(_) => number += 1,
         }
         if text.last() != Some(&b'\n') && text.len() as u64 == MAX_LINE {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
@@ -21,6 +23,7 @@ use super::rotation::Mode;
 use super::routing::SinkHandle;
 use super::sink;
 use super::status::{SinkStatus, Status};
+use super::tasks::Tasks;
 use super::worker::Worker;
 
 /// The running sinks.
@@ -28,8 +31,10 @@ pub struct Sinks {
     running: Vec<RunningSink>,
     /// Sinks that were removed from the configuration and still have a write to finish.
     ending: Vec<RunningSink>,
-    /// The shutdown of the program, which is requested when a sink fails for good.
-    stop: Shutdown,
+    /// The first error of a sink that failed permanently.
+    failed: Option<PollError>,
+    /// Requests the shutdown of the program when a sink fails permanently or panics.
+    tasks: Tasks,
 }
 
 /// A running sink.
@@ -37,10 +42,9 @@ struct RunningSink {
     settings: Settings,
     handle: Arc<SinkHandle>,
     status: Arc<SinkStatus>,
-    /// The end of this sink alone.
-    stop: Shutdown,
-    /// The result with which it ended.
-    result: oneshot::Receiver<Result<(), PollError>>,
+    /// The shutdown of this sink alone.
+    shutdown: Shutdown,
+    task: JoinHandle<Result<(), PollError>>,
 }
 
 /// The settings of a sink. A sink whose settings are unchanged keeps running.
@@ -54,12 +58,13 @@ struct Settings {
 }
 
 impl Sinks {
-    /// Creates an empty set. `stop` is requested if a sink fails for good.
-    pub fn new(stop: &Shutdown) -> Sinks {
+    /// Creates an empty set. Shutdown is requested if a sink fails permanently.
+    pub fn new(tasks: Tasks) -> Sinks {
         Sinks {
             running: Vec::new(),
             ending: Vec::new(),
-            stop: stop.clone(),
+            failed: None,
+            tasks,
         }
     }
 
@@ -84,7 +89,7 @@ impl Sinks {
         let mut started = Vec::new();
         for settings in &wanted {
             if !self.running.iter().any(|sink| sink.settings == *settings) {
-                started.push(start(settings.clone(), &self.stop));
+                started.push(start(settings.clone(), &self.tasks));
             }
         }
         let mut pool = std::mem::take(&mut self.running);
@@ -95,7 +100,7 @@ impl Sinks {
             }
         }
         for sink in &pool {
-            sink.stop.request();
+            sink.shutdown.request();
         }
         self.ending.append(&mut pool);
         status.set_sinks(self.running.iter().map(|sink| sink.status.clone()));
@@ -108,16 +113,27 @@ impl Sinks {
         handles.collect()
     }
 
-    /// Removes the sinks that have ended without an error.
+    /// Removes the sinks that have ended, and keeps the error of one that failed.
     pub fn sweep(&mut self) {
-        self.ending
-            .retain_mut(|sink| !matches!(sink.result.try_recv(), Ok(Ok(()))));
+        for mut sink in std::mem::take(&mut self.ending) {
+            match (&mut sink.task).now_or_never() {
+                Some(ended) => self.note_end(ended),
+                None => self.ending.push(sink),
+            }
+        }
+    }
+
+    fn note_end(&mut self, ended: Result<Result<(), PollError>, JoinError>) {
+        // The guard of the tasks has noted a panic.
+        if let Ok(Err(error)) = ended {
+            self.failed.get_or_insert(error);
+        }
     }
 
     /// Requests that the sinks write what they have, and abandon it at the next failure.
     pub fn drain_now(&self) {
         for sink in &self.running {
-            sink.stop.request();
+            sink.shutdown.request();
         }
     }
 
@@ -125,19 +141,14 @@ impl Sinks {
     ///
     /// # Errors
     ///
-    /// Returns an error if a sink failed for good.
-    pub async fn end(self, deadline: Instant) -> Result<(), PollError> {
-        let mut failed = None;
-        for sink in self.ending.into_iter().chain(self.running) {
+    /// Returns an error if a sink failed permanently.
+    pub async fn end(mut self, deadline: Instant) -> Result<(), PollError> {
+        let ending = std::mem::take(&mut self.ending);
+        let running = std::mem::take(&mut self.running);
+        for sink in ending.into_iter().chain(running) {
             drop(sink.handle);
-            match timeout_at(deadline, sink.result).await {
-                Ok(Ok(Err(error))) => failed = Some(error),
-                // A bug. The panic message was shown.
-                Ok(Err(_)) => {
-                    let name = sink.status.name.clone();
-                    failed = Some(PollError::SinkPanicked { name });
-                }
-                Ok(Ok(Ok(()))) | Err(_) => {}
+            if let Ok(ended) = timeout_at(deadline, sink.task).await {
+                self.note_end(ended);
             }
             let stored = sink.status.stored.load(Ordering::Relaxed);
             let dead = sink.status.dead.load(Ordering::Relaxed);
@@ -146,18 +157,18 @@ impl Sinks {
                 "sink {name}: {stored} records stored, {dead} dead letters"
             ));
         }
-        failed.map_or(Ok(()), Err)
+        self.failed.map_or(Ok(()), Err)
     }
 }
 
 /// Starts the task of a sink.
-fn start(settings: Settings, stop: &Shutdown) -> RunningSink {
+fn start(settings: Settings, tasks: &Tasks) -> RunningSink {
     let (inbox, deliveries) = mpsc::unbounded_channel();
     let budget = Budget::new(settings.budget);
     let sink = &settings.sink;
     let status = SinkStatus::new(&sink.name, sink.kind.word(), budget.clone());
     let status = Arc::new(status);
-    let own = Shutdown::default();
+    let shutdown = Shutdown::default();
     let worker = Worker {
         name: sink.name.clone(),
         format: sink.format,
@@ -166,21 +177,19 @@ fn start(settings: Settings, stop: &Shutdown) -> RunningSink {
         dead_letters: DeadLetters::new(settings.dead_letters.clone(), settings.dead_letters_mode),
         max_deliveries: settings.max_deliveries,
         status: status.clone(),
-        stop: own.clone(),
+        shutdown: shutdown.clone(),
     };
-    let (report, result) = oneshot::channel();
-    let guard = PanicGuard(stop.clone());
+    let program = tasks.shutdown().clone();
     let span = of_sink(&worker.name);
+    let name = format!("sink {}", worker.name);
     let task = async move {
-        let guard = guard;
         let result = worker.run().await;
         if result.is_err() {
-            guard.0.request();
+            program.request();
         }
-        // The receiver is dropped only when the program ends.
-        let _ = report.send(result);
+        result
     };
-    tokio::spawn(task.instrument(span));
+    let task = tasks.spawn(name, task.instrument(span));
     RunningSink {
         handle: Arc::new(SinkHandle {
             format: sink.format,
@@ -189,18 +198,60 @@ fn start(settings: Settings, stop: &Shutdown) -> RunningSink {
         }),
         settings,
         status,
-        stop: own,
-        result,
+        shutdown,
+        task,
     }
 }
 
-/// Requests shutdown if the task that holds it panics.
-struct PanicGuard(Shutdown);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.request();
+    /// Returns sinks of which one was removed from the configuration and runs this task.
+    fn ending(task: impl Future<Output = Result<(), PollError>> + Send + 'static) -> Sinks {
+        let mut sinks = Sinks::new(Tasks::new(Shutdown::default()));
+        let settings = Settings {
+            sink: config::Sink {
+                name: "s".into(),
+                format: aggregator_protocol::RecordFormat::Json,
+                kind: Kind::Stdout,
+            },
+            budget: 1,
+            dead_letters: PathBuf::new(),
+            dead_letters_mode: Mode::default(),
+            max_deliveries: 1,
+        };
+        let mut sink = start(settings, &sinks.tasks);
+        sink.task = sinks.tasks.spawn("sink s".into(), task);
+        sinks.ending.push(sink);
+        sinks
+    }
+
+    async fn swept(mut sinks: Sinks) -> Sinks {
+        while !sinks.ending.is_empty() {
+            tokio::task::yield_now().await;
+            sinks.sweep();
         }
+        sinks
+    }
+
+    #[tokio::test]
+    async fn removed_sink_that_panicked_is_swept_before_the_end() {
+        let sinks = swept(ending(async { panic!("a test") })).await;
+        let tasks = sinks.tasks.clone();
+        assert!(tasks.shutdown().is_requested());
+        sinks.end(Instant::now()).await.unwrap();
+        assert_eq!(tasks.check().unwrap_err().to_string(), "sink s panicked");
+    }
+
+    #[tokio::test]
+    async fn error_of_a_removed_sink_is_kept_until_the_end() {
+        let failure = || PollError::SinkFailed {
+            name: "s".into(),
+            reason: "full".into(),
+        };
+        let sinks = swept(ending(async move { Err(failure()) })).await;
+        let error = sinks.end(Instant::now()).await.unwrap_err();
+        assert_eq!(error.to_string(), "sink s: full");
     }
 }

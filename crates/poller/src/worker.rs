@@ -41,7 +41,7 @@ pub struct Worker {
     /// The counters and the state of the sink.
     pub status: Arc<SinkStatus>,
     /// Requests to end.
-    pub stop: Shutdown,
+    pub shutdown: Shutdown,
 }
 
 /// A delivery, and how many of its records are done.
@@ -151,14 +151,14 @@ impl Worker {
                 warn(&format!("sink {}: {reason}; retrying", self.name));
                 last_warning = Some(reason);
             }
-            if self.stop.is_requested() {
+            if self.shutdown.is_requested() {
                 return Ok(None);
             }
             let pause = backoff.next_pause();
             let pause = retry_after.map_or(pause, |after| after.max(pause));
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.stop.requested() => {}
+                () = self.shutdown.requested() => {}
             }
         }
     }
@@ -367,7 +367,7 @@ mod tests {
         dead: usize,
     }
 
-    async fn run(failures: usize, stop: Shutdown) -> Outcome {
+    async fn run(failures: usize, shutdown: Shutdown) -> Outcome {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dead");
         let ((written, mut writes), (send, inbox)) = (unbounded_channel(), unbounded_channel());
@@ -381,7 +381,7 @@ mod tests {
             dead_letters: DeadLetters::new(path.clone(), Mode::default()),
             max_deliveries: 1,
             status: status.clone(),
-            stop,
+            shutdown,
         };
         send.send(delivery(&["a", "bad", "b", "again", "c"], 1, &reports))
             .unwrap();
@@ -430,9 +430,9 @@ mod tests {
 
     #[tokio::test]
     async fn failing_sink_abandons_its_deliveries_at_shutdown() {
-        let stop = Shutdown::default();
-        stop.request();
-        let mut outcome = run(9, stop).await;
+        let shutdown = Shutdown::default();
+        shutdown.request();
+        let mut outcome = run(9, shutdown).await;
         assert!(outcome.writes.is_empty());
         let is_second = |status: &DeliveryStatus| matches!(status, DeliveryStatus::Abandoned(2));
         outcome.reports.sort_by_key(is_second);

@@ -19,7 +19,7 @@ static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 /// # Errors
 ///
 /// Returns an error if the name cannot be resolved.
-pub(super) async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -37,13 +37,19 @@ pub(super) async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[tokio::test]
-    async fn ip_address_needs_no_permit() {
+    async fn name_needs_a_permit_and_an_ip_address_none() {
         let all = LOOKUPS.acquire_many(MAX_LOOKUPS as u32).await.unwrap();
         let addresses = lookup("::1", 7777).await.unwrap();
         assert_eq!(addresses, ["[::1]:7777".parse().unwrap()]);
+        let waits = timeout(Duration::from_millis(50), lookup("localhost", 7777));
+        assert!(waits.await.is_err(), "a name needs a permit");
         drop(all);
         assert!(!lookup("localhost", 7777).await.unwrap().is_empty());
     }

@@ -17,6 +17,7 @@ mod walk;
 
 pub use allowlist::Allowlist;
 pub use connection::{Connection, TIMEOUT};
+pub use lookup::lookup;
 pub use server::{Access, Server};
 pub use tls::{Tls, TlsFiles};
 pub use walk::CursorWalk;

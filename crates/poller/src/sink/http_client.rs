@@ -8,8 +8,6 @@
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -18,7 +16,6 @@ use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
@@ -26,6 +23,8 @@ use tokio_rustls::rustls::ClientConfig;
 use crate::config;
 
 use super::SinkError;
+use super::resolver::Resolver;
+use super::tunnel::Tunnel;
 
 /// The longest pause that a server may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
@@ -49,7 +48,7 @@ pub struct Response {
     pub retry_after: Option<Duration>,
 }
 
-type Direct = HttpsConnector<HttpConnector>;
+type Direct = HttpsConnector<HttpConnector<Resolver>>;
 type Proxied = HttpsConnector<Tunnel<Direct>>;
 
 /// The connections, which are made directly or through a proxy.
@@ -74,7 +73,7 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(settings.writers);
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver);
         // Others than http:// are for the connectors around it.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -85,13 +84,7 @@ impl HttpClient {
             None => Pool::Direct(Box::new(builder.build(https(tls, tcp)))),
             Some(proxy) => {
                 let to_proxy = https((*settings.tls.for_proxy).clone(), tcp);
-                let mut tunnel = Tunnel::new(proxy.uri.clone(), to_proxy);
-                if let Some((user, password)) = &proxy.credentials {
-                    let pair = BASE64.encode(format!("{user}:{password}"));
-                    if let Ok(value) = HeaderValue::try_from(format!("Basic {pair}")) {
-                        tunnel = tunnel.with_auth(value);
-                    }
-                }
+                let tunnel = Tunnel::new(proxy, to_proxy);
                 Pool::Proxied(Box::new(builder.build(https(tls, tunnel))))
             }
         };

@@ -13,7 +13,9 @@ mod influx;
 mod interface;
 mod mongo;
 mod post;
+mod resolver;
 mod stdout;
+mod tunnel;
 
 use aggregator_protocol::RecordFormat;
 

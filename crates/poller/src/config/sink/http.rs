@@ -15,7 +15,7 @@ use crate::glob::Glob;
 use super::super::error::ConfigError;
 use super::super::model::{Body, Expect, Https, Post, Proxy};
 use super::super::proxy;
-use super::super::tls::{self, Identity};
+use super::super::tls;
 use super::super::value::{required, secret};
 use super::raw::{Headers, RawExpect, RawSink};
 
@@ -120,31 +120,79 @@ pub fn base(sink: &Spanned<RawSink>) -> Result<&str, ConfigError> {
     Ok(url.get_ref().trim_end_matches('/'))
 }
 
+/// A PEM file that a sink names. It is read once, so what is checked is what is used and compared.
+struct PemFile<'a> {
+    setting: &'a Spanned<PathBuf>,
+    pem: Vec<u8>,
+}
+
+impl PemFile<'_> {
+    fn read_if_set(setting: &Option<Spanned<PathBuf>>) -> Result<Option<PemFile<'_>>, ConfigError> {
+        let Some(setting) = setting else {
+            return Ok(None);
+        };
+        let pem = std::fs::read(setting.get_ref()).map_err(|error| {
+            let path = setting.get_ref().display();
+            ConfigError::at(setting, format!("cannot read {path}: {error}"))
+        })?;
+        Ok(Some(PemFile { setting, pem }))
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            _ => Err(ConfigError::at(
+                self.setting,
+                "expected a file with certificates in PEM",
+            )),
+        }
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, ConfigError> {
+        PrivateKeyDer::from_pem_slice(&self.pem)
+            .map_err(|_| ConfigError::at(self.setting, "expected a file with a private key in PEM"))
+    }
+}
+
 /// Checks the CA bundle and the client certificate.
 fn tls(sink: &RawSink, is_https: bool) -> Result<Https, ConfigError> {
-    let files = [
+    let settings = [
         ("tls-ca", &sink.tls_ca),
         ("tls-cert", &sink.tls_cert),
         ("tls-key", &sink.tls_key),
     ];
-    let set = files
+    let mut set = settings
         .into_iter()
         .filter_map(|(key, file)| Some((key, file.as_ref()?)));
-    if !is_https && let Some((key, file)) = set.clone().next() {
-        return Err(ConfigError::at(
-            file,
-            format!("{key:?} is for an https:// URL"),
-        ));
-    }
-    if set.clone().next().is_none() {
+    let Some((key, first)) = set.next() else {
         return Ok(Https {
             config: tls::of_system(),
             for_proxy: tls::of_system(),
             files: Vec::new(),
         });
+    };
+    if !is_https {
+        return Err(ConfigError::at(
+            first,
+            format!("{key:?} is for an https:// URL"),
+        ));
     }
-    let (roots, identity) = (roots(sink)?, identity(sink)?);
-    let contents: Result<Vec<Vec<u8>>, ConfigError> = set.map(|(_, file)| read(file)).collect();
+    match (&sink.tls_cert, &sink.tls_key) {
+        (Some(cert), None) => return Err(ConfigError::at(cert, "expected tls-key beside it")),
+        (None, Some(key)) => return Err(ConfigError::at(key, "expected tls-cert beside it")),
+        _ => {}
+    }
+    let ca = PemFile::read_if_set(&sink.tls_ca)?;
+    let roots = roots(ca.as_ref())?;
+    let (cert, key) = (
+        PemFile::read_if_set(&sink.tls_cert)?,
+        PemFile::read_if_set(&sink.tls_key)?,
+    );
+    let identity = match (&cert, &key) {
+        (Some(cert), Some(key)) => Some((cert.certificates()?, key.private_key()?)),
+        _ => None,
+    };
     let error = |error| {
         let text = format!("certificate and key: {error}");
         match &sink.tls_key {
@@ -152,40 +200,28 @@ fn tls(sink: &RawSink, is_https: bool) -> Result<Https, ConfigError> {
             None => ConfigError::missing(text),
         }
     };
-    let for_proxy = tls::with(roots.clone(), None).map_err(error)?;
-    let config = tls::with(roots, identity).map_err(error)?;
     Ok(Https {
-        config,
-        for_proxy,
-        files: contents?,
+        for_proxy: tls::with(roots.clone(), None).map_err(error)?,
+        config: tls::with(roots, identity).map_err(error)?,
+        files: [ca, cert, key]
+            .into_iter()
+            .flatten()
+            .map(|file| file.pem)
+            .collect(),
     })
 }
 
 /// Returns the trusted CA certificates: only those of the file, or those of the system.
-fn roots(sink: &RawSink) -> Result<RootCertStore, ConfigError> {
-    let Some(file) = &sink.tls_ca else {
+fn roots(ca: Option<&PemFile<'_>>) -> Result<RootCertStore, ConfigError> {
+    let Some(ca) = ca else {
         return Ok(tls::roots_of_system());
     };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in ca.certificates()? {
         let added = roots.add(certificate);
-        added.map_err(|error| ConfigError::at(file, error.to_string()))?;
+        added.map_err(|error| ConfigError::at(ca.setting, error.to_string()))?;
     }
     Ok(roots)
-}
-
-/// Returns the client certificate.
-fn identity(sink: &RawSink) -> Result<Option<Identity>, ConfigError> {
-    let (cert, key) = match (&sink.tls_cert, &sink.tls_key) {
-        (None, None) => return Ok(None),
-        (Some(cert), Some(key)) => (cert, key),
-        (Some(cert), None) => return Err(ConfigError::at(cert, "expected tls-key beside it")),
-        (None, Some(key)) => return Err(ConfigError::at(key, "expected tls-cert beside it")),
-    };
-    let (chain, pem) = (certificates(cert)?, read(key)?);
-    let private_key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| ConfigError::at(key, "expected a file with a private key in PEM"))?;
-    Ok(Some((chain, private_key)))
 }
 
 /// Checks what a response has to look like.
@@ -291,22 +327,40 @@ fn headers(table: &Spanned<Headers>) -> Result<Vec<(String, String)>, ConfigErro
     Ok(headers)
 }
 
-fn read(file: &Spanned<PathBuf>) -> Result<Vec<u8>, ConfigError> {
-    let cannot_read = |error| {
-        let path = file.get_ref().display();
-        ConfigError::at(file, format!("cannot read {path}: {error}"))
-    };
-    std::fs::read(file.get_ref()).map_err(cannot_read)
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
 
-fn certificates(file: &Spanned<PathBuf>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let pem = read(file)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(ConfigError::at(
-            file,
-            "expected a file with certificates in PEM",
-        )),
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn certificate_file_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("ca.pem"), dir.path().join("other.pem"));
+        let pem = rcgen::generate_simple_self_signed(["h".to_owned()])
+            .unwrap()
+            .cert
+            .pem();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::fs::write(&other, "no certificate").unwrap();
+        let raw = format!(
+            "type = \"http\"\ntls-ca = {:?}\n",
+            path.display().to_string()
+        );
+        let raw: RawSink = toml::from_str(&raw).unwrap();
+        // The file is replaced while it is read: reading it again would yield something else.
+        let writer = {
+            let (path, pem) = (path.clone(), pem.clone());
+            std::thread::spawn(move || {
+                let mut pipe = std::fs::File::options().write(true).open(&path).unwrap();
+                pipe.write_all(pem.as_bytes()).unwrap();
+                std::fs::rename(other, path).unwrap();
+            })
+        };
+        let tls = tls(&raw, true).unwrap();
+        writer.join().unwrap();
+        assert_eq!(tls.files, [pem.into_bytes()]);
     }
 }
