@@ -829,7 +829,7 @@ const SCRIPT_ANSWERS: (i64, i64, i64, i64, i64, &str, &str) = (
     2,
     1,
     "m",
-    "ERR AGG.STAT: value 'nonsense' is not a decimal number",
+    "ERR AGG.STAT: invalid value 'nonsense': expected a decimal number",
 );
 
 fn answers(reply: &Value) -> (i64, i64, i64, i64, i64, String, String) {

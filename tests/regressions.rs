@@ -219,7 +219,7 @@ fn d9_nan_is_an_error_and_no_row_holds_one() {
     for value in ["nan", "NaN", "-nan", "inf", "-inf", "Infinity", "1e999"] {
         let error = server.error(&format!("AGG.STAT n m {value}"));
         assert!(
-            error.starts_with(&format!("ERR AGG.STAT: value '{value}' is ")),
+            error.starts_with(&format!("ERR AGG.STAT: invalid value '{value}': ")),
             "{error}"
         );
     }
@@ -242,7 +242,7 @@ fn d10_a_first_sample_that_is_no_number_leaves_nothing_behind() {
     };
     assert_eq!(
         server.error("AGG.STAT n m full"),
-        "ERR AGG.STAT: value 'full' is not a decimal number"
+        "ERR AGG.STAT: invalid value 'full': expected a decimal number"
     );
     assert_eq!(server.ask::<i64>("EXISTS n"), 0);
     assert_eq!(server.ask::<i64>("AGG.STAT n m 5"), 1);
@@ -365,7 +365,7 @@ fn d14_everything_is_bounded_and_each_drop_is_counted_by_its_reason() {
             assert_eq!(
                 server.error(&line),
                 format!(
-                    "AGGFULL AGG.STAT: metric 'metric{i}' is new, and the node has agg.max-series (100) metrics"
+                    "AGGFULL AGG.STAT: cannot create metric 'metric{i}': the node has reached agg.max-series (100)"
                 )
             );
         }
@@ -695,7 +695,7 @@ fn d18g_hex_and_blanks_are_no_numbers() {
         let command: [&[u8]; 4] = [b"AGG.STAT", b"n", b"m", value.as_bytes()];
         assert_eq!(
             refusal(&mut server.connection(), &command),
-            format!("ERR AGG.STAT: value '{value}' is not a decimal number")
+            format!("ERR AGG.STAT: invalid value '{value}': expected a decimal number")
         );
     }
     assert_eq!(server.ask::<i64>("EXISTS n"), 0);

@@ -57,7 +57,8 @@ pub fn apply(call: &Call<'_>) {
         Content::Value(stored) => apply_to(stored, payload, &source, &env, call),
         Content::Empty if source.is_limited && call.key.bytes().len() > MAX_NODE_NAME => {
             let (len, most) = (call.key.bytes().len(), MAX_NODE_NAME);
-            let why = format!("ERR AGG.APPLY: the node's name has {len} bytes: it may have {most}");
+            let why =
+                format!("ERR AGG.APPLY: the node's name has {len} bytes: the maximum is {most}");
             return call.ctx.reply_error(&why);
         }
         Content::Empty => create(&mut key, payload, &source, &env, call),

@@ -328,7 +328,7 @@ fn report_without_room(server: &Server, command: Command) {
     let output = ran(command);
     let full: Vec<&str> = output
         .lines()
-        .filter(|line| line.starts_with("full: AGGFULL AGG.STAT: metric 'cpu.load'"))
+        .filter(|line| line.starts_with("full: AGGFULL AGG.STAT: cannot create metric 'cpu.load'"))
         .collect();
     assert_eq!(full.len(), 1, "{output}");
     let info: Value = server.ask("AGG.INFO node1");

@@ -130,9 +130,22 @@ fn every_refusal_of_a_command_is_listed() {
         };
         for (file, text) in found {
             let is_message = text.starts_with("ERR ")
-                || [" is ", " are ", " has ", " takes ", " looks like "]
+                || ["invalid ", "unknown ", "unexpected ", "cannot "]
                     .iter()
-                    .any(|word| text.contains(word));
+                    .any(|word| text.starts_with(word))
+                || [
+                    " is ",
+                    " are ",
+                    " has ",
+                    " takes ",
+                    " looks like ",
+                    " must ",
+                    " requires ",
+                    " reached",
+                    " given",
+                ]
+                .iter()
+                .any(|word| text.contains(word));
             let is_docs = text == "ERR …: "
                 || text.contains("O(")
                 || text.ends_with('.')

@@ -17,11 +17,14 @@ fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
     one_of_each(&server, "n");
     let digest = server.digest("n");
     for (command, usage) in [("AGG.POP", POP), ("AGG.FETCH", FETCH), ("AGG.PEEK", PEEK)] {
-        let not_an_option = |word: &str| format!("'{word}' is not an option here: {usage}");
-        let count = |word: &str| format!("COUNT '{word}' is not a whole number from 1 to 10000");
-        let for_windows = |queue: &str| format!("FORMAT LINE is for MIN and HOUR, not for {queue}");
-        let unknown =
-            |word: &str| format!("queue '{word}' is not one of MIN, HOUR, LOG, ERROR, REALITY");
+        let not_an_option = |word: &str| format!("unknown option '{word}'; usage: {usage}");
+        let count =
+            |word: &str| format!("invalid COUNT '{word}': expected an integer from 1 to 10000");
+        let for_windows =
+            |queue: &str| format!("FORMAT LINE supports only MIN and HOUR, not {queue}");
+        let unknown = |word: &str| {
+            format!("invalid queue '{word}': expected one of MIN, HOUR, LOG, ERROR, REALITY")
+        };
         for (arguments, why) in [
             ("n DAY", unknown("DAY")),
             ("n COUNT 1", unknown("COUNT")),
@@ -40,14 +43,20 @@ fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
                 "n LOG COUNT 18446744073709551617",
                 count("18446744073709551617"),
             ),
-            ("n LOG COUNT", format!("COUNT is missing: {usage}")),
+            (
+                "n LOG COUNT",
+                format!("COUNT requires a value; usage: {usage}"),
+            ),
             ("n LOG COUNT 1 COUNT 1", "COUNT is given twice".to_owned()),
             ("n LOG COUNT 1 count 1", "COUNT is given twice".to_owned()),
             (
                 "n MIN FORMAT XML",
-                "FORMAT 'XML' is not one of JSON, LINE".to_owned(),
+                "invalid FORMAT 'XML': expected one of JSON, LINE".to_owned(),
             ),
-            ("n MIN FORMAT", format!("FORMAT is missing: {usage}")),
+            (
+                "n MIN FORMAT",
+                format!("FORMAT requires a value; usage: {usage}"),
+            ),
             (
                 "n MIN FORMAT LINE FORMAT LINE",
                 "FORMAT is given twice".to_owned(),
@@ -56,7 +65,7 @@ fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
             ("n ERROR FORMAT line", for_windows("ERROR")),
             ("n REALITY FORMAT LINE", for_windows("REALITY")),
             ("n MIN HOUR LOG FORMAT LINE", for_windows("LOG")),
-            (" LOG", "node is empty".to_owned()),
+            (" LOG", "node must not be empty".to_owned()),
             // Also if the node does not exist.
             ("none LOG COUNT 0", count("0")),
         ] {
@@ -80,58 +89,73 @@ fn options_of_one_command_are_refused_by_the_others() {
     let Some(server) = Server::start() else {
         return;
     };
-    let week = "is not a whole number from 1 to 604800000";
-    let block = "is not a whole number from 0 to 604800000";
-    let from = "is not a whole number from 0 to 9007199254740991";
+    let week = "expected an integer from 1 to 604800000";
+    let block = "expected an integer from 0 to 604800000";
+    let from = "expected an integer from 0 to 9007199254740991";
     for (line, why) in [
         (
             "AGG.POP n LOG LEASE 1",
-            format!("'LEASE' is not an option here: {POP}"),
+            format!("unknown option 'LEASE'; usage: {POP}"),
         ),
         (
             "AGG.POP n LOG BLOCK 1",
-            format!("'BLOCK' is not an option here: {POP}"),
+            format!("unknown option 'BLOCK'; usage: {POP}"),
         ),
         (
             "AGG.POP n LOG FROM 1",
-            format!("'FROM' is not an option here: {POP}"),
+            format!("unknown option 'FROM'; usage: {POP}"),
         ),
         (
             "AGG.POP n LOG REV",
-            format!("'REV' is not an option here: {POP}"),
+            format!("unknown option 'REV'; usage: {POP}"),
         ),
         (
             "AGG.FETCH n LOG REV",
-            format!("'REV' is not an option here: {FETCH}"),
+            format!("unknown option 'REV'; usage: {FETCH}"),
         ),
         (
             "AGG.FETCH n LOG FROM 1",
-            format!("'FROM' is not an option here: {FETCH}"),
+            format!("unknown option 'FROM'; usage: {FETCH}"),
         ),
-        ("AGG.FETCH n LOG LEASE 0", format!("LEASE '0' {week}")),
-        ("AGG.FETCH n LOG LEASE -5", format!("LEASE '-5' {week}")),
-        ("AGG.FETCH n LOG LEASE 1s", format!("LEASE '1s' {week}")),
+        (
+            "AGG.FETCH n LOG LEASE 0",
+            format!("invalid LEASE '0': {week}"),
+        ),
+        (
+            "AGG.FETCH n LOG LEASE -5",
+            format!("invalid LEASE '-5': {week}"),
+        ),
+        (
+            "AGG.FETCH n LOG LEASE 1s",
+            format!("invalid LEASE '1s': {week}"),
+        ),
         (
             "AGG.FETCH n LOG LEASE 604800001",
-            format!("LEASE '604800001' {week}"),
+            format!("invalid LEASE '604800001': {week}"),
         ),
         (
             "AGG.FETCH n LOG LEASE",
-            format!("LEASE is missing: {FETCH}"),
+            format!("LEASE requires a value; usage: {FETCH}"),
         ),
         (
             "AGG.FETCH n LOG LEASE 1 LEASE 2",
             "LEASE is given twice".to_owned(),
         ),
-        ("AGG.FETCH n LOG BLOCK -1", format!("BLOCK '-1' {block}")),
-        ("AGG.FETCH n LOG BLOCK 0.5", format!("BLOCK '0.5' {block}")),
+        (
+            "AGG.FETCH n LOG BLOCK -1",
+            format!("invalid BLOCK '-1': {block}"),
+        ),
+        (
+            "AGG.FETCH n LOG BLOCK 0.5",
+            format!("invalid BLOCK '0.5': {block}"),
+        ),
         (
             "AGG.FETCH n LOG BLOCK 604800001",
-            format!("BLOCK '604800001' {block}"),
+            format!("invalid BLOCK '604800001': {block}"),
         ),
         (
             "AGG.FETCH n LOG BLOCK",
-            format!("BLOCK is missing: {FETCH}"),
+            format!("BLOCK requires a value; usage: {FETCH}"),
         ),
         (
             "AGG.FETCH n LOG BLOCK 1 BLOCK 1",
@@ -139,19 +163,25 @@ fn options_of_one_command_are_refused_by_the_others() {
         ),
         (
             "AGG.PEEK n LOG LEASE 1",
-            format!("'LEASE' is not an option here: {PEEK}"),
+            format!("unknown option 'LEASE'; usage: {PEEK}"),
         ),
         (
             "AGG.PEEK n LOG BLOCK 1",
-            format!("'BLOCK' is not an option here: {PEEK}"),
+            format!("unknown option 'BLOCK'; usage: {PEEK}"),
         ),
-        ("AGG.PEEK n LOG FROM -1", format!("FROM '-1' {from}")),
-        ("AGG.PEEK n LOG FROM x", format!("FROM 'x' {from}")),
+        (
+            "AGG.PEEK n LOG FROM -1",
+            format!("invalid FROM '-1': {from}"),
+        ),
+        ("AGG.PEEK n LOG FROM x", format!("invalid FROM 'x': {from}")),
         (
             "AGG.PEEK n LOG FROM 9007199254740992",
-            format!("FROM '9007199254740992' {from}"),
+            format!("invalid FROM '9007199254740992': {from}"),
         ),
-        ("AGG.PEEK n LOG FROM", format!("FROM is missing: {PEEK}")),
+        (
+            "AGG.PEEK n LOG FROM",
+            format!("FROM requires a value; usage: {PEEK}"),
+        ),
         (
             "AGG.PEEK n LOG FROM 1 FROM 1",
             "FROM is given twice".to_owned(),
@@ -177,7 +207,8 @@ fn invalid_ack_nack_and_extend_are_refused_with_a_reason() {
     let digest = server.digest("n");
     for (command, ms) in [("AGG.ACK", ""), ("AGG.NACK", ""), ("AGG.EXTEND", "1 ")] {
         for word in ["0", "-1", "x", "1.0", "", "01", "9007199254740992"] {
-            let why = format!("id '{word}' is not a whole number from 1 to 9007199254740991");
+            let why =
+                format!("invalid id '{word}': expected an integer from 1 to 9007199254740991");
             // Also after a valid one, which then stays unchanged.
             for ids in [
                 word.to_owned(),
@@ -193,14 +224,17 @@ fn invalid_ack_nack_and_extend_are_refused_with_a_reason() {
             }
         }
         let line = format!("{command} n DAY {ms}{id}");
-        let why = "queue 'DAY' is not one of MIN, HOUR, LOG, ERROR, REALITY";
+        let why = "invalid queue 'DAY': expected one of MIN, HOUR, LOG, ERROR, REALITY";
         assert_eq!(server.error(&line), format!("ERR {command}: {why}"));
         let line = format!("{command}  LOG {ms}{id}");
-        assert_eq!(server.error(&line), format!("ERR {command}: node is empty"));
+        assert_eq!(
+            server.error(&line),
+            format!("ERR {command}: node must not be empty")
+        );
     }
     for word in ["0", "-1", "x", "604800001"] {
         let line = format!("AGG.EXTEND n LOG {word} {id}");
-        let why = format!("ms '{word}' is not a whole number from 1 to 604800000");
+        let why = format!("invalid ms '{word}': expected an integer from 1 to 604800000");
         assert_eq!(server.error(&line), format!("ERR AGG.EXTEND: {why}"));
     }
     assert_eq!(server.digest("n"), digest);
@@ -216,26 +250,26 @@ fn invalid_requeue_is_refused_with_a_reason() {
     for (arguments, why) in [
         (
             "n LOG",
-            "the queue 'LOG' is not one of ERROR, REALITY".to_owned(),
+            "invalid queue 'LOG': expected one of ERROR, REALITY".to_owned(),
         ),
         (
             "n MIN",
-            "the queue 'MIN' is not one of ERROR, REALITY".to_owned(),
+            "invalid queue 'MIN': expected one of ERROR, REALITY".to_owned(),
         ),
         (
             "n ERROR MATCH",
-            format!("the pattern behind MATCH is missing: {usage}"),
+            format!("MATCH requires a value; usage: {usage}"),
         ),
         ("n ERROR MATCH a MATCH b", "MATCH is given twice".to_owned()),
         (
             "n ERROR COUNT 1",
-            format!("'COUNT' is not an option here: {usage}"),
+            format!("unknown option 'COUNT'; usage: {usage}"),
         ),
         (
             "n ERROR REALITY",
-            format!("'REALITY' is not an option here: {usage}"),
+            format!("unknown option 'REALITY'; usage: {usage}"),
         ),
-        (" ERROR", "node is empty".to_owned()),
+        (" ERROR", "node must not be empty".to_owned()),
     ] {
         let line = format!("AGG.REQUEUE {arguments}");
         assert_eq!(

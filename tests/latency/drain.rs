@@ -186,7 +186,7 @@ pub fn nack_and_extend_of_many_ids_stay_short() {
         let words = with(verb, more);
         let refusal = timed.refuses_within(verb, ONE, |_| words.clone());
         assert!(
-            refusal.contains("10001 ids are given: one command takes 10000"),
+            refusal.contains("10001 ids given: the maximum is 10000"),
             "{refusal}"
         );
     }

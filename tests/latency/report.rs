@@ -119,7 +119,7 @@ pub fn mstat_that_closes_windows_with_long_tags_stays_short() {
         words.extend(values(numbered(format!("m{n}.")), b"1"));
         words
     };
-    let why = "the samples before it close windows with more than 32 MiB of names and tags: send fewer at a time";
+    let why = "the preceding samples close windows with more than 32 MiB of names and tags: send fewer samples per command";
     let reply = timed.takes_less("AGG.MSTAT that closes windows", MANY, |timed| {
         prepare(timed, "")
     });
@@ -134,7 +134,7 @@ pub fn mstat_that_closes_windows_with_long_tags_stays_short() {
         prepare(timed, " ATOMIC")
     });
     assert!(
-        refusal.contains(&format!("{why}; nothing was taken")),
+        refusal.contains(&format!("{why}; no sample was accepted")),
         "{refusal}"
     );
 }
@@ -157,7 +157,7 @@ pub fn mstat_of_refused_samples_stays_short() {
         with("AGG.MSTAT n VALUES", &too_many)
     });
     assert!(
-        refusal.contains("VALUES has 10001 samples: one command takes 10000"),
+        refusal.contains("VALUES has 10001 samples: the maximum is 10000"),
         "{refusal}"
     );
 }
@@ -184,7 +184,7 @@ pub fn mstat_of_long_names_and_values_stays_short() {
         with("AGG.MSTAT n VALUES", &long)
     });
     assert!(
-        refusal.contains("VALUES has 13107400 bytes: one command takes 5120000"),
+        refusal.contains("VALUES has 13107400 bytes: the maximum is 5120000"),
         "{refusal}"
     );
 }

@@ -123,7 +123,7 @@ fn full_node_refuses_new_data_and_counts_known_metrics() {
         burst(&mut server.connection(), &[line]).remove(0).err()
     });
     let refused = refused.unwrap();
-    let start = "AGGFULL AGG.REALITY: agg.max-node-memory (262144 bytes) has no room for ";
+    let start = "AGGFULL AGG.REALITY: agg.max-node-memory (262144 bytes) reached: ";
     assert!(refused.starts_with(start), "{refused}");
     for line in [
         "AGG.STAT n new 1",

@@ -72,7 +72,7 @@ fn names_of_new_nodes_beyond_1_kib_are_refused_and_others_count() {
             _ => "text",
         };
         let message = error(&mut connection, &format!("AGG.{line} {name} {rest}"));
-        let end = "has 1025 bytes: a node's name may have 1024";
+        let end = "has 1025 bytes: the maximum is 1024";
         assert!(
             message.starts_with(&format!("ERR AGG.{line}: node 'nnn")) && message.ends_with(end),
             "{message}"

@@ -95,7 +95,7 @@ fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
         ("AGG.STAT", format!("AGG.STAT other {metric} 1 TAGS {long}")),
     ] {
         let message = server.error(&line);
-        let start = format!("AGGFULL {command}: agg.max-memory (1048576 bytes) has no room for ");
+        let start = format!("AGGFULL {command}: agg.max-memory (1048576 bytes) reached: ");
         let numbers = message
             .strip_prefix(&start)
             .unwrap_or_else(|| panic!("{message}"));

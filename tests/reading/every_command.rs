@@ -34,29 +34,32 @@ fn invalid_reads_are_refused_with_a_reason() {
         return;
     };
     server.ask::<()>("AGG.STAT n m 1");
-    let kind = |word: &str| format!("the kind '{word}' is not one of METRIC, ERROR, REALITY");
-    let cursor =
-        |w: &str| format!("cursor '{w}' is not a whole number from 0 to 18446744073709551615");
-    let count = |word: &str| format!("COUNT '{word}' is not a whole number from 1 to 10000");
-    let time =
-        |what: &str, word: &str| format!("{what} '{word}' is not a time in Unix milliseconds");
+    let kind =
+        |word: &str| format!("invalid kind '{word}': expected one of METRIC, ERROR, REALITY");
+    let cursor = |w: &str| {
+        format!("invalid cursor '{w}': expected an integer from 0 to 18446744073709551615")
+    };
+    let count = |word: &str| format!("invalid COUNT '{word}': expected an integer from 1 to 10000");
+    let time = |what: &str, word: &str| {
+        format!("invalid {what} '{word}': expected a time in Unix milliseconds")
+    };
     let range = "AGG.RANGE node metric MIN|HOUR [FROM ms] [TO ms]";
     let scan = "AGG.SCAN node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]";
     for (line, why) in [
         ("AGG.GET n LOG m", kind("LOG")),
         ("AGG.GET n  m", kind("")),
-        ("AGG.GET n METRIC ", "name is empty".to_owned()),
-        ("AGG.GET  METRIC m", "node is empty".to_owned()),
-        ("AGG.INFO ", "node is empty".to_owned()),
+        ("AGG.GET n METRIC ", "name must not be empty".to_owned()),
+        ("AGG.GET  METRIC m", "node must not be empty".to_owned()),
+        ("AGG.INFO ", "node must not be empty".to_owned()),
         (
             "AGG.RANGE n m DAY",
-            "the window 'DAY' is not one of MIN, HOUR".to_owned(),
+            "invalid window 'DAY': expected one of MIN, HOUR".to_owned(),
         ),
-        ("AGG.RANGE n  MIN", "metric is empty".to_owned()),
-        ("AGG.RANGE  m MIN", "node is empty".to_owned()),
+        ("AGG.RANGE n  MIN", "metric must not be empty".to_owned()),
+        ("AGG.RANGE  m MIN", "node must not be empty".to_owned()),
         (
             "AGG.RANGE n m MIN FROM",
-            format!("FROM is missing: {range}"),
+            format!("FROM requires a value; usage: {range}"),
         ),
         ("AGG.RANGE n m MIN FROM x", time("FROM", "x")),
         ("AGG.RANGE n m MIN FROM -1", time("FROM", "-1")),
@@ -72,14 +75,14 @@ fn invalid_reads_are_refused_with_a_reason() {
         ),
         (
             "AGG.RANGE n m MIN COUNT 1",
-            format!("'COUNT' is not an option here: {range}"),
+            format!("unknown option 'COUNT'; usage: {range}"),
         ),
         (
             "AGG.RANGE n m MIN HOUR",
-            format!("'HOUR' is not an option here: {range}"),
+            format!("unknown option 'HOUR'; usage: {range}"),
         ),
         ("AGG.SCAN n LOG 0", kind("LOG")),
-        ("AGG.SCAN  METRIC 0", "node is empty".to_owned()),
+        ("AGG.SCAN  METRIC 0", "node must not be empty".to_owned()),
         ("AGG.SCAN n METRIC x", cursor("x")),
         ("AGG.SCAN n METRIC -1", cursor("-1")),
         ("AGG.SCAN n METRIC ", cursor("")),
@@ -92,7 +95,7 @@ fn invalid_reads_are_refused_with_a_reason() {
         ("AGG.SCAN n METRIC 0 COUNT x", count("x")),
         (
             "AGG.SCAN n METRIC 0 COUNT",
-            format!("COUNT is missing: {scan}"),
+            format!("COUNT requires a value; usage: {scan}"),
         ),
         (
             "AGG.SCAN n METRIC 0 COUNT 1 COUNT 1",
@@ -100,7 +103,7 @@ fn invalid_reads_are_refused_with_a_reason() {
         ),
         (
             "AGG.SCAN n METRIC 0 MATCH",
-            format!("the pattern behind MATCH is missing: {scan}"),
+            format!("MATCH requires a value; usage: {scan}"),
         ),
         (
             "AGG.SCAN n METRIC 0 MATCH a MATCH a",
@@ -112,7 +115,7 @@ fn invalid_reads_are_refused_with_a_reason() {
         ),
         (
             "AGG.SCAN n METRIC 0 TYPE x",
-            format!("'TYPE' is not an option here: {scan}"),
+            format!("unknown option 'TYPE'; usage: {scan}"),
         ),
     ] {
         let command = line.split(' ').next().unwrap();

@@ -211,17 +211,17 @@ fn error_with_invalid_arguments_is_refused() {
     refused_as_it_is(&server, &words("AGG.ERROR"), arity);
     refused(&server, "AGG.ERROR n", arity);
     for (options, why) in [
-        ("more", format!("'more' is not an option here: {ERROR}")),
-        ("TTL 5", format!("'TTL' is not an option here: {ERROR}")),
+        ("more", format!("unknown option 'more'; usage: {ERROR}")),
+        ("TTL 5", format!("unknown option 'TTL'; usage: {ERROR}")),
         (
             "TYPE FATAL",
-            "TYPE 'FATAL' is not one of BUG, PERF, OPS, UNKNOWN".into(),
+            "invalid TYPE 'FATAL': expected one of BUG, PERF, OPS, UNKNOWN".into(),
         ),
         (
             "TYPE ''",
-            "TYPE '' is not one of BUG, PERF, OPS, UNKNOWN".into(),
+            "invalid TYPE '': expected one of BUG, PERF, OPS, UNKNOWN".into(),
         ),
-        ("TAGS", format!("the list behind TAGS is missing: {ERROR}")),
+        ("TAGS", format!("TAGS requires a value; usage: {ERROR}")),
     ] {
         refused(
             &server,
@@ -245,7 +245,7 @@ fn error_with_invalid_arguments_is_refused() {
         refused(
             &server,
             &format!("AGG.ERROR n failed {option}"),
-            &format!("ERR AGG.ERROR: {option} is missing: {ERROR}"),
+            &format!("ERR AGG.ERROR: {option} requires a value; usage: {ERROR}"),
         );
         refused(
             &server,
@@ -259,7 +259,7 @@ fn error_with_invalid_arguments_is_refused() {
                 &server,
                 &format!("AGG.ERROR n failed {option} '{bad}'"),
                 &format!(
-                    "ERR AGG.ERROR: {option} '{bad}' is not a whole number from 0 to 9223372036854775807"
+                    "ERR AGG.ERROR: invalid {option} '{bad}': expected an integer from 0 to 9223372036854775807"
                 ),
             );
         }

@@ -18,20 +18,42 @@ fn empty_names_are_refused_by_every_command() {
     ] {
         let command = words(line);
         let name = String::from_utf8_lossy(command[0]).into_owned();
-        refused_as_it_is(&server, &command, &format!("ERR {name}: {what} is empty"));
+        refused_as_it_is(
+            &server,
+            &command,
+            &format!("ERR {name}: {what} must not be empty"),
+        );
     }
     for (line, why) in [
-        ("AGG.STAT n '' 1", "AGG.STAT: metric is empty"),
+        ("AGG.STAT n '' 1", "AGG.STAT: metric must not be empty"),
         (
             "AGG.MSTAT n ATOMIC VALUES '' 1",
-            "AGG.MSTAT: sample 0: metric is empty; nothing was taken",
+            "AGG.MSTAT: sample 0: metric must not be empty; no sample was accepted",
         ),
-        ("AGG.ERROR n text KEY ''", "AGG.ERROR: KEY is empty"),
-        ("AGG.REALITY n '' m {}", "AGG.REALITY: key is empty"),
-        ("AGG.REALITY n k '' {}", "AGG.REALITY: model is empty"),
-        ("AGG.FORGET n METRIC ''", "AGG.FORGET: name is empty"),
-        ("AGG.FORGET n ERROR ''", "AGG.FORGET: name is empty"),
-        ("AGG.FORGET n REALITY ''", "AGG.FORGET: name is empty"),
+        (
+            "AGG.ERROR n text KEY ''",
+            "AGG.ERROR: KEY must not be empty",
+        ),
+        (
+            "AGG.REALITY n '' m {}",
+            "AGG.REALITY: key must not be empty",
+        ),
+        (
+            "AGG.REALITY n k '' {}",
+            "AGG.REALITY: model must not be empty",
+        ),
+        (
+            "AGG.FORGET n METRIC ''",
+            "AGG.FORGET: name must not be empty",
+        ),
+        (
+            "AGG.FORGET n ERROR ''",
+            "AGG.FORGET: name must not be empty",
+        ),
+        (
+            "AGG.FORGET n REALITY ''",
+            "AGG.FORGET: name must not be empty",
+        ),
     ] {
         refused(&server, line, &format!("ERR {why}"));
     }
@@ -65,9 +87,7 @@ fn tag_without_a_name_is_refused_by_every_command() {
             refused(
                 &server,
                 &line,
-                &format!(
-                    "ERR {name}: TAGS has a word without a name, '{word}': name:value was expected"
-                ),
+                &format!("ERR {name}: invalid tag '{word}' in TAGS: expected name:value"),
             );
         }
     }
@@ -90,7 +110,7 @@ fn invalid_time_or_time_in_seconds_is_refused_by_every_command() {
             refused(
                 &server,
                 &line,
-                &format!("ERR {name}: AT '{text}' is not a time in Unix milliseconds"),
+                &format!("ERR {name}: invalid AT '{text}': expected a time in Unix milliseconds"),
             );
         }
         for text in ["0", "1700000000", "99999999999"] {
@@ -231,7 +251,7 @@ fn refusal_inside_multi_leaves_the_rest_alone() {
     // The client library shows the error only among the replies.
     assert_eq!(
         error(&mut connection, "EXEC"),
-        "ERR AGG.STAT: value 'x' is not a decimal number"
+        "ERR AGG.STAT: invalid value 'x': expected a decimal number"
     );
     assert_eq!(int(&server.ask("AGG.GET n METRIC gauge"), "samples"), 3);
     assert_eq!(metric(&server, "gauge", "last"), "7");

@@ -142,7 +142,9 @@ fn forget_with_invalid_arguments_is_refused() {
         refused(
             &server,
             &format!("AGG.FORGET n '{kind}' gauge"),
-            &format!("ERR AGG.FORGET: the kind '{kind}' is not one of METRIC, ERROR, REALITY"),
+            &format!(
+                "ERR AGG.FORGET: invalid kind '{kind}': expected one of METRIC, ERROR, REALITY"
+            ),
         );
     }
 }

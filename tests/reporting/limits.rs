@@ -87,7 +87,7 @@ fn metric_beyond_max_series_is_refused_and_others_continue() {
     let Some(server) = stocked("max-series 2") else {
         return;
     };
-    let why = "metric 'third' is new, and the node has agg.max-series (2) metrics";
+    let why = "cannot create metric 'third': the node has reached agg.max-series (2)";
     refused_as_it_is(
         &server,
         &words("AGG.STAT n third 1"),
@@ -96,7 +96,7 @@ fn metric_beyond_max_series_is_refused_and_others_continue() {
     refused_as_it_is(
         &server,
         &words("AGG.MSTAT n ATOMIC VALUES gauge 1 third 1"),
-        &format!("AGGFULL AGG.MSTAT: sample 1: {why}; nothing was taken"),
+        &format!("AGGFULL AGG.MSTAT: sample 1: {why}; no sample was accepted"),
     );
     assert_eq!(
         server.ask::<Value>("AGG.MSTAT n VALUES third 1 gauge 5"),
@@ -118,7 +118,7 @@ fn new_node_cannot_start_with_more_metrics_than_max_series() {
     refused_as_it_is(
         &server,
         &words("AGG.MSTAT new ATOMIC VALUES a 1 b 1 a 2 c 1"),
-        "AGGFULL AGG.MSTAT: sample 3: metric 'c' is new, and the node has agg.max-series (2) metrics; nothing was taken",
+        "AGGFULL AGG.MSTAT: sample 3: cannot create metric 'c': the node has reached agg.max-series (2); no sample was accepted",
     );
     assert_eq!(
         server.ask::<Value>("AGG.MSTAT new VALUES a 1 b 1 a 2 c 1"),
@@ -127,7 +127,7 @@ fn new_node_cannot_start_with_more_metrics_than_max_series() {
             0,
             &[(
                 3,
-                "metric 'c' is new, and the node has agg.max-series (2) metrics"
+                "cannot create metric 'c': the node has reached agg.max-series (2)"
             )]
         )
     );
@@ -139,8 +139,7 @@ fn object_beyond_max_realities_is_refused_and_others_continue() {
         return;
     };
     server.ask::<i64>("AGG.REALITY n sdb system.Disk {}");
-    let full =
-        "AGGFULL AGG.REALITY: object 'sdc' is new, and the node has agg.max-realities (2) objects";
+    let full = "AGGFULL AGG.REALITY: cannot create object 'sdc': the node has reached agg.max-realities (2)";
     refused_as_it_is(&server, &words("AGG.REALITY n sdc system.Disk {}"), full);
     assert_eq!(node_refusals(&server, "max-realities"), 1);
     assert_eq!(server.ask::<i64>("AGG.REALITY n sdb system.Disk [1]"), 1);

@@ -72,11 +72,11 @@ fn log_entry_with_invalid_arguments_is_refused() {
     refused_as_it_is(&server, &words("AGG.LOG"), arity);
     refused(&server, "AGG.LOG n", arity);
     for (options, why) in [
-        ("more", format!("'more' is not an option here: {LOG}")),
-        ("DIFF", format!("'DIFF' is not an option here: {LOG}")),
-        ("LEVEL", format!("LEVEL is missing: {LOG}")),
-        ("LEVEL 5 AT", format!("AT is missing: {LOG}")),
-        ("TAGS", format!("the list behind TAGS is missing: {LOG}")),
+        ("more", format!("unknown option 'more'; usage: {LOG}")),
+        ("DIFF", format!("unknown option 'DIFF'; usage: {LOG}")),
+        ("LEVEL", format!("LEVEL requires a value; usage: {LOG}")),
+        ("LEVEL 5 AT", format!("AT requires a value; usage: {LOG}")),
+        ("TAGS", format!("TAGS requires a value; usage: {LOG}")),
         ("LEVEL 5 LEVEL 5", "LEVEL is given twice".into()),
         ("TAGS a tags a", "TAGS is given twice".into()),
     ] {

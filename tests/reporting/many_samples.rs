@@ -43,12 +43,12 @@ fn valid_samples_are_accepted_and_invalid_ones_named() {
             &[
                 (
                     1,
-                    "metric 'counter' is DIFF, the sample ABS: AGG.FORGET node METRIC name lets it begin anew"
+                    "metric 'counter' is DIFF, the sample ABS: use AGG.FORGET node METRIC name to reset the metric"
                 ),
-                (2, "metric is empty"),
-                (3, "value '0x10' is not a decimal number"),
-                (4, "value '1e309' is larger than a double can hold"),
-                (5, "value '1e-400' is smaller than a double can hold"),
+                (2, "metric must not be empty"),
+                (3, "invalid value '0x10': expected a decimal number"),
+                (4, "invalid value '1e309': too large for a double"),
+                (5, "invalid value '1e-400': too close to 0 for a double"),
             ]
         )
     );
@@ -59,7 +59,7 @@ fn valid_samples_are_accepted_and_invalid_ones_named() {
         mstat(
             1,
             0,
-            &[(0, "value '-3' is negative: a DIFF metric counts up from 0")]
+            &[(0, "invalid value '-3': a DIFF metric must not be negative")]
         )
     );
 }
@@ -71,7 +71,7 @@ fn samples_that_are_all_invalid_change_nothing() {
     for node in ["n", "new"] {
         assert_eq!(
             server.ask::<Value>(&format!("AGG.MSTAT {node} TAGS b:2 VALUES gauge x")),
-            mstat(0, 0, &[(0, "value 'x' is not a decimal number")])
+            mstat(0, 0, &[(0, "invalid value 'x': expected a decimal number")])
         );
     }
     assert_eq!(state(&server), before);
@@ -91,7 +91,7 @@ fn late_samples_are_counted_apart_from_accepted_ones() {
     let line = format!("AGG.MSTAT n DIFF AT {} VALUES d 1 c 90 c x", t - 1);
     assert_eq!(
         server.ask::<Value>(&line),
-        mstat(1, 1, &[(2, "value 'x' is not a decimal number")])
+        mstat(1, 1, &[(2, "invalid value 'x': expected a decimal number")])
     );
     assert_eq!(metric(&server, "c", "last"), "100");
     assert_eq!(int(&server.ask("AGG.GET n METRIC c"), "late"), 3);
@@ -105,23 +105,23 @@ fn atomic_accepts_all_samples_or_none() {
         (
             "",
             "gauge 5 x 1 x 0x10",
-            "sample 2: value '0x10' is not a decimal number",
+            "sample 2: invalid value '0x10': expected a decimal number",
         ),
-        ("", "gauge 5 '' 1", "sample 1: metric is empty"),
+        ("", "gauge 5 '' 1", "sample 1: metric must not be empty"),
         (
             "DIFF",
             "x 5 y -1",
-            "sample 1: value '-1' is negative: a DIFF metric counts up from 0",
+            "sample 1: invalid value '-1': a DIFF metric must not be negative",
         ),
     ] {
         let line = format!("AGG.MSTAT n {options} TAGS b:2 ATOMIC VALUES {samples}");
-        let why = format!("ERR AGG.MSTAT: {why}; nothing was taken");
+        let why = format!("ERR AGG.MSTAT: {why}; no sample was accepted");
         refused(&server, &line, &why);
     }
     refused_as_it_is(
         &server,
         &words("AGG.MSTAT n ATOMIC VALUES gauge 5 counter 7"),
-        "ERR AGG.MSTAT: sample 1: metric 'counter' is DIFF, the sample ABS: AGG.FORGET node METRIC name lets it begin anew; nothing was taken",
+        "ERR AGG.MSTAT: sample 1: metric 'counter' is DIFF, the sample ABS: use AGG.FORGET node METRIC name to reset the metric; no sample was accepted",
     );
     assert_eq!(
         server.ask::<Value>("AGG.MSTAT n atomic VALUES gauge 5 x 6"),
@@ -148,25 +148,28 @@ fn samples_with_missing_unknown_or_repeated_arguments_are_refused() {
     for (arguments, why) in [
         (
             "gauge 1 x 2",
-            format!("'gauge' is not an option here: {MSTAT}"),
+            format!("unknown option 'gauge'; usage: {MSTAT}"),
         ),
-        ("ABS TAGS a:1", format!("an option is missing: {MSTAT}")),
-        ("ATOMIC ABS AT", format!("AT is missing: {MSTAT}")),
+        ("ABS TAGS a:1", format!("VALUES is missing; usage: {MSTAT}")),
+        (
+            "ATOMIC ABS AT",
+            format!("AT requires a value; usage: {MSTAT}"),
+        ),
         (
             "ATOMIC ABS TAGS",
-            format!("the list behind TAGS is missing: {MSTAT}"),
+            format!("TAGS requires a value; usage: {MSTAT}"),
         ),
         (
             "ATOMIC ABS VALUES",
-            "VALUES takes pairs of metric and value, and 0 arguments follow".into(),
+            "VALUES requires pairs of metric and value, got 0 arguments".into(),
         ),
         (
             "VALUES gauge 1 x",
-            "VALUES takes pairs of metric and value, and 3 arguments follow".into(),
+            "VALUES requires pairs of metric and value, got 3 arguments".into(),
         ),
         (
             "ATOMIC VALUES gauge",
-            "VALUES takes pairs of metric and value, and 1 arguments follow".into(),
+            "VALUES requires pairs of metric and value, got 1 arguments".into(),
         ),
         ("ABS ABS VALUES gauge 1", "ABS is given twice".into()),
         (

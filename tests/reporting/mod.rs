@@ -137,7 +137,7 @@ fn bad_levels(server: &Server, command: &str) {
         refused(
             server,
             &format!("{command} LEVEL '{level}'"),
-            &format!("ERR {name}: LEVEL '{level}' is not a whole number from 0 to 9"),
+            &format!("ERR {name}: invalid LEVEL '{level}': expected an integer from 0 to 9"),
         );
     }
 }

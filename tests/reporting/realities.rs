@@ -133,39 +133,39 @@ fn report_older_than_the_end_of_its_object_is_ignored() {
 fn invalid_json_is_refused_with_the_position() {
     let Some(server) = stocked("") else { return };
     for (json, why) in [
-        ("", "the end where a value was expected at byte 0"),
-        (" ", "the end where a value was expected at byte 1"),
-        ("{", "no name where one was expected at byte 1"),
-        ("{\"a\":1,}", "no name where one was expected at byte 7"),
-        ("{\"a\" 1}", "no ':' behind a name at byte 5"),
-        ("{\"a\":1 \"b\"}", "no ',' or '}' behind a member at byte 7"),
-        ("[1 2]", "no ',' or ']' behind an element at byte 3"),
-        ("[1,]", "no value at byte 3"),
-        ("[1] 2", "something behind the value at byte 4"),
-        ("NaN", "no value at byte 0"),
-        ("True", "no value at byte 0"),
-        ("0x10", "something behind the value at byte 1"),
-        ("01", "a malformed number at byte 0"),
-        ("1.", "a malformed number at byte 0"),
-        ("\"a", "a string that does not end at byte 2"),
-        ("\"\\x\"", "an unknown escape at byte 1"),
-        ("\"\\u12\"", "a malformed \\u escape at byte 1"),
-        ("\"\\ud800\"", "half a surrogate pair at byte 1"),
-        ("\u{feff}1", "a byte order mark at byte 0"),
+        ("", "unexpected end, expected a value at byte 0"),
+        (" ", "unexpected end, expected a value at byte 1"),
+        ("{", "expected a name at byte 1"),
+        ("{\"a\":1,}", "expected a name at byte 7"),
+        ("{\"a\" 1}", "expected ':' at byte 5"),
+        ("{\"a\":1 \"b\"}", "expected ',' or '}' at byte 7"),
+        ("[1 2]", "expected ',' or ']' at byte 3"),
+        ("[1,]", "expected a value at byte 3"),
+        ("[1] 2", "trailing characters at byte 4"),
+        ("NaN", "expected a value at byte 0"),
+        ("True", "expected a value at byte 0"),
+        ("0x10", "trailing characters at byte 1"),
+        ("01", "invalid number at byte 0"),
+        ("1.", "invalid number at byte 0"),
+        ("\"a", "unterminated string at byte 2"),
+        ("\"\\x\"", "invalid escape at byte 1"),
+        ("\"\\u12\"", "invalid \\u escape at byte 1"),
+        ("\"\\ud800\"", "lone surrogate at byte 1"),
+        ("\u{feff}1", "unexpected byte order mark at byte 0"),
         (
             "{\"a\":1,\"a\":1}",
-            "a name that is given twice in the object ending at byte 13",
+            "duplicate name in the object that ends at byte 13",
         ),
         (
             "[{\"a\":1,\"\\u0061\":2},3]",
-            "a name that is given twice in the object ending at byte 19",
+            "duplicate name in the object that ends at byte 19",
         ),
     ] {
         let shown = json.replace('\\', r"\\");
         refused(
             &server,
             &format!("AGG.REALITY n sda system.Disk '{json}'"),
-            &format!("ERR AGG.REALITY: json '{shown}' is not valid: {why}"),
+            &format!("ERR AGG.REALITY: invalid JSON '{shown}': {why}"),
         );
     }
     for (json, shown, why) in [
@@ -173,15 +173,15 @@ fn invalid_json_is_refused_with_the_position() {
         (
             b"\"\n\"",
             r#""\n""#,
-            "a control character in a string at byte 1",
+            "control character in a string at byte 1",
         ),
-        (b"1\0", r"1\x00", "something behind the value at byte 1"),
-        (b"'a'", r"\'a\'", "no value at byte 0"),
+        (b"1\0", r"1\x00", "trailing characters at byte 1"),
+        (b"'a'", r"\'a\'", "expected a value at byte 0"),
     ] {
         refused_in_words(
             &server,
             &[b"AGG.REALITY", b"n", b"sda", b"system.Disk", json],
-            &format!("ERR AGG.REALITY: json '{shown}' is not valid: {why}"),
+            &format!("ERR AGG.REALITY: invalid JSON '{shown}': {why}"),
         );
     }
 }
@@ -201,7 +201,7 @@ fn json_nests_at_most_128_deep() {
         &server,
         &format!("AGG.REALITY n sda system.Disk {}", arrays(129)),
         &format!(
-            "ERR AGG.REALITY: json '{}…' (258 bytes) is not valid: nesting deeper than 128 at byte 128",
+            "ERR AGG.REALITY: invalid JSON '{}…' (258 bytes): nesting deeper than 128 at byte 128",
             "[".repeat(64)
         ),
     );
@@ -210,7 +210,7 @@ fn json_nests_at_most_128_deep() {
         &server,
         &format!("AGG.REALITY n sda system.Disk {deep}"),
         &format!(
-            "ERR AGG.REALITY: json '{}…' ({} bytes) is not valid: nesting deeper than 128 at byte 640",
+            "ERR AGG.REALITY: invalid JSON '{}…' ({} bytes): nesting deeper than 128 at byte 640",
             &deep[..64],
             deep.len()
         ),
@@ -225,17 +225,14 @@ fn object_with_invalid_arguments_is_refused() {
     refused(&server, "AGG.REALITY n sda", arity);
     refused(&server, "AGG.REALITY n sda system.Disk", arity);
     for (options, why) in [
-        ("more", format!("'more' is not an option here: {REALITY}")),
+        ("more", format!("unknown option 'more'; usage: {REALITY}")),
         (
             "LEVEL 5",
-            format!("'LEVEL' is not an option here: {REALITY}"),
+            format!("unknown option 'LEVEL'; usage: {REALITY}"),
         ),
-        ("AT", format!("AT is missing: {REALITY}")),
-        ("TTL", format!("TTL is missing: {REALITY}")),
-        (
-            "TAGS",
-            format!("the list behind TAGS is missing: {REALITY}"),
-        ),
+        ("AT", format!("AT requires a value; usage: {REALITY}")),
+        ("TTL", format!("TTL requires a value; usage: {REALITY}")),
+        ("TAGS", format!("TAGS requires a value; usage: {REALITY}")),
         ("TTL 1 TTL 1", "TTL is given twice".into()),
         ("TAGS a TAGS a", "TAGS is given twice".into()),
         (
@@ -254,7 +251,9 @@ fn object_with_invalid_arguments_is_refused() {
         refused(
             &server,
             &format!("AGG.REALITY n sda system.Disk {{}} TTL '{ttl}'"),
-            &format!("ERR AGG.REALITY: TTL '{ttl}' is not a whole number from 0 to 3162240000"),
+            &format!(
+                "ERR AGG.REALITY: invalid TTL '{ttl}': expected an integer from 0 to 3162240000"
+            ),
         );
     }
 }

@@ -82,16 +82,19 @@ fn requeue_with_invalid_arguments_is_refused() {
     for (arguments, why) in [
         (
             "LOG",
-            "the queue 'LOG' is not one of ERROR, REALITY".to_owned(),
+            "invalid queue 'LOG': expected one of ERROR, REALITY".to_owned(),
         ),
-        ("''", "the queue '' is not one of ERROR, REALITY".to_owned()),
+        (
+            "''",
+            "invalid queue '': expected one of ERROR, REALITY".to_owned(),
+        ),
         (
             "ERROR REALITY",
-            format!("'REALITY' is not an option here: {usage}"),
+            format!("unknown option 'REALITY'; usage: {usage}"),
         ),
         (
             "ERROR MATCH",
-            format!("the pattern behind MATCH is missing: {usage}"),
+            format!("MATCH requires a value; usage: {usage}"),
         ),
         ("ERROR MATCH * MATCH *", "MATCH is given twice".to_owned()),
     ] {

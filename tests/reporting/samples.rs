@@ -12,7 +12,7 @@ fn sample_is_counted() {
     assert_eq!(server.ask::<i64>("AGG.STAT n m 1.5"), 1);
     assert_eq!(
         server.error("AGG.STAT n m 0x10"),
-        "ERR AGG.STAT: value '0x10' is not a decimal number"
+        "ERR AGG.STAT: invalid value '0x10': expected a decimal number"
     );
     assert_eq!(server.ask::<String>("TYPE n"), "aggr-node");
 }
@@ -132,29 +132,29 @@ fn value_that_is_no_finite_double_is_refused() {
         refused(
             &server,
             &format!("AGG.STAT n gauge '{value}'"),
-            &format!("ERR AGG.STAT: value '{value}' is not a decimal number"),
+            &format!("ERR AGG.STAT: invalid value '{value}': expected a decimal number"),
         );
     }
     for (value, why) in [
-        ("1e309", "larger than a double can hold"),
-        ("-1e309", "larger than a double can hold"),
-        ("1e-400", "smaller than a double can hold"),
+        ("1e309", "too large for a double"),
+        ("-1e309", "too large for a double"),
+        ("1e-400", "too close to 0 for a double"),
     ] {
         refused(
             &server,
             &format!("AGG.STAT n gauge {value}"),
-            &format!("ERR AGG.STAT: value '{value}' is {why}"),
+            &format!("ERR AGG.STAT: invalid value '{value}': {why}"),
         );
     }
     refused_in_words(
         &server,
         &[b"AGG.STAT", b"n", b"gauge", b"1\0\n\xff'"],
-        r"ERR AGG.STAT: value '1\x00\n\xff\'' is not a decimal number",
+        r"ERR AGG.STAT: invalid value '1\x00\n\xff\'': expected a decimal number",
     );
     refused(
         &server,
         "AGG.STAT n counter -1 DIFF",
-        "ERR AGG.STAT: value '-1' is negative: a DIFF metric counts up from 0",
+        "ERR AGG.STAT: invalid value '-1': a DIFF metric must not be negative",
     );
 }
 
@@ -166,12 +166,12 @@ fn sample_with_missing_unknown_or_repeated_arguments_is_refused() {
     refused(&server, "AGG.STAT n", arity);
     refused(&server, "AGG.STAT n gauge", arity);
     for (options, why) in [
-        ("FOO", format!("'FOO' is not an option here: {STAT}")),
-        ("''", format!("'' is not an option here: {STAT}")),
-        ("ABS 2", format!("'2' is not an option here: {STAT}")),
-        ("LEVEL 5", format!("'LEVEL' is not an option here: {STAT}")),
-        ("TAGS", format!("the list behind TAGS is missing: {STAT}")),
-        ("ABS AT", format!("AT is missing: {STAT}")),
+        ("FOO", format!("unknown option 'FOO'; usage: {STAT}")),
+        ("''", format!("unknown option ''; usage: {STAT}")),
+        ("ABS 2", format!("unknown option '2'; usage: {STAT}")),
+        ("LEVEL 5", format!("unknown option 'LEVEL'; usage: {STAT}")),
+        ("TAGS", format!("TAGS requires a value; usage: {STAT}")),
+        ("ABS AT", format!("AT requires a value; usage: {STAT}")),
         ("ABS abs", "ABS is given twice".into()),
         ("DIFF DIFF", "DIFF is given twice".into()),
         ("TAGS a:1 TAGS a:1", "TAGS is given twice".into()),
@@ -259,7 +259,7 @@ fn latest_tags_apply_and_changes_are_counted() {
 #[test]
 fn sample_of_the_other_type_is_refused_with_the_way_out() {
     let Some(server) = stocked("") else { return };
-    let way_out = "AGG.FORGET node METRIC name lets it begin anew";
+    let way_out = "use AGG.FORGET node METRIC name to reset the metric";
     for (line, why) in [
         (
             "AGG.STAT n gauge 2 DIFF",

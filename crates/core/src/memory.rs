@@ -62,8 +62,8 @@ impl fmt::Display for Memory {
         let (reserved, requested) = (self.reserved, self.requested);
         write!(
             f,
-            "{name} ({max} bytes) has no room for {requested} bytes: {used} are used, {reserved} reserved for known \
-             metrics and nodes; drain the queues, or raise it"
+            "{name} ({max} bytes) reached: {requested} bytes requested, {used} used, {reserved} reserved for known \
+             metrics and nodes; drain the queues or raise the limit"
         )
     }
 }

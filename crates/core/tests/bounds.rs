@@ -30,7 +30,7 @@ fn one_command_takes_ten_thousand_samples_and_a_replica_any_number() {
     let error = run(&mut w, &samples(10_001)).unwrap_err();
     assert_eq!(
         error,
-        "ERR AGG.MSTAT: VALUES has 10001 samples: one command takes 10000"
+        "ERR AGG.MSTAT: VALUES has 10001 samples: the maximum is 10000"
     );
     // What another version has accepted is not checked again by a replica or an AOF.
     let many = samples(10_001);
@@ -48,7 +48,7 @@ fn one_command_takes_ten_thousand_ids() {
         let ids = |n: u64| words(verb, (1..=n).map(|id| id.to_string()));
         assert_eq!(run(&mut w, &ids(10_000)).unwrap().int(), 0);
         let error = run(&mut w, &ids(10_001)).unwrap_err();
-        let expected = format!("ERR AGG.{name}: 10001 ids are given: one command takes 10000");
+        let expected = format!("ERR AGG.{name}: 10001 ids given: the maximum is 10000");
         assert_eq!(error, expected);
     }
 }

@@ -748,7 +748,10 @@ fn lists_of_percentiles_are_parsed() {
     for text in [
         "x", "p50", "-1", "+1", "1e1", "05", ".5", "5.", "1.2.3", "1,5", "NaN",
     ] {
-        assert_eq!(wrong(text), format!("'{text}' is not a decimal number"));
+        assert_eq!(
+            wrong(text),
+            format!("invalid percentile '{text}': expected a decimal number")
+        );
     }
     for text in ["0", "0.0", "100.1", "101", "1000", "99999999999999999999"] {
         assert_eq!(

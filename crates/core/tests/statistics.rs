@@ -428,7 +428,7 @@ fn error_of_a_sample_of_the_other_type_names_the_remedy() {
     w.run("STAT m 1");
     assert_eq!(
         w.error("STAT m 1 DIFF"),
-        "ERR AGG.STAT: metric 'm' is ABS, the sample DIFF: AGG.FORGET node METRIC name lets it begin anew"
+        "ERR AGG.STAT: metric 'm' is ABS, the sample DIFF: use AGG.FORGET node METRIC name to reset the metric"
     );
     assert_eq!(w.run("FORGET METRIC m").int(), 1);
     assert_eq!(w.run("STAT m 1 DIFF").int(), 1);
@@ -667,14 +667,17 @@ fn valid_values_count_and_invalid_ones_are_named() {
         .iter()
         .map(|b| (b.list()[0].int(), b.list()[1].text()))
         .collect();
-    assert_eq!(bad[0], (1, "value 'x' is not a decimal number".into()));
+    assert_eq!(
+        bad[0],
+        (1, "invalid value 'x': expected a decimal number".into())
+    );
     assert!(
         bad[1].0 == 2 && bad[1].1.starts_with("metric 'd' is DIFF"),
         "{bad:?}"
     );
     assert_eq!(
         w.error("MSTAT ATOMIC VALUES e 1 b x"),
-        "ERR AGG.MSTAT: sample 1: value 'x' is not a decimal number; nothing was taken"
+        "ERR AGG.MSTAT: sample 1: invalid value 'x': expected a decimal number; no sample was accepted"
     );
     assert!(
         w.error("MSTAT ATOMIC VALUES e 1 d 3")
@@ -691,7 +694,7 @@ fn new_metric_beyond_the_limit_is_rejected_and_others_count() {
     w.run("MSTAT VALUES a 1 b 2");
     assert!(
         w.error("STAT c 3")
-            .starts_with("AGGFULL AGG.STAT: metric 'c' is new")
+            .starts_with("AGGFULL AGG.STAT: cannot create metric 'c'")
     );
     assert_eq!(w.run("STAT a 3").int(), 1);
     assert!(

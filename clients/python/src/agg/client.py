@@ -96,7 +96,7 @@ class Client:
 
     >>> client.stat("node1", "cpu.load", "0x10")
     Traceback (most recent call last):
-    agg.errors.ArgumentError: AGG.STAT: value '0x10' is not a decimal number
+    agg.errors.ArgumentError: AGG.STAT: invalid value '0x10': expected a decimal number
     """
 
     redis: Any

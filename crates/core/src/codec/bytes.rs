@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         if self.is_empty() {
             Ok(())
         } else {
-            Err(DecodeError("bytes left over"))
+            Err(DecodeError("trailing bytes"))
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
     /// Reads a name: a byte string that is not empty.
     pub fn name(&mut self) -> Result<&'a [u8], DecodeError> {
         match self.bytes()? {
-            [] => Err(DecodeError("a name is empty")),
+            [] => Err(DecodeError("empty name")),
             name => Ok(name),
         }
     }
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
                 Some(n) => {
                     let ten = TENS
                         .get(usize::from(n))
-                        .ok_or(DecodeError("an unknown form of a double"))?;
+                        .ok_or(DecodeError("invalid encoding of a double"))?;
                     later.i64()? as f64 / ten
                 }
                 None => later.leading(form.into())?,
@@ -237,7 +237,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-const CUT: DecodeError = DecodeError("cut short");
+const CUT: DecodeError = DecodeError("unexpected end of data");
 
 #[cfg(test)]
 mod tests {

@@ -46,7 +46,7 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
     if text.starts_with("\u{feff}".as_bytes()) {
         return Err(JsonError {
             at: 0,
-            what: "a byte order mark",
+            what: "unexpected byte order mark",
         });
     }
     if let Err(e) = std::str::from_utf8(text) {
@@ -65,7 +65,7 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
     let identity = scanner.value(0)?;
     scanner.skip_space();
     if scanner.at < text.len() {
-        return Err(scanner.error("something behind the value"));
+        return Err(scanner.error("trailing characters"));
     }
     Ok(Scanned {
         compact: scanner.compact,
@@ -172,7 +172,7 @@ impl Scanner<'_> {
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(_) => self.literal(),
-            None => Err(self.error("the end where a value was expected")),
+            None => Err(self.error("unexpected end, expected a value")),
         }
     }
 
@@ -185,7 +185,7 @@ impl Scanner<'_> {
                 return Ok(xxh3_128_with_seed(word, kind::LITERAL));
             }
         }
-        Err(self.error("no value"))
+        Err(self.error("expected a value"))
     }
 
     fn number(&mut self) -> Result<u128, JsonError> {
@@ -196,7 +196,7 @@ impl Scanner<'_> {
             .count();
         let number = rest.get(..len).unwrap_or_default();
         if !is_json_number(number) {
-            return Err(self.error("a malformed number"));
+            return Err(self.error("invalid number"));
         }
         self.at += len;
         self.compact.extend_from_slice(number);
@@ -211,7 +211,7 @@ impl Scanner<'_> {
         let mut clean = self.at;
         loop {
             match self.peek() {
-                None => return Err(self.error("a string that does not end")),
+                None => return Err(self.error("unterminated string")),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     has_escapes = true;
@@ -222,7 +222,7 @@ impl Scanner<'_> {
                         .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                     clean = self.at;
                 }
-                Some(0..=0x1f) => return Err(self.error("a control character in a string")),
+                Some(0..=0x1f) => return Err(self.error("control character in a string")),
                 Some(_) => self.at += 1,
             }
         }
@@ -250,7 +250,7 @@ impl Scanner<'_> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => return self.unicode_escape(),
-            _ => return Err(self.error("an unknown escape")),
+            _ => return Err(self.error("invalid escape")),
         };
         self.at += 2;
         Ok(c)
@@ -264,12 +264,12 @@ impl Scanner<'_> {
                     .code_unit(self.at + 6)
                     .ok()
                     .filter(|low| (0xdc00..=0xdfff).contains(low));
-                let low = low.ok_or(self.error("half a surrogate pair"))?;
+                let low = low.ok_or(self.error("lone surrogate"))?;
                 (0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00), 12)
             }
             _ => (unit, 6),
         };
-        let c = char::from_u32(code).ok_or(self.error("half a surrogate pair"))?;
+        let c = char::from_u32(code).ok_or(self.error("lone surrogate"))?;
         self.at += len;
         Ok(c)
     }
@@ -280,11 +280,11 @@ impl Scanner<'_> {
             .text
             .get(at..at + 6)
             .and_then(|e| e.strip_prefix(b"\\u"));
-        let digits = digits.ok_or(self.error("a malformed \\u escape"))?;
+        let digits = digits.ok_or(self.error("invalid \\u escape"))?;
         digits.iter().try_fold(0, |code, b| {
             let digit = char::from(*b)
                 .to_digit(16)
-                .ok_or(self.error("a malformed \\u escape"))?;
+                .ok_or(self.error("invalid \\u escape"))?;
             Ok(code * 16 + digit)
         })
     }
@@ -301,7 +301,7 @@ impl Scanner<'_> {
                     break;
                 }
                 if !self.take(b',') {
-                    return Err(self.error("no ',' or ']' behind an element"));
+                    return Err(self.error("expected ',' or ']'"));
                 }
                 self.skip_space();
             }
@@ -316,12 +316,12 @@ impl Scanner<'_> {
         if !self.take(b'}') {
             loop {
                 if self.peek() != Some(b'"') {
-                    return Err(self.error("no name where one was expected"));
+                    return Err(self.error("expected a name"));
                 }
                 let name = self.string()?;
                 self.skip_space();
                 if !self.take(b':') {
-                    return Err(self.error("no ':' behind a name"));
+                    return Err(self.error("expected ':'"));
                 }
                 self.skip_space();
                 members.push((name, self.value(depth)?));
@@ -330,14 +330,14 @@ impl Scanner<'_> {
                     break;
                 }
                 if !self.take(b',') {
-                    return Err(self.error("no ',' or '}' behind a member"));
+                    return Err(self.error("expected ',' or '}'"));
                 }
                 self.skip_space();
             }
         }
         members.sort_unstable();
         if members.windows(2).any(|w| w[0].0 == w[1].0) {
-            return Err(self.error("a name that is given twice in the object ending"));
+            return Err(self.error("duplicate name in the object that ends"));
         }
         let bytes: Vec<u8> = members
             .iter()
@@ -521,26 +521,26 @@ mod tests {
     #[test]
     fn error_names_the_problem_and_its_place() {
         for (text, at, what) in [
-            ("", 0, "the end where a value was expected"),
-            ("{\"a\":1,}", 7, "no name where one was expected"),
-            ("[1,]", 3, "no value"),
-            ("[1 2]", 3, "no ',' or ']' behind an element"),
-            ("{\"a\" 1}", 5, "no ':' behind a name"),
-            ("01", 0, "a malformed number"),
-            ("1 2", 2, "something behind the value"),
-            ("\"a", 2, "a string that does not end"),
-            ("\"\n\"", 1, "a control character in a string"),
-            ("\"\\x\"", 1, "an unknown escape"),
-            ("\"\\ud800\"", 1, "half a surrogate pair"),
-            ("\"\\ud800\\u0041\"", 1, "half a surrogate pair"),
-            ("\"\\udc00\"", 1, "half a surrogate pair"),
-            ("\"\\u12\"", 1, "a malformed \\u escape"),
-            ("nul", 0, "no value"),
-            ("\u{feff}1", 0, "a byte order mark"),
+            ("", 0, "unexpected end, expected a value"),
+            ("{\"a\":1,}", 7, "expected a name"),
+            ("[1,]", 3, "expected a value"),
+            ("[1 2]", 3, "expected ',' or ']'"),
+            ("{\"a\" 1}", 5, "expected ':'"),
+            ("01", 0, "invalid number"),
+            ("1 2", 2, "trailing characters"),
+            ("\"a", 2, "unterminated string"),
+            ("\"\n\"", 1, "control character in a string"),
+            ("\"\\x\"", 1, "invalid escape"),
+            ("\"\\ud800\"", 1, "lone surrogate"),
+            ("\"\\ud800\\u0041\"", 1, "lone surrogate"),
+            ("\"\\udc00\"", 1, "lone surrogate"),
+            ("\"\\u12\"", 1, "invalid \\u escape"),
+            ("nul", 0, "expected a value"),
+            ("\u{feff}1", 0, "unexpected byte order mark"),
             (
                 "{\"a\":1,\"\\u0061\":2}",
                 18,
-                "a name that is given twice in the object ending",
+                "duplicate name in the object that ends",
             ),
         ] {
             assert_eq!(

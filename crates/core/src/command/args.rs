@@ -78,14 +78,29 @@ impl<'a, 's> Args<'a, 's> {
                 self.rest = rest;
                 Ok(first)
             }
-            None => Err(self.missing(what)),
+            None => Err(self.end_at(what)),
         }
     }
 
+    /// Returns the error of arguments that end where an argument, or the value of an option, is expected.
     #[cold]
-    fn missing(&self, what: &str) -> CommandError {
+    fn end_at(&self, what: &str) -> CommandError {
+        match self.given {
+            0 => self.missing(what),
+            _ => self.with_usage(format_args!("{what} requires a value")),
+        }
+    }
+
+    /// Returns the error of a required argument that is not given.
+    #[cold]
+    pub fn missing(&self, what: &str) -> CommandError {
+        self.with_usage(format_args!("{what} is missing"))
+    }
+
+    #[cold]
+    fn with_usage(&self, text: std::fmt::Arguments<'_>) -> CommandError {
         let (name, usage) = (self.spec.name, self.spec.usage());
-        self.reject(format_args!("{what} is missing: {name} {usage}"))
+        self.reject(format_args!("{text}; usage: {name} {usage}"))
     }
 
     /// Takes a name: neither empty nor too long.
@@ -107,7 +122,7 @@ impl<'a, 's> Args<'a, 's> {
     #[inline]
     pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), CommandError> {
         if name.is_empty() {
-            return Err(self.reject(format_args!("{what} is empty")));
+            return Err(self.reject(format_args!("{what} must not be empty")));
         }
         self.check_size(what, name)
     }
@@ -145,7 +160,7 @@ impl<'a, 's> Args<'a, 's> {
         let (text, len) = (quoted_short(node), node.len());
         let max = self.settings.max_node_name;
         self.reject(format_args!(
-            "node {text} has {len} bytes: a node's name may have {max}"
+            "node {text} has {len} bytes: the maximum is {max}"
         ))
     }
 
@@ -155,8 +170,7 @@ impl<'a, 's> Args<'a, 's> {
         let mut options = self.spec.options().enumerate();
         let Some((i, option)) = options.find(|(_, o)| o.as_bytes().eq_ignore_ascii_case(word))
         else {
-            let (word, name, usage) = (quoted(word), self.spec.name, self.spec.usage());
-            return Err(self.reject(format_args!("{word} is not an option here: {name} {usage}")));
+            return Err(self.with_usage(format_args!("unknown option {}", quoted(word))));
         };
         if self.given & (1 << i) != 0 {
             return Err(self.reject(format_args!("{option} is given twice")));
@@ -168,12 +182,12 @@ impl<'a, 's> Args<'a, 's> {
     /// Takes the pattern of MATCH. Patterns are short, because matching takes time in proportion to the pattern and the
     /// name.
     pub fn pattern(&mut self) -> Result<&'a [u8], CommandError> {
-        let pattern = self.next("the pattern behind MATCH")?;
+        let pattern = self.next("MATCH")?;
         self.check_size("MATCH", pattern)?;
         if pattern.len() > MAX_PATTERN {
             let (text, len) = (quoted_short(pattern), pattern.len());
             return Err(self.reject(format_args!(
-                "MATCH {text} has {len} bytes: a pattern may have {MAX_PATTERN}"
+                "MATCH {text} has {len} bytes: the maximum is {MAX_PATTERN}"
             )));
         }
         Ok(pattern)
@@ -187,7 +201,7 @@ impl<'a, 's> Args<'a, 's> {
             .position(|w| w.as_bytes().eq_ignore_ascii_case(word))
             .ok_or_else(|| {
                 self.reject(format_args!(
-                    "{what} {} is not one of {}",
+                    "invalid {what} {}: expected one of {}",
                     quoted(word),
                     words.join(", ")
                 ))
@@ -206,7 +220,7 @@ impl<'a, 's> Args<'a, 's> {
             .ok_or_else(|| {
                 let (text, min, max) = (quoted(text), range.start(), range.end());
                 self.reject(format_args!(
-                    "{what} {text} is not a whole number from {min} to {max}"
+                    "invalid {what} {text}: expected an integer from {min} to {max}"
                 ))
             })
     }
@@ -226,7 +240,7 @@ impl<'a, 's> Args<'a, 's> {
         }
         if at > MAX_MS {
             return Err(self.reject(format_args!(
-                "AT {given} is beyond {MAX_MS}, the largest time there is"
+                "AT {given} is out of range: the maximum is {MAX_MS}"
             )));
         }
         if ahead > max {
@@ -245,7 +259,7 @@ impl<'a, 's> Args<'a, 's> {
         let ms = number::parse_u64(text).map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
         ms.ok_or_else(|| {
             self.reject(format_args!(
-                "{what} {} is not a time in Unix milliseconds",
+                "invalid {what} {}: expected a time in Unix milliseconds",
                 quoted(text)
             ))
         })
@@ -253,11 +267,11 @@ impl<'a, 's> Args<'a, 's> {
 
     /// Takes a tag list, in canonical form.
     pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, CommandError> {
-        let text = self.next("the list behind TAGS")?;
+        let text = self.next("TAGS")?;
         self.check_size("TAGS", text)?;
         tags::canonical(text).map_err(|e| {
             self.reject(format_args!(
-                "TAGS has a word without a name, {}: name:value was expected",
+                "invalid tag {} in TAGS: expected name:value",
                 quoted(&e.word)
             ))
         })
@@ -272,7 +286,7 @@ impl<'a, 's> Args<'a, 's> {
 
     /// Takes one queue.
     pub fn one_queue(&mut self) -> Result<Queue, CommandError> {
-        let text = self.next("the queue")?;
+        let text = self.next("queue")?;
         self.queue(text).ok_or_else(|| self.unknown_queue(text))
     }
 
@@ -291,7 +305,7 @@ impl<'a, 's> Args<'a, 's> {
 
     fn unknown_queue(&self, text: &[u8]) -> CommandError {
         self.reject(format_args!(
-            "queue {} is not one of MIN, HOUR, LOG, ERROR, REALITY",
+            "invalid queue {}: expected one of MIN, HOUR, LOG, ERROR, REALITY",
             quoted(text)
         ))
     }
@@ -301,7 +315,7 @@ impl<'a, 's> Args<'a, 's> {
         let given = self.rest.len();
         if given > MAX_ITEMS {
             return Err(self.reject(format_args!(
-                "{given} ids are given: one command takes {MAX_ITEMS}"
+                "{given} ids given: the maximum is {MAX_ITEMS}"
             )));
         }
         let mut ids = vec![self.integer("id", 1..=crate::id::MAX_ID)?];
@@ -318,12 +332,7 @@ impl<'a, 's> Args<'a, 's> {
         match self.rest.first() {
             None => Ok(()),
             Some(word) => {
-                let word = quoted(word);
-                Err(self.reject(format_args!(
-                    "{word} is too much: {} {}",
-                    self.spec.name,
-                    self.spec.usage()
-                )))
+                Err(self.with_usage(format_args!("unexpected argument {}", quoted(word))))
             }
         }
     }
@@ -334,14 +343,14 @@ pub(super) fn value(text: &[u8], is_total: bool) -> Result<Number, String> {
     let value = number::parse(text).map_err(|e| {
         let text = quoted(text);
         match e {
-            NumberError::NotDecimal => format!("value {text} is not a decimal number"),
-            NumberError::TooLarge => format!("value {text} is larger than a double can hold"),
-            NumberError::TooSmall => format!("value {text} is smaller than a double can hold"),
+            NumberError::NotDecimal => format!("invalid value {text}: expected a decimal number"),
+            NumberError::TooLarge => format!("invalid value {text}: too large for a double"),
+            NumberError::TooSmall => format!("invalid value {text}: too close to 0 for a double"),
         }
     })?;
     if is_total && value.to_f64() < 0.0 {
         return Err(format!(
-            "value {} is negative: a DIFF metric counts up from 0",
+            "invalid value {}: a DIFF metric must not be negative",
             quoted(text)
         ));
     }

@@ -51,7 +51,7 @@ impl Wanted {
             .find(|q| !matches!(q, Queue::Min | Queue::Hour));
         match (self.format, other) {
             (RecordFormat::Line, Some(queue)) => Err(args.reject(format_args!(
-                "FORMAT LINE is for MIN and HOUR, not for {}",
+                "FORMAT LINE supports only MIN and HOUR, not {}",
                 queue.name()
             ))),
             _ => Ok(()),

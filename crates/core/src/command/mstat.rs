@@ -22,7 +22,7 @@ const SAMPLE_BYTES: usize = 512;
 /// The largest number of bytes of the records of the windows that the samples of one command close: about ten
 /// milliseconds. Only thousands of metrics with long tags reach it.
 const CLOSED_BYTES: u64 = 32 << 20;
-const TOO_MANY_CLOSED: &str = "the samples before it close windows with more than 32 MiB of names and tags: send fewer at a time";
+const TOO_MANY_CLOSED: &str = "the preceding samples close windows with more than 32 MiB of names and tags: send fewer samples per command";
 
 /// The arguments of AGG.MSTAT.
 pub(super) struct Mstat<'a> {
@@ -64,6 +64,9 @@ impl<'a> Mstat<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<Mstat<'a>, CommandError> {
         let (mut options, mut atomic) = (SampleOptions::new(args), false);
         let values = loop {
+            if args.is_empty() {
+                return Err(args.missing("VALUES"));
+            }
             match args.option()? {
                 "VALUES" => break args.take_rest(),
                 "ATOMIC" => atomic = true,
@@ -86,9 +89,9 @@ impl<'a> Mstat<'a> {
                     value,
                 }),
                 Err(why) if atomic => {
-                    return Err(
-                        args.reject(format_args!("sample {index}: {why}; nothing was taken"))
-                    );
+                    return Err(args.reject(format_args!(
+                        "sample {index}: {why}; no sample was accepted"
+                    )));
                 }
                 Err(why) => mstat.invalid.push((index, why)),
             }
@@ -208,7 +211,7 @@ impl<'a> Mstat<'a> {
             ctx.count_rejected(ctx.memory.limit.rejected());
             let (metric, limit) = (quoted(metric), ctx.memory.limit.name());
             let max = ctx.memory.max;
-            let why = format!("metric {metric} is new, and {limit} ({max} bytes) has no room");
+            let why = format!("cannot create metric {metric}: {limit} ({max} bytes) reached");
             outcome.rejected.push((sample.index, why));
             return;
         }
@@ -291,7 +294,7 @@ impl<'a> Mstat<'a> {
             let closing_bytes = node.closing_bytes(metric, self.options.at);
             closing += closing_bytes.unwrap_or(0);
             if closing > CLOSED_BYTES {
-                let detail = format!("sample {index}: {TOO_MANY_CLOSED}; nothing was taken");
+                let detail = format!("sample {index}: {TOO_MANY_CLOSED}; no sample was accepted");
                 return Some(CommandError::argument(NAME, detail));
             }
             let metric_type = self.options.metric_type;
@@ -299,7 +302,7 @@ impl<'a> Mstat<'a> {
                 node.sample_error(metric, metric_type, new.len() as u32, max_series)
             {
                 let why = error.detail(metric, max_series);
-                let detail = format_args!("sample {index}: {why}; nothing was taken");
+                let detail = format_args!("sample {index}: {why}; no sample was accepted");
                 return Some(CommandError::new(
                     error.code(),
                     error.reason(),
@@ -321,20 +324,18 @@ fn check_len(values: &[&[u8]], args: &Args<'_, '_>) -> Result<(), CommandError> 
     if pairs.is_empty() || !rest.is_empty() {
         let n = values.len();
         return Err(args.reject(format_args!(
-            "VALUES takes pairs of metric and value, and {n} arguments follow"
+            "VALUES requires pairs of metric and value, got {n} arguments"
         )));
     }
     let (n, max) = (pairs.len(), args.settings.max_values);
     if n > max {
-        return Err(args.reject(format_args!(
-            "VALUES has {n} samples: one command takes {max}"
-        )));
+        return Err(args.reject(format_args!("VALUES has {n} samples: the maximum is {max}")));
     }
     let bytes = values.iter().map(|word| word.len()).sum::<usize>();
     let max = max.saturating_mul(SAMPLE_BYTES);
     if bytes > max {
         return Err(args.reject(format_args!(
-            "VALUES has {bytes} bytes: one command takes {max}"
+            "VALUES has {bytes} bytes: the maximum is {max}"
         )));
     }
     Ok(())

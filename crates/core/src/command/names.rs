@@ -13,7 +13,7 @@ const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
 
 /// Takes the kind of an item.
 pub(super) fn item_kind(args: &mut Args<'_, '_>) -> Result<ItemKind, CommandError> {
-    let i = args.one_of("the kind", &FAMILIES)?;
+    let i = args.one_of("kind", &FAMILIES)?;
     Ok([ItemKind::Metric, ItemKind::Error, ItemKind::Object][i])
 }
 
@@ -54,8 +54,7 @@ pub(super) struct Requeue {
 
 impl Requeue {
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Requeue, CommandError> {
-        let queue =
-            [Queue::Error, Queue::Reality][args.one_of("the queue", &["ERROR", "REALITY"])?];
+        let queue = [Queue::Error, Queue::Reality][args.one_of("queue", &["ERROR", "REALITY"])?];
         let mut pattern = None;
         while !args.is_empty() {
             args.option()?;

@@ -41,7 +41,7 @@ pub(super) struct Range<'a> {
 impl<'a> Range<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<Range<'a>, CommandError> {
         let metric = args.name("metric")?;
-        let window = Window::ALL[args.one_of("the window", &["MIN", "HOUR"])?];
+        let window = Window::ALL[args.one_of("window", &["MIN", "HOUR"])?];
         let mut range = Range {
             metric,
             window,

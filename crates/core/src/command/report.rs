@@ -329,7 +329,7 @@ impl<'a> Reality<'a> {
                 Err(e) => {
                     ctx.count_rejected(RejectReason::Argument);
                     let text = quoted(self.text);
-                    let why = format_args!("json {text} is not valid: {e}");
+                    let why = format_args!("invalid JSON {text}: {e}");
                     return Err(CommandError::argument("AGG.REALITY", why));
                 }
             }
@@ -347,7 +347,7 @@ impl<'a> Reality<'a> {
                 ctx.count_rejected(RejectReason::Objects);
                 let (key, max) = (quoted(self.key), ctx.settings.max_realities);
                 let why = format!(
-                    "object {key} is new, and the node has agg.max-realities ({max}) objects"
+                    "cannot create object {key}: the node has reached agg.max-realities ({max})"
                 );
                 Err(CommandError::full(
                     RejectReason::Objects,

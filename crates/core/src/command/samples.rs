@@ -121,11 +121,11 @@ impl SampleError {
             SampleError::MetricType(expected) => {
                 let (expected, found) = (expected.name(), expected.other().name());
                 format!(
-                    "metric {metric} is {expected}, the sample {found}: AGG.FORGET node METRIC name lets it begin anew"
+                    "metric {metric} is {expected}, the sample {found}: use AGG.FORGET node METRIC name to reset the metric"
                 )
             }
             SampleError::Series => format!(
-                "metric {metric} is new, and the node has agg.max-series ({max_series}) metrics"
+                "cannot create metric {metric}: the node has reached agg.max-series ({max_series})"
             ),
         }
     }

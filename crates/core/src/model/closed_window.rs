@@ -122,7 +122,7 @@ impl ClosedWindow {
 
     /// Reads the compact form.
     pub fn read(before_s: u32, r: &mut Reader<'_>) -> Result<ClosedWindow, DecodeError> {
-        const WRONG: DecodeError = DecodeError("a closed window is damaged");
+        const WRONG: DecodeError = DecodeError("inconsistent closed window");
         let flags = r.u8()?;
         if flags > omitted::ALL {
             return Err(WRONG);

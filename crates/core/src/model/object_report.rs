@@ -38,7 +38,7 @@ impl<'a> ObjectReport<'a> {
             Ok(scanned) if scanned.compact == self.json && scanned.identity == self.identity => {
                 Ok(())
             }
-            _ => Err(DecodeError("an object's JSON is not valid")),
+            _ => Err(DecodeError("invalid JSON of an object")),
         }
     }
 

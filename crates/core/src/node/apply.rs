@@ -25,7 +25,7 @@ impl Node {
         let mut node = if are_effects(blob)? {
             match Payload::open(blob)?.next()? {
                 Some(Change::Adopt { windows_s, rules }) => Node::with(windows_s, rules, seed),
-                _ => return Err(DecodeError("these effects belong to a node that exists")),
+                _ => return Err(DecodeError("these effects require an existing node")),
             }
         } else {
             snapshot::first(blob, seed, max_id)?
@@ -62,7 +62,7 @@ impl Node {
             return Ok(self.queues.last_id);
         }
         if self.unfinished {
-            return Err(DecodeError("effects, and the node is not yet whole"));
+            return Err(DecodeError("unexpected effects: the node is not complete"));
         }
         let mut payload = Payload::open(blob)?;
         let work = payload.check()?;

@@ -97,7 +97,7 @@ impl Object {
         object.is_delivered = true;
         object.content_unknown = true;
         if object.gone && object.id == 0 {
-            return Err(DecodeError("an object is gone and does not wait"));
+            return Err(DecodeError("an object is removed but not queued"));
         }
         Ok(object)
     }

@@ -60,7 +60,7 @@ def mstat(
 
     >>> # AGG.MSTAT node1 VALUES mem.used 4096 mem.free lots
     >>> client.mstat("node1", {"mem.used": 4096, "mem.free": "lots"})
-    Taken(taken=1, late=0, refused=[(1, "value 'lots' is not a decimal number")])
+    Taken(taken=1, late=0, refused=[(1, "invalid value 'lots': expected a decimal number")])
     >>> # AGG.MSTAT node1 DIFF TAGS nic:eth0 ATOMIC VALUES net.rx 1 net.tx 2
     >>> client.mstat("node1", [("net.rx", 1), ("net.tx", 2)], kind="DIFF", tags={"nic": "eth0"},
     ...              atomic=True)

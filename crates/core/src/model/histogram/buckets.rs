@@ -4,7 +4,7 @@ use super::index::{bucket, representative};
 use super::{MAX_BUCKETS, MAX_COUNT, MAX_PERCENTILES, MAX_SCALE, MIN_SCALE, Percentiles};
 
 /// The first and the last slot of a side are at multiples of so many buckets, so that a histogram is rarely laid out
-/// anew when its range grows. Near [`MAX_BUCKETS`] they are the first and the last bucket in use.
+/// again when its range grows. Near [`MAX_BUCKETS`] they are the first and the last bucket in use.
 const STEP: i32 = 16;
 
 /// The buckets of both signs, and the zero count.

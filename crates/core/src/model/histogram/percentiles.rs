@@ -190,7 +190,9 @@ impl fmt::Display for PercentilesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PercentilesError::TooMany => write!(f, "more than {MAX_PERCENTILES} percentiles"),
-            PercentilesError::NotDecimal(word) => write!(f, "'{word}' is not a decimal number"),
+            PercentilesError::NotDecimal(word) => {
+                write!(f, "invalid percentile '{word}': expected a decimal number")
+            }
             PercentilesError::TooPrecise(word) => {
                 write!(f, "'{word}' has more than {MAX_DECIMALS} decimals")
             }

@@ -195,7 +195,7 @@ impl OpenWindow {
 
     /// Reads what `save` wrote.
     pub fn load(r: &mut Reader<'_>) -> Result<OpenWindow, DecodeError> {
-        const WRONG: DecodeError = DecodeError("an open window does not hold together");
+        const WRONG: DecodeError = DecodeError("inconsistent open window");
         let mut window = OpenWindow::new(r.u32()?);
         if window.start() > MAX_MS {
             return Err(DecodeError("a time is out of range"));

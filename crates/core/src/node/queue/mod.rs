@@ -278,7 +278,9 @@ pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), DecodeError>
     let tags = match queue {
         Queue::Log => LogEntry::read(bytes)?.tags,
         Queue::Min | Queue::Hour => WindowRecord::read(bytes)?.tags,
-        Queue::Error | Queue::Reality => return Err(DecodeError("a queue of references")),
+        Queue::Error | Queue::Reality => {
+            return Err(DecodeError("a record in a queue of references"));
+        }
     };
     if tags::is_canonical(tags) {
         Ok(())

@@ -120,7 +120,7 @@ pub(in crate::node) fn apply(
 ) -> Result<bool, DecodeError> {
     let mut r = Reader::new(bytes);
     if !node.unfinished {
-        return Err(DecodeError("a part of a saved node, and the node is whole"));
+        return Err(DecodeError("unexpected frame: the node is complete"));
     }
     match r.u8()? {
         kind::META if new => {}
@@ -142,7 +142,7 @@ fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), DecodeEr
             false => r.u64()?,
         };
         if expected != n {
-            return Err(DecodeError("the last frame counts other numbers"));
+            return Err(DecodeError("the last frame has other counts"));
         }
     }
     r.finish()?;
@@ -171,7 +171,7 @@ fn items<'a, T>(
         .iter()
         .any(|t| is_taken(name(t)) || !names.insert(name(t)));
     if repeated {
-        Err(DecodeError("a name is there twice"))
+        Err(DecodeError("duplicate name"))
     } else {
         Ok(items)
     }
@@ -230,7 +230,7 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
         let (id, bytes) = (r.id()?, r.bytes()?);
         check_entry(queue, bytes)?;
         if id <= last {
-            return Err(DecodeError("ids do not grow"));
+            return Err(DecodeError("ids are not increasing"));
         }
         last = id;
     }
@@ -308,7 +308,7 @@ fn check_ids(
     for id in ids.filter(|id| *id != 0) {
         check_id(id, max_id)?;
         if node.queues.slot_of(queue, id).is_some() || !seen.insert(id) {
-            return Err(DecodeError("an id is there twice"));
+            return Err(DecodeError("duplicate id"));
         }
     }
     Ok(())
@@ -353,7 +353,7 @@ impl<'a> LoadedMetric<'a> {
             )?;
             let count = r.u64()?;
             if count > MAX_HISTORY.into() {
-                return Err(DecodeError("a history is longer than any may be"));
+                return Err(DecodeError("a history is too long"));
             }
             let mut before_s = 0;
             for _ in 0..count {
@@ -406,7 +406,7 @@ fn read_open<'a>(
         open_tags.push(read_tags(r)?);
         let start_s = open.start_s();
         if start_s % length_s != 0 || before.is_some_and(|before| before >= start_s) {
-            return Err(DecodeError("open windows do not hold together"));
+            return Err(DecodeError("inconsistent open windows"));
         }
         before = Some(start_s);
         metric.load_open(window, open);
