@@ -105,7 +105,7 @@ fn full_resync_gives_the_same_state() {
 
 fn whole_copies(program: &Program, load: &str, seed: u64) {
     let (primary, replica) = start(program, BRISK, load);
-    fill_much(&mut in_db(&primary, ASIDE), "much");
+    fill_much(&mut primary.connection_to(ASIDE), "much");
     let mut workload = RandomWorkload::new(&primary, seed, Lifetimes::Finite);
     for round in 0..amount(2, 4) {
         run_some(&mut workload, 100);
@@ -130,7 +130,7 @@ fn read_while<T>(replica: &Server, f: impl FnOnce() -> T) -> T {
     let goes_on = Arc::new(AtomicBool::new(true));
     let readers: Vec<_> = (0..2)
         .map(|_| {
-            let mut connections = [0, ASIDE].map(|db| in_db(replica, db));
+            let mut connections = [0, ASIDE].map(|db| replica.connection_to(db));
             let goes_on = goes_on.clone();
             std::thread::spawn(move || {
                 let mut answered = 0u64;
@@ -170,7 +170,8 @@ fn full_resync_under_reads_gives_the_same_state() {
         return;
     };
     let (primary, replica) = start(&program, BRISK, "swapdb");
-    (0..amount(2, 8)).for_each(|i| fill_much(&mut in_db(&primary, ASIDE), &format!("much{i}")));
+    (0..amount(2, 8))
+        .for_each(|i| fill_much(&mut primary.connection_to(ASIDE), &format!("much{i}")));
     let mut workload = RandomWorkload::new(&primary, 11, Lifetimes::Finite);
     read_while(&replica, || {
         for _ in 0..amount(3, 20) {

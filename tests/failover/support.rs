@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use redis::{Connection, Value};
+use redis::Value;
 
 use testkit::*;
 
@@ -50,15 +50,6 @@ pub fn in_step(primary: &Server, replica: &Server) {
     });
 }
 
-/// Opens a connection and selects a database.
-pub fn in_db(server: &Server, db: u32) -> Connection {
-    let mut connection = server.connection();
-    if db > 0 {
-        let () = ask(&mut connection, &format!("SELECT {db}"));
-    }
-    connection
-}
-
 /// Digest and time of expiry of each key of each database.
 pub type State = BTreeMap<(u32, String), (String, i64)>;
 
@@ -70,7 +61,7 @@ pub fn state(server: &Server) -> State {
         .filter_map(|line| line.strip_prefix("db")?.split(':').next()?.parse().ok());
     let mut state = State::new();
     for db in dbs {
-        let mut c = in_db(server, db);
+        let mut c = server.connection_to(db);
         // A replica in a cluster would redirect to its primary.
         let _ = send::<()>(&mut c, &[b"READONLY"]);
         let keys: Vec<Vec<u8>> = ask(&mut c, "KEYS *");

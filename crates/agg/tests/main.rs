@@ -3,8 +3,8 @@
 //! Each module below is a suite: `cargo test -p agg --test main poll::` runs one.
 
 mod chaos;
+mod discovery;
 mod drain;
-mod find;
 mod host;
 mod hostile;
 mod load;

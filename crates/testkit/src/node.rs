@@ -104,6 +104,9 @@ pub fn fill_much(connection: &mut redis::Connection, node: &str) {
     }
 }
 
+/// Settings with short windows that close as soon as they end, without further samples.
+pub const CLOSING: &str = "min-window 1 hour-window 2 flush-delay-ms 0";
+
 /// Settings with windows of four weeks: during a test none closes by the clock and the timer has nothing to do.
 pub const CALM: &str = "min-window 2419200 hour-window 2419200";
 

@@ -230,6 +230,15 @@ impl Server {
         ))
     }
 
+    /// Opens a connection and selects a database.
+    pub fn connection_to(&self, db: u32) -> redis::Connection {
+        let mut connection = self.connection();
+        if db > 0 {
+            let () = ask(&mut connection, &format!("SELECT {db}"));
+        }
+        connection
+    }
+
     fn connection_by(&self, url: &str) -> redis::Connection {
         let connection = redis::Client::open(url).unwrap().get_connection().unwrap();
         connection.set_read_timeout(Some(LONG)).unwrap();
