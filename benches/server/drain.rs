@@ -126,7 +126,7 @@ fn fetch(host: &Host, queue: &str, format: &str) -> Result<(f64, Vec<String>)> {
 fn read_stream(host: &Host, texts: &[String]) -> Result<f64> {
     let _: Value = host.ask("DEL stream")?;
     let mut requests = Requests::build(64, texts.len(), |i| {
-        let mut words = crate::commands::line("XADD stream * r");
+        let mut words = crate::rows::line("XADD stream * r");
         words.push(texts[i].clone());
         words
     });

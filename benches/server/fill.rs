@@ -1,9 +1,9 @@
 //! Metrics with a history: replayed samples of windows that have ended.
 
 use crate::Result;
-use crate::commands::line;
 use crate::host::Host;
 use crate::load::{Clients, Random, Requests};
+use crate::rows::line;
 
 /// The number of samples in one command.
 const BATCH: usize = 100;

@@ -371,7 +371,7 @@ fn expiry(
     };
     others.sample(None)?;
     let mut quiet = Requests::build(64, EXPIRING, |i| {
-        crate::commands::line(&format!("AGG.STAT expire quiet.{i} 1"))
+        crate::rows::line(&format!("AGG.STAT expire quiet.{i} 1"))
     });
     let mut client = Clients::connect(host.port(), 1)?;
     client.run(&mut quiet, EXPIRING, b":1\r\n")?;

@@ -18,6 +18,8 @@ mod plot;
 mod probe;
 mod rdb;
 mod report;
+mod rows;
+mod time_series;
 
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,10 +47,7 @@ fn main() -> Result<()> {
         sections.push((format!("commands, {names} names"), Box::new(run)));
     }
     sections.push(("aof".into(), Box::new(|| commands::with_aof(&options))));
-    sections.push((
-        "timeseries".into(),
-        Box::new(|| commands::beside_time_series(&options)),
-    ));
+    sections.push(("timeseries".into(), Box::new(|| time_series::run(&options))));
     sections.push(("drain".into(), Box::new(|| drain::run(&options))));
     sections.push(("memory".into(), Box::new(|| memory::run(&options))));
     sections.push(("latency".into(), Box::new(|| latency::run(&options))));

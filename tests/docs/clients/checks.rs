@@ -1,5 +1,6 @@
 //! What the programs of a page have to do: `report` changes a server as the page shows, `drain` stores every record.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
