@@ -3,12 +3,16 @@
 PORT ?= 7777
 CARGO ?= cargo
 export PORT
+# Where rustup installs cargo, for a shell that has not read the profile since. A cargo that is in PATH comes first.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # Tests wait more than they compute; tests that measure time run one at a time by themselves.
 TEST_THREADS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps module quick build run test test-all test-clients test-servers test-python test-packages test-sanitize \
+# Targets share apt, target/ and the server's ports, and `make test` needs its parts in order: -j must not mix them.
+.NOTPARALLEL:
+.PHONY: help deps lint-deps test-deps module quick build run test test-all test-clients test-servers test-python test-packages test-sanitize \
 	servers clients python packages dist fuzz lint deny bench clean
 
 help: ## list the targets
@@ -16,6 +20,9 @@ help: ## list the targets
 
 deps: ## install what building and running need and the machine lacks (Debian, Ubuntu)
 	@scripts/deps.sh
+
+lint-deps: ## install also what lint needs
+	@scripts/deps.sh lint
 
 test-deps: ## install also what tests need
 	@scripts/deps.sh test
@@ -33,7 +40,7 @@ run: ## start a Redis server with the module, let this machine report to it, pri
 quick: module
 	$(CARGO) build --profile quick --package agg
 
-lint: deps ## check format, clippy, licences of dependencies, retired words
+lint: lint-deps ## check format, clippy, licences of dependencies, retired words
 	$(CARGO) fmt --all -- --check
 	@scripts/dependencies.py
 	@scripts/retired-words.py

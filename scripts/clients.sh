@@ -29,7 +29,8 @@ fi
 
 to=${1:-${AGG_CLIENTS:-target/clients}}/node
 if ! have node || ! have npm; then
-    echo "node-redis and ioredis could not be fetched: node or npm is missing" >&2
+    echo "node-redis and ioredis are not fetched, and their tests are skipped: node or npm is missing." \
+        "make test-clients installs them (Debian's nodejs and npm)" >&2
     exit 0
 fi
 # Newer versions require a newer Node than Debian 12 has.

@@ -2,20 +2,23 @@
 # Installs the Debian packages that this machine lacks. Does nothing where none is missing.
 #
 #   scripts/deps.sh          what building and running need: a C compiler, redis-server and redis-cli
-#   scripts/deps.sh test     also what tests need: a C++ compiler (fuzz targets), pip and venv (servers of other versions,
-#                            the Python client), jq (commands of docs). As root also, where apt has them: influxdb,
-#                            victoria-metrics, chromium, prometheus and its reader in Python (agg poll), hiredis and
-#                            phpredis (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
+#   scripts/deps.sh lint     also what the checks of `make lint` need: Python, git
+#   scripts/deps.sh test     also what tests need: both of these, a C++ compiler (fuzz targets), pip and venv (servers of
+#                            other versions, the Python client), jq (commands of docs). As root also, where apt has
+#                            them: influxdb, victoria-metrics, chromium, prometheus and its reader in Python (agg poll),
+#                            hiredis and phpredis (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
 #
 # Services of packages that are installed here are neither started nor enabled; services that were there before are left
 # alone. On systems without apt the script prints what to install, by Debian's names.
 set -euo pipefail
 
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
+for_lint=false
 for_tests=false
 case "${1:-}" in
 "") ;;
-test) for_tests=true ;;
+lint) for_lint=true ;;
+test) for_lint=true for_tests=true ;;
 -h | --help) usage && exit ;;
 *) usage >&2 && exit 2 ;;
 esac
@@ -26,6 +29,11 @@ missing=()
 have cc || missing+=(gcc libc6-dev)
 have redis-server || missing+=(redis-server)
 have redis-cli || missing+=(redis-tools)
+
+if $for_lint; then
+    have python3 || missing+=(python3)
+    have git || missing+=(git)
+fi
 
 # Tests that need one of these skip themselves, and say so, where it is missing. So a package that apt does not have is no
 # failure, and nobody is asked for a password for one.

@@ -83,11 +83,11 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Prints that the client of a page is missing, which is optional.
-fn absent(what: &str) {
+/// Prints that the client of a page is missing, which is optional, and what provides it.
+fn absent(what: &str, remedy: &str) {
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
-        format!("skipped: {what} is missing, scripts/clients.sh fetches it\n").as_bytes(),
+        format!("skipped: {what} is missing, {remedy}\n").as_bytes(),
     );
 }
 
@@ -199,7 +199,10 @@ fn redis_rs() {
 #[test]
 fn phpredis() {
     if !works("php", &["-r", "exit(extension_loaded('redis') ? 0 : 1);"]) {
-        return absent("phpredis (Debian's php-cli and php-redis)");
+        return absent(
+            "phpredis (Debian's php-cli and php-redis)",
+            "make test-clients installs it",
+        );
     }
     try_page(
         "phpredis",
@@ -210,8 +213,15 @@ fn phpredis() {
 
 fn try_node(page: &'static str, package: &str) {
     let modules = fetched().join("node/node_modules");
-    if !works("node", &["--version"]) || !modules.join(package).exists() {
-        return absent(page);
+    if !works("node", &["--version"]) {
+        let what = format!("Node, for {page}");
+        return absent(
+            &what,
+            "make test-clients installs it (Debian's nodejs and npm)",
+        );
+    }
+    if !modules.join(package).exists() {
+        return absent(page, "scripts/clients.sh fetches it");
     }
     let link = |dir: &Path| {
         std::os::unix::fs::symlink(modules.canonicalize().unwrap(), dir.join("node_modules"))
