@@ -7,6 +7,9 @@ use super::{MAX_BUCKETS, MAX_COUNT, MAX_PERCENTILES, MAX_SCALE, MIN_SCALE, Perce
 /// again when its range grows. Near [`MAX_BUCKETS`] they are the first and the last bucket in use.
 const STEP: i32 = 16;
 
+/// The number of slots that the search for a rank skips at once.
+const BLOCK: usize = 16;
+
 /// The buckets of both signs, and the zero count.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Buckets {
@@ -241,40 +244,50 @@ impl Buckets {
     }
 
     /// Returns the number of samples.
-    pub fn total(&self) -> u128 {
-        let counts = self.unpack();
-        u128::from(self.zero) + counts.iter().map(|count| u128::from(*count)).sum::<u128>()
+    pub fn total(&self) -> u64 {
+        self.zero + self.unpack().iter().sum::<u64>()
     }
 
     /// Computes the values of the ranks of a list.
     pub fn percentiles(&self, list: &Percentiles, values: &mut [f64; MAX_PERCENTILES]) {
         let counts = self.unpack();
-        let total = counts.iter().map(|count| u128::from(*count)).sum::<u128>();
-        let total = total + u128::from(self.zero);
-        let neg = usize::from(self.neg_len);
-        let (below_zero, above_zero) = counts.split_at(neg);
-        let in_order = below_zero.iter().chain([&self.zero]).chain(above_zero);
-        let mut wanted = list.iter().map(|percentile| percentile.rank(total));
-        let (mut rank, mut places) = (wanted.next(), values.iter_mut());
-        let mut seen = 0;
-        for (at, count) in in_order.enumerate() {
-            seen += u128::from(*count);
-            while rank.is_some_and(|rank| rank <= seen) {
-                if let Some(place) = places.next() {
-                    *place = self.value_at(at);
-                }
-                rank = wanted.next();
+        let blocks = counts.as_chunks::<BLOCK>().0;
+        let blocks: [u64; MAX_BUCKETS / BLOCK] =
+            std::array::from_fn(|i| blocks[i].iter().sum::<u64>());
+        let below_zero: u64 = counts[..usize::from(self.neg_len)].iter().sum();
+        let up_to_zero = below_zero + self.zero;
+        let total = blocks.iter().sum::<u64>() + self.zero;
+        // The slots before `slot` count `seen`.
+        let (mut slot, mut seen) = (0, 0);
+        for (value, percentile) in values.iter_mut().zip(list.iter()) {
+            let mut rank = percentile.rank(total);
+            if rank > up_to_zero {
+                rank -= self.zero;
+            } else if rank > below_zero {
+                *value = 0.0;
+                continue;
             }
+            while let Some(count) = counts.get(slot) {
+                let block = blocks[slot / BLOCK];
+                if slot % BLOCK == 0 && seen + block < rank {
+                    (slot, seen) = (slot + BLOCK, seen + block);
+                } else if seen + count < rank {
+                    (slot, seen) = (slot + 1, seen + count);
+                } else {
+                    break;
+                }
+            }
+            *value = self.value_of(slot);
         }
     }
 
-    /// Returns the value that stands for a bucket: `at` counts all slots in the order of the values, with 0 between
-    /// the sides.
-    fn value_at(&self, at: usize) -> f64 {
-        match at as i32 - i32::from(self.neg_len) {
-            0 => 0.0,
-            below @ ..0 => -representative(self.scale, self.neg_first - below - 1),
-            above => representative(self.scale, self.pos_first + above - 1),
+    /// Returns the value that stands for the bucket of a slot.
+    fn value_of(&self, slot: usize) -> f64 {
+        let above = slot as i32 - i32::from(self.neg_len);
+        if above < 0 {
+            -representative(self.scale, self.neg_first - above - 1)
+        } else {
+            representative(self.scale, self.pos_first + above)
         }
     }
 

@@ -14,7 +14,7 @@ use crate::error::DecodeError;
 const SCALE: u8 = 32;
 
 /// The limit of the byte form: the first byte, the zero count, two lengths and two indexes, and the counts.
-pub const MAX_BYTES: usize = 1 + 9 + 2 * (2 + 3) + 10 * MAX_BUCKETS;
+pub const MAX_BYTES: usize = 1 + 8 + 2 * (2 + 3) + 8 * MAX_BUCKETS;
 
 const WRONG: DecodeError = DecodeError("a histogram is damaged");
 
@@ -116,17 +116,17 @@ fn read_buckets(scale: u8, r: &mut Reader<'_>) -> Result<Buckets, DecodeError> {
     if scale > MAX_SCALE {
         return Err(WRONG);
     }
-    let zero = r.count()?;
+    let zero = r.u64()?;
     let mut entries = Entries::default();
     let neg = read_side(scale, true, MAX_BUCKETS, &mut entries, r)?;
     read_side(scale, false, MAX_BUCKETS - neg, &mut entries, r)?;
-    let entries = entries.list[..entries.len].iter().copied();
-    let buckets = Buckets::of_entries(scale, zero, entries);
+    let entries = &entries.list[..entries.len];
+    let total = zero.saturating_add(entries.iter().map(|entry| entry.count).sum());
     // Fewer samples would be kept as they are.
-    if buckets.scale() != scale || buckets.total() <= MAX_RAW as u128 {
+    if zero > MAX_COUNT || total <= MAX_RAW as u64 {
         return Err(WRONG);
     }
-    Ok(buckets)
+    Ok(Buckets::of_entries(scale, zero, entries.iter().copied()))
 }
 
 /// The buckets that have been read.

@@ -68,8 +68,8 @@ pub const MAX_BUCKETS: usize = 320;
 /// The number of samples up to which their values are kept.
 pub const MAX_RAW: usize = 16;
 
-/// The number at which counts stop.
-pub const MAX_COUNT: u64 = i64::MAX as u64;
+/// The number at which each count stops: all together fit 63 bits.
+pub const MAX_COUNT: u64 = 1 << 54;
 
 /// The limit of [`Histogram::heap_bytes`]. Half of it is the limit while no bucket counts 2^32 samples.
 pub const MAX_HEAP_BYTES: usize = 8 * MAX_BUCKETS;
@@ -149,11 +149,11 @@ impl Histogram {
         matches!(&self.0, State::Raw(values) if values.is_empty())
     }
 
-    /// Returns the number of samples, at most `u64::MAX`.
+    /// Returns the number of samples.
     pub fn count(&self) -> u64 {
         match &self.0 {
             State::Raw(values) => values.len() as u64,
-            State::Buckets(buckets) => u64::try_from(buckets.total()).unwrap_or(u64::MAX),
+            State::Buckets(buckets) => buckets.total(),
         }
     }
 
@@ -185,7 +185,7 @@ impl Histogram {
             State::Raw(raw) if raw.is_empty() => return None,
             State::Raw(raw) => {
                 for (value, percentile) in values.iter_mut().zip(list.iter()) {
-                    let rank = percentile.rank(raw.len() as u128);
+                    let rank = percentile.rank(raw.len() as u64);
                     let at = (rank as usize).saturating_sub(1);
                     *value = raw.get(at).copied().unwrap_or(max);
                 }

@@ -86,17 +86,14 @@ impl Percentile {
         self.digits * 10u64.pow((MAX_DECIMALS - usize::from(self.decimals)) as u32)
     }
 
-    /// Returns the rank of the percentile among n samples, which begin with 1: ⌈percentile / 100 * n⌉. n is below 2^80.
+    /// Returns the rank of the percentile among n samples, which begin with 1: ⌈percentile / 100 * n⌉.
     #[inline]
-    pub fn rank(self, n: u128) -> u128 {
+    pub fn rank(self, n: u64) -> u64 {
         let whole = 100 * self.power();
-        match u64::try_from(n)
-            .ok()
-            .and_then(|n| n.checked_mul(self.digits))
-        {
+        match n.checked_mul(self.digits) {
             // Divisions of 128 bits are slow.
-            Some(product) => product.div_ceil(whole).into(),
-            None => n.saturating_mul(self.digits.into()).div_ceil(whole.into()),
+            Some(product) => product.div_ceil(whole),
+            None => (u128::from(n) * u128::from(self.digits)).div_ceil(whole.into()) as u64,
         }
     }
 
