@@ -1,10 +1,10 @@
-//! How a command ended.
+//! The exit status of a command that did not fail.
 
-/// How a command ended that did not fail.
+/// The exit status of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
     Success,
-    /// The command completed, but a server refused some of it, which was reported.
+    /// The command completed, but a server rejected some of it, which was reported.
     Incomplete,
     /// A signal ended the command early.
     Interrupted,

@@ -1,4 +1,4 @@
-//! Formats numbers, sizes, rates and durations for people. No I/O.
+//! Formats counts, sizes, rates and ages for narrow columns. No I/O.
 
 /// Returns a count: exact up to 99999, above that three digits and a unit.
 pub fn count(n: u64) -> String {
@@ -84,36 +84,6 @@ fn scaled(n: f64, base: f64, units: &[&str]) -> String {
     }
 }
 
-/// Returns a number with its digits in groups of three: `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Returns a number of seconds in its two largest units, the smaller one left out where it is 0: `3 h 34 min`, `1 d`.
-pub fn duration(seconds: f64) -> String {
-    let two = |large: (u64, &str), small: (u64, &str)| match small {
-        (0, _) => format!("{} {}", large.0, large.1),
-        (count, unit) => format!("{} {} {count} {unit}", large.0, large.1),
-    };
-    let whole = seconds as u64;
-    match whole {
-        0 => format!("{:.0} ms", seconds * 1000.0),
-        1..10 => format!("{seconds:.1} s"),
-        10..60 => format!("{whole} s"),
-        60..3600 => two((whole / 60, "min"), (whole % 60, "s")),
-        3600..86_400 => two((whole / 3600, "h"), (whole / 60 % 60, "min")),
-        _ => two((whole / 86_400, "d"), (whole / 3600 % 24, "h")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,34 +122,5 @@ mod tests {
         );
         let ages = [0, 999, 119_000, 120_000, 7_200_000, 172_800_000].map(age);
         assert_eq!(ages, ["0s", "0s", "119s", "2m", "2h", "2d"]);
-    }
-
-    #[test]
-    fn digits_are_grouped_by_three() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
-    }
-
-    #[test]
-    fn durations_have_two_units_unless_the_smaller_one_is_zero() {
-        let seconds = [
-            0.119, 4.24, 59.9, 60.0, 61.0, 3600.0, 12_840.0, 86_400.0, 90_000.0,
-        ];
-        assert_eq!(
-            seconds.map(duration),
-            [
-                "119 ms",
-                "4.2 s",
-                "59 s",
-                "1 min",
-                "1 min 1 s",
-                "1 h",
-                "3 h 34 min",
-                "1 d",
-                "1 d 1 h"
-            ]
-        );
     }
 }

@@ -74,7 +74,7 @@ fn filter(text: &str) -> Result<String, String> {
 }
 
 impl Options {
-    /// As [`Options::init`], for a service, whose messages are read later.
+    /// Installs the writer for a service, whose messages are read later; otherwise as [`Options::init`].
     pub fn init_service(&self) {
         self.init_with(Prefix::of_service());
     }
@@ -101,7 +101,7 @@ impl Options {
     }
 }
 
-/// What precedes the text of a message.
+/// The text before a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prefix {
     /// Nothing, for a command run by a person.

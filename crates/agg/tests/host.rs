@@ -129,7 +129,7 @@ fn restarted_server_gets_all_objects_again() {
 }
 
 #[test]
-fn refusal_is_reported_once() {
+fn rejection_is_reported_once() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -137,7 +137,9 @@ fn refusal_is_reported_once() {
     let output = run(&server.url(), "host --once --node n1", b"");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
-        err(&output).matches("AGG.MSTAT refused: WRONGTYPE").count(),
+        err(&output)
+            .matches("AGG.MSTAT rejected: WRONGTYPE")
+            .count(),
         1,
         "{}",
         err(&output)
@@ -145,7 +147,7 @@ fn refusal_is_reported_once() {
 }
 
 #[test]
-fn refused_sample_is_reported_by_name() {
+fn rejected_sample_is_reported_by_name() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -153,7 +155,7 @@ fn refused_sample_is_reported_by_name() {
     let output = run(&server.url(), "host --once --node n1", b"");
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        err(&output).starts_with("agg: uptime refused: "),
+        err(&output).starts_with("agg: uptime rejected: "),
         "{}",
         err(&output)
     );

@@ -87,7 +87,7 @@ fn similar_lines_are_one_error() {
 }
 
 #[test]
-fn refused_lines_are_counted_and_the_first_are_reported() {
+fn rejected_lines_are_counted_and_the_first_are_reported() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -99,9 +99,15 @@ fn refused_lines_are_counted_and_the_first_are_reported() {
     );
     assert_eq!(output.status.code(), Some(1));
     let text = err(&output);
-    assert!(text.starts_with("agg: line 2 refused: WRONGTYPE"), "{text}");
-    assert_eq!(text.matches(" refused: ").count(), 5, "{text}");
-    assert!(text.ends_with("agg: 7 of 7 lines were refused\n"), "{text}");
+    assert!(
+        text.starts_with("agg: line 2 rejected: WRONGTYPE"),
+        "{text}"
+    );
+    assert_eq!(text.matches(" rejected: ").count(), 5, "{text}");
+    assert!(
+        text.ends_with("agg: 7 of 7 lines were rejected\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn user_visits_all_screens_and_quits() {
     terminal.press("<");
     terminal.until_seen("by PEND▼");
     terminal.until("web1 is the first", |screen| {
-        screen.contains("REFUSED\nweb1 ")
+        screen.contains("REJECTS\nweb1 ")
     });
     terminal.press("\x1b[B\x1b[A\r");
     for word in [

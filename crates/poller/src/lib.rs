@@ -26,6 +26,7 @@ mod drainer;
 mod engine;
 mod error;
 mod fleet;
+pub mod format;
 pub mod glob;
 mod ledger;
 mod line_protocol;

@@ -2,8 +2,13 @@
 
 use std::cmp::Ordering;
 
-/// Compares two names. Names that differ only in leading zeros are equal.
+/// Compares two names. Names that differ only in leading zeros are compared by their bytes, so that only equal names
+/// are equal.
 pub fn natural(a: &str, b: &str) -> Ordering {
+    by_value(a, b).then_with(|| a.cmp(b))
+}
+
+fn by_value(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
         let (left, right) = (leading_digits(a), leading_digits(b));
@@ -42,6 +47,13 @@ mod tests {
         let mut names = ["web10", "web9", "web", "db-2.x", "db-10.x", "web1"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["db-2.x", "db-10.x", "web", "web1", "web9", "web10"]);
-        assert_eq!(natural("a01", "a1"), Ordering::Equal);
+    }
+
+    #[test]
+    fn only_equal_names_are_equal() {
+        assert_eq!(natural("a01", "a1"), Ordering::Less);
+        assert_eq!(natural("a1", "a01"), Ordering::Greater);
+        assert_eq!(natural("a01b2", "a1b1"), Ordering::Greater);
+        assert_eq!(natural("a01", "a01"), Ordering::Equal);
     }
 }

@@ -1,8 +1,8 @@
 //! `agg drain`: prints the records of the queues and removes them.
 //!
 //! # Invariants
-//! At-least-once delivery: a record is acknowledged only after its line was written and flushed, and released if it was
-//! not. An acknowledgement that was lost with the connection is sent again.
+//! At-least-once delivery: a record is acknowledged only after its line was written and flushed; a record that was not
+//! written is released. An acknowledgement that was lost with the connection is sent again.
 
 mod nodes;
 mod options;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use redis::Cmd;
 
 use agg_client::connect::{ClientError, Connection, Server};
-use agg_client::fetch::{self, FetchRequest};
+use agg_client::fetch::{self, FetchRequest, FetchedRecord};
 use agg_client::messages::{WarnOnce, say};
 use agg_client::{Reconnector, Shutdown};
 use agg_poller::rotation::{Appender, Rotation};
@@ -27,18 +27,18 @@ use crate::exit_status::ExitStatus;
 use nodes::Nodes;
 pub use options::Options;
 use pretty::Style;
-use print::{CHUNK_BYTES, Masking};
+use print::{CHUNK_BYTES, Rendering};
 use tally::Tally;
 
-/// Records per fetch. A reply is limited to about 1 MiB in any case.
+/// Maximum records per fetch. The server also limits a reply to about 1 MiB.
 const BATCH: u64 = 500;
-/// How long a fetch blocks at the server, and so how long an interruption may take.
+/// The time for which a fetch blocks at the server. An interruption takes up to this long.
 const BLOCK: Duration = Duration::from_millis(500);
 
 /// Drains until the queues are empty, or until a shutdown is requested.
 ///
 /// # Errors
-/// The server does not answer or refuses a command, or the output cannot be written.
+/// The server does not answer or rejects a command, or the output cannot be written.
 pub async fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitStatus, String> {
     if !options.has_file() {
         agg_poller::output::check().map_err(|error| error.to_string())?;
@@ -69,22 +69,24 @@ pub async fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<E
     result
 }
 
+/// A run of the command.
 struct Drain<'a> {
     server: &'a Server,
     stop: &'a Shutdown,
     request: FetchRequest,
-    /// How summaries for people look, if these are printed.
+    /// The layout of summaries for people, with `--format pretty`.
     style: Option<Style>,
     nodes: Nodes,
+    /// Whether to wait for further records.
     follow: bool,
-    /// Records still to print.
+    /// Number of records that may still be printed.
     remaining: u64,
     tally: Tally,
     /// Acknowledgements that the server has not answered yet.
     unconfirmed: Vec<Cmd>,
     /// The file to append to instead of standard output.
     file: Option<Appender>,
-    /// Why nothing more can be written.
+    /// The error after which nothing more can be written.
     write_error: Option<io::Error>,
     warnings: WarnOnce,
 }
@@ -99,19 +101,19 @@ impl Drain<'_> {
             if connection.is_none() {
                 connection = reconnector.connect().await?;
             }
-            let Some(open) = &mut connection else {
+            let Some(connected) = &mut connection else {
                 return Ok(ExitStatus::Interrupted);
             };
             let start = Instant::now();
-            match self.drain_nodes(open).await {
-                Ok(found) => {
+            match self.drain_nodes(connected).await {
+                Ok(had_records) => {
                     reconnector.worked();
-                    if let Some(status) = self.status(found)? {
+                    if let Some(status) = self.exit_status(had_records)? {
                         return Ok(status);
                     }
                     // If the key was deleted, a blocking fetch returns immediately: pause before the next one.
                     let blocked = self.server_blocks() && start.elapsed() >= BLOCK / 2;
-                    self.stop.sleep(pauses.next(found || blocked)).await;
+                    self.stop.sleep(pauses.next(had_records || blocked)).await;
                 }
                 Err(error) => {
                     connection = None;
@@ -128,27 +130,29 @@ impl Drain<'_> {
         }
     }
 
-    /// Returns the exit status if draining is finished. `found` tells whether the last round returned records.
-    fn status(&mut self, found: bool) -> Result<Option<ExitStatus>, String> {
+    /// Returns the exit status if draining is finished after a round that returned records or did not.
+    fn exit_status(&mut self, had_records: bool) -> Result<Option<ExitStatus>, String> {
         match self.write_error.take() {
             // The end of `agg drain | head` is not an error.
             Some(error) if error.kind() == ErrorKind::BrokenPipe => {
                 return Ok(Some(ExitStatus::Success));
             }
             Some(error) => {
-                let path = self.file.as_ref().map(|file| file.path().display());
-                let path = path.map_or(String::new(), |path| format!(" {path}"));
-                return Err(format!("cannot write{path}: {error}"));
+                let output = match &self.file {
+                    Some(file) => file.path().display().to_string(),
+                    None => "to standard output".to_owned(),
+                };
+                return Err(format!("cannot write {output}: {error}"));
             }
             None => {}
         }
-        if self.remaining == 0 || (!found && !self.follow) {
+        if self.remaining == 0 || (!had_records && !self.follow) {
             return Ok(Some(ExitStatus::Success));
         }
         Ok((self.stop.is_requested()).then_some(ExitStatus::Interrupted))
     }
 
-    /// Returns whether fetches block at the server, which is possible for a single node only.
+    /// Returns whether fetches block at the server. They can do so for a single node only.
     fn server_blocks(&self) -> bool {
         self.follow && self.nodes.is_single()
     }
@@ -162,60 +166,25 @@ impl Drain<'_> {
             .await?
             .to_vec();
         let block = self.server_blocks().then_some(BLOCK);
-        let mut found = false;
+        let mut had_records = false;
         for node in &nodes {
             if self.remaining == 0 || self.stop.is_requested() || self.write_error.is_some() {
                 break;
             }
-            found |= self.drain_node(connection, node, block).await?;
+            had_records |= self.drain_node(connection, node, block).await?;
         }
-        Ok(found)
+        Ok(had_records)
     }
 
+    /// Fetches from a node, prints the records and acknowledges them. Returns whether there were records.
     async fn drain_node(
         &mut self,
         connection: &mut Connection,
         node: &NodeName,
         block: Option<Duration>,
     ) -> Result<bool, ClientError> {
-        let command = self.request.fetch(node, BATCH.min(self.remaining), block);
-        let reply = match connection.call(&command).await? {
-            Ok(reply) => reply,
-            // The key was a node when the nodes were listed.
-            Err(text) if !self.nodes.are_named && text.code == "WRONGTYPE" => {
-                return Ok(false);
-            }
-            // The server has no memory for more leases. Memory becomes free once other clients acknowledge theirs.
-            Err(text) if self.follow && text.code == "AGGFULL" => {
-                let error = connection.refused(&format!("to drain node {node}"), &text);
-                self.warnings.say(&format!("{error}; trying again"));
-                return Ok(false);
-            }
-            Err(text) => return Err(connection.refused(&format!("to drain node {node}"), &text)),
-        };
-        let Some(records) = fetch::read_records(reply) else {
-            return Err(connection.unexpected_reply("AGG.FETCH"));
-        };
-        let stopped = || self.stop.is_requested();
-        let masking = self.masking();
-        let (printed, result) = match &mut self.file {
-            None => print::print(
-                &mut io::stdout().lock(),
-                &records,
-                masking,
-                CHUNK_BYTES,
-                stopped,
-            ),
-            // A whole reply in one write, as each write costs an fsync.
-            Some(file) => print::print(
-                &mut FileWriter(file),
-                &records,
-                masking,
-                usize::MAX,
-                stopped,
-            ),
-        };
-        self.write_error = result.err();
+        let records = self.fetch(connection, node, block).await?;
+        let printed = self.print(&records);
         self.tally.add(&records[..printed]);
         self.remaining -= printed as u64;
         self.unconfirmed = fetch::settle(node, &records, printed);
@@ -223,28 +192,74 @@ impl Drain<'_> {
         Ok(!records.is_empty())
     }
 
-    fn masking(&self) -> Masking {
+    /// Fetches records. Returns none if the server rejects the command for a reason that is not an error here.
+    async fn fetch(
+        &mut self,
+        connection: &mut Connection,
+        node: &NodeName,
+        block: Option<Duration>,
+    ) -> Result<Vec<FetchedRecord>, ClientError> {
+        let command = self.request.fetch(node, BATCH.min(self.remaining), block);
+        let text = match connection.call(&command).await? {
+            Ok(reply) => {
+                let records = fetch::read_records(reply);
+                return records.ok_or_else(|| connection.unexpected_reply("AGG.FETCH"));
+            }
+            Err(text) => text,
+        };
+        // The key was a node when the nodes were listed.
+        if !self.nodes.are_named && text.code == "WRONGTYPE" {
+            return Ok(Vec::new());
+        }
+        let error = connection.refused(&format!("to drain node {node}"), &text);
+        // The server has no memory for more leases, until clients acknowledge records.
+        if self.follow && text.code == "AGGFULL" {
+            self.warnings.say(&format!("{error}; trying again"));
+            return Ok(Vec::new());
+        }
+        Err(error)
+    }
+
+    /// Prints records. Returns the number of those that were written, and keeps the error if it is not all.
+    fn print(&mut self, records: &[FetchedRecord]) -> usize {
+        let (rendering, stopped) = (self.rendering(), || self.stop.is_requested());
+        let (printed, result) = match &mut self.file {
+            None => {
+                let mut out = io::stdout().lock();
+                print::print(&mut out, records, rendering, CHUNK_BYTES, stopped)
+            }
+            // One write for the whole reply, as each write costs an fsync.
+            Some(file) => {
+                let mut out = FileWriter(file);
+                print::print(&mut out, records, rendering, usize::MAX, stopped)
+            }
+        };
+        self.write_error = result.err();
+        printed
+    }
+
+    fn rendering(&self) -> Rendering {
         if let Some(style) = self.style {
-            return Masking::Pretty(style);
+            return Rendering::Pretty(style);
         }
         match self.request.format {
-            RecordFormat::Json => Masking::Json,
+            RecordFormat::Json => Rendering::Json,
             RecordFormat::Line if self.file.is_none() && io::stdout().is_terminal() => {
-                Masking::Text
+                Rendering::Text
             }
-            RecordFormat::Line => Masking::None,
+            RecordFormat::Line => Rendering::Verbatim,
         }
     }
 
     /// Sends the acknowledgements that are due.
     async fn acknowledge(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
-        let mut refusal = None;
+        let mut error = None;
         connection
             .pipeline(&self.unconfirmed, |_, reply| {
-                refusal = reply.err().or(refusal.take());
+                error = reply.err().or(error.take());
             })
             .await?;
-        match refusal {
+        match error {
             Some(text) => Err(connection.refused("AGG.ACK", &text)),
             None => {
                 self.unconfirmed.clear();
@@ -268,7 +283,7 @@ impl Write for FileWriter<'_> {
     }
 }
 
-/// Delays between fetches from several nodes: short while there are records, growing to a second while there are none.
+/// The pauses between rounds: none while there are records, growing to a second while there are none.
 struct IdlePauses(Duration);
 
 impl Default for IdlePauses {

@@ -7,12 +7,12 @@ use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::nodes::{LIST_TTL, check_module, list_nodes};
 use aggregator_protocol::NodeName;
 
-/// The nodes.
+/// The nodes to drain.
 pub struct Nodes {
     /// Whether the arguments name the nodes; otherwise they are read from the server.
     pub are_named: bool,
     list: Vec<NodeName>,
-    /// When the list was read.
+    /// The time at which the list was read.
     read_at: Option<Instant>,
 }
 

@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// How long fetched records are leased; must exceed the time to print a batch
+    /// Lease of fetched records; must exceed the time to print a batch
     #[arg(long, default_value = "30s", value_parser = units::positive_duration, value_name = "TIME")]
     lease: Duration,
 
@@ -57,7 +57,7 @@ Examples:
   agg drain                                    print all records, then exit
   agg drain --follow --node web1 --queue LOG   follow the log of one node
   agg drain --queue ERROR --count 10 --format pretty
-  agg drain --to-file records.jsonl            store records, to be loaded by agg load later
+  agg drain --to-file records.jsonl            store records for agg load
   agg drain --format line | curl --data-binary @- 'http://localhost:8086/write?db=grid'
 
 Printed records are removed from the queues. AGG.PEEK reads them without removing them.";
@@ -78,7 +78,7 @@ fn queue_values() -> impl TypedValueParser<Value = Queue> {
     })
 }
 
-/// How records are printed.
+/// The format of printed records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum PrintFormat {
     /// One JSON object per line

@@ -1,4 +1,4 @@
-//! One record as a line for people: time, queue, node and content, cut to the width of the terminal.
+//! Formats a record as a line for people: time, queue, node and content, cut to the width of the terminal.
 //!
 //! # Invariants
 //! A line has no line break and no control character but those of its own colours.
@@ -14,7 +14,7 @@ use aggregator_protocol::masking;
 /// The width where the output is not a terminal.
 const WIDTH: usize = 160;
 
-/// How lines look.
+/// The layout of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Columns of a line.
@@ -42,7 +42,7 @@ impl Style {
     }
 }
 
-/// Returns a record, which is JSON, as a line. Other text is returned as it is, escaped.
+/// Returns a record, which is JSON, as a line. Other text is only escaped.
 pub fn line(record: &[u8], style: Style) -> String {
     let Ok(Value::Object(record)) = serde_json::from_slice(record) else {
         let text = String::from_utf8_lossy(record);
@@ -75,7 +75,7 @@ pub fn line(record: &[u8], style: Style) -> String {
     line.concat().trim_end().to_owned()
 }
 
-/// The colour of a queue's name.
+/// Returns the colour of a queue's name.
 fn colour(queue: &str) -> &'static str {
     match queue {
         "LOG" => "32",
@@ -85,7 +85,7 @@ fn colour(queue: &str) -> &'static str {
     }
 }
 
-/// What a record is about, and what it says.
+/// Returns the title and the remaining content of a record.
 fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
     match queue {
         "LOG" => (
@@ -126,7 +126,7 @@ fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
     }
 }
 
-/// The time of a record in UTC: of a window its end, of an error its last occurrence.
+/// Returns the time of a record in UTC: of a window its end, of an error its last occurrence.
 fn time(queue: &str, record: &Map<String, Value>) -> String {
     let name = match queue {
         "MIN" | "HOUR" => "end",
@@ -144,7 +144,7 @@ fn text(record: &Map<String, Value>, name: &str) -> String {
     masking::text(text).into_owned()
 }
 
-/// A number with three decimals at most, from a million on with an SI prefix.
+/// Returns a number with at most three decimals, with an SI prefix from a million on.
 fn number(record: &Map<String, Value>, name: &str) -> String {
     let Some(Value::Number(number)) = record.get(name) else {
         return String::new();
@@ -176,7 +176,7 @@ fn tags(record: &Map<String, Value>) -> String {
         .collect()
 }
 
-/// The first characters of a text, with `…` at the end where some are missing.
+/// Returns the first characters of a text, with `…` at the end if it was cut.
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();

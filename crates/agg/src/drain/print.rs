@@ -1,5 +1,7 @@
-//! Prints records, one per line, and returns exactly how many were written: records are written in chunks, and a chunk
-//! counts only once it was flushed. (Data that stays unread in a pipe counts as written, as nothing can detect that.)
+//! Prints records, one per line, and counts exactly how many were written.
+//!
+//! Records are written in chunks, and a chunk counts only after it was flushed. Data that stays unread in a pipe counts
+//! as written, as nothing can detect that.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -9,42 +11,42 @@ use aggregator_protocol::masking;
 
 use super::pretty::{self, Style};
 
-/// Bytes written to a stream between two checks whether to stop.
+/// Bytes written to a stream between two checks for a shutdown.
 pub const CHUNK_BYTES: usize = 16 * 1024;
 
-/// How records are written.
+/// The form in which records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Masking {
-    /// Verbatim: line protocol for a program.
-    None,
-    /// As equal JSON on one line, without characters that control a terminal.
+pub enum Rendering {
+    /// The bytes of the record: line protocol for a program.
+    Verbatim,
+    /// Equal JSON on one line, without characters that control a terminal.
     Json,
-    /// As text for a terminal, whatever the format.
+    /// Text for a terminal, whatever the format.
     Text,
-    /// As a summary for people, see [`pretty`].
+    /// A summary for people, see [`pretty`].
     Pretty(Style),
 }
 
-impl Masking {
+impl Rendering {
     fn apply(self, record: &[u8]) -> Cow<'_, [u8]> {
         match self {
-            Masking::None => Cow::Borrowed(record),
-            Masking::Json => masking::json(record),
-            Masking::Text => {
+            Rendering::Verbatim => Cow::Borrowed(record),
+            Rendering::Json => masking::json(record),
+            Rendering::Text => {
                 let text = String::from_utf8_lossy(record);
                 Cow::Owned(masking::text(&text).into_owned().into_bytes())
             }
-            Masking::Pretty(style) => Cow::Owned(pretty::line(record, style).into_bytes()),
+            Rendering::Pretty(style) => Cow::Owned(pretty::line(record, style).into_bytes()),
         }
     }
 }
 
-/// Writes records in chunks of `chunk_bytes`, until `stop` returns true or a write fails. Returns how many were
+/// Writes records in chunks of `chunk_bytes`, until `stop` returns true or a write fails. Returns the number of records
 /// written, and the error.
 pub fn print(
     out: &mut impl Write,
     records: &[FetchedRecord],
-    masking: Masking,
+    rendering: Rendering,
     chunk_bytes: usize,
     stop: impl Fn() -> bool,
 ) -> (usize, io::Result<()>) {
@@ -56,7 +58,7 @@ pub fn print(
         while end < records.len() && chunk.len() < chunk_bytes {
             let record = &records[end].record;
             let record = record.strip_suffix(b"\n").unwrap_or(record);
-            chunk.extend_from_slice(&masking.apply(record));
+            chunk.extend_from_slice(&rendering.apply(record));
             chunk.push(b'\n');
             end += 1;
         }
@@ -83,7 +85,7 @@ mod tests {
         (0..count).map(record).collect()
     }
 
-    /// Accepts so many bytes and then fails, as a pipe without a reader.
+    /// Accepts a number of bytes and then fails, as a pipe without a reader does.
     struct Narrow(usize);
 
     impl Write for Narrow {
@@ -107,7 +109,7 @@ mod tests {
         let mut all = records(2, 1);
         all[1].record = b"y\n".to_vec();
         assert_eq!(
-            print(&mut out, &all, Masking::None, CHUNK_BYTES, || false).0,
+            print(&mut out, &all, Rendering::Verbatim, CHUNK_BYTES, || false).0,
             2
         );
         assert_eq!(out, b"x\ny\n");
@@ -117,17 +119,20 @@ mod tests {
     fn hostile_record_reaches_no_terminal_and_begins_no_line() {
         let mut all = records(1, 1);
         all[0].record = "m,a=\u{9b}2J v=1\x1b\nforged\n".into();
-        let written = |masking| {
+        let written = |rendering| {
             let mut out = Vec::new();
-            assert_eq!(print(&mut out, &all, masking, CHUNK_BYTES, || false).0, 1);
+            assert_eq!(print(&mut out, &all, rendering, CHUNK_BYTES, || false).0, 1);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(
-            written(Masking::Text),
+            written(Rendering::Text),
             "m,a=\\u009b2J v=1\\u001b\\nforged\n"
         );
-        assert_eq!(written(Masking::Json), "m,a=\\u009b2J v=1\\u001b forged\n");
-        assert_eq!(written(Masking::None).as_bytes(), all[0].record);
+        assert_eq!(
+            written(Rendering::Json),
+            "m,a=\\u009b2J v=1\\u001b forged\n"
+        );
+        assert_eq!(written(Rendering::Verbatim).as_bytes(), all[0].record);
     }
 
     #[test]
@@ -136,21 +141,28 @@ mod tests {
         let (done, result) = print(
             &mut Narrow(40 * 1024),
             &all,
-            Masking::None,
+            Rendering::Verbatim,
             CHUNK_BYTES,
             || false,
         );
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(done, 32);
         assert_eq!(
-            print(&mut Narrow(0), &all, Masking::None, CHUNK_BYTES, || false).0,
+            print(
+                &mut Narrow(0),
+                &all,
+                Rendering::Verbatim,
+                CHUNK_BYTES,
+                || false
+            )
+            .0,
             0
         );
         assert_eq!(
             print(
                 &mut Narrow(usize::MAX),
                 &all,
-                Masking::None,
+                Rendering::Verbatim,
                 CHUNK_BYTES,
                 || false
             )
@@ -169,7 +181,7 @@ mod tests {
         let (done, result) = print(
             &mut io::sink(),
             &records(100, 1023),
-            Masking::None,
+            Rendering::Verbatim,
             CHUNK_BYTES,
             stop,
         );

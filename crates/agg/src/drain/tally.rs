@@ -25,7 +25,7 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} records", self.total())?;
+        write!(f, "{}", agg_poller::format::count(self.total(), "record"))?;
         for (index, (queue, count)) in self.0.iter().enumerate() {
             write!(
                 f,
@@ -52,7 +52,9 @@ mod tests {
             deliveries: 1,
             record: vec![],
         };
-        tally.add(&[record(Queue::Log), record(Queue::Min), record(Queue::Log)]);
+        tally.add(&[record(Queue::Log)]);
+        assert_eq!(tally.to_string(), "1 record: LOG 1");
+        tally.add(&[record(Queue::Min), record(Queue::Log)]);
         assert_eq!(tally.to_string(), "3 records: MIN 1, LOG 2");
     }
 }

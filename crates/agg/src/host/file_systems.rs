@@ -1,4 +1,4 @@
-//! Reads the mounted file systems through helper processes, which may be lost to one that hangs.
+//! Reads the mounted file systems through helper processes, as a file system that hangs blocks the process that reads it.
 //!
 //! A file system that does not answer is left out of reports until it does, and is not asked a second time meanwhile. The
 //! others are reported on time.
@@ -16,7 +16,7 @@ use super::probe::{Helper, NoAnswer, Probe, Space};
 /// Maximum helpers that hang at the same time. Beyond that, only file systems are asked that have answered before.
 const MAX_STUCK: usize = 16;
 
-/// How long to wait for file systems.
+/// The timeouts of file systems.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For one file system.
@@ -284,7 +284,7 @@ mod tests {
         points.iter().map(|it| (it.into(), mount(it))).collect()
     }
 
-    /// What the helpers of a test do.
+    /// The behaviour of the helpers of a test.
     #[derive(Default)]
     struct Script {
         hanging: BTreeSet<OsString>,

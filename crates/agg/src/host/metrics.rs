@@ -25,7 +25,7 @@ impl Kind {
 pub struct Metric {
     /// The name before the `@`.
     pub name: &'static str,
-    /// What the part after the `@` is; empty if the name has none.
+    /// The kind of instance that the part after the `@` names; empty if the name has none.
     pub instance: &'static str,
     pub kind: Kind,
     /// Tags separated by spaces.

@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
     interval: Duration,
 
-    /// Report once and exit; with exit code 1 if the server cannot be reached or refuses something
+    /// Report once and exit; with exit code 1 if the server cannot be reached or rejects a command
     #[arg(long)]
     once: bool,
 
@@ -94,7 +94,7 @@ impl Options {
 /// Reports until a shutdown is requested.
 ///
 /// # Errors
-/// The machine cannot be read, or the server refuses the connection; with `--once` also if it cannot be reached.
+/// The machine cannot be read, or the server rejects the connection. With `--once` also if it cannot be reached.
 pub async fn run(
     server: &Server,
     options: &Options,
@@ -142,7 +142,7 @@ pub async fn run(
         }
         reports_until_objects -= 1;
         if options.once {
-            return Ok(match reporter.was_refused {
+            return Ok(match reporter.has_rejections {
                 true => ExitStatus::Incomplete,
                 false => ExitStatus::Success,
             });

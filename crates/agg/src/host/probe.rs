@@ -24,7 +24,7 @@ pub const ARGUMENT: &str = "probe-file-systems";
 /// The helper's first line.
 const READY: &str = "ready";
 
-/// What a file system reports about itself.
+/// The space and the properties of a file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {
     /// Size in bytes.
@@ -158,7 +158,7 @@ pub trait Helper {
     fn end(self: Box<Self>) -> Option<Child>;
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
     /// Not within the timeout.

@@ -1,5 +1,5 @@
 //! Sends reports to the server and handles the replies: remembers the names that the server knows, has it forget those
-//! that disappeared, and warns of each refusal once.
+//! that disappeared, and warns of each rejection once.
 
 use std::collections::BTreeSet;
 
@@ -38,8 +38,8 @@ pub struct Reporter<'a> {
     /// Whether the objects of an earlier run were read from the server.
     has_earlier_objects: bool,
     warnings: WarnOnce,
-    /// Whether the server has refused anything.
-    pub was_refused: bool,
+    /// Whether the server has rejected a command or a sample.
+    pub has_rejections: bool,
 }
 
 impl<'a> Reporter<'a> {
@@ -51,14 +51,14 @@ impl<'a> Reporter<'a> {
             objects: KnownNames::default(),
             has_earlier_objects: false,
             warnings: WarnOnce::default(),
-            was_refused: false,
+            has_rejections: false,
         }
     }
 
     /// Sends a report in one pipeline.
     ///
     /// # Errors
-    /// The connection fails. Refusals of single commands are no errors.
+    /// The connection fails. Rejected commands are not errors.
     pub async fn send(
         &mut self,
         connection: &mut Connection,
@@ -140,7 +140,7 @@ impl<'a> Reporter<'a> {
         match (subject, reply) {
             (Subject::Samples(names), Ok(value)) => {
                 for (name, reason) in commands::refused(names, value)? {
-                    self.warn(&format!("{name} refused: {reason}"));
+                    self.warn(&format!("{name} rejected: {reason}"));
                 }
             }
             (Subject::Object(_), Ok(_)) => {}
@@ -151,18 +151,18 @@ impl<'a> Reporter<'a> {
                 self.warn(&format!("node {}: {reason}", self.node));
             }
             (Subject::Samples(_), Err(reason)) => {
-                self.warn(&format!("AGG.MSTAT refused: {reason}"));
+                self.warn(&format!("AGG.MSTAT rejected: {reason}"));
             }
-            (Subject::Object(key), Err(reason)) => self.warn(&format!("{key} refused: {reason}")),
+            (Subject::Object(key), Err(reason)) => self.warn(&format!("{key} rejected: {reason}")),
             (Subject::GoneMetric(name) | Subject::GoneObject(name), Err(reason)) => {
-                self.warn(&format!("AGG.FORGET of {name} refused: {reason}"));
+                self.warn(&format!("AGG.FORGET of {name} rejected: {reason}"));
             }
         }
         Some(())
     }
 
     fn warn(&mut self, text: &str) {
-        self.was_refused = true;
+        self.has_rejections = true;
         self.warnings.say(text);
     }
 }

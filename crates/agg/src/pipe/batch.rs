@@ -1,4 +1,4 @@
-//! Collects lines to be sent together. A batch is bounded in lines and bytes, and in how long its oldest line waits.
+//! Collects lines to be sent together. A batch is bounded in lines and bytes, and in the delay of its oldest line.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub struct Batch {
     /// Oldest first.
     pub lines: Vec<Line>,
     bytes: usize,
-    /// When the oldest line was added.
+    /// The time at which the oldest line was added.
     since: Option<Instant>,
 }
 
@@ -19,7 +19,7 @@ impl Batch {
     pub const MAX_LINES: usize = 500;
     /// Bytes at which a batch is full.
     pub const MAX_BYTES: usize = 1024 * 1024;
-    /// How long the oldest line waits at most.
+    /// The maximum delay of the oldest line.
     pub const MAX_DELAY: Duration = Duration::from_millis(200);
 
     /// Adds a line at the time `now`.

@@ -95,16 +95,16 @@ impl Pipe<'_> {
                 "{cut} lines longer than {MAX_LINE} bytes were cut"
             ));
         }
-        if self.sender.refused > 0 {
-            let (refused, answered) = (self.sender.refused, self.sender.answered);
-            say(&format!("{refused} of {answered} lines were refused"));
+        if self.sender.rejected > 0 {
+            let (rejected, answered) = (self.sender.rejected, self.sender.answered);
+            say(&format!("{rejected} of {answered} lines were rejected"));
         }
         let unsent = self.count_unsent();
         if unsent > 0 {
             say(&format!("{unsent} lines were read but not sent"));
         }
         match result? {
-            ExitStatus::Success if self.sender.refused > 0 => Ok(ExitStatus::Incomplete),
+            ExitStatus::Success if self.sender.rejected > 0 => Ok(ExitStatus::Incomplete),
             status => Ok(status),
         }
     }

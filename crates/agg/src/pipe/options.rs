@@ -1,4 +1,4 @@
-//! The arguments of `agg pipe`, and the command that they make of a line.
+//! The arguments of `agg pipe`, and the command that sends a line.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use aggregator_protocol::{NodeName, tags, units};
 
 use crate::node_argument::node_or_host_name;
 
-/// What to make of the lines.
+/// The kind of report that each line becomes.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Send each line of standard input as a log entry
@@ -50,7 +50,7 @@ pub struct Common {
     #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
 
-    /// How long to retry if the server cannot be reached, before giving up
+    /// Time to retry before giving up if the server cannot be reached
     #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
     pub retry: std::time::Duration,
 }

@@ -1,4 +1,4 @@
-//! Sends batches, reconnects if the connection breaks, and counts refused lines.
+//! Sends batches, reconnects if the connection breaks, and counts rejected lines.
 
 use agg_client::connect::{Connection, Server};
 use agg_client::messages::say;
@@ -7,8 +7,8 @@ use agg_client::{Reconnector, Shutdown};
 use super::batch::Batch;
 use super::options::{Command, Template};
 
-/// Maximum refusals that are reported one by one.
-const REPORTED_REFUSALS: u64 = 5;
+/// Maximum rejected lines that are reported one by one.
+const MAX_REPORTED: u64 = 5;
 
 /// Sends lines to the server.
 pub struct Sender<'a> {
@@ -18,8 +18,8 @@ pub struct Sender<'a> {
     connection: Option<Connection>,
     /// Lines that the server has answered.
     pub answered: u64,
-    /// Lines that the server has refused; part of those answered.
-    pub refused: u64,
+    /// Lines that the server has rejected; part of those answered.
+    pub rejected: u64,
 }
 
 impl<'a> Sender<'a> {
@@ -36,7 +36,7 @@ impl<'a> Sender<'a> {
             reconnector,
             connection: None,
             answered: 0,
-            refused: 0,
+            rejected: 0,
         })
     }
 
@@ -62,10 +62,10 @@ impl<'a> Sender<'a> {
             let sent = connection.pipeline(&commands, |index, reply| {
                 answered += 1;
                 if let Err(reason) = reply {
-                    self.refused += 1;
-                    if self.refused <= REPORTED_REFUSALS {
+                    self.rejected += 1;
+                    if self.rejected <= MAX_REPORTED {
                         let number = batch.lines[index].number;
-                        say(&format!("line {number} refused: {reason}"));
+                        say(&format!("line {number} rejected: {reason}"));
                     }
                 }
             });

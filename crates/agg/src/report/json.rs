@@ -1,6 +1,6 @@
 //! Indents JSON without changing it otherwise. No I/O.
 //!
-//! serde_json would parse the numbers and print them in another spelling (`2.50` as `2.5`), or refuse them (`1e400`).
+//! serde_json would parse the numbers and print them in another spelling (`2.50` as `2.5`), or reject them (`1e400`).
 
 /// Returns JSON with one member per line. Text that is not JSON keeps its characters.
 pub fn indent(json: &str) -> String {

@@ -4,7 +4,7 @@ use maud::{Markup, Render, html};
 
 use super::model::Metric;
 use super::scale::{LARGEST, si};
-use crate::format::{duration, grouped};
+use agg_poller::format::{duration, grouped};
 
 /// A coordinate in a drawing, with at most one decimal.
 pub struct Coordinate(pub f64);
@@ -17,34 +17,6 @@ impl Render for Coordinate {
             _ => (tenths as f64 / 10.0).to_string(),
         };
         buffer.push_str(&text);
-    }
-}
-
-/// A column of a table.
-pub enum Column {
-    Text(&'static str),
-    /// Aligned to the right.
-    Number(&'static str),
-}
-
-/// Returns a table in a region that scrolls by itself where the table is wider than the page.
-pub fn table(label: &str, columns: &[Column], rows: &Markup) -> Markup {
-    html! {
-        div.table role="region" tabindex="0" aria-label=(label) {
-            table {
-                thead {
-                    tr {
-                        @for column in columns {
-                            @match column {
-                                Column::Text(title) => th scope="col" { (title) },
-                                Column::Number(title) => th.n scope="col" { (title) },
-                            }
-                        }
-                    }
-                }
-                tbody { (rows) }
-            }
-        }
     }
 }
 

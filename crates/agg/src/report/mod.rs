@@ -47,7 +47,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
 
-    /// How far back to report: 30m, 24h, 7d. The page says if less data is available
+    /// Period to report, for example 30m, 24h or 7d. The page says if less data is available
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = units::span)]
     since: Duration,
 
@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(long = "metric", value_name = "GLOB", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     metrics: Vec<String>,
 
-    /// Maximum number of metrics, errors and objects on the page, of each
+    /// Maximum number of metrics, of errors and of objects on the page
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
 }
@@ -71,10 +71,10 @@ Examples:
   agg report --node web1 --metric 'cpu.*' --metric 'mem.*' --since 1h
   agg report --node web1 -o - | gzip > web1.html.gz
 
-The server keeps closed windows for each metric: agg.min-history (12) of 5 minutes and
-agg.hour-history (24) of an hour. A plot shows short windows as far back as they reach, and long
+By default the server keeps 12 windows of 5 minutes (agg.min-history) and 24 windows of an hour
+(agg.hour-history) for each metric. A plot shows short windows as far back as they reach, and long
 windows before that. The user needs the commands agg.info, agg.scan, agg.get, agg.range, agg.peek
-and time, and scan if no node is given.
+and time, and scan unless --node is set.
 
 Exit codes: 0 success, 1 failed or incomplete (the page says what is missing), 2 invalid usage,
 130 interrupted.";

@@ -225,9 +225,7 @@ impl Metric {
 pub fn by_name(a: &str, b: &str) -> Ordering {
     let parts = |name| str::split_once(name, '@').unwrap_or((name, ""));
     let ((a_name, a_instance), (b_name, b_instance)) = (parts(a), parts(b));
-    natural(a_name, b_name)
-        .then_with(|| natural(a_instance, b_instance))
-        .then_with(|| a.cmp(b))
+    natural(a_name, b_name).then_with(|| natural(a_instance, b_instance))
 }
 
 #[cfg(test)]

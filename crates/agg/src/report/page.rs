@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
+use agg_poller::web::base;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::model::Report;
 use super::scale::moment;
 use super::{sections, statistics};
-use crate::format::{bytes, duration, grouped};
+use crate::format::bytes;
+use agg_poller::format::{duration, grouped};
 
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -25,7 +27,7 @@ pub fn page(report: &Report) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (report.node) " · agg report" }
                 link rel="icon" href="data:,";
-                style { (PreEscaped(include_str!("page.css"))) }
+                style { (PreEscaped(base::STYLE)) (PreEscaped(include_str!("page.css"))) }
             }
             body {
                 header {
@@ -53,7 +55,7 @@ pub fn page(report: &Report) -> String {
 fn notes(report: &Report) -> Markup {
     html! {
         @if !report.notes.is_empty() {
-            div.notes {
+            div.state.trouble {
                 strong { "This report is incomplete" }
                 ul {
                     @for note in &report.notes { li { (note) } }
@@ -75,7 +77,7 @@ fn overview(report: &Report) -> Markup {
         ("Objects", grouped(stats.objects), None),
         ("Pending records", grouped(stats.pending()), oldest),
         ("Dropped", grouped(stats.dropped()), None),
-        ("Refused", grouped(stats.refused()), None),
+        ("Rejected", grouped(stats.refused()), None),
         ("Late samples", grouped(stats.late), None),
         ("Memory", bytes(stats.bytes), None),
     ];

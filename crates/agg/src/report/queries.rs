@@ -21,7 +21,7 @@ const NAMES_PER_PAGE: usize = 1000;
 const VALUES_PER_PAGE: usize = 50;
 /// Metrics per pipeline. With some thousands of windows each, their replies stay within the reply limit of a call.
 const METRICS_PER_CALL: usize = 8;
-/// Maximum bytes of metric names that are kept. No reader has a use for a longer page.
+/// Maximum bytes of metric names that are kept. A longer page is of no use to a reader.
 const MAX_NAME_BYTES: usize = 32 << 20;
 /// Maximum windows that are kept, of all metrics together.
 const MAX_WINDOWS: usize = 4_000_000;
@@ -36,7 +36,7 @@ const MAX_NOTES: usize = 20;
 /// The earliest time that the server accepts.
 const EARLIEST_MS: i64 = 100_000_000_000;
 
-/// What a report is about.
+/// The arguments of a report.
 pub struct Query<'a> {
     pub node: &'a NodeName,
     /// Length of the requested time, ms.
@@ -308,12 +308,12 @@ async fn errors(
 ) -> Result<(), ClientError> {
     let (limit, order) = (query.limit, ErrorReport::latest_first);
     let errors = &mut report.errors;
-    let refusal = scan_values(connection, query.node, "ERROR", stop, |value| {
+    let rejection = scan_values(connection, query.node, "ERROR", stop, |value| {
         replies::error(value).map(|error| errors.add(error, limit, order))
     });
-    let refusal = refusal.await?;
+    let rejection = rejection.await?;
     errors.finish(limit, order);
-    if let Some(text) = refusal {
+    if let Some(text) = rejection {
         note(report, "errors", &text);
     }
     Ok(())
@@ -327,19 +327,19 @@ async fn objects(
 ) -> Result<(), ClientError> {
     let (limit, order) = (query.limit, Object::by_model);
     let objects = &mut report.objects;
-    let refusal = scan_values(connection, query.node, "REALITY", stop, |value| {
+    let rejection = scan_values(connection, query.node, "REALITY", stop, |value| {
         replies::object(value).map(|object| objects.add(object, limit, order))
     });
-    let refusal = refusal.await?;
+    let rejection = rejection.await?;
     objects.finish(limit, order);
-    if let Some(text) = refusal {
+    if let Some(text) = rejection {
         note(report, "objects", &text);
     }
     Ok(())
 }
 
 /// Passes the values of a kind to `add`, which returns `None` for a value that it cannot parse. Returns the text of the
-/// error if the server refuses the command.
+/// error if the server rejects the command.
 async fn scan_values(
     connection: &mut Connection,
     node: &NodeName,

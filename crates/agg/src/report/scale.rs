@@ -87,7 +87,7 @@ impl Axis {
         }
     }
 
-    /// One of seconds, in the unit that suits them: `20 min`, `1.5 h`, `12 d`.
+    /// Returns an axis of seconds, in the unit that suits them: `20 min`, `1.5 h`, `12 d`.
     pub fn over_seconds(low: f64, high: f64) -> Axis {
         const UNITS: [(f64, &str); 3] = [(86_400.0, " d"), (3600.0, " h"), (60.0, " min")];
         let fits = |(seconds, _): &&(f64, &str)| high >= 2.0 * seconds && high < LARGEST;

@@ -1,13 +1,15 @@
 //! The sections of the page that show the node's state: errors, objects, queues and the log.
 
+use agg_poller::web::base::{Column, table};
 use maud::{Markup, html};
 
 use super::json;
-use super::markup::{Column, limit_note, name, table, tags};
+use super::markup::{limit_note, name, tags};
 use super::model::{ErrorReport, Object, Report};
 use super::scale::moment;
-use crate::format::{bytes, duration, grouped};
+use crate::format::bytes;
 use crate::stats::QUEUES;
+use agg_poller::format::{duration, grouped};
 
 /// Characters of a message that are shown while it is folded.
 const FOLDED: usize = 200;
@@ -91,7 +93,7 @@ pub fn objects(report: &Report) -> Markup {
         @if objects.shown.is_empty() {
             p { "The node has no objects." }
         } @else {
-            p.quiet { "The current objects of the node by model. Each unfolds to its JSON." }
+            p.quiet { "The current objects of the node, by model. Select an object to see its JSON." }
             (limit_note((objects.shown.len(), objects.total), "objects", "ordered by model and key"))
             @for same_model in objects.shown.chunk_by(|a, b| a.model == b.model) {
                 h3 { (name(&same_model[0].model)) " " small { (same_model.len()) } }
@@ -124,7 +126,7 @@ fn object(object: &Object) -> Markup {
     }
 }
 
-/// Returns the section of the queues, with what did not get into them.
+/// Returns the section of the queues, and the counters of samples and reports that were not queued.
 pub fn queues(report: &Report) -> Markup {
     let stats = &report.info.stats;
     let columns = [
@@ -156,27 +158,23 @@ pub fn queues(report: &Report) -> Markup {
     }
 }
 
+/// Returns the counters of the node that are not 0.
 fn counters(report: &Report) -> Markup {
     let (info, stats) = (&report.info, &report.info.stats);
     let counters = [
         (stats.late, "late samples"),
-        (
-            info.late_min,
-            "samples that counted in the hour window only",
-        ),
-        (
-            info.late_hour,
-            "samples that counted in the short window only",
-        ),
+        (info.late_min, "samples too late for the short window"),
+        (info.late_hour, "samples too late for the long window"),
         (stats.truncated, "truncated texts"),
         (stats.clock_back, "backward clock steps"),
     ];
+    let counters = counters.into_iter().filter(|(count, _)| *count > 0);
     let reasons = stats.refused.iter().filter(|(_, count)| **count > 0);
     html! {
         p.quiet {
             "Since the server started: "
-            @for (count, what) in counters { (grouped(count)) " " (what) ", " }
-            (highlighted(stats.refused())) " refused"
+            @for (count, name) in counters { (grouped(count)) " " (name) ", " }
+            (highlighted(stats.refused())) " rejected reports"
             @for (index, (reason, count)) in reasons.enumerate() {
                 @if index == 0 { ": " } @else { ", " }
                 (grouped(*count)) " for " (reason)
@@ -186,7 +184,7 @@ fn counters(report: &Report) -> Markup {
     }
 }
 
-/// Returns a number that deserves attention unless it is 0.
+/// Returns a number, as a warning unless it is 0.
 fn highlighted(number: u64) -> Markup {
     html! {
         @if number == 0 { "0" } @else { span.word.warning { (grouped(number)) } }

@@ -1,13 +1,14 @@
 //! The section of the page with the statistics: plots, and tables of the same values.
 
+use agg_poller::web::base::{Column, table};
 use maud::{Markup, html};
 
 use super::grouping::{Group, groups};
-use super::markup::{Column, limit_note, name, table, tags, unit, value};
+use super::markup::{limit_note, name, tags, unit, value};
 use super::model::{Metric, Report};
 use super::plot;
 use super::scale::moment;
-use crate::format::{duration, grouped};
+use agg_poller::format::{duration, grouped};
 
 /// Maximum groups for which the section has a list of links.
 const MAX_LINKS: usize = 40;
@@ -65,7 +66,7 @@ fn plots(report: &Report) -> Markup {
 }
 
 fn title<'a>(group: &Group<'a>) -> &'a str {
-    group.name.unwrap_or("others")
+    group.name.unwrap_or("other")
 }
 
 /// Returns which time the plots show, and how to read them.

@@ -70,12 +70,17 @@ Examples:
   agg scan 10.1.0.0/16 10.2.0.7 --port 6379     takes a minute, at a limited rate
   AGG_PASSWORD=... agg scan 10.1.0.0/24 --json | jq -r 'select(.state == \"ok\").url'
 
-States: ok, a replica, no module, wants a password, wrong password, refuses, no server (something
-else answers, or a server that is not ready). With --json: ok, replica, no-module, wants-password,
-wrong-password, refuses, no-server, and \"why\" gives the reason.
+States, as printed and as in --json:
+  ok                ok
+  a replica         replica
+  no module         no-module
+  wants a password  wants-password
+  wrong password    wrong-password
+  refuses           refuses          the server rejects a command; \"why\" holds the reason
+  no server         no-server        something else answers, or a server that is not ready
 
-The password is sent to everything in the range that accepts a connection, readable for everybody
-unless encrypted. --redis is not used.
+The password is sent to every address that accepts a connection, in clear text unless --tls is set.
+--redis is not used.
 
 Exit codes: 0 success, 1 some addresses could not be tried, 2 invalid usage, 130 interrupted (what
 was found is printed).";
@@ -159,7 +164,7 @@ pub async fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<Exit
     match written {
         // The reader closed it: `agg scan ... | head` is no failure.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitStatus::Success),
-        Err(error) => return Err(format!("cannot write: {error}")),
+        Err(error) => return Err(format!("cannot write to standard output: {error}")),
         Ok(()) => {}
     }
     say(&summary(&all, progress.done.load(Relaxed), start.elapsed()));

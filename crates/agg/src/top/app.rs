@@ -175,7 +175,7 @@ impl App {
             // Shows the nodes of that server.
             Screen::Servers => {
                 if let Some(server) = self.model.servers.values().nth(self.server) {
-                    self.filter = Filter::new(columns::short(&server.endpoint));
+                    self.filter = Filter::new(columns::short_endpoint(&server.endpoint));
                     (self.screen, self.scroll) = (Screen::Nodes, 0);
                 }
             }
@@ -312,7 +312,7 @@ mod tests {
         press(&mut app, "<<");
         assert_eq!(app.sort, Column::Pending);
         press(&mut app, "<<<");
-        assert_eq!(app.sort, Column::Refused);
+        assert_eq!(app.sort, Column::Rejects);
     }
 
     #[test]

@@ -33,10 +33,10 @@ pub enum Column {
     Objects,
     Bytes,
     Late,
-    Refused,
+    Rejects,
 }
 
-/// How bad a value is.
+/// The severity of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Normal,
@@ -85,7 +85,7 @@ pub const ALL: [Column; 19] = [
     Column::Objects,
     Column::Bytes,
     Column::Late,
-    Column::Refused,
+    Column::Rejects,
 ];
 
 /// The columns by importance: the first ones are shown where not all fit.
@@ -99,7 +99,7 @@ const BY_IMPORTANCE: [Column; 19] = [
     Column::Errors,
     Column::Bytes,
     Column::Reports,
-    Column::Refused,
+    Column::Rejects,
     Column::Server,
     Column::Late,
     Column::Leased,
@@ -133,7 +133,7 @@ impl Column {
             Column::Objects => "OBJECTS",
             Column::Bytes => "BYTES",
             Column::Late => "LATE",
-            Column::Refused => "REFUSED",
+            Column::Rejects => "REJECTS",
         }
     }
 
@@ -160,7 +160,7 @@ impl Column {
         let (node, rates) = (&row.node.stats, &row.node.rates);
         match self {
             Column::Node => row.node.name.clone(),
-            Column::Server => short(&row.server.endpoint).to_owned(),
+            Column::Server => short_endpoint(&row.server.endpoint).to_owned(),
             Column::Pending => count(node.pending()),
             Column::Lag if node.pending() == 0 => "-".into(),
             Column::Lag => age(node.lag_ms()),
@@ -174,7 +174,7 @@ impl Column {
             Column::Objects => count(node.objects),
             Column::Bytes => bytes(node.bytes),
             Column::Late => count(node.late),
-            Column::Refused => count(node.refused()),
+            Column::Rejects => count(node.refused()),
         }
     }
 
@@ -183,7 +183,7 @@ impl Column {
         let (node, rates) = (&row.node.stats, &row.node.rates);
         match self {
             Column::Drops => Severity::Alarm.if_positive(rates.dropped),
-            Column::Refused => Severity::Alarm.if_positive(rates.refused),
+            Column::Rejects => Severity::Alarm.if_positive(rates.refused),
             Column::Late => Severity::Warning.if_positive(rates.late),
             Column::Lag => Severity::of_lag(node.lag_ms()),
             Column::Bytes if row.server.memory_usage() > HIGH_USAGE => Severity::Alarm,
@@ -207,7 +207,7 @@ impl Column {
             Column::Objects => node.objects,
             Column::Bytes => node.bytes,
             Column::Late => node.late,
-            Column::Refused => node.refused(),
+            Column::Rejects => node.refused(),
             Column::Node | Column::Server => 0,
         };
         number as f64
@@ -215,17 +215,13 @@ impl Column {
 
     /// Orders rows: names in natural order, numbers from the largest.
     pub fn order(self, a: &Row, b: &Row) -> Ordering {
-        let by_node = || by_name(&a.node.name, &b.node.name);
+        let by_node = || natural(&a.node.name, &b.node.name);
         match self {
             Column::Node => by_node(),
-            Column::Server => by_name(&a.server.endpoint, &b.server.endpoint).then_with(by_node),
+            Column::Server => natural(&a.server.endpoint, &b.server.endpoint).then_with(by_node),
             _ => self.number(b).total_cmp(&self.number(a)).then_with(by_node),
         }
     }
-}
-
-fn by_name(a: &str, b: &str) -> Ordering {
-    natural(a, b).then_with(|| a.cmp(b))
 }
 
 /// Returns the reports per second. The server counts them for all its nodes together, so that they are known only for
@@ -237,7 +233,7 @@ pub fn reports(row: &Row) -> Option<f64> {
 }
 
 /// Returns an address without the scheme that most of them share.
-pub fn short(endpoint: &str) -> &str {
+pub fn short_endpoint(endpoint: &str) -> &str {
     endpoint.strip_prefix("redis://").unwrap_or(endpoint)
 }
 
@@ -281,13 +277,13 @@ mod tests {
     #[test]
     fn names_are_in_natural_order() {
         let mut names = ["web10", "web2", "web", "web2b", "07", "7", "db", "web02"];
-        names.sort_by(|a, b| by_name(a, b));
+        names.sort_by(|a, b| natural(a, b));
         assert_eq!(
             names,
             ["07", "7", "db", "web", "web02", "web2", "web2b", "web10"]
         );
         assert_eq!(
-            by_name("99999999999999999999998", "99999999999999999999999"),
+            natural("99999999999999999999998", "99999999999999999999999"),
             Ordering::Less
         );
     }
@@ -309,7 +305,7 @@ mod tests {
         };
         assert_eq!(
             titles(80),
-            "NODE PEND LAG GROW/s DROP/s REP/s METRICS ERRORS BYTES LATE REFUSED"
+            "NODE PEND LAG GROW/s DROP/s REP/s METRICS ERRORS BYTES LATE REJECTS"
         );
         assert_eq!(fitting(160, (9, 14)).len(), ALL.len());
         assert_eq!(fitting(3, (9, 14))[0], (Column::Node, 12));

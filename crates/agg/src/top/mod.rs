@@ -42,11 +42,11 @@ use model::{Model, Selection, State, Update};
 use terminal::Terminal;
 use view::Theme;
 
-/// How long `--once` waits for servers that do not answer, in addition to two intervals.
+/// The time that `--once` waits for servers that do not answer, in addition to two intervals.
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// `--once` expects no further servers once none was found for this long.
 const DISCOVERY_IDLE: Duration = Duration::from_secs(1);
-/// How often the screen is drawn at most, unless a key was pressed.
+/// The minimum time between two drawings of the screen, unless a key was pressed.
 const FRAME: Duration = Duration::from_millis(250);
 
 /// The arguments.
@@ -61,11 +61,11 @@ pub struct Options {
     #[arg(long, value_name = "FILE", conflicts_with = "urls")]
     config: Option<PathBuf>,
 
-    /// How often to read the servers, at least 200ms
+    /// Interval between readings, at least 200ms
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
 
-    /// Print a table and exit, as without a terminal. Takes two readings, an interval apart, for the rates
+    /// Print a table and exit, as without a terminal. Reads twice, an interval apart, to calculate rates
     #[arg(long)]
     once: bool,
 
@@ -257,7 +257,8 @@ async fn run_once(
     }
     let text = match options.json {
         true => {
-            let json = print::json(&model).map_err(|error| format!("cannot write: {error}"))?;
+            let json =
+                print::json(&model).map_err(|error| format!("cannot write JSON: {error}"))?;
             masking::json_lines(&json)
         }
         false => print::table(&model),
@@ -266,7 +267,7 @@ async fn run_once(
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // The reader closed it: `agg top --once | head` is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        written => written.map_err(|error| format!("cannot write the output: {error}"))?,
+        written => written.map_err(|error| format!("cannot write to standard output: {error}"))?,
     }
     let problems = print::problems(&model);
     for problem in &problems {

@@ -21,12 +21,12 @@ pub struct NodeKey {
     pub node: Vec<u8>,
 }
 
-/// What to read besides the servers and their nodes.
+/// The choice of the user: the node whose details are read, and whether anything is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// The node whose details are shown.
     pub node: Option<NodeKey>,
-    /// Nothing is read at all.
+    /// Whether reading is paused.
     pub paused: bool,
 }
 
@@ -62,7 +62,7 @@ pub enum Update {
     Detail { key: NodeKey, detail: NodeDetail },
 }
 
-/// Whether a server can be read.
+/// The state of the connection to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Not read yet.
@@ -147,7 +147,7 @@ pub struct Totals {
     pub drops: Option<f64>,
     /// Dropped records since the servers started.
     pub dropped: u64,
-    /// Refused reports per second.
+    /// Rejected reports per second.
     pub refused: Option<f64>,
     /// Late samples per second.
     pub late: Option<f64>,

@@ -34,7 +34,7 @@ pub struct NodeDetail {
 pub struct Ranking {
     /// Most active first.
     pub items: Vec<RankedItem>,
-    /// How many items have been read in this round.
+    /// The number of items read in this round.
     pub covered: usize,
     /// Whether a round was completed, so that every item was read at least once.
     pub is_complete: bool,
@@ -85,7 +85,7 @@ pub struct Item {
 
 /// Reads the items of a kind in parts, and ranks them.
 pub struct Ranker {
-    /// Where the next reading continues.
+    /// The cursor at which the next reading continues.
     pub cursor: Vec<u8>,
     known: HashMap<Vec<u8>, Known>,
     /// Items read in this round.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::columns::{self, Column, reports, short};
+use super::columns::{self, Column, reports, short_endpoint};
 use super::model::{Model, Row, Server, State};
 use super::table::{Filter, rows};
 use super::text::{pad, width};
@@ -209,7 +209,7 @@ pub fn problems(model: &Model) -> Vec<String> {
     let lines = servers.filter_map(|server| match (&server.state, &server.note) {
         (State::Down { reason, .. }, _) => Some(reason.clone()),
         (State::Connecting, _) => Some(format!("{} did not answer in time", server.endpoint)),
-        (State::Up, Some(note)) => Some(format!("{}: {note}", short(&server.endpoint))),
+        (State::Up, Some(note)) => Some(format!("{}: {note}", short_endpoint(&server.endpoint))),
         (State::Up, None) => None,
     });
     lines.collect()

@@ -23,7 +23,7 @@ const MAX_NAME: usize = 4096;
 const NODES_PER_CALL: usize = 200;
 /// Maximum pages of SCAN per reading, of 1000 keys each: not every key is a node.
 const MAX_KEY_PAGES: usize = 20;
-/// How long the list of nodes is used before it is read again.
+/// The time for which the list of nodes is used before it is read again.
 const LIST_LIFETIME: Duration = Duration::from_secs(5);
 /// Pages of metrics and of errors per reading of a node, and items per page. Errors may be long.
 const METRIC_PAGES: (usize, usize) = (5, 200);
@@ -74,7 +74,7 @@ impl NodeNames {
             command.arg("COUNT").arg(1000);
             let value = match connection.call(&command).await? {
                 Ok(value) => value,
-                // Some servers refuse the name of a type that they do not have.
+                // Some servers reject the name of a type that they do not have.
                 Err(text) if text.detail.contains("unknown type") => Value::Nil,
                 Err(text) => return Ok(Some(format!("cannot list nodes: {text}"))),
             };
@@ -157,7 +157,7 @@ pub async fn read(
     Ok(reading)
 }
 
-/// What successive readings of a node's details share.
+/// The state that successive readings of a node's details share.
 #[derive(Default)]
 pub struct DetailState {
     metrics: Ranker,
@@ -198,8 +198,8 @@ pub async fn read_detail(
     let at = Instant::now();
     let mut note = None;
     for (kind, ranker) in [(METRICS, &mut state.metrics), (ERRORS, &mut state.errors)] {
-        if let Some(refusal) = read_pages(connection, node, kind, ranker, at).await? {
-            note = Some(refusal);
+        if let Some(error) = read_pages(connection, node, kind, ranker, at).await? {
+            note = Some(error);
         }
         read_most_active(connection, node, kind, ranker, at).await?;
     }
@@ -230,7 +230,7 @@ pub async fn read_detail(
     })
 }
 
-/// Reads the next pages of a kind. Returns the error if the server refuses to list them.
+/// Reads the next pages of a kind. Returns the error if the server rejects the command.
 async fn read_pages(
     connection: &mut Connection,
     node: &[u8],
@@ -292,7 +292,7 @@ async fn read_most_active(
                         ranker.add(item, at);
                     }
                 }
-                // The refusal of the pages is shown already.
+                // The error of the pages is shown already.
                 Err(_) => {}
             }
         })
@@ -307,7 +307,7 @@ async fn read_objects(
     let mut command = node_command("AGG.SCAN", node);
     command.arg("REALITY").arg(0);
     command.arg("COUNT").arg(OBJECTS).arg("WITHVALUES");
-    // A refusal was shown with the metrics already.
+    // An error was shown with the metrics already.
     let Ok(value) = connection.call(&command).await? else {
         return Ok(Vec::new());
     };

@@ -1,4 +1,4 @@
-//! Which nodes the table shows, and in which order. No I/O.
+//! Filters and sorts the nodes of the table. No I/O.
 
 use super::columns::Column;
 use super::model::{Model, Row};

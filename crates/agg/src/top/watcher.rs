@@ -1,5 +1,5 @@
 //! Finds the servers of sources and reads each of them at an interval: one task and one connection per server, at most
-//! [`MAX_CONCURRENT`] readings at a time. A server that cannot be read is tried again with growing pauses, whatever the
+//! [`MAX_CONCURRENT`] readings at a time. A server that cannot be read is retried with growing pauses, whatever the
 //! reason.
 
 use std::collections::HashMap;
@@ -101,7 +101,7 @@ struct Watcher {
     concurrent: Arc<Semaphore>,
 }
 
-/// Why a connection is no longer used.
+/// The end of a connection.
 enum End {
     /// The receiver of the updates was dropped.
     Closed,

@@ -1,10 +1,10 @@
-//! Accepts the connections of the status page: which requests are allowed, how many at a time, and for how long.
+//! Accepts the connections of the status page: checks the host name of requests, and limits their number and duration.
 //!
 //! # Invariants
 //!
 //! Slow clients use a bounded number of descriptors for a bounded time, so that servers and sinks keep theirs. Beyond the
 //! limit no connection is accepted, and the kernel queues further ones. A request for another host name than this
-//! poller's is refused, so a web page whose name resolves to this address (DNS rebinding) can read nothing.
+//! poller's is rejected, so a web page whose name resolves to this address (DNS rebinding) can read nothing.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
@@ -29,7 +29,7 @@ use crate::config::WebLimits;
 
 use super::response::{TEXT, response};
 
-/// How long a client may take.
+/// The timeouts of a connection.
 #[derive(Clone, Copy)]
 pub struct Timeouts {
     /// For the head of a request, and between two requests.

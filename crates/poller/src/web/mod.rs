@@ -3,12 +3,13 @@
 //! # Invariants
 //!
 //! - Nothing can be changed over HTTP, and no secret is shown, since the state contains none.
-//! - The names of servers and nodes cannot inject anything: all text is escaped in one place (page.rs), and the content
-//!   security policy allows only the page's own script.
+//! - The names of servers and nodes cannot inject anything: all text is escaped in one place (page/markup.rs), and the
+//!   content security policy allows only the page's own script.
 //! - There is no password. Everybody who reaches the address can read the page, so the address has to be chosen
 //!   accordingly.
 //! - The resources that clients can use are bounded (gate.rs).
 
+pub mod base;
 mod gate;
 mod metrics;
 mod page;
@@ -38,7 +39,7 @@ use rates::RateSampler;
 use response::{TEXT, as_json, response};
 use view::View;
 
-/// What the handlers render.
+/// The state that the handlers render.
 struct App {
     status: Arc<Status>,
     sampler: RateSampler,
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unknown_paths_and_methods_are_refused() {
+    async fn unknown_paths_and_methods_are_rejected() {
         let (address, _) = start(Status::new()).await;
         for path in ["/nothing", "/metrics/", "/..%2f", "/status.json/x"] {
             let (head, body) = ask(address, "GET", path).await;

@@ -45,9 +45,9 @@ pub struct RateSampler(Mutex<VecDeque<Sample>>);
 /// Records and bytes per second, by name. Sinks and servers without two samples are missing.
 #[derive(Default)]
 pub struct Rates {
-    /// What sinks stored.
+    /// Records and bytes stored, by sink.
     pub sinks: BTreeMap<String, (f64, f64)>,
-    /// What was fetched from servers.
+    /// Records and bytes fetched, by server.
     pub servers: BTreeMap<String, (f64, f64)>,
 }
 

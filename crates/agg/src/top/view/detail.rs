@@ -5,11 +5,11 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::style::{Fields, Theme, pace, with_end};
+use super::style::{Fields, Theme, reading_interval, with_end};
 use crate::format::{age, bytes, change, count, per_second, rate};
 use crate::stats::QUEUES;
 use crate::top::app::{App, Part};
-use crate::top::columns::{Severity, short};
+use crate::top::columns::{Severity, short_endpoint};
 use crate::top::model::{NodeKey, Row};
 use crate::top::node_detail::{NodeDetail, RankedItem, Ranking};
 use crate::top::text::{cut, pad, squeeze};
@@ -23,7 +23,7 @@ struct Section {
     lines: Vec<Line<'static>>,
 }
 
-/// How many items of each kind the node has.
+/// The number of items of each kind that the node has.
 #[derive(Clone, Copy, Default)]
 struct Counts {
     metrics: u64,
@@ -42,7 +42,11 @@ pub fn draw(frame: &mut Frame, area: Rect, app: &mut App, key: &NodeKey, theme: 
     let detail = app.model.detail.as_ref();
     let detail = detail.filter(|(known, _)| known == key);
     let detail = detail.map(|(_, detail)| detail);
-    let mut head = vec![with_end(name(&row, cells, theme), pace(app, theme), cells)];
+    let mut head = vec![with_end(
+        name(&row, cells, theme),
+        reading_interval(app, theme),
+        cells,
+    )];
     head.extend(about(&row, detail, theme, cells));
     if app.part == Part::All {
         head.extend(queues(&row, theme, cells));
@@ -97,7 +101,7 @@ fn sections(frame: &mut Frame, body: Rect, detail: &NodeDetail, counts: Counts, 
 }
 
 fn name(row: &Row, cells: usize, theme: Theme) -> Line<'static> {
-    let endpoint = cut(short(&row.server.endpoint), 30);
+    let endpoint = cut(short_endpoint(&row.server.endpoint), 30);
     let width = cells.saturating_sub(endpoint.len() + 18).max(10);
     let line = Fields::new(theme)
         .add("node", squeeze(&row.node.name, width), Severity::Normal)
@@ -108,7 +112,7 @@ fn name(row: &Row, cells: usize, theme: Theme) -> Line<'static> {
     }
 }
 
-/// Returns the lines above the queues: what the node holds and what was refused.
+/// Returns the lines above the queues: what the node holds and its rejected reports.
 fn about(row: &Row, detail: Option<&NodeDetail>, theme: Theme, cells: usize) -> Vec<Line<'static>> {
     let (node, rates) = (&row.node.stats, &row.node.rates);
     let late = Severity::Warning.if_positive(rates.late);
@@ -127,10 +131,10 @@ fn about(row: &Row, detail: Option<&NodeDetail>, theme: Theme, cells: usize) -> 
     let contents = rare.fold(contents, |line, (what, n)| {
         line.add(what, count(n), Severity::Normal)
     });
-    let refused = cut(&refusals(row), cells.saturating_sub(10));
+    let rejects = cut(&rejects(row), cells.saturating_sub(10));
     let severity = Severity::Alarm.if_positive(rates.refused);
-    let refused = Fields::new(theme).add("refused", refused, severity);
-    let mut lines = vec![contents.line(), refused.line()];
+    let rejects = Fields::new(theme).add("rejects", rejects, severity);
+    let mut lines = vec![contents.line(), rejects.line()];
     if let Some(note) = detail.and_then(|detail| detail.note.as_ref()) {
         let note = format!(" incomplete: {note}");
         lines.push(Line::styled(
@@ -141,12 +145,12 @@ fn about(row: &Row, detail: Option<&NodeDetail>, theme: Theme, cells: usize) -> 
     lines
 }
 
-/// Returns the refused reports by reason, most frequent first, and their rate.
-fn refusals(row: &Row) -> String {
+/// Returns the rejected reports by reason, most frequent first, and their rate.
+fn rejects(row: &Row) -> String {
     let reasons = row.node.stats.refused.iter();
     let mut reasons: Vec<(&String, &u64)> = reasons.filter(|(_, n)| **n > 0).collect();
     if reasons.is_empty() {
-        return "nothing".into();
+        return "none".into();
     }
     reasons.sort_by(|a, b| b.1.cmp(a.1));
     let reasons: Vec<String> = reasons

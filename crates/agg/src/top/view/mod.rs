@@ -89,8 +89,8 @@ const HELP: &str = "\
  LEASED   fetched by a poller, not acknowledged yet
  REP/s    reporting commands, if the node is alone on its server
  BYTES    memory used by the node; red: its server is over 90 % full
- LATE     samples that missed their windows;  REFUSED  refused reports
- Yellow: lag over 5m, late samples. Red: drops, refusals, lag over 1h.";
+ LATE     samples that missed their windows;  REJECTS  rejected reports
+ Yellow: lag over 5m, late samples. Red: drops, rejects, lag over 1h.";
 
 fn help(frame: &mut Frame, area: Rect, theme: Theme) {
     let lines: Vec<Line> = HELP.lines().map(Line::raw).collect();

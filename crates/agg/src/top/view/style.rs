@@ -1,4 +1,4 @@
-//! How lines are composed and coloured.
+//! Composes and colours lines.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -92,7 +92,7 @@ pub fn with_end(mut line: Line<'static>, end: Line<'static>, cells: usize) -> Li
 }
 
 /// Returns the interval between readings, or that they are paused.
-pub fn pace(app: &App, theme: Theme) -> Line<'static> {
+pub fn reading_interval(app: &App, theme: Theme) -> Line<'static> {
     match app.paused {
         true => Line::styled(" PAUSED ", theme.heading()),
         false => Line::styled(format!("every {} ", app.interval), theme.dim()),

@@ -8,10 +8,10 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::style::{Fields, Theme, pace, with_end};
+use super::style::{Fields, Theme, reading_interval, with_end};
 use crate::format::{age, bytes, change, count, per_second, rate};
 use crate::top::app::App;
-use crate::top::columns::{self, HIGH_USAGE, Severity, short};
+use crate::top::columns::{self, HIGH_USAGE, Severity, short_endpoint};
 use crate::top::model::{Row, Server, State, Totals};
 use crate::top::table;
 use crate::top::text::{common_suffix, cut, pad, squeeze, squeeze_suffixed, width};
@@ -33,7 +33,7 @@ pub fn nodes(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
     let longest = |of: fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let longest = (
         longest(|row| width(&row.node.name)),
-        longest(|row| width(short(&row.server.endpoint))),
+        longest(|row| width(short_endpoint(&row.server.endpoint))),
     );
     let shown = columns::fitting(cells, longest);
     app.columns = shown.iter().map(|(column, _)| *column).collect();
@@ -157,8 +157,8 @@ fn header(app: &App, theme: Theme, cells: usize) -> Vec<Line<'static>> {
         true => theme.heading(),
         false => theme.dim(),
     };
-    let pace = pace(app, theme).spans.into_iter();
-    end.spans.extend(pace.map(|span| span.style(style)));
+    let interval = reading_interval(app, theme).spans.into_iter();
+    end.spans.extend(interval.map(|span| span.style(style)));
     let [second, third] = sums(&totals, theme);
     vec![with_end(first.line(), end, cells), second, third]
 }
@@ -192,7 +192,7 @@ fn sums(totals: &Totals, theme: Theme) -> [Line<'static>; 2] {
         )
         .add("so far", count(totals.dropped), Severity::Normal)
         .add(
-            "refused",
+            "rejects",
             per_second(rate(totals.refused)),
             of(totals.refused, Severity::Alarm),
         )
@@ -213,7 +213,7 @@ fn problems(app: &App, theme: Theme, cells: usize, limit: usize) -> Vec<Line<'st
                 all.push((down(reason, *retry_at), Severity::Alarm));
             }
             (_, Some(note)) => {
-                let note = format!("{}: {note}", short(&server.endpoint));
+                let note = format!("{}: {note}", short_endpoint(&server.endpoint));
                 all.push((note, Severity::Warning));
             }
             _ => {}
@@ -253,7 +253,7 @@ pub fn servers(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
     // The whole state of the selected server.
     if let Some(server) = app.model.servers.values().nth(app.server) {
         let (state, style) = state(server, theme);
-        let text = format!(" {}: {state}", short(&server.endpoint));
+        let text = format!(" {}: {state}", short_endpoint(&server.endpoint));
         head.push(Line::styled(cut(&text, cells), style));
     }
     let [top, title, body] = parts(area, head.len());
@@ -262,7 +262,9 @@ pub fn servers(frame: &mut Frame, area: Rect, app: &mut App, theme: Theme) {
     let is_shown = |at: &usize| !is_narrow || NARROW.contains(at);
     let used: usize = (0..7).filter(is_shown).map(|at| WIDTHS[at] + 1).sum();
     let endpoints = app.model.servers.values();
-    let longest = endpoints.map(|server| width(short(&server.endpoint))).max();
+    let longest = endpoints
+        .map(|server| width(short_endpoint(&server.endpoint)))
+        .max();
     let limit = (cells.saturating_sub(used) / 2).max(10);
     let name_width = longest.unwrap_or(0).clamp(10, limit);
     let titles = [
@@ -322,7 +324,7 @@ fn server_line(
         ],
         is_narrow,
     );
-    let name = squeeze(short(&server.endpoint), name_width);
+    let name = squeeze(short_endpoint(&server.endpoint), name_width);
     let (state, style) = state(server, theme);
     let mut line = Line::from(vec![
         Span::styled(

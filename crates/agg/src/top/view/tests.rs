@@ -45,10 +45,10 @@ fn fleet() -> App {
     for reading in 0..2 {
         let dropping = node(500, 6 * 60_000, reading * 30);
         fixture.read("h:1", server(100, reading * 70), &[("web1", dropping)]);
-        let mut refusing = node(3 + reading, 2 * 3_600_000, 0);
-        refusing.refused.insert("max-series".into(), reading * 4);
+        let mut rejecting = node(3 + reading, 2 * 3_600_000, 0);
+        rejecting.refused.insert("max-series".into(), reading * 4);
         let calm = node(2, 1000, 0);
-        fixture.read("h:2", server(950, 0), &[("db", refusing), ("calm", calm)]);
+        fixture.read("h:2", server(950, 0), &[("db", rejecting), ("calm", calm)]);
     }
     fixture.down("h:3", "cannot reach redis://h:3: connection refused");
     let mut app = App::new("2s".into());
@@ -64,9 +64,9 @@ fn nodes_at_80_by_24() {
         [
             " servers 2 up, 1 down   nodes 3                               by LAG▼  every 2s",
             " memory 1.03kb of 1.95kb   highest 95 %   pending 506   growth +31/s   lag 2h",
-            " reports 70/s   drops 0/s   so far 0   refused 4.0/s   late 0/s",
+            " reports 70/s   drops 0/s   so far 0   rejects 4.0/s   late 0/s",
             " retry in 3s: cannot reach redis://h:3: connection refused",
-            "NODE          PEND  LAG  GROW/s DROP/s REP/s METRICS ERRORS  BYTES  LATE REFUSED",
+            "NODE          PEND  LAG  GROW/s DROP/s REP/s METRICS ERRORS  BYTES  LATE REJECTS",
             "db               4   2h    +1.0      0     -      12      0     0b     0       4",
             "web1           500   6m     +30     30    70      12      0     0b     0       0",
             "calm             2   1s       0      0     -      12      0     0b     0       0",
@@ -214,7 +214,7 @@ fn node_at_80_by_24() {
         [
             " node web1   on h:1                                                    every 2s",
             " metrics 12   errors 0   objects 0   bytes 0b   late 0",
-            " refused nothing",
+            " rejects none",
             " QUEUE       PEND    BYTES  OLDEST   GROW/s  LEASED    DROPS",
             " MIN            0       0b       -        0       0        0",
             " HOUR           0       0b       -        0       0        0",
@@ -271,7 +271,7 @@ fn help_and_pause_are_drawn_at_any_size() {
     assert!(
         lines
             .iter()
-            .any(|line| line.contains("Red: drops, refusals, lag over 1h."))
+            .any(|line| line.contains("Red: drops, rejects, lag over 1h."))
     );
     for size in [(1, 1), (2, 2), (10, 3), (40, 10), (300, 100)] {
         let mut app = fleet();
