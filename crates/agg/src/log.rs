@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //! - Text: each line is `agg: ` and the message, whatever its level. In a service, time and level precede it.
-//! - JSON: each line is one object with timestamp, level and message, and with server, sink and node where they are known.
-//!   These three are fields of the event or of an enclosing span, so that the code that logs need not know them.
+//! - JSON: each line is one object with timestamp, level and message, and with server, sink and node where they are
+//!   known. These three are fields of the event or of an enclosing span, so that the code that logs need not know them.
 //! - No message spans two lines or reaches a terminal unmasked.
 //! - Messages of libraries are shown only on request, and then with their target.
 
@@ -138,7 +138,8 @@ impl Prefix {
     }
 }
 
-/// Returns whether standard error is the stream that systemd names, as `DEVICE:INODE`: it may have been redirected since.
+/// Returns whether standard error is the stream that systemd names, as `DEVICE:INODE`: it may have been redirected
+/// since.
 fn is_journal(stream: Option<&str>) -> bool {
     let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
         return false;

@@ -1,5 +1,5 @@
-//! `agg man` and `agg completions`: manual pages and shell completions, generated from the definitions of the arguments, so
-//! that they match the program. Packages contain what this generates when they are built.
+//! `agg man` and `agg completions`: manual pages and shell completions, generated from the definitions of the
+//! arguments, so that they match the program. Packages contain what this generates when they are built.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

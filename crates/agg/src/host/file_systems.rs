@@ -1,7 +1,8 @@
-//! Reads the mounted file systems through helper processes, as a file system that hangs blocks the process that reads it.
+//! Reads the mounted file systems through helper processes, as a file system that hangs blocks the process that reads
+//! it.
 //!
-//! A file system that does not answer is left out of reports until it does, and is not asked a second time meanwhile. The
-//! others are reported on time.
+//! A file system that does not answer is left out of reports until it does, and is not asked a second time meanwhile.
+//! The others are reported on time.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

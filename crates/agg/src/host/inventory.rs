@@ -1,5 +1,5 @@
-//! The machine and its parts as objects. They hold only facts that change when something was changed, no measurements: an
-//! unchanged object must have an unchanged text, as the server queues every change.
+//! The machine and its parts as objects. They hold only facts that change when something was changed, no measurements:
+//! an unchanged object must have an unchanged text, as the server queues every change.
 
 use serde_json::{Value, json};
 use sysinfo::{Motherboard, Product, System};
@@ -12,7 +12,8 @@ const CPU: &str = "system.Cpu";
 const DISK: &str = "system.Disk";
 const NIC: &str = "system.Nic";
 
-/// An object. Its key is the model and, after an `@`, the instance, so that it differs from the keys of other reporters.
+/// An object. Its key is the model and, after an `@`, the instance, so that it differs from the keys of other
+/// reporters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     pub key: String,

@@ -1,5 +1,5 @@
-//! The names that the server knows from this program, and so the names that it must forget once an instance (a mount, an
-//! interface, a core) has disappeared. No I/O.
+//! The names that the server knows from this program, and so the names that it must forget once an instance (a mount,
+//! an interface, a core) has disappeared. No I/O.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ impl KnownNames {
         }
     }
 
-    /// Returns the names of instances that are no longer among `present`. If no instance of a family (the name before the
-    /// `@`) is present, the family could not be read, and its instances are not gone. A name without an instance is
+    /// Returns the names of instances that are no longer among `present`. If no instance of a family (the name before
+    /// the `@`) is present, the family could not be read, and its instances are not gone. A name without an instance is
     /// never gone.
     pub fn gone(&self, present: &BTreeSet<&str>) -> Vec<String> {
         let families: BTreeSet<&str> = present.iter().filter_map(|name| family(name)).collect();

@@ -51,8 +51,8 @@ impl Machine {
     }
 }
 
-/// Returns `0` for `cpu0`, as documented for names such as `cpu.load@0`; other names unchanged, and the index for an empty
-/// name.
+/// Returns `0` for `cpu0`, as documented for names such as `cpu.load@0`; other names unchanged, and the index for an
+/// empty name.
 pub fn core_name(name: &str, index: usize) -> String {
     match name.strip_prefix("cpu").unwrap_or(name) {
         "" => index.to_string(),

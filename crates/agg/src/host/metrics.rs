@@ -1,5 +1,5 @@
-//! The metrics of a machine: one table of their names, types and tags, which the help text and METRICS.md show. No other
-//! metric is sent.
+//! The metrics of a machine: one table of their names, types and tags, which the help text and METRICS.md show. No
+//! other metric is sent.
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

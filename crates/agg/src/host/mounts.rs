@@ -1,5 +1,5 @@
-//! The mounted file systems, from Linux' mountinfo. Reading that list touches no file system, so that one that hangs cannot
-//! delay it.
+//! The mounted file systems, from Linux' mountinfo. Reading that list touches no file system, so that one that hangs
+//! cannot delay it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,8 +25,8 @@ pub fn list() -> Option<BTreeMap<OsString, Mount>> {
     Some(parse(&text))
 }
 
-/// Parses lines such as `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/sda1 rw`, with any number of fields before
-/// the hyphen. Other lines are left out, and file systems without storage of their own.
+/// Parses lines such as `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/sda1 rw`, with any number of fields
+/// before the hyphen. Other lines are left out, and file systems without storage of their own.
 fn parse(text: &[u8]) -> BTreeMap<OsString, Mount> {
     let mounts = text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut words = line.split(|byte| *byte == b' ').filter(|w| !w.is_empty());

@@ -1,5 +1,5 @@
-//! Probes file systems from a helper process: this program, started a second time, which reads requests from its standard
-//! input and answers on its standard output.
+//! Probes file systems from a helper process: this program, started a second time, which reads requests from its
+//! standard input and answers on its standard output.
 //!
 //! A file system that hangs blocks whoever reads it, and no signal ends that. A thread would not do: a process does not
 //! end as long as one of its threads is blocked so.
@@ -153,8 +153,8 @@ pub trait Helper {
     /// Waits for the answer.
     fn answer(&mut self, timeout: Duration) -> Result<Probe, NoAnswer>;
 
-    /// Ends the helper. Returns its process, which may live on as long as the file system hangs, and which must be waited
-    /// for.
+    /// Ends the helper. Returns its process, which may live on as long as the file system hangs, and which must be
+    /// waited for.
     fn end(self: Box<Self>) -> Option<Child>;
 }
 

@@ -32,8 +32,8 @@ pub fn samples(machine: &mut Machine) -> Vec<Sample> {
     samples
 }
 
-/// Returns the names of the metrics and objects of the file systems that did not answer: they exist, although this report
-/// lacks them.
+/// Returns the names of the metrics and objects of the file systems that did not answer: they exist, although this
+/// report lacks them.
 pub fn unread_names(machine: &Machine) -> BTreeSet<String> {
     let file_systems = machine.file_systems.iter();
     let unread = file_systems.filter(|file_system| !file_system.answered);

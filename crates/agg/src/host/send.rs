@@ -107,8 +107,8 @@ impl<'a> Reporter<'a> {
         calls
     }
 
-    /// Reads the keys of the parts that an earlier run has reported, so that those that disappeared meanwhile are removed.
-    /// Does nothing if the user may not read them.
+    /// Reads the keys of the parts that an earlier run has reported, so that those that disappeared meanwhile are
+    /// removed. Does nothing if the user may not read them.
     async fn read_earlier_objects(
         &mut self,
         connection: &mut Connection,

@@ -1,7 +1,7 @@
 //! Splits a stream of bytes into lines. No I/O.
 //!
-//! Lines are bytes, not text. The newline, and a carriage return before it, are not part of a line. Empty lines are left
-//! out. A line longer than the limit is cut, so that input without newlines cannot exhaust the memory.
+//! Lines are bytes, not text. The newline, and a carriage return before it, are not part of a line. Empty lines are
+//! left out. A line longer than the limit is cut, so that input without newlines cannot exhaust the memory.
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]

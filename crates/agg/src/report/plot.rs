@@ -1,7 +1,8 @@
-//! Draws a plot as SVG: for each window a step of the average and a band from minimum to maximum, in the page's colours.
+//! Draws a plot as SVG: for each window a step of the average and a band from minimum to maximum, in the page's
+//! colours.
 //!
-//! Only as many lines as can be distinguished have a colour and a name in the legend. The others are grey, so that a plot
-//! of a thousand instances stays readable.
+//! Only as many lines as can be distinguished have a colour and a name in the legend. The others are grey, so that a
+//! plot of a thousand instances stays readable.
 
 use maud::{Markup, Render, html};
 

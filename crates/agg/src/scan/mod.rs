@@ -1,8 +1,8 @@
 //! `agg scan`: searches ranges of addresses for servers and prints what answers: as a table, or as one JSON object per
 //! line.
 //!
-//! An interrupted scan prints what it has found. Nothing that a server sent is printed unmasked, as it could control the
-//! terminal.
+//! An interrupted scan prints what it has found. Nothing that a server sent is printed unmasked, as it could control
+//! the terminal.
 
 mod table;
 

@@ -1,8 +1,8 @@
-//! `agg top`: shows servers and their nodes live in a terminal, or once as text. Only reads: INFO, SCAN, and AGG's reading
-//! commands.
+//! `agg top`: shows servers and their nodes live in a terminal, or once as text. Only reads: INFO, SCAN, and AGG's
+//! reading commands.
 //!
-//! Tasks read the servers (watcher.rs, queries.rs) and send updates to the model (model.rs, node_detail.rs). Keys change
-//! the state of the user interface (app.rs), and view/ draws both.
+//! Tasks read the servers (watcher.rs, queries.rs) and send updates to the model (model.rs, node_detail.rs). Keys
+//! change the state of the user interface (app.rs), and view/ draws both.
 
 mod app;
 mod columns;

@@ -1,7 +1,7 @@
 //! The servers, their nodes, and how fast these change. No I/O: [`Update`]s come in, with the time of the reading.
 //!
-//! Rates are the differences of two readings. Texts from outside contain no hidden characters: they are replaced when an
-//! update is applied.
+//! Rates are the differences of two readings. Texts from outside contain no hidden characters: they are replaced when
+//! an update is applied.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! Slow clients use a bounded number of descriptors for a bounded time, so that servers and sinks keep theirs. Beyond the
-//! limit no connection is accepted, and the kernel queues further ones. A request for another host name than this
+//! Slow clients use a bounded number of descriptors for a bounded time, so that servers and sinks keep theirs. Beyond
+//! the limit no connection is accepted, and the kernel queues further ones. A request for another host name than this
 //! poller's is rejected, so a web page whose name resolves to this address (DNS rebinding) can read nothing.
 
 use std::net::{IpAddr, Ipv6Addr};

@@ -2,10 +2,10 @@
 //!
 //! # Invariants
 //!
-//! The number of series grows with servers and sinks, not with nodes: 2000 nodes with five queues would be 10,000 series
-//! per metric. The lag of a server is the largest of its nodes; `/metrics?nodes` adds the nodes for installations that
-//! have few. The state of the nodes of a server that is down is outdated, so it is left out, and `agg_poller_server_up`
-//! is 0.
+//! The number of series grows with servers and sinks, not with nodes: 2000 nodes with five queues would be 10,000
+//! series per metric. The lag of a server is the largest of its nodes; `/metrics?nodes` adds the nodes for
+//! installations that have few. The state of the nodes of a server that is down is outdated, so it is left out, and
+//! `agg_poller_server_up` is 0.
 
 mod exposition;
 mod process;

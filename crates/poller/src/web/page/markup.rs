@@ -10,8 +10,8 @@ use maud::{Markup, html};
 use super::super::view::{LATE, State};
 use crate::format::{duration, grouped};
 
-/// Returns a text from outside. Line breaks become blanks, and other hidden characters, or those that change the direction
-/// of writing, become U+FFFD.
+/// Returns a text from outside. Line breaks become blanks, and other hidden characters, or those that change the
+/// direction of writing, become U+FFFD.
 pub fn visible(text: &str) -> String {
     let replace = |c| match c {
         '\n' => ' ',

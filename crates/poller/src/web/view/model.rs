@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-/// A record that is pending for longer than this, in seconds, is late: many times the longest pause between two fetches.
+/// A record that is pending for longer than this, in seconds, is late: many times the longest pause between two
+/// fetches.
 pub const LATE: f64 = 60.0;
 /// The state of the poller, or the severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

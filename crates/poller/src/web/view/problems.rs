@@ -6,64 +6,69 @@ use crate::format::{count, duration, grouped};
 impl View {
     /// Returns the problems, the worst first.
     pub(super) fn find_problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut add = |state, text: String| problems.push(Problem { state, text });
-        for sink in &self.sinks {
-            if let (Some(trouble), Some(seconds)) = (&sink.trouble, sink.trouble_for) {
-                let long = duration(seconds);
-                add(
-                    State::Trouble,
-                    format!("sink {} has been failing for {long}: {trouble}", sink.name),
-                );
+        let errors = self.failing_sinks().chain(self.down_servers());
+        let errors = errors.map(|text| (State::Trouble, text));
+        let warnings = self.warnings().into_iter().flatten();
+        let warnings = warnings.map(|text| (State::Warning, text));
+        let all = errors.chain(warnings);
+        all.map(|(state, text)| Problem { state, text }).collect()
+    }
+
+    fn failing_sinks(&self) -> impl Iterator<Item = String> {
+        self.sinks.iter().filter_map(|sink| {
+            let (trouble, seconds) = (sink.trouble.as_ref()?, sink.trouble_for?);
+            let long = duration(seconds);
+            Some(format!(
+                "sink {} has been failing for {long}: {trouble}",
+                sink.name
+            ))
+        })
+    }
+
+    /// Returns one problem for all servers that are down.
+    fn down_servers(&self) -> Option<String> {
+        let mut down = self.servers.iter().filter(|server| server.is_down());
+        let first = down.next()?;
+        let why = first.trouble.as_deref().unwrap_or_default();
+        let (many, all) = (1 + down.count(), self.totals.servers);
+        // The error of a connection names the server itself.
+        Some(match (many, why.contains(&first.id)) {
+            (1, true) => why.to_owned(),
+            (1, false) => format!("server {} is down: {why}", first.id),
+            (_, true) => format!("{many} of {all} servers are down: {why}"),
+            (_, false) => {
+                let id = &first.id;
+                format!("{many} of {all} servers are down, among them {id}: {why}")
             }
-        }
+        })
+    }
+
+    fn warnings(&self) -> [Option<String>; 5] {
         let totals = &self.totals;
-        let down: Vec<&ServerView> = (self.servers.iter())
-            .filter(|server| !server.up && server.trouble.is_some())
-            .collect();
-        if let Some(first) = down.first() {
-            let why = first.trouble.as_deref().unwrap_or_default();
-            let text = match down.len() {
-                1 => format!("server {} is down: {why}", first.id),
-                many => {
-                    let all = totals.servers;
-                    format!(
-                        "{many} of {all} servers are down, among them {}: {why}",
-                        first.id
-                    )
-                }
-            };
-            add(State::Trouble, text);
-        }
-        let untried = self.servers.iter().filter(|s| !s.up).count() - down.len();
-        if untried > 0 {
-            let text = format!("{} not reached yet", count(untried as u64, "server"));
-            add(State::Warning, text);
-        }
-        if let Some(worst) = self.nodes.iter().find(|node| node.up && node.lag >= LATE) {
-            let (late, lag) = (count(totals.nodes_late as u64, "node"), duration(worst.lag));
-            let text = format!(
-                "{late} with records pending for more than a minute, at most {lag}: {} on {}",
-                worst.name, worst.server
-            );
-            add(State::Warning, text);
-        }
-        if totals.dropped > 0 {
-            let text = format!(
-                "servers dropped {} since the poller started",
-                count(totals.dropped, "record")
-            );
-            add(State::Warning, text);
-        }
-        if totals.dead > 0 {
-            let text = format!("sinks rejected {}", count(totals.dead, "record"));
-            add(State::Warning, text);
-        }
-        if let Some(trouble) = &self.reloads.trouble {
-            let text = format!("configuration not reloaded, keeping the previous one: {trouble}");
-            add(State::Warning, text);
-        }
-        problems
+        let untried = self
+            .servers
+            .iter()
+            .filter(|server| !server.up && !server.is_down());
+        let untried = untried.count() as u64;
+        let late = self.nodes.iter().find(|node| node.up && node.lag >= LATE);
+        let late = late.map(|worst| {
+            let (nodes, lag) = (count(totals.nodes_late as u64, "node"), duration(worst.lag));
+            let (name, server) = (&worst.name, &worst.server);
+            format!("records pending for more than a minute on {nodes}, up to {lag} on {name} of {server}")
+        });
+        let dropped = count(totals.dropped, "record");
+        let rejected = count(totals.dead, "record");
+        let reload = self.reloads.trouble.as_ref();
+        [
+            (untried > 0).then(|| format!("{} not reached yet", count(untried, "server"))),
+            late,
+            (totals.dropped > 0)
+                .then(|| format!("servers dropped {dropped} since the poller started")),
+            (totals.dead > 0).then(|| format!("sinks rejected {rejected}")),
+            reload.map(|error| {
+                format!("configuration not reloaded, keeping the previous one: {error}")
+            }),
+        ]
     }
 
     /// Returns why the poller is not ready. Empty if it is.
@@ -87,6 +92,13 @@ impl View {
             why.push(format!("no server of {all} is up: {first}"));
         }
         why
+    }
+}
+
+impl ServerView {
+    /// Returns whether the server was tried and is down.
+    fn is_down(&self) -> bool {
+        !self.up && self.trouble.is_some()
     }
 }
 
