@@ -21,7 +21,7 @@ const NAMES_PER_PAGE: usize = 1000;
 const VALUES_PER_PAGE: usize = 50;
 /// Metrics per pipeline. With some thousands of windows each, their replies stay within the reply limit of a call.
 const METRICS_PER_CALL: usize = 8;
-/// Maximum bytes of metric names that are kept. A longer page is of no use to a reader.
+/// Maximum bytes of metric names that are kept. Nobody reads a longer page.
 const MAX_NAME_BYTES: usize = 32 << 20;
 /// Maximum windows that are kept, of all metrics together.
 const MAX_WINDOWS: usize = 4_000_000;
