@@ -1,8 +1,8 @@
 //! Reads arbitrary bytes as saved nodes and as payloads of effects.
 //!
-//! The first byte selects the use of the rest, a series of pieces, each after its length (two bytes, little-endian). The
-//! pieces are the frames of a load or, with bit 0, payloads of AGG.APPLY that create a node and change it. With bit 1
-//! payloads follow the frames. With bit 2 the commands at the end run at the node's clock.
+//! The first byte selects the use of the rest, a series of pieces, each after its length (two bytes, little-endian).
+//! The pieces are the frames of a load or, with bit 0, payloads of AGG.APPLY that create a node and change it. With bit
+//! 1 payloads follow the frames. With bit 2 the commands at the end run at the node's clock.
 //!
 //! # Invariants
 //!

@@ -21,8 +21,8 @@ use std::time::Duration;
 pub mod step {
     /// Loads a saved node. Sizes: metrics, half the closed windows of each, log entries. Choice: all in one frame.
     pub const LOAD: u8 = 0;
-    /// AGG.MSTAT. Sizes: metrics, bytes of a name (1: the metrics of a loaded node), tags. Choices: kind of tags, always
-    /// the same metric.
+    /// AGG.MSTAT. Sizes: metrics, bytes of a name (1: the metrics of a loaded node), tags. Choices: kind of tags,
+    /// always the same metric.
     pub const METRICS: u8 = 1;
     /// The other commands that report. Sizes: bytes of its text, tags. Choice: kind of tags.
     pub const ITEMS: u8 = 2;
@@ -440,8 +440,8 @@ fn json(n: usize, shape: u8) -> Vec<u8> {
 /// The length at which a frame ends, bytes.
 const FRAME: usize = 64 << 10;
 
-/// Returns the frames of a node of the smallest metrics, each with closed windows of one length, and of the smallest log
-/// entries.
+/// Returns the frames of a node of the smallest metrics, each with closed windows of one length, and of the smallest
+/// log entries.
 fn saved(metrics: usize, windows: usize, lines: usize, endless: bool) -> Vec<Vec<u8>> {
     let mut server = Server::new(Settings::default(), BASE);
     let mut node = Node::new(&server.settings, 1);

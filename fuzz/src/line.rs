@@ -1,8 +1,8 @@
 //! Compares `line_protocol::write` with separate parsers, written from InfluxDB's grammar.
 //!
-//! There are two parsers, because servers differ in the meaning of a backslash. Up to InfluxDB 2 it escapes the next byte,
-//! whatever precedes it, so `\\,` is a backslash and a comma. In InfluxDB 3 `\\` is one backslash, so
-//! in `\\,` the comma separates. Both must read a line in the same way.
+//! There are two parsers, because servers differ in the meaning of a backslash. Up to InfluxDB 2 it escapes the next
+//! byte, whatever precedes it, so `\\,` is a backslash and a comma. In InfluxDB 3 `\\` is one backslash, so in `\\,`
+//! the comma separates. Both must read a line in the same way.
 
 use aggregator_protocol::line_protocol::{self, Line};
 use aggregator_protocol::tags;

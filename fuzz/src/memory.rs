@@ -62,8 +62,8 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs `f`. Returns its result, the peak of the memory that it allocated, and the memory that is still allocated at the
-/// end, both in bytes.
+/// Runs `f`. Returns its result, the peak of the memory that it allocated, and the memory that is still allocated at
+/// the end, both in bytes.
 pub fn measured<R>(f: impl FnOnce() -> R) -> (R, isize, isize) {
     let before = ALLOCATED.get();
     PEAK.set(before);

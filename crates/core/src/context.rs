@@ -1,7 +1,7 @@
 //! The contexts in which commands and ticks run: what they depend on, and what they leave.
 //!
-//! The shell passes an [`ExecContext`]. A change on the primary runs in a [`WriteContext`], which has the effects and the
-//! limits. What is applied, on the primary and on replicas, runs in an [`ApplyContext`].
+//! The shell passes an [`ExecContext`]. A change on the primary runs in a [`WriteContext`], which has the effects and
+//! the limits. What is applied, on the primary and on replicas, runs in an [`ApplyContext`].
 
 use crate::counters::{Counters, RejectReason};
 use crate::effect::Effects;

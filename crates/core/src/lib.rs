@@ -3,15 +3,19 @@
 //!
 //! # Invariants
 //!
-//! No Redis, no clock, no I/O, no globals, no `unsafe`. Time, settings and ids come in with an [`ExecContext`], replies go
-//! to a [`Reply`], and what a replica must replay goes to [`Effects`]. The same calls in the same order give the same
-//! value on every machine.
+//! No Redis, no clock, no I/O, no globals, no `unsafe`. Time, settings and ids come in with an [`ExecContext`], replies
+//! go to a [`Reply`], and what a replica must replay goes to [`Effects`]. The same calls in the same order give the
+//! same value on every machine.
 //!
 //! # Layers
 //!
-//! Each layer depends only on those before it: the crate `aggregator-protocol` (numbers, tags, globs, line protocol) and [`codec`] (bytes, JSON);
-//! `model` (what commands report, effects carry and queues hold); [`effect`] (what replicas replay); [`node`] (the value
-//! and all rules); [`command`] (the command table, the parser, and how commands run).
+//! Each layer depends only on those before it:
+//!
+//! 1. the crate `aggregator-protocol` (numbers, tags, globs, line protocol) and [`codec`] (bytes, JSON);
+//! 2. `model` (what commands report, effects carry and queues hold);
+//! 3. [`effect`] (what replicas replay);
+//! 4. [`node`] (the value and all rules);
+//! 5. [`command`] (the command table, the parser, and how commands run).
 #![forbid(unsafe_code)]
 
 pub mod ages;

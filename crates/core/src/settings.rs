@@ -407,8 +407,8 @@ impl Settings {
 }
 
 impl Rules {
-    /// Returns how many windows of this length may be open: the current one, and those that ended within the flush delay
-    /// before it.
+    /// Returns how many windows of this length may be open: the current one, and those that ended within the flush
+    /// delay before it.
     pub fn open_windows(&self, length_s: u32) -> usize {
         let length_ms = i64::from(length_s.max(1)) * 1000;
         let passed = self.flush_delay_ms.max(0).saturating_add(length_ms - 1) / length_ms;

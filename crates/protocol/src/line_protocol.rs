@@ -3,10 +3,10 @@
 //! Whatever bytes are in a name or tag, what is written is one well-formed line that no name can break or forge:
 //! - what the grammar can express is escaped: comma and space with a backslash, `=` too in tags;
 //! - what it cannot is replaced: a control character by `_`; a backslash at an end gets `_` after it, because it would
-//!   escape the separator; one before a comma, an equals sign, a space or another backslash becomes `_`, because InfluxDB
-//!   3 takes two backslashes for one, which 1 and 2 do not, and so does one before a quotation mark, as 1.6 drops it from
-//!   a measurement; a tag with an empty value is left out; an empty measurement
-//!   is `_`; a leading `#` (a comment) becomes `_`; invalid UTF-8 becomes U+FFFD;
+//!   escape the separator; one before a comma, an equals sign, a space or another backslash becomes `_`, because
+//!   InfluxDB 3 takes two backslashes for one, which 1 and 2 do not, and so does one before a quotation mark, as 1.6
+//!   drops it from a measurement; a tag with an empty value is left out; an empty measurement is `_`; a leading `#` (a
+//!   comment) becomes `_`; invalid UTF-8 becomes U+FFFD;
 //! - the module's tags and fields win: a user's tag of such a name, or `time`, or one that InfluxDB 2 keeps for itself
 //!   (`_field`, `_measurement`), is written with `_` appended, and no tag
 //!   is written twice (the last holds). Tags are sorted by the bytes of their names as they read back.

@@ -1,11 +1,11 @@
-//! The cluster slot of a key, as the specification of Redis Cluster defines it: CRC16-XMODEM of the key, or of its hash tag,
-//! modulo 16,384.
+//! The cluster slot of a key, as the specification of Redis Cluster defines it: CRC16-XMODEM of the key, or of its hash
+//! tag, modulo 16,384.
 
 /// Slots of a cluster.
 const SLOTS: u16 = 16_384;
 
-/// Returns the slot of a key. Where the key has a hash tag (a part between the first `{` and the next `}` that is not empty),
-/// the slot is that of the tag.
+/// Returns the slot of a key. Where the key has a hash tag (a part between the first `{` and the next `}` that is not
+/// empty), the slot is that of the tag.
 pub fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|start| {
         let rest = key.get(start + 1..)?;

@@ -22,7 +22,8 @@ const SAMPLE_BYTES: usize = 512;
 /// The largest number of bytes of the records of the windows that the samples of one command close: about ten
 /// milliseconds. Only thousands of metrics with long tags reach it.
 const CLOSED_BYTES: u64 = 32 << 20;
-const TOO_MANY_CLOSED: &str = "the preceding samples close windows with more than 32 MiB of names and tags: send fewer samples per command";
+const TOO_MANY_CLOSED: &str = "the preceding samples close windows with more than 32 MiB of names and tags: \
+                               send fewer samples per command";
 
 /// The arguments of AGG.MSTAT.
 pub(super) struct Mstat<'a> {

@@ -1,7 +1,7 @@
 //! A request: a command whose arguments have been checked, and how it runs.
 //!
-//! Parsing looks at no node. What depends on one (the type of a metric, limits) is checked when the request runs, before
-//! anything changes. A request that is rejected has written no byte of a reply.
+//! Parsing looks at no node. What depends on one (the type of a metric, limits) is checked when the request runs,
+//! before anything changes. A request that is rejected has written no byte of a reply.
 
 use super::args::Args;
 use super::drain::LeaseOp;
@@ -15,6 +15,7 @@ use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
 use crate::time::Now;
+
 /// A command whose arguments have been checked; it borrows the arguments.
 pub struct Request<'a> {
     command: Command,

@@ -121,7 +121,8 @@ impl SampleError {
             SampleError::MetricType(expected) => {
                 let (expected, found) = (expected.name(), expected.other().name());
                 format!(
-                    "metric {metric} is {expected}, the sample {found}: use AGG.FORGET node METRIC name to reset the metric"
+                    "metric {metric} is {expected}, the sample {found}: \
+                     use AGG.FORGET node METRIC name to reset the metric"
                 )
             }
             SampleError::Series => format!(

@@ -1,7 +1,7 @@
-//! What a row of the command table says: the name, grammar, flags and documentation of a command, as plain data.
+//! A row of the command table: the name, grammar, flags and documentation of a command, as plain data.
 //!
-//! Usage texts, arities, the options that the parser accepts, and all that the server learns of a command (COMMAND DOCS,
-//! COMMAND INFO, key specs, ACL categories) derive from it.
+//! Usage texts, arities, the options that the parser accepts, and all that the server learns of a command (COMMAND
+//! DOCS, COMMAND INFO, key specs, ACL categories) derive from it.
 
 use std::fmt::Write;
 

@@ -34,8 +34,8 @@ impl Node {
         Ok((node, last_id))
     }
 
-    /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::snapshot`]. Returns the largest queue id that this
-    /// node has given or taken. An id larger than `max_id` is an error.
+    /// Applies a payload of AGG.APPLY: effects, or a frame of [`Node::snapshot`]. Returns the largest queue id that
+    /// this node has given or taken. An id larger than `max_id` is an error.
     ///
     /// # Errors
     /// The payload is damaged; nothing was changed.

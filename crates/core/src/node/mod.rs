@@ -1,9 +1,9 @@
 //! A node: the whole value of a key, and all rules.
 //!
-//! A change runs in one of two ways, by the same code. On the primary it runs in a [`WriteContext`], which checks limits
-//! and writes down what was decided as effects (`write.rs`, `drain.rs`, `sweep.rs`). On a replica those effects are applied
-//! (`apply.rs`). What only the primary knows (leases, deliveries, idle times, counts) is no part of the value: no effect,
-//! saved node or digest contains it.
+//! A change runs in one of two ways, by the same code. On the primary it runs in a [`WriteContext`], which checks
+//! limits and records each decision as effects (`write.rs`, `drain.rs`, `sweep.rs`). On a replica those effects are
+//! applied (`apply.rs`). The knowledge that only the primary has (leases, deliveries, idle times, counts) is no part of
+//! the value: no effect, saved node or digest contains it.
 
 mod apply;
 mod cost;
@@ -85,8 +85,8 @@ pub struct Gauges {
 }
 
 impl Node {
-    /// Creates a node with the window lengths of the settings. `seed` randomizes the hash tables of this process; nothing
-    /// visible depends on it.
+    /// Creates a node with the window lengths of the settings. `seed` randomizes the hash tables of this process;
+    /// nothing visible depends on it.
     pub fn new(settings: &Settings, seed: u64) -> Node {
         let windows_s = PerWindow([settings.min_window_s, settings.hour_window_s]);
         Node::with(windows_s, settings.rules, seed)
@@ -187,8 +187,8 @@ impl Node {
         result
     }
 
-    /// The first id of a change on the primary. Within a millisecond ids count on, so that the entries of a burst can be
-    /// propagated verbatim.
+    /// The first id of a change on the primary. Within a millisecond ids count on, so that the entries of a burst can
+    /// be propagated verbatim.
     fn first_id(&self, exec: &ExecContext<'_>) -> u64 {
         let clock_us = if *exec.last_id / 1000 == exec.now.wall_us / 1000 {
             0
@@ -238,7 +238,8 @@ impl Node {
         })
     }
 
-    /// Resets the node after a load or a promotion: idle times restart, all waiting entries count as delivered, no lease runs.
+    /// Resets the node after a load or a promotion: idle times restart, all waiting entries count as delivered, no
+    /// lease runs.
     pub fn restart(&mut self, mono_ms: u64) {
         self.metrics.idle_not_before = mono_ms;
         // A limit may have been lowered shortly before.

@@ -68,7 +68,8 @@ impl Node {
         self.sample_in(FREE, name, sample, ctx)
     }
 
-    /// Takes a sample of a metric whose slot is known from [`Node::metric_slots`], as long as no metric was removed since.
+    /// Takes a sample of a metric whose slot is known from [`Node::metric_slots`], as long as no metric was removed
+    /// since.
     pub(crate) fn sample_in(
         &mut self,
         slot: u32,
@@ -122,8 +123,8 @@ impl Node {
         self.queues.closed_bytes
     }
 
-    /// Returns the bytes of names and tags in the records of the windows that a sample of this time closes, or `None` if
-    /// there is no metric of this name.
+    /// Returns the bytes of names and tags in the records of the windows that a sample of this time closes, or `None`
+    /// if there is no metric of this name.
     pub(crate) fn closing_bytes(&self, name: &[u8], at: i64) -> Option<u64> {
         let metrics = &self.metrics.table;
         let metric = metrics.find(name).and_then(|slot| metrics.get(slot))?;

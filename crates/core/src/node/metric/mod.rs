@@ -1,5 +1,6 @@
 //! The metrics of a node, and when to check which for windows to close.
 
+mod closing;
 pub(crate) mod deadlines;
 pub(crate) mod forgotten;
 pub(crate) mod history;
@@ -8,6 +9,7 @@ pub(crate) mod older;
 pub(crate) mod open_window;
 pub(crate) mod storage;
 pub(crate) mod tag_pool;
+mod window_slot;
 pub(crate) mod windowing;
 
 use crate::context::ApplyContext;

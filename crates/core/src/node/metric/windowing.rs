@@ -1,22 +1,20 @@
-//! What samples and time do to a metric: where a sample counts, and when windows open and close.
+//! The samples of a metric: how they count, and which windows they open.
 //!
-//! Everything here follows from the metric, the sample and the [`ApplyContext`] alone, so a replica that is given the
-//! same sample does the same. A late sample changes nothing but counts.
+//! The outcome follows from the metric, the sample and the [`ApplyContext`] alone, so a replica that is given the same
+//! sample does the same. A late sample changes nothing but counts.
 
 use super::deadlines::Deadlines;
 use super::open_window::OpenWindow;
 use super::storage::{Metric, PendingRate};
 use super::tag_pool::TagPool;
+use super::window_slot::WindowSlot;
 use crate::context::ApplyContext;
-use crate::counters::Dropped;
-use crate::model::{
-    MetricType, PerWindow, Sample, SampleOutcome, TagId, Window, WindowRecord, finite, rate,
-};
+use crate::model::{MetricType, PerWindow, Sample, SampleOutcome, TagId, Window, finite, rate};
 use crate::node::queue::Queues;
 use crate::time::{second, window_start};
 use aggregator_protocol::number::Number;
 
-/// What a change of a metric reaches of its node.
+/// The parts of a node that a change of a metric can change.
 pub(crate) struct MetricContext<'a> {
     /// The slot of the metric.
     pub slot: u32,
@@ -24,21 +22,6 @@ pub(crate) struct MetricContext<'a> {
     pub deadlines: &'a mut PerWindow<Deadlines>,
     pub queues: &'a mut Queues,
     pub apply: &'a mut ApplyContext,
-}
-
-/// Where a sample belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WindowSlot {
-    /// Its window has closed, or the sample is too late to open it.
-    Missed,
-    /// The newest window.
-    Newest,
-    /// An open window before the newest, which begins at this second.
-    Older(u32),
-    /// A window after all open ones, which begins at this second and is not open yet.
-    New(u32),
-    /// A window before the newest, which begins at this second and is not open yet.
-    Before(u32),
 }
 
 impl Metric {
@@ -121,8 +104,9 @@ impl Metric {
             return self.first_total(sample, ctx);
         }
         let slots = self.window_slots(sample.at, ctx.apply);
-        // Where its MIN window has closed, the next sample brings the increase to both windows: none is lost or doubled.
-        // A closed HOUR window takes no further sample, so waiting for one would stop the counter until the next hour.
+        // Where its MIN window has closed, the next sample brings the increase to both windows: none is lost or
+        // doubled. A closed HOUR window takes no further sample, so waiting for one would stop the counter until the
+        // next hour.
         if slots[Window::Min] == WindowSlot::Missed {
             return SampleOutcome::Late;
         }
@@ -174,65 +158,8 @@ impl Metric {
     }
 }
 
-/// Where samples belong.
+/// Tags and open windows of a sample.
 impl Metric {
-    #[inline]
-    fn window_slots(&self, at: i64, apply: &ApplyContext) -> PerWindow<WindowSlot> {
-        let at_s = second(at);
-        PerWindow::from_fn(|window| {
-            let length_s = apply.windows_s[window];
-            match &self.newest[window] {
-                // Nearly every sample takes this path.
-                Some(newest)
-                    if at_s.wrapping_sub(newest.start_s()) < length_s
-                        && newest.start_s() >= self.watermark_s[window] =>
-                {
-                    WindowSlot::Newest
-                }
-                _ => {
-                    let start_s = window_start(at_s, length_s);
-                    let end_ms = i64::from(start_s) * 1000 + apply.length_ms(window);
-                    let max_open = apply.max_open(window, self.open_count(window));
-                    self.window_slot(window, start_s, end_ms <= apply.flushed_ms(), max_open)
-                }
-            }
-        })
-    }
-
-    /// Returns where a sample of the window that begins at `start_s` belongs. `is_flushed`: the clock has passed the end
-    /// of the window by the flush delay. `max_open`: so many windows may be open.
-    fn window_slot(
-        &self,
-        window: Window,
-        start_s: u32,
-        is_flushed: bool,
-        max_open: usize,
-    ) -> WindowSlot {
-        if start_s < self.watermark_s[window] {
-            return WindowSlot::Missed;
-        }
-        let Some(newest) = self.newest[window].as_ref().map(OpenWindow::start_s) else {
-            return WindowSlot::New(start_s);
-        };
-        if start_s == newest {
-            return WindowSlot::Newest;
-        }
-        if start_s > newest {
-            return WindowSlot::New(start_s);
-        }
-        if self.open(window).any(|open| open.start_s() == start_s) {
-            return WindowSlot::Older(start_s);
-        }
-        // Of too many windows the oldest closes. It would be this one, which is as good as missed.
-        let is_oldest = self
-            .oldest(window)
-            .is_none_or(|oldest| start_s < oldest.start_s());
-        if is_flushed || is_oldest && self.open_count(window) >= max_open {
-            return WindowSlot::Missed;
-        }
-        WindowSlot::Before(start_s)
-    }
-
     /// Makes the tags of a sample those of the metric, and of the windows in which it counts: those of `slots`.
     #[inline]
     fn take_tags(
@@ -341,120 +268,6 @@ impl Metric {
     }
 }
 
-/// When windows close.
-impl Metric {
-    /// Whether an open window before the newest is past its end by the flush delay. It closes at once, as a later window
-    /// is open.
-    pub fn older_is_due(&self, window: Window, apply: &ApplyContext) -> bool {
-        self.oldest(window)
-            .is_some_and(|open| is_flushed(open, window, apply))
-    }
-
-    /// Whether the newest open window is past its end by the flush delay.
-    pub fn newest_is_due(&self, window: Window, apply: &ApplyContext) -> bool {
-        self.newest[window]
-            .as_ref()
-            .is_some_and(|open| is_flushed(open, window, apply))
-    }
-
-    /// Whether a sample later than the newest open window has come: one that opened none, as the first of a counter.
-    pub fn has_later_sample(&self, window: Window, length_ms: i64) -> bool {
-        match (self.last_at(), &self.newest[window]) {
-            (Some(at), Some(newest)) => at >= newest.start() + length_ms,
-            _ => false,
-        }
-    }
-
-    /// Closes the windows before `start_s` that are past their end by the flush delay: a later sample has come.
-    fn close_before(&mut self, window: Window, start_s: u32, ctx: &mut MetricContext<'_>) {
-        let is_over = |open: &OpenWindow, apply: &ApplyContext| {
-            open.start_s() < start_s && is_flushed(open, window, apply)
-        };
-        while self
-            .oldest(window)
-            .is_some_and(|open| is_over(open, ctx.apply))
-            && self.close_oldest(window, ctx)
-        {}
-        let newest = self.newest[window].as_ref();
-        if newest.is_some_and(|open| is_over(open, ctx.apply)) {
-            self.close_newest(window, ctx);
-        }
-    }
-
-    /// Closes the windows that are past their end by the flush delay; the newest only if `newest` is set.
-    pub fn close_due(&mut self, window: Window, newest: bool, ctx: &mut MetricContext<'_>) {
-        while self.older_is_due(window, ctx.apply) && self.close_oldest(window, ctx) {}
-        if newest && self.newest_is_due(window, ctx.apply) {
-            self.close_newest(window, ctx);
-        }
-    }
-
-    /// Closes all windows.
-    pub fn close_all(&mut self, ctx: &mut MetricContext<'_>) {
-        for window in Window::ALL {
-            while self.close_oldest(window, ctx) {}
-            self.close_newest(window, ctx);
-        }
-    }
-
-    /// Closes the oldest window before the newest; false if there is none.
-    fn close_oldest(&mut self, window: Window, ctx: &mut MetricContext<'_>) -> bool {
-        let Some(older) = self.take_oldest(window) else {
-            return false;
-        };
-        self.close(window, &older.window, older.tags, ctx);
-        ctx.tags.release(older.tags);
-        true
-    }
-
-    fn close_newest(&mut self, window: Window, ctx: &mut MetricContext<'_>) {
-        let Some(open) = self.newest[window].take() else {
-            return;
-        };
-        self.close(window, &open, self.newest_tags(window), ctx);
-        self.take_newest_tags(window, ctx.tags);
-        // The latest of the older windows that are still open is the newest then.
-        if let Some(older) = self.take_last_older(window) {
-            self.newest[window] = Some(older.window);
-            self.give_newest_tags(window, older.tags, ctx.tags);
-        }
-    }
-
-    /// Queues the record of a window that is not open any more, and keeps the window in the history.
-    fn close(
-        &mut self,
-        window: Window,
-        open: &OpenWindow,
-        tags: TagId,
-        ctx: &mut MetricContext<'_>,
-    ) {
-        let rules = ctx.apply.rules;
-        ctx.deadlines[window].closed(open, ctx.slot);
-        let end_s = open.start_s().saturating_add(ctx.apply.windows_s[window]);
-        self.watermark_s[window] = self.watermark_s[window].max(end_s);
-        let record = WindowRecord {
-            name: &self.name,
-            metric_type: self.metric_type,
-            tags: ctx.tags.text(tags),
-            closed: open.close(self.metric_type, rules.min_interval_ms),
-        };
-        let form = ctx.queues.push_window(window, &record, ctx.apply);
-        let max = rules.history[window as usize];
-        if max > 0 && !ctx.apply.keeps_history {
-            let now_ms = ctx.apply.now_ms;
-            ctx.apply
-                .count(|c| c.drop(Dropped::History, None, 1, now_ms));
-        } else {
-            self.keep(window, open.start_s(), form, max);
-        }
-    }
-}
-
-/// Whether the clock has passed the end of a window by the flush delay.
-fn is_flushed(open: &OpenWindow, window: Window, apply: &ApplyContext) -> bool {
-    open.start() + apply.length_ms(window) <= apply.flushed_ms()
-}
-
 /// Returns the increase of a total, exact as long as both totals are whole; `None` where it is lower than before.
 fn increase(total: Number, before: Number) -> Option<f64> {
     match (whole(total), whole(before)) {
@@ -470,40 +283,5 @@ fn whole(n: Number) -> Option<u128> {
     match n {
         Number::Int(v) => Some(v.into()),
         Number::Float(v) => (v.fract() == 0.0 && (0.0..1e38).contains(&v)).then_some(v as u128),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn slot(
-        watermark_s: u32,
-        older: Option<u32>,
-        newest: Option<u32>,
-        start_s: u32,
-        is_flushed: bool,
-    ) -> WindowSlot {
-        let mut metric = Metric::new(b"m", MetricType::Abs);
-        metric.watermark_s[Window::Min] = watermark_s;
-        older
-            .into_iter()
-            .chain(newest)
-            .for_each(|s| metric.load_open(Window::Min, OpenWindow::new(s)));
-        metric.window_slot(Window::Min, start_s, is_flushed, 2)
-    }
-
-    #[test]
-    fn sample_finds_its_window() {
-        use WindowSlot::{Before, Missed, New, Newest, Older};
-        assert_eq!(slot(0, None, None, 600, true), New(600));
-        assert_eq!(slot(900, None, None, 600, false), Missed);
-        assert_eq!(slot(0, None, Some(600), 600, true), Newest);
-        assert_eq!(slot(0, None, Some(600), 900, false), New(900));
-        assert_eq!(slot(0, None, Some(600), 300, false), Before(300));
-        assert_eq!(slot(0, None, Some(600), 300, true), Missed);
-        assert_eq!(slot(0, Some(300), Some(600), 300, true), Older(300));
-        assert_eq!(slot(0, Some(300), Some(900), 600, false), Before(600));
-        assert_eq!(slot(0, Some(300), Some(600), 0, false), Missed);
     }
 }
