@@ -1,16 +1,13 @@
-//! Statistics that a server reports about itself (INFO) and about a node (AGG.INFO), parsed from its replies. No I/O.
+//! Statistics that a server reports about itself (INFO) and about a node (AGG.INFO). No I/O.
 //!
 //! A missing field is 0, so that replies of older and newer modules remain usable.
 
 use std::collections::BTreeMap;
 
-use redis::Value;
-
-use agg_client::reply;
+use agg_client::command::{NodeInfo, QueueInfo};
+use agg_client::reply::{self, Value};
+use aggregator_protocol::Queue;
 use aggregator_protocol::masking::cell;
-
-/// The queues of a node.
-pub const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
 /// The commands that report something to the server.
 const REPORTING_COMMANDS: [&str; 5] = [
@@ -20,21 +17,6 @@ const REPORTING_COMMANDS: [&str; 5] = [
     "agg.error",
     "agg.reality",
 ];
-
-/// A queue, from AGG.INFO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueStats {
-    /// Number of records.
-    pub length: u64,
-    /// Bytes of the records.
-    pub bytes: u64,
-    /// Age of the oldest record, ms.
-    pub oldest_ms: u64,
-    /// Records under a lease.
-    pub leased: u64,
-    /// Records dropped since the server started.
-    pub dropped: u64,
-}
 
 /// A node, from AGG.INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,47 +30,31 @@ pub struct NodeStats {
     pub late: u64,
     pub clock_back: u64,
     pub truncated: u64,
-    /// Refused reports by reason.
+    /// Rejected reports by reason; the reasons are masked for a terminal.
     pub refused: BTreeMap<String, u64>,
-    /// In the order of [`QUEUES`].
-    pub queues: [QueueStats; 5],
+    /// In the order of [`Queue::ALL`].
+    pub queues: [QueueInfo; Queue::ALL.len()],
+}
+
+impl From<NodeInfo> for NodeStats {
+    fn from(info: NodeInfo) -> NodeStats {
+        let refused = info.refused.into_iter();
+        NodeStats {
+            metrics: info.metrics,
+            errors: info.errors,
+            objects: info.realities,
+            bytes: info.bytes,
+            late: info.late,
+            clock_back: info.clock_back,
+            truncated: info.truncated,
+            refused: refused.map(|(reason, n)| (cell(&reason), n)).collect(),
+            queues: Queue::ALL.map(|queue| info.queues.get(&queue).copied().unwrap_or_default()),
+        }
+    }
 }
 
 impl NodeStats {
-    /// Parses the reply of AGG.INFO.
-    pub fn parse(value: Value) -> Option<NodeStats> {
-        let mut node = NodeStats::default();
-        for (field, value) in pairs(value)? {
-            match (field.as_str(), &value) {
-                ("refused", _) => {
-                    let reasons = pairs(value)?.into_iter();
-                    node.refused = reasons
-                        .map(|(reason, n)| (cell(&reason), number(&n)))
-                        .collect();
-                }
-                ("queues", _) => {
-                    for (name, fields) in pairs(value)? {
-                        if let Some(at) = QUEUES.iter().position(|queue| *queue == name) {
-                            node.queues[at] = QueueStats::parse(fields)?;
-                        }
-                    }
-                }
-                (field, value) => match field {
-                    "metrics" => node.metrics = number(value),
-                    "errors" => node.errors = number(value),
-                    "realities" => node.objects = number(value),
-                    "bytes" => node.bytes = number(value),
-                    "late" => node.late = number(value),
-                    "clock-back" => node.clock_back = number(value),
-                    "truncated" => node.truncated = number(value),
-                    _ => {}
-                },
-            }
-        }
-        Some(node)
-    }
-
-    fn sum(&self, of: impl Fn(&QueueStats) -> u64) -> u64 {
+    fn sum(&self, of: impl Fn(&QueueInfo) -> u64) -> u64 {
         self.queues.iter().map(of).sum()
     }
 
@@ -107,7 +73,7 @@ impl NodeStats {
         self.sum(|queue| queue.dropped)
     }
 
-    /// Returns the number of reports refused since the server started, for all reasons.
+    /// Returns the number of reports rejected since the server started, for all reasons.
     pub fn refused(&self) -> u64 {
         self.refused.values().sum()
     }
@@ -116,24 +82,6 @@ impl NodeStats {
     pub fn lag_ms(&self) -> u64 {
         let pending = self.queues.iter().filter(|queue| queue.length > 0);
         pending.map(|queue| queue.oldest_ms).max().unwrap_or(0)
-    }
-}
-
-impl QueueStats {
-    fn parse(value: Value) -> Option<QueueStats> {
-        let mut queue = QueueStats::default();
-        for (field, value) in pairs(value)? {
-            let target = match field.as_str() {
-                "length" => &mut queue.length,
-                "bytes" => &mut queue.bytes,
-                "oldest" => &mut queue.oldest_ms,
-                "leased" => &mut queue.leased,
-                "dropped" => &mut queue.dropped,
-                _ => continue,
-            };
-            *target = number(&value);
-        }
-        Some(queue)
     }
 }
 
@@ -220,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn node_stats_are_parsed_and_unknown_fields_ignored() {
+    fn node_stats_sum_the_queues_and_reasons() {
         let queue = vec![
             bulk("length"),
             Value::Int(7),
@@ -253,12 +201,12 @@ mod tests {
                 Value::Array(vec![]),
             ]),
         ]);
-        let node = NodeStats::parse(reply).unwrap();
+        let node = NodeStats::from(NodeInfo::read(reply).unwrap());
         assert_eq!((node.metrics, node.refused(), node.pending()), (3, 5, 7));
         assert_eq!((node.leased(), node.dropped(), node.lag_ms()), (2, 1, 9000));
         assert_eq!(node.queues[2].bytes, 70);
-        assert_eq!(NodeStats::parse(Value::Int(1)), None);
-        assert_eq!(NodeStats::parse(Value::Nil), Some(NodeStats::default()));
+        let empty = NodeInfo::read(Value::Nil).unwrap();
+        assert_eq!(NodeStats::from(empty), NodeStats::default());
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use aggregator_protocol::{NodeName, Queue, RecordFormat};
-use redis::Cmd;
 
-use crate::command::{Ack, Command, Fetch, Nack};
+use crate::command::{Ack, Cmd, Command, Fetch, Nack};
 
 pub use crate::command::{FetchedRecord, read_records};
 
@@ -53,12 +52,12 @@ fn by_queue(records: &[FetchedRecord]) -> impl Iterator<Item = (Queue, Vec<i64>)
 
 #[cfg(test)]
 mod tests {
-    use redis::Value;
+    use crate::reply::Value;
 
     use super::*;
 
     fn words(command: &Cmd) -> String {
-        let packed = String::from_utf8(command.get_packed_command()).unwrap();
+        let packed = String::from_utf8(command.to_bytes()).unwrap();
         let lines: Vec<&str> = packed.split("\r\n").collect();
         lines
             .iter()
@@ -117,7 +116,7 @@ mod tests {
             read_records(Value::Array(vec![value("OTHER", 5, "{}")])),
             None
         );
-        assert_eq!(read_records(Value::Okay), None);
+        assert_eq!(read_records(Value::SimpleString("OK".into())), None);
         assert_eq!(read_records(Value::Array(vec![Value::Int(1)])), None);
     }
 

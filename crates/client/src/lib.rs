@@ -43,6 +43,11 @@
 //! A server may be anybody's, above all one that discovery found. Its replies are bounded in memory, nesting and time;
 //! see [`connect`]. A server that another one named gets the credentials only if an [`Allowlist`] permits its address.
 
+//!
+//! # Dependencies
+//!
+//! No type of another client library is part of the interface: [`command::Cmd`] is a command, [`reply::Value`] a reply.
+
 #![forbid(unsafe_code)]
 
 pub mod command;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aggregator_protocol::NodeName;
-use redis::Value;
 
+use crate::command::Cmd;
 use crate::connect::{ClientError, Connection, CursorWalk, Server};
-use crate::reply;
+use crate::reply::{self, Value};
 use crate::shutdown::Shutdown;
 
 /// How long a list of nodes that was looked up stays valid.
@@ -55,7 +55,7 @@ impl NodeScan {
     ///
     /// The connection failed, the server refuses SCAN, or it names too many nodes.
     pub async fn step(&mut self, connection: &mut Connection) -> Result<bool, ClientError> {
-        let mut command = redis::cmd("SCAN");
+        let mut command = Cmd::new("SCAN");
         command
             .arg(self.walk.cursor())
             .arg("TYPE")
@@ -107,7 +107,7 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 ///
 /// The connection failed, or the server does not have the module.
 pub async fn check_module(server: &Server, connection: &mut Connection) -> Result<(), ClientError> {
-    let mut command = redis::cmd("COMMAND");
+    let mut command = Cmd::new("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
     let known = connection.call(&command).await?.ok().and_then(reply::items);
     match known.as_deref() {
@@ -131,6 +131,6 @@ mod tests {
             Some((b"7".to_vec(), vec![b"a".to_vec(), b"b".to_vec()]))
         );
         assert_eq!(page(Value::Nil), Some((b"0".to_vec(), vec![])));
-        assert_eq!(page(Value::Okay), None);
+        assert_eq!(page(Value::SimpleString("OK".into())), None);
     }
 }

@@ -1,8 +1,21 @@
 //! Readers of RESP 2 replies, which consist of integers, strings, arrays, nil and errors.
 
-use redis::Value;
-
 use crate::error::ServerError;
+
+/// A reply, or a part of one, that is not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// The absence of a value.
+    Nil,
+    /// An integer.
+    Int(i64),
+    /// A string of any bytes.
+    BulkString(Vec<u8>),
+    /// A short text, such as `OK`.
+    SimpleString(String),
+    /// An array; RESP 2 also writes a map as one, of names and values in turn.
+    Array(Vec<Value>),
+}
 
 /// What the server answered to one command.
 pub type Reply = Result<Value, ServerError>;

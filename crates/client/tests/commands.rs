@@ -208,7 +208,7 @@ async fn errors_and_objects_are_reported_and_read() {
 
     let info = connection.run(&Info::new("n")).await.unwrap().unwrap();
     assert_eq!((info.errors, info.realities), (1, 1));
-    assert_eq!(info.queues["ERROR"].length, 1);
+    assert_eq!(info.queues[&Queue::Error].length, 1);
     let taken = connection.run(&Pop::new("n", &Queue::ALL)).await.unwrap();
     assert_eq!(taken.len(), 2);
     let requeue = Requeue::new("n", Kind::Reality).matching("sd*");
@@ -252,9 +252,7 @@ async fn key_of_another_type_is_an_error_with_its_code() {
 #[test]
 fn command_is_written_as_documented() {
     let ids = [1, 2];
-    let packed = Ack::new("n", Queue::Log, &ids)
-        .to_cmd()
-        .get_packed_command();
+    let packed = Ack::new("n", Queue::Log, &ids).to_cmd().to_bytes();
     let packed = String::from_utf8(packed).unwrap();
     assert_eq!(
         packed,

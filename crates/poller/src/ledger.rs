@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use redis::Cmd;
+use agg_client::command::Cmd;
 
 use agg_client::fetch::FetchedRecord;
 use aggregator_protocol::{NodeName, Queue};
@@ -34,14 +34,12 @@ pub struct InFlightBatch {
 impl InFlightBatch {
     /// Builds a command about all records of the batch.
     fn command(&self, name: &str, lease: Option<Duration>) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(&self.node.0).arg(self.queue.name());
+        let mut command = Cmd::of_node(name, &self.node);
+        command.arg(self.queue.name());
         if let Some(lease) = lease {
             command.arg(lease.as_millis() as u64);
         }
-        for id in &self.ids {
-            command.arg(*id);
-        }
+        command.args(&self.ids);
         command
     }
 }
@@ -200,7 +198,7 @@ mod tests {
 
     fn words(due: &DueCommands) -> Vec<String> {
         let text = |command: &Cmd| {
-            let packed = String::from_utf8(command.get_packed_command()).unwrap();
+            let packed = String::from_utf8(command.to_bytes()).unwrap();
             let words: Vec<&str> = packed.split("\r\n").skip(2).step_by(2).collect();
             words.join(" ")
         };

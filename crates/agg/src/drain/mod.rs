@@ -13,7 +13,7 @@ mod tally;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use redis::Cmd;
+use agg_client::command::Cmd;
 
 use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Cmd, Value};
-
-use agg_client::reply;
+use agg_client::command::{Cmd, Command, Forget, Kind, MetricType, Mstat, MstatReply, Reality};
+use agg_client::reply::Value;
 use aggregator_protocol::NodeName;
 
 use super::inventory::Object;
-use super::metrics::{Kind, Sample};
+use super::metrics::Sample;
 
 /// A command, and its subject, which is needed to understand its reply.
 pub struct Call {
@@ -36,27 +35,23 @@ const SAMPLES_PER_CALL: usize = 1000;
 /// Returns the calls that report the samples. `tags` are those of the user; they come last, so that they override the
 /// tags of the metrics.
 pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call> {
-    let mut groups: BTreeMap<(Kind, &str), Vec<&Sample>> = BTreeMap::new();
+    let mut groups: BTreeMap<(MetricType, &str), Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
         groups
             .entry((sample.kind, sample.tags))
             .or_default()
             .push(sample);
     }
-    let call = |(kind, own, group): (Kind, &str, &[&Sample])| {
-        let mut command = redis::cmd("AGG.MSTAT");
-        command.arg(&node.0).arg(kind.word());
-        with_tags(
-            &mut command,
-            own.split(' ').chain(tags.iter().map(String::as_str)),
-        );
-        command.arg("VALUES");
-        for sample in group {
-            command.arg(&sample.name).arg(&sample.value);
+    let call = |(kind, own, group): (MetricType, &str, &[&Sample])| {
+        let values = group.iter().map(|sample| (&sample.name, sample.value));
+        let tags = joined(own.split(' ').chain(tags.iter().map(String::as_str)));
+        let mut command = Mstat::new(node, values).metric_type(kind);
+        if let Some(tags) = &tags {
+            command = command.tags(tags);
         }
         let names = group.iter().map(|sample| sample.name.clone()).collect();
         Call {
-            command,
+            command: command.to_cmd(),
             subject: Subject::Samples(names),
         }
     };
@@ -69,15 +64,16 @@ pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call
 
 /// Returns the call that reports an object.
 pub fn object(node: &NodeName, object: &Object, tags: &[String]) -> Call {
-    let mut command = redis::cmd("AGG.REALITY");
-    command
-        .arg(&node.0)
-        .arg(&object.key)
-        .arg(object.model)
-        .arg(object.json.to_string());
-    with_tags(&mut command, tags.iter().map(String::as_str));
+    let (json, tags) = (
+        object.json.to_string(),
+        joined(tags.iter().map(String::as_str)),
+    );
+    let mut command = Reality::new(node, &object.key, object.model, &json);
+    if let Some(tags) = &tags {
+        command = command.tags(tags);
+    }
     Call {
-        command,
+        command: command.to_cmd(),
         subject: Subject::Object(object.key.clone()),
     }
 }
@@ -85,7 +81,7 @@ pub fn object(node: &NodeName, object: &Object, tags: &[String]) -> Call {
 /// Returns the call that removes a metric.
 pub fn forget_metric(node: &NodeName, name: String) -> Call {
     Call {
-        command: forget(node, "METRIC", &name),
+        command: Forget::new(node, Kind::Metric, &name).to_cmd(),
         subject: Subject::GoneMetric(name),
     }
 }
@@ -93,34 +89,23 @@ pub fn forget_metric(node: &NodeName, name: String) -> Call {
 /// Returns the call that removes an object.
 pub fn forget_object(node: &NodeName, key: String) -> Call {
     Call {
-        command: forget(node, "REALITY", &key),
+        command: Forget::new(node, Kind::Reality, &key).to_cmd(),
         subject: Subject::GoneObject(key),
     }
 }
 
-fn forget(node: &NodeName, kind: &str, name: &str) -> Cmd {
-    let mut command = redis::cmd("AGG.FORGET");
-    command.arg(&node.0).arg(kind).arg(name);
-    command
+/// Returns the tags as one text; `None` if there are none.
+fn joined<'a>(tags: impl Iterator<Item = &'a str>) -> Option<String> {
+    let tags: Vec<&str> = tags.filter(|tag| !tag.is_empty()).collect();
+    (!tags.is_empty()).then(|| tags.join(" "))
 }
 
-fn with_tags<'a>(command: &mut Cmd, words: impl Iterator<Item = &'a str>) {
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    if !words.is_empty() {
-        command.arg("TAGS").arg(words.join(" "));
-    }
-}
-
-/// Returns the samples that AGG.MSTAT refused, as metric and reason. Returns `None` for anything but a reply of
+/// Returns the samples that AGG.MSTAT rejected, as metric and reason. Returns `None` for anything but a reply of
 /// AGG.MSTAT.
-pub fn refused(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
-    let [_accepted, _late, refused] = reply::items(reply)?.try_into().ok()?;
-    let one = |pair: Value| {
-        let [index, reason] = reply::items(pair)?.try_into().ok()?;
-        let name = names.get(usize::try_from(reply::int(&index)?).ok()?)?;
-        Some((name.clone(), reply::text(reason)?))
-    };
-    reply::items(refused)?.into_iter().map(one).collect()
+pub fn rejected(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
+    let rejected = MstatReply::read(reply)?.refused.into_iter();
+    let pair = |(index, reason)| Some((names.get(usize::try_from(index).ok()?)?.clone(), reason));
+    rejected.map(pair).collect()
 }
 
 #[cfg(test)]
@@ -129,7 +114,7 @@ mod tests {
     use super::*;
 
     fn words(command: &Cmd) -> String {
-        let packed = String::from_utf8(command.get_packed_command()).unwrap();
+        let packed = String::from_utf8(command.to_bytes()).unwrap();
         let lines: Vec<&str> = packed.split("\r\n").collect();
         // The lines in between are lengths.
         lines
@@ -202,24 +187,24 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_returned_by_metric() {
+    fn rejected_samples_are_returned_by_metric() {
         let names = ["a".to_owned(), "b".to_owned()];
         let reason = || Value::BulkString(b"not a number".to_vec());
         let reply =
             |refused| Value::Array(vec![Value::Int(1), Value::Int(0), Value::Array(refused)]);
         let one = |index| Value::Array(vec![Value::Int(index), reason()]);
-        assert_eq!(refused(&names, reply(vec![])), Some(vec![]));
+        assert_eq!(rejected(&names, reply(vec![])), Some(vec![]));
         assert_eq!(
-            refused(&names, reply(vec![one(1)])),
+            rejected(&names, reply(vec![one(1)])),
             Some(vec![("b".to_owned(), "not a number".to_owned())])
         );
         for unexpected in [
             reply(vec![one(2)]),
             reply(vec![one(-1)]),
             reply(vec![reason()]),
-            Value::Okay,
+            Value::SimpleString("OK".into()),
         ] {
-            assert_eq!(refused(&names, unexpected), None);
+            assert_eq!(rejected(&names, unexpected), None);
         }
     }
 }

@@ -1,24 +1,7 @@
 //! The metrics of a machine: one table of their names, types and tags, which the help text and METRICS.md show. No
 //! other metric is sent.
 
-/// The type of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A measurement.
-    Abs,
-    /// An ever-growing total.
-    Diff,
-}
-
-impl Kind {
-    /// Returns the keyword of the commands.
-    pub fn word(self) -> &'static str {
-        match self {
-            Kind::Abs => "ABS",
-            Kind::Diff => "DIFF",
-        }
-    }
-}
+use agg_client::command::{MetricType, Number};
 
 /// A metric, or a family of metrics with one for each instance.
 #[derive(Debug)]
@@ -27,7 +10,7 @@ pub struct Metric {
     pub name: &'static str,
     /// The kind of instance that the part after the `@` names; empty if the name has none.
     pub instance: &'static str,
-    pub kind: Kind,
+    pub kind: MetricType,
     /// Tags separated by spaces.
     pub tags: &'static str,
     pub description: &'static str,
@@ -36,7 +19,7 @@ pub struct Metric {
 macro_rules! metrics {
     ($($id:ident $name:literal @ $instance:literal $kind:ident $tags:literal $description:literal;)*) => {
         $(pub static $id: Metric =
-            Metric { name: $name, instance: $instance, kind: Kind::$kind, tags: $tags, description: $description };)*
+            Metric { name: $name, instance: $instance, kind: MetricType::$kind, tags: $tags, description: $description };)*
 
         /// All metrics in the order of the table.
         pub static ALL: &[&Metric] = &[$(&$id),*];
@@ -81,22 +64,21 @@ metrics! {
 pub struct Sample {
     /// The metric's full name.
     pub name: String,
-    pub kind: Kind,
+    pub kind: MetricType,
     /// The metric's own tags.
     pub tags: &'static str,
-    /// A decimal number as the commands take it.
-    pub value: String,
+    pub value: Number,
 }
 
 impl Metric {
     /// Returns an integer sample of a metric without instances.
     pub fn sample(&self, value: u64) -> Sample {
-        self.sample_of(self.name.to_owned(), value.to_string())
+        self.sample_of(self.name.to_owned(), value.into())
     }
 
     /// Returns an integer sample of an instance.
     pub fn instance_sample(&self, instance: &str, value: u64) -> Sample {
-        self.sample_of(self.name_of(instance), value.to_string())
+        self.sample_of(self.name_of(instance), value.into())
     }
 
     /// Returns a sample rounded to two decimals; `None` unless the value is finite.
@@ -108,7 +90,7 @@ impl Metric {
         let rounded = (value * 100.0).round() / 100.0;
         rounded
             .is_finite()
-            .then(|| self.sample_of(name, rounded.to_string()))
+            .then(|| self.sample_of(name, rounded.into()))
     }
 
     /// Returns the full name of an instance.
@@ -116,7 +98,7 @@ impl Metric {
         format!("{}@{instance}", self.name)
     }
 
-    fn sample_of(&self, name: String, value: String) -> Sample {
+    fn sample_of(&self, name: String, value: Number) -> Sample {
         Sample {
             name,
             kind: self.kind,
@@ -136,7 +118,7 @@ pub fn table() -> String {
         };
         let line = format!(
             "  {name:<25} {:<4} {:<21} {}\n",
-            metric.kind.word(),
+            metric.kind.as_str(),
             metric.tags,
             metric.description
         );
@@ -174,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decimal_numbers() {
+    fn decimal_values_are_rounded() {
         assert_eq!(
             NET_RX_BYTES.instance_sample("eth0", u64::MAX).value,
-            "18446744073709551615"
+            Number::Unsigned(u64::MAX)
         );
         assert_eq!(
             CPU_LOAD.decimal_sample(None, 12.345).unwrap().value,
-            "12.35"
+            Number::Float(12.35)
         );
         assert_eq!(
             CORE_LOAD.decimal_sample(Some("0"), 0.0).unwrap().name,

@@ -133,6 +133,8 @@ fn percent(part: u64, total: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use agg_client::command::Number;
+
     use super::super::machine::fixtures::machine;
     use super::*;
 
@@ -148,13 +150,12 @@ mod tests {
         machine.refresh();
         let samples = samples(&mut machine);
         let value = |name: &str| -> f64 {
-            samples
-                .iter()
-                .find(|s| s.name == name)
-                .expect(name)
-                .value
-                .parse()
-                .unwrap()
+            let sample = samples.iter().find(|s| s.name == name).expect(name);
+            match sample.value {
+                Number::Int(value) => value as f64,
+                Number::Unsigned(value) => value as f64,
+                Number::Float(value) => value,
+            }
         };
         assert!(value("mem.total") > 0.0);
         assert!(value("mem.used") <= value("mem.total"));

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use redis::Value;
-
+use agg_client::command::Cmd;
 use agg_client::connect::{ClientError, Connection, CursorWalk};
 use agg_client::messages::WarnOnce;
-use agg_client::reply::{self, Reply};
+use agg_client::reply::{self, Reply, Value};
 use aggregator_protocol::NodeName;
 
 use super::commands::{self, Call, Subject};
@@ -115,8 +114,8 @@ impl<'a> Reporter<'a> {
     ) -> Result<(), ClientError> {
         let (mut walk, mut count) = (CursorWalk::new("AGG.SCAN"), 0);
         loop {
-            let mut command = redis::cmd("AGG.SCAN");
-            command.arg(&self.node.0).arg("REALITY").arg(walk.cursor());
+            let mut command = Cmd::of_node("AGG.SCAN", self.node);
+            command.arg("REALITY").arg(walk.cursor());
             command.arg("MATCH").arg("system.*@*");
             command.arg("COUNT").arg(1000);
             let Ok(value) = connection.call(&command).await? else {
@@ -139,7 +138,7 @@ impl<'a> Reporter<'a> {
     fn handle_reply(&mut self, subject: &Subject, reply: Reply) -> Option<()> {
         match (subject, reply) {
             (Subject::Samples(names), Ok(value)) => {
-                for (name, reason) in commands::refused(names, value)? {
+                for (name, reason) in commands::rejected(names, value)? {
                     self.warn(&format!("{name} rejected: {reason}"));
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use redis::Cmd;
+use agg_client::command::Cmd;
 
 use aggregator_protocol::{NodeName, tags, units};
 
@@ -165,8 +165,8 @@ pub struct Template {
 impl Template {
     /// Returns the command for a line.
     pub fn command(&self, line: &[u8]) -> Cmd {
-        let mut command = redis::cmd(self.verb);
-        command.arg(&self.node.0).arg(line);
+        let mut command = Cmd::of_node(self.verb, &self.node);
+        command.arg(line);
         for (word, value) in &self.options {
             command.arg(*word).arg(value);
         }
@@ -192,15 +192,14 @@ mod tests {
             .template()
             .unwrap()
             .command(line)
-            .get_packed_command()
+            .to_bytes()
     }
 
     fn packed(words: &[&[u8]]) -> Vec<u8> {
-        let mut command = Cmd::new();
-        for word in words {
-            command.arg(*word);
-        }
-        command.get_packed_command()
+        let (name, arguments) = words.split_first().unwrap();
+        let mut command = Cmd::new(std::str::from_utf8(name).unwrap());
+        command.args(arguments.iter().copied());
+        command.to_bytes()
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use agg_client::command::{self, Cmd};
 use indicatif::ProgressBar;
-use redis::{Cmd, Value};
 
 use agg_client::Shutdown;
 use agg_client::connect::{ClientError, Connection, CursorWalk};
-use agg_client::reply::{self, Reply};
+use agg_client::reply::{self, Reply, Value};
 use aggregator_protocol::NodeName;
 
 use super::history::join;
@@ -69,7 +69,7 @@ pub async fn report(
     metrics(connection, query, &mut report, bar, stop).await?;
     errors(connection, query, &mut report, stop).await?;
     objects(connection, query, &mut report, stop).await?;
-    let mut command = node_command("AGG.PEEK", query.node);
+    let mut command = Cmd::of_node("AGG.PEEK", query.node);
     command.arg("LOG").arg("COUNT").arg(LOG_ENTRIES).arg("REV");
     match connection.call(&command).await? {
         Ok(value) => {
@@ -81,12 +81,6 @@ pub async fn report(
     Ok(Some(report))
 }
 
-fn node_command(command: &str, node: &NodeName) -> Cmd {
-    let mut command = redis::cmd(command);
-    command.arg(&node.0);
-    command
-}
-
 fn note(report: &mut Report, what: &str, reason: &str) {
     let note = format!("cannot read {what}: {}", replies::visible(reason));
     if !report.notes.contains(&note) && report.notes.len() < MAX_NOTES {
@@ -96,7 +90,7 @@ fn note(report: &mut Report, what: &str, reason: &str) {
 
 /// Returns the server's time, which windows follow; this machine's time if the user may not ask for it.
 async fn server_time(connection: &mut Connection) -> Result<i64, ClientError> {
-    let time = connection.call(&redis::cmd("TIME")).await?.ok();
+    let time = connection.call(&Cmd::new("TIME")).await?.ok();
     let time = time.and_then(reply::items);
     Ok(match time.as_deref() {
         Some([seconds, micros]) => (number(seconds) * 1000 + number(micros) / 1000) as i64,
@@ -108,12 +102,10 @@ async fn server_time(connection: &mut Connection) -> Result<i64, ClientError> {
 
 /// Returns `None` if the node does not exist.
 async fn info(connection: &mut Connection, node: &NodeName) -> Result<Option<Info>, ClientError> {
-    match connection.call(&node_command("AGG.INFO", node)).await? {
-        Ok(Value::Nil) => Ok(None),
-        Ok(value) => replies::info(value)
-            .map(Some)
-            .ok_or_else(|| connection.unexpected_reply("AGG.INFO")),
-        Err(text) => Err(connection.refused("AGG.INFO", &text)),
+    match connection.run(&command::Info::new(node)).await {
+        Ok(info) => Ok(info.map(Info::from)),
+        Err(ClientError::Command(error)) => Err(connection.refused("AGG.INFO", &error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -164,7 +156,7 @@ async fn metrics_of(
     ];
     let mut commands = Vec::with_capacity(names.len() * 3);
     for name in names {
-        let mut get = node_command("AGG.GET", query.node);
+        let mut get = Cmd::of_node("AGG.GET", query.node);
         get.arg("METRIC").arg(name);
         commands.push(get);
         commands.extend(queues.map(|(queue, from)| range(query.node, name, queue, from)));
@@ -209,7 +201,7 @@ async fn metrics_of(
 }
 
 fn range(node: &NodeName, metric: &[u8], queue: &str, from: i64) -> Cmd {
-    let mut range = node_command("AGG.RANGE", node);
+    let mut range = Cmd::of_node("AGG.RANGE", node);
     range.arg(metric).arg(queue).arg("FROM").arg(from);
     range
 }
@@ -264,7 +256,7 @@ async fn names(
     for pattern in patterns {
         let mut walk = CursorWalk::new("AGG.SCAN");
         loop {
-            let mut command = node_command("AGG.SCAN", query.node);
+            let mut command = Cmd::of_node("AGG.SCAN", query.node);
             command.arg("METRIC").arg(walk.cursor());
             command.arg("MATCH").arg(pattern);
             command.arg("COUNT").arg(NAMES_PER_PAGE);
@@ -349,7 +341,7 @@ async fn scan_values(
 ) -> Result<Option<String>, ClientError> {
     let mut walk = CursorWalk::new("AGG.SCAN");
     while !stop.is_requested() {
-        let mut command = node_command("AGG.SCAN", node);
+        let mut command = Cmd::of_node("AGG.SCAN", node);
         command.arg(kind).arg(walk.cursor());
         command.arg("COUNT").arg(VALUES_PER_PAGE).arg("WITHVALUES");
         let value = match connection.call(&command).await? {

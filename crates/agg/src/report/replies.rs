@@ -4,13 +4,12 @@
 
 use std::borrow::Cow;
 
-use redis::Value;
-
-use agg_client::reply;
+use agg_client::command::NodeInfo;
+use agg_client::reply::{self, Value};
 use aggregator_protocol::masking::is_hidden;
 
 use super::model::{ErrorReport, Info, LogEntry, Metric, Object, Window};
-use crate::stats::{NodeStats, number, pairs};
+use crate::stats::{number, pairs};
 
 /// Maximum bytes of a text that is kept.
 const TEXT: usize = 2000;
@@ -19,25 +18,17 @@ const LONG_TEXT: usize = 16_000;
 /// Maximum tags of an item that are kept.
 const TAGS: usize = 100;
 
-/// Parses the reply of AGG.INFO.
-pub fn info(value: Value) -> Option<Info> {
-    let seconds = |value: &Value| number(value).clamp(1, 1 << 31) as i64 * 1000;
-    let mut info = Info {
-        stats: NodeStats::parse(value.clone())?,
-        min_window_ms: 300_000,
-        hour_window_ms: 3_600_000,
-        ..Info::default()
-    };
-    for (field, value) in pairs(value)? {
-        match field.as_str() {
-            "late-min" => info.late_min = number(&value),
-            "late-hour" => info.late_hour = number(&value),
-            "min-window" => info.min_window_ms = seconds(&value),
-            "hour-window" => info.hour_window_ms = seconds(&value),
-            _ => {}
+impl From<NodeInfo> for Info {
+    fn from(info: NodeInfo) -> Info {
+        let milliseconds = |seconds: u64| seconds.clamp(1, 1 << 31) as i64 * 1000;
+        Info {
+            late_min: info.late_min,
+            late_hour: info.late_hour,
+            min_window_ms: milliseconds(info.min_window_s),
+            hour_window_ms: milliseconds(info.hour_window_s),
+            stats: info.into(),
         }
     }
-    Some(info)
 }
 
 /// Parses the reply of AGG.GET for a metric; its name and windows come from elsewhere.

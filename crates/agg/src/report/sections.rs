@@ -1,6 +1,7 @@
 //! The sections of the page that show the node's state: errors, objects, queues and the log.
 
 use agg_poller::web::base::{Column, table};
+use aggregator_protocol::Queue;
 use maud::{Markup, html};
 
 use super::json;
@@ -8,7 +9,6 @@ use super::markup::{limit_note, name, tags};
 use super::model::{ErrorReport, Object, Report};
 use super::scale::moment;
 use crate::format::bytes;
-use crate::stats::QUEUES;
 use agg_poller::format::{duration, grouped};
 
 /// Characters of a message that are shown while it is folded.
@@ -138,7 +138,7 @@ pub fn queues(report: &Report) -> Markup {
         Column::Number("Dropped"),
     ];
     let rows = html! {
-        @for (name, queue) in QUEUES.into_iter().zip(&stats.queues) {
+        @for (name, queue) in Queue::ALL.map(Queue::name).into_iter().zip(&stats.queues) {
             tr {
                 th scope="row" { (name) }
                 td.n { (grouped(queue.length)) }

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
+use aggregator_protocol::Queue;
 use aggregator_protocol::natural;
 
 use super::model::Row;
 use crate::format::{age, bytes, change, count, rate};
-use crate::stats::QUEUES;
 
 /// A lag that deserves attention, ms. Twelve times as much is an alarm.
 const LAG_MS: u64 = 5 * 60_000;
@@ -124,7 +124,7 @@ impl Column {
             Column::Lag => "LAG",
             Column::Growth => "GROW/s",
             Column::Queue(4) => "REAL",
-            Column::Queue(queue) => QUEUES[queue],
+            Column::Queue(queue) => Queue::ALL[queue].name(),
             Column::Drops => "DROP/s",
             Column::Leased => "LEASED",
             Column::Reports => "REP/s",

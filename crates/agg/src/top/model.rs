@@ -321,7 +321,7 @@ pub mod fixtures {
     use std::time::Duration;
 
     use super::*;
-    use crate::stats::QueueStats;
+    use agg_client::command::QueueInfo;
 
     /// A model of servers that are read every second.
     pub struct Fixture {
@@ -374,7 +374,7 @@ pub mod fixtures {
             metrics: 12,
             ..Default::default()
         };
-        node.queues[2] = QueueStats {
+        node.queues[2] = QueueInfo {
             length: log,
             bytes: log * 100,
             oldest_ms,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use agg_client::command::QueueInfo;
+use aggregator_protocol::Queue;
 use serde::Serialize;
 
 use super::columns::{self, Column, reports, short_endpoint};
@@ -9,7 +11,6 @@ use super::model::{Model, Row, Server, State};
 use super::table::{Filter, rows};
 use super::text::{pad, width};
 use crate::format::{bytes, change, count, per_second, rate};
-use crate::stats::{QUEUES, QueueStats};
 
 /// Returns the sums and below them a table of the nodes.
 pub fn table(model: &Model) -> String {
@@ -162,8 +163,8 @@ struct QueueObject {
     dropped: u64,
 }
 
-impl From<&QueueStats> for QueueObject {
-    fn from(queue: &QueueStats) -> Self {
+impl From<&QueueInfo> for QueueObject {
+    fn from(queue: &QueueInfo) -> Self {
         QueueObject {
             length: queue.length,
             bytes: queue.bytes,
@@ -177,7 +178,7 @@ impl From<&QueueStats> for QueueObject {
 impl<'a> NodeLine<'a> {
     fn new(row: &Row<'a>) -> Self {
         let (node, rates) = (&row.node.stats, &row.node.rates);
-        let queues = QUEUES.into_iter().zip(&node.queues);
+        let queues = Queue::ALL.map(Queue::name).into_iter().zip(&node.queues);
         NodeLine {
             kind: "node",
             node: String::from_utf8_lossy(row.key),

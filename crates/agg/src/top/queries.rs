@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, Value};
+use agg_client::command::{Cmd, Info};
 
 use agg_client::connect::{ClientError, Connection};
-use agg_client::reply::{self, Reply};
+use agg_client::reply::{self, Value};
 use aggregator_protocol::masking::cell as visible;
 
 use super::model::Reading;
 use super::node_detail::{NodeDetail, Ranker};
 use super::replies::{self, TEXT_CELLS};
 use super::text::cut;
-use crate::stats::{NodeStats, ServerStats};
+use crate::stats::ServerStats;
 
 /// Maximum nodes of a server that are read.
 const MAX_NODES: usize = 1000;
@@ -69,7 +69,7 @@ impl NodeNames {
             return Ok(None);
         }
         for _ in 0..MAX_KEY_PAGES {
-            let mut command = redis::cmd("SCAN");
+            let mut command = Cmd::new("SCAN");
             command.arg(&self.cursor).arg("TYPE").arg("aggr-node");
             command.arg("COUNT").arg(1000);
             let value = match connection.call(&command).await? {
@@ -114,11 +114,11 @@ pub async fn read(
     endpoint: &str,
 ) -> Result<Reading, ClientError> {
     let mut reading = Reading::default();
-    let mut command = redis::cmd("INFO");
+    let mut command = Cmd::new("INFO");
     command.arg("agg").arg("commandstats");
     match connection.call(&command).await? {
         Ok(value) => {
-            let text = replies::info(value);
+            let text = reply::text(value);
             let text = text.ok_or_else(|| connection.unexpected_reply("INFO"))?;
             if !text.contains("agg_") {
                 return Err(ClientError::NoModule {
@@ -134,22 +134,13 @@ pub async fn read(
     }
     let names: Vec<&Vec<u8>> = names.names.iter().collect();
     for names in names.chunks(NODES_PER_CALL) {
-        let commands: Vec<Cmd> = (names.iter())
-            .map(|name| node_command("AGG.INFO", name))
-            .collect();
-        let mut replies: Vec<Reply> = Vec::with_capacity(names.len());
-        connection
-            .pipeline(&commands, |_, reply| replies.push(reply))
-            .await?;
+        let commands: Vec<Info> = names.iter().map(|name| Info::new(*name)).collect();
+        let replies = connection.run_all(&commands).await?;
         for (name, reply) in names.iter().zip(replies) {
             match reply {
                 // The node was deleted since its name was listed.
-                Ok(Value::Nil) => {}
-                Ok(value) => {
-                    let stats = NodeStats::parse(value);
-                    let stats = stats.ok_or_else(|| connection.unexpected_reply("AGG.INFO"))?;
-                    reading.nodes.push((name.to_vec(), stats));
-                }
+                Ok(None) => {}
+                Ok(Some(info)) => reading.nodes.push((name.to_vec(), info.into())),
                 Err(text) => reading.note = Some(format!("cannot read some nodes: {text}")),
             }
         }
@@ -205,7 +196,7 @@ pub async fn read_detail(
     }
     let mut records = [Vec::new(), Vec::new()];
     let commands = [("LOG", LOG_ENTRIES), ("REALITY", OBJECTS)].map(|(queue, limit)| {
-        let mut command = node_command("AGG.PEEK", node);
+        let mut command = Cmd::of_node("AGG.PEEK", node);
         command.arg(queue).arg("COUNT").arg(limit).arg("REV");
         command
     });
@@ -240,7 +231,7 @@ async fn read_pages(
 ) -> Result<Option<String>, ClientError> {
     ranker.begin();
     for _ in 0..kind.pages {
-        let mut command = node_command("AGG.SCAN", node);
+        let mut command = Cmd::of_node("AGG.SCAN", node);
         command.arg(kind.keyword).arg(&ranker.cursor);
         command.arg("COUNT").arg(kind.page_size).arg("WITHVALUES");
         let value = match connection.call(&command).await? {
@@ -277,7 +268,7 @@ async fn read_most_active(
     let commands: Vec<Cmd> = keys
         .iter()
         .map(|key| {
-            let mut command = node_command("AGG.GET", node);
+            let mut command = Cmd::of_node("AGG.GET", node);
             command.arg(kind.keyword).arg(key);
             command
         })
@@ -304,7 +295,7 @@ async fn read_objects(
     connection: &mut Connection,
     node: &[u8],
 ) -> Result<Vec<String>, ClientError> {
-    let mut command = node_command("AGG.SCAN", node);
+    let mut command = Cmd::of_node("AGG.SCAN", node);
     command.arg("REALITY").arg(0);
     command.arg("COUNT").arg(OBJECTS).arg("WITHVALUES");
     // An error was shown with the metrics already.
@@ -320,10 +311,4 @@ async fn read_objects(
     }
     lines.sort();
     Ok(lines)
-}
-
-fn node_command(command: &str, node: &[u8]) -> Cmd {
-    let mut command = redis::cmd(command);
-    command.arg(node);
-    command
 }

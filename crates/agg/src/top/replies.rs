@@ -2,9 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use redis::Value;
-
-use agg_client::reply;
+use agg_client::reply::{self, Value};
 use agg_client::timestamp::utc;
 use aggregator_protocol::masking::cell as visible;
 
@@ -17,14 +15,6 @@ use crate::stats::{number, pairs};
 pub const TEXT_CELLS: usize = 400;
 /// Maximum cells of a unit that are kept.
 const UNIT_CELLS: usize = 40;
-
-/// Returns the text of INFO.
-pub fn info(value: Value) -> Option<String> {
-    match value {
-        Value::VerbatimString { text, .. } => Some(text),
-        value => reply::text(value),
-    }
-}
 
 /// Parses a metric or an error of AGG.SCAN or AGG.GET. `counter` is the field that counts its activity.
 pub fn item(key: Vec<u8>, value: Value, counter: &str) -> Option<Item> {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use aggregator_protocol::{Queue, RecordFormat};
-use redis::{Cmd, Value};
 
-use super::{Command, Kind, count, option};
-use crate::reply;
+use super::{Cmd, Command, Kind, count, option};
+use crate::reply::{self, Value};
 
 /// A record that a queue handed out. Node, queue and id together identify it: writing it twice under them does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,7 +258,7 @@ macro_rules! by_ids {
             const NAME: &'static str = $command;
 
             fn write_args(&self, cmd: &mut Cmd) {
-                cmd.arg(self.node).arg(self.queue.name()).arg(self.ids);
+                cmd.arg(self.node).arg(self.queue.name()).args(self.ids);
             }
 
             fn read_reply(&self, reply: Value) -> Option<u64> {
@@ -316,7 +315,7 @@ impl Command for Extend<'_> {
         cmd.arg(self.node)
             .arg(self.queue.name())
             .arg(millis(self.lease))
-            .arg(self.ids);
+            .args(self.ids);
     }
 
     fn read_reply(&self, reply: Value) -> Option<u64> {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::Value;
-
-use crate::reply;
+use crate::reply::{self, Value};
 
 /// A map of a reply. What is taken out of it is read once; names that nobody takes are ignored, as a newer server may
 /// tell more.
@@ -37,11 +35,11 @@ impl Fields {
         u64::try_from(self.int(name)?).ok()
     }
 
-    /// Takes an integer that is not negative; 0 if an older server does not tell it.
-    pub fn count_or_0(&mut self, name: &str) -> Option<u64> {
+    /// Takes an integer that is not negative; `default` if the server, which may be older, does not send it.
+    pub fn count_or(&mut self, name: &str, default: u64) -> Option<u64> {
         match self.take(name) {
             Some(value) => u64::try_from(reply::int(&value)?).ok(),
-            None => Some(0),
+            None => Some(default),
         }
     }
 
@@ -65,9 +63,9 @@ impl Fields {
             .collect()
     }
 
-    /// Takes a map of counts.
+    /// Takes a map of counts, which is empty if the server does not send it.
     pub fn counts(&mut self, name: &str) -> Option<BTreeMap<String, u64>> {
-        let fields = Fields::read(self.take(name)?)?;
+        let fields = Fields::read(self.take(name).unwrap_or(Value::Nil))?;
         fields
             .0
             .into_iter()

@@ -8,22 +8,28 @@
 //! [`Connection::run`]: crate::Connection::run
 //! [`Connection::run_all`]: crate::Connection::run_all
 
+mod cmd;
 mod drain;
+mod error;
 mod fields;
-mod read;
-mod report;
+mod info;
+mod log;
+mod metric;
+mod name;
+mod object;
+mod sample;
 
-use redis::{Cmd, ToRedisArgs, Value};
+use crate::reply::Value;
 
+pub use cmd::{Arg, Cmd};
 pub use drain::{Ack, Extend, Fetch, FetchedRecord, Nack, Peek, Pop, Requeue, read_records};
-pub use read::{
-    GetError, GetMetric, GetObject, Info, Metric, MetricWindow, NodeInfo, Page, QueueInfo, Range,
-    Scan, StoredError, StoredObject, Window,
-};
-pub use report::{
-    Error, ErrorType, Forget, Log, MetricType, Mstat, MstatReply, Number, ObjectState, Occurrence,
-    Reality, Stat,
-};
+pub use error::{Error, ErrorType, Occurrence, StoredError};
+pub use info::{Info, NodeInfo, QueueInfo};
+pub use log::Log;
+pub use metric::{Metric, MetricWindow, Range, Window};
+pub use name::{Forget, GetError, GetMetric, GetObject, Page, Scan};
+pub use object::{ObjectState, Reality, StoredObject};
+pub use sample::{MetricType, Mstat, MstatReply, Number, Stat};
 
 /// A command of the module.
 pub trait Command {
@@ -41,7 +47,7 @@ pub trait Command {
 
     /// Returns the command as it is sent.
     fn to_cmd(&self) -> Cmd {
-        let mut cmd = redis::cmd(Self::NAME);
+        let mut cmd = Cmd::new(Self::NAME);
         self.write_args(&mut cmd);
         cmd
     }
@@ -70,7 +76,7 @@ impl Kind {
 }
 
 /// Appends an option if it is given.
-fn option<T: ToRedisArgs>(cmd: &mut Cmd, name: &str, value: Option<T>) {
+fn option<T: Arg>(cmd: &mut Cmd, name: &str, value: Option<T>) {
     if let Some(value) = value {
         cmd.arg(name).arg(value);
     }
@@ -79,4 +85,12 @@ fn option<T: ToRedisArgs>(cmd: &mut Cmd, name: &str, value: Option<T>) {
 /// Reads an integer that is not negative.
 fn count(reply: &Value) -> Option<u64> {
     u64::try_from(crate::reply::int(reply)?).ok()
+}
+
+/// Reads what may be missing, which is a nil.
+fn maybe<T>(reply: Value, read: impl FnOnce(Value) -> Option<T>) -> Option<Option<T>> {
+    match reply {
+        Value::Nil => Some(None),
+        reply => read(reply).map(Some),
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use crate::command::Cmd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use super::resp::{self, Allowance, Fault};
 use super::server::{Address, Server};
 use crate::command::Command;
 use crate::error::{ClientError, ServerError};
-use crate::reply::Reply;
+use crate::reply::{Reply, Value};
 
 /// How long the server may be silent.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,7 +107,7 @@ impl Connection {
     /// Sends the credentials and selects the database.
     async fn authenticate(&mut self, server: &Server) -> Result<(), ClientError> {
         if let Some(password) = &server.password {
-            let mut command = redis::cmd("AUTH");
+            let mut command = Cmd::new("AUTH");
             if let Some(user) = &server.user {
                 command.arg(user);
             }
@@ -122,7 +122,7 @@ impl Connection {
             }
         }
         if server.db != 0
-            && let Err(error) = self.call(redis::cmd("SELECT").arg(server.db)).await?
+            && let Err(error) = self.call(Cmd::new("SELECT").arg(server.db)).await?
         {
             return Err(self.refused("its database", &error));
         }
@@ -207,7 +207,7 @@ impl Connection {
     async fn send(&mut self, commands: &[Cmd]) -> Result<(), ClientError> {
         let mut bytes = Vec::new();
         for (index, command) in commands.iter().enumerate() {
-            bytes.extend_from_slice(&command.get_packed_command());
+            command.write_to(&mut bytes);
             if bytes.len() >= SEND_CHUNK || index + 1 == commands.len() {
                 let sent = self.stream.write_all(&bytes).await;
                 sent.map_err(|error| self.lost(&transport(&error)))?;
@@ -389,7 +389,7 @@ mod tests {
     async fn connection_survives_an_error_reply() {
         let replies = &["-WRONGTYPE x\r\n", "-ERR unknown command\r\n", ":1\r\n"];
         let mut connection = answering(replies).await;
-        let ping = redis::cmd("PING");
+        let ping = Cmd::new("PING");
         let error = connection.call(&ping).await.unwrap().unwrap_err();
         assert_eq!(error.code, "WRONGTYPE");
         let error = connection.call(&ping).await.unwrap_err();
@@ -400,7 +400,7 @@ mod tests {
     #[tokio::test]
     async fn connection_whose_call_was_cancelled_cannot_be_used() {
         let mut connection = answering(&[]).await;
-        let ping = redis::cmd("PING");
+        let ping = Cmd::new("PING");
         let cancelled = timeout(Duration::from_millis(10), connection.call(&ping)).await;
         assert!(cancelled.is_err());
         let error = connection.call(&ping).await.unwrap_err();
@@ -413,7 +413,7 @@ mod tests {
     #[tokio::test]
     async fn connection_with_unread_replies_cannot_be_used() {
         let mut connection = answering(&["-LOADING x\r\n:1\r\n"]).await;
-        let commands = [redis::cmd("PING"), redis::cmd("PING")];
+        let commands = [Cmd::new("PING"), Cmd::new("PING")];
         let error = connection.pipeline(&commands, |_, _| {}).await.unwrap_err();
         assert!(error.is_retriable(), "{error}");
         let error = connection.call(&commands[0]).await.unwrap_err();

@@ -9,11 +9,10 @@
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use redis::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use crate::error::ServerError;
-use crate::reply::Reply;
+use crate::reply::{Reply, Value};
 
 /// How deep arrays may nest; the deepest reply that the client asks for (COMMAND INFO) has 5 levels.
 const DEPTH: usize = 16;
@@ -24,6 +23,8 @@ const FREE: usize = 2 << 20;
 /// The memory that all calls of the program may take together, beyond what is free to each, bytes: a fleet of hostile
 /// servers takes no more than a few of them.
 const SHARED: usize = 512 << 20;
+/// The memory that a value takes beside the bytes of a string, and what the allocator adds to it, bytes.
+const VALUE: usize = size_of::<Value>() + 32;
 /// How much of [`SHARED`] is taken at a time, bytes.
 const STEP: usize = 1 << 20;
 /// For how many elements of an array, and bytes of a string, memory is reserved at once.
@@ -128,12 +129,11 @@ where
     let mut line = Vec::new();
     loop {
         read_line(stream, &mut line).await?;
-        allowance.take(size_of::<Value>())?;
+        allowance.take(VALUE)?;
         let Some((kind, rest)) = line.split_first() else {
             return hostile("it sends an empty line where a reply should be");
         };
         let mut value = match kind {
-            b'+' if rest == b"OK" => Value::Okay,
             b'+' => Value::SimpleString(text(rest, allowance)?),
             b'-' if arrays.is_empty() => {
                 return Ok(Err(ServerError::parse(&text(rest, allowance)?)));
@@ -151,7 +151,7 @@ where
                     return hostile(format!("it nests arrays deeper than {DEPTH}"));
                 }
                 Some(left) => {
-                    allowance.has(left.saturating_mul(size_of::<Value>()))?;
+                    allowance.has(left.saturating_mul(VALUE))?;
                     let items = Vec::with_capacity(left.min(AHEAD.0));
                     arrays.push(Open { items, left });
                     continue;
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn replies_are_read() {
         let bulk = |text: &str| Value::BulkString(text.into());
-        assert_eq!(value(b"+OK\r\n"), Value::Okay);
+        assert_eq!(value(b"+OK\r\n"), Value::SimpleString("OK".into()));
         assert_eq!(value(b"+PONG\r\n"), Value::SimpleString("PONG".into()));
         assert_eq!(value(b":-7\r\n"), Value::Int(-7));
         assert_eq!(value(b"$-1\r\n"), Value::Nil);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep_until;
 
+use crate::command::Cmd;
 use crate::connect::{ClientError, Server};
 use crate::messages::WarnOnce;
 use crate::reply::{self, Reply};
@@ -116,7 +117,7 @@ async fn newest_view(
 
 async fn view(member: &mut PersistentConnection) -> Result<View, ClientError> {
     let command = |name: &str| {
-        let mut command = redis::cmd("CLUSTER");
+        let mut command = Cmd::new("CLUSTER");
         command.arg(name);
         command
     };
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn view_of_a_member_that_is_cut_off_is_ignored() {
-        let info = |text: &str| state(Ok(redis::Value::BulkString(text.into())));
+        let info = |text: &str| state(Ok(reply::Value::BulkString(text.into())));
         let ok = "cluster_state:ok\r\ncluster_current_epoch:7\r\n";
         assert_eq!(info(ok), (true, 7));
         assert!(!info("cluster_state:fail\r\ncluster_current_epoch:7\r\n").0);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::Cmd;
+use crate::command::Cmd;
 use tokio::time::timeout;
 
 use crate::connect::{ClientError, Connection, Server};

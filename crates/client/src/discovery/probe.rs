@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::Value;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::command::Cmd;
 use crate::connect::{ClientError, Connection, Server};
-use crate::reply;
+use crate::reply::{self, Value};
 
 /// How long a probe may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -107,7 +107,7 @@ async fn run(server: &Server, stream: TcpStream) -> About {
         Err(error) => return no(State::WrongPassword, error),
     };
     // Apart from the rest: a user who may do nothing at all needs a password.
-    match connection.call(&redis::cmd("PING")).await {
+    match connection.call(&Cmd::new("PING")).await {
         Err(error) if error.is_retriable() => return no(State::NoServer, error),
         Err(error) => return no(State::WantsPassword, error),
         // DENIED: the server is in protected mode, and ends the connection.
@@ -138,13 +138,13 @@ async fn run(server: &Server, stream: TcpStream) -> About {
 /// Returns whether the server knows the module's commands. If the user may not run COMMAND, one of them is called without
 /// arguments, which cannot be carried out: a server reports an unknown command before anything else.
 async fn has_module(connection: &mut Connection) -> Result<bool, ClientError> {
-    let mut command = redis::cmd("COMMAND");
+    let mut command = Cmd::new("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");
     if let Ok(value) = connection.call(&command).await? {
         let known = reply::items(value).unwrap_or_default();
         return Ok(matches!(&known[..], [Value::Array(_)]));
     }
-    match connection.call(&redis::cmd("AGG.FETCH")).await {
+    match connection.call(&Cmd::new("AGG.FETCH")).await {
         Ok(_) => Ok(true),
         Err(error) if error.is_retriable() => Err(error),
         Err(_) => Ok(false),
@@ -153,8 +153,8 @@ async fn has_module(connection: &mut Connection) -> Result<bool, ClientError> {
 
 /// Returns the fields of INFO that matter here; none if the user may not run it.
 async fn describe(connection: &mut Connection) -> Result<HashMap<String, String>, ClientError> {
-    let mut command = redis::cmd("INFO");
-    command.arg(&["server", "replication", "modules", "agg"]);
+    let mut command = Cmd::new("INFO");
+    command.args(["server", "replication", "modules", "agg"]);
     let text = connection.call(&command).await?.ok().and_then(reply::text);
     Ok(fields(&text.unwrap_or_default()))
 }

@@ -7,14 +7,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::command::Cmd;
 use futures_util::future::join_all;
-use redis::{Cmd, Value};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep_until, timeout};
 
 use crate::connect::{ClientError, Server};
 use crate::messages::WarnOnce;
-use crate::reply::{self, Reply};
+use crate::reply::{self, Reply, Value};
 
 use super::found::Found;
 use super::persistent::PersistentConnection;
@@ -96,7 +96,7 @@ impl Sentinel {
 
     async fn ask(&self, one: &mut PersistentConnection) -> Result<Answer, ClientError> {
         let command = |name: &str| {
-            let mut command = redis::cmd("SENTINEL");
+            let mut command = Cmd::new("SENTINEL");
             command.arg(name).arg(&self.service);
             command
         };
@@ -158,7 +158,7 @@ fn newer(present: Option<&Answer>, answers: Vec<Answer>, all: bool) -> Option<An
 async fn is_replica(server: &Server) -> bool {
     let role = async {
         let mut connection = server.connect().await.ok()?;
-        let role = connection.call(&redis::cmd("ROLE")).await.ok()?.ok()?;
+        let role = connection.call(&Cmd::new("ROLE")).await.ok()?.ok()?;
         reply::text(reply::items(role)?.into_iter().next()?)
     };
     matches!(timeout(INTERVAL, role).await, Ok(Some(role)) if role == "slave")

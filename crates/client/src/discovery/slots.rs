@@ -2,9 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use redis::Value;
-
-use crate::reply;
+use crate::reply::{self, Value};
 
 /// The most primaries of a cluster: ten times as many as are advised.
 const PRIMARIES: usize = 10_000;
@@ -224,7 +222,7 @@ mod tests {
             ]
         );
         assert_eq!(by_slots(Array(vec![])), Some(vec![]));
-        assert_eq!(by_slots(Value::Okay), None);
+        assert_eq!(by_slots(Value::SimpleString("OK".into())), None);
         assert_eq!(
             by_slots(Array(vec![Array(vec![Int(0), Int(70_000)])])),
             None

@@ -1,5 +1,6 @@
 //! Draws the details of one node.
 
+use aggregator_protocol::Queue;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -7,7 +8,6 @@ use ratatui::widgets::Paragraph;
 
 use super::style::{Fields, Theme, reading_interval, with_end};
 use crate::format::{age, bytes, change, count, per_second, rate};
-use crate::stats::QUEUES;
 use crate::top::app::{App, Part};
 use crate::top::columns::{Severity, short_endpoint};
 use crate::top::model::{NodeKey, Row};
@@ -181,7 +181,7 @@ fn queues(row: &Row, theme: Theme, cells: usize) -> Vec<Line<'static>> {
             _ => (Severity::of_lag(queue.oldest_ms), age(queue.oldest_ms)),
         };
         let text = table([
-            QUEUES[at].to_owned(),
+            Queue::ALL[at].name().to_owned(),
             count(queue.length),
             bytes(queue.bytes),
             oldest,
