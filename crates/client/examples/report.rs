@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     // Or many samples in one command.
     let memory = [("mem.used", 4096), ("mem.free", 1024)];
     let reply = connection.run(&Mstat::new(node, memory)).await?;
-    println!("taken {}, refused {:?}", reply.taken, reply.refused);
+    println!("taken {}, rejected {:?}", reply.taken, reply.rejected);
 
     let id = connection
         .run(
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 
     // An error reply leaves the connection usable.
     match connection.run(&Log::new(node, "too high").level(10)).await {
-        Err(ClientError::Command(error)) => println!("refused: {}", error.code),
+        Err(ClientError::Command(error)) => println!("rejected: {}", error.code),
         other => println!("unexpected: {other:?}"),
     }
 

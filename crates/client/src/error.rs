@@ -25,7 +25,7 @@ impl ServerError {
         }
     }
 
-    /// Whether the user lacks the right to the command or the key.
+    /// Returns whether the user lacks the right to the command or the key.
     pub fn is_permission_denied(&self) -> bool {
         self.code == "NOPERM"
     }
@@ -42,7 +42,7 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -51,7 +51,7 @@ pub enum ClientError {
     Unreachable {
         /// The server.
         endpoint: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// The connection failed. Commands without a reply may or may not have been carried out.
@@ -59,7 +59,7 @@ pub enum ClientError {
     Lost {
         /// The server.
         endpoint: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// The server cannot answer at present: it loads its data, or a script is running.
@@ -99,7 +99,7 @@ pub enum ClientError {
         /// The server.
         endpoint: String,
     },
-    /// The server refuses something that all further work depends on.
+    /// The server rejects a command that all further work depends on.
     #[error("{endpoint} refuses {what}: {error}")]
     Refused {
         /// The server.
@@ -112,7 +112,7 @@ pub enum ClientError {
     /// A command was answered with an error.
     #[error(transparent)]
     Command(#[from] ServerError),
-    /// A reply is not what the command answers.
+    /// A reply is not one of the command.
     #[error(
         "{endpoint} sent an unexpected reply to {command}; are client and server of the same version?"
     )]
@@ -148,7 +148,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same call may succeed later without a change of the configuration or of the server.
+    /// Returns whether the same call may succeed later without a change of the configuration or of the server.
     pub fn is_retriable(&self) -> bool {
         matches!(
             self,
@@ -186,7 +186,7 @@ impl From<ClientError> for String {
     }
 }
 
-/// Why a server's URL cannot be used. It is safe to show.
+/// An error in a server's URL. It is safe to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// The URL has a mistake.
@@ -197,7 +197,7 @@ pub enum UrlError {
     Invalid {
         /// The URL without user and password.
         url: String,
-        /// What is wrong with it.
+        /// The reason why it cannot be read.
         reason: String,
     },
     /// The connection is to be encrypted, and that is not possible.
@@ -211,7 +211,7 @@ impl From<UrlError> for String {
     }
 }
 
-/// Why connections cannot be encrypted as configured.
+/// The reason why connections cannot be encrypted as configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// A file of certificates cannot be read.
@@ -219,7 +219,7 @@ pub enum TlsError {
     UnreadableCertificates {
         /// The file.
         path: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// A file has no certificate.
@@ -233,7 +233,7 @@ pub enum TlsError {
     Untrusted {
         /// The file.
         path: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// A key cannot be read.
@@ -241,7 +241,7 @@ pub enum TlsError {
     UnreadableKey {
         /// The file.
         path: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// Certificate and key are of different pairs.
@@ -251,7 +251,7 @@ pub enum TlsError {
         certificate: String,
         /// The file of the key.
         key: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
     /// One of certificate and key is missing.
@@ -266,7 +266,7 @@ pub enum TlsError {
         /// The name.
         name: String,
     },
-    /// The TLS library refuses its settings.
+    /// The TLS library rejects its settings.
     #[error("cannot encrypt connections: {0}")]
     Setup(String),
 }
@@ -283,11 +283,7 @@ mod tests {
 
     #[test]
     fn server_error_keeps_its_text() {
-        for text in [
-            "ERR no such thing",
-            "WRONGTYPE",
-            "AGGFULL agg.max-memory: x",
-        ] {
+        for text in ["ERR no such key", "WRONGTYPE", "AGGFULL agg.max-memory: x"] {
             assert_eq!(ServerError::parse(text).to_string(), text);
         }
         let error = ServerError::parse("AGGFULL agg.max-memory");

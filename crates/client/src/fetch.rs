@@ -8,19 +8,19 @@ use crate::command::{Ack, Cmd, Command, Fetch, Nack};
 
 pub use crate::command::{FetchedRecord, read_records};
 
-/// What to fetch of each node.
+/// The records to fetch from each node.
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// The queues.
     pub queues: Vec<Queue>,
-    /// How records are written.
+    /// The format of the records.
     pub format: RecordFormat,
-    /// How long other consumers do not get the records.
+    /// The time for which other consumers do not get the records.
     pub lease: Duration,
 }
 
 impl FetchRequest {
-    /// Returns the command that fetches `count` records at most, and waits for `block` while there are none.
+    /// Returns the command that fetches up to `count` records, and waits for `block` while there are none.
     pub fn fetch(&self, node: &NodeName, count: u64, block: Option<Duration>) -> Cmd {
         let fetch = Fetch::new(node, &self.queues)
             .count(count)

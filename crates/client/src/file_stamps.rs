@@ -30,7 +30,7 @@ impl FileStamps {
         }
     }
 
-    /// Whether one of the files has changed.
+    /// Returns whether one of the files has changed.
     pub fn changed(&self) -> bool {
         self.0.iter().any(|(path, before)| stamp(path) != *before)
     }

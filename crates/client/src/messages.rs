@@ -1,5 +1,5 @@
-//! Messages for people, as events of `tracing`. What a message is about (a server, a sink, a node) is the span in which
-//! it is written.
+//! Messages for people, as events of `tracing`. The subject of a message (a server, a node) is the span in which it is
+//! written.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ pub fn warn(text: &str) {
     tracing::warn!("{text}");
 }
 
-/// Reports why the program fails.
+/// Reports the error that ends the program.
 pub fn fail(text: &str) {
     tracing::error!("{text}");
 }
@@ -32,17 +32,12 @@ pub fn of_server(id: &str) -> Span {
     tracing::error_span!("server", server = id)
 }
 
-/// Returns the span of messages about a sink.
-pub fn of_sink(name: &str) -> Span {
-    tracing::error_span!("sink", sink = name)
-}
-
 /// Returns the span of messages about a node.
 pub fn of_node(name: &NodeName) -> Span {
     tracing::error_span!("node", node = %name)
 }
 
-/// Warns of each failure once, so that what fails every second does not fill a log. It remembers a bounded number of
+/// Warns of each failure once, so that what fails every second does not fill a log. It remembers up to a thousand
 /// messages, and suppresses all further ones.
 #[derive(Default)]
 pub struct WarnOnce {

@@ -10,16 +10,18 @@ use crate::connect::{ClientError, Connection, CursorWalk, Server};
 use crate::reply::{self, Value};
 use crate::shutdown::Shutdown;
 
-/// How long a list of nodes that was looked up stays valid.
+/// The time for which a list of nodes stays valid.
 pub const LIST_TTL: Duration = Duration::from_secs(5);
-/// How many nodes a server may have, and how many bytes their names: a server with more is not one to drain.
-const MOST: (usize, usize) = (100_000, 32 << 20);
+/// The maximum number of nodes of a server: a server with more is not one to drain.
+const MAX_NODES: usize = 100_000;
+/// The maximum size of their names, bytes.
+const MAX_NAME_BYTES: usize = 32 << 20;
 
 /// Returns all nodes of the server, each once, or those found so far when the end is requested.
 ///
 /// # Errors
 ///
-/// The connection failed, or the server refuses SCAN.
+/// The connection failed, or the server rejects SCAN.
 pub async fn list_nodes(
     connection: &mut Connection,
     shutdown: &Shutdown,
@@ -53,7 +55,7 @@ impl NodeScan {
     ///
     /// # Errors
     ///
-    /// The connection failed, the server refuses SCAN, or it names too many nodes.
+    /// The connection failed, the server rejects SCAN, or it names too many nodes.
     pub async fn step(&mut self, connection: &mut Connection) -> Result<bool, ClientError> {
         let mut command = Cmd::new("SCAN");
         command
@@ -64,7 +66,7 @@ impl NodeScan {
             .arg(1000);
         let value = match connection.call(&command).await? {
             Ok(value) => value,
-            // Some servers refuse a type that they do not have.
+            // Some servers reject a type that they do not have.
             Err(error) if error.detail.contains("unknown type") => Value::Nil,
             Err(error) => {
                 return Err(connection.refused("to list its nodes (name them with --node)", &error));
@@ -80,11 +82,10 @@ impl NodeScan {
                 self.bytes += bytes;
             }
         }
-        let (nodes, bytes) = MOST;
-        if self.nodes.len() > nodes || self.bytes > bytes {
-            let why =
-                format!("it names more than {nodes} nodes, or names of more than {bytes} bytes");
-            return Err(connection.lost(&why));
+        if self.nodes.len() > MAX_NODES || self.bytes > MAX_NAME_BYTES {
+            return Err(connection.lost(&format!(
+                "it names more than {MAX_NODES} nodes, or names of more than {MAX_NAME_BYTES} bytes"
+            )));
         }
         self.walk.step(connection, next)
     }
@@ -101,7 +102,7 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
     Some((cursor, keys?))
 }
 
-/// Checks that a server without nodes has the module. A user who may not run COMMAND learns nothing.
+/// Checks that a server without nodes has the module. The check passes if the user may not run COMMAND.
 ///
 /// # Errors
 ///

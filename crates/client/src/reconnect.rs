@@ -11,20 +11,20 @@ use crate::shutdown::Shutdown;
 pub struct Reconnector<'a> {
     server: &'a Server,
     shutdown: &'a Shutdown,
-    /// How long to try; none is without end.
+    /// The time for which to try; none is without end.
     limit: Option<Duration>,
     /// Since when calls have failed.
     since: Option<Instant>,
     backoff: Backoff,
     /// The error that was reported last.
     reported: Option<String>,
-    /// A call has succeeded. From then on even a refusal may pass (a server that was restarted without its module),
+    /// A call has succeeded. From then on even a rejection may pass (a server that was restarted without its module),
     /// while at the start it is a mistake that a person should see.
     has_worked: bool,
 }
 
 impl<'a> Reconnector<'a> {
-    /// Tries for `limit` at each loss of the connection (zero: not again), without one for ever.
+    /// Tries for `limit` at each loss of the connection (zero: once), or without end if there is none.
     pub fn new(server: &'a Server, shutdown: &'a Shutdown, limit: Option<Duration>) -> Self {
         Reconnector {
             server,
@@ -41,7 +41,7 @@ impl<'a> Reconnector<'a> {
     ///
     /// # Errors
     ///
-    /// The limit has passed, or trying again is of no use.
+    /// The limit has passed, or trying again does not help.
     pub async fn connect(&mut self) -> Result<Option<Connection>, ClientError> {
         while !self.shutdown.is_requested() {
             match self.server.connect().await {
@@ -56,7 +56,7 @@ impl<'a> Reconnector<'a> {
     ///
     /// # Errors
     ///
-    /// The error itself, if the limit has passed or trying again is of no use.
+    /// The error itself, if the limit has passed or trying again does not help.
     pub async fn failed(&mut self, error: ClientError) -> Result<(), ClientError> {
         let pause = self.pause(error)?;
         self.shutdown.sleep(pause).await;
@@ -108,7 +108,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The longest pause.
     const LONGEST: Duration = Duration::from_secs(30);
-    /// By which part of itself a pause is shorter at most.
+    /// The maximum part by which a pause is shortened.
     const JITTER: f64 = 0.2;
 
     /// Returns the pause after one more failure.

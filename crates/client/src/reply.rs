@@ -17,7 +17,7 @@ pub enum Value {
     Array(Vec<Value>),
 }
 
-/// What the server answered to one command.
+/// The reply to one command.
 pub type Reply = Result<Value, ServerError>;
 
 /// Returns the elements of an array. A nil has none: some servers answer it for an empty array.
@@ -51,7 +51,7 @@ pub fn text(value: Value) -> Option<String> {
     bytes(value).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The longest cursor, bytes: a number, or an id of two.
+/// The maximum length of a cursor, bytes: a number, or an id of two.
 const CURSOR: usize = 64;
 
 /// Returns the cursor and the elements of a page of SCAN or AGG.SCAN.
@@ -65,7 +65,7 @@ pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
     Some((cursor, items(page)?))
 }
 
-/// How many bytes of the records of a reply are read: as JSON they take many times as much.
+/// The maximum number of bytes of the records of a reply that are read: as JSON they take many times as much.
 const RECORDS: usize = 8 << 20;
 
 /// Returns the records of AGG.PEEK as JSON. Records that are not JSON are left out, and those beyond [`RECORDS`].

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Whether the end was requested. Clones share one request.
+/// A request to end, which may be made once. Clones share one request.
 #[derive(Clone, Default)]
 pub struct Shutdown(Arc<Inner>);
 
@@ -18,7 +18,7 @@ struct Inner {
 }
 
 impl Shutdown {
-    /// Whether the end was requested.
+    /// Returns whether the end was requested.
     pub fn is_requested(&self) -> bool {
         self.requested_at().is_some()
     }

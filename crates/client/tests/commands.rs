@@ -66,15 +66,15 @@ async fn samples_are_reported_and_read() {
 }
 
 #[tokio::test]
-async fn refused_samples_do_not_affect_the_others() {
+async fn rejected_samples_do_not_affect_the_others() {
     let Some((_server, mut connection)) = start().await else {
         return;
     };
     let bad = Mstat::new("n", [("a", 1.0), ("b", f64::INFINITY), ("c", 3.0)]);
     let reply = connection.run(&bad).await.unwrap();
     assert_eq!((reply.taken, reply.late), (2, 0));
-    assert_eq!(reply.refused.len(), 1);
-    assert_eq!(reply.refused[0].0, 1);
+    assert_eq!(reply.rejected.len(), 1);
+    assert_eq!(reply.rejected[0].0, 1);
     let error = connection.run(&bad.clone().atomic()).await.unwrap_err();
     let ClientError::Command(error) = error else {
         panic!("{error}")
@@ -284,10 +284,10 @@ fn examples_run() {
     assert_eq!(reported[0], "sample 0: counted true");
     assert!(reported[2].starts_with("sample 2: ERR "), "{reported:?}");
     for line in [
-        "taken 2, refused []",
+        "taken 2, rejected []",
         "error disk-sda: 1",
         "object: Changed",
-        "refused: ERR",
+        "rejected: ERR",
         "2 metrics match mem.*",
         "4 metrics, 1 errors",
     ] {

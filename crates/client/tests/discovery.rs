@@ -18,7 +18,7 @@ struct Watch {
     runtime: Runtime,
     news: UnboundedReceiver<Found>,
     known: BTreeMap<String, String>,
-    told: usize,
+    changes: usize,
 }
 
 impl Watch {
@@ -34,7 +34,7 @@ impl Watch {
             runtime,
             news,
             known: BTreeMap::new(),
-            told: 0,
+            changes: 0,
         }
     }
 
@@ -45,7 +45,7 @@ impl Watch {
             return false;
         };
         let found = found.expect("the source is watched");
-        self.told += 1;
+        self.changes += 1;
         match found.server {
             Some(server) => self.known.insert(found.id, server.endpoint().to_owned()),
             None => self.known.remove(&found.id),
@@ -114,7 +114,7 @@ fn a_server_of_a_range_comes_goes_and_comes_back() {
     watch.until("the server is forgotten", &[]);
     server.restart();
     watch.until("the server is found again", &place);
-    assert_eq!(watch.told, 3);
+    assert_eq!(watch.changes, 3);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_cluster_is_followed_through_a_failover() {
     });
     watch.until("the heir is found", &cluster.urls(&heirs));
     assert!(watch.known.keys().eq(&ids), "{:?}", watch.known);
-    assert_eq!(watch.told, 4);
+    assert_eq!(watch.changes, 4);
     // It comes back as a replica, which is no news.
     cluster.servers[victim].restart();
     until("who was killed is a replica", || {
@@ -178,7 +178,7 @@ fn a_cluster_is_followed_through_a_failover() {
         .collect();
     watch.until("the names are found", &named);
     assert!(watch.known.keys().eq(&ids), "{:?}", watch.known);
-    // And those that are not told: the host that was asked.
+    // Nodes that announce no host are at the one that was queried.
     for server in &cluster.servers {
         let () = server.ask("CONFIG SET cluster-preferred-endpoint-type unknown-endpoint");
     }
@@ -203,12 +203,12 @@ fn a_service_is_followed_through_a_failover() {
     let id = watch.known.keys().next().unwrap().clone();
     let first = watched.sentinels[0].port;
     assert_eq!(id, format!("sentinel:grid@127.0.0.1:{first}"));
-    // One Sentinel may be away too.
+    // One Sentinel may be down, too.
     watched.sentinels[0].stop();
     watched.pair[0].stop();
     watch.until("the other is found", &[watched.pair[1].url()]);
     assert!(watch.known.contains_key(&id));
     watched.pair[0].restart();
     assert!(!watch.next(Duration::from_secs(3)));
-    assert_eq!(watch.told, 2);
+    assert_eq!(watch.changes, 2);
 }

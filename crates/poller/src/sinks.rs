@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use agg_client::Shutdown;
-use agg_client::messages::{of_sink, say};
+use agg_client::messages::say;
 
 use super::budget::Budget;
 use super::config::{self, Config, Kind};
@@ -180,7 +180,8 @@ fn start(settings: Settings, tasks: &Tasks) -> RunningSink {
         shutdown: shutdown.clone(),
     };
     let program = tasks.shutdown().clone();
-    let span = of_sink(&worker.name);
+    // The subject of the messages. Of the level error: a higher level would leave out the name.
+    let span = tracing::error_span!("sink", sink = worker.name);
     let name = format!("sink {}", worker.name);
     let task = async move {
         let result = worker.run().await;

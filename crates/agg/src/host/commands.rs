@@ -103,7 +103,7 @@ fn joined<'a>(tags: impl Iterator<Item = &'a str>) -> Option<String> {
 /// Returns the samples that AGG.MSTAT rejected, as metric and reason. Returns `None` for anything but a reply of
 /// AGG.MSTAT.
 pub fn rejected(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
-    let rejected = MstatReply::read(reply)?.refused.into_iter();
+    let rejected = MstatReply::read(reply)?.rejected.into_iter();
     let pair = |(index, reason)| Some((names.get(usize::try_from(index).ok()?)?.clone(), reason));
     rejected.map(pair).collect()
 }

@@ -98,7 +98,7 @@ fn with_text(number: fmt::Arguments, use_text: impl FnOnce(&[u8])) {
     use_text(&buffer[..buffer.len() - left]);
 }
 
-/// What can be an argument of a command: a text, bytes, or a number.
+/// A value that can be an argument of a command: a text, bytes, or a number.
 pub trait Arg {
     /// Appends the argument to a command.
     fn append_to(&self, cmd: &mut Cmd);

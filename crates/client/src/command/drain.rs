@@ -7,14 +7,14 @@ use aggregator_protocol::{Queue, RecordFormat};
 use super::{Cmd, Command, Kind, count, option};
 use crate::reply::{self, Value};
 
-/// A record that a queue handed out. Node, queue and id together identify it: writing it twice under them does no harm.
+/// A record that a queue delivered. Node, queue and id together identify it: writing it twice under them does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedRecord {
     /// The queue.
     pub queue: Queue,
     /// The id of the record in its queue.
     pub id: i64,
-    /// How often the record was handed out, this time included.
+    /// The number of times that the record was delivered, this time included.
     pub deliveries: u64,
     /// The text of the record: JSON, or line protocol where that was asked for.
     pub record: Vec<u8>,
@@ -71,7 +71,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Sets the number of records at most; the default is 100.
+    /// Sets the maximum number of records; the default is 100.
     pub fn count(mut self, count: u64) -> Self {
         self.count = Some(count);
         self
@@ -83,8 +83,8 @@ impl<'a> Fetch<'a> {
         self
     }
 
-    /// Sets how long the server waits for a record. The connection ends a call after [`TIMEOUT`], so it has to be
-    /// shorter; zero, which is without end for the server, is of no use here.
+    /// Sets the time that the server waits for a record. The connection ends a call after [`TIMEOUT`], so it has to be
+    /// shorter. Zero makes the server wait without end, so that the call would fail.
     ///
     /// [`TIMEOUT`]: crate::TIMEOUT
     pub fn block(mut self, block: Duration) -> Self {
@@ -116,7 +116,7 @@ impl Command for Fetch<'_> {
     }
 }
 
-/// AGG.POP: takes records and removes them at once. A record that is lost on its way is lost.
+/// AGG.POP: takes records and removes them at once. A record whose reply does not arrive is lost.
 #[derive(Clone, Copy, Debug)]
 pub struct Pop<'a> {
     node: &'a [u8],
@@ -136,7 +136,7 @@ impl<'a> Pop<'a> {
         }
     }
 
-    /// Sets the number of records at most; the default is 100.
+    /// Sets the maximum number of records; the default is 100.
     pub fn count(mut self, count: u64) -> Self {
         self.count = Some(count);
         self
@@ -188,7 +188,7 @@ impl<'a> Peek<'a> {
         }
     }
 
-    /// Sets the number of records at most; the default is 100.
+    /// Sets the maximum number of records; the default is 100.
     pub fn count(mut self, count: u64) -> Self {
         self.count = Some(count);
         self
@@ -243,7 +243,7 @@ macro_rules! by_ids {
         }
 
         impl<'a> $name<'a> {
-            /// Names the records by their ids, 10,000 at most.
+            /// Names the records by their ids, up to 10,000.
             pub fn new(
                 node: &'a (impl AsRef<[u8]> + ?Sized),
                 queue: Queue,
@@ -269,19 +269,19 @@ macro_rules! by_ids {
 }
 
 by_ids!(
-    /// AGG.ACK: removes records, leased or not. Answers how many there were: an error or object that has changed since
+    /// AGG.ACK: removes records, leased or not. Returns how many there were: an error or object that has changed since
     /// has a new id, so a late acknowledgement does not remove the change.
     Ack,
     "AGG.ACK"
 );
 
 by_ids!(
-    /// AGG.NACK: ends leases, so that the records can be fetched again at once. Answers how many there were.
+    /// AGG.NACK: ends leases, so that the records can be fetched again at once. Returns how many there were.
     Nack,
     "AGG.NACK"
 );
 
-/// AGG.EXTEND: lets leases end later. Answers how many there were.
+/// AGG.EXTEND: lets leases end later. Returns how many there were.
 #[derive(Clone, Copy, Debug)]
 pub struct Extend<'a> {
     node: &'a [u8],
@@ -323,7 +323,7 @@ impl Command for Extend<'_> {
     }
 }
 
-/// AGG.REQUEUE: queues the errors or objects of a node again. Answers how many.
+/// AGG.REQUEUE: queues the errors or objects of a node again. Returns how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Requeue<'a> {
     node: &'a [u8],

@@ -141,12 +141,12 @@ impl<'a> Error<'a> {
     }
 }
 
-/// What AGG.ERROR answers.
+/// The reply of AGG.ERROR.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
     /// The key of the error.
     pub key: String,
-    /// How often the error has occurred.
+    /// The number of times that the error has occurred.
     pub occurrences: u64,
 }
 
@@ -201,13 +201,13 @@ pub struct StoredError {
     pub file: String,
     /// The backtrace.
     pub backtrace: String,
-    /// How often the error has occurred.
+    /// The number of times that the error has occurred.
     pub occurrences: u64,
     /// The time of the first occurrence, Unix milliseconds.
     pub first: i64,
     /// The time of the last occurrence, Unix milliseconds.
     pub last: i64,
-    /// When the last report came in, Unix milliseconds.
+    /// The time at which the last report arrived, Unix milliseconds.
     pub seen: i64,
 }
 

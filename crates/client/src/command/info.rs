@@ -57,7 +57,7 @@ pub struct NodeInfo {
     pub late_min: u64,
     /// The number of samples that were too late for the long window alone.
     pub late_hour: u64,
-    /// How often the server's clock went back.
+    /// The number of times that the server's clock was set back.
     pub clock_back: u64,
     /// The number of texts that were truncated.
     pub truncated: u64,
@@ -97,7 +97,7 @@ impl NodeInfo {
     }
 }
 
-/// AGG.INFO: describes a node. Answers none if there is no such node.
+/// AGG.INFO: describes a node. Returns none if there is no such node.
 #[derive(Clone, Copy, Debug)]
 pub struct Info<'a> {
     node: &'a [u8],

@@ -3,7 +3,7 @@
 use super::{Cmd, Command, count, option};
 use crate::reply::Value;
 
-/// AGG.LOG: reports a log entry. Answers the entry's id.
+/// AGG.LOG: reports a log entry. Returns the entry's id.
 #[derive(Clone, Copy, Debug)]
 pub struct Log<'a> {
     node: &'a [u8],

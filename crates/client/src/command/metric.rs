@@ -129,7 +129,7 @@ impl Metric {
 
 /// AGG.RANGE: reads the windows of a metric, the oldest first.
 ///
-/// A reply has 5,000 windows at most: continue with [`Range::from`] at the end of the last.
+/// A reply has up to 5,000 windows: continue with [`Range::from`] at the end of the last.
 #[derive(Clone, Copy, Debug)]
 pub struct Range<'a> {
     node: &'a [u8],

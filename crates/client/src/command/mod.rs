@@ -33,7 +33,7 @@ pub use sample::{MetricType, Mstat, MstatReply, Number, Stat};
 
 /// A command of the module.
 pub trait Command {
-    /// What the server answers.
+    /// The reply of the server.
     type Output;
 
     /// The name of the command.
@@ -42,7 +42,7 @@ pub trait Command {
     /// Appends the arguments behind the name.
     fn write_args(&self, cmd: &mut Cmd);
 
-    /// Reads a reply that is no error; none if it is not what the command answers.
+    /// Reads a reply that is no error; none if it is not a reply of the command.
     fn read_reply(&self, reply: Value) -> Option<Self::Output>;
 
     /// Returns the command as it is sent.
@@ -53,7 +53,7 @@ pub trait Command {
     }
 }
 
-/// What a node holds by name.
+/// A kind of content that a node holds by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Metrics.

@@ -13,7 +13,7 @@ macro_rules! get {
         }
 
         impl<'a> $name<'a> {
-            /// Reads what has this name.
+            /// Reads the content with this name.
             pub fn new(
                 node: &'a (impl AsRef<[u8]> + ?Sized),
                 name: &'a (impl AsRef<[u8]> + ?Sized),
@@ -106,7 +106,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Whether this is the last page.
+    /// Returns whether this is the last page.
     pub fn is_last(&self) -> bool {
         self.cursor == b"0"
     }
@@ -129,7 +129,7 @@ impl Command for Scan<'_> {
     }
 }
 
-/// AGG.FORGET: removes a metric, an error or an object. Answers whether it was there.
+/// AGG.FORGET: removes a metric, an error or an object. Returns whether it was there.
 #[derive(Clone, Copy, Debug)]
 pub struct Forget<'a> {
     node: &'a [u8],
@@ -138,7 +138,7 @@ pub struct Forget<'a> {
 }
 
 impl<'a> Forget<'a> {
-    /// Removes what has this name.
+    /// Removes the content with this name.
     pub fn new(
         node: &'a (impl AsRef<[u8]> + ?Sized),
         kind: Kind,

@@ -56,7 +56,7 @@ impl<'a> Reality<'a> {
     }
 }
 
-/// What became of a report of an object.
+/// The outcome of a report of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectState {
     /// The object is new or has changed.
@@ -108,7 +108,7 @@ pub struct StoredObject {
     pub epoch: i64,
     /// Whether the object is gone.
     pub gone: bool,
-    /// When the last report came in, Unix milliseconds.
+    /// The time at which the last report arrived, Unix milliseconds.
     pub seen: i64,
 }
 

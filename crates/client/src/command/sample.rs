@@ -98,7 +98,7 @@ macro_rules! sample_options {
     };
 }
 
-/// AGG.STAT: reports a sample. Answers whether the sample counted; it does not if it was too late.
+/// AGG.STAT: reports a sample. Returns whether the sample counted; it does not if it was too late.
 #[derive(Clone, Copy, Debug)]
 pub struct Stat<'a> {
     node: &'a [u8],
@@ -139,7 +139,7 @@ impl Command for Stat<'_> {
     }
 }
 
-/// AGG.MSTAT: reports many samples, 10,000 at most. A sample that is refused does not affect the others.
+/// AGG.MSTAT: reports up to 10,000 samples. A sample that is rejected does not affect the others.
 #[derive(Clone, Debug)]
 pub struct Mstat<'a> {
     node: &'a [u8],
@@ -174,15 +174,15 @@ impl<'a> Mstat<'a> {
 
 sample_options!(Mstat);
 
-/// What AGG.MSTAT did with the samples.
+/// The outcome of AGG.MSTAT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MstatReply {
     /// The number of samples that counted.
     pub taken: u64,
     /// The number of samples that were too late.
     pub late: u64,
-    /// The index of each sample that was refused, from 0, and the reason.
-    pub refused: Vec<(u64, String)>,
+    /// The index of each sample that was rejected, from 0, and the reason.
+    pub rejected: Vec<(u64, String)>,
 }
 
 impl Command for Mstat<'_> {
@@ -209,15 +209,15 @@ impl Command for Mstat<'_> {
 impl MstatReply {
     /// Reads the reply of AGG.MSTAT; none if it is not one.
     pub fn read(reply: Value) -> Option<MstatReply> {
-        let [taken, late, refused] = reply::items(reply)?.try_into().ok()?;
-        let refused = reply::items(refused)?.into_iter().map(|pair| {
+        let [taken, late, rejected] = reply::items(reply)?.try_into().ok()?;
+        let rejected = reply::items(rejected)?.into_iter().map(|pair| {
             let [index, why] = reply::items(pair)?.try_into().ok()?;
             Some((count(&index)?, reply::text(why)?))
         });
         Some(MstatReply {
             taken: count(&taken)?,
             late: count(&late)?,
-            refused: refused.collect::<Option<_>>()?,
+            rejected: rejected.collect::<Option<_>>()?,
         })
     }
 }

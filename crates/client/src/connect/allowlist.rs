@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::lookup::lookup;
 
-/// How many networks a message shows.
+/// The maximum number of networks that a message shows.
 const SHOWN: usize = 8;
 
 /// The addresses that are allowed: those of the networks that the configuration lists, or else of the networks of the

@@ -19,9 +19,9 @@ use crate::command::Command;
 use crate::error::{ClientError, ServerError};
 use crate::reply::{Reply, Value};
 
-/// How long the server may be silent.
+/// The time for which the server may be silent.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long all replies to one call may take, however steadily they arrive.
+/// The time that all replies to one call may take, however steadily they arrive.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// The read buffer, bytes: 8 KiB, as is usual, cost a busy poller a tenth of its time.
 const READ_BUFFER: usize = 128 * 1024;
@@ -53,7 +53,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The server cannot be reached within [`TIMEOUT`], or refuses the credentials.
+    /// The server cannot be reached within [`TIMEOUT`], or rejects the credentials.
     pub async fn connect(&self) -> Result<Connection, ClientError> {
         let open = async { Connection::start(self, open(self).await?, REPLY_LIMIT).await };
         match timeout(TIMEOUT, open).await {
@@ -138,7 +138,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Command`] if the server refuses the command; the connection can be used further. After any other
+    /// [`ClientError::Command`] if the server rejects the command; the connection can be used further. After any other
     /// error it cannot.
     pub async fn run<C: Command>(&mut self, command: &C) -> Result<C::Output, ClientError> {
         let reply = self.call(&command.to_cmd()).await??;
@@ -150,7 +150,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`Connection::run`]; a command that is refused does not affect the others.
+    /// As [`Connection::run`]; a command that is rejected does not affect the others.
     pub async fn run_all<C: Command>(
         &mut self,
         commands: &[C],
@@ -243,7 +243,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes the error for a reply that is not what the command answers.
+    /// Creates the error for a reply that is not what the command answers.
     pub fn unexpected_reply(&self, command: &str) -> ClientError {
         ClientError::UnexpectedReply {
             endpoint: self.endpoint.clone(),
@@ -251,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Makes the error for a refusal of what all further work depends on.
+    /// Creates the error for the rejection of a command that all further work depends on.
     pub fn refused(&self, what: &str, error: &ServerError) -> ClientError {
         ClientError::Refused {
             endpoint: self.endpoint.clone(),
@@ -260,7 +260,7 @@ impl Connection {
         }
     }
 
-    /// Makes the error for a connection that is of no more use.
+    /// Creates the error for a connection that cannot be used any more.
     pub fn lost(&self, reason: &str) -> ClientError {
         ClientError::Lost {
             endpoint: self.endpoint.clone(),

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// The most lookups that run at the same time in a process; further ones wait.
+/// The maximum number of lookups that run at the same time in a process; further ones wait.
 const MAX_LOOKUPS: usize = 64;
 
 static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
@@ -26,7 +26,7 @@ pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let host = host.to_owned();
     let lookup = spawn_blocking(move || {
-        // Held until the lookup ends, even if nobody waits for the result any more.
+        // Kept until the lookup ends, even if nobody waits for the result any more.
         let _permit = permit;
         (host.as_str(), port)
             .to_socket_addrs()

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 use crate::error::ServerError;
 use crate::reply::{Reply, Value};
 
-/// How deep arrays may nest; the deepest reply that the client asks for (COMMAND INFO) has 5 levels.
+/// The maximum depth of nested arrays; the deepest reply that the client asks for (COMMAND INFO) has 5 levels.
 const DEPTH: usize = 16;
 /// Bytes of a line: a simple string, an error, a number or a length.
 const LINE: usize = 64 << 10;
@@ -25,12 +25,12 @@ const FREE: usize = 2 << 20;
 const SHARED: usize = 512 << 20;
 /// The memory that a value takes beside the bytes of a string, and what the allocator adds to it, bytes.
 const VALUE: usize = size_of::<Value>() + 32;
-/// How much of [`SHARED`] is taken at a time, bytes.
+/// The part of [`SHARED`] that is taken at a time, bytes.
 const STEP: usize = 1 << 20;
 /// For how many elements of an array, and bytes of a string, memory is reserved at once.
 const AHEAD: (usize, usize) = (1024, 64 << 10);
 
-/// Why a reply cannot be read.
+/// The reason why a reply cannot be read.
 #[derive(Debug)]
 pub enum Fault {
     /// The connection failed.
@@ -51,36 +51,36 @@ fn hostile<T>(why: impl Into<String>) -> Result<T, Fault> {
 
 /// The memory that all replies to one call may take.
 pub struct Allowance {
-    most: usize,
+    limit: usize,
     used: usize,
-    /// How much of [`SHARED`] this call has.
+    /// The part of [`SHARED`] that this call has, bytes.
     shared: usize,
     all: &'static AtomicUsize,
 }
 
 impl Allowance {
-    /// Allows this many bytes.
-    pub fn new(most: usize) -> Allowance {
+    /// Creates an allowance of this many bytes.
+    pub fn new(limit: usize) -> Allowance {
         static ALL: AtomicUsize = AtomicUsize::new(0);
-        Allowance::of(most, &ALL)
+        Allowance::of(limit, &ALL)
     }
 
-    fn of(most: usize, all: &'static AtomicUsize) -> Allowance {
+    fn of(limit: usize, all: &'static AtomicUsize) -> Allowance {
         Allowance {
-            most,
+            limit,
             used: 0,
             shared: 0,
             all,
         }
     }
 
-    /// Fails if fewer bytes are left.
+    /// Checks that this many bytes are left.
     fn has(&self, bytes: usize) -> Result<(), Fault> {
-        match bytes <= self.most - self.used {
+        match bytes <= self.limit - self.used {
             true => Ok(()),
             false => hostile(format!(
                 "it sends more than was asked for ({} KiB)",
-                self.most >> 10
+                self.limit >> 10
             )),
         }
     }
@@ -120,7 +120,7 @@ struct Open {
 ///
 /// # Errors
 ///
-/// After an error the stream is of no more use: where the next reply begins is unknown.
+/// After an error the stream cannot be used any more: it is unknown where the next reply begins.
 pub async fn read<S>(stream: &mut S, allowance: &mut Allowance) -> Result<Reply, Fault>
 where
     S: AsyncBufRead + Unpin,
@@ -261,11 +261,11 @@ fn length(digits: &[u8]) -> Result<Option<usize>, Fault> {
 mod tests {
     use super::*;
 
-    fn read_within(mut bytes: &[u8], most: usize) -> Result<Reply, String> {
+    fn read_within(mut bytes: &[u8], limit: usize) -> Result<Reply, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let mut allowance = Allowance::new(most);
+        let mut allowance = Allowance::new(limit);
         let read = runtime.block_on(read(&mut bytes, &mut allowance));
         read.map_err(|fault| match fault {
             Fault::Lost(error) => error.kind().to_string(),
@@ -297,12 +297,12 @@ mod tests {
             nested,
             Value::Array(vec![Value::Array(vec![]), inner, Value::Nil])
         );
-        let error = read_within(b"-ERR no such thing\r\n", 1 << 20).unwrap();
-        assert_eq!(error, Err(ServerError::parse("ERR no such thing")));
+        let error = read_within(b"-ERR no such key\r\n", 1 << 20).unwrap();
+        assert_eq!(error, Err(ServerError::parse("ERR no such key")));
     }
 
     #[test]
-    fn anything_but_resp_2_is_refused() {
+    fn anything_but_resp_2_is_rejected() {
         for bytes in [
             &b"HTTP/1.1 400 Bad Request\r\n"[..],
             b"%1\r\n",
@@ -330,13 +330,16 @@ mod tests {
 
     #[test]
     fn replies_are_bounded_in_bytes_depth_and_lines() {
-        // An announced length is refused before anything is read.
-        let most = "it sends more than was asked for (1024 KiB)";
-        assert_eq!(fault(b"$1048577\r\n"), most);
-        assert_eq!(fault(b"*9000000000000000000\r\n"), most);
-        assert_eq!(fault(format!("*{}\r\n", (1 << 20) / 8).as_bytes()), most);
+        // An announced length is rejected before anything is read.
+        let too_much = "it sends more than was asked for (1024 KiB)";
+        assert_eq!(fault(b"$1048577\r\n"), too_much);
+        assert_eq!(fault(b"*9000000000000000000\r\n"), too_much);
+        assert_eq!(
+            fault(format!("*{}\r\n", (1 << 20) / 8).as_bytes()),
+            too_much
+        );
         let many = [&b"*10000\r\n"[..], &b"*1\r\n:1\r\n".repeat(10_000)].concat();
-        assert_eq!(fault(&many), most);
+        assert_eq!(fault(&many), too_much);
         let deep = b"*1\r\n".repeat(17);
         assert_eq!(fault(&deep), "it nests arrays deeper than 16");
         let line = [&b"+"[..], &[b'x'; LINE]].concat();

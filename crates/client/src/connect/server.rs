@@ -16,7 +16,7 @@ pub struct Access {
     pub user: Option<String>,
     /// The password; secret.
     pub password: Option<String>,
-    /// How connections are encrypted; without it the CA certificates of the system are trusted.
+    /// The encryption of connections; without it the CA certificates of the system are trusted.
     pub tls: Option<Tls>,
 }
 
@@ -91,7 +91,7 @@ impl Server {
         })
     }
 
-    /// Whether the scheme of a URL encrypts the connection.
+    /// Returns whether the scheme of a URL encrypts the connection.
     pub fn scheme_encrypts(url: &str) -> bool {
         matches!(url.split_once("://"), Some(("rediss" | "valkeys", _)))
     }
@@ -149,7 +149,7 @@ impl Server {
         &self.endpoint
     }
 
-    /// Whether connections are encrypted.
+    /// Returns whether connections are encrypted.
     pub fn encrypted(&self) -> bool {
         self.tls.is_some()
     }

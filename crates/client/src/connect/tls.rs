@@ -26,7 +26,7 @@ pub struct TlsFiles {
     pub server_name: Option<String>,
 }
 
-/// How connections are encrypted. Files that have changed are read again for each new connection, as certificates are
+/// The encryption of connections. Files that have changed are read again for each new connection, as certificates are
 /// renewed while a program runs.
 #[derive(Clone)]
 pub struct Tls {

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use crate::error::ClientError;
 
-/// The calls of a walk: at a thousand keys each a hundred million keys.
+/// The maximum number of calls of a walk: at a thousand keys each a hundred million keys.
 const CALLS: u32 = 100_000;
-/// How long a walk may take.
+/// The time that a walk may take.
 const TIME: Duration = Duration::from_secs(900);
 
 /// A walk through what a server holds, page by page.
 pub struct CursorWalk {
     command: &'static str,
-    /// Where the walk continues.
+    /// The cursor at which the walk continues.
     cursor: Vec<u8>,
     calls: u32,
     since: Instant,

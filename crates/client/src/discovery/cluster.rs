@@ -22,7 +22,7 @@ use super::found::Found;
 use super::persistent::PersistentConnection;
 use super::slots::{self, Primary};
 
-/// How often a member is asked.
+/// The time from one query of a member to the next.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A cluster.
@@ -40,7 +40,7 @@ struct View {
 }
 
 impl Cluster {
-    /// Asks without end.
+    /// Watches the cluster without end.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
         let mut members: Vec<PersistentConnection> = self
             .seeds

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The most addresses that are scanned: with more, a mistake in a prefix is more likely than such a site.
+/// The maximum number of addresses that are scanned: with more, a mistake in a prefix is more likely than such a site.
 const LIMIT: u128 = 1 << 24;
 
-/// Why a range cannot be scanned.
+/// An error in a range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostsError {
     /// The text is neither a range nor an address.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_or_large_range_is_refused() {
+    fn invalid_or_large_range_is_rejected() {
         for bad in ["", "10.0.0", "10.0.0.0/33", "host", "10.0.0.1:7777", "::/x"] {
             let error = Hosts::parse(bad).unwrap_err().to_string();
             assert!(error.starts_with("expected a range or address"), "{error}");

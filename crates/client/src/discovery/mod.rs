@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! - A server keeps its identity ([`Found::id`]) for as long as it is meant to be the same, whatever its address.
-//! - A source that cannot be asked reports that, and withdraws no server.
+//! - A source that cannot be queried reports that, and withdraws no server.
 
 mod cluster;
 mod found;
@@ -25,16 +25,16 @@ pub use hosts::{Hosts, HostsError};
 pub use range::Range;
 pub use sentinel::Sentinel;
 
-/// Where servers are.
+/// A source of servers.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Source {
-    /// At these addresses.
+    /// Servers at these addresses.
     Urls(Vec<Server>),
-    /// Somewhere in a range, at one port.
+    /// Servers at one port of a range of addresses.
     Range(Range),
-    /// In a Redis or Valkey Cluster.
+    /// The primaries of a Redis or Valkey Cluster.
     Cluster(Cluster),
-    /// Where Sentinels say.
+    /// The primary of a service that Sentinels watch.
     Sentinel(Sentinel),
 }
 

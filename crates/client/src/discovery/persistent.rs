@@ -1,4 +1,4 @@
-//! A connection for repeated questions to one server: kept while it works, made anew after a failure.
+//! A connection for repeated queries to one server: kept while it works, replaced after a failure.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::connect::{ClientError, Connection, Server};
 use crate::reply::Reply;
 
-/// How long a question may take: another server can be asked instead.
+/// The time that a query may take: another server can be queried instead.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server, and the connection to it if there is one.

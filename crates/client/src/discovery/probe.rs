@@ -11,7 +11,7 @@ use crate::command::Cmd;
 use crate::connect::{ClientError, Connection, Server};
 use crate::reply::{self, Value};
 
-/// How long a probe may take.
+/// The time that a probe may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The memory that an answer may take, bytes; the answers of a server take some kilobytes.
 const REPLY_LIMIT: usize = 1 << 20;
@@ -30,7 +30,7 @@ pub enum State {
     WantsPassword,
     /// A server that does not accept the user or password.
     WrongPassword,
-    /// A server that refuses the commands of the probe.
+    /// A server that rejects the commands of the probe.
     Refuses,
     /// Not a server, or one that cannot answer at present.
     NoServer,
@@ -51,7 +51,7 @@ impl State {
     }
 }
 
-/// The result of a probe. What the server did not say is none.
+/// The result of a probe. A field that the server did not send is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct About {
     /// The state.
@@ -68,7 +68,7 @@ pub struct About {
     pub memory: Option<u64>,
     /// The memory limit of the module, bytes.
     pub max_memory: Option<u64>,
-    /// What went wrong.
+    /// The reason for the state, if it is not `Ok`.
     pub why: Option<String>,
 }
 

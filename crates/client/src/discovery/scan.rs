@@ -20,7 +20,7 @@ use crate::connect::{Access, Server, TlsError};
 use super::hosts::Hosts;
 use super::probe::{self, About};
 
-/// What is scanned, and how fast.
+/// The addresses to scan, and the limits of the scan.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scan {
     /// The addresses.
@@ -31,11 +31,11 @@ pub struct Scan {
     pub access: Access,
     /// Whether connections are encrypted.
     pub encrypted: bool,
-    /// How long a connection may take.
+    /// The time that a connection may take.
     pub timeout: Duration,
-    /// How many addresses are probed at a time.
+    /// The maximum number of addresses that are probed at a time.
     pub parallel: usize,
-    /// How many connections are begun in a second.
+    /// The maximum number of connections that are begun in a second.
     pub rate: u64,
 }
 
@@ -56,7 +56,7 @@ pub struct Seen {
     pub address: SocketAddr,
     /// The server there, to connect to.
     pub server: Server,
-    /// What the probe found.
+    /// The result of the probe.
     pub about: About,
 }
 
@@ -147,14 +147,14 @@ impl Scan {
 /// EMFILE, ENFILE, ENOBUFS, EADDRNOTAVAIL, EAGAIN of Linux.
 const TOO_MANY: [i32; 5] = [24, 23, 105, 99, 11];
 
-/// Whether this machine has no descriptor, port or memory for one more connection at present.
+/// Returns whether this machine has no descriptor, port or memory for one more connection at present.
 fn is_full(error: &Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| TOO_MANY.contains(&code))
 }
 
-/// Whether the connection failed within this machine.
+/// Returns whether the connection failed within this machine.
 fn is_ours(error: &Error) -> bool {
     let kinds = [ErrorKind::NetworkUnreachable, ErrorKind::PermissionDenied];
     is_full(error) || kinds.contains(&error.kind())

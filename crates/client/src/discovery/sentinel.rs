@@ -20,7 +20,7 @@ use super::found::Found;
 use super::persistent::PersistentConnection;
 use super::slots::is_host;
 
-/// How often all Sentinels are asked.
+/// The time from one query of all Sentinels to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A service.

@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 
 use crate::reply::{self, Value};
 
-/// The most primaries of a cluster: ten times as many as are advised.
+/// The maximum number of primaries of a cluster: ten times as many as are advised.
 const PRIMARIES: usize = 10_000;
-/// The most ranges of slots: each slot by itself.
+/// The maximum number of ranges of slots: each slot by itself.
 const RANGES: usize = 16_384;
-/// The longest name of a host or of a node, bytes.
+/// The maximum length of the name of a host or of a node, bytes.
 const NAME_LEN: usize = 255;
 
 /// A primary of a cluster.
@@ -116,7 +116,7 @@ fn plausible(primaries: Vec<Primary>) -> Option<Vec<Primary>> {
     (primaries.len() <= PRIMARIES && primaries.iter().all(is_good)).then_some(primaries)
 }
 
-/// Whether a text may be the name or address of a host: it is shown in messages, and resolved.
+/// Returns whether a text may be the name or address of a host: it is shown in messages, and resolved.
 pub fn is_host(text: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
     (1..=NAME_LEN).contains(&text.len()) && text.bytes().all(is_good)
@@ -162,7 +162,7 @@ mod tests {
     use Value::{Array, Int, Nil};
 
     #[test]
-    fn implausible_reply_is_refused() {
+    fn implausible_reply_is_rejected() {
         let is_read = |host: &str, id: &str| {
             let node = node(bulk(host), 1, id, &[]);
             by_slots(Array(vec![range(0, 1, node)])).is_some()
