@@ -1,7 +1,7 @@
 //! The histogram of a window: from it come the percentiles.
 //!
-//! Up to [`MAX_RAW`] samples are kept as they are. With more, the histogram counts them in base-2 exponential buckets as
-//! in OpenTelemetry's ExponentialHistogram: at scale s, bucket i counts the values in (2^(i / 2^s), 2^((i + 1) / 2^s)].
+//! Up to [`MAX_RAW`] samples are kept as they are. With more, the histogram counts them in base-2 exponential buckets
+//! as in OpenTelemetry's ExponentialHistogram: at scale s, bucket i has the values in (2^(i / 2^s), 2^((i + 1) / 2^s)].
 //! Negative values have buckets of their own, by magnitude, and zeros have a count. The scale is the highest, from
 //! [`MAX_SCALE`] down to [`MIN_SCALE`], at which the buckets between the lowest and the highest of both signs are
 //! at most [`MAX_BUCKETS`]. At the lowest scale any set of doubles has at most 264.
@@ -27,11 +27,26 @@
 //! scale 4 up to 10^6, scale 3 up to 10^12. With both signs it is the product of the two ratios that counts. As each
 //! side begins and ends within a bucket, that product may be up to 959, 9.1 * 10^5 and 8.4 * 10^11.
 //!
+//! Measured with 10^7 values of each distribution in windows of 10,000, percentiles 1, 10, 25, 50, 90, 95, 99 and 99.9
+//! of each (examples/histogram_errors.rs), worst and mean error by scale:
+//!
+//! | distribution | scale of the windows | at 5 | at 4 | at 3 |
+//! | --- | --- | --- | --- | --- |
+//! | log-normal, σ = 1 | 5: 2.3 %, 4: 97.7 % | 1.073 %, 0.512 % | 2.165 %, 1.082 % | 4.328 %, 1.961 % |
+//! | uniform, 1 to 1,000 | 5 | 1.083 %, 0.512 % | 2.166 %, 1.008 % | 4.329 %, 1.883 % |
+//! | bimodal, 2 and 300 | 5 | 1.083 %, 0.517 % | 2.164 %, 0.959 % | 4.327 %, 1.919 % |
+//! | constant | 5 | 0 | 0 | 0 |
+//! | negative log-normal | 5: 2.3 %, 4: 97.7 % | 1.078 %, 0.568 % | 2.165 %, 1.098 % | 4.327 %, 1.856 % |
+//! | normal, both signs | 3: 99.8 %, 2: 0.2 % | - | - | 4.329 %, 2.688 % |
+//! | 90 % zeros, else log-normal | 5: 84.9 %, 4: 15.1 % | 1.083 %, 0.234 % | 2.165 %, 0.474 % | 4.328 %, 0.933 % |
+//! | 12 decades | 3 | - | - | 4.329 %, 2.206 % |
+//!
 //! # Memory
 //!
 //! Counts are half a byte or 1, 2, 4 or 8 bytes wide, as the largest requires. So the buckets take at most 1,280 bytes
 //! unless one counts 2^32 samples or more; then at most [`MAX_HEAP_BYTES`], because exact counts in 1,280 bytes would
-//! take a lower scale than the errors above permit. (Two sides of 132 buckets of 8 bytes exceed them at any scale.)
+//! take a lower scale than the errors above permit. (Two sides of 132 buckets of 8 bytes, as at the lowest
+//! scale, exceed them anyway.)
 //!
 //! # Examples
 //!
@@ -51,6 +66,7 @@ mod bytes;
 mod index;
 mod json;
 mod percentiles;
+mod width;
 
 use buckets::Buckets;
 pub use bytes::MAX_BYTES;
