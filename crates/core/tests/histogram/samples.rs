@@ -73,6 +73,7 @@ pub fn samples(distribution: &str, n: usize, r: &mut Random) -> Vec<(f64, u64)> 
     let times = |r: &mut Random| match r.below(20) {
         0 => 1 + r.next() % (1 << 32),
         1 => 1 + r.next() % 400,
+        2 => 1 + r.next() % 4,
         _ => 1,
     };
     (0..n).map(|_| (value(distribution, r), times(r))).collect()
