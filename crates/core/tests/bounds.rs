@@ -1,15 +1,13 @@
 //! What one command or tick does at most, and that the rest is done later or can be requested.
 
-mod support;
-
+use crate::support::World;
 use aggregator_core::{Command, Request, Settings};
-use support::World;
 
 fn words(head: &str, more: impl Iterator<Item = String>) -> Vec<String> {
     head.split(' ').map(str::to_owned).chain(more).collect()
 }
 
-fn run(w: &mut World, words: &[String]) -> Result<support::Value, String> {
+fn run(w: &mut World, words: &[String]) -> Result<crate::support::Value, String> {
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     w.try_args(&words).map_err(|error| error.to_string())
 }
@@ -87,7 +85,7 @@ fn one_error_evicts_a_few_beyond_a_lowered_limit_and_ticks_the_rest() {
     let info = w.run("INFO");
     assert_eq!(info.at("errors").int(), 10);
     assert_eq!(info.at("queues").at("ERROR").at("dropped").int(), 491);
-    assert!(w.run("GET ERROR new") != support::Value::Null);
+    assert!(w.run("GET ERROR new") != crate::support::Value::Null);
     w.check_copies();
 }
 
@@ -119,7 +117,7 @@ fn range_returns_the_oldest_windows_and_continues_after_the_last() {
     let mut w = World::new();
     (w.settings.min_window_s, w.settings.rules.flush_delay_ms) = (1, 0);
     w.settings.rules.history = [100_000, 0];
-    let start = support::BASE - 20_000_000;
+    let start = crate::support::BASE - 20_000_000;
     for i in 0..12_001 {
         w.run(&format!("STAT m {i} AT {}", start + i * 1000));
     }
@@ -143,20 +141,20 @@ fn range_finds_the_oldest_windows_after_a_clock_was_set_back() {
     (w.settings.min_window_s, w.settings.rules.flush_delay_ms) = (1, 0);
     w.settings.rules.history = [100_000, 0];
     // The windows of a time far ahead are first in the history.
-    let ahead = support::BASE + 86_400_000;
+    let ahead = crate::support::BASE + 86_400_000;
     w.set_wall(ahead + 20_000_000);
     for i in 0..11_000 {
         w.run(&format!("STAT m 1 AT {}", ahead + i * 1000));
     }
-    w.set_wall(support::BASE + 20_000_000);
+    w.set_wall(crate::support::BASE + 20_000_000);
     for i in 0..100 {
-        w.run(&format!("STAT m 1 AT {}", support::BASE + i * 1000));
+        w.run(&format!("STAT m 1 AT {}", crate::support::BASE + i * 1000));
     }
     let reply = w.run("RANGE m MIN");
     assert_eq!(reply.list().len(), 5000);
     let starts: Vec<i64> = reply.list().iter().map(|b| b.at("start").int()).collect();
     let expected = (0..100)
-        .map(|i| support::BASE + i * 1000)
+        .map(|i| crate::support::BASE + i * 1000)
         .chain((0..4900).map(|i| ahead + i * 1000));
     assert_eq!(starts, expected.collect::<Vec<_>>());
 }

@@ -1,12 +1,10 @@
 //! What is saved and replicated, to the byte, and what older versions wrote. (The files of 0.1.0 are in the module's
 //! tests/stable.)
 
-mod support;
-
+use crate::support::{BASE, World, digest, frames, reload};
 use aggregator_core::Counters;
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
-use support::{BASE, World, digest, frames, reload};
 
 /// A node with three open windows of a metric, and a forgotten one.
 fn world() -> World {

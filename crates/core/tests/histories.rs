@@ -1,12 +1,10 @@
 //! Closed windows that are kept for AGG.RANGE: limits that are lowered, and what saved nodes claim.
 
-mod support;
-
+use crate::support::{BASE, World, frames, reload};
 use aggregator_core::codec::put_u64;
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::SnapshotLoader;
 use aggregator_core::settings::MAX_HISTORY;
-use support::{BASE, World, frames, reload};
 
 const METRICS: usize = 10;
 

@@ -6,11 +6,9 @@
 //! So the rules of what counts where are checked, with flush delays beyond a window, AGG.FORGET and `series-ttl`, and
 //! that nothing is lost or doubled.
 
-mod support;
-
+use crate::support::{BASE, Value, World};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use support::{BASE, Value, World};
 
 /// What happens; times are seconds after [`BASE`], relative to the clock.
 #[derive(Clone, Debug)]

@@ -1,10 +1,8 @@
 //! Random commands of all kinds while time passes: a replica with other clocks and settings has the same value, and so
 //! has a node that is saved and loaded. After every step the limits hold and nothing queued is unaccounted for.
 
-mod support;
-
+use crate::support::{Value, World, digest, reload};
 use proptest::prelude::*;
-use support::{Value, World, digest, reload};
 
 fn line() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b", "c@x", "d", "e", "f"]);

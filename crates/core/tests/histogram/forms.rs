@@ -1,7 +1,7 @@
 //! The byte form, to the byte.
 
-use crate::model::bucket;
-use crate::{assert_same, bytes, hex, histogram, json};
+use super::model::bucket;
+use super::{assert_same, bytes, hex, histogram, json};
 use aggregator_core::DecodeError;
 use aggregator_core::histogram::{Histogram, MAX_SCALE};
 

@@ -1,6 +1,6 @@
 //! The memory of open windows.
 
-use crate::samples::Random;
+use super::samples::Random;
 use aggregator_core::histogram::{Histogram, MAX_BUCKETS, MAX_HEAP_BYTES, MAX_SCALE};
 
 /// What jemalloc takes for an allocation: it has four classes per power of two, at distances of 16 and more.

@@ -1,8 +1,8 @@
 //! What holds for samples of any distribution, any order and any bytes.
 
-use crate::model::Model;
-use crate::samples::{DISTRIBUTIONS, Random, samples, size};
-use crate::{assert_same, bytes, hex, histogram, json};
+use super::model::Model;
+use super::samples::{DISTRIBUTIONS, Random, samples, size};
+use super::{assert_same, bytes, hex, histogram, json};
 use aggregator_core::histogram::{
     Histogram, MAX_BYTES, MAX_HEAP_BYTES, MAX_RAW, MAX_SCALE, MIN_SCALE, Percentiles,
 };

@@ -1,8 +1,8 @@
 //! Limits and special values.
 
-use crate::model::bucket;
-use crate::samples::{Random, value};
-use crate::{assert_same, bytes, hex, histogram, json};
+use super::model::bucket;
+use super::samples::{Random, value};
+use super::{assert_same, bytes, hex, histogram, json};
 use aggregator_core::histogram::{
     Histogram, MAX_BUCKETS, MAX_BYTES, MAX_COUNT, MAX_HEAP_BYTES, MAX_SCALE, MIN_SCALE, Percentiles,
 };

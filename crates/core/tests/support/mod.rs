@@ -1,6 +1,5 @@
 //! A world without a server: a primary whose clock the tests set, a replica with other settings that receives the
 //! effects, and replies as values.
-#![allow(dead_code)] // each test file uses its part
 
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};

@@ -1,0 +1,10 @@
+//! The tests of the core through its public interface, in one binary.
+
+mod bounds;
+mod formats;
+mod histogram;
+mod histories;
+mod model;
+mod replica;
+mod statistics;
+mod support;
