@@ -1,9 +1,9 @@
-//! Clients that wait in AGG.FETCH with BLOCK, and which of them is served when a node has something for them.
+//! Clients that wait in AGG.FETCH with BLOCK, and the order in which they get records that become available.
 //!
-//! Each client has an id, in the order of arrival, and is listed for every queue that it named. A report that brings
-//! something to a queue for which nobody waits costs a look at these lists and wakes nobody. Otherwise the lists are
-//! served once the command (or the script, or the transaction) is over: the client that has waited longest for an
-//! available record gets it, as long as there are such records.
+//! Each client has an id, in the order of arrival, and is listed for every queue that it named. A report that queues
+//! a record for which nobody waits costs a lookup in these lists and wakes nobody. Otherwise the lists are served once
+//! the command (or the script, or the transaction) is over: the client that has waited longest for an available record
+//! gets it, as long as there are such records.
 
 use crate::ffi::blocking::{BlockedClient, BlockingHooks, block as block_client, unblock};
 use crate::ffi::{Call, Content, Ctx, KeyName, MainThread, Mode, SharedString, User};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long clients are served before other commands get a turn.
+/// The time for which clients are served before other commands run.
 const BUDGET: Duration = Duration::from_millis(1);
 
 const NO_PERMISSION: &str =
@@ -25,13 +25,13 @@ const NO_PERMISSION: &str =
 const CANNOT_BLOCK: &str =
     "ERR AGG.FETCH: the server cannot block this client: retry without BLOCK";
 
-/// Runs the command of a waiting client on a node that has something for it. `None`: it cannot run now.
+/// Runs the command of a waiting client on a node that has a record for it. Returns `None` if it cannot run now.
 pub type RunFn = fn(Ctx<'_>, &KeyName<'_>, &[&[u8]], &mut StoredNode) -> Option<Answer>;
 
 /// A client that waits, or that has its answer and is about to be unblocked.
 struct Waiter {
     command: WaitingCommand,
-    /// Where the node is.
+    /// The database of the node.
     db: i32,
     key: SharedString,
     /// The queues that the client waits for.
@@ -64,24 +64,24 @@ struct Waiters {
     by_id: BTreeMap<u64, Waiter>,
     /// By database and key.
     lists: BTreeMap<i32, BTreeMap<SharedString, WaitLists>>,
-    /// Keys that may have something for a client.
+    /// Keys that may have a record for a client.
     ready: BTreeSet<(i32, SharedString)>,
 }
 
 static WAITERS: MainThread<Option<Waiters>> = MainThread::new(None);
 
-/// [`serve`] is scheduled.
+/// Whether [`serve`] is scheduled.
 static IS_SERVE_SCHEDULED: AtomicBool = AtomicBool::new(false);
 
 fn with<R>(f: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
     WAITERS.with(|waiters| f(waiters.get_or_insert_default()))
 }
 
-/// Blocks the client of a command until one of the queues has something, or for `timeout_ms` (0: without a limit). Then
-/// `run` runs the command.
+/// Blocks the client of a command until one of the queues has an available record, or for `timeout_ms` milliseconds (0:
+/// without a limit). Then `run` runs the command.
 ///
-/// A waiting client costs what the server keeps for any client, and some words here, and `maxclients` bounds their
-/// number. So it may wait however little memory is left, because draining is what frees memory.
+/// A waiting client costs what the server keeps for any client and a few words here, and `maxclients` bounds their
+/// number. So a client may wait however little memory is left, because draining frees memory.
 pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64, run: RunFn) {
     let Some(id) = with(Waiters::next_id) else {
         return call.ctx.reply_error(CANNOT_BLOCK);
@@ -107,7 +107,7 @@ pub fn block(call: &Call<'_>, queues: &[Queue], timeout_ms: u64, run: RunFn) {
     with(|waiters| waiters.add(id, waiter));
 }
 
-/// What the server reports of waiting clients.
+/// The calls of the server about waiting clients.
 struct Hooks;
 
 impl BlockingHooks for Hooks {
@@ -127,19 +127,19 @@ impl BlockingHooks for Hooks {
     }
 }
 
-/// A node may have something new. If a client waits for it, clients are served soon.
+/// Schedules serving if a client waits for a record that a changed node has now.
 pub fn node_changed(ctx: Ctx<'_>, name: &KeyName<'_>, node: &mut Node, now: Now) {
     mark_ready(ctx, name, |lists| {
         lists.first_served_by(node, now).is_some()
     });
 }
 
-/// A key has a new value, perhaps a node.
+/// Schedules serving if a client waits for a key that has a new value, perhaps a node.
 pub fn key_changed(ctx: Ctx<'_>, name: &KeyName<'_>) {
     mark_ready(ctx, name, |_| true);
 }
 
-/// Any node may have something new. The next tick of the timer serves.
+/// Lets the next tick of the timer try all waiting clients, because any node may have changed.
 pub fn all_changed() {
     with(|waiters| {
         for (db, keys) in &waiters.lists {
@@ -193,7 +193,7 @@ pub fn serve(ctx: Ctx<'_>) {
     }
 }
 
-/// Serves the client that has waited longest for something that a node has now. `None`: there is no such client.
+/// Serves the client that has waited longest for a record that is available. Returns `None` if there is no such client.
 fn serve_first(ctx: Ctx<'_>, db: i32, key_name: &SharedString) -> Option<()> {
     if !ctx.select_db(db) {
         return None;
@@ -224,7 +224,7 @@ fn serve_first(ctx: Ctx<'_>, db: i32, key_name: &SharedString) -> Option<()> {
     Some(())
 }
 
-/// Returns the client that has waited longest for something that a node has now.
+/// Returns the client that has waited longest for a record that is available in a node.
 fn first_waiter(db: i32, key: &SharedString, stored: &mut StoredNode) -> Option<u64> {
     let now = transaction::now();
     let first = stored.change(now.mono_ms, |node| {
@@ -285,7 +285,7 @@ impl Waiters {
 }
 
 impl WaitLists {
-    /// Returns the first client that waits for what a node has now.
+    /// Returns the first client that waits for a queue with an available record.
     fn first_served_by(&self, node: &mut Node, now: Now) -> Option<u64> {
         let firsts = Queue::ALL.iter().filter_map(|queue| {
             let id = self.0[*queue as usize].first()?;

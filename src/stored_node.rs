@@ -67,7 +67,7 @@ impl StoredNode {
         }
     }
 
-    /// The node has left the name under which it is registered.
+    /// Marks the node as not registered, because it has left its name.
     pub fn unregister(&self) {
         self.is_registered.store(false, Relaxed);
     }
@@ -101,8 +101,8 @@ impl StoredNode {
         }
     }
 
-    /// Runs a change of the node and measures it. What a refused change allocates belongs to its reply, not to the
-    /// node.
+    /// Runs a change of the node and measures it. Memory that a rejected change allocates belongs to its reply,
+    /// not to the node.
     #[inline]
     pub fn change<R, E>(
         &mut self,

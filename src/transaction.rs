@@ -112,7 +112,7 @@ pub fn change<R>(
     .map(|Ok(result)| result)
 }
 
-/// Does the same as [`change`] for a change that may be refused. A refused one has changed nothing.
+/// Does the same as [`change`] for a change that may fail. A failed change has changed nothing.
 #[inline]
 pub fn try_change<R, E>(
     ctx: Ctx<'_>,

@@ -171,7 +171,7 @@ fn info(server: &Server, name: &str) -> Vec<Value> {
 }
 
 /// Returns the sorted words of a list, or of a set in RESP3.
-fn words(value: &Value) -> Vec<String> {
+fn sorted_words(value: &Value) -> Vec<String> {
     let mut words: Vec<String> = redis::from_redis_value(value.clone()).unwrap();
     words.sort();
     words
@@ -184,7 +184,7 @@ fn sorted(words: &[&str]) -> Vec<String> {
 }
 
 fn has_flag(arg: &Value, flag: &str) -> bool {
-    at(arg, "flags").is_some_and(|flags| words(flags).iter().any(|f| f == flag))
+    at(arg, "flags").is_some_and(|flags| sorted_words(flags).iter().any(|f| f == flag))
 }
 
 fn args(map: &Value) -> &[Value] {
@@ -404,7 +404,7 @@ fn arity_and_flags_are_correct() {
         let info = info(&server, command.name());
         let places = [Value::Int(1), Value::Int(1), Value::Int(1)];
         assert_eq!(info[3..6], places, "{}", command.name());
-        (command.name(), info[1].clone(), words(&info[2]))
+        (command.name(), info[1].clone(), sorted_words(&info[2]))
     });
     let wrong: Vec<_> = found
         .iter()
@@ -425,7 +425,7 @@ fn key_specs_match_what_commands_do_with_the_node() {
         let specs = list(&info[8]);
         assert_eq!(specs.len(), 1, "{name}");
         let spec = &specs[0];
-        let flags = words(at(spec, "flags").unwrap());
+        let flags = sorted_words(at(spec, "flags").unwrap());
         assert_eq!(flags, sorted(command.key), "{name}");
         let begin = at(spec, "begin_search").unwrap();
         assert_eq!(text(begin, "type"), "index", "{name}");
@@ -454,7 +454,7 @@ fn server_finds_the_key_of_every_command() {
         assert_eq!(keys, ["some.node"], "{line}");
         let flags: Value = server.ask(&format!("COMMAND GETKEYSANDFLAGS {line}"));
         let pair = list(&list(&flags)[0]);
-        assert_eq!(self::words(&pair[1]), sorted(command.key), "{line}");
+        assert_eq!(self::sorted_words(&pair[1]), sorted(command.key), "{line}");
     }
 }
 

@@ -5,7 +5,7 @@
 //! fit below the memory limit: one payload may use more than is checked here, and then no other is accepted until the
 //! timer has trimmed.
 
-use super::run::refuse;
+use super::run::reject;
 use crate::ffi::alloc::main_thread_bytes;
 use crate::ffi::{Call, Content, Key, Mode};
 use crate::memory::accounting::{self, NodeUsage};
@@ -21,13 +21,13 @@ use aggregator_core::{CommandError, DecodeError, Node};
 /// saved ones.
 const GROWTH: u64 = 8;
 
-/// Where a payload comes from.
+/// The origin of a payload.
 struct Source {
     /// The client that sent it; 0: a primary or a file.
     replay_client: u64,
-    /// It belongs to a slot that is being imported.
+    /// Whether it belongs to a slot that is being imported.
     is_imported: bool,
-    /// The limits apply to it. What a primary, a file or an import brings was accepted elsewhere.
+    /// Whether the limits apply to it. A payload from a primary, a file or an import was accepted elsewhere.
     is_limited: bool,
 }
 
@@ -46,7 +46,7 @@ pub fn apply(call: &Call<'_>) {
         let cost = payload.len() as u64 * GROWTH;
         if !accounting::fits(cost, &env.settings) && !eviction::evict(call.ctx, None, cost, &env) {
             let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
-            return refuse(call, &CommandError::memory("AGG.APPLY", &limit));
+            return reject(call, &CommandError::memory("AGG.APPLY", &limit));
         }
     }
     let Some(mut key) = call.ctx.open(&call.key, Mode::Write) else {
@@ -70,9 +70,9 @@ pub fn apply(call: &Call<'_>) {
             blocking::key_changed(call.ctx, &call.key);
             call.ctx.reply_ok();
         }
-        Some(Err(damaged)) => call
+        Some(Err(error)) => call
             .ctx
-            .reply_error(&format!("ERR AGG.APPLY: invalid payload: {damaged}")),
+            .reply_error(&format!("ERR AGG.APPLY: invalid payload: {error}")),
         None => call.ctx.reply_error(INTERNAL),
     }
 }

@@ -14,15 +14,15 @@ use aggregator_core::{Command, CommandError, Now, Request, Settings};
 /// The error for a node between the first and the last AGG.APPLY of a saved one.
 const UNFINISHED: &str = "ERR the node is being restored by AGG.APPLY: retry when the restore is complete, or DEL the node";
 
-/// Replies with a refusal of arguments or memory. It is counted, in the node too if there is one.
-pub fn refuse(call: &Call<'_>, refusal: &CommandError) {
-    transaction::with_counters(|counters| counters.reject(refusal.reason));
+/// Replies with an error of arguments or memory, and counts it, in the node too if it exists.
+pub fn reject(call: &Call<'_>, error: &CommandError) {
+    transaction::with_counters(|counters| counters.reject(error.reason));
     if let Some(mut key) = call.ctx.open(&call.key, Mode::ReadUntracked)
         && let Content::Value(stored) = key.content::<StoredNode>()
     {
-        stored.node.count_refusal(refusal);
+        stored.node.count_refusal(error);
     }
-    call.ctx.reply_error(&refusal.to_string());
+    call.ctx.reply_error(&error.to_string());
 }
 
 /// Runs a command that reads.
@@ -30,7 +30,7 @@ pub fn read(command: Command, call: &Call<'_>) {
     let Env { settings, now } = transaction::command_env();
     let request = match Request::parse(command, call.args, &settings, now) {
         Ok(request) => request,
-        Err(refusal) => return refuse(call, &refusal),
+        Err(error) => return reject(call, &error),
     };
     let mut reply = Replier(call.ctx);
     let Some(mut key) = call.ctx.open(&call.key, Mode::Read) else {
@@ -57,7 +57,7 @@ pub fn write(command: Command, call: &Call<'_>) {
     let env = transaction::command_env();
     let request = match Request::parse(command, call.args, &env.settings, env.now) {
         Ok(request) => request,
-        Err(refusal) => return refuse(call, &refusal),
+        Err(error) => return reject(call, &error),
     };
     let transient = TransientMemory::since(call.bytes_before);
     let Some(mut key) = call.ctx.open(&call.key, Mode::Write) else {
@@ -96,7 +96,7 @@ pub fn write(command: Command, call: &Call<'_>) {
         }
         _ if !fits => {
             let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
-            refuse(call, &CommandError::memory(command.name(), &limit));
+            reject(call, &CommandError::memory(command.name(), &limit));
         }
         _ => create(&request, &mut key, &env, call),
     }
@@ -151,7 +151,7 @@ fn change(
             blocking::node_changed(ctx, &call.key, &mut stored.node, env.now);
         }
         Some(Ok(_)) => {}
-        Some(Err(refusal)) => call.ctx.reply_error(&refusal.to_string()),
+        Some(Err(error)) => call.ctx.reply_error(&error.to_string()),
         None => call.ctx.reply_error(INTERNAL),
     }
 }
@@ -165,8 +165,8 @@ fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) 
     let Some((ran, pending)) = created else {
         return call.ctx.reply_error(INTERNAL);
     };
-    if let Err(refusal) = &ran {
-        return call.ctx.reply_error(&refusal.to_string());
+    if let Err(error) = &ran {
+        return call.ctx.reply_error(&error.to_string());
     }
     if let Some(pending) = pending {
         pending.store(call.ctx, &call.key, key);
@@ -221,7 +221,7 @@ fn replay(command: Command, call: &Call<'_>) -> bool {
     }
     match request {
         Ok(request) => replay_on(&request, stored, mono_ms, call),
-        Err(refusal) => call.ctx.reply_error(&refusal.to_string()),
+        Err(error) => call.ctx.reply_error(&error.to_string()),
     }
     true
 }
@@ -254,7 +254,7 @@ pub fn fetch(call: &Call<'_>) {
     let env = transaction::command_env();
     let request = match Request::parse(Command::Fetch, call.args, &env.settings, env.now) {
         Ok(request) => request,
-        Err(refusal) => return refuse(call, &refusal),
+        Err(error) => return reject(call, &error),
     };
     if let Some(wait) = request.block()
         && !call.ctx.flags().denies_blocking()
@@ -289,10 +289,10 @@ fn fetch_for(
     // The arguments were checked when the client began to wait, but settings may have changed since.
     let request = match Request::parse(Command::Fetch, args, &env.settings, env.now) {
         Ok(request) => request,
-        Err(refusal) => {
-            transaction::with_counters(|counters| counters.reject(refusal.reason));
-            stored.node.count_refusal(&refusal);
-            return Some(Answer::Error(refusal.to_string()));
+        Err(error) => {
+            transaction::with_counters(|counters| counters.reject(error.reason));
+            stored.node.count_refusal(&error);
+            return Some(Answer::Error(error.to_string()));
         }
     };
     let mut reply = RecordedReply::default();
@@ -301,6 +301,6 @@ fn fetch_for(
     })?;
     Some(match ran {
         Ok(_) => Answer::Reply(reply),
-        Err(refusal) => Answer::Error(refusal.to_string()),
+        Err(error) => Answer::Error(error.to_string()),
     })
 }

@@ -43,7 +43,7 @@ pub struct Ctx<'a> {
     lifetime: PhantomData<&'a ()>,
 }
 
-/// The level of an entry in the server's log.
+/// The level of a message in the server's log.
 #[derive(Clone, Copy)]
 pub enum Level {
     /// Worth knowing for an operator.
@@ -70,7 +70,7 @@ impl Ctx<'_> {
         }
     }
 
-    /// Writes an entry into the server's log.
+    /// Writes a message into the server's log.
     pub fn log(self, level: Level, text: &str) {
         let level = match level {
             Level::Notice => c"notice",

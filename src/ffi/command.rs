@@ -1,4 +1,4 @@
-//! The commands: how the server calls them, and what it shows of them.
+//! The commands: their registration, the function that the server calls, and their COMMAND DOCS.
 //!
 //! The table of commands is the core's ([`CommandSpec`]); registration, arity, flags, key specs, ACL categories and
 //! COMMAND DOCS derive from it.

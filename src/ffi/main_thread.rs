@@ -2,7 +2,7 @@
 //!
 //! The server runs commands, timers, events and type methods one after the other on one thread. Only `free` may run on
 //! another, and it touches atomics alone. One callback may run inside another, though (an event inside a command), so
-//! the cell lends its content to one borrower at a time and refuses the second.
+//! the cell lends its content to one borrower at a time and gives the second nothing.
 
 use super::alloc::is_main_thread;
 use std::cell::{Cell, UnsafeCell};

@@ -5,7 +5,7 @@
 //! [`Settings`](settings::Settings) and [`Hooks`].
 //!
 //! # Invariants
-//! - Every function that the server calls runs inside [`guard`](guard::guard): a panic becomes an entry in the server's
+//! - Every function that the server calls runs inside [`guard`](guard::guard): a panic becomes a message in the server's
 //!   log and an error for the client. It never unwinds through C.
 //! - Handles ([`Ctx`], [`Key`], [`KeyName`]) live no longer than the callback that they were made in.
 

@@ -1,4 +1,4 @@
-//! How the server calls the module for anything but commands, values and blocked clients: load, events, the timer,
+//! The functions that the server calls, except those of commands, values and blocked clients: load, events, the timer,
 //! INFO.
 
 use super::alloc;
@@ -9,7 +9,7 @@ use super::strings::ArgVector;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
-/// What the module does when the server calls it.
+/// The module's handlers of calls of the server.
 pub trait Hooks: 'static {
     /// The name of the module.
     const NAME: &'static CStr;
@@ -20,10 +20,10 @@ pub trait Hooks: 'static {
     /// The reason for the log; the server then unloads the module.
     fn load(ctx: Ctx<'_>, args: &[&[u8]]) -> Result<(), String>;
 
-    /// Something happened in the server.
+    /// Handles an event of the server.
     fn on_event(event: ServerEvent);
 
-    /// The timer fired. Returns the milliseconds until the next tick.
+    /// Runs a tick of the timer. Returns the milliseconds until the next tick.
     fn on_tick(ctx: Ctx<'_>) -> u64;
 
     /// Writes the module's sections of INFO. In a crash report the heap may be damaged: then it neither allocates nor
@@ -87,7 +87,7 @@ pub unsafe fn on_load<H: Hooks>(
 }
 
 /// Subscribes to INFO, events and the timer. Nothing of a load may fail after this: the server takes back the commands,
-/// settings and types of a refused module, but no timer or subscription.
+/// settings and types of a rejected module, but no timer or subscription.
 ///
 /// There is no subscription to keyspace events: on Valkey 8.1 and 9.0 any such subscription leaves a client of MOVE in
 /// the other database (valkey pull request 4024), and it would cost every write of every key.

@@ -18,7 +18,7 @@ const MAX_SLACK: u64 = 2 << 20;
 static TRANSIENT: AtomicU64 = AtomicU64::new(0);
 
 /// The memory of the running command, which is free again when the command is over. It does not count: no node loses
-/// records for it, and nothing is refused because of it.
+/// records for it, and no command is rejected because of it.
 pub struct TransientMemory {
     bytes_before: i64,
 }
@@ -45,7 +45,7 @@ impl Drop for TransientMemory {
     }
 }
 
-/// What the accounting knows of a node.
+/// The memory used by a node.
 #[derive(Clone, Copy, Default)]
 pub struct NodeUsage {
     /// Bytes that the node has allocated.

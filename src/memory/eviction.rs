@@ -2,12 +2,12 @@
 //!
 //! A write that may not fit first drops the oldest records of the largest of all MIN, HOUR and LOG queues of the
 //! server: at most about [`SLICE`] for one command, and none if that is not enough. Then the change runs under memory
-//! pressure: the core counts what it uses and refuses what is new. `agg.max-node-memory` limits each node likewise;
+//! pressure: the core counts what it uses and rejects what is new. `agg.max-node-memory` limits each node likewise;
 //! below that limit the node's own queues are evicted.
 //!
 //! Which queues are large is known from the timer's last round over the nodes, so eviction takes no longer with many
 //! nodes. What is far above the limit (it was lowered, or a file was loaded) is for the timer to trim; until it has,
-//! writes that need memory are refused.
+//! writes that need memory are rejected.
 
 use super::accounting::{MIN_STEP, NodeUsage, node_memory, server_memory, tighter_limit};
 use crate::ffi::{Content, Ctx, KeyName, MainThread, Mode, OwnedString};
@@ -27,7 +27,7 @@ const MAX_NEEDED: u64 = SLICE - 4 * MIN_STEP;
 /// The most that the timer evicts in one step.
 const TIMER_SLICE: u64 = SLICE / 4;
 
-/// How many large queues are remembered.
+/// The number of large queues that are remembered.
 const REMEMBERED: usize = 64;
 
 /// The queues that records are dropped from.

@@ -206,7 +206,7 @@ fn restore_of_one_endless_frame_takes_little_memory() {
 }
 
 #[test]
-fn history_longer_than_any_setting_allows_is_refused() {
+fn history_longer_than_any_setting_allows_is_rejected() {
     let Some(server) = server() else { return };
     let mut connection = server.connection();
     let payload = dump_of(&mut connection, 1, FRAME, |frame, i| {

@@ -50,7 +50,7 @@ fn check(answer: &Result<Value, String>) -> bool {
 }
 
 #[test]
-fn damaged_effects_and_frames_are_refused_or_applied_and_the_nodes_work() {
+fn damaged_effects_and_frames_are_rejected_or_applied_and_the_nodes_work() {
     let Some(aof) = aof_of_work(seed(), 100) else {
         return;
     };

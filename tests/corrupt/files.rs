@@ -159,7 +159,7 @@ fn starts() -> usize {
 }
 
 #[test]
-fn damaged_rdb_files_are_refused_or_loaded() {
+fn damaged_rdb_files_are_rejected_or_loaded() {
     let Some(server) = server() else { return };
     let mut report = FailureReport::new("RDB");
     dumps(&server);
@@ -191,7 +191,7 @@ fn damaged_rdb_files_are_refused_or_loaded() {
 }
 
 #[test]
-fn damaged_aof_files_are_refused_or_loaded() {
+fn damaged_aof_files_are_rejected_or_loaded() {
     let Some(aof) = aof_of_work(seed() + 1, 30) else {
         return;
     };

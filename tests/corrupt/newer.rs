@@ -6,7 +6,7 @@ use super::support::*;
 use testkit::*;
 
 #[test]
-fn payload_of_a_newer_version_is_refused_with_a_reason_in_the_log() {
+fn payload_of_a_newer_version_is_rejected_with_a_reason_in_the_log() {
     let Some(server) = server() else { return };
     let dump = dumps(&server).remove(0);
     let mut connection = server.connection();

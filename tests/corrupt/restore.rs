@@ -10,7 +10,7 @@ use testkit::*;
 const BATCH: usize = 100;
 
 #[test]
-fn damaged_payloads_are_refused_or_restored_nodes_work() {
+fn damaged_payloads_are_rejected_or_restored_nodes_work() {
     let Some(server) = server() else { return };
     let mut report = FailureReport::new("RESTORE");
     let dumps = dumps(&server);

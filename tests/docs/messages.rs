@@ -112,7 +112,7 @@ fn quoted_messages_exist_in_the_sources() {
 }
 
 #[test]
-fn every_refusal_of_a_command_is_listed() {
+fn every_rejection_of_a_command_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     // Messages of parsers and limits, except for single words and usages.
     for folder in [

@@ -1,4 +1,4 @@
-//! AGG.PEEK changes nothing.
+//! AGG.PEEK: it shows records in both directions and from any id, and changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ fn peek_changes_nothing() {
     };
     one_of_each(&server, "n");
     let digest = server.digest("n");
-    let line = "AGG.PEEK n MIN HOUR LOG ERROR REALITY";
-    let first = take(&server, line);
-    assert_eq!(first.len(), 5);
-    assert!(first.iter().all(|e| e.deliveries == 0));
-    assert_eq!(take(&server, line), first);
+    let peek = "AGG.PEEK n MIN HOUR LOG ERROR REALITY";
+    let peeked = take(&server, peek);
+    assert_eq!(peeked.len(), 5);
+    assert!(peeked.iter().all(|e| e.deliveries == 0));
+    assert_eq!(take(&server, peek), peeked);
     assert_eq!(server.digest("n"), digest);
     // A peek is not a delivery.
     let fetched = take(&server, "AGG.FETCH n MIN HOUR LOG ERROR REALITY");
-    assert_eq!(ids(&fetched), ids(&first));
+    assert_eq!(ids(&fetched), ids(&peeked));
     assert!(fetched.iter().all(|e| e.deliveries == 1));
 }
 
@@ -54,27 +54,30 @@ fn peek_starts_at_from_and_goes_down_with_rev() {
 }
 
 #[test]
-fn from_and_rev_apply_to_each_named_queue() {
+fn from_and_rev_apply_to_each_queue() {
     let Some(server) = Server::start() else {
         return;
     };
-    let mut of = BTreeMap::new();
+    let mut ids_by_key = BTreeMap::new();
     for key in ["a", "b", "c"] {
         server.ask::<()>(&format!("AGG.ERROR n {key} KEY {key}"));
         server.ask::<()>(&format!("AGG.REALITY n {key} model 1"));
     }
-    for entry in take(&server, "AGG.PEEK n ERROR REALITY") {
-        let key = entry.json()["key"].as_str().unwrap().to_owned();
-        of.insert((entry.queue, key), entry.id);
+    for record in take(&server, "AGG.PEEK n ERROR REALITY") {
+        let key = record.json()["key"].as_str().unwrap().to_owned();
+        ids_by_key.insert((record.queue, key), record.id);
     }
-    let id = |queue: &str, key: &str| of[&(queue.to_owned(), key.to_owned())];
-    let (e, r) = (|key| id("ERROR", key), |key| id("REALITY", key));
-    // They were queued alternately, so the bound lies inside both queues.
+    let id = |queue: &str, key: &str| ids_by_key[&(queue.to_owned(), key.to_owned())];
+    let (error, object) = (|key| id("ERROR", key), |key| id("REALITY", key));
+    // Errors and objects were queued alternately, so the id of an object lies between ids of both queues.
     for (options, expected) in [
-        (format!("FROM {}", r("b")), vec![e("c"), r("b"), r("c")]),
         (
-            format!("FROM {} REV", r("b")),
-            vec![e("b"), e("a"), r("b"), r("a")],
+            format!("FROM {}", object("b")),
+            vec![error("c"), object("b"), object("c")],
+        ),
+        (
+            format!("FROM {} REV", object("b")),
+            vec![error("b"), error("a"), object("b"), object("a")],
         ),
     ] {
         let found = take(&server, &format!("AGG.PEEK n ERROR REALITY {options}"));
@@ -83,9 +86,10 @@ fn from_and_rev_apply_to_each_named_queue() {
 }
 
 #[test]
-fn peek_works_on_a_replica_and_writes_are_refused() {
-    let at_once = ["--repl-diskless-sync-delay", "0"];
-    let (Some(server), Some(replica)) = (Server::with_module(&at_once, ""), Server::start()) else {
+fn peek_works_on_a_replica_and_writes_are_rejected() {
+    let no_delay = ["--repl-diskless-sync-delay", "0"];
+    let (Some(server), Some(replica)) = (Server::with_module(&no_delay, ""), Server::start())
+    else {
         return;
     };
     one_of_each(&server, "n");
@@ -104,7 +108,7 @@ fn peek_works_on_a_replica_and_writes_are_refused() {
         "AGG.EXTEND n LOG 1 1",
         "AGG.REQUEUE n ERROR",
     ] {
-        let refused = replica.error(line);
-        assert!(refused.starts_with("READONLY "), "{line}: {refused}");
+        let error = replica.error(line);
+        assert!(error.starts_with("READONLY "), "{line}: {error}");
     }
 }

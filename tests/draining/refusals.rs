@@ -10,7 +10,7 @@ const FETCH: &str =
 const PEEK: &str = "AGG.PEEK node queue [queue ...] [COUNT n] [FROM id] [REV] [FORMAT JSON|LINE]";
 
 #[test]
-fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
+fn invalid_pop_fetch_and_peek_are_rejected_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -85,7 +85,7 @@ fn invalid_pop_fetch_and_peek_are_refused_with_a_reason() {
 }
 
 #[test]
-fn options_of_one_command_are_refused_by_the_others() {
+fn options_of_one_command_are_rejected_by_the_others() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -198,7 +198,7 @@ fn options_of_one_command_are_refused_by_the_others() {
 }
 
 #[test]
-fn invalid_ack_nack_and_extend_are_refused_with_a_reason() {
+fn invalid_ack_nack_and_extend_are_rejected_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -242,7 +242,7 @@ fn invalid_ack_nack_and_extend_are_refused_with_a_reason() {
 }
 
 #[test]
-fn invalid_requeue_is_refused_with_a_reason() {
+fn invalid_requeue_is_rejected_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -281,7 +281,7 @@ fn invalid_requeue_is_refused_with_a_reason() {
 }
 
 #[test]
-fn command_without_queue_or_ids_is_refused_by_the_server() {
+fn command_without_queue_or_ids_is_rejected_by_the_server() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -304,7 +304,7 @@ fn command_without_queue_or_ids_is_refused_by_the_server() {
 }
 
 #[test]
-fn key_of_another_type_is_refused() {
+fn key_of_another_type_is_rejected() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -63,7 +63,7 @@ fn agree(primary: &Program, replicas: &[Program], seed: u64) {
 }
 
 #[test]
-fn every_server_version_handles_a_bit_of_everything() {
+fn every_server_version_runs_every_kind_of_command() {
     for program in all() {
         let server = program.start(&[], BRISK);
         let mut c = server.connection();

@@ -21,7 +21,7 @@ fn node_is_a_key_of_a_type_that_scan_lists() {
 }
 
 #[test]
-fn each_command_family_creates_the_key_and_a_refused_write_does_not() {
+fn report_creates_the_key_and_a_rejected_report_does_not() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -71,7 +71,7 @@ fn each_command_family_creates_the_key_and_a_refused_write_does_not() {
 }
 
 #[test]
-fn every_command_refuses_a_key_of_another_type() {
+fn every_command_rejects_a_key_of_another_type() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -109,7 +109,7 @@ fn every_command_refuses_a_key_of_another_type() {
 }
 
 #[test]
-fn commands_of_other_types_refuse_a_node() {
+fn commands_of_other_types_reject_a_node() {
     let Some(server) = Server::with_settings(HELD_OPEN) else {
         return;
     };

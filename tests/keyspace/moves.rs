@@ -203,7 +203,7 @@ fn restored_node_is_equal_and_its_ids_keep_growing() {
 }
 
 #[test]
-fn a_node_migrates_to_another_server() {
+fn migrated_node_is_equal_on_the_other_server() {
     let (Some(from), Some(to)) = (
         Server::with_settings(HELD_OPEN),
         Server::with_settings(CLOSING),

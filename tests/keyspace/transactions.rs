@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 
 #[test]
-fn a_transaction_runs_commands_of_every_family() {
+fn transaction_runs_commands_of_every_family() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -172,7 +172,7 @@ fn expected() -> (i64, i64, i64, i64, i64, String, String) {
 }
 
 #[test]
-fn a_script_calls_commands_of_every_family() {
+fn script_calls_commands_of_every_family() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };
@@ -192,7 +192,7 @@ fn a_script_calls_commands_of_every_family() {
 }
 
 #[test]
-fn a_function_calls_commands_of_every_family() {
+fn function_calls_commands_of_every_family() {
     let Some(server) = Server::with_settings(CLOSING) else {
         return;
     };

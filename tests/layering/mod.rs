@@ -177,7 +177,7 @@ fn edges(files: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_made_up_cycle_is_found() {
+fn cycle_of_a_fixture_is_found() {
     let files = [
         ("lib.rs", "mod a; mod b; mod c;"),
         ("a.rs", "use crate::b::{self, B};"),
@@ -224,7 +224,7 @@ fn imports_are_read_from_all_kinds_of_paths() {
 }
 
 #[test]
-fn a_re_export_is_an_import_of_what_it_names() {
+fn re_export_is_an_import_of_what_it_names() {
     let files = [
         ("lib.rs", "pub mod a; mod b; pub use a::{A, B as C};"),
         ("a.rs", "pub struct A; pub use crate::d::B;"),

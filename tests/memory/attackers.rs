@@ -94,7 +94,8 @@ pub fn check_refusal(error: &str) {
     );
 }
 
-fn words(parts: &[&str]) -> Words {
+/// Returns the words of a command; `split` would split words that contain blanks.
+fn owned(parts: &[&str]) -> Words {
     parts.iter().map(|part| part.as_bytes().to_vec()).collect()
 }
 
@@ -104,12 +105,12 @@ pub fn names(random: &mut Random) -> Vec<Words> {
     let mut commands: Vec<Words> = (0..60)
         .map(|_| {
             let len = 8 + random.below(120);
-            words(&["AGG.STAT", &node, &random.text(len), "1", "TAGS", "a:b"])
+            owned(&["AGG.STAT", &node, &random.text(len), "1", "TAGS", "a:b"])
         })
         .collect();
-    let mut many = words(&["AGG.MSTAT", &node, "VALUES"]);
+    let mut many = owned(&["AGG.MSTAT", &node, "VALUES"]);
     for _ in 0..200 {
-        many.extend(words(&[&random.text(20), "1.5"]));
+        many.extend(owned(&[&random.text(20), "1.5"]));
     }
     commands.push(many);
     commands
@@ -121,7 +122,7 @@ pub fn tags(random: &mut Random) -> Vec<Words> {
     (0..6)
         .map(|_| {
             let tags = format!("big:{}", random.text(60_000));
-            words(&["AGG.STAT", "tags", &metric(random), "1", "TAGS", &tags])
+            owned(&["AGG.STAT", "tags", &metric(random), "1", "TAGS", &tags])
         })
         .collect()
 }
@@ -143,9 +144,9 @@ pub fn tag_churn(random: &mut Random) -> Vec<Words> {
 pub fn messages(random: &mut Random) -> Vec<Words> {
     let node = format!("logs{}", random.below(4));
     let mut commands: Vec<Words> = (0..4)
-        .map(|_| words(&["AGG.LOG", &node, &random.text(65_536), "TAGS", "a:b"]))
+        .map(|_| owned(&["AGG.LOG", &node, &random.text(65_536), "TAGS", "a:b"]))
         .collect();
-    commands.extend((0..30).map(|_| words(&["AGG.LOG", &node, &random.text(30)])));
+    commands.extend((0..30).map(|_| owned(&["AGG.LOG", &node, &random.text(30)])));
     commands
 }
 
@@ -155,7 +156,7 @@ pub fn errors(random: &mut Random) -> Vec<Words> {
         .map(|_| {
             let (len, back) = (10 + random.below(200), random.below(3000));
             let (message, back) = (random.text(len), random.text(back));
-            words(&[
+            owned(&[
                 "AGG.ERROR",
                 "errors",
                 &message,
@@ -182,7 +183,7 @@ pub fn objects(random: &mut Random) -> Vec<Words> {
             let len = random.below(most);
             let json = format!("\"{}\"", random.text(len));
             let key = format!("o{}", random.below(2000));
-            words(&["AGG.REALITY", "objects", &key, "system.Disk", &json])
+            owned(&["AGG.REALITY", "objects", &key, "system.Disk", &json])
         })
         .collect()
 }

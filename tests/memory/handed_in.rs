@@ -7,7 +7,7 @@ use crate::support::*;
 use testkit::*;
 
 #[test]
-fn restore_and_copy_beyond_the_memory_limit_are_refused_and_leave_nothing() {
+fn restore_and_copy_beyond_the_memory_limit_are_rejected_and_leave_nothing() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 64mb")) else {
         return;
@@ -90,7 +90,7 @@ fn nodes_that_come_by_restore_and_copy_never_exceed_the_memory_limit() {
 }
 
 #[test]
-fn file_beyond_the_memory_limit_is_loaded_and_trimmed_and_new_data_is_refused_until_then() {
+fn file_beyond_the_memory_limit_is_loaded_and_trimmed_and_new_data_is_rejected_until_then() {
     let _beside = beside();
     let Some(mut server) = server(CALM) else {
         return;
@@ -163,7 +163,7 @@ fn rewritten(server: &Server) -> Vec<Words> {
 }
 
 #[test]
-fn payloads_of_a_client_that_exceed_the_memory_limit_are_refused() {
+fn payloads_of_a_client_that_exceed_the_memory_limit_are_rejected() {
     let _beside = beside();
     let aof = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
     let Some(source) = Server::with_module(&aof, CALM) else {

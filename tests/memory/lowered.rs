@@ -91,7 +91,7 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
 }
 
 #[test]
-fn data_that_cannot_be_dropped_is_kept_and_only_new_data_is_refused_until_the_limit_is_raised() {
+fn data_that_cannot_be_dropped_is_kept_and_only_new_data_is_rejected_until_the_limit_is_raised() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 32mb")) else {
         return;

@@ -111,7 +111,7 @@ fn node_at_its_limit_evicts_its_own_oldest_records() {
 }
 
 #[test]
-fn full_node_refuses_new_data_and_counts_known_metrics() {
+fn full_node_rejects_new_data_and_counts_known_metrics() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-node-memory 256kb")) else {
         return;

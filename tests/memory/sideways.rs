@@ -59,7 +59,7 @@ fn nodes_with_long_names_do_not_exceed_the_memory_limit() {
 }
 
 #[test]
-fn names_of_new_nodes_beyond_1_kib_are_refused_and_others_count() {
+fn names_of_new_nodes_beyond_1_kib_are_rejected_and_others_count() {
     let _beside = beside();
     let Some(server) = server(CALM) else { return };
     let mut connection = server.connection();

@@ -62,7 +62,7 @@ fn no_single_command_exceeds_the_memory_limit() {
 }
 
 #[test]
-fn refusal_names_the_limit_and_the_setting_and_changes_nothing() {
+fn rejection_names_the_limit_and_the_setting_and_changes_nothing() {
     let _beside = beside();
     let Some(server) = server(&format!("{CALM} max-memory 1mb")) else {
         return;

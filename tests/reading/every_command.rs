@@ -29,7 +29,7 @@ fn missing_node_or_name_is_nil_or_empty() {
 }
 
 #[test]
-fn invalid_reads_are_refused_with_a_reason() {
+fn invalid_reads_are_rejected_with_a_reason() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -137,7 +137,7 @@ fn invalid_reads_are_refused_with_a_reason() {
 }
 
 #[test]
-fn name_that_is_too_long_is_refused_with_its_length() {
+fn name_that_is_too_long_is_rejected_with_its_length() {
     let Some(server) = Server::with_settings("max-item-size 100") else {
         return;
     };
@@ -155,7 +155,7 @@ fn name_that_is_too_long_is_refused_with_its_length() {
 }
 
 #[test]
-fn wrong_number_of_arguments_is_refused_by_the_server() {
+fn wrong_number_of_arguments_is_rejected_by_the_server() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -174,7 +174,7 @@ fn wrong_number_of_arguments_is_refused_by_the_server() {
 }
 
 #[test]
-fn key_of_another_type_is_refused() {
+fn key_of_another_type_is_rejected() {
     let Some(server) = Server::start() else {
         return;
     };

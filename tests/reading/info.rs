@@ -296,7 +296,7 @@ fn truncated_texts_are_counted() {
 }
 
 #[test]
-fn refusals_are_counted_by_reason_for_the_node_and_the_server() {
+fn rejections_are_counted_by_reason_for_the_node_and_the_server() {
     let Some(server) = Server::with_settings("max-series 1 max-realities 1") else {
         return;
     };
@@ -323,7 +323,7 @@ fn refusals_are_counted_by_reason_for_the_node_and_the_server() {
 }
 
 #[test]
-fn refusals_for_lack_of_memory_are_counted() {
+fn rejections_for_lack_of_memory_are_counted() {
     let Some(server) = Server::with_settings("max-memory 1mb") else {
         return;
     };

@@ -53,7 +53,7 @@ impl<'a> Named<'a> for Vec<&'a [u8]> {
 
 /// D18: it consisted of scripts, which SCRIPT FLUSH removed.
 #[test]
-fn d18b_script_flush_takes_nothing_away() {
+fn d18b_commands_work_after_script_flush() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -103,7 +103,7 @@ fn d18c_every_command_declares_its_one_key_and_works_in_a_cluster() {
 
 /// D18: a poller that died had lost up to 1,000 rows.
 #[test]
-fn d18d_what_a_poller_that_died_had_in_hand_comes_back() {
+fn d18d_records_leased_by_a_dead_poller_are_redelivered() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -125,7 +125,7 @@ fn d18d_what_a_poller_that_died_had_in_hand_comes_back() {
 
 /// D18: the hash of an error did not separate its fields.
 #[test]
-fn d18e_fields_of_an_error_do_not_run_into_each_other() {
+fn d18e_errors_that_differ_in_one_field_are_distinct() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -138,7 +138,7 @@ fn d18e_fields_of_an_error_do_not_run_into_each_other() {
 
 /// D18: seconds were silently taken for milliseconds.
 #[test]
-fn d18f_seconds_where_milliseconds_are_meant_are_an_error() {
+fn d18f_times_in_seconds_are_rejected() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -160,7 +160,7 @@ fn d18f_seconds_where_milliseconds_are_meant_are_an_error() {
 
 /// D18: hexadecimal numbers and blanks were accepted as values.
 #[test]
-fn d18g_hex_and_blanks_are_no_numbers() {
+fn d18g_hexadecimal_and_blank_values_are_rejected() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };

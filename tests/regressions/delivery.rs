@@ -4,7 +4,7 @@ use super::*;
 
 /// D15: after 100 occurrences of an error nothing more was delivered: 99 were lost.
 #[test]
-fn d15a_occurrences_after_the_first_delivery_are_delivered_by_themselves() {
+fn d15a_occurrences_after_the_first_delivery_are_delivered_by_the_timer() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -24,7 +24,7 @@ fn d15a_occurrences_after_the_first_delivery_are_delivered_by_themselves() {
 
 /// D15: an error had duplicates in the queue.
 #[test]
-fn d15b_an_error_has_one_entry_however_often_it_occurs() {
+fn d15b_error_has_one_record_however_often_it_occurs() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -36,7 +36,7 @@ fn d15b_an_error_has_one_entry_however_often_it_occurs() {
 
 /// D15: the number of errors had no limit.
 #[test]
-fn d15c_the_number_of_errors_is_bounded_and_undelivered_ones_go_last() {
+fn d15c_errors_are_bounded_and_undelivered_ones_are_dropped_last() {
     let Some(server) = Server::with_settings(&format!("{CALM} max-errors 3")) else {
         return;
     };
@@ -76,7 +76,7 @@ fn d15c_the_number_of_errors_is_bounded_and_undelivered_ones_go_last() {
 
 /// D16: three updates of an object made three records.
 #[test]
-fn d16a_an_object_has_one_entry_which_shows_its_latest_state() {
+fn d16a_object_has_one_record_with_its_latest_state() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -91,7 +91,7 @@ fn d16a_an_object_has_one_entry_which_shows_its_latest_state() {
 
 /// D16: the same object of two nodes overwrote each other.
 #[test]
-fn d16b_the_same_object_of_two_nodes_is_two_objects() {
+fn d16b_objects_of_one_key_in_two_nodes_are_distinct() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -107,7 +107,7 @@ fn d16b_the_same_object_of_two_nodes_is_two_objects() {
 
 /// D16: an older state of an object overwrote a newer one.
 #[test]
-fn d16c_an_older_state_does_not_overwrite_a_newer_one() {
+fn d16c_older_state_does_not_overwrite_a_newer_one() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -124,7 +124,7 @@ fn d16c_an_older_state_does_not_overwrite_a_newer_one() {
 
 /// D17: a row carried the tags of the time of draining.
 #[test]
-fn d17_a_row_carries_the_tags_of_its_window() {
+fn d17_record_has_the_tags_of_its_window() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };

@@ -9,7 +9,7 @@ fn tell<T: redis::FromRedisValue>(server: &Server, line: &str) -> T {
 
 /// D9: NaN at a window's end sent a row with `nan`, and again with every retry.
 #[test]
-fn d9_nan_is_an_error_and_no_row_holds_one() {
+fn d9_nan_is_rejected_and_in_no_record() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -34,7 +34,7 @@ fn d9_nan_is_an_error_and_no_row_holds_one() {
 
 /// D10: a first sample that was no number blocked its metric for up to a day.
 #[test]
-fn d10_a_first_sample_that_is_no_number_leaves_nothing_behind() {
+fn d10_first_sample_that_is_no_number_leaves_nothing_behind() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -49,7 +49,7 @@ fn d10_a_first_sample_that_is_no_number_leaves_nothing_behind() {
 
 /// D11: a `|` in a name made a row of eight fields, which was refused after it was popped.
 #[test]
-fn d11_a_bar_in_a_name_is_a_part_of_it() {
+fn d11_bar_is_a_part_of_a_name() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -67,7 +67,7 @@ fn d11_a_bar_in_a_name_is_a_part_of_it() {
 
 /// D12: a `:` in node or metric made two metrics one, and a NUL cut a name off.
 #[test]
-fn d12_a_colon_or_nul_in_a_name_makes_no_two_things_one() {
+fn d12_names_with_a_colon_or_nul_stay_distinct() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -138,7 +138,7 @@ fn d13_large_counters_and_small_values_keep_their_precision() {
 
 /// D14: nothing was bounded: a 10 MB tag, a hundred logs of 1 MB, any number of metrics; a full queue dropped silently.
 #[test]
-fn d14_everything_is_bounded_and_each_drop_is_counted_by_its_reason() {
+fn d14_sizes_and_numbers_are_bounded_and_drops_counted_by_reason() {
     let Some(server) = Server::with_settings(&format!("{CALM} max-series 100 queue-log 1mb"))
     else {
         return;

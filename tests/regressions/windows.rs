@@ -18,7 +18,7 @@ fn samples(server: &Server, kind: &str, t: i64, samples: &[(i64, i64)]) -> Vec<i
 
 /// D1: two differential samples in one second were a division by zero, and the sample was lost (45 of 50 at ten a second).
 #[test]
-fn d1_two_differential_samples_in_one_second_lose_no_increase() {
+fn d1_samples_of_a_counter_in_one_second_lose_no_increase() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -43,7 +43,7 @@ fn d1_two_differential_samples_in_one_second_lose_no_increase() {
 
 /// D2: after a window had ended, the maximum of a differential metric was the raw counter.
 #[test]
-fn d2_the_maximum_after_a_window_turned_over_is_that_of_the_rates() {
+fn d2_maximum_of_a_counter_is_that_of_its_rates() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -63,7 +63,7 @@ fn d2_the_maximum_after_a_window_turned_over_is_that_of_the_rates() {
 
 /// D3: a counter that restarted gave a negative rate, which poisoned the average.
 #[test]
-fn d3_a_counter_that_restarted_brings_its_new_value_and_no_negative_rate() {
+fn d3_restarted_counter_counts_its_new_value_and_no_negative_rate() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -81,7 +81,7 @@ fn d3_a_counter_that_restarted_brings_its_new_value_and_no_negative_rate() {
 
 /// D4: the last window of a metric that went quiet was never delivered.
 #[test]
-fn d4_the_last_window_of_a_metric_that_went_quiet_is_delivered() {
+fn d4_last_window_of_an_idle_metric_is_delivered() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -95,7 +95,7 @@ fn d4_the_last_window_of_a_metric_that_went_quiet_is_delivered() {
 
 /// D5: a differential metric with its first sample only sent a row of invented zeros.
 #[test]
-fn d5_a_differential_metric_with_its_first_sample_only_sends_nothing() {
+fn d5_counter_with_only_one_sample_delivers_nothing() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -115,7 +115,7 @@ fn d5_a_differential_metric_with_its_first_sample_only_sends_nothing() {
 
 /// D6: a row carried the value that belonged to the next window, and a gauge's first sample was compared with 0.
 #[test]
-fn d6_last_min_and_max_are_of_the_windows_own_samples() {
+fn d6_last_min_and_max_come_from_samples_of_the_window() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -129,7 +129,7 @@ fn d6_last_min_and_max_are_of_the_windows_own_samples() {
 
 /// D7: a late sample counted in the current window, moved the metric's time backwards, and an interval counted twice.
 #[test]
-fn d7_a_late_sample_counts_in_no_other_window_and_no_interval_twice() {
+fn d7_late_sample_counts_in_no_other_window_and_no_interval_twice() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -155,7 +155,7 @@ fn d7_a_late_sample_counts_in_no_other_window_and_no_interval_twice() {
 
 /// D8: one sample from the future silenced the metric until that time came.
 #[test]
-fn d8_a_sample_from_the_future_is_an_error_and_the_metric_goes_on() {
+fn d8_sample_from_the_future_is_rejected_and_the_metric_continues() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };

@@ -74,7 +74,7 @@ fn without_counters(reply: &Value) -> Value {
 }
 
 #[test]
-fn replica_refuses_writes() {
+fn replica_rejects_writes() {
     let Some(pair) = Pair::start(HELD_OPEN, "") else {
         return;
     };

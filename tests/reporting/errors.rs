@@ -205,7 +205,7 @@ fn long_texts_of_an_error_are_truncated_after_hashing() {
 }
 
 #[test]
-fn error_with_invalid_arguments_is_refused() {
+fn error_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.ERROR' command";
     refused_as_it_is(&server, &words("AGG.ERROR"), arity);

@@ -5,7 +5,7 @@ use super::*;
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
 #[test]
-fn empty_names_are_refused_by_every_command() {
+fn empty_names_are_rejected_by_every_command() {
     let Some(server) = stocked("") else { return };
     for (line, what) in [
         ("AGG.STAT '' m 1", "node"),
@@ -79,7 +79,7 @@ fn with_options(line: &str, options: &str) -> (String, String) {
 }
 
 #[test]
-fn tag_without_a_name_is_refused_by_every_command() {
+fn tag_without_a_name_is_rejected_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
         for (tags, word) in [(":x", ":x"), ("a:1 : b:2", ":"), ("a::1 ::", "::")] {
@@ -94,7 +94,7 @@ fn tag_without_a_name_is_refused_by_every_command() {
 }
 
 #[test]
-fn invalid_time_or_time_in_seconds_is_refused_by_every_command() {
+fn invalid_time_or_time_in_seconds_is_rejected_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
         for text in [
@@ -130,7 +130,7 @@ fn invalid_time_or_time_in_seconds_is_refused_by_every_command() {
 }
 
 #[test]
-fn time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
+fn time_too_far_ahead_of_the_clock_is_rejected_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
         let earliest = now_ms();
@@ -164,7 +164,7 @@ fn time_too_far_ahead_of_the_clock_is_refused_by_every_command() {
 }
 
 #[test]
-fn key_of_another_type_is_refused_and_unchanged() {
+fn key_of_another_type_is_rejected_and_unchanged() {
     let Some(server) = stocked("") else { return };
     server.ask::<()>("SET s text");
     for line in [
@@ -183,7 +183,7 @@ fn key_of_another_type_is_refused_and_unchanged() {
 }
 
 #[test]
-fn every_refusal_is_counted_by_its_reason() {
+fn every_rejection_is_counted_by_its_reason() {
     let Some(server) = stocked("max-series 2 max-realities 1") else {
         return;
     };
@@ -237,7 +237,7 @@ fn node_never_shows_more_bytes_than_the_server_uses() {
 }
 
 #[test]
-fn refusal_inside_multi_leaves_the_rest_alone() {
+fn rejection_inside_multi_leaves_the_rest_alone() {
     let Some(server) = stocked("") else { return };
     let mut connection = server.connection();
     ask::<()>(&mut connection, "MULTI");

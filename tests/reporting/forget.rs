@@ -127,7 +127,7 @@ fn forget_of_a_missing_name_replies_0() {
 }
 
 #[test]
-fn forget_with_invalid_arguments_is_refused() {
+fn forget_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.FORGET' command";
     for line in [

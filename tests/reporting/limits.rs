@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn names_and_tags_that_are_too_long_are_refused() {
+fn names_and_tags_that_are_too_long_are_rejected() {
     let Some(server) = stocked("max-item-size 64") else {
         return;
     };
@@ -67,7 +67,7 @@ fn names_and_tags_that_are_too_long_are_refused() {
 }
 
 #[test]
-fn pattern_that_is_too_long_is_refused() {
+fn pattern_that_is_too_long_is_rejected() {
     let Some(server) = stocked("max-item-size 64") else {
         return;
     };
@@ -83,7 +83,7 @@ fn pattern_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn metric_beyond_max_series_is_refused_and_others_continue() {
+fn metric_beyond_max_series_is_rejected_and_others_continue() {
     let Some(server) = stocked("max-series 2") else {
         return;
     };
@@ -134,7 +134,7 @@ fn new_node_cannot_start_with_more_metrics_than_max_series() {
 }
 
 #[test]
-fn object_beyond_max_realities_is_refused_and_others_continue() {
+fn object_beyond_max_realities_is_rejected_and_others_continue() {
     let Some(server) = stocked("max-realities 2") else {
         return;
     };

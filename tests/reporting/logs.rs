@@ -66,7 +66,7 @@ fn log_entry_may_contain_any_bytes_and_is_delivered_as_valid_json() {
 }
 
 #[test]
-fn log_entry_with_invalid_arguments_is_refused() {
+fn log_entry_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.LOG' command";
     refused_as_it_is(&server, &words("AGG.LOG"), arity);

@@ -139,7 +139,7 @@ fn atomic_does_not_treat_a_late_sample_as_invalid() {
 }
 
 #[test]
-fn samples_with_missing_unknown_or_repeated_arguments_are_refused() {
+fn samples_with_missing_unknown_or_repeated_arguments_are_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.MSTAT' command";
     refused_as_it_is(&server, &words("AGG.MSTAT"), arity);

@@ -130,7 +130,7 @@ fn report_older_than_the_end_of_its_object_is_ignored() {
 }
 
 #[test]
-fn invalid_json_is_refused_with_the_position() {
+fn invalid_json_is_rejected_with_the_position() {
     let Some(server) = stocked("") else { return };
     for (json, why) in [
         ("", "unexpected end, expected a value at byte 0"),
@@ -218,7 +218,7 @@ fn json_nests_at_most_128_deep() {
 }
 
 #[test]
-fn object_with_invalid_arguments_is_refused() {
+fn object_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.REALITY' command";
     refused_as_it_is(&server, &words("AGG.REALITY"), arity);

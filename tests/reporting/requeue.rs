@@ -71,7 +71,7 @@ fn requeue_of_a_missing_node_queues_nothing() {
 }
 
 #[test]
-fn requeue_with_invalid_arguments_is_refused() {
+fn requeue_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let usage = "AGG.REQUEUE node ERROR|REALITY [MATCH glob]";
     let arity = "ERR wrong number of arguments for 'AGG.REQUEUE' command";

@@ -122,7 +122,7 @@ fn values_are_decimal_numbers_as_in_json() {
 }
 
 #[test]
-fn value_that_is_no_finite_double_is_refused() {
+fn value_that_is_no_finite_double_is_rejected() {
     let Some(server) = stocked("") else { return };
     for value in [
         "", "+", "-", "+-1", "--1", "1 ", " 1", "1 2", "0x10", "0X1p3", "1.", ".5", "01", "-01",
@@ -159,7 +159,7 @@ fn value_that_is_no_finite_double_is_refused() {
 }
 
 #[test]
-fn sample_with_missing_unknown_or_repeated_arguments_is_refused() {
+fn sample_with_missing_unknown_or_repeated_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.STAT' command";
     refused_as_it_is(&server, &words("AGG.STAT"), arity);
@@ -257,7 +257,7 @@ fn latest_tags_apply_and_changes_are_counted() {
 }
 
 #[test]
-fn sample_of_the_other_type_is_refused_with_the_way_out() {
+fn sample_of_the_other_type_is_rejected_with_the_way_out() {
     let Some(server) = stocked("") else { return };
     let way_out = "use AGG.FORGET node METRIC name to reset the metric";
     for (line, why) in [

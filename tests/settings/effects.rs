@@ -57,7 +57,7 @@ fn max_realities_bounds_the_objects_of_a_node() {
 }
 
 #[test]
-fn max_memory_bounds_what_is_held() {
+fn max_memory_bounds_the_records_of_a_node() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -82,7 +82,7 @@ fn max_memory_bounds_what_is_held() {
 }
 
 #[test]
-fn max_memory_bounds_what_a_requeue_holds() {
+fn max_memory_bounds_the_records_of_a_requeue() {
     let Some(server) = Server::with_settings("max-memory 1mb") else {
         return;
     };

@@ -21,7 +21,7 @@ fn arguments_of_loadmodule_set_every_setting() {
 }
 
 #[test]
-fn invalid_arguments_refuse_the_load() {
+fn invalid_arguments_reject_the_load() {
     refusal_by_arguments(
         "nonsense 1",
         "agg: unknown setting 'nonsense' in the arguments of loadmodule",
@@ -99,7 +99,7 @@ fn configuration_file_overrides_arguments() {
 }
 
 #[test]
-fn invalid_setting_in_a_file_refuses_the_load() {
+fn invalid_setting_in_a_file_rejects_the_load() {
     refusal_by_file("agg.max-series 0\n", "agg.max-series");
     refusal_by_file("agg.max-memory much\n", "agg.max-memory");
     refusal_by_file(
@@ -137,7 +137,7 @@ fn rewritten_configuration_file_restores_the_settings() {
 }
 
 #[test]
-fn module_is_loaded_or_refused_while_the_server_runs() {
+fn module_is_loaded_or_rejected_while_the_server_runs() {
     let Some(server) = Server::start() else {
         return;
     };

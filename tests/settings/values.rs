@@ -74,7 +74,7 @@ fn every_setting_accepts_its_bounds_and_nothing_beyond() {
 }
 
 #[test]
-fn invalid_numbers_are_refused() {
+fn invalid_numbers_are_rejected() {
     let Some(server) = Server::start() else {
         return;
     };

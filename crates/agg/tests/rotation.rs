@@ -25,7 +25,7 @@ fn until_lines(place: &Place, count: usize) {
 }
 
 #[test]
-fn renewed_password_is_used_when_the_old_one_is_refused() {
+fn renewed_password_is_used_when_the_old_one_is_rejected() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -121,7 +121,7 @@ fn renewed_certificates_are_used_by_new_connections() {
 }
 
 #[test]
-fn renewed_header_is_used_when_the_old_one_is_refused() {
+fn renewed_header_is_used_when_the_old_one_is_rejected() {
     let Some(server) = Server::start() else {
         return;
     };

@@ -185,7 +185,7 @@ fn unreachable_server_is_shown_and_logged() {
 }
 
 #[test]
-fn taken_listen_address_is_refused_at_start_and_at_reload() {
+fn taken_listen_address_is_rejected_at_start_and_at_reload() {
     let Some(server) = Server::start() else {
         return;
     };

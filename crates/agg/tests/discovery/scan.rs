@@ -199,7 +199,7 @@ fn scan_works_as_an_acl_user() {
 }
 
 #[test]
-fn wrong_usage() {
+fn wrong_usage_of_scan_is_reported() {
     for (line, said) in [
         ("scan", "required"),
         ("scan 10.0.0.0/40", "expected a range or address such as"),
