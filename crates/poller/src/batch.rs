@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! Each delivery is reported on exactly once, as [`DeliveryStatus::Stored`] or [`DeliveryStatus::Abandoned`], even by a
-//! sink that panicked. So no lease is held for ever.
+//! sink that panicked. So no lease is kept for ever.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::tags::Edits;
 pub struct Record {
     /// Its id in its queue.
     pub id: i64,
-    /// How often it was delivered, including this time.
+    /// The number of its deliveries, including this one.
     pub deliveries: u64,
     /// As JSON, unless all sinks take line protocol.
     pub json: Option<Vec<u8>>,
@@ -58,7 +58,7 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
-/// What became of a delivery, with the number of its batch.
+/// The result of a delivery, with the number of its batch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DeliveryStatus {
     /// The sink has stored the batch durably.

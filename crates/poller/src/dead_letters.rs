@@ -1,4 +1,4 @@
-//! The file of dead letters: records that a sink rejected for good, as JSON lines with the sink, its reason and the
+//! The file of dead letters: records that a sink rejected permanently, as JSON lines with the sink, its reason and the
 //! record as it was. All sinks write one file, and several pollers may share it.
 
 use std::io;

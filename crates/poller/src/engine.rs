@@ -294,9 +294,9 @@ impl Engine {
         self.sinks.set(&config, &self.status)?;
         *self.control.grace.lock() = config.shutdown_grace;
         // Most descriptors are reserved for servers and sinks, however many clients the page has.
-        let most = usize::try_from(self.max_descriptors / 4).unwrap_or(usize::MAX);
+        let max = usize::try_from(self.max_descriptors / 4).unwrap_or(usize::MAX);
         let mut limits = config.web.clone();
-        limits.connections = limits.connections.min(most).max(1);
+        limits.connections = limits.connections.min(max).max(1);
         self.web_limits.send_replace(limits);
         self.config = config;
         Ok(())

@@ -19,9 +19,9 @@ use super::routing::RoutingTable;
 use super::status::Status;
 use super::tasks::Tasks;
 
-/// How long a new source that lists its servers needs to report them.
+/// The time that a new source that lists its servers needs to report them.
 const LISTING_TIME: Duration = Duration::from_secs(5);
-/// How long a new source that scans for its servers needs to report them. A /16 takes a minute.
+/// The time that a new source that scans for its servers needs to report them. A /16 takes a minute.
 const SCANNING_TIME: Duration = Duration::from_secs(150);
 
 /// Identifies a source while it is watched.

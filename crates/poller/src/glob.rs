@@ -3,6 +3,17 @@
 //!
 //! Unlike `aggregator_protocol::glob`, which accepts what Redis accepts, it rejects incomplete patterns and can be compared.
 
+/// An invalid pattern.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    /// The pattern is empty.
+    #[error("a pattern is not empty; * matches every node")]
+    Empty,
+    /// The pattern ends within a set or after a backslash.
+    #[error("the pattern {0:?} ends within a [...] or behind a backslash")]
+    Incomplete(String),
+}
+
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(Vec<u8>);
@@ -13,20 +24,16 @@ impl Glob {
     /// # Errors
     ///
     /// Returns an error if the pattern is empty, a `[` is not closed, or the pattern ends with a `\`.
-    pub fn parse(text: &str) -> Result<Glob, String> {
+    pub fn parse(text: &str) -> Result<Glob, GlobError> {
         if text.is_empty() {
-            return Err("a pattern is not empty; * matches every node".into());
+            return Err(GlobError::Empty);
         }
         let pattern = text.as_bytes();
         let mut at = 0;
         while at < pattern.len() {
             match step(&pattern[at..], 0) {
                 Some((length, _)) => at += length,
-                None => {
-                    return Err(format!(
-                        "the pattern {text:?} ends within a [...] or behind a backslash"
-                    ));
-                }
+                None => return Err(GlobError::Incomplete(text.to_owned())),
             }
         }
         Ok(Glob(pattern.to_owned()))

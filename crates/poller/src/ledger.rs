@@ -27,7 +27,7 @@ pub struct InFlightBatch {
     pub leased_until: Instant,
     /// The number of sinks that have not reported yet.
     pub pending_sinks: usize,
-    /// Whether a sink has reported that it will not write the batch.
+    /// True if a sink has reported that it will not write the batch.
     pub is_abandoned: bool,
 }
 
@@ -48,7 +48,7 @@ impl InFlightBatch {
 pub struct DueCommands {
     /// The unconfirmed acknowledgements, then the extensions of leases.
     pub commands: Vec<Cmd>,
-    /// How many of the commands are acknowledgements.
+    /// The number of the commands that are acknowledgements.
     pub acknowledgements: usize,
     extended: Vec<u64>,
     leased_until: Instant,
@@ -96,19 +96,19 @@ impl Ledger {
         self.last_number
     }
 
-    /// Returns those of the fetched entries that are not in flight.
-    pub fn new_entries(
+    /// Returns those of the fetched records that are not in flight.
+    pub fn new_records(
         &self,
         node: &NodeName,
         queue: Queue,
-        mut entries: Vec<FetchedRecord>,
+        mut records: Vec<FetchedRecord>,
     ) -> Vec<FetchedRecord> {
         for batch in self.in_flight.values() {
             if batch.queue == queue && batch.node == *node {
-                entries.retain(|entry| batch.ids.binary_search(&entry.id).is_err());
+                records.retain(|record| batch.ids.binary_search(&record.id).is_err());
             }
         }
-        entries
+        records
     }
 
     /// Records the report of one sink.
@@ -251,25 +251,25 @@ mod tests {
     #[test]
     fn entries_in_flight_are_not_new() {
         let ledger = ledger(Instant::now(), 1);
-        let entries = |ids: &[i64]| -> Vec<FetchedRecord> {
-            let entry = |id: &i64| FetchedRecord {
+        let records = |ids: &[i64]| -> Vec<FetchedRecord> {
+            let record = |id: &i64| FetchedRecord {
                 queue: Queue::Log,
                 id: *id,
                 deliveries: 1,
                 record: vec![],
             };
-            ids.iter().map(entry).collect()
+            ids.iter().map(record).collect()
         };
         let node = NodeName(b"n1".to_vec());
-        let new = ledger.new_entries(&node, Queue::Log, entries(&[4, 5, 6, 7]));
-        assert_eq!(new, entries(&[4, 6]));
+        let new = ledger.new_records(&node, Queue::Log, records(&[4, 5, 6, 7]));
+        assert_eq!(new, records(&[4, 6]));
         assert_eq!(
-            ledger.new_entries(&node, Queue::Min, entries(&[5])).len(),
+            ledger.new_records(&node, Queue::Min, records(&[5])).len(),
             1
         );
         let other = NodeName(b"n2".to_vec());
         assert_eq!(
-            ledger.new_entries(&other, Queue::Log, entries(&[5])).len(),
+            ledger.new_records(&other, Queue::Log, records(&[5])).len(),
             1
         );
     }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use aggregator_protocol::line_protocol::{clean, tag_name, write_measurement, write_tag};
+
 /// The fields of a record that a line has. Numbers keep their spelling.
 #[derive(Deserialize)]
 struct Record<'a> {
@@ -43,96 +45,48 @@ enum Tag<'a> {
     Value(Cow<'a, str>),
 }
 
-/// Names that a user's tag cannot have: those of the module's tags and fields, and those reserved by InfluxDB.
-pub const RESERVED: [&str; 12] = [
-    "_field",
-    "_measurement",
-    "node",
-    "window",
-    "instance",
-    "avg",
-    "max",
-    "min",
-    "sum",
-    "last",
-    "count",
-    "time",
-];
+/// A text that is not the JSON of a record of MIN or HOUR.
+#[derive(Debug, thiserror::Error)]
+#[error("not a record of MIN or HOUR: {0}")]
+pub struct NotAWindow(#[from] serde_json::Error);
 
 /// Returns the line of a record, without a newline.
 ///
 /// # Errors
-/// The text is not the JSON of a record of MIN or HOUR.
-pub fn from_json(json: &[u8]) -> Result<Vec<u8>, String> {
-    let record: Record = serde_json::from_slice(json)
-        .map_err(|error| format!("not a record of MIN or HOUR: {error}"))?;
+///
+/// Returns an error if the text is not the JSON of a record of MIN or HOUR.
+pub fn from_json(json: &[u8]) -> Result<Vec<u8>, NotAWindow> {
+    let record: Record = serde_json::from_slice(json)?;
     let (measurement, instance) = match record.metric.split_once('@') {
         Some((measurement, instance)) => (measurement, instance),
         None => (&*record.metric, ""),
     };
-    let mut line = String::with_capacity(json.len());
-    let measurement = clean(measurement);
-    match measurement.strip_prefix('#') {
-        None if measurement.is_empty() => line.push('_'),
-        None => escape(&mut line, &measurement, ", "),
-        Some(rest) => {
-            line.push('_');
-            escape(&mut line, rest, ", ");
-        }
-    }
-    let mut tags = BTreeMap::new();
+    let mut line = Vec::with_capacity(json.len());
+    write_measurement(&mut line, measurement.as_bytes());
+    let mut tags: BTreeMap<Cow<[u8]>, Cow<[u8]>> = BTreeMap::new();
     for (name, value) in &record.tags {
-        let mut name = clean(name);
-        if RESERVED.contains(&&*name) {
-            name.push('_');
-        }
         let value = match value {
-            Tag::Word(word) => word.to_string(),
-            Tag::Value(value) => clean(value),
+            Tag::Word(true) => Cow::Borrowed(&b"true"[..]),
+            Tag::Word(false) => Cow::Borrowed(&b"false"[..]),
+            Tag::Value(value) => clean(value.as_bytes()),
         };
-        tags.insert(name, value);
+        tags.insert(tag_name(name.as_bytes()), value);
     }
-    tags.insert("instance".into(), clean(instance));
-    tags.insert("node".into(), clean(&record.node));
-    tags.insert("window".into(), format!("{}s", record.window));
-    for (name, value) in tags.iter().filter(|(_, value)| !value.is_empty()) {
-        line.push(',');
-        escape(&mut line, name, ",= ");
-        line.push('=');
-        escape(&mut line, value, ",= ");
+    let window = format!("{}s", record.window);
+    tags.insert(Cow::Borrowed(b"instance"), clean(instance.as_bytes()));
+    tags.insert(Cow::Borrowed(b"node"), clean(record.node.as_bytes()));
+    tags.insert(Cow::Borrowed(b"window"), window.as_bytes().into());
+    for (name, value) in &tags {
+        write_tag(&mut line, name, value);
     }
     let (count, start) = (record.count, record.start);
     let [avg, max, min, sum, last] =
         [record.avg, record.max, record.min, record.sum, record.last].map(RawValue::get);
-    line += &format!(
+    let fields = format!(
         " avg={avg},max={max},min={min},sum={sum},last={last},count={count}i {start}000000"
     );
-    Ok(line.into_bytes())
-}
-
-/// Returns a text without characters that the grammar cannot express, replaced as the server does.
-pub fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match (c, rest.peek()) {
-            ('\\', Some('\\' | ',' | '=' | ' ' | '"')) => cleaned.push('_'),
-            ('\\', None) => cleaned.push_str("\\_"),
-            ('\u{7f}' | '\0'..'\u{20}', _) => cleaned.push('_'),
-            (c, _) => cleaned.push(c),
-        }
-    }
-    cleaned
-}
-
-/// Appends text with a backslash before each special character.
-fn escape(line: &mut String, text: &str, special: &str) {
-    for c in text.chars() {
-        if special.contains(c) {
-            line.push('\\');
-        }
-        line.push(c);
-    }
+    line.extend_from_slice(fields.as_bytes());
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -171,7 +125,7 @@ mod tests {
             "[1]",
             r#"{"node":"n","queue":"LOG","message":"x"}"#,
         ] {
-            let error = from_json(text.as_bytes()).unwrap_err();
+            let error = from_json(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with("not a record of MIN or HOUR"), "{error}");
         }
     }

@@ -68,7 +68,7 @@ struct Head<'a> {
     line: Option<String>,
 }
 
-/// What was loaded.
+/// The counts of a finished load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// Records that were read.
@@ -79,11 +79,11 @@ pub struct Loaded {
     pub invalid: u64,
     /// Records that a sink rejected.
     pub dead: u64,
-    /// Whether a request to shut down ended it early.
+    /// True if a request to shut down ended it early.
     pub is_interrupted: bool,
 }
 
-/// How much was read so far.
+/// The counts of what was read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of the files, before decompression.
@@ -382,11 +382,19 @@ impl Read for Counted<'_> {
     }
 }
 
+/// A line that is not a record.
+#[derive(Debug, thiserror::Error)]
+enum NotARecord {
+    #[error("not a record: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("not a record: unknown queue {0:?}")]
+    Queue(String),
+}
+
 /// Parses a line.
-fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), String> {
+fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), NotARecord> {
     let text = text.trim_ascii();
-    let invalid = |error: serde_json::Error| format!("not a record: {error}");
-    let head: Head = serde_json::from_slice(text).map_err(invalid)?;
+    let head: Head = serde_json::from_slice(text)?;
     // A dead letter may have line protocol only.
     let json = match (head.record, &head.line) {
         (Some(record), _) => Some(record.get().as_bytes()),
@@ -394,7 +402,7 @@ fn record(text: &[u8]) -> Result<(NodeName, Queue, Record), String> {
         (None, None) => Some(text),
     };
     let queue = Queue::from_name(head.queue.as_bytes())
-        .ok_or_else(|| format!("not a record: unknown queue {:?}", head.queue))?;
+        .ok_or_else(|| NotARecord::Queue(head.queue.to_string()))?;
     let record = Record {
         id: head.id,
         deliveries: 1,

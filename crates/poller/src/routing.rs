@@ -38,9 +38,9 @@ pub struct RoutingTable {
     pub sinks: Vec<Arc<SinkHandle>>,
     /// The longest pause between two fetches from a queue.
     pub poll_interval: Duration,
-    /// How long fetched records are leased.
+    /// The duration of the lease of fetched records.
     pub lease: Duration,
-    /// How long the sinks may continue to write after shutdown was requested.
+    /// The time for which the sinks may continue to write after shutdown was requested.
     pub grace: Duration,
 }
 

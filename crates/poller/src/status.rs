@@ -21,7 +21,7 @@ pub struct Status {
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
     /// The reloads of the configuration.
     pub reloads: Mutex<Reloads>,
-    /// Whether shutdown was requested. Records in flight are still written.
+    /// True if shutdown was requested. Records in flight are still written.
     pub ending: AtomicBool,
 }
 
@@ -31,11 +31,11 @@ pub type Shared<T> = Arc<Mutex<T>>;
 /// The outcomes of reloads.
 #[derive(Clone, Default)]
 pub struct Reloads {
-    /// How many configurations were taken.
+    /// The number of configurations that took effect.
     pub taken: u64,
-    /// How many configurations were refused.
+    /// The number of configurations that were rejected.
     pub refused: u64,
-    /// Why the last one was refused, if it was.
+    /// Why the last one was rejected, if it was.
     pub error: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Reloads {
 pub struct ServerStatus {
     /// Its address, without user and password.
     pub address: String,
-    /// Whether it is up.
+    /// True if it is up.
     pub up: bool,
     /// Since when it is up or down.
     pub since: SystemTime,
@@ -79,7 +79,7 @@ pub struct QueueStatus {
     pub length: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The age of the oldest entry in milliseconds: the lag of everything behind it.
+    /// The age of the oldest record in milliseconds: the lag of everything behind it.
     pub oldest_ms: u64,
     /// Entries that a client has fetched and not acknowledged.
     pub leased: u64,

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::line_protocol::{RESERVED, clean};
+use aggregator_protocol::line_protocol::{clean, escape_tag, tag_name};
 
 /// The changes to the tags of a record: first some are dropped, then some renamed, all at once, then some added.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,9 +34,9 @@ struct Text {
     line: Vec<u8>,
 }
 
-/// What becomes of a tag.
+/// The result of the edits for one tag.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum TagEdit {
     Kept,
     Dropped,
     /// Gets the second name of the pair with this index.
@@ -77,13 +77,13 @@ impl Edits {
             .iter()
             .map(|member| member.name.as_bytes())
             .collect();
-        let (fates, added) = self.fates(&names, |text| text.plain.as_bytes())?;
+        let (edits, added) = self.edits(&names, |text| text.plain.as_bytes())?;
         let mut parts: Vec<Cow<str>> = Vec::new();
-        for (member, fate) in members.iter().zip(fates) {
-            match fate {
-                Fate::Kept => parts.push(member.whole.into()),
-                Fate::Dropped => {}
-                Fate::Renamed(pair) => {
+        for (member, edit) in members.iter().zip(edits) {
+            match edit {
+                TagEdit::Kept => parts.push(member.whole.into()),
+                TagEdit::Dropped => {}
+                TagEdit::Renamed(pair) => {
                     let name = quoted(&self.rename[pair].1.plain);
                     parts.push(format!("{name}:{}", member.value).into());
                 }
@@ -121,13 +121,13 @@ impl Edits {
             .collect();
         let tags = tags?;
         let names: Vec<&[u8]> = tags.iter().map(|(name, _)| *name).collect();
-        let (fates, added) = self.fates(&names, |text| &text.line)?;
+        let (edits, added) = self.edits(&names, |text| &text.line)?;
         let mut edited: Vec<(&[u8], &[u8])> = Vec::new();
-        for ((name, value), fate) in tags.into_iter().zip(fates) {
-            match fate {
-                Fate::Kept => edited.push((name, value)),
-                Fate::Dropped => {}
-                Fate::Renamed(pair) => edited.push((&self.rename[pair].1.line, value)),
+        for ((name, value), edit) in tags.into_iter().zip(edits) {
+            match edit {
+                TagEdit::Kept => edited.push((name, value)),
+                TagEdit::Dropped => {}
+                TagEdit::Renamed(pair) => edited.push((&self.rename[pair].1.line, value)),
             }
         }
         edited.extend(added.map(|(name, value)| (&*name.line, &*value.line)));
@@ -144,78 +144,66 @@ impl Edits {
     }
 
     /// Returns what becomes of tags of these names, and the tags that are added. Returns `None` if nothing changes.
-    fn fates<'a>(
+    fn edits<'a>(
         &'a self,
         names: &[&[u8]],
         form: impl Fn(&Text) -> &[u8],
-    ) -> Option<(Vec<Fate>, impl Iterator<Item = &'a (Text, Text)>)> {
-        let fate = |name: &&[u8]| {
+    ) -> Option<(Vec<TagEdit>, impl Iterator<Item = &'a (Text, Text)>)> {
+        let edit = |name: &&[u8]| {
             if self.drop.iter().any(|drop| form(drop) == *name) {
-                return Fate::Dropped;
+                return TagEdit::Dropped;
             }
             let pair = self.rename.iter().position(|(from, _)| form(from) == *name);
-            pair.map_or(Fate::Kept, Fate::Renamed)
+            pair.map_or(TagEdit::Kept, TagEdit::Renamed)
         };
-        let mut fates: Vec<Fate> = names.iter().map(fate).collect();
-        let kept = |fates: &[Fate], wanted: &[u8]| {
-            let mut all = names.iter().zip(fates);
-            all.any(|(name, fate)| *fate == Fate::Kept && *name == wanted)
+        let mut edits: Vec<TagEdit> = names.iter().map(edit).collect();
+        let kept = |edits: &[TagEdit], key: &[u8]| {
+            let mut all = names.iter().zip(edits);
+            all.any(|(name, edit)| *edit == TagEdit::Kept && *name == key)
         };
         // A tag that keeps its name may block another one.
         loop {
-            let blocked = |fate: &Fate| match fate {
-                Fate::Renamed(pair) => kept(&fates, form(&self.rename[*pair].1)),
+            let blocked = |edit: &TagEdit| match edit {
+                TagEdit::Renamed(pair) => kept(&edits, form(&self.rename[*pair].1)),
                 _ => false,
             };
-            match fates.iter().position(blocked) {
-                Some(at) => fates[at] = Fate::Kept,
+            match edits.iter().position(blocked) {
+                Some(at) => edits[at] = TagEdit::Kept,
                 None => break,
             }
         }
-        let taken = |wanted: &[u8]| {
-            let renamed = |fate: &Fate| match fate {
-                Fate::Renamed(pair) => form(&self.rename[*pair].1) == wanted,
+        let taken = |key: &[u8]| {
+            let renamed = |edit: &TagEdit| match edit {
+                TagEdit::Renamed(pair) => form(&self.rename[*pair].1) == key,
                 _ => false,
             };
-            kept(&fates, wanted) || fates.iter().any(renamed)
+            kept(&edits, key) || edits.iter().any(renamed)
         };
         let added = self.add.iter().filter(|(name, _)| !taken(form(name)));
         let added: Vec<&(Text, Text)> = added.collect();
-        let same = added.is_empty() && fates.iter().all(|fate| *fate == Fate::Kept);
-        (!same).then(|| (fates, added.into_iter()))
+        let same = added.is_empty() && edits.iter().all(|edit| *edit == TagEdit::Kept);
+        (!same).then(|| (edits, added.into_iter()))
     }
 }
 
 impl Text {
     /// Creates a name, as the module writes it into a line.
     fn name(name: &str) -> Text {
-        let mut text = clean(name);
-        if RESERVED.contains(&&*text) {
-            text.push('_');
-        }
-        Text {
-            plain: name.to_owned(),
-            line: escape(&text),
-        }
+        Text::new(name, &tag_name(name.as_bytes()))
     }
 
     fn value(value: &str) -> Text {
-        Text {
-            plain: value.to_owned(),
-            line: escape(&clean(value)),
-        }
+        Text::new(value, &clean(value.as_bytes()))
     }
-}
 
-fn escape(text: &str) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(text.len());
-    for byte in text.bytes() {
-        if b",= ".contains(&byte) {
-            escaped.push(b'\\');
+    fn new(plain: &str, cleaned: &[u8]) -> Text {
+        let mut line = Vec::with_capacity(cleaned.len());
+        escape_tag(&mut line, cleaned);
+        Text {
+            plain: plain.to_owned(),
+            line,
         }
-        escaped.push(byte);
     }
-    escaped
 }
 
 fn unescaped(text: &[u8]) -> Vec<u8> {
@@ -301,6 +289,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn escape(text: &str) -> Vec<u8> {
+        let mut escaped = Vec::new();
+        escape_tag(&mut escaped, text.as_bytes());
+        escaped
+    }
 
     fn edits(drop: &[&str], rename: &[(&str, &str)], add: &[(&str, &str)]) -> Edits {
         let mut edits = Edits::default();

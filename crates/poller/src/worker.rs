@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! A delivery is reported as stored when every record of it is in the sink or among the dead letters. Records that the
-//! sink rejects for good become dead letters, and the records after them are written. While the sink fails, everything
+//! sink rejects permanently become dead letters, and the records after them are written. While the sink fails, everything
 //! waits, with growing backoff. Once shutdown is requested, the next failure abandons everything.
 
 use std::collections::VecDeque;
@@ -122,7 +122,7 @@ impl Worker {
         let mut backoff = Backoff::default();
         let mut last_warning = None;
         loop {
-            // The chunk is built anew for each attempt: a sink that was given too much takes less, and one that rejects
+            // The chunk is built again for each attempt: a sink that was given too much takes less, and one that rejects
             // all of it may accept what arrived since.
             while let Ok(delivery) = self.inbox.try_recv() {
                 pending.push_back(Pending::new(delivery));
@@ -357,7 +357,7 @@ mod tests {
         Delivery::new(Arc::new(batch), number, reports.clone(), permit)
     }
 
-    /// What a worker did with two deliveries.
+    /// The result of a worker's two deliveries.
     struct Outcome {
         writes: Vec<Vec<String>>,
         reports: Vec<DeliveryStatus>,

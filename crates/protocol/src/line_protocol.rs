@@ -45,15 +45,7 @@ pub struct Line<'a> {
 /// Appends the line, without a newline.
 pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     let mut parts = line.metric.splitn(2, |b| *b == b'@');
-    let measurement = clean(parts.next().unwrap_or_default());
-    match measurement.strip_prefix(b"#") {
-        None if measurement.is_empty() => out.push(b'_'),
-        None => escape(out, &measurement, |byte| matches!(byte, b',' | b' ')),
-        Some(rest) => {
-            out.push(b'_');
-            escape(out, rest, |byte| matches!(byte, b',' | b' '));
-        }
-    }
+    write_measurement(out, parts.next().unwrap_or_default());
     let instance = clean(parts.next().unwrap_or_default());
     let node = clean(line.node);
     let mut digits = itoa::Buffer::new();
@@ -85,6 +77,20 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(b"000000");
 }
 
+/// Appends the measurement.
+pub fn write_measurement(out: &mut Vec<u8>, measurement: &[u8]) {
+    let measurement = clean(measurement);
+    let is_special = |byte| matches!(byte, b',' | b' ');
+    match measurement.strip_prefix(b"#") {
+        None if measurement.is_empty() => out.push(b'_'),
+        None => escape(out, &measurement, is_special),
+        Some(rest) => {
+            out.push(b'_');
+            escape(out, rest, is_special);
+        }
+    }
+}
+
 /// The length of the name is known at compile time, so copying it takes an instruction or two.
 fn write_field<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: f64) {
     out.extend_from_slice(name);
@@ -94,8 +100,8 @@ fn write_field<const N: usize>(out: &mut Vec<u8>, name: &[u8; N], value: f64) {
 /// The module's tags.
 type Ours<'a> = [(&'a [u8], &'a [u8]); 3];
 
-/// Whether a user's tag must not have this name.
-fn is_reserved(name: &[u8]) -> bool {
+/// Returns whether a user's tag cannot have this name: the module's tags and fields have it, or InfluxDB reserves it.
+pub fn is_reserved(name: &[u8]) -> bool {
     matches!(
         name,
         b"_field"
@@ -113,14 +119,28 @@ fn is_reserved(name: &[u8]) -> bool {
     )
 }
 
-fn write_tag(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let is_special = |byte| matches!(byte, b',' | b'=' | b' ');
+/// Appends a tag, unless its value is empty.
+pub fn write_tag(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if !value.is_empty() {
         out.push(b',');
-        escape(out, name, is_special);
+        escape_tag(out, name);
         out.push(b'=');
-        escape(out, value, is_special);
+        escape_tag(out, value);
     }
+}
+
+/// Appends the name or the value of a tag with a backslash before each special character.
+pub fn escape_tag(out: &mut Vec<u8>, text: &[u8]) {
+    escape(out, text, |byte| matches!(byte, b',' | b'=' | b' '));
+}
+
+/// Returns the name of a user's tag as it is written: with `_` at its end if the name is reserved.
+pub fn tag_name(name: &[u8]) -> Cow<'_, [u8]> {
+    let mut name = clean(name);
+    if is_reserved(&name) {
+        name.to_mut().push(b'_');
+    }
+    name
 }
 
 /// Merges the module's tags with others that need no change: their list is sorted, and has no name twice.
@@ -140,11 +160,7 @@ fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     let ours = ours.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
     let mut all = ours.to_vec();
     for (name, value) in tags::iter(tags) {
-        let mut name = clean(name);
-        if is_reserved(&name) {
-            name.to_mut().push(b'_');
-        }
-        all.push((name, value.map_or(Cow::Borrowed(b"true"), clean)));
+        all.push((tag_name(name), value.map_or(Cow::Borrowed(b"true"), clean)));
     }
     // Stable: of equal names the last given comes last, and is the one written.
     all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -163,8 +179,8 @@ fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |all, byte| all & plain(byte))
 }
 
-/// Returns the text without what the grammar cannot express.
-fn clean(text: &[u8]) -> Cow<'_, [u8]> {
+/// Returns a text without characters that the grammar cannot express, which are replaced (see above).
+pub fn clean(text: &[u8]) -> Cow<'_, [u8]> {
     if is_plain(text) {
         return Cow::Borrowed(text);
     }

@@ -8,7 +8,7 @@ use toml::Spanned;
 pub struct ConfigError {
     /// The byte in the file. `None` if the file as a whole lacks something.
     pub at: Option<usize>,
-    /// What is wrong.
+    /// A description of the error.
     pub text: String,
 }
 

@@ -125,10 +125,10 @@ impl RawFile {
                 .map_or(Duration::from_secs(30), |lease| lease.get_ref().0),
         };
         let max_deliveries = match &self.max_deliveries {
-            Some(most) if *most.get_ref() == 0 => {
-                return Err(ConfigError::at(most, "expected at least 1"));
+            Some(max) if *max.get_ref() == 0 => {
+                return Err(ConfigError::at(max, "expected at least 1"));
             }
-            most => most.as_ref().map_or(1000, |most| *most.get_ref()),
+            max => max.as_ref().map_or(1000, |max| *max.get_ref()),
         };
         let dead_letters = self.dead_letters.as_ref().map(output).transpose()?;
         let allowed_hosts: Result<Vec<String>, ConfigError> =
@@ -165,23 +165,23 @@ impl RawFile {
 /// Checks the address to listen on. Names are not resolved: one with several addresses would be a surprise.
 fn address(text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
     text.get_ref().parse().map_err(|_| {
-        let text_is = text.get_ref();
-        let told = format!(
-            "expected an address and a port, as 127.0.0.1:9777 or [::]:9777, not {text_is:?}"
+        let address = text.get_ref();
+        let expected = format!(
+            "expected an address and a port, as 127.0.0.1:9777 or [::]:9777, not {address:?}"
         );
-        ConfigError::at(text, told)
+        ConfigError::at(text, expected)
     })
 }
 
 /// Checks the number of concurrent connections to the status page.
-fn connections(most: &Option<Spanned<u64>>) -> Result<usize, ConfigError> {
-    const MOST: u64 = 10_000;
-    match most {
+fn connections(max: &Option<Spanned<u64>>) -> Result<usize, ConfigError> {
+    const MAX_CONNECTIONS: u64 = 10_000;
+    match max {
         None => Ok(WebLimits::default().connections),
-        Some(most) if (1..=MOST).contains(most.get_ref()) => Ok(*most.get_ref() as usize),
-        Some(most) => {
-            let text = format!("expected a number from 1 to {MOST}");
-            Err(ConfigError::at(most, text))
+        Some(max) if (1..=MAX_CONNECTIONS).contains(max.get_ref()) => Ok(*max.get_ref() as usize),
+        Some(max) => {
+            let text = format!("expected a number from 1 to {MAX_CONNECTIONS}");
+            Err(ConfigError::at(max, text))
         }
     }
 }
@@ -196,9 +196,9 @@ fn host(text: &Spanned<String>) -> Result<String, ConfigError> {
             Ok(name.trim_end_matches('.').to_lowercase())
         }
         _ => {
-            let told =
+            let expected =
                 format!("expected a host name without a port, or \"*\" for any, not {name:?}");
-            Err(ConfigError::at(text, told))
+            Err(ConfigError::at(text, expected))
         }
     }
 }

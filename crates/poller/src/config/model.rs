@@ -19,13 +19,13 @@ use aggregator_protocol::{Queue, RecordFormat};
 pub struct Config {
     /// The longest pause between two fetches from an empty queue.
     pub poll_interval: Duration,
-    /// How long fetched records are leased. Leases are extended while a sink takes longer.
+    /// The duration of the lease of fetched records. Leases are extended while a sink takes longer.
     pub lease: Duration,
     /// The most bytes of records in flight to all sinks together.
     pub max_in_flight: u64,
     /// A record that was delivered more often becomes a dead letter.
     pub max_deliveries: u64,
-    /// How long shutdown may take.
+    /// The longest time that shutdown may take.
     pub shutdown_grace: Duration,
     /// The file for records that a sink rejects.
     pub dead_letters: PathBuf,
@@ -33,7 +33,7 @@ pub struct Config {
     pub dead_letters_mode: Mode,
     /// The address of the status page.
     pub listen: Option<SocketAddr>,
-    /// Who may request the status page.
+    /// The clients that may request the status page.
     pub web: WebLimits,
     /// The sources of servers.
     pub sources: Vec<Source>,
@@ -138,9 +138,9 @@ pub struct Post {
     pub tls: Https,
     /// The proxy. Secret.
     pub proxy: Option<Proxy>,
-    /// What a response has to look like, besides its status.
+    /// The requirements of a response, besides its status.
     pub expect: Expect,
-    /// Whether bodies are compressed.
+    /// True if bodies are compressed.
     pub gzip: bool,
     /// The number of concurrent requests.
     pub writers: usize,
@@ -148,7 +148,7 @@ pub struct Post {
     pub batch_lines: usize,
     /// The most bytes of one request.
     pub batch_bytes: usize,
-    /// How long a response may take.
+    /// The longest time that a response may take.
     pub timeout: Duration,
 }
 
@@ -161,7 +161,7 @@ pub struct Proxy {
     pub credentials: Option<(String, String)>,
 }
 
-/// What a response has to look like to confirm a write.
+/// The requirements of a response that confirms a write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expect {
     /// The media type, such as `application/json`.
@@ -192,13 +192,13 @@ pub struct Mongo {
     pub database: String,
     /// The prefix of the names of the collections.
     pub prefix: String,
-    /// Whether statistics are stored in a time-series collection.
+    /// True if statistics are stored in a time-series collection.
     pub time_series: bool,
     /// The most records of one write.
     pub batch_lines: usize,
     /// The most bytes of one write, as JSON.
     pub batch_bytes: usize,
-    /// How long a response may take.
+    /// The longest time that a response may take.
     pub timeout: Duration,
     /// The contents of the certificate files that the URI names and the driver reads, by which settings are compared.
     pub(super) files: Vec<Vec<u8>>,

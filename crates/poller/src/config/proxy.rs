@@ -11,7 +11,15 @@ use toml::Spanned;
 use super::error::ConfigError;
 use super::model::Proxy;
 
-/// What a proxy has to look like.
+/// A proxy of the environment that agg does not support. The message does not show the value, since it may contain a
+/// password.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} of the environment is not a proxy such as http://HOST:PORT, which is the only kind that agg supports"
+)]
+pub struct UnsupportedProxy(pub String);
+
+/// Describes a valid proxy.
 const EXPECTED: &str = "expected a proxy such as http://HOST:PORT, or none";
 
 /// Reads the setting of a sink. `None` stands for a direct connection.
@@ -34,11 +42,11 @@ pub fn of_setting(setting: &Spanned<String>) -> Result<Option<Proxy>, ConfigErro
 ///
 /// # Errors
 ///
-/// Returns the name of the variable if agg does not support the proxy.
+/// Returns an error with the name of the variable if agg does not support the proxy.
 pub fn of_environment(
     url: &str,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Proxy>, String> {
+) -> Result<Option<Proxy>, UnsupportedProxy> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let either = |name: &str| {
@@ -53,7 +61,7 @@ pub fn of_environment(
     let is_excluded = || either("no_proxy").is_some_and(|(_, list)| excludes(&list, authority));
     match either(&format!("{scheme}_proxy")).or_else(|| either("all_proxy")) {
         Some((name, text)) if !is_loopback(host(authority)) && !is_excluded() => {
-            parse(&text).map(Some).ok_or(name)
+            parse(&text).map(Some).ok_or(UnsupportedProxy(name))
         }
         _ => Ok(None),
     }
@@ -210,7 +218,7 @@ mod tests {
         ] {
             let variable = |other: &str| (other == name).then(|| text.to_owned());
             let result = of_environment("https://db.example/", variable);
-            assert_eq!(result.err().as_deref(), Some(name));
+            assert_eq!(result.err(), Some(UnsupportedProxy(name.to_owned())));
         }
     }
 

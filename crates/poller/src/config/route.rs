@@ -83,7 +83,7 @@ impl RawRoute {
             }
         }
         let glob = |text: &Spanned<String>| {
-            Glob::parse(text.get_ref()).map_err(|why| ConfigError::at(text, why))
+            Glob::parse(text.get_ref()).map_err(|error| ConfigError::at(text, error.to_string()))
         };
         let globs = |texts: &[Spanned<String>]| -> Result<Vec<Glob>, ConfigError> {
             texts.iter().map(glob).collect()

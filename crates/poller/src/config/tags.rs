@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use crate::line_protocol::RESERVED;
 use crate::tags::Edits;
+use aggregator_protocol::line_protocol::is_reserved;
 
 use super::error::ConfigError;
 
@@ -63,7 +63,7 @@ fn valid<'a>(text: &'a Spanned<String>, what: &str) -> Result<&'a str, ConfigErr
 /// Checks a name that the module does not use for a field or tag of its own.
 fn unreserved(name: &Spanned<String>) -> Result<&str, ConfigError> {
     let words = valid(name, "tag name")?;
-    if RESERVED.contains(&words) {
+    if is_reserved(words.as_bytes()) {
         let text = format!("{words:?} has another meaning in line protocol");
         return Err(ConfigError::at(name, text));
     }

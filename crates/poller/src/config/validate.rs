@@ -68,7 +68,7 @@ pub fn parse(
     Err(errors)
 }
 
-/// What is required of the environment.
+/// The requirements of the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
     /// Only what a poller needs to start. What may be created later is waited for.

@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Permissions {
 
 /// Reads a string that is often written as a number by mistake.
 struct Quoted {
-    /// What is expected.
+    /// A description of the expected value.
     what: &'static str,
     /// The error for a number.
     number: fn(i64) -> String,
@@ -178,13 +178,13 @@ pub fn secret(
 }
 
 /// Returns a number from 1 to `most`, or the default if it is not set.
-pub fn within(value: &Option<Spanned<u64>>, default: u64, most: u64) -> Result<u64, ConfigError> {
+pub fn within(value: &Option<Spanned<u64>>, default: u64, max: u64) -> Result<u64, ConfigError> {
     match value {
         None => Ok(default),
-        Some(value) if (1..=most).contains(value.get_ref()) => Ok(*value.get_ref()),
+        Some(value) if (1..=max).contains(value.get_ref()) => Ok(*value.get_ref()),
         Some(value) => Err(ConfigError::at(
             value,
-            format!("expected a number from 1 to {most}"),
+            format!("expected a number from 1 to {max}"),
         )),
     }
 }

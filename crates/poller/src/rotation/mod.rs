@@ -2,6 +2,10 @@
 
 mod appender;
 mod background;
+mod compactor;
+mod files;
+mod settings;
 
-pub use appender::{Appender, Compression, Mode, Rotation};
+pub use appender::Appender;
 pub use background::AsyncAppender;
+pub use settings::{Compression, Mode, Rotation};

@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
+use flate2::read::GzDecoder;
+
+use super::super::compactor::compact;
+use super::super::settings::Compression;
 use super::*;
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -164,7 +168,7 @@ fn file_of_a_past_period_is_rotated_compressed_and_finally_removed() {
 }
 
 #[test]
-fn device_is_refused() {
+fn device_is_rejected() {
     let mut appender = Appender::new("/dev/null".into(), Rotation::default());
     assert!(appender.append(b"x\n").is_err());
 }
@@ -292,4 +296,23 @@ fn file_is_due_at_multiples_of_its_period() {
     // Empty, or written by a clock that was ahead.
     assert!(!hourly.is_due(0, at(3600), 1, at(7200)));
     assert!(!hourly.is_due(1, at(7200), 1, at(3600)));
+}
+
+#[test]
+fn compactor_that_panicked_is_started_again() {
+    let (dir, path) = folder();
+    let rotation = Rotation {
+        compress: Some(Compression::Gzip),
+        ..at_size(6)
+    };
+    let mut appender = Appender::new(path, rotation);
+    appender.compactor = Compactor::ended();
+    for line in ["aa\n", "bb\n", "cc\n"] {
+        appender.append(line.as_bytes()).unwrap();
+    }
+    let start = Instant::now();
+    while !dir.path().join("out.1.gz").exists() {
+        assert!(start.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

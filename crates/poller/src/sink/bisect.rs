@@ -7,7 +7,7 @@
 //! (a wrong database name, a header) does not turn every record into a dead letter. A rejection that names no record is
 //! believed if
 //! - the server stored another record of the same batch, or
-//! - it stores once more the last record that it stored before (which does no harm), or
+//! - it stores again the last record that it stored before (which does no harm), or
 //! - nothing else is known and it has rejected everything for [`PATIENCE`]: an endpoint that accepts nothing of a batch
 //!   must not block what is behind it for ever. What it rejects is among the dead letters, so it is not lost.
 //!
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::{Rejection, SinkError};
 
-/// How long to retry with a server that rejects everything without naming a record.
+/// The time during which to retry with a server that rejects everything without naming a record.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// The number of records that are rejected alone before the request is doubted.
 const MAX_SUSPECTS: usize = 3;
@@ -38,20 +38,20 @@ pub enum Reply {
     TooLarge(String),
 }
 
-/// Some of the records are rejected for good.
+/// Some of the records are rejected permanently.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rejected {
     /// The reason in the words of the server.
     pub reason: String,
     /// The records that it names, with the reason for each. The others are sent again.
     pub named: Vec<(usize, String)>,
-    /// Whether all of them are rejected.
+    /// True if all of them are rejected.
     pub all: bool,
-    /// Whether the words are about records, so the server understood the request.
+    /// True if the words are about records, so the server understood the request.
     pub about_records: bool,
 }
 
-/// What is known of a server from one batch to the next. Concurrent writers share it.
+/// The knowledge of a server that is kept from one batch to the next. Concurrent writers share it.
 pub struct RejectionHistory {
     patience: Duration,
     state: Mutex<State>,
@@ -117,7 +117,7 @@ struct Bisection<'a, S> {
     records: &'a [&'a [u8]],
     server: &'a S,
     history: &'a RejectionHistory,
-    /// Whether the request itself is known to be valid.
+    /// True if the request itself is known to be valid.
     is_request_valid: bool,
     /// The parts that are still to be sent.
     parts: Vec<Vec<usize>>,
@@ -126,7 +126,7 @@ struct Bisection<'a, S> {
     suspects: Vec<Rejection>,
 }
 
-/// Sends records to a server. Returns those that are rejected for good.
+/// Sends records to a server. Returns those that are rejected permanently.
 ///
 /// # Errors
 ///
@@ -445,7 +445,7 @@ mod tests {
         #[test]
         fn exactly_the_bad_records_are_rejected(
             bad in proptest::collection::vec(any::<bool>(), 0..40),
-            most in 1usize..50,
+            max in 1usize..50,
             names in any::<bool>(),
             about_records in any::<bool>(),
         ) {
@@ -458,7 +458,7 @@ mod tests {
                 let is_bad = |record: &[u8]| record.starts_with(b"true");
                 let named = sent.iter().enumerate().filter(|(_, record)| is_bad(record));
                 let named: Vec<(usize, String)> = named.map(|(at, _)| (at, "x".into())).collect();
-                Ok(if sent.len() > most {
+                Ok(if sent.len() > max {
                     Reply::TooLarge("large".into())
                 } else if named.is_empty() {
                     stored.extend(sent.iter().map(|record| record.to_vec()));

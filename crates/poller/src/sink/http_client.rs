@@ -22,7 +22,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::config;
 
-use super::SinkError;
+use super::interface::{SinkError, shorten};
 use super::resolver::Resolver;
 use super::tunnel::Tunnel;
 
@@ -30,9 +30,7 @@ use super::tunnel::Tunnel;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// The bytes of a body that are read: it may name every line of a batch.
 const MAX_BODY: usize = 2 << 20;
-/// The characters of a reason that are kept.
-const MAX_REASON: usize = 500;
-/// How long an idle connection is kept.
+/// The time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A response.
@@ -155,8 +153,11 @@ impl HttpClient {
         let status = response.status().as_u16();
         let mut body = Vec::new();
         let read = timeout_at(deadline, read(response.into_body(), &mut body)).await;
-        let read = read.unwrap_or_else(|_| Err("it takes too long".into()));
-        if let (Err(reason), 200..=299) = (read, status) {
+        let failed = match read {
+            Ok(read) => read.err().map(|error| causes(&error)),
+            Err(_) => Some("it takes too long".into()),
+        };
+        if let (Some(reason), 200..=299) = (failed, status) {
             return Err(SinkError::retriable(format!(
                 "incomplete response: {reason}"
             )));
@@ -181,13 +182,13 @@ fn https<C>(tls: ClientConfig, connector: C) -> HttpsConnector<C> {
 }
 
 /// Reads a body, but no more than [`MAX_BODY`] bytes.
-async fn read(mut body: Incoming, bytes: &mut Vec<u8>) -> Result<(), String> {
+async fn read(mut body: Incoming, bytes: &mut Vec<u8>) -> hyper::Result<()> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| causes(&error))?;
+        let frame = frame?;
         if let Some(data) = frame.data_ref() {
-            let room = MAX_BODY - bytes.len();
-            bytes.extend_from_slice(&data[..data.len().min(room)]);
-            if data.len() >= room {
+            let left = MAX_BODY - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(left)]);
+            if data.len() >= left {
                 return Ok(());
             }
         }
@@ -279,16 +280,6 @@ impl Response {
             .unwrap_or(&self.body);
         shorten(reason)
     }
-}
-
-/// Cuts a reason, which may have any length.
-pub fn shorten(reason: &str) -> String {
-    let mut reason = reason.trim().to_owned();
-    if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
-        reason.truncate(cut);
-        reason.push('…');
-    }
-    reason
 }
 
 #[cfg(test)]

@@ -11,14 +11,15 @@
 use serde_json::Value;
 
 use super::bisect::{Rejected, Reply};
-use super::http_client::{Response, shorten};
+use super::http_client::Response;
+use super::interface::shorten;
 use super::lines;
 use super::post::Protocol;
 
 /// Line protocol.
 pub struct Influx;
 
-/// What the servers reply when they have parsed lines and found bad ones. 1.x and 2.x: "partial write: ..." and "unable to
+/// The words of servers that have parsed lines and found bad ones. 1.x and 2.x: "partial write: ..." and "unable to
 /// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...". It uses the first half
 /// of that also for a request that it does not understand.
 const ABOUT_LINES: [&str; 3] = ["partial write", "unable to parse", "error in line"];

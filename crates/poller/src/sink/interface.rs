@@ -1,9 +1,12 @@
-//! What a sink is: the trait, its limits and errors, and how records are encoded as lines.
+//! The trait of sinks, their limits and errors, and how records are encoded as lines.
 
 use std::time::Duration;
 
 use aggregator_protocol::{RecordFormat, masking};
 use async_trait::async_trait;
+
+/// The characters of a reason that are kept.
+const MAX_REASON: usize = 500;
 
 /// The most that one write takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub struct Rejection {
 pub enum SinkError {
     /// The write can be retried.
     Retriable {
-        /// What went wrong.
+        /// A description of the failure.
         reason: String,
         /// The shortest pause before the next attempt, if the sink asks for one.
         retry_after: Option<Duration>,
@@ -53,7 +56,7 @@ pub trait Sink: Send {
     /// Returns the most that the next write takes.
     fn limits(&self) -> BatchLimits;
 
-    /// Writes records, which have no newline at their end. Returns those that are rejected for good.
+    /// Writes records, which have no newline at their end. Returns those that are rejected permanently.
     ///
     /// # Errors
     ///
@@ -81,4 +84,14 @@ pub fn lines(records: &[&[u8]]) -> Vec<u8> {
         lines.push(b'\n');
     }
     lines
+}
+
+/// Cuts a reason, which may have any length.
+pub fn shorten(reason: &str) -> String {
+    let mut reason = reason.trim().to_owned();
+    if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
+        reason.truncate(cut);
+        reason.push('…');
+    }
+    reason
 }

@@ -23,7 +23,7 @@ use super::bisect::{RejectionHistory, Reply, Server, deliver};
 use super::http_client::{HttpClient, Response};
 use super::{BatchLimits, Rejection, Sink, SinkError};
 
-/// What a kind of server takes and replies.
+/// The bodies and responses of a kind of server.
 pub trait Protocol: Send + Sync + 'static {
     /// Returns the media type of the body.
     fn content_type(&self) -> &'static str;
@@ -95,11 +95,11 @@ impl<P: Protocol> Post<P> {
 
     /// Allows larger requests again after one was stored: the cause of the limit may be gone.
     fn raise_limit(&self) {
-        let most = self.settings.batch_bytes;
+        let max = self.settings.batch_bytes;
         let bytes = self.max_bytes.load(Ordering::Relaxed);
-        if bytes < most {
+        if bytes < max {
             let more = bytes + bytes / 8 + 1;
-            self.max_bytes.store(more.min(most), Ordering::Relaxed);
+            self.max_bytes.store(more.min(max), Ordering::Relaxed);
         }
     }
 

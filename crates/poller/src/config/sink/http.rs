@@ -71,10 +71,10 @@ pub fn post(
     headers: Vec<(String, String)>,
     (batch_lines, writers): (u64, u64),
 ) -> Result<Post, ConfigError> {
-    let count = |given: &Option<Spanned<u64>>, default, most| match given {
+    let count = |given: &Option<Spanned<u64>>, default, max| match given {
         Some(count) if *count.get_ref() == 0 => Err(ConfigError::at(count, "expected at least 1")),
-        Some(count) if *count.get_ref() > most => {
-            Err(ConfigError::at(count, format!("expected at most {most}")))
+        Some(count) if *count.get_ref() > max => {
+            Err(ConfigError::at(count, format!("expected at most {max}")))
         }
         count => {
             let count = count.as_ref().map_or(default, |count| *count.get_ref());
@@ -103,11 +103,9 @@ fn proxy(name: &str, sink: &Spanned<RawSink>, url: &str) -> Result<Option<Proxy>
         return proxy::of_setting(setting);
     }
     let environment = |variable: &str| std::env::var(variable).ok();
-    proxy::of_environment(url, environment).map_err(|variable| {
-        // The value is not shown, since it may contain a password.
+    proxy::of_environment(url, environment).map_err(|error| {
         let text = format!(
-            "sink {name:?}: {variable} of the environment is not a proxy such as http://HOST:PORT, which is the only \
-             kind that agg supports; write proxy = \"none\" in this sink to connect directly"
+            "sink {name:?}: {error}; write proxy = \"none\" in this sink to connect directly"
         );
         ConfigError::at(sink, text)
     })
@@ -224,13 +222,12 @@ fn roots(ca: Option<&PemFile<'_>>) -> Result<RootCertStore, ConfigError> {
     Ok(roots)
 }
 
-/// Checks what a response has to look like.
+/// Checks the requirements of a response.
 fn expect(raw: &Spanned<RawExpect>) -> Result<Expect, ConfigError> {
     let (place, raw) = (raw, raw.get_ref());
-    let body = raw
-        .body
-        .as_ref()
-        .map(|text| Glob::parse(text.get_ref()).map_err(|error| ConfigError::at(text, error)));
+    let body = raw.body.as_ref().map(|text| {
+        Glob::parse(text.get_ref()).map_err(|error| ConfigError::at(text, error.to_string()))
+    });
     let expect = Expect {
         content_type: match &raw.content_type {
             // Parameters such as a charset are not compared.
@@ -251,7 +248,7 @@ fn expect(raw: &Spanned<RawExpect>) -> Result<Expect, ConfigError> {
     }
 }
 
-/// What a URL has to look like.
+/// Describes a valid URL.
 const EXPECTED: &str = "expected http://HOST:PORT or https://HOST:PORT";
 
 /// Parses a URL and makes its port explicit, which a tunnel through a proxy needs.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mongodb::error::ErrorKind;
 use mongodb::options::ConnectionString;
 use toml::Spanned;
 
@@ -39,11 +40,13 @@ const MAX_PREFIX: usize = 100;
 pub fn check(sink: &Spanned<RawSink>) -> Result<Mongo, ConfigError> {
     let raw = sink.get_ref();
     let uri = required(&raw.uri, "uri", sink)?;
-    check_uri(uri.get_ref()).map_err(|text| ConfigError::at(uri, text))?;
+    check_uri(uri.get_ref()).map_err(|error| ConfigError::at(uri, error.to_string()))?;
     let database = required(&raw.database, "database", sink)?;
-    check_database(database.get_ref()).map_err(|text| ConfigError::at(database, text))?;
+    check_database(database.get_ref())
+        .map_err(|error| ConfigError::at(database, error.to_string()))?;
     if let Some(prefix) = &raw.prefix {
-        check_prefix(prefix.get_ref()).map_err(|text| ConfigError::at(prefix, text))?;
+        check_prefix(prefix.get_ref())
+            .map_err(|error| ConfigError::at(prefix, error.to_string()))?;
     }
     let password = secret("password", &raw.password_file, &raw.password_env)?;
     let uri = match (&raw.user, password) {
@@ -88,61 +91,87 @@ pub fn check(sink: &Spanned<RawSink>) -> Result<Mongo, ConfigError> {
     })
 }
 
-fn check_uri(uri: &str) -> Result<(), String> {
+/// An invalid URI. The message does not show the URI, since it may contain a password.
+#[derive(Debug, thiserror::Error)]
+enum UriError {
+    #[error("expected mongodb://HOST:PORT; user and password have their own keys")]
+    HasUser,
+    #[error(
+        "mongodb+srv:// is not supported: list the servers, as in mongodb://HOST1,HOST2/?replicaSet=NAME&tls=true"
+    )]
+    Srv,
+    #[error("expected mongodb://HOST:PORT")]
+    Scheme,
+    #[error("the driver ignores {option}: use {instead}")]
+    IgnoredOption {
+        option: &'static str,
+        instead: &'static str,
+    },
+    #[error("{0}")]
+    Driver(String),
+}
+
+fn check_uri(uri: &str) -> Result<(), UriError> {
     if uri.contains('@') {
-        // Not shown, since it may contain a password.
-        return Err("expected mongodb://HOST:PORT; user and password have their own keys".into());
+        return Err(UriError::HasUser);
     }
     if uri.starts_with("mongodb+srv:") {
-        let text = "mongodb+srv:// is not supported: list the servers, as in \
-                    mongodb://HOST1,HOST2/?replicaSet=NAME&tls=true";
-        return Err(text.into());
+        return Err(UriError::Srv);
     }
     if !uri.starts_with("mongodb://") {
-        return Err("expected mongodb://HOST:PORT".into());
+        return Err(UriError::Scheme);
     }
     let lower = uri.to_lowercase();
-    let found = IGNORED_OPTIONS
-        .iter()
-        .find(|(option, _)| lower.contains(*option));
-    if let Some((option, instead)) = found {
+    let mut ignored = IGNORED_OPTIONS.into_iter();
+    if let Some((option, instead)) = ignored.find(|(option, _)| lower.contains(option)) {
         let option = option.trim_end_matches('=');
-        return Err(format!("the driver ignores {option}: use {instead}"));
+        return Err(UriError::IgnoredOption { option, instead });
     }
     ConnectionString::parse(uri)
         .map(drop)
         .map_err(|error| match &*error.kind {
-            mongodb::error::ErrorKind::InvalidArgument { message, .. } => message.clone(),
-            kind => kind.to_string(),
+            ErrorKind::InvalidArgument { message, .. } => UriError::Driver(message.clone()),
+            kind => UriError::Driver(kind.to_string()),
         })
 }
 
-fn check_database(name: &str) -> Result<(), String> {
+/// A name that MongoDB does not allow.
+#[derive(Debug, thiserror::Error)]
+enum NameError {
+    #[error("the name is empty")]
+    Empty,
+    #[error("expected at most {0} bytes")]
+    TooLong(usize),
+    #[error("MongoDB does not allow {0:?} in the name of a database")]
+    InDatabase(char),
+    #[error("MongoDB does not allow {0:?} in the name of a collection")]
+    InCollection(char),
+    #[error("MongoDB does not allow this beginning of the name of a collection")]
+    CollectionStart,
+}
+
+fn check_database(name: &str) -> Result<(), NameError> {
     let bad = |c: char| c.is_control() || "/\\. \"$*<>:|?".contains(c);
     match name {
-        "" => Err("the name is empty".into()),
-        name if name.len() > MAX_DATABASE => Err(format!("expected at most {MAX_DATABASE} bytes")),
+        "" => Err(NameError::Empty),
+        name if name.len() > MAX_DATABASE => Err(NameError::TooLong(MAX_DATABASE)),
         name => match name.chars().find(|c| bad(*c)) {
-            Some(c) => Err(format!(
-                "MongoDB does not allow {c:?} in the name of a database"
-            )),
+            Some(c) => Err(NameError::InDatabase(c)),
             None => Ok(()),
         },
     }
 }
 
-fn check_prefix(prefix: &str) -> Result<(), String> {
+fn check_prefix(prefix: &str) -> Result<(), NameError> {
     let bad = |c: char| c.is_control() || c == '$';
     if prefix.len() > MAX_PREFIX {
-        return Err(format!("expected at most {MAX_PREFIX} bytes"));
+        return Err(NameError::TooLong(MAX_PREFIX));
     }
     if prefix.starts_with("system.") || prefix.starts_with('.') {
-        return Err("MongoDB does not allow this beginning of the name of a collection".into());
+        return Err(NameError::CollectionStart);
     }
     match prefix.chars().find(|c| bad(*c)) {
-        Some(c) => Err(format!(
-            "MongoDB does not allow {c:?} in the name of a collection"
-        )),
+        Some(c) => Err(NameError::InCollection(c)),
         None => Ok(()),
     }
 }
@@ -184,7 +213,9 @@ mod tests {
             ),
             ("mongodb://h:port", ""),
         ] {
-            let error = check_uri(uri).err().unwrap_or_default();
+            let error = check_uri(uri)
+                .err()
+                .map_or_else(String::new, |error| error.to_string());
             if uri.ends_with(":port") {
                 assert!(error.contains("port"), "{error}");
             } else {
@@ -192,11 +223,11 @@ mod tests {
                 assert_eq!(error.is_empty(), expected.is_empty(), "{uri}: {error}");
             }
         }
-        assert_eq!(check_database("grid"), Ok(()));
+        assert!(check_database("grid").is_ok());
         for name in ["", "a.b", "a b", "a$", &"x".repeat(64)] {
             assert!(check_database(name).is_err(), "{name}");
         }
-        assert_eq!(check_prefix("agg."), Ok(()));
+        assert!(check_prefix("agg.").is_ok());
         for prefix in ["$", "system.", ".x", "a\0"] {
             assert!(check_prefix(prefix).is_err(), "{prefix}");
         }

@@ -114,7 +114,7 @@ impl RawSink {
     }
 }
 
-/// Headers and their values. A value that is not a table is refused without being shown, since it may be a secret.
+/// Headers and their values. A value that is not a table is rejected without being shown, since it may be a secret.
 pub struct Headers(pub(super) Table);
 
 impl Headers {
@@ -149,7 +149,7 @@ impl<'de> Deserialize<'de> for Headers {
     }
 }
 
-/// What a response has to look like.
+/// The requirements of a response.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RawExpect {

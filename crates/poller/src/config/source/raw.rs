@@ -79,7 +79,7 @@ fn keys(kind: &str) -> Vec<&'static str> {
     own.iter().chain(&COMMON).copied().collect()
 }
 
-/// A list of URLs. A value that is not a list is refused without being shown, since it may contain a password.
+/// A list of URLs. A value that is not a list is rejected without being shown, since it may contain a password.
 pub struct Urls(pub(super) Vec<Spanned<String>>);
 
 impl<'de> Deserialize<'de> for Urls {

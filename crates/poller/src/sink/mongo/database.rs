@@ -15,7 +15,7 @@ pub struct Mongo {
     pub settings: config::Mongo,
     /// The connection to the servers.
     pub connection: Connection,
-    /// Whether each collection is a time-series collection. `None` if it has to be prepared first.
+    /// For each collection, true if it is a time-series collection. `None` if it has to be prepared first.
     pub ready: [Option<bool>; Collection::ALL.len()],
     /// The warnings that were shown.
     pub once: WarnOnce,

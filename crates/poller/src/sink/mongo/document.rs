@@ -28,6 +28,23 @@ const SERIES_FIELDS: [&str; 6] = ["node", "queue", "metric", "type", "window", "
 /// The most digits of a Decimal128.
 const MAX_DIGITS: usize = 34;
 
+/// Why a record has no document.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// The text is not a JSON object.
+    #[error("not a JSON object: {0}")]
+    NotAnObject(#[from] serde_json::Error),
+    /// A field is missing or has another type.
+    #[error("the record has no {0}")]
+    Missing(&'static str),
+    /// BSON cannot represent the document.
+    #[error("cannot be encoded as BSON: {0}")]
+    Encode(#[from] mongodb::bson::error::Error),
+    /// The statement does not fit in a command.
+    #[error("{0} bytes as BSON: MongoDB accepts 16 MiB")]
+    TooLarge(usize),
+}
+
 /// A parsed record.
 #[derive(Debug)]
 pub struct Record {
@@ -51,24 +68,23 @@ impl Record {
     /// # Errors
     ///
     /// Returns an error if the text is not a record.
-    pub fn parse(text: &[u8]) -> Result<Record, String> {
-        let members: Members =
-            serde_json::from_slice(text).map_err(|error| format!("not a JSON object: {error}"))?;
+    pub fn parse(text: &[u8]) -> Result<Record, DocumentError> {
+        let members: Members = serde_json::from_slice(text)?;
         let word = members.0.iter().find(|(name, _)| name == "queue");
         let queue = word
             .and_then(|(_, raw)| Queue::from_name(raw.get().trim_matches('"').as_bytes()))
-            .ok_or("the record has no queue")?;
+            .ok_or(DocumentError::Missing("queue"))?;
         let mut fields = Document::new();
         for (name, raw) in &members.0 {
             insert(&mut fields, name, field(queue, name, raw));
         }
-        let text = |name: &str| match fields.get(name) {
+        let text = |name| match fields.get(name) {
             Some(Bson::String(text)) => Ok(text.clone()),
-            _ => Err(format!("the record has no {name}")),
+            _ => Err(DocumentError::Missing(name)),
         };
         let id = match fields.get("id") {
             Some(Bson::Int64(id)) => *id,
-            _ => return Err("the record has no id".into()),
+            _ => return Err(DocumentError::Missing("id")),
         };
         let node = text("node")?;
         let identity = match queue {
@@ -77,7 +93,7 @@ impl Record {
         };
         let start = match fields.get(TIME) {
             Some(Bson::DateTime(start)) if Queue::NUMBERS.contains(&queue) => Some(*start),
-            _ if Queue::NUMBERS.contains(&queue) => return Err("the record has no start".into()),
+            _ if Queue::NUMBERS.contains(&queue) => return Err(DocumentError::Missing(TIME)),
             _ => None,
         };
         Ok(Record {
@@ -91,7 +107,7 @@ impl Record {
     }
 
     /// Returns the document. For a time-series collection the fields of the series are in a document of their own.
-    pub fn document(&self, series: bool) -> Result<RawDocumentBuf, String> {
+    pub fn document(&self, series: bool) -> Result<RawDocumentBuf, DocumentError> {
         let mut document = doc! { "_id": &self.identity };
         let mut rest = self.fields.clone();
         if series {
@@ -105,8 +121,7 @@ impl Record {
             document.insert(SERIES, fields);
         }
         document.extend(rest);
-        RawDocumentBuf::try_from(&document)
-            .map_err(|error| format!("cannot be encoded as BSON: {error}"))
+        Ok(RawDocumentBuf::try_from(&document)?)
     }
 }
 
@@ -355,7 +370,7 @@ mod tests {
                 "the record has no start",
             ),
         ] {
-            let error = Record::parse(text.as_bytes()).unwrap_err();
+            let error = Record::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{text}: {error}");
         }
     }

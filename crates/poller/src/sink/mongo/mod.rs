@@ -29,7 +29,7 @@ use mongodb::bson::raw::cstr;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc};
 
 use self::collection::Collection;
-use self::document::Record;
+use self::document::{DocumentError, Record};
 use self::reply::{CommandError, UNEXPECTED, WriteError, write_errors};
 
 pub use self::database::Mongo;
@@ -82,7 +82,10 @@ impl Mongo {
                     record,
                     statement,
                 }),
-                Err(reason) => rejections.push(Rejection { index, reason }),
+                Err(error) => {
+                    let reason = error.to_string();
+                    rejections.push(Rejection { index, reason });
+                }
             }
         }
         let verb = match collection.keeps_states() {
@@ -111,7 +114,8 @@ impl Mongo {
             .map(|(_, item)| item)
             .collect();
         for item in &mut items {
-            item.statement = replace_if_newer(&item.record, false).map_err(CommandError::new)?;
+            item.statement = replace_if_newer(&item.record, false)
+                .map_err(|error| CommandError::new(error.to_string()))?;
         }
         for error in self.send(collection, verb, &items).await? {
             rejections.push(Rejection {
@@ -229,7 +233,10 @@ impl Sink for Mongo {
                     let collection = Collection::of(record.queue);
                     by_collection[collection as usize].push((index, record));
                 }
-                Err(reason) => rejections.push(Rejection { index, reason }),
+                Err(error) => {
+                    let reason = error.to_string();
+                    rejections.push(Rejection { index, reason });
+                }
             }
         }
         for (collection, records) in Collection::ALL.into_iter().zip(by_collection) {
@@ -247,20 +254,19 @@ impl Sink for Mongo {
 }
 
 /// Checks that a statement fits in a command.
-fn check_size(statement: RawDocumentBuf) -> Result<RawDocumentBuf, String> {
+fn check_size(statement: RawDocumentBuf) -> Result<RawDocumentBuf, DocumentError> {
     match statement.as_bytes().len() {
         bytes if bytes > MAX_COMMAND - COMMAND_OVERHEAD - STATEMENT_OVERHEAD => {
-            Err(format!("{bytes} bytes as BSON: MongoDB accepts 16 MiB"))
+            Err(DocumentError::TooLarge(bytes))
         }
         _ => Ok(statement),
     }
 }
 
 /// Returns the statement that replaces the state of an error or object if the stored id is smaller.
-fn replace_if_newer(record: &Record, upsert: bool) -> Result<RawDocumentBuf, String> {
+fn replace_if_newer(record: &Record, upsert: bool) -> Result<RawDocumentBuf, DocumentError> {
     let filter = doc! { "_id": &record.identity, "id": { "$lt": record.id } };
-    let filter = RawDocumentBuf::try_from(&filter)
-        .map_err(|error| format!("cannot be encoded as BSON: {error}"))?;
+    let filter = RawDocumentBuf::try_from(&filter)?;
     let mut statement = RawDocumentBuf::new();
     statement.append(cstr!("q"), filter);
     statement.append(cstr!("u"), record.document(false)?);

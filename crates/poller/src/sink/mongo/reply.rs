@@ -1,12 +1,9 @@
-//! Interprets the replies of a server: which documents it rejects for good, and which errors can be retried. No I/O.
+//! Interprets the replies of a server: which documents it rejects permanently, and which errors can be retried. No I/O.
 
 use mongodb::bson::{Bson, Document};
 use mongodb::error::{Error, ErrorKind};
 
-use crate::sink::SinkError;
-
-/// The characters of a reason that are kept.
-const MAX_REASON: usize = 500;
+use crate::sink::interface::{SinkError, shorten};
 
 /// Codes below 10000 that are about one document.
 const DOCUMENT_CODES: [i32; 16] = [
@@ -105,7 +102,7 @@ impl From<Error> for CommandError {
             ErrorKind::ServerSelection { message, .. } => selection(message),
             kind => kind.to_string(),
         };
-        let reason = shorten(&reason);
+        let reason = one_line(&reason);
         CommandError { code, reason }
     }
 }
@@ -134,7 +131,7 @@ pub struct WriteError {
     pub index: usize,
     /// The reason in the words of the server.
     pub reason: String,
-    /// Whether a document with this `_id` exists already.
+    /// True if a document with this `_id` exists already.
     pub is_duplicate: bool,
 }
 
@@ -162,7 +159,7 @@ pub fn write_errors(reply: &Document) -> Result<Vec<WriteError>, CommandError> {
             return Err(CommandError::new(UNEXPECTED));
         };
         let (index, code) = (index as usize, code as i32);
-        let reason = format!("error {code}: {}", shorten(words));
+        let reason = format!("error {code}: {}", one_line(words));
         if !is_about_document(code) {
             let code = Some(code);
             return Err(CommandError { code, reason });
@@ -177,7 +174,7 @@ pub fn write_errors(reply: &Document) -> Result<Vec<WriteError>, CommandError> {
         let words = concern.get_str("errmsg").unwrap_or("no reason given");
         return Err(CommandError::new(format!(
             "written, but not acknowledged by a majority: {}",
-            shorten(words)
+            one_line(words)
         )));
     }
     Ok(found)
@@ -197,13 +194,8 @@ fn is_id_index(error: &Document, words: &str) -> bool {
 }
 
 /// Cuts a reason, which may have any length, and makes it one line.
-fn shorten(reason: &str) -> String {
-    let mut reason = reason.trim().replace('\n', " ");
-    if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
-        reason.truncate(cut);
-        reason.push('…');
-    }
-    reason
+fn one_line(reason: &str) -> String {
+    shorten(&reason.replace('\n', " "))
 }
 
 #[cfg(test)]

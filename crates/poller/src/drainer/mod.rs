@@ -10,6 +10,8 @@
 //!   address the server is by then.
 //! - Nothing is fetched for which a sink has no budget.
 
+mod fetching;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,31 +22,22 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
-use crate::line_protocol;
 use agg_client::Backoff;
 use agg_client::Shutdown;
 use agg_client::connect::{ClientError, Connection, Server, ServerError};
-use agg_client::fetch::{self, FetchRequest, FetchedRecord};
-use agg_client::messages::{WarnOnce, of_node, say, warn};
+use agg_client::messages::{WarnOnce, say, warn};
 use agg_client::nodes::{self, NodeScan};
-use agg_client::reply::Reply;
 use aggregator_protocol::{NodeName, Queue, RecordFormat};
 
-use super::batch::{Batch, Delivery, DeliveryStatus, Record};
+use super::batch::DeliveryStatus;
 use super::budget::Permit;
-use super::ledger::{InFlightBatch, Ledger};
+use super::ledger::Ledger;
 use super::node_stats;
 use super::routing::{Destination, RoutingTable, SinkHandle};
 use super::status::{ServerStatus, Shared};
 
-/// The most entries of one fetch.
-const MAX_ENTRIES: usize = 2000;
-/// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
-const REPLY_BYTES: u64 = (1 << 20) + (256 << 10);
-/// A reply of at least this many bytes ended because of its size.
-const FULL_BYTES: usize = (1 << 20) * 3 / 4;
-/// The most fetches in one pipeline.
-const MAX_PIPELINE: usize = 8;
+use fetching::{FetchPlan, REPLY_BYTES};
+
 /// The shortest pause between two fetches from a queue that has no backlog.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 /// Scanning for nodes may take one part in so many of the time.
@@ -68,22 +61,6 @@ impl NodeQueue {
     fn needs(&self, format: RecordFormat) -> bool {
         self.destinations.iter().any(|to| to.sink.format == format)
     }
-}
-
-/// A fetch that was or will be sent.
-struct PendingFetch {
-    /// The index of the node queue.
-    index: usize,
-    /// The budget for the reply, one permit for each destination.
-    permits: Vec<Permit>,
-}
-
-/// The fetches of one round.
-#[derive(Default)]
-struct FetchPlan {
-    fetches: Vec<PendingFetch>,
-    /// The sinks on whose budget the round is blocked.
-    blocked_on: Vec<Destination>,
 }
 
 /// The task that drains a server.
@@ -315,186 +292,6 @@ impl Drainer {
         Ok(())
     }
 
-    /// Plans the fetches that are due and for which the sinks have budget.
-    fn plan(&mut self) -> FetchPlan {
-        let now = Instant::now();
-        self.planned_at = now;
-        let mut reserved = self.reserved.take();
-        let had_reserved = reserved.is_some();
-        let mut plan = FetchPlan::default();
-        let count = self.node_queues.len();
-        let order = (0..count).map(|step| (self.next_index + step) % count);
-        let due: Vec<usize> = order
-            .filter(|index| self.node_queues[*index].due <= now)
-            .collect();
-        let backlogged = due
-            .iter()
-            .filter(|index| self.node_queues[**index].has_backlog);
-        // Each due queue once; the rest of the pipeline is shared by those with a backlog.
-        let backlogged: Vec<usize> = backlogged.copied().collect();
-        let turns = due
-            .iter()
-            .copied()
-            .chain(backlogged.iter().cycle().copied().take(MAX_PIPELINE));
-        let mut last = None;
-        for index in turns {
-            if plan.fetches.len() == MAX_PIPELINE {
-                break;
-            }
-            let destinations = &self.node_queues[index].destinations;
-            match acquire_all(destinations, &mut reserved) {
-                Ok(permits) => {
-                    plan.fetches.push(PendingFetch { index, permits });
-                    last = Some(index);
-                }
-                Err(blocked_on) => {
-                    let same = |other: &Destination| Arc::ptr_eq(&other.sink, &blocked_on.sink);
-                    if !plan.blocked_on.iter().any(same) {
-                        plan.blocked_on.push(blocked_on.clone());
-                    }
-                }
-            }
-        }
-        self.still_blocked = had_reserved && plan.fetches.is_empty();
-        // Budget is waited for only if nothing could be sent.
-        let fetches = &plan.fetches;
-        plan.blocked_on.retain(|_| fetches.is_empty());
-        if let Some(last) = last {
-            self.next_index = last + 1;
-        }
-        plan
-    }
-
-    fn command(&self, fetch: &PendingFetch) -> Cmd {
-        let node_queue = &self.node_queues[fetch.index];
-        let json = node_queue.needs(RecordFormat::Json);
-        let request = FetchRequest {
-            queues: vec![node_queue.queue],
-            format: if json {
-                RecordFormat::Json
-            } else {
-                RecordFormat::Line
-            },
-            lease: self.table.lease,
-        };
-        request.fetch(&node_queue.node, MAX_ENTRIES as u64, None)
-    }
-
-    /// Hands the entries of a reply to the sinks.
-    fn received(
-        &mut self,
-        wire: &Connection,
-        fetch: PendingFetch,
-        reply: Reply,
-        start: Instant,
-    ) -> Result<(), ClientError> {
-        let entries = match reply {
-            Ok(value) => {
-                fetch::read_records(value).ok_or_else(|| wire.unexpected_reply("AGG.FETCH"))?
-            }
-            Err(text) => {
-                let node = &self.node_queues[fetch.index].node;
-                if text.code == "READONLY" {
-                    return Err(wire.refused("AGG.FETCH", &text));
-                }
-                // A key that was a node at the time of the scan may have been deleted or moved since.
-                if !is_gone(&text) {
-                    let what = format!("to drain node {node}");
-                    let text = wire.refused(&what, &text).to_string();
-                    of_node(node).in_scope(|| self.once.say(&text));
-                }
-                let pause = nodes::LIST_TTL.max(self.table.poll_interval);
-                self.node_queues[fetch.index].due = start + pause;
-                return Ok(());
-            }
-        };
-        let bytes: usize = entries.iter().map(|entry| entry.record.len()).sum();
-        self.schedule(fetch.index, entries.len(), bytes);
-        {
-            let mut status = self.status.lock();
-            status.records += entries.len() as u64;
-            status.bytes += bytes as u64;
-        }
-        let node_queue = &self.node_queues[fetch.index];
-        let entries = self
-            .ledger
-            .new_entries(&node_queue.node, node_queue.queue, entries);
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let records = self.records(fetch.index, entries);
-        self.deliver(fetch, records, start);
-        Ok(())
-    }
-
-    /// Sets when to fetch from a queue again: at once while it has a backlog, after growing backoff while it is empty.
-    fn schedule(&mut self, index: usize, entries: usize, bytes: usize) {
-        let (longest, now) = (self.table.poll_interval, Instant::now());
-        let node_queue = &mut self.node_queues[index];
-        node_queue.has_backlog = entries == MAX_ENTRIES || bytes >= FULL_BYTES;
-        if node_queue.has_backlog {
-            (node_queue.due, node_queue.pause) = (now, MIN_PAUSE);
-            return;
-        }
-        if entries > 0 {
-            node_queue.pause = MIN_PAUSE;
-        }
-        node_queue.due = now + node_queue.pause.min(longest);
-        node_queue.pause = (node_queue.pause * 2).min(longest);
-    }
-
-    /// Converts entries to the formats that the sinks take.
-    fn records(&self, index: usize, entries: Vec<FetchedRecord>) -> Vec<Record> {
-        let node_queue = &self.node_queues[index];
-        let formats = (
-            node_queue.needs(RecordFormat::Json),
-            node_queue.needs(RecordFormat::Line),
-        );
-        let record = |entry: FetchedRecord| {
-            let (json, line) = match formats {
-                (false, _) => (None, Some(entry.record)),
-                (true, false) => (Some(entry.record), None),
-                // A fetch has one format, so the other one is derived.
-                (true, true) => {
-                    let line = line_protocol::from_json(&entry.record).ok();
-                    (Some(entry.record), line)
-                }
-            };
-            Record {
-                id: entry.id,
-                deliveries: entry.deliveries,
-                json,
-                line,
-            }
-        };
-        entries.into_iter().map(record).collect()
-    }
-
-    fn deliver(&mut self, fetch: PendingFetch, records: Vec<Record>, start: Instant) {
-        let node_queue = &self.node_queues[fetch.index];
-        let bytes = records.iter().map(Record::bytes).sum();
-        let number = self.ledger.insert(InFlightBatch {
-            node: node_queue.node.clone(),
-            queue: node_queue.queue,
-            ids: records.iter().map(|record| record.id).collect(),
-            leased_until: start + self.table.lease,
-            pending_sinks: node_queue.destinations.len(),
-            is_abandoned: false,
-        });
-        let batch = Arc::new(Batch {
-            node: node_queue.node.clone(),
-            queue: node_queue.queue,
-            records,
-        });
-        for (to, mut permit) in node_queue.destinations.iter().zip(fetch.permits) {
-            permit.resize(bytes);
-            let mut delivery = Delivery::new(batch.clone(), number, self.report_to.clone(), permit);
-            delivery.edits = to.edits.clone();
-            // A sink that has ended drops the delivery, which reports it as abandoned.
-            let _ = to.sink.inbox.send(delivery);
-        }
-    }
-
     /// Waits until there is something to do, and takes the reports of the sinks.
     async fn wait(&mut self, blocked_on: &[Destination]) -> Woken {
         // Checked first, since there may always be something to do.
@@ -563,16 +360,16 @@ impl Drainer {
     /// Sends the unconfirmed acknowledgements, and extends leases.
     async fn settle(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
         let due = self.ledger.due(Instant::now());
-        let mut refusal = None;
+        let mut rejection = None;
         wire.pipeline(&due.commands, |index, reply| match reply {
             // A node that is gone has nothing to acknowledge. If it moved, its new server delivers the records again.
-            Err(text) if index < due.acknowledgements && !is_gone(&text) => refusal = Some(text),
+            Err(text) if index < due.acknowledgements && !is_gone(&text) => rejection = Some(text),
             _ => {}
         })
         .await?;
-        match refusal {
+        match rejection {
             // Kept and sent again: without it every record would be written again and again. A server that was demoted
-            // refuses in this way.
+            // rejects it in this way.
             Some(text) => Err(wire.refused("AGG.ACK", &text)),
             None => {
                 self.ledger.confirm(due);
@@ -626,25 +423,6 @@ impl Drainer {
             }
         }
     }
-}
-
-/// Acquires the budget for one reply from each destination, using the reserved permit for its sink.
-///
-/// # Errors
-///
-/// Returns the first destination that has no budget.
-fn acquire_all<'a>(
-    destinations: &'a [Destination],
-    reserved: &mut Option<(Arc<SinkHandle>, Permit)>,
-) -> Result<Vec<Permit>, &'a Destination> {
-    let acquire = |to: &'a Destination| {
-        let ours = reserved.take_if(|(sink, _)| Arc::ptr_eq(sink, &to.sink));
-        let permit = ours.map(|(_, permit)| permit);
-        permit
-            .or_else(|| to.sink.budget.try_acquire(REPLY_BYTES))
-            .ok_or(to)
-    };
-    destinations.iter().map(acquire).collect()
 }
 
 /// Returns whether an error says that the node is not, or no longer, on this server.
