@@ -1,8 +1,8 @@
 //! How fast `agg poll` drains one server whose queue is full, as line protocol into a file, on a machine that it shares
 //! with the server; beside it a loop in Python that does the same.
 //!
-//! `cargo bench -p agg --bench poll [-- RECORDS]`, a million by default. Each run ends with a look at what was written:
-//! every record is there once.
+//! `cargo bench -p agg --bench poll [-- RECORDS]`, a million by default. Each run ends with a check of the output:
+//! it contains every record once.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const PART: usize = 500;
 /// Ticks of /proc's clock in a second, on every Linux.
 const TICKS: f64 = 100.0;
 
-/// Begins to take what a server has to a file.
+/// Starts a program that drains a server into a file.
 type Start = dyn Fn(&Server, &Path) -> Child;
 
 fn main() {
@@ -25,7 +25,7 @@ fn main() {
     let count: usize = given.unwrap_or(1_000_000);
     let windows = count.div_ceil(METRICS);
     let count = windows * METRICS;
-    // The last windows stay open: what is not counted is not to close meanwhile.
+    // The last windows stay open: windows that are not counted must not close during a run.
     let settings = "max-memory 8gb max-series 100000 queue-min 6gb min-history 0 hour-history 0 \
                     flush-delay-ms 900000";
     let Some(server) = Server::with_settings(settings) else {
