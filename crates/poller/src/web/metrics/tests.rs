@@ -202,11 +202,11 @@ for family in read(sys.stdin.buffer.read().decode()):
         // A program that ends early does not read all of it.
         let _ = child.stdin.take()?.write_all(text.as_bytes());
         let output = child.wait_with_output().ok()?;
-        let told = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Some((
             output.status.success(),
-            told(output.stdout),
-            told(output.stderr),
+            text(output.stdout),
+            text(output.stderr),
         ))
     };
     // The packages of Debian are for its own Python, which need not be the first in PATH.
