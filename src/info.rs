@@ -40,13 +40,13 @@ pub fn with_ages<R>(f: impl FnOnce(&Ages) -> R) -> Option<R> {
 
 /// Writes all sections.
 pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
-    let gauges = totals::gauges();
+    let contents = totals::contents();
     if info.section(c"nodes") {
         info.field(c"nodes", totals::nodes());
-        info.field(c"metrics", gauges.metrics);
-        info.field(c"errors", gauges.errors);
-        info.field(c"realities", gauges.objects);
-        info.field(c"forgotten", gauges.forgotten);
+        info.field(c"metrics", contents.metrics);
+        info.field(c"errors", contents.errors);
+        info.field(c"realities", contents.objects);
+        info.field(c"forgotten", contents.forgotten);
     }
     if info.section(c"memory") {
         info.field(c"held", accounting::used());
@@ -67,14 +67,14 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         for queue in Queue::ALL {
             let q = queue as usize;
             let age_ms = match OLDEST[q].load(Relaxed) {
-                id if id == 0 || gauges.length[q] == 0 => 0,
+                id if id == 0 || contents.length[q] == 0 => 0,
                 id => with_ages(|ages| ages.age_ms(id, now)).unwrap_or(0),
             };
             let fields = [
-                ("length", gauges.length[q]),
-                ("bytes", gauges.bytes[q]),
+                ("length", contents.length[q]),
+                ("bytes", contents.bytes[q]),
                 ("oldest", age_ms),
-                ("leased", gauges.leased[q]),
+                ("leased", contents.leased[q]),
                 ("dropped", counters.dropped_from[q]),
             ];
             for (name, value) in fields {

@@ -4,7 +4,7 @@ use crate::ffi::alloc::main_thread_bytes;
 use crate::memory::accounting::NodeUsage;
 use crate::{key_registry, replication, totals};
 use aggregator_core::Node;
-use aggregator_core::node::Gauges;
+use aggregator_core::node::NodeContents;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// A node as a key stores it.
@@ -21,7 +21,7 @@ pub struct StoredNode {
     /// asks for the node here.
     pub is_imported: bool,
     /// The node's share in the totals.
-    published: Gauges,
+    published: NodeContents,
     /// The epoch in which the node was last changed.
     epoch: u64,
 }
@@ -44,7 +44,7 @@ impl StoredNode {
             is_registered: AtomicBool::new(false),
             replay_client: 0,
             is_imported: false,
-            published: Gauges::default(),
+            published: NodeContents::default(),
             epoch: EPOCH.load(Relaxed),
         });
         totals::add_node();
@@ -127,7 +127,7 @@ impl StoredNode {
     fn measure(&mut self, bytes_before: i64) {
         self.bytes += main_thread_bytes() - bytes_before;
         if self.node.differs(&self.published) {
-            let now = self.node.gauges();
+            let now = self.node.contents();
             totals::update(&self.published, &now);
             self.published = now;
         }
@@ -136,7 +136,7 @@ impl StoredNode {
 
 impl Drop for StoredNode {
     fn drop(&mut self) {
-        totals::update(&self.published, &Gauges::default());
+        totals::update(&self.published, &NodeContents::default());
         totals::remove_node();
     }
 }

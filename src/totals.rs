@@ -3,7 +3,7 @@
 //! Each node adds what changed since it was last measured, and takes its share back when it is freed, on whatever
 //! thread that is. INFO reads them in a crash report, too, when nothing else may be touched.
 
-use aggregator_core::node::Gauges;
+use aggregator_core::node::NodeContents;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 static NODES: AtomicI64 = AtomicI64::new(0);
@@ -29,7 +29,7 @@ pub fn remove_node() {
 }
 
 /// Replaces a node's share in the sums.
-pub fn update(before: &Gauges, now: &Gauges) {
+pub fn update(before: &NodeContents, now: &NodeContents) {
     let add = |total: &AtomicI64, before: u64, now: u64| {
         if before != now {
             total.fetch_add(now as i64 - before as i64, Relaxed);
@@ -59,8 +59,8 @@ pub fn metrics() -> u64 {
 }
 
 /// Returns the sums over all nodes.
-pub fn gauges() -> Gauges {
-    Gauges {
+pub fn contents() -> NodeContents {
+    NodeContents {
         metrics: unsigned(&METRICS),
         forgotten: unsigned(&FORGOTTEN),
         errors: unsigned(&ERRORS),

@@ -63,7 +63,7 @@ fn run_command(server: &mut Server, node: &mut Node, command: Command, args: &[&
     let precise = request.cost(Some(node), true, &server.settings);
     // Both are bounds; the precise one is larger where three windows are open.
     let cost = precise.min(quick);
-    let metrics = node.gauges().metrics;
+    let metrics = node.contents().metrics;
     // The reply is freed within the measurement; the buffer of the effects exists before.
     let ((), _, allocated) = measured(|| match server.run_request(node, &request, name) {
         Ok(reply) => check_reply(command, &reply),

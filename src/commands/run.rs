@@ -20,7 +20,7 @@ pub fn reject(call: &Call<'_>, error: &CommandError) {
     if let Some(mut key) = call.ctx.open(&call.key, Mode::ReadUntracked)
         && let Content::Value(stored) = key.content::<StoredNode>()
     {
-        stored.node.count_refusal(error);
+        stored.node.count_rejection(error);
     }
     call.ctx.reply_error(&error.to_string());
 }
@@ -291,7 +291,7 @@ fn fetch_for(
         Ok(request) => request,
         Err(error) => {
             transaction::with_counters(|counters| counters.reject(error.reason));
-            stored.node.count_refusal(&error);
+            stored.node.count_rejection(&error);
             return Some(Answer::Error(error.to_string()));
         }
     };

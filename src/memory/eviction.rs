@@ -144,7 +144,7 @@ fn drop_own(
     max: u64,
     env: &Env,
 ) -> bool {
-    let bytes = stored.node.gauges().bytes;
+    let bytes = stored.node.contents().bytes;
     let Some(queue) = QUEUES.into_iter().max_by_key(|q| bytes[*q as usize]) else {
         return false;
     };
@@ -226,11 +226,11 @@ impl Eviction<'_> {
         let Content::Value(stored) = key.content::<StoredNode>() else {
             return 0;
         };
-        let before = stored.node.gauges().bytes[queue as usize];
+        let before = stored.node.contents().bytes[queue as usize];
         transaction::change(ctx, &name, stored, self.env, None, |node, exec| {
             node.drop_oldest(queue, bytes, self.limit, exec)
         });
-        before.saturating_sub(stored.node.gauges().bytes[queue as usize])
+        before.saturating_sub(stored.node.contents().bytes[queue as usize])
     }
 }
 
@@ -245,7 +245,7 @@ fn evictable_queues<'l>(
     for location in locations {
         let bytes = read_node(ctx, location, |stored| {
             let is_evictable = !stored.is_importing() && !stored.node.is_unfinished();
-            is_evictable.then(|| stored.node.gauges().bytes)
+            is_evictable.then(|| stored.node.contents().bytes)
         });
         if let Some(bytes) = bytes.flatten() {
             queues.extend(QUEUES.map(|queue| (bytes[queue as usize], location, queue)));

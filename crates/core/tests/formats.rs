@@ -113,20 +113,20 @@ fn effects_of_version_1_mean_what_they_meant() {
         w.run(&format!("STAT m 1 AT {}", BASE + at));
         apply(&w.payload, &mut replica);
     }
-    let closed = |replica: &Option<Node>| replica.as_ref().unwrap().gauges().length[0];
+    let closed = |replica: &Option<Node>| replica.as_ref().unwrap().contents().length[0];
     assert_eq!(closed(&replica), 1);
     w.pass(1);
     w.run("FORGET METRIC m");
     apply(&w.payload, &mut replica);
     assert_eq!(closed(&replica), 3);
-    assert_eq!(replica.as_ref().unwrap().gauges().forgotten, 0);
+    assert_eq!(replica.as_ref().unwrap().contents().forgotten, 0);
     // 0.1.0 counted a sample of a window that was delivered.
     let mut other = World::new();
     other.settings.rules.flush_delay_ms = 900_000;
     other.pass(700_000);
     other.run(&format!("STAT m 1 AT {BASE}"));
     apply(&other.payload, &mut replica);
-    assert_eq!(replica.as_ref().unwrap().gauges().metrics, 1);
+    assert_eq!(replica.as_ref().unwrap().contents().metrics, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::args::Args;
 use crate::context::WriteContext;
 use crate::error::CommandError;
 use crate::model::{Queue, RecordFormat};
-use crate::node::{LEASE_COST, Node, Take};
+use crate::node::{LEASE_COST, Node, Selection};
 use crate::reply::Reply;
 use crate::settings::MAX_ITEMS;
 use crate::time::Now;
@@ -19,15 +19,15 @@ const LEASE_MS: u64 = 30_000;
 const MAX_MS: u64 = 7 * 86_400_000;
 
 /// The arguments that POP, FETCH and PEEK share.
-pub(super) struct Wanted {
+pub(super) struct RecordArgs {
     pub queues: Vec<Queue>,
     count: usize,
     format: RecordFormat,
 }
 
-impl Wanted {
-    fn parse(args: &mut Args<'_, '_>) -> Result<Wanted, CommandError> {
-        Ok(Wanted {
+impl RecordArgs {
+    fn parse(args: &mut Args<'_, '_>) -> Result<RecordArgs, CommandError> {
+        Ok(RecordArgs {
             queues: args.queues()?,
             count: USUAL,
             format: RecordFormat::Json,
@@ -58,8 +58,8 @@ impl Wanted {
         }
     }
 
-    fn take(&self) -> Take<'_> {
-        Take {
+    fn selection(&self) -> Selection<'_> {
+        Selection {
             queues: &self.queues,
             count: self.count,
             format: self.format,
@@ -68,17 +68,17 @@ impl Wanted {
 }
 
 /// The arguments of AGG.POP.
-pub(super) struct Pop(Wanted);
+pub(super) struct Pop(RecordArgs);
 
 impl Pop {
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Pop, CommandError> {
-        let mut wanted = Wanted::parse(args)?;
+        let mut records = RecordArgs::parse(args)?;
         while !args.is_empty() {
             let option = args.option()?;
-            wanted.option(option, args)?;
+            records.option(option, args)?;
         }
-        wanted.check(args)?;
-        Ok(Pop(wanted))
+        records.check(args)?;
+        Ok(Pop(records))
     }
 
     pub fn run(
@@ -88,13 +88,13 @@ impl Pop {
         ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
     ) {
-        node.pop(self.0.take(), name, ctx).reply(reply);
+        node.pop(self.0.selection(), name, ctx).reply(reply);
     }
 }
 
 /// The arguments of AGG.FETCH.
 pub(super) struct Fetch {
-    pub wanted: Wanted,
+    pub records: RecordArgs,
     lease_ms: u64,
     /// How long to wait, milliseconds; 0: without limit.
     pub block_ms: Option<u64>,
@@ -103,7 +103,7 @@ pub(super) struct Fetch {
 impl Fetch {
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Fetch, CommandError> {
         let mut fetch = Fetch {
-            wanted: Wanted::parse(args)?,
+            records: RecordArgs::parse(args)?,
             lease_ms: LEASE_MS,
             block_ms: None,
         };
@@ -111,10 +111,10 @@ impl Fetch {
             match args.option()? {
                 "LEASE" => fetch.lease_ms = args.integer("LEASE", 1..=MAX_MS)?,
                 "BLOCK" => fetch.block_ms = Some(args.integer("BLOCK", 0..=MAX_MS)?),
-                option => fetch.wanted.option(option, args)?,
+                option => fetch.records.option(option, args)?,
             }
         }
-        fetch.wanted.check(args)?;
+        fetch.records.check(args)?;
         Ok(fetch)
     }
 
@@ -125,9 +125,9 @@ impl Fetch {
         ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        let batch = node.fetch(self.wanted.take(), self.lease_ms, name, ctx);
+        let batch = node.fetch(self.records.selection(), self.lease_ms, name, ctx);
         // Entries are available but none was leased: there is no memory for another lease.
-        if batch.is_empty() && node.available(&self.wanted.queues, ctx.now) {
+        if batch.is_empty() && node.available(&self.records.queues, ctx.now) {
             ctx.memory.requested = LEASE_COST;
             return Err(ctx.memory_error("AGG.FETCH"));
         }
@@ -177,7 +177,7 @@ impl Ids {
 
 /// The arguments of AGG.PEEK.
 pub(super) struct Peek {
-    wanted: Wanted,
+    records: RecordArgs,
     from: Option<u64>,
     reverse: bool,
 }
@@ -185,7 +185,7 @@ pub(super) struct Peek {
 impl Peek {
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Peek, CommandError> {
         let mut peek = Peek {
-            wanted: Wanted::parse(args)?,
+            records: RecordArgs::parse(args)?,
             from: None,
             reverse: false,
         };
@@ -193,20 +193,20 @@ impl Peek {
             match args.option()? {
                 "FROM" => peek.from = Some(args.integer("FROM", 0..=crate::id::MAX_ID)?),
                 "REV" => peek.reverse = true,
-                option => peek.wanted.option(option, args)?,
+                option => peek.records.option(option, args)?,
             }
         }
-        peek.wanted.check(args)?;
+        peek.records.check(args)?;
         Ok(peek)
     }
 
     pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
-        node.peek(self.wanted.take(), self.from, self.reverse, name)
+        node.peek(self.records.selection(), self.from, self.reverse, name)
             .reply(reply);
     }
 }
 
 /// Whether an entry can be fetched now.
 pub(super) fn available(fetch: &Fetch, node: &mut Node, now: Now) -> bool {
-    node.available(&fetch.wanted.queues, now)
+    node.available(&fetch.records.queues, now)
 }

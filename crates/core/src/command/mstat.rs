@@ -152,7 +152,7 @@ impl<'a> Mstat<'a> {
         let are_omitted = ctx.memory_pressure && tags.is_some_and(|tags| !node.holds_tags(tags));
         let id = tags
             .filter(|_| !are_omitted)
-            .map(|tags| node.hold_tags(tags));
+            .map(|tags| node.acquire_tags(tags));
         CommandTags { id, are_omitted }
     }
 
@@ -262,7 +262,7 @@ impl<'a> Mstat<'a> {
 
     pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
         let tags = self.options.tags.as_deref();
-        let tag_id = tags.map(|tags| node.hold_tags(tags));
+        let tag_id = tags.map(|tags| node.acquire_tags(tags));
         let samples = self.samples.iter().map(|sample| {
             let mut taken = self.options.sample(sample.value);
             taken.tag_id = tag_id;

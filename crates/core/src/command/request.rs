@@ -252,7 +252,7 @@ impl<'a> Request<'a> {
     /// The queues for which a FETCH waits.
     pub fn queues(&self) -> &[Queue] {
         match &self.parsed {
-            Parsed::Fetch(fetch) => &fetch.wanted.queues,
+            Parsed::Fetch(fetch) => &fetch.records.queues,
             _ => &[],
         }
     }

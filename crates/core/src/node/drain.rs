@@ -96,7 +96,7 @@ impl Batch {
 
 /// Which entries to deliver, and in which format.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Take<'a> {
+pub(crate) struct Selection<'a> {
     pub queues: &'a [Queue],
     pub count: usize,
     pub format: RecordFormat,
@@ -111,13 +111,18 @@ impl Node {
     }
 
     /// Removes and returns the oldest entries.
-    pub(crate) fn pop(&mut self, take: Take<'_>, name: &[u8], ctx: &mut WriteContext<'_>) -> Batch {
-        let mut batch = self.batch(take.queues, take.count);
-        for &queue in take.queues {
+    pub(crate) fn pop(
+        &mut self,
+        selection: Selection<'_>,
+        name: &[u8],
+        ctx: &mut WriteContext<'_>,
+    ) -> Batch {
+        let mut batch = self.batch(selection.queues, selection.count);
+        for &queue in selection.queues {
             let (mut removed, mut acked) = (Vec::new(), Vec::new());
             self.queues.expire_leases(queue, ctx.now.mono_ms, ENDED);
             while let Some(id) = self.queues.available(queue) {
-                if batch.is_full(take.count) {
+                if batch.is_full(selection.count) {
                     break;
                 }
                 if let Some(slot) = self.needs_new_id(queue, id) {
@@ -129,7 +134,7 @@ impl Node {
                 }
                 let deliveries = self.queues.leases[queue as usize].deliveries(id) + 1;
                 batch.push(queue, id, deliveries, |out| {
-                    self.renderer(name, take.format).entry(queue, id, out)
+                    self.renderer(name, selection.format).entry(queue, id, out)
                 });
                 if queue == Queue::Error {
                     let now = self.delivery_now(id, ctx.apply.now_ms);
@@ -149,22 +154,22 @@ impl Node {
     /// Leases and returns the oldest entries, for `lease_ms`.
     pub(crate) fn fetch(
         &mut self,
-        take: Take<'_>,
+        selection: Selection<'_>,
         lease_ms: u64,
         name: &[u8],
         ctx: &mut WriteContext<'_>,
     ) -> Batch {
         let until = ctx.now.mono_ms.saturating_add(lease_ms).max(1);
-        let count = take
+        let count = selection
             .count
             .min(self.most_leases(ctx.memory.available_bytes()));
-        let mut batch = self.batch(take.queues, count);
-        for &queue in take.queues {
+        let mut batch = self.batch(selection.queues, count);
+        for &queue in selection.queues {
             self.queues.expire_leases(queue, ctx.now.mono_ms, ENDED);
             while let Some(id) = self.next_available(queue, batch.is_full(count), ctx) {
                 let deliveries = self.queues.leases[queue as usize].lease(id, until);
                 batch.push(queue, id, deliveries, |out| {
-                    self.renderer(name, take.format).entry(queue, id, out)
+                    self.renderer(name, selection.format).entry(queue, id, out)
                 });
                 self.mark_delivered(queue, id, ctx.apply.now_ms);
             }
@@ -299,21 +304,21 @@ impl Node {
     /// Returns entries without changing them: from `from` on (`None`: all), upwards or downwards.
     pub(crate) fn peek(
         &self,
-        take: Take<'_>,
+        selection: Selection<'_>,
         from: Option<u64>,
         reverse: bool,
         name: &[u8],
     ) -> Batch {
-        let mut batch = self.batch(take.queues, take.count);
+        let mut batch = self.batch(selection.queues, selection.count);
         let start = from.unwrap_or(if reverse { crate::id::MAX_ID } else { 0 });
-        for &queue in take.queues {
+        for &queue in selection.queues {
             for id in self.queues.ids(queue, start, reverse) {
-                if batch.is_full(take.count) {
+                if batch.is_full(selection.count) {
                     return batch;
                 }
                 let deliveries = self.queues.leases[queue as usize].deliveries(id);
                 batch.push(queue, id, deliveries, |out| {
-                    self.renderer(name, take.format).entry(queue, id, out)
+                    self.renderer(name, selection.format).entry(queue, id, out)
                 });
             }
         }

@@ -24,7 +24,7 @@ mod write;
 
 pub(crate) use cost::LEASE_COST;
 pub use cost::{METRIC_RESERVE, NODE_RESERVE};
-pub(crate) use drain::Take;
+pub(crate) use drain::Selection;
 pub(crate) use read::Scan;
 pub use snapshot::SnapshotLoader;
 pub use sweep::SweepOutcome;
@@ -65,9 +65,9 @@ pub struct Node {
     counters: Counters,
 }
 
-/// What a node contains, to be summed over the server.
+/// The contents of a node in numbers, to be summed over the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
+pub struct NodeContents {
     /// Metrics.
     pub metrics: u64,
     /// Forgotten metrics for which it is remembered where they were delivered.
@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// Acquires a reference to a tag list for the time that a command runs; [`Node::release_tags`] returns it.
-    pub(crate) fn hold_tags(&mut self, tags: &[u8]) -> TagId {
+    pub(crate) fn acquire_tags(&mut self, tags: &[u8]) -> TagId {
         self.metrics.tags.acquire(tags)
     }
 
@@ -129,7 +129,7 @@ impl Node {
         self.metrics.tags.holds(tags)
     }
 
-    /// Returns a reference that [`Node::hold_tags`] acquired.
+    /// Returns a reference that [`Node::acquire_tags`] acquired.
     pub(crate) fn release_tags(&mut self, id: TagId) {
         self.metrics.tags.release(id);
     }
@@ -256,14 +256,14 @@ impl Node {
     }
 
     /// Counts a rejection that was decided without the node. The counters of the server are the caller's.
-    pub fn count_refusal(&mut self, error: &CommandError) {
+    pub fn count_rejection(&mut self, error: &CommandError) {
         self.counters.reject(error.reason);
     }
 
-    /// Returns what it contains.
+    /// Returns the contents of the node in numbers.
     #[inline]
-    pub fn gauges(&self) -> Gauges {
-        Gauges {
+    pub fn contents(&self) -> NodeContents {
+        NodeContents {
             metrics: self.metrics.table.len().into(),
             forgotten: self.metrics.forgotten.table.len().into(),
             errors: self.errors.table.len().into(),
@@ -274,9 +274,9 @@ impl Node {
         }
     }
 
-    /// Whether it contains something else than `before`. Cheaper than comparing [`Node::gauges`].
+    /// Whether it contains something else than `before`. Cheaper than comparing [`Node::contents`].
     #[inline]
-    pub fn differs(&self, before: &Gauges) -> bool {
+    pub fn differs(&self, before: &NodeContents) -> bool {
         let queue = |q: Queue| {
             self.queues.len(q) != before.length[q as usize]
                 || self.queues.bytes(q) != before.bytes[q as usize]

@@ -94,16 +94,16 @@ impl Node {
 
     /// AGG.INFO: a map. `bytes`: the memory of the node, as the shell measured it; `ages`: the ages of ids.
     pub(crate) fn info(&self, bytes: u64, ages: &Ages, now: Now, reply: &mut dyn Reply) {
-        let gauges = self.gauges();
+        let contents = self.contents();
         let counters = &self.counters;
         let numbers = [
-            ("metrics", gauges.metrics),
-            ("errors", gauges.errors),
-            ("realities", gauges.objects),
+            ("metrics", contents.metrics),
+            ("errors", contents.errors),
+            ("realities", contents.objects),
             ("bytes", bytes),
             ("min-window", self.windows_s[Window::Min].into()),
             ("hour-window", self.windows_s[Window::Hour].into()),
-            ("forgotten", gauges.forgotten),
+            ("forgotten", contents.forgotten),
             ("late", counters.late),
             ("late-min", counters.late_min),
             ("late-hour", counters.late_hour),
@@ -128,10 +128,10 @@ impl Node {
             let q = queue as usize;
             let age_ms = self.oldest(queue).map_or(0, |id| ages.age_ms(id, now));
             let fields = [
-                ("length", gauges.length[q]),
-                ("bytes", gauges.bytes[q]),
+                ("length", contents.length[q]),
+                ("bytes", contents.bytes[q]),
                 ("oldest", age_ms),
-                ("leased", gauges.leased[q]),
+                ("leased", contents.leased[q]),
                 ("dropped", counters.dropped_from[q]),
             ];
             reply.bulk(queue.name().as_bytes());
