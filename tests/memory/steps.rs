@@ -100,12 +100,12 @@ fn rejection_names_the_limit_and_the_setting_and_changes_nothing() {
             .strip_prefix(&start)
             .unwrap_or_else(|| panic!("{message}"));
         let words: Vec<&str> = numbers.split(' ').collect();
-        let [requested, used, reserved] = [0, 2, 5].map(|i| words[i].parse::<i64>().unwrap());
+        let [requested, used, reserved] = [0, 3, 5].map(|i| words[i].parse::<i64>().unwrap());
         assert_eq!(
             numbers,
             format!(
-                "{requested} bytes: {used} are used, {reserved} reserved for known metrics and nodes; drain the \
-                 queues, or raise it"
+                "{requested} bytes requested, {used} used, {reserved} reserved for known metrics and nodes; drain the \
+                 queues or raise the limit"
             )
         );
         // The text describes the state of memory, which includes the arguments of the running command.
