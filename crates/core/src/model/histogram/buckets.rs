@@ -1,8 +1,9 @@
 //! The buckets of a histogram: dense counts in one allocation, whose layout follows from the counts alone.
 
 use super::index::{bucket, representative};
+use super::limits::{MAX_BUCKETS, MAX_SCALE, MIN_SCALE};
+use super::percentiles::{MAX_PERCENTILES, Percentiles};
 use super::width::{Counts, Width, add};
-use super::{MAX_BUCKETS, MAX_PERCENTILES, MAX_SCALE, MIN_SCALE, Percentiles};
 
 /// The first and the last slot of a side are at multiples of so many buckets, so that a histogram is rarely laid out
 /// again when its range grows. Near [`MAX_BUCKETS`] they are the first and the last bucket in use.

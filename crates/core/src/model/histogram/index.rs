@@ -1,7 +1,7 @@
 //! The bucket of a value, and the value that stands for a bucket: integers and correctly rounded operations only, so
 //! the same on every platform.
 
-use super::{MAX_SCALE, MIN_SCALE};
+use super::limits::{MAX_SCALE, MIN_SCALE};
 
 /// Buckets per power of two at the highest scale.
 const PER_OCTAVE: usize = 1 << MAX_SCALE;

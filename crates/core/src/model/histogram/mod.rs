@@ -65,30 +65,14 @@ mod buckets;
 mod bytes;
 mod index;
 mod json;
+mod limits;
 mod percentiles;
 mod width;
 
 use buckets::Buckets;
 pub use bytes::MAX_BYTES;
+pub use limits::{MAX_BUCKETS, MAX_COUNT, MAX_HEAP_BYTES, MAX_RAW, MAX_SCALE, MIN_SCALE};
 pub use percentiles::{MAX_DECIMALS, MAX_PERCENTILES, Percentile, Percentiles, PercentilesError};
-
-/// The highest scale, which is the first: 32 buckets per power of two.
-pub const MAX_SCALE: i8 = 5;
-
-/// The lowest scale: a bucket spans 16 powers of two.
-pub const MIN_SCALE: i8 = -4;
-
-/// The limit of the buckets from the lowest to the highest, those of negative values included.
-pub const MAX_BUCKETS: usize = 320;
-
-/// The number of samples up to which their values are kept.
-pub const MAX_RAW: usize = 16;
-
-/// The number at which each count stops: all together fit 63 bits.
-pub const MAX_COUNT: u64 = 1 << 54;
-
-/// The limit of [`Histogram::heap_bytes`]. Half of it is the limit while no bucket counts 2^32 samples.
-pub const MAX_HEAP_BYTES: usize = 8 * MAX_BUCKETS;
 
 /// A histogram; see the [module](self).
 #[derive(Clone, Debug, PartialEq)]

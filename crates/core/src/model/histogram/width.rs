@@ -1,6 +1,6 @@
 //! Counts in as few bytes as the largest requires.
 
-use super::{MAX_BUCKETS, MAX_COUNT};
+use super::limits::{MAX_BUCKETS, MAX_COUNT};
 
 /// The counts of all slots, in the order of the values.
 pub(super) type Counts = [u64; MAX_BUCKETS];
