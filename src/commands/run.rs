@@ -193,18 +193,14 @@ fn replay(command: Command, call: &Call<'_>) -> bool {
         return false;
     };
     let origin = replication::origin(call.ctx, stored.replay_client);
-    // On the stack: a replica gets here with every command.
-    let (unlimited, own);
-    let settings: &Settings = match origin {
+    let accepted = match origin {
         Origin::Client => return false,
-        Origin::Server => {
-            unlimited = Settings::unlimited();
-            &unlimited
-        }
-        Origin::Replay => {
-            own = config::settings();
-            &own
-        }
+        Origin::Server => Settings::unlimited(),
+        Origin::Replay => Settings::clone(&config::settings()),
+    };
+    let settings = &Settings {
+        is_version_1: stored.node.is_version_1(),
+        ..accepted
     };
     let mono_ms = transaction::now().mono_ms;
     let node_clock = Now {

@@ -82,12 +82,20 @@ fn with_options(line: &str, options: &str) -> (String, String) {
 fn tag_without_a_name_is_rejected_by_every_command() {
     let Some(server) = stocked("") else { return };
     for command in WITH_OPTIONS {
-        for (tags, word) in [(":x", ":x"), ("a:1 : b:2", ":"), ("a::1 ::", "::")] {
+        for (tags, word) in [
+            (":x", ":x"),
+            ("=x", "=x"),
+            ("a=1 =b:2", "=b:2"),
+            ("a:1 : b:2", ":"),
+            ("a::1 ::", "::"),
+        ] {
             let (name, line) = with_options(command, &format!("TAGS '{tags}'"));
             refused(
                 &server,
                 &line,
-                &format!("ERR {name}: invalid tag '{word}' in TAGS: expected name:value"),
+                &format!(
+                    "ERR {name}: invalid tag '{word}' in TAGS: expected name:value or name=value"
+                ),
             );
         }
     }

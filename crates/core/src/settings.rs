@@ -304,6 +304,9 @@ pub struct Settings {
     pub max_values: usize,
     /// The length of the name of a node in a report. Not a setting.
     pub max_node_name: usize,
+    /// Arguments mean what they meant in version 1 of effects (0.1.0). Not a setting; so are commands replayed that a
+    /// server of that version accepted.
+    pub is_version_1: bool,
     /// Window lengths of new nodes, seconds; the second a multiple of the first.
     pub min_window_s: u32,
     /// See `min_window_s`.
@@ -374,6 +377,7 @@ impl Settings {
             max_item_size: max_item_size as usize,
             max_values: MAX_ITEMS,
             max_node_name: MAX_NODE_NAME,
+            is_version_1: false,
             min_window_s: min_window as u32,
             hour_window_s: hour_window as u32,
             error_interval_ms: error_interval_ms as u64,

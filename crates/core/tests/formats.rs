@@ -129,6 +129,64 @@ fn effects_of_version_1_mean_what_they_meant() {
     assert_eq!(replica.as_ref().unwrap().contents().metrics, 1);
 }
 
+/// Returns what 0.1.0 wrote for the tag `rack=a1`, which it did not split, from what is written for `rack:a1`.
+fn with_equals(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    while let Some(at) = bytes.windows(7).position(|w| w == b"rack:a1") {
+        bytes[at + 4] = b'=';
+    }
+    bytes
+}
+
+/// 0.1.0 split words at the first colon only. What it saved and sent is converted, everywhere that tags are stored.
+#[test]
+fn tags_of_version_1_are_converted() {
+    let mut w = World::new();
+    let (mut counters, mut replica) = (Counters::default(), None);
+    for line in [
+        "STAT m 1 TAGS rack:a1",
+        "STAT m 2 TAGS b",
+        "STAT m 3 TAGS rack:a1",
+        "MSTAT TAGS rack:a1 VALUES a 1 b 1 c 1",
+        "LOG l TAGS rack:a1",
+        "ERROR e TAGS rack:a1",
+        "REALITY o M 1 TAGS rack:a1",
+    ] {
+        // Each within a millisecond of its own, so that it is propagated by a payload; the third closes a window.
+        w.pass(if line.contains("m 3") { 310_000 } else { 1 });
+        w.run(line);
+        let payload = with_equals(&of_version(1, &w.payload));
+        match &mut replica {
+            None => {
+                replica = Some(
+                    Node::create(&payload, 7, 0, MAX_ID, &mut counters)
+                        .unwrap()
+                        .0,
+                )
+            }
+            Some(node) => drop(node.apply(&payload, 0, MAX_ID, &mut counters).unwrap()),
+        }
+        let refused = Node::create(&with_equals(&w.payload), 7, 0, MAX_ID, &mut counters);
+        assert!(refused.is_err() || !line.contains("rack:a1"));
+    }
+    let node = w.node.as_ref().unwrap();
+    assert_eq!(node.gauges().length, [1, 0, 1, 1, 1]);
+    assert_eq!(digest(&replica.unwrap()), digest(node));
+
+    let saved: Vec<Vec<u8>> = frames(node).iter().map(|f| with_equals(f)).collect();
+    let load = |saved: &[Vec<u8>]| {
+        let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
+        saved.iter().try_for_each(|f| loader.frame(f).map(drop))?;
+        loader.finish()
+    };
+    let refused = load(&saved).err().unwrap().to_string();
+    assert_eq!(refused, "a list of tags is not in canonical form");
+    let mut saved_v1 = saved;
+    saved_v1[0][1] = 1;
+    assert_eq!(saved_v1.last_mut().unwrap().pop(), Some(0));
+    assert_eq!(digest(&load(&saved_v1).unwrap()), digest(node));
+}
+
 #[test]
 fn payload_of_a_newer_version_is_rejected() {
     let w = world();

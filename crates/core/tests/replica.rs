@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn line() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b", "c@x", "d", "e", "f"]);
-    let tags = prop::sample::select(vec!["", " TAGS a:1", " TAGS b:2", " TAGS x"]);
+    let tags = prop::sample::select(vec!["", " TAGS a:1", " TAGS a=1", " TAGS b=2", " TAGS x"]);
     let queue = prop::sample::select(vec!["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
     prop_oneof![
         6 => (name.clone(), -50i64..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT g{n} {v}{t}")),

@@ -252,8 +252,8 @@ mod tests {
             (
                 "n 1",
                 "a b,c@x=y",
-                "k=1:v,2 flag",
-                "a\\ b\\,c,flag=true,instance=x\\=y,k\\=1=v\\,2,node=n\\ 1,window=300s",
+                "k=1:v,2 k,1:v=2 flag",
+                "a\\ b\\,c,flag=true,instance=x\\=y,k=1:v\\,2,k\\,1=v\\=2,node=n\\ 1,window=300s",
             ),
             ("n", "@", "", "_,node=n,window=300s"),
             ("n", "#m", "", "_m,node=n,window=300s"),

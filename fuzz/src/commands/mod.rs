@@ -143,7 +143,7 @@ impl At {
 }
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
-const TAGS: [&str; 4] = ["", "a:1", "b:2 a:1", "x"];
+const TAGS: [&str; 4] = ["", "a:1", "b=2 a:1", "x"];
 const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
 
 fn pick<T: Copy, const N: usize>(of: &[T; N], which: u8) -> T {
@@ -514,7 +514,7 @@ fn number(bytes: &[u8]) -> f64 {
 
 fn tag_map(tags: &str) -> Value {
     let pairs = tags.split(' ').filter(|w| !w.is_empty()).map(|word| {
-        let (name, value) = word.split_once(':').unwrap_or((word, "true"));
+        let (name, value) = word.split_once([':', '=']).unwrap_or((word, "true"));
         let bulk = |t: &str| Value::Bulk(t.as_bytes().to_vec());
         (bulk(name), bulk(value))
     });

@@ -36,6 +36,8 @@ QUEUES: tuple[Queue, ...] = ("MIN", "HOUR", "LOG", "ERROR", "REALITY")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
+_NOT_IN_TAG_NAMES = frozenset(" :=")
+_CLEAN_TAG_NAME = str.maketrans(" :=", "___")
 
 
 def text(value: Text) -> bytes:
@@ -87,7 +89,7 @@ def ids(value: Ids) -> list[bytes]:
 def tags(value: Tags) -> bytes:
     """Encodes tags as words ``name:value`` separated by spaces.
 
-    ``True`` becomes a word without a value. ``None`` leaves the tag out.
+    A text is sent as it is; the server also takes ``name=value``. ``True`` becomes a word without a value. ``None`` leaves the tag out.
 
     >>> tags({"app": "shop", "canary": True, "shard": 3, "owner": None})
     b'app:shop canary shard:3'
@@ -101,9 +103,9 @@ def tags(value: Tags) -> bytes:
         return text(value)
     words = []
     for name, tag_value in value.items():
-        if not name or ":" in name or " " in name:
+        if not name or not _NOT_IN_TAG_NAMES.isdisjoint(name):
             raise ValueError(
-                f"tag {name!r}: the name must not be empty or contain a space or a colon"
+                f"tag {name!r}: the name must not be empty or contain a space, a colon or '='"
             )
         if tag_value is None:
             continue
@@ -127,7 +129,7 @@ def lenient_tags(value: Tags) -> bytes:
         return text(value)
     clean: dict[str, TagValue] = {}
     for name, tag_value in value.items():
-        clean_name = str(name).replace(" ", "_").replace(":", "_")
+        clean_name = str(name).translate(_CLEAN_TAG_NAME)
         if not clean_name:
             continue
         if tag_value is None or tag_value is True:

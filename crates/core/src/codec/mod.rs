@@ -2,5 +2,6 @@
 
 pub(crate) mod bytes;
 pub mod json;
+pub(crate) mod tags;
 
 pub use bytes::put_u64;

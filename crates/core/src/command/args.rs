@@ -269,9 +269,12 @@ impl<'a, 's> Args<'a, 's> {
     pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, CommandError> {
         let text = self.next("TAGS")?;
         self.check_size("TAGS", text)?;
+        if self.settings.is_version_1 {
+            return Ok(tags::from_v1(text));
+        }
         tags::canonical(text).map_err(|e| {
             self.reject(format_args!(
-                "invalid tag {} in TAGS: expected name:value",
+                "invalid tag {} in TAGS: expected name:value or name=value",
                 quoted(&e.word)
             ))
         })

@@ -2,13 +2,13 @@
 
 use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
+use crate::codec::tags::check_tags;
 use crate::error::DecodeError;
 use crate::model::{
     Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Window,
 };
 use crate::settings::{MAX_HISTORY, Rules};
 use aggregator_protocol::number::Number;
-use aggregator_protocol::tags;
 
 /// A change.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl<'a> Payload<'a> {
         let mut copy = self.clone();
         let mut work = Work::default();
         let mut shared = None;
-        while let Some(change) = copy.next()? {
+        while let Some(mut change) = copy.next()? {
             // A tag list that samples share is checked once.
             if let Change::Sample { sample, .. } = &change
                 && let Some(tags) = sample.tags
@@ -118,7 +118,7 @@ impl<'a> Payload<'a> {
                 work.add(&change);
                 continue;
             }
-            check(&change)?;
+            check(&mut change, self.version == 1)?;
             work.add(&change);
         }
         Ok(work)
@@ -279,22 +279,27 @@ impl Work {
     }
 }
 
-/// Checks what the form alone does not say: texts of records, and what is compared, are in canonical form.
-fn check(change: &Change<'_>) -> Result<(), DecodeError> {
-    let tags = match change {
-        Change::Sample { sample, .. } => sample.tags.unwrap_or_default(),
-        Change::Log(entry) => entry.tags,
-        Change::RecordError { occurrence, .. } => occurrence.tags,
-        Change::Reality { report, .. } => {
-            report.check()?;
-            report.tags
+impl<'a> Change<'a> {
+    /// Returns its tag list.
+    pub fn tags_mut(&mut self) -> Option<&mut &'a [u8]> {
+        match self {
+            Change::Sample { sample, .. } => sample.tags.as_mut(),
+            Change::Log(entry) => Some(&mut entry.tags),
+            Change::RecordError { occurrence, .. } => Some(&mut occurrence.tags),
+            Change::Reality { report, .. } => Some(&mut report.tags),
+            _ => None,
         }
-        _ => &[],
-    };
-    if tags::is_canonical(tags) {
-        Ok(())
-    } else {
-        Err(DecodeError("a list of tags is not in canonical form"))
+    }
+}
+
+/// Checks what the form alone does not say: texts of records, and what is compared, are in canonical form.
+fn check(change: &mut Change<'_>, is_version_1: bool) -> Result<(), DecodeError> {
+    if let Change::Reality { report, .. } = change {
+        report.check()?;
+    }
+    match change.tags_mut() {
+        Some(tags) => check_tags(tags, is_version_1),
+        None => Ok(()),
     }
 }
 

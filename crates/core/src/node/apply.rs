@@ -8,6 +8,7 @@ use crate::error::DecodeError;
 use crate::id::MAX_ID;
 use crate::model::{Delivery, LogEntry, ObjectReport, Occurrence, Queue, Sample};
 use crate::node::metric::tag_pool::SharedTags;
+use aggregator_protocol::tags;
 
 impl Node {
     /// Creates a node from the first payload of AGG.APPLY for a key that does not exist. Returns the node and its
@@ -81,16 +82,49 @@ impl Node {
         let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.windows_s);
         apply.is_version_1 = payload.version == 1;
         (self.clock_ms, self.is_version_1) = (payload.now_ms, apply.is_version_1);
+        match apply.is_version_1 {
+            true => self.apply_v1(&mut payload, &mut apply)?,
+            false => self.apply_all(&mut payload, &mut apply)?,
+        }
+        self.add_counts(&apply, counters);
+        Ok(self.queues.last_id)
+    }
+
+    fn apply_all(
+        &mut self,
+        payload: &mut Payload<'_>,
+        apply: &mut ApplyContext,
+    ) -> Result<(), DecodeError> {
         let mut shared = SharedTags::default();
         while let Some(mut change) = payload.next()? {
             if let Change::Sample { sample, .. } = &mut change {
                 sample.tag_id = shared.id_of(sample.tags, &mut self.metrics.tags);
             }
-            self.apply_change(change, &mut apply);
+            self.apply_change(change, apply);
         }
         shared.release(&mut self.metrics.tags);
-        self.add_counts(&apply, counters);
-        Ok(self.queues.last_id)
+        Ok(())
+    }
+
+    /// Applies the changes of a payload of version 1, whose tag lists are converted. A list that samples share is
+    /// converted once.
+    fn apply_v1(
+        &mut self,
+        payload: &mut Payload<'_>,
+        apply: &mut ApplyContext,
+    ) -> Result<(), DecodeError> {
+        let (mut last, mut list): (*const [u8], _) = (&[], Vec::new());
+        while let Some(mut change) = payload.next()? {
+            if let Some(tags) = change.tags_mut() {
+                if !std::ptr::eq(last, *tags) {
+                    last = *tags;
+                    list = tags::from_v1(tags).into_owned();
+                }
+                *tags = &list;
+            }
+            self.apply_change(change, apply);
+        }
+        Ok(())
     }
 
     fn apply_change(&mut self, change: Change<'_>, apply: &mut ApplyContext) {
@@ -209,6 +243,11 @@ impl Node {
 
 /// Commands that another server has accepted and propagated verbatim. They run at the clock of the last payload.
 impl Node {
+    /// Returns whether commands that come verbatim mean what they meant in version 1 (0.1.0).
+    pub fn is_version_1(&self) -> bool {
+        self.is_version_1
+    }
+
     fn replay(
         &mut self,
         mono_ms: u64,

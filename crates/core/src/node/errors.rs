@@ -7,12 +7,13 @@
 //! acknowledgement of the old id says nothing about its content.
 
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
+use crate::codec::tags::loaded_tags;
 use crate::context::ApplyContext;
 use crate::error::DecodeError;
 use crate::model::{Delivery, Occurrence, Queue};
 use crate::node::queue::{Queues, SCRATCH_LIMIT};
 use crate::node::table::{Named, Table};
-use aggregator_protocol::tags;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// An error as it is stored.
@@ -127,13 +128,16 @@ impl ErrorState {
     }
 
     /// Reads what `save` wrote.
-    pub fn load(r: &mut Reader<'_>) -> Result<ErrorState, DecodeError> {
-        let (key, content) = (r.name()?, r.bytes()?);
-        let mut inner = Reader::new(content);
+    pub fn load(r: &mut Reader<'_>, is_version_1: bool) -> Result<ErrorState, DecodeError> {
+        let (key, mut content) = (r.name()?, Cow::Borrowed(r.bytes()?));
+        let mut inner = Reader::new(&content);
         let latest = Occurrence::read_content(key, &mut inner)?;
         inner.finish()?;
-        if !tags::is_canonical(latest.tags) {
-            return Err(DecodeError("a list of tags is not in canonical form"));
+        if let Cow::Owned(tags) = loaded_tags(latest.tags, is_version_1)? {
+            let mut converted = Vec::new();
+            let tags = &tags;
+            Occurrence { tags, ..latest }.put_content(&mut converted);
+            content = Cow::Owned(converted);
         }
         let [first, last, seen, acked_ms] = [r.ms()?, r.ms()?, r.ms()?, r.ms()?];
         let (occurrences, acked) = (r.u64()?, r.u64()?);
@@ -143,7 +147,7 @@ impl ErrorState {
         };
         Ok(ErrorState {
             key: key.into(),
-            content: content.into(),
+            content: content.into_owned().into(),
             occurrences,
             first,
             last,

@@ -5,12 +5,12 @@
 //! only, so the primary decides whether a change gets a new id, and says so in the effect.
 
 use crate::codec::bytes::{Reader, put_i64, put_u64};
+use crate::codec::tags::loaded_tags;
 use crate::context::ApplyContext;
 use crate::error::DecodeError;
 use crate::model::{ObjectReport, Queue};
 use crate::node::queue::Queues;
 use crate::node::table::{Named, Table};
-use aggregator_protocol::tags;
 use std::collections::BTreeSet;
 
 /// An object as it is stored.
@@ -84,13 +84,11 @@ impl Object {
     }
 
     /// Reads what `save` wrote.
-    pub fn load(r: &mut Reader<'_>) -> Result<Object, DecodeError> {
+    pub fn load(r: &mut Reader<'_>, is_version_1: bool) -> Result<Object, DecodeError> {
         let report = ObjectReport::read(r)?;
         report.check()?;
-        if !tags::is_canonical(report.tags) {
-            return Err(DecodeError("a list of tags is not in canonical form"));
-        }
-        let mut object = Object::new(&report);
+        let tags = &*loaded_tags(report.tags, is_version_1)?;
+        let mut object = Object::new(&ObjectReport { tags, ..report });
         (object.newest, object.seen) = (r.ms()?, r.ms()?);
         object.gone = r.u8()? != 0;
         object.id = r.id()?;

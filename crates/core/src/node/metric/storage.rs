@@ -10,6 +10,7 @@ use super::tag_pool::TagPool;
 use crate::model::{CompactForm, MetricType, PerWindow, TagId, Window};
 use crate::node::table::Named;
 use aggregator_protocol::number::Number;
+use std::borrow::Cow;
 
 /// A metric. What every sample touches is stored here, packed, as waiting for memory is much of the cost of a sample.
 /// What is touched when a window closes is in [`Extra`], what few metrics have in [`Rare`].
@@ -434,7 +435,7 @@ impl Metric {
     }
 
     /// Loads the tags of the open windows, the oldest first, after those of the metric.
-    pub fn load_open_tags(&mut self, window: Window, open: &[&[u8]], pool: &mut TagPool) {
+    pub fn load_open_tags(&mut self, window: Window, open: &[Cow<'_, [u8]>], pool: &mut TagPool) {
         let Some((newest, older)) = open.split_last() else {
             return;
         };

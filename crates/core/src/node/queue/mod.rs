@@ -7,13 +7,14 @@
 pub(crate) mod fifo;
 pub(crate) mod lease;
 
+use crate::codec::tags::loaded_tags;
 use crate::context::ApplyContext;
 use crate::counters::Dropped;
 use crate::error::DecodeError;
 use crate::model::{CompactForm, LogEntry, Queue, Window, WindowRecord};
 use crate::node::queue::fifo::Fifo;
 use crate::node::queue::lease::Leases;
-use aggregator_protocol::tags;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The limit of a buffer that a node keeps between entries, here and in `errors.rs`;
@@ -273,18 +274,34 @@ impl Queues {
     }
 }
 
-/// Checks that the bytes are an entry of MIN, HOUR or LOG.
-pub(crate) fn check_entry(queue: Queue, bytes: &[u8]) -> Result<(), DecodeError> {
-    let tags = match queue {
-        Queue::Log => LogEntry::read(bytes)?.tags,
-        Queue::Min | Queue::Hour => WindowRecord::read(bytes)?.tags,
+/// Reads an entry of MIN, HOUR or LOG from a saved node, with its tags in canonical form.
+pub(crate) fn loaded_entry(
+    queue: Queue,
+    bytes: &[u8],
+    is_version_1: bool,
+) -> Result<Cow<'_, [u8]>, DecodeError> {
+    let mut converted = Vec::new();
+    match queue {
+        Queue::Log => {
+            let entry = LogEntry::read(bytes)?;
+            if let Cow::Owned(tags) = loaded_tags(entry.tags, is_version_1)? {
+                let tags = &tags;
+                LogEntry { tags, ..entry }.put(&mut converted);
+            }
+        }
+        Queue::Min | Queue::Hour => {
+            let record = WindowRecord::read(bytes)?;
+            if let Cow::Owned(tags) = loaded_tags(record.tags, is_version_1)? {
+                let tags = &tags;
+                WindowRecord { tags, ..record }.put(&mut converted);
+            }
+        }
         Queue::Error | Queue::Reality => {
             return Err(DecodeError("a record in a queue of references"));
         }
-    };
-    if tags::is_canonical(tags) {
-        Ok(())
-    } else {
-        Err(DecodeError("a list of tags is not in canonical form"))
     }
+    Ok(match converted.is_empty() {
+        true => Cow::Borrowed(bytes),
+        false => Cow::Owned(converted),
+    })
 }

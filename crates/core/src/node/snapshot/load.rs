@@ -2,6 +2,7 @@
 
 use super::{FORMAT, FRAME, kind};
 use crate::codec::bytes::Reader;
+use crate::codec::tags::loaded_tags;
 use crate::effect::{are_effects, read_flag, read_rules};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
@@ -13,12 +14,12 @@ use crate::node::metric::open_window::OpenWindow;
 use crate::node::metric::storage::{Metric, PendingRate};
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
-use crate::node::queue::check_entry;
+use crate::node::queue::loaded_entry;
 use crate::node::table::Named;
 use crate::settings::{MAX_HISTORY, MAX_OPEN};
 use crate::time::{MAX_MS, second};
 use aggregator_protocol::number::Number;
-use aggregator_protocol::tags;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 /// Loads a node from the frames of [`Node::snapshot`].
 pub struct SnapshotLoader {
@@ -179,10 +180,11 @@ fn items<'a, T>(
 
 fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
     let (metrics, windows_s) = (&mut node.metrics, node.windows_s);
+    let is_version_1 = node.is_version_1;
     let table = &metrics.table;
     let loaded = items(
         r,
-        &|r| LoadedMetric::read(r, windows_s),
+        &|r| LoadedMetric::read(r, windows_s, is_version_1),
         |t: &LoadedMetric<'_>| t.metric.name(),
         |name| table.find(name).is_some(),
     )?;
@@ -228,7 +230,7 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
     while !r.is_empty() {
         check_begin(start.left() - r.left())?;
         let (id, bytes) = (r.id()?, r.bytes()?);
-        check_entry(queue, bytes)?;
+        loaded_entry(queue, bytes, node.is_version_1)?;
         if id <= last {
             return Err(DecodeError("ids are not increasing"));
         }
@@ -238,16 +240,17 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
     let mut r = start;
     while !r.is_empty() {
         let (id, bytes) = (r.id()?, r.bytes()?);
-        node.queues.load_entry(queue, id, bytes);
+        let entry = loaded_entry(queue, bytes, node.is_version_1)?;
+        node.queues.load_entry(queue, id, &entry);
     }
     Ok(())
 }
 
 fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
-    let table = &node.errors.table;
+    let (table, is_version_1) = (&node.errors.table, node.is_version_1);
     let loaded = items(
         r,
-        &ErrorState::load,
+        &|r| ErrorState::load(r, is_version_1),
         |e: &ErrorState| e.name(),
         |name| table.find(name).is_some(),
     )?;
@@ -263,10 +266,10 @@ fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decode
 }
 
 fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
-    let table = &node.objects.table;
+    let (table, is_version_1) = (&node.objects.table, node.is_version_1);
     let loaded = items(
         r,
-        &Object::load,
+        &|r| Object::load(r, is_version_1),
         |o: &Object| o.name(),
         |name| table.find(name).is_some(),
     )?;
@@ -317,19 +320,20 @@ fn check_ids(
 /// A metric as it was read; its tag lists are not in a pool yet.
 struct LoadedMetric<'a> {
     metric: Metric,
-    tags: &'a [u8],
+    tags: Cow<'a, [u8]>,
     /// The tags of the open windows, the oldest first.
-    open_tags: PerWindow<Vec<&'a [u8]>>,
+    open_tags: PerWindow<Vec<Cow<'a, [u8]>>>,
 }
 
 impl<'a> LoadedMetric<'a> {
     fn read(
         r: &mut Reader<'a>,
         windows_s: PerWindow<u32>,
+        is_version_1: bool,
     ) -> Result<LoadedMetric<'a>, DecodeError> {
         let name = r.name()?;
         let mut metric = Metric::new(name, MetricType::from_bit(r.u8()? != 0));
-        let tags = read_tags(r)?;
+        let tags = loaded_tags(r.bytes()?, is_version_1)?;
         let at = r.i64()?;
         let last = match r.u8()? {
             0 => Number::Int(r.u64()?),
@@ -344,13 +348,10 @@ impl<'a> LoadedMetric<'a> {
         });
         let (mut open_tags, mut form) = (PerWindow([Vec::new(), Vec::new()]), Vec::new());
         for window in Window::ALL {
-            read_open(
-                &mut metric,
-                window,
-                r,
-                windows_s[window],
-                &mut open_tags[window],
-            )?;
+            let open = read_open(&mut metric, window, r, windows_s[window])?;
+            for tags in open {
+                open_tags[window].push(loaded_tags(tags, is_version_1)?);
+            }
             let count = r.u64()?;
             if count > MAX_HISTORY.into() {
                 return Err(DecodeError("a history is too long"));
@@ -378,7 +379,7 @@ impl<'a> LoadedMetric<'a> {
     }
 
     fn into_metric(mut self, pool: &mut TagPool) -> Metric {
-        self.metric.tags = pool.acquire(self.tags);
+        self.metric.tags = pool.acquire(&self.tags);
         for window in Window::ALL {
             let open_tags = &self.open_tags[window];
             self.metric.load_open_tags(window, open_tags, pool);
@@ -392,18 +393,17 @@ fn read_open<'a>(
     window: Window,
     r: &mut Reader<'a>,
     length_s: u32,
-    open_tags: &mut Vec<&'a [u8]>,
-) -> Result<(), DecodeError> {
+) -> Result<Vec<&'a [u8]>, DecodeError> {
     // The end of a window may be later than the largest time of a sample.
     metric.watermark_s[window] = r.u32()?;
     if metric.watermark_s[window] > second(MAX_MS) + length_s {
         return Err(DecodeError("a time is out of range"));
     }
     let count = r.u8()?;
-    let mut before = None;
+    let (mut before, mut open_tags) = (None, Vec::new());
     for _ in 0..count {
         let open = OpenWindow::load(r)?;
-        open_tags.push(read_tags(r)?);
+        open_tags.push(r.bytes()?);
         let start_s = open.start_s();
         if start_s % length_s != 0 || before.is_some_and(|before| before >= start_s) {
             return Err(DecodeError("inconsistent open windows"));
@@ -414,15 +414,6 @@ fn read_open<'a>(
     if usize::from(count) > MAX_OPEN {
         Err(DecodeError("too many windows are open"))
     } else {
-        Ok(())
-    }
-}
-
-fn read_tags<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
-    let tags = r.bytes()?;
-    if tags::is_canonical(tags) {
-        Ok(tags)
-    } else {
-        Err(DecodeError("a list of tags is not in canonical form"))
+        Ok(open_tags)
     }
 }
