@@ -170,7 +170,7 @@ fn tags_of_version_1_are_converted() {
         assert!(refused.is_err() || !line.contains("rack:a1"));
     }
     let node = w.node.as_ref().unwrap();
-    assert_eq!(node.gauges().length, [1, 0, 1, 1, 1]);
+    assert_eq!(node.contents().length, [1, 0, 1, 1, 1]);
     assert_eq!(digest(&replica.unwrap()), digest(node));
 
     let saved: Vec<Vec<u8>> = frames(node).iter().map(|f| with_equals(f)).collect();
