@@ -13,7 +13,7 @@ local time = redis.call('TIME')
 local seconds = tonumber(time[1])
 local now = seconds + tonumber(time[2]) / 1000000
 
-local held = redis.call('HMGET', metric, 'total', 'at',
+local stored = redis.call('HMGET', metric, 'total', 'at',
     '300:start', '300:count', '300:sum', '300:min', '300:max',
     '3600:start', '3600:count', '3600:sum', '3600:min', '3600:max')
 local changed = {'kind', kind, 'tags', tags}
@@ -28,7 +28,7 @@ local sample = value
 if kind == 'DIFF' then
     set('total', ARGV[1])
     set('at', string.format('%.6f', now))
-    local total, at = tonumber(held[1]), tonumber(held[2])
+    local total, at = tonumber(stored[1]), tonumber(stored[2])
     if not total then
         redis.call('HSET', metric, unpack(changed))
         return 1
@@ -42,9 +42,9 @@ end
 
 local function count(window, first)
     local start = seconds - seconds % window
-    local open = tonumber(held[first])
-    local n, sum = tonumber(held[first + 1]), tonumber(held[first + 2])
-    local min, max = tonumber(held[first + 3]), tonumber(held[first + 4])
+    local open = tonumber(stored[first])
+    local n, sum = tonumber(stored[first + 1]), tonumber(stored[first + 2])
+    local min, max = tonumber(stored[first + 3]), tonumber(stored[first + 4])
     if open and open < start then
         redis.call('RPUSH', queue, cjson.encode({
             metric = metric, kind = kind, window = window, start = open, count = n, sum = sum,

@@ -49,6 +49,7 @@ IGNORED = [
 
 # Areas for rules that other areas do not keep to yet.
 PROSE = frozenset({"python", "scripts", "docs"})
+CODE = frozenset({"core", "module"})
 
 
 class Rule(NamedTuple):
@@ -102,13 +103,16 @@ RULES = [
     Rule(r"\baloud\b", "with a message"),
     Rule(r"\bholds?\b (what|data|records?|samples?)\b", "has, contains, keeps"),
     # Words that other areas still have.
-    Rule(r"\b[Rr]efus(e|es|ing|als?)\b|\b(is|are|was|were|be|been|has|have) refused\b", "reject", PROSE),
-    Rule(r"\broom\b", "space, memory, available_bytes", PROSE | {"client", "module"}),
+    Rule(r"\b[Rr]efus(e|es|ing|als?)\b|\b(is|are|was|were|be|been|has|have) refused\b", "reject", PROSE | CODE),
+    Rule(r"\broom\b", "space, memory, available_bytes", PROSE | CODE | {"client"}),
     # Locks are held.
-    Rule(r"\bheld\b", "kept, contained, leased, memory used", PROSE - {"python"}),
+    Rule(r"\bheld\b", "kept, contained, leased, memory used", (PROSE | CODE) - {"python"}),
     # The Python client has a public class Entry; methods of maps have the name.
     # The first word of a line may follow "log".
     Rule(r"(?<![Ll]og )(?<!^)\b[Ee]ntr(y|ies)\b(?!\()", "record, log entry, delivery", PROSE - {"python"}),
+    # Maps and files have entries; a comment that begins with the word may continue "log".
+    Rule(r"//[/!]? \S.*(?<![Ll]og )\b[Ee]ntr(y|ies)\b(?! point)", "record, log entry, delivery", CODE),
+    Rule(r"//[/!] (Whether|How (many|much|long|far|often|to))\b", "Returns, The number of, True if ...", CODE),
     Rule(
         r"\b[Tt]he most (that|bytes|records|items|samples|memory|connections)\b",
         "largest number, limit",
@@ -145,6 +149,16 @@ EXCEPTIONS = [
     ("docs/troubleshooting.md", "lines were refused"),
     ("docs/agg.md", "`refuses`"),
     ("docs/operations.md", "grep -E 'held|"),
+    # Fields of INFO and AGG.INFO.
+    ("src/info.rs", 'c"held"'),
+    ("src/info.rs", 'c"refused"'),
+    ("src/info.rs", '"refused", reason'),
+    ("crates/core/src/node/read.rs", 'b"refused"'),
+    ("crates/core/tests/*", '.at("refused")'),
+    # Entries of a hash index, of a table of hashes, and of a histogram.
+    ("crates/core/src/node/index.rs", "entr"),
+    ("crates/core/src/node/metric/forgotten.rs", "entr"),
+    ("crates/core/src/model/histogram/*", "entr"),
     # The element of HTML.
     ("crates/agg/src/report/*", "figure"),
     ("crates/agg/tests/report.rs", "<figure>"),

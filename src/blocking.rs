@@ -70,7 +70,7 @@ struct Waiters {
 
 static WAITERS: MainThread<Option<Waiters>> = MainThread::new(None);
 
-/// Whether [`serve`] is scheduled.
+/// True while [`serve`] is scheduled.
 static IS_SERVE_SCHEDULED: AtomicBool = AtomicBool::new(false);
 
 fn with<R>(f: impl FnOnce(&mut Waiters) -> R) -> Option<R> {

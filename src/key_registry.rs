@@ -1,9 +1,9 @@
 //! The registry of keys: where the nodes are, by database and name. It is a hint.
 //!
 //! The server does not report every change of keys: RENAME and MOVE report the old name alone, and FLUSHALL frees
-//! values without a notice. So an entry is never the truth. Whoever visits it opens the key and looks: an entry without
-//! a node is removed, a node that has left its name is registered by the next command for it, and when a round of the
-//! timer finds fewer nodes than exist, a scan of the keys finds the others.
+//! values without a notice. So the registry is never the truth. Whoever visits a name opens the key and looks: a name
+//! without a node is removed, a node that has left its name is registered by the next command for it, and when a round
+//! of the timer finds fewer nodes than exist, a scan of the keys finds the others.
 
 use crate::config;
 use crate::ffi::MainThread;

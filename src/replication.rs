@@ -119,7 +119,7 @@ pub fn replay_client(ctx: Ctx<'_>) -> u64 {
     ctx.client_id()
 }
 
-/// Who sent a command.
+/// The sender of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A client that reports.

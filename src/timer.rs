@@ -28,17 +28,18 @@ const BUSY_MS: u64 = 5;
 /// closing.
 const ROUND_MS: u64 = 50;
 
-/// How long a tick works.
+/// The time that a tick works.
 const BUDGET: Duration = Duration::from_micros(500);
 
 /// A tick that takes longer is logged.
 const SLOW_TICK: Duration = Duration::from_millis(5);
 
-/// How many items of a node are swept between two readings of the clock, and how many under memory pressure.
+/// The number of items of a node that are swept between two readings of the clock, and the number under memory
+/// pressure.
 const STEP: usize = 64;
 const STEP_UNDER_PRESSURE: usize = 16;
 
-/// How many keys a tick scans for nodes: about a third of a millisecond.
+/// The number of keys that a tick scans for nodes: about a third of a millisecond.
 const SCAN_STEP: usize = 1000;
 
 /// The shortest time between two scans that were started because a round missed nodes.
@@ -47,10 +48,10 @@ const SCAN_INTERVAL_MS: u64 = 1_000;
 /// Keys may be missing from the registry: a scan is due.
 static IS_SCAN_DUE: AtomicBool = AtomicBool::new(false);
 
-/// Where the round and the scan stopped.
+/// The positions at which the round and the scan stopped.
 #[derive(Default)]
 struct Progress {
-    /// Whether this round may change nodes. If not, it only reads them.
+    /// True if this round may change nodes. If not, it only reads them.
     may_change: bool,
     /// The last node that an unfinished round has visited.
     last: Option<KeyLocation>,

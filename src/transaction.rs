@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What all changes share.
+/// The state that all changes share.
 struct Shared {
     effects: Effects,
     counters: Counters,

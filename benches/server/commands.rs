@@ -21,7 +21,7 @@ struct Cost {
     wrong: (usize, String),
 }
 
-/// How many commands are sent, and how.
+/// The number of commands, and the way they are sent.
 struct Plan {
     names: usize,
     requests: usize,

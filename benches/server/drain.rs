@@ -122,7 +122,7 @@ fn fetch(host: &Host, queue: &str, format: &str) -> Result<(f64, Vec<String>)> {
     Ok((ns, texts))
 }
 
-/// Adds texts to a stream and reads them by a group. Returns nanoseconds per entry.
+/// Adds texts to a stream and reads them by a group. Returns nanoseconds per text.
 fn read_stream(host: &Host, texts: &[String]) -> Result<f64> {
     let _: Value = host.ask("DEL stream")?;
     let mut requests = Requests::build(64, texts.len(), |i| {

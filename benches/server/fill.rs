@@ -49,7 +49,7 @@ impl Metrics<'_> {
         let replies = Clients::connect(self.host.port(), 4)?.run(&mut requests, commands, b"*3")?;
         match replies.wrong {
             0 => Ok(()),
-            _ => Err(format!("samples were refused: {}", replies.first_wrong).into()),
+            _ => Err(format!("samples were rejected: {}", replies.first_wrong).into()),
         }
     }
 

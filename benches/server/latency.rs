@@ -18,10 +18,10 @@ use testkit::{ask, at, int, now_ms};
 
 const SECTION: &str = "latency";
 
-/// How long to wait for windows to be closed.
+/// The longest wait for windows to be closed.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many metrics expire.
+/// The number of metrics that expire.
 const EXPIRING: usize = 10_000;
 
 /// Settings of the module with which nothing is dropped.

@@ -12,7 +12,7 @@ pub const TOTAL: &str = "{total}";
 /// The total of the first pass. It has ten digits for long, so that it can be overwritten in place.
 const FIRST_TOTAL: u64 = 1_000_000_000;
 
-/// How much a total grows per pass.
+/// The growth of a total per pass.
 const STEP: u64 = 137;
 
 /// Requests that are sent together.
@@ -100,9 +100,9 @@ impl Batch {
 /// The replies of a run.
 #[derive(Default)]
 pub struct Replies {
-    /// How many there were.
+    /// The number of replies.
     pub commands: usize,
-    /// How many were errors, or not as expected.
+    /// The number of replies that were errors, or not as expected.
     pub wrong: usize,
     /// The first of the wrong ones.
     pub first_wrong: String,

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-/// What is measured, and for how long.
+/// Selects the measurements and their duration.
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "make bench",

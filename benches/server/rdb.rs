@@ -124,14 +124,14 @@ fn save_and_load(host: &mut Host, node: &str) -> Result<(f64, f64)> {
             node => host.ask(&format!("DEBUG DIGEST-VALUE {node}")),
         }
     };
-    let held = digest(host)?;
+    let stored = digest(host)?;
     let before = host.cpu()?;
     let _: Value = redis::cmd("SAVE").query(&mut patient(host)?)?;
     let save = (host.cpu()? - before) as f64 / 1e6;
     let start = Instant::now();
     host.restart();
     let load = host.cpu()? as f64 / 1e6;
-    if digest(host)? != held {
+    if digest(host)? != stored {
         return Err("the node differs after it was loaded".into());
     }
     say(&format!(

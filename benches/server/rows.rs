@@ -27,7 +27,7 @@ pub struct Row {
     pub load: Load,
 }
 
-/// What sends the commands.
+/// The sender of the commands.
 pub enum Load {
     /// The load generator.
     Own {

@@ -305,7 +305,7 @@ fn report(server: &mut Server, node: &mut Node) {
 pub fn check_records(reply: &Value) {
     for entry in reply.list() {
         let [queue, id, deliveries, record] = entry.list() else {
-            panic!("not an entry: {entry:?}");
+            panic!("not a record: {entry:?}");
         };
         assert!(id.int() > 0 && deliveries.int() >= 0, "{entry:?}");
         let record = std::str::from_utf8(record.bulk()).expect("a record is UTF-8");

@@ -25,9 +25,9 @@ const GROWTH: u64 = 8;
 struct Source {
     /// The client that sent it; 0: a primary or a file.
     replay_client: u64,
-    /// Whether it belongs to a slot that is being imported.
+    /// True if it belongs to a slot that is being imported.
     is_imported: bool,
-    /// Whether the limits apply to it. A payload from a primary, a file or an import was accepted elsewhere.
+    /// True if the limits apply to it. A payload from a primary, a file or an import was accepted elsewhere.
     is_limited: bool,
 }
 

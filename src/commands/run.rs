@@ -1,5 +1,5 @@
-//! How a command runs: its arguments are parsed, its key is opened, memory is checked, the core runs, and clients that
-//! wait are notified.
+//! The execution of a command: its arguments are parsed, its key is opened, memory is checked, the core runs, and
+//! clients that wait are notified.
 
 use crate::ffi::{Call, Content, Ctx, Key, KeyName, Mode};
 use crate::memory::accounting::{self, NodeUsage, TransientMemory};

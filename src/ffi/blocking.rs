@@ -14,7 +14,7 @@ use super::strings::KeyName;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::ptr;
 
-/// What happens to blocked clients. They are known by the ids that were given to [`block`].
+/// Handlers for events of blocked clients, which are known by the ids that were given to [`block`].
 pub trait BlockingHooks: 'static {
     /// The server brought something to a key that a client waits for.
     fn on_key_ready(ctx: Ctx<'_>, key: &KeyName<'_>);

@@ -101,7 +101,7 @@ static LAYOUT: raw::RedisModuleCommandInfoVersion = raw::RedisModuleCommandInfoV
 /// Registers commands and their ACL categories, which servers before 7.4 do not have for modules.
 ///
 /// # Errors
-/// The command that the server refused.
+/// The command that the server rejected.
 pub fn register_commands(ctx: Ctx<'_>, commands: &[(&CommandSpec, Handler)]) -> Result<(), String> {
     let mut strings = CStrings::default();
     let mut categories: Vec<&str> = commands
@@ -118,7 +118,7 @@ pub fn register_commands(ctx: Ctx<'_>, commands: &[(&CommandSpec, Handler)]) -> 
     });
     for (spec, handler) in commands {
         register_one(ctx, spec, *handler, has_categories)
-            .ok_or_else(|| format!("the server refused the command {}", spec.name))?;
+            .ok_or_else(|| format!("the server rejected the command {}", spec.name))?;
     }
     Ok(())
 }

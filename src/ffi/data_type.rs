@@ -73,7 +73,7 @@ impl<T> TypeHandle<T> {
 /// Registers the data type.
 ///
 /// # Errors
-/// The server refused it.
+/// The server rejected it.
 pub fn register_data_type<T: DataType>(ctx: Ctx<'_>) -> Result<(), String> {
     let mut methods = raw::RedisModuleTypeMethods {
         version: raw::REDISMODULE_TYPE_METHOD_VERSION,
@@ -103,7 +103,7 @@ pub fn register_data_type<T: DataType>(ctx: Ctx<'_>) -> Result<(), String> {
     };
     if of.is_null() {
         let name = T::NAME.to_string_lossy();
-        return Err(format!("the server refused the data type {name}"));
+        return Err(format!("the server rejected the data type {name}"));
     }
     T::handle().raw.store(of, Relaxed);
     Ok(())

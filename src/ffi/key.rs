@@ -9,7 +9,8 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
 
-/// How a key is opened. The untracked modes are for timers: they do not count as a use of the key (LRU, hits, misses).
+/// The mode in which a key is opened. The untracked modes are for timers: they do not count as a use of the key (LRU,
+/// hits, misses).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// To read the value.

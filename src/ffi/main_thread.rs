@@ -13,7 +13,7 @@ pub struct MainThread<T> {
     is_borrowed: Cell<bool>,
 }
 
-// SAFETY: `with` refuses every thread but the server's main one, so neither cell is ever reached from two threads.
+// SAFETY: `with` rejects every thread but the server's main one, so neither cell is ever reached from two threads.
 unsafe impl<T> Sync for MainThread<T> {}
 
 impl<T> MainThread<T> {

@@ -297,7 +297,7 @@ pub struct RedisModuleCommandInfoVersion {
     pub sizeof_arg: usize,
 }
 
-/// What COMMAND INFO and COMMAND DOCS show of a command.
+/// The description of a command in COMMAND INFO and COMMAND DOCS.
 #[repr(C)]
 pub struct RedisModuleCommandInfo {
     pub version: *const RedisModuleCommandInfoVersion,
@@ -317,7 +317,7 @@ pub struct RedisModuleCommandHistoryEntry {
     pub changes: *const c_char,
 }
 
-/// Where the keys of a command are. Ends a list when it is all zero.
+/// The places of the keys of a command. Ends a list when it is all zero.
 #[repr(C)]
 pub struct RedisModuleCommandKeySpec {
     pub notes: *const c_char,

@@ -29,7 +29,7 @@ pub trait Settings: 'static {
 /// Registers the settings and reads their values from the server's configuration.
 ///
 /// # Errors
-/// What the server refused.
+/// A message that names the setting that the server rejected.
 pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
     for (i, setting) in S::SPECS.iter().enumerate() {
         let flags = if setting.unit == Unit::Bytes {
@@ -55,7 +55,7 @@ pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
         };
         if status != raw::REDISMODULE_OK {
             let name = setting.name;
-            return Err(format!("the server refused the setting agg.{name}"));
+            return Err(format!("the server rejected the setting agg.{name}"));
         }
     }
     // SAFETY: the context lives.

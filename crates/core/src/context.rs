@@ -20,12 +20,12 @@ pub struct ExecContext<'a> {
     pub settings: &'a Settings,
     /// The last queue id that this server gave; ids that are given raise it.
     pub last_id: &'a mut u64,
-    /// What a replica must replay is appended here.
+    /// The buffer to which the effects that a replica must replay are appended.
     pub effects: &'a mut Effects,
     /// A command may be propagated verbatim where that means the same.
     pub allow_verbatim: bool,
     /// The cost of the change may not fit the limits, even after eviction. Nothing new is accepted. What must continue
-    /// (samples of existing metrics, closing windows) keeps no history, and evicts entries of its own node where
+    /// (samples of existing metrics, closing windows) keeps no history, and evicts records of its own node where
     /// `memory` has nothing to spare.
     pub memory_pressure: bool,
     /// The memory limit with the fewest bytes available, as the shell measured it.
@@ -34,14 +34,14 @@ pub struct ExecContext<'a> {
     pub counters: &'a mut Counters,
 }
 
-/// What one change of a node depends on besides the node's value, and what it counts. On the primary it comes from an
-/// [`ExecContext`], on a replica from the header of a payload.
+/// The inputs of one change of a node besides the node's value, and the counts of the change. On the primary it comes
+/// from an [`ExecContext`], on a replica from the header of a payload.
 pub(crate) struct ApplyContext {
     /// The primary's wall clock, Unix milliseconds.
     pub now_ms: i64,
     /// The running time of this server. It decides nothing while a change is applied; it is only remembered.
     pub mono_ms: u64,
-    /// The id of the next entry.
+    /// The id of the next record.
     pub next_id: u64,
     /// The rules of the node.
     pub rules: Rules,
@@ -51,7 +51,7 @@ pub(crate) struct ApplyContext {
     pub keeps_history: bool,
     /// Version 1 of effects (0.1.0) decided it, which kept two windows open and forgot a metric completely.
     pub is_version_1: bool,
-    /// What the change has counted. [`ApplyContext::add_counts`] adds it to the counters of the node and the server.
+    /// The counts of the change. [`ApplyContext::add_counts`] adds them to the counters of the node and the server.
     counts: Counters,
     has_counts: bool,
 }
@@ -126,7 +126,7 @@ impl ApplyContext {
 
 /// A change of a node on the primary, which checks limits and writes effects.
 pub(crate) struct WriteContext<'a> {
-    /// What the change depends on as it is applied.
+    /// The context in which the change is applied.
     pub apply: ApplyContext,
     /// The effects so far.
     pub effects: &'a mut Effects,
@@ -142,12 +142,12 @@ pub(crate) struct WriteContext<'a> {
     pub queued: u64,
     /// Replicas hold the rules and the clock of the node, so the command may be propagated verbatim.
     pub verbatim_allowed: bool,
-    /// The id of the first entry that the change queues.
+    /// The id of the first record that the change queues.
     pub first_id: u64,
 }
 
 impl WriteContext<'_> {
-    /// Whether the command alone says all that has been decided so far.
+    /// Returns `true` if the command alone says all that has been decided so far.
     pub fn is_verbatim(&self) -> bool {
         self.verbatim_allowed && self.apply.next_id == self.first_id && self.effects.is_empty()
     }

@@ -47,12 +47,12 @@ impl RejectReason {
     }
 }
 
-/// Why stored data was dropped without having been delivered.
+/// The reason for which stored data was dropped without having been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// The queue reached its limit of bytes; its oldest entries were evicted.
+    /// The queue reached its limit of bytes; its oldest records were evicted.
     QueueFull,
-    /// The server reached `max-memory`; the oldest entries of the largest queue were evicted.
+    /// The server reached `max-memory`; the oldest records of the largest queue were evicted.
     Memory,
     /// `max-errors` was reached; a waiting error was evicted.
     Errors,
@@ -60,7 +60,7 @@ pub enum Dropped {
     Gone,
     /// A closed window was not kept for AGG.RANGE, for want of memory.
     History,
-    /// The node reached `max-node-memory`; the oldest entries of its largest queue were evicted.
+    /// The node reached `max-node-memory`; the oldest records of its largest queue were evicted.
     NodeMemory,
 }
 
@@ -93,7 +93,7 @@ impl Dropped {
 pub struct Count {
     /// The count.
     pub count: u64,
-    /// When it last grew, Unix milliseconds; 0: never.
+    /// The time at which it last grew, Unix milliseconds; 0: never.
     pub last_ms: i64,
 }
 
@@ -174,7 +174,7 @@ impl Counters {
         *n = n.saturating_add(1);
     }
 
-    /// Counts `n` drops at `now_ms`, of entries of a queue where they were queued.
+    /// Counts `n` drops at `now_ms`, of records of a queue where they were queued.
     pub fn drop(&mut self, reason: Dropped, queue: Option<Queue>, n: u64, now_ms: i64) {
         if n == 0 {
             return;

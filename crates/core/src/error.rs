@@ -13,7 +13,7 @@ pub struct CommandError {
     pub reason: RejectReason,
     /// The name of the command.
     pub command: &'static str,
-    /// What is wrong, as in `invalid value '0x10': expected a decimal number`.
+    /// Says what is wrong, as in `invalid value '0x10': expected a decimal number`.
     pub detail: String,
 }
 

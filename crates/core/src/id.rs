@@ -3,7 +3,8 @@
 /// The largest id: every client language represents ids up to it exactly.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
-/// How far an id from a client (RESTORE, AGG.APPLY) may be ahead of the clock: a day, in microseconds.
+/// The limit of an id from a client (RESTORE, AGG.APPLY) ahead of the clock: a day, in microseconds.
 pub const MAX_AHEAD_US: u64 = 86_400_000_000;
-/// How far the ids of a node that are ahead of the clock may advance those of the server: an hour, in microseconds.
+/// The limit by which the ids of a node that are ahead of the clock may advance those of the server: an hour, in
+/// microseconds.
 pub const MAX_DRAG_US: u64 = 3_600_000_000;

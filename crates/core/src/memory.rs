@@ -6,7 +6,7 @@ use std::fmt;
 /// A memory limit and its use, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Which limit it is.
+    /// The kind of limit.
     pub limit: MemoryLimit,
     /// The limit.
     pub max: u64,

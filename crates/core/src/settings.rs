@@ -46,7 +46,7 @@ pub enum Unit {
     Milliseconds,
 }
 
-/// When a changed value takes effect.
+/// The time at which a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutability {
     /// At once.
@@ -67,9 +67,9 @@ pub struct SettingSpec {
     pub max: i64,
     /// The unit of its value.
     pub unit: Unit,
-    /// When a changed value takes effect.
+    /// The time at which a changed value takes effect.
     pub mutability: Mutability,
-    /// What it does, in one sentence.
+    /// Says what it does, in one sentence.
     pub help: &'static str,
 }
 
@@ -333,7 +333,7 @@ pub struct Rules {
     pub history: [u32; 2],
     /// A window closes this long after its end. It stays open until then as far as [`Rules::open_windows`] allows.
     pub flush_delay_ms: i64,
-    /// How far ahead of the clock a time may be.
+    /// The limit of a time ahead of the clock.
     pub max_future_ms: i64,
     /// The shortest time over which a rate is computed.
     pub min_interval_ms: i64,

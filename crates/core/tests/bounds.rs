@@ -1,4 +1,4 @@
-//! What one command or tick does at most, and that the rest is done later or can be requested.
+//! Limits of the work of one command or tick, and that the rest is done later or can be requested.
 
 use crate::support::World;
 use aggregator_core::{Command, Request, Settings};

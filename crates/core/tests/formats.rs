@@ -1,5 +1,5 @@
-//! What is saved and replicated, to the byte, and what older versions wrote. (The files of 0.1.0 are in the module's
-//! tests/stable.)
+//! The formats of saved nodes and effects, to the byte, and those of older versions. (The files of 0.1.0 are in the
+//! module's tests/stable.)
 
 use crate::support::{BASE, World, digest, frames, reload};
 use aggregator_core::Counters;
@@ -166,8 +166,8 @@ fn tags_of_version_1_are_converted() {
             }
             Some(node) => drop(node.apply(&payload, 0, MAX_ID, &mut counters).unwrap()),
         }
-        let refused = Node::create(&with_equals(&w.payload), 7, 0, MAX_ID, &mut counters);
-        assert!(refused.is_err() || !line.contains("rack:a1"));
+        let rejected = Node::create(&with_equals(&w.payload), 7, 0, MAX_ID, &mut counters);
+        assert!(rejected.is_err() || !line.contains("rack:a1"));
     }
     let node = w.node.as_ref().unwrap();
     assert_eq!(node.contents().length, [1, 0, 1, 1, 1]);
@@ -179,8 +179,8 @@ fn tags_of_version_1_are_converted() {
         saved.iter().try_for_each(|f| loader.frame(f).map(drop))?;
         loader.finish()
     };
-    let refused = load(&saved).err().unwrap().to_string();
-    assert_eq!(refused, "a list of tags is not in canonical form");
+    let rejected = load(&saved).err().unwrap().to_string();
+    assert_eq!(rejected, "a list of tags is not in canonical form");
     let mut saved_v1 = saved;
     saved_v1[0][1] = 1;
     assert_eq!(saved_v1.last_mut().unwrap().pop(), Some(0));
@@ -196,8 +196,8 @@ fn payload_of_a_newer_version_is_rejected() {
     let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     assert_eq!(loader.frame(&frame).unwrap_err().to_string(), newer);
     let payload = of_version(3, &w.payload);
-    let refused = Node::create(&payload, 7, 0, MAX_ID, &mut Counters::default());
-    assert_eq!(refused.err().unwrap().to_string(), newer);
+    let rejected = Node::create(&payload, 7, 0, MAX_ID, &mut Counters::default());
+    assert_eq!(rejected.err().unwrap().to_string(), newer);
 }
 
 #[test]

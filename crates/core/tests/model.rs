@@ -10,7 +10,7 @@ use crate::support::{BASE, Value, World};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What happens; times are seconds after [`BASE`], relative to the clock.
+/// One action; times are seconds after [`BASE`], relative to the clock.
 #[derive(Clone, Debug)]
 enum Act {
     /// The value, and how long ago it was taken, milliseconds.
@@ -52,7 +52,7 @@ struct Model {
     delivered: BTreeSet<Key>,
     delivered_to: [[i64; 2]; 3],
     is_there: [bool; 3],
-    /// When it has no effect any more where a forgotten metric was delivered.
+    /// The time after which it has no effect any more where a forgotten metric was delivered.
     until: [i64; 3],
 }
 
@@ -83,7 +83,7 @@ impl Model {
         keys.map(|key| key.2).collect()
     }
 
-    /// Whether a sample of the window counts there.
+    /// Returns `true` if a sample of the window counts there.
     fn counts(&self, (metric, i, start): Key) -> bool {
         let open = self.starts(metric, i);
         if start < self.delivered_to[usize::from(metric)][i] {

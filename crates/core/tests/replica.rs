@@ -32,7 +32,7 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Entries by queue: added, removed, dropped. Queued = delivered + dropped + waiting is checked for LOG, whose entries
+/// Records by queue: added, removed, dropped. Queued = delivered + dropped + waiting is checked for LOG, whose records
 /// are added one by one.
 #[derive(Default)]
 struct Ledger {

@@ -53,8 +53,8 @@ impl Glob {
         }
     }
 
-    /// Whether the whole text matches. `steps` grows by the work done: a step is about a nanosecond, and there are at
-    /// most as many as bytes of the text for each 64 elements of the pattern, and one.
+    /// Returns `true` if the whole text matches. `steps` grows by the work done: a step is about a nanosecond, and
+    /// there are at most as many as bytes of the text for each 64 elements of the pattern, and one.
     pub fn matches(&self, text: &[u8], steps: &mut u64) -> bool {
         *steps += 1;
         match self.words {

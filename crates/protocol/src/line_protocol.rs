@@ -172,7 +172,7 @@ fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
     }
 }
 
-/// Whether a text needs no cleaning: printable ASCII without a backslash.
+/// Returns `true` if a text needs no cleaning: printable ASCII without a backslash.
 fn is_plain(text: &[u8]) -> bool {
     // The whole text, without a branch for each byte: most text is plain.
     let plain = |byte: &u8| (b' '..0x7f).contains(byte) & (*byte != b'\\');

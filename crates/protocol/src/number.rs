@@ -23,7 +23,7 @@ impl Number {
     }
 }
 
-/// What is wrong with a number.
+/// An error in a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberError {
     /// It does not follow the grammar.

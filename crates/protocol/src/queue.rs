@@ -27,7 +27,7 @@ impl Queue {
     /// The queues whose records line protocol can express.
     pub const NUMBERS: [Queue; 2] = [Queue::Min, Queue::Hour];
 
-    /// Whether it holds references to errors or objects (ERROR, REALITY) instead of entries of its own.
+    /// Returns `true` if it holds references to errors or objects (ERROR, REALITY) instead of records of its own.
     pub fn is_references(self) -> bool {
         matches!(self, Queue::Error | Queue::Reality)
     }
@@ -51,7 +51,7 @@ impl Queue {
     }
 }
 
-/// How records are written.
+/// The format of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFormat {
     /// One JSON object a line.

@@ -30,7 +30,7 @@ impl World {
             .collect();
         let ids: Vec<i64> = reply.list().iter().map(|e| e.list()[1].int()).collect();
         assert!(ids.windows(2).all(|w| w[0] < w[1]), "{ids:?}");
-        // Where memory is short, fewer entries are leased.
+        // Where memory is short, fewer records are leased.
         assert!(ids.len() == free.len() || ids.len() < free.len() && self.server.memory_pressure);
         if q < 3 {
             assert_eq!(ids, free[..ids.len()], "the oldest that nobody has");

@@ -1,4 +1,4 @@
-//! The compact binary format of effects, snapshots and queue entries.
+//! The compact binary format of effects, snapshots and queue records.
 //!
 //! Integers are LEB128 varints (signed ones zigzag-coded first), byte strings have their length in front, doubles omit
 //! their trailing zero bytes, which makes small whole numbers short. A reader never trusts a length: everything that it
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    /// Whether no byte is left.
+    /// Returns `true` if no byte is left.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }

@@ -96,7 +96,7 @@ impl Pop {
 pub(super) struct Fetch {
     pub records: RecordArgs,
     lease_ms: u64,
-    /// How long to wait, milliseconds; 0: without limit.
+    /// The longest wait, milliseconds; 0: without limit.
     pub block_ms: Option<u64>,
 }
 
@@ -126,7 +126,7 @@ impl Fetch {
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
         let batch = node.fetch(self.records.selection(), self.lease_ms, name, ctx);
-        // Entries are available but none was leased: there is no memory for another lease.
+        // Records are available but none was leased: there is no memory for another lease.
         if batch.is_empty() && node.available(&self.records.queues, ctx.now) {
             ctx.memory.requested = LEASE_COST;
             return Err(ctx.memory_error("AGG.FETCH"));
@@ -136,7 +136,7 @@ impl Fetch {
     }
 }
 
-/// What to do with leases.
+/// An operation on leases.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseOp {
     Ack,
@@ -206,7 +206,7 @@ impl Peek {
     }
 }
 
-/// Whether an entry can be fetched now.
+/// Returns `true` if a record can be fetched now.
 pub(super) fn available(fetch: &Fetch, node: &mut Node, now: Now) -> bool {
     node.available(&fetch.records.queues, now)
 }

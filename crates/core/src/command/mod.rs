@@ -71,7 +71,7 @@ impl Command {
         self.spec().name
     }
 
-    /// Whether it creates a node that does not exist.
+    /// Returns `true` if it creates a node that does not exist.
     pub fn creates(self) -> bool {
         use Command::{Error, Log, Mstat, Reality, Stat};
         matches!(self, Stat | Mstat | Log | Error | Reality)

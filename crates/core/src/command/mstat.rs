@@ -195,7 +195,7 @@ impl<'a> Mstat<'a> {
     }
 
     /// Takes a sample while memory is short: only one of a metric that exists, without tags that would have to be kept.
-    /// The entries that it evicts come before it in the effects, so it is propagated at once.
+    /// The records that it evicts come before it in the effects, so it is propagated at once.
     fn run_under_pressure(
         &self,
         sample: &ParsedSample<'_>,

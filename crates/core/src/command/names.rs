@@ -88,7 +88,7 @@ impl Requeue {
         Err(CommandError::argument(
             "AGG.REQUEUE",
             match rejected {
-                RequeueError::Entries => format!(
+                RequeueError::Records => format!(
                     "more than {MAX_REQUEUED} {what} match: queue fewer at a time with MATCH"
                 ),
                 RequeueError::Pattern => format!(

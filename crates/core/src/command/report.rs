@@ -274,7 +274,7 @@ impl<'a> Reality<'a> {
             return 0;
         }
         let max = settings.max_realities;
-        if closely && node.is_some_and(|node| node.refuses_object(self.key, max)) {
+        if closely && node.is_some_and(|node| node.rejects_object(self.key, max)) {
             return 0;
         }
         // Parsed here, before the change: the memory that it allocates is not the node's.

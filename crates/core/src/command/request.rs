@@ -43,14 +43,14 @@ enum Parsed<'a> {
 /// The outcome of a request, besides its reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// An entry became available in a queue: clients that wait for one are to be woken.
+    /// A record became available in a queue: clients that wait for one are to be woken.
     pub ready: bool,
 }
 
 /// The cost of an empty node.
 const NEW_NODE: u64 = 8 << 10;
 
-/// How long a FETCH with BLOCK waits.
+/// The longest wait of a FETCH with BLOCK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Milliseconds; 0: without limit.
@@ -154,8 +154,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether a server with these settings would have accepted the request and propagated it verbatim: a sample of a
-    /// metric that exists or may be created, a log entry, an occurrence of a known error, a report of a known object.
+    /// Returns `true` if a server with these settings would have accepted the request and propagated it verbatim: a
+    /// sample of a metric that exists or may be created, a log entry, an occurrence of a known error, a report of a
+    /// known object.
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
         match &self.parsed {
             Parsed::Stat(r) => r.is_replayable(node, settings),
@@ -167,7 +168,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether it is rejected as a whole under memory pressure.
+    /// Returns `true` if it is rejected as a whole under memory pressure.
     fn needs_memory(&self) -> bool {
         use Command::{Error, Log, Reality, Requeue};
         matches!(self.command, Log | Error | Reality | Requeue)
@@ -241,7 +242,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// For FETCH: whether an entry is available now. Ends expired leases.
+    /// For FETCH: returns `true` if a record is available now. Ends expired leases.
     pub fn available(&self, node: &mut Node, now: Now) -> bool {
         match &self.parsed {
             Parsed::Fetch(fetch) => drain::available(fetch, node, now),

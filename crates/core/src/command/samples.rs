@@ -1,4 +1,4 @@
-//! What AGG.STAT and AGG.MSTAT share: the options of samples, their cost, and the texts of their errors.
+//! Code that AGG.STAT and AGG.MSTAT share: the options of samples, their cost, and the texts of their errors.
 
 use super::args::Args;
 use crate::counters::RejectReason;

@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub struct CommandSpec {
     /// Its name, as in `AGG.STAT`.
     pub name: &'static str,
-    /// What it does, in one sentence.
+    /// Says what it does, in one sentence.
     pub summary: &'static str,
     /// Its time complexity.
     pub complexity: &'static str,
@@ -19,7 +19,7 @@ pub struct CommandSpec {
     pub group: Group,
     /// Its properties.
     pub flags: &'static [Flag],
-    /// What it does with the key, which is always its first argument.
+    /// Its use of the key, which is always its first argument.
     pub access: Access,
     /// Its arguments; the first is the key.
     pub args: &'static [Arg],
@@ -45,7 +45,7 @@ pub enum Flag {
     Write,
     /// It never changes its key.
     ReadOnly,
-    /// It may need memory, and is refused where the server has none.
+    /// It may need memory, and is rejected where the server has none.
     DenyOom,
     /// It takes constant or logarithmic time.
     Fast,
@@ -53,7 +53,7 @@ pub enum Flag {
     Blocking,
 }
 
-/// What a command does with its key.
+/// The use that a command makes of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Changes it and returns nothing of what others stored in it: write permission is enough.
@@ -308,7 +308,7 @@ impl CommandSpec {
 }
 
 impl Arg {
-    /// Whether the parser finds it by its word, not by its place.
+    /// Returns `true` if the parser finds it by its word, not by its place.
     fn is_option(&self) -> bool {
         self.is_optional || self.token.is_some()
     }

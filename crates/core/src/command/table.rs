@@ -119,7 +119,7 @@ pub static COMMANDS: [CommandSpec; 18] = [
     ),
     report(
         "AGG.MSTAT",
-        "Adds samples to many metrics; returns those that were refused and why.",
+        "Adds samples to many metrics; returns those that were rejected and why.",
         "O(n), n being the number of samples",
         &[
             NODE,
@@ -197,7 +197,7 @@ pub static COMMANDS: [CommandSpec; 18] = [
         )
     },
     CommandSpec {
-        // Its new entries take memory.
+        // Its new records take memory.
         flags: &[Flag::Write, Flag::DenyOom],
         ..drain(
             "AGG.REQUEUE",

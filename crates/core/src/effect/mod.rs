@@ -1,9 +1,9 @@
 //! Effects: what a replica and an AOF replay, as payloads of AGG.APPLY.
 //!
-//! A payload has a version, the primary's clock, the id of the first entry that it queues, and changes in order. A
-//! change says what was decided (this sample counts, these windows close, these entries are removed). What follows from
+//! A payload has a version, the primary's clock, the id of the first record that it queues, and changes in order. A
+//! change says what was decided (this sample counts, these windows close, these records are removed). What follows from
 //! the decision by the node's value and rules is computed again, by the code that the primary ran. The ids of queued
-//! entries follow each other from the first.
+//! records follow each other from the first.
 //!
 //! Layout: `02` version, signed now_ms, first id, then changes. Each change is a code (see `code`) and its fields in
 //! the format of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing
@@ -86,7 +86,7 @@ mod flag {
     pub const SAME_AT: u8 = 16;
 }
 
-/// What a change sends to replicas and the AOF.
+/// The form in which a change is sent to replicas and the AOF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation<'a> {
     /// Nothing changed.
@@ -126,7 +126,7 @@ impl Effects {
         }
     }
 
-    /// Whether there is nothing to propagate.
+    /// Returns `true` if there is nothing to propagate.
     pub fn is_empty(&self) -> bool {
         !self.has_payload() && !self.verbatim
     }
@@ -157,8 +157,8 @@ impl Effects {
         self.last_tag_id = None;
     }
 
-    /// Begins the effects of a command: the primary's clock, the id of the first queued entry, and whether windows that
-    /// close leave no history.
+    /// Begins the effects of a command: the primary's clock, the id of the first queued record, and whether windows
+    /// that close leave no history.
     pub(crate) fn open(&mut self, now_ms: i64, first_id: u64, no_history: bool) {
         self.clear();
         (self.now_ms, self.first_id, self.no_history) = (now_ms, first_id, no_history);

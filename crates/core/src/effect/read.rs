@@ -77,7 +77,7 @@ pub(crate) struct Payload<'a> {
     pub version: u8,
     /// The primary's clock, Unix milliseconds.
     pub now_ms: i64,
-    /// The id of the first entry that it queues.
+    /// The id of the first record that it queues.
     pub first_id: u64,
     reader: Reader<'a>,
     last_at: Option<i64>,
@@ -272,8 +272,8 @@ impl Work {
         }
     }
 
-    /// Whether the work is out of proportion: slots named more often than any table is long, or tags written out far
-    /// beyond the size of the payload.
+    /// Returns `true` if the work is out of proportion: slots named more often than any table is long, or tags written
+    /// out far beyond the size of the payload.
     pub fn is_too_much_for(self, len: usize) -> bool {
         self.slots > 4_000_000 || self.tag_bytes > 64 * len as u64 + (1 << 20)
     }

@@ -16,7 +16,7 @@ pub(crate) struct ClosedWindow {
     pub last: f64,
 }
 
-/// What the compact form omits because it follows from the rest.
+/// Bits for the fields that the compact form omits because they follow from the rest.
 mod omitted {
     /// `avg`, which is `sum / count`.
     pub const MEAN: u8 = 1;

@@ -1,4 +1,4 @@
-//! A log entry, as AGG.LOG reports it and the queue LOG holds it.
+//! A log entry, as AGG.LOG reports it and the queue LOG contains it.
 
 use crate::codec::bytes::{Reader, put_bytes, put_i64};
 use crate::error::DecodeError;
@@ -21,7 +21,7 @@ impl<'a> LogEntry<'a> {
         put_i64(out, self.at);
     }
 
-    /// Reads an entry to the end of the bytes.
+    /// Reads a log entry to the end of the bytes.
     pub fn read(bytes: &'a [u8]) -> Result<LogEntry<'a>, DecodeError> {
         let mut r = Reader::new(bytes);
         let entry = LogEntry::read_from(&mut r)?;
@@ -29,7 +29,7 @@ impl<'a> LogEntry<'a> {
         Ok(entry)
     }
 
-    /// Reads an entry that may be followed by others.
+    /// Reads a log entry that may be followed by others.
     pub fn read_from(r: &mut Reader<'a>) -> Result<LogEntry<'a>, DecodeError> {
         Ok(LogEntry {
             message: r.bytes()?,

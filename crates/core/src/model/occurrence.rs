@@ -71,7 +71,7 @@ impl<'a> Occurrence<'a> {
     }
 }
 
-/// When an error was delivered, and how often it had occurred by then.
+/// The delivery of an error: its time, and the number of occurrences by then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// Unix milliseconds; 0: never.

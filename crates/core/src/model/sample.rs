@@ -69,7 +69,7 @@ pub(crate) enum SampleOutcome {
 }
 
 impl SampleOutcome {
-    /// Whether the sample counted in a window.
+    /// Returns `true` if the sample counted in a window.
     pub fn has_counted(self) -> bool {
         self != SampleOutcome::Late
     }

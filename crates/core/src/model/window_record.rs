@@ -14,7 +14,7 @@ pub(crate) struct WindowRecord<'a> {
 }
 
 impl<'a> WindowRecord<'a> {
-    /// Writes the entry. Returns what [`ClosedWindow::put`] returns.
+    /// Writes the record. Returns what [`ClosedWindow::put`] returns.
     pub fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
         put_bytes(out, self.name);
         put_bytes(out, self.tags);
@@ -22,17 +22,17 @@ impl<'a> WindowRecord<'a> {
         self.closed.put(0, out)
     }
 
-    /// Reads an entry.
+    /// Reads a record.
     pub fn read(bytes: &'a [u8]) -> Result<WindowRecord<'a>, DecodeError> {
         let mut r = Reader::new(bytes);
         let (name, tags, diff) = (r.name()?, r.bytes()?, r.u8()? != 0);
-        let entry = WindowRecord {
+        let record = WindowRecord {
             name,
             metric_type: MetricType::from_bit(diff),
             tags,
             closed: ClosedWindow::read(0, &mut r)?,
         };
         r.finish()?;
-        Ok(entry)
+        Ok(record)
     }
 }

@@ -1,4 +1,4 @@
-//! How effects and replayed commands change a node.
+//! The changes that effects and replayed commands make to a node.
 
 use super::{Node, snapshot};
 use crate::context::ApplyContext;
@@ -188,16 +188,16 @@ impl Node {
             }
             Change::Remove { queue, ids } => ids
                 .iter()
-                .for_each(|(id, _)| self.remove_entry(queue, id, None)),
+                .for_each(|(id, _)| self.remove_record(queue, id, None)),
             Change::RemoveOldest { queue, n } => queues.remove_oldest(queue, n),
             Change::AckErrors(ids) => {
                 ids.iter()
-                    .for_each(|(id, acked)| self.remove_entry(Queue::Error, id, Some(acked)));
+                    .for_each(|(id, acked)| self.remove_record(Queue::Error, id, Some(acked)));
             }
         }
     }
 
-    /// Gives errors or objects new entries. `slots` grow strictly; those beyond the table are ignored.
+    /// Gives errors or objects new records. `slots` grow strictly; those beyond the table are ignored.
     pub(super) fn requeue_slots(
         &mut self,
         queue: Queue,
@@ -229,8 +229,8 @@ impl Node {
         }
     }
 
-    /// Removes an entry permanently: it was popped, acknowledged or dropped.
-    pub(super) fn remove_entry(&mut self, queue: Queue, id: u64, acked: Option<Delivery>) {
+    /// Removes a record permanently: it was popped, acknowledged or dropped.
+    pub(super) fn remove_record(&mut self, queue: Queue, id: u64, acked: Option<Delivery>) {
         let slot = self.queues.slot_of(queue, id);
         self.queues.remove(queue, id);
         match (queue, slot) {

@@ -1,8 +1,8 @@
-//! What a change may cost: an upper bound of the memory that it adds to a node, which is compared with the memory
-//! limits before the change happens.
+//! The cost of a change: an upper bound of the memory that it adds to a node, which is compared with the memory limits
+//! before the change happens.
 //!
 //! The bounds are made from the sizes of structures and what an allocator may add. A quick bound looks at no metric; a
-//! close one, used near a limit, looks at each. The close bound decides whether other nodes lose entries and whether a
+//! close one, used near a limit, looks at each. The close bound decides whether other nodes lose records and whether a
 //! report is rejected, so it counts each item once: a name that a command gives twice, a tag list that many metrics
 //! share, and no more records than their queue may hold.
 
@@ -26,11 +26,11 @@ const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 const ONE_OF_MANY: u64 = size_of::<Metric>() as u64 + 80;
 const MANY: u64 = 64 << 10;
 
-/// What an existing metric may add without a check: the boxes beside it, second windows of both lengths, and their
-/// deadlines. The memory limits keep it free for each metric.
+/// The bytes that an existing metric may add without a check: the boxes beside it, second windows of both lengths, and
+/// their deadlines. The memory limits keep them free for each metric.
 pub const METRIC_RESERVE: u64 = 480;
 
-/// What a node may add besides: the first records of its two queues, and buffers.
+/// The bytes that a node may add besides: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
 
 /// An open window, with its place in the list of its metric and its deadline.
@@ -43,8 +43,8 @@ const BUCKET: u64 = 320;
 const NEXT_BUCKET: u64 = 192;
 const SHORT_HISTORY: u32 = 32;
 
-/// An entry of the lists, maps and trees of errors, objects and leases, with the entry itself.
-const ENTRY: u64 = 512;
+/// An element of the lists, maps and trees of errors, objects and leases, with its place there.
+const ELEMENT: u64 = 512;
 
 /// A lease.
 pub(crate) const LEASE_COST: u64 = 160;
@@ -239,7 +239,10 @@ impl Node {
             (true, true) => 0,
             (true, false) => alloc_size(content),
             (false, _) => {
-                ENTRY + alloc_size(key.len()) + alloc_size(content) + 3 * self.errors.entry_size()
+                ELEMENT
+                    + alloc_size(key.len())
+                    + alloc_size(content)
+                    + 3 * self.errors.element_size()
             }
         }
     }
@@ -250,12 +253,12 @@ impl Node {
         let new = if known {
             0
         } else {
-            alloc_size(key.len()) + 3 * self.objects.entry_size()
+            alloc_size(key.len()) + 3 * self.objects.element_size()
         };
-        ENTRY + alloc_size(content) + new
+        ELEMENT + alloc_size(content) + new
     }
 
-    /// New entries for all errors or objects; `closely`: only for those that may get one.
+    /// New records for all errors or objects; `closely`: only for those that may get one.
     pub(crate) fn requeue_cost(&self, queue: Queue, closely: bool) -> u64 {
         let n = match (queue, closely) {
             (Queue::Error, false) => self.errors.table.len() as usize,
@@ -275,7 +278,7 @@ impl Node {
     }
 
     /// Adapts a sample of an existing metric to memory pressure: it brings no tags that would have to be stored, and
-    /// entries of its own node are evicted for the windows that it closes.
+    /// records of its own node are evicted for the windows that it closes.
     pub(crate) fn reduce_for_pressure<'s>(
         &mut self,
         name: &[u8],
@@ -336,7 +339,7 @@ impl Node {
         }
     }
 
-    /// Evicts the oldest entries of the largest queues of this node, until `cost` bytes are available or the queues are
+    /// Evicts the oldest records of the largest queues of this node, until `cost` bytes are available or the queues are
     /// empty.
     pub(super) fn free_own_memory(&mut self, cost: u64, ctx: &mut WriteContext<'_>) {
         let bytes = cost.saturating_sub(self.spare(ctx));

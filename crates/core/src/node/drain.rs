@@ -1,4 +1,4 @@
-//! Delivering entries, and removing them.
+//! Delivering records, and removing them.
 //!
 //! Deliveries are known to the primary only. What leaves a queue or gets a new id is an effect.
 
@@ -14,23 +14,23 @@ use crate::time::Now;
 const MAX_BYTES: usize = 1 << 20;
 
 /// Leases that a command expires in passing, about a millisecond's worth; the timer expires the others. Until then, of
-/// more expired entries than this, those whose leases ended first come first.
+/// more expired records than this, those whose leases ended first come first.
 const ENDED: usize = 4096;
 
 /// Leases that a node grants even when no memory is available: at most 16 KB.
 const ALWAYS_LEASED: u64 = 100;
 
-/// Entries to be replied, rendered before the first byte of the reply.
+/// Records to be replied, rendered before the first byte of the reply.
 pub(crate) struct Batch {
     text: Vec<u8>,
     /// The work of rendering the records, in about bytes.
     effort: usize,
-    entries: Vec<BatchEntry>,
-    /// The upper limit of the number of entries.
+    records: Vec<BatchRecord>,
+    /// The upper limit of the number of records.
     max: usize,
 }
 
-struct BatchEntry {
+struct BatchRecord {
     queue: Queue,
     id: u64,
     deliveries: u64,
@@ -42,32 +42,32 @@ impl Batch {
         Batch {
             text: Vec::new(),
             effort: 0,
-            entries: Vec::new(),
+            records: Vec::new(),
             max,
         }
     }
 
     /// Writes `[[queue, id, deliveries, record], ...]`.
     pub fn reply(&self, reply: &mut dyn Reply) {
-        reply.array(self.entries.len());
+        reply.array(self.records.len());
         let mut start = 0;
-        for entry in &self.entries {
+        for record in &self.records {
             reply.array(4);
-            reply.bulk(entry.queue.name().as_bytes());
-            reply.int(entry.id as i64);
-            reply.int(entry.deliveries as i64);
-            reply.bulk(self.text.get(start..entry.end).unwrap_or_default());
-            start = entry.end;
+            reply.bulk(record.queue.name().as_bytes());
+            reply.int(record.id as i64);
+            reply.int(record.deliveries as i64);
+            reply.bulk(self.text.get(start..record.end).unwrap_or_default());
+            start = record.end;
         }
     }
 
-    /// Whether it has no entries.
+    /// Returns `true` if it has no records.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.records.is_empty()
     }
 
     fn is_full(&self, count: usize) -> bool {
-        self.entries.len() >= count || self.text.len().max(self.effort) >= MAX_BYTES
+        self.records.len() >= count || self.text.len().max(self.effort) >= MAX_BYTES
     }
 
     /// `render` appends the record and returns its work.
@@ -79,13 +79,13 @@ impl Batch {
         render: impl FnOnce(&mut Vec<u8>) -> usize,
     ) {
         self.effort += render(&mut self.text);
-        if self.entries.is_empty() {
+        if self.records.is_empty() {
             // The others will be about as long; repeated growth would copy them, and touch new memory each time.
             let rest = self.text.len().saturating_mul(self.max.saturating_sub(1));
             self.text.reserve(rest.min(MAX_BYTES));
-            self.entries.reserve(self.max);
+            self.records.reserve(self.max);
         }
-        self.entries.push(BatchEntry {
+        self.records.push(BatchRecord {
             queue,
             id,
             deliveries,
@@ -94,7 +94,7 @@ impl Batch {
     }
 }
 
-/// Which entries to deliver, and in which format.
+/// Selects the records to deliver, and their format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Selection<'a> {
     pub queues: &'a [Queue],
@@ -103,14 +103,14 @@ pub(crate) struct Selection<'a> {
 }
 
 impl Node {
-    /// Creates a batch for up to `count` entries of some queues.
+    /// Creates a batch for up to `count` records of some queues.
     fn batch(&self, queues: &[Queue], count: usize) -> Batch {
         let there = queues.iter().map(|queue| self.queues.len(*queue));
         let there = usize::try_from(there.sum::<u64>()).unwrap_or(usize::MAX);
         Batch::new(there.min(count))
     }
 
-    /// Removes and returns the oldest entries.
+    /// Removes and returns the oldest records.
     pub(crate) fn pop(
         &mut self,
         selection: Selection<'_>,
@@ -134,15 +134,15 @@ impl Node {
                 }
                 let deliveries = self.queues.leases[queue as usize].deliveries(id) + 1;
                 batch.push(queue, id, deliveries, |out| {
-                    self.renderer(name, selection.format).entry(queue, id, out)
+                    self.renderer(name, selection.format).record(queue, id, out)
                 });
                 if queue == Queue::Error {
                     let now = self.delivery_now(id, ctx.apply.now_ms);
                     acked.push((id, now));
-                    self.remove_entry(queue, id, Some(now));
+                    self.remove_record(queue, id, Some(now));
                 } else {
                     removed.push(id);
-                    self.remove_entry(queue, id, None);
+                    self.remove_record(queue, id, None);
                 }
             }
             ctx.effects.remove(queue, &removed);
@@ -151,7 +151,7 @@ impl Node {
         batch
     }
 
-    /// Leases and returns the oldest entries, for `lease_ms`.
+    /// Leases and returns the oldest records, for `lease_ms`.
     pub(crate) fn fetch(
         &mut self,
         selection: Selection<'_>,
@@ -169,7 +169,7 @@ impl Node {
             while let Some(id) = self.next_available(queue, batch.is_full(count), ctx) {
                 let deliveries = self.queues.leases[queue as usize].lease(id, until);
                 batch.push(queue, id, deliveries, |out| {
-                    self.renderer(name, selection.format).entry(queue, id, out)
+                    self.renderer(name, selection.format).record(queue, id, out)
                 });
                 self.mark_delivered(queue, id, ctx.apply.now_ms);
             }
@@ -177,7 +177,7 @@ impl Node {
         batch
     }
 
-    /// Returns how many entries may be leased. A lease takes memory, so no more than fits; but a few are always
+    /// Returns how many records may be leased. A lease takes memory, so no more than fits; but a few are always
     /// granted, because a queue that is not drained never frees any.
     fn most_leases(&self, available_bytes: u64) -> usize {
         let leased: u64 = self.queues.leases.iter().map(|l| l.leased()).sum();
@@ -185,7 +185,7 @@ impl Node {
         usize::try_from(max).unwrap_or(usize::MAX)
     }
 
-    /// Returns the oldest entry that can be delivered. Entries whose content changed since their delivery get new ids
+    /// Returns the oldest record that can be delivered. Records whose content changed since their delivery get new ids
     /// before.
     fn next_available(
         &mut self,
@@ -205,7 +205,7 @@ impl Node {
         }
     }
 
-    /// Returns the slot of an entry that must not be delivered under this id, because the id was or may have been
+    /// Returns the slot of a record that must not be delivered under this id, because the id was or may have been
     /// delivered with other content.
     fn needs_new_id(&self, queue: Queue, id: u64) -> Option<u32> {
         let slot = self.queues.slot_of(queue, id)?;
@@ -257,7 +257,7 @@ impl Node {
         }
     }
 
-    /// Removes entries, leased or not. Returns how many existed. `ids` grow strictly, here and below.
+    /// Removes records, leased or not. Returns how many existed. `ids` grow strictly, here and below.
     pub(crate) fn ack(&mut self, queue: Queue, ids: &[u64], ctx: &mut WriteContext<'_>) -> u64 {
         let (mut removed, mut acked) = (Vec::new(), Vec::new());
         for &id in ids {
@@ -268,11 +268,11 @@ impl Node {
                     };
                     let what = e.acknowledged(ctx.apply.now_ms);
                     acked.push((id, what));
-                    self.remove_entry(queue, id, Some(what));
+                    self.remove_record(queue, id, Some(what));
                 }
                 Some(_) => {
                     removed.push(id);
-                    self.remove_entry(queue, id, None);
+                    self.remove_record(queue, id, None);
                 }
                 None if self.queues.remove(queue, id) => removed.push(id),
                 None => {}
@@ -301,7 +301,7 @@ impl Node {
         ids.iter().filter(|id| extend(**id)).count() as u64
     }
 
-    /// Returns entries without changing them: from `from` on (`None`: all), upwards or downwards.
+    /// Returns records without changing them: from `from` on (`None`: all), upwards or downwards.
     pub(crate) fn peek(
         &self,
         selection: Selection<'_>,
@@ -318,14 +318,14 @@ impl Node {
                 }
                 let deliveries = self.queues.leases[queue as usize].deliveries(id);
                 batch.push(queue, id, deliveries, |out| {
-                    self.renderer(name, selection.format).entry(queue, id, out)
+                    self.renderer(name, selection.format).record(queue, id, out)
                 });
             }
         }
         batch
     }
 
-    /// Whether an entry of these queues can be delivered now. Ends expired leases.
+    /// Returns `true` if a record of these queues can be delivered now. Ends expired leases.
     pub fn available(&mut self, queues: &[Queue], now: Now) -> bool {
         queues.iter().any(|&queue| {
             self.queues.expire_leases(queue, now.mono_ms, ENDED);

@@ -25,10 +25,10 @@ pub(crate) struct ErrorState {
     /// The oldest and the newest time of an occurrence.
     pub first: i64,
     pub last: i64,
-    /// When the last occurrence arrived, by the primary's clock.
+    /// The arrival of the last occurrence, by the primary's clock.
     pub seen: i64,
     pub acked: Delivery,
-    /// The id of its entry in the queue; 0: none.
+    /// The id of its record in the queue; 0: none.
     pub id: u64,
     /// Primary only: this id was delivered.
     pub is_delivered: bool,
@@ -72,27 +72,27 @@ impl ErrorState {
         self.key.len() + self.content.len()
     }
 
-    /// Whether its id was delivered with other content than the current one.
+    /// Returns `true` if its id was delivered with other content than the current one.
     pub fn changed_since_delivery(&self) -> bool {
         self.is_delivered
             && (self.content_unknown || self.occurrences != self.last_delivery.occurrences)
     }
 
-    /// Whether it has occurrences that were not delivered.
+    /// Returns `true` if it has occurrences that were not delivered.
     pub fn has_grown(&self) -> bool {
         self.occurrences > self.last_delivery.occurrences
     }
 
-    /// Whether it is to be queued again: it was delivered, the interval has passed, and it has occurred again. One
-    /// whose delivered content is unknown waits anyway, and gets a new id when it is delivered.
+    /// Returns `true` if it is to be queued again: it was delivered, the interval has passed, and it has occurred
+    /// again. One whose delivered content is unknown waits anyway, and gets a new id when it is delivered.
     pub fn is_due(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         (self.id == 0 || self.is_delivered && !self.content_unknown)
             && self.has_grown()
             && self.is_interval_over(now_ms, interval_ms, max_future_ms)
     }
 
-    /// Whether the interval since its delivery has passed. A delivery far ahead of the clock is of a clock that was
-    /// wrong.
+    /// Returns `true` if the interval since its delivery has passed. A delivery far ahead of the clock is of a clock
+    /// that was wrong.
     pub fn is_interval_over(&self, now_ms: i64, interval_ms: u64, max_future_ms: i64) -> bool {
         self.last_delivery.ms.saturating_add_unsigned(interval_ms) <= now_ms
             || self.last_delivery.ms > now_ms.saturating_add(max_future_ms)
@@ -187,7 +187,7 @@ impl Errors {
         }
     }
 
-    /// Records an occurrence; `queue` gives the error a new entry. Returns the number of occurrences.
+    /// Records an occurrence; `queue` gives the error a new record. Returns the number of occurrences.
     pub fn record(
         &mut self,
         o: &Occurrence<'_>,
@@ -235,7 +235,7 @@ impl Errors {
         occurrences
     }
 
-    /// Gives it a new entry; an old one is removed, leased or not.
+    /// Gives it a new record; an old one is removed, leased or not.
     pub fn queue(&mut self, slot: u32, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
@@ -250,7 +250,7 @@ impl Errors {
         self.waiting.insert((e.order, slot));
     }
 
-    /// Records that its entry was popped or acknowledged.
+    /// Notes that its record was popped or acknowledged.
     pub fn acknowledge(&mut self, slot: u32, acked: Delivery) {
         let Some(e) = self.table.get_mut(slot) else {
             return;
@@ -264,7 +264,7 @@ impl Errors {
         self.idle.insert((e.order, slot));
     }
 
-    /// Removes it, and its waiting entry.
+    /// Removes it, and its waiting record.
     pub fn remove(&mut self, slot: u32, queues: &mut Queues) {
         let Some(removed) = self.table.remove(slot) else {
             return;
@@ -288,14 +288,14 @@ impl Errors {
     }
 
     /// Returns the bytes of an error without its texts.
-    pub fn entry_size(&self) -> u64 {
+    pub fn element_size(&self) -> u64 {
         size_of::<ErrorState>() as u64
     }
 
-    /// Whether the error of this key has exactly the content of this occurrence.
+    /// Returns `true` if the error of this key has exactly the content of this occurrence.
     pub fn holds(&self, o: &Occurrence<'_>) -> bool {
-        let held = self.table.find(o.key).and_then(|slot| self.table.get(slot));
-        held.is_some_and(|e| {
+        let stored = self.table.find(o.key).and_then(|slot| self.table.get(slot));
+        stored.is_some_and(|e| {
             let latest = e.latest();
             let times = Occurrence {
                 at: latest.at,

@@ -61,7 +61,7 @@ pub struct Node {
     queues: Queues,
     errors: Errors,
     objects: Objects,
-    /// What was counted since the start of the server.
+    /// Counts since the start of the server.
     counters: Counters,
 }
 
@@ -76,11 +76,11 @@ pub struct NodeContents {
     pub errors: u64,
     /// Objects that are not gone.
     pub objects: u64,
-    /// Entries by queue.
+    /// Records by queue.
     pub length: [u64; 5],
     /// Bytes by queue.
     pub bytes: [u64; 5],
-    /// Leased entries by queue.
+    /// Leased records by queue.
     pub leased: [u64; 5],
 }
 
@@ -109,7 +109,7 @@ impl Node {
         }
     }
 
-    /// Whether it is being assembled by AGG.APPLY. Until it is complete it accepts nothing else.
+    /// Returns `true` if it is being assembled by AGG.APPLY. Until it is complete it accepts nothing else.
     pub fn is_unfinished(&self) -> bool {
         self.unfinished
     }
@@ -124,7 +124,7 @@ impl Node {
         self.metrics.tags.acquire(tags)
     }
 
-    /// Whether a reference to a tag list costs nothing.
+    /// Returns `true` if a reference to a tag list costs nothing.
     pub(crate) fn holds_tags(&self, tags: &[u8]) -> bool {
         self.metrics.tags.holds(tags)
     }
@@ -187,7 +187,7 @@ impl Node {
         result
     }
 
-    /// The first id of a change on the primary. Within a millisecond ids count on, so that the entries of a burst can
+    /// The first id of a change on the primary. Within a millisecond ids count on, so that the records of a burst can
     /// be propagated verbatim.
     fn first_id(&self, exec: &ExecContext<'_>) -> u64 {
         let clock_us = if *exec.last_id / 1000 == exec.now.wall_us / 1000 {
@@ -217,7 +217,7 @@ impl Node {
         apply.add_counts(server);
     }
 
-    /// Evicts the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how many it evicted.
+    /// Evicts the oldest records of MIN, HOUR or LOG until about `bytes` are free. Returns how many it evicted.
     pub fn drop_oldest(
         &mut self,
         queue: Queue,
@@ -238,7 +238,7 @@ impl Node {
         })
     }
 
-    /// Resets the node after a load or a promotion: idle times restart, all waiting entries count as delivered, no
+    /// Resets the node after a load or a promotion: idle times restart, all waiting records count as delivered, no
     /// lease runs.
     pub fn restart(&mut self, mono_ms: u64) {
         self.metrics.idle_not_before = mono_ms;
@@ -250,7 +250,7 @@ impl Node {
         self.announced = false;
     }
 
-    /// Whether an entry has become available in a queue since the last call.
+    /// Returns `true` if a record has become available in a queue since the last call.
     pub(crate) fn take_ready(&mut self) -> bool {
         std::mem::take(&mut self.queues.ready)
     }
@@ -274,7 +274,7 @@ impl Node {
         }
     }
 
-    /// Whether it contains something else than `before`. Cheaper than comparing [`Node::contents`].
+    /// Returns `true` if it contains something else than `before`. Cheaper than comparing [`Node::contents`].
     #[inline]
     pub fn differs(&self, before: &NodeContents) -> bool {
         let queue = |q: Queue| {

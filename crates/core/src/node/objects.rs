@@ -25,10 +25,10 @@ pub(crate) struct Object {
     /// The newest time that was reported, or the time at which it was gone.
     pub newest: i64,
     pub ttl_s: Option<u64>,
-    /// When the last report arrived, by the primary's clock.
+    /// The arrival of the last report, by the primary's clock.
     pub seen: i64,
     pub gone: bool,
-    /// The id of its entry in the queue; 0: none.
+    /// The id of its record in the queue; 0: none.
     pub id: u64,
     /// Primary only: this id was delivered.
     pub is_delivered: bool,
@@ -51,22 +51,22 @@ impl Object {
         self.key.len() + self.model.len() + self.json.len() + self.tags.len()
     }
 
-    /// Whether a report changes nothing but the time.
+    /// Returns `true` if a report changes nothing but the time.
     pub fn is_same(&self, r: &ObjectReport<'_>) -> bool {
         self.identity == r.identity && self.is_described_by(r)
     }
 
-    /// Whether it exists with the model and the tags of a report.
+    /// Returns `true` if it exists with the model and the tags of a report.
     pub fn is_described_by(&self, r: &ObjectReport<'_>) -> bool {
         !self.gone && *self.model == *r.model && *self.tags == *r.tags
     }
 
-    /// Whether a change of it needs a new id: it does not wait, or its id was delivered.
+    /// Returns `true` if a change of it needs a new id: it does not wait, or its id was delivered.
     pub fn needs_new_id(&self) -> bool {
         self.id == 0 || self.is_delivered
     }
 
-    /// Whether its TTL has passed without a report.
+    /// Returns `true` if its TTL has passed without a report.
     pub fn has_ended(&self, mono_ms: u64, setting_s: u64) -> bool {
         let ttl_s = self.ttl_s.unwrap_or(setting_s);
         !self.gone
@@ -151,17 +151,17 @@ impl Objects {
     }
 
     /// Returns the bytes of an object without its texts.
-    pub fn entry_size(&self) -> u64 {
+    pub fn element_size(&self) -> u64 {
         size_of::<Object>() as u64
     }
 
-    /// Whether the object is stored as this report says.
+    /// Returns `true` if the object is stored as this report says.
     pub fn holds(&self, report: &ObjectReport<'_>) -> bool {
-        let held = self
+        let stored = self
             .table
             .find(report.key)
             .and_then(|slot| self.table.get(slot));
-        held.is_some_and(|object| object.is_same(report))
+        stored.is_some_and(|object| object.is_same(report))
     }
 
     /// Returns the number of objects that are not gone.
@@ -237,7 +237,7 @@ impl Objects {
         }
     }
 
-    /// Gives it a new entry; an old one is removed, leased or not.
+    /// Gives it a new record; an old one is removed, leased or not.
     pub fn queue(&mut self, slot: u32, queues: &mut Queues, apply: &mut ApplyContext) {
         let Some(object) = self.table.get_mut(slot) else {
             return;
@@ -254,7 +254,7 @@ impl Objects {
         }
     }
 
-    /// Records that its entry was popped, acknowledged or dropped: an object that is gone is removed.
+    /// Notes that its record was popped, acknowledged or dropped: an object that is gone is removed.
     pub fn acknowledge(&mut self, slot: u32, queues: &mut Queues) {
         let Some(object) = self.table.get_mut(slot) else {
             return;

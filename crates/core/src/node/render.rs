@@ -1,4 +1,4 @@
-//! Rendering entries as records: JSON, or line protocol for MIN and HOUR.
+//! Rendering of records: JSON, or line protocol for MIN and HOUR.
 
 use crate::codec::json::{write_string, write_tags};
 use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
@@ -7,7 +7,7 @@ use aggregator_protocol::line_protocol::{self, Line};
 use aggregator_protocol::number::{write_f64, write_i64, write_u64};
 use aggregator_protocol::tags;
 
-/// Renders the entries of a node whose key is `name`.
+/// Renders the records of a node whose key is `name`.
 pub(super) struct Renderer<'a> {
     pub node: &'a Node,
     pub name: &'a [u8],
@@ -22,9 +22,9 @@ macro_rules! member {
 }
 
 impl Renderer<'_> {
-    /// Appends the record of an entry, if the entry exists. Returns the work: the bytes from which the record is made,
-    /// and somewhat more for each tag.
-    pub fn entry(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
+    /// Appends the text of a record, if the record exists. Returns the work: the bytes from which the text is made, and
+    /// somewhat more for each tag.
+    pub fn record(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
         match queue {
             Queue::Min | Queue::Hour => self.window(queue, id, out),
             Queue::Log => self.log(id, out),
@@ -34,14 +34,14 @@ impl Renderer<'_> {
     }
 
     fn window(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
-        let bytes = self.node.queues.entry(queue, id).unwrap_or_default();
-        let Ok(entry) = WindowRecord::read(bytes) else {
+        let bytes = self.node.queues.record(queue, id).unwrap_or_default();
+        let Ok(record) = WindowRecord::read(bytes) else {
             return 0;
         };
         let window_s = self.node.windows_s[Window::from_bit(queue == Queue::Hour)];
-        let c = &entry.closed;
+        let c = &record.closed;
         if self.format == RecordFormat::Line {
-            let (node, metric, tags) = (self.name, entry.name, entry.tags);
+            let (node, metric, tags) = (self.name, record.name, record.tags);
             let (start_ms, count, sum, avg) = (c.start, c.count, c.sum, c.avg);
             let (min, max, last) = (c.min, c.max, c.last);
             let line = Line {
@@ -58,11 +58,11 @@ impl Renderer<'_> {
                 last,
             };
             line_protocol::write(out, &line);
-            return bytes.len() + 8 * tags::spaces(entry.tags);
+            return bytes.len() + 8 * tags::spaces(record.tags);
         }
         let mut object = self.object_of(queue, id, out);
-        object.text(member!("metric"), entry.name);
-        object.text(member!("type"), entry.metric_type.name().as_bytes());
+        object.text(member!("metric"), record.name);
+        object.text(member!("type"), record.metric_type.name().as_bytes());
         object.unsigned(member!("window"), window_s.into());
         object.signed(member!("start"), c.start);
         object.signed(member!("end"), c.start + i64::from(window_s) * 1000);
@@ -76,13 +76,13 @@ impl Renderer<'_> {
         ] {
             object.double(name, v);
         }
-        object.tags(entry.tags);
+        object.tags(record.tags);
         object.end();
-        bytes.len() + 8 * tags::spaces(entry.tags)
+        bytes.len() + 8 * tags::spaces(record.tags)
     }
 
     fn log(&self, id: u64, out: &mut Vec<u8>) -> usize {
-        let bytes = self.node.queues.entry(Queue::Log, id).unwrap_or_default();
+        let bytes = self.node.queues.record(Queue::Log, id).unwrap_or_default();
         let Ok(entry) = LogEntry::read(bytes) else {
             return 0;
         };
@@ -125,18 +125,18 @@ impl Renderer<'_> {
     fn object(&self, id: u64, out: &mut Vec<u8>) -> usize {
         use super::table::Named;
         let slot = self.node.queues.slot_of(Queue::Reality, id);
-        let Some(held) = slot.and_then(|slot| self.node.objects.table.get(slot)) else {
+        let Some(found) = slot.and_then(|slot| self.node.objects.table.get(slot)) else {
             return 0;
         };
         let mut object = self.object_of(Queue::Reality, id, out);
-        object.text(member!("key"), held.name());
-        object.text(member!("model"), &held.model);
-        object.raw(member!("json"), &held.json);
-        object.tags(&held.tags);
-        object.signed(member!("epoch"), held.at);
-        object.raw(member!("gone"), if held.gone { b"true" } else { b"false" });
+        object.text(member!("key"), found.name());
+        object.text(member!("model"), &found.model);
+        object.raw(member!("json"), &found.json);
+        object.tags(&found.tags);
+        object.signed(member!("epoch"), found.at);
+        object.raw(member!("gone"), if found.gone { b"true" } else { b"false" });
         object.end();
-        held.size() + 8 * tags::spaces(&held.tags)
+        found.size() + 8 * tags::spaces(&found.tags)
     }
 
     fn object_of<'o>(&self, queue: Queue, id: u64, out: &'o mut Vec<u8>) -> JsonObject<'o> {

@@ -1,4 +1,4 @@
-//! What happens as time passes: windows close, leases and items expire, errors are queued again.
+//! The work of a node as time passes: windows close, leases and items expire, errors are queued again.
 //!
 //! A sweep does a bounded amount of work and says whether there is more. Windows past their end are found by a pass
 //! over the metrics, which begins when the first window is past its end. Windows whose metric was not idle are checked
@@ -19,7 +19,7 @@ pub struct SweepOutcome {
     pub more: bool,
     /// The first slice has more to do, at the next tick.
     pub soon: bool,
-    /// An entry became available in a queue: clients that wait for one are to be woken.
+    /// A record became available in a queue: clients that wait for one are to be woken.
     pub ready: bool,
 }
 
@@ -312,7 +312,7 @@ impl Node {
         stopped || more
     }
 
-    /// Drops some of what a queue has beyond a limit that was lowered; new entries evict no more than they need.
+    /// Drops some of what a queue has beyond a limit that was lowered; new records evict no more than they need.
     fn trim_queues(&mut self, ctx: &mut WriteContext<'_>) -> bool {
         let mut more = false;
         for (queue, max) in [Queue::Min, Queue::Hour, Queue::Log]

@@ -1,4 +1,5 @@
-//! What reports do to a node on the primary: limits are checked, the change is made and written down as an effect.
+//! The changes that reports make to a node on the primary: limits are checked, the change is made and written down as
+//! an effect.
 
 use crate::codec::json;
 use crate::context::WriteContext;
@@ -14,7 +15,7 @@ use crate::node::table::{FREE, Named};
 use crate::time::{second, window_start};
 use aggregator_protocol::glob::Glob;
 
-/// Why a node rejects a sample.
+/// The reason for which a node rejects a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SampleError {
     /// The metric is of this type, and the sample of the other.
@@ -31,11 +32,11 @@ const EVICTED: u32 = 64;
 pub(crate) const MAX_REQUEUED: usize = 20_000;
 const MAX_STEPS: u64 = 12 << 20;
 
-/// Why AGG.REQUEUE was rejected: it would take too long.
+/// The reason for which AGG.REQUEUE was rejected: it would take too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequeueError {
     /// More than [`MAX_REQUEUED`] match.
-    Entries,
+    Records,
     /// The pattern was tried on names of too many bytes.
     Pattern,
 }
@@ -113,7 +114,7 @@ impl Node {
         }
     }
 
-    /// Whether there is a metric of this name.
+    /// Returns `true` if there is a metric of this name.
     pub(crate) fn has_metric(&self, name: &[u8]) -> bool {
         self.metrics.table.find(name).is_some()
     }
@@ -137,18 +138,18 @@ impl Node {
         Some(Window::ALL.into_iter().flat_map(closes).sum())
     }
 
-    /// Whether an error is stored with exactly the content of this occurrence.
+    /// Returns `true` if an error is stored with exactly the content of this occurrence.
     pub(crate) fn holds_error(&self, o: &Occurrence<'_>) -> bool {
         self.errors.holds(o)
     }
 
-    /// Whether an object is stored as this report says.
+    /// Returns `true` if an object is stored as this report says.
     pub(crate) fn holds_object(&self, report: &ObjectReport<'_>) -> bool {
         self.objects.holds(report)
     }
 
-    /// Whether an object is stored as this report says, with this text as its JSON except for white space. Then the
-    /// text need not be parsed.
+    /// Returns `true` if an object is stored as this report says, with this text as its JSON except for white space.
+    /// Then the text need not be parsed.
     pub(crate) fn holds_text(&self, report: &ObjectReport<'_>, text: &[u8]) -> bool {
         let slot = self.objects.table.find(report.key);
         let object = slot.and_then(|slot| self.objects.table.get(slot));
@@ -194,9 +195,9 @@ impl Node {
             .find(o.key)
             .and_then(|slot| self.errors.table.get(slot))
         {
-            Some(held) => {
+            Some(stored) => {
                 let max_future_ms = self.rules.max_future_ms;
-                held.id == 0 && held.is_interval_over(ctx.apply.now_ms, interval, max_future_ms)
+                stored.id == 0 && stored.is_interval_over(ctx.apply.now_ms, interval, max_future_ms)
             }
             None => {
                 self.evict_errors(ctx.settings.max_errors.saturating_sub(1), ctx);
@@ -243,9 +244,9 @@ impl Node {
         ctx: &mut WriteContext<'_>,
     ) -> Option<ReportOutcome> {
         let slot = self.objects.table.find(report.key);
-        let held = slot.and_then(|slot| Some((slot, self.objects.table.get(slot)?)));
-        let is_live = held.is_some_and(|(_, object)| !object.gone);
-        if let Some((slot, object)) = held {
+        let stored = slot.and_then(|slot| Some((slot, self.objects.table.get(slot)?)));
+        let is_live = stored.is_some_and(|(_, object)| !object.gone);
+        if let Some((slot, object)) = stored {
             let clock_was_wrong =
                 object.newest > ctx.apply.now_ms.saturating_add(self.rules.max_future_ms);
             if clock_was_wrong {
@@ -268,19 +269,19 @@ impl Node {
         if !is_live && self.is_full_of_objects(ctx.settings.max_realities) {
             return None;
         }
-        let new_id = held.is_none_or(|(_, object)| object.needs_new_id());
+        let new_id = stored.is_none_or(|(_, object)| object.needs_new_id());
         ctx.effects.change(report, new_id);
         self.objects
             .change(report, new_id, &mut self.queues, &mut ctx.apply);
         Some(ReportOutcome::Changed)
     }
 
-    /// Whether there is an error of this name.
+    /// Returns `true` if there is an error of this name.
     pub(crate) fn has_error(&self, name: &[u8]) -> bool {
         self.errors.table.find(name).is_some()
     }
 
-    /// Whether there is an object of this name.
+    /// Returns `true` if there is an object of this name.
     pub(crate) fn has_object(&self, name: &[u8]) -> bool {
         self.objects.table.find(name).is_some()
     }
@@ -289,8 +290,8 @@ impl Node {
         self.objects.live() >= max.into()
     }
 
-    /// Whether a report of an object of this name is rejected: it is new, and there are `max` already.
-    pub(crate) fn refuses_object(&self, name: &[u8], max: u32) -> bool {
+    /// Returns `true` if a report of an object of this name is rejected: it is new, and there are `max` already.
+    pub(crate) fn rejects_object(&self, name: &[u8], max: u32) -> bool {
         let slot = self.objects.table.find(name);
         let object = slot.and_then(|slot| self.objects.table.get(slot));
         object.is_none_or(|o| o.gone) && self.is_full_of_objects(max)
@@ -326,7 +327,7 @@ impl Node {
                 return false;
             };
             ctx.effects.remove(Queue::Reality, &[id]);
-            self.remove_entry(Queue::Reality, id, None);
+            self.remove_record(Queue::Reality, id, None);
             let now_ms = ctx.apply.now_ms;
             let count = |c: &mut Counters| c.drop(Dropped::Gone, Some(Queue::Reality), 1, now_ms);
             ctx.apply.count(count);
@@ -394,19 +395,19 @@ impl Node {
         excess > slots.len()
     }
 
-    /// Returns the errors that a requeue gives a new entry: all but those that wait and were never delivered.
+    /// Returns the errors that a requeue gives a new record: all but those that wait and were never delivered.
     pub(super) fn errors_to_requeue(&self) -> impl Iterator<Item = (u32, &ErrorState)> {
         let table = self.errors.table.iter();
         table.filter(|(_, e)| e.id == 0 || e.is_delivered)
     }
 
-    /// Returns the objects that a requeue gives a new entry, likewise.
+    /// Returns the objects that a requeue gives a new record, likewise.
     pub(super) fn objects_to_requeue(&self) -> impl Iterator<Item = (u32, &Object)> {
         let table = self.objects.table.iter();
         table.filter(|(_, o)| o.needs_new_id())
     }
 
-    /// Gives all matching errors or objects a new entry, except those that wait and were never delivered. Returns how
+    /// Gives all matching errors or objects a new record, except those that wait and were never delivered. Returns how
     /// many.
     pub(crate) fn requeue(
         &mut self,
@@ -432,7 +433,7 @@ impl Node {
                 .collect(),
         };
         if slots.len() > MAX_REQUEUED {
-            return Err(RequeueError::Entries);
+            return Err(RequeueError::Records);
         }
         if steps >= MAX_STEPS {
             return Err(RequeueError::Pattern);

@@ -3,7 +3,8 @@
 use super::samples::Random;
 use aggregator_core::histogram::{Histogram, MAX_BUCKETS, MAX_HEAP_BYTES, MAX_SCALE};
 
-/// What jemalloc takes for an allocation: it has four classes per power of two, at distances of 16 and more.
+/// Returns the bytes that jemalloc takes for an allocation: it has four classes per power of two, at distances of 16
+/// and more.
 fn size_class(bytes: usize) -> usize {
     let step = (bytes.max(1).next_power_of_two() / 8).max(16);
     bytes.next_multiple_of(step)

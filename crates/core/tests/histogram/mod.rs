@@ -34,7 +34,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the two have in common is all that can be seen of them, and the memory.
+/// Checks that two histograms are equal in all that can be seen of them, and in memory.
 fn assert_same(a: &Histogram, b: &Histogram) {
     assert_eq!(hex(&bytes(a)), hex(&bytes(b)));
     assert_eq!(a.heap_bytes(), b.heap_bytes());

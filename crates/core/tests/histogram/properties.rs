@@ -1,4 +1,4 @@
-//! What holds for samples of any distribution, any order and any bytes.
+//! Properties that hold for samples of any distribution, any order and any bytes.
 
 use super::model::Model;
 use super::samples::{DISTRIBUTIONS, Random, samples, size};
@@ -192,7 +192,7 @@ proptest! {
     }
 }
 
-/// What has been read has the bytes that it was read from, and works.
+/// Checks that a decoded histogram has the bytes that it was read from, and works.
 fn check_decoded(form: &[u8]) {
     let Ok(mut histogram) = Histogram::decode(form) else {
         return;

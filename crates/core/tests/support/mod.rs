@@ -331,7 +331,7 @@ impl World {
         );
     }
 
-    /// Returns the entries of a queue, as (id, deliveries, record).
+    /// Returns the records of a queue, as (id, deliveries, record).
     pub fn peek(&mut self, queue: &str) -> Vec<(u64, u64, serde_json::Value)> {
         records(&self.run(&format!("PEEK {queue} COUNT 10000")))
     }

@@ -7,12 +7,12 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// The limit of the nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 128;
 
-/// What is wrong with a text, and where.
+/// An error in a text, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
     /// The offset of the byte at which the error was found.
     pub at: usize,
-    /// What was expected or found.
+    /// Says what was expected or found.
     pub what: &'static str,
 }
 

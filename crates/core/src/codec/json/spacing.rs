@@ -1,7 +1,7 @@
 //! Comparison of texts that may differ in white space, without scanning them.
 
-/// Whether a text is this valid one, which has no white space, except for white space. Then it is valid and means the
-/// same.
+/// Returns `true` if a text differs from this valid one, which has no white space, at most in white space. Then it is
+/// valid and means the same.
 pub fn is_spaced(text: &[u8], compact: &[u8]) -> bool {
     if text.len() <= compact.len() {
         return text == compact;

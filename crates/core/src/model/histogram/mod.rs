@@ -144,7 +144,7 @@ impl Histogram {
         }
     }
 
-    /// Whether it has no sample.
+    /// Returns `true` if it has no sample.
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, State::Raw(values) if values.is_empty())
     }

@@ -24,7 +24,7 @@ pub struct Percentiles {
     len: u8,
 }
 
-/// What is wrong with a list of percentiles.
+/// An error in a list of percentiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PercentilesError {
     /// It has more than [`MAX_PERCENTILES`].
@@ -152,7 +152,7 @@ impl Percentiles {
         usize::from(self.len).min(MAX_PERCENTILES)
     }
 
-    /// Whether there is none.
+    /// Returns `true` if there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

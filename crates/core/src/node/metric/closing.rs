@@ -8,21 +8,22 @@ use crate::counters::Dropped;
 use crate::model::{TagId, Window, WindowRecord};
 
 impl Metric {
-    /// Whether an open window before the newest is past its end by the flush delay. It closes at once, as a later
-    /// window is open.
+    /// Returns `true` if an open window before the newest is past its end by the flush delay. It closes at once, as a
+    /// later window is open.
     pub fn older_is_due(&self, window: Window, apply: &ApplyContext) -> bool {
         self.oldest(window)
             .is_some_and(|open| is_flushed(open, window, apply))
     }
 
-    /// Whether the newest open window is past its end by the flush delay.
+    /// Returns `true` if the newest open window is past its end by the flush delay.
     pub fn newest_is_due(&self, window: Window, apply: &ApplyContext) -> bool {
         self.newest[window]
             .as_ref()
             .is_some_and(|open| is_flushed(open, window, apply))
     }
 
-    /// Whether a sample later than the newest open window has come: one that opened none, as the first of a counter.
+    /// Returns `true` if a sample later than the newest open window has come: one that opened none, as the first of a
+    /// counter.
     pub fn has_later_sample(&self, window: Window, length_ms: i64) -> bool {
         match (self.last_at(), &self.newest[window]) {
             (Some(at), Some(newest)) => at >= newest.start() + length_ms,
@@ -120,7 +121,7 @@ impl Metric {
     }
 }
 
-/// Whether the clock has passed the end of a window by the flush delay.
+/// Returns `true` if the clock has passed the end of a window by the flush delay.
 fn is_flushed(open: &OpenWindow, window: Window, apply: &ApplyContext) -> bool {
     open.start() + apply.length_ms(window) <= apply.flushed_ms()
 }

@@ -6,7 +6,7 @@
 use super::open_window::OpenWindow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// When to check which windows of one length. Derived from the open windows; not part of the value.
+/// Schedules the checks of the windows of one length. Derived from the open windows; not part of the value.
 #[derive(Default)]
 pub(crate) struct Deadlines {
     /// Open windows by start (Unix seconds) whose end was ahead when they were opened: few distinct starts, however
@@ -60,14 +60,14 @@ impl Deadlines {
         self.await_idle.insert((until, slot));
     }
 
-    /// Whether it is time to check this window again.
+    /// Returns `true` if it is time to check this window again.
     pub fn is_idle_check_due(&self, window: &OpenWindow, slot: u32, mono_ms: u64) -> bool {
         self.awaiting_idle
             .get(&(slot, window.start_s()))
             .is_some_and(|until| *until <= mono_ms)
     }
 
-    /// Whether windows that begin at `start` (Unix milliseconds) or before wait to be found by a pass.
+    /// Returns `true` if windows that begin at `start` (Unix milliseconds) or before wait to be found by a pass.
     pub fn waits_before(&self, start: i64) -> bool {
         self.starts
             .first_key_value()

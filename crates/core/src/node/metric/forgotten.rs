@@ -1,5 +1,5 @@
-//! Where forgotten metrics were delivered. A metric that reports again continues there, so that no window of it is
-//! delivered twice: in line protocol, one point would be made of two records.
+//! The windows up to which forgotten metrics were delivered. A metric that reports again continues there, so that no
+//! window of it is delivered twice: in line protocol, one point would be made of two records.
 //!
 //! A metric is known here by a hash of its name with 128 bits, so an entry has one small size. Two names of one hash,
 //! which never happen by chance, would share their entry, within their node.
@@ -20,7 +20,7 @@ pub(crate) struct Forgotten {
     key: [u8; 16],
     /// As [`crate::node::metric::storage::Metric::watermark_s`].
     pub watermark_s: PerWindow<u32>,
-    /// When it was forgotten, and when the entry expires, by the primary's clock, Unix seconds.
+    /// The time at which it was forgotten, and that at which the entry expires, by the primary's clock, Unix seconds.
     since_s: u32,
     until_s: u32,
 }
@@ -32,8 +32,8 @@ impl Named for Forgotten {
 }
 
 impl Forgotten {
-    /// Whether the entry is valid: its time has begun and not passed. An entry too far ahead is of a clock that was
-    /// wrong.
+    /// Returns `true` if the entry is valid: its time has begun and not passed. An entry too far ahead is of a clock
+    /// that was wrong.
     pub fn is_valid(&self, now_ms: i64, max_future_ms: i64) -> bool {
         let ms = |s: u32| i64::from(s) * 1000;
         now_ms < ms(self.until_s) && ms(self.since_s) <= now_ms.saturating_add(max_future_ms)

@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn memory_of_dropped_windows_is_freed() {
-        let held = |history: &History| match &history.bytes {
+        let allocated = |history: &History| match &history.bytes {
             Bytes::Short(_) => 0,
             Bytes::Long(bytes) => bytes.len(),
             Bytes::Chunks(chunks) => chunks.chunks.iter().map(Vec::capacity).sum(),
@@ -330,7 +330,11 @@ mod tests {
                 LONG + CHUNK
             };
             let max = used + spare;
-            assert!(held(&history) <= max, "{} for {used}", held(&history));
+            assert!(
+                allocated(&history) <= max,
+                "{} for {used}",
+                allocated(&history)
+            );
         }
     }
 

@@ -101,7 +101,7 @@ impl OpenWindow {
         self.state.get() / 2 - 1
     }
 
-    /// Whether the deadlines of the node know it by the time of its next check, not by its start. Not part of the
+    /// True if the deadlines of the node know it by the time of its next check, not by its start. Not part of the
     /// value.
     #[inline]
     pub fn is_awaiting_idle(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A metric as it is stored: a packed struct with what every sample touches, and boxes beside it with what few do.
 //!
-//! What samples and time do to a metric is in `windowing.rs`.
+//! The changes that samples and time make to a metric are in `windowing.rs`.
 
 use super::history::History;
 use super::name::Name;
@@ -12,8 +12,8 @@ use crate::node::table::Named;
 use aggregator_protocol::number::Number;
 use std::borrow::Cow;
 
-/// A metric. What every sample touches is stored here, packed, as waiting for memory is much of the cost of a sample.
-/// What is touched when a window closes is in [`Extra`], what few metrics have in [`Rare`].
+/// A metric. The fields that every sample touches are here, packed, as waiting for memory is much of the cost of a
+/// sample. Those that are touched when a window closes are in [`Extra`], those that few metrics have in [`Rare`].
 pub(crate) struct Metric {
     pub name: Name,
     /// See [`Metric::last_at`].
@@ -46,7 +46,7 @@ mod flags {
     pub const OTHER_MIN_TAGS: u8 = 4;
     /// The same of the newest HOUR window.
     pub const OTHER_HOUR_TAGS: u8 = 8;
-    /// What [`super::Rare`] holds is in use.
+    /// A field of [`super::Rare`] is in use.
     pub const OF_RARE: u8 = PENDING_RATE | OTHER_MIN_TAGS | OTHER_HOUR_TAGS;
 }
 
@@ -62,14 +62,14 @@ fn other_tags_flag(window: Window) -> u8 {
 /// No sample yet, or none that counts for the next.
 const NEVER: i64 = i64::MIN;
 
-/// What a metric has once a window of it has closed. The windows of all metrics close together, so it is small.
+/// The fields of a metric of which a window has closed. The windows of all metrics close together, so it is small.
 #[derive(Default)]
 struct Extra {
     history: PerWindow<History>,
     rare: Option<Box<Rare>>,
 }
 
-/// What few metrics have.
+/// The fields that few metrics have.
 #[derive(Default)]
 struct Rare {
     /// The open windows before the newest.
@@ -390,7 +390,7 @@ impl Metric {
         }
     }
 
-    /// Whether the newest window has tags of its own.
+    /// Returns `true` if the newest window has tags of its own.
     pub(super) fn has_other_tags(&self, window: Window) -> bool {
         self.has(other_tags_flag(window))
     }

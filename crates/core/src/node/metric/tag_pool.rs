@@ -45,7 +45,7 @@ pub(crate) struct TagPool {
     blocks: Vec<Vec<Option<TagList>>>,
     free: Vec<u32>,
     /// The number of lists with references.
-    held: u32,
+    live: u32,
 }
 
 struct TagList {
@@ -60,7 +60,7 @@ impl TagPool {
             seed,
             blocks: Vec::new(),
             free: Vec::new(),
-            held: 0,
+            live: 0,
         }
     }
 
@@ -70,7 +70,7 @@ impl TagPool {
         self.get(id.0).map_or(&[], |list| &list.text)
     }
 
-    /// Whether there is a list with this canonical text, so that a reference to it costs nothing.
+    /// Returns `true` if there is a list with this canonical text, so that a reference to it costs nothing.
     pub fn holds(&self, canonical: &[u8]) -> bool {
         canonical.is_empty() || self.find(canonical).is_some()
     }
@@ -107,8 +107,8 @@ impl TagPool {
             {
                 self.index.remove(hash(&list.text, self.seed), id.0);
                 self.free.push(id.0);
-                self.held -= 1;
-                if self.held == 0 {
+                self.live -= 1;
+                if self.live == 0 {
                     *self = TagPool::new(self.seed);
                 }
             }
@@ -145,7 +145,7 @@ impl TagPool {
             }
         };
         self.index.insert(hash(canonical, self.seed), slot);
-        self.held += 1;
+        self.live += 1;
         TagId(slot)
     }
 

@@ -6,7 +6,7 @@ use crate::context::ApplyContext;
 use crate::model::{PerWindow, Window};
 use crate::time::{second, window_start};
 
-/// Where a sample belongs.
+/// The window of a metric to which a sample belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WindowSlot {
     /// Its window has closed, or the sample is too late to open it.

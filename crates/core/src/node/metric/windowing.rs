@@ -48,7 +48,8 @@ impl Metric {
         outcome
     }
 
-    /// Whether its newest sample is further ahead of the clock than any may be: the clock was wrong when it came.
+    /// Returns `true` if its newest sample is further ahead of the clock than any may be: the clock was wrong when it
+    /// came.
     #[inline]
     pub fn is_ahead(&self, now_ms: i64, max_future_ms: i64) -> bool {
         let max = now_ms.saturating_add(max_future_ms);

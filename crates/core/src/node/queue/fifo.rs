@@ -1,35 +1,35 @@
 //! A queue of byte strings with growing ids, in segments of contiguous memory.
 //!
-//! An entry costs its bytes and [`ENTRY_BYTES`], without an allocation of its own. Entries are removed in any order: a
+//! A record costs its bytes and [`RECORD_BYTES`], without an allocation of its own. Records are removed in any order: a
 //! hole stays until half of its segment is holes, then the segment is packed. A segment is small, so no operation takes
-//! longer than moving some 16 KiB (or one entry that is larger).
+//! longer than moving some 16 KiB (or one record that is larger).
 
 use std::collections::VecDeque;
 
-/// The bytes that an entry counts for besides its own.
-pub(crate) const ENTRY_BYTES: u64 = 16;
+/// The bytes that a record counts for besides its own.
+pub(crate) const RECORD_BYTES: u64 = 16;
 
-/// A segment begins no new entry beyond this size.
+/// A segment begins no new record beyond this size.
 const SEGMENT: usize = 16 << 10;
 
-/// The growth of a segment: so little that the cost of an entry is known closely.
+/// The growth of a segment: so little that the cost of a record is known closely.
 const GROWTH: usize = 2 << 10;
 
 /// The first allocation of a segment.
 const FIRST: usize = 192;
 
-/// Returns an upper bound of what an entry of `len` bytes adds to a queue, except for the step by which the queue
+/// Returns an upper bound of what a record of `len` bytes adds to a queue, except for the step by which the queue
 /// grows.
 pub(crate) fn max_cost_of(len: usize) -> u64 {
     // Rounded up to an allocator's size class: a quarter at most.
-    let bytes = len + size_of::<EntryEnd>();
+    let bytes = len + size_of::<RecordEnd>();
     (bytes + bytes / 4) as u64
 }
 
-/// The most memory that removed entries keep of their segments: until half of one is empty.
+/// The most memory that removed records keep of their segments: until half of one is empty.
 pub(crate) const PACKED: u64 = SEGMENT as u64;
 
-/// The most by which a queue grows ahead of its entries.
+/// The most by which a queue grows ahead of its records.
 pub(crate) const AHEAD: u64 = (2 * GROWTH + GROWTH / 2 + size_of::<Segment>()) as u64 + 1024;
 
 /// A queue of byte strings.
@@ -43,46 +43,46 @@ pub(crate) struct Fifo {
 #[derive(Default, Clone)]
 struct Segment {
     data: Vec<u8>,
-    ends: Vec<EntryEnd>,
-    /// Entries before this are removed.
+    ends: Vec<RecordEnd>,
+    /// Records before this are removed.
     first: usize,
     live: u32,
     dead_bytes: usize,
 }
 
-/// Where an entry ends; it begins where the one before it ends.
+/// The end of a record; it begins where the one before it ends.
 #[derive(Clone, Copy)]
-struct EntryEnd {
-    /// The id, with [`DEAD`] once the entry is removed.
+struct RecordEnd {
+    /// The id, with [`DEAD`] once the record is removed.
     id: u64,
     end: u32,
 }
 
 const DEAD: u64 = 1 << 63;
 
-impl EntryEnd {
+impl RecordEnd {
     fn id(self) -> u64 {
         self.id & !DEAD
     }
 }
 
 impl Fifo {
-    /// Returns the number of entries.
+    /// Returns the number of records.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Returns the bytes of all entries, with their overhead.
+    /// Returns the bytes of all records, with their overhead.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the bytes of an entry of `len` bytes, with its overhead.
+    /// Returns the bytes of a record of `len` bytes, with its overhead.
     pub fn cost(len: usize) -> u64 {
-        len as u64 + ENTRY_BYTES
+        len as u64 + RECORD_BYTES
     }
 
-    /// Appends an entry whose id is larger than every id before.
+    /// Appends a record whose id is larger than every id before.
     pub fn push(&mut self, id: u64, bytes: &[u8]) {
         let full = self
             .segments
@@ -98,7 +98,7 @@ impl Fifo {
         if let Some(segment) = self.segments.back_mut() {
             segment.reserve(bytes.len());
             segment.data.extend_from_slice(bytes);
-            segment.ends.push(EntryEnd {
+            segment.ends.push(RecordEnd {
                 id,
                 end: segment.data.len() as u32,
             });
@@ -108,7 +108,7 @@ impl Fifo {
         }
     }
 
-    /// Removes the oldest entry. Returns its id.
+    /// Removes the oldest record. Returns its id.
     pub fn pop_first(&mut self) -> Option<u64> {
         let segment = self.segments.front()?;
         let id = segment.ends.get(segment.first)?.id;
@@ -121,7 +121,7 @@ impl Fifo {
         let s = self.segment_of(id);
         let segment = self.segments.get(s)?;
         let start = segment.ends.partition_point(|p| p.id() < id);
-        let alive = |p: &&EntryEnd| p.id & DEAD == 0;
+        let alive = |p: &&RecordEnd| p.id & DEAD == 0;
         let mut here = segment.ends.get(start.max(segment.first)..)?.iter();
         let next = here.find(alive).or_else(|| {
             let behind = self.segments.get(s + 1)?;
@@ -136,7 +136,7 @@ impl Fifo {
             .range(self.segment_of(id)..)
             .enumerate()
             .flat_map(move |(i, s)| {
-                let before = |p: &EntryEnd| p.id() < id;
+                let before = |p: &RecordEnd| p.id() < id;
                 let start = if i == 0 {
                     s.ends.partition_point(before)
                 } else {
@@ -161,13 +161,13 @@ impl Fifo {
             .map(|p| p.id)
     }
 
-    /// Returns the bytes of an entry.
+    /// Returns the bytes of a record.
     pub fn get(&self, id: u64) -> Option<&[u8]> {
         let (s, p) = self.locate(id)?;
         self.segments.get(s)?.bytes(p)
     }
 
-    /// Removes an entry; false if there is none of this id.
+    /// Removes a record; false if there is none of this id.
     pub fn remove(&mut self, id: u64) -> bool {
         let Some((s, p)) = self.locate(id) else {
             return false;
@@ -176,7 +176,7 @@ impl Fifo {
         true
     }
 
-    /// Removes the entry `p` of segment `s`.
+    /// Removes the record `p` of segment `s`.
     fn take(&mut self, s: usize, p: usize) {
         let Some(segment) = self.segments.get_mut(s) else {
             return;
@@ -213,7 +213,7 @@ impl Fifo {
     }
 
     fn locate(&self, id: u64) -> Option<(usize, usize)> {
-        // Nearly always the oldest entry is acknowledged.
+        // Nearly always the oldest record is acknowledged.
         let front = self.segments.front()?;
         if front.ends.get(front.first)?.id == id {
             return Some((0, front.first));
@@ -236,7 +236,7 @@ impl Segment {
     }
 
     fn reserve(&mut self, bytes: usize) {
-        // Twice as large as before, up to a step: a queue of one entry is small. Not beyond the size of a segment: if
+        // Twice as large as before, up to a step: a queue of one record is small. Not beyond the size of a segment: if
         // it were cut off again, all of it would move again.
         let (len, capacity) = (self.data.len(), self.data.capacity());
         if capacity - len < bytes {
@@ -248,7 +248,7 @@ impl Segment {
             let step = self
                 .ends
                 .capacity()
-                .clamp(4, GROWTH / size_of::<EntryEnd>());
+                .clamp(4, GROWTH / size_of::<RecordEnd>());
             self.ends.reserve_exact(step);
         }
     }
@@ -257,7 +257,7 @@ impl Segment {
         if let Some(end_mark) = self.ends.get_mut(p) {
             end_mark.id |= DEAD;
             self.live -= 1;
-            self.dead_bytes += len + size_of::<EntryEnd>();
+            self.dead_bytes += len + size_of::<RecordEnd>();
         }
         let rest = self.ends.get(self.first..).unwrap_or_default();
         self.first += rest
@@ -267,7 +267,7 @@ impl Segment {
     }
 
     fn is_sparse(&self) -> bool {
-        self.dead_bytes * 2 > self.data.len() + self.ends.len() * size_of::<EntryEnd>()
+        self.dead_bytes * 2 > self.data.len() + self.ends.len() * size_of::<RecordEnd>()
     }
 
     fn pack(&mut self) {
@@ -281,7 +281,7 @@ impl Segment {
             packed
                 .data
                 .extend_from_slice(self.bytes(p).unwrap_or_default());
-            packed.ends.push(EntryEnd {
+            packed.ends.push(RecordEnd {
                 id: end_mark.id,
                 end: packed.data.len() as u32,
             });

@@ -1,7 +1,7 @@
 //! The deliveries and leases of one queue.
 //!
 //! They are known to the primary only: no effect, saved file or digest contains them, and a restart or a copy begins
-//! without. Entries above the frontier were never delivered. Of those below, the ones whose lease expired without an
+//! without. Records above the frontier were never delivered. Of those below, the ones whose lease expired without an
 //! ACK are `returned`, and come first, as they are older.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,17 +23,17 @@ struct DeliveryState {
 }
 
 impl Leases {
-    /// Returns the number of leased entries.
+    /// Returns the number of leased records.
     pub fn leased(&self) -> u64 {
         self.ends.len() as u64
     }
 
-    /// Returns how often the entry was delivered.
+    /// Returns how often the record was delivered.
     pub fn deliveries(&self, id: u64) -> u64 {
         self.delivered.get(&id).map_or(0, |h| h.deliveries)
     }
 
-    /// Returns the oldest entry whose lease expired.
+    /// Returns the oldest record whose lease expired.
     pub fn first_returned(&self) -> Option<u64> {
         self.returned.first().copied()
     }
@@ -43,7 +43,7 @@ impl Leases {
         self.frontier
     }
 
-    /// Leases an entry until `until` (running time, milliseconds, not 0). Returns how often it has been delivered.
+    /// Leases a record until `until` (running time, milliseconds, not 0). Returns how often it has been delivered.
     pub fn lease(&mut self, id: u64, until: u64) -> u64 {
         self.returned.remove(&id);
         self.frontier = self.frontier.max(id);
@@ -57,7 +57,7 @@ impl Leases {
         delivered.deliveries
     }
 
-    /// Whether the entry is leased at this running time. An expired lease does not count, whether or not
+    /// Returns `true` if the record is leased at this running time. An expired lease does not count, whether or not
     /// [`Leases::expire`] has reached it.
     pub fn is_leased(&self, id: u64, mono_ms: u64) -> bool {
         self.delivered.get(&id).is_some_and(|h| h.until > mono_ms)
@@ -100,7 +100,7 @@ impl Leases {
         max
     }
 
-    /// Records that the entry is removed.
+    /// Notes that the record is removed.
     pub fn remove(&mut self, id: u64) {
         if let Some(delivered) = self.delivered.remove(&id) {
             self.ends.remove(&(delivered.until, id));

@@ -1,6 +1,6 @@
 //! The five queues of a node.
 //!
-//! MIN, HOUR and LOG hold entries of their own ([`Fifo`]), within a limit of bytes, beyond which the oldest are
+//! MIN, HOUR and LOG contain records of their own ([`Fifo`]), within a limit of bytes, beyond which the oldest are
 //! evicted. ERROR and REALITY hold references to the errors and objects of the node, at most one for each. Ids grow
 //! within the node. Deliveries are known to the primary only ([`Leases`]) and are not part of the value.
 
@@ -17,11 +17,11 @@ use crate::node::queue::lease::Leases;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The limit of a buffer that a node keeps between entries, here and in `errors.rs`;
+/// The limit of a buffer that a node keeps between records, here and in `errors.rs`;
 /// [`crate::node::cost::NODE_RESERVE`] covers it.
 pub(super) const SCRATCH_LIMIT: usize = 512;
 
-/// Entries that are evicted at once where the limit of a queue was lowered: some ten microseconds.
+/// Records that are evicted at once where the limit of a queue was lowered: some ten microseconds.
 pub(super) const AT_ONCE: u64 = 256;
 
 /// The bytes that a reference counts for.
@@ -38,13 +38,13 @@ pub(crate) struct Queues {
     pub last_id: u64,
     /// The bytes of all records of windows that were ever queued.
     pub closed_bytes: u64,
-    /// An entry became available since this was last taken: it was queued, or its lease ended.
+    /// A record became available since this was last taken: it was queued, or its lease ended.
     pub ready: bool,
     scratch: Vec<u8>,
 }
 
 impl Queues {
-    /// Returns the number of entries of a queue.
+    /// Returns the number of records of a queue.
     pub fn len(&self, queue: Queue) -> u64 {
         match self.fifo(queue) {
             Some(fifo) => fifo.len(),
@@ -52,7 +52,7 @@ impl Queues {
         }
     }
 
-    /// Returns the bytes of the entries of a queue.
+    /// Returns the bytes of the records of a queue.
     pub fn bytes(&self, queue: Queue) -> u64 {
         self.fifo(queue)
             .map_or(self.len(queue) * REFERENCE_BYTES, Fifo::bytes)
@@ -81,12 +81,12 @@ impl Queues {
         }
     }
 
-    /// Returns an entry of MIN, HOUR or LOG, to be read as a [`WindowRecord`] or [`LogEntry`].
-    pub fn entry(&self, queue: Queue, id: u64) -> Option<&[u8]> {
+    /// Returns a record of MIN, HOUR or LOG, to be read as a [`WindowRecord`] or [`LogEntry`].
+    pub fn record(&self, queue: Queue, id: u64) -> Option<&[u8]> {
         self.fifo(queue)?.get(id)
     }
 
-    /// Returns the slot to which an entry of ERROR or REALITY refers.
+    /// Returns the slot to which a record of ERROR or REALITY refers.
     pub fn slot_of(&self, queue: Queue, id: u64) -> Option<u32> {
         if queue.is_references() {
             self.references(queue).get(&id).copied()
@@ -95,7 +95,7 @@ impl Queues {
         }
     }
 
-    /// Returns the oldest entry that is not leased.
+    /// Returns the oldest record that is not leased.
     pub fn available(&self, queue: Queue) -> Option<u64> {
         let leases = &self.leases[queue as usize];
         leases
@@ -107,12 +107,12 @@ impl Queues {
     pub fn push_window(
         &mut self,
         window: Window,
-        entry: &WindowRecord<'_>,
+        record: &WindowRecord<'_>,
         apply: &mut ApplyContext,
     ) -> CompactForm<'_> {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
-        let (flags, mut rest) = entry.put(&mut bytes);
+        let (flags, mut rest) = record.put(&mut bytes);
         self.closed_bytes = self.closed_bytes.wrapping_add(bytes.len() as u64);
         self.push(window.queue(), &bytes, apply);
         if bytes.capacity() > SCRATCH_LIMIT {
@@ -144,7 +144,7 @@ impl Queues {
         id
     }
 
-    /// Removes an entry, leased or not; false if there is none.
+    /// Removes a record, leased or not; false if there is none.
     pub fn remove(&mut self, queue: Queue, id: u64) -> bool {
         self.leases[queue as usize].remove(id);
         match self.fifos.get_mut(queue as usize) {
@@ -153,7 +153,7 @@ impl Queues {
         }
     }
 
-    /// Removes the oldest `n` entries of MIN, HOUR or LOG.
+    /// Removes the oldest `n` records of MIN, HOUR or LOG.
     pub fn remove_oldest(&mut self, queue: Queue, n: u64) {
         for _ in 0..n {
             let popped = match self.fifos.get_mut(queue as usize) {
@@ -165,7 +165,7 @@ impl Queues {
         }
     }
 
-    /// Removes the oldest entries of MIN, HOUR or LOG until about `bytes` are free. Returns how many.
+    /// Removes the oldest records of MIN, HOUR or LOG until about `bytes` are free. Returns how many.
     pub fn free(&mut self, queue: Queue, bytes: u64) -> u64 {
         let before = self.bytes(queue);
         let mut dropped = 0;
@@ -176,8 +176,8 @@ impl Queues {
         dropped
     }
 
-    /// Loads the next entry of MIN, HOUR or LOG.
-    pub fn load_entry(&mut self, queue: Queue, id: u64, bytes: &[u8]) {
+    /// Loads the next record of MIN, HOUR or LOG.
+    pub fn load_record(&mut self, queue: Queue, id: u64, bytes: &[u8]) {
         if let Some(fifo) = self.fifos.get_mut(queue as usize) {
             fifo.push(id, bytes);
         }
@@ -202,12 +202,12 @@ impl Queues {
         ended
     }
 
-    /// Ends all leases: leased entries become available again.
+    /// Ends all leases: leased records become available again.
     pub fn reset_leases(&mut self) {
         self.leases = Default::default();
     }
 
-    /// Evicts the oldest entries of a queue until it has at most `bytes`, but not more than `max` of them. Returns how
+    /// Evicts the oldest records of a queue until it has at most `bytes`, but not more than `max` of them. Returns how
     /// many.
     pub fn drop_above(
         &mut self,
@@ -226,14 +226,14 @@ impl Queues {
         dropped
     }
 
-    fn push(&mut self, queue: Queue, entry: &[u8], apply: &mut ApplyContext) -> u64 {
+    fn push(&mut self, queue: Queue, record: &[u8], apply: &mut ApplyContext) -> u64 {
         let max = apply
             .rules
             .queue_bytes
             .get(queue as usize)
             .copied()
             .unwrap_or(u64::MAX);
-        let cost = Fifo::cost(entry.len());
+        let cost = Fifo::cost(record.len());
         let before = self.bytes(queue);
         // As much as it needs and somewhat more; where the limit was lowered, the rest is evicted over time.
         if before.saturating_add(cost) > max {
@@ -241,7 +241,7 @@ impl Queues {
             self.drop_above(queue, max.saturating_sub(cost).max(min), u64::MAX, apply);
             self.drop_above(queue, max.saturating_sub(cost), AT_ONCE, apply);
         }
-        // An entry that is larger than the whole queue may be is dropped itself.
+        // A record that is larger than the whole queue may be is dropped itself.
         let fits = cost <= max;
         if !fits {
             let now_ms = apply.now_ms;
@@ -249,7 +249,7 @@ impl Queues {
         }
         let id = self.take_id(apply);
         if let Some(fifo) = self.fifos.get_mut(queue as usize).filter(|_| fits) {
-            fifo.push(id, entry);
+            fifo.push(id, record);
             self.ready = true;
         }
         id
@@ -274,7 +274,7 @@ impl Queues {
     }
 }
 
-/// Reads an entry of MIN, HOUR or LOG from a saved node, with its tags in canonical form.
+/// Reads a record of MIN, HOUR or LOG from a saved node, with its tags in canonical form.
 pub(crate) fn loaded_entry(
     queue: Queue,
     bytes: &[u8],

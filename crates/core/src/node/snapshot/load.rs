@@ -71,7 +71,7 @@ impl SnapshotLoader {
 }
 
 impl Node {
-    /// Copies the node for COPY: without leases and counters; all waiting entries count as delivered.
+    /// Copies the node for COPY: without leases and counters; all waiting records count as delivered.
     ///
     /// # Errors
     /// The copy does not load, which cannot happen.
@@ -127,7 +127,7 @@ pub(in crate::node) fn apply(
         kind::META if new => {}
         kind::METRICS => metrics(node, &mut r)?,
         kind::FORGOTTEN => forgotten(node, &mut r)?,
-        kind::ENTRIES => entries(node, &mut r, max_id)?,
+        kind::RECORDS => records(node, &mut r, max_id)?,
         kind::ERRORS => errors(node, &mut r, max_id)?,
         kind::OBJECTS => objects(node, &mut r, max_id)?,
         kind::END => return end(node, &mut r, mono_ms).map(|()| true),
@@ -221,7 +221,7 @@ fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
     Ok(())
 }
 
-fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
+fn records(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
     let queue = *Queue::ALL
         .get(usize::from(r.u8()?))
         .ok_or(DecodeError("an unknown queue"))?;
@@ -241,7 +241,7 @@ fn entries(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
     while !r.is_empty() {
         let (id, bytes) = (r.id()?, r.bytes()?);
         let entry = loaded_entry(queue, bytes, node.is_version_1)?;
-        node.queues.load_entry(queue, id, &entry);
+        node.queues.load_record(queue, id, &entry);
     }
     Ok(())
 }

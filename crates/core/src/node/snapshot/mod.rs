@@ -1,6 +1,6 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
-//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, entries, errors
+//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, records, errors
 //! and objects follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables are written in the
 //! order of their slots, so that the slots, by which effects name items, are the same after a load. Each frame is also
 //! a payload of AGG.APPLY. A node that is assembled from frames is `unfinished` from the first to the last, and accepts
@@ -40,7 +40,7 @@ const FRAME: usize = 64 << 10;
 mod kind {
     pub const META: u8 = 0x10;
     pub const METRICS: u8 = 0x11;
-    pub const ENTRIES: u8 = 0x12;
+    pub const RECORDS: u8 = 0x12;
     pub const ERRORS: u8 = 0x13;
     pub const OBJECTS: u8 = 0x14;
     pub const FORGOTTEN: u8 = 0x15;
@@ -72,12 +72,15 @@ impl Node {
             emit,
         );
         for queue in [Queue::Min, Queue::Hour, Queue::Log] {
-            let head = [kind::ENTRIES, queue as u8];
+            let head = [kind::RECORDS, queue as u8];
             frame.clear();
             frame.extend(head);
             for id in self.queues.ids(queue, 0, false) {
                 put_u64(&mut frame, id);
-                put_bytes(&mut frame, self.queues.entry(queue, id).unwrap_or_default());
+                put_bytes(
+                    &mut frame,
+                    self.queues.record(queue, id).unwrap_or_default(),
+                );
                 if frame.len() >= FRAME {
                     emit(&frame);
                     frame.truncate(head.len());
@@ -135,10 +138,10 @@ impl Node {
             .for_each(|(_, f)| one(kind::FORGOTTEN, &mut |out| f.save(out)));
         for queue in [Queue::Min, Queue::Hour, Queue::Log] {
             for id in self.queues.ids(queue, 0, false) {
-                one(kind::ENTRIES, &mut |out| {
+                one(kind::RECORDS, &mut |out| {
                     out.push(queue as u8);
                     put_u64(out, id);
-                    out.extend_from_slice(self.queues.entry(queue, id).unwrap_or_default());
+                    out.extend_from_slice(self.queues.record(queue, id).unwrap_or_default());
                 });
             }
         }
