@@ -47,6 +47,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"errors", contents.errors);
         info.field(c"realities", contents.objects);
         info.field(c"forgotten", contents.forgotten);
+        info.field(c"sources", contents.sources);
     }
     if info.section(c"memory") {
         info.field(c"held", accounting::used());
@@ -87,6 +88,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"late_min", counters.late_min);
         info.field(c"late_hour", counters.late_hour);
         info.field(c"forgotten_dropped", counters.forgotten_dropped);
+        info.field(c"sources_dropped", counters.sources_dropped);
         info.field(c"clock_back", counters.clock_back);
         info.field(c"truncated", counters.truncated);
     }

@@ -11,6 +11,7 @@ static METRICS: AtomicI64 = AtomicI64::new(0);
 static FORGOTTEN: AtomicI64 = AtomicI64::new(0);
 static ERRORS: AtomicI64 = AtomicI64::new(0);
 static OBJECTS: AtomicI64 = AtomicI64::new(0);
+static SOURCES: AtomicI64 = AtomicI64::new(0);
 static LENGTH: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
 static BYTES: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
 static LEASED: [AtomicI64; 5] = [const { AtomicI64::new(0) }; 5];
@@ -39,6 +40,7 @@ pub fn update(before: &NodeContents, now: &NodeContents) {
     add(&FORGOTTEN, before.forgotten, now.forgotten);
     add(&ERRORS, before.errors, now.errors);
     add(&OBJECTS, before.objects, now.objects);
+    add(&SOURCES, before.sources, now.sources);
     for q in 0..5 {
         add(&LENGTH[q], before.length[q], now.length[q]);
         add(&BYTES[q], before.bytes[q], now.bytes[q]);
@@ -65,6 +67,7 @@ pub fn contents() -> NodeContents {
         forgotten: unsigned(&FORGOTTEN),
         errors: unsigned(&ERRORS),
         objects: unsigned(&OBJECTS),
+        sources: unsigned(&SOURCES),
         length: std::array::from_fn(|q| unsigned(&LENGTH[q])),
         bytes: std::array::from_fn(|q| unsigned(&BYTES[q])),
         leased: std::array::from_fn(|q| unsigned(&LEASED[q])),

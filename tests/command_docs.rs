@@ -25,20 +25,20 @@ const READ: &[&str] = &["RO", "access"];
 
 const COMMANDS: [Contract; 18] = [
     Contract {
-        grammar: "AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms]",
+        grammar: "AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms] [SEQ source n]",
         arity: -4,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
     },
     Contract {
         grammar: "AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] \
-                  VALUES metric value [metric value ...]",
+                  [SEQ source n] VALUES metric value [metric value ...]",
         arity: -5,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
     },
     Contract {
-        grammar: "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]",
+        grammar: "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms] [SEQ source n]",
         arity: -3,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
@@ -46,7 +46,7 @@ const COMMANDS: [Contract; 18] = [
     Contract {
         grammar: "AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] \
                   [TAGS tags] [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] \
-                  [AT ms]",
+                  [AT ms] [SEQ source n]",
         arity: -3,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,

@@ -16,6 +16,7 @@ mod reading;
 mod regressions;
 mod replica;
 mod reporting;
+mod sequence;
 mod settings;
 mod stable;
 mod windows;

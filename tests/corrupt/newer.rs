@@ -42,7 +42,7 @@ fn payload_of_a_newer_version_is_rejected_with_a_reason_in_the_log() {
     // Effects, for a node that exists and one that does not.
     for node in [b"n1", b"n2"] {
         assert_eq!(
-            refusal(&mut connection, &[b"AGG.APPLY", node, &[3, 0, 0]]),
+            refusal(&mut connection, &[b"AGG.APPLY", node, &[4, 0, 0]]),
             "ERR AGG.APPLY: invalid payload: written by a newer version of the module"
         );
     }
@@ -64,7 +64,7 @@ fn server_does_not_start_with_an_aof_of_a_newer_version() {
     server.shut_down();
     let aof = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
     let mut text = std::fs::read(&aof).unwrap();
-    text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x03\0\0\r\n");
+    text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x04\0\0\r\n");
     std::fs::write(&aof, text).unwrap();
     let log = server.restart_refused();
     assert!(

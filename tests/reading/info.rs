@@ -2,7 +2,7 @@
 
 use super::*;
 
-const INFO: &str = "metrics errors realities bytes min-window hour-window forgotten late late-min late-hour forgotten-dropped clock-back truncated \
+const INFO: &str = "metrics errors realities bytes min-window hour-window forgotten sources late late-min late-hour forgotten-dropped sources-dropped clock-back truncated \
                     refused queues";
 
 const QUEUE: &str = "length bytes oldest leased dropped";
@@ -148,7 +148,7 @@ fn info_agg_has_its_fields_in_order() {
         return;
     };
     let mut expected: Vec<String> =
-        "nodes metrics errors realities forgotten held max_memory max_node_memory"
+        "nodes metrics errors realities forgotten sources held max_memory max_node_memory"
             .split(' ')
             .map(str::to_owned)
             .collect();
@@ -156,7 +156,7 @@ fn info_agg_has_its_fields_in_order() {
         expected.extend(QUEUE.split(' ').map(|field| format!("{queue}_{field}")));
     }
     expected.extend(
-        "late late_min late_hour forgotten_dropped clock_back truncated"
+        "late late_min late_hour forgotten_dropped sources_dropped clock_back truncated"
             .split(' ')
             .map(str::to_owned),
     );

@@ -80,6 +80,7 @@ fn busy_primary_covers_everything_that_is_compared() {
             "agg_late_min",
             "agg_late_hour",
             "agg_truncated",
+            "agg_sources_dropped",
         ];
         fields
             .iter()

@@ -3,7 +3,7 @@
 use super::*;
 
 const ERROR: &str = "AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] \
-                     [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]";
+                     [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms] [SEQ source n]";
 
 #[test]
 fn error_is_queued_with_all_its_fields() {

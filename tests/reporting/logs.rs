@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LOG: &str = "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]";
+const LOG: &str = "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms] [SEQ source n]";
 
 #[test]
 fn log_entry_is_queued_with_all_its_fields() {

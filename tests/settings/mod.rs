@@ -8,12 +8,13 @@ use redis::Value;
 use testkit::*;
 
 /// Name, default, minimum and maximum; sizes in bytes.
-const SETTINGS: [(&str, i64, i64, i64); 21] = [
+const SETTINGS: [(&str, i64, i64, i64); 22] = [
     ("max-memory", 256 << 20, 1 << 20, 1 << 40),
     ("max-node-memory", 0, 0, 1 << 40),
     ("max-series", 20_000, 1, 100_000_000),
     ("max-errors", 10_000, 1, 10_000_000),
     ("max-realities", 10_000, 1, 10_000_000),
+    ("max-sources", 1_024, 1, 1_000_000),
     ("queue-min", 64 << 20, 1024, 1 << 40),
     ("queue-hour", 32 << 20, 1024, 1 << 40),
     ("queue-log", 16 << 20, 1024, 1 << 40),

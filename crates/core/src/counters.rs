@@ -108,6 +108,8 @@ pub struct Counters {
     pub late_hour: u64,
     /// Forgotten metrics for which it is no longer remembered where they were delivered, as there were too many.
     pub forgotten_dropped: u64,
+    /// Sources whose last number is no longer known, as there were too many.
+    pub sources_dropped: u64,
     /// Times too far ahead of the clock that were reset.
     pub clock_back: u64,
     /// Free texts that were cut.
@@ -128,6 +130,7 @@ impl Counters {
             late_min,
             late_hour,
             forgotten_dropped,
+            sources_dropped,
             clock_back,
             truncated,
             rejected,
@@ -139,6 +142,7 @@ impl Counters {
         add(late_min, &counts.late_min);
         add(late_hour, &counts.late_hour);
         add(forgotten_dropped, &counts.forgotten_dropped);
+        add(sources_dropped, &counts.sources_dropped);
         add(clock_back, &counts.clock_back);
         add(truncated, &counts.truncated);
         rejected

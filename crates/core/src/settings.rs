@@ -82,6 +82,7 @@ pub enum Setting {
     MaxSeries,
     MaxErrors,
     MaxRealities,
+    MaxSources,
     QueueMin,
     QueueHour,
     QueueLog,
@@ -129,7 +130,7 @@ const fn of_new_nodes(spec: SettingSpec) -> SettingSpec {
 }
 
 /// All settings.
-pub const SETTINGS: [SettingSpec; 21] = {
+pub const SETTINGS: [SettingSpec; 22] = {
     use Unit::{Bytes, Count, Milliseconds, Seconds};
     const NODE: [i64; 3] = [10_000, 1, 10_000_000];
     [
@@ -157,6 +158,12 @@ pub const SETTINGS: [SettingSpec; 21] = {
             Count,
             NODE,
             "Limits the objects of a node.",
+        ),
+        setting(
+            "max-sources",
+            Count,
+            [1_024, 1, 1_000_000],
+            "Limits the sources of a node, whose last SEQ numbers it keeps.",
         ),
         setting(
             "queue-min",
@@ -298,6 +305,8 @@ pub struct Settings {
     pub max_errors: u32,
     /// Live objects in a node.
     pub max_realities: u32,
+    /// Sources of sequence numbers in a node.
+    pub max_sources: u32,
     /// One text, JSON, tag list or name.
     pub max_item_size: usize,
     /// Values in one AGG.MSTAT. Not a setting; commands that another server has accepted have no limit.
@@ -350,6 +359,7 @@ impl Settings {
             max_series,
             max_errors,
             max_realities,
+            max_sources,
             queue_min,
             queue_hour,
             queue_log,
@@ -374,6 +384,7 @@ impl Settings {
             max_series: max_series as u32,
             max_errors: max_errors as u32,
             max_realities: max_realities as u32,
+            max_sources: max_sources as u32,
             max_item_size: max_item_size as usize,
             max_values: MAX_ITEMS,
             max_node_name: MAX_NODE_NAME,

@@ -28,9 +28,18 @@ fn of_version(version: u8, payload: &[u8]) -> Vec<u8> {
     [&[version], &payload[1..]].concat()
 }
 
+/// Returns the bytes of a text of [`hex`].
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |digits| u8::from_str_radix(digits, 16).unwrap();
+    let at = |i| byte(&hex[i..i + 2]);
+    (0..hex.len()).step_by(2).map(at).collect()
+}
+
 #[test]
-fn node_of_format_2_is_these_bytes() {
+fn node_of_format_3_is_these_bytes() {
     let mut w = world();
+    w.run("STAT m 2.5 SEQ older 300");
+    w.run("STAT m 2.5 SEQ newer 1");
     w.pop("MIN");
     w.pop("HOUR");
     let node = w.node.as_ref().unwrap();
@@ -39,8 +48,36 @@ fn node_of_format_2_is_these_bytes() {
     assert_eq!(digest(&reload(node)), digest(node));
 }
 
+/// The first frame, the metrics, the forgotten metrics, the sources, the last frame.
+const GOLDEN: [&str; 5] = [
+    "1003ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0681c49896cec4820380a5ca81fa6200",
+    "11016d0003613a6280a5ca81fa620102400400000003f0f7cfaa06010001023ff822023ff83ff83ff803613a629cfacfaa06\
+     010001023ff822023ff83ff83ff803613a62c8fccfaa0603000102401a22023ff84004400403613a62000001f0f7cfaa0605\
+     c0cf240102402322023ff84004400403613a6200",
+    "15997df6fab345aa0ca3eb386a9f0405f29cfacfaa068094d0aa06c8fccfaa06849bd0aa06",
+    "16056f6c646572ac02056e6577657201",
+    "1f0100000000000102",
+];
+
+/// Version 2 had no sources, and no number of them in the last frame.
+#[test]
+fn node_of_format_2_is_read() {
+    let mut w = world();
+    w.pop("MIN");
+    w.pop("HOUR");
+    let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
+    for (i, frame) in FORMAT_2.iter().enumerate() {
+        assert_eq!(
+            loader.frame(&bytes(frame)).unwrap(),
+            i + 1 == FORMAT_2.len()
+        );
+    }
+    let loaded = loader.finish().unwrap();
+    assert_eq!(digest(&loaded), digest(w.node.as_ref().unwrap()));
+}
+
 /// The first frame, the metrics, the forgotten metrics, the last frame.
-const GOLDEN: [&str; 4] = [
+const FORMAT_2: [&str; 4] = [
     "1002ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0681c49896cec4820380a5ca81fa6200",
     "11016d0003613a6280a5ca81fa6201023ff800000003f0f7cfaa06010001023ff822023ff83ff83ff803613a629cfacfaa06\
      010001023ff822023ff83ff83ff803613a62c8fccfaa06010001023ff822023ff83ff83ff803613a62000001f0f7cfaa0603\
@@ -50,19 +87,40 @@ const GOLDEN: [&str; 4] = [
 ];
 
 #[test]
-fn effects_of_version_2_are_these_bytes() {
+fn effects_of_version_3_are_these_bytes() {
     let mut w = world();
     assert_eq!(hex(&w.payload), FORGET);
     w.run(&format!("STAT other 2 AT {}", BASE));
     w.settings.max_series = 1;
     w.run("FORGET METRIC other");
     assert_eq!(hex(&w.payload), DROP);
+    w.settings.max_sources = 1;
+    w.run(&format!("STAT m 2 AT {BASE} SEQ older 300"));
+    w.run(&format!("STAT m 2 AT {BASE} SEQ newer 1"));
+    assert_eq!(hex(&w.payload), SEQUENCE);
+    w.check_copies();
 }
 
-const FORGET: &str = "0280a5ca81fa6280c49896cec4820308010101";
-const DROP: &str = "0280a5ca81fa6282c49896cec482030801010110010001";
+const FORGET: &str = "0380a5ca81fa6280c49896cec4820308010101";
+const DROP: &str = "0380a5ca81fa6282c49896cec482030801010110010001";
+const SEQUENCE: &str = "0380a5ca81fa6284c49896cec482030100016d0280868181fa62130112056e6577657201";
 
-/// Version 1 had no forgotten metrics, and no number of them in the last frame.
+/// What version 2 could say means the same.
+#[test]
+fn effects_of_version_2_are_applied() {
+    let mut w = world();
+    w.run(&format!("STAT other 2 AT {}", BASE));
+    let payload = of_version(2, &bytes(DROP));
+    let mut both = [w.node.as_ref(), w.replica.as_ref()].map(|node| reload(node.unwrap()));
+    for node in &mut both {
+        node.apply(&payload, 0, MAX_ID, &mut Counters::default())
+            .unwrap();
+        assert_eq!(node.contents().forgotten, 1);
+    }
+    assert_eq!(digest(&both[0]), digest(&both[1]));
+}
+
+/// Version 1 had neither forgotten metrics nor sources, and no number of them in the last frame.
 #[test]
 fn node_of_format_1_is_read() {
     let mut w = World::new();
@@ -79,9 +137,11 @@ fn node_of_format_1_is_read() {
     w.run("LOG hello");
     let node = w.node.as_ref().unwrap();
     let mut saved = frames(node);
-    assert_eq!(saved[0][..2], [0x10, 2]);
+    assert_eq!(saved[0][..2], [0x10, 3]);
     saved[0][1] = 1;
-    assert_eq!(saved.last_mut().unwrap().pop(), Some(0));
+    for _ in 0..2 {
+        assert_eq!(saved.last_mut().unwrap().pop(), Some(0));
+    }
     let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     let ended: Vec<bool> = saved.iter().map(|f| loader.frame(f).unwrap()).collect();
     assert_eq!(ended.last(), Some(&true));
@@ -195,7 +255,7 @@ fn payload_of_a_newer_version_is_rejected() {
     let newer = "written by a newer version of the module";
     let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     assert_eq!(loader.frame(&frame).unwrap_err().to_string(), newer);
-    let payload = of_version(3, &w.payload);
+    let payload = of_version(4, &w.payload);
     let rejected = Node::create(&payload, 7, 0, MAX_ID, &mut Counters::default());
     assert_eq!(rejected.err().unwrap().to_string(), newer);
 }

@@ -6,5 +6,6 @@ mod histogram;
 mod histories;
 mod model;
 mod replica;
+mod sequence;
 mod statistics;
 mod support;

@@ -7,13 +7,22 @@ use proptest::prelude::*;
 fn line() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b", "c@x", "d", "e", "f"]);
     let tags = prop::sample::select(vec!["", " TAGS a:1", " TAGS a=1", " TAGS b=2", " TAGS x"]);
+    // Some of them are repetitions, and some sources are evicted.
+    let seq = prop_oneof![
+        Just(String::new()),
+        (
+            prop::sample::select(vec!["p", "q", "r", "s", "a-source-with-a-long-name"]),
+            0u8..40
+        )
+            .prop_map(|(source, n)| format!(" SEQ {source} {n}")),
+    ];
     let queue = prop::sample::select(vec!["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
     prop_oneof![
-        6 => (name.clone(), -50i64..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT g{n} {v}{t}")),
+        6 => (name.clone(), -50i64..1000, tags.clone(), seq.clone()).prop_map(|(n, v, t, s)| format!("STAT g{n} {v}{t}{s}")),
         6 => (name.clone(), 0u32..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT c{n} {v} DIFF{t}")),
-        3 => (0u32..9, 0u32..9, tags.clone()).prop_map(|(a, b, t)| format!("MSTAT{t} VALUES ga {a} gb {b} bad x cx 1")),
-        3 => (0u8..10, tags.clone()).prop_map(|(l, t)| format!("LOG hello-{l} LEVEL {l}{t}")),
-        5 => (name.clone(), 0u8..10).prop_map(|(n, l)| format!("ERROR {n} LEVEL {l} FUNC f")),
+        3 => (0u32..9, 0u32..9, tags.clone(), seq.clone()).prop_map(|(a, b, t, s)| format!("MSTAT{t}{s} VALUES ga {a} gb {b} bad x cx 1")),
+        3 => (0u8..10, tags.clone(), seq.clone()).prop_map(|(l, t, s)| format!("LOG hello-{l} LEVEL {l}{t}{s}")),
+        5 => (name.clone(), 0u8..10, seq).prop_map(|(n, l, s)| format!("ERROR {n} LEVEL {l} FUNC f{s}")),
         5 => (name.clone(), 0u8..3, tags).prop_map(|(n, v, t)| format!("REALITY {n} M {{\"v\":{v}}}{t}")),
         1 => name.clone().prop_map(|n| format!("REALITY {n} M 1 TTL 20")),
         2 => (name, 0usize..3).prop_map(|(n, f)| match f {
@@ -24,6 +33,7 @@ fn line() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec!["REQUEUE ERROR", "REQUEUE REALITY", "REQUEUE ERROR MATCH a*"]).prop_map(str::to_owned),
         2 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("POP {q} COUNT {n}")),
         1 => (0i64..900).prop_map(|s| format!("delay {s}")),
+        1 => (1u32..4).prop_map(|n| format!("sources {n}")),
         4 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("FETCH {q} COUNT {n} LEASE 5000")),
         3 => queue.prop_map(|q| format!("ACK {q} fetched")),
         5 => (0i64..400_000).prop_map(|ms| format!("pass {ms}")),
@@ -53,6 +63,7 @@ proptest! {
         w.settings.max_series = 9;
         w.settings.max_errors = 4;
         w.settings.max_realities = 3;
+        w.settings.max_sources = 3;
         w.settings.rules.queue_bytes = [700, 500, 200];
         w.settings.rules.history = [3, 2];
         w.settings.series_ttl_s = series_ttl_s;
@@ -66,6 +77,8 @@ proptest! {
                 w.memory_pressure = line == "tight";
             } else if let Some(s) = line.strip_prefix("delay ") {
                 w.settings.rules.flush_delay_ms = s.parse::<i64>().unwrap() * 1_000;
+            } else if let Some(n) = line.strip_prefix("sources ") {
+                w.settings.max_sources = n.parse().unwrap();
             } else if let Some(ms) = line.strip_prefix("pass ") {
                 let ms: i64 = ms.parse().unwrap();
                 w.pass(ms / 2);
@@ -84,7 +97,7 @@ proptest! {
                 }
             } else if let Ok(reply) = w.try_run(line) {
                 if line.starts_with("LOG") {
-                    ledger.logged += 1;
+                    ledger.logged += u64::from(reply != Value::Null);
                 } else if line.starts_with("POP LOG") {
                     ledger.delivered += reply.list().len() as u64;
                 } else if line.starts_with("FETCH") {
@@ -113,6 +126,7 @@ fn check_limits(w: &mut World, ledger: &Ledger) -> Result<(), TestCaseError> {
     prop_assert!(info.at("metrics").int() <= 9 && info.at("forgotten").int() <= 9);
     prop_assert!(info.at("errors").int() <= 4);
     prop_assert!(info.at("realities").int() <= 3);
+    prop_assert!(info.at("sources").int() <= 3);
     prop_assert!(queue("ERROR", "length") <= 4 && queue("REALITY", "length") <= 6);
     for (q, most) in [("MIN", 700), ("HOUR", 500), ("LOG", 200)] {
         prop_assert!(

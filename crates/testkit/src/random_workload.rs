@@ -13,13 +13,13 @@ use crate::wait::now_ms;
 /// reached.
 pub const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \
     min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb max-series 40 max-errors 12 \
-    max-realities 6 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
+    max-realities 6 max-sources 4 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
 
 /// Settings of replicas, each of which would decide everything differently.
 pub const OTHERS: [&str; 2] = [
     "min-window 60 hour-window 120 flush-delay-ms 0 max-future-ms 0 min-interval-ms 3600000 max-gap 1 min-history 0 \
     hour-history 1 queue-min 1kb queue-hour 1kb queue-log 1kb max-series 1 max-errors 1 max-realities 1 \
-    max-item-size 64 error-interval-ms 1 series-ttl 1 error-ttl 1 reality-ttl 1 max-memory 1mb",
+    max-sources 1 max-item-size 64 error-interval-ms 1 series-ttl 1 error-ttl 1 reality-ttl 1 max-memory 1mb",
     "min-window 1200 hour-window 1200 flush-delay-ms 3600000 max-future-ms 3600000 min-interval-ms 1 max-gap 86400 \
     min-history 100 hour-history 100 max-series 100000 series-ttl 0 error-ttl 0 reality-ttl 0",
 ];
@@ -149,7 +149,13 @@ impl RandomWorkload {
         for _ in 0..10 + self.random.below(30) {
             let n = self.random.below(1000);
             lines.push(match self.random.below(24) {
-                0..12 => format!("AGG.STAT {node} m{} {n}", n % 8),
+                0..11 => format!("AGG.STAT {node} m{} {n}", n % 8),
+                11 => format!(
+                    "AGG.STAT {node} m{} {n} SEQ s{} {}",
+                    n % 8,
+                    n % 5,
+                    self.done
+                ),
                 12..16 => format!("AGG.STAT {node} d{} {} DIFF", n % 3, now_ms() % 100_000),
                 16..19 => format!("AGG.MSTAT {node} VALUES m1 {n} m2 1 bad x m{} 3", n % 40),
                 19 => format!("COPY {node} {other} REPLACE"),
@@ -187,26 +193,34 @@ impl RandomWorkload {
                 .to_owned(),
             _ => (r.below(1_000_000) as f64 / 1000.0).to_string(),
         };
+        let seq = match r.below(6) {
+            // Some are repetitions.
+            0 => format!(" SEQ s{} {}", r.below(7), now_ms() / 4),
+            _ => String::new(),
+        };
         let long = "y".repeat(r.below(200));
         match r.below(10) {
-            0 | 1 => format!("AGG.STAT {node} m{} {n}{tags}{at}", r.below(30)),
+            0 | 1 => format!("AGG.STAT {node} m{} {n}{tags}{at}{seq}", r.below(30)),
             2 | 3 => {
                 let big = ["18446744073709551615", "1e18", "0.5", "3"];
                 let total = match r.below(6) {
                     0 => r.word(&big).to_owned(),
                     _ => (now_ms() % 100_000).to_string(),
                 };
-                format!("AGG.STAT {node} d{} {total} DIFF{tags}{at}", r.below(4))
+                format!(
+                    "AGG.STAT {node} d{} {total} DIFF{tags}{at}{seq}",
+                    r.below(4)
+                )
             }
             4 => format!(
-                "AGG.MSTAT {node}{tags}{at}{} VALUES m1 {n} m{} {n} m2 1 bad {}",
+                "AGG.MSTAT {node}{tags}{at}{seq}{} VALUES m1 {n} m{} {n} m2 1 bad {}",
                 r.word(&["", "", " ATOMIC"]),
                 r.below(30),
                 r.word(&["x", "1"])
             ),
-            5 => format!("AGG.LOG {node} 'hello é \n{long}'{tags}{at}"),
+            5 => format!("AGG.LOG {node} 'hello é \n{long}'{tags}{at}{seq}"),
             6 => format!(
-                "AGG.ERROR {node} e{long} KEY e{}{tags}{at}{}",
+                "AGG.ERROR {node} e{long} KEY e{}{tags}{at}{seq}{}",
                 r.below(18),
                 r.word(&["", " PUBLIC p LEVEL 9 TYPE BUG CODE c FUNC f FILE p GID 1"])
             ),
@@ -272,6 +286,8 @@ impl RandomWorkload {
             "agg.max-errors 5",
             "agg.max-errors 20",
             "agg.max-realities 3",
+            "agg.max-sources 2",
+            "agg.max-sources 5",
             "agg.max-series 20",
             "agg.max-series 100",
             "agg.max-future-ms 0",

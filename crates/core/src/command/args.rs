@@ -167,9 +167,7 @@ impl<'a, 's> Args<'a, 's> {
     /// Takes the next argument, which is the word of one of the command's options; each may be given once.
     pub fn option(&mut self) -> Result<&'static str, CommandError> {
         let word = self.next("an option")?;
-        let mut options = self.spec.options().enumerate();
-        let Some((i, option)) = options.find(|(_, o)| o.as_bytes().eq_ignore_ascii_case(word))
-        else {
+        let Some((i, option)) = self.spec.option(word) else {
             return Err(self.with_usage(format_args!("unknown option {}", quoted(word))));
         };
         if self.given & (1 << i) != 0 {

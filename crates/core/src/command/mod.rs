@@ -8,6 +8,7 @@ mod read;
 mod report;
 mod request;
 mod samples;
+mod sequence;
 mod spec;
 mod stat;
 mod table;

@@ -6,7 +6,7 @@ use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::counters::RejectReason;
 use crate::error::CommandError;
-use crate::model::{MetricType, TagId};
+use crate::model::{MetricType, Sequence, TagId};
 use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -106,6 +106,10 @@ impl<'a> Mstat<'a> {
         args.check_size("value", text)
             .map_err(|error| error.detail)?;
         value(text, self.options.metric_type == MetricType::Diff)
+    }
+
+    pub fn sequence(&self) -> Option<Sequence<'a>> {
+        self.options.sequence
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {

@@ -1,11 +1,12 @@
 //! Commands that report log entries, errors and objects: AGG.LOG, AGG.ERROR, AGG.REALITY.
 
 use super::args::Args;
+use super::sequence;
 use crate::codec::json;
 use crate::context::WriteContext;
 use crate::counters::RejectReason;
 use crate::error::CommandError;
-use crate::model::{LogEntry, ObjectReport, Occurrence};
+use crate::model::{LogEntry, ObjectReport, Occurrence, Sequence};
 use crate::node::{Node, ReportOutcome};
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ pub(super) struct Log<'a> {
     tags: Cow<'a, [u8]>,
     level: u8,
     at: i64,
+    sequence: Option<Sequence<'a>>,
     truncated: u64,
 }
 
@@ -48,16 +50,22 @@ impl<'a> Log<'a> {
             tags: Cow::default(),
             level: 5,
             at: args.now_ms(),
+            sequence: None,
             truncated,
         };
         while !args.is_empty() {
             match args.option()? {
                 "LEVEL" => log.level = args.integer("LEVEL", 0..=9)? as u8,
                 "TAGS" => log.tags = args.tags()?,
+                "SEQ" => log.sequence = Some(sequence::read(args)?),
                 _ => log.at = args.at()?,
             }
         }
         Ok(log)
+    }
+
+    pub fn sequence(&self) -> Option<Sequence<'a>> {
+        self.sequence
     }
 
     pub fn cost(&self) -> u64 {
@@ -91,6 +99,7 @@ pub(super) struct ErrorReport<'a> {
     gid: u64,
     nid: u64,
     at: i64,
+    sequence: Option<Sequence<'a>>,
     truncated: u64,
 }
 
@@ -119,7 +128,7 @@ impl<'a> ErrorReport<'a> {
         // In the order of Occurrence::texts: message, public, code, func, file, backtrace.
         let mut whole: [&'a [u8]; 6] = [args.next("message")?, &[], &[], &[], &[], &[]];
         let (mut tags, mut key, mut at) = (Cow::default(), None, args.now_ms());
-        let (mut level, mut kind, mut gid, mut nid) = (5, 0, 0, 0);
+        let (mut level, mut kind, mut gid, mut nid, mut sequence) = (5, 0, 0, 0, None);
         while !args.is_empty() {
             match args.option()? {
                 "LEVEL" => level = args.integer("LEVEL", 0..=9)? as u8,
@@ -129,6 +138,7 @@ impl<'a> ErrorReport<'a> {
                 "NID" => nid = args.integer("NID", 0..=i64::MAX as u64)?,
                 "KEY" => key = Some(args.name("KEY")?),
                 "AT" => at = args.at()?,
+                "SEQ" => sequence = Some(sequence::read(args)?),
                 // Free texts are cut where they are too long.
                 "PUBLIC" => whole[1] = args.next("PUBLIC")?,
                 "BACKTRACE" => whole[5] = args.next("BACKTRACE")?,
@@ -149,8 +159,13 @@ impl<'a> ErrorReport<'a> {
             gid,
             nid,
             at,
+            sequence,
             truncated,
         })
+    }
+
+    pub fn sequence(&self) -> Option<Sequence<'a>> {
+        self.sequence
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool) -> u64 {

@@ -10,8 +10,8 @@ use crate::ages::Ages;
 use crate::context::{ExecContext, WriteContext};
 use crate::counters::Counters;
 use crate::error::CommandError;
-use crate::model::Queue;
-use crate::node::Node;
+use crate::model::{Queue, Sequence};
+use crate::node::{Admission, Node};
 use crate::reply::Reply;
 use crate::settings::Settings;
 use crate::time::Now;
@@ -105,16 +105,27 @@ impl<'a> Request<'a> {
     /// running it.
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
         let new = if node.is_some() { 0 } else { NEW_NODE };
-        new + match &self.parsed {
-            Parsed::Stat(r) => r.cost(node, closely, settings),
-            Parsed::Mstat(r) => r.cost(node, closely, settings),
-            Parsed::Log(r) => r.cost(),
-            Parsed::Error(r) => r.cost(node, closely),
-            Parsed::Reality(r) => r.cost(node, closely, settings),
-            Parsed::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
-            Parsed::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
-            _ => 0,
-        }
+        let sequence = match (self.sequence(), node) {
+            (None, _) => 0,
+            (Some(sequence), Some(node)) if closely => {
+                if node.is_repetition(sequence) {
+                    return 0;
+                }
+                node.sequence_cost(sequence, settings)
+            }
+            (Some(sequence), _) => Node::sequence_bound(sequence),
+        };
+        new + sequence
+            + match &self.parsed {
+                Parsed::Stat(r) => r.cost(node, closely, settings),
+                Parsed::Mstat(r) => r.cost(node, closely, settings),
+                Parsed::Log(r) => r.cost(),
+                Parsed::Error(r) => r.cost(node, closely),
+                Parsed::Reality(r) => r.cost(node, closely, settings),
+                Parsed::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
+                Parsed::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
+                _ => 0,
+            }
     }
 
     /// Runs the request on a node that exists, or on a new one if the command creates nodes. Under memory pressure,
@@ -130,10 +141,25 @@ impl<'a> Request<'a> {
         reply: &mut dyn Reply,
     ) -> Result<RunOutcome, CommandError> {
         node.change(exec, |node, ctx| {
+            let admission = self.sequence().map(|sequence| node.admit(sequence, ctx));
+            let admitted = match admission {
+                None => None,
+                Some(Admission::New(admitted)) => Some(admitted),
+                Some(Admission::Repetition) => {
+                    reply.null();
+                    return Ok(RunOutcome::default());
+                }
+                Some(Admission::NoMemory) => {
+                    return Err(ctx.memory_error(self.command.name()));
+                }
+            };
             if ctx.memory_pressure && self.needs_memory() {
                 return Err(ctx.memory_error(self.command.name()));
             }
             self.dispatch(name, node, ctx, reply)?;
+            if let Some(admitted) = &admitted {
+                node.consume(admitted, ctx);
+            }
             Ok(RunOutcome {
                 ready: node.take_ready(),
             })
@@ -144,6 +170,9 @@ impl<'a> Request<'a> {
     /// [`Settings::unlimited`] at the node's [`Node::clock_ms`]. Commands that are never propagated verbatim do
     /// nothing.
     pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
+        if let Some(sequence) = self.sequence() {
+            node.replay_sequence(sequence);
+        }
         match &self.parsed {
             Parsed::Stat(r) => r.replay(node, mono_ms, counters),
             Parsed::Mstat(r) => r.replay(node, mono_ms, counters),
@@ -158,13 +187,26 @@ impl<'a> Request<'a> {
     /// sample of a metric that exists or may be created, a log entry, an occurrence of a known error, a report of a
     /// known object.
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
+        let is_consumable = |sequence| node.is_consumable(sequence, settings.max_sources);
+        self.sequence().is_none_or(is_consumable)
+            && match &self.parsed {
+                Parsed::Stat(r) => r.is_replayable(node, settings),
+                Parsed::Mstat(r) => r.is_replayable(node, settings),
+                Parsed::Log(_) => true,
+                Parsed::Error(r) => node.has_error(r.occurrence().key),
+                Parsed::Reality(r) => node.has_object(r.header().key),
+                _ => false,
+            }
+    }
+
+    /// The sequence number of a report that has one.
+    fn sequence(&self) -> Option<Sequence<'a>> {
         match &self.parsed {
-            Parsed::Stat(r) => r.is_replayable(node, settings),
-            Parsed::Mstat(r) => r.is_replayable(node, settings),
-            Parsed::Log(_) => true,
-            Parsed::Error(r) => node.has_error(r.occurrence().key),
-            Parsed::Reality(r) => node.has_object(r.header().key),
-            _ => false,
+            Parsed::Stat(r) => r.sequence(),
+            Parsed::Mstat(r) => r.sequence(),
+            Parsed::Log(r) => r.sequence(),
+            Parsed::Error(r) => r.sequence(),
+            _ => None,
         }
     }
 

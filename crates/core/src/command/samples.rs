@@ -1,9 +1,10 @@
 //! Code that AGG.STAT and AGG.MSTAT share: the options of samples, their cost, and the texts of their errors.
 
 use super::args::Args;
+use super::sequence;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
-use crate::model::{MetricType, Sample};
+use crate::model::{MetricType, Sample, Sequence};
 use crate::node::{Node, SampleError};
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
@@ -15,6 +16,7 @@ pub(super) struct SampleOptions<'a> {
     pub metric_type: MetricType,
     pub tags: Option<Cow<'a, [u8]>>,
     pub at: i64,
+    pub sequence: Option<Sequence<'a>>,
     /// The server's clock, Unix milliseconds.
     now_ms: i64,
     has_type: bool,
@@ -27,6 +29,7 @@ impl<'a> SampleOptions<'a> {
             metric_type: MetricType::Abs,
             tags: None,
             at: args.now_ms(),
+            sequence: None,
             now_ms: args.now_ms(),
             has_type: false,
         }
@@ -39,6 +42,10 @@ impl<'a> SampleOptions<'a> {
             "DIFF" => self.set_type(MetricType::Diff, args),
             "TAGS" => {
                 self.tags = Some(args.tags()?);
+                Ok(())
+            }
+            "SEQ" => {
+                self.sequence = Some(sequence::read(args)?);
                 Ok(())
             }
             _ => {

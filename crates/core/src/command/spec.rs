@@ -198,16 +198,6 @@ impl Arg {
         }
     }
 
-    /// The words by which the parser recognizes the argument.
-    fn tokens(&self) -> impl Iterator<Item = &'static str> + Clone {
-        let alternatives = match (self.token, self.arg_type) {
-            (None, ArgType::OneOf) => self.args,
-            _ => &[],
-        };
-        let alternatives = alternatives.iter().filter_map(|arg| arg.token);
-        self.token.into_iter().chain(alternatives)
-    }
-
     /// The argument without its token, as a usage text shows it.
     fn value(&self) -> String {
         let join = |separator: &str| {
@@ -300,10 +290,20 @@ impl CommandSpec {
         categories.join(" ")
     }
 
-    /// The words of its options: of all arguments from the first that a word introduces.
-    pub(super) fn options(&self) -> impl Iterator<Item = &'static str> + Clone {
-        let options = self.args.iter().filter(|arg| arg.is_option());
-        options.flat_map(Arg::tokens)
+    /// Returns the option that a word introduces, in any case, and its number among those of the command.
+    ///
+    /// Two loops instead of a chain of iterators, which took 500 of the 3,700 instructions of AGG.STAT with SEQ.
+    pub(super) fn option(&self, word: &[u8]) -> Option<(u32, &'static str)> {
+        let mut number = 0;
+        for arg in self.args.iter().filter(|arg| arg.is_option()) {
+            for token in arg.tokens() {
+                if token.as_bytes().eq_ignore_ascii_case(word) {
+                    return Some((number, token));
+                }
+                number += 1;
+            }
+        }
+        None
     }
 }
 
@@ -311,5 +311,14 @@ impl Arg {
     /// Returns `true` if the parser finds it by its word, not by its place.
     fn is_option(&self) -> bool {
         self.is_optional || self.token.is_some()
+    }
+
+    /// The words by which the parser recognizes the argument: its own, or those of its alternatives.
+    fn tokens(&self) -> impl Iterator<Item = &'static str> {
+        let words = match self.token {
+            Some(_) => std::slice::from_ref(self),
+            None => self.args,
+        };
+        words.iter().filter_map(|arg| arg.token)
     }
 }

@@ -5,7 +5,7 @@ use super::samples::SampleOptions;
 use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::error::CommandError;
-use crate::model::MetricType;
+use crate::model::{MetricType, Sequence};
 use crate::node::{Node, SampleError};
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -36,6 +36,10 @@ impl<'a> Stat<'a> {
             value,
             options,
         })
+    }
+
+    pub fn sequence(&self) -> Option<Sequence<'a>> {
+        self.options.sequence
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {

@@ -17,6 +17,12 @@ const AT: Arg = Arg::new("unix-time-ms", ArgType::Time)
     .after("AT")
     .shown_as("ms")
     .optional();
+const SEQ: Arg = Arg::block(
+    "sequence",
+    &[Arg::text("source"), Arg::integer("number").shown_as("n")],
+)
+.after("SEQ")
+.optional();
 const LEVEL: Arg = Arg::integer("level")
     .after("LEVEL")
     .shown_as("0..9")
@@ -115,7 +121,7 @@ pub static COMMANDS: [CommandSpec; 18] = [
         "AGG.STAT",
         "Adds a sample to a metric.",
         "O(1)",
-        &[NODE, METRIC, VALUE, TYPE, TAGS, AT],
+        &[NODE, METRIC, VALUE, TYPE, TAGS, AT, SEQ],
     ),
     report(
         "AGG.MSTAT",
@@ -127,6 +133,7 @@ pub static COMMANDS: [CommandSpec; 18] = [
             TAGS,
             AT,
             Arg::word("atomic", "ATOMIC").optional(),
+            SEQ,
             Arg::block("samples", &[METRIC, VALUE])
                 .after("VALUES")
                 .multiple(),
@@ -136,7 +143,7 @@ pub static COMMANDS: [CommandSpec; 18] = [
         "AGG.LOG",
         "Queues a log entry.",
         "O(1)",
-        &[NODE, MESSAGE, LEVEL, TAGS, AT],
+        &[NODE, MESSAGE, LEVEL, TAGS, AT, SEQ],
     ),
     report(
         "AGG.ERROR",
@@ -170,6 +177,7 @@ pub static COMMANDS: [CommandSpec; 18] = [
             Arg::integer("nid").after("NID").shown_as("n").optional(),
             Arg::text("key").after("KEY").shown_as("k").optional(),
             AT,
+            SEQ,
         ],
     ),
     report(
@@ -339,23 +347,23 @@ mod tests {
             (
                 "AGG.STAT",
                 -4,
-                "node metric value [ABS|DIFF] [TAGS tags] [AT ms]",
+                "node metric value [ABS|DIFF] [TAGS tags] [AT ms] [SEQ source n]",
             ),
             (
                 "AGG.MSTAT",
                 -5,
-                "node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]",
+                "node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]",
             ),
             (
                 "AGG.LOG",
                 -3,
-                "node message [LEVEL 0..9] [TAGS tags] [AT ms]",
+                "node message [LEVEL 0..9] [TAGS tags] [AT ms] [SEQ source n]",
             ),
             (
                 "AGG.ERROR",
                 -3,
                 "node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] [CODE c] [FUNC f] \
-                 [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]",
+                 [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms] [SEQ source n]",
             ),
             (
                 "AGG.REALITY",

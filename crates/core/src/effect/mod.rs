@@ -5,7 +5,7 @@
 //! the decision by the node's value and rules is computed again, by the code that the primary ran. The ids of queued
 //! records follow each other from the first.
 //!
-//! Layout: `02` version, signed now_ms, first id, then changes. Each change is a code (see `code`) and its fields in
+//! Layout: `03` version, signed now_ms, first id, then changes. Each change is a code (see `code`) and its fields in
 //! the format of `codec::bytes`. Lists of slots are runs: (gap since the end of the run before, length), growing
 //! strictly, so a list never names a slot twice. Payloads that begin with another byte are frames of a saved node
 //! (`node/snapshot`).
@@ -26,15 +26,15 @@ pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules}
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
 use crate::error::DecodeError;
 use crate::model::{
-    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, TagId,
-    Window,
+    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Sequence,
+    TagId, Window,
 };
 use crate::settings::Rules;
 use aggregator_protocol::number::Number;
 
 /// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush
-/// delay, and forgot a metric completely; its payloads are still applied so.
-pub(crate) const VERSION: u8 = 2;
+/// delay, and forgot a metric completely; its payloads are still applied so. Version 2 had no sequence numbers.
+pub(crate) const VERSION: u8 = 3;
 
 /// The first byte of frames is this or larger. No version of effects reaches it.
 const FRAMES: u8 = 0x10;
@@ -73,6 +73,8 @@ mod code {
     pub const NO_HISTORY: u8 = 15;
     pub const DROP_FORGOTTEN: u8 = 16;
     pub const TRIM_HISTORY: u8 = 17;
+    pub const SEQUENCE: u8 = 18;
+    pub const DROP_SOURCES: u8 = 19;
 }
 
 /// The bits of a sample's flags.
@@ -167,6 +169,11 @@ impl Effects {
     /// Propagates the running command verbatim.
     pub(crate) fn set_verbatim(&mut self) {
         self.verbatim = true;
+    }
+
+    /// Returns whether the running command is propagated verbatim.
+    pub(crate) fn is_verbatim(&self) -> bool {
+        self.verbatim
     }
 
     /// Returns the payload, with its header.
@@ -317,6 +324,20 @@ impl Effects {
             put_i64(&mut self.bytes, delivery.ms);
             put_u64(&mut self.bytes, delivery.occurrences);
             before = *id;
+        }
+    }
+
+    /// Accepts a sequence number. It follows the changes of its command, which may be rejected until all are known.
+    pub(crate) fn sequence(&mut self, sequence: &Sequence<'_>) {
+        self.begun().push(code::SEQUENCE);
+        sequence.put(&mut self.bytes);
+    }
+
+    /// Drops the `n` least recently used sources.
+    pub(crate) fn drop_sources(&mut self, n: u32) {
+        if n > 0 {
+            self.begun().push(code::DROP_SOURCES);
+            put_u64(&mut self.bytes, n.into());
         }
     }
 

@@ -5,7 +5,8 @@ use crate::codec::bytes::{Reader, put_i64, put_u64};
 use crate::codec::tags::check_tags;
 use crate::error::DecodeError;
 use crate::model::{
-    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Window,
+    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Sequence,
+    Window,
 };
 use crate::settings::{MAX_HISTORY, Rules};
 use aggregator_protocol::number::Number;
@@ -66,6 +67,8 @@ pub(crate) enum Change<'a> {
         n: u64,
     },
     AckErrors(Ids<'a>),
+    Sequence(Sequence<'a>),
+    DropSources(u32),
     /// Windows that close after this are not kept in the history.
     NoHistory,
 }
@@ -202,6 +205,8 @@ impl<'a> Payload<'a> {
                 n: r.u64()?,
             },
             code::ACK_ERRORS => Change::AckErrors(Ids::read(r, true)?),
+            code::SEQUENCE => Change::Sequence(Sequence::read(r)?),
+            code::DROP_SOURCES => Change::DropSources(r.u32()?),
             code::NO_HISTORY => Change::NoHistory,
             _ => return Err(DecodeError("an unknown effect")),
         }))

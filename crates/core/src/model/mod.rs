@@ -7,6 +7,7 @@ mod log_entry;
 mod object_report;
 mod occurrence;
 mod sample;
+mod sequence;
 mod window;
 mod window_record;
 
@@ -18,5 +19,6 @@ pub(crate) use object_report::ObjectReport;
 pub(crate) use occurrence::{Delivery, ERROR_TYPES, Occurrence};
 pub use sample::MetricType;
 pub(crate) use sample::{Sample, SampleOutcome, TagId};
+pub(crate) use sequence::{MAX_NUMBER, MAX_SOURCE, Sequence};
 pub(crate) use window::{PerWindow, Window};
 pub(crate) use window_record::WindowRecord;

@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::effect::{Change, Payload, are_effects};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
-use crate::model::{Delivery, LogEntry, ObjectReport, Occurrence, Queue, Sample};
+use crate::model::{Delivery, LogEntry, ObjectReport, Occurrence, Queue, Sample, Sequence};
 use crate::node::metric::tag_pool::SharedTags;
 use aggregator_protocol::tags;
 
@@ -190,6 +190,10 @@ impl Node {
                 .iter()
                 .for_each(|(id, _)| self.remove_record(queue, id, None)),
             Change::RemoveOldest { queue, n } => queues.remove_oldest(queue, n),
+            Change::Sequence(sequence) => self.sources.replay(sequence),
+            Change::DropSources(n) => {
+                self.sources.evict(n);
+            }
             Change::AckErrors(ids) => {
                 ids.iter()
                     .for_each(|(id, acked)| self.remove_record(Queue::Error, id, Some(acked)));
@@ -259,6 +263,11 @@ impl Node {
         apply.is_version_1 = self.is_version_1;
         f(self, &mut apply);
         self.add_counts(&apply, counters);
+    }
+
+    /// Consumes the sequence number of a command.
+    pub(crate) fn replay_sequence(&mut self, sequence: Sequence<'_>) {
+        self.sources.replay(sequence);
     }
 
     /// Queues a log entry under the id after the node's last.

@@ -8,12 +8,13 @@
 
 use crate::context::WriteContext;
 use crate::counters::Counters;
-use crate::model::{MetricType, PerWindow, Queue, Sample, Window};
+use crate::model::{MetricType, PerWindow, Queue, Sample, Sequence, Window};
 use crate::node::Node;
 use crate::node::metric::history::History;
 use crate::node::metric::older::OlderWindow;
 use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
+use crate::node::sources::Source;
 use crate::node::table::{FREE, Named};
 use crate::settings::{MIN_OPEN, Settings};
 use crate::time::{second, window_start};
@@ -42,6 +43,9 @@ const BUCKET: u64 = 320;
 /// A closed window after others: a step of a history so short that an allocator rounds it up by little.
 const NEXT_BUCKET: u64 = 192;
 const SHORT_HISTORY: u32 = 32;
+
+/// A new source of sequence numbers, with its place in a growing block and in the index.
+const SOURCE: u64 = 5 * size_of::<Source>() as u64 + 256;
 
 /// An element of the lists, maps and trees of errors, objects and leases, with its place there.
 const ELEMENT: u64 = 512;
@@ -220,6 +224,20 @@ impl Node {
             _ if self.rules.history[window as usize] == 0 => 0,
             1..=SHORT_HISTORY => NEXT_BUCKET,
             _ => BUCKET,
+        }
+    }
+
+    /// Any sequence number.
+    pub(crate) fn sequence_bound(sequence: Sequence<'_>) -> u64 {
+        SOURCE + alloc_size(sequence.source.len())
+    }
+
+    /// A sequence number. One of a new source takes the place of another where there are as many as allowed.
+    pub(crate) fn sequence_cost(&self, sequence: Sequence<'_>, settings: &Settings) -> u64 {
+        match self.sources.find(sequence.source) {
+            Some(_) => 0,
+            None if self.sources.len() >= settings.max_sources => alloc_size(sequence.source.len()),
+            None => Node::sequence_bound(sequence),
         }
     }
 

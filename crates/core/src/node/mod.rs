@@ -15,8 +15,8 @@ mod objects;
 mod queue;
 mod read;
 mod render;
+mod sequence;
 mod snapshot;
-#[cfg(test)]
 mod sources;
 mod sweep;
 mod table;
@@ -26,6 +26,7 @@ pub(crate) use cost::LEASE_COST;
 pub use cost::{METRIC_RESERVE, NODE_RESERVE};
 pub(crate) use drain::Selection;
 pub(crate) use read::Scan;
+pub(crate) use sequence::Admission;
 pub use snapshot::SnapshotLoader;
 pub use sweep::SweepOutcome;
 pub(crate) use write::{MAX_REQUEUED, ReportOutcome, RequeueError, SampleError};
@@ -41,6 +42,7 @@ use errors::Errors;
 use metric::Metrics;
 use objects::Objects;
 use queue::Queues;
+use sources::Sources;
 use table::NameHasher;
 
 /// A node.
@@ -61,6 +63,7 @@ pub struct Node {
     queues: Queues,
     errors: Errors,
     objects: Objects,
+    sources: Sources,
     /// Counts since the start of the server.
     counters: Counters,
 }
@@ -76,6 +79,8 @@ pub struct NodeContents {
     pub errors: u64,
     /// Objects that are not gone.
     pub objects: u64,
+    /// Sources of sequence numbers.
+    pub sources: u64,
     /// Records by queue.
     pub length: [u64; 5],
     /// Bytes by queue.
@@ -105,6 +110,7 @@ impl Node {
             queues: Queues::default(),
             errors: Errors::new(seed),
             objects: Objects::new(seed),
+            sources: Sources::new(seed),
             counters: Counters::default(),
         }
     }
@@ -268,6 +274,7 @@ impl Node {
             forgotten: self.metrics.forgotten.table.len().into(),
             errors: self.errors.table.len().into(),
             objects: self.objects.live(),
+            sources: self.sources.len().into(),
             length: Queue::ALL.map(|q| self.queues.len(q)),
             bytes: Queue::ALL.map(|q| self.queues.bytes(q)),
             leased: Queue::ALL.map(|q| self.queues.leases[q as usize].leased()),
@@ -286,6 +293,7 @@ impl Node {
             || u64::from(self.metrics.forgotten.table.len()) != before.forgotten
             || u64::from(self.errors.table.len()) != before.errors
             || self.objects.live() != before.objects
+            || u64::from(self.sources.len()) != before.sources
             || Queue::ALL.into_iter().any(queue)
     }
 
@@ -305,6 +313,7 @@ impl Node {
             + self.metrics.forgotten.table.len() as usize / 64
             + self.errors.table.len() as usize
             + self.objects.table.len() as usize
+            + self.sources.len() as usize
             + Queue::ALL
                 .iter()
                 .map(|&q| self.queues.len(q) as usize / 64)

@@ -104,10 +104,12 @@ impl Node {
             ("min-window", self.windows_s[Window::Min].into()),
             ("hour-window", self.windows_s[Window::Hour].into()),
             ("forgotten", contents.forgotten),
+            ("sources", contents.sources),
             ("late", counters.late),
             ("late-min", counters.late_min),
             ("late-hour", counters.late_hour),
             ("forgotten-dropped", counters.forgotten_dropped),
+            ("sources-dropped", counters.sources_dropped),
             ("clock-back", counters.clock_back),
             ("truncated", counters.truncated),
         ];

@@ -9,16 +9,11 @@
 //! time. A tree of (tick, slot), as the errors of a node have it, would cost each source some 30 bytes more and each
 //! report two changes of the tree.
 
-use crate::codec::bytes::{Reader, put_bytes, put_u64};
+use crate::codec::bytes::Reader;
 use crate::error::DecodeError;
+use crate::model::Sequence;
 use crate::node::metric::name::Name;
 use crate::node::table::{FREE, Named, Table};
-
-/// The longest name of a source, bytes.
-pub(crate) const MAX_NAME: usize = 256;
-
-/// The largest number of a report.
-pub(crate) const MAX_NUMBER: u64 = i64::MAX as u64;
 
 /// A source.
 pub(crate) struct Source {
@@ -37,10 +32,10 @@ impl Named for Source {
 }
 
 impl Source {
-    fn new(name: &[u8], last: u64) -> Source {
+    fn new(sequence: Sequence<'_>) -> Source {
         Source {
-            name: Name::from(name),
-            last,
+            name: Name::from(sequence.source),
+            last: sequence.number,
             older: FREE,
             newer: FREE,
         }
@@ -48,24 +43,27 @@ impl Source {
 
     /// Writes the form of digests and saved nodes.
     pub fn save(&self, out: &mut Vec<u8>) {
-        put_bytes(out, &self.name);
-        put_u64(out, self.last);
+        let sequence = Sequence {
+            source: &self.name,
+            number: self.last,
+        };
+        sequence.put(out);
     }
 
     /// Reads what `save` wrote.
     pub fn load(r: &mut Reader<'_>) -> Result<Source, DecodeError> {
-        let (name, last) = read(r)?;
-        Ok(Source::new(name, last))
+        Sequence::read(r).map(Source::new)
     }
-}
 
-/// Reads a source and a number, here and in effects.
-pub(crate) fn read<'a>(r: &mut Reader<'a>) -> Result<(&'a [u8], u64), DecodeError> {
-    let (name, number) = (r.name()?, r.u64()?);
-    if name.len() > MAX_NAME || number > MAX_NUMBER {
-        return Err(DecodeError("a source is out of range"));
+    /// Returns the bytes that the source takes, without its place in the index.
+    pub fn size(&self) -> usize {
+        Source::size_of(&self.name)
     }
-    Ok((name, number))
+
+    /// Returns the bytes that a source of this name takes.
+    pub fn size_of(name: &[u8]) -> usize {
+        size_of::<Source>() + Name::allocated(name.len())
+    }
 }
 
 /// The sources of a node.
@@ -91,33 +89,33 @@ impl Sources {
         self.table.len()
     }
 
-    /// Returns the slot of a source. It stays the same until a source is evicted.
+    /// Returns the slot of a source, which stays the same until a source is evicted, and its last accepted number.
     #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<u32> {
-        self.table.find(name)
+    pub fn find(&self, name: &[u8]) -> Option<(u32, u64)> {
+        let slot = self.table.find(name)?;
+        Some((slot, self.table.get(slot)?.last))
     }
 
-    /// Returns the last accepted number of the source in a slot.
-    #[inline]
-    pub fn last(&self, slot: u32) -> Option<u64> {
-        self.table.get(slot).map(|source| source.last)
-    }
-
-    /// Accepts a number of a source, whose slot is the one that [`Sources::find`] returned; a new source is added. The
-    /// source becomes the newest.
-    pub fn accept(&mut self, slot: Option<u32>, name: &[u8], number: u64) {
+    /// Accepts a number of the source that [`Sources::find`] found in `slot`, or of a new one. The source becomes the
+    /// newest.
+    pub fn accept(&mut self, slot: Option<u32>, sequence: Sequence<'_>) {
         match slot {
-            None => self.append(Source::new(name, number)),
+            None => self.append(Source::new(sequence)),
             Some(slot) => {
                 if slot != self.newest {
                     self.unlink(slot);
                     self.link(slot);
                 }
                 if let Some(source) = self.table.get_mut(slot) {
-                    source.last = number;
+                    source.last = sequence.number;
                 }
             }
         }
+    }
+
+    /// Accepts a number whatever the last one of its source was.
+    pub fn replay(&mut self, sequence: Sequence<'_>) {
+        self.accept(self.table.find(sequence.source), sequence);
     }
 
     /// Adds a source, which does not exist, as the newest.
@@ -251,9 +249,10 @@ mod tests {
                         let last = known.map(|i| model.remove(i).1);
                         model.push((name.clone(), number));
                         for sources in &mut both {
-                            let slot = sources.find(&name);
-                            prop_assert_eq!(slot.and_then(|slot| sources.last(slot)), last);
-                            sources.accept(slot, &name, number);
+                            let known = sources.find(&name);
+                            prop_assert_eq!(known.map(|(_, last)| last), last);
+                            let slot = known.map(|(slot, _)| slot);
+                            sources.accept(slot, Sequence { source: &name, number });
                         }
                     }
                     Act::Evict(n) => {
@@ -271,31 +270,6 @@ mod tests {
                 }
             }
         }
-
-        #[test]
-        fn any_bytes_are_a_source_in_range_or_rejected(bytes in any::<Vec<u8>>()) {
-            if let Ok(source) = Source::load(&mut Reader::new(&bytes)) {
-                prop_assert!((1..=MAX_NAME).contains(&source.name().len()) && source.last <= MAX_NUMBER);
-            }
-        }
-    }
-
-    #[test]
-    fn source_out_of_range_is_rejected() {
-        let loads = |name: &[u8], number| {
-            let mut bytes = Vec::new();
-            put_bytes(&mut bytes, name);
-            put_u64(&mut bytes, number);
-            (0..bytes.len()).for_each(|len| {
-                assert!(Source::load(&mut Reader::new(&bytes[..len])).is_err());
-            });
-            Source::load(&mut Reader::new(&bytes)).is_ok()
-        };
-        let longest = [b'x'; MAX_NAME];
-        assert!(loads(b"x", 0) && loads(&longest, MAX_NUMBER));
-        assert!(!loads(b"", 1));
-        assert!(!loads(&[&longest[..], b"x"].concat(), 1));
-        assert!(!loads(b"x", MAX_NUMBER + 1));
     }
 
     #[test]
@@ -307,11 +281,16 @@ mod tests {
     fn hundred_thousand_sources_are_evicted_from_the_oldest() {
         let mut sources = Sources::new(3);
         for n in 0..100_000 {
-            sources.accept(None, &name(n), 1);
+            sources.replay(Sequence {
+                source: &name(n),
+                number: 1,
+            });
         }
         for n in (0..100_000).step_by(2) {
-            let slot = sources.find(&name(n));
-            sources.accept(slot, &name(n), 2);
+            sources.replay(Sequence {
+                source: &name(n),
+                number: 2,
+            });
         }
         assert_eq!(sources.evict(50_000), 50_000);
         let left = shown(&sources);

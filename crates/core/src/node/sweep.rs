@@ -60,6 +60,7 @@ impl Node {
                 soon |= node.sweep_errors(ctx);
                 soon |= node.sweep_realities(ctx);
                 soon |= node.trim_queues(ctx);
+                soon |= node.trim_sources(ctx);
             }
             SweepOutcome {
                 more,

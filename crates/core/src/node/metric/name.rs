@@ -28,6 +28,13 @@ impl From<&[u8]> for Name {
     }
 }
 
+impl Name {
+    /// Returns the bytes that are allocated for a name of `len` bytes.
+    pub fn allocated(len: usize) -> usize {
+        if len > SHORT { len } else { 0 }
+    }
+}
+
 impl Deref for Name {
     type Target = [u8];
 

@@ -15,6 +15,7 @@ use crate::node::metric::storage::{Metric, PendingRate};
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
 use crate::node::queue::loaded_entry;
+use crate::node::sources::Source;
 use crate::node::table::Named;
 use crate::settings::{MAX_HISTORY, MAX_OPEN};
 use crate::time::{MAX_MS, second};
@@ -130,15 +131,19 @@ pub(in crate::node) fn apply(
         kind::RECORDS => records(node, &mut r, max_id)?,
         kind::ERRORS => errors(node, &mut r, max_id)?,
         kind::OBJECTS => objects(node, &mut r, max_id)?,
+        kind::SOURCES => sources(node, &mut r)?,
         kind::END => return end(node, &mut r, mono_ms).map(|()| true),
         _ => return Err(DecodeError("an unexpected frame")),
     }
     Ok(false)
 }
 
+/// Totals from this one on are missing in older versions.
+const FIRST_NEW_TOTAL: usize = 6;
+
 fn end(node: &mut Node, r: &mut Reader<'_>, mono_ms: u64) -> Result<(), DecodeError> {
     for (i, n) in node.totals().into_iter().enumerate() {
-        let expected = match i == 6 && r.is_empty() {
+        let expected = match i >= FIRST_NEW_TOTAL && r.is_empty() {
             true => 0,
             false => r.u64()?,
         };
@@ -281,6 +286,20 @@ fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
             node.queues.set_reference(Queue::Reality, id, slot);
         }
     }
+    Ok(())
+}
+
+fn sources(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    let known = &node.sources;
+    let loaded = items(
+        r,
+        &Source::load,
+        |source: &Source| source.name(),
+        |name| known.find(name).is_some(),
+    )?;
+    loaded
+        .into_iter()
+        .for_each(|source| node.sources.append(source));
     Ok(())
 }
 

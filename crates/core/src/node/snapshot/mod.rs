@@ -1,10 +1,10 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
-//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, records, errors
-//! and objects follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables are written in the
-//! order of their slots, so that the slots, by which effects name items, are the same after a load. Each frame is also
-//! a payload of AGG.APPLY. A node that is assembled from frames is `unfinished` from the first to the last, and accepts
-//! nothing else.
+//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, records, errors,
+//! objects and sources follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables are written
+//! in the order of their slots, so that the slots, by which effects name items, are the same after a load; sources are
+//! written from the least recently used one. Each frame is also a payload of AGG.APPLY. A node that is assembled from
+//! frames is `unfinished` from the first to the last, and accepts nothing else.
 //!
 //! Loading allocates no more than a small multiple of its input, and takes nothing from an inconsistent frame. As every
 //! version has ended frames at [`FRAME`], a longer one is rejected, so that a loader can check a limit often enough
@@ -25,13 +25,14 @@ use crate::node::metric::history::History;
 use crate::node::metric::storage::Metric;
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
+use crate::node::sources::Source;
 use crate::node::table::{Named, Table};
 use crate::time::second;
 use aggregator_protocol::number::Number;
 
 /// The version of the format. A reader rejects newer ones. Version 1 (0.1.0) had at most two open windows of a length,
-/// and no forgotten metrics.
-const FORMAT: u64 = 2;
+/// and no forgotten metrics; version 2 no sources.
+const FORMAT: u64 = 3;
 
 /// A frame ends once it is this long.
 const FRAME: usize = 64 << 10;
@@ -44,6 +45,7 @@ mod kind {
     pub const ERRORS: u8 = 0x13;
     pub const OBJECTS: u8 = 0x14;
     pub const FORGOTTEN: u8 = 0x15;
+    pub const SOURCES: u8 = 0x16;
     pub const END: u8 = 0x1f;
 }
 
@@ -104,6 +106,13 @@ impl Node {
             &mut frame,
             emit,
         );
+        put_items(
+            kind::SOURCES,
+            self.sources.iter(),
+            Source::save,
+            &mut frame,
+            emit,
+        );
         frame.clear();
         frame.push(kind::END);
         for n in self.totals() {
@@ -153,10 +162,19 @@ impl Node {
             .table
             .iter()
             .for_each(|(_, o)| one(kind::OBJECTS, &mut |out| o.save(out)));
+        // The order is part of the value.
+        (0u64..)
+            .zip(self.sources.iter())
+            .for_each(|(place, source)| {
+                one(kind::SOURCES, &mut |out| {
+                    put_u64(out, place);
+                    source.save(out);
+                });
+            });
     }
 
-    /// Returns the number of items of each kind; version 1 did not have the last.
-    pub(super) fn totals(&self) -> [u64; 7] {
+    /// Returns the number of items of each kind; version 1 did not have the last two, version 2 not the last.
+    pub(super) fn totals(&self) -> [u64; 8] {
         let fifo = |q| self.queues.len(q);
         let (metrics, errors, objects) =
             (&self.metrics.table, &self.errors.table, &self.objects.table);
@@ -170,6 +188,7 @@ impl Node {
             fifo(Queue::Hour),
             fifo(Queue::Log),
             self.metrics.forgotten.table.len().into(),
+            self.sources.len().into(),
         ]
     }
 }
@@ -181,9 +200,19 @@ fn put_table<T: Named>(
     frame: &mut Vec<u8>,
     emit: &mut dyn FnMut(&[u8]),
 ) {
+    put_items(kind, table.iter().map(|(_, item)| item), save, frame, emit);
+}
+
+fn put_items<'a, T: 'a>(
+    kind: u8,
+    items: impl Iterator<Item = &'a T>,
+    save: impl Fn(&T, &mut Vec<u8>),
+    frame: &mut Vec<u8>,
+    emit: &mut dyn FnMut(&[u8]),
+) {
     frame.clear();
     frame.push(kind);
-    for (_, item) in table.iter() {
+    for item in items {
         save(item, frame);
         if frame.len() >= FRAME {
             emit(frame);
