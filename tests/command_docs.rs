@@ -38,13 +38,13 @@ const COMMANDS: [Contract; 18] = [
         key: REPORT,
     },
     Contract {
-        grammar: "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms] [SEQ source n]",
+        grammar: "AGG.LOG node message [LEVEL level] [TAGS tags] [AT ms] [SEQ source n]",
         arity: -3,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
     },
     Contract {
-        grammar: "AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] \
+        grammar: "AGG.ERROR node message [PUBLIC text] [LEVEL level] [TYPE BUG|PERF|OPS|UNKNOWN] \
                   [TAGS tags] [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] \
                   [AT ms] [SEQ source n]",
         arity: -3,
@@ -253,6 +253,7 @@ fn example(arg: &Value, choice: usize) -> Vec<String> {
             "value" => vec!["1.5".into()],
             "json" => vec!["{}".into()],
             "tags" => vec!["a:b".into()],
+            "level" => vec!["warning".into()],
             _ => vec![format!("some.{name}")],
         },
     };

@@ -82,6 +82,7 @@ fn records_of_logs_have_their_fields_in_order() {
         only(&server, "AGG.POP n LOG").text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"say \\\"hi\\\"\\\\\\n\\u0001\",\"level\":9,\
+             \"severity\":\"CRITICAL\",\
              \"tags\":{{\"a\":true,\"b\":\"1\"}},\"epoch\":{at}}}"
         )
     );
@@ -93,8 +94,8 @@ fn records_of_logs_have_their_fields_in_order() {
     assert_eq!(
         entry.text,
         format!(
-            "{{\"node\":\"n\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"text\",\"level\":5,\"tags\":{{}},\
-             \"epoch\":{epoch}}}"
+            "{{\"node\":\"n\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"text\",\"level\":3,\
+             \"severity\":\"INFO\",\"tags\":{{}},\"epoch\":{epoch}}}"
         )
     );
 }
@@ -116,7 +117,8 @@ fn records_of_errors_have_their_fields_in_order() {
         entry.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"ERROR\",\"id\":{id},\"key\":\"k\",\"message\":\"message\",\
-             \"public\":\"public\",\"level\":1,\"type\":\"OPS\",\"tags\":{{\"a\":\"1\"}},\"code\":\"c\",\
+             \"public\":\"public\",\"level\":1,\"severity\":\"DEBUG\",\"type\":\"OPS\",\
+             \"tags\":{{\"a\":\"1\"}},\"code\":\"c\",\
              \"func\":\"f\",\"file\":\"p\",\"backtrace\":\"b\",\"gid\":7,\"nid\":8,\"occurrences\":2,\
              \"first\":{first},\"last\":{last}}}"
         )
@@ -128,7 +130,7 @@ fn records_of_errors_have_their_fields_in_order() {
         entry.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"ERROR\",\"id\":{id},\"key\":\"{key}\",\"message\":\"bare\",\"public\":\"\",\
-             \"level\":5,\"type\":\"UNKNOWN\",\"tags\":{{}},\"code\":\"\",\"func\":\"\",\"file\":\"\",\
+             \"level\":7,\"severity\":\"ERROR\",\"type\":\"UNKNOWN\",\"tags\":{{}},\"code\":\"\",\"func\":\"\",\"file\":\"\",\
              \"backtrace\":\"\",\"gid\":0,\"nid\":0,\"occurrences\":1,\"first\":{first},\"last\":{first}}}"
         )
     );

@@ -51,10 +51,16 @@ fn lives_on(server: &Server, was: &State) {
     assert_eq!(taken, 1);
     closes(&mut c, node, "new.one");
     // Leases are lost: records that were not acknowledged are redelivered, oldest first.
-    let fetched = entries(&ask(
-        &mut c,
-        &format!("AGG.FETCH {node} LOG ERROR REALITY COUNT 10000"),
-    ));
+    let mut fetched = Vec::new();
+    loop {
+        // A reply ends at about 1 MiB.
+        let fetch = format!("AGG.FETCH {node} LOG ERROR REALITY COUNT 10000");
+        let more = entries(&ask(&mut c, &fetch));
+        if more.is_empty() {
+            break;
+        }
+        fetched.extend(more);
+    }
     let last = was.waits.iter().map(|(_, id, _)| *id).max().unwrap();
     let again: Vec<_> = fetched
         .iter()

@@ -162,6 +162,7 @@ fn get_error_shows_the_record_and_when_it_was_seen() {
             ("key", "k"),
             ("message", "message"),
             ("public", "public"),
+            ("severity", "DEBUG"),
             ("type", "PERF"),
             ("code", "c"),
             ("func", "f"),
@@ -200,9 +201,10 @@ fn get_error_of_a_bare_error_has_empty_texts_and_zeros() {
     }
     assert_eq!((int(&error, "gid"), int(&error, "nid")), (0, 0));
     assert_eq!(
-        (int(&error, "level"), &*text(&error, "type")),
-        (5, "UNKNOWN")
+        (int(&error, "level"), &*text(&error, "severity")),
+        (7, "ERROR")
     );
+    assert_eq!(text(&error, "type"), "UNKNOWN");
     assert_eq!(tags(&error), []);
 }
 

@@ -20,7 +20,7 @@ const BUCKET: &str = "start end count sum avg min max last closed";
 const METRIC: &str =
     "name type tags last at min hour samples late late-min late-hour restarts gaps tag-changes";
 
-const ERROR: &str = "node queue id key message public level type tags code func file backtrace gid nid \
+const ERROR: &str = "node queue id key message public level severity type tags code func file backtrace gid nid \
                      occurrences first last seen";
 
 const OBJECT: &str = "node queue id key model json tags epoch gone seen";

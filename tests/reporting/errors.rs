@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ERROR: &str = "AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] \
+const ERROR: &str = "AGG.ERROR node message [PUBLIC text] [LEVEL level] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] \
                      [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms] [SEQ source n]";
 
 #[test]
@@ -25,7 +25,7 @@ fn error_is_queued_with_all_its_fields() {
         format!(
             concat!(
                 r#"{{"node":"n","queue":"ERROR","id":{},"key":"mine","message":"it failed","public":"try again","#,
-                r#""level":9,"type":"PERF","tags":{{"a":"1","b":"2"}},"code":"E42","func":"f()","file":"main.c","#,
+                r#""level":9,"severity":"CRITICAL","type":"PERF","tags":{{"a":"1","b":"2"}},"code":"E42","func":"f()","file":"main.c","#,
                 r#""backtrace":"at f\nat g","gid":7,"nid":9223372036854775807,"occurrences":1,"first":{},"last":{}}}"#
             ),
             entry.id, t, t
@@ -52,8 +52,8 @@ fn missing_fields_of_an_error_are_empty_or_0() {
         entry.text,
         format!(
             concat!(
-                r#"{{"node":"n","queue":"ERROR","id":{},"key":"{}","message":"failed","public":"","level":5,"#,
-                r#""type":"UNKNOWN","tags":{{}},"code":"","func":"","file":"","backtrace":"","gid":0,"nid":0,"#,
+                r#"{{"node":"n","queue":"ERROR","id":{},"key":"{}","message":"failed","public":"","level":7,"#,
+                r#""severity":"ERROR","type":"UNKNOWN","tags":{{}},"code":"","func":"","file":"","backtrace":"","gid":0,"nid":0,"#,
                 r#""occurrences":1,"first":{},"last":{}}}"#
             ),
             entry.id, key, first, first
@@ -112,7 +112,8 @@ fn occurrences_are_counted_and_the_latest_is_shown() {
     let shown: Value = server.ask("AGG.GET n ERROR k");
     assert_eq!(
         names(&shown).join(" "),
-        "node queue id key message public level type tags code func file backtrace gid nid occurrences first last seen"
+        "node queue id key message public level severity type tags code func file backtrace gid nid occurrences first \
+         last seen"
     );
     assert!(int(&shown, "seen") >= t + 5_000, "when it arrived");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LOG: &str = "AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms] [SEQ source n]";
+const LOG: &str = "AGG.LOG node message [LEVEL level] [TAGS tags] [AT ms] [SEQ source n]";
 
 #[test]
 fn log_entry_is_queued_with_all_its_fields() {
@@ -17,13 +17,13 @@ fn log_entry_is_queued_with_all_its_fields() {
     assert_eq!(
         entry.text,
         format!(
-            r#"{{"node":"n","queue":"LOG","id":{id},"message":"disk is \"full\"","level":0,"tags":{{"job":"x","word":true}},"epoch":{t}}}"#
+            r#"{{"node":"n","queue":"LOG","id":{id},"message":"disk is \"full\"","level":0,"severity":"TRACE","tags":{{"job":"x","word":true}},"epoch":{t}}}"#
         )
     );
 }
 
 #[test]
-fn log_entry_defaults_to_level_5_and_the_clock_of_the_server() {
+fn log_entry_defaults_to_info_and_the_clock_of_the_server() {
     let Some(server) = Server::with_settings(CALM) else {
         return;
     };
@@ -39,7 +39,10 @@ fn log_entry_defaults_to_level_5_and_the_clock_of_the_server() {
     );
     for entry in entries {
         let record = entry.json();
-        assert_eq!(record["level"], 5);
+        assert_eq!(
+            (&record["level"], &record["severity"]),
+            (&3.into(), &"INFO".into())
+        );
         assert_eq!(record["tags"], serde_json::json!({}));
         let epoch = record["epoch"].as_i64().unwrap();
         assert!((before..=after).contains(&epoch), "{record}");
@@ -48,6 +51,38 @@ fn log_entry_defaults_to_level_5_and_the_clock_of_the_server() {
             (before..=after + 1).contains(&(entry.id / 1000)),
             "{record}"
         );
+    }
+}
+
+#[test]
+fn level_has_a_number_and_a_name_in_any_case() {
+    let Some(server) = Server::with_settings(CALM) else {
+        return;
+    };
+    for (given, level, severity) in [
+        ("0", 0, "TRACE"),
+        ("trace", 0, "TRACE"),
+        ("Debug", 1, "DEBUG"),
+        ("2", 2, "DEBUG"),
+        ("INFO", 3, "INFO"),
+        ("notice", 4, "NOTICE"),
+        ("WARNING", 5, "WARNING"),
+        ("6", 6, "WARNING"),
+        ("error", 7, "ERROR"),
+        ("8", 8, "ERROR"),
+        ("cRiTiCaL", 9, "CRITICAL"),
+    ] {
+        server.ask::<i64>(&format!("AGG.LOG n line LEVEL {given}"));
+        server.ask::<()>(&format!("AGG.ERROR n failed KEY {given} LEVEL {given}"));
+        let shown: Value = server.ask(&format!("AGG.GET n ERROR {given}"));
+        let shown = (int(&shown, "level"), text(&shown, "severity"));
+        assert_eq!(shown, (level, severity.to_owned()), "{given}");
+        for queue in ["LOG", "ERROR"] {
+            let record = only(&server, queue).json();
+            let found = (&record["level"], &record["severity"]);
+            assert_eq!(found, (&level.into(), &severity.into()), "{queue} {given}");
+            server.ask::<()>(&format!("AGG.POP n {queue}"));
+        }
     }
 }
 

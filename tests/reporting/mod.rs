@@ -121,9 +121,10 @@ fn mstat(taken: i64, late: i64, refused: &[(i64, &str)]) -> Value {
     ])
 }
 
-/// A level is one digit.
+/// A level is one digit or a name, in any case.
 fn bad_levels(server: &Server, command: &str) {
     let name = command.split(' ').next().unwrap();
+    let expected = "0 to 9 or one of TRACE, DEBUG, INFO, NOTICE, WARNING, ERROR, CRITICAL";
     for level in [
         "10",
         "-1",
@@ -132,12 +133,14 @@ fn bad_levels(server: &Server, command: &str) {
         "5.0",
         "",
         "high",
+        "WARN",
+        "INFO ",
         "99999999999999999999",
     ] {
         refused(
             server,
             &format!("{command} LEVEL '{level}'"),
-            &format!("ERR {name}: invalid LEVEL '{level}': expected an integer from 0 to 9"),
+            &format!("ERR {name}: invalid LEVEL '{level}': expected {expected}"),
         );
     }
 }

@@ -38,7 +38,18 @@ fn plain(reply: &redis::Value) -> Json {
 fn held(server: &Server) -> Json {
     let mut held = serde_json::Map::new();
     for queue in QUEUES {
-        held.insert(queue.into(), server.peek("n", queue).into());
+        let mut records = server.peek("n", queue);
+        // A field that 0.1.0 did not have.
+        for record in &mut records {
+            if let Some(level) = record["level"].as_u64() {
+                let severity = record.as_object_mut().unwrap().remove("severity");
+                assert_eq!(
+                    severity.unwrap(),
+                    aggregator_protocol::level::severity(level as u8)
+                );
+            }
+        }
+        held.insert(queue.into(), records.into());
     }
     for metric in ["load", "bytes"] {
         // Counts of samples or restarts are not saved.

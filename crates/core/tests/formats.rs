@@ -1,10 +1,10 @@
 //! The formats of saved nodes and effects, to the byte, and those of older versions. (The files of 0.1.0 are in the
 //! module's tests/stable.)
 
-use crate::support::{BASE, World, digest, frames, reload};
-use aggregator_core::Counters;
+use crate::support::{BASE, Value, World, digest, frames, reload};
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
+use aggregator_core::{Command, Counters, Request, Settings};
 
 /// A node with three open windows of a metric, and a forgotten one.
 fn world() -> World {
@@ -245,6 +245,47 @@ fn tags_of_version_1_are_converted() {
     saved_v1[0][1] = 1;
     assert_eq!(saved_v1.last_mut().unwrap().pop(), Some(0));
     assert_eq!(digest(&load(&saved_v1).unwrap()), digest(node));
+}
+
+/// A command that 0.1.0 propagated verbatim had level 5 by default, and `=` was a part of a tag's name.
+#[test]
+fn command_of_version_1_means_what_it_meant() {
+    let mut w = World::new();
+    w.run("LOG first");
+    let mut counters = Counters::default();
+    let payload = of_version(1, &w.payload);
+    let (mut node, _) = Node::create(&payload, 7, 0, MAX_ID, &mut counters).unwrap();
+    assert!(node.is_version_1());
+    let settings = Settings {
+        is_version_1: node.is_version_1(),
+        ..Settings::unlimited()
+    };
+    for (command, line) in [
+        (Command::Log, "AGG.LOG n second TAGS rack=a1_=v"),
+        (Command::Error, "AGG.ERROR n failed KEY k"),
+    ] {
+        let args: Vec<Vec<u8>> = line
+            .split(' ')
+            .map(|word| word.replace('_', " ").into())
+            .collect();
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let request = Request::parse(command, &args, &settings, w.now).unwrap();
+        request.replay(&mut node, 0, &mut counters);
+    }
+    w.node = Some(node);
+    let Value::Array(entries) = w.run("PEEK LOG") else {
+        unreachable!()
+    };
+    let Value::Array(second) = &entries[1] else {
+        unreachable!()
+    };
+    let fields = r#""level":5,"severity":"WARNING","tags":{"rack":"a1"}"#;
+    assert!(second[3].text().contains(fields), "{second:?}");
+    let Value::Map(error) = w.run("GET ERROR k") else {
+        unreachable!()
+    };
+    let level = error.iter().find(|(name, _)| name.text() == "level");
+    assert_eq!(level.unwrap().1.int(), 5);
 }
 
 #[test]

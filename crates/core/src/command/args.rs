@@ -10,6 +10,7 @@ use crate::error::{CommandError, ErrorCode};
 use crate::model::Queue;
 use crate::settings::{MAX_ITEMS, Settings};
 use crate::time::{MAX_MS, Now};
+use aggregator_protocol::level;
 use aggregator_protocol::number::{self, Number, NumberError};
 use aggregator_protocol::quote::{quoted, quoted_short};
 use aggregator_protocol::tags;
@@ -261,6 +262,23 @@ impl<'a, 's> Args<'a, 's> {
                 quoted(text)
             ))
         })
+    }
+
+    /// Takes a level.
+    pub fn level(&mut self) -> Result<u8, CommandError> {
+        let text = self.next("LEVEL")?;
+        level::parse(text).ok_or_else(|| {
+            let (text, expected) = (quoted(text), level::EXPECTED);
+            self.reject(format_args!("invalid LEVEL {text}: expected {expected}"))
+        })
+    }
+
+    /// Returns the level of a report without one; in version 1 (0.1.0) it was 5 for all.
+    pub fn default_level(&self, level: u8) -> u8 {
+        match self.settings.is_version_1 {
+            true => 5,
+            false => level,
+        }
     }
 
     /// Takes a tag list, in canonical form.

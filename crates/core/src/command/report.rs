@@ -10,6 +10,7 @@ use crate::model::{LogEntry, ObjectReport, Occurrence, Sequence};
 use crate::node::{Node, ReportOutcome};
 use crate::reply::Reply;
 use crate::settings::Settings;
+use aggregator_protocol::level;
 use aggregator_protocol::quote::{cut, quoted};
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -48,14 +49,14 @@ impl<'a> Log<'a> {
         let mut log = Log {
             message,
             tags: Cow::default(),
-            level: 5,
+            level: args.default_level(level::INFO),
             at: args.now_ms(),
             sequence: None,
             truncated,
         };
         while !args.is_empty() {
             match args.option()? {
-                "LEVEL" => log.level = args.integer("LEVEL", 0..=9)? as u8,
+                "LEVEL" => log.level = args.level()?,
                 "TAGS" => log.tags = args.tags()?,
                 "SEQ" => log.sequence = Some(sequence::read(args)?),
                 _ => log.at = args.at()?,
@@ -128,10 +129,11 @@ impl<'a> ErrorReport<'a> {
         // In the order of Occurrence::texts: message, public, code, func, file, backtrace.
         let mut whole: [&'a [u8]; 6] = [args.next("message")?, &[], &[], &[], &[], &[]];
         let (mut tags, mut key, mut at) = (Cow::default(), None, args.now_ms());
-        let (mut level, mut kind, mut gid, mut nid, mut sequence) = (5, 0, 0, 0, None);
+        let mut level = args.default_level(level::ERROR);
+        let (mut kind, mut gid, mut nid, mut sequence) = (0, 0, 0, None);
         while !args.is_empty() {
             match args.option()? {
-                "LEVEL" => level = args.integer("LEVEL", 0..=9)? as u8,
+                "LEVEL" => level = args.level()?,
                 "TYPE" => kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1,
                 "TAGS" => tags = args.tags()?,
                 "GID" => gid = args.integer("GID", 0..=i64::MAX as u64)?,

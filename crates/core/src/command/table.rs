@@ -23,10 +23,7 @@ const SEQ: Arg = Arg::block(
 )
 .after("SEQ")
 .optional();
-const LEVEL: Arg = Arg::integer("level")
-    .after("LEVEL")
-    .shown_as("0..9")
-    .optional();
+const LEVEL: Arg = Arg::text("level").after("LEVEL").optional();
 const KIND: Arg = Arg::one_of(
     "kind",
     &[
@@ -357,12 +354,12 @@ mod tests {
             (
                 "AGG.LOG",
                 -3,
-                "node message [LEVEL 0..9] [TAGS tags] [AT ms] [SEQ source n]",
+                "node message [LEVEL level] [TAGS tags] [AT ms] [SEQ source n]",
             ),
             (
                 "AGG.ERROR",
                 -3,
-                "node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] [CODE c] [FUNC f] \
+                "node message [PUBLIC text] [LEVEL level] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags] [CODE c] [FUNC f] \
                  [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms] [SEQ source n]",
             ),
             (

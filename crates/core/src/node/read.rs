@@ -12,6 +12,7 @@ use crate::node::table::{Named, Table};
 use crate::reply::Reply;
 use crate::time::Now;
 use aggregator_protocol::glob::Glob;
+use aggregator_protocol::level;
 use aggregator_protocol::number::{self, Number};
 use aggregator_protocol::tags;
 
@@ -310,7 +311,7 @@ fn slots<T: Named>(table: &Table<T>, scan: &Scan, size: impl Fn(&T) -> usize) ->
 fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {
     let o = e.latest();
     let [message, public, code, func, file, backtrace] = o.texts;
-    reply.map(19);
+    reply.map(20);
     text(reply, "node", node_name);
     text(reply, "queue", Queue::Error.name().as_bytes());
     int(reply, "id", e.id as i64);
@@ -318,6 +319,7 @@ fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {
     text(reply, "message", message);
     text(reply, "public", public);
     int(reply, "level", o.level.into());
+    text(reply, "severity", level::severity(o.level).as_bytes());
     text(reply, "type", error_type(o.kind).as_bytes());
     reply.bulk(b"tags");
     tag_map(o.tags, reply);

@@ -3,6 +3,7 @@
 use crate::codec::json::{write_string, write_tags};
 use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
+use aggregator_protocol::level;
 use aggregator_protocol::line_protocol::{self, Line};
 use aggregator_protocol::number::{write_f64, write_i64, write_u64};
 use aggregator_protocol::tags;
@@ -88,7 +89,7 @@ impl Renderer<'_> {
         };
         let mut object = self.object_of(Queue::Log, id, out);
         object.text(member!("message"), entry.message);
-        object.unsigned(member!("level"), entry.level.into());
+        object.level(entry.level);
         object.tags(entry.tags);
         object.signed(member!("epoch"), entry.at);
         object.end();
@@ -106,7 +107,7 @@ impl Renderer<'_> {
         object.text(member!("key"), o.key);
         object.text(member!("message"), message);
         object.text(member!("public"), public);
-        object.unsigned(member!("level"), o.level.into());
+        object.level(o.level);
         object.text(member!("type"), error_type(o.kind).as_bytes());
         object.tags(o.tags);
         object.text(member!("code"), code);
@@ -174,6 +175,11 @@ impl JsonObject<'_> {
     fn unsigned(&mut self, name: &str, value: u64) {
         self.name(name);
         write_u64(self.out, value);
+    }
+
+    fn level(&mut self, level: u8) {
+        self.unsigned(member!("level"), level.into());
+        self.text(member!("severity"), level::severity(level).as_bytes());
     }
 
     fn signed(&mut self, name: &str, value: i64) {

@@ -85,7 +85,7 @@ def log(
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
 ) -> Command[int]:
-    """AGG.LOG node message [LEVEL 0..9] [TAGS tags] [AT ms]
+    """AGG.LOG node message [LEVEL level] [TAGS tags] [AT ms]
 
     Reports a log entry. Levels range from 0 to 9; the default is 5. `agg.LogHandler` documents how
     the levels of ``logging`` map to them. Returns the id of the queued record.
@@ -117,7 +117,7 @@ def error(
     key: Optional[Text] = None,
     at: Optional[At] = None,
 ) -> Command[Occurred]:
-    """AGG.ERROR node message [PUBLIC text] [LEVEL 0..9] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags]
+    """AGG.ERROR node message [PUBLIC text] [LEVEL level] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags]
     [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]
 
     Reports an error. The server stores each distinct error once, with a count, and queues it when
