@@ -319,7 +319,9 @@ pub fn check_records(reply: &Value) {
 
 fn check_record(queue: &[u8], id: i64, record: &str) {
     let fields: &[&str] = match queue {
-        b"LOG" => &["node", "queue", "id", "message", "level", "tags", "epoch"],
+        b"LOG" => &[
+            "node", "queue", "id", "message", "level", "severity", "tags", "epoch",
+        ],
         b"ERROR" => &[
             "node",
             "queue",
@@ -328,6 +330,7 @@ fn check_record(queue: &[u8], id: i64, record: &str) {
             "message",
             "public",
             "level",
+            "severity",
             "type",
             "tags",
             "code",

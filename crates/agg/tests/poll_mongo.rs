@@ -89,7 +89,7 @@ fn all_queues_become_documents() {
     let line = one(&mongo, "logs", doc! {});
     let expected = doc! {
         "_id": { "node": "n1", "queue": "LOG", "id": id }, "node": "n1", "queue": "LOG", "id": id,
-        "message": "hello", "level": 3_i64, "tags": { "a.b": "1" },
+        "message": "hello", "level": 3_i64, "severity": "INFO", "tags": { "a.b": "1" },
         "epoch": millis(1_700_000_000_123),
     };
     assert_eq!(line, expected);

@@ -4,7 +4,7 @@ use super::*;
 
 impl World {
     pub(super) fn error(&mut self, key: u8, level: u8, tags: u8) {
-        let (key, level) = (format!("k{}", key % 6), (level % 10).to_string());
+        let (key, level) = (format!("k{}", key % 6), level_word(level));
         let stored = match &self.node {
             Some(_) => self.ask(Command::Get, &["ERROR", &key]),
             None => Value::Null,

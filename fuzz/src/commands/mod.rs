@@ -364,7 +364,7 @@ impl World {
                 level,
                 tags,
             } => {
-                let (message, level) = ("x".repeat((*length).into()), (level % 10).to_string());
+                let (message, level) = ("x".repeat((*length).into()), level_word(*level));
                 let tags = pick(&TAGS, *tags);
                 let id = self.run(Command::Log, &[&message, "LEVEL", &level, "TAGS", tags]);
                 match id.expect("it creates") {
@@ -502,6 +502,15 @@ impl World {
 
 fn metric_name(n: u8) -> String {
     format!("m{}@x", n % 6)
+}
+
+/// Returns a level: a digit or a name.
+fn level_word(n: u8) -> String {
+    let names = [
+        "trace", "DEBUG", "Info", "NOTICE", "warning", "ERROR", "CRITICAL",
+    ];
+    let name = names.get(usize::from(n % 17).wrapping_sub(10));
+    name.map_or_else(|| (n % 17).to_string(), |name| (*name).to_owned())
 }
 
 fn text(bytes: &[u8]) -> &str {
