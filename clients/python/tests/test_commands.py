@@ -91,7 +91,7 @@ def test_errors_and_objects_are_reported_and_read(any_client: agg.Client) -> Non
     (entry,) = c.fetch("n", "ERROR")
     assert entry.record == agg.ErrorRecord(
         "n", "ERROR", entry.id, "k", "m", "p", 9, "BUG", "c", "f", "p", "b\nb", 1, 2, 1, HOUR,
-        HOUR, {"a": "b", "c": True},
+        HOUR, {"a": "b", "c": True}, severity="CRITICAL",
     )  # fmt: skip
     assert c.get_error("n", "other") is None
 
@@ -122,10 +122,16 @@ def test_errors_and_objects_are_reported_and_read(any_client: agg.Client) -> Non
 
 def test_records_are_leased_released_and_acknowledged(any_client: agg.Client) -> None:
     c = any_client
-    ids = [c.log("n", f"line {i}", level=i) for i in range(4)]
+    levels: list[agg.arguments.Level] = [0, "info", "WARNING", 9]
+    ids = [c.log("n", f"line {i}", level=level) for i, level in enumerate(levels)]
     got = c.fetch("n", ["ERROR", "LOG"], count=3, lease=timedelta(minutes=1))
     assert [(e.node, e.queue, e.id, e.deliveries) for e in got] == [
         ("n", "LOG", id, 1) for id in ids[:3]
+    ]
+    assert [(e.record.level, e.record.severity) for e in got] == [  # type: ignore[union-attr]
+        (0, "TRACE"),
+        (3, "INFO"),
+        (5, "WARNING"),
     ]
     assert c.ack("n", "LOG", ids[0]) == 1
     assert c.nack("n", "LOG", ids[1:3]) == 2

@@ -26,6 +26,7 @@ Window = Literal["MIN", "HOUR"]
 Queue = Literal["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
 ItemType = Literal["METRIC", "ERROR", "REALITY"]
 RequeueType = Literal["ERROR", "REALITY"]
+Level = Union[int, str]
 ErrorType = Literal["BUG", "PERF", "OPS", "UNKNOWN"]
 Format = Literal["JSON", "LINE"]
 
@@ -86,10 +87,20 @@ def ids(value: Ids) -> list[bytes]:
     return [integer(value)] if isinstance(value, int) else [integer(id) for id in value]
 
 
+def level(value: Level) -> bytes:
+    """Encodes a level given as a number or as a name.
+
+    >>> level(3), level("WARNING")
+    (b'3', b'WARNING')
+    """
+    return value.encode() if isinstance(value, str) else integer(value)
+
+
 def tags(value: Tags) -> bytes:
     """Encodes tags as words ``name:value`` separated by spaces.
 
-    A text is sent as it is; the server also takes ``name=value``. ``True`` becomes a word without a value. ``None`` leaves the tag out.
+    A text is sent as it is; the server also takes ``name=value``. ``True`` becomes a word without
+    a value. ``None`` leaves the tag out.
 
     >>> tags({"app": "shop", "canary": True, "shard": 3, "owner": None})
     b'app:shop canary shard:3'

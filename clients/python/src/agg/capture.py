@@ -23,7 +23,7 @@ import traceback
 from types import TracebackType
 from typing import Any, Callable, Optional, TypeVar
 
-from .arguments import ErrorType, Tags
+from .arguments import ErrorType, Level, Tags
 from .default import recorder as default_recorder
 from .recording import Recorder, logger
 
@@ -127,7 +127,7 @@ def report_exception(
     *,
     recorder: Optional[Recorder] = None,
     public: Optional[str] = None,
-    level: Optional[int] = None,
+    level: Optional[Level] = None,
     type: Optional[ErrorType] = None,
     tags: Optional[Tags] = None,
     message: Optional[str] = None,
@@ -135,7 +135,7 @@ def report_exception(
     """Reports an exception as an error. Never raises.
 
     The type defaults to OPS for failures of the environment (``OSError``, which includes network
-    errors and timeouts, and ``MemoryError``) and to BUG otherwise. The level defaults to 7. The
+    errors and timeouts, and ``MemoryError``) and to BUG otherwise. The level defaults to ERROR. The
     code is the class of the exception. ``message`` replaces the exception's own message.
 
     >>> recorder = agg.configure("node1", url)
@@ -164,7 +164,7 @@ def report_exception(
         recorder.error(
             f"{name}: {text}" if text else name,
             public=public,
-            level=7 if level is None else level,
+            level="ERROR" if level is None else level,
             type=type,
             tags=tags,
             code=name,
@@ -270,7 +270,7 @@ class capture_exceptions:
         swallow: bool = False,
         recorder: Optional[Recorder] = None,
         public: Optional[str] = None,
-        level: Optional[int] = None,
+        level: Optional[Level] = None,
         type: Optional[ErrorType] = None,
         tags: Optional[Tags] = None,
     ) -> None:
@@ -385,7 +385,7 @@ def watch_loop(
 
 
 def _report_uncaught(
-    error: Optional[BaseException], level: int, recorder: Optional[Recorder]
+    error: Optional[BaseException], level: Level, recorder: Optional[Recorder]
 ) -> None:
     if isinstance(error, Exception):
         report_exception(error, level=level, recorder=recorder)

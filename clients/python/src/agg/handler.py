@@ -17,15 +17,16 @@ from .recording import Recorder
 def level_of(levelno: int) -> int:
     """Maps a level of ``logging`` to one of 0..9.
 
-    ======== ==
-    DEBUG    1
-    INFO     3
-    WARNING  5
-    ERROR    7
-    CRITICAL 9
-    ======== ==
+    ======== ============
+    DEBUG    1 (DEBUG)
+    INFO     3 (INFO)
+    WARNING  5 (WARNING)
+    ERROR    7 (ERROR)
+    CRITICAL 9 (CRITICAL)
+    ======== ============
 
-    Levels in between map to values in between: 5 is 0, and 25 (a custom NOTICE) is 4.
+    Levels in between map to values in between: 5 (a custom TRACE) is 0, and 25 (a custom NOTICE)
+    is 4.
 
     >>> [level_of(level) for level in (logging.DEBUG, logging.INFO, logging.WARNING)]
     [1, 3, 5]

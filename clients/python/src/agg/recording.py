@@ -29,7 +29,7 @@ from typing import Any, Callable, Optional, Union
 from redis.connection import parse_url
 
 from . import arguments, commands, processes
-from .arguments import At, ErrorType, MetricType, Number, Seconds, Tags, Text
+from .arguments import At, ErrorType, Level, MetricType, Number, Seconds, Tags, Text
 from .batching import Batch, Sample, describe, encode_samples, merge_tags
 from .clock import Moment, ticks
 from .command import Command
@@ -54,7 +54,7 @@ class Recorder:
     >>> recorder = agg.Recorder("node1", url, tags={"app": "shop"})
     >>> recorder.stat("queue.length", 17)
     >>> recorder.stat("orders", 1234, kind="DIFF")
-    >>> recorder.log("order placed", level=3)
+    >>> recorder.log("order placed", level="NOTICE")
     >>> recorder.error("payment failed", type="OPS", key="payment")
     >>> recorder.reality("shop", "app.Shop", {"version": "1.2"})
     >>> recorder.flush()
@@ -160,7 +160,7 @@ class Recorder:
         self,
         message: Text,
         *,
-        level: Optional[int] = None,
+        level: Optional[Level] = None,
         tags: Optional[Tags] = None,
         at: Union[At, Moment, None] = None,
     ) -> None:
@@ -177,7 +177,7 @@ class Recorder:
         message: Text,
         *,
         public: Optional[Text] = None,
-        level: Optional[int] = None,
+        level: Optional[Level] = None,
         type: Optional[ErrorType] = None,
         tags: Optional[Tags] = None,
         code: Optional[Text] = None,

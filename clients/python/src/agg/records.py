@@ -53,6 +53,8 @@ class LogRecord:
     level: int
     epoch: int
     tags: Tags = field(default_factory=dict)
+    severity: str = ""
+    """The name of the level or of the next below; empty from servers older than 0.2."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class ErrorRecord:
     last: int
     tags: Tags = field(default_factory=dict)
     seen: int = 0
+    severity: str = ""
+    """The name of the level or of the next below; empty from servers older than 0.2."""
 
 
 @dataclass(frozen=True)

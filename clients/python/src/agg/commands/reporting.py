@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional, Union
 
 from .. import arguments, records
-from ..arguments import At, ErrorType, ItemType, MetricType, Number, Seconds, Tags, Text
+from ..arguments import At, ErrorType, ItemType, Level, MetricType, Number, Seconds, Tags, Text
 from ..command import Command
 from ..records import Occurred, Taken
 from .words import option
@@ -81,20 +81,20 @@ def log(
     node: Text,
     message: Text,
     *,
-    level: Optional[int] = None,
+    level: Optional[Level] = None,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
 ) -> Command[int]:
     """AGG.LOG node message [LEVEL level] [TAGS tags] [AT ms]
 
-    Reports a log entry. Levels range from 0 to 9; the default is 5. `agg.LogHandler` documents how
-    the levels of ``logging`` map to them. Returns the id of the queued record.
+    Reports a log entry. A level is 0 to 9 or a name: TRACE 0, DEBUG 1, INFO 3, NOTICE 4, WARNING 5,
+    ERROR 7, CRITICAL 9; the default is INFO. Returns the id of the queued record.
 
-    >>> # AGG.LOG node1 'backup finished' LEVEL 3 TAGS job:nightly
-    >>> id = client.log("node1", "backup finished", level=3, tags={"job": "nightly"})
+    >>> # AGG.LOG node1 'disk is nearly full' LEVEL WARNING TAGS disk:sda
+    >>> id = client.log("node1", "disk is nearly full", level="WARNING", tags={"disk": "sda"})
     """
     words = [b"AGG.LOG", arguments.text(node), arguments.text(message)]
-    option(words, b"LEVEL", level, arguments.integer)
+    option(words, b"LEVEL", level, arguments.level)
     option(words, b"TAGS", tags, arguments.tags)
     option(words, b"AT", at, arguments.at)
     return Command(words, int)
@@ -105,7 +105,7 @@ def error(
     message: Text,
     *,
     public: Optional[Text] = None,
-    level: Optional[int] = None,
+    level: Optional[Level] = None,
     type: Optional[ErrorType] = None,
     tags: Optional[Tags] = None,
     code: Optional[Text] = None,
@@ -123,10 +123,11 @@ def error(
     Reports an error. The server stores each distinct error once, with a count, and queues it when
     it is new and then at most every five minutes. An error is identified by ``key`` or, without
     one, by a hash of message, public, code, func and file. Therefore keep variable parts out of the
-    message, or pass a key, as `agg.capture_exceptions` does for exceptions.
+    message, or pass a key, as `agg.capture_exceptions` does for exceptions. The level, as of
+    `log`, defaults to ERROR.
 
-    >>> # AGG.ERROR node1 'disk sda: read failed' LEVEL 7 TYPE OPS FILE disk.c
-    >>> client.error("node1", "disk sda: read failed", type="OPS", file="disk.c", level=7)
+    >>> # AGG.ERROR node1 'disk sda: read failed' LEVEL CRITICAL TYPE OPS FILE disk.c
+    >>> client.error("node1", "disk sda: read failed", type="OPS", file="disk.c", level="CRITICAL")
     Occurred(key='f53a25f6de0821fec78bdac29e2e9f3d', occurrences=1)
     >>> # AGG.ERROR node1 'order 17 was lost' KEY order-lost
     >>> client.error("node1", "order 17 was lost", key="order-lost")
@@ -137,7 +138,7 @@ def error(
     """
     words = [b"AGG.ERROR", arguments.text(node), arguments.text(message)]
     option(words, b"PUBLIC", public, arguments.text)
-    option(words, b"LEVEL", level, arguments.integer)
+    option(words, b"LEVEL", level, arguments.level)
     option(words, b"TYPE", type, str.encode)
     option(words, b"TAGS", tags, arguments.tags)
     option(words, b"CODE", code, arguments.text)
