@@ -10,7 +10,7 @@ use aggregator_fuzz::{codec, line};
 use std::path::Path;
 
 /// Commands by words; `pass N` lets time pass, with ticks.
-const SCRIPTS: [&[&str]; 9] = [
+const SCRIPTS: [&[&str]; 10] = [
     &[
         "STAT m 5",
         "STAT m 7.5 TAGS a:1",
@@ -82,9 +82,18 @@ const SCRIPTS: [&[&str]; 9] = [
         "STAT n 1e308",
         "RANGE m MIN",
     ],
+    &[
+        "STAT m 1 SEQ a 1",
+        "MSTAT SEQ a 2 VALUES m 1 n 2",
+        "LOG hello SEQ b 0",
+        "STAT m 1 SEQ a 2",
+        "pass 10",
+        "ERROR e KEY e SEQ a 3",
+        "LOG hello SEQ a-source-with-a-longer-name 9223372036854775807",
+    ],
 ];
 
-const ARGUMENTS: [&str; 30] = [
+const ARGUMENTS: [&str; 34] = [
     "STAT n m 5",
     "STAT n m +1.5e3 ABS TAGS a:1 AT 1700002800000",
     "STAT n c 18446744073709551615 diff",
@@ -115,6 +124,10 @@ const ARGUMENTS: [&str; 30] = [
     "SCAN n METRIC 0 MATCH [a-m]* COUNT 5 WITHVALUES",
     "INFO n",
     "INFO n too-much",
+    "STAT n m 5 SEQ a 1",
+    "MSTAT n SEQ a 1 VALUES x 1 y 2",
+    "LOG n hello SEQ a-source-with-a-longer-name 9223372036854775807",
+    "ERROR n m SEQ a 9223372036854775808",
 ];
 
 const JSON: [&str; 28] = [

@@ -10,8 +10,9 @@
 //!   records come first;
 //! - a report of an object is answered as the contract says, and the count of an error grows by one.
 //!
-//! Bit 0 of the first byte chooses low limits; then statistics may be dropped, and are only counted. With SHOW in the
-//! environment the steps are printed.
+//! Bit 0 of the first byte chooses low limits; then statistics may be dropped, and are only counted. Bit 1 gives each
+//! report a sequence number and sends it twice: the second changes nothing. With SHOW in the environment the steps are
+//! printed.
 
 mod items;
 mod queues;
@@ -156,7 +157,7 @@ pub fn run(data: &[u8]) {
     let Ok(mode) = bytes.arbitrary::<u8>() else {
         return;
     };
-    let mut world = World::new(mode & 1 != 0);
+    let mut world = World::new(mode & 1 != 0, mode & 2 != 0);
     let show = std::env::var_os("SHOW").is_some();
     for n in 1..=120u8 {
         if bytes.is_empty() {
@@ -194,6 +195,9 @@ struct PendingRecord {
 struct World {
     server: Server,
     tight: bool,
+    /// Reports have sequence numbers, of which this is the last.
+    is_numbered: bool,
+    number: u64,
     node: Option<Node>,
     replica: Option<Node>,
     /// The pending records, as PEEK returns them.
@@ -233,7 +237,7 @@ struct Growth {
 }
 
 impl World {
-    fn new(tight: bool) -> World {
+    fn new(tight: bool, is_numbered: bool) -> World {
         let mut settings = Settings::default();
         settings.rules.history = [3, 2];
         settings.series_ttl_s = 9_000;
@@ -243,11 +247,14 @@ impl World {
             settings.max_series = 4;
             settings.max_errors = 3;
             settings.max_realities = 2;
+            settings.max_sources = 2;
             settings.rules.queue_bytes = [300, 200, 200];
         }
         World {
             server: Server::new(settings, BASE),
             tight,
+            is_numbered,
+            number: 0,
             node: None,
             replica: None,
             pending: BTreeMap::new(),
@@ -270,6 +277,35 @@ impl World {
 
     /// Runs a command given by its words, also on the replica, and returns the reply; `None` if there is no node.
     fn run(&mut self, command: Command, words: &[&str]) -> Option<Result<Value, CommandError>> {
+        use Command::{Error, Log, Mstat, Stat};
+        if !self.is_numbered || !matches!(command, Stat | Mstat | Log | Error) {
+            return self.run_once(command, words);
+        }
+        self.number += 1;
+        let (source, number) = (
+            format!("source-{}", self.number % 5),
+            self.number.to_string(),
+        );
+        // Options precede VALUES.
+        let at = if command == Mstat { 0 } else { words.len() };
+        let mut words = words.to_vec();
+        words.splice(at..at, ["SEQ", &source, &number]);
+        let result = self.run_once(command, &words);
+        if let Some(Ok(_)) = &result {
+            let before = self.node.as_ref().map(digest);
+            let again = self.run_once(command, &words).expect("the node exists");
+            assert_eq!(again.ok(), Some(Value::Null), "a repetition");
+            assert!(self.server.effects.is_empty());
+            assert_eq!(before, self.node.as_ref().map(digest));
+        }
+        result
+    }
+
+    fn run_once(
+        &mut self,
+        command: Command,
+        words: &[&str],
+    ) -> Option<Result<Value, CommandError>> {
         let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let mut fresh = None;
         let node = match &mut self.node {
