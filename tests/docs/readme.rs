@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::page::{self, PROMPT};
+use aggregator_core::settings::{SETTINGS, SettingSpec, Unit};
 use testkit::*;
 
 /// The pages with sessions of redis-cli, and how many commands each has at least.
-pub const SESSIONS: [(&str, usize); 3] = [
+pub const SESSIONS: [(&str, usize); 4] = [
     ("README.md", 5),
+    ("docs/commands.md", 2),
     ("docs/getting-started.md", 20),
     ("docs/statistics.md", 9),
 ];
@@ -108,7 +110,13 @@ fn configuration_page_names_every_setting_with_its_default() {
     let settings: BTreeMap<String, u64> = server.ask("CONFIG GET agg.*");
     assert!(!settings.is_empty());
     for (name, value) in settings {
+        let is_setting = |spec: &&SettingSpec| name.strip_prefix("agg.") == Some(spec.name);
+        let is_size = SETTINGS
+            .iter()
+            .find(is_setting)
+            .is_some_and(|spec| spec.unit == Unit::Bytes);
         let shown = match value {
+            n if !is_size => n.to_string(),
             n if n > 0 && n % (1 << 20) == 0 => format!("{}mb", n >> 20),
             n if n > 0 && n % (1 << 10) == 0 => format!("{}kb", n >> 10),
             n => n.to_string(),

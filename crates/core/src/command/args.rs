@@ -122,10 +122,16 @@ impl<'a, 's> Args<'a, 's> {
 
     #[inline]
     pub fn check_name(&self, what: &str, name: &[u8]) -> Result<(), CommandError> {
+        self.check_not_empty(what, name)?;
+        self.check_size(what, name)
+    }
+
+    #[inline]
+    pub fn check_not_empty(&self, what: &str, name: &[u8]) -> Result<(), CommandError> {
         if name.is_empty() {
             return Err(self.reject(format_args!("{what} must not be empty")));
         }
-        self.check_size(what, name)
+        Ok(())
     }
 
     #[inline]

@@ -8,9 +8,7 @@ use aggregator_protocol::quote::quoted_short;
 /// Reads the source and the number that follow the word SEQ.
 pub(super) fn read<'a>(args: &mut Args<'a, '_>) -> Result<Sequence<'a>, CommandError> {
     let source = args.next("SEQ")?;
-    if source.is_empty() {
-        return Err(args.reject("SEQ source must not be empty"));
-    }
+    args.check_not_empty("SEQ source", source)?;
     if source.len() > MAX_SOURCE {
         let (text, len) = (quoted_short(source), source.len());
         return Err(args.reject(format_args!(
