@@ -217,8 +217,7 @@ fn sweep(
         let Content::Value(stored) = key.content::<StoredNode>() else {
             return None;
         };
-        // The old owner of a node that is being imported sweeps it.
-        if stored.is_importing() {
+        if stored.is_decided_elsewhere(env.now.mono_ms) {
             break;
         }
         let cost = stored.node.sweep_bound(STEP);

@@ -87,7 +87,7 @@ fn apply_to(
 ) -> Option<Result<u64, DecodeError>> {
     let mono_ms = env.now.mono_ms;
     let max_id = replication::max_id(source.replay_client != 0, env.now);
-    stored.replay_client = source.replay_client;
+    stored.set_replay_client(source.replay_client, mono_ms);
     stored.is_imported |= source.is_imported;
     stored.register(call.ctx.db(), call.key.bytes());
     transaction::with_counters(|counters| {
@@ -113,7 +113,7 @@ fn create(
     })?;
     Some(created.map(|(node, last_id)| {
         let mut stored = StoredNode::new(node, bytes_before);
-        stored.replay_client = source.replay_client;
+        stored.set_replay_client(source.replay_client, env.now.mono_ms);
         stored.is_imported = source.is_imported;
         stored.register(call.ctx.db(), call.key.bytes());
         key.set(stored);

@@ -1,6 +1,8 @@
 //! The AOF of a server is read by others: at their start, and sent by `redis-cli --pipe`.
 
 use std::fs::File;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -123,6 +125,31 @@ fn aof_piped_by_redis_cli_into_a_fresh_server_gives_the_same_state() {
         let when = format!("seed {seed}, piped into a fresh server");
         assert_same(&when, &before, &state(&fresh));
     }
+}
+
+/// A fresh server's timer runs many times while the file arrives. It used to drop what had expired since the file was
+/// written, which the next effects named.
+#[test]
+fn aof_that_a_client_sends_slowly_gives_the_same_state() {
+    let Some(program) = main_program() else {
+        return;
+    };
+    let server = busy_server(&program, seeds(1, 1)[0], Lifetimes::Infinite);
+    let file = server.dir().join("whole.aof");
+    let (before, ()) = at_rest(&server, || whole_aof(&server, &file));
+    let bytes = std::fs::read(file).unwrap();
+    let fresh = program.start(&[], STILL);
+    let mut c = TcpStream::connect(("127.0.0.1", fresh.port)).unwrap();
+    let mut replies = c.try_clone().unwrap();
+    let reader = std::thread::spawn(move || std::io::copy(&mut replies, &mut std::io::sink()));
+    for part in bytes.chunks(bytes.len().div_ceil(30)) {
+        c.write_all(part).unwrap();
+        let_pass(150);
+    }
+    // The end of what is sent: the server answers all, and closes the connection.
+    c.shutdown(Shutdown::Write).unwrap();
+    reader.join().unwrap().unwrap();
+    assert_same("sent slowly", &before, &state(&fresh));
 }
 
 #[test]
