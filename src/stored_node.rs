@@ -32,9 +32,9 @@ pub struct StoredNode {
 /// to it.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
-/// How long after an AGG.APPLY of a client the timer leaves the node alone, milliseconds. The file that is replayed has
-/// the decisions of its server, and those of this server's timer between them would make another node of it: an item that
-/// expired here would be missing where the next effect names it by its slot.
+/// The time after an AGG.APPLY of a client for which the timer leaves the node alone, milliseconds. The file that is
+/// replayed has the decisions of its server, and those of this server's timer between them would make another node of
+/// it: an item that expired here would be missing where the next effect names it by its slot.
 const REPLAY_PAUSE_MS: u64 = 1_000;
 
 /// Starts a new epoch.

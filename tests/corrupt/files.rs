@@ -100,9 +100,15 @@ impl Starts {
                 use_all(&mut connection, keys.filter(is_plain).collect());
                 break;
             }
-            // Redis 7.0 has refused the file by then, and checks it before it exits. If the file is cut inside a module
-            // value, that check (rdbLoadCheckModuleValue) never ends.
-            let has_refused = log().contains("Unrecoverable error, aborting now");
+            // Redis 7.0 has rejected the file by then, and checks it before it exits. If the file is cut or damaged inside
+            // a module value, that check (rdbLoadCheckModuleValue) never ends.
+            let log_so_far = log();
+            let has_refused = [
+                "Unrecoverable error, aborting now",
+                "Internal error in RDB reading",
+            ]
+            .iter()
+            .any(|text| log_so_far.contains(text));
             if has_refused && started.elapsed() > Duration::from_secs(3) {
                 self.refused += 1;
                 break;

@@ -10,7 +10,11 @@ fn texts(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     page::walk(&page::root().join(folder), &mut |path| {
         let source = std::fs::read_to_string(path).unwrap();
-        let source = source.split("#[cfg(test)]").next().unwrap().to_owned();
+        let source = source
+            .split("#[cfg(test)]\nmod ")
+            .next()
+            .unwrap()
+            .to_owned();
         let name = path
             .strip_prefix(page::root())
             .unwrap()

@@ -29,6 +29,12 @@ impl ServerError {
     pub fn is_permission_denied(&self) -> bool {
         self.code == "NOPERM"
     }
+
+    /// Returns whether the key is not, or no longer, a node on this server: it holds another type, or its slot is on
+    /// another server.
+    pub fn is_elsewhere(&self) -> bool {
+        ["WRONGTYPE", "MOVED", "ASK"].contains(&self.code.as_str())
+    }
 }
 
 impl fmt::Display for ServerError {

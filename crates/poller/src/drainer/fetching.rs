@@ -17,32 +17,15 @@ use crate::budget::Permit;
 use crate::ledger::InFlightBatch;
 use crate::routing::{Destination, SinkHandle};
 
-use super::{Drainer, MIN_PAUSE, is_gone};
+use super::Drainer;
+use super::plan::{FetchPlan, MIN_PAUSE, PendingFetch, REPLY_BYTES};
 
 /// The most records of one fetch.
 const MAX_RECORDS: usize = 2000;
-/// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
-pub(super) const REPLY_BYTES: u64 = (1 << 20) + (256 << 10);
 /// A reply of at least this many bytes ended because of its size.
 const FULL_BYTES: usize = (1 << 20) * 3 / 4;
 /// The most fetches in one pipeline.
 const MAX_PIPELINE: usize = 8;
-
-/// A fetch that was or will be sent.
-pub(super) struct PendingFetch {
-    /// The index of the node queue.
-    index: usize,
-    /// The budget for the reply, one permit for each destination.
-    permits: Vec<Permit>,
-}
-
-/// The fetches of one round.
-#[derive(Default)]
-pub(super) struct FetchPlan {
-    pub(super) fetches: Vec<PendingFetch>,
-    /// The sinks on whose budget the round is blocked.
-    pub(super) blocked_on: Vec<Destination>,
-}
 
 impl Drainer {
     /// Plans the fetches that are due and for which the sinks have budget.
@@ -128,7 +111,7 @@ impl Drainer {
                     return Err(wire.refused("AGG.FETCH", &text));
                 }
                 // A key that was a node at the time of the scan may have been deleted or moved since.
-                if !is_gone(&text) {
+                if !text.is_elsewhere() {
                     let what = format!("to drain node {node}");
                     let text = wire.refused(&what, &text).to_string();
                     of_node(node).in_scope(|| self.once.say(&text));

@@ -11,6 +11,7 @@
 //! - Nothing is fetched for which a sink has no budget.
 
 mod fetching;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio::time::{sleep, sleep_until};
 
 use agg_client::Backoff;
 use agg_client::Shutdown;
-use agg_client::connect::{ClientError, Connection, Server, ServerError};
+use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::messages::{WarnOnce, say, warn};
 use agg_client::nodes::{self, NodeScan};
 use aggregator_protocol::{NodeName, Queue, RecordFormat};
@@ -36,10 +37,8 @@ use super::node_stats;
 use super::routing::{Destination, RoutingTable, SinkHandle};
 use super::status::{ServerStatus, Shared};
 
-use fetching::{FetchPlan, REPLY_BYTES};
+use plan::{FetchPlan, MIN_PAUSE, REPLY_BYTES};
 
-/// The shortest pause between two fetches from a queue that has no backlog.
-const MIN_PAUSE: Duration = Duration::from_millis(20);
 /// Scanning for nodes may take one part in so many of the time.
 const SCAN_SHARE: u32 = 20;
 
@@ -363,7 +362,9 @@ impl Drainer {
         let mut rejection = None;
         wire.pipeline(&due.commands, |index, reply| match reply {
             // A node that is gone has nothing to acknowledge. If it moved, its new server delivers the records again.
-            Err(text) if index < due.acknowledgements && !is_gone(&text) => rejection = Some(text),
+            Err(text) if index < due.acknowledgements && !text.is_elsewhere() => {
+                rejection = Some(text)
+            }
             _ => {}
         })
         .await?;
@@ -423,9 +424,4 @@ impl Drainer {
             }
         }
     }
-}
-
-/// Returns whether an error says that the node is not, or no longer, on this server.
-fn is_gone(error: &ServerError) -> bool {
-    ["WRONGTYPE", "MOVED", "ASK"].contains(&error.code.as_str())
 }
