@@ -284,8 +284,46 @@ fn server_has_the_documented_commands_and_no_others() {
     let found: Vec<String> = server.ask("COMMAND LIST FILTERBY MODULE agg");
     let mut found: Vec<String> = found.iter().map(|name| name.to_uppercase()).collect();
     found.sort();
-    let names = COMMANDS.each_ref().map(Contract::name);
+    let mut names = COMMANDS.each_ref().map(Contract::name).to_vec();
+    names.push("AGG.HELP");
     assert_eq!(found, sorted(&names));
+}
+
+#[test]
+fn help_has_a_line_for_each_command_but_the_internal_one() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let lines: Vec<String> = server.ask("AGG.HELP");
+    let shown = COMMANDS.iter().filter(|c| c.name() != "AGG.APPLY");
+    let expected: Vec<String> = shown
+        .map(|command| {
+            let docs = docs(&server, command.name());
+            let usage = shape(
+                &command
+                    .grammar
+                    .replace(" QUEUE", " queue")
+                    .replace("[QUEUE", "[queue"),
+            );
+            format!("{usage}: {}", text(&docs, "summary"))
+        })
+        .chain(["AGG.HELP: Lists the commands with their arguments.".to_owned()])
+        .collect();
+    let found: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let (usage, summary) = line.split_once(": ").unwrap();
+            format!("{}: {summary}", shape(usage))
+        })
+        .collect();
+    assert_eq!(found, expected);
+
+    let info = info(&server, "AGG.HELP");
+    assert_eq!(info[1], Value::Int(1));
+    assert_eq!(sorted_words(&info[2]), ["fast", "module", "readonly"]);
+    assert_eq!(info[3..6], [Value::Int(0), Value::Int(0), Value::Int(0)]);
+    assert!(args(&docs(&server, "AGG.HELP")).is_empty());
+    assert!(send::<Value>(&mut server.connection(), &[b"AGG.HELP", b"x"]).is_err());
 }
 
 #[test]

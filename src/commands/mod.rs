@@ -1,6 +1,7 @@
 //! The commands: what runs each. Their table is the core's ([`CommandSpec`]).
 
 mod apply;
+mod help;
 mod run;
 
 use crate::ffi::Handler;
@@ -9,7 +10,7 @@ use aggregator_core::command::{COMMANDS, CommandSpec};
 use run::{fetch, read, report, write};
 
 /// Returns all commands with their handlers.
-pub fn commands() -> [(&'static CommandSpec, Handler); 18] {
+pub fn commands() -> [(&'static CommandSpec, Handler); 19] {
     macro_rules! row {
         ($command:ident, $run:ident) => {
             (
@@ -18,7 +19,7 @@ pub fn commands() -> [(&'static CommandSpec, Handler); 18] {
             )
         };
     }
-    let [.., apply] = &COMMANDS;
+    let [.., help, apply] = &COMMANDS;
     [
         row!(Stat, report),
         row!(Mstat, report),
@@ -37,6 +38,7 @@ pub fn commands() -> [(&'static CommandSpec, Handler); 18] {
         row!(Range, read),
         row!(Scan, read),
         row!(Info, read),
+        (help, Handler::keyless(help::help)),
         (apply, Handler::new(apply::apply)),
     ]
 }

@@ -37,6 +37,12 @@ impl Handler {
         const { assert!(size_of::<F>() == 0, "a handler captures nothing") };
         Handler(run::<F>)
     }
+
+    /// Makes the entry point of a command without a key.
+    pub const fn keyless<F: Fn(Ctx<'_>) + Copy + 'static>(_: F) -> Handler {
+        const { assert!(size_of::<F>() == 0, "a handler captures nothing") };
+        Handler(run_keyless::<F>)
+    }
 }
 
 /// Runs a command. The server has no private data for commands, so the function is part of the type.
@@ -75,10 +81,30 @@ unsafe extern "C" fn run<F: Fn(&Call<'_>) + Copy + 'static>(
     raw::REDISMODULE_OK
 }
 
+/// Runs a command without a key; see [`run`].
+unsafe extern "C" fn run_keyless<F: Fn(Ctx<'_>) + Copy + 'static>(
+    ctx: *mut raw::RedisModuleCtx,
+    _: *mut *mut raw::RedisModuleString,
+    _: c_int,
+) -> c_int {
+    // SAFETY: the context lives during this call. `F` has no bytes and is `Copy`, and `Handler::keyless` was given a
+    // value of it, so another one may be made of nothing.
+    let (ctx, handler) = unsafe { (Ctx::new(ctx), ptr::NonNull::<F>::dangling().read()) };
+    let has_replied = guard(false, || {
+        handler(ctx);
+        true
+    });
+    if !has_replied {
+        ctx.reply_error("ERR internal error: see the server's log");
+    }
+    raw::REDISMODULE_OK
+}
+
 /// Returns what a command does with its key, in the server's terms. A user needs `%W~` only for commands that report.
 fn key_flags(access: Access) -> u64 {
     use raw::*;
     match access {
+        Access::None => 0,
         Access::Report => REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_UPDATE,
         Access::Drain => {
             REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_ACCESS | REDISMODULE_CMD_KEY_DELETE
@@ -134,10 +160,12 @@ fn register_one(
     let mut args = c_args(spec.args, &mut strings, &mut nested);
     let flags: Vec<&str> = spec.flags.iter().copied().map(Flag::name).collect();
     let (name, flags) = (strings.add(spec.name), strings.add(&flags.join(" ")));
+    let has_key = spec.access != Access::None;
+    let key = c_int::from(has_key);
     // SAFETY: the server copies the strings and what the structures below hold; they are dropped at the end.
     unsafe {
         done(
-            call!(RedisModule_CreateCommand(ctx.raw, name, Some(handler.0), flags, 1, 1, 1)
+            call!(RedisModule_CreateCommand(ctx.raw, name, Some(handler.0), flags, key, key, key)
                 else raw::REDISMODULE_ERR),
         )?;
         let command = call!(RedisModule_GetCommand(ctx.raw, name) else ptr::null_mut());
@@ -150,7 +178,7 @@ fn register_one(
             history: ptr::null_mut(),
             tips: ptr::null(),
             arity: spec.arity(),
-            key_specs: key_specs.as_mut_ptr(),
+            key_specs: key_specs[usize::from(!has_key)..].as_mut_ptr(),
             args: args.as_mut_ptr(),
         };
         done(call!(RedisModule_SetCommandInfo(command, &info) else raw::REDISMODULE_ERR))?;

@@ -19,9 +19,9 @@ pub struct CommandSpec {
     pub group: Group,
     /// Its properties.
     pub flags: &'static [Flag],
-    /// Its use of the key, which is always its first argument.
+    /// Its use of the key, which is its first argument.
     pub access: Access,
-    /// Its arguments; the first is the key.
+    /// Its arguments; the first is the key, if it has one.
     pub args: &'static [Arg],
 }
 
@@ -64,6 +64,8 @@ pub enum Access {
     Read,
     /// Reads and replaces it.
     Replace,
+    /// The command has no key.
+    None,
 }
 
 /// An argument.
@@ -257,6 +259,13 @@ impl CommandSpec {
         } else {
             len
         }
+    }
+
+    /// Returns the line of AGG.HELP: name, arguments, summary.
+    pub fn help(&self) -> String {
+        let (name, usage, summary) = (self.name, self.usage(), self.summary);
+        let separator = if usage.is_empty() { "" } else { " " };
+        format!("{name}{separator}{usage}: {summary}")
     }
 
     /// Its arguments as error messages show them.

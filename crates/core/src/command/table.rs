@@ -112,8 +112,8 @@ const fn read(
     }
 }
 
-/// All commands: in the order of [`super::Command`], and AGG.APPLY behind them.
-pub static COMMANDS: [CommandSpec; 18] = [
+/// All commands: in the order of [`super::Command`], and AGG.HELP and AGG.APPLY behind them.
+pub static COMMANDS: [CommandSpec; 19] = [
     report(
         "AGG.STAT",
         "Adds a sample to a metric.",
@@ -323,6 +323,16 @@ pub static COMMANDS: [CommandSpec; 18] = [
         )
     },
     CommandSpec {
+        flags: &[Flag::ReadOnly, Flag::Fast],
+        access: Access::None,
+        ..read(
+            "AGG.HELP",
+            "Lists the commands with their arguments.",
+            "O(1)",
+            &[],
+        )
+    },
+    CommandSpec {
         name: "AGG.APPLY",
         summary: "Applies effects of a primary, or a part of a saved node. Internal.",
         complexity: "O(n), n being the size of the payload",
@@ -395,6 +405,7 @@ mod tests {
                 "node METRIC|ERROR|REALITY cursor [MATCH glob] [COUNT n] [WITHVALUES]",
             ),
             ("AGG.INFO", 2, "node"),
+            ("AGG.HELP", 1, ""),
             ("AGG.APPLY", 3, "node payload"),
         ];
         for (spec, (name, arity, usage)) in COMMANDS.iter().zip(expected) {
