@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MSTAT: &str = "AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]";
+const MSTAT: &str = "AGG.MSTAT node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]";
 
 #[test]
 fn many_samples_share_their_type_tags_and_time() {

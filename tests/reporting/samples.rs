@@ -2,7 +2,8 @@
 
 use super::*;
 
-const STAT: &str = "AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms] [SEQ source n]";
+const STAT: &str =
+    "AGG.STAT node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]";
 
 #[test]
 fn sample_is_counted() {

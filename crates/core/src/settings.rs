@@ -1,5 +1,7 @@
 //! The settings of a server: their table, their values, and the part of them that a node keeps.
 
+use crate::model::histogram::Percentiles;
+
 /// The longest window, seconds (four weeks).
 pub const MAX_WINDOW_S: u32 = 28 * 86_400;
 
@@ -348,6 +350,10 @@ pub struct Rules {
     pub min_interval_ms: i64,
     /// The longest time between two related samples of a DIFF metric.
     pub max_gap_ms: i64,
+    /// The percentiles of windows that close.
+    pub percentiles: Percentiles,
+    /// Records of windows with a histogram contain it.
+    pub hist_records: bool,
 }
 
 impl Settings {
@@ -402,6 +408,8 @@ impl Settings {
                 max_future_ms,
                 min_interval_ms,
                 max_gap_ms: max_gap * 1000,
+                percentiles: Percentiles::DEFAULT,
+                hist_records: false,
             },
         }
     }

@@ -2,6 +2,7 @@
 //! module's tests/stable.)
 
 use crate::support::{BASE, Value, World, digest, frames, reload};
+use aggregator_core::histogram::Percentiles;
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::{Command, Counters, Request, Settings};
@@ -25,7 +26,15 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Returns a payload as another version wrote it.
 fn of_version(version: u8, payload: &[u8]) -> Vec<u8> {
-    [&[version], &payload[1..]].concat()
+    without_percentiles(&[&[version], &payload[1..]].concat())
+}
+
+/// Returns a payload or a frame without the percentiles and `hist-records` in its rules, which version 2 did not have.
+fn without_percentiles(bytes: &[u8]) -> Vec<u8> {
+    const THEY: &[u8] = &[4, 50, 90, 95, 99, 0];
+    let at = bytes.windows(THEY.len()).position(|part| part == THEY);
+    let (before, after) = bytes.split_at(at.unwrap_or(bytes.len()));
+    [before, after.strip_prefix(THEY).unwrap_or_default()].concat()
 }
 
 /// Returns the bytes of a text of [`hex`].
@@ -50,7 +59,7 @@ fn node_of_format_3_is_these_bytes() {
 
 /// The first frame, the metrics, the forgotten metrics, the sources, the last frame.
 const GOLDEN: [&str; 5] = [
-    "1003ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0681c49896cec4820380a5ca81fa6200",
+    "1003ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0604325a5f630081c49896cec4820380a5ca81fa6200",
     "11016d0003613a6280a5ca81fa620102400400000003f0f7cfaa06010001023ff822023ff83ff83ff803613a629cfacfaa06\
      010001023ff822023ff83ff83ff803613a62c8fccfaa0603000102401a22023ff84004400403613a62000001f0f7cfaa0605\
      c0cf240102402322023ff84004400403613a6200",
@@ -59,7 +68,7 @@ const GOLDEN: [&str; 5] = [
     "1f0100000000000102",
 ];
 
-/// Version 2 had no sources, and no number of them in the last frame.
+/// Version 2 had no histograms and percentiles; no sources, and no number of them in the last frame.
 #[test]
 fn node_of_format_2_is_read() {
     let mut w = world();
@@ -75,6 +84,33 @@ fn node_of_format_2_is_read() {
     let loaded = loader.finish().unwrap();
     assert_eq!(digest(&loaded), digest(w.node.as_ref().unwrap()));
 }
+
+/// A histogram of raw values and one of buckets, percentiles and a histogram in a record, percentiles in the history.
+#[test]
+fn metric_with_histograms_is_these_bytes() {
+    let mut w = World::new();
+    w.settings.rules.hist_records = true;
+    w.settings.rules.percentiles = Percentiles::parse(b"50 99.9").unwrap();
+    w.pass(600_000);
+    for i in 0..20 {
+        w.run(&format!("STAT m {i} HIST AT {}", BASE + i));
+    }
+    w.run(&format!("STAT m 7 AT {}", BASE + 300_000));
+    let saved: Vec<String> = frames(w.node.as_ref().unwrap())
+        .iter()
+        .map(|f| hex(f))
+        .collect();
+    assert_eq!(saved[1..3], HISTOGRAMS);
+    w.check_copies();
+}
+
+const HISTOGRAMS: [&str; 2] = [
+    "11016dc000c0d5a581fa62000700009cfacfaa06019cfacfaa0601000102401c2202401c401c401c000149e0ef9fd50c140902fc0240\
+     33023200c08faedc0388402205f641e0512e4032d23d4f354a800001f0f7cfaa0615e0a71201098a0320024033401c000002009cfacf\
+     aa060102401c01f0f7cfaa06290100890101023f022502190215020f020d020b020b020902070207020702050207020302050205020302",
+    "120080c49896cec4820355016d000049e0ef9fd50c140902fc024033023200c08faedc0388402205f641e0512e4032d23d4f354a8029\
+     0100890101023f022502190215020f020d020b020b020902070207020702050207020302050205020302",
+];
 
 /// The first frame, the metrics, the forgotten metrics, the last frame.
 const FORMAT_2: [&str; 4] = [
@@ -138,6 +174,7 @@ fn node_of_format_1_is_read() {
     let node = w.node.as_ref().unwrap();
     let mut saved = frames(node);
     assert_eq!(saved[0][..2], [0x10, 3]);
+    saved[0] = without_percentiles(&saved[0]);
     saved[0][1] = 1;
     for _ in 0..2 {
         assert_eq!(saved.last_mut().unwrap().pop(), Some(0));
@@ -242,6 +279,7 @@ fn tags_of_version_1_are_converted() {
     let rejected = load(&saved).err().unwrap().to_string();
     assert_eq!(rejected, "a list of tags is not in canonical form");
     let mut saved_v1 = saved;
+    saved_v1[0] = without_percentiles(&saved_v1[0]);
     saved_v1[0][1] = 1;
     assert_eq!(saved_v1.last_mut().unwrap().pop(), Some(0));
     assert_eq!(digest(&load(&saved_v1).unwrap()), digest(node));

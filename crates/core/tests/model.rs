@@ -109,7 +109,7 @@ impl Model {
         let before = LATE.map(|field| count(&mut self.world, field));
         let taken = self
             .world
-            .run(&format!("STAT g{metric} {value} AT {at}"))
+            .run(&format!("STAT g{metric} {value}{} AT {at}", option(metric)))
             .int();
         let grew = [0, 1, 2].map(|f| count(&mut self.world, LATE[f]) > before[f]);
         let expected = [[false, false], [false, true], [true, false]].map(|these| these == counts);
@@ -126,7 +126,30 @@ impl Model {
             }
         }
         self.is_there[m] |= taken == 1;
-        self.take(&[])
+        self.take(&[])?;
+        self.check_open(metric)
+    }
+
+    /// Checks the percentiles of the open windows.
+    fn check_open(&mut self, metric: u8) -> Result<(), TestCaseError> {
+        if !self.is_there[usize::from(metric)] {
+            return Ok(());
+        }
+        let shown = self.world.run(&format!("GET METRIC g{metric}"));
+        for (i, name) in ["min", "hour"].into_iter().enumerate() {
+            for window in shown.at(name).list() {
+                let key = (metric, i, window.at("start").int());
+                let value = |field: &str| {
+                    let Value::Map(members) = window else {
+                        panic!("{window:?}")
+                    };
+                    let member = members.iter().find(|(name, _)| name.text() == field);
+                    member.map(|(_, value)| value.float())
+                };
+                check_percentiles(metric, value, &self.open[&key])?;
+            }
+        }
+        Ok(())
     }
 
     fn forget(&mut self, metric: u8) -> Result<(), TestCaseError> {
@@ -194,12 +217,52 @@ impl Model {
                     .remove(&key)
                     .expect("a window of samples that counted");
                 check_record(&r, &samples)?;
+                check_percentiles(key.0, |field| r[field].as_f64(), &samples)?;
                 let to = &mut self.delivered_to[usize::from(key.0)][i];
                 *to = (*to).max(start + WINDOWS_MS[i]);
             }
         }
         Ok(())
     }
+}
+
+/// The histograms of the first metric are compared with all its values.
+const HIST: u8 = 0;
+
+fn option(metric: u8) -> &'static str {
+    match metric {
+        HIST => " HIST",
+        _ => "",
+    }
+}
+
+/// Checks the percentiles of a window: exact while it has at most 16 samples, otherwise within the bounds of values
+/// with a ratio up to 10^3 (the values are 0, and 1/8 to 1000/8).
+fn check_percentiles(
+    metric: u8,
+    shown: impl Fn(&str) -> Option<f64>,
+    samples: &[(i64, f64)],
+) -> Result<(), TestCaseError> {
+    let mut values: Vec<f64> = samples.iter().map(|s| s.1).collect();
+    values.sort_by(f64::total_cmp);
+    for (percent, field) in [(50, "p50"), (90, "p90"), (95, "p95"), (99, "p99")] {
+        let expected = values[(values.len() * percent).div_ceil(100) - 1];
+        let max = if values.len() <= 16 {
+            0.0
+        } else {
+            0.0109 * expected
+        };
+        match shown(field) {
+            None => prop_assert!(metric != HIST, "no {field}"),
+            Some(_) if metric != HIST => prop_assert!(false, "{field} without HIST"),
+            Some(value) => prop_assert!(
+                (value - expected).abs() <= max,
+                "{field}: {value} for {expected} of {} samples",
+                values.len()
+            ),
+        }
+    }
+    Ok(())
 }
 
 fn check_record(r: &serde_json::Value, samples: &[(i64, f64)]) -> Result<(), TestCaseError> {

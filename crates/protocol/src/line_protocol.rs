@@ -40,6 +40,8 @@ pub struct Line<'a> {
     pub max: f64,
     /// The last value or rate.
     pub last: f64,
+    /// The percentiles, by the names of their fields.
+    pub percentiles: &'a [(&'a str, f64)],
 }
 
 /// Appends the line, without a newline.
@@ -60,16 +62,22 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
         (b"node", &node),
         (b"window", window),
     ];
-    if is_plain(line.tags) && tags::iter(line.tags).all(|(name, _)| !is_reserved(name)) {
+    let is_taken = |name: &[u8]| is_field(name, line);
+    if is_plain(line.tags) && tags::iter(line.tags).all(|(name, _)| !is_taken(name)) {
         merge(out, ours, line.tags);
     } else {
-        sort(out, ours, line.tags);
+        sort(out, ours, line.tags, is_taken);
     }
     write_field(out, b" avg=", line.avg);
     write_field(out, b",max=", line.max);
     write_field(out, b",min=", line.min);
     write_field(out, b",sum=", line.sum);
     write_field(out, b",last=", line.last);
+    for (name, value) in line.percentiles {
+        out.push(b',');
+        out.extend_from_slice(name.as_bytes());
+        write_field(out, b"=", *value);
+    }
     out.extend_from_slice(b",count=");
     write_u64(out, line.count);
     out.extend_from_slice(b"i ");
@@ -119,6 +127,12 @@ pub fn is_reserved(name: &[u8]) -> bool {
     )
 }
 
+/// Returns whether a user's tag of this line cannot have this name: it is reserved, or that of a percentile.
+fn is_field(name: &[u8], line: &Line<'_>) -> bool {
+    let mut percentiles = line.percentiles.iter();
+    is_reserved(name) || percentiles.any(|(field, _)| field.as_bytes() == name)
+}
+
 /// Appends a tag, unless its value is empty.
 pub fn write_tag(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if !value.is_empty() {
@@ -136,8 +150,13 @@ pub fn escape_tag(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Returns the name of a user's tag as it is written: with `_` at its end if the name is reserved.
 pub fn tag_name(name: &[u8]) -> Cow<'_, [u8]> {
+    free_name(name, is_reserved)
+}
+
+/// Returns the name of a user's tag, with `_` at its end if it is taken.
+fn free_name(name: &[u8], is_taken: impl Fn(&[u8]) -> bool) -> Cow<'_, [u8]> {
     let mut name = clean(name);
-    if is_reserved(&name) {
+    if is_taken(&name) {
         name.to_mut().push(b'_');
     }
     name
@@ -156,11 +175,12 @@ fn merge(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
 }
 
 /// Merges the module's tags with any others.
-fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
+fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8], is_taken: impl Fn(&[u8]) -> bool) {
     let ours = ours.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
     let mut all = ours.to_vec();
     for (name, value) in tags::iter(tags) {
-        all.push((tag_name(name), value.map_or(Cow::Borrowed(b"true"), clean)));
+        let value = value.map_or(Cow::Borrowed(&b"true"[..]), clean);
+        all.push((free_name(name, &is_taken), value));
     }
     // Stable: of equal names the last given comes last, and is the one written.
     all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -230,6 +250,7 @@ mod tests {
             min: 0.1,
             max: 1e300,
             last: -5.0,
+            percentiles: &[],
         };
         let mut out = Vec::new();
         write(&mut out, &line);
@@ -287,6 +308,31 @@ mod tests {
                 format!("{start}{FIELDS}")
             );
         }
+    }
+
+    #[test]
+    fn percentiles_are_fields_and_their_names_no_tags() {
+        let line = Line {
+            node: b"n",
+            metric: b"m",
+            tags: b"p50:a p9 p99_9 p99_9_:b",
+            window_s: 60,
+            start_ms: 0,
+            count: 1,
+            sum: 1.0,
+            avg: 1.0,
+            min: 1.0,
+            max: 1.0,
+            last: 1.0,
+            percentiles: &[("p50", 1.5), ("p99_9", 2.0)],
+        };
+        let mut out = Vec::new();
+        write(&mut out, &line);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "m,node=n,p50_=a,p9=true,p99_9_=b,window=60s \
+             avg=1.0,max=1.0,min=1.0,sum=1.0,last=1.0,p50=1.5,p99_9=2.0,count=1i 0000000"
+        );
     }
 
     /// A separate parser, from the grammar: measurement, tags, fields, time. A backslash keeps the next character from
@@ -347,7 +393,7 @@ mod tests {
                 let ours: Ours<'_> = [(b"instance", instance.as_bytes()), (b"node", b"n"), (b"window", b"300s")];
                 let (mut merged, mut sorted) = (Vec::new(), Vec::new());
                 merge(&mut merged, ours, &tags);
-                sort(&mut sorted, ours, &tags);
+                sort(&mut sorted, ours, &tags, is_reserved);
                 prop_assert_eq!(String::from_utf8(merged), String::from_utf8(sorted));
             }
         }

@@ -198,9 +198,10 @@ impl RandomWorkload {
             0 => format!(" SEQ s{} {}", r.below(7), now_ms() / 4),
             _ => String::new(),
         };
+        let hist = r.word(&["", "", " HIST"]);
         let long = "y".repeat(r.below(200));
         match r.below(10) {
-            0 | 1 => format!("AGG.STAT {node} m{} {n}{tags}{at}{seq}", r.below(30)),
+            0 | 1 => format!("AGG.STAT {node} m{} {n}{hist}{tags}{at}{seq}", r.below(30)),
             2 | 3 => {
                 let big = ["18446744073709551615", "1e18", "0.5", "3"];
                 let total = match r.below(6) {
@@ -208,12 +209,12 @@ impl RandomWorkload {
                     _ => (now_ms() % 100_000).to_string(),
                 };
                 format!(
-                    "AGG.STAT {node} d{} {total} DIFF{tags}{at}{seq}",
+                    "AGG.STAT {node} d{} {total} DIFF{hist}{tags}{at}{seq}",
                     r.below(4)
                 )
             }
             4 => format!(
-                "AGG.MSTAT {node}{tags}{at}{seq}{} VALUES m1 {n} m{} {n} m2 1 bad {}",
+                "AGG.MSTAT {node}{hist}{tags}{at}{seq}{} VALUES m1 {n} m{} {n} m2 1 bad {}",
                 r.word(&["", "", " ATOMIC"]),
                 r.below(30),
                 r.word(&["x", "1"])

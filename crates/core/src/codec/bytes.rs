@@ -204,10 +204,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads as many doubles as were written together.
+    #[inline]
     pub fn doubles<const N: usize>(&mut self) -> Result<[f64; N], DecodeError> {
-        let (forms, rest) = self.rest.split_at_checked(N.div_ceil(2)).ok_or(CUT)?;
-        let mut later = Reader { rest };
         let mut values = [0.0; N];
+        self.doubles_into(&mut values)?;
+        Ok(values)
+    }
+
+    /// Reads as many doubles as were written together.
+    #[inline]
+    pub fn doubles_into(&mut self, values: &mut [f64]) -> Result<(), DecodeError> {
+        let (forms, rest) = self
+            .rest
+            .split_at_checked(values.len().div_ceil(2))
+            .ok_or(CUT)?;
+        let mut later = Reader { rest };
         for (i, value) in values.iter_mut().enumerate() {
             let form = forms[i / 2] >> (4 * (i % 2)) & 0xf;
             *value = match form.checked_sub(DECIMAL) {
@@ -224,7 +235,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.rest = later.rest;
-        Ok(values)
+        Ok(())
     }
 
     /// Reads a double of which `len` leading bytes were kept, at most 8.

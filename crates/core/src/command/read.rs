@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::names::item_kind;
 use crate::error::CommandError;
+use crate::model::histogram::Percentiles;
 use crate::model::{ItemKind, Window};
 use crate::node::{Node, Scan};
 use crate::reply::Reply;
@@ -13,6 +14,7 @@ use aggregator_protocol::glob::Glob;
 pub(super) struct Get<'a> {
     item_kind: ItemKind,
     name: &'a [u8],
+    percentiles: Percentiles,
 }
 
 impl<'a> Get<'a> {
@@ -20,13 +22,14 @@ impl<'a> Get<'a> {
         let get = Get {
             item_kind: item_kind(args)?,
             name: args.name("name")?,
+            percentiles: args.settings.rules.percentiles,
         };
         args.finish()?;
         Ok(get)
     }
 
     pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
-        node.get(self.item_kind, self.name, name, reply);
+        node.get(self.item_kind, self.name, name, self.percentiles, reply);
     }
 }
 
@@ -36,6 +39,7 @@ pub(super) struct Range<'a> {
     window: Window,
     from: i64,
     to: i64,
+    percentiles: Percentiles,
 }
 
 impl<'a> Range<'a> {
@@ -47,6 +51,7 @@ impl<'a> Range<'a> {
             window,
             from: 0,
             to: i64::MAX,
+            percentiles: args.settings.rules.percentiles,
         };
         while !args.is_empty() {
             match args.option()? {
@@ -58,7 +63,8 @@ impl<'a> Range<'a> {
     }
 
     pub fn read(&self, node: &Node, reply: &mut dyn Reply) {
-        node.range(self.metric, self.window, self.from, self.to, reply);
+        let (from, to) = (self.from, self.to);
+        node.range(self.metric, self.window, from, to, self.percentiles, reply);
     }
 }
 
@@ -75,6 +81,7 @@ impl ScanRequest {
             pattern: None,
             count: 10,
             with_values: false,
+            percentiles: args.settings.rules.percentiles,
         };
         while !args.is_empty() {
             match args.option()? {

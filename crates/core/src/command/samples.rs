@@ -17,6 +17,7 @@ pub(super) struct SampleOptions<'a> {
     pub tags: Option<Cow<'a, [u8]>>,
     pub at: i64,
     pub sequence: Option<Sequence<'a>>,
+    pub hist: bool,
     /// The server's clock, Unix milliseconds.
     now_ms: i64,
     has_type: bool,
@@ -30,6 +31,7 @@ impl<'a> SampleOptions<'a> {
             tags: None,
             at: args.now_ms(),
             sequence: None,
+            hist: false,
             now_ms: args.now_ms(),
             has_type: false,
         }
@@ -40,6 +42,10 @@ impl<'a> SampleOptions<'a> {
         match option {
             "ABS" => self.set_type(MetricType::Abs, args),
             "DIFF" => self.set_type(MetricType::Diff, args),
+            "HIST" => {
+                self.hist = true;
+                Ok(())
+            }
             "TAGS" => {
                 self.tags = Some(args.tags()?);
                 Ok(())
@@ -76,6 +82,7 @@ impl<'a> SampleOptions<'a> {
             at: self.at,
             tags: self.tags.as_deref(),
             tag_id: None,
+            hist: self.hist,
         }
     }
 

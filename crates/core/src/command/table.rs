@@ -12,6 +12,7 @@ const TYPE: Arg = Arg::one_of(
     &[Arg::word("abs", "ABS"), Arg::word("diff", "DIFF")],
 )
 .optional();
+const HIST: Arg = Arg::word("hist", "HIST").optional();
 const TAGS: Arg = Arg::text("tags").after("TAGS").optional();
 const AT: Arg = Arg::new("unix-time-ms", ArgType::Time)
     .after("AT")
@@ -118,7 +119,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         "AGG.STAT",
         "Adds a sample to a metric.",
         "O(1)",
-        &[NODE, METRIC, VALUE, TYPE, TAGS, AT, SEQ],
+        &[NODE, METRIC, VALUE, TYPE, HIST, TAGS, AT, SEQ],
     ),
     report(
         "AGG.MSTAT",
@@ -127,6 +128,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         &[
             NODE,
             TYPE,
+            HIST,
             TAGS,
             AT,
             Arg::word("atomic", "ATOMIC").optional(),
@@ -354,12 +356,12 @@ mod tests {
             (
                 "AGG.STAT",
                 -4,
-                "node metric value [ABS|DIFF] [TAGS tags] [AT ms] [SEQ source n]",
+                "node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]",
             ),
             (
                 "AGG.MSTAT",
                 -5,
-                "node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]",
+                "node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]",
             ),
             (
                 "AGG.LOG",

@@ -33,7 +33,8 @@ use crate::settings::Rules;
 use aggregator_protocol::number::Number;
 
 /// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush
-/// delay, and forgot a metric completely; its payloads are still applied so. Version 2 had no sequence numbers.
+/// delay, and forgot a metric completely; its payloads are still applied so. Version 2 had no sequence numbers,
+/// histograms and percentiles.
 pub(crate) const VERSION: u8 = 3;
 
 /// The first byte of frames is this or larger. No version of effects reaches it.
@@ -86,6 +87,8 @@ mod flag {
     pub const SAME_TAGS: u8 = 8;
     /// The sample has the time of the one before.
     pub const SAME_AT: u8 = 16;
+    /// The sample has the option HIST.
+    pub const HIST: u8 = 64;
 }
 
 /// The form in which a change is sent to replicas and the AOF.
@@ -204,6 +207,9 @@ impl Effects {
         }
         if matches!(sample.value, Number::Float(_)) {
             flags |= flag::FLOAT;
+        }
+        if sample.hist {
+            flags |= flag::HIST;
         }
         if self.last_at == Some(sample.at) {
             flags |= flag::SAME_AT;

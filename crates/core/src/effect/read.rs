@@ -4,6 +4,7 @@ use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
 use crate::codec::tags::check_tags;
 use crate::error::DecodeError;
+use crate::model::histogram::Percentiles;
 use crate::model::{
     Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Sequence,
     Window,
@@ -139,7 +140,7 @@ impl<'a> Payload<'a> {
         let r = &mut self.reader;
         Ok(Some(match code {
             code::ADOPT => {
-                let (windows_s, rules) = read_rules(r)?;
+                let (windows_s, rules) = read_rules(r, self.version.into())?;
                 Change::Adopt { windows_s, rules }
             }
             code::LOG => Change::Log(LogEntry::read_from(r)?),
@@ -246,6 +247,7 @@ impl<'a> Payload<'a> {
                 at,
                 tags,
                 tag_id: None,
+                hist: flags & bit::HIST != 0,
             },
         })
     }
@@ -333,6 +335,8 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: PerWindow<u32>, rules: &Ru
         max_future_ms,
         min_interval_ms,
         max_gap_ms,
+        percentiles,
+        hist_records,
     } = rules;
     for v in windows_s.0.iter().chain(history) {
         put_u64(out, u64::from(*v));
@@ -343,21 +347,32 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: PerWindow<u32>, rules: &Ru
     for v in [flush_delay_ms, max_future_ms, min_interval_ms, max_gap_ms] {
         put_i64(out, *v);
     }
+    percentiles.put(out);
+    out.push((*hist_records).into());
 }
 
-/// Reads what `put_rules` wrote.
-pub(crate) fn read_rules(r: &mut Reader<'_>) -> Result<(PerWindow<u32>, Rules), DecodeError> {
+/// Reads what `put_rules` wrote. `version`: that of effects or saved nodes; before version 3 there were no percentiles.
+pub(crate) fn read_rules(
+    r: &mut Reader<'_>,
+    version: u64,
+) -> Result<(PerWindow<u32>, Rules), DecodeError> {
     let windows_s = [r.u32()?, r.u32()?];
     let history = [r.u32()?, r.u32()?];
     let queue_bytes = [r.u64()?, r.u64()?, r.u64()?];
-    let rules = Rules {
+    let mut rules = Rules {
         queue_bytes,
         history,
         flush_delay_ms: r.ms()?,
         max_future_ms: r.ms()?,
         min_interval_ms: r.ms()?,
         max_gap_ms: r.ms()?,
+        percentiles: Percentiles::DEFAULT,
+        hist_records: false,
     };
+    if version >= 3 {
+        rules.percentiles = Percentiles::read(r)?;
+        rules.hist_records = flag(r)?;
+    }
     let [min, hour] = windows_s;
     if min == 0
         || hour == 0

@@ -2,6 +2,7 @@
 
 use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64, signed};
 use crate::error::DecodeError;
+use crate::model::WindowPercentiles;
 use crate::time::{MAX_MS, second};
 
 /// The values of a window: one that has closed, or an open one so far.
@@ -14,10 +15,13 @@ pub(crate) struct ClosedWindow {
     pub min: f64,
     pub max: f64,
     pub last: f64,
+    /// Of a window with a histogram.
+    pub percentiles: Option<Box<WindowPercentiles>>,
 }
 
-/// Bits for the fields that the compact form omits because they follow from the rest.
-mod omitted {
+/// The bits of the first byte: what the compact form omits because it follows from the rest, and whether there are
+/// percentiles.
+mod flag {
     /// `avg`, which is `sum / count`.
     pub const MEAN: u8 = 1;
     /// `avg`, which is the rate of `sum` over the milliseconds that are written instead.
@@ -29,7 +33,9 @@ mod omitted {
     pub const MAX: u8 = 16;
     /// `min`, which is `avg`.
     pub const MIN: u8 = 32;
-    pub const ALL: u8 = 63;
+    /// Percentiles follow.
+    pub const PERCENTILES: u8 = 64;
+    pub const ALL: u8 = 127;
 }
 
 /// The compact form of a closed window without its start, which is written relative to another one. The form is used in
@@ -66,40 +72,43 @@ impl<'a> CompactForm<'a> {
 }
 
 impl ClosedWindow {
-    /// Writes the compact form: some 10 to 45 bytes. `before_s`: the start that a reader knows, Unix seconds. Returns
+    /// Writes the compact form: some 10 to 45 bytes, and those of the percentiles. `before_s`: the start that a reader knows, Unix seconds. Returns
     /// the argument of [`CompactForm::of`]: the first byte, and where the part after the start begins.
     pub fn put(&self, before_s: u32, out: &mut Vec<u8>) -> (u8, usize) {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
-        let (mut flags, mut covered) = (omitted::MEAN, None);
+        let (mut flags, mut covered) = (flag::MEAN, None);
         if !same(self.avg, mean(self.sum, self.count)) {
             covered = self.covered_ms();
-            flags = covered.map_or(0, |_| omitted::RATE);
+            flags = covered.map_or(0, |_| flag::RATE);
         }
         if same(self.last, self.min) {
-            flags |= omitted::LAST_IS_MIN;
+            flags |= flag::LAST_IS_MIN;
         } else if same(self.last, self.max) {
-            flags |= omitted::LAST_IS_MAX;
+            flags |= flag::LAST_IS_MAX;
         }
         if same(self.max, self.min) {
-            flags |= omitted::MAX;
+            flags |= flag::MAX;
         }
         if same(self.min, self.avg) {
-            flags |= omitted::MIN;
+            flags |= flag::MIN;
+        }
+        if self.percentiles.is_some() {
+            flags |= flag::PERCENTILES;
         }
         out.push(flags);
         put_i64(out, i64::from(second(self.start)) - i64::from(before_s));
         let rest = out.len();
         put_u64(out, self.count);
-        if flags & omitted::RATE != 0 {
+        if flags & flag::RATE != 0 {
             put_u64(out, covered.unwrap_or_default());
         }
         let mut values = [self.sum; 5];
         let mut len = 1;
         for (value, without) in [
-            (self.avg, omitted::MEAN | omitted::RATE),
-            (self.min, omitted::MIN),
-            (self.max, omitted::MAX),
-            (self.last, omitted::LAST_IS_MIN | omitted::LAST_IS_MAX),
+            (self.avg, flag::MEAN | flag::RATE),
+            (self.min, flag::MIN),
+            (self.max, flag::MAX),
+            (self.last, flag::LAST_IS_MIN | flag::LAST_IS_MAX),
         ] {
             if flags & without == 0 {
                 values[len] = value;
@@ -108,6 +117,9 @@ impl ClosedWindow {
         }
         // The forms of an odd number of doubles take half a byte more.
         put_doubles(out, &values[..len]);
+        if let Some(percentiles) = &self.percentiles {
+            percentiles.put(out);
+        }
         (flags, rest)
     }
 
@@ -124,7 +136,7 @@ impl ClosedWindow {
     pub fn read(before_s: u32, r: &mut Reader<'_>) -> Result<ClosedWindow, DecodeError> {
         const WRONG: DecodeError = DecodeError("inconsistent closed window");
         let flags = r.u8()?;
-        if flags > omitted::ALL {
+        if flags > flag::ALL {
             return Err(WRONG);
         }
         let start_s = i64::from(before_s).checked_add(r.i64()?).ok_or(WRONG)?;
@@ -133,17 +145,17 @@ impl ClosedWindow {
             .filter(|ms| (0..=MAX_MS).contains(ms));
         let start = start.ok_or(DecodeError("a time is out of range"))?;
         let count = r.count()?;
-        let covered = if flags & omitted::RATE != 0 {
+        let covered = if flags & flag::RATE != 0 {
             i64::from(r.u32()?).max(1)
         } else {
             0
         };
         let written = |bits: u8| usize::from(flags & bits == 0);
         let len = 1
-            + written(omitted::MEAN | omitted::RATE)
-            + written(omitted::MIN)
-            + written(omitted::MAX)
-            + written(omitted::LAST_IS_MIN | omitted::LAST_IS_MAX);
+            + written(flag::MEAN | flag::RATE)
+            + written(flag::MIN)
+            + written(flag::MAX)
+            + written(flag::LAST_IS_MIN | flag::LAST_IS_MAX);
         let values = match len {
             1 => widen(r.doubles::<1>()?),
             2 => widen(r.doubles::<2>()?),
@@ -160,20 +172,24 @@ impl ClosedWindow {
             }
         };
         let sum = next(0, 0.0);
-        let derived = if flags & omitted::RATE != 0 {
+        let derived = if flags & flag::RATE != 0 {
             rate(sum, covered)
         } else {
             mean(sum, count)
         };
-        let avg = next(omitted::MEAN | omitted::RATE, derived);
-        let min = next(omitted::MIN, avg);
-        let max = next(omitted::MAX, min);
-        let extreme = if flags & omitted::LAST_IS_MIN != 0 {
+        let avg = next(flag::MEAN | flag::RATE, derived);
+        let min = next(flag::MIN, avg);
+        let max = next(flag::MAX, min);
+        let extreme = if flags & flag::LAST_IS_MIN != 0 {
             min
         } else {
             max
         };
-        let last = next(omitted::LAST_IS_MIN | omitted::LAST_IS_MAX, extreme);
+        let last = next(flag::LAST_IS_MIN | flag::LAST_IS_MAX, extreme);
+        let percentiles = match flags & flag::PERCENTILES {
+            0 => None,
+            _ => Some(Box::new(WindowPercentiles::read(r)?)),
+        };
         Ok(ClosedWindow {
             start,
             count,
@@ -182,6 +198,7 @@ impl ClosedWindow {
             min,
             max,
             last,
+            percentiles,
         })
     }
 }

@@ -9,6 +9,7 @@ mod occurrence;
 mod sample;
 mod sequence;
 mod window;
+mod window_percentiles;
 mod window_record;
 
 pub use aggregator_protocol::{Queue, RecordFormat};
@@ -21,4 +22,5 @@ pub use sample::MetricType;
 pub(crate) use sample::{Sample, SampleOutcome, TagId};
 pub(crate) use sequence::{MAX_NUMBER, MAX_SOURCE, Sequence};
 pub(crate) use window::{PerWindow, Window};
+pub(crate) use window_percentiles::WindowPercentiles;
 pub(crate) use window_record::WindowRecord;

@@ -38,6 +38,8 @@ pub(crate) struct Sample<'a> {
     pub tags: Option<&'a [u8]>,
     /// The id of the tags, if the caller has a reference to them. Then a long list is looked up once for many samples.
     pub tag_id: Option<TagId>,
+    /// From now on the windows of the metric have histograms.
+    pub hist: bool,
 }
 
 /// The id of a tag list in the tag pool of a node; the empty list is in no pool. Each holder of an id has a reference,

@@ -2,6 +2,7 @@
 
 use crate::codec::bytes::{Reader, put_bytes};
 use crate::error::DecodeError;
+use crate::model::histogram::Histogram;
 use crate::model::{ClosedWindow, MetricType};
 
 /// A closed window as MIN and HOUR hold it.
@@ -11,10 +12,12 @@ pub(crate) struct WindowRecord<'a> {
     pub metric_type: MetricType,
     pub tags: &'a [u8],
     pub closed: ClosedWindow,
+    /// The histogram, if the record has it.
+    pub histogram: Option<Histogram>,
 }
 
 impl<'a> WindowRecord<'a> {
-    /// Writes the record. Returns what [`ClosedWindow::put`] returns.
+    /// Writes the record except for the histogram. Returns what [`ClosedWindow::put`] returns.
     pub fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
         put_bytes(out, self.name);
         put_bytes(out, self.tags);
@@ -22,15 +25,28 @@ impl<'a> WindowRecord<'a> {
         self.closed.put(0, out)
     }
 
+    /// Writes the histogram, after the rest of the record.
+    pub fn put_histogram(&self, out: &mut Vec<u8>) {
+        if let Some(histogram) = &self.histogram {
+            histogram.put(out);
+        }
+    }
+
     /// Reads a record.
     pub fn read(bytes: &'a [u8]) -> Result<WindowRecord<'a>, DecodeError> {
         let mut r = Reader::new(bytes);
         let (name, tags, diff) = (r.name()?, r.bytes()?, r.u8()? != 0);
+        let closed = ClosedWindow::read(0, &mut r)?;
+        let histogram = match r.is_empty() {
+            true => None,
+            false => Some(Histogram::read(&mut r)?),
+        };
         let record = WindowRecord {
             name,
             metric_type: MetricType::from_bit(diff),
             tags,
-            closed: ClosedWindow::read(0, &mut r)?,
+            closed,
+            histogram,
         };
         r.finish()?;
         Ok(record)

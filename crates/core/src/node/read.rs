@@ -3,7 +3,8 @@
 use super::{errors, objects};
 use crate::ages::Ages;
 use crate::counters::RejectReason;
-use crate::model::{ClosedWindow, ItemKind, MetricType, Queue, Window};
+use crate::model::histogram::Percentiles;
+use crate::model::{ClosedWindow, ItemKind, MetricType, Queue, Window, WindowPercentiles};
 use crate::node::Node;
 use crate::node::metric::history::History;
 use crate::node::metric::storage::Metric;
@@ -23,15 +24,18 @@ pub(crate) struct Scan {
     pub pattern: Option<Glob>,
     pub count: usize,
     pub with_values: bool,
+    /// Those of open windows.
+    pub percentiles: Percentiles,
 }
 
 impl Node {
-    /// AGG.GET: a map, or nil.
+    /// AGG.GET: a map, or nil. `percentiles`: those of open windows.
     pub(crate) fn get(
         &self,
         item_kind: ItemKind,
         name: &[u8],
         node_name: &[u8],
+        percentiles: Percentiles,
         reply: &mut dyn Reply,
     ) {
         let found = match item_kind {
@@ -40,7 +44,7 @@ impl Node {
             ItemKind::Object => self.objects.table.find(name),
         };
         match found {
-            Some(slot) => self.value(item_kind, slot, node_name, reply),
+            Some(slot) => self.value(item_kind, slot, node_name, percentiles, reply),
             None => reply.null(),
         }
     }
@@ -53,11 +57,14 @@ impl Node {
         window: Window,
         from: i64,
         to: i64,
+        percentiles: Percentiles,
         reply: &mut dyn Reply,
     ) {
         let slot = self.metrics.table.find(metric);
         let metric = slot.and_then(|slot| self.metrics.table.get(slot));
-        let windows = metric.into_iter().flat_map(|m| self.windows(m, window));
+        let windows = metric
+            .into_iter()
+            .flat_map(|m| self.windows(m, window, percentiles));
         let length_ms = self.length_ms(window);
         let windows = oldest(windows.filter(|(w, _)| w.start <= to && w.start + length_ms > from));
         reply.array(windows.len());
@@ -88,7 +95,7 @@ impl Node {
         for slot in slots {
             reply.bulk(self.name_of(scan.item_kind, slot));
             if scan.with_values {
-                self.value(scan.item_kind, slot, node_name, reply);
+                self.value(scan.item_kind, slot, node_name, scan.percentiles, reply);
             }
         }
     }
@@ -154,9 +161,20 @@ impl Node {
         }
     }
 
-    fn value(&self, item_kind: ItemKind, slot: u32, node_name: &[u8], reply: &mut dyn Reply) {
+    fn value(
+        &self,
+        item_kind: ItemKind,
+        slot: u32,
+        node_name: &[u8],
+        percentiles: Percentiles,
+        reply: &mut dyn Reply,
+    ) {
         let done = match item_kind {
-            ItemKind::Metric => self.metrics.table.get(slot).map(|m| self.metric(m, reply)),
+            ItemKind::Metric => self
+                .metrics
+                .table
+                .get(slot)
+                .map(|m| self.metric(m, percentiles, reply)),
             ItemKind::Error => self
                 .errors
                 .table
@@ -173,7 +191,7 @@ impl Node {
         }
     }
 
-    fn metric(&self, m: &Metric, reply: &mut dyn Reply) {
+    fn metric(&self, m: &Metric, percentiles: Percentiles, reply: &mut dyn Reply) {
         reply.map(14);
         text(reply, "name", m.name());
         text(reply, "type", m.metric_type.name().as_bytes());
@@ -188,7 +206,7 @@ impl Node {
         int(reply, "at", m.last_at().unwrap_or(0));
         for (window, name) in Window::ALL.into_iter().zip(["min", "hour"]) {
             reply.bulk(name.as_bytes());
-            let open: Vec<ClosedWindow> = self.open(m, window).collect();
+            let open: Vec<ClosedWindow> = self.open(m, window, percentiles).collect();
             reply.array(open.len());
             let length_ms = self.length_ms(window);
             open.iter()
@@ -209,9 +227,17 @@ impl Node {
         &'a self,
         m: &'a Metric,
         window: Window,
+        list: Percentiles,
     ) -> impl Iterator<Item = ClosedWindow> + 'a {
-        m.open(window)
-            .map(|open| open.close(m.metric_type, self.rules.min_interval_ms))
+        let hour_s = self.windows_s[Window::Hour];
+        m.open(window).map(move |open| {
+            let mut values = open.close(m.metric_type, self.rules.min_interval_ms);
+            if let Some(histogram) = m.histogram(window, open.start_s(), hour_s) {
+                let extremes = (values.min, values.max);
+                values.percentiles = WindowPercentiles::of(&histogram, list, extremes, values.avg);
+            }
+            values
+        })
     }
 
     /// Returns the closed windows that are kept, and the open ones; and whether each is closed.
@@ -219,9 +245,10 @@ impl Node {
         &'a self,
         m: &'a Metric,
         window: Window,
+        percentiles: Percentiles,
     ) -> impl Iterator<Item = (ClosedWindow, bool)> + 'a {
         let closed = m.history(window).into_iter().flat_map(History::iter);
-        let open = self.open(m, window);
+        let open = self.open(m, window, percentiles);
         closed
             .map(|values| (values, true))
             .chain(open.map(|values| (values, false)))
@@ -234,7 +261,8 @@ impl Node {
 
 /// Writes a window as a map.
 fn write_window(values: &ClosedWindow, length_ms: i64, is_closed: bool, reply: &mut dyn Reply) {
-    reply.map(9);
+    let percentiles = values.percentiles.as_ref();
+    reply.map(9 + percentiles.map_or(0, |p| p.len()));
     int(reply, "start", values.start);
     int(reply, "end", values.start + length_ms);
     int(reply, "count", values.count as i64);
@@ -246,6 +274,10 @@ fn write_window(values: &ClosedWindow, length_ms: i64, is_closed: bool, reply: &
         ("last", values.last),
     ] {
         reply.bulk(name.as_bytes());
+        reply.double(v);
+    }
+    for (percentile, v) in percentiles.into_iter().flat_map(|p| p.iter()) {
+        reply.bulk(percentile.field().as_bytes());
         reply.double(v);
     }
     int(reply, "closed", is_closed.into());

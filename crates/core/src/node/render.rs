@@ -1,6 +1,7 @@
 //! Rendering of records: JSON, or line protocol for MIN and HOUR.
 
 use crate::codec::json::{write_string, write_tags};
+use crate::model::histogram::Percentile;
 use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
 use aggregator_protocol::level;
@@ -41,10 +42,17 @@ impl Renderer<'_> {
         };
         let window_s = self.node.windows_s[Window::from_bit(queue == Queue::Hour)];
         let c = &record.closed;
+        let percentiles = c
+            .percentiles
+            .iter()
+            .flat_map(|percentiles| percentiles.iter());
         if self.format == RecordFormat::Line {
             let (node, metric, tags) = (self.name, record.name, record.tags);
             let (start_ms, count, sum, avg) = (c.start, c.count, c.sum, c.avg);
             let (min, max, last) = (c.min, c.max, c.last);
+            let named: Vec<(String, f64)> = percentiles.map(|(p, v)| (p.field(), v)).collect();
+            let percentiles: Vec<_> = named.iter().map(|(name, v)| (&name[..], *v)).collect();
+            let percentiles = &percentiles;
             let line = Line {
                 node,
                 metric,
@@ -57,6 +65,7 @@ impl Renderer<'_> {
                 min,
                 max,
                 last,
+                percentiles,
             };
             line_protocol::write(out, &line);
             return bytes.len() + 8 * tags::spaces(record.tags);
@@ -76,6 +85,13 @@ impl Renderer<'_> {
             (member!("last"), c.last),
         ] {
             object.double(name, v);
+        }
+        for (percentile, v) in percentiles {
+            object.percentile(percentile, v);
+        }
+        if let Some(histogram) = &record.histogram {
+            object.name(member!("hist"));
+            histogram.write_json(object.out);
         }
         object.tags(record.tags);
         object.end();
@@ -189,6 +205,13 @@ impl JsonObject<'_> {
 
     fn double(&mut self, name: &str, value: f64) {
         self.name(name);
+        write_f64(self.out, value);
+    }
+
+    fn percentile(&mut self, percentile: Percentile, value: f64) {
+        self.name(",\"");
+        self.name(&percentile.field());
+        self.name("\":");
         write_f64(self.out, value);
     }
 

@@ -2,6 +2,7 @@
 
 mod counters;
 mod forgotten;
+mod hist;
 mod windows;
 
 use crate::support::{BASE, World};

@@ -1,5 +1,7 @@
 //! The percentiles that a window reports: `agg.percentiles`.
 
+use crate::codec::bytes::{Reader, put_u64};
+use crate::error::DecodeError;
 use aggregator_protocol::number::is_json_number;
 use std::fmt;
 
@@ -7,22 +9,22 @@ use std::fmt;
 pub const MAX_PERCENTILES: usize = 8;
 
 /// The limit of the decimals of a percentile, without zeros at the end.
-pub const MAX_DECIMALS: usize = 9;
+pub const MAX_DECIMALS: usize = 7;
 
-/// A percentile, above 0 and at most 100, as an exact decimal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Percentile {
-    /// The percentile times 10^`decimals`. It does not end in 0 unless `decimals` is 0.
-    digits: u64,
-    decimals: u8,
-}
+/// The number of units of 1.
+const ONE: u32 = 10u32.pow(MAX_DECIMALS as u32);
 
-/// A list of percentiles, ascending and without duplicates.
+/// The largest percentile, and the number of units of all samples.
+const MAX: u32 = 100 * ONE;
+
+/// A percentile, above 0 and at most 100, as an exact decimal: a multiple of 10^-[`MAX_DECIMALS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percentile(u32);
+
+/// A list of percentiles, ascending and without duplicates. The rules of a node contain it and are copied with each
+/// command, so it is small: 0 stands for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Percentiles {
-    list: [Percentile; MAX_PERCENTILES],
-    len: u8,
-}
+pub struct Percentiles([u32; MAX_PERCENTILES]);
 
 /// An error in a list of percentiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +42,6 @@ pub enum PercentilesError {
 }
 
 impl Percentile {
-    /// The largest.
-    const MAX: Percentile = Percentile {
-        digits: 100,
-        decimals: 0,
-    };
-
     fn parse(word: &[u8]) -> Result<Percentile, PercentilesError> {
         let text = || String::from_utf8_lossy(word).into_owned();
         let is_plain = word.iter().all(|b| b.is_ascii_digit() || *b == b'.');
@@ -66,34 +62,25 @@ impl Percentile {
         if fraction.len() > MAX_DECIMALS {
             return Err(PercentilesError::TooPrecise(text()));
         }
-        let digits = whole.iter().chain(fraction);
-        let percentile = Percentile {
-            digits: digits.fold(0, |n, digit| 10 * n + u64::from(digit - b'0')),
-            decimals: fraction.len() as u8,
-        };
-        if percentile.digits == 0 || percentile.billionths() > Percentile::MAX.billionths() {
-            return Err(PercentilesError::OutOfRange(text()));
-        }
-        Ok(percentile)
+        let zeros = std::iter::repeat_n(&b'0', MAX_DECIMALS - fraction.len());
+        let digits = whole.iter().chain(fraction).chain(zeros);
+        // At most 10 digits.
+        let units = digits.fold(0, |n, digit| 10 * n + u64::from(digit - b'0'));
+        let units = u32::try_from(units).ok().and_then(Percentile::new);
+        units.ok_or_else(|| PercentilesError::OutOfRange(text()))
     }
 
-    fn power(self) -> u64 {
-        10u64.pow(self.decimals.into())
-    }
-
-    /// Returns the percentile in units of 10^-9.
-    fn billionths(self) -> u64 {
-        self.digits * 10u64.pow((MAX_DECIMALS - usize::from(self.decimals)) as u32)
+    fn new(units: u32) -> Option<Percentile> {
+        (1..=MAX).contains(&units).then_some(Percentile(units))
     }
 
     /// Returns the rank of the percentile among n samples, which begin with 1: ⌈percentile / 100 * n⌉.
     #[inline]
     pub fn rank(self, n: u64) -> u64 {
-        let whole = 100 * self.power();
-        match n.checked_mul(self.digits) {
+        match n.checked_mul(self.0.into()) {
             // Divisions of 128 bits are slow.
-            Some(product) => product.div_ceil(whole),
-            None => (u128::from(n) * u128::from(self.digits)).div_ceil(whole.into()) as u64,
+            Some(product) => product.div_ceil(MAX.into()),
+            None => (u128::from(n) * u128::from(self.0)).div_ceil(MAX.into()) as u64,
         }
     }
 
@@ -105,71 +92,96 @@ impl Percentile {
 
 impl fmt::Display for Percentile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.digits / self.power(), self.digits % self.power());
-        match usize::from(self.decimals) {
-            0 => write!(f, "{whole}"),
-            decimals => write!(f, "{whole}.{fraction:0decimals$}"),
+        let (whole, fraction) = (self.0 / ONE, self.0 % ONE);
+        if fraction == 0 {
+            return write!(f, "{whole}");
         }
+        let digits = format!("{fraction:0MAX_DECIMALS$}");
+        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
     }
 }
 
 impl Percentiles {
     /// The list without percentiles.
-    pub const NONE: Percentiles = Percentiles {
-        list: [Percentile::MAX; MAX_PERCENTILES],
-        len: 0,
-    };
+    pub const NONE: Percentiles = Percentiles([0; MAX_PERCENTILES]);
+
+    /// The list `50 90 95 99`.
+    pub const DEFAULT: Percentiles =
+        Percentiles([50 * ONE, 90 * ONE, 95 * ONE, 99 * ONE, 0, 0, 0, 0]);
 
     /// Reads percentiles separated by blanks. An empty text is an empty list.
     ///
     /// # Errors
     /// The first error in the text.
     pub fn parse(text: &[u8]) -> Result<Percentiles, PercentilesError> {
-        let mut all = Percentiles::NONE;
+        let (mut all, mut len) = ([u32::MAX; MAX_PERCENTILES], 0);
         let words = text.split(u8::is_ascii_whitespace);
         for word in words.filter(|word| !word.is_empty()) {
-            let percentile = Percentile::parse(word)?;
-            if all.iter().any(|other| other == percentile) {
+            let Percentile(units) = Percentile::parse(word)?;
+            if all.contains(&units) {
                 let text = String::from_utf8_lossy(word).into_owned();
                 return Err(PercentilesError::Duplicate(text));
             }
-            let place = all.list.get_mut(usize::from(all.len));
-            *place.ok_or(PercentilesError::TooMany)? = percentile;
-            all.len += 1;
+            *all.get_mut(len).ok_or(PercentilesError::TooMany)? = units;
+            len += 1;
         }
-        let len = all.len();
-        all.list[..len].sort_unstable_by_key(|percentile| percentile.billionths());
-        Ok(all)
+        all.sort_unstable();
+        all[len..].fill(0);
+        Ok(Percentiles(all))
     }
 
     /// Returns the percentiles, ascending.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Percentile> + '_ {
-        self.list[..self.len()].iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = Percentile> + '_ {
+        self.0.into_iter().map_while(Percentile::new)
     }
 
     /// Returns their number.
     pub fn len(&self) -> usize {
-        usize::from(self.len).min(MAX_PERCENTILES)
+        self.iter().count()
     }
 
     /// Returns `true` if there is none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        *self == Percentiles::NONE
+    }
+
+    /// Appends the byte form: the number of percentiles, and each. A whole one takes a byte.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.len() as u8);
+        for Percentile(units) in self.iter() {
+            if units % ONE == 0 {
+                out.push((units / ONE) as u8);
+            } else {
+                out.push(0);
+                put_u64(out, units.into());
+            }
+        }
+    }
+
+    /// Reads what `put` wrote.
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Percentiles, DecodeError> {
+        const WRONG: DecodeError = DecodeError("inconsistent percentiles");
+        let len = usize::from(r.u8()?);
+        let mut list = [0; MAX_PERCENTILES];
+        let (mut before, given) = (0, list.get_mut(..len).ok_or(WRONG)?);
+        for place in given {
+            let units = match r.u8()? {
+                0 => r.u32()?,
+                whole => u32::from(whole) * ONE,
+            };
+            if units <= before || units > MAX {
+                return Err(WRONG);
+            }
+            (*place, before) = (units, units);
+        }
+        Ok(Percentiles(list))
     }
 }
 
 impl Default for Percentiles {
     /// Returns `50 90 95 99`.
     fn default() -> Percentiles {
-        let mut all = Percentiles::NONE;
-        for (place, digits) in all.list.iter_mut().zip([50, 90, 95, 99]) {
-            *place = Percentile {
-                digits,
-                decimals: 0,
-            };
-            all.len += 1;
-        }
-        all
+        Percentiles::DEFAULT
     }
 }
 

@@ -5,7 +5,7 @@ use super::storage::Metric;
 use super::windowing::MetricContext;
 use crate::context::ApplyContext;
 use crate::counters::Dropped;
-use crate::model::{TagId, Window, WindowRecord};
+use crate::model::{TagId, Window, WindowPercentiles, WindowRecord};
 
 impl Metric {
     /// Returns `true` if an open window before the newest is past its end by the flush delay. It closes at once, as a
@@ -103,11 +103,21 @@ impl Metric {
         ctx.deadlines[window].closed(open, ctx.slot);
         let end_s = open.start_s().saturating_add(ctx.apply.windows_s[window]);
         self.watermark_s[window] = self.watermark_s[window].max(end_s);
+        let mut closed = open.close(self.metric_type, rules.min_interval_ms);
+        let mut histogram = None;
+        if self.has_histograms() {
+            histogram = self.take_histogram(window, open.start_s(), ctx.apply);
+            closed.percentiles = histogram.as_ref().and_then(|histogram| {
+                let extremes = (closed.min, closed.max);
+                WindowPercentiles::of(histogram, rules.percentiles, extremes, closed.avg)
+            });
+        }
         let record = WindowRecord {
             name: &self.name,
             metric_type: self.metric_type,
             tags: ctx.tags.text(tags),
-            closed: open.close(self.metric_type, rules.min_interval_ms),
+            closed,
+            histogram: histogram.filter(|_| rules.hist_records),
         };
         let form = ctx.queues.push_window(window, &record, ctx.apply);
         let max = rules.history[window as usize];

@@ -278,6 +278,7 @@ mod tests {
             min: 0.1,
             max: f64::from(start_s) / 3.0,
             last: 0.1,
+            percentiles: None,
         }
     }
 

@@ -3,8 +3,10 @@
 mod closing;
 pub(crate) mod deadlines;
 pub(crate) mod forgotten;
+pub(crate) mod histograms;
 pub(crate) mod history;
 pub(crate) mod name;
+mod observe;
 pub(crate) mod older;
 pub(crate) mod open_window;
 pub(crate) mod storage;

@@ -177,6 +177,7 @@ impl OpenWindow {
             min,
             max,
             last,
+            percentiles: None,
         }
     }
 
@@ -295,7 +296,7 @@ mod tests {
         fn any_closed_window_reads_back(count in 0u64..1 << 60, sum in any::<f64>(), few in prop::collection::vec(prop_oneof![Just(0.0), Just(1.5), -1e9..1e9f64, any::<f64>()], 4), as_sum in 0u8..16) {
             prop_assume!(sum.is_finite() && few.iter().all(|v| v.is_finite()));
             let value = |i: usize| if as_sum >> i & 1 == 1 { sum } else { few[i] };
-            reads_back(&ClosedWindow { start: 1_700_000_100_000, count, sum, avg: value(0), min: value(1), max: value(2), last: value(3) });
+            reads_back(&ClosedWindow { start: 1_700_000_100_000, count, sum, avg: value(0), min: value(1), max: value(2), last: value(3), percentiles: None });
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The changes that samples and time make to a metric are in `windowing.rs`.
 
+use super::histograms::Histograms;
 use super::history::History;
 use super::name::Name;
 use super::older::{OlderWindow, OlderWindows};
@@ -46,6 +47,10 @@ mod flags {
     pub const OTHER_MIN_TAGS: u8 = 4;
     /// The same of the newest HOUR window.
     pub const OTHER_HOUR_TAGS: u8 = 8;
+    /// Windows that open have a histogram.
+    pub const HIST: u8 = 16;
+    /// Some open windows have a histogram: [`super::Extra::histograms`].
+    pub const HISTOGRAMS: u8 = 32;
     /// A field of [`super::Rare`] is in use.
     pub const OF_RARE: u8 = PENDING_RATE | OTHER_MIN_TAGS | OTHER_HOUR_TAGS;
 }
@@ -62,11 +67,13 @@ fn other_tags_flag(window: Window) -> u8 {
 /// No sample yet, or none that counts for the next.
 const NEVER: i64 = i64::MIN;
 
-/// The fields of a metric of which a window has closed. The windows of all metrics close together, so it is small.
+/// The fields of a metric of which a window has closed or has a histogram. The windows of all metrics close together,
+/// so it is small.
 #[derive(Default)]
 struct Extra {
     history: PerWindow<History>,
     rare: Option<Box<Rare>>,
+    histograms: Option<Box<Histograms>>,
 }
 
 /// The fields that few metrics have.
@@ -97,7 +104,8 @@ impl Extra {
     fn is_empty(&self) -> bool {
         let history = &self.history;
         let is_empty = |window| history[window].len() == 0;
-        self.rare.is_none() && Window::ALL.into_iter().all(is_empty)
+        let is_other_empty = self.rare.is_none() && self.histograms.is_none();
+        is_other_empty && Window::ALL.into_iter().all(is_empty)
     }
 }
 
@@ -380,6 +388,53 @@ impl Metric {
     }
 }
 
+/// Histograms.
+impl Metric {
+    /// Whether windows that open have a histogram.
+    #[inline]
+    pub fn is_hist(&self) -> bool {
+        self.has(flags::HIST)
+    }
+
+    /// From now on windows that open have a histogram.
+    #[inline]
+    pub fn set_hist(&mut self) {
+        self.set(flags::HIST, true);
+    }
+
+    /// Whether an open window has a histogram.
+    #[inline]
+    pub(super) fn has_histograms(&self) -> bool {
+        self.has(flags::HISTOGRAMS)
+    }
+
+    /// The histograms of the open windows; `None`: no window has one.
+    pub fn histograms(&self) -> Option<&Histograms> {
+        self.extra.as_ref()?.histograms.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn histograms_mut(&mut self) -> Option<&mut Histograms> {
+        self.extra.as_mut()?.histograms.as_deref_mut()
+    }
+
+    pub fn make_histograms(&mut self) -> &mut Histograms {
+        self.set(flags::HISTOGRAMS, true);
+        let extra = self.extra.get_or_insert_default();
+        extra.histograms.get_or_insert_default()
+    }
+
+    pub(super) fn drop_histograms(&mut self) {
+        self.set(flags::HISTOGRAMS, false);
+        if let Some(extra) = &mut self.extra {
+            extra.histograms = None;
+            if extra.is_empty() {
+                self.extra = None;
+            }
+        }
+    }
+}
+
 /// The tags of the newest open windows.
 impl Metric {
     /// The tags of the last sample to arrive in the newest window.
@@ -467,6 +522,6 @@ mod tests {
     fn metric_is_small() {
         assert_eq!(size_of::<Metric>(), 176);
         // Size classes of allocators are 96 and 80 bytes.
-        assert_eq!((size_of::<Extra>(), size_of::<Rare>()), (88, 80));
+        assert_eq!((size_of::<Extra>(), size_of::<Rare>()), (96, 80));
     }
 }

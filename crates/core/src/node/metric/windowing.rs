@@ -74,12 +74,13 @@ impl Metric {
             return SampleOutcome::Late;
         }
         let value = sample.value.to_f64();
-        self.take_tags(sample, slots, ctx);
+        self.take_options(sample, slots, ctx);
         for window in Window::ALL {
             if let Some(open) = self.open_at(window, slots[window], ctx) {
                 open.add_value(sample.at, value);
             }
         }
+        self.observe(slots, value, 1);
         if self.last_at().is_none_or(|last| sample.at >= last) {
             self.set_last(sample.at, sample.value);
         }
@@ -119,7 +120,7 @@ impl Metric {
                 sample.value.to_f64()
             }
         };
-        self.take_tags(sample, slots, ctx);
+        self.take_options(sample, slots, ctx);
         let pending = self.pending_rate();
         let sum = finite(pending.increase + increase);
         let covered = i64::from(pending.ms) + ms;
@@ -131,6 +132,9 @@ impl Metric {
                     open.add_rate(rate);
                 }
             }
+        }
+        if let Some(rate) = ended {
+            self.observe(slots, rate, 1);
         }
         self.set_pending_rate(match ended {
             Some(_) => PendingRate::default(),
@@ -152,15 +156,29 @@ impl Metric {
             let start_s = window_start(second(sample.at), ctx.apply.windows_s[window]);
             self.close_before(window, start_s, ctx);
         }
-        self.take_tags(sample, PerWindow([WindowSlot::Missed; 2]), ctx);
+        self.take_options(sample, PerWindow([WindowSlot::Missed; 2]), ctx);
         self.set_last(sample.at, sample.value);
         self.set_pending_rate(PendingRate::default());
         SampleOutcome::Counted
     }
 }
 
-/// Tags and open windows of a sample.
+/// The options and open windows of a sample.
 impl Metric {
+    /// Takes over the options of a sample that counts, before it opens windows.
+    #[inline]
+    fn take_options(
+        &mut self,
+        sample: &Sample<'_>,
+        slots: PerWindow<WindowSlot>,
+        ctx: &mut MetricContext<'_>,
+    ) {
+        if sample.hist {
+            self.set_hist();
+        }
+        self.take_tags(sample, slots, ctx);
+    }
+
     /// Makes the tags of a sample those of the metric, and of the windows in which it counts: those of `slots`.
     #[inline]
     fn take_tags(
@@ -255,6 +273,9 @@ impl Metric {
             ctx.deadlines[window].await_idle(&mut open, true, ctx.slot, until);
         } else {
             ctx.deadlines[window].opened(&open, ctx.slot);
+        }
+        if self.is_hist() {
+            self.add_histogram(window, start_s);
         }
         match slot {
             WindowSlot::Before(_) => self.add_older(window, open, TagId::NONE),

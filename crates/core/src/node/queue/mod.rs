@@ -113,8 +113,12 @@ impl Queues {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let (flags, mut rest) = record.put(&mut bytes);
+        let len = bytes.len();
+        record.put_histogram(&mut bytes);
         self.closed_bytes = self.closed_bytes.wrapping_add(bytes.len() as u64);
         self.push(window.queue(), &bytes, apply);
+        // The compact form is for the history, which has no histograms.
+        bytes.truncate(len);
         if bytes.capacity() > SCRATCH_LIMIT {
             bytes.drain(..rest);
             bytes.shrink_to(SCRATCH_LIMIT);

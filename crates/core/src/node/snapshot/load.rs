@@ -1,6 +1,6 @@
 //! Loading a node from frames.
 
-use super::{FORMAT, FRAME, kind};
+use super::{FORMAT, FRAME, kind, metric_flag};
 use crate::codec::bytes::Reader;
 use crate::codec::tags::loaded_tags;
 use crate::effect::{are_effects, read_flag, read_rules};
@@ -99,7 +99,7 @@ pub(in crate::node) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Nod
     if format > FORMAT {
         return Err(DecodeError("written by a newer version of the module"));
     }
-    let (windows_s, rules) = read_rules(&mut r)?;
+    let (windows_s, rules) = read_rules(&mut r, format)?;
     let mut node = Node::with(windows_s, rules, seed);
     node.queues.last_id = r.id()?;
     check_id(node.queues.last_id, max_id)?;
@@ -351,7 +351,15 @@ impl<'a> LoadedMetric<'a> {
         is_version_1: bool,
     ) -> Result<LoadedMetric<'a>, DecodeError> {
         let name = r.name()?;
-        let mut metric = Metric::new(name, MetricType::from_bit(r.u8()? != 0));
+        let flags = r.u8()?;
+        if flags & !metric_flag::ALL != 0 {
+            return Err(DecodeError("an unknown type of a metric"));
+        }
+        let metric_type = MetricType::from_bit(flags & metric_flag::DIFF != 0);
+        let mut metric = Metric::new(name, metric_type);
+        if flags & metric_flag::HIST != 0 {
+            metric.set_hist();
+        }
         let tags = loaded_tags(r.bytes()?, is_version_1)?;
         let at = r.i64()?;
         let last = match r.u8()? {
@@ -383,6 +391,9 @@ impl<'a> LoadedMetric<'a> {
                 let mark = closed.put(0, &mut form);
                 metric.keep(window, before_s, CompactForm::of(&form, mark), u32::MAX);
             }
+        }
+        if flags & metric_flag::HISTOGRAMS != 0 {
+            metric.load_histograms(r)?;
         }
         Ok(LoadedMetric {
             metric,

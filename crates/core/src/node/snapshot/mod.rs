@@ -31,7 +31,7 @@ use crate::time::second;
 use aggregator_protocol::number::Number;
 
 /// The version of the format. A reader rejects newer ones. Version 1 (0.1.0) had at most two open windows of a length,
-/// and no forgotten metrics; version 2 no sources.
+/// and no forgotten metrics; version 2 no sources, histograms and percentiles.
 const FORMAT: u64 = 3;
 
 /// A frame ends once it is this long.
@@ -47,6 +47,16 @@ mod kind {
     pub const FORGOTTEN: u8 = 0x15;
     pub const SOURCES: u8 = 0x16;
     pub const END: u8 = 0x1f;
+}
+
+/// The bits of a saved metric's type.
+mod metric_flag {
+    pub const DIFF: u8 = 1;
+    /// The histograms of open windows follow the metric.
+    pub const HISTOGRAMS: u8 = 64;
+    /// Windows that open have a histogram.
+    pub const HIST: u8 = 128;
+    pub const ALL: u8 = DIFF | HISTOGRAMS | HIST;
 }
 
 impl Node {
@@ -226,7 +236,15 @@ fn put_items<'a, T: 'a>(
 
 fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
     put_bytes(out, &m.name);
-    out.push((m.metric_type == MetricType::Diff).into());
+    let histograms = m.histograms();
+    let mut kind = u8::from(m.metric_type == MetricType::Diff);
+    if m.is_hist() {
+        kind |= metric_flag::HIST;
+    }
+    if histograms.is_some() {
+        kind |= metric_flag::HISTOGRAMS;
+    }
+    out.push(kind);
     put_bytes(out, pool.text(m.tags));
     put_i64(out, m.last_at().unwrap_or(-1));
     match m.last_value() {
@@ -257,5 +275,8 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
             closed.put(before_s, out);
             before_s = second(closed.start);
         }
+    }
+    if let Some(histograms) = histograms {
+        histograms.save(out);
     }
 }

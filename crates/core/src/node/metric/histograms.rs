@@ -1,0 +1,77 @@
+//! The histograms of a metric's open windows, as they are stored.
+
+use crate::codec::bytes::put_u64;
+use crate::model::Window;
+use crate::model::histogram::Histogram;
+
+/// The histogram of an open window.
+pub(crate) struct WindowHistogram {
+    pub window: Window,
+    /// The start of the window, Unix seconds.
+    pub start_s: u32,
+    pub histogram: Histogram,
+}
+
+/// The histograms of a metric: few, ordered by window and start. The allocation has exactly their length.
+#[derive(Default)]
+pub(crate) struct Histograms(Box<[WindowHistogram]>);
+
+impl Histograms {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes the form of saved nodes.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        out.push(self.0.len() as u8);
+        for open in &self.0 {
+            out.push(open.window as u8);
+            put_u64(out, open.start_s.into());
+            open.histogram.put(out);
+        }
+    }
+
+    #[inline]
+    fn find(&self, window: Window, start_s: u32) -> Option<usize> {
+        let is_it = |h: &WindowHistogram| h.start_s == start_s && h.window == window;
+        self.0.iter().position(is_it)
+    }
+
+    /// Returns the histogram of a window.
+    pub fn get(&self, window: Window, start_s: u32) -> Option<&Histogram> {
+        let at = self.find(window, start_s)?;
+        self.0.get(at).map(|h| &h.histogram)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, window: Window, start_s: u32) -> Option<&mut Histogram> {
+        let at = self.find(window, start_s)?;
+        self.0.get_mut(at).map(|h| &mut h.histogram)
+    }
+
+    /// Adds the histogram of a window that has none.
+    pub fn insert(&mut self, added: WindowHistogram) {
+        let key = |h: &WindowHistogram| (h.window as u8, h.start_s);
+        let at = self.0.partition_point(|h| key(h) < key(&added));
+        let mut all = std::mem::take(&mut self.0).into_vec();
+        all.reserve_exact(1);
+        all.insert(at, added);
+        self.0 = all.into_boxed_slice();
+    }
+
+    pub fn take(&mut self, window: Window, start_s: u32) -> Option<Histogram> {
+        let at = self.find(window, start_s)?;
+        let mut all = std::mem::take(&mut self.0).into_vec();
+        let taken = all.remove(at);
+        self.0 = all.into_boxed_slice();
+        Some(taken.histogram)
+    }
+
+    /// Returns the histograms of the MIN windows within an HOUR window.
+    pub fn within(&self, start_s: u32, length_s: u32) -> impl Iterator<Item = &Histogram> {
+        let is_within = move |h: &&WindowHistogram| {
+            h.window == Window::Min && h.start_s.wrapping_sub(start_s) < length_s
+        };
+        self.0.iter().filter(is_within).map(|h| &h.histogram)
+    }
+}
