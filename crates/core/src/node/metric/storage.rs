@@ -390,7 +390,7 @@ impl Metric {
 
 /// Histograms.
 impl Metric {
-    /// Whether windows that open have a histogram.
+    /// Returns `true` if windows that open have a histogram.
     #[inline]
     pub fn is_hist(&self) -> bool {
         self.has(flags::HIST)
@@ -402,7 +402,7 @@ impl Metric {
         self.set(flags::HIST, true);
     }
 
-    /// Whether an open window has a histogram.
+    /// Returns `true` if an open window has a histogram.
     #[inline]
     pub(super) fn has_histograms(&self) -> bool {
         self.has(flags::HISTOGRAMS)
