@@ -26,14 +26,16 @@ impl Queue {
     ];
     /// The queues whose records line protocol can express.
     pub const NUMBERS: [Queue; 2] = [Queue::Min, Queue::Hour];
+    /// The queues of references to errors or objects.
+    pub const REFERENCES: [Queue; 2] = [Queue::Error, Queue::Reality];
 
     /// Returns `true` if it holds references to errors or objects (ERROR, REALITY) instead of records of its own.
     pub fn is_references(self) -> bool {
-        matches!(self, Queue::Error | Queue::Reality)
+        Queue::REFERENCES.contains(&self)
     }
 
     /// Returns the keyword of the commands.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Queue::Min => "MIN",
             Queue::Hour => "HOUR",
@@ -61,8 +63,11 @@ pub enum RecordFormat {
 }
 
 impl RecordFormat {
+    /// All formats.
+    pub const ALL: [RecordFormat; 2] = [RecordFormat::Json, RecordFormat::Line];
+
     /// Returns the keyword of the commands.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             RecordFormat::Json => "JSON",
             RecordFormat::Line => "LINE",

@@ -198,19 +198,22 @@ impl<'a, 's> Args<'a, 's> {
         Ok(pattern)
     }
 
-    /// Takes one of several words: its index.
-    pub fn one_of(&mut self, what: &str, words: &[&'static str]) -> Result<usize, CommandError> {
+    /// Takes the keyword of one of several values, whose keywords `name` returns.
+    pub fn one_of<T: Copy>(
+        &mut self,
+        what: &str,
+        values: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Result<T, CommandError> {
         let word = self.next(what)?;
-        words
-            .iter()
-            .position(|w| w.as_bytes().eq_ignore_ascii_case(word))
-            .ok_or_else(|| {
-                self.reject(format_args!(
-                    "invalid {what} {}: expected one of {}",
-                    quoted(word),
-                    words.join(", ")
-                ))
-            })
+        let is_given = |value: &&T| name(**value).as_bytes().eq_ignore_ascii_case(word);
+        values.iter().find(is_given).copied().ok_or_else(|| {
+            let names: Vec<&str> = values.iter().map(|value| name(*value)).collect();
+            let (word, names) = (quoted(word), names.join(", "));
+            self.reject(format_args!(
+                "invalid {what} {word}: expected one of {names}"
+            ))
+        })
     }
 
     /// Takes an integer within a range.
@@ -311,8 +314,7 @@ impl<'a, 's> Args<'a, 's> {
 
     /// Takes one queue.
     pub fn one_queue(&mut self) -> Result<Queue, CommandError> {
-        let text = self.next("queue")?;
-        self.queue(text).ok_or_else(|| self.unknown_queue(text))
+        self.one_of("queue", &Queue::ALL, Queue::name)
     }
 
     /// Takes one or more queues, each once; they end where an option begins.
@@ -326,13 +328,6 @@ impl<'a, 's> Args<'a, 's> {
             self.rest = &self.rest[1..];
         }
         Ok(queues)
-    }
-
-    fn unknown_queue(&self, text: &[u8]) -> CommandError {
-        self.reject(format_args!(
-            "invalid queue {}: expected one of MIN, HOUR, LOG, ERROR, REALITY",
-            quoted(text)
-        ))
     }
 
     /// Takes queue ids to the end: sorted, each once.

@@ -38,8 +38,8 @@ impl RecordArgs {
     fn option(&mut self, option: &str, args: &mut Args<'_, '_>) -> Result<(), CommandError> {
         if option == "COUNT" {
             self.count = args.integer("COUNT", 1..=MAX_ITEMS as u64)? as usize;
-        } else if args.one_of("FORMAT", &["JSON", "LINE"])? == 1 {
-            self.format = RecordFormat::Line;
+        } else {
+            self.format = args.one_of("FORMAT", &RecordFormat::ALL, RecordFormat::name)?;
         }
         Ok(())
     }

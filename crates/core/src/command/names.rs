@@ -9,12 +9,9 @@ use crate::node::{MAX_REQUEUED, Node, RequeueError};
 use crate::reply::Reply;
 use aggregator_protocol::glob::Glob;
 
-const FAMILIES: [&str; 3] = ["METRIC", "ERROR", "REALITY"];
-
 /// Takes the kind of an item.
 pub(super) fn item_kind(args: &mut Args<'_, '_>) -> Result<ItemKind, CommandError> {
-    let i = args.one_of("kind", &FAMILIES)?;
-    Ok([ItemKind::Metric, ItemKind::Error, ItemKind::Object][i])
+    args.one_of("kind", &ItemKind::ALL, ItemKind::name)
 }
 
 /// The arguments of AGG.FORGET.
@@ -54,7 +51,7 @@ pub(super) struct Requeue {
 
 impl Requeue {
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Requeue, CommandError> {
-        let queue = [Queue::Error, Queue::Reality][args.one_of("queue", &["ERROR", "REALITY"])?];
+        let queue = args.one_of("queue", &Queue::REFERENCES, Queue::name)?;
         let mut pattern = None;
         while !args.is_empty() {
             args.option()?;

@@ -45,7 +45,7 @@ pub(super) struct Range<'a> {
 impl<'a> Range<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<Range<'a>, CommandError> {
         let metric = args.name("metric")?;
-        let window = Window::ALL[args.one_of("window", &["MIN", "HOUR"])?];
+        let window = args.one_of("window", &Window::ALL, Window::name)?;
         let mut range = Range {
             metric,
             window,

@@ -6,7 +6,7 @@ use crate::codec::json;
 use crate::context::WriteContext;
 use crate::counters::RejectReason;
 use crate::error::CommandError;
-use crate::model::{LogEntry, ObjectReport, Occurrence, Sequence};
+use crate::model::{ErrorType, LogEntry, ObjectReport, Occurrence, Sequence};
 use crate::node::{Node, ReportOutcome};
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -96,7 +96,7 @@ pub(super) struct ErrorReport<'a> {
     texts: [Cow<'a, [u8]>; 6],
     tags: Cow<'a, [u8]>,
     level: u8,
-    kind: u8,
+    error_type: ErrorType,
     gid: u64,
     nid: u64,
     at: i64,
@@ -121,20 +121,18 @@ impl Deref for ErrorKey<'_> {
     }
 }
 
-/// The keywords of TYPE in the order of the grammar, and their numbers in a node.
-const TYPES: [(&str, u8); 4] = [("BUG", 1), ("PERF", 2), ("OPS", 3), ("UNKNOWN", 0)];
-
 impl<'a> ErrorReport<'a> {
     pub fn parse(args: &mut Args<'a, '_>) -> Result<ErrorReport<'a>, CommandError> {
         // In the order of Occurrence::texts: message, public, code, func, file, backtrace.
         let mut whole: [&'a [u8]; 6] = [args.next("message")?, &[], &[], &[], &[], &[]];
         let (mut tags, mut key, mut at) = (Cow::default(), None, args.now_ms());
         let mut level = args.default_level(level::ERROR);
-        let (mut kind, mut gid, mut nid, mut sequence) = (0, 0, 0, None);
+        let mut error_type = ErrorType::default();
+        let (mut gid, mut nid, mut sequence) = (0, 0, None);
         while !args.is_empty() {
             match args.option()? {
                 "LEVEL" => level = args.level()?,
-                "TYPE" => kind = TYPES[args.one_of("TYPE", &TYPES.map(|t| t.0))?].1,
+                "TYPE" => error_type = args.one_of("TYPE", &ErrorType::ALL, ErrorType::name)?,
                 "TAGS" => tags = args.tags()?,
                 "GID" => gid = args.integer("GID", 0..=i64::MAX as u64)?,
                 "NID" => nid = args.integer("NID", 0..=i64::MAX as u64)?,
@@ -157,7 +155,7 @@ impl<'a> ErrorReport<'a> {
             texts,
             tags,
             level,
-            kind,
+            error_type,
             gid,
             nid,
             at,
@@ -187,7 +185,7 @@ impl<'a> ErrorReport<'a> {
             texts: [0, 1, 2, 3, 4, 5].map(|i| &*self.texts[i]),
             tags: &self.tags,
             level: self.level,
-            kind: self.kind,
+            error_type: self.error_type,
             gid: self.gid,
             nid: self.nid,
             at: self.at,

@@ -1,6 +1,7 @@
 //! The command table: all commands.
 
 use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group};
+use crate::model::{ErrorType, ItemKind, Queue, RecordFormat, Window};
 
 const NODE: Arg = Arg::new("node", ArgType::Key);
 const METRIC: Arg = Arg::text("metric");
@@ -28,26 +29,29 @@ const LEVEL: Arg = Arg::text("level").after("LEVEL").optional();
 const KIND: Arg = Arg::one_of(
     "kind",
     &[
-        Arg::word("metric", "METRIC"),
-        Arg::word("error", "ERROR"),
-        Arg::word("reality", "REALITY"),
+        Arg::word("metric", ItemKind::Metric.name()),
+        Arg::word("error", ItemKind::Error.name()),
+        Arg::word("reality", ItemKind::Object.name()),
     ],
 );
 const QUEUE: Arg = Arg::one_of(
     "queue",
     &[
-        Arg::word("min", "MIN"),
-        Arg::word("hour", "HOUR"),
-        Arg::word("log", "LOG"),
-        Arg::word("error", "ERROR"),
-        Arg::word("reality", "REALITY"),
+        Arg::word("min", Queue::Min.name()),
+        Arg::word("hour", Queue::Hour.name()),
+        Arg::word("log", Queue::Log.name()),
+        Arg::word("error", Queue::Error.name()),
+        Arg::word("reality", Queue::Reality.name()),
     ],
 )
 .shown_as("queue");
 const QUEUES: Arg = QUEUE.multiple();
 const REFERENCE_QUEUE: Arg = Arg::one_of(
     "queue",
-    &[Arg::word("error", "ERROR"), Arg::word("reality", "REALITY")],
+    &[
+        Arg::word("error", Queue::Error.name()),
+        Arg::word("reality", Queue::Reality.name()),
+    ],
 );
 const COUNT: Arg = Arg::integer("count")
     .after("COUNT")
@@ -55,7 +59,10 @@ const COUNT: Arg = Arg::integer("count")
     .optional();
 const FORMAT: Arg = Arg::one_of(
     "format",
-    &[Arg::word("json", "JSON"), Arg::word("line", "LINE")],
+    &[
+        Arg::word("json", RecordFormat::Json.name()),
+        Arg::word("line", RecordFormat::Line.name()),
+    ],
 )
 .after("FORMAT")
 .optional();
@@ -156,10 +163,10 @@ pub static COMMANDS: [CommandSpec; 19] = [
             Arg::one_of(
                 "type",
                 &[
-                    Arg::word("bug", "BUG"),
-                    Arg::word("perf", "PERF"),
-                    Arg::word("ops", "OPS"),
-                    Arg::word("unknown", "UNKNOWN"),
+                    Arg::word("bug", ErrorType::Bug.name()),
+                    Arg::word("perf", ErrorType::Perf.name()),
+                    Arg::word("ops", ErrorType::Ops.name()),
+                    Arg::word("unknown", ErrorType::Unknown.name()),
                 ],
             )
             .after("TYPE")
@@ -290,7 +297,10 @@ pub static COMMANDS: [CommandSpec; 19] = [
             METRIC,
             Arg::one_of(
                 "window",
-                &[Arg::word("min", "MIN"), Arg::word("hour", "HOUR")],
+                &[
+                    Arg::word("min", Window::Min.name()),
+                    Arg::word("hour", Window::Hour.name()),
+                ],
             ),
             Arg::new("from-ms", ArgType::Time)
                 .after("FROM")

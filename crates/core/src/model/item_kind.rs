@@ -7,3 +7,17 @@ pub(crate) enum ItemKind {
     Error,
     Object,
 }
+
+impl ItemKind {
+    /// All kinds.
+    pub const ALL: [ItemKind; 3] = [ItemKind::Metric, ItemKind::Error, ItemKind::Object];
+
+    /// Returns the keyword of the commands.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ItemKind::Metric => "METRIC",
+            ItemKind::Error => "ERROR",
+            ItemKind::Object => "REALITY",
+        }
+    }
+}

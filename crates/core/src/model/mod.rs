@@ -17,7 +17,7 @@ pub(crate) use closed_window::{ClosedWindow, CompactForm, finite, mean, rate};
 pub(crate) use item_kind::ItemKind;
 pub(crate) use log_entry::LogEntry;
 pub(crate) use object_report::ObjectReport;
-pub(crate) use occurrence::{Delivery, ERROR_TYPES, Occurrence};
+pub(crate) use occurrence::{Delivery, ErrorType, Occurrence};
 pub use sample::MetricType;
 pub(crate) use sample::{Sample, SampleOutcome, TagId};
 pub(crate) use sequence::{MAX_NUMBER, MAX_SOURCE, Sequence};

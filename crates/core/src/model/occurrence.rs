@@ -3,8 +3,40 @@
 use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
 use crate::error::DecodeError;
 
-/// The types of errors, in the order of their numbers.
-pub(crate) const ERROR_TYPES: [&str; 4] = ["UNKNOWN", "BUG", "PERF", "OPS"];
+/// The type of an error. The numbers are those of effects and saved nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ErrorType {
+    #[default]
+    Unknown = 0,
+    Bug = 1,
+    Perf = 2,
+    Ops = 3,
+}
+
+impl ErrorType {
+    /// All types, in the order of the grammar.
+    pub const ALL: [ErrorType; 4] = [
+        ErrorType::Bug,
+        ErrorType::Perf,
+        ErrorType::Ops,
+        ErrorType::Unknown,
+    ];
+
+    /// Returns the keyword of the commands and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ErrorType::Unknown => "UNKNOWN",
+            ErrorType::Bug => "BUG",
+            ErrorType::Perf => "PERF",
+            ErrorType::Ops => "OPS",
+        }
+    }
+
+    /// Returns the type of a number.
+    fn from_number(number: u8) -> Option<ErrorType> {
+        ErrorType::ALL.into_iter().find(|t| *t as u8 == number)
+    }
+}
 
 /// An occurrence of an error, with its texts as they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +47,7 @@ pub(crate) struct Occurrence<'a> {
     /// In canonical form.
     pub tags: &'a [u8],
     pub level: u8,
-    /// An index of [`ERROR_TYPES`].
-    pub kind: u8,
+    pub error_type: ErrorType,
     pub gid: u64,
     pub nid: u64,
     pub at: i64,
@@ -43,7 +74,7 @@ impl<'a> Occurrence<'a> {
             put_bytes(out, text);
         }
         put_bytes(out, self.tags);
-        out.extend([self.level, self.kind]);
+        out.extend([self.level, self.error_type as u8]);
         put_u64(out, self.gid);
         put_u64(out, self.nid);
     }
@@ -54,16 +85,16 @@ impl<'a> Occurrence<'a> {
             *text = r.bytes()?;
         }
         let tags = r.bytes()?;
-        let (level, kind) = (r.u8()?, r.u8()?);
-        if level > 9 || usize::from(kind) >= ERROR_TYPES.len() {
+        let (level, error_type) = (r.u8()?, ErrorType::from_number(r.u8()?));
+        let (0..=9, Some(error_type)) = (level, error_type) else {
             return Err(DecodeError("an error's level or type is out of range"));
-        }
+        };
         Ok(Occurrence {
             key,
             texts,
             tags,
             level,
-            kind,
+            error_type,
             gid: r.u64()?,
             nid: r.u64()?,
             at: 0,

@@ -15,11 +15,16 @@ impl Window {
     pub const ALL: [Window; 2] = [Window::Min, Window::Hour];
 
     /// The queue of its records.
-    pub fn queue(self) -> Queue {
+    pub const fn queue(self) -> Queue {
         match self {
             Window::Min => Queue::Min,
             Window::Hour => Queue::Hour,
         }
+    }
+
+    /// Returns the keyword of the commands.
+    pub const fn name(self) -> &'static str {
+        self.queue().name()
     }
 
     /// Its number in effects: 0 or 1.

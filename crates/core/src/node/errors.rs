@@ -10,7 +10,7 @@ use crate::codec::bytes::{Reader, put_bytes, put_i64, put_u64};
 use crate::codec::tags::loaded_tags;
 use crate::context::ApplyContext;
 use crate::error::DecodeError;
-use crate::model::{Delivery, Occurrence, Queue};
+use crate::model::{Delivery, ErrorType, Occurrence, Queue};
 use crate::node::queue::{Queues, SCRATCH_LIMIT};
 use crate::node::table::{Named, Table};
 use std::borrow::Cow;
@@ -58,7 +58,7 @@ impl ErrorState {
                 texts: [&[]; 6],
                 tags: &[],
                 level: 0,
-                kind: 0,
+                error_type: ErrorType::default(),
                 gid: 0,
                 nid: 0,
                 at: 0,

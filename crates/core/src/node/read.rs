@@ -8,7 +8,6 @@ use crate::model::{ClosedWindow, ItemKind, MetricType, Queue, Window, WindowPerc
 use crate::node::Node;
 use crate::node::metric::history::History;
 use crate::node::metric::storage::Metric;
-use crate::node::render::error_type;
 use crate::node::table::{Named, Table};
 use crate::reply::Reply;
 use crate::time::Now;
@@ -352,7 +351,7 @@ fn error(e: &errors::ErrorState, node_name: &[u8], reply: &mut dyn Reply) {
     text(reply, "public", public);
     int(reply, "level", o.level.into());
     text(reply, "severity", level::severity(o.level).as_bytes());
-    text(reply, "type", error_type(o.kind).as_bytes());
+    text(reply, "type", o.error_type.name().as_bytes());
     reply.bulk(b"tags");
     tag_map(o.tags, reply);
     text(reply, "code", code);

@@ -2,7 +2,7 @@
 
 use crate::codec::json::{write_string, write_tags};
 use crate::model::histogram::Percentile;
-use crate::model::{ERROR_TYPES, LogEntry, Queue, RecordFormat, Window, WindowRecord};
+use crate::model::{LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
 use aggregator_protocol::level;
 use aggregator_protocol::line_protocol::{self, Line};
@@ -124,7 +124,7 @@ impl Renderer<'_> {
         object.text(member!("message"), message);
         object.text(member!("public"), public);
         object.level(o.level);
-        object.text(member!("type"), error_type(o.kind).as_bytes());
+        object.text(member!("type"), o.error_type.name().as_bytes());
         object.tags(o.tags);
         object.text(member!("code"), code);
         object.text(member!("func"), func);
@@ -163,14 +163,6 @@ impl Renderer<'_> {
         object.unsigned(member!("id"), id);
         object
     }
-}
-
-/// Returns the keyword of an error's type.
-pub(super) fn error_type(kind: u8) -> &'static str {
-    ERROR_TYPES
-        .get(usize::from(kind))
-        .copied()
-        .unwrap_or(ERROR_TYPES[0])
 }
 
 /// A JSON object that is being written. Members are given by their beginning.
