@@ -4,127 +4,19 @@
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
 use aggregator_core::{
-    Command, CommandError, Counters, Effects, ExecContext, Memory, Now, Propagation, Reply,
-    Request, Settings,
+    Command, CommandError, Counters, Effects, ExecContext, Memory, Now, Propagation, Request,
+    Settings,
 };
+
+mod value;
+
+pub use value::{Tree, Value};
 
 /// Memory without a limit; under pressure all of it is reserved.
 pub fn memory(pressure: bool) -> Memory {
     Memory {
         reserved: if pressure { u64::MAX } else { 0 },
         ..Memory::UNLIMITED
-    }
-}
-
-/// A reply as a value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    Int(i64),
-    Bulk(Vec<u8>),
-    Null,
-    Array(Vec<Value>),
-    Map(Vec<(Value, Value)>),
-}
-
-impl Value {
-    pub fn int(&self) -> i64 {
-        match self {
-            Value::Int(v) => *v,
-            other => panic!("not an integer: {other:?}"),
-        }
-    }
-
-    pub fn text(&self) -> String {
-        match self {
-            Value::Bulk(v) => String::from_utf8_lossy(v).into_owned(),
-            other => panic!("not a string: {other:?}"),
-        }
-    }
-
-    pub fn float(&self) -> f64 {
-        self.text().parse().unwrap()
-    }
-
-    pub fn list(&self) -> &[Value] {
-        match self {
-            Value::Array(v) => v,
-            other => panic!("not an array: {other:?}"),
-        }
-    }
-
-    /// The value of a member of a map.
-    pub fn at(&self, name: &str) -> &Value {
-        match self {
-            Value::Map(pairs) => {
-                &pairs
-                    .iter()
-                    .find(|(k, _)| k.text() == name)
-                    .unwrap_or_else(|| panic!("no {name} in {self:?}"))
-                    .1
-            }
-            other => panic!("not a map: {other:?}"),
-        }
-    }
-}
-
-/// Builds a [`Value`] and checks that everything that was announced follows.
-#[derive(Default)]
-pub struct Tree {
-    open: Vec<(bool, usize, Vec<Value>)>,
-    pub done: Option<Value>,
-}
-
-impl Tree {
-    fn put(&mut self, value: Value) {
-        let Some((_, left, items)) = self.open.last_mut() else {
-            assert!(self.done.replace(value).is_none(), "two replies");
-            return;
-        };
-        items.push(value);
-        *left -= 1;
-        if *left == 0 {
-            self.close();
-        }
-    }
-
-    fn close(&mut self) {
-        let (is_map, _, items) = self.open.pop().unwrap();
-        let value = if is_map {
-            Value::Map(
-                items
-                    .chunks(2)
-                    .map(|p| (p[0].clone(), p[1].clone()))
-                    .collect(),
-            )
-        } else {
-            Value::Array(items)
-        };
-        self.put(value);
-    }
-
-    fn begin(&mut self, is_map: bool, len: usize) {
-        self.open.push((is_map, len, Vec::new()));
-        if len == 0 {
-            self.close();
-        }
-    }
-}
-
-impl Reply for Tree {
-    fn array(&mut self, len: usize) {
-        self.begin(false, len);
-    }
-    fn map(&mut self, len: usize) {
-        self.begin(true, len * 2);
-    }
-    fn bulk(&mut self, bytes: &[u8]) {
-        self.put(Value::Bulk(bytes.to_vec()));
-    }
-    fn int(&mut self, value: i64) {
-        self.put(Value::Int(value));
-    }
-    fn null(&mut self) {
-        self.put(Value::Null);
     }
 }
 
@@ -221,7 +113,7 @@ impl World {
             None if creates => fresh.insert(Node::new(&self.settings, 1)),
             None => {
                 request.run_missing(&mut tree);
-                return Ok(tree.done.unwrap());
+                return Ok(tree.finish());
             }
         };
         let mut exec = ExecContext {
@@ -234,13 +126,19 @@ impl World {
             memory: memory(self.memory_pressure),
             counters: &mut self.counters,
         };
-        let ran = request.run(b"n", node, &mut exec, &mut tree)?;
+        let ran = match request.run(b"n", node, &mut exec, &mut tree) {
+            Ok(ran) => ran,
+            Err(error) => {
+                assert!(tree.is_empty(), "an error after a reply: {error}");
+                return Err(error);
+            }
+        };
         self.ready = ran.ready;
         if let Some(node) = fresh.filter(|_| !effects.is_empty()) {
             self.node = Some(node);
         }
         self.replicate(&effects, command, &args);
-        Ok(tree.done.expect("no reply"))
+        Ok(tree.finish())
     }
 
     /// Runs one tick of the timer, to its end.
