@@ -5,6 +5,8 @@
 //! of each name is kept, and one space stands between two words. So lists that mean the same are the same bytes.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 use std::ops::Range;
 
 /// A word whose name is empty.
@@ -129,15 +131,35 @@ fn name(word: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// The tag contains white space, or its name is empty.
-pub fn tag(text: &str) -> Result<String, String> {
+pub fn tag(text: &str) -> Result<String, TagError> {
     if text.is_empty() || text.starts_with([':', '=']) {
-        return Err("expected name:value or name=value, the name not empty".into());
+        return Err(TagError::NoName);
     }
     if text.contains(|c: char| c.is_whitespace()) {
-        return Err("a tag contains no spaces: give --tag once for each".into());
+        return Err(TagError::WhiteSpace);
     }
     Ok(text.to_owned())
 }
+
+/// An error in a tag of a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagError {
+    /// The name is empty.
+    NoName,
+    /// The tag contains white space.
+    WhiteSpace,
+}
+
+impl fmt::Display for TagError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TagError::NoName => "expected name:value or name=value, the name not empty",
+            TagError::WhiteSpace => "a tag contains no spaces: give --tag once for each",
+        })
+    }
+}
+
+impl Error for TagError {}
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +269,8 @@ mod tests {
         assert_eq!(tag("prod"), Ok("prod".into()));
         assert_eq!(tag("a:"), Ok("a:".into()));
         assert!(tag("").is_err() && tag(":v").is_err() && tag("=v").is_err());
-        assert!(tag("a:b c").unwrap_err().contains("no spaces"));
+        let error = tag("a:b c").unwrap_err();
+        assert!(error.to_string().contains("no spaces"));
         assert!(tag("a:b\nc:d").is_err());
     }
 }

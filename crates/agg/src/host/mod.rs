@@ -77,7 +77,7 @@ fn long_help() -> String {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = units::duration(text)?;
+    let interval = units::duration(text).map_err(|e| e.to_string())?;
     if interval < sysinfo::MINIMUM_CPU_UPDATE_INTERVAL {
         return Err("expected at least 200ms, the shortest time for measuring CPU load".into());
     }

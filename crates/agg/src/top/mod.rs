@@ -90,7 +90,7 @@ Exit codes: 0 quit or everything read, 1 failed or incomplete (--once), 2 invali
 
 /// Shorter intervals would only load the servers.
 fn interval(text: &str) -> Result<Duration, String> {
-    match units::duration(text)? {
+    match units::duration(text).map_err(|e| e.to_string())? {
         short if short < Duration::from_millis(200) => Err("expected at least 200ms".into()),
         interval => Ok(interval),
     }
