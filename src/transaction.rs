@@ -4,7 +4,7 @@
 
 use crate::config;
 use crate::ffi::alloc::main_thread_bytes;
-use crate::ffi::{Content, Ctx, Key, KeyName, MainThread, cached_time_us, uptime_ms};
+use crate::ffi::{Content, Ctx, Key, KeyName, MainThread, cached_time_us, unix_time_us, uptime_ms};
 use crate::memory::accounting::{self, NodeUsage};
 use crate::replication;
 use crate::stored_node::StoredNode;
@@ -13,7 +13,6 @@ use aggregator_core::{Counters, Effects, ExecContext, Memory, Node, Now, Propaga
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The state that all changes share.
 struct Shared {
@@ -57,11 +56,8 @@ pub fn init() {
 /// Returns both clocks.
 #[inline]
 pub fn now() -> Now {
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     Now {
-        wall_us: wall.as_secs() * 1_000_000 + u64::from(wall.subsec_micros()),
+        wall_us: unix_time_us(),
         mono_ms: uptime_ms(),
     }
 }
@@ -69,16 +65,12 @@ pub fn now() -> Now {
 /// Returns the environment of a command, at the time when the server began it.
 #[inline]
 pub fn command_env() -> Env {
-    let now = match cached_time_us() {
-        Some(wall_us) => Now {
-            wall_us,
-            mono_ms: uptime_ms(),
-        },
-        None => now(),
-    };
     Env {
         settings: config::settings(),
-        now,
+        now: Now {
+            wall_us: cached_time_us().unwrap_or_else(unix_time_us),
+            mono_ms: uptime_ms(),
+        },
     }
 }
 
@@ -197,7 +189,7 @@ fn with_context<R>(
             counters,
             last_id,
         } = shared.get_or_insert_default();
-        effects.clear();
+        // The core clears the effects when the change begins.
         f(&mut ExecContext {
             now: env.now,
             settings: &env.settings,

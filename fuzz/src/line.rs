@@ -154,6 +154,7 @@ pub fn run(data: &[u8]) {
         min,
         max,
         last,
+        percentiles: &[],
     };
     check(&line);
 }

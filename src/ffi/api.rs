@@ -18,13 +18,29 @@ pub fn uptime_ms() -> u64 {
     let clock = libc::CLOCK_MONOTONIC_COARSE;
     #[cfg(not(target_os = "linux"))]
     let clock = libc::CLOCK_MONOTONIC;
+    let time = read_clock(clock);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000 + 1
+}
+
+/// Returns the time of the wall clock, Unix microseconds; 0 before 1970.
+///
+/// Read directly, as `SystemTime::duration_since` takes 45 instructions, and every command of Redis 7.0 asks.
+#[inline]
+pub fn unix_time_us() -> u64 {
+    let time = read_clock(libc::CLOCK_REALTIME);
+    let second = u64::try_from(time.tv_sec).unwrap_or(0);
+    second * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+#[inline]
+fn read_clock(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the function writes the structure that it is given, and fails for no clock that exists.
     unsafe { libc::clock_gettime(clock, &mut time) };
-    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000 + 1
+    time
 }
 
 /// Returns when the running command began, in Unix microseconds, from the server's cached clock; `None` before Redis

@@ -24,7 +24,7 @@ mod strings;
 pub mod trampolines;
 
 pub use acl::User;
-pub use api::{Ctx, InfoWriter, Level, cached_time_us, uptime_ms};
+pub use api::{Ctx, InfoWriter, Level, cached_time_us, unix_time_us, uptime_ms};
 pub use command::{Call, Handler, register_commands};
 pub use data_type::{DataType, LoadInput, TypeHandle, register_data_type};
 pub use key::{Content, Key, Mode, ScanCursor, scan};

@@ -26,7 +26,8 @@ enum Parsed<'a> {
     Stat(stat::Stat<'a>),
     Mstat(mstat::Mstat<'a>),
     Log(report::Log<'a>),
-    Error(report::ErrorReport<'a>),
+    /// In a box, as it is the largest by far, and every request is moved several times.
+    Error(Box<report::ErrorReport<'a>>),
     Reality(report::Reality<'a>),
     Forget(names::Forget<'a>),
     Requeue(names::Requeue),
@@ -79,7 +80,7 @@ impl<'a> Request<'a> {
             Command::Stat => Parsed::Stat(stat::Stat::parse(args)?),
             Command::Mstat => Parsed::Mstat(mstat::Mstat::parse(args)?),
             Command::Log => Parsed::Log(report::Log::parse(args)?),
-            Command::Error => Parsed::Error(report::ErrorReport::parse(args)?),
+            Command::Error => Parsed::Error(Box::new(report::ErrorReport::parse(args)?)),
             Command::Reality => Parsed::Reality(report::Reality::parse(args)?),
             Command::Forget => Parsed::Forget(names::Forget::parse(args)?),
             Command::Requeue => Parsed::Requeue(names::Requeue::parse(args)?),
