@@ -145,7 +145,6 @@ RULES = [
 # Narrow exceptions: a path, and a part of the line.
 EXCEPTIONS = [
     # Messages of the programs, the state of a server in `agg scan --json`, and the field agg_held.
-    ("docs/troubleshooting.md", "refuses …"),
     ("docs/troubleshooting.md", "lines were refused"),
     ("docs/agg.md", "`refuses`"),
     ("docs/operations.md", "grep -E 'held|"),

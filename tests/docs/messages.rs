@@ -176,7 +176,7 @@ fn every_connection_and_file_error_is_listed() {
         for (file, text) in texts(folder) {
             let is_message = [
                 "cannot ",
-                " refuses ",
+                " rejects ",
                 "refused",
                 " wants ",
                 "does not ",
@@ -212,7 +212,7 @@ fn every_configuration_and_discovery_error_is_listed() {
             let is_message = [
                 "expected ",
                 "cannot ",
-                " refuses ",
+                " rejects ",
                 " takes no ",
                 " is not ",
                 " has no ",

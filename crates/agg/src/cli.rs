@@ -234,7 +234,8 @@ impl Connection {
         Ok(Access {
             password: password(),
             tls: tls.map_err(|error| CliError::InvalidUsage(error.to_string()))?,
-            ..Access::default()
+            user: None,
+            password_help: "give it in AGG_PASSWORD or in the URL",
         })
     }
 }

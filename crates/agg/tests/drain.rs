@@ -77,7 +77,7 @@ fn named_key_that_is_no_node_is_reported() {
     let output = run(&server.url(), "drain --node n1", b"");
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        err(&output).contains("refuses to drain node n1: WRONGTYPE"),
+        err(&output).contains("rejects AGG.FETCH from node n1: WRONGTYPE"),
         "{}",
         err(&output)
     );

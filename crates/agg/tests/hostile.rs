@@ -310,7 +310,7 @@ fn password_is_sent_only_to_permitted_addresses() {
         assert!(
             said.contains("and not sending it a password: another server named it")
                 && said.contains(
-                    "127.66.0.1 is outside of the networks of this source's servers (127.0.0.1/32)"
+                    "127.66.0.1 is outside of the networks of the configured servers (127.0.0.1/32)"
                 )
                 && said.contains("\"allow\""),
             "{kind}: {said}"

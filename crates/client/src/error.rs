@@ -83,13 +83,12 @@ pub enum ClientError {
         endpoint: String,
     },
     /// The server requires a password and none was given.
-    #[error(
-        "{endpoint} requires a password: give it in AGG_PASSWORD or in the URL (agg poll: in password-file or \
-         password-env)"
-    )]
+    #[error("{endpoint} requires a password{}", appended(": ", .help))]
     PasswordRequired {
         /// The server.
         endpoint: String,
+        /// The advice of the program: [`Access::password_help`](crate::connect::Access::password_help).
+        help: &'static str,
     },
     /// The user or the password is wrong.
     #[error("{endpoint} does not accept the user or password")]
@@ -106,8 +105,8 @@ pub enum ClientError {
         endpoint: String,
     },
     /// The server rejects a command that all further work depends on.
-    #[error("{endpoint} refuses {what}: {error}")]
-    Refused {
+    #[error("{endpoint} rejects {what}: {error}")]
+    Rejected {
         /// The server.
         endpoint: String,
         /// The command, or what it is for.
@@ -131,7 +130,8 @@ pub enum ClientError {
     /// Another server named an address outside of the networks that are allowed.
     #[error(
         "not connecting to {endpoint} and not sending it a password: another server named it, and {address} is \
-         outside of {networks}; to allow it, add its network to \"allow\" of the source"
+         outside of {networks}{}",
+        appended("; ", .help)
     )]
     NotAllowed {
         /// The server.
@@ -140,6 +140,8 @@ pub enum ClientError {
         address: String,
         /// The networks that are allowed, and where they come from.
         networks: String,
+        /// The advice of the program: [`Allowlist::with_help`](crate::connect::Allowlist::with_help).
+        help: &'static str,
     },
     /// A Sentinel does not know a service.
     #[error(
@@ -166,7 +168,12 @@ impl ClientError {
     }
 
     /// Returns the error of a reply that speaks of the server rather than of one command.
-    pub(crate) fn of_server(error: &ServerError, endpoint: &str) -> Option<ClientError> {
+    /// `password_help` is that of the server's [`Access`](crate::connect::Access).
+    pub(crate) fn of_server(
+        error: &ServerError,
+        endpoint: &str,
+        password_help: &'static str,
+    ) -> Option<ClientError> {
         let endpoint = || endpoint.to_owned();
         match error.code.as_str() {
             "ERR" if error.detail.starts_with("unknown command") => Some(ClientError::NoModule {
@@ -180,9 +187,18 @@ impl ClientError {
             }
             "NOAUTH" => Some(ClientError::PasswordRequired {
                 endpoint: endpoint(),
+                help: password_help,
             }),
             _ => None,
         }
+    }
+}
+
+/// Returns an advice with what separates it from the message before it; nothing if there is no advice.
+fn appended(separator: &str, help: &str) -> String {
+    match help {
+        "" => String::new(),
+        help => format!("{separator}{help}"),
     }
 }
 
@@ -301,8 +317,9 @@ mod tests {
 
     #[test]
     fn errors_of_the_server_differ_from_those_of_a_command() {
-        let of_server =
-            |text: &str| ClientError::of_server(&ServerError::parse(text), "redis://h:1");
+        let of_server = |text: &str| {
+            ClientError::of_server(&ServerError::parse(text), "redis://h:1", "set PASSWORD")
+        };
         let unknown = "ERR unknown command 'AGG.LOG', with args beginning with: 'n'";
         assert_eq!(
             of_server(unknown).unwrap().to_string(),
@@ -310,7 +327,17 @@ mod tests {
              libaggregator.so"
         );
         assert!(of_server("LOADING x").unwrap().is_retriable());
-        assert!(!of_server("NOAUTH x").unwrap().is_retriable());
+        let no_auth = of_server("NOAUTH x").unwrap();
+        assert!(!no_auth.is_retriable());
+        assert_eq!(
+            no_auth.to_string(),
+            "redis://h:1 requires a password: set PASSWORD"
+        );
+        let no_auth = ClientError::of_server(&ServerError::parse("NOAUTH"), "redis://h:1", "");
+        assert_eq!(
+            no_auth.unwrap().to_string(),
+            "redis://h:1 requires a password"
+        );
         assert_eq!(of_server("AGGFULL x"), None);
         assert_eq!(of_server("ERR bad value"), None);
     }

@@ -69,7 +69,7 @@ impl NodeScan {
             // Some servers reject a type that they do not have.
             Err(error) if error.detail.contains("unknown type") => Value::Nil,
             Err(error) => {
-                return Err(connection.refused("to list its nodes (name them with --node)", &error));
+                return Err(connection.rejected("SCAN", &error));
             }
         };
         let Some((next, keys)) = page(value) else {

@@ -131,8 +131,8 @@ mod tests {
         }
     }
 
-    fn refused() -> ClientError {
-        ClientError::Refused {
+    fn rejected() -> ClientError {
+        ClientError::Rejected {
             endpoint: "redis://h".into(),
             what: "AUTH".into(),
             error: ServerError::parse("NOPERM"),
@@ -183,8 +183,8 @@ mod tests {
     async fn refusal_ends_at_the_start_and_is_retried_later() {
         let (server, shutdown) = (server(), ended());
         let mut reconnector = Reconnector::new(&server, &shutdown, None);
-        assert_eq!(reconnector.failed(refused()).await, Err(refused()));
+        assert_eq!(reconnector.failed(rejected()).await, Err(rejected()));
         reconnector.worked();
-        assert_eq!(reconnector.failed(refused()).await, Ok(()));
+        assert_eq!(reconnector.failed(rejected()).await, Ok(()));
     }
 }

@@ -211,7 +211,7 @@ impl Drain<'_> {
         if !self.nodes.are_named && text.code == "WRONGTYPE" {
             return Ok(Vec::new());
         }
-        let error = connection.refused(&format!("to drain node {node}"), &text);
+        let error = connection.rejected(&format!("AGG.FETCH from node {node}"), &text);
         // The server has no memory for more leases, until clients acknowledge records.
         if self.follow && text.code == "AGGFULL" {
             self.warnings.say(&format!("{error}; trying again"));
@@ -260,7 +260,7 @@ impl Drain<'_> {
             })
             .await?;
         match error {
-            Some(text) => Err(connection.refused("AGG.ACK", &text)),
+            Some(text) => Err(connection.rejected("AGG.ACK", &text)),
             None => {
                 self.unconfirmed.clear();
                 Ok(())

@@ -104,7 +104,7 @@ async fn server_time(connection: &mut Connection) -> Result<i64, ClientError> {
 async fn info(connection: &mut Connection, node: &NodeName) -> Result<Option<Info>, ClientError> {
     match connection.run(&command::Info::new(node)).await {
         Ok(info) => Ok(info.map(Info::from)),
-        Err(ClientError::Command(error)) => Err(connection.refused("AGG.INFO", &error)),
+        Err(ClientError::Command(error)) => Err(connection.rejected("AGG.INFO", &error)),
         Err(error) => Err(error),
     }
 }

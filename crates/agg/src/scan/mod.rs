@@ -115,6 +115,7 @@ impl Options {
                 user: self.user.clone(),
                 password,
                 tls,
+                password_help: "give it in AGG_PASSWORD",
             },
             encrypted: self.tls,
             timeout: self.timeout,

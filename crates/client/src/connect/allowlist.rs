@@ -18,13 +18,30 @@ pub struct Allowlist {
     listed: Option<Vec<IpNet>>,
     /// The hosts that the configuration names. They are resolved when they matter, as names may lead elsewhere later.
     named: Vec<String>,
+    /// How a user of the program allows another network.
+    help: &'static str,
 }
 
 impl Allowlist {
     /// Allows the networks that are listed, or without a list the networks around the hosts that are named; and these
     /// hosts.
     pub fn new(listed: Option<Vec<IpNet>>, named: Vec<String>) -> Allowlist {
-        Allowlist { listed, named }
+        Allowlist {
+            listed,
+            named,
+            help: "",
+        }
+    }
+
+    /// Sets how a user of the program allows another network, such as `add the network to NETWORKS`. The error for an
+    /// address that is not allowed ends with it.
+    pub fn with_help(self, help: &'static str) -> Allowlist {
+        Allowlist { help, ..self }
+    }
+
+    /// Returns how a user of the program allows another network; empty if the program does not say.
+    pub(super) fn help(&self) -> &'static str {
+        self.help
     }
 
     /// Returns those of the addresses that are allowed.
@@ -74,8 +91,8 @@ impl Allowlist {
 
     fn describe(&self, networks: &[IpNet]) -> String {
         let source = match self.listed {
-            Some(_) => "\"allow\" and the servers of this source",
-            None => "the networks of this source's servers",
+            Some(_) => "the allowed networks and the configured servers",
+            None => "the networks of the configured servers",
         };
         let shown: Vec<String> = networks.iter().take(SHOWN).map(IpNet::to_string).collect();
         format!("{source} ({})", shown.join(", "))
@@ -156,7 +173,7 @@ mod tests {
         assert_eq!(permitted(&open, &all).await.unwrap(), ["10.200.0.1", "::1"]);
         assert_eq!(
             permitted(&open, &["192.0.2.1"]).await.unwrap_err(),
-            "the networks of this source's servers (10.0.0.0/8, ::1/128)"
+            "the networks of the configured servers (10.0.0.0/8, ::1/128)"
         );
         let listed = allowlist(Some("10.9.0.0/16"), &["10.1.2.3", "::1"]);
         let all = ["10.9.1.1", "10.1.2.3", "10.1.2.4"];
@@ -166,7 +183,7 @@ mod tests {
         );
         assert_eq!(
             permitted(&listed, &["10.1.2.4"]).await.unwrap_err(),
-            "\"allow\" and the servers of this source (10.1.2.3/32, 10.9.0.0/16, ::1/128)"
+            "the allowed networks and the configured servers (10.1.2.3/32, 10.9.0.0/16, ::1/128)"
         );
     }
 

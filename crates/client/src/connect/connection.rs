@@ -43,6 +43,8 @@ pub struct Connection {
     /// The memory that the replies to one call may take.
     reply_limit: usize,
     endpoint: String,
+    /// How a user of the program sets the password.
+    password_help: &'static str,
     /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could be
     /// taken for those of other commands, so the connection cannot be used any more.
     is_broken: bool,
@@ -98,6 +100,7 @@ impl Connection {
             stream: Box::pin(BufReader::with_capacity(READ_BUFFER, stream)),
             reply_limit,
             endpoint: server.endpoint().to_owned(),
+            password_help: server.password_help,
             is_broken: false,
         };
         connection.authenticate(server).await?;
@@ -118,13 +121,13 @@ impl Connection {
                         endpoint: self.endpoint.clone(),
                     });
                 }
-                Err(error) => return Err(self.refused("AUTH", &error)),
+                Err(error) => return Err(self.rejected("AUTH", &error)),
             }
         }
         if server.db != 0
             && let Err(error) = self.call(Cmd::new("SELECT").arg(server.db)).await?
         {
-            return Err(self.refused("its database", &error));
+            return Err(self.rejected("SELECT", &error));
         }
         Ok(())
     }
@@ -233,7 +236,7 @@ impl Connection {
             // No reply is left unread after the last.
             self.is_broken = index + 1 < count;
             if let Err(error) = &reply
-                && let Some(error) = ClientError::of_server(error, &self.endpoint)
+                && let Some(error) = ClientError::of_server(error, &self.endpoint, self.password_help)
             {
                 return Err(error);
             }
@@ -252,8 +255,8 @@ impl Connection {
     }
 
     /// Creates the error for the rejection of a command that all further work depends on.
-    pub fn refused(&self, what: &str, error: &ServerError) -> ClientError {
-        ClientError::Refused {
+    pub fn rejected(&self, what: &str, error: &ServerError) -> ClientError {
+        ClientError::Rejected {
             endpoint: self.endpoint.clone(),
             what: what.to_owned(),
             error: error.clone(),
@@ -295,6 +298,7 @@ async fn open(server: &Server) -> Result<AnyStream, ClientError> {
                     endpoint: server.endpoint().to_owned(),
                     address: first.unwrap_or_default(),
                     networks,
+                    help: allowlist.help(),
                 })?;
     }
     let stream = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
@@ -317,8 +321,8 @@ where
     };
     let connector = TlsConnector::from(tls.config());
     let stream = connector.connect(name, stream).await;
-    let refused = |error| unreachable(server, &format!("no encrypted connection: {error}"));
-    Ok(Box::pin(stream.map_err(refused)?))
+    let failed = |error| unreachable(server, &format!("no encrypted connection: {error}"));
+    Ok(Box::pin(stream.map_err(failed)?))
 }
 
 fn unreachable(server: &Server, reason: &str) -> ClientError {

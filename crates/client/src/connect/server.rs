@@ -18,6 +18,9 @@ pub struct Access {
     pub password: Option<String>,
     /// The encryption of connections; without it the CA certificates of the system are trusted.
     pub tls: Option<Tls>,
+    /// How a user of the program sets the password, such as `set PASSWORD`. The error for a server that requires a
+    /// password ends with it.
+    pub password_help: &'static str,
 }
 
 /// A server. A value is made without I/O; `connect` makes a connection.
@@ -29,6 +32,8 @@ pub struct Server {
     pub(super) db: i64,
     pub(super) tls: Option<Tls>,
     endpoint: String,
+    /// [`Access::password_help`].
+    pub(super) password_help: &'static str,
     /// To which addresses the server may lead: see [`Server::elsewhere`].
     allowlist: Option<Arc<Allowlist>>,
     /// Another server named it, so the allowlist applies to it.
@@ -86,6 +91,7 @@ impl Server {
             password: own(settings.password(), &access.password),
             db: settings.db(),
             tls,
+            password_help: access.password_help,
             allowlist: None,
             is_led_to: false,
         })
@@ -111,6 +117,7 @@ impl Server {
             password: access.password.clone(),
             db: 0,
             tls,
+            password_help: access.password_help,
             allowlist: None,
             is_led_to: false,
         })
@@ -269,7 +276,7 @@ mod tests {
             let access = Access {
                 user: Some("all".into()),
                 password: Some("p".into()),
-                tls: None,
+                ..Access::default()
             };
             Server::parse(url, &access).unwrap().user
         };

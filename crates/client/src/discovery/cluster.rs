@@ -143,7 +143,7 @@ async fn view(member: &mut PersistentConnection) -> Result<View, ClientError> {
         Err(error) => match member.call(&commands[2..]).await?.pop() {
             Some(Ok(value)) => slots::by_shards(value, encrypted),
             _ => {
-                return Err(ClientError::Refused {
+                return Err(ClientError::Rejected {
                     endpoint: endpoint.clone(),
                     what: "CLUSTER SLOTS".into(),
                     error,

@@ -31,7 +31,8 @@ pub enum State {
     /// A server that does not accept the user or password.
     WrongPassword,
     /// A server that rejects the commands of the probe.
-    Refuses,
+    #[serde(rename = "refuses")]
+    Rejects,
     /// Not a server, or one that cannot answer at present.
     NoServer,
 }
@@ -45,7 +46,7 @@ impl State {
             State::NoModule => "no module",
             State::WantsPassword => "wants a password",
             State::WrongPassword => "wrong password",
-            State::Refuses => "refuses",
+            State::Rejects => "refuses",
             State::NoServer => "no server",
         }
     }
@@ -112,7 +113,7 @@ async fn run(server: &Server, stream: TcpStream) -> About {
         Err(error) => return no(State::WantsPassword, error),
         // DENIED: the server is in protected mode, and ends the connection.
         Ok(Err(error)) if !error.is_permission_denied() => {
-            return no(State::Refuses, connection.refused("PING", &error));
+            return no(State::Rejects, connection.rejected("PING", &error));
         }
         Ok(_) => {}
     }
@@ -123,7 +124,7 @@ async fn run(server: &Server, stream: TcpStream) -> About {
             return read_about(State::NoModule, &mut info);
         }
         Err(error) if error.is_retriable() => return no(State::NoServer, error),
-        Err(error) => return no(State::Refuses, error),
+        Err(error) => return no(State::Rejects, error),
     }
     match describe(&mut connection).await {
         Ok(mut info) => {

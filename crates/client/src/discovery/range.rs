@@ -170,7 +170,7 @@ mod tests {
             State::NoModule,
             State::WantsPassword,
             State::WrongPassword,
-            State::Refuses,
+            State::Rejects,
             State::NoServer,
         ] {
             assert_eq!(change(known.seen(seen("10.0.0.1", state), now)), None);

@@ -108,12 +108,12 @@ impl Drainer {
             Err(text) => {
                 let node = &self.node_queues[fetch.index].node;
                 if text.code == "READONLY" {
-                    return Err(wire.refused("AGG.FETCH", &text));
+                    return Err(wire.rejected("AGG.FETCH", &text));
                 }
                 // A key that was a node at the time of the scan may have been deleted or moved since.
                 if !text.is_elsewhere() {
-                    let what = format!("to drain node {node}");
-                    let text = wire.refused(&what, &text).to_string();
+                    let what = format!("AGG.FETCH from node {node}");
+                    let text = wire.rejected(&what, &text).to_string();
                     of_node(node).in_scope(|| self.once.say(&text));
                 }
                 let pause = nodes::LIST_TTL.max(self.table.poll_interval);

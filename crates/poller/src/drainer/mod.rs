@@ -371,7 +371,7 @@ impl Drainer {
         match rejection {
             // Kept and sent again: without it every record would be written again and again. A server that was demoted
             // rejects it in this way.
-            Some(text) => Err(wire.refused("AGG.ACK", &text)),
+            Some(text) => Err(wire.rejected("AGG.ACK", &text)),
             None => {
                 self.ledger.confirm(due);
                 Ok(())

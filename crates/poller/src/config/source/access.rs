@@ -49,6 +49,7 @@ pub(super) fn access(source: &RawSource, defaults: &Defaults) -> Result<Access, 
         user,
         password,
         tls: None,
+        password_help: "set password-file or password-env of the source",
     })
 }
 

@@ -105,7 +105,10 @@ fn allow(source: &RawSource, listed_servers: &[Server]) -> Result<Arc<Allowlist>
         .iter()
         .filter_map(Server::host)
         .map(str::to_owned);
-    Ok(Arc::new(Allowlist::new(listed, hosts.collect())))
+    let allowlist = Allowlist::new(listed, hosts.collect());
+    Ok(Arc::new(allowlist.with_help(
+        "to allow it, add its network to \"allow\" of the source",
+    )))
 }
 
 /// Checks a source that scans address ranges.
@@ -178,6 +181,7 @@ fn sentinel(
         user: source.sentinel_user.as_ref().map(|u| u.get_ref().clone()),
         password,
         tls: access.tls.clone(),
+        password_help: "set sentinel-password-file or sentinel-password-env of the source",
     };
     let (sentinels, mut addresses) = servers(urls, &own, false)?;
     // The same Sentinels may be listed for several services.
