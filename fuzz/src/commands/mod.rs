@@ -14,9 +14,11 @@
 //! report a sequence number and sends it twice: the second changes nothing. With SHOW in the environment the steps are
 //! printed.
 
+mod acting;
 mod items;
 mod queues;
 mod statistics;
+mod steps;
 
 use crate::json::members;
 use crate::server::{BASE, Server, Value, digest, frames, load};
@@ -27,121 +29,7 @@ use aggregator_core::{
 use aggregator_core::{Node, Queue};
 use arbitrary::{Arbitrary, Unstructured};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// One step.
-#[derive(Arbitrary, Clone, Debug)]
-enum Act {
-    Gauge(Sample),
-    Gauge2(Sample),
-    Counter(Sample),
-    Counter2(Sample),
-    Many {
-        diff: bool,
-        atomic: bool,
-        metric: u8,
-        values: [u16; 3],
-        at: At,
-    },
-    Log {
-        length: u8,
-        level: u8,
-        tags: u8,
-    },
-    Error {
-        key: u8,
-        level: u8,
-        tags: u8,
-    },
-    Reality(Object),
-    Reality2(Object),
-    Forget {
-        family: u8,
-        name: u8,
-    },
-    Requeue {
-        reality: bool,
-        pattern: bool,
-    },
-    Pop {
-        queue: u8,
-        count: u8,
-    },
-    Fetch {
-        queue: u8,
-        count: u8,
-        lease: u16,
-    },
-    Fetch2 {
-        queue: u8,
-        count: u8,
-        lease: u16,
-    },
-    Ack(Of),
-    Nack(Of),
-    Extend(Of),
-    Pass(u16),
-    PassLong(u16),
-    Step(i32),
-    Tick,
-    Tick2,
-    Set {
-        which: u8,
-        value: u8,
-    },
-    Failover,
-    Restart,
-    Evict {
-        queue: u8,
-        bytes: u8,
-    },
-    Memory {
-        tight: bool,
-        bytes: u8,
-    },
-}
-
-#[derive(Arbitrary, Clone, Debug)]
-struct Sample {
-    metric: u8,
-    value: i16,
-    tags: u8,
-    at: At,
-}
-
-#[derive(Arbitrary, Clone, Debug)]
-struct Object {
-    key: u8,
-    json: u8,
-    tags: u8,
-    ttl: u8,
-    at: At,
-}
-
-/// A queue, and a bit for each of the records delivered last.
-#[derive(Arbitrary, Clone, Debug)]
-struct Of {
-    queue: u8,
-    which: u8,
-}
-
-#[derive(Arbitrary, Clone, Debug)]
-enum At {
-    Now,
-    Near(i8),
-    Second(i8),
-    Far(i16),
-}
-
-impl At {
-    fn ms(&self, now_ms: i64) -> i64 {
-        match self {
-            At::Now => now_ms,
-            At::Near(ms) => now_ms + i64::from(*ms) * 10,
-            At::Second(s) => now_ms + i64::from(*s) * 1000,
-            At::Far(s) => now_ms + i64::from(*s) * 1000,
-        }
-    }
-}
+use steps::{Act, At, Object, Of, Sample};
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 const TAGS: [&str; 4] = ["", "a:1", "b=2 a:1", "x"];
@@ -151,7 +39,7 @@ fn pick<T: Copy, const N: usize>(of: &[T; N], which: u8) -> T {
     of[usize::from(which) % N]
 }
 
-/// The state of the target.
+/// Takes the steps of an input and checks the state after each.
 pub fn run(data: &[u8]) {
     let mut bytes = Unstructured::new(data);
     let Ok(mode) = bytes.arbitrary::<u8>() else {
@@ -192,6 +80,7 @@ struct PendingRecord {
     window: Option<(String, u64, f64)>,
 }
 
+/// The state of the target.
 struct World {
     server: Server,
     tight: bool,
@@ -383,157 +272,6 @@ impl World {
             assert_eq!(frames(node)[1..], frames(&copy)[1..], "slots");
         }
     }
-
-    fn act(&mut self, act: &Act) {
-        match act {
-            Act::Gauge(s) | Act::Gauge2(s) => self.sample(s, false),
-            Act::Counter(s) | Act::Counter2(s) => self.sample(s, true),
-            Act::Many {
-                diff,
-                atomic,
-                metric,
-                values,
-                at,
-            } => self.many(*diff, *atomic, *metric, values, at),
-            Act::Log {
-                length,
-                level,
-                tags,
-            } => {
-                let (message, level) = ("x".repeat((*length).into()), level_word(*level));
-                let tags = pick(&TAGS, *tags);
-                let id = self.run(Command::Log, &[&message, "LEVEL", &level, "TAGS", tags]);
-                match id.expect("it creates") {
-                    Ok(id) => {
-                        assert!(id.int() > self.top, "{id:?} after {}", self.top);
-                        self.logged += 1;
-                    }
-                    Err(error) => assert!(self.server.memory_pressure, "{error}"),
-                }
-            }
-            Act::Error { key, level, tags } => self.error(*key, *level, *tags),
-            Act::Reality(object) | Act::Reality2(object) => self.reality(object),
-            Act::Forget { family, name } => {
-                let (family, name) = (pick(&FAMILIES, *family), name % 6);
-                let name = match family {
-                    "METRIC" => metric_name(name),
-                    _ => format!("k{name}"),
-                };
-                self.run(Command::Forget, &[family, &name]);
-            }
-            Act::Requeue { reality, pattern } => {
-                let queue = QUEUES[3 + usize::from(*reality)];
-                let words = [queue, "MATCH", "k[0-2]"];
-                let words = if *pattern { &words[..] } else { &words[..1] };
-                self.run(Command::Requeue, words);
-            }
-            Act::Pop { queue, count } => self.hand_out(Command::Pop, *queue, *count, 0),
-            Act::Fetch {
-                queue,
-                count,
-                lease,
-            }
-            | Act::Fetch2 {
-                queue,
-                count,
-                lease,
-            } => self.hand_out(Command::Fetch, *queue, *count, (*lease).into()),
-            Act::Ack(of) => self.of(Command::Ack, of),
-            Act::Nack(of) => self.of(Command::Nack, of),
-            Act::Extend(of) => self.of(Command::Extend, of),
-            Act::Pass(ms) => self.server.pass((*ms).into()),
-            Act::PassLong(ms) => self.server.pass(u64::from(*ms) * 100),
-            Act::Step(ms) => {
-                let ms = i64::from(*ms) / 1000;
-                self.server.now.wall_us = ((self.server.now.ms() + ms) * 1000) as u64;
-            }
-            Act::Tick | Act::Tick2 => self.tick(),
-            Act::Set { which, value } => self.set(*which, (*value).into()),
-            Act::Failover => self.failover(),
-            Act::Restart => {
-                self.node = self
-                    .node
-                    .take()
-                    .map(|node| load(&frames(&node)).expect("it loads"));
-                self.node
-                    .iter_mut()
-                    .for_each(|n| n.restart(self.server.now.mono_ms));
-                self.forget_leases();
-            }
-            // Then records may be dropped, so only where that is not counted.
-            Act::Memory { tight, bytes } if self.tight => {
-                self.server.memory_pressure = *tight;
-                self.server.available_bytes = if *tight {
-                    u64::from(*bytes) * 8
-                } else {
-                    u64::MAX
-                };
-            }
-            Act::Memory { .. } => {}
-            Act::Evict { queue, bytes } => self.evict(*queue, (*bytes).into()),
-        }
-    }
-
-    fn tick(&mut self) {
-        for n in 0..2_000 {
-            let Some(node) = &mut self.node else { return };
-            let more = self.server.sweep(node, n == 0);
-            self.replicate(Command::Info, &[]);
-            if !more {
-                return;
-            }
-        }
-        panic!("a sweep that does not end");
-    }
-
-    /// Evicts the oldest records of queues. The rest is conserved, so this is left to the mode with low limits.
-    fn evict(&mut self, queue: u8, bytes: u64) {
-        let Some(node) = self.node.as_mut().filter(|_| self.tight) else {
-            return;
-        };
-        let queue = pick(&[Queue::Min, Queue::Hour, Queue::Log], queue);
-        let mut exec = self.server.exec(false);
-        node.drop_oldest(queue, bytes, MemoryLimit::Server, &mut exec);
-        self.replicate(Command::Info, &[]);
-    }
-
-    fn set(&mut self, which: u8, value: u64) {
-        let settings = &mut self.server.settings;
-        let rules = &mut settings.rules;
-        match which % 8 {
-            0 => rules.flush_delay_ms = value as i64 * 100,
-            1 => rules.min_interval_ms = 1 + value as i64 * 20,
-            2 => rules.max_gap_ms = 1000 + value as i64 * 60_000,
-            3 => rules.history = [value as u32 % 5, value as u32 / 50],
-            4 => rules.max_future_ms = value as i64 * 1000,
-            5 => settings.error_interval_ms = value * 1000,
-            6 => settings.series_ttl_s = value * 60,
-            _ => settings.reality_ttl_s = value * 10,
-        }
-    }
-
-    /// The replica becomes the primary, and gets a replica of its own, fully synchronised.
-    fn failover(&mut self) {
-        let Some(mut promoted) = self.replica.take() else {
-            return;
-        };
-        promoted.restart(self.server.now.mono_ms);
-        self.replica = Some(load(&frames(&promoted)).expect("it loads"));
-        self.node = Some(promoted);
-        self.server.last_id = 0;
-        self.forget_leases();
-        // A replica counts drops, too.
-        let info = self.ask(Command::Info, &[]);
-        self.dropped = QUEUES.map(|q| info.at("queues").at(q).at("dropped").int());
-    }
-
-    fn forget_leases(&mut self) {
-        self.leased.clear();
-        self.deliveries.clear();
-        self.dropped = [0; 5];
-    }
-
-    // Statistics.
 }
 
 fn metric_name(n: u8) -> String {
