@@ -11,6 +11,7 @@ use crate::load::Load;
 use crate::programs::{Program, main_program, say};
 use crate::support::*;
 use crate::tally::{Fate, check};
+use testkit::cluster::MEMBER;
 use testkit::*;
 
 /// See the file's header.
@@ -21,17 +22,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts three primaries, each with this many replicas.
     pub fn start(program: &Program, replicas: usize) -> Cluster {
-        let arguments = [
-            "--cluster-enabled",
-            "yes",
-            "--cluster-node-timeout",
-            "2000",
-            "--cluster-require-full-coverage",
-            "no",
-            "--repl-diskless-sync-delay",
-            "0",
-        ];
-        let servers = (0..3 * (replicas + 1)).map(|_| program.start(&arguments, BRISK));
+        let servers = (0..3 * (replicas + 1)).map(|_| program.start(&MEMBER, BRISK));
         let cluster = Cluster {
             servers: servers.collect(),
         };

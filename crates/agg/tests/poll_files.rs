@@ -29,24 +29,22 @@ fn file_name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
+/// Returns settings that send logs to the file `out`, with more settings of the sink.
+fn rotated(more: &str) -> String {
+    format!(
+        "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"records\"]\n[sink.records]\ntype = \"file\"\n\
+         path = \"{{dir}}/out\"\n{more}\n"
+    )
+}
+
 #[test]
 fn two_pollers_share_files_that_are_rotated_and_compressed() {
     let Some(server) = Server::start() else {
         return;
     };
-    let rest = r#"
-[[route]]
-queues = ["LOG"]
-sinks = ["records"]
-[sink.records]
-type = "file"
-path = "{dir}/out"
-rotate = "50kb"
-rotate-every = "1s"
-compress = "zstd"
-"#;
+    let rest = rotated("rotate = \"50kb\"\nrotate-every = \"1s\"\ncompress = \"zstd\"");
     // Long, so that nothing is redelivered on a slow machine.
-    let head = settings(&server, rest).replace("lease = \"1s\"", "lease = \"30s\"");
+    let head = settings(&server, &rest).replace("lease = \"1s\"", "lease = \"30s\"");
     let place = Place::new(&head);
     // Left by a crash.
     std::fs::write(
@@ -162,17 +160,8 @@ fn poller_killed_while_compressing_loses_nothing() {
     let Some(server) = Server::start() else {
         return;
     };
-    let rest = r#"
-[[route]]
-queues = ["LOG"]
-sinks = ["records"]
-[sink.records]
-type = "file"
-path = "{dir}/out"
-rotate = "20kb"
-compress = "gzip"
-"#;
-    let place = Place::new(&settings(&server, rest));
+    let rest = rotated("rotate = \"20kb\"\ncompress = \"gzip\"");
+    let place = Place::new(&settings(&server, &rest));
     let mut all = BTreeSet::new();
     let files = || -> Vec<String> {
         let files = std::fs::read_dir(place.path("")).unwrap();

@@ -69,6 +69,18 @@ impl Drop for Fleet {
     }
 }
 
+/// The arguments of a server that is a member of a cluster.
+pub const MEMBER: [&str; 8] = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    "2000",
+    "--cluster-require-full-coverage",
+    "no",
+    "--repl-diskless-sync-delay",
+    "0",
+];
+
 /// Three primaries, each with a replica.
 pub struct Cluster {
     /// The servers: three primaries and their replicas at first.
@@ -80,18 +92,7 @@ impl Cluster {
     pub fn start() -> Option<Cluster> {
         let member = |_| {
             let bus = free_port().to_string();
-            let arguments = [
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                &bus,
-                "--cluster-node-timeout",
-                "2000",
-                "--cluster-require-full-coverage",
-                "no",
-                "--repl-diskless-sync-delay",
-                "0",
-            ];
+            let arguments = [&MEMBER[..], &["--cluster-port", &bus]].concat();
             Server::with_module(&arguments, "")
         };
         let servers: Option<Vec<Server>> = (0..6).map(member).collect();

@@ -6,7 +6,7 @@ use redis::{FromRedisValue, Value};
 ///
 /// # Panics
 ///
-/// Panics if the command is refused.
+/// Panics if the command is rejected.
 pub fn ask<T: FromRedisValue>(connection: &mut redis::Connection, line: &str) -> T {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     send(connection, &words).unwrap_or_else(|error| panic!("{line}: {error}"))
@@ -28,17 +28,17 @@ pub fn send<T: FromRedisValue>(
     command.query(connection)
 }
 
-/// Sends a command, its words separated by blanks, that the server refuses, and returns its error.
+/// Sends a command, its words separated by blanks, that the server rejects, and returns its error.
 pub fn error(connection: &mut redis::Connection, line: &str) -> String {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     refusal(connection, &words)
 }
 
-/// Sends a command in words that the server refuses, and returns its error.
+/// Sends a command in words that the server rejects, and returns its error.
 pub fn refusal(connection: &mut redis::Connection, words: &[&[u8]]) -> String {
     match send::<Value>(connection, words) {
         Ok(reply) => panic!(
-            "{} was not refused: {reply:?}",
+            "{} was not rejected: {reply:?}",
             String::from_utf8_lossy(&words.join(&b' '))
         ),
         Err(error) => match (error.code(), error.detail()) {

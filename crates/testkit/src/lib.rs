@@ -1,4 +1,4 @@
-//! What the tests of all packages share: servers, clusters and Sentinels on free loopback ports, commands and replies,
+//! The support that the tests of all packages share: servers, clusters and Sentinels on free loopback ports, commands and replies,
 //! nodes with contents, random workloads, stubs and proxies, programs that run, and documented transcripts.
 //!
 //! The base is re-exported flat, for `use testkit::*`. What few suites need keeps its module: [`cluster`], [`proxy`],

@@ -21,7 +21,7 @@ struct Inner {
     delay: Option<Delay>,
 }
 
-/// How long requests that contain a word are delayed.
+/// The delay of requests that contain a word.
 #[derive(Clone, Copy)]
 struct Delay {
     word: &'static [u8],

@@ -24,7 +24,7 @@ pub const OTHERS: [&str; 2] = [
     min-history 100 hour-history 100 max-series 100000 series-ttl 0 error-ttl 0 reality-ttl 0",
 ];
 
-/// Whether keys and objects get a time to live. Where a client replays an AOF later, none may: what has expired by then
+/// True if keys and objects get a time to live. Where a client replays an AOF later, none may: what has expired by then
 /// would end at once, with all that follows.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Lifetimes {
@@ -38,15 +38,15 @@ pub enum Lifetimes {
 pub struct RandomWorkload {
     /// The random choices.
     pub random: Random,
-    /// Whether it restores what it dumped. Such a payload is replayed verbatim, and no older server reads it.
+    /// True if it restores what it dumped. Such a payload is replayed verbatim, and no older server reads it.
     pub restores: bool,
     connection: Connection,
     lifetimes: Lifetimes,
     /// Queue and id of records that were leased.
     fetched: Vec<(String, i64)>,
-    /// How many commands were carried out.
+    /// The number of commands that were carried out.
     pub done: u64,
-    /// How many commands were refused.
+    /// The number of commands that were rejected.
     pub refused: u64,
 }
 
@@ -64,7 +64,7 @@ impl RandomWorkload {
         }
     }
 
-    /// Sends a command, split by [`words`], which may be refused.
+    /// Sends a command, split by [`words`], which may be rejected.
     fn send(&mut self, line: &str) -> Option<Value> {
         let reply = send(&mut self.connection, &words(line));
         self.count(line, reply)

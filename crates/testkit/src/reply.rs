@@ -51,7 +51,7 @@ pub struct Entry {
     pub queue: String,
     /// The id in the queue.
     pub id: i64,
-    /// How often the record has been delivered.
+    /// The number of deliveries so far.
     pub deliveries: i64,
     /// The record as it was sent.
     pub text: String,

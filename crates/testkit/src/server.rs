@@ -255,9 +255,28 @@ impl Server {
         send(&mut self.connection(), words).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Returns the error of a command that is refused, as `ERR AGG.STAT: ...`.
+    /// Returns the error of a command that is rejected, as `ERR AGG.STAT: ...`.
     pub fn error(&self, line: &str) -> String {
         error(&mut self.connection(), line)
+    }
+
+    /// Asserts that the server rejects commands that have too few or too many arguments.
+    pub fn assert_arity_is_checked(&self, lines: &[&str]) {
+        for line in lines {
+            let command = line.split(' ').next().unwrap().to_lowercase();
+            let why = format!("err wrong number of arguments for '{command}' command");
+            assert_eq!(self.error(line).to_lowercase(), why, "{line}");
+        }
+    }
+
+    /// Asserts that commands for the key `n` are rejected if it is a string, and leave it as it is.
+    pub fn assert_type_is_checked(&self, lines: &[&str]) {
+        self.ask::<()>("SET n text");
+        for line in lines {
+            let why = "WRONGTYPE Operation against a key holding the wrong kind of value";
+            assert_eq!(self.error(line), why, "{line}");
+        }
+        assert_eq!(self.ask::<String>("GET n"), "text");
     }
 
     /// Returns the records of a queue without consuming them.
@@ -305,7 +324,7 @@ fn spawn(program: &str, port: u16, arguments: &[String], dir: &Path) -> Child {
         ])
         .arg(dir)
         .args(["--logfile", "server.txt"])
-        // As in redis.conf.example: no test misses an effect that a replica or the loading of an AOF refuses.
+        // As in redis.conf.example: no test misses an effect that a replica or the loading of an AOF rejects.
         .args(["--propagation-error-behavior", "panic"])
         .args(arguments)
         .stdout(Stdio::null())
