@@ -116,7 +116,12 @@ RULES = [
     Rule(
         r"\b[Tt]he most (that|bytes|records|items|samples|memory|connections)\b",
         "largest number, limit",
-        PROSE | {"client"},
+        PROSE | {"agg", "client", "poller"},
+    ),
+    Rule(
+        r"^ *//[/!] (What|Whether|When|Where|How|Why)\b",
+        "Returns ..., Holds ..., True if ...",
+        frozenset({"agg", "client", "poller"}),
     ),
     # Names of types, functions and files.
     *names(

@@ -1,5 +1,5 @@
-//! How fast `agg poll` drains one server whose queue is full, as line protocol into a file, on a machine that it shares
-//! with the server; beside it a loop in Python that does the same.
+//! The speed at which `agg poll` drains one server whose queue is full, as line protocol into a file, on a machine
+//! that it shares with the server; beside it a loop in Python that does the same.
 //!
 //! `cargo bench -p agg --bench poll [-- RECORDS]`, a million by default. Each run ends with a check of the output:
 //! it contains every record once.
@@ -180,7 +180,7 @@ fn cpu(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / TICKS
 }
 
-/// The most memory that a process had resident, MB; 0 where it has ended.
+/// The maximum resident memory of a process, MB; 0 where it has ended.
 fn peak(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmHWM"));

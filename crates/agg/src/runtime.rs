@@ -20,12 +20,12 @@ use tokio::sync::Notify;
 
 use crate::exit_status::ExitStatus;
 
-/// How long a subcommand has to end after a signal, unless it chooses another period.
+/// The time in which a subcommand has to end after a signal, unless it chooses another period.
 const GRACE: Duration = Duration::from_millis(900);
 /// The number of threads of the runtime of a subcommand that works with one server.
 const THREADS: usize = 2;
 
-/// What signals do while a subcommand runs.
+/// The effect of signals while a subcommand runs.
 pub struct Policy {
     /// The status of a subcommand that is abandoned at the end of its grace period.
     abandoned: ExitStatus,
@@ -74,7 +74,7 @@ impl Policy {
     }
 }
 
-/// What main's thread waits for.
+/// The events that main's thread waits for.
 enum Event {
     /// The subcommand has ended, or panicked.
     Ended,

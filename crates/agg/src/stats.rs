@@ -137,7 +137,7 @@ impl ServerStats {
     }
 }
 
-/// Returns the entries of a map, which is a flat array in RESP2.
+/// Returns the pairs of a map, which is a flat array in RESP2.
 pub fn pairs(value: Value) -> Option<Vec<(String, Value)>> {
     let mut items = reply::items(value)?.into_iter();
     let mut pairs = Vec::with_capacity(items.len() / 2);

@@ -23,14 +23,14 @@ const METRICS: usize = 250;
 const IN_FLIGHT_MB: u64 = 16;
 const BESIDE_MB: u64 = 48;
 
-/// How long and how hard.
+/// The duration and the load.
 struct Storm {
     records: usize,
     /// The pause between two rounds of writing, so that it continues through the whole storm.
     pace: Duration,
     /// The pause between two kills.
     calm: Duration,
-    /// How long the sink is down.
+    /// The time for which the sink is down.
     away: Duration,
 }
 
@@ -167,7 +167,7 @@ fn storm_of_kills_and_outages_loses_nothing() {
     );
 }
 
-/// What was written.
+/// The records that were written.
 #[derive(Default)]
 struct Written {
     /// Records that the replica confirmed, by node, queue and identity.
@@ -176,7 +176,7 @@ struct Written {
 
 /// Writes log entries and closes windows, one round after each pause, until this many records are confirmed.
 fn write(target: &AtomicU16, goal: usize, pace: Duration, written: &Mutex<Written>) {
-    // Far enough back for all rounds, because times in the future are refused.
+    // Far enough back for all rounds, because times in the future are rejected.
     let hour = past_hour() - 1000 * 3_600_000;
     let mut round = 0;
     // Whether all samples of the previous round were confirmed. Those of an interrupted round may be missing for some
@@ -252,7 +252,7 @@ fn is_alone(connection: &mut redis::Connection) -> bool {
 }
 
 /// Keeps two pollers running, kills one after the other, and finally shuts them down. Returns the number of kills and
-/// the most memory that one had, in MB.
+/// the maximum resident memory of one, in MB.
 fn keep_killing(start: impl Fn() -> Running, calm: Duration, done: &AtomicBool) -> (usize, u64) {
     let mut pollers = [start(), start()];
     let (mut kills, mut peak) = (0, 0);
@@ -278,7 +278,7 @@ fn keep_killing(start: impl Fn() -> Running, calm: Duration, done: &AtomicBool) 
     (kills, peak)
 }
 
-/// Returns the most memory that a poller had resident, in MB.
+/// Returns the maximum resident memory of a poller, in MB.
 fn most_memory(poller: &Running) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", poller.0.id())).unwrap();
     let line = text.lines().find(|line| line.starts_with("VmHWM"));

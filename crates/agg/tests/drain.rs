@@ -19,9 +19,9 @@ fn messages(text: &str) -> Vec<String> {
 
 /// Returns how many records another consumer would get now; leased records are not among them.
 fn fetchable(server: &Server, node: &str, queue: &str) -> usize {
-    let entries: Vec<redis::Value> =
+    let records: Vec<redis::Value> =
         server.ask(&format!("AGG.FETCH {node} {queue} COUNT 10000 LEASE 1"));
-    entries.len()
+    records.len()
 }
 
 #[test]
@@ -192,8 +192,8 @@ fn stalled_reader_does_not_delay_the_shutdown() {
     }
     let mut running = Running::start(&mut agg(&server.url(), "drain --node n1 --lease 2s"));
     until("records are leased", || {
-        let entries: Vec<(String, i64, i64, String)> = server.ask("AGG.PEEK n1 LOG REV COUNT 1");
-        (entries[0].2 > 0).then_some(())
+        let deliveries: Vec<(String, i64, i64, String)> = server.ask("AGG.PEEK n1 LOG REV COUNT 1");
+        (deliveries[0].2 > 0).then_some(())
     });
     // Earlier, a signal would arrive between two chunks, and the printed records would be acknowledged.
     let pipe = running.0.stdout.as_ref().unwrap();
@@ -279,21 +279,21 @@ fn follow_waits_while_the_server_has_no_memory_for_leases() {
     let leased: Vec<(String, i64, i64, String)> =
         server.ask("AGG.FETCH n1 ERROR COUNT 1000 LEASE 600000");
     assert_eq!(leased.len(), 100);
-    let refused = || -> u64 {
+    let rejected = || -> u64 {
         let info: String = server.ask("INFO agg");
         let line = info
             .lines()
             .find_map(|l| l.strip_prefix("agg_refused_max_memory:"));
         line.unwrap().trim().parse().unwrap()
     };
-    let before = refused();
+    let before = rejected();
     let mut running = Running::start(&mut agg(
         &server.url(),
         "drain --follow --node n1 --queue ERROR",
     ));
     let mut lines = running.lines();
-    until("the program was refused twice", || {
-        (refused() > before + 1).then_some(())
+    until("the program was rejected twice", || {
+        (rejected() > before + 1).then_some(())
     });
     for (_, id, ..) in &leased {
         let _: i64 = server.ask(&format!("AGG.ACK n1 ERROR {id}"));

@@ -287,7 +287,7 @@ fn led(kind: &str, allow: &str) -> (bool, String) {
     ));
     let mut poller = place.start();
     let mut said = poller.errors();
-    let refused = match allow {
+    let rejection = match allow {
         "" => said.next().unwrap(),
         _ => {
             until("the server is drained", || {
@@ -299,7 +299,7 @@ fn led(kind: &str, allow: &str) -> (bool, String) {
     let has_password = |command: &Vec<String>| command.iter().any(|word| word == "s3cret");
     // Nothing at all is sent to an address that is not permitted.
     assert!(allow.is_empty() == thief.commands().is_empty());
-    (thief.commands().iter().any(has_password), refused)
+    (thief.commands().iter().any(has_password), rejection)
 }
 
 #[test]

@@ -55,8 +55,8 @@ fn records_drained_to_a_file_are_loaded_into_a_sink() {
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         assert_eq!(
             err(&output),
-            "agg: sink out: 10000 records stored, 0 dead letters\n\
-             agg: 10500 records read, 500 matched no route, 0 lines are not records\n"
+            "agg: sink out: 10,000 records stored, 0 dead letters\n\
+             agg: 10,500 records read, 500 matched no route, 0 invalid lines\n"
         );
         let ids = place.ids("out");
         assert_eq!(ids.len(), (round + 1) * all.len());
@@ -82,7 +82,7 @@ fn invalid_records_are_reported_and_stop_nothing() {
         let start = format!("agg: {}:{line}: not a record: ", file.display());
         assert!(said.contains(&start), "{said}");
     }
-    assert!(said.ends_with("3 records read, 0 matched no route, 3 lines are not records\n"));
+    assert!(said.ends_with("3 records read, 0 matched no route, 3 invalid lines\n"));
     assert_eq!(place.lines("out"), [record(1), record(2), record(3)]);
 
     let missing = load(&place, &["nowhere"]);

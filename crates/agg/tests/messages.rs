@@ -220,7 +220,7 @@ fn hostile_error_text_adds_no_line_and_is_masked() {
             assert!(!text.contains(raw), "{line}: {text:?}");
             let forged = text.lines().any(|line| line.starts_with("agg: forged"));
             assert!(!forged, "{line}: {text}");
-            // A scan shows that the server refused, but not the reason.
+            // A scan shows that the server rejected a command, but not the reason.
             let shown = if line.starts_with("scan") {
                 "refuses"
             } else {

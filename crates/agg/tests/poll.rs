@@ -5,21 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::place::{
-    Id, Place, VERSION_1, id, influx, left, log, names, settings, until_empty, windows,
+    ALL_TO_FILE, Id, Place, VERSION_1, id, influx, left, log, names, settings, until_empty, windows,
 };
 use crate::support::stub::Stub;
 use crate::support::{Running, Server, agg, ask, entries, err, past_hour, send, unstamped, until};
 use redis::Value;
 use testkit::proxy::Proxy;
-
-const ALL_TO_FILE: &str = r#"
-[[route]]
-queues = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
-sinks = ["out"]
-[sink.out]
-type = "file"
-path = "{dir}/out"
-"#;
 
 #[test]
 fn check_reports_line_and_column() {
@@ -73,8 +64,8 @@ fn check_reports_all_errors_at_once() {
 /// Returns the windows of a node as line protocol.
 fn lines(server: &Server, node: &str) -> Vec<String> {
     let ask = format!("AGG.PEEK {node} MIN HOUR COUNT 10000 FORMAT LINE");
-    let entries: Vec<(String, i64, i64, String)> = server.ask(&ask);
-    entries.into_iter().map(|(.., line)| line).collect()
+    let deliveries: Vec<(String, i64, i64, String)> = server.ask(&ask);
+    deliveries.into_iter().map(|(.., line)| line).collect()
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! `agg poll` with a real server that speaks MongoDB's protocol: what documents look like, that nothing is stored twice
-//! and no newer record is overwritten, and what happens while the server fails, is down, or refuses a document.
+//! and no newer record is overwritten, and what happens while the server fails, is down, or rejects a document.
 //!
 //! The server is a single SecantusDB: it has no failover, and is a majority by itself. It supports time series, write
 //! concerns and fail points. It checks neither the depth of a document nor the size of a command; unit tests of the
@@ -402,7 +402,7 @@ fn password_is_required_and_never_shown() {
     std::fs::write(place.path("password"), "wr0ng\n").unwrap();
     log(&server, &["n1"], 500, "x");
     let mut running = place.start();
-    let said = until("the refusal is logged", || {
+    let said = until("the rejection is logged", || {
         running.errors().find(|line| line.ends_with("retrying"))
     });
     assert!(said.to_lowercase().contains("auth"), "{said}");

@@ -1,4 +1,4 @@
-//! `agg poll` and its sinks: slow ones, sinks that are down or refuse records, and shutdown by a signal.
+//! `agg poll` and its sinks: slow ones, sinks that are down or reject records, and shutdown by a signal.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ fn shutdown_returns_records_that_a_sink_has_not_stored() {
     until("the sink is asked", || stub.requests().first().cloned());
     let start = Instant::now();
     assert_eq!(running.end_by("TERM").code(), Some(0));
-    assert!(
-        start.elapsed() >= Duration::from_millis(700),
-        "the sink had its time"
-    );
+    // The grace period, and not the minute that the sink would take.
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(700), "took {took:?}");
+    assert!(took < Duration::from_secs(30), "took {took:?}");
     assert_eq!(
         unstamped(&running.errors().last().unwrap()),
         "agg: sink db: 0 records stored, 0 dead letters"
@@ -53,7 +53,7 @@ fn sink_slower_than_the_lease_gets_each_record_once() {
     let text = settings(&server, &influx(&stub.url, VERSION_1));
     let place = Place::new(&text.replace("lease = \"1s\"", "lease = \"3s\""));
     let mut running = place.start();
-    let looked = until("the queue is empty, or others get its entries", || {
+    let looked = until("the queue is empty, or others get its records", || {
         // Queried first: what the poller takes in between says nothing about its lease.
         let started = !stub.requests().is_empty();
         let got: Vec<redis::Value> = server.ask("AGG.FETCH n1 MIN LEASE 1");
@@ -65,7 +65,7 @@ fn sink_slower_than_the_lease_gets_each_record_once() {
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 
-/// Returns the most memory that a program has had so far.
+/// Returns the maximum resident memory of a program so far, bytes.
 fn peak_memory(running: &Running) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -114,8 +114,8 @@ path = "{dir}/copy"
     // A record has its text in both formats, each longer than its name.
     assert!(leased * 1400 < 4 << 20, "{leased} are held");
     assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
-    let most = peak_memory(&running);
-    assert!(most < 48 << 20, "{most} bytes for 12 MiB in flight");
+    let peak = peak_memory(&running);
+    assert!(peak < 48 << 20, "{peak} bytes for 12 MiB in flight");
     assert_eq!(running.end_by("TERM").code(), Some(0));
     assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);
 }
@@ -236,7 +236,7 @@ fn influxdb_stores_the_statistics_and_an_invalid_line_becomes_a_dead_letter() {
     );
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0][1..], [serde_json::json!(1.5), 1.into()]);
-    // A field of another type than that of the module: the database refuses it permanently.
+    // A field of another type than that of the module: the database rejects it permanently.
     influx_db.write("conflict avg=\"text\"");
     // Down and up again.
     influx_db.stop();

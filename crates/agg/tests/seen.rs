@@ -1,4 +1,4 @@
-//! What `agg poll` shows over HTTP and in its logs: while it works, while a sink is down, and at shutdown.
+//! The status of `agg poll`, over HTTP and in its logs: while it works, while a sink is down, and at shutdown.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,18 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::place::{Place, influx, log, settings, until_empty};
+use crate::support::place::{ALL_TO_FILE, Place, influx, log, settings, until_empty};
 use crate::support::stub::Stub;
 use crate::support::{Lines, Running, Server, err, unstamped, until};
-
-const ALL_TO_FILE: &str = r#"
-[[route]]
-queues = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
-sinks = ["out"]
-[sink.out]
-type = "file"
-path = "{dir}/out"
-"#;
 
 /// Returns settings with a status page on a free port.
 fn shown(server: &Server, rest: &str) -> String {
@@ -213,7 +204,7 @@ fn taken_listen_address_is_rejected_at_start_and_at_reload() {
     show_at("127.0.0.1:0");
     let (mut running, mut said, first) = start(&mut place.command("poll"));
     show_at(&format!("127.0.0.1:{port}"));
-    until("a taken address is refused", || {
+    until("a taken address is rejected", || {
         let status = first.status()?;
         let trouble = status["reloads"]["trouble"].as_str()?;
         assert!(trouble.starts_with("cannot listen on "), "{trouble}");

@@ -71,11 +71,11 @@ const RECORDS: usize = 8 << 20;
 /// Returns the records of AGG.PEEK as JSON. Records that are not JSON are left out, and those beyond [`RECORDS`].
 pub fn records(value: Value) -> Vec<serde_json::Value> {
     let mut left = RECORDS;
-    let entries = items(value).unwrap_or_default();
-    let record = |entry| {
-        let record = bytes(items(entry)?.pop()?)?;
+    let deliveries = items(value).unwrap_or_default();
+    let record = |delivery| {
+        let record = bytes(items(delivery)?.pop()?)?;
         left = left.checked_sub(record.len())?;
         serde_json::from_slice(&record).ok()
     };
-    entries.into_iter().filter_map(record).collect()
+    deliveries.into_iter().filter_map(record).collect()
 }

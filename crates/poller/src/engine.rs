@@ -229,7 +229,7 @@ impl Engine {
             Err(error) => {
                 let reason = error.to_string().replace('\n', "; ");
                 warn(&format!("{reason}; keeping the previous configuration"));
-                (reloads.refused, reloads.error) = (reloads.refused + 1, Some(reason));
+                (reloads.rejected, reloads.error) = (reloads.rejected + 1, Some(reason));
                 false
             }
         }

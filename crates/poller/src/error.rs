@@ -1,4 +1,4 @@
-//! Why a poller or a loader cannot start, or ended early.
+//! The errors for which a poller or a loader cannot start, or ends early.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::config::ReadError;
 use crate::output::OutputError;
 
-/// Why a poller or a loader cannot start, or ended early.
+/// An error for which a poller or a loader cannot start, or ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
     /// The configuration is not readable or not valid.
@@ -18,7 +18,7 @@ pub enum PollError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why it is not available.
+        /// The reason.
         #[source]
         error: io::Error,
     },
@@ -44,7 +44,7 @@ pub enum PollError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why it cannot be read.
+        /// The reason.
         #[source]
         error: io::Error,
     },

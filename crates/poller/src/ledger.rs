@@ -23,7 +23,7 @@ pub struct InFlightBatch {
     pub queue: Queue,
     /// The ids of the records, in ascending order.
     pub ids: Vec<i64>,
-    /// When the lease ends.
+    /// The time at which the lease ends.
     pub leased_until: Instant,
     /// The number of sinks that have not reported yet.
     pub pending_sinks: usize,

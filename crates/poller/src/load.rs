@@ -31,14 +31,15 @@ use aggregator_protocol::{Queue, RecordFormat};
 use super::batch::{Batch, Delivery, DeliveryStatus, Record};
 use super::config::Config;
 use super::error::PollError;
+use super::format::{count, grouped};
 use super::routing::{Destination, RoutingTable};
 use super::sinks::Sinks;
 use super::status::Status;
 use super::tasks::Tasks;
 
-/// The most records of a batch.
+/// The maximum number of records of a batch.
 const MAX_RECORDS: usize = 2000;
-/// The most bytes of the records of a batch.
+/// The maximum number of bytes of the records of a batch.
 const MAX_BYTES: usize = 1 << 20;
 /// The longest line: several times the longest text that a record may contain.
 const MAX_LINE: u64 = 16 << 20;
@@ -157,7 +158,10 @@ pub async fn load(
     let [records, invalid, unrouted] = [&counters.records, &counters.invalid, &counters.unrouted]
         .map(|count| count.load(Ordering::Relaxed));
     say(&format!(
-        "{records} records read, {unrouted} matched no route, {invalid} lines are not records"
+        "{} read, {} matched no route, {}",
+        count(records, "record"),
+        grouped(unrouted),
+        count(invalid, "invalid line")
     ));
     ended.and(tasks.check()).and(read)?;
     Ok(Loaded {

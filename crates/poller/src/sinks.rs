@@ -18,6 +18,7 @@ use super::budget::Budget;
 use super::config::{self, Config, Kind};
 use super::dead_letters::DeadLetters;
 use super::error::PollError;
+use super::format::count;
 use super::output;
 use super::rotation::Mode;
 use super::routing::SinkHandle;
@@ -154,7 +155,9 @@ impl Sinks {
             let dead = sink.status.dead.load(Ordering::Relaxed);
             let name = &sink.status.name;
             say(&format!(
-                "sink {name}: {stored} records stored, {dead} dead letters"
+                "sink {name}: {} stored, {}",
+                count(stored, "record"),
+                count(dead, "dead letter")
             ));
         }
         self.failed.map_or(Ok(()), Err)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use agg_client::command::QueueInfo;
 use aggregator_protocol::Queue;
 use parking_lot::Mutex;
 
@@ -13,7 +14,7 @@ use super::budget::Budget;
 
 /// The state of a poller.
 pub struct Status {
-    /// When the poller started.
+    /// The time at which the poller started.
     pub started: SystemTime,
     /// The servers by id.
     servers: Mutex<BTreeMap<String, Shared<ServerStatus>>>,
@@ -34,8 +35,8 @@ pub struct Reloads {
     /// The number of configurations that took effect.
     pub taken: u64,
     /// The number of configurations that were rejected.
-    pub refused: u64,
-    /// Why the last one was rejected, if it was.
+    pub rejected: u64,
+    /// The error for which the last one was rejected. `None` if it was not.
     pub error: Option<String>,
 }
 
@@ -48,7 +49,7 @@ pub struct ServerStatus {
     pub up: bool,
     /// Since when it is up or down.
     pub since: SystemTime,
-    /// Why it is down.
+    /// The error for which it is down.
     pub error: Option<String>,
     /// Connections made.
     pub connects: u64,
@@ -58,33 +59,18 @@ pub struct ServerStatus {
     pub bytes: u64,
     /// Its nodes by name, as of the last scan; set by [`ServerStatus::set_nodes`].
     pub nodes: BTreeMap<String, NodeStatus>,
-    /// When it was scanned last.
+    /// The time of the last scan.
     pub scanned_at: Option<SystemTime>,
-    /// Entries that it dropped since the first scan, in the order of [`Queue::ALL`]. These counters never decrease,
+    /// Records that it dropped since the first scan, in the order of [`Queue::ALL`]. These counters never decrease,
     /// whatever becomes of the nodes and the server.
     pub dropped: [u64; Queue::ALL.len()],
 }
 
-/// The state of a node: its queues as AGG.INFO reports them.
+/// The state of a node.
 #[derive(Clone, Default)]
 pub struct NodeStatus {
-    /// In the order of [`Queue::ALL`]. `None` if the state is unknown.
-    pub queues: [Option<QueueStatus>; Queue::ALL.len()],
-}
-
-/// The state of a queue, as of the last scan.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct QueueStatus {
-    /// Entries that are pending or leased.
-    pub length: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// The age of the oldest record in milliseconds: the lag of everything behind it.
-    pub oldest_ms: u64,
-    /// Entries that a client has fetched and not acknowledged.
-    pub leased: u64,
-    /// Entries dropped since the start of the server.
-    pub dropped: u64,
+    /// The state of each queue as of the last scan, in the order of [`Queue::ALL`]. `None` if it is unknown.
+    pub queues: [Option<QueueInfo>; Queue::ALL.len()],
 }
 
 /// The state of a sink.
@@ -263,9 +249,9 @@ mod tests {
         let scan = |dropped: &[(&str, u64)]| {
             let node = |(name, dropped): &(&str, u64)| {
                 let mut node = NodeStatus::default();
-                node.queues[2] = Some(QueueStatus {
+                node.queues[2] = Some(QueueInfo {
                     dropped: *dropped,
-                    ..QueueStatus::default()
+                    ..QueueInfo::default()
                 });
                 (name.to_string(), node)
             };

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use agg_client::command::QueueInfo;
+
 use crate::budget::Budget;
-use crate::status::{NodeStatus, QueueStatus, SinkStatus, Status};
+use crate::status::{NodeStatus, SinkStatus, Status};
 
 use super::rates::Rates;
 use super::view::View;
@@ -65,7 +67,7 @@ fn node(seed: u64, max_age: u64) -> NodeStatus {
     let mut node = NodeStatus::default();
     for (index, queue) in node.queues.iter_mut().enumerate() {
         let length = (seed * 7 + index as u64 * 3) % 11 % 4;
-        *queue = Some(QueueStatus {
+        *queue = Some(QueueInfo {
             length,
             bytes: length * 210,
             oldest_ms: if length == 0 {
@@ -81,7 +83,7 @@ fn node(seed: u64, max_age: u64) -> NodeStatus {
 }
 
 /// Returns a state in which a sink fails, a server is down, another was never reached, nodes lag and drop records, and a
-/// configuration was refused. The names are hostile.
+/// configuration was rejected. The names are hostile.
 pub fn bad(nodes: usize) -> Status {
     let status = good(nodes);
     let sinks = status.sinks();
@@ -111,7 +113,7 @@ pub fn bad(nodes: usize) -> Status {
     for dropped in [0, 1234] {
         let of = HOSTILE.iter().enumerate().map(|(index, name)| {
             let mut node = node(index as u64, 40);
-            node.queues[0] = Some(QueueStatus {
+            node.queues[0] = Some(QueueInfo {
                 length: 120_000,
                 bytes: 24_000_000,
                 oldest_ms: 95_000 + 400_000 * index as u64,
@@ -123,7 +125,7 @@ pub fn bad(nodes: usize) -> Status {
         });
         lagging.set_nodes(of.collect(), before(2));
     }
-    status.reloads.lock().refused = 1;
+    status.reloads.lock().rejected = 1;
     status.reloads.lock().error =
         Some("poller.toml:6:10: there is no [sink.x] in this file".into());
     status

@@ -39,13 +39,17 @@ const BLOCK: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// The server does not answer or rejects a command, or the output cannot be written.
-pub async fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<ExitStatus, String> {
+pub async fn run(
+    server: &Server,
+    options: Options,
+    shutdown: &Shutdown,
+) -> Result<ExitStatus, String> {
     if !options.has_file() {
         agg_poller::output::check().map_err(|error| error.to_string())?;
     }
     let mut drain = Drain {
         server,
-        stop,
+        shutdown,
         request: options.request(),
         style: options.is_pretty().then(Style::of_stdout),
         nodes: Nodes::new(options.nodes()),
@@ -72,12 +76,12 @@ pub async fn run(server: &Server, options: Options, stop: &Shutdown) -> Result<E
 /// A run of the command.
 struct Drain<'a> {
     server: &'a Server,
-    stop: &'a Shutdown,
+    shutdown: &'a Shutdown,
     request: FetchRequest,
     /// The layout of summaries for people, with `--format pretty`.
     style: Option<Style>,
     nodes: Nodes,
-    /// Whether to wait for further records.
+    /// True if the command waits for further records.
     follow: bool,
     /// Number of records that may still be printed.
     remaining: u64,
@@ -94,7 +98,7 @@ struct Drain<'a> {
 impl Drain<'_> {
     async fn run(&mut self) -> Result<ExitStatus, String> {
         let limit = (!self.follow).then_some(Duration::ZERO);
-        let mut reconnector = Reconnector::new(self.server, self.stop, limit);
+        let mut reconnector = Reconnector::new(self.server, self.shutdown, limit);
         let mut pauses = IdlePauses::default();
         let mut connection = None;
         loop {
@@ -113,7 +117,9 @@ impl Drain<'_> {
                     }
                     // If the key was deleted, a blocking fetch returns immediately: pause before the next one.
                     let blocked = self.server_blocks() && start.elapsed() >= BLOCK / 2;
-                    self.stop.sleep(pauses.next(had_records || blocked)).await;
+                    self.shutdown
+                        .sleep(pauses.next(had_records || blocked))
+                        .await;
                 }
                 Err(error) => {
                     connection = None;
@@ -121,7 +127,7 @@ impl Drain<'_> {
                         return Err(error.into());
                     }
                     // An error after a shutdown request is not reported.
-                    if self.stop.is_requested() {
+                    if self.shutdown.is_requested() {
                         continue;
                     }
                     reconnector.failed(error).await?;
@@ -149,7 +155,7 @@ impl Drain<'_> {
         if self.remaining == 0 || (!had_records && !self.follow) {
             return Ok(Some(ExitStatus::Success));
         }
-        Ok((self.stop.is_requested()).then_some(ExitStatus::Interrupted))
+        Ok((self.shutdown.is_requested()).then_some(ExitStatus::Interrupted))
     }
 
     /// Returns whether fetches block at the server. They can do so for a single node only.
@@ -162,13 +168,13 @@ impl Drain<'_> {
         self.acknowledge(connection).await?;
         let nodes = self
             .nodes
-            .list(self.server, connection, self.follow, self.stop)
+            .list(self.server, connection, self.follow, self.shutdown)
             .await?
             .to_vec();
         let block = self.server_blocks().then_some(BLOCK);
         let mut had_records = false;
         for node in &nodes {
-            if self.remaining == 0 || self.stop.is_requested() || self.write_error.is_some() {
+            if self.remaining == 0 || self.shutdown.is_requested() || self.write_error.is_some() {
                 break;
             }
             had_records |= self.drain_node(connection, node, block).await?;
@@ -222,7 +228,7 @@ impl Drain<'_> {
 
     /// Prints records. Returns the number of those that were written, and keeps the error if it is not all.
     fn print(&mut self, records: &[FetchedRecord]) -> usize {
-        let (rendering, stopped) = (self.rendering(), || self.stop.is_requested());
+        let (rendering, stopped) = (self.rendering(), || self.shutdown.is_requested());
         let (printed, result) = match &mut self.file {
             None => {
                 let mut out = io::stdout().lock();

@@ -9,7 +9,7 @@ use aggregator_protocol::NodeName;
 
 /// The nodes to drain.
 pub struct Nodes {
-    /// Whether the arguments name the nodes; otherwise they are read from the server.
+    /// True if the arguments name the nodes. Otherwise they are read from the server.
     pub are_named: bool,
     list: Vec<NodeName>,
     /// The time at which the list was read.
@@ -39,14 +39,14 @@ impl Nodes {
         server: &Server,
         connection: &mut Connection,
         refresh: bool,
-        stop: &Shutdown,
+        shutdown: &Shutdown,
     ) -> Result<&[NodeName], ClientError> {
         let is_old = self
             .read_at
             .is_none_or(|read_at| refresh && read_at.elapsed() >= LIST_TTL);
         if !self.are_named && is_old {
             let is_first = self.read_at.is_none();
-            let list = list_nodes(connection, stop).await?;
+            let list = list_nodes(connection, shutdown).await?;
             if list.is_empty() && is_first {
                 check_module(server, connection).await?;
             }

@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// Lease of fetched records; must exceed the time to print a batch
+    /// Lease of fetched records, for example 30s or 5m; must exceed the time to print a batch
     #[arg(long, default_value = "30s", value_parser = units::positive_duration, value_name = "TIME")]
     lease: Duration,
 

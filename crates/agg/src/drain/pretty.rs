@@ -19,7 +19,7 @@ const WIDTH: usize = 160;
 pub struct Style {
     /// Columns of a line.
     pub width: usize,
-    /// Whether lines are coloured.
+    /// True if lines are coloured.
     pub colour: bool,
 }
 

@@ -16,7 +16,7 @@ pub struct Call {
     pub subject: Subject,
 }
 
-/// What a command is about.
+/// The subject of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// Samples of these metrics, in this order.
@@ -191,7 +191,7 @@ mod tests {
         let names = ["a".to_owned(), "b".to_owned()];
         let reason = || Value::BulkString(b"not a number".to_vec());
         let reply =
-            |refused| Value::Array(vec![Value::Int(1), Value::Int(0), Value::Array(refused)]);
+            |rejected| Value::Array(vec![Value::Int(1), Value::Int(0), Value::Array(rejected)]);
         let one = |index| Value::Array(vec![Value::Int(index), reason()]);
         assert_eq!(rejected(&names, reply(vec![])), Some(vec![]));
         assert_eq!(

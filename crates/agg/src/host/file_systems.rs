@@ -55,7 +55,7 @@ pub struct FileSystem {
     pub mount: Mount,
     /// Its last answer.
     pub space: Option<Space>,
-    /// Whether that answer is of the last refresh.
+    /// True if that answer is of the last refresh.
     pub answered: bool,
 }
 

@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
 
-    /// Interval between reports, at least 200ms
+    /// Interval between reports, at least 200ms, for example 10s or 1m
     #[arg(long, default_value = "1s", value_parser = interval, value_name = "TIME")]
     interval: Duration,
 
@@ -98,7 +98,7 @@ impl Options {
 pub async fn run(
     server: &Server,
     options: &Options,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
     let node = node_or_host_name(options.node.as_ref())?;
     let mut machine = Machine::open(match options.once {
@@ -107,15 +107,15 @@ pub async fn run(
     })?;
     let mut reporter = Reporter::new(&node, &options.tags);
     let limit = options.once.then_some(Duration::ZERO);
-    let mut reconnector = Reconnector::new(server, stop, limit);
+    let mut reconnector = Reconnector::new(server, shutdown, limit);
     // CPU load is measured between two refreshes.
-    if stop.sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await {
+    if shutdown.sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL).await {
         return Ok(ExitStatus::Interrupted);
     }
     let mut schedule = Schedule::new(Instant::now(), options.interval);
     let mut connection = None;
     let mut reports_until_objects = 0;
-    while !stop.is_requested() {
+    while !shutdown.is_requested() {
         // Before the refresh, as connecting may take long.
         if connection.is_none() {
             connection = reconnector.connect().await?;
@@ -147,7 +147,7 @@ pub async fn run(
                 false => ExitStatus::Success,
             });
         }
-        stop.sleep(schedule.pause(Instant::now())).await;
+        shutdown.sleep(schedule.pause(Instant::now())).await;
     }
     Ok(ExitStatus::Interrupted)
 }

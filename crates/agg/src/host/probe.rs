@@ -31,11 +31,11 @@ pub struct Space {
     pub total: u64,
     /// Bytes available to users.
     pub available: u64,
-    /// Whether it is mounted read-only.
+    /// True if it is mounted read-only.
     pub read_only: bool,
     /// `HDD` or `SSD`, if known.
     pub kind: Option<String>,
-    /// Whether it is a USB device.
+    /// True if it is a USB device.
     pub removable: bool,
 }
 

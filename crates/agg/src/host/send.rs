@@ -34,10 +34,10 @@ pub struct Reporter<'a> {
     tags: &'a [String],
     metrics: KnownNames,
     objects: KnownNames,
-    /// Whether the objects of an earlier run were read from the server.
+    /// True if the objects of an earlier run were read from the server.
     has_earlier_objects: bool,
     warnings: WarnOnce,
-    /// Whether the server has rejected a command or a sample.
+    /// True if the server has rejected a command or a sample.
     pub has_rejections: bool,
 }
 

@@ -17,7 +17,7 @@ pub struct Splitter {
     number: u64,
     /// The beginning of the current line.
     current: Vec<u8>,
-    /// Whether the current line exceeded the limit.
+    /// True if the current line exceeded the limit.
     is_cut: bool,
     /// Number of lines that exceeded the limit.
     pub cut_lines: u64,

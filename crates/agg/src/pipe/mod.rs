@@ -41,9 +41,9 @@ type Chunk = io::Result<Vec<u8>>;
 pub async fn run(
     server: &Server,
     command: &Command,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
-    let sender = Sender::new(server, command, stop)?;
+    let sender = Sender::new(server, command, shutdown)?;
     let (output, chunks) = mpsc::channel(CHUNKS);
     // A thread, as a read has no timeout. It ends with the program.
     std::thread::spawn(move || read(&mut io::stdin().lock(), &output));
@@ -53,7 +53,7 @@ pub async fn run(
         chunks,
         splitter,
         batch: Batch::default(),
-        stop,
+        shutdown,
     }
     .run()
     .await
@@ -83,7 +83,7 @@ struct Pipe<'a> {
     chunks: mpsc::Receiver<Chunk>,
     splitter: Splitter,
     batch: Batch,
-    stop: &'a Shutdown,
+    shutdown: &'a Shutdown,
 }
 
 impl Pipe<'_> {
@@ -115,7 +115,7 @@ impl Pipe<'_> {
             let is_due = delay.is_some();
             let next = tokio::select! {
                 biased;
-                () = self.stop.requested() => return self.send_rest().await,
+                () = self.shutdown.requested() => return self.send_rest().await,
                 () = sleep(delay.unwrap_or_default()), if is_due => None,
                 chunk = self.chunks.recv() => Some(chunk),
             };

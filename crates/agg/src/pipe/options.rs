@@ -50,7 +50,7 @@ pub struct Common {
     #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
 
-    /// Time to retry before giving up if the server cannot be reached
+    /// Time to retry before giving up if the server cannot be reached, for example 30s or 10m
     #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
     pub retry: std::time::Duration,
 }

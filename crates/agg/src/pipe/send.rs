@@ -13,7 +13,7 @@ const MAX_REPORTED: u64 = 5;
 /// Sends lines to the server.
 pub struct Sender<'a> {
     template: Template,
-    stop: &'a Shutdown,
+    shutdown: &'a Shutdown,
     reconnector: Reconnector<'a>,
     connection: Option<Connection>,
     /// Lines that the server has answered.
@@ -27,12 +27,16 @@ impl<'a> Sender<'a> {
     ///
     /// # Errors
     /// The name of the node is not set.
-    pub fn new(server: &'a Server, command: &Command, stop: &'a Shutdown) -> Result<Self, String> {
-        let reconnector = Reconnector::new(server, stop, Some(command.common().retry));
+    pub fn new(
+        server: &'a Server,
+        command: &Command,
+        shutdown: &'a Shutdown,
+    ) -> Result<Self, String> {
+        let reconnector = Reconnector::new(server, shutdown, Some(command.common().retry));
         let template = command.template()?;
         Ok(Sender {
             template,
-            stop,
+            shutdown,
             reconnector,
             connection: None,
             answered: 0,
@@ -77,7 +81,7 @@ impl<'a> Sender<'a> {
                 Err(error) => {
                     self.connection = None;
                     self.reconnector.failed(error).await?;
-                    if self.stop.is_requested() {
+                    if self.shutdown.is_requested() {
                         return Ok(());
                     }
                 }

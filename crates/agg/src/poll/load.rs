@@ -32,7 +32,7 @@ Examples:
 
 Records may be loaded again: node, queue and id identify a record.
 
-Exit codes: 0 everything is stored, 1 failed, or something was rejected or is not a record, 2 wrong usage or an invalid
+Exit codes: 0 everything is stored, 1 failed, or something was rejected or is not a record, 2 invalid usage or an invalid
 configuration, 130 interrupted before the end.";
 
 impl Options {

@@ -42,7 +42,11 @@ The smallest useful configuration:
   type = \"file\"
   path = \"records.jsonl\"
 
-Exit codes: 0 ended by a signal (check: the configuration is valid), 1 failed, 2 wrong usage or an invalid configuration.";
+SIGTERM or SIGINT ends the poller: sinks have shutdown-grace, 10s by default, to store the records in
+flight. A second signal ends it at once; records in flight are delivered again when their lease ends.
+
+Exit codes: 0 ended by a signal (check: the configuration is valid), 1 failed, 2 invalid usage or an
+invalid configuration, 130 ended at once by a second signal.";
 
 /// A poller that is ready to start.
 pub struct Poll(Config, FileStamps);

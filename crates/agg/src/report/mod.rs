@@ -86,10 +86,10 @@ Exit codes: 0 success, 1 failed or incomplete (the page says what is missing), 2
 pub async fn run(
     server: &Server,
     options: &Options,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
     let mut connection = server.connect().await?;
-    let Some(node) = node(server, options, &mut connection, stop).await? else {
+    let Some(node) = node(server, options, &mut connection, shutdown).await? else {
         return Ok(ExitStatus::Interrupted);
     };
     let query = Query {
@@ -99,13 +99,13 @@ pub async fn run(
         limit: options.limit as usize,
     };
     let bar = progress::bar(0, "{bar:40} {pos} of {len} metrics");
-    let report = queries::report(&mut connection, &query, &bar, stop).await;
+    let report = queries::report(&mut connection, &query, &bar, shutdown).await;
     bar.finish_and_clear();
-    if stop.is_requested() {
+    if shutdown.is_requested() {
         return Ok(ExitStatus::Interrupted);
     }
     let Some(mut report) = report? else {
-        return Err(unknown_node(server, &node, &mut connection, stop).await);
+        return Err(unknown_node(server, &node, &mut connection, shutdown).await);
     };
     server.endpoint().clone_into(&mut report.endpoint);
     let html = page::page(&report);
@@ -138,16 +138,16 @@ async fn node(
     server: &Server,
     options: &Options,
     connection: &mut Connection,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<Option<NodeName>, String> {
     if let Some(name) = &options.node {
         return Ok(Some(name.clone().into()));
     }
-    let mut nodes = list_nodes(connection, stop).await?;
+    let mut nodes = list_nodes(connection, shutdown).await?;
     if nodes.is_empty() {
         check_module(server, connection).await?;
     }
-    if stop.is_requested() {
+    if shutdown.is_requested() {
         return Ok(None);
     }
     match nodes.len() {
@@ -167,10 +167,10 @@ async fn unknown_node(
     server: &Server,
     node: &NodeName,
     connection: &mut Connection,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> String {
     let message = format!("{} has no node {node}", server.endpoint());
-    match list_nodes(connection, stop).await {
+    match list_nodes(connection, shutdown).await {
         Ok(nodes) if nodes.is_empty() => format!("{message} and no other nodes"),
         Ok(nodes) => format!("{message}; its nodes are {}", joined(&nodes)),
         // The user may not list them.

@@ -16,7 +16,7 @@ pub struct Report {
     pub node: String,
     /// The server's address.
     pub endpoint: String,
-    /// When the node was read.
+    /// The time at which the node was read.
     pub now: i64,
     /// Start of the requested time.
     pub from: i64,
@@ -31,7 +31,7 @@ pub struct Report {
     pub objects: Listing<Object>,
     /// The latest pending log entries, latest first.
     pub log: Vec<LogEntry>,
-    /// What could not be read, and why.
+    /// The parts that could not be read, each with its reason.
     pub notes: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ pub struct Info {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metric {
     pub name: String,
-    /// Whether its windows hold a rate per second, as those of a counter do.
+    /// True if its windows hold a rate per second, as those of a counter do.
     pub is_rate: bool,
     pub tags: Vec<(String, String)>,
     pub last_value: String,

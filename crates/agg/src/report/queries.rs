@@ -52,7 +52,7 @@ pub async fn report(
     connection: &mut Connection,
     query: &Query<'_>,
     bar: &ProgressBar,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<Option<Report>, ClientError> {
     let Some(info) = info(connection, query.node).await? else {
         return Ok(None);
@@ -66,9 +66,9 @@ pub async fn report(
         patterns: query.patterns.to_vec(),
         ..Report::default()
     };
-    metrics(connection, query, &mut report, bar, stop).await?;
-    errors(connection, query, &mut report, stop).await?;
-    objects(connection, query, &mut report, stop).await?;
+    metrics(connection, query, &mut report, bar, shutdown).await?;
+    errors(connection, query, &mut report, shutdown).await?;
+    objects(connection, query, &mut report, shutdown).await?;
     let mut command = Cmd::of_node("AGG.PEEK", query.node);
     command.arg("LOG").arg("COUNT").arg(LOG_ENTRIES).arg("REV");
     match connection.call(&command).await? {
@@ -114,14 +114,14 @@ async fn metrics(
     query: &Query<'_>,
     report: &mut Report,
     bar: &ProgressBar,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<(), ClientError> {
-    let names = names(connection, query, report, stop).await?;
+    let names = names(connection, query, report, shutdown).await?;
     bar.set_length(names.len() as u64);
     let mut failures = Vec::new();
     let mut window_count = 0;
     for names in names.chunks(METRICS_PER_CALL) {
-        if stop.is_requested() {
+        if shutdown.is_requested() {
             return Ok(());
         }
         if window_count > MAX_WINDOWS {
@@ -245,7 +245,7 @@ async fn names(
     connection: &mut Connection,
     query: &Query<'_>,
     report: &mut Report,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<Vec<Vec<u8>>, ClientError> {
     let all = ["*".to_owned()];
     let patterns = match query.patterns {
@@ -283,7 +283,7 @@ async fn names(
                     omitted += 1;
                 }
             }
-            if walk.step(connection, next)? || stop.is_requested() {
+            if walk.step(connection, next)? || shutdown.is_requested() {
                 break;
             }
         }
@@ -296,11 +296,11 @@ async fn errors(
     connection: &mut Connection,
     query: &Query<'_>,
     report: &mut Report,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<(), ClientError> {
     let (limit, order) = (query.limit, ErrorReport::latest_first);
     let errors = &mut report.errors;
-    let rejection = scan_values(connection, query.node, "ERROR", stop, |value| {
+    let rejection = scan_values(connection, query.node, "ERROR", shutdown, |value| {
         replies::error(value).map(|error| errors.add(error, limit, order))
     });
     let rejection = rejection.await?;
@@ -315,11 +315,11 @@ async fn objects(
     connection: &mut Connection,
     query: &Query<'_>,
     report: &mut Report,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<(), ClientError> {
     let (limit, order) = (query.limit, Object::by_model);
     let objects = &mut report.objects;
-    let rejection = scan_values(connection, query.node, "REALITY", stop, |value| {
+    let rejection = scan_values(connection, query.node, "REALITY", shutdown, |value| {
         replies::object(value).map(|object| objects.add(object, limit, order))
     });
     let rejection = rejection.await?;
@@ -336,11 +336,11 @@ async fn scan_values(
     connection: &mut Connection,
     node: &NodeName,
     kind: &str,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
     mut add: impl FnMut(Value) -> Option<()>,
 ) -> Result<Option<String>, ClientError> {
     let mut walk = CursorWalk::new("AGG.SCAN");
-    while !stop.is_requested() {
+    while !shutdown.is_requested() {
         let mut command = Cmd::of_node("AGG.SCAN", node);
         command.arg(kind).arg(walk.cursor());
         command.arg("COUNT").arg(VALUES_PER_PAGE).arg("WITHVALUES");

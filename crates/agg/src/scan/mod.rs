@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// Timeout for connecting
+    /// Timeout for connecting, for example 300ms or 1s
     #[arg(long, default_value = "300ms", value_parser = units::positive_duration, value_name = "TIME")]
     timeout: Duration,
 
@@ -142,7 +142,11 @@ impl Options {
 ///
 /// # Errors
 /// The output cannot be written.
-pub async fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<ExitStatus, String> {
+pub async fn run(
+    options: &Options,
+    scan: &Scan,
+    shutdown: &Shutdown,
+) -> Result<ExitStatus, String> {
     let start = Instant::now();
     let template = "{bar:40} {pos} of {len} addresses, {eta} left";
     let bar = progress::bar(scan.hosts.count(), template);
@@ -156,7 +160,7 @@ pub async fn run(options: &Options, scan: &Scan, stop: &Shutdown) -> Result<Exit
         all.push(seen);
         written.is_ok()
     };
-    let interrupted = run_scan(scan, &progress, &bar, stop, &mut add).await;
+    let interrupted = run_scan(scan, &progress, &bar, shutdown, &mut add).await;
     bar.finish_and_clear();
     all.sort_by_key(|seen| seen.address);
     if !options.json && !all.is_empty() {
@@ -187,7 +191,7 @@ async fn run_scan(
     scan: &Scan,
     progress: &Arc<Progress>,
     bar: &ProgressBar,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
     add: &mut impl FnMut(Seen) -> bool,
 ) -> bool {
     let (found, mut seen) = unbounded_channel();
@@ -206,7 +210,7 @@ async fn run_scan(
                     }
                 }
                 _ = ticks.tick() => bar.set_position(progress.done.load(Relaxed)),
-                () = stop.requested() => return true,
+                () = shutdown.requested() => return true,
             }
         }
     };

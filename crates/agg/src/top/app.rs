@@ -44,7 +44,7 @@ pub struct App {
     pub sort: Column,
     pub reverse: bool,
     pub filter: Filter,
-    /// Whether keys edit the filter.
+    /// True if keys edit the filter.
     pub is_typing: bool,
     pub help: bool,
     pub paused: bool,

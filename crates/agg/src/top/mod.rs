@@ -61,7 +61,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", conflicts_with = "urls")]
     config: Option<PathBuf>,
 
-    /// Interval between readings, at least 200ms
+    /// Interval between readings, at least 200ms, for example 500ms or 10s
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
 
@@ -134,26 +134,26 @@ impl Options {
 pub async fn run(
     options: &Options,
     sources: Vec<Source>,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
     match options.is_endless() {
-        true => run_live(options, sources, stop).await,
-        false => run_once(options, sources, stop).await,
+        true => run_live(options, sources, shutdown).await,
+        false => run_once(options, sources, shutdown).await,
     }
 }
 
 async fn run_live(
     options: &Options,
     sources: Vec<Source>,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
     let failed = |error: std::io::Error| format!("cannot draw on the terminal: {error}");
     let theme = Theme {
         colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    let mut terminal = Terminal::open(stop).map_err(failed)?;
+    let mut terminal = Terminal::open(shutdown).map_err(failed)?;
     let mut app = App::new(spelled(options.interval));
-    show(&mut app, &mut terminal, theme, options, sources, stop)
+    show(&mut app, &mut terminal, theme, options, sources, shutdown)
         .await
         .map_err(failed)?;
     match terminal.is_open() {
@@ -170,7 +170,7 @@ async fn show(
     theme: Theme,
     options: &Options,
     sources: Vec<Source>,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> std::io::Result<()> {
     let (selection, selected) = watch::channel(Selection::default());
     let mut updates = watcher::start(sources, options.interval, selected);
@@ -181,7 +181,7 @@ async fn show(
     let mut has_changed = true;
     loop {
         let draw_now = tokio::select! {
-            () = stop.requested() => return Ok(()),
+            () = shutdown.requested() => return Ok(()),
             event = keys.next() => match event {
                 Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => {
                     if handle_key(app, key, &selection) {
@@ -242,14 +242,14 @@ fn spelled(duration: Duration) -> String {
 async fn run_once(
     options: &Options,
     sources: Vec<Source>,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
     let mut model = Model::default();
     // Held until the end: the watchers stop when it is dropped.
     let (_selection, selected) = watch::channel(Selection::default());
     let updates = watcher::start(sources, options.interval, selected);
     tokio::select! {
-        () = stop.requested() => return Ok(ExitStatus::Interrupted),
+        () = shutdown.requested() => return Ok(ExitStatus::Interrupted),
         () = read_twice(&mut model, updates, options.interval) => {}
     }
     if model.servers.is_empty() {

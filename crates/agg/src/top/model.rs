@@ -26,7 +26,7 @@ pub struct NodeKey {
 pub struct Selection {
     /// The node whose details are shown.
     pub node: Option<NodeKey>,
-    /// Whether reading is paused.
+    /// True if reading is paused.
     pub paused: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Reading {
     /// `None` if the user may not run INFO.
     pub server: Option<ServerStats>,
     pub nodes: Vec<(Vec<u8>, NodeStats)>,
-    /// What could not be read, and why.
+    /// The parts that could not be read, each with its reason.
     pub note: Option<String>,
 }
 

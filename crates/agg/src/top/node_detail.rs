@@ -25,7 +25,7 @@ pub struct NodeDetail {
     pub object_changes: Vec<String>,
     /// Some of the node's objects, read if no change is pending.
     pub objects: Vec<String>,
-    /// What could not be read, and why.
+    /// The parts that could not be read, each with its reason.
     pub note: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct Ranking {
     pub items: Vec<RankedItem>,
     /// The number of items read in this round.
     pub covered: usize,
-    /// Whether a round was completed, so that every item was read at least once.
+    /// True if a round was completed, so that every item was read at least once.
     pub is_complete: bool,
     /// The sum of all rates per second; `None` unless every reading covers all items.
     pub total_rate: Option<f64>,
@@ -92,9 +92,9 @@ pub struct Ranker {
     round: usize,
     /// Items read in the last complete round.
     last_round: Option<usize>,
-    /// Whether this reading began a round.
+    /// True if this reading began a round.
     began_round: bool,
-    /// Whether this reading was a round of its own.
+    /// True if this reading was a round of its own.
     was_whole_round: bool,
 }
 

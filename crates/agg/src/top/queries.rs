@@ -41,7 +41,7 @@ pub struct NodeNames {
     /// The list that is being read.
     next: BTreeSet<Vec<u8>>,
     cursor: Vec<u8>,
-    /// When `names` was completed.
+    /// The time at which `names` was completed.
     read_at: Option<Instant>,
     is_truncated: bool,
 }

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn records_become_lines() {
         let log_record = br#"{"message":"a\u001bb","level":5,"epoch":1795635667993}"#;
-        let entry = |record: &[u8]| {
+        let delivery = |record: &[u8]| {
             Value::Array(vec![
                 bulk("LOG"),
                 Value::Int(1),
@@ -162,11 +162,14 @@ mod tests {
                 Value::BulkString(record.to_vec()),
             ])
         };
-        let all = reply::records(Value::Array(vec![entry(log_record), entry(b"no JSON")]));
+        let all = reply::records(Value::Array(vec![
+            delivery(log_record),
+            delivery(b"no JSON"),
+        ]));
         assert_eq!(all.len(), 1);
         assert_eq!(log_line(&all[0]), "19:41:07 5 a·b");
         let record = br#"{"key":"sda","model":"Disk","json":{"a":1},"epoch":0,"gone":true}"#;
-        let all = reply::records(Value::Array(vec![entry(record)]));
+        let all = reply::records(Value::Array(vec![delivery(record)]));
         assert_eq!(change_line(&all[0]), "00:00:00 sda Disk gone {\"a\":1}");
     }
 

@@ -13,7 +13,7 @@ use ratatui::backend::CrosstermBackend;
 
 use agg_client::Shutdown;
 
-/// Whether the terminal is taken over. It is restored once only: a second time would overwrite what was written since.
+/// True if the terminal is taken over. It is restored once only: a second time would overwrite what was written since.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal, restored when this is dropped.
@@ -26,12 +26,12 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal cannot be switched to raw mode or written to.
-    pub fn open(stop: &Shutdown) -> io::Result<Terminal> {
-        let (before, stop) = (std::panic::take_hook(), stop.clone());
+    pub fn open(shutdown: &Shutdown) -> io::Result<Terminal> {
+        let (before, shutdown) = (std::panic::take_hook(), shutdown.clone());
         std::panic::set_hook(Box::new(move |panic| {
             restore();
             before(panic);
-            stop.request();
+            shutdown.request();
         }));
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode().inspect_err(|_| TAKEN.store(false, Ordering::SeqCst))?;

@@ -74,7 +74,7 @@ fn poller_drains_a_cluster_through_a_failover() {
                 let text = format!("{round}-{node}");
                 let words = [&b"AGG.LOG"[..], node.as_bytes(), text.as_bytes()];
                 let mut connection = cluster.servers[i].connection();
-                // Other servers than its primary refuse it.
+                // Other servers than its primary reject it.
                 if crate::support::send::<i64>(&mut connection, &words).is_ok() {
                     said.insert(text);
                 }

@@ -6,7 +6,17 @@ use std::process::Command;
 
 use super::{Running, Server, agg, ask, of_queue, past_hour, until};
 
-/// What identifies a record.
+/// A route of all queues to the file `out`.
+pub const ALL_TO_FILE: &str = r#"
+[[route]]
+queues = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
+sinks = ["out"]
+[sink.out]
+type = "file"
+path = "{dir}/out"
+"#;
+
+/// The identity of a record.
 pub type Id = (String, String, i64);
 
 /// A directory for the files of a poller, with its settings.

@@ -11,15 +11,15 @@ use crate::reply::Value;
 /// A queue as AGG.INFO describes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueInfo {
-    /// The number of records.
+    /// The number of records, pending or leased.
     pub length: u64,
     /// The memory of the records, bytes.
     pub bytes: u64,
-    /// The age of the oldest record, milliseconds.
+    /// The age of the oldest record, milliseconds: the lag of the records behind it.
     pub oldest_ms: u64,
     /// The number of leased records.
     pub leased: u64,
-    /// The number of records that were dropped because the queue was full.
+    /// The number of records that left the queue undelivered since the server's start, for any reason.
     pub dropped: u64,
 }
 

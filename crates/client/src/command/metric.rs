@@ -46,7 +46,7 @@ pub struct MetricWindow {
     pub max: f64,
     /// The last value.
     pub last: f64,
-    /// Whether the window is closed, so that nothing changes it.
+    /// True if the window is closed, so that nothing changes it.
     pub closed: bool,
 }
 

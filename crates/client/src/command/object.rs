@@ -106,7 +106,7 @@ pub struct StoredObject {
     pub tags: BTreeMap<String, String>,
     /// The time of the state, Unix milliseconds.
     pub epoch: i64,
-    /// Whether the object is gone.
+    /// True if the object is gone.
     pub gone: bool,
     /// The time at which the last report arrived, Unix milliseconds.
     pub seen: i64,

@@ -18,7 +18,7 @@ pub struct Allowlist {
     listed: Option<Vec<IpNet>>,
     /// The hosts that the configuration names. They are resolved when they matter, as names may lead elsewhere later.
     named: Vec<String>,
-    /// How a user of the program allows another network.
+    /// The advice to a user of the program on allowing another network.
     help: &'static str,
 }
 

@@ -43,7 +43,7 @@ pub struct Connection {
     /// The memory that the replies to one call may take.
     reply_limit: usize,
     endpoint: String,
-    /// How a user of the program sets the password.
+    /// [`Access::password_help`](super::Access::password_help).
     password_help: &'static str,
     /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could be
     /// taken for those of other commands, so the connection cannot be used any more.
@@ -236,7 +236,8 @@ impl Connection {
             // No reply is left unread after the last.
             self.is_broken = index + 1 < count;
             if let Err(error) = &reply
-                && let Some(error) = ClientError::of_server(error, &self.endpoint, self.password_help)
+                && let Some(error) =
+                    ClientError::of_server(error, &self.endpoint, self.password_help)
             {
                 return Err(error);
             }

@@ -29,7 +29,7 @@ pub struct Scan {
     pub port: u16,
     /// The credentials that are sent to whatever answers, and how connections are encrypted.
     pub access: Access,
-    /// Whether connections are encrypted.
+    /// True if connections are encrypted.
     pub encrypted: bool,
     /// The time that a connection may take.
     pub timeout: Duration,

@@ -36,7 +36,7 @@ pub enum ReadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why it cannot be read.
+        /// The reason.
         #[source]
         error: io::Error,
     },

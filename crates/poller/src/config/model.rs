@@ -21,7 +21,7 @@ pub struct Config {
     pub poll_interval: Duration,
     /// The duration of the lease of fetched records. Leases are extended while a sink takes longer.
     pub lease: Duration,
-    /// The most bytes of records in flight to all sinks together.
+    /// The maximum number of bytes of records in flight to all sinks together.
     pub max_in_flight: u64,
     /// A record that was delivered more often becomes a dead letter.
     pub max_deliveries: u64,
@@ -86,7 +86,7 @@ pub enum Kind {
     File {
         /// Its path.
         path: PathBuf,
-        /// When it is rotated.
+        /// The conditions for its rotation.
         rotation: Rotation,
         /// Its permissions.
         mode: Mode,
@@ -144,9 +144,9 @@ pub struct Post {
     pub gzip: bool,
     /// The number of concurrent requests.
     pub writers: usize,
-    /// The most records of one request.
+    /// The maximum number of records of one request.
     pub batch_lines: usize,
-    /// The most bytes of one request.
+    /// The maximum number of bytes of one request.
     pub batch_bytes: usize,
     /// The longest time that a response may take.
     pub timeout: Duration,
@@ -194,9 +194,9 @@ pub struct Mongo {
     pub prefix: String,
     /// True if statistics are stored in a time-series collection.
     pub time_series: bool,
-    /// The most records of one write.
+    /// The maximum number of records of one write.
     pub batch_lines: usize,
-    /// The most bytes of one write, as JSON.
+    /// The maximum number of bytes of one write, as JSON.
     pub batch_bytes: usize,
     /// The longest time that a response may take.
     pub timeout: Duration,
@@ -204,7 +204,7 @@ pub struct Mongo {
     pub(super) files: Vec<Vec<u8>>,
 }
 
-/// Which clients may connect to the status page. The limits can change while the server runs.
+/// The clients that may connect to the status page. The limits can change while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebLimits {
     /// The number of concurrent connections.

@@ -14,9 +14,9 @@ use super::error::{ConfigError, position};
 use super::file::RawFile;
 use super::model::Config;
 
-/// The most errors that are reported.
+/// The maximum number of errors that are reported.
 const MAX_ERRORS: usize = 50;
-/// The most checks: an error that is a consequence of another costs one too.
+/// The maximum number of checks: an error that is a consequence of another costs one too.
 const MAX_ATTEMPTS: usize = MAX_ERRORS * 4;
 
 /// A step of a path: a key, or the byte at which an element of a list begins.
@@ -98,7 +98,10 @@ fn missing_folders(table: &DeTable) -> Vec<ConfigError> {
 
 fn check(table: &Spanned<DeTable>, stamps: &mut FileStamps) -> Result<Config, ConfigError> {
     let raw = RawFile::deserialize(Deserializer::from(table.clone()));
-    let raw = raw.map_err(|error| deserialization_error(&error))?;
+    let raw = raw.map_err(|error| match single_table(table.get_ref(), &error) {
+        Some(error) => error,
+        None => deserialization_error(&error),
+    })?;
     for file in raw.files() {
         stamps.note(&file);
     }
@@ -120,14 +123,23 @@ fn syntax_errors(text: &str, found: &[Error]) -> Vec<ConfigError> {
     errors
 }
 
+/// Returns the error for a table that stands for a list of tables, if that is the error of serde.
+fn single_table(table: &DeTable, error: &Error) -> Option<ConfigError> {
+    let at = error.span()?.start;
+    let is_at = |value: &Spanned<DeValue>| value.get_ref().is_table() && value.span().start == at;
+    let key = ["source", "route"];
+    let key = key
+        .into_iter()
+        .find(|&key| table.get(key).is_some_and(is_at))?;
+    let text = format!("expected a list of tables: write [[{key}]], without a name");
+    Some(ConfigError::at_byte(at, text))
+}
+
 /// Converts an error of the TOML parser or of serde.
 fn deserialization_error(error: &Error) -> ConfigError {
     let text = error.message().trim().replace('\n', ": ");
     let text = match text.strip_prefix("unknown field `") {
         Some(rest) => unknown(rest).unwrap_or(text),
-        None if text.starts_with("invalid type: map") && text.contains("a sequence") => {
-            "expected a list of tables: write [[ ]] instead of [ ]".into()
-        }
         None => text,
     };
     let at = error.span().map(|span| span.start);
@@ -335,7 +347,9 @@ compress = "zip"
         let source = "[[source]]\nurls = [\"redis://h\"]\n";
         for (text, expected) in [
             (format!("[[sauce]]\nurls = []\n{rest}"), "1:3: unknown key `sauce`, did you mean `source`?"),
-            (format!("[source]\nurls = []\n{rest}"), "1:1: expected a list of tables: write [[ ]]"),
+            (format!("[source]\nurls = []\n{rest}"), "1:1: expected a list of tables: write [[source]], without a name"),
+            (format!("[source.main]\nurls = []\n{rest}"), "1:2: expected a list of tables: write [[source]], without a name"),
+            (format!("[[source]]\nurls = {{}}\n{rest}"), "2:8: invalid type"),
             (format!("{source}{}", rest.replace("route", "rout")), "3:3: unknown key `rout`, did you mean `route`?"),
             (format!("{source}{}", rest.replace("stdout", "stdin")), "7:8: expected the type stdout, file,"),
             (format!("{source}{}", rest.replace("type", "typ")), "7:1: unknown key `typ`, did you mean `type`?"),

@@ -177,7 +177,7 @@ pub fn secret(
     Err(ConfigError::at_byte(at, format!("the {what} {problem}")))
 }
 
-/// Returns a number from 1 to `most`, or the default if it is not set.
+/// Returns a number from 1 to `max`, or the default if it is not set.
 pub fn within(value: &Option<Spanned<u64>>, default: u64, max: u64) -> Result<u64, ConfigError> {
     match value {
         None => Ok(default),

@@ -20,11 +20,11 @@ use crate::routing::{Destination, SinkHandle};
 use super::Drainer;
 use super::plan::{FetchPlan, MIN_PAUSE, PendingFetch, REPLY_BYTES};
 
-/// The most records of one fetch.
+/// The maximum number of records of one fetch.
 const MAX_RECORDS: usize = 2000;
 /// A reply of at least this many bytes ended because of its size.
 const FULL_BYTES: usize = (1 << 20) * 3 / 4;
-/// The most fetches in one pipeline.
+/// The maximum number of fetches in one pipeline.
 const MAX_PIPELINE: usize = 8;
 
 impl Drainer {

@@ -47,7 +47,7 @@ struct NodeQueue {
     node: NodeName,
     queue: Queue,
     destinations: Vec<Destination>,
-    /// When to fetch next.
+    /// The time of the next fetch.
     due: Instant,
     /// The pause after that fetch if it finds nothing.
     pause: Duration,
@@ -73,13 +73,13 @@ pub struct Drainer {
     reports: UnboundedReceiver<DeliveryStatus>,
     report_to: UnboundedSender<DeliveryStatus>,
     node_queues: Vec<NodeQueue>,
-    /// When to scan for nodes.
+    /// The time of the next scan for nodes.
     next_scan: Instant,
     /// A permit that was waited for, reserved for the next fetch to that sink.
     reserved: Option<(Arc<SinkHandle>, Permit)>,
     /// The reserved permit did not help: the node queue is also blocked on another sink's budget.
     still_blocked: bool,
-    /// When the last round was planned.
+    /// The time at which the last round was planned.
     planned_at: Instant,
     /// The node queue with which the next round begins, so that each gets its turn.
     next_index: usize,
@@ -88,7 +88,7 @@ pub struct Drainer {
     last_warning: Option<String>,
 }
 
-/// Why waiting ended.
+/// The event that ended a wait.
 enum Woken {
     /// There is something to do.
     Work,

@@ -22,7 +22,7 @@ impl Mode {
     }
 }
 
-/// When a file is rotated, and what becomes of the rotated files.
+/// The conditions for rotating a file, and the treatment of rotated files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
     /// Rotate before the file would exceed this size in bytes.

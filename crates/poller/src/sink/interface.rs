@@ -8,7 +8,7 @@ use async_trait::async_trait;
 /// The characters of a reason that are kept.
 const MAX_REASON: usize = 500;
 
-/// The most that one write takes.
+/// The maximum size of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
     /// The number of records.
@@ -53,7 +53,7 @@ impl SinkError {
 /// Stores records.
 #[async_trait]
 pub trait Sink: Send {
-    /// Returns the most that the next write takes.
+    /// Returns the maximum size of the next write.
     fn limits(&self) -> BatchLimits;
 
     /// Writes records, which have no newline at their end. Returns those that are rejected permanently.

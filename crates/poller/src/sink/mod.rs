@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! When [`Sink::write`] succeeds, all records but the rejected ones are stored durably. A record may be written more than
+//! After [`Sink::write`] has succeeded, all records but the rejected ones are stored durably. A record may be written more than
 //! once (at least once), so a sink makes that harmless or leaves it to the reader.
 
 mod bisect;

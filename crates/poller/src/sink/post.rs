@@ -45,7 +45,7 @@ pub struct Post<P> {
     settings: config::Post,
     protocol: P,
     history: RejectionHistory,
-    /// The most bytes of one request, as learned from requests that were too large.
+    /// The maximum number of bytes of one request, as learned from requests that were too large.
     max_bytes: AtomicUsize,
 }
 

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::config::Proxy;
 
-/// The most bytes of the head of a response to CONNECT.
+/// The maximum number of bytes of the head of a response to CONNECT.
 const MAX_HEAD: usize = 8 << 10;
 /// The end of the head of a response.
 const END: &[u8] = b"\r\n\r\n";
@@ -34,7 +34,7 @@ pub struct Tunnel<C> {
     authorization: String,
 }
 
-/// Why there is no connection through a proxy.
+/// The reason for which there is no connection through a proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {
     /// The proxy cannot be reached.

@@ -33,7 +33,7 @@ pub const KEYS: [&str; 10] = [
     "timeout",
 ];
 
-/// The most concurrent requests: a server that needs more is slow for another reason.
+/// The maximum number of concurrent requests: a server that needs more is slow for another reason.
 const MAX_WRITERS: u64 = 16;
 
 /// Headers that describe the body, which agg sets.
@@ -63,7 +63,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<(Post, Body), Config
     Ok((post, body))
 }
 
-/// Checks how requests are sent. The defaults are the most records of a request, and the number of concurrent requests.
+/// Checks how requests are sent. The defaults are the maximum number of records of a request, and the number of concurrent requests.
 pub fn post(
     name: &str,
     sink: &Spanned<RawSink>,

@@ -31,9 +31,9 @@ const IGNORED_OPTIONS: [(&str, &str); 2] = [
     ("sockettimeoutms=", "the key timeout"),
     ("waitqueuetimeoutms=", "the key timeout"),
 ];
-/// The most bytes of the name of a database.
+/// The maximum number of bytes of the name of a database.
 const MAX_DATABASE: usize = 63;
-/// The most bytes of the prefix of a collection: its full name, with the database, may have 255.
+/// The maximum number of bytes of the prefix of a collection: its full name, with the database, may have 255.
 const MAX_PREFIX: usize = 100;
 
 /// Checks a MongoDB sink.

@@ -25,10 +25,10 @@ pub const SERIES: &str = "series";
 
 /// The fields of a record that identify its series.
 const SERIES_FIELDS: [&str; 6] = ["node", "queue", "metric", "type", "window", "tags"];
-/// The most digits of a Decimal128.
+/// The maximum number of digits of a Decimal128.
 const MAX_DIGITS: usize = 34;
 
-/// Why a record has no document.
+/// The reason for which a record has no document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// The text is not a JSON object.

@@ -36,7 +36,7 @@ pub use self::database::Mongo;
 
 use super::{BatchLimits, Rejection, Sink, SinkError};
 
-/// The most bytes of one command. A server accepts 16 MiB and a little more.
+/// The maximum number of bytes of one command. A server accepts 16 MiB and a little more.
 const MAX_COMMAND: usize = 16 << 20;
 /// The bytes of a command besides its statements, generously.
 const COMMAND_OVERHEAD: usize = 1024;

@@ -41,7 +41,11 @@ fn program(text: &mut Exposition, view: &View) {
     let name = "agg_poller_reloads_total";
     text.metric(name, "counter", "Reloads of the configuration, by outcome.");
     text.sample(name, &[("outcome", "taken")], view.reloads.taken as f64);
-    text.sample(name, &[("outcome", "refused")], view.reloads.refused as f64);
+    text.sample(
+        name,
+        &[("outcome", "refused")],
+        view.reloads.rejected as f64,
+    );
     let started = view
         .started_at
         .duration_since(UNIX_EPOCH)

@@ -144,7 +144,7 @@ fn foot(view: &View) -> Markup {
     html! {
         p.quiet {
             "agg " (view.version) ", running for " (duration(view.uptime)) "; "
-            (count(reloads.taken, "config reload")) ", " (grouped(reloads.refused)) " rejected. "
+            (count(reloads.taken, "config reload")) ", " (grouped(reloads.rejected)) " rejected. "
             "As of " (moment(&view.now)) ". For programs: "
             a href="/metrics" { "metrics" } ", "
             a href="/status.json" { "status.json" } ", "

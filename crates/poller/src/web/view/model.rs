@@ -44,7 +44,7 @@ pub struct View {
     pub now: String,
     /// The time from the start to the snapshot.
     pub uptime: f64,
-    /// Whether shutdown was requested.
+    /// True if shutdown was requested.
     pub ending: bool,
     /// The severity of the worst problem.
     pub state: State,
@@ -98,7 +98,8 @@ pub struct ReloadsView {
     /// Reloads that took effect.
     pub taken: u64,
     /// Reloads that were rejected.
-    pub refused: u64,
+    #[serde(rename = "refused")]
+    pub rejected: u64,
     /// The error of the last reload; null if it took effect.
     pub trouble: Option<String>,
 }
@@ -135,7 +136,7 @@ pub struct SinkView {
     pub dead_bytes: u64,
     /// Bytes in flight to it.
     pub in_flight_bytes: u64,
-    /// The most bytes that may be in flight to it.
+    /// The maximum number of bytes that may be in flight to it.
     pub in_flight_limit_bytes: u64,
 }
 
@@ -146,7 +147,7 @@ pub struct ServerView {
     pub id: String,
     /// Its address.
     pub place: String,
-    /// Whether it is up.
+    /// True if it is up.
     pub up: bool,
     /// The time of its last change between up and down.
     pub since: String,
@@ -183,7 +184,7 @@ pub struct NodeView {
     pub server: String,
     /// Its name.
     pub name: String,
-    /// Whether its server is up. If not, the rest is outdated.
+    /// True if its server is up. If not, the rest is outdated.
     pub up: bool,
     /// The age of the oldest pending record.
     pub lag: f64,

@@ -50,7 +50,7 @@ impl View {
         let totals = Totals::of(&sinks, &servers, &nodes);
         let Reloads {
             taken,
-            refused,
+            rejected,
             error,
         } = status.reloads.lock().clone();
         let mut view = View {
@@ -64,7 +64,7 @@ impl View {
             totals,
             reloads: ReloadsView {
                 taken,
-                refused,
+                rejected,
                 trouble: error,
             },
             sinks,
