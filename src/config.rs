@@ -6,10 +6,14 @@ use crate::ffi::MainThread;
 use crate::ffi::settings;
 use aggregator_core::Settings;
 use aggregator_core::settings::{SETTINGS, Setting, SettingSpec, Unit, Values, check};
+use aggregator_core::text_settings::{TEXTS, TextSpec};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 
 static VALUES: [AtomicI64; SETTINGS.len()] = [const { AtomicI64::new(0) }; SETTINGS.len()];
+
+/// The values of the settings that are texts; empty: the defaults.
+static TEXT_VALUES: MainThread<Vec<String>> = MainThread::new(Vec::new());
 
 /// A value was set since the settings were last built for the core.
 static CHANGED: AtomicBool = AtomicBool::new(true);
@@ -22,7 +26,12 @@ static BUILT: MainThread<Option<Rc<Settings>>> = MainThread::new(None);
 pub fn settings() -> Rc<Settings> {
     if CHANGED.load(Relaxed) {
         CHANGED.store(false, Relaxed);
-        BUILT.with(|built| *built = Some(Rc::new(Settings::of(&values()))));
+        let mut settings = Settings::of(&values());
+        for (i, spec) in TEXTS.iter().enumerate() {
+            // The text was checked when it was set.
+            let _ = spec.set(&mut settings, &text(i));
+        }
+        BUILT.with(|built| *built = Some(Rc::new(settings)));
     }
     BUILT
         .with(|built| built.clone())
@@ -46,11 +55,30 @@ fn set(index: usize, value: i64) {
     CHANGED.store(true, Relaxed);
 }
 
+fn text(index: usize) -> String {
+    let text = TEXT_VALUES.with(|texts| texts.get(index).cloned());
+    let default = || TEXTS.get(index).map_or("", |spec| spec.default).to_owned();
+    text.flatten().unwrap_or_else(default)
+}
+
+fn set_text(index: usize, text: &str) -> Result<(), String> {
+    let spec = TEXTS.get(index).ok_or("unknown setting")?;
+    spec.check(text)?;
+    TEXT_VALUES.with(|texts| {
+        let known = texts.len();
+        texts.extend(TEXTS.iter().skip(known).map(|spec| spec.default.to_owned()));
+        texts[index] = text.to_owned();
+    });
+    CHANGED.store(true, Relaxed);
+    Ok(())
+}
+
 /// The settings as the server sees them.
 pub struct ServerConfig;
 
 impl settings::Settings for ServerConfig {
     const SPECS: &'static [SettingSpec] = &SETTINGS;
+    const TEXTS: &'static [TextSpec] = &TEXTS;
 
     fn get(index: usize) -> i64 {
         VALUES.get(index).map_or(0, |v| v.load(Relaxed))
@@ -58,6 +86,14 @@ impl settings::Settings for ServerConfig {
 
     fn set(index: usize, value: i64) {
         set(index, value);
+    }
+
+    fn text(index: usize) -> String {
+        text(index)
+    }
+
+    fn set_text(index: usize, text: &str) -> Result<(), String> {
+        set_text(index, text)
     }
 
     fn check() -> Result<(), &'static str> {
@@ -82,19 +118,30 @@ pub fn read_arguments(args: &[&[u8]]) -> Result<(), String> {
     for (setting, v) in SETTINGS.iter().zip(&VALUES) {
         v.store(setting.default, Relaxed);
     }
+    TEXT_VALUES.with(Vec::clear);
     for pair in args.chunks(2) {
         let name = String::from_utf8_lossy(pair[0]).to_lowercase();
-        let Some(i) = SETTINGS.iter().position(|s| s.name == name) else {
+        let number = SETTINGS.iter().position(|s| s.name == name);
+        let text_setting = TEXTS.iter().position(|s| s.name == name);
+        if number.or(text_setting).is_none() {
             return Err(format!(
                 "unknown setting '{name}' in the arguments of loadmodule"
             ));
-        };
+        }
         let Some(text) = pair.get(1) else {
             return Err(format!(
                 "setting '{name}' in the arguments of loadmodule has no value"
             ));
         };
-        set(i, parse(&SETTINGS[i], &String::from_utf8_lossy(text))?);
+        let text = String::from_utf8_lossy(text);
+        if let Some(i) = number {
+            set(i, parse(&SETTINGS[i], &text)?);
+        }
+        if let Some(i) = text_setting {
+            set_text(i, &text).map_err(|why| {
+                format!("invalid value '{text}' for '{name}' in the arguments of loadmodule: {why}")
+            })?;
+        }
     }
     check_values().map_err(str::to_owned)
 }
@@ -111,6 +158,16 @@ fn parse(setting: &SettingSpec, text: &str) -> Result<i64, String> {
         unit,
         ..
     } = setting;
+    if unit == Unit::YesNo {
+        let value = ["no", "yes"]
+            .iter()
+            .position(|word| word.eq_ignore_ascii_case(text));
+        return value.map(|value| value as i64).ok_or_else(|| {
+            format!(
+                "invalid value '{text}' for '{name}' in the arguments of loadmodule: expected yes or no"
+            )
+        });
+    }
     let is_memory = unit == Unit::Bytes;
     let value = number(text, is_memory).filter(|value| (min..=max).contains(value));
     value.ok_or_else(|| {

@@ -74,6 +74,16 @@ pub type SetNumericFn = unsafe extern "C" fn(
     *mut c_void,
     *mut *mut RedisModuleString,
 ) -> c_int;
+pub type GetStringFn = unsafe extern "C" fn(*const c_char, *mut c_void) -> *mut RedisModuleString;
+pub type SetStringFn = unsafe extern "C" fn(
+    *const c_char,
+    *mut RedisModuleString,
+    *mut c_void,
+    *mut *mut RedisModuleString,
+) -> c_int;
+pub type GetBoolFn = unsafe extern "C" fn(*const c_char, *mut c_void) -> c_int;
+pub type SetBoolFn =
+    unsafe extern "C" fn(*const c_char, c_int, *mut c_void, *mut *mut RedisModuleString) -> c_int;
 pub type ApplyFn =
     unsafe extern "C" fn(*mut RedisModuleCtx, *mut c_void, *mut *mut RedisModuleString) -> c_int;
 
@@ -201,6 +211,14 @@ functions! {
     RedisModule_RegisterNumericConfig: fn(
         *mut RedisModuleCtx, *const c_char, c_longlong, c_uint, c_longlong, c_longlong,
         Option<GetNumericFn>, Option<SetNumericFn>, Option<ApplyFn>, *mut c_void
+    ) -> c_int;
+    RedisModule_RegisterStringConfig: fn(
+        *mut RedisModuleCtx, *const c_char, *const c_char, c_uint,
+        Option<GetStringFn>, Option<SetStringFn>, Option<ApplyFn>, *mut c_void
+    ) -> c_int;
+    RedisModule_RegisterBoolConfig: fn(
+        *mut RedisModuleCtx, *const c_char, c_int, c_uint,
+        Option<GetBoolFn>, Option<SetBoolFn>, Option<ApplyFn>, *mut c_void
     ) -> c_int;
     RedisModule_LoadConfigs: fn(*mut RedisModuleCtx) -> c_int;
 

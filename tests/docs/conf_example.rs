@@ -32,10 +32,13 @@ fn log_in(server: &Server, user: &str) -> Connection {
 }
 
 /// Returns the settings in lines of a file, sizes in bytes.
-fn settings(text: &str) -> BTreeMap<String, u64> {
+fn settings(text: &str) -> BTreeMap<String, String> {
     let setting = |line: &str| {
         let (name, value) = line.split_once(' ')?;
         let name = name.strip_prefix("agg.")?;
+        if !value.starts_with(|c: char| c.is_ascii_digit()) {
+            return Some((name.to_owned(), value.trim_matches('"').to_owned()));
+        }
         let digits = value.trim_end_matches(char::is_alphabetic);
         let unit = match &value[digits.len()..] {
             "" => 1,
@@ -43,7 +46,8 @@ fn settings(text: &str) -> BTreeMap<String, u64> {
             "mb" => 1 << 20,
             unit => panic!("{line}: the unit {unit} is new here"),
         };
-        Some((name.to_owned(), digits.parse::<u64>().unwrap() * unit))
+        let number = digits.parse::<u64>().unwrap() * unit;
+        Some((name.to_owned(), number.to_string()))
     };
     text.lines().filter_map(setting).collect()
 }
@@ -53,7 +57,7 @@ fn every_setting_is_explained_with_its_default() {
     let Some(server) = Server::start() else {
         return;
     };
-    let defaults: BTreeMap<String, u64> = server.ask("CONFIG GET agg.*");
+    let defaults: BTreeMap<String, String> = server.ask("CONFIG GET agg.*");
     let defaults: BTreeMap<_, _> = defaults
         .into_iter()
         .map(|(name, value)| (name["agg.".len()..].to_owned(), value))

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::page::{self, PROMPT};
 use aggregator_core::settings::{SETTINGS, SettingSpec, Unit};
+use aggregator_core::text_settings::TEXTS;
 use testkit::*;
 
 /// The pages with sessions of redis-cli, and how many commands each has at least.
@@ -107,7 +108,7 @@ fn configuration_page_names_every_setting_with_its_default() {
         return;
     };
     let text = page::read("docs/configuration.md");
-    let settings: BTreeMap<String, u64> = server.ask("CONFIG GET agg.*");
+    let settings: BTreeMap<String, String> = server.ask("CONFIG GET agg.*");
     assert!(!settings.is_empty());
     for (name, value) in settings {
         let is_setting = |spec: &&SettingSpec| name.strip_prefix("agg.") == Some(spec.name);
@@ -115,7 +116,13 @@ fn configuration_page_names_every_setting_with_its_default() {
             .iter()
             .find(is_setting)
             .is_some_and(|spec| spec.unit == Unit::Bytes);
-        let shown = match value {
+        let number = value.parse::<u64>();
+        let is_text = TEXTS
+            .iter()
+            .any(|spec| name.strip_prefix("agg.") == Some(spec.name));
+        let shown = match number.unwrap_or(0) {
+            _ if is_text => format!("\"{value}\""),
+            _ if number.is_err() => value,
             n if !is_size => n.to_string(),
             n if n > 0 && n % (1 << 20) == 0 => format!("{}mb", n >> 20),
             n if n > 0 && n % (1 << 10) == 0 => format!("{}kb", n >> 10),

@@ -338,3 +338,50 @@ fn lifetimes_expire_metrics_errors_and_objects() {
     let stays: Value = server.ask("AGG.GET n REALITY stays");
     assert_ne!(stays, Value::Nil);
 }
+
+/// Returns the record of a closed window of one metric: all of its values are reported, then a later one.
+fn record_of(server: &Server, metric: &str, options: &str) -> serde_json::Value {
+    let at = long_ago();
+    for value in 1..=100 {
+        let _: i64 = server.ask(&format!("AGG.STAT n {metric} {value} AT {at}{options}"));
+    }
+    let _: i64 = server.ask(&format!("AGG.STAT n {metric} 1 AT {}", at + 300_000));
+    server.peek("n", "MIN").pop().unwrap()
+}
+
+#[test]
+fn percentiles_and_histograms_are_as_the_settings_say() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let first = record_of(&server, "a", " HIST");
+    let near = |record: &serde_json::Value, field: &str, value: f64| {
+        let shown = record[field].as_f64().unwrap();
+        assert!((shown / value - 1.0).abs() < 0.0109, "{field}: {record}");
+    };
+    for (field, value) in [("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0)] {
+        near(&first, field, value);
+    }
+    assert_eq!(first.get("hist"), None);
+    set(&server, "agg.percentiles '99.9 25' agg.hist-records yes");
+    let second = record_of(&server, "b", " HIST");
+    near(&second, "p25", 25.0);
+    near(&second, "p99_9", 100.0);
+    assert_eq!(second.get("p50"), None);
+    assert_eq!(second["hist"]["scale"], 5);
+    set(&server, "agg.percentiles '' agg.hist-records no");
+    let third = record_of(&server, "c", " HIST");
+    assert!(third.get("p50").is_none() && third.get("hist").is_none());
+}
+
+#[test]
+fn hist_match_selects_new_metrics() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _: i64 = server.ask(&format!("AGG.STAT n old.ms 1 AT {}", long_ago()));
+    set(&server, "agg.hist-match '*.ms'");
+    assert!(record_of(&server, "new.ms", "").get("p50").is_some());
+    assert!(record_of(&server, "old.ms", "").get("p50").is_none());
+    assert!(record_of(&server, "new.bytes", "").get("p50").is_none());
+}

@@ -33,8 +33,15 @@ const SETTINGS: [(&str, i64, i64, i64); 22] = [
     ("reality-ttl", 0, 0, 36_600 * 86_400),
 ];
 
-fn all(server: &Server) -> Vec<(String, i64)> {
-    let mut found: Vec<(String, i64)> = server.ask("CONFIG GET agg.*");
+/// Name and default of the settings that are no numbers.
+const OTHERS: [(&str, &str); 3] = [
+    ("hist-match", ""),
+    ("hist-records", "no"),
+    ("percentiles", "50 90 95 99"),
+];
+
+fn all(server: &Server) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = server.ask("CONFIG GET agg.*");
     found.sort();
     found
 }
@@ -45,8 +52,15 @@ fn value(server: &Server, name: &str) -> i64 {
     found[0].1
 }
 
+fn text(server: &Server, name: &str) -> String {
+    let found: Vec<(String, String)> = server.ask(&format!("CONFIG GET agg.{name}"));
+    assert_eq!(found.len(), 1, "{name}");
+    found[0].1.clone()
+}
+
 fn set(server: &Server, settings: &str) {
-    let () = server.ask(&format!("CONFIG SET {settings}"));
+    let line = format!("CONFIG SET {settings}");
+    let () = send(&mut server.connection(), &words(&line)).unwrap();
 }
 
 /// A configuration file and its directory.

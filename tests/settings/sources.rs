@@ -52,6 +52,14 @@ fn invalid_arguments_reject_the_load() {
         "agg: invalid value '99999999999999999999gb' for 'max-memory' in the arguments of loadmodule: expected a size",
     );
     refusal_by_arguments(
+        "percentiles 0",
+        "agg: invalid value '0' for 'percentiles' in the arguments of loadmodule: '0' is not above 0 and at most 100",
+    );
+    refusal_by_arguments(
+        "hist-records 1",
+        "agg: invalid value '1' for 'hist-records' in the arguments of loadmodule: expected yes or no",
+    );
+    refusal_by_arguments(
         "min-window 7",
         "agg: agg.hour-window must be a multiple of agg.min-window",
     );
@@ -110,15 +118,20 @@ fn invalid_setting_in_a_file_rejects_the_load() {
 
 #[test]
 fn rewritten_configuration_file_restores_the_settings() {
-    let file = File::new("agg.max-errors 12\nMODULE max-series 5 max-realities 6\n");
+    let file = File::new(
+        "agg.max-errors 12\nagg.percentiles \"50 99\"\nMODULE max-series 5 max-realities 6 percentiles 1 hist-records yes\n",
+    );
     let Some(mut server) = file.start() else {
         return;
     };
     set(&server, "agg.max-series 50 agg.max-memory 300mb");
     set(&server, "agg.min-window 7 agg.hour-window 21");
     set(&server, "agg.reality-ttl 99");
+    assert_eq!(text(&server, "percentiles"), "50 99");
+    assert_eq!(text(&server, "hist-records"), "yes");
+    set(&server, "agg.hist-match 'a* b*'");
     let () = server.ask("CONFIG REWRITE");
-    let text = file.text();
+    let file_text = file.text();
     for line in [
         "agg.max-series 50",
         "agg.max-memory 300mb",
@@ -126,8 +139,9 @@ fn rewritten_configuration_file_restores_the_settings() {
         "agg.hour-window 21",
         "agg.max-errors 12",
         "agg.reality-ttl 99",
+        "agg.hist-match \"a* b*\"",
     ] {
-        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        assert!(file_text.lines().any(|l| l == line), "{line}: {file_text}");
     }
     let before = all(&server);
     server.shut_down();

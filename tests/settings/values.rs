@@ -25,7 +25,13 @@ fn defaults_are_the_documented_ones() {
     let Some(server) = Server::start() else {
         return;
     };
-    let mut expected = SETTINGS.map(|(name, default, ..)| (format!("agg.{name}"), default));
+    let numbers = SETTINGS.map(|(name, default, ..)| (name, default.to_string()));
+    let others = OTHERS.map(|(name, default)| (name, default.to_owned()));
+    let mut expected: Vec<(String, String)> = numbers
+        .into_iter()
+        .chain(others)
+        .map(|(name, default)| (format!("agg.{name}"), default))
+        .collect();
     expected.sort();
     assert_eq!(all(&server), expected);
 }
@@ -177,4 +183,52 @@ fn flush_delay_is_at_most_three_min_windows() {
         assert!(delays.iter().all(|delay| *delay >= 3_000), "{delays:?}");
         delays.iter().any(|delay| *delay < 5_000).then_some(())
     });
+}
+
+#[test]
+fn texts_and_switches_are_checked() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let before = all(&server);
+    let failed = |name: &str, value: &str| {
+        let line = format!("CONFIG SET agg.{name} {value}");
+        let error = refusal(&mut server.connection(), &words(&line));
+        let start = format!("ERR CONFIG SET failed (possibly related to argument 'agg.{name}') - ");
+        match error.strip_prefix(&start) {
+            Some(why) => why.to_owned(),
+            None => panic!("{error}"),
+        }
+    };
+    assert_eq!(
+        failed("percentiles", "'50 x'"),
+        "invalid percentile 'x': expected a decimal number"
+    );
+    assert_eq!(
+        failed("percentiles", "101"),
+        "'101' is not above 0 and at most 100"
+    );
+    assert_eq!(failed("percentiles", "'50 50.0'"), "'50.0' is given twice");
+    assert_eq!(
+        failed("percentiles", "'1 2 3 4 5 6 7 8 9'"),
+        "more than 8 percentiles"
+    );
+    assert_eq!(
+        failed("percentiles", "0.00000001"),
+        "'0.00000001' has more than 7 decimals"
+    );
+    assert_eq!(
+        failed("hist-match", &"a".repeat(1025)),
+        "1025 bytes of patterns: the maximum is 1024"
+    );
+    assert_eq!(
+        failed("hist-records", "maybe"),
+        "argument must be 'yes' or 'no'"
+    );
+    assert_eq!(all(&server), before);
+    set(&server, "agg.percentiles '99.90 50' agg.hist-records yes");
+    set(&server, "agg.hist-match 'http.* *.ms'");
+    assert_eq!(text(&server, "percentiles"), "99.90 50");
+    assert_eq!(text(&server, "hist-records"), "yes");
+    assert_eq!(text(&server, "hist-match"), "http.* *.ms");
 }

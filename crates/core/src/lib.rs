@@ -28,9 +28,11 @@ pub mod error;
 pub mod id;
 pub mod memory;
 mod model;
+pub mod name_patterns;
 pub mod node;
 pub mod reply;
 pub mod settings;
+pub mod text_settings;
 pub mod time;
 
 pub use command::{Command, Request};

@@ -1,6 +1,7 @@
 //! The settings of a server: their table, their values, and the part of them that a node keeps.
 
 use crate::model::histogram::Percentiles;
+use crate::name_patterns::NamePatterns;
 
 /// The longest window, seconds (four weeks).
 pub const MAX_WINDOW_S: u32 = 28 * 86_400;
@@ -46,6 +47,8 @@ pub enum Unit {
     Seconds,
     /// Milliseconds.
     Milliseconds,
+    /// 1 or 0; written as `yes` or `no`.
+    YesNo,
 }
 
 /// The time at which a changed value takes effect.
@@ -101,6 +104,7 @@ pub enum Setting {
     SeriesTtl,
     ErrorTtl,
     RealityTtl,
+    HistRecords,
 }
 
 /// The value of each setting, in its unit and in the order of [`SETTINGS`].
@@ -132,8 +136,8 @@ const fn of_new_nodes(spec: SettingSpec) -> SettingSpec {
 }
 
 /// All settings.
-pub const SETTINGS: [SettingSpec; 22] = {
-    use Unit::{Bytes, Count, Milliseconds, Seconds};
+pub const SETTINGS: [SettingSpec; 23] = {
+    use Unit::{Bytes, Count, Milliseconds, Seconds, YesNo};
     const NODE: [i64; 3] = [10_000, 1, 10_000_000];
     [
         setting(
@@ -263,6 +267,12 @@ pub const SETTINGS: [SettingSpec; 22] = {
             [0, 0, CENTURY_S],
             "Sets after how long without reports an object expires that has no TTL of its own; 0: never.",
         ),
+        setting(
+            "hist-records",
+            YesNo,
+            [0, 0, 1],
+            "Adds the histogram to records of windows that have one.",
+        ),
     ]
 };
 
@@ -330,6 +340,8 @@ pub struct Settings {
     pub error_ttl_s: u64,
     /// The same for objects whose report has no TTL.
     pub reality_ttl_s: u64,
+    /// New metrics of these names have histograms.
+    pub hist_match: NamePatterns,
     /// The settings that replicas must apply as the primary did.
     pub rules: Rules,
 }
@@ -382,6 +394,7 @@ impl Settings {
             series_ttl,
             error_ttl,
             reality_ttl,
+            hist_records,
         ] = *values;
         // The ranges of the table keep every value inside its type.
         Settings {
@@ -401,6 +414,7 @@ impl Settings {
             series_ttl_s: series_ttl as u64,
             error_ttl_s: error_ttl as u64,
             reality_ttl_s: reality_ttl as u64,
+            hist_match: NamePatterns::default(),
             rules: Rules {
                 queue_bytes: [queue_min as u64, queue_hour as u64, queue_log as u64],
                 history: [min_history as u32, hour_history as u32],
@@ -409,7 +423,7 @@ impl Settings {
                 min_interval_ms,
                 max_gap_ms: max_gap * 1000,
                 percentiles: Percentiles::DEFAULT,
-                hist_records: false,
+                hist_records: hist_records != 0,
             },
         }
     }
@@ -490,5 +504,6 @@ mod tests {
             "flush-delay-ms"
         );
         assert_eq!(SETTINGS[Setting::RealityTtl as usize].name, "reality-ttl");
+        assert_eq!(SETTINGS[Setting::HistRecords as usize].name, "hist-records");
     }
 }

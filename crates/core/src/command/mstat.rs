@@ -44,6 +44,8 @@ struct ParsedSample<'a> {
 /// The outcome of the samples of a command.
 #[derive(Default)]
 struct Outcome {
+    /// The samples whose new metrics have histograms by `hist-match`, growing, as indexes of [`Mstat::samples`].
+    matched: Vec<usize>,
     /// The samples that counted and are still to be propagated, as indexes of [`Mstat::samples`].
     counted: Vec<usize>,
     /// The number of samples that counted and have been propagated.
@@ -184,6 +186,10 @@ impl<'a> Mstat<'a> {
             } else {
                 let mut taken = self.options.sample(sample.value);
                 taken.tag_id = tags.id;
+                if !taken.hist && node.is_matched(sample.metric, ctx) {
+                    taken.hist = true;
+                    outcome.matched.push(n);
+                }
                 match node.sample_in(slot, sample.metric, &taken, ctx) {
                     Ok(result) if result.has_counted() => outcome.counted.push(n),
                     Ok(_) => outcome.late += 1,
@@ -247,15 +253,20 @@ impl<'a> Mstat<'a> {
     /// Writes the effects. A rejection may follow from settings or memory, which a replica does not share, so a command
     /// with one is not propagated verbatim.
     fn propagate(&self, outcome: &Outcome, tags: CommandTags, ctx: &mut WriteContext<'_>) {
-        if outcome.rejected.is_empty() && ctx.is_verbatim() {
+        let is_whole = outcome.rejected.is_empty() && outcome.matched.is_empty();
+        if is_whole && ctx.is_verbatim() {
             if !outcome.counted.is_empty() {
                 ctx.effects.set_verbatim();
             }
             return;
         }
-        for sample in outcome.counted.iter().filter_map(|n| self.samples.get(*n)) {
+        for n in &outcome.counted {
+            let Some(sample) = self.samples.get(*n) else {
+                continue;
+            };
             let mut taken = self.options.sample(sample.value);
             taken.tag_id = tags.id;
+            taken.hist |= outcome.matched.binary_search(n).is_ok();
             ctx.effects.sample(sample.metric, &taken);
         }
     }

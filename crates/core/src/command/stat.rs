@@ -73,6 +73,8 @@ impl<'a> Stat<'a> {
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
         let mut sample = self.options.sample(self.value);
+        let is_matched = !sample.hist && node.is_matched(self.metric, ctx);
+        sample.hist |= is_matched;
         if ctx.memory_pressure {
             if !node.has_metric(self.metric) {
                 return Err(ctx.memory_error(NAME));
@@ -88,7 +90,7 @@ impl<'a> Stat<'a> {
             .sample(self.metric, &sample, ctx)
             .map_err(|error| self.reject(error, ctx))?;
         if outcome.has_counted() {
-            if ctx.is_verbatim() {
+            if ctx.is_verbatim() && !is_matched {
                 ctx.effects.set_verbatim();
             } else {
                 ctx.effects.sample(self.metric, &sample);

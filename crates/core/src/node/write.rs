@@ -119,6 +119,14 @@ impl Node {
         self.metrics.table.find(name).is_some()
     }
 
+    /// Returns `true` if a metric of this name is new and has histograms by `hist-match`. The settings of replicas are
+    /// others, so the effect of its first sample says so.
+    #[inline]
+    pub(crate) fn is_matched(&self, name: &[u8], ctx: &WriteContext<'_>) -> bool {
+        let patterns = &ctx.settings.hist_match;
+        !patterns.is_empty() && !self.has_metric(name) && patterns.matches(name)
+    }
+
     /// Returns the bytes of records that windows of this node have left since the start of the server.
     pub(crate) fn closed_bytes(&self) -> u64 {
         self.queues.closed_bytes

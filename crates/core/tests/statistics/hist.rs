@@ -4,6 +4,7 @@
 use super::stat;
 use crate::support::{BASE, Value, World};
 use aggregator_core::histogram::{Histogram, Percentiles};
+use aggregator_core::name_patterns::NamePatterns;
 
 const FIELDS: [&str; 4] = ["p50", "p90", "p95", "p99"];
 
@@ -213,5 +214,33 @@ fn histogram_is_gone_with_its_window() {
     w.run("STAT n 2");
     assert_eq!(percentiles(&mut w, "MIN").last(), Some(&Some([1.0; 4])));
     assert_eq!(open(&mut w, "n", "min"), [Some([2.0; 4])]);
+    w.check_copies();
+}
+
+#[test]
+fn new_metric_that_a_pattern_selects_has_histograms() {
+    let mut w = World::new();
+    w.pass(300_000);
+    stat(&mut w, "old.ms 1", 0);
+    w.settings.hist_match = NamePatterns::parse("*.ms db.*").unwrap();
+    let verbatim = w.verbatim;
+    stat(&mut w, "new.ms 2", 0);
+    let reply = w.run(&format!(
+        "MSTAT AT {BASE} VALUES old.ms 3 db.x 4 db.x 5 other 6 bad x"
+    ));
+    assert_eq!(reply.list()[0].int(), 4);
+    w.run(&format!("MSTAT AT {BASE} VALUES db.y 4 other 6"));
+    assert_eq!(w.verbatim, verbatim);
+    w.check_copies();
+    for (metric, value) in [("new.ms", 2.0), ("db.x", 4.0), ("db.y", 4.0)] {
+        let shown = open(&mut w, metric, "min")[0].unwrap();
+        assert_eq!(shown[0], value, "{metric}");
+    }
+    for metric in ["old.ms", "other"] {
+        assert_eq!(open(&mut w, metric, "min"), [None], "{metric}");
+    }
+    // It is known now.
+    stat(&mut w, "new.ms 2", 1_000);
+    assert!(w.verbatim > verbatim);
     w.check_copies();
 }
