@@ -116,13 +116,13 @@ fn configuration_page_names_every_setting_with_its_default() {
             .iter()
             .find(is_setting)
             .is_some_and(|spec| spec.unit == Unit::Bytes);
-        let number = value.parse::<u64>();
+        let number = value.parse::<u64>().ok();
         let is_text = TEXTS
             .iter()
             .any(|spec| name.strip_prefix("agg.") == Some(spec.name));
         let shown = match number.unwrap_or(0) {
             _ if is_text => format!("\"{value}\""),
-            _ if number.is_err() => value,
+            _ if number.is_none() => value,
             n if !is_size => n.to_string(),
             n if n > 0 && n % (1 << 20) == 0 => format!("{}mb", n >> 20),
             n if n > 0 && n % (1 << 10) == 0 => format!("{}kb", n >> 10),
