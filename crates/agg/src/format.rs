@@ -1,5 +1,7 @@
 //! Formats counts, sizes, rates and ages for narrow columns. No I/O.
 
+use aggregator_protocol::level;
+
 /// Returns a count: exact up to 99999, above that three digits and a unit.
 pub fn count(n: u64) -> String {
     if n < 100_000 {
@@ -82,6 +84,12 @@ fn scaled(n: f64, base: f64, units: &[&str]) -> String {
         _ if n < 9.995 => format!("{n:.2}{unit}"),
         _ => format!("{n:.1}{unit}"),
     }
+}
+
+/// Returns the name of a level that a server sent; of none, or of one that is out of range, the nearest.
+pub fn severity(level: Option<u64>) -> &'static str {
+    let level = level.unwrap_or_default().min(u64::from(level::MAX));
+    level::severity(level as u8)
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ fn page_shows_everything_about_a_node() {
     let row = row.split("</tr>").next().unwrap();
     for part in [
         "data-label=\"Occurrences\">3</td>",
-        "data-label=\"Level\">7</td>",
+        "data-label=\"Level\">ERROR</td>",
         "OPS",
         "disk.c",
         "read_block",

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use agg_client::timestamp;
 use aggregator_protocol::masking;
 
+use crate::format::severity;
+
 /// The width where the output is not a terminal.
 const WIDTH: usize = 160;
 
@@ -90,7 +92,11 @@ fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
     match queue {
         "LOG" => (
             text(record, "message"),
-            format!("level {}{}", number(record, "level"), tags(record)),
+            format!(
+                "{}{}",
+                severity(record.get("level").and_then(Value::as_u64)),
+                tags(record)
+            ),
         ),
         "ERROR" => {
             let places = ["code", "func", "file"].map(|name| text(record, name));
@@ -205,7 +211,7 @@ mod tests {
             ),
             (
                 r#"{"node":"web1","queue":"LOG","message":"backup finished","level":3,"tags":{"job":"nightly"},"epoch":1795615197776}"#,
-                "13:59:57Z LOG     web1  backup finished  level 3  job:nightly",
+                "13:59:57Z LOG     web1  backup finished  INFO  job:nightly",
             ),
             (
                 r#"{"node":"web1","queue":"ERROR","message":"disk sda: read failed","type":"OPS","tags":{},"code":"","func":"","file":"disk.c","occurrences":2,"last":1795615197792}"#,

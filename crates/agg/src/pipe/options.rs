@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use agg_client::command::Cmd;
 
-use aggregator_protocol::{NodeName, tags, units};
+use aggregator_protocol::{NodeName, level, tags, units};
 
 use crate::node_argument::node_or_host_name;
 
@@ -22,7 +22,7 @@ pub enum Command {
 const LOG_EXAMPLES: &str = "\
 Examples:
   tail -F app.log | agg pipe log --node web1 --tag app:shop
-  dmesg --follow | agg pipe log --level 3
+  dmesg --follow | agg pipe log --level NOTICE
   agg pipe log < yesterday.log
 
 Empty lines are skipped; lines longer than 1 MiB are cut. Delivery is at least once: if the
@@ -31,7 +31,7 @@ connection breaks, unanswered lines are sent again.";
 const ERROR_EXAMPLES: &str = "\
 Examples:
   ./backup.sh 2>&1 >/dev/null | agg pipe error --type OPS --code backup
-  echo 'disk is slow' | agg pipe error --type PERF --level 3 --public 'The shop is slow today'
+  echo 'disk is slow' | agg pipe error --type PERF --level NOTICE --public 'The shop is slow today'
 
 Similar lines are counted as one error.";
 
@@ -42,8 +42,9 @@ pub struct Common {
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
 
-    /// Level of all lines, 0 to 9 [default: 5, set by the server]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9), value_name = "N")]
+    /// Level of all lines: 0 to 9, TRACE, DEBUG, INFO, NOTICE, WARNING, ERROR or CRITICAL [default: the
+    /// server's: INFO, of errors ERROR]
+    #[arg(long, value_parser = level, value_name = "LEVEL")]
     level: Option<u8>,
 
     /// A tag for all lines; may be given several times
@@ -92,6 +93,10 @@ enum ErrorType {
     Ops,
     #[value(name = "UNKNOWN")]
     Unknown,
+}
+
+fn level(text: &str) -> Result<u8, String> {
+    level::parse(text.as_bytes()).ok_or_else(|| format!("expected {}", level::EXPECTED))
 }
 
 impl ErrorType {

@@ -8,7 +8,7 @@ use super::json;
 use super::markup::{limit_note, name, tags};
 use super::model::{ErrorReport, Object, Report};
 use super::scale::moment;
-use crate::format::bytes;
+use crate::format::{bytes, severity};
 use agg_poller::format::{duration, grouped};
 
 /// Characters of a message that are shown while it is folded.
@@ -22,7 +22,7 @@ pub fn errors(report: &Report) -> Markup {
         Column::Number("Occurrences"),
         Column::Text("Last"),
         Column::Text("First"),
-        Column::Number("Level"),
+        Column::Text("Level"),
         Column::Text("Type"),
         Column::Text("File"),
         Column::Text("Function"),
@@ -64,7 +64,7 @@ fn error(error: &ErrorReport) -> Markup {
             td.n data-label="Occurrences" { (grouped(error.occurrences)) }
             td.when data-label="Last" { (moment(error.last)) }
             td.when data-label="First" { (moment(error.first)) }
-            td.n data-label="Level" { (error.level) }
+            td data-label="Level" { (severity(Some(error.level))) }
             td data-label="Type" { (error.kind) }
             td.place data-label="File" { (error.file) }
             td.place data-label="Function" { (error.function) }
@@ -195,7 +195,7 @@ fn highlighted(number: u64) -> Markup {
 pub fn log(report: &Report) -> Markup {
     let columns = [
         Column::Text("Time"),
-        Column::Number("Level"),
+        Column::Text("Level"),
         Column::Text("Message"),
         Column::Text("Tags"),
     ];
@@ -203,7 +203,7 @@ pub fn log(report: &Report) -> Markup {
         @for entry in &report.log {
             tr {
                 td.when { (moment(entry.at)) }
-                td.n data-label="Level" { (entry.level) }
+                td data-label="Level" { (severity(Some(entry.level))) }
                 td.wide { (entry.message) }
                 td { (tags(&entry.tags)) }
             }

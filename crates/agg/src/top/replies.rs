@@ -8,7 +8,7 @@ use aggregator_protocol::masking::cell as visible;
 
 use super::node_detail::Item;
 use super::text::cut;
-use crate::format::in_unit;
+use crate::format::{in_unit, severity};
 use crate::stats::{number, pairs};
 
 /// Maximum cells of a text that are kept.
@@ -33,7 +33,7 @@ pub fn item(key: Vec<u8>, value: Value, counter: &str) -> Option<Item> {
             "type" => kind = reply::text(value)?,
             "last" if counter == "samples" => last = scalar(value),
             "tags" if counter == "samples" => unit = unit_of(value),
-            "level" => level = format!(" level {}", scalar(value)),
+            "level" => level = format!(" {}", severity(Some(number(&value)))),
             "message" => item.name = cut(&visible(&reply::text(value)?), TEXT_CELLS),
             _ => {}
         }
@@ -68,7 +68,7 @@ fn scalar(value: Value) -> String {
 /// Returns the line of a record of the queue LOG: time, level, message.
 pub fn log_line(record: &serde_json::Value) -> String {
     let message = record["message"].as_str().unwrap_or_default();
-    let level = record["level"].as_i64().unwrap_or_default();
+    let level = severity(record["level"].as_u64());
     let time = time_of_day(record["epoch"].as_i64().unwrap_or_default());
     cut(&format!("{time} {level} {}", visible(message)), TEXT_CELLS)
 }
@@ -148,7 +148,7 @@ mod tests {
         ]);
         let error = item(b"78755a".to_vec(), error, "occurrences").unwrap();
         assert_eq!((error.name.as_str(), error.count), ("disk·failed", 4));
-        assert_eq!(error.detail, "OPS level 3");
+        assert_eq!(error.detail, "OPS INFO");
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
             delivery(b"no JSON"),
         ]));
         assert_eq!(all.len(), 1);
-        assert_eq!(log_line(&all[0]), "19:41:07 5 a·b");
+        assert_eq!(log_line(&all[0]), "19:41:07 WARNING a·b");
         let record = br#"{"key":"sda","model":"Disk","json":{"a":1},"epoch":0,"gone":true}"#;
         let all = reply::records(Value::Array(vec![delivery(record)]));
         assert_eq!(change_line(&all[0]), "00:00:00 sda Disk gone {\"a\":1}");
