@@ -8,6 +8,7 @@ fail.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -112,6 +114,53 @@ class Server:
     def close(self) -> None:
         self.stop()
         self.dir.cleanup()
+
+
+Filter = Callable[[bytes], "tuple[bytes, bool]"]
+"""Returns what a proxy passes on of some bytes, and whether it then closes the connection."""
+
+
+def pass_on(data: bytes) -> tuple[bytes, bool]:
+    return data, False
+
+
+class Proxy:
+    """A TCP proxy in front of a server, whose filters change or cut what passes."""
+
+    def __init__(self, target: int, *, requests: Filter = pass_on, replies: Filter = pass_on):
+        self.requests, self.replies = requests, replies
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._target))
+            for source, sink, name in ((client, server, "requests"), (server, client, "replies")):
+                copying = (source, sink, name)
+                threading.Thread(target=self._copy, args=copying, daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket, name: str) -> None:
+        cut = False
+        with source, contextlib.suppress(OSError):
+            while not cut and (data := source.recv(1 << 16)):
+                passed, cut = getattr(self, name)(data)
+                sink.sendall(passed)
+        with contextlib.suppress(OSError):
+            # Wakes the thread of the other direction, which closes the other socket.
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
 
 # The beginning of every program that `run_program` runs.

@@ -21,6 +21,9 @@ At = Union[int, datetime]
 Ms = Union[int, timedelta]
 Seconds = Union[int, timedelta]
 
+Seq = tuple[Text, int]
+"""The source of a numbered report and its number; see `agg.commands.reporting`."""
+
 MetricType = Literal["ABS", "DIFF"]
 Window = Literal["MIN", "HOUR"]
 Queue = Literal["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
@@ -75,6 +78,16 @@ def number(value: Number) -> bytes:
 def integer(value: int) -> bytes:
     """Encodes an integer."""
     return b"%d" % value
+
+
+def seq(value: Seq) -> list[bytes]:
+    """Encodes the source and the number of a report.
+
+    >>> seq(("web1-1760000000", 17))
+    [b'web1-1760000000', b'17']
+    """
+    source, n = value
+    return [text(source), integer(n)]
 
 
 def queues(value: Queues) -> list[bytes]:

@@ -22,13 +22,15 @@ _SAMPLES_PER_COMMAND = 1000
 
 
 class Batch:
-    """A command to be sent and the number of reports that it carries."""
+    """A command to be sent, the number of reports that it carries, and its sequence number."""
 
-    __slots__ = ("command", "reports")
+    __slots__ = ("command", "number", "reports")
 
     def __init__(self, command: Command[Any], reports: int) -> None:
         self.command = command
         self.reports = reports
+        self.number = 0
+        """The number of the option SEQ; 0: none."""
 
 
 def encode_samples(

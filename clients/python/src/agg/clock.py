@@ -9,11 +9,13 @@ keeps its true time.
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from functools import partial
 from typing import Any, Callable, Optional
 
 import redis
 
+from .arguments import At
 from .client import Client
 
 # Prefers the counter that keeps counting while the machine sleeps.
@@ -33,6 +35,11 @@ class Moment(float):
 def moment_of(created: float) -> Moment:
     """Converts a past result of ``time.time()`` of this process to ticks, by its age."""
     return Moment(ticks() - max(0.0, time.time() - created))
+
+
+def unix_time(at: At) -> At:
+    """Returns a time passed by the caller, as anything but a float: a float would mean ticks."""
+    return Decimal(at) if at.__class__ is float else at
 
 
 class ServerClock:

@@ -23,7 +23,6 @@ import random
 import socket
 import threading
 from collections import Counter, deque
-from decimal import Decimal
 from typing import Any, Callable, Optional, Union
 
 from redis.connection import parse_url
@@ -31,10 +30,11 @@ from redis.connection import parse_url
 from . import arguments, commands, processes
 from .arguments import At, ErrorType, Level, MetricType, Number, Seconds, Tags, Text
 from .batching import Batch, Sample, describe, encode_samples, merge_tags
-from .clock import Moment, ticks
+from .clock import Moment, ticks, unix_time
 from .command import Command
 from .connection import RETRIABLE, UNAVAILABLE, Connection, Server
 from .counts import Counts
+from .numbering import Numbering
 from .records import Occurred, Taken
 from .wakeup import Wakeup
 
@@ -73,8 +73,7 @@ class Recorder:
     AGG.MSTAT; windows start at whole seconds, so each sample still counts in its own window. Totals
     (``DIFF``) and all other reports keep their millisecond.
 
-    A batch whose reply was lost is sent again. Samples of gauges, log entries and errors may then
-    count twice; totals do not.
+    A batch whose reply was lost is sent again. Reports are numbered (SEQ), so they count once.
     """
 
     def __init__(
@@ -127,6 +126,7 @@ class Recorder:
         self._thread: Optional[threading.Thread] = None
         self._starting = False
         self._connection = Connection(self._server, self.node)
+        self._numbering = Numbering()
         self._in_flight: list[Batch] = []
         self._encoding = 0
         self._flush_waiters: deque[threading.Event] = deque()
@@ -154,7 +154,7 @@ class Recorder:
         samples = self._samples
         if len(samples) >= self._slow_path_at and not self._admit():
             return
-        samples.append((metric, value, kind, tags, ticks() if at is None else _unix_time(at)))
+        samples.append((metric, value, kind, tags, ticks() if at is None else unix_time(at)))
 
     def log(
         self,
@@ -406,19 +406,15 @@ class Recorder:
             len(self._samples) // _SAMPLES_PER_ROUND, self._event_bytes // _BYTES_PER_ROUND
         )
         rounds += bool(self._in_flight)
-        if self.counts.waiting and not self._sync_clock():
+        try:
+            if self.counts.waiting:
+                self._connection.sync_clock()
+        except UNAVAILABLE as error:
+            self._note_failure(error)
             return False
         for _ in range(rounds):
             if (self._in_flight or self._encode_round()) and not self._send_in_flight():
                 return False
-        return True
-
-    def _sync_clock(self) -> bool:
-        try:
-            self._connection.sync_clock()
-        except UNAVAILABLE as error:
-            self._note_failure(error)
-            return False
         return True
 
     def _encode_round(self) -> list[Batch]:
@@ -440,36 +436,46 @@ class Recorder:
         encoded, unusable, error = encode_samples(
             self.node, samples, self._tags, self._resolution, clock.offset or 0.0
         )
+        batches += encoded
+        self._numbering.assign(batches)
         with self._lock:
             self._encoding = 0
-            self._in_flight = batches + encoded
+            self._in_flight = batches
             if unusable:
                 self._drop("unusable", error, unusable)
         return self._in_flight
 
     def _send_in_flight(self) -> bool:
         """Sends the batches in flight. Returns whether all got a final reply."""
+        # One batch goes ahead. If a server that is not ready rejected the first batches and then
+        # took a later one, it would ignore the numbers of the former when they are sent again.
+        if not self._send(self._in_flight[:1]):
+            return False
+        return not self._in_flight or self._send(self._in_flight)
+
+    def _send(self, batches: list[Batch]) -> bool:
+        """Sends the first batches in flight. Returns whether all got a final reply."""
+        numbering = self._numbering
         try:
-            results = self._connection.execute(batch.command for batch in self._in_flight)
+            results = self._connection.execute(numbering.commands(batches))
         except UNAVAILABLE as error:
             self._note_failure(error)
             return False
+        final, unnumbered, retry = numbering.sort(batches, results)
         with self._lock:
             rejected_before = self._dropped["refused"]
-            retry = []
-            for batch, result in zip(self._in_flight, results):
-                if isinstance(result, RETRIABLE):
-                    retry.append(batch)
-                    self._last_error = describe(result)
-                else:
-                    self._count_result(batch, result)
-            self._in_flight = retry
+            for batch, result in final:
+                self._count_result(batch, result)
+            self._in_flight = unnumbered + retry + self._in_flight[len(batches) :]
             is_first_rejection = not rejected_before and self._dropped["refused"]
+        numbering.warn()
         if is_first_rejection:
             logger.warning("agg: the server rejects reports: %s", self._last_error)
         if retry:
-            self._note_failure(self._last_error)
-        return not retry
+            self._note_failure(next(each for each in results if isinstance(each, RETRIABLE)))
+            return False
+        # They have no number left to be rejected for.
+        return not unnumbered or self._send(unnumbered)
 
     def _note_failure(self, error: object) -> None:
         self._connection.clock.expire()
@@ -484,14 +490,10 @@ class Recorder:
         if isinstance(result, Exception):
             self._drop("refused", result, batch.reports)
         elif isinstance(result, Taken):
-            self._sent += result.taken
+            # The lost first reply may have been that some were late or rejected.
+            self._sent += batch.reports if result.is_repetition else result.taken
             self._late += result.late
             if result.refused:
                 self._drop("refused", result.refused[0][1], len(result.refused))
         elif isinstance(result, (Occurred, int)):
             self._sent += batch.reports
-
-
-def _unix_time(at: At) -> At:
-    """Returns a time passed by the caller, as anything but a float: a float would mean ticks."""
-    return Decimal(at) if at.__class__ is float else at

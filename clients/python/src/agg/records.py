@@ -195,25 +195,43 @@ class NodeInfo:
     truncated: int
     refused: dict[str, int]
     queues: dict[str, QueueInfo]
-    #: 0 if the server's version does not report it.
+    #: 0 if the server's version does not report it, like the following.
     late_hour: int = 0
+    sources: int = 0
+    sources_dropped: int = 0
 
 
 @dataclass(frozen=True)
 class Taken:
-    """The reply of AGG.MSTAT: accepted and late samples, and (index, reason) of rejected ones."""
+    """The reply of AGG.MSTAT: accepted and late samples, and (index, reason) of rejected ones.
+
+    Rejected samples that are sent again need a new ``seq``. For a repetition, all are zero.
+    """
 
     taken: int
     late: int
     refused: list[tuple[int, str]]
 
+    @property
+    def is_repetition(self) -> bool:
+        """True if the server had executed the command before, under the same ``seq``."""
+        return not (self.taken or self.late or self.refused)
+
 
 @dataclass(frozen=True)
 class Occurred:
-    """The reply of AGG.ERROR: the error's key and its number of occurrences."""
+    """The reply of AGG.ERROR: the error's key and its number of occurrences.
+
+    For a repetition, the key is empty and the number 0.
+    """
 
     key: str
     occurrences: int
+
+    @property
+    def is_repetition(self) -> bool:
+        """True if the server had executed the command before, under the same ``seq``."""
+        return not self.occurrences
 
 
 T = TypeVar("T")
@@ -245,13 +263,27 @@ def optional(parse: Callable[[Any], T], reply: Any) -> Optional[T]:
     return None if reply is None else parse(reply)
 
 
+def parse_stat(reply: Any) -> Optional[bool]:
+    """Parses the reply of AGG.STAT. That of a repetition is nil."""
+    return optional(bool, reply)
+
+
+def parse_log(reply: Any) -> int:
+    """Parses the reply of AGG.LOG. That of a repetition is nil."""
+    return int(reply or 0)
+
+
 def parse_mstat(reply: Any) -> Taken:
-    """Parses the reply of AGG.MSTAT."""
+    """Parses the reply of AGG.MSTAT. That of a repetition is nil."""
+    if reply is None:
+        return Taken(0, 0, [])
     return Taken(reply[0], reply[1], [(index, to_str(why)) for index, why in reply[2]])
 
 
 def parse_occurred(reply: Any) -> Occurred:
-    """Parses the reply of AGG.ERROR."""
+    """Parses the reply of AGG.ERROR. That of a repetition is nil."""
+    if reply is None:
+        return Occurred("", 0)
     return Occurred(to_str(reply[0]), reply[1])
 
 

@@ -1,4 +1,11 @@
-"""Commands of programs that report."""
+"""Commands of programs that report.
+
+A report with ``seq=(source, n)`` may be sent again if its reply was lost, and counts once. The
+source (1 to 256 bytes) names one stream of reports of one start of a program, and n (0 to 2^63 - 1)
+increases from report to report of a node. A report whose n is not greater than the last one of its
+source is a repetition: it changes nothing and its result is empty. Every reply that is not an
+exception consumes n. After an exception of the server, AGGFULL for example, send the same n again.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional, Union
 
 from .. import arguments, records
-from ..arguments import At, ErrorType, ItemType, Level, MetricType, Number, Seconds, Tags, Text
+from ..arguments import At, ErrorType, ItemType, Level, MetricType, Number, Seconds, Seq, Tags, Text
 from ..command import Command
 from ..records import Occurred, Taken
 from .words import option
@@ -19,15 +26,18 @@ def stat(
     value: Number,
     *,
     kind: Optional[MetricType] = None,
+    hist: bool = False,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
-) -> Command[bool]:
-    """AGG.STAT node metric value [ABS|DIFF] [TAGS tags] [AT ms]
+    seq: Optional[Seq] = None,
+) -> Command[Optional[bool]]:
+    """AGG.STAT node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]
 
     Reports a sample. ``ABS``, the default, is a gauge, whose value is aggregated. ``DIFF`` is the
     total of a counter, whose increase is aggregated as a rate per second. The name alone identifies
-    the metric; tags describe it. Instances of the same metric are named ``metric@instance``.
-    Returns True, or False if the sample was too late to count.
+    the metric; tags describe it. Instances of the same metric are named ``metric@instance``. With
+    ``hist``, the windows that open from then on have a histogram, and their records percentiles.
+    Returns True, False if the sample was too late to count, or None for a repetition (``seq``).
 
     >>> # AGG.STAT node1 cpu.load 12.5 TAGS 'unit:percent rack:a1'
     >>> client.stat("node1", "cpu.load", 12.5, tags={"unit": "percent", "rack": "a1"})
@@ -38,10 +48,16 @@ def stat(
     >>> # AGG.STAT node1 cpu.load 9.5 AT 1760000100000
     >>> client.stat("node1", "cpu.load", 9.5, at=1760000100000)
     False
+    >>> # AGG.STAT node1 http.ms 12.5 HIST SEQ web1-1760000000 1
+    >>> client.stat("node1", "http.ms", 12.5, hist=True, seq=("web1-1760000000", 1))
+    True
+    >>> print(client.stat("node1", "http.ms", 12.5, hist=True, seq=("web1-1760000000", 1)))
+    None
     """
     words = [b"AGG.STAT", arguments.text(node), arguments.text(metric), arguments.number(value)]
-    _sample_options(words, kind, tags, at)
-    return Command(words, bool)
+    _sample_options(words, kind, hist, tags, at)
+    _seq_option(words, seq)
+    return Command(words, records.parse_stat)
 
 
 def mstat(
@@ -49,14 +65,19 @@ def mstat(
     values: Union[Mapping[str, Number], Iterable[tuple[Text, Number]]],
     *,
     kind: Optional[MetricType] = None,
+    hist: bool = False,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
     atomic: bool = False,
+    seq: Optional[Seq] = None,
 ) -> Command[Taken]:
-    """AGG.MSTAT node [ABS|DIFF] [TAGS tags] [AT ms] [ATOMIC] VALUES metric value [metric value ...]
+    """AGG.MSTAT node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric
+    value [metric value ...]
 
     Reports up to 10,000 samples. A rejected sample does not affect the others; its index (from 0)
     and the reason are returned. With ``atomic``, an invalid sample is an error and none counts.
+    ``hist`` is that of `stat`. A partly rejected command consumes its ``seq``: send the rejected
+    samples again under a new one. For a repetition, ``is_repetition`` of the result is True.
 
     >>> # AGG.MSTAT node1 VALUES mem.used 4096 mem.free lots
     >>> client.mstat("node1", {"mem.used": 4096, "mem.free": "lots"})
@@ -65,11 +86,17 @@ def mstat(
     >>> client.mstat("node1", [("net.rx", 1), ("net.tx", 2)], kind="DIFF", tags={"nic": "eth0"},
     ...              atomic=True)
     Taken(taken=2, late=0, refused=[])
+    >>> # AGG.MSTAT node1 SEQ web1-1760000000 2 VALUES mem.used 4096
+    >>> client.mstat("node1", {"mem.used": 4096}, seq=("web1-1760000000", 2))
+    Taken(taken=1, late=0, refused=[])
+    >>> client.mstat("node1", {"mem.used": 4096}, seq=("web1-1760000000", 2)).is_repetition
+    True
     """
     words = [b"AGG.MSTAT", arguments.text(node)]
-    _sample_options(words, kind, tags, at)
+    _sample_options(words, kind, hist, tags, at)
     if atomic:
         words.append(b"ATOMIC")
+    _seq_option(words, seq)
     words.append(b"VALUES")
     for metric, value in values.items() if isinstance(values, Mapping) else values:
         words.append(arguments.text(metric))
@@ -84,20 +111,27 @@ def log(
     level: Optional[Level] = None,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
+    seq: Optional[Seq] = None,
 ) -> Command[int]:
-    """AGG.LOG node message [LEVEL level] [TAGS tags] [AT ms]
+    """AGG.LOG node message [LEVEL level] [TAGS tags] [AT ms] [SEQ source n]
 
     Reports a log entry. A level is 0 to 9 or a name: TRACE 0, DEBUG 1, INFO 3, NOTICE 4, WARNING 5,
-    ERROR 7, CRITICAL 9; the default is INFO. Returns the id of the queued record.
+    ERROR 7, CRITICAL 9; the default is INFO. Returns the id of the queued record, or 0 for a
+    repetition (``seq``).
 
     >>> # AGG.LOG node1 'disk is nearly full' LEVEL WARNING TAGS disk:sda
     >>> id = client.log("node1", "disk is nearly full", level="WARNING", tags={"disk": "sda"})
+    >>> # AGG.LOG node1 started SEQ web1-1760000000 3
+    >>> id = client.log("node1", "started", seq=("web1-1760000000", 3))
+    >>> client.log("node1", "started", seq=("web1-1760000000", 3))
+    0
     """
     words = [b"AGG.LOG", arguments.text(node), arguments.text(message)]
     option(words, b"LEVEL", level, arguments.level)
     option(words, b"TAGS", tags, arguments.tags)
     option(words, b"AT", at, arguments.at)
-    return Command(words, int)
+    _seq_option(words, seq)
+    return Command(words, records.parse_log)
 
 
 def error(
@@ -116,15 +150,17 @@ def error(
     nid: Optional[int] = None,
     key: Optional[Text] = None,
     at: Optional[At] = None,
+    seq: Optional[Seq] = None,
 ) -> Command[Occurred]:
     """AGG.ERROR node message [PUBLIC text] [LEVEL level] [TYPE BUG|PERF|OPS|UNKNOWN] [TAGS tags]
     [CODE c] [FUNC f] [FILE p] [BACKTRACE b] [GID n] [NID n] [KEY k] [AT ms]
+    [SEQ source n]
 
     Reports an error. The server stores each distinct error once, with a count, and queues it when
     it is new and then at most every five minutes. An error is identified by ``key`` or, without
     one, by a hash of message, public, code, func and file. Therefore keep variable parts out of the
     message, or pass a key, as `agg.capture_exceptions` does for exceptions. The level, as of
-    `log`, defaults to ERROR.
+    `log`, defaults to ERROR. For a repetition (``seq``), ``is_repetition`` of the result is True.
 
     >>> # AGG.ERROR node1 'disk sda: read failed' LEVEL CRITICAL TYPE OPS FILE disk.c
     >>> client.error("node1", "disk sda: read failed", type="OPS", file="disk.c", level="CRITICAL")
@@ -135,6 +171,9 @@ def error(
     >>> # AGG.ERROR node1 'order 18 was lost' KEY order-lost
     >>> client.error("node1", "order 18 was lost", key="order-lost")
     Occurred(key='order-lost', occurrences=2)
+    >>> # AGG.ERROR node1 'order 19 was lost' KEY order-lost SEQ web1-1760000000 4
+    >>> client.error("node1", "order 19 was lost", key="order-lost", seq=("web1-1760000000", 4))
+    Occurred(key='order-lost', occurrences=3)
     """
     words = [b"AGG.ERROR", arguments.text(node), arguments.text(message)]
     option(words, b"PUBLIC", public, arguments.text)
@@ -149,6 +188,7 @@ def error(
     option(words, b"NID", nid, arguments.integer)
     option(words, b"KEY", key, arguments.text)
     option(words, b"AT", at, arguments.at)
+    _seq_option(words, seq)
     return Command(words, records.parse_occurred)
 
 
@@ -212,9 +252,20 @@ def forget(node: Text, thing: ItemType, name: Text) -> Command[bool]:
 
 
 def _sample_options(
-    words: list[bytes], kind: Optional[MetricType], tags: Optional[Tags], at: Optional[At]
+    words: list[bytes],
+    kind: Optional[MetricType],
+    hist: bool,
+    tags: Optional[Tags],
+    at: Optional[At],
 ) -> None:
     if kind is not None:
         words.append(kind.encode())
+    if hist:
+        words.append(b"HIST")
     option(words, b"TAGS", tags, arguments.tags)
     option(words, b"AT", at, arguments.at)
+
+
+def _seq_option(words: list[bytes], seq: Optional[Seq]) -> None:
+    if seq is not None:
+        words += (b"SEQ", *arguments.seq(seq))
