@@ -72,6 +72,7 @@ impl StoredNode {
         NodeUsage {
             bytes: self.bytes(),
             metrics: self.published.metrics,
+            hist_metrics: self.published.hist_metrics,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 static NODES: AtomicI64 = AtomicI64::new(0);
 static METRICS: AtomicI64 = AtomicI64::new(0);
+static HIST_METRICS: AtomicI64 = AtomicI64::new(0);
 static FORGOTTEN: AtomicI64 = AtomicI64::new(0);
 static ERRORS: AtomicI64 = AtomicI64::new(0);
 static OBJECTS: AtomicI64 = AtomicI64::new(0);
@@ -37,6 +38,7 @@ pub fn update(before: &NodeContents, now: &NodeContents) {
         }
     };
     add(&METRICS, before.metrics, now.metrics);
+    add(&HIST_METRICS, before.hist_metrics, now.hist_metrics);
     add(&FORGOTTEN, before.forgotten, now.forgotten);
     add(&ERRORS, before.errors, now.errors);
     add(&OBJECTS, before.objects, now.objects);
@@ -60,10 +62,17 @@ pub fn metrics() -> u64 {
     unsigned(&METRICS)
 }
 
+/// Returns the number of metrics whose windows have histograms.
+#[inline]
+pub fn hist_metrics() -> u64 {
+    unsigned(&HIST_METRICS)
+}
+
 /// Returns the sums over all nodes.
 pub fn contents() -> NodeContents {
     NodeContents {
         metrics: unsigned(&METRICS),
+        hist_metrics: unsigned(&HIST_METRICS),
         forgotten: unsigned(&FORGOTTEN),
         errors: unsigned(&ERRORS),
         objects: unsigned(&OBJECTS),

@@ -4,7 +4,7 @@
 
 use crate::ffi::alloc;
 use crate::totals;
-use aggregator_core::node::{METRIC_RESERVE, NODE_RESERVE};
+use aggregator_core::node::{HIST_RESERVE, METRIC_RESERVE, NODE_RESERVE};
 use aggregator_core::{Memory, MemoryLimit, Settings};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -52,6 +52,8 @@ pub struct NodeUsage {
     pub bytes: u64,
     /// The number of its metrics.
     pub metrics: u64,
+    /// Those of them whose windows have histograms.
+    pub hist_metrics: u64,
 }
 
 /// Returns the bytes that count against `agg.max-memory`: what the module has allocated, and the names of its keys.
@@ -65,7 +67,8 @@ pub fn used() -> u64 {
 /// metrics may come to use.
 fn server_reserve(settings: &Settings) -> u64 {
     let slack = (settings.max_memory / 64).clamp(MIN_STEP, MAX_SLACK);
-    slack + totals::metrics() * METRIC_RESERVE + totals::nodes() * NODE_RESERVE
+    let metrics = totals::metrics() * METRIC_RESERVE + totals::hist_metrics() * HIST_RESERVE;
+    slack + metrics + totals::nodes() * NODE_RESERVE
 }
 
 /// Returns the server's limit and its use, for a change that may cost `requested` bytes.
@@ -86,7 +89,7 @@ pub fn node_memory(node: NodeUsage, requested: u64, settings: &Settings) -> Opti
         limit: MemoryLimit::Node,
         max: settings.max_node_memory,
         used: node.bytes,
-        reserved: NODE_RESERVE + node.metrics * METRIC_RESERVE,
+        reserved: NODE_RESERVE + node.metrics * METRIC_RESERVE + node.hist_metrics * HIST_RESERVE,
         requested,
     })
 }

@@ -5,7 +5,7 @@ use super::sequence;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::{MetricType, Sample, Sequence};
-use crate::node::{Node, SampleError};
+use crate::node::{HIST_RESERVE, Node, SampleError};
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
 use aggregator_protocol::quote::quoted;
@@ -18,6 +18,8 @@ pub(super) struct SampleOptions<'a> {
     pub at: i64,
     pub sequence: Option<Sequence<'a>>,
     pub hist: bool,
+    /// `hist-match` is not empty.
+    has_patterns: bool,
     /// The server's clock, Unix milliseconds.
     now_ms: i64,
     has_type: bool,
@@ -32,6 +34,7 @@ impl<'a> SampleOptions<'a> {
             at: args.now_ms(),
             sequence: None,
             hist: false,
+            has_patterns: !args.settings.hist_match.is_empty(),
             now_ms: args.now_ms(),
             has_type: false,
         }
@@ -98,7 +101,7 @@ impl<'a> SampleOptions<'a> {
             Some(node) => node.samples_cost(names, &sample, self.now_ms, settings),
             None => {
                 let tags = sample.tags.map_or(0, <[u8]>::len);
-                Node::first_samples_cost(names, tags, settings)
+                Node::first_samples_cost(names, tags, self.hist, settings)
             }
         }
     }
@@ -107,7 +110,15 @@ impl<'a> SampleOptions<'a> {
     pub fn bound(&self, node: Option<&Node>, names: usize, samples: usize) -> u64 {
         let tags = self.tags.as_ref().map_or(0, |tags| tags.len());
         let closings = node.map_or(0, |node| node.closing_bound(samples));
-        samples as u64 * Node::sample_bound(0, 0) + Node::sample_bound(names, tags) + closings
+        // Which metrics are new and selected by a pattern is not known here.
+        let hist = match self.hist || self.has_patterns {
+            true => samples as u64 * HIST_RESERVE,
+            false => 0,
+        };
+        samples as u64 * Node::sample_bound(0, 0)
+            + Node::sample_bound(names, tags)
+            + closings
+            + hist
     }
 }
 

@@ -76,6 +76,7 @@ mod code {
     pub const TRIM_HISTORY: u8 = 17;
     pub const SEQUENCE: u8 = 18;
     pub const DROP_SOURCES: u8 = 19;
+    pub const HALVE_HISTOGRAMS: u8 = 20;
 }
 
 /// The bits of a sample's flags.
@@ -279,6 +280,11 @@ impl Effects {
 
     pub(crate) fn forget_metrics(&mut self, slots: &[u32]) {
         self.slots(&[code::FORGET_METRICS], slots);
+    }
+
+    /// Halves the resolution of the histograms of metrics.
+    pub(crate) fn halve_histograms(&mut self, slots: &[u32]) {
+        self.slots(&[code::HALVE_HISTOGRAMS], slots);
     }
 
     pub(crate) fn drop_forgotten(&mut self, slots: &[u32]) {

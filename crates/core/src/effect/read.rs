@@ -50,6 +50,7 @@ pub(crate) enum Change<'a> {
     ResetTime(Slots<'a>),
     ForgetMetrics(Slots<'a>),
     DropForgotten(Slots<'a>),
+    HalveHistograms(Slots<'a>),
     ForgetErrors(Slots<'a>),
     End {
         new_id: bool,
@@ -178,6 +179,7 @@ impl<'a> Payload<'a> {
             },
             code::RESET_TIME => Change::ResetTime(Slots::read(r)?),
             code::FORGET_METRICS => Change::ForgetMetrics(Slots::read(r)?),
+            code::HALVE_HISTOGRAMS => Change::HalveHistograms(Slots::read(r)?),
             code::DROP_FORGOTTEN => Change::DropForgotten(Slots::read(r)?),
             code::FORGET_ERRORS => Change::ForgetErrors(Slots::read(r)?),
             code::END => {
@@ -272,6 +274,7 @@ impl Work {
             | Change::ResetTime(slots)
             | Change::ForgetMetrics(slots)
             | Change::DropForgotten(slots)
+            | Change::HalveHistograms(slots)
             | Change::ForgetErrors(slots)
             | Change::End { slots, .. }
             | Change::Requeue { slots, .. } => self.slots += slots.total(),

@@ -170,6 +170,11 @@ impl Node {
                 let slots: Vec<u32> = slots.iter(self.metrics.table.len()).collect();
                 self.metrics.forget(&slots, queues, apply);
             }
+            Change::HalveHistograms(slots) => {
+                for slot in slots.iter(self.metrics.table.len()) {
+                    self.metrics.halve_histograms(slot);
+                }
+            }
             Change::DropForgotten(slots) => {
                 let slots: Vec<u32> = slots.iter(self.metrics.forgotten.table.len()).collect();
                 self.metrics.drop_forgotten(&slots);

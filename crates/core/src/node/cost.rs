@@ -8,8 +8,10 @@
 
 use crate::context::WriteContext;
 use crate::counters::Counters;
+use crate::model::histogram::MAX_BYTES;
 use crate::model::{MetricType, PerWindow, Queue, Sample, Sequence, Window};
 use crate::node::Node;
+use crate::node::metric::histograms::Histograms;
 use crate::node::metric::history::History;
 use crate::node::metric::older::OlderWindow;
 use crate::node::metric::storage::Metric;
@@ -30,6 +32,13 @@ const MANY: u64 = 64 << 10;
 /// The bytes that an existing metric may add without a check: the boxes beside it, second windows of both lengths, and
 /// their deadlines. The memory limits keep them free for each metric.
 pub const METRIC_RESERVE: u64 = 480;
+
+/// The bytes that a metric whose windows have histograms may add besides: histograms of a new window of each length, and
+/// the percentiles of those that close.
+pub const HIST_RESERVE: u64 = 2 * (1280 + 128) + 256;
+
+/// The bytes of percentiles in a record, and in the history.
+const PERCENTILES: usize = 128;
 
 /// The bytes that a node may add besides: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
@@ -91,13 +100,15 @@ impl Node {
     /// The windows that samples or metrics may close: all that may be open of so many.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
         let samples = samples as u64;
-        let record = record(self.metrics.longest);
+        let hist = self.metrics.hist > 0;
+        let record = record(self.metrics.longest + self.hist_record(hist));
         let open =
             PerWindow::from_fn(|window| samples.saturating_mul(self.max_open(window) as u64));
         self.closings_cost(&Closings {
             records: PerWindow(open.0.map(|open| open.saturating_mul(record))),
             largest: PerWindow([record; 2]),
-            history: (open.0[0] + open.0[1]).saturating_mul(BUCKET),
+            history: (open.0[0] + open.0[1])
+                .saturating_mul(BUCKET + PERCENTILES as u64 * u64::from(hist)),
             windows: Window::ALL
                 .map(|window| samples.saturating_mul(self.more_windows_cost(window)))
                 .into_iter()
@@ -135,7 +146,8 @@ impl Node {
         let free = settings.max_series.saturating_sub(self.metrics.table.len());
         let mut slots = self.metric_slots(names.clone());
         let unknown = slots.iter().zip(names).filter(|(slot, _)| **slot == FREE);
-        let mut cost = Node::new_metrics_cost(unknown.map(|(_, name)| name), free);
+        let hist = sample.hist || !settings.hist_match.is_empty();
+        let mut cost = Node::new_metrics_cost(unknown.map(|(_, name)| name), free, hist);
         slots.sort_unstable();
         slots.dedup();
         let (mut closings, mut taken) = (Closings::default(), cost > 0);
@@ -146,6 +158,9 @@ impl Node {
                 let is_ahead = metric.is_ahead(now_ms, settings.rules.max_future_ms);
                 self.add_closings(metric, sample, is_ahead, &mut closings);
                 taken = true;
+                if sample.hist && !metric.is_hist() {
+                    cost += HIST_RESERVE;
+                }
             }
         }
         let tags = match sample.tags {
@@ -160,13 +175,15 @@ impl Node {
     pub(crate) fn first_samples_cost<'n>(
         names: impl Iterator<Item = &'n [u8]>,
         tags: usize,
+        hist: bool,
         settings: &Settings,
     ) -> u64 {
-        Node::new_metrics_cost(names, settings.max_series) + alloc_size(tags) + 64
+        let hist = hist || !settings.hist_match.is_empty();
+        Node::new_metrics_cost(names, settings.max_series, hist) + alloc_size(tags) + 64
     }
 
     /// New metrics with these names, each once, at most `free` of them.
-    fn new_metrics_cost<'n>(names: impl Iterator<Item = &'n [u8]>, free: u32) -> u64 {
+    fn new_metrics_cost<'n>(names: impl Iterator<Item = &'n [u8]>, free: u32, hist: bool) -> u64 {
         let (mut new, mut bytes) = (HashSet::new(), 0);
         for name in names {
             if new.len() < free as usize && new.insert(name) {
@@ -174,7 +191,9 @@ impl Node {
             }
         }
         let new = new.len() as u64;
-        (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + bytes
+        (new * METRIC).min(new * ONE_OF_MANY + MANY)
+            + new * (METRIC_RESERVE + HIST_RESERVE * u64::from(hist))
+            + bytes
     }
 
     /// The windows of a metric that a sample may close and open. `is_ahead`: its time is reset.
@@ -197,6 +216,7 @@ impl Node {
             for (open, tags) in metric.open_with_tags(window) {
                 if is_ahead || open.start_s() != start_s {
                     let len = metric.name().len() + self.metrics.tags.text(tags).len();
+                    let len = len + self.hist_record(metric.has_histograms());
                     closings.add(window, len, self.history_cost(metric, window));
                 }
             }
@@ -218,12 +238,22 @@ impl Node {
         cost
     }
 
+    /// What the record of a window has besides if it has a histogram.
+    fn hist_record(&self, hist: bool) -> usize {
+        match (hist, self.rules.hist_records) {
+            (false, _) => 0,
+            (true, false) => PERCENTILES,
+            (true, true) => PERCENTILES + MAX_BYTES,
+        }
+    }
+
     /// A closed window in the history.
     fn history_cost(&self, metric: &Metric, window: Window) -> u64 {
+        let percentiles = PERCENTILES as u64 * u64::from(metric.has_histograms());
         match metric.history(window).map_or(0, History::len) {
             _ if self.rules.history[window as usize] == 0 => 0,
-            1..=SHORT_HISTORY => NEXT_BUCKET,
-            _ => BUCKET,
+            1..=SHORT_HISTORY => NEXT_BUCKET + percentiles,
+            _ => BUCKET + percentiles,
         }
     }
 
@@ -295,8 +325,9 @@ impl Node {
         }
     }
 
-    /// Adapts a sample of an existing metric to memory pressure: it brings no tags that would have to be stored, and
-    /// records of its own node are evicted for the windows that it closes.
+    /// Adapts a sample of an existing metric to memory pressure: it brings neither tags that would have to be stored nor
+    /// histograms. Records of its own node are evicted for the windows that it closes. If then nothing is left beyond
+    /// the reserve of known metrics, the histograms that the metric has get smaller.
     pub(crate) fn reduce_for_pressure<'s>(
         &mut self,
         name: &[u8],
@@ -311,6 +342,10 @@ impl Node {
         let is_ahead = metric.is_ahead(ctx.apply.now_ms, self.rules.max_future_ms);
         let mut closings = Closings::default();
         self.add_closings(metric, &sample, is_ahead, &mut closings);
+        if sample.hist && !metric.is_hist() {
+            sample.hist = false;
+            ctx.count_rejected(ctx.memory.limit.rejected());
+        }
         let cost = self.closings_cost(&closings);
         let fits = |tags: &[u8]| sample.tag_id.is_some() || self.metrics.tags.holds(tags);
         if sample.tags.is_some_and(|tags| !fits(tags)) {
@@ -318,7 +353,19 @@ impl Node {
             ctx.count_rejected(ctx.memory.limit.rejected());
         }
         self.free_own_memory(cost, ctx);
+        if let Some(slot) = slot.filter(|_| self.spare(ctx) == 0) {
+            self.halve_histograms(slot, ctx);
+        }
         sample
+    }
+
+    /// Halves the resolution of the histograms of a metric, if they are large.
+    fn halve_histograms(&mut self, slot: u32, ctx: &mut WriteContext<'_>) {
+        let histograms = self.metrics.table.get(slot).and_then(Metric::histograms);
+        if histograms.is_some_and(Histograms::are_large) {
+            ctx.effects.halve_histograms(&[slot]);
+            self.metrics.halve_histograms(slot);
+        }
     }
 
     /// The records of windows that close.
@@ -331,6 +378,7 @@ impl Node {
             for &window in windows {
                 for (_, tags) in metric.open_with_tags(window) {
                     let len = metric.name().len() + self.metrics.tags.text(tags).len();
+                    let len = len + self.hist_record(metric.has_histograms());
                     closings.add(window, len, 0);
                 }
             }

@@ -23,7 +23,7 @@ mod table;
 mod write;
 
 pub(crate) use cost::LEASE_COST;
-pub use cost::{METRIC_RESERVE, NODE_RESERVE};
+pub use cost::{HIST_RESERVE, METRIC_RESERVE, NODE_RESERVE};
 pub(crate) use drain::Selection;
 pub(crate) use read::Scan;
 pub(crate) use sequence::Admission;
@@ -73,6 +73,8 @@ pub struct Node {
 pub struct NodeContents {
     /// Metrics.
     pub metrics: u64,
+    /// Those of them whose windows have histograms.
+    pub hist_metrics: u64,
     /// Forgotten metrics for which it is remembered where they were delivered.
     pub forgotten: u64,
     /// Errors.
@@ -271,6 +273,7 @@ impl Node {
     pub fn contents(&self) -> NodeContents {
         NodeContents {
             metrics: self.metrics.table.len().into(),
+            hist_metrics: self.metrics.hist.into(),
             forgotten: self.metrics.forgotten.table.len().into(),
             errors: self.errors.table.len().into(),
             objects: self.objects.live(),
@@ -290,6 +293,7 @@ impl Node {
                 || self.queues.leases[q as usize].leased() != before.leased[q as usize]
         };
         u64::from(self.metrics.table.len()) != before.metrics
+            || u64::from(self.metrics.hist) != before.hist_metrics
             || u64::from(self.metrics.forgotten.table.len()) != before.forgotten
             || u64::from(self.errors.table.len()) != before.errors
             || self.objects.live() != before.objects

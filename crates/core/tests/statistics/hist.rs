@@ -2,7 +2,7 @@
 //! compared with all values in `model.rs`.)
 
 use super::stat;
-use crate::support::{BASE, Value, World};
+use crate::support::{BASE, Value, World, reload};
 use aggregator_core::histogram::{Histogram, Percentiles};
 use aggregator_core::name_patterns::NamePatterns;
 
@@ -242,5 +242,63 @@ fn new_metric_that_a_pattern_selects_has_histograms() {
     // It is known now.
     stat(&mut w, "new.ms 2", 1_000);
     assert!(w.verbatim > verbatim);
+    w.check_copies();
+}
+
+/// Under memory pressure histograms get smaller instead of samples being rejected, and replicas follow.
+#[test]
+fn resolution_is_halved_where_memory_is_short() {
+    let mut w = World::new();
+    w.pass(300_000);
+    w.settings.rules.hist_records = true;
+    for i in 1..=1_000 {
+        stat(&mut w, &format!("m {i} HIST"), i * 100);
+    }
+    let before = open(&mut w, "m", "min")[0].unwrap();
+    w.memory_pressure = true;
+    assert_eq!(stat(&mut w, "m 500", 200_000), 1);
+    // Code 20, one run of slots: the first slot, one.
+    let payload = &w.payload;
+    assert!(payload.windows(4).any(|part| part == [20, 1, 0, 1]));
+    w.check_copies();
+    let after = open(&mut w, "m", "min")[0].unwrap();
+    assert_ne!(before, after);
+    for (value, expected) in after.iter().zip([500.0, 900.0, 950.0, 990.0]) {
+        assert!(
+            (value / expected - 1.0).abs() <= 0.0218,
+            "{value} for {expected}"
+        );
+    }
+    for i in 0..50 {
+        assert_eq!(stat(&mut w, "m 500", 200_001 + i), 1);
+        w.check_copies();
+    }
+    assert!(!w.payload.windows(4).any(|part| part == [20, 1, 0, 1]));
+    w.memory_pressure = false;
+    w.pass(300_000);
+    stat(&mut w, "m 1", 300_000);
+    let record = w.peek("MIN")[0].2.clone();
+    assert_eq!(record["count"], 1_051);
+    let scale = record["hist"]["scale"].as_i64().unwrap();
+    assert!((0..4).contains(&scale), "{record}");
+    w.check_copies();
+}
+
+#[test]
+fn metric_that_has_no_histograms_gets_none_while_memory_is_short() {
+    let mut w = World::new();
+    w.pass(600_000);
+    stat(&mut w, "m 1", 0);
+    w.memory_pressure = true;
+    assert_eq!(stat(&mut w, "m 1 HIST", 300_000), 1);
+    assert_eq!(open(&mut w, "m", "min"), [None]);
+    w.memory_pressure = false;
+    assert_eq!(stat(&mut w, "m 1 HIST", 600_000), 1);
+    assert_eq!(open(&mut w, "m", "min").last(), Some(&Some([1.0; 4])));
+    assert_eq!(w.node.as_ref().unwrap().contents().hist_metrics, 1);
+    w.check_copies();
+    assert_eq!(reload(w.node.as_ref().unwrap()).contents().hist_metrics, 1);
+    w.run("FORGET METRIC m");
+    assert_eq!(w.node.as_ref().unwrap().contents().hist_metrics, 0);
     w.check_copies();
 }

@@ -2,7 +2,10 @@
 
 use crate::codec::bytes::put_u64;
 use crate::model::Window;
-use crate::model::histogram::Histogram;
+use crate::model::histogram::{Histogram, MAX_RAW, MIN_SCALE};
+
+/// The bytes of a histogram below which its resolution is not halved.
+const SMALL: usize = 8 * MAX_RAW;
 
 /// The histogram of an open window.
 pub(crate) struct WindowHistogram {
@@ -19,6 +22,21 @@ pub(crate) struct Histograms(Box<[WindowHistogram]>);
 impl Histograms {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Returns `true` if a histogram is so large that [`Histograms::halve`] makes it smaller.
+    pub fn are_large(&self) -> bool {
+        self.0.iter().any(|h| is_large(&h.histogram))
+    }
+
+    /// Halves the resolution of the histograms that are large.
+    pub fn halve(&mut self) {
+        let large = self.0.iter_mut().map(|h| &mut h.histogram);
+        large
+            .filter(|histogram| is_large(histogram))
+            .for_each(|histogram| {
+                histogram.halve_resolution();
+            });
     }
 
     /// Writes the form of saved nodes.
@@ -74,4 +92,9 @@ impl Histograms {
         };
         self.0.iter().filter(is_within).map(|h| &h.histogram)
     }
+}
+
+/// Returns `true` if a histogram takes much more than its raw values would, and its resolution can be halved.
+fn is_large(histogram: &Histogram) -> bool {
+    histogram.heap_bytes() > SMALL && histogram.scale().is_some_and(|scale| scale > MIN_SCALE)
 }

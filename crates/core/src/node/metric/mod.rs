@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub tags: TagPool,
     pub deadlines: PerWindow<Deadlines>,
     pub forgotten: ForgottenMetrics,
+    /// The number of metrics whose windows have histograms.
+    pub hist: u32,
     /// The longest name and tags of a metric together, bytes. It only grows.
     pub longest: usize,
     /// The running time before which no metric counts as idle: when the node was loaded or promoted.
@@ -47,6 +49,7 @@ impl Metrics {
             tags: TagPool::new(seed),
             deadlines: PerWindow::default(),
             forgotten: ForgottenMetrics::new(seed),
+            hist: 0,
             longest: 0,
             idle_not_before: 0,
             sweep_cursor: 0,
@@ -136,7 +139,13 @@ impl Metrics {
             queues,
             apply,
         };
-        Some(metric.sample(sample, &mut ctx))
+        if !sample.hist {
+            return Some(metric.sample(sample, &mut ctx));
+        }
+        let was_hist = metric.is_hist();
+        let outcome = metric.sample(sample, &mut ctx);
+        self.hist += u32::from(metric.is_hist() && !was_hist);
+        Some(outcome)
     }
 
     /// Closes windows that are past their end; the newest of a metric only if `newest` is set.
@@ -198,6 +207,7 @@ impl Metrics {
             return;
         };
         self.tags.release(metric.tags);
+        self.hist -= u32::from(metric.is_hist());
         let (now_ms, rules) = (apply.now_ms, &apply.rules);
         // A time too far ahead of the clock would silence its name until then.
         if !metric.is_ahead(now_ms, rules.max_future_ms) && !apply.is_version_1 {
@@ -213,6 +223,13 @@ impl Metrics {
                     .open(window)
                     .for_each(|open| deadlines.moved(open, from, slot));
             }
+        }
+    }
+
+    /// Halves the resolution of the histograms of the metric in a slot, as far as they are large.
+    pub fn halve_histograms(&mut self, slot: u32) {
+        if let Some(histograms) = self.table.get_mut(slot).and_then(Metric::histograms_mut) {
+            histograms.halve();
         }
     }
 

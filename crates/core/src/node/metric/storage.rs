@@ -404,7 +404,7 @@ impl Metric {
 
     /// Returns `true` if an open window has a histogram.
     #[inline]
-    pub(super) fn has_histograms(&self) -> bool {
+    pub fn has_histograms(&self) -> bool {
         self.has(flags::HISTOGRAMS)
     }
 
@@ -414,7 +414,7 @@ impl Metric {
     }
 
     #[inline]
-    pub(super) fn histograms_mut(&mut self) -> Option<&mut Histograms> {
+    pub fn histograms_mut(&mut self) -> Option<&mut Histograms> {
         self.extra.as_mut()?.histograms.as_deref_mut()
     }
 

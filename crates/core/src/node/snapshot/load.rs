@@ -197,6 +197,7 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         let slot = metrics.table.len();
         metrics.longest = metrics.longest.max(item.longest());
         let metric = item.into_metric(&mut metrics.tags);
+        metrics.hist += u32::from(metric.is_hist());
         for window in Window::ALL {
             metric
                 .open(window)
