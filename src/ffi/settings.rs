@@ -47,17 +47,17 @@ static LENT: MainThread<Vec<Option<OwnedString>>> = MainThread::new(Vec::new());
 /// Registers the settings and reads their values from the server's configuration.
 ///
 /// # Errors
-/// What the server refused.
+/// The setting that the server rejected.
 pub fn register<S: Settings>(ctx: Ctx<'_>) -> Result<(), String> {
-    let refused = |name| Err(format!("the server refused the setting agg.{name}"));
+    let rejected = |name| Err(format!("the server rejected the setting agg.{name}"));
     for (i, setting) in S::SPECS.iter().enumerate() {
         if register_number::<S>(ctx, i, setting) != raw::REDISMODULE_OK {
-            return refused(setting.name);
+            return rejected(setting.name);
         }
     }
     for (i, setting) in S::TEXTS.iter().enumerate() {
         if register_text::<S>(ctx, i, setting.name) != raw::REDISMODULE_OK {
-            return refused(setting.name);
+            return rejected(setting.name);
         }
     }
     // SAFETY: the context lives.
