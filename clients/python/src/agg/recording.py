@@ -147,6 +147,7 @@ class Recorder:
         value: Number,
         *,
         kind: MetricType = "ABS",
+        hist: bool = False,
         tags: Optional[Tags] = None,
         at: Optional[At] = None,
     ) -> None:
@@ -154,7 +155,7 @@ class Recorder:
         samples = self._samples
         if len(samples) >= self._slow_path_at and not self._admit():
             return
-        samples.append((metric, value, kind, tags, ticks() if at is None else unix_time(at)))
+        samples.append((metric, value, kind, hist, tags, ticks() if at is None else unix_time(at)))
 
     def log(
         self,
@@ -455,20 +456,19 @@ class Recorder:
 
     def _send(self, batches: list[Batch]) -> bool:
         """Sends the first batches in flight. Returns whether all got a final reply."""
-        numbering = self._numbering
         try:
-            results = self._connection.execute(numbering.commands(batches))
+            results = self._connection.execute(self._numbering.commands(batches))
         except UNAVAILABLE as error:
             self._note_failure(error)
             return False
-        final, unnumbered, retry = numbering.sort(batches, results)
+        final, unnumbered, retry = self._numbering.sort(batches, results)
         with self._lock:
             rejected_before = self._dropped["refused"]
             for batch, result in final:
                 self._count_result(batch, result)
             self._in_flight = unnumbered + retry + self._in_flight[len(batches) :]
             is_first_rejection = not rejected_before and self._dropped["refused"]
-        numbering.warn()
+        self._numbering.warn()
         if is_first_rejection:
             logger.warning("agg: the server rejects reports: %s", self._last_error)
         if retry:
