@@ -90,6 +90,7 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"forgotten_dropped", counters.forgotten_dropped);
         info.field(c"sources_dropped", counters.sources_dropped);
         info.field(c"clock_back", counters.clock_back);
+        info.field(c"suspect_diff", counters.suspect_diff);
         info.field(c"truncated", counters.truncated);
     }
     if info.section(c"refused") {

@@ -17,6 +17,7 @@ mod memory;
 mod replication;
 mod reply;
 mod stored_node;
+mod suspects;
 mod timer;
 mod totals;
 mod transaction;

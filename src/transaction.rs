@@ -8,6 +8,7 @@ use crate::ffi::{Content, Ctx, Key, KeyName, MainThread, cached_time_us, unix_ti
 use crate::memory::accounting::{self, NodeUsage};
 use crate::replication;
 use crate::stored_node::StoredNode;
+use crate::suspects;
 use aggregator_core::id::MAX_DRAG_US;
 use aggregator_core::{Counters, Effects, ExecContext, Memory, Node, Now, Propagation, Settings};
 use std::convert::Infallible;
@@ -51,6 +52,7 @@ pub fn init() {
     SHARED.with(|shared| {
         shared.get_or_insert_default();
     });
+    suspects::init();
 }
 
 /// Returns both clocks.
@@ -128,6 +130,9 @@ pub fn try_change<R, E>(
             }
             // The growth of the buffer must not be measured as the node's.
             exec.effects.clear();
+            if node.has_suspects() {
+                suspects::log(ctx, name.bytes(), &node.take_suspects(), env.now);
+            }
             result
         })
     })

@@ -25,13 +25,13 @@ const READ: &[&str] = &["RO", "access"];
 
 const COMMANDS: [Contract; 18] = [
     Contract {
-        grammar: "AGG.STAT node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]",
+        grammar: "AGG.STAT node metric value [ABS|ADD|DIFF|INC] [HIST] [TIMES n] [TAGS tags] [AT ms] [SEQ source n]",
         arity: -4,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
     },
     Contract {
-        grammar: "AGG.MSTAT node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] \
+        grammar: "AGG.MSTAT node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] \
                   [SEQ source n] VALUES metric value [metric value ...]",
         arity: -5,
         flags: &["write", "denyoom", "fast"],

@@ -19,4 +19,5 @@ mod reporting;
 mod sequence;
 mod settings;
 mod stable;
+mod types;
 mod windows;

@@ -81,9 +81,14 @@ fn get_metric_shows_a_counter_with_its_restarts_gaps_and_late_samples() {
         let line = format!("AGG.STAT n m {total} DIFF AT {at}");
         assert_eq!(server.ask::<i64>(&line), taken, "{line}");
     }
-    let metric = map(&server, "AGG.GET n METRIC m", METRIC);
+    let metric = map(&server, "AGG.GET n METRIC m", COUNTER);
     assert_eq!(text(&metric, "type"), "DIFF");
     assert_eq!(text(&metric, "last"), "18446744073709551615");
+    // 60, then 5 after the restart, none of the gap, and the rest.
+    assert_eq!(
+        double(&metric, "total"),
+        65.0 + 18_446_744_073_709_551_545.0
+    );
     assert_eq!(int(&metric, "at"), start + 110_000);
     for (field, count) in [("restarts", 1), ("gaps", 1), ("late", 1), ("late-min", 0)] {
         assert_eq!(int(&metric, field), count, "{field}");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const INFO: &str = "metrics errors realities bytes min-window hour-window forgotten sources late late-min late-hour forgotten-dropped sources-dropped clock-back truncated \
+const INFO: &str = "metrics errors realities bytes min-window hour-window inc-slot forgotten sources late late-min late-hour forgotten-dropped sources-dropped clock-back suspect-diff truncated \
                     refused queues";
 
 const QUEUE: &str = "length bytes oldest leased dropped";
@@ -156,7 +156,7 @@ fn info_agg_has_its_fields_in_order() {
         expected.extend(QUEUE.split(' ').map(|field| format!("{queue}_{field}")));
     }
     expected.extend(
-        "late late_min late_hour forgotten_dropped sources_dropped clock_back truncated"
+        "late late_min late_hour forgotten_dropped sources_dropped clock_back suspect_diff truncated"
             .split(' ')
             .map(str::to_owned),
     );

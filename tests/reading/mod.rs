@@ -20,6 +20,9 @@ const BUCKET: &str = "start end count sum avg min max last closed";
 const METRIC: &str =
     "name type tags last at min hour samples late late-min late-hour restarts gaps tag-changes";
 
+/// Of DIFF and INC metrics.
+const COUNTER: &str = "name type tags last at total min hour samples late late-min late-hour restarts gaps tag-changes";
+
 const ERROR: &str = "node queue id key message public level severity type tags code func file backtrace gid nid \
                      occurrences first last seen";
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MSTAT: &str = "AGG.MSTAT node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]";
+const MSTAT: &str = "AGG.MSTAT node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]";
 
 #[test]
 fn many_samples_share_their_type_tags_and_time() {
@@ -173,7 +173,7 @@ fn samples_with_missing_unknown_or_repeated_arguments_are_rejected() {
         ("ABS ABS VALUES gauge 1", "ABS is given twice".into()),
         (
             "DIFF ABS VALUES gauge 1",
-            "ABS and DIFF are both given: a metric is one of them".into(),
+            "ABS and DIFF are both given: a sample has one type".into(),
         ),
         (
             "ATOMIC ATOMIC VALUES gauge 1",

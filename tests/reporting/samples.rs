@@ -2,8 +2,7 @@
 
 use super::*;
 
-const STAT: &str =
-    "AGG.STAT node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]";
+const STAT: &str = "AGG.STAT node metric value [ABS|ADD|DIFF|INC] [HIST] [TIMES n] [TAGS tags] [AT ms] [SEQ source n]";
 
 #[test]
 fn sample_is_counted() {
@@ -182,7 +181,7 @@ fn sample_with_missing_unknown_or_repeated_arguments_is_rejected() {
         ),
         (
             "ABS DIFF",
-            "ABS and DIFF are both given: a metric is one of them".into(),
+            "ABS and DIFF are both given: a sample has one type".into(),
         ),
     ] {
         refused(

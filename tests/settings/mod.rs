@@ -8,7 +8,7 @@ use redis::Value;
 use testkit::*;
 
 /// Name, default, minimum and maximum; sizes in bytes.
-const SETTINGS: [(&str, i64, i64, i64); 22] = [
+const SETTINGS: [(&str, i64, i64, i64); 23] = [
     ("max-memory", 256 << 20, 1 << 20, 1 << 40),
     ("max-node-memory", 0, 0, 1 << 40),
     ("max-series", 20_000, 1, 100_000_000),
@@ -21,6 +21,7 @@ const SETTINGS: [(&str, i64, i64, i64); 22] = [
     ("max-item-size", 64 << 10, 64, 16 << 20),
     ("min-window", 300, 1, 28 * 86_400),
     ("hour-window", 3600, 1, 28 * 86_400),
+    ("inc-slot", 10, 1, 28 * 86_400),
     ("min-history", 12, 0, 100_000),
     ("hour-history", 24, 0, 100_000),
     ("flush-delay-ms", 5000, 0, 3_600_000),

@@ -27,7 +27,7 @@ fn record_has_the_tags_of_the_last_sample_of_its_window() {
 }
 
 #[test]
-fn last_of_a_gauge_is_the_value_with_the_newest_time() {
+fn last_of_a_window_is_the_value_with_the_newest_time_and_of_a_gauge_the_last_to_arrive() {
     let Some(server) = Server::with_settings(SHORT) else {
         return;
     };
@@ -41,7 +41,8 @@ fn last_of_a_gauge_is_the_value_with_the_newest_time() {
     let shown = metric(&server, "m");
     assert_eq!(
         (text(&shown, "last"), int(&shown, "at")),
-        ("3".into(), t + 300)
+        // The last value to arrive, to which ADD would add.
+        ("4".into(), t + 300)
     );
 }
 

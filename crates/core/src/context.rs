@@ -4,11 +4,11 @@
 //! the limits. What is applied, on the primary and on replicas, runs in an [`ApplyContext`].
 
 use crate::counters::{Counters, RejectReason};
-use crate::effect::Effects;
+use crate::effect::{Effects, VERSION};
 use crate::error::CommandError;
 use crate::id::MAX_ID;
 use crate::memory::Memory;
-use crate::model::{PerWindow, Window};
+use crate::model::{Lengths, Window};
 use crate::settings::{MIN_OPEN, Rules, Settings};
 use crate::time::Now;
 
@@ -34,6 +34,9 @@ pub struct ExecContext<'a> {
     pub counters: &'a mut Counters,
 }
 
+/// The limit of the metrics that one change names for the log.
+pub(crate) const MAX_SUSPECTS: usize = 16;
+
 /// The inputs of one change of a node besides the node's value, and the counts of the change. On the primary it comes
 /// from an [`ExecContext`], on a replica from the header of a payload.
 pub(crate) struct ApplyContext {
@@ -45,12 +48,14 @@ pub(crate) struct ApplyContext {
     pub next_id: u64,
     /// The rules of the node.
     pub rules: Rules,
-    /// The lengths of the node's windows, seconds.
-    pub windows_s: PerWindow<u32>,
+    /// The lengths of the node's windows and slots.
+    pub lengths: Lengths,
     /// Windows that close are kept for AGG.RANGE.
     pub keeps_history: bool,
-    /// Version 1 of effects (0.1.0) decided it, which kept two windows open and forgot a metric completely.
-    pub is_version_1: bool,
+    /// The version of effects that decided it; see [`crate::effect::VERSION`].
+    pub version: u8,
+    /// The first metrics in whose short window a counter restarted too often; see [`ApplyContext::suspect`].
+    pub suspects: Vec<Box<[u8]>>,
     /// The counts of the change. [`ApplyContext::add_counts`] adds them to the counters of the node and the server.
     counts: Counters,
     has_counts: bool,
@@ -62,16 +67,17 @@ impl ApplyContext {
         (now_ms, mono_ms): (i64, u64),
         next_id: u64,
         rules: Rules,
-        windows_s: PerWindow<u32>,
+        lengths: Lengths,
     ) -> ApplyContext {
         ApplyContext {
             now_ms,
             mono_ms,
             next_id,
             rules,
-            windows_s,
+            lengths,
             keeps_history: true,
-            is_version_1: false,
+            version: VERSION,
+            suspects: Vec::new(),
             counts: Counters::default(),
             has_counts: false,
         }
@@ -98,6 +104,20 @@ impl ApplyContext {
         }
     }
 
+    /// Returns `true` if version 1 of effects (0.1.0) decided it, which kept two windows open and forgot a metric completely.
+    pub fn is_version_1(&self) -> bool {
+        self.version == 1
+    }
+
+    /// Counts a short window in which a counter restarted too often, and keeps the name of its metric for the log.
+    #[cold]
+    pub fn suspect(&mut self, metric: &[u8]) {
+        self.count(|c| c.suspect_diff = c.suspect_diff.saturating_add(1));
+        if self.suspects.len() < MAX_SUSPECTS {
+            self.suspects.push(metric.into());
+        }
+    }
+
     /// The clock less the flush delay: a window that ended at this time or before may close.
     #[inline]
     pub fn flushed_ms(&self) -> i64 {
@@ -107,15 +127,15 @@ impl ApplyContext {
     /// The length of windows, milliseconds.
     #[inline]
     pub fn length_ms(&self, window: Window) -> i64 {
-        i64::from(self.windows_s[window]) * 1000
+        i64::from(self.lengths[window]) * 1000
     }
 
     /// Returns how many windows of one length may be open of a metric that has `open` of them. Under memory pressure a
     /// metric gets no third one, as the reserve does not cover it.
     pub fn max_open(&self, window: Window, open: usize) -> usize {
-        let max = match self.is_version_1 {
+        let max = match self.is_version_1() {
             true => MIN_OPEN,
-            false => self.rules.open_windows(self.windows_s[window]),
+            false => self.rules.open_windows(self.lengths[window]),
         };
         match self.keeps_history {
             true => max,

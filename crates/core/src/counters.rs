@@ -112,6 +112,8 @@ pub struct Counters {
     pub sources_dropped: u64,
     /// Times too far ahead of the clock that were reset.
     pub clock_back: u64,
+    /// Short windows of DIFF metrics with too many restarts: probably several programs report one metric.
+    pub suspect_diff: u64,
     /// Free texts that were cut.
     pub truncated: u64,
     /// Rejections by [`RejectReason`].
@@ -132,6 +134,7 @@ impl Counters {
             forgotten_dropped,
             sources_dropped,
             clock_back,
+            suspect_diff,
             truncated,
             rejected,
             dropped,
@@ -144,6 +147,7 @@ impl Counters {
         add(forgotten_dropped, &counts.forgotten_dropped);
         add(sources_dropped, &counts.sources_dropped);
         add(clock_back, &counts.clock_back);
+        add(suspect_diff, &counts.suspect_diff);
         add(truncated, &counts.truncated);
         rejected
             .iter_mut()
@@ -167,15 +171,15 @@ impl Counters {
         *n = n.saturating_add(1);
     }
 
-    /// Counts a sample that did not count in both windows.
-    pub(crate) fn sample(&mut self, outcome: SampleOutcome) {
+    /// Counts a sample that did not count in both windows, `times` times.
+    pub(crate) fn sample(&mut self, outcome: SampleOutcome, times: u64) {
         let n = match outcome {
             SampleOutcome::Counted => return,
             SampleOutcome::Late => &mut self.late,
             SampleOutcome::LateMin => &mut self.late_min,
             SampleOutcome::LateHour => &mut self.late_hour,
         };
-        *n = n.saturating_add(1);
+        *n = n.saturating_add(times);
     }
 
     /// Counts `n` drops at `now_ms`, of records of a queue where they were queued.

@@ -10,6 +10,9 @@ pub const MAX_WINDOW_S: u32 = 28 * 86_400;
 /// of a window cover then fits 32 bits.
 pub const MAX_GAP_MS: i64 = 21 * 86_400_000;
 
+/// The default length of the slots of INC metrics, seconds.
+pub const DEFAULT_SLOT_S: u32 = 10;
+
 /// The largest number of closed windows of one length that a metric keeps.
 pub const MAX_HISTORY: u32 = 100_000;
 
@@ -94,6 +97,7 @@ pub enum Setting {
     MaxItemSize,
     MinWindow,
     HourWindow,
+    IncSlot,
     MinHistory,
     HourHistory,
     FlushDelayMs,
@@ -136,7 +140,7 @@ const fn of_new_nodes(spec: SettingSpec) -> SettingSpec {
 }
 
 /// All settings.
-pub const SETTINGS: [SettingSpec; 23] = {
+pub const SETTINGS: [SettingSpec; 24] = {
     use Unit::{Bytes, Count, Milliseconds, Seconds, YesNo};
     const NODE: [i64; 3] = [10_000, 1, 10_000_000];
     [
@@ -206,6 +210,12 @@ pub const SETTINGS: [SettingSpec; 23] = {
             Seconds,
             [3_600, 1, MAX_WINDOW_S as i64],
             "Sets the length of HOUR windows: a multiple of min-window.",
+        )),
+        of_new_nodes(setting(
+            "inc-slot",
+            Seconds,
+            [DEFAULT_SLOT_S as i64, 1, MAX_WINDOW_S as i64],
+            "Sets the length of the slots over which rates of INC metrics are computed; it divides min-window.",
         )),
         setting(
             "min-history",
@@ -295,6 +305,10 @@ pub fn check(values: &Values) -> Result<(), &'static str> {
     if value(Setting::HourWindow) % value(Setting::MinWindow).max(1) != 0 {
         return Err("agg.hour-window must be a multiple of agg.min-window");
     }
+    let (window_s, slot_s) = (value(Setting::MinWindow), value(Setting::IncSlot));
+    if slot_s < window_s && window_s % slot_s.max(1) != 0 {
+        return Err("agg.inc-slot must divide agg.min-window");
+    }
     // The default goes with any short window: where it is longer than the longest, the longest is in force.
     let delay = value(Setting::FlushDelayMs);
     let is_default = delay == SETTINGS[Setting::FlushDelayMs as usize].default;
@@ -332,6 +346,8 @@ pub struct Settings {
     pub min_window_s: u32,
     /// See `min_window_s`.
     pub hour_window_s: u32,
+    /// The length of the slots of INC metrics of new nodes, seconds: a divisor of `min_window_s`, or not shorter.
+    pub inc_slot_s: u32,
     /// An error that recurred is queued again this long after its delivery.
     pub error_interval_ms: u64,
     /// A metric without samples for so long expires; 0: never.
@@ -384,6 +400,7 @@ impl Settings {
             max_item_size,
             min_window,
             hour_window,
+            inc_slot,
             min_history,
             hour_history,
             flush_delay_ms,
@@ -410,6 +427,7 @@ impl Settings {
             is_version_1: false,
             min_window_s: min_window as u32,
             hour_window_s: hour_window as u32,
+            inc_slot_s: inc_slot as u32,
             error_interval_ms: error_interval_ms as u64,
             series_ttl_s: series_ttl as u64,
             error_ttl_s: error_ttl as u64,

@@ -26,15 +26,34 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Returns a payload as another version wrote it.
 fn of_version(version: u8, payload: &[u8]) -> Vec<u8> {
-    without_percentiles(&[&[version], &payload[1..]].concat())
+    without_rules(&[&[version], &payload[1..]].concat())
 }
 
-/// Returns a payload or a frame without the percentiles and `hist-records` in its rules, which version 2 did not have.
-fn without_percentiles(bytes: &[u8]) -> Vec<u8> {
-    const THEY: &[u8] = &[4, 50, 90, 95, 99, 0];
+/// Returns a payload or a frame without the percentiles, `hist-records` and slots in its rules, which version 2 did not
+/// have.
+fn without_rules(bytes: &[u8]) -> Vec<u8> {
+    const THEY: &[u8] = &[4, 50, 90, 95, 99, 0, 10];
     let at = bytes.windows(THEY.len()).position(|part| part == THEY);
     let (before, after) = bytes.split_at(at.unwrap_or(bytes.len()));
     [before, after.strip_prefix(THEY).unwrap_or_default()].concat()
+}
+
+/// Replaces some bytes wherever they are.
+fn replaced(bytes: &[u8], these: &[u8], by: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), bytes);
+    while let Some((first, others)) = rest.split_first() {
+        match rest.strip_prefix(these) {
+            Some(after) => {
+                out.extend(by);
+                rest = after;
+            }
+            None => {
+                out.push(*first);
+                rest = others;
+            }
+        }
+    }
+    out
 }
 
 /// Returns the bytes of a text of [`hex`].
@@ -59,7 +78,7 @@ fn node_of_format_3_is_these_bytes() {
 
 /// The first frame, the metrics, the forgotten metrics, the sources, the last frame.
 const GOLDEN: [&str; 5] = [
-    "1003ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0604325a5f630081c49896cec4820380a5ca81fa6200",
+    "1003ac02901c0c18808080208080801080808008c0ee6dc0a907e80780f4ee0604325a5f63000a81c49896cec4820380a5ca81fa6200",
     "11016d0003613a6280a5ca81fa620102400400000003f0f7cfaa06010001023ff822023ff83ff83ff803613a629cfacfaa06\
      010001023ff822023ff83ff83ff803613a62c8fccfaa0603000102401a22023ff84004400403613a62000001f0f7cfaa0605\
      c0cf240102402322023ff84004400403613a6200",
@@ -141,6 +160,36 @@ const FORGET: &str = "0380a5ca81fa6280c49896cec4820308010101";
 const DROP: &str = "0380a5ca81fa6282c49896cec482030801010110010001";
 const SEQUENCE: &str = "0380a5ca81fa6284c49896cec482030100016d0280868181fa62130112056e6577657201";
 
+/// A sample of each kind, with and without occurrences.
+#[test]
+fn effects_of_samples_are_these_bytes() {
+    let mut w = World::new();
+    let samples = [
+        "a 5 ABS",
+        "a -1.5 ADD",
+        "i 3 INC",
+        "i 1 INC TIMES 300",
+        "d 9 DIFF",
+    ];
+    let changes = samples.map(|sample| {
+        w.pass(1);
+        w.run(&format!("STAT {sample} AT {BASE}"));
+        // From the code of the change on, two bytes before the name.
+        let name = [1, sample.as_bytes()[0]];
+        let at = w.payload.windows(2).rposition(|bytes| bytes == name);
+        hex(&w.payload[at.unwrap() - 2..])
+    });
+    assert_eq!(changes, SAMPLES);
+}
+
+const SAMPLES: [&str; 5] = [
+    "010001610580868181fa62",
+    "0123016102bff880868181fa62",
+    "012001690380868181fa62",
+    "01a0016901ac0280868181fa62",
+    "010101640980868181fa62",
+];
+
 /// What version 2 could say means the same.
 #[test]
 fn effects_of_version_2_are_applied() {
@@ -174,11 +223,13 @@ fn node_of_format_1_is_read() {
     let node = w.node.as_ref().unwrap();
     let mut saved = frames(node);
     assert_eq!(saved[0][..2], [0x10, 3]);
-    saved[0] = without_percentiles(&saved[0]);
+    saved[0] = without_rules(&saved[0]);
     saved[0][1] = 1;
     for _ in 0..2 {
         assert_eq!(saved.last_mut().unwrap().pop(), Some(0));
     }
+    // It had neither slots nor totals: the last 0 before the open windows.
+    saved[1] = replaced(&saved[1], &[0, 0, 0, 0, 1], &[0, 0, 0, 1]);
     let mut loader = SnapshotLoader::new(5, 77, MAX_ID);
     let ended: Vec<bool> = saved.iter().map(|f| loader.frame(f).unwrap()).collect();
     assert_eq!(ended.last(), Some(&true));
@@ -279,7 +330,7 @@ fn tags_of_version_1_are_converted() {
     let rejected = load(&saved).err().unwrap().to_string();
     assert_eq!(rejected, "a list of tags is not in canonical form");
     let mut saved_v1 = saved;
-    saved_v1[0] = without_percentiles(&saved_v1[0]);
+    saved_v1[0] = without_rules(&saved_v1[0]);
     saved_v1[0][1] = 1;
     assert_eq!(saved_v1.last_mut().unwrap().pop(), Some(0));
     assert_eq!(digest(&load(&saved_v1).unwrap()), digest(node));

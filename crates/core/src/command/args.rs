@@ -7,7 +7,7 @@
 use super::spec::CommandSpec;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
-use crate::model::Queue;
+use crate::model::{Queue, SampleKind};
 use crate::settings::{MAX_ITEMS, Settings};
 use crate::time::{MAX_MS, Now};
 use aggregator_protocol::level;
@@ -359,7 +359,7 @@ impl<'a, 's> Args<'a, 's> {
 }
 
 /// Parses the value of a sample.
-pub(super) fn value(text: &[u8], is_total: bool) -> Result<Number, String> {
+pub(super) fn value(text: &[u8], kind: SampleKind) -> Result<Number, String> {
     let value = number::parse(text).map_err(|e| {
         let text = quoted(text);
         match e {
@@ -368,11 +368,16 @@ pub(super) fn value(text: &[u8], is_total: bool) -> Result<Number, String> {
             NumberError::TooSmall => format!("invalid value {text}: too close to 0 for a double"),
         }
     })?;
-    if is_total && value.to_f64() < 0.0 {
-        return Err(format!(
-            "invalid value {}: a DIFF metric must not be negative",
-            quoted(text)
-        ));
+    if kind.may_be_negative() || value.to_f64() >= 0.0 {
+        return Ok(value);
     }
-    Ok(value)
+    let text = quoted(text);
+    Err(match kind {
+        SampleKind::Inc => {
+            format!(
+                "invalid value {text}: an increment must not be negative; use ADD to change a gauge"
+            )
+        }
+        _ => format!("invalid value {text}: a DIFF metric must not be negative"),
+    })
 }

@@ -6,7 +6,7 @@ use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::counters::RejectReason;
 use crate::error::CommandError;
-use crate::model::{MetricType, Sequence, TagId};
+use crate::model::{Sequence, TagId};
 use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -107,7 +107,7 @@ impl<'a> Mstat<'a> {
             .map_err(|error| error.detail)?;
         args.check_size("value", text)
             .map_err(|error| error.detail)?;
-        value(text, self.options.metric_type == MetricType::Diff)
+        value(text, self.options.kind)
     }
 
     pub fn sequence(&self) -> Option<Sequence<'a>> {
@@ -195,7 +195,8 @@ impl<'a> Mstat<'a> {
                     Ok(_) => outcome.late += 1,
                     Err(error) => {
                         ctx.count_rejected(error.reason());
-                        let detail = error.detail(sample.metric, ctx.settings.max_series);
+                        let detail =
+                            error.detail(sample.metric, self.options.kind, ctx.settings.max_series);
                         outcome.rejected.push((sample.index, detail));
                     }
                 }
@@ -227,7 +228,7 @@ impl<'a> Mstat<'a> {
             return;
         }
         let max_series = ctx.settings.max_series;
-        let error = node.sample_error(metric, taken.metric_type, 0, max_series);
+        let error = node.sample_error(metric, taken.kind.metric_type(), 0, max_series);
         if error.is_none() {
             if tags.are_omitted {
                 taken.tags = None;
@@ -243,9 +244,10 @@ impl<'a> Mstat<'a> {
             Ok(_) => outcome.late += 1,
             Err(error) => {
                 ctx.count_rejected(error.reason());
-                outcome
-                    .rejected
-                    .push((sample.index, error.detail(metric, max_series)));
+                outcome.rejected.push((
+                    sample.index,
+                    error.detail(metric, self.options.kind, max_series),
+                ));
             }
         }
     }
@@ -313,11 +315,11 @@ impl<'a> Mstat<'a> {
                 let detail = format!("sample {index}: {TOO_MANY_CLOSED}; no sample was accepted");
                 return Some(CommandError::argument(NAME, detail));
             }
-            let metric_type = self.options.metric_type;
+            let metric_type = self.options.kind.metric_type();
             if let Some(error) =
                 node.sample_error(metric, metric_type, new.len() as u32, max_series)
             {
-                let why = error.detail(metric, max_series);
+                let why = error.detail(metric, self.options.kind, max_series);
                 let detail = format_args!("sample {index}: {why}; no sample was accepted");
                 return Some(CommandError::new(
                     error.code(),

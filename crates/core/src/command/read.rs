@@ -15,6 +15,7 @@ pub(super) struct Get<'a> {
     item_kind: ItemKind,
     name: &'a [u8],
     percentiles: Percentiles,
+    now_ms: i64,
 }
 
 impl<'a> Get<'a> {
@@ -23,13 +24,15 @@ impl<'a> Get<'a> {
             item_kind: item_kind(args)?,
             name: args.name("name")?,
             percentiles: args.settings.rules.percentiles,
+            now_ms: args.now_ms(),
         };
         args.finish()?;
         Ok(get)
     }
 
     pub fn read(&self, name: &[u8], node: &Node, reply: &mut dyn Reply) {
-        node.get(self.item_kind, self.name, name, self.percentiles, reply);
+        let open = (self.percentiles, self.now_ms);
+        node.get(self.item_kind, self.name, name, open, reply);
     }
 }
 
@@ -40,6 +43,7 @@ pub(super) struct Range<'a> {
     from: i64,
     to: i64,
     percentiles: Percentiles,
+    now_ms: i64,
 }
 
 impl<'a> Range<'a> {
@@ -52,6 +56,7 @@ impl<'a> Range<'a> {
             from: 0,
             to: i64::MAX,
             percentiles: args.settings.rules.percentiles,
+            now_ms: args.now_ms(),
         };
         while !args.is_empty() {
             match args.option()? {
@@ -63,8 +68,8 @@ impl<'a> Range<'a> {
     }
 
     pub fn read(&self, node: &Node, reply: &mut dyn Reply) {
-        let (from, to) = (self.from, self.to);
-        node.range(self.metric, self.window, from, to, self.percentiles, reply);
+        let (times, open) = ((self.from, self.to), (self.percentiles, self.now_ms));
+        node.range(self.metric, self.window, times, open, reply);
     }
 }
 
@@ -81,7 +86,7 @@ impl ScanRequest {
             pattern: None,
             count: 10,
             with_values: false,
-            percentiles: args.settings.rules.percentiles,
+            open: (args.settings.rules.percentiles, args.now_ms()),
         };
         while !args.is_empty() {
             match args.option()? {

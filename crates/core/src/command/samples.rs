@@ -4,7 +4,7 @@ use super::args::Args;
 use super::sequence;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
-use crate::model::{MetricType, Sample, Sequence};
+use crate::model::{MAX_TIMES, Sample, SampleKind, Sequence};
 use crate::node::{HIST_RESERVE, Node, SampleError};
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
@@ -13,7 +13,8 @@ use std::borrow::Cow;
 
 /// The options that apply to all samples of a command.
 pub(super) struct SampleOptions<'a> {
-    pub metric_type: MetricType,
+    pub kind: SampleKind,
+    pub times: u64,
     pub tags: Option<Cow<'a, [u8]>>,
     pub at: i64,
     pub sequence: Option<Sequence<'a>>,
@@ -29,7 +30,8 @@ impl<'a> SampleOptions<'a> {
     /// The options of a command that gives none.
     pub fn new(args: &Args<'a, '_>) -> SampleOptions<'a> {
         SampleOptions {
-            metric_type: MetricType::Abs,
+            kind: SampleKind::Abs,
+            times: 1,
             tags: None,
             at: args.now_ms(),
             sequence: None,
@@ -43,10 +45,16 @@ impl<'a> SampleOptions<'a> {
     /// Reads the rest of an option whose word has been read.
     pub fn read(&mut self, option: &str, args: &mut Args<'a, '_>) -> Result<(), CommandError> {
         match option {
-            "ABS" => self.set_type(MetricType::Abs, args),
-            "DIFF" => self.set_type(MetricType::Diff, args),
+            "ABS" => self.set_kind(SampleKind::Abs, args),
+            "ADD" => self.set_kind(SampleKind::Add, args),
+            "DIFF" => self.set_kind(SampleKind::Diff, args),
+            "INC" => self.set_kind(SampleKind::Inc, args),
             "HIST" => {
                 self.hist = true;
+                Ok(())
+            }
+            "TIMES" => {
+                self.times = args.integer("TIMES", 1..=MAX_TIMES)?;
                 Ok(())
             }
             "TAGS" => {
@@ -64,24 +72,38 @@ impl<'a> SampleOptions<'a> {
         }
     }
 
-    /// ABS and DIFF are two words of one option.
-    fn set_type(
-        &mut self,
-        metric_type: MetricType,
-        args: &Args<'_, '_>,
-    ) -> Result<(), CommandError> {
+    /// ABS, ADD, DIFF and INC are words of one option.
+    fn set_kind(&mut self, kind: SampleKind, args: &Args<'_, '_>) -> Result<(), CommandError> {
         if std::mem::replace(&mut self.has_type, true) {
-            return Err(args.reject("ABS and DIFF are both given: a metric is one of them"));
+            let (first, second) = (
+                self.kind.name().min(kind.name()),
+                self.kind.name().max(kind.name()),
+            );
+            return Err(args.reject(format_args!(
+                "{first} and {second} are both given: a sample has one type"
+            )));
         }
-        self.metric_type = metric_type;
+        self.kind = kind;
         Ok(())
+    }
+
+    /// Checks what depends on more than one option.
+    pub fn check(&self, args: &Args<'_, '_>) -> Result<(), CommandError> {
+        if self.times == 1 || matches!(self.kind, SampleKind::Abs | SampleKind::Inc) {
+            return Ok(());
+        }
+        let kind = self.kind.name();
+        Err(args.reject(format_args!(
+            "TIMES is given with {kind}: only values of ABS and INC may be repeated"
+        )))
     }
 
     /// A sample with these options.
     pub fn sample(&self, value: Number) -> Sample<'_> {
         Sample {
-            metric_type: self.metric_type,
+            kind: self.kind,
             value,
+            times: self.times,
             at: self.at,
             tags: self.tags.as_deref(),
             tag_id: None,
@@ -139,12 +161,12 @@ impl SampleError {
         }
     }
 
-    /// Describes the error of a sample of this metric.
-    pub(super) fn detail(self, metric: &[u8], max_series: u32) -> String {
+    /// Describes the error of a sample of this metric and kind.
+    pub(super) fn detail(self, metric: &[u8], found: SampleKind, max_series: u32) -> String {
         let metric = quoted(metric);
         match self {
             SampleError::MetricType(expected) => {
-                let (expected, found) = (expected.name(), expected.other().name());
+                let (expected, found) = (expected.name(), found.name());
                 format!(
                     "metric {metric} is {expected}, the sample {found}: \
                      use AGG.FORGET node METRIC name to reset the metric"

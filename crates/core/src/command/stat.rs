@@ -5,7 +5,7 @@ use super::samples::SampleOptions;
 use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::error::CommandError;
-use crate::model::{MetricType, Sequence};
+use crate::model::Sequence;
 use crate::node::{Node, SampleError};
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -29,8 +29,8 @@ impl<'a> Stat<'a> {
             let option = args.option()?;
             options.read(option, args)?;
         }
-        let is_total = options.metric_type == MetricType::Diff;
-        let value = value(text, is_total).map_err(|detail| args.reject(detail))?;
+        options.check(args)?;
+        let value = value(text, options.kind).map_err(|detail| args.reject(detail))?;
         Ok(Stat {
             metric,
             value,
@@ -54,7 +54,7 @@ impl<'a> Stat<'a> {
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
         node.sample_error(
             self.metric,
-            self.options.metric_type,
+            self.options.kind.metric_type(),
             0,
             settings.max_series,
         )
@@ -80,7 +80,7 @@ impl<'a> Stat<'a> {
                 return Err(ctx.memory_error(NAME));
             }
             // A sample that is rejected frees no memory.
-            let (metric_type, max_series) = (sample.metric_type, ctx.settings.max_series);
+            let (metric_type, max_series) = (sample.kind.metric_type(), ctx.settings.max_series);
             if let Some(error) = node.sample_error(self.metric, metric_type, 0, max_series) {
                 return Err(self.reject(error, ctx));
             }
@@ -103,7 +103,7 @@ impl<'a> Stat<'a> {
     #[cold]
     fn reject(&self, error: SampleError, ctx: &mut WriteContext<'_>) -> CommandError {
         ctx.count_rejected(error.reason());
-        let detail = error.detail(self.metric, ctx.settings.max_series);
+        let detail = error.detail(self.metric, self.options.kind, ctx.settings.max_series);
         CommandError::new(error.code(), error.reason(), NAME, detail)
     }
 }

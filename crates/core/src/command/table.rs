@@ -10,10 +10,19 @@ const NAME: Arg = Arg::text("name");
 const MESSAGE: Arg = Arg::text("message");
 const TYPE: Arg = Arg::one_of(
     "type",
-    &[Arg::word("abs", "ABS"), Arg::word("diff", "DIFF")],
+    &[
+        Arg::word("abs", "ABS"),
+        Arg::word("add", "ADD"),
+        Arg::word("diff", "DIFF"),
+        Arg::word("inc", "INC"),
+    ],
 )
 .optional();
 const HIST: Arg = Arg::word("hist", "HIST").optional();
+const TIMES: Arg = Arg::integer("times")
+    .after("TIMES")
+    .shown_as("n")
+    .optional();
 const TAGS: Arg = Arg::text("tags").after("TAGS").optional();
 const AT: Arg = Arg::new("unix-time-ms", ArgType::Time)
     .after("AT")
@@ -126,7 +135,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         "AGG.STAT",
         "Adds a sample to a metric.",
         "O(1)",
-        &[NODE, METRIC, VALUE, TYPE, HIST, TAGS, AT, SEQ],
+        &[NODE, METRIC, VALUE, TYPE, HIST, TIMES, TAGS, AT, SEQ],
     ),
     report(
         "AGG.MSTAT",
@@ -366,12 +375,12 @@ mod tests {
             (
                 "AGG.STAT",
                 -4,
-                "node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]",
+                "node metric value [ABS|ADD|DIFF|INC] [HIST] [TIMES n] [TAGS tags] [AT ms] [SEQ source n]",
             ),
             (
                 "AGG.MSTAT",
                 -5,
-                "node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]",
+                "node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]",
             ),
             (
                 "AGG.LOG",

@@ -26,7 +26,7 @@ pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules}
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
 use crate::error::DecodeError;
 use crate::model::{
-    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Sequence,
+    Delivery, Lengths, LogEntry, ObjectReport, Occurrence, Queue, Sample, SampleKind, Sequence,
     TagId, Window,
 };
 use crate::settings::Rules;
@@ -34,7 +34,7 @@ use aggregator_protocol::number::Number;
 
 /// The first byte of a payload of effects. Version 1 (0.1.0) kept two windows of a length open whatever the flush
 /// delay, and forgot a metric completely; its payloads are still applied so. Version 2 had no sequence numbers,
-/// histograms and percentiles.
+/// histograms, percentiles, INC, ADD and TIMES.
 pub(crate) const VERSION: u8 = 3;
 
 /// The first byte of frames is this or larger. No version of effects reaches it.
@@ -90,6 +90,10 @@ mod flag {
     pub const SAME_AT: u8 = 16;
     /// The sample has the option HIST.
     pub const HIST: u8 = 64;
+    /// INC; together with [`DIFF`]: ADD.
+    pub const INC: u8 = 32;
+    /// The number of occurrences follows the value.
+    pub const TIMES: u8 = 128;
 }
 
 /// The form in which a change is sent to replicas and the AOF.
@@ -195,16 +199,21 @@ impl Effects {
 
     /// Begins the payload with the rules of the node. They are propagated with the first change that follows; without
     /// one there is nothing to propagate.
-    pub(crate) fn open_with_rules(&mut self, windows_s: PerWindow<u32>, rules: &Rules) {
+    pub(crate) fn open_with_rules(&mut self, lengths: &Lengths, rules: &Rules) {
         self.begun().push(code::ADOPT);
-        put_rules(&mut self.bytes, windows_s, rules);
+        put_rules(&mut self.bytes, lengths, rules);
         self.header = self.bytes.len();
     }
 
     pub(crate) fn sample(&mut self, name: &[u8], sample: &Sample<'_>) {
-        let mut flags = 0;
-        if sample.metric_type == MetricType::Diff {
-            flags |= flag::DIFF;
+        let mut flags = match sample.kind {
+            SampleKind::Abs => 0,
+            SampleKind::Diff => flag::DIFF,
+            SampleKind::Inc => flag::INC,
+            SampleKind::Add => flag::DIFF | flag::INC,
+        };
+        if sample.times != 1 {
+            flags |= flag::TIMES;
         }
         if matches!(sample.value, Number::Float(_)) {
             flags |= flag::FLOAT;
@@ -229,6 +238,9 @@ impl Effects {
         match sample.value {
             Number::Int(v) => put_u64(out, v),
             Number::Float(v) => put_doubles(out, &[v]),
+        }
+        if flags & flag::TIMES != 0 {
+            put_u64(out, sample.times);
         }
         if flags & flag::SAME_AT == 0 {
             put_i64(out, sample.at);

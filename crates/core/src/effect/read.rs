@@ -6,17 +6,17 @@ use crate::codec::tags::check_tags;
 use crate::error::DecodeError;
 use crate::model::histogram::Percentiles;
 use crate::model::{
-    Delivery, LogEntry, MetricType, ObjectReport, Occurrence, PerWindow, Queue, Sample, Sequence,
-    Window,
+    Delivery, Lengths, LogEntry, MAX_TIMES, ObjectReport, Occurrence, Queue, Sample, SampleKind,
+    Sequence, Window,
 };
-use crate::settings::{MAX_HISTORY, Rules};
+use crate::settings::{DEFAULT_SLOT_S, MAX_HISTORY, Rules};
 use aggregator_protocol::number::Number;
 
 /// A change.
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
     Adopt {
-        windows_s: PerWindow<u32>,
+        lengths: Lengths,
         rules: Rules,
     },
     Sample {
@@ -141,8 +141,8 @@ impl<'a> Payload<'a> {
         let r = &mut self.reader;
         Ok(Some(match code {
             code::ADOPT => {
-                let (windows_s, rules) = read_rules(r, self.version.into())?;
-                Change::Adopt { windows_s, rules }
+                let (lengths, rules) = read_rules(r, self.version.into())?;
+                Change::Adopt { lengths, rules }
             }
             code::LOG => Change::Log(LogEntry::read_from(r)?),
             code::RECORD_ERROR => {
@@ -225,9 +225,22 @@ impl<'a> Payload<'a> {
             let [v] = r.doubles()?;
             Number::Float(v)
         };
-        let metric_type = MetricType::from_bit(flags & bit::DIFF != 0);
-        if metric_type == MetricType::Diff && value.to_f64() < 0.0 {
-            return Err(DecodeError("a total is negative"));
+        let kind = match (flags & bit::DIFF != 0, flags & bit::INC != 0) {
+            (false, false) => SampleKind::Abs,
+            (true, false) => SampleKind::Diff,
+            (false, true) => SampleKind::Inc,
+            (true, true) => SampleKind::Add,
+        };
+        if !kind.may_be_negative() && value.to_f64() < 0.0 {
+            return Err(DecodeError("a total or an increment is negative"));
+        }
+        let times = match flags & bit::TIMES {
+            0 => 1,
+            _ => r.u64()?,
+        };
+        let has_times = matches!(kind, SampleKind::Abs | SampleKind::Inc);
+        if times == 0 || times > MAX_TIMES || times > 1 && !has_times {
+            return Err(DecodeError("a number of occurrences is out of range"));
         }
         if flags & bit::SAME_AT == 0 {
             self.last_at = Some(r.ms()?);
@@ -244,8 +257,9 @@ impl<'a> Payload<'a> {
         Ok(Change::Sample {
             name,
             sample: Sample {
-                metric_type,
+                kind,
                 value,
+                times,
                 at,
                 tags,
                 tag_id: None,
@@ -330,7 +344,7 @@ fn queue(r: &mut Reader<'_>) -> Result<Queue, DecodeError> {
 }
 
 /// Writes window lengths and rules, here and in saved nodes.
-pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: PerWindow<u32>, rules: &Rules) {
+pub(crate) fn put_rules(out: &mut Vec<u8>, lengths: &Lengths, rules: &Rules) {
     let Rules {
         queue_bytes,
         history,
@@ -341,7 +355,7 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: PerWindow<u32>, rules: &Ru
         percentiles,
         hist_records,
     } = rules;
-    for v in windows_s.0.iter().chain(history) {
+    for v in lengths.windows_s.0.iter().chain(history) {
         put_u64(out, u64::from(*v));
     }
     for v in queue_bytes {
@@ -352,13 +366,15 @@ pub(crate) fn put_rules(out: &mut Vec<u8>, windows_s: PerWindow<u32>, rules: &Ru
     }
     percentiles.put(out);
     out.push((*hist_records).into());
+    put_u64(out, lengths.slot_s.into());
 }
 
-/// Reads what `put_rules` wrote. `version`: that of effects or saved nodes; before version 3 there were no percentiles.
+/// Reads what `put_rules` wrote. `version`: that of effects or saved nodes; before version 3 there were neither
+/// percentiles nor slots.
 pub(crate) fn read_rules(
     r: &mut Reader<'_>,
     version: u64,
-) -> Result<(PerWindow<u32>, Rules), DecodeError> {
+) -> Result<(Lengths, Rules), DecodeError> {
     let windows_s = [r.u32()?, r.u32()?];
     let history = [r.u32()?, r.u32()?];
     let queue_bytes = [r.u64()?, r.u64()?, r.u64()?];
@@ -377,8 +393,15 @@ pub(crate) fn read_rules(
         rules.hist_records = flag(r)?;
     }
     let [min, hour] = windows_s;
+    let has_slots = version >= 3;
+    let slot_s = match has_slots {
+        true => r.u32()?,
+        false => DEFAULT_SLOT_S,
+    };
+    let lengths = Lengths::new(windows_s, slot_s);
     if min == 0
         || hour == 0
+        || has_slots && slot_s != lengths.slot_s
         || hour % min != 0
         || hour > crate::settings::MAX_WINDOW_S
         || history.into_iter().any(|max| max > MAX_HISTORY)
@@ -387,7 +410,7 @@ pub(crate) fn read_rules(
     {
         return Err(DecodeError("window lengths or rules are out of range"));
     }
-    Ok((PerWindow(windows_s), rules))
+    Ok((lengths, rules))
 }
 
 /// A list of slots that grow strictly.

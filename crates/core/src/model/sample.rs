@@ -2,13 +2,15 @@
 
 use aggregator_protocol::number::Number;
 
-/// The type of a metric: whether its values count, or the growth of its total.
+/// The type of a metric: what is aggregated of its samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricType {
     /// A gauge: the value counts.
     Abs,
     /// A counter: the growth of the total counts.
     Diff,
+    /// A sum of increments: they count together, by slots.
+    Inc,
 }
 
 impl MetricType {
@@ -17,29 +19,96 @@ impl MetricType {
         match self {
             MetricType::Abs => "ABS",
             MetricType::Diff => "DIFF",
+            MetricType::Inc => "INC",
         }
     }
 
-    pub(crate) fn from_bit(diff: bool) -> MetricType {
-        if diff {
-            MetricType::Diff
-        } else {
-            MetricType::Abs
+    /// Returns the number of the type in records and saved nodes.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            MetricType::Abs => 0,
+            MetricType::Diff => 1,
+            MetricType::Inc => 2,
+        }
+    }
+
+    /// Returns the type of a number that [`MetricType::number`] returned.
+    pub(crate) fn of(number: u8) -> Option<MetricType> {
+        match number {
+            0 => Some(MetricType::Abs),
+            1 => Some(MetricType::Diff),
+            2 => Some(MetricType::Inc),
+            _ => None,
         }
     }
 }
 
+/// What a sample says, which is the option of its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SampleKind {
+    /// The value of a gauge.
+    Abs,
+    /// The change of a gauge since its last value.
+    Add,
+    /// The total of a counter.
+    Diff,
+    /// An increment.
+    Inc,
+}
+
+impl SampleKind {
+    /// Returns the keyword of the commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            SampleKind::Add => "ADD",
+            kind => kind.metric_type().name(),
+        }
+    }
+
+    /// Returns the type of the metrics that take such samples.
+    #[inline]
+    pub fn metric_type(self) -> MetricType {
+        match self {
+            SampleKind::Abs | SampleKind::Add => MetricType::Abs,
+            SampleKind::Diff => MetricType::Diff,
+            SampleKind::Inc => MetricType::Inc,
+        }
+    }
+
+    /// Returns `true` if its value may be below 0.
+    pub fn may_be_negative(self) -> bool {
+        self.metric_type() == MetricType::Abs
+    }
+}
+
+/// The largest number of occurrences of one sample.
+pub(crate) const MAX_TIMES: u64 = 1 << 32;
+
 /// A sample whose arguments have been checked. `tags` are in canonical form; `None`: the sample has none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample<'a> {
-    pub metric_type: MetricType,
+    pub kind: SampleKind,
     pub value: Number,
+    /// The number of occurrences of the value: 1 to [`MAX_TIMES`].
+    pub times: u64,
     pub at: i64,
     pub tags: Option<&'a [u8]>,
     /// The id of the tags, if the caller has a reference to them. Then a long list is looked up once for many samples.
     pub tag_id: Option<TagId>,
     /// From now on the windows of the metric have histograms.
     pub hist: bool,
+}
+
+impl Sample<'_> {
+    /// Returns what all occurrences of a value add to a sum: the product, rounded once and limited to the largest
+    /// double.
+    #[inline]
+    pub fn weighted(&self, value: f64) -> f64 {
+        match self.times {
+            1 => value,
+            times => (value * times as f64).clamp(f64::MIN, f64::MAX),
+        }
+    }
 }
 
 /// The id of a tag list in the tag pool of a node; the empty list is in no pool. Each holder of an id has a reference,

@@ -21,7 +21,7 @@ impl<'a> WindowRecord<'a> {
     pub fn put(&self, out: &mut Vec<u8>) -> (u8, usize) {
         put_bytes(out, self.name);
         put_bytes(out, self.tags);
-        out.push((self.metric_type == MetricType::Diff).into());
+        out.push(self.metric_type.number());
         self.closed.put(0, out)
     }
 
@@ -35,7 +35,9 @@ impl<'a> WindowRecord<'a> {
     /// Reads a record.
     pub fn read(bytes: &'a [u8]) -> Result<WindowRecord<'a>, DecodeError> {
         let mut r = Reader::new(bytes);
-        let (name, tags, diff) = (r.name()?, r.bytes()?, r.u8()? != 0);
+        let (name, tags) = (r.name()?, r.bytes()?);
+        let metric_type =
+            MetricType::of(r.u8()?).ok_or(DecodeError("an unknown type of a metric"))?;
         let closed = ClosedWindow::read(0, &mut r)?;
         let histogram = match r.is_empty() {
             true => None,
@@ -43,8 +45,8 @@ impl<'a> WindowRecord<'a> {
         };
         let record = WindowRecord {
             name,
-            metric_type: MetricType::from_bit(diff),
             tags,
+            metric_type,
             closed,
             histogram,
         };

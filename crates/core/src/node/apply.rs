@@ -25,7 +25,7 @@ impl Node {
     ) -> Result<(Node, u64), DecodeError> {
         let mut node = if are_effects(blob)? {
             match Payload::open(blob)?.next()? {
-                Some(Change::Adopt { windows_s, rules }) => Node::with(windows_s, rules, seed),
+                Some(Change::Adopt { lengths, rules }) => Node::with(lengths, rules, seed),
                 _ => return Err(DecodeError("these effects require an existing node")),
             }
         } else {
@@ -79,10 +79,10 @@ impl Node {
         }
         let next_id = payload.first_id.max(self.queues.last_id + 1);
         let clocks = (payload.now_ms, mono_ms);
-        let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.windows_s);
-        apply.is_version_1 = payload.version == 1;
-        (self.clock_ms, self.is_version_1) = (payload.now_ms, apply.is_version_1);
-        match apply.is_version_1 {
+        let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.lengths);
+        apply.version = payload.version;
+        (self.clock_ms, self.version) = (payload.now_ms, payload.version);
+        match apply.is_version_1() {
             true => self.apply_v1(&mut payload, &mut apply)?,
             false => self.apply_all(&mut payload, &mut apply)?,
         }
@@ -254,7 +254,7 @@ impl Node {
 impl Node {
     /// Returns whether commands that come verbatim mean what they meant in version 1 (0.1.0).
     pub fn is_version_1(&self) -> bool {
-        self.is_version_1
+        self.version == 1
     }
 
     fn replay(
@@ -264,8 +264,8 @@ impl Node {
         f: impl FnOnce(&mut Node, &mut ApplyContext),
     ) {
         let (clocks, next_id) = ((self.clock_ms, mono_ms), self.queues.last_id + 1);
-        let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.windows_s);
-        apply.is_version_1 = self.is_version_1;
+        let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.lengths);
+        apply.version = self.version;
         f(self, &mut apply);
         self.add_counts(&apply, counters);
     }

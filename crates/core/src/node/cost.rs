@@ -117,7 +117,7 @@ impl Node {
     }
 
     fn max_open(&self, window: Window) -> usize {
-        self.rules.open_windows(self.windows_s[window])
+        self.rules.open_windows(self.lengths[window])
     }
 
     /// The windows of a metric beyond the second: the reserve covers two.
@@ -153,7 +153,7 @@ impl Node {
         let (mut closings, mut taken) = (Closings::default(), cost > 0);
         for slot in slots {
             if let Some(metric) = self.metrics.table.get(slot)
-                && metric.metric_type == sample.metric_type
+                && metric.metric_type == sample.kind.metric_type()
             {
                 let is_ahead = metric.is_ahead(now_ms, settings.rules.max_future_ms);
                 self.add_closings(metric, sample, is_ahead, &mut closings);
@@ -205,10 +205,10 @@ impl Node {
         closings: &mut Closings,
     ) {
         for window in Window::ALL {
-            let start_s = window_start(second(sample.at), self.windows_s[window]);
+            let start_s = window_start(second(sample.at), self.lengths[window]);
             let counts_in_one = || metric.open(window).any(|b| b.start_s() == start_s);
             // The first sample of a counter after a pause opens no window, but closes older ones.
-            let closes_none = metric.metric_type == MetricType::Abs && counts_in_one();
+            let closes_none = metric.metric_type != MetricType::Diff && counts_in_one();
             if !is_ahead && (closes_none || start_s < metric.watermark_s[window]) {
                 continue;
             }

@@ -31,12 +31,13 @@ pub use snapshot::SnapshotLoader;
 pub use sweep::SweepOutcome;
 pub(crate) use write::{MAX_REQUEUED, ReportOutcome, RequeueError, SampleError};
 
-use crate::context::{ApplyContext, ExecContext, WriteContext};
+use crate::context::{ApplyContext, ExecContext, MAX_SUSPECTS, WriteContext};
 use crate::counters::Counters;
+use crate::effect::VERSION;
 use crate::error::CommandError;
 use crate::id::MAX_DRAG_US;
 use crate::memory::MemoryLimit;
-use crate::model::{PerWindow, Queue, TagId};
+use crate::model::{Lengths, Queue, TagId};
 use crate::settings::{Rules, Settings};
 use errors::Errors;
 use metric::Metrics;
@@ -47,14 +48,14 @@ use table::NameHasher;
 
 /// A node.
 pub struct Node {
-    windows_s: PerWindow<u32>,
+    lengths: Lengths,
     rules: Rules,
     /// Replicas hold the rules, too.
     announced: bool,
     /// The primary's clock at the last payload, Unix milliseconds: the time of commands that are propagated verbatim.
     clock_ms: i64,
-    /// The last payload was one of version 1: commands after it mean what they meant then.
-    is_version_1: bool,
+    /// The version of the last payload: commands after it mean what they meant then.
+    version: u8,
     /// The node is being assembled from the frames of a saved node, and is not complete.
     unfinished: bool,
     /// The saved node that is being loaded was unfinished.
@@ -66,6 +67,8 @@ pub struct Node {
     sources: Sources,
     /// Counts since the start of the server.
     counters: Counters,
+    /// What [`Node::take_suspects`] returns.
+    suspects: Vec<Box<[u8]>>,
 }
 
 /// The contents of a node in numbers, to be summed over the server.
@@ -95,17 +98,18 @@ impl Node {
     /// Creates a node with the window lengths of the settings. `seed` randomizes the hash tables of this process;
     /// nothing visible depends on it.
     pub fn new(settings: &Settings, seed: u64) -> Node {
-        let windows_s = PerWindow([settings.min_window_s, settings.hour_window_s]);
-        Node::with(windows_s, settings.rules, seed)
+        let windows_s = [settings.min_window_s, settings.hour_window_s];
+        let lengths = Lengths::new(windows_s, settings.inc_slot_s);
+        Node::with(lengths, settings.rules, seed)
     }
 
-    fn with(windows_s: PerWindow<u32>, rules: Rules, seed: u64) -> Node {
+    fn with(lengths: Lengths, rules: Rules, seed: u64) -> Node {
         Node {
-            windows_s,
+            lengths,
             rules,
             announced: false,
             clock_ms: 0,
-            is_version_1: false,
+            version: VERSION,
             unfinished: false,
             saved_unfinished: false,
             metrics: Metrics::new(seed),
@@ -114,6 +118,7 @@ impl Node {
             objects: Objects::new(seed),
             sources: Sources::new(seed),
             counters: Counters::default(),
+            suspects: Vec::new(),
         }
     }
 
@@ -160,10 +165,10 @@ impl Node {
         let now_ms = exec.now.ms();
         exec.effects.open(now_ms, first_id, exec.memory_pressure);
         if !self.announced {
-            exec.effects.open_with_rules(self.windows_s, &self.rules);
+            exec.effects.open_with_rules(&self.lengths, &self.rules);
         }
         let clocks = (now_ms, exec.now.mono_ms);
-        let mut apply = ApplyContext::new(clocks, first_id, self.rules, self.windows_s);
+        let mut apply = ApplyContext::new(clocks, first_id, self.rules, self.lengths);
         apply.keeps_history = !exec.memory_pressure;
         let mut ctx = WriteContext {
             apply,
@@ -180,7 +185,11 @@ impl Node {
             first_id,
         };
         let result = f(self, &mut ctx);
-        let apply = ctx.apply;
+        let mut apply = ctx.apply;
+        if !apply.suspects.is_empty() {
+            self.suspects.append(&mut apply.suspects);
+            self.suspects.truncate(MAX_SUSPECTS);
+        }
         self.add_counts(&apply, exec.counters);
         if apply.next_id > first_id {
             // A node whose ids are far ahead of the clock does not drag those of all others along.
@@ -190,7 +199,7 @@ impl Node {
         if exec.effects.has_payload() {
             self.announced = true;
             self.clock_ms = now_ms;
-            self.is_version_1 = false;
+            self.version = VERSION;
         }
         result
     }
@@ -261,6 +270,18 @@ impl Node {
     /// Returns `true` if a record has become available in a queue since the last call.
     pub(crate) fn take_ready(&mut self) -> bool {
         std::mem::take(&mut self.queues.ready)
+    }
+
+    /// Returns `true` if [`Node::take_suspects`] returns any.
+    #[inline]
+    pub fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Returns the names of the metrics whose counter restarted too often in a short window that a change of this
+    /// server has closed since the last call, at most some: probably several programs report one DIFF metric.
+    pub fn take_suspects(&mut self) -> Vec<Box<[u8]>> {
+        std::mem::take(&mut self.suspects)
     }
 
     /// Counts a rejection that was decided without the node. The counters of the server are the caller's.

@@ -23,18 +23,22 @@ pub(crate) struct Scan {
     pub pattern: Option<Glob>,
     pub count: usize,
     pub with_values: bool,
-    /// Those of open windows.
-    pub percentiles: Percentiles,
+    /// See [`Open`].
+    pub open: Open,
 }
 
+/// What the values of open windows depend on: the percentiles of the settings, and the server's clock, Unix
+/// milliseconds.
+pub(crate) type Open = (Percentiles, i64);
+
 impl Node {
-    /// AGG.GET: a map, or nil. `percentiles`: those of open windows.
+    /// AGG.GET: a map, or nil. `shown`: see [`Open`], here and below.
     pub(crate) fn get(
         &self,
         item_kind: ItemKind,
         name: &[u8],
         node_name: &[u8],
-        percentiles: Percentiles,
+        shown: Open,
         reply: &mut dyn Reply,
     ) {
         let found = match item_kind {
@@ -43,7 +47,7 @@ impl Node {
             ItemKind::Object => self.objects.table.find(name),
         };
         match found {
-            Some(slot) => self.value(item_kind, slot, node_name, percentiles, reply),
+            Some(slot) => self.value(item_kind, slot, node_name, shown, reply),
             None => reply.null(),
         }
     }
@@ -54,16 +58,15 @@ impl Node {
         &self,
         metric: &[u8],
         window: Window,
-        from: i64,
-        to: i64,
-        percentiles: Percentiles,
+        (from, to): (i64, i64),
+        shown: Open,
         reply: &mut dyn Reply,
     ) {
         let slot = self.metrics.table.find(metric);
         let metric = slot.and_then(|slot| self.metrics.table.get(slot));
         let windows = metric
             .into_iter()
-            .flat_map(|m| self.windows(m, window, percentiles));
+            .flat_map(|m| self.windows(m, window, shown));
         let length_ms = self.length_ms(window);
         let windows = oldest(windows.filter(|(w, _)| w.start <= to && w.start + length_ms > from));
         reply.array(windows.len());
@@ -94,7 +97,7 @@ impl Node {
         for slot in slots {
             reply.bulk(self.name_of(scan.item_kind, slot));
             if scan.with_values {
-                self.value(scan.item_kind, slot, node_name, scan.percentiles, reply);
+                self.value(scan.item_kind, slot, node_name, scan.open, reply);
             }
         }
     }
@@ -108,8 +111,9 @@ impl Node {
             ("errors", contents.errors),
             ("realities", contents.objects),
             ("bytes", bytes),
-            ("min-window", self.windows_s[Window::Min].into()),
-            ("hour-window", self.windows_s[Window::Hour].into()),
+            ("min-window", self.lengths[Window::Min].into()),
+            ("hour-window", self.lengths[Window::Hour].into()),
+            ("inc-slot", self.lengths.slot_s.into()),
             ("forgotten", contents.forgotten),
             ("sources", contents.sources),
             ("late", counters.late),
@@ -118,6 +122,7 @@ impl Node {
             ("forgotten-dropped", counters.forgotten_dropped),
             ("sources-dropped", counters.sources_dropped),
             ("clock-back", counters.clock_back),
+            ("suspect-diff", counters.suspect_diff),
             ("truncated", counters.truncated),
         ];
         reply.map(numbers.len() + 2);
@@ -165,7 +170,7 @@ impl Node {
         item_kind: ItemKind,
         slot: u32,
         node_name: &[u8],
-        percentiles: Percentiles,
+        shown: Open,
         reply: &mut dyn Reply,
     ) {
         let done = match item_kind {
@@ -173,7 +178,7 @@ impl Node {
                 .metrics
                 .table
                 .get(slot)
-                .map(|m| self.metric(m, percentiles, reply)),
+                .map(|m| self.metric(m, shown, reply)),
             ItemKind::Error => self
                 .errors
                 .table
@@ -190,8 +195,9 @@ impl Node {
         }
     }
 
-    fn metric(&self, m: &Metric, percentiles: Percentiles, reply: &mut dyn Reply) {
-        reply.map(14);
+    fn metric(&self, m: &Metric, shown: Open, reply: &mut dyn Reply) {
+        let has_total = m.metric_type != MetricType::Abs;
+        reply.map(14 + usize::from(has_total));
         text(reply, "name", m.name());
         text(reply, "type", m.metric_type.name().as_bytes());
         reply.bulk(b"tags");
@@ -203,9 +209,13 @@ impl Node {
         }
         text(reply, "last", &last);
         int(reply, "at", m.last_at().unwrap_or(0));
+        if has_total {
+            reply.bulk(b"total");
+            reply.double(m.total());
+        }
         for (window, name) in Window::ALL.into_iter().zip(["min", "hour"]) {
             reply.bulk(name.as_bytes());
-            let open: Vec<ClosedWindow> = self.open(m, window, percentiles).collect();
+            let open: Vec<ClosedWindow> = self.open(m, window, shown).collect();
             reply.array(open.len());
             let length_ms = self.length_ms(window);
             open.iter()
@@ -214,7 +224,12 @@ impl Node {
         let c = m.counts();
         int(reply, "samples", m.samples() as i64);
         int(reply, "late", c.late.into());
-        int(reply, "late-min", c.late_min.into());
+        let late_min = if m.metric_type == MetricType::Diff {
+            0
+        } else {
+            c.late_min
+        };
+        int(reply, "late-min", late_min.into());
         int(reply, "late-hour", c.late_hour.into());
         int(reply, "restarts", c.restarts.into());
         int(reply, "gaps", c.gaps.into());
@@ -226,11 +241,20 @@ impl Node {
         &'a self,
         m: &'a Metric,
         window: Window,
-        list: Percentiles,
+        (list, now_ms): Open,
     ) -> impl Iterator<Item = ClosedWindow> + 'a {
-        let hour_s = self.windows_s[Window::Hour];
+        let (length_ms, slot_ms) = (
+            self.length_ms(window),
+            i64::from(self.lengths.slot_s) * 1000,
+        );
+        let newest_ms = m.last_at().unwrap_or(now_ms).max(now_ms);
+        let hour_s = self.lengths[Window::Hour];
         m.open(window).map(move |open| {
-            let mut values = open.close(m.metric_type, self.rules.min_interval_ms);
+            let ms = match m.metric_type {
+                MetricType::Inc => (newest_ms - open.start()).max(slot_ms).min(length_ms),
+                _ => self.rules.min_interval_ms,
+            };
+            let mut values = open.close(m.metric_type, ms);
             if let Some(histogram) = m.histogram(window, open.start_s(), hour_s) {
                 let extremes = (values.min, values.max);
                 values.percentiles = WindowPercentiles::of(&histogram, list, extremes, values.avg);
@@ -244,17 +268,17 @@ impl Node {
         &'a self,
         m: &'a Metric,
         window: Window,
-        percentiles: Percentiles,
+        shown: Open,
     ) -> impl Iterator<Item = (ClosedWindow, bool)> + 'a {
         let closed = m.history(window).into_iter().flat_map(History::iter);
-        let open = self.open(m, window, percentiles);
+        let open = self.open(m, window, shown);
         closed
             .map(|values| (values, true))
             .chain(open.map(|values| (values, false)))
     }
 
     fn length_ms(&self, window: Window) -> i64 {
-        i64::from(self.windows_s[window]) * 1000
+        i64::from(self.lengths[window]) * 1000
     }
 }
 
@@ -402,14 +426,4 @@ fn text(reply: &mut dyn Reply, name: &str, value: &[u8]) {
 fn int(reply: &mut dyn Reply, name: &str, value: i64) {
     reply.bulk(name.as_bytes());
     reply.int(value);
-}
-
-impl MetricType {
-    /// Returns the other type.
-    pub(crate) fn other(self) -> MetricType {
-        match self {
-            MetricType::Abs => MetricType::Diff,
-            MetricType::Diff => MetricType::Abs,
-        }
-    }
 }

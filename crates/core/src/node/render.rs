@@ -40,7 +40,7 @@ impl Renderer<'_> {
         let Ok(record) = WindowRecord::read(bytes) else {
             return 0;
         };
-        let window_s = self.node.windows_s[Window::from_bit(queue == Queue::Hour)];
+        let window_s = self.node.lengths[Window::from_bit(queue == Queue::Hour)];
         let c = &record.closed;
         let percentiles = c
             .percentiles

@@ -18,7 +18,7 @@ use aggregator_protocol::glob::Glob;
 /// The reason for which a node rejects a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SampleError {
-    /// The metric is of this type, and the sample of the other.
+    /// The metric is of this type, and the sample of another.
     MetricType(MetricType),
     /// The node has `max-series` metrics.
     Series,
@@ -89,9 +89,14 @@ impl Node {
             }
             None => metrics.first_sample(name, sample, queues, &mut ctx.apply),
         };
-        let outcome = outcome.ok_or(SampleError::MetricType(sample.metric_type.other()))?;
+        let Some(outcome) = outcome else {
+            let metric = slot.and_then(|slot| metrics.table.get(slot));
+            return Err(SampleError::MetricType(
+                metric.map_or(MetricType::Abs, |metric| metric.metric_type),
+            ));
+        };
         if outcome != SampleOutcome::Counted {
-            ctx.apply.count(|c| c.sample(outcome));
+            ctx.apply.count(|c| c.sample(outcome, sample.times));
         }
         Ok(outcome)
     }
@@ -138,7 +143,7 @@ impl Node {
         let metrics = &self.metrics.table;
         let metric = metrics.find(name).and_then(|slot| metrics.get(slot))?;
         let closes = |window: Window| {
-            let start_s = window_start(second(at), self.windows_s[window]);
+            let start_s = window_start(second(at), self.lengths[window]);
             let open = metric.open_with_tags(window);
             open.filter(move |(window, _)| window.start_s() < start_s)
                 .map(|(_, tags)| (name.len() + self.metrics.tags.text(tags).len()) as u64)

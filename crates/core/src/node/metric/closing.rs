@@ -5,7 +5,7 @@ use super::storage::Metric;
 use super::windowing::MetricContext;
 use crate::context::ApplyContext;
 use crate::counters::Dropped;
-use crate::model::{TagId, Window, WindowPercentiles, WindowRecord};
+use crate::model::{MetricType, TagId, Window, WindowPercentiles, WindowRecord};
 
 impl Metric {
     /// Returns `true` if an open window before the newest is past its end by the flush delay. It closes at once, as a
@@ -73,16 +73,17 @@ impl Metric {
         let Some(older) = self.take_oldest(window) else {
             return false;
         };
-        self.close(window, &older.window, older.tags, ctx);
+        self.close(window, older.window, older.tags, ctx);
         ctx.tags.release(older.tags);
         true
     }
 
     fn close_newest(&mut self, window: Window, ctx: &mut MetricContext<'_>) {
+        self.check_restarts(window, ctx);
         let Some(open) = self.newest[window].take() else {
             return;
         };
-        self.close(window, &open, self.newest_tags(window), ctx);
+        self.close(window, open, self.newest_tags(window), ctx);
         self.take_newest_tags(window, ctx.tags);
         // The latest of the older windows that are still open is the newest then.
         if let Some(older) = self.take_last_older(window) {
@@ -95,15 +96,29 @@ impl Metric {
     fn close(
         &mut self,
         window: Window,
-        open: &OpenWindow,
+        mut open: OpenWindow,
         tags: TagId,
         ctx: &mut MetricContext<'_>,
     ) {
-        let rules = ctx.apply.rules;
-        ctx.deadlines[window].closed(open, ctx.slot);
-        let end_s = open.start_s().saturating_add(ctx.apply.windows_s[window]);
+        let (rules, lengths) = (ctx.apply.rules, ctx.apply.lengths);
+        ctx.deadlines[window].closed(&open, ctx.slot);
+        let end_s = open.start_s().saturating_add(lengths[window]);
+        let mut ms = rules.min_interval_ms;
+        if self.metric_type == MetricType::Inc {
+            ms = ctx.apply.length_ms(window);
+            let slots = self.complete_slots(end_s, &lengths);
+            let rates = slots.add_to(&mut open, lengths[window]);
+            self.observe_rates(window, open.start_s(), rates);
+            // A slot that an open short window contains is still the current one.
+            if window == Window::Min {
+                self.add_slots(slots, &lengths);
+            }
+        }
+        if window == Window::Hour && self.metric_type != MetricType::Abs {
+            self.add_closed_total(open.sum());
+        }
         self.watermark_s[window] = self.watermark_s[window].max(end_s);
-        let mut closed = open.close(self.metric_type, rules.min_interval_ms);
+        let mut closed = open.close(self.metric_type, ms);
         let mut histogram = None;
         if self.has_histograms() {
             histogram = self.take_histogram(window, open.start_s(), ctx.apply);
@@ -127,6 +142,17 @@ impl Metric {
                 .count(|c| c.drop(Dropped::History, None, 1, now_ms));
         } else {
             self.keep(window, open.start_s(), form, max);
+        }
+    }
+}
+
+impl Metric {
+    /// Checks how often a counter has restarted in its newest MIN window, which is no longer the newest: a window takes
+    /// no more increases then.
+    pub(super) fn check_restarts(&mut self, window: Window, ctx: &mut MetricContext<'_>) {
+        let is_counter = self.metric_type == MetricType::Diff && window == Window::Min;
+        if is_counter && self.take_restarts() {
+            ctx.apply.suspect(&self.name);
         }
     }
 }

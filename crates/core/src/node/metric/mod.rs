@@ -9,6 +9,7 @@ pub(crate) mod name;
 mod observe;
 pub(crate) mod older;
 pub(crate) mod open_window;
+mod slots;
 pub(crate) mod storage;
 pub(crate) mod tag_pool;
 mod window_slot;
@@ -76,7 +77,7 @@ impl Metrics {
         Some(f(metric, &mut ctx))
     }
 
-    /// Takes a sample, which creates its metric where there is none. `None`: the metric is of the other type.
+    /// Takes a sample, which creates its metric where there is none. `None`: the metric is of another type.
     pub fn sample(
         &mut self,
         name: &[u8],
@@ -99,11 +100,11 @@ impl Metrics {
         queues: &mut Queues,
         apply: &mut ApplyContext,
     ) -> Option<SampleOutcome> {
-        let mut metric = Metric::new(name, sample.metric_type);
+        let mut metric = Metric::new(name, sample.kind.metric_type());
         let known = self.forgotten.find(name);
         if let Some(forgotten) = known.and_then(|known| self.forgotten.table.get(known))
             && forgotten.is_valid(apply.now_ms, apply.rules.max_future_ms)
-            && !apply.is_version_1
+            && !apply.is_version_1()
         {
             metric.watermark_s = forgotten.watermark_s;
         }
@@ -117,7 +118,7 @@ impl Metrics {
         outcome
     }
 
-    /// Takes a sample of the metric in `slot`. `None`: there is none, or it is of the other type.
+    /// Takes a sample of the metric in `slot`. `None`: there is none, or it is of another type.
     #[inline]
     pub fn sample_at(
         &mut self,
@@ -127,7 +128,7 @@ impl Metrics {
         apply: &mut ApplyContext,
     ) -> Option<SampleOutcome> {
         let metric = self.table.get_mut(slot)?;
-        if metric.metric_type != sample.metric_type {
+        if metric.metric_type != sample.kind.metric_type() {
             return None;
         }
         let tags = sample.tags.map_or(0, <[u8]>::len);
@@ -210,7 +211,7 @@ impl Metrics {
         self.hist -= u32::from(metric.is_hist());
         let (now_ms, rules) = (apply.now_ms, &apply.rules);
         // A time too far ahead of the clock would silence its name until then.
-        if !metric.is_ahead(now_ms, rules.max_future_ms) && !apply.is_version_1 {
+        if !metric.is_ahead(now_ms, rules.max_future_ms) && !apply.is_version_1() {
             let (name, watermark_s) = (&metric.name, metric.watermark_s);
             self.forgotten
                 .remember(name, watermark_s, now_ms, rules.flush_delay_ms);

@@ -12,7 +12,7 @@ use crate::codec::bytes::Reader;
 use crate::context::ApplyContext;
 use crate::error::DecodeError;
 use crate::model::histogram::Histogram;
-use crate::model::{PerWindow, Window};
+use crate::model::{MetricType, PerWindow, Window};
 use crate::time::window_start;
 
 impl Metric {
@@ -32,6 +32,18 @@ impl Metric {
     pub(super) fn observe(&mut self, slots: PerWindow<WindowSlot>, value: f64, times: u64) {
         if self.has_histograms() {
             self.insert(slots, value, times);
+        }
+    }
+
+    /// Inserts rates of an INC metric into the histogram of a window. They are few, so they go into the histograms of
+    /// both windows at once: a short window that opens late has slots that the long one has seen already.
+    pub(super) fn observe_rates(&mut self, window: Window, start_s: u32, rates: [(f64, u32); 2]) {
+        let histograms = self.histograms_mut();
+        let histogram = histograms.and_then(|histograms| histograms.get_mut(window, start_s));
+        if let Some(histogram) = histogram {
+            for (rate, times) in rates {
+                histogram.insert(rate, times.into());
+            }
         }
     }
 
@@ -63,10 +75,12 @@ impl Metric {
         start_s: u32,
         apply: &ApplyContext,
     ) -> Option<Histogram> {
+        let merges = self.metric_type != MetricType::Inc;
         let histograms = self.histograms_mut()?;
         let mut taken = histograms.take(window, start_s)?;
-        let hour_s = apply.windows_s[Window::Hour];
+        let hour_s = apply.lengths[Window::Hour];
         match window {
+            _ if !merges => {}
             Window::Min => {
                 let hour = histograms.get_mut(Window::Hour, window_start(start_s, hour_s));
                 hour.into_iter().for_each(|hour| hour.merge(&taken));
@@ -86,7 +100,7 @@ impl Metric {
     pub fn histogram(&self, window: Window, start_s: u32, hour_s: u32) -> Option<Histogram> {
         let histograms = self.histograms()?;
         let mut whole = histograms.get(window, start_s)?.clone();
-        if window == Window::Hour {
+        if window == Window::Hour && self.metric_type != MetricType::Inc {
             let within = histograms.within(start_s, hour_s);
             within.for_each(|histogram| whole.merge(histogram));
         }

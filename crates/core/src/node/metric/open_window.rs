@@ -56,14 +56,14 @@ pub(crate) struct OpenWindow {
     /// `Option<OpenWindow>` is no larger.
     state: NonZeroU64,
     sum: f64,
-    /// ABS: of the values. DIFF: of the rates per second; `min > max` while there is none.
+    /// ABS: of the values. DIFF, INC: of the rates per second; `min > max` while there is none.
     min: f64,
     max: f64,
     last: f64,
     /// See [`Sum`].
     lost: f32,
     start_s: u32,
-    /// Milliseconds. ABS: from the start to the time of `last`. DIFF: between the samples and their predecessors.
+    /// Milliseconds. ABS: from the start to the time of `last`. DIFF: between the samples and their predecessors. INC: 0.
     extent: u32,
 }
 
@@ -97,8 +97,13 @@ impl OpenWindow {
     }
 
     /// Returns the number of its samples.
-    fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.state.get() / 2 - 1
+    }
+
+    /// Returns the sum of its values or increases.
+    pub fn sum(&self) -> f64 {
+        self.sum
     }
 
     /// True if the deadlines of the node know it by the time of its next check, not by its start. Not part of the
@@ -115,10 +120,10 @@ impl OpenWindow {
     }
 
     #[inline]
-    fn add(&mut self, x: f64) {
+    fn add(&mut self, x: f64, times: u64) {
         // At the end of the range, which a saved node may claim, the lowest bit stays as it is.
-        if self.state.get() < u64::MAX - 2 {
-            self.state = self.state.saturating_add(2);
+        if self.state.get() < u64::MAX - 2 * times {
+            self.state = self.state.saturating_add(2 * times);
         }
         let mut sum = Sum {
             sum: self.sum,
@@ -128,10 +133,10 @@ impl OpenWindow {
         (self.sum, self.lost) = (sum.sum, sum.lost);
     }
 
-    /// Adds a value of a gauge.
+    /// Adds a value of a gauge, which occurred `times` times; `sum`: the values together.
     #[inline]
-    pub fn add_value(&mut self, at: i64, value: f64) {
-        self.add(value);
+    pub fn add_value(&mut self, at: i64, value: f64, sum: f64, times: u64) {
+        self.add(sum, times);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         let extent = (at - self.start()).clamp(0, u32::MAX.into()) as u32;
@@ -144,25 +149,35 @@ impl OpenWindow {
     /// Adds an increase of a counter over the `ms` since the sample before it.
     #[inline]
     pub fn add_increase(&mut self, increase: f64, ms: i64) {
-        self.add(increase);
+        self.add(increase, 1);
         let ms = u32::try_from(ms).unwrap_or(u32::MAX);
         self.extent = self.extent.saturating_add(ms);
     }
 
-    /// Adds a rate per second that ended in this window.
+    /// Adds increments, which occurred `times` times; `sum`: the increments together.
     #[inline]
-    pub fn add_rate(&mut self, rate: f64) {
-        self.min = self.min.min(rate);
-        self.max = self.max.max(rate);
-        self.last = rate;
+    pub fn add_increments(&mut self, sum: f64, times: u64) {
+        self.add(sum, times);
     }
 
-    /// Returns the values of the window so far. `min_interval_ms`: the shortest time over which a rate is computed.
-    pub fn close(&self, kind: MetricType, min_interval_ms: i64) -> ClosedWindow {
+    /// Adds a rate per second that ended in this window, `times` times.
+    #[inline]
+    pub fn add_rates(&mut self, rate: f64, times: u32) {
+        if times > 0 {
+            self.min = self.min.min(rate);
+            self.max = self.max.max(rate);
+            self.last = rate;
+        }
+    }
+
+    /// Returns the values of the window so far. `ms`: DIFF: the shortest time over which a rate is computed; INC: the
+    /// time over which `avg` is computed.
+    pub fn close(&self, kind: MetricType, ms: i64) -> ClosedWindow {
         let (count, sum) = (self.count(), self.sum);
         let avg = match kind {
             MetricType::Abs => mean(sum, count),
-            MetricType::Diff => rate(sum, i64::from(self.extent).max(min_interval_ms)),
+            MetricType::Diff => rate(sum, i64::from(self.extent).max(ms)),
+            MetricType::Inc => rate(sum, ms.max(1)),
         };
         let (min, max, last) = if self.min > self.max {
             (avg, avg, avg)
@@ -226,7 +241,7 @@ mod tests {
     fn sum_of_a_million_tenths_is_exact() {
         let mut window = OpenWindow::new(0);
         for _ in 0..1_000_000 {
-            window.add_value(0, 0.1);
+            window.add_value(0, 0.1, 0.1, 1);
         }
         let closed = window.close(MetricType::Abs, 500);
         assert!((closed.sum - 100_000.0).abs() < 1e-9, "{}", closed.sum);
@@ -252,10 +267,10 @@ mod tests {
         saved.push(0);
         put_doubles(&mut saved, &[0.0, 0.0]);
         let mut window = OpenWindow::load(&mut Reader::new(&saved)).unwrap();
-        (0..3).for_each(|_| window.add_value(0, 1.0));
+        (0..3).for_each(|_| window.add_value(0, 1.0, 1.0, 1));
         assert!(!window.is_awaiting_idle());
         window.set_awaiting_idle();
-        window.add_value(0, 1.0);
+        window.add_value(0, 1.0, 1.0, 1);
         assert!(window.is_awaiting_idle() && window.count() >= i64::MAX as u64 - 1);
     }
 
@@ -279,12 +294,14 @@ mod tests {
     #[test]
     fn closed_window_reads_back_from_few_bytes() {
         let mut window = OpenWindow::new(1_700_000_000);
-        (0..300).for_each(|i| window.add_value(window.start(), f64::from(i % 7) * 1.25));
+        for value in (0..300).map(|i| f64::from(i % 7) * 1.25) {
+            window.add_value(window.start(), value, value, 1);
+        }
         assert!(reads_back(&window.close(MetricType::Abs, 500)) <= 20);
         let mut window = OpenWindow::new(1_700_000_000);
         for i in 0..300 {
             window.add_increase(f64::from(i), 1000);
-            window.add_rate(f64::from(i));
+            window.add_rates(f64::from(i), 1);
         }
         assert!(reads_back(&window.close(MetricType::Diff, 500)) <= 20);
         let one = OpenWindow::new(1_700_000_100).close(MetricType::Abs, 500);

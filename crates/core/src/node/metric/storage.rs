@@ -8,7 +8,7 @@ use super::name::Name;
 use super::older::{OlderWindow, OlderWindows};
 use super::open_window::OpenWindow;
 use super::tag_pool::TagPool;
-use crate::model::{CompactForm, MetricType, PerWindow, TagId, Window};
+use crate::model::{CompactForm, MetricType, PerWindow, TagId, Window, finite};
 use crate::node::table::Named;
 use aggregator_protocol::number::Number;
 use std::borrow::Cow;
@@ -42,7 +42,7 @@ mod flags {
     /// The last value is a double.
     pub const LAST_IS_FLOAT: u8 = 1;
     /// [`super::Rare::pending`] is in use.
-    pub const PENDING_RATE: u8 = 2;
+    pub const PENDING: u8 = 2;
     /// The newest MIN window has other tags than the metric: those in [`super::Rare::other_tags`].
     pub const OTHER_MIN_TAGS: u8 = 4;
     /// The same of the newest HOUR window.
@@ -52,7 +52,7 @@ mod flags {
     /// Some open windows have a histogram: [`super::Extra::histograms`].
     pub const HISTOGRAMS: u8 = 32;
     /// A field of [`super::Rare`] is in use.
-    pub const OF_RARE: u8 = PENDING_RATE | OTHER_MIN_TAGS | OTHER_HOUR_TAGS;
+    pub const OF_RARE: u8 = PENDING | OTHER_MIN_TAGS | OTHER_HOUR_TAGS;
 }
 
 /// The flag of a newest window with other tags than the metric.
@@ -73,7 +73,16 @@ const NEVER: i64 = i64::MIN;
 struct Extra {
     history: PerWindow<History>,
     rare: Option<Box<Rare>>,
-    histograms: Option<Box<Histograms>>,
+    beside: Option<Box<Beside>>,
+}
+
+/// The fields that only metrics with histograms, and those with increases in closed HOUR windows have. Inside [`Extra`]
+/// they would take it into the next size class of allocators, for gauges too.
+#[derive(Default)]
+struct Beside {
+    histograms: Histograms,
+    /// See [`Metric::closed_total`].
+    closed_total: f64,
 }
 
 /// The fields that few metrics have.
@@ -81,7 +90,7 @@ struct Extra {
 struct Rare {
     /// The open windows before the newest.
     older: PerWindow<OlderWindows>,
-    /// See [`Metric::pending_rate`]; two fields, as a struct of both would be padded.
+    /// See [`Metric::pending_rate`] and [`Metric::slot_state`]; two fields, as a struct of both would be padded.
     pending: f64,
     pending_ms: u32,
     /// See [`flags::OTHER_MIN_TAGS`].
@@ -99,12 +108,21 @@ pub(crate) struct PendingRate {
     pub ms: u32,
 }
 
+/// What an INC metric knows of its slots. It is stored in the place of a counter's pending rate.
+#[derive(Clone, Copy)]
+pub(crate) struct SlotState {
+    /// The increments of the current slot.
+    pub sum: f64,
+    /// The start of the first slot in which the metric was known, Unix seconds.
+    pub known_s: u32,
+}
+
 impl Extra {
     /// It holds nothing and can be dropped.
     fn is_empty(&self) -> bool {
         let history = &self.history;
         let is_empty = |window| history[window].len() == 0;
-        let is_other_empty = self.rare.is_none() && self.histograms.is_none();
+        let is_other_empty = self.rare.is_none() && self.beside.is_none();
         is_other_empty && Window::ALL.into_iter().all(is_empty)
     }
 }
@@ -123,6 +141,8 @@ impl Rare {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub late: u32,
+    /// Not of a DIFF metric, which has no such samples: then it counts the restarts in the newest MIN window. A field
+    /// of their own would take [`Rare`] into the next size class of allocators.
     pub late_min: u32,
     pub late_hour: u32,
     pub restarts: u32,
@@ -180,6 +200,11 @@ impl Metric {
         self.extra.as_mut()?.rare.as_deref_mut()
     }
 
+    #[inline]
+    fn beside(&self) -> Option<&Beside> {
+        self.extra.as_ref()?.beside.as_deref()
+    }
+
     #[cold]
     fn make_rare(&mut self) -> &mut Rare {
         let extra = self.extra.get_or_insert_default();
@@ -222,7 +247,7 @@ impl Metric {
     #[inline]
     pub fn pending_rate(&self) -> PendingRate {
         match self.rare() {
-            Some(rare) if self.has(flags::PENDING_RATE) => PendingRate {
+            Some(rare) if self.has(flags::PENDING) => PendingRate {
                 increase: rare.pending,
                 ms: rare.pending_ms,
             },
@@ -237,7 +262,62 @@ impl Metric {
             let rare = self.make_rare();
             (rare.pending, rare.pending_ms) = (pending.increase, pending.ms);
         }
-        self.set(flags::PENDING_RATE, is_some);
+        self.set(flags::PENDING, is_some);
+    }
+
+    /// INC: the current slot, and since when there are any.
+    #[inline]
+    pub fn slot_state(&self) -> SlotState {
+        let PendingRate { increase, ms } = self.pending_rate();
+        SlotState {
+            sum: increase,
+            known_s: ms,
+        }
+    }
+
+    #[inline]
+    pub fn set_slot_state(&mut self, state: SlotState) {
+        self.set_pending_rate(PendingRate {
+            increase: state.sum,
+            ms: state.known_s,
+        });
+    }
+
+    /// Adds an increment to the current slot.
+    #[inline]
+    pub(super) fn add_to_slot(&mut self, increment: f64) {
+        if self.has(flags::PENDING)
+            && let Some(rare) = self.rare_mut()
+        {
+            rare.pending = finite(rare.pending + increment);
+        } else {
+            let known_s = 0;
+            let sum = increment;
+            self.set_slot_state(SlotState { sum, known_s });
+        }
+    }
+
+    /// DIFF, INC: the sum of all increases that are in no open HOUR window: those of windows that have closed, and
+    /// those that came too late for theirs.
+    pub fn closed_total(&self) -> f64 {
+        self.beside().map_or(0.0, |beside| beside.closed_total)
+    }
+
+    pub fn add_closed_total(&mut self, increase: f64) {
+        if increase != 0.0 {
+            let extra = self.extra.get_or_insert_default();
+            let beside = extra.beside.get_or_insert_default();
+            beside.closed_total = finite(beside.closed_total + increase);
+        }
+    }
+
+    /// DIFF, INC: the sum of all increases since the metric exists. It is made of those of the HOUR windows, so that a
+    /// sample costs nothing for it; in the order in which these close, so that it never decreases by a rounding.
+    pub fn total(&self) -> f64 {
+        self.open(Window::Hour)
+            .fold(self.closed_total(), |total, open| {
+                finite(total + open.sum())
+            })
     }
 
     /// The samples that counted since the start of the server; not part of the value.
@@ -247,11 +327,19 @@ impl Metric {
     }
 
     #[inline]
-    pub(super) fn count_sample(&mut self) {
-        self.samples_low = self.samples_low.wrapping_add(1);
-        if self.samples_low == 0 {
-            self.make_rare().samples_high += 1;
+    pub(super) fn count_sample(&mut self, times: u64) {
+        let samples = u64::from(self.samples_low) + times;
+        self.samples_low = samples as u32;
+        let high = (samples >> 32) as u32;
+        if high > 0 {
+            self.count_samples_high(high);
         }
+    }
+
+    #[cold]
+    fn count_samples_high(&mut self, n: u32) {
+        let high = &mut self.make_rare().samples_high;
+        *high = high.saturating_add(n);
     }
 
     /// The running time at which the last sample arrived, milliseconds; not part of the value.
@@ -271,9 +359,27 @@ impl Metric {
     }
 
     #[cold]
-    pub(super) fn count(&mut self, field: impl FnOnce(&mut Counts) -> &mut u32) {
+    pub(super) fn count(&mut self, times: u64, field: impl FnOnce(&mut Counts) -> &mut u32) {
         let n = field(&mut self.make_rare().counts);
-        *n = n.saturating_add(1);
+        *n = n.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+    }
+
+    /// DIFF: records a restart in the newest MIN window.
+    #[cold]
+    pub(super) fn count_restart(&mut self) {
+        self.count(1, |c| &mut c.restarts);
+        self.count(1, |c| &mut c.late_min);
+    }
+
+    /// DIFF: resets the restarts in the newest MIN window, which is no longer the newest. Returns whether they were too
+    /// many: more than one, and more than a tenth of its samples.
+    pub(super) fn take_restarts(&mut self) -> bool {
+        let Some(rare) = self.rare_mut() else {
+            return false;
+        };
+        let restarts = u64::from(std::mem::take(&mut rare.counts.late_min));
+        let newest = self.newest[Window::Min].as_ref();
+        newest.is_some_and(|newest| restarts > 1 && restarts > newest.count() / 10)
     }
 }
 
@@ -410,24 +516,33 @@ impl Metric {
 
     /// The histograms of the open windows; `None`: no window has one.
     pub fn histograms(&self) -> Option<&Histograms> {
-        self.extra.as_ref()?.histograms.as_deref()
+        let beside = self.beside().filter(|_| self.has_histograms());
+        beside.map(|beside| &beside.histograms)
     }
 
     #[inline]
     pub fn histograms_mut(&mut self) -> Option<&mut Histograms> {
-        self.extra.as_mut()?.histograms.as_deref_mut()
+        let has_histograms = self.has_histograms();
+        let beside = self.extra.as_mut()?.beside.as_deref_mut();
+        beside
+            .filter(|_| has_histograms)
+            .map(|beside| &mut beside.histograms)
     }
 
     pub fn make_histograms(&mut self) -> &mut Histograms {
         self.set(flags::HISTOGRAMS, true);
         let extra = self.extra.get_or_insert_default();
-        extra.histograms.get_or_insert_default()
+        &mut extra.beside.get_or_insert_default().histograms
     }
 
     pub(super) fn drop_histograms(&mut self) {
         self.set(flags::HISTOGRAMS, false);
+        let has_total = self.closed_total() != 0.0;
         if let Some(extra) = &mut self.extra {
-            extra.histograms = None;
+            match &mut extra.beside {
+                Some(beside) if has_total => beside.histograms = Histograms::default(),
+                beside => *beside = None,
+            }
             if extra.is_empty() {
                 self.extra = None;
             }
@@ -511,10 +626,10 @@ mod tests {
     fn samples_are_counted_beyond_32_bits() {
         let mut metric = Metric::new(b"m", MetricType::Abs);
         metric.samples_low = u32::MAX - 1;
-        metric.count_sample();
+        metric.count_sample(1);
         assert_eq!(metric.samples(), u64::from(u32::MAX));
-        metric.count_sample();
-        metric.count_sample();
+        metric.count_sample(1);
+        metric.count_sample(1);
         assert_eq!(metric.samples(), (1 << 32) + 1);
     }
 

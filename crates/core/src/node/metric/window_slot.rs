@@ -27,7 +27,7 @@ impl Metric {
     pub(super) fn window_slots(&self, at: i64, apply: &ApplyContext) -> PerWindow<WindowSlot> {
         let at_s = second(at);
         PerWindow::from_fn(|window| {
-            let length_s = apply.windows_s[window];
+            let length_s = apply.lengths[window];
             match &self.newest[window] {
                 // Nearly every sample takes this path.
                 Some(newest)

@@ -5,11 +5,13 @@
 
 use super::deadlines::Deadlines;
 use super::open_window::OpenWindow;
-use super::storage::{Metric, PendingRate};
+use super::storage::{Metric, PendingRate, SlotState};
 use super::tag_pool::TagPool;
 use super::window_slot::WindowSlot;
 use crate::context::ApplyContext;
-use crate::model::{MetricType, PerWindow, Sample, SampleOutcome, TagId, Window, finite, rate};
+use crate::model::{
+    MetricType, PerWindow, Sample, SampleKind, SampleOutcome, TagId, Window, finite, rate,
+};
 use crate::node::queue::Queues;
 use crate::time::{second, window_start};
 use aggregator_protocol::number::Number;
@@ -32,17 +34,29 @@ impl Metric {
             self.reset_time(ctx);
         }
         let outcome = match self.metric_type {
-            MetricType::Abs => self.value(sample, ctx),
-            MetricType::Diff => self.total(sample, ctx),
+            MetricType::Abs => {
+                let changed;
+                let sample = match sample.kind {
+                    SampleKind::Add => {
+                        changed = self.changed(sample);
+                        &changed
+                    }
+                    _ => sample,
+                };
+                self.value(sample, ctx)
+            }
+            MetricType::Diff => self.take_total(sample, ctx),
+            MetricType::Inc => self.increment(sample, ctx),
         };
+        let times = sample.times;
         match outcome {
-            SampleOutcome::Late => self.count(|c| &mut c.late),
-            SampleOutcome::LateMin => self.count(|c| &mut c.late_min),
-            SampleOutcome::LateHour => self.count(|c| &mut c.late_hour),
+            SampleOutcome::Late => self.count(times, |c| &mut c.late),
+            SampleOutcome::LateMin => self.count(times, |c| &mut c.late_min),
+            SampleOutcome::LateHour => self.count(times, |c| &mut c.late_hour),
             SampleOutcome::Counted => {}
         }
         if outcome.has_counted() {
-            self.count_sample();
+            self.count_sample(times);
             self.touch(ctx.apply.mono_ms);
         }
         outcome
@@ -74,25 +88,76 @@ impl Metric {
             return SampleOutcome::Late;
         }
         let value = sample.value.to_f64();
+        let weighted = sample.weighted(value);
         self.take_options(sample, slots, ctx);
         for window in Window::ALL {
             if let Some(open) = self.open_at(window, slots[window], ctx) {
-                open.add_value(sample.at, value);
+                open.add_value(sample.at, value, weighted, sample.times);
             }
         }
-        self.observe(slots, value, 1);
-        if self.last_at().is_none_or(|last| sample.at >= last) {
-            self.set_last(sample.at, sample.value);
+        self.observe(slots, value, sample.times);
+        match self.last_at() {
+            Some(last) if sample.at < last => {
+                // Before version 3, which has changes of the last value, the newest sample had it.
+                if ctx.apply.version >= 3 {
+                    self.set_last(last, sample.value);
+                }
+            }
+            _ => self.set_last(sample.at, sample.value),
         }
-        match slots.0 {
-            [WindowSlot::Missed, _] => SampleOutcome::LateMin,
-            [_, WindowSlot::Missed] => SampleOutcome::LateHour,
-            _ => SampleOutcome::Counted,
+        outcome_of(slots)
+    }
+
+    /// Returns the sample of a gauge whose value a change gives.
+    #[inline(never)]
+    fn changed<'s>(&self, change: &Sample<'s>) -> Sample<'s> {
+        Sample {
+            value: sum(self.last_value(), change.value),
+            ..*change
         }
     }
 
+    /// Takes an increment.
+    #[inline(never)]
+    fn increment(&mut self, sample: &Sample<'_>, ctx: &mut MetricContext<'_>) -> SampleOutcome {
+        let slots = self.window_slots(sample.at, ctx.apply);
+        if slots == PerWindow([WindowSlot::Missed; 2]) {
+            return SampleOutcome::Late;
+        }
+        let lengths = ctx.apply.lengths;
+        let last_at = match self.last_at() {
+            Some(last) => last,
+            None => {
+                self.set_last(sample.at, sample.value);
+                let known_s = self.current_slot(&lengths);
+                self.set_slot_state(SlotState { sum: 0.0, known_s });
+                sample.at
+            }
+        };
+        let sum = sample.weighted(sample.value.to_f64());
+        self.take_options(sample, slots, ctx);
+        for window in Window::ALL {
+            if let Some(open) = self.open_at(window, slots[window], ctx) {
+                open.add_increments(sum, sample.times);
+            }
+        }
+        if slots[Window::Hour] == WindowSlot::Missed {
+            self.add_closed_total(sum);
+        }
+        let slot_s = window_start(second(sample.at), lengths.slot_s);
+        let current_s = self.current_slot(&lengths);
+        if slot_s > current_s {
+            self.add_slots(self.complete_slots(slot_s, &lengths), &lengths);
+        }
+        if slot_s >= current_s {
+            self.add_to_slot(sum);
+        }
+        self.set_last(last_at.max(sample.at), sample.value);
+        outcome_of(slots)
+    }
+
     /// Takes the total of a counter.
-    fn total(&mut self, sample: &Sample<'_>, ctx: &mut MetricContext<'_>) -> SampleOutcome {
+    fn take_total(&mut self, sample: &Sample<'_>, ctx: &mut MetricContext<'_>) -> SampleOutcome {
         let Some(before) = self.last_at() else {
             return self.first_total(sample, ctx);
         };
@@ -102,7 +167,7 @@ impl Metric {
         }
         let rules = ctx.apply.rules;
         if ms > rules.max_gap_ms {
-            self.count(|c| &mut c.gaps);
+            self.count(1, |c| &mut c.gaps);
             return self.first_total(sample, ctx);
         }
         let slots = self.window_slots(sample.at, ctx.apply);
@@ -112,13 +177,10 @@ impl Metric {
         if slots[Window::Min] == WindowSlot::Missed {
             return SampleOutcome::Late;
         }
-        let increase = match increase(sample.value, self.last_value()) {
-            Some(increase) => increase,
+        let (increase, is_restart) = match increase(sample.value, self.last_value()) {
+            Some(increase) => (increase, false),
             None if ms < rules.min_interval_ms => return SampleOutcome::Late,
-            None => {
-                self.count(|c| &mut c.restarts);
-                sample.value.to_f64()
-            }
+            None => (sample.value.to_f64(), true),
         };
         self.take_options(sample, slots, ctx);
         let pending = self.pending_rate();
@@ -129,12 +191,19 @@ impl Metric {
             if let Some(open) = self.open_at(window, slots[window], ctx) {
                 open.add_increase(increase, ms);
                 if let Some(rate) = ended {
-                    open.add_rate(rate);
+                    open.add_rates(rate, 1);
                 }
             }
         }
         if let Some(rate) = ended {
             self.observe(slots, rate, 1);
+        }
+        // In the window that the sample has opened.
+        if is_restart {
+            self.count_restart();
+        }
+        if slots[Window::Hour] == WindowSlot::Missed {
+            self.add_closed_total(increase);
         }
         self.set_pending_rate(match ended {
             Some(_) => PendingRate::default(),
@@ -144,16 +213,13 @@ impl Metric {
             },
         });
         self.set_last(sample.at, sample.value);
-        match slots[Window::Hour] {
-            WindowSlot::Missed => SampleOutcome::LateHour,
-            _ => SampleOutcome::Counted,
-        }
+        outcome_of(slots)
     }
 
     /// Takes the first sample of a counter, which sets its total. It opens no window, but closes those before it.
     fn first_total(&mut self, sample: &Sample<'_>, ctx: &mut MetricContext<'_>) -> SampleOutcome {
         for window in Window::ALL {
-            let start_s = window_start(second(sample.at), ctx.apply.windows_s[window]);
+            let start_s = window_start(second(sample.at), ctx.apply.lengths[window]);
             self.close_before(window, start_s, ctx);
         }
         self.take_options(sample, PerWindow([WindowSlot::Missed; 2]), ctx);
@@ -219,7 +285,7 @@ impl Metric {
         // The first tags are no change, unless there were some that were removed: that was a change.
         if self.tags != TagId::NONE || self.counts().tag_changes > 0 {
             ctx.tags.release(self.tags);
-            self.count(|c| &mut c.tag_changes);
+            self.count(1, |c| &mut c.tag_changes);
         }
         self.tags = tags;
     }
@@ -277,9 +343,15 @@ impl Metric {
         if self.is_hist() {
             self.add_histogram(window, start_s);
         }
+        if self.metric_type == MetricType::Inc {
+            let lengths = &ctx.apply.lengths;
+            let rates = self.add_past_slots(&mut open, lengths[window], lengths);
+            self.observe_rates(window, start_s, rates);
+        }
         match slot {
             WindowSlot::Before(_) => self.add_older(window, open, TagId::NONE),
             _ => {
+                self.check_restarts(window, ctx);
                 if let Some(before) = self.newest[window].replace(open) {
                     let tags = ctx.tags.retain(self.newest_tags(window));
                     self.take_newest_tags(window, ctx.tags);
@@ -290,10 +362,30 @@ impl Metric {
     }
 }
 
+/// Returns the outcome of a sample that counted in one window at least.
+#[inline]
+fn outcome_of(slots: PerWindow<WindowSlot>) -> SampleOutcome {
+    match slots.0 {
+        [WindowSlot::Missed, _] => SampleOutcome::LateMin,
+        [_, WindowSlot::Missed] => SampleOutcome::LateHour,
+        _ => SampleOutcome::Counted,
+    }
+}
+
+/// Returns the sum of two numbers: exact if both are whole and the sum is not negative, else rounded to a double and
+/// limited to the largest.
+fn sum(a: Number, b: Number) -> Number {
+    let exact = whole(a).zip(whole(b)).and_then(|(a, b)| a.checked_add(b));
+    match exact.and_then(|sum| u64::try_from(sum).ok()) {
+        Some(sum) => Number::Int(sum),
+        None => Number::Float(finite(a.to_f64() + b.to_f64())),
+    }
+}
+
 /// Returns the increase of a total, exact as long as both totals are whole; `None` where it is lower than before.
 fn increase(total: Number, before: Number) -> Option<f64> {
     match (whole(total), whole(before)) {
-        (Some(total), Some(before)) => total.checked_sub(before).map(|d| d as f64),
+        (Some(total), Some(before)) => (total >= before).then(|| (total - before) as f64),
         _ => {
             let d = total.to_f64() - before.to_f64();
             (d >= 0.0).then_some(d)
@@ -301,9 +393,9 @@ fn increase(total: Number, before: Number) -> Option<f64> {
     }
 }
 
-fn whole(n: Number) -> Option<u128> {
+fn whole(n: Number) -> Option<i128> {
     match n {
         Number::Int(v) => Some(v.into()),
-        Number::Float(v) => (v.fract() == 0.0 && (0.0..1e38).contains(&v)).then_some(v as u128),
+        Number::Float(v) => (v.fract() == 0.0 && v.abs() < 1e38).then_some(v as i128),
     }
 }

@@ -6,7 +6,7 @@ use crate::codec::tags::loaded_tags;
 use crate::effect::{are_effects, read_flag, read_rules};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
-use crate::model::{ClosedWindow, CompactForm, MetricType, PerWindow, Queue, Window};
+use crate::model::{ClosedWindow, CompactForm, Lengths, MetricType, PerWindow, Queue, Window};
 use crate::node::Node;
 use crate::node::errors::ErrorState;
 use crate::node::metric::forgotten::Forgotten;
@@ -22,6 +22,10 @@ use crate::time::{MAX_MS, second};
 use aggregator_protocol::number::Number;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+/// The first format with slots of INC metrics, and with totals.
+const TOTALS: u64 = 3;
+
 /// Loads a node from the frames of [`Node::snapshot`].
 pub struct SnapshotLoader {
     node: Option<Node>,
@@ -99,12 +103,13 @@ pub(in crate::node) fn first(bytes: &[u8], seed: u64, max_id: u64) -> Result<Nod
     if format > FORMAT {
         return Err(DecodeError("written by a newer version of the module"));
     }
-    let (windows_s, rules) = read_rules(&mut r, format)?;
-    let mut node = Node::with(windows_s, rules, seed);
+    let (lengths, rules) = read_rules(&mut r, format)?;
+    let mut node = Node::with(lengths, rules, seed);
     node.queues.last_id = r.id()?;
     check_id(node.queues.last_id, max_id)?;
     node.clock_ms = r.ms()?;
-    node.is_version_1 = format == 1;
+    // Formats and effects have common versions.
+    node.version = format as u8;
     // A node that was saved while AGG.APPLY assembled it continues so after a load.
     node.saved_unfinished = read_flag(&mut r)?;
     node.unfinished = true;
@@ -184,12 +189,12 @@ fn items<'a, T>(
 }
 
 fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
-    let (metrics, windows_s) = (&mut node.metrics, node.windows_s);
-    let is_version_1 = node.is_version_1;
+    let (metrics, lengths) = (&mut node.metrics, node.lengths);
+    let version = node.version;
     let table = &metrics.table;
     let loaded = items(
         r,
-        &|r| LoadedMetric::read(r, windows_s, is_version_1),
+        &|r| LoadedMetric::read(r, &lengths, version),
         |t: &LoadedMetric<'_>| t.metric.name(),
         |name| table.find(name).is_some(),
     )?;
@@ -216,7 +221,11 @@ fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         |f: &Forgotten| f.name(),
         |key| known.find(key).is_some(),
     )?;
-    let latest = node.windows_s.0.map(|length_s| second(MAX_MS) + length_s);
+    let latest = node
+        .lengths
+        .windows_s
+        .0
+        .map(|length_s| second(MAX_MS) + length_s);
     let is_sound = |f: &Forgotten| f.watermark_s.0.iter().zip(latest).all(|(s, max)| *s <= max);
     if !loaded.iter().all(is_sound) {
         return Err(DecodeError("a time is out of range"));
@@ -236,7 +245,7 @@ fn records(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
     while !r.is_empty() {
         check_begin(start.left() - r.left())?;
         let (id, bytes) = (r.id()?, r.bytes()?);
-        loaded_entry(queue, bytes, node.is_version_1)?;
+        loaded_entry(queue, bytes, node.is_version_1())?;
         if id <= last {
             return Err(DecodeError("ids are not increasing"));
         }
@@ -246,14 +255,14 @@ fn records(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
     let mut r = start;
     while !r.is_empty() {
         let (id, bytes) = (r.id()?, r.bytes()?);
-        let entry = loaded_entry(queue, bytes, node.is_version_1)?;
+        let entry = loaded_entry(queue, bytes, node.is_version_1())?;
         node.queues.load_record(queue, id, &entry);
     }
     Ok(())
 }
 
 fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
-    let (table, is_version_1) = (&node.errors.table, node.is_version_1);
+    let (table, is_version_1) = (&node.errors.table, node.is_version_1());
     let loaded = items(
         r,
         &|r| ErrorState::load(r, is_version_1),
@@ -272,7 +281,7 @@ fn errors(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decode
 }
 
 fn objects(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
-    let (table, is_version_1) = (&node.objects.table, node.is_version_1);
+    let (table, is_version_1) = (&node.objects.table, node.is_version_1());
     let loaded = items(
         r,
         &|r| Object::load(r, is_version_1),
@@ -348,15 +357,15 @@ struct LoadedMetric<'a> {
 impl<'a> LoadedMetric<'a> {
     fn read(
         r: &mut Reader<'a>,
-        windows_s: PerWindow<u32>,
-        is_version_1: bool,
+        lengths: &Lengths,
+        version: u8,
     ) -> Result<LoadedMetric<'a>, DecodeError> {
+        let is_version_1 = version == 1;
         let name = r.name()?;
         let flags = r.u8()?;
-        if flags & !metric_flag::ALL != 0 {
-            return Err(DecodeError("an unknown type of a metric"));
-        }
-        let metric_type = MetricType::from_bit(flags & metric_flag::DIFF != 0);
+        let number = flags & !(metric_flag::HISTOGRAMS | metric_flag::HIST);
+        let metric_type =
+            MetricType::of(number).ok_or(DecodeError("an unknown type of a metric"))?;
         let mut metric = Metric::new(name, metric_type);
         if flags & metric_flag::HIST != 0 {
             metric.set_hist();
@@ -374,9 +383,16 @@ impl<'a> LoadedMetric<'a> {
             increase: pending,
             ms,
         });
+        if u64::from(version) >= TOTALS && metric.metric_type != MetricType::Abs {
+            let [total] = r.doubles()?;
+            if total < 0.0 {
+                return Err(DecodeError("a total is negative"));
+            }
+            metric.add_closed_total(total);
+        }
         let (mut open_tags, mut form) = (PerWindow([Vec::new(), Vec::new()]), Vec::new());
         for window in Window::ALL {
-            let open = read_open(&mut metric, window, r, windows_s[window])?;
+            let open = read_open(&mut metric, window, r, lengths[window])?;
             for tags in open {
                 open_tags[window].push(loaded_tags(tags, is_version_1)?);
             }

@@ -31,7 +31,7 @@ use crate::time::second;
 use aggregator_protocol::number::Number;
 
 /// The version of the format. A reader rejects newer ones. Version 1 (0.1.0) had at most two open windows of a length,
-/// and no forgotten metrics; version 2 no sources, histograms and percentiles.
+/// and no forgotten metrics; version 2 no sources, histograms, percentiles, INC metrics and totals.
 const FORMAT: u64 = 3;
 
 /// A frame ends once it is this long.
@@ -51,12 +51,10 @@ mod kind {
 
 /// The bits of a saved metric's type.
 mod metric_flag {
-    pub const DIFF: u8 = 1;
     /// The histograms of open windows follow the metric.
     pub const HISTOGRAMS: u8 = 64;
     /// Windows that open have a histogram.
     pub const HIST: u8 = 128;
-    pub const ALL: u8 = DIFF | HISTOGRAMS | HIST;
 }
 
 impl Node {
@@ -64,7 +62,7 @@ impl Node {
     pub fn snapshot(&self, emit: &mut dyn FnMut(&[u8])) {
         let mut frame = vec![kind::META];
         put_u64(&mut frame, FORMAT);
-        put_rules(&mut frame, self.windows_s, &self.rules);
+        put_rules(&mut frame, &self.lengths, &self.rules);
         put_u64(&mut frame, self.queues.last_id);
         put_i64(&mut frame, self.clock_ms);
         frame.push(self.unfinished.into());
@@ -134,8 +132,14 @@ impl Node {
     /// Emits the elements of the value, whose order does not matter, one call each.
     pub fn digest(&self, emit: &mut dyn FnMut(&[u8])) {
         let mut element = vec![kind::META];
-        for window_s in self.windows_s.0 {
-            put_u64(&mut element, window_s.into());
+        for length_s in self
+            .lengths
+            .windows_s
+            .0
+            .into_iter()
+            .chain([self.lengths.slot_s])
+        {
+            put_u64(&mut element, length_s.into());
         }
         put_i64(&mut element, self.clock_ms);
         emit(&element);
@@ -237,7 +241,7 @@ fn put_items<'a, T: 'a>(
 fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
     put_bytes(out, &m.name);
     let histograms = m.histograms();
-    let mut kind = u8::from(m.metric_type == MetricType::Diff);
+    let mut kind = m.metric_type.number();
     if m.is_hist() {
         kind |= metric_flag::HIST;
     }
@@ -260,6 +264,9 @@ fn save_metric(m: &Metric, pool: &TagPool, out: &mut Vec<u8>) {
     let pending_rate = m.pending_rate();
     put_u64(out, pending_rate.ms.into());
     put_doubles(out, &[pending_rate.increase]);
+    if m.metric_type != MetricType::Abs {
+        put_doubles(out, &[m.closed_total()]);
+    }
     for window in Window::ALL {
         put_u64(out, m.watermark_s[window].into());
         let open = m.open(window).count() as u8;
