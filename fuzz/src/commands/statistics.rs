@@ -64,6 +64,9 @@ impl World {
         if s.tags & 4 != 0 {
             words.extend(["TAGS", pick(&TAGS, s.tags)]);
         }
+        if s.tags & 8 != 0 {
+            words.push("HIST");
+        }
         if !matches!(s.at, At::Now) {
             words.extend(["AT", at.as_str()]);
         }
