@@ -201,8 +201,20 @@ impl RandomWorkload {
         let hist = r.word(&["", "", " HIST"]);
         let long = "y".repeat(r.below(200));
         match r.below(10) {
-            0 | 1 => format!("AGG.STAT {node} m{} {n}{hist}{tags}{at}{seq}", r.below(30)),
-            2 | 3 => {
+            0 | 1 => {
+                let option = r.word(&["", "", " ADD", " TIMES 3"]);
+                format!(
+                    "AGG.STAT {node} m{} {n}{option}{hist}{tags}{at}{seq}",
+                    r.below(30)
+                )
+            }
+            2 => {
+                let (metric, increment, times) = (r.below(4), r.below(1_000), 1 + r.below(9));
+                format!(
+                    "AGG.STAT {node} i{metric} {increment}.5 INC TIMES {times}{hist}{tags}{at}{seq}"
+                )
+            }
+            3 => {
                 let big = ["18446744073709551615", "1e18", "0.5", "3"];
                 let total = match r.below(6) {
                     0 => r.word(&big).to_owned(),
