@@ -12,6 +12,35 @@ fn run(w: &mut World, words: &[String]) -> Result<crate::support::Value, String>
     w.try_args(&words).map_err(|error| error.to_string())
 }
 
+/// The records of the windows that close are longer than the names and tags in them.
+#[test]
+fn atomic_samples_that_close_long_records_are_accepted_or_rejected_together() {
+    let mut accepted = 0;
+    for tags in [1_560, 1_590, 1_620, 1_650, 1_680] {
+        let mut w = World::new();
+        let now_ms = w.now.wall_us / 1000;
+        let samples = |head: String| {
+            let names = (0..10_000).flat_map(|i| [format!("m{i:04}"), "1".into()]);
+            words(&head, names)
+        };
+        let (first, tags) = (now_ms - 10_800_000, "x".repeat(tags));
+        run(
+            &mut w,
+            &samples(format!("MSTAT TAGS a:{tags} AT {first} VALUES")),
+        )
+        .unwrap();
+        let second = now_ms - 3_600_000;
+        match run(&mut w, &samples(format!("MSTAT AT {second} ATOMIC VALUES"))) {
+            Ok(reply) => {
+                assert_eq!(reply.list()[0].int(), 10_000);
+                accepted += 1;
+            }
+            Err(error) => assert!(error.contains("no sample was accepted"), "{error}"),
+        }
+    }
+    assert!((1..5).contains(&accepted), "{accepted}");
+}
+
 #[test]
 fn one_command_takes_ten_thousand_samples_and_a_replica_any_number() {
     let mut w = World::new();

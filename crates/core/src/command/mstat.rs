@@ -176,7 +176,8 @@ impl<'a> Mstat<'a> {
         // No metric moves while samples are taken.
         let slots = node.metric_slots(self.names());
         for (n, (sample, slot)) in self.samples.iter().zip(slots).enumerate() {
-            if node.closed_bytes().wrapping_sub(closed) > CLOSED_BYTES {
+            // ATOMIC has checked it before the first sample.
+            if !self.atomic && node.closed_bytes().wrapping_sub(closed) > CLOSED_BYTES {
                 ctx.count_rejected(RejectReason::Argument);
                 outcome
                     .rejected

@@ -24,6 +24,9 @@ pub(crate) enum SampleError {
     Series,
 }
 
+/// The bytes of the record of a window besides its name and tags, about.
+const RECORD: u64 = 64;
+
 /// Errors or objects that are dropped at once where their limit was lowered: some ten microseconds.
 const EVICTED: u32 = 64;
 
@@ -137,8 +140,8 @@ impl Node {
         self.queues.closed_bytes
     }
 
-    /// Returns the bytes of names and tags in the records of the windows that a sample of this time closes, or `None`
-    /// if there is no metric of this name.
+    /// Returns the bytes of the records of the windows that a sample of this time closes, or `None` if there is no
+    /// metric of this name.
     pub(crate) fn closing_bytes(&self, name: &[u8], at: i64) -> Option<u64> {
         let metrics = &self.metrics.table;
         let metric = metrics.find(name).and_then(|slot| metrics.get(slot))?;
@@ -146,7 +149,7 @@ impl Node {
             let start_s = window_start(second(at), self.lengths[window]);
             let open = metric.open_with_tags(window);
             open.filter(move |(window, _)| window.start_s() < start_s)
-                .map(|(_, tags)| (name.len() + self.metrics.tags.text(tags).len()) as u64)
+                .map(|(_, tags)| (name.len() + self.metrics.tags.text(tags).len()) as u64 + RECORD)
         };
         Some(Window::ALL.into_iter().flat_map(closes).sum())
     }
