@@ -39,8 +39,11 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 
 def logged(client: agg.Client) -> list[str]:
-    entries = client.pop("n", "LOG", count=10_000)
-    return [entry.record.message for entry in entries]  # type: ignore[union-attr]
+    """Removes all log entries. One reply of AGG.POP is limited in bytes."""
+    messages: list[str] = []
+    while entries := client.pop("n", "LOG", count=10_000):
+        messages += [entry.record.message for entry in entries]  # type: ignore[union-attr]
+    return messages
 
 
 def occurrences(client: agg.Client, key: str) -> int:
