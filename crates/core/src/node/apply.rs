@@ -79,7 +79,7 @@ impl Node {
         }
         let next_id = payload.first_id.max(self.queues.last_id + 1);
         let clocks = (payload.now_ms, mono_ms);
-        let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.lengths);
+        let mut apply = ApplyContext::new(clocks, next_id, *self.rules, self.lengths);
         apply.version = payload.version;
         (self.clock_ms, self.version) = (payload.now_ms, payload.version);
         match apply.is_version_1() {
@@ -130,7 +130,7 @@ impl Node {
     fn apply_change(&mut self, change: Change<'_>, apply: &mut ApplyContext) {
         let queues = &mut self.queues;
         match change {
-            Change::Adopt { rules, .. } => (self.rules, apply.rules) = (rules, rules),
+            Change::Adopt { rules, .. } => (*self.rules, apply.rules) = (rules, rules),
             Change::NoHistory => apply.keeps_history = false,
             Change::Sample { name, sample } => {
                 self.metrics.sample(name, &sample, queues, apply);
@@ -264,7 +264,7 @@ impl Node {
         f: impl FnOnce(&mut Node, &mut ApplyContext),
     ) {
         let (clocks, next_id) = ((self.clock_ms, mono_ms), self.queues.last_id + 1);
-        let mut apply = ApplyContext::new(clocks, next_id, self.rules, self.lengths);
+        let mut apply = ApplyContext::new(clocks, next_id, *self.rules, self.lengths);
         apply.version = self.version;
         f(self, &mut apply);
         self.add_counts(&apply, counters);

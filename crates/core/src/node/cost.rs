@@ -16,7 +16,7 @@ use crate::node::metric::history::History;
 use crate::node::metric::older::OlderWindow;
 use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
-use crate::node::sources::Source;
+use crate::node::sources::{FIRST_SOURCE, Source};
 use crate::node::table::{FREE, Named};
 use crate::settings::{MIN_OPEN, Settings};
 use crate::time::{second, window_start};
@@ -53,8 +53,8 @@ const BUCKET: u64 = 320;
 const NEXT_BUCKET: u64 = 192;
 const SHORT_HISTORY: u32 = 32;
 
-/// A new source of sequence numbers, with its place in a growing block and in the index.
-const SOURCE: u64 = 5 * size_of::<Source>() as u64 + 256;
+/// A new source of sequence numbers, with its place in a growing block and in the index, and what the first one needs.
+const SOURCE: u64 = (FIRST_SOURCE + 5 * size_of::<Source>()) as u64 + 256;
 
 /// An element of the lists, maps and trees of errors, objects and leases, with its place there.
 const ELEMENT: u64 = 512;

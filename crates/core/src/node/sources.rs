@@ -66,39 +66,96 @@ impl Source {
     }
 }
 
-/// The sources of a node.
+/// The sources of a node. Most nodes have none, and then nothing but a pointer.
 pub(crate) struct Sources {
+    list: Option<Box<List>>,
+    seed: u64,
+}
+
+impl Sources {
+    pub fn new(seed: u64) -> Sources {
+        Sources { list: None, seed }
+    }
+
+    /// Returns the number of sources.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.list.as_ref().map_or(0, |list| list.table.len())
+    }
+
+    /// Returns the slot of a source, which stays the same until a source is evicted, and its last accepted number.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<(u32, u64)> {
+        self.list.as_ref()?.find(name)
+    }
+
+    fn list(&mut self) -> &mut List {
+        let seed = self.seed;
+        self.list.get_or_insert_with(|| Box::new(List::new(seed)))
+    }
+
+    /// Accepts a number of the source that [`Sources::find`] found in `slot`, or of a new one. The source becomes the
+    /// newest.
+    pub fn accept(&mut self, slot: Option<u32>, sequence: Sequence<'_>) {
+        self.list().accept(slot, sequence);
+    }
+
+    /// Accepts a number whatever the last one of its source was.
+    pub fn replay(&mut self, sequence: Sequence<'_>) {
+        let list = self.list();
+        list.accept(list.table.find(sequence.source), sequence);
+    }
+
+    /// Adds a source, which does not exist, as the newest.
+    pub fn append(&mut self, source: Source) {
+        self.list().append(source);
+    }
+
+    /// Evicts the oldest sources, at most `n`. Returns how many it evicted.
+    pub fn evict(&mut self, n: u32) -> u32 {
+        let Some(list) = &mut self.list else {
+            return 0;
+        };
+        let evicted = (0..n).take_while(|_| list.evict_oldest()).count() as u32;
+        if list.table.len() == 0 {
+            self.list = None;
+        }
+        evicted
+    }
+
+    /// Returns the sources from the oldest to the newest.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.list.iter().flat_map(|list| list.iter())
+    }
+}
+
+/// The bytes that the first source takes besides its own.
+pub(crate) const FIRST_SOURCE: usize = size_of::<List>();
+
+/// Sources in the order of use.
+struct List {
     table: Table<Source>,
     /// The ends of the order of use; [`FREE`] where there is no source.
     oldest: u32,
     newest: u32,
 }
 
-impl Sources {
-    pub fn new(seed: u64) -> Sources {
-        Sources {
+impl List {
+    fn new(seed: u64) -> List {
+        List {
             table: Table::new(seed),
             oldest: FREE,
             newest: FREE,
         }
     }
 
-    /// Returns the number of sources.
     #[inline]
-    pub fn len(&self) -> u32 {
-        self.table.len()
-    }
-
-    /// Returns the slot of a source, which stays the same until a source is evicted, and its last accepted number.
-    #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<(u32, u64)> {
+    fn find(&self, name: &[u8]) -> Option<(u32, u64)> {
         let slot = self.table.find(name)?;
         Some((slot, self.table.get(slot)?.last))
     }
 
-    /// Accepts a number of the source that [`Sources::find`] found in `slot`, or of a new one. The source becomes the
-    /// newest.
-    pub fn accept(&mut self, slot: Option<u32>, sequence: Sequence<'_>) {
+    fn accept(&mut self, slot: Option<u32>, sequence: Sequence<'_>) {
         match slot {
             None => self.append(Source::new(sequence)),
             Some(slot) => {
@@ -113,20 +170,9 @@ impl Sources {
         }
     }
 
-    /// Accepts a number whatever the last one of its source was.
-    pub fn replay(&mut self, sequence: Sequence<'_>) {
-        self.accept(self.table.find(sequence.source), sequence);
-    }
-
-    /// Adds a source, which does not exist, as the newest.
-    pub fn append(&mut self, source: Source) {
+    fn append(&mut self, source: Source) {
         let slot = self.table.insert(source);
         self.link(slot);
-    }
-
-    /// Evicts the oldest sources, at most `n`. Returns how many it evicted.
-    pub fn evict(&mut self, n: u32) -> u32 {
-        (0..n).take_while(|_| self.evict_oldest()).count() as u32
     }
 
     fn evict_oldest(&mut self) -> bool {
@@ -144,10 +190,9 @@ impl Sources {
         true
     }
 
-    /// Returns the sources from the oldest to the newest.
-    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+    fn iter(&self) -> impl Iterator<Item = &Source> {
         let mut next = self.oldest;
-        (0..self.len()).map_while(move |_| {
+        (0..self.table.len()).map_while(move |_| {
             let source = self.table.get(next)?;
             next = source.newer;
             Some(source)
@@ -298,6 +343,6 @@ mod tests {
         assert!(left == expected);
         assert_eq!(sources.evict(u32::MAX), 50_000);
         assert_eq!((sources.len(), sources.iter().count()), (0, 0));
-        assert_eq!((sources.oldest, sources.newest), (FREE, FREE));
+        assert!(sources.list.is_none());
     }
 }
