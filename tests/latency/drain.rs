@@ -166,17 +166,22 @@ pub fn nack_and_extend_of_many_ids_stay_short() {
         return;
     };
     timed.send((0..10_000).map(|_| split("AGG.LOG n x")));
-    let ids: Vec<String> = {
-        let found = entries(&timed.ask("AGG.PEEK n LOG COUNT 10000"));
-        found
-            .iter()
-            .rev()
-            .map(|entry| entry.id.to_string())
-            .collect()
+    // More than one reply has: 1 MiB.
+    let fetch_all = |timed: &mut Timed| {
+        let mut ids = Vec::new();
+        loop {
+            let found = entries(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
+            if found.is_empty() {
+                return ids;
+            }
+            ids.extend(found.iter().map(|entry| entry.id.to_string()));
+        }
     };
+    let mut ids = fetch_all(&mut timed);
+    ids.reverse();
     for verb in ["AGG.EXTEND n LOG 60000", "AGG.NACK n LOG"] {
         let reply = timed.takes_less(verb, MANY, |timed| {
-            timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000");
+            fetch_all(timed);
             with(verb, &ids)
         });
         assert_eq!(reply, Value::Int(10_000));

@@ -95,6 +95,7 @@ const CASES: &[Cases] = &[
         ],
     ),
     ("AGG.INFO", &[read::info_stays_short]),
+    ("AGG.HELP", &[read::help_stays_short]),
     ("AGG.APPLY", &[internal::apply_of_a_mebibyte_stays_short]),
 ];
 

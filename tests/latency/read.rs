@@ -121,3 +121,11 @@ pub fn info_stays_short() {
     timed.send((0..10_000).map(|_| split("AGG.LOG n x")));
     timed.takes_less("AGG.INFO", ONE, |_| split("AGG.INFO n"));
 }
+
+#[test]
+pub fn help_stays_short() {
+    let Some(mut timed) = Timed::start("") else {
+        return;
+    };
+    timed.takes_less("AGG.HELP", ONE, |_| split("AGG.HELP"));
+}

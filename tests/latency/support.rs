@@ -175,7 +175,9 @@ pub fn with<W: AsRef<[u8]>>(head: &str, more: impl IntoIterator<Item = W>) -> Wo
 
 /// Returns as many names of two bytes as a tag list may have, unsorted; they are not UTF-8.
 pub fn many_tags() -> Vec<u8> {
-    let letters: Vec<u8> = (0x21..=0xff).filter(|byte| *byte != b':').collect();
+    let letters: Vec<u8> = (0x21..=0xff)
+        .filter(|byte| ![b':', b'='].contains(byte))
+        .collect();
     let n = letters.len();
     let names = (0..n * n).map(|i| i * 7919 % (n * n));
     let words = names.map(|i| [letters[i / n], letters[i % n]]);
