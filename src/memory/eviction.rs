@@ -5,8 +5,8 @@
 //! pressure: the core counts what it uses and rejects what is new. `agg.max-node-memory` limits each node likewise;
 //! below that limit the node's own queues are evicted.
 //!
-//! Which queues are large is known from the timer's last round over the nodes, so eviction takes no longer with many
-//! nodes. What is far above the limit (it was lowered, or a file was loaded) is for the timer to trim; until it has,
+//! Which queues are large is known from the timer's last round over the nodes and from evictions since, so eviction takes
+//! no longer with many nodes. What is far above the limit (it was lowered, or a file was loaded) is for the timer to trim; until it has,
 //! writes that need memory are rejected.
 
 use super::accounting::{MIN_STEP, NodeUsage, node_memory, server_memory, tighter_limit};
@@ -33,7 +33,7 @@ const REMEMBERED: usize = 64;
 /// The queues that records are dropped from.
 const QUEUES: [Queue; 3] = [Queue::Min, Queue::Hour, Queue::Log];
 
-/// The largest queues that the timer's last round saw.
+/// The largest queues that the timer's last round saw, and those that records were dropped from since.
 static LARGEST: MainThread<Vec<QueueSize>> = MainThread::new(Vec::new());
 
 /// The bytes of a queue, and where it is.
@@ -47,21 +47,37 @@ impl QueueSizes {
     /// Adds the queues of a node.
     pub fn add(&mut self, location: &KeyLocation, bytes: [u64; 5]) {
         for queue in QUEUES {
-            let size = bytes[queue as usize];
-            let smallest = self.0.last().map_or(0, |(smallest, ..)| *smallest);
-            if size == 0 || self.0.len() == REMEMBERED && size <= smallest {
-                continue;
-            }
-            self.0.truncate(REMEMBERED - 1);
-            let at = self.0.partition_point(|(other, ..)| *other >= size);
-            self.0.insert(at, (size, location.clone(), queue));
+            self.add_queue(bytes[queue as usize], location, queue);
         }
     }
 
-    /// Publishes the result of a round; it holds until the next round ends.
+    fn add_queue(&mut self, size: u64, location: &KeyLocation, queue: Queue) {
+        let smallest = self.0.last().map_or(0, |(smallest, ..)| *smallest);
+        if size == 0 || self.0.len() == REMEMBERED && size <= smallest {
+            return;
+        }
+        self.0.truncate(REMEMBERED - 1);
+        let at = self.0.partition_point(|(other, ..)| *other >= size);
+        self.0.insert(at, (size, location.clone(), queue));
+    }
+
+    /// Publishes the result of a round; it holds until the next round ends, but for [`remember`].
     pub fn publish(self) {
         LARGEST.with(|largest| *largest = self.0);
     }
+}
+
+/// Remembers a queue that records were dropped from. Without it, a node that filled the memory since the timer's last
+/// round would lose records for its own reports only, and new nodes would be rejected until the next round.
+fn remember(size: u64, location: &KeyLocation, queue: Queue) {
+    LARGEST.with(|largest| {
+        let is_it = |(_, at, of): &QueueSize| at == location && *of == queue;
+        if !largest.iter().any(is_it) {
+            let mut sizes = QueueSizes(std::mem::take(largest));
+            sizes.add_queue(size, location, queue);
+            *largest = sizes.0;
+        }
+    });
 }
 
 /// Evicts until a change that may cost `cost` bytes fits, and returns whether it does. No key may be open. `target` is
@@ -208,6 +224,7 @@ impl Eviction<'_> {
             } else {
                 size.saturating_sub(freed)
             };
+            remember(*size, location, *queue);
             dropped += freed;
         }
         dropped
