@@ -24,6 +24,17 @@ static IS_ACTIVE_PRIMARY: AtomicBool = AtomicBool::new(false);
 /// A client of this server has sent AGG.APPLY: it replays a file, or moves slots here.
 static HAS_REPLAY_CLIENT: AtomicBool = AtomicBool::new(false);
 
+/// The clients that are replaying a file, and the uptime until which each counts as doing so.
+static REPLAYS: MainThread<Vec<(u64, u64)>> = MainThread::new(Vec::new());
+
+/// The limit of [`REPLAYS`]. The timer does not wait for further clients.
+const MAX_REPLAYS: usize = 16;
+
+/// The time after an AGG.APPLY of a client for which the timer leaves the nodes alone that this client has brought,
+/// milliseconds. The file has the decisions of its server, and those of this server's timer between them would make
+/// other nodes of it: an item that expired here would be missing where the next effect names it by its slot.
+const REPLAY_PAUSE_MS: u64 = 1_000;
+
 /// In a cluster slots move in ways that do not mark what they replay, so nothing is propagated verbatim.
 static IS_CLUSTER: AtomicBool = AtomicBool::new(false);
 
@@ -111,12 +122,25 @@ pub fn max_id(is_from_client: bool, now: Now) -> u64 {
 }
 
 /// Returns the id of the client that sent the running AGG.APPLY, which the node remembers; 0 for a primary or a file.
-pub fn replay_client(ctx: Ctx<'_>) -> u64 {
+pub fn replay_client(ctx: Ctx<'_>, mono_ms: u64) -> u64 {
     if ctx.flags().is_replicated() {
         return 0;
     }
     HAS_REPLAY_CLIENT.store(true, Relaxed);
-    ctx.client_id()
+    let client = ctx.client_id();
+    REPLAYS.with(|replays| {
+        replays.retain(|(other, until_ms)| *other != client && *until_ms > mono_ms);
+        if replays.len() < MAX_REPLAYS {
+            replays.push((client, mono_ms + REPLAY_PAUSE_MS));
+        }
+    });
+    client
+}
+
+/// Returns `true` if this client is replaying a file.
+pub fn is_replaying(client: u64, mono_ms: u64) -> bool {
+    let is_it = |(other, until_ms): &(u64, u64)| *other == client && *until_ms > mono_ms;
+    client != 0 && REPLAYS.with(|replays| replays.iter().any(is_it)) == Some(true)
 }
 
 /// The sender of a command.

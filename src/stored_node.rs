@@ -17,8 +17,6 @@ pub struct StoredNode {
     is_registered: AtomicBool,
     /// The client that sent the last AGG.APPLY; 0: none did, or a primary or a file.
     pub replay_client: u64,
-    /// Uptime until which the timer leaves the node alone, because a client is replaying a file.
-    replayed_until_ms: u64,
     /// An import of slots brings the node. The old owner decides for it until the import has ended, or until a client
     /// asks for the node here.
     pub is_imported: bool,
@@ -35,11 +33,6 @@ const _: () = assert!(size_of::<StoredNode>() <= 2048);
 /// to it.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
-/// The time after an AGG.APPLY of a client for which the timer leaves the node alone, milliseconds. The file that is
-/// replayed has the decisions of its server, and those of this server's timer between them would make another node of
-/// it: an item that expired here would be missing where the next effect names it by its slot.
-const REPLAY_PAUSE_MS: u64 = 1_000;
-
 /// Starts a new epoch.
 pub fn start_epoch() {
     EPOCH.fetch_add(1, Relaxed);
@@ -53,7 +46,6 @@ impl StoredNode {
             bytes: 0,
             is_registered: AtomicBool::new(false),
             replay_client: 0,
-            replayed_until_ms: 0,
             is_imported: false,
             published: NodeContents::default(),
             epoch: EPOCH.load(Relaxed),
@@ -104,18 +96,10 @@ impl StoredNode {
         self.is_imported && replication::is_importing_slots()
     }
 
-    /// Records who sent an AGG.APPLY for the node; 0: a primary or a file.
-    pub fn set_replay_client(&mut self, client: u64, mono_ms: u64) {
-        self.replay_client = client;
-        if client != 0 {
-            self.replayed_until_ms = mono_ms + REPLAY_PAUSE_MS;
-        }
-    }
-
     /// Returns whether another server decides for the node: its old owner, while slots are being imported, or the server
     /// whose file a client is replaying.
     pub fn is_decided_elsewhere(&self, mono_ms: u64) -> bool {
-        self.is_importing() || mono_ms < self.replayed_until_ms
+        self.is_importing() || replication::is_replaying(self.replay_client, mono_ms)
     }
 
     /// Makes an imported node this server's own, as after a promotion.

@@ -35,7 +35,7 @@ struct Source {
 pub fn apply(call: &Call<'_>) {
     let payload = call.args.get(2).copied().unwrap_or_default();
     let env = transaction::command_env();
-    let replay_client = replication::replay_client(call.ctx);
+    let replay_client = replication::replay_client(call.ctx, env.now.mono_ms);
     let is_imported = replication::is_imported(call.key.bytes());
     let source = Source {
         replay_client,
@@ -87,7 +87,7 @@ fn apply_to(
 ) -> Option<Result<u64, DecodeError>> {
     let mono_ms = env.now.mono_ms;
     let max_id = replication::max_id(source.replay_client != 0, env.now);
-    stored.set_replay_client(source.replay_client, mono_ms);
+    stored.replay_client = source.replay_client;
     stored.is_imported |= source.is_imported;
     stored.register(call.ctx.db(), call.key.bytes());
     transaction::with_counters(|counters| {
@@ -113,7 +113,7 @@ fn create(
     })?;
     Some(created.map(|(node, last_id)| {
         let mut stored = StoredNode::new(node, bytes_before);
-        stored.set_replay_client(source.replay_client, env.now.mono_ms);
+        stored.replay_client = source.replay_client;
         stored.is_imported = source.is_imported;
         stored.register(call.ctx.db(), call.key.bytes());
         key.set(stored);
