@@ -8,7 +8,7 @@ use crate::ffi::{Ctx, DataType, Level, LoadInput, TypeHandle};
 use crate::memory::accounting;
 use crate::stored_node::StoredNode;
 use crate::{config, replication, transaction};
-use aggregator_core::node::SnapshotLoader;
+use aggregator_core::node::{SnapshotLoader, max_histogram_bytes};
 use std::ffi::{CStr, c_int};
 
 /// The version of the encoding in RDB files.
@@ -100,9 +100,9 @@ fn load(input: &mut LoadInput<'_>) -> Result<Box<StoredNode>, String> {
     let mut loader = SnapshotLoader::new(transaction::seed(), now.mono_ms, max_id);
     loop {
         let loaded = input.next_chunk(|frame| {
-            // The content of a frame takes about as many bytes as the frame, or more.
-            let len = frame.len() as u64;
-            let fits = !is_limited || accounting::used().saturating_add(len) <= limit;
+            // The content of a frame takes about as many bytes as the frame, or more; histograms may take many more.
+            let cost = frame.len() as u64 + max_histogram_bytes(frame);
+            let fits = !is_limited || accounting::used().saturating_add(cost) <= limit;
             fits.then(|| loader.frame(frame))
         });
         let loaded = loaded.ok_or("truncated data")?.ok_or_else(too_large)?;

@@ -42,9 +42,10 @@ fn pieces(mut data: &[u8]) -> Vec<&[u8]> {
 
 /// Returns the memory that the core may allocate for `bytes` of input, bytes.
 fn bound(pieces: &[&[u8]]) -> isize {
-    let bytes: usize = pieces.iter().map(|p| p.len()).sum();
-    // The shortest form of the largest histogram has 15 bytes, and its window and metric some 30 more.
-    (128 * bytes + (64 << 10)) as isize
+    // A frame's histograms take at most 128 KiB, and those of its last metric 20 KiB. The shortest form of the largest
+    // one (2,560 bytes) has 15 bytes, and its window and metric some 30 more.
+    let of_piece = |piece: &&[u8]| (128 * piece.len()).min(64 * piece.len() + (148 << 10));
+    (pieces.iter().map(of_piece).sum::<usize>() + (64 << 10)) as isize
 }
 
 /// The largest id that the module accepts from a client.

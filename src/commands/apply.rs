@@ -14,11 +14,12 @@ use crate::reply::{INTERNAL, WRONG_TYPE};
 use crate::stored_node::StoredNode;
 use crate::transaction::{self, Env};
 use crate::{blocking, replication};
+use aggregator_core::node::max_histogram_bytes;
 use aggregator_core::settings::MAX_NODE_NAME;
 use aggregator_core::{CommandError, DecodeError, Node};
 
 /// Bytes that must fit below the memory limit for each byte of a payload: about what a metric uses for each of its
-/// saved ones.
+/// saved ones. Histograms have a bound of their own.
 const GROWTH: u64 = 8;
 
 /// The origin of a payload.
@@ -43,7 +44,7 @@ pub fn apply(call: &Call<'_>) {
         is_limited: replay_client != 0 && !is_imported,
     };
     if source.is_limited {
-        let cost = payload.len() as u64 * GROWTH;
+        let cost = payload.len() as u64 * GROWTH + max_histogram_bytes(payload);
         if !accounting::fits(cost, &env.settings) && !eviction::evict(call.ctx, None, cost, &env) {
             let limit = accounting::tighter_limit(NodeUsage::default(), cost, &env.settings);
             return reject(call, &CommandError::memory("AGG.APPLY", &limit));

@@ -205,6 +205,103 @@ fn restore_of_one_endless_frame_takes_little_memory() {
     is_well(&server, 0, u64::MAX);
 }
 
+/// Appends a metric with eight open windows, each with a histogram of 15 bytes that takes 2,560.
+fn put_histograms(frame: &mut Vec<u8>, i: u32) {
+    put_bytes(frame, format!("{i:x}").as_bytes());
+    // ABS with histograms, no tags, no time; last value; no rate, nothing pending.
+    frame.extend([64, 0, 1, 0, 0, 0, 0]);
+    let windows = [(0, 300), (1, 3600)];
+    for (_, length_s) in windows {
+        frame.extend([0, 4]);
+        for k in 0..4 {
+            put_u64(frame, k * length_s);
+            frame.extend([1, 0, 0, 0, 0]);
+        }
+        frame.push(0);
+    }
+    frame.push(8);
+    for (window, length_s) in windows {
+        for k in 0..4 {
+            frame.push(window);
+            put_u64(frame, k * length_s);
+            // Scale 5, 320 buckets from 0 on: 2^33 samples, 318 empty ones, a sample.
+            frame.extend([41, 0, 0, 0xc0, 2, 0]);
+            [2 << 33, 2 * 318 + 1, 2]
+                .iter()
+                .for_each(|token| put_u64(frame, *token));
+        }
+    }
+}
+
+/// The metrics with these histograms that a frame may have: the last begins before 128 KiB of them.
+const MOST_HISTOGRAMS: u32 = 7;
+
+/// Returns the bytes that the module holds.
+fn held(server: &Server) -> i64 {
+    let info: String = server.ask("INFO agg");
+    let line = info.lines().find_map(|line| line.strip_prefix("agg_held:"));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn frame_of_histograms_takes_little_memory() {
+    let Some(server) = Server::with_module(&PLAIN, "min-window 300 hour-window 3600") else {
+        return;
+    };
+    let mut connection = server.connection();
+    for (metrics, is_taken) in [(MOST_HISTOGRAMS, true), (315, false)] {
+        let payload = dump_of(&mut connection, metrics, FRAME, put_histograms);
+        let dump = Dump::parse(&payload);
+        let before = held(&server);
+        let commands = dump.frames[..2].iter().map(|frame| {
+            let words = [&b"AGG.APPLY"[..], b"a", frame];
+            words.map(<[u8]>::to_vec).to_vec()
+        });
+        let answers = burst(&mut connection, &commands.collect::<Vec<Words>>());
+        let grew = held(&server) - before;
+        println!("{metrics} metrics, AGG.APPLY: {answers:?}, {grew} bytes");
+        assert_eq!(answers[1].is_ok(), is_taken, "{answers:?}");
+        // 128 KiB of histograms and those of a metric, and the metrics themselves.
+        assert!(grew < 256 << 10, "{grew} bytes");
+        let (answer, _, most) = measured(&server, &payload);
+        assert_eq!(answer.is_ok(), is_taken, "{answer:?}");
+        assert!(most < 4 << 20, "{most} bytes");
+        if is_taken {
+            reload(&mut connection, &["m".to_owned()]);
+        }
+        let _: i64 = ask(&mut connection, "DEL a m");
+    }
+    let log = server.log();
+    assert!(log.contains("the histograms of a frame are too large"));
+    is_well(&server, 0, u64::MAX);
+}
+
+#[test]
+fn histograms_beyond_the_limit_are_neither_applied_nor_restored() {
+    const LIMIT: i64 = 8 << 20;
+    let Some(server) = Server::with_module(&PLAIN, "max-memory 8mb") else {
+        return;
+    };
+    let mut connection = server.connection();
+    let payload = dump_of(&mut connection, 7_000, 1_400, put_histograms);
+    let dump = Dump::parse(&payload);
+    let commands = dump.frames.iter().map(|frame| {
+        let words = [&b"AGG.APPLY"[..], b"a", frame];
+        words.map(<[u8]>::to_vec).to_vec()
+    });
+    let answers = burst(&mut connection, &commands.collect::<Vec<Words>>());
+    let held = held(&server);
+    println!("{} frames, {held} bytes held", dump.frames.len());
+    assert!(answers.iter().any(Result::is_err));
+    // Each frame has some 140 KB of histograms and takes a hundredth of that.
+    assert!(held > LIMIT / 2 && held <= LIMIT, "{held} bytes");
+    let _: i64 = ask(&mut connection, "DEL a");
+    let (answer, _, most) = measured(&server, &payload);
+    assert!(answer.is_err());
+    assert!(most < 3 * LIMIT as u64 + 4 * payload.len() as u64, "{most}");
+    is_well(&server, 0, u64::MAX);
+}
+
 #[test]
 fn history_longer_than_any_setting_allows_is_rejected() {
     let Some(server) = server() else { return };

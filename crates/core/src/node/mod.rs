@@ -27,7 +27,7 @@ pub use cost::{HIST_RESERVE, METRIC_RESERVE, NODE_RESERVE};
 pub(crate) use drain::Selection;
 pub(crate) use read::Scan;
 pub(crate) use sequence::Admission;
-pub use snapshot::SnapshotLoader;
+pub use snapshot::{SnapshotLoader, max_histogram_bytes};
 pub use sweep::SweepOutcome;
 pub(crate) use write::{MAX_REQUEUED, ReportOutcome, RequeueError, SampleError};
 

@@ -1,6 +1,7 @@
 //! Histograms, compared with a model that keeps all values.
 
 mod forms;
+mod frames;
 mod memory;
 mod model;
 mod percentiles;

@@ -24,6 +24,11 @@ impl Histograms {
         self.0.is_empty()
     }
 
+    /// Returns the bytes of the counts and values.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.iter().map(|h| h.histogram.heap_bytes()).sum()
+    }
+
     /// Returns `true` if a histogram is so large that [`Histograms::halve`] makes it smaller.
     pub fn are_large(&self) -> bool {
         self.0.iter().any(|h| is_large(&h.histogram))

@@ -520,6 +520,11 @@ impl Metric {
         beside.map(|beside| &beside.histograms)
     }
 
+    /// Returns the bytes of the counts and values of its histograms.
+    pub fn histogram_bytes(&self) -> usize {
+        self.histograms().map_or(0, Histograms::heap_bytes)
+    }
+
     #[inline]
     pub fn histograms_mut(&mut self) -> Option<&mut Histograms> {
         let has_histograms = self.has_histograms();

@@ -1,11 +1,12 @@
 //! Loading a node from frames.
 
-use super::{FORMAT, FRAME, kind, metric_flag};
+use super::{FORMAT, FRAME, HISTOGRAMS, kind, metric_flag};
 use crate::codec::bytes::Reader;
 use crate::codec::tags::loaded_tags;
 use crate::effect::{are_effects, read_flag, read_rules};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
+use crate::model::histogram::MAX_HEAP_BYTES;
 use crate::model::{ClosedWindow, CompactForm, Lengths, MetricType, PerWindow, Queue, Window};
 use crate::node::Node;
 use crate::node::errors::ErrorState;
@@ -21,10 +22,28 @@ use crate::settings::{MAX_HISTORY, MAX_OPEN};
 use crate::time::{MAX_MS, second};
 use aggregator_protocol::number::Number;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// The first format with slots of INC metrics, and with totals.
 const TOTALS: u64 = 3;
+
+/// The bytes of the histograms of a frame at which no metric may begin.
+const MAX_HISTOGRAMS: usize = 2 * HISTOGRAMS;
+
+/// A histogram takes fewer bytes on the heap than so many times its byte form and its window's, which are more
+/// than 20 bytes for one of 2,560.
+const HISTOGRAM_GROWTH: u64 = 128;
+
+/// Returns an upper bound of the bytes that histograms take when a frame is loaded, or AGG.APPLY applies it; 0 for
+/// effects.
+pub fn max_histogram_bytes(payload: &[u8]) -> u64 {
+    if payload.first() != Some(&kind::METRICS) {
+        return 0;
+    }
+    let of_metric = 2 * MAX_OPEN * MAX_HEAP_BYTES;
+    (payload.len() as u64 * HISTOGRAM_GROWTH).min((MAX_HISTOGRAMS + of_metric) as u64)
+}
 
 /// Loads a node from the frames of [`Node::snapshot`].
 pub struct SnapshotLoader {
@@ -192,9 +211,17 @@ fn metrics(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
     let (metrics, lengths) = (&mut node.metrics, node.lengths);
     let version = node.version;
     let table = &metrics.table;
+    let histograms = Cell::new(0);
     let loaded = items(
         r,
-        &|r| LoadedMetric::read(r, &lengths, version),
+        &|r| {
+            if histograms.get() >= MAX_HISTOGRAMS {
+                return Err(DecodeError("the histograms of a frame are too large"));
+            }
+            let item = LoadedMetric::read(r, &lengths, version)?;
+            histograms.set(histograms.get() + item.metric.histogram_bytes());
+            Ok(item)
+        },
         |t: &LoadedMetric<'_>| t.metric.name(),
         |name| table.find(name).is_some(),
     )?;

@@ -8,11 +8,12 @@
 //!
 //! Loading allocates no more than a small multiple of its input, and takes nothing from an inconsistent frame. As every
 //! version has ended frames at [`FRAME`], a longer one is rejected, so that a loader can check a limit often enough
-//! between two of them.
+//! between two of them. Histograms are the exception: one with a count of 2^32 and hundreds of empty buckets takes 160
+//! times its byte form. So their bytes in a frame are limited as well, whatever its length is: see [`HISTOGRAMS`].
 
 mod load;
 
-pub use load::SnapshotLoader;
+pub use load::{SnapshotLoader, max_histogram_bytes};
 pub(in crate::node) use load::{apply, first};
 
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
@@ -36,6 +37,10 @@ const FORMAT: u64 = 3;
 
 /// A frame ends once it is this long.
 const FRAME: usize = 64 << 10;
+
+/// A frame of metrics ends once their histograms take so many bytes, too. Each metric adds at most 20 KiB. A loader
+/// accepts twice as many, so that the counts of another version may take more memory than those of this one.
+const HISTOGRAMS: usize = 64 << 10;
 
 /// The first byte of a frame: its kind. Effects begin with a smaller one, their version.
 mod kind {
@@ -67,13 +72,7 @@ impl Node {
         put_i64(&mut frame, self.clock_ms);
         frame.push(self.unfinished.into());
         emit(&frame);
-        put_table(
-            kind::METRICS,
-            &self.metrics.table,
-            |m, out| save_metric(m, &self.metrics.tags, out),
-            &mut frame,
-            emit,
-        );
+        self.put_metrics(&mut frame, emit);
         put_table(
             kind::FORGOTTEN,
             &self.metrics.forgotten.table,
@@ -127,6 +126,24 @@ impl Node {
             put_u64(&mut frame, n);
         }
         emit(&frame);
+    }
+
+    fn put_metrics(&self, frame: &mut Vec<u8>, emit: &mut dyn FnMut(&[u8])) {
+        frame.clear();
+        frame.push(kind::METRICS);
+        let mut histograms = 0;
+        for (_, m) in self.metrics.table.iter() {
+            save_metric(m, &self.metrics.tags, frame);
+            histograms += m.histogram_bytes();
+            if frame.len() >= FRAME || histograms >= HISTOGRAMS {
+                emit(frame);
+                frame.truncate(1);
+                histograms = 0;
+            }
+        }
+        if frame.len() > 1 {
+            emit(frame);
+        }
     }
 
     /// Emits the elements of the value, whose order does not matter, one call each.
