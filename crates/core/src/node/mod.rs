@@ -46,6 +46,10 @@ use queue::Queues;
 use sources::Sources;
 use table::NameHasher;
 
+/// The memory blocks of a metric's histograms while one window of each length is open: two lead to them, and each has
+/// one of its own.
+const HIST_BLOCKS: usize = 4;
+
 /// A node.
 pub struct Node {
     lengths: Lengths,
@@ -336,6 +340,7 @@ impl Node {
     /// The approximate number of memory blocks: UNLINK frees a value of many on another thread.
     pub fn free_effort(&self) -> usize {
         self.metrics.table.len() as usize
+            + self.metrics.hist as usize * HIST_BLOCKS
             + self.metrics.forgotten.table.len() as usize / 64
             + self.errors.table.len() as usize
             + self.objects.table.len() as usize

@@ -302,3 +302,17 @@ fn metric_that_has_no_histograms_gets_none_while_memory_is_short() {
     assert_eq!(w.node.as_ref().unwrap().contents().hist_metrics, 0);
     w.check_copies();
 }
+
+#[test]
+fn histograms_count_in_the_effort_to_free_a_node() {
+    let effort_of = |sample: &str| {
+        let mut w = World::new();
+        for i in 0..20 {
+            w.run(&format!("STAT m{i} {sample}"));
+        }
+        w.node.as_ref().unwrap().free_effort()
+    };
+    assert_eq!(effort_of("1"), 20);
+    // Redis frees a value of more than 64 on another thread.
+    assert_eq!(effort_of("1 HIST"), 100);
+}
