@@ -8,7 +8,7 @@ use testkit::*;
 
 /// A documented command.
 struct Contract {
-    /// Its documented usage, with `queue` spelled out if it is one of all five.
+    /// Its documented usage, with `QUEUE` for one of all five and `COLUMN` for a column.
     grammar: &'static str,
     /// The number of arguments with the name; negative: at least that many.
     arity: i64,
@@ -18,6 +18,7 @@ struct Contract {
 }
 
 const QUEUE: &str = "MIN|HOUR|LOG|ERROR|REALITY";
+const COLUMN: &str = "METRIC|VALUE|TYPE|HIST|TIMES|TAGS|AT";
 
 const REPORT: &[&str] = &["RW", "update"];
 const DRAIN: &[&str] = &["RW", "access", "delete"];
@@ -32,7 +33,8 @@ const COMMANDS: [Contract; 18] = [
     },
     Contract {
         grammar: "AGG.MSTAT node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] \
-                  [SEQ source n] VALUES metric value [metric value ...]",
+                  [SEQ source n] VALUES metric value [metric value ...]|\
+                  COLUMNS COLUMN [COLUMN ...] VALUES value [value ...]",
         arity: -5,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
@@ -146,11 +148,12 @@ impl Contract {
         self.grammar.split(' ').next().unwrap()
     }
 
-    /// Returns the usage with the names of queues in place of `QUEUE`.
+    /// Returns the usage with the names of queues in place of `QUEUE`, and those of columns in place of `COLUMN`.
     fn line(&self) -> String {
         self.grammar
             .replace(" QUEUE", &format!(" {QUEUE}"))
             .replace("[QUEUE", &format!("[{QUEUE}"))
+            .replace("COLUMN [COLUMN", &format!("{COLUMN} [{COLUMN}"))
     }
 }
 
@@ -244,6 +247,8 @@ fn example(arg: &Value, choice: usize) -> Vec<String> {
     let name = text(arg, "name");
     let value: Vec<String> = match text(arg, "type").as_str() {
         "pure-token" => vec![],
+        // Both are required.
+        "oneof" if name == "column" => vec!["METRIC".into(), "VALUE".into()],
         "oneof" => example(&args(arg)[choice % args(arg).len()], choice),
         "block" => args(arg).iter().flat_map(|a| example(a, choice)).collect(),
         "unix-time" => vec![now_ms().to_string()],
@@ -303,7 +308,8 @@ fn help_has_a_line_for_each_command_but_the_internal_one() {
                 &command
                     .grammar
                     .replace(" QUEUE", " queue")
-                    .replace("[QUEUE", "[queue"),
+                    .replace("[QUEUE", "[queue")
+                    .replace("COLUMN [COLUMN", "column [column"),
             );
             format!("{usage}: {}", text(&docs, "summary"))
         })

@@ -2,7 +2,8 @@
 
 use super::*;
 
-const MSTAT: &str = "AGG.MSTAT node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]";
+const MSTAT: &str = "AGG.MSTAT node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] \
+                     VALUES metric value [metric value ...]|COLUMNS column [column ...] VALUES value [value ...]";
 
 #[test]
 fn many_samples_share_their_type_tags_and_time() {

@@ -1,6 +1,7 @@
 //! The tests of the core through its public interface, in one binary.
 
 mod bounds;
+mod columns;
 mod formats;
 mod histogram;
 mod histories;

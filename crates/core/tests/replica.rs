@@ -21,6 +21,10 @@ fn line() -> impl Strategy<Value = String> {
         6 => (name.clone(), -50i64..1000, tags.clone(), seq.clone()).prop_map(|(n, v, t, s)| format!("STAT g{n} {v}{t}{s}")),
         6 => (name.clone(), 0u32..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT c{n} {v} DIFF{t}")),
         3 => (0u32..9, 0u32..9, tags.clone(), seq.clone()).prop_map(|(a, b, t, s)| format!("MSTAT{t}{s} VALUES ga {a} gb {b} bad x cx 1")),
+        // A blank after another is an empty cell.
+        3 => (0u32..9, 0u32..9, tags.clone(), seq.clone()).prop_map(|(a, b, t, s)| format!(
+            "MSTAT{t}{s} COLUMNS METRIC VALUE TYPE TAGS HIST VALUES ga {a} ADD a:1 0 gb {b}  b=2 0 cd {a} DIFF  1 if {b} INC x 0 ga {b} INC  0"
+        )),
         3 => (0u8..10, tags.clone(), seq.clone()).prop_map(|(l, t, s)| format!("LOG hello-{l} LEVEL {l}{t}{s}")),
         5 => (name.clone(), 0u8..10, seq).prop_map(|(n, l, s)| format!("ERROR {n} LEVEL {l} FUNC f{s}")),
         5 => (name.clone(), 0u8..3, tags).prop_map(|(n, v, t)| format!("REALITY {n} M {{\"v\":{v}}}{t}")),

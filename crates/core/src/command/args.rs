@@ -206,6 +206,17 @@ impl<'a, 's> Args<'a, 's> {
         name: fn(T) -> &'static str,
     ) -> Result<T, CommandError> {
         let word = self.next(what)?;
+        self.parse_one_of(what, word, values, name)
+    }
+
+    /// Parses the keyword of one of several values.
+    pub fn parse_one_of<T: Copy>(
+        &self,
+        what: &str,
+        word: &[u8],
+        values: &[T],
+        name: fn(T) -> &'static str,
+    ) -> Result<T, CommandError> {
         let is_given = |value: &&T| name(**value).as_bytes().eq_ignore_ascii_case(word);
         values.iter().find(is_given).copied().ok_or_else(|| {
             let names: Vec<&str> = values.iter().map(|value| name(*value)).collect();
@@ -223,6 +234,16 @@ impl<'a, 's> Args<'a, 's> {
         range: std::ops::RangeInclusive<u64>,
     ) -> Result<u64, CommandError> {
         let text = self.next(what)?;
+        self.parse_integer(what, text, range)
+    }
+
+    /// Parses an integer within a range.
+    pub fn parse_integer(
+        &self,
+        what: &str,
+        text: &[u8],
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, CommandError> {
         number::parse_u64(text)
             .filter(|n| range.contains(n))
             .ok_or_else(|| {
@@ -235,8 +256,13 @@ impl<'a, 's> Args<'a, 's> {
 
     /// Takes a time in Unix milliseconds that is not too far ahead of the clock.
     pub fn at(&mut self) -> Result<i64, CommandError> {
-        let given = self.rest.first().copied().unwrap_or_default();
-        let at = self.ms("AT")?;
+        let text = self.next("AT")?;
+        self.parse_at(text)
+    }
+
+    /// Parses a time in Unix milliseconds that is not too far ahead of the clock.
+    pub fn parse_at(&self, given: &[u8]) -> Result<i64, CommandError> {
+        let at = self.parse_ms("AT", given)?;
         // Only digits, as it has been parsed.
         let given = String::from_utf8_lossy(given);
         let ahead = at.saturating_sub(self.now.ms());
@@ -264,6 +290,10 @@ impl<'a, 's> Args<'a, 's> {
     /// Takes any time in Unix milliseconds.
     pub fn ms(&mut self, what: &str) -> Result<i64, CommandError> {
         let text = self.next(what)?;
+        self.parse_ms(what, text)
+    }
+
+    fn parse_ms(&self, what: &str, text: &[u8]) -> Result<i64, CommandError> {
         let ms = number::parse_u64(text).map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
         ms.ok_or_else(|| {
             self.reject(format_args!(
@@ -293,6 +323,11 @@ impl<'a, 's> Args<'a, 's> {
     /// Takes a tag list, in canonical form.
     pub fn tags(&mut self) -> Result<Cow<'a, [u8]>, CommandError> {
         let text = self.next("TAGS")?;
+        self.parse_tags(text)
+    }
+
+    /// Parses a tag list, and returns it in canonical form.
+    pub fn parse_tags(&self, text: &'a [u8]) -> Result<Cow<'a, [u8]>, CommandError> {
         self.check_size("TAGS", text)?;
         if self.settings.is_version_1 {
             return Ok(tags::from_v1(text));

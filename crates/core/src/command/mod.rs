@@ -1,6 +1,7 @@
 //! The commands: their table, their arguments, and how they run on a node.
 
 mod args;
+mod columns;
 mod drain;
 mod mstat;
 mod names;

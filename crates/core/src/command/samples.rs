@@ -6,7 +6,6 @@ use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::{MAX_TIMES, Sample, SampleKind, Sequence};
 use crate::node::{HIST_RESERVE, Node, SampleError};
-use crate::settings::Settings;
 use aggregator_protocol::number::Number;
 use aggregator_protocol::quote::quoted;
 use std::borrow::Cow;
@@ -22,7 +21,7 @@ pub(super) struct SampleOptions<'a> {
     /// `hist-match` is not empty.
     has_patterns: bool,
     /// The server's clock, Unix milliseconds.
-    now_ms: i64,
+    pub now_ms: i64,
     has_type: bool,
 }
 
@@ -89,13 +88,7 @@ impl<'a> SampleOptions<'a> {
 
     /// Checks what depends on more than one option.
     pub fn check(&self, args: &Args<'_, '_>) -> Result<(), CommandError> {
-        if self.times == 1 || matches!(self.kind, SampleKind::Abs | SampleKind::Inc) {
-            return Ok(());
-        }
-        let kind = self.kind.name();
-        Err(args.reject(format_args!(
-            "TIMES is given with {kind}: only values of ABS and INC may be repeated"
-        )))
+        check_times(self.kind, self.times).map_err(|detail| args.reject(detail))
     }
 
     /// A sample with these options.
@@ -111,29 +104,24 @@ impl<'a> SampleOptions<'a> {
         }
     }
 
-    /// The cost of samples of these metrics, for a node or for a new one. Looks at each metric.
-    pub fn cost<'n>(
-        &self,
-        node: Option<&Node>,
-        names: impl Iterator<Item = &'n [u8]> + Clone,
-        settings: &Settings,
-    ) -> u64 {
-        let sample = self.sample(Number::Int(0));
-        match node {
-            Some(node) => node.samples_cost(names, &sample, self.now_ms, settings),
-            None => {
-                let tags = sample.tags.map_or(0, <[u8]>::len);
-                Node::first_samples_cost(names, tags, self.hist, settings)
-            }
-        }
-    }
-
     /// An upper bound of the cost of `samples` samples whose names have `names` bytes together.
     pub fn bound(&self, node: Option<&Node>, names: usize, samples: usize) -> u64 {
         let tags = self.tags.as_ref().map_or(0, |tags| tags.len());
+        self.bound_of(node, names, samples, tags, self.hist)
+    }
+
+    /// The same with tag lists of `tags` bytes together. `hist`: some of the samples have the option HIST.
+    pub fn bound_of(
+        &self,
+        node: Option<&Node>,
+        names: usize,
+        samples: usize,
+        tags: usize,
+        hist: bool,
+    ) -> u64 {
         let closings = node.map_or(0, |node| node.closing_bound(samples));
         // Which metrics are new and selected by a pattern is not known here.
-        let hist = match self.hist || self.has_patterns {
+        let hist = match hist || self.has_patterns {
             true => samples as u64 * HIST_RESERVE,
             false => 0,
         };
@@ -142,6 +130,17 @@ impl<'a> SampleOptions<'a> {
             + closings
             + hist
     }
+}
+
+/// Checks that values of a type may be repeated.
+pub(super) fn check_times(kind: SampleKind, times: u64) -> Result<(), String> {
+    if times == 1 || matches!(kind, SampleKind::Abs | SampleKind::Inc) {
+        return Ok(());
+    }
+    let kind = kind.name();
+    Err(format!(
+        "TIMES is given with {kind}: only values of ABS and INC may be repeated"
+    ))
 }
 
 impl SampleError {

@@ -236,6 +236,15 @@ impl Arg {
         let token = self.token.is_some() as i32;
         match self.arg_type {
             ArgType::Token => 1,
+            ArgType::OneOf => {
+                let (mut min, mut i) = (i32::MAX, 0);
+                while i < self.args.len() {
+                    let len = self.args[i].len();
+                    min = if len < min { len } else { min };
+                    i += 1;
+                }
+                token + min
+            }
             ArgType::Block => {
                 let (mut sum, mut i) = (token, 0);
                 while i < self.args.len() {
@@ -319,7 +328,13 @@ impl CommandSpec {
 impl Arg {
     /// Returns `true` if the parser finds it by its word, not by its place.
     fn is_option(&self) -> bool {
-        self.is_optional || self.token.is_some()
+        self.is_optional || self.token.is_some() || self.has_blocks()
+    }
+
+    /// Returns `true` if its alternatives are blocks, each introduced by a word.
+    fn has_blocks(&self) -> bool {
+        self.arg_type == ArgType::OneOf
+            && matches!(self.args, [first, ..] if first.arg_type == ArgType::Block)
     }
 
     /// The words by which the parser recognizes the argument: its own, or those of its alternatives.

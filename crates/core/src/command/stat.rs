@@ -6,7 +6,7 @@ use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::error::CommandError;
 use crate::model::Sequence;
-use crate::node::{Node, SampleError};
+use crate::node::{CostedSample, Node, SampleError};
 use crate::reply::Reply;
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
@@ -47,8 +47,19 @@ impl<'a> Stat<'a> {
         if !closely {
             return bound;
         }
-        let names = std::iter::once(self.metric);
-        bound.min(self.options.cost(node, names, settings))
+        let sample = CostedSample {
+            name: self.metric,
+            metric_type: self.options.kind.metric_type(),
+            at: self.options.at,
+            hist: self.options.hist,
+            reopened: None,
+        };
+        let tags = self.options.tags.as_deref();
+        let samples = std::iter::once(sample);
+        bound.min(match node {
+            Some(node) => node.samples_cost(samples, tags, self.options.now_ms, settings),
+            None => Node::first_samples_cost(samples, tags, settings),
+        })
     }
 
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {

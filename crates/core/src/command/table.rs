@@ -1,5 +1,6 @@
 //! The command table: all commands.
 
+use super::columns::Column;
 use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group};
 use crate::model::{ErrorType, ItemKind, Queue, RecordFormat, Window};
 
@@ -34,6 +35,27 @@ const SEQ: Arg = Arg::block(
 )
 .after("SEQ")
 .optional();
+const COLUMN: Arg = Arg::one_of("column", &COLUMN_WORDS)
+    .shown_as("column")
+    .multiple();
+const COLUMN_WORDS: [Arg; 7] = [
+    Arg::word("metric", Column::Metric.name()),
+    Arg::word("value", Column::Value.name()),
+    Arg::word("type", Column::Type.name()),
+    Arg::word("hist", Column::Hist.name()),
+    Arg::word("times", Column::Times.name()),
+    Arg::word("tags", Column::Tags.name()),
+    Arg::word("at", Column::At.name()),
+];
+const SAMPLES: Arg = Arg::one_of(
+    "samples",
+    &[
+        Arg::block("pairs", &[METRIC, VALUE])
+            .after("VALUES")
+            .multiple(),
+        Arg::block("rows", &[COLUMN, VALUE.after("VALUES").multiple()]).after("COLUMNS"),
+    ],
+);
 const LEVEL: Arg = Arg::text("level").after("LEVEL").optional();
 const KIND: Arg = Arg::one_of(
     "kind",
@@ -149,9 +171,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
             AT,
             Arg::word("atomic", "ATOMIC").optional(),
             SEQ,
-            Arg::block("samples", &[METRIC, VALUE])
-                .after("VALUES")
-                .multiple(),
+            SAMPLES,
         ],
     ),
     report(
@@ -380,7 +400,8 @@ mod tests {
             (
                 "AGG.MSTAT",
                 -5,
-                "node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric value [metric value ...]",
+                "node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] \
+                 VALUES metric value [metric value ...]|COLUMNS column [column ...] VALUES value [value ...]",
             ),
             (
                 "AGG.LOG",

@@ -18,9 +18,10 @@ use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
 use crate::node::sources::{FIRST_SOURCE, Source};
 use crate::node::table::{FREE, Named};
-use crate::settings::{MIN_OPEN, Settings};
+use crate::settings::{MAX_OPEN, MIN_OPEN, Settings};
 use crate::time::{second, window_start};
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// A new metric, with its place in a growing block and in the index.
 const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
@@ -73,6 +74,23 @@ fn alloc_size(len: usize) -> u64 {
 /// The record of a window of a metric whose name and tags have `len` bytes.
 fn record(len: usize) -> u64 {
     max_cost_of(len + 128)
+}
+
+/// A tag list that is not stored yet.
+fn tags_cost(tags: &[u8]) -> u64 {
+    alloc_size(tags.len()) + 64
+}
+
+/// A sample of a command, for its cost.
+#[derive(Clone, Copy)]
+pub(crate) struct CostedSample<'a> {
+    pub name: &'a [u8],
+    pub metric_type: MetricType,
+    pub at: i64,
+    pub hist: bool,
+    /// An earlier sample of the command has the same metric and another time, so this one may close a window that the
+    /// earlier one opens. The length of the longest tag list of the metric in the command so far, bytes.
+    pub reopened: Option<usize>,
 }
 
 /// Windows that may close.
@@ -135,77 +153,144 @@ impl Node {
         METRIC + 2 * alloc_size(name) + alloc_size(tags)
     }
 
-    /// Samples of metrics with these names, all of the type, time and tags of `sample`.
-    pub(crate) fn samples_cost<'n>(
+    /// Samples of a command, and the tag lists that they bring, each once.
+    pub(crate) fn samples_cost<'s>(
         &self,
-        names: impl Iterator<Item = &'n [u8]> + Clone,
-        sample: &Sample<'_>,
+        samples: impl Iterator<Item = CostedSample<'s>> + Clone,
+        tags: impl IntoIterator<Item = &'s [u8]>,
         now_ms: i64,
         settings: &Settings,
     ) -> u64 {
         let free = settings.max_series.saturating_sub(self.metrics.table.len());
-        let mut slots = self.metric_slots(names.clone());
-        let unknown = slots.iter().zip(names).filter(|(slot, _)| **slot == FREE);
-        let hist = sample.hist || !settings.hist_match.is_empty();
-        let mut cost = Node::new_metrics_cost(unknown.map(|(_, name)| name), free, hist);
-        slots.sort_unstable();
-        slots.dedup();
-        let (mut closings, mut taken) = (Closings::default(), cost > 0);
-        for slot in slots {
-            if let Some(metric) = self.metrics.table.get(slot)
-                && metric.metric_type == sample.kind.metric_type()
-            {
-                let is_ahead = metric.is_ahead(now_ms, settings.rules.max_future_ms);
-                self.add_closings(metric, sample, is_ahead, &mut closings);
-                taken = true;
-                if sample.hist && !metric.is_hist() {
-                    cost += HIST_RESERVE;
-                }
+        let slots = self.metric_slots(samples.clone().map(|sample| sample.name));
+        let slots = slots.into_iter().zip(samples);
+        let unknown = slots.clone().filter(|(slot, _)| *slot == FREE);
+        let unknown = unknown.map(|(_, sample)| sample);
+        let mut cost = Node::new_metrics_cost(unknown.clone(), free, settings);
+        let (mut closings, mut is_taken) = (Closings::default(), cost > 0);
+        for sample in unknown {
+            self.add_reopened(&sample, &mut closings);
+        }
+        let is_of_type = |slot: u32, sample: &CostedSample<'_>| {
+            let metric = self.metrics.table.get(slot);
+            metric.is_some_and(|metric| metric.metric_type == sample.metric_type)
+        };
+        let mut known: Vec<_> = slots
+            .filter(|(slot, sample)| *slot != FREE && is_of_type(*slot, sample))
+            .collect();
+        known.sort_unstable_by_key(|(slot, _)| *slot);
+        for group in known.chunk_by(|(a, _), (b, _)| a == b) {
+            let [(slot, first), ..] = group else { continue };
+            let Some(metric) = self.metrics.table.get(*slot) else {
+                continue;
+            };
+            // Samples of several times may close all windows that are open.
+            let closes_all = group.iter().any(|(_, sample)| sample.reopened.is_some())
+                || metric.is_ahead(now_ms, settings.rules.max_future_ms);
+            self.add_closings(metric, first.at, closes_all, &mut closings);
+            for (_, sample) in group {
+                self.add_reopened(sample, &mut closings);
+            }
+            is_taken = true;
+            if !metric.is_hist() && group.iter().any(|(_, sample)| sample.hist) {
+                cost += HIST_RESERVE;
             }
         }
-        let tags = match sample.tags {
-            Some(tags) if taken && !self.metrics.tags.holds(tags) => alloc_size(tags.len()) + 64,
-            _ => 0,
-        };
-        cost += tags + self.closings_cost(&closings);
-        cost
+        if is_taken {
+            let new = tags
+                .into_iter()
+                .filter(|tags| !self.metrics.tags.holds(tags));
+            cost += new.map(tags_cost).sum::<u64>();
+        }
+        cost + self.closings_cost(&closings)
     }
 
-    /// Samples of metrics with these names in a new node.
-    pub(crate) fn first_samples_cost<'n>(
-        names: impl Iterator<Item = &'n [u8]>,
-        tags: usize,
-        hist: bool,
+    /// Samples of a command in a new node, and the tag lists that they bring, each once.
+    pub(crate) fn first_samples_cost<'s>(
+        samples: impl Iterator<Item = CostedSample<'s>> + Clone,
+        tags: impl IntoIterator<Item = &'s [u8]>,
         settings: &Settings,
     ) -> u64 {
-        let hist = hist || !settings.hist_match.is_empty();
-        Node::new_metrics_cost(names, settings.max_series, hist) + alloc_size(tags) + 64
+        Node::new_metrics_cost(samples.clone(), settings.max_series, settings)
+            + tags.into_iter().map(tags_cost).sum::<u64>()
+            + 96
+            + Node::reopened_bound(samples)
     }
 
-    /// New metrics with these names, each once, at most `free` of them.
-    fn new_metrics_cost<'n>(names: impl Iterator<Item = &'n [u8]>, free: u32, hist: bool) -> u64 {
-        let (mut new, mut bytes) = (HashSet::new(), 0);
-        for name in names {
-            if new.len() < free as usize && new.insert(name) {
-                bytes += alloc_size(name.len());
+    /// New metrics of these samples, each once, at most `free` of them.
+    fn new_metrics_cost<'s>(
+        samples: impl Iterator<Item = CostedSample<'s>>,
+        free: u32,
+        settings: &Settings,
+    ) -> u64 {
+        let has_patterns = !settings.hist_match.is_empty();
+        // By name: a sample has the option HIST.
+        let (mut new, mut bytes, mut hist) = (HashMap::new(), 0, 0);
+        for CostedSample {
+            name,
+            hist: is_hist,
+            ..
+        } in samples
+        {
+            let is_full = new.len() >= free as usize;
+            let has_hist = match new.entry(name) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(_) if is_full => continue,
+                Entry::Vacant(entry) => {
+                    bytes += alloc_size(name.len());
+                    entry.insert(false)
+                }
+            };
+            if !*has_hist && (is_hist || has_patterns) {
+                *has_hist = true;
+                hist += HIST_RESERVE;
             }
         }
         let new = new.len() as u64;
-        (new * METRIC).min(new * ONE_OF_MANY + MANY)
-            + new * (METRIC_RESERVE + HIST_RESERVE * u64::from(hist))
-            + bytes
+        (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + hist + bytes
+    }
+
+    /// An upper bound of the windows that samples open and later ones of the same command close, in any node.
+    pub(crate) fn reopened_bound<'s>(samples: impl Iterator<Item = CostedSample<'s>>) -> u64 {
+        let window = |sample: CostedSample<'_>| {
+            let tags = sample.reopened?;
+            let record = record(sample.name.len() + tags + PERCENTILES + MAX_BYTES);
+            Some(record + BUCKET + PERCENTILES as u64 + MAX_OPEN as u64 * WINDOW)
+        };
+        samples.filter_map(window).sum::<u64>() * Window::ALL.len() as u64
+    }
+
+    /// A quick upper bound of the same in this node.
+    pub(crate) fn reopened_cost<'s>(&self, samples: impl Iterator<Item = CostedSample<'s>>) -> u64 {
+        let n = samples.filter(|sample| sample.reopened.is_some());
+        let mut bound = 0;
+        for sample in n {
+            let longest = sample.reopened.max(Some(self.metrics.longest));
+            bound += Node::reopened_bound(std::iter::once(CostedSample {
+                reopened: longest,
+                ..sample
+            }));
+        }
+        bound
+    }
+
+    /// The windows of both lengths that an earlier sample of the command opens and this one may close.
+    fn add_reopened(&self, sample: &CostedSample<'_>, closings: &mut Closings) {
+        let Some(tags) = sample.reopened else {
+            return;
+        };
+        let tags = tags.max(self.metric_tags_len(sample.name));
+        let len = sample.name.len() + tags + self.hist_record(true);
+        for window in Window::ALL {
+            closings.add(window, len, BUCKET + PERCENTILES as u64);
+            closings.windows += self.more_windows_cost(window);
+        }
     }
 
     /// The windows of a metric that a sample may close and open. `is_ahead`: its time is reset.
-    fn add_closings(
-        &self,
-        metric: &Metric,
-        sample: &Sample<'_>,
-        is_ahead: bool,
-        closings: &mut Closings,
-    ) {
+    fn add_closings(&self, metric: &Metric, at: i64, is_ahead: bool, closings: &mut Closings) {
         for window in Window::ALL {
-            let start_s = window_start(second(sample.at), self.lengths[window]);
+            let start_s = window_start(second(at), self.lengths[window]);
             let counts_in_one = || metric.open(window).any(|b| b.start_s() == start_s);
             // The first sample of a counter after a pause opens no window, but closes older ones.
             let closes_none = metric.metric_type != MetricType::Diff && counts_in_one();
@@ -341,7 +426,7 @@ impl Node {
         };
         let is_ahead = metric.is_ahead(ctx.apply.now_ms, self.rules.max_future_ms);
         let mut closings = Closings::default();
-        self.add_closings(metric, &sample, is_ahead, &mut closings);
+        self.add_closings(metric, sample.at, is_ahead, &mut closings);
         if sample.hist && !metric.is_hist() {
             sample.hist = false;
             ctx.count_rejected(ctx.memory.limit.rejected());

@@ -22,7 +22,7 @@ mod sweep;
 mod table;
 mod write;
 
-pub(crate) use cost::LEASE_COST;
+pub(crate) use cost::{CostedSample, LEASE_COST};
 pub use cost::{HIST_RESERVE, METRIC_RESERVE, NODE_RESERVE};
 pub(crate) use drain::Selection;
 pub(crate) use read::Scan;

@@ -154,6 +154,29 @@ impl Node {
         Some(Window::ALL.into_iter().flat_map(closes).sum())
     }
 
+    /// Returns the length of the longest tag list of a metric and its open windows, bytes; 0 if there is no metric of
+    /// this name.
+    pub(crate) fn metric_tags_len(&self, name: &[u8]) -> usize {
+        let metrics = &self.metrics.table;
+        let Some(metric) = metrics.find(name).and_then(|slot| metrics.get(slot)) else {
+            return 0;
+        };
+        let windows = Window::ALL.into_iter();
+        let open = windows.flat_map(|window| metric.open_with_tags(window));
+        let lists = open.map(|(_, tags)| tags).chain([metric.tags]);
+        lists
+            .map(|tags| self.metrics.tags.text(tags).len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Returns the bytes of the records of the windows that an earlier sample of a command opens and a later one of the
+    /// same metric closes. `tags`: the longest tag list of the metric in the command, bytes.
+    pub(crate) fn reopened_bytes(&self, name: &[u8], tags: usize) -> u64 {
+        let tags = tags.max(self.metric_tags_len(name));
+        ((name.len() + tags) as u64 + RECORD) * Window::ALL.len() as u64
+    }
+
     /// Returns `true` if an error is stored with exactly the content of this occurrence.
     pub(crate) fn holds_error(&self, o: &Occurrence<'_>) -> bool {
         self.errors.holds(o)
