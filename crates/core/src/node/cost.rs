@@ -17,18 +17,16 @@ use crate::node::metric::older::OlderWindow;
 use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
 use crate::node::sources::{FIRST_SOURCE, Source};
-use crate::node::table::{FREE, Named};
-use crate::settings::{MAX_OPEN, MIN_OPEN, Settings};
+use crate::node::table::Named;
+use crate::settings::{MIN_OPEN, Settings};
 use crate::time::{second, window_start};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 /// A new metric, with its place in a growing block and in the index.
-const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
+pub(super) const METRIC: u64 = 5 * size_of::<Metric>() as u64 + 256;
 
 /// Each of many new metrics, and what blocks and the index may grow ahead of them.
-const ONE_OF_MANY: u64 = size_of::<Metric>() as u64 + 80;
-const MANY: u64 = 64 << 10;
+pub(super) const ONE_OF_MANY: u64 = size_of::<Metric>() as u64 + 80;
+pub(super) const MANY: u64 = 64 << 10;
 
 /// The bytes that an existing metric may add without a check: the boxes beside it, second windows of both lengths, and
 /// their deadlines. The memory limits keep them free for each metric.
@@ -39,16 +37,16 @@ pub const METRIC_RESERVE: u64 = 480;
 pub const HIST_RESERVE: u64 = 2 * (1280 + 128) + 256;
 
 /// The bytes of percentiles in a record, and in the history.
-const PERCENTILES: usize = 128;
+pub(super) const PERCENTILES: usize = 128;
 
 /// The bytes that a node may add besides: the first records of its two queues, and buffers.
 pub const NODE_RESERVE: u64 = 2048;
 
 /// An open window, with its place in the list of its metric and its deadline.
-const WINDOW: u64 = 2 * size_of::<OlderWindow>() as u64 + 64;
+pub(super) const WINDOW: u64 = 2 * size_of::<OlderWindow>() as u64 + 64;
 
 /// The first closed window in the history of a metric.
-const BUCKET: u64 = 320;
+pub(super) const BUCKET: u64 = 320;
 
 /// A closed window after others: a step of a history so short that an allocator rounds it up by little.
 const NEXT_BUCKET: u64 = 192;
@@ -67,46 +65,29 @@ pub(crate) const LEASE_COST: u64 = 160;
 const REFERENCE: u64 = 160;
 
 /// The allocated size of a text: rounded up to an allocator's size class.
-fn alloc_size(len: usize) -> u64 {
+pub(super) fn alloc_size(len: usize) -> u64 {
     (len + len / 4 + 32) as u64
 }
 
 /// The record of a window of a metric whose name and tags have `len` bytes.
-fn record(len: usize) -> u64 {
+pub(super) fn record(len: usize) -> u64 {
     max_cost_of(len + 128)
-}
-
-/// A tag list that is not stored yet.
-fn tags_cost(tags: &[u8]) -> u64 {
-    alloc_size(tags.len()) + 64
-}
-
-/// A sample of a command, for its cost.
-#[derive(Clone, Copy)]
-pub(crate) struct CostedSample<'a> {
-    pub name: &'a [u8],
-    pub metric_type: MetricType,
-    pub at: i64,
-    pub hist: bool,
-    /// An earlier sample of the command has the same metric and another time, so this one may close a window that the
-    /// earlier one opens. The length of the longest tag list of the metric in the command so far, bytes.
-    pub reopened: Option<usize>,
 }
 
 /// Windows that may close.
 #[derive(Default)]
-struct Closings {
+pub(super) struct Closings {
     /// Their records by window: of all together, and of the largest.
     records: PerWindow<u64>,
     largest: PerWindow<u64>,
     /// Their closed windows in the history.
     history: u64,
     /// Windows that open beyond those that the reserve covers.
-    windows: u64,
+    pub(super) windows: u64,
 }
 
 impl Closings {
-    fn add(&mut self, window: Window, len: usize, history: u64) {
+    pub(super) fn add(&mut self, window: Window, len: usize, history: u64) {
         let record = record(len);
         self.records[window] = self.records[window].saturating_add(record);
         self.largest[window] = self.largest[window].max(record);
@@ -139,7 +120,7 @@ impl Node {
     }
 
     /// The windows of a metric beyond the second: the reserve covers two.
-    fn more_windows_cost(&self, window: Window) -> u64 {
+    pub(super) fn more_windows_cost(&self, window: Window) -> u64 {
         self.max_open(window).saturating_sub(MIN_OPEN) as u64 * WINDOW
     }
 
@@ -153,142 +134,14 @@ impl Node {
         METRIC + 2 * alloc_size(name) + alloc_size(tags)
     }
 
-    /// Samples of a command, and the tag lists that they bring, each once.
-    pub(crate) fn samples_cost<'s>(
-        &self,
-        samples: impl Iterator<Item = CostedSample<'s>> + Clone,
-        tags: impl IntoIterator<Item = &'s [u8]>,
-        now_ms: i64,
-        settings: &Settings,
-    ) -> u64 {
-        let free = settings.max_series.saturating_sub(self.metrics.table.len());
-        let slots = self.metric_slots(samples.clone().map(|sample| sample.name));
-        let slots = slots.into_iter().zip(samples);
-        let unknown = slots.clone().filter(|(slot, _)| *slot == FREE);
-        let unknown = unknown.map(|(_, sample)| sample);
-        let mut cost = Node::new_metrics_cost(unknown.clone(), free, settings);
-        let (mut closings, mut is_taken) = (Closings::default(), cost > 0);
-        for sample in unknown {
-            self.add_reopened(&sample, &mut closings);
-        }
-        let is_of_type = |slot: u32, sample: &CostedSample<'_>| {
-            let metric = self.metrics.table.get(slot);
-            metric.is_some_and(|metric| metric.metric_type == sample.metric_type)
-        };
-        let mut known: Vec<_> = slots
-            .filter(|(slot, sample)| *slot != FREE && is_of_type(*slot, sample))
-            .collect();
-        known.sort_unstable_by_key(|(slot, _)| *slot);
-        for group in known.chunk_by(|(a, _), (b, _)| a == b) {
-            let [(slot, first), ..] = group else { continue };
-            let Some(metric) = self.metrics.table.get(*slot) else {
-                continue;
-            };
-            // Samples of several times may close all windows that are open.
-            let closes_all = group.iter().any(|(_, sample)| sample.reopened.is_some())
-                || metric.is_ahead(now_ms, settings.rules.max_future_ms);
-            self.add_closings(metric, first.at, closes_all, &mut closings);
-            for (_, sample) in group {
-                self.add_reopened(sample, &mut closings);
-            }
-            is_taken = true;
-            if !metric.is_hist() && group.iter().any(|(_, sample)| sample.hist) {
-                cost += HIST_RESERVE;
-            }
-        }
-        if is_taken {
-            let new = tags
-                .into_iter()
-                .filter(|tags| !self.metrics.tags.holds(tags));
-            cost += new.map(tags_cost).sum::<u64>();
-        }
-        cost + self.closings_cost(&closings)
-    }
-
-    /// Samples of a command in a new node, and the tag lists that they bring, each once.
-    pub(crate) fn first_samples_cost<'s>(
-        samples: impl Iterator<Item = CostedSample<'s>> + Clone,
-        tags: impl IntoIterator<Item = &'s [u8]>,
-        settings: &Settings,
-    ) -> u64 {
-        Node::new_metrics_cost(samples.clone(), settings.max_series, settings)
-            + tags.into_iter().map(tags_cost).sum::<u64>()
-            + 96
-            + Node::reopened_bound(samples)
-    }
-
-    /// New metrics of these samples, each once, at most `free` of them.
-    fn new_metrics_cost<'s>(
-        samples: impl Iterator<Item = CostedSample<'s>>,
-        free: u32,
-        settings: &Settings,
-    ) -> u64 {
-        let has_patterns = !settings.hist_match.is_empty();
-        // By name: a sample has the option HIST.
-        let (mut new, mut bytes, mut hist) = (HashMap::new(), 0, 0);
-        for CostedSample {
-            name,
-            hist: is_hist,
-            ..
-        } in samples
-        {
-            let is_full = new.len() >= free as usize;
-            let has_hist = match new.entry(name) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(_) if is_full => continue,
-                Entry::Vacant(entry) => {
-                    bytes += alloc_size(name.len());
-                    entry.insert(false)
-                }
-            };
-            if !*has_hist && (is_hist || has_patterns) {
-                *has_hist = true;
-                hist += HIST_RESERVE;
-            }
-        }
-        let new = new.len() as u64;
-        (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + hist + bytes
-    }
-
-    /// An upper bound of the windows that samples open and later ones of the same command close, in any node.
-    pub(crate) fn reopened_bound<'s>(samples: impl Iterator<Item = CostedSample<'s>>) -> u64 {
-        let window = |sample: CostedSample<'_>| {
-            let tags = sample.reopened?;
-            let record = record(sample.name.len() + tags + PERCENTILES + MAX_BYTES);
-            Some(record + BUCKET + PERCENTILES as u64 + MAX_OPEN as u64 * WINDOW)
-        };
-        samples.filter_map(window).sum::<u64>() * Window::ALL.len() as u64
-    }
-
-    /// A quick upper bound of the same in this node.
-    pub(crate) fn reopened_cost<'s>(&self, samples: impl Iterator<Item = CostedSample<'s>>) -> u64 {
-        let n = samples.filter(|sample| sample.reopened.is_some());
-        let mut bound = 0;
-        for sample in n {
-            let longest = sample.reopened.max(Some(self.metrics.longest));
-            bound += Node::reopened_bound(std::iter::once(CostedSample {
-                reopened: longest,
-                ..sample
-            }));
-        }
-        bound
-    }
-
-    /// The windows of both lengths that an earlier sample of the command opens and this one may close.
-    fn add_reopened(&self, sample: &CostedSample<'_>, closings: &mut Closings) {
-        let Some(tags) = sample.reopened else {
-            return;
-        };
-        let tags = tags.max(self.metric_tags_len(sample.name));
-        let len = sample.name.len() + tags + self.hist_record(true);
-        for window in Window::ALL {
-            closings.add(window, len, BUCKET + PERCENTILES as u64);
-            closings.windows += self.more_windows_cost(window);
-        }
-    }
-
     /// The windows of a metric that a sample may close and open. `is_ahead`: its time is reset.
-    fn add_closings(&self, metric: &Metric, at: i64, is_ahead: bool, closings: &mut Closings) {
+    pub(super) fn add_closings(
+        &self,
+        metric: &Metric,
+        at: i64,
+        is_ahead: bool,
+        closings: &mut Closings,
+    ) {
         for window in Window::ALL {
             let start_s = window_start(second(at), self.lengths[window]);
             let counts_in_one = || metric.open(window).any(|b| b.start_s() == start_s);
@@ -309,7 +162,7 @@ impl Node {
     }
 
     /// The records and closed windows: no more records than their queue may hold, as the oldest are evicted then.
-    fn closings_cost(&self, closings: &Closings) -> u64 {
+    pub(super) fn closings_cost(&self, closings: &Closings) -> u64 {
         let mut cost = closings.history.saturating_add(closings.windows);
         for window in Window::ALL {
             if closings.records[window] > 0 {
@@ -324,7 +177,7 @@ impl Node {
     }
 
     /// What the record of a window has besides if it has a histogram.
-    fn hist_record(&self, hist: bool) -> usize {
+    pub(super) fn hist_record(&self, hist: bool) -> usize {
         match (hist, self.rules.hist_records) {
             (false, _) => 0,
             (true, false) => PERCENTILES,
