@@ -104,7 +104,8 @@ impl ApplyContext {
         }
     }
 
-    /// Returns `true` if version 1 of effects (0.1.0) decided it, which kept two windows open and forgot a metric completely.
+    /// Returns `true` if version 1 of effects (0.1.0) decided it, which kept two windows open and forgot a metric
+    /// completely.
     pub fn is_version_1(&self) -> bool {
         self.version == 1
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub const MAX_BYTES: usize = 1024;
 
 /// Glob patterns separated by blanks.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct NamePatterns {
     text: Arc<str>,
     globs: Arc<[Glob]>,
@@ -42,15 +42,6 @@ impl NamePatterns {
         // The work is limited by the lengths of patterns and names.
         let mut steps = 0;
         self.globs.iter().any(|glob| glob.matches(name, &mut steps))
-    }
-}
-
-impl Default for NamePatterns {
-    fn default() -> NamePatterns {
-        NamePatterns {
-            text: "".into(),
-            globs: Arc::new([]),
-        }
     }
 }
 

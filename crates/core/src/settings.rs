@@ -448,16 +448,14 @@ impl Settings {
 
     /// The settings for commands that another server has accepted: its decision is not checked again.
     pub fn unlimited() -> Settings {
-        Settings {
+        let mut settings = Settings {
             max_item_size: usize::MAX,
             max_values: usize::MAX,
             max_node_name: usize::MAX,
-            rules: Rules {
-                max_future_ms: i64::MAX,
-                ..Rules::default()
-            },
             ..Settings::default()
-        }
+        };
+        settings.rules.max_future_ms = i64::MAX;
+        settings
     }
 }
 

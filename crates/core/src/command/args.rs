@@ -263,8 +263,7 @@ impl<'a, 's> Args<'a, 's> {
     /// Parses a time in Unix milliseconds that is not too far ahead of the clock.
     pub fn parse_at(&self, given: &[u8]) -> Result<i64, CommandError> {
         let at = self.parse_ms("AT", given)?;
-        // Only digits, as it has been parsed.
-        let given = String::from_utf8_lossy(given);
+        let given = given.escape_ascii();
         let ahead = at.saturating_sub(self.now.ms());
         let max = self.settings.rules.max_future_ms;
         if at < LOOKS_LIKE_SECONDS {

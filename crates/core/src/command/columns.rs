@@ -15,13 +15,6 @@ use std::collections::hash_map::Entry;
 /// The largest number of bytes of names, values and other cells for each sample of a command, on average.
 const SAMPLE_BYTES: usize = 512;
 
-const TYPES: [SampleKind; 4] = [
-    SampleKind::Abs,
-    SampleKind::Add,
-    SampleKind::Diff,
-    SampleKind::Inc,
-];
-
 /// A column of AGG.MSTAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
@@ -59,18 +52,47 @@ impl Column {
     }
 }
 
-/// The columns of a command, in their order.
-pub(super) struct Columns(Vec<Column>);
+/// The columns of a command.
+pub(super) struct Columns {
+    len: usize,
+    /// The place of each column in a row; [`ABSENT`] for one that is not given.
+    places: [usize; Column::ALL.len()],
+    /// The command has the option COLUMNS.
+    are_given: bool,
+}
+
+/// The place of a column that is not given: behind every row.
+const ABSENT: usize = usize::MAX;
 
 impl Columns {
-    /// The columns of a command without COLUMNS.
+    fn new(are_given: bool) -> Columns {
+        Columns {
+            len: 0,
+            places: [ABSENT; Column::ALL.len()],
+            are_given,
+        }
+    }
+
+    /// Returns the columns of a command without COLUMNS.
     pub fn pairs() -> Columns {
-        Columns(vec![Column::Metric, Column::Value])
+        let mut columns = Columns::new(false);
+        columns.add(Column::Metric);
+        columns.add(Column::Value);
+        columns
+    }
+
+    fn add(&mut self, column: Column) {
+        self.places[column as usize] = self.len;
+        self.len += 1;
+    }
+
+    fn contains(&self, column: Column) -> bool {
+        self.places[column as usize] != ABSENT
     }
 
     /// Reads the columns that follow the word COLUMNS, and the word VALUES behind them.
     pub fn parse(args: &mut Args<'_, '_>) -> Result<Columns, CommandError> {
-        let mut columns = Vec::with_capacity(Column::ALL.len());
+        let mut columns = Columns::new(true);
         loop {
             if args.is_empty() {
                 return Err(args.missing("VALUES"));
@@ -80,30 +102,25 @@ impl Columns {
                 break;
             }
             let column = args.parse_one_of("column", word, &Column::ALL, Column::name)?;
-            if columns.contains(&column) {
+            if columns.contains(column) {
                 let column = column.name();
                 return Err(args.reject(format_args!("column {column} is given twice")));
             }
-            columns.push(column);
+            columns.add(column);
         }
         for column in [Column::Metric, Column::Value] {
-            if !columns.contains(&column) {
+            if !columns.contains(column) {
                 return Err(args.missing(&format!("column {}", column.name())));
             }
         }
-        Ok(Columns(columns))
+        Ok(columns)
     }
 
     /// Checks the number and the size of the words behind VALUES.
-    pub fn check_len(
-        &self,
-        values: &[&[u8]],
-        has_columns: bool,
-        args: &Args<'_, '_>,
-    ) -> Result<(), CommandError> {
-        let (n, columns) = (values.len(), self.0.len());
+    pub fn check_len(&self, values: &[&[u8]], args: &Args<'_, '_>) -> Result<(), CommandError> {
+        let (n, columns) = (values.len(), self.len);
         if n == 0 || n % columns != 0 {
-            return Err(match has_columns {
+            return Err(match self.are_given {
                 true => args.reject(format_args!(
                     "VALUES requires a value for each of {columns} columns in each row, got {n} arguments"
                 )),
@@ -125,24 +142,19 @@ impl Columns {
         }
         Ok(())
     }
-
-    /// Returns the row of these cells; those of columns that are not given are `None`.
-    fn cells<'a>(&self, words: &[&'a [u8]]) -> Cells<'a> {
-        let mut cells = Cells::default();
-        for (column, word) in self.0.iter().zip(words) {
-            cells.0[*column as usize] = Some(word);
-        }
-        cells
-    }
 }
 
-/// The cells of a row by column.
-#[derive(Default)]
-struct Cells<'a>([Option<&'a [u8]>; Column::ALL.len()]);
+/// A row of values.
+struct Row<'c, 'a> {
+    columns: &'c Columns,
+    words: &'c [&'a [u8]],
+}
 
-impl<'a> Cells<'a> {
+impl<'a> Row<'_, 'a> {
+    /// Returns the cell of a column, if the command has the column.
     fn get(&self, column: Column) -> Option<&'a [u8]> {
-        self.0[column as usize]
+        let place = self.columns.places[column as usize];
+        self.words.get(place).copied()
     }
 
     /// Returns a cell whose empty value means a default.
@@ -220,7 +232,7 @@ impl<'a> Samples<'a> {
         atomic: bool,
         args: &Args<'a, '_>,
     ) -> Result<Samples<'a>, CommandError> {
-        let rows = values.chunks_exact(columns.0.len());
+        let rows = values.chunks_exact(columns.len);
         let mut samples = Samples {
             valid: Vec::with_capacity(rows.len()),
             option_tags: options.tags.is_some().then_some(0),
@@ -230,7 +242,11 @@ impl<'a> Samples<'a> {
         // Cells of tags by their text: a list that many rows have is parsed and stored once.
         let mut known_tags = HashMap::new();
         for (index, row) in rows.enumerate() {
-            match samples.parse_row(index, &columns.cells(row), options, &mut known_tags, args) {
+            let row = Row {
+                columns,
+                words: row,
+            };
+            match samples.parse_row(index, &row, options, &mut known_tags, args) {
                 Ok(sample) => samples.valid.push(sample),
                 Err(CommandError {
                     code,
@@ -248,7 +264,7 @@ impl<'a> Samples<'a> {
                 }),
             }
         }
-        if columns.0.contains(&Column::At) {
+        if columns.contains(Column::At) {
             samples.find_reopened();
         }
         Ok(samples)
@@ -257,7 +273,7 @@ impl<'a> Samples<'a> {
     fn parse_row(
         &mut self,
         index: usize,
-        cells: &Cells<'a>,
+        cells: &Row<'_, 'a>,
         options: &SampleOptions<'a>,
         known_tags: &mut HashMap<&'a [u8], usize>,
         args: &Args<'a, '_>,
@@ -268,7 +284,7 @@ impl<'a> Samples<'a> {
         args.check_size("value", text)?;
         let kind = match cells.given(Column::Type) {
             None => options.kind,
-            Some(word) => args.parse_one_of("TYPE", word, &TYPES, SampleKind::name)?,
+            Some(word) => args.parse_one_of("TYPE", word, &SampleKind::ALL, SampleKind::name)?,
         };
         let value = value(text, kind).map_err(|detail| args.reject(detail))?;
         let times = match cells.given(Column::Times) {

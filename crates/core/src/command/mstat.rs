@@ -12,7 +12,7 @@ use crate::node::{Node, SampleError};
 use crate::reply::Reply;
 use crate::settings::Settings;
 use aggregator_protocol::quote::quoted;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const NAME: &str = "AGG.MSTAT";
 
@@ -59,16 +59,14 @@ impl<'a> Mstat<'a> {
                 return Err(args.missing("VALUES"));
             }
             match args.option()? {
-                "VALUES" => break None,
-                "COLUMNS" => break Some(Columns::parse(args)?),
+                "VALUES" => break Columns::pairs(),
+                "COLUMNS" => break Columns::parse(args)?,
                 "ATOMIC" => atomic = true,
                 option => options.read(option, args)?,
             }
         };
         let values = args.take_rest();
-        let has_columns = columns.is_some();
-        let columns = columns.unwrap_or_else(Columns::pairs);
-        columns.check_len(values, has_columns, args)?;
+        columns.check_len(values, args)?;
         let samples = Samples::parse(&columns, values, &mut options, atomic, args)?;
         Ok(Mstat {
             options,
@@ -300,6 +298,8 @@ impl<'a> Mstat<'a> {
     fn first_error(&self, node: &Node, max_series: u32) -> Option<CommandError> {
         // Hashed, as names may be long and have long common prefixes.
         let mut new = HashMap::with_hasher(node.name_hasher());
+        // Metrics that exist, whose open windows are counted.
+        let mut known = HashSet::with_hasher(node.name_hasher());
         let mut closing = 0;
         for sample in &self.samples.valid {
             let (index, metric, kind) = (sample.index, sample.metric, sample.kind);
@@ -312,7 +312,11 @@ impl<'a> Mstat<'a> {
                 Some(_) => None,
                 None => node.closing_bytes(metric, sample.at),
             };
-            closing += closing_bytes.unwrap_or(0);
+            if let Some(bytes) = closing_bytes
+                && known.insert(metric)
+            {
+                closing += bytes;
+            }
             if closing > CLOSED_BYTES {
                 let detail = format!("sample {index}: {TOO_MANY_CLOSED}; no sample was accepted");
                 return Some(CommandError::argument(NAME, detail));

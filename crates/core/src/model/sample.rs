@@ -57,6 +57,14 @@ pub(crate) enum SampleKind {
 }
 
 impl SampleKind {
+    /// All kinds.
+    pub const ALL: [SampleKind; 4] = [
+        SampleKind::Abs,
+        SampleKind::Add,
+        SampleKind::Diff,
+        SampleKind::Inc,
+    ];
+
     /// Returns the keyword of the commands.
     pub fn name(self) -> &'static str {
         match self {

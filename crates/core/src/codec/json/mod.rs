@@ -190,7 +190,7 @@ mod tests {
             match scan(&text) {
                 // A number that no double can represent is a number, too; it is kept as written.
                 Ok(_) => prop_assert!(theirs.map_or_else(|e| e.to_string().starts_with("number out of range"), |_| true)),
-                Err(e) => prop_assert!(theirs.is_err() || e.what.starts_with("a name that is given twice"), "{:?}", e),
+                Err(e) => prop_assert!(theirs.is_err() || e.what.starts_with("duplicate name"), "{:?}", e),
             }
         }
 

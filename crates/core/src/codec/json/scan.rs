@@ -67,6 +67,8 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
         identity,
     })
 }
+
+/// A text that is being scanned.
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,

@@ -144,9 +144,7 @@ impl Metric {
             self.keep(window, open.start_s(), form, max);
         }
     }
-}
 
-impl Metric {
     /// Checks how often a counter has restarted in its newest MIN window, which is no longer the newest: a window takes
     /// no more increases then.
     pub(super) fn check_restarts(&mut self, window: Window, ctx: &mut MetricContext<'_>) {

@@ -36,12 +36,11 @@ impl Histograms {
 
     /// Halves the resolution of the histograms that are large.
     pub fn halve(&mut self) {
-        let large = self.0.iter_mut().map(|h| &mut h.histogram);
-        large
-            .filter(|histogram| is_large(histogram))
-            .for_each(|histogram| {
-                histogram.halve_resolution();
-            });
+        for open in &mut self.0 {
+            if is_large(&open.histogram) {
+                open.histogram.halve_resolution();
+            }
+        }
     }
 
     /// Writes the form of saved nodes.

@@ -6,6 +6,7 @@
 
 use super::histograms::WindowHistogram;
 use super::open_window::OpenWindow;
+use super::slots::Rates;
 use super::storage::Metric;
 use super::window_slot::WindowSlot;
 use crate::codec::bytes::Reader;
@@ -37,7 +38,7 @@ impl Metric {
 
     /// Inserts rates of an INC metric into the histogram of a window. They are few, so they go into the histograms of
     /// both windows at once: a short window that opens late has slots that the long one has seen already.
-    pub(super) fn observe_rates(&mut self, window: Window, start_s: u32, rates: [(f64, u32); 2]) {
+    pub(super) fn observe_rates(&mut self, window: Window, start_s: u32, rates: Rates) {
         let histograms = self.histograms_mut();
         let histogram = histograms.and_then(|histograms| histograms.get_mut(window, start_s));
         if let Some(histogram) = histogram {

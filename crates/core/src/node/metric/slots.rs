@@ -1,9 +1,9 @@
-//! The slots of INC metrics: of which increments the rates are computed.
+//! The slots of INC metrics, over which their rates are computed.
 //!
-//! A slot is some seconds (`agg.inc-slot`), aligned to the epoch, within one window of each length. The increments of
-//! the current slot, of which there is one per metric, are added up; when a sample of a later slot arrives or the short
-//! window closes, their rate goes to the open windows that contain the slot, and empty slots after it bring a rate of 0.
-//! However many these are, they take one step.
+//! A slot is an interval of `agg.inc-slot` seconds, aligned to the epoch, within one window of each length. The
+//! increments of the current slot, of which a metric has one, are added up. When a sample of a later slot arrives or the
+//! short window closes, their rate goes to the open windows that contain the slot, and each empty slot after it has rate
+//! 0. Any number of empty slots takes one step.
 //!
 //! # Invariants
 //! The current slot is not stored: it is that of the newest sample, but none before the end of the last short window
@@ -51,7 +51,7 @@ impl CompleteSlots {
 }
 
 impl Metric {
-    /// The start of the current slot, Unix seconds. There is a sample.
+    /// Returns the start of the current slot, Unix seconds. The metric has a sample.
     #[inline]
     pub(super) fn current_slot(&self, lengths: &Lengths) -> u32 {
         let newest = self.last_at().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! A metric as it is stored: a packed struct with what every sample touches, and boxes beside it with what few do.
 //!
-//! The changes that samples and time make to a metric are in `windowing.rs`.
+//! The changes that samples and time make to a metric are in `windowing.rs`, `slots.rs`, `observe.rs` and `closing.rs`.
 
 use super::histograms::Histograms;
 use super::history::History;

@@ -108,7 +108,7 @@ impl Metric {
         outcome_of(slots)
     }
 
-    /// Returns the sample of a gauge whose value a change gives.
+    /// Converts a change of a gauge (ADD) to a sample with the new value.
     #[inline(never)]
     fn changed<'s>(&self, change: &Sample<'s>) -> Sample<'s> {
         Sample {
@@ -385,7 +385,10 @@ fn sum(a: Number, b: Number) -> Number {
 /// Returns the increase of a total, exact as long as both totals are whole; `None` where it is lower than before.
 fn increase(total: Number, before: Number) -> Option<f64> {
     match (whole(total), whole(before)) {
-        (Some(total), Some(before)) => (total >= before).then(|| (total - before) as f64),
+        // A saved node may claim a negative total, so that the difference exceeds the range.
+        (Some(total), Some(before)) => {
+            (total >= before).then(|| total.saturating_sub(before) as f64)
+        }
         _ => {
             let d = total.to_f64() - before.to_f64();
             (d >= 0.0).then_some(d)
