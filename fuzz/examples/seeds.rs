@@ -1,5 +1,6 @@
-//! Writes the seeds of the corpus: `cargo run --example seeds`. They are real commands, and the frames and payloads of
-//! these; the same at each run. What a fuzzer found besides (`fuzz/corpus/TARGET/found-*`) stays.
+//! Writes the seeds of the corpus: `cargo run --example seeds`. The seeds are commands, frames and payloads of nodes, JSON
+//! texts, lines, steps of `large` and random bytes, the same in each run. Inputs that a fuzzer found
+//! (`fuzz/corpus/TARGET/found-*`) stay.
 
 use aggregator_core::node::Node;
 use aggregator_core::{Command, Propagation, Settings};

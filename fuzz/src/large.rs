@@ -239,6 +239,9 @@ impl World {
         });
         let took = cpu_time().saturating_sub(before);
         check_memory(peak, LOAD_MEMORY, bytes);
+        // Only these are rejected.
+        let is_valid = !endless && windows <= MAX_HISTORY as usize;
+        assert!(node.is_some() || !is_valid, "the saved node does not load");
         if let Some(node) = node {
             self.node = node;
             self.node.restart(self.server.now.mono_ms);

@@ -4,21 +4,15 @@
 use aggregator_core::histogram::{Histogram, Percentiles};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use testkit::Random;
 
 /// The numbers of samples of a window.
 const SIZES: [usize; 4] = [10, 300, 3_600, 60_000];
 
-/// Log-normal values with σ = 1 (SplitMix64 and Box-Muller).
+/// Returns log-normal values with σ = 1.
 fn latencies(n: usize, seed: u64) -> Vec<f64> {
-    let mut state = seed;
-    let mut unit = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) + 1) as f64 / (1u64 << 53) as f64
-    };
-    let mut normal = || (-2.0 * unit().ln()).sqrt() * (std::f64::consts::TAU * unit()).cos();
-    (0..n).map(|_| 20.0 * normal().exp()).collect()
+    let mut random = Random(seed);
+    (0..n).map(|_| random.log_normal(20.0)).collect()
 }
 
 fn histogram(values: &[f64]) -> Histogram {

@@ -2,6 +2,7 @@
 //! `cargo run --release -p aggregator-core --example histogram_errors [values]`.
 
 use aggregator_core::histogram::{Histogram, MAX_PERCENTILES, Percentiles};
+use testkit::Random;
 
 /// The values of a window.
 const WINDOW: usize = 10_000;
@@ -11,27 +12,6 @@ const HUNDREDTHS: [usize; MAX_PERCENTILES] = [100, 1_000, 2_500, 5_000, 9_000, 9
 
 /// The scales of the table.
 const SCALES: [i8; 4] = [5, 4, 3, 2];
-
-/// Random numbers (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Above 0 and at most 1.
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
-    }
-}
 
 type Distribution = (&'static str, fn(&mut Random) -> f64);
 

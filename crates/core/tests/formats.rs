@@ -1,7 +1,7 @@
 //! The formats of saved nodes and effects, to the byte, and those of older versions. (The files of 0.1.0 are in the
 //! module's tests/stable.)
 
-use crate::support::{BASE, Value, World, digest, frames, reload};
+use crate::support::{BASE, Value, World, digest, frames, hex, reload};
 use aggregator_core::histogram::Percentiles;
 use aggregator_core::id::MAX_ID;
 use aggregator_core::node::{Node, SnapshotLoader};
@@ -18,10 +18,6 @@ fn world() -> World {
     w.run(&format!("STAT forgotten 2 AT {}", BASE));
     w.run("FORGET METRIC forgotten");
     w
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns a payload as another version wrote it.

@@ -60,4 +60,26 @@ impl Random {
         text.truncate(len);
         text
     }
+
+    /// Returns a number above 0 and at most 1, evenly distributed.
+    pub fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Returns a number of the standard normal distribution (Box-Muller).
+    pub fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// Returns a number of the log-normal distribution with σ = 1.
+    pub fn log_normal(&mut self, median: f64) -> f64 {
+        median * self.normal().exp()
+    }
+
+    /// Shuffles a list.
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for i in (1..list.len()).rev() {
+            list.swap(i, self.below(i + 1));
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! The byte form, to the byte.
 
 use super::model::bucket;
-use super::{assert_same, bytes, hex, histogram, json};
+use super::{assert_same, bytes, histogram, json};
+use crate::support::hex;
 use aggregator_core::DecodeError;
 use aggregator_core::histogram::{Histogram, MAX_SCALE};
 

@@ -9,6 +9,7 @@ mod properties;
 mod rules;
 mod samples;
 
+use crate::support::hex;
 use aggregator_core::histogram::Histogram;
 
 fn histogram(samples: &[(f64, u64)]) -> Histogram {
@@ -29,10 +30,6 @@ fn bytes(histogram: &Histogram) -> Vec<u8> {
     let mut out = Vec::new();
     histogram.put(&mut out);
     out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks that two histograms are equal in all that can be seen of them, and in memory.

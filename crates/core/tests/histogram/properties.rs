@@ -2,7 +2,8 @@
 
 use super::model::Model;
 use super::samples::{DISTRIBUTIONS, Random, samples, size};
-use super::{assert_same, bytes, hex, histogram, json};
+use super::{assert_same, bytes, histogram, json};
+use crate::support::hex;
 use aggregator_core::histogram::{
     Histogram, MAX_BYTES, MAX_HEAP_BYTES, MAX_RAW, MAX_SCALE, MIN_SCALE, Percentiles,
 };

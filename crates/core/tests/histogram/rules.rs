@@ -2,7 +2,8 @@
 
 use super::model::bucket;
 use super::samples::{Random, value};
-use super::{assert_same, bytes, hex, histogram, json};
+use super::{assert_same, bytes, histogram, json};
+use crate::support::hex;
 use aggregator_core::histogram::{
     Histogram, MAX_BUCKETS, MAX_BYTES, MAX_COUNT, MAX_HEAP_BYTES, MAX_SCALE, MIN_SCALE, Percentiles,
 };

@@ -12,7 +12,7 @@ mod windows;
 use crate::support::World;
 use proptest::prelude::*;
 
-/// One action; times are seconds after [`BASE`], relative to the clock.
+/// One action. Times are milliseconds.
 #[derive(Clone, Debug)]
 enum Act {
     /// The value, its option and occurrences, and how long ago it was taken, milliseconds.

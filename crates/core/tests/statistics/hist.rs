@@ -1,5 +1,5 @@
-//! HIST: which windows have a histogram, what it contains, and what records show of it. (The percentiles of gauges are
-//! compared with all values in `model.rs`.)
+//! HIST: the windows that have a histogram, its contents, and what records show of it. (`model/windows.rs` compares the
+//! percentiles of gauges and increments with all values.)
 
 use super::stat;
 use crate::support::{BASE, Value, World, reload};

@@ -102,15 +102,11 @@ impl World {
         args.extend(&words[1..]);
         let request = Request::parse(command, &args, &self.settings, self.now)?;
         let mut tree = Tree::default();
-        let creates = matches!(
-            command,
-            Command::Stat | Command::Mstat | Command::Log | Command::Error | Command::Reality
-        );
         let mut effects = Effects::default();
         let mut fresh = None;
         let node = match &mut self.node {
             Some(node) => node,
-            None if creates => fresh.insert(Node::new(&self.settings, 1)),
+            None if command.creates() => fresh.insert(Node::new(&self.settings, 1)),
             None => {
                 request.run_missing(&mut tree);
                 return Ok(tree.finish());
@@ -285,4 +281,9 @@ pub fn reload(node: &Node) -> Node {
         assert_eq!(loader.frame(frame).unwrap(), i + 1 == frames.len());
     }
     loader.finish().unwrap()
+}
+
+/// Returns bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
