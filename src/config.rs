@@ -1,6 +1,7 @@
 //! The values of the settings `agg.*`. Their table is the core's ([`SETTINGS`]).
 //!
-//! A value comes from the default in the table, an argument of `loadmodule`, redis.conf, or CONFIG SET; the latest one applies.
+//! A value comes from the default in the table, an argument of `loadmodule`, redis.conf, or CONFIG SET. The latest one
+//! applies.
 
 use crate::ffi::MainThread;
 use crate::ffi::settings;

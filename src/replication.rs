@@ -27,12 +27,12 @@ static HAS_REPLAY_CLIENT: AtomicBool = AtomicBool::new(false);
 /// The clients that are replaying a file, and the uptime until which each counts as doing so.
 static REPLAYS: MainThread<Vec<(u64, u64)>> = MainThread::new(Vec::new());
 
-/// The limit of [`REPLAYS`]. The timer does not wait for further clients.
+/// The limit of [`REPLAYS`]. The timer does not skip the nodes of further clients.
 const MAX_REPLAYS: usize = 16;
 
-/// The time after an AGG.APPLY of a client for which the timer leaves the nodes alone that this client has brought,
-/// milliseconds. The file has the decisions of its server, and those of this server's timer between them would make
-/// other nodes of it: an item that expired here would be missing where the next effect names it by its slot.
+/// The time after an AGG.APPLY of a client during which the timer skips the nodes that this client sent, milliseconds.
+/// The file contains the decisions of its server, and decisions of this server's timer between them would make the
+/// nodes differ: an item that expired here would be missing when the next effect names it by its slot.
 const REPLAY_PAUSE_MS: u64 = 1_000;
 
 /// In a cluster slots move in ways that do not mark what they replay, so nothing is propagated verbatim.
@@ -137,7 +137,7 @@ pub fn replay_client(ctx: Ctx<'_>, mono_ms: u64) -> u64 {
     client
 }
 
-/// Returns `true` if this client is replaying a file.
+/// Returns `true` if this client sent an AGG.APPLY within the last second, so it is replaying a file.
 pub fn is_replaying(client: u64, mono_ms: u64) -> bool {
     let is_it = |(other, until_ms): &(u64, u64)| *other == client && *until_ms > mono_ms;
     client != 0 && REPLAYS.with(|replays| replays.iter().any(is_it)) == Some(true)

@@ -52,7 +52,7 @@ pub fn log(ctx: Ctx<'_>, node: &[u8], metrics: &[Box<[u8]>], now: Now) {
         if is_new.flatten() == Some(true) {
             let (node, metric) = (node.escape_ascii(), metric.escape_ascii());
             let text = format!(
-                "agg: DIFF metric '{metric}' of node '{node}' restarts again and again: if several processes report \
+                "agg: DIFF metric '{metric}' of node '{node}' restarts repeatedly: if several processes report \
                  their totals to it, let each report increments with INC, or give each a metric of its own"
             );
             ctx.log(Level::Warning, &text);

@@ -292,7 +292,7 @@ fn counter_of_two_processes_is_suspected() {
     let log = server.log();
     let warnings: Vec<&str> = log
         .lines()
-        .filter(|l| l.contains("restarts again and again"))
+        .filter(|l| l.contains("restarts repeatedly"))
         .collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(

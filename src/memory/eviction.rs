@@ -5,9 +5,9 @@
 //! pressure: the core counts what it uses and rejects what is new. `agg.max-node-memory` limits each node likewise;
 //! below that limit the node's own queues are evicted.
 //!
-//! Which queues are large is known from the timer's last round over the nodes and from evictions since, so eviction takes
-//! no longer with many nodes. What is far above the limit (it was lowered, or a file was loaded) is for the timer to trim; until it has,
-//! writes that need memory are rejected.
+//! Which queues are large is known from the timer's last round over the nodes and from evictions since, so eviction
+//! takes no longer with many nodes. The timer trims what is far above the limit (it was lowered, or a file was loaded).
+//! Until it has, writes that need memory are rejected.
 
 use super::accounting::{MIN_STEP, NodeUsage, node_memory, server_memory, tighter_limit};
 use crate::ffi::{Content, Ctx, KeyName, MainThread, Mode, OwnedString};
@@ -251,8 +251,9 @@ impl Eviction<'_> {
     }
 }
 
-/// Returns the queues of the nodes that this server decides for, each once, with their bytes. A node that AGG.APPLY is
-/// putting together is left alone: its last frame counts what came before.
+/// Returns the queues of the nodes, each once, with their bytes. Nodes of slots that are being imported are skipped, as
+/// is a node that AGG.APPLY is assembling: its last frame counts what came before. A node that a client is replaying is
+/// not skipped, because the memory limit has priority.
 fn evictable_queues<'l>(
     ctx: Ctx<'_>,
     locations: &[&'l KeyLocation],
