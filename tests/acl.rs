@@ -47,7 +47,7 @@ const APPLY: &str = "AGG.APPLY NODE payload";
 
 const REPORTER: &str = "+agg.stat +agg.mstat +agg.log +agg.error +agg.reality +agg.forget";
 const POLLER: &str = "+agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue";
-const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info";
+const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info +agg.help";
 
 /// Why a command is denied.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -138,7 +138,7 @@ fn kept(connection: &mut Connection) -> Vec<bool> {
 #[test]
 fn sources_survive_a_failover_and_files_with_their_order() {
     let arguments = [&SYNCED_AOF[..], &["--repl-diskless-sync-delay", "0"]].concat();
-    let Some(primary) = Server::with_module(&arguments, "max-sources 20") else {
+    let Some(mut primary) = Server::with_module(&arguments, "max-sources 20") else {
         return;
     };
     let port = primary.port.to_string();
@@ -153,8 +153,14 @@ fn sources_survive_a_failover_and_files_with_their_order() {
     });
     // The AOF, then the replica as a primary, then a copy, an RDB file and a rewritten AOF: each continues as the primary
     // does.
+    let before = primary.digest("n");
+    primary.restart();
+    assert_eq!(primary.digest("n"), before);
     replica.restart();
-    assert_eq!(replica.digest("n"), primary.digest("n"));
+    // A replica of Valkey 9.1 is empty at first, whatever its AOF has.
+    until("the restarted replica has the same value", || {
+        (replica.digest("n") == before).then_some(())
+    });
     let () = replica.ask("REPLICAOF NO ONE");
     let () = replica.ask("CONFIG SET agg.max-sources 20");
     for server in [&primary, &replica] {

@@ -60,6 +60,7 @@ impl Starts {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
         let started = Instant::now();
         let log = || String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+        let mut has_rejected = false;
         loop {
             if let Some(status) = server.0.try_wait().unwrap() {
                 let log = log();
@@ -81,21 +82,23 @@ impl Starts {
             }
             // Redis 7.0 checks a file that it has rejected before it exits. If the file is cut or damaged inside a module
             // value, that check (rdbLoadCheckModuleValue) never ends, and its memory may grow.
-            let log_so_far = log();
-            let has_rejected = [
-                "Unrecoverable error, aborting now",
-                "Internal error in RDB reading",
-            ]
-            .iter()
-            .any(|text| log_so_far.contains(text));
+            // The first reading after the rejection still has the peak of the load.
             let (_, most) = resident(server.0.id()).unwrap_or_default();
             if has_rejected {
                 self.most_when_checked = self.most_when_checked.max(most);
             } else {
                 self.most = self.most.max(most);
             }
-            // The server listens before it loads, and may never reply.
-            let patience = Duration::from_secs(3);
+            let log_so_far = log();
+            has_rejected = [
+                "Unrecoverable error, aborting now",
+                "Internal error in RDB reading",
+            ]
+            .iter()
+            .any(|text| log_so_far.contains(text));
+            // The server listens before it loads, and may never reply. The wait is short, so that the readings of memory
+            // are close to each other.
+            let patience = Duration::from_millis(50);
             if let Ok(mut connection) = client.get_connection_with_timeout(patience)
                 && connection.set_read_timeout(Some(patience)).is_ok()
                 && let Ok(keys) = redis::cmd("KEYS")

@@ -10,11 +10,15 @@ fn texts(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     page::walk(&page::root().join(folder), &mut |path| {
         let source = std::fs::read_to_string(path).unwrap();
-        let source = source
-            .split("#[cfg(test)]\nmod ")
-            .next()
-            .unwrap()
-            .to_owned();
+        // The rest of the file from a module of tests on; one in a file of its own is no end.
+        let end = source.match_indices("#[cfg(test)]\n").find(|(at, mark)| {
+            let mut lines = source[at + mark.len()..].lines();
+            let item = lines.find(|line| !line.starts_with("#["));
+            item.is_some_and(|line| {
+                line.trim_start_matches("pub ").starts_with("mod ") && line.ends_with('{')
+            })
+        });
+        let source = end.map_or(&*source, |(at, _)| &source[..at]).to_owned();
         let name = path
             .strip_prefix(page::root())
             .unwrap()

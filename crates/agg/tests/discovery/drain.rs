@@ -13,7 +13,7 @@ fn poll(source: &str) -> Place {
     ))
 }
 
-/// Asserts that the messages in the file are unique and returns them.
+/// Returns the messages in the file, each once.
 fn messages(place: &Place) -> BTreeSet<String> {
     let message = |line: String| {
         let record: serde_json::Value = serde_json::from_str(&line).unwrap();
