@@ -68,7 +68,7 @@ impl<'a> Error<'a> {
         }
     }
 
-    /// Sets the level, 0 to 9.
+    /// Sets the level, 0 to 9; the default is 7 (ERROR).
     pub fn level(mut self, level: u8) -> Self {
         self.level = Some(level);
         self

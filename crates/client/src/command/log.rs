@@ -28,7 +28,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Sets the level, 0 to 9; the default is 5.
+    /// Sets the level, 0 to 9; the default is 3 (INFO).
     pub fn level(mut self, level: u8) -> Self {
         self.level = Some(level);
         self
