@@ -3,8 +3,8 @@
 #
 #   scripts/deps.sh          what building and running need: a C compiler, redis-server and redis-cli
 #   scripts/deps.sh lint     also what the checks of `make lint` need: Python, git
-#   scripts/deps.sh test     also what tests need: both of these, a C++ compiler (fuzz targets), pip and venv (servers of
-#                            other versions, the Python client), jq (commands of docs). As root also, where apt has
+#   scripts/deps.sh test     also what tests need: Python, git, procps, a C++ compiler (fuzz targets), pip and venv (servers
+#                            of other versions, the Python client), jq (commands of docs). As root also, where apt has
 #                            them: influxdb, victoria-metrics, chromium, prometheus and its reader in Python (agg poll),
 #                            hiredis and phpredis (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
 #
@@ -42,8 +42,13 @@ optional() {
     true
 }
 if $for_tests; then
+    # Before the first update, as in a new container, apt knows no packages.
+    if [ "$(id -u)" -eq 0 ] && have apt-get && ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; then
+        apt-get update -qq || true
+    fi
     have c++ || missing+=(g++)
     have jq || missing+=(jq)
+    { have pgrep && type -P kill >/dev/null; } || missing+=(procps)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     python3 -c 'import ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
     have influxd || optional influxdb
@@ -53,7 +58,6 @@ if $for_tests; then
     have dpkg-shlibdeps || optional dpkg-dev
     have debootstrap || optional debootstrap
     have systemd-nspawn || optional systemd-container
-    have pgrep || optional procps
     /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
     [ -e /usr/include/hiredis/hiredis.h ] || optional libhiredis-dev
     php -r 'exit(extension_loaded("redis") ? 0 : 1);' 2>/dev/null || { optional php-cli && optional php-redis; }
