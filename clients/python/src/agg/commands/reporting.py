@@ -241,7 +241,7 @@ def forget(node: Text, thing: ItemType, name: Text) -> Command[bool]:
     """AGG.FORGET node METRIC|ERROR|REALITY name
 
     Removes a metric (after closing its windows), an error, or an object (which is then reported as
-    gone). Remove a metric to change it between ABS and DIFF. Returns whether it existed.
+    gone). Remove a metric to change its type. Returns whether it existed.
 
     >>> # AGG.FORGET node1 METRIC fan.speed
     >>> client.forget("node1", "METRIC", "fan.speed")
