@@ -96,8 +96,8 @@ impl StoredNode {
         self.is_imported && replication::is_importing_slots()
     }
 
-    /// Returns whether another server decides for the node: its old owner, while slots are being imported, or the server
-    /// whose file a client is replaying.
+    /// Returns whether another server decides for the node: its old owner, while slots are being imported, or the
+    /// server whose file a client is replaying.
     pub fn is_decided_elsewhere(&self, mono_ms: u64) -> bool {
         self.is_importing() || replication::is_replaying(self.replay_client, mono_ms)
     }

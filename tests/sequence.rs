@@ -151,8 +151,8 @@ fn sources_survive_a_failover_and_files_with_their_order() {
     until("the replica has the same value", || {
         (all(&replica) == all(&primary)).then_some(())
     });
-    // The AOF, then the replica as a primary, then a copy, an RDB file and a rewritten AOF: each continues as the primary
-    // does.
+    // The AOF, then the replica as a primary, then a copy, an RDB file and a rewritten AOF: each continues as the
+    // primary does.
     let before = primary.digest("n");
     primary.restart();
     assert_eq!(primary.digest("n"), before);

@@ -68,7 +68,8 @@ fn one(settings: &str, count: usize, starts: &[i64]) -> Result<(f64, f64)> {
         [] => metrics.sample(None)?,
         _ => {
             metrics.replay(starts)?;
-            // Waits until the replayed windows are closed, as with samples that arrive on time; the current ones are open.
+            // Waits until the replayed windows are closed, as with samples that arrive on time; the current ones are
+            // open.
             let deadline = Instant::now() + Duration::from_secs(60);
             take_all(&host, "node1")?;
             while !is_closed(&host)? {

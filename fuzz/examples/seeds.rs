@@ -1,5 +1,5 @@
-//! Writes the seeds of the corpus: `cargo run --example seeds`. The seeds are commands, frames and payloads of nodes, JSON
-//! texts, lines, steps of `large` and random bytes, the same in each run. Inputs that a fuzzer found
+//! Writes the seeds of the corpus: `cargo run --example seeds`. The seeds are commands, frames and payloads of nodes,
+//! JSON texts, lines, steps of `large` and random bytes, the same in each run. Inputs that a fuzzer found
 //! (`fuzz/corpus/TARGET/found-*`) stay.
 
 use aggregator_core::node::Node;

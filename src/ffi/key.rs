@@ -66,9 +66,9 @@ impl Key<'_> {
     #[inline]
     pub fn content<T: DataType>(&mut self) -> Content<'_, T> {
         // SAFETY: the key is open. A value of this type is a `T` that `Key::set` or the type's methods boxed, as only
-        // the registration of `T` sets its handle. The reference ends with the borrow of the key, and no second `Key` of
-        // this name has a reference to the value: a caller keeps one key open at a time, and a callback that runs inside
-        // another (a timeout of a blocked client) opens none.
+        // the registration of `T` sets its handle. The reference ends with the borrow of the key, and no second `Key`
+        // of this name has a reference to the value: a caller keeps one key open at a time, and a callback that runs
+        // inside another (a timeout of a blocked client) opens none.
         unsafe {
             // Null for a value that is of no module.
             let of = call!(RedisModule_ModuleTypeGetType(self.raw) else ptr::null_mut());

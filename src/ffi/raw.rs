@@ -9,10 +9,10 @@
 //! [`load`] sets the function variables once, on the main thread, before any other thread of the server calls the
 //! module. They never change afterwards. A function that the server does not have stays `None`.
 //!
-//! Every declaration matches the header of Redis 7.0, the oldest server supported, or, where it is newer, the header of the
-//! server that added it: the functions of [`NEWER`], `display_text` of arguments, `aux_save2`, opening keys without effects,
-//! and what Valkey's name precedes. The assertions at the end check the sizes of the structures that the server reads or
-//! writes, and the places of fields that could be exchanged.
+//! Every declaration matches the header of Redis 7.0, the oldest server supported, or, where it is newer, the header of
+//! the server that added it: the functions of [`NEWER`], `display_text` of arguments, `aux_save2`, opening keys without
+//! effects, and what Valkey's name precedes. The assertions at the end check the sizes of the structures that the
+//! server reads or writes, and the places of fields that could be exchanged.
 #![allow(non_upper_case_globals)]
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_longlong, c_uint, c_ulonglong, c_void};

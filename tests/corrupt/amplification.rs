@@ -340,8 +340,8 @@ fn sample_of_a_restored_metric_with_the_longest_history_is_quick() {
     });
 }
 
-/// Lowers the history of 1,000 metrics from 2,000 windows to 12 and returns how long the slowest tick of the timer took,
-/// milliseconds; 0 if all took less than 5, which the server does not log.
+/// Lowers the history of 1,000 metrics from 2,000 windows to 12 and returns how long the slowest tick of the timer
+/// took, milliseconds; 0 if all took less than 5, which the server does not log.
 fn slowest_tick_after_lowering_the_history() -> Option<u64> {
     let settings = "min-window 1 hour-window 2 flush-delay-ms 100 min-history 2000";
     let server = Server::with_module(&PLAIN, settings)?;
@@ -375,8 +375,8 @@ fn slowest_tick_after_lowering_the_history() -> Option<u64> {
 
 #[test]
 fn lowered_history_of_many_metrics_delays_nobody() {
-    // The server measures by the clock. On a busy machine a tick waits for the processor once in a while; one that does too
-    // much is slow every time.
+    // The server measures by the clock. On a busy machine a tick waits for the processor once in a while; one that does
+    // too much is slow every time.
     let mut shortest = u64::MAX;
     for _ in 0..5 {
         let Some(slowest) = slowest_tick_after_lowering_the_history() else {

@@ -80,9 +80,9 @@ impl Starts {
                 self.refused += 1;
                 break;
             }
-            // Redis 7.0 checks a file that it has rejected before it exits. If the file is cut or damaged inside a module
-            // value, that check (rdbLoadCheckModuleValue) never ends, and its memory may grow.
-            // The first reading after the rejection still has the peak of the load.
+            // Redis 7.0 checks a file that it has rejected before it exits. If the file is cut or damaged inside a
+            // module value, that check (rdbLoadCheckModuleValue) never ends, and its memory may grow. The first reading
+            // after the rejection still has the peak of the load.
             let (_, most) = resident(server.0.id()).unwrap_or_default();
             if has_rejected {
                 self.most_when_checked = self.most_when_checked.max(most);
@@ -96,8 +96,8 @@ impl Starts {
             ]
             .iter()
             .any(|text| log_so_far.contains(text));
-            // The server listens before it loads, and may never reply. The wait is short, so that the readings of memory
-            // are close to each other.
+            // The server listens before it loads, and may never reply. The wait is short, so that the readings of
+            // memory are close to each other.
             let patience = Duration::from_millis(50);
             if let Ok(mut connection) = client.get_connection_with_timeout(patience)
                 && connection.set_read_timeout(Some(patience)).is_ok()

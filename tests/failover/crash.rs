@@ -93,8 +93,9 @@ impl Drop for Watch {
 /// Returns the length to which an AOF may be cut: its own, or up to the MULTI of a transaction that is not complete.
 ///
 /// A server that finds a command cut off within a transaction removes that command alone, appends to the open
-/// transaction, and fails at the start after the next one: "MULTI calls can not be nested". This is a fault of the server
-/// (fixed in Valkey by <https://github.com/valkey-io/valkey/pull/4342>), and `redis-check-aof --fix` cuts as this does.
+/// transaction, and fails at the start after the next one: "MULTI calls can not be nested". This is a fault of the
+/// server (fixed in Valkey by <https://github.com/valkey-io/valkey/pull/4342>), and `redis-check-aof --fix` cuts as
+/// this does.
 fn outside_of_transactions(aof: &[u8]) -> usize {
     let mut transaction = None;
     let mut at = 0;

@@ -106,8 +106,9 @@ impl Timed {
         }
     }
 
-    /// Runs commands in one MULTI, so that no tick of the timer comes in between, and asserts that the last of them takes
-    /// less than `limit`: by SLOWLOG, or by the time that the server's thread ran for all of them where that is less.
+    /// Runs commands in one MULTI, so that no tick of the timer comes in between, and asserts that the last of them
+    /// takes less than `limit`: by SLOWLOG, or by the time that the server's thread ran for all of them where that is
+    /// less.
     pub fn last_takes_less(
         &mut self,
         what: &str,

@@ -22,8 +22,8 @@ fn full_server(settings: &str) -> Option<Server> {
         }
     }
     assert!(agg(&server, "agg_dropped_max_memory") > 0);
-    // When a round of the timer ends, INFO shows the age of the oldest error: the round has seen this one, and all queues
-    // as they are now.
+    // When a round of the timer ends, INFO shows the age of the oldest error: the round has seen this one, and all
+    // queues as they are now.
     let _: Value = ask(&mut connection, "AGG.ERROR other0 marker");
     until("a round of the timer is over", || {
         (agg(&server, "agg_error_oldest") > 0).then_some(())

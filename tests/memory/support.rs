@@ -29,8 +29,8 @@ pub const PLAIN: [&str; 6] = [
     "no",
 ];
 
-/// Tests that measure how long a server takes to reply run alone, the others beside each other, as many as the machine has
-/// processors.
+/// Tests that measure how long a server takes to reply run alone, the others beside each other, as many as the machine
+/// has processors.
 static GATE: RwLock<()> = RwLock::new(());
 
 pub fn alone() -> RwLockWriteGuard<'static, ()> {

@@ -16,7 +16,8 @@ fn samples(server: &Server, kind: &str, t: i64, samples: &[(i64, i64)]) -> Vec<i
         .collect()
 }
 
-/// D1: two differential samples in one second were a division by zero, and the sample was lost (45 of 50 at ten a second).
+/// D1: two differential samples in one second were a division by zero, and the sample was lost (45 of 50 at ten a
+/// second).
 #[test]
 fn d1_samples_of_a_counter_in_one_second_lose_no_increase() {
     let Some(server) = Server::with_settings(CALM) else {

@@ -31,8 +31,8 @@ pub struct Policy {
     abandoned: ExitStatus,
     /// Returns the grace period, which begins when a shutdown is requested; `None` is without end.
     grace: Box<dyn Fn() -> Option<Duration>>,
-    /// A second signal abandons the subcommand with [`ExitStatus::Interrupted`]. It does not by default: a terminal that
-    /// is closed sends SIGHUP twice, by the shell and by the kernel, and the default grace period is short.
+    /// A second signal abandons the subcommand with [`ExitStatus::Interrupted`]. It does not by default: a terminal
+    /// that is closed sends SIGHUP twice, by the shell and by the kernel, and the default grace period is short.
     is_second_final: bool,
     /// Notified by SIGHUP, which then requests no shutdown.
     hangup: Option<Arc<Notify>>,

@@ -1,6 +1,6 @@
-//! The alert rules and the dashboard of docs/monitoring: promtool (Debian's package prometheus) accepts the rules, the rules
-//! pass their tests, and the dashboard is valid as far as can be checked without Grafana. The unit tests of the metrics
-//! check that every metric they name exists.
+//! The alert rules and the dashboard of docs/monitoring: promtool (Debian's package prometheus) accepts the rules, the
+//! rules pass their tests, and the dashboard is valid as far as can be checked without Grafana. The unit tests of the
+//! metrics check that every metric they name exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The notifications that `agg poll` sends to systemd, received on a socket of the test; and signals at a poller that is
-//! ending.
+//! The notifications that `agg poll` sends to systemd, received on a socket of the test; and signals at a poller that
+//! is ending.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;

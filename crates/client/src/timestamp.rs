@@ -12,8 +12,8 @@ const FORMAT: &[BorrowedFormatItem<'_>] =
 /// The last second of the year 9999: later years have more digits.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Returns a time as `2026-01-31T09:05:00.123Z`. Times before 1970 are shown as its start, times after the year 9999 as its
-/// last second.
+/// Returns a time as `2026-01-31T09:05:00.123Z`. Times before 1970 are shown as its start, times after the year 9999 as
+/// its last second.
 pub fn utc(time: SystemTime) -> String {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let since_epoch = since_epoch.min(std::time::Duration::from_secs(LAST_SECOND));

@@ -53,8 +53,8 @@ impl Watch {
         true
     }
 
-    /// Waits until exactly these endpoints are known; fails after five minutes, because a failover takes long on a loaded
-    /// machine.
+    /// Waits until exactly these endpoints are known; fails after five minutes, because a failover takes long on a
+    /// loaded machine.
     fn until(&mut self, what: &str, places: &[String]) {
         let start = std::time::Instant::now();
         while self.places() != places {

@@ -1,6 +1,6 @@
 //! The vocabulary that both sides of the wire share: queues and record formats, names of nodes, numbers, tag lists,
-//! levels, glob patterns, line protocol, quotations and masking of foreign text, units of command lines and configuration
-//! files. No I/O, no clock.
+//! levels, glob patterns, line protocol, quotations and masking of foreign text, units of command lines and
+//! configuration files. No I/O, no clock.
 
 #![forbid(unsafe_code)]
 

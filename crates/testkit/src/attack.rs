@@ -59,15 +59,15 @@ pub fn resident(pid: u32) -> Option<(u64, u64)> {
     Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
-/// Returns how long the main thread of a process has run, if the kernel tells (schedstat). Unlike a clock it stands still
-/// while other processes have the processor.
+/// Returns how long the main thread of a process has run, if the kernel tells (schedstat). Unlike a clock it stands
+/// still while other processes have the processor.
 pub fn main_thread_time(pid: u32) -> Option<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
 }
 
-/// Runs `f` and returns its result with how long it took: of a clock, or of the main thread of the process where that is
-/// shorter, so that a busy machine does not count.
+/// Runs `f` and returns its result with how long it took: of a clock, or of the main thread of the process where that
+/// is shorter, so that a busy machine does not count.
 pub fn timed<T>(pid: u32, f: impl FnOnce() -> T) -> (T, Duration) {
     let (start, before) = (Instant::now(), main_thread_time(pid));
     let result = f();

@@ -1,5 +1,6 @@
-//! The support that the tests of all packages share: servers, clusters and Sentinels on free loopback ports, commands and replies,
-//! nodes with contents, random workloads, stubs and proxies, programs that run, and documented transcripts.
+//! The support that the tests of all packages share: servers, clusters and Sentinels on free loopback ports, commands
+//! and replies, nodes with contents, random workloads, stubs and proxies, programs that run, and documented
+//! transcripts.
 //!
 //! The base is re-exported flat, for `use testkit::*`. What few suites need keeps its module: [`cluster`], [`proxy`],
 //! [`random_workload`], [`resp_stub`], [`sentinel`].

@@ -26,8 +26,8 @@ impl Running {
         Running(command.spawn().unwrap())
     }
 
-    /// Sends a signal by name and waits for the end of the program. An idle program ends within milliseconds; the limit of a
-    /// minute leaves room for a loaded machine.
+    /// Sends a signal by name and waits for the end of the program. An idle program ends within milliseconds; the limit
+    /// of a minute leaves room for a loaded machine.
     pub fn end_by(&mut self, signal: &str) -> ExitStatus {
         until("the program handles the signal", || {
             self.handles(signal).then_some(())
@@ -43,8 +43,8 @@ impl Running {
         status
     }
 
-    /// Ends it as [`Running::end_by`] does and asserts that the signal ended what it was waiting for, rather than a timeout
-    /// of its own: those it reports on its standard error, which has to be piped and not yet read.
+    /// Ends it as [`Running::end_by`] does and asserts that the signal ended what it was waiting for, rather than a
+    /// timeout of its own: those it reports on its standard error, which has to be piped and not yet read.
     pub fn end_promptly_by(&mut self, signal: &str) -> ExitStatus {
         let status = self.end_by(signal);
         let mut said = String::new();

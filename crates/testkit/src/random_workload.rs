@@ -141,8 +141,8 @@ impl RandomWorkload {
         }
     }
 
-    /// Sends many plain samples within a millisecond, occasionally with something else in between. Samples are replicated
-    /// verbatim wherever that means the same.
+    /// Sends many plain samples within a millisecond, occasionally with something else in between. Samples are
+    /// replicated verbatim wherever that means the same.
     fn crowd(&mut self, node: &str) {
         let other = self.random.word(&["a", "b", "c"]);
         let mut lines = Vec::new();

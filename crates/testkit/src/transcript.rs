@@ -1,8 +1,8 @@
 //! Compares the outputs that documents show with actual ones.
 //!
-//! Ids and times differ from run to run: they are the numbers of 13 digits or more. A number that a document shows stands
-//! for the one that the server gives now, in outputs and in later commands. `...` stands for any text, also over several
-//! lines.
+//! Ids and times differ from run to run: they are the numbers of 13 digits or more. A number that a document shows
+//! stands for the one that the server gives now, in outputs and in later commands. `...` stands for any text, also over
+//! several lines.
 
 use std::collections::BTreeMap;
 

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The time that a condition may take. Generous, because a loaded machine is slow; it only limits how long a failure takes to
-/// show.
+/// The time that a condition may take. Generous, because a loaded machine is slow; it only limits how long a failure
+/// takes to show.
 pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 /// Waits until `look` finds something and returns it.

@@ -52,8 +52,8 @@ impl Options {
 ///
 /// Returns an error if a file cannot be read, or a sink failed permanently.
 pub fn run(options: Options, config: Config) -> Result<ExitStatus, String> {
-    // The loader itself ends the sinks after the configuration's grace period. Without a limit on top of it, a slow sink
-    // is ended by a second signal only.
+    // The loader itself ends the sinks after the configuration's grace period. Without a limit on top of it, a slow
+    // sink is ended by a second signal only.
     let policy = Policy::patient(ExitStatus::Interrupted, || None);
     runtime::run(policy, async move |shutdown| {
         let bar = progress_bar(&options.files);

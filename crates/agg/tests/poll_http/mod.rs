@@ -11,8 +11,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// Starts a server that replies with `first` and then with `then`, each time on a new connection. Returns its URL, and the
-/// bodies of the requests as they come.
+/// Starts a server that replies with `first` and then with `then`, each time on a new connection. Returns its URL, and
+/// the bodies of the requests as they come.
 fn raw_server(first: &'static [u8], then: &'static [u8]) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -45,8 +45,8 @@ pub struct Connection {
     endpoint: String,
     /// [`Access::password_help`](super::Access::password_help).
     password_help: &'static str,
-    /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could be
-    /// taken for those of other commands, so the connection cannot be used any more.
+    /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could
+    /// be taken for those of other commands, so the connection cannot be used any more.
     is_broken: bool,
 }
 
@@ -64,8 +64,8 @@ impl Server {
         }
     }
 
-    /// Takes over a stream that is connected to the server already. The replies to one call may take `reply_limit` bytes
-    /// of memory.
+    /// Takes over a stream that is connected to the server already. The replies to one call may take `reply_limit`
+    /// bytes of memory.
     ///
     /// # Errors
     ///
@@ -289,7 +289,8 @@ async fn open(server: &Server) -> Result<AnyStream, ClientError> {
     };
     let mut addresses = lookup(host, port).await.map_err(failed)?;
     if let Some(allowlist) = server.allowlist() {
-        // What was checked is what is connected to, so that a name cannot lead elsewhere the second time it is resolved.
+        // What was checked is what is connected to, so that a name cannot lead elsewhere the second time it is
+        // resolved.
         let first = addresses.first().map(|address| address.ip().to_string());
         addresses =
             allowlist

@@ -18,8 +18,8 @@ pub struct Access {
     pub password: Option<String>,
     /// The encryption of connections; without it the CA certificates of the system are trusted.
     pub tls: Option<Tls>,
-    /// The advice to a user of the program on setting the password, such as `set PASSWORD`. The error for a server that requires a
-    /// password ends with it.
+    /// The advice to a user of the program on setting the password, such as `set PASSWORD`. The error for a server that
+    /// requires a password ends with it.
     pub password_help: &'static str,
 }
 

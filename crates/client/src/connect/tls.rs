@@ -80,8 +80,8 @@ impl Tls {
         })
     }
 
-    /// Returns trust and identity by the files as they are now. While the files are not consistent (one was replaced, the
-    /// other not yet) the previous contents are used.
+    /// Returns trust and identity by the files as they are now. While the files are not consistent (one was replaced,
+    /// the other not yet) the previous contents are used.
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         let mut loaded = self.loaded();
         if loaded.stamps.changed() {

@@ -88,8 +88,8 @@ impl Cluster {
     }
 }
 
-/// Returns the view of the first member that is not behind; if all that answer are behind (the cluster was set up again),
-/// the newest view. The member whose view is returned becomes the first.
+/// Returns the view of the first member that is not behind; if all that answer are behind (the cluster was set up
+/// again), the newest view. The member whose view is returned becomes the first.
 async fn newest_view(
     members: &mut [PersistentConnection],
     epoch: u64,

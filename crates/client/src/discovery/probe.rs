@@ -136,8 +136,8 @@ async fn run(server: &Server, stream: TcpStream) -> About {
     }
 }
 
-/// Returns whether the server knows the module's commands. If the user may not run COMMAND, one of them is called without
-/// arguments, which cannot be carried out: a server reports an unknown command before anything else.
+/// Returns whether the server knows the module's commands. If the user may not run COMMAND, one of them is called
+/// without arguments, which cannot be carried out: a server reports an unknown command before anything else.
 async fn has_module(connection: &mut Connection) -> Result<bool, ClientError> {
     let mut command = Cmd::new("COMMAND");
     command.arg("INFO").arg("AGG.FETCH");

@@ -44,9 +44,11 @@ impl Scan {
     pub const PORT: u16 = 7777;
     /// The default of `timeout`.
     pub const TIMEOUT: Duration = Duration::from_millis(300);
-    /// The default of `parallel`: at the default rate and timeout, addresses that do not answer fill three fifths of it.
+    /// The default of `parallel`: at the default rate and timeout, addresses that do not answer fill three fifths of
+    /// it.
     pub const PARALLEL: usize = 512;
-    /// The default of `rate`: a /24 in a quarter of a second, a /16 in about a minute: some 80 kB/s of packets on the net.
+    /// The default of `rate`: a /24 in a quarter of a second, a /16 in about a minute: some 80 kB/s of packets on the
+    /// net.
     pub const RATE: u64 = 1000;
 }
 

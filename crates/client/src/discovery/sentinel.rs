@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! Of several answers the one of the newest failover counts (`config-epoch`), so a Sentinel that is cut off does not lead
-//! back to a primary that was replaced.
+//! Of several answers the one of the newest failover counts (`config-epoch`), so a Sentinel that is cut off does not
+//! lead back to a primary that was replaced.
 
 use std::time::{Duration, Instant};
 

@@ -64,8 +64,8 @@ pub fn by_slots(value: Value) -> Option<Vec<Primary>> {
     plausible(primaries)
 }
 
-/// Reads the reply of CLUSTER SHARDS: for each shard a map of its slots and nodes. After a failover the node that failed
-/// may still be called a master there, so the one that is online counts.
+/// Reads the reply of CLUSTER SHARDS: for each shard a map of its slots and nodes. After a failover the node that
+/// failed may still be called a master there, so the one that is online counts.
 pub fn by_shards(value: Value, encrypted: bool) -> Option<Vec<Primary>> {
     let mut primaries = Vec::new();
     for shard in reply::items(value)? {

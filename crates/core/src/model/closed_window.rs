@@ -72,8 +72,9 @@ impl<'a> CompactForm<'a> {
 }
 
 impl ClosedWindow {
-    /// Writes the compact form: some 10 to 45 bytes, and those of the percentiles. `before_s`: the start that a reader knows, Unix seconds. Returns
-    /// the argument of [`CompactForm::of`]: the first byte, and where the part after the start begins.
+    /// Writes the compact form: some 10 to 45 bytes, and those of the percentiles. `before_s`: the start that a reader
+    /// knows, Unix seconds. Returns the argument of [`CompactForm::of`]: the first byte, and where the part after the
+    /// start begins.
     pub fn put(&self, before_s: u32, out: &mut Vec<u8>) -> (u8, usize) {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
         let (mut flags, mut covered) = (flag::MEAN, None);

@@ -32,8 +32,8 @@ pub(super) const MANY: u64 = 64 << 10;
 /// their deadlines. The memory limits keep them free for each metric.
 pub const METRIC_RESERVE: u64 = 480;
 
-/// The bytes that a metric whose windows have histograms may add besides: histograms of a new window of each length, and
-/// the percentiles of those that close.
+/// The bytes that a metric whose windows have histograms may add besides: histograms of a new window of each length,
+/// and the percentiles of those that close.
 pub const HIST_RESERVE: u64 = 2 * (1280 + 128) + 256;
 
 /// The bytes of percentiles in a record, and in the history.
@@ -263,9 +263,9 @@ impl Node {
         }
     }
 
-    /// Adapts a sample of an existing metric to memory pressure: it brings neither tags that would have to be stored nor
-    /// histograms. Records of its own node are evicted for the windows that it closes. If then nothing is left beyond
-    /// the reserve of known metrics, the histograms that the metric has get smaller.
+    /// Adapts a sample of an existing metric to memory pressure: it brings neither tags that would have to be stored
+    /// nor histograms. Records of its own node are evicted for the windows that it closes. If then nothing is left
+    /// beyond the reserve of known metrics, the histograms that the metric has get smaller.
     pub(crate) fn reduce_for_pressure<'s>(
         &mut self,
         name: &[u8],

@@ -1,9 +1,9 @@
 //! The sources of a node: of each stream of numbered reports, the last number that was accepted.
 //!
 //! A report whose number is not greater than the last one of its source is a repetition. The sources are in the order
-//! in which their last numbers were accepted, and the first in this order is evicted where there are too many. The order
-//! follows from the accepted numbers alone, without a clock or a seed. So it is part of the value, and a replica or a
-//! loaded node evicts the same source.
+//! in which their last numbers were accepted, and the first in this order is evicted where there are too many. The
+//! order follows from the accepted numbers alone, without a clock or a seed. So it is part of the value, and a replica
+//! or a loaded node evicts the same source.
 //!
 //! The order is a list through the slots of the table: finding a source, accepting a number and evicting take constant
 //! time. A tree of (tick, slot), as the errors of a node have it, would cost each source some 30 bytes more and each

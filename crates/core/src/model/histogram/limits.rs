@@ -15,5 +15,6 @@ pub const MAX_RAW: usize = 16;
 /// The number at which each count stops: all together fit 63 bits.
 pub const MAX_COUNT: u64 = 1 << 54;
 
-/// The limit of [`Histogram::heap_bytes`](super::Histogram::heap_bytes). Half of it is the limit while no bucket counts 2^32 samples.
+/// The limit of [`Histogram::heap_bytes`](super::Histogram::heap_bytes). Half of it is the limit while no bucket counts
+/// 2^32 samples.
 pub const MAX_HEAP_BYTES: usize = 8 * MAX_BUCKETS;

@@ -63,7 +63,8 @@ pub(crate) struct OpenWindow {
     /// See [`Sum`].
     lost: f32,
     start_s: u32,
-    /// Milliseconds. ABS: from the start to the time of `last`. DIFF: between the samples and their predecessors. INC: 0.
+    /// Milliseconds. ABS: from the start to the time of `last`. DIFF: between the samples and their predecessors. INC:
+    /// 0.
     extent: u32,
 }
 

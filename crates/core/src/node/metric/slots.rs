@@ -1,8 +1,9 @@
 //! The slots of INC metrics, over which their rates are computed.
 //!
 //! A slot is an interval of `agg.inc-slot` seconds, aligned to the epoch, within one window of each length. The
-//! increments of the current slot, of which a metric has one, are added up. When a sample of a later slot arrives or the
-//! short window closes, their rate goes to the open windows that contain the slot, and each empty slot after it has rate
+//! increments of the current slot, of which a metric has one, are added up. When a sample of a later slot arrives or
+//! the short window closes, their rate goes to the open windows that contain the slot, and each empty slot after it has
+//! rate
 //! 0. Any number of empty slots takes one step.
 //!
 //! # Invariants

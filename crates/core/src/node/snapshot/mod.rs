@@ -1,10 +1,10 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
-//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, records, errors,
-//! objects and sources follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables are written
-//! in the order of their slots, so that the slots, by which effects name items, are the same after a load; sources are
-//! written from the least recently used one. Each frame is also a payload of AGG.APPLY. A node that is assembled from
-//! frames is `unfinished` from the first to the last, and accepts nothing else.
+//! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, records,
+//! errors, objects and sources follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables
+//! are written in the order of their slots, so that the slots, by which effects name items, are the same after a load;
+//! sources are written from the least recently used one. Each frame is also a payload of AGG.APPLY. A node that is
+//! assembled from frames is `unfinished` from the first to the last, and accepts nothing else.
 //!
 //! Loading allocates no more than a small multiple of its input, and takes nothing from an inconsistent frame. As every
 //! version has ended frames at [`FRAME`], a longer one is rejected, so that a loader can check a limit often enough
