@@ -21,8 +21,8 @@ Tags = dict[str, Union[str, bool]]
 class StatRecord:
     """A closed window of a metric (queues ``MIN`` and ``HOUR``).
 
-    For a ``DIFF`` or ``INC`` metric, ``sum`` is the increase, and ``avg``, ``min``, ``max`` and ``last`` are
-    rates per second.
+    For a ``DIFF`` or ``INC`` metric, ``sum`` is the increase, and ``avg``, ``min``, ``max`` and
+    ``last`` are rates per second.
     """
 
     node: str
