@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use agg_client::command::{
-    Ack, Command as _, Error, ErrorType, Extend, Fetch, Forget, GetError, GetMetric, GetObject,
-    Info, Kind, Log, MetricType, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality, Requeue,
-    Scan, Stat, Window,
+    Ack, Cmd, Command as _, Error, ErrorType, Extend, Fetch, Forget, GetError, GetMetric,
+    GetObject, Info, Kind, Log, MetricType, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality,
+    Requeue, Scan, Stat, StoredType, Window,
 };
 use agg_client::{Access, ClientError, Connection, Queue, RecordFormat};
 use testkit::{Server, cluster::Cluster};
@@ -62,6 +62,61 @@ async fn samples_are_reported_and_read() {
             .run(&Forget::new("n", Kind::Metric, "load"))
             .await
             .unwrap()
+    );
+}
+
+/// Sends a command as it is, and expects no error.
+async fn send(connection: &mut Connection, words: &str) {
+    let mut words = words.split(' ');
+    let mut command = Cmd::new(words.next().unwrap());
+    for word in words {
+        command.arg(word);
+    }
+    connection.call(&command).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn percentiles_totals_and_types_are_read() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let mut setting = Cmd::new("CONFIG");
+    setting.arg("SET").arg("agg.percentiles").arg("99.9 50");
+    connection.call(&setting).await.unwrap().unwrap();
+    for value in [12, 15, 840] {
+        send(&mut connection, &format!("AGG.STAT n ms {value} HIST")).await;
+    }
+    send(&mut connection, "AGG.STAT n hits 40 INC").await;
+    send(&mut connection, "AGG.STAT n hits 2.5 INC").await;
+    let get = async |connection: &mut Connection, name| {
+        let metric = connection.run(&GetMetric::new("n", name)).await.unwrap();
+        metric.unwrap()
+    };
+    let ms = get(&mut connection, "ms").await;
+    let expected = [("p50".to_owned(), 15.0), ("p99_9".to_owned(), 840.0)];
+    assert_eq!(ms.min[0].percentiles, expected);
+    assert_eq!(ms.hour[0].percentile("p50"), Some(15.0));
+    assert_eq!((ms.metric_type, ms.total), (StoredType::Abs, None));
+    let range = Range::new("n", "ms", Window::Min);
+    assert_eq!(connection.run(&range).await.unwrap(), ms.min);
+    let hits = get(&mut connection, "hits").await;
+    assert_eq!(
+        (hits.metric_type, hits.total),
+        (StoredType::Inc, Some(42.5))
+    );
+    assert_eq!(
+        (hits.last.as_str(), hits.min[0].percentiles.len()),
+        ("2.5", 0)
+    );
+    send(&mut connection, "AGG.LOG n hello SEQ me 1").await;
+    let info = connection.run(&Info::new("n")).await.unwrap().unwrap();
+    assert_eq!(
+        (info.inc_slot_s, info.sources, info.sources_dropped),
+        (10, 1, 0)
+    );
+    assert_eq!(
+        (info.suspect_diff, info.forgotten, info.forgotten_dropped),
+        (0, 0, 0)
     );
 }
 
@@ -183,6 +238,7 @@ async fn errors_and_objects_are_reported_and_read() {
         (stored.code.as_str(), stored.level, stored.occurrences),
         ("EIO", 7, 2)
     );
+    assert_eq!(stored.severity, "ERROR");
     assert_eq!(stored.tags["disk"], "sda");
 
     let report = |json| Reality::new("n", "sda", "system.Disk", json).ttl_s(60);

@@ -1,5 +1,5 @@
 //! The vocabulary that both sides of the wire share: queues and record formats, names of nodes, numbers, tag lists,
-//! levels, glob patterns, line protocol, quotations and masking of foreign text, units of command lines and
+//! levels, percentiles, glob patterns, line protocol, quotations and masking of foreign text, units of command lines and
 //! configuration files. No I/O, no clock.
 
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ pub mod masking;
 mod natural_order;
 mod node_name;
 pub mod number;
+pub mod percentile;
 mod queue;
 pub mod quote;
 pub mod slot;

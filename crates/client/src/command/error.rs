@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aggregator_protocol::level;
+
 use super::fields::Fields;
 use super::{Cmd, Command, count, option};
 use crate::reply::{self, Value};
@@ -189,6 +191,8 @@ pub struct StoredError {
     pub public: String,
     /// The level, 0 to 9.
     pub level: u64,
+    /// The name of the level, such as `WARNING`.
+    pub severity: String,
     /// `BUG`, `PERF`, `OPS` or `UNKNOWN`.
     pub error_type: String,
     /// The tags; a tag without a value has the text `true`.
@@ -211,15 +215,26 @@ pub struct StoredError {
     pub seen: i64,
 }
 
+/// Returns the name of a level; of one beyond the highest, the name of that.
+fn severity(level: u64) -> &'static str {
+    level::severity(u8::try_from(level).unwrap_or(level::MAX))
+}
+
 impl StoredError {
     pub(super) fn read(reply: Value) -> Option<StoredError> {
         let mut fields = Fields::read(reply)?;
+        let level = fields.count("level")?;
         Some(StoredError {
             id: fields.int("id")?,
             key: fields.text("key")?,
             message: fields.text("message")?,
             public: fields.text("public")?,
-            level: fields.count("level")?,
+            level,
+            severity: match fields.take("severity") {
+                Some(name) => reply::text(name)?,
+                // The server is older than the field.
+                None => severity(level).to_owned(),
+            },
             error_type: fields.text("type")?,
             tags: fields.tags("tags")?,
             code: fields.text("code")?,

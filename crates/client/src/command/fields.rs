@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aggregator_protocol::percentile;
+
 use crate::reply::{self, Value};
 
 /// A map of a reply. What is taken out of it is read once; names that nobody takes are ignored, as a newer server may
@@ -19,10 +21,10 @@ impl Fields {
         Some(Fields(fields))
     }
 
-    /// Takes a value.
+    /// Takes a value. The others keep their order.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         let index = self.0.iter().position(|(other, _)| other == name)?;
-        Some(self.0.swap_remove(index).1)
+        Some(self.0.remove(index).1)
     }
 
     /// Takes an integer.
@@ -51,6 +53,22 @@ impl Fields {
     /// Takes a decimal number, which RESP 2 writes as a string.
     pub fn float(&mut self, name: &str) -> Option<f64> {
         self.text(name)?.parse().ok()
+    }
+
+    /// Takes a decimal number that the server sends only of some metrics, and an older server of none.
+    pub fn float_or_none(&mut self, name: &str) -> Option<Option<f64>> {
+        super::maybe(self.take(name).unwrap_or(Value::Nil), |value| {
+            reply::text(value)?.parse().ok()
+        })
+    }
+
+    /// Takes the percentiles, in the order of the reply.
+    pub fn percentiles(&mut self) -> Option<Vec<(String, f64)>> {
+        let is_percentile = |(name, _): &mut (String, Value)| percentile::is_name(name);
+        let found = self.0.extract_if(.., is_percentile);
+        found
+            .map(|(name, value)| Some((name, reply::text(value)?.parse().ok()?)))
+            .collect()
     }
 
     /// Takes tags. A tag without a value has the text `true`.

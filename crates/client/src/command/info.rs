@@ -51,6 +51,20 @@ pub struct NodeInfo {
     pub min_window_s: u64,
     /// The length of long windows, seconds.
     pub hour_window_s: u64,
+    /// The length of the slots over which rates of INC metrics are calculated, seconds; 0 if the server is older than
+    /// INC.
+    pub inc_slot_s: u64,
+    /// The number of removed metrics that the node remembers, so that no window is delivered twice.
+    pub forgotten: u64,
+    /// The number of sources whose sequence numbers the node keeps.
+    pub sources: u64,
+    /// The number of removed metrics that were dropped, because a node remembers a limited number.
+    pub forgotten_dropped: u64,
+    /// The number of sources that were dropped for new ones: a report of such a source that is sent again counts twice.
+    pub sources_dropped: u64,
+    /// The number of short windows in which a DIFF metric restarted so often that several processes seem to report
+    /// their totals to it.
+    pub suspect_diff: u64,
     /// The number of samples that were too late for all windows.
     pub late: u64,
     /// The number of samples that were too late for the short window alone.
@@ -87,6 +101,12 @@ impl NodeInfo {
             bytes: fields.count_or("bytes", 0)?,
             min_window_s: fields.count_or("min-window", 300)?,
             hour_window_s: fields.count_or("hour-window", 3600)?,
+            inc_slot_s: fields.count_or("inc-slot", 0)?,
+            forgotten: fields.count_or("forgotten", 0)?,
+            sources: fields.count_or("sources", 0)?,
+            forgotten_dropped: fields.count_or("forgotten-dropped", 0)?,
+            sources_dropped: fields.count_or("sources-dropped", 0)?,
+            suspect_diff: fields.count_or("suspect-diff", 0)?,
             late: fields.count_or("late", 0)?,
             late_min: fields.count_or("late-min", 0)?,
             late_hour: fields.count_or("late-hour", 0)?,
@@ -141,6 +161,9 @@ mod tests {
         let queues = map(&[("LOG", log), ("NEW", Value::Int(1))]);
         let info = map(&[
             ("metrics", Value::Int(3)),
+            ("inc-slot", Value::Int(10)),
+            ("suspect-diff", Value::Int(2)),
+            ("sources-dropped", Value::Int(4)),
             ("something-new", Value::Nil),
             ("queues", queues),
         ]);
@@ -153,6 +176,9 @@ mod tests {
             metrics: 3,
             min_window_s: 300,
             hour_window_s: 3600,
+            inc_slot_s: 10,
+            suspect_diff: 2,
+            sources_dropped: 4,
             queues: BTreeMap::from([(Queue::Log, log)]),
             ..NodeInfo::default()
         };

@@ -26,7 +26,7 @@ pub use drain::{Ack, Extend, Fetch, FetchedRecord, Nack, Peek, Pop, Requeue, rea
 pub use error::{Error, ErrorType, Occurrence, StoredError};
 pub use info::{Info, NodeInfo, QueueInfo};
 pub use log::Log;
-pub use metric::{Metric, MetricWindow, Range, Window};
+pub use metric::{Metric, MetricWindow, Range, StoredType, Window};
 pub use name::{Forget, GetError, GetMetric, GetObject, Page, Scan};
 pub use object::{ObjectState, Reality, StoredObject};
 pub use sample::{MetricType, Mstat, MstatReply, Number, Stat};
