@@ -135,13 +135,23 @@ path = "{dir}/numbers"
             let _: i64 = send(&mut connection, &words.map(str::as_bytes)).unwrap();
         }
     }
-    let numbers = numbers + 16;
+    let words = "AGG.STAT db1 timer 1.5 HIST TAGS p50:x AT";
+    let _: i64 = server.ask(&format!("{words} {hostile}"));
+    let numbers = numbers + 18;
     until("the windows close", || {
         let queues = ["MIN", "HOUR"].iter();
         let all: i64 = queues.map(|queue| left(&server, &all, queue)).sum();
         (all == numbers).then_some(())
     });
     let message: BTreeSet<String> = all.iter().flat_map(|node| lines(&server, node)).collect();
+    let timers: Vec<&String> = (message.iter())
+        .filter(|line| line.starts_with("timer,"))
+        .collect();
+    let has_percentile = |line: &&String| line.contains(",p50_=x,") && line.contains(",p50=1.5,");
+    assert!(
+        timers.len() == 2 && timers.iter().all(has_percentile),
+        "{timers:?}"
+    );
     let mut running = place.start();
     for queue in ["MIN", "HOUR"] {
         until_empty(&server, &all, queue);

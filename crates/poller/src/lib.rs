@@ -6,7 +6,7 @@
 //! - [`load`] loads records from files into the sinks of a configuration.
 //! - [`rotation`] appends to files that are rotated and compressed.
 //!
-//! There is a task for each server (drainer.rs, started by fleet.rs) and a task for each sink (worker.rs). engine.rs starts
+//! There is a task for each server (drainer/, started by fleet.rs) and a task for each sink (worker.rs). engine.rs starts
 //! them and reloads the configuration. Deliveries go to the sinks, reports on them come back; the memory for records in
 //! flight is bounded by the budgets of the sinks (budget.rs), which are parts of `max-in-flight`. File I/O runs on the
 //! blocking pool of the runtime.
@@ -28,6 +28,7 @@ mod error;
 mod fleet;
 pub mod format;
 pub mod glob;
+mod json;
 mod ledger;
 mod line_protocol;
 pub mod load;

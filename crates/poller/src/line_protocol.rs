@@ -5,45 +5,20 @@
 //! that it cannot express are replaced as the aggregator's contract says. No name can break or forge a line.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde::de::Error;
 use serde_json::value::RawValue;
 
-use aggregator_protocol::line_protocol::{clean, tag_name, write_measurement, write_tag};
+use aggregator_protocol::line_protocol::{
+    clean, free_name, is_reserved, write_measurement, write_tag,
+};
 
-/// The fields of a record that a line has. Numbers keep their spelling.
-#[derive(Deserialize)]
-struct Record<'a> {
-    #[serde(borrow)]
-    node: Cow<'a, str>,
-    #[serde(borrow)]
-    metric: Cow<'a, str>,
-    window: u64,
-    start: i64,
-    count: u64,
-    #[serde(borrow)]
-    avg: &'a RawValue,
-    #[serde(borrow)]
-    max: &'a RawValue,
-    #[serde(borrow)]
-    min: &'a RawValue,
-    #[serde(borrow)]
-    sum: &'a RawValue,
-    #[serde(borrow)]
-    last: &'a RawValue,
-    #[serde(borrow)]
-    tags: BTreeMap<Cow<'a, str>, Tag<'a>>,
-}
+use crate::json::{Members, Text};
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Tag<'a> {
-    /// A tag without a value, which is `true`.
-    Word(bool),
-    #[serde(borrow)]
-    Value(Cow<'a, str>),
-}
+/// The tags of a line, sorted by their names.
+type Tags<'a> = BTreeMap<Cow<'a, [u8]>, Cow<'a, [u8]>>;
 
 /// A text that is not the JSON of a record of MIN or HOUR.
 #[derive(Debug, thiserror::Error)]
@@ -56,37 +31,111 @@ pub struct NotAWindow(#[from] serde_json::Error);
 ///
 /// Returns an error if the text is not the JSON of a record of MIN or HOUR.
 pub fn from_json(json: &[u8]) -> Result<Vec<u8>, NotAWindow> {
-    let record: Record = serde_json::from_slice(json)?;
-    let (measurement, instance) = match record.metric.split_once('@') {
-        Some((measurement, instance)) => (measurement, instance),
-        None => (&*record.metric, ""),
-    };
+    let record: Members = serde_json::from_slice(json)?;
+    let (Text(node), Text(metric)) = (read(&record, "node")?, read(&record, "metric")?);
+    let (window, start): (u64, i64) = (read(&record, "window")?, read(&record, "start")?);
+    let percentiles = percentiles(&record)?;
     let mut line = Vec::with_capacity(json.len());
+    let (measurement, instance) = metric.split_once('@').unwrap_or((&metric, ""));
     write_measurement(&mut line, measurement.as_bytes());
-    let mut tags: BTreeMap<Cow<[u8]>, Cow<[u8]>> = BTreeMap::new();
-    for (name, value) in &record.tags {
-        let value = match value {
-            Tag::Word(true) => Cow::Borrowed(&b"true"[..]),
-            Tag::Word(false) => Cow::Borrowed(&b"false"[..]),
-            Tag::Value(value) => clean(value.as_bytes()),
-        };
-        tags.insert(tag_name(name.as_bytes()), value);
-    }
-    let window = format!("{}s", record.window);
+    let window = format!("{window}s");
+    let mut tags = user_tags(&record, &percentiles)?;
     tags.insert(Cow::Borrowed(b"instance"), clean(instance.as_bytes()));
-    tags.insert(Cow::Borrowed(b"node"), clean(record.node.as_bytes()));
+    tags.insert(Cow::Borrowed(b"node"), clean(node.as_bytes()));
     tags.insert(Cow::Borrowed(b"window"), window.as_bytes().into());
     for (name, value) in &tags {
         write_tag(&mut line, name, value);
     }
-    let (count, start) = (record.count, record.start);
-    let [avg, max, min, sum, last] =
-        [record.avg, record.max, record.min, record.sum, record.last].map(RawValue::get);
-    let fields = format!(
-        " avg={avg},max={max},min={min},sum={sum},last={last},count={count}i {start}000000"
-    );
-    line.extend_from_slice(fields.as_bytes());
+    let mut separator = b' ';
+    let mut write_field = |name: &str, number: &str| {
+        line.push(separator);
+        separator = b',';
+        [name, "=", number]
+            .iter()
+            .for_each(|part| line.extend_from_slice(part.as_bytes()));
+    };
+    for name in ["avg", "max", "min", "sum", "last"] {
+        write_field(name, number(member(&record, name)?)?);
+    }
+    for (name, number) in percentiles {
+        write_field(name, number);
+    }
+    let count: u64 = read(&record, "count")?;
+    write_field("count", &format!("{count}i {start}000000"));
     Ok(line)
+}
+
+/// Returns the value of a member as it was written.
+fn member<'a>(record: &Members<'a>, name: &'static str) -> Result<&'a RawValue, serde_json::Error> {
+    let found = record.0.iter().find(|(other, _)| other == name);
+    found.map_or_else(|| Err(Error::missing_field(name)), |(_, raw)| Ok(*raw))
+}
+
+/// Reads the value of a member.
+fn read<'a, T: Deserialize<'a>>(
+    record: &Members<'a>,
+    name: &'static str,
+) -> Result<T, serde_json::Error> {
+    serde_json::from_str(member(record, name)?.get())
+}
+
+/// Returns a number with its spelling.
+fn number(raw: &RawValue) -> Result<&str, serde_json::Error> {
+    let text = raw.get();
+    match text.as_bytes() {
+        [b'-' | b'0'..=b'9', ..] => Ok(text),
+        _ => Err(Error::custom("expected a number")),
+    }
+}
+
+/// Returns the percentiles of a record, which `agg.percentiles` determines, in their order.
+fn percentiles<'a>(record: &'a Members) -> Result<Vec<(&'a str, &'a str)>, serde_json::Error> {
+    let found = record.0.iter().filter(|(name, _)| is_percentile(name));
+    found
+        .map(|(name, raw)| Ok((&**name, number(raw)?)))
+        .collect()
+}
+
+/// Returns whether a member of this name is a percentile: `p50`, `p99_9`.
+fn is_percentile(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.strip_prefix('p').is_some_and(|number| {
+        let (whole, fraction) = number.split_once('_').unwrap_or((number, "0"));
+        digits(whole) && digits(fraction)
+    })
+}
+
+/// Returns the user's tags under the names that the module gives them. Of equal names the last one holds.
+fn user_tags<'a>(
+    record: &Members<'a>,
+    percentiles: &[(&str, &str)],
+) -> Result<Tags<'a>, serde_json::Error> {
+    let fields: BTreeSet<&[u8]> = (percentiles.iter())
+        .map(|(field, _)| field.as_bytes())
+        .collect();
+    let is_taken = |name: &[u8]| is_reserved(name) || fields.contains(name);
+    let tags: Members<'a> = read(record, "tags")?;
+    let mut named = Tags::new();
+    for (name, raw) in tags.0 {
+        let value = match raw.get() {
+            // A tag without a value is `true`.
+            word @ ("true" | "false") => word.as_bytes().into(),
+            text => {
+                let Text(text) = serde_json::from_str(text)?;
+                apply(text, clean)
+            }
+        };
+        named.insert(apply(name, |name| free_name(name, is_taken)), value);
+    }
+    Ok(named)
+}
+
+/// Applies a function to a text that may be borrowed for longer than this call.
+fn apply<'a>(text: Cow<'a, str>, change: impl Fn(&[u8]) -> Cow<'_, [u8]>) -> Cow<'a, [u8]> {
+    match text {
+        Cow::Borrowed(text) => change(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(change(text.as_bytes()).into_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +164,31 @@ mod tests {
                 "_a\\ b,back=c\\_,flag=true,instance=s\\,d@1,nl=a_b,node=n1,node_=x,quote=_\"q,window=300s,z=a\\=b {fields}"
             )
         );
+    }
+
+    #[test]
+    fn percentiles_are_fields_and_their_names_no_tags() {
+        let json = r#"{"node":"n","queue":"MIN","id":1,"metric":"m","type":"ABS","window":60,"start":0,"end":60000,
+            "count":1,"sum":1.0,"avg":1.0,"min":1.0,"max":1.0,"last":1.0,"p50":1.50,"p99_9":2.0,"hist":{"p1":7},
+            "tags":{"p50":"a","p9":true,"p99_9":"lost","p99_9_":"b"}}"#;
+        assert_eq!(
+            String::from_utf8(from_json(json.as_bytes()).unwrap()).unwrap(),
+            "m,node=n,p50_=a,p9=true,p99_9_=b,window=60s \
+             avg=1.0,max=1.0,min=1.0,sum=1.0,last=1.0,p50=1.50,p99_9=2.0,count=1i 0000000"
+        );
+        let forged = json.replace("2.0", r#"{"a b": 1}"#);
+        assert!(from_json(forged.as_bytes()).is_err());
+        for (name, expected) in [
+            ("p5", true),
+            ("p99_9999999", true),
+            ("p", false),
+            ("p_9", false),
+            ("p9_", false),
+            ("p9_9_9", false),
+            ("50", false),
+        ] {
+            assert_eq!(is_percentile(name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -13,10 +13,11 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use aggregator_protocol::line_protocol::{clean, escape_tag, tag_name};
+
+use crate::json::Members;
 
 /// The changes to the tags of a record: first some are dropped, then some renamed, all at once, then some added.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -227,7 +228,7 @@ struct Record<'a> {
 
 /// A member of an object.
 struct Member<'a> {
-    name: String,
+    name: Cow<'a, str>,
     /// Name and value verbatim.
     whole: &'a str,
     value: &'a str,
@@ -235,9 +236,9 @@ struct Member<'a> {
 
 /// Returns the members of an object in their order, or `None` if it is not an object.
 fn members(object: &str) -> Option<Vec<Member<'_>>> {
-    let pairs = serde_json::from_str::<Pairs>(object).ok()?.0;
+    let members = serde_json::from_str::<Members>(object).ok()?.0;
     let mut end = 1;
-    let member = |(name, value): (String, &'_ RawValue)| {
+    let member = |(name, value): (_, &RawValue)| {
         let value = value.get();
         let start = end;
         end = offset(object, value) + value.len();
@@ -246,31 +247,7 @@ fn members(object: &str) -> Option<Vec<Member<'_>>> {
         let value = &object[end - value.len()..end];
         Member { name, whole, value }
     };
-    Some(pairs.into_iter().map(member).collect())
-}
-
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        from.deserialize_map(Object)
-    }
+    Some(members.into_iter().map(member).collect())
 }
 
 /// Returns the offset of a part of a text.

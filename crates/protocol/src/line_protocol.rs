@@ -154,7 +154,7 @@ pub fn tag_name(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Returns the name of a user's tag, with `_` at its end if it is taken.
-fn free_name(name: &[u8], is_taken: impl Fn(&[u8]) -> bool) -> Cow<'_, [u8]> {
+pub fn free_name(name: &[u8], is_taken: impl Fn(&[u8]) -> bool) -> Cow<'_, [u8]> {
     let mut name = clean(name);
     if is_taken(&name) {
         name.to_mut().push(b'_');

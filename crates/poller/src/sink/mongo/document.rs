@@ -9,14 +9,13 @@
 //! on; a NUL, which BSON does not allow in a name, becomes U+2400.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use mongodb::bson::{Bson, DateTime, Decimal128, Document, RawDocumentBuf, doc};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use aggregator_protocol::Queue;
+
+use crate::json::{Members, Text};
 
 /// The time field of a time-series collection.
 pub const TIME: &str = "start";
@@ -154,7 +153,7 @@ fn value(raw: &RawValue) -> Bson {
         }),
         Some(b'[') => serde_json::from_str(text)
             .map(|items: Vec<&RawValue>| items.into_iter().map(value).collect()),
-        Some(b'"') => serde_json::from_str(text).map(|Text(text)| Bson::String(text)),
+        Some(b'"') => serde_json::from_str(text).map(|Text(text)| Bson::String(text.into_owned())),
         Some(b't') => Ok(Bson::Boolean(true)),
         Some(b'f') => Ok(Bson::Boolean(false)),
         Some(b'n') => Ok(Bson::Null),
@@ -188,56 +187,6 @@ fn insert(document: &mut Document, name: &str, value: Bson) {
         name = Cow::Owned(format!("{name}_"));
     }
     document.insert(name, value);
-}
-
-/// The members of an object, with their values verbatim.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Text(name), value)) = map.next_entry()? {
-                    members.push((name, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        from.deserialize_map(Object)
-    }
-}
-
-/// A string. Half of a surrogate pair, which JSON allows and Unicode does not, becomes U+FFFD.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-        from.deserialize_bytes(Bytes)
-    }
 }
 
 #[cfg(test)]
