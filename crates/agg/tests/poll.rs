@@ -288,6 +288,10 @@ fn changed_configuration_is_reloaded_and_an_invalid_one_ignored() {
     place.write(&good.replace("/out\"", "/other\""));
     let line = errors.next().unwrap();
     assert!(line.ends_with("poller.toml reloaded"), "{line}");
+    // The sink that is no longer configured ends.
+    let line = errors.next().unwrap();
+    let counts = "sink out: 1,000 records stored, 0 dead letters";
+    assert!(line.ends_with(counts), "{line}");
     let more = log(&server, &["n1", "n2"], 500, "z");
     until_empty(&server, &["n1", "n2"], "LOG");
     assert_eq!(running.end_by("TERM").code(), Some(0));

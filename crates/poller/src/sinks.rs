@@ -31,7 +31,7 @@ use super::worker::Worker;
 pub struct Sinks {
     running: Vec<RunningSink>,
     /// Sinks that were removed from the configuration and still have a write to finish.
-    ending: Vec<RunningSink>,
+    ending: Vec<EndingSink>,
     /// The first error of a sink that failed permanently.
     failed: Option<PollError>,
     /// Requests the shutdown of the program when a sink fails permanently or panics.
@@ -46,6 +46,20 @@ struct RunningSink {
     /// The shutdown of this sink alone.
     shutdown: Shutdown,
     task: JoinHandle<Result<(), PollError>>,
+}
+
+/// A sink that was removed from the configuration. It ends when no drainer has its handle any longer.
+struct EndingSink {
+    status: Arc<SinkStatus>,
+    task: JoinHandle<Result<(), PollError>>,
+}
+
+impl RunningSink {
+    /// Gives up the handle: the task waits for deliveries as long as there is one.
+    fn release(self) -> EndingSink {
+        let RunningSink { status, task, .. } = self;
+        EndingSink { status, task }
+    }
 }
 
 /// The settings of a sink. A sink whose settings are unchanged keeps running.
@@ -100,10 +114,10 @@ impl Sinks {
                 self.running.push(pool.swap_remove(index));
             }
         }
-        for sink in &pool {
+        for sink in pool {
             sink.shutdown.request();
+            self.ending.push(sink.release());
         }
-        self.ending.append(&mut pool);
         status.set_sinks(self.running.iter().map(|sink| sink.status.clone()));
         Ok(())
     }
@@ -114,21 +128,23 @@ impl Sinks {
         handles.collect()
     }
 
-    /// Removes the sinks that have ended, and keeps the error of one that failed.
+    /// Removes the sinks that have ended, shows their counts, and keeps the error of one that failed.
     pub fn sweep(&mut self) {
         for mut sink in std::mem::take(&mut self.ending) {
             match (&mut sink.task).now_or_never() {
-                Some(ended) => self.note_end(ended),
+                Some(ended) => self.note_end(&sink.status, ended),
                 None => self.ending.push(sink),
             }
         }
     }
 
-    fn note_end(&mut self, ended: Result<Result<(), PollError>, JoinError>) {
+    /// Shows the counts of a sink that has ended, and keeps its error.
+    fn note_end(&mut self, status: &SinkStatus, ended: Result<Result<(), PollError>, JoinError>) {
         // The guard of the tasks has noted a panic.
         if let Ok(Err(error)) = ended {
             self.failed.get_or_insert(error);
         }
+        say_counts(status);
     }
 
     /// Requests that the sinks write what they have, and abandon it at the next failure.
@@ -146,22 +162,26 @@ impl Sinks {
     pub async fn end(mut self, deadline: Instant) -> Result<(), PollError> {
         let ending = std::mem::take(&mut self.ending);
         let running = std::mem::take(&mut self.running);
+        let running = running.into_iter().map(RunningSink::release);
         for sink in ending.into_iter().chain(running) {
-            drop(sink.handle);
-            if let Ok(ended) = timeout_at(deadline, sink.task).await {
-                self.note_end(ended);
+            match timeout_at(deadline, sink.task).await {
+                Ok(ended) => self.note_end(&sink.status, ended),
+                Err(_) => say_counts(&sink.status),
             }
-            let stored = sink.status.stored.load(Ordering::Relaxed);
-            let dead = sink.status.dead.load(Ordering::Relaxed);
-            let name = &sink.status.name;
-            say(&format!(
-                "sink {name}: {} stored, {}",
-                count(stored, "record"),
-                count(dead, "dead letter")
-            ));
         }
         self.failed.map_or(Ok(()), Err)
     }
+}
+
+fn say_counts(status: &SinkStatus) {
+    let stored = status.stored.load(Ordering::Relaxed);
+    let dead = status.dead.load(Ordering::Relaxed);
+    let name = &status.name;
+    say(&format!(
+        "sink {name}: {} stored, {}",
+        count(stored, "record"),
+        count(dead, "dead letter")
+    ));
 }
 
 /// Starts the task of a sink.
@@ -209,17 +229,15 @@ fn start(settings: Settings, tasks: &Tasks) -> RunningSink {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Returns sinks of which one was removed from the configuration and runs this task.
     fn ending(task: impl Future<Output = Result<(), PollError>> + Send + 'static) -> Sinks {
         let mut sinks = Sinks::new(Tasks::new(Shutdown::default()));
         let settings = Settings {
-            sink: config::Sink {
-                name: "s".into(),
-                format: aggregator_protocol::RecordFormat::Json,
-                kind: Kind::Stdout,
-            },
+            sink: with_sink("s").sinks.remove(0),
             budget: 1,
             dead_letters: PathBuf::new(),
             dead_letters_mode: Mode::default(),
@@ -227,7 +245,7 @@ mod tests {
         };
         let mut sink = start(settings, &sinks.tasks);
         sink.task = sinks.tasks.spawn("sink s".into(), task);
-        sinks.ending.push(sink);
+        sinks.ending.push(sink.release());
         sinks
     }
 
@@ -237,6 +255,34 @@ mod tests {
             sinks.sweep();
         }
         sinks
+    }
+
+    /// Returns a configuration of one sink, of this name.
+    fn with_sink(name: &str) -> Config {
+        let sink = config::Sink {
+            name: name.into(),
+            format: aggregator_protocol::RecordFormat::Json,
+            kind: Kind::Stdout,
+        };
+        Config {
+            sinks: vec![sink],
+            max_in_flight: 1,
+            ..Config::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn removed_sink_ends() {
+        let mut sinks = Sinks::new(Tasks::new(Shutdown::default()));
+        let status = Status::new();
+        sinks.set(&with_sink("old"), &status).unwrap();
+        sinks.set(&with_sink("new"), &status).unwrap();
+        assert_eq!((sinks.running.len(), sinks.ending.len()), (1, 1));
+        let time = Duration::from_secs(60);
+        let sinks = tokio::time::timeout(time, swept(sinks)).await.unwrap();
+        assert!(!sinks.tasks.shutdown().is_requested());
+        assert!(!sinks.running[0].task.is_finished());
+        assert_eq!(sinks.running[0].status.name, "new");
     }
 
     #[tokio::test]

@@ -138,13 +138,17 @@ impl Drainer {
                 break;
             }
             let result = match &mut wire {
-                None => match self.connect().await {
-                    Ok(open) => {
-                        wire = Some(open);
-                        continue;
+                None => {
+                    // A server that is down must not keep sinks of an earlier configuration alive.
+                    self.take_table();
+                    match self.connect().await {
+                        Ok(open) => {
+                            wire = Some(open);
+                            continue;
+                        }
+                        Err(failure) => Err(failure),
                     }
-                    Err(failure) => Err(failure),
-                },
+                }
                 Some(open) => self.round(open).await,
             };
             match result {
@@ -189,6 +193,16 @@ impl Drainer {
         Ok(wire)
     }
 
+    /// Takes the routing table in force, if it is another one.
+    fn take_table(&mut self) {
+        if self.tables.has_changed().unwrap_or(false) {
+            self.table = self.tables.borrow_and_update().clone();
+            self.ledger.set_lease(self.table.lease);
+            self.node_queues.clear();
+            self.next_scan = Instant::now();
+        }
+    }
+
     /// Notes that a round succeeded.
     fn note_success(&mut self) {
         let mut status = self.status.lock();
@@ -223,12 +237,7 @@ impl Drainer {
     /// Fetches once from every queue that is due. Returns the sinks on whose budget the round was blocked.
     async fn round(&mut self, wire: &mut Connection) -> Result<Vec<Destination>, ClientError> {
         self.settle(wire).await?;
-        if self.tables.has_changed().unwrap_or(false) {
-            self.table = self.tables.borrow_and_update().clone();
-            self.ledger.set_lease(self.table.lease);
-            self.node_queues.clear();
-            self.next_scan = Instant::now();
-        }
+        self.take_table();
         if self.next_scan <= Instant::now() {
             self.scan(wire).await?;
         }
