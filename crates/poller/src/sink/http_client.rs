@@ -75,14 +75,16 @@ impl HttpClient {
         // Others than http:// are for the connectors around it.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // Less than that of the request, so that its error is the one that is reported.
+        let connect_timeout = settings.timeout * 3 / 4;
         // Divided among the addresses of a name, so that one that does not answer leaves time for the next.
-        tcp.set_connect_timeout(Some(settings.timeout * 3 / 4));
+        tcp.set_connect_timeout(Some(connect_timeout));
         let tls = (*settings.tls.config).clone();
         let pool = match &settings.proxy {
             None => Pool::Direct(Box::new(builder.build(https(tls, tcp)))),
             Some(proxy) => {
                 let to_proxy = https((*settings.tls.for_proxy).clone(), tcp);
-                let tunnel = Tunnel::new(proxy, to_proxy);
+                let tunnel = Tunnel::new(proxy, to_proxy, connect_timeout);
                 Pool::Proxied(Box::new(builder.build(https(tls, tunnel))))
             }
         };

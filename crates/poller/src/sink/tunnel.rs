@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,6 +15,7 @@ use hyper::Uri;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::config::Proxy;
@@ -32,6 +34,7 @@ pub struct Tunnel<C> {
     proxy: Uri,
     /// The header with the credentials for the proxy, or an empty text.
     authorization: String,
+    timeout: Duration,
 }
 
 /// The reason for which there is no connection through a proxy.
@@ -49,6 +52,9 @@ pub enum TunnelError {
     /// The proxy closed the connection.
     #[error("the proxy closed the connection without a response")]
     Closed,
+    /// The proxy did not respond to CONNECT in time.
+    #[error("the proxy did not respond to CONNECT in time")]
+    TimedOut,
     /// The response is not HTTP, or its head is too long.
     #[error("the response of the proxy is not an HTTP response")]
     NotHttp,
@@ -63,8 +69,9 @@ pub enum TunnelError {
 }
 
 impl<C> Tunnel<C> {
-    /// Creates a connector through this proxy.
-    pub fn new(proxy: &Proxy, connector: C) -> Tunnel<C> {
+    /// Creates a connector through this proxy. `timeout` limits the wait for its response to CONNECT: hyper-util may
+    /// continue to connect when the request that needed the connection has ended, and then without its deadline.
+    pub fn new(proxy: &Proxy, connector: C, timeout: Duration) -> Tunnel<C> {
         let authorization = match &proxy.credentials {
             Some((user, password)) => {
                 let pair = BASE64.encode(format!("{user}:{password}"));
@@ -76,6 +83,7 @@ impl<C> Tunnel<C> {
             connector,
             proxy: proxy.uri.clone(),
             authorization,
+            timeout,
         }
     }
 }
@@ -98,7 +106,7 @@ where
 
     fn call(&mut self, url: Uri) -> Self::Future {
         let connecting = self.connector.call(self.proxy.clone());
-        let authorization = self.authorization.clone();
+        let (authorization, time) = (self.authorization.clone(), self.timeout);
         Box::pin(async move {
             let (Some(host), port) = (url.host(), url.port_u16().unwrap_or(443)) else {
                 return Err(TunnelError::NoHost);
@@ -106,7 +114,9 @@ where
             let connected = connecting.await;
             let connection = connected.map_err(|error| TunnelError::Connect(error.into()))?;
             let mut connection = TokioIo::new(connection);
-            open(&mut connection, format!("{host}:{port}"), &authorization).await?;
+            let opened = open(&mut connection, format!("{host}:{port}"), &authorization);
+            let opened = timeout(time, opened).await;
+            opened.unwrap_or(Err(TunnelError::TimedOut))?;
             Ok(connection.into_inner())
         })
     }
@@ -157,7 +167,9 @@ fn status(head: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use hyper_util::client::legacy::connect::HttpConnector;
     use tokio::io::duplex;
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -195,6 +207,26 @@ mod tests {
                 format!("the proxy rejected CONNECT db:8086: HTTP {status}")
             );
         }
+    }
+
+    #[tokio::test]
+    async fn proxy_that_never_responds_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = Proxy {
+            uri: format!("http://{address}").parse().unwrap(),
+            credentials: None,
+        };
+        let time = Duration::from_millis(50);
+        let mut tunnel = Tunnel::new(&proxy, HttpConnector::new(), time);
+        let opening = tunnel.call(Uri::from_static("https://db:8086"));
+        let ends = async { tokio::join!(opening, listener.accept()) };
+        let (opened, accepted) = timeout(Duration::from_secs(60), ends).await.unwrap();
+        accepted.unwrap();
+        assert_eq!(
+            opened.unwrap_err().to_string(),
+            "the proxy did not respond to CONNECT in time"
+        );
     }
 
     #[tokio::test]
