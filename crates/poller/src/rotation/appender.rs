@@ -94,7 +94,7 @@ impl Appender {
                 if !self.compactor.wake() {
                     let path = self.path.display();
                     warn(&format!(
-                        "{path}: the compactor panicked; starting it again"
+                        "{path}: the compactor does not run; starting it again"
                     ));
                     self.compactor = Compactor::start(&self.path, &self.rotation);
                 }

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::Builder;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
@@ -32,9 +33,12 @@ impl Compactor {
         if rotation.compress.is_none() && rotation.keep.is_none() {
             return Compactor { wake: None };
         }
+        Compactor::spawn(Builder::new().name("compactor".into()), path, rotation)
+    }
+
+    fn spawn(thread: Builder, path: &Path, rotation: &Rotation) -> Compactor {
         let (wake, wake_ups) = sync_channel(1);
         let (rotation, path) = (rotation.clone(), path.to_owned());
-        let thread = std::thread::Builder::new().name("compactor".into());
         let run = move || {
             let mut once = WarnOnce::default();
             loop {
@@ -46,12 +50,12 @@ impl Compactor {
                 }
             }
         };
-        // Without a thread the files stay as they are until the next start.
-        let wake = thread.spawn(run).ok().map(|_| wake);
-        Compactor { wake }
+        // If the thread cannot be started, the receiver is dropped with `run`, and the next wake-up fails.
+        let _ = thread.spawn(run);
+        Compactor { wake: Some(wake) }
     }
 
-    /// Wakes the thread after a rotation. Returns `false` if the thread has panicked.
+    /// Wakes the thread after a rotation. Returns `false` if there is none: it has panicked, or could not be started.
     pub fn wake(&self) -> bool {
         match &self.wake {
             // If a wake-up is pending already, it covers this file too.
@@ -65,6 +69,12 @@ impl Compactor {
     pub(super) fn ended() -> Compactor {
         let wake = Some(sync_channel(1).0);
         Compactor { wake }
+    }
+
+    /// Creates a compactor whose thread cannot be started: no system has so much memory for its stack.
+    #[cfg(test)]
+    pub(super) fn not_started(path: &Path, rotation: &Rotation) -> Compactor {
+        Compactor::spawn(Builder::new().stack_size(1 << 60), path, rotation)
     }
 }
 

@@ -300,13 +300,22 @@ fn file_is_due_at_multiples_of_its_period() {
 
 #[test]
 fn compactor_that_panicked_is_started_again() {
+    is_started_again(|_, _| Compactor::ended());
+}
+
+#[test]
+fn compactor_that_could_not_start_is_started_again() {
+    is_started_again(Compactor::not_started);
+}
+
+fn is_started_again(compactor: fn(&Path, &Rotation) -> Compactor) {
     let (dir, path) = folder();
     let rotation = Rotation {
         compress: Some(Compression::Gzip),
         ..at_size(6)
     };
     let mut appender = Appender::new(path, rotation);
-    appender.compactor = Compactor::ended();
+    appender.compactor = compactor(&appender.path, &appender.rotation);
     for line in ["aa\n", "bb\n", "cc\n"] {
         appender.append(line.as_bytes()).unwrap();
     }
