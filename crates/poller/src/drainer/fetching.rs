@@ -1,4 +1,4 @@
-//! Fetching: which queues are fetched from next, and what becomes of the replies.
+//! Fetching: the commands of the planned fetches, and what becomes of the replies.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,71 +13,17 @@ use agg_client::reply::Reply;
 use aggregator_protocol::RecordFormat;
 
 use crate::batch::{Batch, Delivery, Record};
-use crate::budget::Permit;
 use crate::ledger::InFlightBatch;
-use crate::routing::{Destination, SinkHandle};
 
-use super::Drainer;
-use super::plan::{FetchPlan, MIN_PAUSE, PendingFetch, REPLY_BYTES};
+use super::plan::PendingFetch;
+use super::{Drainer, MIN_PAUSE};
 
 /// The maximum number of records of one fetch.
 const MAX_RECORDS: usize = 2000;
 /// A reply of at least this many bytes ended because of its size.
 const FULL_BYTES: usize = (1 << 20) * 3 / 4;
-/// The maximum number of fetches in one pipeline.
-const MAX_PIPELINE: usize = 8;
 
 impl Drainer {
-    /// Plans the fetches that are due and for which the sinks have budget.
-    pub(super) fn plan(&mut self) -> FetchPlan {
-        let now = Instant::now();
-        self.planned_at = now;
-        let mut reserved = self.reserved.take();
-        let had_reserved = reserved.is_some();
-        let mut plan = FetchPlan::default();
-        let count = self.node_queues.len();
-        let order = (0..count).map(|step| (self.next_index + step) % count);
-        let due: Vec<usize> = order
-            .filter(|index| self.node_queues[*index].due <= now)
-            .collect();
-        let backlogged = due
-            .iter()
-            .filter(|index| self.node_queues[**index].has_backlog);
-        // Each due queue once; the rest of the pipeline is shared by those with a backlog.
-        let backlogged: Vec<usize> = backlogged.copied().collect();
-        let turns = due
-            .iter()
-            .copied()
-            .chain(backlogged.iter().cycle().copied().take(MAX_PIPELINE));
-        let mut last = None;
-        for index in turns {
-            if plan.fetches.len() == MAX_PIPELINE {
-                break;
-            }
-            let destinations = &self.node_queues[index].destinations;
-            match acquire_all(destinations, &mut reserved) {
-                Ok(permits) => {
-                    plan.fetches.push(PendingFetch { index, permits });
-                    last = Some(index);
-                }
-                Err(blocked_on) => {
-                    let same = |other: &Destination| Arc::ptr_eq(&other.sink, &blocked_on.sink);
-                    if !plan.blocked_on.iter().any(same) {
-                        plan.blocked_on.push(blocked_on.clone());
-                    }
-                }
-            }
-        }
-        self.still_blocked = had_reserved && plan.fetches.is_empty();
-        // Budget is waited for only if nothing could be sent.
-        let fetches = &plan.fetches;
-        plan.blocked_on.retain(|_| fetches.is_empty());
-        if let Some(last) = last {
-            self.next_index = last + 1;
-        }
-        plan
-    }
-
     pub(super) fn command(&self, fetch: &PendingFetch) -> Cmd {
         let node_queue = &self.node_queues[fetch.index];
         let json = node_queue.needs(RecordFormat::Json);
@@ -207,23 +153,4 @@ impl Drainer {
             let _ = to.sink.inbox.send(delivery);
         }
     }
-}
-
-/// Acquires the budget for one reply from each destination, using the reserved permit for its sink.
-///
-/// # Errors
-///
-/// Returns the first destination that has no budget.
-fn acquire_all<'a>(
-    destinations: &'a [Destination],
-    reserved: &mut Option<(Arc<SinkHandle>, Permit)>,
-) -> Result<Vec<Permit>, &'a Destination> {
-    let acquire = |to: &'a Destination| {
-        let ours = reserved.take_if(|(sink, _)| Arc::ptr_eq(sink, &to.sink));
-        let permit = ours.map(|(_, permit)| permit);
-        permit
-            .or_else(|| to.sink.budget.try_acquire(REPLY_BYTES))
-            .ok_or(to)
-    };
-    destinations.iter().map(acquire).collect()
 }

@@ -37,10 +37,12 @@ use super::node_stats;
 use super::routing::{Destination, RoutingTable, SinkHandle};
 use super::status::{ServerStatus, Shared};
 
-use plan::{FetchPlan, MIN_PAUSE, REPLY_BYTES};
-
 /// Scanning for nodes may take one part in so many of the time.
 const SCAN_SHARE: u32 = 20;
+/// The shortest pause between two fetches from a queue that has no backlog.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
+const REPLY_BYTES: u64 = (1 << 20) + (256 << 10);
 
 /// A queue of a node that is routed to at least one sink.
 struct NodeQueue {
@@ -241,19 +243,20 @@ impl Drainer {
         if self.next_scan <= Instant::now() {
             self.scan(wire).await?;
         }
-        let FetchPlan {
-            fetches,
-            blocked_on,
-        } = self.plan();
-        let commands: Vec<Cmd> = fetches.iter().map(|fetch| self.command(fetch)).collect();
+        let plan = self.plan();
+        let commands: Vec<Cmd> = plan
+            .fetches
+            .iter()
+            .map(|fetch| self.command(fetch))
+            .collect();
         let start = Instant::now();
         let mut replies = Vec::with_capacity(commands.len());
         wire.pipeline(&commands, |_, reply| replies.push(reply))
             .await?;
-        for (fetch, reply) in fetches.into_iter().zip(replies) {
+        for (fetch, reply) in plan.fetches.into_iter().zip(replies) {
             self.received(wire, fetch, reply, start)?;
         }
-        Ok(blocked_on)
+        Ok(plan.blocked_on)
     }
 
     /// Scans for the nodes and reads their state. Queues that are known already keep their backoff.

@@ -1,14 +1,15 @@
-//! The fetches of one round of a drainer.
+//! Planning: which queues are fetched from in the next round of a drainer.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::budget::Permit;
-use crate::routing::Destination;
+use crate::routing::{Destination, SinkHandle};
 
-/// The shortest pause between two fetches from a queue that has no backlog.
-pub(super) const MIN_PAUSE: Duration = Duration::from_millis(20);
-/// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
-pub(super) const REPLY_BYTES: u64 = (1 << 20) + (256 << 10);
+use super::{Drainer, REPLY_BYTES};
+
+/// The maximum number of fetches in one pipeline.
+const MAX_PIPELINE: usize = 8;
 
 /// A fetch that was or will be sent.
 pub(super) struct PendingFetch {
@@ -24,4 +25,75 @@ pub(super) struct FetchPlan {
     pub(super) fetches: Vec<PendingFetch>,
     /// The sinks on whose budget the round is blocked.
     pub(super) blocked_on: Vec<Destination>,
+}
+
+impl Drainer {
+    /// Plans the fetches that are due and for which the sinks have budget.
+    pub(super) fn plan(&mut self) -> FetchPlan {
+        let now = Instant::now();
+        self.planned_at = now;
+        let mut reserved = self.reserved.take();
+        let had_reserved = reserved.is_some();
+        let mut plan = FetchPlan::default();
+        let count = self.node_queues.len();
+        let order = (0..count).map(|step| (self.next_index + step) % count);
+        let due: Vec<usize> = order
+            .filter(|index| self.node_queues[*index].due <= now)
+            .collect();
+        let backlogged = due
+            .iter()
+            .filter(|index| self.node_queues[**index].has_backlog);
+        // Each due queue once; the rest of the pipeline is shared by those with a backlog.
+        let backlogged: Vec<usize> = backlogged.copied().collect();
+        let turns = due
+            .iter()
+            .copied()
+            .chain(backlogged.iter().cycle().copied().take(MAX_PIPELINE));
+        let mut last = None;
+        for index in turns {
+            if plan.fetches.len() == MAX_PIPELINE {
+                break;
+            }
+            let destinations = &self.node_queues[index].destinations;
+            match acquire_all(destinations, &mut reserved) {
+                Ok(permits) => {
+                    plan.fetches.push(PendingFetch { index, permits });
+                    last = Some(index);
+                }
+                Err(blocked_on) => {
+                    let same = |other: &Destination| Arc::ptr_eq(&other.sink, &blocked_on.sink);
+                    if !plan.blocked_on.iter().any(same) {
+                        plan.blocked_on.push(blocked_on.clone());
+                    }
+                }
+            }
+        }
+        self.still_blocked = had_reserved && plan.fetches.is_empty();
+        // Budget is waited for only if nothing could be sent.
+        let fetches = &plan.fetches;
+        plan.blocked_on.retain(|_| fetches.is_empty());
+        if let Some(last) = last {
+            self.next_index = last + 1;
+        }
+        plan
+    }
+}
+
+/// Acquires the budget for one reply from each destination, using the reserved permit for its sink.
+///
+/// # Errors
+///
+/// Returns the first destination that has no budget.
+fn acquire_all<'a>(
+    destinations: &'a [Destination],
+    reserved: &mut Option<(Arc<SinkHandle>, Permit)>,
+) -> Result<Vec<Permit>, &'a Destination> {
+    let acquire = |to: &'a Destination| {
+        let ours = reserved.take_if(|(sink, _)| Arc::ptr_eq(sink, &to.sink));
+        let permit = ours.map(|(_, permit)| permit);
+        permit
+            .or_else(|| to.sink.budget.try_acquire(REPLY_BYTES))
+            .ok_or(to)
+    };
+    destinations.iter().map(acquire).collect()
 }
