@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use agg_client::FileStamps;
 use agg_poller::Control;
 use agg_poller::config::Config;
+use agg_poller::format::count;
 
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};
@@ -76,16 +77,12 @@ impl Options {
 
     /// Returns what `agg check` shows for a valid configuration.
     pub fn summary(&self, poll: &Poll) -> String {
-        let count = |count: usize, what: &str| match count {
-            1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
-        };
         format!(
             "{}: configuration valid: {}, {}, {}",
             self.config.display(),
-            count(poll.0.sources.len(), "source"),
-            count(poll.0.routes.len(), "route"),
-            count(poll.0.sinks.len(), "sink")
+            count(poll.0.sources.len() as u64, "source"),
+            count(poll.0.routes.len() as u64, "route"),
+            count(poll.0.sinks.len() as u64, "sink")
         )
     }
 }

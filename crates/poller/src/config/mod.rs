@@ -27,6 +27,7 @@ use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
 pub use model::{Body, Config, Expect, Https, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
+pub(crate) use value::encode as percent_encode;
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

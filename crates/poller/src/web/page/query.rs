@@ -1,6 +1,8 @@
 //! The query of the page's address.
 
-use std::fmt::Write;
+use percent_encoding::percent_decode_str;
+
+use crate::config::percent_encode;
 
 /// The query of the address: what the reader wants to see.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,14 +43,7 @@ impl Query {
         }
         if !self.filter.is_empty() {
             address.push_str("&filter=");
-            for byte in self.filter.bytes() {
-                let _ = match byte {
-                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                        write!(address, "{}", char::from(byte))
-                    }
-                    other => write!(address, "%{other:02X}"),
-                };
-            }
+            address.push_str(&percent_encode(&self.filter));
         }
         address
     }
@@ -65,21 +60,9 @@ impl Query {
 
 /// Decodes a form value.
 fn decode(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        let hex = |at: usize| char::from(*after.get(at)?).to_digit(16);
-        match (first, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &after[2..];
-            }
-            (b'+', _, _) => bytes.push(b' '),
-            (other, _, _) => bytes.push(*other),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let value = value.replace('+', " ");
+    let decoded = percent_decode_str(&value).decode_utf8_lossy();
+    decoded.into_owned()
 }
 
 #[cfg(test)]
@@ -95,5 +78,11 @@ mod tests {
         assert_eq!(address, "/?servers=all&nodes=all&filter=a%20b%252");
         assert!(Query::parse(&address[2..]).all_servers);
         assert_eq!(decode("%zz%+%4"), "%zz% %4");
+        assert_eq!(decode("%2b%C3%A4%ff"), "+ä\u{fffd}");
+        let query = Query {
+            filter: "a-_.~&=+ä".into(),
+            ..Query::default()
+        };
+        assert_eq!(query.address("x"), "/?x&filter=a-_.~%26%3D%2B%C3%A4");
     }
 }
