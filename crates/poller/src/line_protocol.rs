@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde::de::Error;
+use serde::de::{Error, Unexpected};
 use serde_json::value::RawValue;
 
 use aggregator_protocol::line_protocol::{
@@ -84,7 +84,7 @@ fn number(raw: &RawValue) -> Result<&str, serde_json::Error> {
     let text = raw.get();
     match text.as_bytes() {
         [b'-' | b'0'..=b'9', ..] => Ok(text),
-        _ => Err(Error::custom("expected a number")),
+        _ => Err(Error::invalid_type(Unexpected::Other(text), &"a number")),
     }
 }
 
