@@ -12,7 +12,7 @@ TEST_THREADS ?= 6
 .DEFAULT_GOAL := help
 # Targets share apt, target/ and the server's ports, and `make test` needs its parts in order: -j must not mix them.
 .NOTPARALLEL:
-.PHONY: help deps lint-deps test-deps module quick build run test test-all test-clients test-servers test-python test-packages test-sanitize \
+.PHONY: help deps lint-deps test-deps module build run test test-all test-clients test-servers test-python test-packages test-sanitize \
 	servers clients python packages dist fuzz lint deny bench clean
 
 help: ## list the targets
@@ -36,23 +36,20 @@ build: deps ## build the module and agg with full optimisation, in target/releas
 run: ## start a Redis server with the module, let this machine report to it, print the records (PORT=7777, SHOW=json, CONFIG=poller.toml)
 	@scripts/run.sh
 
-# Tests of documents and packages need agg, but not an optimised one.
-quick: module
-	$(CARGO) build --profile quick --package agg
-
 lint: lint-deps ## check format, clippy, licences of dependencies, retired words
 	$(CARGO) fmt --all -- --check
 	@scripts/dependencies.py
 	@scripts/retired-words.py
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-test: test-deps lint quick servers clients ## run what CI runs: lint, all tests, each fuzz target for a short while
+# The tests of the workspace also build target/debug/agg, which those of documents and packages use.
+test: test-deps lint module servers clients ## run what CI runs: lint, all tests, each fuzz target for a short while
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test
-	@scripts/packages.sh --quick && scripts/test-packages.sh
+	@scripts/packages.sh --debug && scripts/test-packages.sh
 	@scripts/fuzz.sh
 
-test-all: test-deps lint build quick servers clients ## run the same for longer: more seeds, kills, payloads and random cases (about an hour)
+test-all: test-deps lint build servers clients ## run the same for longer: more seeds, kills, payloads and random cases (about an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release -p aggregator-core
 	AGG_HEAVY=1 $(CARGO) test --workspace --no-fail-fast
 	@scripts/python.sh test

@@ -5,7 +5,7 @@
 #   scripts/packages.sh           from target/release
 #   scripts/packages.sh --dist    also a release in target/dist: archives for other systems, the source, the Python client,
 #                                 SBOMs (CycloneDX) and the checksums of all
-#   scripts/packages.sh --quick   with the agg of target/quick, to test the packages
+#   scripts/packages.sh --debug   with the agg of target/debug, to test the packages
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,7 +53,7 @@ make_packages() {
     fi
     local build=(--no-build --strip --output "$out/")
     "$tools/bin/cargo-deb" --quiet "${build[@]}" --package aggregator >/dev/null
-    [ "$agg" = target/release/agg ] || build+=(--profile quick)
+    [ "$agg" = target/release/agg ] || build+=(--profile dev)
     "$tools/bin/cargo-deb" --quiet "${build[@]}" --package agg >/dev/null
 }
 
@@ -99,7 +99,7 @@ make_dist() {
 
 case "${1:-}" in
 "" | --dist) ;;
---quick) agg=target/quick/agg ;;
+--debug) agg=target/debug/agg ;;
 -h | --help) usage && exit ;;
 *) usage >&2 && exit 2 ;;
 esac

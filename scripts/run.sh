@@ -22,8 +22,8 @@ show=${SHOW:-pretty}
 config=${CONFIG:-}
 dir=run/$port
 node=$(uname -n)
-# Built with little optimisation: it does not need to be fast here, and is ready in a third of the time.
-agg=target/quick/agg
+# Built without optimisation: it does not need to be fast here, and is ready in a quarter of the time.
+agg=target/debug/agg
 module=$PWD/target/release/libaggregator.so
 
 fail() {
@@ -86,7 +86,7 @@ build() {
     scripts/deps.sh
     echo "Building (a few minutes the first time) ..."
     "${CARGO:-cargo}" build --release --package aggregator
-    "${CARGO:-cargo}" build --profile quick --package agg
+    "${CARGO:-cargo}" build --package agg
 }
 
 start_server() {

@@ -39,10 +39,10 @@ impl Session {
     /// Creates a session whose port 7777 is this one; `None` if something is missing.
     pub fn new(port: u16) -> Option<Session> {
         let dir = tempfile::tempdir().unwrap();
-        // `make quick` builds it: what pages show does not need an optimised program.
-        let agg = root().join("target/quick/agg");
+        // `cargo test --workspace` builds it: what pages show does not need an optimised program.
+        let agg = root().join("target/debug/agg");
         if !agg.exists() {
-            return missing("target/quick/agg");
+            return missing("target/debug/agg");
         }
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir_all(at("target/release")).unwrap();

@@ -93,7 +93,7 @@ fn upgrade_loses_no_acknowledged_write() {
          [sink.all]\ntype = \"file\"\npath = {records:?}\n"
     );
     std::fs::write(&file, config).unwrap();
-    let poller = Command::new(page::root().join("target/quick/agg"))
+    let poller = Command::new(page::root().join("target/debug/agg"))
         .args(["poll", "--config"])
         .arg(&file)
         .current_dir(session.dir())
