@@ -11,7 +11,7 @@ use aggregator_fuzz::{codec, line};
 use std::path::Path;
 
 /// Commands by words; `pass N` lets time pass, with ticks.
-const SCRIPTS: [&[&str]; 10] = [
+const SCRIPTS: [&[&str]; 14] = [
     &[
         "STAT m 5",
         "STAT m 7.5 TAGS a:1",
@@ -92,9 +92,52 @@ const SCRIPTS: [&[&str]; 10] = [
         "ERROR e KEY e SEQ a 3",
         "LOG hello SEQ a-source-with-a-longer-name 9223372036854775807",
     ],
+    &[
+        "STAT i 5 INC",
+        "STAT i 0.5 INC TIMES 3 TAGS rack=a1",
+        "pass 12000",
+        "STAT i 7 INC AT 1700002801000",
+        "STAT g 5 ADD",
+        "STAT g -2.5 ADD",
+        "STAT g 9 TIMES 4294967296",
+        "pass 3900000",
+        "STAT i 1 INC",
+    ],
+    &[
+        "STAT h 5 HIST",
+        "STAT h -7.5 HIST TIMES 40",
+        "STAT h 0 TIMES 3",
+        "STAT h 1e12",
+        "STAT r 5 INC HIST",
+        "STAT d 5 DIFF HIST",
+        "pass 20000",
+        "STAT r 6 INC",
+        "STAT d 9 DIFF",
+        "pass 310000",
+        "STAT h 2",
+        "pass 3700000",
+    ],
+    &[
+        "MSTAT COLUMNS METRIC VALUE TYPE HIST TIMES TAGS VALUES a 1 ABS 1 2 rack=a1 b 2 INC 0  k:v c 3 DIFF 1   d 4 ADD 0 1 ",
+        "pass 900",
+        "MSTAT HIST SEQ a 1 COLUMNS AT VALUE METRIC VALUES 1700002800100 7 a  8 a",
+        "MSTAT COLUMNS TYPE VALUE METRIC VALUES INC 3 b DIFF 9 c",
+        "FORGET METRIC a",
+        "MSTAT COLUMNS TYPE VALUE METRIC VALUES INC 3 a",
+        "pass 400000",
+    ],
+    &[
+        "LOG hello LEVEL critical TAGS rack=a1",
+        "LOG hello LEVEL Trace SEQ a 1",
+        "ERROR e KEY e LEVEL WARNING TAGS a=b=c",
+        "STAT m 1 HIST TAGS a:b=c",
+        "FORGET METRIC m",
+        "STAT m 1 DIFF",
+        "STAT m 5 AT 1700002200000 DIFF",
+    ],
 ];
 
-const ARGUMENTS: [&str; 34] = [
+const ARGUMENTS: [&str; 52] = [
     "STAT n m 5",
     "STAT n m +1.5e3 ABS TAGS a:1 AT 1700002800000",
     "STAT n c 18446744073709551615 diff",
@@ -129,6 +172,24 @@ const ARGUMENTS: [&str; 34] = [
     "MSTAT n SEQ a 1 VALUES x 1 y 2",
     "LOG n hello SEQ a-source-with-a-longer-name 9223372036854775807",
     "ERROR n m SEQ a 9223372036854775808",
+    "STAT n i 5 INC TIMES 4294967296",
+    "STAT n i -5 inc",
+    "STAT n g -5 ADD HIST",
+    "STAT n g 5 DIFF TIMES 2",
+    "STAT n g 5 TIMES 4294967297",
+    "STAT n h 5 HIST HIST",
+    "MSTAT n INC HIST VALUES i 1 i 2.5",
+    "MSTAT n COLUMNS METRIC VALUE TYPE HIST TIMES TAGS AT VALUES a 1 INC 1 3 rack=a1 1700002800000",
+    "MSTAT n COLUMNS VALUE METRIC TYPE HIST TIMES TAGS AT VALUES 1 a      2 b DIFF 0  :x ",
+    "MSTAT n ATOMIC COLUMNS METRIC VALUE TYPE VALUES a 1 INC a 2 nonsense",
+    "MSTAT n COLUMNS METRIC VALUE TIMES VALUES a 1 0 b 2 2",
+    "MSTAT n COLUMNS METRIC VALUE VALUES a 1 b",
+    "MSTAT n COLUMNS METRIC METRIC VALUES a 1",
+    "MSTAT n COLUMNS METRIC VALUES a",
+    "MSTAT n COLUMNS METRIC VALUE TYPE VALUES new 1 INC new 2 DIFF",
+    "LOG n hello LEVEL warning TAGS a=1",
+    "ERROR n m LEVEL Critical TAGS =v",
+    "LOG n hello LEVEL fatal",
 ];
 
 const JSON: [&str; 28] = [
@@ -163,7 +224,7 @@ const JSON: [&str; 28] = [
 ];
 
 /// Node, metric and tags.
-const LINES: [&str; 20] = [
+const LINES: [&str; 22] = [
     "n1\u{b}disk.iops@sda\u{b}dim:iops",
     "n1\u{b}m\u{b}",
     "n 1\u{b}a b,c@x=y\u{b}k=1:v,2 flag",
@@ -184,6 +245,8 @@ const LINES: [&str; 20] = [
     "n\u{b}m\u{b}node:1 node_:2 node__:3",
     "n\u{b}=\u{b}=:=",
     "n\u{b}m@\u{b}a b c",
+    "n\u{b}m\u{b}p50:1 p99=2 p99_:3",
+    "n\u{b}m\u{b}p99_9=a p42:b p95",
 ];
 
 /// Large lists by steps. Those named after a fault that was fixed took seconds or gigabytes with it.
@@ -268,6 +331,26 @@ fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             ],
         ),
         (
+            "columns",
+            vec![
+                step(kind::COLUMNS, &[9_000, 1], &[2, 0b11110, 1]),
+                step(kind::COLUMNS, &[9_000, 1], &[2, 0b11110, 1]),
+                step(kind::COLUMNS, &[9_000, 1], &[2, 0b11111, 6]),
+                step(kind::COLUMNS, &[9_000, 1], &[2, 0b01101, 0]),
+                step(kind::PASS, &[4_000], &[]),
+                step(kind::SWEEP, &[], &[]),
+                step(kind::DRAIN, &[10_000], &[0, 0]),
+            ],
+        ),
+        (
+            "columns-with-many-tags",
+            vec![
+                step(kind::COLUMNS, &[200, 2_000], &[0, 0b00001, 1]),
+                step(kind::COLUMNS, &[200, 2_000], &[3, 0b00001, 0]),
+                step(kind::DRAIN, &[10_000], &[0, 1]),
+            ],
+        ),
+        (
             "large-objects",
             (0..4).map(|i| step(kind::JSON, &[8_000], &[i])).collect(),
         ),
@@ -339,7 +422,7 @@ fn main() -> std::io::Result<()> {
         write(
             "line",
             &format!("line-{i}"),
-            &line::seed(numbers[i % 2], texts),
+            &line::seed(numbers[i % 2], i as u64 % 7, texts),
         )?;
     }
     // Any bytes are a sequence of steps.

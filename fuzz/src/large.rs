@@ -44,8 +44,10 @@ pub mod step {
     pub const PASS: u8 = 10;
     /// Sweeps to the end.
     pub const SWEEP: u8 = 11;
+    /// AGG.MSTAT with COLUMNS. Sizes: rows, tags. Choices: kind of tags, the columns, one metric or many.
+    pub const COLUMNS: u8 = 12;
     /// The number of kinds.
-    pub const KINDS: u8 = 12;
+    pub const KINDS: u8 = 13;
 }
 
 /// A step of an input, for seeds.
@@ -204,7 +206,8 @@ impl World {
                 self.server.pass(bytes.size() as u64 * 1000);
                 Ok(())
             }
-            _ => self.sweep(),
+            step::SWEEP => self.sweep(),
+            _ => self.columns(bytes),
         }
     }
 
@@ -260,6 +263,43 @@ impl World {
             let i = if repeated { 0 } else { i };
             let name = [&name, format!("{i:x}").as_bytes()].concat();
             args.extend([name, b"1".to_vec()]);
+        }
+        self.command(Command::Mstat, &args).map(drop)
+    }
+
+    fn columns(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {
+        let (n, tags, which) = (bytes.size(), self.tags(bytes), bytes.next());
+        let has_tags = which & 1 != 0;
+        let n = self
+            .some(n, 48 + if has_tags { tags.len() } else { 0 })
+            .max(1);
+        let names = bytes.next();
+        let mut args = vec![b"TAGS".to_vec(), tags.clone(), b"COLUMNS".to_vec()];
+        let words: [&[u8]; 7] = [
+            b"METRIC", b"VALUE", b"TAGS", b"TYPE", b"HIST", b"TIMES", b"AT",
+        ];
+        // METRIC and VALUE are mandatory; the bits of the choice select others.
+        let has = |column: usize| column < 2 || which >> (column - 2) & 1 != 0;
+        let columns: Vec<usize> = (0..words.len()).filter(|column| has(*column)).collect();
+        args.extend(columns.iter().map(|column| words[*column].to_vec()));
+        args.push(b"VALUES".to_vec());
+        for i in 0..n {
+            let name = match names % 4 {
+                0 => 0,
+                1 => i,
+                _ => i / usize::from(names),
+            };
+            let at = BASE - i as i64 % 8 * 100_000;
+            args.extend(columns.iter().map(|column| match column {
+                0 => format!("c{name:x}").into_bytes(),
+                1 => i.to_string().into_bytes(),
+                // Each row has other tags.
+                2 => [i.to_string().as_bytes(), b" ", &tags].concat(),
+                3 => pick([&b"ABS"[..], b"INC", b"", b"DIFF"], (name % 256) as u8).to_vec(),
+                4 => b"1".to_vec(),
+                5 => pick([&b""[..], b"2", b"x"], (i % 256) as u8).to_vec(),
+                _ => at.to_string().into_bytes(),
+            }));
         }
         self.command(Command::Mstat, &args).map(drop)
     }

@@ -105,10 +105,17 @@ pub fn parse(text: &str, dialect: Dialect) -> Result<Point, String> {
     })
 }
 
+/// The names of the fields of percentiles.
+const PERCENTILES: [&str; 6] = ["p50", "p90", "p95", "p99", "p99_9", "p0_001"];
+
+/// The bits of the count below the number of percentiles.
+const PERCENTILES_SHIFT: u32 = 61;
+
 /// The input.
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     numbers: [f64; 5],
+    /// The number of samples; the upper three bits are also the number of percentiles.
     count: u64,
     window_s: u16,
     start_ms: u32,
@@ -117,9 +124,9 @@ struct Input<'a> {
 }
 
 /// Returns the bytes of an input, for seeds.
-pub fn seed(numbers: [f64; 5], texts: &str) -> Vec<u8> {
+pub fn seed(numbers: [f64; 5], percentiles: u64, texts: &str) -> Vec<u8> {
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-    bytes.extend(3u64.to_le_bytes());
+    bytes.extend((percentiles << PERCENTILES_SHIFT | 3).to_le_bytes());
     bytes.extend(300u16.to_le_bytes());
     bytes.extend(1_700_000_100u32.to_le_bytes());
     bytes.extend(texts.as_bytes());
@@ -142,6 +149,12 @@ pub fn run(data: &[u8]) {
     }
     let finite = |v: f64| if v.is_finite() { v } else { 0.5 };
     let [sum, avg, min, max, last] = input.numbers.map(finite);
+    let values = [sum, avg, min, max, last].into_iter().cycle();
+    let percentiles: Vec<_> = PERCENTILES
+        .into_iter()
+        .zip(values)
+        .take((input.count >> PERCENTILES_SHIFT) as usize)
+        .collect();
     let line = Line {
         node,
         metric,
@@ -154,7 +167,7 @@ pub fn run(data: &[u8]) {
         min,
         max,
         last,
-        percentiles: &[],
+        percentiles: &percentiles,
     };
     check(&line);
 }
@@ -187,17 +200,22 @@ fn check(line: &Line<'_>) {
 }
 
 fn check_fields(point: &Point, line: &Line<'_>, text: &str) {
-    let names: Vec<_> = point.fields.iter().map(|(n, _)| n.as_str()).collect();
-    assert_eq!(names, ["avg", "max", "min", "sum", "last", "count"]);
-    for ((_, value), given) in point
-        .fields
-        .iter()
-        .zip([line.avg, line.max, line.min, line.sum, line.last])
-    {
+    let mut expected = vec![
+        ("avg", line.avg),
+        ("max", line.max),
+        ("min", line.min),
+        ("sum", line.sum),
+        ("last", line.last),
+    ];
+    expected.extend(line.percentiles);
+    let (count, fields) = point.fields.split_last().expect("the count");
+    assert_eq!(fields.len(), expected.len(), "{text:?}");
+    for ((name, value), (expected_name, given)) in fields.iter().zip(expected) {
+        assert_eq!(name, expected_name, "{text:?}");
         assert!(value.contains(['.', 'e']), "not a float: {text:?}");
         assert_eq!(value.parse(), Ok(given), "{text:?}");
     }
-    assert_eq!(point.fields[5].1, format!("{}i", line.count));
+    assert_eq!(*count, ("count".to_owned(), format!("{}i", line.count)));
     assert_eq!(point.time, line.start_ms * 1_000_000);
 }
 
@@ -228,7 +246,8 @@ fn check_texts(point: &Point, line: &Line<'_>, text: &str) {
     let mut tags = std::collections::BTreeMap::new();
     for (name, value) in tags::iter(line.tags) {
         let mut name = expected(name);
-        if OWN.contains(&name.as_str()) {
+        let is_field = |(field, _): &(&str, f64)| *field == name;
+        if OWN.contains(&name.as_str()) || line.percentiles.iter().any(is_field) {
             name.push('_');
         }
         tags.insert(name, value.map_or("true".to_owned(), expected));

@@ -5,15 +5,15 @@ use super::*;
 impl World {
     pub(super) fn act(&mut self, act: &Act) {
         match act {
-            Act::Gauge(s) | Act::Gauge2(s) => self.sample(s, false),
-            Act::Counter(s) | Act::Counter2(s) => self.sample(s, true),
+            Act::Gauge(s) | Act::Gauge2(s) => self.sample(s, true),
+            Act::Counter(s) | Act::Counter2(s) => self.sample(s, false),
             Act::Many {
-                diff,
-                atomic,
+                kinds,
+                options,
                 metric,
                 values,
                 at,
-            } => self.many(*diff, *atomic, *metric, values, at),
+            } => self.many(*kinds, *options, *metric, values, at),
             Act::Log {
                 length,
                 level,
@@ -46,7 +46,7 @@ impl World {
                 let words = if *pattern { &words[..] } else { &words[..1] };
                 self.run(Command::Requeue, words);
             }
-            Act::Pop { queue, count } => self.hand_out(Command::Pop, *queue, *count, 0),
+            Act::Pop { queue, count } => self.deliver(Command::Pop, *queue, *count, 0),
             Act::Fetch {
                 queue,
                 count,
@@ -56,7 +56,7 @@ impl World {
                 queue,
                 count,
                 lease,
-            } => self.hand_out(Command::Fetch, *queue, *count, (*lease).into()),
+            } => self.deliver(Command::Fetch, *queue, *count, (*lease).into()),
             Act::Ack(of) => self.of(Command::Ack, of),
             Act::Nack(of) => self.of(Command::Nack, of),
             Act::Extend(of) => self.of(Command::Extend, of),
@@ -80,9 +80,9 @@ impl World {
                 self.forget_leases();
             }
             // Then records may be dropped, so only where that is not counted.
-            Act::Memory { tight, bytes } if self.tight => {
-                self.server.memory_pressure = *tight;
-                self.server.available_bytes = if *tight {
+            Act::Memory { pressure, bytes } if self.low_limits => {
+                self.server.memory_pressure = *pressure;
+                self.server.available_bytes = if *pressure {
                     u64::from(*bytes) * 8
                 } else {
                     u64::MAX
@@ -107,7 +107,7 @@ impl World {
 
     /// Evicts the oldest records of queues. The rest is conserved, so this is left to the mode with low limits.
     fn evict(&mut self, queue: u8, bytes: u64) {
-        let Some(node) = self.node.as_mut().filter(|_| self.tight) else {
+        let Some(node) = self.node.as_mut().filter(|_| self.low_limits) else {
             return;
         };
         let queue = pick(&[Queue::Min, Queue::Hour, Queue::Log], queue);

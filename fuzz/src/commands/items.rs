@@ -67,7 +67,7 @@ impl World {
                     self.newest.insert(key, at);
                 }
             }
-            Err(error) => assert!(!matches!(o.at, At::Now) || self.tight, "{error}"),
+            Err(error) => assert!(!matches!(o.at, At::Now) || self.low_limits, "{error}"),
         }
     }
 
@@ -87,6 +87,4 @@ impl World {
             }
         }
     }
-
-    // Queues.
 }

@@ -83,7 +83,8 @@ struct PendingRecord {
 /// The state of the target.
 struct World {
     server: Server,
-    tight: bool,
+    /// The limits are low, so records may be dropped.
+    low_limits: bool,
     /// Reports have sequence numbers, of which this is the last.
     is_numbered: bool,
     number: u64,
@@ -91,8 +92,8 @@ struct World {
     replica: Option<Node>,
     /// The pending records, as PEEK returns them.
     pending: BTreeMap<RecordId, PendingRecord>,
-    /// All deliveries so far.
-    handed: BTreeMap<RecordId, String>,
+    /// The content of each record that was delivered.
+    contents: BTreeMap<RecordId, String>,
     /// The records that FETCH delivered last, by queue.
     recent: [Vec<i64>; 5],
     leased: BTreeMap<RecordId, u64>,
@@ -104,6 +105,8 @@ struct World {
     totals: Totals,
     /// The number of samples that missed their HOUR window, by metric.
     late_hours: BTreeMap<String, i64>,
+    /// The increases of each INC and DIFF metric since it exists.
+    increases: BTreeMap<String, f64>,
     /// The largest growth of the totals that the next check may find; each part or nothing, unless exact.
     grows: Vec<Growth>,
     /// True if the reply of the last step does not contain the growth of the totals.
@@ -123,16 +126,19 @@ struct Growth {
     sum: f64,
     /// In MIN, and in HOUR unless the metric counts the sample as late there; else in one length at least.
     in_min: bool,
+    /// In the total of the metric, too.
+    in_total: bool,
 }
 
 impl World {
-    fn new(tight: bool, is_numbered: bool) -> World {
+    fn new(low_limits: bool, is_numbered: bool) -> World {
         let mut settings = Settings::default();
         settings.rules.history = [3, 2];
         settings.series_ttl_s = 9_000;
         settings.error_ttl_s = 12_000;
         settings.error_interval_ms = 30_000;
-        if tight {
+        settings.rules.hist_records = true;
+        if low_limits {
             settings.max_series = 4;
             settings.max_errors = 3;
             settings.max_realities = 2;
@@ -141,13 +147,13 @@ impl World {
         }
         World {
             server: Server::new(settings, BASE),
-            tight,
+            low_limits,
             is_numbered,
             number: 0,
             node: None,
             replica: None,
             pending: BTreeMap::new(),
-            handed: BTreeMap::new(),
+            contents: BTreeMap::new(),
             recent: Default::default(),
             leased: BTreeMap::new(),
             deliveries: BTreeMap::new(),
@@ -155,6 +161,7 @@ impl World {
             delivered: Totals::new(),
             totals: Totals::new(),
             late_hours: BTreeMap::new(),
+            increases: BTreeMap::new(),
             grows: Vec::new(),
             unknown: false,
             taken: [0; 5],
@@ -309,6 +316,7 @@ impl PendingRecord {
         let window = (q < 2).then(|| {
             let members = members(record).expect("a record");
             let of = |name: &str| members.iter().find(|(n, _)| n == name).expect(name).1;
+            check_histogram(&members);
             (
                 of("metric").trim_matches('"').to_owned(),
                 of("count").parse().expect("a count"),
@@ -319,6 +327,31 @@ impl PendingRecord {
             record: record.to_owned(),
             window,
         }
+    }
+}
+
+/// Checks the percentiles of a record, and that its histogram counts all values of a gauge.
+fn check_histogram(members: &[(String, &str)]) {
+    let find = |name: &str| members.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+    let value = |name: &str| find(name).map(|v| number(v.as_bytes()));
+    let ranks = ["min", "p50", "p90", "p95", "p99", "max"];
+    let values: Vec<f64> = ranks.into_iter().filter_map(value).collect();
+    assert!([2, 6].contains(&values.len()), "{members:?}");
+    assert!(values.is_sorted(), "{members:?}");
+    let histogram = find("hist");
+    assert_eq!(histogram.is_some(), values.len() == 6, "{members:?}");
+    if let Some(histogram) = histogram.filter(|_| find("type") == Some("\"ABS\"")) {
+        let histogram: serde_json::Value = serde_json::from_str(histogram).expect("JSON");
+        let side = |name: &str| -> u64 {
+            let counts = histogram[name][1].as_array().expect("counts");
+            counts.iter().map(|n| n.as_u64().expect("a count")).sum()
+        };
+        let count = histogram["zero"].as_u64().expect("a count") + side("pos") + side("neg");
+        assert_eq!(
+            Some(count.to_string().as_str()),
+            find("count"),
+            "{members:?}"
+        );
     }
 }
 

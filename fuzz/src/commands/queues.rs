@@ -3,7 +3,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn hand_out(&mut self, command: Command, queue: u8, count: u8, lease: u64) {
+    pub(super) fn deliver(&mut self, command: Command, queue: u8, count: u8, lease: u64) {
         let q = usize::from(queue) % 5;
         let now = self.server.now.mono_ms;
         let count = usize::from(count % 6) + 1;
@@ -44,7 +44,7 @@ impl World {
             let n = self.deliveries.entry(key).or_default();
             *n += 1;
             assert_eq!(deliveries.int(), *n, "{key:?}");
-            if let Some(before) = self.handed.insert(key, record.clone()) {
+            if let Some(before) = self.contents.insert(key, record.clone()) {
                 assert_eq!(before, record, "one id, two contents");
             }
             if command == Command::Pop {
@@ -195,7 +195,7 @@ impl World {
         if q == 2 {
             assert_eq!(old + self.logged, taken + drops + new, "{}", context());
         }
-        if !self.tight {
+        if !self.low_limits {
             assert_eq!(drops, 0, "{}", context());
         }
     }

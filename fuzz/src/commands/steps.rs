@@ -10,8 +10,8 @@ pub(super) enum Act {
     Counter(Sample),
     Counter2(Sample),
     Many {
-        diff: bool,
-        atomic: bool,
+        kinds: u8,
+        options: u8,
         metric: u8,
         values: [u16; 3],
         at: At,
@@ -69,7 +69,7 @@ pub(super) enum Act {
         bytes: u8,
     },
     Memory {
-        tight: bool,
+        pressure: bool,
         bytes: u8,
     },
 }
