@@ -286,17 +286,34 @@ fn counter_of_two_processes_is_suspected() {
             ));
         }
     }
+    let warnings = || -> Vec<String> {
+        let log = server.log();
+        let lines = log.lines().filter(|l| l.contains("restarts repeatedly"));
+        lines.map(str::to_owned).collect()
+    };
     assert_eq!(info(&server, "suspect-diff"), 1);
+    assert_eq!(warnings().len(), 1, "{:?}", warnings());
+    assert!(warnings()[0].contains("DIFF metric 'shared' of node 'n'"));
+    // The next windows are counted; the log names each metric once in an hour.
+    for metric in ["shared", "other"] {
+        for i in 0..60 {
+            let (total, at) = (1_000 * (1 + i % 2) + i, t + 900_000 + i * 20_000);
+            server.ask::<i64>(&format!("AGG.STAT n {metric} {total} DIFF AT {at}"));
+        }
+    }
+    let suspects = info(&server, "suspect-diff");
+    assert!(suspects > 2 * 3, "{suspects}");
     let all: String = server.ask("INFO agg");
-    assert!(all.contains("agg_suspect_diff:1\r\n"), "{all}");
-    let log = server.log();
-    let warnings: Vec<&str> = log
-        .lines()
-        .filter(|l| l.contains("restarts repeatedly"))
-        .collect();
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(
-        warnings[0].contains("DIFF metric 'shared' of node 'n'"),
+    let field = format!("agg_suspect_diff:{suspects}\r\n");
+    assert!(all.contains(&field), "{all}");
+    let warnings = warnings();
+    let of = |metric: &str| {
+        let name = format!("DIFF metric '{metric}' of node 'n'");
+        warnings.iter().filter(|line| line.contains(&name)).count()
+    };
+    assert_eq!(
+        (warnings.len(), of("shared"), of("other")),
+        (2, 1, 1),
         "{warnings:?}"
     );
 }

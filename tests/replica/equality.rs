@@ -116,3 +116,55 @@ fn first_node_of_a_replica_measures_the_same_as_on_the_primary() {
     let (here, there) = (usage(&primary), usage(&replica));
     assert!((here - there).abs() < 1024, "{here}, the replica {there}");
 }
+
+/// The first row is late, as its window was delivered, so the second decides the type of the metric. A replica and a
+/// server that loads the AOF replay the command as it is.
+#[test]
+fn late_row_of_a_forgotten_metric_means_the_same_on_a_replica_and_in_the_aof() {
+    let Some(mut primary) = Server::with_module(&SYNCED_AOF, "min-window 1200 hour-window 2400")
+    else {
+        return;
+    };
+    let Some(replica) = replica_of(&primary, OTHERS[0]) else {
+        return;
+    };
+    // The first MIN window of an HOUR window that has not ended.
+    let t = now_ms() / 2_400_000 * 2_400_000;
+    let nodes: Vec<String> = (0..20).map(|i| format!("n{i}")).collect();
+    for node in &nodes {
+        let _: i64 = primary.ask(&format!("AGG.STAT {node} m 1 INC AT {t}"));
+        let _: i64 = primary.ask(&format!("AGG.FORGET {node} METRIC m"));
+        // Both within a millisecond, so that the second is replicated as it is.
+        let first = format!("AGG.STAT {node} other 1");
+        let second =
+            format!("AGG.MSTAT {node} AT {t} COLUMNS METRIC VALUE TYPE VALUES m 1 INC m 5 DIFF");
+        let mut both = redis::pipe();
+        both.add_command(command(&first)).ignore();
+        both.add_command(command(&second));
+        let (reply,): (Value,) = both.query(&mut primary.connection()).unwrap();
+        let counts = list(&reply)[..2].to_vec();
+        assert_eq!(counts, [Value::Int(1), Value::Int(1)]);
+        assert_eq!(list(&reply)[2], Value::Array(Vec::new()));
+    }
+    let types = |server: &Server| -> Vec<String> {
+        let get = |node| server.ask::<Value>(&format!("AGG.GET {node} METRIC m"));
+        nodes.iter().map(|node| text(&get(node), "type")).collect()
+    };
+    assert_eq!(types(&primary), vec!["DIFF"; 20]);
+    assert_equal(&primary, &replica, "on the replica");
+    let before = digest(&primary);
+    let aof = std::fs::read_dir(primary.dir().join("appendonlydir")).unwrap();
+    let aof = aof.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let aof: Vec<u8> = aof.collect();
+    assert!(aof.windows(7).any(|word| word == b"COLUMNS"));
+    primary.stop();
+    primary.restart();
+    assert_eq!(digest(&primary), before, "in the AOF");
+    assert_eq!(types(&primary), vec!["DIFF"; 20]);
+}
+
+fn command(line: &str) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    command.arg(words(line));
+    command
+}

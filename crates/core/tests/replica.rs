@@ -18,23 +18,31 @@ fn line() -> impl Strategy<Value = String> {
     ];
     let queue = prop::sample::select(vec!["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
     prop_oneof![
-        6 => (name.clone(), -50i64..1000, tags.clone(), seq.clone()).prop_map(|(n, v, t, s)| format!("STAT g{n} {v}{t}{s}")),
-        6 => (name.clone(), 0u32..1000, tags.clone()).prop_map(|(n, v, t)| format!("STAT c{n} {v} DIFF{t}")),
-        3 => (0u32..9, 0u32..9, tags.clone(), seq.clone()).prop_map(|(a, b, t, s)| format!("MSTAT{t}{s} VALUES ga {a} gb {b} bad x cx 1")),
+        6 => (name.clone(), -50i64..1000, options(["", " ADD", " TIMES 99"]), tags.clone(), seq.clone())
+            .prop_map(|(n, v, o, t, s)| format!("STAT g{n} {v}{o}{t}{s}")),
+        3 => (name.clone(), 0i64..1000, options(["", " TIMES 2", " TIMES 300"]), tags.clone(), seq.clone())
+            .prop_map(|(n, v, o, t, s)| format!("STAT i{n} {v}.5 INC{o}{t}{s}")),
+        6 => (name.clone(), 0u32..1000, options([""; 3]), tags.clone())
+            .prop_map(|(n, v, o, t)| format!("STAT c{n} {v} DIFF{o}{t}")),
+        3 => (0u32..9, 0u32..9, tags.clone(), seq.clone())
+            .prop_map(|(a, b, t, s)| format!("MSTAT{t}{s} VALUES ga {a} gb {b} bad x cx 1")),
         // A blank after another is an empty cell.
         3 => (0u32..9, 0u32..9, tags.clone(), seq.clone()).prop_map(|(a, b, t, s)| format!(
-            "MSTAT{t}{s} COLUMNS METRIC VALUE TYPE TAGS HIST VALUES ga {a} ADD a:1 0 gb {b}  b=2 0 cd {a} DIFF  1 if {b} INC x 0 ga {b} INC  0"
+            "MSTAT{t}{s} COLUMNS METRIC VALUE TYPE TAGS HIST VALUES \
+             ga {a} ADD a:1 0 gb {b}  b=2 0 cd {a} DIFF  1 if {b} INC x 0 ga {b} INC  0"
         )),
         3 => (0u8..10, tags.clone(), seq.clone()).prop_map(|(l, t, s)| format!("LOG hello-{l} LEVEL {l}{t}{s}")),
         5 => (name.clone(), 0u8..10, seq).prop_map(|(n, l, s)| format!("ERROR {n} LEVEL {l} FUNC f{s}")),
         5 => (name.clone(), 0u8..3, tags).prop_map(|(n, v, t)| format!("REALITY {n} M {{\"v\":{v}}}{t}")),
         1 => name.clone().prop_map(|n| format!("REALITY {n} M 1 TTL 20")),
-        2 => (name, 0usize..3).prop_map(|(n, f)| match f {
+        2 => (name, 0usize..4).prop_map(|(n, f)| match f {
             0 => format!("FORGET METRIC g{n}"),
             1 => format!("FORGET REALITY {n}"),
+            2 => format!("FORGET METRIC i{n}"),
             _ => format!("FORGET METRIC c{n}"),
         }),
-        1 => prop::sample::select(vec!["REQUEUE ERROR", "REQUEUE REALITY", "REQUEUE ERROR MATCH a*"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["REQUEUE ERROR", "REQUEUE REALITY", "REQUEUE ERROR MATCH a*"])
+            .prop_map(str::to_owned),
         2 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("POP {q} COUNT {n}")),
         1 => (0i64..900).prop_map(|s| format!("delay {s}")),
         1 => (1u32..4).prop_map(|n| format!("sources {n}")),
@@ -44,6 +52,13 @@ fn line() -> impl Strategy<Value = String> {
         2 => (0i64..3_000).prop_map(|ms| format!("pass {ms}")),
         1 => prop::sample::select(vec!["tight", "roomy", "roomy"]).prop_map(str::to_owned),
     ]
+}
+
+/// Options of a sample: one of these, and HIST or not.
+fn options(these: [&'static str; 3]) -> impl Strategy<Value = String> {
+    let hist = prop_oneof![3 => Just(""), 1 => Just(" HIST")];
+    (prop::sample::select(these.to_vec()), hist)
+        .prop_map(|(option, hist)| format!("{option}{hist}"))
 }
 
 /// Records by queue: added, removed, dropped. Queued = delivered + dropped + waiting is checked for LOG, whose records

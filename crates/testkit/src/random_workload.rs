@@ -200,7 +200,7 @@ impl RandomWorkload {
         };
         let hist = r.word(&["", "", " HIST"]);
         let long = "y".repeat(r.below(200));
-        match r.below(10) {
+        match r.below(11) {
             0 | 1 => {
                 let option = r.word(&["", "", " ADD", " TIMES 3"]);
                 format!(
@@ -231,6 +231,16 @@ impl RandomWorkload {
                 r.below(30),
                 r.word(&["x", "1"])
             ),
+            9 => {
+                let rows = format!(
+                    "'' m{0} {n} '' 1 INC i{1} 2.5 9 0 DIFF d{1} {0} '' '' bad m1 1 ''",
+                    r.below(30),
+                    r.below(4)
+                );
+                format!(
+                    "AGG.MSTAT {node}{tags}{at}{seq} COLUMNS HIST TYPE METRIC VALUE TIMES VALUES {rows}"
+                )
+            }
             5 => format!("AGG.LOG {node} 'hello é \n{long}'{tags}{at}{seq}"),
             6 => format!(
                 "AGG.ERROR {node} e{long} KEY e{}{tags}{at}{seq}{}",
@@ -247,7 +257,7 @@ impl RandomWorkload {
                 format!("AGG.REALITY {node} o{object} m '[{n}, {{}}]'{tags}{ttl}{at}")
             }
             _ => {
-                let what = r.word(&["METRIC m", "METRIC d", "ERROR e", "REALITY o"]);
+                let what = r.word(&["METRIC m", "METRIC d", "METRIC i", "ERROR e", "REALITY o"]);
                 format!("AGG.FORGET {node} {what}{}", r.below(9))
             }
         }

@@ -109,3 +109,52 @@ fn totals_are_exact_to_two_to_the_sixty_fourth() {
         "18446744073709551615"
     );
 }
+
+/// The rule is that of one window: more than one restart, and more than a tenth of the increases.
+#[test]
+fn counter_is_suspected_above_one_restart_and_a_tenth_of_its_increases() {
+    for (increases, restarts, is_suspect) in [
+        (1, 1, false),
+        (2, 2, true),
+        (19, 2, true),
+        (20, 2, false),
+        (29, 2, false),
+        (29, 3, true),
+        (30, 3, false),
+    ] {
+        let mut w = World::new();
+        w.pass(700_000);
+        for i in 0..=increases {
+            // The restarts come last; each total is 1 less than the one before.
+            let total = if i + restarts > increases {
+                100 - i
+            } else {
+                200 + i
+            };
+            stat(&mut w, &format!("c {total} DIFF"), i * 1_000);
+        }
+        let open = w.run("GET METRIC c");
+        assert_eq!(open.at("restarts").int(), restarts);
+        assert_eq!(open.at("min").list()[0].at("count").int(), increases);
+        assert_eq!(
+            w.run("INFO").at("suspect-diff").int(),
+            0,
+            "the window is open"
+        );
+        stat(&mut w, "c 500 DIFF", 300_000);
+        let context = format!("{restarts} of {increases}");
+        assert_eq!(
+            w.run("INFO").at("suspect-diff").int(),
+            i64::from(is_suspect),
+            "{context}"
+        );
+        // Each window counts for itself.
+        stat(&mut w, "c 600 DIFF", 600_000);
+        assert_eq!(
+            w.run("INFO").at("suspect-diff").int(),
+            i64::from(is_suspect),
+            "{context}"
+        );
+        w.check_copies();
+    }
+}

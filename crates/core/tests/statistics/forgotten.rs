@@ -88,6 +88,66 @@ fn delivery_is_remembered_until_the_hour_has_passed() {
     w.check_copies();
 }
 
+/// A late row creates nothing (the first total of a counter is never late), so the type is that of the first row which
+/// counts: also where the command is replayed as it is.
+#[test]
+fn late_row_of_a_forgotten_metric_does_not_decide_its_type() {
+    let rows = |late: &str, rows: &str| {
+        let at = BASE + 10_000;
+        format!("COLUMNS METRIC VALUE TYPE AT VALUES m 1 {late} {at} {rows}")
+    };
+    for (late, kind, other) in [
+        ("INC", "DIFF", "ABS"),
+        ("ABS", "DIFF", "INC"),
+        ("ADD", "INC", "DIFF"),
+    ] {
+        let mut w = World::new();
+        w.pass(400_000);
+        stat(&mut w, &format!("m 1 {late}"), 10_000);
+        stat(&mut w, &format!("m 1 {late}"), 11_000);
+        w.run("FORGET METRIC m");
+        let now = w.now_ms();
+        let error = w.error(&format!(
+            "MSTAT ATOMIC {}",
+            rows(late, &format!("m 5 {kind} {now}"))
+        ));
+        let why = format!(
+            "ERR AGG.MSTAT: sample 1: metric 'm' is {}",
+            late.replace("ADD", "ABS")
+        );
+        assert!(error.starts_with(&why), "{error}");
+        let before = w.verbatim;
+        let reply = w.run(&format!(
+            "MSTAT {}",
+            rows(late, &format!("m 5 {kind} {now}"))
+        ));
+        assert_eq!(
+            (reply.list()[0].int(), reply.list()[1].int()),
+            (1, 1),
+            "{late} {kind}"
+        );
+        assert!(reply.list()[2].list().is_empty());
+        assert_eq!(w.verbatim, before + 1);
+        assert_eq!(w.run("GET METRIC m").at("type").text(), kind);
+        w.check_copies();
+        // With a rejected row the counted one is propagated alone.
+        w.run("FORGET METRIC m");
+        let (first, third) = (
+            format!("m 5 {kind} {}", now + 300_000),
+            format!("m 6 {other} {now}"),
+        );
+        w.pass(300_000);
+        let reply = w.run(&format!(
+            "MSTAT {}",
+            rows(late, &format!("{first} {third}"))
+        ));
+        assert_eq!((reply.list()[0].int(), reply.list()[1].int()), (1, 1));
+        assert_eq!(reply.list()[2].list().len(), 1, "{other}");
+        assert_eq!(w.verbatim, before + 1);
+        w.check_copies();
+    }
+}
+
 #[test]
 fn first_forgotten_metrics_are_dropped_beyond_the_limit_and_counted() {
     let mut w = World::new();
