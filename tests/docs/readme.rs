@@ -13,8 +13,9 @@ use aggregator_core::text_settings::TEXTS;
 use testkit::*;
 
 /// The pages with sessions of redis-cli, and how many commands each has at least.
-pub const SESSIONS: [(&str, usize); 4] = [
+pub const SESSIONS: [(&str, usize); 5] = [
     ("README.md", 5),
+    ("docs/choosing-a-type.md", 11),
     ("docs/commands.md", 2),
     ("docs/getting-started.md", 20),
     ("docs/statistics.md", 13),

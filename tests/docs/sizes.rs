@@ -84,6 +84,8 @@ impl Metrics<'_> {
                 self.totals[i] += random % 100_000;
                 self.totals[i].to_string()
             }
+            "increments" => (random % 100).to_string(),
+            "histogram" => format!("{}", (random % 1000) as f64 / 10.0),
             other => panic!("values {other:?}"),
         }
     }
@@ -92,13 +94,14 @@ impl Metrics<'_> {
     fn sample(&mut self, at: Option<i64>) {
         let mut pipe = redis::pipe();
         for first in (0..self.count).step_by(100) {
-            let kind = if self.values == "counter" {
-                "DIFF"
-            } else {
-                "ABS"
+            let option = match self.values {
+                "counter" => "DIFF",
+                "increments" => "INC",
+                "histogram" => "HIST",
+                _ => "ABS",
             };
             let mut command = redis::cmd("AGG.MSTAT");
-            command.arg("n").arg(kind);
+            command.arg("n").arg(option);
             if let Some(at) = at {
                 command.arg("AT").arg(at);
             }
@@ -199,8 +202,18 @@ fn by_formula(minutes: f64, hours: f64, values: &str) -> f64 {
         (true, true) => 280.0,
         _ => 180.0,
     };
-    let window = if values == "short" { 13.0 } else { 32.0 };
-    195.0 + fixed + (minutes + hours) * window
+    let (of_type, window) = match values {
+        "short" => (0.0, 13.0),
+        "full" => (0.0, 32.0),
+        "counter" => (112.0, 32.0),
+        "increments" => (112.0, 13.0),
+        // Percentiles of few digits.
+        "histogram" => (136.0, 13.0 + 14.0),
+        other => panic!("values {other:?}"),
+    };
+    let is_without_history = fixed == 0.0 && of_type > 0.0;
+    let fixed = if is_without_history { 96.0 } else { fixed };
+    195.0 + fixed + of_type + (minutes + hours) * window
 }
 
 /// Compares a row of the table of metrics with a server of its own.
