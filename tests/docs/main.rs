@@ -5,6 +5,7 @@
 //! output, or a session of redis-cli. Blocks that cannot run here begin with the line `# not run by the tests:` and a
 //! reason; they are few.
 
+mod architecture;
 mod clients;
 mod conf_example;
 mod fields;
