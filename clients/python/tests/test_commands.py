@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import redis
 
 import agg
+from agg import records
 from agg.command import Command
 
 # A start of windows, long past.
@@ -43,6 +45,126 @@ def test_statistics_are_reported_and_read(any_client: agg.Client) -> None:
     assert record.tags == {"unit": "load", "hot": True}
     (line,) = c.peek("n", "HOUR", format="LINE")
     assert line.text.startswith("load,hot=true,instance=0,node=n,unit=load")
+
+
+def test_types_of_samples(any_client: agg.Client) -> None:
+    c = any_client
+    assert c.stat("n", "hits", 3, kind="INC") and c.stat("n", "hits", 0.5, kind="INC", times=4)
+    assert c.stat("n", "open", 5) and c.stat("n", "open", -2, kind="ADD", hist=True)
+    assert c.mstat("n", {"hits": 1, "open": 1}, kind="ADD").refused[0][0] == 0
+    hits, open_ = c.get_metric("n", "hits"), c.get_metric("n", "open")
+    assert hits is not None and open_ is not None
+    assert (hits.type, hits.samples, hits.total, hits.min[0].sum, hits.last) == (
+        "INC",
+        5,
+        5,
+        5,
+        0.5,
+    )
+    assert (open_.type, open_.last, open_.total) == ("ABS", 4, None)
+    for times in (0, 2**32 + 1):
+        with pytest.raises(agg.ArgumentError, match="TIMES"):
+            c.stat("n", "hits", 1, kind="INC", times=times)
+    with pytest.raises(agg.ArgumentError, match="must not be negative; use ADD"):
+        c.stat("n", "hits", -1, kind="INC")
+    info = c.info("n")
+    assert info is not None and (info.inc_slot, info.suspect_diff, info.forgotten) == (10, 0, 0)
+
+
+def test_samples_have_options_of_their_own(any_client: agg.Client) -> None:
+    c = any_client
+    now = datetime.now(timezone.utc)
+    rows = [
+        agg.Sample("load", 0.7),
+        agg.Sample("hits", 3, "INC", times=2),
+        agg.Sample("ms", 12.5, hist=True, tags={"unit": "ms"}, at=now),
+        agg.Sample("rx", 17, kind="DIFF"),
+        agg.Sample("old", 1, at=HOUR),
+        agg.Sample("hits", "x", "INC"),
+    ]
+    taken = c.mstat("n", rows, tags="app:shop", seq=("a", 1))
+    assert (taken.taken, taken.late) == (5, 0)
+    assert taken.refused == [(5, "invalid value 'x': expected a decimal number")]
+    assert c.mstat("n", rows, tags="app:shop", seq=("a", 1)).is_repetition
+    found = dict(c.scan_values("n", "METRIC", count=100)[1])
+    assert {name: (m.type, m.samples, m.tags) for name, m in found.items()} == {  # type: ignore[union-attr]
+        "load": ("ABS", 1, {"app": "shop"}),
+        "hits": ("INC", 2, {"app": "shop"}),
+        "ms": ("ABS", 1, {"unit": "ms"}),
+        "rx": ("DIFF", 1, {"app": "shop"}),
+        "old": ("ABS", 1, {"app": "shop"}),
+    }
+    ms = found["ms"]
+    assert isinstance(ms, agg.Metric) and ms.at == agg.to_ms(now)
+    # The option of the command applies to samples without one of their own.
+    rows = [agg.Sample("a", 1), agg.Sample("b", 1, hist=False), agg.Sample("c", 1, kind="INC")]
+    assert c.mstat("n", rows, hist=True, kind="DIFF").taken == 3
+    assert [c.get_metric("n", name).type for name in "abc"] == ["DIFF", "DIFF", "INC"]  # type: ignore[union-attr]
+    with pytest.raises(agg.ArgumentError, match="sample 1: invalid value 'x'"):
+        c.mstat("n", [agg.Sample("d", 1, "INC"), ("d", "x")], atomic=True)
+
+
+def test_commands_leave_out_columns_that_are_not_needed() -> None:
+    def words(*rows: Any, **options: Any) -> str:
+        return str(agg.commands.mstat("n", rows, **options))
+
+    assert words(agg.Sample("a", 1), ("b", 2)) == "AGG.MSTAT n VALUES a 1 b 2"
+    assert words(agg.Sample("a", 1, hist=True), hist=True) == "AGG.MSTAT n HIST VALUES a 1"
+    assert words(agg.Sample("a", 1, hist=False), ("b", 2), hist=True) == (
+        "AGG.MSTAT n HIST COLUMNS METRIC VALUE HIST VALUES a 1 0 b 2 1"
+    )
+    assert words(agg.Sample("a", 1, times=3), agg.Sample("b", 2, tags="")) == (
+        "AGG.MSTAT n COLUMNS METRIC VALUE TIMES VALUES a 1 3 b 2 ''"
+    )
+
+
+def test_records_have_percentiles_and_histograms(any_client: agg.Client) -> None:
+    c = any_client
+    before = c.redis.config_get("agg.percentiles")
+    c.redis.config_set("agg.percentiles", "50 99.9")
+    c.redis.config_set("agg.hist-records", "yes")
+    try:
+        c.mstat("n", [("ms", i) for i in (1, 0, -2, 4)], hist=True)
+        c.stat("n", "plain", 1)
+        metric = c.get_metric("n", "ms")
+        assert metric is not None
+        assert metric.min[0].percentiles == {"p50": 0, "p99_9": 4}
+        assert c.range("n", "ms", "HOUR")[0].percentiles == {"p50": 0, "p99_9": 4}
+        assert c.range("n", "plain", "HOUR")[0].percentiles == {}
+        assert c.forget("n", "METRIC", "ms") and c.forget("n", "METRIC", "plain")
+    finally:
+        c.redis.config_set("agg.percentiles", *before.values())
+        c.redis.config_set("agg.hist-records", "no")
+    ms, plain = (entry.record for entry in c.pop("n", "MIN"))
+    assert isinstance(ms, agg.StatRecord) and isinstance(plain, agg.StatRecord)
+    assert ms.percentiles == {"p50": 0, "p99_9": 4} and plain.percentiles == {}
+    assert ms.hist == agg.Histogram(scale=5, zero=1, pos=(-1, [1, *[0] * 63, 1]), neg=(31, [1]))
+    assert plain.hist is None
+
+
+def test_fields_of_newer_servers_are_ignored() -> None:
+    """Adds unknown fields to every kind of reply and record."""
+    window = {"start": 0, "end": 300_000, "count": 1, "closed": 1, "new": 1, "": 2, "p": "x"}
+    window |= dict.fromkeys(("sum", "avg", "min", "max", "last", "p99_99"), "1.5")
+    bucket = records.parse_bucket({k.encode(): v for k, v in window.items()})
+    assert bucket.percentiles == {"p99_99": 1.5} and bucket.closed
+    numbers = ["at", "samples", "late", "late-min", "restarts", "gaps", "tag-changes", "new"]
+    metric: dict[str, Any] = dict.fromkeys(numbers, 1)
+    metric |= {"name": "m", "type": "NEW", "last": "1", "tags": [], "min": [window], "hour": []}
+    assert records.parse_metric(metric).type == "NEW" and records.parse_metric(metric).total is None
+    stat = {**window, "node": "n", "queue": "MIN", "id": 1, "metric": "m", "type": "NEW"}
+    stat |= dict.fromkeys(("sum", "avg", "min", "max", "last", "p99_99"), 1.5)
+    stat |= {"window": 300, "hist": {"scale": 1, "zero": 2, "pos": [0, []], "neg": [0, []], "x": 1}}
+    record = agg.Entry("n", "MIN", 1, 1, json.dumps(stat)).record
+    assert isinstance(record, agg.StatRecord) and record.hist is not None
+    assert record.hist.zero == 2 and record.percentiles == {"p99_99": 1.5}
+    log = {"node": "n", "queue": "LOG", "id": 1, "message": "", "level": 1, "epoch": 1, "x": {}}
+    assert isinstance(agg.Entry("n", "LOG", 1, 1, json.dumps(log)).record, agg.LogRecord)
+    queue = dict.fromkeys(("length", "bytes", "oldest", "leased", "dropped", "new"), 1)
+    names = "metrics errors realities bytes min-window hour-window late late-min clock-back new-one"
+    info: dict[str, Any] = dict.fromkeys([*names.split(), "truncated"], 1)
+    info |= {"refused": {"new": 1}, "queues": {"NEW": queue, "MIN": queue}}
+    assert set(records.parse_info(info).queues) == {"NEW", "MIN"}
 
 
 def test_times_are_converted(any_client: agg.Client) -> None:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, Callable
 
 import pytest
-from support import Proxy, Server, wait_until
+from support import Proxy, Server, pass_on, wait_until
 
 import agg
 from agg import numbering
@@ -184,17 +184,24 @@ def test_counts_are_exact_after_many_random_losses(
             for j in range(each):
                 r.log(f"{i * each + j}")
                 r.error("e", key=f"k{j}")
-                r.stat(f"m{j}", i)
-                r.stat(f"h{j}", i, tags="x:y")
+                r.gauge(f"m{j}", i)
+                r.histogram(f"h{j}", i, tags="x:y")
+                r.increment(f"c{j}")
+                r.increment(f"c{j}")
+                r.increment(f"c{j}", i, tags={"i": "x"})
+                r.adjust(f"a{j}", 1)
             assert r.flush(60)
         counts = r.counts
     assert cuts["requests"] > 50 and cuts["replies"] > 50 and counts.failures > 100
-    assert counts.sent == rounds * each * 4 and not counts.dropped and not counts.late
+    assert counts.sent == rounds * each * 8 and not counts.dropped and not counts.late
     assert logged(client) == [str(i) for i in range(rounds * each)]
     for j in range(each):
         assert occurrences(client, f"k{j}") == rounds
         for metric in (f"m{j}", f"h{j}"):
             assert samples(client, metric) == (rounds, sum(range(rounds)))
+        assert samples(client, f"c{j}") == (3 * rounds, sum(range(rounds)) + 2 * rounds)
+        # Each change has applied to the one before it.
+        assert samples(client, f"a{j}") == (rounds, sum(range(rounds + 1)))
     info = client.info("n")
     assert info is not None and info.sources == 1
 
@@ -260,6 +267,67 @@ def test_server_without_seq_takes_reports_without_numbers(
     assert r._numbering._last == 3
 
 
+def test_server_without_columns_takes_the_same_samples_in_more_commands(
+    proxy: Proxy, url: str, client: agg.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that knows neither SEQ nor COLUMNS nor INC, as 0.1."""
+    unknown = {b"SEQ": b"QES", b"COLUMNS": b"COLUMNZ", b"INC": b"ICN"}
+
+    def requests(data: bytes) -> tuple[bytes, bool]:
+        for word, other in unknown.items():
+            data = data.replace(b"\n%s\r" % word, b"\n%s\r" % other)
+        return data, False
+
+    def replies(data: bytes) -> tuple[bytes, bool]:
+        for word, other in unknown.items():
+            data = data.replace(b"'%s'" % other, b"'%s'" % word)
+        return data, False
+
+    proxy.requests, proxy.replies = requests, replies
+    with caplog.at_level(logging.WARNING, "agg"), agg.Recorder("n", proxy.url, interval=60) as r:
+        for i in range(3):
+            r.log(f"{i}")
+            r.gauge("m", i)
+            r.gauge("t", i, tags={"a": "b"})
+            r.total("d", i, at=int(time.time() * 1000))
+            r.increment("c")
+            r.increment("c")
+            r.increment("c", 7)
+            r.stat("x", 1, times=2)
+            assert r.flush()
+        counts = r.counts
+    # What the server cannot take is counted, and logged once.
+    assert counts.sent == 4 * 3 and counts.dropped == {"refused": 4 * 3} and not counts.failures
+    seq, other = (record.message.partition(";")[0] for record in caplog.records)
+    assert seq.startswith("agg: the server rejects SEQ")
+    assert other == (
+        "agg: the server rejects reports: ArgumentError: AGG.MSTAT: unknown option 'COLUMNS'"
+    )
+    assert logged(client) == ["0", "1", "2"]
+    assert samples(client, "m") == samples(client, "t") == (3, 3.0)
+    assert set(client.names("n", "METRIC")) == {"m", "t", "d"}
+
+
+def test_upgraded_server_gets_numbers_and_columns_again(
+    proxy: Proxy, url: str, client: agg.Client
+) -> None:
+    proxy.requests = lambda data: (data.replace(b"\nSEQ\r", b"\nQES\r"), False)
+    proxy.replies = lambda data: (data.replace(b"'QES'", b"'SEQ'"), False)
+    with agg.Recorder("n", proxy.url, interval=60) as r:
+        r.gauge("m", 1)
+        assert r.flush()
+        assert not r._numbering._is_supported
+        proxy.requests, proxy.replies = pass_on, lambda data: (b"", True)
+        r.gauge("m", 2)
+        assert not r.flush(0.2)
+        proxy.replies = pass_on
+        assert r.flush(20)
+        r.gauge("m", 3)
+        assert r.flush(20) and r._numbering._is_supported
+    info = client.info("n")
+    assert info is not None and info.sources == 1
+
+
 def is_replaced(client: agg.Client, source: str) -> bool:
     """Adds a source to another node. Returns whether it has replaced one."""
     client.stat("other", "m", 1, seq=(source, 1))
@@ -298,6 +366,66 @@ def test_samples_count_while_memory_does_not_suffice_for_a_source(
     # Numbers are used again when there is memory.
     info = client.info("n")
     assert info is not None and info.sources == 1
+
+
+@pytest.mark.parametrize("times", [1, 3, 4])
+def test_report_waits_for_memory_for_its_source(
+    proxy: Proxy, url: str, client: agg.Client, caplog: pytest.LogCaptureFixture, times: int
+) -> None:
+    """The server has no memory for the source for the first few attempts."""
+    full = 0
+
+    def reject(data: bytes) -> tuple[bytes, bool]:
+        nonlocal full
+        if b"\nAGG." not in data or b"\nSEQ\r" not in data or full >= times:
+            return data, False
+        full += 1
+        for name in (b"LOG", b"ERROR", b"MSTAT"):
+            # The server does not execute the command.
+            data = data.replace(b"\nAGG.%s\r" % name, b"\nAGX.%s\r" % name)
+        return data, False
+
+    def is_full(data: bytes) -> tuple[bytes, bool]:
+        unknown = rb"-ERR unknown command 'AGX\.[^\r]*"
+        return re.sub(unknown, b"-AGGFULL agg.max-memory (1 bytes) reached", data), False
+
+    with caplog.at_level(logging.WARNING, "agg"), agg.Recorder("n", proxy.url, interval=60) as r:
+        proxy.requests, proxy.replies = reject, is_full
+        r.increment("c")
+        r.increment("c", 2)
+        r.gauge("g", 1)
+        assert r.flush(20)
+        r.log("l")
+        r.error("e", key="k")
+        assert r.flush(20)
+        counts = r.counts
+    assert counts.sent == 5 and counts.failures == min(times, 3) and not counts.dropped
+    assert samples(client, "c") == (2, 3.0) and samples(client, "g") == (1, 1.0)
+    assert logged(client) == ["l"] and occurrences(client, "k") == 1
+    # After three more attempts, samples are sent without a number.
+    assert ("rejects SEQ" in caplog.text) == (times > 3)
+    assert r._numbering._last == 3
+
+
+def test_log_entry_waits_for_memory_for_its_source_only(
+    proxy: Proxy, url: str, client: agg.Client
+) -> None:
+    """An AGGFULL of a log entry may be of the source, until the server has taken its number."""
+    for is_known in (False, True):
+        proxy.requests, proxy.replies = pass_on, pass_on
+        with agg.Recorder("n", proxy.url, interval=60) as r:
+            if is_known:
+                r.gauge("m", 1)
+                assert r.flush()
+            proxy.requests = lambda data: (data.replace(b"AGG.LOG", b"AGG.LOX"), False)
+            proxy.replies = lambda data: (
+                re.sub(rb"-ERR unknown command 'AGG.LOX[^\r]*", b"-AGGFULL no memory", data),
+                False,
+            )
+            r.log("l")
+            assert r.flush(20)
+            assert r.counts.failures == (0 if is_known else 3)
+            assert r.counts.dropped == {"refused": 1}
 
 
 @pytest.mark.parametrize("error", ["LOADING", "READONLY"])

@@ -8,7 +8,7 @@
 
 from . import forking  # isort: skip  (first, so that a fork waits for the rest of the import)
 from .aio import AsyncClient, AsyncPipeline
-from .arguments import QUEUES, to_datetime, to_ms
+from .arguments import QUEUES, Sample, to_datetime, to_ms
 from .capture import capture_exceptions, install_hooks, report_exception, watch_loop
 from .client import Client, Pipeline
 from .counts import Counts
@@ -22,6 +22,7 @@ from .records import (
     Bucket,
     Entry,
     ErrorRecord,
+    Histogram,
     LogRecord,
     Metric,
     NodeInfo,
@@ -50,6 +51,7 @@ __all__ = [
     "Entry",
     "ErrorRecord",
     "FullError",
+    "Histogram",
     "LogHandler",
     "LogRecord",
     "Metric",
@@ -61,6 +63,7 @@ __all__ = [
     "RealityRecord",
     "Record",
     "Recorder",
+    "Sample",
     "StatRecord",
     "Taken",
     "WrongTypeError",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Literal, Union
+from typing import Literal, NamedTuple, Optional, Union
 
 Text = Union[str, bytes]
 Number = Union[int, float, Decimal, str]
@@ -24,7 +24,9 @@ Seconds = Union[int, timedelta]
 Seq = tuple[Text, int]
 """The source of a numbered report and its number; see `agg.commands.reporting`."""
 
-MetricType = Literal["ABS", "DIFF"]
+Kind = Literal["ABS", "ADD", "DIFF", "INC"]
+"""What the value of a sample is; see `agg.commands.stat`."""
+
 Window = Literal["MIN", "HOUR"]
 Queue = Literal["MIN", "HOUR", "LOG", "ERROR", "REALITY"]
 ItemType = Literal["METRIC", "ERROR", "REALITY"]
@@ -35,6 +37,22 @@ Format = Literal["JSON", "LINE"]
 
 Queues = Union[Queue, Iterable[Queue]]
 Ids = Union[int, Iterable[int]]
+
+
+class Sample(NamedTuple):
+    """A sample of `agg.commands.mstat` with options of its own.
+
+    ``None`` and ``times`` 1 leave an option to the command.
+    """
+
+    metric: Text
+    value: Number
+    kind: Optional[Kind] = None
+    hist: Optional[bool] = None
+    times: int = 1
+    tags: Optional[Tags] = None
+    at: Optional[At] = None
+
 
 QUEUES: tuple[Queue, ...] = ("MIN", "HOUR", "LOG", "ERROR", "REALITY")
 

@@ -13,6 +13,9 @@ class Counts:
     tag), ``refused`` (rejected by the server: an invalid argument, AGGFULL, a missing permission),
     ``unsent`` (pending when the recorder was closed, or no thread could be started), ``closed``
     (reported after that), ``internal`` (a bug of the recorder, which is logged).
+
+    The server says how many samples of a command were late, but not which. If increments were added
+    up, the first samples of the command are taken to be the late ones.
     """
 
     sent: int = 0

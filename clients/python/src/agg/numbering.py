@@ -3,6 +3,11 @@
 The server keeps the last number of each source, and ignores a report whose number is not greater.
 A report whose reply was lost is therefore sent again under its number, and before any report with a
 greater one. An error consumes no number, so a rejected report is sent again under its number, too.
+
+A server that has no memory for another source answers AGGFULL. The report is then sent again later
+under its number, three times within a second; then, if it is of samples, without a number, because
+samples of existing metrics need no memory. A server that is older than SEQ or COLUMNS rejects them
+as unknown, and gets the same samples without.
 """
 
 from __future__ import annotations
@@ -11,10 +16,10 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from . import arguments
-from .batching import Batch
+from .batching import Batch, SampleBatch
 from .command import Command
 from .connection import RETRIABLE
 from .errors import ArgumentError, FullError
@@ -27,6 +32,8 @@ _OPTIONS_AT = {b"AGG.MSTAT": 2, b"AGG.LOG": 3, b"AGG.ERROR": 3}
 # A source has at most 256 bytes. Shorter ones take less of the node's memory.
 _HOST_BYTES = 64
 
+_WAITS_FOR_MEMORY = 3
+
 
 def new_source() -> bytes:
     """Returns a name that no other recorder and no other process has: host, pid and 8 random bytes.
@@ -36,6 +43,19 @@ def new_source() -> bytes:
     """
     host = arguments.text(socket.gethostname())[:_HOST_BYTES]
     return b"%s-%d-%s" % (host, os.getpid(), os.urandom(8).hex().encode())
+
+
+class Outcome(NamedTuple):
+    """What has to be done with batches after their results."""
+
+    final: list[tuple[Batch, Any]]
+    """Those whose result is final, with the result."""
+    at_once: list[Batch]
+    """To be sent again at once, changed."""
+    later: list[Batch]
+    """To be sent again later, because the server was not able to take them."""
+    why: Optional[Exception]
+    """The first result of ``later``."""
 
 
 class Numbering:
@@ -48,6 +68,9 @@ class Numbering:
         self.source = new_source()
         self._last = 0
         self._is_supported = True
+        self._has_columns = True
+        self._is_known = False
+        self._waits = _WAITS_FOR_MEMORY
         self._why = ""
         self._has_warned = False
 
@@ -76,39 +99,68 @@ class Numbering:
         seq = [b"SEQ", self.source, b"%d" % batch.number]
         return Command([*args[:at], *seq, *args[at:]], batch.command.parse)
 
-    def sort(
-        self, batches: list[Batch], results: list[Any]
-    ) -> tuple[list[tuple[Batch, Any]], list[Batch], list[Batch]]:
-        """Sorts batches by what their results, exceptions included, require.
+    def adapt(self, batches: list[SampleBatch]) -> list[SampleBatch]:
+        """Returns batches that the server takes: without COLUMNS, if it does not know them."""
+        if self._has_columns:
+            return batches
+        return [part for batch in batches for part in batch.without_columns()]
 
-        Returns those whose result is final, with the result; those to be sent again at once, now
-        without a number; and those to be sent again later, because the server was not able to.
-        """
-        final: list[tuple[Batch, Any]] = []
-        unnumbered: list[Batch] = []
-        retry: list[Batch] = []
-        for batch, result in zip(batches, results):
-            if isinstance(result, RETRIABLE):
-                retry.append(batch)
-            elif batch.number and self._is_rejection(batch, result):
-                batch.number = 0
-                unnumbered.append(batch)
+    def expect_upgrade(self) -> None:
+        """Assumes again that the server knows all options. To be called if it may have changed."""
+        self._is_supported = self._has_columns = True
+
+    def sort(self, batches: list[Batch], results: list[Any]) -> Outcome:
+        """Sorts batches by what their results, exceptions included, require."""
+        outcome = Outcome([], [], [], None)
+        accepted = [
+            i
+            for i, (batch, result) in enumerate(zip(batches, results))
+            if batch.number and not isinstance(result, Exception)
+        ]
+        if accepted:
+            self._is_known = True
+            self._waits = _WAITS_FOR_MEMORY
+        # A number that is sent again must not be lower than one that was accepted.
+        may_wait_from = accepted[-1] if accepted else -1
+        for i, (batch, result) in enumerate(zip(batches, results)):
+            if isinstance(result, RETRIABLE) or (
+                i > may_wait_from and self._waits > 0 and self._is_source_rejected(batch, result)
+            ):
+                outcome.later.append(batch)
+                outcome = outcome._replace(why=outcome.why or result)
+            elif parts := self._changed(batch, result):
+                outcome.at_once.extend(parts)
             else:
-                final.append((batch, result))
-        return final, unnumbered, retry
+                outcome.final.append((batch, result))
+        if outcome.why is not None and not isinstance(outcome.why, RETRIABLE):
+            self._waits -= 1
+        return outcome
 
-    def _is_rejection(self, batch: Batch, result: Any) -> bool:
-        """Returns whether a batch may be taken without its number.
+    def _is_source_rejected(self, batch: Batch, result: Any) -> bool:
+        """Returns whether the server may have no memory for another source.
 
-        There are two reasons: the server is older than SEQ, or it has no memory for another source.
-        In the latter case it still takes samples of existing metrics, and rejects all else.
+        It has none for any report then. Of a source that it knows, it takes all samples, but may
+        have no memory for a log entry or an error.
         """
+        is_full = bool(batch.number) and isinstance(result, FullError)
+        return is_full and (not self._is_known or isinstance(batch, SampleBatch))
+
+    def _changed(self, batch: Batch, result: Any) -> list[Batch]:
+        """Returns the batches that the server may take in place of one that it has rejected."""
+        if isinstance(result, ArgumentError) and "unknown option 'COLUMNS'" in str(result):
+            self._has_columns = False
+            parts = batch.without_columns() if isinstance(batch, SampleBatch) else []
+            # Higher numbers may have been accepted, or are assigned to batches still to be sent.
+            return [*parts] if len(parts) > 1 else []
+        if not batch.number:
+            return []
         if isinstance(result, ArgumentError) and "unknown option 'SEQ'" in str(result):
             self._is_supported = False
-        elif not (isinstance(result, FullError) and batch.command.args[0] == b"AGG.MSTAT"):
-            return False
+        elif not (isinstance(result, FullError) and isinstance(batch, SampleBatch)):
+            return []
         self._why = str(result)
-        return True
+        batch.number = 0
+        return [batch]
 
     def warn(self) -> None:
         """Logs once that reports are sent without numbers. Not to be called with a lock held."""

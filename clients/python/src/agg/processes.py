@@ -83,7 +83,7 @@ def flushed(function: F) -> F:
 
         @agg.flushed
         def task(order):
-            agg.recorder().stat("orders.done", 1)
+            agg.recorder().increment("orders.done")
 
         with multiprocessing.Pool() as pool:
             pool.map(task, orders)

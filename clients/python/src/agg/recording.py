@@ -9,10 +9,7 @@ Invariants, whatever the server does:
   sent by the parent, over a connection that the child does not touch.
 * When the interpreter exits, pending reports are sent, for at most ``at_exit`` seconds.
 
-Reporting a sample is fast, because programs do it millions of times: it appends a tuple to a
-``deque``, without a lock and without encoding. From the queue length `_slow_path_at` on, a sample
-takes the slow path, which starts or wakes the thread or drops the sample. The fast path is
-therefore a single comparison.
+Reporting a sample is fast, because programs do it millions of times; see `agg.samples`.
 """
 
 from __future__ import annotations
@@ -28,14 +25,14 @@ from typing import Any, Callable, Optional, Union
 from redis.connection import parse_url
 
 from . import arguments, commands, processes
-from .arguments import At, ErrorType, Level, MetricType, Number, Seconds, Tags, Text
-from .batching import Batch, Sample, describe, encode_samples, merge_tags
-from .clock import Moment, ticks, unix_time
+from .arguments import At, ErrorType, Level, Seconds, Tags, Text
+from .batching import Batch, Queued, SampleBatch, describe, encode_samples, merge_tags
+from .clock import Moment, ticks
 from .command import Command
-from .connection import RETRIABLE, UNAVAILABLE, Connection, Server
+from .connection import UNAVAILABLE, Connection, Server
 from .counts import Counts
 from .numbering import Numbering
-from .records import Occurred, Taken
+from .samples import SampleReports
 from .wakeup import Wakeup
 
 logger = logging.getLogger("agg")
@@ -44,7 +41,7 @@ _SAMPLES_PER_ROUND = 10_000
 _BYTES_PER_ROUND = 1 << 20
 
 
-class Recorder:
+class Recorder(SampleReports):
     """Reports for one node and sends in the background.
 
     ``node`` defaults to AGG_NODE, then to the host name. ``server`` is a URL, a redis-py
@@ -52,8 +49,8 @@ class Recorder:
     are sent every ``interval`` seconds, and as soon as ``batch`` samples are pending.
 
     >>> recorder = agg.Recorder("node1", url, tags={"app": "shop"})
-    >>> recorder.stat("queue.length", 17)
-    >>> recorder.stat("orders", 1234, kind="DIFF")
+    >>> recorder.increment("orders")
+    >>> recorder.gauge("queue.length", 17)
     >>> recorder.log("order placed", level="NOTICE")
     >>> recorder.error("payment failed", type="OPS", key="payment")
     >>> recorder.reality("shop", "app.Shop", {"version": "1.2"})
@@ -69,9 +66,9 @@ class Recorder:
     A report carries the time at which it was made, by the server's clock, because the local clock
     may be wrong. The recorder asks for the server's time with TIME every ten seconds. If the user
     has no permission for TIME, the local clock is used. Times passed as ``at`` are sent unchanged.
-    Times of gauges are rounded down to steps of ``resolution`` ms, so that many samples share one
-    AGG.MSTAT; windows start at whole seconds, so each sample still counts in its own window. Totals
-    (``DIFF``) and all other reports keep their millisecond.
+    Times of gauges are rounded down to steps of ``resolution`` ms, those of increments to seconds,
+    so that many samples share their time; windows and slots start at whole seconds, so each sample
+    still counts in its own. Totals (``DIFF``) and all other reports keep their millisecond.
 
     A batch whose reply was lost is sent again. Reports are numbered (SEQ), so they count once.
     """
@@ -114,7 +111,7 @@ class Recorder:
         connection.release_after_fork()
 
     def _reset(self) -> None:
-        self._samples: deque[Sample] = deque()
+        self._samples: deque[Queued] = deque()
         self._events: deque[tuple[Command[Any], Optional[float]]] = deque()
         self._event_bytes = 0
         # Reentrant, because a signal handler may report while it interrupts a report. No code may
@@ -140,22 +137,6 @@ class Recorder:
         self._slow_path_at = 0
 
     # Reporting: never waits, never raises.
-
-    def stat(
-        self,
-        metric: Text,
-        value: Number,
-        *,
-        kind: MetricType = "ABS",
-        hist: bool = False,
-        tags: Optional[Tags] = None,
-        at: Optional[At] = None,
-    ) -> None:
-        """Reports a sample; see `agg.commands.stat`. A ``tags`` mapping must not change later."""
-        samples = self._samples
-        if len(samples) >= self._slow_path_at and not self._admit():
-            return
-        samples.append((metric, value, kind, hist, tags, ticks() if at is None else unix_time(at)))
 
     def log(
         self,
@@ -437,7 +418,7 @@ class Recorder:
         encoded, unusable, error = encode_samples(
             self.node, samples, self._tags, self._resolution, clock.offset or 0.0
         )
-        batches += encoded
+        batches += self._numbering.adapt(encoded)
         self._numbering.assign(batches)
         with self._lock:
             self._encoding = 0
@@ -459,23 +440,25 @@ class Recorder:
         try:
             results = self._connection.execute(self._numbering.commands(batches))
         except UNAVAILABLE as error:
+            # The next server may be a newer one.
+            self._numbering.expect_upgrade()
             self._note_failure(error)
             return False
-        final, unnumbered, retry = self._numbering.sort(batches, results)
+        final, at_once, later, why = self._numbering.sort(batches, results)
         with self._lock:
             rejected_before = self._dropped["refused"]
             for batch, result in final:
                 self._count_result(batch, result)
-            self._in_flight = unnumbered + retry + self._in_flight[len(batches) :]
+            self._in_flight = at_once + later + self._in_flight[len(batches) :]
             is_first_rejection = not rejected_before and self._dropped["refused"]
         self._numbering.warn()
         if is_first_rejection:
             logger.warning("agg: the server rejects reports: %s", self._last_error)
-        if retry:
-            self._note_failure(next(each for each in results if isinstance(each, RETRIABLE)))
+        if later:
+            self._note_failure(why)
             return False
-        # They have no number left to be rejected for.
-        return not unnumbered or self._send(unnumbered)
+        # Each change leaves less to be rejected for.
+        return not at_once or self._send(at_once)
 
     def _note_failure(self, error: object) -> None:
         self._connection.clock.expire()
@@ -489,11 +472,11 @@ class Recorder:
     def _count_result(self, batch: Batch, result: Any) -> None:
         if isinstance(result, Exception):
             self._drop("refused", result, batch.reports)
-        elif isinstance(result, Taken):
-            # The lost first reply may have been that some were late or rejected.
-            self._sent += batch.reports if result.is_repetition else result.taken
-            self._late += result.late
-            if result.refused:
-                self._drop("refused", result.refused[0][1], len(result.refused))
-        elif isinstance(result, (Occurred, int)):
+        elif isinstance(batch, SampleBatch):
+            sent, late, rejected = batch.count(result)
+            self._sent += sent
+            self._late += late
+            if rejected:
+                self._drop("refused", result.refused[0][1], rejected)
+        else:
             self._sent += batch.reports

@@ -17,12 +17,37 @@ from .arguments import Queue
 Tags = dict[str, Union[str, bool]]
 
 
+Percentiles = dict[str, float]
+"""The percentiles of a window by name, in ascending order: ``{"p50": 14.0, "p99_9": 840.0}``.
+
+They are those of the server's setting ``agg.percentiles``, and empty without a histogram.
+"""
+
+BucketCounts = tuple[int, list[int]]
+"""The index of the first bucket that has values, and the counts from there on."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The histogram of a window, with the meaning that OpenTelemetry defines.
+
+    Bucket i of ``pos`` has the values above b^i, up to b^(i+1), where b is 2^(2^-scale). ``neg``
+    has the negative values by their magnitudes, and ``zero`` is the number of zeros.
+    """
+
+    scale: int
+    zero: int
+    pos: BucketCounts
+    neg: BucketCounts
+
+
 @dataclass(frozen=True)
 class StatRecord:
     """A closed window of a metric (queues ``MIN`` and ``HOUR``).
 
     For a ``DIFF`` or ``INC`` metric, ``sum`` is the increase, and ``avg``, ``min``, ``max`` and
-    ``last`` are rates per second.
+    ``last`` are rates per second. A metric with a histogram has ``percentiles``, of the rates for
+    these two types.
     """
 
     node: str
@@ -40,6 +65,9 @@ class StatRecord:
     max: float
     last: float
     tags: Tags = field(default_factory=dict)
+    percentiles: Percentiles = field(default_factory=dict)
+    hist: Optional[Histogram] = None
+    """Only with the setting ``agg.hist-records``."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +157,12 @@ class Entry:
     @cached_property
     def record(self) -> Record:
         """The record, parsed on first access."""
-        return from_fields(_RECORD_TYPES[self.queue], json.loads(self.text))
+        values = json.loads(self.text)
+        if self.queue in ("MIN", "HOUR"):
+            values["percentiles"] = {n: v for n, v in values.items() if _is_percentile(n)}
+            if "hist" in values:
+                values["hist"] = _parse_histogram(values["hist"])
+        return from_fields(_RECORD_TYPES[self.queue], values)
 
 
 @dataclass(frozen=True)
@@ -145,11 +178,15 @@ class Bucket:
     max: float
     last: float
     closed: bool
+    percentiles: Percentiles = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """The current state of a metric: its open windows and the counters of its samples."""
+    """The current state of a metric: its open windows and the counters of its samples.
+
+    ``last`` is the value that arrived last; of an ``INC`` metric the last increment.
+    """
 
     name: str
     type: str
@@ -166,6 +203,8 @@ class Metric:
     tag_changes: int
     #: 0 if the server's version does not report it.
     late_hour: int = 0
+    total: Optional[float] = None
+    """The sum of all increases of a ``DIFF`` or ``INC`` metric since it exists, else None."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +238,11 @@ class NodeInfo:
     late_hour: int = 0
     sources: int = 0
     sources_dropped: int = 0
+    inc_slot: int = 0
+    suspect_diff: int = 0
+    """Windows of ``DIFF`` metrics to which several processes seem to report their totals."""
+    forgotten: int = 0
+    forgotten_dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -300,6 +344,7 @@ def parse_bucket(reply: Any) -> Bucket:
     values = parse_map(reply)
     for name in ("sum", "avg", "min", "max", "last"):
         values[name] = float(values[name])
+    values["percentiles"] = {n: float(v) for n, v in values.items() if _is_percentile(n)}
     values["closed"] = bool(values["closed"])
     return from_fields(Bucket, values)
 
@@ -312,6 +357,8 @@ def parse_metric(reply: Any) -> Metric:
     values["tags"] = _parse_tags(values["tags"])
     last = to_str(values["last"])
     values["last"] = int(last) if last.lstrip("+-").isdigit() else float(last)
+    if "total" in values:
+        values["total"] = float(values["total"])
     values["min"] = [parse_bucket(each) for each in values["min"]]
     values["hour"] = [parse_bucket(each) for each in values["hour"]]
     return from_fields(Metric, values)
@@ -338,6 +385,15 @@ def parse_info(reply: Any) -> NodeInfo:
         name: from_fields(QueueInfo, parse_map(queue)) for name, queue in _items(values["queues"])
     }
     return from_fields(NodeInfo, values)
+
+
+def _is_percentile(name: str) -> bool:
+    return name[:1] == "p" and name[1:2].isdigit()
+
+
+def _parse_histogram(value: dict[str, Any]) -> Histogram:
+    sides = {side: tuple(value[side]) for side in ("pos", "neg")}
+    return from_fields(Histogram, {**value, **sides})
 
 
 def _decode_map(reply: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Timers that report durations as samples of a gauge in milliseconds."""
+"""Timers that report durations, in milliseconds and with percentiles."""
 
 from __future__ import annotations
 
@@ -97,4 +97,4 @@ class timer:
 
     def _report(self, name: Text, elapsed: float) -> None:
         recorder = self._recorder if self._recorder is not None else default_recorder()
-        recorder.stat(name, round(elapsed * 1000, 6), tags=self._tags)
+        recorder.timing(name, round(elapsed * 1000, 6), tags=self._tags)

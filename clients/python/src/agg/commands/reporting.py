@@ -14,7 +14,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional, Union
 
 from .. import arguments, records
-from ..arguments import At, ErrorType, ItemType, Level, MetricType, Number, Seconds, Seq, Tags, Text
+from ..arguments import (
+    At,
+    ErrorType,
+    ItemType,
+    Kind,
+    Level,
+    Number,
+    Sample,
+    Seconds,
+    Seq,
+    Tags,
+    Text,
+)
 from ..command import Command
 from ..records import Occurred, Taken
 from .words import option
@@ -25,25 +37,42 @@ def stat(
     metric: Text,
     value: Number,
     *,
-    kind: Optional[MetricType] = None,
+    kind: Optional[Kind] = None,
     hist: bool = False,
+    times: int = 1,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
     seq: Optional[Seq] = None,
 ) -> Command[Optional[bool]]:
-    """AGG.STAT node metric value [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [SEQ source n]
+    """AGG.STAT node metric value [ABS|ADD|DIFF|INC] [HIST] [TIMES n] [TAGS tags] [AT ms]
+    [SEQ source n]
 
-    Reports a sample. ``ABS``, the default, is a gauge, whose value is aggregated. ``DIFF`` is the
-    total of a counter, whose increase is aggregated as a rate per second. The name alone identifies
-    the metric; tags describe it. Instances of the same metric are named ``metric@instance``. With
-    ``hist``, the windows that open from then on have a histogram, and their records percentiles.
-    Returns True, False if the sample was too late to count, or None for a repetition (``seq``).
+    Reports a sample. Its ``kind`` says what the value is: of a gauge the value (``ABS``, the
+    default) or the change since the last one (``ADD``); of a counter an increment (``INC``) or,
+    if there is a single reporter, the total (``DIFF``). Increases are aggregated as rates per
+    second. The name alone identifies the metric; tags describe it. Instances of the same metric are
+    named ``metric@instance``. With ``hist``, the windows that open from then on have a histogram,
+    and their records percentiles. An ``ABS`` or ``INC`` value that occurred n times, as sampled
+    ones do, has ``times=n``. Returns True, False if the sample was too late to count, or None for a
+    repetition (``seq``).
+
+    Several processes that report their totals to one ``DIFF`` metric look like a counter that
+    restarts with each sample. Report increments, or name a metric for each process.
 
     >>> # AGG.STAT node1 cpu.load 12.5 TAGS 'unit:percent rack:a1'
     >>> client.stat("node1", "cpu.load", 12.5, tags={"unit": "percent", "rack": "a1"})
     True
     >>> # AGG.STAT node1 net.rx@eth0 123456 DIFF
     >>> client.stat("node1", "net.rx@eth0", 123456, kind="DIFF")
+    True
+    >>> # AGG.STAT node1 orders 3 INC
+    >>> client.stat("node1", "orders", 3, kind="INC")
+    True
+    >>> # AGG.STAT node1 sessions -1 ADD
+    >>> client.stat("node1", "sessions", -1, kind="ADD")
+    True
+    >>> # AGG.STAT node1 page.ms 320 HIST TIMES 10
+    >>> client.stat("node1", "page.ms", 320, hist=True, times=10)
     True
     >>> # AGG.STAT node1 cpu.load 9.5 AT 1760000100000
     >>> client.stat("node1", "cpu.load", 9.5, at=1760000100000)
@@ -56,28 +85,31 @@ def stat(
     """
     words = [b"AGG.STAT", arguments.text(node), arguments.text(metric), arguments.number(value)]
     _sample_options(words, kind, hist, tags, at)
+    if times != 1:
+        words += (b"TIMES", arguments.integer(times))
     _seq_option(words, seq)
     return Command(words, records.parse_stat)
 
 
 def mstat(
     node: Text,
-    values: Union[Mapping[str, Number], Iterable[tuple[Text, Number]]],
+    values: Union[Mapping[str, Number], Iterable[Union[tuple[Text, Number], Sample]]],
     *,
-    kind: Optional[MetricType] = None,
+    kind: Optional[Kind] = None,
     hist: bool = False,
     tags: Optional[Tags] = None,
     at: Optional[At] = None,
     atomic: bool = False,
     seq: Optional[Seq] = None,
 ) -> Command[Taken]:
-    """AGG.MSTAT node [ABS|DIFF] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n] VALUES metric
-    value [metric value ...]
+    """AGG.MSTAT node [ABS|ADD|DIFF|INC] [HIST] [TAGS tags] [AT ms] [ATOMIC] [SEQ source n]
+    VALUES metric value [metric value ...]|COLUMNS column [column ...] VALUES value [value ...]
 
     Reports up to 10,000 samples. A rejected sample does not affect the others; its index (from 0)
     and the reason are returned. With ``atomic``, an invalid sample is an error and none counts.
-    ``hist`` is that of `stat`. A partly rejected command consumes its ``seq``: send the rejected
-    samples again under a new one. For a repetition, ``is_repetition`` of the result is True.
+    The options are those of `stat`, for all samples. An `agg.Sample` has options of its own, which
+    are sent as columns. A partly rejected command consumes its ``seq``: send the rejected samples
+    again under a new one. For a repetition, ``is_repetition`` of the result is True.
 
     >>> # AGG.MSTAT node1 VALUES mem.used 4096 mem.free lots
     >>> client.mstat("node1", {"mem.used": 4096, "mem.free": "lots"})
@@ -85,6 +117,9 @@ def mstat(
     >>> # AGG.MSTAT node1 DIFF TAGS nic:eth0 ATOMIC VALUES net.rx 1 net.tx 2
     >>> client.mstat("node1", [("net.rx", 1), ("net.tx", 2)], kind="DIFF", tags={"nic": "eth0"},
     ...              atomic=True)
+    Taken(taken=2, late=0, refused=[])
+    >>> # AGG.MSTAT node1 TAGS rack:a1 COLUMNS METRIC VALUE TYPE VALUES load 0.7 '' hits 3 INC
+    >>> client.mstat("node1", [("load", 0.7), agg.Sample("hits", 3, "INC")], tags="rack:a1")
     Taken(taken=2, late=0, refused=[])
     >>> # AGG.MSTAT node1 SEQ web1-1760000000 2 VALUES mem.used 4096
     >>> client.mstat("node1", {"mem.used": 4096}, seq=("web1-1760000000", 2))
@@ -97,10 +132,14 @@ def mstat(
     if atomic:
         words.append(b"ATOMIC")
     _seq_option(words, seq)
-    words.append(b"VALUES")
-    for metric, value in values.items() if isinstance(values, Mapping) else values:
-        words.append(arguments.text(metric))
-        words.append(arguments.number(value))
+    rows = list(values.items() if isinstance(values, Mapping) else values)
+    if any(isinstance(row, Sample) for row in rows):
+        words += _columns([row if isinstance(row, Sample) else Sample(*row) for row in rows], hist)
+    else:
+        words.append(b"VALUES")
+        for row in rows:
+            words.append(arguments.text(row[0]))
+            words.append(arguments.number(row[1]))
     return Command(words, records.parse_mstat)
 
 
@@ -253,7 +292,7 @@ def forget(node: Text, thing: ItemType, name: Text) -> Command[bool]:
 
 def _sample_options(
     words: list[bytes],
-    kind: Optional[MetricType],
+    kind: Optional[Kind],
     hist: bool,
     tags: Optional[Tags],
     at: Optional[At],
@@ -264,6 +303,36 @@ def _sample_options(
         words.append(b"HIST")
     option(words, b"TAGS", tags, arguments.tags)
     option(words, b"AT", at, arguments.at)
+
+
+def _columns(samples: list[Sample], hist: bool) -> list[bytes]:
+    """Returns the columns and their values, without columns that the command's options suffice for.
+
+    ``hist`` is the option of the command, which a cell cannot leave to it as the others can.
+    """
+    default_hist = b"1" if hist else b"0"
+    columns: dict[bytes, tuple[bytes, list[bytes]]] = {
+        b"TYPE": (b"", [(each.kind or "").encode() for each in samples]),
+        b"HIST": (
+            default_hist,
+            [default_hist if each.hist is None else b"%d" % each.hist for each in samples],
+        ),
+        b"TIMES": (b"", [_times(each.times) for each in samples]),
+        b"TAGS": (
+            b"",
+            [b"" if each.tags is None else arguments.tags(each.tags) for each in samples],
+        ),
+        b"AT": (b"", [b"" if each.at is None else arguments.at(each.at) for each in samples]),
+    }
+    used = {name: cells for name, (default, cells) in columns.items() if set(cells) != {default}}
+    words = [b"COLUMNS", b"METRIC", b"VALUE", *used, b"VALUES"] if used else [b"VALUES"]
+    for sample, *cells in zip(samples, *used.values()):
+        words += (arguments.text(sample.metric), arguments.number(sample.value), *cells)
+    return words
+
+
+def _times(n: int) -> bytes:
+    return b"" if n == 1 else arguments.integer(n)
 
 
 def _seq_option(words: list[bytes], seq: Optional[Seq]) -> None:
