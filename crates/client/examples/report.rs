@@ -5,7 +5,8 @@
 use std::error::Error as StdError;
 
 use agg_client::command::{
-    Error, ErrorType, GetMetric, Info, Kind, Log, MetricType, Mstat, Reality, Scan, Stat,
+    Error, ErrorType, GetMetric, Info, Kind, Level, Log, Mstat, Reality, Sample, SampleType, Scan,
+    Stat,
 };
 use agg_client::{Access, ClientError, Server};
 
@@ -20,7 +21,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     // Many samples in one pipeline; each has its own answer.
     let samples = [
         Stat::new(node, "cpu.load", 12.5).tags("unit:percent"),
-        Stat::new(node, "net.rx@eth0", 123_456_u64).metric_type(MetricType::Diff),
+        Stat::new(node, "net.rx@eth0", 123_456_u64).sample_type(SampleType::Diff),
         Stat::new(node, "cpu.load", f64::NAN),
     ];
     for (index, answer) in connection.run_all(&samples).await?.into_iter().enumerate() {
@@ -30,15 +31,20 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         }
     }
 
-    // Or many samples in one command.
-    let memory = [("mem.used", 4096), ("mem.free", 1024)];
-    let reply = connection.run(&Mstat::new(node, memory)).await?;
-    println!("taken {}, rejected {:?}", reply.taken, reply.rejected);
+    // Or many samples in one command, each with options of its own.
+    let samples = [
+        Sample::new("mem.used", 4096),
+        Sample::new("mem.free", 1024),
+        Sample::new("http.requests", 1).sample_type(SampleType::Inc),
+        Sample::new("http.seconds", 0.012).hist().tags("unit:s"),
+    ];
+    let reply = connection.run(&Mstat::new(node, samples)).await?;
+    println!("counted {}, rejected {:?}", reply.counted, reply.rejected);
 
     let id = connection
         .run(
             &Log::new(node, "backup finished")
-                .level(3)
+                .level(Level::INFO)
                 .tags("job:nightly"),
         )
         .await?;
@@ -54,7 +60,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     println!("object: {:?}", connection.run(&disk).await?);
 
     // An error reply leaves the connection usable.
-    match connection.run(&Log::new(node, "too high").level(10)).await {
+    match connection.run(&Log::new(node, "too early").at(1)).await {
         Err(ClientError::Command(error)) => println!("rejected: {}", error.code),
         other => println!("unexpected: {other:?}"),
     }

@@ -9,7 +9,7 @@
 //!   through failovers.
 //!
 //! ```no_run
-//! use agg_client::command::{Ack, Fetch, Log, Stat};
+//! use agg_client::command::{Ack, Fetch, Level, Log, Stat};
 //! use agg_client::{Access, Queue, Server};
 //!
 //! # #[tokio::main]
@@ -20,7 +20,7 @@
 //! // Report.
 //! let load = Stat::new("node1", "cpu.load", 12.5).tags("unit:percent");
 //! assert!(connection.run(&load).await?);
-//! connection.run(&Log::new("node1", "backup finished").level(3)).await?;
+//! connection.run(&Log::new("node1", "backup finished").level(Level::INFO)).await?;
 //!
 //! // Drain: a record is leased until it is acknowledged, so none is lost.
 //! let queues = [Queue::Log, Queue::Error];
@@ -58,6 +58,8 @@ pub mod fetch;
 mod file_stamps;
 pub mod messages;
 pub mod nodes;
+mod numbering;
+mod outbox;
 mod reconnect;
 pub mod reply;
 mod shutdown;
@@ -67,5 +69,7 @@ pub use aggregator_protocol::{NodeName, Queue, RecordFormat};
 pub use connect::{Access, Allowlist, Connection, Server, TIMEOUT, Tls, TlsFiles};
 pub use error::{ClientError, ServerError, TlsError, UrlError};
 pub use file_stamps::FileStamps;
+pub use numbering::Numbering;
+pub use outbox::{Delivery, Outbox};
 pub use reconnect::{Backoff, Reconnector};
 pub use shutdown::Shutdown;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use agg_client::command::{
     Ack, Cmd, Command as _, Error, ErrorType, Extend, Fetch, Forget, GetError, GetMetric,
-    GetObject, Info, Kind, Log, MetricType, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality,
-    Requeue, Scan, Stat, StoredType, Window,
+    GetObject, Info, Kind, Level, Log, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality,
+    RejectedSample, Report as _, Requeue, Sample, SampleType, Scan, Stat, StoredType, Window,
 };
-use agg_client::{Access, ClientError, Connection, Queue, RecordFormat};
+use agg_client::{Access, ClientError, Connection, Numbering, Queue, RecordFormat};
 use testkit::{Server, cluster::Cluster};
 
 /// A server with windows that do not close while a test runs, and a connection to it.
@@ -32,7 +32,7 @@ async fn samples_are_reported_and_read() {
     let first = Stat::new("n", "load", 1.5).tags("unit:percent word");
     assert!(connection.run(&first).await.unwrap());
     assert!(connection.run(&Stat::new("n", "load", 2)).await.unwrap());
-    let counter = Stat::new("n", "rx", u64::MAX).metric_type(MetricType::Diff);
+    let counter = Stat::new("n", "rx", u64::MAX).sample_type(SampleType::Diff);
     assert!(connection.run(&counter).await.unwrap());
 
     let metric = GetMetric::new("n", "load");
@@ -127,9 +127,9 @@ async fn rejected_samples_do_not_affect_the_others() {
     };
     let bad = Mstat::new("n", [("a", 1.0), ("b", f64::INFINITY), ("c", 3.0)]);
     let reply = connection.run(&bad).await.unwrap();
-    assert_eq!((reply.taken, reply.late), (2, 0));
+    assert_eq!((reply.counted, reply.late), (2, 0));
     assert_eq!(reply.rejected.len(), 1);
-    assert_eq!(reply.rejected[0].0, 1);
+    assert_eq!(reply.rejected[0].index, 1);
     let error = connection.run(&bad.clone().atomic()).await.unwrap_err();
     let ClientError::Command(error) = error else {
         panic!("{error}")
@@ -146,6 +146,72 @@ async fn rejected_samples_do_not_affect_the_others() {
 }
 
 #[tokio::test]
+async fn samples_of_all_types_are_reported_in_one_command() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let samples = || {
+        [
+            Sample::new("gauge", 5).tags("a:b"),
+            Sample::new("gauge", -2).sample_type(SampleType::Add),
+            Sample::new("total", 100).sample_type(SampleType::Diff),
+            Sample::new("requests", 1)
+                .sample_type(SampleType::Inc)
+                .times(10),
+            Sample::new("seconds", 0.5).hist().tags("unit:s"),
+            Sample::new("total", 1).sample_type(SampleType::Inc),
+            Sample::new("gauge", 1).at(1_760_000_000_000),
+        ]
+    };
+    let reply = connection.run(&Mstat::new("n", samples())).await.unwrap();
+    assert_eq!((reply.counted, reply.late), (5, 1));
+    let [RejectedSample { index, reason }] = &reply.rejected[..] else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(*index, 5);
+    assert!(reason.contains("metric 'total' is DIFF"), "{reason}");
+
+    let mut last = async |metric: &str| {
+        let metric = GetMetric::new("n", metric);
+        connection.run(&metric).await.unwrap().unwrap()
+    };
+    assert_eq!(last("gauge").await.last, "3");
+    let requests = last("requests").await;
+    assert_eq!((requests.samples, requests.min[0].sum), (10, 10.0));
+    assert_eq!(last("seconds").await.tags["unit"], "s");
+
+    // The same samples one by one.
+    let stats = samples().map(|sample| Stat::of("m", sample));
+    let counted = connection.run_all(&stats).await.unwrap();
+    let counted: Vec<Option<bool>> = counted.into_iter().map(Result::ok).collect();
+    let expected = [Some(true); 5].into_iter().chain([None, Some(false)]);
+    assert_eq!(counted, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn repeated_number_is_no_error() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let mut numbering = Numbering::new();
+    let sequence = numbering.next();
+    let stat = Stat::new("n", "m", 1)
+        .sample_type(SampleType::Inc)
+        .numbered(sequence);
+    assert_eq!(connection.run(&stat).await.unwrap(), Some(true));
+    assert_eq!(connection.run(&stat).await.unwrap(), None);
+    let mstat = Mstat::new("n", [("a", 1)]).numbered(sequence);
+    assert_eq!(connection.run(&mstat).await.unwrap(), None);
+    let log = Log::new("n", "x").level(Level::DEBUG).numbered(sequence);
+    assert_eq!(connection.run(&log).await.unwrap(), None);
+    let error = Error::new("n", "x").key("k");
+    let repeated = error.clone().numbered(sequence);
+    assert_eq!(connection.run(&repeated).await.unwrap(), None);
+    let next = error.numbered(numbering.next());
+    assert_eq!(connection.run(&next).await.unwrap().unwrap().occurrences, 1);
+}
+
+#[tokio::test]
 async fn records_are_leased_acknowledged_and_released() {
     let Some((_server, mut connection)) = start().await else {
         return;
@@ -153,7 +219,7 @@ async fn records_are_leased_acknowledged_and_released() {
     let mut ids = Vec::new();
     for message in ["one", "two", "three"] {
         let log = Log::new("n", message)
-            .level(3)
+            .level(Level::INFO)
             .tags("a:b")
             .at(1_760_000_000_000);
         ids.push(connection.run(&log).await.unwrap() as i64);
@@ -208,7 +274,7 @@ async fn errors_and_objects_are_reported_and_read() {
     };
     let error = Error::new("n", "read failed")
         .error_type(ErrorType::Ops)
-        .level(7)
+        .level(Level::ERROR)
         .code("EIO")
         .file("disk.c")
         .func("read")
@@ -279,7 +345,7 @@ async fn scan_returns_every_name() {
     };
     let names: Vec<String> = (0..300).map(|n| format!("m{n}")).collect();
     let samples = Mstat::new("n", names.iter().map(|name| (name, 1)));
-    assert_eq!(connection.run(&samples).await.unwrap().taken, 300);
+    assert_eq!(connection.run(&samples).await.unwrap().counted, 300);
     let (mut cursor, mut found) = (b"0".to_vec(), BTreeSet::new());
     loop {
         let page = Scan::new("n", Kind::Metric, &cursor)
@@ -340,12 +406,12 @@ fn examples_run() {
     assert_eq!(reported[0], "sample 0: counted true");
     assert!(reported[2].starts_with("sample 2: ERR "), "{reported:?}");
     for line in [
-        "taken 2, rejected []",
+        "counted 4, rejected []",
         "error disk-sda: 1",
         "object: Changed",
         "rejected: ERR",
         "2 metrics match mem.*",
-        "4 metrics, 1 errors",
+        "6 metrics, 1 errors",
     ] {
         assert!(reported.iter().any(|l| l == line), "{line}: {reported:?}");
     }

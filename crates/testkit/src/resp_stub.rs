@@ -12,6 +12,8 @@ pub enum Answer {
     Reply(Vec<u8>),
     /// Sends the first bytes, then the second over and over until the connection closes.
     Endless(&'static [u8], &'static [u8]),
+    /// Closes the connection without a reply.
+    Close,
 }
 
 impl Answer {
@@ -130,6 +132,7 @@ fn serve(
                     return;
                 }
             }
+            Answer::Close => return,
             Answer::Endless(first, again) => {
                 let many = again.repeat((64 << 10) / again.len());
                 let mut sent = stream.write_all(first);

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use agg_client::command::{Cmd, Command, Forget, Kind, MetricType, Mstat, MstatReply, Reality};
+use agg_client::command::{
+    Cmd, Command, Forget, Kind, Mstat, MstatReply, Reality, RejectedSample, SampleType,
+};
 use agg_client::reply::Value;
 use aggregator_protocol::NodeName;
 
@@ -35,17 +37,17 @@ const SAMPLES_PER_CALL: usize = 1000;
 /// Returns the calls that report the samples. `tags` are those of the user; they come last, so that they override the
 /// tags of the metrics.
 pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call> {
-    let mut groups: BTreeMap<(MetricType, &str), Vec<&Sample>> = BTreeMap::new();
+    let mut groups: BTreeMap<(SampleType, &str), Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
         groups
             .entry((sample.kind, sample.tags))
             .or_default()
             .push(sample);
     }
-    let call = |(kind, own, group): (MetricType, &str, &[&Sample])| {
+    let call = |(kind, own, group): (SampleType, &str, &[&Sample])| {
         let values = group.iter().map(|sample| (&sample.name, sample.value));
         let tags = joined(own.split(' ').chain(tags.iter().map(String::as_str)));
-        let mut command = Mstat::new(node, values).metric_type(kind);
+        let mut command = Mstat::new(node, values).sample_type(kind);
         if let Some(tags) = &tags {
             command = command.tags(tags);
         }
@@ -104,7 +106,7 @@ fn joined<'a>(tags: impl Iterator<Item = &'a str>) -> Option<String> {
 /// AGG.MSTAT.
 pub fn rejected(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
     let rejected = MstatReply::read(reply)?.rejected.into_iter();
-    let pair = |(index, reason)| Some((names.get(usize::try_from(index).ok()?)?.clone(), reason));
+    let pair = |sample: RejectedSample| Some((names.get(sample.index)?.clone(), sample.reason));
     rejected.map(pair).collect()
 }
 
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "AGG.MSTAT|n1|ABS|TAGS|unit:percent|VALUES|cpu.load|2.5|cpu.load@0|5",
+                "AGG.MSTAT|n1|TAGS|unit:percent|VALUES|cpu.load|2.5|cpu.load@0|5",
                 "AGG.MSTAT|n1|DIFF|TAGS|dir:rx unit:bytes|VALUES|net.rx.bytes@eth0|1|net.rx.bytes@lo|3",
                 "AGG.MSTAT|n1|DIFF|TAGS|dir:tx unit:bytes|VALUES|net.tx.bytes@eth0|4",
             ]
@@ -159,7 +161,7 @@ mod tests {
         let call = &samples(&node(), &[m::MEM_USED.sample(1)], &tags)[0];
         assert_eq!(
             words(&call.command),
-            "AGG.MSTAT|n1|ABS|TAGS|unit:bytes rack:a1 prod|VALUES|mem.used|1"
+            "AGG.MSTAT|n1|TAGS|unit:bytes rack:a1 prod|VALUES|mem.used|1"
         );
     }
 

@@ -1,7 +1,7 @@
 //! The metrics of a machine: one table of their names, types and tags, which the help text and METRICS.md show. No
 //! other metric is sent.
 
-use agg_client::command::{MetricType, Number};
+use agg_client::command::{Number, SampleType};
 
 /// A metric, or a family of metrics with one for each instance.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Metric {
     pub name: &'static str,
     /// The kind of instance that the part after the `@` names; empty if the name has none.
     pub instance: &'static str,
-    pub kind: MetricType,
+    pub kind: SampleType,
     /// Tags separated by spaces.
     pub tags: &'static str,
     pub description: &'static str,
@@ -19,7 +19,7 @@ pub struct Metric {
 macro_rules! metrics {
     ($($id:ident $name:literal @ $instance:literal $kind:ident $tags:literal $description:literal;)*) => {
         $(pub static $id: Metric =
-            Metric { name: $name, instance: $instance, kind: MetricType::$kind, tags: $tags, description: $description };)*
+            Metric { name: $name, instance: $instance, kind: SampleType::$kind, tags: $tags, description: $description };)*
 
         /// All metrics in the order of the table.
         pub static ALL: &[&Metric] = &[$(&$id),*];
@@ -64,7 +64,7 @@ metrics! {
 pub struct Sample {
     /// The metric's full name.
     pub name: String,
-    pub kind: MetricType,
+    pub kind: SampleType,
     /// The metric's own tags.
     pub tags: &'static str,
     pub value: Number,

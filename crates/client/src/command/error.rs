@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use aggregator_protocol::level;
 
 use super::fields::Fields;
-use super::{Cmd, Command, count, option};
+use super::report::{report, write_sequence};
+use super::{Cmd, Command, Level, Sequence, count, option};
 use crate::reply::{self, Value};
 
 /// The type of an error.
@@ -22,6 +23,20 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
+    /// All types.
+    pub const ALL: [ErrorType; 4] = [
+        ErrorType::Bug,
+        ErrorType::Perf,
+        ErrorType::Ops,
+        ErrorType::Unknown,
+    ];
+
+    /// Returns the type with this word, in any case.
+    pub fn from_name(name: &str) -> Option<ErrorType> {
+        let mut all = ErrorType::ALL.into_iter();
+        all.find(|error_type| error_type.as_str().eq_ignore_ascii_case(name))
+    }
+
     /// Returns the word of the commands.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +56,7 @@ impl ErrorType {
 pub struct Error<'a> {
     node: &'a [u8],
     message: &'a [u8],
-    level: Option<u8>,
+    level: Option<Level>,
     error_type: Option<ErrorType>,
     tags: Option<&'a str>,
     /// Options that are texts, by the words of the command.
@@ -70,8 +85,8 @@ impl<'a> Error<'a> {
         }
     }
 
-    /// Sets the level, 0 to 9; the default is 7 (ERROR).
-    pub fn level(mut self, level: u8) -> Self {
+    /// Sets the level; the default is [`Level::ERROR`].
+    pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
@@ -130,7 +145,7 @@ impl<'a> Error<'a> {
         self
     }
 
-    /// Sets the time, Unix milliseconds.
+    /// Sets the time, Unix milliseconds; the default is the server's clock.
     pub fn at(mut self, at: i64) -> Self {
         self.at = Some(at);
         self
@@ -140,6 +155,20 @@ impl<'a> Error<'a> {
         self.texts.retain(|(other, _)| *other != name);
         self.texts.push((name, text));
         self
+    }
+
+    fn write_with(&self, sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
+        cmd.arg(self.node).arg(self.message);
+        option(cmd, "LEVEL", self.level);
+        option(cmd, "TYPE", self.error_type.map(ErrorType::as_str));
+        option(cmd, "TAGS", self.tags);
+        for (name, text) in &self.texts {
+            cmd.arg(*name).arg(*text);
+        }
+        option(cmd, "GID", self.gid);
+        option(cmd, "NID", self.nid);
+        option(cmd, "AT", self.at);
+        write_sequence(cmd, sequence);
     }
 }
 
@@ -157,16 +186,7 @@ impl Command for Error<'_> {
     const NAME: &'static str = "AGG.ERROR";
 
     fn write_args(&self, cmd: &mut Cmd) {
-        cmd.arg(self.node).arg(self.message);
-        option(cmd, "LEVEL", self.level);
-        option(cmd, "TYPE", self.error_type.map(ErrorType::as_str));
-        option(cmd, "TAGS", self.tags);
-        for (name, text) in &self.texts {
-            cmd.arg(*name).arg(*text);
-        }
-        option(cmd, "GID", self.gid);
-        option(cmd, "NID", self.nid);
-        option(cmd, "AT", self.at);
+        self.write_with(None, cmd);
     }
 
     fn read_reply(&self, reply: Value) -> Option<Occurrence> {
@@ -177,6 +197,8 @@ impl Command for Error<'_> {
         })
     }
 }
+
+report!(Error);
 
 /// An error as a node holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The command that reports log entries: AGG.LOG.
 
-use super::{Cmd, Command, count, option};
+use super::report::{report, write_sequence};
+use super::{Cmd, Command, Level, Sequence, count, option};
 use crate::reply::Value;
 
 /// AGG.LOG: reports a log entry. Returns the entry's id.
@@ -8,7 +9,7 @@ use crate::reply::Value;
 pub struct Log<'a> {
     node: &'a [u8],
     message: &'a [u8],
-    level: Option<u8>,
+    level: Option<Level>,
     tags: Option<&'a str>,
     at: Option<i64>,
 }
@@ -28,8 +29,8 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Sets the level, 0 to 9; the default is 3 (INFO).
-    pub fn level(mut self, level: u8) -> Self {
+    /// Sets the level; the default is [`Level::INFO`].
+    pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
         self
     }
@@ -40,10 +41,18 @@ impl<'a> Log<'a> {
         self
     }
 
-    /// Sets the time, Unix milliseconds.
+    /// Sets the time, Unix milliseconds; the default is the server's clock.
     pub fn at(mut self, at: i64) -> Self {
         self.at = Some(at);
         self
+    }
+
+    fn write_with(&self, sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
+        cmd.arg(self.node).arg(self.message);
+        option(cmd, "LEVEL", self.level);
+        option(cmd, "TAGS", self.tags);
+        option(cmd, "AT", self.at);
+        write_sequence(cmd, sequence);
     }
 }
 
@@ -52,13 +61,12 @@ impl Command for Log<'_> {
     const NAME: &'static str = "AGG.LOG";
 
     fn write_args(&self, cmd: &mut Cmd) {
-        cmd.arg(self.node).arg(self.message);
-        option(cmd, "LEVEL", self.level);
-        option(cmd, "TAGS", self.tags);
-        option(cmd, "AT", self.at);
+        self.write_with(None, cmd);
     }
 
     fn read_reply(&self, reply: Value) -> Option<u64> {
         count(&reply)
     }
 }
+
+report!(Log);

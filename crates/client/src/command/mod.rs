@@ -12,11 +12,16 @@ mod cmd;
 mod drain;
 mod error;
 mod fields;
+mod hist;
 mod info;
+mod level;
 mod log;
 mod metric;
+mod mstat;
 mod name;
+mod number;
 mod object;
+mod report;
 mod sample;
 
 use crate::reply::Value;
@@ -24,12 +29,17 @@ use crate::reply::Value;
 pub use cmd::{Arg, Cmd};
 pub use drain::{Ack, Extend, Fetch, FetchedRecord, Nack, Peek, Pop, Requeue, read_records};
 pub use error::{Error, ErrorType, Occurrence, StoredError};
+pub use hist::Hist;
 pub use info::{Info, NodeInfo, QueueInfo};
+pub use level::{InvalidLevel, Level};
 pub use log::Log;
 pub use metric::{Metric, MetricWindow, Range, StoredType, Window};
+pub use mstat::{Mstat, MstatReply, RejectedSample};
 pub use name::{Forget, GetError, GetMetric, GetObject, Page, Scan};
+pub use number::Number;
 pub use object::{ObjectState, Reality, StoredObject};
-pub use sample::{MetricType, Mstat, MstatReply, Number, Stat};
+pub use report::{Numbered, Report, Sequence};
+pub use sample::{Sample, SampleType, Stat};
 
 /// A command of the module.
 pub trait Command {

@@ -1,110 +1,159 @@
-//! Commands that report samples: AGG.STAT and AGG.MSTAT.
+//! A sample, and the command that reports one: AGG.STAT.
 
-use super::{Arg, Cmd, Command, count, option};
+use super::number::Number;
+use super::report::{report, write_sequence};
+use super::{Cmd, Command, Sequence, option};
 use crate::reply::{self, Value};
 
-/// The value of a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Number {
-    /// An integer.
-    Int(i64),
-    /// An integer without a sign, as counters are.
-    Unsigned(u64),
-    /// A decimal number.
-    Float(f64),
-}
-
-macro_rules! number_from {
-    ($($from:ty => $variant:ident),*) => {
-        $(impl From<$from> for Number {
-            fn from(value: $from) -> Number {
-                Number::$variant(value.into())
-            }
-        })*
-    };
-}
-
-number_from!(i8 => Int, i16 => Int, i32 => Int, i64 => Int, u8 => Unsigned, u16 => Unsigned, u32 => Unsigned,
-    u64 => Unsigned, f32 => Float, f64 => Float);
-
-impl Arg for Number {
-    fn append_to(&self, cmd: &mut Cmd) {
-        match self {
-            Number::Int(value) => value.append_to(cmd),
-            Number::Unsigned(value) => value.append_to(cmd),
-            Number::Float(value) => value.append_to(cmd),
-        }
-    }
-}
-
-/// The type of a metric: how its samples count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MetricType {
-    /// A gauge: the value counts. The default.
+/// What the value of a sample means. It determines the type of the metric; ABS and ADD report the same type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SampleType {
+    /// The value of a gauge, such as a temperature. The default.
+    #[default]
+    #[doc(alias = "gauge")]
     Abs,
-    /// A counter's total: its increase counts, as a rate per second.
+    /// The change of a gauge, such as one connection less. The gauge starts at 0.
+    #[doc(alias = "increment")]
+    Add,
+    /// The total of a counter that **one** reporter maintains, such as the bytes that an interface has received. Its
+    /// increase counts. Totals of several processes reported to one metric look like restarts of the counter: use
+    /// [`SampleType::Inc`].
+    #[doc(alias = "counter")]
     Diff,
+    /// An increment, such as one request more. Any number of processes may report increments to a metric.
+    #[doc(alias = "counter")]
+    Inc,
 }
 
-impl MetricType {
+impl SampleType {
     /// Returns the word of the commands.
     pub fn as_str(self) -> &'static str {
         match self {
-            MetricType::Abs => "ABS",
-            MetricType::Diff => "DIFF",
+            SampleType::Abs => "ABS",
+            SampleType::Add => "ADD",
+            SampleType::Diff => "DIFF",
+            SampleType::Inc => "INC",
         }
     }
 }
 
-/// The options that AGG.STAT and AGG.MSTAT share.
-#[derive(Clone, Copy, Debug, Default)]
-struct SampleOptions<'a> {
-    metric_type: Option<MetricType>,
-    tags: Option<&'a str>,
-    at: Option<i64>,
+/// A sample: a metric, its value, and options.
+///
+/// ```
+/// use agg_client::command::{Mstat, Sample, SampleType};
+///
+/// let samples = [
+///     Sample::new("http.requests", 1).sample_type(SampleType::Inc),
+///     Sample::new("http.seconds", 0.012).hist().tags("unit:s"),
+///     Sample::new("queue.length", 17),
+/// ];
+/// let report = Mstat::new("web1", samples);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample<'a> {
+    pub(super) metric: &'a [u8],
+    pub(super) value: Number,
+    pub(super) options: SampleOptions<'a>,
+    pub(super) times: u64,
+}
+
+/// The options of samples that AGG.MSTAT can also set for all of its samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct SampleOptions<'a> {
+    pub sample_type: Option<SampleType>,
+    pub hist: bool,
+    pub tags: Option<&'a str>,
+    pub at: Option<i64>,
 }
 
 impl SampleOptions<'_> {
-    fn write(&self, cmd: &mut Cmd) {
-        if let Some(metric_type) = self.metric_type {
-            cmd.arg(metric_type.as_str());
+    /// Appends the options. The default type is left out.
+    pub fn write(&self, cmd: &mut Cmd) {
+        let sample_type = self.sample_type.unwrap_or_default();
+        if sample_type != SampleType::default() {
+            cmd.arg(sample_type.as_str());
+        }
+        if self.hist {
+            cmd.arg("HIST");
         }
         option(cmd, "TAGS", self.tags);
         option(cmd, "AT", self.at);
     }
 }
 
+/// Methods that set the options of what has them in this place.
 macro_rules! sample_options {
-    ($name:ident) => {
+    ($name:ident, $($options:ident).+) => {
         impl<'a> $name<'a> {
-            /// Sets whether the value is a gauge or a counter's total.
-            pub fn metric_type(mut self, metric_type: MetricType) -> Self {
-                self.options.metric_type = Some(metric_type);
+            /// Sets what the value means; the default is the value of a gauge.
+            pub fn sample_type(mut self, sample_type: $crate::command::SampleType) -> Self {
+                self.$($options).+.sample_type = Some(sample_type);
+                self
+            }
+
+            /// Makes the server keep a histogram of the metric, so that its windows have percentiles. The option
+            /// holds for all later windows of the metric.
+            #[doc(alias = "histogram")]
+            pub fn hist(mut self) -> Self {
+                self.$($options).+.hist = true;
                 self
             }
 
             /// Sets the tags, such as `unit:percent rack:a1`. They describe the metric; its name alone identifies it.
+            #[doc(alias = "labels")]
+            #[doc(alias = "attributes")]
             pub fn tags(mut self, tags: &'a str) -> Self {
-                self.options.tags = Some(tags);
+                self.$($options).+.tags = Some(tags);
                 self
             }
 
-            /// Sets the time of the sample, Unix milliseconds.
+            /// Sets the time of the sample, Unix milliseconds; the default is the server's clock.
             pub fn at(mut self, at: i64) -> Self {
-                self.options.at = Some(at);
+                self.$($options).+.at = Some(at);
                 self
             }
         }
     };
 }
 
+pub(super) use sample_options;
+
+impl<'a> Sample<'a> {
+    /// Creates a sample of `metric` without options.
+    pub fn new(metric: &'a (impl AsRef<[u8]> + ?Sized), value: impl Into<Number>) -> Self {
+        Sample {
+            metric: metric.as_ref(),
+            value: value.into(),
+            options: SampleOptions::default(),
+            times: 1,
+        }
+    }
+
+    /// Sets how often the value occurred, 1 to 2^32, as a sampler does that sends one of `times` values. Only values of
+    /// [`SampleType::Abs`] and [`SampleType::Inc`] may be repeated.
+    pub fn times(mut self, times: u64) -> Self {
+        self.times = times;
+        self
+    }
+}
+
+sample_options!(Sample, options);
+
+impl<'a, M, N> From<(&'a M, N)> for Sample<'a>
+where
+    M: AsRef<[u8]> + ?Sized,
+    N: Into<Number>,
+{
+    fn from((metric, value): (&'a M, N)) -> Self {
+        Sample::new(metric, value)
+    }
+}
+
 /// AGG.STAT: reports a sample. Returns whether the sample counted; it does not if it was too late.
 #[derive(Clone, Copy, Debug)]
 pub struct Stat<'a> {
     node: &'a [u8],
-    metric: &'a [u8],
-    value: Number,
-    options: SampleOptions<'a>,
+    sample: Sample<'a>,
 }
 
 impl<'a> Stat<'a> {
@@ -114,24 +163,42 @@ impl<'a> Stat<'a> {
         metric: &'a (impl AsRef<[u8]> + ?Sized),
         value: impl Into<Number>,
     ) -> Self {
+        Stat::of(node, Sample::new(metric, value))
+    }
+
+    /// Reports `sample`.
+    pub fn of(node: &'a (impl AsRef<[u8]> + ?Sized), sample: Sample<'a>) -> Self {
         Stat {
             node: node.as_ref(),
-            metric: metric.as_ref(),
-            value: value.into(),
-            options: SampleOptions::default(),
+            sample,
         }
+    }
+
+    /// Sets how often the value occurred: see [`Sample::times`].
+    pub fn times(mut self, times: u64) -> Self {
+        self.sample.times = times;
+        self
+    }
+
+    fn write_with(&self, sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
+        let sample = &self.sample;
+        cmd.arg(self.node).arg(sample.metric).arg(sample.value);
+        sample.options.write(cmd);
+        if sample.times != 1 {
+            cmd.arg("TIMES").arg(sample.times);
+        }
+        write_sequence(cmd, sequence);
     }
 }
 
-sample_options!(Stat);
+sample_options!(Stat, sample.options);
 
 impl Command for Stat<'_> {
     type Output = bool;
     const NAME: &'static str = "AGG.STAT";
 
     fn write_args(&self, cmd: &mut Cmd) {
-        cmd.arg(self.node).arg(self.metric).arg(self.value);
-        self.options.write(cmd);
+        self.write_with(None, cmd);
     }
 
     fn read_reply(&self, reply: Value) -> Option<bool> {
@@ -139,85 +206,8 @@ impl Command for Stat<'_> {
     }
 }
 
-/// AGG.MSTAT: reports up to 10,000 samples. A sample that is rejected does not affect the others.
-#[derive(Clone, Debug)]
-pub struct Mstat<'a> {
-    node: &'a [u8],
-    samples: Vec<(&'a [u8], Number)>,
-    is_atomic: bool,
-    options: SampleOptions<'a>,
-}
-
-impl<'a> Mstat<'a> {
-    /// Reports samples, each a metric and its value.
-    pub fn new<M: AsRef<[u8]> + ?Sized + 'a, N: Into<Number>>(
-        node: &'a (impl AsRef<[u8]> + ?Sized),
-        samples: impl IntoIterator<Item = (&'a M, N)>,
-    ) -> Self {
-        let samples = samples.into_iter();
-        Mstat {
-            node: node.as_ref(),
-            samples: samples
-                .map(|(m, value)| (m.as_ref(), value.into()))
-                .collect(),
-            is_atomic: false,
-            options: SampleOptions::default(),
-        }
+report!(Stat {
+    fn is_samples(&self) -> bool {
+        true
     }
-
-    /// Makes one bad sample an error of the whole command: then no sample is taken.
-    pub fn atomic(mut self) -> Self {
-        self.is_atomic = true;
-        self
-    }
-}
-
-sample_options!(Mstat);
-
-/// The outcome of AGG.MSTAT.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MstatReply {
-    /// The number of samples that counted.
-    pub taken: u64,
-    /// The number of samples that were too late.
-    pub late: u64,
-    /// The index of each sample that was rejected, from 0, and the reason.
-    pub rejected: Vec<(u64, String)>,
-}
-
-impl Command for Mstat<'_> {
-    type Output = MstatReply;
-    const NAME: &'static str = "AGG.MSTAT";
-
-    fn write_args(&self, cmd: &mut Cmd) {
-        cmd.arg(self.node);
-        self.options.write(cmd);
-        if self.is_atomic {
-            cmd.arg("ATOMIC");
-        }
-        cmd.arg("VALUES");
-        for (metric, value) in &self.samples {
-            cmd.arg(*metric).arg(*value);
-        }
-    }
-
-    fn read_reply(&self, reply: Value) -> Option<MstatReply> {
-        MstatReply::read(reply)
-    }
-}
-
-impl MstatReply {
-    /// Reads the reply of AGG.MSTAT; none if it is not one.
-    pub fn read(reply: Value) -> Option<MstatReply> {
-        let [taken, late, rejected] = reply::items(reply)?.try_into().ok()?;
-        let rejected = reply::items(rejected)?.into_iter().map(|pair| {
-            let [index, why] = reply::items(pair)?.try_into().ok()?;
-            Some((count(&index)?, reply::text(why)?))
-        });
-        Some(MstatReply {
-            taken: count(&taken)?,
-            late: count(&late)?,
-            rejected: rejected.collect::<Option<_>>()?,
-        })
-    }
-}
+});

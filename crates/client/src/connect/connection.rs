@@ -48,6 +48,28 @@ pub struct Connection {
     /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could
     /// be taken for those of other commands, so the connection cannot be used any more.
     is_broken: bool,
+    /// What the server was found to know.
+    pub(crate) support: Support,
+}
+
+/// What a server knows of the module's later options, as far as it has replied.
+pub(crate) struct Support {
+    /// SEQ.
+    pub sequence: bool,
+    /// COLUMNS.
+    pub columns: bool,
+    /// True if the server has replied to a report over this connection: it has loaded its data.
+    pub has_answered: bool,
+}
+
+impl Default for Support {
+    fn default() -> Self {
+        Support {
+            sequence: true,
+            columns: true,
+            has_answered: false,
+        }
+    }
 }
 
 impl Server {
@@ -102,6 +124,7 @@ impl Connection {
             endpoint: server.endpoint().to_owned(),
             password_help: server.password_help,
             is_broken: false,
+            support: Support::default(),
         };
         connection.authenticate(server).await?;
         Ok(connection)
@@ -260,6 +283,14 @@ impl Connection {
         ClientError::Rejected {
             endpoint: self.endpoint.clone(),
             what: what.to_owned(),
+            error: error.clone(),
+        }
+    }
+
+    /// Creates the error for a server that cannot carry out commands at present.
+    pub(crate) fn unavailable(&self, error: &ServerError) -> ClientError {
+        ClientError::Unavailable {
+            endpoint: self.endpoint.clone(),
             error: error.clone(),
         }
     }
