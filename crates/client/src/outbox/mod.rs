@@ -18,7 +18,7 @@ use crate::messages::warn;
 use crate::numbering::Numbering;
 use crate::reply::{Reply, Value};
 
-/// What became of a report.
+/// The outcome of sending a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery<T> {
     /// The server took the report, and replied so.
@@ -137,7 +137,7 @@ impl<R> Outbox<R> {
 }
 
 impl<R: Report> Outbox<R> {
-    /// Sends the reports in pipelines, and passes each to `each` with what became of it. The outbox is empty then.
+    /// Sends the reports in pipelines, and passes each to `each` with the outcome. The outbox is empty then.
     ///
     /// # Errors
     ///
@@ -257,7 +257,7 @@ impl<R: Report> Outbox<R> {
     }
 }
 
-/// What to do with a report that has a reply.
+/// The next step for a report that has a reply.
 enum Next<T> {
     /// Pass it to the caller.
     Deliver(Delivery<T>),

@@ -1,4 +1,4 @@
-//! What the outbox sends again, under which number, and in which order.
+//! Tests of the outbox: which reports it sends again, under which numbers, and in which order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::command::{Log, Mstat, MstatReply, Sample, SampleType, Sequence, Stat};
 use crate::connect::{Access, Server};
 
-/// Log entries, and what became of them.
+/// Log entries, and the outcomes of sending them.
 struct Logs {
     outbox: Outbox<Log<'static>>,
     stub: RespStub,
