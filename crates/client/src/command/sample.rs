@@ -5,7 +5,7 @@ use super::report::{report, write_sequence};
 use super::{Cmd, Command, Sequence, option};
 use crate::reply::{self, Value};
 
-/// What the value of a sample means. It determines the type of the metric; ABS and ADD report the same type.
+/// The meaning of the value of a sample. It determines the type of the metric; ABS and ADD report the same type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SampleType {
     /// The value of a gauge, such as a temperature. The default.

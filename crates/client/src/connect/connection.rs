@@ -48,11 +48,11 @@ pub struct Connection {
     /// A call has begun and has not ended: it is under way, it failed, or its future was dropped. Later replies could
     /// be taken for those of other commands, so the connection cannot be used any more.
     is_broken: bool,
-    /// What the server was found to know.
+    /// The options of the module that the server knows.
     pub(crate) support: Support,
 }
 
-/// What a server knows of the module's later options, as far as it has replied.
+/// The later options of the module that a server knows, as far as its replies show.
 pub(crate) struct Support {
     /// SEQ.
     pub sequence: bool,
