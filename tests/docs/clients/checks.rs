@@ -220,6 +220,29 @@ pub fn report_says_which_samples_do_not_fit(server: &Server, command: Command) {
     assert_eq!(waiting(server), 3);
 }
 
+pub fn recorder_loses_no_report(server: &Server, command: Command) {
+    let _: String = server.ask("FLUSHALL");
+    let _: String = server.ask("CONFIG SET agg.max-series 20000");
+    let output = ran(command);
+    assert!(
+        output.starts_with("Counts(sent=7, late=0, dropped={}, waiting=0, failures=0"),
+        "{output}"
+    );
+    for (name, kind) in [
+        ("orders", "INC"),
+        ("queue.length", "ABS"),
+        ("sessions", "ABS"),
+    ] {
+        let metric: Value = server.ask(&format!("AGG.GET node1 METRIC {name}"));
+        assert_eq!(text(&metric, "type"), kind, "{name}");
+    }
+    for name in ["order.items", "http.ms"] {
+        let windows: Vec<Value> = server.ask(&format!("AGG.RANGE node1 {name} MIN"));
+        assert!(at(&windows[0], "p99").is_some(), "{name}: {windows:?}");
+    }
+    assert_eq!(waiting(server), 2);
+}
+
 pub fn reports_reach_both_halves_of_a_cluster(page: &Page, dir: &Path, command: Command) {
     let arguments = ["--cluster-enabled", "yes"];
     let halves = [(0, 8191), (8192, 16383)].map(|(first, last)| {

@@ -118,11 +118,11 @@ fn try_page(name: &'static str, prepare: impl Fn(&Path), command: impl Fn(&Path,
     drain_keeps_what_it_cannot_store(&server, dir, program("drain"));
     drain_stores_and_continues(&mut server, dir, program("drain"));
     report_says_which_samples_do_not_fit(&server, program("report"));
-    if page
-        .programs
-        .keys()
-        .any(|file| file.starts_with("cluster."))
-    {
+    let has = |which: &str| page.programs.keys().any(|file| file.starts_with(which));
+    if has("recorder.") {
+        recorder_loses_no_report(&server, program("recorder"));
+    }
+    if has("cluster.") {
         reports_reach_both_halves_of_a_cluster(&page, dir, program("cluster"));
     }
 }
@@ -144,6 +144,23 @@ fn redis_cli() {
         |_| (),
         |_, which| run("bash", format!("{which}.sh")),
     );
+}
+
+#[test]
+fn python() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/python/venv/bin/python");
+    let python = python.to_str().unwrap();
+    if !works(python, &["-c", "import redis"]) {
+        return absent("redis-py", "scripts/python.sh test installs it");
+    }
+    let program = |_: &Path, which: &str| {
+        let mut command = run(python, format!("{which}.py"));
+        command.env("PYTHONPATH", root.join("clients/python/src"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    };
+    try_page("python", |_| (), program);
 }
 
 #[test]
@@ -263,5 +280,5 @@ fn index_lists_every_page_and_whether_it_is_tested() {
             "{name}"
         );
     }
-    assert_eq!(pages, 9);
+    assert_eq!(pages, 10);
 }
