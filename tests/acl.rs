@@ -262,7 +262,7 @@ fn categories_contain_the_documented_commands() {
 
 #[test]
 fn users_by_category_equal_users_by_command() {
-    for (rules, done, refused) in [
+    for (rules, done, rejected) in [
         (
             "%W~node1 +@agg-report",
             &[&REPORTS[..]][..],
@@ -297,7 +297,7 @@ fn users_by_category_equal_users_by_command() {
             all_answer(&mut c, lines, "node1", Answer::Done);
             all_answer(&mut c, lines, "node2", Answer::NoKey);
         }
-        for lines in refused {
+        for lines in rejected {
             all_answer(&mut c, lines, "node1", Answer::NoCommand);
         }
     }

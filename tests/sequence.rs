@@ -14,13 +14,7 @@ fn nil(connection: &mut Connection, line: &str) {
 
 /// Returns a field of `INFO agg`.
 fn of_server(server: &Server, field: &str) -> i64 {
-    let info: String = server.ask("INFO agg");
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("agg_{field}:")));
-    line.unwrap_or_else(|| panic!("no {field} in {info}"))
-        .parse()
-        .unwrap()
+    server.info_field("agg", &format!("agg_{field}"))
 }
 
 const REPORTS: [&str; 4] = [

@@ -18,12 +18,12 @@ fn one_record_wakes_one_of_two_clients() {
         _ => None,
     });
     let reply = woken.answer.recv_timeout(LONG).unwrap().unwrap();
-    let got = entries(&reply);
+    let got = queued_records(&reply);
     assert_eq!((got.len(), got[0].id, got[0].deliveries), (1, first, 1));
     other.goes_on_waiting(&server);
     let second: i64 = server.ask("AGG.LOG n text");
     let reply = other.answer.recv_timeout(LONG).unwrap().unwrap();
-    assert_eq!(entries(&reply)[0].id, second);
+    assert_eq!(queued_records(&reply)[0].id, second);
     assert_eq!(of_queue(&server, "n", "LOG", "leased"), 2);
 }
 
@@ -39,7 +39,7 @@ fn two_clients_share_the_records_of_one_command() {
     let line = "AGG.FETCH n REALITY COUNT 1 BLOCK 0";
     let waiters = [Waiter::start(&server, line), Waiter::start(&server, line)];
     assert_eq!(server.ask::<i64>("AGG.REQUEUE n REALITY"), 2);
-    let mut keys = waiters.map(|waiter| waiter.entry().json()["key"].to_string());
+    let mut keys = waiters.map(|waiter| waiter.record().json()["key"].to_string());
     keys.sort();
     assert_eq!(keys, ["\"a\"", "\"b\""]);
 }
@@ -52,10 +52,10 @@ fn client_blocked_on_another_queue_does_not_delay_the_next() {
     let error = Waiter::start(&server, "AGG.FETCH n ERROR BLOCK 0");
     let log = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
     let id: i64 = server.ask("AGG.LOG n text");
-    assert_eq!(log.entry().id, id);
+    assert_eq!(log.record().id, id);
     error.goes_on_waiting(&server);
     server.ask::<()>("AGG.ERROR n text");
-    assert_eq!(error.entry().queue, "ERROR");
+    assert_eq!(error.record().queue, "ERROR");
 }
 
 #[test]
@@ -67,14 +67,14 @@ fn blocked_client_delays_nobody() {
     assert_eq!(server.ask::<String>("PING"), "PONG");
     for _ in 0..100 {
         let id: i64 = server.ask("AGG.LOG n text");
-        let found = entries(&server.ask("AGG.FETCH n LOG BLOCK 0"));
+        let found = queued_records(&server.ask("AGG.FETCH n LOG BLOCK 0"));
         assert_eq!(found[0].id, id);
         assert_eq!(server.ask::<i64>(&format!("AGG.ACK n LOG {id}")), 1);
         assert_eq!(server.ask::<i64>("AGG.STAT n m 1"), 1);
     }
     assert!(waiter.waits(&server));
     server.ask::<()>("AGG.ERROR n text");
-    assert_eq!(waiter.entry().queue, "ERROR");
+    assert_eq!(waiter.record().queue, "ERROR");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn longest_blocked_client_is_served_first() {
     let mut got = Vec::new();
     for waiter in waiters {
         ids.push(server.ask::<i64>("AGG.LOG n text"));
-        got.push(waiter.entry().id);
+        got.push(waiter.record().id);
     }
     assert_eq!(got, ids);
 }
@@ -162,13 +162,13 @@ fn client_with_revoked_permissions_gets_an_error_and_the_next_gets_the_record() 
         let id: i64 = server.ask("AGG.LOG n text");
         let (reply, other) = (waiter.reply(), next);
         if is_served {
-            assert_eq!(entries(&reply.unwrap())[0].id, id, "{revoke}");
+            assert_eq!(queued_records(&reply.unwrap())[0].id, id, "{revoke}");
             server.ask::<()>("AGG.LOG n text");
-            other.entry();
+            other.record();
         } else {
-            let refused = reply.unwrap_err();
-            assert_eq!(refused.code(), Some("NOPERM"), "{revoke}: {refused}");
-            assert_eq!(other.entry().id, id, "{revoke}");
+            let rejected = reply.unwrap_err();
+            assert_eq!(rejected.code(), Some("NOPERM"), "{revoke}: {rejected}");
+            assert_eq!(other.record().id, id, "{revoke}");
         }
         server.ask::<()>("DEL n");
     }
@@ -186,9 +186,11 @@ fn client_of_a_deleted_user_gets_nothing() {
     // The server closes its clients a moment later; until then they belong to the default user.
     let replies = together(&server, &["ACL DELUSER u", "AGG.LOG n text"]);
     assert!(waiter.reply().is_err());
-    let [entry] = entries(&server.ask("AGG.POP n LOG")).try_into().unwrap();
-    assert_eq!(Value::Int(entry.id), replies[1]);
-    assert_eq!(entry.deliveries, 1);
+    let [record] = queued_records(&server.ask("AGG.POP n LOG"))
+        .try_into()
+        .unwrap();
+    assert_eq!(Value::Int(record.id), replies[1]);
+    assert_eq!(record.deliveries, 1);
 }
 
 #[test]
@@ -200,5 +202,5 @@ fn lease_dropped_by_a_reload_wakes_a_client() {
     server.ask::<()>("AGG.FETCH n LOG LEASE 600000");
     let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
     server.ask::<()>("DEBUG RELOAD");
-    assert_eq!(waiter.entry().id, id);
+    assert_eq!(waiter.record().id, id);
 }

@@ -72,23 +72,19 @@ impl Waiter {
     }
 
     /// Returns the records that it woke with.
-    fn entries(self) -> Vec<Entry> {
-        entries(&self.reply().unwrap())
+    fn records(self) -> Vec<QueuedRecord> {
+        queued_records(&self.reply().unwrap())
     }
 
     /// Returns the only record that it woke with.
-    fn entry(self) -> Entry {
-        let [entry] = self.entries().try_into().expect("one entry");
-        entry
+    fn record(self) -> QueuedRecord {
+        let [record] = self.records().try_into().expect("one record");
+        record
     }
 }
 
 fn blocked_clients(server: &Server) -> usize {
-    let info: String = server.ask("INFO clients");
-    let line = info
-        .lines()
-        .find_map(|l| l.strip_prefix("blocked_clients:"));
-    line.unwrap().parse().unwrap()
+    server.info_field("clients", "blocked_clients")
 }
 
 /// A raw connection.

@@ -10,7 +10,7 @@ fn node_created_later_wakes_a_client() {
     let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
     assert_eq!(server.ask::<i64>("EXISTS n"), 0);
     let id: i64 = server.ask("AGG.LOG n text");
-    assert_eq!(waiter.entry().id, id);
+    assert_eq!(waiter.record().id, id);
 }
 
 #[test]
@@ -27,9 +27,9 @@ fn node_that_arrives_by_rename_copy_or_restore_wakes_a_client() {
             "RESTORE" => server.send::<()>(&[b"RESTORE", b"n", b"0", &dump]),
             command => server.ask::<()>(&format!("{command} source n")),
         }
-        let entry = waiter.entry();
-        assert_eq!(entry.json()["message"], "text", "{command}");
-        assert_eq!(entry.json()["node"], "n", "{command}");
+        let record = waiter.record();
+        assert_eq!(record.json()["message"], "text", "{command}");
+        assert_eq!(record.json()["node"], "n", "{command}");
     }
 }
 
@@ -44,7 +44,7 @@ fn node_that_arrives_from_another_database_wakes_a_client() {
         let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
         let id: i64 = ask(&mut there, "AGG.LOG n text");
         ask::<()>(&mut there, deed);
-        assert_eq!(waiter.entry().id, id, "{deed}");
+        assert_eq!(waiter.record().id, id, "{deed}");
         server.ask::<()>("FLUSHALL");
     }
 }
@@ -61,7 +61,7 @@ fn blocked_fetch_survives_deletion_of_the_node() {
         server.ask::<()>(deed);
         waiter.goes_on_waiting(&server);
         let id: i64 = server.ask("AGG.LOG n text");
-        assert_eq!(waiter.entry().id, id, "{deed}");
+        assert_eq!(waiter.record().id, id, "{deed}");
         server.ask::<()>("FLUSHALL");
     }
 }
@@ -81,5 +81,5 @@ fn blocked_fetch_survives_a_key_of_another_type() {
     waiter.goes_on_waiting(&server);
     assert_eq!(server.ask::<String>("LPOP n"), "text");
     let id: i64 = server.ask("AGG.LOG n text");
-    assert_eq!(waiter.entry().id, id);
+    assert_eq!(waiter.record().id, id);
 }

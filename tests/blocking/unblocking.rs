@@ -38,7 +38,10 @@ fn record_queued_after_a_timeout_is_not_leased() {
     );
     server.ask::<()>("AGG.LOG n text");
     assert_eq!(of_queue(&server, "n", "LOG", "leased"), 0);
-    assert_eq!(entries(&server.ask("AGG.POP n LOG"))[0].deliveries, 1);
+    assert_eq!(
+        queued_records(&server.ask("AGG.POP n LOG"))[0].deliveries,
+        1
+    );
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn block_0_never_times_out() {
     }
     forever.goes_on_waiting(&server);
     let id: i64 = server.ask("AGG.LOG n text");
-    assert_eq!(forever.entry().id, id);
+    assert_eq!(forever.record().id, id);
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn fetch_in_a_transaction_does_not_block() {
         let Value::Int(id) = replies[1] else {
             panic!("{replies:?}");
         };
-        assert_eq!(entries(&replies[2])[0].id, id, "{node}");
+        assert_eq!(queued_records(&replies[2])[0].id, id, "{node}");
     }
 }
 
@@ -88,7 +91,7 @@ fn fetch_in_a_script_does_not_block() {
         let words = [b"EVAL" as &[u8], script, b"1", node.as_bytes()];
         assert_eq!(server.send::<Value>(&words), Value::Array(vec![]), "{node}");
         let id: i64 = server.ask(&format!("AGG.LOG {node} text"));
-        let found = entries(&server.send(&words));
+        let found = queued_records(&server.send(&words));
         assert_eq!((found.len(), found[0].id), (1, id));
     }
 }
@@ -108,7 +111,7 @@ fn client_unblock_ends_a_blocked_fetch() {
         assert_eq!(server.ask::<i64>(&line), 1);
         match (waiter.reply(), error) {
             (Ok(reply), None) => assert_eq!(reply, Value::Nil),
-            (Err(refused), Some(code)) => assert_eq!(refused.code(), Some(code)),
+            (Err(rejected), Some(code)) => assert_eq!(rejected.code(), Some(code)),
             (reply, _) => panic!("{how}: {reply:?}"),
         }
     }
@@ -138,8 +141,10 @@ fn client_that_disconnects_while_blocked_leases_nothing() {
         });
         let id: i64 = server.ask("AGG.LOG n text");
         assert_eq!(of_queue(&server, "n", "LOG", "leased"), 0);
-        let [entry] = entries(&server.ask("AGG.POP n LOG")).try_into().unwrap();
-        assert_eq!((entry.id, entry.deliveries), (id, 1));
+        let [record] = queued_records(&server.ask("AGG.POP n LOG"))
+            .try_into()
+            .unwrap();
+        assert_eq!((record.id, record.deliveries), (id, 1));
     }
 }
 
@@ -151,8 +156,8 @@ fn demoted_primary_unblocks_clients_with_an_error() {
     let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
     server.ask::<()>("REPLICAOF 127.0.0.1 1");
     assert_eq!(waiter.reply().unwrap_err().code(), Some("UNBLOCKED"));
-    let refused = server.error("AGG.FETCH n LOG BLOCK 0");
-    assert!(refused.starts_with("READONLY "), "{refused}");
+    let rejected = server.error("AGG.FETCH n LOG BLOCK 0");
+    assert!(rejected.starts_with("READONLY "), "{rejected}");
 }
 
 #[test]
@@ -167,8 +172,8 @@ fn client_pause_only_delays_delivery() {
     together(&server, &[&extend, "CLIENT PAUSE 600000 WRITE"]);
     waiter.goes_on_waiting(&server);
     server.ask::<()>("CLIENT UNPAUSE");
-    let entry = waiter.entry();
-    assert_eq!((entry.id, entry.deliveries), (id, 2));
+    let record = waiter.record();
+    assert_eq!((record.id, record.deliveries), (id, 2));
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn available_records_are_delivered_without_blocking() {
         return;
     };
     let id: i64 = server.ask("AGG.LOG n text");
-    let found = entries(&server.ask("AGG.FETCH n ERROR LOG BLOCK 0 COUNT 10"));
+    let found = queued_records(&server.ask("AGG.FETCH n ERROR LOG BLOCK 0 COUNT 10"));
     assert_eq!((found.len(), found[0].id), (1, id));
 }
 
@@ -23,10 +23,10 @@ fn new_log_entry_wakes_clients_of_both_protocols() {
     for connection in [server.connection(), server.connection3()] {
         let waiter = Waiter::start_on(&server, connection, "AGG.FETCH n LOG BLOCK 0 COUNT 5");
         let id: i64 = server.ask("AGG.LOG n text");
-        let entry = waiter.entry();
-        assert_eq!((entry.id, entry.deliveries), (id, 1));
-        assert_eq!(entry.queue, "LOG");
-        assert_eq!(entry.json()["message"], "text");
+        let record = waiter.record();
+        assert_eq!((record.id, record.deliveries), (id, 1));
+        assert_eq!(record.queue, "LOG");
+        assert_eq!(record.json()["message"], "text");
         // It is leased like by any FETCH.
         assert_eq!(of_queue(&server, "n", "LOG", "leased"), 1);
         assert_eq!(server.ask::<i64>(&format!("AGG.ACK n LOG {id}")), 1);
@@ -46,9 +46,9 @@ fn new_error_and_new_or_changed_object_wake_a_client() {
     ] {
         let waiter = Waiter::start(&server, &format!("AGG.FETCH n {queue} BLOCK 0"));
         server.ask::<()>(report);
-        let entry = waiter.entry();
-        assert_eq!(entry.queue, queue, "{report}");
-        let ack = format!("AGG.ACK n {queue} {}", entry.id);
+        let record = waiter.record();
+        assert_eq!(record.queue, queue, "{report}");
+        let ack = format!("AGG.ACK n {queue} {}", record.id);
         assert_eq!(server.ask::<i64>(&ack), 1, "{report}");
     }
 }
@@ -62,7 +62,7 @@ fn requeue_wakes_a_client() {
     server.ask::<()>("AGG.POP n REALITY");
     let waiter = Waiter::start(&server, "AGG.FETCH n REALITY BLOCK 0");
     server.ask::<()>("AGG.REQUEUE n REALITY");
-    assert_eq!(waiter.entry().json()["key"], "k");
+    assert_eq!(waiter.record().json()["key"], "k");
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn window_closed_by_the_timer_wakes_a_client() {
     let hour = Waiter::start(&server, "AGG.FETCH n HOUR BLOCK 0");
     server.ask::<()>("AGG.STAT n m 1");
     for (waiter, queue, window) in [(min, "MIN", 1), (hour, "HOUR", 2)] {
-        let entry = waiter.entry();
-        assert_eq!(entry.queue, queue);
-        assert_eq!(entry.json()["window"], window);
-        assert_eq!(entry.json()["metric"], "m");
+        let record = waiter.record();
+        assert_eq!(record.queue, queue);
+        assert_eq!(record.json()["window"], window);
+        assert_eq!(record.json()["metric"], "m");
     }
 }
 
@@ -90,10 +90,10 @@ fn window_closed_by_a_sample_or_forget_wakes_a_client() {
     let waiter = Waiter::start(&server, "AGG.FETCH n MIN BLOCK 0");
     server.ask::<()>(&format!("AGG.STAT n m 1 AT {start}"));
     server.ask::<()>(&format!("AGG.STAT n m 1 AT {}", start + 300_000));
-    assert_eq!(waiter.entry().json()["start"], start);
+    assert_eq!(waiter.record().json()["start"], start);
     let waiter = Waiter::start(&server, "AGG.FETCH n HOUR BLOCK 0");
     server.ask::<()>("AGG.FORGET n METRIC m");
-    assert_eq!(waiter.entry().json()["start"], start);
+    assert_eq!(waiter.record().json()["start"], start);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn error_requeued_by_the_timer_wakes_a_client() {
     server.ask::<()>("AGG.ERROR n text");
     server.ask::<()>("AGG.POP n ERROR");
     server.ask::<()>("AGG.ERROR n text");
-    let found = entries(&server.ask("AGG.FETCH n ERROR BLOCK 0"));
+    let found = queued_records(&server.ask("AGG.FETCH n ERROR BLOCK 0"));
     assert_eq!(found[0].json()["occurrences"], 2);
 }
 
@@ -116,7 +116,7 @@ fn expired_object_wakes_a_client() {
     server.ask::<()>("AGG.REALITY n k model 1 TTL 2");
     server.ask::<()>("AGG.POP n REALITY");
     let waiter = Waiter::start(&server, "AGG.FETCH n REALITY BLOCK 0");
-    assert_eq!(waiter.entry().json()["gone"], true);
+    assert_eq!(waiter.record().json()["gone"], true);
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn expired_lease_wakes_a_client() {
     let id: i64 = server.ask("AGG.LOG n text");
     server.ask::<()>("AGG.FETCH n LOG LEASE 2000");
     let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
-    let entry = waiter.entry();
-    assert_eq!((entry.id, entry.deliveries), (id, 2));
+    let record = waiter.record();
+    assert_eq!((record.id, record.deliveries), (id, 2));
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn nack_wakes_a_client() {
     server.ask::<()>("AGG.FETCH n LOG LEASE 600000");
     let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
     assert_eq!(server.ask::<i64>(&format!("AGG.NACK n LOG {id}")), 1);
-    let entry = waiter.entry();
-    assert_eq!((entry.id, entry.deliveries), (id, 2));
+    let record = waiter.record();
+    assert_eq!((record.id, record.deliveries), (id, 2));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn shortened_lease_wakes_a_client_at_its_new_end() {
     server.ask::<()>("AGG.FETCH n LOG LEASE 600000");
     let waiter = Waiter::start(&server, "AGG.FETCH n LOG BLOCK 0");
     assert_eq!(server.ask::<i64>(&format!("AGG.EXTEND n LOG 1 {id}")), 1);
-    assert_eq!(waiter.entry().id, id);
+    assert_eq!(waiter.record().id, id);
 }
 
 #[test]
@@ -178,13 +178,13 @@ fn expired_lease_wakes_a_client_though_another_saw_it_first() {
         together(&server, &[&extend, "DEBUG SLEEP 0.05", line]);
         match waiter.reply().unwrap() {
             Value::Nil => slept.push(line),
-            reply => assert_eq!(entries(&reply).pop().unwrap().id, b, "{line}"),
+            reply => assert_eq!(queued_records(&reply).pop().unwrap().id, b, "{line}"),
         }
         server.ask::<()>("DEL n");
     }
     assert!(
         slept.is_empty(),
-        "an entry is there and nobody wakes after {slept:?}"
+        "an record is there and nobody wakes after {slept:?}"
     );
 }
 
@@ -198,7 +198,7 @@ fn record_of_another_queue_does_not_wake_a_client() {
     server.ask::<()>("AGG.REALITY n k model 1");
     waiter.goes_on_waiting(&server);
     server.ask::<()>("AGG.ERROR n text");
-    assert_eq!(waiter.entry().queue, "ERROR");
+    assert_eq!(waiter.record().queue, "ERROR");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn record_of_another_node_or_database_does_not_wake_a_client() {
     ask::<()>(&mut there, "AGG.LOG other text");
     waiter.goes_on_waiting(&server);
     let id: i64 = ask(&mut there, "AGG.LOG n text");
-    assert_eq!(waiter.entry().id, id);
+    assert_eq!(waiter.record().id, id);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn record_of_a_transaction_wakes_a_client_after_exec() {
     ];
     together(&server, &lines);
     // All records, the queues in the order named.
-    let queues: Vec<String> = waiter.entries().into_iter().map(|e| e.queue).collect();
+    let queues: Vec<String> = waiter.records().into_iter().map(|e| e.queue).collect();
     assert_eq!(queues, ["REALITY", "LOG", "LOG"]);
 }
 
@@ -244,7 +244,7 @@ fn record_consumed_within_its_transaction_wakes_no_client() {
     together(&server, &["AGG.LOG n text", "AGG.POP n LOG"]);
     waiter.goes_on_waiting(&server);
     let id: i64 = server.ask("AGG.LOG n text");
-    assert_eq!(waiter.entry().id, id);
+    assert_eq!(waiter.record().id, id);
 }
 
 #[test]
@@ -257,9 +257,9 @@ fn options_of_a_blocked_fetch_apply_when_it_wakes() {
     let waiter = Waiter::start(&server, line);
     server.ask::<()>(&format!("AGG.STAT n m 1 AT {start}"));
     server.ask::<()>("AGG.FORGET n METRIC m");
-    let entry = waiter.entry();
-    assert_eq!(entry.queue, "MIN");
-    assert!(entry.text.starts_with("m,node=n,window=300s "));
-    let again = entries(&server.ask("AGG.FETCH n MIN BLOCK 0"));
-    assert_eq!((again[0].id, again[0].deliveries), (entry.id, 2));
+    let record = waiter.record();
+    assert_eq!(record.queue, "MIN");
+    assert!(record.text.starts_with("m,node=n,window=300s "));
+    let again = queued_records(&server.ask("AGG.FETCH n MIN BLOCK 0"));
+    assert_eq!((again[0].id, again[0].deliveries), (record.id, 2));
 }

@@ -238,9 +238,7 @@ const MOST_HISTOGRAMS: u32 = 7;
 
 /// Returns the bytes that the module holds.
 fn held(server: &Server) -> i64 {
-    let info: String = server.ask("INFO agg");
-    let line = info.lines().find_map(|line| line.strip_prefix("agg_held:"));
-    line.unwrap().parse().unwrap()
+    server.info_field("agg", "agg_held")
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Damaged files: a server refuses to start and says why, or loads the file; it does not crash, hang or grow.
+//! Damaged files: a server does not start and says why, or loads the file; it does not crash, hang or grow.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use testkit::*;
 #[derive(Debug, Default)]
 struct Starts {
     loaded: usize,
-    refused: usize,
+    rejected: usize,
     most: u64,
     /// The same of servers that check a file after they have rejected it.
     most_when_checked: u64,
@@ -77,7 +77,7 @@ impl Starts {
                     why.iter().any(|why| log.contains(why)),
                     "it says not why: {log}"
                 );
-                self.refused += 1;
+                self.rejected += 1;
                 break;
             }
             // Redis 7.0 checks a file that it has rejected before it exits. If the file is cut or damaged inside a
@@ -118,7 +118,7 @@ impl Starts {
                 break;
             }
             if has_rejected && started.elapsed() > Duration::from_secs(3) {
-                self.refused += 1;
+                self.rejected += 1;
                 break;
             }
             assert!(
@@ -201,7 +201,7 @@ fn damaged_rdb_files_are_rejected_or_loaded() {
         assert!(starts.most < MOST, "{starts:?}");
     }
     println!("RDB of {} bytes: {starts:?}", rdb.len());
-    assert!(starts.refused > 0 && starts.loaded > 0, "{starts:?}");
+    assert!(starts.rejected > 0 && starts.loaded > 0, "{starts:?}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn damaged_aof_files_are_rejected_or_loaded() {
     }
     println!("AOF of {} bytes: {starts:?}", aof.len());
     assert!(starts.most < MOST, "{starts:?}");
-    assert!(starts.refused > 0 && starts.loaded > 0, "{starts:?}");
+    assert!(starts.rejected > 0 && starts.loaded > 0, "{starts:?}");
 }
 
 #[test]

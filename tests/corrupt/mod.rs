@@ -1,4 +1,4 @@
-//! Damaged data: payloads of RESTORE and AGG.APPLY, and files, are refused or accepted, whatever they contain. They
+//! Damaged data: payloads of RESTORE and AGG.APPLY, and files, are rejected or accepted, whatever they contain. They
 //! never end the server, block it, or make it allocate more than a small multiple of their size.
 //!
 //! Payloads are those of real nodes, mutated and with corrected checksums. AGG_SEED and AGG_PAYLOADS set which and how

@@ -1,4 +1,4 @@
-//! Data of a newer version of the module is refused with a message that says so.
+//! Data of a newer version of the module is rejected with a message that says so.
 
 use redis::Value;
 
@@ -25,7 +25,7 @@ fn payload_of_a_newer_version_is_rejected_with_a_reason_in_the_log() {
             "a node was not loaded: encoding 2 is from a newer version of the module",
         ),
     ] {
-        let report = refusal(
+        let report = rejection(
             &mut connection,
             &[b"RESTORE", b"newer", b"0", &newer.payload()],
         );
@@ -36,13 +36,13 @@ fn payload_of_a_newer_version_is_rejected_with_a_reason_in_the_log() {
     let mut frame = dump.frames[0].clone();
     frame[1] += 1;
     assert_eq!(
-        refusal(&mut connection, &[b"AGG.APPLY", b"newer", &frame]),
+        rejection(&mut connection, &[b"AGG.APPLY", b"newer", &frame]),
         "ERR AGG.APPLY: invalid payload: written by a newer version of the module"
     );
     // Effects, for a node that exists and one that does not.
     for node in [b"n1", b"n2"] {
         assert_eq!(
-            refusal(&mut connection, &[b"AGG.APPLY", node, &[4, 0, 0]]),
+            rejection(&mut connection, &[b"AGG.APPLY", node, &[4, 0, 0]]),
             "ERR AGG.APPLY: invalid payload: written by a newer version of the module"
         );
     }
@@ -66,7 +66,7 @@ fn server_does_not_start_with_an_aof_of_a_newer_version() {
     let mut text = std::fs::read(&aof).unwrap();
     text.extend(b"*3\r\n$9\r\nAGG.APPLY\r\n$1\r\nn\r\n$3\r\n\x04\0\0\r\n");
     std::fs::write(&aof, text).unwrap();
-    let log = server.restart_refused();
+    let log = server.restart_and_fail();
     assert!(
         log.contains("written by a newer version of the module"),
         "{log}"

@@ -167,9 +167,9 @@ pub fn exercise(connection: &mut Connection, node: &str) {
         if let (Ok(reply @ Value::Array(_)), true) = (answer, words[0] == b"AGG.PEEK") {
             // A record of any node is valid JSON.
             let is_json = !words.iter().any(|word| word == b"LINE");
-            for entry in entries(reply).iter().filter(|_| is_json) {
-                entry.json();
-                ids.push((entry.queue.clone(), entry.id));
+            for record in queued_records(reply).iter().filter(|_| is_json) {
+                record.json();
+                ids.push((record.queue.clone(), record.id));
             }
         }
     }
@@ -191,7 +191,7 @@ pub fn exercise(connection: &mut Connection, node: &str) {
         .for_each(|answer| check(answer, &rest[0]));
 }
 
-/// Asserts that a command succeeded or was refused for a legitimate reason.
+/// Asserts that a command succeeded or was rejected for a legitimate reason.
 fn check(answer: &Result<Value, String>, words: &Words) {
     if let Err(error) = answer {
         let report = [

@@ -97,7 +97,7 @@ fn try_all(server: &Server, user: &str, may: bool, lines: &[&str]) {
         match send::<redis::Value>(&mut connection, &words) {
             Err(error) if error.code() == Some("NOPERM") => assert!(!may, "{user}: {line}"),
             Err(error) => panic!("{user}: {line}: {error}"),
-            Ok(_) => assert!(may, "{user}: {line} was not refused"),
+            Ok(_) => assert!(may, "{user}: {line} was not rejected"),
         }
     }
 }
@@ -169,8 +169,8 @@ fn users_have_exactly_the_described_permissions() {
     let Some((server, _dir)) = start("") else {
         return;
     };
-    let refusal = error(&mut server.connection(), "PING");
-    assert!(refusal.starts_with("NOAUTH"), "{refusal}");
+    let rejection = error(&mut server.connection(), "PING");
+    assert!(rejection.starts_with("NOAUTH"), "{rejection}");
     check_users(&server);
 }
 
@@ -220,7 +220,7 @@ fn replica_follows_with_the_lines_for_replicas() {
     let mut poller = log_in(&replica, "poller");
     until("the replica holds the line", || {
         let reply = send::<redis::Value>(&mut poller, &[b"AGG.PEEK", b"node1", b"LOG"]).ok()?;
-        (entries(&reply).len() == 1).then_some(())
+        (queued_records(&reply).len() == 1).then_some(())
     });
     assert!(error(&mut poller, "AGG.POP node1 LOG").starts_with("READONLY"));
 }

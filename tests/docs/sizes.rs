@@ -44,9 +44,7 @@ fn within(margin: f64, what: &str, measured: f64, said: f64) {
 fn held(server: &Server) -> f64 {
     // The first use of the module allocates its buffers, which belong to no node.
     let _: String = server.ask("INFO agg");
-    let info: String = server.ask("INFO agg");
-    let line = info.lines().find_map(|line| line.strip_prefix("agg_held:"));
-    line.unwrap().trim().parse().unwrap()
+    server.info_field("agg", "agg_held")
 }
 
 /// Returns the bytes that a record of a queue counts for.
@@ -354,10 +352,10 @@ fn number_of_metrics_that_fit_matches_the_table() {
             for i in taken..taken + 100 {
                 command.arg(format!("disk.iops@s{i:05}")).arg(i % 1000);
             }
-            let (new, _, refused): (usize, i64, Vec<Value>) =
+            let (new, _, rejected): (usize, i64, Vec<Value>) =
                 command.query(&mut connection).unwrap();
             taken += new;
-            if !refused.is_empty() {
+            if !rejected.is_empty() {
                 break;
             }
         }

@@ -50,7 +50,7 @@ fn ids_ahead_of_the_clock_do_not_repeat_after_del() {
         ],
     );
     assert_eq!(replies[0], Value::Int(5000));
-    let highest = entries(&replies[1])[0].id;
+    let highest = queued_records(&replies[1])[0].id;
     let [Value::Int(again), Value::Int(other)] = replies[3..] else {
         panic!("{replies:?}");
     };
@@ -65,24 +65,24 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, entries: &[Entry]) {
+    fn write(&mut self, delivered: &[QueuedRecord]) {
         let mut last = BTreeMap::new();
-        for entry in entries {
-            let before = last.insert(&entry.queue, entry.id);
-            assert!(before < Some(entry.id), "the order of {entries:?}");
+        for delivered in delivered {
+            let before = last.insert(&delivered.queue, delivered.id);
+            assert!(before < Some(delivered.id), "the order of {delivered:?}");
             let held = self
                 .by_id
-                .entry((entry.queue.clone(), entry.id))
-                .or_insert_with(|| entry.text.clone());
-            assert_eq!(*held, entry.text, "two contents of one id");
-            let record = entry.json();
+                .entry((delivered.queue.clone(), delivered.id))
+                .or_insert_with(|| delivered.text.clone());
+            assert_eq!(*held, delivered.text, "two contents of one id");
+            let record = delivered.json();
             let key = record["key"].as_str().unwrap().to_owned();
             let newest = self
                 .newest
-                .entry((entry.queue.clone(), key))
+                .entry((delivered.queue.clone(), key))
                 .or_insert((0, record.clone()));
-            if newest.0 < entry.id {
-                *newest = (entry.id, record);
+            if newest.0 < delivered.id {
+                *newest = (delivered.id, record);
             }
         }
     }
@@ -117,11 +117,11 @@ fn ids_never_have_two_contents_and_the_newest_id_shows_the_latest() {
             8..=9 => {
                 let lease = 1 + random(20);
                 let line = format!("AGG.FETCH n ERROR REALITY COUNT 2 LEASE {lease}");
-                let fetched = entries(&ask(&mut connection, &line));
+                let fetched = queued_records(&ask(&mut connection, &line));
                 handed.extend(fetched.iter().map(|e| (e.queue.clone(), e.id)));
                 writer.write(&fetched);
             }
-            10 => writer.write(&entries(&ask(
+            10 => writer.write(&queued_records(&ask(
                 &mut connection,
                 "AGG.POP n ERROR REALITY COUNT 1",
             ))),

@@ -52,13 +52,13 @@ fn expired_lease_is_redelivered_with_one_more_delivery() {
         let first = only(&server, &format!("AGG.FETCH n {queue} LEASE 1"));
         assert_eq!(first.deliveries, 1);
         let again = take_when_there(&server, &format!("AGG.FETCH n {queue} LEASE 1"));
-        let expected = Entry {
+        let expected = QueuedRecord {
             deliveries: 2,
             ..first
         };
         assert_eq!(again, std::slice::from_ref(&expected));
         let popped = take_when_there(&server, &format!("AGG.POP n {queue}"));
-        let expected = Entry {
+        let expected = QueuedRecord {
             deliveries: 3,
             ..expected
         };
@@ -101,7 +101,7 @@ fn ack_removes_a_record_whoever_holds_the_lease() {
     one_of_each(&server, "n");
     let (mut one, mut other) = (server.connection(), server.connection3());
     for queue in QUEUES {
-        let fetched = entries(&ask(&mut one, &format!("AGG.FETCH n {queue}")));
+        let fetched = queued_records(&ask(&mut one, &format!("AGG.FETCH n {queue}")));
         let line = format!("AGG.ACK n {queue} {}", fetched[0].id);
         assert_eq!(ask::<Value>(&mut other, &line), Value::Int(1), "{queue}");
         assert_eq!(ask::<Value>(&mut other, &line), Value::Int(0), "{queue}");
@@ -111,8 +111,8 @@ fn ack_removes_a_record_whoever_holds_the_lease() {
     one_of_each_with(&server, "n", "other");
     for queue in QUEUES {
         // The error is known and waits for its interval.
-        for entry in take(&server, &format!("AGG.PEEK n {queue}")) {
-            let line = format!("AGG.ACK n {queue} {}", entry.id);
+        for record in take(&server, &format!("AGG.PEEK n {queue}")) {
+            let line = format!("AGG.ACK n {queue} {}", record.id);
             assert_eq!(server.ask::<i64>(&line), 1, "{queue}");
         }
         assert_eq!(info(&server, "n", queue, "length"), 0, "{queue}");
@@ -200,7 +200,11 @@ fn after_its_end(server: &Server, line: &str) -> Value {
             "AGG.FETCH n LOG",
         ],
     );
-    assert_eq!(deliveries(&entries(&replies[3])), [(id, 2)], "{line}");
+    assert_eq!(
+        deliveries(&queued_records(&replies[3])),
+        [(id, 2)],
+        "{line}"
+    );
     replies[2].clone()
 }
 
@@ -260,7 +264,7 @@ fn two_fetching_clients_share_the_records() {
     let (mut one, mut other) = (server.connection(), server.connection());
     let mut got = Vec::new();
     for connection in [&mut one, &mut other] {
-        got.extend(entries(&ask(connection, "AGG.FETCH n LOG COUNT 3")));
+        got.extend(queued_records(&ask(connection, "AGG.FETCH n LOG COUNT 3")));
     }
     assert_eq!(ids(&got), all);
 }

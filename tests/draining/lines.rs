@@ -19,10 +19,10 @@ fn line(server: &Server, node: &[u8], metric: &[u8], tags: &[u8]) -> (String, i6
     assert_eq!(taken, 1);
     close(server, node, metric);
     let reply: Value = server.send(&[b"AGG.POP", node, b"MIN", b"FORMAT", b"LINE"]);
-    let [entry] = entries(&reply).try_into().expect("one entry");
+    let [record] = queued_records(&reply).try_into().expect("one record");
     // The next line is of the same window.
     server.send::<()>(&[b"DEL", node]);
-    (entry.text, start)
+    (record.text, start)
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn lines_are_influxdb_line_protocol() {
             1e300 / 3.0
         );
         for command in ["PEEK", "FETCH"] {
-            let entry = only(&server, &format!("AGG.{command} n1 {queue} FORMAT LINE"));
-            assert_eq!((&*entry.queue, &*entry.text), (queue, &*expected));
+            let record = only(&server, &format!("AGG.{command} n1 {queue} FORMAT LINE"));
+            assert_eq!((&*record.queue, &*record.text), (queue, &*expected));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! AGG.POP, FETCH, ACK, NACK, EXTEND, PEEK and REQUEUE on a real server: what queues deliver and in which order,
-//! leases, the form of records, and what is refused.
+//! leases, the form of records, and what is rejected.
 
 mod ids;
 mod leases;
@@ -7,7 +7,7 @@ mod lines;
 mod peek;
 mod records;
 mod references;
-mod refusals;
+mod rejections;
 mod replies;
 mod requeue;
 
@@ -23,30 +23,30 @@ fn log(server: &Server, node: &str, message: &str) -> i64 {
 }
 
 /// Returns the records that POP, FETCH or PEEK delivers.
-fn take(server: &Server, line: &str) -> Vec<Entry> {
-    entries(&server.ask(line))
+fn take(server: &Server, line: &str) -> Vec<QueuedRecord> {
+    queued_records(&server.ask(line))
 }
 
 /// Returns the only record of such a reply.
-fn only(server: &Server, line: &str) -> Entry {
-    let [entry] = take(server, line).try_into().expect("one entry");
-    entry
+fn only(server: &Server, line: &str) -> QueuedRecord {
+    let [record] = take(server, line).try_into().expect("one record");
+    record
 }
 
 /// Waits until POP or FETCH delivers something.
-fn take_when_there(server: &Server, line: &str) -> Vec<Entry> {
+fn take_when_there(server: &Server, line: &str) -> Vec<QueuedRecord> {
     until(line, || {
-        Some(take(server, line)).filter(|entries| !entries.is_empty())
+        Some(take(server, line)).filter(|records| !records.is_empty())
     })
 }
 
-fn ids(entries: &[Entry]) -> Vec<i64> {
-    entries.iter().map(|entry| entry.id).collect()
+fn ids(records: &[QueuedRecord]) -> Vec<i64> {
+    records.iter().map(|record| record.id).collect()
 }
 
 /// Returns records as pairs of id and deliveries.
-fn deliveries(entries: &[Entry]) -> Vec<(i64, i64)> {
-    entries.iter().map(|e| (e.id, e.deliveries)).collect()
+fn deliveries(records: &[QueuedRecord]) -> Vec<(i64, i64)> {
+    records.iter().map(|e| (e.id, e.deliveries)).collect()
 }
 
 /// Closes the windows of a metric: their records are queued.

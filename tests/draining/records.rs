@@ -24,10 +24,10 @@ fn records_of_windows_have_their_fields_in_order() {
     ]);
     close(&server, b"n", b"disk.iops@sda");
     for (queue, window) in [("MIN", 300), ("HOUR", 3600)] {
-        let entry = only(&server, &format!("AGG.POP n {queue}"));
-        let (id, end) = (entry.id, start + window * 1000);
+        let record = only(&server, &format!("AGG.POP n {queue}"));
+        let (id, end) = (record.id, start + window * 1000);
         assert_eq!(
-            entry.text,
+            record.text,
             format!(
                 "{{\"node\":\"n\",\"queue\":\"{queue}\",\"id\":{id},\"metric\":\"disk.iops@sda\",\"type\":\"ABS\",\
                  \"window\":{window},\"start\":{start},\"end\":{end},\"count\":4,\"sum\":1e21,\"avg\":2.5e20,\
@@ -49,10 +49,10 @@ fn record_of_a_counter_has_the_increase_and_the_rates() {
         server.ask::<()>(&format!("AGG.STAT n m {total} DIFF AT {at}"));
     }
     close(&server, b"n", b"m");
-    let entry = only(&server, "AGG.POP n MIN");
-    let (id, end) = (entry.id, start + 300_000);
+    let record = only(&server, "AGG.POP n MIN");
+    let (id, end) = (record.id, start + 300_000);
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"MIN\",\"id\":{id},\"metric\":\"m\",\"type\":\"DIFF\",\"window\":300,\
              \"start\":{start},\"end\":{end},\"count\":2,\"sum\":360.0,\"avg\":3.0,\"min\":1.0,\"max\":5.0,\
@@ -88,11 +88,11 @@ fn records_of_logs_have_their_fields_in_order() {
     );
     let before = now_ms();
     let id = log(&server, "n", "text");
-    let entry = only(&server, "AGG.POP n LOG");
-    let epoch = entry.json()["epoch"].as_i64().unwrap();
+    let record = only(&server, "AGG.POP n LOG");
+    let epoch = record.json()["epoch"].as_i64().unwrap();
     assert!((before..=now_ms()).contains(&epoch));
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"LOG\",\"id\":{id},\"message\":\"text\",\"level\":3,\
              \"severity\":\"INFO\",\"tags\":{{}},\"epoch\":{epoch}}}"
@@ -111,10 +111,10 @@ fn records_of_errors_have_their_fields_in_order() {
         "AGG.ERROR n message PUBLIC public LEVEL 1 TYPE ops TAGS a:1 CODE c FUNC f FILE p BACKTRACE b GID 7 NID 8 \
          KEY k AT {last}"
     ));
-    let entry = only(&server, "AGG.POP n ERROR");
-    let id = entry.id;
+    let record = only(&server, "AGG.POP n ERROR");
+    let id = record.id;
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"ERROR\",\"id\":{id},\"key\":\"k\",\"message\":\"message\",\
              \"public\":\"public\",\"level\":1,\"severity\":\"DEBUG\",\"type\":\"OPS\",\
@@ -124,10 +124,10 @@ fn records_of_errors_have_their_fields_in_order() {
         )
     );
     let (key, _): (String, i64) = server.ask(&format!("AGG.ERROR n bare AT {first}"));
-    let entry = only(&server, "AGG.POP n ERROR");
-    let id = entry.id;
+    let record = only(&server, "AGG.POP n ERROR");
+    let id = record.id;
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"ERROR\",\"id\":{id},\"key\":\"{key}\",\"message\":\"bare\",\"public\":\"\",\
              \"level\":7,\"severity\":\"ERROR\",\"type\":\"UNKNOWN\",\"tags\":{{}},\"code\":\"\",\"func\":\"\",\"file\":\"\",\
@@ -153,10 +153,10 @@ fn records_of_objects_have_their_fields_in_order() {
         b"AT",
         at.to_string().as_bytes(),
     ]);
-    let entry = only(&server, "AGG.POP n REALITY");
-    let id = entry.id;
+    let record = only(&server, "AGG.POP n REALITY");
+    let id = record.id;
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"REALITY\",\"id\":{id},\"key\":\"disk:sda\",\"model\":\"system.Disk\",\
              \"json\":{{\"size\":1.50,\"a b\":[1,null]}},\"tags\":{{\"a\":true,\"b\":\"1\"}},\"epoch\":{at},\
@@ -166,11 +166,11 @@ fn records_of_objects_have_their_fields_in_order() {
     // Its last change is its end.
     let before = now_ms();
     server.ask::<()>("AGG.FORGET n REALITY disk:sda");
-    let entry = only(&server, "AGG.POP n REALITY");
-    let (id, epoch) = (entry.id, entry.json()["epoch"].as_i64().unwrap());
+    let record = only(&server, "AGG.POP n REALITY");
+    let (id, epoch) = (record.id, record.json()["epoch"].as_i64().unwrap());
     assert!((before..=now_ms()).contains(&epoch));
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             "{{\"node\":\"n\",\"queue\":\"REALITY\",\"id\":{id},\"key\":\"disk:sda\",\"model\":\"system.Disk\",\
              \"json\":{{\"size\":1.50,\"a b\":[1,null]}},\"tags\":{{\"a\":true,\"b\":\"1\"}},\"epoch\":{epoch},\
@@ -234,11 +234,11 @@ fn text_that_is_not_utf8_is_delivered_as_valid_json() {
     ]);
     let words = QUEUES.map(str::as_bytes);
     let reply: Value = server.send(&[&[b"AGG.POP" as &[u8], BAD], &words[..]].concat());
-    // `entries` accepts only valid UTF-8, `records` only valid JSON.
+    // `queued_records` accepts only valid UTF-8, `records` only valid JSON.
     let records = records(&reply);
     assert_eq!(records.len(), 5);
     let texts = "node metric message public code func file backtrace key model";
-    for (record, entry) in records.iter().zip(entries(&reply)) {
+    for (record, queued) in records.iter().zip(queued_records(&reply)) {
         for name in texts.split(' ') {
             let Some(text) = record.get(name) else {
                 continue;
@@ -251,10 +251,10 @@ fn text_that_is_not_utf8_is_delivered_as_valid_json() {
         assert!(tags.keys().any(|name| name.starts_with("taga\u{fffd}b")));
         // Two names that became equal are not written twice.
         assert_eq!(
-            entry.text.matches("\"\u{fffd}\":").count(),
+            queued.text.matches("\"\u{fffd}\":").count(),
             1,
             "{}",
-            entry.text
+            queued.text
         );
     }
 }

@@ -12,10 +12,10 @@ fn reply_has_queue_id_deliveries_and_record_in_both_protocols() {
             server.ask::<()>("DEL n");
             let id = log(&server, "n", "text");
             let reply: Value = ask(&mut connection, &format!("AGG.{command} n LOG"));
-            let [Value::Array(entry)] = list(&reply) else {
+            let [Value::Array(delivered)] = list(&reply) else {
                 panic!("{reply:?}");
             };
-            let [queue, given, deliveries, Value::BulkString(record)] = entry.as_slice() else {
+            let [queue, given, deliveries, Value::BulkString(record)] = delivered.as_slice() else {
                 panic!("{reply:?}");
             };
             assert_eq!(*queue, Value::BulkString(b"LOG".to_vec()));
@@ -153,8 +153,8 @@ fn replies_stop_at_about_one_mebibyte() {
     const ONE: usize = 40_000;
     let text = "x".repeat(ONE);
     let all: Vec<i64> = (0..60).map(|_| log(&server, "n", &text)).collect();
-    let full = |entries: &[Entry]| {
-        let bytes: usize = entries.iter().map(|e| e.text.len()).sum();
+    let full = |delivered: &[QueuedRecord]| {
+        let bytes: usize = delivered.iter().map(|e| e.text.len()).sum();
         assert!((MIB - 2 * ONE..MIB + 2 * ONE).contains(&bytes), "{bytes}");
     };
     full(&take(&server, "AGG.PEEK n LOG"));

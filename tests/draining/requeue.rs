@@ -36,7 +36,7 @@ fn requeue_delivers_again_what_was_delivered() {
         let found = take(&server, &format!("AGG.FETCH n {queue}"));
         assert_eq!(
             found[0],
-            Entry {
+            QueuedRecord {
                 deliveries: 1,
                 ..waiting
             }

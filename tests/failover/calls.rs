@@ -14,8 +14,8 @@ pub type Find = Arc<dyn Fn(&str) -> Option<u16> + Send + Sync>;
 pub enum Failure {
     /// The connection broke: the command may have been carried out.
     Unknown,
-    /// It was refused, or nobody listened.
-    Refused(String),
+    /// It was rejected, or nobody listened.
+    Rejected(String),
 }
 
 /// See the file's header.
@@ -92,10 +92,10 @@ impl Link {
                 self.connection = None;
                 return Err(Failure::Unknown);
             } else {
-                return Err(Failure::Refused(last));
+                return Err(Failure::Rejected(last));
             }
         }
-        Err(Failure::Refused(last))
+        Err(Failure::Rejected(last))
     }
 
     /// Returns how many replicas have confirmed the writes of this connection.

@@ -60,13 +60,13 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn add(&mut self, node: &str, entry: &Entry) {
-        let key = (node.to_owned(), entry.queue.clone(), entry.id);
+    pub fn add(&mut self, node: &str, record: &QueuedRecord) {
+        let key = (node.to_owned(), record.queue.clone(), record.id);
         let before = self.all.get(&key);
-        if before.is_some_and(|before| *before != entry.text) {
-            self.clashes.push(format!("{before:?} and {}", entry.text));
+        if before.is_some_and(|before| *before != record.text) {
+            self.clashes.push(format!("{before:?} and {}", record.text));
         }
-        self.all.insert(key, entry.text.clone());
+        self.all.insert(key, record.text.clone());
     }
 }
 
@@ -218,16 +218,16 @@ fn drain_once(
     if reply == Value::Nil {
         return;
     }
-    let fetched = entries(&reply);
+    let fetched = queued_records(&reply);
     {
         let mut seen = seen.lock().unwrap();
-        fetched.iter().for_each(|entry| seen.add(node, entry));
+        fetched.iter().for_each(|record| seen.add(node, record));
     }
     for queue in QUEUES {
         let of: Vec<String> = fetched
             .iter()
-            .filter(|entry| entry.queue == queue)
-            .map(|entry| entry.id.to_string())
+            .filter(|record| record.queue == queue)
+            .map(|record| record.id.to_string())
             .collect();
         if of.is_empty() {
             continue;

@@ -240,8 +240,8 @@ fn replica_serves_its_old_data_while_it_loads_a_copy_of_the_same_history() {
     assert_equal("after all copies", &primary, &[&replica]);
     let () = replica.ask("REPLICAOF NO ONE");
     let id: i64 = replica.ask("AGG.LOG n1 more");
-    let waits = entries(&replica.ask("AGG.PEEK n1 LOG"));
-    assert_eq!(waits.last().map(|entry| entry.id), Some(id));
+    let waits = queued_records(&replica.ask("AGG.PEEK n1 LOG"));
+    assert_eq!(waits.last().map(|record| record.id), Some(id));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn interrupted_full_resync_is_retried() {
         // It is complete enough to be promoted.
         let () = replica.ask("REPLICAOF NO ONE");
         let id: i64 = replica.ask("AGG.LOG n1 more");
-        let waits = entries(&replica.ask("AGG.PEEK n1 LOG"));
-        assert_eq!(waits.last().map(|entry| entry.id), Some(id));
+        let waits = queued_records(&replica.ask("AGG.PEEK n1 LOG"));
+        assert_eq!(waits.last().map(|record| record.id), Some(id));
     }
 }

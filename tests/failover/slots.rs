@@ -179,7 +179,7 @@ fn atomic_slot_migration_loses_nothing_and_duplicates_nothing() {
         |cluster, slot, from, to| {
             let [from, to] = [from, to].map(|i| &cluster.servers[i]);
             let to = id_of(to);
-            // A node of the cluster refuses what it does not know yet.
+            // A node of the cluster rejects what it does not know yet.
             until("the migration begins", || {
                 let migrate = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {to}");
                 match send::<String>(&mut from.connection(), &words(&migrate)) {

@@ -22,12 +22,7 @@ pub fn let_pass(ms: u64) {
 
 /// Returns a field of INFO.
 pub fn info(server: &Server, field: &str) -> String {
-    let info: String = server.ask("INFO everything");
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {field} in {info}"))
-        .to_owned()
+    server.info_field("everything", field)
 }
 
 /// Returns whether it follows a primary. A server that is being reconfigured (Sentinel then closes its clients) does

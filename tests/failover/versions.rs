@@ -51,9 +51,9 @@ fn agree(primary: &Program, replicas: &[Program], seed: u64) {
         assert_equal(&format!("{who}, round {round}"), &first, &followers);
     }
     // Most commands were carried out, so the comparison is meaningful.
-    let [done, refused] = [|m: &RandomWorkload| m.done, |m: &RandomWorkload| m.refused]
+    let [done, rejected] = [|m: &RandomWorkload| m.done, |m: &RandomWorkload| m.rejected]
         .map(|of| of(&workloads[0]) + of(&workloads[1]));
-    assert!(done > refused, "{done} done, {refused} refused");
+    assert!(done > rejected, "{done} done, {rejected} rejected");
     let mut readers = std::iter::once(primary).chain(replicas).cycle().skip(1);
     for server in std::iter::once(&first).chain(followers.iter().copied()) {
         let reader = readers.next().unwrap();

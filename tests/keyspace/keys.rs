@@ -150,7 +150,7 @@ fn nodes_of_one_name_in_several_databases_are_independent() {
         let all = peek(&mut c, "n", "MIN");
         assert!(
             all.iter()
-                .map(Entry::json)
+                .map(QueuedRecord::json)
                 .all(|r| r["metric"] == *metric || r["metric"].as_str().unwrap().contains("probe")),
             "{all:?}"
         );
@@ -181,10 +181,10 @@ fn node_names_may_be_any_bytes() {
     };
     let name = b"n\x00\xff\r\n {\"";
     assert_eq!(server.send::<i64>(&[b"AGG.STAT", name, b"m", b"1"]), 1);
-    let entry = until("its window closes", || {
-        entries(&server.send(&[b"AGG.PEEK", name, b"MIN"])).pop()
+    let record = until("its window closes", || {
+        queued_records(&server.send(&[b"AGG.PEEK", name, b"MIN"])).pop()
     });
-    assert_eq!(entry.json()["node"], "n\u{0}\u{fffd}\r\n {\"");
+    assert_eq!(record.json()["node"], "n\u{0}\u{fffd}\r\n {\"");
 }
 
 #[test]
@@ -193,11 +193,7 @@ fn memory_usage_grows_as_the_server_does() {
         return;
     };
     let mut c = server.connection();
-    let used = || -> i64 {
-        let all: String = server.ask("INFO memory");
-        let line = all.lines().find_map(|l| l.strip_prefix("used_memory:"));
-        line.unwrap().trim().parse().unwrap()
-    };
+    let used = || -> i64 { server.info_field("memory", "used_memory") };
     let _: i64 = ask(&mut c, "AGG.LOG n hello");
     let small: i64 = ask(&mut c, "MEMORY USAGE n");
     assert!((100..100_000).contains(&small), "{small}");

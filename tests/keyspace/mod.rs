@@ -12,8 +12,8 @@ use redis::{Connection, ConnectionLike, Value};
 use testkit::*;
 
 /// Returns all records of a queue without consuming them.
-fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
-    entries(&ask(
+fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<QueuedRecord> {
+    queued_records(&ask(
         connection,
         &format!("AGG.PEEK {node} {queue} COUNT 10000"),
     ))
@@ -23,7 +23,7 @@ fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
 fn has_closed(connection: &mut Connection, node: &str, metric: &str) -> bool {
     peek(connection, node, "MIN")
         .iter()
-        .map(Entry::json)
+        .map(QueuedRecord::json)
         .filter(|record| record["metric"] == metric)
         .inspect(|record| assert_eq!(record["node"], node))
         .count()
@@ -55,14 +55,7 @@ fn exists(connection: &mut Connection, key: &str) -> bool {
 
 /// Returns a number of INFO agg.
 fn info(server: &Server, field: &str) -> i64 {
-    let all: String = server.ask("INFO agg");
-    let line = all
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("{field} is not in {all}"))
-        .trim()
-        .parse()
-        .unwrap()
+    server.info_field("agg", field)
 }
 
 fn scanned(connection: &mut Connection) -> Vec<String> {

@@ -56,10 +56,10 @@ fn record_fetched_under_the_old_name_is_acknowledged_under_the_new() {
     };
     let mut c = server.connection();
     let id: i64 = ask(&mut c, "AGG.LOG old hello");
-    let fetched = entries(&ask(&mut c, "AGG.FETCH old LOG"));
+    let fetched = queued_records(&ask(&mut c, "AGG.FETCH old LOG"));
     assert_eq!((fetched[0].id, fetched.len()), (id, 1));
     let () = ask(&mut c, "RENAME old new");
-    assert_eq!(entries(&ask(&mut c, "AGG.FETCH new LOG")), []);
+    assert_eq!(queued_records(&ask(&mut c, "AGG.FETCH new LOG")), []);
     assert_eq!(ask::<i64>(&mut c, &format!("AGG.ACK new LOG {id}")), 1);
     assert_eq!(peek(&mut c, "new", "LOG"), []);
 }

@@ -31,10 +31,10 @@ fn transaction_runs_commands_of_every_family() {
     assert_eq!(replies.len(), 9);
     assert_eq!(replies[0], Value::Int(1));
     assert!(matches!(replies[4], Value::ServerError(_)), "{replies:?}");
-    assert_eq!(entries(&replies[5])[0].json()["message"], "hello");
-    assert_eq!(entries(&replies[6]).len(), 2);
+    assert_eq!(queued_records(&replies[5])[0].json()["message"], "hello");
+    assert_eq!(queued_records(&replies[6]).len(), 2);
     assert_eq!(int(&replies[7], "samples"), 1);
-    assert_eq!(entries(&replies[8]), []);
+    assert_eq!(queued_records(&replies[8]), []);
     let () = ask(&mut c, "MULTI");
     assert_eq!(ask::<String>(&mut c, "AGG.LOG discarded hello"), "QUEUED");
     let () = ask(&mut c, "DISCARD");
@@ -148,8 +148,8 @@ const SCRIPT: &str = "
     redis.call('AGG.SCAN', n, 'METRIC', 0)
     redis.call('AGG.INFO', n)
     local peeked = redis.call('AGG.PEEK', n, 'ERROR')
-    local refused = redis.pcall('AGG.STAT', n, 'm', 'nonsense')
-    return {#fetched, #nothing, acknowledged, #popped, #peeked, metric[2], refused.err}
+    local rejected = redis.pcall('AGG.STAT', n, 'm', 'nonsense')
+    return {#fetched, #nothing, acknowledged, #popped, #peeked, metric[2], rejected.err}
 ";
 
 const SCRIPT_ANSWERS: (i64, i64, i64, i64, i64, &str, &str) = (

@@ -138,8 +138,8 @@ fn after_many_leases_ended(what: &str, limit: i64, after: impl Fn(i64) -> String
     timed.last_takes_less(what, limit, |timed| {
         let mut ids: Vec<i64> = Vec::new();
         while ids.len() < LEASED {
-            let found = entries(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
-            ids.extend(found.iter().map(|entry| entry.id));
+            let found = queued_records(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
+            ids.extend(found.iter().map(|record| record.id));
         }
         // They expire together, while the server sleeps.
         let extend =
@@ -170,11 +170,11 @@ pub fn nack_and_extend_of_many_ids_stay_short() {
     let fetch_all = |timed: &mut Timed| {
         let mut ids = Vec::new();
         loop {
-            let found = entries(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
+            let found = queued_records(&timed.ask("AGG.FETCH n LOG COUNT 10000 LEASE 600000"));
             if found.is_empty() {
                 return ids;
             }
-            ids.extend(found.iter().map(|entry| entry.id.to_string()));
+            ids.extend(found.iter().map(|record| record.id.to_string()));
         }
     };
     let mut ids = fetch_all(&mut timed);
@@ -189,10 +189,10 @@ pub fn nack_and_extend_of_many_ids_stay_short() {
     for verb in ["AGG.EXTEND n LOG 60000", "AGG.NACK n LOG", "AGG.ACK n LOG"] {
         let more = ids.iter().cloned().chain(["1".to_owned()]);
         let words = with(verb, more);
-        let refusal = timed.refuses_within(verb, ONE, |_| words.clone());
+        let rejection = timed.rejects_within(verb, ONE, |_| words.clone());
         assert!(
-            refusal.contains("10001 ids given: the maximum is 10000"),
-            "{refusal}"
+            rejection.contains("10001 ids given: the maximum is 10000"),
+            "{rejection}"
         );
     }
 }
@@ -216,9 +216,10 @@ pub fn ack_of_many_ids_stays_short() {
             let mut ids: Vec<i64> = Vec::new();
             while ids.len() < n {
                 let from = ids.last().map_or(0, |id| id + 1);
-                let found =
-                    entries(&timed.ask(&format!("AGG.PEEK n {queue} COUNT 10000 FROM {from}")));
-                ids.extend(found.iter().map(|entry| entry.id));
+                let found = queued_records(
+                    &timed.ask(&format!("AGG.PEEK n {queue} COUNT 10000 FROM {from}")),
+                );
+                ids.extend(found.iter().map(|record| record.id));
             }
             // In the middle of the queue, so that gaps remain.
             let ids = ids
@@ -253,12 +254,12 @@ pub fn requeue_is_bounded_in_entries_and_in_work() {
     }
     timed.send((20_000..20_001).map(|i| split(&format!("AGG.REALITY n o{i} m 1"))));
     while !list(&timed.ask("AGG.POP n REALITY COUNT 10000")).is_empty() {}
-    let refusal = timed.refuses_within("AGG.REQUEUE of too many", MANY, |_| {
+    let rejection = timed.rejects_within("AGG.REQUEUE of too many", MANY, |_| {
         split("AGG.REQUEUE n REALITY")
     });
     assert!(
-        refusal.contains("more than 20000 objects match: queue fewer at a time with MATCH"),
-        "{refusal}"
+        rejection.contains("more than 20000 objects match: queue fewer at a time with MATCH"),
+        "{rejection}"
     );
     assert_eq!(int(&timed.ask("AGG.INFO n"), "realities"), 20_001);
 
@@ -266,12 +267,12 @@ pub fn requeue_is_bounded_in_entries_and_in_work() {
     timed.send((0..1000).map(|i| with("AGG.REALITY n", [&long_name(i)[..], b"m", b"1"])));
     while !list(&timed.ask("AGG.POP n REALITY COUNT 10000")).is_empty() {}
     let pattern = format!("*{}b", "a".repeat(1000));
-    let refusal = timed.refuses_within("AGG.REQUEUE with an expensive pattern", MANY, |_| {
+    let rejection = timed.rejects_within("AGG.REQUEUE with an expensive pattern", MANY, |_| {
         split(&format!("AGG.REQUEUE n REALITY MATCH {pattern}"))
     });
     assert!(
-        refusal.contains("takes too long: use a shorter pattern"),
-        "{refusal}"
+        rejection.contains("takes too long: use a shorter pattern"),
+        "{rejection}"
     );
     assert!(list(&timed.ask("AGG.PEEK n REALITY")).is_empty());
     // A scan that ends early is cheap whatever the names are.

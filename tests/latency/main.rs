@@ -30,7 +30,7 @@ const CASES: &[Cases] = &[
         &[
             report::mstat_of_new_metrics_with_long_tags_stays_short,
             report::mstat_that_closes_windows_with_long_tags_stays_short,
-            report::mstat_of_refused_samples_stays_short,
+            report::mstat_of_rejected_samples_stays_short,
             report::mstat_of_long_names_and_values_stays_short,
         ],
     ),

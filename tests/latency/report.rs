@@ -24,7 +24,7 @@ pub fn stat_with_long_tags_stays_short() {
         )
     });
     let digits = "9".repeat(LONG);
-    timed.refuses_within("AGG.STAT of a long value", ONE, |_| {
+    timed.rejects_within("AGG.STAT of a long value", ONE, |_| {
         with("AGG.STAT n m", [&digits])
     });
 }
@@ -123,42 +123,42 @@ pub fn mstat_that_closes_windows_with_long_tags_stays_short() {
     let reply = timed.takes_less("AGG.MSTAT that closes windows", MANY, |timed| {
         prepare(timed, "")
     });
-    let [Value::Int(taken), Value::Int(0), Value::Array(refused)] = list(&reply) else {
+    let [Value::Int(taken), Value::Int(0), Value::Array(rejected)] = list(&reply) else {
         panic!("{reply:?}");
     };
     // Each left a record in MIN and one in HOUR.
     assert!((256..300).contains(taken), "{taken}");
-    assert_eq!(*taken as usize + refused.len(), 10_000);
-    assert_eq!(list(&refused[0])[1], Value::BulkString(why.into()));
-    let refusal = timed.refuses_within("AGG.MSTAT ATOMIC that closes windows", MANY, |timed| {
+    assert_eq!(*taken as usize + rejected.len(), 10_000);
+    assert_eq!(list(&rejected[0])[1], Value::BulkString(why.into()));
+    let rejection = timed.rejects_within("AGG.MSTAT ATOMIC that closes windows", MANY, |timed| {
         prepare(timed, " ATOMIC")
     });
     assert!(
-        refusal.contains(&format!("{why}; no sample was accepted")),
-        "{refusal}"
+        rejection.contains(&format!("{why}; no sample was accepted")),
+        "{rejection}"
     );
 }
 
 #[test]
-pub fn mstat_of_refused_samples_stays_short() {
+pub fn mstat_of_rejected_samples_stays_short() {
     let Some(mut timed) = Timed::start("max-series 1") else {
         return;
     };
     timed.ask("AGG.STAT n m 1");
     for value in [&b"1"[..], b"x\x01\xff"] {
-        timed.takes_less("AGG.MSTAT of refused samples", MANY, |_| {
+        timed.takes_less("AGG.MSTAT of rejected samples", MANY, |_| {
             let mut words = split("AGG.MSTAT n VALUES");
             words.extend(values(numbered("new\x01\u{e9}".repeat(20)), value));
             words
         });
     }
     let too_many: Vec<Vec<u8>> = values((0..10_001).map(|_| b"m".to_vec()), b"1");
-    let refusal = timed.refuses_within("AGG.MSTAT of too many samples", ONE, |_| {
+    let rejection = timed.rejects_within("AGG.MSTAT of too many samples", ONE, |_| {
         with("AGG.MSTAT n VALUES", &too_many)
     });
     assert!(
-        refusal.contains("VALUES has 10001 samples: the maximum is 10000"),
-        "{refusal}"
+        rejection.contains("VALUES has 10001 samples: the maximum is 10000"),
+        "{rejection}"
     );
 }
 
@@ -180,12 +180,12 @@ pub fn mstat_of_long_names_and_values_stays_short() {
         );
     }
     let long = values((0..200).map(long_name), b"1");
-    let refusal = timed.refuses_within("AGG.MSTAT of too many bytes", MANY, |_| {
+    let rejection = timed.rejects_within("AGG.MSTAT of too many bytes", MANY, |_| {
         with("AGG.MSTAT n VALUES", &long)
     });
     assert!(
-        refusal.contains("VALUES has 13107400 bytes: the maximum is 5120000"),
-        "{refusal}"
+        rejection.contains("VALUES has 13107400 bytes: the maximum is 5120000"),
+        "{rejection}"
     );
 }
 
@@ -194,7 +194,7 @@ pub fn log_with_long_texts_stays_short() {
     let Some(mut timed) = Timed::start("queue-log 5mb") else {
         return;
     };
-    // A full queue of small entries, of which many are evicted for a long one.
+    // A full queue of small records, of which many are evicted for a long one.
     timed.send((0..200_000).map(|_| split("AGG.LOG n x")));
     let (long, tags) = (vec![b'\xff'; 1 << 20], [many_tags(), many_plain_tags()]);
     let mut n = 0;

@@ -38,7 +38,7 @@ impl Timed {
         ask(&mut self.connection, line)
     }
 
-    /// Sends commands, some thousand at once, and asserts that none is refused.
+    /// Sends commands, some thousand at once, and asserts that none is rejected.
     pub fn send(&mut self, commands: impl IntoIterator<Item = Words>) {
         let mut commands = commands.into_iter().peekable();
         while commands.peek().is_some() {
@@ -90,8 +90,8 @@ impl Timed {
         reply.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// Asserts that a refused command takes less than `limit` and returns its error.
-    pub fn refuses_within(
+    /// Asserts that a rejected command takes less than `limit` and returns its error.
+    pub fn rejects_within(
         &mut self,
         what: &str,
         limit: i64,
@@ -101,7 +101,7 @@ impl Timed {
         eprintln!("{what}: {took} us");
         assert!(took < limit, "{what} took {took} us, at most {limit}");
         match reply {
-            Ok(reply) => panic!("{what} was not refused: {reply:?}"),
+            Ok(reply) => panic!("{what} was not rejected: {reply:?}"),
             Err(error) => error.to_string(),
         }
     }

@@ -10,13 +10,13 @@ use testkit::{seed, until};
 enum Goal {
     /// To have gone on for its time.
     Time,
-    /// That something was refused.
-    Refusal,
+    /// That something was rejected.
+    Rejection,
     /// That records were dropped to free memory.
     Drop,
 }
 
-/// Runs attacks at a memory limit and returns how much was refused and how many records were dropped.
+/// Runs attacks at a memory limit and returns how much was rejected and how many records were dropped.
 fn attack(what: &str, max_memory: &str, attacks: &[Attack], goal: Goal) -> Option<(u64, i64)> {
     let _beside = beside();
     let server = server(&format!("{SHORT} max-memory {max_memory}"))?;
@@ -31,7 +31,7 @@ fn attack(what: &str, max_memory: &str, attacks: &[Attack], goal: Goal) -> Optio
     until(&format!("{what}: the attack reaches its goal"), || {
         let is_reached = match goal {
             Goal::Time => true,
-            Goal::Refusal => attackers.iter().any(|attacker| attacker.refused() > 0),
+            Goal::Rejection => attackers.iter().any(|attacker| attacker.rejected() > 0),
             Goal::Drop => agg(&server, "agg_dropped_max_memory") > 0,
         };
         is_reached.then_some(())
@@ -48,10 +48,10 @@ fn attack(what: &str, max_memory: &str, attacks: &[Attack], goal: Goal) -> Optio
 
 #[test]
 fn random_metric_names_do_not_exceed_the_memory_limit() {
-    let Some((refused, _)) = attack("names", "8mb", &[names], Goal::Refusal) else {
+    let Some((rejected, _)) = attack("names", "8mb", &[names], Goal::Rejection) else {
         return;
     };
-    assert!(refused > 0, "the attack was too weak");
+    assert!(rejected > 0, "the attack was too weak");
 }
 
 #[test]
@@ -62,36 +62,36 @@ fn changing_tag_lists_of_60_kb_do_not_exceed_the_memory_limit() {
 
 #[test]
 fn messages_of_64_kb_evict_each_other() {
-    let Some((refused, dropped)) = attack("messages", "8mb", &[messages, messages], Goal::Drop)
+    let Some((rejected, dropped)) = attack("messages", "8mb", &[messages, messages], Goal::Drop)
     else {
         return;
     };
-    assert_eq!(refused, 0, "what made no room?");
+    assert_eq!(rejected, 0, "what made no room?");
     assert!(dropped > 0, "the attack was too weak");
 }
 
 #[test]
 fn distinct_errors_do_not_exceed_the_memory_limit() {
-    let Some((refused, _)) = attack("errors", "8mb", &[errors, requeue], Goal::Refusal) else {
+    let Some((rejected, _)) = attack("errors", "8mb", &[errors, requeue], Goal::Rejection) else {
         return;
     };
-    assert!(refused > 0, "the attack was too weak");
+    assert!(rejected > 0, "the attack was too weak");
 }
 
 #[test]
 fn objects_that_grow_and_shrink_do_not_exceed_the_memory_limit() {
-    let Some((refused, _)) = attack("objects", "8mb", &[objects, requeue], Goal::Refusal) else {
+    let Some((rejected, _)) = attack("objects", "8mb", &[objects, requeue], Goal::Rejection) else {
         return;
     };
-    assert!(refused > 0, "the attack was too weak");
+    assert!(rejected > 0, "the attack was too weak");
 }
 
 #[test]
 fn thousands_of_nodes_do_not_exceed_the_memory_limit() {
-    let Some((refused, _)) = attack("nodes", "8mb", &[nodes, nodes], Goal::Refusal) else {
+    let Some((rejected, _)) = attack("nodes", "8mb", &[nodes, nodes], Goal::Rejection) else {
         return;
     };
-    assert!(refused > 0, "the attack was too weak");
+    assert!(rejected > 0, "the attack was too weak");
 }
 
 #[test]

@@ -22,16 +22,16 @@ pub struct Outcome {
 /// A running attack.
 pub struct Attacker {
     is_over: Arc<AtomicBool>,
-    refused: Arc<AtomicU64>,
+    rejected: Arc<AtomicU64>,
     thread: JoinHandle<Outcome>,
 }
 
 impl Attacker {
     pub fn start(server: &Server, attack: Attack, seed: u64) -> Attacker {
         let is_over = Arc::new(AtomicBool::new(false));
-        let refused = Arc::new(AtomicU64::new(0));
+        let rejected = Arc::new(AtomicU64::new(0));
         let mut connection = server.connection();
-        let (o, r) = (is_over.clone(), refused.clone());
+        let (o, r) = (is_over.clone(), rejected.clone());
         let thread = std::thread::spawn(move || {
             let (mut random, mut outcome) = (Random(seed), Outcome::default());
             while !o.load(Relaxed) {
@@ -43,14 +43,14 @@ impl Attacker {
         });
         Attacker {
             is_over,
-            refused,
+            rejected,
             thread,
         }
     }
 
-    /// Returns how many commands and samples have been refused so far.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
+    /// Returns how many commands and samples have been rejected so far.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
     }
 
     pub fn stop(self) -> Outcome {
@@ -74,14 +74,14 @@ pub fn send_all(connection: &mut Connection, commands: &[Words], outcome: &mut O
             Ok(_) => outcome.taken += 1,
             Err(error) => {
                 outcome.full += 1;
-                check_refusal(&error);
+                check_rejection(&error);
             }
         }
     }
 }
 
-/// Asserts that a refusal names the limit and the setting.
-pub fn check_refusal(error: &str) {
+/// Asserts that a rejection names the limit and the setting.
+pub fn check_rejection(error: &str) {
     let names = [
         "agg.max-memory (",
         "agg.max-node-memory (",

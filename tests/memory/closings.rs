@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::attackers::check_refusal;
+use crate::attackers::check_rejection;
 use crate::support::*;
 use testkit::*;
 
 /// Windows that close soon after their end.
 const SOON: &str = "min-window 1 hour-window 2 flush-delay-ms 100 max-memory 8mb";
 
-/// Sends commands that may be refused and returns how many were accepted.
+/// Sends commands that may be rejected and returns how many were accepted.
 fn fill_up(connection: &mut redis::Connection, commands: &[Words]) -> usize {
     let answers = burst(connection, commands);
-    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
-    refused.for_each(|error| check_refusal(error));
+    let rejected = answers.iter().filter_map(|answer| answer.as_ref().err());
+    rejected.for_each(|error| check_rejection(error));
     answers.iter().filter(|answer| answer.is_ok()).count()
 }
 

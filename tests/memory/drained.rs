@@ -30,16 +30,19 @@ fn queued_records_are_delivered_or_dropped_or_still_queued() {
             let node = *random.one(&logs);
             let popped: Value = ask(&mut connection, &format!("AGG.POP {node} LOG COUNT 20"));
             taken.extend(
-                entries(&popped)
+                queued_records(&popped)
                     .into_iter()
-                    .map(|entry| (node.to_owned(), entry.id)),
+                    .map(|record| (node.to_owned(), record.id)),
             );
             let node = *random.one(&logs);
             let line = format!("AGG.FETCH {node} LOG COUNT 10 LEASE 50");
-            for entry in entries(&ask(&mut connection, &line)) {
-                let acked: i64 = ask(&mut connection, &format!("AGG.ACK {node} LOG {}", entry.id));
+            for record in queued_records(&ask(&mut connection, &line)) {
+                let acked: i64 = ask(
+                    &mut connection,
+                    &format!("AGG.ACK {node} LOG {}", record.id),
+                );
                 assert_eq!(acked, 1);
-                taken.insert((node.to_owned(), entry.id));
+                taken.insert((node.to_owned(), record.id));
             }
         }
     }
@@ -75,14 +78,14 @@ fn queued_records_are_delivered_or_dropped_or_still_queued() {
     );
     // Pending records are those neither consumed nor dropped.
     for node in logs {
-        for entry in drain(&mut connection, node) {
+        for record in drain(&mut connection, node) {
             assert!(
-                given.contains(&(node.to_owned(), entry)),
-                "{entry} was never given"
+                given.contains(&(node.to_owned(), record)),
+                "{record} was never given"
             );
             assert!(
-                taken.insert((node.to_owned(), entry)),
-                "{entry} was taken before"
+                taken.insert((node.to_owned(), record)),
+                "{record} was taken before"
             );
         }
     }
@@ -94,18 +97,18 @@ fn drain(connection: &mut Connection, node: &str) -> Vec<i64> {
     let mut ids = Vec::new();
     loop {
         let line = format!("AGG.PEEK {node} MIN HOUR LOG ERROR REALITY COUNT 10000");
-        let there = entries(&ask(connection, &line));
+        let there = queued_records(&ask(connection, &line));
         if there.is_empty() {
             return ids;
         }
         let acks = there
             .iter()
-            .map(|entry| split(&format!("AGG.ACK {node} {} {}", entry.queue, entry.id)));
+            .map(|record| split(&format!("AGG.ACK {node} {} {}", record.queue, record.id)));
         let acks: Vec<_> = acks.collect();
-        for (answer, entry) in burst(connection, &acks).into_iter().zip(&there) {
+        for (answer, record) in burst(connection, &acks).into_iter().zip(&there) {
             // The timer may have given it a new id meanwhile.
             if answer == Ok(Value::Int(1)) {
-                ids.push(entry.id);
+                ids.push(record.id);
             }
         }
     }
@@ -168,7 +171,7 @@ fn memory_used_is_nearly_nothing_after_draining_and_forgetting() {
         "agg_log_length",
         "agg_reality_length",
     ] {
-        assert_eq!(field(&info, name), 0, "{info}");
+        assert_eq!(info_field::<i64>(&info, name), 0, "{info}");
     }
     let left = agg(&server, "agg_held") - empty;
     let each = left / keys.len() as i64;

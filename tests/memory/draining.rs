@@ -20,7 +20,7 @@ fn fill_up(server: &Server, connection: &mut Connection, node: &str) {
 fn waiter(server: &Server, line: &str) -> std::thread::JoinHandle<Value> {
     let mut connection = server.connection();
     let sent = line.to_owned();
-    let blocked = || -> i64 { field(&server.ask::<String>("INFO clients"), "blocked_clients") };
+    let blocked = || -> i64 { server.info_field::<i64>("clients", "blocked_clients") };
     let before = blocked();
     let waiter = std::thread::spawn(move || ask(&mut connection, &sent));
     until(&format!("{line} waits"), || {
@@ -32,12 +32,12 @@ fn waiter(server: &Server, line: &str) -> std::thread::JoinHandle<Value> {
 
 /// Fetches, nacks, extends, acks and pops, which all have to work.
 fn drains(connection: &mut Connection, node: &str, queue: &str) {
-    let fetched = entries(&ask(
+    let fetched = queued_records(&ask(
         connection,
         &format!("AGG.FETCH {node} {queue} COUNT 10"),
     ));
     assert_eq!(fetched.len(), 10);
-    let ids: Vec<String> = fetched.iter().map(|entry| entry.id.to_string()).collect();
+    let ids: Vec<String> = fetched.iter().map(|record| record.id.to_string()).collect();
     for (line, count) in [
         (
             format!("AGG.EXTEND {node} {queue} 600000 {}", ids.join(" ")),
@@ -48,8 +48,8 @@ fn drains(connection: &mut Connection, node: &str, queue: &str) {
     ] {
         assert_eq!(ask::<i64>(connection, &line), count, "{line}");
     }
-    let popped = entries(&ask(connection, &format!("AGG.POP {node} {queue} COUNT 5")));
-    let returned: Vec<String> = popped.iter().map(|entry| entry.id.to_string()).collect();
+    let popped = queued_records(&ask(connection, &format!("AGG.POP {node} {queue} COUNT 5")));
+    let returned: Vec<String> = popped.iter().map(|record| record.id.to_string()).collect();
     assert_eq!(returned, ids[5..]);
 }
 
@@ -74,7 +74,7 @@ fn draining_works_at_the_memory_limit() {
     for (i, waiter) in waiters.into_iter().enumerate() {
         // A new node costs more than a log entry; records of others are evicted for it.
         let _: i64 = ask(&mut connection, &format!("AGG.LOG w{i} text"));
-        let found = entries(&waiter.join().unwrap());
+        let found = queued_records(&waiter.join().unwrap());
         assert_eq!((found.len(), &found[0].queue[..]), (1, "LOG"));
     }
     let waited: Value = ask(&mut connection, "AGG.FETCH full ERROR BLOCK 10");
@@ -102,24 +102,24 @@ fn draining_works_far_above_a_lowered_memory_limit() {
     drains(&mut connection, "n", "ERROR");
     // This many leases are granted and no more: others have to be acknowledged first.
     let fetch = "AGG.FETCH n ERROR COUNT 1000 LEASE 600000";
-    let fetched = entries(&ask(&mut connection, fetch));
+    let fetched = queued_records(&ask(&mut connection, fetch));
     assert_eq!(fetched.len(), 100);
-    let refused = error(&mut connection, fetch);
+    let rejected = error(&mut connection, fetch);
     assert!(
-        refused.starts_with("AGGFULL AGG.FETCH: agg.max-memory"),
-        "{refused}"
+        rejected.starts_with("AGGFULL AGG.FETCH: agg.max-memory"),
+        "{rejected}"
     );
-    for entry in &fetched[..30] {
+    for record in &fetched[..30] {
         assert_eq!(
-            ask::<i64>(&mut connection, &format!("AGG.ACK n ERROR {}", entry.id)),
+            ask::<i64>(&mut connection, &format!("AGG.ACK n ERROR {}", record.id)),
             1
         );
     }
-    assert_eq!(entries(&ask(&mut connection, fetch)).len(), 30);
+    assert_eq!(queued_records(&ask(&mut connection, fetch)).len(), 30);
     // A blocked client is served as soon as there is a record, too.
     let id = fetched[40].id;
     let _: i64 = ask(&mut connection, &format!("AGG.ACK n ERROR {id}"));
     let _: () = ask(&mut connection, "CONFIG SET agg.max-memory 32mb");
     let _: i64 = ask(&mut connection, "AGG.REALITY n k m 1");
-    assert_eq!(entries(&waiter.join().unwrap()).len(), 1);
+    assert_eq!(queued_records(&waiter.join().unwrap()).len(), 1);
 }

@@ -1,5 +1,5 @@
-//! Whole nodes: RESTORE and COPY beyond the memory limit are refused and leave nothing behind. A file is always loaded;
-//! then new data is refused until memory used is below the limit.
+//! Whole nodes: RESTORE and COPY beyond the memory limit are rejected and leave nothing behind. A file is always loaded;
+//! then new data is rejected until memory used is below the limit.
 
 use redis::Value;
 
@@ -27,7 +27,7 @@ fn restore_and_copy_beyond_the_memory_limit_are_rejected_and_leave_nothing() {
     );
     let before = Look::at(&mut connection);
     for _ in 0..20 {
-        let message = refusal(&mut connection, &[b"RESTORE", b"m", b"0", &dump]);
+        let message = rejection(&mut connection, &[b"RESTORE", b"m", b"0", &dump]);
         assert!(message.contains("Bad data format"), "{message}");
         let message = error(&mut connection, "COPY n m");
         assert!(message.contains("failed to copy"), "{message}");
@@ -67,10 +67,10 @@ fn nodes_that_come_by_restore_and_copy_never_exceed_the_memory_limit() {
     let mut connection = server.connection();
     fill_much(&mut connection, "n");
     let dump: Vec<u8> = ask(&mut connection, "DUMP n");
-    let (mut taken, mut refused) = (0, 0);
+    let (mut taken, mut rejected) = (0, 0);
     // How many fit depends on how much the timer drops meanwhile; finally data that cannot be dropped fills the memory.
     for i in 0..1000 {
-        if taken > 1 && refused > 4 {
+        if taken > 1 && rejected > 4 {
             break;
         }
         let key = format!("r{i}");
@@ -81,12 +81,12 @@ fn nodes_that_come_by_restore_and_copy_never_exceed_the_memory_limit() {
         };
         match done {
             Ok(_) => taken += 1,
-            Err(_) => refused += 1,
+            Err(_) => rejected += 1,
         }
         let look = Look::at(&mut connection);
         assert!(look.held <= look.max, "{look:?} after {taken} copies");
     }
-    assert!(taken > 1 && refused > 1, "{taken} {refused}");
+    assert!(taken > 1 && rejected > 1, "{taken} {rejected}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn rewritten(server: &Server) -> Vec<Words> {
         let info: String = server.ask("INFO persistence");
         ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
             .iter()
-            .all(|name| field(&info, name) == 0)
+            .all(|name| info_field::<i64>(&info, name) == 0)
             .then_some(())
     });
     let files = std::fs::read_dir(server.dir().join("appendonlydir")).unwrap();
@@ -179,7 +179,7 @@ fn payloads_of_a_client_that_exceed_the_memory_limit_are_rejected() {
         return;
     };
     let mut connection = server.connection();
-    let (mut whole, mut refused) = (0, 0);
+    let (mut whole, mut rejected) = (0, 0);
     for i in 0..30 {
         let node = format!("r{i}");
         let mut is_whole = true;
@@ -200,11 +200,14 @@ fn payloads_of_a_client_that_exceed_the_memory_limit_are_rejected() {
         if is_whole {
             whole += 1;
         } else {
-            refused += 1;
+            rejected += 1;
             let _: i64 = ask(&mut connection, &format!("DEL {node}"));
         }
     }
-    assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
+    assert!(
+        whole > 0 && rejected > 0,
+        "{whole} whole, {rejected} rejected"
+    );
     assert!(agg(&server, "agg_refused_max_memory") > 0);
 }
 
@@ -254,7 +257,7 @@ fn client_that_sent_agg_apply_obeys_all_limits() {
         let look = Look::at(&mut connection);
         assert!(
             look.held <= look.max,
-            "{look:?} after {taken} taken, {full} refused"
+            "{look:?} after {taken} taken, {full} rejected"
         );
         if i > 100 && full > 100 {
             break;

@@ -1,5 +1,5 @@
 //! The memory limit is lowered by CONFIG SET: the excess is trimmed in slices, so that other clients are served
-//! meanwhile. Writes that need memory are refused until then; writes that only count or free memory work.
+//! meanwhile. Writes that need memory are rejected until then; writes that only count or free memory work.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
     };
     let mut connection = server.connection();
     let line = "x".repeat(300);
-    // Many small entries are more work to drop than few large ones.
+    // Many small records are more work to drop than few large ones.
     for node in 0..8 {
         for _ in 0..(much as usize * 250 / 8) {
             let commands: Vec<_> = (0..10)
@@ -32,19 +32,22 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
     let limit = 8 * MB;
     let started = Instant::now();
     // In one burst, so that the timer does not run in between: the command leaves the work to the timer, and commands
-    // that need memory are refused meanwhile.
+    // that need memory are rejected meanwhile.
     let set = format!("CONFIG SET agg.max-memory {limit}");
     let answers = burst(
         &mut connection,
         &[&set, "AGG.LOG n1 hello", "AGG.STAT n0 new 1", "INFO agg"].map(split),
     );
     let info: String = redis::from_redis_value(answers[3].clone().unwrap()).unwrap();
-    assert!(field(&info, "agg_held") > limit + 2 * MB, "{info}");
-    let mut refused = 0;
+    assert!(
+        info_field::<i64>(&info, "agg_held") > limit + 2 * MB,
+        "{info}"
+    );
+    let mut rejected = 0;
     for answer in &answers[1..3] {
         let error = answer.as_ref().expect_err("it needs memory");
         assert!(error.contains("agg.max-memory (8388608 bytes)"), "{error}");
-        refused += 1;
+        rejected += 1;
     }
     let mut waits = Vec::new();
     let mut other = server.connection();
@@ -64,7 +67,7 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
         for answer in &answers[1..] {
             if let Err(error) = answer {
                 assert!(error.contains("agg.max-memory (8388608 bytes)"), "{error}");
-                refused += 1;
+                rejected += 1;
             } else if held > limit + 2 * MB {
                 panic!("a write that needs memory was taken while {held} bytes were held");
             }
@@ -77,7 +80,7 @@ fn lowered_limit_is_reached_within_seconds_without_blocking() {
     let slowest = *waits.iter().max().unwrap();
     let pings = waits.len();
     println!(
-        "{before} bytes trimmed to {limit} in {took:?}; {pings} pings, the slowest {slowest:?}; {refused} refusals"
+        "{before} bytes trimmed to {limit} in {took:?}; {pings} pings, the slowest {slowest:?}; {rejected} rejections"
     );
     // Milliseconds on an idle machine.
     assert!(slowest < Duration::from_secs(20), "a PING took {slowest:?}");
@@ -112,10 +115,11 @@ fn data_that_cannot_be_dropped_is_kept_and_only_new_data_is_rejected_until_the_l
         "AGG.ERROR n x",
         "AGG.REALITY n k m 1",
     ] {
-        let refusal = server.error(line);
+        let rejection = server.error(line);
         assert!(
-            refusal.starts_with("AGGFULL") && refusal.contains("agg.max-memory (1048576 bytes)"),
-            "{refusal}"
+            rejection.starts_with("AGGFULL")
+                && rejection.contains("agg.max-memory (1048576 bytes)"),
+            "{rejection}"
         );
     }
     assert_eq!(agg(&server, "agg_metrics"), 5000);

@@ -1,6 +1,6 @@
 //! The memory limit under attack: whatever clients report, keep and leave undrained, `agg.max-memory` bounds the memory
 //! used by the module, as the `used_memory` of the server shows. Known metrics continue to be counted exactly, and
-//! every refusal and every drop is counted.
+//! every rejection and every drop is counted.
 //!
 //! Attacks last seconds, with AGG_HEAVY=1 a minute each.
 

@@ -1,9 +1,9 @@
-//! `agg.max-node-memory`: a node that reaches it evicts records of its own queues, then refuses, and evicts nothing of
+//! `agg.max-node-memory`: a node that reaches it evicts records of its own queues, then rejects, and evicts nothing of
 //! others.
 
 use redis::{Connection, Value};
 
-use crate::attackers::{self, check_refusal};
+use crate::attackers::{self, check_rejection};
 use crate::support::*;
 use testkit::*;
 
@@ -44,13 +44,13 @@ fn reporter_at_its_node_limit_evicts_nothing_of_others() {
     };
     let before = of_others(&mut connection);
     assert_eq!(before, vec![5000; 6]);
-    let (mut random, mut refused) = (Random(seed()), 0);
+    let (mut random, mut rejected) = (Random(seed()), 0);
     let (begin, most) = (
         std::time::Instant::now(),
         std::time::Duration::from_secs(120),
     );
     // Until even a slow machine has reached the limit.
-    while begin.elapsed() < attack_time() || refused == 0 && begin.elapsed() < most {
+    while begin.elapsed() < attack_time() || rejected == 0 && begin.elapsed() < most {
         let (_, attack) = random.one(&attackers::ALL);
         let mut commands = attack(&mut random);
         for command in &mut commands {
@@ -60,18 +60,25 @@ fn reporter_at_its_node_limit_evicts_nothing_of_others() {
             if let Err(error) = answer
                 && error.starts_with("AGGFULL")
             {
-                check_refusal(&error);
-                refused += 1;
+                check_rejection(&error);
+                rejected += 1;
             }
         }
         let bytes = int(&info_of(&mut connection, "evil"), "bytes");
         assert!(bytes <= 8 * MB, "{bytes} bytes");
     }
-    assert!(refused > 0);
+    assert!(rejected > 0);
     assert_eq!(of_others(&mut connection), before);
     let info: String = server.ask("INFO agg");
-    assert_eq!(field(&info, "agg_dropped_max_memory"), 0, "{info}");
-    assert!(field(&info, "agg_dropped_max_node_memory") > 0, "{info}");
+    assert_eq!(
+        info_field::<i64>(&info, "agg_dropped_max_memory"),
+        0,
+        "{info}"
+    );
+    assert!(
+        info_field::<i64>(&info, "agg_dropped_max_node_memory") > 0,
+        "{info}"
+    );
 }
 
 #[test]
@@ -118,13 +125,13 @@ fn full_node_rejects_new_data_and_counts_known_metrics() {
     };
     let json = format!("\"{}\"", "o".repeat(1000));
     let _: i64 = server.ask("AGG.STAT n known 1");
-    let refused = (0..).find_map(|i| {
+    let rejected = (0..).find_map(|i| {
         let line = split(&format!("AGG.REALITY n o{i} m {json}"));
         burst(&mut server.connection(), &[line]).remove(0).err()
     });
-    let refused = refused.unwrap();
+    let rejected = rejected.unwrap();
     let start = "AGGFULL AGG.REALITY: agg.max-node-memory (262144 bytes) reached: ";
-    assert!(refused.starts_with(start), "{refused}");
+    assert!(rejected.starts_with(start), "{rejected}");
     for line in [
         "AGG.STAT n new 1",
         "AGG.MSTAT n ATOMIC VALUES known 1 new 1",

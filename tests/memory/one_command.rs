@@ -1,4 +1,4 @@
-//! What one command evicts from other nodes when memory is full: at most one mebibyte, and nothing if it is refused.
+//! What one command evicts from other nodes when memory is full: at most one mebibyte, and nothing if it is rejected.
 
 use redis::Value;
 
@@ -35,11 +35,12 @@ fn full_server(settings: &str) -> Option<Server> {
 /// Returns bytes and number of records of the queues, and how many records were dropped for lack of memory.
 fn queued(server: &Server) -> (i64, i64, i64) {
     let info: String = server.ask("INFO agg");
-    let of = |what| ["min", "hour", "log"].map(|q| field(&info, &format!("agg_{q}_{what}")));
+    let of =
+        |what| ["min", "hour", "log"].map(|q| info_field::<i64>(&info, &format!("agg_{q}_{what}")));
     (
         of("bytes").iter().sum(),
         of("length").iter().sum(),
-        field(&info, "agg_dropped_max_memory"),
+        info_field::<i64>(&info, "agg_dropped_max_memory"),
     )
 }
 
@@ -107,12 +108,12 @@ fn rejected_command_evicts_nothing() {
         split(&format!("AGG.REALITY evil one m {json}x")),
         split("AGG.FORGET evil METRIC unknown"),
     ] {
-        let refused = |answer: &Result<Value, String>| match answer {
+        let rejected = |answer: &Result<Value, String>| match answer {
             Err(_) | Ok(Value::Int(0)) => true,
             Ok(_) => false,
         };
         let (answer, lost) = lost(&server, &command);
-        assert!(refused(&answer), "{answer:?}");
+        assert!(rejected(&answer), "{answer:?}");
         assert_eq!(lost, 0, "{answer:?}");
     }
     assert_eq!(queued(&server), (queued(&server).0, before, dropped));
@@ -144,7 +145,7 @@ fn repeated_known_and_surplus_names_evict_nothing() {
     let (_, second) = lost(&server, &mstat("", (0..9000).map(|i| format!("new{i}"))));
     assert!(first <= 70_000 && second <= 200_000, "{first} {second}");
     let (_, after, _) = queued(&server);
-    assert!(before - after < 300, "{} entries are gone", before - after);
+    assert!(before - after < 300, "{} records are gone", before - after);
     let at_first = queued(&server);
     let (answer, lost) = lost(&server, &mstat("", (0..9000).map(|i| format!("other{i}"))));
     assert_eq!(list(&list(&answer.unwrap())[2]).len(), 9000);
@@ -179,7 +180,7 @@ fn records_that_share_a_long_tag_list_are_dropped_only_by_their_queue() {
         "agg_dropped_max_memory",
         "agg_dropped_history",
     ]
-    .map(|name| field(&info, name));
+    .map(|name| info_field::<i64>(&info, name));
     assert!(length > 50 && full > 1000, "{info}");
     assert_eq!((memory, history), (0, 0), "{info}");
 }

@@ -180,11 +180,11 @@ fn report(
 /// Drains what is available.
 fn poll(connection: &mut Connection, found: &mut Windows) {
     let taken: Value = ask(connection, "AGG.POP live MIN HOUR COUNT 10000");
-    for entry in entries(&taken) {
-        let record = entry.json();
+    for delivered in queued_records(&taken) {
+        let record = delivered.json();
         let number = |name: &str| record[name].as_i64().unwrap();
         let key = (
-            entry.queue,
+            delivered.queue,
             record["metric"].as_str().unwrap().to_owned(),
             number("start"),
         );

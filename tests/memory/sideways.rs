@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::attackers::check_refusal;
+use crate::attackers::check_rejection;
 use crate::support::*;
 use redis::Value;
 use testkit::*;
@@ -46,7 +46,7 @@ fn nodes_with_long_names_do_not_exceed_the_memory_limit() {
         .remove(0)
         {
             Ok(_) => taken += 1,
-            Err(error) => check_refusal(&error),
+            Err(error) => check_rejection(&error),
         }
         let look = Look::at(&mut connection);
         assert!(look.held <= look.max, "{look:?} with {taken} nodes");
@@ -119,7 +119,7 @@ fn nodes_renamed_to_long_names_do_not_exceed_the_memory_limit() {
     }
     let name = "n".repeat(LONG);
     for i in 0..400 {
-        // The server might refuse it, but has no reason to.
+        // The server might reject it, but has no reason to.
         let _: () = ask(&mut connection, &format!("RENAME n{i} {name}{i}"));
     }
     // The timer finds them in a second or two; a command on them registers them at once.
@@ -152,8 +152,8 @@ fn blocked_clients_do_not_exceed_the_memory_limit() {
             .unwrap();
         waiting.push(connection);
     }
-    until("all wait, or were refused", || {
-        let held = field(&server.ask::<String>("INFO clients"), "blocked_clients");
+    until("all wait, or were rejected", || {
+        let held = server.info_field::<i64>("clients", "blocked_clients");
         (held == 300 || agg(&server, "agg_refused_max_memory") > 0).then_some(())
     });
     stays_below(&server);

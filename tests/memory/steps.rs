@@ -36,10 +36,10 @@ fn no_single_command_exceeds_the_memory_limit() {
             let answers = burst(&mut connection, &looked);
             for (pair, command) in answers.chunks(2).zip(&commands) {
                 if let Err(error) = &pair[0] {
-                    check_refusal(error);
+                    check_rejection(error);
                 }
                 let info: String = redis::from_redis_value(pair[1].clone().unwrap()).unwrap();
-                let held = field(&info, "agg_held");
+                let held = info_field::<i64>(&info, "agg_held");
                 most = most.max(held);
                 assert!(
                     held <= max,
@@ -120,12 +120,12 @@ fn rejection_names_the_limit_and_the_setting_and_changes_nothing() {
     assert_eq!(server.ask::<i64>("EXISTS other"), 0);
     assert_eq!(agg(&server, "agg_refused_max_memory"), 8);
     let of_node: Value = server.ask("AGG.INFO n");
-    // The first refusal, and those that named this node.
+    // The first rejection, and those that named this node.
     assert_eq!(int(at(&of_node, "refused").unwrap(), "max-memory"), 6);
 }
 
 trait Try {
-    /// Returns whether it was accepted; asserts the text of a refusal.
+    /// Returns whether it was accepted; asserts the text of a rejection.
     fn req(&mut self, words: &[&str]) -> bool;
 }
 
@@ -135,7 +135,7 @@ impl Try for redis::Connection {
         match burst(self, &[words]).remove(0) {
             Ok(_) => true,
             Err(error) => {
-                check_refusal(&error);
+                check_rejection(&error);
                 false
             }
         }

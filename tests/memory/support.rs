@@ -107,12 +107,12 @@ impl Look {
             word.map_or(0, |n| n.parse().unwrap())
         };
         Look {
-            used: field(&memory, "used_memory"),
+            used: info_field::<i64>(&memory, "used_memory"),
             clients: clients.lines().map(of_client).sum(),
             keys,
-            held: field(&agg, "agg_held"),
-            max: field(&agg, "agg_max_memory"),
-            metrics: field(&agg, "agg_metrics"),
+            held: info_field::<i64>(&agg, "agg_held"),
+            max: info_field::<i64>(&agg, "agg_max_memory"),
+            metrics: info_field::<i64>(&agg, "agg_metrics"),
         }
     }
 
@@ -153,20 +153,9 @@ impl Look {
     }
 }
 
-/// Returns a number of an INFO text.
-pub fn field(info: &str, name: &str) -> i64 {
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let Some(number) = line else {
-        panic!("no {name} in {info}");
-    };
-    number.trim().parse().unwrap()
-}
-
 /// Returns a number of INFO agg.
 pub fn agg(server: &Server, name: &str) -> i64 {
-    field(&server.ask::<String>("INFO agg"), name)
+    server.info_field("agg", name)
 }
 
 /// The observations of a watcher.
@@ -251,7 +240,7 @@ pub fn check_drops(server: &Server) -> i64 {
     let info: String = server.ask("INFO agg");
     let by_queue: i64 = ["min", "hour", "log", "error", "reality"]
         .iter()
-        .map(|queue| field(&info, &format!("agg_{queue}_dropped")))
+        .map(|queue| info_field::<i64>(&info, &format!("agg_{queue}_dropped")))
         .sum();
     let reasons = [
         "queue_full",
@@ -263,8 +252,8 @@ pub fn check_drops(server: &Server) -> i64 {
     let by_reason: i64 = reasons
         .iter()
         .map(|reason| {
-            let count = field(&info, &format!("agg_dropped_{reason}"));
-            let last = field(&info, &format!("agg_dropped_{reason}_last"));
+            let count = info_field::<i64>(&info, &format!("agg_dropped_{reason}"));
+            let last = info_field::<i64>(&info, &format!("agg_dropped_{reason}_last"));
             assert_eq!(count > 0, last > 0, "{reason}: {info}");
             count
         })

@@ -9,13 +9,13 @@ fn leased_record_is_redelivered_after_a_restart() {
     };
     let id: i64 = server.ask("AGG.LOG n hello");
     let fetch = "AGG.FETCH n LOG LEASE 3600000";
-    assert_eq!(entries(&server.ask(fetch))[0].id, id);
-    assert_eq!(entries(&server.ask(fetch)), []);
+    assert_eq!(queued_records(&server.ask(fetch))[0].id, id);
+    assert_eq!(queued_records(&server.ask(fetch)), []);
     server.stop();
     server.restart();
-    let again = entries(&server.ask(fetch));
+    let again = queued_records(&server.ask(fetch));
     assert_eq!((again.len(), again[0].id), (1, id));
-    assert_eq!(entries(&server.ask(fetch)), []);
+    assert_eq!(queued_records(&server.ask(fetch)), []);
     assert_eq!(server.ask::<i64>(&format!("AGG.ACK n LOG {id}")), 1);
     server.stop();
     server.restart();
@@ -29,19 +29,19 @@ fn pending_records_count_as_delivered_after_a_restart() {
     };
     let _: Value = server.ask("AGG.ERROR n broken KEY e");
     let _: Value = server.ask("AGG.REALITY n k m 1");
-    let before = entries(&server.ask("AGG.PEEK n ERROR REALITY"));
+    let before = queued_records(&server.ask("AGG.PEEK n ERROR REALITY"));
     server.stop();
     server.restart();
     // Nobody knows whether the server delivered them before, and no id may have two contents.
     let _: Value = server.ask("AGG.ERROR n broken KEY e");
     let _: Value = server.ask("AGG.REALITY n k m 2");
-    let after = entries(&server.ask("AGG.FETCH n ERROR REALITY"));
+    let after = queued_records(&server.ask("AGG.FETCH n ERROR REALITY"));
     assert_eq!(after.len(), 2);
     for (was, is) in before.iter().zip(&after) {
         assert!(was.id != is.id || was.text == is.text, "{was:?} and {is:?}");
     }
     assert_eq!(after[1].json()["json"], 2);
-    let last = before.iter().map(|entry| entry.id).max().unwrap();
+    let last = before.iter().map(|record| record.id).max().unwrap();
     assert!(after[1].id > last);
 }
 
@@ -90,7 +90,7 @@ fn crash_loses_no_acknowledged_write() {
     server.stop();
     let acknowledged = writer.join().unwrap();
     server.restart();
-    let found: Vec<(i64, String)> = entries(&server.ask("AGG.PEEK n LOG COUNT 10000"))
+    let found: Vec<(i64, String)> = queued_records(&server.ask("AGG.PEEK n LOG COUNT 10000"))
         .iter()
         .map(|e| (e.id, e.json()["message"].as_str().unwrap().to_owned()))
         .collect();

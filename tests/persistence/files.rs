@@ -55,7 +55,7 @@ fn lives_on(server: &Server, was: &State) {
     loop {
         // A reply ends at about 1 MiB.
         let fetch = format!("AGG.FETCH {node} LOG ERROR REALITY COUNT 10000");
-        let more = entries(&ask(&mut c, &fetch));
+        let more = queued_records(&ask(&mut c, &fetch));
         if more.is_empty() {
             break;
         }

@@ -16,8 +16,8 @@ const AOF_WITH_PREAMBLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "a
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
-fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<Entry> {
-    entries(&ask(
+fn peek(connection: &mut Connection, node: &str, queue: &str) -> Vec<QueuedRecord> {
+    queued_records(&ask(
         connection,
         &format!("AGG.PEEK {node} {queue} COUNT 10000"),
     ))
@@ -41,7 +41,7 @@ fn state(server: &Server, place: (u32, &'static str)) -> State {
     let waits = QUEUES
         .iter()
         .flat_map(|queue| peek(&mut c, node, queue))
-        .map(|entry| (entry.queue, entry.id, entry.text))
+        .map(|record| (record.queue, record.id, record.text))
         .collect();
     let metric: Value = ask(&mut c, &format!("AGG.GET {node} METRIC cpu.load@0"));
     let fields = ["name", "type", "tags", "last", "at", "min", "hour"];
@@ -70,7 +70,7 @@ fn closes(connection: &mut Connection, node: &str, metric: &str) {
     until(&format!("{node} closes the window of {metric}"), || {
         peek(connection, node, "MIN")
             .iter()
-            .any(|entry| entry.json()["metric"] == metric)
+            .any(|record| record.json()["metric"] == metric)
             .then_some(())
     });
 }

@@ -22,7 +22,7 @@ fn work_of_the_timer_survives_in_the_aof() {
             until("the object's life ends", || {
                 peek(&mut c, node, "REALITY")
                     .iter()
-                    .map(Entry::json)
+                    .map(QueuedRecord::json)
                     .any(|r| r["key"] == "brief" && r["gone"] == true)
                     .then_some(())
             });
@@ -33,7 +33,7 @@ fn work_of_the_timer_survives_in_the_aof() {
             until("the error that grew is queued again", || {
                 peek(&mut c, node, "ERROR")
                     .iter()
-                    .any(|entry| entry.json()["key"] == "taken")
+                    .any(|record| record.json()["key"] == "taken")
                     .then_some(())
             });
             let () = server.ask("CONFIG SET agg.error-interval-ms 300000 agg.error-ttl 604800");

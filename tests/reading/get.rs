@@ -158,7 +158,7 @@ fn get_error_shows_the_record_and_when_it_was_seen() {
          KEY k AT {last}"
     ));
     let after = now_ms();
-    let id = entries(&server.ask("AGG.PEEK n ERROR"))[0].id;
+    let id = queued_records(&server.ask("AGG.PEEK n ERROR"))[0].id;
     for waits in [id, 0] {
         let error = map(&server, "AGG.GET n ERROR k", ERROR);
         for (field, value) in [
@@ -230,7 +230,7 @@ fn get_reality_shows_the_record_and_when_it_was_seen() {
         b"AT",
         changed.to_string().as_bytes(),
     ]);
-    let id = entries(&server.ask("AGG.PEEK n REALITY"))[0].id;
+    let id = queued_records(&server.ask("AGG.PEEK n REALITY"))[0].id;
     for waits in [id, 0] {
         let before = now_ms();
         // Seen again, unchanged.

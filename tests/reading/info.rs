@@ -17,10 +17,10 @@ fn info_of_a_node_has_its_fields_in_order() {
         let info: Value = ask(&mut connection, "AGG.INFO n");
         assert_eq!(matches!(info, Value::Map(_)), is_map);
         assert_eq!(names(&info), INFO);
-        let refused = at(&info, "refused").unwrap();
-        assert_eq!(matches!(refused, Value::Map(_)), is_map);
+        let rejected = at(&info, "refused").unwrap();
+        assert_eq!(matches!(rejected, Value::Map(_)), is_map);
         let reasons = "argument future type max-series max-realities max-memory max-node-memory";
-        assert_eq!(names(refused), reasons);
+        assert_eq!(names(rejected), reasons);
         let queues = at(&info, "queues").unwrap();
         assert_eq!(matches!(queues, Value::Map(_)), is_map);
         assert_eq!(names(queues), "MIN HOUR LOG ERROR REALITY");
@@ -122,8 +122,8 @@ fn record_with_an_id_ahead_of_the_clock_has_an_age_that_grows() {
     // A payload of effects: its version, the clock, the first id, a log entry.
     let clock = varint(now as u64 * 2);
     let id = varint((now as u64 + 1_800_000) * 1_000);
-    let entry = [b"\x02\x05ahead\0\x03", &clock[..]].concat();
-    let payload = [&[2], &clock[..], &id, &entry].concat();
+    let record = [b"\x02\x05ahead\0\x03", &clock[..]].concat();
+    let payload = [&[2], &clock[..], &id, &record].concat();
     server.send::<()>(&[b"AGG.APPLY", b"n", &payload]);
     server.ask::<()>("AGG.POP n LOG COUNT 1");
     until("the age has grown", || {
@@ -312,10 +312,10 @@ fn rejections_are_counted_by_reason_for_the_node_and_the_server() {
         server.error(line);
     }
     let info: Value = server.ask("AGG.INFO n");
-    let refused = at(&info, "refused").unwrap();
+    let rejected = at(&info, "refused").unwrap();
     let counted = |reason: &str| {
         let of_server = of_server(&server, &format!("refused_{}", reason.replace('-', "_")));
-        (int(refused, reason), of_server)
+        (int(rejected, reason), of_server)
     };
     let reasons = ["argument", "future", "type", "max-series", "max-realities"];
     let found = reasons.map(|reason| (reason, counted(reason)));
@@ -328,17 +328,17 @@ fn rejections_for_lack_of_memory_are_counted() {
         return;
     };
     let long = "x".repeat(60_000);
-    let refused = (0..100)
+    let rejected = (0..100)
         .filter(|i| {
             let line = format!("AGG.REALITY n r{i} model \"{long}\"");
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
             send::<i64>(&mut server.connection(), &words).is_err()
         })
         .count() as i64;
-    assert!(refused > 0);
+    assert!(rejected > 0);
     let info: Value = server.ask("AGG.INFO n");
-    assert_eq!(int(at(&info, "refused").unwrap(), "max-memory"), refused);
-    assert_eq!(of_server(&server, "refused_max_memory"), refused);
+    assert_eq!(int(at(&info, "refused").unwrap(), "max-memory"), rejected);
+    assert_eq!(of_server(&server, "refused_max_memory"), rejected);
     assert!(of_server(&server, "held") <= 1 << 20);
 }
 

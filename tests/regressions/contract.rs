@@ -33,7 +33,7 @@ fn d18a_invalid_utf8_leaves_as_valid_json_and_lines() {
     }
     let reply: Value = server.send(&words("AGG.PEEK NODE MIN FORMAT LINE").named(bad));
     assert!(
-        entries(&reply)[0]
+        queued_records(&reply)[0]
             .text
             .starts_with(&format!("{shown},node={shown},"))
     );
@@ -111,16 +111,16 @@ fn d18d_records_leased_by_a_dead_poller_are_redelivered() {
         server.ask::<i64>(&format!("AGG.LOG n line{i}"));
     }
     let mut poller = server.connection();
-    let taken = entries(&ask(&mut poller, "AGG.FETCH n LOG COUNT 1000 LEASE 300"));
+    let taken = queued_records(&ask(&mut poller, "AGG.FETCH n LOG COUNT 1000 LEASE 300"));
     assert_eq!(taken.len(), 1_000);
     drop(poller);
     let again = until("the leases end", || {
-        let again = entries(&server.ask("AGG.FETCH n LOG COUNT 1000 LEASE 600000"));
+        let again = queued_records(&server.ask("AGG.FETCH n LOG COUNT 1000 LEASE 600000"));
         (!again.is_empty()).then_some(again)
     });
-    let ids = |entries: &[Entry]| entries.iter().map(|e| e.id).collect::<Vec<_>>();
+    let ids = |records: &[QueuedRecord]| records.iter().map(|e| e.id).collect::<Vec<_>>();
     assert_eq!(ids(&again), ids(&taken));
-    assert!(again.iter().all(|entry| entry.deliveries == 2));
+    assert!(again.iter().all(|record| record.deliveries == 2));
 }
 
 /// D18: the hash of an error did not separate its fields.
@@ -167,7 +167,7 @@ fn d18g_hexadecimal_and_blank_values_are_rejected() {
     for value in ["0x10", "0X1P3", " 1", "1 ", " ", ""] {
         let command: [&[u8]; 4] = [b"AGG.STAT", b"n", b"m", value.as_bytes()];
         assert_eq!(
-            refusal(&mut server.connection(), &command),
+            rejection(&mut server.connection(), &command),
             format!("ERR AGG.STAT: invalid value '{value}': expected a decimal number")
         );
     }

@@ -23,7 +23,7 @@ fn d9_nan_is_rejected_and_in_no_record() {
     }
     let records = arrived(&server, "MIN", 1);
     assert_eq!((records.len(), &records[0]["avg"]), (1, &1.0.into()));
-    let lines = entries(&server.ask("AGG.PEEK n MIN FORMAT LINE"));
+    let lines = queued_records(&server.ask("AGG.PEEK n MIN FORMAT LINE"));
     assert!(
         lines[0]
             .text
@@ -47,7 +47,7 @@ fn d10_first_sample_that_is_no_number_leaves_nothing_behind() {
     assert_eq!(double(&open(&server, "m"), "sum"), 5.0);
 }
 
-/// D11: a `|` in a name made a row of eight fields, which was refused after it was popped.
+/// D11: a `|` in a name made a row of eight fields, which was rejected after it was popped.
 #[test]
 fn d11_bar_is_a_part_of_a_name() {
     let Some(server) = Server::with_settings(CALM) else {
@@ -58,7 +58,7 @@ fn d11_bar_is_a_part_of_a_name() {
     let record = &server.peek("n", "MIN")[0];
     assert_eq!(record["metric"], "disk|sda|1");
     assert_eq!(record["tags"], serde_json::json!({"a|b": "c|d"}));
-    let line = &entries(&server.ask("AGG.PEEK n MIN FORMAT LINE"))[0].text;
+    let line = &queued_records(&server.ask("AGG.PEEK n MIN FORMAT LINE"))[0].text;
     assert!(
         line.starts_with("disk|sda|1,a|b=c|d,node=n,window=2419200s avg=5.0,"),
         "{line}"
@@ -131,7 +131,7 @@ fn d13_large_counters_and_small_values_keep_their_precision() {
     server.ask::<i64>("AGG.FORGET n METRIC g0.0000001");
     let reply: Value = server.ask("AGG.PEEK n MIN");
     assert!(
-        entries(&reply)[0].text.contains(r#""avg":1e-7,"#),
+        queued_records(&reply)[0].text.contains(r#""avg":1e-7,"#),
         "{reply:?}"
     );
 }
@@ -177,8 +177,7 @@ fn d14_sizes_and_numbers_are_bounded_and_drops_counted_by_reason() {
     assert_eq!(length + dropped, 100);
     assert!(int(log, "bytes") <= 1 << 20);
     let all: String = server.ask("INFO agg");
-    let held = all.split("agg_held:").nth(1).unwrap();
-    let held: u64 = held.lines().next().unwrap().parse().unwrap();
+    let held: u64 = info_field(&all, "agg_held");
     assert!(held < 2 << 20, "{held} bytes");
     assert!(
         all.contains(&format!("agg_dropped_queue_full:{dropped}\r\n")),

@@ -10,7 +10,7 @@ fn promoted_replica_continues() {
     let mut c = pair.primary.connection();
     fill_short(&mut c, "n");
     pair.in_step();
-    let waiting = entries(&pair.primary.ask("AGG.PEEK n LOG ERROR REALITY"));
+    let waiting = queued_records(&pair.primary.ask("AGG.PEEK n LOG ERROR REALITY"));
     let before = digest(&pair.primary);
     pair.primary.stop();
     let promoted = &pair.replica;
@@ -18,11 +18,11 @@ fn promoted_replica_continues() {
     assert_eq!(digest(promoted), before);
     // Records that the old primary leased are redelivered: errors and objects under new ids, because nobody knows with
     // which content the old ids were delivered.
-    let again = entries(&promoted.ask("AGG.FETCH n LOG ERROR REALITY"));
-    let ids = |entries: &[Entry]| entries.iter().map(|e| e.id).collect::<Vec<_>>();
-    let content = |entries: &[Entry]| -> Vec<String> {
-        let text = |e: &Entry| e.text.replace(&format!("\"id\":{},", e.id), "");
-        entries.iter().map(text).collect()
+    let again = queued_records(&promoted.ask("AGG.FETCH n LOG ERROR REALITY"));
+    let ids = |records: &[QueuedRecord]| records.iter().map(|e| e.id).collect::<Vec<_>>();
+    let content = |records: &[QueuedRecord]| -> Vec<String> {
+        let text = |e: &QueuedRecord| e.text.replace(&format!("\"id\":{},", e.id), "");
+        records.iter().map(text).collect()
     };
     assert_eq!(content(&again), content(&waiting));
     for (was, is) in waiting.iter().zip(&again) {
@@ -34,7 +34,7 @@ fn promoted_replica_continues() {
     closes(promoted, "n", "temp");
     let _: i64 = promoted.ask("AGG.STAT n new.one 1");
     closes(promoted, "n", "new.one");
-    let all = entries(&promoted.ask("AGG.PEEK n MIN COUNT 10000"));
+    let all = queued_records(&promoted.ask("AGG.PEEK n MIN COUNT 10000"));
     assert!(ids(&all).is_sorted_by(|a, b| a < b), "{all:?}");
 }
 
@@ -116,7 +116,8 @@ fn blocked_client_is_served_after_a_pause() {
     make_short(&mut pair.primary.connection(), "n");
     let _: i64 = pair.primary.ask("AGG.STAT n m 1");
     let mut c = pair.primary.connection();
-    let waiting = std::thread::spawn(move || entries(&ask(&mut c, "AGG.FETCH n MIN HOUR BLOCK 0")));
+    let waiting =
+        std::thread::spawn(move || queued_records(&ask(&mut c, "AGG.FETCH n MIN HOUR BLOCK 0")));
     until("the client waits", || {
         let info: String = pair.primary.ask("INFO clients");
         info.contains("blocked_clients:1").then_some(())
@@ -133,13 +134,7 @@ fn blocked_client_is_served_after_a_pause() {
 
 /// Returns a field of INFO agg.
 fn info_agg(server: &Server, field: &str) -> i64 {
-    let info: String = server.ask("INFO agg");
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {field} in {info}"))
-        .parse()
-        .unwrap()
+    server.info_field("agg", field)
 }
 
 /// It once was 0 on a replica, and after a failover the age of a record that was long removed.

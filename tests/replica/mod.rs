@@ -46,12 +46,7 @@ fn replica_of(primary: &Server, settings: &str) -> Option<Server> {
 
 /// Returns a field of INFO replication.
 fn replication(server: &Server, field: &str) -> String {
-    let info: String = server.ask("INFO replication");
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {field} in {info}"))
-        .to_owned()
+    server.info_field("replication", field)
 }
 
 fn in_step(primary: &Server, replica: &Server) {

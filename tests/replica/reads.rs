@@ -1,4 +1,4 @@
-//! A replica serves reads, refuses writes and decides nothing itself.
+//! A replica serves reads, rejects writes and decides nothing itself.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn replica_serves_reads() {
 }
 
 fn without_deliveries(reply: &Value) -> Vec<(String, i64, String)> {
-    entries(reply)
+    queued_records(reply)
         .into_iter()
         .map(|e| (e.queue, e.id, e.text))
         .collect()

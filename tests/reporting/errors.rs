@@ -1,4 +1,4 @@
-//! AGG.ERROR: the fields of an error, its identity, and what is truncated or refused.
+//! AGG.ERROR: the fields of an error, its identity, and what is truncated or rejected.
 
 use super::*;
 
@@ -19,16 +19,16 @@ fn error_is_queued_with_all_its_fields() {
         tell::<(String, i64)>(&server, &line),
         ("mine".to_owned(), 1)
     );
-    let entry = only(&server, "ERROR");
+    let record = only(&server, "ERROR");
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             concat!(
                 r#"{{"node":"n","queue":"ERROR","id":{},"key":"mine","message":"it failed","public":"try again","#,
                 r#""level":9,"severity":"CRITICAL","type":"PERF","tags":{{"a":"1","b":"2"}},"code":"E42","func":"f()","file":"main.c","#,
                 r#""backtrace":"at f\nat g","gid":7,"nid":9223372036854775807,"occurrences":1,"first":{},"last":{}}}"#
             ),
-            entry.id, t, t
+            record.id, t, t
         )
     );
 }
@@ -45,18 +45,18 @@ fn missing_fields_of_an_error_are_empty_or_0() {
         key.len() == 32 && key.bytes().all(|b| b"0123456789abcdef".contains(&b)),
         "{key}"
     );
-    let entry = only(&server, "ERROR");
-    let first = entry.json()["first"].as_i64().unwrap();
+    let record = only(&server, "ERROR");
+    let first = record.json()["first"].as_i64().unwrap();
     assert!((before..=now_ms()).contains(&first));
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             concat!(
                 r#"{{"node":"n","queue":"ERROR","id":{},"key":"{}","message":"failed","public":"","level":7,"#,
                 r#""severity":"ERROR","type":"UNKNOWN","tags":{{}},"code":"","func":"","file":"","backtrace":"","gid":0,"nid":0,"#,
                 r#""occurrences":1,"first":{},"last":{}}}"#
             ),
-            entry.id, key, first, first
+            record.id, key, first, first
         )
     );
 }
@@ -209,8 +209,8 @@ fn long_texts_of_an_error_are_truncated_after_hashing() {
 fn error_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.ERROR' command";
-    refused_as_it_is(&server, &words("AGG.ERROR"), arity);
-    refused(&server, "AGG.ERROR n", arity);
+    assert_rejected_once(&server, &words("AGG.ERROR"), arity);
+    assert_rejected(&server, "AGG.ERROR n", arity);
     for (options, why) in [
         ("more", format!("unknown option 'more'; usage: {ERROR}")),
         ("TTL 5", format!("unknown option 'TTL'; usage: {ERROR}")),
@@ -224,7 +224,7 @@ fn error_with_invalid_arguments_is_rejected() {
         ),
         ("TAGS", format!("TAGS requires a value; usage: {ERROR}")),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.ERROR n failed {options}"),
             &format!("ERR AGG.ERROR: {why}"),
@@ -243,12 +243,12 @@ fn error_with_invalid_arguments_is_rejected() {
         ("KEY", "k"),
         ("AT", "1700000000000"),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.ERROR n failed {option}"),
             &format!("ERR AGG.ERROR: {option} requires a value; usage: {ERROR}"),
         );
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.ERROR n failed {option} {good} {option} {good}"),
             &format!("ERR AGG.ERROR: {option} is given twice"),
@@ -256,7 +256,7 @@ fn error_with_invalid_arguments_is_rejected() {
     }
     for option in ["GID", "NID"] {
         for bad in ["-1", "+1", "01", "1.5", "", "root", "9223372036854775808"] {
-            refused(
+            assert_rejected(
                 &server,
                 &format!("AGG.ERROR n failed {option} '{bad}'"),
                 &format!(

@@ -1,4 +1,4 @@
-//! What applies to all reporting commands: names, tags and times that they refuse, and how refusals are counted.
+//! What applies to all reporting commands: names, tags and times that they reject, and how rejections are counted.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn empty_names_are_rejected_by_every_command() {
     ] {
         let command = words(line);
         let name = String::from_utf8_lossy(command[0]).into_owned();
-        refused_as_it_is(
+        assert_rejected_once(
             &server,
             &command,
             &format!("ERR {name}: {what} must not be empty"),
@@ -55,7 +55,7 @@ fn empty_names_are_rejected_by_every_command() {
             "AGG.FORGET: name must not be empty",
         ),
     ] {
-        refused(&server, line, &format!("ERR {why}"));
+        assert_rejected(&server, line, &format!("ERR {why}"));
     }
 }
 
@@ -90,7 +90,7 @@ fn tag_without_a_name_is_rejected_by_every_command() {
             ("a::1 ::", "::"),
         ] {
             let (name, line) = with_options(command, &format!("TAGS '{tags}'"));
-            refused(
+            assert_rejected(
                 &server,
                 &line,
                 &format!(
@@ -115,7 +115,7 @@ fn invalid_time_or_time_in_seconds_is_rejected_by_every_command() {
             " 1",
         ] {
             let (name, line) = with_options(command, &format!("AT '{text}'"));
-            refused(
+            assert_rejected(
                 &server,
                 &line,
                 &format!("ERR {name}: invalid AT '{text}': expected a time in Unix milliseconds"),
@@ -123,7 +123,7 @@ fn invalid_time_or_time_in_seconds_is_rejected_by_every_command() {
         }
         for text in ["0", "1700000000", "99999999999"] {
             let (name, line) = with_options(command, &format!("AT {text}"));
-            refused(
+            assert_rejected(
                 &server,
                 &line,
                 &format!("ERR {name}: AT {text} looks like seconds: times are Unix milliseconds"),
@@ -148,7 +148,7 @@ fn time_too_far_ahead_of_the_clock_is_rejected_by_every_command() {
             let mut command = words(&line);
             command[1] = node.as_bytes();
             let before = state(&server);
-            let message = refusal(&mut server.connection(), &command);
+            let message = rejection(&mut server.connection(), &command);
             let ahead = message
                 .strip_prefix(&format!("ERR {name}: AT {at} is "))
                 .and_then(|rest| {
@@ -185,7 +185,7 @@ fn key_of_another_type_is_rejected_and_unchanged() {
         "AGG.FORGET s METRIC m",
         "AGG.REQUEUE s ERROR",
     ] {
-        refused_as_it_is(&server, &words(line), WRONG_TYPE);
+        assert_rejected_once(&server, &words(line), WRONG_TYPE);
     }
     assert_eq!(server.ask::<String>("GET s"), "text");
 }
@@ -212,7 +212,7 @@ fn every_rejection_is_counted_by_its_reason() {
     for (line, reason) in reasons {
         let field = format!("agg_refused_{}", reason.replace('-', "_"));
         let (node, server_wide) = (
-            node_refusals(&server, reason),
+            node_rejections(&server, reason),
             server_count(&server, &field),
         );
         server.error(&line);
@@ -222,7 +222,7 @@ fn every_rejection_is_counted_by_its_reason() {
             "by the server: {line}"
         );
         assert_eq!(
-            node_refusals(&server, reason),
+            node_rejections(&server, reason),
             node + 1,
             "by the node: {line}"
         );

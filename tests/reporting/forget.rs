@@ -100,14 +100,14 @@ fn forgotten_object_is_queued_once_as_gone_and_removed_when_delivered() {
         "it is gone already"
     );
     assert_eq!(int(&server.ask("AGG.INFO n"), "realities"), 0);
-    let last = entries(&server.ask("AGG.POP n REALITY"));
+    let last = queued_records(&server.ask("AGG.POP n REALITY"));
     assert_eq!(last.len(), 1);
     let record = last[0].json();
     assert_eq!(
         (&record["key"], &record["model"], &record["gone"]),
         (&"sda".into(), &"system.Disk".into(), &true.into())
     );
-    assert!(last[0].id > entries(&first)[0].id);
+    assert!(last[0].id > queued_records(&first)[0].id);
     assert_eq!(server.ask::<Value>("AGG.GET n REALITY sda"), Value::Nil);
 }
 
@@ -136,10 +136,10 @@ fn forget_with_invalid_arguments_is_rejected() {
         "AGG.FORGET n METRIC",
         "AGG.FORGET n METRIC gauge counter",
     ] {
-        refused_as_it_is(&server, &words(line), arity);
+        assert_rejected_once(&server, &words(line), arity);
     }
     for kind in ["LOG", "gauge", ""] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.FORGET n '{kind}' gauge"),
             &format!(

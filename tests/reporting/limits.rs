@@ -1,4 +1,4 @@
-//! Names that are too long and nodes that are full: the command is refused as a whole, and known names keep working.
+//! Names that are too long and nodes that are full: the command is rejected as a whole, and known names keep working.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn names_and_tags_that_are_too_long_are_rejected() {
         ("AGG.FORGET n METRIC LONG", "AGG.FORGET: name"),
     ] {
         let why = format!("ERR {what} '{most}…' has 65 bytes: agg.max-item-size allows 64");
-        refused(&server, &line.replace("LONG", &long), &why);
+        assert_rejected(&server, &line.replace("LONG", &long), &why);
     }
     for line in [
         "AGG.STAT LONG m 1",
@@ -39,7 +39,7 @@ fn names_and_tags_that_are_too_long_are_rejected() {
         let line = line.replace("LONG", &long);
         let (name, _) = line.split_once(' ').unwrap();
         let why = format!("ERR {name}: node '{most}…' has 65 bytes: agg.max-item-size allows 64");
-        refused_as_it_is(&server, &words(&line), &why);
+        assert_rejected_once(&server, &words(&line), &why);
     }
     let many: Value = server.ask(&format!("AGG.MSTAT n VALUES {long} 1"));
     assert_eq!(
@@ -88,12 +88,12 @@ fn metric_beyond_max_series_is_rejected_and_others_continue() {
         return;
     };
     let why = "cannot create metric 'third': the node has reached agg.max-series (2)";
-    refused_as_it_is(
+    assert_rejected_once(
         &server,
         &words("AGG.STAT n third 1"),
         &format!("AGGFULL AGG.STAT: {why}"),
     );
-    refused_as_it_is(
+    assert_rejected_once(
         &server,
         &words("AGG.MSTAT n ATOMIC VALUES gauge 1 third 1"),
         &format!("AGGFULL AGG.MSTAT: sample 1: {why}; no sample was accepted"),
@@ -103,7 +103,7 @@ fn metric_beyond_max_series_is_rejected_and_others_continue() {
         mstat(1, 0, &[(0, why)])
     );
     assert_eq!(metric(&server, "gauge", "last"), "5");
-    assert_eq!(node_refusals(&server, "max-series"), 3);
+    assert_eq!(node_rejections(&server, "max-series"), 3);
     // The limit applies per node, and forgotten names no longer count.
     assert_eq!(server.ask::<i64>("AGG.STAT other third 1"), 1);
     server.ask::<i64>("AGG.FORGET n METRIC gauge");
@@ -115,7 +115,7 @@ fn new_node_cannot_start_with_more_metrics_than_max_series() {
     let Some(server) = stocked("max-series 2") else {
         return;
     };
-    refused_as_it_is(
+    assert_rejected_once(
         &server,
         &words("AGG.MSTAT new ATOMIC VALUES a 1 b 1 a 2 c 1"),
         "AGGFULL AGG.MSTAT: sample 3: cannot create metric 'c': the node has reached agg.max-series (2); no sample was accepted",
@@ -140,8 +140,8 @@ fn object_beyond_max_realities_is_rejected_and_others_continue() {
     };
     server.ask::<i64>("AGG.REALITY n sdb system.Disk {}");
     let full = "AGGFULL AGG.REALITY: cannot create object 'sdc': the node has reached agg.max-realities (2)";
-    refused_as_it_is(&server, &words("AGG.REALITY n sdc system.Disk {}"), full);
-    assert_eq!(node_refusals(&server, "max-realities"), 1);
+    assert_rejected_once(&server, &words("AGG.REALITY n sdc system.Disk {}"), full);
+    assert_eq!(node_rejections(&server, "max-realities"), 1);
     assert_eq!(server.ask::<i64>("AGG.REALITY n sdb system.Disk [1]"), 1);
     assert_eq!(server.ask::<i64>("AGG.REALITY other sdc system.Disk {}"), 1);
     // Gone objects that are not yet delivered are counted separately.

@@ -1,4 +1,4 @@
-//! AGG.LOG: log entries that are queued, truncated and refused.
+//! AGG.LOG: log entries that are queued, truncated and rejected.
 
 use super::*;
 
@@ -12,10 +12,10 @@ fn log_entry_is_queued_with_all_its_fields() {
     let t = now_ms() - 5_000;
     let line = format!("agg.log n 'disk is \"full\"' at {t} tags 'job:x word' level 0");
     let id: i64 = tell(&server, &line);
-    let entry = only(&server, "LOG");
-    assert_eq!((entry.queue.as_str(), entry.id), ("LOG", id));
+    let delivered = only(&server, "LOG");
+    assert_eq!((delivered.queue.as_str(), delivered.id), ("LOG", id));
     assert_eq!(
-        entry.text,
+        delivered.text,
         format!(
             r#"{{"node":"n","queue":"LOG","id":{id},"message":"disk is \"full\"","level":0,"severity":"TRACE","tags":{{"job":"x","word":true}},"epoch":{t}}}"#
         )
@@ -31,14 +31,14 @@ fn log_entry_defaults_to_info_and_the_clock_of_the_server() {
     let ids: Vec<i64> = (0..100).map(|_| server.ask("AGG.LOG n the_same")).collect();
     let after = now_ms();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
-    let entries = look(&server, "LOG");
+    let delivered = look(&server, "LOG");
     assert_eq!(
-        entries.iter().map(|e| e.id).collect::<Vec<_>>(),
+        delivered.iter().map(|e| e.id).collect::<Vec<_>>(),
         ids,
-        "the id that was answered is the entry's"
+        "the id that was answered is the delivered's"
     );
-    for entry in entries {
-        let record = entry.json();
+    for delivered in delivered {
+        let record = delivered.json();
         assert_eq!(
             (&record["level"], &record["severity"]),
             (&3.into(), &"INFO".into())
@@ -48,7 +48,7 @@ fn log_entry_defaults_to_info_and_the_clock_of_the_server() {
         assert!((before..=after).contains(&epoch), "{record}");
         // An id is about the clock in microseconds.
         assert!(
-            (before..=after + 1).contains(&(entry.id / 1000)),
+            (before..=after + 1).contains(&(delivered.id / 1000)),
             "{record}"
         );
     }
@@ -94,7 +94,7 @@ fn log_entry_may_contain_any_bytes_and_is_delivered_as_valid_json() {
     let bytes: Vec<u8> = (0..=255).collect();
     server.send::<i64>(&[b"AGG.LOG", b"n\xff", &bytes, b"TAGS", b"a\0:\xfe\n"]);
     let reply: Value = server.send(&[b"AGG.PEEK", b"n\xff", b"LOG"]);
-    let record = entries(&reply)[0].json();
+    let record = queued_records(&reply)[0].json();
     assert_eq!(record["node"], "n\u{fffd}");
     assert_eq!(record["message"], String::from_utf8_lossy(&bytes).as_ref());
     assert_eq!(record["tags"], serde_json::json!({"a\0": "\u{fffd}\n"}));
@@ -104,8 +104,8 @@ fn log_entry_may_contain_any_bytes_and_is_delivered_as_valid_json() {
 fn log_entry_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.LOG' command";
-    refused_as_it_is(&server, &words("AGG.LOG"), arity);
-    refused(&server, "AGG.LOG n", arity);
+    assert_rejected_once(&server, &words("AGG.LOG"), arity);
+    assert_rejected(&server, "AGG.LOG n", arity);
     for (options, why) in [
         ("more", format!("unknown option 'more'; usage: {LOG}")),
         ("DIFF", format!("unknown option 'DIFF'; usage: {LOG}")),
@@ -115,7 +115,7 @@ fn log_entry_with_invalid_arguments_is_rejected() {
         ("LEVEL 5 LEVEL 5", "LEVEL is given twice".into()),
         ("TAGS a tags a", "TAGS is given twice".into()),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.LOG n line {options}"),
             &format!("ERR AGG.LOG: {why}"),

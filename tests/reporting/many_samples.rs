@@ -116,9 +116,9 @@ fn atomic_accepts_all_samples_or_none() {
     ] {
         let line = format!("AGG.MSTAT n {options} TAGS b:2 ATOMIC VALUES {samples}");
         let why = format!("ERR AGG.MSTAT: {why}; no sample was accepted");
-        refused(&server, &line, &why);
+        assert_rejected(&server, &line, &why);
     }
-    refused_as_it_is(
+    assert_rejected_once(
         &server,
         &words("AGG.MSTAT n ATOMIC VALUES gauge 5 counter 7"),
         "ERR AGG.MSTAT: sample 1: metric 'counter' is DIFF, the sample ABS: use AGG.FORGET node METRIC name to reset the metric; no sample was accepted",
@@ -142,9 +142,9 @@ fn atomic_does_not_treat_a_late_sample_as_invalid() {
 fn samples_with_missing_unknown_or_repeated_arguments_are_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.MSTAT' command";
-    refused_as_it_is(&server, &words("AGG.MSTAT"), arity);
-    refused(&server, "AGG.MSTAT n VALUES", arity);
-    refused(&server, "AGG.MSTAT n VALUES gauge", arity);
+    assert_rejected_once(&server, &words("AGG.MSTAT"), arity);
+    assert_rejected(&server, "AGG.MSTAT n VALUES", arity);
+    assert_rejected(&server, "AGG.MSTAT n VALUES gauge", arity);
     for (arguments, why) in [
         (
             "gauge 1 x 2",
@@ -189,7 +189,7 @@ fn samples_with_missing_unknown_or_repeated_arguments_are_rejected() {
             "AT is given twice".into(),
         ),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.MSTAT n {arguments}"),
             &format!("ERR AGG.MSTAT: {why}"),

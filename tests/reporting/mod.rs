@@ -39,24 +39,24 @@ fn state(server: &Server) -> (Vec<Vec<u8>>, Vec<String>) {
     (keys, digests)
 }
 
-/// Asserts that a command is refused with this text, and that nothing was changed.
-fn refused_as_it_is(server: &Server, command: &[&[u8]], text: &str) {
+/// Asserts that a command is rejected with this text, and that nothing was changed.
+fn assert_rejected_once(server: &Server, command: &[&[u8]], text: &str) {
     let before = state(server);
-    assert_eq!(refusal(&mut server.connection(), command), text);
+    assert_eq!(rejection(&mut server.connection(), command), text);
     assert_eq!(state(server), before, "changed by what gave: {text}");
 }
 
-/// Asserts that a command is refused, once for the node that it names and once for a missing node.
-fn refused_in_words(server: &Server, command: &[&[u8]], text: &str) {
-    refused_as_it_is(server, command, text);
+/// Asserts that a command is rejected, once for the node that it names and once for a missing node.
+fn assert_words_rejected(server: &Server, command: &[&[u8]], text: &str) {
+    assert_rejected_once(server, command, text);
     let mut elsewhere = command.to_vec();
     elsewhere[1] = b"new";
-    refused_as_it_is(server, &elsewhere, text);
+    assert_rejected_once(server, &elsewhere, text);
 }
 
-/// Asserts that a command, given as a line, is refused.
-fn refused(server: &Server, line: &str, text: &str) {
-    refused_in_words(server, &words(line), text);
+/// Asserts that a command, given as a line, is rejected.
+fn assert_rejected(server: &Server, line: &str, text: &str) {
+    assert_words_rejected(server, &words(line), text);
 }
 
 /// Sends a command in which quotes keep words together.
@@ -80,35 +80,30 @@ fn names(map: &Value) -> Vec<String> {
 
 /// Returns a number of `INFO agg`.
 fn server_count(server: &Server, name: &str) -> i64 {
-    let info: String = server.ask("INFO agg");
-    let line = info.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.strip_prefix(':'))
-        .unwrap_or_else(|| panic!("no {name} in {info}"))
-        .parse()
-        .unwrap()
+    server.info_field("agg", name)
 }
 
 /// Returns how often a reason is counted in the AGG.INFO of the node.
-fn node_refusals(server: &Server, reason: &str) -> i64 {
+fn node_rejections(server: &Server, reason: &str) -> i64 {
     let info: Value = server.ask("AGG.INFO n");
     int(at(&info, "refused").unwrap(), reason)
 }
 
 /// Returns the records of a queue without consuming them.
-fn look(server: &Server, queue: &str) -> Vec<Entry> {
-    entries(&server.ask(&format!("AGG.PEEK n {queue}")))
+fn look(server: &Server, queue: &str) -> Vec<QueuedRecord> {
+    queued_records(&server.ask(&format!("AGG.PEEK n {queue}")))
 }
 
 /// Returns the only record of a queue.
-fn only(server: &Server, queue: &str) -> Entry {
+fn only(server: &Server, queue: &str) -> QueuedRecord {
     let all = look(server, queue);
     assert_eq!(all.len(), 1, "{all:?}");
     all[0].clone()
 }
 
 /// Parses the reply of AGG.MSTAT.
-fn mstat(taken: i64, late: i64, refused: &[(i64, &str)]) -> Value {
-    let refused = refused.iter().map(|(i, why)| {
+fn mstat(taken: i64, late: i64, rejected: &[(i64, &str)]) -> Value {
+    let rejected = rejected.iter().map(|(i, why)| {
         Value::Array(vec![
             Value::Int(*i),
             Value::BulkString(why.as_bytes().to_vec()),
@@ -117,7 +112,7 @@ fn mstat(taken: i64, late: i64, refused: &[(i64, &str)]) -> Value {
     Value::Array(vec![
         Value::Int(taken),
         Value::Int(late),
-        Value::Array(refused.collect()),
+        Value::Array(rejected.collect()),
     ])
 }
 
@@ -137,7 +132,7 @@ fn bad_levels(server: &Server, command: &str) {
         "INFO ",
         "99999999999999999999",
     ] {
-        refused(
+        assert_rejected(
             server,
             &format!("{command} LEVEL '{level}'"),
             &format!("ERR {name}: invalid LEVEL '{level}': expected {expected}"),

@@ -28,7 +28,11 @@ fn object_is_queued_only_when_new_or_changed() {
     ] {
         let line = format!("AGG.REALITY n sda system.Disk '{json}' {options}");
         assert_eq!(tell::<i64>(&server, &line), answer, "{line}");
-        assert_eq!(look(&server, "REALITY").len(), 1, "one entry for an object");
+        assert_eq!(
+            look(&server, "REALITY").len(),
+            1,
+            "one record for an object"
+        );
     }
     assert_eq!(
         tell::<i64>(&server, "AGG.REALITY n sda system.Volume null"),
@@ -52,15 +56,15 @@ fn object_is_delivered_as_given_without_whitespace() {
         "agg.reality n sda system.Disk '{{ \"b\" : 1.50,\n \"a\":\" x \" }} ' ttl 1000 at {t} tags 'rack:7 spare'"
     );
     assert_eq!(tell::<i64>(&server, &line), 1);
-    let entry = only(&server, "REALITY");
+    let record = only(&server, "REALITY");
     assert_eq!(
-        entry.text,
+        record.text,
         format!(
             concat!(
                 r#"{{"node":"n","queue":"REALITY","id":{},"key":"sda","model":"system.Disk","#,
                 r#""json":{{"b":1.50,"a":" x "}},"tags":{{"rack":"7","spare":true}},"epoch":{},"gone":false}}"#
             ),
-            entry.id, t
+            record.id, t
         )
     );
     let shown: Value = server.ask("AGG.GET n REALITY sda");
@@ -162,7 +166,7 @@ fn invalid_json_is_rejected_with_the_position() {
         ),
     ] {
         let shown = json.replace('\\', r"\\");
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.REALITY n sda system.Disk '{json}'"),
             &format!("ERR AGG.REALITY: invalid JSON '{shown}': {why}"),
@@ -178,7 +182,7 @@ fn invalid_json_is_rejected_with_the_position() {
         (b"1\0", r"1\x00", "trailing characters at byte 1"),
         (b"'a'", r"\'a\'", "expected a value at byte 0"),
     ] {
-        refused_in_words(
+        assert_words_rejected(
             &server,
             &[b"AGG.REALITY", b"n", b"sda", b"system.Disk", json],
             &format!("ERR AGG.REALITY: invalid JSON '{shown}': {why}"),
@@ -197,7 +201,7 @@ fn json_nests_at_most_128_deep() {
             1
         );
     }
-    refused(
+    assert_rejected(
         &server,
         &format!("AGG.REALITY n sda system.Disk {}", arrays(129)),
         &format!(
@@ -206,7 +210,7 @@ fn json_nests_at_most_128_deep() {
         ),
     );
     let deep = objects(129);
-    refused(
+    assert_rejected(
         &server,
         &format!("AGG.REALITY n sda system.Disk {deep}"),
         &format!(
@@ -221,9 +225,9 @@ fn json_nests_at_most_128_deep() {
 fn object_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.REALITY' command";
-    refused_as_it_is(&server, &words("AGG.REALITY"), arity);
-    refused(&server, "AGG.REALITY n sda", arity);
-    refused(&server, "AGG.REALITY n sda system.Disk", arity);
+    assert_rejected_once(&server, &words("AGG.REALITY"), arity);
+    assert_rejected(&server, "AGG.REALITY n sda", arity);
+    assert_rejected(&server, "AGG.REALITY n sda system.Disk", arity);
     for (options, why) in [
         ("more", format!("unknown option 'more'; usage: {REALITY}")),
         (
@@ -240,7 +244,7 @@ fn object_with_invalid_arguments_is_rejected() {
             "AT is given twice".into(),
         ),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.REALITY n sda system.Disk {{}} {options}"),
             &format!("ERR AGG.REALITY: {why}"),
@@ -248,7 +252,7 @@ fn object_with_invalid_arguments_is_rejected() {
     }
     // A hundred years is long enough.
     for ttl in ["-1", "+1", "01", "1.5", "", "never", "3162240001"] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.REALITY n sda system.Disk {{}} TTL '{ttl}'"),
             &format!(

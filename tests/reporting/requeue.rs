@@ -17,7 +17,7 @@ fn requeue_queues_known_errors_and_objects_again() {
             0,
             "all of it waits, and none was handed out"
         );
-        let popped = entries(&server.ask(&format!("AGG.POP n {queue}")));
+        let popped = queued_records(&server.ask(&format!("AGG.POP n {queue}")));
         assert_eq!(
             server.ask::<i64>(&format!("agg.requeue n {queue} match disk.*")),
             2
@@ -47,7 +47,7 @@ fn requeue_gives_leased_records_a_new_id() {
     server.ask::<Value>("AGG.ERROR n failed");
     server.ask::<Value>("AGG.REALITY n k m {}");
     for queue in ["ERROR", "REALITY"] {
-        let fetched = entries(&server.ask(&format!("AGG.FETCH n {queue}")));
+        let fetched = queued_records(&server.ask(&format!("AGG.FETCH n {queue}")));
         let old = fetched[0].id;
         assert_eq!(server.ask::<i64>(&format!("AGG.REQUEUE n {queue}")), 1);
         let new = only(&server, queue);
@@ -55,7 +55,7 @@ fn requeue_gives_leased_records_a_new_id() {
         assert_eq!(
             server.ask::<i64>(&format!("AGG.ACK n {queue} {old}")),
             0,
-            "the old entry is gone"
+            "the old record is gone"
         );
         assert_eq!(only(&server, queue), new);
     }
@@ -75,9 +75,9 @@ fn requeue_with_invalid_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let usage = "AGG.REQUEUE node ERROR|REALITY [MATCH glob]";
     let arity = "ERR wrong number of arguments for 'AGG.REQUEUE' command";
-    refused_as_it_is(&server, &words("AGG.REQUEUE"), arity);
-    refused(&server, "AGG.REQUEUE n", arity);
-    // Existing names would be queued if the command were not refused.
+    assert_rejected_once(&server, &words("AGG.REQUEUE"), arity);
+    assert_rejected(&server, "AGG.REQUEUE n", arity);
+    // Existing names would be queued if the command were not rejected.
     server.ask::<Value>("AGG.POP n ERROR REALITY");
     for (arguments, why) in [
         (
@@ -98,7 +98,7 @@ fn requeue_with_invalid_arguments_is_rejected() {
         ),
         ("ERROR MATCH * MATCH *", "MATCH is given twice".to_owned()),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.REQUEUE n {arguments}"),
             &format!("ERR AGG.REQUEUE: {why}"),

@@ -1,4 +1,4 @@
-//! AGG.STAT: what a sample changes, and which samples are refused.
+//! AGG.STAT: what a sample changes, and which samples are rejected.
 
 use super::*;
 
@@ -129,7 +129,7 @@ fn value_that_is_no_finite_double_is_rejected() {
         "1e", "1e+", "1.5.2", "1,5", "1_000", "NaN", "nan", "inf", "-inf", "Infinity", "true",
         "one", "١",
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.STAT n gauge '{value}'"),
             &format!("ERR AGG.STAT: invalid value '{value}': expected a decimal number"),
@@ -140,18 +140,18 @@ fn value_that_is_no_finite_double_is_rejected() {
         ("-1e309", "too large for a double"),
         ("1e-400", "too close to 0 for a double"),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.STAT n gauge {value}"),
             &format!("ERR AGG.STAT: invalid value '{value}': {why}"),
         );
     }
-    refused_in_words(
+    assert_words_rejected(
         &server,
         &[b"AGG.STAT", b"n", b"gauge", b"1\0\n\xff'"],
         r"ERR AGG.STAT: invalid value '1\x00\n\xff\'': expected a decimal number",
     );
-    refused(
+    assert_rejected(
         &server,
         "AGG.STAT n counter -1 DIFF",
         "ERR AGG.STAT: invalid value '-1': a DIFF metric must not be negative",
@@ -162,9 +162,9 @@ fn value_that_is_no_finite_double_is_rejected() {
 fn sample_with_missing_unknown_or_repeated_arguments_is_rejected() {
     let Some(server) = stocked("") else { return };
     let arity = "ERR wrong number of arguments for 'AGG.STAT' command";
-    refused_as_it_is(&server, &words("AGG.STAT"), arity);
-    refused(&server, "AGG.STAT n", arity);
-    refused(&server, "AGG.STAT n gauge", arity);
+    assert_rejected_once(&server, &words("AGG.STAT"), arity);
+    assert_rejected(&server, "AGG.STAT n", arity);
+    assert_rejected(&server, "AGG.STAT n gauge", arity);
     for (options, why) in [
         ("FOO", format!("unknown option 'FOO'; usage: {STAT}")),
         ("''", format!("unknown option ''; usage: {STAT}")),
@@ -184,7 +184,7 @@ fn sample_with_missing_unknown_or_repeated_arguments_is_rejected() {
             "ABS and DIFF are both given: a sample has one type".into(),
         ),
     ] {
-        refused(
+        assert_rejected(
             &server,
             &format!("AGG.STAT n gauge 1 {options}"),
             &format!("ERR AGG.STAT: {why}"),
@@ -274,9 +274,9 @@ fn sample_of_the_other_type_is_rejected_with_the_way_out() {
             "ERR AGG.STAT: metric 'counter' is DIFF, the sample ABS",
         ),
     ] {
-        refused_as_it_is(&server, &words(line), &format!("{why}: {way_out}"));
+        assert_rejected_once(&server, &words(line), &format!("{why}: {way_out}"));
     }
-    assert_eq!(node_refusals(&server, "type"), 3);
+    assert_eq!(node_rejections(&server, "type"), 3);
     // The suggested way out works.
     assert_eq!(server.ask::<i64>("AGG.FORGET n METRIC counter"), 1);
     assert_eq!(server.ask::<i64>("AGG.STAT n counter 2"), 1);

@@ -97,13 +97,9 @@ fn max_memory_bounds_the_records_of_a_requeue() {
         let _: Value = server.ask("AGG.POP n ERROR COUNT 10000");
     }
     let _: String = server.send(&[b"EVAL", script.as_bytes(), b"1", b"n", b"d"]);
-    let held = || -> i64 {
-        let info: String = server.ask("INFO agg");
-        let line = info.lines().find_map(|l| l.strip_prefix("agg_held:"));
-        line.unwrap().parse().unwrap()
-    };
+    let held = || -> i64 { server.info_field("agg", "agg_held") };
     assert!(held() <= 1 << 20, "{} are held", held());
-    // It is refused, or it fits.
+    // It is rejected, or it fits.
     let _ = send::<i64>(&mut server.connection(), &[b"AGG.REQUEUE", b"n", b"ERROR"]);
     assert!(held() <= 1 << 20, "{} are held after a requeue", held());
 }
@@ -130,7 +126,7 @@ fn queues_are_bounded_in_bytes() {
         assert!(int(&queue, "bytes") <= 4096, "{queue:?}");
         assert!(int(&queue, "length") > 5, "{queue:?}");
     }
-    // Another setting holds for the next entry.
+    // Another setting holds for the next record.
     let before = of_queue(&server, "n", "LOG", "dropped");
     set(&server, "agg.queue-log 1mb");
     (0..90).for_each(|_| {

@@ -95,15 +95,15 @@ impl File {
     }
 }
 
-fn refusal_by_arguments(arguments: &str, why: &str) {
-    if let Some(log) = Server::refusal(&[], arguments) {
+fn rejected_by_arguments(arguments: &str, why: &str) {
+    if let Some(log) = Server::log_of_failed_start(&[], arguments) {
         assert!(log.contains(why), "{arguments}: {log}");
     }
 }
 
-fn refusal_by_file(text: &str, why: &str) {
+fn rejected_by_file(text: &str, why: &str) {
     let file = File::new(text);
-    if let Some(log) = Server::refusal(&[&file.path()], "") {
+    if let Some(log) = Server::log_of_failed_start(&[&file.path()], "") {
         assert!(log.contains(why), "{text}: {log}");
     }
 }

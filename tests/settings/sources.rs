@@ -24,44 +24,44 @@ fn arguments_of_loadmodule_set_every_setting() {
 
 #[test]
 fn invalid_arguments_reject_the_load() {
-    refusal_by_arguments(
+    rejected_by_arguments(
         "nonsense 1",
         "agg: unknown setting 'nonsense' in the arguments of loadmodule",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "max-series",
         "agg: setting 'max-series' in the arguments of loadmodule has no value",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "max-series 0",
         "agg: invalid value '0' for 'max-series' in the arguments of loadmodule: expected a whole number from 1 to 100000000",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "max-errors 10 max-series 5mb",
         "agg: invalid value '5mb' for 'max-series' in the arguments of loadmodule: expected a whole number from 1 to 100000000",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "max-memory 1kb",
         "agg: invalid value '1kb' for 'max-memory' in the arguments of loadmodule: expected a size from 1048576 to \
          1099511627776",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "max-memory -5mb",
         "agg: invalid value '-5mb' for 'max-memory' in the arguments of loadmodule: expected a size",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "max-memory 99999999999999999999gb",
         "agg: invalid value '99999999999999999999gb' for 'max-memory' in the arguments of loadmodule: expected a size",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "percentiles 0",
         "agg: invalid value '0' for 'percentiles' in the arguments of loadmodule: '0' is not above 0 and at most 100",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "hist-records 1",
         "agg: invalid value '1' for 'hist-records' in the arguments of loadmodule: expected yes or no",
     );
-    refusal_by_arguments(
+    rejected_by_arguments(
         "min-window 7",
         "agg: agg.hour-window must be a multiple of agg.min-window",
     );
@@ -110,9 +110,9 @@ fn configuration_file_overrides_arguments() {
 
 #[test]
 fn invalid_setting_in_a_file_rejects_the_load() {
-    refusal_by_file("agg.max-series 0\n", "agg.max-series");
-    refusal_by_file("agg.max-memory much\n", "agg.max-memory");
-    refusal_by_file(
+    rejected_by_file("agg.max-series 0\n", "agg.max-series");
+    rejected_by_file("agg.max-memory much\n", "agg.max-memory");
+    rejected_by_file(
         "agg.min-window 7\n",
         "agg.hour-window must be a multiple of agg.min-window",
     );

@@ -151,21 +151,21 @@ fn hour_window_is_a_multiple_of_the_min_window() {
 #[test]
 fn flush_delay_is_at_most_three_min_windows() {
     let why = "agg.flush-delay-ms must be at most 3 times agg.min-window";
-    refusal_by_arguments("min-window 2 hour-window 4 flush-delay-ms 60000", why);
-    refusal_by_file("agg.flush-delay-ms 900001\n", why);
+    rejected_by_arguments("min-window 2 hour-window 4 flush-delay-ms 60000", why);
+    rejected_by_file("agg.flush-delay-ms 900001\n", why);
     let Some(server) = Server::start() else {
         return;
     };
-    let refuses = |settings: &str| {
+    let rejects = |settings: &str| {
         let error = server.error(&format!("CONFIG SET {settings}"));
         assert!(error.ends_with(&format!(" - {why}")), "{error}");
     };
-    refuses("agg.flush-delay-ms 900001");
-    refuses("agg.max-series 5 agg.flush-delay-ms 900001");
+    rejects("agg.flush-delay-ms 900001");
+    rejects("agg.max-series 5 agg.flush-delay-ms 900001");
     assert_eq!(value(&server, "flush-delay-ms"), 5_000);
     assert_eq!(value(&server, "max-series"), 20_000);
     set(&server, "agg.flush-delay-ms 900000");
-    refuses("agg.min-window 150");
+    rejects("agg.min-window 150");
     assert_eq!(value(&server, "min-window"), 300);
     set(&server, "agg.min-window 20 agg.flush-delay-ms 60000");
     // The default fits any window and is at most three of them.
@@ -193,7 +193,7 @@ fn texts_and_switches_are_checked() {
     let before = all(&server);
     let failed = |name: &str, value: &str| {
         let line = format!("CONFIG SET agg.{name} {value}");
-        let error = refusal(&mut server.connection(), &words(&line));
+        let error = rejection(&mut server.connection(), &words(&line));
         let start = format!("ERR CONFIG SET failed (possibly related to argument 'agg.{name}') - ");
         match error.strip_prefix(&start) {
             Some(why) => why.to_owned(),

@@ -239,8 +239,8 @@ fn aof_of_each_version_is_replayed() {
         link.shutdown(Shutdown::Write).unwrap();
         let mut answers = String::new();
         std::io::Read::read_to_string(&mut link, &mut answers).unwrap();
-        let refused = answers.lines().find(|line| line.starts_with('-'));
-        assert_eq!(refused, None, "{version}");
+        let rejected = answers.lines().find(|line| line.starts_with('-'));
+        assert_eq!(rejected, None, "{version}");
         assert_eq!(held(&server), expected(&version), "{version}");
     }
 }

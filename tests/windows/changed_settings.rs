@@ -23,9 +23,9 @@ fn node_keeps_its_window_lengths_when_settings_change() {
             (min, hour)
         );
     }
-    let entries = arrived(&server, "MIN", 2);
-    assert_eq!(of(&entries, "m", "window"), [1]);
-    assert_eq!(of(&entries, "late_comer", "window"), [1]);
+    let records = arrived(&server, "MIN", 2);
+    assert_eq!(of(&records, "m", "window"), [1]);
+    assert_eq!(of(&records, "late_comer", "window"), [1]);
     assert_eq!(of(&arrived(&server, "HOUR", 2), "m", "window"), [2]);
     let shown: Value = server.ask("AGG.GET other METRIC m");
     let window = &open(&shown, "min")[0];

@@ -19,9 +19,9 @@ fn wrong_clock_does_not_silence_a_metric() {
         (int(&server.ask("AGG.INFO n"), "clock-back") == 2).then_some(())
     });
     for queue in ["MIN", "HOUR"] {
-        let entries = look(&server, queue);
-        assert_eq!(of(&entries, "gauge", "sum"), [7.0]);
-        assert_eq!(of(&entries, "counter", "sum"), [100.0]);
+        let records = look(&server, queue);
+        assert_eq!(of(&records, "gauge", "sum"), [7.0]);
+        assert_eq!(of(&records, "counter", "sum"), [100.0]);
     }
     // The next sample counts as the first.
     assert_eq!(server.ask::<i64>("AGG.STAT n gauge 8"), 1);
@@ -52,7 +52,7 @@ fn sample_resets_a_metric_ahead_of_the_clock_before_the_timer_does() {
         ],
     );
     assert_eq!(replies[2], Value::Int(1));
-    assert_eq!(of(&entries(&replies[3]), "m", "sum"), [7.0]);
+    assert_eq!(of(&queued_records(&replies[3]), "m", "sum"), [7.0]);
     assert_eq!(double(&open(&replies[4], "min")[0], "sum"), 8.0);
 }
 

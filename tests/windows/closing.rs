@@ -15,13 +15,13 @@ fn last_windows_of_a_quiet_metric_are_delivered() {
     let tags = r#"{"dim":"iops","location":"elgouna"}"#;
     let numbers = (3, [6.0, 2.0, 1.0, 3.0, 2.0]);
     for (queue, length) in [("MIN", 1_000), ("HOUR", 2_000)] {
-        let entries = arrived(&server, queue, 1);
-        assert_eq!(entries.len(), 1);
+        let records = arrived(&server, queue, 1);
+        assert_eq!(records.len(), 1);
         let start = t / length * length;
         let window = (start, start + length);
-        is_record(&entries[0], ("m", "ABS"), window, numbers, tags);
+        is_record(&records[0], ("m", "ABS"), window, numbers, tags);
         // The id is the clock in microseconds: not before the end of the flush delay.
-        assert!(entries[0].id / 1_000 >= start + length + 100);
+        assert!(records[0].id / 1_000 >= start + length + 100);
     }
     // Then nothing is open and nothing follows.
     let shown = metric(&server, "m");
@@ -97,7 +97,7 @@ fn replayed_data_closes_windows_on_the_way() {
     lines.push("AGG.PEEK n HOUR".into());
     let replies = together(&server, &lines);
     assert!(replies[..6].iter().all(|reply| *reply == Value::Int(1)));
-    let sums = |reply: &Value| of(&entries(reply), "m", "sum");
+    let sums = |reply: &Value| of(&queued_records(reply), "m", "sum");
     assert_eq!(sums(&replies[6]), [0.0, 1.0, 2.0, 3.0, 4.0]);
     assert_eq!(sums(&replies[7]), [1.0, 5.0]);
     assert_eq!(arrived(&server, "MIN", 6).len(), 6);
@@ -218,12 +218,13 @@ fn timer_finds_a_node_wherever_it_moved() {
         together(&server, &[&report, command]);
         let mut connection = server.connection();
         ask::<()>(&mut connection, &format!("SELECT {db}"));
-        let entries = until(&format!("records after {command}"), || {
-            let entries = entries(&ask(&mut connection, &format!("AGG.PEEK {name} MIN HOUR")));
-            (entries.len() == 2).then_some(entries)
+        let records = until(&format!("records after {command}"), || {
+            let records =
+                queued_records(&ask(&mut connection, &format!("AGG.PEEK {name} MIN HOUR")));
+            (records.len() == 2).then_some(records)
         });
-        assert_eq!(of(&entries, "m", "sum"), [5.0, 5.0], "{command}");
-        assert_eq!(of(&entries, "m", "node"), [name, name], "{command}");
+        assert_eq!(of(&records, "m", "sum"), [5.0, 5.0], "{command}");
+        assert_eq!(of(&records, "m", "node"), [name, name], "{command}");
     }
 }
 

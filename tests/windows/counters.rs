@@ -16,9 +16,9 @@ fn counter_with_only_one_sample_delivers_nothing() {
         ],
     );
     for queue in ["MIN", "HOUR"] {
-        let entries = arrived(&server, queue, 1);
-        assert_eq!(of(&entries, "witness", "count"), [1]);
-        assert_eq!(entries.len(), 1, "{entries:?}");
+        let records = arrived(&server, queue, 1);
+        assert_eq!(of(&records, "witness", "count"), [1]);
+        assert_eq!(records.len(), 1, "{records:?}");
     }
     assert_eq!(text(&metric(&server, "c"), "last"), "1000");
 }
@@ -86,7 +86,7 @@ fn counter_restarts_after_a_gap() {
     lines.push(format!("AGG.STAT n c 1000020 DIFF AT {}", t + 3_001));
     let replies = together(&server, &lines);
     // A second is no gap, a millisecond more is one. The first sample after it closes older windows and opens none.
-    assert_eq!(of(&entries(&replies[3]), "c", "sum"), [10.0]);
+    assert_eq!(of(&queued_records(&replies[3]), "c", "sum"), [10.0]);
     assert_eq!(int(&replies[4], "gaps"), 1);
     assert!(open(&replies[4], "min").is_empty() && open(&replies[4], "hour").is_empty());
     assert_eq!(of(&arrived(&server, "MIN", 2), "c", "sum"), [10.0, 20.0]);

@@ -87,7 +87,7 @@ fn replayed_counter_that_pauses_keeps_counting_and_shows_what_its_hour_window_mi
         let before: Vec<Value> = (0..3).map(|i| server.ask(&sample(i))).collect();
         until("the hour is delivered", || {
             let delivered: Value = server.ask(&format!("AGG.PEEK {kind} HOUR"));
-            (entries(&delivered).len() == 1).then_some(())
+            (queued_records(&delivered).len() == 1).then_some(())
         });
         let after: Vec<Value> = (3..6).map(|i| server.ask(&sample(i))).collect();
         assert_eq!([before, after].concat(), [1; 6].map(Value::Int), "{kind}");

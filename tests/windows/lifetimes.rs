@@ -19,11 +19,11 @@ fn quiet_metric_expires_after_its_windows_close() {
     assert_eq!(metric(&server, "first_only"), Value::Nil);
     assert_ne!(metric(&server, "busy"), Value::Nil);
     for queue in ["MIN", "HOUR"] {
-        let entries = look(&server, queue);
-        assert_eq!(entries.len(), 1, "{entries:?}");
-        assert_eq!(of(&entries, "quiet", "last"), [5.0]);
+        let records = look(&server, queue);
+        assert_eq!(records.len(), 1, "{records:?}");
+        assert_eq!(of(&records, "quiet", "last"), [5.0]);
         assert_eq!(
-            of(&entries, "quiet", "tags"),
+            of(&records, "quiet", "tags"),
             [serde_json::json!({"a": "1"})]
         );
     }
@@ -39,7 +39,7 @@ fn error_with_new_occurrences_is_requeued_by_the_timer_after_the_interval() {
     for key in ["grown", "not_grown"] {
         server.ask::<Value>(&format!("AGG.ERROR n failed KEY {key}"));
     }
-    let first = entries(&server.ask("AGG.POP n ERROR"));
+    let first = queued_records(&server.ask("AGG.POP n ERROR"));
     for _ in 0..4 {
         server.ask::<Value>("AGG.ERROR n again KEY grown");
     }
@@ -70,13 +70,13 @@ fn error_that_occurs_while_leased_is_requeued() {
         return;
     };
     server.ask::<Value>("AGG.ERROR n failed KEY k");
-    let old = entries(&server.ask("AGG.FETCH n ERROR LEASE 600000"))[0].id;
+    let old = queued_records(&server.ask("AGG.FETCH n ERROR LEASE 600000"))[0].id;
     server.ask::<Value>("AGG.ERROR n failed KEY k");
     server.ask::<()>("CONFIG SET agg.error-interval-ms 1");
     let new = until("it is queued again", || {
         look(&server, "ERROR").into_iter().find(|e| e.id > old)
     });
-    assert_eq!(look(&server, "ERROR").len(), 1, "one entry for an error");
+    assert_eq!(look(&server, "ERROR").len(), 1, "one record for an error");
     assert_eq!(new.json()["occurrences"], 2);
     assert_eq!(server.ask::<i64>(&format!("AGG.ACK n ERROR {old}")), 0);
     assert_eq!(server.ask::<i64>(&format!("AGG.ACK n ERROR {}", new.id)), 1);
@@ -89,17 +89,17 @@ fn quiet_error_expires_but_not_while_it_is_pending() {
     };
     server.ask::<Value>("AGG.ERROR n failed KEY waits");
     server.ask::<Value>("AGG.ERROR n failed KEY delivered");
-    let entries = look(&server, "ERROR");
-    server.ask::<i64>(&format!("AGG.ACK n ERROR {}", entries[1].id));
+    let records = look(&server, "ERROR");
+    server.ask::<i64>(&format!("AGG.ACK n ERROR {}", records[1].id));
     until("the delivered one is forgotten", || {
         (server.ask::<Value>("AGG.GET n ERROR delivered") == Value::Nil).then_some(())
     });
     assert_eq!(
         int(&server.ask("AGG.GET n ERROR waits"), "id"),
-        entries[0].id
+        records[0].id
     );
     // It has been quiet for long enough and expires once delivered.
-    server.ask::<i64>(&format!("AGG.ACK n ERROR {}", entries[0].id));
+    server.ask::<i64>(&format!("AGG.ACK n ERROR {}", records[0].id));
     until("the other one is forgotten, too", || {
         (server.ask::<Value>("AGG.GET n ERROR waits") == Value::Nil).then_some(())
     });
@@ -143,7 +143,7 @@ fn expired_object_is_queued_as_gone_and_removed_when_acknowledged() {
             "AGG.POP n REALITY",
         ],
     );
-    let first = entries(&replies[1])[0].clone();
+    let first = queued_records(&replies[1])[0].clone();
     let gone = arrived(&server, "REALITY", 1);
     assert_eq!(gone.len(), 1);
     let record = gone[0].json();
@@ -162,7 +162,7 @@ fn expired_object_is_queued_as_gone_and_removed_when_acknowledged() {
     );
     assert!(gone[0].id > first.id);
     assert_eq!(int(&server.ask("AGG.GET n REALITY vm1"), "gone"), 1);
-    let fetched = entries(&server.ask("AGG.FETCH n REALITY"));
+    let fetched = queued_records(&server.ask("AGG.FETCH n REALITY"));
     assert_eq!((fetched.len(), fetched[0].id), (1, gone[0].id));
     assert_eq!(
         server.ask::<i64>(&format!("AGG.ACK n REALITY {}", gone[0].id)),

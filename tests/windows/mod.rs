@@ -22,13 +22,13 @@ fn past() -> i64 {
 }
 
 /// Returns the records of a queue without consuming them.
-fn look(server: &Server, queue: &str) -> Vec<Entry> {
-    entries(&server.ask(&format!("AGG.PEEK n {queue} COUNT 10000")))
+fn look(server: &Server, queue: &str) -> Vec<QueuedRecord> {
+    queued_records(&server.ask(&format!("AGG.PEEK n {queue} COUNT 10000")))
 }
 
 /// Waits for this many records of a queue and returns them.
-fn arrived(server: &Server, queue: &str, n: usize) -> Vec<Entry> {
-    until(&format!("{n} entries in {queue}"), || {
+fn arrived(server: &Server, queue: &str, n: usize) -> Vec<QueuedRecord> {
+    until(&format!("{n} records in {queue}"), || {
         let all = look(server, queue);
         (all.len() >= n).then_some(all)
     })
@@ -67,16 +67,16 @@ fn record(
 
 /// Asserts that a record is exactly that of a window.
 fn is_record(
-    entry: &Entry,
+    found: &QueuedRecord,
     metric: (&str, &str),
     (start, end): (i64, i64),
     numbers: Numbers,
     tags: &str,
 ) {
     assert_eq!(
-        entry.text,
+        found.text,
         record(
-            (&entry.queue, entry.id),
+            (&found.queue, found.id),
             metric,
             (start, end),
             numbers,
@@ -86,8 +86,8 @@ fn is_record(
 }
 
 /// Returns a field of all records of a metric in a queue.
-fn of(entries: &[Entry], metric: &str, field: &str) -> Vec<serde_json::Value> {
-    let records = entries.iter().map(Entry::json);
+fn of(records: &[QueuedRecord], metric: &str, field: &str) -> Vec<serde_json::Value> {
+    let records = records.iter().map(QueuedRecord::json);
     records
         .filter(|r| r["metric"] == metric)
         .map(|r| r[field].clone())

@@ -59,9 +59,9 @@ fn million_samples_of_a_tenth_sum_to_a_hundred_thousand() {
     }
     let mut connection = server.connection();
     for _ in 0..1_000_000 / AT_ONCE {
-        let (taken, late, refused): (i64, i64, Vec<Value>) =
+        let (taken, late, rejected): (i64, i64, Vec<Value>) =
             command.query(&mut connection).unwrap();
-        assert_eq!((taken, late, refused.len()), (AT_ONCE, 0, 0));
+        assert_eq!((taken, late, rejected.len()), (AT_ONCE, 0, 0));
     }
     let open = open(&metric(&server, "m"), "min")[0].clone();
     assert!((double(&open, "sum") - 100_000.0).abs() < 1e-9);

@@ -31,11 +31,11 @@ pub fn send<T: FromRedisValue>(
 /// Sends a command, its words separated by blanks, that the server rejects, and returns its error.
 pub fn error(connection: &mut redis::Connection, line: &str) -> String {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-    refusal(connection, &words)
+    rejection(connection, &words)
 }
 
 /// Sends a command in words that the server rejects, and returns its error.
-pub fn refusal(connection: &mut redis::Connection, words: &[&[u8]]) -> String {
+pub fn rejection(connection: &mut redis::Connection, words: &[&[u8]]) -> String {
     match send::<Value>(connection, words) {
         Ok(reply) => panic!(
             "{} was not rejected: {reply:?}",

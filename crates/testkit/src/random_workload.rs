@@ -5,7 +5,7 @@ use redis::{Cmd, Connection, Value};
 
 use crate::command::{send, words};
 use crate::random::Random;
-use crate::reply::entries;
+use crate::reply::queued_records;
 use crate::server::Server;
 use crate::wait::now_ms;
 
@@ -47,7 +47,7 @@ pub struct RandomWorkload {
     /// The number of commands that were carried out.
     pub done: u64,
     /// The number of commands that were rejected.
-    pub refused: u64,
+    pub rejected: u64,
 }
 
 impl RandomWorkload {
@@ -60,7 +60,7 @@ impl RandomWorkload {
             lifetimes,
             fetched: Vec::new(),
             done: 0,
-            refused: 0,
+            rejected: 0,
         }
     }
 
@@ -78,7 +78,7 @@ impl RandomWorkload {
             }
             Err(error) => {
                 assert!(!error.is_io_error(), "{line}: {error}");
-                self.refused += 1;
+                self.rejected += 1;
                 None
             }
         }
@@ -171,8 +171,8 @@ impl RandomWorkload {
     /// Fills the LOG queue of a node beyond its limit, which drains and flushes would otherwise keep from happening.
     fn overflow(&mut self, node: &str) {
         let message = self.random.text(100);
-        let entry = |n| format!("AGG.LOG {node} {message}{n}");
-        self.burst(&(0..80).map(entry).collect::<Vec<_>>());
+        let record = |n| format!("AGG.LOG {node} {message}{n}");
+        self.burst(&(0..80).map(record).collect::<Vec<_>>());
     }
 
     fn report(&mut self, node: &str) -> String {
@@ -285,7 +285,7 @@ impl RandomWorkload {
         };
         let reply = self.send(&line);
         if let Some(reply) = reply.filter(|_| line.starts_with("AGG.FETCH")) {
-            let ids = entries(&reply).into_iter().map(|e| (e.queue, e.id));
+            let ids = queued_records(&reply).into_iter().map(|e| (e.queue, e.id));
             self.fetched.extend(ids);
         }
     }

@@ -1,5 +1,8 @@
 //! Replies: fields of maps, lists, and the records that a queue delivers.
 
+use std::fmt::Debug;
+use std::str::FromStr;
+
 use redis::Value;
 
 /// Returns a field of a map. In RESP2 a map is a flat list of names and values.
@@ -36,6 +39,16 @@ pub fn double(map: &Value, field: &str) -> f64 {
     text(map, field).parse().unwrap()
 }
 
+/// Returns a field of a text of INFO: a number, or the text of the field.
+pub fn info_field<T: FromStr<Err: Debug>>(info: &str, field: &str) -> T {
+    let value = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let value = value.unwrap_or_else(|| panic!("no {field} in {info}"));
+    let value = value.trim_end().parse();
+    value.unwrap_or_else(|error| panic!("{field} in {info}: {error:?}"))
+}
+
 /// Returns the elements of a list.
 pub fn list(value: &Value) -> &[Value] {
     match value {
@@ -46,7 +59,7 @@ pub fn list(value: &Value) -> &[Value] {
 
 /// A record that a queue delivered or showed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct QueuedRecord {
     /// The name of the queue.
     pub queue: String,
     /// The id in the queue.
@@ -57,7 +70,7 @@ pub struct Entry {
     pub text: String,
 }
 
-impl Entry {
+impl QueuedRecord {
     /// Parses the record.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{}: {error}", self.text))
@@ -65,12 +78,12 @@ impl Entry {
 }
 
 /// Parses the reply of POP, FETCH or PEEK.
-pub fn entries(reply: &Value) -> Vec<Entry> {
+pub fn queued_records(reply: &Value) -> Vec<QueuedRecord> {
     list(reply)
         .iter()
-        .map(|entry| {
-            let (queue, id, deliveries, text) = redis::from_redis_value(entry.clone()).unwrap();
-            Entry {
+        .map(|record| {
+            let (queue, id, deliveries, text) = redis::from_redis_value(record.clone()).unwrap();
+            QueuedRecord {
                 queue,
                 id,
                 deliveries,
@@ -82,5 +95,8 @@ pub fn entries(reply: &Value) -> Vec<Entry> {
 
 /// Parses the records of such a reply.
 pub fn records(reply: &Value) -> Vec<serde_json::Value> {
-    entries(reply).iter().map(Entry::json).collect()
+    queued_records(reply)
+        .iter()
+        .map(QueuedRecord::json)
+        .collect()
 }

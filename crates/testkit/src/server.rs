@@ -4,13 +4,15 @@
 //! The module is that of AGG_MODULE, else the workspace's release build. The server is that of AGG_SERVER, else
 //! redis-server or valkey-server. Where one of them is missing a test says so and does nothing; in CI it fails.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 
 use redis::{FromRedisValue, Value};
 
 use crate::command::{ask, error, send, words};
-use crate::reply::{at, records};
+use crate::reply::{at, info_field, records};
 use crate::wait::{LONG, free_port, missing, until};
 
 /// Server arguments: each write is on disk before its reply, and the whole append-only file consists of commands.
@@ -112,9 +114,10 @@ impl Server {
         server.wait_for_answer();
         server
     }
+
     /// Returns the log of a server that cannot start with these arguments; `None` if the server or the module is
     /// missing.
-    pub fn refusal(arguments: &[&str], settings: &str) -> Option<String> {
+    pub fn log_of_failed_start(arguments: &[&str], settings: &str) -> Option<String> {
         // Provides the program, a port and a folder.
         let mut server = Server::with_module(&[], "")?;
         server.stop();
@@ -188,7 +191,7 @@ impl Server {
     }
 
     /// Restarts it when it cannot start, and returns its log.
-    pub fn restart_refused(&mut self) -> String {
+    pub fn restart_and_fail(&mut self) -> String {
         self.stop();
         self.child = spawn(&self.program, self.port, &self.arguments, self.dir.path());
         let status = until("the server ends", || self.child.try_wait().unwrap());
@@ -287,6 +290,11 @@ impl Server {
     /// Returns a field of the map that a command replies with, if it has one.
     pub fn field(&self, get: &str, field: &str) -> Option<Value> {
         at(&self.ask::<Value>(get), field).cloned()
+    }
+
+    /// Returns a field of a section of INFO: a number, or the text of the field.
+    pub fn info_field<T: FromStr<Err: Debug>>(&self, section: &str, field: &str) -> T {
+        info_field(&self.ask::<String>(&format!("INFO {section}")), field)
     }
 
     /// Returns the DEBUG DIGEST-VALUE of a key.

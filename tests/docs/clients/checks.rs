@@ -148,8 +148,8 @@ pub fn drain_keeps_what_it_cannot_store(server: &Server, dir: &Path, command: Co
     std::fs::remove_dir(&records).unwrap();
     assert_eq!(waiting(server), before);
     // The leases would expire in half a minute.
-    for entry in QUEUES.iter().flat_map(|queue| ids(server, queue)) {
-        let _: i64 = server.ask(&format!("AGG.NACK node1 {entry}"));
+    for record in QUEUES.iter().flat_map(|queue| ids(server, queue)) {
+        let _: i64 = server.ask(&format!("AGG.NACK node1 {record}"));
     }
 }
 
@@ -199,8 +199,8 @@ pub fn drain_stores_and_continues(server: &mut Server, dir: &Path, command: Comm
 /// Returns the records in a queue, as `LOG 1795615197776228`.
 fn ids(server: &Server, queue: &str) -> Vec<String> {
     let reply: Value = server.ask(&format!("AGG.PEEK node1 {queue}"));
-    let name = |entry: &Entry| format!("{queue} {}", entry.id);
-    entries(&reply).iter().map(name).collect()
+    let name = |record: &QueuedRecord| format!("{queue} {}", record.id);
+    queued_records(&reply).iter().map(name).collect()
 }
 
 /// With memory for one metric: the first sample of the second metric is reported and dropped, the others are stored.
