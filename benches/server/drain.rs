@@ -9,7 +9,7 @@ use crate::load::{Clients, Random, Requests};
 use crate::measurement::{Measurement, Spread, Target, Unit};
 use crate::options::Options;
 use crate::{Result, say};
-use testkit::{Entry, entries, list};
+use testkit::{QueuedRecord, list, queued_records};
 
 const SECTION: &str = "drain";
 const BATCH: usize = 1000;
@@ -104,7 +104,7 @@ fn fetch(host: &Host, queue: &str, format: &str) -> Result<(f64, Vec<String>)> {
             .arg(&["node1", queue, "FORMAT", format, "COUNT"])
             .arg(BATCH)
             .query(&mut connection)?;
-        let taken = entries(&reply);
+        let taken = queued_records(&reply);
         if taken.is_empty() {
             break;
         }
@@ -116,7 +116,7 @@ fn fetch(host: &Host, queue: &str, format: &str) -> Result<(f64, Vec<String>)> {
         if removed != ids.len() {
             return Err(format!("{} of {} were acknowledged", removed, ids.len()).into());
         }
-        texts.extend(taken.into_iter().map(|Entry { text, .. }| text));
+        texts.extend(taken.into_iter().map(|QueuedRecord { text, .. }| text));
     }
     let ns = (host.cpu()? - before) as f64 / texts.len() as f64;
     Ok((ns, texts))

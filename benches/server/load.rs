@@ -9,6 +9,14 @@ use std::time::Duration;
 /// A placeholder in a request for a total that grows from one pass over the names to the next.
 pub const TOTAL: &str = "{total}";
 
+/// A placeholder for the name of a source of reports: each batch has its own, as batches overtake each other.
+pub const SOURCE: &str = "{source}";
+
+/// A placeholder for a sequence number that grows within a batch and from one pass to the next: a total, and the place
+/// in the batch in [`PLACE_DIGITS`] digits.
+pub const NUMBER: &str = "{number}";
+const PLACE_DIGITS: usize = 4;
+
 /// The total of the first pass. It has ten digits for long, so that it can be overwritten in place.
 const FIRST_TOTAL: u64 = 1_000_000_000;
 
@@ -19,8 +27,9 @@ const STEP: u64 = 137;
 struct Batch {
     bytes: Vec<u8>,
     commands: usize,
-    /// The offsets of totals.
+    /// The offsets of totals, those at the beginning of sequence numbers among them.
     totals: Vec<usize>,
+    source: String,
 }
 
 /// The requests of a row: one pass over its names, which is repeated as often as needed.
@@ -43,6 +52,7 @@ impl Requests {
                 bytes: Vec::new(),
                 commands: 0,
                 totals: Vec::new(),
+                source: format!("reporter-{:04}", batches.len()),
             };
             for i in first..commands.min(first + batch) {
                 built.push(&words(i));
@@ -54,6 +64,12 @@ impl Requests {
             next: 0,
             total: FIRST_TOTAL,
         }
+    }
+
+    /// Continues with the totals of the second pass: other requests were the first.
+    pub fn after_a_pass(mut self) -> Requests {
+        self.total += STEP;
+        self
     }
 
     /// Returns the number of commands in one pass.
@@ -80,15 +96,20 @@ impl Requests {
 
 impl Batch {
     fn push(&mut self, words: &[String]) {
+        let place = self.commands;
         self.commands += 1;
         self.bytes
             .extend(format!("*{}\r\n", words.len()).into_bytes());
         for word in words {
-            let first = FIRST_TOTAL.to_string();
-            let text = if word == TOTAL { &first } else { word };
+            let text = match word.as_str() {
+                TOTAL => FIRST_TOTAL.to_string(),
+                NUMBER => format!("{FIRST_TOTAL}{place:0PLACE_DIGITS$}"),
+                SOURCE => self.source.clone(),
+                word => word.to_owned(),
+            };
             self.bytes
                 .extend(format!("${}\r\n", text.len()).into_bytes());
-            if word == TOTAL {
+            if word == TOTAL || word == NUMBER {
                 self.totals.push(self.bytes.len());
             }
             self.bytes.extend(text.as_bytes());

@@ -20,6 +20,7 @@ mod rdb;
 mod report;
 mod rows;
 mod time_series;
+mod types;
 
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +47,7 @@ fn main() -> Result<()> {
         };
         sections.push((format!("commands, {names} names"), Box::new(run)));
     }
+    sections.push(("types".into(), Box::new(|| types::run(&options))));
     sections.push(("aof".into(), Box::new(|| commands::with_aof(&options))));
     sections.push(("timeseries".into(), Box::new(|| time_series::run(&options))));
     sections.push(("drain".into(), Box::new(|| drain::run(&options))));

@@ -4,7 +4,7 @@ use crate::load::{Random, Requests, TOTAL};
 use crate::options::Options;
 
 /// The number of samples in one AGG.MSTAT.
-const SAMPLES: usize = 100;
+pub const SAMPLES: usize = 100;
 
 /// The number of known errors, and of objects.
 const OBJECTS: usize = 1000;
@@ -61,7 +61,7 @@ impl Builder<'_> {
             expected: b"",
             load: Load::Own {
                 warm_up: Requests::build(batch, count, &words),
-                requests: Requests::build(batch, whole, |i| words(order[i % count])),
+                requests: Requests::build(batch, whole, |i| words(order[i % count])).after_a_pass(),
             },
         }
     }
@@ -89,12 +89,21 @@ impl Builder<'_> {
     /// Builds a row of commands with the arguments of AGG.MSTAT, with names in this order. The warm-up reports them in
     /// their own order.
     pub fn many(&self, name: &str, first: &str, diff: bool, order: &[usize]) -> Row {
+        let pair = |i| vec![metric(i), if diff { TOTAL.into() } else { value(i) }];
+        self.lists(name, first, order, pair)
+    }
+
+    /// Builds a row of commands that begin with `first`, each with the words of so many samples.
+    pub fn lists(
+        &self,
+        name: &str,
+        first: &str,
+        order: &[usize],
+        sample: impl Fn(usize) -> Vec<String>,
+    ) -> Row {
         let command = |names: &mut dyn Iterator<Item = usize>| {
             let mut words = line(first);
-            for i in names {
-                words.push(metric(i));
-                words.push(if diff { TOTAL.into() } else { value(i) });
-            }
+            words.extend(names.flat_map(&sample));
             words
         };
         let commands = self.names / SAMPLES;
@@ -114,7 +123,8 @@ impl Builder<'_> {
                 }),
                 requests: Requests::build(batch, commands, |i| {
                     command(&mut order[i * SAMPLES..(i + 1) * SAMPLES].iter().copied())
-                }),
+                })
+                .after_a_pass(),
             },
         }
     }
