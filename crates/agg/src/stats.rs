@@ -10,9 +10,10 @@ use aggregator_protocol::Queue;
 use aggregator_protocol::masking::cell;
 
 /// The commands that report something to the server.
-const REPORTING_COMMANDS: [&str; 5] = [
+const REPORTING_COMMANDS: [&str; 6] = [
     "agg.stat",
     "agg.mstat",
+    "agg.hist",
     "agg.log",
     "agg.error",
     "agg.reality",
@@ -28,6 +29,12 @@ pub struct NodeStats {
     pub bytes: u64,
     /// Samples that missed all of their windows.
     pub late: u64,
+    /// Short windows of DIFF metrics to which several processes seem to report their totals.
+    pub suspect_diff: u64,
+    /// Sources of sequence numbers that were dropped for new ones.
+    pub sources_dropped: u64,
+    /// Removed metrics that are no longer remembered.
+    pub forgotten_dropped: u64,
     pub clock_back: u64,
     pub truncated: u64,
     /// Rejected reports by reason; the reasons are masked for a terminal.
@@ -45,6 +52,9 @@ impl From<NodeInfo> for NodeStats {
             objects: info.realities,
             bytes: info.bytes,
             late: info.late,
+            suspect_diff: info.suspect_diff,
+            sources_dropped: info.sources_dropped,
+            forgotten_dropped: info.forgotten_dropped,
             clock_back: info.clock_back,
             truncated: info.truncated,
             refused: refused.map(|(reason, n)| (cell(&reason), n)).collect(),
@@ -186,6 +196,10 @@ mod tests {
             Value::Int(3),
             bulk("something-new"),
             bulk("x"),
+            bulk("suspect-diff"),
+            Value::Int(6),
+            bulk("sources-dropped"),
+            Value::Int(8),
             bulk("refused"),
             Value::Array(vec![
                 bulk("type"),
@@ -205,6 +219,7 @@ mod tests {
         assert_eq!((node.metrics, node.refused(), node.pending()), (3, 5, 7));
         assert_eq!((node.leased(), node.dropped(), node.lag_ms()), (2, 1, 9000));
         assert_eq!(node.queues[2].bytes, 70);
+        assert_eq!((node.suspect_diff, node.sources_dropped), (6, 8));
         let empty = NodeInfo::read(Value::Nil).unwrap();
         assert_eq!(NodeStats::from(empty), NodeStats::default());
     }

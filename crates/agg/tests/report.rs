@@ -129,6 +129,84 @@ fn page_shows_everything_about_a_node() {
 }
 
 #[test]
+fn histograms_have_bands_and_increments_are_rates() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let start = now_ms() / 300_000 * 300_000 - 3_600_000;
+    let mut pipe = redis::pipe();
+    for window in 0..6 {
+        let at = start + window * 300_000;
+        for n in 1..=10 {
+            // The first two windows have no histogram.
+            let option = if window < 2 { "ABS" } else { "HIST" };
+            let ms = if n == 10 { 9000 } else { 100 + n + window };
+            let words = [
+                "AGG.STAT",
+                "n1",
+                "http.ms",
+                &ms.to_string(),
+                option,
+                "AT",
+                &at.to_string(),
+            ];
+            pipe.cmd(words[0]).arg(&words[1..]);
+            let words = [
+                "AGG.STAT",
+                "n1",
+                "http.hits",
+                "30",
+                "INC",
+                "AT",
+                &(at + n * 1000).to_string(),
+            ];
+            pipe.cmd(words[0]).arg(&words[1..]);
+        }
+    }
+    let _: Vec<i64> = pipe.query(&mut server.connection()).unwrap();
+    let _: i64 = server.ask("AGG.STAT n1 http.ms 50");
+    let page = page(&server, "");
+    let figure = |name: &str| {
+        let figures = page.split("<figure>").skip(1);
+        let mut figures = figures.map(|figure| figure.split("</figure>").next().unwrap());
+        figures
+            .find(|figure| figure.contains(&format!("title=\"{name}\"")))
+            .unwrap()
+    };
+    let steps = |figure: &str, class: &str| {
+        let path = figure
+            .split(&format!("<path class=\"{class}\" d=\""))
+            .nth(1)
+            .unwrap();
+        path.split('"').next().unwrap().matches('H').count()
+    };
+    let ms = figure("http.ms");
+    // Four windows of the past and the open one have a histogram; the band goes there and back.
+    assert_eq!((steps(ms, "line s0"), steps(ms, "line dotted s0")), (5, 2));
+    assert_eq!(
+        (steps(ms, "band inner s0"), steps(ms, "band outer s0")),
+        (10, 10)
+    );
+    assert!(ms.contains("<small>p50</small> 50–110"), "{ms}");
+    assert!(ms.contains("<small>p90</small> 50–114"), "{ms}");
+    assert!(ms.contains("<small>p99</small> 50–9k"), "{ms}");
+    let hits = figure("http.hits");
+    assert!(hits.contains("<small>/s</small>"), "{hits}");
+    assert!(
+        hits.contains("band s0") && !hits.contains("dotted"),
+        "{hits}"
+    );
+    let table = page.split("<summary>Table</summary>").nth(1).unwrap();
+    for title in ["p50", "p90", "p95", "p99", "Total"] {
+        assert!(table.contains(&format!(">{title}</th>")), "{title}");
+    }
+    // 6 windows of 10 increments of 30.
+    assert!(table.contains("<td class=\"n\">1.8k</td>"), "{table}");
+    assert!(page.contains("A dotted step is the average of a window without a histogram."));
+    assert!(!page.contains("suspect-diff"));
+}
+
+#[test]
 fn requested_items_are_shown_and_the_others_counted() {
     let Some(server) = Server::start() else {
         return;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::place::Place;
 use crate::support::terminal::Terminal;
-use crate::support::{Running, Server, agg, ask, err, free_port, out, run, until};
+use crate::support::{Running, Server, agg, ask, err, free_port, now_ms, out, run, until};
 
 const ENTERED: &str = "\x1b[?1049h";
 const LEFT: &str = "\x1b[?1049l";
@@ -291,6 +291,65 @@ fn user_visits_all_screens_and_quits() {
     terminal.press("q");
     assert_eq!(terminal.program.wait().code(), Some(0));
     assert_restored(&terminal);
+}
+
+#[test]
+fn percentiles_rates_of_increments_and_misused_counters_are_shown() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut connection = server.connection();
+    for value in [12, 15, 14, 13, 840] {
+        let _: i64 = ask(
+            &mut connection,
+            &format!("AGG.STAT web1 http.ms {value} HIST"),
+        );
+    }
+    let _: i64 = ask(&mut connection, "AGG.STAT web1 idle 7 INC");
+    // Two processes report their totals to one metric. A later sample closes that window.
+    let start = now_ms() / 300_000 * 300_000 - 3_600_000;
+    for n in 0..20 {
+        let total = if n % 2 == 0 { n } else { 1000 + n };
+        let at = start + n * 10_000;
+        let _: i64 = ask(
+            &mut connection,
+            &format!("AGG.STAT web1 misused {total} DIFF AT {at}"),
+        );
+    }
+    let _: i64 = ask(&mut connection, "AGG.STAT web1 misused 2000 DIFF");
+    until("the window closes", || {
+        let output = run(&server.url(), "top --json --interval 200ms", b"");
+        out(&output).contains("\"suspect_diff\":1").then_some(())
+    });
+    let Some((mut terminal, _)) = start_top(&server) else {
+        return;
+    };
+    terminal.until_seen("web1");
+    terminal.press("\r");
+    terminal.until("percentiles have columns", |screen| {
+        let mut lines = screen.lines();
+        let titles = lines.find(|line| line.contains(" METRICS "));
+        let values = lines.find(|line| line.contains(" http.ms "));
+        titles.is_some_and(|line| line.ends_with("     p50     p99"))
+            && values.is_some_and(|line| line.contains("      14     840 ABS last 840"))
+    });
+    terminal.until_seen("suspect diff 1");
+    for n in 0..20 {
+        let _: i64 = ask(&mut connection, &format!("AGG.STAT web1 hits {n} INC"));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+    // Without a new increment the last rate stays.
+    terminal.until("an increment has a rate", |screen| {
+        let mut lines = screen.lines();
+        let hits = lines.find(|line| line.contains(" hits "));
+        hits.is_some_and(|line| line.contains(" INC ") && line.contains("/s"))
+    });
+    terminal.press("qq");
+    assert_eq!(terminal.program.wait().code(), Some(0));
+}
+
+fn start_top(server: &Server) -> Option<(Terminal, Termios)> {
+    start(&agg(&server.url(), "top --interval 300ms"))
 }
 
 #[test]

@@ -1,20 +1,16 @@
-//! Names of the percentiles that records and AGG.RANGE have: `p50`, `p99_9`.
+//! Names of the percentiles that records, AGG.GET and AGG.RANGE have: `p50`, `p99_9`.
 
-/// Returns whether a field of this name is a percentile: `p`, digits, and possibly `_` and decimals.
-pub fn is_name(field: &str) -> bool {
+/// Returns the percentage that a field of this name is the percentile of: 99.9 of `p99_9`; none of another field.
+pub fn percentage(field: &str) -> Option<f64> {
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(percentage) = field.strip_prefix('p') else {
-        return false;
+    let (whole, decimals) = match field.strip_prefix('p')?.split_once('_') {
+        Some((whole, decimals)) => (whole, decimals),
+        None => (&field[1..], "0"),
     };
-    match percentage.split_once('_') {
-        Some((whole, decimals)) => is_digits(whole) && is_digits(decimals),
-        None => is_digits(percentage),
+    match is_digits(whole) && is_digits(decimals) {
+        true => format!("{whole}.{decimals}").parse().ok(),
+        false => None,
     }
-}
-
-/// Returns the percentile as people write it: `p99.9` of the field `p99_9`.
-pub fn title(field: &str) -> String {
-    field.replace('_', ".")
 }
 
 #[cfg(test)]
@@ -24,22 +20,20 @@ mod tests {
     #[test]
     fn names_of_percentiles_are_told_from_others() {
         for (field, expected) in [
-            ("p50", true),
-            ("p99_9", true),
-            ("p100", true),
-            ("p", false),
-            ("p_9", false),
-            ("p99_", false),
-            ("p9_9_9", false),
-            ("p5x", false),
-            ("max", false),
-            ("", false),
+            ("p50", Some(50.0)),
+            ("p99_9", Some(99.9)),
+            ("p0_001", Some(0.001)),
+            ("p100", Some(100.0)),
+            ("p", None),
+            ("p_9", None),
+            ("p99_", None),
+            ("p9_9_9", None),
+            ("p5x", None),
+            ("p-5", None),
+            ("max", None),
+            ("", None),
         ] {
-            assert_eq!(is_name(field), expected, "{field}");
+            assert_eq!(percentage(field), expected, "{field}");
         }
-        assert_eq!(
-            (title("p99_9"), title("p50")),
-            ("p99.9".into(), "p50".into())
-        );
     }
 }

@@ -8,8 +8,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
+use agg_client::command::StoredType;
 use agg_client::timestamp;
 use aggregator_protocol::masking;
+use aggregator_protocol::percentile::percentage;
 
 use crate::format::severity;
 
@@ -103,9 +105,11 @@ fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
             let places = places.iter().filter(|place| !place.is_empty());
             let places: String = places.map(|place| format!("  {place}")).collect();
             let count = number(record, "occurrences");
+            let level = severity(record.get("level").and_then(Value::as_u64));
+            let kind = text(record, "type");
             (
                 text(record, "message"),
-                format!("{count} x {}{places}{}", text(record, "type"), tags(record)),
+                format!("{level}  {count} x {kind}{places}{}", tags(record)),
             )
         }
         "REALITY" => {
@@ -122,14 +126,33 @@ fn content(queue: &str, record: &Map<String, Value>) -> (String, String) {
             (title, format!("{state}{}", tags(record)))
         }
         _ => {
-            let names = ["avg", "min", "max", "last", "count"];
-            let values = names.map(|name| format!("{name} {}", number(record, name)));
-            (
-                text(record, "metric"),
-                format!("{}{}", values.join("  "), tags(record)),
-            )
+            let values = window(record).join("  ");
+            (text(record, "metric"), format!("{values}{}", tags(record)))
         }
     }
+}
+
+/// Returns the names and values of a window. Those that are rates have `/s`.
+fn window(record: &Map<String, Value>) -> Vec<String> {
+    let is_rate = StoredType::from_name(&text(record, "type")).is_rate();
+    let rate = if is_rate { "/s" } else { "" };
+    let names = ["avg", "min", "max", "last"].map(str::to_owned);
+    let mut values: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name} {}{rate}", number(record, name)))
+        .collect();
+    let percentiles = record
+        .keys()
+        .filter_map(|name| Some((percentage(name)?, name)));
+    let mut percentiles: Vec<(f64, &String)> = percentiles.collect();
+    percentiles.sort_by(|a, b| a.0.total_cmp(&b.0));
+    values.extend(
+        percentiles
+            .iter()
+            .map(|(percentage, name)| format!("p{percentage} {}{rate}", number(record, name))),
+    );
+    values.push(format!("count {}", number(record, "count")));
+    values
 }
 
 /// Returns the time of a record in UTC: of a window its end, of an error its last occurrence.
@@ -214,8 +237,12 @@ mod tests {
                 "13:59:57Z LOG     web1  backup finished  INFO  job:nightly",
             ),
             (
-                r#"{"node":"web1","queue":"ERROR","message":"disk sda: read failed","type":"OPS","tags":{},"code":"","func":"","file":"disk.c","occurrences":2,"last":1795615197792}"#,
-                "13:59:57Z ERROR   web1  disk sda: read failed  2 x OPS  disk.c",
+                r#"{"node":"web1","queue":"MIN","metric":"hits","type":"INC","end":1795615200000,"count":2,"sum":315.0,"avg":1.05,"min":0.0,"max":15.0,"last":15.0,"p100":15.0,"p50":0.0,"p99_9":9.5,"hist":{"scale":5,"zero":0,"pos":[1,[2]],"neg":[0,[]]},"tags":{}}"#,
+                "14:00:00Z MIN     web1  hits  avg 1.05/s  min 0/s  max 15/s  last 15/s  p50 0/s  p99.9 9.5/s  p100 15/s  count 2",
+            ),
+            (
+                r#"{"node":"web1","queue":"ERROR","message":"disk sda: read failed","level":9,"severity":"CRITICAL","type":"OPS","tags":{},"code":"","func":"","file":"disk.c","occurrences":2,"last":1795615197792}"#,
+                "13:59:57Z ERROR   web1  disk sda: read failed  CRITICAL  2 x OPS  disk.c",
             ),
             (
                 r#"{"node":"web1","queue":"REALITY","key":"sda","model":"system.Disk","json":{"mounted":true},"tags":{},"epoch":1795615197799,"gone":false}"#,

@@ -2,7 +2,8 @@
 
 use super::model::Metric;
 
-/// Metrics that share a plot: the instances of one measurement, with one type and unit.
+/// Metrics that share a plot: the instances of one measurement, with one type and unit, and all with percentiles or
+/// none.
 #[derive(Debug, PartialEq)]
 pub struct Plot<'a> {
     pub measurement: &'a str,
@@ -33,7 +34,10 @@ pub fn groups(metrics: &[Metric]) -> (Vec<Group<'_>>, Vec<Plot<'_>>) {
 }
 
 fn plots(metrics: &[Metric]) -> Vec<Plot<'_>> {
-    let key = |metric: &Metric| (metric.is_rate, metric.unit().to_owned());
+    let key = |metric: &Metric| {
+        let unit = metric.unit().to_owned();
+        (metric.is_rate, metric.has_percentiles(), unit)
+    };
     let mut plots: Vec<Plot> = Vec::new();
     for metric in metrics.iter().filter(|metric| !metric.windows.is_empty()) {
         let measurement = metric.measurement();
@@ -87,7 +91,7 @@ fn grouped(mut plots: Vec<Plot<'_>>) -> Vec<Group<'_>> {
 #[cfg(test)]
 mod tests {
     use super::super::model::by_name;
-    use super::super::model::fixtures::metric;
+    use super::super::model::fixtures::{metric, with_percentiles};
     use super::*;
 
     #[test]
@@ -96,6 +100,7 @@ mod tests {
             .map(|name| metric(name, "x"))
             .into();
         all.push(metric("cpu.load@2", "y"));
+        all.push(with_percentiles(metric("cpu.load@3", "x")));
         all.push(metric("zz", ""));
         all.push(metric("alone.here", ""));
         all.push(Metric::default());
@@ -122,7 +127,12 @@ mod tests {
                 (Some("alone"), vec![("alone.here", 1)]),
                 (
                     Some("cpu"),
-                    vec![("cpu.load", 3), ("cpu.load", 1), ("cpu.temp", 1)]
+                    vec![
+                        ("cpu.load", 3),
+                        ("cpu.load", 1),
+                        ("cpu.load", 1),
+                        ("cpu.temp", 1)
+                    ]
                 ),
                 (None, vec![("up", 1), ("zz", 1)])
             ]

@@ -71,6 +71,17 @@ pub fn value(metric: &Metric, number: f64) -> String {
     }
 }
 
+/// Returns the smallest and the largest of the windows' percentiles of a percentage; a dash if there is none.
+pub fn range(metric: &Metric, percentage: f64) -> String {
+    let Some((low, high)) = metric.percentile_range(percentage) else {
+        return "-".into();
+    };
+    match (value(metric, low), value(metric, high)) {
+        (low, high) if low == high => low,
+        (low, high) => format!("{low}–{high}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

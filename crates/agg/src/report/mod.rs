@@ -2,7 +2,7 @@
 //! errors, objects and queues, and the latest log entries. Only reads.
 //!
 //! queries.rs reads from the server, with the parsers of replies.rs, what model.rs holds. page.rs renders it, with the
-//! sections of statistics.rs and sections.rs; plot.rs draws on the axes of scale.rs.
+//! sections of statistics.rs and sections.rs; plot.rs draws what shape.rs chooses on the axes of scale.rs.
 
 mod grouping;
 mod history;
@@ -15,6 +15,7 @@ mod queries;
 mod replies;
 mod scale;
 mod sections;
+mod shape;
 mod statistics;
 
 use std::ffi::OsString;

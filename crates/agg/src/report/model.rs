@@ -98,10 +98,13 @@ pub struct Info {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metric {
     pub name: String,
-    /// True if its windows hold a rate per second, as those of a counter do.
+    /// True if its windows hold rates per second, as those of DIFF and INC metrics do.
     pub is_rate: bool,
     pub tags: Vec<(String, String)>,
+    /// The last value to arrive; of an INC metric the last increment.
     pub last_value: String,
+    /// The sum of all increases of a DIFF or an INC metric, if the server sends it.
+    pub total: Option<f64>,
     /// Time of the last sample.
     pub last_seen: i64,
     pub samples: u64,
@@ -121,6 +124,19 @@ pub struct Window {
     pub avg: f64,
     pub min: f64,
     pub max: f64,
+    pub percentiles: Percentiles,
+}
+
+/// The percentiles of a window, each with its percentage. Empty without a histogram.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Percentiles(pub Vec<(f64, f64)>);
+
+impl Percentiles {
+    /// Returns the percentile of a percentage.
+    pub fn get(&self, percentage: f64) -> Option<f64> {
+        let found = self.0.iter().find(|(other, _)| *other == percentage);
+        found.map(|(_, value)| *value)
+    }
 }
 
 /// An error that the node keeps.
@@ -208,6 +224,37 @@ impl Metric {
         all.fold(f64::NEG_INFINITY, f64::max)
     }
 
+    /// Returns whether any window has percentiles.
+    pub fn has_percentiles(&self) -> bool {
+        let mut windows = self.windows.iter();
+        windows.any(|window| !window.percentiles.0.is_empty())
+    }
+
+    /// Returns the percentages of which windows have percentiles, ascending. The server's setting may have changed from
+    /// one window to the next.
+    pub fn percentages(&self) -> Vec<f64> {
+        let mut all: Vec<f64> = Vec::new();
+        for (percentage, _) in self.windows.iter().flat_map(|window| &window.percentiles.0) {
+            if !all.contains(percentage) {
+                all.push(*percentage);
+            }
+        }
+        all.sort_by(f64::total_cmp);
+        all
+    }
+
+    /// Returns the smallest and the largest of the windows' percentiles of a percentage.
+    ///
+    /// The percentile of all samples together lies between the two; it cannot be computed from those of the windows.
+    pub fn percentile_range(&self, percentage: f64) -> Option<(f64, f64)> {
+        let windows = self.windows.iter();
+        let values = windows.filter_map(|window| window.percentiles.get(percentage));
+        values.fold(None, |range, value| {
+            let (low, high) = range.unwrap_or((value, value));
+            Some((f64::min(low, value), f64::max(high, value)))
+        })
+    }
+
     /// Returns the average weighted by the length of the windows.
     pub fn average(&self) -> f64 {
         let (mut average, mut time) = (0.0, 0.0);
@@ -240,7 +287,18 @@ pub mod fixtures {
             avg,
             min: avg - 1.0,
             max: avg + 1.0,
+            percentiles: Percentiles::default(),
         }
+    }
+
+    /// Adds a p50, a p90 and a p99 to each window: its average, and 1 and 2 above it.
+    pub fn with_percentiles(mut metric: Metric) -> Metric {
+        for window in &mut metric.windows {
+            let all = [(50.0, 0.0), (90.0, 1.0), (99.0, 2.0)];
+            let all = all.map(|(percentage, above)| (percentage, window.avg + above));
+            window.percentiles = Percentiles(all.into());
+        }
+        metric
     }
 
     pub fn metric(name: &str, unit: &str) -> Metric {
@@ -255,8 +313,22 @@ pub mod fixtures {
 
 #[cfg(test)]
 mod tests {
-    use super::fixtures::{metric, window};
+    use super::fixtures::{metric, window, with_percentiles};
     use super::*;
+
+    #[test]
+    fn percentiles_of_the_windows_have_a_range() {
+        let mut metric = with_percentiles(metric("m", ""));
+        metric.windows[1].percentiles.0[2].0 = 99.9;
+        metric.windows.push(window(20, 30, 1000.0));
+        assert_eq!(metric.percentages(), [50.0, 90.0, 99.0, 99.9]);
+        assert_eq!(metric.percentile_range(50.0), Some((5.0, 7.0)));
+        assert_eq!(metric.percentile_range(99.9), Some((9.0, 9.0)));
+        assert_eq!(metric.percentile_range(95.0), None);
+        assert!(metric.has_percentiles());
+        metric.windows.drain(..2);
+        assert!(!metric.has_percentiles() && metric.percentages().is_empty());
+    }
 
     #[test]
     fn average_is_weighted_by_time() {

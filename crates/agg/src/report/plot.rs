@@ -1,4 +1,4 @@
-//! Draws a plot as SVG: for each window a step of the average and a band from minimum to maximum, in the page's
+//! Draws a plot as SVG: for each window a step of the line and of its bands, which shape.rs chooses, in the page's
 //! colours.
 //!
 //! Only as many lines as can be distinguished have a colour and a name in the legend. The others are grey, so that a
@@ -7,9 +7,10 @@
 use maud::{Markup, Render, html};
 
 use super::grouping::Plot;
-use super::markup::{Coordinate, value};
-use super::model::{Metric, Window};
+use super::markup::{Coordinate, range, value};
+use super::model::Metric;
 use super::scale::{Axis, LARGEST, times};
+use super::shape::{Shape, Step};
 
 /// Maximum lines with a colour.
 const COLOURS: usize = 8;
@@ -59,6 +60,18 @@ impl Path {
         Coordinate(y).render_to(&mut self.0);
     }
 
+    /// Draws steps without a gap between them from left to right.
+    fn edge(&mut self, frame: &Frame, steps: impl Iterator<Item = Step<f64>>) {
+        for (index, (start, end, value)) in steps.enumerate() {
+            let y = frame.y(value);
+            match index {
+                0 => self.move_to(frame.x(start), y),
+                _ => self.vertical_to(y),
+            }
+            self.horizontal_to(frame.x(end));
+        }
+    }
+
     fn horizontal_to(&mut self, x: f64) {
         self.0.push('H');
         Coordinate(x).render_to(&mut self.0);
@@ -93,11 +106,8 @@ fn coloured<'a>(plot: &Plot<'a>) -> (Vec<&'a Metric>, Vec<&'a Metric>) {
 /// Returns the drawing of a plot from one time to another, and its legend.
 pub fn draw(plot: &Plot, from: i64, to: i64) -> Markup {
     let (coloured, others) = coloured(plot);
-    let metrics = plot.metrics.iter();
-    let start = (f64::INFINITY, f64::NEG_INFINITY);
-    let (low, high) = metrics.fold(start, |(low, high), metric| {
-        (low.min(metric.minimum()), high.max(metric.maximum()))
-    });
+    let shape = Shape::of(plot);
+    let (low, high) = shape.range(plot);
     let first = plot.metrics[0];
     let axis = match first.is_duration() {
         true => Axis::over_seconds(low, high),
@@ -110,27 +120,38 @@ pub fn draw(plot: &Plot, from: i64, to: i64) -> Markup {
         to,
         left: 10.0 + 7.0 * longest.max().unwrap_or(0) as f64,
     };
-    let range = format!(
+    let label = format!(
         "{}: from {} to {}",
         plot.measurement,
         value(first, low),
         value(first, high)
     );
-    let band_class = match coloured.len() > OPAQUE_BANDS {
-        true => "band faint",
-        false => "band",
-    };
     html! {
-        svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(range) {
+        svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(label) {
             (grid(&frame))
-            @for metric in &others { (line(&frame, metric, "rest")) }
+            @for metric in &others { (lines(&frame, shape, metric, "rest")) }
             // Bands first, so that they cover no line.
             @for (metric, colour) in coloured.iter().zip(CLASSES) {
-                path class={ (band_class) " " (colour) } d=(band(&frame, metric)) {}
+                @let bands = shape.bands(metric);
+                @let classes = band_classes(bands.len(), coloured.len());
+                @for (band, class) in bands.iter().zip(classes) {
+                    path class={ (class) " " (colour) } d=(area(&frame, band)) {}
+                }
             }
-            @for (metric, colour) in coloured.iter().zip(CLASSES) { (line(&frame, metric, colour)) }
+            @for (metric, colour) in coloured.iter().zip(CLASSES) {
+                (lines(&frame, shape, metric, colour))
+            }
         }
-        (legend(plot, &coloured, &others))
+        (legend(plot, shape, &coloured, &others))
+    }
+}
+
+/// Returns the classes of the bands of a metric, the lowest band first.
+fn band_classes(bands: usize, metrics: usize) -> [&'static str; 2] {
+    match bands {
+        2 => ["band inner", "band outer"],
+        _ if metrics > OPAQUE_BANDS => ["band faint"; 2],
+        _ => ["band"; 2],
     }
 }
 
@@ -154,84 +175,116 @@ fn grid(frame: &Frame) -> Markup {
     }
 }
 
-/// Returns the runs of windows without a gap between them.
-fn runs(windows: &[Window]) -> impl Iterator<Item = &[Window]> {
-    windows.chunk_by(|before, after| before.end == after.start)
+/// Returns the runs of steps without a gap between them.
+fn runs<T>(steps: &[Step<T>]) -> impl Iterator<Item = &[Step<T>]> {
+    steps.chunk_by(|before, after| before.1 == after.0)
 }
 
-fn line(frame: &Frame, metric: &Metric, colour: &str) -> Markup {
-    let mut path = Path::default();
-    for run in runs(&metric.windows) {
-        for (index, window) in run.iter().enumerate() {
-            let y = frame.y(window.avg);
-            match index {
-                0 => path.move_to(frame.x(window.start), y),
-                _ => path.vertical_to(y),
-            }
-            path.horizontal_to(frame.x(window.end));
-        }
-    }
+fn lines(frame: &Frame, shape: Shape, metric: &Metric, colour: &str) -> Markup {
+    let (line, averages) = shape.lines(metric);
     html! {
-        path class={ "line " (colour) } d=(path.0) { title { (metric.name) } }
+        @if !averages.is_empty() {
+            path class={ "line dotted " (colour) } d=(path(frame, &averages)) {
+                title { (metric.name) ": average" }
+            }
+        }
+        path class={ "line " (colour) } d=(path(frame, &line)) { title { (metric.name) } }
     }
 }
 
-fn band(frame: &Frame, metric: &Metric) -> String {
+fn path(frame: &Frame, steps: &[Step<f64>]) -> String {
     let mut path = Path::default();
-    for run in runs(&metric.windows) {
-        for (index, window) in run.iter().enumerate() {
-            let y = frame.y(window.max);
-            match index {
-                0 => path.move_to(frame.x(window.start), y),
-                _ => path.vertical_to(y),
-            }
-            path.horizontal_to(frame.x(window.end));
-        }
-        for window in run.iter().rev() {
-            path.vertical_to(frame.y(window.min));
-            path.horizontal_to(frame.x(window.start));
+    for run in runs(steps) {
+        path.edge(frame, run.iter().copied());
+    }
+    path.0
+}
+
+fn area(frame: &Frame, steps: &[Step<(f64, f64)>]) -> String {
+    let mut path = Path::default();
+    for run in runs(steps) {
+        let upper = run
+            .iter()
+            .map(|(start, end, (_, upper))| (*start, *end, *upper));
+        path.edge(frame, upper);
+        for (start, _, (lower, _)) in run.iter().rev() {
+            path.vertical_to(frame.y(*lower));
+            path.horizontal_to(frame.x(*start));
         }
         path.0.push('Z');
     }
     path.0
 }
 
-fn legend(plot: &Plot, coloured: &[&Metric], others: &[&Metric]) -> Markup {
-    let is_single = plot.metrics.len() == 1;
+fn legend(plot: &Plot, shape: Shape, coloured: &[&Metric], others: &[&Metric]) -> Markup {
     html! {
         ul.legend {
-            @for (metric, colour) in coloured.iter().zip(CLASSES) {
-                li {
-                    (legend_key(colour))
-                    @if !is_single {
-                        span.name { (metric.instance().unwrap_or("(all)")) }
-                        " "
-                    }
-                    small { "avg" } " " (value(metric, metric.average()))
-                    @if is_single {
-                        " " small { "min" } " " (value(metric, metric.minimum()))
-                        " " small { "max" } " " (value(metric, metric.maximum()))
+            @match plot.metrics.as_slice() {
+                [metric] => (legend_of_one(metric, shape)),
+                _ => {
+                    @for (metric, colour) in coloured.iter().zip(CLASSES) {
+                        li {
+                            (legend_key(&format!("line {colour}")))
+                            span.name { (metric.instance().unwrap_or("(all)")) }
+                            @if shape == Shape::Average {
+                                " " small { "avg" } " " (value(metric, metric.average()))
+                            }
+                            @for percentage in shape.percentages() { " " (percentile(metric, percentage)) }
+                        }
                     }
                 }
             }
             @if !others.is_empty() {
-                li { (legend_key("rest")) (others.len()) " with lower averages" }
+                li { (legend_key("line rest")) (others.len()) " with lower averages" }
             }
         }
     }
 }
 
-fn legend_key(colour: &str) -> Markup {
+/// Returns the legend of a plot of one metric, which explains the line and the bands.
+fn legend_of_one(metric: &Metric, shape: Shape) -> Markup {
+    let colour = CLASSES[0];
+    let bands = band_classes(shape.percentages().count().saturating_sub(1), 1);
+    let classes = ["line"].into_iter().chain(bands);
     html! {
-        svg.key viewBox="0 0 22 10" aria-hidden="true" {
-            path class={ "line " (colour) } d="M1 5H21" {}
+        @if shape == Shape::Average {
+            li {
+                (legend_key(&format!("line {colour}")))
+                small { "avg" } " " (value(metric, metric.average()))
+                " " small { "min" } " " (value(metric, metric.minimum()))
+                " " small { "max" } " " (value(metric, metric.maximum()))
+            }
+        } @else {
+            @for (percentage, class) in shape.percentages().zip(classes) {
+                li {
+                    (legend_key(&format!("{class} {colour}")))
+                    (percentile(metric, percentage))
+                }
+            }
+            li { small { "max" } " " (value(metric, metric.maximum())) }
         }
+    }
+}
+
+/// Returns the name of a percentile and its range.
+fn percentile(metric: &Metric, percentage: f64) -> Markup {
+    html! { small { "p" (percentage) } " " (range(metric, percentage)) }
+}
+
+/// Returns the sample of a line or, for the class of a band, of an area.
+fn legend_key(class: &str) -> Markup {
+    let sample = match class.starts_with("line") {
+        true => "M1 5H21",
+        false => "M1 0H21V10H1Z",
+    };
+    html! {
+        svg.key viewBox="0 0 22 10" aria-hidden="true" { path class=(class) d=(sample) {} }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::fixtures::{metric, window};
+    use super::super::model::fixtures::{metric, window, with_percentiles};
     use super::*;
 
     fn drawn(metrics: &[Metric], from: i64, to: i64) -> String {
@@ -267,6 +320,43 @@ mod tests {
         assert_eq!(
             (band.matches('Z').count(), band.matches('V').count()),
             (2, 4)
+        );
+    }
+
+    #[test]
+    fn percentiles_have_two_bands_above_the_median() {
+        let mut one = with_percentiles(metric("m", "x"));
+        one.windows.push(window(20, 30, 1.0));
+        let svg = drawn(&[one.clone()], 0, 30);
+        let [inner, outer] =
+            ["band inner s0", "band outer s0"].map(|class| paths(&svg, class)[0].to_owned());
+        assert_eq!(
+            (inner.matches('H').count(), outer.matches('H').count()),
+            (4, 4)
+        );
+        assert_eq!(paths(&svg, "line s0")[0].matches('H').count(), 2);
+        assert_eq!(paths(&svg, "line dotted s0")[0].matches('H').count(), 1);
+        for part in [
+            "<small>p50</small> 5–7",
+            "<small>p90</small> 6–8",
+            "<small>p99</small> 7–9",
+        ] {
+            assert!(svg.contains(part), "{part} in {svg}");
+        }
+        // The larger maximum, of a single sample, does not set the scale.
+        one.windows[0].max = 1e6;
+        let svg = drawn(&[one.clone()], 0, 30);
+        assert!(svg.contains("aria-label=\"m: from 1 to 9\""), "{svg}");
+        assert!(svg.contains("<small>max</small> 1M"));
+        let other = with_percentiles(metric("m@1", "x"));
+        let svg = drawn(&[one, other], 0, 30);
+        assert!(paths(&svg, "band inner s0").is_empty());
+        assert_eq!(paths(&svg, "band s1").len(), 1);
+        assert!(
+            svg.contains(
+                "<span class=\"name\">1</span> <small>p50</small> 5–7 <small>p99</small> 7–9"
+            ),
+            "{svg}"
         );
     }
 

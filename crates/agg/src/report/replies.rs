@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 
-use agg_client::command::NodeInfo;
+use agg_client::command::{NodeInfo, StoredType};
 use agg_client::reply::{self, Value};
 use aggregator_protocol::masking::is_hidden;
+use aggregator_protocol::percentile::percentage;
 
-use super::model::{ErrorReport, Info, LogEntry, Metric, Object, Window};
+use super::model::{ErrorReport, Info, LogEntry, Metric, Object, Percentiles, Window};
 use crate::stats::{number, pairs};
 
 /// Maximum bytes of a text that is kept.
@@ -17,6 +18,8 @@ const TEXT: usize = 2000;
 const LONG_TEXT: usize = 16_000;
 /// Maximum tags of an item that are kept.
 const TAGS: usize = 100;
+/// Maximum percentiles of a window that are kept; a server computes as many.
+const PERCENTILES: usize = 8;
 
 impl From<NodeInfo> for Info {
     fn from(info: NodeInfo) -> Info {
@@ -36,9 +39,10 @@ pub fn metric(value: Value) -> Option<Metric> {
     let mut metric = Metric::default();
     for (field, value) in pairs(value)? {
         match field.as_str() {
-            "type" => metric.is_rate = text(value, TEXT) == "DIFF",
+            "type" => metric.is_rate = StoredType::from_name(&text(value, TEXT)).is_rate(),
             "tags" => metric.tags = tags(value)?,
             "last" => metric.last_value = text(value, TEXT),
+            "total" => metric.total = double(value),
             "at" => metric.last_seen = integer(&value),
             "samples" => metric.samples = number(&value),
             _ => {}
@@ -57,6 +61,7 @@ pub fn windows(value: Value) -> Option<Vec<Window>> {
             avg: 0.0,
             min: 0.0,
             max: 0.0,
+            percentiles: Percentiles::default(),
         };
         for (field, value) in pairs(value)? {
             match field.as_str() {
@@ -66,7 +71,14 @@ pub fn windows(value: Value) -> Option<Vec<Window>> {
                 "avg" => window.avg = double(value)?,
                 "min" => window.min = double(value)?,
                 "max" => window.max = double(value)?,
-                _ => {}
+                name => {
+                    let percentiles = &mut window.percentiles.0;
+                    if let Some(percentage) = percentage(name)
+                        && percentiles.len() < PERCENTILES
+                    {
+                        percentiles.push((percentage, double(value)?));
+                    }
+                }
             }
         }
         Some(window)
@@ -192,7 +204,7 @@ mod tests {
 
     #[test]
     fn windows_are_parsed() {
-        let fields = ["start", "end", "avg", "min", "max", "new"];
+        let fields = ["start", "end", "avg", "min", "max", "p50", "p99_9", "new"];
         let window = |avg: &str| {
             let values = [
                 Value::Int(10),
@@ -200,6 +212,8 @@ mod tests {
                 bulk(avg),
                 bulk("-1.5"),
                 bulk("1e300"),
+                bulk("2.5"),
+                bulk("7.0"),
                 bulk("?"),
             ];
             let all = fields.iter().map(|field| bulk(field)).zip(values);
@@ -211,6 +225,7 @@ mod tests {
             (parsed[0].avg, parsed[0].min, parsed[0].max),
             (2.0, -1.5, 1e300)
         );
+        assert_eq!(parsed[0].percentiles.0, [(50.0, 2.5), (99.9, 7.0)]);
         assert_eq!(windows(Value::Nil), Some(vec![]));
         assert_eq!(windows(Value::Array(vec![window("inf")])), None);
         assert_eq!(windows(Value::Int(1)), None);

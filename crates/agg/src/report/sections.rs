@@ -166,6 +166,11 @@ fn counters(report: &Report) -> Markup {
         (info.late_min, "samples too late for the short window"),
         (info.late_hour, "samples too late for the long window"),
         (stats.truncated, "truncated texts"),
+        (stats.sources_dropped, "dropped sources of sequence numbers"),
+        (
+            stats.forgotten_dropped,
+            "removed metrics no longer remembered",
+        ),
         (stats.clock_back, "backward clock steps"),
     ];
     let counters = counters.into_iter().filter(|(count, _)| *count > 0);
@@ -180,6 +185,13 @@ fn counters(report: &Report) -> Markup {
                 (grouped(*count)) " for " (reason)
             }
             "."
+        }
+        @if stats.suspect_diff > 0 {
+            p.note {
+                (grouped(stats.suspect_diff)) " windows of DIFF metrics (" code { "suspect-diff" }
+                "): several processes seem to report their totals to one metric. Let them report increments with INC, \
+                 or give each a metric of its own."
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use agg_poller::web::base::{Column, table};
 use maud::{Markup, html};
 
 use super::grouping::{Group, groups};
-use super::markup::{limit_note, name, tags, unit, value};
+use super::markup::{limit_note, name, range, tags, unit, value};
 use super::model::{Metric, Report};
 use super::plot;
 use super::scale::moment;
@@ -98,8 +98,15 @@ fn period(report: &Report) -> Markup {
             "A step is the average of a window; the band behind it spans the minimum and the maximum. Windows are "
             (length(report.info.min_window_ms)) " long as far back as the server keeps them, and "
             (length(report.info.hour_window_ms))
-            " before that; the latest are not closed yet. “/s” marks a counter shown as a rate. Prefixes are SI \
-             prefixes: k is 1000."
+            " before that; the latest are not closed yet. “/s” marks counters and increments, which are shown as \
+             rates. Prefixes are SI prefixes: k is 1000."
+        }
+        @if report.metrics.shown.iter().any(Metric::has_percentiles) {
+            p.quiet {
+                "Of a metric with a histogram, a step is the median of a window (p50), and the bands above it reach up \
+                 to the higher percentiles: 99 % of the samples were not above p99. Ranges are those of the windows. \
+                 A dotted step is the average of a window without a histogram."
+            }
         }
     }
 }
@@ -115,29 +122,6 @@ fn patterns(report: &Report) -> Markup {
 
 fn group(report: &Report, group: &Group) -> Markup {
     let from = report.plots_from();
-    let columns = [
-        Column::Text("Metric"),
-        Column::Text("Unit"),
-        Column::Number("Average"),
-        Column::Number("Minimum"),
-        Column::Number("Maximum"),
-        Column::Number("Last value"),
-        Column::Text("Last seen"),
-        Column::Number("Samples"),
-        Column::Text("Tags"),
-    ];
-    let rows = html! {
-        @for metric in group.plots.iter().flat_map(|plot| &plot.metrics) {
-            tr {
-                th scope="row" { (name(&metric.name)) }
-                td { (unit(metric)) }
-                @for number in [metric.average(), metric.minimum(), metric.maximum()] {
-                    td.n { (value(metric, number)) }
-                }
-                (last_sample(metric))
-            }
-        }
-    };
     html! {
         div.plots {
             @for plot in &group.plots {
@@ -151,9 +135,48 @@ fn group(report: &Report, group: &Group) -> Markup {
         }
         details {
             summary { "Table" }
-            (table("Statistics", &columns, &rows))
+            (values(group))
         }
     }
+}
+
+/// Returns the table of the metrics of a group. It has a column for each percentile, and one for totals, if a metric has
+/// them.
+fn values(group: &Group) -> Markup {
+    let metrics = || group.plots.iter().flat_map(|plot| &plot.metrics);
+    let mut percentages: Vec<f64> = metrics().flat_map(|metric| metric.percentages()).collect();
+    percentages.sort_by(f64::total_cmp);
+    percentages.dedup();
+    let titles: Vec<String> = percentages
+        .iter()
+        .map(|percentage| format!("p{percentage}"))
+        .collect();
+    let has_totals = metrics().any(|metric| metric.total.is_some());
+    let mut columns = vec![Column::Text("Metric"), Column::Text("Unit")];
+    columns.extend(["Average", "Minimum", "Maximum"].map(Column::Number));
+    columns.extend(titles.iter().map(|title| Column::Number(title)));
+    if has_totals {
+        columns.push(Column::Number("Total"));
+    }
+    columns.extend([Column::Number("Last value"), Column::Text("Last seen")]);
+    columns.extend([Column::Number("Samples"), Column::Text("Tags")]);
+    let rows = html! {
+        @for metric in metrics() {
+            tr {
+                th scope="row" { (name(&metric.name)) }
+                td { (unit(metric)) }
+                @for number in [metric.average(), metric.minimum(), metric.maximum()] {
+                    td.n { (value(metric, number)) }
+                }
+                @for percentage in &percentages { td.n.when { (range(metric, *percentage)) } }
+                @if has_totals {
+                    td.n { (metric.total.map_or("-".into(), |total| value(metric, total))) }
+                }
+                (last_sample(metric))
+            }
+        }
+    };
+    table("Statistics", &columns, &rows)
 }
 
 /// Returns the cells of the last sample, the number of samples and the tags.
@@ -166,7 +189,7 @@ fn last_sample(metric: &Metric) -> Markup {
         td.n { (last) }
         td.when { (moment(metric.last_seen)) }
         td.n { (grouped(metric.samples)) }
-        td { (tags(&metric.tags)) }
+        td.place { (tags(&metric.tags)) }
     }
 }
 

@@ -13,6 +13,11 @@ use crate::format::{in_unit, per_second};
 const MAX_ITEMS: usize = 20_000;
 /// Maximum items of a ranking.
 pub const MAX_RANKED: usize = 100;
+/// The percentiles of metrics with a histogram that are shown, by the names of their fields.
+pub const SHOWN_PERCENTILES: [&str; 2] = ["p50", "p99"];
+
+/// The text of each of [`SHOWN_PERCENTILES`] that the server computes, of the newest open window.
+pub type Percentiles = [Option<String>; SHOWN_PERCENTILES.len()];
 
 /// The details of a node.
 #[derive(Clone, Debug, Default)]
@@ -53,12 +58,14 @@ pub struct RankedItem {
     pub rate: Option<f64>,
     /// Type, value and level.
     pub detail: String,
-    /// Of a DIFF metric: its total, and when that last changed.
+    /// None without a histogram.
+    pub percentiles: Option<Percentiles>,
+    /// Of a DIFF or an INC metric: its total, and when that last changed.
     total: Option<(f64, Instant)>,
 }
 
 impl RankedItem {
-    /// Returns an item that is no DIFF metric.
+    /// Returns an item without a total.
     #[cfg(test)]
     pub fn new(name: &str, count: u64, rate: Option<f64>, detail: &str) -> RankedItem {
         RankedItem {
@@ -66,6 +73,7 @@ impl RankedItem {
             count,
             rate,
             detail: detail.to_owned(),
+            percentiles: None,
             total: None,
         }
     }
@@ -79,7 +87,9 @@ pub struct Item {
     pub name: String,
     pub count: u64,
     pub detail: String,
-    /// Of a DIFF metric: its total, and the unit of its rate. Not the total is shown, but how fast it grows.
+    /// None without a histogram.
+    pub percentiles: Option<Percentiles>,
+    /// Of a DIFF or an INC metric: its total, and the unit of its rate. How fast the total grows is shown instead of it.
     pub total: Option<(f64, String)>,
 }
 
@@ -161,6 +171,7 @@ impl Ranker {
             count: item.count,
             rate,
             detail: item.detail,
+            percentiles: item.percentiles,
             total: None,
         };
         if let Some((total, unit)) = &item.total {
@@ -223,7 +234,7 @@ impl Ranker {
     }
 }
 
-/// Appends to the detail of a DIFF metric how fast its total grows: over the time between the readings at which it had
+/// Appends to the detail of a DIFF or an INC metric how fast its total grows: over the time between the readings at which it had
 /// new samples.
 fn add_growth(
     item: &mut RankedItem,
@@ -245,7 +256,7 @@ fn add_growth(
     let seconds = at.saturating_duration_since(since).as_secs_f64();
     let rate = match total >= old && seconds > 0.0 {
         true => in_unit((total - old) / seconds, unit),
-        // The counter was reset.
+        // The counter restarted, and the server is too old to send the sum of its increases.
         false => "-".into(),
     };
     item.detail = format!("{} {}", item.detail, per_second(rate));
@@ -262,6 +273,7 @@ mod tests {
             name: name.into(),
             count,
             detail: String::new(),
+            percentiles: None,
             total: None,
         }
     }

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use agg_client::command::StoredType;
 use agg_client::reply::{self, Value};
 use agg_client::timestamp::utc;
 use aggregator_protocol::masking::cell as visible;
 
-use super::node_detail::Item;
+use super::node_detail::{Item, SHOWN_PERCENTILES};
 use super::text::cut;
 use crate::format::{in_unit, severity};
 use crate::stats::{number, pairs};
@@ -23,31 +24,56 @@ pub fn item(key: Vec<u8>, value: Value, counter: &str) -> Option<Item> {
         key,
         count: 0,
         detail: String::new(),
+        percentiles: None,
         total: None,
     };
-    let (mut kind, mut level, mut unit, mut last) =
-        (String::new(), String::new(), String::new(), String::new());
+    let (mut kind, mut level, mut unit) = (String::new(), String::new(), String::new());
+    let (mut last, mut total, mut percentiles) = (None, None, None);
     for (field, value) in pairs(value)? {
         match field.as_str() {
             field if field == counter => item.count = number(&value),
             "type" => kind = reply::text(value)?,
-            "last" if counter == "samples" => last = scalar(value),
+            "last" if counter == "samples" => last = decimal(value),
+            "total" if counter == "samples" => total = decimal(value),
+            "min" if counter == "samples" => percentiles = percentiles_of(value),
             "tags" if counter == "samples" => unit = unit_of(value),
             "level" => level = format!(" {}", severity(Some(number(&value)))),
             "message" => item.name = cut(&visible(&reply::text(value)?), TEXT_CELLS),
             _ => {}
         }
     }
-    let last = match (last.parse::<f64>(), kind.as_str()) {
-        (Ok(total), "DIFF") => {
-            item.total = Some((total, unit));
+    item.percentiles =
+        percentiles.map(|all| all.map(|value| value.map(|value| in_unit(value, &unit))));
+    let last = match (StoredType::from_name(&kind), last) {
+        // An older server sends no total. The last value of a counter is one, but not over its restarts.
+        (StoredType::Diff, last) => {
+            item.total = total.or(last).map(|total| (total, unit));
             String::new()
         }
-        (Ok(value), _) => format!(" last {}", in_unit(value, &unit)),
-        (Err(_), _) => String::new(),
+        (StoredType::Inc, _) => {
+            item.total = total.map(|total| (total, unit));
+            String::new()
+        }
+        (_, Some(value)) => format!(" last {}", in_unit(value, &unit)),
+        (_, None) => String::new(),
     };
     item.detail = cut(&visible(&format!("{kind}{last}{level}")), TEXT_CELLS);
     Some(item)
+}
+
+/// Returns the percentiles that are shown, of the newest open window that has any.
+fn percentiles_of(windows: Value) -> Option<[Option<f64>; SHOWN_PERCENTILES.len()]> {
+    let windows = reply::items(windows)?.into_iter().rev();
+    let mut all = windows.filter_map(pairs).map(|window| {
+        let mut shown = [None; SHOWN_PERCENTILES.len()];
+        for (name, value) in window {
+            if let Some(at) = SHOWN_PERCENTILES.iter().position(|shown| name == *shown) {
+                shown[at] = decimal(value);
+            }
+        }
+        shown
+    });
+    all.find(|shown| shown.iter().any(Option::is_some))
 }
 
 /// Returns the value of the tag `unit`, or an empty text.
@@ -58,10 +84,10 @@ fn unit_of(tags: Value) -> String {
     cut(&unit.unwrap_or_default(), UNIT_CELLS)
 }
 
-fn scalar(value: Value) -> String {
+fn decimal(value: Value) -> Option<f64> {
     match value {
-        Value::Int(n) => n.to_string(),
-        value => reply::text(value).unwrap_or_default(),
+        Value::Int(n) => Some(n as f64),
+        value => reply::text(value)?.parse().ok(),
     }
 }
 
@@ -134,6 +160,39 @@ mod tests {
         let gauge = metric("ABS", "bytes", "69206016");
         let gauge = item(b"mem.used".to_vec(), gauge, "samples").unwrap();
         assert_eq!(gauge.detail, "ABS last 66mb");
+        let windows = |percentiles: &[(&str, &str)]| {
+            let fields = percentiles
+                .iter()
+                .flat_map(|(name, value)| [bulk(name), bulk(value)]);
+            Value::Array(fields.collect())
+        };
+        let with = |metric: Value, name: &str, value: Value| {
+            let mut fields = reply::items(metric).unwrap();
+            fields.extend([bulk(name), value]);
+            Value::Array(fields)
+        };
+        let restarted = with(metric("DIFF", "bytes", "3"), "total", bulk("99.5"));
+        let restarted = item(b"net".to_vec(), restarted, "samples").unwrap();
+        assert_eq!(restarted.total, Some((99.5, "bytes".into())));
+        let hits = with(metric("INC", "", "3"), "total", bulk("42"));
+        let hits = item(b"hits".to_vec(), hits, "samples").unwrap();
+        assert_eq!(
+            (hits.detail.as_str(), hits.total),
+            ("INC", Some((42.0, String::new())))
+        );
+        let open = [
+            windows(&[("p50", "2048"), ("p99_9", "9"), ("p99", "4096")]),
+            windows(&[("avg", "1")]),
+        ];
+        let sizes = with(
+            metric("ABS", "bytes", "1"),
+            "min",
+            Value::Array(open.into()),
+        );
+        let sizes = item(b"size".to_vec(), sizes, "samples").unwrap();
+        let shown = sizes.percentiles.unwrap();
+        assert_eq!(shown, [Some("2kb".to_owned()), Some("4kb".to_owned())]);
+        assert_eq!(gauge.percentiles, None);
         let error = Value::Array(vec![
             bulk("message"),
             bulk("disk\nfailed"),

@@ -64,7 +64,8 @@ impl Fields {
 
     /// Takes the percentiles, in the order of the reply.
     pub fn percentiles(&mut self) -> Option<Vec<(String, f64)>> {
-        let is_percentile = |(name, _): &mut (String, Value)| percentile::is_name(name);
+        let is_percentile =
+            |(name, _): &mut (String, Value)| percentile::percentage(name).is_some();
         let found = self.0.extract_if(.., is_percentile);
         found
             .map(|(name, value)| Some((name, reply::text(value)?.parse().ok()?)))

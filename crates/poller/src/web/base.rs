@@ -6,11 +6,11 @@ use maud::{Markup, html};
 pub const STYLE: &str = include_str!("base.css");
 
 /// A column of a table.
-pub enum Column {
+pub enum Column<'a> {
     /// Aligned to the left.
-    Text(&'static str),
+    Text(&'a str),
     /// Aligned to the right.
-    Number(&'static str),
+    Number(&'a str),
 }
 
 /// Returns a table in a region that scrolls by itself where the table is wider than the page.

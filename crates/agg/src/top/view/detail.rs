@@ -11,11 +11,16 @@ use crate::format::{age, bytes, change, count, per_second, rate};
 use crate::top::app::{App, Part};
 use crate::top::columns::{Severity, short_endpoint};
 use crate::top::model::{NodeKey, Row};
-use crate::top::node_detail::{NodeDetail, RankedItem, Ranking};
+use crate::top::node_detail::{NodeDetail, RankedItem, Ranking, SHOWN_PERCENTILES};
 use crate::top::text::{cut, pad, squeeze};
 
 /// Width from which on the sections are in two columns.
 const TWO_COLUMNS: u16 = 120;
+
+/// Width from which on the metrics have columns of percentiles.
+const WITH_PERCENTILES: usize = 76;
+/// Width of a column of percentiles, and the blank before it.
+const PERCENTILE: usize = 8;
 
 /// A section of the screen.
 struct Section {
@@ -124,6 +129,9 @@ fn about(row: &Row, detail: Option<&NodeDetail>, theme: Theme, cells: usize) -> 
         .add("late", count(node.late), late);
     // Shown only if not 0, as they are rare.
     let rare = [
+        ("suspect diff", node.suspect_diff),
+        ("sources dropped", node.sources_dropped),
+        ("forgotten dropped", node.forgotten_dropped),
         ("truncated", node.truncated),
         ("clock back", node.clock_back),
     ];
@@ -203,13 +211,17 @@ fn section(detail: &NodeDetail, counts: Counts, part: Part, cells: usize) -> Sec
     };
     let ranked = |ranking: &Ranking| {
         let items = ranking.items.iter();
-        items.map(|item| item_line(item, cells)).collect()
+        let columns = Columns::of(ranking, cells);
+        items.map(|item| item_line(item, columns)).collect()
     };
     match part {
         Part::Metrics | Part::All => Section {
-            title: format!(
-                "METRICS   samples/s, samples; {}",
-                coverage(&detail.metrics, counts.metrics)
+            title: with_percentiles(
+                format!(
+                    "METRICS   samples/s, samples; {}",
+                    coverage(&detail.metrics, counts.metrics)
+                ),
+                Columns::of(&detail.metrics, cells),
             ),
             lines: ranked(&detail.metrics),
         },
@@ -252,15 +264,69 @@ fn coverage(ranking: &Ranking, total: u64) -> String {
     }
 }
 
-fn item_line(item: &RankedItem, cells: usize) -> Line<'static> {
-    let detail = if cells >= 60 { 24 } else { 0 };
-    let name = cells.saturating_sub(1 + 7 + 1 + 7 + 2 + detail + 1);
+/// The widths of the columns of a ranking, behind its two numbers.
+#[derive(Clone, Copy)]
+struct Columns {
+    name: usize,
+    has_percentiles: bool,
+    detail: usize,
+}
+
+impl Columns {
+    /// Width of the numbers and the blanks around them.
+    const NUMBERS: usize = 1 + 7 + 1 + 7 + 2;
+
+    fn of(ranking: &Ranking, cells: usize) -> Columns {
+        let mut items = ranking.items.iter();
+        let has_percentiles =
+            cells >= WITH_PERCENTILES && items.any(|item| item.percentiles.is_some());
+        let percentiles = if has_percentiles {
+            SHOWN_PERCENTILES.len() * PERCENTILE
+        } else {
+            0
+        };
+        let detail = if cells >= 60 { 24 } else { 0 };
+        Columns {
+            name: cells.saturating_sub(Columns::NUMBERS + percentiles + detail + 1),
+            has_percentiles,
+            detail,
+        }
+    }
+
+    /// Returns the columns of percentiles, or an empty text if they are not shown.
+    fn percentiles(self, texts: [&str; SHOWN_PERCENTILES.len()]) -> String {
+        match self.has_percentiles {
+            true => texts.map(|text| pad(text, PERCENTILE, true)).concat(),
+            false => String::new(),
+        }
+    }
+}
+
+/// Returns a title with the names of the columns of percentiles above them.
+fn with_percentiles(title: String, columns: Columns) -> String {
+    if !columns.has_percentiles {
+        return title;
+    }
+    // A title begins a cell further to the right than a line.
+    let width = Columns::NUMBERS + columns.name - 1;
+    format!(
+        "{}{}",
+        pad(&cut(&title, width), width, false),
+        columns.percentiles(SHOWN_PERCENTILES)
+    )
+}
+
+fn item_line(item: &RankedItem, columns: Columns) -> Line<'static> {
+    let percentiles = item.percentiles.as_ref();
+    let percentiles =
+        percentiles.map(|all| all.each_ref().map(|text| text.as_deref().unwrap_or("-")));
     let text = format!(
-        " {} {}  {} {}",
+        " {} {}  {}{} {}",
         pad(&rate(item.rate), 7, true),
         pad(&count(item.count), 7, true),
-        pad(&squeeze(&item.name, name), name, false),
-        cut(&item.detail, detail)
+        pad(&squeeze(&item.name, columns.name), columns.name, false),
+        columns.percentiles(percentiles.unwrap_or_default()),
+        cut(&item.detail, columns.detail)
     );
     Line::raw(text)
 }
@@ -301,6 +367,35 @@ fn stack(frame: &mut Frame, area: Rect, sections: Vec<Section>, theme: Theme) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentiles_have_columns_if_a_metric_has_a_histogram() {
+        let mut latency = RankedItem::new("http.latency", 9000, Some(30.0), "ABS last 12");
+        latency.percentiles = Some([Some("12.5".into()), None]);
+        let mut detail = NodeDetail::default();
+        detail.metrics.items = vec![
+            RankedItem::new("load", 10, Some(1.0), "ABS last 3"),
+            latency,
+        ];
+        let lines = |detail: &NodeDetail, cells| {
+            let section = section(detail, Counts::default(), Part::Metrics, cells);
+            let lines = section.lines.iter().map(Line::to_string);
+            std::iter::once(format!(" {}", section.title))
+                .chain(lines)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines(&detail, 80),
+            [
+                " METRICS   samples/s, samples; 0 of 0 …     p50     p99",
+                "     1.0      10  load                                  ABS last 3",
+                "      30    9000  http.latency             12.5       - ABS last 12",
+            ]
+        );
+        assert!(!lines(&detail, WITH_PERCENTILES - 1)[0].contains("p50"));
+        detail.metrics.items.pop();
+        assert!(!lines(&detail, 80)[0].contains("p50"));
+    }
 
     #[test]
     fn objects_are_shown_if_no_change_is_pending() {
