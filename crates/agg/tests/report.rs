@@ -166,21 +166,20 @@ fn histograms_have_bands_and_increments_are_rates() {
     let _: Vec<i64> = pipe.query(&mut server.connection()).unwrap();
     let _: i64 = server.ask("AGG.STAT n1 http.ms 50");
     let page = page(&server, "");
-    let figure = |name: &str| {
-        let figures = page.split("<figure>").skip(1);
-        let mut figures = figures.map(|figure| figure.split("</figure>").next().unwrap());
-        figures
-            .find(|figure| figure.contains(&format!("title=\"{name}\"")))
+    let plot = |name: &str| {
+        let mut plots = page.split("<figure>").skip(1);
+        plots
+            .find(|plot| plot.contains(&format!("title=\"{name}\"")))
             .unwrap()
     };
-    let steps = |figure: &str, class: &str| {
-        let path = figure
+    let steps = |plot: &str, class: &str| {
+        let path = plot
             .split(&format!("<path class=\"{class}\" d=\""))
             .nth(1)
             .unwrap();
         path.split('"').next().unwrap().matches('H').count()
     };
-    let ms = figure("http.ms");
+    let ms = plot("http.ms");
     // Four windows of the past and the open one have a histogram; the band goes there and back.
     assert_eq!((steps(ms, "line s0"), steps(ms, "line dotted s0")), (5, 2));
     assert_eq!(
@@ -190,7 +189,7 @@ fn histograms_have_bands_and_increments_are_rates() {
     assert!(ms.contains("<small>p50</small> 50–110"), "{ms}");
     assert!(ms.contains("<small>p90</small> 50–114"), "{ms}");
     assert!(ms.contains("<small>p99</small> 50–9k"), "{ms}");
-    let hits = figure("http.hits");
+    let hits = plot("http.hits");
     assert!(hits.contains("<small>/s</small>"), "{hits}");
     assert!(
         hits.contains("band s0") && !hits.contains("dotted"),
