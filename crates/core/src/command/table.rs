@@ -1,7 +1,7 @@
 //! The command table: all commands.
 
 use super::columns::Column;
-use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group};
+use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group, OptionWords};
 use crate::model::{ErrorType, ItemKind, Queue, RecordFormat, Window};
 
 const NODE: Arg = Arg::new("node", ArgType::Key);
@@ -120,6 +120,7 @@ const fn report(
         flags: REPORT_FLAGS,
         access: Access::Report,
         args,
+        options: OptionWords::of(args),
     }
 }
 
@@ -382,6 +383,7 @@ pub static COMMANDS: [CommandSpec; 19] = [
         flags: &[Flag::Write],
         access: Access::Replace,
         args: &[NODE, Arg::text("payload")],
+        options: OptionWords::of(&[]),
     },
 ];
 
