@@ -146,7 +146,7 @@ def bench_reports(url: str, rounds: int) -> None:
     quiet._max_bytes = 10**12  # Together with the limits above: nothing is sent.
     log = logging.Logger("bench")
     log.addHandler(agg.LogHandler(quiet))
-    stat, tags = quiet.stat, {"app": "shop"}
+    stat, increment, tags = quiet.stat, quiet.increment, {"app": "shop"}
 
     def nothing(*args: object, **kwargs: object) -> None: ...
 
@@ -167,6 +167,8 @@ def bench_reports(url: str, rounds: int) -> None:
         ),
         "`recorder.stat(..., tags={...})`": (lambda: stat("queue.length", 17.5, tags=tags), CALLS),
         '`recorder.stat(..., kind="DIFF")`': (lambda: stat("bytes", 17, kind="DIFF"), CALLS),
+        "`recorder.increment(name)`": (lambda: increment("orders"), CALLS),
+        "`recorder.histogram(name, value)`": (lambda: quiet.histogram("size", 4096), CALLS),
         "`with timer(name)`": (timed_block, CALLS),
         "`recorder.log(message)`": (lambda: quiet.log("a message"), CALLS // 10),
         "`logging` through `LogHandler`": (lambda: log.info("a message of %s", 17), CALLS // 10),
@@ -191,37 +193,66 @@ def bench_reports(url: str, rounds: int) -> None:
     quiet.close()
 
 
+NAMES = [f"m{i}" for i in range(100)]
+
+
+def gauges(recorder: agg.Recorder) -> Callable[[int], None]:
+    return lambda i: recorder.gauge(NAMES[i % 100], 17.5)
+
+
+def increments(recorder: agg.Recorder) -> Callable[[int], None]:
+    return lambda i: recorder.increment(NAMES[i % 100])
+
+
+def mixture(recorder: agg.Recorder) -> Callable[[int], None]:
+    """Reports all types, with tags."""
+
+    def report(i: int) -> None:
+        kind = i % 4
+        if kind == 0:
+            recorder.gauge(NAMES[i % 100], 17.5)
+        elif kind == 1:
+            recorder.timing("took", i / 4, tags={"page": NAMES[i % 5]})
+        elif kind == 2:
+            recorder.increment("orders", tags="app:shop")
+        else:
+            recorder.total("rx", i)
+
+    return report
+
+
 def bench_steady_load(url: str, rounds: int, per_second: int, seconds: float) -> None:
     """Measures the CPU time per sample of the whole process under a steady load, with sending."""
-    process: list[float] = []
-    thread: list[float] = []
+    loads = {"gauges": gauges, "increments of 1": increments, "a mixture of types": mixture}
+    process: dict[str, list[float]] = {}
+    thread: dict[str, list[float]] = {}
     sent = dropped = 0
     for _ in range(rounds):
-        recorder = agg.Recorder("n", url)
-        recorder.stat("m0", 1)
-        recorder.flush()
-        names = [f"m{i}" for i in range(100)]
-        stat = recorder.stat
-        n = int(per_second * seconds)
-        chunk = per_second // 100
-        start = time.perf_counter()
-        process_cpu, thread_cpu = time.process_time(), 0.0
-        for i in range(0, n, chunk):
-            before = time.thread_time()
-            for k in range(i, i + chunk):
-                stat(names[k % 100], 17.5)
-            thread_cpu += time.thread_time() - before
-            time.sleep(max(0.0, start + (i + chunk) / per_second - time.perf_counter()))
-        recorder.flush(30)
-        process.append((time.process_time() - process_cpu) / n * 1e9)
-        thread.append(thread_cpu / n * 1e9)
-        counts = recorder.counts
-        sent += counts.sent
-        dropped += sum(counts.dropped.values()) + counts.late
-        recorder.close()
-    title = f"{per_second:,} samples/s with sending"
-    name = "CPU of the reporting thread, including its loop"
-    print_table(title, "ns/sample", {name: thread, "CPU of the whole process": process})
+        for name, load in loads.items():
+            recorder = agg.Recorder(name, url)
+            recorder.stat("first", 1)
+            recorder.flush()
+            report = load(recorder)
+            n = int(per_second * seconds)
+            chunk = per_second // 100
+            start = time.perf_counter()
+            process_cpu, thread_cpu = time.process_time(), 0.0
+            for i in range(0, n, chunk):
+                before = time.thread_time()
+                for k in range(i, i + chunk):
+                    report(k)
+                thread_cpu += time.thread_time() - before
+                time.sleep(max(0.0, start + (i + chunk) / per_second - time.perf_counter()))
+            recorder.flush(30)
+            in_process = (time.process_time() - process_cpu) / n * 1e9
+            process.setdefault(f"{name}, the whole process", []).append(in_process)
+            thread.setdefault(f"{name}, the reporting thread", []).append(thread_cpu / n * 1e9)
+            counts = recorder.counts
+            sent += counts.sent
+            dropped += sum(counts.dropped.values()) + counts.late
+            recorder.close()
+    title = f"CPU time of {per_second:,} samples/s with sending"
+    print_table(title, "ns/sample", {**thread, **process})
     print(f"\n{sent:,} samples sent, {dropped:,} dropped or late.")
 
 

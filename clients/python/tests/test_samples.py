@@ -8,6 +8,9 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import pytest
+from support import LONG_WINDOWS, Server, wait_until
+
 import agg
 from agg import batching
 from agg.batching import Queued, encode_samples
@@ -210,3 +213,54 @@ def test_commands_have_at_most_a_thousand_samples() -> None:
     batches, _, _ = encode_samples(b"n", samples, b"", 100, 0.0)
     assert [batch.reports for batch in batches] == [1000] * 5
     assert batching.SampleBatch(b"n", b"", batches[0]._runs[:3]).reports == 3
+
+
+def test_increments_are_added_up_while_the_server_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.02)
+    own = Server(settings=LONG_WINDOWS)
+    try:
+        with agg.Recorder("n", own.url, interval=0.01, max_samples=1000) as r:
+            r.gauge("m", 1)
+            assert r.flush()
+            own.stop()
+            for i in range(100):
+                wait_until("the queue is short", lambda: len(r._samples) < 600)
+                for _ in range(100):
+                    r.increment("a")
+                    r.increment("b", 2, tags={"x": "y"})
+                r.gauge("m", i)
+            r.increment("c", tags=5)  # type: ignore[arg-type]
+            counts = r.counts
+            assert counts.waiting + counts.dropped.get("unusable", 0) == 20_101
+            own.start()
+            assert r.flush(30)
+            assert r.counts.sent == 20_101 and r.counts.dropped == {"unusable": 1}
+        with agg.Client(own.url) as client:
+            a, b, m = metric(client, "a"), metric(client, "b"), metric(client, "m")
+            assert (a.samples, a.total, b.samples, b.total) == (10_000, 10_000, 10_000, 20_000)
+            assert (m.samples, m.last) == (100, 99)
+    finally:
+        own.close()
+
+
+def test_increments_that_differ_are_bounded_while_the_server_is_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.02)
+    own = Server(settings=LONG_WINDOWS)
+    try:
+        r = agg.Recorder("n", own.url, interval=0.01, max_samples=1000)
+        r.gauge("m", 1)
+        assert r.flush()
+        own.stop()
+        for i in range(20_000):
+            r.increment("bytes", i)
+            if i % 1000 == 0:
+                time.sleep(0.05)
+        counts = r.counts
+        # In flight and in the queue, each up to 1,000 and what was moved at once.
+        assert counts.waiting <= 3000 and counts.dropped["full"] >= 17_000
+        assert counts.waiting + counts.dropped["full"] == 20_000
+        assert not r.close(0)
+    finally:
+        own.close()

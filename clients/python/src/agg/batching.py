@@ -89,6 +89,11 @@ class Batch:
         self.number = 0
         """The number of the option SEQ; 0: none."""
 
+    @property
+    def size(self) -> int:
+        """The number of samples, or 1."""
+        return 1
+
 
 class SampleBatch(Batch):
     """An AGG.MSTAT of samples."""
@@ -103,6 +108,11 @@ class SampleBatch(Batch):
         self._node = node
         self._common_tags = common_tags
         self._runs = runs
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return sum(map(len, self._runs))
 
     def without_columns(self) -> list[SampleBatch]:
         """Returns batches of the same samples for a server that does not know COLUMNS."""
@@ -199,16 +209,17 @@ class _Encoder:
         self._common_tags = common_tags
         self._steps = {"ABS": resolution, "ADD": resolution, "DIFF": 1, "INC": _INC_STEP_MS}
         self._offset = offset
+        self._groups: dict[Shared, list[bytes]] = {}
+        # By the arguments, because creating a `Shared` takes as long as encoding a sample.
+        self._known: dict[object, tuple[Shared, list[bytes]]] = {}
         self._tag_cells: dict[object, bytes] = {}
 
     def runs(self, samples: list[Queued]) -> list[Run]:
         """Returns the samples in the order of sending."""
         adjusted = {each[0] for each in samples if each[2] == "ADD" and _is_text(each[0])}
-        groups: dict[Shared, list[bytes]] = {}
         in_order: list[Run] = []
         # Consecutive samples mostly have the same options, and the same few names recur.
-        last_ms, last_kind, last_hist, last_times, last_tags = -1, "", False, 0, None
-        known: dict[object, tuple[Shared, list[bytes]]] = {}
+        last_ms, last_kind, last_times, last_hist, last_tags = -1, "", 0, False, None
         names: dict[Text, bytes] = {}
         steps, offset, number = self._steps, self._offset, arguments.number
         for metric, value, kind, hist, times, tags, at in samples:
@@ -225,18 +236,9 @@ class _Encoder:
                     or times is not last_times
                     or hist is not last_hist
                 ):
-                    key = (ms, kind, hist, times, self._tag_cell(tags))
-                    if key not in known:
-                        shared = _shared(*key)
-                        known[key] = shared, groups.setdefault(shared, [])
-                    shared, words = known[key]
-                    last_ms, last_kind, last_hist, last_times, last_tags = (
-                        ms,
-                        kind,
-                        hist,
-                        times,
-                        tags,
-                    )
+                    shared, words = self._group(ms, kind, hist, times, tags)
+                    last_ms, last_tags = ms, tags
+                    last_kind, last_times, last_hist = kind, times, hist
                 name = names.get(metric)
                 if name is None:
                     name = names[metric] = arguments.text(metric)
@@ -248,12 +250,29 @@ class _Encoder:
                 self.unusable += 1
                 self.why = describe(error)
         runs: list[Run] = []
-        for shared, words in groups.items():
+        for shared, words in self._groups.items():
             if shared.kind == b"INC" and not shared.times:
                 runs += _add_up(shared, words)
             elif words:
                 runs.append(Run(shared, words))
         return runs + in_order
+
+    def _group(
+        self, ms: int, kind: Kind, hist: bool, times: int, tags: Optional[Tags]
+    ) -> tuple[Shared, list[bytes]]:
+        """Returns the options of a sample, and the words of all samples that have the same."""
+        key = (ms, kind, hist, times, self._tag_cell(tags))
+        group = self._known.get(key)
+        if group is None:
+            shared = Shared(
+                _KINDS[kind],
+                b"1" if hist else b"0",
+                b"" if times == 1 else b"%d" % index(times),
+                key[4],
+                b"%d" % ms,
+            )
+            group = self._known[key] = shared, self._groups.setdefault(shared, [])
+        return group
 
     def _tag_cell(self, tags: Optional[Tags]) -> bytes:
         """Returns the tags with those of the recorder; empty: these alone.
@@ -271,16 +290,6 @@ class _Encoder:
         if cell is None:
             cell = self._tag_cells[key] = merge_tags(self._common_tags, tags) or b""
         return cell
-
-
-def _shared(ms: int, kind: Kind, hist: bool, times: int, tags: bytes) -> Shared:
-    return Shared(
-        _KINDS[kind],
-        b"1" if hist else b"0",
-        b"" if times == 1 else b"%d" % index(times),
-        tags,
-        b"%d" % ms,
-    )
 
 
 def _is_text(metric: object) -> bool:

@@ -5,6 +5,7 @@ Invariants, whatever the server does:
 * The reporting methods of `Recorder` never wait for the network and never raise.
 * Pending reports are bounded: samples by number, all others (events) by number and bytes. Neither
   kind can displace the other. Reports that do not fit are dropped, and every loss is counted.
+* While the server is down, pending increments are added up, so that more of them fit.
 * After a fork, the child has an empty queue and its own thread. Reports pending at the fork are
   sent by the parent, over a connection that the child does not touch.
 * When the interpreter exits, pending reports are sent, for at most ``at_exit`` seconds.
@@ -24,13 +25,14 @@ from typing import Any, Callable, Optional, Union
 
 from redis.connection import parse_url
 
-from . import arguments, commands, processes
-from .arguments import At, ErrorType, Level, Seconds, Tags, Text
-from .batching import Batch, Queued, SampleBatch, describe, encode_samples, merge_tags
+from . import arguments, processes
+from .arguments import At, Tags, Text
+from .batching import Batch, Queued, SampleBatch, describe, encode_samples
 from .clock import Moment, ticks
 from .command import Command
 from .connection import UNAVAILABLE, Connection, Server
 from .counts import Counts
+from .events import EventReports
 from .numbering import Numbering
 from .samples import SampleReports
 from .wakeup import Wakeup
@@ -41,7 +43,7 @@ _SAMPLES_PER_ROUND = 10_000
 _BYTES_PER_ROUND = 1 << 20
 
 
-class Recorder(SampleReports):
+class Recorder(SampleReports, EventReports):
     """Reports for one node and sends in the background.
 
     ``node`` defaults to AGG_NODE, then to the host name. ``server`` is a URL, a redis-py
@@ -135,80 +137,6 @@ class Recorder(SampleReports):
         self._last_error = ""
         # The thread is not running yet, so the first sample takes the slow path.
         self._slow_path_at = 0
-
-    # Reporting: never waits, never raises.
-
-    def log(
-        self,
-        message: Text,
-        *,
-        level: Optional[Level] = None,
-        tags: Optional[Tags] = None,
-        at: Union[At, Moment, None] = None,
-    ) -> None:
-        """Reports a log entry; see `agg.commands.log`."""
-        self._add_event(
-            at,
-            lambda at: commands.log(
-                self.node, message, level=level, tags=merge_tags(self._tags, tags), at=at
-            ),
-        )
-
-    def error(
-        self,
-        message: Text,
-        *,
-        public: Optional[Text] = None,
-        level: Optional[Level] = None,
-        type: Optional[ErrorType] = None,
-        tags: Optional[Tags] = None,
-        code: Optional[Text] = None,
-        func: Optional[Text] = None,
-        file: Optional[Text] = None,
-        backtrace: Optional[Text] = None,
-        gid: Optional[int] = None,
-        nid: Optional[int] = None,
-        key: Optional[Text] = None,
-        at: Union[At, Moment, None] = None,
-    ) -> None:
-        """Reports an error; see `agg.commands.error`."""
-        self._add_event(
-            at,
-            lambda at: commands.error(
-                self.node,
-                message,
-                public=public,
-                level=level,
-                type=type,
-                tags=merge_tags(self._tags, tags),
-                code=code,
-                func=func,
-                file=file,
-                backtrace=backtrace,
-                gid=gid,
-                nid=nid,
-                key=key,
-                at=at,
-            ),
-        )
-
-    def reality(
-        self,
-        key: Text,
-        model: Text,
-        json: Any,
-        *,
-        tags: Optional[Tags] = None,
-        at: Optional[At] = None,
-        ttl: Optional[Seconds] = None,
-    ) -> None:
-        """Reports the state of an object; see `agg.commands.reality`."""
-        self._add_event(
-            at,
-            lambda at: commands.reality(
-                self.node, key, model, json, tags=merge_tags(self._tags, tags), at=at, ttl=ttl
-            ),
-        )
 
     # Control: for the code that owns the recorder.
 
@@ -356,6 +284,8 @@ class Recorder(SampleReports):
             sent = True
             try:
                 sent = self._send_pending()
+                if not sent:
+                    self._condense()
             except Exception as error:
                 # A bug. Without this, the same reports would block all later ones.
                 logger.exception("agg: internal error, reports are dropped")
@@ -415,17 +345,37 @@ class Recorder(SampleReports):
             queue = self._samples
             samples = [queue.popleft() for _ in range(min(len(queue), _SAMPLES_PER_ROUND))]
             self._encoding = len(samples) + len(batches)
+        self._add_in_flight(batches, samples)
+        return self._in_flight
+
+    def _condense(self) -> None:
+        """Moves pending increments to the batches in flight, where equal ones are added up."""
+        queue = self._samples
+        in_flight = sum(batch.size for batch in self._in_flight)
+        if len(queue) < self._max_samples // 2 or in_flight >= self._max_samples:
+            return
+        if self._connection.clock.offset is None:
+            # Their times are not known yet.
+            return
+        with self._lock:
+            samples = [queue.popleft() for _ in range(len(queue))]
+            queue.extendleft([each for each in reversed(samples) if each[2] != "INC"])
+            increments = [each for each in samples if each[2] == "INC"]
+            self._encoding = len(increments)
+        self._add_in_flight([], increments)
+
+    def _add_in_flight(self, batches: list[Batch], samples: list[Queued]) -> None:
+        """Adds batches and samples, which are counted as being encoded, to those in flight."""
         encoded, unusable, error = encode_samples(
-            self.node, samples, self._tags, self._resolution, clock.offset or 0.0
+            self.node, samples, self._tags, self._resolution, self._connection.clock.offset or 0.0
         )
         batches += self._numbering.adapt(encoded)
         self._numbering.assign(batches)
         with self._lock:
             self._encoding = 0
-            self._in_flight = batches
+            self._in_flight += batches
             if unusable:
                 self._drop("unusable", error, unusable)
-        return self._in_flight
 
     def _send_in_flight(self) -> bool:
         """Sends the batches in flight. Returns whether all got a final reply."""

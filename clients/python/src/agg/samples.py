@@ -32,21 +32,10 @@ class SampleReports:
         """The slow path of a sample. Returns whether to queue it."""
         raise NotImplementedError
 
-    def _add(  # noqa: PLR0917
-        self,
-        metric: Text,
-        value: Number,
-        kind: Kind,
-        hist: bool,
-        times: int,
-        tags: Optional[Tags],
-        at: Optional[At],
-    ) -> None:
+    def _queue(self, sample: Queued) -> None:
         samples = self._samples
-        if len(samples) >= self._slow_path_at and not self._admit():
-            return
-        time = ticks() if at is None else unix_time(at)
-        samples.append((metric, value, kind, hist, times, tags, time))
+        if len(samples) < self._slow_path_at or self._admit():
+            samples.append(sample)
 
     def increment(
         self,
@@ -61,7 +50,8 @@ class SampleReports:
         The records have its ``sum`` and, as ``count``, the number of calls. The value must not be
         negative; `adjust` is for gauges.
         """
-        self._add(metric, value, "INC", False, 1, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, value, "INC", False, 1, tags, time))
 
     def gauge(
         self,
@@ -72,7 +62,8 @@ class SampleReports:
         at: Optional[At] = None,
     ) -> None:
         """Reports the value of a gauge (``ABS``)."""
-        self._add(metric, value, "ABS", False, 1, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, value, "ABS", False, 1, tags, time))
 
     def adjust(
         self,
@@ -83,7 +74,8 @@ class SampleReports:
         at: Optional[At] = None,
     ) -> None:
         """Changes a gauge (``ADD``): adds to the value that was reported last, by any process."""
-        self._add(metric, change, "ADD", False, 1, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, change, "ADD", False, 1, tags, time))
 
     def histogram(
         self,
@@ -94,7 +86,8 @@ class SampleReports:
         at: Optional[At] = None,
     ) -> None:
         """Reports a value whose percentiles matter, such as a size (``ABS HIST``)."""
-        self._add(metric, value, "ABS", True, 1, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, value, "ABS", True, 1, tags, time))
 
     def timing(
         self,
@@ -109,7 +102,8 @@ class SampleReports:
         `agg.timer` measures one.
         """
         value = duration / _MS if isinstance(duration, timedelta) else duration
-        self._add(metric, value, "ABS", True, 1, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, value, "ABS", True, 1, tags, time))
 
     def total(
         self,
@@ -123,7 +117,8 @@ class SampleReports:
 
         If several processes do, use `increment`, or name a metric for each process.
         """
-        self._add(metric, value, "DIFF", False, 1, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, value, "DIFF", False, 1, tags, time))
 
     def stat(
         self,
@@ -137,4 +132,5 @@ class SampleReports:
         at: Optional[At] = None,
     ) -> None:
         """Reports any sample; see `agg.commands.stat`. The other methods are shorter to call."""
-        self._add(metric, value, kind, hist, times, tags, at)
+        time = ticks() if at is None else unix_time(at)
+        self._queue((metric, value, kind, hist, times, tags, time))
