@@ -316,3 +316,28 @@ fn histograms_count_in_the_effort_to_free_a_node() {
     // Redis frees a value of more than 64 on another thread.
     assert_eq!(effort_of("1 HIST"), 100);
 }
+
+/// The memory limits keep a reserve free for each of these.
+#[test]
+fn only_metrics_with_histograms_count_as_such() {
+    let mut w = World::new();
+    let counted = |w: &World| {
+        w.check_copies();
+        let node = w.node.as_ref().unwrap();
+        let counts = [node, &reload(node), w.replica.as_ref().unwrap()]
+            .map(|node| node.contents().hist_metrics);
+        assert_eq!(counts, [counts[0]; 3]);
+        counts[0]
+    };
+    for line in ["STAT a 1", "STAT b 1 INC", "STAT c 1 DIFF"] {
+        w.run(line);
+    }
+    assert_eq!(counted(&w), 0);
+    w.run("MSTAT COLUMNS METRIC VALUE HIST VALUES a 2 1 d 1 1 e 1 0");
+    w.run("STAT b 1 INC HIST");
+    assert_eq!(counted(&w), 3);
+    w.run("STAT d 1 HIST");
+    assert_eq!(counted(&w), 3);
+    w.run("FORGET METRIC a");
+    assert_eq!(counted(&w), 2);
+}

@@ -183,6 +183,26 @@ fn fifth_window_closes_the_oldest() {
 }
 
 #[test]
+fn node_with_shorter_windows_than_the_setting_keeps_four_open() {
+    let mut w = World::new();
+    (w.settings.min_window_s, w.settings.hour_window_s) = (20, 40);
+    stat(&mut w, "m 1", 0);
+    // Three of the new windows, 45 of the node's.
+    (w.settings.min_window_s, w.settings.hour_window_s) = (300, 3_600);
+    w.settings.rules.flush_delay_ms = 900_000;
+    for i in 1..8 {
+        w.pass_ticking(20_000);
+        stat(&mut w, "m 1", i * 20_000);
+        let expected = (i + 1).min(4) as usize;
+        assert_eq!(open(&mut w, "m", "min").len(), expected);
+        assert_eq!(w.peek("MIN").len(), (i as usize + 1) - expected);
+    }
+    assert_eq!(open(&mut w, "m", "hour").len(), 4);
+    assert_eq!(w.run("INFO").at("min-window").int(), 20);
+    w.check_copies();
+}
+
+#[test]
 fn metric_gets_no_third_window_under_memory_pressure() {
     let mut w = World::new();
     w.settings.rules.flush_delay_ms = 900_000;
