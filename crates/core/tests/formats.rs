@@ -186,6 +186,31 @@ const SAMPLES: [&str; 5] = [
     "010101640980868181fa62",
 ];
 
+/// Aggregated samples: few, which are values, and many, which are buckets, with tags and a time of their own.
+#[test]
+fn effects_of_aggregated_samples_are_these_bytes() {
+    let mut w = World::new();
+    let values: String = (1..=20).map(|i| format!(" {i} {i}")).collect();
+    let reports = [
+        "h SUM 9.25 MIN -1 VALUES 2.5 2 3 1".to_owned(),
+        format!("h TAGS a:b VALUES{values}"),
+    ];
+    let changes = reports.map(|report| {
+        w.pass(1);
+        w.run(&report.replacen("h", &format!("HIST h AT {BASE}"), 1));
+        let at = w.payload.windows(2).rposition(|bytes| bytes == [1, b'h']);
+        hex(&w.payload[at.unwrap() - 2..])
+    });
+    assert_eq!(changes, AGGREGATES);
+    w.check_copies();
+}
+
+const AGGREGATES: [&str; 2] = [
+    "154001680380868181fa622b02ba0ebff04008032240044004024008",
+    "154401681480868181fa6203613a622902ec2c3ff040342900008c0101023f0425061908150a0f0c0d0e0b100b12091407160718071a\
+     051c071e03200522052403260528",
+];
+
 /// What version 2 could say means the same.
 #[test]
 fn effects_of_version_2_are_applied() {

@@ -31,6 +31,7 @@ fn line() -> impl Strategy<Value = String> {
             "MSTAT{t}{s} COLUMNS METRIC VALUE TYPE TAGS HIST VALUES \
              ga {a} ADD a:1 0 gb {b}  b=2 0 cd {a} DIFF  1 if {b} INC x 0 ga {b} INC  0"
         )),
+        3 => (name.clone(), -9i64..99, 1u64..20, tags.clone(), seq.clone()).prop_map(|(n, v, k, t, s)| format!("HIST g{n} MAX 90{t}{s} VALUES {v} {k} 1e{v} 1 3 2")),
         3 => (0u8..10, tags.clone(), seq.clone()).prop_map(|(l, t, s)| format!("LOG hello-{l} LEVEL {l}{t}{s}")),
         5 => (name.clone(), 0u8..10, seq).prop_map(|(n, l, s)| format!("ERROR {n} LEVEL {l} FUNC f{s}")),
         5 => (name.clone(), 0u8..3, tags).prop_map(|(n, v, t)| format!("REALITY {n} M {{\"v\":{v}}}{t}")),

@@ -43,6 +43,7 @@ fn repetition_of_any_report_replies_nil_and_changes_nothing() {
     w.run("LOG hello SEQ a 3");
     w.run("ERROR failed KEY e SEQ a 4");
     w.run("STAT m 1 SEQ b 0");
+    w.run("HIST m SEQ b 1 VALUES 1 2");
     w.pass(10_000);
     for line in [
         "STAT m 1 SEQ a 1",
@@ -50,15 +51,16 @@ fn repetition_of_any_report_replies_nil_and_changes_nothing() {
         "LOG hello SEQ a 3",
         "ERROR failed KEY e SEQ a 4",
         "STAT m 1 SEQ b 0",
+        "HIST m SEQ b 1 VALUES 1 2",
         // What the report says does not matter.
         "STAT new 1 DIFF SEQ a 4",
         "MSTAT ATOMIC SEQ a 0 VALUES new 1",
     ] {
         assert_repetition(&mut w, line);
     }
-    assert_eq!(sources(&w), [("a".into(), 4), ("b".into(), 0)]);
+    assert_eq!(sources(&w), [("a".into(), 4), ("b".into(), 1)]);
     assert_eq!(w.run("STAT m 1 SEQ a 9").int(), 1);
-    assert_eq!(sources(&w), [("b".into(), 0), ("a".into(), 9)]);
+    assert_eq!(sources(&w), [("b".into(), 1), ("a".into(), 9)]);
     w.check_copies();
 }
 

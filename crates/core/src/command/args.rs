@@ -392,16 +392,22 @@ impl<'a, 's> Args<'a, 's> {
     }
 }
 
-/// Parses the value of a sample.
-pub(super) fn value(text: &[u8], kind: SampleKind) -> Result<Number, String> {
-    let value = number::parse(text).map_err(|e| {
+/// Parses a decimal number.
+#[inline]
+pub(super) fn number(what: &str, text: &[u8]) -> Result<Number, String> {
+    number::parse(text).map_err(|e| {
         let text = quoted(text);
         match e {
-            NumberError::NotDecimal => format!("invalid value {text}: expected a decimal number"),
-            NumberError::TooLarge => format!("invalid value {text}: too large for a double"),
-            NumberError::TooSmall => format!("invalid value {text}: too close to 0 for a double"),
+            NumberError::NotDecimal => format!("invalid {what} {text}: expected a decimal number"),
+            NumberError::TooLarge => format!("invalid {what} {text}: too large for a double"),
+            NumberError::TooSmall => format!("invalid {what} {text}: too close to 0 for a double"),
         }
-    })?;
+    })
+}
+
+/// Parses the value of a sample.
+pub(super) fn value(text: &[u8], kind: SampleKind) -> Result<Number, String> {
+    let value = number("value", text)?;
     if kind.may_be_negative() || value.to_f64() >= 0.0 {
         return Ok(value);
     }

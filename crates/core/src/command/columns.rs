@@ -187,6 +187,7 @@ impl ParsedSample<'_> {
             kind: self.kind,
             value: self.value,
             times: self.times,
+            aggregate: None,
             at: self.at,
             tags: tags.map(|tags| &**tags),
             tag_id: None,

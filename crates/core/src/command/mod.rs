@@ -3,6 +3,7 @@
 mod args;
 mod columns;
 mod drain;
+mod hist;
 mod mstat;
 mod names;
 mod read;
@@ -24,6 +25,7 @@ pub use table::COMMANDS;
 pub enum Command {
     Stat,
     Mstat,
+    Hist,
     Log,
     Error,
     Reality,
@@ -43,9 +45,10 @@ pub enum Command {
 
 impl Command {
     /// All commands.
-    pub const ALL: [Command; 17] = [
+    pub const ALL: [Command; 18] = [
         Command::Stat,
         Command::Mstat,
+        Command::Hist,
         Command::Log,
         Command::Error,
         Command::Reality,
@@ -75,7 +78,7 @@ impl Command {
 
     /// Returns `true` if it creates a node that does not exist.
     pub fn creates(self) -> bool {
-        use Command::{Error, Log, Mstat, Reality, Stat};
-        matches!(self, Stat | Mstat | Log | Error | Reality)
+        use Command::{Error, Hist, Log, Mstat, Reality, Stat};
+        matches!(self, Stat | Mstat | Hist | Log | Error | Reality)
     }
 }

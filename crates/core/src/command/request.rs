@@ -5,7 +5,7 @@
 
 use super::args::Args;
 use super::drain::LeaseOp;
-use super::{Command, drain, mstat, names, read, report, stat};
+use super::{Command, drain, hist, mstat, names, read, report, stat};
 use crate::ages::Ages;
 use crate::context::{ExecContext, WriteContext};
 use crate::counters::Counters;
@@ -25,8 +25,9 @@ pub struct Request<'a> {
 enum Parsed<'a> {
     Stat(stat::Stat<'a>),
     Mstat(mstat::Mstat<'a>),
+    /// In a box like the next, as they are the largest by far, and every request is moved several times.
+    Hist(Box<hist::Hist<'a>>),
     Log(report::Log<'a>),
-    /// In a box, as it is the largest by far, and every request is moved several times.
     Error(Box<report::ErrorReport<'a>>),
     Reality(report::Reality<'a>),
     Forget(names::Forget<'a>),
@@ -79,6 +80,7 @@ impl<'a> Request<'a> {
         let parsed = match command {
             Command::Stat => Parsed::Stat(stat::Stat::parse(args)?),
             Command::Mstat => Parsed::Mstat(mstat::Mstat::parse(args)?),
+            Command::Hist => Parsed::Hist(Box::new(hist::Hist::parse(args)?)),
             Command::Log => Parsed::Log(report::Log::parse(args)?),
             Command::Error => Parsed::Error(Box::new(report::ErrorReport::parse(args)?)),
             Command::Reality => Parsed::Reality(report::Reality::parse(args)?),
@@ -120,6 +122,7 @@ impl<'a> Request<'a> {
             + match &self.parsed {
                 Parsed::Stat(r) => r.cost(node, closely, settings),
                 Parsed::Mstat(r) => r.cost(node, closely, settings),
+                Parsed::Hist(r) => r.cost(node, closely, settings),
                 Parsed::Log(r) => r.cost(),
                 Parsed::Error(r) => r.cost(node, closely),
                 Parsed::Reality(r) => r.cost(node, closely, settings),
@@ -177,6 +180,7 @@ impl<'a> Request<'a> {
         match &self.parsed {
             Parsed::Stat(r) => r.replay(node, mono_ms, counters),
             Parsed::Mstat(r) => r.replay(node, mono_ms, counters),
+            Parsed::Hist(r) => r.replay(node, mono_ms, counters),
             Parsed::Log(r) => node.replay_log(&r.entry(), mono_ms, counters),
             Parsed::Error(r) => node.replay_error(&r.occurrence(), mono_ms, counters),
             Parsed::Reality(r) => node.replay_object(&r.header(), mono_ms, counters),
@@ -193,6 +197,7 @@ impl<'a> Request<'a> {
             && match &self.parsed {
                 Parsed::Stat(r) => r.is_replayable(node, settings),
                 Parsed::Mstat(r) => r.is_replayable(node, settings),
+                Parsed::Hist(r) => r.is_replayable(node, settings),
                 Parsed::Log(_) => true,
                 Parsed::Error(r) => node.has_error(r.occurrence().key),
                 Parsed::Reality(r) => node.has_object(r.header().key),
@@ -205,6 +210,7 @@ impl<'a> Request<'a> {
         match &self.parsed {
             Parsed::Stat(r) => r.sequence(),
             Parsed::Mstat(r) => r.sequence(),
+            Parsed::Hist(r) => r.sequence(),
             Parsed::Log(r) => r.sequence(),
             Parsed::Error(r) => r.sequence(),
             _ => None,
@@ -227,6 +233,7 @@ impl<'a> Request<'a> {
         match &self.parsed {
             Parsed::Stat(r) => r.run(node, ctx, reply)?,
             Parsed::Mstat(r) => r.run(node, ctx, reply)?,
+            Parsed::Hist(r) => r.run(node, ctx, reply)?,
             Parsed::Log(r) => r.run(node, ctx, reply),
             Parsed::Error(r) => r.run(node, ctx, reply),
             Parsed::Reality(r) => r.run(node, ctx, reply)?,

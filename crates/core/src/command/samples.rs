@@ -1,11 +1,14 @@
-//! Code that AGG.STAT and AGG.MSTAT share: the options of samples, their cost, and the texts of their errors.
+//! Code that AGG.STAT, AGG.MSTAT and AGG.HIST share: the options of samples, their cost, how one is taken, and the texts
+//! of errors.
 
 use super::args::Args;
 use super::sequence;
+use crate::context::WriteContext;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::{MAX_TIMES, Sample, SampleKind, Sequence};
-use crate::node::{HIST_RESERVE, Node, SampleError};
+use crate::node::{CostedSample, HIST_RESERVE, Node, SampleError};
+use crate::settings::Settings;
 use aggregator_protocol::number::Number;
 use aggregator_protocol::quote::quoted;
 use std::borrow::Cow;
@@ -97,10 +100,32 @@ impl<'a> SampleOptions<'a> {
             kind: self.kind,
             value,
             times: self.times,
+            aggregate: None,
             at: self.at,
             tags: self.tags.as_deref(),
             tag_id: None,
             hist: self.hist,
+        }
+    }
+
+    /// Returns `true` if a server with these settings would have accepted a sample with these options.
+    pub fn is_replayable(&self, metric: &[u8], node: &Node, settings: &Settings) -> bool {
+        let metric_type = self.kind.metric_type();
+        let error = node.sample_error(metric, metric_type, 0, settings.max_series);
+        error.is_none()
+    }
+
+    /// A close upper bound of the cost of one sample.
+    pub fn close_cost(
+        &self,
+        node: Option<&Node>,
+        sample: CostedSample<'_>,
+        settings: &Settings,
+    ) -> u64 {
+        let (tags, samples) = (self.tags.as_deref(), std::iter::once(sample));
+        match node {
+            Some(node) => node.samples_cost(samples, tags, self.now_ms, settings),
+            None => Node::first_samples_cost(samples, tags, settings),
         }
     }
 
@@ -130,6 +155,54 @@ impl<'a> SampleOptions<'a> {
             + closings
             + hist
     }
+}
+
+/// Takes the sample of a command that has one, and propagates it if it has counted. Returns whether it has.
+#[inline]
+pub(super) fn run_one(
+    command: &'static str,
+    metric: &[u8],
+    mut sample: Sample<'_>,
+    node: &mut Node,
+    ctx: &mut WriteContext<'_>,
+) -> Result<bool, CommandError> {
+    let is_matched = !sample.hist && node.is_matched(metric, ctx);
+    sample.hist |= is_matched;
+    if ctx.memory_pressure {
+        if !node.has_metric(metric) {
+            return Err(ctx.memory_error(command));
+        }
+        // A sample that is rejected frees no memory.
+        let (metric_type, max_series) = (sample.kind.metric_type(), ctx.settings.max_series);
+        if let Some(error) = node.sample_error(metric, metric_type, 0, max_series) {
+            return Err(reject(command, metric, sample.kind, error, ctx));
+        }
+        sample = node.reduce_for_pressure(metric, &sample, ctx);
+    }
+    let outcome = node
+        .sample(metric, &sample, ctx)
+        .map_err(|error| reject(command, metric, sample.kind, error, ctx))?;
+    if outcome.has_counted() {
+        if ctx.is_verbatim() && !is_matched {
+            ctx.effects.set_verbatim();
+        } else {
+            ctx.effects.sample(metric, &sample);
+        }
+    }
+    Ok(outcome.has_counted())
+}
+
+#[cold]
+fn reject(
+    command: &'static str,
+    metric: &[u8],
+    found: SampleKind,
+    error: SampleError,
+    ctx: &mut WriteContext<'_>,
+) -> CommandError {
+    ctx.count_rejected(error.reason());
+    let detail = error.detail(metric, found, ctx.settings.max_series);
+    CommandError::new(error.code(), error.reason(), command, detail)
 }
 
 /// Checks that values of a type may be repeated.

@@ -1,12 +1,12 @@
 //! AGG.STAT: one sample.
 
 use super::args::{Args, value};
-use super::samples::SampleOptions;
+use super::samples::{SampleOptions, run_one};
 use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::error::CommandError;
 use crate::model::Sequence;
-use crate::node::{CostedSample, Node, SampleError};
+use crate::node::{CostedSample, Node};
 use crate::reply::Reply;
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
@@ -54,22 +54,11 @@ impl<'a> Stat<'a> {
             hist: self.options.hist,
             reopened: None,
         };
-        let tags = self.options.tags.as_deref();
-        let samples = std::iter::once(sample);
-        bound.min(match node {
-            Some(node) => node.samples_cost(samples, tags, self.options.now_ms, settings),
-            None => Node::first_samples_cost(samples, tags, settings),
-        })
+        self.options.close_cost(node, sample, settings).min(bound)
     }
 
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {
-        node.sample_error(
-            self.metric,
-            self.options.kind.metric_type(),
-            0,
-            settings.max_series,
-        )
-        .is_none()
+        self.options.is_replayable(self.metric, node, settings)
     }
 
     pub fn replay(&self, node: &mut Node, mono_ms: u64, counters: &mut Counters) {
@@ -83,38 +72,9 @@ impl<'a> Stat<'a> {
         ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        let mut sample = self.options.sample(self.value);
-        let is_matched = !sample.hist && node.is_matched(self.metric, ctx);
-        sample.hist |= is_matched;
-        if ctx.memory_pressure {
-            if !node.has_metric(self.metric) {
-                return Err(ctx.memory_error(NAME));
-            }
-            // A sample that is rejected frees no memory.
-            let (metric_type, max_series) = (sample.kind.metric_type(), ctx.settings.max_series);
-            if let Some(error) = node.sample_error(self.metric, metric_type, 0, max_series) {
-                return Err(self.reject(error, ctx));
-            }
-            sample = node.reduce_for_pressure(self.metric, &sample, ctx);
-        }
-        let outcome = node
-            .sample(self.metric, &sample, ctx)
-            .map_err(|error| self.reject(error, ctx))?;
-        if outcome.has_counted() {
-            if ctx.is_verbatim() && !is_matched {
-                ctx.effects.set_verbatim();
-            } else {
-                ctx.effects.sample(self.metric, &sample);
-            }
-        }
-        reply.int(outcome.has_counted().into());
+        let sample = self.options.sample(self.value);
+        let counted = run_one(NAME, self.metric, sample, node, ctx)?;
+        reply.int(counted.into());
         Ok(())
-    }
-
-    #[cold]
-    fn reject(&self, error: SampleError, ctx: &mut WriteContext<'_>) -> CommandError {
-        ctx.count_rejected(error.reason());
-        let detail = error.detail(self.metric, self.options.kind, ctx.settings.max_series);
-        CommandError::new(error.code(), error.reason(), NAME, detail)
     }
 }

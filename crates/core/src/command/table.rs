@@ -56,6 +56,9 @@ const SAMPLES: Arg = Arg::one_of(
         Arg::block("rows", &[COLUMN, VALUE.after("VALUES").multiple()]).after("COLUMNS"),
     ],
 );
+const PAIRS: Arg = Arg::block("pairs", &[VALUE, Arg::integer("times")])
+    .after("VALUES")
+    .multiple();
 const LEVEL: Arg = Arg::text("level").after("LEVEL").optional();
 const KIND: Arg = Arg::one_of(
     "kind",
@@ -153,7 +156,7 @@ const fn read(
 }
 
 /// All commands: in the order of [`super::Command`], and AGG.HELP and AGG.APPLY behind them.
-pub static COMMANDS: [CommandSpec; 19] = [
+pub static COMMANDS: [CommandSpec; 20] = [
     report(
         "AGG.STAT",
         "Adds a sample to a metric.",
@@ -173,6 +176,22 @@ pub static COMMANDS: [CommandSpec; 19] = [
             Arg::word("atomic", "ATOMIC").optional(),
             SEQ,
             SAMPLES,
+        ],
+    ),
+    report(
+        "AGG.HIST",
+        "Merges aggregated samples, values with the number of their occurrences, into a metric.",
+        "O(n), n being the number of pairs",
+        &[
+            NODE,
+            METRIC,
+            Arg::text("sum").after("SUM").shown_as("s").optional(),
+            Arg::text("min").after("MIN").shown_as("m").optional(),
+            Arg::text("max").after("MAX").shown_as("m").optional(),
+            TAGS,
+            AT,
+            SEQ,
+            PAIRS,
         ],
     ),
     report(
@@ -406,6 +425,12 @@ mod tests {
                  VALUES metric value [metric value ...]|COLUMNS column [column ...] VALUES value [value ...]",
             ),
             (
+                "AGG.HIST",
+                -6,
+                "node metric [SUM s] [MIN m] [MAX m] [TAGS tags] [AT ms] [SEQ source n] \
+                 VALUES value times [value times ...]",
+            ),
+            (
                 "AGG.LOG",
                 -3,
                 "node message [LEVEL level] [TAGS tags] [AT ms] [SEQ source n]",
@@ -468,6 +493,7 @@ mod tests {
                 .categories()
         };
         assert_eq!(of("AGG.STAT"), "write fast agg-report");
+        assert_eq!(of("AGG.HIST"), "write fast agg-report");
         assert_eq!(of("AGG.FETCH"), "write slow blocking agg-drain");
         assert_eq!(of("AGG.PEEK"), "read slow agg-read");
         assert_eq!(of("AGG.GET"), "read fast agg-read");

@@ -10,6 +10,9 @@
 //! strictly, so a list never names a slot twice. Payloads that begin with another byte are frames of a saved node
 //! (`node/snapshot`).
 //!
+//! A change with aggregated samples (AGG.HIST) is a sample with the last value, followed by sum, minimum, maximum and the
+//! histogram of all.
+//!
 //! A report of samples, of a log entry, of a known error or of an unchanged object may be propagated verbatim instead
 //! ([`Propagation::Verbatim`]). A verbatim command without a time means the clock of the node's last payload, so it is
 //! allowed only while the primary's clock is that one, and only where nothing but the report itself was decided. A log
@@ -19,8 +22,11 @@
 //! Decoding checks the form only, and finishes before anything is changed. A change that does not fit the node's value
 //! (a slot that is empty) does nothing.
 
+mod check;
+mod lists;
 mod read;
 
+pub(crate) use check::histogram_bytes;
 pub(crate) use read::{Change, Payload, flag as read_flag, put_rules, read_rules};
 
 use crate::codec::bytes::{put_bytes, put_doubles, put_i64, put_u64};
@@ -77,6 +83,7 @@ mod code {
     pub const SEQUENCE: u8 = 18;
     pub const DROP_SOURCES: u8 = 19;
     pub const HALVE_HISTOGRAMS: u8 = 20;
+    pub const HIST: u8 = 21;
 }
 
 /// The bits of a sample's flags.
@@ -212,7 +219,8 @@ impl Effects {
             SampleKind::Inc => flag::INC,
             SampleKind::Add => flag::DIFF | flag::INC,
         };
-        if sample.times != 1 {
+        // The histogram of aggregated samples says how many they are.
+        if sample.times != 1 && sample.aggregate.is_none() {
             flags |= flag::TIMES;
         }
         if matches!(sample.value, Number::Float(_)) {
@@ -232,8 +240,9 @@ impl Effects {
             };
             flags |= if same { flag::SAME_TAGS } else { flag::TAGS };
         }
+        let code = sample.aggregate.map_or(code::SAMPLE, |_| code::HIST);
         let out = self.begun();
-        out.extend([code::SAMPLE, flags]);
+        out.extend([code, flags]);
         put_bytes(out, name);
         match sample.value {
             Number::Int(v) => put_u64(out, v),
@@ -250,6 +259,9 @@ impl Effects {
             let end = out.len();
             self.last_tags = Some((end - tags.len(), end));
             self.last_tag_id = sample.tag_id;
+        }
+        if let Some(aggregate) = sample.aggregate {
+            aggregate.put(&mut self.bytes);
         }
         self.last_at = Some(sample.at);
     }

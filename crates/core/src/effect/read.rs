@@ -1,12 +1,12 @@
 //! Reading effects: the form of a payload is checked to its end before anything is changed.
 
+use super::lists::{Ids, Slots};
 use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
-use crate::codec::tags::check_tags;
 use crate::error::DecodeError;
 use crate::model::histogram::Percentiles;
 use crate::model::{
-    Delivery, Lengths, LogEntry, MAX_TIMES, ObjectReport, Occurrence, Queue, Sample, SampleKind,
+    Aggregate, Lengths, LogEntry, MAX_TIMES, ObjectReport, Occurrence, Queue, Sample, SampleKind,
     Sequence, Window,
 };
 use crate::settings::{DEFAULT_SLOT_S, MAX_HISTORY, Rules};
@@ -22,6 +22,12 @@ pub(crate) enum Change<'a> {
     Sample {
         name: &'a [u8],
         sample: Sample<'a>,
+    },
+    /// `sample` refers to the aggregate once it is applied.
+    Hist {
+        name: &'a [u8],
+        sample: Sample<'a>,
+        aggregate: Box<Aggregate>,
     },
     Log(LogEntry<'a>),
     RecordError {
@@ -107,28 +113,6 @@ impl<'a> Payload<'a> {
         })
     }
 
-    /// Reads the payload to its end, to check its form and to measure its work.
-    pub fn check(&self) -> Result<Work, DecodeError> {
-        let mut copy = self.clone();
-        let mut work = Work::default();
-        let mut shared = None;
-        while let Some(mut change) = copy.next()? {
-            // A tag list that samples share is checked once.
-            if let Change::Sample { sample, .. } = &change
-                && let Some(tags) = sample.tags
-                && shared
-                    .replace(tags)
-                    .is_some_and(|before| std::ptr::eq(before, tags))
-            {
-                work.add(&change);
-                continue;
-            }
-            check(&mut change, self.version == 1)?;
-            work.add(&change);
-        }
-        Ok(work)
-    }
-
     /// Reads the next change.
     pub fn next(&mut self) -> Result<Option<Change<'a>>, DecodeError> {
         if self.reader.is_empty() {
@@ -136,7 +120,11 @@ impl<'a> Payload<'a> {
         }
         let code = self.reader.u8()?;
         if code == code::SAMPLE {
-            return self.sample().map(Some);
+            let (name, sample) = self.sample()?;
+            return Ok(Some(Change::Sample { name, sample }));
+        }
+        if code == code::HIST {
+            return self.hist().map(Some);
         }
         let r = &mut self.reader;
         Ok(Some(match code {
@@ -215,7 +203,21 @@ impl<'a> Payload<'a> {
         }))
     }
 
-    fn sample(&mut self) -> Result<Change<'a>, DecodeError> {
+    fn hist(&mut self) -> Result<Change<'a>, DecodeError> {
+        let (name, mut sample) = self.sample()?;
+        if sample.kind != SampleKind::Abs || sample.times != 1 {
+            return Err(DecodeError("aggregated samples are of no gauge"));
+        }
+        let (aggregate, samples) = Aggregate::read(&mut self.reader)?;
+        sample.times = samples;
+        Ok(Change::Hist {
+            name,
+            sample,
+            aggregate: Box::new(aggregate),
+        })
+    }
+
+    fn sample(&mut self) -> Result<(&'a [u8], Sample<'a>), DecodeError> {
         let r = &mut self.reader;
         let flags = r.u8()?;
         let name = r.name()?;
@@ -254,52 +256,17 @@ impl<'a> Payload<'a> {
         } else {
             self.last_tags
         };
-        Ok(Change::Sample {
-            name,
-            sample: Sample {
-                kind,
-                value,
-                times,
-                at,
-                tags,
-                tag_id: None,
-                hist: flags & bit::HIST != 0,
-            },
-        })
-    }
-}
-
-/// The work of a payload beyond its own bytes: lists of slots are runs, and samples may share a tag list, which each
-/// record of a window that they close contains.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Work {
-    slots: u64,
-    tag_bytes: u64,
-}
-
-impl Work {
-    fn add(&mut self, change: &Change<'_>) {
-        match change {
-            Change::Sample { sample, .. } => {
-                self.tag_bytes += sample.tags.map_or(0, |tags| tags.len() as u64);
-            }
-            Change::Close { slots, .. }
-            | Change::TrimHistory { slots, .. }
-            | Change::ResetTime(slots)
-            | Change::ForgetMetrics(slots)
-            | Change::DropForgotten(slots)
-            | Change::HalveHistograms(slots)
-            | Change::ForgetErrors(slots)
-            | Change::End { slots, .. }
-            | Change::Requeue { slots, .. } => self.slots += slots.total(),
-            _ => {}
-        }
-    }
-
-    /// Returns `true` if the work is out of proportion: slots named more often than any table is long, or tags written
-    /// out far beyond the size of the payload.
-    pub fn is_too_much_for(self, len: usize) -> bool {
-        self.slots > 4_000_000 || self.tag_bytes > 64 * len as u64 + (1 << 20)
+        let sample = Sample {
+            kind,
+            value,
+            times,
+            aggregate: None,
+            at,
+            tags,
+            tag_id: None,
+            hist: flags & bit::HIST != 0,
+        };
+        Ok((name, sample))
     }
 }
 
@@ -307,23 +274,12 @@ impl<'a> Change<'a> {
     /// Returns its tag list.
     pub fn tags_mut(&mut self) -> Option<&mut &'a [u8]> {
         match self {
-            Change::Sample { sample, .. } => sample.tags.as_mut(),
+            Change::Sample { sample, .. } | Change::Hist { sample, .. } => sample.tags.as_mut(),
             Change::Log(entry) => Some(&mut entry.tags),
             Change::RecordError { occurrence, .. } => Some(&mut occurrence.tags),
             Change::Reality { report, .. } => Some(&mut report.tags),
             _ => None,
         }
-    }
-}
-
-/// Checks what the form alone does not say: texts of records, and what is compared, are in canonical form.
-fn check(change: &mut Change<'_>, is_version_1: bool) -> Result<(), DecodeError> {
-    if let Change::Reality { report, .. } = change {
-        report.check()?;
-    }
-    match change.tags_mut() {
-        Some(tags) => check_tags(tags, is_version_1),
-        None => Ok(()),
     }
 }
 
@@ -411,99 +367,4 @@ pub(crate) fn read_rules(
         return Err(DecodeError("window lengths or rules are out of range"));
     }
     Ok((lengths, rules))
-}
-
-/// A list of slots that grow strictly.
-#[derive(Clone, Debug)]
-pub(crate) struct Slots<'a> {
-    runs: u64,
-    bytes: &'a [u8],
-}
-
-impl<'a> Slots<'a> {
-    fn read(r: &mut Reader<'a>) -> Result<Slots<'a>, DecodeError> {
-        let runs = r.u64()?;
-        let start = *r;
-        let mut end = 0u64;
-        for _ in 0..runs {
-            end = end.saturating_add(r.u64()?).saturating_add(r.u64()?);
-            if end > u64::from(u32::MAX) {
-                return Err(DecodeError("a slot is out of range"));
-            }
-        }
-        Ok(Slots {
-            runs,
-            bytes: start.up_to(r),
-        })
-    }
-
-    /// Returns the number of slots.
-    fn total(&self) -> u64 {
-        let mut reader = Reader::new(self.bytes);
-        (0..self.runs)
-            .map_while(|_| reader.u64().and_then(|_| reader.u64()).ok())
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Returns the slots below `high`.
-    pub fn iter(&self, high: u32) -> impl Iterator<Item = u32> {
-        let mut reader = Reader::new(self.bytes);
-        let mut end = 0;
-        (0..self.runs)
-            .map_while(move |_| {
-                let first = end + reader.u32().ok()?;
-                end = first + reader.u32().ok()?;
-                Some(first..end.min(high))
-            })
-            .flatten()
-    }
-}
-
-/// A list of ids that grow, each optionally with a delivery of its error.
-#[derive(Clone, Debug)]
-pub(crate) struct Ids<'a> {
-    count: u64,
-    bytes: &'a [u8],
-    has_deliveries: bool,
-}
-
-impl<'a> Ids<'a> {
-    fn read(r: &mut Reader<'a>, has_deliveries: bool) -> Result<Ids<'a>, DecodeError> {
-        let count = r.u64()?;
-        let start = *r;
-        let mut id = 0u64;
-        for _ in 0..count {
-            id = id.saturating_add(r.u64()?);
-            if id > crate::id::MAX_ID {
-                return Err(DecodeError("an id is out of range"));
-            }
-            if has_deliveries {
-                r.ms()?;
-                r.u64()?;
-            }
-        }
-        Ok(Ids {
-            count,
-            bytes: start.up_to(r),
-            has_deliveries,
-        })
-    }
-
-    /// Returns the ids, each with its delivery.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, Delivery)> {
-        let mut reader = Reader::new(self.bytes);
-        let mut id = 0;
-        let has_deliveries = self.has_deliveries;
-        (0..self.count).map_while(move |_| {
-            id += reader.u64().ok()?;
-            let delivery = match has_deliveries {
-                true => Delivery {
-                    ms: reader.ms().ok()?,
-                    occurrences: reader.u64().ok()?,
-                },
-                false => Delivery::default(),
-            };
-            Some((id, delivery))
-        })
-    }
 }

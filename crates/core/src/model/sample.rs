@@ -1,5 +1,6 @@
 //! A sample of a metric.
 
+use super::Aggregate;
 use aggregator_protocol::number::Number;
 
 /// The type of a metric: what is aggregated of its samples.
@@ -99,6 +100,8 @@ pub(crate) struct Sample<'a> {
     pub value: Number,
     /// The number of occurrences of the value: 1 to [`MAX_TIMES`].
     pub times: u64,
+    /// Samples of a gauge that the reporter has aggregated: then `value` is the last of them, and `times` their number.
+    pub aggregate: Option<&'a Aggregate>,
     pub at: i64,
     pub tags: Option<&'a [u8]>,
     /// The id of the tags, if the caller has a reference to them. Then a long list is looked up once for many samples.
@@ -133,23 +136,4 @@ impl Default for TagId {
 impl TagId {
     /// No tags.
     pub const NONE: TagId = TagId(u32::MAX);
-}
-
-/// The outcome of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SampleOutcome {
-    Counted,
-    /// The sample counted in its HOUR window only.
-    LateMin,
-    /// The sample counted in its MIN window only.
-    LateHour,
-    /// The sample changed nothing.
-    Late,
-}
-
-impl SampleOutcome {
-    /// Returns `true` if the sample counted in a window.
-    pub fn has_counted(self) -> bool {
-        self != SampleOutcome::Late
-    }
 }

@@ -97,7 +97,7 @@ impl Node {
     ) -> Result<(), DecodeError> {
         let mut shared = SharedTags::default();
         while let Some(mut change) = payload.next()? {
-            if let Change::Sample { sample, .. } = &mut change {
+            if let Change::Sample { sample, .. } | Change::Hist { sample, .. } = &mut change {
                 sample.tag_id = shared.id_of(sample.tags, &mut self.metrics.tags);
             }
             self.apply_change(change, apply);
@@ -133,6 +133,17 @@ impl Node {
             Change::Adopt { rules, .. } => (*self.rules, apply.rules) = (rules, rules),
             Change::NoHistory => apply.keeps_history = false,
             Change::Sample { name, sample } => {
+                self.metrics.sample(name, &sample, queues, apply);
+            }
+            Change::Hist {
+                name,
+                sample,
+                aggregate,
+            } => {
+                let sample = Sample {
+                    aggregate: Some(&aggregate),
+                    ..sample
+                };
                 self.metrics.sample(name, &sample, queues, apply);
             }
             Change::Log(entry) => {

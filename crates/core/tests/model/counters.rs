@@ -55,6 +55,8 @@ proptest! {
                     w.pass(step);
                     w.tick();
                 }),
+                // A counter takes none.
+                Act::Merge { .. } => {}
                 Act::Restart { metric } => totals[usize::from(*metric)] = 0,
                 Act::Forget { metric } => {
                     if w.node.is_some() {

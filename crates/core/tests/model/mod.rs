@@ -23,6 +23,13 @@ enum Act {
         times: u64,
         ago: i64,
     },
+    /// AGG.HIST: values with their occurrences, the totals that it gives, and how long ago they were taken.
+    Merge {
+        metric: u8,
+        pairs: Vec<(u32, u64)>,
+        totals: Totals,
+        ago: i64,
+    },
     /// Time passes, with ticks.
     Pass(i64),
     /// The counter restarts from 0.
@@ -31,9 +38,35 @@ enum Act {
     Forget { metric: u8 },
 }
 
+/// SUM, MIN and MAX of AGG.HIST, where they are given.
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    sum: Option<i32>,
+    min: Option<u32>,
+    /// The distance from `min`, or from 0.
+    range: Option<u32>,
+}
+
+fn totals() -> impl Strategy<Value = Totals> {
+    let of = prop::option::of::<std::ops::Range<u32>>;
+    let all = (
+        prop::option::of(-1_000_000i32..1_000_000),
+        of(0..1_000),
+        of(0..1_000),
+    );
+    all.prop_map(|(sum, min, range)| Totals { sum, min, range })
+}
+
+/// How long ago samples were taken.
+fn ago() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => Just(0i64), 2 => 0i64..3_000, 1 => 0i64..400_000, 1 => 0i64..4_000_000, 1 => -20_000i64..0]
+}
+
 fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let pairs = prop::collection::vec((0u32..1000, times()), 1..25);
     let act = prop_oneof![
-        8 => (0u8..3, 0u32..1000, 0u8..2, times(), prop_oneof![6 => Just(0i64), 2 => 0i64..3_000, 1 => 0i64..400_000, 1 => 0i64..4_000_000, 1 => -20_000i64..0])
+        3 => (0u8..3, pairs, totals(), ago()).prop_map(|(metric, pairs, totals, ago)| Act::Merge { metric, pairs, totals, ago }),
+        8 => (0u8..3, 0u32..1000, 0u8..2, times(), ago())
             .prop_map(|(metric, value, option, times, ago)| Act::Sample { metric, value, option, times, ago }),
         4 => prop_oneof![4 => 100i64..2_000, 2 => 2_000i64..60_000, 1 => 60_000i64..700_000, 1 => 700_000i64..5_000_000].prop_map(Act::Pass),
         1 => (0u8..3).prop_map(|metric| Act::Restart { metric }),

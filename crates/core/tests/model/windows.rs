@@ -1,21 +1,25 @@
 //! Windows of gauges and increments: which samples they have, and what they say of them.
 
 use super::{
-    Act, DEFAULT, LATE, Lengths, QUEUES, acts, close, count, delay, lengths, steps, ttl, world,
+    Act, DEFAULT, LATE, Lengths, QUEUES, Totals, acts, close, count, delay, lengths, steps, ttl,
+    world,
 };
 use crate::support::{Value, World};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 /// A window of a metric: its number, the index of its length, its start.
 type Key = (u8, usize, i64);
 
-/// A sample that counted.
+/// A sample that counted. One that occurred 0 times is a minimum or maximum that AGG.HIST gave.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     at: i64,
     value: f64,
     times: u64,
+    /// What it adds to the sum.
+    sum: f64,
 }
 
 /// The increments of a metric by slot.
@@ -121,14 +125,6 @@ impl Model {
         ago: i64,
     ) -> Result<(), TestCaseError> {
         let at = self.world.now_ms() - ago;
-        let m = usize::from(metric);
-        if !self.is_there[m] && self.until[m] <= self.world.now_ms() {
-            self.delivered_to[m] = [0; 2];
-            self.delivered.retain(|key| key.0 != metric);
-        }
-        let keys = [0, 1].map(|i| (metric, i, at - at.rem_euclid(self.lengths[i])));
-        let counts = keys.map(|key| self.counts(key));
-        let before = LATE.map(|field| count(&mut self.world, field));
         let (option, value, times) = match (self.kind, is_change) {
             (Kind::Increments, _) => ("INC", value, times),
             (Kind::Gauge, false) => ("ABS", value - 60.0, times),
@@ -139,35 +135,106 @@ impl Model {
             1 => format!("STAT g{metric} {value} {option}{hist} AT {at}"),
             _ => format!("STAT g{metric} {value} {option}{hist} TIMES {times} AT {at}"),
         };
-        let taken = self.world.run(&command).int();
+        let before = match option {
+            "ADD" if self.is_there[usize::from(metric)] => self.last[usize::from(metric)],
+            _ => 0.0,
+        };
+        let value = before + value;
+        let sum = value * times as f64;
+        let sample = Counted {
+            at,
+            value,
+            times,
+            sum,
+        };
+        self.report(metric, &command, &[sample])
+    }
+
+    /// AGG.HIST, which counts as its values do one by one.
+    fn merge(
+        &mut self,
+        metric: u8,
+        pairs: &[(u32, u64)],
+        totals: &Totals,
+        ago: i64,
+    ) -> Result<(), TestCaseError> {
+        let at = self.world.now_ms() - ago;
+        let value = |n: u32| f64::from(n) / 8.0 - 60.0;
+        let min = totals.min.map(value);
+        let max = totals
+            .range
+            .map(|n| min.unwrap_or(0.0) + f64::from(n) / 8.0);
+        let sum = totals.sum.map(f64::from);
+        let mut command = format!("HIST g{metric}");
+        for (word, total) in [("MAX", max), ("SUM", sum), ("MIN", min)] {
+            if let Some(total) = total {
+                write!(command, " {word} {total}").unwrap();
+            }
+        }
+        write!(command, " AT {at} VALUES").unwrap();
+        let extremes = [min, max].into_iter().flatten();
+        let extreme = |value| Counted {
+            at,
+            value,
+            times: 0,
+            sum: 0.0,
+        };
+        let mut samples: Vec<Counted> = extremes.map(extreme).collect();
+        for (n, times) in pairs {
+            write!(command, " {} {times}", value(*n)).unwrap();
+            let within = value(*n)
+                .max(min.unwrap_or(f64::MIN))
+                .min(max.unwrap_or(f64::MAX));
+            samples.push(Counted {
+                at,
+                value: within,
+                times: *times,
+                sum: if sum.is_some() {
+                    0.0
+                } else {
+                    within * *times as f64
+                },
+            });
+        }
+        samples.last_mut().unwrap().sum += sum.unwrap_or(0.0);
+        self.report(metric, &command, &samples)
+    }
+
+    /// Runs a command that reports samples of one time, and predicts where they count.
+    fn report(
+        &mut self,
+        metric: u8,
+        command: &str,
+        samples: &[Counted],
+    ) -> Result<(), TestCaseError> {
+        let newest = samples.last().unwrap();
+        let (at, m) = (newest.at, usize::from(metric));
+        if !self.is_there[m] && self.until[m] <= self.world.now_ms() {
+            self.delivered_to[m] = [0; 2];
+            self.delivered.retain(|key| key.0 != metric);
+        }
+        let keys = [0, 1].map(|i| (metric, i, at - at.rem_euclid(self.lengths[i])));
+        let counts = keys.map(|key| self.counts(key));
+        let before = LATE.map(|field| count(&mut self.world, field));
+        let taken = self.world.run(command).int();
         let grew = [0, 1, 2].map(|f| count(&mut self.world, LATE[f]) - before[f]);
+        let times: u64 = samples.iter().map(|s| s.times).sum();
         let expected = [[false, false], [false, true], [true, false]]
             .map(|these| i64::from(these == counts) * times as i64);
-        prop_assert_eq!(
-            grew,
-            expected,
-            "late, late-min, late-hour of a sample {} ms ago",
-            ago
-        );
+        prop_assert_eq!(grew, expected, "late, late-min, late-hour of {}", command);
         prop_assert_eq!(taken == 1, counts != [false; 2]);
         if !self.is_there[m] && taken == 1 {
             (self.last[m], self.totals[m]) = (0.0, 0.0);
         }
-        let value = if option == "ADD" {
-            self.last[m] + value
-        } else {
-            value
-        };
         for (key, counts) in keys.into_iter().zip(counts) {
             if counts {
-                let taken = Counted { at, value, times };
-                self.open.entry(key).or_default().push(taken);
+                self.open.entry(key).or_default().extend(samples);
             }
         }
         if taken == 1 {
-            self.last[m] = value;
-            self.totals[m] += value * times as f64;
-            self.add_to_slot(m, at, value * times as f64);
+            self.last[m] = newest.value;
+            self.totals[m] += newest.sum;
+            self.add_to_slot(m, at, newest.sum);
         }
         self.is_there[m] |= taken == 1;
         self.take(&[])?;
@@ -351,7 +418,7 @@ impl Model {
         ms: i64,
         shown: impl Fn(&str) -> f64,
     ) -> Result<(), TestCaseError> {
-        let sum: f64 = samples.iter().map(|s| s.value * s.times as f64).sum();
+        let sum: f64 = samples.iter().map(|s| s.sum).sum();
         let count: u64 = samples.iter().map(|s| s.times).sum();
         prop_assert_eq!(shown("count"), count as f64);
         prop_assert!(close(shown("sum"), sum));
@@ -408,7 +475,13 @@ proptest! {
 
 fn run(mut model: Model, acts: &[Act]) -> Result<(), TestCaseError> {
     for act in acts {
-        match *act {
+        match act.clone() {
+            Act::Merge {
+                metric,
+                pairs,
+                totals,
+                ago,
+            } if model.kind == Kind::Gauge => model.merge(metric, &pairs, &totals, ago)?,
             Act::Sample {
                 metric,
                 value,
@@ -418,7 +491,7 @@ fn run(mut model: Model, acts: &[Act]) -> Result<(), TestCaseError> {
             } => model.sample(metric, f64::from(value) / 8.0, option == 1, times, ago)?,
             Act::Pass(ms) => model.pass(ms)?,
             Act::Forget { metric } => model.forget(metric)?,
-            Act::Restart { .. } => {}
+            Act::Merge { .. } | Act::Restart { .. } => {}
         }
     }
     model.world.check_copies();

@@ -3,6 +3,7 @@
 mod counters;
 mod forgotten;
 mod hist;
+mod merged;
 mod windows;
 
 use crate::support::{BASE, World};

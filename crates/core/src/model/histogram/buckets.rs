@@ -122,9 +122,8 @@ impl Range {
 }
 
 impl Buckets {
-    /// Counts values, the last with its multiplicity.
-    pub fn of_values(values: &[f64], last: Option<(f64, u64)>) -> Buckets {
-        let all = values.iter().map(|value| (*value, 1)).chain(last);
+    /// Counts values with their multiplicities, of which none is 0.
+    pub fn of_values(all: impl Iterator<Item = (f64, u64)> + Clone) -> Buckets {
         let zeros = all.clone().filter(|(value, _)| *value == 0.0);
         let zero = zeros.fold(0, |zero, (_, times)| add(zero, times));
         Buckets::of_entries(

@@ -9,7 +9,10 @@ impl Histogram {
     /// OpenTelemetry. Values that are kept as they are, are counted at the highest scale at which they fit.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match &self.0 {
-            State::Raw(values) => write_buckets(out, &Buckets::of_values(values, None)),
+            State::Raw(values) => {
+                let raw = values.iter().map(|value| (*value, 1));
+                write_buckets(out, &Buckets::of_values(raw));
+            }
             State::Buckets(buckets) => write_buckets(out, buckets),
         }
     }

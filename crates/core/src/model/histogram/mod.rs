@@ -73,6 +73,12 @@ use buckets::Buckets;
 pub use bytes::MAX_BYTES;
 pub use limits::{MAX_BUCKETS, MAX_COUNT, MAX_HEAP_BYTES, MAX_RAW, MAX_SCALE, MIN_SCALE};
 pub use percentiles::{MAX_DECIMALS, MAX_PERCENTILES, Percentile, Percentiles, PercentilesError};
+use width::Width;
+
+/// Returns the limit of [`Histogram::heap_bytes`] where no bucket counts more than `largest` samples.
+pub(crate) fn max_heap_bytes(largest: u64) -> usize {
+    Width::of(largest).bytes_of(MAX_BUCKETS)
+}
 
 /// A histogram; see the [module](self).
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +98,22 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// Creates the histogram of values with their multiplicities: as if each was inserted, at once. The values are
+    /// finite.
+    pub fn of_values(values: &[(f64, u64)]) -> Histogram {
+        let all = || values.iter().copied();
+        let samples = all().fold(0, |samples: u64, (_, times)| samples.saturating_add(times));
+        if samples > MAX_RAW as u64 {
+            return Histogram(State::Buckets(Buckets::of_values(all())));
+        }
+        let mut list = Vec::with_capacity(samples as usize);
+        for (value, times) in all() {
+            list.extend(std::iter::repeat_n(value + 0.0, times as usize));
+        }
+        list.sort_unstable_by(f64::total_cmp);
+        Histogram(State::Raw(list.into_boxed_slice()))
+    }
+
     /// Adds `times` samples of a finite value. Without samples it does nothing.
     #[inline]
     pub fn insert(&mut self, value: f64, times: u64) {
@@ -111,7 +133,8 @@ impl Histogram {
         };
         let value = value + 0.0;
         if times > (MAX_RAW - values.len()) as u64 {
-            let buckets = Buckets::of_values(values, Some((value, times)));
+            let raw = values.iter().map(|value| (*value, 1));
+            let buckets = Buckets::of_values(raw.chain([(value, times)]));
             self.0 = State::Buckets(buckets);
             return;
         }

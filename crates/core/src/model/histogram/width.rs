@@ -33,6 +33,17 @@ impl Width {
         }
     }
 
+    /// Returns the bytes of so many counts.
+    pub fn bytes_of(self, counts: usize) -> usize {
+        match self {
+            Width::Half => counts.div_ceil(2),
+            Width::One => counts,
+            Width::Two => 2 * counts,
+            Width::Four => 4 * counts,
+            Width::Eight => 8 * counts,
+        }
+    }
+
     pub fn pack(self, counts: &[u64]) -> Box<[u8]> {
         match self {
             Width::Half => pack_halves(counts),

@@ -32,8 +32,13 @@ impl Metric {
     #[inline]
     pub(super) fn observe(&mut self, slots: PerWindow<WindowSlot>, value: f64, times: u64) {
         if self.has_histograms() {
-            self.insert(slots, value, times);
+            self.observe_with(slots, |histogram| histogram.insert(value, times));
         }
+    }
+
+    /// Merges the histogram of aggregated samples likewise.
+    pub(super) fn observe_aggregate(&mut self, slots: PerWindow<WindowSlot>, samples: &Histogram) {
+        self.observe_with(slots, |histogram| histogram.merge(samples));
     }
 
     /// Inserts rates of an INC metric into the histogram of a window. They are few, so they go into the histograms of
@@ -48,7 +53,8 @@ impl Metric {
         }
     }
 
-    fn insert(&mut self, slots: PerWindow<WindowSlot>, value: f64, times: u64) {
+    /// Calls `add` with the histogram into which a sample goes, if there is one.
+    fn observe_with(&mut self, slots: PerWindow<WindowSlot>, add: impl FnOnce(&mut Histogram)) {
         let starts = PerWindow::from_fn(|window| match slots[window] {
             WindowSlot::Missed => None,
             WindowSlot::Newest => self.newest[window].as_ref().map(OpenWindow::start_s),
@@ -61,7 +67,7 @@ impl Metric {
             if let Some(start_s) = starts[window]
                 && let Some(histogram) = histograms.get_mut(window, start_s)
             {
-                histogram.insert(value, times);
+                add(histogram);
                 return;
             }
         }

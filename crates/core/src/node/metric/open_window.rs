@@ -2,50 +2,9 @@
 
 use crate::codec::bytes::{Reader, put_doubles, put_u64};
 use crate::error::DecodeError;
-use crate::model::{ClosedWindow, MetricType, mean, rate};
+use crate::model::{Aggregate, ClosedWindow, MetricType, Sum, mean, narrow, rate};
 use crate::time::MAX_MS;
 use std::num::NonZeroU64;
-
-/// A sum with its rounding error, as a pair of doubles whose second is at most half a unit in the last place of the
-/// first (Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik 18, 1971);
-/// half the bits of the second are kept. A sum stops at the largest double.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Sum {
-    sum: f64,
-    lost: f32,
-}
-
-impl Sum {
-    #[inline]
-    fn add(&mut self, x: f64) {
-        let total = self.sum + x;
-        // The exact rounding error.
-        let lost = if self.sum.abs() >= x.abs() {
-            (self.sum - total) + x
-        } else {
-            (x - total) + self.sum
-        } + f64::from(self.lost);
-        let sum = total + lost;
-        *self = if sum.is_finite() {
-            Sum {
-                sum,
-                lost: narrow((total - sum) + lost),
-            }
-        } else {
-            Sum {
-                sum: f64::MAX.copysign(total),
-                lost: 0.0,
-            }
-        };
-    }
-}
-
-/// The rounding error of a sum, in half the bits. That of sums beyond 1e54 would be too large, and is omitted.
-#[inline]
-fn narrow(lost: f64) -> f32 {
-    let narrow = lost as f32;
-    if narrow.is_finite() { narrow } else { 0.0 }
-}
 
 /// An open window. A server has millions of them, two of each metric. So its times are relative to its start, and it is
 /// packed (which forbids references to its fields, and nothing else). Its tags are those of the metric.
@@ -140,6 +99,20 @@ impl OpenWindow {
         self.add(sum, times);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
+        self.set_last(at, value);
+    }
+
+    /// Adds `times` samples of a gauge that were aggregated; `last`: the last of them.
+    pub fn add_aggregate(&mut self, at: i64, last: f64, aggregate: &Aggregate, times: u64) {
+        self.add(aggregate.sum, times);
+        self.min = self.min.min(aggregate.min);
+        self.max = self.max.max(aggregate.max);
+        self.set_last(at, last);
+    }
+
+    /// Makes a value the last one, unless that of a later time is.
+    #[inline]
+    fn set_last(&mut self, at: i64, value: f64) {
         let extent = (at - self.start()).clamp(0, u32::MAX.into()) as u32;
         if extent >= self.extent {
             self.extent = extent;
@@ -250,11 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn sum_stays_at_the_largest_double() {
-        let mut sum = Sum::default();
-        sum.add(f64::MAX);
-        sum.add(f64::MAX);
-        assert_eq!(sum.sum, f64::MAX);
+    fn rate_stays_at_the_largest_double() {
         assert_eq!(rate(f64::MAX, 1), f64::MAX);
         assert_eq!(rate(f64::MAX, 10_000), f64::MAX / 10.0);
     }

@@ -10,7 +10,8 @@ use super::tag_pool::TagPool;
 use super::window_slot::WindowSlot;
 use crate::context::ApplyContext;
 use crate::model::{
-    MetricType, PerWindow, Sample, SampleKind, SampleOutcome, TagId, Window, finite, rate,
+    Aggregate, MetricType, PerWindow, Sample, SampleKind, SampleOutcome, TagId, Window, finite,
+    rate,
 };
 use crate::node::queue::Queues;
 use crate::time::{second, window_start};
@@ -43,7 +44,10 @@ impl Metric {
                     }
                     _ => sample,
                 };
-                self.value(sample, ctx)
+                match sample.aggregate {
+                    None => self.value(sample, ctx),
+                    Some(aggregate) => self.merge(sample, aggregate, ctx),
+                }
             }
             MetricType::Diff => self.take_total(sample, ctx),
             MetricType::Inc => self.increment(sample, ctx),
@@ -96,16 +100,46 @@ impl Metric {
             }
         }
         self.observe(slots, value, sample.times);
+        self.take_last(sample, ctx.apply);
+        outcome_of(slots)
+    }
+
+    /// Takes the samples of a gauge that a reporter has aggregated.
+    #[inline(never)]
+    fn merge(
+        &mut self,
+        sample: &Sample<'_>,
+        aggregate: &Aggregate,
+        ctx: &mut MetricContext<'_>,
+    ) -> SampleOutcome {
+        let slots = self.window_slots(sample.at, ctx.apply);
+        if slots == PerWindow([WindowSlot::Missed; 2]) {
+            return SampleOutcome::Late;
+        }
+        let last = sample.value.to_f64();
+        self.take_options(sample, slots, ctx);
+        for window in Window::ALL {
+            if let Some(open) = self.open_at(window, slots[window], ctx) {
+                open.add_aggregate(sample.at, last, aggregate, sample.times);
+            }
+        }
+        self.observe_aggregate(slots, &aggregate.histogram);
+        self.take_last(sample, ctx.apply);
+        outcome_of(slots)
+    }
+
+    /// Makes the value of a gauge's sample the last one in order of arrival.
+    #[inline]
+    fn take_last(&mut self, sample: &Sample<'_>, apply: &ApplyContext) {
         match self.last_at() {
             Some(last) if sample.at < last => {
                 // Before version 3, which has changes of the last value, the newest sample had it.
-                if ctx.apply.version >= 3 {
+                if apply.version >= 3 {
                     self.set_last(last, sample.value);
                 }
             }
             _ => self.set_last(sample.at, sample.value),
         }
-        outcome_of(slots)
     }
 
     /// Converts a change of a gauge (ADD) to a sample with the new value.

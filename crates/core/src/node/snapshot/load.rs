@@ -3,7 +3,7 @@
 use super::{FORMAT, FRAME, HISTOGRAMS, kind, metric_flag};
 use crate::codec::bytes::Reader;
 use crate::codec::tags::loaded_tags;
-use crate::effect::{are_effects, read_flag, read_rules};
+use crate::effect::{are_effects, histogram_bytes, read_flag, read_rules};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
 use crate::model::histogram::MAX_HEAP_BYTES;
@@ -35,9 +35,11 @@ const MAX_HISTOGRAMS: usize = 2 * HISTOGRAMS;
 /// than 20 bytes for one of 2,560.
 const HISTOGRAM_GROWTH: u64 = 128;
 
-/// Returns an upper bound of the bytes that histograms take when a frame is loaded, or AGG.APPLY applies it; 0 for
-/// effects.
+/// Returns an upper bound of the bytes that histograms take when a frame is loaded, or AGG.APPLY applies it or effects.
 pub fn max_histogram_bytes(payload: &[u8]) -> u64 {
+    if are_effects(payload).is_ok_and(|are| are) {
+        return histogram_bytes(payload);
+    }
     if payload.first() != Some(&kind::METRICS) {
         return 0;
     }
