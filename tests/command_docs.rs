@@ -24,7 +24,7 @@ const REPORT: &[&str] = &["RW", "update"];
 const DRAIN: &[&str] = &["RW", "access", "delete"];
 const READ: &[&str] = &["RO", "access"];
 
-const COMMANDS: [Contract; 18] = [
+const COMMANDS: [Contract; 19] = [
     Contract {
         grammar: "AGG.STAT node metric value [ABS|ADD|DIFF|INC] [HIST] [TIMES n] [TAGS tags] [AT ms] [SEQ source n]",
         arity: -4,
@@ -36,6 +36,13 @@ const COMMANDS: [Contract; 18] = [
                   [SEQ source n] VALUES metric value [metric value ...]|\
                   COLUMNS COLUMN [COLUMN ...] VALUES value [value ...]",
         arity: -5,
+        flags: &["write", "denyoom", "fast"],
+        key: REPORT,
+    },
+    Contract {
+        grammar: "AGG.HIST node metric [SUM s] [MIN m] [MAX m] [TAGS tags] [AT ms] [SEQ source n] \
+                  VALUES value times [value times ...]",
+        arity: -6,
         flags: &["write", "denyoom", "fast"],
         key: REPORT,
     },
@@ -255,7 +262,7 @@ fn example(arg: &Value, choice: usize) -> Vec<String> {
         "integer" => vec!["1".into()],
         "pattern" => vec!["*".into()],
         _ => match name.as_str() {
-            "value" => vec!["1.5".into()],
+            "value" | "sum" | "min" | "max" => vec!["1.5".into()],
             "json" => vec!["{}".into()],
             "tags" => vec!["a:b".into()],
             "level" => vec!["warning".into()],

@@ -17,11 +17,12 @@ fn of_server(server: &Server, field: &str) -> i64 {
     server.info_field("agg", &format!("agg_{field}"))
 }
 
-const REPORTS: [&str; 4] = [
+const REPORTS: [&str; 5] = [
     "AGG.STAT n m 1 SEQ a 1",
     "AGG.MSTAT n SEQ a 2 VALUES m 2 k 3",
     "AGG.LOG n hello SEQ a 3",
     "AGG.ERROR n failed KEY e SEQ a 4",
+    "AGG.HIST n h SEQ a 5 VALUES 1 2",
 ];
 
 #[test]

@@ -10,7 +10,7 @@ use aggregator_core::command::{COMMANDS, CommandSpec};
 use run::{fetch, read, report, write};
 
 /// Returns all commands with their handlers.
-pub fn commands() -> [(&'static CommandSpec, Handler); 19] {
+pub fn commands() -> [(&'static CommandSpec, Handler); 20] {
     macro_rules! row {
         ($command:ident, $run:ident) => {
             (
@@ -23,6 +23,7 @@ pub fn commands() -> [(&'static CommandSpec, Handler); 19] {
     [
         row!(Stat, report),
         row!(Mstat, report),
+        row!(Hist, report),
         row!(Log, report),
         row!(Error, report),
         row!(Reality, report),

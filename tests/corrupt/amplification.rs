@@ -300,6 +300,65 @@ fn histograms_beyond_the_limit_are_neither_applied_nor_restored() {
     is_well(&server, 0, u64::MAX);
 }
 
+/// Effects that give a metric a histogram of 2,560 bytes: two samples of one time with the option HIST (64), of which
+/// one occurred 2^32 times (128), or an aggregate of both.
+fn put_wide_samples(payload: &mut Vec<u8>, i: u32, is_aggregate: bool) {
+    let mut begin = |code: u8, flags: u8, value: u64| {
+        payload.extend([code, flags]);
+        put_bytes(payload, format!("{i:x}").as_bytes());
+        put_u64(payload, value);
+    };
+    if is_aggregate {
+        begin(21, 64, 1);
+        put_i64(payload, now_ms());
+        // Sum, minimum and maximum: 0. Scale 5, no zeros, no negative values, 320 buckets as above.
+        payload.extend([0, 0, 41, 0, 0, 0xc0, 2, 0]);
+        let tokens = [2 << 33, 2 * 318 + 1, 2];
+        tokens.iter().for_each(|token| put_u64(payload, *token));
+        return;
+    }
+    begin(1, 64 | 128, 1);
+    put_u64(payload, 1 << 32);
+    put_i64(payload, now_ms());
+    // At the time of the one before (16), as the next ones; 1,000 times as large.
+    payload.extend([1, 16]);
+    put_bytes(payload, format!("{i:x}").as_bytes());
+    put_u64(payload, 1_000);
+}
+
+#[test]
+fn effects_of_wide_histograms_are_not_applied_beyond_the_limit() {
+    const LIMIT: i64 = 8 << 20;
+    let Some(server) = Server::with_module(&PLAIN, "max-memory 8mb max-series 1000000") else {
+        return;
+    };
+    let mut connection = server.connection();
+    for is_aggregate in [false, true] {
+        let _: i64 = ask(&mut connection, "AGG.STAT a m 1");
+        let apply = |from: u32, metrics: u32| {
+            let mut payload = effects();
+            payload[0] = 3;
+            (from..from + metrics).for_each(|i| put_wide_samples(&mut payload, i, is_aggregate));
+            [&b"AGG.APPLY"[..], b"a", &payload]
+                .map(<[u8]>::to_vec)
+                .to_vec()
+        };
+        let whole = apply(0, 10_000);
+        assert!(whole[2].len() < 400_000);
+        let answer = burst(&mut connection, &[whole]).remove(0);
+        assert!(answer.unwrap_err().starts_with("AGGFULL AGG.APPLY: "));
+        let parts: Vec<Words> = (0..100).map(|i| apply(i * 100, 100)).collect();
+        let answers = burst(&mut connection, &parts);
+        let (held, taken) = (held(&server), answers.iter().filter(|a| a.is_ok()).count());
+        println!("{taken} of 100 payloads, {held} bytes held");
+        // Each part has 256 KB of histograms.
+        assert!((5..32).contains(&taken));
+        assert!(held > LIMIT / 4 && held <= LIMIT, "{held} bytes");
+        let _: i64 = ask(&mut connection, "DEL a");
+    }
+    is_well(&server, 0, u64::MAX);
+}
+
 #[test]
 fn history_longer_than_any_setting_allows_is_rejected() {
     let Some(server) = server() else { return };

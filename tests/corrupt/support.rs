@@ -64,7 +64,7 @@ pub fn work(random: &mut Random, node: &str, amount: usize) -> Vec<Words> {
         let n = random.below(12);
         let at = now - random.below(20_000) as i64;
         let tags = *random.one(&["", " TAGS a:b", " TAGS a:b word", " TAGS é:ü"]);
-        let line = match random.below(16) {
+        let line = match random.below(17) {
             0..4 => format!(
                 "AGG.STAT {node} gauge{n} {}.5 AT {at}{tags}",
                 random.below(1000)
@@ -94,6 +94,10 @@ pub fn work(random: &mut Random, node: &str, amount: usize) -> Vec<Words> {
                 random.one(&["REALITY o1", "METRIC gauge3", "ERROR k2"])
             ),
             14 => format!(
+                "AGG.HIST {node} hist{n}{tags} AT {at} VALUES 1 {} 5 2 1e{n} 20",
+                n + 1
+            ),
+            15 => format!(
                 "AGG.FETCH {node} ERROR REALITY LOG COUNT {} LEASE 1000",
                 n + 1
             ),

@@ -30,6 +30,7 @@ fn report_creates_the_key_and_a_rejected_report_does_not() {
         "AGG.STAT a m 1",
         "AGG.STAT b m 1 DIFF",
         "AGG.MSTAT c VALUES m 1",
+        "AGG.HIST h m VALUES 1 1",
         "AGG.LOG d hello",
         "AGG.ERROR e broken",
         "AGG.REALITY f k m {}",
@@ -45,6 +46,7 @@ fn report_creates_the_key_and_a_rejected_report_does_not() {
     for line in [
         "AGG.STAT none m x",
         "AGG.MSTAT none ATOMIC VALUES m 1 n x",
+        "AGG.HIST none m VALUES 1 0",
         "AGG.LOG none hello LEVEL 10",
         "AGG.ERROR none broken TYPE what",
         "AGG.REALITY none k m {",
@@ -80,6 +82,7 @@ fn every_command_rejects_a_key_of_another_type() {
     for line in [
         "AGG.STAT s m 1",
         "AGG.MSTAT s VALUES m 1",
+        "AGG.HIST s m VALUES 1 1",
         "AGG.LOG s hello",
         "AGG.ERROR s broken",
         "AGG.REALITY s k m {}",

@@ -59,6 +59,7 @@ fn watch_is_broken_by_a_write() {
     for line in [
         "AGG.STAT n m 1",
         "AGG.MSTAT n VALUES m 1",
+        "AGG.HIST n m VALUES 1 1",
         "AGG.LOG n hello",
         "AGG.ERROR n broken",
         "AGG.REALITY n k m {}",

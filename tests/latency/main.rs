@@ -34,6 +34,13 @@ const CASES: &[Cases] = &[
             report::mstat_of_long_names_and_values_stays_short,
         ],
     ),
+    (
+        "AGG.HIST",
+        &[
+            report::hist_of_many_values_stays_short,
+            report::hist_that_closes_windows_stays_short,
+        ],
+    ),
     ("AGG.LOG", &[report::log_with_long_texts_stays_short]),
     (
         "AGG.ERROR",

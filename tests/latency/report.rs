@@ -189,6 +189,91 @@ pub fn mstat_of_long_names_and_values_stays_short() {
     );
 }
 
+/// Pairs whose values are apart from each other, smaller and smaller and of both signs, so that each extends the
+/// histogram.
+fn pairs(random: usize) -> Vec<Vec<u8>> {
+    let value = |i: usize| {
+        let sign = if i.is_multiple_of(2) { "-" } else { "" };
+        format!(
+            "{sign}{}.5e{}",
+            i % 9 + 1,
+            290 - (i * 7 + random) as i64 % 580
+        )
+    };
+    let pair = |i: usize| {
+        [
+            value(i).into_bytes(),
+            (1u64 << (i % 33)).to_string().into_bytes(),
+        ]
+    };
+    (0..10_000).flat_map(pair).collect()
+}
+
+#[test]
+pub fn hist_of_many_values_stays_short() {
+    let Some(mut timed) = Timed::start("max-series 1000000") else {
+        return;
+    };
+    let (mut n, tags) = (0, many_tags());
+    timed.takes_less("AGG.HIST of a new metric", MANY, |_| {
+        n += 1;
+        let mut words = with("AGG.HIST n", [&long_name(n)[..], b"TAGS", &tags, b"VALUES"]);
+        words.extend(pairs(n));
+        words
+    });
+    timed.takes_less("AGG.HIST of a known metric", MANY, |_| {
+        n += 1;
+        let mut words = split("AGG.HIST n m MIN -1e300 MAX 1e300 VALUES");
+        words.extend(pairs(n));
+        words
+    });
+    let digits = format!("0.{}", "7".repeat(500));
+    let long: Vec<Vec<u8>> = (0..20_000)
+        .map(|i| {
+            if i % 2 == 0 {
+                digits.clone()
+            } else {
+                "1".into()
+            }
+            .into_bytes()
+        })
+        .collect();
+    timed.takes_less("AGG.HIST of long values", MANY, |_| {
+        let mut words = split("AGG.HIST n m VALUES");
+        words.extend(long.iter().cloned());
+        words
+    });
+    let too_many = vec![b"1".to_vec(); 20_002];
+    let refusal = timed.rejects_within("AGG.HIST of too many values", ONE, |_| {
+        with("AGG.HIST n m VALUES", &too_many)
+    });
+    assert!(
+        refusal.contains("VALUES has 10001 pairs: the maximum is 10000"),
+        "{refusal}"
+    );
+}
+
+#[test]
+pub fn hist_that_closes_windows_stays_short() {
+    let Some(mut timed) = Timed::start("min-history 100000 hist-records yes") else {
+        return;
+    };
+    let start = past();
+    let mut words = with("AGG.HIST n", [&b"m"[..], b"TAGS", &many_tags(), b"AT"]);
+    words.extend([start.to_string().into_bytes(), b"VALUES".to_vec()]);
+    words.extend(pairs(0));
+    timed.send([words]);
+    let mut hour = 0;
+    let reply = timed.takes_less("AGG.HIST that closes windows", ONE, |_| {
+        hour += 3_600_000;
+        split(&format!(
+            "AGG.HIST n m AT {} VALUES 1 2 1e9 4294967296",
+            start + hour
+        ))
+    });
+    assert_eq!(reply, Value::Int(1));
+}
+
 #[test]
 pub fn log_with_long_texts_stays_short() {
     let Some(mut timed) = Timed::start("queue-log 5mb") else {

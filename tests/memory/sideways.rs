@@ -64,10 +64,11 @@ fn names_of_new_nodes_beyond_1_kib_are_rejected_and_others_count() {
     let Some(server) = server(CALM) else { return };
     let mut connection = server.connection();
     let name = "n".repeat(1025);
-    for line in ["STAT", "MSTAT", "LOG", "ERROR", "REALITY"] {
+    for line in ["STAT", "MSTAT", "HIST", "LOG", "ERROR", "REALITY"] {
         let rest = match line {
             "STAT" => "m 1",
             "MSTAT" => "VALUES m 1",
+            "HIST" => "m VALUES 1 1",
             "REALITY" => "k m 1",
             _ => "text",
         };

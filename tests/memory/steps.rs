@@ -88,6 +88,10 @@ fn rejection_names_the_limit_and_the_setting_and_changes_nothing() {
             "AGG.MSTAT",
             format!("AGG.MSTAT n ATOMIC TAGS {long} VALUES {metric} 1"),
         ),
+        (
+            "AGG.HIST",
+            format!("AGG.HIST n {metric} TAGS {long} VALUES 1 1"),
+        ),
         ("AGG.LOG", format!("AGG.LOG n {long}{long}")),
         ("AGG.ERROR", format!("AGG.ERROR n {long} BACKTRACE {long}")),
         ("AGG.REALITY", format!("AGG.REALITY n new m \"{long}\"")),

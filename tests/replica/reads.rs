@@ -85,6 +85,7 @@ fn replica_rejects_writes() {
         for line in [
             "AGG.STAT NODE m 1",
             "AGG.MSTAT NODE VALUES m 1",
+            "AGG.HIST NODE m VALUES 1 1",
             "AGG.LOG NODE hello",
             "AGG.ERROR NODE broken",
             "AGG.REALITY NODE k m {}",

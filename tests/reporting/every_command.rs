@@ -10,6 +10,7 @@ fn empty_names_are_rejected_by_every_command() {
     for (line, what) in [
         ("AGG.STAT '' m 1", "node"),
         ("AGG.MSTAT '' VALUES m 1", "node"),
+        ("AGG.HIST '' m VALUES 1 1", "node"),
         ("AGG.LOG '' text", "node"),
         ("AGG.ERROR '' text", "node"),
         ("AGG.REALITY '' k m {}", "node"),
@@ -26,6 +27,10 @@ fn empty_names_are_rejected_by_every_command() {
     }
     for (line, why) in [
         ("AGG.STAT n '' 1", "AGG.STAT: metric must not be empty"),
+        (
+            "AGG.HIST n '' VALUES 1 1",
+            "AGG.HIST: metric must not be empty",
+        ),
         (
             "AGG.MSTAT n ATOMIC VALUES '' 1",
             "AGG.MSTAT: sample 0: metric must not be empty; no sample was accepted",
@@ -60,9 +65,10 @@ fn empty_names_are_rejected_by_every_command() {
 }
 
 /// One command of each kind that takes options, without them.
-const WITH_OPTIONS: [&str; 5] = [
+const WITH_OPTIONS: [&str; 6] = [
     "AGG.STAT n gauge 1",
     "AGG.MSTAT n VALUES gauge 1",
+    "AGG.HIST n gauge VALUES 1 1",
     "AGG.LOG n line",
     "AGG.ERROR n failed",
     "AGG.REALITY n sda system.Disk {}",
@@ -162,13 +168,13 @@ fn time_too_far_ahead_of_the_clock_is_rejected_by_every_command() {
             assert_eq!(state(&server), before);
         }
     }
-    assert_eq!(server_count(&server, "agg_refused_future"), 10);
+    assert_eq!(server_count(&server, "agg_refused_future"), 12);
     // Slightly ahead is the ordinary difference of clocks.
     for command in WITH_OPTIONS {
         let (_, line) = with_options(command, &format!("AT {}", now_ms() + 30_000));
         tell::<Value>(&server, &line);
     }
-    assert_eq!(server_count(&server, "agg_refused_future"), 10);
+    assert_eq!(server_count(&server, "agg_refused_future"), 12);
 }
 
 #[test]
@@ -179,6 +185,7 @@ fn key_of_another_type_is_rejected_and_unchanged() {
         "AGG.STAT s m 1",
         "AGG.MSTAT s VALUES m 1",
         "AGG.MSTAT s ATOMIC VALUES m 1",
+        "AGG.HIST s m VALUES 1 1",
         "AGG.LOG s line",
         "AGG.ERROR s failed",
         "AGG.REALITY s k m {}",

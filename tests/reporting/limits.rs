@@ -12,6 +12,9 @@ fn names_and_tags_that_are_too_long_are_rejected() {
         ("AGG.STAT n LONG 1", "AGG.STAT: metric"),
         ("AGG.STAT n gauge 1 TAGS LONG", "AGG.STAT: TAGS"),
         ("AGG.MSTAT n TAGS LONG VALUES gauge 1", "AGG.MSTAT: TAGS"),
+        ("AGG.HIST n LONG VALUES 1 1", "AGG.HIST: metric"),
+        ("AGG.HIST n m SUM LONG VALUES 1 1", "AGG.HIST: SUM"),
+        ("AGG.HIST n m TAGS LONG VALUES 1 1", "AGG.HIST: TAGS"),
         ("AGG.LOG n line TAGS LONG", "AGG.LOG: TAGS"),
         ("AGG.ERROR n failed TAGS LONG", "AGG.ERROR: TAGS"),
         ("AGG.ERROR n failed CODE LONG", "AGG.ERROR: CODE"),
@@ -30,6 +33,7 @@ fn names_and_tags_that_are_too_long_are_rejected() {
     for line in [
         "AGG.STAT LONG m 1",
         "AGG.MSTAT LONG VALUES m 1",
+        "AGG.HIST LONG m VALUES 1 1",
         "AGG.LOG LONG line",
         "AGG.ERROR LONG failed",
         "AGG.REALITY LONG k m {}",

@@ -1,6 +1,7 @@
-//! The commands that report, on a real server: AGG.STAT, AGG.MSTAT, AGG.LOG, AGG.ERROR, AGG.REALITY, and AGG.FORGET and
-//! AGG.REQUEUE. Every option, every reply, and every error with its text, after which nothing may have changed.
+//! The commands that report, on a real server: AGG.STAT, AGG.MSTAT, AGG.HIST, AGG.LOG, AGG.ERROR, AGG.REALITY, and
+//! AGG.FORGET and AGG.REQUEUE. Every option, every reply, and every error with its text, after which nothing may have changed.
 
+mod aggregated;
 mod errors;
 mod every_command;
 mod forget;

@@ -200,7 +200,7 @@ impl RandomWorkload {
         };
         let hist = r.word(&["", "", " HIST"]);
         let long = "y".repeat(r.below(200));
-        match r.below(11) {
+        match r.below(12) {
             0 | 1 => {
                 let option = r.word(&["", "", " ADD", " TIMES 3"]);
                 format!(
@@ -255,6 +255,16 @@ impl RandomWorkload {
                 };
                 let (object, n) = (r.below(9), r.below(3));
                 format!("AGG.REALITY {node} o{object} m '[{n}, {{}}]'{tags}{ttl}{at}")
+            }
+            10 => {
+                let totals = r.word(&["", " SUM 7 MIN -1e3", " MAX 500 MIN 0.25"]);
+                let len = r.word(&["1", "3", "30"]).parse().unwrap_or(1);
+                let pairs = (0..len).map(|i| format!(" {n} {} {i}.5 1", 1 + r.below(9)));
+                let pairs: String = pairs.collect();
+                format!(
+                    "AGG.HIST {node} m{}{totals}{tags}{at}{seq} VALUES{pairs}",
+                    r.below(30)
+                )
             }
             _ => {
                 let what = r.word(&["METRIC m", "METRIC d", "METRIC i", "ERROR e", "REALITY o"]);

@@ -57,7 +57,7 @@ fn totals() -> impl Strategy<Value = Totals> {
     all.prop_map(|(sum, min, range)| Totals { sum, min, range })
 }
 
-/// How long ago samples were taken.
+/// The age of samples, milliseconds.
 fn ago() -> impl Strategy<Value = i64> {
     prop_oneof![6 => Just(0i64), 2 => 0i64..3_000, 1 => 0i64..400_000, 1 => 0i64..4_000_000, 1 => -20_000i64..0]
 }
