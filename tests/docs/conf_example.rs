@@ -107,6 +107,7 @@ fn check_users(server: &Server) {
         "PING",
         "AGG.STAT node1 cpu.load 1 TAGS a:b",
         "AGG.MSTAT node1 DIFF VALUES net.rx 1",
+        "AGG.HIST node1 http.ms VALUES 1 1",
         "AGG.LOG node1 line",
         "AGG.ERROR node1 broken",
         "AGG.REALITY node1 sda system.Disk {}",

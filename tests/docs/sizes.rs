@@ -470,7 +470,7 @@ fn aof_bytes_of_a_report_match_the_table() {
 }
 
 #[test]
-fn architecture_page_has_the_same_figures() {
+fn other_pages_have_the_same_figures() {
     let text = page::read("docs/architecture.md");
     for (heading, row, cell) in [
         ("### Metrics", 0, 2),
@@ -480,6 +480,11 @@ fn architecture_page_has_the_same_figures() {
     ] {
         let size = &table(heading)[row][cell];
         assert!(text.contains(size.as_str()), "{size}");
+    }
+    let choosing = page::read("docs/choosing-a-type.md");
+    let without_history = |row: &&Vec<String>| row[0] == "0, 0";
+    for row in table("### Metrics").iter().filter(without_history) {
+        assert!(choosing.contains(&format!("| {}", row[2])), "{row:?}");
     }
     for row in table("## Persistence") {
         if row[0].starts_with("AGG.") {
