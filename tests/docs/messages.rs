@@ -9,7 +9,14 @@ use crate::page;
 fn texts(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     page::walk(&page::root().join(folder), &mut |path| {
-        let source = std::fs::read_to_string(path).unwrap();
+        let path = path.strip_prefix(page::root()).unwrap();
+        if path
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs")
+        {
+            return;
+        }
+        let source = page::read(path.to_str().unwrap());
         // The rest of the file from a module of tests on; one in a file of its own is no end.
         let end = source.match_indices("#[cfg(test)]\n").find(|(at, mark)| {
             let mut lines = source[at + mark.len()..].lines();
@@ -19,11 +26,7 @@ fn texts(folder: &str) -> Vec<(String, String)> {
             })
         });
         let source = end.map_or(&*source, |(at, _)| &source[..at]).to_owned();
-        let name = path
-            .strip_prefix(page::root())
-            .unwrap()
-            .display()
-            .to_string();
+        let name = path.display().to_string();
         found.extend(literals(&source).into_iter().map(|t| (name.clone(), t)));
     });
     assert!(!found.is_empty());
