@@ -8,7 +8,9 @@ use crate::support::place::{
     ALL_TO_FILE, Id, Place, VERSION_1, id, influx, left, log, names, settings, until_empty, windows,
 };
 use crate::support::stub::Stub;
-use crate::support::{Running, Server, agg, ask, entries, err, past_hour, send, unstamped, until};
+use crate::support::{
+    Running, Server, agg, ask, err, past_hour, queued_records, send, unstamped, until,
+};
 use redis::Value;
 use testkit::proxy::Proxy;
 

@@ -99,6 +99,8 @@ fn all_queues_become_documents() {
         doc! { "_id": { "node": "n1", "key": &key } },
     );
     assert_eq!(error.get_str("code").unwrap(), "c7");
+    assert_eq!(error.get("level"), Some(&Bson::Int64(7)));
+    assert_eq!(error.get_str("severity").unwrap(), "ERROR");
     for field in ["first", "last"] {
         assert_eq!(error.get(field), Some(&millis(1_700_000_000_000).into()));
     }
@@ -135,6 +137,55 @@ fn all_queues_become_documents() {
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(names, BTreeSet::from(["_id_", expected[0], expected[1]]));
     }
+    assert!(place.lines("dead").is_empty());
+    end(running);
+}
+
+/// Checks some fields of a document.
+fn assert_fields(document: &Document, expected: &Document) {
+    for (name, value) in expected {
+        assert_eq!(document.get(name), Some(value), "{name} of {document}");
+    }
+}
+
+#[test]
+fn percentiles_histograms_and_increments_are_fields() {
+    let Some((server, mongo)) = parts() else {
+        return;
+    };
+    ask(&server, &["CONFIG", "SET", "agg.percentiles", "50 99.9"]);
+    ask(&server, &["CONFIG", "SET", "agg.hist-records", "yes"]);
+    let start = past_hour();
+    for value in ["12", "15", "-3", "0", "840"] {
+        server.ask::<i64>(&format!("AGG.STAT n1 ms {value} HIST AT {start}"));
+    }
+    for seconds in [0, 31, 290] {
+        let at = start + seconds * 1000;
+        server.ask::<i64>(&format!("AGG.STAT n1 hits 30 INC TIMES 5 AT {at}"));
+    }
+    let place = place(&server, &mongo, "");
+    let running = place.start();
+    let of = |name: &str| {
+        let filter = doc! { "queue": "MIN", "metric": name };
+        until("the window is stored", || {
+            mongo.find("statistics", filter.clone()).pop()
+        })
+    };
+    let (ms, hits) = (of("ms"), of("hits"));
+    assert_fields(&ms, &doc! { "p50": 12.0, "p99_9": 840.0 });
+    let hist = ms.get_document("hist").unwrap();
+    assert_fields(hist, &doc! { "scale": 5_i64, "zero": 1_i64 });
+    let counts = |side: &str| {
+        let counts = hist.get_array(side).unwrap()[1].as_array().unwrap().iter();
+        counts.map(|count| count.as_i64().unwrap()).sum::<i64>()
+    };
+    assert_eq!((counts("pos"), counts("neg")), (3, 1));
+    let expected = doc! {
+        "type": "INC", "count": 15_i64, "sum": 450.0, "avg": 1.5, "min": 0.0, "max": 15.0, "last": 15.0,
+    };
+    assert_fields(&hits, &expected);
+    assert!(!hits.contains_key("p50") && !hits.contains_key("hist"));
+    until_empty(&server, &["n1"], "MIN");
     assert!(place.lines("dead").is_empty());
     end(running);
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::influx::InfluxDb;
 use crate::support::place::{
     Place, VERSION_1, influx, left, log, names, settings, until_empty, windows,
 };
 use crate::support::stub::{Answer, Stub};
-use crate::support::{Running, Server, of_queue, unstamped, until};
+use crate::support::{Running, Server, ask, err, of_queue, past_hour, unstamped, until};
 
 #[test]
 fn shutdown_returns_records_that_a_sink_has_not_stored() {
@@ -214,6 +216,66 @@ fn influxdb_stores_names_verbatim() {
     ];
     expected.sort_unstable();
     assert_eq!(found, expected);
+}
+
+/// A real InfluxDB 1, to which the same windows are written as the server's lines and, from a file, as JSON.
+#[test]
+fn influxdb_stores_percentiles_and_increments() {
+    let (Some(server), Some(influx_db)) = (Server::start(), InfluxDb::start()) else {
+        return;
+    };
+    influx_db.query("CREATE DATABASE grid");
+    let mut connection = server.connection();
+    let mut set = redis::cmd("CONFIG");
+    set.arg("SET").arg("agg.percentiles").arg("50 99.9");
+    set.arg("agg.hist-records").arg("yes");
+    let () = set.query(&mut connection).unwrap();
+    let start = past_hour();
+    // A tag with the name of a field.
+    for value in [12, 15, 840] {
+        let sample = format!("AGG.STAT n1 ms@a {value} HIST TAGS p50:x AT {start}");
+        let _: i64 = ask(&mut connection, &sample);
+    }
+    for at in [start, start + 31_000, start + 290_000] {
+        let _: i64 = ask(
+            &mut connection,
+            &format!("AGG.STAT n1 hits 30 INC TIMES 5 AT {at}"),
+        );
+    }
+    let sinks = influx(&influx_db.url(), VERSION_1).replace("[\"db\"]", "[\"db\", \"copy\"]");
+    let copy = "[sink.copy]\ntype = \"file\"\npath = \"{dir}/copy\"\n";
+    let place = Place::new(&settings(&server, &format!("{sinks}{copy}")));
+    let mut running = place.start();
+    until("the windows are stored", || {
+        (place.lines("copy").len() == 2).then_some(())
+    });
+    until_empty(&server, &["n1"], "MIN");
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    let select = || {
+        let ms =
+            influx_db.query("SELECT p50, p99_9, max, count, p50_ FROM ms WHERE instance = 'a'");
+        let hits = influx_db.query("SELECT sum, avg, max, last, count FROM hits");
+        assert_eq!((ms.len(), hits.len()), (1, 1));
+        (json!(ms[0][1..]), json!(hits[0][1..]))
+    };
+    let expected = (json!([15, 840, 840, 3, "x"]), json!([450, 1.5, 15, 15, 15]));
+    assert_eq!(select(), expected);
+    // The points of the same windows from JSON are equal, so there are no more of them.
+    std::fs::rename(place.path("copy"), place.path("in")).unwrap();
+    assert!(
+        place
+            .lines("in")
+            .iter()
+            .any(|record| record.contains("\"hist\":"))
+    );
+    let output = place
+        .command("load")
+        .arg(place.path("in"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(select(), expected);
+    assert!(place.lines("dead").is_empty());
 }
 
 /// A real InfluxDB 1.

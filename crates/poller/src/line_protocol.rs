@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use aggregator_protocol::line_protocol::{
     clean, free_name, is_reserved, write_measurement, write_tag,
 };
+use aggregator_protocol::percentile::percentage;
 
 use crate::json::{Members, Text};
 
@@ -90,19 +91,13 @@ fn number(raw: &RawValue) -> Result<&str, serde_json::Error> {
 
 /// Returns the percentiles of a record, which `agg.percentiles` determines, in their order.
 fn percentiles<'a>(record: &'a Members) -> Result<Vec<(&'a str, &'a str)>, serde_json::Error> {
-    let found = record.0.iter().filter(|(name, _)| is_percentile(name));
+    let found = record
+        .0
+        .iter()
+        .filter(|(name, _)| percentage(name).is_some());
     found
         .map(|(name, raw)| Ok((&**name, number(raw)?)))
         .collect()
-}
-
-/// Returns whether a member of this name is a percentile: `p50`, `p99_9`.
-fn is_percentile(name: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    name.strip_prefix('p').is_some_and(|number| {
-        let (whole, fraction) = number.split_once('_').unwrap_or((number, "0"));
-        digits(whole) && digits(fraction)
-    })
 }
 
 /// Returns the user's tags under the names that the module gives them. Of equal names the last one holds.
@@ -178,17 +173,6 @@ mod tests {
         );
         let forged = json.replace("2.0", r#"{"a b": 1}"#);
         assert!(from_json(forged.as_bytes()).is_err());
-        for (name, expected) in [
-            ("p5", true),
-            ("p99_9999999", true),
-            ("p", false),
-            ("p_9", false),
-            ("p9_", false),
-            ("p9_9_9", false),
-            ("50", false),
-        ] {
-            assert_eq!(is_percentile(name), expected, "{name}");
-        }
     }
 
     #[test]

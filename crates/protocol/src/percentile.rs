@@ -22,11 +22,13 @@ mod tests {
         for (field, expected) in [
             ("p50", Some(50.0)),
             ("p99_9", Some(99.9)),
+            ("p99_9999999", Some(99.9999999)),
             ("p0_001", Some(0.001)),
             ("p100", Some(100.0)),
             ("p", None),
             ("p_9", None),
             ("p99_", None),
+            ("50", None),
             ("p9_9_9", None),
             ("p5x", None),
             ("p-5", None),

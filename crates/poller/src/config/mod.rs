@@ -335,6 +335,11 @@ database = "grid & co"
             ),
             (
                 "sinks = [\"influx",
+                "add-tags = { p99_9 = \"x\" }\nsinks = [\"influx",
+                "10:14: \"p99_9\" has another meaning in line protocol",
+            ),
+            (
+                "sinks = [\"influx",
                 "rename-tags = { a = \"x\", b = \"x\" }\nsinks = [\"influx",
                 "10:30: another tag is renamed to \"x\" too",
             ),

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use crate::tags::Edits;
 use aggregator_protocol::line_protocol::is_reserved;
+use aggregator_protocol::percentile::percentage;
 
 use super::error::ConfigError;
 
@@ -60,10 +61,11 @@ fn valid<'a>(text: &'a Spanned<String>, what: &str) -> Result<&'a str, ConfigErr
     Err(ConfigError::at(text, format!("the {what} {problem}")))
 }
 
-/// Checks a name that the module does not use for a field or tag of its own.
+/// Checks a name that the module does not use for a field or tag of its own. Which percentiles are fields is a setting of
+/// the server, so none of them can be a tag.
 fn unreserved(name: &Spanned<String>) -> Result<&str, ConfigError> {
     let words = valid(name, "tag name")?;
-    if is_reserved(words.as_bytes()) {
+    if is_reserved(words.as_bytes()) || percentage(words).is_some() {
         let text = format!("{words:?} has another meaning in line protocol");
         return Err(ConfigError::at(name, text));
     }

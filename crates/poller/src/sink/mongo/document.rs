@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! A field of a record has one type, whatever its value: times are dates, the numbers of a window are doubles except for
-//! `count`, and all other numbers are 64-bit integers. In `json` every number is exact as far as BSON allows: an integer
+//! `count` and the parts of `hist`, and all other numbers are 64-bit integers. In `json` every number is exact as far as BSON allows: an integer
 //! has 64 bits, a longer one (up to 34 digits) is a Decimal128, and a number with a fraction or an exponent is a double.
 //! A number that fits none of these stays a string. Names are kept, with dots and dollars, which servers accept from 5.0
 //! on; a NUL, which BSON does not allow in a name, becomes U+2400.
@@ -14,6 +14,7 @@ use mongodb::bson::{Bson, DateTime, Decimal128, Document, RawDocumentBuf, doc};
 use serde_json::value::RawValue;
 
 use aggregator_protocol::Queue;
+use aggregator_protocol::percentile::percentage;
 
 use crate::json::{Members, Text};
 
@@ -132,6 +133,7 @@ fn field(queue: Queue, name: &str, raw: &RawValue) -> Bson {
     let typed = match name {
         "start" | "end" if numbers => date().map(Bson::DateTime),
         "sum" | "avg" | "min" | "max" | "last" if numbers => text.parse().ok().map(Bson::Double),
+        name if numbers && percentage(name).is_some() => text.parse().ok().map(Bson::Double),
         "first" | "last" if queue == Queue::Error => date().map(Bson::DateTime),
         "epoch" => date().map(Bson::DateTime),
         _ => None,
@@ -211,6 +213,24 @@ mod tests {
             "tags": { "a.b": "x", "w": true },
         };
         assert_eq!(read(MIN), expected);
+    }
+
+    #[test]
+    fn percentiles_are_doubles_and_a_histogram_consists_of_integers() {
+        let hist = r#""p50":1,"p99_9":2,"hist":{"scale":-4,"zero":1,"pos":[-7,[1,2]],"neg":[0,[]]},"tags""#;
+        let mut got = read(&MIN.replace("\"tags\"", hist));
+        assert_eq!(
+            (got.remove("p50"), got.remove("p99_9")),
+            (Some(1.0.into()), Some(2.0.into()))
+        );
+        let expected = doc! {
+            "scale": -4_i64, "zero": 1_i64, "pos": [-7_i64, [1_i64, 2_i64]], "neg": [0_i64, []],
+        };
+        assert_eq!(got.remove("hist"), Some(expected.into()));
+        assert_eq!(got, read(MIN));
+        // A log entry has no percentiles.
+        let log = read(r#"{"node":"n","queue":"LOG","id":5,"p50":1}"#);
+        assert_eq!(log.get("p50"), Some(&Bson::Int64(1)));
     }
 
     #[test]
