@@ -1,9 +1,13 @@
-//! `agg pipe`: lines arrive unchanged, and lost ones are reported.
+//! `agg pipe`: lines arrive unchanged, each once, and lost ones are reported.
 
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
-use crate::support::{Running, Server, agg, err, run, until};
+use testkit::proxy::Proxy;
+use testkit::resp_stub::{Answer, RespStub};
+
+use crate::support::{Random, Running, Server, agg, amount, err, of_queue, run, seed, until};
 
 fn messages(server: &Server, queue: &str) -> Vec<String> {
     let records = server.peek("n1", queue);
@@ -157,6 +161,125 @@ fn restarted_server_gets_the_lines() {
     drop(stdin);
     assert_eq!(running.wait().code(), Some(0));
     assert!(errors.any(|line| line.ends_with("answers again")));
+}
+
+/// Removes all log entries and returns their messages.
+fn take_messages(server: &Server) -> Vec<String> {
+    let mut messages = Vec::new();
+    loop {
+        let records: Vec<(String, i64, i64, String)> = server.ask("AGG.POP n1 LOG COUNT 10000");
+        if records.is_empty() {
+            return messages;
+        }
+        messages.extend(records.into_iter().map(|(.., record)| {
+            let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+            record["message"].as_str().unwrap().to_owned()
+        }));
+    }
+}
+
+/// Returns how often the server has run a command.
+fn calls(server: &Server, command: &str) -> usize {
+    let stats: String = server.ask("INFO commandstats");
+    let of_command = format!("cmdstat_{command}:calls=");
+    let found = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&of_command));
+    found.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+/// Runs `agg pipe` behind a proxy that breaks connections. Some break after the server has run a batch of lines, and
+/// before it replies, others at any time. `count` returns the number of lines that have counted. Returns the lines.
+fn pipe_with_losses(
+    server: &Server,
+    command: &str,
+    line: fn(usize) -> String,
+    count: fn(&Server) -> usize,
+) -> Vec<String> {
+    // More than a batch.
+    const LINES: usize = 700;
+    let proxy = Proxy::start(server.port);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let mut running = Running::start(agg(&url, command).stdin(Stdio::piped()));
+    let mut stdin = running.0.stdin.take().unwrap();
+    let (mut random, mut lines) = (Random(seed()), Vec::new());
+    for round in 0..amount(8, 80) {
+        until("all lines arrive", || {
+            (count(server) == lines.len()).then_some(())
+        });
+        let new: Vec<String> = (0..LINES).map(|n| line(lines.len() + n)).collect();
+        let text = new.join("\n") + "\n";
+        let is_unanswered = round % 2 == 1;
+        proxy.lose_replies(is_unanswered);
+        stdin.write_all(text.as_bytes()).unwrap();
+        match is_unanswered {
+            true => until("some lines arrive", || {
+                (count(server) > lines.len()).then_some(())
+            }),
+            false => std::thread::sleep(Duration::from_micros(random.below(50_000) as u64)),
+        }
+        lines.extend(new);
+        proxy.cut();
+        proxy.lose_replies(false);
+        proxy.repair();
+    }
+    drop(stdin);
+    assert_eq!(running.wait().code(), Some(0));
+    lines
+}
+
+#[test]
+fn lines_count_once_although_connections_break() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let command = "pipe log --node n1 --retry 60s";
+    let _: i64 = server.ask("AGG.STAT n1 any 1");
+    let count = |server: &Server| of_queue(server, "n1", "LOG", "length") as usize;
+    let lines = pipe_with_losses(&server, command, |n| format!("line {n}"), count);
+    assert_eq!(take_messages(&server), lines);
+    let calls = calls(&server, "AGG.LOG");
+    assert!(
+        calls > lines.len() + 1000,
+        "few lines were sent twice: {calls}"
+    );
+}
+
+#[test]
+fn errors_count_once_although_connections_break() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let command = "pipe error --node n1 --retry 60s";
+    let count = |server: &Server| {
+        let records = server.peek("n1", "ERROR");
+        let occurrences = records
+            .iter()
+            .map(|record| record["occurrences"].as_u64().unwrap());
+        occurrences.sum::<u64>() as usize
+    };
+    let lines = pipe_with_losses(&server, command, |n| format!("error {}", n % 7), count);
+    assert_eq!(count(&server), lines.len());
+    let calls = calls(&server, "AGG.ERROR");
+    assert!(
+        calls > lines.len() + 1000,
+        "few lines were sent twice: {calls}"
+    );
+}
+
+#[test]
+fn older_server_gets_lines_without_numbers() {
+    let stub = RespStub::start(|command| match command.iter().any(|word| word == "SEQ") {
+        true => Answer::text("-ERR AGG.LOG: unknown option 'SEQ'; usage: AGG.LOG node message\r\n"),
+        false => Answer::text(":1\r\n"),
+    });
+    let output = run(&stub.url(), "pipe log --node n1", b"1\n2\n3\n");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let expected = "agg: the server rejects SEQ, reports that are sent again may count twice: ";
+    assert!(err(&output).starts_with(expected), "{}", err(&output));
+    assert_eq!(err(&output).lines().count(), 1);
+    let sent: Vec<usize> = stub.commands().iter().map(Vec::len).collect();
+    assert_eq!(sent, [6, 3, 3, 3]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A TCP proxy in front of a server. It can be redirected to another server, cut like a network, and made slow for one
-//! command.
+//! A TCP proxy in front of a server. It can be redirected to another server, cut like a network, lose replies, and be
+//! made slow for one command.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,6 +17,7 @@ pub struct Proxy {
 struct Inner {
     target: AtomicU16,
     cut: AtomicBool,
+    loses_replies: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
     delay: Option<Delay>,
 }
@@ -45,6 +46,7 @@ impl Proxy {
         let inner = Arc::new(Inner {
             target: AtomicU16::new(target),
             cut: AtomicBool::new(false),
+            loses_replies: AtomicBool::new(false),
             open: Mutex::default(),
             delay,
         });
@@ -68,6 +70,11 @@ impl Proxy {
         self.inner.cut.store(false, Ordering::SeqCst);
     }
 
+    /// Sets whether what the server sends is lost. Its clients wait for it until [`Proxy::cut`].
+    pub fn lose_replies(&self, lost: bool) {
+        self.inner.loses_replies.store(lost, Ordering::SeqCst);
+    }
+
     /// Closes all connections and redirects new ones to another port.
     pub fn point(&self, target: u16) {
         self.inner.target.store(target, Ordering::SeqCst);
@@ -76,7 +83,7 @@ impl Proxy {
 }
 
 impl Inner {
-    fn connect(&self, client: TcpStream) {
+    fn connect(self: &Arc<Self>, client: TcpStream) {
         let target = self.target.load(Ordering::SeqCst);
         if self.cut.load(Ordering::SeqCst) {
             return;
@@ -85,11 +92,27 @@ impl Inner {
             return;
         };
         let mut open = self.open.lock().unwrap();
-        for (from, to, delay) in [(&client, &server, self.delay), (&server, &client, None)] {
-            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            open.push(from.try_clone().unwrap());
-            std::thread::spawn(move || copy(from, to, delay));
+        let copy_of = |stream: &TcpStream| stream.try_clone().unwrap();
+        open.extend([copy_of(&client), copy_of(&server)]);
+        let (requests, to) = (copy_of(&client), copy_of(&server));
+        let inner = self.clone();
+        std::thread::spawn(move || copy(requests, to, |request| inner.delay(request)));
+        let inner = self.clone();
+        std::thread::spawn(move || copy(server, client, |_| inner.passes_reply()));
+    }
+
+    /// Waits if a request is to be delayed. Returns whether it is passed on.
+    fn delay(&self, request: &[u8]) -> bool {
+        if let Some(Delay { word, pause }) = self.delay
+            && request.windows(word.len()).any(|part| part == word)
+        {
+            std::thread::sleep(pause);
         }
+        true
+    }
+
+    fn passes_reply(&self) -> bool {
+        !self.loses_replies.load(Ordering::SeqCst)
     }
 
     fn close(&self) {
@@ -100,15 +123,12 @@ impl Inner {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, delay: Option<Delay>) {
+/// Copies what `passes` returns `true` for.
+fn copy(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> bool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if let Some(Delay { word, pause }) = delay
-            && buffer[..count].windows(word.len()).any(|part| part == word)
-        {
-            std::thread::sleep(pause);
-        }
-        if to.write_all(&buffer[..count]).is_err() {
+        let bytes = &buffer[..count];
+        if passes(bytes) && to.write_all(bytes).is_err() {
             break;
         }
     }

@@ -39,16 +39,9 @@ impl Batch {
         Some(Self::MAX_DELAY.saturating_sub(now.saturating_duration_since(self.since?)))
     }
 
-    /// Removes the first lines, which were answered. The delay of the others continues.
-    pub fn remove_first(&mut self, count: usize) {
-        self.bytes -= self
-            .lines
-            .drain(..count)
-            .map(|line| line.bytes.len())
-            .sum::<usize>();
-        if self.lines.is_empty() {
-            self.since = None;
-        }
+    /// Removes all lines.
+    pub fn take(&mut self) -> Vec<Line> {
+        std::mem::take(self).lines
     }
 }
 
@@ -71,12 +64,10 @@ mod tests {
             batch.push(line(1), now);
         }
         assert!(batch.is_full());
-        batch.remove_first(1);
+        assert_eq!(batch.take().len(), Batch::MAX_LINES);
         assert!(!batch.is_full());
         batch.push(line(Batch::MAX_BYTES), now);
         assert!(batch.is_full());
-        batch.remove_first(batch.lines.len());
-        assert!(!batch.is_full() && batch.bytes == 0);
     }
 
     #[test]
@@ -94,7 +85,7 @@ mod tests {
             batch.remaining_delay(now + Batch::MAX_DELAY * 2),
             Some(Duration::ZERO)
         );
-        batch.remove_first(2);
+        batch.take();
         assert_eq!(batch.remaining_delay(later), None);
     }
 }

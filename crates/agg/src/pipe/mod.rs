@@ -1,8 +1,8 @@
 //! `agg pipe`: sends the lines of standard input as log entries or errors.
 //!
 //! # Invariants
-//! Memory is bounded: while the server is slow, the writer of standard input waits. At-least-once delivery: unanswered
-//! lines are sent again.
+//! Memory is bounded: while the server is slow, the writer of standard input waits. Unanswered lines are sent again under
+//! their sequence numbers, so each counts once.
 
 mod batch;
 mod lines;
@@ -127,9 +127,9 @@ impl Pipe<'_> {
                 }
                 Some(None) => {
                     self.finish().await?;
-                    return Ok(match self.batch.lines.is_empty() {
-                        true => ExitStatus::Success,
-                        false => ExitStatus::Interrupted,
+                    return Ok(match self.sender.unanswered() {
+                        0 => ExitStatus::Success,
+                        _ => ExitStatus::Interrupted,
                     });
                 }
             }
@@ -169,7 +169,7 @@ impl Pipe<'_> {
 
     /// Returns the number of lines that were read and not answered.
     fn count_unsent(&mut self) -> usize {
-        let mut count = self.batch.lines.len();
+        let mut count = self.sender.unanswered() + self.batch.lines.len();
         while let Ok(chunk) = self.chunks.try_recv() {
             if let Ok(chunk) = chunk {
                 self.splitter.feed(&chunk, |_| count += 1);

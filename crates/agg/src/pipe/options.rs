@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use agg_client::command::Cmd;
-
-use aggregator_protocol::{NodeName, level, tags, units};
+use agg_client::command::{Cmd, Error, ErrorType, Level, Log, Report, Sequence};
+use aggregator_protocol::{NodeName, tags, units};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::node_argument::node_or_host_name;
 
@@ -25,8 +25,8 @@ Examples:
   dmesg --follow | agg pipe log --level NOTICE
   agg pipe log < yesterday.log
 
-Empty lines are skipped; lines longer than 1 MiB are cut. Delivery is at least once: if the
-connection breaks, unanswered lines are sent again.";
+Empty lines are skipped; lines longer than 1 MiB are cut. If the connection breaks, unanswered
+lines are sent again; each counts once.";
 
 const ERROR_EXAMPLES: &str = "\
 Examples:
@@ -44,8 +44,8 @@ pub struct Common {
 
     /// Level of all lines: 0 to 9, TRACE, DEBUG, INFO, NOTICE, WARNING, ERROR or CRITICAL [default: the
     /// server's: INFO, of errors ERROR]
-    #[arg(long, value_parser = level, value_name = "LEVEL")]
-    level: Option<u8>,
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<Level>,
 
     /// A tag for all lines; may be given several times
     #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
@@ -63,8 +63,8 @@ pub struct ErrorOptions {
     common: Common,
 
     /// The type of error
-    #[arg(long = "type", value_enum, ignore_case = true)]
-    kind: Option<ErrorType>,
+    #[arg(long = "type", ignore_case = true, value_parser = error_type())]
+    error_type: Option<ErrorType>,
 
     /// A code that distinguishes errors with the same text
     #[arg(long, value_name = "TEXT")]
@@ -83,31 +83,9 @@ pub struct ErrorOptions {
     public: Option<OsString>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum ErrorType {
-    #[value(name = "BUG")]
-    Bug,
-    #[value(name = "PERF")]
-    Perf,
-    #[value(name = "OPS")]
-    Ops,
-    #[value(name = "UNKNOWN")]
-    Unknown,
-}
-
-fn level(text: &str) -> Result<u8, String> {
-    level::parse(text.as_bytes()).ok_or_else(|| format!("expected {}", level::EXPECTED))
-}
-
-impl ErrorType {
-    fn word(self) -> &'static str {
-        match self {
-            ErrorType::Bug => "BUG",
-            ErrorType::Perf => "PERF",
-            ErrorType::Ops => "OPS",
-            ErrorType::Unknown => "UNKNOWN",
-        }
-    }
+fn error_type() -> impl TypedValueParser<Value = ErrorType> {
+    PossibleValuesParser::new(ErrorType::ALL.map(ErrorType::as_str))
+        .try_map(|name| ErrorType::from_name(&name).ok_or("unknown type"))
 }
 
 impl Command {
@@ -125,57 +103,83 @@ impl Command {
     /// The machine has no name, and the arguments give none.
     pub fn template(&self) -> Result<Template, String> {
         let common = self.common();
-        let node = node_or_host_name(common.node.as_ref())?;
-        let mut options: Vec<(&'static str, Vec<u8>)> = Vec::new();
-        options.extend(
-            common
-                .level
-                .map(|level| ("LEVEL", level.to_string().into_bytes())),
-        );
-        if !common.tags.is_empty() {
-            options.push(("TAGS", common.tags.join(" ").into_bytes()));
-        }
-        let verb = match self {
-            Command::Log(_) => "AGG.LOG",
-            Command::Error(error) => {
-                options.extend(error.kind.map(|kind| ("TYPE", kind.word().into())));
-                let texts = [
-                    ("CODE", &error.code),
-                    ("FUNC", &error.func),
-                    ("FILE", &error.file),
-                    ("PUBLIC", &error.public),
-                ];
-                let given = |(word, text): (&'static str, &Option<OsString>)| {
-                    Some((word, text.clone()?.into_encoded_bytes()))
-                };
-                options.extend(texts.into_iter().filter_map(given));
-                "AGG.ERROR"
-            }
+        let bytes = |text: &Option<OsString>| text.clone().map(OsString::into_encoded_bytes);
+        let error = match self {
+            Command::Log(_) => None,
+            Command::Error(error) => Some(ErrorTemplate {
+                error_type: error.error_type,
+                code: bytes(&error.code),
+                func: bytes(&error.func),
+                file: bytes(&error.file),
+                public: bytes(&error.public),
+            }),
         };
         Ok(Template {
-            verb,
-            node,
-            options,
+            node: node_or_host_name(common.node.as_ref())?,
+            level: common.level,
+            tags: (!common.tags.is_empty()).then(|| common.tags.join(" ")),
+            error,
         })
     }
 }
 
-/// A command without its line.
+/// A report without its line.
 pub struct Template {
-    verb: &'static str,
     node: NodeName,
-    options: Vec<(&'static str, Vec<u8>)>,
+    level: Option<Level>,
+    tags: Option<String>,
+    /// The options of an error; `None` for a log entry.
+    error: Option<ErrorTemplate>,
+}
+
+struct ErrorTemplate {
+    error_type: Option<ErrorType>,
+    code: Option<Vec<u8>>,
+    func: Option<Vec<u8>>,
+    file: Option<Vec<u8>>,
+    public: Option<Vec<u8>>,
+}
+
+/// Applies an option of a report if it is given.
+fn with<R, T>(report: R, value: Option<T>, set: impl FnOnce(R, T) -> R) -> R {
+    match value {
+        Some(value) => set(report, value),
+        None => report,
+    }
 }
 
 impl Template {
-    /// Returns the command for a line.
-    pub fn command(&self, line: &[u8]) -> Cmd {
-        let mut command = Cmd::of_node(self.verb, &self.node);
-        command.arg(line);
-        for (word, value) in &self.options {
-            command.arg(*word).arg(value);
+    /// Returns the name of the command.
+    pub fn name(&self) -> &'static str {
+        match self.error {
+            None => "AGG.LOG",
+            Some(_) => "AGG.ERROR",
         }
-        command
+    }
+
+    /// Appends the arguments of the command for a line.
+    pub fn write(&self, line: &[u8], sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
+        match &self.error {
+            None => self.log(line).write_numbered(sequence, cmd),
+            Some(error) => self.error(error, line).write_numbered(sequence, cmd),
+        }
+    }
+
+    fn log<'a>(&'a self, line: &'a [u8]) -> Log<'a> {
+        let log = Log::new(&self.node, line);
+        let log = with(log, self.level, Log::level);
+        with(log, self.tags.as_deref(), Log::tags)
+    }
+
+    fn error<'a>(&'a self, template: &'a ErrorTemplate, line: &'a [u8]) -> Error<'a> {
+        let error = Error::new(&self.node, line);
+        let error = with(error, self.level, Error::level);
+        let error = with(error, self.tags.as_deref(), Error::tags);
+        let error = with(error, template.error_type, Error::error_type);
+        let error = with(error, template.code.as_ref(), Error::code);
+        let error = with(error, template.func.as_ref(), Error::func);
+        let error = with(error, template.file.as_ref(), Error::file);
+        with(error, template.public.as_ref(), Error::public)
     }
 }
 
@@ -192,12 +196,10 @@ mod tests {
 
     fn sent(arguments: &[&str], line: &[u8]) -> Vec<u8> {
         let line_of = ["pipe"].iter().chain(arguments);
-        Cli::parse_from(line_of)
-            .command
-            .template()
-            .unwrap()
-            .command(line)
-            .to_bytes()
+        let template = Cli::parse_from(line_of).command.template().unwrap();
+        let mut command = Cmd::new(template.name());
+        template.write(line, None, &mut command);
+        command.to_bytes()
     }
 
     fn packed(words: &[&[u8]]) -> Vec<u8> {

@@ -1,18 +1,47 @@
 //! Sends batches, reconnects if the connection breaks, and counts rejected lines.
 
+use std::sync::Arc;
+
+use agg_client::command::{Cmd, Report, Sequence};
 use agg_client::connect::{Connection, Server};
 use agg_client::messages::say;
-use agg_client::{Reconnector, Shutdown};
+use agg_client::reply::Value;
+use agg_client::{Delivery, Outbox, Reconnector, Shutdown};
 
 use super::batch::Batch;
+use super::lines::Line;
 use super::options::{Command, Template};
 
 /// Maximum rejected lines that are reported one by one.
 const MAX_REPORTED: u64 = 5;
 
+/// A line as it is reported.
+struct LineReport {
+    template: Arc<Template>,
+    line: Line,
+}
+
+impl Report for LineReport {
+    type Reply = ();
+
+    fn name(&self) -> &'static str {
+        self.template.name()
+    }
+
+    fn write_numbered(&self, sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
+        self.template.write(&self.line.bytes, sequence, cmd);
+    }
+
+    fn read_taken(&self, _: Value) -> Option<()> {
+        Some(())
+    }
+}
+
 /// Sends lines to the server.
 pub struct Sender<'a> {
-    template: Template,
+    template: Arc<Template>,
+    /// Lines without an answer.
+    outbox: Outbox<LineReport>,
     shutdown: &'a Shutdown,
     reconnector: Reconnector<'a>,
     connection: Option<Connection>,
@@ -33,9 +62,9 @@ impl<'a> Sender<'a> {
         shutdown: &'a Shutdown,
     ) -> Result<Self, String> {
         let reconnector = Reconnector::new(server, shutdown, Some(command.common().retry));
-        let template = command.template()?;
         Ok(Sender {
-            template,
+            template: Arc::new(command.template()?),
+            outbox: Outbox::default(),
             shutdown,
             reconnector,
             connection: None,
@@ -44,39 +73,41 @@ impl<'a> Sender<'a> {
         })
     }
 
-    /// Sends the batch. It is empty afterwards, unless a shutdown was requested while the server was down.
+    /// Returns the number of lines that the server has not answered.
+    pub fn unanswered(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Sends the batch. All of its lines are answered afterwards, unless a shutdown was requested while the server was
+    /// down.
     ///
     /// # Errors
-    /// The server could not be reached for the time of `--retry`. The batch holds the unanswered lines.
+    /// The server could not be reached for the time of `--retry`.
     pub async fn send(&mut self, batch: &mut Batch) -> Result<(), String> {
-        while !batch.lines.is_empty() {
+        for line in batch.take() {
+            self.outbox.push(LineReport {
+                template: self.template.clone(),
+                line,
+            });
+        }
+        while !self.outbox.is_empty() {
             if self.connection.is_none() {
                 self.connection = self.reconnector.connect().await?;
             }
             let Some(connection) = &mut self.connection else {
                 return Ok(());
             };
-            let template = &self.template;
-            let commands: Vec<_> = batch
-                .lines
-                .iter()
-                .map(|line| template.command(&line.bytes))
-                .collect();
-            let mut answered = 0;
-            let sent = connection.pipeline(&commands, |index, reply| {
-                answered += 1;
-                if let Err(reason) = reply {
-                    self.rejected += 1;
-                    if self.rejected <= MAX_REPORTED {
-                        let number = batch.lines[index].number;
-                        say(&format!("line {number} rejected: {reason}"));
+            let (answered, rejected) = (&mut self.answered, &mut self.rejected);
+            let each = |report: LineReport, delivery| {
+                *answered += 1;
+                if let Delivery::Rejected(reason) = delivery {
+                    *rejected += 1;
+                    if *rejected <= MAX_REPORTED {
+                        say(&format!("line {} rejected: {reason}", report.line.number));
                     }
                 }
-            });
-            let result = sent.await;
-            batch.remove_first(answered);
-            self.answered += answered as u64;
-            match result {
+            };
+            match self.outbox.send(connection, each).await {
                 Ok(()) => self.reconnector.worked(),
                 Err(error) => {
                     self.connection = None;
