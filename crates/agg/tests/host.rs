@@ -1,8 +1,13 @@
 //! `agg host`: statistics and objects of the machine arrive, and those that disappeared are removed.
 
-use crate::support::fuse::Fuse;
-use crate::support::{Running, Server, agg, err, run, until};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use redis::Value;
+use testkit::proxy::Proxy;
+use testkit::resp_stub::{Answer, RespStub};
+
+use crate::support::fuse::Fuse;
+use crate::support::{Running, Server, agg, calls, err, run, until};
 
 fn number(value: Option<Value>) -> Option<f64> {
     match value? {
@@ -126,6 +131,128 @@ fn restarted_server_gets_all_objects_again() {
     until("a report after the restart", || model(&server));
     assert!(errors.any(|line| line.ends_with("answers again")));
     assert_eq!(running.end_by("INT").code(), Some(0));
+}
+
+#[test]
+fn report_is_one_command() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let output = run(&server.url(), "host --once --node n1", b"");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(calls(&server, "AGG.MSTAT"), 1);
+    // It is not sent again, so it takes no source.
+    assert_eq!(server.field("AGG.INFO n1", "sources"), Some(Value::Int(0)));
+}
+
+#[test]
+fn report_whose_reply_was_lost_counts_once() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let mut running = Running::start(&mut agg(&url, "host --node n1 --interval 200ms"));
+    let at_least = |count: f64| {
+        until("reports arrive", || {
+            Some(samples(&server, "uptime")).filter(|samples| *samples >= count)
+        })
+    };
+    for _ in 0..3 {
+        let before = at_least(2.0);
+        proxy.lose_replies(true);
+        until("a report has no reply", || {
+            let before = samples(&server, "uptime");
+            std::thread::sleep(Duration::from_millis(600));
+            (samples(&server, "uptime") == before).then_some(())
+        });
+        proxy.cut();
+        proxy.lose_replies(false);
+        proxy.repair();
+        at_least(before + 4.0);
+    }
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+    assert_eq!(
+        calls(&server, "AGG.MSTAT") as f64,
+        samples(&server, "uptime") + 3.0
+    );
+    assert_eq!(server.field("AGG.INFO n1", "sources"), Some(Value::Int(1)));
+    assert_eq!(
+        server.field("AGG.GET n1 METRIC uptime", "late"),
+        Some(Value::Int(0))
+    );
+}
+
+/// Returns the word behind another one.
+fn behind<'a>(command: &'a [String], word: &str) -> Option<&'a str> {
+    let at = command.iter().position(|other| other == word)?;
+    Some(&command[at + 1])
+}
+
+#[test]
+fn late_report_has_the_time_of_its_measurement() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    for may_read_time in [true, false] {
+        let stub = RespStub::start(move |command| match command[0].as_str() {
+            "AGG.MSTAT" if behind(command, "AT").is_none() => Answer::Close,
+            "AGG.MSTAT" => Answer::text("*3\r\n:9\r\n:0\r\n*0\r\n"),
+            "AGG.SCAN" => Answer::text("*2\r\n$1\r\n0\r\n*0\r\n"),
+            "TIME" if may_read_time => {
+                let seconds = now.as_secs();
+                Answer::text(&format!("*2\r\n$10\r\n{seconds}\r\n$6\r\n123456\r\n"))
+            }
+            "TIME" => Answer::text("-NOPERM x\r\n"),
+            _ => Answer::text(":1\r\n"),
+        });
+        let mut running = Running::start(&mut agg(&stub.url(), "host --node n1 --interval 200ms"));
+        let reports = until("two reports", || {
+            let mut commands = stub.commands();
+            commands.retain(|command| command[0] == "AGG.MSTAT");
+            (commands.len() >= 2).then_some(commands)
+        });
+        assert_eq!(running.end_by("TERM").code(), Some(0));
+        let numbers = [0, 1].map(|n| {
+            let at = reports[n].iter().position(|word| word == "SEQ").unwrap();
+            reports[n][at + 2].as_str()
+        });
+        if may_read_time {
+            assert_eq!(numbers, ["1", "1"]);
+            let at: u64 = behind(&reports[1], "AT").unwrap().parse().unwrap();
+            let age = now.as_secs() * 1000 + 123 - at;
+            // The pause before the second connection is 250 ms, less a fifth at most.
+            assert!((200..60_000).contains(&age), "{age}");
+        } else {
+            // It is dropped, and the next one is sent.
+            assert_eq!(numbers, ["1", "2"]);
+            assert_eq!(behind(&reports[1], "AT"), None);
+        }
+    }
+}
+
+#[test]
+fn older_server_gets_reports_by_type_and_tags() {
+    let stub = RespStub::start(|command| {
+        let unknown = ["SEQ", "COLUMNS"]
+            .into_iter()
+            .find(|word| behind(command, word).is_some());
+        match (command[0].as_str(), unknown) {
+            (name, Some(word)) => Answer::text(&format!(
+                "-ERR {name}: unknown option '{word}'; usage: {name} node\r\n"
+            )),
+            ("AGG.MSTAT", None) => Answer::text("*3\r\n:9\r\n:0\r\n*0\r\n"),
+            ("AGG.SCAN", None) => Answer::text("*2\r\n$1\r\n0\r\n*0\r\n"),
+            _ => Answer::text(":1\r\n"),
+        }
+    });
+    let output = run(&stub.url(), "host --once --node n1", b"");
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+    let mut reports = stub.commands();
+    reports.retain(|command| command[0] == "AGG.MSTAT");
+    assert!(reports[0].contains(&"COLUMNS".into()));
+    let of_bytes = |command: &&Vec<String>| behind(command, "TAGS") == Some("unit:bytes");
+    let memory: Vec<_> = reports[1..].iter().filter(of_bytes).collect();
+    assert_eq!(memory.len(), 1, "{reports:?}");
+    assert!(memory[0].contains(&"mem.used".into()));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use testkit::proxy::Proxy;
 use testkit::resp_stub::{Answer, RespStub};
 
-use crate::support::{Random, Running, Server, agg, amount, err, of_queue, run, seed, until};
+use crate::support::{
+    Random, Running, Server, agg, amount, calls, err, of_queue, run, seed, until,
+};
 
 fn messages(server: &Server, queue: &str) -> Vec<String> {
     let records = server.peek("n1", queue);
@@ -176,16 +178,6 @@ fn take_messages(server: &Server) -> Vec<String> {
             record["message"].as_str().unwrap().to_owned()
         }));
     }
-}
-
-/// Returns how often the server has run a command.
-fn calls(server: &Server, command: &str) -> usize {
-    let stats: String = server.ask("INFO commandstats");
-    let of_command = format!("cmdstat_{command}:calls=");
-    let found = stats
-        .lines()
-        .find_map(|line| line.strip_prefix(&of_command));
-    found.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 
 /// Runs `agg pipe` behind a proxy that breaks connections. Some break after the server has run a batch of lines, and

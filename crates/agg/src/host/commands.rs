@@ -1,10 +1,10 @@
-//! Turns samples and objects into commands. A call of AGG.MSTAT has one type and one list of tags, so that samples are
-//! grouped by both. No I/O.
+//! Turns samples and objects into commands. No I/O.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use agg_client::command::{
-    Cmd, Command, Forget, Kind, Mstat, MstatReply, Reality, RejectedSample, SampleType,
+    self, Cmd, Command, Forget, Kind, Mstat, MstatReply, Reality, Report, SampleType, Sequence,
 };
 use agg_client::reply::Value;
 use aggregator_protocol::NodeName;
@@ -21,8 +21,6 @@ pub struct Call {
 /// The subject of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Samples of these metrics, in this order.
-    Samples(Vec<String>),
     /// The object of this key.
     Object(String),
     /// The removal of a metric.
@@ -31,37 +29,90 @@ pub enum Subject {
     GoneObject(String),
 }
 
-/// Samples per call; the server accepts 10,000.
-const SAMPLES_PER_CALL: usize = 1000;
+/// Samples per command; the server accepts 10,000.
+const SAMPLES_PER_COMMAND: usize = 1000;
 
-/// Returns the calls that report the samples. `tags` are those of the user; they come last, so that they override the
-/// tags of the metrics.
-pub fn samples(node: &NodeName, samples: &[Sample], tags: &[String]) -> Vec<Call> {
-    let mut groups: BTreeMap<(SampleType, &str), Vec<&Sample>> = BTreeMap::new();
-    for sample in samples {
-        groups
-            .entry((sample.kind, sample.tags))
-            .or_default()
-            .push(sample);
+/// Samples that are reported by one command.
+#[derive(Clone)]
+pub struct SampleReport<'a> {
+    node: &'a NodeName,
+    /// The tags of the user. They come last, so that they override the tags of the metrics.
+    tags: &'a [String],
+    pub samples: Vec<Sample>,
+    /// The time at which the samples were measured.
+    pub measured: Instant,
+    /// That time by the server's clock, Unix milliseconds, if the report is late.
+    pub at: Option<i64>,
+}
+
+/// Returns the reports of samples that were just measured.
+pub fn reports<'a>(
+    node: &'a NodeName,
+    samples: &[Sample],
+    tags: &'a [String],
+) -> impl Iterator<Item = SampleReport<'a>> {
+    let measured = Instant::now();
+    let parts = samples.chunks(SAMPLES_PER_COMMAND);
+    parts.map(move |samples| SampleReport {
+        node,
+        tags,
+        samples: samples.to_vec(),
+        measured,
+        at: None,
+    })
+}
+
+impl Report for SampleReport<'_> {
+    type Reply = MstatReply;
+
+    fn name(&self) -> &'static str {
+        Mstat::NAME
     }
-    let call = |(kind, own, group): (SampleType, &str, &[&Sample])| {
-        let values = group.iter().map(|sample| (&sample.name, sample.value));
-        let tags = joined(own.split(' ').chain(tags.iter().map(String::as_str)));
-        let mut command = Mstat::new(node, values).sample_type(kind);
-        if let Some(tags) = &tags {
-            command = command.tags(tags);
+
+    fn write_numbered(&self, sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
+        let tags = |sample: &Sample| {
+            let own = sample.tags.split(' ');
+            joined(own.chain(self.tags.iter().map(String::as_str)))
+        };
+        let tags: Vec<_> = self.samples.iter().map(tags).collect();
+        let samples = self.samples.iter().zip(&tags).map(|(sample, tags)| {
+            let report = command::Sample::new(&sample.name, sample.value).sample_type(sample.kind);
+            match tags {
+                Some(tags) => report.tags(tags),
+                None => report,
+            }
+        });
+        let mstat = Mstat::new(self.node, samples);
+        let mstat = match self.at {
+            Some(at) => mstat.at(at),
+            None => mstat,
+        };
+        mstat.write_numbered(sequence, cmd);
+    }
+
+    fn read_taken(&self, reply: Value) -> Option<MstatReply> {
+        let is_known = |reply: &MstatReply| {
+            let mut rejected = reply.rejected.iter();
+            rejected.all(|sample| sample.index < self.samples.len())
+        };
+        MstatReply::read(reply).filter(is_known)
+    }
+
+    fn is_samples(&self) -> bool {
+        true
+    }
+
+    fn without_columns(self) -> Vec<Self> {
+        let mut groups: BTreeMap<(SampleType, &str), Vec<Sample>> = BTreeMap::new();
+        for sample in &self.samples {
+            let group = groups.entry((sample.kind, sample.tags)).or_default();
+            group.push(sample.clone());
         }
-        let names = group.iter().map(|sample| sample.name.clone()).collect();
-        Call {
-            command: command.to_cmd(),
-            subject: Subject::Samples(names),
-        }
-    };
-    let groups = groups.iter().flat_map(|((kind, own), group)| {
-        let parts = group.chunks(SAMPLES_PER_CALL);
-        parts.map(|part| (*kind, *own, part))
-    });
-    groups.map(call).collect()
+        let reports = groups
+            .into_values()
+            .map(|samples| SampleReport { samples, ..self });
+        reports.collect()
+    }
 }
 
 /// Returns the call that reports an object.
@@ -102,14 +153,6 @@ fn joined<'a>(tags: impl Iterator<Item = &'a str>) -> Option<String> {
     (!tags.is_empty()).then(|| tags.join(" "))
 }
 
-/// Returns the samples that AGG.MSTAT rejected, as metric and reason. Returns `None` for anything but a reply of
-/// AGG.MSTAT.
-pub fn rejected(names: &[String], reply: Value) -> Option<Vec<(String, String)>> {
-    let rejected = MstatReply::read(reply)?.rejected.into_iter();
-    let pair = |sample: RejectedSample| Some((names.get(sample.index)?.clone(), sample.reason));
-    rejected.map(pair).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::metrics as m;
@@ -132,8 +175,32 @@ mod tests {
         NodeName(b"n1".to_vec())
     }
 
+    fn sent(report: &SampleReport<'_>) -> String {
+        words(&report.to_numbered_cmd(None))
+    }
+
     #[test]
-    fn samples_are_grouped_by_type_and_tags() {
+    fn samples_of_all_types_are_one_report() {
+        let (node, tags) = (node(), ["rack:a1".to_owned(), "prod".to_owned()]);
+        let all = [
+            m::NET_RX_BYTES.instance_sample("eth0", 1),
+            m::CPU_LOAD.decimal_sample(None, 2.5).unwrap(),
+        ];
+        let mut reports: Vec<_> = reports(&node, &all, &tags).collect();
+        assert_eq!(reports.len(), 1);
+        assert_eq!(
+            sent(&reports[0]),
+            "AGG.MSTAT|n1|COLUMNS|METRIC|VALUE|TYPE|TAGS|VALUES|\
+             net.rx.bytes@eth0|1|DIFF|dir:rx unit:bytes rack:a1 prod|\
+             cpu.load|2.5||unit:percent rack:a1 prod"
+        );
+        reports[0].at = Some(7);
+        assert!(sent(&reports[0]).starts_with("AGG.MSTAT|n1|AT|7|COLUMNS|METRIC|"));
+    }
+
+    #[test]
+    fn older_server_gets_samples_by_type_and_tags() {
+        let node = node();
         let all = [
             m::NET_RX_BYTES.instance_sample("eth0", 1),
             m::CPU_LOAD.decimal_sample(None, 2.5).unwrap(),
@@ -141,8 +208,8 @@ mod tests {
             m::NET_TX_BYTES.instance_sample("eth0", 4),
             m::CORE_LOAD.decimal_sample(Some("0"), 5.0).unwrap(),
         ];
-        let calls = samples(&node(), &all, &[]);
-        let texts: Vec<String> = calls.iter().map(|call| words(&call.command)).collect();
+        let report = reports(&node, &all, &[]).next().unwrap();
+        let texts: Vec<String> = report.without_columns().iter().map(sent).collect();
         assert_eq!(
             texts,
             [
@@ -151,23 +218,32 @@ mod tests {
                 "AGG.MSTAT|n1|DIFF|TAGS|dir:tx unit:bytes|VALUES|net.tx.bytes@eth0|4",
             ]
         );
-        let names = ["cpu.load".to_owned(), "cpu.load@0".to_owned()];
-        assert_eq!(calls[0].subject, Subject::Samples(names.into()));
     }
 
     #[test]
-    fn tags_of_the_user_come_last() {
-        let tags = ["rack:a1".to_owned(), "prod".to_owned()];
-        let call = &samples(&node(), &[m::MEM_USED.sample(1)], &tags)[0];
-        assert_eq!(
-            words(&call.command),
-            "AGG.MSTAT|n1|TAGS|unit:bytes rack:a1 prod|VALUES|mem.used|1"
-        );
+    fn empty_report_has_no_command() {
+        assert_eq!(reports(&node(), &[], &[]).count(), 0);
     }
 
     #[test]
-    fn empty_report_has_no_calls() {
-        assert!(samples(&node(), &[], &[]).is_empty());
+    fn rejection_of_a_sample_that_was_not_sent_is_unexpected() {
+        let node = node();
+        let report = reports(&node, &[m::MEM_USED.sample(1)], &[])
+            .next()
+            .unwrap();
+        let reply = |index| {
+            let reason = Value::BulkString(b"not a number".to_vec());
+            let rejected = Value::Array(vec![Value::Int(index), reason]);
+            Value::Array(vec![
+                Value::Int(0),
+                Value::Int(0),
+                Value::Array(vec![rejected]),
+            ])
+        };
+        let read = report.read_taken(reply(0)).unwrap();
+        assert_eq!(read.rejected[0].reason, "not a number");
+        assert_eq!(report.read_taken(reply(1)), None);
+        assert_eq!(report.read_taken(Value::Nil), None);
     }
 
     #[test]
@@ -186,27 +262,5 @@ mod tests {
         assert_eq!(words(&call.command), "AGG.FORGET|n1|REALITY|system.Disk@/");
         let call = forget_metric(&node(), "disk.used@/".into());
         assert_eq!(words(&call.command), "AGG.FORGET|n1|METRIC|disk.used@/");
-    }
-
-    #[test]
-    fn rejected_samples_are_returned_by_metric() {
-        let names = ["a".to_owned(), "b".to_owned()];
-        let reason = || Value::BulkString(b"not a number".to_vec());
-        let reply =
-            |rejected| Value::Array(vec![Value::Int(1), Value::Int(0), Value::Array(rejected)]);
-        let one = |index| Value::Array(vec![Value::Int(index), reason()]);
-        assert_eq!(rejected(&names, reply(vec![])), Some(vec![]));
-        assert_eq!(
-            rejected(&names, reply(vec![one(1)])),
-            Some(vec![("b".to_owned(), "not a number".to_owned())])
-        );
-        for unexpected in [
-            reply(vec![one(2)]),
-            reply(vec![one(-1)]),
-            reply(vec![reason()]),
-            Value::SimpleString("OK".into()),
-        ] {
-            assert_eq!(rejected(&names, unexpected), None);
-        }
     }
 }

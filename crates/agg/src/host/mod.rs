@@ -1,5 +1,6 @@
-//! `agg host`: reports the machine that it runs on at a steady interval. While the server is down nothing is stored:
-//! counters are totals, so that their rates continue afterwards.
+//! `agg host`: reports the machine that it runs on at a steady interval. While the server is down nothing is measured:
+//! counters are totals, so that their rates continue afterwards. A report whose reply was lost is sent again with the time
+//! at which it was measured, and counts once.
 
 mod commands;
 mod file_systems;
@@ -105,7 +106,7 @@ pub async fn run(
         true => Timeouts::single_report(),
         false => Timeouts::for_interval(options.interval),
     })?;
-    let mut reporter = Reporter::new(&node, &options.tags);
+    let mut reporter = Reporter::new(&node, &options.tags, options.once);
     let limit = options.once.then_some(Duration::ZERO);
     let mut reconnector = Reconnector::new(server, shutdown, limit);
     // CPU load is measured between two refreshes.

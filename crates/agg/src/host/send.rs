@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use agg_client::command::Cmd;
-use agg_client::connect::{ClientError, Connection, CursorWalk};
+use agg_client::command::{Cmd, MstatReply};
+use agg_client::connect::{ClientError, Connection, CursorWalk, ServerError};
 use agg_client::messages::WarnOnce;
 use agg_client::reply::{self, Reply, Value};
+use agg_client::{Delivery, Outbox};
 use aggregator_protocol::NodeName;
 
-use super::commands::{self, Call, Subject};
+use super::commands::{self, Call, SampleReport, Subject};
 use super::inventory::{Object, is_part};
 use super::known::KnownNames;
 use super::metrics::Sample;
@@ -32,6 +33,8 @@ pub struct Report<'a> {
 pub struct Reporter<'a> {
     node: &'a NodeName,
     tags: &'a [String],
+    /// Samples without a reply.
+    outbox: Outbox<SampleReport<'a>>,
     metrics: KnownNames,
     objects: KnownNames,
     /// True if the objects of an earlier run were read from the server.
@@ -42,10 +45,15 @@ pub struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    pub fn new(node: &'a NodeName, tags: &'a [String]) -> Self {
+    /// Creates a reporter. `once`: it reports once, so that no report is sent again.
+    pub fn new(node: &'a NodeName, tags: &'a [String], once: bool) -> Self {
         Reporter {
             node,
             tags,
+            outbox: match once {
+                true => Outbox::without_numbers(),
+                false => Outbox::default(),
+            },
             metrics: KnownNames::default(),
             objects: KnownNames::default(),
             has_earlier_objects: false,
@@ -54,7 +62,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Sends a report in one pipeline.
+    /// Sends a report, after the samples of an earlier one that had no reply.
     ///
     /// # Errors
     /// The connection fails. Rejected commands are not errors.
@@ -68,19 +76,61 @@ impl<'a> Reporter<'a> {
             self.has_earlier_objects = true;
         }
         let calls = self.calls(report);
+        self.send_samples(connection, report.samples).await?;
+        if calls.is_empty() {
+            return Ok(());
+        }
         let (commands, subjects): (Vec<_>, Vec<_>) = calls
             .into_iter()
             .map(|call| (call.command, call.subject))
             .unzip();
-        let mut is_unexpected = false;
-        connection
-            .pipeline(&commands, |index, reply| {
-                is_unexpected |= self.handle_reply(&subjects[index], reply).is_none();
-            })
-            .await?;
-        match is_unexpected {
-            true => Err(connection.unexpected_reply("AGG.MSTAT")),
-            false => Ok(()),
+        let handle = |index, reply| self.handle_reply(&subjects[index], reply);
+        connection.pipeline(&commands, handle).await
+    }
+
+    async fn send_samples(
+        &mut self,
+        connection: &mut Connection,
+        samples: &[Sample],
+    ) -> Result<(), ClientError> {
+        if !self.outbox.is_empty() {
+            self.set_times(connection).await?;
+        }
+        for report in commands::reports(self.node, samples, self.tags) {
+            self.outbox.push(report);
+        }
+        let mut deliveries = Vec::new();
+        let each = |report, delivery| deliveries.push((report, delivery));
+        let result = self.outbox.send(connection, each).await;
+        for (report, delivery) in deliveries {
+            self.handle_delivery(&report, delivery);
+        }
+        result
+    }
+
+    /// Sets the times of samples that had no reply: the server would date them at their arrival. Without the server's
+    /// time they are dropped.
+    async fn set_times(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
+        match server_time(connection).await? {
+            Some(now) => self.outbox.iter_mut().for_each(|report| {
+                let age = i64::try_from(report.measured.elapsed().as_millis());
+                report.at = Some(now.saturating_sub(age.unwrap_or(i64::MAX)));
+            }),
+            None => self.outbox.clear(),
+        }
+        Ok(())
+    }
+
+    fn handle_delivery(&mut self, report: &SampleReport<'_>, delivery: Delivery<MstatReply>) {
+        match delivery {
+            Delivery::Taken(reply) => {
+                for sample in reply.rejected {
+                    let name = &report.samples[sample.index].name;
+                    self.warn(&format!("{name} rejected: {}", sample.reason));
+                }
+            }
+            Delivery::Repeated => {}
+            Delivery::Rejected(reason) => self.handle_error("AGG.MSTAT", &reason),
         }
     }
 
@@ -90,9 +140,9 @@ impl<'a> Reporter<'a> {
         let mut present: BTreeSet<&str> = names.collect();
         self.metrics.add(present.iter().copied());
         present.extend(unread());
-        let mut calls = commands::samples(self.node, report.samples, self.tags);
         let gone = self.metrics.gone(&present).into_iter();
-        calls.extend(gone.map(|name| commands::forget_metric(self.node, name)));
+        let gone = gone.map(|name| commands::forget_metric(self.node, name));
+        let mut calls: Vec<Call> = gone.collect();
         if let Some(objects) = report.objects {
             let keys = objects.iter().map(|object| object.key.as_str());
             let mut present: BTreeSet<&str> = keys.collect();
@@ -134,30 +184,25 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Handles a reply. Returns `None` if the command does not reply so.
-    fn handle_reply(&mut self, subject: &Subject, reply: Reply) -> Option<()> {
+    fn handle_reply(&mut self, subject: &Subject, reply: Reply) {
         match (subject, reply) {
-            (Subject::Samples(names), Ok(value)) => {
-                for (name, reason) in commands::rejected(names, value)? {
-                    self.warn(&format!("{name} rejected: {reason}"));
-                }
-            }
             (Subject::Object(_), Ok(_)) => {}
             (Subject::GoneMetric(name), Ok(_)) => self.metrics.remove(name),
             (Subject::GoneObject(key), Ok(_)) => self.objects.remove(key),
-            // Warned of once for the node, as it is the same for every object.
-            (_, Err(reason)) if reason.is_permission_denied() => {
-                self.warn(&format!("node {}: {reason}", self.node));
-            }
-            (Subject::Samples(_), Err(reason)) => {
-                self.warn(&format!("AGG.MSTAT rejected: {reason}"));
-            }
-            (Subject::Object(key), Err(reason)) => self.warn(&format!("{key} rejected: {reason}")),
+            (Subject::Object(key), Err(reason)) => self.handle_error(key, &reason),
             (Subject::GoneMetric(name) | Subject::GoneObject(name), Err(reason)) => {
-                self.warn(&format!("AGG.FORGET of {name} rejected: {reason}"));
+                self.handle_error(&format!("AGG.FORGET of {name}"), &reason);
             }
         }
-        Some(())
+    }
+
+    /// Warns that `what` was rejected.
+    fn handle_error(&mut self, what: &str, reason: &ServerError) {
+        match reason.is_permission_denied() {
+            // Warned of once for the node, as it is the same for every object.
+            true => self.warn(&format!("node {}: {reason}", self.node)),
+            false => self.warn(&format!("{what} rejected: {reason}")),
+        }
     }
 
     fn warn(&mut self, text: &str) {
@@ -170,4 +215,24 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
     let (cursor, keys) = reply::page(value)?;
     let keys: Option<_> = keys.into_iter().map(reply::text).collect();
     Some((cursor, keys?))
+}
+
+/// Returns the server's time, Unix milliseconds. Returns `None` if the user may not read it.
+async fn server_time(connection: &mut Connection) -> Result<Option<i64>, ClientError> {
+    let Ok(value) = connection.call(&Cmd::new("TIME")).await? else {
+        return Ok(None);
+    };
+    match milliseconds(value) {
+        Some(time) => Ok(Some(time)),
+        None => Err(connection.unexpected_reply("TIME")),
+    }
+}
+
+/// Reads the reply of TIME: seconds and microseconds.
+fn milliseconds(value: Value) -> Option<i64> {
+    let [seconds, micros] = reply::items(value)?.try_into().ok()?;
+    let number = |value| reply::text(value)?.parse::<i64>().ok();
+    number(seconds)?
+        .checked_mul(1000)?
+        .checked_add(number(micros)? / 1000)
 }

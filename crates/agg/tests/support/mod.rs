@@ -56,3 +56,13 @@ pub fn unstamped(line: &str) -> &str {
     assert!(["INFO", "WARN", "ERROR"].contains(&words[1]), "{line}");
     rest
 }
+
+/// Returns how often the server has run a command.
+pub fn calls(server: &Server, command: &str) -> usize {
+    let stats: String = server.ask("INFO commandstats");
+    let of_command = format!("cmdstat_{command}:calls=");
+    let found = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&of_command));
+    found.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}

@@ -69,7 +69,8 @@ pub enum Delivery<T> {
 /// ```
 #[derive(Debug)]
 pub struct Outbox<R> {
-    numbering: Numbering,
+    /// None if reports have no numbers.
+    numbering: Option<Numbering>,
     /// In the order of sending: first those with numbers, which grow.
     pending: VecDeque<Pending<R>>,
     /// It was logged that reports are sent without numbers.
@@ -99,17 +100,28 @@ impl<R> Pending<R> {
     }
 }
 
+/// Creates an outbox with a source of its own.
 impl<R> Default for Outbox<R> {
     fn default() -> Self {
-        Outbox {
-            numbering: Numbering::new(),
-            pending: VecDeque::new(),
-            has_warned: false,
-        }
+        Outbox::with(Some(Numbering::new()))
     }
 }
 
 impl<R> Outbox<R> {
+    /// Creates an outbox whose reports have no numbers: for programs that report once and send nothing again. A source
+    /// for each run would take the place of another one at the node.
+    pub fn without_numbers() -> Self {
+        Outbox::with(None)
+    }
+
+    fn with(numbering: Option<Numbering>) -> Self {
+        Outbox {
+            numbering,
+            pending: VecDeque::new(),
+            has_warned: false,
+        }
+    }
+
     /// Adds a report.
     pub fn push(&mut self, report: R) {
         self.pending.push_back(Pending::new(report, false));
@@ -186,16 +198,23 @@ impl<R: Report> Outbox<R> {
 
     /// Returns the commands of the first reports. Those without a number get the next one.
     fn commands(&mut self, count: usize, connection: &Connection) -> Vec<Cmd> {
-        let numbering = &mut self.numbering;
+        let mut numbering = self
+            .numbering
+            .as_mut()
+            .filter(|_| connection.support.sequence);
         let command = |pending: &mut Pending<R>| {
-            pending.number = match connection.support.sequence && !pending.is_unnumbered {
-                true => Some(pending.number.unwrap_or_else(|| numbering.next().number)),
-                false => None,
+            let sequence = match &mut numbering {
+                Some(numbering) if !pending.is_unnumbered => {
+                    let number = pending.number.unwrap_or_else(|| numbering.next().number);
+                    Some(numbering.sequence(number))
+                }
+                _ => None,
             };
-            let sequence = pending.number.map(|number| numbering.sequence(number));
+            pending.number = sequence.map(|sequence| sequence.number);
             pending.report.to_numbered_cmd(sequence)
         };
-        self.pending.iter_mut().take(count).map(command).collect()
+        let pending = self.pending.iter_mut().take(count);
+        pending.map(command).collect()
     }
 
     /// Handles the replies to the first `count` reports, which `result` ended.
