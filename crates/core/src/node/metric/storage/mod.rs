@@ -1,17 +1,19 @@
 //! A metric as it is stored: a packed struct with what every sample touches, and boxes beside it with what few do.
 //!
-//! The changes that samples and time make to a metric are in `windowing.rs`, `slots.rs`, `observe.rs` and `closing.rs`.
+//! The changes that samples and time make to a metric are in `windowing.rs`, `slots.rs`, `observe.rs` and `closing.rs` of the
+//! folder above.
+
+mod histograms;
+mod windows;
 
 use super::histograms::Histograms;
 use super::history::History;
 use super::name::Name;
-use super::older::{OlderWindow, OlderWindows};
+use super::older::OlderWindows;
 use super::open_window::OpenWindow;
-use super::tag_pool::TagPool;
-use crate::model::{CompactForm, MetricType, PerWindow, TagId, Window, finite};
+use crate::model::{MetricType, PerWindow, TagId, Window, finite};
 use crate::node::table::Named;
 use aggregator_protocol::number::Number;
-use std::borrow::Cow;
 
 /// A metric. The fields that every sample touches are here, packed, as waiting for memory is much of the cost of a
 /// sample. Those that are touched when a window closes are in [`Extra`], those that few metrics have in [`Rare`].
@@ -53,15 +55,6 @@ mod flags {
     pub const HISTOGRAMS: u8 = 32;
     /// A field of [`super::Rare`] is in use.
     pub const OF_RARE: u8 = PENDING | OTHER_MIN_TAGS | OTHER_HOUR_TAGS;
-}
-
-/// The flag of a newest window with other tags than the metric.
-#[inline]
-fn other_tags_flag(window: Window) -> u8 {
-    match window {
-        Window::Min => flags::OTHER_MIN_TAGS,
-        Window::Hour => flags::OTHER_HOUR_TAGS,
-    }
 }
 
 /// No sample yet, or none that counts for the next.
@@ -238,6 +231,11 @@ impl Metric {
         self.set(flags::LAST_IS_FLOAT, is_float);
     }
 
+    /// Loads the newest sample.
+    pub fn load_last(&mut self, at: Option<i64>, value: Number) {
+        self.set_last(at.unwrap_or(NEVER), value);
+    }
+
     /// The next sample is a first one.
     pub(super) fn reset_last_at(&mut self) {
         self.last_at = NEVER;
@@ -380,246 +378,6 @@ impl Metric {
         let restarts = u64::from(std::mem::take(&mut rare.counts.late_min));
         let newest = self.newest[Window::Min].as_ref();
         newest.is_some_and(|newest| restarts > 1 && restarts > newest.count() / 10)
-    }
-}
-
-/// Closed windows.
-impl Metric {
-    /// The closed windows that are kept.
-    pub fn history(&self, window: Window) -> Option<&History> {
-        self.extra.as_ref().map(|extra| &extra.history[window])
-    }
-
-    /// Keeps a closed window, and at most `max` of its length.
-    pub fn keep(&mut self, window: Window, start_s: u32, form: CompactForm<'_>, max: u32) {
-        if max > 0 || self.extra.is_some() {
-            let extra = self.extra.get_or_insert_default();
-            extra.history[window].push(start_s, form, max);
-        }
-    }
-
-    /// Drops the oldest closed windows beyond `max`, but not more than `at_once`.
-    pub fn trim_history(&mut self, window: Window, max: u32, at_once: u32) {
-        if let Some(extra) = &mut self.extra {
-            extra.history[window].trim(max, at_once);
-        }
-    }
-}
-
-/// Open windows.
-impl Metric {
-    /// The open windows, the oldest first.
-    pub fn open(&self, window: Window) -> impl Iterator<Item = &OpenWindow> {
-        let rare = self.rare().into_iter();
-        let older = rare.flat_map(move |rare| rare.older[window].iter());
-        older.map(|older| &older.window).chain(&self.newest[window])
-    }
-
-    /// The open windows, the oldest first, each with the tags of its last sample to arrive.
-    pub fn open_with_tags(&self, window: Window) -> impl Iterator<Item = (&OpenWindow, TagId)> {
-        let rare = self.rare().into_iter();
-        let older = rare.flat_map(move |rare| rare.older[window].iter());
-        let newest = self.newest[window].as_ref();
-        older
-            .map(|older| (&older.window, older.tags))
-            .chain(newest.map(move |newest| (newest, self.newest_tags(window))))
-    }
-
-    /// The open windows, the oldest first.
-    pub fn open_mut(&mut self, window: Window) -> impl Iterator<Item = &mut OpenWindow> {
-        let rare = self
-            .extra
-            .as_mut()
-            .and_then(|extra| extra.rare.as_deref_mut());
-        let older = rare
-            .into_iter()
-            .flat_map(move |rare| rare.older[window].iter_mut());
-        older
-            .map(|older| &mut older.window)
-            .chain(&mut self.newest[window])
-    }
-
-    /// The newest open window.
-    pub fn newest_mut(&mut self, window: Window) -> Option<&mut OpenWindow> {
-        self.newest[window].as_mut()
-    }
-
-    /// The oldest of the open windows before the newest.
-    #[inline]
-    pub(super) fn oldest(&self, window: Window) -> Option<&OpenWindow> {
-        self.rare()?.older[window].first()
-    }
-
-    /// The number of open windows.
-    pub(super) fn open_count(&self, window: Window) -> usize {
-        let older = self.rare().map_or(0, |rare| rare.older[window].len());
-        older + usize::from(self.newest[window].is_some())
-    }
-
-    /// The open window before the newest that begins at `start_s`.
-    pub(super) fn older_mut(&mut self, window: Window, start_s: u32) -> Option<&mut OlderWindow> {
-        self.rare_mut()?.older[window].find_mut(start_s)
-    }
-
-    /// Takes the oldest of the open windows before the newest out.
-    pub(super) fn take_oldest(&mut self, window: Window) -> Option<OlderWindow> {
-        self.take_older(window, OlderWindows::take_first)
-    }
-
-    /// Takes the latest of the open windows before the newest out.
-    pub(super) fn take_last_older(&mut self, window: Window) -> Option<OlderWindow> {
-        self.take_older(window, OlderWindows::take_last)
-    }
-
-    fn take_older(
-        &mut self,
-        window: Window,
-        take: impl FnOnce(&mut OlderWindows) -> Option<OlderWindow>,
-    ) -> Option<OlderWindow> {
-        let is_in_use = self.has(flags::OF_RARE);
-        let extra = self.extra.as_mut()?;
-        let rare = extra.rare.as_mut()?;
-        let older = take(&mut rare.older[window])?;
-        if rare.is_empty() && !is_in_use {
-            extra.rare = None;
-            if extra.is_empty() {
-                self.extra = None;
-            }
-        }
-        Some(older)
-    }
-
-    pub(super) fn add_older(&mut self, window: Window, open: OpenWindow, tags: TagId) {
-        self.make_rare().older[window].insert(OlderWindow { window: open, tags });
-    }
-}
-
-/// Histograms.
-impl Metric {
-    /// Returns `true` if windows that open have a histogram.
-    #[inline]
-    pub fn is_hist(&self) -> bool {
-        self.has(flags::HIST)
-    }
-
-    /// From now on windows that open have a histogram.
-    #[inline]
-    pub fn set_hist(&mut self) {
-        self.set(flags::HIST, true);
-    }
-
-    /// Returns `true` if an open window has a histogram.
-    #[inline]
-    pub fn has_histograms(&self) -> bool {
-        self.has(flags::HISTOGRAMS)
-    }
-
-    /// The histograms of the open windows; `None`: no window has one.
-    pub fn histograms(&self) -> Option<&Histograms> {
-        let beside = self.beside().filter(|_| self.has_histograms());
-        beside.map(|beside| &beside.histograms)
-    }
-
-    /// Returns the bytes of the counts and values of its histograms.
-    pub fn histogram_bytes(&self) -> usize {
-        self.histograms().map_or(0, Histograms::heap_bytes)
-    }
-
-    #[inline]
-    pub fn histograms_mut(&mut self) -> Option<&mut Histograms> {
-        let has_histograms = self.has_histograms();
-        let beside = self.extra.as_mut()?.beside.as_deref_mut();
-        beside
-            .filter(|_| has_histograms)
-            .map(|beside| &mut beside.histograms)
-    }
-
-    pub fn make_histograms(&mut self) -> &mut Histograms {
-        self.set(flags::HISTOGRAMS, true);
-        let extra = self.extra.get_or_insert_default();
-        &mut extra.beside.get_or_insert_default().histograms
-    }
-
-    pub(super) fn drop_histograms(&mut self) {
-        self.set(flags::HISTOGRAMS, false);
-        let has_total = self.closed_total() != 0.0;
-        if let Some(extra) = &mut self.extra {
-            match &mut extra.beside {
-                Some(beside) if has_total => beside.histograms = Histograms::default(),
-                beside => *beside = None,
-            }
-            if extra.is_empty() {
-                self.extra = None;
-            }
-        }
-    }
-}
-
-/// The tags of the newest open windows.
-impl Metric {
-    /// The tags of the last sample to arrive in the newest window.
-    pub(super) fn newest_tags(&self, window: Window) -> TagId {
-        match self.rare() {
-            Some(rare) if self.has(other_tags_flag(window)) => rare.other_tags[window],
-            _ => self.tags,
-        }
-    }
-
-    /// Returns `true` if the newest window has tags of its own.
-    pub(super) fn has_other_tags(&self, window: Window) -> bool {
-        self.has(other_tags_flag(window))
-    }
-
-    /// Keeps the tags that the newest window has as its own, as those of the metric change. The caller has a reference.
-    pub(super) fn keep_newest_tags(&mut self, window: Window, tags: TagId) {
-        self.make_rare().other_tags[window] = tags;
-        self.set(other_tags_flag(window), true);
-    }
-
-    /// Gives the newest window tags of its own, to which the caller has a reference. It has the metric's until then.
-    pub(super) fn give_newest_tags(&mut self, window: Window, tags: TagId, pool: &mut TagPool) {
-        if tags == self.tags {
-            pool.release(tags);
-        } else {
-            self.keep_newest_tags(window, tags);
-        }
-    }
-
-    /// Releases the own tags of the newest window: it takes the metric's, or it is closed.
-    #[inline]
-    pub(super) fn take_newest_tags(&mut self, window: Window, pool: &mut TagPool) {
-        if self.has(other_tags_flag(window)) {
-            pool.release(self.newest_tags(window));
-            self.set(other_tags_flag(window), false);
-        }
-    }
-}
-
-/// Loading a saved node.
-impl Metric {
-    /// Loads the newest sample.
-    pub fn load_last(&mut self, at: Option<i64>, value: Number) {
-        self.set_last(at.unwrap_or(NEVER), value);
-    }
-
-    /// Loads the next open window; its tags are still to come.
-    pub fn load_open(&mut self, window: Window, open: OpenWindow) {
-        if let Some(before) = self.newest[window].replace(open) {
-            self.add_older(window, before, TagId::NONE);
-        }
-    }
-
-    /// Loads the tags of the open windows, the oldest first, after those of the metric.
-    pub fn load_open_tags(&mut self, window: Window, open: &[Cow<'_, [u8]>], pool: &mut TagPool) {
-        let Some((newest, older)) = open.split_last() else {
-            return;
-        };
-        self.give_newest_tags(window, pool.acquire(newest), pool);
-        if let Some(rare) = self.rare_mut() {
-            for (older, tags) in rare.older[window].iter_mut().zip(older) {
-                older.tags = pool.acquire(tags);
-            }
-        }
     }
 }
 
