@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -102,6 +103,25 @@ def test_samples_have_options_of_their_own(any_client: agg.Client) -> None:
     assert [c.get_metric("n", name).type for name in "abc"] == ["DIFF", "DIFF", "INC"]  # type: ignore[union-attr]
     with pytest.raises(agg.ArgumentError, match="sample 1: invalid value 'x'"):
         c.mstat("n", [agg.Sample("d", 1, "INC"), ("d", "x")], atomic=True)
+
+
+def test_aggregated_samples_are_merged(any_client: agg.Client) -> None:
+    c = any_client
+    assert c.hist("n", "ms", Counter([5, 5, 7.5]), seq=("a", 1)) is True
+    assert c.hist("n", "ms", Counter([5, 5, 7.5]), seq=("a", 1)) is None
+    assert c.hist("n", "ms", [(10, 7), (Decimal("20.0"), 1)], sum=85.5, min=9, max=11.5, tags="x:y")
+    assert c.hist("n", "ms", {1: 1}, at=HOUR) is False
+    ms = c.get_metric("n", "ms")
+    assert ms is not None and (ms.type, ms.samples, ms.late, ms.tags) == ("ABS", 11, 1, {"x": "y"})
+    (window,) = ms.min
+    assert (window.count, window.sum, window.min, window.max) == (11, 103, 5, 11.5)
+    assert window.percentiles == {"p50": 10, "p90": 10, "p95": 11.5, "p99": 11.5}
+    with pytest.raises(agg.ArgumentError, match="MIN"):
+        c.hist("n", "ms", {1: 1}, min=2, max=1)
+    with pytest.raises(agg.ArgumentError, match="wrong number of arguments"):
+        c.hist("n", "ms", {})
+    with c.pipeline() as pipe:
+        assert pipe.hist("n", "ms", {1: 1}).hist("n", "other", {1: 2**32}).execute() == [True, True]
 
 
 def test_commands_leave_out_columns_that_are_not_needed() -> None:

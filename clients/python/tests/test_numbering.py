@@ -190,15 +190,16 @@ def test_counts_are_exact_after_many_random_losses(
                 r.increment(f"c{j}")
                 r.increment(f"c{j}", i, tags={"i": "x"})
                 r.adjust(f"a{j}", 1)
+                r.aggregated(f"h{j}", {0: 2})
             assert r.flush(60)
         counts = r.counts
     assert cuts["requests"] > 50 and cuts["replies"] > 50 and counts.failures > 100
-    assert counts.sent == rounds * each * 8 and not counts.dropped and not counts.late
+    assert counts.sent == rounds * each * 9 and not counts.dropped and not counts.late
     assert logged(client) == [str(i) for i in range(rounds * each)]
     for j in range(each):
         assert occurrences(client, f"k{j}") == rounds
-        for metric in (f"m{j}", f"h{j}"):
-            assert samples(client, metric) == (rounds, sum(range(rounds)))
+        assert samples(client, f"m{j}") == (rounds, sum(range(rounds)))
+        assert samples(client, f"h{j}") == (3 * rounds, sum(range(rounds)))
         assert samples(client, f"c{j}") == (3 * rounds, sum(range(rounds)) + 2 * rounds)
         # Each change has applied to the one before it.
         assert samples(client, f"a{j}") == (rounds, sum(range(rounds + 1)))

@@ -65,6 +65,19 @@ def test_every_method_reports_its_type(url: str, client: agg.Client) -> None:
     assert (metric(client, "sampled").samples, metric(client, "sampled").total) == (5, 10)
 
 
+def test_aggregated_samples_are_one_report(url: str, client: agg.Client) -> None:
+    with agg.Recorder("n", url, tags="app:shop") as r:
+        r.aggregated("ms", Counter([5, 5, 7]), sum=17.5, tags={"unit": "ms"})
+        r.aggregated("ms", [(5, 1)], at=NOW)
+        r.aggregated("ms", [(5, 1)], at=NOW - 400 * 86_400_000)
+        r.aggregated("ms", {5: 0})
+        r.aggregated("ms", 5)  # type: ignore[arg-type]
+    assert (r.counts.sent, r.counts.late) == (2, 1)
+    assert r.counts.dropped == {"refused": 1, "unusable": 1}
+    ms = metric(client, "ms")
+    assert (ms.samples, ms.min[0].sum, ms.min[0].percentiles["p50"]) == (4, 22.5, 5)
+
+
 def test_timer_has_percentiles(url: str, client: agg.Client) -> None:
     with agg.Recorder("n", url) as r:
         for _ in range(3):

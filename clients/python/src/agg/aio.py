@@ -106,6 +106,7 @@ class AsyncClient:
 
     stat = _client_method(commands.stat)
     mstat = _client_method(commands.mstat)
+    hist = _client_method(commands.hist)
     log = _client_method(commands.log)
     error = _client_method(commands.error)
     reality = _client_method(commands.reality)
@@ -184,6 +185,7 @@ class AsyncPipeline(BasePipeline):
 
     stat = _pipeline_method(commands.stat)
     mstat = _pipeline_method(commands.mstat)
+    hist = _pipeline_method(commands.hist)
     log = _pipeline_method(commands.log)
     error = _pipeline_method(commands.error)
     reality = _pipeline_method(commands.reality)

@@ -144,6 +144,7 @@ class Client:
 
     stat = _client_method(commands.stat)
     mstat = _client_method(commands.mstat)
+    hist = _client_method(commands.hist)
     log = _client_method(commands.log)
     error = _client_method(commands.error)
     reality = _client_method(commands.reality)
@@ -278,6 +279,7 @@ class Pipeline(BasePipeline):
 
     stat = _pipeline_method(commands.stat)
     mstat = _pipeline_method(commands.mstat)
+    hist = _pipeline_method(commands.hist)
     log = _pipeline_method(commands.log)
     error = _pipeline_method(commands.error)
     reality = _pipeline_method(commands.reality)

@@ -1,18 +1,19 @@
-"""The methods of a recorder that report log entries, errors and objects."""
+"""The methods of a recorder that report all but single samples."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, Union
 
 from . import commands
-from .arguments import At, ErrorType, Level, Seconds, Tags, Text
+from .arguments import At, ErrorType, Level, Number, Seconds, Tags, Text
 from .batching import merge_tags
 from .clock import Moment
 from .command import Command
 
 
 class EventReports:
-    """Queues log entries, errors and objects. The methods never wait and never raise."""
+    """Queues commands. The methods never wait and never raise."""
 
     node: bytes
     _tags: bytes
@@ -22,6 +23,32 @@ class EventReports:
     ) -> None:
         """Queues the command that ``build`` returns for a time, or drops the report."""
         raise NotImplementedError
+
+    def aggregated(
+        self,
+        metric: Text,
+        values: Union[Mapping[Any, int], Iterable[tuple[Number, int]]],
+        *,
+        sum: Optional[Number] = None,
+        min: Optional[Number] = None,
+        max: Optional[Number] = None,
+        tags: Optional[Tags] = None,
+        at: Optional[At] = None,
+    ) -> None:
+        """Reports aggregated samples as one report; see `agg.commands.hist`."""
+        self._add_event(
+            at,
+            lambda at: commands.hist(
+                self.node,
+                metric,
+                values,
+                sum=sum,
+                min=min,
+                max=max,
+                tags=merge_tags(self._tags, tags),
+                at=at,
+            ),
+        )
 
     def log(
         self,

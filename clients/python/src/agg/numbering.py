@@ -26,8 +26,9 @@ from .errors import ArgumentError, FullError
 
 logger = logging.getLogger("agg")
 
-# The index of the options of each command that has SEQ.
-_OPTIONS_AT = {b"AGG.MSTAT": 2, b"AGG.LOG": 3, b"AGG.ERROR": 3}
+# The commands that have SEQ, and those of them whose samples need no memory.
+_WITH_SEQ = {b"AGG.MSTAT", b"AGG.HIST", b"AGG.LOG", b"AGG.ERROR"}
+_OF_SAMPLES = {b"AGG.MSTAT", b"AGG.HIST"}
 
 # A source has at most 256 bytes. Shorter ones take less of the node's memory.
 _HOST_BYTES = 64
@@ -77,7 +78,7 @@ class Numbering:
     def assign(self, batches: Iterable[Batch]) -> None:
         """Gives each batch whose command has SEQ the next number, in the order of sending."""
         for batch in batches:
-            if self._is_supported and batch.command.args[0] in _OPTIONS_AT:
+            if self._is_supported and batch.command.args[0] in _WITH_SEQ:
                 self._last += 1
                 batch.number = self._last
 
@@ -91,13 +92,12 @@ class Numbering:
         >>> print(*numbering.commands([batch]))
         AGG.LOG node1 hello SEQ web1-17-cafe 1 LEVEL 3
         """
-        return [self._numbered(batch) if batch.number else batch.command for batch in batches]
-
-    def _numbered(self, batch: Batch) -> Command[Any]:
-        args = batch.command.args
-        at = _OPTIONS_AT[args[0]]
-        seq = [b"SEQ", self.source, b"%d" % batch.number]
-        return Command([*args[:at], *seq, *args[at:]], batch.command.parse)
+        return [
+            batch.command.with_option(b"SEQ", self.source, b"%d" % batch.number)
+            if batch.number
+            else batch.command
+            for batch in batches
+        ]
 
     def adapt(self, batches: list[SampleBatch]) -> list[SampleBatch]:
         """Returns batches that the server takes: without COLUMNS, if it does not know them."""
@@ -139,8 +139,8 @@ class Numbering:
     def _is_source_rejected(self, batch: Batch, result: Any) -> bool:
         """Returns whether the server may have no memory for another source.
 
-        It has none for any report then. Of a source that it knows, it takes all samples, but may
-        have no memory for a log entry or an error.
+        It has none for any report then. Of a source that it knows, it takes an AGG.MSTAT, but may
+        have no memory for anything else.
         """
         is_full = bool(batch.number) and isinstance(result, FullError)
         return is_full and (not self._is_known or isinstance(batch, SampleBatch))
@@ -156,7 +156,7 @@ class Numbering:
             return []
         if isinstance(result, ArgumentError) and "unknown option 'SEQ'" in str(result):
             self._is_supported = False
-        elif not (isinstance(result, FullError) and isinstance(batch, SampleBatch)):
+        elif not (isinstance(result, FullError) and batch.command.args[0] in _OF_SAMPLES):
             return []
         self._why = str(result)
         batch.number = 0

@@ -340,7 +340,7 @@ class Recorder(SampleReports, EventReports):
                 size += command.size
                 self._event_bytes -= command.size
                 if moment is not None:
-                    command.args += [b"AT", b"%d" % clock.ms(moment)]
+                    command = command.with_option(b"AT", b"%d" % clock.ms(moment))
                 batches.append(Batch(command, 1))
             queue = self._samples
             samples = [queue.popleft() for _ in range(min(len(queue), _SAMPLES_PER_ROUND))]
@@ -428,5 +428,8 @@ class Recorder(SampleReports, EventReports):
             self._late += late
             if rejected:
                 self._drop("refused", result.refused[0][1], rejected)
+        elif result is False:
+            # AGG.HIST.
+            self._late += batch.reports
         else:
             self._sent += batch.reports

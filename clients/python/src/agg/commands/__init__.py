@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from .draining import ack, extend, fetch, nack, pop, requeue
 from .reading import get_error, get_metric, get_reality, info, peek, range_, scan, scan_values
-from .reporting import error, forget, log, mstat, reality, stat
+from .reporting import error, forget, hist, log, mstat, reality, stat
 
 __all__ = [
     "ack",
@@ -26,6 +26,7 @@ __all__ = [
     "get_error",
     "get_metric",
     "get_reality",
+    "hist",
     "info",
     "log",
     "mstat",

@@ -143,6 +143,45 @@ def mstat(
     return Command(words, records.parse_mstat)
 
 
+def hist(
+    node: Text,
+    metric: Text,
+    values: Union[Mapping[Any, int], Iterable[tuple[Number, int]]],
+    *,
+    sum: Optional[Number] = None,
+    min: Optional[Number] = None,
+    max: Optional[Number] = None,
+    tags: Optional[Tags] = None,
+    at: Optional[At] = None,
+    seq: Optional[Seq] = None,
+) -> Command[Optional[bool]]:
+    """AGG.HIST node metric [SUM s] [MIN m] [MAX m] [TAGS tags] [AT ms] [SEQ source n] VALUES value
+    times [value times ...]
+
+    Reports samples of a gauge with a histogram that were aggregated before: up to 10,000 values,
+    each with the number of its occurrences, as a mapping (a ``Counter``, for example) or as pairs.
+    If the values stand for buckets, ``sum``, ``min`` and ``max`` are those of the samples. Returns
+    what `stat` returns.
+
+    >>> # AGG.HIST node1 http.ms SUM 331.5 MIN 4.2 MAX 187.5 VALUES 5 12 10 7 200 1
+    >>> client.hist("node1", "http.ms", {5: 12, 10: 7, 200: 1}, sum=331.5, min=4.2, max=187.5)
+    True
+    >>> client.get_metric("node1", "http.ms").min[0].count
+    20
+    """
+    words = [b"AGG.HIST", arguments.text(node), arguments.text(metric)]
+    option(words, b"SUM", sum, arguments.number)
+    option(words, b"MIN", min, arguments.number)
+    option(words, b"MAX", max, arguments.number)
+    option(words, b"TAGS", tags, arguments.tags)
+    option(words, b"AT", at, arguments.at)
+    _seq_option(words, seq)
+    words.append(b"VALUES")
+    for value, times in values.items() if isinstance(values, Mapping) else values:
+        words += (arguments.number(value), arguments.integer(times))
+    return Command(words, records.parse_stat)
+
+
 def log(
     node: Text,
     message: Text,
