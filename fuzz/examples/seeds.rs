@@ -11,7 +11,7 @@ use aggregator_fuzz::{codec, line};
 use std::path::Path;
 
 /// Commands by words; `pass N` lets time pass, with ticks.
-const SCRIPTS: [&[&str]; 14] = [
+const SCRIPTS: [&[&str]; 15] = [
     &[
         "STAT m 5",
         "STAT m 7.5 TAGS a:1",
@@ -135,9 +135,19 @@ const SCRIPTS: [&[&str]; 14] = [
         "STAT m 1 DIFF",
         "STAT m 5 AT 1700002200000 DIFF",
     ],
+    &[
+        "HIST h SUM 21 MIN 0.5 MAX 9 TAGS rack=a1 SEQ a 1 VALUES 1 3 2 9 8.5 4294967296",
+        "STAT m 1",
+        "HIST m VALUES 5 2",
+        "HIST n VALUES 1 1 2 1 3 1 4 1 5 1 6 1 7 1 8 1 9 1 10 1 11 1 12 1 13 1 14 1 15 1 16 1 17 1 -18 1 0 40",
+        "pass 301000",
+        "HIST h AT 1700002801000 VALUES -1e300 17 1e300 1",
+        "HIST m VALUES 5 2",
+        "pass 3900000",
+    ],
 ];
 
-const ARGUMENTS: [&str; 52] = [
+const ARGUMENTS: [&str; 58] = [
     "STAT n m 5",
     "STAT n m +1.5e3 ABS TAGS a:1 AT 1700002800000",
     "STAT n c 18446744073709551615 diff",
@@ -190,6 +200,12 @@ const ARGUMENTS: [&str; 52] = [
     "LOG n hello LEVEL warning TAGS a=1",
     "ERROR n m LEVEL Critical TAGS =v",
     "LOG n hello LEVEL fatal",
+    "HIST n h SUM 21 MIN 0.5 MAX 9 TAGS rack=a1 AT 1700002800000 SEQ a 1 VALUES 1 3 2 9 8.5 4294967296",
+    "HIST n h VALUES 1 1 2 1 3 1 4 1 5 1 6 1 7 1 8 1 9 1 10 1 11 1 12 1 13 1 14 1 15 1 16 1 17 1 -18 1 0 40",
+    "HIST n h MIN 2 MAX 1 VALUES 1 1",
+    "HIST n h VALUES 1",
+    "HIST n h VALUES 1 0 2 4294967297",
+    "HIST n h MIN 2 VALUES 1e309 1 x 2",
 ];
 
 const JSON: [&str; 28] = [
@@ -348,6 +364,18 @@ fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 step(kind::COLUMNS, &[200, 2_000], &[0, 0b00001, 1]),
                 step(kind::COLUMNS, &[200, 2_000], &[3, 0b00001, 0]),
                 step(kind::DRAIN, &[10_000], &[0, 1]),
+            ],
+        ),
+        (
+            "aggregated",
+            vec![
+                step(kind::AGGREGATED, &[10_000, 1], &[2, 1, 0]),
+                step(kind::AGGREGATED, &[10_000, 1], &[2, 3, 2]),
+                step(kind::AGGREGATED, &[10_000, 1], &[2, 2, 1]),
+                step(kind::PASS, &[4_000], &[]),
+                step(kind::SWEEP, &[], &[]),
+                step(kind::AGGREGATED, &[40_000, 8_000], &[3, 0, 0]),
+                step(kind::DRAIN, &[10_000], &[0, 0]),
             ],
         ),
         (

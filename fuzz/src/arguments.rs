@@ -106,12 +106,12 @@ fn check_line(text: &str) {
 fn check_reply(command: Command, reply: &Value) {
     let is_numbered = matches!(
         command,
-        Command::Stat | Command::Mstat | Command::Log | Command::Error
+        Command::Stat | Command::Mstat | Command::Hist | Command::Log | Command::Error
     );
     match command {
         // A repetition.
         _ if is_numbered && *reply == Value::Null => {}
-        Command::Stat | Command::Forget => assert!((0..=1).contains(&reply.int())),
+        Command::Stat | Command::Hist | Command::Forget => assert!((0..=1).contains(&reply.int())),
         Command::Reality => assert!((-1..=1).contains(&reply.int())),
         Command::Log => assert!(reply.int() > 0),
         Command::Requeue | Command::Ack | Command::Nack | Command::Extend => {

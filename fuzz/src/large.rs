@@ -46,8 +46,10 @@ pub mod step {
     pub const SWEEP: u8 = 11;
     /// AGG.MSTAT with COLUMNS. Sizes: rows, tags. Choices: kind of tags, the columns, one metric or many.
     pub const COLUMNS: u8 = 12;
+    /// AGG.HIST. Sizes: values, tags. Choices: kind of tags, how far the values are apart, their occurrences.
+    pub const AGGREGATED: u8 = 13;
     /// The number of kinds.
-    pub const KINDS: u8 = 13;
+    pub const KINDS: u8 = 14;
 }
 
 /// A step of an input, for seeds.
@@ -207,7 +209,8 @@ impl World {
                 Ok(())
             }
             step::SWEEP => self.sweep(),
-            _ => self.columns(bytes),
+            step::COLUMNS => self.columns(bytes),
+            _ => self.aggregated(bytes),
         }
     }
 
@@ -302,6 +305,25 @@ impl World {
             }));
         }
         self.command(Command::Mstat, &args).map(drop)
+    }
+
+    fn aggregated(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {
+        let (n, tags) = (bytes.size(), self.tags(bytes));
+        let (factor, times) = (bytes.next(), bytes.next());
+        let n = self.some(n, 24).max(1);
+        let factor = pick([1.0, 1.01, 2.0, -1.1], factor);
+        let times = pick([&b"1"[..], b"1000", b"4294967296"], times);
+        let mut args = vec![b"a0".to_vec(), b"TAGS".to_vec(), tags, b"VALUES".to_vec()];
+        let mut value: f64 = 1e-300;
+        for i in 0..n {
+            args.extend([format!("{value:e}").into_bytes(), times.to_vec()]);
+            value = if i % 1_000 == 999 {
+                1e-300
+            } else {
+                value * factor
+            };
+        }
+        self.command(Command::Hist, &args).map(drop)
     }
 
     fn items(&mut self, bytes: &mut Bytes<'_>) -> Result<(), String> {

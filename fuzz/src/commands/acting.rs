@@ -13,7 +13,10 @@ impl World {
                 metric,
                 values,
                 at,
-            } => self.many(*kinds, *options, *metric, values, at),
+            } => match kinds & 0b111 {
+                0b100 | 0b101 => self.aggregated(*options, *metric, values, at),
+                _ => self.many(*kinds, *options, *metric, values, at),
+            },
             Act::Log {
                 length,
                 level,

@@ -173,8 +173,8 @@ impl World {
 
     /// Runs a command given by its words, also on the replica, and returns the reply; `None` if there is no node.
     fn run(&mut self, command: Command, words: &[&str]) -> Option<Result<Value, CommandError>> {
-        use Command::{Error, Log, Mstat, Stat};
-        if !self.is_numbered || !matches!(command, Stat | Mstat | Log | Error) {
+        use Command::{Error, Hist, Log, Mstat, Stat};
+        if !self.is_numbered || !matches!(command, Stat | Mstat | Hist | Log | Error) {
             return self.run_once(command, words);
         }
         self.number += 1;
@@ -183,7 +183,11 @@ impl World {
             self.number.to_string(),
         );
         // Options precede VALUES.
-        let at = if command == Mstat { 0 } else { words.len() };
+        let at = match command {
+            Mstat => 0,
+            Hist => 1,
+            _ => words.len(),
+        };
         let mut words = words.to_vec();
         words.splice(at..at, ["SEQ", &source, &number]);
         let result = self.run_once(command, &words);

@@ -191,6 +191,48 @@ impl World {
         }
     }
 
+    /// AGG.HIST. The lower bits of `options` choose the occurrences of each value, the others SUM, MIN and MAX.
+    pub(super) fn aggregated(&mut self, options: u8, metric: u8, values: &[u16; 3], at: &At) {
+        let (metric, at) = (metric_name(metric), at.ms(self.server.now.ms()));
+        let times = [0, 2, 4].map(|shift| pick(&[1, 2, 30, 0x1_0000_0000], options >> shift));
+        let samples = || values.iter().map(|value| f64::from(*value)).zip(times);
+        let reported = Reported {
+            kind: Kind::Abs,
+            value: 0.0,
+            times: 1,
+            hist: true,
+        };
+        let expected = self.expected(&metric, &reported, at).map(|growth| Growth {
+            count: times.iter().sum(),
+            sum: samples().map(|(value, times)| value * times as f64).sum(),
+            ..growth
+        });
+        let mut words = vec![metric, "AT".to_owned(), at.to_string()];
+        if options & 64 != 0 {
+            let sum = expected.as_ref().map_or(1.0, |growth| growth.sum);
+            words.extend(["SUM".to_owned(), sum.to_string()]);
+        }
+        if options & 128 != 0 {
+            // The values are within these.
+            words.extend(["MIN", "-1", "MAX", "65535.5"].map(str::to_owned));
+        }
+        words.push("VALUES".to_owned());
+        words.extend(samples().flat_map(|(value, times)| [value.to_string(), times.to_string()]));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match self.run(Command::Hist, &words).expect("it creates") {
+            Ok(reply) if reply.int() == 1 => {
+                self.grows = vec![expected.unwrap_or_else(|e| panic!("counted, but {e}"))];
+            }
+            Ok(_) => {}
+            Err(error) => assert!(
+                expected.is_err_and(|e| e == "of another type")
+                    || error.to_string().contains("ahead")
+                    || self.low_limits,
+                "{error}"
+            ),
+        }
+    }
+
     /// Returns the totals of all windows.
     pub(super) fn sum_up(&mut self) -> Totals {
         let mut totals = self.delivered.clone();

@@ -9,6 +9,7 @@ pub(super) enum Act {
     Gauge2(Sample),
     Counter(Sample),
     Counter2(Sample),
+    /// AGG.MSTAT, or AGG.HIST.
     Many {
         kinds: u8,
         options: u8,

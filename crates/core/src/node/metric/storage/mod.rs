@@ -1,7 +1,7 @@
 //! A metric as it is stored: a packed struct with what every sample touches, and boxes beside it with what few do.
 //!
-//! The changes that samples and time make to a metric are in `windowing.rs`, `slots.rs`, `observe.rs` and `closing.rs` of the
-//! folder above.
+//! The changes that samples and time make to a metric are in `windowing.rs`, `slots.rs`, `observe.rs` and `closing.rs`
+//! of the folder above.
 
 mod histograms;
 mod windows;
