@@ -4,90 +4,152 @@ use super::{Act, QUEUES, acts, close, count, delay, steps, ttl, world};
 use crate::support::{BASE, Value, World};
 use proptest::prelude::*;
 
+/// The expected state of three counters, `c0` to `c2`, whatever else their node has.
+#[derive(Default)]
+pub(super) struct Counters {
+    /// The true total of each, what was last taken and when, and its restarts.
+    totals: [u64; 3],
+    taken: [Option<(u64, i64)>; 3],
+    restarts: [i64; 3],
+    /// The sums of increases by that, in MIN and HOUR.
+    increases: [[u64; 3]; 2],
+    /// The increases when the metric was created.
+    since: [u64; 3],
+    /// The sums of records, of MIN and HOUR.
+    delivered: [[f64; 3]; 2],
+}
+
+impl Counters {
+    /// Takes notice of the metrics that do not exist, or not any more.
+    pub fn notice(&mut self, w: &mut World) {
+        for m in 0..3 {
+            if w.node.is_some() && w.run(&format!("GET METRIC c{m}")) == Value::Null {
+                (self.taken[m], self.restarts[m]) = (None, 0);
+                self.since[m] = self.increases[0][m];
+            }
+        }
+    }
+
+    /// Takes an action for the counters themselves.
+    pub fn act(&mut self, act: &Act, w: &mut World) -> Result<(), TestCaseError> {
+        match act {
+            Act::Sample {
+                metric, value, ago, ..
+            } => return self.sample(usize::from(*metric), *value, *ago, w),
+            Act::Restart { metric } => self.totals[usize::from(*metric)] = 0,
+            Act::Forget { metric } if w.node.is_some() => {
+                w.run(&format!("FORGET METRIC c{metric}"));
+            }
+            // Time passes for all; a counter takes no aggregated samples.
+            Act::Forget { .. } | Act::Pass(_) | Act::Merge { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn sample(
+        &mut self,
+        m: usize,
+        value: u32,
+        ago: i64,
+        w: &mut World,
+    ) -> Result<(), TestCaseError> {
+        self.totals[m] += u64::from(value);
+        let (total, at) = (self.totals[m], w.now_ms() - ago);
+        let before_hour = count(w, "late-hour");
+        if w.run(&format!("STAT c{m} {total} DIFF AT {at}")).int() == 0 {
+            return Ok(());
+        }
+        if let Some((before, when)) = self.taken[m].replace((total, at)) {
+            prop_assert!(at >= when, "older than the last: late");
+            let is_gap = at - when > 7_200_000;
+            let is_restart = !is_gap && total < before;
+            if is_restart {
+                prop_assert!(at - when >= 500, "out of order, not a restart");
+                self.restarts[m] += 1;
+            }
+            let increase = if is_restart {
+                total
+            } else {
+                total - before.min(total)
+            };
+            let missed_hour = count(w, "late-hour") > before_hour;
+            prop_assert!(!(is_gap && missed_hour), "a first sample counts nowhere");
+            if !is_gap {
+                self.increases[0][m] += increase;
+                self.increases[1][m] += if missed_hour { 0 } else { increase };
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what AGG.GET says of them.
+    pub fn check_metrics(&self, w: &mut World) -> Result<(), TestCaseError> {
+        for m in (0..3).filter(|_| w.node.is_some()).collect::<Vec<_>>() {
+            if let shown @ Value::Map(_) = w.run(&format!("GET METRIC c{m}")) {
+                prop_assert_eq!(shown.at("restarts").int(), self.restarts[m]);
+                let total = (self.increases[0][m] - self.since[m]) as f64;
+                prop_assert!(close(shown.at("total").float(), total));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a record; `i`: the index of its length.
+    pub fn take(&mut self, i: usize, r: &serde_json::Value) -> Result<(), TestCaseError> {
+        let m = r["metric"].as_str().unwrap().as_bytes()[1] - b'0';
+        let [sum, avg, min, max] = ["sum", "avg", "min", "max"].map(|f| r[f].as_f64().unwrap());
+        self.delivered[i][usize::from(m)] += sum;
+        let seconds = (sum / avg.max(1e-300)).abs();
+        prop_assert!(avg == 0.0 || seconds >= 0.5 - 1e-9);
+        prop_assert!(min <= max);
+        Ok(())
+    }
+
+    /// Checks that the records have all increases.
+    pub fn check_delivered(&self) -> Result<(), TestCaseError> {
+        for (i, queue) in QUEUES.into_iter().enumerate() {
+            for m in 0..3 {
+                let (found, expected) = (self.delivered[i][m], self.increases[i][m]);
+                prop_assert!(
+                    close(found, expected as f64),
+                    "{queue} of c{m}: {found} for {expected}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn sum_of_all_increases_is_conserved(acts in acts(), delay in delay(), ttl in ttl()) {
-        let mut w = world(delay, ttl);
-        // Of each counter: its true total, what was last taken and when, its restarts; and the sums of increases by
-        // that.
-        let mut totals = [0u64; 3];
-        let mut taken: [Option<(u64, i64)>; 3] = [None; 3];
-        let mut restarts = [0; 3];
-        let mut increases = [[0u64; 3]; 2];
-        // The increases when the metric was created.
-        let mut since = [0u64; 3];
+        let (mut w, mut counters) = (world(delay, ttl), Counters::default());
         for act in &acts {
-            for m in 0..3 {
-                if w.node.is_some() && w.run(&format!("GET METRIC c{m}")) == Value::Null {
-                    (taken[m], restarts[m], since[m]) = (None, 0, increases[0][m]);
-                }
-            }
-            match act {
-                Act::Sample { metric, value, ago, .. } => {
-                    let m = usize::from(*metric);
-                    totals[m] += u64::from(*value);
-                    let at = w.now_ms() - ago;
-                    let total = totals[m];
-                    let before_hour = count(&mut w, "late-hour");
-                    if w.run(&format!("STAT c{metric} {total} DIFF AT {at}")).int() == 1 {
-                        if let Some((before, when)) = taken[m] {
-                            prop_assert!(at >= when, "older than the last: late");
-                            let is_gap = at - when > 7_200_000;
-                            let is_restart = !is_gap && total < before;
-                            if is_restart {
-                                prop_assert!(at - when >= 500, "out of order, not a restart");
-                                restarts[m] += 1;
-                            }
-                            let increase = if is_restart { total } else { total - before.min(total) };
-                            let missed_hour = count(&mut w, "late-hour") > before_hour;
-                            prop_assert!(!(is_gap && missed_hour), "a first sample counts nowhere");
-                            if !is_gap {
-                                increases[0][m] += increase;
-                                increases[1][m] += if missed_hour { 0 } else { increase };
-                            }
-                        }
-                        taken[m] = Some((total, at));
-                    }
-                }
-                Act::Pass(ms) => steps(*ms).for_each(|step| {
+            counters.notice(&mut w);
+            counters.act(act, &mut w)?;
+            if let Act::Pass(ms) = act {
+                steps(*ms).for_each(|step| {
                     w.pass(step);
                     w.tick();
-                }),
-                // A counter takes none.
-                Act::Merge { .. } => {}
-                Act::Restart { metric } => totals[usize::from(*metric)] = 0,
-                Act::Forget { metric } => {
-                    if w.node.is_some() {
-                        w.run(&format!("FORGET METRIC c{metric}"));
-                    }
-                }
+                });
             }
         }
-        for (m, restarts) in restarts.into_iter().enumerate() {
-            if let Some(shown @ Value::Map(_)) = w.node.is_some().then(|| w.run(&format!("GET METRIC c{m}"))) {
-                prop_assert_eq!(shown.at("restarts").int(), restarts);
-                prop_assert!(close(shown.at("total").float(), (increases[0][m] - since[m]) as f64));
-            }
-        }
+        // The last action may have taken its time to live.
+        counters.notice(&mut w);
+        counters.check_metrics(&mut w)?;
         for _ in 0..3 {
             w.pass(8_000_000);
             w.pass_ticking(300);
         }
         w.check_copies();
         for (i, queue) in QUEUES.into_iter().enumerate() {
-            let mut sums = [0.0; 3];
             for (_, _, r) in w.pop(queue) {
-                sums[usize::from(r["metric"].as_str().unwrap().as_bytes()[1] - b'0')] += r["sum"].as_f64().unwrap();
-                let seconds = (r["sum"].as_f64().unwrap() / r["avg"].as_f64().unwrap().max(1e-300)).abs();
-                prop_assert!(r["avg"].as_f64() == Some(0.0) || seconds >= 0.5 - 1e-9);
-                prop_assert!(r["min"].as_f64().unwrap() <= r["max"].as_f64().unwrap());
-            }
-            for m in 0..3 {
-                prop_assert!(close(sums[m], increases[i][m] as f64), "{} of c{}: {} for {}", queue, m, sums[m], increases[i][m]);
+                counters.take(i, &r)?;
             }
         }
+        counters.check_delivered()?;
     }
 }
 

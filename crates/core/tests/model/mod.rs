@@ -7,6 +7,8 @@
 //! that nothing is lost or doubled.
 
 mod counters;
+mod mixed;
+mod values;
 mod windows;
 
 use crate::support::World;
