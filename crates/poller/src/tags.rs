@@ -7,7 +7,8 @@
 //! - No tag is overwritten: if a record has a tag of the name that would be added or renamed to, that tag is kept, and the
 //!   other one is not added or keeps its name.
 //! - The module's own tags of line protocol (`node`, `window`, `instance`) are not changed. The module writes a user's tag
-//!   of such a name with `_` at its end, and it is looked for under that name.
+//!   of such a name with `_` at its end, and it is looked for under that name. So it is of a line that has a percentile
+//!   of the tag's name.
 //! - The tags of a line stay sorted by the bytes of their names. A record that is not in its format passes unchanged.
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use aggregator_protocol::line_protocol::{clean, escape_tag, tag_name};
+use aggregator_protocol::percentile::percentage;
 
 use crate::json::Members;
 
@@ -121,7 +123,8 @@ impl Edits {
             })
             .collect();
         let tags = tags?;
-        let names: Vec<&[u8]> = tags.iter().map(|(name, _)| *name).collect();
+        let names = tags.iter().map(|(name, _)| users_name(name, rest));
+        let names: Vec<&[u8]> = names.collect();
         let (edits, added) = self.edits(&names, |text| &text.line)?;
         let mut edited: Vec<(&[u8], &[u8])> = Vec::new();
         for ((name, value), edit) in tags.into_iter().zip(edits) {
@@ -204,6 +207,22 @@ impl Text {
             plain: plain.to_owned(),
             line,
         }
+    }
+}
+
+/// Returns the name that the user gave to a tag of a line with these fields: the module appends `_` to that of a
+/// percentile which the line has.
+fn users_name<'a>(name: &'a [u8], fields: &[u8]) -> &'a [u8] {
+    let stem = name.strip_suffix(b"_").unwrap_or_default();
+    let is_percentile = std::str::from_utf8(stem).is_ok_and(|stem| percentage(stem).is_some());
+    let is_stem = |field: &[u8]| {
+        field
+            .strip_prefix(stem)
+            .is_some_and(|rest| rest.starts_with(b"="))
+    };
+    match is_percentile && fields.split(|byte| b" ,".contains(byte)).any(is_stem) {
+        true => stem,
+        false => name,
     }
 }
 
@@ -341,6 +360,25 @@ mod tests {
         ] {
             let got = edits.line(record.as_bytes());
             assert_eq!(String::from_utf8(got).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn tags_with_names_of_percentiles_are_found_in_lines_with_and_without_them() {
+        let edits = edits(&["p99"], &[("p50", "kind")], &[]);
+        for (line, expected) in [
+            ("m,p50=a,p99=b,z=1 max=1 5", "m,kind=a,z=1 max=1 5"),
+            (
+                "m,p50_=a,p99_=b max=1,p50=1,p99=2 5",
+                "m,kind=a max=1,p50=1,p99=2 5",
+            ),
+            // Such names of a user.
+            (
+                "m,p50_=a,p99_=b max=1,p95=1 5",
+                "m,p50_=a,p99_=b max=1,p95=1 5",
+            ),
+        ] {
+            assert_eq!(edits.line(line.as_bytes()), expected.as_bytes(), "{line}");
         }
     }
 
