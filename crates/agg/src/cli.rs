@@ -5,7 +5,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use agg_client::Shutdown;
 use agg_client::connect::{Access, Server, Tls, TlsFiles};
-use agg_client::messages::{fail, say};
 
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};
@@ -101,8 +100,10 @@ impl CliError {
     /// Writes the error to standard error.
     pub fn report(&self) {
         match self {
-            CliError::Failed(error) => fail(error),
-            CliError::InvalidConfig(errors) => errors.lines().for_each(fail),
+            CliError::Failed(error) => tracing::error!("{error}"),
+            CliError::InvalidConfig(errors) => {
+                errors.lines().for_each(|line| tracing::error!("{line}"))
+            }
             CliError::InvalidUsage(error) => {
                 let error = Cli::command().error(ErrorKind::ValueValidation, error);
                 // A closed standard error changes nothing.
@@ -158,7 +159,7 @@ pub fn run() -> Result<ExitStatus, CliError> {
         }
         Command::Check(options) => {
             let poll = options.check().map_err(CliError::InvalidConfig)?;
-            say(&options.summary(&poll));
+            tracing::info!("{}", options.summary(&poll));
             Ok(ExitStatus::Success)
         }
         Command::Top(options) => run_top(options, &connection),

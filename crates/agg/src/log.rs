@@ -21,7 +21,6 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use agg_client::messages;
 use agg_client::timestamp::utc;
 use aggregator_protocol::masking;
 
@@ -248,7 +247,7 @@ fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
         Some(Value::String(message)) => message,
         _ => String::new(),
     };
-    if is_own(metadata.target()) && *metadata.level() <= Level::INFO {
+    if is_message(metadata) {
         return format!("agg: {}\n", masking::text(&message));
     }
     let mut line = format!("agg: {} {}: {message}", metadata.level(), metadata.target());
@@ -258,10 +257,10 @@ fn text(metadata: &Metadata<'_>, mut fields: Fields) -> String {
     format!("{}\n", masking::text(&line))
 }
 
-/// Returns a line of JSON. Messages of this program have no target, as all of them come from one file.
+/// Returns a line of JSON. Messages of this program have no target.
 fn json(metadata: &Metadata<'_>, mut fields: Fields, now: SystemTime) -> String {
     let message = fields.0.remove("message").unwrap_or_default();
-    if metadata.target() != messages::TARGET {
+    if !is_message(metadata) {
         fields.0.insert("target", metadata.target().into());
     }
     let line = Line {
@@ -285,10 +284,11 @@ struct Line {
     fields: BTreeMap<&'static str, Value>,
 }
 
-/// Returns whether the target is a crate of this program.
-fn is_own(target: &str) -> bool {
-    let name = target.split("::").next().unwrap_or_default();
-    name == "agg" || name.starts_with("agg_")
+/// Returns whether an event is a message of this program for its users. Messages of libraries and for developers are
+/// shown with their target and fields.
+fn is_message(metadata: &Metadata<'_>) -> bool {
+    let name = metadata.target().split("::").next().unwrap_or_default();
+    (name == "agg" || name.starts_with("agg_")) && *metadata.level() <= Level::INFO
 }
 
 #[cfg(test)]
@@ -319,12 +319,12 @@ mod tests {
     }
 
     fn log_some() {
-        messages::of_server("redis://h").in_scope(|| {
-            messages::say("one\ntwo \"three\"");
+        tracing::error_span!("server", server = "redis://h").in_scope(|| {
+            tracing::info!("one\ntwo \"three\"");
             let span = tracing::info_span!("node", node = tracing::field::Empty, count = 3);
             span.record("node", "n1");
             let _within = span.enter();
-            messages::warn("trouble");
+            tracing::warn!("trouble");
         });
         tracing::error!(sink = %"influx", "gone");
         tracing::debug!(n = 1, "details");
@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn hostile_text_adds_no_line_and_is_masked() {
         let log = || {
-            messages::warn("sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
+            tracing::warn!("{}", "sink: \x1b[2Jbad\nagg: forged\u{9b}31m\u{202e}");
             tracing::debug!(why = "a\u{9b}\n", "details");
         };
         let lines = logged_with(Prefix::Time, Format::Text, "agg=debug", log);
@@ -423,8 +423,11 @@ mod tests {
         assert_eq!(objects[2]["level"], "error");
         assert_eq!(objects[2]["sink"], "influx");
         assert!(objects[2]["server"].is_null());
-        assert_eq!(objects[2]["target"], "agg::log::tests");
-        assert!(objects[0]["target"].is_null());
+        assert!(objects.iter().all(|object| object["target"].is_null()));
+        let with_others = logged(Format::Json, "agg=debug,hyper=warn", log_some);
+        let target = |line: &str| serde_json::from_str::<Value>(line).unwrap()["target"].take();
+        let targets: Vec<_> = with_others[3..].iter().map(|line| target(line)).collect();
+        assert_eq!(targets, ["agg::log::tests", "hyper::client"]);
         assert!(lines[0].starts_with("{\"timestamp\":\"2"), "{}", lines[0]);
         let time = objects[0]["timestamp"].as_str().unwrap();
         assert!(time.starts_with("20") && time.len() == 24, "{time}");

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use crate::connect::{ClientError, Connection, Server};
-use crate::messages::{say, warn};
 use crate::shutdown::Shutdown;
 
 /// Keeps the connection to one server.
@@ -78,7 +77,7 @@ impl<'a> Reconnector<'a> {
         }
         let text = error.to_string();
         if self.reported.as_ref() != Some(&text) {
-            warn(&format!("{text}; trying again"));
+            tracing::warn!("{text}; trying again");
             self.reported = Some(text);
         }
         Ok(self.backoff.next_pause().min(left))
@@ -90,7 +89,7 @@ impl<'a> Reconnector<'a> {
         self.since = None;
         self.backoff = Backoff::default();
         if self.reported.take().is_some() {
-            say(&format!("{} answers again", self.server.endpoint()));
+            tracing::info!("{} answers again", self.server.endpoint());
         }
     }
 }

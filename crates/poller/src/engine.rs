@@ -22,7 +22,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use agg_client::FileStamps;
 use agg_client::Shutdown;
-use agg_client::messages::{say, warn};
 
 use super::config::{Config, WebLimits};
 use super::error::PollError;
@@ -222,13 +221,13 @@ impl Engine {
         let mut reloads = self.status.reloads.lock();
         match result {
             Ok(()) => {
-                say(&format!("{path} reloaded"));
+                tracing::info!("{path} reloaded");
                 (reloads.taken, reloads.error) = (reloads.taken + 1, None);
                 true
             }
             Err(error) => {
                 let reason = error.to_string().replace('\n', "; ");
-                warn(&format!("{reason}; keeping the previous configuration"));
+                tracing::warn!("{reason}; keeping the previous configuration");
                 (reloads.rejected, reloads.error) = (reloads.rejected + 1, Some(reason));
                 false
             }
@@ -279,7 +278,7 @@ impl Engine {
         let limits = self.web_limits.subscribe();
         // With port 0 the system chooses the port.
         let local = listener.local_addr().unwrap_or(address);
-        say(&format!("status page listening on http://{local}/"));
+        tracing::info!("status page listening on http://{local}/");
         let page = web::serve(
             listener,
             self.status.clone(),

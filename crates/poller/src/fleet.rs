@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::Instrument;
 
+use crate::spans::of_server;
 use agg_client::connect::Server;
 use agg_client::discovery::{Found, Source};
-use agg_client::messages::of_server;
 
 use super::drainer::Drainer;
 use super::routing::RoutingTable;

@@ -38,6 +38,7 @@ pub mod rotation;
 mod routing;
 mod sink;
 mod sinks;
+mod spans;
 mod status;
 mod systemd;
 mod tags;

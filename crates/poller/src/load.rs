@@ -24,7 +24,6 @@ use tokio::time::Instant;
 
 use crate::line_protocol;
 use agg_client::Shutdown;
-use agg_client::messages::say;
 use aggregator_protocol::NodeName;
 use aggregator_protocol::{Queue, RecordFormat};
 
@@ -157,12 +156,12 @@ pub async fn load(
     let ended = sinks.end(deadline).await;
     let [records, invalid, unrouted] = [&counters.records, &counters.invalid, &counters.unrouted]
         .map(|count| count.load(Ordering::Relaxed));
-    say(&format!(
+    tracing::info!(
         "{} read, {} matched no route, {}",
         count(records, "record"),
         grouped(unrouted),
         count(invalid, "invalid line")
-    ));
+    );
     ended.and(tasks.check()).and(read)?;
     Ok(Loaded {
         records,
@@ -307,7 +306,7 @@ fn read(
             Err(reason) => {
                 let before = counters.invalid.fetch_add(1, Ordering::Relaxed);
                 if before < MAX_REPORTED {
-                    say(&format!("{name}:{number}: {reason}"));
+                    tracing::info!("{name}:{number}: {reason}");
                 }
                 continue;
             }

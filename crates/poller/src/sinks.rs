@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use agg_client::Shutdown;
-use agg_client::messages::say;
 
 use super::budget::Budget;
 use super::config::{self, Config, Kind};
@@ -177,11 +176,11 @@ fn say_counts(status: &SinkStatus) {
     let stored = status.stored.load(Ordering::Relaxed);
     let dead = status.dead.load(Ordering::Relaxed);
     let name = &status.name;
-    say(&format!(
+    tracing::info!(
         "sink {name}: {} stored, {}",
         count(stored, "record"),
         count(dead, "dead letter")
-    ));
+    );
 }
 
 /// Starts the task of a sink.

@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::spans::of_node;
 use agg_client::Backoff;
 use agg_client::Shutdown;
-use agg_client::messages::{WarnOnce, of_node, say, warn};
+use agg_client::WarnOnce;
 use aggregator_protocol::RecordFormat;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -132,7 +133,7 @@ impl Worker {
                 Ok(()) => {
                     self.status.set_error(None);
                     if last_warning.is_some() {
-                        say(&format!("sink {} recovered", self.name));
+                        tracing::info!("sink {} recovered", self.name);
                     }
                     return Ok(Some(chunk.len()));
                 }
@@ -148,7 +149,7 @@ impl Worker {
             SinkStatus::add(&self.status.retries, 1);
             self.status.set_error(Some(&reason));
             if last_warning.as_ref() != Some(&reason) {
-                warn(&format!("sink {}: {reason}; retrying", self.name));
+                tracing::warn!("sink {}: {reason}; retrying", self.name);
                 last_warning = Some(reason);
             }
             if self.shutdown.is_requested() {
@@ -197,7 +198,7 @@ impl Worker {
                 let (text, batch, record) = &given[index];
                 bytes -= text.len() as u64;
                 let text = format!("sink {} rejected a record: {reason}", self.name);
-                of_node(&batch.node).in_scope(|| warnings.rejections.say(&text));
+                of_node(&batch.node).in_scope(|| warnings.rejections.warn(&text));
                 letters.push(DeadLetter {
                     batch,
                     record,
@@ -251,7 +252,7 @@ impl Worker {
             record.deliveries,
             self.max_deliveries
         );
-        of_node(&batch.node).in_scope(|| warn(&text));
+        of_node(&batch.node).in_scope(|| tracing::warn!("{text}"));
     }
 }
 

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use agg_client::command::Cmd;
 
+use agg_client::WarnOnce;
 use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};
-use agg_client::messages::{WarnOnce, say};
 use agg_client::{Reconnector, Shutdown};
 use agg_poller::rotation::{Appender, Rotation};
 use aggregator_protocol::{NodeName, RecordFormat};
@@ -65,10 +65,12 @@ pub async fn run(
     };
     let result = drain.run().await;
     if !options.is_quiet() {
-        say(&drain.tally.to_string());
+        tracing::info!("{}", drain.tally);
     }
     if !drain.unconfirmed.is_empty() {
-        say("the last records written were not acknowledged and will be delivered again");
+        tracing::info!(
+            "the last records written were not acknowledged and will be delivered again"
+        );
     }
     result
 }
@@ -220,7 +222,7 @@ impl Drain<'_> {
         let error = connection.rejected(&format!("AGG.FETCH from node {node}"), &text);
         // The server has no memory for more leases, until clients acknowledge records.
         if self.follow && text.code == "AGGFULL" {
-            self.warnings.say(&format!("{error}; trying again"));
+            self.warnings.warn(&format!("{error}; trying again"));
             return Ok(Vec::new());
         }
         Err(error)

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use agg_client::messages::{WarnOnce, say, warn};
+use agg_client::WarnOnce;
 
 use super::mounts::{self, Mount};
 use super::probe::{Helper, NoAnswer, Probe, Space};
@@ -148,7 +148,7 @@ impl FileSystems {
             let left = end.saturating_duration_since(Instant::now());
             if self.stuck.len() >= max_stuck {
                 self.warnings
-                    .say("too many file systems do not answer: no further ones are read");
+                    .warn("too many file systems do not answer: no further ones are read");
             } else if !left.is_zero() {
                 self.ask(point, left.min(self.timeouts.one));
             }
@@ -170,7 +170,7 @@ impl FileSystems {
         match answer {
             Ok(probe) => {
                 if let Some(warning) = file_system.apply(probe) {
-                    self.warnings.say(&warning);
+                    self.warnings.warn(&warning);
                 }
                 self.helper = Some(helper);
             }
@@ -190,7 +190,7 @@ impl FileSystems {
         (self.start_helper)()
             .map_err(|error| {
                 let warning = format!("cannot read file systems: {error}");
-                self.warnings.say(&warning);
+                self.warnings.warn(&warning);
             })
             .ok()
     }
@@ -211,10 +211,10 @@ impl FileSystems {
                 Err(NoAnswer::Exited) => {}
                 Ok(probe) => {
                     if stuck.was_reported {
-                        say(&format!("file system {} answers again", point.display()));
+                        tracing::info!("file system {} answers again", point.display());
                     }
                     if let Some(warning) = file_system.apply(probe) {
-                        self.warnings.say(&warning);
+                        self.warnings.warn(&warning);
                     }
                     file_system.answered = false;
                     if self.helper.is_none() {
@@ -232,9 +232,7 @@ impl FileSystems {
             if !stuck.was_reported && stuck.since.elapsed() >= self.timeouts.warning {
                 stuck.was_reported = true;
                 let point = point.display();
-                warn(&format!(
-                    "file system {point} does not answer: it is left out until it does"
-                ));
+                tracing::warn!("file system {point} does not answer: it is left out until it does");
             }
         }
     }

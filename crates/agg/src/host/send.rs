@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use agg_client::WarnOnce;
 use agg_client::command::{Cmd, MstatReply};
 use agg_client::connect::{ClientError, Connection, CursorWalk, ServerError};
-use agg_client::messages::WarnOnce;
 use agg_client::reply::{self, Reply, Value};
 use agg_client::{Delivery, Outbox};
 use aggregator_protocol::NodeName;
@@ -207,7 +207,7 @@ impl<'a> Reporter<'a> {
 
     fn warn(&mut self, text: &str) {
         self.has_rejections = true;
-        self.warnings.say(text);
+        self.warnings.warn(text);
     }
 }
 

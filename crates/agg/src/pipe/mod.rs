@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use agg_client::Shutdown;
 use agg_client::connect::Server;
-use agg_client::messages::say;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -91,17 +90,15 @@ impl Pipe<'_> {
         let result = self.send_all().await;
         if self.splitter.cut_lines > 0 {
             let cut = self.splitter.cut_lines;
-            say(&format!(
-                "{cut} lines longer than {MAX_LINE} bytes were cut"
-            ));
+            tracing::info!("{cut} lines longer than {MAX_LINE} bytes were cut");
         }
         if self.sender.rejected > 0 {
             let (rejected, answered) = (self.sender.rejected, self.sender.answered);
-            say(&format!("{rejected} of {answered} lines were rejected"));
+            tracing::info!("{rejected} of {answered} lines were rejected");
         }
         let unsent = self.count_unsent();
         if unsent > 0 {
-            say(&format!("{unsent} lines were read but not sent"));
+            tracing::info!("{unsent} lines were read but not sent");
         }
         match result? {
             ExitStatus::Success if self.sender.rejected > 0 => Ok(ExitStatus::Incomplete),

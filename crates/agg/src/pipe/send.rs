@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use agg_client::command::{Cmd, Report, Sequence};
 use agg_client::connect::{Connection, Server};
-use agg_client::messages::say;
 use agg_client::reply::Value;
 use agg_client::{Delivery, Outbox, Reconnector, Shutdown};
 
@@ -103,7 +102,7 @@ impl<'a> Sender<'a> {
                 if let Delivery::Rejected(reason) = delivery {
                     *rejected += 1;
                     if *rejected <= MAX_REPORTED {
-                        say(&format!("line {} rejected: {reason}", report.line.number));
+                        tracing::info!("line {} rejected: {reason}", report.line.number);
                     }
                 }
             };

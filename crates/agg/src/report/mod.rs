@@ -26,7 +26,6 @@ use std::time::Duration;
 
 use agg_client::Shutdown;
 use agg_client::connect::{Connection, Server};
-use agg_client::messages::{say, warn};
 use agg_client::nodes::{check_module, list_nodes};
 use aggregator_protocol::{NodeName, masking, units};
 
@@ -120,13 +119,13 @@ pub async fn run(
         Ok(()) => {}
     }
     for note in &report.notes {
-        warn(note);
+        tracing::warn!("{note}");
     }
     if report.metrics.total == 0 && !report.patterns.is_empty() {
-        warn("no metric matches --metric");
+        tracing::warn!("no metric matches --metric");
     }
     if options.output != Path::new("-") {
-        say(&page::summary(&report, &options.output, html.len()));
+        tracing::info!("{}", page::summary(&report, &options.output, html.len()));
     }
     Ok(match report.notes.is_empty() {
         true => ExitStatus::Success,

@@ -20,7 +20,6 @@ use agg_client::connect::{Access, Tls, TlsFiles};
 use agg_client::discovery::Hosts;
 use agg_client::discovery::probe::{About, State};
 use agg_client::discovery::scan::{Progress, Scan, Seen};
-use agg_client::messages::say;
 use aggregator_protocol::masking::json_lines;
 use aggregator_protocol::units;
 
@@ -172,12 +171,15 @@ pub async fn run(
         Err(error) => return Err(format!("cannot write to standard output: {error}")),
         Ok(()) => {}
     }
-    say(&summary(&all, progress.done.load(Relaxed), start.elapsed()));
+    tracing::info!(
+        "{}",
+        summary(&all, progress.done.load(Relaxed), start.elapsed())
+    );
     let untried = progress.unreached.load(Relaxed);
     if untried > 0 {
-        say(&format!(
+        tracing::info!(
             "{untried} of these could not be tried: no route, or too few file descriptors (ulimit -n)"
-        ));
+        );
     }
     Ok(match (interrupted, untried) {
         (true, _) => ExitStatus::Interrupted,

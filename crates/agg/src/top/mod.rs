@@ -31,7 +31,6 @@ use tokio::time::{MissedTickBehavior, timeout};
 use agg_client::Shutdown;
 use agg_client::connect::{Access, Server};
 use agg_client::discovery::Source;
-use agg_client::messages::say;
 use aggregator_protocol::{masking, units};
 
 use crate::exit_status::ExitStatus;
@@ -271,7 +270,7 @@ async fn run_once(
     }
     let problems = print::problems(&model);
     for problem in &problems {
-        say(problem);
+        tracing::info!("{problem}");
     }
     match problems.is_empty() {
         true => Ok(ExitStatus::Success),

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::messages::warn;
 use parking_lot::{Mutex, MutexGuard};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -88,7 +87,7 @@ impl Tls {
             match Loaded::read(&self.files) {
                 Ok(fresh) => *loaded = fresh,
                 Err(error) => {
-                    warn(&format!("{error}; the previous certificates stay in use"));
+                    tracing::warn!("{error}; the previous certificates stay in use");
                     // One message for each change.
                     loaded.stamps = stamps(&self.files);
                 }

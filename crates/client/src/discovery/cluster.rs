@@ -15,8 +15,8 @@ use tokio::time::sleep_until;
 
 use crate::command::Cmd;
 use crate::connect::{ClientError, Server};
-use crate::messages::WarnOnce;
 use crate::reply::{self, Reply};
+use crate::warn_once::WarnOnce;
 
 use super::found::Found;
 use super::persistent::PersistentConnection;
@@ -107,7 +107,7 @@ async fn newest_view(
                     break;
                 }
             }
-            Err(error) => once.say(&error.to_string()),
+            Err(error) => once.warn(&error.to_string()),
         }
     }
     let (index, view) = best?;

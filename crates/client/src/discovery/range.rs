@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep_until;
 
-use crate::messages::WarnOnce;
+use crate::warn_once::WarnOnce;
 
 use super::found::Found;
 use super::probe::State;
@@ -62,7 +62,7 @@ impl Range {
             }
             let unreached = progress.unreached.load(Relaxed);
             if unreached > 0 {
-                known.once.say("a scan could not reach all addresses: no route, or no descriptors for connections (ulimit -n)");
+                known.once.warn("a scan could not reach all addresses: no route, or no descriptors for connections (ulimit -n)");
             }
             sleep_until((start + self.interval).into()).await;
         }
@@ -105,7 +105,7 @@ impl Known {
                     None => format!("{id}: {}", state.words()),
                 };
                 self.once
-                    .say(&format!("{why}; not drained, checked again at each scan"));
+                    .warn(&format!("{why}; not drained, checked again at each scan"));
                 None
             }
         }

@@ -13,8 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep_until, timeout};
 
 use crate::connect::{ClientError, Server};
-use crate::messages::WarnOnce;
 use crate::reply::{self, Reply, Value};
+use crate::warn_once::WarnOnce;
 
 use super::found::Found;
 use super::persistent::PersistentConnection;
@@ -70,7 +70,7 @@ impl Sentinel {
             for answer in answers {
                 match answer {
                     Ok(answer) => good.push(answer),
-                    Err(error) => once.say(&error.to_string()),
+                    Err(error) => once.warn(&error.to_string()),
                 }
             }
             let all = good.len() == sentinels.len();

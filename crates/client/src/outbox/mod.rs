@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use crate::command::{Cmd, Report};
 use crate::connect::Connection;
 use crate::error::{ClientError, ServerError};
-use crate::messages::warn;
 use crate::numbering::Numbering;
 use crate::reply::{Reply, Value};
 
@@ -252,7 +251,7 @@ impl<R: Report> Outbox<R> {
                     if !std::mem::replace(&mut self.has_warned, true) {
                         let what =
                             "the server rejects SEQ, reports that are sent again may count twice";
-                        warn(&format!("{what}: {why}"));
+                        tracing::warn!("{what}: {why}");
                     }
                 }
                 Some(Next::Plain) => pending.number = None,

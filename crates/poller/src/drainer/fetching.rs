@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::line_protocol;
+use crate::spans::of_node;
 use agg_client::command::Cmd;
 use agg_client::connect::{ClientError, Connection};
 use agg_client::fetch::{self, FetchRequest, FetchedRecord};
-use agg_client::messages::of_node;
 use agg_client::nodes;
 use agg_client::reply::Reply;
 use aggregator_protocol::RecordFormat;
@@ -60,7 +60,7 @@ impl Drainer {
                 if !text.is_elsewhere() {
                     let what = format!("AGG.FETCH from node {node}");
                     let text = wire.rejected(&what, &text).to_string();
-                    of_node(node).in_scope(|| self.once.say(&text));
+                    of_node(node).in_scope(|| self.once.warn(&text));
                 }
                 let pause = nodes::LIST_TTL.max(self.table.poll_interval);
                 self.node_queues[fetch.index].due = start + pause;

@@ -25,8 +25,8 @@ use tokio::time::{sleep, sleep_until};
 
 use agg_client::Backoff;
 use agg_client::Shutdown;
+use agg_client::WarnOnce;
 use agg_client::connect::{ClientError, Connection, Server};
-use agg_client::messages::{WarnOnce, say, warn};
 use agg_client::nodes::{self, NodeScan};
 use aggregator_protocol::{NodeName, Queue, RecordFormat};
 
@@ -214,7 +214,7 @@ impl Drainer {
             status.error = None;
         }
         if self.last_warning.take().is_some() {
-            say(&format!("{} answers again", status.address));
+            tracing::info!("{} answers again", status.address);
         }
     }
 
@@ -231,7 +231,7 @@ impl Drainer {
         }
         status.error = Some(text.clone());
         if self.last_warning.as_ref() != Some(&text) {
-            warn(&format!("{text}; trying again"));
+            tracing::warn!("{text}; trying again");
             self.last_warning = Some(text);
         }
     }

@@ -22,8 +22,6 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use agg_client::messages::warn;
-
 use super::compactor::Compactor;
 use super::files::{is_current, list, numbered, sync_folder};
 use super::settings::{Mode, Rotation};
@@ -93,9 +91,7 @@ impl Appender {
                 drop(lock);
                 if !self.compactor.wake() {
                     let path = self.path.display();
-                    warn(&format!(
-                        "{path}: the compactor does not run; starting it again"
-                    ));
+                    tracing::warn!("{path}: the compactor does not run; starting it again");
                     self.compactor = Compactor::start(&self.path, &self.rotation);
                 }
                 continue;
@@ -180,9 +176,7 @@ fn repair(mut file: &File, path: &Path) -> io::Result<u64> {
     if complete < length {
         file.set_len(complete)?;
         let (bytes, name) = (length - complete, path.display());
-        warn(&format!(
-            "{name}: removed {bytes} bytes of an incomplete line that a crash left"
-        ));
+        tracing::warn!("{name}: removed {bytes} bytes of an incomplete line that a crash left");
     }
     Ok(complete)
 }

@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use agg_client::messages::WarnOnce;
+use agg_client::WarnOnce;
 
 use super::files::{Form, is_current, list, numbered, sync_folder, with_suffix};
 use super::settings::{Compression, Rotation};
@@ -43,7 +43,7 @@ impl Compactor {
             let mut once = WarnOnce::default();
             loop {
                 for error in compact(&path, &rotation) {
-                    once.say(&error);
+                    once.warn(&error);
                 }
                 if wake_ups.recv().is_err() {
                     return;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use agg_client::messages::WarnOnce;
+use agg_client::WarnOnce;
 
 use crate::config::WebLimits;
 
@@ -74,7 +74,7 @@ pub async fn accept(
                     connections.spawn(serve(stream, router.clone(), timeouts));
                 }
                 Err(error) => {
-                    once.say(&format!("the status page cannot accept a connection: {error}"));
+                    once.warn(&format!("the status page cannot accept a connection: {error}"));
                     sleep(RETRY_PAUSE).await;
                 }
             },

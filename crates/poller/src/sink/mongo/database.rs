@@ -1,6 +1,6 @@
 //! The database of a sink, with what is known of its collections.
 
-use agg_client::messages::WarnOnce;
+use agg_client::WarnOnce;
 use mongodb::bson::{Document, RawDocumentBuf};
 
 use crate::config;

@@ -61,7 +61,7 @@ impl Mongo {
                     code: Some(code),
                     reason,
                 }) if NO_TIME_SERIES.contains(&code) => {
-                    self.once.say(&format!(
+                    self.once.warn(&format!(
                         "the server does not support time-series collections ({reason}): {name} is a plain collection"
                     ));
                     return Ok(false);
@@ -73,7 +73,7 @@ impl Mongo {
         }
         let series = found.is_some_and(|options| options.contains_key("timeseries"));
         if self.settings.time_series && !series {
-            self.once.say(&format!(
+            self.once.warn(&format!(
                 "{name} already exists and is not a time-series collection: it stays a plain collection"
             ));
         }

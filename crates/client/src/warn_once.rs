@@ -1,44 +1,9 @@
-//! Messages for people, as events of `tracing`. The subject of a message (a server, a node) is the span in which it is
-//! written.
+//! Warnings that are logged once.
 
 use std::collections::HashSet;
 
-use tracing::Span;
-
-use aggregator_protocol::NodeName;
-
-/// The target of all messages of this module.
-pub const TARGET: &str = module_path!();
-
-/// Reports a state.
-pub fn say(text: &str) {
-    tracing::info!("{text}");
-}
-
-/// Reports a failure while work continues.
-pub fn warn(text: &str) {
-    tracing::warn!("{text}");
-}
-
-/// Reports the error that ends the program.
-pub fn fail(text: &str) {
-    tracing::error!("{text}");
-}
-
-// Spans of the level error: a higher level would leave out the names.
-
-/// Returns the span of messages about a server.
-pub fn of_server(id: &str) -> Span {
-    tracing::error_span!("server", server = id)
-}
-
-/// Returns the span of messages about a node.
-pub fn of_node(name: &NodeName) -> Span {
-    tracing::error_span!("node", node = %name)
-}
-
-/// Warns of each failure once, so that what fails every second does not fill a log. It remembers up to a thousand
-/// messages, and suppresses all further ones.
+/// Logs each warning once, so that what fails every second does not fill a log. It remembers up to a thousand warnings
+/// and suppresses all further ones.
 #[derive(Default)]
 pub struct WarnOnce {
     written: HashSet<String>,
@@ -46,13 +11,13 @@ pub struct WarnOnce {
 }
 
 impl WarnOnce {
-    /// Maximum messages that are remembered.
+    /// Maximum warnings that are remembered.
     const LIMIT: usize = 1000;
 
-    /// Warns unless this text was written before.
-    pub fn say(&mut self, text: &str) {
+    /// Logs a warning unless this text was logged before.
+    pub fn warn(&mut self, text: &str) {
         if let Some(message) = self.new_message(text) {
-            warn(&message);
+            tracing::warn!("{message}");
         }
     }
 
