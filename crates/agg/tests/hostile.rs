@@ -31,7 +31,7 @@ fn bounded(command: &Command) -> Command {
 
 /// Endless replies, and the message for each.
 fn attacks() -> Vec<(Answer, &'static str)> {
-    const MOST: &str = "it sends more than was asked for (65536 KiB)";
+    const MOST: &str = "the reply is larger than 65536 KiB";
     vec![
         (Answer::Endless(b"$9000000000\r\n", b"x"), MOST),
         // The maximum length, in each of endlessly many strings.
@@ -42,25 +42,25 @@ fn attacks() -> Vec<(Answer, &'static str)> {
         (Answer::Endless(b"*1000000000\r\n", b":1\r\n"), MOST),
         (
             Answer::Endless(b"*1000\r\n", b"*1000\r\n:1\r\n"),
-            "it nests arrays deeper than 16",
+            "the reply nests arrays deeper than 16",
         ),
         (
             Answer::Endless(b"", b"*1\r\n"),
-            "it nests arrays deeper than 16",
+            "the reply nests arrays deeper than 16",
         ),
         (
             Answer::Endless(b"+", b"x"),
-            "it sends a line of more than 64 KiB",
+            "the reply has a line of more than 64 KiB",
         ),
         (
             Answer::Endless(b"-ERR ", b"x"),
-            "it sends a line of more than 64 KiB",
+            "the reply has a line of more than 64 KiB",
         ),
         (
             Answer::Endless(b":", b"1"),
-            "it sends a line of more than 64 KiB",
+            "the reply has a line of more than 64 KiB",
         ),
-        (Answer::Endless(b"%", b"1\r\n"), "it does not speak RESP 2"),
+        (Answer::Endless(b"%", b"1\r\n"), "the reply is not RESP 2"),
     ]
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use agg_client::command::{
     Ack, Cmd, Command as _, Error, ErrorType, Extend, Fetch, Forget, GetError, GetMetric,
-    GetObject, Info, Kind, Level, Log, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality,
+    GetObject, Hist, Info, Kind, Level, Log, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality,
     RejectedSample, Report as _, Requeue, Sample, SampleType, Scan, Stat, StoredType, Window,
 };
-use agg_client::{Access, ClientError, Connection, Numbering, Queue, RecordFormat};
-use testkit::{Server, cluster::Cluster};
+use agg_client::{
+    Access, ClientError, Connection, Delivery, Numbering, Outbox, Queue, RecordFormat,
+};
+use testkit::{Server, cluster::Cluster, proxy::Proxy};
 
 /// A server with windows that do not close while a test runs, and a connection to it.
 async fn start() -> Option<(Server, Connection)> {
@@ -189,6 +191,31 @@ async fn samples_of_all_types_are_reported_in_one_command() {
 }
 
 #[tokio::test]
+async fn aggregated_values_are_reported() {
+    let Some((_server, mut connection)) = start().await else {
+        return;
+    };
+    let mut numbering = Numbering::new();
+    let hist = Hist::new("n", "seconds", [(0.25, 3), (0.5, 1)]).tags("unit:s");
+    let exact = hist.clone().sum(1.3).min(0.2).max(0.55);
+    assert!(connection.run(&exact).await.unwrap());
+    let numbered = hist.numbered(numbering.next());
+    assert_eq!(connection.run(&numbered).await.unwrap(), Some(true));
+    assert_eq!(connection.run(&numbered).await.unwrap(), None);
+    let late = Hist::new("n", "seconds", [(1, 1)]).at(1_760_000_000_000);
+    assert!(!connection.run(&late).await.unwrap());
+    let metric = GetMetric::new("n", "seconds");
+    let metric = connection.run(&metric).await.unwrap().unwrap();
+    let window = &metric.min[0];
+    assert_eq!((window.count, window.sum), (8, 2.55));
+    assert_eq!((window.min, window.max), (0.2, 0.55));
+    assert_eq!(
+        (metric.last.as_str(), metric.tags["unit"].as_str()),
+        ("0.5", "s")
+    );
+}
+
+#[tokio::test]
 async fn repeated_number_is_no_error() {
     let Some((_server, mut connection)) = start().await else {
         return;
@@ -209,6 +236,44 @@ async fn repeated_number_is_no_error() {
     assert_eq!(connection.run(&repeated).await.unwrap(), None);
     let next = error.numbered(numbering.next());
     assert_eq!(connection.run(&next).await.unwrap().unwrap().occurrences, 1);
+}
+
+#[tokio::test]
+async fn increments_count_once_although_replies_are_lost() {
+    let Some((server, mut direct)) = start().await else {
+        return;
+    };
+    let proxy = Proxy::start(server.port);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let behind_proxy = agg_client::Server::parse(&url, &Access::default()).unwrap();
+    let (mut outbox, mut taken, mut repeated) = (Outbox::default(), 0, 0);
+    let mut count = |_, delivery| match delivery {
+        Delivery::Taken(counted) => taken += u64::from(counted),
+        Delivery::Repeated => repeated += 1,
+        Delivery::Rejected(error) => panic!("{error}"),
+    };
+    let increment = Stat::new("n", "m", 1).sample_type(SampleType::Inc);
+    for _ in 0..3 {
+        let mut connection = behind_proxy.connect().await.unwrap();
+        outbox.push(increment);
+        outbox.send(&mut connection, &mut count).await.unwrap();
+        (0..100).for_each(|_| outbox.push(increment));
+        proxy.lose_replies(true);
+        let cut = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            proxy.cut();
+            proxy.lose_replies(false);
+            proxy.repair();
+        };
+        let (sent, ()) = tokio::join!(outbox.send(&mut connection, &mut count), cut);
+        assert!(sent.unwrap_err().is_retriable());
+        assert_eq!(outbox.len(), 100);
+    }
+    outbox.send(&mut direct, &mut count).await.unwrap();
+    assert_eq!((taken, repeated), (3, 300));
+    let metric = GetMetric::new("n", "m");
+    let metric = direct.run(&metric).await.unwrap().unwrap();
+    assert_eq!((metric.samples, metric.total), (303, Some(303.0)));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Errors: AGG.ERROR, and an error as a node holds it.
+//! Errors: AGG.ERROR, and an error as a node stores it.
 
 use std::collections::BTreeMap;
 
@@ -200,7 +200,7 @@ impl Command for Error<'_> {
 
 report!(Error);
 
-/// An error as a node holds it.
+/// An error as a node stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredError {
     /// The id in the queue ERROR; 0 while the error is not queued.

@@ -1,12 +1,13 @@
-//! The commands of the module: what each takes, and what it answers.
+//! Typed commands of the module, and their replies.
 //!
-//! A value of this module describes one command. It does no I/O; [`Connection::run`] sends it and reads the reply, and
-//! [`Connection::run_all`] sends many in one pipeline. The first argument of every command is the node, which is the
-//! key; all names are any bytes. Options that are not given are not sent, so the server's default holds. Times are Unix
-//! milliseconds; the default is the server's clock.
+//! A value of this module describes one command and does no I/O. [`Connection::run`] sends it and reads the reply, and
+//! [`Connection::run_all`] sends many in one pipeline. [`Outbox`] sends reports until they are answered. The first
+//! argument of every command is the node, which is the key. Names may have any bytes. Options that are not set are not
+//! sent, so the server's defaults apply. Times are Unix milliseconds.
 //!
 //! [`Connection::run`]: crate::Connection::run
 //! [`Connection::run_all`]: crate::Connection::run_all
+//! [`Outbox`]: crate::Outbox
 
 mod cmd;
 mod drain;
@@ -52,7 +53,7 @@ pub trait Command {
     /// Appends the arguments behind the name.
     fn write_args(&self, cmd: &mut Cmd);
 
-    /// Reads a reply that is no error; none if it is not a reply of the command.
+    /// Reads a reply other than an error; none if the command does not reply so.
     fn read_reply(&self, reply: Value) -> Option<Self::Output>;
 
     /// Returns the command as it is sent.
@@ -63,7 +64,7 @@ pub trait Command {
     }
 }
 
-/// A kind of content that a node holds by name.
+/// A kind of content that a node stores by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Metrics.
@@ -97,7 +98,7 @@ fn count(reply: &Value) -> Option<u64> {
     u64::try_from(crate::reply::int(reply)?).ok()
 }
 
-/// Reads what may be missing, which is a nil.
+/// Reads a reply that may be nil.
 fn maybe<T>(reply: Value, read: impl FnOnce(Value) -> Option<T>) -> Option<Option<T>> {
     match reply {
         Value::Nil => Some(None),

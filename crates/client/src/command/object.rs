@@ -1,4 +1,4 @@
-//! Objects: AGG.REALITY, and an object as a node holds it.
+//! Objects: AGG.REALITY, and an object as a node stores it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use super::fields::Fields;
 use super::{Cmd, Command, option};
 use crate::reply::{self, Value};
 
-/// AGG.REALITY: reports the state of an object as JSON. The same content in other spacing or order is no change.
+/// AGG.REALITY: reports the state of an object as JSON. The same content with other spacing
+/// or order of members is no change.
 #[derive(Clone, Copy, Debug)]
 pub struct Reality<'a> {
     node: &'a [u8],
@@ -49,7 +50,7 @@ impl<'a> Reality<'a> {
         self
     }
 
-    /// Sets after how many seconds without a report the object is gone; 0 is never.
+    /// Sets the time to live, seconds: an object that is not reported for so long is gone. 0: it does not expire.
     pub fn ttl_s(mut self, seconds: u64) -> Self {
         self.ttl_s = Some(seconds);
         self
@@ -61,9 +62,9 @@ impl<'a> Reality<'a> {
 pub enum ObjectState {
     /// The object is new or has changed.
     Changed,
-    /// The object is as it was.
+    /// The object has not changed.
     Unchanged,
-    /// The report is older than the state that the server has.
+    /// The report is older than the stored state.
     Older,
 }
 
@@ -91,7 +92,7 @@ impl Command for Reality<'_> {
     }
 }
 
-/// An object as a node holds it.
+/// An object as a node stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredObject {
     /// The id in the queue REALITY; 0 while the object is not queued.

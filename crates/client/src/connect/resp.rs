@@ -78,10 +78,7 @@ impl Allowance {
     fn has(&self, bytes: usize) -> Result<(), Fault> {
         match bytes <= self.limit - self.used {
             true => Ok(()),
-            false => hostile(format!(
-                "it sends more than was asked for ({} KiB)",
-                self.limit >> 10
-            )),
+            false => hostile(format!("the reply is larger than {} KiB", self.limit >> 10)),
         }
     }
 
@@ -96,7 +93,7 @@ impl Allowance {
                 .all
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
             if added.is_err() {
-                return hostile("too many servers send large answers at a time");
+                return hostile("too many servers send large replies at the same time");
             }
             self.shared += more;
         }
@@ -131,14 +128,14 @@ where
         read_line(stream, &mut line).await?;
         allowance.take(VALUE)?;
         let Some((kind, rest)) = line.split_first() else {
-            return hostile("it sends an empty line where a reply should be");
+            return hostile("the reply is an empty line");
         };
         let mut value = match kind {
             b'+' => Value::SimpleString(text(rest, allowance)?),
             b'-' if arrays.is_empty() => {
                 return Ok(Err(ServerError::parse(&text(rest, allowance)?)));
             }
-            b'-' => return hostile("it sends an error within an array"),
+            b'-' => return hostile("the reply has an error within an array"),
             b':' => Value::Int(number(rest)?),
             b'$' => match length(rest)? {
                 None => Value::Nil,
@@ -148,7 +145,7 @@ where
                 None => Value::Nil,
                 Some(0) => Value::Array(Vec::new()),
                 Some(_) if arrays.len() == DEPTH => {
-                    return hostile(format!("it nests arrays deeper than {DEPTH}"));
+                    return hostile(format!("the reply nests arrays deeper than {DEPTH}"));
                 }
                 Some(left) => {
                     allowance.has(left.saturating_mul(VALUE))?;
@@ -157,7 +154,7 @@ where
                     continue;
                 }
             },
-            _ => return hostile("it does not speak RESP 2"),
+            _ => return hostile("the reply is not RESP 2"),
         };
         // The value may be the last of its array, and that one the last of another.
         loop {
@@ -189,14 +186,17 @@ where
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = end.map_or(bytes.len(), |at| at + 1);
         if line.len() + part > LINE {
-            return hostile(format!("it sends a line of more than {} KiB", LINE >> 10));
+            return hostile(format!(
+                "the reply has a line of more than {} KiB",
+                LINE >> 10
+            ));
         }
         line.extend_from_slice(&bytes[..part]);
         stream.consume(part);
         if end.is_some() {
             let whole = line.strip_suffix(b"\r\n").map(<[u8]>::len);
             let Some(length) = whole else {
-                return hostile("it does not speak RESP 2");
+                return hostile("the reply is not RESP 2");
             };
             line.truncate(length);
             return Ok(());
@@ -230,7 +230,7 @@ where
     read_line(stream, &mut end).await?;
     match end.is_empty() {
         true => Ok(string),
-        false => hostile("it sends a string that is longer than announced"),
+        false => hostile("the reply has a string that is longer than its length"),
     }
 }
 
@@ -243,7 +243,7 @@ fn number(digits: &[u8]) -> Result<i64, Fault> {
     let number = std::str::from_utf8(digits)
         .ok()
         .and_then(|digits| digits.parse().ok());
-    number.map_or_else(|| hostile("it sends a number that is none"), Ok)
+    number.map_or_else(|| hostile("the reply has an invalid number"), Ok)
 }
 
 /// Reads a length; none is nil.
@@ -252,7 +252,7 @@ fn length(digits: &[u8]) -> Result<Option<usize>, Fault> {
         -1 => Ok(None),
         length => match usize::try_from(length) {
             Ok(length) => Ok(Some(length)),
-            Err(_) => hostile("it announces a negative length"),
+            Err(_) => hostile("the reply has a negative length"),
         },
     }
 }
@@ -309,21 +309,18 @@ mod tests {
             b"+OK\n",
             b">1\r\n",
         ] {
-            assert_eq!(fault(bytes), "it does not speak RESP 2");
+            assert_eq!(fault(bytes), "the reply is not RESP 2");
         }
-        assert_eq!(fault(b":seven\r\n"), "it sends a number that is none");
-        assert_eq!(fault(b"$-2\r\n"), "it announces a negative length");
-        assert_eq!(
-            fault(b"\r\n"),
-            "it sends an empty line where a reply should be"
-        );
+        assert_eq!(fault(b":seven\r\n"), "the reply has an invalid number");
+        assert_eq!(fault(b"$-2\r\n"), "the reply has a negative length");
+        assert_eq!(fault(b"\r\n"), "the reply is an empty line");
         assert_eq!(
             fault(b"*1\r\n-ERR\r\n"),
-            "it sends an error within an array"
+            "the reply has an error within an array"
         );
         assert_eq!(
             fault(b"$1\r\nabc\r\n"),
-            "it sends a string that is longer than announced"
+            "the reply has a string that is longer than its length"
         );
         assert_eq!(fault(b"*2\r\n:1\r\n"), "unexpected end of file");
     }
@@ -331,7 +328,7 @@ mod tests {
     #[test]
     fn replies_are_bounded_in_bytes_depth_and_lines() {
         // An announced length is rejected before anything is read.
-        let too_much = "it sends more than was asked for (1024 KiB)";
+        let too_much = "the reply is larger than 1024 KiB";
         assert_eq!(fault(b"$1048577\r\n"), too_much);
         assert_eq!(fault(b"*9000000000000000000\r\n"), too_much);
         assert_eq!(
@@ -341,9 +338,9 @@ mod tests {
         let many = [&b"*10000\r\n"[..], &b"*1\r\n:1\r\n".repeat(10_000)].concat();
         assert_eq!(fault(&many), too_much);
         let deep = b"*1\r\n".repeat(17);
-        assert_eq!(fault(&deep), "it nests arrays deeper than 16");
+        assert_eq!(fault(&deep), "the reply nests arrays deeper than 16");
         let line = [&b"+"[..], &[b'x'; LINE]].concat();
-        assert_eq!(fault(&line), "it sends a line of more than 64 KiB");
+        assert_eq!(fault(&line), "the reply has a line of more than 64 KiB");
     }
 
     #[test]
@@ -358,7 +355,7 @@ mod tests {
                 Err(fault) => panic!("{fault:?}"),
             }
         };
-        assert_eq!(full, "too many servers send large answers at a time");
+        assert_eq!(full, "too many servers send large replies at the same time");
         assert_eq!(several.len(), 5);
         // Small replies do not need it.
         Allowance::of(100 << 20, &ALL).take(FREE).unwrap();
