@@ -68,7 +68,7 @@ pub fn page(value: Value) -> Option<(Vec<u8>, Vec<Value>)> {
 /// The maximum number of bytes of the records of a reply that are read: as JSON they take many times as much.
 const RECORDS: usize = 8 << 20;
 
-/// Returns the records of AGG.PEEK as JSON. Records that are not JSON are left out, and those beyond [`RECORDS`].
+/// Returns the records of AGG.PEEK as JSON. Records that are not JSON are left out, and those beyond 8 MiB.
 pub fn records(value: Value) -> Vec<serde_json::Value> {
     let mut left = RECORDS;
     let deliveries = items(value).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! `agg host`: reports the machine that it runs on at a steady interval. While the server is down nothing is measured:
-//! counters are totals, so that their rates continue afterwards. A report whose reply was lost is sent again with the time
-//! at which it was measured, and counts once.
+//! counters are totals, so that their rates continue afterwards. A report whose reply was lost is sent again with the
+//! time at which it was measured, and counts once.
 
 mod commands;
 mod file_systems;

@@ -1,8 +1,8 @@
 //! `agg pipe`: sends the lines of standard input as log entries or errors.
 //!
 //! # Invariants
-//! Memory is bounded: while the server is slow, the writer of standard input waits. Unanswered lines are sent again under
-//! their sequence numbers, so each counts once.
+//! Memory is bounded: while the server is slow, the writer of standard input waits. Unanswered lines are sent again
+//! under their sequence numbers, so each counts once.
 
 mod batch;
 mod lines;

@@ -6,8 +6,8 @@ use aggregator_protocol::percentile;
 
 use crate::reply::{self, Value};
 
-/// A map of a reply. What is taken out of it is read once; names that nobody takes are ignored, as a newer server may
-/// tell more.
+/// A map of a reply. Each field is taken out once. Fields that nobody takes are ignored, because a newer server may send
+/// more of them.
 pub struct Fields(Vec<(String, Value)>);
 
 impl Fields {
