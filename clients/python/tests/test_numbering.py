@@ -429,7 +429,10 @@ def test_log_entry_waits_for_memory_for_its_source_only(
             assert r.counts.dropped == {"refused": 1}
 
 
-@pytest.mark.parametrize("error", ["LOADING", "READONLY"])
+NOT_READY = ["LOADING", "READONLY", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCONF"]
+
+
+@pytest.mark.parametrize("error", NOT_READY)
 def test_no_report_overtakes_one_that_a_server_was_not_ready_for(
     proxy: Proxy,
     url: str,
@@ -461,6 +464,35 @@ def test_no_report_overtakes_one_that_a_server_was_not_ready_for(
         assert r.counts.sent == 6 and r.counts.failures == 1
     assert rejected and logged(client) == ["0", "1", "2", "3", "4"]
     assert "not ready" in caplog.text
+
+
+@pytest.mark.parametrize("error", NOT_READY)
+def test_report_that_others_overtook_gets_a_new_number(
+    proxy: Proxy, url: str, client: agg.Client, error: str
+) -> None:
+    """The server rejects one report in the middle, and takes those behind it."""
+    rejected: list[bytes] = []
+
+    def reject(data: bytes) -> tuple[bytes, bool]:
+        third = re.compile(rb"AGG\.LOG(\r\n\$1\r\nn\r\n\$1\r\n2\r\n)")
+        if not rejected and third.search(data):
+            rejected.append(data)
+            return third.sub(rb"AGG.LOX\1", data), False
+        return data, False
+
+    def not_ready(data: bytes) -> tuple[bytes, bool]:
+        unknown = rb"-ERR unknown command 'AGG.LOX'[^\r]*"
+        return re.sub(unknown, b"-%s not ready" % error.encode(), data), False
+
+    with agg.Recorder("n", proxy.url, interval=60) as r:
+        r.stat("warm-up", 1)
+        assert r.flush()
+        proxy.requests, proxy.replies = reject, not_ready
+        for i in range(5):
+            r.log(f"{i}")
+        assert r.flush(20)
+        assert r.counts.sent == 6 and r.counts.failures == 1
+    assert len(rejected) == 1 and logged(client) == ["0", "1", "3", "4", "2"]
 
 
 def test_recorder_numbers_in_the_order_of_sending(url: str, client: agg.Client) -> None:

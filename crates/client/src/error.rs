@@ -176,6 +176,8 @@ impl ClientError {
     ) -> Option<ClientError> {
         let endpoint = || endpoint.to_owned();
         match error.code.as_str() {
+            // A module of version 0.1 has all commands but this one.
+            "ERR" if error.detail.starts_with("unknown command 'AGG.HIST'") => None,
             "ERR" if error.detail.starts_with("unknown command") => Some(ClientError::NoModule {
                 endpoint: endpoint(),
             }),
@@ -326,6 +328,8 @@ mod tests {
             "the server redis://h:1 does not have the aggregator module: start it with --loadmodule \
              libaggregator.so"
         );
+        let newer = "ERR unknown command 'AGG.HIST', with args beginning with: 'n'";
+        assert_eq!(of_server(newer), None);
         assert!(of_server("LOADING x").unwrap().is_retriable());
         let no_auth = of_server("NOAUTH x").unwrap();
         assert!(!no_auth.is_retriable());

@@ -1,5 +1,7 @@
 //! The source of a stream of reports, and the numbers of its reports (the option SEQ), so that each counts once.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crate::command::Sequence;
 
 /// The bytes of the host name in the name of a source. A source may have 256 bytes; shorter ones take less of the
@@ -39,8 +41,10 @@ impl Numbering {
     pub fn new() -> Numbering {
         let host = rustix::system::uname();
         let host = host.nodename().to_bytes();
+        // The keys of a RandomState are random bytes of the system.
+        let random = RandomState::new().hash_one(());
         Numbering {
-            source: name(host, std::process::id(), fastrand::u64(..)),
+            source: name(host, std::process::id(), random),
             last: 0,
         }
     }

@@ -126,6 +126,8 @@ class SampleBatch(Batch):
         if taken.is_repetition:
             # The lost first reply may have been that some were late or rejected.
             return self.reports, 0, 0
+        if not (taken.late or taken.refused):
+            return self.reports, 0, 0
         reports = [*chain.from_iterable(repeat(run.reports, len(run)) for run in self._runs)]
         rejected = 0
         for i, _ in taken.refused:

@@ -17,6 +17,7 @@ import redis
 
 from .arguments import At
 from .client import Client
+from .errors import UnavailableError, translate
 
 # Prefers the counter that keeps counting while the machine sleeps.
 ticks: Callable[[], float] = (
@@ -76,6 +77,10 @@ class ServerClock:
             except (redis.ConnectionError, redis.TimeoutError, OSError):
                 raise
             except Exception as error:
+                if isinstance(error, redis.ResponseError):
+                    unavailable = translate(error)
+                    if isinstance(unavailable, UnavailableError):
+                        raise unavailable from None
                 self.offset = time.time() - ticks()
                 self._synced_at = ticks()
                 return f"{type(error).__name__}: {error}"

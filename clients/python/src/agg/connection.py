@@ -25,6 +25,7 @@ from . import forking
 from .client import Client, server_url, url_options
 from .clock import ServerClock
 from .command import Command
+from .errors import UnavailableError
 
 logger = logging.getLogger("agg")
 
@@ -33,7 +34,14 @@ logger = logging.getLogger("agg")
 UNAVAILABLE = (RedisError, OSError, ValueError)
 
 # Results of commands that a server is temporarily unable to take.
-RETRIABLE = (BusyLoadingError, ReadOnlyError, MasterDownError, TryAgainError, ClusterDownError)
+RETRIABLE = (
+    BusyLoadingError,
+    ReadOnlyError,
+    MasterDownError,
+    TryAgainError,
+    ClusterDownError,
+    UnavailableError,
+)
 
 Server = Union[str, Callable[[], Any], Any, None]
 """A URL, a redis-py connection, a function that creates one, or None for the default."""

@@ -26,6 +26,14 @@ class WrongTypeError(AggError):
     """``WRONGTYPE``: the node's key holds a value of another type."""
 
 
+class UnavailableError(ResponseError):
+    """The server is not able to take writes at present.
+
+    A script is running (``BUSY``), it has too few replicas (``NOREPLICAS``) or it cannot save its
+    data (``MISCONF``).
+    """
+
+
 class ModuleMissingError(AggError):
     """The server does not know the command: the module is not loaded."""
 
@@ -39,6 +47,8 @@ def translate(error: ResponseError) -> ResponseError:
         return FullError(message)
     if message.startswith("WRONGTYPE"):
         return WrongTypeError(message)
+    if message.startswith(("BUSY ", "NOREPLICAS ", "MISCONF ")):
+        return UnavailableError(message)
     lower = message.lower()
     if lower.startswith("unknown command") and "agg." in lower:
         return ModuleMissingError(f"{message} (is the module loaded?)")

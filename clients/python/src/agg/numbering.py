@@ -2,7 +2,8 @@
 
 The server keeps the last number of each source, and ignores a report whose number is not greater.
 A report whose reply was lost is therefore sent again under its number, and before any report with a
-greater one. An error consumes no number, so a rejected report is sent again under its number, too.
+greater one. An error consumes no number, so a rejected report is sent again under its number, too,
+unless a later one was accepted: then it gets a new number.
 
 A server that has no memory for another source answers AGGFULL. The report is then sent again later
 under its number, three times within a second; then, if it is of samples, without a number, because
@@ -108,10 +109,12 @@ class Numbering:
     def expect_upgrade(self) -> None:
         """Assumes again that the server knows all options. To be called if it may have changed."""
         self._is_supported = self._has_columns = True
+        self._is_known = False
 
     def sort(self, batches: list[Batch], results: list[Any]) -> Outcome:
         """Sorts batches by what their results, exceptions included, require."""
         outcome = Outcome([], [], [], None)
+        is_overtaken = False
         accepted = [
             i
             for i, (batch, result) in enumerate(zip(batches, results))
@@ -126,12 +129,15 @@ class Numbering:
             if isinstance(result, RETRIABLE) or (
                 i > may_wait_from and self._waits > 0 and self._is_source_rejected(batch, result)
             ):
+                is_overtaken |= i < may_wait_from
                 outcome.later.append(batch)
                 outcome = outcome._replace(why=outcome.why or result)
             elif parts := self._changed(batch, result):
                 outcome.at_once.extend(parts)
             else:
                 outcome.final.append((batch, result))
+        if is_overtaken:
+            self.assign(outcome.later)
         if outcome.why is not None and not isinstance(outcome.why, RETRIABLE):
             self._waits -= 1
         return outcome
@@ -139,8 +145,8 @@ class Numbering:
     def _is_source_rejected(self, batch: Batch, result: Any) -> bool:
         """Returns whether the server may have no memory for another source.
 
-        It has none for any report then. Of a source that it knows, it takes an AGG.MSTAT, but may
-        have no memory for anything else.
+        Without memory for the source it rejects every numbered report. Once it knows the source it
+        never rejects a whole AGG.MSTAT with AGGFULL, but it may reject other reports.
         """
         is_full = bool(batch.number) and isinstance(result, FullError)
         return is_full and (not self._is_known or isinstance(batch, SampleBatch))

@@ -5,7 +5,8 @@ Invariants, whatever the server does:
 * The reporting methods of `Recorder` never wait for the network and never raise.
 * Pending reports are bounded: samples by number, all others (events) by number and bytes. Neither
   kind can displace the other. Reports that do not fit are dropped, and every loss is counted.
-* While the server is down, pending increments are added up, so that more of them fit.
+* While the server is down, pending increments are added up, so that more of them fit. They may
+  take up to twice ``max_samples`` in addition.
 * After a fork, the child has an empty queue and its own thread. Reports pending at the fork are
   sent by the parent, over a connection that the child does not touch.
 * When the interpreter exits, pending reports are sent, for at most ``at_exit`` seconds.
@@ -407,7 +408,7 @@ class Recorder(SampleReports, EventReports):
         if later:
             self._note_failure(why)
             return False
-        # Each change leaves less to be rejected for.
+        # This ends, because each change removes one reason for a rejection (COLUMNS or SEQ).
         return not at_once or self._send(at_once)
 
     def _note_failure(self, error: object) -> None:

@@ -93,12 +93,18 @@ impl<'a> Reporter<'a> {
         connection: &mut Connection,
         samples: &[Sample],
     ) -> Result<(), ClientError> {
+        // Earlier ones first: a server that keeps rejecting them must not let the outbox grow.
         if !self.outbox.is_empty() {
             self.set_times(connection).await?;
+            self.send_outbox(connection).await?;
         }
         for report in commands::reports(self.node, samples, self.tags) {
             self.outbox.push(report);
         }
+        self.send_outbox(connection).await
+    }
+
+    async fn send_outbox(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
         let mut deliveries = Vec::new();
         let each = |report, delivery| deliveries.push((report, delivery));
         let result = self.outbox.send(connection, each).await;

@@ -81,7 +81,7 @@ impl SampleOptions<'_> {
     }
 }
 
-/// Methods that set the options of what has them in this place.
+/// Implements the setters of the sample options for a type that holds them in the given field.
 macro_rules! sample_options {
     ($name:ident, $($options:ident).+) => {
         impl<'a> $name<'a> {

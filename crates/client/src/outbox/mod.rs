@@ -1,5 +1,5 @@
-//! Reports until the server has answered them: what was sent over a connection that broke is sent again, and counts
-//! once.
+//! A queue of reports that are sent until the server has answered them. A report without a reply is sent again over the
+//! next connection, and counts once.
 //!
 //! # Invariants
 //!
@@ -7,7 +7,8 @@
 //!   report with a greater number, which would make the server ignore it.
 //! - An error consumes no number, but a later report may have consumed a greater one. So a report that a server was
 //!   not able to take gets a new number.
-//! - Each report is passed to the caller once, with its reply.
+//! - Each report is passed to the caller once, with its reply. One that is split for a server without COLUMNS is passed
+//!   in its parts.
 
 use std::collections::VecDeque;
 
@@ -17,12 +18,16 @@ use crate::error::{ClientError, ServerError};
 use crate::numbering::Numbering;
 use crate::reply::{Reply, Value};
 
+/// Maximum reports of a pipeline: their commands are built before the first is sent.
+const PIPELINE: usize = 1000;
+
 /// The outcome of sending a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery<T> {
     /// The server took the report, and replied so.
     Taken(T),
-    /// The server had taken the report when it was sent before; that reply was lost.
+    /// The server has a number of this stream that is not lower: it took the report before, and that reply was lost. If
+    /// it had rejected the report and taken a later one, and both replies were lost, it answers the same.
     Repeated,
     /// The server rejected the report.
     Rejected(ServerError),
@@ -31,7 +36,7 @@ pub enum Delivery<T> {
 /// Sends reports of one stream to a node in their order, each until the server has answered it.
 ///
 /// The reports have sequence numbers (SEQ), so increments, log entries and errors count once although a report is sent
-/// again. Three servers get reports without a number, which may count twice then:
+/// again. Two kinds of servers get reports without a number, which may then count twice:
 ///
 /// - A server of version 0.1, which does not know SEQ. It does not know COLUMNS either: AGG.MSTAT is sent as several
 ///   commands.
@@ -136,7 +141,8 @@ impl<R> Outbox<R> {
         self.pending.is_empty()
     }
 
-    /// Returns the reports without a reply, in the order of sending. A change of them is sent with them.
+    /// Returns the reports without a reply, in the order of sending. Changes have no effect on a report that the server
+    /// has taken already.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut R> {
         self.pending.iter_mut().map(|pending| &mut pending.report)
     }
@@ -169,7 +175,7 @@ impl<R: Report> Outbox<R> {
             // A server that is loading rejects the first reports and takes later ones. The first one goes ahead, so
             // that they keep their order.
             let count = match connection.support.has_answered {
-                true => self.pending.len(),
+                true => self.pending.len().min(PIPELINE),
                 false => 1,
             };
             let commands = self.commands(count, connection);
@@ -312,11 +318,16 @@ impl<R: Report> Pending<R> {
                 self.is_unnumbered = true;
                 Next::Unnumbered(error)
             }
-            // The server was the primary, or will be.
-            Err(error) if error.code == "READONLY" => Next::Unavailable(error),
+            Err(error) if is_temporary(&error) => Next::Unavailable(error),
             Err(error) => Next::Deliver(Delivery::Rejected(error)),
         }
     }
+}
+
+/// Returns whether a server rejects all writes at present: it is a replica that was the primary or will be, has too few
+/// replicas, or cannot save.
+fn is_temporary(error: &ServerError) -> bool {
+    ["READONLY", "NOREPLICAS", "MISCONF"].contains(&error.code.as_str())
 }
 
 /// Returns whether a server rejects an option because it does not know it.

@@ -154,23 +154,37 @@ async fn report_that_was_overtaken_gets_a_new_number() {
 }
 
 #[tokio::test]
-async fn reports_to_a_replica_keep_order_and_numbers() {
-    let mut logs = Logs::new(4, |n| {
-        if n == 2 || n == 3 {
-            "-READONLY x"
-        } else {
-            ":7"
-        }
-    });
-    let error = logs.send().await.unwrap_err();
-    let expected = ServerError::parse("READONLY x");
-    assert!(
-        matches!(&error, ClientError::Unavailable { error, .. } if *error == expected),
-        "{error}"
-    );
-    logs.send().await.unwrap();
-    assert_eq!(logs.sent()[4..], sent(&[("3", 3), ("4", 4)]));
-    assert_eq!(logs.deliveries, vec![Delivery::Taken(7); 4]);
+async fn reports_to_a_server_without_writes_keep_order_and_numbers() {
+    for reply in ["-READONLY x", "-NOREPLICAS x", "-MISCONF x"] {
+        let mut logs = Logs::new(4, move |n| match n {
+            2 | 3 => reply,
+            _ => ":7",
+        });
+        let error = logs.send().await.unwrap_err();
+        let expected = ServerError::parse(&reply[1..]);
+        assert!(
+            matches!(&error, ClientError::Unavailable { error, .. } if *error == expected),
+            "{error}"
+        );
+        logs.send().await.unwrap();
+        assert_eq!(logs.sent()[4..], sent(&[("3", 3), ("4", 4)]));
+        assert_eq!(logs.deliveries, vec![Delivery::Taken(7); 4]);
+    }
+}
+
+#[tokio::test]
+async fn many_reports_are_sent_in_several_pipelines() {
+    let mut outbox = Outbox::default();
+    let count = 2 * PIPELINE + 17;
+    for _ in 0..count {
+        outbox.push(Log::new("n", "1"));
+    }
+    let stub = stub(|_| ":7");
+    let mut connection = connect(&stub).await;
+    let mut taken = 0;
+    let each = |_, _| taken += 1;
+    outbox.send(&mut connection, each).await.unwrap();
+    assert_eq!((taken, stub.commands().len()), (count, count));
 }
 
 #[tokio::test]
