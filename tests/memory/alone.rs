@@ -61,6 +61,16 @@ fn changing_tag_lists_of_60_kb_do_not_exceed_the_memory_limit() {
 }
 
 #[test]
+fn large_histograms_do_not_exceed_the_memory_limit() {
+    let attacks: [Attack; 2] = [histograms, histograms];
+    // Its metrics are known soon, and known metrics always count.
+    let Some((_, dropped)) = attack("histograms", "1mb", &attacks, Goal::Drop) else {
+        return;
+    };
+    assert!(dropped > 0, "the attack was too weak");
+}
+
+#[test]
 fn messages_of_64_kb_evict_each_other() {
     let Some((rejected, dropped)) = attack("messages", "8mb", &[messages, messages], Goal::Drop)
     else {

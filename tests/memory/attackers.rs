@@ -218,6 +218,27 @@ pub fn windows(random: &mut Random) -> Vec<Words> {
         .collect()
 }
 
+/// Histograms as large as they can be: of values far from each other, each of which occurred often.
+pub fn histograms(random: &mut Random) -> Vec<Words> {
+    let at = now_ms() - random.below(3_000) as i64;
+    (0..60)
+        .flat_map(|_| {
+            let metric = format!("h{}", random.below(100));
+            let (low, high) = (random.below(300), random.below(300));
+            let pairs = format!("1e-{low} 4294967296 1e{high} 1 -{low}.5 70000 {high} 3");
+            [
+                split(&format!("AGG.HIST hist {metric} AT {at} VALUES {pairs}")),
+                split(&format!(
+                    "AGG.STAT hist {metric} {low}e-2 HIST TIMES 4294967296"
+                )),
+                split(&format!(
+                    "AGG.HIST hist {metric} VALUES {high} 70000 1 300 1000 20"
+                )),
+            ]
+        })
+        .collect()
+}
+
 /// A poller that fetches with long leases and never acknowledges.
 pub fn leases(random: &mut Random) -> Vec<Words> {
     let nodes = [
@@ -256,7 +277,7 @@ pub fn forget(random: &mut Random) -> Vec<Words> {
 }
 
 /// All attacks by name.
-pub const ALL: [(&str, Attack); 11] = [
+pub const ALL: [(&str, Attack); 12] = [
     ("names", names),
     ("tags", tags),
     ("tag churn", tag_churn),
@@ -265,6 +286,7 @@ pub const ALL: [(&str, Attack); 11] = [
     ("objects", objects),
     ("nodes", nodes),
     ("windows", windows),
+    ("histograms", histograms),
     ("leases", leases),
     ("requeue", requeue),
     ("forget", forget),

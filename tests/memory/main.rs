@@ -10,6 +10,7 @@ mod closings;
 mod drained;
 mod draining;
 mod handed_in;
+mod histograms;
 mod lowered;
 mod node_limit;
 mod one_command;

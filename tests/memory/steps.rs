@@ -122,10 +122,10 @@ fn rejection_names_the_limit_and_the_setting_and_changes_nothing() {
     }
     assert_eq!(server.digest("n"), before);
     assert_eq!(server.ask::<i64>("EXISTS other"), 0);
-    assert_eq!(agg(&server, "agg_refused_max_memory"), 8);
+    assert_eq!(agg(&server, "agg_refused_max_memory"), 9);
     let of_node: Value = server.ask("AGG.INFO n");
     // The first rejection, and those that named this node.
-    assert_eq!(int(at(&of_node, "refused").unwrap(), "max-memory"), 6);
+    assert_eq!(int(at(&of_node, "refused").unwrap(), "max-memory"), 7);
 }
 
 trait Try {

@@ -201,6 +201,7 @@ impl ParsedSample<'_> {
             metric_type: self.kind.metric_type(),
             at: self.at,
             hist: self.hist,
+            times: self.times,
             reopened: self.reopened,
         }
     }

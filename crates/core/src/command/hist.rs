@@ -125,6 +125,7 @@ impl<'a> Hist<'a> {
             metric_type: self.options.kind.metric_type(),
             at: self.options.at,
             hist: true,
+            times: self.samples,
             reopened: None,
         };
         self.options.close_cost(node, sample, settings).min(bound)

@@ -231,6 +231,7 @@ impl<'a> Mstat<'a> {
         match error.map_or_else(|| node.sample_in(slot, metric, &taken, ctx), Err) {
             Ok(result) if result.has_counted() => {
                 ctx.effects.sample(metric, &taken);
+                node.limit_histograms_of(metric, ctx);
                 outcome.propagated += 1;
             }
             Ok(_) => outcome.late += 1,

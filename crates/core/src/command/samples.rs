@@ -7,7 +7,7 @@ use crate::context::WriteContext;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::{MAX_TIMES, Sample, SampleKind, Sequence};
-use crate::node::{CostedSample, HIST_RESERVE, Node, SampleError};
+use crate::node::{CostedSample, HIST_RESERVE, Node, SampleError, WIDE};
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
 use aggregator_protocol::quote::quoted;
@@ -147,7 +147,7 @@ impl<'a> SampleOptions<'a> {
         let closings = node.map_or(0, |node| node.closing_bound(samples));
         // Which metrics are new and selected by a pattern is not known here.
         let hist = match hist || self.has_patterns {
-            true => samples as u64 * HIST_RESERVE,
+            true => samples as u64 * (HIST_RESERVE + WIDE),
             false => 0,
         };
         samples as u64 * Node::sample_bound(0, 0)
@@ -187,6 +187,9 @@ pub(super) fn run_one(
             ctx.effects.set_verbatim();
         } else {
             ctx.effects.sample(metric, &sample);
+        }
+        if ctx.memory_pressure {
+            node.limit_histograms_of(metric, ctx);
         }
     }
     Ok(outcome.has_counted())

@@ -52,6 +52,7 @@ impl<'a> Stat<'a> {
             metric_type: self.options.kind.metric_type(),
             at: self.options.at,
             hist: self.options.hist,
+            times: self.options.times,
             reopened: None,
         };
         self.options.close_cost(node, sample, settings).min(bound)

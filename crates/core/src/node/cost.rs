@@ -8,10 +8,10 @@
 
 use crate::context::WriteContext;
 use crate::counters::Counters;
-use crate::model::histogram::MAX_BYTES;
+use crate::model::histogram::{MAX_BYTES, MAX_HEAP_BYTES};
 use crate::model::{MetricType, PerWindow, Queue, Sample, Sequence, Window};
 use crate::node::Node;
-use crate::node::metric::histograms::Histograms;
+use crate::node::metric::histograms::{HISTOGRAM_BYTES, HISTOGRAM_OVERHEAD, Histograms};
 use crate::node::metric::history::History;
 use crate::node::metric::older::OlderWindow;
 use crate::node::metric::storage::Metric;
@@ -34,7 +34,15 @@ pub const METRIC_RESERVE: u64 = 480;
 
 /// The bytes that a metric whose windows have histograms may add besides: histograms of a new window of each length,
 /// and the percentiles of those that close.
-pub const HIST_RESERVE: u64 = 2 * (1280 + 128) + 256;
+pub const HIST_RESERVE: u64 = 2 * (HISTOGRAM_BYTES + HISTOGRAM_OVERHEAD) as u64 + 256;
+
+/// The bytes that two histograms may take beyond those of [`HIST_RESERVE`], if a bucket counts 2^32 samples.
+pub(crate) const WIDE: u64 = MAX_HEAP_BYTES as u64;
+
+/// Returns `true` if the histograms of a metric with so many samples may be of the size that [`WIDE`] allows.
+pub(super) fn may_be_wide(samples: u64) -> bool {
+    samples >= 1 << 32
+}
 
 /// The bytes of percentiles in a record, and in the history.
 pub(super) const PERCENTILES: usize = 128;
@@ -303,6 +311,34 @@ impl Node {
         if histograms.is_some_and(Histograms::are_large) {
             ctx.effects.halve_histograms(&[slot]);
             self.metrics.halve_histograms(slot);
+        }
+    }
+
+    /// Halves the resolution of the histograms of metrics that a change has made larger than the reserve allows, if
+    /// nothing is left beyond that. `slots` grow strictly.
+    pub(super) fn limit_histograms(&mut self, slots: &[u32], ctx: &mut WriteContext<'_>) {
+        let mut slots = slots.to_vec();
+        loop {
+            let is_too_large = |slot: &u32| {
+                let metric = self.metrics.table.get(*slot);
+                let histograms = metric.and_then(Metric::histograms);
+                histograms.is_some_and(Histograms::are_too_large)
+            };
+            slots.retain(is_too_large);
+            if slots.is_empty() || self.spare(ctx) > 0 {
+                return;
+            }
+            ctx.effects.halve_histograms(&slots);
+            for slot in &slots {
+                self.metrics.halve_histograms(*slot);
+            }
+        }
+    }
+
+    /// Does the same for a metric that has taken a sample under memory pressure.
+    pub(crate) fn limit_histograms_of(&mut self, name: &[u8], ctx: &mut WriteContext<'_>) {
+        if let Some(slot) = self.metrics.table.find(name) {
+            self.limit_histograms(&[slot], ctx);
         }
     }
 

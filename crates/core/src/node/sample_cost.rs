@@ -4,8 +4,8 @@ use crate::model::histogram::MAX_BYTES;
 use crate::model::{MetricType, Window};
 use crate::node::Node;
 use crate::node::cost::{
-    BUCKET, Closings, HIST_RESERVE, MANY, METRIC, METRIC_RESERVE, ONE_OF_MANY, PERCENTILES, WINDOW,
-    alloc_size, record,
+    BUCKET, Closings, HIST_RESERVE, MANY, METRIC, METRIC_RESERVE, ONE_OF_MANY, PERCENTILES, WIDE,
+    WINDOW, alloc_size, may_be_wide, record,
 };
 use crate::node::table::FREE;
 use crate::settings::{MAX_OPEN, Settings};
@@ -24,6 +24,8 @@ pub(crate) struct CostedSample<'a> {
     pub metric_type: MetricType,
     pub at: i64,
     pub hist: bool,
+    /// The number of samples that it stands for.
+    pub times: u64,
     /// An earlier sample of the command has the same metric and another time, so this one may close a window that the
     /// earlier one opens. The length of the longest tag list of the metric in the command so far, bytes.
     pub reopened: Option<usize>,
@@ -69,8 +71,14 @@ impl Node {
                 self.add_reopened(sample, &mut closings);
             }
             is_taken = true;
-            if !metric.is_hist() && group.iter().any(|(_, sample)| sample.hist) {
+            let has_option = group.iter().any(|(_, sample)| sample.hist);
+            if !metric.is_hist() && has_option {
                 cost += HIST_RESERVE;
+            }
+            if metric.is_hist() || has_option {
+                let times = group.iter().map(|(_, sample)| sample.times);
+                let samples = times.fold(metric.max_count(), u64::saturating_add);
+                cost += if may_be_wide(samples) { WIDE } else { 0 };
             }
         }
         if is_taken {
@@ -101,26 +109,26 @@ impl Node {
         settings: &Settings,
     ) -> u64 {
         let has_patterns = !settings.hist_match.is_empty();
-        // By name: a sample has the option HIST.
+        // By name: the number of samples, if one has the option HIST.
         let (mut new, mut bytes, mut hist) = (HashMap::new(), 0, 0);
-        for CostedSample {
-            name,
-            hist: is_hist,
-            ..
-        } in samples
-        {
+        for sample in samples {
             let is_full = new.len() >= free as usize;
-            let has_hist = match new.entry(name) {
+            let count: &mut Option<u64> = match new.entry(sample.name) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(_) if is_full => continue,
                 Entry::Vacant(entry) => {
-                    bytes += alloc_size(name.len());
-                    entry.insert(false)
+                    bytes += alloc_size(sample.name.len());
+                    entry.insert(None)
                 }
             };
-            if !*has_hist && (is_hist || has_patterns) {
-                *has_hist = true;
+            if count.is_none() && (sample.hist || has_patterns) {
+                *count = Some(0);
                 hist += HIST_RESERVE;
+            }
+            if let Some(count) = count {
+                let before = std::mem::replace(count, count.saturating_add(sample.times));
+                let becomes_wide = may_be_wide(*count) && !may_be_wide(before);
+                hist += if becomes_wide { WIDE } else { 0 };
             }
         }
         let new = new.len() as u64;

@@ -201,6 +201,9 @@ impl Node {
             &mut self.queues,
             &mut ctx.apply,
         );
+        if ctx.memory_pressure {
+            self.limit_histograms(slots, ctx);
+        }
     }
 
     /// Expires metrics that were idle for too long, and closes the windows of those whose clock was wrong. Returns

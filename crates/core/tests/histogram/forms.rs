@@ -44,7 +44,7 @@ fn other_forms_of_the_same_histogram_are_rejected() {
         ("values out of order", &[2, 0x22, 0x40, 0, 0x3f, 0xf8]),
         ("-0", &[1, 1, 0x80]),
         ("a double with a byte too many", &[1, 3, 0x3f, 0xf8, 0]),
-        ("an unknown form", &[31]),
+        ("a scale of -11", &[25, 17, 0, 0]),
         ("a scale of 6", &[42, 0, 0, 0]),
         ("a huge scale", &[255, 0, 0, 0]),
         ("no sample", &[41, 0, 0, 0]),
@@ -65,6 +65,7 @@ fn other_forms_of_the_same_histogram_are_rejected() {
         assert_eq!(Histogram::decode(form), Err(DAMAGED), "{what}");
     }
     assert!(Histogram::decode(&[41, 17, 0, 0]).is_ok());
+    assert!(Histogram::decode(&[26, 17, 0, 0]).is_ok(), "a scale of -10");
     assert!(
         Histogram::decode(&[41, 17, 0, 0, 0]).is_err(),
         "bytes left over"

@@ -1,6 +1,6 @@
 //! A model that keeps all values and finds their buckets by integers of any size.
 
-use aggregator_core::histogram::{MAX_BUCKETS, MAX_SCALE, MIN_SCALE};
+use aggregator_core::histogram::{LOWEST_SCALE, MAX_BUCKETS, MAX_SCALE};
 use std::collections::BTreeMap;
 
 /// The number of bits of mantissa^power, a power of two, and whether that has a single one.
@@ -89,7 +89,7 @@ impl Model {
             (Some(first), Some(last)) => last - first + 1,
             _ => 0,
         };
-        (MIN_SCALE..=max)
+        (LOWEST_SCALE..=max)
             .rev()
             .find(|s| {
                 width(self.side(*s, true)) + width(self.side(*s, false)) <= MAX_BUCKETS as i64

@@ -1,7 +1,7 @@
 //! The buckets of a histogram: dense counts in one allocation, whose layout follows from the counts alone.
 
 use super::index::{bucket, representative};
-use super::limits::{MAX_BUCKETS, MAX_SCALE, MIN_SCALE};
+use super::limits::{LOWEST_SCALE, MAX_BUCKETS, MAX_SCALE, MIN_SCALE};
 use super::percentiles::{MAX_PERCENTILES, Percentiles};
 use super::width::{Counts, Width, add};
 
@@ -211,7 +211,7 @@ impl Buckets {
     }
 
     pub fn halve_resolution(&mut self) -> bool {
-        let is_possible = self.scale > MIN_SCALE;
+        let is_possible = self.scale > LOWEST_SCALE;
         if is_possible {
             self.add_slowly(self.scale - 1, std::iter::empty());
         }

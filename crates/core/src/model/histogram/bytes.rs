@@ -6,11 +6,13 @@
 //! token is twice a count, an odd one is 2n + 1 for n empty buckets.
 
 use super::buckets::{Buckets, Entry, Side};
-use super::{Histogram, MAX_BUCKETS, MAX_COUNT, MAX_RAW, MAX_SCALE, MIN_SCALE, State, index};
+use super::{
+    Histogram, LOWEST_SCALE, MAX_BUCKETS, MAX_COUNT, MAX_RAW, MAX_SCALE, MIN_SCALE, State, index,
+};
 use crate::codec::bytes::{Reader, put_doubles, put_i64, put_u64};
 use crate::error::DecodeError;
 
-/// The first byte of the form with buckets, at the lowest scale.
+/// The first byte of the form with buckets at scale [`MIN_SCALE`]. Those of lower scales are still above [`MAX_RAW`].
 const SCALE: u8 = 32;
 
 /// The limit of the byte form: the first byte, the zero count, two lengths and two indexes, and the counts.
@@ -27,7 +29,7 @@ impl Histogram {
                 values.chunks(2).for_each(|pair| put_doubles(out, pair));
             }
             State::Buckets(buckets) => {
-                out.push(SCALE + (buckets.scale() - MIN_SCALE) as u8);
+                out.push(SCALE.wrapping_add_signed(buckets.scale() - MIN_SCALE));
                 put_u64(out, buckets.zero());
                 let counts = buckets.unpack();
                 put_side(out, &buckets.side(true, &counts));
@@ -54,9 +56,9 @@ impl Histogram {
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Histogram, DecodeError> {
         let start = *r;
         let first = r.u8()?;
-        let histogram = match first.checked_sub(SCALE) {
-            None => Histogram(State::Raw(read_values(first, r)?)),
-            Some(scale) => Histogram(State::Buckets(read_buckets(scale, r)?)),
+        let histogram = match usize::from(first) <= MAX_RAW {
+            true => Histogram(State::Raw(read_values(first, r)?)),
+            false => Histogram(State::Buckets(read_buckets(first, r)?)),
         };
         // Varints and doubles have several forms, of which only one is written.
         let read = start.up_to(r);
@@ -108,12 +110,10 @@ fn read_values(len: u8, r: &mut Reader<'_>) -> Result<Box<[f64]>, DecodeError> {
     Ok(Box::from(&*values))
 }
 
-fn read_buckets(scale: u8, r: &mut Reader<'_>) -> Result<Buckets, DecodeError> {
-    let scale = MIN_SCALE
-        + i8::try_from(scale)
-            .map_err(|_| WRONG)?
-            .min(i8::MAX + MIN_SCALE);
-    if scale > MAX_SCALE {
+fn read_buckets(first: u8, r: &mut Reader<'_>) -> Result<Buckets, DecodeError> {
+    let scale = first.wrapping_sub(SCALE) as i8;
+    let scale = scale.checked_add(MIN_SCALE).ok_or(WRONG)?;
+    if !(LOWEST_SCALE..=MAX_SCALE).contains(&scale) {
         return Err(WRONG);
     }
     let zero = r.u64()?;

@@ -1,7 +1,7 @@
 //! The bucket of a value, and the value that stands for a bucket: integers and correctly rounded operations only, so
 //! the same on every platform.
 
-use super::limits::{MAX_SCALE, MIN_SCALE};
+use super::limits::{LOWEST_SCALE, MAX_SCALE};
 
 /// Buckets per power of two at the highest scale.
 const PER_OCTAVE: usize = 1 << MAX_SCALE;
@@ -69,7 +69,7 @@ pub(super) fn extremes(scale: i8) -> (i32, i32) {
 /// Returns the magnitude that stands for a bucket with the bounds lo and hi: 2 * lo * hi / (lo + hi), whose relative
 /// distance from both is the same. It is positive and finite.
 pub(super) fn representative(scale: i8, index: i32) -> f64 {
-    let shift = MAX_SCALE - scale.clamp(MIN_SCALE, MAX_SCALE);
+    let shift = MAX_SCALE - scale.clamp(LOWEST_SCALE, MAX_SCALE);
     let (lo, hi, exponent) = if shift <= MAX_SCALE {
         let first = index << shift;
         let lo = first.rem_euclid(PER_OCTAVE as i32) as usize;
@@ -158,10 +158,11 @@ mod tests {
 
     #[test]
     fn representatives_are_equally_far_from_both_bounds() {
-        for scale in MIN_SCALE..=MAX_SCALE {
+        for scale in LOWEST_SCALE..=MAX_SCALE {
             let (first, last) = extremes(scale);
             let octaves = f64::from(-i32::from(scale)).exp2();
-            let error = (octaves.exp2() - 1.0) / (octaves.exp2() + 1.0);
+            // (ratio - 1) / (ratio + 1), without overflow.
+            let error = 1.0 - 2.0 / (octaves.exp2() + 1.0);
             for index in first..=last {
                 let value = representative(scale, index);
                 assert!(value > 0.0 && value.is_finite(), "{scale} {index} {value}");

@@ -4,7 +4,7 @@
 //! as in OpenTelemetry's ExponentialHistogram: at scale s, bucket i has the values in (2^(i / 2^s), 2^((i + 1) / 2^s)].
 //! Negative values have buckets of their own, by magnitude, and zeros have a count. The scale is the highest, from
 //! [`MAX_SCALE`] down to [`MIN_SCALE`], at which the buckets between the lowest and the highest of both signs are
-//! at most [`MAX_BUCKETS`]. At the lowest scale any set of doubles has at most 264.
+//! at most [`MAX_BUCKETS`]. At [`MIN_SCALE`] any set of doubles has at most 264. Only halving leads to lower scales.
 //!
 //! # Invariants
 //!
@@ -71,7 +71,9 @@ mod width;
 
 use buckets::Buckets;
 pub use bytes::MAX_BYTES;
-pub use limits::{MAX_BUCKETS, MAX_COUNT, MAX_HEAP_BYTES, MAX_RAW, MAX_SCALE, MIN_SCALE};
+pub use limits::{
+    LOWEST_SCALE, MAX_BUCKETS, MAX_COUNT, MAX_HEAP_BYTES, MAX_RAW, MAX_SCALE, MIN_SCALE,
+};
 pub use percentiles::{MAX_DECIMALS, MAX_PERCENTILES, Percentile, Percentiles, PercentilesError};
 use width::Width;
 
@@ -159,7 +161,7 @@ impl Histogram {
     }
 
     /// Reduces the scale by one, which takes about half the memory. Returns false, without effect, if the values are
-    /// kept as they are or the scale is the lowest.
+    /// kept as they are or the scale is [`LOWEST_SCALE`].
     pub fn halve_resolution(&mut self) -> bool {
         match &mut self.0 {
             State::Raw(_) => false,

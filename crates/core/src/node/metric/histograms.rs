@@ -2,10 +2,21 @@
 
 use crate::codec::bytes::put_u64;
 use crate::model::Window;
-use crate::model::histogram::{Histogram, MAX_RAW, MIN_SCALE};
+use crate::model::histogram::{Histogram, LOWEST_SCALE, MAX_HEAP_BYTES, MAX_RAW};
+use crate::settings::MAX_OPEN;
 
 /// The bytes of a histogram below which its resolution is not halved.
 const SMALL: usize = 8 * MAX_RAW;
+
+/// The bytes of a histogram that the reserve of a metric has room for, twice: those of counts below 2^32.
+pub(in crate::node) const HISTOGRAM_BYTES: usize = MAX_HEAP_BYTES / 2;
+
+/// The bytes that a histogram takes beyond its counts, at most.
+pub(in crate::node) const HISTOGRAM_OVERHEAD: usize = 128;
+
+const _: () = assert!(
+    2 * MAX_OPEN * (SMALL + HISTOGRAM_OVERHEAD) <= 2 * (HISTOGRAM_BYTES + HISTOGRAM_OVERHEAD)
+);
 
 /// The histogram of an open window.
 pub(crate) struct WindowHistogram {
@@ -32,6 +43,13 @@ impl Histograms {
     /// Returns `true` if a histogram is so large that [`Histograms::halve`] makes it smaller.
     pub fn are_large(&self) -> bool {
         self.0.iter().any(|h| is_large(&h.histogram))
+    }
+
+    /// Returns `true` if they take more than the reserve of a metric has for histograms. Those that cannot be halved do
+    /// not, however many windows are open.
+    pub fn are_too_large(&self) -> bool {
+        let bytes = self.heap_bytes() + self.0.len() * HISTOGRAM_OVERHEAD;
+        bytes > 2 * (HISTOGRAM_BYTES + HISTOGRAM_OVERHEAD)
     }
 
     /// Halves the resolution of the histograms that are large.
@@ -100,5 +118,5 @@ impl Histograms {
 
 /// Returns `true` if a histogram takes much more than its raw values would, and its resolution can be halved.
 fn is_large(histogram: &Histogram) -> bool {
-    histogram.heap_bytes() > SMALL && histogram.scale().is_some_and(|scale| scale > MIN_SCALE)
+    histogram.heap_bytes() > SMALL && histogram.scale().is_some_and(|scale| scale > LOWEST_SCALE)
 }

@@ -84,6 +84,13 @@ impl Metric {
         self.rare()?.older[window].first()
     }
 
+    /// The largest number of samples in an open window.
+    pub fn max_count(&self) -> u64 {
+        let windows = Window::ALL.into_iter();
+        let counts = windows.flat_map(|window| self.open(window).map(OpenWindow::count));
+        counts.max().unwrap_or(0)
+    }
+
     /// The number of open windows.
     pub(in crate::node::metric) fn open_count(&self, window: Window) -> usize {
         let older = self.rare().map_or(0, |rare| rare.older[window].len());
