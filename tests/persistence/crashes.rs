@@ -101,8 +101,8 @@ fn crash_loses_no_acknowledged_write() {
     // Writes in flight may or may not have survived.
     let extra = found.len() - acknowledged.len();
     assert!(extra <= 1, "{extra}");
-    let buckets: Value = server.ask("AGG.RANGE n total HOUR");
-    let samples: i64 = list(&buckets).iter().map(|b| int(b, "count")).sum();
+    let windows: Value = server.ask("AGG.RANGE n total HOUR");
+    let samples: i64 = list(&windows).iter().map(|b| int(b, "count")).sum();
     let samples = samples as usize;
     let least = acknowledged.len();
     assert!((least..=least + 1).contains(&samples), "{samples}, {least}");

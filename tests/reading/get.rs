@@ -42,7 +42,7 @@ fn get_metric_shows_an_absolute_metric() {
     assert_eq!(int(&metric, "at"), third);
     for (list, window_ms) in [("min", 300_000), ("hour", 3_600_000)] {
         let open = at(&metric, list).unwrap();
-        assert_eq!(buckets(open, window_ms), [(start, 3, 0.0, 0)], "{list}");
+        assert_eq!(windows(open, window_ms), [(start, 3, 0.0, 0)], "{list}");
         let Value::Array(open) = open else {
             unreachable!()
         };
@@ -133,7 +133,7 @@ fn get_metric_lists_open_windows_oldest_first() {
         assert_eq!(server.ask::<i64>(&format!("AGG.STAT n m 2 AT {at}")), 1);
     }
     let metric = map(&server, "AGG.GET n METRIC m", METRIC);
-    let open = buckets(at(&metric, "min").unwrap(), 300_000);
+    let open = windows(at(&metric, "min").unwrap(), 300_000);
     assert_eq!(open, [(before, 1, 2.0, 0), (this, 1, 2.0, 0)]);
     server.ask::<()>("CONFIG SET agg.flush-delay-ms 0");
     server.ask::<()>(&format!("AGG.STAT n old 1 AT {}", past_hour()));

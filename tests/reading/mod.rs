@@ -15,7 +15,7 @@ use testkit::*;
 /// Windows of the past stay open: nothing closes before an hour is over.
 const LATE: &str = "flush-delay-ms 900000";
 
-const BUCKET: &str = "start end count sum avg min max last closed";
+const WINDOW: &str = "start end count sum avg min max last closed";
 
 const METRIC: &str =
     "name type tags last at min hour samples late late-min late-hour restarts gaps tag-changes";
@@ -80,19 +80,19 @@ fn map(server: &Server, line: &str, fields: &str) -> Value {
 }
 
 /// Returns windows as start, count, sum, closed, and asserts that each has all fields.
-fn buckets(value: &Value, window_ms: i64) -> Vec<(i64, i64, f64, i64)> {
+fn windows(value: &Value, window_ms: i64) -> Vec<(i64, i64, f64, i64)> {
     list(value)
         .iter()
-        .map(|bucket| {
-            assert!(matches!(bucket, Value::Map(_)), "{bucket:?}");
-            assert_eq!(names(bucket), BUCKET);
-            let start = int(bucket, "start");
-            assert_eq!(int(bucket, "end"), start + window_ms);
+        .map(|window| {
+            assert!(matches!(window, Value::Map(_)), "{window:?}");
+            assert_eq!(names(window), WINDOW);
+            let start = int(window, "start");
+            assert_eq!(int(window, "end"), start + window_ms);
             (
                 start,
-                int(bucket, "count"),
-                double(bucket, "sum"),
-                int(bucket, "closed"),
+                int(window, "count"),
+                double(window, "sum"),
+                int(window, "closed"),
             )
         })
         .collect()

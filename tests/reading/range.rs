@@ -4,7 +4,7 @@ use super::*;
 
 fn range(server: &Server, line: &str) -> Vec<(i64, i64, f64, i64)> {
     let hour = line.contains(" HOUR");
-    buckets(&look(server, line), if hour { 3_600_000 } else { 300_000 })
+    windows(&look(server, line), if hour { 3_600_000 } else { 300_000 })
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn range_includes_the_windows_that_from_and_to_touch() {
         ("TO 0".to_owned(), vec![]),
     ] {
         let found = range(&server, &format!("AGG.RANGE n m MIN {options}"));
-        let starts: Vec<i64> = found.iter().map(|bucket| bucket.0).collect();
+        let starts: Vec<i64> = found.iter().map(|window| window.0).collect();
         let expected: Vec<i64> = expected.into_iter().map(window).collect();
         assert_eq!(starts, expected, "{options}");
     }
@@ -126,7 +126,7 @@ fn range_of_a_counter_shows_the_increase_and_the_rates() {
         server.ask::<()>(&format!("AGG.STAT n m {total} DIFF AT {at}"));
     }
     let reply = look(&server, "AGG.RANGE n m MIN");
-    assert_eq!(buckets(&reply, 300_000), [(start, 2, 360.0, 0)]);
+    assert_eq!(windows(&reply, 300_000), [(start, 2, 360.0, 0)]);
     for (field, value) in [
         ("avg", "3.0"),
         ("min", "1.0"),

@@ -198,9 +198,9 @@ fn histories_are_as_long_as_configured() {
     };
     let start = long_ago();
     let closed = |window: &str| -> usize {
-        let buckets: Value = server.ask(&format!("AGG.RANGE n m {window}"));
-        let is_closed = |bucket: &&Value| int(bucket, "closed") == 1;
-        list(&buckets).iter().filter(is_closed).count()
+        let windows: Value = server.ask(&format!("AGG.RANGE n m {window}"));
+        let is_closed = |window: &&Value| int(window, "closed") == 1;
+        list(&windows).iter().filter(is_closed).count()
     };
     let mut hour = 0;
     let mut report = |hours: i64| {
@@ -261,8 +261,8 @@ fn min_interval_is_the_shortest_time_of_a_rate() {
             let at = start + after;
             let _: i64 = server.ask(&format!("AGG.STAT n {metric} {total} DIFF AT {at}"));
         }
-        let buckets: Value = server.ask(&format!("AGG.RANGE n {metric} MIN"));
-        double(&list(&buckets)[0], "avg")
+        let windows: Value = server.ask(&format!("AGG.RANGE n {metric} MIN"));
+        double(&list(&windows)[0], "avg")
     };
     assert_eq!(average("a"), 20.0);
     set(&server, "agg.min-interval-ms 50");

@@ -44,8 +44,8 @@ fn closed_windows_are_kept_as_long_as_the_history() {
         .chain(["AGG.RANGE n m MIN".into(), "AGG.RANGE n m HOUR".into()])
         .collect();
     let replies = together(&server, &lines);
-    let shape = |buckets: &[Value]| -> Vec<(i64, i64)> {
-        buckets
+    let shape = |windows: &[Value]| -> Vec<(i64, i64)> {
+        windows
             .iter()
             .map(|b| ((int(b, "start") - t) / 1_000, int(b, "closed")))
             .collect()
@@ -57,8 +57,8 @@ fn closed_windows_are_kept_as_long_as_the_history() {
     arrived(&server, "HOUR", 3);
     assert_eq!(shape(&range(&server, "MIN")), [(3, 1), (4, 1), (5, 1)]);
     assert!(range(&server, "HOUR").is_empty());
-    let bucket = &range(&server, "MIN")[0];
-    let names: Vec<String> = list(bucket)
+    let window = &range(&server, "MIN")[0];
+    let names: Vec<String> = list(window)
         .iter()
         .step_by(2)
         .map(|name| redis::from_redis_value(name.clone()).unwrap())
@@ -67,8 +67,8 @@ fn closed_windows_are_kept_as_long_as_the_history() {
         names.join(" "),
         "start end count sum avg min max last closed"
     );
-    assert_eq!(int(bucket, "end"), t + 4_000);
-    assert_eq!((int(bucket, "count"), double(bucket, "sum")), (1, 3.0));
+    assert_eq!(int(window, "end"), t + 4_000);
+    assert_eq!((int(window, "count"), double(window, "sum")), (1, 3.0));
 }
 
 #[test]

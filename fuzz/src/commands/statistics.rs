@@ -254,8 +254,8 @@ impl World {
                 self.increases.insert(metric.clone(), total);
             }
             for (i, name) in ["min", "hour"].into_iter().enumerate() {
-                for bucket in stored.at(name).list() {
-                    let (count, sum) = (bucket.at("count").int(), bucket.at("sum").bulk());
+                for window in stored.at(name).list() {
+                    let (count, sum) = (window.at("count").int(), window.at("sum").bulk());
                     let total = totals.entry((metric.clone(), i)).or_default();
                     *total = (total.0 + count as u64, total.1 + number(sum));
                 }

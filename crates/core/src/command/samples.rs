@@ -13,6 +13,16 @@ use aggregator_protocol::number::Number;
 use aggregator_protocol::quote::quoted;
 use std::borrow::Cow;
 
+/// The words of the kinds, for patterns.
+mod word {
+    use crate::model::SampleKind;
+
+    pub const ABS: &str = SampleKind::Abs.name();
+    pub const ADD: &str = SampleKind::Add.name();
+    pub const DIFF: &str = SampleKind::Diff.name();
+    pub const INC: &str = SampleKind::Inc.name();
+}
+
 /// The options that apply to all samples of a command.
 pub(super) struct SampleOptions<'a> {
     pub kind: SampleKind,
@@ -47,10 +57,10 @@ impl<'a> SampleOptions<'a> {
     /// Reads the rest of an option whose word has been read.
     pub fn read(&mut self, option: &str, args: &mut Args<'a, '_>) -> Result<(), CommandError> {
         match option {
-            "ABS" => self.set_kind(SampleKind::Abs, args),
-            "ADD" => self.set_kind(SampleKind::Add, args),
-            "DIFF" => self.set_kind(SampleKind::Diff, args),
-            "INC" => self.set_kind(SampleKind::Inc, args),
+            word::ABS => self.set_kind(SampleKind::Abs, args),
+            word::ADD => self.set_kind(SampleKind::Add, args),
+            word::DIFF => self.set_kind(SampleKind::Diff, args),
+            word::INC => self.set_kind(SampleKind::Inc, args),
             "HIST" => {
                 self.hist = true;
                 Ok(())

@@ -2,7 +2,7 @@
 
 use super::columns::Column;
 use super::spec::{Access, Arg, ArgType, CommandSpec, Flag, Group, OptionWords};
-use crate::model::{ErrorType, ItemKind, Queue, RecordFormat, Window};
+use crate::model::{ErrorType, ItemKind, Queue, RecordFormat, SampleKind, Window};
 
 const NODE: Arg = Arg::new("node", ArgType::Key);
 const METRIC: Arg = Arg::text("metric");
@@ -12,10 +12,10 @@ const MESSAGE: Arg = Arg::text("message");
 const TYPE: Arg = Arg::one_of(
     "type",
     &[
-        Arg::word("abs", "ABS"),
-        Arg::word("add", "ADD"),
-        Arg::word("diff", "DIFF"),
-        Arg::word("inc", "INC"),
+        Arg::word("abs", SampleKind::Abs.name()),
+        Arg::word("add", SampleKind::Add.name()),
+        Arg::word("diff", SampleKind::Diff.name()),
+        Arg::word("inc", SampleKind::Inc.name()),
     ],
 )
 .optional();
@@ -485,13 +485,8 @@ mod tests {
 
     #[test]
     fn categories_follow_from_flags_and_group() {
-        let of = |name: &str| {
-            COMMANDS
-                .iter()
-                .find(|spec| spec.name == name)
-                .unwrap()
-                .categories()
-        };
+        let spec = |name: &str| COMMANDS.iter().find(|spec| spec.name == name);
+        let of = |name: &str| spec(name).unwrap().categories();
         assert_eq!(of("AGG.STAT"), "write fast agg-report");
         assert_eq!(of("AGG.HIST"), "write fast agg-report");
         assert_eq!(of("AGG.FETCH"), "write slow blocking agg-drain");

@@ -16,7 +16,7 @@ pub enum MetricType {
 
 impl MetricType {
     /// Returns the keyword of the commands.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             MetricType::Abs => "ABS",
             MetricType::Diff => "DIFF",
@@ -34,7 +34,7 @@ impl MetricType {
     }
 
     /// Returns the type of a number that [`MetricType::number`] returned.
-    pub(crate) fn of(number: u8) -> Option<MetricType> {
+    pub(crate) fn from_number(number: u8) -> Option<MetricType> {
         match number {
             0 => Some(MetricType::Abs),
             1 => Some(MetricType::Diff),
@@ -67,7 +67,7 @@ impl SampleKind {
     ];
 
     /// Returns the keyword of the commands.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             SampleKind::Add => "ADD",
             kind => kind.metric_type().name(),
@@ -76,7 +76,7 @@ impl SampleKind {
 
     /// Returns the type of the metrics that take such samples.
     #[inline]
-    pub fn metric_type(self) -> MetricType {
+    pub const fn metric_type(self) -> MetricType {
         match self {
             SampleKind::Abs | SampleKind::Add => MetricType::Abs,
             SampleKind::Diff => MetricType::Diff,

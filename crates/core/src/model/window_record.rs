@@ -37,7 +37,7 @@ impl<'a> WindowRecord<'a> {
         let mut r = Reader::new(bytes);
         let (name, tags) = (r.name()?, r.bytes()?);
         let metric_type =
-            MetricType::of(r.u8()?).ok_or(DecodeError("an unknown type of a metric"))?;
+            MetricType::from_number(r.u8()?).ok_or(DecodeError("an unknown type of a metric"))?;
         let closed = ClosedWindow::read(0, &mut r)?;
         let histogram = match r.is_empty() {
             true => None,

@@ -105,9 +105,9 @@ pub(crate) struct Selection<'a> {
 impl Node {
     /// Creates a batch for up to `count` records of some queues.
     fn batch(&self, queues: &[Queue], count: usize) -> Batch {
-        let there = queues.iter().map(|queue| self.queues.len(*queue));
-        let there = usize::try_from(there.sum::<u64>()).unwrap_or(usize::MAX);
-        Batch::new(there.min(count))
+        let queued = queues.iter().map(|queue| self.queues.len(*queue));
+        let queued = usize::try_from(queued.sum::<u64>()).unwrap_or(usize::MAX);
+        Batch::new(queued.min(count))
     }
 
     /// Removes and returns the oldest records.

@@ -32,13 +32,13 @@ pub(crate) struct Scan {
 pub(crate) type Open = (Percentiles, i64);
 
 impl Node {
-    /// AGG.GET: a map, or nil. `shown`: see [`Open`], here and below.
+    /// AGG.GET: a map, or nil. `open`: see [`Open`], here and below.
     pub(crate) fn get(
         &self,
         item_kind: ItemKind,
         name: &[u8],
         node_name: &[u8],
-        shown: Open,
+        open: Open,
         reply: &mut dyn Reply,
     ) {
         let found = match item_kind {
@@ -47,7 +47,7 @@ impl Node {
             ItemKind::Object => self.objects.table.find(name),
         };
         match found {
-            Some(slot) => self.value(item_kind, slot, node_name, shown, reply),
+            Some(slot) => self.value(item_kind, slot, node_name, open, reply),
             None => reply.null(),
         }
     }
@@ -59,14 +59,14 @@ impl Node {
         metric: &[u8],
         window: Window,
         (from, to): (i64, i64),
-        shown: Open,
+        open: Open,
         reply: &mut dyn Reply,
     ) {
         let slot = self.metrics.table.find(metric);
         let metric = slot.and_then(|slot| self.metrics.table.get(slot));
         let windows = metric
             .into_iter()
-            .flat_map(|m| self.windows(m, window, shown));
+            .flat_map(|m| self.windows(m, window, open));
         let length_ms = self.length_ms(window);
         let windows = oldest(windows.filter(|(w, _)| w.start <= to && w.start + length_ms > from));
         reply.array(windows.len());
@@ -170,7 +170,7 @@ impl Node {
         item_kind: ItemKind,
         slot: u32,
         node_name: &[u8],
-        shown: Open,
+        open: Open,
         reply: &mut dyn Reply,
     ) {
         let done = match item_kind {
@@ -178,7 +178,7 @@ impl Node {
                 .metrics
                 .table
                 .get(slot)
-                .map(|m| self.metric(m, shown, reply)),
+                .map(|m| self.metric(m, open, reply)),
             ItemKind::Error => self
                 .errors
                 .table
@@ -195,7 +195,7 @@ impl Node {
         }
     }
 
-    fn metric(&self, m: &Metric, shown: Open, reply: &mut dyn Reply) {
+    fn metric(&self, m: &Metric, open: Open, reply: &mut dyn Reply) {
         let has_total = m.metric_type != MetricType::Abs;
         reply.map(14 + usize::from(has_total));
         text(reply, "name", m.name());
@@ -215,7 +215,7 @@ impl Node {
         }
         for (window, name) in Window::ALL.into_iter().zip(["min", "hour"]) {
             reply.bulk(name.as_bytes());
-            let open: Vec<ClosedWindow> = self.open(m, window, shown).collect();
+            let open: Vec<ClosedWindow> = self.open(m, window, open).collect();
             reply.array(open.len());
             let length_ms = self.length_ms(window);
             open.iter()
@@ -268,10 +268,10 @@ impl Node {
         &'a self,
         m: &'a Metric,
         window: Window,
-        shown: Open,
+        open: Open,
     ) -> impl Iterator<Item = (ClosedWindow, bool)> + 'a {
         let closed = m.history(window).into_iter().flat_map(History::iter);
-        let open = self.open(m, window, shown);
+        let open = self.open(m, window, open);
         closed
             .map(|values| (values, true))
             .chain(open.map(|values| (values, false)))
@@ -311,10 +311,10 @@ const MAX_WINDOWS: usize = 5000;
 
 /// Returns the oldest windows by their start. A clock that was wrong leaves them out of order, so all are checked; no
 /// more than twice as many as needed are kept.
-fn oldest(buckets: impl Iterator<Item = (ClosedWindow, bool)>) -> Vec<(ClosedWindow, bool)> {
+fn oldest(windows: impl Iterator<Item = (ClosedWindow, bool)>) -> Vec<(ClosedWindow, bool)> {
     let start = |(window, is_closed): &(ClosedWindow, bool)| (window.start, !is_closed);
     let (mut found, mut latest) = (Vec::new(), None);
-    for window in buckets {
+    for window in windows {
         if latest.is_some_and(|latest| start(&window) >= latest) {
             continue;
         }

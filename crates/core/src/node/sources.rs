@@ -249,9 +249,9 @@ mod tests {
         format!("{n:0len$}").into_bytes()
     }
 
-    fn shown(sources: &Sources) -> Vec<(Vec<u8>, u64)> {
-        let shown = |source: &Source| (source.name().to_vec(), source.last);
-        sources.iter().map(shown).collect()
+    fn listed(sources: &Sources) -> Vec<(Vec<u8>, u64)> {
+        let parts = |source: &Source| (source.name().to_vec(), source.last);
+        sources.iter().map(parts).collect()
     }
 
     fn reloaded(sources: &Sources, seed: u64) -> Sources {
@@ -311,7 +311,7 @@ mod tests {
                 }
                 for sources in &both {
                     prop_assert_eq!(sources.len() as usize, model.len());
-                    prop_assert_eq!(&shown(sources), &model);
+                    prop_assert_eq!(&listed(sources), &model);
                 }
             }
         }
@@ -338,7 +338,7 @@ mod tests {
             });
         }
         assert_eq!(sources.evict(50_000), 50_000);
-        let left = shown(&sources);
+        let left = listed(&sources);
         let expected: Vec<_> = (0..100_000).step_by(2).map(|n| (name(n), 2)).collect();
         assert!(left == expected);
         assert_eq!(sources.evict(u32::MAX), 50_000);

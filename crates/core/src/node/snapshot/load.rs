@@ -394,7 +394,7 @@ impl<'a> LoadedMetric<'a> {
         let flags = r.u8()?;
         let number = flags & !(metric_flag::HISTOGRAMS | metric_flag::HIST);
         let metric_type =
-            MetricType::of(number).ok_or(DecodeError("an unknown type of a metric"))?;
+            MetricType::from_number(number).ok_or(DecodeError("an unknown type of a metric"))?;
         let mut metric = Metric::new(name, metric_type);
         if flags & metric_flag::HIST != 0 {
             metric.set_hist();
