@@ -7,7 +7,7 @@ use crate::counters::Counters;
 use crate::error::CommandError;
 use crate::model::histogram::MAX_RAW;
 use crate::model::{Aggregate, MAX_SAMPLES, MAX_TIMES, Sample, Sequence};
-use crate::node::{CostedSample, Node};
+use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
@@ -18,6 +18,9 @@ const NAME: &str = "AGG.HIST";
 /// histogram instead of the values, and a replica need not parse them.
 const VERBATIM: usize = MAX_RAW;
 
+/// The largest number of bytes of these values: digits that do not matter, such as leading zeros, are not propagated.
+const VERBATIM_BYTES: usize = 64 * VERBATIM;
+
 /// The largest number of bytes of the numbers of a pair, on average.
 const PAIR_BYTES: usize = 512;
 
@@ -26,9 +29,10 @@ pub(super) struct Hist<'a> {
     metric: &'a [u8],
     /// The last value.
     last: Number,
-    /// The number of samples, and of pairs.
+    /// The number of samples.
     samples: u64,
-    pairs: usize,
+    /// The values are few and short.
+    is_short: bool,
     aggregate: Aggregate,
     options: SampleOptions<'a>,
 }
@@ -88,9 +92,10 @@ impl<'a> Hist<'a> {
             }
         }
         totals.check(args)?;
-        let (values, last) = parse_values(&totals, args)?;
+        let (values, last, bytes) = parse_values(&totals, args)?;
         let samples = values.iter().map(|(_, times)| *times);
         let samples = samples.fold(0, u64::saturating_add);
+        // Only of a command that another server has accepted: 10,000 values are fewer.
         if samples > MAX_SAMPLES {
             return Err(args.reject(format_args!(
                 "VALUES has {samples} samples: the maximum is {MAX_SAMPLES}"
@@ -105,7 +110,7 @@ impl<'a> Hist<'a> {
             metric,
             last,
             samples,
-            pairs: values.len(),
+            is_short: values.len() <= VERBATIM && bytes <= VERBATIM_BYTES,
             aggregate,
             options,
         })
@@ -116,19 +121,8 @@ impl<'a> Hist<'a> {
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
-        let bound = self.options.bound(node, self.metric.len(), 1);
-        if !closely {
-            return bound;
-        }
-        let sample = CostedSample {
-            name: self.metric,
-            metric_type: self.options.kind.metric_type(),
-            at: self.options.at,
-            hist: true,
-            times: self.samples,
-            reopened: None,
-        };
-        self.options.close_cost(node, sample, settings).min(bound)
+        let options = &self.options;
+        options.cost_of_one(self.metric, self.samples, node, closely, settings)
     }
 
     fn sample(&self) -> Sample<'_> {
@@ -154,21 +148,21 @@ impl<'a> Hist<'a> {
         ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        ctx.verbatim_allowed &= self.pairs <= VERBATIM;
+        ctx.verbatim_allowed &= self.is_short;
         let counted = run_one(NAME, self.metric, self.sample(), node, ctx)?;
         reply.int(counted.into());
         Ok(())
     }
 }
 
-/// Parses the words behind VALUES. Returns the values with their multiplicities, within the given extremes, and the
-/// last one.
+/// Parses the words behind VALUES. Returns the values with their multiplicities, within the given extremes, the last
+/// one, and the bytes of the words.
 fn parse_values(
     totals: &Totals,
     args: &mut Args<'_, '_>,
-) -> Result<(Vec<(f64, u64)>, Number), CommandError> {
+) -> Result<(Vec<(f64, u64)>, Number, usize), CommandError> {
     let words = args.take_rest();
-    check_len(words, args)?;
+    let bytes = check_len(words, args)?;
     let mut values = Vec::with_capacity(words.len() / 2);
     let mut last = Number::Int(0);
     for (index, [text, times]) in words.as_chunks::<2>().0.iter().enumerate() {
@@ -178,11 +172,11 @@ fn parse_values(
         let times = times.map_err(|error| reject(error.detail))?;
         values.push((last.to_f64(), times));
     }
-    Ok((values, last))
+    Ok((values, last, bytes))
 }
 
-/// Checks the number and the size of the words behind VALUES.
-fn check_len(words: &[&[u8]], args: &Args<'_, '_>) -> Result<(), CommandError> {
+/// Checks the number and the size of the words behind VALUES. Returns their bytes.
+fn check_len(words: &[&[u8]], args: &Args<'_, '_>) -> Result<usize, CommandError> {
     let (n, max) = (words.len(), args.settings.max_values);
     if n == 0 || n % 2 != 0 {
         return Err(args.reject(format_args!(
@@ -200,5 +194,5 @@ fn check_len(words: &[&[u8]], args: &Args<'_, '_>) -> Result<(), CommandError> {
             "VALUES has {bytes} bytes: the maximum is {max}"
         )));
     }
-    Ok(())
+    Ok(bytes)
 }

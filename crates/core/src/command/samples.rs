@@ -125,18 +125,33 @@ impl<'a> SampleOptions<'a> {
         error.is_none()
     }
 
-    /// A close upper bound of the cost of one sample.
-    pub fn close_cost(
+    /// An upper bound of the cost of a command with one sample, which stands for `times` samples.
+    pub fn cost_of_one(
         &self,
+        metric: &[u8],
+        times: u64,
         node: Option<&Node>,
-        sample: CostedSample<'_>,
+        closely: bool,
         settings: &Settings,
     ) -> u64 {
+        let bound = self.bound(node, metric.len(), 1);
+        if !closely {
+            return bound;
+        }
+        let sample = CostedSample {
+            name: metric,
+            metric_type: self.kind.metric_type(),
+            at: self.at,
+            hist: self.hist,
+            times,
+            reopened: None,
+        };
         let (tags, samples) = (self.tags.as_deref(), std::iter::once(sample));
-        match node {
+        let cost = match node {
             Some(node) => node.samples_cost(samples, tags, self.now_ms, settings),
             None => Node::first_samples_cost(samples, tags, settings),
-        }
+        };
+        cost.min(bound)
     }
 
     /// An upper bound of the cost of `samples` samples whose names have `names` bytes together.

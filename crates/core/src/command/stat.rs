@@ -6,7 +6,7 @@ use crate::context::WriteContext;
 use crate::counters::Counters;
 use crate::error::CommandError;
 use crate::model::Sequence;
-use crate::node::{CostedSample, Node};
+use crate::node::Node;
 use crate::reply::Reply;
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
@@ -43,19 +43,8 @@ impl<'a> Stat<'a> {
     }
 
     pub fn cost(&self, node: Option<&Node>, closely: bool, settings: &Settings) -> u64 {
-        let bound = self.options.bound(node, self.metric.len(), 1);
-        if !closely {
-            return bound;
-        }
-        let sample = CostedSample {
-            name: self.metric,
-            metric_type: self.options.kind.metric_type(),
-            at: self.options.at,
-            hist: self.options.hist,
-            times: self.options.times,
-            reopened: None,
-        };
-        self.options.close_cost(node, sample, settings).min(bound)
+        let options = &self.options;
+        options.cost_of_one(self.metric, options.times, node, closely, settings)
     }
 
     pub fn is_replayable(&self, node: &Node, settings: &Settings) -> bool {

@@ -1,6 +1,7 @@
 //! Samples of a gauge that a reporter has aggregated, as AGG.HIST reports them.
 
 use super::histogram::{Histogram, MAX_COUNT};
+use super::sample::weighted;
 use super::sum::Sum;
 use crate::codec::bytes::{Reader, put_doubles};
 use crate::error::DecodeError;
@@ -29,7 +30,7 @@ impl Aggregate {
         let mut sum = Sum::default();
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
         for (value, times) in values {
-            sum.add((value * *times as f64).clamp(f64::MIN, f64::MAX));
+            sum.add(weighted(*value, *times));
             (min, max) = (min.min(*value), max.max(*value));
         }
         Aggregate {

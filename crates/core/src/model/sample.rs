@@ -111,14 +111,20 @@ pub(crate) struct Sample<'a> {
 }
 
 impl Sample<'_> {
-    /// Returns what all occurrences of a value add to a sum: the product, rounded once and limited to the largest
-    /// double.
+    /// Returns what all occurrences of a value add to a sum.
     #[inline]
     pub fn weighted(&self, value: f64) -> f64 {
-        match self.times {
-            1 => value,
-            times => (value * times as f64).clamp(f64::MIN, f64::MAX),
-        }
+        weighted(value, self.times)
+    }
+}
+
+/// Returns what so many occurrences of a value add to a sum: the product, rounded once and limited to the largest
+/// double.
+#[inline]
+pub(crate) fn weighted(value: f64, times: u64) -> f64 {
+    match times {
+        1 => value,
+        times => (value * times as f64).clamp(f64::MIN, f64::MAX),
     }
 }
 
