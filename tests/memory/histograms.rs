@@ -74,9 +74,8 @@ fn histograms_of_many_open_windows_do_not_exceed_the_memory_limit() {
     let newest = now_ms() / 300_000 * 300_000;
     let starts: Vec<i64> = (0..4).map(|i| newest - i * 300_000).rev().collect();
     let mut connection = server.connection();
-    let report = |i: usize, at: &i64, pairs: &str| {
-        split(&format!("AGG.HIST n h{i} AT {at} VALUES {pairs}"))
-    };
+    let report =
+        |i: usize, at: &i64, pairs: &str| split(&format!("AGG.HIST n h{i} AT {at} VALUES {pairs}"));
     let is_rejected = |i: &usize| {
         let commands: Vec<Words> = starts.iter().map(|at| report(*i, at, "1 1")).collect();
         burst(&mut connection, &commands).iter().any(Result::is_err)
@@ -93,7 +92,10 @@ fn histograms_of_many_open_windows_do_not_exceed_the_memory_limit() {
             burst(&mut connection, &commands);
             if i % 20 == 0 {
                 most = most.max(agg(&server, "agg_held"));
-                assert!(most <= LIMIT, "{most} bytes held, {times} times, metric {i}");
+                assert!(
+                    most <= LIMIT,
+                    "{most} bytes held, {times} times, metric {i}"
+                );
             }
         }
     }

@@ -92,7 +92,11 @@ impl<'a> Hist<'a> {
             }
         }
         totals.check(args)?;
-        let (values, last, bytes) = parse_values(&totals, args)?;
+        let Values {
+            values,
+            last,
+            bytes,
+        } = parse_values(&totals, args)?;
         let samples = values.iter().map(|(_, times)| *times);
         let samples = samples.fold(0, u64::saturating_add);
         // Only of a command that another server has accepted: 10,000 values are fewer.
@@ -155,12 +159,18 @@ impl<'a> Hist<'a> {
     }
 }
 
-/// Parses the words behind VALUES. Returns the values with their multiplicities, within the given extremes, the last
-/// one, and the bytes of the words.
-fn parse_values(
-    totals: &Totals,
-    args: &mut Args<'_, '_>,
-) -> Result<(Vec<(f64, u64)>, Number, usize), CommandError> {
+/// The words behind VALUES.
+struct Values {
+    /// The values with their multiplicities, within the given extremes.
+    values: Vec<(f64, u64)>,
+    /// The last value.
+    last: Number,
+    /// The bytes of the words.
+    bytes: usize,
+}
+
+/// Parses the words behind VALUES.
+fn parse_values(totals: &Totals, args: &mut Args<'_, '_>) -> Result<Values, CommandError> {
     let words = args.take_rest();
     let bytes = check_len(words, args)?;
     let mut values = Vec::with_capacity(words.len() / 2);
@@ -172,7 +182,11 @@ fn parse_values(
         let times = times.map_err(|error| reject(error.detail))?;
         values.push((last.to_f64(), times));
     }
-    Ok((values, last, bytes))
+    Ok(Values {
+        values,
+        last,
+        bytes,
+    })
 }
 
 /// Checks the number and the size of the words behind VALUES. Returns their bytes.

@@ -7,7 +7,7 @@ use crate::context::WriteContext;
 use crate::counters::RejectReason;
 use crate::error::{CommandError, ErrorCode};
 use crate::model::{MAX_TIMES, Sample, SampleKind, Sequence};
-use crate::node::{CostedSample, HIST_RESERVE, Node, SampleError, WIDE};
+use crate::node::{CostedSample, HIST_BEYOND_RESERVE, HIST_RESERVE, Node, SampleError};
 use crate::settings::Settings;
 use aggregator_protocol::number::Number;
 use aggregator_protocol::quote::quoted;
@@ -170,9 +170,10 @@ impl<'a> SampleOptions<'a> {
         hist: bool,
     ) -> u64 {
         let closings = node.map_or(0, |node| node.closing_bound(samples));
-        // Which metrics are new and selected by a pattern is not known here.
-        let hist = match hist || self.has_patterns {
-            true => samples as u64 * (HIST_RESERVE + WIDE),
+        // Which metrics have histograms, and which are new and selected by a pattern, is not known here.
+        let may_be_hist = hist || self.has_patterns || node.is_some_and(Node::has_histograms);
+        let hist = match may_be_hist {
+            true => samples as u64 * (HIST_RESERVE + HIST_BEYOND_RESERVE),
             false => 0,
         };
         samples as u64 * Node::sample_bound(0, 0)

@@ -8,7 +8,7 @@
 
 use crate::context::WriteContext;
 use crate::counters::Counters;
-use crate::model::histogram::{MAX_BYTES, MAX_HEAP_BYTES};
+use crate::model::histogram::{MAX_BYTES, MAX_HEAP_BYTES, max_heap_bytes};
 use crate::model::{MetricType, PerWindow, Queue, Sample, Sequence, Window};
 use crate::node::Node;
 use crate::node::metric::histograms::{HISTOGRAM_BYTES, HISTOGRAM_OVERHEAD, Histograms};
@@ -18,7 +18,7 @@ use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
 use crate::node::sources::{FIRST_SOURCE, Source};
 use crate::node::table::Named;
-use crate::settings::{MIN_OPEN, Settings};
+use crate::settings::{MAX_OPEN, MIN_OPEN, Settings};
 use crate::time::{second, window_start};
 
 /// A new metric, with its place in a growing block and in the index.
@@ -36,12 +36,20 @@ pub const METRIC_RESERVE: u64 = 480;
 /// and the percentiles of those that close.
 pub const HIST_RESERVE: u64 = 2 * (HISTOGRAM_BYTES + HISTOGRAM_OVERHEAD) as u64 + 256;
 
-/// The bytes that two histograms may take beyond those of [`HIST_RESERVE`], if a bucket counts 2^32 samples.
-pub(crate) const WIDE: u64 = MAX_HEAP_BYTES as u64;
+/// The bytes that the histograms of any metric may take beyond [`HIST_RESERVE`].
+pub(crate) const HIST_BEYOND_RESERVE: u64 = beyond_reserve(MAX_HISTOGRAMS, MAX_HEAP_BYTES);
 
-/// Returns `true` if the histograms of a metric with so many samples may be of the size that [`WIDE`] allows.
-pub(super) fn may_be_wide(samples: u64) -> bool {
-    samples >= 1 << 32
+/// The largest number of histograms of a metric.
+pub(super) const MAX_HISTOGRAMS: usize = 2 * MAX_OPEN;
+
+/// The bytes that histograms may take beyond [`HIST_RESERVE`], if no window has more samples.
+pub(super) fn hist_beyond_reserve(histograms: usize, samples: u64) -> u64 {
+    beyond_reserve(histograms, max_heap_bytes(samples))
+}
+
+const fn beyond_reserve(histograms: usize, heap_bytes: usize) -> u64 {
+    let reserve = 2 * (HISTOGRAM_BYTES + HISTOGRAM_OVERHEAD);
+    (histograms * (heap_bytes + HISTOGRAM_OVERHEAD)).saturating_sub(reserve) as u64
 }
 
 /// The bytes of percentiles in a record, and in the history.
@@ -107,7 +115,7 @@ impl Node {
     /// The windows that samples or metrics may close: all that may be open of so many.
     pub(crate) fn closing_bound(&self, samples: usize) -> u64 {
         let samples = samples as u64;
-        let hist = self.metrics.hist > 0;
+        let hist = self.has_histograms();
         let record = record(self.metrics.longest + self.hist_record(hist));
         let open =
             PerWindow::from_fn(|window| samples.saturating_mul(self.max_open(window) as u64));
@@ -121,6 +129,11 @@ impl Node {
                 .into_iter()
                 .sum(),
         })
+    }
+
+    /// Returns `true` if there is a metric with histograms.
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.metrics.hist > 0
     }
 
     fn max_open(&self, window: Window) -> usize {

@@ -23,8 +23,8 @@ mod sweep;
 mod table;
 mod write;
 
+pub(crate) use cost::{HIST_BEYOND_RESERVE, LEASE_COST};
 pub use cost::{HIST_RESERVE, METRIC_RESERVE, NODE_RESERVE};
-pub(crate) use cost::{LEASE_COST, WIDE};
 pub(crate) use drain::Selection;
 pub(crate) use read::Scan;
 pub(crate) use sample_cost::CostedSample;

@@ -4,11 +4,14 @@ use crate::model::histogram::MAX_BYTES;
 use crate::model::{MetricType, Window};
 use crate::node::Node;
 use crate::node::cost::{
-    BUCKET, Closings, HIST_RESERVE, MANY, METRIC, METRIC_RESERVE, ONE_OF_MANY, PERCENTILES, WIDE,
-    WINDOW, alloc_size, may_be_wide, record,
+    BUCKET, Closings, HIST_RESERVE, MANY, MAX_HISTOGRAMS, METRIC, METRIC_RESERVE, ONE_OF_MANY,
+    PERCENTILES, WINDOW, alloc_size, hist_beyond_reserve, record,
 };
+use crate::node::metric::histograms::Histograms;
+use crate::node::metric::storage::Metric;
 use crate::node::table::FREE;
 use crate::settings::{MAX_OPEN, Settings};
+use crate::time::{second, window_start};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -29,6 +32,25 @@ pub(crate) struct CostedSample<'a> {
     /// An earlier sample of the command has the same metric and another time, so this one may close a window that the
     /// earlier one opens. The length of the longest tag list of the metric in the command so far, bytes.
     pub reopened: Option<usize>,
+}
+
+/// The samples of a command that has the first ones of a metric.
+#[derive(Default)]
+struct NewMetric {
+    samples: u64,
+    is_hist: bool,
+    is_reopened: bool,
+}
+
+impl NewMetric {
+    fn hist_cost(&self) -> u64 {
+        let histograms = match (self.is_hist, self.is_reopened) {
+            (false, _) => return 0,
+            (true, false) => Window::ALL.len(),
+            (true, true) => MAX_HISTOGRAMS,
+        };
+        HIST_RESERVE + hist_beyond_reserve(histograms, self.samples)
+    }
 }
 
 impl Node {
@@ -78,7 +100,12 @@ impl Node {
             if metric.is_hist() || has_option {
                 let times = group.iter().map(|(_, sample)| sample.times);
                 let samples = times.fold(metric.max_count(), u64::saturating_add);
-                cost += if may_be_wide(samples) { WIDE } else { 0 };
+                let stored = metric.histograms().map_or(0, Histograms::len);
+                let histograms = match group.iter().any(|(_, sample)| sample.reopened.is_some()) {
+                    true => MAX_HISTOGRAMS,
+                    false => stored + self.opened_by(metric, first.at),
+                };
+                cost += hist_beyond_reserve(histograms, samples);
             }
         }
         if is_taken {
@@ -109,30 +136,31 @@ impl Node {
         settings: &Settings,
     ) -> u64 {
         let has_patterns = !settings.hist_match.is_empty();
-        // By name: the number of samples, if one has the option HIST.
-        let (mut new, mut bytes, mut hist) = (HashMap::new(), 0, 0);
+        let mut new: HashMap<&[u8], NewMetric> = HashMap::new();
         for sample in samples {
             let is_full = new.len() >= free as usize;
-            let count: &mut Option<u64> = match new.entry(sample.name) {
+            let metric = match new.entry(sample.name) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(_) if is_full => continue,
-                Entry::Vacant(entry) => {
-                    bytes += alloc_size(sample.name.len());
-                    entry.insert(None)
-                }
+                Entry::Vacant(entry) => entry.insert(NewMetric::default()),
             };
-            if count.is_none() && (sample.hist || has_patterns) {
-                *count = Some(0);
-                hist += HIST_RESERVE;
-            }
-            if let Some(count) = count {
-                let before = std::mem::replace(count, count.saturating_add(sample.times));
-                let becomes_wide = may_be_wide(*count) && !may_be_wide(before);
-                hist += if becomes_wide { WIDE } else { 0 };
-            }
+            metric.samples = metric.samples.saturating_add(sample.times);
+            metric.is_hist |= sample.hist || has_patterns;
+            metric.is_reopened |= sample.reopened.is_some();
         }
-        let new = new.len() as u64;
-        (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + hist + bytes
+        let parts = new.iter();
+        let parts = parts.map(|(name, metric)| alloc_size(name.len()) + metric.hist_cost());
+        let (new, parts) = (new.len() as u64, parts.sum::<u64>());
+        (new * METRIC).min(new * ONE_OF_MANY + MANY) + new * METRIC_RESERVE + parts
+    }
+
+    /// Returns the number of windows that a sample opens.
+    fn opened_by(&self, metric: &Metric, at: i64) -> usize {
+        let is_new = |window: &Window| {
+            let start_s = window_start(second(at), self.lengths[*window]);
+            metric.open(*window).all(|open| open.start_s() != start_s)
+        };
+        Window::ALL.iter().filter(|window| is_new(window)).count()
     }
 
     /// An upper bound of the windows that samples open and later ones of the same command close, in any node.

@@ -35,6 +35,10 @@ impl Histograms {
         self.0.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Returns the bytes of the counts and values.
     pub fn heap_bytes(&self) -> usize {
         self.0.iter().map(|h| h.histogram.heap_bytes()).sum()
