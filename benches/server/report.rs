@@ -175,7 +175,7 @@ fn json(options: &Options, machine: &Machine, measurements: &[Measurement]) -> V
 fn markdown(options: &Options, machine: &Machine, measurements: &[Measurement]) -> String {
     let mut text = format!(
         "Measured by `make bench` on {}: pipeline {}, {} clients, the median of {} rounds.\n\n\
-         ![What commands cost in terms of SET](benches/results.svg)\n",
+         ![What commands cost in terms of SET](../benches/results.svg)\n",
         machine.describe(),
         options.pipeline,
         options.clients,
