@@ -10,6 +10,7 @@
 //! - Input is hostile. No input panics, takes more than linear time, or allocates more than a multiple of its size.
 //! - Nothing is dropped uncounted: input that a protocol cannot use is passed on as [`report::Receiver::invalid`].
 
+pub mod lines;
 pub mod report;
 
 #[cfg(test)]
