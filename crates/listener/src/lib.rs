@@ -10,8 +10,10 @@
 //! - Input is hostile. No input panics, takes more than linear time, or allocates more than a multiple of its size.
 //! - Nothing is dropped uncounted: input that a protocol cannot use is passed on as [`report::Receiver::invalid`].
 
+mod decimal;
 pub mod lines;
 pub mod report;
+pub mod statsd;
 
 #[cfg(test)]
 mod recorded;
