@@ -11,6 +11,7 @@
 //! - Nothing is dropped uncounted: input that a protocol cannot use is passed on as [`report::Receiver::invalid`].
 
 mod decimal;
+pub mod graphite;
 pub mod lines;
 pub mod report;
 pub mod statsd;
