@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Runs each fuzz target of fuzz/ for a short while, from the committed corpus. Exits with 1 if one fails.
 #
-#   scripts/fuzz.sh          the usual number of runs: all six in about two minutes, the same inputs at each call
+#   scripts/fuzz.sh          the usual number of runs: all seven in about two minutes, the same inputs at each call
 #   scripts/fuzz.sh 3        three times as many runs
 #   scripts/fuzz.sh 300s     300 seconds for each target, other inputs at each call; new inputs are kept in
 #                            fuzz/target/corpus
 #
-# TARGETS="codec json" selects targets. SANITIZER=address also detects invalid accesses (core has no unsafe code, so `none`
+# TARGETS="codec json" selects targets. SANITIZER=address also detects invalid accesses (the crates have no unsafe code, so `none`
 # is the default: it is several times as fast). Installs cargo-fuzz and, on Debian and Ubuntu, a C++ compiler if they are
 # missing.
 set -euo pipefail
@@ -45,6 +45,7 @@ runs() {
     line) echo 165000 ;;
     commands) echo 4200 ;;
     large) echo 400 ;;
+    listen_statsd) echo 200000 ;;
     esac
 }
 
@@ -83,7 +84,7 @@ run_target() {
 
 # A target keeps one processor busy.
 out=$(mktemp -d)
-read -ra targets <<<"${TARGETS:-codec arguments json line commands large}"
+read -ra targets <<<"${TARGETS:-codec arguments json line commands large listen_statsd}"
 for target in "${targets[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
     { run_target "$target" >"$out/$target" 2>&1 || touch "$out/$target.failed"; } &

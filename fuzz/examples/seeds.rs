@@ -1,5 +1,5 @@
 //! Writes the seeds of the corpus: `cargo run --example seeds`. The seeds are commands, frames and payloads of nodes,
-//! JSON texts, lines, steps of `large` and random bytes, the same in each run. Inputs that a fuzzer found
+//! JSON texts, lines, packets, steps of `large` and random bytes, the same in each run. Inputs that a fuzzer found
 //! (`fuzz/corpus/TARGET/found-*`) stay.
 
 use aggregator_core::node::Node;
@@ -239,6 +239,30 @@ const JSON: [&str; 28] = [
     "tru\0e",
 ];
 
+/// Packets of statsd and lines of Graphite.
+const PACKETS: [&[u8]; 20] = [
+    b"gorets:1|c|@0.1\nglork:320|ms|@0.1\ngaugor:333|g\ngaugor:-10|g\nuniques:765|s",
+    b"page.time.3:320|ms|#route:/pay,method:GET",
+    b"page.time:1:2.5:3|d|@0.5|#env:dev,x|c:ci-83c0a99c|e:it-false|card:low|T1656581400",
+    b"a:1:x::-4:5:|c\r\na:+1:-2:.5|g|#:x,,y:\r\n",
+    b"a:1:2|s|@0.3|T1.5\n\na:|s\n:1|c\na|c\na:1",
+    b"a:18446744073709551615|c|@0.5\na:1e308|c|@0.01\na:007|h|@2",
+    b"a:1|g|x:y||T-1\na:1|c:2|c\na:nan|g\na:1|m",
+    b"caf\xe9:1|g|#k\xff:v\xfe\nsnow.\xe2\x98\x83:2|g",
+    b"_e{5,4}:title|text|d:1656581400|h:web1|p:low|t:error|k:key|s:nagios|#a:b,c",
+    b"_e{4,4}:a\\nb|c\\nd|t:success\n_e{2,1}:\xe9\xff|x|#\xff\n_e{99,1}:a|b\n_e{0,0}:|",
+    b"_e{18446744073709551615,1}:a|b\n_e{1,1}:a|b|t:fatal|d:now|z",
+    b"_sc|Redis connection|2|d:1656581400|h:web1|#env:dev|m:timed out\\nm\\: after \"10s\"|c:id",
+    b"_sc|a|0\n_sc||1\n_sc|a|4\n_sc|a|3|x|d:x|m:a|b\\\x01",
+    b"local.random.diceroll 4 1656581400\nb -1.5e3 1656581400.25\r\nc .5 -1\nd 7 N",
+    b"disk.used;datacenter=dc1;rack=a1 42 1656581400\na;b=c=d;e= 1 N",
+    b" \ta \t7   0  \n \na;b 1 N\n;a=b 1 N\na inf 1\na 1 1 1\na 1",
+    b"a 1 -1.0\na 1 253402300800\na 1e999 5\n\xff;\xfe=\xfd 1 N",
+    b"\n\n\r\n|\n:\n_\n_e{\n_sc|\n;= \n",
+    b"a:1|c|#a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t,u,v,w,x,y,z\n",
+    b"\x00\xffa:1|g\x00\n\x80",
+];
+
 /// Node, metric and tags.
 const LINES: [&str; 22] = [
     "n1\u{b}disk.iops@sda\u{b}dim:iops",
@@ -441,6 +465,9 @@ fn main() -> std::io::Result<()> {
             &format!("deep-{depth}"),
             ("[".repeat(depth) + &"]".repeat(depth)).as_bytes(),
         )?;
+    }
+    for (i, packet) in PACKETS.iter().enumerate() {
+        write("listen_statsd", &format!("packet-{i}"), packet)?;
     }
     for (i, texts) in LINES.iter().enumerate() {
         let numbers = [

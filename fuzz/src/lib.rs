@@ -1,4 +1,4 @@
-//! Fuzz targets of `aggregator-core` and `aggregator-protocol`, as functions from bytes.
+//! Fuzz targets of `aggregator-core`, `aggregator-protocol` and `agg-listener`, as functions from bytes.
 //!
 //! Each target is a module with `run(data)`, which panics if a promise is broken. `fuzz_targets/` passes them to
 //! libFuzzer, `tests/corpus.rs` runs them on the committed corpus without it, and `examples/seeds.rs` writes that
@@ -11,18 +11,21 @@ pub mod commands;
 pub mod json;
 pub mod large;
 pub mod line;
+pub mod listen_statsd;
 pub mod memory;
+pub mod received;
 pub mod server;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("codec", codec::run),
     ("arguments", arguments::run),
     ("json", json::run),
     ("line", line::run),
     ("commands", commands::run),
     ("large", large::run),
+    ("listen_statsd", listen_statsd::run),
 ];
