@@ -68,7 +68,7 @@ fn check(
     assert_eq!(parse(data), together);
 }
 
-/// Compares samples; the value of an increment may be rounded once more.
+/// Compares samples; the value of an increment may be rounded twice.
 fn is_near(a: &ReceivedSample, b: &ReceivedSample) -> bool {
     let is_near = (a.value - b.value).abs() <= 4.0 * f64::EPSILON * b.value.abs();
     let value = a.value;
