@@ -13,6 +13,7 @@
 mod decimal;
 pub mod graphite;
 pub mod lines;
+pub mod influx;
 pub mod report;
 pub mod statsd;
 
