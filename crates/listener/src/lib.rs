@@ -14,8 +14,11 @@ mod decimal;
 pub mod graphite;
 pub mod lines;
 pub mod influx;
+pub mod prometheus;
 pub mod report;
 pub mod statsd;
 
 #[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod text_speed;

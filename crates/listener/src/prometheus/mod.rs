@@ -1,0 +1,300 @@
+//! Prometheus's text format 0.0.4 (<https://prometheus.io/docs/instrumenting/exposition_formats/>), with the quoted names
+//! of Prometheus 3, and OpenMetrics 1.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+//!
+//! | type | reported as |
+//! | --- | --- |
+//! | counter | the total of a counter |
+//! | gauge, untyped, unknown, info, stateset | the value of a gauge |
+//! | summary | quantiles: gauges with the attribute `quantile`; `_count`, `_sum`: totals of counters |
+//! | histogram | what was added since the previous scrape: a distribution; `_count`, `_sum`: totals of counters |
+//! | gaugehistogram | its values: a distribution; `_gcount`, `_gsum`: gauges |
+//!
+//! Values that are not a number mean that there is no value, and are skipped. Times of creation are skipped, except
+//! that those of histograms show resets. Descriptions and exemplars are ignored.
+//!
+//! # Invariants
+//!
+//! An invalid line does not affect others. A histogram is only compared if it is complete: without its last bucket it
+//! is invalid, and is compared at the next scrape.
+
+mod family;
+mod file_sd;
+mod groups;
+mod histogram;
+mod line;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use aggregator_protocol::number::Number;
+
+use crate::report::{Attribute, Receiver, Sample, SampleValue};
+
+use family::{Comment, Described, Families, Role};
+use groups::Groups;
+use line::{Line, Value};
+
+pub use file_sd::{FileSdError, TargetGroup, targets};
+pub use state::{Limits, State};
+
+/// The format of a scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The text format, with times in milliseconds.
+    #[default]
+    Text,
+    /// OpenMetrics, with times in seconds, exemplars, and `# EOF` at the end.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Returns the format of an answer with this `Content-Type`.
+    pub fn of_content_type(content_type: &str) -> Format {
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
+            Format::OpenMetrics
+        } else {
+            Format::Text
+        }
+    }
+}
+
+/// What is known of a scrape besides its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrape<'a> {
+    /// The format.
+    pub format: Format,
+    /// The labels of the target, such as `job` and `instance`, which all samples have.
+    pub labels: &'a [Attribute<'a>],
+    /// What a sample's own label of the name of a target's label means. `true`: it replaces the target's. `false`: it is
+    /// passed on with `exported_` before its name. As `honor_labels` of Prometheus.
+    pub honor_labels: bool,
+    /// Whether the times of samples are passed on. As `honor_timestamps` of Prometheus.
+    pub honor_timestamps: bool,
+    /// The time of the scrape, milliseconds. It is only compared with that of other scrapes.
+    pub now_ms: i64,
+}
+
+/// What a scrape had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The number of samples passed on. A histogram of which something was added is one, besides its `_count` and `_sum`.
+    pub samples: u64,
+    /// The number of samples and comments that cannot be used.
+    pub invalid: u64,
+    /// The number of samples without a value (NaN).
+    pub skipped_nan: u64,
+    /// The number of times of creation.
+    pub skipped_created: u64,
+    /// Whether the end was seen. Always `true` for [`Format::Text`], which has no mark of the end.
+    pub is_complete: bool,
+}
+
+/// Parses the answer to a scrape. `state` has the histograms of the target's previous scrape.
+pub fn parse(
+    body: &[u8],
+    scrape: &Scrape<'_>,
+    state: &mut State,
+    receiver: &mut impl Receiver,
+) -> Summary {
+    let text = String::from_utf8_lossy(body);
+    let mut parser = Parser {
+        scrape,
+        families: Families::default(),
+        groups: Groups::default(),
+        labels: Vec::new(),
+        output: Output {
+            summary: Summary::default(),
+            receiver,
+        },
+    };
+    let mut lines = text.split_inclusive('\n');
+    let is_ended = lines.any(|line| parser.line(line) == Comment::End);
+    parser.output.summary.is_complete = is_ended || scrape.format == Format::Text;
+    if !parser.output.summary.is_complete {
+        parser.output.invalid("no # EOF", "");
+    }
+    for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
+        parser.output.invalid("text after # EOF", line);
+    }
+    let Parser { groups, output, .. } = &mut parser;
+    groups.finish(scrape, state, output);
+    parser.output.summary
+}
+
+/// Counts what it passes on.
+struct Output<'r, R> {
+    summary: Summary,
+    receiver: &'r mut R,
+}
+
+impl<R: Receiver> Output<'_, R> {
+    fn sample(&mut self, sample: &Sample<'_>) {
+        self.summary.samples += 1;
+        self.receiver.sample(sample);
+    }
+
+    fn invalid(&mut self, reason: &'static str, line: &str) {
+        self.summary.invalid += 1;
+        self.receiver.invalid(reason, line.as_bytes());
+    }
+}
+
+struct Parser<'t, 'r, R> {
+    scrape: &'t Scrape<'t>,
+    families: Families<'t>,
+    groups: Groups<'t>,
+    /// The labels of the current sample.
+    labels: Vec<Attribute<'t>>,
+    output: Output<'r, R>,
+}
+
+impl<'t, R: Receiver> Parser<'t, '_, R> {
+    fn line(&mut self, whole: &'t str) -> Comment {
+        let line = whole.trim_matches([' ', '\t', '\r', '\n']);
+        let is_open_metrics = self.scrape.format == Format::OpenMetrics;
+        let result = match line.as_bytes().first() {
+            None => return Comment::Text,
+            Some(b'#') => match self.families.comment(line) {
+                // Only in OpenMetrics it has a meaning.
+                Ok(comment) if is_open_metrics => return comment,
+                result => result.map(|_| ()),
+            },
+            // The end of a number may be missing.
+            Some(_) if is_open_metrics && !whole.ends_with('\n') => Err("a line without an end"),
+            Some(_) => self.sample(line),
+        };
+        if let Err(reason) = result {
+            self.output.invalid(reason, line);
+        }
+        Comment::Text
+    }
+
+    fn sample(&mut self, text: &'t str) -> Result<(), &'static str> {
+        let line = line::sample(text, self.scrape.format, &mut self.labels)?;
+        let described = self.families.describe(&line.name)?;
+        let value = match (described.role, line.value) {
+            (Role::Created, _) => {
+                self.output.summary.skipped_created += 1;
+                return Ok(());
+            }
+            (_, Value::NotANumber) => {
+                self.output.summary.skipped_nan += 1;
+                return Ok(());
+            }
+            (_, Value::Infinite) => return Err("an infinite value"),
+            (_, Value::Number(value)) => value,
+        };
+        match described.role {
+            Role::Bucket | Role::GaugeBucket => self.bucket(text, &line, described, value),
+            Role::HistogramCreated => {
+                self.output.summary.skipped_created += 1;
+                let group = self.groups.of(text, &line, described, &mut self.labels);
+                group.totals.created = Some(value.to_f64());
+                Ok(())
+            }
+            Role::HistogramCount => {
+                let group = self.groups.of(text, &line, described, &mut self.labels);
+                group.count = count(value);
+                self.counter(&line, described, value)
+            }
+            Role::HistogramSum => {
+                let group = self.groups.of(text, &line, described, &mut self.labels);
+                group.totals.sum = Some(value.to_f64());
+                self.counter(&line, described, value)
+            }
+            Role::GaugeSum => {
+                let group = self.groups.of(text, &line, described, &mut self.labels);
+                group.totals.sum = Some(value.to_f64());
+                self.pass_on(&line, described, SampleValue::Abs(value));
+                Ok(())
+            }
+            Role::Counter => self.counter(&line, described, value),
+            Role::Gauge | Role::Created => {
+                self.pass_on(&line, described, SampleValue::Abs(value));
+                Ok(())
+            }
+        }
+    }
+
+    fn bucket(
+        &mut self,
+        text: &'t str,
+        line: &Line<'t>,
+        described: Described<'t>,
+        value: Number,
+    ) -> Result<(), &'static str> {
+        let n = count(value).ok_or("an invalid number of values")?;
+        let bound = remove_bound(&mut self.labels).ok_or("a bucket without le")?;
+        let bound = match line::value(&bound) {
+            Some(Value::Number(bound)) => bound.to_f64(),
+            Some(Value::Infinite) if !bound.starts_with('-') => f64::INFINITY,
+            _ => return Err("an invalid le"),
+        };
+        let group = self.groups.of(text, line, described, &mut self.labels);
+        group.is_gauge = described.role == Role::GaugeBucket;
+        group.add_bucket(bound, n)
+    }
+
+    fn counter(
+        &mut self,
+        line: &Line<'t>,
+        described: Described<'t>,
+        value: Number,
+    ) -> Result<(), &'static str> {
+        if value.to_f64() < 0.0 {
+            return Err("a negative value of a counter");
+        }
+        self.pass_on(line, described, SampleValue::Diff(value));
+        Ok(())
+    }
+
+    fn pass_on(&mut self, line: &Line<'t>, described: Described<'t>, value: SampleValue<'_>) {
+        self.scrape.complete(&mut self.labels);
+        self.output.sample(&Sample {
+            name: Cow::Borrowed(&line.name),
+            attributes: &self.labels,
+            unit: described.unit,
+            at: self.scrape.time(line),
+            value,
+        });
+    }
+}
+
+impl<'a> Scrape<'a> {
+    /// Adds the labels of the target to those of a sample.
+    fn complete(&self, labels: &mut Vec<Attribute<'a>>) {
+        let own = labels.len();
+        for of_target in self.labels {
+            let mut same = labels.iter_mut().take(own);
+            let same = same.find(|label| label.name == of_target.name);
+            match same {
+                Some(_) if self.honor_labels => continue,
+                Some(label) => label.name = format!("exported_{}", label.name).into(),
+                None => {}
+            }
+            labels.push(Attribute::new(&of_target.name, &of_target.value));
+        }
+    }
+
+    fn time(&self, line: &Line<'_>) -> Option<i64> {
+        line.time.filter(|_| self.honor_timestamps)
+    }
+}
+
+/// Returns a number of values. Those of some clients have decimals, which count once they are a whole value.
+fn count(value: Number) -> Option<u64> {
+    const END: f64 = (1u128 << 64) as f64;
+    match value {
+        Number::Int(n) => Some(n),
+        Number::Float(n) => (0.0..END).contains(&n).then_some(n as u64),
+    }
+}
+
+/// Removes the label `le`.
+fn remove_bound<'t>(labels: &mut Vec<Attribute<'t>>) -> Option<Cow<'t, str>> {
+    let at = labels.iter().position(|label| label.name == "le")?;
+    Some(labels.remove(at).value)
+}
