@@ -15,6 +15,8 @@ pub mod graphite;
 pub mod lines;
 pub mod influx;
 pub mod prometheus;
+pub mod batch;
+pub mod identity;
 pub mod report;
 pub mod statsd;
 

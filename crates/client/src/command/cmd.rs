@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Write;
 
+use aggregator_protocol::number;
+
 /// A command: a name and arguments.
 ///
 /// ```
@@ -52,6 +54,11 @@ impl Cmd {
         self
     }
 
+    /// Reserves memory for arguments with about so many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.encoded.reserve(bytes);
+    }
+
     /// Returns the command as RESP encodes it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded.len() + 8);
@@ -83,7 +90,7 @@ impl fmt::Debug for Cmd {
 
 fn write_length(out: &mut Vec<u8>, kind: u8, length: usize) {
     out.push(kind);
-    with_text(format_args!("{length}"), |text| out.extend_from_slice(text));
+    number::write_u64(out, length as u64);
     out.extend_from_slice(b"\r\n");
 }
 
