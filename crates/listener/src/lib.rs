@@ -10,13 +10,13 @@
 //! - Input is hostile. No input panics, takes more than linear time, or allocates more than a multiple of its size.
 //! - Nothing is dropped uncounted: input that a protocol cannot use is passed on as [`report::Receiver::invalid`].
 
+pub mod batch;
 mod decimal;
 pub mod graphite;
-pub mod lines;
-pub mod influx;
-pub mod prometheus;
-pub mod batch;
 pub mod identity;
+pub mod influx;
+pub mod lines;
+pub mod prometheus;
 pub mod report;
 pub mod statsd;
 
