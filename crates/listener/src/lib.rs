@@ -11,6 +11,7 @@
 //! - Nothing is dropped uncounted: input that a protocol cannot use is passed on as [`report::Receiver::invalid`].
 
 pub mod batch;
+pub mod collector;
 mod decimal;
 pub mod graphite;
 pub mod identity;
@@ -18,6 +19,7 @@ pub mod influx;
 pub mod lines;
 pub mod prometheus;
 pub mod report;
+pub mod sets;
 pub mod statsd;
 
 #[cfg(test)]

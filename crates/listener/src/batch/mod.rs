@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! - The samples of a series keep their order. Those of one protocol are sent in the order in which they were taken.
+//! - The samples of a series from one protocol keep their order, except that a distribution may be sent before them.
 //! - A sample that repeats the one before it in its series is counted by that (`TIMES`) only where the server counts the
 //!   same as for both: both have the same tags and time, are increments or values with a histogram, and the sum is an
 //!   integer that a double represents exactly.
