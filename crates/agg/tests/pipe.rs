@@ -93,6 +93,27 @@ fn similar_lines_are_one_error() {
 }
 
 #[test]
+fn lines_that_differ_in_parts_that_vary_are_one_error() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let lines = b"order 17 of user bob lost\norder 18 of user eve lost\nno price\n \n";
+    let output = run(&server.url(), "pipe error --node n1", lines);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let records = server.peek("n1", "ERROR");
+    let errors: Vec<_> = records
+        .iter()
+        .map(|record| (record["key"].as_str(), record["occurrences"].as_u64()))
+        .collect();
+    let expected = [
+        (Some("order <*> of user <*> lost"), Some(2)),
+        (Some("no price"), Some(1)),
+        (Some("<empty>"), Some(1)),
+    ];
+    assert_eq!(errors, expected);
+}
+
+#[test]
 fn rejected_lines_are_counted_and_the_first_are_reported() {
     let Some(server) = Server::start() else {
         return;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use agg_client::command::{Cmd, Error, ErrorType, Level, Log, Report, Sequence};
-use aggregator_protocol::{NodeName, tags, units};
+use aggregator_protocol::{NodeName, grouping, tags, units};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::node_argument::node_or_host_name;
@@ -161,7 +161,11 @@ impl Template {
     pub fn write(&self, line: &[u8], sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
         match &self.error {
             None => self.log(line).write_numbered(sequence, cmd),
-            Some(error) => self.error(error, line).write_numbered(sequence, cmd),
+            Some(error) => {
+                let key = error.key(line);
+                let command = self.error(error, line).key(&key);
+                command.write_numbered(sequence, cmd);
+            }
         }
     }
 
@@ -180,6 +184,16 @@ impl Template {
         let error = with(error, template.func.as_ref(), Error::func);
         let error = with(error, template.file.as_ref(), Error::file);
         with(error, template.public.as_ref(), Error::public)
+    }
+}
+
+impl ErrorTemplate {
+    /// Returns the key of a line: lines that differ only in parts that vary have the same. The texts that identify an
+    /// error without a key, such as its code, still do.
+    fn key(&self, line: &[u8]) -> String {
+        let context = [&self.code, &self.func, &self.file, &self.public]
+            .map(|text| text.as_deref().unwrap_or_default());
+        grouping::key_with(&String::from_utf8_lossy(line), &context)
     }
 }
 
@@ -230,6 +244,7 @@ mod tests {
     fn error_has_further_options() {
         let arguments = "error --node n1 --type ops --code c --func f --file p --public sorry";
         let arguments: Vec<&str> = arguments.split(' ').collect();
+        let key = grouping::key_with("x", &[b"c", b"f", b"p", b"sorry"]);
         assert_eq!(
             sent(&arguments, b"x"),
             packed(&[
@@ -246,8 +261,35 @@ mod tests {
                 b"p",
                 b"PUBLIC",
                 b"sorry",
+                b"KEY",
+                key.as_bytes(),
             ])
         );
+    }
+
+    #[test]
+    fn key_of_an_error_is_computed_from_the_line_and_the_options() {
+        assert_eq!(
+            sent(&["error", "--node", "n1"], b"worker 17: \xff"),
+            packed(&[
+                b"AGG.ERROR",
+                b"n1",
+                b"worker 17: \xff",
+                b"KEY",
+                "worker <*>: \u{fffd}".as_bytes(),
+            ])
+        );
+        let of = |option: &str, line: &[u8]| {
+            let arguments = ["pipe", "error", "--node", "n1", option, "x"];
+            let template = Cli::parse_from(arguments).command.template().unwrap();
+            template.error.unwrap().key(line)
+        };
+        let options = ["--code", "--func", "--file", "--public"];
+        let keys = options.map(|option| of(option, b"a 1"));
+        for (option, key) in options.iter().zip(&keys) {
+            assert_eq!(keys.iter().filter(|other| *other == key).count(), 1);
+            assert_eq!(of(option, b"a 2"), *key);
+        }
     }
 
     #[test]
