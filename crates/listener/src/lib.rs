@@ -21,6 +21,7 @@ pub mod prometheus;
 pub mod report;
 pub mod sets;
 pub mod statsd;
+pub mod syslog;
 
 #[cfg(test)]
 mod recorded;
