@@ -17,6 +17,7 @@ pub mod graphite;
 pub mod identity;
 pub mod influx;
 pub mod lines;
+pub mod otlp;
 pub mod prometheus;
 pub mod report;
 pub mod sets;
