@@ -1,15 +1,19 @@
 //! The command line: arguments, and which subcommand runs with them.
 
+use std::sync::Arc;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use agg_client::Shutdown;
 use agg_client::connect::{Access, Server, Tls, TlsFiles};
 
+use tokio::sync::Notify;
+
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};
 use crate::tls_options::TlsOptions;
-use crate::{drain, host, log, manual, pipe, poll, report, scan, top};
+use crate::{drain, host, listen, log, manual, pipe, poll, report, scan, top};
 
 /// Client of Redis and Valkey servers with the aggregator module.
 #[derive(Parser)]
@@ -47,6 +51,13 @@ enum Command {
         #[command(flatten)]
         log: log::Options,
     },
+    /// Receive statsd, OpenTelemetry, syslog, InfluxDB, Prometheus or Graphite, and report it
+    Listen {
+        #[command(flatten)]
+        options: Box<listen::Options>,
+        #[command(flatten)]
+        log: log::Options,
+    },
     /// Load records from files into the sinks of a configuration file
     Load(poll::load::Options),
     /// Check the configuration file of agg poll
@@ -71,6 +82,7 @@ Examples:
   agg host                          report this machine every second
   agg drain --follow                print all records as they are queued
   agg poll --config poller.toml     drain servers into files and databases
+  agg listen                        receive statsd, OTLP and syslog
   agg scan 10.1.0.0/24              search a range of addresses for servers
   agg top                           show a server and its nodes
   agg report --since 24h            write a page with plots of a node's statistics
@@ -130,7 +142,7 @@ pub fn run() -> Result<ExitStatus, CliError> {
         command,
     } = Cli::parse();
     match &command {
-        Command::Poll { log, .. } => log.init_service(),
+        Command::Poll { log, .. } | Command::Listen { log, .. } => log.init_service(),
         _ => log::Options::default().init(),
     }
     let connection = Connection {
@@ -152,6 +164,18 @@ pub fn run() -> Result<ExitStatus, CliError> {
         Command::Poll { options, .. } => {
             let poll = options.read().map_err(CliError::InvalidConfig)?;
             Ok(poll.run(options.config)?)
+        }
+        Command::Listen { options, .. } => {
+            let config = options.read().map_err(CliError::InvalidConfig)?;
+            let server = Server::parse(&connection.url, &connection.access()?);
+            let server = server.map_err(|error| CliError::InvalidUsage(error.to_string()))?;
+            let reload = Arc::new(Notify::new());
+            let policy =
+                Policy::patient(ExitStatus::Incomplete, || Some(agg_listener::listen::GRACE))
+                    .on_hangup(reload.clone());
+            Ok(runtime::run(policy, async move |shutdown| {
+                options.run(&server, config, reload, &shutdown).await
+            })?)
         }
         Command::Load(options) => {
             let config = options.read().map_err(CliError::InvalidConfig)?;

@@ -13,6 +13,7 @@ mod drain;
 mod exit_status;
 mod format;
 mod host;
+mod listen;
 mod log;
 mod manual;
 mod node_argument;

@@ -45,7 +45,7 @@ pub struct CollectorSettings {
 }
 
 /// Input that was not used, for one reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Invalid {
     /// The number of times.
     pub count: u64,
@@ -131,6 +131,11 @@ impl Collector {
     pub fn invalid_input(&self) -> impl Iterator<Item = (&'static str, &'static str, &Invalid)> {
         let invalid = self.invalid.iter();
         invalid.map(|((protocol, reason), invalid)| (*protocol, *reason, invalid))
+    }
+
+    /// Removes and returns what was not used, by protocol and reason.
+    pub fn take_invalid(&mut self) -> BTreeMap<(&'static str, &'static str), Invalid> {
+        std::mem::take(&mut self.invalid)
     }
 
     /// Returns the number of log records whose time the server would reject: they have the time of the server.

@@ -2,8 +2,13 @@
 //!
 //! # Layers
 //!
-//! A protocol parses what was received and passes it on as [`report`]s. Protocols know nothing of Redis, and of no
-//! transport. What they pass on is borrowed from the input, so a sample costs no allocation.
+//! - A protocol ([`statsd`], [`graphite`], [`influx`], [`prometheus`]) parses what was received and passes it on as
+//!   [`report`]s. Protocols know nothing of Redis, and of no transport. What they pass on is borrowed from the input, so a
+//!   sample costs no allocation.
+//! - [`net`] has the transports. It knows no protocol.
+//! - [`collector`] makes reports commands of the module: [`identity`] names the metrics, [`batch`] collects.
+//! - [`reporter`] sends them, and keeps them while the server is down.
+//! - [`endpoint`] connects a protocol with its transport, and [`listen`] runs the endpoints of a [`config`].
 //!
 //! # Invariants
 //!
@@ -12,17 +17,26 @@
 
 pub mod batch;
 pub mod collector;
+pub mod config;
+pub mod counts;
 mod decimal;
+pub mod endpoint;
 pub mod graphite;
 pub mod identity;
 pub mod influx;
+pub mod intake;
 pub mod lines;
+pub mod listen;
+pub mod net;
 pub mod otlp;
 pub mod prometheus;
 pub mod report;
+pub mod reporter;
 pub mod sets;
 pub mod statsd;
+pub mod status;
 pub mod syslog;
+mod time_zone;
 
 #[cfg(test)]
 mod recorded;

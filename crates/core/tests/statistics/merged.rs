@@ -325,7 +325,7 @@ fn samples_count_where_memory_is_short() {
     w.check_copies();
 }
 
-/// The reserve of a metric has room for two histograms of 1,280 bytes, and counts of 2^32 may take twice that.
+/// The reserve of a metric includes two histograms of 1,280 bytes, and counts of 2^32 may take twice that.
 #[test]
 fn large_histograms_get_smaller_at_once_where_memory_is_short() {
     let mut w = World::new();

@@ -325,7 +325,59 @@ impl Report for BatchedReport {
     }
 }
 
+/// What a report needs that had to wait, or was not taken.
+impl BatchedReport {
+    /// Sets the time of all that has none, Unix milliseconds.
+    pub fn set_time(&mut self, at: i64) {
+        let time = match &mut self.body {
+            Body::Samples(samples) => return samples.set_time(at),
+            Body::Hist(hist) => &mut hist.at,
+            Body::Log(log) => &mut log.entry.at,
+            Body::Error(error) => &mut error.entry.at,
+            // A state that is reported late is still the latest.
+            Body::Object(_) => return,
+        };
+        time.get_or_insert(at);
+    }
+
+    /// Returns the outcome of a report that the server has taken before.
+    pub fn all_counted(&self) -> Outcome {
+        Outcome {
+            counted: self.inputs(),
+            ..Outcome::default()
+        }
+    }
+
+    /// Returns the outcome of a report that the server has rejected as a whole.
+    pub fn all_rejected(&self, reason: String) -> Outcome {
+        Outcome {
+            rejected: vec![RejectedReport {
+                index: 0,
+                inputs: self.inputs(),
+                reason,
+            }],
+            ..Outcome::default()
+        }
+    }
+}
+
 impl Outcome {
+    /// Returns the number of samples, entries or objects that the server has rejected.
+    pub fn rejected_inputs(&self) -> u64 {
+        self.rejected.iter().map(|rejected| rejected.inputs).sum()
+    }
+
+    /// Returns the reason of the first rejection.
+    pub fn reason(&self) -> Option<&str> {
+        self.rejected.first().map(|rejected| &*rejected.reason)
+    }
+
+    /// Returns whether a limit of the server is reached.
+    pub fn is_full(&self) -> bool {
+        let mut rejected = self.rejected.iter();
+        rejected.any(|rejected| is_limit(&rejected.reason))
+    }
+
     fn counted() -> Outcome {
         Outcome {
             counted: 1,
@@ -371,4 +423,9 @@ impl Outcome {
             rejected,
         })
     }
+}
+
+/// Returns whether a rejection names a limit. That of one sample has no code.
+fn is_limit(reason: &str) -> bool {
+    reason.starts_with("AGGFULL") || reason.starts_with("agg.max-")
 }

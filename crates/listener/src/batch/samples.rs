@@ -128,6 +128,13 @@ impl Samples {
             + self.texts.capacity() * size_of::<Text>()
     }
 
+    /// Sets the time of the samples that have none.
+    pub fn set_time(&mut self, at: i64) {
+        for row in &mut self.rows {
+            row.at.get_or_insert(at);
+        }
+    }
+
     /// Gives memory back that is not used.
     pub fn shrink(&mut self) {
         self.buffer.shrink_to_fit();

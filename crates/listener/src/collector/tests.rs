@@ -311,3 +311,101 @@ proptest! {
         prop_assert_eq!(example.is_empty(), input.is_empty());
     }
 }
+
+/// Counts what passes through it.
+struct Counting<'a> {
+    collector: &'a mut Collector,
+    samples: u64,
+    others: u64,
+}
+
+impl Receiver for Counting<'_> {
+    fn sample(&mut self, sample: &Sample<'_>) {
+        self.samples += u64::from(!matches!(sample.value, SampleValue::Member(_)));
+        self.collector.sample(sample);
+    }
+
+    fn log(&mut self, record: &LogRecord<'_>) {
+        let is_error = record.level >= 7;
+        self.others += 1 + u64::from(is_error);
+        self.collector.log(record);
+    }
+
+    fn object(&mut self, object: &ObjectReport<'_>) {
+        self.others += 1;
+        self.collector.object(object);
+    }
+
+    fn invalid(&mut self, _: &'static str, _: &[u8]) {}
+}
+
+/// Lines of statsd, of which many are valid.
+fn line() -> impl Strategy<Value = String> {
+    let name = "[ab@=,%]{0,3}";
+    let value = "[+-]?[0-3](\\.5)?";
+    let rest = "(\\|@0\\.[15])?(\\|#[ab]:[xy@,=]{0,3})?(\\|T17600000[0-9]{2})?";
+    (name, value, "(c|g|ms|h|s)", rest)
+        .prop_map(|(name, value, kind, rest)| format!("{name}:{value}|{kind}{rest}"))
+}
+
+proptest! {
+    #[test]
+    fn no_sample_is_lost(lines in prop::collection::vec(line(), 1..200), max_instances in 0_u32..4) {
+        let mut settings = settings();
+        settings.identity.max_instances = max_instances;
+        let mut collector = Collector::new(settings);
+        let mut counting = Counting { collector: &mut collector, samples: 0, others: 0 };
+        crate::statsd::parse(lines.join("\n").as_bytes(), &mut counting);
+        let expected = counting.samples + counting.others;
+        let reported: u64 = collector.take().iter().map(BatchedReport::inputs).sum();
+        let invalid: u64 = collector.invalid_input().map(|(_, _, invalid)| invalid.count).sum();
+        prop_assert_eq!(reported + invalid, expected);
+    }
+}
+
+/// Not a test of correctness: run with `--release --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn cost_of_statsd() {
+    let lines = |n: usize| match n % 3 {
+        0 => format!("page.views.{}:1|c|#route:/pay,method:GET", n % 7),
+        1 => format!("page.time.{}:{}|ms|#route:/pay,method:GET", n % 7, n % 400),
+        _ => format!(
+            "page.size.{}:{}.5|h|@0.5|#route:/pay,method:GET",
+            n % 7,
+            n % 90
+        ),
+    };
+    let packets: Vec<String> = (0..1000)
+        .map(|p| {
+            (0..28)
+                .map(|n| lines(p * 28 + n))
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
+        .collect();
+    let mut collector = collector();
+    let (mut samples, mut commands, mut bytes) = (0, 0, 0);
+    let (mut collecting, start) = (std::time::Duration::ZERO, std::time::Instant::now());
+    for _ in 0..50 {
+        for packets in packets.chunks(100) {
+            let start = std::time::Instant::now();
+            for packet in packets {
+                crate::statsd::parse(packet.as_bytes(), &mut collector);
+            }
+            collecting += start.elapsed();
+            for report in collector.take() {
+                samples += report.inputs();
+                commands += 1;
+                bytes += report.to_numbered_cmd(None).to_bytes().len();
+            }
+        }
+    }
+    let each = |time: std::time::Duration| time.as_nanos() as u64 / samples;
+    println!(
+        "{} ns to collect and {} ns to encode each of {samples} samples, {commands} commands, {} bytes each",
+        each(collecting),
+        each(start.elapsed() - collecting),
+        bytes as u64 / samples
+    );
+}

@@ -32,7 +32,7 @@ pub struct Scanner<'a> {
     last: [u8; 2],
     /// The end of a quoted text whose content is not masked.
     closing: usize,
-    /// Kinds of quotes that do not occur any more.
+    /// Kinds of quotes that have ended.
     missing: [bool; 3],
 }
 
@@ -200,7 +200,7 @@ impl<'a> Scanner<'a> {
         true
     }
 
-    /// Returns whether a chunk varies as a whole, with its surroundings or as a path or the name of a host.
+    /// Returns whether a chunk varies as a whole, with the text around it or as a path or the name of a host.
     fn varies(&self, body: &str, end: usize, is_whole: bool) -> bool {
         if body.is_empty() {
             return false;

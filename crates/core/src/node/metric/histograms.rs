@@ -8,7 +8,7 @@ use crate::settings::MAX_OPEN;
 /// The bytes of a histogram below which its resolution is not halved.
 const SMALL: usize = 8 * MAX_RAW;
 
-/// The bytes of a histogram that the reserve of a metric has room for, twice: those of counts below 2^32.
+/// The bytes of a histogram that the reserve of a metric includes, twice: that of counts below 2^32.
 pub(in crate::node) const HISTOGRAM_BYTES: usize = MAX_HEAP_BYTES / 2;
 
 /// The bytes that a histogram takes beyond its counts, at most.

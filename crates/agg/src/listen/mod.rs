@@ -1,0 +1,175 @@
+//! `agg listen`: receives existing protocols and reports them, by the library agg-listener.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agg_client::Shutdown;
+use agg_client::connect::Server;
+use agg_listener::config::{
+    Addresses, Config, Graphite, InfluxDb, LogLevel, Otlp, Statsd, Syslog, Tag,
+};
+use agg_listener::net::Address;
+use tokio::sync::Notify;
+
+use crate::exit_status::ExitStatus;
+use crate::node_argument::node_or_host_name;
+
+/// The arguments.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Options {
+    /// The configuration file; it takes the place of all other arguments of this command
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Listen for statsd and DogStatsD, over UDP and TCP [default: 127.0.0.1:8125]
+    #[arg(long, value_name = "ADDRESS")]
+    statsd: Vec<Address>,
+
+    /// Listen for OTLP/HTTP [default: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDRESS")]
+    otlp: Vec<Address>,
+
+    /// Listen for OTLP/gRPC, usually port 4317
+    #[arg(long, value_name = "ADDRESS")]
+    otlp_grpc: Vec<Address>,
+
+    /// Listen for syslog, over UDP and TCP [default: 127.0.0.1:5140]
+    #[arg(long, value_name = "ADDRESS")]
+    syslog: Vec<Address>,
+
+    /// Listen for writes of InfluxDB 1 and 2, usually port 8086
+    #[arg(long, value_name = "ADDRESS")]
+    influxdb: Vec<Address>,
+
+    /// Listen for Graphite's plaintext protocol, usually port 2003
+    #[arg(long, value_name = "ADDRESS")]
+    graphite: Vec<Address>,
+
+    /// The address of a status page, with /metrics for Prometheus
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<Address>,
+
+    /// The node to report as [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<OsString>,
+
+    /// A tag for all reports; may be given several times
+    #[arg(long = "tag", value_parser = tag, value_name = "NAME:VALUE")]
+    tags: Vec<Tag>,
+
+    /// Report log records of this level and above as errors, too
+    #[arg(long, value_parser = level, value_name = "LEVEL")]
+    errors_from: Option<LogLevel>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  agg listen                              statsd on 127.0.0.1:8125, OTLP/HTTP on 4318, syslog on 5140
+  echo 'page.time:320|ms' | nc -uw0 127.0.0.1 8125
+  agg listen --statsd 0.0.0.0:8125        only statsd, for all machines
+  agg listen --statsd /run/statsd.sock    datagrams of a Unix socket
+  agg listen --syslog 127.0.0.1:5140 --errors-from ERROR
+  agg listen --config listen.toml         also Prometheus targets and types of fields
+
+An address with a port listens on loopback if that is its address: 127.0.0.1:8125 or [::1]:8125. If any protocol is
+given, only those that are given are received. SIGHUP reads the configuration file again.
+
+SIGTERM or SIGINT ends the listener: what was received is sent first.
+
+Exit codes: 0 ended by a signal, 1 failed, 2 invalid usage or an invalid configuration, 130 ended at once by a second
+signal.";
+
+fn tag(text: &str) -> Result<Tag, String> {
+    text.to_owned().try_into()
+}
+
+fn level(text: &str) -> Result<LogLevel, String> {
+    text.to_owned().try_into()
+}
+
+impl Options {
+    /// Returns the configuration.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used.
+    pub fn read(&self) -> Result<Config, String> {
+        match &self.config {
+            Some(path) => Config::read(path).map_err(|error| error.to_string()),
+            None => Ok(self.without_file()),
+        }
+    }
+
+    fn without_file(&self) -> Config {
+        let mut config = Config {
+            listen: self.listen.clone(),
+            tags: self.tags.clone(),
+            errors_from: self.errors_from,
+            ..Config::default()
+        };
+        let given = |addresses: &[Address]| {
+            let addresses = Addresses(addresses.to_vec());
+            (!addresses.0.is_empty()).then_some(addresses)
+        };
+        config.statsd = given(&self.statsd).map(|listen| Statsd {
+            listen,
+            ..Statsd::default()
+        });
+        config.syslog = given(&self.syslog).map(|listen| Syslog {
+            listen,
+            ..Syslog::default()
+        });
+        config.influxdb = given(&self.influxdb).map(|listen| InfluxDb {
+            listen,
+            ..InfluxDb::default()
+        });
+        config.graphite = given(&self.graphite).map(|listen| Graphite {
+            listen,
+            ..Graphite::default()
+        });
+        if !self.otlp.is_empty() || !self.otlp_grpc.is_empty() {
+            config.otlp = Some(Otlp {
+                listen: Addresses(self.otlp.clone()),
+                grpc: Addresses(self.otlp_grpc.clone()),
+            });
+        }
+        match config.has_listener() {
+            true => config,
+            false => Config {
+                statsd: Some(Statsd::default()),
+                otlp: Some(Otlp::default()),
+                syslog: Some(Syslog::default()),
+                ..config
+            },
+        }
+    }
+
+    /// Listens until a shutdown is requested; `reload` is notified to read the configuration file again.
+    ///
+    /// # Errors
+    ///
+    /// A listener cannot be opened, or the server cannot be used.
+    pub async fn run(
+        self,
+        server: &Server,
+        config: Config,
+        reload: Arc<Notify>,
+        shutdown: &Shutdown,
+    ) -> Result<ExitStatus, String> {
+        let node = match &config.node {
+            Some(node) => aggregator_protocol::NodeName(node.clone().into_bytes()),
+            None => node_or_host_name(self.node.as_ref())?,
+        };
+        let path = self.config.as_deref();
+        let unsent = agg_listener::listen::run(server, config, path, node, reload, shutdown).await;
+        match unsent.map_err(|error| error.to_string())? {
+            0 => Ok(ExitStatus::Success),
+            unsent => {
+                tracing::warn!("{unsent} reports were not sent");
+                Ok(ExitStatus::Incomplete)
+            }
+        }
+    }
+}

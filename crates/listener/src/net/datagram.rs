@@ -1,0 +1,165 @@
+//! Datagrams over UDP and Unix sockets.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{UdpSocket, UnixDatagram};
+
+use super::{Address, ListenError, remove_stale};
+
+/// The largest datagram.
+const MAX_DATAGRAM: usize = 64 * 1024;
+
+/// Datagrams that are read before other tasks run.
+const AT_ONCE: usize = 256;
+
+/// A socket that receives datagrams.
+pub struct Datagrams {
+    address: Address,
+    socket: Bound,
+    /// The size of the kernel's queue, bytes.
+    buffer: usize,
+    /// Those that the kernel had dropped when it was last asked.
+    dropped: AtomicU64,
+}
+
+impl Datagrams {
+    /// Listens on an address. `buffer` is the size of the kernel's queue in bytes; it may be less where
+    /// `net.core.rmem_max` limits it and the process has no privilege.
+    ///
+    /// # Errors
+    ///
+    /// The address is not available.
+    pub fn bind(address: &Address, buffer: usize) -> Result<Datagrams, ListenError> {
+        open(address, buffer).map_err(ListenError::at(address))
+    }
+
+    /// Returns the address, with the port that the system has chosen if it was 0.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Returns the size of the kernel's queue, bytes.
+    pub fn buffer(&self) -> usize {
+        self.buffer
+    }
+
+    /// Passes each datagram on. Never returns, except with an error.
+    ///
+    /// # Errors
+    ///
+    /// The socket fails.
+    pub async fn receive(&self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        loop {
+            self.socket.readable().await?;
+            for _ in 0..AT_ONCE {
+                match self.socket.try_recv(&mut buffer) {
+                    Ok(size) => each(buffer.get(..size).unwrap_or_default()),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP message of an earlier reply, or a signal.
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Returns the number of datagrams that the kernel has dropped since the last call, because the queue was full.
+    pub fn take_dropped(&self) -> u64 {
+        let now = self.socket.kernel_drops().unwrap_or(0);
+        now.saturating_sub(self.dropped.swap(now, Ordering::Relaxed))
+    }
+}
+
+/// A socket that is bound.
+enum Bound {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+impl Bound {
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Bound::Udp(socket) => socket.readable().await,
+            Bound::Unix(socket) => socket.readable().await,
+        }
+    }
+
+    fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Bound::Udp(socket) => socket.try_recv(buffer),
+            Bound::Unix(socket) => socket.try_recv(buffer),
+        }
+    }
+
+    /// Returns the number of datagrams that the kernel has dropped of a UDP socket. A Unix socket drops none: the sender
+    /// waits or gets an error.
+    fn kernel_drops(&self) -> Option<u64> {
+        match self {
+            Bound::Udp(socket) => kernel_drops(socket),
+            Bound::Unix(_) => None,
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+fn open(address: &Address, buffer: usize) -> io::Result<Datagrams> {
+    let socket = match address {
+        Address::Ip(ip) => {
+            let socket = Socket::new(Domain::for_address(*ip), Type::DGRAM, Some(Protocol::UDP))?;
+            socket.bind(&(*ip).into())?;
+            socket
+        }
+        Address::Unix(path) => {
+            remove_stale(path)?;
+            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+            socket.bind(&socket2::SockAddr::unix(path)?)?;
+            socket
+        }
+    };
+    socket.set_nonblocking(true)?;
+    // Not fatal: the default of the system is smaller.
+    let _ = socket.set_recv_buffer_size(buffer);
+    let buffer = socket.recv_buffer_size()?;
+    let (address, socket) = match address {
+        Address::Ip(_) => {
+            let socket = UdpSocket::from_std(socket.into())?;
+            (Address::Ip(socket.local_addr()?), Bound::Udp(socket))
+        }
+        Address::Unix(path) => {
+            let socket = UnixDatagram::from_std(socket.into())?;
+            (Address::Unix(path.clone()), Bound::Unix(socket))
+        }
+    };
+    Ok(Datagrams {
+        address,
+        socket,
+        buffer,
+        dropped: AtomicU64::new(0),
+    })
+}
+
+/// Returns the number of datagrams that the kernel has dropped of a UDP socket: the last column of its line in
+/// /proc/net/udp or udp6 (proc(5)). None on other systems.
+fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
+    let inode = rustix::fs::fstat(socket).ok()?.st_ino.to_string();
+    ["/proc/net/udp", "/proc/net/udp6"].iter().find_map(|path| {
+        let table = std::fs::read_to_string(path).ok()?;
+        table.lines().skip(1).find_map(|line| {
+            let mut words = line.split_whitespace();
+            let is_it = words.nth(9) == Some(&inode);
+            is_it.then(|| words.last()?.parse().ok()).flatten()
+        })
+    })
+}
