@@ -246,7 +246,7 @@ const PACKETS: [&[u8]; 20] = [
     b"page.time:1:2.5:3|d|@0.5|#env:dev,x|c:ci-83c0a99c|e:it-false|card:low|T1656581400",
     b"a:1:x::-4:5:|c\r\na:+1:-2:.5|g|#:x,,y:\r\n",
     b"a:1:2|s|@0.3|T1.5\n\na:|s\n:1|c\na|c\na:1",
-    b"a:18446744073709551615|c|@0.5\na:1e308|c|@0.01\na:007|h|@2",
+    b"a:18446744073709551615|c|@0.5\na:1e308|c|@0.01\na:007|h|@2\na:1e-400|c\na:-1e-400|g",
     b"a:1|g|x:y||T-1\na:1|c:2|c\na:nan|g\na:1|m",
     b"caf\xe9:1|g|#k\xff:v\xfe\nsnow.\xe2\x98\x83:2|g",
     b"_e{5,4}:title|text|d:1656581400|h:web1|p:low|t:error|k:key|s:nagios|#a:b,c",

@@ -79,9 +79,7 @@ fn is_near(a: &ReceivedSample, b: &ReceivedSample) -> bool {
 fn number(text: &str) -> Option<f64> {
     let is_decimal = text.chars().all(|c| "+-.0123456789eE".contains(c));
     let number: f64 = text.parse().ok()?;
-    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-    let is_underflow = number == 0.0 && mantissa.contains(|c: char| ('1'..='9').contains(&c));
-    (is_decimal && number.is_finite() && !is_underflow).then_some(number + 0.0)
+    (is_decimal && number.is_finite()).then_some(number + 0.0)
 }
 
 fn milliseconds(text: &str) -> Option<i64> {
