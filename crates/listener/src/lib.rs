@@ -15,27 +15,40 @@
 //! - Input is hostile. No input panics, takes more than linear time, or allocates more than a multiple of its size.
 //! - Nothing is dropped uncounted: input that a protocol cannot use is passed on as [`report::Receiver::invalid`].
 
+#[cfg(feature = "service")]
 pub mod batch;
+#[cfg(feature = "service")]
 pub mod collector;
+#[cfg(feature = "service")]
 pub mod config;
+#[cfg(feature = "service")]
 pub mod counts;
 mod decimal;
+#[cfg(feature = "service")]
 pub mod endpoint;
 pub mod graphite;
+#[cfg(feature = "service")]
 pub mod identity;
 pub mod influx;
+#[cfg(feature = "service")]
 pub mod intake;
 pub mod lines;
+#[cfg(feature = "service")]
 pub mod listen;
+#[cfg(feature = "service")]
 pub mod net;
 pub mod otlp;
 pub mod prometheus;
 pub mod report;
+#[cfg(feature = "service")]
 pub mod reporter;
+#[cfg(feature = "service")]
 pub mod sets;
 pub mod statsd;
+#[cfg(feature = "service")]
 pub mod status;
 pub mod syslog;
+#[cfg(feature = "service")]
 mod time_zone;
 
 #[cfg(test)]
