@@ -466,7 +466,8 @@ def test_no_report_overtakes_one_that_a_server_was_not_ready_for(
     assert "not ready" in caplog.text
 
 
-@pytest.mark.parametrize("error", NOT_READY)
+# LOADING comes first on a connection, where one report goes ahead of the others.
+@pytest.mark.parametrize("error", NOT_READY[1:])
 def test_report_that_others_overtook_gets_a_new_number(
     proxy: Proxy, url: str, client: agg.Client, error: str
 ) -> None:

@@ -43,15 +43,19 @@ def translate(error: ResponseError) -> ResponseError:
     if type(error) is not ResponseError:
         return error
     message = str(error)
-    if message.startswith("AGGFULL"):
-        return FullError(message)
-    if message.startswith("WRONGTYPE"):
-        return WrongTypeError(message)
-    if message.startswith(("BUSY ", "NOREPLICAS ", "MISCONF ")):
-        return UnavailableError(message)
     lower = message.lower()
     if lower.startswith("unknown command") and "agg." in lower:
         return ModuleMissingError(f"{message} (is the module loaded?)")
     if message.startswith("AGG.") or lower.startswith("wrong number of arguments for 'agg."):
         return ArgumentError(message)
-    return error
+    kind = _BY_CODE.get(message.partition(" ")[0])
+    return error if kind is None else kind(message)
+
+
+_BY_CODE = {
+    "AGGFULL": FullError,
+    "WRONGTYPE": WrongTypeError,
+    "BUSY": UnavailableError,
+    "NOREPLICAS": UnavailableError,
+    "MISCONF": UnavailableError,
+}
