@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs each fuzz target of fuzz/ for a short while, from the committed corpus. Exits with 1 if one fails.
 #
-#   scripts/fuzz.sh          the usual number of runs: all seven in about two minutes, the same inputs at each call
+#   scripts/fuzz.sh          the usual number of runs: all eight in about two minutes, the same inputs at each call
 #   scripts/fuzz.sh 3        three times as many runs
 #   scripts/fuzz.sh 300s     300 seconds for each target, other inputs at each call; new inputs are kept in
 #                            fuzz/target/corpus
@@ -46,6 +46,7 @@ runs() {
     commands) echo 4200 ;;
     large) echo 400 ;;
     listen_statsd) echo 200000 ;;
+    listen_text) echo 200000 ;;
     esac
 }
 
@@ -84,7 +85,7 @@ run_target() {
 
 # A target keeps one processor busy.
 out=$(mktemp -d)
-read -ra targets <<<"${TARGETS:-codec arguments json line commands large listen_statsd}"
+read -ra targets <<<"${TARGETS:-codec arguments json line commands large listen_statsd listen_text}"
 for target in "${targets[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
     { run_target "$target" >"$out/$target" 2>&1 || touch "$out/$target.failed"; } &

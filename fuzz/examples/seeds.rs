@@ -289,6 +289,70 @@ const LINES: [&str; 22] = [
     "n\u{b}m\u{b}p99_9=a p42:b p95",
 ];
 
+/// Settings, and a body of line protocol or of scrapes.
+const LISTEN_TEXT: [(u8, &str); 18] = [
+    (
+        0,
+        "weather,location=us-midwest,season=summer temperature=82,humidity=71i 1465839830100400200\n",
+    ),
+    (
+        2,
+        "m d=1u,i=2i,f=-3.5e2,b=T,s=\"a \\\"b\\\"\nc d\",g=f 5\r\n# comment\n\nh,a=b x=1,y=-1",
+    ),
+    (
+        4,
+        "my\\ m\\,easure,tag\\ k\\=x=a\\,b f\\ ld=1\nm\\\\ f=1\nm,t=a\\\\,u f=2",
+    ),
+    (
+        6,
+        "m.x i=-1,d=-1,inc=18446744073709551615u,e=9223372036854775808i 1",
+    ),
+    (
+        8,
+        "m\nm,t f=1\nm,t= f=1\n,t=a f=1\nm f=\nm =1\nm f=1,\nm f=x\nm f=1 now\nm f=1 5 6",
+    ),
+    (10, "m s=\"without end\nm f=1"),
+    (12, "#\"\nm s=\"\",t=\"\\\\\" -1\nm f=.5,g=1.,h=007i  3  \n"),
+    (
+        1,
+        "# HELP http_requests_total Requests.\n# TYPE http_requests_total counter\nhttp_requests_total{method=\"post\",code=\"200\"} 1027 1395066363000\n",
+    ),
+    (1, "no_type{} 7\ntemperature -3.5e+1\nx NaN\ny +Inf\n"),
+    (
+        1,
+        "# TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n\u{b}# TYPE h histogram\nh_bucket{le=\"0.5\"} 2\nh_bucket{le=\"+Inf\"} 5\nh_sum 9\nh_count 5\n\u{b}# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 5\n",
+    ),
+    (
+        9,
+        "# TYPE s summary\ns{quantile=\"0.5\"} 4773\ns_sum 1.7e+07\ns_count 2693\n",
+    ),
+    (
+        3,
+        "# TYPE foo counter\n# UNIT foo seconds\nfoo_total 17.0 1520879607.789 # {trace_id=\"K\"} 0.67\nfoo_created 1520872607.123\n# EOF\n",
+    ),
+    (
+        11,
+        "# TYPE q gaugehistogram\nq_bucket{le=\"2\"} 1\nq_bucket{le=\"+Inf\"} 3\nq_gcount 3\nq_gsum -4\n# TYPE b info\nb_info{v=\"1\"} 1\n# TYPE p stateset\np{p=\"on\"} 1\n# EOF",
+    ),
+    (
+        1,
+        "{\"my.metric\",\"a.b\"=\"c\",job=\"x\"} 1\n# TYPE \"my \\\"c\" counter\n{\"my \\\"c\"} 2\nm{a=\"\\\\\\n\\\"\",} 3",
+    ),
+    (
+        5,
+        "m{job=\"own\",x=\"\"} 1 5\nfoo-bar 5\nfoo{a=b} 5\nfoo{a=\"b} 5\n",
+    ),
+    (
+        1,
+        "# TYPE h histogram\nh_bucket{a=\"1\",le=\"+Inf\"} 1\nh_bucket{a=\"2\",le=\"+Inf\"} 1\nh_bucket{a=\"3\",le=\"+Inf\"} 1\nh_bucket{a=\"4\",le=\"+Inf\"} 1\n\u{b}\u{b}# TYPE h histogram\nh_bucket{a=\"4\",le=\"+Inf\"} 1\n",
+    ),
+    (
+        1,
+        "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 0\n\u{b}# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1.8e19\n\u{b}# TYPE h histogram\nh_bucket{le=\"-2\"} 3\nh_bucket{le=\"-1\"} 2\nh_count 5\n",
+    ),
+    (3, "a 1\nb 2"),
+];
+
 /// Large lists by steps. Those named after a fault that was fixed took seconds or gigabytes with it.
 fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let many = 60_000;
@@ -479,6 +543,10 @@ fn main() -> std::io::Result<()> {
             &format!("line-{i}"),
             &line::seed(numbers[i % 2], i as u64 % 7, texts),
         )?;
+    }
+    for (i, (settings, body)) in LISTEN_TEXT.iter().enumerate() {
+        let bytes = [&[*settings], body.as_bytes()].concat();
+        write("listen_text", &format!("body-{i}"), &bytes)?;
     }
     // Any bytes are a sequence of steps.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;

@@ -12,6 +12,7 @@ pub mod json;
 pub mod large;
 pub mod line;
 pub mod listen_statsd;
+pub mod listen_text;
 pub mod memory;
 pub mod received;
 pub mod server;
@@ -20,7 +21,7 @@ pub mod server;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("codec", codec::run),
     ("arguments", arguments::run),
     ("json", json::run),
@@ -28,4 +29,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("commands", commands::run),
     ("large", large::run),
     ("listen_statsd", listen_statsd::run),
+    ("listen_text", listen_text::run),
 ];
