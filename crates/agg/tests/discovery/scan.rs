@@ -124,7 +124,7 @@ fn scan_distinguishes_servers_without_the_module() {
     let output = scan(&format!("127.0.0.1 --json --port {port}"));
     assert_eq!(state(&output), "no-server");
     assert!(
-        out(&output).contains("more than was asked"),
+        out(&output).contains("the reply is larger than"),
         "{}",
         out(&output)
     );
