@@ -6,8 +6,8 @@
 
 mod metrics;
 mod page;
+mod view;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,11 +17,11 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
-use serde::Serialize;
 
-use crate::counts::{Counts, ProtocolCounts};
+use crate::counts::Counts;
 use crate::endpoint::prometheus::TargetStates;
 use crate::reporter::Reporter;
+use view::View;
 
 /// What the page shows.
 pub struct Status {
@@ -29,20 +29,6 @@ pub struct Status {
     reporter: Reporter,
     targets: Arc<TargetStates>,
     start: Instant,
-}
-
-/// The state at one time.
-#[derive(Serialize)]
-pub(crate) struct View {
-    /// The server answers.
-    pub is_up: bool,
-    /// The bytes of reports without a reply.
-    pub buffered_bytes: usize,
-    /// Seconds since the start.
-    pub uptime_s: u64,
-    pub protocols: BTreeMap<&'static str, ProtocolCounts>,
-    /// The targets of Prometheus, with the errors of their last scrapes.
-    pub targets: BTreeMap<String, Option<String>>,
 }
 
 impl Status {

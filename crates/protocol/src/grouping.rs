@@ -40,8 +40,6 @@ pub const MAX_CHARS: usize = 4096;
 pub const MAX_KEY: usize = 256;
 /// The key of a message without visible characters: the server rejects an empty key.
 pub const EMPTY: &str = "<empty>";
-/// What replaces a part that varies.
-const PLACEHOLDER: &str = "<*>";
 /// Bytes of a hash with its separator.
 const HASH: usize = 17;
 

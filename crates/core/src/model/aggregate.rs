@@ -1,8 +1,7 @@
 //! Samples of a gauge that a reporter has aggregated, as AGG.HIST reports them.
 
 use super::histogram::{Histogram, MAX_COUNT};
-use super::sample::weighted;
-use super::sum::Sum;
+use super::sum::{Sum, weighted};
 use crate::codec::bytes::{Reader, put_doubles};
 use crate::error::DecodeError;
 

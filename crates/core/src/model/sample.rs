@@ -1,6 +1,7 @@
 //! A sample of a metric.
 
 use super::Aggregate;
+use super::sum::weighted;
 use aggregator_protocol::number::Number;
 
 /// The type of a metric: what is aggregated of its samples.
@@ -115,16 +116,6 @@ impl Sample<'_> {
     #[inline]
     pub fn weighted(&self, value: f64) -> f64 {
         weighted(value, self.times)
-    }
-}
-
-/// Returns what so many occurrences of a value add to a sum: the product, rounded once and limited to the largest
-/// double.
-#[inline]
-pub(crate) fn weighted(value: f64, times: u64) -> f64 {
-    match times {
-        1 => value,
-        times => (value * times as f64).clamp(f64::MIN, f64::MAX),
     }
 }
 

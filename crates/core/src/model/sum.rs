@@ -41,6 +41,16 @@ pub(crate) fn narrow(lost: f64) -> f32 {
     if narrow.is_finite() { narrow } else { 0.0 }
 }
 
+/// Returns what so many occurrences of a value add to a sum: the product, rounded once and limited to the largest
+/// double.
+#[inline]
+pub(crate) fn weighted(value: f64, times: u64) -> f64 {
+    match times {
+        1 => value,
+        times => (value * times as f64).clamp(f64::MIN, f64::MAX),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

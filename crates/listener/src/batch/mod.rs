@@ -13,12 +13,11 @@
 
 mod report;
 mod samples;
+mod value;
 
 use std::sync::Arc;
 
-use agg_client::command::SampleType;
 use aggregator_protocol::NodeName;
-use aggregator_protocol::number::Number;
 
 use crate::identity::Resolved;
 use crate::report::Distribution;
@@ -26,44 +25,13 @@ use report::{Body, ErrorBody, HistBody, LogBody, ObjectBody};
 use samples::Samples;
 
 pub use report::{BatchedReport, Outcome, RejectedReport, ReportKind};
+pub use value::{BatchedEntry, BatchedValue, MAX_TIMES, MAX_VALUES};
 
 /// Maximum samples of a command. The server accepts 10,000, and takes them without interruption.
 pub const MAX_SAMPLES: usize = 1000;
 
 /// Bytes of the names, tags and values of a command after which a new one begins.
 pub const MAX_BYTES: usize = 256 << 10;
-
-/// Maximum occurrences of a sample or of a value.
-pub const MAX_TIMES: u64 = 1 << 32;
-
-/// Maximum values of AGG.HIST.
-pub const MAX_VALUES: usize = 10_000;
-
-/// The value of a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchedValue {
-    /// What the value means.
-    pub sample_type: SampleType,
-    /// The windows of the metric have histograms.
-    pub hist: bool,
-    /// The value: finite, and not negative where it is an increment or the total of a counter.
-    pub value: Number,
-    /// The number of occurrences, 1 to [`MAX_TIMES`]; 1 unless the type is ABS or INC.
-    pub times: u64,
-}
-
-/// A log entry or an error.
-#[derive(Clone, Debug)]
-pub struct BatchedEntry {
-    /// The message.
-    pub message: Arc<str>,
-    /// The level, 0 to 9.
-    pub level: u8,
-    /// The tag list in canonical form.
-    pub tags: Arc<str>,
-    /// The time, Unix milliseconds. None: the server's clock.
-    pub at: Option<i64>,
-}
 
 /// Reports that are not yet passed on.
 pub struct Batch {

@@ -9,8 +9,8 @@ use agg_client::command::{Command, Mstat};
 use agg_client::reply::Value;
 use aggregator_protocol::NodeName;
 
-use super::BatchedEntry;
 use super::samples::Samples;
+use super::value::BatchedEntry;
 use crate::identity::Resolved;
 use crate::report::Distribution;
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use agg_client::command::{Cmd, SampleType, Sequence};
 use aggregator_protocol::number::{self, Number};
 
-use super::{BatchedValue, MAX_TIMES};
+use super::value::{BatchedValue, MAX_TIMES};
 use crate::identity::Resolved;
 
 /// The bytes of a sample in a command besides its name and tags: the value, the other columns, and the lengths.

@@ -2,6 +2,9 @@ use agg_client::command::{Mstat, Report, Sample, Sequence};
 use agg_client::reply::Value;
 use proptest::prelude::*;
 
+use agg_client::command::SampleType;
+use aggregator_protocol::number::Number;
+
 use super::*;
 use crate::identity::{Identity, IdentitySettings, SeriesId};
 use crate::report::Attribute;

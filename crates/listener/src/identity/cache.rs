@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::metrics::is_forgotten;
-use super::{Resolved, SeriesId};
+use super::series::{Resolved, SeriesId};
 use crate::report::Attribute;
 
 /// Maximum entries in the cache: each order of attributes and each set of tags of a series is one.

@@ -12,7 +12,12 @@ use std::sync::Arc;
 
 use aggregator_protocol::quote::quoted;
 
-use super::{GENERATIONS, IdentitySettings, Unresolved, name};
+use super::name;
+use super::series::Unresolved;
+use super::settings::IdentitySettings;
+
+/// The age of a forgotten series.
+pub(super) const GENERATIONS: u32 = 4;
 
 /// Maximum warnings about names with too many instances.
 const MAX_WARNINGS: u32 = 1000;

@@ -23,6 +23,8 @@
 mod cache;
 mod metrics;
 mod name;
+mod series;
+mod settings;
 mod tags;
 mod text;
 
@@ -32,11 +34,13 @@ use aggregator_protocol::glob::Glob;
 
 use crate::report::Attribute;
 use cache::{Cache, Entry};
-use metrics::{Metrics, Part};
+use metrics::{GENERATIONS, Metrics, Part};
 use tags::FixedTag;
 
 pub use cache::{CACHE_BYTES, CACHE_ENTRIES};
 pub use name::MAX_METRIC;
+pub use series::{Resolved, SeriesId, Unresolved};
+pub use settings::IdentitySettings;
 pub use tags::MAX_TAGS;
 
 /// Maximum bytes of the name, attributes and unit of a series in the cache. A longer one is resolved each time.
@@ -47,81 +51,6 @@ pub const FORGET_AFTER_MS: u64 = 3_600_000;
 
 /// The time after which forgotten series are removed.
 const GENERATION_MS: u64 = FORGET_AFTER_MS / GENERATIONS as u64;
-
-/// The age of a forgotten series.
-const GENERATIONS: u32 = 4;
-
-/// How series become metrics.
-#[derive(Clone, Debug)]
-pub struct IdentitySettings {
-    /// Globs of the names of attributes that distinguish series.
-    pub identity: Vec<String>,
-    /// Globs of the names of attributes that are neither part of the metric's name nor tags.
-    pub drop: Vec<String>,
-    /// Tags of all reports: `name:value`, `name=value` or a name. They override attributes.
-    pub tags: Vec<String>,
-    /// Maximum metrics of a name.
-    pub max_instances: u32,
-    /// Maximum metrics of all names.
-    pub max_series: usize,
-    /// Maximum names.
-    pub max_names: usize,
-}
-
-impl Default for IdentitySettings {
-    fn default() -> Self {
-        IdentitySettings {
-            identity: vec!["*".to_owned()],
-            drop: Vec::new(),
-            tags: Vec::new(),
-            max_instances: 1000,
-            max_series: 100_000,
-            max_names: 100_000,
-        }
-    }
-}
-
-/// A series whose metric and tags are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resolved<'a> {
-    /// The name of the metric, [`MAX_METRIC`] bytes at most.
-    pub metric: &'a str,
-    /// The tag list in canonical form, [`MAX_TAGS`] bytes at most.
-    pub tags: &'a str,
-    /// What identifies both.
-    pub id: SeriesId,
-}
-
-/// Identifies a metric with its tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeriesId {
-    /// The place of the metric in a table, below about twice the number of its metrics. It is used again for another
-    /// metric when the metric is forgotten.
-    pub place: u32,
-    /// A number for the metric with its tags, which is never used again. Several numbers may stand for the same.
-    pub number: u64,
-    /// The metric is that of the instances beyond the limit.
-    pub is_other: bool,
-}
-
-/// The reason why a series has no metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unresolved {
-    /// The name is empty.
-    EmptyName,
-    /// There are too many names.
-    TooManyNames,
-}
-
-impl Unresolved {
-    /// Returns the reason as a text.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Unresolved::EmptyName => "an empty name",
-            Unresolved::TooManyNames => "too many names",
-        }
-    }
-}
 
 /// Resolves series to metrics.
 pub struct Identity {

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use aggregator_protocol::level::{self, ERROR, INFO, MAX};
 
-use super::metrics::messages;
 use super::points::Attributes;
 use super::text::{any_value, attribute, hex, json_object, text};
-use super::wire::Fields;
+use super::wire::{Fields, messages};
 use super::{Encoding, Malformed, Outcome, State, checked, millis, resource, schema};
 use crate::report::{Attribute, LogRecord, Receiver};
 

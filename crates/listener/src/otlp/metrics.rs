@@ -6,7 +6,7 @@ use aggregator_protocol::number::Number;
 
 use super::points::{Attributes, Buffers, NumberPoint, Summary};
 use super::text::text;
-use super::wire::{Fields, Value};
+use super::wire::{Fields, Value, messages};
 use super::{Encoding, Malformed, Outcome, State, buckets, checked, millis, resource, schema};
 use crate::otlp::cumulative::{Difference, Report};
 use crate::report::{Attribute, Distribution, Receiver, Sample, SampleValue};
@@ -47,12 +47,6 @@ pub fn metrics(
     }
     outcome.changes = state.take_changes();
     Ok(outcome)
-}
-
-/// Visits the messages in a repeated field.
-pub fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
-    let fields = Fields::new(message).filter(move |field| field.0 == number);
-    fields.map(|(_, value)| value.bytes())
 }
 
 /// What the points of a metric share.

@@ -3,10 +3,9 @@
 use aggregator_protocol::number::Number;
 
 use super::histogram::Point;
-use super::metrics::messages;
 use super::resource::MAX_ATTRIBUTES;
 use super::text::attribute;
-use super::wire::Fields;
+use super::wire::{Fields, messages};
 use crate::report::Attribute;
 
 /// Lists that are reused for each point.

@@ -157,6 +157,12 @@ pub fn end(out: &mut [u8], start: usize) {
     }
 }
 
+/// Visits the messages in a repeated field.
+pub fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    let fields = Fields::new(message).filter(move |field| field.0 == number);
+    fields.map(|(_, value)| value.bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

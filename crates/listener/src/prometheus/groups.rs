@@ -7,9 +7,10 @@ use crate::report::{Attribute, Distribution, Receiver, Sample, SampleValue};
 
 use super::family::Described;
 use super::histogram::{self, Bucket, Totals};
-use super::line::{self, Line};
+use super::line::{self, Line, remove_bound};
+use super::output::Output;
+use super::scrape::Scrape;
 use super::state::{Known, State};
-use super::{Output, Scrape, remove_bound};
 
 /// The most buckets of a histogram.
 const MAX_BUCKETS: usize = 1_024;

@@ -7,7 +7,7 @@ use aggregator_protocol::number::Number;
 use crate::decimal;
 use crate::report::Attribute;
 
-use super::Format;
+use super::scrape::Format;
 
 /// The most labels of a sample.
 pub(super) const MAX_LABELS: usize = 256;
@@ -238,4 +238,9 @@ fn unescape(raw: &str) -> String {
         text.push(escaped.unwrap_or(c));
     }
     text
+}
+/// Removes the label `le`.
+pub(super) fn remove_bound<'t>(labels: &mut Vec<Attribute<'t>>) -> Option<Cow<'t, str>> {
+    let at = labels.iter().position(|label| label.name == "le")?;
+    Some(labels.remove(at).value)
 }

@@ -22,6 +22,8 @@ mod file_sd;
 mod groups;
 mod histogram;
 mod line;
+mod output;
+mod scrape;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -36,61 +38,12 @@ use family::{Comment, Described, Families, Role};
 use groups::Groups;
 use line::{Line, Value};
 
+use line::remove_bound;
+use output::Output;
+
 pub use file_sd::{FileSdError, TargetGroup, targets};
+pub use scrape::{Format, Scrape, Summary};
 pub use state::{Limits, State};
-
-/// The format of a scrape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// The text format, with times in milliseconds.
-    #[default]
-    Text,
-    /// OpenMetrics, with times in seconds, exemplars, and `# EOF` at the end.
-    OpenMetrics,
-}
-
-impl Format {
-    /// Returns the format of an answer with this `Content-Type`.
-    pub fn of_content_type(content_type: &str) -> Format {
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
-            Format::OpenMetrics
-        } else {
-            Format::Text
-        }
-    }
-}
-
-/// What is known of a scrape besides its content.
-#[derive(Clone, Copy, Debug)]
-pub struct Scrape<'a> {
-    /// The format.
-    pub format: Format,
-    /// The labels of the target, such as `job` and `instance`, which all samples have.
-    pub labels: &'a [Attribute<'a>],
-    /// What a sample's own label of the name of a target's label means. `true`: it replaces the target's. `false`: it is
-    /// passed on with `exported_` before its name. As `honor_labels` of Prometheus.
-    pub honor_labels: bool,
-    /// Whether the times of samples are passed on. As `honor_timestamps` of Prometheus.
-    pub honor_timestamps: bool,
-    /// The time of the scrape, milliseconds. It is only compared with that of other scrapes.
-    pub now_ms: i64,
-}
-
-/// What a scrape had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// The number of samples passed on. A histogram of which something was added is one, besides its `_count` and `_sum`.
-    pub samples: u64,
-    /// The number of samples and comments that cannot be used.
-    pub invalid: u64,
-    /// The number of samples without a value (NaN).
-    pub skipped_nan: u64,
-    /// The number of times of creation.
-    pub skipped_created: u64,
-    /// Whether the end was seen. Always `true` for [`Format::Text`], which has no mark of the end.
-    pub is_complete: bool,
-}
 
 /// Parses the answer to a scrape. `state` has the histograms of the target's previous scrape.
 pub fn parse(
@@ -122,24 +75,6 @@ pub fn parse(
     let Parser { groups, output, .. } = &mut parser;
     groups.finish(scrape, state, output);
     parser.output.summary
-}
-
-/// Counts what it passes on.
-struct Output<'r, R> {
-    summary: Summary,
-    receiver: &'r mut R,
-}
-
-impl<R: Receiver> Output<'_, R> {
-    fn sample(&mut self, sample: &Sample<'_>) {
-        self.summary.samples += 1;
-        self.receiver.sample(sample);
-    }
-
-    fn invalid(&mut self, reason: &'static str, line: &str) {
-        self.summary.invalid += 1;
-        self.receiver.invalid(reason, line.as_bytes());
-    }
 }
 
 struct Parser<'t, 'r, R> {
@@ -291,10 +226,4 @@ fn count(value: Number) -> Option<u64> {
         Number::Int(n) => Some(n),
         Number::Float(n) => (0.0..END).contains(&n).then_some(n as u64),
     }
-}
-
-/// Removes the label `le`.
-fn remove_bound<'t>(labels: &mut Vec<Attribute<'t>>) -> Option<Cow<'t, str>> {
-    let at = labels.iter().position(|label| label.name == "le")?;
-    Some(labels.remove(at).value)
 }

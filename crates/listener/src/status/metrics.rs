@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::View;
+use super::view::View;
 use crate::counts::ProtocolCounts;
 
 /// The `Content-Type`.

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, PreEscaped, html};
 
-use super::View;
+use super::view::View;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; }

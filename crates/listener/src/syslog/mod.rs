@@ -10,8 +10,10 @@
 //!   data.
 
 mod frames;
+mod parts;
 mod rfc3164;
 mod rfc5424;
+mod split;
 mod time;
 
 #[cfg(test)]
@@ -23,10 +25,11 @@ use aggregator_protocol::level;
 
 use crate::report::{Attribute, LogRecord, Receiver};
 
-pub use frames::{Frames, InvalidFrame};
+use parts::Parts;
+use split::split_while;
 
-/// Maximum parameters of structured data that become attributes. The rest is counted as invalid.
-pub const MAX_PARAMETERS: usize = 32;
+pub use frames::{Frames, InvalidFrame};
+pub use parts::MAX_PARAMETERS;
 
 /// The priority of a message without a valid one: `user.notice` (RFC 3164, section 4.3.3).
 const DEFAULT_PRIORITY: u8 = 13;
@@ -39,19 +42,6 @@ const FACILITIES: [&str; 24] = [
     "ftp", "ntp", "security", "console", "clock", "local0", "local1", "local2", "local3", "local4",
     "local5", "local6", "local7",
 ];
-
-/// The parts of a message. Empty parts are missing.
-#[derive(Default)]
-struct Parts<'a> {
-    at: Option<i64>,
-    host: &'a [u8],
-    app: &'a [u8],
-    pid: &'a [u8],
-    message_id: &'a [u8],
-    /// Attributes of the structured data.
-    parameters: Vec<Attribute<'a>>,
-    text: &'a [u8],
-}
 
 /// Passes a message on as a log record: one UDP datagram, or one frame of a connection.
 ///
@@ -128,19 +118,4 @@ fn trim_end(text: &[u8]) -> &[u8] {
         .rposition(|byte| !is_end(byte))
         .map_or(0, |last| last + 1);
     text.get(..len).unwrap_or_default()
-}
-
-/// Splits text behind the bytes at its start that are of a kind.
-fn split_while(text: &[u8], is_kind: impl Fn(&u8) -> bool) -> (&[u8], &[u8]) {
-    let len = text
-        .iter()
-        .position(|byte| !is_kind(byte))
-        .unwrap_or(text.len());
-    text.split_at_checked(len).unwrap_or((text, b""))
-}
-
-/// Splits text at its first space. The rest is empty if there is none.
-fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
-    let (word, rest) = split_while(text, |byte| *byte != b' ');
-    (word, rest.strip_prefix(b" ").unwrap_or(rest))
 }

@@ -11,8 +11,9 @@
 //! | Cisco IOS | `29: host: *Oct 11 22:14:15.003 UTC: %SYS-5-CONFIG_I: text` |
 //! | Cisco ASA | `Oct 11 2026 22:14:15 host : %ASA-6-302013: text` |
 
+use super::parts::Parts;
+use super::split::{split_while, split_word};
 use super::time::Clock;
-use super::{Parts, split_while, split_word};
 
 /// Maximum bytes of the name of a program and of a process id. RFC 3164 has 32 for the name.
 const MAX_TAG: usize = 128;

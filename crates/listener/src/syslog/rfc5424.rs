@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{MAX_PARAMETERS, Parts, split_while, split_word, time};
+use super::parts::{MAX_PARAMETERS, Parts};
+use super::split::{split_while, split_word};
+use super::time;
 use crate::report::{Attribute, Receiver};
 
 /// Maximum bytes of the name of an element. RFC 5424 allows 32. Each attribute of the element contains it.

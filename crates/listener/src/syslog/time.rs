@@ -1,6 +1,6 @@
 //! The times of syslog messages: ISO 8601, and those of RFC 3164 without a year and a zone.
 
-use super::split_while;
+use super::split::split_while;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;

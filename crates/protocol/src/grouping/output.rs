@@ -1,7 +1,9 @@
 //! The normal form of a message while it is written.
 
-use super::PLACEHOLDER;
 use super::words::is_joint;
+
+/// What replaces a part that varies.
+const PLACEHOLDER: &str = "<*>";
 
 /// Maximum bytes between two parts that are one.
 const MAX_JOINT: usize = 3;

@@ -9,10 +9,10 @@ use crate::settings::MAX_OPEN;
 const SMALL: usize = 8 * MAX_RAW;
 
 /// The bytes of a histogram that the reserve of a metric includes, twice: that of counts below 2^32.
-pub(in crate::node) const HISTOGRAM_BYTES: usize = MAX_HEAP_BYTES / 2;
+pub(crate) const HISTOGRAM_BYTES: usize = MAX_HEAP_BYTES / 2;
 
 /// The bytes that a histogram takes beyond its counts, at most.
-pub(in crate::node) const HISTOGRAM_OVERHEAD: usize = 128;
+pub(crate) const HISTOGRAM_OVERHEAD: usize = 128;
 
 const _: () = assert!(
     2 * MAX_OPEN * (SMALL + HISTOGRAM_OVERHEAD) <= 2 * (HISTOGRAM_BYTES + HISTOGRAM_OVERHEAD)
