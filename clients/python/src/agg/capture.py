@@ -15,7 +15,6 @@ import functools
 import hashlib
 import inspect
 import os
-import re
 import sys
 import sysconfig
 import threading
@@ -25,44 +24,10 @@ from typing import Any, Callable, Optional, TypeVar
 
 from .arguments import ErrorType, Level, Tags
 from .default import recorder as default_recorder
+from .grouping import normalize_message as normalize_message  # noqa: PLC0414  # re-exported
 from .recording import Recorder, logger
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# The parts of a message that vary between occurrences of the same error. Only the start of a word
-# matches, so that sda12, utf8 and HTTP2 are kept; an underscore separates words. Decimal numbers of
-# any length and hex ids get the same placeholder, because a hex id may happen to have no letter.
-_BEGINS, _ENDS = r"(?<![^\W_])", r"(?![^\W_])"
-_VARIABLE_PARTS = [
-    (
-        re.compile(_BEGINS + r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}" + _ENDS),
-        "<id>",
-    ),
-    (re.compile(_BEGINS + r"0[xX][0-9a-fA-F]+" + _ENDS), "<address>"),
-    (
-        re.compile(
-            _BEGINS + r"(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{8,}" + _ENDS,
-        ),
-        "<n>",
-    ),
-    # Requires a letter between digits, which container100 and 10000000kB do not have.
-    (
-        re.compile(
-            _BEGINS
-            + r"(?=(?:[A-Za-z]*[0-9]){3})(?=[A-Za-z0-9]*?[0-9][A-Za-z]+[0-9])[A-Za-z0-9]{10,}"
-            + _ENDS
-        ),
-        "<id>",
-    ),
-    # Includes the sign, unless a word precedes it: then it is a hyphen. 1920x1080, 1.5e-07 and
-    # 01T15:04 count as one number each.
-    (
-        re.compile(
-            r"(?:(?<![\w)\]>}])[-+])?" + _BEGINS + r"\d+(?:[.,:]?\d|[eE][-+]\d|[A-Za-z]+\d)*"
-        ),
-        "<n>",
-    ),
-]
 
 _MAX_MESSAGE = 4096
 _MAX_BACKTRACE = 32 * 1024
@@ -80,22 +45,6 @@ _LIBRARY_FOLDERS = tuple(
         reverse=True,
     )
 )
-
-
-def normalize_message(message: str) -> str:
-    """Replaces the parts of a message that vary between occurrences of the same error.
-
-    >>> print(normalize_message("order 4711 of 10.1.2.3:5432 took 1.5s at 0x7f3a2b"))
-    order <n> of <n> took <n>s at <address>
-    >>> print(normalize_message("no session 5f2c9a1e-0b1d-4c3e-9f00-aabbccddeeff on sda1"))
-    no session <id> on sda1
-    >>> print(normalize_message("token deadbeef0123 of request Zk81q0p2Lm9x"))
-    token <n> of request <id>
-    """
-    text = message[:_MAX_MESSAGE]
-    for pattern, placeholder in _VARIABLE_PARTS:
-        text = pattern.sub(placeholder, text)
-    return text
 
 
 def group_key(*parts: str) -> str:
