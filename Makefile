@@ -71,8 +71,9 @@ deny: ## run cargo-deny with deny.toml: licences, bans, duplicates, sources (bui
 	@[ -x target/tools/bin/cargo-deny ] || $(CARGO) install cargo-deny --quiet --locked --root target/tools
 	@target/tools/bin/cargo-deny --all-features check --hide-inclusion-graph licenses bans sources
 
-clients: test-deps ## fetch the clients of other languages that tests need
+clients: test-deps ## fetch the clients of other languages, and the senders, that tests need
 	@scripts/clients.sh
+	@scripts/senders.sh
 
 servers: test-deps ## fetch the servers that tests need: Redis 7.4, 8.2, Valkey 8.1, 9.1, one that speaks MongoDB's protocol
 	@scripts/servers.sh >/dev/null

@@ -7,6 +7,7 @@ mod discovery;
 mod drain;
 mod host;
 mod hostile;
+mod listen;
 mod load;
 mod manual;
 mod messages;

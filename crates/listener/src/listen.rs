@@ -42,6 +42,9 @@ const NO_SETS: Duration = Duration::from_secs(10);
 /// The time between two looks at what the kernel has dropped.
 const KERNEL_DROPS: Duration = Duration::from_secs(1);
 
+/// Attempts to find a port that is free for datagrams and connections.
+const PORTS: u32 = 16;
+
 /// The memory of all bodies that are read at the same time, in sizes of the largest.
 const BODIES: usize = 8;
 
@@ -317,6 +320,29 @@ impl Parts<'_> {
         Ok(socket)
     }
 
+    /// Listens for datagrams and, unless it is a Unix socket, for connections. With port 0 both have the same port, which
+    /// the system has chosen.
+    async fn both(
+        &mut self,
+        address: &Address,
+        buffer: usize,
+    ) -> Result<(Arc<Datagrams>, Option<Arc<Streams>>), ListenError> {
+        let Address::Ip(ip) = address else {
+            return Ok((self.datagrams(address, buffer)?, None));
+        };
+        let mut attempts = if ip.port() == 0 { PORTS } else { 1 };
+        loop {
+            let streams = self.streams(address).await?;
+            attempts -= 1;
+            match self.datagrams(streams.address(), buffer) {
+                Ok(datagrams) => return Ok((datagrams, Some(streams))),
+                // The port that was free for connections is not free for datagrams.
+                Err(_) if attempts > 0 => drop(self.kept.streams.remove(address)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Receives datagrams with a function that parses one.
     fn receive(
         &mut self,
@@ -357,13 +383,11 @@ impl Parts<'_> {
     ) -> Result<(), ListenError> {
         let (max_line, idle) = (self.config.max_body.bytes(), self.config.idle_timeout.0);
         for address in &addresses.0 {
-            let socket = self.datagrams(address, buffer)?;
+            let (socket, streams) = self.both(address, buffer).await?;
             self.announce(intake.protocol(), &socket);
-            // With port 0 both have the port that the system has chosen.
-            let bound = socket.address().clone();
             self.receive(intake, socket, parse);
-            if matches!(address, Address::Ip(_)) {
-                let (streams, intake) = (self.streams(&bound).await?, intake.clone());
+            if let Some(streams) = streams {
+                let intake = intake.clone();
                 self.accept(streams, move |connection| {
                     read_lines(intake.clone(), connection, max_line, idle, parse)
                 });
@@ -380,14 +404,13 @@ impl Parts<'_> {
     ) -> Result<(), ListenError> {
         let (max_message, idle) = (self.config.max_body.bytes(), self.config.idle_timeout.0);
         for address in &addresses.0 {
-            let socket = self.datagrams(address, buffer)?;
+            let (socket, streams) = self.both(address, buffer).await?;
             self.announce(intake.protocol(), &socket);
-            let bound = socket.address().clone();
             self.receive(intake, socket, |message, collector| {
                 syslog::parse(message, utc_offset_s(), collector);
             });
-            if matches!(address, Address::Ip(_)) {
-                let (streams, intake) = (self.streams(&bound).await?, intake.clone());
+            if let Some(streams) = streams {
+                let intake = intake.clone();
                 self.accept(streams, move |connection| {
                     syslog::read(
                         intake.clone(),

@@ -425,7 +425,8 @@ impl Outcome {
     }
 }
 
-/// Returns whether a rejection names a limit. That of one sample has no code.
+/// Returns whether a rejection names a limit. That of one sample has no code: "cannot create metric 'x': the node has
+/// reached agg.max-series (1)".
 fn is_limit(reason: &str) -> bool {
-    reason.starts_with("AGGFULL") || reason.starts_with("agg.max-")
+    reason.starts_with("AGGFULL") || reason.contains("the node has reached agg.max-")
 }
