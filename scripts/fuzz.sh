@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs each fuzz target of fuzz/ for a short while, from the committed corpus. Exits with 1 if one fails.
 #
-#   scripts/fuzz.sh          the usual number of runs: all eight in about two minutes, the same inputs at each call
+#   scripts/fuzz.sh          the usual number of runs: all ten in about three minutes, the same inputs at each call
 #   scripts/fuzz.sh 3        three times as many runs
 #   scripts/fuzz.sh 300s     300 seconds for each target, other inputs at each call; new inputs are kept in
 #                            fuzz/target/corpus
@@ -47,6 +47,8 @@ runs() {
     large) echo 400 ;;
     listen_statsd) echo 200000 ;;
     listen_text) echo 200000 ;;
+    listen_otlp) echo 100000 ;;
+    listen_syslog) echo 30000 ;;
     esac
 }
 
@@ -85,7 +87,7 @@ run_target() {
 
 # A target keeps one processor busy.
 out=$(mktemp -d)
-read -ra targets <<<"${TARGETS:-codec arguments json line commands large listen_statsd listen_text}"
+read -ra targets <<<"${TARGETS:-codec arguments json line commands large listen_statsd listen_text listen_otlp listen_syslog}"
 for target in "${targets[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
     { run_target "$target" >"$out/$target" 2>&1 || touch "$out/$target.failed"; } &

@@ -8,6 +8,9 @@ use aggregator_fuzz::arguments::{ARGUMENT, COMMAND};
 use aggregator_fuzz::large::{seed as step, step as kind};
 use aggregator_fuzz::server::{BASE, Server, frames};
 use aggregator_fuzz::{codec, line};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use prost::Message;
 use std::path::Path;
 
 /// Commands by words; `pass N` lets time pass, with ticks.
@@ -353,6 +356,46 @@ const LISTEN_TEXT: [(u8, &str); 18] = [
     (3, "a 1\nb 2"),
 ];
 
+/// Metrics of OTLP in JSON.
+const OTLP_METRICS: [&str; 8] = [
+    r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"pay"}}]},"scopeMetrics":[{"metrics":[{"name":"orders","unit":"{order}","sum":{"aggregationTemporality":1,"isMonotonic":true,"dataPoints":[{"asDouble":5.5,"timeUnixNano":"1760000001000000000","attributes":[{"key":"region","value":{"stringValue":"eu"}}]}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"q","unit":"1","gauge":{"dataPoints":[{"asInt":"12","flags":1},{"asInt":"-3"},{}]}},{"name":"","gauge":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"c","sum":{"aggregationTemporality":2,"dataPoints":[{"asInt":"0"},{"asDouble":-1.5}]}},{"name":"t","sum":{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":[{"asDouble":-1},{"asInt":"9223372036854775807"}]}},{"name":"n","sum":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","unit":"ms","histogram":{"aggregationTemporality":2,"dataPoints":[{"startTimeUnixNano":"1","timeUnixNano":"1760000001000000000","count":"3","sum":21.5,"bucketCounts":["1","2"],"explicitBounds":[10],"min":4,"max":12}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","unit":"ms","histogram":{"aggregationTemporality":2,"dataPoints":[{"startTimeUnixNano":"1","timeUnixNano":"1760000002000000000","count":"7","sum":60,"bucketCounts":["3","4"],"explicitBounds":[10]},{"count":"4","bucketCounts":["3","4"],"explicitBounds":[10]}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"e","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"startTimeUnixNano":"1","timeUnixNano":"1760000001000000000","count":"10","sum":9,"scale":3,"zeroCount":"1","positive":{"offset":-2,"bucketCounts":["2","1"]},"negative":{"offset":5,"bucketCounts":["6"]},"zeroThreshold":0.5}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"w","summary":{"dataPoints":[{"count":"2","sum":3,"quantileValues":[{"quantile":0.5,"value":1.5},{"quantile":0.9,"value":2}]}]}}]}]}]}"#,
+    r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"a","value":{"arrayValue":{"values":[{"intValue":"1"},{"kvlistValue":{"values":[{"key":"k","value":{"bytesValue":"AP8="}}]}}]}}},{"key":"host.name","value":{"boolValue":true}},{"key":"","value":{}}]}}]}"#,
+];
+
+/// Logs of OTLP in JSON.
+const OTLP_LOGS: [&str; 4] = [
+    r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"pay"}}]},"scopeLogs":[{"logRecords":[{"timeUnixNano":"1760000001000000000","severityNumber":10,"severityText":"Information","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","body":{"stringValue":"paid"},"attributes":[{"key":"amount","value":{"doubleValue":637.704}}]}]}]}]}"#,
+    r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"severityText":"warn","body":{"kvlistValue":{"values":[{"key":"k","value":{"stringValue":"v"}}]}}},{"severityNumber":24,"attributes":[{"key":"exception.type","value":{"stringValue":"E"}},{"key":"exception.message","value":{"stringValue":"broken"}},{"key":"exception.stacktrace","value":{"stringValue":"at f\nat g"}}]}]}]}]}"#,
+    r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"observedTimeUnixNano":"5","body":{"arrayValue":{"values":[{"intValue":"-1"},{}]}}},{"eventName":"login"},{"attributes":[{"key":"a","value":{"bytesValue":"AQ=="}}]},{}]}]}]}"#,
+    r#"{"resourceLogs":[]}"#,
+];
+
+/// Settings, and the bytes of a connection of syslog.
+const SYSLOG: [(u8, &[u8]); 16] = [
+    (2, b"<34>1 2003-10-11T22:14:15.003Z host.example.com su - ID47 - \xef\xbb\xbf'su root' failed for lonvick on /dev/pts/8\n"),
+    (6, b"<165>1 2003-08-24T05:14:15.000003-07:00 192.0.2.1 app 8710 - - It's time\0<13>hello\r\n\n"),
+    (2, b"<165>1 - h a p ID47 [x@1 iut=\"3\" s=\"a\\]b\\\"c\"][y@2 class=\"high\"] An event\n<165>1 - h a p m [x"),
+    (10, b"<34>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8\nUse the BFG!\n"),
+    (2, b"<165>Aug 24 05:34:00 CST 1987 mymachine myproc[10]: %% It's time\n<0>1990 Oct 22 10:52:01 TZ-6 scapegoat 10.1.2.3 sched[0]: That's All\n"),
+    (2, b"<38>Oct 11 22:14:15 web1 sshd[4711]: Failed password for user root from 10.1.2.3 port 22 ssh2\n"),
+    (2, b"<13>1 - host app 17 id - text of app\n"),
+    (14, b"20 <13>Oct 11 22:14:15 5 <1>ab\n9 <14>1 - -1 x"),
+    (0, b"6 <34>ab200 <13>too long for this\n5 <1>bc"),
+    (1, b"7 <34>abc12345678901 <1>a"),
+    (0, b"<13>a line that is longer than sixteen bytes\nshort\n17"),
+    (5, b"1234567890 <34>the rest is missing"),
+    (2, b"<192>a\n<1a>b\n<>c\n<13\n \t \n\xff\xfe\n<13>\n"),
+    (2, b"<11>order 17 of 10.1.2.3:80 took 5 ms, id=3fa9c1d /var/log/x 'quoted' {\"a\":1} https://example.com/a?b=c bob@example.com\n"),
+    (2, b"<11>C:\\Windows\\a.dll [fe80::1]:22 00:1b:44:11:3a:b7 550e8400-e29b-41d4-a716-446655440000 2026-12-01T15:04:01Z Thu Jul 28 07:19:41 2026 -1.5e-07 0x7f3a sda1\n"),
+    (2, b"<189>29: *Mar  1 18:46:11.123 UTC: %SYS-5-CONFIG_I: Configured from console\n<189>2026-10-11T22:14:15+02:00 fw1 a: b\n"),
+];
+
 /// Large lists by steps. Those named after a fault that was fixed took seconds or gigabytes with it.
 fn large() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let many = 60_000;
@@ -548,6 +591,24 @@ fn main() -> std::io::Result<()> {
         let bytes = [&[*settings], body.as_bytes()].concat();
         write("listen_text", &format!("body-{i}"), &bytes)?;
     }
+    for (i, json) in OTLP_METRICS.iter().enumerate() {
+        let request: ExportMetricsServiceRequest = serde_json::from_str(json).expect("metrics");
+        write_otlp(0, &format!("metrics-{i}"), json, &request.encode_to_vec())?;
+    }
+    for (i, json) in OTLP_LOGS.iter().enumerate() {
+        let request: ExportLogsServiceRequest = serde_json::from_str(json).expect("logs");
+        write_otlp(1, &format!("logs-{i}"), json, &request.encode_to_vec())?;
+    }
+    let several = OTLP_METRICS[3..6].join("\u{b}\u{b}");
+    write(
+        "listen_otlp",
+        "several",
+        &[&[2], several.as_bytes()].concat(),
+    )?;
+    for (i, (settings, bytes)) in SYSLOG.iter().enumerate() {
+        let bytes = [&[*settings], *bytes].concat();
+        write("listen_syslog", &format!("connection-{i}"), &bytes)?;
+    }
     // Any bytes are a sequence of steps.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     for i in 0..24 {
@@ -562,6 +623,13 @@ fn main() -> std::io::Result<()> {
         write("commands", &format!("random-{i}"), &bytes)?;
     }
     Ok(())
+}
+
+fn write_otlp(signal: u8, name: &str, json: &str, protobuf: &[u8]) -> std::io::Result<()> {
+    let json = [&[signal | 2], json.as_bytes()].concat();
+    write("listen_otlp", &format!("{name}-json"), &json)?;
+    let protobuf = [&[signal], protobuf].concat();
+    write("listen_otlp", &format!("{name}-protobuf"), &protobuf)
 }
 
 fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {

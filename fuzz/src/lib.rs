@@ -11,7 +11,9 @@ pub mod commands;
 pub mod json;
 pub mod large;
 pub mod line;
+pub mod listen_otlp;
 pub mod listen_statsd;
+pub mod listen_syslog;
 pub mod listen_text;
 pub mod memory;
 pub mod received;
@@ -21,7 +23,7 @@ pub mod server;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("codec", codec::run),
     ("arguments", arguments::run),
     ("json", json::run),
@@ -30,4 +32,6 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("large", large::run),
     ("listen_statsd", listen_statsd::run),
     ("listen_text", listen_text::run),
+    ("listen_otlp", listen_otlp::run),
+    ("listen_syslog", listen_syslog::run),
 ];
