@@ -23,7 +23,7 @@ use crate::endpoint::prometheus::TargetStates;
 use crate::reporter::Reporter;
 use view::View;
 
-/// What the page shows.
+/// The state that the page shows.
 pub struct Status {
     counts: Arc<Counts>,
     reporter: Reporter,

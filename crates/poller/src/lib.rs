@@ -26,7 +26,6 @@ mod drainer;
 mod engine;
 mod error;
 mod fleet;
-pub mod format;
 pub mod glob;
 mod json;
 mod ledger;

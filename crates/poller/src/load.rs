@@ -30,11 +30,11 @@ use aggregator_protocol::{Queue, RecordFormat};
 use super::batch::{Batch, Delivery, DeliveryStatus, Record};
 use super::config::Config;
 use super::error::PollError;
-use super::format::{count, grouped};
 use super::routing::{Destination, RoutingTable};
 use super::sinks::Sinks;
 use super::status::Status;
 use super::tasks::Tasks;
+use aggregator_protocol::format::{count, grouped};
 
 /// The maximum number of records of a batch.
 const MAX_RECORDS: usize = 2000;

@@ -17,7 +17,6 @@ use super::budget::Budget;
 use super::config::{self, Config, Kind};
 use super::dead_letters::DeadLetters;
 use super::error::PollError;
-use super::format::count;
 use super::output;
 use super::rotation::Mode;
 use super::routing::SinkHandle;
@@ -25,6 +24,7 @@ use super::sink;
 use super::status::{SinkStatus, Status};
 use super::tasks::Tasks;
 use super::worker::Worker;
+use aggregator_protocol::format::count;
 
 /// The running sinks.
 pub struct Sinks {

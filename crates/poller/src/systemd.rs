@@ -9,9 +9,9 @@ use sd_notify::NotifyState;
 
 use aggregator_protocol::masking;
 
-use super::format::count;
 use super::status::Status;
 use super::web::view::{State, View};
+use aggregator_protocol::format::count;
 
 /// The pause between two status lines while all is healthy: the line summarizes the state of many servers. Otherwise
 /// there is one with each heartbeat, so that nobody reads of a failure that is over, as at the start.

@@ -1,9 +1,10 @@
 //! The vocabulary that both sides of the wire share: queues and record formats, names of nodes, numbers, tag lists,
 //! levels, percentiles, glob patterns, line protocol, quotations and masking of foreign text, keys of errors, units of
-//! command lines and configuration files. No I/O, no clock.
+//! command lines and configuration files, and numbers as people read them. No I/O, no clock.
 
 #![forbid(unsafe_code)]
 
+pub mod format;
 pub mod glob;
 pub mod grouping;
 pub mod level;

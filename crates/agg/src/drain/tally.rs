@@ -25,7 +25,11 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", agg_poller::format::count(self.total(), "record"))?;
+        write!(
+            f,
+            "{}",
+            aggregator_protocol::format::count(self.total(), "record")
+        )?;
         for (index, (queue, count)) in self.0.iter().enumerate() {
             write!(
                 f,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use agg_client::FileStamps;
 use agg_poller::Control;
 use agg_poller::config::Config;
-use agg_poller::format::count;
+use aggregator_protocol::format::count;
 
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};

@@ -4,7 +4,7 @@ use maud::{Markup, Render, html};
 
 use super::model::Metric;
 use super::scale::{LARGEST, si};
-use agg_poller::format::{duration, grouped};
+use aggregator_protocol::format::{duration, grouped};
 
 /// A coordinate in a drawing, with at most one decimal.
 pub struct Coordinate(pub f64);

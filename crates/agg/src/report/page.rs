@@ -11,7 +11,7 @@ use super::model::Report;
 use super::scale::moment;
 use super::{sections, statistics};
 use crate::format::bytes;
-use agg_poller::format::{duration, grouped};
+use aggregator_protocol::format::{duration, grouped};
 
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:";

@@ -9,7 +9,7 @@ use super::markup::{limit_note, name, tags};
 use super::model::{ErrorReport, Object, Report};
 use super::scale::moment;
 use crate::format::{bytes, severity};
-use agg_poller::format::{duration, grouped};
+use aggregator_protocol::format::{duration, grouped};
 
 /// Characters of a message that are shown while it is folded.
 const FOLDED: usize = 200;

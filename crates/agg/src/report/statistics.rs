@@ -8,7 +8,7 @@ use super::markup::{limit_note, name, range, tags, unit, value};
 use super::model::{Metric, Report};
 use super::plot;
 use super::scale::moment;
-use agg_poller::format::{duration, grouped};
+use aggregator_protocol::format::{duration, grouped};
 
 /// Maximum groups for which the section has a list of links.
 const MAX_LINKS: usize = 40;

@@ -1,5 +1,6 @@
 //! The page.
 
+use aggregator_protocol::format::{duration, grouped};
 use maud::{DOCTYPE, PreEscaped, html};
 
 use super::view::View;
@@ -50,8 +51,8 @@ pub fn page(view: &View) -> String {
                 p {
                     @if view.is_up { span.ok { "The server answers." } }
                     @else { span.bad { "The server cannot be reached; reports are kept." } }
-                    " " (count(view.buffered_bytes as u64)) " bytes of reports have no reply yet. Running for "
-                    (duration(view.uptime_s)) "."
+                    " " (grouped(view.buffered_bytes as u64)) " bytes of reports have no reply yet. Running for "
+                    (duration(view.uptime_s as f64)) "."
                 }
                 table {
                     thead { tr { th { "Protocol" } @for name in columns { th.n { (name) } } } }
@@ -61,7 +62,7 @@ pub fn page(view: &View) -> String {
                                 th scope="row" { (protocol) }
                                 @for (index, n) in [c.received, c.counted, c.late, c.rejected, c.dropped,
                                     c.kernel_dropped, c.other].into_iter().enumerate() {
-                                    td.n { span.bad[index > 1 && n > 0] { (count(n)) } }
+                                    td.n { span.bad[index > 1 && n > 0] { (grouped(n)) } }
                                 }
                             }
                         }
@@ -76,7 +77,7 @@ pub fn page(view: &View) -> String {
                             @for (protocol, reason, invalid) in invalid {
                                 tr {
                                     th scope="row" { (protocol) } td { (reason) }
-                                    td.n { (count(invalid.count)) } td { code { (invalid.example) } }
+                                    td.n { (grouped(invalid.count)) } td { code { (invalid.example) } }
                                 }
                             }
                         }
@@ -115,26 +116,4 @@ pub fn page(view: &View) -> String {
         }
     }
     .into_string()
-}
-
-/// Returns a number with separated thousands.
-fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
-    }
 }

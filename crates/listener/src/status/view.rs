@@ -1,4 +1,4 @@
-//! What the page shows: the state at one time.
+//! The state at one time, as the page shows it.
 
 use std::collections::BTreeMap;
 

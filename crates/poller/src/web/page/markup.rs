@@ -8,7 +8,7 @@ use aggregator_protocol::masking::is_hidden;
 use maud::{Markup, html};
 
 use super::super::view::{LATE, State};
-use crate::format::{duration, grouped};
+use aggregator_protocol::format::{duration, grouped};
 
 /// Returns a text from outside. Line breaks become blanks, and other hidden characters, or those that change the
 /// direction of writing, become U+FFFD.

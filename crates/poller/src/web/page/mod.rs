@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::base;
 use super::view::{State, View};
-use crate::format::{count, duration, grouped, rate};
+use aggregator_protocol::format::{count, duration, grouped, rate};
 use markup::{state_class, visible};
 pub use query::Query;
 use tables::{form, nodes, servers, sinks};

@@ -12,7 +12,7 @@ use super::super::base::table;
 use super::super::view::{NodeView, QueueView, ServerView, SinkView, State, View};
 use super::markup::{address, badge, lag, limit_note, number_cell, visible, warning_cell};
 use super::query::Query;
-use crate::format::{bytes, duration, grouped, rate};
+use aggregator_protocol::format::{bytes, duration, grouped, rate};
 
 /// The rows that are shown of a longer table.
 pub const MAX_ROWS: usize = 100;

@@ -1,7 +1,7 @@
 //! Derives the problems of a snapshot, and whether the poller is ready.
 
 use super::model::{LATE, Problem, ServerView, State, View};
-use crate::format::{count, duration, grouped};
+use aggregator_protocol::format::{count, duration, grouped};
 
 impl View {
     /// Returns the problems, the worst first.
