@@ -206,7 +206,7 @@ fn program_that_restarts_takes_a_new_source() {
 }
 
 /// Connections that a test loses, and the programs that report meanwhile.
-const LOSSES: [usize; 2] = [200, 3_000];
+const LOSSES: [usize; 2] = [200, 10_000];
 const PROGRAMS: usize = 4;
 
 /// A program that reports through the proxy, several reports at a time, and sends those again whose replies it has not

@@ -432,6 +432,30 @@ def test_log_entry_waits_for_memory_for_its_source_only(
 NOT_READY = ["LOADING", "READONLY", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCONF"]
 
 
+def answer_not_ready(
+    proxy: Proxy, error: str, pattern: bytes, replacement: bytes, count: int = 0
+) -> list[bytes]:
+    """Replaces the commands that `pattern` matches in the first data with one; `error` is the answer.
+
+    Returns a list that holds this data once it has passed.
+    """
+    rejected: list[bytes] = []
+
+    def reject(data: bytes) -> tuple[bytes, bool]:
+        changed, found = re.subn(pattern, replacement, data, count=count)
+        if not rejected and found:
+            rejected.append(data)
+            return changed, False
+        return data, False
+
+    def not_ready(data: bytes) -> tuple[bytes, bool]:
+        unknown = rb"-ERR unknown command 'AGG.LOX'[^\r]*"
+        return re.sub(unknown, b"-%s not ready" % error.encode(), data), False
+
+    proxy.requests, proxy.replies = reject, not_ready
+    return rejected
+
+
 @pytest.mark.parametrize("error", NOT_READY)
 def test_no_report_overtakes_one_that_a_server_was_not_ready_for(
     proxy: Proxy,
@@ -441,23 +465,10 @@ def test_no_report_overtakes_one_that_a_server_was_not_ready_for(
     error: str,
 ) -> None:
     """The server rejects up to two reports, and then takes those that follow without a pause."""
-    rejected: list[bytes] = []
-
-    def reject(data: bytes) -> tuple[bytes, bool]:
-        if not rejected and b"AGG.LOG" in data:
-            # Changes the first two commands, so that the server does not execute them.
-            rejected.append(data)
-            return data.replace(b"AGG.LOG", b"AGG.LOX", 2), False
-        return data, False
-
-    def not_ready(data: bytes) -> tuple[bytes, bool]:
-        unknown = rb"-ERR unknown command 'AGG.LOX'[^\r]*"
-        return re.sub(unknown, b"-%s not ready" % error.encode(), data), False
-
     with agg.Recorder("n", proxy.url, interval=60) as r:
         r.stat("warm-up", 1)
         assert r.flush()
-        proxy.requests, proxy.replies = reject, not_ready
+        rejected = answer_not_ready(proxy, error, rb"AGG\.LOG", b"AGG.LOX", count=2)
         for i in range(5):
             r.log(f"{i}")
         assert r.flush(20)
@@ -472,23 +483,11 @@ def test_report_that_others_overtook_gets_a_new_number(
     proxy: Proxy, url: str, client: agg.Client, error: str
 ) -> None:
     """The server rejects one report in the middle, and takes those behind it."""
-    rejected: list[bytes] = []
-
-    def reject(data: bytes) -> tuple[bytes, bool]:
-        third = re.compile(rb"AGG\.LOG(\r\n\$1\r\nn\r\n\$1\r\n2\r\n)")
-        if not rejected and third.search(data):
-            rejected.append(data)
-            return third.sub(rb"AGG.LOX\1", data), False
-        return data, False
-
-    def not_ready(data: bytes) -> tuple[bytes, bool]:
-        unknown = rb"-ERR unknown command 'AGG.LOX'[^\r]*"
-        return re.sub(unknown, b"-%s not ready" % error.encode(), data), False
-
     with agg.Recorder("n", proxy.url, interval=60) as r:
         r.stat("warm-up", 1)
         assert r.flush()
-        proxy.requests, proxy.replies = reject, not_ready
+        third = rb"AGG\.LOG(\r\n\$1\r\nn\r\n\$1\r\n2\r\n)"
+        rejected = answer_not_ready(proxy, error, third, rb"AGG.LOX\1")
         for i in range(5):
             r.log(f"{i}")
         assert r.flush(20)
