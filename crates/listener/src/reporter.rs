@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use agg_client::command::{Cmd, Report, Sequence};
 use agg_client::connect::{ClientError, Connection, Server};
-use agg_client::reply::{self, Value};
+use agg_client::reply::Value;
 use agg_client::{Delivery, Outbox, Reconnector, Shutdown, WarnOnce};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,11 +28,14 @@ use buffer::{Buffer, Entry};
 use ticket::Ticket;
 pub use ticket::{Answer, Unavailable};
 
-/// Maximum reports and bytes that are taken out of the buffer at once.
-const AT_ONCE: (usize, usize) = (1000, 4 << 20);
+/// Maximum reports that are taken out of the buffer at once.
+const BATCH_REPORTS: usize = 1000;
+
+/// The bytes of reports from which no further ones are taken.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// The age from which a report is sent with its time. Younger ones get the server's.
-const OLD: Duration = Duration::from_secs(1);
+const TIMED_AFTER: Duration = Duration::from_secs(1);
 
 /// Takes reports for one server. Clones share the buffer.
 #[derive(Clone)]
@@ -167,7 +170,7 @@ impl Reporter {
             let added = self.0.added.notified();
             {
                 let mut buffer = self.0.buffer.lock();
-                let entries = buffer.take(AT_ONCE.0, AT_ONCE.1);
+                let entries = buffer.take(BATCH_REPORTS, BATCH_BYTES);
                 if !entries.is_empty() {
                     return Some(entries);
                 }
@@ -270,7 +273,7 @@ impl Sender<'_> {
     }
 
     async fn send_over(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
-        let is_old = |entry: &mut Entry| entry.received.elapsed() >= OLD;
+        let is_old = |entry: &mut Entry| entry.received.elapsed() >= TIMED_AFTER;
         if self.outbox.iter_mut().any(is_old) {
             self.set_times(connection).await?;
         }
@@ -295,8 +298,8 @@ impl Sender<'_> {
 
     /// Gives the reports that had to wait the time at which they were received, by the server's clock.
     async fn set_times(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
-        let now = match connection.call(&Cmd::new("TIME")).await? {
-            Ok(value) => milliseconds(value).ok_or_else(|| connection.unexpected_reply("TIME"))?,
+        let now = match connection.time().await? {
+            Ok(now) => now,
             Err(error) => {
                 let what =
                     "cannot read the server's time, reports that had to wait have the local time";
@@ -306,7 +309,7 @@ impl Sender<'_> {
         };
         for entry in self.outbox.iter_mut() {
             let age = i64::try_from(entry.received.elapsed().as_millis()).unwrap_or(i64::MAX);
-            if entry.received.elapsed() >= OLD {
+            if entry.received.elapsed() >= TIMED_AFTER {
                 entry.report.set_time(now.saturating_sub(age));
             }
         }
@@ -350,15 +353,6 @@ impl Report for Entry {
         };
         parts.into_iter().map(entry).collect()
     }
-}
-
-/// Reads the reply of TIME: seconds and microseconds.
-fn milliseconds(value: Value) -> Option<i64> {
-    let [seconds, micros] = reply::items(value)?.try_into().ok()?;
-    let number = |value| reply::text(value)?.parse::<i64>().ok();
-    number(seconds)?
-        .checked_mul(1000)?
-        .checked_add(number(micros)? / 1000)
 }
 
 /// Returns the local time, Unix milliseconds.

@@ -117,12 +117,12 @@ impl<'a> Reporter<'a> {
     /// Sets the times of samples that had no reply: the server would date them at their arrival. Without the server's
     /// time they are dropped.
     async fn set_times(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
-        match server_time(connection).await? {
-            Some(now) => self.outbox.iter_mut().for_each(|report| {
+        match connection.time().await? {
+            Ok(now) => self.outbox.iter_mut().for_each(|report| {
                 let age = i64::try_from(report.measured.elapsed().as_millis());
                 report.at = Some(now.saturating_sub(age.unwrap_or(i64::MAX)));
             }),
-            None => self.outbox.clear(),
+            Err(_) => self.outbox.clear(),
         }
         Ok(())
     }
@@ -221,24 +221,4 @@ fn page(value: Value) -> Option<(Vec<u8>, Vec<String>)> {
     let (cursor, keys) = reply::page(value)?;
     let keys: Option<_> = keys.into_iter().map(reply::text).collect();
     Some((cursor, keys?))
-}
-
-/// Returns the server's time, Unix milliseconds. Returns `None` if the user may not read it.
-async fn server_time(connection: &mut Connection) -> Result<Option<i64>, ClientError> {
-    let Ok(value) = connection.call(&Cmd::new("TIME")).await? else {
-        return Ok(None);
-    };
-    match milliseconds(value) {
-        Some(time) => Ok(Some(time)),
-        None => Err(connection.unexpected_reply("TIME")),
-    }
-}
-
-/// Reads the reply of TIME: seconds and microseconds.
-fn milliseconds(value: Value) -> Option<i64> {
-    let [seconds, micros] = reply::items(value)?.try_into().ok()?;
-    let number = |value| reply::text(value)?.parse::<i64>().ok();
-    number(seconds)?
-        .checked_mul(1000)?
-        .checked_add(number(micros)? / 1000)
 }

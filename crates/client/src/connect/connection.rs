@@ -17,7 +17,7 @@ use super::resp::{self, Allowance, Fault};
 use super::server::{Address, Server};
 use crate::command::Command;
 use crate::error::{ClientError, ServerError};
-use crate::reply::{Reply, Value};
+use crate::reply::{self, Reply, Value};
 
 /// The time for which the server may be silent.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -206,6 +206,21 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Returns the server's clock, Unix milliseconds (TIME), or the reason why the user may not read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::call`].
+    pub async fn time(&mut self) -> Result<Result<i64, ServerError>, ClientError> {
+        match self.call(&Cmd::new("TIME")).await? {
+            Ok(reply) => match milliseconds(reply) {
+                Some(time) => Ok(Ok(time)),
+                None => Err(self.unexpected_reply("TIME")),
+            },
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     /// Sends all commands at once, and passes each reply to `each` with the index of its command.
     ///
     /// # Errors
@@ -365,6 +380,15 @@ fn unreachable(server: &Server, reason: &str) -> ClientError {
     }
 }
 
+/// Reads the reply of TIME: seconds and microseconds.
+fn milliseconds(reply: Value) -> Option<i64> {
+    let [seconds, micros] = reply::items(reply)?.try_into().ok()?;
+    let number = |value| reply::text(value)?.parse::<i64>().ok();
+    number(seconds)?
+        .checked_mul(1000)?
+        .checked_add(number(micros)? / 1000)
+}
+
 fn no_answer() -> String {
     format!("no answer within {} s", TIMEOUT.as_secs())
 }
@@ -405,6 +429,24 @@ mod tests {
         });
         let server = server("redis://h");
         server.connect_over(near, 1 << 20).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn time_is_read_in_milliseconds() {
+        let replies = &[
+            "*2\r\n$10\r\n1760000000\r\n$6\r\n123456\r\n",
+            "-NOPERM no\r\n",
+            "*1\r\n$1\r\n1\r\n",
+        ];
+        let mut connection = answering(replies).await;
+        assert_eq!(connection.time().await, Ok(Ok(1_760_000_000_123)));
+        let rejected = connection.time().await.unwrap();
+        assert_eq!(rejected, Err(ServerError::parse("NOPERM no")));
+        let unexpected = connection.time().await;
+        assert!(
+            matches!(unexpected, Err(ClientError::UnexpectedReply { .. })),
+            "{unexpected:?}"
+        );
     }
 
     #[tokio::test]
