@@ -23,6 +23,7 @@ AREAS = {
     "module": ["src/*", "benches/*"],
     "client": ["crates/client/*"],
     "poller": ["crates/poller/*", "crates/agg/src/poll/*"],
+    "listener": ["crates/listener/src/*", "crates/listener/benches/*", "crates/agg/src/listen/*"],
     "tests": ["tests/*", "crates/testkit/*", "crates/*/tests/*"],
     "agg": ["crates/agg/*"],
     "python": ["clients/python/*"],
@@ -101,7 +102,7 @@ RULES = [
     Rule(r"\bholds?\b (what|data|records?|samples?)\b", "has, contains, keeps"),
     # Words that other areas still have.
     Rule(r"\b[Rr]efus(e|es|ing|als?)\b|\b(is|are|was|were|be|been|has|have) refused\b", "reject", PROSE | CODE),
-    Rule(r"\broom\b", "space, memory, available_bytes", PROSE | CODE | {"client"}),
+    Rule(r"\broom\b", "space, memory, available_bytes", PROSE | CODE | {"client", "listener"}),
     # Locks are held.
     Rule(r"\bheld\b", "kept, contained, leased, memory used", (PROSE | CODE) - {"python"}),
     # The Python client has a public class Entry; methods of maps have the name.
@@ -113,12 +114,12 @@ RULES = [
     Rule(
         r"\b[Tt]he most (that|bytes|records|items|samples|memory|connections)\b",
         "largest number, limit",
-        PROSE | {"agg", "client", "poller"},
+        PROSE | {"agg", "client", "poller", "listener"},
     ),
     Rule(
         r"^ *//[/!] (What|Whether|When|Where|How|Why)\b",
         "Returns ..., Holds ..., True if ...",
-        frozenset({"agg", "client", "poller"}),
+        frozenset({"agg", "client", "poller", "listener"}),
     ),
     # Names of types, functions and files.
     *names(

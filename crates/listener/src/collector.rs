@@ -22,21 +22,21 @@ use crate::sets::{SetSettings, Sets};
 /// Maximum bytes of an example of invalid input.
 const MAX_EXAMPLE: usize = 200;
 
-/// How far ahead of the clock the time of a log record may be, milliseconds: less than `agg.max-future-ms`, 60 s by
+/// The maximum time of a log record ahead of the clock, milliseconds: less than `agg.max-future-ms`, 60 s by
 /// default, because the server's clock may be behind.
 const MAX_AHEAD_MS: i64 = 30_000;
 
 /// The server takes a lower time for seconds.
 const LEAST_TIME_MS: i64 = 100_000_000_000;
 
-/// How reports are made.
+/// The settings of a collector.
 #[derive(Clone, Debug)]
 pub struct CollectorSettings {
     /// The node that the reports are about.
     pub node: NodeName,
-    /// How series become metrics, and the tags of all reports.
+    /// The mapping of series to metrics, and the tags of all reports.
     pub identity: IdentitySettings,
-    /// How members of sets are counted.
+    /// The interval and the limits of sets.
     pub sets: SetSettings,
     /// Log records of this level and above are errors, too. None: no record is.
     pub errors_from: Option<u8>,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aggregator_protocol::{level, masking, tags, units};
 use serde::Deserialize;
 
+use crate::influx::Kind;
 use crate::net::Address;
 
 /// The configuration cannot be used.
@@ -184,21 +185,7 @@ pub struct FieldType {
     pub field: String,
     /// The type.
     #[serde(rename = "type")]
-    pub kind: FieldKind,
-}
-
-/// What the values of a field are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum FieldKind {
-    /// Values of a gauge.
-    Abs,
-    /// Totals of a counter.
-    Diff,
-    /// Increments.
-    Inc,
-    /// Values of which percentiles are wanted.
-    Hist,
+    pub kind: Kind,
 }
 
 /// The table `[prometheus]`.
@@ -466,7 +453,7 @@ targets = ["127.0.0.1:9100"]
         let otlp = config.otlp.unwrap();
         assert_eq!(otlp.listen, Addresses::local(4318));
         assert_eq!(otlp.grpc, Addresses::local(4317));
-        assert_eq!(config.influxdb.unwrap().types[0].kind, FieldKind::Diff);
+        assert_eq!(config.influxdb.unwrap().types[0].kind, Kind::Diff);
         let prometheus = config.prometheus.unwrap();
         assert_eq!(prometheus.job[0].path, "/metrics");
         assert_eq!(prometheus.interval, Time(Duration::from_secs(15)));

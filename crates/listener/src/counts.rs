@@ -1,4 +1,4 @@
-//! What was received, by protocol: for the status page, the metrics, and the log at the end.
+//! Counts of received reports by protocol, for the status page and its metrics.
 
 use std::collections::BTreeMap;
 

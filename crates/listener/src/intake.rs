@@ -10,7 +10,7 @@ use crate::counts::Counts;
 use crate::reporter::{Answer, Reporter, Unavailable, unix_ms};
 
 /// Bytes of reports that are collected before they are sent without waiting for the end of the interval.
-const ENOUGH: usize = 256 << 10;
+const SEND_THRESHOLD: usize = 256 << 10;
 
 /// Takes the reports of one protocol.
 pub struct Intake {
@@ -55,7 +55,7 @@ impl Intake {
     pub fn feed(&self, parse: impl FnOnce(&mut Collector)) {
         let mut collector = self.collector.lock();
         parse(&mut collector);
-        if collector.bytes() >= ENOUGH {
+        if collector.bytes() >= SEND_THRESHOLD {
             self.send(&mut collector);
         }
     }

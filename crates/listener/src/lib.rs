@@ -53,5 +53,3 @@ mod time_zone;
 
 #[cfg(test)]
 mod recorded;
-#[cfg(test)]
-mod text_speed;

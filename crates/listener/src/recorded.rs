@@ -2,7 +2,7 @@
 
 use crate::report::{LogRecord, ObjectReport, Receiver, Sample, SampleValue};
 
-/// What was received, one line per report.
+/// The received reports, one line each.
 #[derive(Debug, Default, PartialEq)]
 pub struct Recorded {
     /// Such as `page.time HIST 320 x10 route=/pay unit=ms at=1760000000000`.

@@ -1,4 +1,4 @@
-//! What protocols pass on: samples, log records and objects.
+//! The reports that protocols pass on: samples, log records and objects.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ pub struct Sample<'a> {
     pub unit: &'a str,
     /// The time, Unix milliseconds. None: now.
     pub at: Option<i64>,
-    /// What was measured.
+    /// The measured value.
     pub value: SampleValue<'a>,
 }
 
@@ -82,7 +82,7 @@ pub struct LogRecord<'a> {
     pub level: u8,
     /// The message. It may have several lines.
     pub message: Cow<'a, str>,
-    /// What describes the record, such as the name of the program.
+    /// Attributes of the record, such as the name of the program.
     pub attributes: &'a [Attribute<'a>],
     /// The time, Unix milliseconds. None: now.
     pub at: Option<i64>,
@@ -97,7 +97,7 @@ pub struct ObjectReport<'a> {
     pub model: &'a str,
     /// The state, a JSON object.
     pub json: Cow<'a, str>,
-    /// What describes the object.
+    /// Attributes of the object.
     pub attributes: &'a [Attribute<'a>],
 }
 

@@ -20,7 +20,7 @@ use crate::identity::{Resolved, SeriesId};
 /// Maximum members of a set that are counted exactly.
 pub const MAX_EXACT: usize = 512;
 
-/// How members are counted.
+/// The interval and the limits of sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetSettings {
     /// The time for which members are counted, milliseconds; not 0.

@@ -10,6 +10,7 @@ use agg_listener::config::{
     Addresses, Config, Graphite, InfluxDb, LogLevel, Otlp, Statsd, Syslog, Tag,
 };
 use agg_listener::net::Address;
+use aggregator_protocol::format::count;
 use tokio::sync::Notify;
 
 use crate::exit_status::ExitStatus;
@@ -73,8 +74,7 @@ Examples:
   agg listen --syslog 127.0.0.1:5140 --errors-from ERROR
   agg listen --config listen.toml         also Prometheus targets and types of fields
 
-An address with a port listens on loopback if that is its address: 127.0.0.1:8125 or [::1]:8125. If any protocol is
-given, only those that are given are received. SIGHUP reads the configuration file again.
+If any protocol is given, only those that are given are received. SIGHUP reads the configuration file again.
 
 SIGTERM or SIGINT ends the listener: what was received is sent first.
 
@@ -167,7 +167,7 @@ impl Options {
         match unsent.map_err(|error| error.to_string())? {
             0 => Ok(ExitStatus::Success),
             unsent => {
-                tracing::warn!("{unsent} reports were not sent");
+                tracing::warn!("{} not sent", count(unsent, "report"));
                 Ok(ExitStatus::Incomplete)
             }
         }

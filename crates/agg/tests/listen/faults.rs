@@ -157,7 +157,7 @@ fn what_was_received_is_sent_before_the_end() {
     let (code, messages) = listener.end();
     assert_eq!(code, Some(1));
     let last = messages.last().unwrap();
-    assert!(last.ends_with("1 reports were not sent"), "{messages:?}");
+    assert!(last.ends_with("1 report not sent"), "{messages:?}");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn reload_keeps_sockets_and_rejects_a_wrong_file() {
         "node = \"n1\"\ntags = [\"a:b\"]\n[statsd]\nlisten = \"127.0.0.1:{port}\"\n"
     ));
     running.signal("HUP");
-    assert!(lines.any(|line| line.contains("the configuration was read again")));
+    assert!(lines.any(|line| line.contains("listen.toml reloaded")));
     socket.send(b"hits:1|c").unwrap();
     assert_eq!(until_counted(&server, "hits", 3).tags, "a:b");
     assert_eq!(running.end_by("TERM").code(), Some(0));

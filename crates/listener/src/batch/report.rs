@@ -67,7 +67,7 @@ pub(super) struct ObjectBody {
     pub tags: Box<str>,
 }
 
-/// What a report is about.
+/// The kind of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReportKind {
     /// Samples: AGG.MSTAT and AGG.HIST.
@@ -325,7 +325,7 @@ impl Report for BatchedReport {
     }
 }
 
-/// What a report needs that had to wait, or was not taken.
+/// Changes of a report that had to wait, and its outcome if the server did not take it.
 impl BatchedReport {
     /// Sets the time of all that has none, Unix milliseconds.
     pub fn set_time(&mut self, at: i64) {

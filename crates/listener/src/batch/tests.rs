@@ -6,8 +6,7 @@ use agg_client::command::SampleType;
 use aggregator_protocol::number::Number;
 
 use super::*;
-use crate::identity::{Identity, IdentitySettings, SeriesId};
-use crate::report::Attribute;
+use crate::identity::{Identity, SeriesId};
 
 const P: &str = "statsd";
 
@@ -414,47 +413,6 @@ proptest! {
         prop_assert_eq!(
             String::from_utf8(report.to_numbered_cmd(None).to_bytes()).unwrap(),
             String::from_utf8(mstat.to_numbered_cmd(None).to_bytes()).unwrap()
-        );
-    }
-}
-
-/// Not a test of correctness: run with `--release --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn cost_of_samples() {
-    let routes: Vec<String> = (0..1000).map(|n| format!("/api/v1/items/{n}")).collect();
-    let names: Vec<String> = (0..10).map(|n| format!("http.requests.{n}")).collect();
-    for (what, steps) in [("different", 1), ("equal", 0)] {
-        let mut identity = Identity::new(&IdentitySettings::default());
-        let mut batch = batch();
-        let (mut bytes, mut reports, mut collecting) = (0, 0, std::time::Duration::ZERO);
-        let start = std::time::Instant::now();
-        for round in 0..50_u64 {
-            let start = std::time::Instant::now();
-            for name in &names {
-                for route in &routes {
-                    let pairs = [
-                        Attribute::new("method", "GET"),
-                        Attribute::new("route", route),
-                    ];
-                    let series = identity.resolve(name, &pairs, "ms").unwrap();
-                    for n in 0..2 {
-                        batch.sample(P, &series, inc(1 + steps * (n + round)), None);
-                    }
-                }
-            }
-            collecting += start.elapsed();
-            for report in batch.take() {
-                bytes += report.to_numbered_cmd(None).to_bytes().len();
-                reports += 1;
-            }
-        }
-        let all = start.elapsed();
-        let each = |time: std::time::Duration| time / 1_000_000;
-        println!(
-            "{what}: {:?} to collect and {:?} to encode each sample, {reports} reports, {bytes} bytes",
-            each(collecting),
-            each(all - collecting)
         );
     }
 }

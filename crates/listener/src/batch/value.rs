@@ -14,7 +14,7 @@ pub const MAX_VALUES: usize = 10_000;
 /// The value of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchedValue {
-    /// What the value means.
+    /// The meaning of the value.
     pub sample_type: SampleType,
     /// The windows of the metric have histograms.
     pub hist: bool,

@@ -19,7 +19,7 @@ pub const NAME: &str = "influxdb";
 /// After so many seconds a request may be sent again.
 const RETRY_AFTER: u64 = 5;
 
-/// What handlers need.
+/// The state of the handlers.
 struct App {
     intake: Arc<Intake>,
     bodies: Bodies,

@@ -23,7 +23,7 @@ pub const NAME: &str = "otlp";
 /// After so many seconds a request may be sent again.
 const RETRY_AFTER: u64 = 5;
 
-/// What handlers need.
+/// The state of the handlers.
 struct App {
     intake: Arc<Intake>,
     bodies: Bodies,
@@ -49,8 +49,8 @@ pub fn router(
         .with_state(Arc::new(app))
 }
 
-/// How a request ended.
-enum End {
+/// The outcome of a request.
+enum RequestOutcome {
     /// It was taken; some points or records of it may have been rejected.
     Taken { rejected: u64, why: String },
     /// It can never be taken.
@@ -93,17 +93,19 @@ async fn export(State(app): State<Arc<App>>, request: Request) -> Response {
         )
     };
     match take(&app, signal, encoding, &body.bytes).await {
-        End::Taken { rejected, why } => {
+        RequestOutcome::Taken { rejected, why } => {
             let body = response::success(signal, encoding, rejected, &why);
             answer(StatusCode::OK, encoding, body)
         }
-        End::Invalid(text) => error(StatusCode::BAD_REQUEST, grpc::Code::InvalidArgument, &text),
-        End::Full(text) => retry(error(
+        RequestOutcome::Invalid(text) => {
+            error(StatusCode::BAD_REQUEST, grpc::Code::InvalidArgument, &text)
+        }
+        RequestOutcome::Full(text) => retry(error(
             StatusCode::TOO_MANY_REQUESTS,
             grpc::Code::ResourceExhausted,
             &text,
         )),
-        End::Unavailable(text) => retry(error(
+        RequestOutcome::Unavailable(text) => retry(error(
             StatusCode::SERVICE_UNAVAILABLE,
             grpc::Code::Unavailable,
             &text,
@@ -111,7 +113,7 @@ async fn export(State(app): State<Arc<App>>, request: Request) -> Response {
     }
 }
 
-async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> End {
+async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> RequestOutcome {
     let parse = |collector: &mut _| {
         let state = &mut app.state.lock();
         match signal {
@@ -122,12 +124,12 @@ async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> End
     let (outcome, answer) = app.intake.request(parse).await;
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(malformed) => return End::Invalid(malformed.to_string()),
+        Err(malformed) => return RequestOutcome::Invalid(malformed.to_string()),
     };
     match answer {
         Err(down) => {
             app.state.lock().undo(outcome.changes);
-            End::Unavailable(down.to_string())
+            RequestOutcome::Unavailable(down.to_string())
         }
         Ok(Answer {
             is_full: true,
@@ -136,9 +138,9 @@ async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> End
             ..
         }) => {
             app.state.lock().undo(outcome.changes);
-            End::Full(reason.unwrap_or_default())
+            RequestOutcome::Full(reason.unwrap_or_default())
         }
-        Ok(answer) => End::Taken {
+        Ok(answer) => RequestOutcome::Taken {
             rejected: outcome.rejected + answer.rejected,
             why: match (outcome.reason, answer.reason) {
                 (Some(reason), _) => reason.to_owned(),
@@ -197,13 +199,13 @@ async fn export_grpc(app: &App, request: Request) -> Response {
         }
     };
     match take(app, signal, Encoding::Protobuf, bytes).await {
-        End::Taken { rejected, why } => {
+        RequestOutcome::Taken { rejected, why } => {
             let body = response::success(signal, Encoding::Protobuf, rejected, &why);
             trailers(grpc::frame(&body), grpc::Code::Ok, "")
         }
-        End::Invalid(text) => trailers(Vec::new(), grpc::Code::InvalidArgument, &text),
+        RequestOutcome::Invalid(text) => trailers(Vec::new(), grpc::Code::InvalidArgument, &text),
         // Without a time a sender must not repeat RESOURCE_EXHAUSTED, and UNAVAILABLE it repeats.
-        End::Full(text) | End::Unavailable(text) => {
+        RequestOutcome::Full(text) | RequestOutcome::Unavailable(text) => {
             trailers(Vec::new(), grpc::Code::Unavailable, &text)
         }
     }

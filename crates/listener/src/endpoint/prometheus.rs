@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! - Each target has a time of its own within the interval, so that not all are scraped at once.
-//! - At most [`AT_ONCE`] scrapes run at the same time, each with a bounded body.
+//! - At most [`MAX_CONCURRENT_SCRAPES`] scrapes run at the same time, each with a bounded body.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -32,7 +32,7 @@ use crate::report::Attribute;
 pub const NAME: &str = "prometheus";
 
 /// Scrapes at the same time.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_SCRAPES: usize = 16;
 
 /// Maximum targets.
 const MAX_TARGETS: usize = 10_000;
@@ -52,7 +52,7 @@ struct Target {
 /// The content of lists of targets, by their files.
 type Lists = HashMap<PathBuf, Vec<TargetGroup>>;
 
-/// Whether targets could be scraped.
+/// The outcomes of the last scrapes.
 #[derive(Debug, Default)]
 pub struct TargetStates(Mutex<BTreeMap<String, Option<String>>>);
 
@@ -89,7 +89,7 @@ impl Scraper {
             config,
             bodies,
             client: Client::builder(TokioExecutor::new()).build(connector),
-            free: Semaphore::new(AT_ONCE),
+            free: Semaphore::new(MAX_CONCURRENT_SCRAPES),
             states,
             limits: Limits::default(),
         }

@@ -22,7 +22,7 @@ pub(super) const GENERATIONS: u32 = 4;
 /// Maximum warnings about names with too many instances.
 const MAX_WARNINGS: u32 = 1000;
 
-/// What a metric is, besides its name.
+/// The role of a metric among those of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// It has no attributes.

@@ -7,7 +7,7 @@ pub struct Resolved<'a> {
     pub metric: &'a str,
     /// The tag list in canonical form, [`MAX_TAGS`] bytes at most.
     pub tags: &'a str,
-    /// What identifies both.
+    /// Identifies both.
     pub id: SeriesId,
 }
 

@@ -1,6 +1,6 @@
 //! The settings of the identity of series.
 
-/// How series become metrics.
+/// The settings of the mapping of series to metrics.
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
     /// Globs of the names of attributes that distinguish series.

@@ -209,29 +209,3 @@ proptest! {
         prop_assert_eq!(resolve(&mut identity, &name, &pairs, ""), first);
     }
 }
-
-/// Not a test of correctness: run with `--release --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn cost_of_known_series() {
-    let mut identity = Identity::new(&IdentitySettings::default());
-    let routes: Vec<String> = (0..1000).map(|n| format!("/api/v1/items/{n}")).collect();
-    let names: Vec<String> = (0..10).map(|n| format!("http.requests.{n}")).collect();
-    for rounds in [1, 100] {
-        let start = std::time::Instant::now();
-        let mut bytes = 0;
-        for _ in 0..rounds {
-            for name in &names {
-                for route in &routes {
-                    let pairs = [
-                        Attribute::new("method", "GET"),
-                        Attribute::new("route", route),
-                    ];
-                    bytes += identity.resolve(name, &pairs, "ms").unwrap().metric.len();
-                }
-            }
-        }
-        let each = start.elapsed() / (rounds * 10_000);
-        println!("{rounds} rounds: {each:?} for each sample, {bytes} bytes");
-    }
-}

@@ -22,7 +22,7 @@ const SPACE: u8 = 4;
 const NEWLINE: u8 = 8;
 const RETURN: u8 = 16;
 
-/// What each byte separates.
+/// The class of each byte: the parts that it separates.
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     classes[b',' as usize] = COMMA;
@@ -58,9 +58,9 @@ impl<'t> Token<'t> {
     }
 }
 
-/// What may be escaped in names and values of tags and in names of fields.
+/// Characters that may be escaped in names and values of tags and in names of fields.
 pub(super) const KEY_ESCAPES: &[u8] = b",= ";
-/// What may be escaped in a measurement.
+/// Characters that may be escaped in a measurement.
 const MEASUREMENT_ESCAPES: &[u8] = b", ";
 
 /// A line that was read, in the reader that read it.

@@ -31,7 +31,7 @@ pub use value::Precision;
 /// The most invalid lines of which a [`Summary`] has the numbers.
 pub const MAX_LISTED: usize = 10;
 
-/// What a request had.
+/// The number of lines, samples and errors of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The number of valid lines. Blank lines and comments do not count.

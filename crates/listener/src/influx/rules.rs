@@ -2,8 +2,10 @@
 
 use aggregator_protocol::glob::Glob;
 
-/// How the numbers of a field are reported.
+/// The type by which the numbers of a field are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "service", derive(serde::Deserialize))]
+#[cfg_attr(feature = "service", serde(rename_all = "UPPERCASE"))]
 pub enum Kind {
     /// As the values of a gauge.
     #[default]

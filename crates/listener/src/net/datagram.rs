@@ -12,14 +12,12 @@ use super::{Address, ListenError, remove_stale};
 const MAX_DATAGRAM: usize = 64 * 1024;
 
 /// Datagrams that are read before other tasks run.
-const AT_ONCE: usize = 256;
+const MAX_BURST: usize = 256;
 
 /// A socket that receives datagrams.
 pub struct Datagrams {
     address: Address,
     socket: Bound,
-    /// The size of the kernel's queue, bytes.
-    buffer: usize,
     /// Those that the kernel had dropped when it was last asked.
     dropped: AtomicU64,
 }
@@ -40,11 +38,6 @@ impl Datagrams {
         &self.address
     }
 
-    /// Returns the size of the kernel's queue, bytes.
-    pub fn buffer(&self) -> usize {
-        self.buffer
-    }
-
     /// Passes each datagram on. Never returns, except with an error.
     ///
     /// # Errors
@@ -54,7 +47,7 @@ impl Datagrams {
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             self.socket.readable().await?;
-            for _ in 0..AT_ONCE {
+            for _ in 0..MAX_BURST {
                 match self.socket.try_recv(&mut buffer) {
                     Ok(size) => each(buffer.get(..size).unwrap_or_default()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -131,7 +124,6 @@ fn open(address: &Address, buffer: usize) -> io::Result<Datagrams> {
     socket.set_nonblocking(true)?;
     // Not fatal: the default of the system is smaller.
     let _ = socket.set_recv_buffer_size(buffer);
-    let buffer = socket.recv_buffer_size()?;
     let (address, socket) = match address {
         Address::Ip(_) => {
             let socket = UdpSocket::from_std(socket.into())?;
@@ -145,7 +137,6 @@ fn open(address: &Address, buffer: usize) -> io::Result<Datagrams> {
     Ok(Datagrams {
         address,
         socket,
-        buffer,
         dropped: AtomicU64::new(0),
     })
 }

@@ -18,20 +18,20 @@ use tokio::time::timeout;
 
 use super::stream::Connection;
 
-/// For the head of a request.
-const HEAD: Duration = Duration::from_secs(10);
+/// The time for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For a body.
-const BODY: Duration = Duration::from_secs(60);
+/// The time for a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// For memory, while other requests have it.
-const MEMORY: Duration = Duration::from_secs(10);
+/// The time for which a request waits for memory that others have.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// The unit of the memory that bodies may take together, bytes.
-const UNIT: usize = 4096;
+const MEMORY_UNIT: usize = 4096;
 
 /// Serves the requests of a connection, HTTP/1.1 and HTTP/2. It is closed after the time `idle` without a request, and in
 /// any case if a head takes too long.
@@ -40,7 +40,7 @@ pub async fn serve(connection: Connection, router: Router, idle: Duration) {
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD.min(idle))
+        .header_read_timeout(HEAD_TIMEOUT.min(idle))
         .max_buf_size(MAX_HEAD);
     server
         .http2()
@@ -48,7 +48,7 @@ pub async fn serve(connection: Connection, router: Router, idle: Duration) {
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(64)
         .keep_alive_interval(idle)
-        .keep_alive_timeout(HEAD);
+        .keep_alive_timeout(HEAD_TIMEOUT);
     let service = TowerToHyperService::new(router);
     // Errors of the client are ignored.
     let _ = pin!(server.serve_connection(TokioIo::new(connection), service)).await;
@@ -78,7 +78,8 @@ pub struct BodyError(pub StatusCode, pub String);
 impl Bodies {
     /// Limits each body to `largest` bytes, and all that are read at the same time to `memory` bytes.
     pub fn new(largest: usize, memory: usize) -> Bodies {
-        let units = u32::try_from(memory.max(2 * largest).div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let units =
+            u32::try_from(memory.max(2 * largest).div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
         Bodies {
             largest,
             memory: Arc::new(Semaphore::new(units as usize)),
@@ -106,7 +107,7 @@ impl Bodies {
         };
         let memory = self.reserve(memory).await?;
         let body = Limited::new(body, self.largest).collect();
-        let bytes = match timeout(BODY, body).await {
+        let bytes = match timeout(BODY_TIMEOUT, body).await {
             Ok(Ok(body)) => Vec::from(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(self.too_large()),
             Ok(Err(error)) => {
@@ -130,12 +131,12 @@ impl Bodies {
     }
 
     async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
         let permit = self
             .memory
             .clone()
             .acquire_many_owned(units.min(self.units));
-        match timeout(MEMORY, permit).await {
+        match timeout(MEMORY_TIMEOUT, permit).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 let text = "too many requests at the same time".to_owned();

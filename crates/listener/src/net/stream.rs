@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agg_client::WarnOnce;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -19,15 +19,6 @@ const CHUNK: usize = 64 * 1024;
 
 /// The pause if the system has no descriptor left.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// The limits of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamLimits {
-    /// The number of connections. Further ones wait in the kernel's queue.
-    pub connections: usize,
-    /// A connection without input is closed after this time.
-    pub idle: Duration,
-}
 
 /// A socket that accepts connections.
 pub struct Streams {
@@ -44,9 +35,9 @@ enum Listener {
 pub type Connection = Box<dyn Duplex>;
 
 /// Both directions of a connection.
-pub trait Duplex: AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Streams {
     /// Listens on an address.
@@ -63,7 +54,8 @@ impl Streams {
         &self.address
     }
 
-    /// Accepts connections and runs `serve` for each. Never returns. Dropping the future closes the connections.
+    /// Accepts up to `connections` connections at a time, and runs `serve` for each. Further ones wait in the kernel's
+    /// queue. Never returns. Dropping the future closes the connections.
     pub async fn accept<F>(&self, connections: usize, mut serve: impl FnMut(Connection) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -9,7 +9,7 @@ use super::cumulative::{Layout, sides};
 /// The largest number of occurrences of one value that can be reported.
 pub const MAX_TIMES: u64 = 1 << 32;
 
-/// What is known of the values besides the buckets.
+/// The extremes of the values, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Range {
     /// No value is less.

@@ -19,7 +19,7 @@ use lru::LruCache;
 
 use crate::report::Attribute;
 
-/// What the counts of a histogram count.
+/// The meaning of the counts of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
     /// One count for each bucket.
@@ -45,19 +45,19 @@ pub enum Layout {
 /// A cumulative histogram.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'p> {
-    /// When it began to count, Unix nanoseconds; 0 if it is not known.
+    /// The time at which counting began, Unix nanoseconds; 0 if it is not known.
     pub start: u64,
-    /// When it was read, Unix nanoseconds; 0 if it is not known.
+    /// The time of the counts, Unix nanoseconds; 0 if it is not known.
     pub time: u64,
     /// The sum of its values, if it is known.
     pub sum: Option<f64>,
-    /// What is counted.
+    /// The meaning of the counts.
     pub layout: Layout,
     /// The counts.
     pub counts: &'p [u64],
 }
 
-/// What of a report counts.
+/// The part of a report that counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Difference {
     /// Nothing: it is a baseline, or old.
@@ -70,7 +70,7 @@ pub enum Difference {
     OtherBuckets,
 }
 
-/// How much is kept.
+/// The limits of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest number of series.
@@ -104,7 +104,7 @@ impl Entry {
     }
 }
 
-/// What a request has changed, so that it can be undone: the keys of series, and what they were before.
+/// The changes of a request, so that they can be undone: the keys of series, and their state before.
 #[derive(Default)]
 pub struct Changes(Vec<(u64, Option<Entry>)>, u64);
 

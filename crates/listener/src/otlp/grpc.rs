@@ -16,7 +16,7 @@ pub enum Code {
     Ok = 0,
     /// The request cannot be read. Sending it again does not help.
     InvalidArgument = 3,
-    /// The message is too large, or the server has no memory. The sender may send it again only if told when.
+    /// The message is too large, or the server has no memory. The sender may send it again only if the answer says when.
     ResourceExhausted = 8,
     /// The path or the compression is unknown.
     Unimplemented = 12,
@@ -51,7 +51,7 @@ pub struct Message<'a> {
 pub struct FrameError {
     /// The status to answer with.
     pub code: Code,
-    /// Why.
+    /// The reason.
     pub message: &'static str,
 }
 

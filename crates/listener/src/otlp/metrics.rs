@@ -49,13 +49,13 @@ pub fn metrics(
     Ok(outcome)
 }
 
-/// What the points of a metric share.
+/// The properties that the points of a metric share.
 struct Metric<'a> {
     name: Cow<'a, str>,
     unit: Cow<'a, str>,
 }
 
-/// What the fields of `Sum` and the histograms say besides the points.
+/// The temporality of sums and histograms.
 #[derive(Clone, Copy, PartialEq)]
 enum Temporality {
     Delta,

@@ -47,7 +47,7 @@ pub use metrics::metrics;
 
 use crate::report::Receiver;
 
-/// How a request is encoded, and its response.
+/// The encoding of a request and its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// `application/x-protobuf`
@@ -78,7 +78,7 @@ impl Encoding {
     }
 }
 
-/// What a request contains.
+/// The kind of data in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// An `ExportMetricsServiceRequest`.
@@ -116,16 +116,16 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// What was done with a request.
+/// The outcome of a request.
 #[derive(Default)]
 pub struct Outcome {
     /// The number of data points or log records that were passed on, or needed not be.
     pub accepted: u64,
     /// The number of those that cannot be used.
     pub rejected: u64,
-    /// Why: the first reason.
+    /// The reason of the first rejection.
     pub reason: Option<&'static str>,
-    /// What the request has changed in the state.
+    /// The changes of the state.
     pub changes: Changes,
 }
 
@@ -136,14 +136,14 @@ impl Outcome {
     }
 }
 
-/// What a request has changed in the state.
+/// The changes of the state by a request.
 #[derive(Default)]
 pub struct Changes {
     series: cumulative::Changes,
     resources: Vec<u64>,
 }
 
-/// What is kept between requests.
+/// The state that is kept between requests.
 pub struct State {
     cumulative: cumulative::CumulativeState,
     resources: resources::Resources,

@@ -8,7 +8,7 @@ use crate::report::{Attribute, ObjectReport, Receiver};
 /// The largest number of attributes of a resource, and of a point or record.
 pub const MAX_ATTRIBUTES: usize = 128;
 
-/// What identifies an instance of a service, the best first.
+/// Attributes that identify an instance of a service, the best first.
 ///
 /// Source: <https://opentelemetry.io/docs/specs/semconv/resource/>
 const INSTANCES: [&str; 5] = [

@@ -6,7 +6,6 @@ mod hostile;
 mod logs;
 mod numbers;
 mod responses;
-mod speed;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -76,7 +75,7 @@ fn receive(state: &mut State, request: &ExportMetricsServiceRequest) -> (Recorde
     (recorded, outcome)
 }
 
-/// What the data of a metric named `m` passes on.
+/// Returns the reports for the data of a metric named `m`.
 fn received(data: metric::Data) -> Recorded {
     receive(&mut state(), &request(vec![metric("m", "", data)])).0
 }

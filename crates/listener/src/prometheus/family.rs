@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// What a sample is.
+/// The role of a sample in its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// The value of a gauge, or of unknown type, or a quantile.
@@ -79,7 +79,7 @@ struct Family<'t> {
     unit: &'t str,
 }
 
-/// What is known of a sample by its name.
+/// The properties of a sample that follow from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Described<'t> {
     pub(super) role: Role,

@@ -1,4 +1,4 @@
-//! What happened between two scrapes of a histogram.
+//! The difference between two scrapes of a histogram.
 //!
 //! The buckets of a histogram are cumulative twice: each counts what is at or below its bound, since the process started.
 

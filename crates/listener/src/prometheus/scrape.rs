@@ -1,4 +1,4 @@
-//! What is known of a scrape, and what it had.
+//! The properties and the outcome of a scrape.
 
 use crate::report::Attribute;
 
@@ -24,23 +24,23 @@ impl Format {
     }
 }
 
-/// What is known of a scrape besides its content.
+/// The properties of a scrape besides its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape<'a> {
     /// The format.
     pub format: Format,
     /// The labels of the target, such as `job` and `instance`, which all samples have.
     pub labels: &'a [Attribute<'a>],
-    /// What a sample's own label of the name of a target's label means. `true`: it replaces the target's. `false`: it is
-    /// passed on with `exported_` before its name. As `honor_labels` of Prometheus.
+    /// A label of a sample replaces the target's label of the same name. Otherwise it is passed on with `exported_` before
+    /// its name. As `honor_labels` of Prometheus.
     pub honor_labels: bool,
-    /// Whether the times of samples are passed on. As `honor_timestamps` of Prometheus.
+    /// The times of samples are passed on. As `honor_timestamps` of Prometheus.
     pub honor_timestamps: bool,
     /// The time of the scrape, milliseconds. It is only compared with that of other scrapes.
     pub now_ms: i64,
 }
 
-/// What a scrape had.
+/// The number of samples and errors of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The number of samples passed on. A histogram of which something was added is one, besides its `_count` and `_sum`.
@@ -51,6 +51,6 @@ pub struct Summary {
     pub skipped_nan: u64,
     /// The number of times of creation.
     pub skipped_created: u64,
-    /// Whether the end was seen. Always `true` for [`Format::Text`], which has no mark of the end.
+    /// The end was received. Always `true` for [`Format::Text`], which has no mark of the end.
     pub is_complete: bool,
 }

@@ -20,7 +20,7 @@ const SERIES_BYTES: usize = 224;
 pub struct Limits {
     /// The most histograms.
     pub max_series: usize,
-    /// The most bytes they take.
+    /// The limit of their memory, bytes.
     pub max_bytes: usize,
     /// A histogram that was not scraped for this time may be evicted for a new one, milliseconds. It should be the time
     /// of several scrapes.
@@ -60,7 +60,7 @@ fn size(key: &[u8], totals: &Totals) -> usize {
     SERIES_BYTES + key.len() + totals.buckets.len() * size_of::<Bucket>()
 }
 
-/// What is known of a histogram.
+/// The state of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Known {
     /// Its totals are the baseline from now on.

@@ -1,4 +1,4 @@
-//! What became of the reports of a request.
+//! The outcomes of the reports of a request.
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,7 +10,7 @@ use crate::batch::Outcome;
 #[error("the server cannot be reached")]
 pub struct Unavailable;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The number of input reports that count, those that were late included.

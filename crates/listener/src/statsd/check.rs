@@ -6,7 +6,7 @@ use super::fields::{Attributes, add_tags, is_origin, split, split_or_all};
 use crate::decimal;
 use crate::report::{ObjectReport, Receiver};
 
-/// What service checks begin with.
+/// The start of a service check.
 pub(super) const START: &str = "_sc|";
 
 /// The model of the objects.

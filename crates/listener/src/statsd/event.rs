@@ -8,7 +8,7 @@ use super::fields::{Attributes, add_tags, fields, is_origin, split};
 use crate::decimal;
 use crate::report::{Attribute, LogRecord, Receiver};
 
-/// What events begin with.
+/// The start of an event.
 pub(super) const START: &[u8] = b"_e{";
 
 /// The level of a warning.

@@ -1,4 +1,4 @@
-//! What samples, events and service checks have in common: fields between bars, and tags.
+//! The parts that samples, events and service checks share: fields between bars, and tags.
 
 use memchr::memchr;
 use smallvec::SmallVec;

@@ -10,7 +10,7 @@ use crate::report::{Receiver, Sample, SampleValue};
 
 /// The most occurrences that a sample stands for.
 const MAX_TIMES: f64 = (1u64 << 32) as f64;
-/// The most bytes of names and attributes that the packed values of one line repeat. With this the cost of a line is
+/// The limit of the bytes of names and attributes that the packed values of one line repeat. With this the cost of a line is
 /// bounded: without it a line of many values and long tags costs the square of its length.
 const MAX_REPEATED: usize = 1 << 20;
 

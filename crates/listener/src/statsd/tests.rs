@@ -2,7 +2,6 @@
 
 mod events;
 mod samples;
-mod speed;
 
 use proptest::prelude::*;
 

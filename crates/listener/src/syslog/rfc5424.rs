@@ -9,7 +9,7 @@ use crate::report::{Attribute, Receiver};
 
 /// Maximum bytes of the name of an element. RFC 5424 allows 32. Each attribute of the element contains it.
 const MAX_NAME: usize = 128;
-/// What an encoder puts before a text in UTF-8.
+/// The mark that precedes a text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a message from its version on. None if its header is not one of RFC 5424.

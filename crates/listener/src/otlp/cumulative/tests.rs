@@ -22,7 +22,7 @@ fn state(limits: Limits) -> CumulativeState {
     CumulativeState::new(limits, 1)
 }
 
-/// What of a report counts: nothing, or the counts.
+/// Returns the part of a report that counts: nothing, or the counts.
 fn passed(state: &mut CumulativeState, key: u64, report: Report<'_>) -> Option<Vec<u64>> {
     let mut part = Vec::new();
     match state.difference(key, report, &mut part) {
@@ -255,7 +255,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What is sent of two senders with the same attributes, and what arrives.
+/// Two senders with the same attributes: the sent and the received values.
 struct Model {
     state: CumulativeState,
     senders: [Histogram; 2],

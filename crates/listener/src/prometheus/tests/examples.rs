@@ -1,4 +1,4 @@
-//! What scrapes look like.
+//! Examples of scrapes.
 
 use super::*;
 

@@ -1,0 +1,79 @@
+//! The sockets that are open, by their addresses.
+//!
+//! # Invariants
+//!
+//! A socket whose address is in the old and in the new configuration is the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::net::datagram::Datagrams;
+use crate::net::stream::Streams;
+use crate::net::{Address, ListenError};
+
+/// Attempts to find a port that is free for datagrams and connections.
+const MAX_PORT_ATTEMPTS: u32 = 16;
+
+/// See the [module](self).
+#[derive(Clone, Default)]
+pub(super) struct Sockets {
+    /// With the size of the kernel's queue, bytes.
+    datagrams: HashMap<(Address, usize), Arc<Datagrams>>,
+    streams: HashMap<Address, Arc<Streams>>,
+}
+
+impl Sockets {
+    /// Returns the socket for the datagrams of an address: that of `old`, or a new one.
+    pub fn datagrams(
+        &mut self,
+        old: &Sockets,
+        address: &Address,
+        buffer: usize,
+    ) -> Result<Arc<Datagrams>, ListenError> {
+        let key = (address.clone(), buffer);
+        let socket = match old.datagrams.get(&key) {
+            Some(socket) => socket.clone(),
+            None => Arc::new(Datagrams::bind(address, buffer)?),
+        };
+        self.datagrams.insert(key, socket.clone());
+        Ok(socket)
+    }
+
+    /// Returns the socket for the connections of an address: that of `old`, or a new one.
+    pub async fn streams(
+        &mut self,
+        old: &Sockets,
+        address: &Address,
+    ) -> Result<Arc<Streams>, ListenError> {
+        let socket = match old.streams.get(address) {
+            Some(socket) => socket.clone(),
+            None => Arc::new(Streams::bind(address).await?),
+        };
+        self.streams.insert(address.clone(), socket.clone());
+        Ok(socket)
+    }
+
+    /// Returns the sockets for datagrams and, unless it is a Unix socket, for connections. With port 0 both have the same
+    /// port, which the system has chosen.
+    pub async fn both(
+        &mut self,
+        old: &Sockets,
+        address: &Address,
+        buffer: usize,
+    ) -> Result<(Arc<Datagrams>, Option<Arc<Streams>>), ListenError> {
+        let Address::Ip(ip) = address else {
+            return Ok((self.datagrams(old, address, buffer)?, None));
+        };
+        let mut attempts = if ip.port() == 0 { MAX_PORT_ATTEMPTS } else { 1 };
+        loop {
+            let streams = self.streams(old, address).await?;
+            attempts -= 1;
+            match self.datagrams(old, streams.address(), buffer) {
+                Ok(datagrams) => return Ok((datagrams, Some(streams))),
+                // The port that was free for connections is not free for datagrams.
+                Err(_) if attempts > 0 => drop(self.streams.remove(address)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
