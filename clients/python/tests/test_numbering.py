@@ -435,7 +435,7 @@ NOT_READY = ["LOADING", "READONLY", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCON
 def answer_not_ready(
     proxy: Proxy, error: str, pattern: bytes, replacement: bytes, count: int = 0
 ) -> list[bytes]:
-    """Replaces the commands that `pattern` matches in the first data with one; `error` is the answer.
+    """Replaces the commands that `pattern` matches in the first data with one; answers `error`.
 
     Returns a list that holds this data once it has passed.
     """
