@@ -59,8 +59,7 @@ pub struct Collector {
     identity: Identity,
     batch: Batch,
     sets: Sets,
-    errors_from: Option<u8>,
-    error_key: fn(&str) -> String,
+    settings: CollectorSettings,
     /// By protocol and reason, which are constants of the program: so there are few.
     invalid: BTreeMap<(&'static str, &'static str), Invalid>,
     /// Unix milliseconds; 0: not known.
@@ -74,14 +73,30 @@ impl Collector {
         Collector {
             protocol: "",
             identity: Identity::new(&settings.identity),
-            batch: Batch::new(settings.node),
+            batch: Batch::new(settings.node.clone()),
             sets: Sets::new(settings.sets),
-            errors_from: settings.errors_from,
-            error_key: settings.error_key,
+            settings,
             invalid: BTreeMap::new(),
             now_ms: 0,
             wrong_times: 0,
         }
+    }
+
+    /// Changes the settings of what is passed on from now. If names may change, `send` takes all reports before, those of
+    /// sets included.
+    pub fn configure(&mut self, settings: CollectorSettings, send: impl FnOnce(&mut Collector)) {
+        let is_same = self.settings.node == settings.node
+            && self.settings.identity == settings.identity
+            && self.settings.sets == settings.sets;
+        if !is_same {
+            self.flush_sets();
+            send(self);
+            self.identity = Identity::new(&settings.identity);
+            self.batch = Batch::new(settings.node.clone());
+            self.sets = Sets::new(settings.sets);
+            self.advance(self.now_ms);
+        }
+        self.settings = settings;
     }
 
     /// Sets the protocol of what is passed on from now.
@@ -281,8 +296,9 @@ impl Receiver for Collector {
             at: record.at.and_then(|at| self.time_of_record(at)),
         };
         self.batch.log(self.protocol, entry.clone());
-        if self.errors_from.is_some_and(|level| record.level >= level) {
-            let key = (self.error_key)(&record.message);
+        let errors_from = self.settings.errors_from;
+        if errors_from.is_some_and(|level| record.level >= level) {
+            let key = (self.settings.error_key)(&record.message);
             self.batch.error(self.protocol, entry, &key);
         }
     }

@@ -57,7 +57,7 @@ pub struct Config {
     pub max_connections: usize,
     /// A connection without input is closed after this time.
     pub idle_timeout: Time,
-    /// The largest body of a request, also decompressed, and the longest line.
+    /// The largest body of a request, also decompressed.
     pub max_body: Size,
     /// statsd and DogStatsD, over UDP and TCP.
     pub statsd: Option<Statsd>,

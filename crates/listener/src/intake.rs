@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::collector::Collector;
+use crate::collector::{Collector, CollectorSettings};
 use crate::counts::Counts;
 use crate::reporter::{Answer, Reporter, Unavailable, unix_ms};
 
@@ -60,7 +60,7 @@ impl Intake {
         }
     }
 
-    /// Parses a request, and waits until the server has answered its reports.
+    /// Parses a request, and waits until the server has answered its reports, as [`Reporter::report`] does.
     ///
     /// # Errors
     ///
@@ -69,6 +69,7 @@ impl Intake {
     pub async fn request<T>(
         &self,
         parse: impl FnOnce(&mut Collector) -> T,
+        gone: impl Future<Output = ()>,
     ) -> (T, Result<Answer, Unavailable>) {
         let (parsed, reports) = {
             let mut collector = self.collector.lock();
@@ -77,11 +78,12 @@ impl Intake {
             let parsed = parse(&mut collector);
             (parsed, collector.take())
         };
-        self.counts.received(
-            self.protocol,
-            reports.iter().map(|report| report.inputs()).sum(),
-        );
-        let answer = self.reporter.report(reports).await;
+        let inputs = reports.iter().map(|report| report.inputs()).sum();
+        let answer = self.reporter.report(reports, gone).await;
+        // What is not kept will be received again.
+        if answer.is_ok() {
+            self.counts.received(self.protocol, inputs);
+        }
         (parsed, answer)
     }
 
@@ -104,6 +106,12 @@ impl Intake {
         let before = self.other.swap(other, Ordering::Relaxed);
         self.counts
             .other(self.protocol, other.saturating_sub(before));
+    }
+
+    /// Changes the settings of what is received from now.
+    pub fn configure(&self, settings: CollectorSettings) {
+        let mut collector = self.collector.lock();
+        collector.configure(settings, |collector| self.send(collector));
     }
 
     /// Sends all that was collected, also sets whose interval has not ended.

@@ -20,6 +20,7 @@ use agg_client::reply::Value;
 use agg_client::{Delivery, Outbox, Reconnector, Shutdown, WarnOnce};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::batch::{BatchedReport, Outcome};
 use crate::counts::Counts;
@@ -33,6 +34,16 @@ const BATCH_REPORTS: usize = 1000;
 
 /// The bytes of reports from which no further ones are taken.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// The time for which a request waits for its outcome when the connection to the server has broken. Senders have timeouts
+/// of ten seconds and more.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The time without reports after which the server is asked whether it answers.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// The time for which reports are sent once a shutdown was requested.
+const SEND_AT_END: Duration = Duration::from_millis(4500);
 
 /// The age from which a report is sent with its time. Younger ones get the server's.
 const TIMED_AFTER: Duration = Duration::from_secs(1);
@@ -58,6 +69,11 @@ impl Reporter {
         }))
     }
 
+    /// Changes the limit, bytes.
+    pub fn set_limit(&self, limit: usize) {
+        self.0.buffer.lock().set_limit(limit);
+    }
+
     /// Adds reports that nobody waits for.
     pub fn submit(&self, reports: Vec<BatchedReport>) {
         if !reports.is_empty() {
@@ -65,29 +81,47 @@ impl Reporter {
         }
     }
 
-    /// Adds the reports of a request, and waits until the server has answered all of them. If the future is dropped, the
-    /// reports that were not sent yet are removed.
+    /// Adds the reports of a request, and waits until the server has answered all of them. `gone` completes when nobody
+    /// waits for the outcome any more: the reports that were not sent yet are removed then, as if the future is dropped.
+    ///
+    /// If the connection to the server breaks, what was sent may have been counted. Its reply is waited for, for a short
+    /// time; then it is not sent again.
     ///
     /// # Errors
     ///
     /// The server is down, or was too slow for the buffer. Nothing of the request is kept.
-    pub async fn report(&self, reports: Vec<BatchedReport>) -> Result<Answer, Unavailable> {
+    pub async fn report(
+        &self,
+        reports: Vec<BatchedReport>,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Answer, Unavailable> {
         if reports.is_empty() {
             return Ok(Answer::default());
         }
-        if !self.is_up() {
-            return Err(Unavailable);
-        }
+        let inputs = reports.iter().map(BatchedReport::inputs).sum();
+        let bytes = reports.iter().map(BatchedReport::bytes).sum();
         let ticket = Arc::new(Ticket::new(reports.len()));
         let _withdrawal = Withdrawal(self, ticket.clone());
+        {
+            // The sender of a request can repeat it, those of other reports cannot: it takes the place of none.
+            let buffer = self.0.buffer.lock();
+            if !buffer.is_up() || !buffer.has_room(bytes) {
+                ticket.cancel();
+                return Err(Unavailable);
+            }
+        }
         self.add(reports, Some(&ticket));
-        let (done, down) = (ticket.done(), self.0.buffer.lock().went_down());
+        let down = self.0.buffer.lock().went_down();
         tokio::select! {
-            () = done => {}
-            () = down => {
-                self.withdraw(&ticket);
-                // What was sent may have been counted, so its reply is waited for.
-                ticket.done().await;
+            () = ticket.done() => return ticket.answer(),
+            () = down => {}
+            () = gone => {}
+        }
+        self.withdraw(&ticket);
+        while timeout(PATIENCE, ticket.done()).await.is_err() {
+            let mut buffer = self.0.buffer.lock();
+            if !buffer.is_up() && buffer.cancel(&ticket) {
+                return ticket.unfinished(inputs);
             }
         }
         ticket.answer()
@@ -131,12 +165,23 @@ impl Reporter {
     }
 
     /// Sends reports until [`Reporter::close`] was called and the buffer is empty, or a shutdown is requested while the
-    /// server is down. Returns the number of input reports that were taken out of the buffer and have no reply.
+    /// server is down or answers too slowly. [`Reporter::unsent`] are left then.
     ///
     /// # Errors
     ///
     /// The server rejects what all work depends on, before it has taken anything.
-    pub async fn run(&self, server: &Server, shutdown: &Shutdown) -> Result<u64, ClientError> {
+    pub async fn run(&self, server: &Server, shutdown: &Shutdown) -> Result<(), ClientError> {
+        let late = async {
+            shutdown.requested().await;
+            tokio::time::sleep(SEND_AT_END).await;
+        };
+        tokio::select! {
+            result = self.send_all(server, shutdown) => result,
+            () = late => Ok(()),
+        }
+    }
+
+    async fn send_all(&self, server: &Server, shutdown: &Shutdown) -> Result<(), ClientError> {
         let mut sender = Sender {
             server,
             shutdown,
@@ -148,23 +193,23 @@ impl Reporter {
         };
         // The first connection shows at once whether the server can be used.
         sender.connect().await?;
-        sender.check().await?;
+        sender.check("AGG.HELP").await?;
         while let Some(entries) = self.next().await {
             sender.send(entries).await?;
-            if !sender.outbox.is_empty() {
+            // The last attempt has failed.
+            if shutdown.is_requested() && sender.connection.is_none() {
                 break;
             }
         }
-        let unsent = sender.outbox.iter_mut().map(|entry| entry.report.inputs());
-        Ok(unsent.sum::<u64>())
+        Ok(())
     }
 
-    /// Returns the number of input reports in the buffer.
+    /// Returns the number of input reports without a reply.
     pub fn unsent(&self) -> u64 {
         self.0.buffer.lock().inputs()
     }
 
-    /// Waits for reports. Returns none after the last.
+    /// Waits for reports, or returns an empty list if there are none for some time. Returns none after the last.
     async fn next(&self) -> Option<Vec<Entry>> {
         loop {
             let added = self.0.added.notified();
@@ -178,7 +223,9 @@ impl Reporter {
                     return None;
                 }
             }
-            added.await;
+            if timeout(CHECK, added).await.is_err() {
+                return Some(Vec::new());
+            }
         }
     }
 
@@ -194,8 +241,9 @@ struct Withdrawal<'a>(&'a Reporter, Arc<Ticket>);
 
 impl Drop for Withdrawal<'_> {
     fn drop(&mut self) {
-        if !self.1.is_done() {
+        if !self.1.is_done() && !self.1.is_cancelled() {
             self.0.withdraw(&self.1);
+            self.1.cancel();
         }
     }
 }
@@ -212,15 +260,24 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Connects, unless a shutdown is requested while the server is down.
+    /// Connects. Once a shutdown is requested it tries no more than once.
     async fn connect(&mut self) -> Result<(), ClientError> {
-        while self.connection.is_none() && !self.shutdown.is_requested() {
+        while self.connection.is_none() {
+            let is_last = self.shutdown.is_requested();
             match self.server.connect().await {
                 Ok(connection) => self.connection = Some(connection),
                 Err(error) => self.failed(error).await?,
             }
+            if is_last {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Returns whether the next connection is the last: a shutdown is requested. One that exists may have been lost before.
+    fn is_last_attempt(&self) -> bool {
+        self.connection.is_none() && self.shutdown.is_requested()
     }
 
     /// Notes that the server is down, and pauses.
@@ -229,14 +286,15 @@ impl Sender<'_> {
         self.reconnector.failed(error).await
     }
 
-    /// Checks that the server has the module, and tells requests that the server answers.
-    async fn check(&mut self) -> Result<(), ClientError> {
-        while self.connection.is_some() || !self.shutdown.is_requested() {
+    /// Waits until the server answers a command, if only with an error, and tells requests that it does.
+    async fn check(&mut self, command: &str) -> Result<(), ClientError> {
+        loop {
+            let is_last = self.is_last_attempt();
             self.connect().await?;
             let Some(mut connection) = self.connection.take() else {
                 return Ok(());
             };
-            match connection.call(&Cmd::new("AGG.HELP")).await {
+            match connection.call(&Cmd::new(command)).await {
                 Ok(_) => {
                     self.connection = Some(connection);
                     self.reconnector.worked();
@@ -245,31 +303,71 @@ impl Sender<'_> {
                 }
                 Err(error) => self.failed(error).await?,
             }
+            if is_last {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
-    /// Sends entries. The outbox is empty then, unless a shutdown was requested while the server was down.
+    /// Sends entries. Without any, checks that the server answers: its sender waits for the answer to a request, and is
+    /// told at once if it is down. The outbox is empty then, unless a shutdown was requested while the server was down.
     async fn send(&mut self, entries: Vec<Entry>) -> Result<(), ClientError> {
         entries
             .into_iter()
             .for_each(|entry| self.outbox.push(entry));
-        while !self.outbox.is_empty() {
+        if self.outbox.is_empty() {
+            return self.check("PING").await;
+        }
+        loop {
+            self.forget_cancelled();
+            if self.outbox.is_empty() {
+                break;
+            }
+            let is_last = self.is_last_attempt();
             self.connect().await?;
             let Some(mut connection) = self.connection.take() else {
                 return Ok(());
             };
-            match self.send_over(&mut connection).await {
+            // While there was no connection, requests may have been cancelled.
+            self.shared.buffer.lock().set_sending(true);
+            self.forget_cancelled();
+            let before = self.outbox.len();
+            let sent = self.send_over(&mut connection).await;
+            let is_stuck = self.outbox.len() == before;
+            if !is_stuck {
+                // The pauses grow only while nothing gets through.
+                self.reconnector.worked();
+            }
+            self.shared.buffer.lock().set_sending(false);
+            match sent {
                 Ok(()) => {
                     self.connection = Some(connection);
                     self.reconnector.worked();
                     self.shared.buffer.lock().set_up(true);
                 }
-                Err(error) => self.failed(error).await?,
+                Err(error) => {
+                    self.failed(error).await?;
+                    if is_last && is_stuck {
+                        return Ok(());
+                    }
+                }
             }
         }
         self.shared.buffer.lock().sent();
         Ok(())
+    }
+
+    /// Removes the reports of requests that were answered as failed.
+    fn forget_cancelled(&mut self) {
+        let shared = self.shared;
+        self.outbox.retain(|entry| {
+            let ticket = entry.ticket.as_ref();
+            let is_cancelled = ticket.is_some_and(|ticket| ticket.is_cancelled());
+            if is_cancelled {
+                shared.buffer.lock().answered(&entry.report);
+            }
+            !is_cancelled
+        });
     }
 
     async fn send_over(&mut self, connection: &mut Connection) -> Result<(), ClientError> {
@@ -277,9 +375,11 @@ impl Sender<'_> {
         if self.outbox.iter_mut().any(is_old) {
             self.set_times(connection).await?;
         }
-        let (counts, warnings) = (&self.shared.counts, &mut self.warnings);
+        let (shared, warnings) = (self.shared, &mut self.warnings);
+        let counts = &shared.counts;
         let each = |entry: Entry, delivery| {
             let report = &entry.report;
+            shared.buffer.lock().answered(report);
             let outcome = match delivery {
                 Delivery::Taken(outcome) => outcome,
                 Delivery::Repeated => report.all_counted(),

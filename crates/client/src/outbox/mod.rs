@@ -147,6 +147,11 @@ impl<R> Outbox<R> {
         self.pending.iter_mut().map(|pending| &mut pending.report)
     }
 
+    /// Removes the reports for which `is_kept` returns `false`. The server may have taken those that were sent.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&R) -> bool) {
+        self.pending.retain(|pending| is_kept(&pending.report));
+    }
+
     /// Removes all reports. The server may have taken those that were sent.
     pub fn clear(&mut self) {
         self.pending.clear();

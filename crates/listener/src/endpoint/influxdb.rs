@@ -1,5 +1,6 @@
 //! InfluxDB: the write interfaces of versions 1 and 2, and what clients ask before they write.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,7 +12,7 @@ use axum::routing::{get, post};
 
 use crate::influx::{self, Precision, Rules};
 use crate::intake::Intake;
-use crate::net::http::{Bodies, BodyError};
+use crate::net::body::{Bodies, BodyError};
 
 /// The name of the protocol.
 pub const NAME: &str = "influxdb";
@@ -52,7 +53,7 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
         Err(BodyError(status, text)) => return error(status, "invalid", &text),
     };
     let parse = |collector: &mut _| influx::parse(&body.bytes, precision, &app.rules, collector);
-    let (summary, answer) = app.intake.request(parse).await;
+    let (summary, answer) = app.intake.request(parse, pending()).await;
     match answer {
         Err(down) => retry(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -11,9 +11,10 @@ use axum::routing::post;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::intake::Intake;
-use crate::net::http::{Bodies, BodyError};
+use crate::net::body::{Bodies, BodyError, ReadBody};
 use crate::otlp::{self, Encoding, Signal, grpc, response};
 use crate::reporter::Answer;
 
@@ -92,7 +93,11 @@ async fn export(State(app): State<Arc<App>>, request: Request) -> Response {
             response::status(encoding, code as u32, text),
         )
     };
-    match take(&app, signal, encoding, &body.bytes).await {
+    let body = Message {
+        content: body,
+        start: 0,
+    };
+    match take(&app, signal, encoding, body).await {
         RequestOutcome::Taken { rejected, why } => {
             let body = response::success(signal, encoding, rejected, &why);
             answer(StatusCode::OK, encoding, body)
@@ -113,7 +118,44 @@ async fn export(State(app): State<Arc<App>>, request: Request) -> Response {
     }
 }
 
-async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> RequestOutcome {
+/// A message that was received.
+struct Message {
+    content: ReadBody,
+    /// The message begins here in the content.
+    start: usize,
+}
+
+/// Passes a message on. If nobody waits for the answer any more, the state of its cumulative histograms still becomes that
+/// of what the server has counted: a message that is sent again counts what is missing.
+async fn take(
+    app: &Arc<App>,
+    signal: Signal,
+    encoding: Encoding,
+    message: Message,
+) -> RequestOutcome {
+    let (waits, gone) = oneshot::channel::<()>();
+    let app = app.clone();
+    let task = tokio::spawn(async move {
+        let gone = async {
+            // The other end is dropped.
+            let _ = gone.await;
+        };
+        pass_on(&app, signal, encoding, &message, gone).await
+    });
+    let end = task.await;
+    drop(waits);
+    end.unwrap_or_else(|error| RequestOutcome::Unavailable(error.to_string()))
+}
+
+async fn pass_on(
+    app: &App,
+    signal: Signal,
+    encoding: Encoding,
+    message: &Message,
+    gone: impl Future<Output = ()>,
+) -> RequestOutcome {
+    let body = message.content.bytes.get(message.start..);
+    let body = body.unwrap_or_default();
     let parse = |collector: &mut _| {
         let state = &mut app.state.lock();
         match signal {
@@ -121,7 +163,7 @@ async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> Req
             Signal::Logs => otlp::logs(body, encoding, state, collector),
         }
     };
-    let (outcome, answer) = app.intake.request(parse).await;
+    let (outcome, answer) = app.intake.request(parse, gone).await;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(malformed) => return RequestOutcome::Invalid(malformed.to_string()),
@@ -150,7 +192,7 @@ async fn take(app: &App, signal: Signal, encoding: Encoding, body: &[u8]) -> Req
     }
 }
 
-async fn export_grpc(app: &App, request: Request) -> Response {
+async fn export_grpc(app: &Arc<App>, request: Request) -> Response {
     let Some(signal) = Signal::from_path(request.uri().path()) else {
         return trailers(Vec::new(), grpc::Code::Unimplemented, "unknown method");
     };
@@ -159,36 +201,29 @@ async fn export_grpc(app: &App, request: Request) -> Response {
     let encoding = head.headers.get("grpc-encoding").cloned();
     let body = match app.bodies.read(&HeaderMap::new(), body).await {
         Ok(body) => body,
-        Err(BodyError(status, text)) => {
-            let code = match status {
-                StatusCode::SERVICE_UNAVAILABLE => grpc::Code::Unavailable,
-                StatusCode::PAYLOAD_TOO_LARGE => grpc::Code::ResourceExhausted,
-                _ => grpc::Code::InvalidArgument,
-            };
-            return trailers(Vec::new(), code, &text);
-        }
+        Err(error) => return grpc_error(&error),
     };
     let message = match grpc::message(&body.bytes, app.max_body) {
         Ok(message) => message,
         Err(error) => return trailers(Vec::new(), error.code, error.message),
     };
-    let decompressed;
-    let bytes = match (
+    let message = match (
         message.is_compressed,
         encoding.as_ref().map(HeaderValue::as_bytes),
     ) {
-        (false, _) => message.bytes,
+        (false, _) => {
+            let start = body.bytes.len() - message.bytes.len();
+            Message {
+                content: body,
+                start,
+            }
+        }
         (true, Some(b"gzip")) => {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            let compressed = Body::from(message.bytes.to_vec());
-            decompressed = match app.bodies.read(&headers, compressed).await {
+            let content = match app.bodies.gunzip(message.bytes).await {
                 Ok(body) => body,
-                Err(BodyError(_, text)) => {
-                    return trailers(Vec::new(), grpc::Code::InvalidArgument, &text);
-                }
+                Err(error) => return grpc_error(&error),
             };
-            &decompressed.bytes
+            Message { content, start: 0 }
         }
         (true, _) => {
             return trailers(
@@ -198,7 +233,7 @@ async fn export_grpc(app: &App, request: Request) -> Response {
             );
         }
     };
-    match take(app, signal, Encoding::Protobuf, bytes).await {
+    match take(app, signal, Encoding::Protobuf, message).await {
         RequestOutcome::Taken { rejected, why } => {
             let body = response::success(signal, Encoding::Protobuf, rejected, &why);
             trailers(grpc::frame(&body), grpc::Code::Ok, "")
@@ -209,6 +244,16 @@ async fn export_grpc(app: &App, request: Request) -> Response {
             trailers(Vec::new(), grpc::Code::Unavailable, &text)
         }
     }
+}
+
+/// Returns the response to a message that cannot be read.
+fn grpc_error(BodyError(status, text): &BodyError) -> Response {
+    let code = match *status {
+        StatusCode::SERVICE_UNAVAILABLE => grpc::Code::Unavailable,
+        StatusCode::PAYLOAD_TOO_LARGE => grpc::Code::ResourceExhausted,
+        _ => grpc::Code::InvalidArgument,
+    };
+    trailers(Vec::new(), code, text)
 }
 
 /// Returns a response of gRPC: the status is in the trailers.

@@ -24,7 +24,7 @@ use tokio::time::{Instant as TokioInstant, interval_at, timeout};
 
 use crate::config::{Job, Prometheus};
 use crate::intake::Intake;
-use crate::net::http::{Bodies, BodyError};
+use crate::net::body::{Bodies, BodyError};
 use crate::prometheus::{self, Format, Limits, Scrape, State, TargetGroup};
 use crate::report::Attribute;
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 
-use super::StreamLimits;
 use crate::collector::Collector;
 use crate::intake::Intake;
-use crate::net::stream::receive;
+use crate::net::stream::{Until, receive};
 use crate::report::Receiver;
 use crate::reporter::unix_ms;
 use crate::syslog::{self, Frames};
@@ -15,6 +14,9 @@ use crate::time_zone;
 
 /// The name of the protocol.
 pub const NAME: &str = "syslog";
+
+/// The longest message of a stream, bytes. All connections may have one.
+const MAX_MESSAGE: usize = 256 * 1024;
 
 /// Parses a message. Times without a zone are local.
 pub fn parse(message: &[u8], collector: &mut Collector) {
@@ -27,10 +29,10 @@ pub fn parse(message: &[u8], collector: &mut Collector) {
 pub(crate) async fn read(
     intake: Arc<Intake>,
     mut connection: impl AsyncRead + Unpin,
-    limits: StreamLimits,
+    until: Until,
 ) {
-    let mut frames = Frames::new(limits.max_message);
-    receive(&mut connection, limits.idle, |chunk| {
+    let mut frames = Frames::new(MAX_MESSAGE);
+    receive(&mut connection, &until, |chunk| {
         let oversized = frames.oversized();
         let mut is_valid = true;
         intake.feed(|collector| {

@@ -1,7 +1,7 @@
 //! The settings of the identity of series.
 
 /// The settings of the mapping of series to metrics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentitySettings {
     /// Globs of the names of attributes that distinguish series.
     pub identity: Vec<String>,

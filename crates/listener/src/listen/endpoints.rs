@@ -7,23 +7,21 @@ use std::time::Duration;
 
 use aggregator_protocol::{NodeName, grouping};
 use axum::Router;
-use parking_lot::Mutex;
 
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::collector::{Collector, CollectorSettings};
 use crate::config::{Addresses, Config};
-use crate::endpoint::{
-    StreamLimits, graphite, influxdb, otlp, prometheus, read_lines, statsd, syslog,
-};
+use crate::endpoint::{graphite, influxdb, otlp, prometheus, read_lines, statsd, syslog};
 use crate::identity::IdentitySettings;
 use crate::influx::Rules;
 use crate::intake::Intake;
-use crate::net::datagram::Datagrams;
-use crate::net::http::{self, Bodies};
-use crate::net::stream::{Connection, Streams};
-use crate::net::{Address, ListenError};
-use crate::reporter::unix_ms;
+use crate::net::body::Bodies;
+use crate::net::datagram::{Datagram, Datagrams};
+use crate::net::http;
+use crate::net::stream::{Connection, Streams, Until};
+use crate::net::{Address, End, Ending, ListenError};
+use crate::report::Receiver;
 use crate::sets::SetSettings;
 use crate::status;
 
@@ -36,39 +34,48 @@ const KERNEL_DROPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of the largest bodies whose memory all requests may use together.
 const CONCURRENT_BODIES: usize = 8;
 
-/// A task that runs until it is dropped.
-pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A task that runs until the end of its configuration. One that ends earlier has failed, and receives nothing any more.
+pub(super) type Task = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// The endpoints of a configuration. Their tasks are not started yet.
 pub(super) struct Endpoints<'a> {
     shared: &'a Shared,
     config: &'a Config,
-    /// The sockets of the configuration before.
+    /// The sockets and intakes of the configuration before.
     old: &'a Sockets,
+    old_intakes: &'a [Arc<Intake>],
     /// Their sockets.
     pub sockets: Sockets,
     /// Their intakes.
     pub intakes: Vec<Arc<Intake>>,
+    /// The settings of intakes that exist already.
+    pub changed: Vec<(Arc<Intake>, CollectorSettings)>,
     /// Their tasks.
     pub tasks: Vec<Task>,
+    /// Ends the tasks.
+    pub end: End,
     /// What the log says of them: a line for each listener.
     pub messages: Vec<String>,
 }
 
 impl<'a> Endpoints<'a> {
-    /// Opens what a configuration names. `old` has sockets that are open already.
+    /// Opens what a configuration names. `old` has sockets that are open already, `old_intakes` the intakes that exist.
     pub async fn open(
         shared: &'a Shared,
         config: &'a Config,
         old: &'a Sockets,
+        old_intakes: &'a [Arc<Intake>],
     ) -> Result<Self, ListenError> {
         let mut endpoints = Endpoints {
             shared,
             config,
             old,
+            old_intakes,
             sockets: Sockets::default(),
             intakes: Vec::new(),
+            changed: Vec::new(),
             tasks: Vec::new(),
+            end: End::default(),
             messages: Vec::new(),
         };
         endpoints.open_all().await?;
@@ -81,16 +88,15 @@ impl<'a> Endpoints<'a> {
             let intake = self.intake(statsd::NAME, statsd.set_interval.0);
             let buffer = statsd.receive_buffer.bytes();
             let read =
-                |intake, connection, limits| read_lines(intake, connection, limits, statsd::parse);
+                |intake, connection, until| read_lines(intake, connection, until, statsd::parse);
             self.both(&intake, &statsd.listen, buffer, statsd::parse, read)
                 .await?;
         }
         if let Some(graphite) = &config.graphite {
             let intake = self.intake(graphite::NAME, DEFAULT_SET_INTERVAL);
             let buffer = graphite.receive_buffer.bytes();
-            let read = |intake, connection, limits| {
-                read_lines(intake, connection, limits, graphite::parse)
-            };
+            let read =
+                |intake, connection, until| read_lines(intake, connection, until, graphite::parse);
             self.both(&intake, &graphite.listen, buffer, graphite::parse, read)
                 .await?;
         }
@@ -104,8 +110,7 @@ impl<'a> Endpoints<'a> {
         let bodies = Bodies::new(max_body, CONCURRENT_BODIES * max_body);
         if let Some(otlp) = &config.otlp {
             let intake = self.intake(otlp::NAME, DEFAULT_SET_INTERVAL);
-            let state = crate::otlp::State::new(crate::otlp::Limits::default(), unix_ms());
-            let state = Arc::new(Mutex::new(state));
+            let state = self.shared.cumulative.clone();
             let router = otlp::router(intake, bodies.clone(), state, max_body);
             self.http("otlp", &otlp.listen, "HTTP", &router).await?;
             self.http("otlp", &otlp.grpc, "gRPC", &router).await?;
@@ -124,7 +129,7 @@ impl<'a> Endpoints<'a> {
             let interval = targets.interval.0;
             self.messages
                 .push(format!("prometheus: scraping targets every {interval:?}"));
-            self.tasks.push(Box::pin(scraper.run()));
+            self.run(scraper.run());
         }
         if let Some(address) = &config.listen {
             let streams = self.sockets.streams(self.old, address).await?;
@@ -160,11 +165,32 @@ impl<'a> Endpoints<'a> {
             errors_from: config.errors_from.map(|level| level.0),
             error_key: grouping::key,
         };
-        let collector = Collector::new(settings);
-        let (reporter, counts) = (self.shared.reporter.clone(), self.shared.counts.clone());
-        let intake = Arc::new(Intake::new(protocol, collector, reporter, counts));
+        let mut old = self.old_intakes.iter();
+        let intake = match old.find(|intake| intake.protocol() == protocol) {
+            Some(intake) => {
+                self.changed.push((intake.clone(), settings));
+                intake.clone()
+            }
+            None => {
+                let (reporter, counts) = (self.shared.reporter.clone(), self.shared.counts.clone());
+                let collector = Collector::new(settings);
+                Arc::new(Intake::new(protocol, collector, reporter, counts))
+            }
+        };
         self.intakes.push(intake.clone());
         intake
+    }
+
+    /// Adds a task that runs until the end.
+    fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.end.ending();
+        self.tasks.push(Box::pin(async move {
+            tokio::select! {
+                () = task => {}
+                () = ending.begun() => {}
+            }
+            Ok(())
+        }));
     }
 
     /// Receives datagrams with a function that parses one.
@@ -172,28 +198,40 @@ impl<'a> Endpoints<'a> {
         &mut self,
         intake: &Arc<Intake>,
         socket: Arc<Datagrams>,
+        buffer: usize,
         parse: fn(&[u8], &mut Collector),
     ) {
         let (intake, name) = (intake.clone(), socket.address().clone());
+        let ending = self.end.ending();
         self.tasks.push(Box::pin(async move {
-            let received =
-                socket.receive(|datagram| intake.feed(|collector| parse(datagram, collector)));
+            socket.resize(buffer);
+            let each = |datagram: Datagram<'_>| {
+                intake.feed(|collector| match datagram {
+                    Datagram::Whole(datagram) => parse(datagram, collector),
+                    Datagram::Cut(start) => {
+                        collector.invalid("a datagram that is too long", start);
+                    }
+                });
+            };
+            let count_drops = || {
+                let dropped = socket.take_dropped();
+                if dropped > 0 {
+                    intake.counts().kernel_dropped(intake.protocol(), dropped);
+                }
+            };
             let drops = async {
                 let mut tick = tokio::time::interval(KERNEL_DROPS_INTERVAL);
                 loop {
                     tick.tick().await;
-                    let dropped = socket.take_dropped();
-                    if dropped > 0 {
-                        intake.counts().kernel_dropped(intake.protocol(), dropped);
-                    }
+                    count_drops();
                 }
             };
-            tokio::select! {
-                result = received => if let Err(error) = result {
-                    tracing::error!("{}: {name} failed: {error}", intake.protocol());
-                },
-                () = drops => {}
-            }
+            let result = tokio::select! {
+                result = socket.receive(&ending, each) => result,
+                () = drops => Ok(()),
+            };
+            count_drops();
+            result.map_err(|error| format!("{}: {name} failed: {error}", intake.protocol()))
         }));
     }
 
@@ -204,23 +242,20 @@ impl<'a> Endpoints<'a> {
         addresses: &Addresses,
         buffer: usize,
         parse: fn(&[u8], &mut Collector),
-        read: impl Fn(Arc<Intake>, Connection, StreamLimits) -> F + Clone + Send + 'static,
+        read: impl Fn(Arc<Intake>, Connection, Until) -> F + Clone + Send + 'static,
     ) -> Result<(), ListenError>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let limits = StreamLimits {
-            max_message: self.config.max_body.bytes(),
-            idle: self.config.idle_timeout.0,
-        };
+        let idle = self.config.idle_timeout.0;
         for address in &addresses.0 {
             let (socket, streams) = self.sockets.both(self.old, address, buffer).await?;
             self.announce(intake.protocol(), &socket);
-            self.receive(intake, socket, parse);
+            self.receive(intake, socket, buffer, parse);
             if let Some(streams) = streams {
                 let (intake, read) = (intake.clone(), read.clone());
-                self.accept(streams, move |connection| {
-                    read(intake.clone(), connection, limits)
+                self.accept(streams, move |connection, ending| {
+                    read(intake.clone(), connection, Until { idle, ending })
                 });
             }
         }
@@ -241,14 +276,15 @@ impl<'a> Endpoints<'a> {
     fn accept<F>(
         &mut self,
         streams: Arc<Streams>,
-        serve: impl FnMut(Connection) -> F + Send + 'static,
+        serve: impl FnMut(Connection, Ending) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let connections = self.config.max_connections;
-        self.tasks.push(Box::pin(
-            async move { streams.accept(connections, serve).await },
-        ));
+        let (connections, ending) = (self.config.max_connections, self.end.ending());
+        self.tasks.push(Box::pin(async move {
+            streams.accept(connections, &ending, serve).await;
+            Ok(())
+        }));
     }
 
     async fn http(
@@ -270,21 +306,22 @@ impl<'a> Endpoints<'a> {
     }
 
     fn serve(&mut self, streams: Arc<Streams>, router: Router) {
-        let idle = self.config.idle_timeout.0;
-        self.accept(streams, move |connection| {
-            http::serve(connection, router.clone(), idle)
+        let (idle, ending) = (self.config.idle_timeout.0, self.end.ending());
+        // Connections end with the configuration: its senders connect again, and get the new one.
+        self.accept(streams, move |connection, _| {
+            http::serve(connection, router.clone(), idle, ending.clone())
         });
     }
 
     /// Sends what was collected at a steady interval.
     fn flush(&mut self) {
         let (intakes, length) = (self.intakes.clone(), self.config.flush_interval.0);
-        self.tasks.push(Box::pin(async move {
+        self.run(async move {
             let mut tick = tokio::time::interval(length);
             loop {
                 tick.tick().await;
                 intakes.iter().for_each(|intake| intake.flush());
             }
-        }));
+        });
     }
 }

@@ -4,12 +4,14 @@
 //!
 //! - What was received before the end is sent, or counted as not sent.
 //! - A configuration that cannot be used changes nothing. After a reload, sockets whose addresses are the same stay open,
-//!   so no datagram is lost.
+//!   and so do connections for lines, so nothing is lost. Connections of HTTP end after the request in progress.
+//! - An endpoint that cannot receive any more ends the listener with an error.
 
 mod endpoints;
 mod shared;
 mod sockets;
 
+use std::mem::{replace, take};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +21,23 @@ use agg_client::connect::{ClientError, Server};
 use aggregator_protocol::NodeName;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::intake::Intake;
-use crate::net::ListenError;
+use crate::net::{End, ListenError};
 use crate::reporter::Reporter;
-use crate::status::Status;
 use endpoints::Endpoints;
 use shared::Shared;
 use sockets::Sockets;
 
 /// The time that a last attempt to send may take at the end.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// The time that tasks and connections may take to end: to read what the kernel has received, and to answer requests that
+/// are in progress.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// The listener cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,9 @@ pub enum RunError {
     /// The server cannot be used.
     #[error(transparent)]
     Server(#[from] ClientError),
+    /// A socket cannot be read any more, or a task has panicked. What was received before is sent.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Listens until a shutdown is requested. `reload` is notified to read the file `path` again. Returns the number of
@@ -49,7 +58,7 @@ pub enum RunError {
 ///
 /// # Errors
 ///
-/// A listener cannot be opened, or the server rejects the connection.
+/// A listener cannot be opened or has failed, or the server rejects the connection.
 pub async fn run(
     server: &Server,
     config: Config,
@@ -61,99 +70,142 @@ pub async fn run(
     let counts = Arc::new(Counts::default());
     let reporter = Reporter::new(config.buffer.bytes(), counts.clone());
     let mut listener = Listener {
-        shared: Shared {
-            host_name,
-            reporter: reporter.clone(),
-            status: Arc::new(Status::new(counts.clone(), reporter.clone())),
-            counts,
-        },
+        shared: Shared::new(host_name, reporter.clone(), counts),
         sockets: Sockets::default(),
         intakes: Vec::new(),
+        tasks: JoinSet::new(),
+        end: End::default(),
     };
-    let mut tasks = listener.start(&config).await?;
+    listener.start(&config).await?;
     let mut receiving = std::pin::pin!(async {
-        loop {
+        let failure = loop {
             tokio::select! {
-                () = shutdown.requested() => break,
-                () = reload.notified() => {
-                    if let Some(started) = listener.reload(path).await {
-                        tasks = started;
-                    }
-                }
-                Some(ended) = tasks.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!("a part of the listener has failed: {error}");
-                    }
+                () = shutdown.requested() => break None,
+                () = reload.notified() => listener.reload(path).await,
+                reason = listener.failed() => {
+                    // A supervisor starts it again; going on, it would receive nothing.
+                    shutdown.request();
+                    break Some(reason);
                 }
             }
-        }
-        tasks.shutdown().await;
-        listener.intakes.iter().for_each(|intake| intake.finish());
-        reporter.close();
+        };
+        listener.close().await;
+        failure
     });
     let mut sending = std::pin::pin!(reporter.run(server, shutdown));
-    let unsent = tokio::select! {
+    let failure = tokio::select! {
         // The server cannot be used, or a shutdown was requested while it was down.
         result = &mut sending => {
-            let unsent = result?;
-            receiving.await;
-            unsent
+            result?;
+            receiving.await
         }
-        () = &mut receiving => sending.await?,
+        failure = &mut receiving => {
+            sending.await?;
+            failure
+        }
     };
-    Ok(unsent + reporter.unsent())
+    match failure {
+        Some(reason) => {
+            let unsent = reporter.unsent();
+            if unsent > 0 {
+                tracing::warn!("{unsent} reports not sent");
+            }
+            Err(RunError::Failed(reason))
+        }
+        None => Ok(reporter.unsent()),
+    }
 }
 
+/// The endpoints that run.
 struct Listener {
     shared: Shared,
     sockets: Sockets,
     intakes: Vec<Arc<Intake>>,
+    tasks: JoinSet<Result<(), String>>,
+    /// Ends the tasks.
+    end: End,
 }
 
 impl Listener {
-    /// Reads the file again. Returns the new tasks, or none if nothing changes.
-    async fn reload(&mut self, path: Option<&Path>) -> Option<JoinSet<()>> {
+    /// Reads the file again.
+    async fn reload(&mut self, path: Option<&Path>) {
         let Some(path) = path else {
             tracing::warn!("SIGHUP ignored: started without --config");
-            return None;
+            return;
         };
-        let config = match Config::read(path) {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::warn!("{error}; keeping the previous configuration");
-                return None;
-            }
+        let started = match Config::read(path) {
+            Ok(config) => self.start(&config).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         };
-        self.intakes.iter().for_each(|intake| intake.finish());
-        match self.start(&config).await {
-            Ok(tasks) => {
-                tracing::info!("{} reloaded", path.display());
-                Some(tasks)
-            }
-            Err(error) => {
-                tracing::warn!("{error}; keeping the previous configuration");
-                None
-            }
+        match started {
+            Ok(()) => tracing::info!("{} reloaded", path.display()),
+            Err(error) => tracing::warn!("{error}; keeping the previous configuration"),
         }
     }
 
-    /// Opens what a configuration names, and starts its tasks.
-    async fn start(&mut self, config: &Config) -> Result<JoinSet<()>, ListenError> {
-        let old = self.sockets.clone();
-        let endpoints = Endpoints::open(&self.shared, config, &old).await?;
+    /// Opens what a configuration names, starts its tasks, and ends those of the one before.
+    async fn start(&mut self, config: &Config) -> Result<(), ListenError> {
+        let endpoints = Endpoints::open(&self.shared, config, &self.sockets, &self.intakes).await?;
         let messages = endpoints.messages.iter();
         messages.for_each(|message| tracing::info!("{message}"));
         let Endpoints {
             sockets,
             intakes,
+            changed,
             tasks,
+            end,
             ..
         } = endpoints;
-        (self.sockets, self.intakes) = (sockets, intakes);
-        let mut running = JoinSet::new();
-        for task in tasks {
-            running.spawn(task);
+        self.shared.reporter.set_limit(config.buffer.bytes());
+        for (intake, settings) in changed {
+            intake.configure(settings);
         }
-        Ok(running)
+        let old_end = replace(&mut self.end, end);
+        let old_tasks = take(&mut self.tasks);
+        let old_sockets = replace(&mut self.sockets, sockets);
+        let old_intakes = replace(&mut self.intakes, intakes);
+        old_end.begin();
+        for task in tasks {
+            self.tasks.spawn(task);
+        }
+        end_tasks(old_tasks, old_sockets, &self.sockets).await;
+        let is_kept =
+            |old: &Arc<Intake>| self.intakes.iter().any(|intake| Arc::ptr_eq(intake, old));
+        // Nobody adds to them any more.
+        for intake in old_intakes.iter().filter(|intake| !is_kept(intake)) {
+            intake.finish();
+        }
+        Ok(())
     }
+
+    /// Returns the reason when a task has failed.
+    async fn failed(&mut self) -> String {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(reason))) => return reason,
+                Some(Err(panic)) => return format!("a part of the listener has failed: {panic}"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends all. What was received is passed on.
+    async fn close(&mut self) {
+        self.end.begin();
+        let sockets = take(&mut self.sockets);
+        end_tasks(take(&mut self.tasks), sockets, &Sockets::default()).await;
+        self.intakes.iter().for_each(|intake| intake.finish());
+        self.shared.reporter.close();
+    }
+}
+
+/// Waits for tasks that end, and closes the connections of sockets that are not kept.
+async fn end_tasks(mut tasks: JoinSet<Result<(), String>>, sockets: Sockets, kept: &Sockets) {
+    let all = async {
+        let tasks = async { while tasks.join_next().await.is_some() {} };
+        tokio::join!(tasks, sockets.close(kept));
+    };
+    // What takes longer is cut off.
+    let _ = timeout(ENDING, all).await;
 }

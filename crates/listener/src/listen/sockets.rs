@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::net::datagram::Datagrams;
 use crate::net::stream::Streams;
 use crate::net::{Address, ListenError};
@@ -17,25 +19,24 @@ const MAX_PORT_ATTEMPTS: u32 = 16;
 /// See the [module](self).
 #[derive(Clone, Default)]
 pub(super) struct Sockets {
-    /// With the size of the kernel's queue, bytes.
-    datagrams: HashMap<(Address, usize), Arc<Datagrams>>,
+    datagrams: HashMap<Address, Arc<Datagrams>>,
     streams: HashMap<Address, Arc<Streams>>,
 }
 
 impl Sockets {
-    /// Returns the socket for the datagrams of an address: that of `old`, or a new one.
+    /// Returns the socket for the datagrams of an address: that of `old`, or a new one. `buffer` is the size of a new one's
+    /// queue in the kernel, bytes.
     pub fn datagrams(
         &mut self,
         old: &Sockets,
         address: &Address,
         buffer: usize,
     ) -> Result<Arc<Datagrams>, ListenError> {
-        let key = (address.clone(), buffer);
-        let socket = match old.datagrams.get(&key) {
+        let socket = match old.datagrams.get(address) {
             Some(socket) => socket.clone(),
             None => Arc::new(Datagrams::bind(address, buffer)?),
         };
-        self.datagrams.insert(key, socket.clone());
+        self.datagrams.insert(address.clone(), socket.clone());
         Ok(socket)
     }
 
@@ -51,6 +52,17 @@ impl Sockets {
         };
         self.streams.insert(address.clone(), socket.clone());
         Ok(socket)
+    }
+
+    /// Closes the connections of the sockets that are not in `kept`, and waits for them.
+    pub async fn close(self, kept: &Sockets) {
+        let mut closing = JoinSet::new();
+        for (address, socket) in self.streams {
+            if !kept.streams.contains_key(&address) {
+                closing.spawn(async move { socket.close().await });
+            }
+        }
+        closing.join_all().await;
     }
 
     /// Returns the sockets for datagrams and, unless it is a Unix socket, for connections. With port 0 both have the same

@@ -3,13 +3,26 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{UdpSocket, UnixDatagram};
+use tokio::time::{Instant, timeout};
 
-use super::{Address, ListenError, remove_stale};
+use super::{Address, DRAIN, Ending, ListenError, QUIET, let_all_connect, remove_stale};
 
-/// The largest datagram.
-const MAX_DATAGRAM: usize = 64 * 1024;
+/// The size of the largest datagram over UDP is below this.
+const MAX_UDP: usize = 64 * 1024;
+
+/// The size from which datagrams over a Unix socket are cut: Linux allows the sender 208 KiB by default
+/// (`net.core.wmem_default`).
+const MAX_UNIX: usize = 256 * 1024;
+
+/// A datagram.
+pub enum Datagram<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// The beginning of one that is too long.
+    Cut(&'a [u8]),
+}
 
 /// Datagrams that are read before other tasks run.
 const MAX_BURST: usize = 256;
@@ -38,26 +51,63 @@ impl Datagrams {
         &self.address
     }
 
-    /// Passes each datagram on. Never returns, except with an error.
+    /// Changes the size of the kernel's queue.
+    pub fn resize(&self, buffer: usize) {
+        // Not fatal: the queue keeps its size.
+        let _ = match &self.socket {
+            Bound::Udp(socket) => SockRef::from(socket).set_recv_buffer_size(buffer),
+            Bound::Unix(socket) => SockRef::from(socket).set_recv_buffer_size(buffer),
+        };
+    }
+
+    /// Passes each datagram on until the end, then those that the kernel has received.
     ///
     /// # Errors
     ///
     /// The socket fails.
-    pub async fn receive(&self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-        let mut buffer = vec![0; MAX_DATAGRAM];
+    pub async fn receive(
+        &self,
+        ending: &Ending,
+        mut each: impl FnMut(Datagram<'_>),
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; self.socket.max_datagram()];
         loop {
-            self.socket.readable().await?;
-            for _ in 0..MAX_BURST {
-                match self.socket.try_recv(&mut buffer) {
-                    Ok(size) => each(buffer.get(..size).unwrap_or_default()),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP message of an earlier reply, or a signal.
-                    Err(error) if is_passing(&error) => {}
-                    Err(error) => return Err(error),
-                }
+            tokio::select! {
+                ready = self.socket.readable() => ready?,
+                () = ending.begun() => break,
             }
+            self.receive_ready(&mut buffer, &mut each)?;
             tokio::task::yield_now().await;
         }
+        let end = Instant::now() + DRAIN;
+        while Instant::now() < end
+            && let Ok(ready) = timeout(QUIET, self.socket.readable()).await
+        {
+            ready?;
+            self.receive_ready(&mut buffer, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Passes on datagrams that the kernel has received.
+    fn receive_ready(
+        &self,
+        buffer: &mut [u8],
+        each: &mut impl FnMut(Datagram<'_>),
+    ) -> io::Result<()> {
+        for _ in 0..MAX_BURST {
+            match self.socket.try_recv(buffer) {
+                Ok(size) => match buffer.get(..size) {
+                    Some(whole) if size < buffer.len() => each(Datagram::Whole(whole)),
+                    _ => each(Datagram::Cut(buffer)),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An ICMP message of an earlier reply, or a signal.
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Returns the number of datagrams that the kernel has dropped since the last call, because the queue was full.
@@ -74,6 +124,14 @@ enum Bound {
 }
 
 impl Bound {
+    /// The size of the longest datagram is below this.
+    fn max_datagram(&self) -> usize {
+        match self {
+            Bound::Udp(_) => MAX_UDP,
+            Bound::Unix(_) => MAX_UNIX,
+        }
+    }
+
     async fn readable(&self) -> io::Result<()> {
         match self {
             Bound::Udp(socket) => socket.readable().await,
@@ -118,6 +176,7 @@ fn open(address: &Address, buffer: usize) -> io::Result<Datagrams> {
             remove_stale(path)?;
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
             socket.bind(&socket2::SockAddr::unix(path)?)?;
+            let_all_connect(path)?;
             socket
         }
     };

@@ -4,14 +4,61 @@
 //!
 //! - A sender can use a bounded number of connections, each with bounded memory, for a bounded time without input.
 //! - What the kernel drops because a socket's queue is full is counted.
+//! - At the end ([`Ending`]) what the kernel has received already is passed on, and requests in progress are answered.
 
+pub mod body;
 pub mod datagram;
 pub mod http;
 pub mod stream;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::sync::watch;
+
+/// At the end: the time without input after which nothing more is expected in a queue of the kernel.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// At the end: the time for which a queue of the kernel is read, if its senders continue.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Makes a group of tasks end.
+pub struct End(watch::Sender<bool>);
+
+/// The end of a group of tasks, which they wait for.
+#[derive(Clone)]
+pub struct Ending(watch::Receiver<bool>);
+
+impl Default for End {
+    fn default() -> End {
+        End(watch::Sender::new(false))
+    }
+}
+
+impl End {
+    /// Returns what tasks wait for.
+    pub fn ending(&self) -> Ending {
+        Ending(self.0.subscribe())
+    }
+
+    /// Makes the tasks end.
+    pub fn begin(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Ending {
+    /// Completes when the end has begun.
+    pub async fn begun(&self) {
+        // An error: nobody can begin the end any more, since that has been dropped.
+        let _ = self.0.clone().wait_for(|has_begun| *has_begun).await;
+    }
+}
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,19 +112,59 @@ impl ListenError {
 
 /// Removes the socket that an earlier run has left: nobody listens on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
     let is_socket = |path: &Path| {
         std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
     };
     if !is_socket(path) {
         return Ok(());
     }
-    let is_used = std::os::unix::net::UnixStream::connect(path).is_ok()
-        || std::os::unix::net::UnixDatagram::unbound()?
-            .connect(path)
-            .is_ok();
-    match is_used {
-        true => Ok(()),
-        false => std::fs::remove_file(path),
+    let attempts = [
+        UnixStream::connect(path).map(drop),
+        UnixDatagram::unbound()?.connect(path),
+    ];
+    // One of them is refused if nobody listens. The other has the wrong type.
+    let is_free = attempts.iter().all(|attempt| match attempt {
+        Ok(()) => false,
+        Err(error) => {
+            error.kind() == io::ErrorKind::ConnectionRefused
+                || error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error())
+        }
+    });
+    match is_free {
+        true => std::fs::remove_file(path),
+        // Binding reports that the address is in use.
+        false => Ok(()),
+    }
+}
+
+/// Lets every user send to a Unix socket. Who may enter its directory is for the operator to choose.
+fn let_all_connect(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_that_nobody_reads_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        std::fs::write(&path, "a file").unwrap();
+        remove_stale(&path).unwrap();
+        assert!(path.exists());
+        std::fs::remove_file(&path).unwrap();
+        let stream = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        remove_stale(&path).unwrap();
+        assert!(path.exists());
+        drop(stream);
+        remove_stale(&path).unwrap();
+        assert!(!path.exists());
+        let datagrams = UnixDatagram::bind(&path).unwrap();
+        remove_stale(&path).unwrap();
+        assert!(path.exists());
+        drop(datagrams);
+        remove_stale(&path).unwrap();
+        assert!(!path.exists());
     }
 }

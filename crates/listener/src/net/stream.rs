@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agg_client::WarnOnce;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Address, ListenError, remove_stale};
+use super::{Address, DRAIN, End, Ending, ListenError, QUIET, let_all_connect, remove_stale};
 
 /// The bytes of one read.
 const CHUNK: usize = 64 * 1024;
@@ -24,6 +24,21 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub struct Streams {
     address: Address,
     listener: Listener,
+    /// Has a permit for each connection that may be opened.
+    free: Arc<Semaphore>,
+    /// The permits of `free`, those of open connections included.
+    limit: Mutex<usize>,
+    /// The end of the connections.
+    end: End,
+}
+
+/// How long a connection is read.
+#[derive(Clone)]
+pub struct Until {
+    /// The time without input after which it is closed.
+    pub idle: Duration,
+    /// The end, at which what the kernel has received is still read.
+    pub ending: Ending,
 }
 
 enum Listener {
@@ -54,44 +69,81 @@ impl Streams {
         &self.address
     }
 
-    /// Accepts up to `connections` connections at a time, and runs `serve` for each. Further ones wait in the kernel's
-    /// queue. Never returns. Dropping the future closes the connections.
-    pub async fn accept<F>(&self, connections: usize, mut serve: impl FnMut(Connection) -> F)
-    where
+    /// Accepts up to `connections` connections at a time until `ending`, and runs `serve` for each. Further ones wait in
+    /// the kernel's queue. Those that are served continue: [`Streams::close`] ends them.
+    pub async fn accept<F>(
+        &self,
+        connections: usize,
+        ending: &Ending,
+        mut serve: impl FnMut(Connection, Ending) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let free = Arc::new(Semaphore::new(connections));
-        let mut running = JoinSet::new();
+        self.limit(connections);
         let mut once = WarnOnce::default();
+        let next = async || {
+            let permit = self.free.clone().acquire_owned().await;
+            self.next().await.map(|connection| (permit, connection))
+        };
         loop {
-            let permit = tokio::select! {
-                Some(_) = running.join_next() => continue,
-                permit = free.clone().acquire_owned() => permit,
+            let accepted = tokio::select! {
+                () = ending.begun() => return,
+                accepted = next() => accepted,
             };
-            match self.next().await {
-                Ok(connection) => {
-                    let served = serve(connection);
-                    running.spawn(async move {
-                        served.await;
+            match accepted {
+                Ok((permit, connection)) => {
+                    let served = tokio::spawn(serve(connection, self.end.ending()));
+                    let address = self.address.clone();
+                    tokio::spawn(async move {
+                        // A fault of the program while it serves a connection closes that connection.
+                        if let Err(error) = served.await {
+                            tracing::error!("a connection at {address} has failed: {error}");
+                        }
                         drop(permit);
                     });
                 }
+                // Only this connection has failed.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     once.warn(&format!(
                         "{} cannot accept a connection: {error}",
                         self.address
                     ));
-                    sleep(RETRY_PAUSE).await;
+                    tokio::select! {
+                        () = ending.begun() => return,
+                        () = sleep(RETRY_PAUSE) => {}
+                    }
                 }
             }
         }
+    }
+
+    /// Changes the number of connections. Those that are open stay open.
+    fn limit(&self, connections: usize) {
+        let connections = connections.min(Semaphore::MAX_PERMITS);
+        let mut limit = self.limit.lock();
+        if connections >= *limit {
+            self.free.add_permits(connections - *limit);
+            *limit = connections;
+        } else {
+            *limit -= self.free.forget_permits(*limit - connections);
+        }
+    }
+
+    /// Ends the connections, and waits for them. Nothing accepts any more.
+    pub async fn close(&self) {
+        self.end.begin();
+        let limit = u32::try_from(*self.limit.lock()).unwrap_or(u32::MAX);
+        // Never an error: the semaphore is not closed.
+        let _ = self.free.acquire_many(limit).await;
     }
 
     async fn next(&self) -> io::Result<Connection> {
         Ok(match &self.listener {
             Listener::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Not fatal: the sender may have closed it already.
+                let _ = stream.set_nodelay(true);
                 Box::new(stream)
             }
             Listener::Unix(listener) => Box::new(listener.accept().await?.0),
@@ -100,32 +152,49 @@ impl Streams {
 }
 
 async fn open(address: &Address) -> io::Result<Streams> {
-    Ok(match address {
+    let (address, listener) = match address {
         Address::Ip(ip) => {
             let listener = TcpListener::bind(ip).await?;
-            Streams {
-                address: Address::Ip(listener.local_addr()?),
-                listener: Listener::Tcp(listener),
-            }
+            (Address::Ip(listener.local_addr()?), Listener::Tcp(listener))
         }
         Address::Unix(path) => {
             remove_stale(path)?;
-            Streams {
-                address: address.clone(),
-                listener: Listener::Unix(UnixListener::bind(path)?),
-            }
+            let listener = UnixListener::bind(path)?;
+            let_all_connect(path)?;
+            (address.clone(), Listener::Unix(listener))
         }
+    };
+    Ok(Streams {
+        address,
+        listener,
+        free: Arc::new(Semaphore::new(0)),
+        limit: Mutex::new(0),
+        end: End::default(),
     })
 }
 
-/// Passes on what is received, until `each` returns `false`, the connection ends, or it has no input for the time `idle`.
+/// Passes on what is received, until `each` returns `false`, the connection ends, or it has no input for some time.
+/// At the end what the kernel has received is passed on.
 pub async fn receive(
     connection: &mut (impl AsyncRead + Unpin),
-    idle: Duration,
+    until: &Until,
     mut each: impl FnMut(&[u8]) -> bool,
 ) {
     let mut chunk = vec![0; CHUNK];
-    while let Ok(Ok(size @ 1..)) = timeout(idle, connection.read(&mut chunk)).await {
+    loop {
+        let read = tokio::select! {
+            read = timeout(until.idle, connection.read(&mut chunk)) => read,
+            () = until.ending.begun() => break,
+        };
+        let Ok(Ok(size @ 1..)) = read else { return };
+        if !each(chunk.get(..size).unwrap_or_default()) {
+            return;
+        }
+    }
+    let end = Instant::now() + DRAIN;
+    while Instant::now() < end
+        && let Ok(Ok(size @ 1..)) = timeout(QUIET, connection.read(&mut chunk)).await
+    {
         if !each(chunk.get(..size).unwrap_or_default()) {
             return;
         }

@@ -22,8 +22,11 @@ pub struct Buffer {
     entries: VecDeque<Entry>,
     /// The bytes of the entries.
     waiting: usize,
-    /// The bytes of those that were taken and have no reply.
+    /// The bytes of those that were taken and have no reply, and their input reports.
     taken: usize,
+    taken_inputs: u64,
+    /// Those that were taken are being sent.
+    is_sending: bool,
     limit: usize,
     is_closed: bool,
     is_up: watch::Sender<bool>,
@@ -35,14 +38,30 @@ impl Buffer {
             entries: VecDeque::new(),
             waiting: 0,
             taken: 0,
+            taken_inputs: 0,
+            is_sending: false,
             limit,
             is_closed: false,
             is_up: watch::Sender::new(true),
         }
     }
 
-    /// Adds an entry. Returns those that have to be dropped for it, the oldest first; that may be the entry itself.
+    /// Changes the limit in bytes. What the buffer holds beyond it is dropped when the next report is added.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Returns whether so many bytes fit in without dropping anything.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.limit.saturating_sub(self.bytes())
+    }
+
+    /// Adds an entry. Returns those that have to be dropped for it, the oldest first; or the entry itself, if it does not
+    /// fit in without any other that waits.
     pub fn push(&mut self, entry: Entry) -> Vec<Entry> {
+        if entry.report.bytes() > self.limit.saturating_sub(self.taken) {
+            return vec![entry];
+        }
         self.waiting += entry.report.bytes();
         self.entries.push_back(entry);
         let mut dropped = Vec::new();
@@ -56,23 +75,46 @@ impl Buffer {
         dropped
     }
 
-    /// Takes the oldest entries out, at least one if there is one.
+    /// Takes the oldest entries out, at least one if there is one. Those cannot be dropped any more, so most of the
+    /// buffer is left to newer ones.
     pub fn take(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
+        let bytes = bytes.min(self.limit / 4);
         let mut taken = Vec::new();
-        while taken.len() < count && self.taken < bytes {
+        while taken.len() < count && (self.taken < bytes || taken.is_empty()) {
             let Some(entry) = self.entries.pop_front() else {
                 break;
             };
             self.waiting -= entry.report.bytes();
             self.taken += entry.report.bytes();
+            self.taken_inputs += entry.report.inputs();
             taken.push(entry);
         }
         taken
     }
 
-    /// Notes that all entries that were taken have a reply.
+    /// Notes that a report that was taken has a reply, or is not to be sent any more.
+    pub fn answered(&mut self, report: &BatchedReport) {
+        self.taken = self.taken.saturating_sub(report.bytes());
+        self.taken_inputs = self.taken_inputs.saturating_sub(report.inputs());
+    }
+
+    /// Notes that nothing that was taken is left. The parts of a report that was split have other bytes.
     pub fn sent(&mut self) {
         self.taken = 0;
+        self.taken_inputs = 0;
+    }
+
+    /// Notes whether those that were taken are being sent.
+    pub fn set_sending(&mut self, is_sending: bool) {
+        self.is_sending = is_sending;
+    }
+
+    /// Withdraws a request from those that were taken, unless they are being sent. Returns whether it is withdrawn.
+    pub fn cancel(&mut self, ticket: &Ticket) -> bool {
+        if !self.is_sending {
+            ticket.cancel();
+        }
+        !self.is_sending
     }
 
     /// Removes the entries of a request. Returns their number, and that of their input reports.
@@ -97,9 +139,10 @@ impl Buffer {
         self.waiting + self.taken
     }
 
-    /// The number of input reports that wait.
+    /// The number of input reports without a reply.
     pub fn inputs(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.report.inputs()).sum()
+        let waiting = self.entries.iter().map(|entry| entry.report.inputs());
+        self.taken_inputs + waiting.sum::<u64>()
     }
 
     pub fn close(&mut self) {

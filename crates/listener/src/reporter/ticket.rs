@@ -35,6 +35,8 @@ struct State {
     /// A report has an outcome, or was dropped.
     is_touched: bool,
     is_lost: bool,
+    /// What has no outcome yet is not to be sent again.
+    is_cancelled: bool,
     answer: Answer,
 }
 
@@ -45,6 +47,7 @@ impl Ticket {
                 open: reports,
                 is_touched: false,
                 is_lost: false,
+                is_cancelled: false,
                 answer: Answer::default(),
             }),
             done: Notify::new(),
@@ -86,6 +89,16 @@ impl Ticket {
         });
     }
 
+    /// Makes the reports without an outcome not be sent again. The server may have taken them.
+    pub fn cancel(&self) {
+        self.state.lock().is_cancelled = true;
+    }
+
+    /// Returns whether the reports without an outcome are not to be sent.
+    pub fn is_cancelled(&self) -> bool {
+        self.state.lock().is_cancelled
+    }
+
     /// Notes that a report was replaced by `parts`.
     pub fn split(&self, parts: usize) {
         let mut state = self.state.lock();
@@ -115,6 +128,19 @@ impl Ticket {
             }
             done.await;
         }
+    }
+
+    /// Returns what became of the request with so many input reports, if those without an outcome are not sent again.
+    pub fn unfinished(&self, inputs: u64) -> Result<Answer, Unavailable> {
+        let state = self.state.lock();
+        if !state.is_touched {
+            return Err(Unavailable);
+        }
+        let mut answer = state.answer.clone();
+        answer.rejected = inputs.saturating_sub(answer.counted);
+        let reason = || Unavailable.to_string();
+        answer.reason.get_or_insert_with(reason);
+        Ok(answer)
     }
 
     /// Returns what became of the request.
