@@ -310,7 +310,7 @@ impl Sender<'_> {
     }
 
     /// Sends entries. Without any, checks that the server answers: its sender waits for the answer to a request, and is
-    /// told at once if it is down. The outbox is empty then, unless a shutdown was requested while the server was down.
+    /// answered at once if it is down. The outbox is empty then, unless a shutdown was requested while the server was down.
     async fn send(&mut self, entries: Vec<Entry>) -> Result<(), ClientError> {
         entries
             .into_iter()

@@ -54,7 +54,7 @@ pub(super) struct Endpoints<'a> {
     pub tasks: Vec<Task>,
     /// Ends the tasks.
     pub end: End,
-    /// What the log says of them: a line for each listener.
+    /// A line of the log for each socket.
     pub messages: Vec<String>,
 }
 

@@ -83,7 +83,7 @@ pub async fn run(
                 () = shutdown.requested() => break None,
                 () = reload.notified() => listener.reload(path).await,
                 reason = listener.failed() => {
-                    // A supervisor starts it again; going on, it would receive nothing.
+                    // A supervisor can start it again. Without this task it would receive nothing.
                     shutdown.request();
                     break Some(reason);
                 }

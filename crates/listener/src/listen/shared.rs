@@ -1,4 +1,4 @@
-//! What all endpoints share, also over reloads.
+//! The parts that all endpoints share. Reloads keep them.
 
 use std::sync::Arc;
 

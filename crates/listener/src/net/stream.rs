@@ -32,7 +32,7 @@ pub struct Streams {
     end: End,
 }
 
-/// How long a connection is read.
+/// The limits of the time for which a connection is read.
 #[derive(Clone)]
 pub struct Until {
     /// The time without input after which it is closed.

@@ -35,7 +35,7 @@ struct State {
     /// A report has an outcome, or was dropped.
     is_touched: bool,
     is_lost: bool,
-    /// What has no outcome yet is not to be sent again.
+    /// The reports without an outcome are not to be sent again.
     is_cancelled: bool,
     answer: Answer,
 }
