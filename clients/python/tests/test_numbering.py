@@ -429,7 +429,7 @@ def test_log_entry_waits_for_memory_for_its_source_only(
             assert r.counts.dropped == {"refused": 1}
 
 
-NOT_READY = ["LOADING", "READONLY", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCONF"]
+NOT_READY = ["LOADING", "READONLY", "CLUSTERDOWN", "BUSY", "NOREPLICAS", "MISCONF", "OOM"]
 
 
 def answer_not_ready(

@@ -15,6 +15,8 @@ pub struct Reconnector<'a> {
     /// Since when calls have failed.
     since: Option<Instant>,
     backoff: Backoff,
+    /// The pauses from the first failure in a row.
+    pauses: Backoff,
     /// The error that was reported last.
     reported: Option<String>,
     /// A call has succeeded. From then on even a rejection may pass (a server that was restarted without its module),
@@ -31,9 +33,17 @@ impl<'a> Reconnector<'a> {
             limit,
             since: None,
             backoff: Backoff::default(),
+            pauses: Backoff::default(),
             reported: None,
             has_worked: false,
         }
+    }
+
+    /// Sets the longest pause, half a minute by default.
+    pub fn longest_pause(mut self, longest: Duration) -> Self {
+        self.pauses = Backoff::up_to(longest);
+        self.backoff = self.pauses;
+        self
     }
 
     /// Connects; returns none if the end is requested.
@@ -87,7 +97,7 @@ impl<'a> Reconnector<'a> {
     pub fn worked(&mut self) {
         self.has_worked = true;
         self.since = None;
-        self.backoff = Backoff::default();
+        self.backoff = self.pauses;
         if self.reported.take().is_some() {
             tracing::info!("{} answers again", self.server.endpoint());
         }
@@ -96,24 +106,34 @@ impl<'a> Reconnector<'a> {
 
 /// Pauses that double from a quarter of a second to half a minute. Each is up to a fifth shorter, at random, so that
 /// many clients of a server that was restarted do not come back all at once.
-pub struct Backoff(Duration);
+#[derive(Clone, Copy)]
+pub struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
 
 impl Default for Backoff {
     fn default() -> Self {
-        Backoff(Duration::from_millis(250))
+        Backoff::up_to(Duration::from_secs(30))
     }
 }
 
 impl Backoff {
-    /// The longest pause.
-    const LONGEST: Duration = Duration::from_secs(30);
     /// The maximum part by which a pause is shortened.
     const JITTER: f64 = 0.2;
 
+    /// Creates pauses that grow up to `longest`.
+    pub fn up_to(longest: Duration) -> Self {
+        Backoff {
+            next: Duration::from_millis(250),
+            longest,
+        }
+    }
+
     /// Returns the pause after one more failure.
     pub fn next_pause(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(Self::LONGEST);
+        let pause = self.next.min(self.longest);
+        self.next = (pause * 2).min(self.longest);
         pause.mul_f64(1.0 - Self::JITTER * fastrand::f64())
     }
 }
@@ -158,6 +178,17 @@ mod tests {
         }
         let first = || Backoff::default().next_pause();
         assert!((0..100).any(|_| first() != first()));
+    }
+
+    #[test]
+    fn longest_pause_can_be_set() {
+        let (server, shutdown) = (server(), ended());
+        let mut reconnector =
+            Reconnector::new(&server, &shutdown, None).longest_pause(Duration::from_secs(1));
+        for full in [0.25, 0.5, 1.0, 1.0, 1.0] {
+            let pause = reconnector.pause(lost()).unwrap().as_secs_f64();
+            assert!((full * 0.8..=full).contains(&pause), "{pause} of {full}");
+        }
     }
 
     #[tokio::test]

@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The time without reports after which the server is asked whether it answers.
 const CHECK: Duration = Duration::from_secs(1);
 
+/// The longest pause between two attempts to reach the server: until it is up again, requests are rejected.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// The time for which reports are sent once a shutdown was requested.
 const SEND_AT_END: Duration = Duration::from_millis(4500);
 
@@ -186,7 +189,7 @@ impl Reporter {
             server,
             shutdown,
             shared: &self.0,
-            reconnector: Reconnector::new(server, shutdown, None),
+            reconnector: Reconnector::new(server, shutdown, None).longest_pause(LONGEST_PAUSE),
             connection: None,
             outbox: Outbox::default(),
             warnings: WarnOnce::default(),

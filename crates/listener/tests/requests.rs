@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::support::proxy::Proxy;
-use crate::support::{Listener, Server, address, free_port, http, number};
+use crate::support::{Listener, Server, address, free_port, http, number, udp, until};
 
 struct Place {
     server: Server,
@@ -12,15 +12,17 @@ struct Place {
     listener: Listener,
     influx: SocketAddr,
     otlp: SocketAddr,
+    statsd: SocketAddr,
 }
 
 impl Place {
     fn start(settings: &str) -> Option<Place> {
         let server = Server::with_module(&[], settings)?;
         let proxy = Proxy::start(server.port);
-        let (influx, otlp) = (address(free_port()), address(free_port()));
+        let [influx, otlp, statsd] = [(); 3].map(|()| address(free_port()));
         let config = format!(
-            "[influxdb]\nlisten = \"{influx}\"\ntypes = [{{ field = \"*\", type = \"INC\" }}]\n[otlp]\nlisten = \"{otlp}\"\n"
+            "[influxdb]\nlisten = \"{influx}\"\ntypes = [{{ field = \"*\", type = \"INC\" }}]\n[otlp]\nlisten = \"{otlp}\"\n\
+             [statsd]\nlisten = \"{statsd}\"\n"
         );
         let url = format!("redis://127.0.0.1:{}", proxy.port);
         let listener = Listener::start(&url, &config);
@@ -31,6 +33,7 @@ impl Place {
             listener,
             influx,
             otlp,
+            statsd,
         })
     }
 
@@ -176,4 +179,42 @@ fn full_server_is_answered() {
     assert_eq!(place.export(&histogram(start, start + 1, 7)).0, 200);
     assert_eq!(place.export(&histogram(start, start + 1, 7)).0, 200);
     assert_eq!(number(&place.server, "hist", "samples"), 7.0);
+}
+
+#[test]
+fn reports_outlive_a_server_without_memory() {
+    let Some(place) = Place::start("") else {
+        return;
+    };
+    assert_eq!(place.write("a value=1").0, 204);
+    let _: redis::Value = place.server.ask("CONFIG SET maxmemory 1");
+    let socket = udp(place.statsd);
+    for _ in 0..10 {
+        socket.send(b"sent:1|c").unwrap();
+    }
+    until("the listener notices", || {
+        let (status, head) = place.write("b value=1");
+        assert!([503, 429].contains(&status), "{head}");
+        (!place.listener.is_up()).then_some(())
+    });
+    let _: redis::Value = place.server.ask("CONFIG SET maxmemory 0");
+    place.listener.until_up(true);
+    assert_eq!(place.write("b value=1").0, 204);
+    place.listener.until_sent();
+    assert_eq!(number(&place.server, "sent", "total"), 10.0);
+    assert_eq!(number(&place.server, "b.value", "total"), 1.0);
+    assert_eq!(place.listener.count("statsd", "rejected"), 0);
+}
+
+#[test]
+fn request_without_the_right_may_be_repeated() {
+    let Some(place) = Place::start("") else {
+        return;
+    };
+    let _: redis::Value = place.server.ask("ACL SETUSER default -agg.mstat");
+    let (status, head) = place.write("a value=1");
+    assert_eq!(status, 429, "{head}");
+    let _: redis::Value = place.server.ask("ACL SETUSER default +agg.mstat");
+    assert_eq!(place.write("a value=1").0, 204);
+    assert_eq!(number(&place.server, "a.value", "total"), 1.0);
 }

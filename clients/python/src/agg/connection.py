@@ -12,9 +12,12 @@ from typing import Any, Callable, Optional, Union
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     TryAgainError,
@@ -40,6 +43,9 @@ RETRIABLE = (
     MasterDownError,
     TryAgainError,
     ClusterDownError,
+    OutOfMemoryError,
+    MovedError,
+    AskError,
     UnavailableError,
 )
 

@@ -330,9 +330,10 @@ impl<R: Report> Pending<R> {
 }
 
 /// Returns whether a server rejects all writes at present: it is a replica that was the primary or will be, has too few
-/// replicas, or cannot save.
+/// replicas, cannot save, or is beyond its `maxmemory`; or the slot of the node is on another member of the cluster.
 fn is_temporary(error: &ServerError) -> bool {
-    ["READONLY", "NOREPLICAS", "MISCONF"].contains(&error.code.as_str())
+    let codes = ["READONLY", "NOREPLICAS", "MISCONF", "OOM", "MOVED", "ASK"];
+    codes.contains(&error.code.as_str())
 }
 
 /// Returns whether a server rejects an option because it does not know it.

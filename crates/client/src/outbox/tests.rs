@@ -155,7 +155,14 @@ async fn report_that_was_overtaken_gets_a_new_number() {
 
 #[tokio::test]
 async fn reports_to_a_server_without_writes_keep_order_and_numbers() {
-    for reply in ["-READONLY x", "-NOREPLICAS x", "-MISCONF x"] {
+    for reply in [
+        "-READONLY x",
+        "-NOREPLICAS x",
+        "-MISCONF x",
+        "-OOM x",
+        "-MOVED 1 h:1",
+        "-ASK 1 h:1",
+    ] {
         let mut logs = Logs::new(4, move |n| match n {
             2 | 3 => reply,
             _ => ":7",

@@ -372,7 +372,7 @@ impl Outcome {
         self.rejected.first().map(|rejected| &*rejected.reason)
     }
 
-    /// Returns whether a limit of the server is reached.
+    /// Returns whether the same report may be taken later: a limit of the server is reached, or its user lacks a right.
     pub fn is_full(&self) -> bool {
         let mut rejected = self.rejected.iter();
         rejected.any(|rejected| is_limit(&rejected.reason))
@@ -425,8 +425,10 @@ impl Outcome {
     }
 }
 
-/// Returns whether a rejection names a limit. That of one sample has no code: "cannot create metric 'x': the node has
-/// reached agg.max-series (1)".
+/// Returns whether a rejection names a limit or a right, which an operator may change. That of one sample has no code:
+/// "cannot create metric 'x': the node has reached agg.max-series (1)".
 fn is_limit(reason: &str) -> bool {
-    reason.starts_with("AGGFULL") || reason.contains("the node has reached agg.max-")
+    reason.starts_with("AGGFULL")
+        || reason.starts_with("NOPERM")
+        || reason.contains("the node has reached agg.max-")
 }

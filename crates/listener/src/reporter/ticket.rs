@@ -19,7 +19,7 @@ pub struct Answer {
     pub rejected: u64,
     /// The reason of the first rejection.
     pub reason: Option<String>,
-    /// A limit of the server is reached: the same request may succeed later.
+    /// A limit of the server is reached, or its user lacks a right: the same request may succeed later.
     pub is_full: bool,
 }
 
