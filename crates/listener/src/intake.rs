@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 use crate::collector::{Collector, CollectorSettings};
 use crate::counts::Counts;
@@ -11,6 +13,9 @@ use crate::reporter::{Answer, Reporter, Unavailable, unix_ms};
 
 /// Bytes of reports that are collected before they are sent without waiting for the end of the interval.
 const SEND_THRESHOLD: usize = 256 << 10;
+
+/// The bytes from which parsing takes so long, about a millisecond, that other tasks get another thread.
+const LONG_INPUT: usize = 256 << 10;
 
 /// Takes the reports of one protocol.
 pub struct Intake {
@@ -60,7 +65,12 @@ impl Intake {
         }
     }
 
-    /// Parses a request, and waits until the server has answered its reports, as [`Reporter::report`] does.
+    /// Parses an input of so many bytes that nobody waits for.
+    pub fn feed_long(&self, bytes: usize, parse: impl FnOnce(&mut Collector)) {
+        beside_others(bytes, || self.feed(parse));
+    }
+
+    /// Parses a request of so many bytes, and waits until the server has answered its reports, as [`Reporter::report`] does.
     ///
     /// # Errors
     ///
@@ -68,16 +78,18 @@ impl Intake {
     /// it.
     pub async fn request<T>(
         &self,
+        bytes: usize,
         parse: impl FnOnce(&mut Collector) -> T,
         gone: impl Future<Output = ()>,
     ) -> (T, Result<Answer, Unavailable>) {
-        let (parsed, reports) = {
+        let parse = || {
             let mut collector = self.collector.lock();
             // Reports of other requests are not mixed with these.
             self.send(&mut collector);
             let parsed = parse(&mut collector);
             (parsed, collector.take())
         };
+        let (parsed, reports) = beside_others(bytes, parse);
         let inputs = reports.iter().map(|report| report.inputs()).sum();
         let answer = self.reporter.report(reports, gone).await;
         // What is not kept will be received again.
@@ -129,5 +141,58 @@ impl Intake {
             );
             self.reporter.submit(reports);
         }
+    }
+}
+
+/// Parses so many bytes. Meanwhile, another thread runs other tasks.
+fn beside_others<T>(bytes: usize, parse: impl FnOnce() -> T) -> T {
+    let has_others = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    match bytes >= LONG_INPUT && has_others() {
+        true => block_in_place(parse),
+        false => parse(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use aggregator_protocol::NodeName;
+
+    use super::*;
+    use crate::identity::IdentitySettings;
+    use crate::sets::SetSettings;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn other_tasks_run_while_a_long_input_is_parsed() {
+        let counts = Arc::new(Counts::default());
+        let collector = Collector::new(CollectorSettings {
+            node: NodeName(b"n".to_vec()),
+            identity: IdentitySettings::default(),
+            sets: SetSettings::default(),
+            errors_from: None,
+            error_key: |message| message.to_owned(),
+        });
+        let reporter = Reporter::new(1 << 20, counts.clone());
+        let intake = Arc::new(Intake::new("otlp", collector, reporter, counts));
+        let task = tokio::spawn(async move {
+            for is_request in [true, false] {
+                let (sent, received) = mpsc::channel();
+                tokio::spawn(async move { sent.send(()) });
+                let parse = move |_: &mut Collector| {
+                    received.recv_timeout(Duration::from_secs(60)).unwrap()
+                };
+                match is_request {
+                    true => {
+                        let gone = std::future::pending();
+                        let (_, answer) = intake.request(LONG_INPUT, parse, gone).await;
+                        answer.unwrap();
+                    }
+                    false => intake.feed_long(LONG_INPUT, parse),
+                }
+            }
+        });
+        task.await.unwrap();
     }
 }

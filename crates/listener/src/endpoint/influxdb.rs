@@ -53,7 +53,7 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
         Err(BodyError(status, text)) => return error(status, "invalid", &text),
     };
     let parse = |collector: &mut _| influx::parse(&body.bytes, precision, &app.rules, collector);
-    let (summary, answer) = app.intake.request(parse, pending()).await;
+    let (summary, answer) = app.intake.request(body.bytes.len(), parse, pending()).await;
     match answer {
         Err(down) => retry(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -163,7 +163,7 @@ async fn pass_on(
             Signal::Logs => otlp::logs(body, encoding, state, collector),
         }
     };
-    let (outcome, answer) = app.intake.request(parse, gone).await;
+    let (outcome, answer) = app.intake.request(body.len(), parse, gone).await;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(malformed) => return RequestOutcome::Invalid(malformed.to_string()),

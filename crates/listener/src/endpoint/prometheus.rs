@@ -234,7 +234,7 @@ impl Scraper {
             honor_timestamps: true,
             now_ms: i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX),
         };
-        self.intake.feed(|collector| {
+        self.intake.feed_long(body.bytes.len(), |collector| {
             prometheus::parse(&body.bytes, &scrape, state, collector);
         });
         Ok(())
