@@ -167,6 +167,10 @@ pub fn run() -> Result<ExitStatus, CliError> {
         }
         Command::Listen { options, .. } => {
             let config = options.read().map_err(CliError::InvalidConfig)?;
+            if options.check {
+                tracing::info!("{}", options.summary(&config));
+                return Ok(ExitStatus::Success);
+            }
             let server = Server::parse(&connection.url, &connection.access()?);
             let server = server.map_err(|error| CliError::InvalidUsage(error.to_string()))?;
             let reload = Arc::new(Notify::new());

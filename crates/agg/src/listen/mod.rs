@@ -20,9 +20,13 @@ use crate::node_argument::node_or_host_name;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
-    /// The configuration file; it takes the place of all other arguments of this command
-    #[arg(long, value_name = "FILE")]
+    /// The configuration file, in place of the other arguments. --node is the node of a file that names none
+    #[arg(long, value_name = "FILE", conflicts_with_all = REPLACED)]
     config: Option<PathBuf>,
+
+    /// Check the configuration, and exit
+    #[arg(long)]
+    pub check: bool,
 
     /// Listen for statsd and DogStatsD, over UDP and TCP [default: 127.0.0.1:8125]
     #[arg(long, value_name = "ADDRESS")]
@@ -65,6 +69,19 @@ pub struct Options {
     errors_from: Option<LogLevel>,
 }
 
+/// The arguments that have no place beside a configuration file.
+const REPLACED: [&str; 9] = [
+    "statsd",
+    "otlp",
+    "otlp_grpc",
+    "syslog",
+    "influxdb",
+    "graphite",
+    "listen",
+    "tags",
+    "errors_from",
+];
+
 const EXAMPLES: &str = "\
 Examples:
   agg listen                              statsd on 127.0.0.1:8125, OTLP/HTTP on 4318, syslog on 5140
@@ -72,13 +89,14 @@ Examples:
   agg listen --statsd 0.0.0.0:8125        only statsd, for all machines
   agg listen --statsd /run/statsd.sock    datagrams of a Unix socket
   agg listen --syslog 127.0.0.1:5140 --errors-from ERROR
+  agg listen --check --config listen.toml show line and column of an error
   agg listen --config listen.toml         also Prometheus targets and types of fields
 
 If any protocol is given, only those that are given are received. SIGHUP reads the configuration file again.
 
 SIGTERM or SIGINT ends the listener: what was received is sent first.
 
-Exit codes: 0 ended by a signal, 1 failed, 2 invalid usage or an invalid configuration, 130 ended at once by a second
+Exit codes: 0 ended by a signal (--check: the configuration is valid), 1 failed, 2 invalid usage or an invalid configuration, 130 ended at once by a second
 signal.";
 
 fn tag(text: &str) -> Result<Tag, String> {
@@ -98,8 +116,22 @@ impl Options {
     pub fn read(&self) -> Result<Config, String> {
         match &self.config {
             Some(path) => Config::read(path).map_err(|error| error.to_string()),
-            None => Ok(self.without_file()),
+            None => {
+                let config = self.without_file();
+                config.check().map_err(|error| error.to_string())?;
+                Ok(config)
+            }
         }
+    }
+
+    /// Returns what `--check` shows for a valid configuration.
+    pub fn summary(&self, config: &Config) -> String {
+        let path = self.config.as_ref();
+        let file = path.map_or(String::new(), |path| format!("{}: ", path.display()));
+        format!(
+            "{file}configuration valid: {}",
+            config.protocols().join(", ")
+        )
     }
 
     fn without_file(&self) -> Config {

@@ -1,5 +1,6 @@
 //! `agg listen`: what senders send arrives, and nothing is lost or counted twice.
 
+mod check;
 mod faults;
 mod requests;
 mod senders;

@@ -83,7 +83,7 @@ impl Scraper {
         states: Arc<TargetStates>,
     ) -> Scraper {
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(config.timeout.0));
+        connector.set_connect_timeout(Some(config.timeout()));
         Scraper {
             intake,
             config,
@@ -215,7 +215,7 @@ impl Scraper {
             let body = body.map_err(|BodyError(_, text)| text)?;
             Ok((head.headers, body))
         };
-        let limit = self.config.timeout.0;
+        let limit = self.config.timeout();
         let (headers, body) = timeout(limit, response)
             .await
             .map_err(|_| format!("the target took longer than {limit:?}"))??;

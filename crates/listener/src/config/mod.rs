@@ -2,17 +2,23 @@
 //!
 //! # Invariants
 //!
-//! Each value checks itself when it is read, so an error has its line and column. A [`Config`] can be used as it is.
+//! Each value checks itself when it is read, so an error has its line and column. Then values that depend on each other are
+//! checked. A [`Config`] can be used as it is.
+
+mod checks;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aggregator_protocol::{level, masking, tags, units};
+use aggregator_protocol::masking;
 use serde::Deserialize;
 
 use crate::influx::Kind;
 use crate::net::Address;
+
+pub use values::{Addresses, LogLevel, Size, Tag, Time};
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -194,8 +200,8 @@ pub struct FieldType {
 pub struct Prometheus {
     /// The time between two scrapes of a target.
     pub interval: Time,
-    /// The time that a scrape may take.
-    pub timeout: Time,
+    /// The time that a scrape may take. None: 10 s, or the interval if that is less.
+    pub timeout: Option<Time>,
     /// The targets.
     pub job: Vec<Job>,
 }
@@ -204,9 +210,17 @@ impl Default for Prometheus {
     fn default() -> Prometheus {
         Prometheus {
             interval: Time(Duration::from_secs(15)),
-            timeout: Time(Duration::from_secs(10)),
+            timeout: None,
             job: Vec::new(),
         }
+    }
+}
+
+impl Prometheus {
+    /// Returns the time that a scrape may take.
+    pub fn timeout(&self) -> Duration {
+        let default = Duration::from_secs(10).min(self.interval.0);
+        self.timeout.map_or(default, |timeout| timeout.0)
     }
 }
 
@@ -255,109 +269,6 @@ impl Default for Graphite {
 
 const RECEIVE_BUFFER: u64 = 8 << 20;
 
-/// One address, or a list of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "OneOrMany")]
-pub struct Addresses(pub Vec<Address>);
-
-impl Addresses {
-    fn local(port: u16) -> Addresses {
-        Addresses(vec![Address::Ip(([127, 0, 0, 1], port).into())])
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected an address as \"127.0.0.1:8125\", the path of a socket, or a list of them"
-)]
-enum OneOrMany {
-    One(Address),
-    Many(Vec<Address>),
-}
-
-impl From<OneOrMany> for Addresses {
-    fn from(addresses: OneOrMany) -> Addresses {
-        match addresses {
-            OneOrMany::One(address) => Addresses(vec![address]),
-            OneOrMany::Many(addresses) => Addresses(addresses),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// A size in bytes, such as `"64mb"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Size(pub u64);
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Size, String> {
-        units::size(&text)
-            .map(Size)
-            .map_err(|error| error.to_string())
-    }
-}
-
-impl Size {
-    /// Returns the bytes.
-    pub fn bytes(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-/// A time, such as `"100ms"`, not zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Time(pub Duration);
-
-impl TryFrom<String> for Time {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Time, String> {
-        units::positive_duration(&text)
-            .map(Time)
-            .map_err(|error| error.to_string())
-    }
-}
-
-/// A level, by name or number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct LogLevel(pub u8);
-
-impl TryFrom<String> for LogLevel {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<LogLevel, String> {
-        let level = level::parse(text.as_bytes());
-        level.map(LogLevel).ok_or_else(|| {
-            format!("expected a level from 0 to 9 or a name such as WARNING, ERROR or CRITICAL, not {text:?}")
-        })
-    }
-}
-
-/// A tag, such as `site:a`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Tag(pub String);
-
-impl TryFrom<String> for Tag {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Tag, String> {
-        tags::tag(&text).map(Tag).map_err(|error| error.to_string())
-    }
-}
-
 impl Config {
     /// Returns the configuration without a file: statsd, OTLP/HTTP and syslog on loopback.
     pub fn standard() -> Config {
@@ -367,6 +278,15 @@ impl Config {
             syslog: Some(Syslog::default()),
             ..Config::default()
         }
+    }
+
+    /// Checks a configuration that was not read from a file.
+    ///
+    /// # Errors
+    ///
+    /// Two values contradict each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        checks::check(self).map_err(ConfigError::Invalid)
     }
 
     /// Reads a file.
@@ -392,20 +312,29 @@ impl Config {
             let place = place.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
             format!("{place}: {}", error.message().replace('\n', " "))
         })?;
-        match config.has_listener() {
-            true => Ok(config),
-            false => Err(": expected one of the tables [statsd], [otlp], [syslog], [influxdb], [prometheus], [graphite]".into()),
-        }
+        checks::check(&config).map_err(|error| format!(": {error}"))?;
+        Ok(config)
+    }
+
+    /// Returns the names of the protocols that are received.
+    pub fn protocols(&self) -> Vec<&'static str> {
+        let protocols = [
+            ("statsd", self.statsd.is_some()),
+            ("otlp", self.otlp.is_some()),
+            ("syslog", self.syslog.is_some()),
+            ("influxdb", self.influxdb.is_some()),
+            ("prometheus", self.prometheus.is_some()),
+            ("graphite", self.graphite.is_some()),
+        ];
+        let received = protocols
+            .into_iter()
+            .filter(|(_, is_received)| *is_received);
+        received.map(|(name, _)| name).collect()
     }
 
     /// Returns whether anything is received.
     pub fn has_listener(&self) -> bool {
-        self.statsd.is_some()
-            || self.otlp.is_some()
-            || self.syslog.is_some()
-            || self.influxdb.is_some()
-            || self.prometheus.is_some()
-            || self.graphite.is_some()
+        !self.protocols().is_empty()
     }
 }
 
@@ -460,6 +389,16 @@ targets = ["127.0.0.1:9100"]
     }
 
     #[test]
+    fn each_table_can_have_ports_that_the_system_chooses() {
+        let any = "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]";
+        let text = format!("[statsd]\n{any}\n[otlp]\n{any}");
+        assert_eq!(
+            Config::parse(&text).unwrap().protocols(),
+            ["statsd", "otlp"]
+        );
+    }
+
+    #[test]
     fn errors_have_a_place() {
         for (text, expected) in [
             (
@@ -475,6 +414,34 @@ targets = ["127.0.0.1:9100"]
             ),
             ("[statsd]\nlisten", ":2:7:"),
             ("node = \"a\"", ": expected one of the tables [statsd]"),
+            ("max-connections = 0\n[statsd]", ": max-connections is 0"),
+            ("max-instances = 0\n[statsd]", ": max-instances is 0"),
+            ("buffer = \"1kb\"\n[statsd]", ": buffer is below 64kb"),
+            ("max-body = \"2gb\"\n[statsd]", ": max-body is above 1gb"),
+            (
+                "[statsd]\n[graphite]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:8125\"]",
+                ": 127.0.0.1:8125 is in [statsd] and in [graphite]",
+            ),
+            (
+                "listen = \"127.0.0.1:1\"\n[otlp]\ngrpc = \"127.0.0.1:1\"",
+                ": 127.0.0.1:1 is the status page and in [otlp]",
+            ),
+            (
+                "[statsd]\nlisten = [\"/s\", \"/s\"]",
+                ": /s is in [statsd] twice",
+            ),
+            (
+                "[prometheus]\ninterval = \"5s\"\ntimeout = \"6s\"",
+                ": the timeout of [prometheus] is longer than its interval",
+            ),
+            (
+                "[[prometheus.job]]\nname = \"a\"",
+                ": the job \"a\" has neither targets nor file-sd",
+            ),
+            (
+                "[[prometheus.job]]\nname = \"a\"\ntargets = [\"h:1\"]\n[[prometheus.job]]\nname = \"a\"\ntargets = [\"h:1\"]",
+                ": two jobs are \"a\"",
+            ),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
