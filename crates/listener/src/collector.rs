@@ -16,7 +16,9 @@ use aggregator_protocol::number::Number;
 
 use crate::batch::{Batch, BatchedEntry, BatchedReport, BatchedValue, MAX_TIMES, MAX_VALUES};
 use crate::identity::{Identity, IdentitySettings};
-use crate::report::{Distribution, LogRecord, ObjectReport, Receiver, Sample, SampleValue};
+use crate::report::{
+    Attribute, Distribution, LogRecord, ObjectReport, Receiver, Sample, SampleValue,
+};
 use crate::sets::{SetSettings, Sets};
 
 /// Maximum bytes of an example of invalid input.
@@ -53,6 +55,32 @@ pub struct Invalid {
     pub example: String,
 }
 
+/// The limits of a request. They are those of a hostile sender: what repeats in a request, such as a name, is short in its
+/// body and long in its reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// The bytes of names, attributes and messages that are read: a limit of time.
+    pub content: usize,
+    /// The bytes of reports.
+    pub reports: usize,
+}
+
+/// The samples, records and objects of a request that are not reported, although its protocol has passed them on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unreported {
+    /// Their number.
+    pub count: u64,
+    /// The reason of the first.
+    pub reason: Option<&'static str>,
+}
+
+/// A request that is parsed.
+struct OpenRequest {
+    limits: RequestLimits,
+    content: usize,
+    unreported: Unreported,
+}
+
 /// Makes reports of what protocols pass on.
 pub struct Collector {
     protocol: &'static str,
@@ -65,6 +93,7 @@ pub struct Collector {
     /// Unix milliseconds; 0: not known.
     now_ms: u64,
     wrong_times: u64,
+    request: Option<OpenRequest>,
 }
 
 impl Collector {
@@ -79,7 +108,50 @@ impl Collector {
             invalid: BTreeMap::new(),
             now_ms: 0,
             wrong_times: 0,
+            request: None,
         }
+    }
+
+    /// Begins a request.
+    pub fn begin_request(&mut self, limits: RequestLimits) {
+        self.request = Some(OpenRequest {
+            limits,
+            content: 0,
+            unreported: Unreported::default(),
+        });
+    }
+
+    /// Ends the request. Returns what was not reported.
+    pub fn end_request(&mut self) -> Unreported {
+        let request = self.request.take();
+        request.map_or(Unreported::default(), |request| request.unreported)
+    }
+
+    /// Checks that a request may have so many more bytes.
+    fn check_request(
+        &mut self,
+        bytes: usize,
+        attributes: &[Attribute<'_>],
+    ) -> Result<(), &'static str> {
+        let reports = self.batch.bytes();
+        let Some(request) = &mut self.request else {
+            return Ok(());
+        };
+        let of = |attribute: &Attribute<'_>| attribute.name.len() + attribute.value.len();
+        let bytes = bytes + attributes.iter().map(of).sum::<usize>();
+        request.content = request.content.saturating_add(bytes);
+        match request.content > request.limits.content || reports > request.limits.reports {
+            true => Err("a request with too much content, or too many repetitions"),
+            false => Ok(()),
+        }
+    }
+
+    fn unreported(&mut self, reason: &'static str, input: &[u8]) {
+        if let Some(request) = &mut self.request {
+            request.unreported.count += 1;
+            request.unreported.reason.get_or_insert(reason);
+        }
+        self.invalid(reason, input);
     }
 
     /// Changes the settings of what is passed on from now. If names may change, `send` takes all reports before, those of
@@ -183,6 +255,7 @@ impl Collector {
     /// Resolves the series of a sample, and adds it. An error is the reason why it is not reported.
     fn add(&mut self, sample: &Sample<'_>) -> Result<(), &'static str> {
         check(&sample.value)?;
+        self.check_request(sample.name.len(), sample.attributes)?;
         let series = self
             .identity
             .resolve(&sample.name, sample.attributes, sample.unit)
@@ -284,11 +357,14 @@ fn check(value: &SampleValue<'_>) -> Result<(), &'static str> {
 impl Receiver for Collector {
     fn sample(&mut self, sample: &Sample<'_>) {
         if let Err(reason) = self.add(sample) {
-            self.invalid(reason, sample.name.as_bytes());
+            self.unreported(reason, sample.name.as_bytes());
         }
     }
 
     fn log(&mut self, record: &LogRecord<'_>) {
+        if let Err(reason) = self.check_request(record.message.len(), record.attributes) {
+            return self.unreported(reason, record.message.as_bytes());
+        }
         let entry = BatchedEntry {
             message: Arc::from(&*record.message),
             level: record.level,
@@ -305,7 +381,10 @@ impl Receiver for Collector {
 
     fn object(&mut self, object: &ObjectReport<'_>) {
         if object.key.is_empty() {
-            return self.invalid("an empty key", object.json.as_bytes());
+            return self.unreported("an empty key", object.json.as_bytes());
+        }
+        if let Err(reason) = self.check_request(object.json.len(), object.attributes) {
+            return self.unreported(reason, object.json.as_bytes());
         }
         let tags = self.identity.tags(object.attributes);
         let (key, json) = (&*object.key, &*object.json);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-use crate::collector::{Collector, CollectorSettings};
+use crate::collector::{Collector, CollectorSettings, RequestLimits, Unreported};
 use crate::counts::Counts;
 use crate::reporter::{Answer, Reporter, Unavailable, unix_ms};
 
@@ -16,6 +16,11 @@ const SEND_THRESHOLD: usize = 256 << 10;
 
 /// The bytes from which parsing takes so long, about a millisecond, that other tasks get another thread.
 const LONG_INPUT: usize = 256 << 10;
+
+/// The content of a request may have so many bytes, and so many times those of its body: OTLP has the name of a metric and
+/// the attributes of a resource once for all their points.
+const MIN_CONTENT: usize = 16 << 20;
+const MAX_REPETITION: usize = 16;
 
 /// Takes the reports of one protocol.
 pub struct Intake {
@@ -75,28 +80,32 @@ impl Intake {
     /// # Errors
     ///
     /// The server cannot take the request at present, and nothing of it is kept. What `parse` has returned is returned with
-    /// it.
+    /// it, and what of it was not reported.
     pub async fn request<T>(
         &self,
         bytes: usize,
         parse: impl FnOnce(&mut Collector) -> T,
         gone: impl Future<Output = ()>,
-    ) -> (T, Result<Answer, Unavailable>) {
+    ) -> (T, Unreported, Result<Answer, Unavailable>) {
         let parse = || {
             let mut collector = self.collector.lock();
             // Reports of other requests are not mixed with these.
             self.send(&mut collector);
+            collector.begin_request(RequestLimits {
+                content: MIN_CONTENT + MAX_REPETITION * bytes,
+                reports: self.reporter.limit() / 2,
+            });
             let parsed = parse(&mut collector);
-            (parsed, collector.take())
+            (parsed, collector.end_request(), collector.take())
         };
-        let (parsed, reports) = beside_others(bytes, parse);
+        let (parsed, unreported, reports) = beside_others(bytes, parse);
         let inputs = reports.iter().map(|report| report.inputs()).sum();
         let answer = self.reporter.report(reports, gone).await;
         // What is not kept will be received again.
         if answer.is_ok() {
             self.counts.received(self.protocol, inputs);
         }
-        (parsed, answer)
+        (parsed, unreported, answer)
     }
 
     /// Returns `false` if the server cannot be reached.
@@ -186,7 +195,7 @@ mod tests {
                 match is_request {
                     true => {
                         let gone = std::future::pending();
-                        let (_, answer) = intake.request(LONG_INPUT, parse, gone).await;
+                        let (_, _, answer) = intake.request(LONG_INPUT, parse, gone).await;
                         answer.unwrap();
                     }
                     false => intake.feed_long(LONG_INPUT, parse),

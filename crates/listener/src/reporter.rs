@@ -77,6 +77,11 @@ impl Reporter {
         self.0.buffer.lock().set_limit(limit);
     }
 
+    /// Returns the limit, bytes.
+    pub fn limit(&self) -> usize {
+        self.0.buffer.lock().limit()
+    }
+
     /// Adds reports that nobody waits for.
     pub fn submit(&self, reports: Vec<BatchedReport>) {
         if !reports.is_empty() {

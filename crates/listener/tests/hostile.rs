@@ -9,21 +9,22 @@ use crate::support::{
     seed, send_request, udp, until,
 };
 
-/// A listener of statsd and of InfluxDB.
+/// A listener of statsd, InfluxDB and OTLP.
 struct Place {
     server: Server,
     listener: Listener,
     statsd: SocketAddr,
     influx: SocketAddr,
+    otlp: SocketAddr,
 }
 
 impl Place {
     fn start(config: &str, receive_buffer: &str) -> Option<Place> {
         let server = Server::start()?;
-        let (statsd, influx) = (address(free_port()), address(free_port()));
+        let [statsd, influx, otlp] = [(); 3].map(|()| address(free_port()));
         let config = format!(
             "{config}\n[statsd]\nlisten = \"{statsd}\"\nreceive-buffer = \"{receive_buffer}\"\n\
-             [influxdb]\nlisten = \"{influx}\"\n"
+             [influxdb]\nlisten = \"{influx}\"\n[otlp]\nlisten = \"{otlp}\"\n"
         );
         let listener = Listener::start(&server.url(), &config);
         listener.until_up(true);
@@ -32,6 +33,7 @@ impl Place {
             listener,
             statsd,
             influx,
+            otlp,
         })
     }
 
@@ -318,5 +320,85 @@ fn large_bodies_are_rejected() {
         let _ = stream.read_to_end(&mut answer);
         assert_eq!(parse_answer(&answer).0, expected);
     }
+    assert!(place.is_usable());
+}
+
+#[test]
+fn requests_say_what_is_not_reported() {
+    let Some(place) = Place::start("max-instances = 1", "8mb") else {
+        return;
+    };
+    let (_, _, body) = http(
+        place.influx,
+        "POST",
+        "/write",
+        &[],
+        b"cpu,host=a value=1\ncpu,host=b value=1",
+    );
+    assert_eq!(String::from_utf8_lossy(&body), "");
+    let body = |host: &str| {
+        format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"hits","sum":{{"aggregationTemporality":2,
+        "isMonotonic":true,"dataPoints":[{{"asInt":"3","attributes":[{{"key":"host","value":{{"stringValue":"{host}"}}}}]}}]}}}}]}}]}}]}}"#
+        )
+    };
+    let json = [("content-type", "application/json")];
+    for (host, expected) in [("a", "{}"), ("b", "too many instances of a counter")] {
+        let (status, _, answer) = http(
+            place.otlp,
+            "POST",
+            "/v1/metrics",
+            &json,
+            body(host).as_bytes(),
+        );
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer.contains(expected), "{answer}");
+        assert_eq!(
+            answer.contains("\"rejectedDataPoints\":1"),
+            host == "b",
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn repetitions_in_a_body_are_limited() {
+    let Some(place) = Place::start("", "8mb") else {
+        return;
+    };
+    // A tag of 1 MB, and a name with many points.
+    let (tag, points) = ("x".repeat(1 << 20), r#"{"asInt":"3"},"#.repeat(100_000));
+    let body = format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"key":"a","value":{{"stringValue":"{tag}"}}}}]}},
+        "scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{points}{{"asInt":"3"}}]}}}}]}}]}}]}}"#
+    );
+    let logs = format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"a","value":{{"stringValue":"{}"}}}}]}},
+        "scopeLogs":[{{"logRecords":[{}{{"body":{{"stringValue":"m"}}}}]}}]}}]}}"#,
+        "x".repeat(60_000),
+        r#"{"body":{"stringValue":"m"}},"#.repeat(100_000)
+    );
+    let fields = vec!["f=1"; 100_000].join(",");
+    let lines = format!("cpu,a={tag} {fields}\n");
+    let before = rss();
+    let json = [("content-type", "application/json")];
+    for (to, path, body) in [
+        (place.otlp, "/v1/metrics", &body),
+        (place.otlp, "/v1/logs", &logs),
+        (place.influx, "/write", &lines),
+    ] {
+        let begun = Instant::now();
+        let (status, _, answer) = http(to, "POST", path, &json, body.as_bytes());
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.contains("too m"), "{path}: {status} {answer}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{path}: {:?}",
+            begun.elapsed()
+        );
+    }
+    let grown = rss().saturating_sub(before);
+    assert!(grown < 200 << 20, "{grown}");
     assert!(place.is_usable());
 }

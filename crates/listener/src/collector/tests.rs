@@ -362,3 +362,69 @@ proptest! {
         prop_assert_eq!(reported + invalid, expected);
     }
 }
+
+#[test]
+fn request_has_its_unreported_samples() {
+    let mut collector = Collector::new(CollectorSettings {
+        identity: IdentitySettings {
+            max_instances: 1,
+            ..IdentitySettings::default()
+        },
+        ..settings()
+    });
+    collector.begin_request(RequestLimits {
+        content: 1000,
+        reports: 1000,
+    });
+    for user in ["a", "b", "c"] {
+        let attributes = [Attribute::new("user", user)];
+        collector.sample(&sample(
+            "hits",
+            &attributes,
+            SampleValue::Diff(Number::Int(1)),
+        ));
+    }
+    assert_eq!(
+        collector.end_request(),
+        Unreported {
+            count: 2,
+            reason: Some("too many instances of a counter")
+        }
+    );
+    // Of another protocol.
+    collector.sample(&sample("x", &[], SampleValue::Abs(Number::Float(f64::NAN))));
+    assert_eq!(collector.end_request(), Unreported::default());
+}
+
+#[test]
+fn request_is_limited_in_time_and_memory() {
+    let name = "n".repeat(1000);
+    let attributes = [Attribute::new("a", &name)];
+    let of = |content, reports, count: u64| {
+        let mut collector = collector();
+        collector.begin_request(RequestLimits { content, reports });
+        for i in 0..count {
+            collector.sample(&sample(
+                &name,
+                &attributes,
+                SampleValue::Abs(Number::Int(i)),
+            ));
+            collector.log(&LogRecord {
+                level: 3,
+                message: "m".into(),
+                attributes: &attributes,
+                at: None,
+            });
+        }
+        let reports = collector.bytes();
+        (collector.end_request().count, reports)
+    };
+    assert_eq!(of(1 << 20, 1 << 20, 10).0, 0);
+    // 2,001 and 1,002 bytes each time.
+    assert_eq!(of(30_030, 1 << 20, 20).0, 20);
+    let (unreported, reports) = of(1 << 20, 10_000, 1000);
+    assert!(
+        unreported > 1900 && reports < 14_000,
+        "{unreported} {reports}"
+    );
+}

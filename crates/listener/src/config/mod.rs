@@ -55,7 +55,8 @@ pub struct Config {
     pub errors_from: Option<LogLevel>,
     /// Patterns of the names of attributes that distinguish series.
     pub identity: Vec<String>,
-    /// Patterns of the names of attributes that are left out.
+    /// Patterns of the names of attributes that are left out: by default `service.instance.id`, which SDKs of OpenTelemetry
+    /// choose at random for each start of a process.
     pub drop: Vec<String>,
     /// The number of series of one name. Further ones are `name@other`.
     pub max_instances: u32,
@@ -89,7 +90,7 @@ impl Default for Config {
             flush_interval: Time(Duration::from_millis(100)),
             errors_from: None,
             identity: vec!["*".into()],
-            drop: Vec::new(),
+            drop: vec!["service.instance.id".into()],
             max_instances: 1000,
             max_connections: 1000,
             idle_timeout: Time(Duration::from_secs(600)),

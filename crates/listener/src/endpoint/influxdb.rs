@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
+use aggregator_protocol::format;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -10,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 
+use crate::collector::Unreported;
 use crate::influx::{self, Precision, Rules};
 use crate::intake::Intake;
 use crate::net::body::{Bodies, BodyError};
@@ -53,7 +55,8 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
         Err(BodyError(status, text)) => return error(status, "invalid", &text),
     };
     let parse = |collector: &mut _| influx::parse(&body.bytes, precision, &app.rules, collector);
-    let (summary, answer) = app.intake.request(body.bytes.len(), parse, pending()).await;
+    let (summary, unreported, answer) =
+        app.intake.request(body.bytes.len(), parse, pending()).await;
     match answer {
         Err(down) => retry(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -64,7 +67,7 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
             let reason = answer.reason.unwrap_or_default();
             retry(StatusCode::TOO_MANY_REQUESTS, "too many requests", &reason)
         }
-        Ok(answer) => match (summary.message(), answer.reason) {
+        Ok(answer) => match (summary.message().or(message(unreported)), answer.reason) {
             (None, None) => empty(StatusCode::NO_CONTENT),
             (Some(text), _) => error(StatusCode::BAD_REQUEST, "invalid", &text),
             (None, Some(reason)) => {
@@ -77,6 +80,15 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
             }
         },
     }
+}
+
+/// Returns the message about samples that are not reported; none if all are.
+fn message(unreported: Unreported) -> Option<String> {
+    let Unreported { count, reason } = unreported;
+    reason.map(|reason| {
+        let samples = format::count(count, "sample");
+        format!("partial write: {samples} not reported: {reason}")
+    })
 }
 
 /// Returns the unit of times that a query names. Version 1 calls nanoseconds `n`, version 2 `ns`.

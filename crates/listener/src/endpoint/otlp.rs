@@ -163,7 +163,7 @@ async fn pass_on(
             Signal::Logs => otlp::logs(body, encoding, state, collector),
         }
     };
-    let (outcome, answer) = app.intake.request(body.len(), parse, gone).await;
+    let (outcome, unreported, answer) = app.intake.request(body.len(), parse, gone).await;
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(malformed) => return RequestOutcome::Invalid(malformed.to_string()),
@@ -183,8 +183,9 @@ async fn pass_on(
             RequestOutcome::Full(reason.unwrap_or_default())
         }
         Ok(answer) => RequestOutcome::Taken {
-            rejected: outcome.rejected + answer.rejected,
-            why: match (outcome.reason, answer.reason) {
+            // A point may be several samples.
+            rejected: outcome.rejected + unreported.count.min(outcome.accepted) + answer.rejected,
+            why: match (outcome.reason.or(unreported.reason), answer.reason) {
                 (Some(reason), _) => reason.to_owned(),
                 (None, reason) => reason.unwrap_or_default(),
             },

@@ -182,6 +182,18 @@ impl CumulativeState {
         result
     }
 
+    /// Takes a total of a counter. Returns whether it is the first since a start that is known, so all of it is an increase.
+    pub fn begins(&mut self, key: u64, start: u64, time: u64) -> bool {
+        let report = Report {
+            start,
+            time,
+            sum: None,
+            layout: Layout::Explicit { bounds: 0 },
+            counts: &[],
+        };
+        self.difference(key, report, &mut Vec::new()) == Difference::All
+    }
+
     fn replace(&mut self, key: u64, report: &Report<'_>) {
         let request = self.changes.1;
         let entry = Entry {

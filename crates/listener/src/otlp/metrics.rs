@@ -156,14 +156,36 @@ impl<'a, R: Receiver> Walk<'_, 'a, R> {
         if is_monotonic && number.to_f64() < 0.0 {
             return Err("a negative counter");
         }
+        let value = value(number);
+        if matches!(value, SampleValue::Diff(_)) {
+            self.begin_counter(&metric.name, &metric.unit, point.start, point.time);
+        }
         self.receiver.sample(&Sample {
             name: Cow::Borrowed(&metric.name),
             attributes: self.attributes.get(),
             unit: &metric.unit,
             at: millis(point.time),
-            value: value(number),
+            value,
         });
         Ok(())
+    }
+
+    /// Passes on that a cumulative counter was 0 at its start, before its first total. To the server the first total only
+    /// begins a counter, so a process that exports once would count nothing. Repeated, this changes nothing: the server
+    /// ignores a total that is older than the last one.
+    fn begin_counter(&mut self, name: &str, unit: &str, start: u64, time: u64) {
+        let counters = &mut self.state.counters;
+        let attributes = self.attributes.get();
+        let key = counters.key(name, attributes, start);
+        if counters.begins(key, start, time) {
+            self.receiver.sample(&Sample {
+                name: Cow::Borrowed(name),
+                attributes,
+                unit,
+                at: millis(start),
+                value: SampleValue::Diff(Number::Int(0)),
+            });
+        }
     }
 
     fn histogram(
@@ -242,6 +264,14 @@ impl<'a, R: Receiver> Walk<'_, 'a, R> {
         if summary.is_missing {
             return Ok(());
         }
+        let (count_name, sum_name) = (
+            format!("{}.count", metric.name),
+            format!("{}.sum", metric.name),
+        );
+        self.begin_counter(&count_name, "", summary.start, summary.time);
+        if summary.sum.is_some() {
+            self.begin_counter(&sum_name, &metric.unit, summary.start, summary.time);
+        }
         let attributes = self.attributes.get();
         let mut pass = |name: &str, unit: &str, attributes: &[Attribute<'_>], value| {
             self.receiver.sample(&Sample {
@@ -253,15 +283,10 @@ impl<'a, R: Receiver> Walk<'_, 'a, R> {
             });
         };
         let count = SampleValue::Diff(Number::Int(summary.count));
-        pass(&format!("{}.count", metric.name), "", attributes, count);
+        pass(&count_name, "", attributes, count);
         if let Some(sum) = summary.sum {
             let sum = SampleValue::Diff(Number::Float(sum));
-            pass(
-                &format!("{}.sum", metric.name),
-                &metric.unit,
-                attributes,
-                sum,
-            );
+            pass(&sum_name, &metric.unit, attributes, sum);
         }
         let mut with_quantile = attributes.to_vec();
         with_quantile.push(Attribute::new("quantile", ""));

@@ -7,7 +7,7 @@
 //! | data | sample |
 //! | --- | --- |
 //! | gauge | ABS |
-//! | monotonic sum | cumulative: DIFF, delta: INC |
+//! | monotonic sum | cumulative: DIFF, first 0 at its start if that was seen; delta: INC |
 //! | other sum | cumulative: ABS, delta: ADD |
 //! | histogram, exponential histogram | distribution of what was added since the previous report |
 //! | summary | `name.count` and `name.sum` as DIFF, and each quantile as ABS with the attribute `quantile` |
@@ -140,12 +140,15 @@ impl Outcome {
 #[derive(Default)]
 pub struct Changes {
     series: cumulative::Changes,
+    counters: cumulative::Changes,
     resources: Vec<u64>,
 }
 
 /// The state that is kept between requests.
 pub struct State {
     cumulative: cumulative::CumulativeState,
+    /// The cumulative counters that have begun, without their counts: the server has those.
+    counters: cumulative::CumulativeState,
     resources: resources::Resources,
 }
 
@@ -158,6 +161,7 @@ impl State {
     pub fn new(limits: Limits, now: i64) -> State {
         State {
             cumulative: cumulative::CumulativeState::new(limits, now),
+            counters: cumulative::CumulativeState::new(limits, now),
             resources: resources::Resources::new(MAX_RESOURCES),
         }
     }
@@ -165,6 +169,7 @@ impl State {
     /// Undoes what a request has changed, because its sender will send it again.
     pub fn undo(&mut self, changes: Changes) {
         self.cumulative.undo(changes.series);
+        self.counters.undo(changes.counters);
         self.resources.undo(changes.resources);
     }
 
@@ -182,6 +187,7 @@ impl State {
     fn take_changes(&mut self) -> Changes {
         Changes {
             series: self.cumulative.take_changes(),
+            counters: self.counters.take_changes(),
             resources: self.resources.take_reported(),
         }
     }

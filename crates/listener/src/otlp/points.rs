@@ -75,6 +75,8 @@ impl<'a> Attributes<'a> {
 
 /// A `NumberDataPoint`.
 pub struct NumberPoint {
+    /// The time at which counting began, Unix nanoseconds, or 0.
+    pub start: u64,
     /// Unix nanoseconds, or 0.
     pub time: u64,
     /// True if the sender has no value.
@@ -93,6 +95,7 @@ impl NumberPoint {
         attributes: &mut Attributes<'a>,
     ) -> Result<NumberPoint, &'static str> {
         let mut point = NumberPoint {
+            start: 0,
             time: 0,
             is_missing: false,
             value: None,
@@ -100,6 +103,7 @@ impl NumberPoint {
         attributes.begin();
         for (number, value) in Fields::new(message) {
             match number {
+                2 => point.start = value.bits(),
                 3 => point.time = value.bits(),
                 4 => point.value = Some(Number::Float(value.double())),
                 6 => point.value = Some(integer(value.bits() as i64)),
@@ -133,6 +137,8 @@ fn integer(value: i64) -> Number {
 
 /// A `SummaryDataPoint`.
 pub struct Summary<'a> {
+    /// The time at which counting began, Unix nanoseconds, or 0.
+    pub start: u64,
     /// Unix nanoseconds, or 0.
     pub time: u64,
     /// True if the sender has no value.
@@ -154,6 +160,7 @@ impl<'a> Summary<'a> {
         attributes: &mut Attributes<'a>,
     ) -> Result<Summary<'a>, &'static str> {
         let mut summary = Summary {
+            start: 0,
             time: 0,
             is_missing: false,
             count: 0,
@@ -164,6 +171,7 @@ impl<'a> Summary<'a> {
         attributes.begin();
         for (number, value) in Fields::new(message) {
             match number {
+                2 => summary.start = value.bits(),
                 3 => summary.time = value.bits(),
                 4 => summary.count = value.bits(),
                 5 => sum = value.double(),

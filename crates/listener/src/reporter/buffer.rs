@@ -51,6 +51,11 @@ impl Buffer {
         self.limit = limit;
     }
 
+    /// Returns the limit in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Returns whether so many bytes fit in without dropping anything.
     pub fn has_room(&self, bytes: usize) -> bool {
         bytes <= self.limit.saturating_sub(self.bytes())

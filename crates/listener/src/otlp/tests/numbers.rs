@@ -203,3 +203,94 @@ fn undone_resources_are_reported_again() {
     assert_eq!(receive(&mut state, &request).0.objects.len(), 1);
     assert_eq!(receive(&mut state, &request).0.objects.len(), 0);
 }
+
+#[test]
+fn cumulative_counters_begin_at_their_start() {
+    let mut state = State::new(Limits::default(), 1_760_000_000_000);
+    let mut send = |start: u64, time: u64, count: i64, is_kept: bool| {
+        let point = NumberDataPoint {
+            start_time_unix_nano: TIME.wrapping_add_signed(start as i64 * 1_000_000 - 1_000_000),
+            time_unix_nano: TIME + time * 1_000_000,
+            value: Some(AsInt(count)),
+            ..Default::default()
+        };
+        let data = Data::Sum(Sum {
+            data_points: vec![point],
+            aggregation_temporality: 2,
+            is_monotonic: true,
+        });
+        let (recorded, outcome) = receive(&mut state, &request(vec![metric("m", "", data)]));
+        if !is_kept {
+            state.undo(outcome.changes);
+        }
+        recorded.samples
+    };
+    // It began before the listener: the first total is the baseline.
+    assert_eq!(send(0, 1, 70, true), ["m DIFF 70 at=1760000000001"]);
+    assert_eq!(send(0, 2, 80, true), ["m DIFF 80 at=1760000000002"]);
+    // A process that began later. A request that failed is sent again.
+    let begun = ["m DIFF 0 at=1760000000009", "m DIFF 3 at=1760000000012"];
+    assert_eq!(send(10, 12, 3, false), begun);
+    assert_eq!(send(10, 12, 3, true), begun);
+    assert_eq!(send(10, 13, 4, true), ["m DIFF 4 at=1760000000013"]);
+}
+
+#[test]
+fn cumulative_summaries_begin_at_their_start() {
+    let data = Data::Summary(Summary {
+        data_points: vec![SummaryDataPoint {
+            start_time_unix_nano: TIME - 5_000_000,
+            time_unix_nano: TIME,
+            count: 2,
+            sum: 3.0,
+            ..Default::default()
+        }],
+    });
+    assert_eq!(
+        received(data).samples,
+        [
+            "m.count DIFF 0 at=1759999999995",
+            "m.sum DIFF 0 at=1759999999995",
+            "m.count DIFF 2 at=1760000000000",
+            "m.sum DIFF 3 at=1760000000000",
+        ]
+    );
+}
+
+#[test]
+fn random_ids_do_not_identify_a_resource() {
+    let random = "0b4e7f4e-3b9c-4d53-9a3e-1f2a3b4c5d6e";
+    for (attributes, expected) in [
+        (vec![("service.instance.id", random)], "shop otel"),
+        (
+            vec![("service.instance.id", random), ("host.name", "web1")],
+            "shop/web1 otel",
+        ),
+        (
+            vec![("service.instance.id", "web1:80")],
+            "shop/web1:80 otel",
+        ),
+        // Version 5 is a hash of a name, so it lasts.
+        (
+            vec![(
+                "service.instance.id",
+                "0b4e7f4e-3b9c-5d53-9a3e-1f2a3b4c5d6e",
+            )],
+            "shop/0b4e7f4e-3b9c-5d53-9a3e-1f2a3b4c5d6e otel",
+        ),
+    ] {
+        let attributes = attributes.into_iter().chain([("service.name", "shop")]);
+        let resource = Resource {
+            attributes: attributes
+                .map(|(name, value)| attribute(name, value))
+                .collect(),
+            ..Default::default()
+        };
+        let recorded = receive(&mut state(), &with_resource(Vec::new(), Some(resource))).0;
+        assert!(
+            recorded.objects[0].starts_with(expected),
+            "{:?}",
+            recorded.objects
+        );
+    }
+}
