@@ -6,7 +6,8 @@
 #   scripts/deps.sh test     also what tests need: Python, git, procps, a C++ compiler (fuzz targets), pip and venv (servers
 #                            of other versions, the Python client), jq (commands of docs). As root also, where apt has
 #                            them: influxdb, victoria-metrics, chromium, prometheus and its reader in Python (agg poll),
-#                            hiredis and phpredis (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
+#                            Node with npm, rsyslog, collectd and logger (senders to agg listen), hiredis and phpredis
+#                            (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
 #
 # Services of packages that are installed here are neither started nor enabled; services that were there before are left
 # alone. On systems without apt the script prints what to install, by Debian's names.
@@ -59,6 +60,12 @@ if $for_tests; then
     have debootstrap || optional debootstrap
     have systemd-nspawn || optional systemd-container
     /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || optional python3-prometheus-client
+    have node || optional nodejs
+    have npm || optional npm
+    have logger || optional bsdutils
+    have collectd || optional collectd-core
+    # A machine has one package that is its syslog daemon: rsyslog would remove another one.
+    { have rsyslogd || have syslog-ng || have syslogd; } || optional rsyslog
     [ -e /usr/include/hiredis/hiredis.h ] || optional libhiredis-dev
     php -r 'exit(extension_loaded("redis") ? 0 : 1);' 2>/dev/null || { optional php-cli && optional php-redis; }
 fi

@@ -1,6 +1,7 @@
 //! `agg listen`: what senders send arrives, and nothing is lost or counted twice.
 
 mod check;
+mod contents;
 mod faults;
 mod requests;
 mod senders;

@@ -1,38 +1,15 @@
-//! Real senders: the libraries and programs that people use.
+//! The libraries in Python.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::support::{Running, until};
+use super::{python, run};
+use crate::listen::contents::expect;
+use crate::listen::*;
+use crate::support::{Running, Server, until};
 
-use super::*;
-
-/// Returns the Python that has the libraries.
-fn python() -> PathBuf {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join("../../target/senders/bin/python");
-    assert!(
-        python.exists(),
-        "the senders are not installed: make clients"
-    );
-    python
-}
-
-fn program(name: &str) -> String {
-    format!("{}/tests/senders/{name}.py", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs a sender to its end.
 fn send(name: &str, arguments: &[&str]) {
-    let output = Command::new(python())
-        .arg(program(name))
-        .args(arguments)
-        .env("OTEL_METRICS_EXEMPLAR_FILTER", "always_off")
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {error}");
+    run(python(name).args(arguments));
 }
 
 /// What dogstatsd.py sends, but for the sets.
@@ -63,7 +40,7 @@ fn assert_dogstatsd(server: &Server, listener: Listener) {
     assert_eq!(error["message"], "deploy: version 1.2\nby ann");
     let check = &server.peek("n1", "REALITY")[0];
     assert_eq!(check["model"], "service.Check");
-    let status = super::status(&listener);
+    let status = status(&listener);
     let counts = &status["protocols"]["statsd"];
     // A decrement is not an increment.
     assert_eq!(counts["invalid"].as_object().unwrap().len(), 1, "{counts}");
@@ -230,8 +207,7 @@ fn prometheus_client_is_scraped() {
         return;
     };
     let mut target = Running::start(
-        Command::new(python())
-            .arg(program("prometheus"))
+        python("prometheus")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped()),
     );
@@ -282,61 +258,35 @@ fn prometheus_client_is_scraped() {
 }
 
 #[test]
-fn logger_arrives() {
-    let Some(server) = server() else {
-        return;
-    };
-    let listener = Listener::start(&server.url(), "--errors-from ERROR");
-    let port = listener.address("syslog", "UDP").port().to_string();
-    let send = |more: &[&str], message: &str| {
-        let status = Command::new("logger")
-            .args(["--server", "127.0.0.1", "--port", &port, "--tag", "shop"])
-            .args(more)
-            .arg(message)
-            .status()
-            .expect("logger, of bsdutils or util-linux");
-        assert!(status.success());
-    };
-    let kinds: [&[&str]; 5] = [
-        &["--udp", "--rfc3164"],
-        &["--udp", "--rfc5424"],
-        &["--tcp", "--rfc3164"],
-        &["--tcp", "--rfc5424", "--octet-count"],
-        &["--tcp", "--rfc5424"],
-    ];
-    for (i, kind) in kinds.iter().enumerate() {
-        let priority: &[&str] = &[
-            "--priority",
-            if i == 2 { "local0.err" } else { "user.warning" },
+fn influxdb_1_client_writes() {
+    for gzip in [&[][..], &["gzip"]] {
+        let Some(server) = server() else {
+            return;
+        };
+        let listener = Listener::start(&server.url(), "");
+        let port = listener.address("influxdb", "HTTP").port().to_string();
+        send("influx1", &[&[&*port], gzip].concat());
+        let of = |web: u32, field: &str, values: &str| {
+            format!(
+                "cpu.{field}@dc=north,host=web {web},rack=a=b%2Cc ABS count=5 {values} | dc:north host:web_{web} \
+                 rack:a=b,c"
+            )
+        };
+        let cpu = [
+            of(0, "n", "sum=20.0 min=0.0 max=8.0 last=8"),
+            of(0, "usage", "sum=30.0 min=0.0 max=12.0 last=12"),
+            of(0, "is_idle", "sum=5.0 min=1.0 max=1.0 last=1"),
+            of(1, "n", "sum=25.0 min=1.0 max=9.0 last=9"),
+            of(1, "usage", "sum=37.5 min=1.5 max=13.5 last=13.5"),
+            of(1, "is_idle", "sum=0.0 min=0.0 max=0.0 last=0"),
         ];
-        send(
-            &[kind, priority].concat(),
-            &format!("message {i} of logger"),
-        );
+        let mut expected: Vec<&str> = cpu.iter().map(String::as_str).collect();
+        expected.extend([
+            "mem.used ABS count=1 sum=1.0 min=1.0 max=1.0 last=1",
+            "mem.free ABS count=1 sum=2.25 min=2.25 max=2.25 last=2.25",
+            "disk.free@path=/ ABS count=1 sum=7.0 min=7.0 max=7.0 last=7 | path:/",
+            "disk.used@path=/ ABS count=1 sum=9.0 min=9.0 max=9.0 last=9 | path:/",
+        ]);
+        expect(&server, listener, &expected, &[]);
     }
-    let log = until("five log records", || {
-        let log = server.peek("n1", "LOG");
-        (log.len() == kinds.len()).then_some(log)
-    });
-    let mut messages: Vec<&str> = log
-        .iter()
-        .map(|record| record["message"].as_str().unwrap())
-        .collect();
-    messages.sort_unstable();
-    let expected: Vec<String> = (0..5).map(|i| format!("message {i} of logger")).collect();
-    assert_eq!(messages, expected);
-    for record in &log {
-        let is_error = record["message"] == "message 2 of logger";
-        assert_eq!(
-            record["severity"],
-            if is_error { "ERROR" } else { "WARNING" }
-        );
-        assert_eq!(record["tags"]["app"], "shop", "{record}");
-        assert_eq!(
-            record["tags"]["facility"],
-            if is_error { "local0" } else { "user" }
-        );
-    }
-    let error = &server.peek("n1", "ERROR")[0];
-    assert_eq!(error["key"], "message <*> of logger");
 }
