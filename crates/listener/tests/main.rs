@@ -8,4 +8,5 @@ mod ending;
 mod hostile;
 mod outage;
 mod requests;
+mod scrapes;
 mod support;

@@ -3,9 +3,11 @@
 //! # Invariants
 //!
 //! - Each target has a time of its own within the interval, so that not all are scraped at once.
-//! - At most [`MAX_CONCURRENT_SCRAPES`] scrapes run at the same time, each with a bounded body.
+//! - A bounded number of scrapes runs at the same time. Targets that were too slow have places of their own, so those that
+//!   do not answer keep none from the others.
+//! - The totals of histograms outlive a reload. All targets share their limits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant as TokioInstant, interval_at, timeout};
@@ -31,8 +34,18 @@ use crate::report::Attribute;
 /// The name of the protocol.
 pub const NAME: &str = "prometheus";
 
-/// Scrapes at the same time.
-const MAX_CONCURRENT_SCRAPES: usize = 16;
+/// Scrapes at the same time, of targets whose last scrape was in time.
+const MAX_SCRAPES: usize = 192;
+
+/// Scrapes at the same time, of targets that took too long.
+const MAX_SLOW_SCRAPES: usize = 64;
+
+/// The limits of the totals of histograms.
+const LIMITS: Limits = Limits {
+    max_series: 200_000,
+    max_bytes: 128 << 20,
+    idle_ms: 600_000,
+};
 
 /// Maximum targets.
 const MAX_TARGETS: usize = 10_000;
@@ -44,8 +57,11 @@ const ACCEPT: &str =
 /// A target: what identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Target {
+    scheme: String,
     address: String,
     path: String,
+    /// The parameters of the URL, with `?`; empty if there are none.
+    query: String,
     labels: BTreeMap<String, String>,
 }
 
@@ -61,6 +77,27 @@ impl TargetStates {
     pub fn all(&self) -> BTreeMap<String, Option<String>> {
         self.0.lock().clone()
     }
+
+    /// Removes all targets: none is scraped any more.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// The totals of histograms at the previous scrapes of all targets.
+pub struct Totals {
+    state: Mutex<State>,
+    /// The times of the state are since this one.
+    start: Instant,
+}
+
+impl Default for Totals {
+    fn default() -> Totals {
+        Totals {
+            state: Mutex::new(State::new(LIMITS)),
+            start: Instant::now(),
+        }
+    }
 }
 
 /// Scrapes the targets of a configuration.
@@ -70,8 +107,16 @@ pub struct Scraper {
     bodies: Bodies,
     client: Client<HttpConnector, Body>,
     free: Semaphore,
+    free_slow: Semaphore,
     states: Arc<TargetStates>,
-    limits: Limits,
+    totals: Arc<Totals>,
+}
+
+/// A scrape that has failed.
+enum ScrapeError {
+    /// The target took too long.
+    Slow(String),
+    Failed(String),
 }
 
 impl Scraper {
@@ -81,6 +126,7 @@ impl Scraper {
         config: Prometheus,
         bodies: Bodies,
         states: Arc<TargetStates>,
+        totals: Arc<Totals>,
     ) -> Scraper {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(config.timeout()));
@@ -89,9 +135,10 @@ impl Scraper {
             config,
             bodies,
             client: Client::builder(TokioExecutor::new()).build(connector),
-            free: Semaphore::new(MAX_CONCURRENT_SCRAPES),
+            free: Semaphore::new(MAX_SCRAPES),
+            free_slow: Semaphore::new(MAX_SLOW_SCRAPES),
             states,
-            limits: Limits::default(),
+            totals,
         }
     }
 
@@ -106,13 +153,15 @@ impl Scraper {
             tick.tick().await;
             let targets = scraper.targets(&mut lists, &mut warnings).await;
             running.retain(|target, task| {
-                let is_kept = targets.contains(target);
+                let is_kept = targets.binary_search(target).is_ok();
                 if !is_kept {
                     task.abort();
-                    scraper.states.0.lock().remove(&target.url());
                 }
                 is_kept
             });
+            // Also those of the configuration before.
+            let urls: HashSet<String> = targets.iter().map(Target::url).collect();
+            scraper.states.0.lock().retain(|url, _| urls.contains(url));
             for target in targets {
                 let scraped = target.clone();
                 let start = || tasks.spawn(scraper.clone().scrape_often(scraped));
@@ -161,37 +210,40 @@ impl Scraper {
     }
 
     async fn scrape_often(self: Arc<Self>, target: Target) {
-        let mut state = State::new(self.limits);
         let length = self.config.interval.0;
         let mut tick = interval_at(TokioInstant::now() + target.offset(length), length);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let start = Instant::now();
         let mut warnings = WarnOnce::default();
+        let mut free = &self.free;
         loop {
             tick.tick().await;
-            let result = self.scrape(&target, start, &mut state).await;
-            if let Err(error) = &result {
+            // Never an error: the semaphores are not closed.
+            let place = free.acquire().await;
+            let result = self.scrape(&target).await;
+            drop(place);
+            free = match &result {
+                Err(ScrapeError::Slow(_)) => &self.free_slow,
+                _ => &self.free,
+            };
+            let error = result.err().map(|error| match error {
+                ScrapeError::Slow(text) | ScrapeError::Failed(text) => text,
+            });
+            if let Some(error) = &error {
                 warnings.warn(&format!("prometheus: {}: {error}", target.url()));
             }
-            self.states.0.lock().insert(target.url(), result.err());
+            self.states.0.lock().insert(target.url(), error);
         }
     }
 
-    async fn scrape(
-        &self,
-        target: &Target,
-        start: Instant,
-        state: &mut State,
-    ) -> Result<(), String> {
-        let _permit = self
-            .free
-            .acquire()
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn scrape(&self, target: &Target) -> Result<(), ScrapeError> {
+        if target.scheme != "http" {
+            let text = format!("the scheme {} is not supported: use http", target.scheme);
+            return Err(ScrapeError::Failed(text));
+        }
         let uri: Uri = target
             .url()
             .parse()
-            .map_err(|_| "not a valid address".to_owned())?;
+            .map_err(|_| ScrapeError::Failed("not a valid address".to_owned()))?;
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = uri;
         request
@@ -216,9 +268,9 @@ impl Scraper {
             Ok((head.headers, body))
         };
         let limit = self.config.timeout();
-        let (headers, body) = timeout(limit, response)
-            .await
-            .map_err(|_| format!("the target took longer than {limit:?}"))??;
+        let slow = |_| ScrapeError::Slow(format!("the target took longer than {limit:?}"));
+        let response = timeout(limit, response).await.map_err(slow)?;
+        let (headers, body) = response.map_err(ScrapeError::Failed)?;
         let kind = headers
             .get(header::CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -232,9 +284,10 @@ impl Scraper {
             labels: &labels,
             honor_labels: false,
             honor_timestamps: true,
-            now_ms: i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX),
+            now_ms: i64::try_from(self.totals.start.elapsed().as_millis()).unwrap_or(i64::MAX),
         };
         self.intake.feed_long(body.bytes.len(), |collector| {
+            let state = &mut self.totals.state.lock();
             prometheus::parse(&body.bytes, &scrape, state, collector);
         });
         Ok(())
@@ -253,21 +306,50 @@ impl Target {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
-        // Labels that begin with __ are for Prometheus itself.
-        all.extend(
-            labels
-                .into_iter()
-                .filter(|(name, _)| !name.starts_with("__")),
-        );
-        Target {
+        let mut target = Target {
+            scheme: "http".to_owned(),
             address: address.to_owned(),
             path: job.path.clone(),
+            query: String::new(),
             labels: all,
+        };
+        for (name, value) in labels {
+            target.take(name, value);
+        }
+        target
+    }
+
+    /// Takes a label of a list. Those that begin with `__` are for Prometheus itself:
+    /// <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#relabel_config>.
+    fn take(&mut self, name: String, value: String) {
+        match name.as_str() {
+            "__scheme__" => self.scheme = value,
+            "__metrics_path__" if value.starts_with('/') => self.path = value,
+            "__metrics_path__" => self.path = format!("/{value}"),
+            _ => match name.strip_prefix("__param_") {
+                Some(parameter) => {
+                    let separator = if self.query.is_empty() { '?' } else { '&' };
+                    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+                    let (name, value) = (encoded(parameter), encoded(&value));
+                    self.query += &format!("{separator}{name}={value}");
+                }
+                None if name.starts_with("__") => {}
+                None => {
+                    self.labels.insert(name, value);
+                }
+            },
         }
     }
 
     fn url(&self) -> String {
-        format!("http://{}{}", self.address, self.path)
+        let Target {
+            scheme,
+            address,
+            path,
+            query,
+            ..
+        } = self;
+        format!("{scheme}://{address}{path}{query}")
     }
 
     /// Returns a time within the interval: the same at each start.
@@ -286,4 +368,42 @@ fn describe(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(labels: &[(&str, &str)]) -> Target {
+        let job = Job {
+            name: "node".into(),
+            targets: Vec::new(),
+            file_sd: None,
+            path: "/metrics".into(),
+            labels: [("site".into(), "a".into())].into(),
+        };
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        Target::of(&job, "h:1", labels)
+    }
+
+    #[test]
+    fn lists_have_labels_for_the_scrape() {
+        assert_eq!(target(&[]).url(), "http://h:1/metrics");
+        let found = target(&[
+            ("__metrics_path__", "stats"),
+            ("__param_collect[]", "a b"),
+            ("__param_x", "1"),
+            ("__meta_x", "y"),
+            ("rack", "7"),
+        ]);
+        assert_eq!(found.url(), "http://h:1/stats?collect%5B%5D=a%20b&x=1");
+        let labels: Vec<_> = found.labels.keys().collect();
+        assert_eq!(labels, ["instance", "job", "rack", "site"]);
+        assert_eq!(
+            target(&[("__scheme__", "https")]).url(),
+            "https://h:1/metrics"
+        );
+    }
 }

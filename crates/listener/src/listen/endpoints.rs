@@ -125,7 +125,8 @@ impl<'a> Endpoints<'a> {
         if let Some(targets) = &config.prometheus {
             let intake = self.intake(prometheus::NAME, DEFAULT_SET_INTERVAL);
             let states = self.shared.status.targets();
-            let scraper = prometheus::Scraper::new(intake, targets.clone(), bodies, states);
+            let totals = self.shared.totals.clone();
+            let scraper = prometheus::Scraper::new(intake, targets.clone(), bodies, states, totals);
             let interval = targets.interval.0;
             self.messages
                 .push(format!("prometheus: scraping targets every {interval:?}"));

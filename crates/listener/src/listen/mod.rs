@@ -157,6 +157,9 @@ impl Listener {
             ..
         } = endpoints;
         self.shared.reporter.set_limit(config.buffer.bytes());
+        if config.prometheus.is_none() {
+            self.shared.status.targets().clear();
+        }
         for (intake, settings) in changed {
             intake.configure(settings);
         }

@@ -6,6 +6,7 @@ use aggregator_protocol::NodeName;
 use parking_lot::Mutex;
 
 use crate::counts::Counts;
+use crate::endpoint::prometheus::Totals;
 use crate::otlp;
 use crate::reporter::{Reporter, unix_ms};
 use crate::status::Status;
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub status: Arc<Status>,
     /// The cumulative histograms of OTLP.
     pub cumulative: Arc<Mutex<otlp::State>>,
+    /// The histograms of targets of Prometheus.
+    pub totals: Arc<Totals>,
 }
 
 impl Shared {
@@ -30,6 +33,7 @@ impl Shared {
             reporter,
             counts,
             cumulative: Arc::new(Mutex::new(cumulative)),
+            totals: Arc::default(),
         }
     }
 }

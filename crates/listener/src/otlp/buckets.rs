@@ -32,13 +32,14 @@ impl Range {
     }
 }
 
-/// Returns the value that stands for a bucket between explicit bounds: the middle. The first and the last bucket have only
+/// Returns the value that stands for a bucket between explicit bounds: the middle of its part between the minimum and the
+/// maximum. The first and the last bucket have only
 /// one bound. The minimum stands for the first one, or half its bound, or its bound unless that is positive. The maximum
 /// stands for the last one, or its bound.
 pub fn of_explicit(bounds: &[f64], bucket: usize, range: &Range) -> f64 {
     let low = bucket.checked_sub(1).and_then(|i| bounds.get(i));
     let value = match (low, bounds.get(bucket)) {
-        (Some(low), Some(high)) => low / 2.0 + high / 2.0,
+        (Some(low), Some(high)) => range.clamp(*low) / 2.0 + range.clamp(*high) / 2.0,
         (None, Some(high)) => {
             let inside = if *high > 0.0 { high / 2.0 } else { *high };
             range.exact(range.min).unwrap_or(inside)
@@ -137,7 +138,13 @@ mod tests {
             max: Some(4.0),
             is_exact: true,
         };
-        assert_eq!(of_explicit(&bounds, 2, &narrow), 3.0);
+        assert_eq!(of_explicit(&bounds, 2, &narrow), 3.5);
+        let within_one_bucket = Range {
+            min: Some(100.0),
+            max: Some(109.0),
+            is_exact: true,
+        };
+        assert_eq!(of_explicit(&[100.0, 250.0], 1, &within_one_bucket), 104.5);
         assert_eq!(of_explicit(&[5.0], 0, &unknown), 2.5);
         assert_eq!(of_explicit(&[f64::MIN, f64::MAX], 1, &unknown), 0.0);
     }

@@ -34,7 +34,9 @@ pub fn parse<'a>(text: &'a [u8], receiver: &mut impl Receiver) -> Option<Parts<'
         ..Parts::default()
     };
     let text = structured_data(rest, &mut parts.parameters, receiver);
-    parts.text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    // rsyslog keeps the blank that precedes the message in the older format: RSYSLOG_SyslogProtocol23Format.
+    parts.text = text.strip_prefix(b" ").unwrap_or(text);
     Some(parts)
 }
 

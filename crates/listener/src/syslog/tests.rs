@@ -58,6 +58,13 @@ fn examples_of_rfc_5424_are_read() {
     );
 }
 
+#[test]
+fn rsyslog_sends_a_blank_before_the_message() {
+    let record = |text: &str| format!("4 {text} app=app host=h facility=local4");
+    is("<165>1 - h app - - -  started", &record("started"));
+    is("<165>1 - h app - - -   indented", &record(" indented"));
+}
+
 /// The examples of RFC 3164, section 5.4. Its receivers take `CST` for a host and the last time for invalid; here zones
 /// and years are read.
 #[test]
