@@ -50,6 +50,8 @@ async function main() {
         }
         open.add(round < 3 ? 5 : -3);
         temperature.record(19.5 + round);
+        // The clock of the SDK has milliseconds: a total whose start is its time has no known start.
+        await new Promise((done) => setTimeout(done, 20));
         await provider.forceFlush();
     }
     const logs = new LoggerProvider({
