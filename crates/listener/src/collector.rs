@@ -17,7 +17,7 @@ use aggregator_protocol::number::Number;
 use crate::batch::{Batch, BatchedEntry, BatchedReport, BatchedValue, MAX_TIMES, MAX_VALUES};
 use crate::identity::{Identity, IdentitySettings};
 use crate::report::{
-    Attribute, Distribution, LogRecord, ObjectReport, Receiver, Sample, SampleValue,
+    Attribute, Distribution, LogRecord, ObjectReport, Receiver, Sample, SampleValue, TOO_MUCH,
 };
 use crate::sets::{SetSettings, Sets};
 
@@ -78,6 +78,7 @@ pub struct Unreported {
 struct OpenRequest {
     limits: RequestLimits,
     content: usize,
+    is_over: bool,
     unreported: Unreported,
 }
 
@@ -93,6 +94,7 @@ pub struct Collector {
     /// Unix milliseconds; 0: not known.
     now_ms: u64,
     wrong_times: u64,
+    skipped: u64,
     request: Option<OpenRequest>,
 }
 
@@ -108,6 +110,7 @@ impl Collector {
             invalid: BTreeMap::new(),
             now_ms: 0,
             wrong_times: 0,
+            skipped: 0,
             request: None,
         }
     }
@@ -117,6 +120,7 @@ impl Collector {
         self.request = Some(OpenRequest {
             limits,
             content: 0,
+            is_over: false,
             unreported: Unreported::default(),
         });
     }
@@ -140,8 +144,10 @@ impl Collector {
         let of = |attribute: &Attribute<'_>| attribute.name.len() + attribute.value.len();
         let bytes = bytes + attributes.iter().map(of).sum::<usize>();
         request.content = request.content.saturating_add(bytes);
-        match request.content > request.limits.content || reports > request.limits.reports {
-            true => Err("a request with too much content, or too many repetitions"),
+        request.is_over |=
+            request.content > request.limits.content || reports > request.limits.reports;
+        match request.is_over {
+            true => Err(TOO_MUCH),
             false => Ok(()),
         }
     }
@@ -225,9 +231,14 @@ impl Collector {
         std::mem::take(&mut self.invalid)
     }
 
-    /// Returns the number of log records whose time the server would reject: they have the time of the server.
-    pub fn wrong_times(&self) -> u64 {
-        self.wrong_times
+    /// Removes and returns the number of log records whose time the server would reject: they have the time of the server.
+    pub fn take_wrong_times(&mut self) -> u64 {
+        std::mem::take(&mut self.wrong_times)
+    }
+
+    /// Removes and returns the number of values that are no samples.
+    pub fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Returns the table of series.
@@ -397,6 +408,14 @@ impl Receiver for Collector {
         let invalid = self.invalid.entry(reason).or_default();
         invalid.count += 1;
         write_example(&mut invalid.example, input);
+    }
+
+    fn takes_more(&self) -> bool {
+        self.request.as_ref().is_none_or(|request| !request.is_over)
+    }
+
+    fn skipped(&mut self, count: u64) {
+        self.skipped += count;
     }
 }
 

@@ -15,7 +15,8 @@ pub struct Counts(Mutex<BTreeMap<&'static str, ProtocolCounts>>);
 /// The counts of a protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ProtocolCounts {
-    /// Samples, log records and objects that were received, without invalid ones.
+    /// The reports of what was received, without invalid input: of samples, log records, errors and objects. A log record
+    /// that is also an error is two. It is the sum of `counted`, `late`, `rejected`, `dropped` and those without a reply.
     pub received: u64,
     /// Those that the server has counted.
     pub counted: u64,
@@ -31,6 +32,13 @@ pub struct ProtocolCounts {
     pub kernel_dropped: u64,
     /// Samples of series beyond the limit of instances, which are reported as `name@other`.
     pub other: u64,
+    /// Log records with a time that the server would reject: they have the time of their arrival.
+    pub wrong_times: u64,
+    /// Values that are no samples, such as strings of InfluxDB.
+    pub skipped: u64,
+    /// Totals of histograms that were forgotten because there were too many: what was added before their next total is not
+    /// known.
+    pub evicted: u64,
     /// Input that the protocol cannot use, by reason.
     pub invalid: BTreeMap<&'static str, Invalid>,
 }
@@ -75,6 +83,21 @@ impl Counts {
     /// Adds samples of series beyond the limit of instances.
     pub fn other(&self, protocol: &'static str, count: u64) {
         self.change(protocol, |counts| counts.other += count);
+    }
+
+    /// Adds log records whose times are wrong.
+    pub fn wrong_times(&self, protocol: &'static str, count: u64) {
+        self.change(protocol, |counts| counts.wrong_times += count);
+    }
+
+    /// Adds values that are no samples.
+    pub fn skipped(&self, protocol: &'static str, count: u64) {
+        self.change(protocol, |counts| counts.skipped += count);
+    }
+
+    /// Sets the number of totals that were forgotten.
+    pub fn set_evicted(&self, protocol: &'static str, count: u64) {
+        self.change(protocol, |counts| counts.evicted = count);
     }
 
     /// Adds input that a protocol cannot use.

@@ -72,7 +72,14 @@ impl Intake {
 
     /// Parses an input of so many bytes that nobody waits for.
     pub fn feed_long(&self, bytes: usize, parse: impl FnOnce(&mut Collector)) {
-        beside_others(bytes, || self.feed(parse));
+        beside_others(bytes, || {
+            self.feed(|collector| {
+                // It may be that of a hostile target.
+                collector.begin_request(self.limits(bytes));
+                parse(collector);
+                collector.end_request();
+            });
+        });
     }
 
     /// Parses a request of so many bytes, and waits until the server has answered its reports, as [`Reporter::report`] does.
@@ -91,21 +98,20 @@ impl Intake {
             let mut collector = self.collector.lock();
             // Reports of other requests are not mixed with these.
             self.send(&mut collector);
-            collector.begin_request(RequestLimits {
-                content: MIN_CONTENT + MAX_REPETITION * bytes,
-                reports: self.reporter.limit() / 2,
-            });
+            collector.begin_request(self.limits(bytes));
             let parsed = parse(&mut collector);
             (parsed, collector.end_request(), collector.take())
         };
         let (parsed, unreported, reports) = beside_others(bytes, parse);
-        let inputs = reports.iter().map(|report| report.inputs()).sum();
         let answer = self.reporter.report(reports, gone).await;
-        // What is not kept will be received again.
-        if answer.is_ok() {
-            self.counts.received(self.protocol, inputs);
-        }
         (parsed, unreported, answer)
+    }
+
+    fn limits(&self, bytes: usize) -> RequestLimits {
+        RequestLimits {
+            content: MIN_CONTENT + MAX_REPETITION * bytes,
+            reports: self.reporter.limit() / 2,
+        }
     }
 
     /// Returns `false` if the server cannot be reached.
@@ -120,7 +126,10 @@ impl Intake {
         self.send(&mut collector);
         let invalid = collector.take_invalid();
         let other = collector.identity().overflowed();
+        let (wrong_times, skipped) = (collector.take_wrong_times(), collector.take_skipped());
         drop(collector);
+        self.counts.wrong_times(self.protocol, wrong_times);
+        self.counts.skipped(self.protocol, skipped);
         for ((protocol, reason), invalid) in invalid {
             self.counts.invalid(protocol, reason, invalid);
         }

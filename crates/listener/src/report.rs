@@ -115,4 +115,17 @@ pub trait Receiver {
     /// Counts input that the protocol cannot use. `reason` says why, as "an invalid value". `input` is the part of the
     /// input that is not used, such as one line.
     fn invalid(&mut self, reason: &'static str, input: &[u8]);
+
+    /// Returns false once a request has passed on more than it may: the rest of it is invalid for the reason [`TOO_MUCH`].
+    fn takes_more(&self) -> bool {
+        true
+    }
+
+    /// Counts values that are valid and no samples, such as strings.
+    fn skipped(&mut self, count: u64) {
+        let _ = count;
+    }
 }
+
+/// The reason why the rest of a request is not used.
+pub const TOO_MUCH: &str = "a request with too much content, or too many repetitions";

@@ -145,11 +145,10 @@ impl Reporter {
                 ticket: ticket.cloned(),
             };
             for dropped in buffer.push(entry) {
-                self.0
-                    .counts
-                    .dropped(dropped.report.protocol(), dropped.report.inputs());
-                if let Some(ticket) = dropped.ticket {
-                    ticket.lost(dropped.report.inputs());
+                let inputs = dropped.report.inputs();
+                match dropped.ticket {
+                    Some(ticket) => ticket.lost(inputs),
+                    None => self.0.counts.dropped(dropped.report.protocol(), inputs),
                 }
             }
         }
@@ -396,10 +395,12 @@ impl Sender<'_> {
             if let Some(reason) = outcome.reason() {
                 warnings.warn(&format!("{}: {reason}", report.protocol()));
             }
-            counts.answered(report.protocol(), &outcome);
             if let Some(ticket) = &entry.ticket {
+                // Without an answer, its sender repeats it.
+                counts.received(report.protocol(), outcome.inputs());
                 ticket.answered(&outcome);
             }
+            counts.answered(report.protocol(), &outcome);
         };
         self.outbox.send(connection, each).await
     }

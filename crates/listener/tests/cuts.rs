@@ -107,6 +107,7 @@ fn reports_count_once_although_connections_are_cut() {
                 }
                 drop((samples, records));
                 listener.until_up(true);
+                listener.assert_counts_add_up();
                 assert_eq!(listener.end().unwrap(), 0);
                 (rounds, logs)
             })

@@ -100,7 +100,7 @@ fn garbage_is_counted() {
         socket.send(packet.as_bytes()).unwrap();
     }
     socket.send(b"end:1|c").unwrap();
-    place.listener.until_sent();
+    place.listener.assert_counts_add_up();
     assert!(place.is_usable());
 }
 
@@ -401,4 +401,5 @@ fn repetitions_in_a_body_are_limited() {
     let grown = rss().saturating_sub(before);
     assert!(grown < 200 << 20, "{grown}");
     assert!(place.is_usable());
+    place.listener.assert_counts_add_up();
 }

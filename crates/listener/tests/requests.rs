@@ -92,6 +92,7 @@ fn requests_are_refused_while_the_server_is_down() {
     assert_eq!(number(&place.server, "cpu.value", "total"), 2.0);
     assert_eq!(number(&place.server, "orders", "total"), 3.0);
     assert_eq!(place.listener.count("otlp", "received"), 1);
+    place.listener.assert_counts_add_up();
 }
 
 #[test]
@@ -112,6 +113,7 @@ fn request_whose_reply_is_lost_counts_once() {
     });
     assert_eq!(answer.0, 204, "{answer:?}");
     assert_eq!(number(&place.server, "cpu.value", "total"), 4.0);
+    place.listener.assert_counts_add_up();
 }
 
 #[test]
@@ -156,6 +158,7 @@ fn request_without_a_server_is_not_kept() {
     assert_eq!(place.export(&histogram(start, start + 1, 7)).0, 200);
     assert_eq!(number(&place.server, "late.value", "total"), 2.0);
     assert_eq!(number(&place.server, "hist", "samples"), 7.0);
+    place.listener.assert_counts_add_up();
 }
 
 #[test]
@@ -179,6 +182,7 @@ fn full_server_is_answered() {
     assert_eq!(place.export(&histogram(start, start + 1, 7)).0, 200);
     assert_eq!(place.export(&histogram(start, start + 1, 7)).0, 200);
     assert_eq!(number(&place.server, "hist", "samples"), 7.0);
+    place.listener.assert_counts_add_up();
 }
 
 #[test]
@@ -204,6 +208,7 @@ fn reports_outlive_a_server_without_memory() {
     assert_eq!(number(&place.server, "sent", "total"), 10.0);
     assert_eq!(number(&place.server, "b.value", "total"), 1.0);
     assert_eq!(place.listener.count("statsd", "rejected"), 0);
+    place.listener.assert_counts_add_up();
 }
 
 #[test]
@@ -217,4 +222,5 @@ fn request_without_the_right_may_be_repeated() {
     let _: redis::Value = place.server.ask("ACL SETUSER default +agg.mstat");
     assert_eq!(place.write("a value=1").0, 204);
     assert_eq!(number(&place.server, "a.value", "total"), 1.0);
+    place.listener.assert_counts_add_up();
 }

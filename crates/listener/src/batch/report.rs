@@ -362,6 +362,11 @@ impl BatchedReport {
 }
 
 impl Outcome {
+    /// Returns the number of samples, entries or objects.
+    pub fn inputs(&self) -> u64 {
+        self.counted + self.late + self.rejected_inputs()
+    }
+
     /// Returns the number of samples, entries or objects that the server has rejected.
     pub fn rejected_inputs(&self) -> u64 {
         self.rejected.iter().map(|rejected| rejected.inputs).sum()

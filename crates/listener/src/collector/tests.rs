@@ -287,7 +287,7 @@ fn record_with_a_wrong_time_has_that_of_the_server() {
     let with_time = |words: &String| words.contains(" AT ");
     let shown: Vec<_> = words(&mut collector).iter().map(with_time).collect();
     assert_eq!(shown, [true, false, false, false, false, true]);
-    assert_eq!(collector.wrong_times(), 4);
+    assert_eq!(collector.take_wrong_times(), 4);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Addresses, Config, Prometheus};
 use crate::net::Address;
 
-/// The least buffer, bytes: that of a full command.
-const MIN_BUFFER: u64 = 64 << 10;
+/// The least buffer, bytes. A larger report does not fit in, and is dropped.
+const MIN_BUFFER: u64 = 16 << 10;
 
 /// The least and the largest limit of bodies, bytes.
 const MIN_BODY: u64 = 1 << 10;
@@ -27,7 +27,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         }
     }
     if config.buffer.0 < MIN_BUFFER {
-        return Err("buffer is below 64kb".into());
+        return Err("buffer is below 16kb".into());
     }
     if config.max_body.0 < MIN_BODY {
         return Err("max-body is below 1kb".into());

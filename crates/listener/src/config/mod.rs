@@ -55,8 +55,8 @@ pub struct Config {
     pub errors_from: Option<LogLevel>,
     /// Patterns of the names of attributes that distinguish series.
     pub identity: Vec<String>,
-    /// Patterns of the names of attributes that are left out: by default `service.instance.id`, which SDKs of OpenTelemetry
-    /// choose at random for each start of a process.
+    /// Patterns of the names of attributes that are left out. Series that differ only in them become one: counters of several
+    /// processes must not.
     pub drop: Vec<String>,
     /// The number of series of one name. Further ones are `name@other`.
     pub max_instances: u32,
@@ -90,7 +90,7 @@ impl Default for Config {
             flush_interval: Time(Duration::from_millis(100)),
             errors_from: None,
             identity: vec!["*".into()],
-            drop: vec!["service.instance.id".into()],
+            drop: Vec::new(),
             max_instances: 1000,
             max_connections: 1000,
             idle_timeout: Time(Duration::from_secs(600)),
@@ -417,7 +417,7 @@ targets = ["127.0.0.1:9100"]
             ("node = \"a\"", ": expected one of the tables [statsd]"),
             ("max-connections = 0\n[statsd]", ": max-connections is 0"),
             ("max-instances = 0\n[statsd]", ": max-instances is 0"),
-            ("buffer = \"1kb\"\n[statsd]", ": buffer is below 64kb"),
+            ("buffer = \"1kb\"\n[statsd]", ": buffer is below 16kb"),
             ("max-body = \"2gb\"\n[statsd]", ": max-body is above 1gb"),
             (
                 "[statsd]\n[graphite]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:8125\"]",

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use crate::collector::Unreported;
-use crate::influx::{self, Precision, Rules};
+use crate::influx::{self, Precision, Rules, Summary};
 use crate::intake::Intake;
 use crate::net::body::{Bodies, BodyError};
 
@@ -67,7 +67,7 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
             let reason = answer.reason.unwrap_or_default();
             retry(StatusCode::TOO_MANY_REQUESTS, "too many requests", &reason)
         }
-        Ok(answer) => match (summary.message().or(message(unreported)), answer.reason) {
+        Ok(answer) => match (message(&summary, unreported), answer.reason) {
             (None, None) => empty(StatusCode::NO_CONTENT),
             (Some(text), _) => error(StatusCode::BAD_REQUEST, "invalid", &text),
             (None, Some(reason)) => {
@@ -82,13 +82,18 @@ async fn write(State(app): State<Arc<App>>, request: Request) -> Response {
     }
 }
 
-/// Returns the message about samples that are not reported; none if all are.
-fn message(unreported: Unreported) -> Option<String> {
+/// Returns the message about what of a request is not used; none if all is.
+fn message(summary: &Summary, unreported: Unreported) -> Option<String> {
     let Unreported { count, reason } = unreported;
-    reason.map(|reason| {
-        let samples = format::count(count, "sample");
-        format!("partial write: {samples} not reported: {reason}")
-    })
+    let Some(reason) = reason else {
+        return summary.message();
+    };
+    let start = match summary.message() {
+        Some(message) => format!("{message}; "),
+        None => "partial write: ".to_owned(),
+    };
+    let samples = format::count(count, "sample");
+    Some(format!("{start}{samples} not reported: {reason}"))
 }
 
 /// Returns the unit of times that a query names. Version 1 calls nanoseconds `n`, version 2 `ns`.

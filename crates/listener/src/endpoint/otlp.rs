@@ -164,6 +164,8 @@ async fn pass_on(
         }
     };
     let (outcome, unreported, answer) = app.intake.request(body.len(), parse, gone).await;
+    let evicted = app.state.lock().evicted();
+    app.intake.counts().set_evicted(NAME, evicted);
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(malformed) => return RequestOutcome::Invalid(malformed.to_string()),

@@ -289,6 +289,7 @@ impl Scraper {
         self.intake.feed_long(body.bytes.len(), |collector| {
             let state = &mut self.totals.state.lock();
             prometheus::parse(&body.bytes, &scrape, state, collector);
+            self.intake.counts().set_evicted(NAME, state.evicted());
         });
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 use aggregator_protocol::number::Number;
 
-use crate::report::{Receiver, Sample, SampleValue};
+use crate::report::{Receiver, Sample, SampleValue, TOO_MUCH};
 
 use line::Reader;
 use value::Value;
@@ -117,12 +117,21 @@ fn pass_on(
     receiver: &mut impl Receiver,
 ) {
     summary.lines += 1;
+    if !receiver.takes_more() {
+        summary.add_invalid(line.number, TOO_MUCH);
+        return receiver.invalid(TOO_MUCH, line.measurement.as_bytes());
+    }
     summary.skipped_strings += line.strings;
+    receiver.skipped(line.strings);
     name.clear();
     name.push_str(&line.measurement);
     name.push('.');
     let start = name.len();
     for (field, value) in &line.fields {
+        if !receiver.takes_more() {
+            summary.add_invalid(line.number, TOO_MUCH);
+            return receiver.invalid(TOO_MUCH, line.measurement.as_bytes());
+        }
         name.truncate(start);
         name.push_str(&field.unescaped(line::KEY_ESCAPES));
         match sample_value(*value, rules, name) {

@@ -8,7 +8,7 @@ use super::points::Attributes;
 use super::text::{any_value, attribute, hex, json_object, text};
 use super::wire::{Fields, messages};
 use super::{Encoding, Malformed, Outcome, State, checked, millis, resource, schema};
-use crate::report::{Attribute, LogRecord, Receiver};
+use crate::report::{Attribute, LogRecord, Receiver, TOO_MUCH};
 
 /// Names of levels that other systems have, besides those of [`level`].
 const OTHER_NAMES: [(&str, u8); 11] = [
@@ -99,6 +99,9 @@ fn log_record<'a>(
     let (mut name, mut body, mut event, mut trace, mut span) =
         (&[][..], &[][..], &[][..], &[][..], &[][..]);
     let mut exception = Exception::default();
+    if !receiver.takes_more() {
+        return Err(TOO_MUCH);
+    }
     attributes.begin();
     for (number, value) in Fields::new(message) {
         match number {

@@ -9,7 +9,7 @@ use super::text::text;
 use super::wire::{Fields, Value, messages};
 use super::{Encoding, Malformed, Outcome, State, buckets, checked, millis, resource, schema};
 use crate::otlp::cumulative::{Difference, Report};
-use crate::report::{Attribute, Distribution, Receiver, Sample, SampleValue};
+use crate::report::{Attribute, Distribution, Receiver, Sample, SampleValue, TOO_MUCH};
 
 /// Passes on the data points of an `ExportMetricsServiceRequest`. Its body is not compressed.
 ///
@@ -116,6 +116,7 @@ impl<'a, R: Receiver> Walk<'_, 'a, R> {
         let is_monotonic = number == 7 && is_monotonic(data);
         for point in messages(data, 1) {
             let result = match (number, temporality) {
+                _ if !self.receiver.takes_more() => Err(TOO_MUCH),
                 _ if metric.name.is_empty() => Err("an empty name"),
                 (_, Err(reason)) => Err(reason),
                 (5, _) => self.number(metric, point, false, SampleValue::Abs),

@@ -49,25 +49,13 @@ pub fn enter<'a>(
     }
 }
 
-/// Returns whether a value is a random UUID (version 4, RFC 9562): some SDKs take one as `service.instance.id` at each start
-/// of a process, which would be another object each time.
-fn is_random(value: &str) -> bool {
-    let is_valid = |(place, byte): (usize, &u8)| match place {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        14 => *byte == b'4',
-        _ => byte.is_ascii_hexdigit(),
-    };
-    value.len() == 36 && value.as_bytes().iter().enumerate().all(is_valid)
-}
-
 /// Returns the name of the service and what identifies its instance; none if nothing does.
 fn key(attributes: &[Attribute<'_>]) -> Option<String> {
     let value = |name: &str| {
         let found = attributes.iter().rfind(|a| a.name == name);
         found.map(|a| &*a.value).filter(|v| !v.is_empty())
     };
-    let mut instances = INSTANCES.iter().filter_map(|name| value(name));
-    let instance = instances.find(|value| !is_random(value));
+    let instance = INSTANCES.iter().find_map(|name| value(name));
     match (value("service.name"), instance) {
         (Some(name), Some(instance)) => Some(format!("{name}/{instance}")),
         (name, instance) => name.or(instance).map(str::to_string),

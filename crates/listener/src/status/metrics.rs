@@ -11,10 +11,10 @@ pub const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A counter of each protocol: its name, help, and value.
 type Counter = (&'static str, &'static str, fn(&ProtocolCounts) -> u64);
 
-const COUNTERS: [Counter; 7] = [
+const COUNTERS: [Counter; 10] = [
     (
         "received",
-        "Samples, log records and objects received.",
+        "Reports of samples, log records, errors and objects received.",
         |c| c.received,
     ),
     ("counted", "Reports that the server has counted.", |c| {
@@ -42,6 +42,17 @@ const COUNTERS: [Counter; 7] = [
         "other",
         "Samples of series beyond the limit of instances.",
         |c| c.other,
+    ),
+    (
+        "wrong_times",
+        "Log records whose time the server would reject.",
+        |c| c.wrong_times,
+    ),
+    ("skipped", "Values that are no samples.", |c| c.skipped),
+    (
+        "evicted",
+        "Totals of histograms that were forgotten.",
+        |c| c.evicted,
     ),
 ];
 

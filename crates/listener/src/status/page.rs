@@ -26,6 +26,9 @@ pub fn page(view: &View) -> String {
         "Dropped",
         "Lost by the kernel",
         "As @other",
+        "Wrong times",
+        "Skipped",
+        "Forgotten",
     ];
     let invalid = view.protocols.iter().flat_map(|(protocol, counts)| {
         counts
@@ -61,7 +64,7 @@ pub fn page(view: &View) -> String {
                             tr {
                                 th scope="row" { (protocol) }
                                 @for (index, n) in [c.received, c.counted, c.late, c.rejected, c.dropped,
-                                    c.kernel_dropped, c.other].into_iter().enumerate() {
+                                    c.kernel_dropped, c.other, c.wrong_times, c.skipped, c.evicted].into_iter().enumerate() {
                                     td.n { span.bad[index > 1 && n > 0] { (grouped(n)) } }
                                 }
                             }

@@ -115,6 +115,27 @@ impl Listener {
         });
     }
 
+    /// Checks that each report that was received has an outcome. None may be without a reply.
+    pub fn assert_counts_add_up(&self) {
+        self.until_sent();
+        let mut counts = Json::Null;
+        let add_up = |counts: &Json| {
+            counts.as_object().unwrap().values().all(|c| {
+                let of = |name: &str| c[name].as_u64().unwrap();
+                of("received") == of("counted") + of("late") + of("rejected") + of("dropped")
+            })
+        };
+        // Requests are counted as received once they are answered.
+        for _ in 0..100 {
+            counts = self.status()["protocols"].clone();
+            if add_up(&counts) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{counts}");
+    }
+
     /// Requests the end, and returns the number of reports that were not sent.
     pub fn end(&mut self) -> Result<u64, RunError> {
         self.shutdown.request();
