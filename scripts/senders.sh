@@ -2,7 +2,8 @@
 # Installs the libraries that the tests of `agg listen` send with into target/senders: those in Python in python/, those in
 # JavaScript in node/. The benchmark of `agg listen` measures npm's statsd, which is among them. What is installed is not
 # installed again. Without Node and npm those in JavaScript are left out, and their tests are skipped. The senders that
-# are programs of Debian (rsyslog, collectd) are installed by scripts/deps.sh.
+# are programs of Debian (rsyslog, collectd) are installed by scripts/deps.sh. syslog-ng cannot be installed beside
+# rsyslog, so its packages are only unpacked, in syslog-ng/.
 #
 #   scripts/senders.sh
 set -euo pipefail
@@ -29,6 +30,19 @@ if ! is_installed python "$want"; then
     # shellcheck disable=SC2086
     "$to/python/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary $in_python
     printf '%s\n' "$want" >"$to/python/installed"
+fi
+
+if command -v apt-get >/dev/null 2>&1 && ! command -v syslog-ng >/dev/null 2>&1 && [ ! -e "$to/syslog-ng/root" ]; then
+    rm -rf "$to/syslog-ng"
+    mkdir -p "$to/syslog-ng/packages"
+    mapfile -t packages < <(apt-cache depends --important syslog-ng-core 2>/dev/null | sed -n 's/^ *Depends: //p' |
+        while read -r package; do dpkg -s "$package" >/dev/null 2>&1 || echo "$package"; done)
+    if (cd "$to/syslog-ng/packages" && apt-get download -qq syslog-ng-core "${packages[@]}" >/dev/null 2>&1); then
+        for package in "$to"/syslog-ng/packages/*.deb; do dpkg-deb -x "$package" "$to/syslog-ng/new"; done
+        mv "$to/syslog-ng/new" "$to/syslog-ng/root"
+    else
+        echo "syslog-ng could not be downloaded with apt-get, and its test is skipped" >&2
+    fi
 fi
 
 if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then

@@ -1,12 +1,12 @@
 //! Programs that send syslog.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::{program, run};
 use crate::listen::contents::expect;
 use crate::listen::*;
-use crate::support::{Running, until};
+use crate::support::{Running, Server, root, until};
 
 #[test]
 fn logger_arrives() {
@@ -68,85 +68,155 @@ fn logger_arrives() {
     assert_eq!(error["key"], "message <*> of logger");
 }
 
-/// Runs rsyslog in a folder, passes messages of `logger` to it, and ends it; `None` if it is missing.
-fn send_by_rsyslog(folder: &Path, action: &str) -> Option<()> {
-    let socket = folder.join("log");
-    let config = format!(
-        "global(workDirectory={folder:?} localHostname=\"web1\")\n\
-         module(load=\"imuxsock\" SysSock.Use=\"off\")\n\
-         input(type=\"imuxsock\" Socket={socket:?} useSpecialParser=\"off\")\n\
-         action(type=\"omfwd\" target=\"127.0.0.1\" {action})\n"
-    );
-    let file = folder.join("rsyslog.conf");
-    std::fs::write(&file, config).unwrap();
-    let mut command = program("rsyslogd", "rsyslog")?;
-    let mut running = Running::start(
-        command
-            .arg("-n")
-            .arg("-f")
-            .arg(&file)
-            .arg("-i")
-            .arg(folder.join("rsyslog.pid")),
-    );
-    until("rsyslog's socket", || socket.exists().then_some(()));
+/// What the machine of the relays is named.
+const HOST: &str = "web1";
+
+/// Passes messages of `logger` to a relay that reads a socket, ends the relay, and compares what arrives. `more_tags` are
+/// those that the relay adds to a message, by its number.
+fn assert_relayed(
+    mut relay: Command,
+    socket: &Path,
+    (server, listener): (Server, Listener),
+    more_tags: impl Fn(u32) -> String,
+) {
+    let Some(logger) = program("logger", "bsdutils") else {
+        return;
+    };
+    let mut relay = Running::start(&mut relay);
+    until("the relay's socket", || socket.exists().then_some(()));
     for (priority, id, message) in [
         ("local0.notice", "--id=4711", "order 17: größe [x] \"paid\""),
         ("daemon.err", "--id=12", "no answer from 10.0.0.7"),
         ("daemon.err", "--id=12", "no answer from 10.0.0.8"),
         ("cron.debug", "--id=1", "-"),
     ] {
-        let mut logger = program("logger", "bsdutils")?;
-        logger.arg("--socket").arg(&socket);
+        let mut logger = Command::new(logger.get_program());
+        logger.arg("--socket").arg(socket);
         run(logger.args(["--tag", "shop", "--priority", priority, id, "--", message]));
     }
-    assert_eq!(running.end_by("TERM").code(), Some(0));
-    Some(())
+    assert_eq!(relay.end_by("TERM").code(), Some(0));
+    let line = |what: &str, facility: &str, number: u32, pid: u32| {
+        let more = more_tags(number);
+        format!("{what} | app:shop facility:{facility} host:{HOST}{more} pid:{pid}")
+    };
+    let expected = [
+        line("LOG NOTICE order 17: größe [x] \"paid\"", "local0", 1, 4711),
+        line("LOG ERROR no answer from 10.0.0.7", "daemon", 2, 12),
+        line("LOG ERROR no answer from 10.0.0.8", "daemon", 3, 12),
+        // The tags are those of the last.
+        line("ERROR 2 no answer from <*>", "daemon", 3, 12),
+        line("LOG DEBUG -", "cron", 4, 1),
+    ];
+    let expected = expected.each_ref().map(String::as_str);
+    expect(&server, listener, &expected, &[]);
+}
+
+/// Starts a server and a listener. Returns them and the port for syslog.
+fn start() -> Option<((Server, Listener), u16)> {
+    let server = server()?;
+    let listener = Listener::start(&server.url(), "--errors-from ERROR");
+    let port = listener.address("syslog", "TCP").port();
+    Some(((server, listener), port))
 }
 
 #[test]
 fn rsyslog_arrives() {
-    for action in [
-        "protocol=\"udp\" template=\"RSYSLOG_TraditionalForwardFormat\"",
-        "protocol=\"udp\" template=\"RSYSLOG_SyslogProtocol23Format\"",
-        "protocol=\"tcp\" template=\"RSYSLOG_TraditionalForwardFormat\" tcp_framing=\"traditional\"",
-        "protocol=\"tcp\" template=\"RSYSLOG_SyslogProtocol23Format\" tcp_framing=\"traditional\"",
-        "protocol=\"tcp\" template=\"RSYSLOG_TraditionalForwardFormat\" tcp_framing=\"octet-counted\"",
-        "protocol=\"tcp\" template=\"RSYSLOG_SyslogProtocol23Format\" tcp_framing=\"octet-counted\"",
-        "protocol=\"tcp\" template=\"RSYSLOG_ForwardFormat\" tcp_framing=\"octet-counted\"",
+    let traditional = "template=\"RSYSLOG_TraditionalForwardFormat\"";
+    let new = "template=\"RSYSLOG_SyslogProtocol23Format\"";
+    for (transport, template) in [
+        ("protocol=\"udp\"", traditional),
+        ("protocol=\"udp\"", new),
+        ("protocol=\"tcp\" tcp_framing=\"traditional\"", traditional),
+        ("protocol=\"tcp\" tcp_framing=\"traditional\"", new),
+        (
+            "protocol=\"tcp\" tcp_framing=\"octet-counted\"",
+            traditional,
+        ),
+        ("protocol=\"tcp\" tcp_framing=\"octet-counted\"", new),
+        ("protocol=\"tcp\"", "template=\"RSYSLOG_ForwardFormat\""),
     ] {
-        let Some(server) = server() else {
-            return;
-        };
-        let listener = Listener::start(&server.url(), "--errors-from ERROR");
-        let port = listener.address("syslog", "TCP").port();
         let folder = tempfile::tempdir().unwrap();
-        if send_by_rsyslog(folder.path(), &format!("port=\"{port}\" {action}")).is_none() {
+        let (folder, file) = (folder.path(), folder.path().join("rsyslog.conf"));
+        let socket = folder.join("log");
+        let Some(mut rsyslog) = program("rsyslogd", "rsyslog") else {
             return;
-        }
-        let tags =
-            |facility: &str, pid: u32| format!("app:shop facility:{facility} host:web1 pid:{pid}");
-        let daemon = tags("daemon", 12);
-        // In this format rsyslog writes the blank after the tag of RFC 3164 as a part of the message.
-        let blank = if action.contains("Protocol23") {
-            " "
-        } else {
-            ""
         };
-        let expected = [
-            format!(
-                "LOG NOTICE {blank}order 17: größe [x] \"paid\" | {}",
-                tags("local0", 4711)
-            ),
-            format!("LOG ERROR {blank}no answer from 10.0.0.7 | {daemon}"),
-            format!("LOG ERROR {blank}no answer from 10.0.0.8 | {daemon}"),
-            format!("ERROR 2 no answer from <*> | {daemon}"),
-            format!("LOG DEBUG {blank}- | {}", tags("cron", 1)),
-        ];
-        expect(
-            &server,
-            listener,
-            &expected.each_ref().map(String::as_str),
-            &[],
+        let Some((started, port)) = start() else {
+            return;
+        };
+        let config = format!(
+            "global(workDirectory={folder:?} localHostname=\"{HOST}\")\n\
+             module(load=\"imuxsock\" SysSock.Use=\"off\")\n\
+             input(type=\"imuxsock\" Socket={socket:?} useSpecialParser=\"off\")\n\
+             action(type=\"omfwd\" target=\"127.0.0.1\" port=\"{port}\" {transport} {template})\n"
         );
+        std::fs::write(&file, config).unwrap();
+        rsyslog.arg("-n").arg("-f").arg(&file);
+        rsyslog.arg("-i").arg(folder.join("rsyslog.pid"));
+        assert_relayed(rsyslog, &socket, started, |_| String::new());
+    }
+}
+
+/// Returns a command of syslog-ng. On a machine with another syslog daemon it cannot be installed, so
+/// scripts/senders.sh unpacks it.
+fn syslog_ng() -> Option<Command> {
+    let unpacked = root().join("target/senders/syslog-ng/root");
+    if !unpacked.exists() {
+        return program("syslog-ng", "syslog-ng-core");
+    }
+    let modules = folders_of(&unpacked.join("usr/lib/syslog-ng"));
+    let libraries = ["lib", "usr/lib"].map(|folder| folders_of(&unpacked.join(folder)));
+    let mut command = Command::new(unpacked.join("usr/sbin/syslog-ng"));
+    command
+        .env(
+            "LD_LIBRARY_PATH",
+            std::env::join_paths(libraries.iter().flatten()).unwrap(),
+        )
+        .arg("--module-path")
+        .arg(&modules[0]);
+    Some(command)
+}
+
+/// Returns the folders in a folder.
+fn folders_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_dir()).collect()
+}
+
+#[test]
+fn syslog_ng_arrives() {
+    for (driver, transport) in [
+        ("network", "udp"),
+        ("syslog", "udp"),
+        ("network", "tcp"),
+        ("syslog", "tcp"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, file) = (folder.path(), folder.path().join("syslog-ng.conf"));
+        let socket = folder.join("log");
+        let Some(mut syslog_ng) = syslog_ng() else {
+            return;
+        };
+        let Some((started, port)) = start() else {
+            return;
+        };
+        let config = format!(
+            "@version: 3.35\n\
+             options {{ use-dns(no); dns-cache(no); }};\n\
+             source in {{ unix-dgram({socket:?} host-override(\"{HOST}\")); }};\n\
+             destination out {{ {driver}(\"127.0.0.1\" port({port}) transport(\"{transport}\")); }};\n\
+             log {{ source(in); destination(out); }};\n"
+        );
+        std::fs::write(&file, config).unwrap();
+        syslog_ng.args(["--foreground", "--no-caps"]);
+        for (option, name) in [("-p", "pid"), ("-c", "control"), ("-R", "persist")] {
+            syslog_ng.arg(option).arg(folder.join(name));
+        }
+        syslog_ng.arg("-f").arg(&file).stderr(Stdio::null());
+        assert_relayed(syslog_ng, &socket, started, |number| match driver {
+            "syslog" => format!(" meta.sequenceId:{number}"),
+            _ => String::new(),
+        });
     }
 }
