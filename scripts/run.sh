@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Demonstrates the module: builds it and agg, starts a Redis server with it on 127.0.0.1:PORT, lets this machine report its
-# metrics, objects, logs and errors, and prints the records that `agg drain` takes out of the queues. Ctrl-C ends all.
+# metrics, objects, logs and errors, and prints the records that `agg drain` takes out of the queues. Programs can report
+# by statsd, OpenTelemetry and syslog to `agg listen`. Ctrl-C ends all.
 #
 #   scripts/run.sh       PORT=7777
 #                        SHOW=json      records as JSON instead of one compact line each
@@ -33,6 +34,8 @@ fail() {
 
 # Leaders of process groups. A Ctrl-C reaches this script alone, which then ends the groups in order.
 reporters=()
+# The protocols that agg listen receives, with their addresses.
+protocols=()
 drain=
 server=
 
@@ -69,11 +72,17 @@ finish() {
 trap 'finish $?' EXIT
 trap 'echo; finish 0' INT TERM HUP
 
+# For connections, or for datagrams where the system lists them.
+is_in_use() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null ||
+        grep -qsE "^ *[0-9]+: [0-9A-F]{8}:$(printf %04X "$((10#$1))") " /proc/net/udp
+}
+
 check_arguments() {
     if ! [[ $port =~ ^[0-9]{1,5}$ ]] || ((10#$port < 1 || 10#$port > 65535)); then
         fail "PORT=$port: expected a number from 1 to 65535, as in: make run PORT=7778"
     fi
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    if is_in_use "$port"; then
         fail "Port $port is in use. Choose another one: make run PORT=$((port + 1))"
     fi
     if [[ $show != pretty && $show != json ]]; then fail "SHOW=$show: expected pretty or json"; fi
@@ -141,6 +150,48 @@ report() {
     fi
 }
 
+# Receives statsd, OTLP and syslog, and shows a status page, each at its usual port unless that is in use.
+listen() {
+    local name port arguments=()
+    for name in statsd:8125 otlp:4318 syslog:5140 listen:9778; do
+        port=${name#*:} name=${name%:*}
+        if is_in_use "$port"; then
+            printf 'Port %s is in use: agg listen does not use it for %s.\n' "$port" "${name/listen/a status page}"
+        else
+            arguments+=("--$name" "127.0.0.1:$port")
+            [ "$name" = listen ] || protocols+=("$name on 127.0.0.1:$port")
+        fi
+    done
+    ((${#protocols[@]})) || return 0
+    start "$agg" listen --node "$node" --errors-from ERROR "${arguments[@]}" 2>"$dir/listen.log"
+    local listener=$!
+    for _ in {1..50}; do
+        if grep -q 'listening on' "$dir/listen.log"; then
+            reporters+=("$listener")
+            return
+        fi
+        kill -0 "$listener" 2>/dev/null || break
+        sleep 0.1
+    done
+    # As a port of UDP that another program has.
+    end "$listener"
+    protocols=()
+    printf 'agg listen did not start: %s\n' "$(tail -n 1 "$dir/listen.log")"
+}
+
+explain_protocols() {
+    ((${#protocols[@]})) || return 0
+    local list
+    list=$(printf ', %s' "${protocols[@]}")
+    cat <<EOF
+
+Programs can report to it by existing protocols, too ($dir/listen.log): ${list:2}
+  echo 'page.time:320|ms' | nc -u -w1 127.0.0.1 8125        a time by statsd, with percentiles in its record
+  echo 'page.time:320|ms' >/dev/udp/127.0.0.1/8125          the same by bash alone
+  logger -n 127.0.0.1 -P 5140 -d -p user.err 'disk full'    a log entry and an error, by syslog
+EOF
+}
+
 explain() {
     cat <<EOF
 
@@ -157,8 +208,9 @@ In another terminal:
   redis-cli -3 -p $port AGG.INFO $node                                what the node holds
   $agg top --redis redis://127.0.0.1:$port                   a live view
   $agg report --redis redis://127.0.0.1:$port -o node.html   a page with plots
-
 EOF
+    explain_protocols
+    echo
     if [ -n "$config" ]; then
         echo "'agg poll --config $config' drains the queues; its log follows. Ctrl-C ends everything."
     else
@@ -176,6 +228,7 @@ unset AGG_PASSWORD
 if [ -n "$config" ]; then "$agg" check --config "$config" || exit 1; fi
 start_server
 report
+listen
 explain
 if [ -n "$config" ]; then
     start "$agg" poll --config "$config"
