@@ -107,6 +107,7 @@ fn quoted_messages_exist_in_the_sources() {
         "crates/protocol/src",
         "crates/client/src",
         "crates/poller/src",
+        "crates/listener/src",
         "crates/agg/src",
     ];
     let all: Vec<String> = folders
@@ -208,6 +209,11 @@ fn every_configuration_and_discovery_error_is_listed() {
     let (quoted, mut missing) = (quoted(), Vec::new());
     for folder in [
         "crates/poller/src",
+        "crates/listener/src/config",
+        "crates/listener/src/listen",
+        "crates/listener/src/net",
+        "crates/listener/src/endpoint",
+        "crates/agg/src/listen",
         "crates/client/src/discovery",
         "crates/agg/src/scan",
         "crates/agg/src/host",
@@ -235,6 +241,61 @@ fn every_configuration_and_discovery_error_is_listed() {
         missing.is_empty(),
         "not in docs/troubleshooting.md: {missing:#?}"
     );
+}
+
+/// The sources of each protocol of agg listen, and the page that lists why its input is not used.
+const REASONS: [(&str, &[&str]); 7] = [
+    ("docs/listen/statsd.md", &["statsd"]),
+    ("docs/listen/graphite.md", &["graphite.rs"]),
+    ("docs/listen/opentelemetry.md", &["otlp"]),
+    ("docs/listen/syslog.md", &["syslog", "endpoint/syslog.rs"]),
+    ("docs/listen/influxdb.md", &["influx"]),
+    ("docs/listen/prometheus.md", &["prometheus"]),
+    ("docs/agg-listen.md", &["collector.rs", "identity/series.rs"]),
+];
+
+/// Returns the constants that a source passes on as the reason of an error, or of input that is not used.
+fn reasons(source: &str) -> Vec<String> {
+    let end = source.find("#[cfg(test)]\nmod ").unwrap_or(source.len());
+    let source = &source[..end];
+    let mut found = Vec::new();
+    for start in ["Err(", "ok_or(", "invalid(", "reject("] {
+        for (at, _) in source.match_indices(start) {
+            let behind = source[at + start.len()..].trim_start();
+            let text = behind.strip_prefix('"').and_then(|t| t.split_once('"'));
+            found.extend(text.map(|(text, _)| text.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_reason_of_unused_input_is_on_the_page_of_its_protocol() {
+    let listener = page::root().join("crates/listener/src");
+    let mut missing = Vec::new();
+    for (page, sources) in REASONS {
+        let text = page::read(page);
+        let mut count = 0;
+        let mut look = |path: &std::path::Path| {
+            let is_test = path.iter().any(|p| p == "tests" || p == "tests.rs");
+            let source = std::fs::read_to_string(path).unwrap();
+            for reason in reasons(&source).into_iter().filter(|_| !is_test) {
+                count += 1;
+                if !text.contains(&format!("`{reason}`")) {
+                    missing.push(format!("{page}: {reason} of {}", path.display()));
+                }
+            }
+        };
+        for source in sources {
+            let path = listener.join(source);
+            match path.is_dir() {
+                true => page::walk(&path, &mut look),
+                false => look(&path),
+            }
+        }
+        assert!(count > 0, "{page}");
+    }
+    assert!(missing.is_empty(), "not on these pages: {missing:#?}");
 }
 
 /// Records a message that the page lacks.

@@ -29,10 +29,10 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the pages that are tested here: those of docs/ and docs/sinks/, and CONTRIBUTING.md.
+/// Returns the pages that are tested here: those of docs/, docs/listen/ and docs/sinks/, and CONTRIBUTING.md.
 pub fn pages() -> Vec<String> {
     let mut pages = vec!["CONTRIBUTING.md".to_owned()];
-    for folder in ["docs", "docs/sinks"] {
+    for folder in ["docs", "docs/listen", "docs/sinks"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.ends_with(".md") {

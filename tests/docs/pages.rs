@@ -6,12 +6,19 @@ use crate::session::Session;
 use testkit::*;
 
 /// The pages whose commands run below.
-const RUN: [&str; 10] = [
+const RUN: [&str; 17] = [
     "docs/architecture.md",
     "docs/operations.md",
     "docs/migration.md",
     "docs/troubleshooting.md",
     "docs/agg-poll.md",
+    "docs/agg-listen.md",
+    "docs/listen/statsd.md",
+    "docs/listen/graphite.md",
+    "docs/listen/syslog.md",
+    "docs/listen/opentelemetry.md",
+    "docs/listen/influxdb.md",
+    "docs/listen/prometheus.md",
     "docs/sinks/stdout.md",
     "docs/sinks/file.md",
     "docs/sinks/influxdb.md",
@@ -57,6 +64,41 @@ fn commands_of_troubleshooting_run() {
 #[test]
 fn agg_poll_runs() {
     run("docs/agg-poll.md");
+}
+
+#[test]
+fn agg_listen_runs() {
+    run("docs/agg-listen.md");
+}
+
+#[test]
+fn listen_statsd_runs() {
+    run("docs/listen/statsd.md");
+}
+
+#[test]
+fn listen_graphite_runs() {
+    run("docs/listen/graphite.md");
+}
+
+#[test]
+fn listen_syslog_runs() {
+    run("docs/listen/syslog.md");
+}
+
+#[test]
+fn listen_opentelemetry_runs() {
+    run("docs/listen/opentelemetry.md");
+}
+
+#[test]
+fn listen_influxdb_runs() {
+    run("docs/listen/influxdb.md");
+}
+
+#[test]
+fn listen_prometheus_runs() {
+    run("docs/listen/prometheus.md");
 }
 
 #[test]

@@ -13,7 +13,9 @@ use crate::page::{Step, root};
 use testkit::*;
 
 /// Ports that pages may name besides 7777.
-const PORTS: [u16; 7] = [6379, 7778, 7779, 7781, 7782, 8086, 8125];
+const PORTS: [u16; 13] = [
+    2003, 4317, 4318, 5140, 6379, 7778, 7779, 7781, 7782, 8086, 8125, 9100, 9778,
+];
 
 /// Longer than any step takes.
 const LONG: Duration = Duration::from_secs(300);
@@ -64,6 +66,14 @@ impl Session {
         );
         let server = which(&program()?);
         shim(&at("bin/redis-server"), &format!("exec {server} \"$@\""));
+        // The libraries that programs send with; without them, programs of these pages fail.
+        let python = root().join("target/senders/python/bin/python");
+        if python.exists() {
+            shim(
+                &at("bin/python3"),
+                &format!("exec {} \"$@\"", python.display()),
+            );
+        }
         let mut ports = vec![(7777, port)];
         ports.extend(PORTS.map(|named| (named, free_port())));
         Some(Session { dir, ports })
