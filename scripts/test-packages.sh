@@ -146,8 +146,8 @@ until_so "the server comes back after a kill -9" holds 1
 say "keeps its data and settings across a restart and a kill -9"
 
 exposure() { within systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9]*\)\.\([0-9]*\) .*/\1\2/p'; }
-for unit in redis-aggregator agg-poll; do
-    [ "$unit" = redis-aggregator ] || install "$(deb agg)"
+for unit in redis-aggregator agg-poll agg-listen; do
+    [ "$unit" != agg-poll ] || install "$(deb agg)"
     level=$(exposure "$unit")
     [ "$level" -le 20 ] || fail "systemd-analyze security $unit: $level tenths"
     say "$unit: exposure ${level:0:-1}.${level: -1} of 10 by systemd-analyze security"
@@ -179,6 +179,20 @@ disks() { cli admin AGG.SCAN "$1" REALITY 0 COUNT 1000 WITHVALUES | grep -o 'rea
 [ -n "$(disks outside)" ] || fail "no disk is reported"
 is "disks as they are" "$(disks outside)" "$(disks node-of-the-test)"
 until_so "the reporter" active agg-host
+
+is "the listener before it is enabled" inactive "$(within systemctl is-active agg-listen || true)"
+within setpriv --reuid agg --regid agg --init-groups agg listen --check --config /etc/agg/listen.toml 2>"$work/check" || fail "$(cat "$work/check")"
+within systemctl start agg-listen
+listening() { within test -S /run/agg-listen/statsd.sock; }
+until_so "the socket of the listener" listening
+# UDP, and a Unix socket of the service, as any user.
+within bash -c 'echo "from.the.listener:320|ms" >/dev/udp/127.0.0.1/8125'
+received() { [[ $(cli admin AGG.GET node-of-the-test METRIC from.the.listener) == *from.the.listener* ]]; }
+until_so "a sample of statsd" received
+is "the socket's permissions" 666 "$(within stat -c %a /run/agg-listen/statsd.sock)"
+within systemctl reload agg-listen
+is "the listener after a reload" active "$(within systemctl is-active agg-listen)"
+say "the listener reports what it receives, and reloads"
 is "the manual" agg-poll "$(within man -w agg-poll | sed 's,.*/\(agg-poll\)\.1.*,\1,')"
 say "the poller reports that it is ready, drains and reloads; agg-host reports the machine"
 
@@ -215,7 +229,7 @@ is "the node's pattern" 1 "$(within grep -c '^user node-poller .*%W~poller ' /et
 say "a machine gets a new name and new passwords by dpkg-reconfigure"
 
 within apt-get remove -y -qq agg redis-aggregator >"$work/apt.log" 2>&1 || fail "$(cat "$work/apt.log")"
-for unit in redis-aggregator agg-poll agg-host; do
+for unit in redis-aggregator agg-poll agg-host agg-listen; do
     is "$unit after removal" inactive "$(within systemctl is-active "$unit" || true)"
 done
 for path in /usr/bin/agg /usr/lib/redis/modules/libaggregator.so /usr/lib/systemd/system/agg-poll.service; do

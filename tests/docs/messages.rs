@@ -251,7 +251,10 @@ const REASONS: [(&str, &[&str]); 7] = [
     ("docs/listen/syslog.md", &["syslog", "endpoint/syslog.rs"]),
     ("docs/listen/influxdb.md", &["influx"]),
     ("docs/listen/prometheus.md", &["prometheus"]),
-    ("docs/agg-listen.md", &["collector.rs", "identity/series.rs"]),
+    (
+        "docs/agg-listen.md",
+        &["collector.rs", "identity/series.rs"],
+    ),
 ];
 
 /// Returns the constants that a source passes on as the reason of an error, or of input that is not used.
