@@ -11,10 +11,12 @@ mod view;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aggregator_protocol::host_name;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 
@@ -58,8 +60,12 @@ impl Status {
     }
 }
 
-/// Returns the handlers.
-pub fn router(status: Arc<Status>) -> Router {
+/// Returns the handlers. `allowed_hosts` are further names by which they may be requested.
+pub fn router(status: Arc<Status>, allowed_hosts: &[String]) -> Router {
+    let allowed: Vec<String> = allowed_hosts
+        .iter()
+        .map(|name| name.to_lowercase())
+        .collect();
     Router::new()
         .route("/", get(home))
         .route("/status.json", get(json))
@@ -67,7 +73,35 @@ pub fn router(status: Arc<Status>) -> Router {
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .fallback(not_found)
+        .layer(middleware::from_fn_with_state(
+            Arc::new(allowed),
+            check_host,
+        ))
         .with_state(status)
+}
+
+/// Rejects requests for another machine: see [`host_name::is_allowed`].
+async fn check_host(
+    State(allowed): State<Arc<Vec<String>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str());
+    let header = request.headers().get(header::HOST);
+    let host = authority.or(header.and_then(|host| host.to_str().ok()));
+    let own = rustix::system::uname();
+    let own = own.nodename().to_string_lossy();
+    match host.is_none_or(|host| host_name::is_allowed(host, &own, &allowed)) {
+        true => next.run(request).await,
+        false => {
+            let text = "host name not allowed: use the address, or add the name to allowed-hosts in the configuration \
+                        of agg listen\n";
+            respond(StatusCode::MISDIRECTED_REQUEST, TEXT, text.into())
+        }
+    }
 }
 
 async fn home(State(status): State<Arc<Status>>) -> Response {

@@ -403,3 +403,28 @@ fn repetitions_in_a_body_are_limited() {
     assert!(place.is_usable());
     place.listener.assert_counts_add_up();
 }
+
+#[test]
+fn web_pages_can_neither_report_nor_read() {
+    let Some(place) = Place::start("allowed-hosts = [\"Grid.example\"]", "8mb") else {
+        return;
+    };
+    let origin = [("origin", "http://evil.example")];
+    let (status, _, _) = http(place.influx, "POST", "/write", &origin, b"cpu value=1");
+    assert_eq!(status, 403);
+    assert_eq!(number(&place.server, "cpu.value", "samples"), 0.0);
+    for (host, expected) in [
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:80", 421),
+        ("grid.example:80", 200),
+        ("localhost", 200),
+    ] {
+        let mut stream = TcpStream::connect(place.listener.status_address()).unwrap();
+        let head =
+            format!("GET /status.json HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(parse_answer(&answer).0, expected, "{host}");
+    }
+}

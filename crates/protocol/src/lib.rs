@@ -7,6 +7,7 @@
 pub mod format;
 pub mod glob;
 pub mod grouping;
+pub mod host_name;
 pub mod level;
 pub mod line_protocol;
 pub mod masking;

@@ -47,6 +47,8 @@ pub struct Config {
     pub tags: Vec<Tag>,
     /// The address of the status page.
     pub listen: Option<Address>,
+    /// Names by which the status page may be requested, besides addresses and the name of this machine.
+    pub allowed_hosts: Vec<String>,
     /// Bytes of reports that are kept while the server is down.
     pub buffer: Size,
     /// The time for which reports are collected before they are sent.
@@ -86,6 +88,7 @@ impl Default for Config {
             node: None,
             tags: Vec::new(),
             listen: None,
+            allowed_hosts: Vec::new(),
             buffer: Size(64 << 20),
             flush_interval: Time(Duration::from_millis(100)),
             errors_from: None,

@@ -134,7 +134,7 @@ impl<'a> Endpoints<'a> {
         }
         if let Some(address) = &config.listen {
             let streams = self.sockets.streams(self.old, address).await?;
-            let router = status::router(self.shared.status.clone());
+            let router = status::router(self.shared.status.clone(), &self.config.allowed_hosts);
             self.messages
                 .push(format!("status page: http://{}/", streams.address()));
             self.serve(streams, router);

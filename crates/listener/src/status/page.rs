@@ -16,6 +16,9 @@ code { overflow-wrap: anywhere; } .ok { color: #15803d; } .bad { color: #c2410c;
 @media (prefers-color-scheme: dark) { .ok { color: #4ade80; } .bad { color: #fb923c; } }
 ";
 
+/// The column of values that are no samples, which are no fault.
+const SKIPPED: usize = 8;
+
 /// Returns the page as HTML.
 pub fn page(view: &View) -> String {
     let columns = [
@@ -65,7 +68,7 @@ pub fn page(view: &View) -> String {
                                 th scope="row" { (protocol) }
                                 @for (index, n) in [c.received, c.counted, c.late, c.rejected, c.dropped,
                                     c.kernel_dropped, c.other, c.wrong_times, c.skipped, c.evicted].into_iter().enumerate() {
-                                    td.n { span.bad[index > 1 && n > 0] { (grouped(n)) } }
+                                    td.n { span.bad[index > 1 && index != SKIPPED && n > 0] { (grouped(n)) } }
                                 }
                             }
                         }

@@ -73,6 +73,10 @@ impl Listener {
         self.reload.notify_one();
     }
 
+    pub fn status_address(&self) -> SocketAddr {
+        self.status
+    }
+
     /// Returns the state of the status page.
     pub fn status(&self) -> Json {
         let (status, _, body) = http(self.status, "GET", "/status.json", &[], b"");
@@ -196,7 +200,7 @@ pub fn send_request(
     body: &[u8],
 ) -> std::io::Result<()> {
     let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {}\r\n",
         body.len()
     );
     if !headers.iter().any(|(name, _)| *name == "connection") {
