@@ -3,6 +3,7 @@
 mod check;
 mod contents;
 mod faults;
+mod floods;
 mod requests;
 mod senders;
 
@@ -48,6 +49,11 @@ impl Listener {
             listener.until_logged("status page");
         }
         listener
+    }
+
+    /// Returns its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.0.id()
     }
 
     /// Returns the messages so far.

@@ -18,7 +18,7 @@ fn source(file: &str) -> PathBuf {
 }
 
 /// Returns a command of a sender in Python.
-fn python(name: &str) -> Command {
+pub fn python(name: &str) -> Command {
     let program = root().join("target/senders/python/bin/python");
     assert!(
         program.exists(),
