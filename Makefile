@@ -81,9 +81,10 @@ servers: test-deps ## fetch the servers that tests need: Redis 7.4, 8.2, Valkey 
 fuzz: test-deps ## run each fuzz target for a short while, from the committed corpus
 	@scripts/fuzz.sh
 
-bench: module servers ## measure commands in a server, beside SET and others, and the core alone (ARGS=--help)
+bench: module servers ## measure commands in a server, beside SET and others; the core and the protocols of agg listen alone (ARGS=--help)
 	$(CARGO) bench --bench server -- $(ARGS)
 	$(CARGO) bench -p aggregator-core
+	$(CARGO) bench -p agg-listener --bench protocols -- --warm-up-time 0.5 --measurement-time 2
 
 python: test-deps ## build the Python client's wheel, in target/python/dist
 	@scripts/python.sh wheel
