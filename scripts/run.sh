@@ -75,7 +75,7 @@ trap 'echo; finish 0' INT TERM HUP
 # For connections, or for datagrams where the system lists them.
 is_in_use() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null ||
-        grep -qsE "^ *[0-9]+: [0-9A-F]{8}:$(printf %04X "$((10#$1))") " /proc/net/udp
+        grep -qsE "^ *[0-9]+: [0-9A-F]{8,32}:$(printf %04X "$((10#$1))") " /proc/net/udp /proc/net/udp6
 }
 
 check_arguments() {
@@ -186,10 +186,17 @@ explain_protocols() {
     cat <<EOF
 
 Programs can report to it by existing protocols, too ($dir/listen.log): ${list:2}
+EOF
+    # What is not received here would reach another program.
+    if [[ ${protocols[*]} == *statsd* ]]; then
+        cat <<EOF
   echo 'page.time:320|ms' | nc -u -w1 127.0.0.1 8125        a time by statsd, with percentiles in its record
   echo 'page.time:320|ms' >/dev/udp/127.0.0.1/8125          the same by bash alone
-  logger -n 127.0.0.1 -P 5140 -d -p user.err 'disk full'    a log entry and an error, by syslog
 EOF
+    fi
+    if [[ ${protocols[*]} == *syslog* ]]; then
+        echo "  logger -n 127.0.0.1 -P 5140 -d -p user.err 'disk full'    a log entry and an error, by syslog"
+    fi
 }
 
 explain() {
