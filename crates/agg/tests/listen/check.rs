@@ -58,3 +58,27 @@ fn arguments_that_a_file_replaces_are_rejected() {
         assert!(text.contains("cannot be used with"), "{text}");
     }
 }
+
+#[test]
+fn example_and_packaged_configurations_are_valid() {
+    for path in ["examples/listen.toml", "../../packaging/agg/listen.toml"] {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let (code, text) = listen(&format!("--check --config {root}/{path}"));
+        assert_eq!(code, Some(0), "{text}");
+    }
+}
+
+#[test]
+fn every_setting_of_the_example_is_valid_without_its_comment() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let example = std::fs::read_to_string(format!("{root}/examples/listen.toml")).unwrap();
+    let shown = example.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("listen.toml");
+    std::fs::write(&path, shown.collect::<Vec<_>>().join("\n")).unwrap();
+    let (code, text) = listen(&format!("--check --config {}", path.display()));
+    assert_eq!(code, Some(0), "{text}");
+}
