@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Addresses, Config, Prometheus};
+use super::model::{Config, Prometheus};
+use super::values::Addresses;
 use crate::net::Address;
 
 /// The least buffer, bytes. A larger report does not fit in, and is dropped.
