@@ -42,6 +42,8 @@ impl Intake {
     ) -> Intake {
         counts.register(protocol);
         collector.set_protocol(protocol);
+        // Or the first flush would be a leap in time, after which all series are forgotten.
+        collector.advance(now_ms());
         Intake {
             protocol,
             collector: Mutex::new(collector),
@@ -122,7 +124,7 @@ impl Intake {
     /// Sends what was collected, and what is due by time.
     pub fn flush(&self) {
         let mut collector = self.collector.lock();
-        collector.advance(u64::try_from(unix_ms()).unwrap_or(0));
+        collector.advance(now_ms());
         self.send(&mut collector);
         let invalid = collector.take_invalid();
         let other = collector.identity().overflowed();
@@ -162,6 +164,10 @@ impl Intake {
     }
 }
 
+fn now_ms() -> u64 {
+    u64::try_from(unix_ms()).unwrap_or(0)
+}
+
 /// Parses so many bytes. Meanwhile, another thread runs other tasks.
 fn beside_others<T>(bytes: usize, parse: impl FnOnce() -> T) -> T {
     let has_others = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
@@ -182,18 +188,40 @@ mod tests {
     use crate::identity::IdentitySettings;
     use crate::sets::SetSettings;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn other_tasks_run_while_a_long_input_is_parsed() {
+    fn intake(max_instances: u32) -> Intake {
         let counts = Arc::new(Counts::default());
         let collector = Collector::new(CollectorSettings {
             node: NodeName(b"n".to_vec()),
-            identity: IdentitySettings::default(),
+            identity: IdentitySettings {
+                max_instances,
+                ..IdentitySettings::default()
+            },
             sets: SetSettings::default(),
             errors_from: None,
             error_key: |message| message.to_owned(),
         });
         let reporter = Reporter::new(1 << 20, counts.clone());
-        let intake = Arc::new(Intake::new("otlp", collector, reporter, counts));
+        Intake::new("statsd", collector, reporter, counts)
+    }
+
+    #[test]
+    fn series_of_the_first_moment_are_not_forgotten() {
+        let intake = intake(10);
+        let send = |first: u32| {
+            for id in first..first + 10 {
+                let line = format!("m:1|c|#id:{id}");
+                intake.feed(|collector| crate::statsd::parse(line.as_bytes(), collector));
+            }
+            intake.flush();
+        };
+        send(0);
+        send(10);
+        assert_eq!(intake.counts().all()["statsd"].other, 10);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn other_tasks_run_while_a_long_input_is_parsed() {
+        let intake = Arc::new(intake(1000));
         let task = tokio::spawn(async move {
             for is_request in [true, false] {
                 let (sent, received) = mpsc::channel();
