@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{program, run};
-use crate::listen::contents::expect;
+use crate::listen::contents::{contents, expect};
 use crate::listen::*;
 use crate::support::{Running, Server, root, until};
 
@@ -71,7 +71,7 @@ fn logger_arrives() {
 /// What the machine of the relays is named.
 const HOST: &str = "web1";
 
-/// Passes messages of `logger` to a relay that reads a socket, ends the relay, and compares what arrives. `more_tags` are
+/// Passes messages of `logger` to a relay that reads a socket, and compares what arrives. `more_tags` are
 /// those that the relay adds to a message, by its number.
 fn assert_relayed(
     mut relay: Command,
@@ -94,7 +94,6 @@ fn assert_relayed(
         logger.arg("--socket").arg(socket);
         run(logger.args(["--tag", "shop", "--priority", priority, id, "--", message]));
     }
-    assert_eq!(relay.end_by("TERM").code(), Some(0));
     let line = |what: &str, facility: &str, number: u32, pid: u32| {
         let more = more_tags(number);
         format!("{what} | app:shop facility:{facility} host:{HOST}{more} pid:{pid}")
@@ -107,6 +106,11 @@ fn assert_relayed(
         line("ERROR 2 no answer from <*>", "daemon", 3, 12),
         line("LOG DEBUG -", "cron", 4, 1),
     ];
+    // A relay that ends does not read its socket any more.
+    until("all messages", || {
+        (contents(&server).len() == expected.len()).then_some(())
+    });
+    assert_eq!(relay.end_by("TERM").code(), Some(0));
     let expected = expected.each_ref().map(String::as_str);
     expect(&server, listener, &expected, &[]);
 }
