@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use super::program;
-use crate::listen::contents::expect;
+use crate::listen::contents::{contents, expect};
 use crate::listen::*;
 use crate::support::{Running, now_ms, until};
 
@@ -79,7 +79,13 @@ fn assert_arrives(protocol: &str, options: &str, expected: &[&str]) {
             ));
         }
     }
-    collectd.ask("FLUSH");
+    let mut sorted: Vec<String> = expected.iter().map(|line| (*line).to_owned()).collect();
+    sorted.sort();
+    // A thread of its own takes the values, and one that ends without a connection sends none.
+    until("the values", || {
+        collectd.ask("FLUSH");
+        (contents(&server) == sorted).then_some(())
+    });
     assert_eq!(collectd.running.end_by("TERM").code(), Some(0));
     expect(&server, listener, expected, &["an invalid value"]);
 }
