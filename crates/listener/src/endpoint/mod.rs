@@ -14,7 +14,7 @@ use tokio::io::AsyncRead;
 use crate::collector::Collector;
 use crate::intake::Intake;
 use crate::lines::{Line, Lines};
-use crate::net::stream::{Until, receive};
+use crate::net::stream::{ConnectionLimits, receive};
 use crate::report::Receiver;
 
 /// The longest line of a stream, bytes: as long as a datagram can be. All connections may have one.
@@ -24,7 +24,7 @@ const MAX_LINE: usize = 64 * 1024;
 pub(crate) async fn read_lines(
     intake: Arc<Intake>,
     mut connection: impl AsyncRead + Unpin,
-    until: Until,
+    limits: ConnectionLimits,
     parse: fn(&[u8], &mut Collector),
 ) {
     let mut lines = Lines::new(MAX_LINE);
@@ -32,7 +32,7 @@ pub(crate) async fn read_lines(
         Line::Complete(line) => parse(line, collector),
         Line::TooLong(start) => collector.invalid("a line that is too long", start),
     };
-    receive(&mut connection, &until, |chunk| {
+    receive(&mut connection, &limits, |chunk| {
         intake.feed(|collector| lines.push(chunk, |line| each(line, collector)));
         true
     })

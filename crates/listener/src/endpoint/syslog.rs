@@ -6,7 +6,7 @@ use tokio::io::AsyncRead;
 
 use crate::collector::Collector;
 use crate::intake::Intake;
-use crate::net::stream::{Until, receive};
+use crate::net::stream::{ConnectionLimits, receive};
 use crate::report::Receiver;
 use crate::reporter::unix_ms;
 use crate::syslog::{self, Frames};
@@ -29,10 +29,10 @@ pub fn parse(message: &[u8], collector: &mut Collector) {
 pub(crate) async fn read(
     intake: Arc<Intake>,
     mut connection: impl AsyncRead + Unpin,
-    until: Until,
+    limits: ConnectionLimits,
 ) {
     let mut frames = Frames::new(MAX_MESSAGE);
-    receive(&mut connection, &until, |chunk| {
+    receive(&mut connection, &limits, |chunk| {
         let oversized = frames.oversized();
         let mut is_valid = true;
         intake.feed(|collector| {

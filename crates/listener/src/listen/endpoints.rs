@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agg_client::Shutdown;
 use aggregator_protocol::{NodeName, grouping};
 use axum::Router;
 
@@ -19,8 +20,8 @@ use crate::intake::Intake;
 use crate::net::body::Bodies;
 use crate::net::datagram::{Datagram, Datagrams};
 use crate::net::http;
-use crate::net::stream::{Connection, Streams, Until};
-use crate::net::{Address, End, Ending, ListenError};
+use crate::net::stream::{Connection, ConnectionLimits, Streams};
+use crate::net::{Address, ListenError};
 use crate::report::Receiver;
 use crate::sets::SetSettings;
 use crate::status;
@@ -34,7 +35,7 @@ const KERNEL_DROPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of the largest bodies whose memory all requests may use together.
 const CONCURRENT_BODIES: usize = 8;
 
-/// A task that runs until the end of its configuration. One that ends earlier has failed, and receives nothing any more.
+/// A task that runs until the shutdown of its configuration is requested. One that ends earlier has failed, and receives nothing any more.
 pub(super) type Task = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// The endpoints of a configuration. Their tasks are not started yet.
@@ -53,7 +54,7 @@ pub(super) struct Endpoints<'a> {
     /// Their tasks.
     pub tasks: Vec<Task>,
     /// Ends the tasks.
-    pub end: End,
+    pub shutdown: Shutdown,
     /// A line of the log for each socket.
     pub messages: Vec<String>,
 }
@@ -75,7 +76,7 @@ impl<'a> Endpoints<'a> {
             intakes: Vec::new(),
             changed: Vec::new(),
             tasks: Vec::new(),
-            end: End::default(),
+            shutdown: Shutdown::default(),
             messages: Vec::new(),
         };
         endpoints.open_all().await?;
@@ -88,15 +89,16 @@ impl<'a> Endpoints<'a> {
             let intake = self.intake(statsd::NAME, statsd.set_interval.0);
             let buffer = statsd.receive_buffer.bytes();
             let read =
-                |intake, connection, until| read_lines(intake, connection, until, statsd::parse);
+                |intake, connection, limits| read_lines(intake, connection, limits, statsd::parse);
             self.both(&intake, &statsd.listen, buffer, statsd::parse, read)
                 .await?;
         }
         if let Some(graphite) = &config.graphite {
             let intake = self.intake(graphite::NAME, DEFAULT_SET_INTERVAL);
             let buffer = graphite.receive_buffer.bytes();
-            let read =
-                |intake, connection, until| read_lines(intake, connection, until, graphite::parse);
+            let read = |intake, connection, limits| {
+                read_lines(intake, connection, limits, graphite::parse)
+            };
             self.both(&intake, &graphite.listen, buffer, graphite::parse, read)
                 .await?;
         }
@@ -182,13 +184,13 @@ impl<'a> Endpoints<'a> {
         intake
     }
 
-    /// Adds a task that runs until the end.
+    /// Adds a task that runs until the shutdown.
     fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        let ending = self.end.ending();
+        let shutdown = self.shutdown.clone();
         self.tasks.push(Box::pin(async move {
             tokio::select! {
                 () = task => {}
-                () = ending.begun() => {}
+                () = shutdown.requested() => {}
             }
             Ok(())
         }));
@@ -203,7 +205,7 @@ impl<'a> Endpoints<'a> {
         parse: fn(&[u8], &mut Collector),
     ) {
         let (intake, name) = (intake.clone(), socket.address().clone());
-        let ending = self.end.ending();
+        let shutdown = self.shutdown.clone();
         self.tasks.push(Box::pin(async move {
             socket.resize(buffer);
             let each = |datagram: Datagram<'_>| {
@@ -228,7 +230,7 @@ impl<'a> Endpoints<'a> {
                 }
             };
             let result = tokio::select! {
-                result = socket.receive(&ending, each) => result,
+                result = socket.receive(&shutdown, each) => result,
                 () = drops => Ok(()),
             };
             count_drops();
@@ -243,7 +245,7 @@ impl<'a> Endpoints<'a> {
         addresses: &Addresses,
         buffer: usize,
         parse: fn(&[u8], &mut Collector),
-        read: impl Fn(Arc<Intake>, Connection, Until) -> F + Clone + Send + 'static,
+        read: impl Fn(Arc<Intake>, Connection, ConnectionLimits) -> F + Clone + Send + 'static,
     ) -> Result<(), ListenError>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -255,8 +257,12 @@ impl<'a> Endpoints<'a> {
             self.receive(intake, socket, buffer, parse);
             if let Some(streams) = streams {
                 let (intake, read) = (intake.clone(), read.clone());
-                self.accept(streams, move |connection, ending| {
-                    read(intake.clone(), connection, Until { idle, ending })
+                self.accept(streams, move |connection, shutdown| {
+                    read(
+                        intake.clone(),
+                        connection,
+                        ConnectionLimits { idle, shutdown },
+                    )
                 });
             }
         }
@@ -277,13 +283,13 @@ impl<'a> Endpoints<'a> {
     fn accept<F>(
         &mut self,
         streams: Arc<Streams>,
-        serve: impl FnMut(Connection, Ending) -> F + Send + 'static,
+        serve: impl FnMut(Connection, Shutdown) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (connections, ending) = (self.config.max_connections, self.end.ending());
+        let (connections, shutdown) = (self.config.max_connections, self.shutdown.clone());
         self.tasks.push(Box::pin(async move {
-            streams.accept(connections, &ending, serve).await;
+            streams.accept(connections, &shutdown, serve).await;
             Ok(())
         }));
     }
@@ -307,10 +313,10 @@ impl<'a> Endpoints<'a> {
     }
 
     fn serve(&mut self, streams: Arc<Streams>, router: Router) {
-        let (idle, ending) = (self.config.idle_timeout.0, self.end.ending());
+        let (idle, shutdown) = (self.config.idle_timeout.0, self.shutdown.clone());
         // Connections end with the configuration: its senders connect again, and get the new one.
         self.accept(streams, move |connection, _| {
-            http::serve(connection, router.clone(), idle, ending.clone())
+            http::serve(connection, router.clone(), idle, shutdown.clone())
         });
     }
 

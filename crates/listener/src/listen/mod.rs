@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::intake::Intake;
-use crate::net::{End, ListenError};
+use crate::net::ListenError;
 use crate::reporter::Reporter;
 use endpoints::Endpoints;
 use shared::Shared;
@@ -74,7 +74,7 @@ pub async fn run(
         sockets: Sockets::default(),
         intakes: Vec::new(),
         tasks: JoinSet::new(),
-        end: End::default(),
+        shutdown: Shutdown::default(),
     };
     listener.start(&config).await?;
     let mut receiving = std::pin::pin!(async {
@@ -123,7 +123,7 @@ struct Listener {
     intakes: Vec<Arc<Intake>>,
     tasks: JoinSet<Result<(), String>>,
     /// Ends the tasks.
-    end: End,
+    shutdown: Shutdown,
 }
 
 impl Listener {
@@ -153,7 +153,7 @@ impl Listener {
             intakes,
             changed,
             tasks,
-            end,
+            shutdown,
             ..
         } = endpoints;
         self.shared.reporter.set_limit(config.buffer.bytes());
@@ -163,18 +163,18 @@ impl Listener {
         for (intake, settings) in changed {
             intake.configure(settings);
         }
-        let old_end = replace(&mut self.end, end);
+        let old_shutdown = replace(&mut self.shutdown, shutdown);
         let old_tasks = take(&mut self.tasks);
         let old_sockets = replace(&mut self.sockets, sockets);
         let old_intakes = replace(&mut self.intakes, intakes);
-        old_end.begin();
+        old_shutdown.request();
         for task in tasks {
             self.tasks.spawn(task);
         }
         end_tasks(old_tasks, old_sockets, &self.sockets).await;
         let is_kept =
             |old: &Arc<Intake>| self.intakes.iter().any(|intake| Arc::ptr_eq(intake, old));
-        // Nobody adds to them any more.
+        // Nothing is added to them any more.
         for intake in old_intakes.iter().filter(|intake| !is_kept(intake)) {
             intake.finish();
         }
@@ -195,7 +195,7 @@ impl Listener {
 
     /// Ends all. What was received is passed on.
     async fn close(&mut self) {
-        self.end.begin();
+        self.shutdown.request();
         let sockets = take(&mut self.sockets);
         end_tasks(take(&mut self.tasks), sockets, &Sockets::default()).await;
         self.intakes.iter().for_each(|intake| intake.finish());
@@ -209,6 +209,6 @@ async fn end_tasks(mut tasks: JoinSet<Result<(), String>>, sockets: Sockets, kep
         let tasks = async { while tasks.join_next().await.is_some() {} };
         tokio::join!(tasks, sockets.close(kept));
     };
-    // What takes longer is cut off.
+    // Tasks that take longer are aborted.
     let _ = timeout(ENDING, all).await;
 }

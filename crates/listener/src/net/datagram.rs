@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agg_client::Shutdown;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::{Instant, timeout};
 
-use super::{Address, DRAIN, Ending, ListenError, QUIET, let_all_connect, remove_stale};
+use super::{Address, DRAIN, ListenError, QUIET, let_all_connect, remove_stale};
 
 /// The size of the largest datagram over UDP is below this.
 const MAX_UDP: usize = 64 * 1024;
@@ -60,21 +61,21 @@ impl Datagrams {
         };
     }
 
-    /// Passes each datagram on until the end, then those that the kernel has received.
+    /// Passes each datagram on until a shutdown is requested, then those that the kernel has received.
     ///
     /// # Errors
     ///
     /// The socket fails.
     pub async fn receive(
         &self,
-        ending: &Ending,
+        shutdown: &Shutdown,
         mut each: impl FnMut(Datagram<'_>),
     ) -> io::Result<()> {
         let mut buffer = vec![0; self.socket.max_datagram()];
         loop {
             tokio::select! {
                 ready = self.socket.readable() => ready?,
-                () = ending.begun() => break,
+                () = shutdown.requested() => break,
             }
             self.receive_ready(&mut buffer, &mut each)?;
             tokio::task::yield_now().await;

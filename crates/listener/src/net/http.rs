@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agg_client::Shutdown;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
@@ -17,7 +18,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Ending;
 use super::stream::Connection;
 
 /// The time for the head of the first request, and for what is left to send when a connection is closed.
@@ -30,10 +30,10 @@ const MAX_HEAD: usize = 16 * 1024;
 const WINDOW: u32 = 256 * 1024;
 
 /// Serves the requests of a connection, HTTP/1.1 and HTTP/2. It is closed after the time `idle` without a complete head of
-/// a request, whatever else it sends, and at the end once its requests are answered.
-pub async fn serve(connection: Connection, router: Router, idle: Duration, ending: Ending) {
+/// a request, whatever else it sends, and when a shutdown is requested once its requests are answered.
+pub async fn serve(connection: Connection, router: Router, idle: Duration, shutdown: Shutdown) {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    // Its own timeout of heads also closes connections between two requests.
+    // hyper's own timeout of heads also closes connections that are idle between two requests.
     server
         .http1()
         .timer(TokioTimer::new())
@@ -71,7 +71,7 @@ pub async fn serve(connection: Connection, router: Router, idle: Duration, endin
         // Errors of the client are ignored.
         _ = served.as_mut() => return,
         () = requests.idle(HEAD_TIMEOUT.min(idle), idle) => {}
-        () = ending.begun() => {}
+        () = shutdown.requested() => {}
     }
     served.as_mut().graceful_shutdown();
     let _ = timeout(HEAD_TIMEOUT, served).await;

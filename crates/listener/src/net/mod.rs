@@ -4,7 +4,8 @@
 //!
 //! - A sender can use a bounded number of connections, each with bounded memory, for a bounded time without input.
 //! - What the kernel drops because a socket's queue is full is counted.
-//! - At the end ([`Ending`]) what the kernel has received already is passed on, and requests in progress are answered.
+//! - When a [`Shutdown`](agg_client::Shutdown) is requested, what the kernel has received is still passed on, and requests in
+//!   progress are answered.
 
 pub mod body;
 pub mod datagram;
@@ -19,46 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::sync::watch;
 
-/// At the end: the time without input after which nothing more is expected in a queue of the kernel.
+/// After a shutdown was requested: the time without input after which nothing more is expected in a queue of the kernel.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// At the end: the time for which a queue of the kernel is read, if its senders continue.
+/// After a shutdown was requested: the time for which a queue of the kernel is read, if its senders continue.
 const DRAIN: Duration = Duration::from_millis(500);
-
-/// Makes a group of tasks end.
-pub struct End(watch::Sender<bool>);
-
-/// The end of a group of tasks, which they wait for.
-#[derive(Clone)]
-pub struct Ending(watch::Receiver<bool>);
-
-impl Default for End {
-    fn default() -> End {
-        End(watch::Sender::new(false))
-    }
-}
-
-impl End {
-    /// Returns what tasks wait for.
-    pub fn ending(&self) -> Ending {
-        Ending(self.0.subscribe())
-    }
-
-    /// Makes the tasks end.
-    pub fn begin(&self) {
-        self.0.send_replace(true);
-    }
-}
-
-impl Ending {
-    /// Completes when the end has begun.
-    pub async fn begun(&self) {
-        // An error: nobody can begin the end any more, since that has been dropped.
-        let _ = self.0.clone().wait_for(|has_begun| *has_begun).await;
-    }
-}
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

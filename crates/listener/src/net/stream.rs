@@ -5,14 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agg_client::WarnOnce;
+use agg_client::{Shutdown, WarnOnce};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Address, DRAIN, End, Ending, ListenError, QUIET, let_all_connect, remove_stale};
+use super::{Address, DRAIN, ListenError, QUIET, let_all_connect, remove_stale};
 
 /// The bytes of one read.
 const CHUNK: usize = 64 * 1024;
@@ -28,17 +28,17 @@ pub struct Streams {
     free: Arc<Semaphore>,
     /// The permits of `free`, those of open connections included.
     limit: Mutex<usize>,
-    /// The end of the connections.
-    end: End,
+    /// Ends the connections.
+    shutdown: Shutdown,
 }
 
 /// The limits of the time for which a connection is read.
 #[derive(Clone)]
-pub struct Until {
+pub struct ConnectionLimits {
     /// The time without input after which it is closed.
     pub idle: Duration,
-    /// The end, at which what the kernel has received is still read.
-    pub ending: Ending,
+    /// Ends the connection. What the kernel has received is still read.
+    pub shutdown: Shutdown,
 }
 
 enum Listener {
@@ -69,13 +69,13 @@ impl Streams {
         &self.address
     }
 
-    /// Accepts up to `connections` connections at a time until `ending`, and runs `serve` for each. Further ones wait in
+    /// Accepts up to `connections` connections at a time until `shutdown`, and runs `serve` for each. Further ones wait in
     /// the kernel's queue. Those that are served continue: [`Streams::close`] ends them.
     pub async fn accept<F>(
         &self,
         connections: usize,
-        ending: &Ending,
-        mut serve: impl FnMut(Connection, Ending) -> F,
+        shutdown: &Shutdown,
+        mut serve: impl FnMut(Connection, Shutdown) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -87,15 +87,15 @@ impl Streams {
         };
         loop {
             let accepted = tokio::select! {
-                () = ending.begun() => return,
+                () = shutdown.requested() => return,
                 accepted = next() => accepted,
             };
             match accepted {
                 Ok((permit, connection)) => {
-                    let served = tokio::spawn(serve(connection, self.end.ending()));
+                    let served = tokio::spawn(serve(connection, self.shutdown.clone()));
                     let address = self.address.clone();
                     tokio::spawn(async move {
-                        // A fault of the program while it serves a connection closes that connection.
+                        // A panic closes only this connection.
                         if let Err(error) = served.await {
                             tracing::error!("a connection at {address} has failed: {error}");
                         }
@@ -110,7 +110,7 @@ impl Streams {
                         self.address
                     ));
                     tokio::select! {
-                        () = ending.begun() => return,
+                        () = shutdown.requested() => return,
                         () = sleep(RETRY_PAUSE) => {}
                     }
                 }
@@ -132,7 +132,7 @@ impl Streams {
 
     /// Ends the connections, and waits for them. Nothing accepts any more.
     pub async fn close(&self) {
-        self.end.begin();
+        self.shutdown.request();
         let limit = u32::try_from(*self.limit.lock()).unwrap_or(u32::MAX);
         // Never an error: the semaphore is not closed.
         let _ = self.free.acquire_many(limit).await;
@@ -169,7 +169,7 @@ async fn open(address: &Address) -> io::Result<Streams> {
         listener,
         free: Arc::new(Semaphore::new(0)),
         limit: Mutex::new(0),
-        end: End::default(),
+        shutdown: Shutdown::default(),
     })
 }
 
@@ -177,14 +177,14 @@ async fn open(address: &Address) -> io::Result<Streams> {
 /// At the end what the kernel has received is passed on.
 pub async fn receive(
     connection: &mut (impl AsyncRead + Unpin),
-    until: &Until,
+    limits: &ConnectionLimits,
     mut each: impl FnMut(&[u8]) -> bool,
 ) {
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = tokio::select! {
-            read = timeout(until.idle, connection.read(&mut chunk)) => read,
-            () = until.ending.begun() => break,
+            read = timeout(limits.idle, connection.read(&mut chunk)) => read,
+            () = limits.shutdown.requested() => break,
         };
         let Ok(Ok(size @ 1..)) = read else { return };
         if !each(chunk.get(..size).unwrap_or_default()) {
