@@ -72,7 +72,7 @@ finish() {
 trap 'finish $?' EXIT
 trap 'echo; finish 0' INT TERM HUP
 
-# For connections, or for datagrams where the system lists them.
+# Returns whether a program uses a port of TCP or, on Linux, of UDP.
 is_in_use() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null ||
         grep -qsE "^ *[0-9]+: [0-9A-F]{8,32}:$(printf %04X "$((10#$1))") " /proc/net/udp /proc/net/udp6
@@ -173,7 +173,7 @@ listen() {
         kill -0 "$listener" 2>/dev/null || break
         sleep 0.1
     done
-    # As a port of UDP that another program has.
+    # For example, another program uses one of the ports in a way that is_in_use does not see.
     end "$listener"
     protocols=()
     printf 'agg listen did not start: %s\n' "$(tail -n 1 "$dir/listen.log")"
