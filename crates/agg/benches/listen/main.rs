@@ -8,6 +8,7 @@ mod otlp;
 mod subject;
 mod workload;
 
+use aggregator_protocol::format::grouped;
 use load::{Load, Trial};
 use subject::Subject;
 
@@ -127,10 +128,11 @@ fn otlp(times: Times) {
         count: otlp::POINTS,
         samples: 1,
     };
-    let trial = http::measure(&subject, &load, times.measured);
-    row(
+    request_row(
         "OTLP/HTTP, points, 1,000 per request",
-        &(trial, String::new()),
+        &subject,
+        &load,
+        times,
     );
 }
 
@@ -144,11 +146,17 @@ fn influxdb(times: Times) {
         count: workload::INFLUXDB_LINES,
         samples: 2,
     };
-    let trial = http::measure(&subject, &load, times.measured);
-    row(
+    request_row(
         "InfluxDB, lines of 2 fields, 1,000 per request",
-        &(trial, String::new()),
+        &subject,
+        &load,
+        times,
     );
+}
+
+fn request_row(name: &str, subject: &Subject, requests: &http::Requests, times: Times) {
+    let trial = http::measure(subject, requests, times.measured);
+    row(name, &(trial, String::new()));
 }
 
 /// Searches the highest rate without loss from a rate upwards, and measures it. Returns what happens at the next higher
@@ -182,7 +190,7 @@ fn search(subject: &Subject, load: &Load, from: f64, times: Times) -> (Trial, St
 fn failed(trial: &Trial, rate: f64) -> String {
     let reason = trial.failure.unwrap_or_default();
     let share = 100.0 * trial.lost as f64 / trial.count as f64;
-    let rate = thousands(rate);
+    let rate = grouped(rate as u64);
     match trial.lost {
         0 => format!("{rate}: {reason} is late, none lost"),
         _ => format!("{rate}: {reason} loses {share:.1} %"),
@@ -197,22 +205,9 @@ fn row(name: &str, (trial, beyond): &(Trial, String)) {
     };
     println!(
         "| {name} | {} | {} | {:.0} | {server} | {:.2} | {beyond} |",
-        thousands(count / trial.seconds),
-        thousands(count / trial.subject),
+        grouped((count / trial.seconds) as u64),
+        grouped((count / trial.subject) as u64),
         1e9 * trial.subject / count,
         trial.sender / trial.seconds
     );
-}
-
-/// Writes a number with separators: `1,234,567`.
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

@@ -8,19 +8,16 @@ use flate2::{Compression, write::GzEncoder};
 
 use super::senders::python;
 use super::*;
-use crate::support::{Random, amount, seed};
+use crate::support::{Random, amount, resident, seed};
 
-/// Resident memory of the program, bytes.
-fn memory(listener: &Listener) -> usize {
-    let path = format!("/proc/{}/status", listener.pid());
-    let status = std::fs::read_to_string(path).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
-    kilobytes.parse::<usize>().unwrap() << 10
+/// Returns the resident memory of the program, bytes.
+fn memory(listener: &Listener) -> u64 {
+    let (now, _) = resident(listener.pid()).unwrap();
+    now
 }
 
 /// Asserts that memory has grown by less than so many MiB.
-fn assert_grown(listener: &Listener, before: usize, most: usize) {
+fn assert_grown(listener: &Listener, before: u64, most: u64) {
     let grown = memory(listener).saturating_sub(before) >> 20;
     assert!(grown < most, "{grown} MiB");
 }
