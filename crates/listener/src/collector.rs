@@ -137,10 +137,10 @@ impl Collector {
         bytes: usize,
         attributes: &[Attribute<'_>],
     ) -> Result<(), &'static str> {
-        let reports = self.batch.bytes();
         let Some(request) = &mut self.request else {
             return Ok(());
         };
+        let reports = self.batch.bytes();
         let of = |attribute: &Attribute<'_>| attribute.name.len() + attribute.value.len();
         let bytes = bytes + attributes.iter().map(of).sum::<usize>();
         request.content = request.content.saturating_add(bytes);

@@ -74,7 +74,7 @@ impl Intake {
 
     /// Parses an input of so many bytes that nobody waits for.
     pub fn feed_long(&self, bytes: usize, parse: impl FnOnce(&mut Collector)) {
-        beside_others(bytes, || {
+        parse_in_place(bytes, || {
             self.feed(|collector| {
                 // It may be that of a hostile target.
                 collector.begin_request(self.limits(bytes));
@@ -104,7 +104,7 @@ impl Intake {
             let parsed = parse(&mut collector);
             (parsed, collector.end_request(), collector.take())
         };
-        let (parsed, unreported, reports) = beside_others(bytes, parse);
+        let (parsed, unreported, reports) = parse_in_place(bytes, parse);
         let answer = self.reporter.report(reports, gone).await;
         (parsed, unreported, answer)
     }
@@ -168,8 +168,8 @@ fn now_ms() -> u64 {
     u64::try_from(unix_ms()).unwrap_or(0)
 }
 
-/// Parses so many bytes. Meanwhile, another thread runs other tasks.
-fn beside_others<T>(bytes: usize, parse: impl FnOnce() -> T) -> T {
+/// Calls `parse`, which reads so many bytes. If they are many, the runtime moves other tasks to another thread first.
+fn parse_in_place<T>(bytes: usize, parse: impl FnOnce() -> T) -> T {
     let has_others = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
     match bytes >= LONG_INPUT && has_others() {
         true => block_in_place(parse),

@@ -1,7 +1,7 @@
 //! The server restarts, fails over, or is down for long.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -100,20 +100,26 @@ fn failover_loses_nothing_that_was_replicated() {
     assert_eq!(number(primary, "load", "total"), sent as f64);
 }
 
+/// Starts a listener of syslog with a buffer, and cuts it off from the server. Returns it with what repairs the connection,
+/// and a socket that sends to it.
+fn without_server(server: &Server, buffer: &str) -> (Listener, Proxy, UdpSocket) {
+    let (syslog, proxy) = (free_port(), Proxy::start(server.port));
+    let config = format!("buffer = \"{buffer}\"\n[syslog]\nlisten = \"127.0.0.1:{syslog}\"\n");
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let listener = Listener::start(&url, &config);
+    listener.until_up(true);
+    proxy.cut();
+    listener.until_up(false);
+    (listener, proxy, udp(address(syslog)))
+}
+
 #[test]
 fn buffer_is_bounded_and_drops_the_oldest() {
     const LIMIT: u64 = 256 << 10;
     let Some(server) = Server::with_module(&[], "max-memory 1gb queue-log 512mb") else {
         return;
     };
-    let (syslog, proxy) = (free_port(), Proxy::start(server.port));
-    let config = format!("buffer = \"256kb\"\n[syslog]\nlisten = \"127.0.0.1:{syslog}\"\n");
-    let url = format!("redis://127.0.0.1:{}", proxy.port);
-    let mut listener = Listener::start(&url, &config);
-    listener.until_up(true);
-    proxy.cut();
-    listener.until_up(false);
-    let socket = udp(address(syslog));
+    let (mut listener, proxy, socket) = without_server(&server, "256kb");
     let mut sent = 0;
     while sent < 6000 {
         for _ in 0..200 {
@@ -161,14 +167,7 @@ fn large_report_does_not_empty_the_buffer() {
     let Some(server) = Server::start() else {
         return;
     };
-    let (syslog, proxy) = (free_port(), Proxy::start(server.port));
-    let config = format!("buffer = \"16kb\"\n[syslog]\nlisten = \"127.0.0.1:{syslog}\"\n");
-    let url = format!("redis://127.0.0.1:{}", proxy.port);
-    let mut listener = Listener::start(&url, &config);
-    listener.until_up(true);
-    proxy.cut();
-    listener.until_up(false);
-    let socket = udp(address(syslog));
+    let (mut listener, proxy, socket) = without_server(&server, "16kb");
     let texts = ["small", &"x".repeat(20_000), "end"];
     for (received, text) in (1..).zip(texts) {
         socket

@@ -234,10 +234,8 @@ pub fn number(server: &Server, metric: &str, field: &str) -> f64 {
     }
 }
 
-/// Returns the memory of this process, bytes.
-pub fn rss() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
-    kilobytes.trim().parse::<usize>().unwrap() << 10
+/// Returns the resident memory of this process, bytes.
+pub fn rss() -> u64 {
+    let (now, _) = resident(std::process::id()).unwrap();
+    now
 }
