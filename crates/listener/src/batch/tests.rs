@@ -1,3 +1,5 @@
+//! Tests of the commands that reports become, and of their outcomes.
+
 use agg_client::command::{Mstat, Report, Sample, Sequence};
 use agg_client::reply::Value;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of the collector: what protocols pass on, and the reports of it.
+
 use agg_client::command::Report;
 use proptest::prelude::*;
 

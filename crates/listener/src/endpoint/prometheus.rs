@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! - Each target has a time of its own within the interval, so that not all are scraped at once.
-//! - A bounded number of scrapes runs at the same time. Targets that were too slow have places of their own, so those that
-//!   do not answer keep none from the others.
+//! - A bounded number of scrapes runs at the same time. Targets that were too slow are limited on their own, so targets that
+//!   do not answer do not delay the others.
 //! - The totals of histograms outlive a reload. All targets share their limits.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -87,7 +87,7 @@ impl TargetStates {
 /// The totals of histograms at the previous scrapes of all targets.
 pub struct Totals {
     state: Mutex<State>,
-    /// The times of the state are since this one.
+    /// The zero of the times in `state`.
     start: Instant,
 }
 

@@ -1,3 +1,5 @@
+//! Tests of names, tags and limits of series.
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 

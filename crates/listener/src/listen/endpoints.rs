@@ -35,7 +35,8 @@ const KERNEL_DROPS_INTERVAL: Duration = Duration::from_secs(1);
 /// The number of the largest bodies whose memory all requests may use together.
 const CONCURRENT_BODIES: usize = 8;
 
-/// A task that runs until the shutdown of its configuration is requested. One that ends earlier has failed, and receives nothing any more.
+/// A task that runs until the shutdown of its configuration is requested. One that ends earlier has failed, and receives
+/// nothing any more.
 pub(super) type Task = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// The endpoints of a configuration. Their tasks are not started yet.
@@ -45,13 +46,13 @@ pub(super) struct Endpoints<'a> {
     /// The sockets and intakes of the configuration before.
     old: &'a Sockets,
     old_intakes: &'a [Arc<Intake>],
-    /// Their sockets.
+    /// The sockets of this configuration.
     pub sockets: Sockets,
-    /// Their intakes.
+    /// The intakes of this configuration.
     pub intakes: Vec<Arc<Intake>>,
     /// The settings of intakes that exist already.
     pub changed: Vec<(Arc<Intake>, CollectorSettings)>,
-    /// Their tasks.
+    /// The tasks of this configuration.
     pub tasks: Vec<Task>,
     /// Ends the tasks.
     pub shutdown: Shutdown,

@@ -1,3 +1,5 @@
+//! Tests with examples of the RFCs, messages of common senders, and random input.
+
 use proptest::prelude::*;
 
 use super::*;

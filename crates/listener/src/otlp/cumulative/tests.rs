@@ -1,3 +1,5 @@
+//! Tests of differences, restarts, evictions and undone requests.
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
