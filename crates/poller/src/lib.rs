@@ -3,7 +3,9 @@
 //!
 //! - [`config`] reads the configuration: sources of servers, routes, sinks.
 //! - [`run`] drains until a shutdown is requested, with a status page ([`web`]).
+//! - [`check`] connects to the sinks of a configuration.
 //! - [`load`] loads records from files into the sinks of a configuration.
+//! - [`record`] parses the records of queues.
 //! - [`rotation`] appends to files that are rotated and compressed.
 //!
 //! There is a task for each server (drainer/, started by fleet.rs) and a task for each sink (worker.rs). engine.rs starts
@@ -20,6 +22,7 @@
 
 mod batch;
 mod budget;
+pub mod check;
 pub mod config;
 mod dead_letters;
 mod drainer;
@@ -33,6 +36,7 @@ mod line_protocol;
 pub mod load;
 mod node_stats;
 pub mod output;
+pub mod record;
 pub mod rotation;
 mod routing;
 mod sink;

@@ -318,6 +318,10 @@ mod tests {
             }
         }
 
+        async fn connect(&mut self) -> Result<String, SinkError> {
+            Ok("picky".into())
+        }
+
         async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError> {
             if self.failures > 0 {
                 self.failures -= 1;

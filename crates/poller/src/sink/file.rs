@@ -1,10 +1,12 @@
 //! A sink that appends lines to a file. The lines are on the disk before they are acknowledged.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use crate::rotation::{Appender, AsyncAppender, Mode, Rotation};
 use aggregator_protocol::RecordFormat;
 use async_trait::async_trait;
+use rustix::fs::{Access, access};
 
 use super::{BatchLimits, Rejection, Sink, SinkError, printable_lines};
 
@@ -16,6 +18,11 @@ impl File {
     pub fn new((path, mode): (PathBuf, Mode), rotation: Rotation, format: RecordFormat) -> File {
         let appender = Appender::new(path, rotation).with_mode(mode);
         File(AsyncAppender::new(appender), format)
+    }
+
+    fn cannot_write(&self, error: &impl Display) -> SinkError {
+        let path = self.0.path().display();
+        SinkError::retriable(format!("cannot write {path}: {error}"))
     }
 }
 
@@ -29,15 +36,22 @@ impl Sink for File {
         }
     }
 
+    async fn connect(&mut self) -> Result<String, SinkError> {
+        // Not opened: a file that an administrator created by checking could not be written by the service.
+        let path = self.0.path();
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let checked = match path.exists() {
+            true => path,
+            false => folder.unwrap_or(Path::new(".")),
+        };
+        access(checked, Access::WRITE_OK).map_err(|error| self.cannot_write(&error))?;
+        Ok(format!("{} is writable", path.display()))
+    }
+
     async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError> {
         match self.0.append(printable_lines(records, self.1)).await {
             Ok(()) => Ok(Vec::new()),
-            Err(error) => {
-                let path = self.0.path().display();
-                Err(SinkError::retriable(format!(
-                    "cannot write {path}: {error}"
-                )))
-            }
+            Err(error) => Err(self.cannot_write(&error)),
         }
     }
 }

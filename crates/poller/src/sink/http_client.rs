@@ -17,8 +17,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
+
+use agg_client::connect::lookup;
 
 use crate::config;
 
@@ -59,6 +62,7 @@ enum Pool {
 pub struct HttpClient {
     pool: Pool,
     url: Uri,
+    proxy: Option<Uri>,
     headers: HeaderMap,
     timeout: Duration,
 }
@@ -103,8 +107,30 @@ impl HttpClient {
         HttpClient {
             pool,
             url: settings.url.clone(),
+            proxy: settings.proxy.as_ref().map(|proxy| proxy.uri.clone()),
             headers,
             timeout: settings.timeout,
+        }
+    }
+
+    /// Connects to the server of the URL, or to the proxy, and sends nothing. Returns the server's address.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no connection in time.
+    pub async fn reach(&self) -> Result<String, SinkError> {
+        let target = self.proxy.as_ref().unwrap_or(&self.url);
+        let (host, port) = (target.host().unwrap_or_default(), target.port_u16());
+        let host = host.trim_matches(['[', ']']);
+        let unreachable = |reason: &str| SinkError::retriable(format!("cannot connect: {reason}"));
+        let connected = async {
+            let addresses = lookup(host, port.unwrap_or(80)).await?;
+            TcpStream::connect(&*addresses).await
+        };
+        match timeout(self.timeout, connected).await {
+            Ok(Ok(_)) => Ok(format!("{host}:{} is reachable", port.unwrap_or(80))),
+            Ok(Err(error)) => Err(unreachable(&error.to_string())),
+            Err(_) => Err(unreachable(&format!("nothing within {:?}", self.timeout))),
         }
     }
 

@@ -56,6 +56,14 @@ pub trait Sink: Send {
     /// Returns the maximum size of the next write.
     fn limits(&self) -> BatchLimits;
 
+    /// Connects, and checks what can be checked without writing a record, such as the credentials. Returns a short
+    /// description of the target, such as the name and version of the server.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a write would fail too.
+    async fn connect(&mut self) -> Result<String, SinkError>;
+
     /// Writes records, which have no newline at their end. Returns those that are rejected permanently.
     ///
     /// # Errors

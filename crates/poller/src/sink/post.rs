@@ -158,6 +158,10 @@ impl<P: Protocol> Sink for Post<P> {
         }
     }
 
+    async fn connect(&mut self) -> Result<String, SinkError> {
+        self.client.reach().await
+    }
+
     async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError> {
         let limits = BatchLimits {
             records: self.settings.batch_lines,

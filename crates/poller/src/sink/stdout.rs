@@ -7,6 +7,8 @@ use aggregator_protocol::{RecordFormat, masking};
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
+use crate::output;
+
 use super::{BatchLimits, Rejection, Sink, SinkError, lines, printable_lines};
 
 /// Standard output.
@@ -45,6 +47,11 @@ impl Sink for Stdout {
             records: usize::MAX,
             bytes: 64 * 1024,
         }
+    }
+
+    async fn connect(&mut self) -> Result<String, SinkError> {
+        output::check().map_err(|error| SinkError::Fatal(error.to_string()))?;
+        Ok("standard output".into())
     }
 
     async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError> {

@@ -224,6 +224,15 @@ impl Sink for Mongo {
         }
     }
 
+    async fn connect(&mut self) -> Result<String, SinkError> {
+        // Needs the credentials, and a primary.
+        let reply = self.run(&doc! { "hello": 1 }).await?;
+        match reply.get_bool("isWritablePrimary") {
+            Ok(false) => Err(SinkError::retriable("the server is not writable")),
+            _ => Ok("MongoDB".into()),
+        }
+    }
+
     async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError> {
         let mut rejections = Vec::new();
         let mut by_collection: [Vec<(usize, Record)>; Collection::ALL.len()] = Default::default();
