@@ -36,6 +36,7 @@ mod line_protocol;
 pub mod load;
 mod node_stats;
 pub mod output;
+pub mod prometheus_name;
 pub mod record;
 pub mod rotation;
 mod routing;
