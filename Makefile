@@ -45,6 +45,7 @@ lint: lint-deps ## check format, clippy, licences of dependencies, retired words
 # The tests of the workspace also build target/debug/agg, which those of documents and packages use.
 test: test-deps lint module servers clients ## run what CI runs: lint, all tests, each fuzz target for a short while
 	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --no-fail-fast
+	@scripts/manifests.sh
 	@scripts/python.sh test
 	@scripts/packages.sh --debug && scripts/test-packages.sh
 	@scripts/fuzz.sh

@@ -1,0 +1,255 @@
+//! The files of packaging/ for containers: `agg` accepts every configuration in docker-compose.yml and kubernetes/, and
+//! the programs work together with the users that the server's image creates. Containers cannot be started where the
+//! tests run: the programs run as they are, with the same configurations, at other addresses.
+//!
+//! scripts/manifests.sh checks the files themselves.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::{Running, agg, err, free_port, missing, module, program, until};
+
+const REPORTER: &str = "secret of reporters";
+const POLLER: &str = "secret of pollers";
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(packaging().join(path)).unwrap()
+}
+
+/// Returns a file of a ConfigMap: a block that begins with `name: |`.
+fn of_config_map(path: &str, name: &str) -> String {
+    let text = read(path);
+    let start = format!("\n  {name}: |\n");
+    let (_, block) = text.split_once(&start).unwrap();
+    let lines = block.lines();
+    lines
+        .map_while(|line| match line.strip_prefix("    ") {
+            None if line.is_empty() => Some(""),
+            content => content,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// Runs `agg` with a configuration, whose directory /var/lib/agg is a temporary one.
+fn check(command: &str, config: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    let config = config.replace("/var/lib/agg", dir.path().to_str().unwrap());
+    std::fs::write(&path, config).unwrap();
+    let line = format!("{command} --config {}", path.display());
+    let output = agg("redis://unused", &line)
+        .env("POLLER_PASSWORD", POLLER)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+}
+
+#[test]
+fn configurations_of_pollers_are_valid() {
+    check("check", &read("compose/poller.toml"));
+    check(
+        "check",
+        &of_config_map("kubernetes/poll.yaml", "poller.toml"),
+    );
+}
+
+#[test]
+fn configurations_of_listeners_are_valid() {
+    check("listen --check", &read("compose/listen.toml"));
+    let config = of_config_map("kubernetes/listen.yaml", "listen.toml");
+    check("listen --check", &config);
+}
+
+#[test]
+fn prometheus_accepts_its_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("prometheus.yml"),
+        read("compose/prometheus.yml"),
+    )
+    .unwrap();
+    std::fs::write(
+        dir.path().join("alerts.yml"),
+        read("../docs/monitoring/alerts.yml"),
+    )
+    .unwrap();
+    let output = Command::new("promtool")
+        .args(["check", "config"])
+        .arg(dir.path().join("prometheus.yml"))
+        .output();
+    let Ok(output) = output else {
+        return missing("promtool").unwrap_or_default();
+    };
+    assert!(output.status.success(), "{}", err(&output));
+}
+
+/// A server with the configuration of the image, started by its ENTRYPOINT.
+struct Image {
+    server: Running,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Image {
+    /// Returns `None` if the server or the module is missing.
+    fn start(passwords: &[(&str, &str)]) -> Option<Image> {
+        let (program, module) = (program()?, module());
+        if !module.exists() {
+            return missing(&format!("the module {}", module.display()));
+        }
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let at = |name: &str| dir.path().join(name);
+        let conf = Command::new(packaging().join("module/container.sh"))
+            .arg(packaging().join("../redis.conf.example"))
+            .output();
+        let conf = String::from_utf8(conf.unwrap().stdout).unwrap();
+        assert!(conf.contains("bind *\n") && conf.contains("dir /data\n"));
+        let conf = conf
+            .replace("bind *", "bind 127.0.0.1")
+            .replace("port 7777", &format!("port {port}"))
+            .replace("/data", dir.path().to_str().unwrap())
+            .replace(
+                "/usr/lib/redis/modules/libaggregator.so",
+                module.to_str().unwrap(),
+            );
+        std::fs::write(at("aggregator.conf"), conf).unwrap();
+        let server = Command::new(packaging().join("module/container-start.sh"))
+            .arg(program)
+            .arg(at("aggregator.conf"))
+            .env("AGG_USERS", at("users.acl"))
+            .envs(passwords.iter().copied())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Running(server);
+        Some(Image { server, port, dir })
+    }
+
+    /// Returns the reply to a command as a user, or the error.
+    fn ask(&self, user: &str, command: &str) -> Result<redis::Value, redis::RedisError> {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let client = redis::Client::open(url)?;
+        let mut connection = client.get_connection()?;
+        let mut command = command.split_whitespace();
+        let mut words = redis::cmd(command.next().unwrap());
+        words.arg(command.collect::<Vec<_>>());
+        if !user.is_empty() {
+            let password = if user == "reporter" { REPORTER } else { POLLER };
+            redis::cmd("AUTH")
+                .arg(user)
+                .arg(password)
+                .exec(&mut connection)?;
+        }
+        words.query(&mut connection)
+    }
+
+    fn wait(&self) {
+        until("the server answers", || self.ask("poller", "PING").ok());
+    }
+}
+
+#[test]
+fn image_creates_users_that_can_do_what_they_are_for() {
+    let passwords = [("REPORTER_PASSWORD", REPORTER), ("POLLER_PASSWORD", POLLER)];
+    let Some(image) = Image::start(&passwords) else {
+        return;
+    };
+    image.wait();
+    let denied = |user: &str, command: &str, code: &str| {
+        let error = image.ask(user, command).unwrap_err();
+        assert_eq!(error.code(), Some(code), "{user}: {command}: {error}");
+    };
+    denied("", "PING", "NOAUTH");
+    image.ask("reporter", "AGG.LOG node1 hello").unwrap();
+    denied("reporter", "AGG.POP node1 LOG", "NOPERM");
+    denied("reporter", "CONFIG GET maxmemory", "NOPERM");
+    image.ask("poller", "AGG.POP node1 LOG").unwrap();
+    denied("poller", "AGG.LOG node1 hello", "NOPERM");
+
+    // Others on the machine can read neither the passwords nor their hashes.
+    let users = std::fs::read_to_string(image.dir.path().join("users.acl")).unwrap();
+    assert!(!users.contains("secret"), "{users}");
+    let environment = std::fs::read(format!("/proc/{}/environ", image.server.0.id()));
+    let environment = environment.unwrap_or_default();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(!environment.contains("secret"), "{environment}");
+    // The rules are those of the example.
+    let example = read("../redis.conf.example");
+    for line in users.lines().skip(1).filter(|line| !line.is_empty()) {
+        let (_, rules) = line.split_once(" resetchannels ").unwrap();
+        let rules = rules.replace("%W~*", "%W~node1");
+        assert!(
+            example.contains(&format!("resetchannels {rules}\n")),
+            "{rules}"
+        );
+    }
+}
+
+#[test]
+fn image_reads_passwords_from_files_and_rejects_empty_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, format!("{POLLER}\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let Some(image) = Image::start(&[("POLLER_PASSWORD_FILE", path)]) else {
+        return;
+    };
+    image.wait();
+    drop(image);
+    std::fs::write(&file, "\n").unwrap();
+    for path in [path, "/nonexistent"] {
+        let mut image = Image::start(&[("POLLER_PASSWORD_FILE", path)]).unwrap();
+        assert!(!image.server.wait().success(), "{path}");
+    }
+}
+
+#[test]
+fn image_without_passwords_admits_local_clients() {
+    let Some(image) = Image::start(&[]) else {
+        return;
+    };
+    until("the server answers", || image.ask("", "PING").ok());
+}
+
+/// The services of docker-compose.yml as programs: the poller drains what `agg host` reported, with the users and the
+/// configuration of Compose.
+#[test]
+fn services_of_compose_work_together() {
+    let passwords = [("REPORTER_PASSWORD", REPORTER), ("POLLER_PASSWORD", POLLER)];
+    let Some(image) = Image::start(&passwords) else {
+        return;
+    };
+    image.wait();
+    let host = format!("redis://reporter@127.0.0.1:{}", image.port);
+    let output = agg(&host, "host --once --node docker")
+        .env("AGG_PASSWORD", REPORTER)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+
+    let dir = image.dir.path();
+    let page = free_port();
+    let config = read("compose/poller.toml")
+        .replace("server:7777", &format!("127.0.0.1:{}", image.port))
+        .replace("0.0.0.0:9777", &format!("127.0.0.1:{page}"))
+        .replace("/var/lib/agg", dir.to_str().unwrap());
+    std::fs::write(dir.join("poller.toml"), config).unwrap();
+    let line = format!("poll --config {}", dir.join("poller.toml").display());
+    let mut poller = Running::start(agg("", &line).env("POLLER_PASSWORD", POLLER));
+    until("objects are in the file", || {
+        let records = std::fs::read_to_string(dir.join("records.jsonl")).ok()?;
+        records.contains("system.Machine").then_some(())
+    });
+    // Prometheus requests the page by the name of the service.
+    let metrics = ureq::get(format!("http://127.0.0.1:{page}/metrics"))
+        .header("Host", "poll:9777")
+        .call();
+    let metrics = metrics.unwrap().body_mut().read_to_string().unwrap();
+    assert!(metrics.contains("agg_poller_servers_up 1\n"), "{metrics}");
+    assert!(poller.end_by("TERM").success());
+}
