@@ -6,7 +6,7 @@ use crate::session::Session;
 use testkit::*;
 
 /// The pages whose commands run below.
-const RUN: [&str; 17] = [
+const RUN: [&str; 18] = [
     "docs/architecture.md",
     "docs/operations.md",
     "docs/migration.md",
@@ -24,6 +24,7 @@ const RUN: [&str; 17] = [
     "docs/sinks/influxdb.md",
     "docs/sinks/http.md",
     "docs/sinks/mongodb.md",
+    "docs/sinks/redis-stream.md",
 ];
 
 fn run(page: &str) {

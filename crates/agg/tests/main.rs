@@ -18,6 +18,7 @@ mod poll;
 mod poll_files;
 mod poll_http;
 mod poll_mongo;
+mod poll_redis_stream;
 mod poll_sinks;
 mod report;
 mod rotation;

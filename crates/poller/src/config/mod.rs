@@ -27,6 +27,7 @@ use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
 pub use model::{Body, Config, Expect, Https, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
+pub use sink::RedisStream;
 pub(crate) use value::encode as percent_encode;
 
 /// The configuration cannot be used.
@@ -241,7 +242,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, http or mongodb, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, http, mongodb or redis-stream, not \"tape\"",
             ),
             (
                 "\"stdout\"",

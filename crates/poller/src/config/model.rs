@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::Uri;
 use tokio_rustls::rustls::ClientConfig;
 
+use super::sink::RedisStream;
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -97,6 +98,8 @@ pub enum Kind {
     Http(Post, Body),
     /// A database that speaks the protocol of MongoDB.
     Mongo(Box<Mongo>),
+    /// Streams of a Redis or Valkey server.
+    RedisStream(Box<RedisStream>),
 }
 
 /// The TLS settings of an HTTP sink: its CA bundle and client certificate.
@@ -179,6 +182,7 @@ impl Kind {
             Kind::Influx(_) => "influxdb",
             Kind::Http(..) => "http",
             Kind::Mongo(_) => "mongodb",
+            Kind::RedisStream(_) => "redis-stream",
         }
     }
 }

@@ -9,10 +9,12 @@ mod bisect;
 mod file;
 mod http;
 mod http_client;
+mod identity;
 mod influx;
 mod interface;
 mod mongo;
 mod post;
+mod redis_stream;
 mod resolver;
 mod stdout;
 mod tunnel;
@@ -35,5 +37,6 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
         Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
         Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
+        Kind::RedisStream(settings) => Box::new(redis_stream::RedisStream::new(*settings)),
     }
 }

@@ -5,6 +5,7 @@ mod http;
 mod influx;
 mod mongo;
 mod raw;
+mod redis_stream;
 
 use toml::Spanned;
 
@@ -16,6 +17,7 @@ use super::model::{Kind, Sink};
 use super::value::{output, required};
 
 pub use raw::RawSink;
+pub use redis_stream::RedisStream;
 
 /// Checks a sink and converts it.
 ///
@@ -27,8 +29,9 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let r#type = required(&raw.r#type, "type", sink)?;
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
-        let text =
-            format!("expected the type stdout, file, influxdb, http or mongodb, not {kind:?}");
+        let text = format!(
+            "expected the type stdout, file, influxdb, http, mongodb or redis-stream, not {kind:?}"
+        );
         return Err(ConfigError::at(r#type, text));
     };
     if let Some((key, at)) = raw.given().into_iter().find(|(key, _)| !keys.contains(key)) {
@@ -63,6 +66,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
             path: output(required(&raw.path, "path", sink)?)?,
         },
         "mongodb" => Kind::Mongo(Box::new(mongo::check(sink)?)),
+        "redis-stream" => Kind::RedisStream(Box::new(redis_stream::check(sink)?)),
         "http" => {
             let (post, body) = http::check(name, sink)?;
             Kind::Http(post, body)
@@ -91,6 +95,7 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "stdout" => vec!["format"],
         "file" => FILE.to_vec(),
         "mongodb" => mongo::KEYS.to_vec(),
+        "redis-stream" => redis_stream::KEYS.to_vec(),
         "http" => [&["format", "headers", "expect"], &http::KEYS[..]].concat(),
         "influxdb" => [
             &["version"],

@@ -1,0 +1,126 @@
+//! The settings and checks of a sink of Redis streams.
+
+use std::path::PathBuf;
+
+use agg_client::{Access, Server, Tls, TlsFiles};
+use toml::Spanned;
+
+use super::super::error::ConfigError;
+use super::super::value::{required, secret, start, within};
+use super::raw::RawSink;
+
+/// The keys of a sink of Redis streams.
+pub const KEYS: [&str; 12] = [
+    "uri",
+    "user",
+    "password-file",
+    "password-env",
+    "tls-ca",
+    "tls-cert",
+    "tls-key",
+    "prefix",
+    "max-length",
+    "deduplicate",
+    "batch-lines",
+    "batch-bytes",
+];
+
+/// The number of records of each queue that the server remembers by default.
+const DEDUPLICATE: u64 = 100_000;
+/// The maximum number: a script cannot count further.
+const MAX_COUNT: u64 = 1 << 53;
+/// The maximum number of bytes of a prefix.
+const MAX_PREFIX: usize = 200;
+
+/// The settings of a sink of Redis streams.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisStream {
+    /// The server, including user and password. Secret.
+    pub server: Server,
+    /// The beginning of the names of the streams.
+    pub prefix: String,
+    /// The number of entries to which a stream is trimmed, approximately.
+    pub max_length: Option<u64>,
+    /// The number of records of each queue that the server remembers, to add none twice. 0: none.
+    pub deduplicate: u64,
+    /// The maximum number of records of one write.
+    pub batch_lines: usize,
+    /// The maximum number of bytes of one write.
+    pub batch_bytes: usize,
+}
+
+/// Checks a sink of Redis streams.
+pub fn check(sink: &Spanned<RawSink>) -> Result<RedisStream, ConfigError> {
+    let raw = sink.get_ref();
+    let prefix = match &raw.prefix {
+        Some(prefix) if prefix.get_ref().len() > MAX_PREFIX => {
+            let text = format!("expected at most {MAX_PREFIX} bytes");
+            return Err(ConfigError::at(prefix, text));
+        }
+        Some(prefix) => prefix.get_ref().clone(),
+        None => "agg:".into(),
+    };
+    let deduplicate = match &raw.deduplicate {
+        Some(count) if *count.get_ref() > MAX_COUNT => {
+            return Err(ConfigError::at(count, "the number is too large"));
+        }
+        count => count.as_ref().map_or(DEDUPLICATE, |count| *count.get_ref()),
+    };
+    let max_length = match &raw.max_length {
+        None => None,
+        length => Some(within(length, 1, MAX_COUNT)?),
+    };
+    let bytes = raw.batch_bytes.as_ref();
+    Ok(RedisStream {
+        server: server(sink)?,
+        prefix,
+        max_length,
+        deduplicate,
+        batch_lines: within(&raw.batch_lines, 1000, 10_000)? as usize,
+        batch_bytes: bytes.map_or(1 << 20, |size| size.get_ref().0 as usize),
+    })
+}
+
+fn server(sink: &Spanned<RawSink>) -> Result<Server, ConfigError> {
+    let raw = sink.get_ref();
+    let uri = required(&raw.uri, "uri", sink)?;
+    let is_unix = uri.get_ref().starts_with("unix:");
+    if !is_unix && uri.get_ref().contains('@') || is_unix && uri.get_ref().contains('?') {
+        let text = "expected redis://HOST:PORT; user and password have their own keys";
+        return Err(ConfigError::at(uri, text));
+    }
+    let password = secret("password", &raw.password_file, &raw.password_env)?;
+    if let (Some(user), None) = (&raw.user, &password) {
+        let text = "a user needs password-file or password-env";
+        return Err(ConfigError::at(user, text));
+    }
+    let access = Access {
+        user: raw.user.as_ref().map(|user| user.get_ref().clone()),
+        password,
+        tls: tls(raw, Server::scheme_encrypts(uri.get_ref()))?,
+        password_help: "set password-file or password-env of the sink",
+    };
+    Server::parse(uri.get_ref(), &access).map_err(|error| ConfigError::at(uri, error.to_string()))
+}
+
+/// Returns the TLS settings, if the connection is encrypted and any are given.
+fn tls(raw: &RawSink, encrypted: bool) -> Result<Option<Tls>, ConfigError> {
+    let keys = [&raw.tls_ca, &raw.tls_cert, &raw.tls_key];
+    let Some(first) = keys.into_iter().find_map(start) else {
+        return Ok(None);
+    };
+    if !encrypted {
+        let text = "the connection of this sink is not encrypted: write rediss://";
+        return Err(ConfigError::at_byte(first, text));
+    }
+    let path = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| path.get_ref().clone());
+    let files = TlsFiles {
+        ca: path(&raw.tls_ca),
+        cert: path(&raw.tls_cert),
+        key: path(&raw.tls_key),
+        server_name: None,
+    };
+    let tls = Tls::new(&files);
+    tls.map(Some)
+        .map_err(|error| ConfigError::at_byte(first, error.to_string()))
+}
