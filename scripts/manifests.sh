@@ -41,4 +41,5 @@ manifests=(packaging/kubernetes/*.yaml)
 for version in 1.30 1.37; do
     "$venv/bin/kubernetes-validate" --strict --quiet --kubernetes-version "$version" "${manifests[@]}"
 done
+PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" scripts/dashboards --check
 PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" scripts/manifests.py
