@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from databases import InfluxQl
+from databases import InfluxQl, PromQl
 from layout import dashboard
 from panels import HOSTS, STATISTICS
 
@@ -22,7 +22,7 @@ MONITORING = Path(__file__).resolve().parent.parent.parent / "docs/monitoring"
 def dashboards() -> dict[str, dict[str, Any]]:
     """Returns all dashboards by the names of their files."""
     found = {}
-    for database, word in ((InfluxQl(), "InfluxDB"),):
+    for database, word in ((InfluxQl(), "InfluxDB"), (PromQl(), "Prometheus")):
         for name, title, about, panels in (
             ("hosts", "hosts", "What agg host reports: CPU, memory, disks and network of each node.", HOSTS),
             ("statistics", "statistics", "Windows of any metric: average, extremes, sum, samples.", STATISTICS),

@@ -66,7 +66,15 @@ class PromQl:
             labels.insert(0, 'instance=~"$instance"')
         family = series.family or "${metric}"
         selector = f"{family}_{series.field}{{{','.join(labels)}}}"
-        each = f"last_over_time({selector}[$window]){series.factor}"
+        # An extreme has to be found also if several windows share a point; then the interval is longer than the window.
+        # Prometheus 2 includes the beginning of a range, so that an extreme is in the next point, too.
+        is_extreme = series.merge in ("min", "max") and not is_latest
+        each = (
+            f"{series.merge}_over_time({selector}[$__interval])"
+            if is_extreme
+            else f"last_over_time({selector}[$window])"
+        )
+        each += series.factor
         merge = {"mean": "avg", "last": "max"}.get(series.merge, series.merge)
         by = f" by ({', '.join(series.by)})" if series.by else ""
         words = [f"{{{{{tag}}}}}" for tag in series.by] + ([series.name] if series.name else [])
@@ -74,6 +82,7 @@ class PromQl:
             "expr": f"{merge}{by} ({each})",
             "legendFormat": " ".join(words),
             "editorMode": "code",
+            "interval": "$window",
             "range": True,
             "instant": False,
         }

@@ -1,6 +1,6 @@
 //! Two nodes with an hour of everything that METRICS.md lists, in closed windows, and what AGG.RANGE says of them.
 
-use crate::support::{Server, of_queue, past_hour, until};
+use crate::support::{Server, agg, err, of_queue, past_hour, until};
 
 /// The nodes.
 pub const NODES: [&str; 2] = ["web1", "web2"];
@@ -21,6 +21,7 @@ pub struct HostMetric {
 pub struct Window {
     /// Unix milliseconds.
     pub start: i64,
+    pub end: i64,
     pub fields: std::collections::BTreeMap<String, f64>,
 }
 
@@ -96,6 +97,33 @@ pub fn fill(server: &Server) -> i64 {
     start
 }
 
+/// Starts a server with windows of one and two seconds, lets `agg host --once` report this machine as web1, and waits
+/// until the windows have closed. Returns `None` if the server or the module is missing.
+pub fn host_reports() -> Option<Server> {
+    let settings = "min-window 1 hour-window 2 flush-delay-ms 0 min-interval-ms 100";
+    let server = Server::with_settings(settings)?;
+    // Two reports, as one of a counter has no rate.
+    for _ in 0..2 {
+        let output = agg(&server.url(), "host --once --node web1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", err(&output));
+    }
+    let all = base_names(&server, "web1").len() as i64;
+    until("the windows close", || {
+        (of_queue(&server, "web1", "HOUR", "length") >= all).then_some(())
+    });
+    Some(server)
+}
+
+/// Returns the names of a node's metrics, without their instances, once for each instance.
+pub fn base_names(server: &Server, node: &str) -> Vec<String> {
+    let (_, names): (String, Vec<String>) =
+        server.ask(&format!("AGG.SCAN {node} METRIC 0 COUNT 10000"));
+    let bases = names.iter().map(|name| name.split('@').next().unwrap());
+    bases.map(str::to_owned).collect()
+}
+
 /// Returns the closed windows of a metric.
 pub fn range(server: &Server, node: &str, metric: &str, queue: &str) -> Vec<Window> {
     let mut connection = server.connection3();
@@ -114,6 +142,7 @@ pub fn range(server: &Server, node: &str, metric: &str, queue: &str) -> Vec<Wind
     };
     let windows = windows.iter().map(|window| Window {
         start: number(window, "start") as i64,
+        end: number(window, "end") as i64,
         fields: ["avg", "min", "max", "last", "sum", "count"]
             .map(|field| (field.to_owned(), number(window, field)))
             .into(),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::fixture::{NODES, WINDOWS, Window, fill, range};
+use super::fixture::{NODES, WINDOWS, Window, base_names, fill, host_reports, range};
 use super::{Dashboard, render, variable_query};
 use crate::support::influx::InfluxDb;
 use crate::support::place::{Place, VERSION_1, influx, left, settings};
-use crate::support::{Server, agg, err, now_ms, until};
+use crate::support::{Server, now_ms, until};
 
 const DASHBOARDS: [&str; 2] = ["hosts-influxdb.json", "statistics-influxdb.json"];
 
@@ -94,29 +94,12 @@ fn every_query_for_influxdb_returns_data() {
 /// The fixture has all metrics; this machine has those that it has.
 #[test]
 fn queries_for_influxdb_return_data_of_a_real_machine() {
-    // Windows of one and two seconds.
-    let settings = "min-window 1 hour-window 2 flush-delay-ms 0 min-interval-ms 100";
-    let (Some(server), Some(database)) = (Server::with_settings(settings), InfluxDb::start())
-    else {
+    let start = now_ms() - 10_000;
+    let (Some(server), Some(database)) = (host_reports(), InfluxDb::start()) else {
         return;
     };
-    let start = now_ms() - 10_000;
-    // Two reports, as one of a counter has no rate.
-    for _ in 0..2 {
-        let output = agg(&server.url(), "host --once --node web1")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", err(&output));
-    }
-    let known: (String, Vec<String>) = server.ask("AGG.SCAN web1 METRIC 0 COUNT 10000");
-    let known: Vec<&str> = known
-        .1
-        .iter()
-        .map(|m| m.split('@').next().unwrap())
-        .collect();
-    until("the windows close", || {
-        (left(&server, &["web1"], "HOUR") as usize >= known.len()).then_some(())
-    });
+    let known = base_names(&server, "web1");
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     drain(&server, &database, &["web1"]);
     let dashboard = Dashboard::read("hosts-influxdb.json");
     let mut values = choose(&dashboard, &database, &[("window", "2s")]);

@@ -29,7 +29,7 @@ fn all() -> Vec<Dashboard> {
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
     names.sort();
-    assert!(names.len() >= 3, "{names:?}");
+    assert!(names.len() >= 5, "{names:?}");
     names
         .into_iter()
         .map(|name| Dashboard::read(&name))

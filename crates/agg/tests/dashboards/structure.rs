@@ -76,6 +76,10 @@ fn panels_say_what_they_show() {
             for target in targets {
                 assert_eq!(target["datasource"], panel["datasource"], "{place}");
                 assert!(query(target).is_some(), "{place}");
+                // A range of the interval contains a window only if the interval is not shorter.
+                let is_of_interval = query(target).unwrap().contains("[$__interval]");
+                let interval = &target["interval"];
+                assert!(!is_of_interval || interval == "$window", "{place}");
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod fuse;
 pub mod influx;
 pub mod mongo;
 pub mod place;
+pub mod prometheus;
 pub mod store;
 pub mod stub;
 pub mod terminal;
