@@ -1,4 +1,4 @@
-"""Writes the Grafana dashboards of the data in docs/monitoring, each for InfluxDB and for Prometheus.
+"""Writes the Grafana dashboards of the data in docs/monitoring, for InfluxDB and for Prometheus.
 
     python3 scripts/dashboards            writes the files
     python3 scripts/dashboards --check    fails if a file differs from what would be written
@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from databases import InfluxQl, PromQl
+from databases import InfluxQl, OwnMetrics, PromQl
 from layout import dashboard
+from losses import ERRORS
 from panels import HOSTS, STATISTICS
 
 MONITORING = Path(__file__).resolve().parent.parent.parent / "docs/monitoring"
@@ -31,6 +32,10 @@ def dashboards() -> dict[str, dict[str, Any]]:
             title = f"aggregator: {title} ({word})"
             uses_metric = panels is STATISTICS
             found[f"{name}.json"] = dashboard(name, title, about, panels, database, uses_metric)
+    about = "What is reported as an error, and what is lost or rejected between programs, servers and sinks."
+    found["errors-prometheus.json"] = dashboard(
+        "errors-prometheus", "aggregator: errors and losses (Prometheus)", about, ERRORS, OwnMetrics(), False
+    )
     return found
 
 

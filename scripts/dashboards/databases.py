@@ -3,7 +3,7 @@
 from typing import Any
 
 from grafana import variable
-from model import Series
+from model import Expression, Series
 
 
 class InfluxQl:
@@ -102,4 +102,23 @@ class PromQl:
         ]
 
 
-Database = InfluxQl | PromQl
+class OwnMetrics:
+    """Prometheus, which scrapes the programs. INSTANCE in an expression is the chosen programs."""
+
+    type = "prometheus"
+
+    def target(self, expression: Expression, is_latest: bool) -> dict[str, Any]:
+        return {
+            "expr": expression.promql.replace("INSTANCE", 'instance=~"$instance"'),
+            "legendFormat": expression.legend,
+            "editorMode": "code",
+            "range": not is_latest,
+            "instant": is_latest,
+        }
+
+    def variables(self, uses_metric: bool) -> list[dict[str, Any]]:
+        programs = 'label_values({__name__=~"agg_(poller|listener)_.+"}, instance)'
+        return [variable("instance", "Program", self.type, programs)]
+
+
+Database = InfluxQl | PromQl | OwnMetrics

@@ -21,13 +21,20 @@ class Series(NamedTuple):
     factor: str = ""
 
 
+class Expression(NamedTuple):
+    """Lines of a panel as PromQL, for metrics of the programs themselves, and the legend."""
+
+    promql: str
+    legend: str = ""
+
+
 class Panel(NamedTuple):
     """A panel; a title without series is a row."""
 
     title: str
     about: str = ""
     unit: str = "short"
-    series: tuple[Series, ...] = ()
+    series: tuple[Series | Expression, ...] = ()
     kind: str = "timeseries"
     width: int = 12
     height: int = 8

@@ -1,4 +1,4 @@
-"""The panels of the dashboards: change them here, not in the JSON."""
+"""The panels of the dashboards of the data: change them here, not in the JSON."""
 
 from model import Panel, Series
 

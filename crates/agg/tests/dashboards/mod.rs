@@ -1,6 +1,7 @@
 //! The Grafana dashboards of docs/monitoring, without Grafana: their structure, and their queries, which real databases
 //! answer with the numbers of AGG.RANGE.
 
+mod errors;
 mod fixture;
 mod influx;
 mod prometheus;
@@ -29,7 +30,7 @@ fn all() -> Vec<Dashboard> {
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
     names.sort();
-    assert!(names.len() >= 5, "{names:?}");
+    assert!(names.len() >= 6, "{names:?}");
     names
         .into_iter()
         .map(|name| Dashboard::read(&name))

@@ -29,7 +29,23 @@ impl Prometheus {
             return missing("promtool");
         };
         assert!(import.status.success(), "{}", super::err(&import));
-        std::fs::write(at("prometheus.yml"), "").unwrap();
+        Prometheus::start(dir, "")
+    }
+
+    /// Starts one that scrapes these ports of this machine every second, each as a job. Returns `None` if the program is
+    /// missing.
+    pub fn scraping(jobs: &[(&str, u16)]) -> Option<Prometheus> {
+        let mut config = String::from("global: {scrape_interval: 1s}\nscrape_configs:\n");
+        for (job, port) in jobs {
+            let targets = format!("[{{targets: [\"127.0.0.1:{port}\"]}}]");
+            config += &format!("- {{job_name: {job}, static_configs: {targets}}}\n");
+        }
+        Prometheus::start(tempfile::tempdir().unwrap(), &config)
+    }
+
+    fn start(dir: tempfile::TempDir, config: &str) -> Option<Prometheus> {
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("prometheus.yml"), config).unwrap();
         let port = free_port();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", at("prometheus.yml").display()))
