@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Running, agg, err, free_port, missing, module, program, until};
+use crate::support::influx::InfluxDb;
+use crate::support::{Running, agg, err, free_port, missing, module, past_hour, program, until};
 
 const REPORTER: &str = "secret of reporters";
 const POLLER: &str = "secret of pollers";
@@ -217,14 +218,15 @@ fn image_without_passwords_admits_local_clients() {
 }
 
 /// The services of docker-compose.yml as programs: the poller drains what `agg host` reported, with the users and the
-/// configuration of Compose.
+/// configuration of Compose, and Prometheus scrapes it and the listener.
 #[test]
 fn services_of_compose_work_together() {
     let passwords = [("REPORTER_PASSWORD", REPORTER), ("POLLER_PASSWORD", POLLER)];
-    let Some(image) = Image::start(&passwords) else {
+    let (Some(image), Some(influxdb)) = (Image::start(&passwords), InfluxDb::start()) else {
         return;
     };
     image.wait();
+    influxdb.query("CREATE DATABASE grid");
     let host = format!("redis://reporter@127.0.0.1:{}", image.port);
     let output = agg(&host, "host --once --node docker")
         .env("AGG_PASSWORD", REPORTER)
@@ -233,10 +235,11 @@ fn services_of_compose_work_together() {
     assert!(output.status.success(), "{}", err(&output));
 
     let dir = image.dir.path();
-    let page = free_port();
+    let (poller_page, listener_page) = (free_port(), free_port());
     let config = read("compose/poller.toml")
         .replace("server:7777", &format!("127.0.0.1:{}", image.port))
-        .replace("0.0.0.0:9777", &format!("127.0.0.1:{page}"))
+        .replace("http://influxdb:8086", &influxdb.url())
+        .replace("0.0.0.0:9777", &format!("127.0.0.1:{poller_page}"))
         .replace("/var/lib/agg", dir.to_str().unwrap());
     std::fs::write(dir.join("poller.toml"), config).unwrap();
     let line = format!("poll --config {}", dir.join("poller.toml").display());
@@ -245,11 +248,40 @@ fn services_of_compose_work_together() {
         let records = std::fs::read_to_string(dir.join("records.jsonl")).ok()?;
         records.contains("system.Machine").then_some(())
     });
-    // Prometheus requests the page by the name of the service.
-    let metrics = ureq::get(format!("http://127.0.0.1:{page}/metrics"))
-        .header("Host", "poll:9777")
-        .call();
-    let metrics = metrics.unwrap().body_mut().read_to_string().unwrap();
-    assert!(metrics.contains("agg_poller_servers_up 1\n"), "{metrics}");
+    // Of an hour that has passed: its windows close at once.
+    let start = past_hour();
+    for at in [start, start + 300_000] {
+        let command = format!("AGG.STAT docker queue.depth 7 AT {at}");
+        image.ask("reporter", &command).unwrap();
+    }
+    until("a window is in InfluxDB", || {
+        let rows = influxdb.query("SELECT avg FROM \"queue.depth\"");
+        rows.first()
+            .map(|row| assert_eq!(row[1].as_f64(), Some(7.0)))
+    });
+
+    let config = read("compose/listen.toml")
+        .replace("0.0.0.0:9778", &format!("127.0.0.1:{listener_page}"))
+        .replace("0.0.0.0:8125", &format!("127.0.0.1:{}", free_port()))
+        .replace("0.0.0.0:4318", &format!("127.0.0.1:{}", free_port()))
+        .replace("0.0.0.0:5140", &format!("127.0.0.1:{}", free_port()));
+    std::fs::write(dir.join("listen.toml"), config).unwrap();
+    let line = format!(
+        "listen --node docker --config {}",
+        dir.join("listen.toml").display()
+    );
+    let _listener = Running::start(agg(&host, &line).env("AGG_PASSWORD", REPORTER));
+    // Prometheus requests the pages by the names of the services.
+    for (name, page, metric) in [
+        ("poll:9777", poller_page, "agg_poller_servers_up 1\n"),
+        ("listen:9778", listener_page, "agg_listener_up 1\n"),
+    ] {
+        until(&format!("{metric} is shown"), || {
+            let url = format!("http://127.0.0.1:{page}/metrics");
+            let metrics = ureq::get(url).header("Host", name).call().ok()?;
+            let metrics = metrics.into_body().read_to_string().unwrap();
+            metrics.contains(metric).then_some(())
+        });
+    }
     assert!(poller.end_by("TERM").success());
 }
