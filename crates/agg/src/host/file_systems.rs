@@ -247,7 +247,7 @@ impl FileSystem {
                 self.answered = true;
                 None
             }
-            Probe::Denied => None,
+            Probe::File | Probe::Denied => None,
             Probe::Failed(reason) => {
                 let point = self.mount.point.display();
                 Some(format!("cannot read file system {point}: {reason}"))

@@ -43,6 +43,8 @@ pub struct Space {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
     Space(Space),
+    /// The mount point is a file, as containers have for /etc/hosts: a part of a file system that is mounted elsewhere.
+    File,
     /// The user lacks the permission.
     Denied,
     /// The file system reports nothing, for this reason.
@@ -51,6 +53,9 @@ pub enum Probe {
 
 /// Probes a file system, however long that takes.
 pub fn probe(mount: &Mount) -> Probe {
+    if fs::metadata(&mount.point).is_ok_and(|point| !point.is_dir()) {
+        return Probe::File;
+    }
     match rustix::fs::statvfs(Path::new(&mount.point)) {
         Ok(found) => {
             let device = device(mount);
@@ -281,9 +286,15 @@ mod tests {
     }
 
     #[test]
+    fn mounted_file_has_no_space_of_its_own() {
+        assert_eq!(probe(&mount("/proc/self/exe")), Probe::File);
+    }
+
+    #[test]
     fn answer_is_one_line() {
         for answer in [
             probe(&mount("/")),
+            Probe::File,
             Probe::Denied,
             Probe::Failed("a\nb".into()),
         ] {
