@@ -18,6 +18,7 @@ mod pipe;
 mod poll;
 mod poll_files;
 mod poll_http;
+mod poll_kafka;
 mod poll_mongo;
 mod poll_redis_stream;
 mod poll_sinks;

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 pub mod certs;
 pub mod fuse;
 pub mod influx;
+pub mod kafka;
 pub mod mongo;
 pub mod place;
 pub mod prometheus;

@@ -26,8 +26,9 @@ use aggregator_protocol::masking;
 use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
-pub use model::{Body, Config, Expect, Https, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
-pub use sink::RedisStream;
+pub use model::{Body, Config, Expect, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
+pub use sink::{Kafka, KafkaCompression, KafkaSasl, RedisStream};
+pub use tls::Https;
 pub(crate) use value::encode as percent_encode;
 
 /// The configuration cannot be used.
@@ -242,7 +243,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, http, mongodb or redis-stream, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, http, mongodb, redis-stream or kafka, not \"tape\"",
             ),
             (
                 "\"stdout\"",

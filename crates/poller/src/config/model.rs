@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
-use tokio_rustls::rustls::ClientConfig;
 
-use super::sink::RedisStream;
+use super::sink::{Kafka, RedisStream};
+use super::tls::Https;
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -98,28 +98,11 @@ pub enum Kind {
     Http(Post, Body),
     /// A database that speaks the protocol of MongoDB.
     Mongo(Box<Mongo>),
+    /// Topics of a cluster that speaks Kafka's protocol.
+    Kafka(Box<Kafka>),
     /// Streams of a Redis or Valkey server.
     RedisStream(Box<RedisStream>),
 }
-
-/// The TLS settings of an HTTP sink: its CA bundle and client certificate.
-#[derive(Clone)]
-pub struct Https {
-    /// The settings as the client library takes them.
-    pub config: Arc<ClientConfig>,
-    /// The settings for an https:// proxy: the same CA certificates, and no client certificate.
-    pub for_proxy: Arc<ClientConfig>,
-    /// The contents of the files, by which settings are compared.
-    pub(super) files: Vec<Vec<u8>>,
-}
-
-impl PartialEq for Https {
-    fn eq(&self, other: &Https) -> bool {
-        self.files == other.files
-    }
-}
-
-impl Eq for Https {}
 
 /// The body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +165,7 @@ impl Kind {
             Kind::Influx(_) => "influxdb",
             Kind::Http(..) => "http",
             Kind::Mongo(_) => "mongodb",
+            Kind::Kafka(_) => "kafka",
             Kind::RedisStream(_) => "redis-stream",
         }
     }

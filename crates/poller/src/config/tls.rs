@@ -9,6 +9,25 @@ use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 /// A client certificate with its chain, and its private key.
 pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
+/// The TLS settings of a sink: its CA bundle and client certificate.
+#[derive(Clone)]
+pub struct Https {
+    /// The settings as the client library takes them.
+    pub config: Arc<ClientConfig>,
+    /// The settings for an https:// proxy: the same CA certificates, and no client certificate.
+    pub for_proxy: Arc<ClientConfig>,
+    /// The contents of the files, by which settings are compared.
+    pub(super) files: Vec<Vec<u8>>,
+}
+
+impl PartialEq for Https {
+    fn eq(&self, other: &Https) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Https {}
+
 /// Creates settings with the trusted CA certificates and the client certificate.
 ///
 /// # Errors

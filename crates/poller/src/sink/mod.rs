@@ -12,6 +12,7 @@ mod http_client;
 mod identity;
 mod influx;
 mod interface;
+mod kafka;
 mod mongo;
 mod post;
 mod redis_stream;
@@ -37,6 +38,7 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
         Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
         Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
+        Kind::Kafka(settings) => Box::new(kafka::Kafka::new(*settings)),
         Kind::RedisStream(settings) => Box::new(redis_stream::RedisStream::new(*settings)),
     }
 }

@@ -3,9 +3,11 @@
 mod file;
 mod http;
 mod influx;
+mod kafka;
 mod mongo;
 mod raw;
 mod redis_stream;
+mod tls;
 
 use toml::Spanned;
 
@@ -16,6 +18,7 @@ use super::error::ConfigError;
 use super::model::{Kind, Sink};
 use super::value::{output, required};
 
+pub use kafka::{Kafka, KafkaCompression, KafkaSasl};
 pub use raw::RawSink;
 pub use redis_stream::RedisStream;
 
@@ -30,7 +33,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
         let text = format!(
-            "expected the type stdout, file, influxdb, http, mongodb or redis-stream, not {kind:?}"
+            "expected the type stdout, file, influxdb, http, mongodb, redis-stream or kafka, not {kind:?}"
         );
         return Err(ConfigError::at(r#type, text));
     };
@@ -66,6 +69,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
             path: output(required(&raw.path, "path", sink)?)?,
         },
         "mongodb" => Kind::Mongo(Box::new(mongo::check(sink)?)),
+        "kafka" => Kind::Kafka(Box::new(kafka::check(sink)?)),
         "redis-stream" => Kind::RedisStream(Box::new(redis_stream::check(sink)?)),
         "http" => {
             let (post, body) = http::check(name, sink)?;
@@ -95,6 +99,7 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "stdout" => vec!["format"],
         "file" => FILE.to_vec(),
         "mongodb" => mongo::KEYS.to_vec(),
+        "kafka" => kafka::KEYS.to_vec(),
         "redis-stream" => redis_stream::KEYS.to_vec(),
         "http" => [&["format", "headers", "expect"], &http::KEYS[..]].concat(),
         "influxdb" => [
