@@ -1,13 +1,14 @@
 //! `agg poll` with a real broker that speaks Kafka's protocol: what messages look like, that no record is lost, and what
 //! happens while the broker fails, is down, or rejects a message.
 //!
-//! The broker is a single Tansu, which keeps messages in memory: it has no other leaders, neither SASL nor limits of sizes
+//! The broker is a single Tansu, which keeps messages in memory: it has no other leaders, no user and no limits of sizes
 //! and times. Unit tests of the sink cover the codes of real brokers there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::certs::Certs;
 use crate::support::kafka::{Kafka, Message};
-use crate::support::place::{Id, Place, id, log, names, settings, until_empty, windows};
+use crate::support::place::{Id, Place, id, left, log, names, settings, until_empty, windows};
 use crate::support::{Running, Server, err, of_queue, until};
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
@@ -20,12 +21,15 @@ fn parts() -> Option<(Server, Kafka)> {
 
 /// Returns a poller that drains all queues into topics, with more keys of its sink.
 fn place(server: &Server, kafka: &Kafka, more: &str) -> Place {
+    place_by(server, &kafka.uri(), more)
+}
+
+fn place_by(server: &Server, uri: &str, more: &str) -> Place {
     Place::new(&settings(
         server,
         &format!(
             "[[route]]\nqueues = [\"MIN\", \"HOUR\", \"LOG\", \"ERROR\", \"REALITY\"]\nsinks = [\"out\"]\n\
-             [sink.out]\ntype = \"kafka\"\nuri = \"{}\"\n{more}\n",
-            kafka.uri()
+             [sink.out]\ntype = \"kafka\"\nuri = \"{uri}\"\n{more}\n"
         ),
     ))
 }
@@ -258,6 +262,61 @@ fn message_that_is_rejected_becomes_the_only_dead_letter() {
             .all(|line| line.contains("INVALID_RECORD") && line.contains("bad"))
     );
     end(running);
+}
+
+#[test]
+fn broker_and_poller_prove_who_they_are() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let certs = Certs::new("127.0.0.1");
+    let Some((kafka, uri)) = Kafka::encrypted(&certs) else {
+        return;
+    };
+    let tls = |ca: &str| {
+        let path = |file: &str| certs.path(file).display().to_string();
+        format!(
+            "{CREATE}\ntls-ca = \"{}\"\ntls-cert = \"{}\"\ntls-key = \"{}\"",
+            path(ca),
+            path("client.pem"),
+            path("client.key")
+        )
+    };
+    log(&server, &["n1"], 500, "x");
+    let stranger = place_by(&server, &uri, &tls("other.pem"));
+    let mut running = stranger.start();
+    until_retried(
+        &mut running.errors(),
+        "invalid peer certificate: UnknownIssuer",
+    );
+    end(running);
+    let place = place_by(&server, &uri, &tls("ca.pem"));
+    let running = place.start();
+    until_empty(&server, &["n1"], "LOG");
+    assert_eq!(kafka.topics().get("agg.log"), Some(&3));
+    end(running);
+}
+
+#[test]
+fn user_that_the_broker_does_not_know_is_rejected_without_showing_the_password() {
+    let Some((server, mut kafka)) = parts() else {
+        return;
+    };
+    kafka.require_authentication();
+    let more = "user = \"poller\"\npassword-file = \"{dir}/password\"";
+    log(&server, &["n1"], 500, "x");
+    for sasl in ["scram-sha-512", "scram-sha-256"] {
+        let place = place(&server, &kafka, &format!("{more}\nsasl = \"{sasl}\""));
+        std::fs::write(place.path("password"), "s3cret\n").unwrap();
+        let mut running = place.start();
+        let said = until("the rejection is logged", || {
+            running.errors().find(|line| line.ends_with("retrying"))
+        });
+        assert!(said.contains("Sasl handshake failed: "), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+        assert_eq!(running.end_by("TERM").code(), Some(0));
+    }
+    assert_eq!(left(&server, &["n1"], "LOG"), 500);
 }
 
 #[test]

@@ -11,8 +11,9 @@ use rskafka::client::error::Error;
 use rskafka::client::partition::{OffsetAt, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 
+use super::certs::Certs;
 use super::proxy::Proxy;
-use super::{fetched_servers, free_port, missing, until};
+use super::{fetched_servers, free_port, missing, tls_front, until};
 
 /// A running broker. Its clients connect through the proxy, whose address it tells them.
 pub struct Kafka {
@@ -60,6 +61,29 @@ impl Kafka {
         };
         kafka.wait_for_answer();
         Some(kafka)
+    }
+
+    /// Starts one that is reached by TLS with a client certificate. Returns its URI too.
+    pub fn encrypted(certs: &Certs) -> Option<(Kafka, String)> {
+        let mut kafka = Kafka::start()?;
+        let port = tls_front::start(certs, kafka.port);
+        kafka.stop();
+        // The broker names the front to its clients.
+        kafka.child = spawn(kafka.port, port, None);
+        kafka.wait_for_answer();
+        Some((kafka, format!("kafkas://127.0.0.1:{port}")))
+    }
+
+    /// Restarts it so that clients have to authenticate. It has no user.
+    pub fn require_authentication(&mut self) {
+        self.stop();
+        self.child = command(self.port, self.proxy.port)
+            .arg("--authentication")
+            .spawn()
+            .unwrap();
+        until("tansu accepts connections", || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()
+        });
     }
 
     pub fn uri(&self) -> String {
@@ -177,22 +201,25 @@ fn program() -> std::path::PathBuf {
     fetched_servers().join("tansu")
 }
 
-fn spawn(port: u16, advertised: u16, schemas: Option<&Path>) -> Child {
+fn command(port: u16, advertised: u16) -> Command {
     let url = |port: u16| format!("tcp://127.0.0.1:{port}");
     let mut command = Command::new(std::fs::canonicalize(program()).unwrap());
     command
         .args(["--listener-url", &url(port)])
         .args(["--advertised-listener-url", &url(advertised)])
-        .args(["--storage-engine", "memory://tansu/"]);
+        .args(["--storage-engine", "memory://tansu/"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+fn spawn(port: u16, advertised: u16, schemas: Option<&Path>) -> Child {
+    let mut command = command(port, advertised);
     if let Some(schemas) = schemas {
         // It takes the path of the URL to be relative to its directory.
         command.current_dir(schemas);
         command.args(["--schema-registry", "file://./"]);
     }
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    command.spawn().unwrap()
 }

@@ -13,6 +13,7 @@ pub mod prometheus;
 pub mod store;
 pub mod stub;
 pub mod terminal;
+pub mod tls_front;
 pub mod victoria;
 
 pub use testkit::*;

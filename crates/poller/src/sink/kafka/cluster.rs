@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - Every call ends within the timeout of the sink. The client retries by itself within the first half of it, for example
-//!   while a partition has no leader.
+//! - Every call ends within the timeout of the sink. The client retries by itself for a moment only, for example while a
+//!   new topic has no leader; then the reason is reported, and the sink is asked to write again.
 //! - After an error the client is given up with all its connections, and the next write begins with the brokers of the
 //!   configuration.
 //! - The client has no queue of its own: what it holds are the requests that are being awaited here.
@@ -25,6 +25,8 @@ use super::produce::{Produce, ProduceError, classify, describe};
 
 /// The maximum size of a response, bytes. The largest is the metadata of all topics.
 const MAX_RESPONSE: usize = 32 << 20;
+/// The time that the client spends in pauses between its own attempts.
+const RETRY: Duration = Duration::from_millis(500);
 /// The time for which the number of partitions of the topics is taken to be the same.
 const METADATA_AGE: Duration = Duration::from_secs(300);
 
@@ -54,7 +56,7 @@ impl Cluster {
                 init_backoff: Duration::from_millis(50),
                 max_backoff: Duration::from_secs(1),
                 base: 2.0,
-                deadline: Some(settings.timeout / 2),
+                deadline: Some(RETRY),
             });
         if let Some(tls) = &settings.tls {
             builder = builder.tls_config(tls.config.clone());

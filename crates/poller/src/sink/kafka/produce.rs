@@ -6,6 +6,7 @@
 //! halved until the message is alone; the others are written. Every other error fails the write.
 
 use rskafka::client::error::{Error, ProtocolError};
+use rskafka::{BackoffError, ConnectionError};
 
 use super::message::Message;
 
@@ -93,12 +94,25 @@ pub fn describe(error: &Error) -> String {
         ..
     } = error
     else {
-        return error.to_string();
+        return match error {
+            Error::RetryFailed(last) | Error::Connection(ConnectionError::RetryFailed(last)) => {
+                last_error(last)
+            }
+            error => error.to_string(),
+        };
     };
     let name = code_name(protocol_error);
     match error_message {
         Some(message) => format!("{name}: {message}"),
         None => name,
+    }
+}
+
+/// Returns the words of the error of the last attempt.
+fn last_error(BackoffError::DeadlineExceded { source, .. }: &BackoffError) -> String {
+    match source.downcast_ref::<Error>() {
+        Some(error) => describe(error),
+        None => source.to_string(),
     }
 }
 
