@@ -11,6 +11,7 @@ const RUN: [&str; 19] = [
     "docs/operations.md",
     "docs/migration.md",
     "docs/troubleshooting.md",
+    "docs/monitoring.md",
     "docs/agg-poll.md",
     "docs/agg-listen.md",
     "docs/listen/statsd.md",
@@ -61,6 +62,18 @@ fn commands_of_migration_run() {
 #[test]
 fn commands_of_troubleshooting_run() {
     run("docs/troubleshooting.md");
+}
+
+#[test]
+fn monitoring_runs() {
+    // Debian's package is optional for the tests.
+    let influxd = std::process::Command::new("influxd")
+        .arg("version")
+        .output();
+    if influxd.is_err() {
+        return missing("influxd").unwrap_or_default();
+    }
+    run("docs/monitoring.md");
 }
 
 #[test]
