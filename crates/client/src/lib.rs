@@ -53,6 +53,8 @@
 pub mod command;
 pub mod connect;
 pub mod discovery;
+#[cfg(feature = "environment")]
+pub mod environment;
 mod error;
 pub mod fetch;
 mod file_stamps;

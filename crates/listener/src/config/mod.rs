@@ -2,16 +2,20 @@
 //!
 //! # Invariants
 //!
-//! Each value checks itself when it is read, so an error has its line and column. Then values that depend on each other are
+//! Environment variables are replaced in strings first. Each value checks itself when it is read, so an error has its line and column. Then values that depend on each other are
 //! checked. A [`Config`] can be used as it is.
 
 mod checks;
 mod model;
 mod values;
 
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
+use agg_client::environment::expand_table;
 use aggregator_protocol::masking;
+use serde::Deserialize;
+use toml::de::{DeTable, Deserializer};
 
 pub use model::{Config, FieldType, Graphite, InfluxDb, Job, Otlp, Prometheus, Statsd, Syslog};
 pub use values::{Addresses, LogLevel, Size, Tag, Time};
@@ -61,12 +65,29 @@ impl Config {
 
     /// Parses the text of a file. The error begins with `:line:column: `, if it has a place.
     fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| {
+        Config::parse_with(text, &|name| std::env::var(name))
+    }
+
+    /// Parses like [`Config::parse`]; `variable` reads the environment.
+    fn parse_with(
+        text: &str,
+        variable: &impl Fn(&str) -> Result<String, VarError>,
+    ) -> Result<Config, String> {
+        let error = |error: toml::de::Error| {
             let place = error.span().map(|span| position(text, span.start));
             let place = place.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
             format!("{place}: {}", error.message().replace('\n', " "))
-        })?;
-        checks::check(&config).map_err(|error| format!(": {error}"))?;
+        };
+        let mut table = DeTable::parse(text).map_err(error)?;
+        let (expansions, failed) = expand_table(table.get_mut(), text, variable);
+        if let Some(first) = failed.iter().min_by_key(|failed| failed.at) {
+            let (line, column) = position(text, first.at);
+            return Err(format!(":{line}:{column}: {}", first.text));
+        }
+        let config = Config::deserialize(Deserializer::from(table));
+        let config = config.map_err(|failed| expansions.mask(&error(failed)))?;
+        let checked = checks::check(&config);
+        checked.map_err(|error| expansions.mask(&format!(": {error}")))?;
         Ok(config)
     }
 }
@@ -123,6 +144,32 @@ targets = ["127.0.0.1:9100"]
         let prometheus = config.prometheus.unwrap();
         assert_eq!(prometheus.job[0].path, "/metrics");
         assert_eq!(prometheus.interval, Time(Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn strings_may_refer_to_the_environment() {
+        let variable = |name: &str| match name {
+            "PORT" => Ok("9125".to_owned()),
+            "SECRET" => Ok("s3cret".to_owned()),
+            _ => Err(VarError::NotPresent),
+        };
+        let text = "node = \"${NODE:-web1}\"\n[statsd]\nlisten = [\"127.0.0.1:${PORT}\"]";
+        let config = Config::parse_with(text, &variable).unwrap();
+        assert_eq!(config.node.as_deref(), Some("web1"));
+        let address = Address::Ip(([127, 0, 0, 1], 9125).into());
+        assert_eq!(config.statsd.unwrap().listen.0, [address]);
+        for (value, expected) in [
+            ("${NONE}", ":2:12: the environment variable NONE is not set"),
+            ("x${SECRET", ":2:12: expected ${NAME} or ${NAME:-default}"),
+            ("${SECRET}", ":2:10: expected an address"),
+        ] {
+            let text = format!("[statsd]\nlisten = \"{value}\"");
+            let error = Config::parse_with(&text, &variable).unwrap_err();
+            let expected =
+                expected.replace(":12", if value.starts_with('x') { ":12" } else { ":11" });
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
     }
 
     #[test]

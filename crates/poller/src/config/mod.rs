@@ -418,6 +418,102 @@ database = "grid & co"
         assert!(!error("http://127", "http://u:s3cret@127").contains("s3cret"));
     }
 
+    /// Parses with variables, and returns the errors with their places.
+    fn with_variables(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(other, _)| *other == name);
+            found
+                .map(|(_, value)| value.to_string())
+                .ok_or(std::env::VarError::NotPresent)
+        };
+        let stamps = &mut FileStamps::default();
+        validate::parse_with(text, Strictness::Start, stamps, &variable).map_err(|errors| {
+            let lines = errors.into_iter().map(|error| {
+                let (line, column) = position(text, error.at.unwrap_or(0));
+                format!("{line}:{column}: {}", error.text)
+            });
+            lines.collect()
+        })
+    }
+
+    #[test]
+    fn any_string_may_refer_to_the_environment() {
+        let text = GOOD
+            .replace("\"5s\"", "\"${LEASE}\"")
+            .replace(
+                "redis://127.0.0.1:7777",
+                "redis://:${PASS}@h:${PORT:-7777}/",
+            )
+            .replace("web9", "${OUT}")
+            .replace("\"stdout\"", "\"http\"\nurl = \"http://h/?token=${PASS}\"\nheaders = { authorization = \"Bearer ${PASS}\" }");
+        let variables = [("LEASE", "7s"), ("PASS", "s3cret"), ("OUT", "db\"*")];
+        let config =
+            with_variables(&text, &variables).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assert_eq!(config.lease, Duration::from_secs(7));
+        let Source::Urls(servers) = &config.sources[0] else {
+            panic!()
+        };
+        assert_eq!(servers[0].endpoint(), "redis://h:7777");
+        assert!(!config.routes[0].matches(b"webdb", Queue::Log));
+        let Kind::Http(http, _) = &config.sinks[1].kind else {
+            panic!()
+        };
+        assert_eq!(http.url.query(), Some("token=s3cret"));
+        assert_eq!(http.headers[0].1, "Bearer s3cret");
+    }
+
+    #[test]
+    fn unset_variable_is_an_error_at_its_place() {
+        let text = GOOD
+            .replace("\"5s\"", "\"${LEASE}\"")
+            .replace("redis.sock", "${NAME}.sock")
+            .replace("127.0.0.1:8086", "${HOST}:${PORT}")
+            .replace("grid & co", "${-}");
+        let not_set = |name| {
+            format!(
+                "the environment variable {name} is not set: set it, or write a default, as ${{{name}:-value}}"
+            )
+        };
+        assert_eq!(
+            with_variables(&text, &[]).err().unwrap(),
+            [
+                format!("2:10: {}", not_set("LEASE")),
+                format!("4:48: {}", not_set("NAME")),
+                format!("17:15: {}", not_set("HOST")),
+                format!("17:23: {}", not_set("PORT")),
+                "18:13: expected ${NAME} or ${NAME:-default}; write $${ for ${ itself".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_message_shows_the_value_of_a_variable() {
+        let sink = "[sink.influx]\ntype = \"influxdb\"\nurl = \"${S}\"\ndatabase = \"${S}\"\nversion = \"${S}\"\n\
+                    tls-ca = \"/${S}\"\ncompress = \"${S}\"\nproxy = \"${S}\"\ntoken-file = \"/${S}\"\ntimeout = \"${S}\"\n\
+                    [sink.mongo]\ntype = \"mongodb\"\nuri = \"mongodb://${S}:port/?tls=${S}\"\ndatabase = \"${S}\"\nprefix = \"$$${S}\"\n\
+                    [sink.http]\ntype = \"http\"\nurl = \"http://${S}:port/\"\nexpect = { content-type = \"${S}\", body = \"[${S}\" }\n\
+                    headers = { a = \"${S}\\u0001\", b-env = \"${S}\", c-file = \"/${S}\" }\nformat = \"${S}\"\n\
+                    [sink.file]\ntype = \"${S}\"\n[sink.out]\ntype = \"file\"\npath = \"/${S}/\"\nmode = \"${S}\"\nrotate = \"${S}\"\n";
+        let text = format!(
+            "lease = \"${{S}}\"\nlisten = \"${{S}}\"\nuser = \"${{S}}\"\npassword-env = \"${{S}}\"\nallowed-hosts = [\"${{S}}/\"]\n\
+             max-in-flight = \"${{S}}\"\nmax-deliveries = \"${{S}}\"\ndead-letters-mode = \"${{S}}\"\n\
+             [[source]]\nurls = [\"redis://:${{S}}@h:port\", \"${{S}}\", \"redis://${{S}}:1\", \"redis://${{S}}:1\"]\n\
+             [[source]]\nrange = \"${{S}}\"\nscan-interval = \"${{S}}\"\ntls = \"${{S}}\"\n\
+             [[source]]\ncluster = [\"redis://h\"]\nallow = [\"${{S}}\"]\ntls-ca = \"/${{S}}\"\ntls = true\n\
+             [[route]]\nqueues = [\"${{S}}\"]\ninclude = [\"[${{S}}\"]\nsinks = [\"${{S}}\"]\n\
+             rename-tags = {{ a = \"${{S}}\", b = \"${{S}}\" }}\n{sink}"
+        );
+        for secret in ["s3cret", "S3\"cre\\t"] {
+            let errors = with_variables(&text, &[("S", secret)]).err().unwrap();
+            assert!(errors.len() > 25, "{errors:#?}");
+            for error in errors {
+                let lower = error.to_lowercase();
+                assert!(!lower.contains("s3"), "{error}");
+                assert!(!lower.contains("cre\\t"), "{error}");
+            }
+        }
+    }
+
     #[test]
     fn secrets_come_from_files_and_the_environment() {
         let dir = tempfile::tempdir().unwrap();

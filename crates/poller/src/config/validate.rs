@@ -3,12 +3,17 @@
 //! The checks return the first error that they find. So the value with the error (an element of a list, a key, otherwise
 //! a whole table) is removed, and the rest is checked again. An error that is only a consequence of a removed value is
 //! not reported: it would mislead the reader.
+//!
+//! Environment variables are replaced before the checks, and errors show the values as they are written.
+
+use std::env::VarError;
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 
 use agg_client::FileStamps;
+use agg_client::environment::expand_table;
 
 use super::error::{ConfigError, position};
 use super::file::RawFile;
@@ -39,13 +44,31 @@ pub fn parse(
     strictness: Strictness,
     stamps: &mut FileStamps,
 ) -> Result<Config, Vec<ConfigError>> {
+    parse_with(text, strictness, stamps, &|name| std::env::var(name))
+}
+
+/// Parses like [`parse`]; `variable` reads the environment.
+pub(super) fn parse_with(
+    text: &str,
+    strictness: Strictness,
+    stamps: &mut FileStamps,
+    variable: &impl Fn(&str) -> Result<String, VarError>,
+) -> Result<Config, Vec<ConfigError>> {
     let (mut table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(syntax_errors(text, &errors));
     }
+    let (expansions, failed) = expand_table(table.get_mut(), text, variable);
     let (mut errors, mut removed) = (Vec::new(), Vec::new());
+    for failed in failed {
+        let path = locate(table.get_ref(), failed.value.start);
+        if let Some(path) = path.filter(|path| remove(table.get_mut(), path)) {
+            removed.push(path);
+        }
+        errors.push(ConfigError::at_byte(failed.at, failed.text));
+    }
     if strictness == Strictness::Check {
-        errors = missing_folders(table.get_ref());
+        errors.extend(missing_folders(table.get_ref()));
     }
     for _ in 0..MAX_ATTEMPTS {
         let error = match check(&table, stamps) {
@@ -65,6 +88,10 @@ pub fn parse(
         }
     }
     errors.sort_by_key(|error| error.at.unwrap_or(usize::MAX));
+    errors.truncate(MAX_ERRORS);
+    for error in &mut errors {
+        error.text = expansions.mask(&error.text);
+    }
     Err(errors)
 }
 
