@@ -125,7 +125,7 @@ pub fn text(bytes: &[u8]) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut text = String::new();
-    let mut hex = |text: &mut String, bytes: &[u8]| {
+    let hex = |text: &mut String, bytes: &[u8]| {
         for byte in bytes {
             // Writing to a string does not fail.
             let _ = write!(text, "{REPLACEMENT}{byte:02x}");
