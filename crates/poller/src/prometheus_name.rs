@@ -1,5 +1,5 @@
-//! Names of metrics as Prometheus spells them: the stem of a family, and the labels of a series. Shared by the live values
-//! (live/) and the sink `prometheus`. No I/O.
+//! Names of metrics as Prometheus spells them: the stem of a family, and the labels of a series. The Grafana dashboards
+//! for Prometheus query these names. No I/O.
 //!
 //! A metric `disk.iops@sda` has the stem `disk_iops` and the label `instance="sda"`. The stem gets a suffix for what the
 //! value is: `_last`, `_total`, `_avg`.

@@ -9,6 +9,7 @@
 
 mod reference;
 
+use std::borrow::Cow;
 use std::env::VarError;
 use std::ops::Range;
 
@@ -73,7 +74,7 @@ pub fn expand_table(
 /// Calls a function for each string in a value.
 fn visit<'t>(
     value: &mut Spanned<DeValue<'t>>,
-    each: &mut impl FnMut(&mut std::borrow::Cow<'t, str>, Range<usize>),
+    each: &mut impl FnMut(&mut Cow<'t, str>, Range<usize>),
 ) {
     let span = value.span();
     match value.get_mut() {

@@ -28,7 +28,7 @@ use validate::{Strictness, parse};
 
 pub use model::{Body, Config, Expect, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
 pub use sink::{Kafka, KafkaCompression, KafkaSasl, RedisStream};
-pub use tls::Https;
+pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;
 
 /// The configuration cannot be used.

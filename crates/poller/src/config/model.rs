@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::sink::{Kafka, RedisStream};
-use super::tls::Https;
+use super::tls::TlsSettings;
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -121,7 +121,7 @@ pub struct Post {
     /// Additional headers. Secret.
     pub headers: Vec<(String, String)>,
     /// The TLS settings.
-    pub tls: Https,
+    pub tls: TlsSettings,
     /// The proxy. Secret.
     pub proxy: Option<Proxy>,
     /// The requirements of a response, besides its status.

@@ -1,4 +1,4 @@
-//! TLS settings of connections by HTTP.
+//! TLS settings of the connections of sinks.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// The TLS settings of a sink: its CA bundle and client certificate.
 #[derive(Clone)]
-pub struct Https {
+pub struct TlsSettings {
     /// The settings as the client library takes them.
     pub config: Arc<ClientConfig>,
     /// The settings for an https:// proxy: the same CA certificates, and no client certificate.
@@ -20,13 +20,13 @@ pub struct Https {
     pub(super) files: Vec<Vec<u8>>,
 }
 
-impl PartialEq for Https {
-    fn eq(&self, other: &Https) -> bool {
+impl PartialEq for TlsSettings {
+    fn eq(&self, other: &TlsSettings) -> bool {
         self.files == other.files
     }
 }
 
-impl Eq for Https {}
+impl Eq for TlsSettings {}
 
 /// Creates settings with the trusted CA certificates and the client certificate.
 ///

@@ -189,6 +189,17 @@ pub fn within(value: &Option<Spanned<u64>>, default: u64, max: u64) -> Result<u6
     }
 }
 
+/// Returns the longest time that a reply may take: at least 1 s, and 10 s if it is not set.
+pub fn timeout(value: &Option<Spanned<Time>>) -> Result<Duration, ConfigError> {
+    match value {
+        None => Ok(Duration::from_secs(10)),
+        Some(time) if time.get_ref().0 < Duration::from_secs(1) => {
+            Err(ConfigError::at(time, "expected at least 1s"))
+        }
+        Some(time) => Ok(time.get_ref().0),
+    }
+}
+
 /// The characters that are percent-encoded in a URL: all but those that RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

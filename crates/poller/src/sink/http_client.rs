@@ -113,22 +113,25 @@ impl HttpClient {
         }
     }
 
-    /// Connects to the server of the URL, or to the proxy, and sends nothing. Returns the server's address.
+    /// Connects to the server of the URL, or to the proxy, and sends nothing. Returns a sentence with its address.
     ///
     /// # Errors
     ///
     /// Returns an error if there is no connection in time.
     pub async fn reach(&self) -> Result<String, SinkError> {
         let target = self.proxy.as_ref().unwrap_or(&self.url);
-        let (host, port) = (target.host().unwrap_or_default(), target.port_u16());
-        let host = host.trim_matches(['[', ']']);
+        let host = target.host().unwrap_or_default();
+        let (host, port) = (
+            host.trim_matches(['[', ']']),
+            target.port_u16().unwrap_or(80),
+        );
         let unreachable = |reason: &str| SinkError::retriable(format!("cannot connect: {reason}"));
         let connected = async {
-            let addresses = lookup(host, port.unwrap_or(80)).await?;
+            let addresses = lookup(host, port).await?;
             TcpStream::connect(&*addresses).await
         };
         match timeout(self.timeout, connected).await {
-            Ok(Ok(_)) => Ok(format!("{host}:{} is reachable", port.unwrap_or(80))),
+            Ok(Ok(_)) => Ok(format!("{host}:{port} is reachable")),
             Ok(Err(error)) => Err(unreachable(&error.to_string())),
             Err(_) => Err(unreachable(&format!("nothing within {:?}", self.timeout))),
         }

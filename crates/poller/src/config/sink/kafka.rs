@@ -5,8 +5,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::super::error::ConfigError;
-use super::super::tls::Https;
-use super::super::value::{required, secret, start, within};
+use super::super::tls::TlsSettings;
+use super::super::value::{required, secret, start, timeout, within};
 use super::raw::RawSink;
 use super::tls;
 
@@ -44,7 +44,7 @@ pub struct Kafka {
     /// The brokers that are asked for the others, as `HOST:PORT`.
     pub brokers: Vec<String>,
     /// The TLS settings. `None`: connections are not encrypted.
-    pub tls: Option<Https>,
+    pub tls: Option<TlsSettings>,
     /// The mechanism, the user and the password. Secret.
     pub sasl: Option<(KafkaSasl, String, String)>,
     /// The beginning of the names of the topics.
@@ -89,14 +89,7 @@ pub fn check(sink: &Spanned<RawSink>) -> Result<Kafka, ConfigError> {
     let uri = required(&raw.uri, "uri", sink)?;
     let (brokers, encrypted) = brokers(uri.get_ref()).map_err(|text| ConfigError::at(uri, text))?;
     let tls = tls::check(raw, encrypted, "a kafkas://")?;
-    let timeout = match &raw.timeout {
-        Some(time) if time.get_ref().0 < Duration::from_secs(1) => {
-            return Err(ConfigError::at(time, "expected at least 1s"));
-        }
-        time => time
-            .as_ref()
-            .map_or(Duration::from_secs(10), |time| time.get_ref().0),
-    };
+    let timeout = timeout(&raw.timeout)?;
     let bytes = raw.batch_bytes.as_ref();
     Ok(Kafka {
         brokers,

@@ -1,15 +1,13 @@
 //! The checks of a MongoDB sink. Hosts, replica set and TLS are options of the URI, as in other programs. User and
 //! password are not part of the URI: a password does not belong in a file that others read, or in a message.
 
-use std::time::Duration;
-
 use mongodb::error::ErrorKind;
 use mongodb::options::ConnectionString;
 use toml::Spanned;
 
 use super::super::error::ConfigError;
 use super::super::model::Mongo;
-use super::super::value::{encode, required, secret};
+use super::super::value::{encode, required, secret, timeout};
 use super::raw::{RawSink, files_of_uri};
 
 /// The keys of a MongoDB sink.
@@ -66,14 +64,7 @@ pub fn check(sink: &Spanned<RawSink>) -> Result<Mongo, ConfigError> {
         }
         lines => lines.as_ref().map_or(2000, |lines| *lines.get_ref()),
     };
-    let timeout = match &raw.timeout {
-        Some(time) if time.get_ref().0 < Duration::from_secs(1) => {
-            return Err(ConfigError::at(time, "expected at least 1s"));
-        }
-        time => time
-            .as_ref()
-            .map_or(Duration::from_secs(10), |time| time.get_ref().0),
-    };
+    let timeout = timeout(&raw.timeout)?;
     let bytes = raw.batch_bytes.as_ref();
     let read = |path| std::fs::read(path).unwrap_or_default();
     Ok(Mongo {

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use toml::Spanned;
 
 use super::super::error::ConfigError;
-use super::super::tls::{self, Https};
+use super::super::tls::{self, TlsSettings};
 use super::raw::RawSink;
 
 /// A PEM file that a sink names. It is read once, so what is checked is what is used and compared.
@@ -48,7 +48,7 @@ impl PemFile<'_> {
 
 /// Checks the CA bundle and the client certificate, for a connection that is encrypted. `scheme` is the scheme
 /// with its article.
-pub fn check(sink: &RawSink, is_encrypted: bool, scheme: &str) -> Result<Https, ConfigError> {
+pub fn check(sink: &RawSink, is_encrypted: bool, scheme: &str) -> Result<TlsSettings, ConfigError> {
     let settings = [
         ("tls-ca", &sink.tls_ca),
         ("tls-cert", &sink.tls_cert),
@@ -58,7 +58,7 @@ pub fn check(sink: &RawSink, is_encrypted: bool, scheme: &str) -> Result<Https, 
         .into_iter()
         .filter_map(|(key, file)| Some((key, file.as_ref()?)));
     let Some((key, first)) = set.next() else {
-        return Ok(Https {
+        return Ok(TlsSettings {
             config: tls::of_system(),
             for_proxy: tls::of_system(),
             files: Vec::new(),
@@ -92,7 +92,7 @@ pub fn check(sink: &RawSink, is_encrypted: bool, scheme: &str) -> Result<Https, 
             None => ConfigError::missing(text),
         }
     };
-    Ok(Https {
+    Ok(TlsSettings {
         for_proxy: tls::with(roots.clone(), None).map_err(error)?,
         config: tls::with(roots, identity).map_err(error)?,
         files: [ca, cert, key]
