@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::certs::Certs;
 use crate::support::kafka::{Kafka, Message};
-use crate::support::place::{Id, Place, id, left, log, names, settings, until_empty, windows};
-use crate::support::{Running, Server, err, of_queue, until};
+use crate::support::place::{
+    Id, Place, end, id, left, log, names, settings, until_empty, until_retried, windows,
+};
+use crate::support::{Server, err, of_queue, until};
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 const CREATE: &str = "create-topics = true\npartitions = 3\ntimeout = \"2s\"";
@@ -54,17 +56,6 @@ fn assert_all(kafka: &Kafka, expected: &BTreeSet<Id>) -> usize {
     });
     assert_eq!(of_headers.collect::<Vec<Id>>(), stored);
     stored.len()
-}
-
-fn end(mut running: Running) {
-    assert_eq!(running.end_by("TERM").code(), Some(0));
-}
-
-/// Waits until the poller logs that it retries for a reason.
-fn until_retried(errors: &mut impl Iterator<Item = String>, reason: &str) {
-    until("the reason is logged", || {
-        errors.find(|line| line.contains(reason) && line.ends_with("retrying"))
-    });
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use crate::support::mongo::MongoDb;
-use crate::support::place::{Place, left, log, names, settings, until_empty};
-use crate::support::{Running, Server, err, past_hour, until};
+use crate::support::place::{Place, end, left, log, names, settings, until_empty};
+use crate::support::{Server, err, past_hour, until};
 
 /// Returns settings of a poller that drains all queues into a database, with more keys of its sink.
 fn place(server: &Server, mongo: &MongoDb, more: &str) -> Place {
@@ -44,10 +44,6 @@ fn one(mongo: &MongoDb, collection: &str, filter: Document) -> Document {
     let mut found = mongo.find(collection, filter);
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
-}
-
-fn end(mut running: Running) {
-    assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::support::certs::Certs;
-use crate::support::place::{Id, Place, id, left, log, names, settings, until_empty, windows};
+use crate::support::place::{
+    Id, Place, end, id, left, log, names, settings, until_empty, until_retried, windows,
+};
 use crate::support::proxy::Proxy;
-use crate::support::{Running, SYNCED_AOF, Server, err, free_port, of_queue, until};
+use crate::support::{SYNCED_AOF, Server, err, free_port, of_queue, until};
 
 const QUEUES: [&str; 5] = ["MIN", "HOUR", "LOG", "ERROR", "REALITY"];
 
@@ -47,17 +49,6 @@ fn assert_once(target: &Server, expected: &BTreeSet<Id>) {
     let stored = ids(target, "agg:log");
     assert_eq!(stored.len(), expected.len());
     assert_eq!(&BTreeSet::from_iter(stored), expected);
-}
-
-fn end(mut running: Running) {
-    assert_eq!(running.end_by("TERM").code(), Some(0));
-}
-
-/// Waits until the poller logs that it retries for a reason.
-fn until_retried(errors: &mut impl Iterator<Item = String>, reason: &str) {
-    until("the reason is logged", || {
-        errors.find(|line| line.contains(reason) && line.ends_with("retrying"))
-    });
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The dashboards for Prometheus: promtool parses every query, and a real Prometheus answers them with the numbers of
-//! AGG.RANGE. It is filled with the windows of AGG.RANGE under the names that the sink `prometheus` gives them.
+//! AGG.RANGE. It is filled with the windows of AGG.RANGE under the names of agg_poller's prometheus_name.
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -112,6 +112,18 @@ pub fn until_empty(server: &Server, nodes: &[&str], queue: &str) {
     });
 }
 
+/// Waits until the poller logs that it retries for a reason.
+pub fn until_retried(errors: &mut impl Iterator<Item = String>, reason: &str) {
+    until("the reason is logged", || {
+        errors.find(|line| line.contains(reason) && line.ends_with("retrying"))
+    });
+}
+
+/// Ends a poller, as a service manager does.
+pub fn end(mut running: Running) {
+    assert_eq!(running.end_by("TERM").code(), Some(0));
+}
+
 pub fn influx(url: &str, more: &str) -> String {
     format!(
         "[[route]]\nqueues = [\"MIN\"]\nsinks = [\"db\"]\n[sink.db]\ntype = \"influxdb\"\n\
