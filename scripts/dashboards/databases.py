@@ -50,7 +50,7 @@ class InfluxQl:
 
 
 class PromQl:
-    """Prometheus, filled by the sink `prometheus`: one series for each field of a metric.
+    """Prometheus with one series for each field of a metric, under the names of crates/poller/src/prometheus_name.rs.
 
     A window has one sample, at its end. The range [$window] contains exactly one at any time, however long the window is;
     an instant selector would look back five minutes only.
