@@ -1,11 +1,13 @@
 //! The end and reloads: what was received is sent or counted.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::proxy::Proxy;
-use crate::support::{Listener, Server, address, amount, free_port, http, number, udp, until};
+use crate::support::{
+    Listener, Server, address, amount, free_port, http, number, parse_answer, udp, until,
+};
 
 #[test]
 fn what_was_received_is_sent_before_the_end() {
@@ -151,6 +153,46 @@ fn reloads_keep_connections_and_state() {
     // One set over all reloads, and totals that continue.
     assert_eq!(number(&server, "set", "samples"), 1.0);
     assert_eq!(number(&server, "h", "samples"), (rounds - 1) as f64);
+}
+
+#[test]
+fn reloads_close_no_connection_of_http() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let syslog = format!("[syslog]\nlisten = \"127.0.0.1:{}\"\n", free_port());
+    let listener = Listener::start(&server.url(), &syslog);
+    let get = |stream: &mut TcpStream| {
+        let request = b"HEAD /status.json HTTP/1.1\r\nhost: grid.example\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        parse_answer(&head).0
+    };
+    let connect = || {
+        let stream = TcpStream::connect(listener.status_address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream
+    };
+    let (mut idle, mut silent) = (connect(), connect());
+    assert_eq!(get(&mut idle), 421);
+    let statsd = free_port();
+    listener.reload(&format!(
+        "allowed-hosts = [\"grid.example\"]\n{syslog}[statsd]\nlisten = \"127.0.0.1:{statsd}\"\n"
+    ));
+    until("the new configuration is in use", || {
+        TcpStream::connect(address(statsd)).is_ok().then_some(())
+    });
+    // One between two requests, and one before its first: both have the new settings.
+    until("the new routes are in use", || {
+        (get(&mut idle) == 200).then_some(())
+    });
+    assert_eq!(get(&mut silent), 200);
 }
 
 #[test]

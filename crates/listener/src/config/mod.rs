@@ -64,7 +64,7 @@ impl Config {
     }
 
     /// Parses the text of a file. The error begins with `:line:column: `, if it has a place.
-    fn parse(text: &str) -> Result<Config, String> {
+    pub(crate) fn parse(text: &str) -> Result<Config, String> {
         Config::parse_with(text, &|name| std::env::var(name))
     }
 

@@ -19,7 +19,7 @@ use crate::influx::Rules;
 use crate::intake::Intake;
 use crate::net::body::Bodies;
 use crate::net::datagram::{Datagram, Datagrams};
-use crate::net::http;
+use crate::net::http::{self, Routes};
 use crate::net::stream::{Connection, ConnectionLimits, Streams};
 use crate::net::{Address, ListenError};
 use crate::report::Receiver;
@@ -52,6 +52,8 @@ pub(super) struct Endpoints<'a> {
     pub intakes: Vec<Arc<Intake>>,
     /// The settings of intakes that exist already.
     pub changed: Vec<(Arc<Intake>, CollectorSettings)>,
+    /// The routes of this configuration.
+    pub routes: Vec<(Arc<Routes>, Router)>,
     /// The tasks of this configuration.
     pub tasks: Vec<Task>,
     /// Ends the tasks.
@@ -76,6 +78,7 @@ impl<'a> Endpoints<'a> {
             sockets: Sockets::default(),
             intakes: Vec::new(),
             changed: Vec::new(),
+            routes: Vec::new(),
             tasks: Vec::new(),
             shutdown: Shutdown::default(),
             messages: Vec::new(),
@@ -136,11 +139,12 @@ impl<'a> Endpoints<'a> {
             self.run(scraper.run());
         }
         if let Some(address) = &config.listen {
+            self.sockets.reserve(self.old, address, "the status page")?;
             let streams = self.sockets.streams(self.old, address).await?;
             let router = status::router(self.shared.status.clone(), &self.config.allowed_hosts);
             self.messages
                 .push(format!("status page: http://{}/", streams.address()));
-            self.serve(streams, router);
+            self.serve(address, streams, router);
         }
         self.flush();
         Ok(())
@@ -253,6 +257,7 @@ impl<'a> Endpoints<'a> {
     {
         let idle = self.config.idle_timeout.0;
         for address in &addresses.0 {
+            self.sockets.reserve(self.old, address, intake.protocol())?;
             let (socket, streams) = self.sockets.both(self.old, address, buffer).await?;
             self.announce(intake.protocol(), &socket);
             self.receive(intake, socket, buffer, parse);
@@ -297,27 +302,29 @@ impl<'a> Endpoints<'a> {
 
     async fn http(
         &mut self,
-        name: &str,
+        name: &'static str,
         addresses: &Addresses,
         kind: &str,
         router: &Router,
     ) -> Result<(), ListenError> {
         for address in &addresses.0 {
+            self.sockets.reserve(self.old, address, name)?;
             let streams = self.sockets.streams(self.old, address).await?;
             self.messages.push(format!(
                 "{name}: listening on {} ({kind})",
                 streams.address()
             ));
-            self.serve(streams, router.clone());
+            self.serve(address, streams, router.clone());
         }
         Ok(())
     }
 
-    fn serve(&mut self, streams: Arc<Streams>, router: Router) {
-        let (idle, shutdown) = (self.config.idle_timeout.0, self.shutdown.clone());
-        // Connections end with the configuration: its senders connect again, and get the new one.
-        self.accept(streams, move |connection, _| {
-            http::serve(connection, router.clone(), idle, shutdown.clone())
+    fn serve(&mut self, address: &Address, streams: Arc<Streams>, router: Router) {
+        let idle = self.config.idle_timeout.0;
+        let routes = self.sockets.routes(self.old, address, &router);
+        self.routes.push((routes.clone(), router));
+        self.accept(streams, move |connection, shutdown| {
+            http::serve(connection, routes.clone(), idle, shutdown)
         });
     }
 

@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! - What was received before the end is sent, or counted as not sent.
-//! - A configuration that cannot be used changes nothing. After a reload, sockets whose addresses are the same stay open,
-//!   and so do connections for lines, so nothing is lost. Connections of HTTP end after the request in progress.
+//! - A configuration that cannot be used changes nothing. After a reload, sockets whose addresses are the same stay open
+//!   with their connections, so nothing is lost.
 //! - An endpoint that cannot receive any more ends the listener with an error.
 
 mod endpoints;
@@ -69,13 +69,7 @@ pub async fn run(
 ) -> Result<u64, RunError> {
     let counts = Arc::new(Counts::default());
     let reporter = Reporter::new(config.buffer.bytes(), counts.clone());
-    let mut listener = Listener {
-        shared: Shared::new(host_name, reporter.clone(), counts),
-        sockets: Sockets::default(),
-        intakes: Vec::new(),
-        tasks: JoinSet::new(),
-        shutdown: Shutdown::default(),
-    };
+    let mut listener = Listener::new(Shared::new(host_name, reporter.clone(), counts));
     listener.start(&config).await?;
     let mut receiving = std::pin::pin!(async {
         let failure = loop {
@@ -127,6 +121,16 @@ struct Listener {
 }
 
 impl Listener {
+    fn new(shared: Shared) -> Listener {
+        Listener {
+            shared,
+            sockets: Sockets::default(),
+            intakes: Vec::new(),
+            tasks: JoinSet::new(),
+            shutdown: Shutdown::default(),
+        }
+    }
+
     /// Reads the file again.
     async fn reload(&mut self, path: Option<&Path>) {
         let Some(path) = path else {
@@ -152,6 +156,7 @@ impl Listener {
             sockets,
             intakes,
             changed,
+            routes,
             tasks,
             shutdown,
             ..
@@ -162,6 +167,9 @@ impl Listener {
         }
         for (intake, settings) in changed {
             intake.configure(settings);
+        }
+        for (routes, router) in routes {
+            routes.replace(router);
         }
         let old_shutdown = replace(&mut self.shutdown, shutdown);
         let old_tasks = take(&mut self.tasks);
@@ -211,4 +219,40 @@ async fn end_tasks(mut tasks: JoinSet<Result<(), String>>, sockets: Sockets, kep
     };
     // Tasks that take longer are aborted.
     let _ = timeout(ENDING, all).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reload_cannot_change_the_protocol_of_an_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("socket"), dir.path().join("other"));
+        let config = |protocol: &str, another: &str| {
+            let (path, other) = (path.display(), other.display());
+            format!("[{protocol}]\nlisten = \"{path}\"\n[{another}]\nlisten = \"{other}\"\n")
+        };
+        let parse = |text: &str| Config::parse(text).unwrap();
+        let counts = Arc::new(Counts::default());
+        let reporter = Reporter::new(1 << 20, counts.clone());
+        let mut listener = Listener::new(Shared::new(NodeName(b"n".to_vec()), reporter, counts));
+        let before = parse(&config("influxdb", "syslog"));
+        listener.start(&before).await.unwrap();
+        for (protocol, another) in [("otlp", "syslog"), ("influxdb", "statsd")] {
+            let error = listener.start(&parse(&config(protocol, another))).await;
+            let error = error.unwrap_err().to_string();
+            let expected = "a reload cannot change its protocol from ";
+            assert!(error.contains(expected), "{error}");
+        }
+        listener.start(&before).await.unwrap();
+        listener.close().await;
+        // A new listener may.
+        let shared = listener.shared;
+        drop((listener.sockets, listener.intakes));
+        Listener::new(shared)
+            .start(&parse(&config("otlp", "statsd")))
+            .await
+            .unwrap();
+    }
 }

@@ -2,14 +2,18 @@
 //!
 //! # Invariants
 //!
-//! A socket whose address is in the old and in the new configuration is the same.
+//! A socket whose address is in the old and in the new configuration is the same, and so is its protocol: connections that
+//! stay open are read by the protocol that they began with.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::task::JoinSet;
 
 use crate::net::datagram::Datagrams;
+use crate::net::http::Routes;
 use crate::net::stream::Streams;
 use crate::net::{Address, ListenError};
 
@@ -19,11 +23,39 @@ const MAX_PORT_ATTEMPTS: u32 = 16;
 /// See the [module](self).
 #[derive(Clone, Default)]
 pub(super) struct Sockets {
+    protocols: HashMap<Address, &'static str>,
     datagrams: HashMap<Address, Arc<Datagrams>>,
     streams: HashMap<Address, Arc<Streams>>,
+    /// The routes of those of `streams` that serve HTTP.
+    routes: HashMap<Address, Arc<Routes>>,
 }
 
 impl Sockets {
+    /// Reserves an address for a protocol.
+    ///
+    /// # Errors
+    ///
+    /// It had another protocol in `old`.
+    pub fn reserve(
+        &mut self,
+        old: &Sockets,
+        address: &Address,
+        protocol: &'static str,
+    ) -> Result<(), ListenError> {
+        if let Some(before) = old.protocols.get(address)
+            && *before != protocol
+        {
+            return Err(ListenError {
+                address: address.clone(),
+                error: io::Error::other(format!(
+                    "a reload cannot change its protocol from {before} to {protocol}; restart the listener"
+                )),
+            });
+        }
+        self.protocols.insert(address.clone(), protocol);
+        Ok(())
+    }
+
     /// Returns the socket for the datagrams of an address: that of `old`, or a new one. `buffer` is the size of a new one's
     /// queue in the kernel, bytes.
     pub fn datagrams(
@@ -52,6 +84,16 @@ impl Sockets {
         };
         self.streams.insert(address.clone(), socket.clone());
         Ok(socket)
+    }
+
+    /// Returns the routes of an address: those of `old`, which still have to be replaced, or new ones.
+    pub fn routes(&mut self, old: &Sockets, address: &Address, router: &Router) -> Arc<Routes> {
+        let routes = match old.routes.get(address) {
+            Some(routes) => routes.clone(),
+            None => Arc::new(Routes::new(router.clone())),
+        };
+        self.routes.insert(address.clone(), routes.clone());
+        routes
     }
 
     /// Closes the connections of the sockets that are not in `kept`, and waits for them.

@@ -1,4 +1,9 @@
 //! Connections of HTTP, with time limits.
+//!
+//! # Invariants
+//!
+//! A reload closes no connection: a sender that writes a request at that moment would get no answer. A request is handled
+//! by the routes of the time when its head was received.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -15,6 +20,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -29,9 +35,33 @@ const MAX_HEAD: usize = 16 * 1024;
 /// The bytes of bodies that a connection of HTTP/2 receives before they are read.
 const WINDOW: u32 = 256 * 1024;
 
+/// The routes of a socket. A reload replaces them, also for connections that are open.
+pub struct Routes(Mutex<Router>);
+
+impl Routes {
+    /// Creates the routes of a new socket.
+    pub fn new(router: Router) -> Routes {
+        Routes(Mutex::new(router))
+    }
+
+    /// Changes the routes of further requests.
+    pub fn replace(&self, router: Router) {
+        *self.0.lock() = router;
+    }
+
+    fn current(&self) -> Router {
+        self.0.lock().clone()
+    }
+}
+
 /// Serves the requests of a connection, HTTP/1.1 and HTTP/2. It is closed after the time `idle` without a complete head of
 /// a request, whatever else it sends, and when a shutdown is requested once its requests are answered.
-pub async fn serve(connection: Connection, router: Router, idle: Duration, shutdown: Shutdown) {
+pub async fn serve(
+    connection: Connection,
+    routes: Arc<Routes>,
+    idle: Duration,
+    shutdown: Shutdown,
+) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     // hyper's own timeout of heads also closes connections that are idle between two requests.
     server
@@ -50,12 +80,11 @@ pub async fn serve(connection: Connection, router: Router, idle: Duration, shutd
         .keep_alive_timeout(HEAD_TIMEOUT);
     let requests = Requests::default();
     let begun = requests.clone();
-    let service = TowerToHyperService::new(router);
     let service = service_fn(move |request| {
         let open = begun.begin();
         let response = match is_of_web_page(&request) {
             true => None,
-            false => Some(service.call(request)),
+            false => Some(TowerToHyperService::new(routes.current()).call(request)),
         };
         async move {
             let response = match response {
