@@ -106,16 +106,17 @@ class Processes:
         return pathlib.Path(tempfile.mkdtemp(dir=self.scratch))
 
     def start(self, *command, **options):
-        log = open(self.directory() / "log", "w+b")
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            **options,
-        )
-        process.log = log
+        path = self.directory() / "log"
+        with open(path, "wb") as log:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **options,
+            )
+        process.log = path
         self.started.append(process)
         return process
 
@@ -137,8 +138,7 @@ class Processes:
 
 
 def text_of(process):
-    process.log.seek(0)
-    return process.log.read().decode(errors="replace")
+    return process.log.read_text(errors="replace")
 
 
 def answers(port, process):
@@ -231,7 +231,11 @@ def influxdb(processes):
 
 def victoria_metrics(processes):
     port = free_port()
-    options = [f"-storageDataPath={processes.directory()}", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=100y"]
+    options = [
+        f"-storageDataPath={processes.directory()}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-retentionPeriod=100y",
+    ]
     process = processes.start(program("victoria-metrics"), *options)
     answers(port, process)
     return port, process
@@ -244,7 +248,17 @@ def influxdb_victoria(processes):
 
 def mongodb(processes):
     port = free_port()
-    options = ["--host", "127.0.0.1", "--port", port, "--storage-path", "data", "--cache-size", "64M", "--sync-on-commit"]
+    options = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--storage-path",
+        "data",
+        "--cache-size",
+        "64M",
+        "--sync-on-commit",
+    ]
     process = processes.start(program("secantusd").resolve(), *options, cwd=processes.directory())
     answers(port, process)
     return f'type = "mongodb"\nuri = "mongodb://127.0.0.1:{port}"\ndatabase = "grid"', process
@@ -294,9 +308,20 @@ def postgresql(processes):
     words = [word for setting in settings for word in ("-c", setting)]
     process = processes.start(programs / "postgres", "-D", data, "-p", port, *words, **options)
     answers(port, process)
-    psql = [programs / "psql", "-h", "127.0.0.1", "-p", str(port), "-U", "agg", "-c", "CREATE DATABASE grid", "postgres"]
-    for attempt in range(50):
-        if subprocess.run(psql, capture_output=True, **options).returncode == 0:
+    psql = [
+        programs / "psql",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-U",
+        "agg",
+        "-c",
+        "CREATE DATABASE grid",
+        "postgres",
+    ]
+    for _ in range(50):
+        if subprocess.run(psql, check=False, capture_output=True, **options).returncode == 0:
             break
         time.sleep(0.1)
     return f'type = "postgresql"\nuri = "postgresql://127.0.0.1:{port}/grid"\nuser = "agg"', process
@@ -324,7 +349,9 @@ def prometheus_victoria(processes):
 
 def otlp(processes):
     """agg listen, which reports to another server."""
-    server, _ = processes.redis("--loadmodule", BINARIES / "libaggregator.so", "max-series", "1000000", "max-memory", "4gb")
+    server, _ = processes.redis(
+        "--loadmodule", BINARIES / "libaggregator.so", "max-series", "1000000", "max-memory", "4gb"
+    )
     port = free_port()
     config = processes.directory() / "listen.toml"
     config.write_text(f'[otlp]\nlisten = "127.0.0.1:{port}"\ngrpc = []\n')
