@@ -17,6 +17,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::time::sleep;
 
 use super::{Rejection, SinkError};
 
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 const MAX_SUSPECTS: usize = 3;
 /// The number of records from all of the batch that are tried then.
 const PROBES: usize = 8;
+/// How often records that a busy server did not take are sent again within one write, and the pause before that.
+const MAX_ROUNDS: usize = 10;
+const ROUND_PAUSE: Duration = Duration::from_millis(200);
 
 /// The reply of a server to records.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +40,19 @@ pub enum Reply {
     Rejected(Rejected),
     /// The request was too large.
     TooLarge(String),
+    /// The server says of each record what became of it.
+    Each(Each),
+}
+
+/// What became of each record of a request: those that are not listed are stored.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Each {
+    /// The records that are rejected permanently, with the reason for each.
+    pub rejected: Vec<(usize, String)>,
+    /// The records that are not stored for another reason, such as a full queue. They are sent again.
+    pub unstored: Vec<usize>,
+    /// The reason of the first of them.
+    pub reason: String,
 }
 
 /// Some of the records are rejected permanently.
@@ -124,6 +141,8 @@ struct Bisection<'a, S> {
     rejections: Vec<Rejection>,
     /// Records that were rejected alone, in words that are not about records.
     suspects: Vec<Rejection>,
+    /// How often a part of a request was sent again.
+    rounds: usize,
 }
 
 /// Sends records to a server. Returns those that are rejected permanently.
@@ -144,6 +163,7 @@ pub async fn deliver<S: Server>(
         parts: vec![(0..records.len()).collect()],
         rejections: Vec::new(),
         suspects: Vec::new(),
+        rounds: 0,
     };
     while let Some(part) = bisection.parts.pop() {
         if !part.is_empty() {
@@ -190,6 +210,7 @@ impl<S: Server> Bisection<'_, S> {
                 self.is_request_valid |= rejected.about_records;
                 rejected
             }
+            Reply::Each(each) => return self.settle(&part, each).await,
         };
         if !rejected.named.is_empty() {
             let is_named = |at: usize| rejected.named.iter().any(|(named, _)| *named == at);
@@ -218,6 +239,36 @@ impl<S: Server> Bisection<'_, S> {
         Ok(())
     }
 
+    /// Takes what became of each record of a part. Sends again what is not stored as long as some of it is taken each time.
+    async fn settle(&mut self, part: &[usize], each: Each) -> Result<(), SinkError> {
+        let Each {
+            rejected,
+            unstored,
+            reason,
+        } = each;
+        if unstored.len() == part.len() || (!unstored.is_empty() && self.rounds == MAX_ROUNDS) {
+            self.history.note_done();
+            return Err(SinkError::retriable(reason));
+        }
+        self.is_request_valid = true;
+        let is_stored = |at: &usize| {
+            !unstored.contains(at) && rejected.iter().all(|(rejected, _)| rejected != at)
+        };
+        if let Some(at) = (0..part.len()).find(is_stored) {
+            self.history.note_stored(self.records[part[at]]);
+        }
+        for (at, reason) in rejected {
+            let index = part[at];
+            self.rejections.push(Rejection { index, reason });
+        }
+        if !unstored.is_empty() {
+            self.rounds += 1;
+            sleep(ROUND_PAUSE).await;
+            self.parts.push(unstored.iter().map(|at| part[*at]).collect());
+        }
+        Ok(())
+    }
+
     /// Finds out whether the records or the request are at fault.
     async fn check_request(&mut self, reason: &str) -> Result<(), SinkError> {
         if self.is_request_valid {
@@ -227,6 +278,7 @@ impl<S: Server> Bisection<'_, S> {
         let is_proof = |reply: &Reply| match reply {
             Reply::Stored => true,
             Reply::Rejected(rejected) => rejected.about_records,
+            Reply::Each(each) => each.unstored.is_empty(),
             Reply::TooLarge(_) => false,
         };
         if let Some(record) = last_stored {
@@ -477,6 +529,33 @@ mod tests {
             for (record, bad) in records.iter().zip(bad) {
                 prop_assert_eq!(stored.iter().any(|other| other == record), !bad);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn records_that_a_busy_server_does_not_take_are_sent_again_alone() {
+        let records: [&[u8]; 5] = [b"a", b"bad", b"b", b"c", b"d"];
+        let history = RejectionHistory::default();
+        // It takes the first records of each request.
+        for (takes, expected) in [(3, vec![5, 2]), (2, vec![5, 3, 1]), (0, vec![5])] {
+            let mut sent = Vec::new();
+            let server = Scripted(Mutex::new(|records: &[&[u8]]| {
+                sent.push(records.len());
+                let taken = takes.min(records.len());
+                let bad = records[..taken].iter().position(|record| *record == b"bad");
+                Ok(Reply::Each(Each {
+                    rejected: bad.into_iter().map(|at| (at, "bad".into())).collect(),
+                    unstored: (taken..records.len()).collect(),
+                    reason: "busy".into(),
+                }))
+            }));
+            let result = deliver(&records, &history, &server).await;
+            let result = result.map(|all| all.iter().map(|one| one.index).collect::<Vec<_>>());
+            match takes {
+                0 => assert_eq!(result, Err(SinkError::retriable("busy"))),
+                _ => assert_eq!(result, Ok(vec![1])),
+            }
+            assert_eq!(sent, expected);
         }
     }
 

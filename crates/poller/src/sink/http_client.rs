@@ -1,4 +1,4 @@
-//! The HTTP client of the sinks: one POST, and the response as far as a sink needs it.
+//! The HTTP client of the sinks: one request, and the response as far as a sink needs it.
 //!
 //! # Invariants
 //!
@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Uri};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -45,6 +46,10 @@ pub struct Response {
     pub content_type: String,
     /// The body. What is not UTF-8 is replaced.
     pub body: String,
+    /// The body as it was, if it is not UTF-8.
+    pub binary: Option<Vec<u8>>,
+    /// True if the body is longer than [`MAX_BODY`], so its end is missing.
+    pub is_cut: bool,
     /// The pause that the server asks for.
     pub retry_after: Option<Duration>,
 }
@@ -137,7 +142,7 @@ impl HttpClient {
         }
     }
 
-    /// Sends a body.
+    /// Sends a body to the URL of the settings.
     ///
     /// # Errors
     ///
@@ -148,10 +153,45 @@ impl HttpClient {
         encoding: Option<&'static str>,
         body: Vec<u8>,
     ) -> Result<Response, SinkError> {
-        let mut request = Request::post(self.url.clone());
+        let target = (Method::POST, self.url.clone());
+        self.send(target, Some(content_type), encoding, body).await
+    }
+
+    /// Sends JSON, or nothing, to another path of the server.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::post`].
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<String>,
+    ) -> Result<Response, SinkError> {
+        let mut parts = self.url.clone().into_parts();
+        let path = PathAndQuery::try_from(path);
+        parts.path_and_query =
+            Some(path.map_err(|error| SinkError::retriable(error.to_string()))?);
+        let uri =
+            Uri::from_parts(parts).map_err(|error| SinkError::retriable(error.to_string()))?;
+        let content_type = json.as_ref().map(|_| "application/json");
+        let body = json.unwrap_or_default().into_bytes();
+        self.send((method, uri), content_type, None, body).await
+    }
+
+    async fn send(
+        &self,
+        (method, uri): (Method, Uri),
+        content_type: Option<&'static str>,
+        encoding: Option<&'static str>,
+        body: Vec<u8>,
+    ) -> Result<Response, SinkError> {
+        let mut request = Request::builder().method(method).uri(uri);
         if let Some(headers) = request.headers_mut() {
             headers.clone_from(&self.headers);
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            if let Some(content_type) = content_type {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            }
             if let Some(encoding) = encoding {
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
             }
@@ -184,20 +224,29 @@ impl HttpClient {
         let status = response.status().as_u16();
         let mut body = Vec::new();
         let read = timeout_at(deadline, read(response.into_body(), &mut body)).await;
-        let failed = match read {
-            Ok(read) => read.err().map(|error| causes(&error)),
-            Err(_) => Some("it takes too long".into()),
+        let (is_cut, failed) = match read {
+            Ok(Ok(is_whole)) => (!is_whole, None),
+            Ok(Err(error)) => (false, Some(causes(&error))),
+            Err(_) => (false, Some("it takes too long".into())),
         };
         if let (Some(reason), 200..=299) = (failed, status) {
             return Err(SinkError::retriable(format!(
                 "incomplete response: {reason}"
             )));
         }
-        let body = String::from_utf8_lossy(&body).into_owned();
+        let (body, binary) = match String::from_utf8(body) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let body = error.into_bytes();
+                (String::from_utf8_lossy(&body).into_owned(), Some(body))
+            }
+        };
         Ok(Response {
             status,
             content_type,
             body,
+            binary,
+            is_cut,
             retry_after,
         })
     }
@@ -212,19 +261,19 @@ fn https<C>(tls: ClientConfig, connector: C) -> HttpsConnector<C> {
         .wrap_connector(connector)
 }
 
-/// Reads a body, but no more than [`MAX_BODY`] bytes.
-async fn read(mut body: Incoming, bytes: &mut Vec<u8>) -> hyper::Result<()> {
+/// Reads a body, but no more than [`MAX_BODY`] bytes. Returns false if there is more.
+async fn read(mut body: Incoming, bytes: &mut Vec<u8>) -> hyper::Result<bool> {
     while let Some(frame) = body.frame().await {
         let frame = frame?;
         if let Some(data) = frame.data_ref() {
             let left = MAX_BODY - bytes.len();
             bytes.extend_from_slice(&data[..data.len().min(left)]);
-            if data.len() >= left {
-                return Ok(());
+            if data.len() > left {
+                return Ok(false);
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Returns the causes of an error, without the outermost one, which says no more than that the client failed.
@@ -267,6 +316,11 @@ fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 impl Response {
+    /// Returns the body as it was.
+    pub fn bytes(&self) -> &[u8] {
+        self.binary.as_deref().unwrap_or(self.body.as_bytes())
+    }
+
     /// Returns whether the body is a page for a browser.
     pub fn is_page(&self) -> bool {
         let start = self
@@ -301,12 +355,13 @@ impl Response {
         }
     }
 
-    /// Returns the reason in the words of the server: in `error` from InfluxDB 1.x and 3.x, in `message` from 2.x,
-    /// anywhere from a proxy.
+    /// Returns the reason in the words of the server: in `error` from InfluxDB 1.x and 3.x, in its `reason` from
+    /// OpenSearch, in `message` from InfluxDB 2.x, anywhere from a proxy.
     pub fn reason(&self) -> String {
         let json: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
         let reason = json["error"]
             .as_str()
+            .or(json["error"]["reason"].as_str())
             .or(json["message"].as_str())
             .unwrap_or(&self.body);
         shorten(reason)

@@ -34,6 +34,40 @@ pub trait Protocol: Send + Sync + 'static {
     /// Returns whether a successful response is from such a server. A proxy or a portal replies with a page to anything.
     fn is_stored(&self, response: &Response) -> bool;
 
+    /// Interprets a successful response to these records. Returns `None` if it is not from such a server.
+    fn confirm(&self, response: &Response, records: &[&[u8]]) -> Option<Reply> {
+        let _ = records;
+        self.is_stored(response).then_some(Reply::Stored)
+    }
+
+    /// Makes the body of an error response readable, if it is not text.
+    fn readable(&self, response: Response) -> Response {
+        response
+    }
+
+    /// Connects to the server, and writes no record. Returns a short description of it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a write would fail too.
+    fn describe(
+        &self,
+        client: &HttpClient,
+    ) -> impl Future<Output = Result<String, SinkError>> + Send {
+        client.reach()
+    }
+
+    /// Creates what the server needs before the first record. Called again after an error, since the server may have
+    /// lost it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the server cannot be asked or refuses.
+    fn prepare(&self, client: &HttpClient) -> impl Future<Output = Result<(), SinkError>> + Send {
+        let _ = client;
+        std::future::ready(Ok(()))
+    }
+
     /// Interprets an error response to these records. Returns `None` if it says nothing about them: then the write is
     /// retried.
     fn classify(&self, response: &Response, records: &[&[u8]]) -> Option<Reply>;
@@ -47,6 +81,7 @@ pub struct Post<P> {
     history: RejectionHistory,
     /// The maximum number of bytes of one request, as learned from requests that were too large.
     max_bytes: AtomicUsize,
+    is_prepared: bool,
 }
 
 impl<P: Protocol> Post<P> {
@@ -57,6 +92,7 @@ impl<P: Protocol> Post<P> {
             protocol,
             history: RejectionHistory::default(),
             max_bytes: settings.batch_bytes.into(),
+            is_prepared: false,
             settings,
         }
     }
@@ -73,12 +109,19 @@ impl<P: Protocol> Post<P> {
         let encoding = self.settings.gzip.then_some("gzip");
         let content_type = self.protocol.content_type();
         let response = self.client.post(content_type, encoding, body).await?;
-        match response.status {
-            200..=299 if self.is_expected(&response) && self.protocol.is_stored(&response) => {
-                self.raise_limit();
-                Ok(Reply::Stored)
+        if (200..=299).contains(&response.status) {
+            let confirmed = self.is_expected(&response);
+            let reply = confirmed.then(|| self.protocol.confirm(&response, records));
+            let reply = reply.flatten();
+            match reply {
+                Some(Reply::Stored) => self.raise_limit(),
+                Some(Reply::TooLarge(_)) => self.lower_limit(records),
+                _ => {}
             }
-            200..=299 => Err(SinkError::retriable(response.unconfirmed())),
+            return reply.ok_or_else(|| SinkError::retriable(response.unconfirmed()));
+        }
+        let response = self.protocol.readable(response);
+        match response.status {
             413 => {
                 self.lower_limit(records);
                 Ok(Reply::TooLarge(response.error()))
@@ -159,10 +202,14 @@ impl<P: Protocol> Sink for Post<P> {
     }
 
     async fn connect(&mut self) -> Result<String, SinkError> {
-        self.client.reach().await
+        self.protocol.describe(&self.client).await
     }
 
     async fn write(&mut self, records: &[&[u8]]) -> Result<Vec<Rejection>, SinkError> {
+        if !self.is_prepared {
+            self.protocol.prepare(&self.client).await?;
+            self.is_prepared = true;
+        }
         let limits = BatchLimits {
             records: self.settings.batch_lines,
             bytes: self.max_bytes.load(Ordering::Relaxed),
@@ -184,6 +231,7 @@ impl<P: Protocol> Sink for Post<P> {
             SinkError::Fatal(_) => Some(Duration::MAX),
         };
         if let Some(error) = errors.into_iter().max_by_key(pause) {
+            self.is_prepared = false;
             return Err(error);
         }
         self.history.note_done();
