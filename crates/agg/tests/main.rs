@@ -20,6 +20,7 @@ mod poll_files;
 mod poll_http;
 mod poll_kafka;
 mod poll_mongo;
+mod poll_opensearch;
 mod poll_redis_stream;
 mod poll_sinks;
 mod report;

@@ -8,6 +8,7 @@ pub mod fuse;
 pub mod influx;
 pub mod kafka;
 pub mod mongo;
+pub mod opensearch;
 pub mod place;
 pub mod prometheus;
 pub mod store;

@@ -27,7 +27,7 @@ use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
 pub use model::{Body, Config, Expect, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
-pub use sink::{Kafka, KafkaCompression, KafkaSasl, RedisStream};
+pub use sink::{IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, RedisStream};
 pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;
 

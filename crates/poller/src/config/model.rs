@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::sink::{Kafka, RedisStream};
+use super::sink::{Kafka, OpenSearch, RedisStream};
 use super::tls::TlsSettings;
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
@@ -98,6 +98,8 @@ pub enum Kind {
     Http(Post, Body),
     /// A database that speaks the protocol of MongoDB.
     Mongo(Box<Mongo>),
+    /// Documents in OpenSearch or Elasticsearch.
+    OpenSearch(Box<OpenSearch>),
     /// Topics of a cluster that speaks Kafka's protocol.
     Kafka(Box<Kafka>),
     /// Streams of a Redis or Valkey server.
@@ -165,6 +167,7 @@ impl Kind {
             Kind::Influx(_) => "influxdb",
             Kind::Http(..) => "http",
             Kind::Mongo(_) => "mongodb",
+            Kind::OpenSearch(_) => "opensearch",
             Kind::Kafka(_) => "kafka",
             Kind::RedisStream(_) => "redis-stream",
         }

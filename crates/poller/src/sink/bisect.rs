@@ -27,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 const MAX_SUSPECTS: usize = 3;
 /// The number of records from all of the batch that are tried then.
 const PROBES: usize = 8;
-/// How often records that a busy server did not take are sent again within one write, and the pause before that.
+/// The maximum number of times that records are sent again within one write if a busy server takes only some.
 const MAX_ROUNDS: usize = 10;
+/// The pause before that.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 
 /// The reply of a server to records.
@@ -40,11 +41,11 @@ pub enum Reply {
     Rejected(Rejected),
     /// The request was too large.
     TooLarge(String),
-    /// The server says of each record what became of it.
+    /// The server has a result for each record.
     Each(Each),
 }
 
-/// What became of each record of a request: those that are not listed are stored.
+/// The results of the records of a request. Those that are not listed are stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Each {
     /// The records that are rejected permanently, with the reason for each.
@@ -141,7 +142,7 @@ struct Bisection<'a, S> {
     rejections: Vec<Rejection>,
     /// Records that were rejected alone, in words that are not about records.
     suspects: Vec<Rejection>,
-    /// How often a part of a request was sent again.
+    /// The number of parts that were sent again because the server was busy.
     rounds: usize,
 }
 
@@ -239,7 +240,7 @@ impl<S: Server> Bisection<'_, S> {
         Ok(())
     }
 
-    /// Takes what became of each record of a part. Sends again what is not stored as long as some of it is taken each time.
+    /// Takes the results of a part. Sends again what is not stored as long as some of it is taken each time.
     async fn settle(&mut self, part: &[usize], each: Each) -> Result<(), SinkError> {
         let Each {
             rejected,
@@ -264,7 +265,8 @@ impl<S: Server> Bisection<'_, S> {
         if !unstored.is_empty() {
             self.rounds += 1;
             sleep(ROUND_PAUSE).await;
-            self.parts.push(unstored.iter().map(|at| part[*at]).collect());
+            self.parts
+                .push(unstored.iter().map(|at| part[*at]).collect());
         }
         Ok(())
     }

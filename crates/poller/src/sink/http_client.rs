@@ -46,8 +46,6 @@ pub struct Response {
     pub content_type: String,
     /// The body. What is not UTF-8 is replaced.
     pub body: String,
-    /// The body as it was, if it is not UTF-8.
-    pub binary: Option<Vec<u8>>,
     /// True if the body is longer than [`MAX_BODY`], so its end is missing.
     pub is_cut: bool,
     /// The pause that the server asks for.
@@ -170,8 +168,7 @@ impl HttpClient {
     ) -> Result<Response, SinkError> {
         let mut parts = self.url.clone().into_parts();
         let path = PathAndQuery::try_from(path);
-        parts.path_and_query =
-            Some(path.map_err(|error| SinkError::retriable(error.to_string()))?);
+        parts.path_and_query = Some(path.map_err(|error| SinkError::retriable(error.to_string()))?);
         let uri =
             Uri::from_parts(parts).map_err(|error| SinkError::retriable(error.to_string()))?;
         let content_type = json.as_ref().map(|_| "application/json");
@@ -234,18 +231,11 @@ impl HttpClient {
                 "incomplete response: {reason}"
             )));
         }
-        let (body, binary) = match String::from_utf8(body) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let body = error.into_bytes();
-                (String::from_utf8_lossy(&body).into_owned(), Some(body))
-            }
-        };
+        let body = String::from_utf8_lossy(&body).into_owned();
         Ok(Response {
             status,
             content_type,
             body,
-            binary,
             is_cut,
             retry_after,
         })
@@ -316,11 +306,6 @@ fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 impl Response {
-    /// Returns the body as it was.
-    pub fn bytes(&self) -> &[u8] {
-        self.binary.as_deref().unwrap_or(self.body.as_bytes())
-    }
-
     /// Returns whether the body is a page for a browser.
     pub fn is_page(&self) -> bool {
         let start = self

@@ -6,6 +6,7 @@
 //! once (at least once), so a sink makes that harmless or leaves it to the reader.
 
 mod bisect;
+mod encoded;
 mod file;
 mod http;
 mod http_client;
@@ -14,6 +15,7 @@ mod influx;
 mod interface;
 mod kafka;
 mod mongo;
+mod opensearch;
 mod post;
 mod redis_stream;
 mod resolver;
@@ -38,6 +40,7 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
         Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
         Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
+        Kind::OpenSearch(settings) => Box::new(opensearch::OpenSearch::new(*settings)),
         Kind::Kafka(settings) => Box::new(kafka::Kafka::new(*settings)),
         Kind::RedisStream(settings) => Box::new(redis_stream::RedisStream::new(*settings)),
     }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
 use toml::Spanned;
@@ -176,6 +178,45 @@ fn check_url(url: &Spanned<String>, bare: bool) -> Result<(), ConfigError> {
     match good && !rest.contains('#') {
         true => Ok(()),
         false => Err(ConfigError::at(url, EXPECTED)),
+    }
+}
+
+/// Checks headers, and user, password and token, which become one. The scheme is that of a token.
+pub fn headers_and_credentials(
+    sink: &Spanned<RawSink>,
+    scheme: &str,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let given = &sink.get_ref().headers;
+    let mut all = given.as_ref().map_or(Ok(vec![]), headers)?;
+    if let Some(value) = authorization(sink, scheme)? {
+        if all.iter().any(|(name, _)| name == AUTHORIZATION) {
+            let text = format!("the header {AUTHORIZATION:?} is set twice");
+            return Err(ConfigError::at(sink, text));
+        }
+        all.push((AUTHORIZATION.into(), value));
+    }
+    Ok(all)
+}
+
+/// The header that user and password, or a token, become.
+pub const AUTHORIZATION: &str = "authorization";
+
+/// Returns the header of user and password, or of a token with its scheme.
+pub fn authorization(sink: &Spanned<RawSink>, scheme: &str) -> Result<Option<String>, ConfigError> {
+    let raw = sink.get_ref();
+    let password = secret("password", &raw.password_file, &raw.password_env)?;
+    let token = secret("token", &raw.token_file, &raw.token_env)?;
+    match (&raw.user, password) {
+        (Some(user), _) if token.is_some() => Err(ConfigError::at(
+            user,
+            "user and token are mutually exclusive",
+        )),
+        (Some(user), password) => {
+            let pair = format!("{}:{}", user.get_ref(), password.unwrap_or_default());
+            Ok(Some(format!("Basic {}", BASE64.encode(pair))))
+        }
+        (None, Some(_)) => Err(ConfigError::at(sink, "a password needs a user")),
+        (None, None) => Ok(token.map(|token| format!("{scheme} {token}"))),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The checks of an InfluxDB sink: its URL and the Authorization header, by version of the API.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use toml::Spanned;
 
 use super::super::error::ConfigError;
@@ -47,7 +45,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Post, ConfigError> {
         2 => version_2(base, sink)?,
         _ => version_3(base, sink)?,
     };
-    let header = authorization.map(|value| ("authorization".to_owned(), value));
+    let header = authorization.map(|value| (http::AUTHORIZATION.to_owned(), value));
     http::post(name, sink, url, header.into_iter().collect(), (5000, 2))
 }
 
@@ -68,22 +66,7 @@ fn version_1(base: &str, sink: &Spanned<RawSink>) -> Result<(String, Option<Stri
             url += &format!("&{name}={}", encode(value.get_ref()));
         }
     }
-    let password = secret("password", &raw.password_file, &raw.password_env)?;
-    let token = secret("token", &raw.token_file, &raw.token_env)?;
-    let authorization = match (&raw.user, password) {
-        (Some(user), _) if token.is_some() => {
-            return Err(ConfigError::at(
-                user,
-                "user and token are mutually exclusive",
-            ));
-        }
-        (Some(user), password) => {
-            let pair = format!("{}:{}", user.get_ref(), password.unwrap_or_default());
-            Some(format!("Basic {}", BASE64.encode(pair)))
-        }
-        (None, Some(_)) => return Err(ConfigError::at(sink, "a password needs a user")),
-        (None, None) => token.map(|token| format!("Bearer {token}")),
-    };
+    let authorization = http::authorization(sink, "Bearer")?;
     Ok((url, authorization))
 }
 

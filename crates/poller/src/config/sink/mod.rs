@@ -5,6 +5,7 @@ mod http;
 mod influx;
 mod kafka;
 mod mongo;
+mod opensearch;
 mod raw;
 mod redis_stream;
 mod tls;
@@ -19,6 +20,7 @@ use super::model::{Kind, Sink};
 use super::value::{output, required};
 
 pub use kafka::{Kafka, KafkaCompression, KafkaSasl};
+pub use opensearch::{IndexBy, OpenSearch};
 pub use raw::RawSink;
 pub use redis_stream::RedisStream;
 
@@ -33,7 +35,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
         let text = format!(
-            "expected the type stdout, file, influxdb, http, mongodb, redis-stream or kafka, not {kind:?}"
+            "expected the type stdout, file, influxdb, http, mongodb, opensearch, redis-stream or kafka, not {kind:?}"
         );
         return Err(ConfigError::at(r#type, text));
     };
@@ -69,6 +71,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
             path: output(required(&raw.path, "path", sink)?)?,
         },
         "mongodb" => Kind::Mongo(Box::new(mongo::check(sink)?)),
+        "opensearch" => Kind::OpenSearch(Box::new(opensearch::check(name, sink)?)),
         "kafka" => Kind::Kafka(Box::new(kafka::check(sink)?)),
         "redis-stream" => Kind::RedisStream(Box::new(redis_stream::check(sink)?)),
         "http" => {
@@ -99,6 +102,7 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "stdout" => vec!["format"],
         "file" => FILE.to_vec(),
         "mongodb" => mongo::KEYS.to_vec(),
+        "opensearch" => [&opensearch::KEYS[..], &http::KEYS].concat(),
         "kafka" => kafka::KEYS.to_vec(),
         "redis-stream" => redis_stream::KEYS.to_vec(),
         "http" => [&["format", "headers", "expect"], &http::KEYS[..]].concat(),
