@@ -26,19 +26,19 @@ const MAX_PREFIX: usize = 200;
 /// The settings of a sink of OpenSearch documents.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpenSearch {
-    /// How requests are sent. The URL is that of bulk requests.
+    /// The settings of requests. The URL is that of bulk requests.
     pub post: Post,
     /// The path of the server, without a slash at its end.
     pub path: String,
     /// The beginning of the names of the indexes.
     pub prefix: String,
-    /// Whether windows and log entries are divided among indexes.
+    /// The division of windows and log entries among indexes.
     pub by: IndexBy,
     /// True if missing index templates are created.
     pub templates: bool,
 }
 
-/// How windows and log entries are divided among indexes.
+/// A division of windows and log entries among indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexBy {
     /// Not at all.
@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn prefixes_are_checked() {
-        for good in ["", "agg-", "a.b_c-"] {
-            assert_eq!(check_prefix(good), Ok(()));
+        for valid in ["", "agg-", "a.b_c-"] {
+            assert_eq!(check_prefix(valid), Ok(()));
         }
         for bad in [
             "-a",

@@ -69,7 +69,7 @@ struct Cause {
     reason: Option<String>,
 }
 
-/// What became of a record.
+/// The result of a record.
 #[derive(Debug, PartialEq)]
 enum Fate {
     Stored,

@@ -10,7 +10,7 @@ use crate::sink::interface::shorten;
 
 use super::template::{INDEXES, TagType, template};
 
-/// What a server says of itself.
+/// The kind, version and cluster of a server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Description {
     is_opensearch: bool,

@@ -14,7 +14,7 @@ pub const INDEXES: [&str; 4] = ["statistics", "logs", "errors", "reality"];
 /// The characters of a keyword: a term has at most 32,766 bytes.
 const MAX_KEYWORD: u64 = 8191;
 
-/// How tags are mapped.
+/// The type of the field of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagType {
     /// OpenSearch 2.7 and newer.
