@@ -243,7 +243,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, http, mongodb, redis-stream or kafka, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, http, mongodb, opensearch, redis-stream or kafka, not \"tape\"",
             ),
             (
                 "\"stdout\"",
