@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod model;
+mod post;
 mod proxy;
 mod route;
 mod sink;
@@ -26,7 +27,8 @@ use aggregator_protocol::masking;
 use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
-pub use model::{Body, Config, Expect, Kind, Mongo, Post, Proxy, Route, Sink, WebLimits};
+pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
+pub use post::{Body, Expect, Post, Proxy};
 pub use sink::{IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, RedisStream};
 pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use toml::Spanned;
 
 use super::error::ConfigError;
-use super::model::Proxy;
+use super::post::Proxy;
 
 /// A proxy of the environment that agg does not support. The message does not show the value, since it may contain a
 /// password.

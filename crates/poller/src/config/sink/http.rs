@@ -12,7 +12,7 @@ use toml::Spanned;
 use crate::glob::Glob;
 
 use super::super::error::ConfigError;
-use super::super::model::{Body, Expect, Post, Proxy};
+use super::super::post::{Body, Expect, Post, Proxy};
 use super::super::proxy;
 use super::super::value::{required, secret};
 use super::raw::{Headers, RawExpect, RawSink};

@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::super::error::ConfigError;
-use super::super::model::Post;
+use super::super::post::Post;
 use super::super::value::{encode, required, secret};
 use super::http;
 use super::raw::RawSink;

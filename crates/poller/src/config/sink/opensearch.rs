@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::super::error::ConfigError;
-use super::super::model::Post;
+use super::super::post::Post;
 use super::http;
 use super::raw::RawSink;
 
