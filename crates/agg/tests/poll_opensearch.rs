@@ -9,7 +9,9 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 
 use crate::support::opensearch::OpenSearch;
-use crate::support::place::{Id, Place, log, names, settings, until_empty, windows};
+use crate::support::place::{
+    Id, Place, end, log, names, settings, until_empty, until_retried, windows,
+};
 use crate::support::stub::{Request, Stub};
 use crate::support::{Running, Server, of_queue, until};
 
@@ -30,10 +32,6 @@ fn parts() -> Option<(Server, OpenSearch)> {
     Some((Server::start()?, OpenSearch::start()?))
 }
 
-fn end(mut running: Running) {
-    assert_eq!(running.end_by("TERM").code(), Some(0));
-}
-
 fn ids(target: &OpenSearch, index: &str) -> Vec<Id> {
     let text = |document: &Value, name: &str| document["_source"][name].as_str().unwrap().into();
     let all = target.all(index);
@@ -52,12 +50,6 @@ fn assert_once(target: &OpenSearch, expected: &BTreeSet<Id>) {
     let stored = ids(target, "agg-logs");
     assert_eq!(stored.len(), expected.len());
     assert_eq!(&BTreeSet::from_iter(stored), expected);
-}
-
-fn until_retried(errors: &mut impl Iterator<Item = String>, reason: &str) {
-    until("the reason is logged", || {
-        errors.find(|line| line.contains(reason) && line.ends_with("retrying"))
-    });
 }
 
 #[test]

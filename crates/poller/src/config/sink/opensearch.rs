@@ -4,6 +4,7 @@ use toml::Spanned;
 
 use super::super::error::ConfigError;
 use super::super::post::Post;
+use super::super::value::timeout;
 use super::http;
 use super::raw::RawSink;
 
@@ -75,7 +76,8 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<OpenSearch, ConfigEr
     let items = "items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason";
     let url = format!("{base}/_bulk?filter_path=errors,items.*.status,{items}");
     let headers = http::headers_and_credentials(sink, "ApiKey")?;
-    let post = http::post(name, sink, url, headers, (5000, 2))?;
+    let mut post = http::post(name, sink, url, headers, (5000, 2))?;
+    post.timeout = timeout(&raw.timeout)?;
     let path = post.url.path();
     let path = path.strip_suffix("/_bulk").unwrap_or(path).to_owned();
     Ok(OpenSearch {
