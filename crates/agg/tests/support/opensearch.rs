@@ -6,12 +6,13 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::proxy::Proxy;
+use super::stub::{Answer, Request};
 use super::{fetched_servers, free_port, missing, until};
 
 /// A running server. The poller of a test connects through the proxy.
 pub struct OpenSearch {
     child: Child,
-    port: u16,
+    pub port: u16,
     pub proxy: Proxy,
 }
 
@@ -63,6 +64,37 @@ impl OpenSearch {
         let url = format!("http://127.0.0.1:{}/{path}", self.port);
         let request = ureq::put(url).header("content-type", "application/json");
         request.send(body.to_string()).unwrap();
+    }
+
+    /// Sends nothing to a path.
+    pub fn post(&self, path: &str) {
+        let url = format!("http://127.0.0.1:{}/{path}", self.port);
+        ureq::post(&url).send_empty().unwrap();
+    }
+
+    /// Returns what passes requests on to it, for a stub in front of it.
+    pub fn pass(&self) -> impl Fn(&Request) -> Answer + Send + Sync + use<> {
+        let port = self.port;
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent: ureq::Agent = config.build().into();
+        move |request| {
+            let method = request.head[0].split(' ').next().unwrap();
+            let url = format!("http://127.0.0.1:{port}{}", request.path);
+            let request = ureq::http::Request::builder()
+                .method(method)
+                .uri(url)
+                .header("content-type", "application/json")
+                .body(request.body.clone())
+                .unwrap();
+            let mut response = match method {
+                "GET" => agent.run(request.map(|_| ())),
+                _ => agent.run(request),
+            }
+            .unwrap();
+            let config = response.body_mut().with_config().limit(64 << 20);
+            let body = config.read_to_string().unwrap();
+            (response.status().as_u16(), "", body)
+        }
     }
 
     pub fn get(&self, path: &str) -> Value {

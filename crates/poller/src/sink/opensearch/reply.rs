@@ -13,23 +13,26 @@ use crate::sink::http_client::Response;
 use crate::sink::interface::shorten;
 
 /// Types of errors with status 400 that are not about the record but about its index or the request.
-const ABOUT_INDEX: [&str; 7] = [
+const ABOUT_INDEX: [&str; 8] = [
     "action_request_validation_exception",
     "cluster_block_exception",
     "index_closed_exception",
     "index_not_found_exception",
     "invalid_index_name_exception",
     "resource_already_exists_exception",
+    // The mapping of the index requires a routing.
+    "routing_missing_exception",
     // One index would exceed the number of shards that the cluster allows.
     "validation_exception",
 ];
-/// Words of `illegal_argument_exception` that are about the index: an alias without an index to write to, a data stream
-/// that takes no states, a pipeline that is missing, too many shards.
+/// The beginnings of `illegal_argument_exception` that are about the index: an alias without an index to write to, a data
+/// stream that takes no states, a pipeline that is missing, too many shards. Behind the beginning, and in other errors, a
+/// reason may quote the record.
 const ABOUT_INDEX_WORDS: [&str; 4] = [
-    "write index",
-    "op_type of create",
-    "pipeline with id",
-    "maximum shards open",
+    "no write index is defined",
+    "only write ops with an op_type of create are allowed",
+    "pipeline with id [",
+    "Validation Failed: 1: this action would add [",
 ];
 
 #[derive(Deserialize)]
@@ -84,7 +87,9 @@ impl Outcome {
             (200..=299, _) | (409, "" | "version_conflict_engine_exception") => Fate::Stored,
             (400, kind) if !ABOUT_INDEX.contains(&kind) => {
                 let reason = error.reason.as_deref().unwrap_or_default();
-                match ABOUT_INDEX_WORDS.iter().any(|words| reason.contains(words)) {
+                let is_about_index = |words: &&str| reason.starts_with(*words);
+                let is_argument = kind == "illegal_argument_exception";
+                match is_argument && ABOUT_INDEX_WORDS.iter().any(is_about_index) {
                     true => Fate::Unstored,
                     false => Fate::Rejected,
                 }
@@ -172,6 +177,8 @@ mod tests {
             failed(400, "illegal_argument_exception", "no write index is defined for alias [x]"),
             failed(400, "illegal_argument_exception", "Document contains at least one immense term"),
             failed(409, "resource_in_use", "x"),
+            failed(400, "mapper_parsing_exception", "Preview of field's value: 'no write index is defined'"),
+            failed(400, "routing_missing_exception", "routing is required for [x]/[y]"),
         ]);
         let expected = Each {
             rejected: vec![
@@ -184,11 +191,16 @@ mod tests {
                     "400 illegal_argument_exception: Document contains at least one immense term"
                         .into(),
                 ),
+                (
+                    10,
+                    "400 mapper_parsing_exception: Preview of field's value: 'no write index is defined'"
+                        .into(),
+                ),
             ],
-            unstored: vec![2, 3, 4, 5, 6, 7, 9],
+            unstored: vec![2, 3, 4, 5, 6, 7, 9, 11],
             reason: "429 rejected_execution_exception: queue is full".into(),
         };
-        assert_eq!(reply(mixed, 10), Some(Reply::Each(expected)));
+        assert_eq!(reply(mixed, 12), Some(Reply::Each(expected)));
     }
 
     #[test]
