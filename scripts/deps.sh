@@ -5,8 +5,8 @@
 #   scripts/deps.sh lint     also what the checks of `make lint` need: Python, git
 #   scripts/deps.sh test     also what tests need: Python, git, procps, a C++ compiler (fuzz targets), pip and venv (servers
 #                            of other versions, the Python client), jq and curl (commands of docs). As root also, where apt has
-#                            them: influxdb, victoria-metrics, chromium, prometheus and its reader in Python (agg poll),
-#                            Node with npm, rsyslog, collectd and logger (senders to agg listen), hiredis and phpredis
+#                            them: influxdb, victoria-metrics, postgresql, chromium, prometheus and its reader in Python (agg
+#                            poll), Node with npm, rsyslog, collectd and logger (senders to agg listen), hiredis and phpredis
 #                            (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
 #
 # Services of packages that are installed here are neither started nor enabled; services that were there before are left
@@ -57,6 +57,7 @@ if $for_tests; then
     have victoria-metrics || optional victoria-metrics
     have chromium || optional chromium
     have promtool || optional prometheus
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || optional postgresql
     have dpkg-shlibdeps || optional dpkg-dev
     have debootstrap || optional debootstrap
     have systemd-nspawn || optional systemd-container

@@ -6,7 +6,7 @@ use crate::session::Session;
 use testkit::*;
 
 /// The pages whose commands run below.
-const RUN: [&str; 21] = [
+const RUN: [&str; 22] = [
     "docs/architecture.md",
     "docs/operations.md",
     "docs/migration.md",
@@ -26,6 +26,7 @@ const RUN: [&str; 21] = [
     "docs/sinks/http.md",
     "docs/sinks/mongodb.md",
     "docs/sinks/opensearch.md",
+    "docs/sinks/postgresql.md",
     "docs/sinks/redis-stream.md",
     "docs/sinks/kafka.md",
 ];

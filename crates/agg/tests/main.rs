@@ -21,6 +21,7 @@ mod poll_http;
 mod poll_kafka;
 mod poll_mongo;
 mod poll_opensearch;
+mod poll_postgres;
 mod poll_redis_stream;
 mod poll_sinks;
 mod report;

@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod mongo;
 pub mod opensearch;
 pub mod place;
+pub mod postgres;
 pub mod prometheus;
 pub mod store;
 pub mod stub;

@@ -29,7 +29,7 @@ use validate::{Strictness, parse};
 
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
-pub use sink::{IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, RedisStream};
+pub use sink::{IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Postgres, RedisStream};
 pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;
 
@@ -245,7 +245,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, http, mongodb, opensearch, redis-stream or kafka, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, http, mongodb, opensearch, postgresql, redis-stream or kafka, not \"tape\"",
             ),
             (
                 "\"stdout\"",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::post::{Body, Post};
-use super::sink::{Kafka, OpenSearch, RedisStream};
+use super::sink::{Kafka, OpenSearch, Postgres, RedisStream};
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -100,6 +100,8 @@ pub enum Kind {
     OpenSearch(Box<OpenSearch>),
     /// Topics of a cluster that speaks Kafka's protocol.
     Kafka(Box<Kafka>),
+    /// A PostgreSQL database.
+    Postgres(Box<Postgres>),
     /// Streams of a Redis or Valkey server.
     RedisStream(Box<RedisStream>),
 }
@@ -115,6 +117,7 @@ impl Kind {
             Kind::Mongo(_) => "mongodb",
             Kind::OpenSearch(_) => "opensearch",
             Kind::Kafka(_) => "kafka",
+            Kind::Postgres(_) => "postgresql",
             Kind::RedisStream(_) => "redis-stream",
         }
     }

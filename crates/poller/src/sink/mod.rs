@@ -17,6 +17,7 @@ mod kafka;
 mod mongo;
 mod opensearch;
 mod post;
+mod postgres;
 mod redis_stream;
 mod resolver;
 mod stdout;
@@ -42,6 +43,7 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
         Kind::OpenSearch(settings) => Box::new(opensearch::OpenSearch::new(*settings)),
         Kind::Kafka(settings) => Box::new(kafka::Kafka::new(*settings)),
+        Kind::Postgres(settings) => Box::new(postgres::Postgres::new(*settings)),
         Kind::RedisStream(settings) => Box::new(redis_stream::RedisStream::new(*settings)),
     }
 }

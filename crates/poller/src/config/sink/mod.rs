@@ -6,6 +6,7 @@ mod influx;
 mod kafka;
 mod mongo;
 mod opensearch;
+mod postgres;
 mod raw;
 mod redis_stream;
 mod tls;
@@ -21,6 +22,7 @@ use super::value::{output, required};
 
 pub use kafka::{Kafka, KafkaCompression, KafkaSasl};
 pub use opensearch::{IndexBy, OpenSearch};
+pub use postgres::Postgres;
 pub use raw::RawSink;
 pub use redis_stream::RedisStream;
 
@@ -35,7 +37,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
         let text = format!(
-            "expected the type stdout, file, influxdb, http, mongodb, opensearch, redis-stream or kafka, not {kind:?}"
+            "expected the type stdout, file, influxdb, http, mongodb, opensearch, postgresql, redis-stream or kafka, not {kind:?}"
         );
         return Err(ConfigError::at(r#type, text));
     };
@@ -72,6 +74,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
         },
         "mongodb" => Kind::Mongo(Box::new(mongo::check(sink)?)),
         "opensearch" => Kind::OpenSearch(Box::new(opensearch::check(name, sink)?)),
+        "postgresql" => Kind::Postgres(Box::new(postgres::check(sink)?)),
         "kafka" => Kind::Kafka(Box::new(kafka::check(sink)?)),
         "redis-stream" => Kind::RedisStream(Box::new(redis_stream::check(sink)?)),
         "http" => {
@@ -103,6 +106,7 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "file" => FILE.to_vec(),
         "mongodb" => mongo::KEYS.to_vec(),
         "opensearch" => [&opensearch::KEYS[..], &http::KEYS].concat(),
+        "postgresql" => postgres::KEYS.to_vec(),
         "kafka" => kafka::KEYS.to_vec(),
         "redis-stream" => redis_stream::KEYS.to_vec(),
         "http" => [&["format", "headers", "expect"], &http::KEYS[..]].concat(),
