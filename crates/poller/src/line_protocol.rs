@@ -66,6 +66,45 @@ pub fn from_json(json: &[u8]) -> Result<Vec<u8>, NotAWindow> {
     Ok(line)
 }
 
+/// Returns a line with the last millisecond of its window as its time, in place of the start. A line that is not that of a
+/// window stays as it is.
+pub fn at_end(line: &[u8]) -> Cow<'_, [u8]> {
+    moved_to_end(line).map_or(Cow::Borrowed(line), Cow::Owned)
+}
+
+fn moved_to_end(line: &[u8]) -> Option<Vec<u8>> {
+    // Fields are numbers, so the last blank is the one before the time.
+    let (head, start) = line.split_at(line.iter().rposition(|byte| *byte == b' ')? + 1);
+    let start: i64 = std::str::from_utf8(start).ok()?.parse().ok()?;
+    let length = window_seconds(head)?.checked_mul(1_000_000_000)?;
+    let end = start.checked_add(length)?.checked_sub(1_000_000)?;
+    Some([head, end.to_string().as_bytes()].concat())
+}
+
+/// Returns the length of the window, which is a tag of the line.
+fn window_seconds(line: &[u8]) -> Option<i64> {
+    let (mut begin, mut is_escaped) = (None, false);
+    for (at, byte) in line.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b',' | b' ' => {
+                let tag = begin.map_or(&b""[..], |begin| &line[begin..at]);
+                if let Some(length) = tag.strip_prefix(b"window=") {
+                    let digits = length.strip_suffix(b"s")?;
+                    return std::str::from_utf8(digits).ok()?.parse().ok();
+                }
+                if *byte == b' ' {
+                    return None;
+                }
+                begin = Some(at + 1);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Returns the value of a member as it was written.
 fn member<'a>(record: &Members<'a>, name: &'static str) -> Result<&'a RawValue, serde_json::Error> {
     let found = record.0.iter().find(|(other, _)| other == name);
@@ -143,6 +182,33 @@ mod tests {
             "end":600000,"count":2,"sum":4.50,"avg":2.25,"min":1.5,"max":3.0,"last":1e300,"tags":{tags}}}"##
         );
         String::from_utf8(from_json(json.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn time_of_a_line_is_moved_to_the_end_of_its_window() {
+        let moved = |line: &str| String::from_utf8(at_end(line.as_bytes()).into_owned()).unwrap();
+        // The text "window=5s" is a part of the measurement, and of the value of a tag.
+        let all = line(r#"{"a":"x,window=5s y","z":"1"}"#).replace("\\#a", "window=5s,a");
+        for line in [
+            &*all,
+            "window=5s\\,window=6s,node=n,window=300s avg=1 300000000000",
+        ] {
+            let moved = moved(line);
+            assert_eq!(
+                moved.strip_suffix("599999000000"),
+                line.strip_suffix("300000000000")
+            );
+        }
+        for line in [
+            "",
+            " ",
+            "m",
+            "m,node=n avg=1 1",
+            "m,window=5 avg=1 1",
+            "m,window=9223372036s avg=1 1000",
+        ] {
+            assert_eq!(moved(line), line);
+        }
     }
 
     #[test]

@@ -29,7 +29,10 @@ use validate::{Strictness, parse};
 
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
-pub use sink::{IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Postgres, RedisStream};
+pub use sink::{
+    IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Postgres, Prometheus, RedisStream,
+    Timestamp,
+};
 pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;
 
@@ -182,7 +185,7 @@ database = "grid & co"
             .map(|s| &*config.sinks[*s].name)
             .collect();
         assert_eq!(names, ["influx", "out"]);
-        let Kind::Influx(influx) = &config.sinks[0].kind else {
+        let Kind::Influx(influx, _) = &config.sinks[0].kind else {
             panic!()
         };
         assert_eq!(
@@ -245,7 +248,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, http, mongodb, opensearch, postgresql, redis-stream or kafka, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, postgresql, redis-stream or kafka, not \"tape\"",
             ),
             (
                 "\"stdout\"",
@@ -524,7 +527,7 @@ database = "grid & co"
         let to = format!("version = 2\norg = \"o\"\nbucket = \"b\"\ntoken-file = {path:?}");
         let text = GOOD.replace("database = \"grid & co\"", &to);
         let config = parse_one(&text).map_err(|error| error.text).unwrap();
-        let Kind::Influx(influx) = &config.sinks[0].kind else {
+        let Kind::Influx(influx, _) = &config.sinks[0].kind else {
             panic!()
         };
         assert_eq!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::post::{Body, Post};
-use super::sink::{Kafka, OpenSearch, Postgres, RedisStream};
+use super::sink::{Kafka, OpenSearch, Postgres, Prometheus, RedisStream, Timestamp};
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -91,7 +91,9 @@ pub enum Kind {
         mode: Mode,
     },
     /// A database that speaks the HTTP API of InfluxDB.
-    Influx(Post),
+    Influx(Post, Timestamp),
+    /// A database that receives Prometheus' remote write.
+    Prometheus(Box<Prometheus>),
     /// Any server that takes JSON by HTTP.
     Http(Post, Body),
     /// A database that speaks the protocol of MongoDB.
@@ -107,12 +109,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Returns the form of the records if only windows have it.
+    pub fn form_of_windows(&self, format: RecordFormat) -> Option<&'static str> {
+        match (self, format) {
+            (Kind::Prometheus(_), _) => Some("series of Prometheus"),
+            (_, RecordFormat::Line) => Some("line protocol"),
+            (_, RecordFormat::Json) => None,
+        }
+    }
+
     /// Returns the type as the file names it.
     pub fn word(&self) -> &'static str {
         match self {
             Kind::Stdout => "stdout",
             Kind::File { .. } => "file",
-            Kind::Influx(_) => "influxdb",
+            Kind::Influx(..) => "influxdb",
+            Kind::Prometheus(_) => "prometheus",
             Kind::Http(..) => "http",
             Kind::Mongo(_) => "mongodb",
             Kind::OpenSearch(_) => "opensearch",

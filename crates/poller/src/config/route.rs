@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::glob::Glob;
-use aggregator_protocol::{Queue, RecordFormat};
+use aggregator_protocol::Queue;
 
 use super::error::ConfigError;
 use super::model::{Route, Sink};
@@ -68,15 +68,16 @@ impl RawRoute {
                 }
             }
         }
-        let line = to
-            .iter()
-            .find(|sink| sinks[**sink].format == RecordFormat::Line);
+        let of_windows = to.iter().find_map(|sink| {
+            let sink = &sinks[*sink];
+            Some((sink, sink.kind.form_of_windows(sink.format)?))
+        });
         for (name, queue) in queue_names.iter().zip(&queues) {
             let numbers = Queue::NUMBERS.contains(queue);
-            if let Some(sink) = line.filter(|_| !numbers) {
+            if let Some((sink, form)) = of_windows.filter(|_| !numbers) {
                 let text = format!(
-                    "sink {:?} writes line protocol, which is for MIN and HOUR, not for {}",
-                    sinks[*sink].name,
+                    "sink {:?} writes {form}, which is for MIN and HOUR, not for {}",
+                    sink.name,
                     queue.name()
                 );
                 return Err(ConfigError::at(name, text));

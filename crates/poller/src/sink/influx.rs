@@ -8,7 +8,12 @@
 //! bisection, which stores the good ones. Errors that are about the server and not about the lines (no such database, no
 //! permission, too busy) are retried.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
+
+use crate::config::Timestamp;
+use crate::line_protocol::at_end;
 
 use super::bisect::{Rejected, Reply};
 use super::http_client::Response;
@@ -16,8 +21,8 @@ use super::interface::shorten;
 use super::lines;
 use super::post::Protocol;
 
-/// Line protocol.
-pub struct Influx;
+/// Line protocol, with the time that stands for a window.
+pub struct Influx(pub Timestamp);
 
 /// The words of servers that have parsed lines and found bad ones. 1.x and 2.x: "partial write: ..." and "unable to
 /// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...". It uses the first half
@@ -30,7 +35,14 @@ impl Protocol for Influx {
     }
 
     fn body(&self, records: &[&[u8]]) -> Vec<u8> {
-        lines(records)
+        match self.0 {
+            Timestamp::Start => lines(records),
+            Timestamp::End => {
+                let at_end = records.iter().map(|line| at_end(line));
+                let at_end: Vec<Cow<[u8]>> = at_end.collect();
+                lines(&at_end.iter().map(|line| &**line).collect::<Vec<_>>())
+            }
+        }
     }
 
     fn is_stored(&self, response: &Response) -> bool {
@@ -101,13 +113,13 @@ mod tests {
             body,
             ..Response::default()
         };
-        Influx.classify(&response, &records)
+        Influx(Timestamp::Start).classify(&response, &records)
     }
 
     #[test]
     fn only_the_response_of_a_database_confirms_the_write() {
         let is_stored = |status, body: &str| {
-            Influx.is_stored(&Response {
+            Influx(Timestamp::Start).is_stored(&Response {
                 status,
                 body: body.into(),
                 ..Response::default()

@@ -18,6 +18,7 @@ mod mongo;
 mod opensearch;
 mod post;
 mod postgres;
+mod prometheus;
 mod redis_stream;
 mod resolver;
 mod stdout;
@@ -38,8 +39,11 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
             rotation,
             mode,
         } => Box::new(file::File::new((path, mode), rotation, format)),
-        Kind::Influx(settings) => Box::new(post::Post::new(settings, influx::Influx)),
+        Kind::Influx(settings, timestamp) => {
+            Box::new(post::Post::new(settings, influx::Influx(timestamp)))
+        }
         Kind::Http(settings, body) => Box::new(post::Post::new(settings, body)),
+        Kind::Prometheus(settings) => Box::new(prometheus::Prometheus::new(*settings)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
         Kind::OpenSearch(settings) => Box::new(opensearch::OpenSearch::new(*settings)),
         Kind::Kafka(settings) => Box::new(kafka::Kafka::new(*settings)),

@@ -28,6 +28,11 @@ pub trait Protocol: Send + Sync + 'static {
     /// Returns the media type of the body.
     fn content_type(&self) -> &'static str;
 
+    /// Returns the content encoding of the body as it is, which then is not compressed with gzip.
+    fn encoding(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Encodes records as a body.
     fn body(&self, records: &[&[u8]]) -> Vec<u8>;
 
@@ -100,13 +105,14 @@ impl<P: Protocol> Post<P> {
     /// Sends records in one request.
     async fn post(&self, records: &[&[u8]]) -> Result<Reply, SinkError> {
         let mut body = self.protocol.body(records);
-        if self.settings.gzip {
+        let mut encoding = self.protocol.encoding();
+        if encoding.is_none() && self.settings.gzip {
+            encoding = Some("gzip");
             // Takes up to some milliseconds per MiB.
             body = spawn_blocking(move || gzip(&body))
                 .await
                 .map_err(|error| SinkError::retriable(error.to_string()))?;
         }
-        let encoding = self.settings.gzip.then_some("gzip");
         let content_type = self.protocol.content_type();
         let response = self.client.post(content_type, encoding, body).await?;
         if (200..=299).contains(&response.status) {

@@ -48,14 +48,13 @@ const RESERVED_HEADERS: [&str; 6] = [
 /// Checks a sink of the type http.
 pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<(Post, Body), ConfigError> {
     let raw = sink.get_ref();
-    let url = required(&raw.url, "url", sink)?;
-    check_url(url, false)?;
+    let url = url(sink)?;
     let body = match raw.format.as_ref().map(|format| format.get_ref().as_str()) {
         None | Some("json") => Body::Array,
         Some(_) => Body::Lines,
     };
     let headers = raw.headers.as_ref().map_or(Ok(vec![]), headers)?;
-    let mut post = post(name, sink, url.get_ref().clone(), headers, (1000, 1))?;
+    let mut post = post(name, sink, url.to_owned(), headers, (1000, 1))?;
     if let Some(expect) = &raw.expect {
         post.expect = self::expect(expect)?;
     }
@@ -115,6 +114,13 @@ pub fn base(sink: &Spanned<RawSink>) -> Result<&str, ConfigError> {
     let url = required(&sink.get_ref().url, "url", sink)?;
     check_url(url, true)?;
     Ok(url.get_ref().trim_end_matches('/'))
+}
+
+/// Checks the URL of an endpoint, which may have a path and parameters.
+pub fn url(sink: &Spanned<RawSink>) -> Result<&str, ConfigError> {
+    let url = required(&sink.get_ref().url, "url", sink)?;
+    check_url(url, false)?;
+    Ok(url.get_ref())
 }
 
 /// Checks the requirements of a response.

@@ -7,6 +7,7 @@ use super::super::post::Post;
 use super::super::value::{encode, required, secret};
 use super::http;
 use super::raw::RawSink;
+use super::timestamp::{self, Timestamp};
 
 /// The keys of version 1.
 pub const VERSION_1: [&str; 7] = [
@@ -24,7 +25,7 @@ pub const VERSION_2: [&str; 4] = ["org", "bucket", "token-file", "token-env"];
 pub const VERSION_3: [&str; 4] = ["database", "token-file", "token-env", "accept-partial"];
 
 /// Checks an InfluxDB sink.
-pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Post, ConfigError> {
+pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<(Post, Timestamp), ConfigError> {
     let (raw, base) = (sink.get_ref(), http::base(sink)?);
     let version = match &raw.version {
         Some(version) if !(1..=3).contains(version.get_ref()) => {
@@ -46,7 +47,8 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Post, ConfigError> {
         _ => version_3(base, sink)?,
     };
     let header = authorization.map(|value| (http::AUTHORIZATION.to_owned(), value));
-    http::post(name, sink, url, header.into_iter().collect(), (5000, 2))
+    let post = http::post(name, sink, url, header.into_iter().collect(), (5000, 2))?;
+    Ok((post, timestamp::check(&raw.timestamp, Timestamp::Start)?))
 }
 
 /// Returns the URL and the Authorization header for version 1.

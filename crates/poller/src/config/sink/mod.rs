@@ -7,8 +7,10 @@ mod kafka;
 mod mongo;
 mod opensearch;
 mod postgres;
+mod prometheus;
 mod raw;
 mod redis_stream;
+mod timestamp;
 mod tls;
 
 use toml::Spanned;
@@ -23,8 +25,10 @@ use super::value::{output, required};
 pub use kafka::{Kafka, KafkaCompression, KafkaSasl};
 pub use opensearch::{IndexBy, OpenSearch};
 pub use postgres::Postgres;
+pub use prometheus::Prometheus;
 pub use raw::RawSink;
 pub use redis_stream::RedisStream;
+pub use timestamp::Timestamp;
 
 /// Checks a sink and converts it.
 ///
@@ -37,7 +41,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
         let text = format!(
-            "expected the type stdout, file, influxdb, http, mongodb, opensearch, postgresql, redis-stream or kafka, not {kind:?}"
+            "expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, postgresql, redis-stream or kafka, not {kind:?}"
         );
         return Err(ConfigError::at(r#type, text));
     };
@@ -75,13 +79,17 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
         "mongodb" => Kind::Mongo(Box::new(mongo::check(sink)?)),
         "opensearch" => Kind::OpenSearch(Box::new(opensearch::check(name, sink)?)),
         "postgresql" => Kind::Postgres(Box::new(postgres::check(sink)?)),
+        "prometheus" => Kind::Prometheus(Box::new(prometheus::check(name, sink)?)),
         "kafka" => Kind::Kafka(Box::new(kafka::check(sink)?)),
         "redis-stream" => Kind::RedisStream(Box::new(redis_stream::check(sink)?)),
         "http" => {
             let (post, body) = http::check(name, sink)?;
             Kind::Http(post, body)
         }
-        _ => Kind::Influx(influx::check(name, sink)?),
+        _ => {
+            let (post, timestamp) = influx::check(name, sink)?;
+            Kind::Influx(post, timestamp)
+        }
     };
     Ok(Sink {
         name: name.to_owned(),
@@ -107,11 +115,12 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "mongodb" => mongo::KEYS.to_vec(),
         "opensearch" => [&opensearch::KEYS[..], &http::KEYS].concat(),
         "postgresql" => postgres::KEYS.to_vec(),
+        "prometheus" => prometheus::KEYS.to_vec(),
         "kafka" => kafka::KEYS.to_vec(),
         "redis-stream" => redis_stream::KEYS.to_vec(),
         "http" => [&["format", "headers", "expect"], &http::KEYS[..]].concat(),
         "influxdb" => [
-            &["version"],
+            &["version", "timestamp"],
             &influx::VERSION_1[..],
             &influx::VERSION_2,
             &influx::VERSION_3,
