@@ -23,6 +23,7 @@ const RUN: [&str; 22] = [
     "docs/sinks/stdout.md",
     "docs/sinks/file.md",
     "docs/sinks/influxdb.md",
+    "docs/sinks/prometheus.md",
     "docs/sinks/http.md",
     "docs/sinks/mongodb.md",
     "docs/sinks/opensearch.md",
@@ -68,12 +69,12 @@ fn commands_of_troubleshooting_run() {
 
 #[test]
 fn monitoring_runs() {
-    // Debian's package is optional for the tests.
-    let influxd = std::process::Command::new("influxd")
-        .arg("version")
-        .output();
-    if influxd.is_err() {
-        return missing("influxd").unwrap_or_default();
+    // Debian's packages are optional for the tests.
+    for (program, argument) in [("influxd", "version"), ("prometheus", "--version")] {
+        let output = std::process::Command::new(program).arg(argument).output();
+        if output.is_err() {
+            return missing(program).unwrap_or_default();
+        }
     }
     run("docs/monitoring.md");
 }

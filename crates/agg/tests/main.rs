@@ -22,6 +22,7 @@ mod poll_kafka;
 mod poll_mongo;
 mod poll_opensearch;
 mod poll_postgres;
+mod poll_prometheus;
 mod poll_redis_stream;
 mod poll_sinks;
 mod report;

@@ -205,7 +205,7 @@ mod tests {
             "m",
             "m,node=n avg=1 1",
             "m,window=5 avg=1 1",
-            "m,window=9223372036s avg=1 1000",
+            "m,window=9223372037s avg=1 1000",
         ] {
             assert_eq!(moved(line), line);
         }

@@ -22,6 +22,7 @@ pub struct Window {
     /// Unix milliseconds.
     pub start: i64,
     pub end: i64,
+    /// Values and percentiles.
     pub fields: std::collections::BTreeMap<String, f64>,
 }
 
@@ -133,19 +134,29 @@ pub fn range(server: &Server, node: &str, metric: &str, queue: &str) -> Vec<Wind
         .arg(queue)
         .query(&mut connection)
         .unwrap();
-    let number = |window: &redis::Value, field: &str| -> f64 {
-        match crate::support::at(window, field).unwrap() {
+    let number = |value: &redis::Value| -> f64 {
+        match value {
             redis::Value::Int(number) => *number as f64,
             redis::Value::Double(number) => *number,
             other => redis::from_redis_value_ref(other).unwrap(),
         }
     };
-    let windows = windows.iter().map(|window| Window {
-        start: number(window, "start") as i64,
-        end: number(window, "end") as i64,
-        fields: ["avg", "min", "max", "last", "sum", "count"]
-            .map(|field| (field.to_owned(), number(window, field)))
-            .into(),
+    let windows = windows.iter().map(|window| {
+        let redis::Value::Map(pairs) = window else {
+            panic!("{window:?}")
+        };
+        let mut fields = std::collections::BTreeMap::new();
+        for (name, value) in pairs {
+            let name: String = redis::from_redis_value_ref(name).unwrap();
+            if name != "closed" {
+                fields.insert(name, number(value));
+            }
+        }
+        Window {
+            start: fields.remove("start").unwrap() as i64,
+            end: fields.remove("end").unwrap() as i64,
+            fields,
+        }
     });
     windows.collect()
 }

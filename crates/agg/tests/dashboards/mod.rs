@@ -2,7 +2,7 @@
 //! answer with the numbers of AGG.RANGE.
 
 mod errors;
-mod fixture;
+pub mod fixture;
 mod influx;
 mod prometheus;
 mod structure;

@@ -1,15 +1,14 @@
 //! The dashboards for Prometheus: promtool parses every query, and a real Prometheus answers them with the numbers of
-//! AGG.RANGE. It is filled with the windows of AGG.RANGE under the names of agg_poller's prometheus_name.
+//! AGG.RANGE. It is filled by `agg poll`.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use agg_poller::prometheus_name::PrometheusName;
-
-use super::fixture::{NODES, WINDOWS, Window, fill, host_reports, range};
+use super::fixture::{NODES, WINDOWS, fill, host_reports, range};
 use super::{Dashboard, all, render, variable_query};
+use crate::support::place::{Place, end, remote_write, settings, until_empty};
 use crate::support::prometheus::Prometheus;
-use crate::support::{Server, at, err, missing, text};
+use crate::support::{Server, err, missing};
 
 const DASHBOARDS: [&str; 2] = ["hosts-prometheus.json", "statistics-prometheus.json"];
 
@@ -45,49 +44,19 @@ fn prometheus_parses_the_queries() {
     assert!(output.status.success(), "{}", err(&output));
 }
 
-/// Returns the closed windows of all metrics as Prometheus has them, one sample for each field, at the end of the window.
-fn samples(server: &Server, nodes: &[&str]) -> String {
-    let mut lines = Vec::new();
-    for node in nodes {
-        let (_, metrics): (String, Vec<String>) =
-            server.ask(&format!("AGG.SCAN {node} METRIC 0 COUNT 10000"));
-        for metric in metrics {
-            let found: redis::Value = server.ask(&format!("AGG.GET {node} METRIC {metric}"));
-            let is_counter = text(&found, "type") != "ABS";
-            let tags = at(&found, "tags").unwrap();
-            let tags: BTreeMap<String, String> = redis::from_redis_value_ref(tags).unwrap();
-            let tags = tags
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()));
-            let name = PrometheusName::new(metric.as_bytes(), tags, is_counter);
-            let labels = name
-                .labels
-                .iter()
-                .map(|(name, value)| format!(",{name}=\"{value}\""));
-            let labels: String = labels.collect();
-            for queue in ["MIN", "HOUR"] {
-                for Window { start, end, fields } in range(server, node, &metric, queue) {
-                    let window = (end - start) / 1000;
-                    for (field, value) in fields {
-                        let stem = &name.stem;
-                        let (seconds, rest) = (end / 1000, end % 1000);
-                        lines.push((
-                            format!(
-                                "{stem}_{field}{{node=\"{node}\",window=\"{window}s\"{labels}}}"
-                            ),
-                            format!("{value} {seconds}.{rest:03}\n"),
-                        ));
-                    }
-                }
-            }
-        }
-    }
-    // Series together, as the format demands; the order of their samples stays.
-    lines.sort_by(|(one, _), (other, _)| one.cmp(other));
-    lines
-        .into_iter()
-        .map(|(series, sample)| format!("{series} {sample}"))
-        .collect()
+/// Starts a database and drains the windows of a server into it.
+fn filled(server: &Server, nodes: &[&str]) -> Option<Prometheus> {
+    let prometheus = Prometheus::receiving("1d", &[])?;
+    let place = Place::new(&settings(
+        server,
+        &remote_write(&prometheus.write_url(), ""),
+    ));
+    let poller = place.start();
+    until_empty(server, nodes, "MIN");
+    until_empty(server, nodes, "HOUR");
+    end(poller);
+    assert!(place.lines("dead").is_empty());
+    Some(prometheus)
 }
 
 /// Returns values for all variables, as for InfluxDB.
@@ -155,7 +124,7 @@ fn every_query_for_prometheus_returns_data() {
         return;
     };
     let start = fill(&server);
-    let Some(prometheus) = Prometheus::with_samples(&samples(&server, &NODES)) else {
+    let Some(prometheus) = filled(&server, &NODES) else {
         return;
     };
     for name in DASHBOARDS {
@@ -181,7 +150,7 @@ fn queries_for_prometheus_return_data_of_a_real_machine() {
     let Some(server) = host_reports() else {
         return;
     };
-    let Some(prometheus) = Prometheus::with_samples(&samples(&server, &["web1"])) else {
+    let Some(prometheus) = filled(&server, &["web1"]) else {
         return;
     };
     let dashboard = Dashboard::read("hosts-prometheus.json");
@@ -215,7 +184,7 @@ fn numbers_from_prometheus_are_those_of_range() {
         return;
     };
     fill(&server);
-    let Some(prometheus) = Prometheus::with_samples(&samples(&server, &NODES)) else {
+    let Some(prometheus) = filled(&server, &NODES) else {
         return;
     };
     // Title, index of the query, metric, family, field, factor.

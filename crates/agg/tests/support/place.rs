@@ -131,6 +131,14 @@ pub fn influx(url: &str, more: &str) -> String {
     )
 }
 
+/// Returns settings of a route of all windows to Prometheus' remote write.
+pub fn remote_write(url: &str, more: &str) -> String {
+    format!(
+        "[[route]]\nqueues = [\"MIN\", \"HOUR\"]\nsinks = [\"db\"]\n[sink.db]\ntype = \"prometheus\"\n\
+         url = \"{url}\"\n{more}\n"
+    )
+}
+
 pub const VERSION_1: &str = "database = \"grid\"";
 
 /// Closes windows of metrics and returns the number of records in MIN.

@@ -1,6 +1,7 @@
 //! A real Prometheus (Debian's package `prometheus`) on a free loopback port, in a directory of its own. It ends with its
 //! value, by its process id.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -10,26 +11,21 @@ use super::{free_port, missing, until};
 /// A running Prometheus.
 pub struct Prometheus {
     child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
+    pub port: u16,
+    dir: tempfile::TempDir,
+    flags: Vec<String>,
 }
 
+/// The labels of a series, sorted by name.
+pub type Labels = BTreeMap<String, String>;
+
 impl Prometheus {
-    /// Starts one that scrapes nothing and has these samples, in the format OpenMetrics with times. Returns `None` if the
-    /// program is missing.
-    pub fn with_samples(samples: &str) -> Option<Prometheus> {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("samples"), format!("{samples}# EOF\n")).unwrap();
-        let import = Command::new("promtool")
-            .args(["tsdb", "create-blocks-from", "openmetrics"])
-            .args([at("samples"), at("data")])
-            .output();
-        let Ok(import) = import else {
-            return missing("promtool");
-        };
-        assert!(import.status.success(), "{}", super::err(&import));
-        Prometheus::start(dir, "")
+    /// Starts an empty one that receives remote write, with more flags. Samples may be older than the newest of their series
+    /// by `window`, such as "1d"; "0s": not at all. Returns `None` if the program is missing.
+    pub fn receiving(window: &str, flags: &[&str]) -> Option<Prometheus> {
+        let config = format!("storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n");
+        let flags = [&["--web.enable-remote-write-receiver"], flags].concat();
+        Prometheus::start(&config, &flags)
     }
 
     /// Starts one that scrapes these ports of this machine every second, each as a job. Returns `None` if the program is
@@ -40,36 +36,75 @@ impl Prometheus {
             let targets = format!("[{{targets: [\"127.0.0.1:{port}\"]}}]");
             config += &format!("- {{job_name: {job}, static_configs: {targets}}}\n");
         }
-        Prometheus::start(tempfile::tempdir().unwrap(), &config)
+        Prometheus::start(&config, &[])
     }
 
-    fn start(dir: tempfile::TempDir, config: &str) -> Option<Prometheus> {
-        let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("prometheus.yml"), config).unwrap();
+    fn start(config: &str, flags: &[&str]) -> Option<Prometheus> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("prometheus.yml"), config).unwrap();
         let port = free_port();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", at("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", at("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(child) = child else {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let Ok(child) = spawn(dir.path(), port, &flags) else {
             return missing("prometheus");
         };
         let mut prometheus = Prometheus {
             child,
             port,
-            _dir: dir,
+            dir,
+            flags,
         };
+        prometheus.wait_until_ready();
+        Some(prometheus)
+    }
+
+    fn wait_until_ready(&mut self) {
         until("prometheus is ready", || {
-            if let Some(status) = prometheus.child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("prometheus ended with {status}");
             }
-            let url = format!("http://127.0.0.1:{port}/-/ready");
+            let url = format!("http://127.0.0.1:{}/-/ready", self.port);
             ureq::get(url).call().ok()
         });
-        Some(prometheus)
+    }
+
+    /// Kills it, as a crash does.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Restarts it with its data.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(self.dir.path(), self.port, &self.flags).unwrap();
+        self.wait_until_ready();
+    }
+
+    /// Stops it without an end, as a machine that hangs, or resumes it.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub fn write_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v1/write", self.port)
+    }
+
+    /// Returns all samples of the series that a selector finds, each with its time in Unix milliseconds.
+    pub fn samples(&self, selector: &str) -> BTreeMap<Labels, Vec<(i64, f64)>> {
+        let data = self.get("query", &[("query", &format!("{selector}[90d]"))]);
+        let series = data["result"].as_array().unwrap().iter();
+        let of_series = series.map(|one| {
+            let labels = serde_json::from_value(one["metric"].clone()).unwrap();
+            let samples = one["values"].as_array().unwrap().iter().map(|sample| {
+                let milliseconds = (sample[0].as_f64().unwrap() * 1000.0).round() as i64;
+                (milliseconds, sample[1].as_str().unwrap().parse().unwrap())
+            });
+            (labels, samples.collect())
+        });
+        of_series.collect()
     }
 
     /// Returns the data of a reply of its HTTP API.
@@ -88,7 +123,18 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
+}
+
+fn spawn(dir: &std::path::Path, port: u16, flags: &[String]) -> std::io::Result<Child> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    Command::new("prometheus")
+        .arg(format!("--config.file={}", at("prometheus.yml")))
+        .arg(format!("--storage.tsdb.path={}", at("data")))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .args(flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }

@@ -15,11 +15,17 @@ pub struct Victoria {
 impl Victoria {
     /// Starts an empty one; `None` if the program is missing.
     pub fn start() -> Option<Victoria> {
+        Victoria::with(&[])
+    }
+
+    /// Starts an empty one with more flags.
+    pub fn with(flags: &[&str]) -> Option<Victoria> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let child = Command::new("victoria-metrics")
             .arg(format!("-storageDataPath={}", dir.path().display()))
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -42,6 +48,23 @@ impl Victoria {
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the values that a query has at a time, in Unix milliseconds. What was written just now is found, too.
+    pub fn query(&self, text: &str, at: i64) -> Vec<f64> {
+        let flush = format!("{}/internal/force_flush", self.url());
+        ureq::get(flush).call().unwrap();
+        let response = ureq::get(format!("{}/api/v1/query", self.url()))
+            .query("query", text)
+            .query("nocache", "1")
+            .query("time", format!("{}.{:03}", at / 1000, at % 1000))
+            .call();
+        let text = response.unwrap().body_mut().read_to_string().unwrap();
+        let reply: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let series = reply["data"]["result"].as_array().unwrap().iter();
+        series
+            .map(|one| one["value"][1].as_str().unwrap().parse().unwrap())
+            .collect()
     }
 
     /// Returns the series that match, each with its labels, values and times.

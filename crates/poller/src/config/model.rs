@@ -109,10 +109,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the form of the records if only windows have it.
+    /// Returns what the sink writes, if that is for windows only.
     pub fn form_of_windows(&self, format: RecordFormat) -> Option<&'static str> {
         match (self, format) {
-            (Kind::Prometheus(_), _) => Some("series of Prometheus"),
+            (Kind::Prometheus(_), _) => Some("to Prometheus"),
             (_, RecordFormat::Line) => Some("line protocol"),
             (_, RecordFormat::Json) => None,
         }

@@ -102,7 +102,7 @@ mod tests {
             (503, "out of order sample\n", None),
             (
                 404,
-                "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n",
+                "remote write receiver needs to be enabled with --enable-feature=remote-write-receiver\n",
                 None,
             ),
             (429, "", None),
