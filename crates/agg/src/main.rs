@@ -23,7 +23,6 @@ mod progress;
 mod report;
 mod runtime;
 mod scan;
-mod serve;
 mod stats;
 mod tls_options;
 mod top;

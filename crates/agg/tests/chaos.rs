@@ -261,7 +261,7 @@ fn keep_killing(start: impl Fn() -> Running, calm: Duration, done: &AtomicBool) 
         std::thread::sleep(Duration::from_millis(50));
         for poller in &mut pollers {
             assert!(poller.0.try_wait().unwrap().is_none(), "a poller ended");
-            peak = peak.max(most_memory(poller));
+            peak = peak.max(poller.peak_memory() >> 20);
         }
         if last.elapsed() >= calm {
             let poller = &mut pollers[kills % 2];
@@ -276,12 +276,4 @@ fn keep_killing(start: impl Fn() -> Running, calm: Duration, done: &AtomicBool) 
         assert_eq!(poller.end_by("TERM").code(), Some(0));
     }
     (kills, peak)
-}
-
-/// Returns the maximum resident memory of a poller, in MB.
-fn most_memory(poller: &Running) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", poller.0.id())).unwrap();
-    let line = text.lines().find(|line| line.starts_with("VmHWM"));
-    let word = line.and_then(|line| line.split_whitespace().nth(1));
-    word.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0) >> 10
 }

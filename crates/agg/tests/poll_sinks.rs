@@ -67,19 +67,6 @@ fn sink_slower_than_the_lease_gets_each_record_once() {
     assert_eq!(running.end_by("TERM").code(), Some(0));
 }
 
-/// Returns the maximum resident memory of a program so far, bytes.
-fn peak_memory(running: &Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = line
-        .unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap();
-    kib << 10
-}
-
 #[test]
 fn unreachable_sink_fills_its_budget_and_stops_no_other() {
     let Some(server) = Server::start() else {
@@ -116,7 +103,7 @@ path = "{dir}/copy"
     // A record has its text in both formats, each longer than its name.
     assert!(leased * 1400 < 4 << 20, "{leased} are held");
     assert_eq!(left(&server, &["n1"], "MIN") as usize, count);
-    let peak = peak_memory(&running);
+    let peak = running.peak_memory();
     assert!(peak < 48 << 20, "{peak} bytes for 12 MiB in flight");
     assert_eq!(running.end_by("TERM").code(), Some(0));
     assert_eq!(of_queue(&server, "n1", "MIN", "leased"), 0);

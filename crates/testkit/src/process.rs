@@ -78,6 +78,17 @@ impl Running {
         assert!(status.unwrap().success());
     }
 
+    /// Returns the maximum resident memory of the program so far, bytes; 0 if it has ended.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.0.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.map_or(0u64, |line| {
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        });
+        kib << 10
+    }
+
     /// Waits for the end of the program.
     pub fn wait(&mut self) -> ExitStatus {
         until("the program ends", || self.0.try_wait().unwrap())

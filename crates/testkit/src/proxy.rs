@@ -1,9 +1,9 @@
-//! A TCP proxy in front of a server. It can be redirected to another server, cut like a network, lose replies, and be
-//! made slow for one command.
+//! A TCP proxy in front of a server. It can be redirected to another server, cut like a network, lose replies or cut them
+//! short, hang, and be slow, for one command or for all replies.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +18,13 @@ struct Inner {
     target: AtomicU16,
     cut: AtomicBool,
     loses_replies: AtomicBool,
+    hangs: AtomicBool,
+    /// How many bytes of a reply pass before the connection is closed.
+    passes: AtomicUsize,
+    /// Milliseconds for which each part of a reply is kept.
+    keeps_ms: AtomicU64,
+    /// Parts of replies that did not pass in whole.
+    lost: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
     delay: Option<Delay>,
 }
@@ -47,6 +54,10 @@ impl Proxy {
             target: AtomicU16::new(target),
             cut: AtomicBool::new(false),
             loses_replies: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            passes: AtomicUsize::new(usize::MAX),
+            keeps_ms: AtomicU64::new(0),
+            lost: AtomicUsize::new(0),
             open: Mutex::default(),
             delay,
         });
@@ -75,6 +86,28 @@ impl Proxy {
         self.inner.loses_replies.store(lost, Ordering::SeqCst);
     }
 
+    /// Returns how many parts of replies were lost or cut short so far.
+    pub fn lost(&self) -> usize {
+        self.inner.lost.load(Ordering::SeqCst)
+    }
+
+    /// Sets how many bytes of the next replies pass before their connections are closed; `None`: all.
+    pub fn cut_replies_after(&self, bytes: Option<usize>) {
+        let bytes = bytes.unwrap_or(usize::MAX);
+        self.inner.passes.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Sets for how long each part of a reply is kept before it is passed on.
+    pub fn delay_replies(&self, pause: Duration) {
+        let ms = u64::try_from(pause.as_millis()).unwrap();
+        self.inner.keeps_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// Sets whether nothing passes in either direction: what arrives is passed on when that ends.
+    pub fn hang(&self, hangs: bool) {
+        self.inner.hangs.store(hangs, Ordering::SeqCst);
+    }
+
     /// Closes all connections and redirects new ones to another port.
     pub fn point(&self, target: u16) {
         self.inner.target.store(target, Ordering::SeqCst);
@@ -96,23 +129,39 @@ impl Inner {
         open.extend([copy_of(&client), copy_of(&server)]);
         let (requests, to) = (copy_of(&client), copy_of(&server));
         let inner = self.clone();
-        std::thread::spawn(move || copy(requests, to, |request| inner.delay(request)));
+        std::thread::spawn(move || copy(requests, to, |request| inner.request(request)));
         let inner = self.clone();
-        std::thread::spawn(move || copy(server, client, |_| inner.passes_reply()));
+        std::thread::spawn(move || copy(server, client, |reply| inner.reply(reply)));
     }
 
-    /// Waits if a request is to be delayed. Returns whether it is passed on.
-    fn delay(&self, request: &[u8]) -> bool {
+    /// Waits if a request is to be delayed. Returns what passes.
+    fn request(&self, request: &[u8]) -> Passed {
         if let Some(Delay { word, pause }) = self.delay
             && request.windows(word.len()).any(|part| part == word)
         {
             std::thread::sleep(pause);
         }
-        true
+        self.wait_while_it_hangs();
+        Passed::All
     }
 
-    fn passes_reply(&self) -> bool {
-        !self.loses_replies.load(Ordering::SeqCst)
+    fn reply(&self, reply: &[u8]) -> Passed {
+        std::thread::sleep(Duration::from_millis(self.keeps_ms.load(Ordering::SeqCst)));
+        self.wait_while_it_hangs();
+        let bytes = self.passes.load(Ordering::SeqCst);
+        let passed = match self.loses_replies.load(Ordering::SeqCst) {
+            true => Passed::Nothing,
+            false if bytes < reply.len() => Passed::Begin(bytes),
+            false => return Passed::All,
+        };
+        self.lost.fetch_add(1, Ordering::SeqCst);
+        passed
+    }
+
+    fn wait_while_it_hangs(&self) {
+        while self.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn close(&self) {
@@ -123,12 +172,25 @@ impl Inner {
     }
 }
 
-/// Copies what `passes` returns `true` for.
-fn copy(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> bool) {
+/// How much of what was read is passed on.
+enum Passed {
+    All,
+    Nothing,
+    /// This many bytes, after which the connection is closed.
+    Begin(usize),
+}
+
+/// Copies what passes.
+fn copy(mut from: TcpStream, mut to: TcpStream, passed: impl Fn(&[u8]) -> Passed) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..count];
-        if passes(bytes) && to.write_all(bytes).is_err() {
+        let (bytes, goes_on) = match passed(bytes) {
+            Passed::All => (bytes, true),
+            Passed::Nothing => continue,
+            Passed::Begin(count) => (&bytes[..count], false),
+        };
+        if to.write_all(bytes).is_err() || !goes_on {
             break;
         }
     }

@@ -9,7 +9,7 @@ use super::{free_port, missing, until};
 /// A running database server.
 pub struct InfluxDb {
     child: Child,
-    port: u16,
+    pub port: u16,
     dir: tempfile::TempDir,
 }
 
@@ -55,19 +55,26 @@ impl InfluxDb {
 
     /// Runs a statement and returns its rows.
     pub fn query(&self, statement: &str) -> Vec<Vec<serde_json::Value>> {
-        let response = agent()
-            .post(format!("{}/query", self.url()))
-            .send_form([("db", "grid"), ("q", statement)]);
-        let text = response.unwrap().body_mut().read_to_string().unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let result = &json["results"][0];
-        assert!(result["error"].is_null(), "{statement}: {text}");
-        let series = result["series"].as_array().cloned().unwrap_or_default();
+        let series = self.series(statement);
         series
             .iter()
             .flat_map(|series| series["values"].as_array().unwrap().clone())
             .map(|row| row.as_array().unwrap().clone())
             .collect()
+    }
+
+    /// Runs a statement and returns its series, with times in milliseconds.
+    pub fn series(&self, statement: &str) -> Vec<serde_json::Value> {
+        let response = agent().post(format!("{}/query", self.url())).send_form([
+            ("db", "grid"),
+            ("epoch", "ms"),
+            ("q", statement),
+        ]);
+        let text = response.unwrap().body_mut().read_to_string().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let result = &json["results"][0];
+        assert!(result["error"].is_null(), "{statement}: {text}");
+        result["series"].as_array().cloned().unwrap_or_default()
     }
 
     /// Writes lines verbatim.

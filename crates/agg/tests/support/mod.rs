@@ -12,6 +12,7 @@ pub mod opensearch;
 pub mod place;
 pub mod postgres;
 pub mod prometheus;
+pub mod small_disk;
 pub mod store;
 pub mod stub;
 pub mod terminal;

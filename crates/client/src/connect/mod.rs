@@ -10,7 +10,6 @@
 mod allowlist;
 mod connection;
 mod lookup;
-mod raw;
 mod resp;
 mod server;
 mod tls;
@@ -19,7 +18,6 @@ mod walk;
 pub use allowlist::Allowlist;
 pub use connection::{Connection, TIMEOUT};
 pub use lookup::lookup;
-pub use raw::{RawReply, Token, Tokens};
 pub use server::{Access, Server};
 pub use tls::{Tls, TlsFiles};
 pub use walk::CursorWalk;

@@ -1,0 +1,302 @@
+//! One test: a source with records, a target, pollers between them, and the final check.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::place::{Place, left, settings, until_empty};
+use crate::support::{Lines, Running, Server, of_queue, past_hour, records, until};
+
+use super::target::{Fault, Guarantee, Target, by_id};
+
+/// The memory of records in flight, the least that is allowed, and what a poller uses besides, MiB.
+pub const IN_FLIGHT_MB: u64 = 4;
+const BESIDE_MB: u64 = 44;
+
+/// A test in progress.
+pub struct Session<T: Target> {
+    pub target: T,
+    pub source: Server,
+    /// What the reasons of dead letters contain.
+    pub rejection: &'static str,
+    place: Place,
+    started: Instant,
+    nodes: Vec<String>,
+    /// The identities of the records that the target has to have, and of those that it rejects.
+    expected: BTreeSet<String>,
+    poisoned: BTreeSet<String>,
+    poller: Option<Poller>,
+    peak: u64,
+}
+
+struct Poller {
+    running: Running,
+    errors: Lines,
+}
+
+/// What a test measured.
+#[derive(Debug)]
+pub struct Measured {
+    pub records: usize,
+    /// Copies in the target besides the first.
+    pub repeats: usize,
+    pub dead: usize,
+    /// The maximum resident memory of a poller.
+    pub peak_mb: u64,
+    pub seconds: f64,
+}
+
+impl<T: Target> Session<T> {
+    /// Starts a source and a target; `None` if a program is missing.
+    pub fn start(fault: Fault) -> Option<Session<T>> {
+        // Windows close at once, and large log entries fit.
+        let source = Server::with_settings("max-item-size 4mb flush-delay-ms 0")?;
+        let target = T::start(fault)?;
+        let queues: Vec<String> = T::QUEUES.iter().map(|queue| format!("{queue:?}")).collect();
+        let rest = format!(
+            "[[route]]\nqueues = [{}]\nsinks = [\"out\"]\n[sink.out]\n{}\n",
+            queues.join(", "),
+            target.sink()
+        );
+        let head = format!("max-in-flight = \"{IN_FLIGHT_MB}mb\"\n");
+        let place = Place::new(&format!("{head}{}", settings(&source, &rest)));
+        Some(Session {
+            target,
+            source,
+            rejection: "",
+            place,
+            started: Instant::now(),
+            nodes: Vec::new(),
+            expected: BTreeSet::new(),
+            poisoned: BTreeSet::new(),
+            poller: None,
+            peak: 0,
+        })
+    }
+
+    /// Writes records whose messages (digits) and names fill this many bytes each, about `count` of them, to two new nodes. No poller may store any of
+    /// them meanwhile.
+    pub fn write(&mut self, count: usize, bytes: usize) {
+        let round = self.nodes.len();
+        let nodes = [format!("n{round}"), format!("n{}", round + 1)];
+        let each = count / (2 * T::QUEUES.len());
+        for node in &nodes {
+            if T::QUEUES.contains(&"LOG") {
+                self.log(node, each, &"1".repeat(bytes));
+            }
+            if T::QUEUES.contains(&"MIN") {
+                let tail = "x".repeat(bytes);
+                let names: Vec<String> = (0..each / 2).map(|n| format!("m{n}{tail}")).collect();
+                self.windows(node, &names);
+            }
+        }
+        self.nodes.extend(nodes.clone());
+        for node in &nodes {
+            let keys: Vec<String> = self.peek(node).iter().map(T::key).collect();
+            self.expected.extend(keys);
+        }
+    }
+
+    /// Writes a few records that the target rejects, between others.
+    pub fn write_poison(&mut self) {
+        let node = format!("n{}", self.nodes.len());
+        let poison = T::poison();
+        for part in 0..3 {
+            if T::QUEUES.contains(&"LOG") {
+                self.log(&node, 20, "1");
+                self.log(&node, 1, &poison);
+            } else {
+                let mut names: Vec<String> = (0..20).map(|n| format!("m{part}_{n}")).collect();
+                if part == 1 {
+                    names.push(poison.clone());
+                }
+                self.windows(&node, &names);
+            }
+        }
+        for record in self.peek(&node) {
+            let is_poison = record["message"] == poison || record["metric"] == poison;
+            match is_poison {
+                true => self.poisoned.insert(by_id(&record)),
+                false => self.expected.insert(T::key(&record)),
+            };
+        }
+        assert!(!self.poisoned.is_empty());
+        self.nodes.push(node);
+    }
+
+    fn log(&self, node: &str, count: usize, text: &str) {
+        let mut connection = self.source.connection();
+        for part in (0..count).collect::<Vec<_>>().chunks(500) {
+            let mut pipe = redis::pipe();
+            for _ in part {
+                pipe.cmd("AGG.LOG").arg(node).arg(text).ignore();
+            }
+            pipe.query::<()>(&mut connection).unwrap();
+        }
+    }
+
+    /// Closes two windows of each metric.
+    fn windows(&self, node: &str, names: &[String]) {
+        let before = match self.nodes_exist(node) {
+            true => left(&self.source, &[node], "MIN"),
+            false => 0,
+        };
+        let mut connection = self.source.connection();
+        for at in [past_hour(), past_hour() + 300_000] {
+            for part in names.chunks(500) {
+                let mut command = redis::cmd("AGG.MSTAT");
+                command.arg(node).arg("AT").arg(at).arg("ABS").arg("VALUES");
+                for name in part {
+                    command.arg(name).arg("1.5");
+                }
+                command.query::<redis::Value>(&mut connection).unwrap();
+            }
+        }
+        let expected = before + 2 * names.len() as i64;
+        until("the windows close", || {
+            (left(&self.source, &[node], "MIN") == expected).then_some(())
+        });
+    }
+
+    fn nodes_exist(&self, node: &str) -> bool {
+        self.source.ask::<i64>(&format!("EXISTS {node}")) == 1
+    }
+
+    /// Returns all records of the queues of a node, leased ones too.
+    fn peek(&self, node: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        for queue in T::QUEUES {
+            let mut from = 0;
+            loop {
+                let line = format!("AGG.PEEK {node} {queue} COUNT 10000 FROM {from}");
+                let page = records(&self.source.ask::<redis::Value>(&line));
+                let Some(last) = page.last() else { break };
+                from = last["id"].as_i64().unwrap() + 1;
+                all.extend(page);
+            }
+            let length = left(&self.source, &[node], queue);
+            let found = all
+                .iter()
+                .filter(|record| record["queue"] == *queue)
+                .count();
+            assert_eq!(found as i64, length, "records were drained meanwhile");
+        }
+        all
+    }
+
+    /// Starts a poller.
+    pub fn poll(&mut self) {
+        let mut running = Running::start(&mut self.target.wrap(self.place.command("poll")));
+        let errors = running.errors();
+        self.target.attach(running.0.id());
+        self.poller = Some(Poller { running, errors });
+    }
+
+    /// Kills the poller, as `kill -9` does.
+    pub fn kill(&mut self) {
+        let mut poller = self.poller.take().unwrap();
+        self.peak = self.peak.max(poller.running.peak_memory());
+        poller.running.0.kill().unwrap();
+        poller.running.wait();
+    }
+
+    /// Waits until the poller logs that it retries for a reason.
+    pub fn until_retried(&mut self, reason: &str) {
+        let errors = &mut self.poller.as_mut().unwrap().errors;
+        let found = errors.by_ref().any(|line| {
+            // Shown if the test fails.
+            println!("{line}");
+            line.contains("sink out: ") && line.contains(reason) && line.ends_with("retrying")
+        });
+        assert!(found, "the poller ended without {reason:?}");
+    }
+
+    /// Returns the number of copies in the target.
+    pub fn copies(&self) -> usize {
+        self.target.stored().len()
+    }
+
+    /// Waits until the target has more copies than this.
+    pub fn until_more_than(&self, copies: usize) {
+        let start = Instant::now();
+        while self.copies() <= copies {
+            assert!(
+                start.elapsed() < Duration::from_secs(120),
+                "nothing is stored"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the queues are empty.
+    pub fn until_drained(&self) {
+        let nodes: Vec<&str> = self.nodes.iter().map(String::as_str).collect();
+        for queue in T::QUEUES {
+            until_empty(&self.source, &nodes, queue);
+        }
+    }
+
+    /// Returns the number of leased records.
+    pub fn leased(&self) -> i64 {
+        let of_node = |node: &String| {
+            let leased = |queue: &&str| of_queue(&self.source, node, queue, "leased");
+            T::QUEUES.iter().map(leased).sum::<i64>()
+        };
+        self.nodes.iter().map(of_node).sum()
+    }
+
+    /// Waits for the last record and checks everything.
+    pub fn finish(mut self) -> Measured {
+        self.until_drained();
+        // A file system of the poller ends with it.
+        let stored = self.target.stored();
+        let mut poller = self.poller.take().unwrap();
+        self.peak = self.peak.max(poller.running.peak_memory());
+        assert_eq!(poller.running.end_by("TERM").code(), Some(0));
+        assert_eq!(self.leased(), 0);
+        let distinct: BTreeSet<String> = stored.iter().cloned().collect();
+        let lost: Vec<_> = self.expected.difference(&distinct).take(5).collect();
+        assert!(lost.is_empty(), "lost: {lost:?} ...");
+        let strange: Vec<_> = distinct.difference(&self.expected).take(5).collect();
+        assert!(strange.is_empty(), "never sent: {strange:?} ...");
+        let repeats = stored.len() - distinct.len();
+        if T::GUARANTEE == Guarantee::Once {
+            assert_eq!(repeats, 0, "stored more than once");
+        }
+        let peak_mb = self.peak >> 20;
+        let limit = IN_FLIGHT_MB + BESIDE_MB;
+        assert!(
+            peak_mb <= limit,
+            "a poller had {peak_mb} MiB, more than {limit}"
+        );
+        Measured {
+            records: self.expected.len(),
+            repeats,
+            dead: self.check_dead_letters(),
+            peak_mb,
+            seconds: self.started.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Checks that the dead letters are the poisoned records, each once and with the reason. Returns their number.
+    fn check_dead_letters(&self) -> usize {
+        let lines = self.place.lines("dead");
+        let letters: Vec<Value> = lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let found: BTreeSet<String> = letters.iter().map(by_id).collect();
+        assert_eq!(found, self.poisoned, "{lines:#?}");
+        assert_eq!(
+            letters.len(),
+            found.len(),
+            "one dead letter for each record"
+        );
+        for letter in &letters {
+            let reason = letter["reason"].as_str().unwrap();
+            assert!(reason.contains(self.rejection), "{reason}");
+        }
+        letters.len()
+    }
+}

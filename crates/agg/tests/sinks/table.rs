@@ -1,0 +1,97 @@
+//! The tables of docs/sinks/README.md: what each sink guarantees in each fault, which has to agree with the suite, and the
+//! measurements, which have to have the same rows and columns. Both are between comments that name them.
+
+use testkit::root;
+
+use super::target::{Fault, Guarantee, Target};
+
+const PAGE: &str = "docs/sinks/README.md";
+
+/// The row of a sink.
+pub struct Row {
+    name: &'static str,
+    server: &'static str,
+    guarantee: Guarantee,
+    /// Why a fault cannot be made.
+    missing: Vec<Option<&'static str>>,
+}
+
+/// Returns the row of a sink.
+pub fn row<T: Target>() -> Row {
+    Row {
+        name: T::NAME,
+        server: T::SERVER,
+        guarantee: T::GUARANTEE,
+        missing: Fault::ALL.map(|fault| T::support(fault).err()).into(),
+    }
+}
+
+/// Returns the table of guarantees, and below it why cells are empty.
+fn guarantees(rows: &[Row]) -> String {
+    let names = Fault::ALL.map(Fault::name).join(" | ");
+    let mut text = format!(
+        "| sink | target | {names} |\n|{}\n",
+        " --- |".repeat(2 + Fault::ALL.len())
+    );
+    let mut notes = String::new();
+    for row in rows {
+        let outcome = match row.guarantee {
+            Guarantee::Once => "once",
+            Guarantee::AtLeastOnce => "at least once",
+        };
+        let cells: Vec<&str> = row
+            .missing
+            .iter()
+            .map(|why| why.map_or(outcome, |_| "–"))
+            .collect();
+        let (name, server) = (row.name, row.server);
+        text += &format!(
+            "| [{name}]({name}.md) | {server} | {} |\n",
+            cells.join(" | ")
+        );
+        for (fault, why) in Fault::ALL.iter().zip(&row.missing) {
+            if let Some(why) = why {
+                notes += &format!("- {name}, {}: {why}.\n", fault.name());
+            }
+        }
+    }
+    format!("{text}\n{notes}")
+}
+
+/// Returns what is between the comments of this name.
+fn part(page: &str, name: &str) -> String {
+    let begin = format!("<!-- {name} -->\n");
+    let (_, rest) = page
+        .split_once(&begin)
+        .unwrap_or_else(|| panic!("{PAGE} has no {begin}"));
+    rest.split_once("<!-- end -->").unwrap().0.to_owned()
+}
+
+#[test]
+fn page_shows_what_the_suite_checks() {
+    let page = std::fs::read_to_string(root().join(PAGE)).unwrap();
+    let rows = super::rows();
+    let expected = guarantees(&rows);
+    let found = part(&page, "guarantees");
+    assert_eq!(
+        found.trim(),
+        expected.trim(),
+        "{PAGE} should contain:\n\n{expected}"
+    );
+    // The values are those of a day; scripts/sinks.py writes them.
+    let measured = part(&page, "measured");
+    let columns = format!("| sink | {} |", Fault::ALL.map(Fault::name).join(" | "));
+    assert_eq!(measured.trim().lines().next(), Some(&*columns));
+    let rows_of_page = measured.trim().lines().skip(2);
+    let found: Vec<&str> = rows_of_page
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(found.len(), rows.len(), "a row for each sink");
+    for (line, row) in found.iter().zip(&rows) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells[0], row.name);
+        let empty = cells[1..].iter().map(|cell| *cell == "–");
+        let missing = row.missing.iter().map(Option::is_some);
+        assert!(empty.eq(missing), "{line}");
+    }
+}

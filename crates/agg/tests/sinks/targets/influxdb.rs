@@ -1,0 +1,110 @@
+//! Points of a real InfluxDB 1.x.
+
+use serde_json::Value;
+
+use crate::support::influx;
+use crate::support::proxy::Proxy;
+
+use super::super::target::{Fault, Guarantee, Target, by_window};
+
+pub struct InfluxDb {
+    server: influx::InfluxDb,
+    proxy: Proxy,
+    port: u16,
+}
+
+impl Target for InfluxDb {
+    const NAME: &'static str = "influxdb";
+    const SERVER: &'static str = "InfluxDB 1.6";
+    const GUARANTEE: Guarantee = Guarantee::Once;
+    const QUEUES: &'static [&'static str] = &["MIN"];
+
+    fn support(fault: Fault) -> Result<(), &'static str> {
+        match fault {
+            Fault::Full => {
+                Err("InfluxDB 1.6 stops answering on a full disk, also when there is space again")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start(fault: Fault) -> Option<InfluxDb> {
+        let server = influx::InfluxDb::start()?;
+        if fault != Fault::Conflict {
+            server.query("CREATE DATABASE grid");
+        }
+        let proxy = Proxy::start(server.port);
+        let port = if fault == Fault::Away {
+            server.port
+        } else {
+            proxy.port
+        };
+        Some(InfluxDb {
+            server,
+            proxy,
+            port,
+        })
+    }
+
+    fn sink(&self) -> String {
+        format!(
+            "type = \"influxdb\"\nurl = \"http://127.0.0.1:{}\"\ndatabase = \"grid\"\nbatch-lines = 50\ntimeout = \"3s\"",
+            self.port
+        )
+    }
+
+    fn key(record: &Value) -> String {
+        let text = |field: &str| record[field].as_str().unwrap();
+        by_window(
+            text("node"),
+            text("metric"),
+            record["start"].as_i64().unwrap(),
+        )
+    }
+
+    fn stored(&self) -> Vec<String> {
+        let series = self.server.series("SELECT avg FROM /^m/ GROUP BY node");
+        let mut all = Vec::new();
+        for series in series {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let (metric, node) = (text(&series["name"]), text(&series["tags"]["node"]));
+            for row in series["values"].as_array().unwrap() {
+                let start = row[0].as_i64().unwrap();
+                all.push(by_window(&node, &metric, start));
+            }
+        }
+        all
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        Some(&self.proxy)
+    }
+
+    fn inflict(&mut self, fault: Fault) -> &'static str {
+        match fault {
+            Fault::Away => {
+                self.server.stop();
+                "no response"
+            }
+            Fault::Reject => {
+                self.server.write("poison avg=\"text\"");
+                "field type conflict"
+            }
+            Fault::Conflict => {
+                self.server.query("DROP DATABASE grid");
+                "database not found"
+            }
+            _ => "",
+        }
+    }
+
+    fn repair(&mut self, fault: Fault) {
+        match fault {
+            Fault::Away => self.server.restart(),
+            Fault::Conflict => {
+                self.server.query("CREATE DATABASE grid");
+            }
+            _ => {}
+        }
+    }
+}

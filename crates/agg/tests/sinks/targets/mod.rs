@@ -1,0 +1,11 @@
+//! The targets of the suite, one file for each sink.
+
+pub mod file;
+pub mod http;
+pub mod influxdb;
+pub mod kafka;
+pub mod mongodb;
+pub mod opensearch;
+pub mod postgresql;
+pub mod prometheus;
+pub mod redis_stream;
