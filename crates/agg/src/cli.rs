@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};
 use crate::tls_options::TlsOptions;
-use crate::{drain, host, listen, log, manual, pipe, poll, report, scan, top};
+use crate::{drain, host, listen, log, manual, pipe, poll, report, scan, serve, top};
 
 /// Client of Redis and Valkey servers with the aggregator module.
 #[derive(Parser)]
@@ -58,6 +58,13 @@ enum Command {
         #[command(flatten)]
         log: log::Options,
     },
+    /// Serve the live values of all nodes to Prometheus
+    Serve {
+        #[command(flatten)]
+        options: Box<serve::Options>,
+        #[command(flatten)]
+        log: log::Options,
+    },
     /// Load records from files into the sinks of a configuration file
     Load(poll::load::Options),
     /// Check the configuration file of agg poll
@@ -83,6 +90,7 @@ Examples:
   agg drain --follow                print all records as they are queued
   agg poll --config poller.toml     drain servers into files and databases
   agg listen                        receive statsd, OTLP and syslog
+  agg serve                         serve live values to Prometheus
   agg scan 10.1.0.0/24              search a range of addresses for servers
   agg top                           show a server and its nodes
   agg report --since 24h            write a page with plots of a node's statistics
@@ -142,7 +150,9 @@ pub fn run() -> Result<ExitStatus, CliError> {
         command,
     } = Cli::parse();
     match &command {
-        Command::Poll { log, .. } | Command::Listen { log, .. } => log.init_service(),
+        Command::Poll { log, .. } | Command::Listen { log, .. } | Command::Serve { log, .. } => {
+            log.init_service()
+        }
         _ => log::Options::default().init(),
     }
     let connection = Connection {
@@ -181,6 +191,7 @@ pub fn run() -> Result<ExitStatus, CliError> {
                 options.run(&server, config, reload, &shutdown).await
             })?)
         }
+        Command::Serve { options, .. } => run_serve(*options, &connection),
         Command::Load(options) => {
             let config = options.read().map_err(CliError::InvalidConfig)?;
             Ok(poll::load::run(options, config)?)
@@ -220,6 +231,18 @@ fn run_top(options: top::Options, connection: &Connection) -> Result<ExitStatus,
     Ok(runtime::run(policy, async move |shutdown| {
         top::run(&options, sources, &shutdown).await
     })?)
+}
+
+fn run_serve(options: serve::Options, connection: &Connection) -> Result<ExitStatus, CliError> {
+    let serve = options.check(&connection.url, &connection.access()?);
+    let serve = serve.map_err(|error| match options.has_config() {
+        true => CliError::InvalidConfig(error),
+        false => CliError::InvalidUsage(error),
+    })?;
+    Ok(runtime::run(
+        Policy::short(ExitStatus::Success),
+        async move |shutdown| serve::run(options, serve, &shutdown).await,
+    )?)
 }
 
 /// Returns the status of a subcommand that a signal ends: success if it has no other end.

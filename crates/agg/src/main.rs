@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod runtime;
 mod scan;
+mod serve;
 mod stats;
 mod tls_options;
 mod top;

@@ -28,6 +28,7 @@ mod poll_sinks;
 mod report;
 mod rotation;
 mod seen;
+mod serve;
 mod sinks;
 mod supervised;
 mod support;

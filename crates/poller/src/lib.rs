@@ -4,6 +4,7 @@
 //! - [`config`] reads the configuration: sources of servers, routes, sinks.
 //! - [`run`] drains until a shutdown is requested, with a status page ([`web`]).
 //! - [`check`] connects to the sinks of a configuration.
+//! - [`live`] serves the live values of all nodes to Prometheus.
 //! - [`load`] loads records from files into the sinks of a configuration.
 //! - [`record`] parses the records of queues.
 //! - [`rotation`] appends to files that are rotated and compressed.
@@ -33,6 +34,7 @@ pub mod glob;
 mod json;
 mod ledger;
 mod line_protocol;
+pub mod live;
 pub mod load;
 mod node_stats;
 pub mod output;

@@ -23,6 +23,19 @@ pub fn is_allowed(host: &str, own: &str, allowed: &[String]) -> bool {
         || allowed.iter().any(|other| *other == name || other == "*")
 }
 
+/// Returns a host name of a list of allowed ones as [`is_allowed`] compares it, or none if it is no host name without a
+/// port, and not `*`.
+pub fn allowed(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_alphanumeric() || ".-_".contains(c);
+    match name {
+        "*" => Some(name.to_owned()),
+        name if !name.is_empty() && name.chars().all(plain) => {
+            Some(name.trim_end_matches('.').to_lowercase())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +68,15 @@ mod tests {
         ] {
             assert!(!is_allowed(host, "Web1", &allowed), "{host}");
             assert!(is_allowed(host, "Web1", &["*".to_owned()]), "{host}");
+        }
+    }
+
+    #[test]
+    fn allowed_name_is_a_host_name_without_a_port() {
+        assert_eq!(allowed("Grid.Example.").as_deref(), Some("grid.example"));
+        assert_eq!(allowed("*").as_deref(), Some("*"));
+        for name in ["", "a:80", "http://a", "*.example", "a b"] {
+            assert_eq!(allowed(name), None, "{name}");
         }
     }
 }

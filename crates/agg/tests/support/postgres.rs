@@ -1,13 +1,15 @@
 //! A real PostgreSQL (Debian's package `postgresql`) on a free loopback port, in a directory of its own. It ends with its
 //! value, by its process id.
 
-use std::os::unix::fs::chown;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use postgres::{Client, NoTls};
 
+use super::certs::Certs;
 use super::{free_port, missing, until};
 
 /// The user of root's tests: PostgreSQL does not run as root. The numbers are Debian's `nobody`.
@@ -23,6 +25,26 @@ pub struct Postgres {
 impl Postgres {
     /// Starts an empty one; `None` if the program is missing.
     pub fn start() -> Option<Postgres> {
+        Postgres::prepared(|_| {})
+    }
+
+    /// Starts one with the server's certificate of a CA, where the user `poller` needs TLS and this password.
+    pub fn with_tls(certs: &Certs, password: &str) -> Option<Postgres> {
+        let postgres = Postgres::prepared(|data| {
+            for (from, to) in [("server.pem", "server.crt"), ("server.key", "server.key")] {
+                give(data, to, &std::fs::read(certs.path(from)).unwrap());
+            }
+            let hba =
+                "host all agg 127.0.0.1/32 trust\nhostssl all poller 127.0.0.1/32 scram-sha-256\n";
+            give(data, "pg_hba.conf", hba.as_bytes());
+            give(data, "postgresql.auto.conf", b"ssl = on\n");
+        })?;
+        postgres.execute(&format!("ALTER ROLE poller PASSWORD '{password}'"));
+        Some(postgres)
+    }
+
+    /// Starts one whose data directory was changed before the first start.
+    fn prepared(change: impl FnOnce(&Path)) -> Option<Postgres> {
         let Some(programs) = programs() else {
             return missing("postgres");
         };
@@ -45,6 +67,7 @@ impl Postgres {
             .arg(dir.path().join("data"))
             .status();
         assert!(created.unwrap().success());
+        change(&dir.path().join("data"));
         let port = free_port();
         let child = spawn(dir.path(), port);
         let mut postgres = Postgres { child, port, dir };
@@ -97,6 +120,13 @@ impl Postgres {
         self.wait_for_answer();
     }
 
+    /// Restarts it as a standby, which has no primary and is read-only.
+    pub fn restart_as_standby(&mut self) {
+        self.stop();
+        give(&self.dir.path().join("data"), "standby.signal", b"");
+        self.restart();
+    }
+
     fn wait_for_answer(&mut self) {
         let target = format!("postgresql://agg@127.0.0.1:{}/postgres", self.port);
         until("postgres answers", || {
@@ -117,6 +147,16 @@ impl Drop for Postgres {
 /// Returns the URI for a server, or a proxy, on this port.
 pub fn uri(port: u16) -> String {
     format!("postgresql://127.0.0.1:{port}/grid")
+}
+
+/// Writes a file of the data directory, which only the server can read.
+fn give(data: &Path, name: &str, content: &[u8]) {
+    let path = data.join(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
 }
 
 /// Returns the directory of the programs of the newest version, which Debian does not put in PATH.

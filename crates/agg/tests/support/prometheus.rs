@@ -34,7 +34,9 @@ impl Prometheus {
         let mut config = String::from("global: {scrape_interval: 1s}\nscrape_configs:\n");
         for (job, port) in jobs {
             let targets = format!("[{{targets: [\"127.0.0.1:{port}\"]}}]");
-            config += &format!("- {{job_name: {job}, static_configs: {targets}}}\n");
+            // As docs/agg-serve.md says: the labels of live values are their own.
+            config +=
+                &format!("- {{job_name: {job}, honor_labels: true, static_configs: {targets}}}\n");
         }
         Prometheus::start(&config, &[])
     }
@@ -105,6 +107,17 @@ impl Prometheus {
             (labels, samples.collect())
         });
         of_series.collect()
+    }
+
+    /// Returns the value of a query that selects one series, once there is one.
+    pub fn value(&self, query: &str) -> f64 {
+        until(query, || {
+            let data = self.get("query", &[("query", query)]);
+            let found = data["result"].as_array().unwrap().clone();
+            assert!(found.len() < 2, "{query}: {found:?}");
+            let value = found.first()?["value"][1].as_str()?.parse();
+            Some(value.unwrap())
+        })
     }
 
     /// Returns the data of a reply of its HTTP API.

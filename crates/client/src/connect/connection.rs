@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::lookup::lookup;
+use super::raw::{self, RawReply};
 use super::resp::{self, Allowance, Fault};
 use super::server::{Address, Server};
 use crate::command::Command;
@@ -231,18 +232,42 @@ impl Connection {
         commands: &[Cmd],
         each: impl FnMut(usize, Reply),
     ) -> Result<(), ClientError> {
+        self.begin(commands).await?;
+        match timeout(CALL_TIMEOUT, self.receive(commands.len(), each)).await {
+            Ok(received) => received,
+            Err(_) => Err(self.not_ended()),
+        }
+    }
+
+    /// Sends all commands at once as [`Connection::pipeline`] does, and passes on each reply as it was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::pipeline`].
+    pub async fn pipeline_raw(
+        &mut self,
+        commands: &[Cmd],
+        each: impl FnMut(usize, Result<RawReply, ServerError>),
+    ) -> Result<(), ClientError> {
+        self.begin(commands).await?;
+        match timeout(CALL_TIMEOUT, self.receive_raw(commands.len(), each)).await {
+            Ok(received) => received,
+            Err(_) => Err(self.not_ended()),
+        }
+    }
+
+    /// Sends the commands of a call. Until its replies are received, the connection counts as broken.
+    async fn begin(&mut self, commands: &[Cmd]) -> Result<(), ClientError> {
         if self.is_broken {
             return Err(self.lost("an earlier call did not end"));
         }
         self.is_broken = true;
-        self.send(commands).await?;
-        match timeout(CALL_TIMEOUT, self.receive(commands.len(), each)).await {
-            Ok(received) => received,
-            Err(_) => Err(self.lost(&format!(
-                "its answer did not end within {} s",
-                CALL_TIMEOUT.as_secs()
-            ))),
-        }
+        self.send(commands).await
+    }
+
+    fn not_ended(&self) -> ClientError {
+        let limit = CALL_TIMEOUT.as_secs();
+        self.lost(&format!("its answer did not end within {limit} s"))
     }
 
     async fn send(&mut self, commands: &[Cmd]) -> Result<(), ClientError> {
@@ -267,22 +292,48 @@ impl Connection {
         let mut allowance = Allowance::new(self.reply_limit);
         for index in 0..count {
             let read = resp::read(&mut self.stream, &mut allowance).await;
-            let reply = read.map_err(|fault| match fault {
-                Fault::Lost(error) => self.lost(&transport(&error)),
-                Fault::Hostile(why) => self.lost(&why),
-            })?;
-            // No reply is left unread after the last.
-            self.is_broken = index + 1 < count;
-            if let Err(error) = &reply
-                && let Some(error) =
-                    ClientError::of_server(error, &self.endpoint, self.password_help)
-            {
-                return Err(error);
-            }
+            let reply = read.map_err(|fault| self.faulty(fault))?;
+            self.received(index + 1 == count, reply.as_ref().err())?;
             each(index, reply);
         }
         self.is_broken = false;
         Ok(())
+    }
+
+    async fn receive_raw(
+        &mut self,
+        count: usize,
+        mut each: impl FnMut(usize, Result<RawReply, ServerError>),
+    ) -> Result<(), ClientError> {
+        let mut allowance = Allowance::new(self.reply_limit);
+        for index in 0..count {
+            let read = raw::read(&mut self.stream, &mut allowance).await;
+            let reply = read.map_err(|fault| self.faulty(fault))?;
+            self.received(index + 1 == count, reply.as_ref().err())?;
+            each(index, reply);
+        }
+        self.is_broken = false;
+        Ok(())
+    }
+
+    fn faulty(&self, fault: Fault) -> ClientError {
+        match fault {
+            Fault::Lost(error) => self.lost(&transport(&error)),
+            Fault::Hostile(why) => self.lost(&why),
+        }
+    }
+
+    /// Notes that a reply was received, with its error if it is one.
+    ///
+    /// # Errors
+    ///
+    /// The error speaks of the server rather than of the command.
+    fn received(&mut self, is_last: bool, error: Option<&ServerError>) -> Result<(), ClientError> {
+        // No reply is left unread after the last.
+        self.is_broken = !is_last;
+        let of_server = error
+            .and_then(|error| ClientError::of_server(error, &self.endpoint, self.password_help));
+        of_server.map_or(Ok(()), Err)
     }
 
     /// Creates the error for a reply that is not what the command answers.

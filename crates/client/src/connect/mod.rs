@@ -10,6 +10,7 @@
 mod allowlist;
 mod connection;
 mod lookup;
+mod raw;
 mod resp;
 mod server;
 mod tls;
@@ -18,6 +19,7 @@ mod walk;
 pub use allowlist::Allowlist;
 pub use connection::{Connection, TIMEOUT};
 pub use lookup::lookup;
+pub use raw::{RawReply, Token, Tokens};
 pub use server::{Access, Server};
 pub use tls::{Tls, TlsFiles};
 pub use walk::CursorWalk;

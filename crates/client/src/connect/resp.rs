@@ -17,7 +17,7 @@ use crate::reply::{Reply, Value};
 /// The maximum depth of nested arrays; the deepest reply that the client asks for (COMMAND INFO) has 5 levels.
 const DEPTH: usize = 16;
 /// Bytes of a line: a simple string, an error, a number or a length.
-const LINE: usize = 64 << 10;
+pub const LINE: usize = 64 << 10;
 /// The memory that one call may take without a part of [`SHARED`], bytes.
 const FREE: usize = 2 << 20;
 /// The memory that all calls of the program may take together, beyond what is free to each, bytes: a fleet of hostile
@@ -45,7 +45,8 @@ impl From<io::Error> for Fault {
     }
 }
 
-fn hostile<T>(why: impl Into<String>) -> Result<T, Fault> {
+/// Returns the fault of a server that violates the protocol or a bound.
+pub fn hostile<T>(why: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Hostile(why.into()))
 }
 
@@ -82,7 +83,8 @@ impl Allowance {
         }
     }
 
-    fn take(&mut self, bytes: usize) -> Result<(), Fault> {
+    /// Takes this many bytes.
+    pub fn take(&mut self, bytes: usize) -> Result<(), Fault> {
         self.has(bytes)?;
         self.used += bytes;
         let wanted = self.used.saturating_sub(FREE);

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use aggregator_protocol::host_name;
+
 use crate::rotation::Mode;
 
 use super::error::ConfigError;
@@ -189,16 +191,9 @@ fn connections(max: &Option<Spanned<u64>>) -> Result<usize, ConfigError> {
 /// Checks a host name by which browsers or Prometheus request the page.
 fn host(text: &Spanned<String>) -> Result<String, ConfigError> {
     let name = text.get_ref();
-    let plain = |c: char| c.is_alphanumeric() || ".-_".contains(c);
-    match name.as_str() {
-        "*" => Ok(name.clone()),
-        name if !name.is_empty() && name.chars().all(plain) => {
-            Ok(name.trim_end_matches('.').to_lowercase())
-        }
-        _ => {
-            let expected =
-                format!("expected a host name without a port, or \"*\" for any, not {name:?}");
-            Err(ConfigError::at(text, expected))
-        }
-    }
+    host_name::allowed(name).ok_or_else(|| {
+        let expected =
+            format!("expected a host name without a port, or \"*\" for any, not {name:?}");
+        ConfigError::at(text, expected)
+    })
 }

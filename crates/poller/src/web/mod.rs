@@ -10,11 +10,11 @@
 //! - The resources that clients can use are bounded (gate.rs).
 
 pub mod base;
-mod gate;
-mod metrics;
+pub(crate) mod gate;
+pub(crate) mod metrics;
 mod page;
 mod rates;
-mod response;
+pub(crate) mod response;
 pub mod view;
 
 use std::future::Future;
@@ -133,7 +133,7 @@ async fn prometheus(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> R
 }
 
 /// Replies that the program runs. If a part of it fails, all of it ends.
-async fn health() -> Response {
+pub(crate) async fn health() -> Response {
     response(StatusCode::OK, TEXT, "ok\n".into())
 }
 
@@ -158,7 +158,8 @@ async fn not_found() -> Response {
     response(StatusCode::NOT_FOUND, TEXT, text.into())
 }
 
-async fn not_allowed() -> Response {
+/// Replies to other methods than GET and HEAD.
+pub(crate) async fn not_allowed() -> Response {
     let text = "method not allowed: use GET or HEAD\n".into();
     let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
     let allowed = header::HeaderValue::from_static("GET, HEAD");

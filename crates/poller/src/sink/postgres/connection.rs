@@ -36,8 +36,8 @@ impl Connection {
     /// Connects, and authenticates.
     pub async fn open(settings: &config::Postgres) -> Result<Connection, StatementError> {
         let mut server = settings.server.clone();
-        // So that the server does not work on what was given up.
-        let milliseconds = settings.timeout.as_millis();
+        // The server does not work on what was given up, and its reason arrives before that.
+        let milliseconds = settings.timeout.as_millis() * 9 / 10;
         let given = server.get_options().unwrap_or_default();
         server.options(format!("-c statement_timeout={milliseconds} {given}"));
         let opened = async {
@@ -90,13 +90,13 @@ impl Connection {
         }
         let sql = table.insert(&name);
         let statement = self.client.prepare(&sql);
-        let statement = within(self.timeout, statement).await.map_err(|error| {
-            let reason = format!(
-                "the table {name} is not as agg creates it: {}",
-                error.reason
-            );
-            StatementError::new(reason)
-        })?;
+        let statement =
+            within(self.timeout, statement)
+                .await
+                .map_err(|error| match error.is_about_table {
+                    true => error.within(&format!("the table {name} is not as agg creates it")),
+                    false => error,
+                })?;
         Ok(self.statements[table as usize].insert(statement).clone())
     }
 
@@ -144,10 +144,7 @@ impl Connection {
             table.create(name)
         );
         let created = within(self.timeout, self.client.batch_execute(&sql)).await;
-        created.map_err(|error| {
-            let reason = format!("cannot create the table {name}: {}", error.reason);
-            StatementError::new(reason)
-        })
+        created.map_err(|error| error.within(&format!("cannot create the table {name}")))
     }
 }
 

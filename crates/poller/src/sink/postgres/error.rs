@@ -10,6 +10,9 @@ use crate::sink::interface::shorten;
 /// the program, and an exception that a trigger raised.
 const ROW_CLASSES: [&str; 4] = ["22", "23", "54", "P0"];
 
+/// The class of errors that are about names, types and keys of a table.
+const TABLE_CLASS: &str = "42";
+
 /// An error of a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StatementError {
@@ -17,6 +20,8 @@ pub struct StatementError {
     pub reason: String,
     /// True if the server rejects a row for its content.
     pub is_about_rows: bool,
+    /// True if a column or a key of a table is missing or another one.
+    pub is_about_table: bool,
 }
 
 impl StatementError {
@@ -25,7 +30,13 @@ impl StatementError {
         StatementError {
             reason: reason.into(),
             is_about_rows: false,
+            is_about_table: false,
         }
+    }
+
+    /// Returns the error of a statement without rows, with what it was about.
+    pub fn within(self, context: &str) -> StatementError {
+        StatementError::new(format!("{context}: {}", self.reason))
     }
 }
 
@@ -49,6 +60,7 @@ impl From<Error> for StatementError {
                 .iter()
                 .any(|class| code.code().starts_with(class))
                 && !no_partition,
+            is_about_table: code.code().starts_with(TABLE_CLASS),
         }
     }
 }

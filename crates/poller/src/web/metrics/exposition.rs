@@ -36,6 +36,16 @@ impl Exposition {
         let _ = writeln!(self.0, " {value}");
     }
 
+    /// Writes a sample of the metric begun last, whose name and labels are written already.
+    pub fn line(&mut self, key: &str, value: f64) {
+        self.0.push_str(key);
+        // Whole numbers need no point, and with an exponent large and small ones do not have hundreds of digits.
+        let _ = match value.fract() == 0.0 && value.abs() < 1e15 {
+            true => writeln!(self.0, " {value}"),
+            false => writeln!(self.0, " {value:?}"),
+        };
+    }
+
     /// Writes a metric with one sample and no labels.
     pub fn single(&mut self, name: &str, kind: &str, help: &str, value: f64) {
         self.metric(name, kind, help);
@@ -63,7 +73,8 @@ impl Exposition {
     }
 }
 
-fn escape(value: &str, text: &mut String) {
+/// Appends the value of a label as it is written between quotes.
+pub fn escape(value: &str, text: &mut String) {
     for character in value.chars() {
         match character {
             '\\' => text.push_str("\\\\"),

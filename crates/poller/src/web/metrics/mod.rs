@@ -7,8 +7,8 @@
 //! installations that have few. The state of the nodes of a server that is down is outdated, so it is left out, and
 //! `agg_poller_server_up` is 0.
 
-mod exposition;
-mod process;
+pub(crate) mod exposition;
+pub(crate) mod process;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,13 @@
 //! `agg poll` with a real PostgreSQL: what rows look like, that nothing is stored twice and no newer record is overwritten,
 //! and what happens while the server fails, is down, or rejects a row.
 
+mod faults;
+mod page;
+mod rejections;
+mod tls;
+
 use std::collections::BTreeSet;
+use std::process::Output;
 
 use serde_json::{Value, json};
 
@@ -28,6 +34,17 @@ fn place(server: &Server, uri: &str, more: &str) -> Place {
              user = \"poller\"\n{more}\n"
         ),
     ))
+}
+
+/// Loads lines into the sink, and returns what `agg load` says.
+fn load(place: &Place, lines: &[impl AsRef<[u8]>]) -> Output {
+    let lines: Vec<&[u8]> = lines.iter().map(AsRef::as_ref).collect();
+    std::fs::write(place.path("in"), [&lines.join(&b'\n')[..], b"\n"].concat()).unwrap();
+    place
+        .command("load")
+        .arg(place.path("in"))
+        .output()
+        .unwrap()
 }
 
 /// Asserts that the logs have these records, each once.
@@ -183,12 +200,7 @@ fn repeated_record_is_one_row_and_the_newest_state_wins() {
     };
     let entry = r#"{"node":"n","queue":"LOG","id":5,"message":"a","level":3,"severity":"INFO","tags":{},"epoch":1}"#;
     let load = |lines: &[&str]| {
-        std::fs::write(place.path("in"), lines.join("\n") + "\n").unwrap();
-        let output = place
-            .command("load")
-            .arg(place.path("in"))
-            .output()
-            .unwrap();
+        let output = load(&place, lines);
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     };
     let of = || postgres.rows("SELECT id, json FROM reality");
@@ -278,69 +290,6 @@ fn pollers_that_are_killed_and_a_server_that_crashes_lose_and_repeat_nothing() {
     assert_once(&postgres, &all);
     assert!(place.lines("dead").is_empty());
     end(steady);
-}
-
-#[test]
-fn rows_that_a_constraint_rejects_are_the_only_dead_letters() {
-    let Some((server, postgres)) = parts() else {
-        return;
-    };
-    let place = place(&server, &postgres.uri(), "");
-    let mut running = place.start();
-    let mut errors = running.errors();
-    let _: i64 = server.ask("AGG.LOG n1 first");
-    until_empty(&server, &["n1"], "LOG");
-    postgres.execute("ALTER TABLE logs ADD CONSTRAINT polite CHECK (message <> 'rude')");
-    for n in 0..100 {
-        let message = if n % 40 == 7 { "rude" } else { "good" };
-        let _: i64 = server.ask(&format!("AGG.LOG n1 {message}"));
-    }
-    until_empty(&server, &["n1"], "LOG");
-    let good = postgres.rows("SELECT count(*) FROM logs WHERE message = 'good'");
-    assert_eq!(good, [json!({"count": 97})]);
-    let dead = place.lines("dead");
-    assert_eq!(dead.len(), 3);
-    assert!(
-        dead.iter()
-            .all(|line| line.contains("violates check constraint") && line.contains("(23514)")),
-        "{dead:?}"
-    );
-    // Errors that are about the server turn no record into a dead letter.
-    for (fault, reason, repair) in [
-        (
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'disk is full' USING \
-             ERRCODE = '53100'; END $$; CREATE TRIGGER refuse BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION refuse()",
-            "disk is full (53100)",
-            "DROP TRIGGER refuse ON logs",
-        ),
-        (
-            "REVOKE INSERT ON logs FROM poller",
-            "permission denied for table logs (42501)",
-            "GRANT INSERT ON logs TO poller",
-        ),
-        (
-            "ALTER TABLE logs RENAME COLUMN message TO text",
-            "(42703)",
-            "ALTER TABLE logs RENAME COLUMN text TO message",
-        ),
-        (
-            "ALTER TABLE logs RENAME TO old; CREATE TABLE logs (LIKE old INCLUDING ALL) PARTITION BY RANGE (time); \
-             ALTER TABLE logs OWNER TO poller",
-            "no partition of relation \"logs\" found",
-            "CREATE TABLE part PARTITION OF logs DEFAULT; GRANT ALL ON part TO poller",
-        ),
-    ] {
-        postgres.execute(fault);
-        for _ in 0..10 {
-            let _: i64 = server.ask("AGG.LOG n1 again");
-        }
-        until_retried(&mut errors, reason);
-        assert_eq!(left(&server, &["n1"], "LOG"), 10, "{reason}");
-        postgres.execute(repair);
-        until_empty(&server, &["n1"], "LOG");
-    }
-    assert_eq!(place.lines("dead").len(), 3);
-    end(running);
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! The page of metrics: the text of a collection, and the same compressed.
+
+use std::io::Write;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::info::{self, ServerInfo};
+use super::series::{self, SeriesSet};
+use crate::web::metrics::exposition::Exposition;
+use crate::web::metrics::process;
+
+/// The text of a collection.
+#[derive(Default)]
+pub struct Page {
+    text: Bytes,
+    compressed: OnceLock<Bytes>,
+}
+
+impl Page {
+    fn new(text: String) -> Page {
+        Page {
+            text: text.into(),
+            compressed: OnceLock::new(),
+        }
+    }
+
+    /// Returns the text.
+    pub fn text(&self) -> Bytes {
+        self.text.clone()
+    }
+
+    /// Returns the text compressed by gzip, once for all requests. It takes a while.
+    pub fn compressed(&self) -> Bytes {
+        let compress = || {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing to memory does not fail.
+            let _ = encoder.write_all(&self.text);
+            encoder.finish().unwrap_or_default().into()
+        };
+        self.compressed.get_or_init(compress).clone()
+    }
+}
+
+/// A server at the end of a collection.
+pub struct ServerState {
+    /// Its identity.
+    pub id: String,
+    /// Its report about itself; none if it is down.
+    pub info: Option<ServerInfo>,
+    /// The time that its reading took.
+    pub duration: Duration,
+    /// The number of nodes that were read.
+    pub nodes: u64,
+    /// The number of nodes whose metrics are left out because of their age.
+    pub old_nodes: u64,
+}
+
+/// Writes the page of a collection.
+pub fn page(
+    servers: &[ServerState],
+    series: SeriesSet,
+    limit: usize,
+    started: Instant,
+    created: SystemTime,
+) -> Page {
+    let mut text = Exposition::default();
+    let gauge = |name, help| (name, "gauge", help);
+    text.each(
+        gauge(
+            "agg_server_up",
+            "1 if the server was read, 0 if it was not.",
+        ),
+        "server",
+        servers,
+        |server| (&server.id, f64::from(u8::from(server.info.is_some()))),
+    );
+    text.each(
+        gauge(
+            "agg_server_read_seconds",
+            "Time that reading the server took.",
+        ),
+        "server",
+        servers,
+        |server| (&server.id, server.duration.as_secs_f64()),
+    );
+    text.each(
+        gauge(
+            "agg_server_old_nodes",
+            "Nodes whose metrics are left out, as they have had no sample for --max-age.",
+        ),
+        "server",
+        servers,
+        |server| (&server.id, server.old_nodes as f64),
+    );
+    let infos = servers.iter();
+    let infos: Vec<_> = infos
+        .map(|server| (&*server.id, server.info.as_ref()))
+        .collect();
+    info::write(&infos, &mut text);
+    let since_1970 = created.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (all, left_out, duplicates) = series.finish();
+    series::write(&all, &mut text);
+    for (name, help, value) in [
+        (
+            "agg_serve_series",
+            "Series of nodes on this page.",
+            all.len() as f64,
+        ),
+        (
+            "agg_serve_series_limit",
+            "Series of nodes that this page may have: --max-series.",
+            limit as f64,
+        ),
+        (
+            "agg_serve_series_left_out",
+            "Series that are left out at the limit.",
+            left_out as f64,
+        ),
+        (
+            "agg_serve_series_duplicates",
+            "Series that two servers have, of which only that of the first is on this page.",
+            duplicates as f64,
+        ),
+        (
+            "agg_serve_collection_seconds",
+            "Time that this page took.",
+            started.elapsed().as_secs_f64(),
+        ),
+        (
+            "process_start_time_seconds",
+            "Start time of the process, in Unix seconds.",
+            since_1970.as_secs_f64(),
+        ),
+    ] {
+        text.single(name, "gauge", help, value);
+    }
+    text.metric(
+        "agg_serve_build_info",
+        "gauge",
+        "The version of this program; the value is 1.",
+    );
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    text.sample("agg_serve_build_info", &version, 1.0);
+    if let Some(bytes) = process::resident_bytes() {
+        text.single(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory.",
+            bytes as f64,
+        );
+    }
+    text.single(
+        "process_cpu_seconds_total",
+        "counter",
+        "CPU time of all threads.",
+        process::cpu_seconds(),
+    );
+    Page::new(text.into_string())
+}
