@@ -6,7 +6,7 @@ use crate::session::Session;
 use testkit::*;
 
 /// The pages whose commands run below.
-const RUN: [&str; 23] = [
+const RUN: [&str; 24] = [
     "docs/architecture.md",
     "docs/operations.md",
     "docs/migration.md",
@@ -14,6 +14,7 @@ const RUN: [&str; 23] = [
     "docs/monitoring.md",
     "docs/agg-poll.md",
     "docs/agg-listen.md",
+    "docs/agg-serve.md",
     "docs/listen/statsd.md",
     "docs/listen/graphite.md",
     "docs/listen/syslog.md",
@@ -50,6 +51,11 @@ fn run(page: &str) {
 #[test]
 fn commands_of_architecture_run() {
     run("docs/architecture.md");
+}
+
+#[test]
+fn commands_of_agg_serve_run() {
+    run("docs/agg-serve.md");
 }
 
 #[test]

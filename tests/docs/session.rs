@@ -13,8 +13,9 @@ use crate::page::{Step, root};
 use testkit::*;
 
 /// Ports that pages may name besides 7777.
-const PORTS: [u16; 16] = [
+const PORTS: [u16; 17] = [
     2003, 4317, 4318, 5140, 6379, 7778, 7779, 7781, 7782, 8086, 8088, 8125, 9090, 9100, 9200, 9778,
+    9779,
 ];
 
 /// Longer than any step takes.

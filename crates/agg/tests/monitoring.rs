@@ -6,6 +6,16 @@ use std::process::Command;
 
 use crate::support::missing;
 
+/// The files of rules, of their tests, and the pages that describe them.
+const RULES: [(&str, &str, &str); 2] = [
+    ("alerts.yml", "alerts_test.yml", "../monitoring.md"),
+    (
+        "alerts-serve.yml",
+        "alerts-serve_test.yml",
+        "../agg-serve.md",
+    ),
+];
+
 fn place(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/monitoring");
     root.join(name)
@@ -25,16 +35,24 @@ fn promtool(arguments: &[&str], file: &Path) -> Option<String> {
 
 #[test]
 fn alert_rules_are_valid() {
-    if let Some(text) = promtool(&["check", "rules", "--lint-fatal"], &place("alerts.yml")) {
-        assert!(text.contains("SUCCESS"), "{text}");
+    for (rules, ..) in RULES {
+        if let Some(text) = promtool(&["check", "rules", "--lint-fatal"], &place(rules)) {
+            assert!(text.contains("SUCCESS"), "{text}");
+        }
     }
 }
 
 #[test]
 fn each_alert_fires_when_it_should() {
-    let rules = std::fs::read_to_string(place("alerts.yml")).unwrap();
-    let tests = std::fs::read_to_string(place("alerts_test.yml")).unwrap();
-    let page = std::fs::read_to_string(place("../monitoring.md")).unwrap();
+    for (rules, tests, page) in RULES {
+        fires_when_it_should(rules, tests, page);
+    }
+}
+
+fn fires_when_it_should(rules: &str, tests_file: &str, page: &str) {
+    let rules = std::fs::read_to_string(place(rules)).unwrap();
+    let tests = std::fs::read_to_string(place(tests_file)).unwrap();
+    let page = std::fs::read_to_string(place(page)).unwrap();
     let mut alerts = 0;
     for line in rules.lines() {
         if let Some(alert) = line.trim().strip_prefix("- alert: ") {
@@ -57,5 +75,5 @@ fn each_alert_fires_when_it_should() {
     for word in ["severity: ", "summary: ", "description: "] {
         assert_eq!(count(word), alerts, "{word}");
     }
-    promtool(&["test", "rules"], &place("alerts_test.yml"));
+    promtool(&["test", "rules"], &place(tests_file));
 }

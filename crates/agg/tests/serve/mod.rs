@@ -1,6 +1,7 @@
 //! `agg serve` with real servers, scraped as Prometheus does and by a real Prometheus.
 
 mod bounds;
+mod range;
 mod values;
 
 use std::process::Child;

@@ -50,6 +50,11 @@ impl Collector {
         }
     }
 
+    /// Returns the servers.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
     /// Returns the page of a request that arrives now: that of a collection that starts now, has just ended, or starts
     /// when the one in progress has ended.
     pub async fn page(self: Arc<Self>) -> Option<Arc<Page>> {

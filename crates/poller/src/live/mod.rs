@@ -1,6 +1,8 @@
-//! Live values of all nodes for Prometheus: what `agg serve` serves. `/metrics` has the last values of gauges, the totals
-//! of counters and percentiles of all metrics, and what servers and nodes report about themselves: memory, queues,
-//! refusals, drops.
+//! Live values of all nodes for Prometheus and for scripts: what `agg serve` serves.
+//!
+//! - `/metrics` has the last values of gauges, the totals of counters and percentiles of all metrics, and what servers
+//!   and nodes report about themselves: memory, queues, refusals, drops.
+//! - `/api/range` has the windows of a metric as JSON (range.rs).
 //!
 //! A scrape reads all servers at the same time (collector.rs, reader.rs). What it reads becomes text (series.rs,
 //! page.rs); web.rs serves it.
@@ -18,6 +20,7 @@ mod collector;
 mod info;
 mod metric;
 mod page;
+mod range;
 mod reader;
 mod series;
 mod settings;

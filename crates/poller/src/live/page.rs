@@ -161,3 +161,62 @@ pub fn page(
     );
     Page::new(text.into_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::series::NODE_FAMILIES;
+    use super::*;
+
+    /// The program's own families.
+    fn families() -> BTreeSet<String> {
+        let server = ServerState {
+            id: "redis://a:1".into(),
+            info: ServerInfo::parse("agg_nodes:1"),
+            duration: Duration::ZERO,
+            nodes: 1,
+            old_nodes: 0,
+        };
+        let page = page(
+            &[server],
+            SeriesSet::new(10),
+            10,
+            Instant::now(),
+            SystemTime::now(),
+        );
+        let text = String::from_utf8(page.text().to_vec()).unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let all = types.filter_map(|line| line.split(' ').next());
+        let nodes = NODE_FAMILIES.iter().map(|(name, ..)| *name);
+        all.chain(nodes).map(str::to_owned).collect()
+    }
+
+    fn read(name: &str) -> String {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
+        std::fs::read_to_string(format!("{docs}{name}")).unwrap()
+    }
+
+    #[test]
+    fn documentation_names_every_family() {
+        let page = read("agg-serve.md");
+        for name in families() {
+            let is_own = name.starts_with("agg_");
+            assert!(!is_own || page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn alerts_use_only_existing_families() {
+        let known = families();
+        for file in ["alerts-serve.yml", "alerts-serve_test.yml"] {
+            let text = read(&format!("monitoring/{file}"));
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let named: BTreeSet<&str> = words.filter(|word| word.starts_with("agg_")).collect();
+            assert!(named.len() > 5, "{file}: {named:?}");
+            for name in named {
+                assert!(known.contains(name), "{file}: {name}");
+            }
+        }
+    }
+}

@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::collector::Collector;
+use super::range::{RangeError, Request};
 use super::settings::Settings;
 use super::targets::Targets;
 use crate::config::WebLimits;
 use crate::web::gate::{self, Timeouts};
 use crate::web::metrics::exposition::TYPE;
-use crate::web::response::{TEXT, response};
+use crate::web::response::{TEXT, as_json, response};
 use crate::web::{health, not_allowed};
 
 /// Serves the values of these servers until `stop` completes. Requests in progress are not waited for.
@@ -34,21 +35,49 @@ pub async fn serve(
     limits: watch::Receiver<WebLimits>,
     stop: impl Future<Output = ()>,
 ) {
-    let collector = Arc::new(Collector::new(targets, settings));
+    let app = Arc::new(App {
+        collector: Arc::new(Collector::new(targets, settings)),
+        ranges: Semaphore::new(MAX_RANGES),
+    });
     let router = Router::new()
         .route("/", get(home))
         .route("/metrics", get(metrics))
+        .route("/api/range", get(range))
         .route("/healthz", get(health))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .with_state(collector);
+        .with_state(app);
     tokio::select! {
         () = gate::accept(listener, router, limits, Timeouts::DEFAULT) => {}
         () = stop => {}
     }
 }
 
-const PATHS: &str = "there are /metrics and /healthz\n";
+const PATHS: &str = "there are /metrics, /api/range and /healthz\n";
+
+/// The number of requests for ranges that are answered at the same time. Each has up to 5,000 windows in memory.
+const MAX_RANGES: usize = 8;
+
+/// The state that the handlers share.
+struct App {
+    collector: Arc<Collector>,
+    ranges: Semaphore,
+}
+
+async fn range(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+    let error = |code, why: String| as_json(code, &serde_json::json!({ "error": why }));
+    let request = match Request::parse(query.as_deref().unwrap_or_default()) {
+        Ok(request) => request,
+        Err(bad) => return error(StatusCode::BAD_REQUEST, bad.to_string()),
+    };
+    // Semaphores that are not closed do not fail.
+    let _permit = app.ranges.acquire().await;
+    match request.run(app.collector.targets()).await {
+        Ok(windows) => as_json(StatusCode::OK, &windows),
+        Err(why @ RangeError::UnknownServer(_)) => error(StatusCode::BAD_REQUEST, why.to_string()),
+        Err(why) => error(StatusCode::BAD_GATEWAY, why.to_string()),
+    }
+}
 
 async fn home() -> Response {
     response(StatusCode::OK, TEXT, format!("agg serve: {PATHS}"))
@@ -58,8 +87,8 @@ async fn not_found() -> Response {
     response(StatusCode::NOT_FOUND, TEXT, format!("not found; {PATHS}"))
 }
 
-async fn metrics(State(collector): State<Arc<Collector>>, headers: HeaderMap) -> Response {
-    let Some(page) = collector.page().await else {
+async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let Some(page) = app.collector.clone().page().await else {
         let text = "the servers cannot be read\n".to_owned();
         return response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text);
     };
