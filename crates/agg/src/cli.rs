@@ -67,8 +67,8 @@ enum Command {
     },
     /// Load records from files into the sinks of a configuration file
     Load(poll::load::Options),
-    /// Check the configuration file of agg poll
-    Check(poll::Options),
+    /// Check the configuration file of agg poll, and connect to its servers and sinks
+    Check(poll::check::Options),
     /// Search ranges of addresses for servers
     Scan(scan::Options),
     /// Show servers and their nodes live in a terminal: rates, queues, drops, the most active metrics
@@ -197,9 +197,15 @@ pub fn run() -> Result<ExitStatus, CliError> {
             Ok(poll::load::run(options, config)?)
         }
         Command::Check(options) => {
-            let poll = options.check().map_err(CliError::InvalidConfig)?;
-            tracing::info!("{}", options.summary(&poll));
-            Ok(ExitStatus::Success)
+            let config = options.read().map_err(CliError::InvalidConfig)?;
+            tracing::info!("{}", options.summary(&config));
+            if !options.connects() {
+                return Ok(ExitStatus::Success);
+            }
+            let policy = Policy::short(ExitStatus::Interrupted);
+            Ok(runtime::run(policy, async move |shutdown| {
+                options.connect(config, &shutdown).await
+            })?)
         }
         Command::Top(options) => run_top(options, &connection),
         Command::Scan(options) => {

@@ -3,6 +3,7 @@
 //! Each module below is a suite: `cargo test -p agg --test main poll::` runs one.
 
 mod chaos;
+mod check;
 mod dashboards;
 mod deploy;
 mod discovery;

@@ -61,6 +61,7 @@ mod file_stamps;
 pub mod nodes;
 mod numbering;
 mod outbox;
+pub mod permissions;
 mod reconnect;
 pub mod reply;
 mod shutdown;

@@ -3,7 +3,7 @@
 //!
 //! - [`config`] reads the configuration: sources of servers, routes, sinks.
 //! - [`run`] drains until a shutdown is requested, with a status page ([`web`]).
-//! - [`check`] connects to the sinks of a configuration.
+//! - [`check`] connects to the servers and sinks of a configuration, and writes nothing.
 //! - [`live`] serves the live values of all nodes to Prometheus.
 //! - [`load`] loads records from files into the sinks of a configuration.
 //! - [`record`] parses the records of queues.

@@ -1,5 +1,6 @@
-//! `agg poll`: drains servers into sinks, by the library agg-poller. `agg check`: validates the configuration of a poller.
+//! `agg poll`: drains servers into sinks, by the library agg-poller.
 
+pub mod check;
 pub mod load;
 
 use std::path::PathBuf;
@@ -7,7 +8,6 @@ use std::path::PathBuf;
 use agg_client::FileStamps;
 use agg_poller::Control;
 use agg_poller::config::Config;
-use aggregator_protocol::format::count;
 
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};
@@ -23,7 +23,8 @@ pub struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  agg check --config poller.toml   show line and column of each error
+  agg check --config poller.toml --connect
+                                   show all mistakes, then connect to all servers and sinks
   agg poll --config poller.toml    drain the servers into the sinks until interrupted
   agg poll --config poller.toml --log json --log-level warn
                                    only warnings and errors, for a program that reads logs
@@ -46,7 +47,7 @@ The smallest useful configuration:
 SIGTERM or SIGINT ends the poller: sinks have shutdown-grace, 10s by default, to store the records in
 flight. A second signal ends it at once; records in flight are delivered again when their lease ends.
 
-Exit codes: 0 ended by a signal (check: the configuration is valid), 1 failed, 2 invalid usage or an
+Exit codes: 0 ended by a signal, 1 failed, 2 invalid usage or an
 invalid configuration, 130 ended at once by a second signal.";
 
 /// A poller that is ready to start.
@@ -63,27 +64,6 @@ impl Options {
         let config = Config::read_noting(&self.config, &mut stamps);
         let config = config.map_err(|error| error.to_string())?;
         Ok(Poll(config, stamps))
-    }
-
-    /// Validates the configuration, including what may still be created before a poller needs it.
-    ///
-    /// # Errors
-    ///
-    /// Returns all errors in it, a line each.
-    pub fn check(&self) -> Result<Poll, String> {
-        let config = Config::check(&self.config).map_err(|error| error.to_string())?;
-        Ok(Poll(config, FileStamps::default()))
-    }
-
-    /// Returns what `agg check` shows for a valid configuration.
-    pub fn summary(&self, poll: &Poll) -> String {
-        format!(
-            "{}: configuration valid: {}, {}, {}",
-            self.config.display(),
-            count(poll.0.sources.len() as u64, "source"),
-            count(poll.0.routes.len() as u64, "route"),
-            count(poll.0.sinks.len() as u64, "sink")
-        )
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep_until;
 
@@ -40,6 +41,25 @@ struct View {
 }
 
 impl Cluster {
+    /// Asks the members once. Returns the primaries in the newest view.
+    ///
+    /// # Errors
+    ///
+    /// No member answers, or none finds the cluster up. The error is that of the first.
+    pub async fn resolve(&self) -> Result<Vec<Server>, ClientError> {
+        let ask = async |seed: &Server| view(&mut PersistentConnection::new(seed.clone())).await;
+        let views = join_all(self.seeds.iter().map(ask)).await;
+        let (views, errors): (Vec<_>, Vec<_>) = views.into_iter().partition(Result::is_ok);
+        let newest = views.into_iter().flatten().max_by_key(|view| view.epoch);
+        match (newest, errors.into_iter().find_map(Result::err)) {
+            (None, Some(error)) => Err(error),
+            (view, _) => {
+                let primaries = view.into_iter().flat_map(|view| view.primaries);
+                Ok(primaries.map(|(_, server)| server).collect())
+            }
+        }
+    }
+
     /// Watches the cluster without end.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
         let mut members: Vec<PersistentConnection> = self

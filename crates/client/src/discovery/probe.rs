@@ -101,38 +101,45 @@ pub async fn probe(server: &Server, stream: TcpStream) -> About {
 }
 
 async fn run(server: &Server, stream: TcpStream) -> About {
-    let no = |state, error: ClientError| About::only(state, Some(error.to_string()));
-    let mut connection = match server.connect_over(stream, REPLY_LIMIT).await {
-        Ok(connection) => connection,
-        Err(error) if error.is_retriable() => return no(State::NoServer, error),
-        Err(error) => return no(State::WrongPassword, error),
-    };
+    match server.connect_over(stream, REPLY_LIMIT).await {
+        Ok(mut connection) => examine(&mut connection).await,
+        Err(error) if error.is_retriable() => not(State::NoServer, error),
+        Err(error) => not(State::WrongPassword, error),
+    }
+}
+
+fn not(state: State, error: ClientError) -> About {
+    About::only(state, Some(error.to_string()))
+}
+
+/// Probes over a connection that is authenticated. The server changes nothing.
+pub async fn examine(connection: &mut Connection) -> About {
     // Apart from the rest: a user who may do nothing at all needs a password.
     match connection.call(&Cmd::new("PING")).await {
-        Err(error) if error.is_retriable() => return no(State::NoServer, error),
-        Err(error) => return no(State::WantsPassword, error),
+        Err(error) if error.is_retriable() => return not(State::NoServer, error),
+        Err(error) => return not(State::WantsPassword, error),
         // DENIED: the server is in protected mode, and ends the connection.
         Ok(Err(error)) if !error.is_permission_denied() => {
-            return no(State::Rejects, connection.rejected("PING", &error));
+            return not(State::Rejects, connection.rejected("PING", &error));
         }
         Ok(_) => {}
     }
-    match has_module(&mut connection).await {
+    match has_module(connection).await {
         Ok(true) => {}
         Ok(false) => {
-            let mut info = describe(&mut connection).await.unwrap_or_default();
+            let mut info = describe(connection).await.unwrap_or_default();
             return read_about(State::NoModule, &mut info);
         }
-        Err(error) if error.is_retriable() => return no(State::NoServer, error),
-        Err(error) => return no(State::Rejects, error),
+        Err(error) if error.is_retriable() => return not(State::NoServer, error),
+        Err(error) => return not(State::Rejects, error),
     }
-    match describe(&mut connection).await {
+    match describe(connection).await {
         Ok(mut info) => {
             let replica = info.get("role").is_some_and(|role| role == "slave");
             let state = if replica { State::Replica } else { State::Ok };
             read_about(state, &mut info)
         }
-        Err(error) => no(State::NoServer, error),
+        Err(error) => not(State::NoServer, error),
     }
 }
 

@@ -53,6 +53,33 @@ impl Sentinel {
         format!("sentinel:{}@{address}", self.service)
     }
 
+    /// Asks the Sentinels once. Returns the primary by the newest answer.
+    ///
+    /// # Errors
+    ///
+    /// No Sentinel answers, or none knows the service. The error is that of the first.
+    pub async fn resolve(&self) -> Result<Server, ClientError> {
+        let sentinels = self.sentinels.iter().cloned();
+        let mut sentinels: Vec<_> = sentinels.map(PersistentConnection::new).collect();
+        let answers = join_all(sentinels.iter_mut().map(|one| self.ask(one))).await;
+        let unknown = || ClientError::UnknownService {
+            endpoint: self.id(),
+            service: self.service.clone(),
+        };
+        let mut first_error = None;
+        let good = answers.into_iter().filter_map(|answer| match answer {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                first_error.get_or_insert(error);
+                None
+            }
+        });
+        match good.max_by_key(|answer| answer.epoch) {
+            Some(answer) => Ok(self.pattern.elsewhere(&answer.host, answer.port)),
+            None => Err(first_error.unwrap_or_else(unknown)),
+        }
+    }
+
     /// Asks without end.
     pub async fn watch(&self, news: &UnboundedSender<Found>) {
         let mut sentinels: Vec<PersistentConnection> = self

@@ -1,6 +1,7 @@
 //! A sink that appends lines to a file. The lines are on the disk before they are acknowledged.
 
 use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::rotation::{Appender, AsyncAppender, Mode, Rotation};
@@ -37,14 +38,8 @@ impl Sink for File {
     }
 
     async fn connect(&mut self) -> Result<String, SinkError> {
-        // Not opened: a file that an administrator created by checking could not be written by the service.
         let path = self.0.path();
-        let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let checked = match path.exists() {
-            true => path,
-            false => folder.unwrap_or(Path::new(".")),
-        };
-        access(checked, Access::WRITE_OK).map_err(|error| self.cannot_write(&error))?;
+        check_writable(path).map_err(|error| self.cannot_write(&error))?;
         Ok(format!("{} is writable", path.display()))
     }
 
@@ -54,4 +49,19 @@ impl Sink for File {
             Err(error) => Err(self.cannot_write(&error)),
         }
     }
+}
+
+/// Checks whether this process may write a file, or create it. It is not opened: a file that an administrator created
+/// by checking could not be written by the service.
+///
+/// # Errors
+///
+/// Returns an error if a write would fail.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let checked = match path.exists() {
+        true => path,
+        false => folder.unwrap_or(Path::new(".")),
+    };
+    Ok(access(checked, Access::WRITE_OK)?)
 }

@@ -28,6 +28,7 @@ use aggregator_protocol::RecordFormat;
 
 use super::config::Kind;
 
+pub use file::check_writable;
 pub use interface::{BatchLimits, Rejection, Sink, SinkError, lines, printable_lines};
 
 /// Opens the sink that the configuration describes.

@@ -1,0 +1,297 @@
+//! `agg check --connect` against real servers: what it finds, and that it changes nothing.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use redis::Value;
+use testkit::cluster::Cluster;
+use testkit::sentinel::Monitored;
+
+use crate::support::place::{ALL_TO_FILE, Place, left, log, settings};
+use crate::support::{Server, err, free_port, out};
+
+/// The permissions that a poller needs.
+const NEEDED: &str = "+agg.fetch +agg.ack +agg.nack +agg.extend +scan";
+
+/// Runs `agg check --connect`. Returns the exit code and its lines, without the one about the dead letters, which is ok.
+fn connect(place: &Place) -> (Option<i32>, Vec<String>) {
+    run(place
+        .command("check")
+        .args(["--connect", "--timeout", "5s"]))
+}
+
+fn run(command: &mut Command) -> (Option<i32>, Vec<String>) {
+    let output = command.output().unwrap();
+    assert!(
+        err(&output).contains("configuration valid: "),
+        "{}",
+        err(&output)
+    );
+    let mut lines: Vec<String> = out(&output).lines().map(str::to_owned).collect();
+    let last = lines.pop().unwrap_or_default();
+    assert!(
+        last.starts_with("ok     dead letters /") && last.ends_with(": writable"),
+        "{last}"
+    );
+    (output.status.code(), lines)
+}
+
+fn assert_line(line: &str, start: &str, end: &str) {
+    assert!(
+        line.starts_with(start) && line.ends_with(end),
+        "{line}\nexpected {start} ... {end}"
+    );
+}
+
+#[test]
+fn connections_that_work_are_described_and_nothing_changes() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, &["n1", "n2"], 500, "hello");
+    let state = || {
+        let of_node =
+            |node: &str| format!("{:?}", server.ask::<Value>(&format!("AGG.INFO {node}")));
+        let offset: i64 = server.info_field("replication", "master_repl_offset");
+        let refused: i64 = server.info_field("agg", "agg_refused_argument");
+        (
+            of_node("n1"),
+            of_node("n2"),
+            server.digest("n1"),
+            server.digest("n2"),
+            offset,
+            refused,
+        )
+    };
+    let before = state();
+    let place = Place::new(&settings(&server, ALL_TO_FILE));
+    let (code, lines) = connect(&place);
+    assert_eq!((code, lines.len()), (Some(0), 2), "{lines:?}");
+    let url = server.url();
+    assert_line(&lines[0], &format!("ok     server {url}: "), ", 2 nodes");
+    assert!(lines[0].contains(", module version "), "{lines:?}");
+    assert_line(&lines[1], "ok     sink out: ", "/out is writable");
+    assert_eq!(state(), before);
+    assert_eq!(left(&server, &["n1", "n2"], "LOG"), 1000);
+    let files: Vec<_> = std::fs::read_dir(place.path("")).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    // Without the option, nothing is connected to.
+    let connections: i64 = server.info_field("stats", "total_connections_received");
+    let output = place.command("check").output().unwrap();
+    assert_eq!((output.status.code(), &*out(&output)), (Some(0), ""));
+    let after: i64 = server.info_field("stats", "total_connections_received");
+    assert_eq!(after - connections, 1, "the one that asks");
+}
+
+#[test]
+fn servers_that_cannot_be_drained_are_named_with_the_reason() {
+    let (Some(server), Some(plain)) = (Server::start(), Server::with(&[])) else {
+        return;
+    };
+    let Some(replica) = Server::start() else {
+        return;
+    };
+    let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", server.port));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("redis://{}", silent.local_addr().unwrap());
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let urls = [
+        server.url(),
+        plain.url(),
+        replica.url(),
+        silent.clone(),
+        nobody.clone(),
+    ];
+    let place = Place::new(&format!("[[source]]\nurls = {urls:?}\n{ALL_TO_FILE}"));
+    let (code, lines) = run(place
+        .command("check")
+        .args(["--connect", "--timeout", "1s"]));
+    assert_eq!((code, lines.len()), (Some(1), 6), "{lines:?}");
+    let line = |index: usize, start: &str, end: &str| {
+        assert_line(
+            &lines[index],
+            &format!("{start} server {}: ", urls[index]),
+            end,
+        );
+    };
+    line(0, "ok    ", ", 0 nodes");
+    line(
+        1,
+        "failed",
+        "does not have the aggregator module: start it with --loadmodule libaggregator.so",
+    );
+    line(2, "failed", "a replica: only its primary can be drained");
+    line(3, "failed", "no result within 1s");
+    line(4, "failed", "connection refused; is the server running?");
+}
+
+#[test]
+fn missing_permissions_are_named() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    log(&server, &["web1", "web2", "db1"], 500, "hello");
+    let url = format!("redis://poller:s3cret@127.0.0.1:{}", server.port);
+    let place = Place::new(&format!("[[source]]\nurls = [\"{url}\"]\n{ALL_TO_FILE}"));
+    for (rules, ok, expected) in [
+        (format!("~* {NEEDED} +agg.info +info"), true, ", 3 nodes"),
+        // What INFO says is unknown.
+        (
+            format!("~* {NEEDED}"),
+            true,
+            "version unknown (INFO is not permitted), 3 nodes; the lengths of queues are unknown, as the user may \
+             not run AGG.INFO",
+        ),
+        (
+            "~* +agg.fetch +agg.nack +scan".into(),
+            false,
+            "the user may not run AGG.ACK, AGG.EXTEND",
+        ),
+        (
+            format!("~web* {NEEDED} +agg.info"),
+            false,
+            "the user may not drain 1 of 3 nodes: db1",
+        ),
+        (
+            format!("%R~* {NEEDED} +agg.info"),
+            false,
+            "the user may not drain 3 of 3 nodes: db1, web1, web2",
+        ),
+        (
+            "~* +agg.fetch +agg.ack +agg.nack +agg.extend".into(),
+            false,
+            "rejects SCAN: NOPERM",
+        ),
+    ] {
+        let () = server.ask("ACL DELUSER poller");
+        let () = server.ask(&format!("ACL SETUSER poller on >s3cret {rules}"));
+        let (code, lines) = connect(&place);
+        assert_eq!(code, Some(i32::from(!ok)), "{lines:?}");
+        let word = if ok { "ok    " } else { "failed" };
+        let start = format!("{word} server {}: ", server.url());
+        assert!(
+            lines[0].starts_with(&start) && lines[0].contains(expected),
+            "{rules}: {lines:?}"
+        );
+    }
+    assert_eq!(left(&server, &["web1", "web2", "db1"], "LOG"), 1500);
+}
+
+#[test]
+fn wrong_passwords_are_reported_and_never_shown() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let () = server.ask("CONFIG SET requirepass right");
+    let source = |url: &str| format!("[[source]]\nurls = [\"{url}\"]\n{ALL_TO_FILE}");
+    for (url, expected) in [
+        (
+            format!("redis://:hunter2@127.0.0.1:{}", server.port),
+            "does not accept the user or password",
+        ),
+        (
+            server.url(),
+            "requires a password: set password-file or password-env of the source",
+        ),
+    ] {
+        let (code, lines) = connect(&Place::new(&source(&url)));
+        assert_eq!(code, Some(1));
+        assert!(
+            lines[0].starts_with("failed server ") && lines[0].ends_with(expected),
+            "{lines:?}"
+        );
+        assert!(!lines.concat().contains("hunter2"), "{lines:?}");
+    }
+}
+
+#[test]
+fn servers_of_ranges_clusters_and_sentinels_are_found() {
+    let (Some(server), Some(cluster), Some(watched)) =
+        (Server::start(), Cluster::start(), Monitored::start())
+    else {
+        return;
+    };
+    let secrets = tempfile::tempdir().unwrap();
+    let secret = |name: &str| {
+        let path = secrets.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        path
+    };
+    let sentinels: Vec<String> = watched.sentinels.iter().map(Server::url).collect();
+    let place = Place::new(&format!(
+        "[[source]]\nrange = \"127.0.0.1/32\"\nport = {}\n[[source]]\nrange = \"127.0.0.0/30\"\nport = {}\n\
+         [[source]]\ncluster = [\"{}\"]\n\
+         [[source]]\nsentinel = {sentinels:?}\nservice = \"grid\"\npassword-file = {:?}\nsentinel-password-file = {:?}\n\
+         [[source]]\nsentinel = {sentinels:?}\nservice = \"none\"\nsentinel-password-file = {:?}\n{ALL_TO_FILE}",
+        server.port,
+        free_port(),
+        cluster.servers[0].url(),
+        secret("s3rver"),
+        secret("s3ntinel"),
+        secret("s3ntinel"),
+    ));
+    let (code, lines) = connect(&place);
+    assert_eq!((code, lines.len()), (Some(1), 11), "{lines:#?}");
+    let starts = [
+        format!("ok     range of 1 address, port {}: 1 server", server.port),
+        format!("ok     server {}: ", server.url()),
+        "failed range of 2 addresses, port ".into(),
+        format!("ok     cluster {}: 3 primaries", cluster.servers[0].url()),
+        "ok     server ".into(),
+        "ok     server ".into(),
+        "ok     server ".into(),
+        "ok     service \"grid\" of Sentinels: the primary is redis://".into(),
+        "ok     server ".into(),
+        "failed service \"none\" of Sentinels: the Sentinel redis://".into(),
+        "ok     sink out: ".into(),
+    ];
+    for (line, start) in lines.iter().zip(&starts) {
+        assert!(line.starts_with(start), "{line}\nexpected {start}");
+    }
+    assert!(
+        lines[2].ends_with(": no server with the module"),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn sinks_that_cannot_be_reached_are_named() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let port = free_port();
+    let place = Place::new(&settings(
+        &server,
+        &format!(
+            r#"
+[[route]]
+queues = ["MIN", "LOG"]
+sinks = ["c-http", "d-stream"]
+[[route]]
+queues = ["MIN"]
+sinks = ["b-influx"]
+[sink.b-influx]
+type = "influxdb"
+url = "http://127.0.0.1:{port}"
+database = "grid"
+user = "u"
+password-env = "AGG_TEST_SECRET"
+[sink.c-http]
+type = "http"
+url = "https://127.0.0.1:{port}/records?key=hunter2"
+[sink.d-stream]
+type = "redis-stream"
+uri = "redis://127.0.0.1:{port}"
+"#
+        ),
+    ));
+    let (code, lines) = run(place
+        .command("check")
+        .env("AGG_TEST_SECRET", "hunter2")
+        .args(["--connect"]));
+    assert_eq!((code, lines.len()), (Some(1), 4), "{lines:#?}");
+    for (line, name) in lines[1..].iter().zip(["b-influx", "c-http", "d-stream"]) {
+        assert!(line.starts_with(&format!("failed sink {name}: ")), "{line}");
+    }
+    assert!(!lines.concat().contains("hunter2"), "{lines:#?}");
+}
