@@ -10,6 +10,8 @@ pub struct ConfigError {
     pub at: Option<usize>,
     /// A description of the error.
     pub text: String,
+    /// The required key that the table at `at` lacks, if that is the error.
+    pub missing_key: Option<&'static str>,
 }
 
 impl ConfigError {
@@ -23,14 +25,28 @@ impl ConfigError {
         ConfigError {
             at: Some(at),
             text: text.into(),
+            missing_key: None,
         }
     }
 
-    /// Creates an error about something that is missing.
+    /// Creates an error about a required key that a table lacks.
+    pub fn missing_key<T>(
+        table: &Spanned<T>,
+        key: &'static str,
+        text: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError {
+            missing_key: Some(key),
+            ..ConfigError::at(table, text)
+        }
+    }
+
+    /// Creates an error about something that the file as a whole lacks.
     pub fn missing(text: impl Into<String>) -> ConfigError {
         ConfigError {
             at: None,
             text: text.into(),
+            missing_key: None,
         }
     }
 }

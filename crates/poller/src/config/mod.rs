@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod model;
+mod placeholder;
 mod post;
 mod proxy;
 mod route;
@@ -155,10 +156,11 @@ database = "grid & co"
         let text = GOOD.replacen(from, to, 1);
         match parse_one(&text) {
             Ok(_) => panic!("{to} was accepted"),
-            Err(ConfigError { at: None, text }) => text,
+            Err(ConfigError { at: None, text, .. }) => text,
             Err(ConfigError {
                 at: Some(at),
                 text: reason,
+                ..
             }) => {
                 let (line, column) = position(&text, at);
                 format!("{line}:{column}: {reason}")

@@ -35,10 +35,12 @@ impl RawRoute {
     /// Returns the first error.
     pub fn check(&self, place: &Spanned<RawRoute>, sinks: &[Sink]) -> Result<Route, ConfigError> {
         let Some(queues) = &self.queues else {
-            return Err(ConfigError::at(place, "expected \"queues\" in this route"));
+            let text = "expected \"queues\" in this route";
+            return Err(ConfigError::missing_key(place, "queues", text));
         };
         let Some(to) = &self.sinks else {
-            return Err(ConfigError::at(place, "expected \"sinks\" in this route"));
+            let text = "expected \"sinks\" in this route";
+            return Err(ConfigError::missing_key(place, "sinks", text));
         };
         let (queue_names, sink_names) = (queues.get_ref(), to.get_ref());
         if queue_names.is_empty() {

@@ -1,7 +1,8 @@
 //! Finds all errors of a file in one pass.
 //!
 //! The checks return the first error that they find. So the value with the error (an element of a list, a key, otherwise
-//! a whole table) is removed, and the rest is checked again. An error that is only a consequence of a removed value is
+//! a whole table) is removed, and the rest is checked again. A required key that is missing gets a placeholder, so that
+//! the rest of its table is checked, too. An error that is only a consequence of a removed value or of a placeholder is
 //! not reported: it would mislead the reader.
 //!
 //! Environment variables are replaced before the checks, and errors show the values as they are written.
@@ -18,6 +19,7 @@ use agg_client::environment::expand_table;
 use super::error::{ConfigError, position};
 use super::file::RawFile;
 use super::model::Config;
+use super::placeholder;
 
 /// The maximum number of errors that are reported.
 const MAX_ERRORS: usize = 50;
@@ -60,6 +62,8 @@ pub(super) fn parse_with(
     }
     let (expansions, failed) = expand_table(table.get_mut(), text, variable);
     let (mut errors, mut removed) = (Vec::new(), Vec::new());
+    // The paths of placeholders.
+    let mut inserted: Vec<Path> = Vec::new();
     for failed in failed {
         let path = locate(table.get_ref(), failed.value.start);
         if let Some(path) = path.filter(|path| remove(table.get_mut(), path)) {
@@ -70,18 +74,35 @@ pub(super) fn parse_with(
     if strictness == Strictness::Check {
         errors.extend(missing_folders(table.get_ref()));
     }
-    for _ in 0..MAX_ATTEMPTS {
+    for attempt in 0..MAX_ATTEMPTS {
         let error = match check(&table, stamps) {
             Ok(config) if errors.is_empty() => return Ok(config),
             Ok(_) => break,
             Err(error) => error,
         };
-        let path = error.at.and_then(|at| locate(table.get_ref(), at));
-        if !is_consequence(&error.text, path.as_ref(), &removed) {
-            errors.push(error);
+        let mut path = error.at.and_then(|at| locate(table.get_ref(), at));
+        let placeholder = path.as_ref().and_then(|path| {
+            let mut inserted = inserted.iter();
+            inserted.find(|placeholder| path.starts_with(placeholder))
+        });
+        let missing_key = error.missing_key;
+        match placeholder {
+            // It is not valid here: the table cannot be checked further.
+            Some(placeholder) => path = Some(placeholder[..placeholder.len() - 1].to_vec()),
+            None if is_consequence(&error.text, path.as_ref(), &removed) => {}
+            None => errors.push(error),
+        }
+        if let (Some(key), Some(path), None) = (missing_key, &path, placeholder) {
+            // Behind the end of the text, where nothing else is.
+            let place = text.len() + 1 + attempt;
+            if let Some(new) = insert_placeholder(table.get_mut(), path, key, place) {
+                inserted.push(new);
+                continue;
+            }
         }
         match path {
             Some(path) if errors.len() < MAX_ERRORS && remove(table.get_mut(), &path) => {
+                inserted.retain(|placeholder| !placeholder.starts_with(&path));
                 removed.push(path);
             }
             _ => break,
@@ -170,7 +191,11 @@ fn deserialization_error(error: &Error) -> ConfigError {
         None => text,
     };
     let at = error.span().map(|span| span.start);
-    ConfigError { at, text }
+    ConfigError {
+        at,
+        text,
+        missing_key: None,
+    }
 }
 
 /// Suggests the key that was probably meant. The text is what serde writes after "unknown field `": the key, a backtick,
@@ -235,6 +260,49 @@ fn remove(table: &mut DeTable, path: &[Step]) -> bool {
         Some(DeValue::Table(table)) => remove(table, rest),
         Some(DeValue::Array(items)) => remove_element(items, rest),
         _ => false,
+    }
+}
+
+/// Inserts a placeholder for a key of the table at `path`. Returns its path, or `None` if there is no placeholder.
+fn insert_placeholder(
+    table: &mut DeTable,
+    path: &[Step],
+    key: &'static str,
+    place: usize,
+) -> Option<Path> {
+    let is = |name: &str| path[0] == Step::Key(name.to_owned());
+    let value = if is("sink") {
+        placeholder::of_sink(key, find(table, path)?)?
+    } else if is("route") {
+        let sinks = find(table, &[Step::Key("sink".into())])?;
+        placeholder::of_route(key, sinks, place)?
+    } else {
+        return None;
+    };
+    let span = place..place + 1;
+    find(table, path)?.insert(
+        Spanned::new(span.clone(), key.into()),
+        Spanned::new(span, value),
+    );
+    Some([path, &[Step::Key(key.to_owned())]].concat())
+}
+
+/// Returns the table at a path.
+fn find<'a, 'i>(table: &'a mut DeTable<'i>, path: &[Step]) -> Option<&'a mut DeTable<'i>> {
+    let Some((Step::Key(key), rest)) = path.split_first() else {
+        return path.is_empty().then_some(table);
+    };
+    match (table.get_mut(key.as_str())?.get_mut(), rest) {
+        (DeValue::Table(table), rest) => find(table, rest),
+        (DeValue::Array(items), [Step::Element(start), rest @ ..]) => {
+            let mut items = items.iter_mut();
+            let item = items.find(|item| item.span().start == *start)?;
+            match item.get_mut() {
+                DeValue::Table(table) => find(table, rest),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 
@@ -400,6 +468,105 @@ compress = "zip"
             assert!(found[0].starts_with(expected), "{text}\n{}", found[0]);
         }
         assert_eq!(errors(&format!("{source}{rest}")), [""; 0]);
+    }
+
+    #[test]
+    fn missing_key_hides_no_other_mistake_of_its_table() {
+        let text = r#"[[source]]
+urls = ["redis://h"]
+
+[[route]]
+include = [""]
+add-tags = { host = 5 }
+
+[[route]]
+queues = ["MIN", "DAY"]
+sinks = ["a", "b", "c", "d", "e", "g"]
+
+[sink.a]
+type = "influxdb"
+version = 2
+timout = "5s"
+writers = 99
+token-env = "AGG_NO_SUCH_NAME"
+
+[sink.b]
+type = "influxdb"
+tls-ca = "/no/such.pem"
+batch-bytes = "5"
+retention-policy = 7
+
+[sink.c]
+type = "mongodb"
+batch-lines = 0
+time-series = "yes"
+
+[sink.d]
+type = "kafka"
+sasl = "plane"
+compress = "zip"
+
+[sink.e]
+type = "redis-stream"
+max-length = 0
+user = "u"
+
+[sink.g]
+type = "file"
+mode = 640
+compress = "zip"
+rotate = "1mb"
+
+[sink.h]
+type = "stdin"
+rotate = 5
+"#;
+        let found = errors(text);
+        let expected = [
+            "4:1: expected \"queues\" in this route",
+            "4:1: expected \"sinks\" in this route",
+            "5:12: a pattern is not empty",
+            "6:21: invalid type: integer `5`",
+            "9:18: expected MIN, HOUR, LOG, ERROR or REALITY, not \"DAY\"",
+            "12:1: expected \"bucket\" in this sink",
+            "12:1: expected \"org\" in this sink",
+            "12:1: expected \"url\" in this sink",
+            "15:1: unknown key `timout`, did you mean `timeout`?",
+            "16:11: expected at most 16",
+            "17:13: the environment variable AGG_NO_SUCH_NAME of the token is not set",
+            "19:1: expected \"database\" in this sink",
+            "19:1: expected \"url\" in this sink",
+            "21:10: cannot read certificates from /no/such.pem",
+            "22:15: \"5\" has no unit",
+            "23:20: invalid type: integer `7`",
+            "25:1: expected \"database\" in this sink",
+            "25:1: expected \"uri\" in this sink",
+            "27:15: expected ",
+            "28:15: invalid type: string \"yes\"",
+            "30:1: expected \"uri\" in this sink",
+            "32:8: expected plain, scram-sha-256 or scram-sha-512",
+            "33:12: expected zstd, gzip or none, not \"zip\"",
+            "35:1: expected \"uri\" in this sink",
+            "37:14: expected a number from 1 to",
+            "38:8: a user needs password-file or password-env",
+            "40:1: expected \"path\" in this sink",
+            "42:8: permissions are octal digits in quotes",
+            "43:12: expected zstd or gzip, not \"zip\"",
+            "47:8: expected the type stdout, file,",
+            "48:10: a size has a unit",
+        ];
+        let mut found: Vec<&str> = found.iter().map(String::as_str).collect();
+        // Several mistakes of one table are in no particular order.
+        let place = |line: &&str| {
+            let mut parts = line.splitn(3, ':');
+            let mut number = || parts.next().unwrap().parse::<u32>().unwrap();
+            (number(), number(), line.to_string())
+        };
+        found.sort_by_key(place);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}\nexpected {expected}");
+        }
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
     }
 
     #[test]

@@ -128,10 +128,10 @@ pub fn start<T>(value: &Option<Spanned<T>>) -> Option<usize> {
 /// Returns an error about `sink` if the key is not set.
 pub fn required<'a, T, S>(
     value: &'a Option<Spanned<T>>,
-    key: &str,
+    key: &'static str,
     sink: &Spanned<S>,
 ) -> Result<&'a Spanned<T>, ConfigError> {
-    let missing = || ConfigError::at(sink, format!("expected {key:?} in this sink"));
+    let missing = || ConfigError::missing_key(sink, key, format!("expected {key:?} in this sink"));
     value.as_ref().ok_or_else(missing)
 }
 

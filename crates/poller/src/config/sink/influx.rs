@@ -58,7 +58,7 @@ fn version_1(base: &str, sink: &Spanned<RawSink>) -> Result<(String, Option<Stri
     // InfluxDB rejects a request without one. Compatible databases may have none.
     let Some(database) = &raw.database else {
         let text = "expected \"database\" in this sink; \"\" for VictoriaMetrics or QuestDB, which need none";
-        return Err(ConfigError::at(sink, text));
+        return Err(ConfigError::missing_key(sink, "database", text));
     };
     for (name, value) in [
         ("db", Some(database)),

@@ -166,10 +166,8 @@ fn sentinel(
         Some(service) if !service.get_ref().is_empty() => service.get_ref().clone(),
         Some(service) => return Err(ConfigError::at(service, "the name is empty")),
         None => {
-            return Err(ConfigError::at_byte(
-                at,
-                "expected \"service\": the name of the service at the Sentinels",
-            ));
+            let text = "expected \"service\": the name of the service at the Sentinels";
+            return Err(ConfigError::at_byte(at, text));
         }
     };
     let password = secret(
@@ -239,7 +237,9 @@ mod tests {
         let text = format!("{sources}{REST}");
         match parse_one(&text) {
             Ok(config) => Ok(config.sources),
-            Err(ConfigError { at, text: reason }) => {
+            Err(ConfigError {
+                at, text: reason, ..
+            }) => {
                 let (line, column) = position(&text, at.unwrap_or(0));
                 Err(format!("{line}:{column}: {reason}"))
             }
