@@ -3,12 +3,14 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use redis::Value;
 use testkit::cluster::Cluster;
 use testkit::sentinel::Monitored;
 
+use crate::support::certs::Certs;
+use crate::support::influx::InfluxDb;
 use crate::support::place::{ALL_TO_FILE, Place, left, log, settings};
-use crate::support::{Server, err, free_port, out};
+use crate::support::stub::Stub;
+use crate::support::{Server, err, free_port, of_queue, out, tls_front};
 
 /// The permissions that a poller needs.
 const NEEDED: &str = "+agg.fetch +agg.ack +agg.nack +agg.extend +scan";
@@ -50,18 +52,11 @@ fn connections_that_work_are_described_and_nothing_changes() {
     };
     log(&server, &["n1", "n2"], 500, "hello");
     let state = || {
-        let of_node =
-            |node: &str| format!("{:?}", server.ask::<Value>(&format!("AGG.INFO {node}")));
         let offset: i64 = server.info_field("replication", "master_repl_offset");
         let refused: i64 = server.info_field("agg", "agg_refused_argument");
-        (
-            of_node("n1"),
-            of_node("n2"),
-            server.digest("n1"),
-            server.digest("n2"),
-            offset,
-            refused,
-        )
+        let leased = of_queue(&server, "n1", "LOG", "leased");
+        let digests = ["n1", "n2"].map(|node| server.digest(node));
+        (digests, offset, refused, leased)
     };
     let before = state();
     let place = Place::new(&settings(&server, ALL_TO_FILE));
@@ -294,4 +289,104 @@ uri = "redis://127.0.0.1:{port}"
         assert!(line.starts_with(&format!("failed sink {name}: ")), "{line}");
     }
     assert!(!lines.concat().contains("hunter2"), "{lines:#?}");
+}
+
+/// Runs `agg check --connect` for a sink alone. Returns the exit code and the line of the sink.
+fn sink(server: &Server, sink: &str) -> (Option<i32>, String) {
+    let route = "[[route]]\nqueues = [\"MIN\"]\nsinks = [\"s\"]\n[sink.s]\n";
+    let (code, mut lines) = connect(&Place::new(&settings(server, &format!("{route}{sink}"))));
+    (code, lines.remove(1))
+}
+
+#[test]
+fn credentials_and_database_of_influxdb_are_checked() {
+    let (Some(server), Some(influx)) = (Server::start(), InfluxDb::start()) else {
+        return;
+    };
+    influx.query("CREATE DATABASE grid");
+    let of = |database: &str| {
+        let url = influx.url();
+        let text = format!("type = \"influxdb\"\nurl = \"{url}\"\ndatabase = \"{database}\"\n");
+        sink(&server, &text)
+    };
+    let (code, line) = of("grid");
+    assert_eq!(code, Some(0), "{line}");
+    assert_line(&line, "ok     sink s: ", " is reachable and accepts writes");
+    assert!(influx.query("SHOW MEASUREMENTS").is_empty());
+    let (code, line) = of("other");
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("database not found"), "{line}");
+}
+
+#[test]
+fn replies_of_other_versions_of_influxdb_are_understood() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let keys = |version: u8| match version {
+        2 => "version = 2\norg = \"o\"\nbucket = \"b\"\ntoken-env = \"HOME\"",
+        _ => "version = 3\ndatabase = \"d\"\ntoken-env = \"HOME\"",
+    };
+    let no_points = "{\"code\":\"invalid\",\"message\":\"writing requires points\"}";
+    let unauthorized = "{\"code\":\"unauthorized\",\"message\":\"unauthorized access\"}";
+    for (version, status, body, expected) in [
+        (2, 400, no_points, Ok("InfluxDB 2.7.1: ")),
+        (2, 401, unauthorized, Err("HTTP 401: unauthorized access")),
+        (3, 200, "{\"version\":\"3.1.0\"}", Ok("InfluxDB 3.1.0: ")),
+        (3, 401, "", Err("HTTP 401")),
+    ] {
+        let stub = Stub::start(move |_, request| match &*request.path {
+            "/health" => (200, "", "{\"version\":\"v2.7.1\"}".into()),
+            _ => (status, "", body.into()),
+        });
+        let keys = keys(version);
+        let text = format!("type = \"influxdb\"\nurl = \"{}\"\n{keys}\n", stub.url);
+        let (code, line) = sink(&server, &text);
+        match expected {
+            Ok(start) => assert!(
+                line.starts_with(&format!("ok     sink s: {start}")),
+                "{line}"
+            ),
+            Err(reason) => assert_line(&line, "failed sink s: ", reason),
+        }
+        assert_eq!(code, Some(i32::from(expected.is_err())));
+        let bodies = stub
+            .requests()
+            .iter()
+            .map(|request| request.body.len())
+            .sum::<usize>();
+        assert_eq!(bodies, 0);
+    }
+}
+
+#[test]
+fn certificate_of_an_endpoint_is_checked_and_nothing_is_sent() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let certs = Certs::new("127.0.0.1");
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tls_front::start(&certs, target.local_addr().unwrap().port());
+    let of = |more: &str| {
+        let url = format!("https://127.0.0.1:{port}/records");
+        sink(
+            &server,
+            &format!("type = \"http\"\nurl = \"{url}\"\n{more}\n"),
+        )
+    };
+    let (code, line) = of(&format!(
+        "tls-ca = {:?}\ntls-cert = {:?}\ntls-key = {:?}",
+        certs.path("ca.pem"),
+        certs.path("client.pem"),
+        certs.path("client.key")
+    ));
+    assert_eq!(code, Some(0), "{line}");
+    assert_line(&line, "ok     sink s: 127.0.0.1:", " is reachable with TLS");
+    let (code, line) = of("");
+    assert_eq!(code, Some(1), "{line}");
+    assert_line(
+        &line,
+        "failed sink s: cannot connect: ",
+        "invalid peer certificate: UnknownIssuer",
+    );
 }

@@ -5,7 +5,7 @@ use crate::command::Cmd;
 use crate::connect::{ClientError, Connection};
 use crate::error::ServerError;
 
-/// What a user may not use.
+/// The part of a command that a user may not use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// The command, with any key.
@@ -14,7 +14,7 @@ pub enum Denied {
     Key,
 }
 
-/// Sends commands. Returns for each what the user may not use. A server checks the command before the key.
+/// Sends commands. Returns for each the part that the user may not use. A server checks the command before the key.
 ///
 /// # Errors
 ///

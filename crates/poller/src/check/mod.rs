@@ -24,7 +24,7 @@ const PARALLEL: usize = 128;
 
 /// The result of a check.
 pub struct Check {
-    /// What was checked, such as `sink archive`.
+    /// The part of the configuration, such as `sink archive`.
     pub subject: String,
     /// A description of what was found, or the reason for which the poller could not work with it.
     pub result: Result<String, String>,

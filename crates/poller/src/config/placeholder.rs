@@ -1,4 +1,4 @@
-//! Values for required keys that a file lacks, with which the checks go on: a missing key hides no other mistake of its
+//! Values for required keys that a file lacks, so that the checks continue: a missing key hides no other mistake of its
 //! table. Nothing uses them, since a file with a mistake is not used.
 
 use toml::Spanned;
@@ -11,7 +11,7 @@ pub fn of_sink(key: &str, sink: &DeTable) -> Option<DeValue<'static>> {
     let is_encrypted = sink.keys().any(|key| key.get_ref().starts_with("tls-"));
     let s = if is_encrypted { "s" } else { "" };
     let text = match (key, kind?) {
-        ("url", _) => format!("http{s}://localhost"),
+        ("url", _) => format!("http{s}://localhost/x"),
         ("uri", "mongodb") => "mongodb://localhost".into(),
         ("uri", "kafka") => format!("kafka{s}://localhost:9092"),
         ("uri", "redis-stream") => format!("redis{s}://localhost"),

@@ -62,8 +62,8 @@ pub(super) fn parse_with(
     }
     let (expansions, failed) = expand_table(table.get_mut(), text, variable);
     let (mut errors, mut removed) = (Vec::new(), Vec::new());
-    // The paths of placeholders.
-    let mut inserted: Vec<Path> = Vec::new();
+    // The paths of placeholders, and of keys that no table of their kind has.
+    let (mut inserted, mut unknown): (Vec<Path>, Vec<Path>) = Default::default();
     for failed in failed {
         let path = locate(table.get_ref(), failed.value.start);
         if let Some(path) = path.filter(|path| remove(table.get_mut(), path)) {
@@ -89,8 +89,13 @@ pub(super) fn parse_with(
         match placeholder {
             // It is not valid here: the table cannot be checked further.
             Some(placeholder) => path = Some(placeholder[..placeholder.len() - 1].to_vec()),
-            None if is_consequence(&error.text, path.as_ref(), &removed) => {}
-            None => errors.push(error),
+            None if is_consequence(&error, path.as_ref(), &removed, &unknown) => {}
+            None => {
+                if is_about_unknown(&error) {
+                    unknown.extend(path.clone());
+                }
+                errors.push(error);
+            }
         }
         if let (Some(key), Some(path), None) = (missing_key, &path, placeholder) {
             // Behind the end of the text, where nothing else is.
@@ -203,12 +208,16 @@ fn deserialization_error(error: &Error) -> ConfigError {
 fn unknown(text: &str) -> Option<String> {
     let (key, expected) = text.split_once('`')?;
     let known = expected.split('`').skip(1).step_by(2);
-    let distance = |other: &&str| strsim::damerau_levenshtein(key, other);
-    let nearest = known.min_by_key(distance)?;
-    Some(match distance(&nearest) <= 1 + key.len() / 4 {
+    let nearest = known.min_by_key(|other| strsim::damerau_levenshtein(key, other))?;
+    Some(match is_misspelled(key, nearest) {
         true => format!("unknown key `{key}`, did you mean `{nearest}`?"),
         false => format!("unknown key `{key}`{expected}"),
     })
+}
+
+/// Returns whether a key is probably meant to be another one.
+fn is_misspelled(key: &str, meant: &str) -> bool {
+    strsim::damerau_levenshtein(key, meant) <= 1 + key.len() / 4
 }
 
 /// Returns the path of the innermost value that contains the byte.
@@ -326,7 +335,13 @@ fn remove_element(items: &mut DeArray, path: &[Step]) -> bool {
 }
 
 /// Returns whether an error is only a consequence of removed values.
-fn is_consequence(text: &str, path: Option<&Path>, removed: &[Path]) -> bool {
+fn is_consequence(
+    error: &ConfigError,
+    path: Option<&Path>,
+    removed: &[Path],
+    unknown: &[Path],
+) -> bool {
+    let text = &error.text;
     let key = |name: &str| Step::Key(name.to_owned());
     let Some(path) = path else {
         // What the file lacks may be the value that was removed.
@@ -334,9 +349,20 @@ fn is_consequence(text: &str, path: Option<&Path>, removed: &[Path]) -> bool {
             .iter()
             .any(|gone| gone.len() == 1 || gone[0] == key("source") || gone[0] == key("route"));
     };
+    if let Some(missing) = error.missing_key {
+        let of_table = |gone: &&Path| gone.len() == path.len() + 1 && gone.starts_with(path);
+        let is = |gone: &Path, test: &dyn Fn(&str) -> bool| match gone.last() {
+            Some(Step::Key(key)) => test(key),
+            _ => false,
+        };
+        let mut removed = removed.iter().filter(of_table);
+        let mut unknown = unknown.iter().filter(of_table);
+        return removed.any(|gone| is(gone, &|key| key == missing))
+            || unknown.any(|gone| is(gone, &|key| is_misspelled(key, missing)));
+    }
     // The keys listed at the end of a message are not at fault.
     let said = text.split(": it takes").next().unwrap_or(text);
-    let is_form = text.starts_with("unknown key");
+    let is_form = is_about_unknown(error);
     removed.iter().any(|gone| {
         let below = gone.len() > path.len() && gone.starts_with(path);
         let named = match gone.last() {
@@ -356,6 +382,10 @@ fn is_consequence(text: &str, path: Option<&Path>, removed: &[Path]) -> bool {
         };
         below || named || of_route || (sink && text.starts_with("there is no [sink."))
     })
+}
+
+fn is_about_unknown(error: &ConfigError) -> bool {
+    error.text.starts_with("unknown key")
 }
 
 /// Returns whether a text contains a key as a word.

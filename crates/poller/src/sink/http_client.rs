@@ -6,6 +6,7 @@
 //! is read to its end, so that the connection can be used again, but at most [`MAX_BODY`] bytes of it.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,11 +19,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
-
-use agg_client::connect::lookup;
+use tower_service::Service;
 
 use crate::config;
 
@@ -55,10 +54,10 @@ pub struct Response {
 type Direct = HttpsConnector<HttpConnector<Resolver>>;
 type Proxied = HttpsConnector<Tunnel<Direct>>;
 
-/// The connections, which are made directly or through a proxy.
+/// The connections, which are made directly or through a proxy, and what makes them.
 enum Pool {
-    Direct(Box<Client<Direct, Full<Bytes>>>),
-    Proxied(Box<Client<Proxied, Full<Bytes>>>),
+    Direct(Box<Client<Direct, Full<Bytes>>>, Box<Direct>),
+    Proxied(Box<Client<Proxied, Full<Bytes>>>, Box<Proxied>),
 }
 
 /// A client of one server.
@@ -88,11 +87,15 @@ impl HttpClient {
         tcp.set_connect_timeout(Some(connect_timeout));
         let tls = (*settings.tls.config).clone();
         let pool = match &settings.proxy {
-            None => Pool::Direct(Box::new(builder.build(https(tls, tcp)))),
+            None => {
+                let direct = https(tls, tcp);
+                Pool::Direct(Box::new(builder.build(direct.clone())), Box::new(direct))
+            }
             Some(proxy) => {
                 let to_proxy = https((*settings.tls.for_proxy).clone(), tcp);
                 let tunnel = Tunnel::new(proxy, to_proxy, connect_timeout);
-                Pool::Proxied(Box::new(builder.build(https(tls, tunnel))))
+                let proxied = https(tls, tunnel);
+                Pool::Proxied(Box::new(builder.build(proxied.clone())), Box::new(proxied))
             }
         };
         let mut headers = HeaderMap::new();
@@ -116,28 +119,47 @@ impl HttpClient {
         }
     }
 
-    /// Connects to the server of the URL, or to the proxy, and sends nothing. Returns a sentence with its address.
+    /// Connects to the server of the URL, through the proxy if there is one, with TLS if the URL says so, and sends no
+    /// request. Returns a sentence with its address.
     ///
     /// # Errors
     ///
     /// Returns an error if there is no connection in time.
     pub async fn reach(&self) -> Result<String, SinkError> {
-        let target = self.proxy.as_ref().unwrap_or(&self.url);
-        let host = target.host().unwrap_or_default();
-        let (host, port) = (
-            host.trim_matches(['[', ']']),
-            target.port_u16().unwrap_or(80),
-        );
         let unreachable = |reason: &str| SinkError::retriable(format!("cannot connect: {reason}"));
-        let connected = async {
-            let addresses = lookup(host, port).await?;
-            TcpStream::connect(&*addresses).await
+        let opened = async {
+            match &self.pool {
+                Pool::Direct(_, connector) => open((**connector).clone(), self.url.clone()).await,
+                Pool::Proxied(_, connector) => open((**connector).clone(), self.url.clone()).await,
+            }
         };
-        match timeout(self.timeout, connected).await {
-            Ok(Ok(_)) => Ok(format!("{host}:{port} is reachable")),
-            Ok(Err(error)) => Err(unreachable(&error.to_string())),
+        match timeout(self.timeout, opened).await {
+            Ok(Ok(())) => Ok(self.address()),
+            Ok(Err(error)) => Err(unreachable(&chain(Some(&*error)))),
             Err(_) => Err(unreachable(&format!("nothing within {:?}", self.timeout))),
         }
+    }
+
+    /// Returns a sentence with the address of the server, after a connection was made.
+    fn address(&self) -> String {
+        let authority = self.url.authority().map_or("", |part| part.as_str());
+        let tls = match self.url.scheme_str() {
+            Some("https") => " with TLS",
+            _ => "",
+        };
+        let proxy = match &self.proxy {
+            Some(proxy) => {
+                let proxy = proxy.authority().map_or("", |part| part.as_str());
+                format!(" through the proxy {proxy}")
+            }
+            None => String::new(),
+        };
+        format!("{authority} is reachable{tls}{proxy}")
+    }
+
+    /// Returns the path of the URL.
+    pub fn path(&self) -> &str {
+        self.url.path()
     }
 
     /// Sends a body to the URL of the settings.
@@ -200,8 +222,8 @@ impl HttpClient {
         let deadline = Instant::now() + self.timeout;
         let sent = async {
             match &self.pool {
-                Pool::Direct(client) => client.request(request).await,
-                Pool::Proxied(client) => client.request(request).await,
+                Pool::Direct(client, _) => client.request(request).await,
+                Pool::Proxied(client, _) => client.request(request).await,
             }
         };
         let response = match timeout_at(deadline, sent).await {
@@ -266,10 +288,27 @@ async fn read(mut body: Incoming, bytes: &mut Vec<u8>) -> hyper::Result<bool> {
     Ok(true)
 }
 
+/// Makes a connection, and closes it.
+async fn open<S>(mut connector: S, url: Uri) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    S: Service<Uri, Error = Box<dyn Error + Send + Sync>>,
+{
+    poll_fn(|context| connector.poll_ready(context)).await?;
+    connector.call(url).await.map(drop)
+}
+
 /// Returns the causes of an error, without the outermost one, which says no more than that the client failed.
 fn causes(error: &dyn Error) -> String {
+    match error.source() {
+        None => error.to_string(),
+        cause => chain(cause),
+    }
+}
+
+/// Returns an error and its causes.
+fn chain(error: Option<&(dyn Error + 'static)>) -> String {
     let mut causes = Vec::new();
-    let mut next = error.source();
+    let mut next = error;
     while let Some(cause) = next {
         let text = cause.to_string();
         // Some errors repeat their cause.
@@ -281,10 +320,7 @@ fn causes(error: &dyn Error) -> String {
         }
         next = cause.source();
     }
-    match causes.is_empty() {
-        true => error.to_string(),
-        false => causes.join(": "),
-    }
+    causes.join(": ")
 }
 
 fn media_type(header: &str) -> String {

@@ -10,19 +10,24 @@
 
 use std::borrow::Cow;
 
+use hyper::Method;
 use serde_json::Value;
 
 use crate::config::Timestamp;
 use crate::line_protocol::at_end;
 
 use super::bisect::{Rejected, Reply};
-use super::http_client::Response;
+use super::http_client::{HttpClient, Response};
 use super::interface::shorten;
-use super::lines;
 use super::post::Protocol;
+use super::{SinkError, lines};
 
 /// Line protocol, with the time that stands for a window.
 pub struct Influx(pub Timestamp);
+
+/// The paths of writes.
+const VERSION_2: &str = "/api/v2/write";
+const VERSION_3: &str = "/api/v3/write_lp";
 
 /// The words of servers that have parsed lines and found bad ones. 1.x and 2.x: "partial write: ..." and "unable to
 /// parse ..."; 3.x has `data`; QuestDB: "failed to parse line protocol: ... error in line 2: ...". It uses the first half
@@ -51,6 +56,41 @@ impl Protocol for Influx {
         response.status == 204 || body.is_empty() || serde_json::from_str::<Value>(body).is_ok()
     }
 
+    /// Sends a write without lines: a server checks the credentials and the database first. InfluxDB 3.x creates a
+    /// database that does not exist, so it is asked for its version only, for which it wants the token, too.
+    async fn describe(&self, client: &HttpClient) -> Result<String, SinkError> {
+        let address = client.reach().await?;
+        let path = client.path();
+        if let Some(base) = path.strip_suffix(VERSION_3) {
+            let ping = format!("{base}/ping");
+            let response = client.request(Method::GET, &ping, None).await?;
+            return match response.status {
+                200 => Ok(format!("{}{address}", version(&response))),
+                _ => Err(SinkError::retriable(response.error())),
+            };
+        }
+        let response = client.post(self.content_type(), None, Vec::new()).await?;
+        let is_accepted = match response.status {
+            200..=299 => self.is_stored(&response),
+            // 2.x, which has checked everything else by then.
+            400 => response.reason().contains("requires points"),
+            _ => false,
+        };
+        match (is_accepted, response.status) {
+            (true, _) => {}
+            (false, 200..=299) => return Err(SinkError::retriable(response.unconfirmed())),
+            (false, _) => return Err(SinkError::retriable(response.error())),
+        }
+        let base = path.strip_suffix(VERSION_2).or(path.strip_suffix("/write"));
+        let health = format!("{}/health", base.unwrap_or_default());
+        // Only InfluxDB names its version there.
+        let response = client.request(Method::GET, &health, None).await?;
+        Ok(format!(
+            "{}{address} and accepts writes",
+            version(&response)
+        ))
+    }
+
     fn classify(&self, response: &Response, records: &[&[u8]]) -> Option<Reply> {
         // 2.x replies with 422 to points outside of its retention, and 3.x to one table too many.
         if !matches!(response.status, 400 | 422) {
@@ -70,6 +110,15 @@ impl Protocol for Influx {
             all: dropped == Some(records.len()),
             about_records,
         }))
+    }
+}
+
+/// Returns the version in a response of InfluxDB, and what separates it from the address; nothing if there is none.
+fn version(response: &Response) -> String {
+    let json: Value = serde_json::from_str(&response.body).unwrap_or_default();
+    match json["version"].as_str() {
+        Some(version) => format!("InfluxDB {}: ", shorten(version.trim_start_matches('v'))),
+        None => String::new(),
     }
 }
 
