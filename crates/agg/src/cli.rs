@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::exit_status::ExitStatus;
 use crate::runtime::{self, Policy};
 use crate::tls_options::TlsOptions;
-use crate::{drain, host, listen, log, manual, pipe, poll, report, scan, serve, top};
+use crate::{drain, host, listen, log, manual, pipe, poll, report, scan, serve, stat, top};
 
 /// Client of Redis and Valkey servers with the aggregator module.
 #[derive(Parser)]
@@ -75,7 +75,9 @@ enum Command {
     Top(top::Options),
     /// Write a page about a node: plots of its statistics, its errors, its objects
     Report(report::Options),
-    /// Send the lines of standard input as log entries or errors
+    /// Report one value, for shells
+    Stat(stat::Options),
+    /// Send the lines of standard input as values, log entries or errors
     #[command(subcommand)]
     Pipe(pipe::Command),
     /// Print the manual page, or write the pages of all commands
@@ -94,6 +96,7 @@ Examples:
   agg scan 10.1.0.0/24              search a range of addresses for servers
   agg top                           show a server and its nodes
   agg report --since 24h            write a page with plots of a node's statistics
+  agg stat backup.seconds 318       report one value
   tail -F app.log | agg pipe log    send a program's log
 
 Exit codes: 0 success, 1 failed or incomplete, 2 invalid usage or configuration, 130 interrupted.";
@@ -219,8 +222,14 @@ pub fn run() -> Result<ExitStatus, CliError> {
         Command::Report(options) => connection.run(false, async move |server, shutdown| {
             report::run(&server, &options, &shutdown).await
         }),
+        Command::Stat(options) => {
+            options.check().map_err(CliError::InvalidUsage)?;
+            connection.run(false, async move |server, shutdown| {
+                stat::run(&server, &options, &shutdown).await
+            })
+        }
         Command::Pipe(command) => connection.run(false, async move |server, shutdown| {
-            pipe::run(&server, &command, &shutdown).await
+            pipe::run(&server, command, &shutdown).await
         }),
         Command::Man(options) => Ok(manual::pages(Cli::command(), &options)?),
         Command::Completions(options) => Ok(manual::completions(Cli::command(), &options)?),

@@ -1,4 +1,4 @@
-//! `agg pipe`: sends the lines of standard input as log entries or errors.
+//! `agg pipe`: sends the lines of standard input as samples, log entries or errors.
 //!
 //! # Invariants
 //! Memory is bounded: while the server is slow, the writer of standard input waits. Unanswered lines are sent again
@@ -7,6 +7,7 @@
 mod batch;
 mod lines;
 mod options;
+mod samples;
 mod send;
 
 use std::io::{self, Read};
@@ -39,7 +40,7 @@ type Chunk = io::Result<Vec<u8>>;
 /// The host name is not set, the server cannot be reached, or standard input cannot be read.
 pub async fn run(
     server: &Server,
-    command: &Command,
+    command: Command,
     shutdown: &Shutdown,
 ) -> Result<ExitStatus, String> {
     let sender = Sender::new(server, command, shutdown)?;
@@ -96,12 +97,18 @@ impl Pipe<'_> {
             let (rejected, answered) = (self.sender.rejected, self.sender.answered);
             tracing::info!("{rejected} of {answered} lines were rejected");
         }
+        if self.sender.late > 0 {
+            let (late, answered) = (self.sender.late, self.sender.answered);
+            tracing::info!("{late} of {answered} lines came too late to count");
+        }
         let unsent = self.count_unsent();
         if unsent > 0 {
             tracing::info!("{unsent} lines were read but not sent");
         }
         match result? {
-            ExitStatus::Success if self.sender.rejected > 0 => Ok(ExitStatus::Incomplete),
+            ExitStatus::Success if self.sender.rejected + self.sender.late > 0 => {
+                Ok(ExitStatus::Incomplete)
+            }
             status => Ok(status),
         }
     }

@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 
-use agg_client::command::{Cmd, Error, ErrorType, Level, Log, Report, Sequence};
+use agg_client::command::{Cmd, Error, ErrorType, Level, Log, Report, Sequence, Stat};
 use aggregator_protocol::{NodeName, grouping, tags, units};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::node_argument::node_or_host_name;
+use crate::sample_arguments::SampleArguments;
+
+use super::samples::LineOfSample;
 
 /// The kind of report that each line becomes.
 #[derive(clap::Subcommand)]
@@ -17,6 +20,9 @@ pub enum Command {
     /// Send each line of standard input as an error
     #[command(after_help = ERROR_EXAMPLES)]
     Error(ErrorOptions),
+    /// Send each line of standard input, a metric and its value, as a sample
+    #[command(after_help = STAT_EXAMPLES)]
+    Stat(StatOptions),
 }
 
 const LOG_EXAMPLES: &str = "\
@@ -35,12 +41,43 @@ Examples:
 
 Similar lines are counted as one error.";
 
-/// The arguments of both commands.
+const STAT_EXAMPLES: &str = "\
+Examples:
+  printf '%s\\n' 'queue.length 17' 'queue.age 2.5' | agg pipe stat --node shop
+  ./measure --every 10s | agg pipe stat --tag app:shop
+  awk '{ print \"page.seconds\", $NF }' access.log | agg pipe stat --hist
+
+A line has a metric and its value, and may have the time of the value in Unix milliseconds, separated
+by blanks. Other lines are reported with their numbers and skipped. If the connection breaks,
+unanswered lines are sent again; each counts once.";
+
+/// The arguments of all kinds.
 #[derive(clap::Args)]
-pub struct Common {
+pub struct Target {
     /// The node to report as [default: the host name]
     #[arg(long, value_name = "NAME")]
     node: Option<OsString>,
+
+    /// Time to retry before giving up if the server cannot be reached, for example 30s or 10m
+    #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
+    pub retry: std::time::Duration,
+}
+
+/// The arguments of samples.
+#[derive(clap::Args)]
+pub struct StatOptions {
+    #[command(flatten)]
+    target: Target,
+
+    #[command(flatten)]
+    sample: SampleArguments,
+}
+
+/// The arguments of log entries and errors.
+#[derive(clap::Args)]
+pub struct Common {
+    #[command(flatten)]
+    target: Target,
 
     /// Level of all lines: 0 to 9, TRACE, DEBUG, INFO, NOTICE, WARNING, ERROR or CRITICAL [default: the
     /// server's: INFO, of errors ERROR]
@@ -50,10 +87,6 @@ pub struct Common {
     /// A tag for all lines; may be given several times
     #[arg(long = "tag", value_parser = tags::tag, value_name = "NAME:VALUE")]
     tags: Vec<String>,
-
-    /// Time to retry before giving up if the server cannot be reached, for example 30s or 10m
-    #[arg(long, default_value = "30s", value_parser = units::duration, value_name = "TIME")]
-    pub retry: std::time::Duration,
 }
 
 /// The arguments of errors.
@@ -89,11 +122,12 @@ fn error_type() -> impl TypedValueParser<Value = ErrorType> {
 }
 
 impl Command {
-    /// Returns the arguments that both commands have.
-    pub fn common(&self) -> &Common {
+    /// Returns the arguments that all kinds have.
+    pub fn target(&self) -> &Target {
         match self {
-            Command::Log(common) => common,
-            Command::Error(error) => &error.common,
+            Command::Log(common) => &common.target,
+            Command::Error(error) => &error.common.target,
+            Command::Stat(stat) => &stat.target,
         }
     }
 
@@ -101,24 +135,35 @@ impl Command {
     ///
     /// # Errors
     /// The machine has no name, and the arguments give none.
-    pub fn template(&self) -> Result<Template, String> {
-        let common = self.common();
+    pub fn template(self) -> Result<Template, String> {
+        let node = node_or_host_name(self.target().node.as_ref())?;
         let bytes = |text: &Option<OsString>| text.clone().map(OsString::into_encoded_bytes);
-        let error = match self {
-            Command::Log(_) => None,
-            Command::Error(error) => Some(ErrorTemplate {
-                error_type: error.error_type,
-                code: bytes(&error.code),
-                func: bytes(&error.func),
-                file: bytes(&error.file),
-                public: bytes(&error.public),
-            }),
-        };
-        Ok(Template {
-            node: node_or_host_name(common.node.as_ref())?,
-            level: common.level,
-            tags: (!common.tags.is_empty()).then(|| common.tags.join(" ")),
-            error,
+        let joined = |tags: &[String]| (!tags.is_empty()).then(|| tags.join(" "));
+        Ok(match self {
+            Command::Log(common) => Template {
+                node,
+                level: common.level,
+                tags: joined(&common.tags),
+                kind: Kind::Log,
+            },
+            Command::Error(error) => Template {
+                node,
+                level: error.common.level,
+                tags: joined(&error.common.tags),
+                kind: Kind::Error(ErrorTemplate {
+                    error_type: error.error_type,
+                    code: bytes(&error.code),
+                    func: bytes(&error.func),
+                    file: bytes(&error.file),
+                    public: bytes(&error.public),
+                }),
+            },
+            Command::Stat(stat) => Template {
+                node,
+                level: None,
+                tags: stat.sample.tags(),
+                kind: Kind::Stat(stat.sample),
+            },
         })
     }
 }
@@ -128,8 +173,14 @@ pub struct Template {
     node: NodeName,
     level: Option<Level>,
     tags: Option<String>,
-    /// The options of an error; `None` for a log entry.
-    error: Option<ErrorTemplate>,
+    kind: Kind,
+}
+
+/// The options of a kind of report that the others do not have.
+enum Kind {
+    Log,
+    Error(ErrorTemplate),
+    Stat(SampleArguments),
 }
 
 struct ErrorTemplate {
@@ -151,17 +202,34 @@ fn with<R, T>(report: R, value: Option<T>, set: impl FnOnce(R, T) -> R) -> R {
 impl Template {
     /// Returns the name of the command.
     pub fn name(&self) -> &'static str {
-        match self.error {
-            None => "AGG.LOG",
-            Some(_) => "AGG.ERROR",
+        match self.kind {
+            Kind::Log => "AGG.LOG",
+            Kind::Error(_) => "AGG.ERROR",
+            Kind::Stat(_) => "AGG.STAT",
         }
     }
 
-    /// Appends the arguments of the command for a line.
+    /// Checks whether a line can be sent.
+    ///
+    /// # Errors
+    /// The line is to be a sample, and is none.
+    pub fn check(&self, line: &[u8]) -> Result<(), String> {
+        match self.kind {
+            Kind::Stat(_) => LineOfSample::parse(line).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends the arguments of the command for a line, which was checked.
     pub fn write(&self, line: &[u8], sequence: Option<Sequence<'_>>, cmd: &mut Cmd) {
-        match &self.error {
-            None => self.log(line).write_numbered(sequence, cmd),
-            Some(error) => {
+        match &self.kind {
+            Kind::Log => self.log(line).write_numbered(sequence, cmd),
+            Kind::Stat(sample) => {
+                if let Ok(line) = LineOfSample::parse(line) {
+                    self.stat(sample, &line).write_numbered(sequence, cmd);
+                }
+            }
+            Kind::Error(error) => {
                 let key = error.key(line);
                 let command = self.error(error, line).key(&key);
                 command.write_numbered(sequence, cmd);
@@ -173,6 +241,12 @@ impl Template {
         let log = Log::new(&self.node, line);
         let log = with(log, self.level, Log::level);
         with(log, self.tags.as_deref(), Log::tags)
+    }
+
+    fn stat<'a>(&'a self, sample: &SampleArguments, line: &LineOfSample<'a>) -> Stat<'a> {
+        let stat = sample.apply(Stat::new(&self.node, line.metric, line.value));
+        let stat = with(stat, self.tags.as_deref(), Stat::tags);
+        with(stat, line.time, Stat::at)
     }
 
     fn error<'a>(&'a self, template: &'a ErrorTemplate, line: &'a [u8]) -> Error<'a> {
@@ -282,7 +356,10 @@ mod tests {
         let of = |option: &str, line: &[u8]| {
             let arguments = ["pipe", "error", "--node", "n1", option, "x"];
             let template = Cli::parse_from(arguments).command.template().unwrap();
-            template.error.unwrap().key(line)
+            match template.kind {
+                Kind::Error(error) => error.key(line),
+                _ => panic!(),
+            }
         };
         let options = ["--code", "--func", "--file", "--public"];
         let keys = options.map(|option| of(option, b"a 1"));
@@ -293,11 +370,26 @@ mod tests {
     }
 
     #[test]
+    fn sample_has_the_options_and_its_time() {
+        let arguments = [
+            "stat", "--node", "n1", "--type", "INC", "--hist", "--tag", "a:b",
+        ];
+        let tail: [&[u8]; 4] = [b"INC", b"HIST", b"TAGS", b"a:b"];
+        let head: [&[u8]; 4] = [b"AGG.STAT", b"n1", b"m", b"2"];
+        assert_eq!(sent(&arguments, b"m 2"), packed(&[head, tail].concat()));
+        let at: [&[u8]; 2] = [b"AT", b"1760000000000"];
+        let expected = packed(&[&head[..], &tail, &at].concat());
+        assert_eq!(sent(&arguments, b" m\t2  1760000000000 "), expected);
+    }
+
+    #[test]
     fn log_line_has_no_type_and_level_is_at_most_nine() {
         for bad in [
             "pipe log --type OPS",
             "pipe log --level 10",
             "pipe error --type NONE",
+            "pipe stat --type NONE",
+            "pipe stat --level 3",
             "pipe",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");

@@ -1,5 +1,6 @@
 //! Sends batches, reconnects if the connection breaks, and counts rejected lines.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use agg_client::command::{Cmd, Report, Sequence};
@@ -21,7 +22,8 @@ struct LineReport {
 }
 
 impl Report for LineReport {
-    type Reply = ();
+    /// False if the line came too late to count.
+    type Reply = bool;
 
     fn name(&self) -> &'static str {
         self.template.name()
@@ -31,8 +33,9 @@ impl Report for LineReport {
         self.template.write(&self.line.bytes, sequence, cmd);
     }
 
-    fn read_taken(&self, _: Value) -> Option<()> {
-        Some(())
+    fn read_taken(&self, reply: Value) -> Option<bool> {
+        // Others reply with an id.
+        Some(reply != Value::Int(0))
     }
 }
 
@@ -48,6 +51,8 @@ pub struct Sender<'a> {
     pub answered: u64,
     /// Lines that the server has rejected; part of those answered.
     pub rejected: u64,
+    /// Lines that came too late to count; part of those answered.
+    pub late: u64,
 }
 
 impl<'a> Sender<'a> {
@@ -57,10 +62,10 @@ impl<'a> Sender<'a> {
     /// The name of the node is not set.
     pub fn new(
         server: &'a Server,
-        command: &Command,
+        command: Command,
         shutdown: &'a Shutdown,
     ) -> Result<Self, String> {
-        let reconnector = Reconnector::new(server, shutdown, Some(command.common().retry));
+        let reconnector = Reconnector::new(server, shutdown, Some(command.target().retry));
         Ok(Sender {
             template: Arc::new(command.template()?),
             outbox: Outbox::default(),
@@ -69,6 +74,7 @@ impl<'a> Sender<'a> {
             connection: None,
             answered: 0,
             rejected: 0,
+            late: 0,
         })
     }
 
@@ -84,6 +90,12 @@ impl<'a> Sender<'a> {
     /// The server could not be reached for the time of `--retry`.
     pub async fn send(&mut self, batch: &mut Batch) -> Result<(), String> {
         for line in batch.take() {
+            if let Err(reason) = self.template.check(&line.bytes) {
+                self.answered += 1;
+                self.rejected += 1;
+                report_rejected(self.rejected, line.number, &reason);
+                continue;
+            }
             self.outbox.push(LineReport {
                 template: self.template.clone(),
                 line,
@@ -97,12 +109,15 @@ impl<'a> Sender<'a> {
                 return Ok(());
             };
             let (answered, rejected) = (&mut self.answered, &mut self.rejected);
-            let each = |report: LineReport, delivery| {
+            let late = &mut self.late;
+            let each = |report: LineReport, delivery: Delivery<bool>| {
                 *answered += 1;
-                if let Delivery::Rejected(reason) = delivery {
-                    *rejected += 1;
-                    if *rejected <= MAX_REPORTED {
-                        tracing::info!("line {} rejected: {reason}", report.line.number);
+                match delivery {
+                    Delivery::Taken(counted) => *late += u64::from(!counted),
+                    Delivery::Repeated => {}
+                    Delivery::Rejected(reason) => {
+                        *rejected += 1;
+                        report_rejected(*rejected, report.line.number, &reason);
                     }
                 }
             };
@@ -118,5 +133,12 @@ impl<'a> Sender<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Reports a rejected line, unless there were too many before.
+fn report_rejected(rejected: u64, number: u64, reason: &impl Display) {
+    if rejected <= MAX_REPORTED {
+        tracing::info!("line {number} rejected: {reason}");
     }
 }
