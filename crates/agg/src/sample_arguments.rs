@@ -49,7 +49,7 @@ fn sample_type() -> impl TypedValueParser<Value = SampleType> {
 /// Reads a value as the server does.
 ///
 /// # Errors
-/// The text is not a decimal number, or too large or too small for a double.
+/// The text is an invalid value, or too large or too small for a double.
 pub fn value(text: &[u8]) -> Result<Number, String> {
     let reason = match number::parse(text) {
         Ok(number::Number::Int(value)) => return Ok(Number::Unsigned(value)),

@@ -52,7 +52,7 @@ impl Options {
     /// Checks the value.
     ///
     /// # Errors
-    /// The value is not a decimal number.
+    /// The value is invalid.
     pub fn check(&self) -> Result<(), String> {
         value(self.value.as_bytes()).map(|_| ())
     }

@@ -319,6 +319,40 @@ fn credentials_and_database_of_influxdb_are_checked() {
 }
 
 #[test]
+fn permissions_for_streams_are_checked_and_none_is_created() {
+    let (Some(server), Some(target)) = (Server::start(), Server::with(&[])) else {
+        return;
+    };
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&password, "s3cret").unwrap();
+    let text = format!(
+        "type = \"redis-stream\"\nuri = \"{}\"\nuser = \"poller\"\npassword-file = {:?}\n",
+        target.url(),
+        password.path()
+    );
+    for (rules, expected) in [
+        ("~agg:* +xadd +eval", None),
+        ("~agg:* +eval", Some("rejects XADD to agg:min: NOPERM")),
+        ("~agg:* +xadd", Some("rejects EVAL to agg:min: NOPERM")),
+        (
+            "~agg:min +xadd +eval",
+            Some("rejects XADD to agg:hour: NOPERM"),
+        ),
+    ] {
+        let () = target.ask("ACL DELUSER poller");
+        let () = target.ask(&format!("ACL SETUSER poller on >s3cret {rules}"));
+        let (code, line) = sink(&server, &text);
+        assert_eq!(code, Some(i32::from(expected.is_some())), "{rules}: {line}");
+        assert!(
+            line.contains(expected.unwrap_or("ok     sink s: ")),
+            "{rules}: {line}"
+        );
+    }
+    let keys: i64 = target.ask("DBSIZE");
+    assert_eq!(keys, 0);
+}
+
+#[test]
 fn replies_of_other_versions_of_influxdb_are_understood() {
     let Some(server) = Server::start() else {
         return;

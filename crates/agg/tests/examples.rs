@@ -105,6 +105,7 @@ fn example_of_influxdb_drains_a_server() {
     let (Some(server), Some(target)) = (Server::start(), InfluxDb::start()) else {
         return;
     };
+    target.query("CREATE DATABASE grid");
     assert_drains(
         &server,
         "influxdb",

@@ -121,13 +121,14 @@ impl RedisStream {
         })
     }
 
-    /// Describes the server, and checks the types of the keys.
+    /// Describes the server, and checks the types of the keys and what the user may do.
     async fn inspect(&mut self) -> Result<String, ClientError> {
         let streams = Queue::ALL.map(|queue| self.stream(queue));
+        let has_script = self.settings.deduplicate > 0;
         let endpoint = self.settings.server.endpoint().to_owned();
         let Connected { connection, .. } = self.connected().await?;
-        for stream in streams {
-            let reply = connection.call(Cmd::new("TYPE").arg(&stream)).await?;
+        for stream in &streams {
+            let reply = connection.call(Cmd::new("TYPE").arg(stream)).await?;
             // A user may lack the permission for TYPE.
             let Ok(r#type) = reply else { continue };
             let r#type = reply::text(r#type).unwrap_or_default();
@@ -138,6 +139,13 @@ impl RedisStream {
                     what: "a stream".into(),
                     error: ServerError::parse(&error),
                 });
+            }
+        }
+        for stream in &streams {
+            let denied = denied(connection, stream, has_script).await?;
+            if let Some((command, error)) = denied {
+                let what = format!("{command} to {stream}");
+                return Err(connection.rejected(&what, &error));
             }
         }
         let info = connection.call(&Cmd::new("INFO")).await?;
@@ -207,6 +215,27 @@ impl Sink for RedisStream {
         self.send(&streams, &commands).await?;
         Ok(rejections)
     }
+}
+
+/// Returns the command that the user may not run on a stream, and the error. Nothing changes: an entry without a valid id is
+/// rejected, and the script does nothing.
+async fn denied(
+    connection: &mut Connection,
+    stream: &String,
+    has_script: bool,
+) -> Result<Option<(&'static str, ServerError)>, ClientError> {
+    let mut xadd = Cmd::new("XADD");
+    xadd.arg(stream).args(["no id", "field", "value"]);
+    let mut eval = Cmd::new("EVAL");
+    eval.args(["return 0", "1"]).arg(stream);
+    let commands = [("XADD", xadd), ("EVAL", eval)];
+    for (name, command) in &commands[..if has_script { 2 } else { 1 }] {
+        match connection.call(command).await? {
+            Err(error) if error.is_permission_denied() => return Ok(Some((name, error))),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the error of a reply that does not confirm a command: the script replies with 1, XADD with the id of the entry.
