@@ -10,6 +10,7 @@ use crate::support::mongo::MongoDb;
 use crate::support::opensearch::OpenSearch;
 use crate::support::place::{end, left, log, names, until_empty, windows};
 use crate::support::postgres::Postgres;
+use crate::support::prometheus::Prometheus;
 use crate::support::stub::Stub;
 use crate::support::{Running, Server, agg, err, out};
 
@@ -71,7 +72,7 @@ fn assert_drains(server: &Server, name: &str, variables: &[(&str, &str)]) {
     assert_eq!(output.status.code(), Some(0), "{name}: {}", out(&output));
     windows(server, "n1", &names(5));
     let queues: &[&str] = match name {
-        "influxdb" => &["MIN"],
+        "influxdb" | "prometheus" => &["MIN"],
         _ => {
             log(server, &["n1"], 500, "hello");
             &["MIN", "LOG"]
@@ -144,4 +145,12 @@ fn example_of_postgresql_drains_a_server() {
         return;
     };
     assert_drains(&server, "postgresql", &[("URI", &target.uri())]);
+}
+
+#[test]
+fn example_of_prometheus_drains_a_server() {
+    let (Some(server), Some(target)) = (Server::start(), Prometheus::receiving("1d", &[])) else {
+        return;
+    };
+    assert_drains(&server, "prometheus", &[("URL", &target.write_url())]);
 }
