@@ -17,6 +17,8 @@ pub fn of_sink(key: &str, sink: &DeTable) -> Option<DeValue<'static>> {
         ("uri", "redis-stream") => format!("redis{s}://localhost"),
         ("uri", "postgresql") => "postgresql://localhost".into(),
         ("path" | "database" | "org" | "bucket" | "user", _) => "x".into(),
+        // A variable that is set almost everywhere.
+        ("token-env", _) => "PATH".into(),
         _ => return None,
     };
     Some(DeValue::String(text.into()))

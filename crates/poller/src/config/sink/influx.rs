@@ -81,7 +81,8 @@ fn version_2(base: &str, sink: &Spanned<RawSink>) -> Result<(String, Option<Stri
         encode(required(&raw.bucket, "bucket", sink)?.get_ref())
     );
     let Some(token) = secret("token", &raw.token_file, &raw.token_env)? else {
-        return Err(ConfigError::at(sink, "expected token-file or token-env"));
+        let text = "expected token-file or token-env";
+        return Err(ConfigError::missing_key(sink, "token-env", text));
     };
     Ok((url, Some(format!("Token {token}"))))
 }
