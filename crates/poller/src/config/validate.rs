@@ -568,7 +568,7 @@ rotate = 5
             "17:13: the environment variable AGG_NO_SUCH_NAME of the token is not set",
             "19:1: expected \"database\" in this sink",
             "19:1: expected \"url\" in this sink",
-            "21:10: cannot read certificates from /no/such.pem",
+            "21:10: cannot read /no/such.pem",
             "22:15: \"5\" has no unit",
             "23:20: invalid type: integer `7`",
             "25:1: expected \"database\" in this sink",
