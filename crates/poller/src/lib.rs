@@ -39,6 +39,7 @@ pub mod load;
 mod node_stats;
 pub mod output;
 pub mod prometheus_name;
+mod protobuf;
 pub mod record;
 pub mod rotation;
 mod routing;

@@ -31,7 +31,7 @@ use validate::{Strictness, parse};
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
 pub use sink::{
-    IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Postgres, Prometheus, RedisStream,
+    IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Otlp, Postgres, Prometheus, RedisStream,
     Timestamp,
 };
 pub use tls::TlsSettings;
@@ -250,7 +250,7 @@ database = "grid & co"
             (
                 "\"stdout\"",
                 "\"tape\"",
-                "13:8: expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, postgresql, redis-stream or kafka, not \"tape\"",
+                "13:8: expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, otlp, postgresql, redis-stream or kafka, not \"tape\"",
             ),
             (
                 "\"stdout\"",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::post::{Body, Post};
-use super::sink::{Kafka, OpenSearch, Postgres, Prometheus, RedisStream, Timestamp};
+use super::sink::{Kafka, OpenSearch, Otlp, Postgres, Prometheus, RedisStream, Timestamp};
 use crate::glob::Glob;
 use crate::rotation::{Mode, Rotation};
 use crate::tags::Edits;
@@ -100,6 +100,8 @@ pub enum Kind {
     Mongo(Box<Mongo>),
     /// Documents in OpenSearch or Elasticsearch.
     OpenSearch(Box<OpenSearch>),
+    /// A receiver of OTLP over HTTP.
+    Otlp(Box<Otlp>),
     /// Topics of a cluster that speaks Kafka's protocol.
     Kafka(Box<Kafka>),
     /// A PostgreSQL database.
@@ -128,6 +130,7 @@ impl Kind {
             Kind::Http(..) => "http",
             Kind::Mongo(_) => "mongodb",
             Kind::OpenSearch(_) => "opensearch",
+            Kind::Otlp(_) => "otlp",
             Kind::Kafka(_) => "kafka",
             Kind::Postgres(_) => "postgresql",
             Kind::RedisStream(_) => "redis-stream",

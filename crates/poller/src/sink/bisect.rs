@@ -54,6 +54,8 @@ pub struct Each {
     pub unstored: Vec<usize>,
     /// The reason of the first of them.
     pub reason: String,
+    /// True if the server has stored some of `rejected` and does not say which. Further requests are smaller then.
+    pub is_vague: bool,
 }
 
 /// Some of the records are rejected permanently.
@@ -246,6 +248,7 @@ impl<S: Server> Bisection<'_, S> {
             rejected,
             unstored,
             reason,
+            is_vague: _,
         } = each;
         if unstored.len() == part.len() || (!unstored.is_empty() && self.rounds == MAX_ROUNDS) {
             self.history.note_done();
@@ -549,6 +552,7 @@ mod tests {
                     rejected: bad.into_iter().map(|at| (at, "bad".into())).collect(),
                     unstored: (taken..records.len()).collect(),
                     reason: "busy".into(),
+                    is_vague: false,
                 }))
             }));
             let result = deliver(&records, &history, &server).await;

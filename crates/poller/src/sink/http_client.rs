@@ -36,6 +36,9 @@ const MAX_BODY: usize = 2 << 20;
 /// The time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The media type of messages of Protocol Buffers.
+pub const PROTOBUF: &str = "application/x-protobuf";
+
 /// A response.
 #[derive(Debug, Default)]
 pub struct Response {
@@ -45,6 +48,8 @@ pub struct Response {
     pub content_type: String,
     /// The body. What is not UTF-8 is replaced.
     pub body: String,
+    /// The body as it was received, if it is a message of Protocol Buffers.
+    pub message: Vec<u8>,
     /// True if the body is longer than [`MAX_BODY`], so its end is missing.
     pub is_cut: bool,
     /// The pause that the server asks for.
@@ -253,11 +258,13 @@ impl HttpClient {
                 "incomplete response: {reason}"
             )));
         }
-        let body = String::from_utf8_lossy(&body).into_owned();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let is_message = content_type == PROTOBUF;
         Ok(Response {
             status,
             content_type,
-            body,
+            body: text,
+            message: if is_message { body } else { Vec::new() },
             is_cut,
             retry_after,
         })

@@ -16,6 +16,7 @@ mod interface;
 mod kafka;
 mod mongo;
 mod opensearch;
+mod otlp;
 mod post;
 mod postgres;
 mod prometheus;
@@ -47,6 +48,7 @@ pub fn open(kind: Kind, format: RecordFormat) -> Box<dyn Sink> {
         Kind::Prometheus(settings) => Box::new(prometheus::Prometheus::new(*settings)),
         Kind::Mongo(settings) => Box::new(mongo::Mongo::new(*settings)),
         Kind::OpenSearch(settings) => Box::new(opensearch::OpenSearch::new(*settings)),
+        Kind::Otlp(settings) => Box::new(otlp::Otlp::new(*settings)),
         Kind::Kafka(settings) => Box::new(kafka::Kafka::new(*settings)),
         Kind::Postgres(settings) => Box::new(postgres::Postgres::new(*settings)),
         Kind::RedisStream(settings) => Box::new(redis_stream::RedisStream::new(*settings)),

@@ -119,9 +119,10 @@ impl<P: Protocol> Post<P> {
             let confirmed = self.is_expected(&response);
             let reply = confirmed.then(|| self.protocol.confirm(&response, records));
             let reply = reply.flatten();
-            match reply {
+            match &reply {
                 Some(Reply::Stored) => self.raise_limit(),
                 Some(Reply::TooLarge(_)) => self.lower_limit(records),
+                Some(Reply::Each(each)) if each.is_vague => self.lower_limit(records),
                 _ => {}
             }
             return reply.ok_or_else(|| SinkError::retriable(response.unconfirmed()));

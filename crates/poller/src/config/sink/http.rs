@@ -150,7 +150,7 @@ fn expect(raw: &Spanned<RawExpect>) -> Result<Expect, ConfigError> {
 }
 
 /// Describes a valid URL.
-const EXPECTED: &str = "expected http://HOST:PORT or https://HOST:PORT";
+pub const EXPECTED: &str = "expected http://HOST:PORT or https://HOST:PORT";
 
 /// Parses a URL and makes its port explicit, which a tunnel through a proxy needs.
 fn with_port(url: &str) -> Option<Uri> {

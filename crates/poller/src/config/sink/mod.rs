@@ -6,6 +6,7 @@ mod influx;
 mod kafka;
 mod mongo;
 mod opensearch;
+mod otlp;
 mod postgres;
 mod prometheus;
 mod raw;
@@ -24,6 +25,7 @@ use super::value::{output, required};
 
 pub use kafka::{Kafka, KafkaCompression, KafkaSasl};
 pub use opensearch::{IndexBy, OpenSearch};
+pub use otlp::Otlp;
 pub use postgres::Postgres;
 pub use prometheus::Prometheus;
 pub use raw::RawSink;
@@ -41,7 +43,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     let kind = r#type.get_ref().as_str();
     let Some(keys) = keys(kind) else {
         let text = format!(
-            "expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, postgresql, redis-stream or kafka, not {kind:?}"
+            "expected the type stdout, file, influxdb, prometheus, http, mongodb, opensearch, otlp, postgresql, redis-stream or kafka, not {kind:?}"
         );
         return Err(ConfigError::at(r#type, text));
     };
@@ -78,6 +80,7 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
         },
         "mongodb" => Kind::Mongo(Box::new(mongo::check(sink)?)),
         "opensearch" => Kind::OpenSearch(Box::new(opensearch::check(name, sink)?)),
+        "otlp" => Kind::Otlp(Box::new(otlp::check(name, sink)?)),
         "postgresql" => Kind::Postgres(Box::new(postgres::check(sink)?)),
         "prometheus" => Kind::Prometheus(Box::new(prometheus::check(name, sink)?)),
         "kafka" => Kind::Kafka(Box::new(kafka::check(sink)?)),
@@ -114,6 +117,7 @@ fn keys(kind: &str) -> Option<Vec<&'static str>> {
         "file" => FILE.to_vec(),
         "mongodb" => mongo::KEYS.to_vec(),
         "opensearch" => [&opensearch::KEYS[..], &http::KEYS].concat(),
+        "otlp" => otlp::KEYS.to_vec(),
         "postgresql" => postgres::KEYS.to_vec(),
         "prometheus" => prometheus::KEYS.to_vec(),
         "kafka" => kafka::KEYS.to_vec(),

@@ -199,6 +199,7 @@ mod tests {
             ],
             unstored: vec![2, 3, 4, 5, 6, 7, 9, 11],
             reason: "429 rejected_execution_exception: queue is full".into(),
+            is_vague: false,
         };
         assert_eq!(reply(mixed, 12), Some(Reply::Each(expected)));
     }
