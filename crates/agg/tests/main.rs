@@ -23,6 +23,7 @@ mod poll_http;
 mod poll_kafka;
 mod poll_mongo;
 mod poll_opensearch;
+mod poll_otlp;
 mod poll_postgres;
 mod poll_prometheus;
 mod poll_redis_stream;

@@ -9,6 +9,7 @@ pub mod influx;
 pub mod kafka;
 pub mod mongo;
 pub mod opensearch;
+pub mod oteltap;
 pub mod place;
 pub mod postgres;
 pub mod prometheus;

@@ -15,7 +15,7 @@ pub struct Request {
     pub path: String,
     /// The value of the header Authorization.
     pub authorization: String,
-    /// The uncompressed body.
+    /// The uncompressed body. What is not UTF-8 is replaced.
     pub body: String,
     /// The whole head, a line each.
     pub head: Vec<String>,
@@ -138,7 +138,7 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     Some(Request {
         path: head[0].split(' ').nth(1)?.to_owned(),
         authorization: header("authorization").unwrap_or_default(),
-        body: String::from_utf8(body).unwrap(),
+        body: String::from_utf8_lossy(&body).into_owned(),
         head,
         at: Instant::now(),
     })

@@ -31,8 +31,8 @@ use validate::{Strictness, parse};
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
 pub use sink::{
-    IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Otlp, Postgres, Prometheus, RedisStream,
-    Timestamp,
+    IndexBy, Kafka, KafkaCompression, KafkaSasl, OpenSearch, Otlp, Postgres, Prometheus,
+    RedisStream, Timestamp,
 };
 pub use tls::TlsSettings;
 pub(crate) use value::encode as percent_encode;
