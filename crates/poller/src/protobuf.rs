@@ -108,25 +108,88 @@ fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    /// The value of a field.
+    #[derive(Clone, Debug, PartialEq)]
+    pub enum Value {
+        Integer(u64),
+        Double(f64),
+        Bytes(Vec<u8>),
+    }
+
+    fn read_varint(bytes: &mut &[u8]) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let (first, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            value |= u64::from(first & 0x7f) << shift;
+            if first & 0x80 == 0 {
+                return value;
+            }
+            shift += 7;
+        }
+    }
+
+    /// Reads a message: its fields and their values, in their order.
+    pub fn read(mut message: &[u8]) -> Vec<(u64, Value)> {
+        let mut fields = Vec::new();
+        while !message.is_empty() {
+            let key = read_varint(&mut message);
+            let value = match key & 7 {
+                VARINT => Value::Integer(read_varint(&mut message)),
+                FIXED64 => {
+                    let (number, rest) = message.split_at(8);
+                    message = rest;
+                    Value::Double(f64::from_le_bytes(number.try_into().unwrap()))
+                }
+                BYTES => {
+                    let length = read_varint(&mut message) as usize;
+                    let (value, rest) = message.split_at(length);
+                    message = rest;
+                    Value::Bytes(value.to_vec())
+                }
+                other => panic!("wire type {other}"),
+            };
+            fields.push((key >> 3, value));
+        }
+        fields
+    }
+
+    /// Reads packed integers with a sign.
+    pub fn read_signed(mut packed: &[u8]) -> Vec<i64> {
+        let mut numbers = Vec::new();
+        while !packed.is_empty() {
+            let number = read_varint(&mut packed);
+            numbers.push((number >> 1) as i64 ^ -((number & 1) as i64));
+        }
+        numbers
+    }
+
     /// The examples of the format's documentation.
     #[test]
-    fn messages_have_the_documented_bytes() {
+    fn fields_are_encoded_as_the_specification_shows() {
         let mut out = Vec::new();
         integer(&mut out, 1, 150);
-        assert_eq!(out, [0x08, 0x96, 0x01]);
-        out.clear();
         bytes(&mut out, 2, b"testing");
-        assert_eq!(out, b"\x12\x07testing");
-        assert_eq!([zigzag(0), zigzag(-1), zigzag(1), zigzag(-2)], [0, 1, 2, 3]);
-        assert_eq!(zigzag(i64::MIN), u64::MAX);
-        out.clear();
-        double(&mut out, 3, 1.0);
-        assert_eq!(out, [0x19, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
+        assert_eq!(out, b"\x08\x96\x01\x12\x07testing");
+        let zigzags = [(0, 0), (-1, 1), (1, 2), (i64::MIN, u64::MAX)];
+        for (value, expected) in zigzags {
+            assert_eq!(zigzag(value), expected);
+            let mut packed = Vec::new();
+            varint(&mut packed, zigzag(value));
+            assert_eq!(read_signed(&packed), [value]);
+        }
+        double(&mut out, 16, 1.5);
+        let expected = [
+            (1, Value::Integer(150)),
+            (2, Value::Bytes(b"testing".to_vec())),
+            (16, Value::Double(1.5)),
+        ];
+        assert_eq!(read(&out), expected);
     }
 
     #[test]
@@ -136,9 +199,9 @@ mod tests {
         bytes(&mut out, 2, b"x");
         integer(&mut out, 1, u64::MAX);
         fixed64(&mut out, 4, 9);
-        assert_eq!(find(&out, 1), Some(Value::Integer(u64::MAX)));
-        assert_eq!(find(&out, 2), Some(Value::Bytes(b"x")));
-        assert_eq!(find(&out, 4), Some(Value::Fixed(9)));
+        assert_eq!(find(&out, 1), Some(super::Value::Integer(u64::MAX)));
+        assert_eq!(find(&out, 2), Some(super::Value::Bytes(b"x")));
+        assert_eq!(find(&out, 4), Some(super::Value::Fixed(9)));
         assert_eq!(find(&out, 3), None);
         for broken in [
             &b"\x12\x07test"[..],

@@ -18,7 +18,7 @@ pub enum Signal {
     Logs,
 }
 
-/// What a server says about a request that it has not stored completely.
+/// The part of a request that a server has not stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct PartialSuccess {
     /// The number of points or log records that are rejected.

@@ -8,9 +8,8 @@
 //!
 //! The count is the sum of the buckets and the zeros, which Prometheus requires.
 
+use crate::protobuf;
 use crate::record::{Buckets, Histogram};
-
-use super::wire;
 
 /// The schemas of native histograms with exponential buckets.
 const MIN_SCHEMA: i32 = -4;
@@ -54,16 +53,16 @@ pub fn encode(histogram: &Histogram, sum: f64, timestamp: i64) -> Result<Vec<u8>
     let count = positive.count.checked_add(negative.count);
     let count = count.and_then(|count| count.checked_add(histogram.zero));
     let mut out = Vec::with_capacity(64 + 2 * (positive.deltas.len() + negative.deltas.len()));
-    wire::integer(&mut out, 1, count.ok_or_else(too_large)?);
-    wire::double(&mut out, 3, sum);
-    wire::integer(&mut out, 4, wire::zigzag(schema.into()));
+    protobuf::integer(&mut out, 1, count.ok_or_else(too_large)?);
+    protobuf::double(&mut out, 3, sum);
+    protobuf::integer(&mut out, 4, protobuf::zigzag(schema.into()));
     // Only zeros are in the bucket of zeros.
-    wire::double(&mut out, 5, 0.0);
-    wire::integer(&mut out, 6, histogram.zero);
+    protobuf::double(&mut out, 5, 0.0);
+    protobuf::integer(&mut out, 6, histogram.zero);
     negative.write(&mut out, 8, 9);
     positive.write(&mut out, 11, 12);
-    wire::integer(&mut out, 14, GAUGE);
-    wire::integer(&mut out, 15, timestamp as u64);
+    protobuf::integer(&mut out, 14, GAUGE);
+    protobuf::integer(&mut out, 15, timestamp as u64);
     Ok(out)
 }
 
@@ -104,16 +103,16 @@ impl Spans {
         let mut part = Vec::new();
         for (offset, length) in &self.spans {
             part.clear();
-            wire::integer(&mut part, 1, wire::zigzag(*offset));
-            wire::integer(&mut part, 2, *length);
-            wire::bytes(out, spans, &part);
+            protobuf::integer(&mut part, 1, protobuf::zigzag(*offset));
+            protobuf::integer(&mut part, 2, *length);
+            protobuf::bytes(out, spans, &part);
         }
         if !self.deltas.is_empty() {
             part.clear();
             for delta in &self.deltas {
-                wire::varint(&mut part, wire::zigzag(*delta));
+                protobuf::varint(&mut part, protobuf::zigzag(*delta));
             }
-            wire::bytes(out, deltas, &part);
+            protobuf::bytes(out, deltas, &part);
         }
     }
 }
@@ -124,8 +123,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::wire::tests::{Value, read, read_signed};
     use super::*;
+    use crate::protobuf::tests::{Value, read, read_signed};
 
     fn buckets(offset: i32, counts: &[u64]) -> Buckets {
         Buckets {

@@ -13,7 +13,6 @@
 mod histogram;
 mod remote_write;
 mod series;
-mod wire;
 
 use async_trait::async_trait;
 

@@ -10,9 +10,10 @@
 
 use crate::config::Timestamp;
 use crate::prometheus_name::PrometheusName;
+use crate::protobuf;
 use crate::record::{Content, Record, Window};
 
-use super::{histogram, wire};
+use super::histogram;
 
 /// The label of the name of a series.
 const NAME: &str = "__name__";
@@ -153,22 +154,22 @@ impl Series {
             label(&mut series, QUANTILE, quantile);
         }
         series.extend_from_slice(&self.rest);
-        wire::bytes(&mut series, field, message);
-        wire::bytes(out, SERIES, &series);
+        protobuf::bytes(&mut series, field, message);
+        protobuf::bytes(out, SERIES, &series);
     }
 }
 
 fn label(out: &mut Vec<u8>, name: &str, value: &str) {
     let mut label = Vec::with_capacity(name.len() + value.len() + 8);
-    wire::bytes(&mut label, 1, name.as_bytes());
-    wire::bytes(&mut label, 2, value.as_bytes());
-    wire::bytes(out, LABEL, &label);
+    protobuf::bytes(&mut label, 1, name.as_bytes());
+    protobuf::bytes(&mut label, 2, value.as_bytes());
+    protobuf::bytes(out, LABEL, &label);
 }
 
 fn sample(value: f64, timestamp: i64) -> Vec<u8> {
     let mut sample = Vec::with_capacity(20);
-    wire::double(&mut sample, 1, value);
-    wire::integer(&mut sample, 2, timestamp as u64);
+    protobuf::double(&mut sample, 1, value);
+    protobuf::integer(&mut sample, 2, timestamp as u64);
     sample
 }
 

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::super::wire::tests::{Value, read};
 use super::*;
+use crate::protobuf::tests::{Value, read};
 
 /// A series as a server reads it.
 #[derive(Debug)]
