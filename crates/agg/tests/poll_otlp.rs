@@ -321,7 +321,10 @@ fn failure_of_logs_does_not_repeat_metrics() {
     let Some(server) = Server::start() else {
         return;
     };
-    windows(&server, "n1", &names(10));
+    let expected = windows(&server, "n1", &names(10)) + 10;
+    until("the hour closes", || {
+        (of_queue(&server, "n1", "HOUR", "length") == 10).then_some(())
+    });
     let all = log(&server, &["n1"], 500, "x");
     let is_up = Arc::new(AtomicBool::new(false));
     let logs = is_up.clone();
@@ -346,7 +349,7 @@ fn failure_of_logs_does_not_repeat_metrics() {
         .then_some(())
     });
     is_up.store(true, Ordering::Relaxed);
-    for queue in ["MIN", "LOG"] {
+    for queue in ["MIN", "HOUR", "LOG"] {
         until_empty(&server, &["n1"], queue);
     }
     let requests = stub.requests();
@@ -355,7 +358,7 @@ fn failure_of_logs_does_not_repeat_metrics() {
         .filter(|request| request.path == "/v1/metrics")
         .map(|request| request.body.matches(".avg").count())
         .sum();
-    assert_eq!(names, 20);
+    assert_eq!(names, expected);
     let stored = requests
         .iter()
         .filter(|request| request.path == "/v1/logs")
