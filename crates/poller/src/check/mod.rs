@@ -4,6 +4,7 @@
 //!
 //! Nothing is written, no record is leased, and nothing is created. No result shows a password.
 
+mod outcome;
 mod source;
 
 use std::time::Duration;
@@ -17,18 +18,12 @@ use agg_client::connect::Server;
 use crate::config::{self, Config};
 use crate::sink::{self, SinkError};
 
+pub use outcome::Check;
+
 /// The time for one connection by default: more than the `timeout` of sinks, whose errors say more.
 pub const LIMIT: Duration = Duration::from_secs(15);
 /// The maximum number of servers that are checked at a time.
 const PARALLEL: usize = 128;
-
-/// The result of a check.
-pub struct Check {
-    /// The part of the configuration, such as `sink archive`.
-    pub subject: String,
-    /// A description of what was found, or the reason for which the poller could not work with it.
-    pub result: Result<String, String>,
-}
 
 /// Checks everything at the same time. `limit` is the time for one connection. The results are in the order of the
 /// configuration.

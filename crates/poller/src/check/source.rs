@@ -17,7 +17,7 @@ use agg_client::permissions::{Denied, denied};
 use aggregator_protocol::NodeName;
 use aggregator_protocol::format::{count, grouped};
 
-use super::Check;
+use super::outcome::Check;
 
 /// The commands of the module without which nothing is drained.
 const REQUIRED: [&str; 4] = ["AGG.FETCH", "AGG.ACK", "AGG.NACK", "AGG.EXTEND"];
