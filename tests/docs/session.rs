@@ -13,7 +13,7 @@ use crate::page::{Step, root};
 use testkit::*;
 
 /// Ports that pages may name besides 7777.
-const PORTS: [u16; 17] = [
+const PORTS: &[u16] = &[
     2003, 4317, 4318, 5140, 6379, 7778, 7779, 7781, 7782, 8086, 8088, 8125, 9090, 9100, 9200, 9778,
     9779,
 ];
@@ -76,7 +76,7 @@ impl Session {
             );
         }
         let mut ports = vec![(7777, port)];
-        ports.extend(PORTS.map(|named| (named, free_port())));
+        ports.extend(PORTS.iter().map(|named| (*named, free_port())));
         Some(Session { dir, ports })
     }
 

@@ -10,7 +10,7 @@
 use aggregator_protocol::level;
 
 use crate::protobuf;
-use crate::record::{Content, Record};
+use crate::record::{ErrorState, LogEntry, Object, Record, Tags};
 
 use super::item::{CONTENT, attribute, integer_attribute, nanoseconds, tag_name};
 
@@ -62,100 +62,119 @@ const RESERVED: [&str; 15] = [
 const ERROR_EVENT: &str = "aggregator.error";
 const OBJECT_EVENT: &str = "aggregator.object";
 
-/// Returns a record that is no window as a field of a scope.
+/// The parts of a log record that come from the content of a record.
+struct Parts<'a> {
+    time: i64,
+    level: u8,
+    severity: &'a str,
+    body: &'a str,
+    /// The name of the event, or nothing.
+    event: &'static str,
+    attributes: Vec<u8>,
+    tags: &'a Tags<'a>,
+}
+
+/// Returns a log entry as a field of a scope.
 ///
 /// # Errors
 ///
 /// Returns the reason if OTLP cannot express it.
-pub fn encode(record: &Record<'_>) -> Result<Vec<u8>, String> {
-    let mut log = Vec::with_capacity(512);
+pub fn entry(record: &Record<'_>, entry: &LogEntry<'_>) -> Result<Vec<u8>, String> {
+    let parts = Parts {
+        time: entry.epoch,
+        level: entry.level,
+        severity: &entry.severity,
+        body: &entry.message,
+        event: "",
+        attributes: Vec::new(),
+        tags: &entry.tags,
+    };
+    encode(record, &parts)
+}
+
+/// Returns the state of an error as a field of a scope.
+///
+/// # Errors
+///
+/// Returns the reason if OTLP cannot express it.
+pub fn error(record: &Record<'_>, error: &ErrorState<'_>) -> Result<Vec<u8>, String> {
     let mut attributes = Vec::with_capacity(256);
-    let mut text = |name: &str, value: &str| {
+    for (name, value) in [
+        (KEY, &error.key),
+        (PUBLIC, &error.public),
+        (TYPE, &error.kind),
+        (CODE, &error.code),
+        (FUNCTION, &error.function),
+        (FILE, &error.file),
+        (STACK_TRACE, &error.backtrace),
+    ] {
         if !value.is_empty() {
             attribute(&mut attributes, ATTRIBUTES, name, value);
         }
-    };
-    text(QUEUE, record.queue.name());
-    let (time, level, severity, body, event, tags) = match &record.content {
-        Content::Window(_) => return Err("a window is not a log record".into()),
-        Content::Log(entry) => {
-            let (level, severity) = (entry.level, &*entry.severity);
-            (
-                entry.epoch,
-                level,
-                severity,
-                &*entry.message,
-                "",
-                &entry.tags,
-            )
-        }
-        Content::Error(error) => {
-            for (name, value) in [
-                (KEY, &error.key),
-                (PUBLIC, &error.public),
-                (TYPE, &error.kind),
-                (CODE, &error.code),
-                (FUNCTION, &error.function),
-                (FILE, &error.file),
-                (STACK_TRACE, &error.backtrace),
-            ] {
-                text(name, value);
-            }
-            let occurrences = i64::try_from(error.occurrences).unwrap_or(i64::MAX);
-            for (name, value) in [
-                (GID, error.gid),
-                (NID, error.nid),
-                (OCCURRENCES, occurrences),
-                (FIRST, error.first),
-            ] {
-                integer_attribute(&mut attributes, ATTRIBUTES, name, value);
-            }
-            let (level, severity) = (error.level, &*error.severity);
-            (
-                error.last,
-                level,
-                severity,
-                &*error.message,
-                ERROR_EVENT,
-                &error.tags,
-            )
-        }
-        Content::Object(object) => {
-            text(KEY, &object.key);
-            text(MODEL, &object.model);
-            if object.gone {
-                text(GONE, "true");
-            }
-            (
-                object.epoch,
-                level::INFO,
-                "INFO",
-                object.json,
-                OBJECT_EVENT,
-                &object.tags,
-            )
-        }
-    };
-    integer_attribute(&mut attributes, ATTRIBUTES, ID, record.id);
-    for (tag, value) in tags.iter() {
-        attribute(
-            &mut attributes,
-            ATTRIBUTES,
-            &tag_name(tag, &RESERVED),
-            value,
-        );
     }
-    protobuf::fixed64(&mut log, TIME, nanoseconds(time)?);
-    protobuf::integer(&mut log, SEVERITY_NUMBER, severity_number(level));
-    protobuf::bytes(&mut log, SEVERITY_TEXT, severity.as_bytes());
-    let mut any = Vec::with_capacity(body.len() + 8);
-    protobuf::bytes(&mut any, 1, body.as_bytes());
+    let occurrences = i64::try_from(error.occurrences).unwrap_or(i64::MAX);
+    for (name, value) in [
+        (GID, error.gid),
+        (NID, error.nid),
+        (OCCURRENCES, occurrences),
+        (FIRST, error.first),
+    ] {
+        integer_attribute(&mut attributes, ATTRIBUTES, name, value);
+    }
+    let parts = Parts {
+        time: error.last,
+        level: error.level,
+        severity: &error.severity,
+        body: &error.message,
+        event: ERROR_EVENT,
+        attributes,
+        tags: &error.tags,
+    };
+    encode(record, &parts)
+}
+
+/// Returns the state of an object as a field of a scope.
+///
+/// # Errors
+///
+/// Returns the reason if OTLP cannot express it.
+pub fn object(record: &Record<'_>, object: &Object<'_>) -> Result<Vec<u8>, String> {
+    let mut attributes = Vec::with_capacity(128);
+    attribute(&mut attributes, ATTRIBUTES, KEY, &object.key);
+    attribute(&mut attributes, ATTRIBUTES, MODEL, &object.model);
+    if object.gone {
+        attribute(&mut attributes, ATTRIBUTES, GONE, "true");
+    }
+    let parts = Parts {
+        time: object.epoch,
+        level: level::INFO,
+        severity: "INFO",
+        body: object.json,
+        event: OBJECT_EVENT,
+        attributes,
+        tags: &object.tags,
+    };
+    encode(record, &parts)
+}
+
+fn encode(record: &Record<'_>, parts: &Parts<'_>) -> Result<Vec<u8>, String> {
+    let mut log = Vec::with_capacity(parts.body.len() + parts.attributes.len() + 256);
+    protobuf::fixed64(&mut log, TIME, nanoseconds(parts.time)?);
+    protobuf::integer(&mut log, SEVERITY_NUMBER, severity_number(parts.level));
+    protobuf::bytes(&mut log, SEVERITY_TEXT, parts.severity.as_bytes());
+    let mut any = Vec::with_capacity(parts.body.len() + 8);
+    protobuf::bytes(&mut any, 1, parts.body.as_bytes());
     protobuf::bytes(&mut log, BODY, &any);
-    log.extend_from_slice(&attributes);
+    attribute(&mut log, ATTRIBUTES, QUEUE, record.queue.name());
+    integer_attribute(&mut log, ATTRIBUTES, ID, record.id);
+    log.extend_from_slice(&parts.attributes);
+    for (tag, value) in parts.tags.iter() {
+        attribute(&mut log, ATTRIBUTES, &tag_name(tag, &RESERVED), value);
+    }
     // The id is the time in µs by the clock of the server.
     protobuf::fixed64(&mut log, OBSERVED, nanoseconds(record.id / 1000)?);
-    if !event.is_empty() {
-        protobuf::bytes(&mut log, EVENT_NAME, event.as_bytes());
+    if !parts.event.is_empty() {
+        protobuf::bytes(&mut log, EVENT_NAME, parts.event.as_bytes());
     }
     let mut out = Vec::with_capacity(log.len() + 8);
     protobuf::bytes(&mut out, CONTENT, &log);

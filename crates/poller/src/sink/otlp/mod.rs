@@ -84,7 +84,9 @@ impl Sink for Otlp {
             }
             let (encoded, signal) = match &record.content {
                 Content::Window(window) => (metrics::encode(window)?, &mut of_metrics),
-                _ => (logs::encode(record)?, &mut of_logs),
+                Content::Log(entry) => (logs::entry(record, entry)?, &mut of_logs),
+                Content::Error(error) => (logs::error(record, error)?, &mut of_logs),
+                Content::Object(object) => (logs::object(record, object)?, &mut of_logs),
             };
             let item = item::item(&record.node, &encoded);
             signal.push(Encoded { index, id, item });

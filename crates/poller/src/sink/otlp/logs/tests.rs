@@ -1,6 +1,7 @@
 //! Log entries, errors and objects, encoded and read again.
 
 use crate::protobuf::{Value, find, next};
+use crate::record::Content;
 
 use super::*;
 
@@ -13,7 +14,14 @@ const OBJECT: &str = r#"{"node":"n1","queue":"REALITY","id":1700000000123456,"ke
     "json":{"x":[1.50]},"tags":{"z":true},"epoch":9,"gone":true}"#;
 
 fn log(text: &str) -> Vec<u8> {
-    let encoded = encode(&Record::parse(text.as_bytes()).unwrap()).unwrap();
+    let record = Record::parse(text.as_bytes()).unwrap();
+    let encoded = match &record.content {
+        Content::Log(of_entry) => entry(&record, of_entry),
+        Content::Error(of_error) => error(&record, of_error),
+        Content::Object(of_object) => object(&record, of_object),
+        Content::Window(_) => panic!("{text}"),
+    };
+    let encoded = encoded.unwrap();
     let Some((CONTENT, Value::Bytes(log), rest)) = next(&encoded) else {
         panic!()
     };
@@ -84,6 +92,7 @@ fn error_has_its_occurrences() {
     assert_eq!(find(&log, SEVERITY_NUMBER), Some(Value::Integer(17)));
     let expected = pairs([
         ("aggregator.queue", "ERROR"),
+        ("aggregator.id", "1700000000123456"),
         ("aggregator.key", "k"),
         ("exception.type", "T"),
         ("aggregator.code", "c7"),
@@ -94,7 +103,6 @@ fn error_has_its_occurrences() {
         ("aggregator.nid", "2"),
         ("aggregator.occurrences", "3"),
         ("aggregator.first", "4"),
-        ("aggregator.id", "1700000000123456"),
     ]);
     assert_eq!(attributes(&log), expected);
 }
@@ -106,10 +114,10 @@ fn object_is_its_json() {
     assert_eq!(bytes(bytes(&log, BODY), 1), br#"{"x":[1.50]}"#);
     let expected = pairs([
         ("aggregator.queue", "REALITY"),
+        ("aggregator.id", "1700000000123456"),
         ("aggregator.key", "sda"),
         ("aggregator.model", "system.Disk"),
         ("aggregator.gone", "true"),
-        ("aggregator.id", "1700000000123456"),
         ("z", "true"),
     ]);
     assert_eq!(attributes(&log), expected);
