@@ -12,6 +12,7 @@ const RUN: &[&str] = &[
     "docs/migration.md",
     "docs/troubleshooting.md",
     "docs/monitoring.md",
+    "docs/agg.md",
     "docs/agg-poll.md",
     "docs/agg-listen.md",
     "docs/agg-serve.md",
@@ -84,6 +85,11 @@ fn monitoring_runs() {
         }
     }
     run("docs/monitoring.md");
+}
+
+#[test]
+fn agg_runs() {
+    run("docs/agg.md");
 }
 
 #[test]
