@@ -83,6 +83,7 @@ sinks! {
     influxdb: targets::influxdb::InfluxDb,
     mongodb: targets::mongodb::MongoDb,
     prometheus: targets::prometheus::Receiver,
+    otlp: targets::otlp::Otlp,
     postgresql: targets::postgresql::PostgreSql,
     opensearch: targets::opensearch::OpenSearch,
     redis_stream: targets::redis_stream::RedisStream,

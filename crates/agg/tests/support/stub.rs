@@ -17,6 +17,8 @@ pub struct Request {
     pub authorization: String,
     /// The uncompressed body. What is not UTF-8 is replaced.
     pub body: String,
+    /// The same as it is.
+    pub bytes: Vec<u8>,
     /// The whole head, a line each.
     pub head: Vec<String>,
     pub at: Instant,
@@ -139,6 +141,7 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
         path: head[0].split(' ').nth(1)?.to_owned(),
         authorization: header("authorization").unwrap_or_default(),
         body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
         head,
         at: Instant::now(),
     })

@@ -6,6 +6,7 @@ pub mod influxdb;
 pub mod kafka;
 pub mod mongodb;
 pub mod opensearch;
+pub mod otlp;
 pub mod postgresql;
 pub mod prometheus;
 pub mod redis_stream;
