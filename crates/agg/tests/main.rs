@@ -24,6 +24,8 @@ mod poll_kafka;
 mod poll_mongo;
 mod poll_opensearch;
 mod poll_otlp;
+mod poll_otlp_collector;
+mod poll_otlp_round_trip;
 mod poll_postgres;
 mod poll_prometheus;
 mod poll_redis_stream;

@@ -13,6 +13,7 @@ pub mod oteltap;
 pub mod place;
 pub mod postgres;
 pub mod prometheus;
+pub mod rotel;
 pub mod small_disk;
 pub mod store;
 pub mod stub;
