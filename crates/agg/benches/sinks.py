@@ -156,16 +156,23 @@ def answers(port, process):
 
 
 def cpu(process):
-    """Returns the CPU time of a session, s. A child that has ended is counted by its parent."""
-    total = 0
+    """Returns the CPU time of a process and all below it, s. One that has ended is counted by its parent."""
+    parents, times = {}, {}
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue
-        if int(fields[3]) == process.pid:
-            total += sum(int(field) for field in fields[11:15])
-    return total / TICK
+        pid = int(stat.parent.name)
+        parents[pid] = int(fields[1])
+        times[pid] = sum(int(field) for field in fields[11:15])
+
+    def is_below(pid):
+        while pid not in (0, process.pid):
+            pid = parents.get(pid, 0)
+        return pid == process.pid
+
+    return sum(time for pid, time in times.items() if is_below(pid)) / TICK
 
 
 def peak_memory(process):
@@ -356,7 +363,7 @@ def otlp(processes):
     port = free_port()
     config = processes.directory() / "listen.toml"
     config.write_text(f'[otlp]\nlisten = "127.0.0.1:{port}"\ngrpc = []\n')
-    process = processes.start(BINARIES / "agg", "listen", "--server", f"redis://127.0.0.1:{server}", "--config", config)
+    process = processes.start(BINARIES / "agg", "--redis", f"redis://127.0.0.1:{server}", "listen", "--config", config)
     answers(port, process)
     return f'type = "otlp"\nurl = "http://127.0.0.1:{port}"', process
 
