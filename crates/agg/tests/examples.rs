@@ -11,6 +11,7 @@ use crate::support::opensearch::OpenSearch;
 use crate::support::place::{end, left, log, names, until_empty, windows};
 use crate::support::postgres::Postgres;
 use crate::support::prometheus::Prometheus;
+use crate::support::rotel::Rotel;
 use crate::support::stub::Stub;
 use crate::support::{Running, Server, agg, err, out};
 
@@ -153,4 +154,12 @@ fn example_of_prometheus_drains_a_server() {
         return;
     };
     assert_drains(&server, "prometheus", &[("URL", &target.write_url())]);
+}
+
+#[test]
+fn example_of_otlp_drains_a_server() {
+    let (Some(server), Some(target)) = (Server::start(), Rotel::start()) else {
+        return;
+    };
+    assert_drains(&server, "otlp", &[("URL", &target.url())]);
 }

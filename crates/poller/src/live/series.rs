@@ -4,7 +4,8 @@
 //!
 //! - A key is a family, `{`, labels and `}`. Sorted keys have the series of a family together, as no family contains a
 //!   `{`.
-//! - A set has the smallest of the keys that were added, whatever their order.
+//! - A set has the smallest of the keys that were added, whatever their order. Of equal keys it has the one that was added
+//!   first, and the others do not count for the limit.
 
 use crate::web::metrics::exposition::{Exposition, escape};
 
@@ -22,6 +23,7 @@ pub struct SeriesSet {
     limit: usize,
     series: Vec<Series>,
     left_out: u64,
+    duplicates: u64,
 }
 
 impl SeriesSet {
@@ -31,13 +33,14 @@ impl SeriesSet {
             limit,
             series: Vec::new(),
             left_out: 0,
+            duplicates: 0,
         }
     }
 
     /// Adds a series.
     pub fn add(&mut self, key: Box<str>, value: f64) {
         self.series.push(Series { key, value });
-        // A quarter more than the limit, so that a series that is added costs a few steps.
+        // A quarter more than the limit, so that sorting costs a few steps for each series that is added.
         if self.series.len() >= self.limit + self.limit / 4 + 16 {
             self.shrink();
         }
@@ -46,29 +49,28 @@ impl SeriesSet {
     /// Adds all series of another set.
     pub fn extend(&mut self, other: SeriesSet) {
         self.left_out += other.left_out;
+        self.duplicates += other.duplicates;
         for series in other.series {
             self.add(series.key, series.value);
         }
     }
 
+    /// Sorts the series, and removes duplicates and those beyond the limit.
     fn shrink(&mut self) {
+        // Stable, so that the first of equal keys stays the first.
+        self.series.sort_by(|one, other| one.key.cmp(&other.key));
+        let before = self.series.len();
+        self.series.dedup_by(|one, other| one.key == other.key);
+        self.duplicates += (before - self.series.len()) as u64;
         let surplus = self.series.len().saturating_sub(self.limit);
-        if surplus > 0 {
-            let by_key = |one: &Series, other: &Series| one.key.cmp(&other.key);
-            self.series.select_nth_unstable_by(self.limit, by_key);
-            self.series.truncate(self.limit);
-            self.left_out += surplus as u64;
-        }
+        self.series.truncate(self.limit);
+        self.left_out += surplus as u64;
     }
 
     /// Returns the series, sorted by key and each once, with how many were left out and how many were duplicates.
     pub fn finish(mut self) -> (Vec<Series>, u64, u64) {
         self.shrink();
-        self.series.sort_by(|one, other| one.key.cmp(&other.key));
-        let before = self.series.len();
-        self.series.dedup_by(|one, other| one.key == other.key);
-        let duplicates = before - self.series.len();
-        (self.series, self.left_out, duplicates as u64)
+        (self.series, self.left_out, self.duplicates)
     }
 }
 
@@ -235,6 +237,21 @@ mod tests {
             (vec!["a{}", "b{}"], 0, 1)
         );
         assert_eq!(series[0].value, 1.0, "that of the first server");
+    }
+
+    #[test]
+    fn first_of_equal_keys_stays_at_the_limit() {
+        let mut set = SeriesSet::new(10);
+        for value in [1.0, 2.0] {
+            for n in 0..200 {
+                set.add(format!("f{n:03}{{}}").into(), value);
+            }
+        }
+        let (series, _, duplicates) = set.finish();
+        let expected: Vec<String> = (0..10).map(|n| format!("f{n:03}{{}}")).collect();
+        assert_eq!(keys(&series), expected);
+        assert!(series.iter().all(|series| series.value == 1.0));
+        assert!(duplicates >= 10);
     }
 
     #[test]
