@@ -223,11 +223,22 @@ fn pipe_with_losses(
         let new: Vec<String> = (0..LINES).map(|n| line(lines.len() + n)).collect();
         let text = new.join("\n") + "\n";
         let is_unanswered = round % 2 == 1;
-        proxy.lose_replies(is_unanswered);
-        stdin.write_all(text.as_bytes()).unwrap();
+        let (first, rest) = text.split_at(new[0].len() + 1);
+        let lost = proxy.lost();
+        stdin.write_all(first.as_bytes()).unwrap();
+        if is_unanswered {
+            // The connection is open again. Without replies none can be opened.
+            until("the first line arrives", || {
+                (count(server) > lines.len()).then_some(())
+            });
+            // Its reply should arrive too; the next lines are sent after it.
+            std::thread::sleep(Duration::from_millis(50));
+            proxy.lose_replies(true);
+        }
+        stdin.write_all(rest.as_bytes()).unwrap();
         match is_unanswered {
             true => until("some lines arrive", || {
-                (count(server) > lines.len()).then_some(())
+                (count(server) > lines.len() + 1 || proxy.lost() > lost).then_some(())
             }),
             false => std::thread::sleep(Duration::from_micros(random.below(50_000) as u64)),
         }
