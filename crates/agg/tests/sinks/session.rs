@@ -75,8 +75,8 @@ impl<T: Target> Session<T> {
         })
     }
 
-    /// Writes records whose messages (digits) and names fill this many bytes each, about `count` of them, to two new nodes. No poller may store any of
-    /// them meanwhile.
+    /// Writes about `count` records to two new nodes. Each has a message or a name of about this many bytes. No poller may
+    /// store any of them meanwhile.
     pub fn write(&mut self, count: usize, bytes: usize) {
         let round = self.nodes.len();
         let nodes = [format!("n{round}"), format!("n{}", round + 1)];

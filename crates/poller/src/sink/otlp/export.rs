@@ -35,7 +35,15 @@ impl Signal {
         }
     }
 
-    /// Returns the name of the number in the JSON of a response, and of its parts.
+    /// Returns the word for what a server counts.
+    fn parts(self) -> &'static str {
+        match self {
+            Signal::Metrics => "data points",
+            Signal::Logs => "log records",
+        }
+    }
+
+    /// Returns the name of the number of rejected parts in a response as JSON.
     fn rejected_name(self) -> &'static str {
         match self {
             Signal::Metrics => "rejectedDataPoints",
@@ -150,16 +158,6 @@ impl Protocol for Signal {
                 ..Rejected::default()
             })
         })
-    }
-}
-
-impl Signal {
-    /// Returns the word for what a server counts.
-    fn parts(self) -> &'static str {
-        match self {
-            Signal::Metrics => "data points",
-            Signal::Logs => "log records",
-        }
     }
 }
 
