@@ -45,6 +45,12 @@ def ports_of(config: dict[str, Any]) -> set[int]:
     return found
 
 
+def ports_of_arguments(arguments: list[str]) -> set[int]:
+    """Returns the ports that the arguments of agg name."""
+    pairs = zip(arguments, arguments[1:])
+    return {int(address.rsplit(":", 1)[1]) for option, address in pairs if option == "--listen"}
+
+
 # ---- Compose ---------------------------------------------------------------------------------------------------------
 
 
@@ -82,7 +88,12 @@ def check_compose() -> None:
     # Prometheus reads pages by the names of services.
     scrapes = yaml.safe_load((PACKAGING / "compose/prometheus.yml").read_text())["scrape_configs"]
     for target in (t for job in scrapes for group in job["static_configs"] for t in group["targets"]):
-        expect(target.split(":")[0] in services, "compose, prometheus", f"target {target}")
+        name, port = target.split(":")
+        expect(name in services, "compose, prometheus", f"target {target}")
+        config = PACKAGING / f"compose/{name}.toml" if name != "poll" else PACKAGING / "compose/poller.toml"
+        listens = ports_of_arguments(services[name]["command"])
+        listens |= ports_of(tomllib.loads(config.read_text())) if config.exists() else set()
+        expect(int(port) in listens, "compose, prometheus", f"{name} does not listen on {port}")
 
 
 # ---- Kubernetes ------------------------------------------------------------------------------------------------------
@@ -157,6 +168,9 @@ def check_workload(item: dict[str, Any], items: list[dict[str, Any]], version: s
         if grace := config.get("shutdown-grace"):
             period = pod["terminationGracePeriodSeconds"]
             expect(period > seconds(grace), place, f"{period} s are too short for shutdown-grace")
+    for container in pod["containers"]:
+        if named := ports_of_arguments(container.get("args", [])):
+            expect(named == ports, place, f"listens on {named}, has ports {ports}")
 
 
 def configs(item: dict[str, Any], items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

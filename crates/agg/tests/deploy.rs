@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support::influx::InfluxDb;
+use crate::support::postgres::Postgres;
 use crate::support::{Running, agg, err, free_port, missing, module, past_hour, program, until};
 
 const REPORTER: &str = "secret of reporters";
 const POLLER: &str = "secret of pollers";
+const DATABASE: &str = "secret of the database";
 
 fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging")
@@ -45,6 +47,7 @@ fn check(command: &str, config: &str) {
     let line = format!("{command} --config {}", path.display());
     let output = agg("redis://unused", &line)
         .env("POLLER_PASSWORD", POLLER)
+        .env("POSTGRES_PASSWORD", DATABASE)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", err(&output));
@@ -74,11 +77,10 @@ fn prometheus_accepts_its_configuration() {
         read("compose/prometheus.yml"),
     )
     .unwrap();
-    std::fs::write(
-        dir.path().join("alerts.yml"),
-        read("../docs/monitoring/alerts.yml"),
-    )
-    .unwrap();
+    for rules in ["alerts.yml", "alerts-serve.yml"] {
+        let text = read(&format!("../docs/monitoring/{rules}"));
+        std::fs::write(dir.path().join(rules), text).unwrap();
+    }
     let output = Command::new("promtool")
         .args(["check", "config"])
         .arg(dir.path().join("prometheus.yml"))
@@ -222,7 +224,11 @@ fn image_without_passwords_admits_local_clients() {
 #[test]
 fn services_of_compose_work_together() {
     let passwords = [("REPORTER_PASSWORD", REPORTER), ("POLLER_PASSWORD", POLLER)];
-    let (Some(image), Some(influxdb)) = (Image::start(&passwords), InfluxDb::start()) else {
+    let (Some(image), Some(influxdb), Some(postgres)) = (
+        Image::start(&passwords),
+        InfluxDb::start(),
+        Postgres::start(),
+    ) else {
         return;
     };
     image.wait();
@@ -239,14 +245,23 @@ fn services_of_compose_work_together() {
     let config = read("compose/poller.toml")
         .replace("server:7777", &format!("127.0.0.1:{}", image.port))
         .replace("http://influxdb:8086", &influxdb.url())
+        .replace("postgresql://postgres:5432/grid", &postgres.uri())
         .replace("0.0.0.0:9777", &format!("127.0.0.1:{poller_page}"))
         .replace("/var/lib/agg", dir.to_str().unwrap());
     std::fs::write(dir.join("poller.toml"), config).unwrap();
     let line = format!("poll --config {}", dir.join("poller.toml").display());
-    let mut poller = Running::start(agg("", &line).env("POLLER_PASSWORD", POLLER));
-    until("objects are in the file", || {
-        let records = std::fs::read_to_string(dir.join("records.jsonl")).ok()?;
-        records.contains("system.Machine").then_some(())
+    let mut poller = Running::start(
+        agg("", &line)
+            .env("POLLER_PASSWORD", POLLER)
+            .env("POSTGRES_PASSWORD", DATABASE),
+    );
+    until("objects are in a table", || {
+        let table = postgres.rows("SELECT to_regclass('reality')::text AS name");
+        let rows = match table[0]["name"].is_null() {
+            true => Vec::new(),
+            false => postgres.rows("SELECT 1 FROM reality WHERE model = 'system.Machine'"),
+        };
+        (!rows.is_empty()).then_some(())
     });
     // Of an hour that has passed: its windows close at once.
     let start = past_hour();
@@ -284,4 +299,55 @@ fn services_of_compose_work_together() {
         });
     }
     assert!(poller.end_by("TERM").success());
+}
+
+/// Returns the arguments of `agg serve`, which a manifest has in one line.
+fn arguments_of_serve(path: &str) -> Vec<String> {
+    let text = read(path);
+    let (_, rest) = text.split_once(": [serve, ").unwrap();
+    let (arguments, _) = rest.split_once("]\n").unwrap();
+    let arguments = arguments.split(", ");
+    arguments.map(|one| one.trim_matches('"').into()).collect()
+}
+
+#[test]
+fn live_values_are_served_with_the_arguments_of_both_manifests() {
+    let passwords = [("REPORTER_PASSWORD", REPORTER), ("POLLER_PASSWORD", POLLER)];
+    let Some(image) = Image::start(&passwords) else {
+        return;
+    };
+    image.wait();
+    image
+        .ask("reporter", "AGG.STAT docker queue.depth 7")
+        .unwrap();
+    for (manifest, server, name) in [
+        ("docker-compose.yml", "server:7777", "serve:9779"),
+        (
+            "kubernetes/serve.yaml",
+            "aggregator:7777",
+            "agg-serve.aggregator:9779",
+        ),
+    ] {
+        let page = free_port();
+        let arguments = arguments_of_serve(manifest).into_iter().map(|argument| {
+            argument
+                .replace(server, &format!("127.0.0.1:{}", image.port))
+                .replace("0.0.0.0:9779", &format!("127.0.0.1:{page}"))
+        });
+        let mut serve = Running::start(
+            agg("redis://unused", "serve")
+                .args(arguments)
+                .env("AGG_PASSWORD", POLLER),
+        );
+        // Prometheus requests the page by the name of the service.
+        until(&format!("the live value is served for {name}"), || {
+            let url = format!("http://127.0.0.1:{page}/metrics");
+            let metrics = ureq::get(url).header("Host", name).call().ok()?;
+            let metrics = metrics.into_body().read_to_string().unwrap();
+            metrics
+                .contains("\nqueue_depth_last{node=\"docker\"} 7\n")
+                .then_some(())
+        });
+        assert!(serve.end_by("TERM").success());
+    }
 }
