@@ -75,13 +75,14 @@ make_dist() {
     strip -o "$work/$name/bin/agg" "$agg"
     cp README.md CHANGELOG.md SECURITY.md redis.conf.example "$work/$name/"
     cp "$out/aggregator.conf" "$out/users.acl" "$work/$name/etc/redis-aggregator/"
-    cp packaging/agg/poller.toml packaging/agg/listen.toml packaging/agg/host.env "$work/$name/etc/agg/"
+    cp packaging/agg/*.toml packaging/agg/*.env "$work/$name/etc/agg/"
     cp LICENSE-* "$work/$name/licenses/"
     for package in redis-aggregator agg; do
         cp "$out/$package/third-party.txt.gz" "$work/$name/licenses/third-party-$package.txt.gz"
     done
     cp crates/agg/examples/poller.toml "$work/$name/poller.toml.example"
     cp crates/agg/examples/listen.toml "$work/$name/listen.toml.example"
+    cp -r crates/agg/examples/sinks "$work/$name/sinks.example"
     cp -r docs "$work/$name/"
     cp "$out"/man/* "$work/$name/man/man1/"
     cp "$out/agg.bash" "$out/_agg" "$out/agg.fish" "$work/$name/completions/"

@@ -146,7 +146,7 @@ until_so "the server comes back after a kill -9" holds 1
 say "keeps its data and settings across a restart and a kill -9"
 
 exposure() { within systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level for .*: \([0-9]*\)\.\([0-9]*\) .*/\1\2/p'; }
-for unit in redis-aggregator agg-poll agg-listen; do
+for unit in redis-aggregator agg-poll agg-listen agg-serve; do
     [ "$unit" != agg-poll ] || install "$(deb agg)"
     level=$(exposure "$unit")
     [ "$level" -le 20 ] || fail "systemd-analyze security $unit: $level tenths"
@@ -193,6 +193,17 @@ is "the socket's permissions" 666 "$(within stat -c %a /run/agg-listen/statsd.so
 within systemctl reload agg-listen
 is "the listener after a reload" active "$(within systemctl is-active agg-listen)"
 say "the listener reports what it receives, and reloads"
+
+is "live values before they are enabled" inactive "$(within systemctl is-active agg-serve || true)"
+within systemctl start agg-serve
+# A small system has no curl.
+page() { within bash -c 'exec 3<>/dev/tcp/127.0.0.1/9779; printf "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3; cat <&3'; }
+served() { [[ $(page) == *'load_last{node="node-of-the-test"} 1.5'* ]]; }
+until_so "a live value" served
+say "agg-serve serves live values of the poller's server"
+for example in crates/agg/examples/sinks/*.toml; do
+    within test -r "/usr/share/doc/agg/examples/sinks/${example##*/}" || fail "the example ${example##*/} is not installed"
+done
 is "the manual" agg-poll "$(within man -w agg-poll | sed 's,.*/\(agg-poll\)\.1.*,\1,')"
 say "the poller reports that it is ready, drains and reloads; agg-host reports the machine"
 
@@ -229,7 +240,7 @@ is "the node's pattern" 1 "$(within grep -c '^user node-poller .*%W~poller ' /et
 say "a machine gets a new name and new passwords by dpkg-reconfigure"
 
 within apt-get remove -y -qq agg redis-aggregator >"$work/apt.log" 2>&1 || fail "$(cat "$work/apt.log")"
-for unit in redis-aggregator agg-poll agg-host agg-listen; do
+for unit in redis-aggregator agg-poll agg-host agg-listen agg-serve; do
     is "$unit after removal" inactive "$(within systemctl is-active "$unit" || true)"
 done
 for path in /usr/bin/agg /usr/lib/redis/modules/libaggregator.so /usr/lib/systemd/system/agg-poll.service; do

@@ -231,7 +231,7 @@ fn dripping_reply_times_out_within_a_minute() {
 
 #[test]
 fn packaged_services_have_a_memory_limit() {
-    for unit in ["agg-poll", "agg-host", "agg-listen"] {
+    for unit in ["agg-poll", "agg-host", "agg-listen", "agg-serve"] {
         let path = format!(
             "{}/../../packaging/agg/{unit}.service",
             env!("CARGO_MANIFEST_DIR")

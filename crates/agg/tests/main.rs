@@ -16,6 +16,7 @@ mod load;
 mod manual;
 mod messages;
 mod monitoring;
+mod packaged;
 mod pipe;
 mod poll;
 mod poll_files;
