@@ -27,6 +27,7 @@ mod poll_opensearch;
 mod poll_otlp;
 mod poll_otlp_collector;
 mod poll_otlp_round_trip;
+mod poll_otlp_tls;
 mod poll_postgres;
 mod poll_prometheus;
 mod poll_redis_stream;

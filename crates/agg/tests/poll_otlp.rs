@@ -17,7 +17,7 @@ use crate::support::stub::Stub;
 use crate::support::{Server, ask, of_queue, past_hour, records, until};
 
 /// Returns a poller that drains all queues into a receiver, with more keys of its sink.
-fn place(server: &Server, url: &str, more: &str) -> Place {
+pub fn place(server: &Server, url: &str, more: &str) -> Place {
     let sink = format!("[sink.out]\ntype = \"otlp\"\nurl = \"{url}\"\ntimeout = \"2s\"\n{more}\n");
     let route = "[[route]]\nqueues = [\"MIN\", \"HOUR\", \"LOG\", \"ERROR\", \"REALITY\"]\nsinks = [\"out\"]\n";
     Place::new(&settings(server, &format!("{route}{sink}")))
@@ -253,7 +253,7 @@ fn other_records_become_logs() {
 }
 
 /// Returns the identities of the log entries that a server has received from agg listen.
-fn relayed(hub: &Server) -> Vec<Id> {
+pub fn relayed(hub: &Server) -> Vec<Id> {
     let reply: redis::Value = hub.ask("AGG.PEEK n1 LOG COUNT 10000");
     let all = records(&reply).into_iter();
     all.map(|record| {
