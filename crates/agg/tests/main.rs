@@ -9,6 +9,7 @@ mod deploy;
 mod discovery;
 mod drain;
 mod examples;
+mod fleet;
 mod host;
 mod hostile;
 mod listen;

@@ -26,6 +26,7 @@ use agg_client::Shutdown;
 use super::config::{Config, WebLimits};
 use super::error::PollError;
 use super::fleet::Fleet;
+use super::ownership::Members;
 use super::routing::RoutingTable;
 use super::sinks::Sinks;
 use super::status::Status;
@@ -140,7 +141,9 @@ impl Engine {
             let listener = web::bind(address).await?;
             self.web = Some(self.serve(address, listener));
         }
-        let mut fleet = Fleet::new(table, self.status.clone(), self.tasks.clone());
+        let (pollers, members) = watch::channel(None);
+        self.set_members(&pollers);
+        let mut fleet = Fleet::new(table, members, self.status.clone(), self.tasks.clone());
         fleet.watch(self.config.sources.clone());
         self.systemd.ready();
 
@@ -178,6 +181,7 @@ impl Engine {
                 if self.reload().await {
                     // The fleet holds a receiver.
                     let _ = tables.send(Arc::new(self.routing_table()));
+                    self.set_members(&pollers);
                     let time = fleet.watch(self.config.sources.clone());
                     settle_at = Some(Instant::now() + time);
                 }
@@ -208,6 +212,18 @@ impl Engine {
             // The last quarter is for releasing what is in flight.
             grace: self.config.shutdown_grace * 3 / 4,
         }
+    }
+
+    /// Tells the drainers which pollers share the servers.
+    fn set_members(&self, pollers: &watch::Sender<Option<Arc<Members>>>) {
+        let fleet = self.config.fleet.as_ref();
+        let members = fleet.map(|fleet| Arc::new(fleet.members(self.config.poll_interval)));
+        *self.status.members.lock() = members.clone();
+        pollers.send_if_modified(|present| {
+            let is_new = *present != members;
+            *present = members;
+            is_new
+        });
     }
 
     /// Reloads the configuration. Returns whether the new one is in force.

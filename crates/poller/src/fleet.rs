@@ -15,6 +15,7 @@ use agg_client::connect::Server;
 use agg_client::discovery::{Found, Source};
 
 use super::drainer::Drainer;
+use super::ownership::Members;
 use super::routing::RoutingTable;
 use super::status::Status;
 use super::tasks::Tasks;
@@ -45,6 +46,7 @@ struct Member {
 /// The watched sources and the servers that they report.
 pub struct Fleet {
     tables: watch::Receiver<Arc<RoutingTable>>,
+    pollers: watch::Receiver<Option<Arc<Members>>>,
     status: Arc<Status>,
     tasks: Tasks,
     members: HashMap<String, Member>,
@@ -56,15 +58,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Creates a fleet without servers.
+    /// Creates a fleet without servers. `pollers` are the pollers that share them, if there are others.
     pub fn new(
         tables: watch::Receiver<Arc<RoutingTable>>,
+        pollers: watch::Receiver<Option<Arc<Members>>>,
         status: Arc<Status>,
         tasks: Tasks,
     ) -> Fleet {
         let (send_event, events) = unbounded_channel();
         Fleet {
             tables,
+            pollers,
             status,
             tasks,
             members: HashMap::new(),
@@ -169,7 +173,14 @@ impl Fleet {
         let status = self.status.server(&found.id, server.endpoint());
         let (address, addresses) = watch::channel(server);
         let shutdown = self.tasks.shutdown().clone();
-        let drainer = Drainer::new(addresses, self.tables.clone(), status, shutdown);
+        let drainer = Drainer::new(
+            found.id.clone(),
+            addresses,
+            self.tables.clone(),
+            self.pollers.clone(),
+            status,
+            shutdown,
+        );
         let name = format!("the drainer of {}", found.id);
         let task = drainer.run().instrument(of_server(&found.id));
         self.drainers.spawn(self.tasks.guard(name, task));
@@ -233,7 +244,8 @@ mod tests {
         };
         let (_tables, receiver) = watch::channel(Arc::new(table));
         let tasks = Tasks::new(Shutdown::default());
-        let fleet = Fleet::new(receiver, Arc::new(Status::new()), tasks.clone());
+        let (_pollers, alone) = watch::channel(None);
+        let fleet = Fleet::new(receiver, alone, Arc::new(Status::new()), tasks.clone());
         let (_send, found) = unbounded_channel();
         fleet.spawn_watcher(7, async { panic!("a test") }, found);
         tasks.shutdown().requested().await;

@@ -9,7 +9,7 @@
 //! - [`record`] parses the records of queues.
 //! - [`rotation`] appends to files that are rotated and compressed.
 //!
-//! There is a task for each server (drainer/, started by fleet.rs) and a task for each sink (worker.rs). engine.rs starts
+//! There is a task for each server (drainer/, started by fleet.rs; ownership/ decides which poller of several drains) and a task for each sink (worker.rs). engine.rs starts
 //! them and reloads the configuration. Deliveries go to the sinks, reports on them come back; the memory for records in
 //! flight is bounded by the budgets of the sinks (budget.rs), which are parts of `max-in-flight`. File I/O runs on the
 //! blocking pool of the runtime.
@@ -38,6 +38,7 @@ pub mod live;
 pub mod load;
 mod node_stats;
 pub mod output;
+mod ownership;
 pub mod prometheus_name;
 mod protobuf;
 pub mod record;

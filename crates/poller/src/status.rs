@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use agg_client::command::QueueInfo;
 use aggregator_protocol::Queue;
 use parking_lot::Mutex;
 
 use super::budget::Budget;
+use super::ownership::{Duty, Members};
 
 /// The state of a poller.
 pub struct Status {
@@ -20,6 +21,10 @@ pub struct Status {
     servers: Mutex<BTreeMap<String, Shared<ServerStatus>>>,
     /// The sinks in force, by name.
     sinks: Mutex<BTreeMap<String, Arc<SinkStatus>>>,
+    /// The members of the fleet, if the configuration has one.
+    pub members: Mutex<Option<Arc<Members>>>,
+    /// The number of times that the poller took over a server from its owner.
+    pub takeovers: Arc<AtomicU64>,
     /// The reloads of the configuration.
     pub reloads: Mutex<Reloads>,
     /// True if shutdown was requested. Records in flight are still written.
@@ -59,6 +64,12 @@ pub struct ServerStatus {
     pub bytes: u64,
     /// Its nodes by name, as of the last scan; set by [`ServerStatus::set_nodes`].
     pub nodes: BTreeMap<String, NodeStatus>,
+    /// The duty of the poller for the server.
+    pub duty: Duty,
+    /// The age of the oldest record of a server that another poller drains, as of the last check.
+    pub watched_lag: Duration,
+    /// The takeovers of all servers.
+    pub takeovers: Arc<AtomicU64>,
     /// The time of the last scan.
     pub scanned_at: Option<SystemTime>,
     /// Records that it dropped since the first scan, in the order of [`Queue::ALL`]. These counters never decrease,
@@ -104,6 +115,8 @@ impl Status {
             started: SystemTime::now(),
             servers: Mutex::default(),
             sinks: Mutex::default(),
+            members: Mutex::default(),
+            takeovers: Arc::default(),
             reloads: Mutex::default(),
             ending: AtomicBool::new(false),
         }
@@ -121,6 +134,9 @@ impl Status {
             bytes: 0,
             nodes: BTreeMap::new(),
             scanned_at: None,
+            duty: Duty::Owns,
+            watched_lag: Duration::ZERO,
+            takeovers: self.takeovers.clone(),
             dropped: Default::default(),
         }));
         self.servers.lock().insert(id.to_owned(), status.clone());

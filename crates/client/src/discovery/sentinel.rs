@@ -44,9 +44,11 @@ struct Answer {
 }
 
 impl Sentinel {
-    /// Returns the identity of the service, wherever it is. Two sites may give their services the same name.
+    /// Returns the identity of the service, wherever it is. Two sites may give their services the same name, so the
+    /// first Sentinel in the order of their addresses is part of it, in whatever order they are listed.
     fn id(&self) -> String {
-        let endpoint = self.sentinels.first().map_or("", |first| first.endpoint());
+        let endpoints = self.sentinels.iter().map(Server::endpoint);
+        let endpoint = endpoints.min().unwrap_or_default();
         let address = endpoint
             .split_once("://")
             .map_or(endpoint, |(_, rest)| rest);

@@ -14,6 +14,7 @@ use aggregator_protocol::host_name;
 use crate::rotation::Mode;
 
 use super::error::ConfigError;
+use super::fleet::{self, RawFleet};
 use super::model::{Config, Route, WebLimits};
 use super::route::RawRoute;
 use super::sink::{self, RawSink};
@@ -41,6 +42,7 @@ pub struct RawFile {
     user: Option<Spanned<String>>,
     password_file: Option<Spanned<PathBuf>>,
     password_env: Option<Spanned<String>>,
+    fleet: Option<Spanned<RawFleet>>,
     #[serde(default)]
     source: Vec<Spanned<RawSource>>,
     #[serde(default)]
@@ -69,6 +71,9 @@ impl RawFile {
     pub fn check(self) -> Result<Config, ConfigError> {
         let config = self.top_level()?;
         let defaults = Defaults::check(&self.user, &self.password_file, &self.password_env)?;
+        let fleet = self.fleet.as_ref();
+        let fleet = fleet.map(|fleet| fleet::check(fleet, config.poll_interval));
+        let fleet = fleet.transpose()?;
         let mut addresses = BTreeSet::new();
         let mut sources = Vec::new();
         for source in &self.source {
@@ -107,6 +112,7 @@ impl RawFile {
         }
         Ok(Config {
             max_in_flight,
+            fleet,
             sources,
             routes,
             sinks,

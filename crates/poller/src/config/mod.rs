@@ -7,6 +7,7 @@
 
 mod error;
 mod file;
+mod fleet;
 mod model;
 mod placeholder;
 mod post;
@@ -28,6 +29,7 @@ use aggregator_protocol::masking;
 use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
+pub use fleet::Fleet;
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
 pub use sink::{

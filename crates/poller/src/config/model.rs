@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fleet::Fleet;
 use super::post::{Body, Post};
 use super::sink::{Kafka, OpenSearch, Otlp, Postgres, Prometheus, RedisStream, Timestamp};
 use crate::glob::Glob;
@@ -34,6 +35,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The clients that may request the status page.
     pub web: WebLimits,
+    /// The pollers that share the servers. `None`: this poller drains all of them.
+    pub fleet: Option<Fleet>,
     /// The sources of servers.
     pub sources: Vec<Source>,
     /// The routes.

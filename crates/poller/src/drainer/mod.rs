@@ -9,7 +9,10 @@
 //! - Acknowledgements that were lost with a connection are sent again before anything else is fetched, at whatever
 //!   address the server is by then.
 //! - Nothing is fetched for which a sink has no budget.
+//! - In a fleet a server that another poller owns is only watched (attention.rs). What is in flight when a server moves to
+//!   another poller is stored and acknowledged as usual.
 
+mod attention;
 mod fetching;
 mod plan;
 
@@ -34,6 +37,7 @@ use super::batch::DeliveryStatus;
 use super::budget::Permit;
 use super::ledger::Ledger;
 use super::node_stats;
+use super::ownership::{Members, Role};
 use super::routing::{Destination, RoutingTable, SinkHandle};
 use super::status::{ServerStatus, Shared};
 
@@ -41,6 +45,8 @@ use super::status::{ServerStatus, Shared};
 const SCAN_SHARE: u32 = 20;
 /// The shortest pause between two fetches from a queue that has no backlog.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The pause of a drainer that has nothing to do until something changes.
+const IDLE_PAUSE: Duration = Duration::from_secs(60);
 /// The bytes reserved for one reply: about 1 MiB, and the item that exceeded it.
 const REPLY_BYTES: u64 = (1 << 20) + (256 << 10);
 
@@ -66,6 +72,13 @@ impl NodeQueue {
 
 /// The task that drains a server.
 pub struct Drainer {
+    /// The server as its source names it.
+    id: String,
+    /// The server as all pollers of the fleet name it.
+    identity: String,
+    /// The members of the fleet. `None`: there is no fleet, and this poller drains everything.
+    members: watch::Receiver<Option<Arc<Members>>>,
+    role: Role,
     /// The server's address. The channel is closed when the server is to be drained no longer.
     address: watch::Receiver<Server>,
     tables: watch::Receiver<Arc<RoutingTable>>,
@@ -103,14 +116,21 @@ enum Woken {
 impl Drainer {
     /// Creates the task for a server. It records its progress in `status`.
     pub fn new(
+        id: String,
         address: watch::Receiver<Server>,
         mut tables: watch::Receiver<Arc<RoutingTable>>,
+        mut members: watch::Receiver<Option<Arc<Members>>>,
         status: Shared<ServerStatus>,
         shutdown: Shutdown,
     ) -> Self {
         let (report_to, reports) = unbounded_channel();
         let table = tables.borrow_and_update().clone();
+        members.mark_changed();
         Drainer {
+            identity: id.clone(),
+            id,
+            members,
+            role: Role::default(),
             ledger: Ledger::new(table.lease),
             address,
             tables,
@@ -144,10 +164,13 @@ impl Drainer {
                     // A server that is down must not keep sinks of an earlier configuration alive.
                     self.take_table();
                     match self.connect().await {
-                        Ok(open) => {
-                            wire = Some(open);
-                            continue;
-                        }
+                        Ok(mut open) => match self.identify(&mut open).await {
+                            Ok(()) => {
+                                wire = Some(open);
+                                continue;
+                            }
+                            Err(failure) => Err(failure),
+                        },
                         Err(failure) => Err(failure),
                     }
                 }
@@ -240,6 +263,11 @@ impl Drainer {
     async fn round(&mut self, wire: &mut Connection) -> Result<Vec<Destination>, ClientError> {
         self.settle(wire).await?;
         self.take_table();
+        self.take_members();
+        self.attend(wire).await?;
+        if !self.role.drains() {
+            return Ok(Vec::new());
+        }
         if self.next_scan <= Instant::now() {
             self.scan(wire).await?;
         }
@@ -343,6 +371,14 @@ impl Drainer {
                     }
                     Err(_) => Woken::End,
                 },
+                changed = self.members.changed() => match changed {
+                    Ok(()) => {
+                        // The next round checks what this poller has to do.
+                        self.members.mark_changed();
+                        Woken::Work
+                    }
+                    Err(_) => Woken::End,
+                },
                 moved = self.address.changed() => match moved {
                     Ok(()) if self.has_moved() => Woken::Moved,
                     Ok(()) => Woken::Work,
@@ -397,8 +433,10 @@ impl Drainer {
         let dues = self.node_queues.iter().map(|queue| queue.due);
         // By the clock of the plan: what became due since was not part of it.
         let dues = dues.filter(|due| all_sent || *due > self.planned_at);
-        let next = dues.chain(self.ledger.next_extension()).min();
-        next.map_or(self.next_scan, |next| next.min(self.next_scan))
+        let next = dues.chain(self.ledger.next_extension());
+        let scan = self.role.drains().then_some(self.next_scan);
+        let next = next.chain(self.role.next_check()).chain(scan).min();
+        next.unwrap_or_else(|| Instant::now() + IDLE_PAUSE)
     }
 
     /// Waits for the sinks until the grace period is over, then releases what they have not stored.

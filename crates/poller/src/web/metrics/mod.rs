@@ -26,6 +26,7 @@ pub fn text(view: &View, nodes: bool) -> String {
     let mut text = Exposition::default();
     program(&mut text, view);
     servers(&mut text, view);
+    fleet(&mut text, view);
     queues(&mut text, view);
     if nodes {
         nodes_by_name(&mut text, view);
@@ -139,6 +140,43 @@ fn servers(text: &mut Exposition, view: &View) {
             text.sample(name, &labels, sum.dropped as f64);
         }
     }
+}
+
+/// Renders what the pollers that share the servers have to do. Nothing without a fleet.
+fn fleet(text: &mut Exposition, view: &View) {
+    let Some(fleet) = &view.fleet else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "agg_poller_fleet_members",
+            "Pollers that share the servers, as far as this one knows.",
+            fleet.members.len(),
+        ),
+        (
+            "agg_poller_owned_servers",
+            "Servers that this poller owns.",
+            fleet.owned,
+        ),
+        (
+            "agg_poller_watched_servers",
+            "Servers that another poller owns and this one watches.",
+            fleet.watched,
+        ),
+        (
+            "agg_poller_taken_over_servers",
+            "Servers that this poller drains because their owner does not.",
+            fleet.taken_over,
+        ),
+    ] {
+        text.single(name, "gauge", help, value as f64);
+    }
+    text.single(
+        "agg_poller_takeovers_total",
+        "counter",
+        "Takeovers of servers that nobody drained.",
+        fleet.takeovers as f64,
+    );
 }
 
 fn queues(text: &mut Exposition, view: &View) {

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::super::fixtures;
 use super::*;
+use crate::ownership::{Duty, Members};
 
 /// Parses a text as strictly as the format is specified. Returns the samples by name and labels as written.
 fn read(text: &str) -> BTreeMap<String, f64> {
@@ -172,6 +176,35 @@ fn number_of_series_is_independent_of_the_nodes() {
     assert_eq!(count(2000), count(30));
     let view = fixtures::view(&fixtures::good(2000));
     assert!(read(&text(&view, true)).len() > 10_000);
+}
+
+#[test]
+fn fleet_is_counted_by_duty() {
+    let status = fixtures::good(3);
+    let samples = read(&text(&fixtures::view(&status), false));
+    assert!(!samples.contains_key("agg_poller_owned_servers"));
+    *status.members.lock() = Some(Arc::new(Members {
+        me: "p1".into(),
+        names: vec!["p1".into(), "p2".into()],
+        takeover_after: Duration::from_secs(60),
+        poll_interval: Duration::from_secs(1),
+    }));
+    let duties = [Duty::Owns, Duty::Watches, Duty::StandsIn];
+    for (n, duty) in duties.into_iter().enumerate() {
+        let place = format!("redis://10.0.1.{n}:7777");
+        status.server(&place, &place).lock().duty = duty;
+    }
+    status.takeovers.store(7, Ordering::Relaxed);
+    let samples = read(&text(&fixtures::view(&status), false));
+    for (name, expected) in [
+        ("fleet_members", 2.0),
+        ("owned_servers", 4.0),
+        ("watched_servers", 1.0),
+        ("taken_over_servers", 1.0),
+        ("takeovers_total", 7.0),
+    ] {
+        assert_eq!(samples[&format!("agg_poller_{name}")], expected, "{name}");
+    }
 }
 
 #[test]

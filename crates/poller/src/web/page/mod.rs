@@ -96,7 +96,7 @@ fn totals(view: &View) -> Markup {
     };
     let stored = format!("{} in total", grouped(totals.stored));
     let none = String::new;
-    let all = [
+    let mut all = vec![
         (
             "Healthy sinks",
             count(healthy.count()),
@@ -118,6 +118,19 @@ fn totals(view: &View) -> Markup {
         ("Dead letters", grouped(totals.dead), none()),
         ("Dropped", grouped(totals.dropped), none()),
     ];
+    if let Some(fleet) = &view.fleet {
+        let note = match fleet.taken_over {
+            0 => format!("{} watched", count(fleet.watched)),
+            taken => format!(
+                "{} taken over, {} watched",
+                count(taken),
+                count(fleet.watched)
+            ),
+        };
+        all.push(("Owned servers", count(fleet.owned), note));
+        let me = format!("this is {}", fleet.me);
+        all.push(("Pollers", count(fleet.members.len()), me));
+    }
     html! {
         dl {
             @for (name, number, note) in &all {

@@ -107,6 +107,8 @@ pub fn servers(view: &View, query: &Query) -> Markup {
 
 fn server(server: &ServerView) -> Markup {
     let state = match (server.up, &server.trouble) {
+        (true, _) if server.duty == "watched" => badge(State::Ok, "watched"),
+        (true, _) if server.duty == "taken-over" => badge(State::Warning, "taken over"),
         (true, _) => badge(State::Ok, "up"),
         (false, Some(_)) => badge(State::Trouble, "down"),
         (false, None) => badge(State::Warning, "not reached yet"),

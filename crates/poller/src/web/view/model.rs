@@ -52,6 +52,8 @@ pub struct View {
     pub problems: Vec<Problem>,
     /// The sums.
     pub totals: Totals,
+    /// The pollers that share the servers; null without a fleet.
+    pub fleet: Option<FleetView>,
     /// The reloads of the configuration.
     pub reloads: ReloadsView,
     /// The sinks, failing ones first.
@@ -90,6 +92,23 @@ pub struct Totals {
     pub dead: u64,
     /// Records that servers dropped since their first scan.
     pub dropped: u64,
+}
+
+/// The pollers that share the servers, as this one knows them.
+#[derive(Serialize)]
+pub struct FleetView {
+    /// The name of this poller.
+    pub me: String,
+    /// The names of all pollers.
+    pub members: Vec<String>,
+    /// Servers that this poller owns.
+    pub owned: usize,
+    /// Servers that another poller owns.
+    pub watched: usize,
+    /// Servers that this poller drains because their owner does not.
+    pub taken_over: usize,
+    /// Takeovers since the start of the program.
+    pub takeovers: u64,
 }
 
 /// The outcomes of reloads.
@@ -149,6 +168,8 @@ pub struct ServerView {
     pub place: String,
     /// True if it is up.
     pub up: bool,
+    /// The duty of the poller: `owned`, `watched`, `taken-over`, or `unassigned` before the fleet is known.
+    pub duty: &'static str,
     /// The time of its last change between up and down.
     pub since: String,
     /// The time since then.
@@ -167,7 +188,7 @@ pub struct ServerView {
     pub looked: Option<String>,
     /// The number of its nodes.
     pub nodes: usize,
-    /// The age of the oldest pending record, as of the last scan.
+    /// The age of the oldest pending record, as of the last scan or check.
     pub lag: f64,
     /// Pending records, as of the last scan.
     pub waiting: u64,

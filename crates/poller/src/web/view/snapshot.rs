@@ -9,8 +9,9 @@ use aggregator_protocol::{Queue, natural};
 
 use super::super::rates::Rates;
 use super::model::{
-    LATE, NodeView, QueueView, ReloadsView, ServerView, SinkView, State, Totals, View,
+    FleetView, LATE, NodeView, QueueView, ReloadsView, ServerView, SinkView, State, Totals, View,
 };
+use crate::ownership::Duty;
 use crate::status::{NodeStatus, Reloads, ServerStatus, SinkStatus, Status};
 
 /// Lags below this, in seconds, are equal when sorting: rows need not change places with each refresh.
@@ -62,6 +63,7 @@ impl View {
             state: State::Ok,
             problems: Vec::new(),
             totals,
+            fleet: FleetView::of(status, &servers),
             reloads: ReloadsView {
                 taken,
                 rejected,
@@ -94,6 +96,31 @@ impl Totals {
             dead: sinks.iter().map(|sink| sink.dead).sum(),
             dropped: servers.iter().map(|server| server.dropped).sum(),
         }
+    }
+}
+
+impl FleetView {
+    fn of(status: &Status, servers: &[ServerView]) -> Option<FleetView> {
+        let members = status.members.lock().clone()?;
+        let count = |duty| servers.iter().filter(|s| s.duty == word(duty)).count();
+        Some(FleetView {
+            me: members.me.clone(),
+            members: members.names.clone(),
+            owned: count(Duty::Owns),
+            watched: count(Duty::Watches),
+            taken_over: count(Duty::StandsIn),
+            takeovers: status.takeovers.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// Returns the word for a duty.
+fn word(duty: Duty) -> &'static str {
+    match duty {
+        Duty::Waits => "unassigned",
+        Duty::Owns => "owned",
+        Duty::Watches => "watched",
+        Duty::StandsIn => "taken-over",
     }
 }
 
@@ -149,7 +176,11 @@ impl ServerView {
             records_per_second: rate.0,
             looked: server.scanned_at.map(utc),
             nodes: server.nodes.len(),
-            lag: queues.values().map(|queue| queue.lag).fold(0.0, f64::max),
+            duty: word(server.duty),
+            lag: match server.duty {
+                Duty::Watches => server.watched_lag.as_secs_f64(),
+                _ => queues.values().map(|queue| queue.lag).fold(0.0, f64::max),
+            },
             waiting: queues.values().map(|queue| queue.length).sum(),
             dropped: server.dropped.iter().sum(),
             queues,
