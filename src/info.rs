@@ -93,6 +93,11 @@ pub fn write(info: &mut InfoWriter, for_crash_report: bool) {
         info.field(c"suspect_diff", counters.suspect_diff);
         info.field(c"truncated", counters.truncated);
     }
+    if info.section(c"imports") {
+        info.field(c"imported", counters.imported);
+        info.field(c"import_duplicates", counters.import_duplicates);
+        info.field(c"import_refused", counters.import_refused);
+    }
     if info.section(c"refused") {
         for reason in RejectReason::ALL {
             info.field(

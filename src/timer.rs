@@ -256,7 +256,7 @@ fn sweep(
     };
     progress
         .queue_sizes
-        .add(location, stored.node.contents().bytes);
+        .add(location, stored.node.evictable_bytes());
     note_ids(&stored.node, progress);
     if is_ready {
         blocking::node_changed(ctx, &name, &mut stored.node, env.now);

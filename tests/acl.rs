@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use redis::Connection;
 use testkit::*;
 
-const REPORTS: [&str; 7] = [
+const REPORTS: [&str; 8] = [
     "AGG.STAT NODE m 1",
     "AGG.MSTAT NODE VALUES m 1",
     "AGG.HIST NODE m VALUES 1 2",
     "AGG.LOG NODE hello",
     "AGG.ERROR NODE broken KEY e",
     "AGG.REALITY NODE k m {}",
+    r#"AGG.IMPORT NODE LOG 1 {"node":"NODE","queue":"LOG","id":1}"#,
     "AGG.FORGET NODE METRIC m",
 ];
 
@@ -47,7 +48,7 @@ const ELSE: [&str; 7] = [
 const APPLY: &str = "AGG.APPLY NODE payload";
 
 const REPORTER: &str =
-    "+agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.forget";
+    "+agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.import +agg.forget";
 const POLLER: &str = "+agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue";
 const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info +agg.help";
 

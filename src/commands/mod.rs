@@ -10,7 +10,7 @@ use aggregator_core::command::{COMMANDS, CommandSpec};
 use run::{fetch, read, report, write};
 
 /// Returns all commands with their handlers.
-pub fn commands() -> [(&'static CommandSpec, Handler); 20] {
+pub fn commands() -> [(&'static CommandSpec, Handler); 21] {
     macro_rules! row {
         ($command:ident, $run:ident) => {
             (
@@ -27,6 +27,7 @@ pub fn commands() -> [(&'static CommandSpec, Handler); 20] {
         row!(Log, report),
         row!(Error, report),
         row!(Reality, report),
+        row!(Import, write),
         row!(Forget, write),
         row!(Requeue, write),
         row!(Pop, write),

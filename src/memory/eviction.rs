@@ -1,7 +1,7 @@
 //! Eviction: dropping the oldest records until a change fits below the memory limits.
 //!
 //! A write that may not fit first drops the oldest records of the largest of all MIN, HOUR and LOG queues of the
-//! server: at most about [`SLICE`] for one command, and none if that is not enough. Then the change runs under memory
+//! server (but no imported ones): at most about [`SLICE`] for one command, and none if that is not enough. Then the change runs under memory
 //! pressure: the core counts what it uses and rejects what is new. `agg.max-node-memory` limits each node likewise;
 //! below that limit the node's own queues are evicted.
 //!
@@ -160,7 +160,7 @@ fn drop_own(
     max: u64,
     env: &Env,
 ) -> bool {
-    let bytes = stored.node.contents().bytes;
+    let bytes = stored.node.evictable_bytes();
     let Some(queue) = QUEUES.into_iter().max_by_key(|q| bytes[*q as usize]) else {
         return false;
     };
@@ -243,11 +243,11 @@ impl Eviction<'_> {
         let Content::Value(stored) = key.content::<StoredNode>() else {
             return 0;
         };
-        let before = stored.node.contents().bytes[queue as usize];
+        let before = stored.node.evictable_bytes()[queue as usize];
         transaction::change(ctx, &name, stored, self.env, None, |node, exec| {
             node.drop_oldest(queue, bytes, self.limit, exec)
         });
-        before.saturating_sub(stored.node.contents().bytes[queue as usize])
+        before.saturating_sub(stored.node.evictable_bytes()[queue as usize])
     }
 }
 
@@ -263,7 +263,7 @@ fn evictable_queues<'l>(
     for location in locations {
         let bytes = read_node(ctx, location, |stored| {
             let is_evictable = !stored.is_importing() && !stored.node.is_unfinished();
-            is_evictable.then(|| stored.node.contents().bytes)
+            is_evictable.then(|| stored.node.evictable_bytes())
         });
         if let Some(bytes) = bytes.flatten() {
             queues.extend(QUEUES.map(|queue| (bytes[queue as usize], location, queue)));

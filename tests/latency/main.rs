@@ -7,6 +7,7 @@
 //! counts if it is less. An algorithm that is not linear is slow every time.
 
 mod drain;
+mod import;
 mod internal;
 mod read;
 mod report;
@@ -50,6 +51,14 @@ const CASES: &[Cases] = &[
         ],
     ),
     ("AGG.REALITY", &[report::reality_with_long_json_stays_short]),
+    (
+        "AGG.IMPORT",
+        &[
+            import::import_of_many_records_stays_short,
+            import::import_of_long_records_stays_short,
+            import::import_into_many_gaps_stays_short,
+        ],
+    ),
     (
         "AGG.FORGET",
         &[report::forget_stays_short_whatever_is_still_to_be_dropped],

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const INFO: &str = "metrics errors realities bytes min-window hour-window inc-slot forgotten sources late late-min late-hour forgotten-dropped sources-dropped clock-back suspect-diff truncated \
+const INFO: &str = "metrics errors realities bytes min-window hour-window inc-slot forgotten sources late late-min late-hour forgotten-dropped sources-dropped clock-back suspect-diff truncated imported import-duplicates import-refused \
                     refused queues";
 
 const QUEUE: &str = "length bytes oldest leased dropped";
@@ -19,7 +19,8 @@ fn info_of_a_node_has_its_fields_in_order() {
         assert_eq!(names(&info), INFO);
         let rejected = at(&info, "refused").unwrap();
         assert_eq!(matches!(rejected, Value::Map(_)), is_map);
-        let reasons = "argument future type max-series max-realities max-memory max-node-memory";
+        let reasons =
+            "argument future type max-series max-realities max-memory max-node-memory queue-import";
         assert_eq!(names(rejected), reasons);
         let queues = at(&info, "queues").unwrap();
         assert_eq!(matches!(queues, Value::Map(_)), is_map);
@@ -156,12 +157,14 @@ fn info_agg_has_its_fields_in_order() {
         expected.extend(QUEUE.split(' ').map(|field| format!("{queue}_{field}")));
     }
     expected.extend(
-        "late late_min late_hour forgotten_dropped sources_dropped clock_back suspect_diff truncated"
+        "late late_min late_hour forgotten_dropped sources_dropped clock_back suspect_diff truncated \
+         imported import_duplicates import_refused"
             .split(' ')
             .map(str::to_owned),
     );
     for reason in
-        "argument future type max_series max_realities max_memory max_node_memory".split(' ')
+        "argument future type max_series max_realities max_memory max_node_memory queue_import"
+            .split(' ')
     {
         expected.push(format!("refused_{reason}"));
     }

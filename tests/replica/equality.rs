@@ -81,6 +81,9 @@ fn busy_primary_covers_everything_that_is_compared() {
             "agg_late_hour",
             "agg_truncated",
             "agg_sources_dropped",
+            "agg_imported",
+            "agg_import_duplicates",
+            "agg_import_refused",
         ];
         fields
             .iter()

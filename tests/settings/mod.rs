@@ -8,7 +8,7 @@ use redis::Value;
 use testkit::*;
 
 /// Name, default, minimum and maximum; sizes in bytes.
-const SETTINGS: [(&str, i64, i64, i64); 23] = [
+const SETTINGS: [(&str, i64, i64, i64); 24] = [
     ("max-memory", 256 << 20, 1 << 20, 1 << 40),
     ("max-node-memory", 0, 0, 1 << 40),
     ("max-series", 20_000, 1, 100_000_000),
@@ -18,6 +18,7 @@ const SETTINGS: [(&str, i64, i64, i64); 23] = [
     ("queue-min", 64 << 20, 1024, 1 << 40),
     ("queue-hour", 32 << 20, 1024, 1 << 40),
     ("queue-log", 16 << 20, 1024, 1 << 40),
+    ("queue-import", 64 << 20, 1024, 1 << 40),
     ("max-item-size", 64 << 10, 64, 16 << 20),
     ("min-window", 300, 1, 28 * 86_400),
     ("hour-window", 3600, 1, 28 * 86_400),

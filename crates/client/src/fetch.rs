@@ -6,7 +6,7 @@ use aggregator_protocol::{NodeName, Queue, RecordFormat};
 
 use crate::command::{Ack, Cmd, Command, Fetch, Nack};
 
-pub use crate::command::{FetchedRecord, read_records};
+pub use crate::command::{FetchedRecord, read_floored_records, read_records};
 
 /// The records to fetch from each node.
 #[derive(Clone, Debug)]

@@ -19,11 +19,13 @@ pub enum RejectReason {
     Memory,
     /// Not enough memory below `max-node-memory`.
     NodeMemory,
+    /// Imported records beyond `queue-import`, or too many gaps between their ids.
+    QueueImport,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [RejectReason; 7] = [
+    pub const ALL: [RejectReason; 8] = [
         RejectReason::Argument,
         RejectReason::Future,
         RejectReason::Type,
@@ -31,6 +33,7 @@ impl RejectReason {
         RejectReason::Objects,
         RejectReason::Memory,
         RejectReason::NodeMemory,
+        RejectReason::QueueImport,
     ];
 
     /// The name of its counter.
@@ -43,6 +46,7 @@ impl RejectReason {
             RejectReason::Objects => "max-realities",
             RejectReason::Memory => "max-memory",
             RejectReason::NodeMemory => "max-node-memory",
+            RejectReason::QueueImport => "queue-import",
         }
     }
 }
@@ -116,8 +120,14 @@ pub struct Counters {
     pub suspect_diff: u64,
     /// Free texts that were cut.
     pub truncated: u64,
+    /// Records of other servers that AGG.IMPORT accepted.
+    pub imported: u64,
+    /// Those that it was given again.
+    pub import_duplicates: u64,
+    /// Those for which there was no space.
+    pub import_refused: u64,
     /// Rejections by [`RejectReason`].
-    pub rejected: [u64; 7],
+    pub rejected: [u64; 8],
     /// Drops by [`Dropped`].
     pub dropped: [Count; 6],
     /// Drops by [`Queue`].
@@ -136,6 +146,9 @@ impl Counters {
             clock_back,
             suspect_diff,
             truncated,
+            imported,
+            import_duplicates,
+            import_refused,
             rejected,
             dropped,
             dropped_from,
@@ -149,6 +162,9 @@ impl Counters {
         add(clock_back, &counts.clock_back);
         add(suspect_diff, &counts.suspect_diff);
         add(truncated, &counts.truncated);
+        add(imported, &counts.imported);
+        add(import_duplicates, &counts.import_duplicates);
+        add(import_refused, &counts.import_refused);
         rejected
             .iter_mut()
             .zip(&counts.rejected)

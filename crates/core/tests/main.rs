@@ -5,6 +5,7 @@ mod columns;
 mod formats;
 mod histogram;
 mod histories;
+mod imports;
 mod model;
 mod replica;
 mod sequence;

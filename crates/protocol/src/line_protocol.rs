@@ -46,6 +46,30 @@ pub struct Line<'a> {
 
 /// Appends the line, without a newline.
 pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
+    write_line(out, line, |out, ours| {
+        let is_taken = |name: &[u8]| is_field(name, line);
+        if is_plain(line.tags) && tags::iter(line.tags).all(|(name, _)| !is_taken(name)) {
+            merge(out, ours, line.tags);
+        } else {
+            sort(out, ours, tags::iter(line.tags), is_taken);
+        }
+    });
+}
+
+/// Appends the line, without a newline, with tags that are names and values in place of a list; a tag without a value
+/// has none. Names are not empty. Of a list in canonical form the line is the same.
+pub fn write_tagged<'t>(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    tags: impl Iterator<Item = (&'t [u8], Option<&'t [u8]>)>,
+) {
+    write_line(out, line, |out, ours| {
+        sort(out, ours, tags, |name| is_field(name, line));
+    });
+}
+
+/// Appends the line, without a newline. `write_tags` appends the module's tags and those of the user.
+fn write_line(out: &mut Vec<u8>, line: &Line<'_>, write_tags: impl FnOnce(&mut Vec<u8>, Ours<'_>)) {
     let mut parts = line.metric.splitn(2, |b| *b == b'@');
     write_measurement(out, parts.next().unwrap_or_default());
     let instance = clean(parts.next().unwrap_or_default());
@@ -62,12 +86,7 @@ pub fn write(out: &mut Vec<u8>, line: &Line<'_>) {
         (b"node", &node),
         (b"window", window),
     ];
-    let is_taken = |name: &[u8]| is_field(name, line);
-    if is_plain(line.tags) && tags::iter(line.tags).all(|(name, _)| !is_taken(name)) {
-        merge(out, ours, line.tags);
-    } else {
-        sort(out, ours, line.tags, is_taken);
-    }
+    write_tags(out, ours);
     write_field(out, b" avg=", line.avg);
     write_field(out, b",max=", line.max);
     write_field(out, b",min=", line.min);
@@ -175,10 +194,15 @@ fn merge(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8]) {
 }
 
 /// Merges the module's tags with any others.
-fn sort(out: &mut Vec<u8>, ours: Ours<'_>, tags: &[u8], is_taken: impl Fn(&[u8]) -> bool) {
+fn sort<'t>(
+    out: &mut Vec<u8>,
+    ours: Ours<'_>,
+    tags: impl Iterator<Item = (&'t [u8], Option<&'t [u8]>)>,
+    is_taken: impl Fn(&[u8]) -> bool,
+) {
     let ours = ours.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
     let mut all = ours.to_vec();
-    for (name, value) in tags::iter(tags) {
+    for (name, value) in tags {
         let value = value.map_or(Cow::Borrowed(&b"true"[..]), clean);
         all.push((free_name(name, &is_taken), value));
     }
@@ -393,7 +417,7 @@ mod tests {
                 let ours: Ours<'_> = [(b"instance", instance.as_bytes()), (b"node", b"n"), (b"window", b"300s")];
                 let (mut merged, mut sorted) = (Vec::new(), Vec::new());
                 merge(&mut merged, ours, &tags);
-                sort(&mut sorted, ours, &tags, is_reserved);
+                sort(&mut sorted, ours, tags::iter(&tags), is_reserved);
                 prop_assert_eq!(String::from_utf8(merged), String::from_utf8(sorted));
             }
         }

@@ -2,13 +2,13 @@
 
 use redis::Value;
 
-use crate::command::ask;
+use crate::command::{ask, send, words};
 use crate::reply::{at, int};
 use crate::server::Server;
 use crate::wait::now_ms;
 
 /// Gives a node something of everything: open and closed windows, and in every queue records that are pending, leased
-/// and consumed.
+/// and consumed; some of them imported.
 pub fn fill(connection: &mut redis::Connection, node: &str) {
     let old = now_ms() - 4 * 3_600_000;
     let (second, third) = (old + 60_000, old + 7_200_000);
@@ -43,6 +43,30 @@ pub fn fill(connection: &mut redis::Connection, node: &str) {
     ] {
         ask::<Value>(connection, &line);
     }
+    let id = now_ms() * 1000 - 5_000_000;
+    for line in [
+        format!(
+            "AGG.IMPORT {node} LOG {}{}",
+            imported(node, "LOG", id),
+            imported(node, "LOG", id + 7)
+        ),
+        format!("AGG.ACK {node} LOG {}", id + 7),
+        format!(
+            "AGG.IMPORT {node} MIN FLOOR {id}{}",
+            imported(node, "MIN", id)
+        ),
+        format!("AGG.IMPORT {node} HOUR{}", imported(node, "HOUR", id)),
+    ] {
+        send::<Value>(connection, &words(&line)).unwrap();
+    }
+}
+
+/// Returns the id and the text of a record for AGG.IMPORT, each after a blank.
+pub fn imported(node: &str, queue: &str, id: i64) -> String {
+    let values = r#""metric":"m","window":300,"start":0,"count":1,"sum":1.5,"avg":1.5,"min":1.5,"max":1.5,"last":1.5"#;
+    format!(
+        r#" {id} '{{"node":"{node}","queue":"{queue}","id":{id},{values},"tags":{{"a b":true}}}}'"#
+    )
 }
 
 /// Settings that keep windows open for an hour, as far as four windows reach. A delay that long needs windows of 20

@@ -4,6 +4,7 @@
 use redis::{Cmd, Connection, Value};
 
 use crate::command::{send, words};
+use crate::node::imported;
 use crate::random::Random;
 use crate::reply::queued_records;
 use crate::server::Server;
@@ -12,7 +13,7 @@ use crate::wait::now_ms;
 /// Settings of a primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are
 /// reached.
 pub const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \
-    min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb max-series 40 max-errors 12 \
+    min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb queue-import 4kb max-series 40 max-errors 12 \
     max-realities 6 max-sources 4 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
 
 /// Settings of replicas, each of which would decide everything differently.
@@ -200,7 +201,7 @@ impl RandomWorkload {
         };
         let hist = r.word(&["", "", " HIST"]);
         let long = "y".repeat(r.below(200));
-        match r.below(12) {
+        match r.below(13) {
             0 | 1 => {
                 let option = r.word(&["", "", " ADD", " TIMES 3"]);
                 format!(
@@ -265,6 +266,18 @@ impl RandomWorkload {
                     "AGG.HIST {node} m{}{totals}{tags}{at}{seq} VALUES{pairs}",
                     r.below(30)
                 )
+            }
+            11 => {
+                let queue = r.word(&["MIN", "HOUR", "LOG", "ERROR", "REALITY"]);
+                // Some are duplicates, late, or of one range.
+                let first = (now_ms() - r.below(3000) as i64) / 100 * 100_000 + r.below(9) as i64;
+                let floor = match r.below(3) {
+                    0 => format!(" FLOOR {}", first - 1_000_000),
+                    _ => String::new(),
+                };
+                let ids = (first..).step_by(1 + r.below(2)).take(1 + r.below(5));
+                let records: String = ids.map(|id| imported(node, queue, id)).collect();
+                format!("AGG.IMPORT {node} {queue}{floor}{records}")
             }
             _ => {
                 let what = r.word(&["METRIC m", "METRIC d", "METRIC i", "ERROR e", "REALITY o"]);

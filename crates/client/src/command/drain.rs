@@ -20,22 +20,40 @@ pub struct FetchedRecord {
     pub record: Vec<u8>,
 }
 
-/// Reads the reply of AGG.FETCH, AGG.POP and AGG.PEEK; none if it is not one. A nil is no records.
+/// Reads the reply of AGG.FETCH, AGG.POP and AGG.PEEK; none if it is not one. A nil is no records. Floors are left out.
 pub fn read_records(reply: Value) -> Option<Vec<FetchedRecord>> {
-    reply::items(reply)?
-        .into_iter()
-        .map(fetched_record)
+    let records = reply::items(reply)?.into_iter();
+    records
+        .map(|value| Some(fetched_record(value)?.0))
         .collect()
 }
 
-fn fetched_record(value: Value) -> Option<FetchedRecord> {
-    let [queue, id, deliveries, record] = reply::items(value)?.try_into().ok()?;
-    Some(FetchedRecord {
+/// Reads the reply of AGG.FETCH with the option WITHFLOOR: records, each with the floor of its queue; none if it is not
+/// one.
+pub fn read_floored_records(reply: Value) -> Option<Vec<(FetchedRecord, i64)>> {
+    let records = reply::items(reply)?.into_iter();
+    records
+        .map(|value| {
+            let (record, floor) = fetched_record(value)?;
+            Some((record, floor?))
+        })
+        .collect()
+}
+
+fn fetched_record(value: Value) -> Option<(FetchedRecord, Option<i64>)> {
+    let mut items = reply::items(value)?;
+    let floor = match items.len() {
+        5 => Some(reply::int(&items.pop()?)?),
+        _ => None,
+    };
+    let [queue, id, deliveries, record] = items.try_into().ok()?;
+    let record = FetchedRecord {
         queue: Queue::from_name(&reply::bytes(queue)?)?,
         id: reply::int(&id)?,
         deliveries: count(&deliveries)?,
         record: reply::bytes(record)?,
-    })
+    };
+    Some((record, floor))
 }
 
 fn write_queues(cmd: &mut Cmd, node: &[u8], queues: &[Queue]) {
@@ -97,6 +115,12 @@ impl<'a> Fetch<'a> {
         self.format = Some(format);
         self
     }
+
+    /// Asks for the floor of the queue with each record, for [`Import`](super::Import): no record with a lower id will
+    /// become available in the queue, except for those that are in it now.
+    pub fn with_floor(self) -> FetchWithFloor<'a> {
+        FetchWithFloor(self)
+    }
 }
 
 impl Command for Fetch<'_> {
@@ -113,6 +137,24 @@ impl Command for Fetch<'_> {
 
     fn read_reply(&self, reply: Value) -> Option<Vec<FetchedRecord>> {
         read_records(reply)
+    }
+}
+
+/// AGG.FETCH with the option WITHFLOOR: records, each with the floor of its queue.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchWithFloor<'a>(Fetch<'a>);
+
+impl Command for FetchWithFloor<'_> {
+    type Output = Vec<(FetchedRecord, i64)>;
+    const NAME: &'static str = "AGG.FETCH";
+
+    fn write_args(&self, cmd: &mut Cmd) {
+        self.0.write_args(cmd);
+        cmd.arg("WITHFLOOR");
+    }
+
+    fn read_reply(&self, reply: Value) -> Option<Vec<(FetchedRecord, i64)>> {
+        read_floored_records(reply)
     }
 }
 

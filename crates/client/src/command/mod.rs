@@ -14,6 +14,7 @@ mod drain;
 mod error;
 mod fields;
 mod hist;
+mod import;
 mod info;
 mod level;
 mod log;
@@ -28,9 +29,13 @@ mod sample;
 use crate::reply::Value;
 
 pub use cmd::{Arg, Cmd};
-pub use drain::{Ack, Extend, Fetch, FetchedRecord, Nack, Peek, Pop, Requeue, read_records};
+pub use drain::{
+    Ack, Extend, Fetch, FetchWithFloor, FetchedRecord, Nack, Peek, Pop, Requeue,
+    read_floored_records, read_records,
+};
 pub use error::{Error, ErrorType, Occurrence, StoredError};
 pub use hist::Hist;
+pub use import::Import;
 pub use info::{Info, NodeInfo, QueueInfo};
 pub use level::{InvalidLevel, Level};
 pub use log::Log;

@@ -61,6 +61,16 @@ impl<'a, 's> Args<'a, 's> {
         self.now.ms()
     }
 
+    /// Returns the server's clock, Unix microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.now.wall_us
+    }
+
+    /// Returns the next argument without taking it.
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.rest.first().copied()
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()

@@ -98,6 +98,7 @@ pub(super) struct Fetch {
     lease_ms: u64,
     /// The longest wait, milliseconds; 0: without limit.
     pub block_ms: Option<u64>,
+    with_floor: bool,
 }
 
 impl Fetch {
@@ -106,11 +107,13 @@ impl Fetch {
             records: RecordArgs::parse(args)?,
             lease_ms: LEASE_MS,
             block_ms: None,
+            with_floor: false,
         };
         while !args.is_empty() {
             match args.option()? {
                 "LEASE" => fetch.lease_ms = args.integer("LEASE", 1..=MAX_MS)?,
                 "BLOCK" => fetch.block_ms = Some(args.integer("BLOCK", 0..=MAX_MS)?),
+                "WITHFLOOR" => fetch.with_floor = true,
                 option => fetch.records.option(option, args)?,
             }
         }
@@ -125,7 +128,8 @@ impl Fetch {
         ctx: &mut WriteContext<'_>,
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        let batch = node.fetch(self.records.selection(), self.lease_ms, name, ctx);
+        let records = self.records.selection();
+        let batch = node.fetch(records, self.lease_ms, self.with_floor, name, ctx);
         // Records are available but none was leased: there is no memory for another lease.
         if batch.is_empty() && node.available(&self.records.queues, ctx.now) {
             ctx.memory.requested = LEASE_COST;

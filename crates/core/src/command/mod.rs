@@ -4,6 +4,7 @@ mod args;
 mod columns;
 mod drain;
 mod hist;
+mod import;
 mod mstat;
 mod names;
 mod read;
@@ -29,6 +30,7 @@ pub enum Command {
     Log,
     Error,
     Reality,
+    Import,
     Forget,
     Requeue,
     Pop,
@@ -45,13 +47,14 @@ pub enum Command {
 
 impl Command {
     /// All commands.
-    pub const ALL: [Command; 18] = [
+    pub const ALL: [Command; 19] = [
         Command::Stat,
         Command::Mstat,
         Command::Hist,
         Command::Log,
         Command::Error,
         Command::Reality,
+        Command::Import,
         Command::Forget,
         Command::Requeue,
         Command::Pop,
@@ -78,7 +81,13 @@ impl Command {
 
     /// Returns `true` if it creates a node that does not exist.
     pub fn creates(self) -> bool {
-        use Command::{Error, Hist, Log, Mstat, Reality, Stat};
-        matches!(self, Stat | Mstat | Hist | Log | Error | Reality)
+        use Command::{Error, Hist, Import, Log, Mstat, Reality, Stat};
+        matches!(self, Stat | Mstat | Hist | Log | Error | Reality | Import)
+    }
+
+    /// Returns `true` if records may be evicted to free memory for it. An import never evicts any: its sender still has
+    /// the records, and takes them back.
+    pub fn may_evict(self) -> bool {
+        self != Command::Import
     }
 }

@@ -5,13 +5,13 @@
 
 use super::args::Args;
 use super::drain::LeaseOp;
-use super::{Command, drain, hist, mstat, names, read, report, stat};
+use super::{Command, drain, hist, import, mstat, names, read, report, stat};
 use crate::ages::Ages;
 use crate::context::{ExecContext, WriteContext};
 use crate::counters::Counters;
 use crate::error::CommandError;
 use crate::model::{Queue, Sequence};
-use crate::node::{Admission, Node};
+use crate::node::{Admission, NEW_NODE, Node};
 use crate::reply::Reply;
 use crate::settings::Settings;
 use crate::time::Now;
@@ -30,6 +30,7 @@ enum Parsed<'a> {
     Log(report::Log<'a>),
     Error(Box<report::ErrorReport<'a>>),
     Reality(report::Reality<'a>),
+    Import(import::Import<'a>),
     Forget(names::Forget<'a>),
     Requeue(names::Requeue),
     Pop(drain::Pop),
@@ -48,9 +49,6 @@ pub struct RunOutcome {
     /// A record became available in a queue: clients that wait for one are to be woken.
     pub ready: bool,
 }
-
-/// The cost of an empty node.
-const NEW_NODE: u64 = 8 << 10;
 
 /// The longest wait of a FETCH with BLOCK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +82,7 @@ impl<'a> Request<'a> {
             Command::Log => Parsed::Log(report::Log::parse(args)?),
             Command::Error => Parsed::Error(Box::new(report::ErrorReport::parse(args)?)),
             Command::Reality => Parsed::Reality(report::Reality::parse(args)?),
+            Command::Import => Parsed::Import(import::Import::parse(node, args)?),
             Command::Forget => Parsed::Forget(names::Forget::parse(args)?),
             Command::Requeue => Parsed::Requeue(names::Requeue::parse(args)?),
             Command::Pop => Parsed::Pop(drain::Pop::parse(args)?),
@@ -126,6 +125,7 @@ impl<'a> Request<'a> {
                 Parsed::Log(r) => r.cost(),
                 Parsed::Error(r) => r.cost(node, closely),
                 Parsed::Reality(r) => r.cost(node, closely, settings),
+                Parsed::Import(r) => r.cost(),
                 Parsed::Requeue(r) => node.map_or(0, |node| r.cost(node, closely)),
                 Parsed::Forget(r) => node.map_or(0, |node| r.cost(node, closely)),
                 _ => 0,
@@ -237,6 +237,7 @@ impl<'a> Request<'a> {
             Parsed::Log(r) => r.run(node, ctx, reply),
             Parsed::Error(r) => r.run(node, ctx, reply),
             Parsed::Reality(r) => r.run(node, ctx, reply)?,
+            Parsed::Import(r) => r.run(node, ctx, reply)?,
             Parsed::Forget(r) => r.run(node, ctx, reply),
             Parsed::Requeue(r) => r.run(node, ctx, reply)?,
             Parsed::Pop(r) => r.run(name, node, ctx, reply),

@@ -156,7 +156,7 @@ const fn read(
 }
 
 /// All commands: in the order of [`super::Command`], and AGG.HELP and AGG.APPLY behind them.
-pub static COMMANDS: [CommandSpec; 20] = [
+pub static COMMANDS: [CommandSpec; 21] = [
     report(
         "AGG.STAT",
         "Adds a sample to a metric.",
@@ -249,6 +249,17 @@ pub static COMMANDS: [CommandSpec; 20] = [
             Arg::integer("seconds").after("TTL").optional(),
         ],
     ),
+    report(
+        "AGG.IMPORT",
+        "Queues records that another server delivered, once each; returns how many are stored now.",
+        "O(n log n), n being the number of records",
+        &[
+            NODE,
+            QUEUE,
+            Arg::integer("floor").after("FLOOR").optional(),
+            Arg::block("records", &[Arg::integer("id"), Arg::text("record")]).multiple(),
+        ],
+    ),
     CommandSpec {
         // Not deny-oom: it is a way out where memory is full.
         flags: &[Flag::Write, Flag::Fast],
@@ -294,6 +305,7 @@ pub static COMMANDS: [CommandSpec; 20] = [
                     .shown_as("ms")
                     .optional(),
                 FORMAT,
+                Arg::word("withfloor", "WITHFLOOR").optional(),
             ],
         )
     },
@@ -446,6 +458,11 @@ mod tests {
                 -5,
                 "node key model json [TAGS tags] [AT ms] [TTL seconds]",
             ),
+            (
+                "AGG.IMPORT",
+                -5,
+                "node queue [FLOOR floor] id record [id record ...]",
+            ),
             ("AGG.FORGET", 4, "node METRIC|ERROR|REALITY name"),
             ("AGG.REQUEUE", -3, "node ERROR|REALITY [MATCH glob]"),
             (
@@ -456,7 +473,7 @@ mod tests {
             (
                 "AGG.FETCH",
                 -3,
-                "node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE]",
+                "node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE] [WITHFLOOR]",
             ),
             ("AGG.ACK", -4, "node queue id [id ...]"),
             ("AGG.NACK", -4, "node queue id [id ...]"),

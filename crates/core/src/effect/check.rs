@@ -4,8 +4,8 @@
 use super::read::{Change, Payload};
 use crate::codec::tags::check_tags;
 use crate::error::DecodeError;
-use crate::model::Sample;
 use crate::model::histogram::max_heap_bytes;
+use crate::model::{Sample, imported_record};
 
 /// The bytes that a metric takes besides if its windows have histograms: the blocks that lead to these.
 const HIST_METRIC: u64 = 512;
@@ -39,6 +39,12 @@ fn check(change: &mut Change<'_>, is_version_1: bool) -> Result<(), DecodeError>
     if let Change::Reality { report, .. } = change {
         report.check()?;
     }
+    if let Change::Import { queue, records, .. } = change {
+        for (id, text) in records.iter() {
+            imported_record::check(text, *queue, id, None)
+                .map_err(|_| DecodeError("an invalid imported record"))?;
+        }
+    }
     match change.tags_mut() {
         Some(tags) => check_tags(tags, is_version_1),
         None => Ok(()),
@@ -51,6 +57,8 @@ fn check(change: &mut Change<'_>, is_version_1: bool) -> Result<(), DecodeError>
 pub(crate) struct Work {
     slots: u64,
     tag_bytes: u64,
+    /// The largest id that is imported, or floor.
+    pub imported_id: u64,
 }
 
 impl Work {
@@ -68,6 +76,9 @@ impl Work {
             | Change::ForgetErrors(slots)
             | Change::End { slots, .. }
             | Change::Requeue { slots, .. } => self.slots += slots.total(),
+            Change::Import { floor, records, .. } => {
+                self.imported_id = self.imported_id.max(records.last).max(*floor);
+            }
             _ => {}
         }
     }

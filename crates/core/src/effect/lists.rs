@@ -1,4 +1,4 @@
-//! The lists of effects: slots as runs, and ids as differences.
+//! The lists of effects: slots as runs, ids as differences, and imported records.
 
 use crate::codec::bytes::Reader;
 use crate::error::DecodeError;
@@ -95,6 +95,46 @@ impl<'a> Ids<'a> {
                 false => Delivery::default(),
             };
             Some((id, delivery))
+        })
+    }
+}
+
+/// A list of records of another server, whose ids grow strictly.
+#[derive(Clone, Debug)]
+pub(crate) struct Records<'a> {
+    count: u64,
+    bytes: &'a [u8],
+    /// The largest id.
+    pub last: u64,
+}
+
+impl<'a> Records<'a> {
+    pub fn read(r: &mut Reader<'a>) -> Result<Records<'a>, DecodeError> {
+        let count = r.u64()?;
+        let start = *r;
+        let mut last = 0u64;
+        for _ in 0..count {
+            let id = last.saturating_add(r.u64()?);
+            if id <= last || id > crate::id::MAX_ID {
+                return Err(DecodeError("an id is out of range"));
+            }
+            last = id;
+            r.bytes()?;
+        }
+        Ok(Records {
+            count,
+            bytes: start.up_to(r),
+            last,
+        })
+    }
+
+    /// Returns the ids and texts.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+        let mut reader = Reader::new(self.bytes);
+        let mut id = 0;
+        (0..self.count).map_while(move |_| {
+            id += reader.u64().ok()?;
+            Some((id, reader.bytes().ok()?))
         })
     }
 }

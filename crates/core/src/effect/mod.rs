@@ -84,6 +84,7 @@ mod code {
     pub const DROP_SOURCES: u8 = 19;
     pub const HALVE_HISTOGRAMS: u8 = 20;
     pub const HIST: u8 = 21;
+    pub const IMPORT: u8 = 22;
 }
 
 /// The bits of a sample's flags.
@@ -374,6 +375,19 @@ impl Effects {
         if n > 0 {
             self.begun().push(code::DROP_SOURCES);
             put_u64(&mut self.bytes, n.into());
+        }
+    }
+
+    /// Raises the mark of a queue and accepts records of another server, whose ids grow strictly.
+    pub(crate) fn import(&mut self, queue: Queue, floor: u64, records: &[(u64, &[u8])]) {
+        self.begun().extend([code::IMPORT, queue as u8]);
+        put_u64(&mut self.bytes, floor);
+        put_u64(&mut self.bytes, records.len() as u64);
+        let mut before = 0;
+        for (id, text) in records {
+            put_u64(&mut self.bytes, id - before);
+            put_bytes(&mut self.bytes, text);
+            before = *id;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading effects: the form of a payload is checked to its end before anything is changed.
 
-use super::lists::{Ids, Slots};
+use super::lists::{Ids, Records, Slots};
 use super::{VERSION, code, flag as bit};
 use crate::codec::bytes::{Reader, put_i64, put_u64};
 use crate::error::DecodeError;
@@ -77,6 +77,11 @@ pub(crate) enum Change<'a> {
     AckErrors(Ids<'a>),
     Sequence(Sequence<'a>),
     DropSources(u32),
+    Import {
+        queue: Queue,
+        floor: u64,
+        records: Records<'a>,
+    },
     /// Windows that close after this are not kept in the history.
     NoHistory,
 }
@@ -198,6 +203,11 @@ impl<'a> Payload<'a> {
             code::ACK_ERRORS => Change::AckErrors(Ids::read(r, true)?),
             code::SEQUENCE => Change::Sequence(Sequence::read(r)?),
             code::DROP_SOURCES => Change::DropSources(r.u32()?),
+            code::IMPORT => Change::Import {
+                queue: queue(r)?,
+                floor: r.id()?,
+                records: Records::read(r)?,
+            },
             code::NO_HISTORY => Change::NoHistory,
             _ => return Err(DecodeError("an unknown effect")),
         }))

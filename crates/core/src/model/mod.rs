@@ -3,6 +3,7 @@
 mod aggregate;
 mod closed_window;
 pub mod histogram;
+pub(crate) mod imported_record;
 mod item_kind;
 mod log_entry;
 mod object_report;

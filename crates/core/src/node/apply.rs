@@ -67,7 +67,7 @@ impl Node {
         }
         let mut payload = Payload::open(blob)?;
         let work = payload.check()?;
-        if payload.first_id > max_id {
+        if payload.first_id.max(work.imported_id) > max_id {
             return Err(DecodeError("an id is too far ahead of the clock"));
         }
         // The work of a payload from a primary or a file was limited where it was decided; that of a client is limited
@@ -210,6 +210,11 @@ impl Node {
             Change::DropSources(n) => {
                 self.sources.evict(n);
             }
+            Change::Import {
+                queue,
+                floor,
+                records,
+            } => queues.import_all(queue, floor, records.iter(), apply),
             Change::AckErrors(ids) => {
                 ids.iter()
                     .for_each(|(id, acked)| self.remove_record(Queue::Error, id, Some(acked)));

@@ -16,6 +16,7 @@ use crate::node::metric::history::History;
 use crate::node::metric::older::OlderWindow;
 use crate::node::metric::storage::Metric;
 use crate::node::queue::fifo::{AHEAD, PACKED, max_cost_of};
+use crate::node::queue::imported::Imported;
 use crate::node::sources::{FIRST_SOURCE, Source};
 use crate::node::table::Named;
 use crate::settings::{MAX_OPEN, MIN_OPEN, Settings};
@@ -74,8 +75,17 @@ const SOURCE: u64 = (FIRST_SOURCE + 5 * size_of::<Source>()) as u64 + 256;
 /// An element of the lists, maps and trees of errors, objects and leases, with its place there.
 const ELEMENT: u64 = 512;
 
+/// The cost of an empty node.
+pub(crate) const NEW_NODE: u64 = 8 << 10;
+
 /// A lease.
 pub(crate) const LEASE_COST: u64 = 160;
+
+/// An imported record besides its text, with its places in the trees of records, ids and returned records.
+const IMPORTED: u64 = 256;
+
+/// What the first imported record of a node, and of a queue, needs besides.
+const FIRST_IMPORTED: u64 = (5 * size_of::<Imported>()) as u64 + 1536;
 
 /// A reference in a queue, with its effect.
 const REFERENCE: u64 = 160;
@@ -188,7 +198,7 @@ impl Node {
         for window in Window::ALL {
             if closings.records[window] > 0 {
                 let free = self.rules.queue_bytes[window as usize]
-                    .saturating_sub(self.queues.bytes(window.queue()));
+                    .saturating_sub(self.queues.own_bytes(window.queue()));
                 let max = free.saturating_add(free / 4).saturating_add(PACKED);
                 let max = max.saturating_add(closings.largest[window]);
                 cost = cost.saturating_add(closings.records[window].min(max) + AHEAD);
@@ -233,6 +243,25 @@ impl Node {
     /// A log entry.
     pub(crate) fn log_cost(len: usize) -> u64 {
         max_cost_of(len + 32) + AHEAD
+    }
+
+    /// An imported record.
+    pub(crate) fn import_cost(len: usize) -> u64 {
+        IMPORTED + alloc_size(len)
+    }
+
+    /// The bytes that an imported record counts for in its queue.
+    pub(crate) fn imported_bytes(len: usize) -> u64 {
+        Imported::cost(len)
+    }
+
+    /// What an import adds besides its records.
+    pub(crate) fn first_import_cost(&self) -> u64 {
+        FIRST_IMPORTED
+            + match self.queues.last_id {
+                0 => NEW_NODE,
+                _ => 0,
+            }
     }
 
     /// A report of any error or object whose texts have `len` bytes.
@@ -373,11 +402,11 @@ impl Node {
         self.closings_cost(&closings)
     }
 
-    /// The bytes of MIN, HOUR and LOG.
+    /// The bytes of MIN, HOUR and LOG that may be evicted.
     pub(super) fn queued(&self) -> u64 {
-        self.queues.bytes(Queue::Min)
-            + self.queues.bytes(Queue::Hour)
-            + self.queues.bytes(Queue::Log)
+        self.queues.own_bytes(Queue::Min)
+            + self.queues.own_bytes(Queue::Hour)
+            + self.queues.own_bytes(Queue::Log)
     }
 
     /// Returns the memory that a change under pressure may still take: what the limit had to spare before, less the
@@ -399,19 +428,21 @@ impl Node {
         let mut freed = 0;
         while freed < bytes {
             let queues = [Queue::Min, Queue::Hour, Queue::Log];
-            let Some(queue) = queues.into_iter().max_by_key(|q| self.queues.bytes(*q)) else {
+            let Some(queue) = queues.into_iter().max_by_key(|q| self.queues.own_bytes(*q)) else {
                 return;
             };
-            let before = self.queues.bytes(queue);
+            let before = self.queues.own_bytes(queue);
             let mut dropped = 0;
-            while self.queues.len(queue) > 0 && before - self.queues.bytes(queue) < bytes - freed {
+            while self.queues.own_len(queue) > 0
+                && before - self.queues.own_bytes(queue) < bytes - freed
+            {
                 self.queues.remove_oldest(queue, 1);
                 dropped += 1;
             }
             if dropped == 0 {
                 return;
             }
-            freed += before - self.queues.bytes(queue);
+            freed += before - self.queues.own_bytes(queue);
             ctx.effects.remove_oldest(queue, dropped);
             let (now_ms, reason) = (ctx.apply.now_ms, ctx.memory.limit.dropped());
             ctx.apply.count(|c: &mut Counters| {

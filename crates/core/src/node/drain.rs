@@ -28,6 +28,8 @@ pub(crate) struct Batch {
     records: Vec<BatchRecord>,
     /// The upper limit of the number of records.
     max: usize,
+    /// The floors of the queues, where the reply has them.
+    floors: Option<[u64; 5]>,
 }
 
 struct BatchRecord {
@@ -44,19 +46,23 @@ impl Batch {
             effort: 0,
             records: Vec::new(),
             max,
+            floors: None,
         }
     }
 
-    /// Writes `[[queue, id, deliveries, record], ...]`.
+    /// Writes `[[queue, id, deliveries, record], ...]`, with the floor of the queue behind each record if wanted.
     pub fn reply(&self, reply: &mut dyn Reply) {
         reply.array(self.records.len());
         let mut start = 0;
         for record in &self.records {
-            reply.array(4);
+            reply.array(4 + usize::from(self.floors.is_some()));
             reply.bulk(record.queue.name().as_bytes());
             reply.int(record.id as i64);
             reply.int(record.deliveries as i64);
             reply.bulk(self.text.get(start..record.end).unwrap_or_default());
+            if let Some(floors) = self.floors {
+                reply.int(floors[record.queue as usize] as i64);
+            }
             start = record.end;
         }
     }
@@ -136,7 +142,7 @@ impl Node {
                 batch.push(queue, id, deliveries, |out| {
                     self.renderer(name, selection.format).record(queue, id, out)
                 });
-                if queue == Queue::Error {
+                if queue == Queue::Error && self.queues.slot_of(queue, id).is_some() {
                     let now = self.delivery_now(id, ctx.apply.now_ms);
                     acked.push((id, now));
                     self.remove_record(queue, id, Some(now));
@@ -151,11 +157,12 @@ impl Node {
         batch
     }
 
-    /// Leases and returns the oldest records, for `lease_ms`.
+    /// Leases and returns the oldest records, for `lease_ms`, and the floors of their queues if wanted.
     pub(crate) fn fetch(
         &mut self,
         selection: Selection<'_>,
         lease_ms: u64,
+        with_floor: bool,
         name: &[u8],
         ctx: &mut WriteContext<'_>,
     ) -> Batch {
@@ -174,6 +181,7 @@ impl Node {
                 self.mark_delivered(queue, id, ctx.apply.now_ms);
             }
         }
+        batch.floors = with_floor.then(|| Queue::ALL.map(|queue| self.queues.floor(queue)));
         batch
     }
 

@@ -9,6 +9,7 @@ mod apply;
 mod cost;
 mod drain;
 mod errors;
+mod import;
 mod index;
 mod metric;
 mod objects;
@@ -23,9 +24,10 @@ mod sweep;
 mod table;
 mod write;
 
-pub(crate) use cost::{HIST_BEYOND_RESERVE, LEASE_COST};
+pub(crate) use cost::{HIST_BEYOND_RESERVE, LEASE_COST, NEW_NODE};
 pub use cost::{HIST_RESERVE, METRIC_RESERVE, NODE_RESERVE};
 pub(crate) use drain::Selection;
+pub(crate) use import::{Import, ImportError, Shortage};
 pub(crate) use read::Scan;
 pub(crate) use sample_cost::CostedSample;
 pub(crate) use sequence::Admission;
@@ -72,8 +74,8 @@ pub struct Node {
     errors: Errors,
     objects: Objects,
     sources: Sources,
-    /// Counts since the start of the server.
-    counters: Counters,
+    /// Counts since the start of the server, in a box as the rules are.
+    counters: Box<Counters>,
     /// What [`Node::take_suspects`] returns.
     suspects: Vec<Box<[u8]>>,
 }
@@ -124,7 +126,7 @@ impl Node {
             errors: Errors::new(seed),
             objects: Objects::new(seed),
             sources: Sources::new(seed),
-            counters: Counters::default(),
+            counters: Box::default(),
             suspects: Vec::new(),
         }
     }
@@ -312,6 +314,14 @@ impl Node {
         }
     }
 
+    /// Returns the bytes of each queue that may be evicted where memory is short. Imported records never are.
+    pub fn evictable_bytes(&self) -> [u64; 5] {
+        Queue::ALL.map(|queue| match queue.is_references() {
+            true => 0,
+            false => self.queues.own_bytes(queue),
+        })
+    }
+
     /// Returns `true` if it contains something else than `before`. Cheaper than comparing [`Node::contents`].
     #[inline]
     pub fn differs(&self, before: &NodeContents) -> bool {
@@ -349,7 +359,10 @@ impl Node {
             + self.sources.len() as usize
             + Queue::ALL
                 .iter()
-                .map(|&q| self.queues.len(q) as usize / 64)
+                .map(|&q| {
+                    let imported = self.queues.imported(q).map_or(0, |i| i.len());
+                    (self.queues.own_len(q) / 64 + imported) as usize
+                })
                 .sum::<usize>()
     }
 }

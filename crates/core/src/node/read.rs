@@ -124,6 +124,9 @@ impl Node {
             ("clock-back", counters.clock_back),
             ("suspect-diff", counters.suspect_diff),
             ("truncated", counters.truncated),
+            ("imported", counters.imported),
+            ("import-duplicates", counters.import_duplicates),
+            ("import-refused", counters.import_refused),
         ];
         reply.map(numbers.len() + 2);
         for (name, value) in numbers {

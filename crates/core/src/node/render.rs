@@ -2,6 +2,7 @@
 
 use crate::codec::json::{write_string, write_tags};
 use crate::model::histogram::Percentile;
+use crate::model::imported_record;
 use crate::model::{LogEntry, Queue, RecordFormat, Window, WindowRecord};
 use crate::node::Node;
 use aggregator_protocol::level;
@@ -27,12 +28,24 @@ impl Renderer<'_> {
     /// Appends the text of a record, if the record exists. Returns the work: the bytes from which the text is made, and
     /// somewhat more for each tag.
     pub fn record(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {
+        let imported = self.node.queues.imported(queue);
+        if let Some(text) = imported.and_then(|imported| imported.get(id)) {
+            return self.imported(text, out);
+        }
         match queue {
             Queue::Min | Queue::Hour => self.window(queue, id, out),
             Queue::Log => self.log(id, out),
             Queue::Error => self.error(id, out),
             Queue::Reality => self.object(id, out),
         }
+    }
+
+    fn imported(&self, text: &[u8], out: &mut Vec<u8>) -> usize {
+        if self.format == RecordFormat::Line {
+            return imported_record::write_line(text, out);
+        }
+        out.extend_from_slice(text);
+        text.len()
     }
 
     fn window(&self, queue: Queue, id: u64, out: &mut Vec<u8>) -> usize {

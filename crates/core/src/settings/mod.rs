@@ -33,6 +33,8 @@ pub struct Settings {
     pub max_realities: u32,
     /// Sources of sequence numbers in a node.
     pub max_sources: u32,
+    /// Imported records of each queue of a node, bytes.
+    pub queue_import: u64,
     /// One text, JSON, tag list or name.
     pub max_item_size: usize,
     /// Values in one AGG.MSTAT. Not a setting; commands that another server has accepted have no limit.
@@ -97,6 +99,7 @@ impl Settings {
             queue_min,
             queue_hour,
             queue_log,
+            queue_import,
             max_item_size,
             min_window,
             hour_window,
@@ -121,6 +124,7 @@ impl Settings {
             max_errors: max_errors as u32,
             max_realities: max_realities as u32,
             max_sources: max_sources as u32,
+            queue_import: queue_import as u64,
             max_item_size: max_item_size as usize,
             max_values: MAX_ITEMS,
             max_node_name: MAX_NODE_NAME,

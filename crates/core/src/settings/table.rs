@@ -83,6 +83,7 @@ pub enum Setting {
     QueueMin,
     QueueHour,
     QueueLog,
+    QueueImport,
     MaxItemSize,
     MinWindow,
     HourWindow,
@@ -129,7 +130,7 @@ const fn of_new_nodes(spec: SettingSpec) -> SettingSpec {
 }
 
 /// All settings.
-pub const SETTINGS: [SettingSpec; 24] = {
+pub const SETTINGS: [SettingSpec; 25] = {
     use Unit::{Bytes, Count, Milliseconds, Seconds, YesNo};
     const NODE: [i64; 3] = [10_000, 1, 10_000_000];
     [
@@ -181,6 +182,12 @@ pub const SETTINGS: [SettingSpec; 24] = {
             Bytes,
             [16 * MB, 1024, TB],
             "Limits the queue LOG of a node.",
+        ),
+        setting(
+            "queue-import",
+            Bytes,
+            [64 * MB, 1024, TB],
+            "Limits the imported records of each queue of a node.",
         ),
         setting(
             "max-item-size",

@@ -4,11 +4,13 @@
 //! they are written, strings by their meaning. A name given twice in one object, a byte order mark, invalid UTF-8, half
 //! a surrogate pair and nesting deeper than [`MAX_DEPTH`] are errors.
 
+mod members;
 mod scan;
 mod spacing;
 mod write;
 
-pub use scan::{JsonError, MAX_DEPTH, Scanned, scan};
+pub use members::{members, string};
+pub use scan::{JsonError, MAX_DEPTH, Scanned, scan, scan_record};
 pub use spacing::is_spaced;
 pub use write::{write_string, write_tags};
 

@@ -38,6 +38,18 @@ pub struct Scanned {
 /// # Errors
 /// The first error in the text.
 pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
+    scan_within(text, MAX_DEPTH)
+}
+
+/// Checks the text of a record, which may contain one that [`scan`] has accepted as the value of a member.
+///
+/// # Errors
+/// The first error in the text.
+pub fn scan_record(text: &[u8]) -> Result<Scanned, JsonError> {
+    scan_within(text, MAX_DEPTH + 1)
+}
+
+fn scan_within(text: &[u8], max_depth: usize) -> Result<Scanned, JsonError> {
     if text.starts_with("\u{feff}".as_bytes()) {
         return Err(JsonError {
             at: 0,
@@ -53,6 +65,7 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
     let mut scanner = Scanner {
         text,
         at: 0,
+        max_depth,
         compact: Vec::with_capacity(text.len()),
         scratch: Vec::new(),
     };
@@ -72,6 +85,7 @@ pub fn scan(text: &[u8]) -> Result<Scanned, JsonError> {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    max_depth: usize,
     compact: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -113,7 +127,9 @@ impl Scanner<'_> {
     /// Reads a value and returns its identity. No white space precedes it.
     fn value(&mut self, depth: usize) -> Result<u128, JsonError> {
         match self.peek() {
-            Some(b'{' | b'[') if depth == MAX_DEPTH => Err(self.error("nesting deeper than 128")),
+            Some(b'{' | b'[') if depth == self.max_depth => {
+                Err(self.error("nesting deeper than 128"))
+            }
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
             Some(b'"') => self.string(),

@@ -2,7 +2,7 @@
 //!
 //! They are known to the primary only: no effect, saved file or digest contains them, and a restart or a copy begins
 //! without. Records above the frontier were never delivered. Of those below, the ones whose lease expired without an
-//! ACK are `returned`, and come first, as they are older.
+//! ACK are `returned`, and come first, as they are older; so are those that were imported below the frontier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,12 +100,19 @@ impl Leases {
         max
     }
 
+    /// Notes that a record of any id was added. Above the frontier it is found there.
+    pub fn add(&mut self, id: u64) {
+        if id <= self.frontier {
+            self.returned.insert(id);
+        }
+    }
+
     /// Notes that the record is removed.
     pub fn remove(&mut self, id: u64) {
         if let Some(delivered) = self.delivered.remove(&id) {
             self.ends.remove(&(delivered.until, id));
-            self.returned.remove(&id);
         }
+        self.returned.remove(&id);
     }
 }
 

@@ -3,8 +3,12 @@
 //! MIN, HOUR and LOG contain records of their own ([`Fifo`]), within a limit of bytes, beyond which the oldest are
 //! evicted. ERROR and REALITY hold references to the errors and objects of the node, at most one for each. Ids grow
 //! within the node. Deliveries are known to the primary only ([`Leases`]) and are not part of the value.
+//!
+//! Records that AGG.IMPORT brought are kept beside those of the node ([`Imported`]), and are never evicted: their sender
+//! knows that they are stored. Who reads a queue sees both, merged by id. No id is in both.
 
 pub(crate) mod fifo;
+pub(crate) mod imported;
 pub(crate) mod lease;
 
 use crate::codec::tags::loaded_tags;
@@ -13,6 +17,7 @@ use crate::counters::Dropped;
 use crate::error::DecodeError;
 use crate::model::{CompactForm, LogEntry, Queue, Window, WindowRecord};
 use crate::node::queue::fifo::Fifo;
+use crate::node::queue::imported::Imported;
 use crate::node::queue::lease::Leases;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -33,6 +38,8 @@ pub(crate) struct Queues {
     fifos: [Fifo; 3],
     /// ERROR and REALITY: from ids to the slots of errors and objects.
     references: [BTreeMap<u64, u32>; 2],
+    /// Of a node that has or had any.
+    imported: Option<Box<[Imported; 5]>>,
     pub leases: [Leases; 5],
     /// The largest id that was ever in this node.
     pub last_id: u64,
@@ -46,16 +53,31 @@ pub(crate) struct Queues {
 impl Queues {
     /// Returns the number of records of a queue.
     pub fn len(&self, queue: Queue) -> u64 {
+        self.own_len(queue) + self.imported(queue).map_or(0, Imported::len)
+    }
+
+    /// Returns the bytes of the records of a queue.
+    pub fn bytes(&self, queue: Queue) -> u64 {
+        self.own_bytes(queue) + self.imported_bytes(queue)
+    }
+
+    /// Returns the number of records of a queue that were not imported.
+    pub fn own_len(&self, queue: Queue) -> u64 {
         match self.fifo(queue) {
             Some(fifo) => fifo.len(),
             None => self.references(queue).len() as u64,
         }
     }
 
-    /// Returns the bytes of the records of a queue.
-    pub fn bytes(&self, queue: Queue) -> u64 {
+    /// Returns the bytes of the records of a queue that were not imported.
+    pub fn own_bytes(&self, queue: Queue) -> u64 {
         self.fifo(queue)
-            .map_or(self.len(queue) * REFERENCE_BYTES, Fifo::bytes)
+            .map_or(self.own_len(queue) * REFERENCE_BYTES, Fifo::bytes)
+    }
+
+    /// Returns the bytes of the imported records of a queue.
+    pub fn imported_bytes(&self, queue: Queue) -> u64 {
+        self.imported(queue).map_or(0, Imported::bytes)
     }
 
     /// Returns the oldest id.
@@ -63,22 +85,106 @@ impl Queues {
         self.next_from(queue, 0)
     }
 
+    /// Returns the floor of a queue: no record with a lower id will become available, except for those that are queued.
+    pub fn floor(&self, queue: Queue) -> u64 {
+        let first = self.first(queue).unwrap_or(0);
+        // What is imported may have any id from the mark on.
+        self.imported(queue)
+            .map_or(first, |imported| first.min(imported.mark()))
+    }
+
     /// Returns the oldest id that is at least `id`.
     pub fn next_from(&self, queue: Queue, id: u64) -> Option<u64> {
-        match self.fifo(queue) {
+        let own = match self.fifo(queue) {
             Some(fifo) => fifo.next_from(id),
             None => self.references(queue).range(id..).next().map(|(&id, _)| id),
+        };
+        let imported = self.imported(queue).and_then(|i| i.next_from(id));
+        match (own, imported) {
+            (Some(own), Some(imported)) => Some(own.min(imported)),
+            (own, imported) => own.or(imported),
         }
     }
 
     /// Returns the ids from `id` on, upwards or downwards.
     pub fn ids(&self, queue: Queue, id: u64, reverse: bool) -> Box<dyn Iterator<Item = u64> + '_> {
+        let own = self.own_ids(queue, id, reverse);
+        match (self.imported(queue), reverse) {
+            (None, _) => own,
+            (Some(imported), false) => {
+                Box::new(merged(own, imported.ids_from(id), |own, other| own < other))
+            }
+            (Some(imported), true) => {
+                Box::new(merged(own, imported.ids_back_from(id), |own, other| {
+                    own > other
+                }))
+            }
+        }
+    }
+
+    /// Returns the ids from `id` on of records that were not imported, upwards or downwards.
+    pub fn own_ids(
+        &self,
+        queue: Queue,
+        id: u64,
+        reverse: bool,
+    ) -> Box<dyn Iterator<Item = u64> + '_> {
         match (self.fifo(queue), reverse) {
             (Some(fifo), false) => Box::new(fifo.ids_from(id)),
             (Some(fifo), true) => Box::new(fifo.ids_back_from(id)),
             (None, false) => Box::new(self.references(queue).range(id..).map(|(&id, _)| id)),
             (None, true) => Box::new(self.references(queue).range(..=id).rev().map(|(&id, _)| id)),
         }
+    }
+
+    /// Returns `true` if a record of this id is queued that was not imported.
+    pub fn is_own(&self, queue: Queue, id: u64) -> bool {
+        match self.fifo(queue) {
+            Some(fifo) => fifo.get(id).is_some(),
+            None => self.references(queue).contains_key(&id),
+        }
+    }
+
+    /// Returns what was imported into a queue, if anything was.
+    pub fn imported(&self, queue: Queue) -> Option<&Imported> {
+        self.imported.as_ref()?.get(queue as usize)
+    }
+
+    /// Returns what was imported into a queue, to be changed.
+    pub fn imported_mut(&mut self, queue: Queue) -> &mut Imported {
+        &mut self.imported.get_or_insert_default()[queue as usize]
+    }
+
+    /// Raises the mark of a queue to a floor.
+    pub fn raise_mark(&mut self, queue: Queue, floor: u64) {
+        self.imported_mut(queue).raise(floor);
+    }
+
+    /// Raises the mark of a queue to a floor, and queues records of another server.
+    pub fn import_all<'t>(
+        &mut self,
+        queue: Queue,
+        floor: u64,
+        records: impl Iterator<Item = (u64, &'t [u8])>,
+        apply: &mut ApplyContext,
+    ) {
+        self.raise_mark(queue, floor);
+        let imported = records
+            .filter(|(id, text)| self.import(queue, *id, text))
+            .count() as u64;
+        apply.count(|c| c.imported = c.imported.saturating_add(imported));
+    }
+
+    /// Queues a record of another server. False if its id is known, or is that of a record of the node itself.
+    pub fn import(&mut self, queue: Queue, id: u64, text: &[u8]) -> bool {
+        if self.is_own(queue, id) || self.imported(queue).is_some_and(|i| i.is_known(id)) {
+            return false;
+        }
+        self.imported_mut(queue).insert(id, text);
+        self.last_id = self.last_id.max(id);
+        self.leases[queue as usize].add(id);
+        self.ready = true;
+        true
     }
 
     /// Returns a record of MIN, HOUR or LOG, to be read as a [`WindowRecord`] or [`LogEntry`].
@@ -151,13 +257,18 @@ impl Queues {
     /// Removes a record, leased or not; false if there is none.
     pub fn remove(&mut self, queue: Queue, id: u64) -> bool {
         self.leases[queue as usize].remove(id);
-        match self.fifos.get_mut(queue as usize) {
+        let is_own = match self.fifos.get_mut(queue as usize) {
             Some(fifo) => fifo.remove(id),
             None => self.references_mut(queue).remove(&id).is_some(),
-        }
+        };
+        is_own
+            || self
+                .imported
+                .as_mut()
+                .is_some_and(|imported| imported[queue as usize].remove(id))
     }
 
-    /// Removes the oldest `n` records of MIN, HOUR or LOG.
+    /// Removes the oldest `n` records of MIN, HOUR or LOG that were not imported, here and below.
     pub fn remove_oldest(&mut self, queue: Queue, n: u64) {
         for _ in 0..n {
             let popped = match self.fifos.get_mut(queue as usize) {
@@ -171,9 +282,9 @@ impl Queues {
 
     /// Removes the oldest records of MIN, HOUR or LOG until about `bytes` are free. Returns how many.
     pub fn free(&mut self, queue: Queue, bytes: u64) -> u64 {
-        let before = self.bytes(queue);
+        let before = self.own_bytes(queue);
         let mut dropped = 0;
-        while self.len(queue) > 0 && before - self.bytes(queue) < bytes {
+        while self.own_len(queue) > 0 && before - self.own_bytes(queue) < bytes {
             self.remove_oldest(queue, 1);
             dropped += 1;
         }
@@ -194,9 +305,9 @@ impl Queues {
         self.last_id = self.last_id.max(id);
     }
 
-    /// Returns the newest id.
-    pub fn last(&self, queue: Queue) -> Option<u64> {
-        self.ids(queue, crate::id::MAX_ID, true).next()
+    /// Returns the newest id of the records that were not imported.
+    pub fn last_own(&self, queue: Queue) -> Option<u64> {
+        self.own_ids(queue, crate::id::MAX_ID, true).next()
     }
 
     /// Ends up to `max` expired leases of a queue. Returns how many.
@@ -221,7 +332,7 @@ impl Queues {
         apply: &mut ApplyContext,
     ) -> u64 {
         let mut dropped = 0;
-        while dropped < max && self.len(queue) > 0 && self.bytes(queue) > bytes {
+        while dropped < max && self.own_len(queue) > 0 && self.own_bytes(queue) > bytes {
             self.remove_oldest(queue, 1);
             dropped += 1;
         }
@@ -238,7 +349,7 @@ impl Queues {
             .copied()
             .unwrap_or(u64::MAX);
         let cost = Fifo::cost(record.len());
-        let before = self.bytes(queue);
+        let before = self.own_bytes(queue);
         // As much as it needs and somewhat more; where the limit was lowered, the rest is evicted over time.
         if before.saturating_add(cost) > max {
             let min = before.saturating_sub(2 * cost);
@@ -276,6 +387,20 @@ impl Queues {
     fn references_mut(&mut self, queue: Queue) -> &mut BTreeMap<u64, u32> {
         &mut self.references[usize::from(queue == Queue::Reality)]
     }
+}
+
+/// Merges two sequences of ids that are sorted, so that `is_before` holds of each and the next.
+fn merged(
+    own: impl Iterator<Item = u64>,
+    imported: impl Iterator<Item = u64>,
+    is_before: fn(&u64, &u64) -> bool,
+) -> impl Iterator<Item = u64> {
+    let (mut own, mut imported) = (own.peekable(), imported.peekable());
+    std::iter::from_fn(move || match (own.peek(), imported.peek()) {
+        (Some(id), Some(other)) if is_before(id, other) => own.next(),
+        (_, Some(_)) => imported.next(),
+        (_, None) => own.next(),
+    })
 }
 
 /// Reads a record of MIN, HOUR or LOG from a saved node, with its tags in canonical form.

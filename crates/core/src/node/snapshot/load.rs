@@ -7,6 +7,7 @@ use crate::effect::{are_effects, histogram_bytes, read_flag, read_rules};
 use crate::error::DecodeError;
 use crate::id::MAX_ID;
 use crate::model::histogram::MAX_HEAP_BYTES;
+use crate::model::imported_record;
 use crate::model::{ClosedWindow, CompactForm, Lengths, MetricType, PerWindow, Queue, Window};
 use crate::node::Node;
 use crate::node::errors::ErrorState;
@@ -15,6 +16,7 @@ use crate::node::metric::open_window::OpenWindow;
 use crate::node::metric::storage::{Metric, PendingRate};
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
+use crate::node::queue::imported::{Imported, MAX_RANGES};
 use crate::node::queue::loaded_entry;
 use crate::node::sources::Source;
 use crate::node::table::Named;
@@ -158,6 +160,8 @@ pub(in crate::node) fn apply(
         kind::ERRORS => errors(node, &mut r, max_id)?,
         kind::OBJECTS => objects(node, &mut r, max_id)?,
         kind::SOURCES => sources(node, &mut r)?,
+        kind::IMPORTED_IDS => imported_ids(node, &mut r, max_id)?,
+        kind::IMPORTED => imported(node, &mut r, max_id)?,
         kind::END => return end(node, &mut r, mono_ms).map(|()| true),
         _ => return Err(DecodeError("an unexpected frame")),
     }
@@ -266,11 +270,9 @@ fn forgotten(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
 }
 
 fn records(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
-    let queue = *Queue::ALL
-        .get(usize::from(r.u8()?))
-        .ok_or(DecodeError("an unknown queue"))?;
+    let queue = read_queue(r)?;
     let start = *r;
-    let mut last = node.queues.last(queue).unwrap_or(0);
+    let mut last = node.queues.last_own(queue).unwrap_or(0);
     while !r.is_empty() {
         check_begin(start.left() - r.left())?;
         let (id, bytes) = (r.id()?, r.bytes()?);
@@ -281,6 +283,9 @@ fn records(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), Decod
         last = id;
     }
     check_id(last, max_id)?;
+    if node.queues.imported_bytes(queue) > 0 {
+        return Err(DecodeError("a record after imported ones"));
+    }
     let mut r = start;
     while !r.is_empty() {
         let (id, bytes) = (r.id()?, r.bytes()?);
@@ -342,6 +347,79 @@ fn sources(node: &mut Node, r: &mut Reader<'_>) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Loads ranges of imported ids: they grow, and neither overlap nor touch, here and in the frames before.
+fn imported_ids(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
+    const WRONG: DecodeError = DecodeError("inconsistent ranges of imported ids");
+    let queue = read_queue(r)?;
+    let mark = r.id()?;
+    check_id(mark, max_id)?;
+    let (mut free, mut count) = (mark, 0);
+    if let Some(imported) = node.queues.imported(queue) {
+        count = imported.ranges_len();
+        let last = imported.ranges().last();
+        free = last.map_or(mark, |(_, last)| last + 2);
+        // Ranges follow in several frames; else the mark comes once, and before the records.
+        let is_next = count > 0 && imported.mark() == mark;
+        let is_new = count == 0 && imported.mark() == 0;
+        if !(is_next || is_new) || imported.len() > 0 {
+            return Err(WRONG);
+        }
+    }
+    let (mut ranges, all) = (Vec::new(), r.left());
+    while !r.is_empty() {
+        check_begin(all - r.left())?;
+        let (first, len) = (r.id()?, r.id()?);
+        let last = first.saturating_add(len);
+        check_id(last, max_id.min(MAX_ID))?;
+        if first < free || first == 0 || count + ranges.len() >= MAX_RANGES {
+            return Err(WRONG);
+        }
+        free = last + 2;
+        ranges.push((first, last));
+    }
+    let newest = ranges.last().map_or(mark, |(_, last)| *last);
+    node.queues.last_id = node.queues.last_id.max(newest);
+    let imported = node.queues.imported_mut(queue);
+    imported.raise(mark);
+    for (first, last) in ranges {
+        imported.load_range(first, last);
+    }
+    Ok(())
+}
+
+fn imported(node: &mut Node, r: &mut Reader<'_>, max_id: u64) -> Result<(), DecodeError> {
+    let queue = read_queue(r)?;
+    let (mut records, all) = (Vec::new(), r.left());
+    let imported = node.queues.imported(queue);
+    let mut before = imported.and_then(Imported::last).unwrap_or(0);
+    while !r.is_empty() {
+        check_begin(all - r.left())?;
+        let (id, text) = (r.id()?, r.bytes()?);
+        check_id(id, max_id)?;
+        if id <= before {
+            return Err(DecodeError("ids are not increasing"));
+        }
+        if node.queues.is_own(queue, id) || !imported.is_some_and(|i| i.is_known(id)) {
+            return Err(DecodeError("an imported record whose id is not"));
+        }
+        imported_record::check(text, queue, id, None)
+            .map_err(|_| DecodeError("an invalid imported record"))?;
+        before = id;
+        records.push((id, text));
+    }
+    node.queues.last_id = node.queues.last_id.max(before);
+    let imported = node.queues.imported_mut(queue);
+    for (id, text) in records {
+        imported.load(id, text);
+    }
+    Ok(())
+}
+
+fn read_queue(r: &mut Reader<'_>) -> Result<Queue, DecodeError> {
+    let queue = Queue::ALL.get(usize::from(r.u8()?)).copied();
+    queue.ok_or(DecodeError("an unknown queue"))
+}
+
 /// Nothing begins in a frame where a written frame would have ended: so a frame has few items, however many bytes a
 /// client sends.
 fn check_begin(at: usize) -> Result<(), DecodeError> {
@@ -368,7 +446,11 @@ fn check_ids(
     let mut seen = BTreeSet::new();
     for id in ids.filter(|id| *id != 0) {
         check_id(id, max_id)?;
-        if node.queues.slot_of(queue, id).is_some() || !seen.insert(id) {
+        let is_taken = |imported: &Imported| imported.get(id).is_some();
+        if node.queues.slot_of(queue, id).is_some()
+            || node.queues.imported(queue).is_some_and(is_taken)
+            || !seen.insert(id)
+        {
             return Err(DecodeError("duplicate id"));
         }
     }

@@ -1,7 +1,8 @@
 //! A node as a series of frames: for the RDB file, DUMP, the rewritten AOF, and a copy.
 //!
 //! The first frame has the version of the format, window lengths and rules. Metrics, forgotten metrics, records,
-//! errors, objects and sources follow in frames of about [`FRAME`] bytes, and a last frame has their numbers. Tables
+//! errors, objects, sources and what was imported follow in frames of about [`FRAME`] bytes, and a last frame has their
+//! numbers. A node without imports has none of their frames, and not their numbers. Tables
 //! are written in the order of their slots, so that the slots, by which effects name items, are the same after a load;
 //! sources are written from the least recently used one. Each frame is also a payload of AGG.APPLY. A node that is
 //! assembled from frames is `unfinished` from the first to the last, and accepts nothing else.
@@ -26,6 +27,7 @@ use crate::node::metric::history::History;
 use crate::node::metric::storage::Metric;
 use crate::node::metric::tag_pool::TagPool;
 use crate::node::objects::Object;
+use crate::node::queue::imported::Imported;
 use crate::node::sources::Source;
 use crate::node::table::{Named, Table};
 use crate::time::second;
@@ -42,6 +44,9 @@ const FRAME: usize = 64 << 10;
 /// accepts twice as many, so that the counts of another version may take more memory than those of this one.
 const HISTOGRAMS: usize = 64 << 10;
 
+/// The numbers of imported records and of the ranges of their ids.
+const IMPORT_TOTALS: usize = 2;
+
 /// The first byte of a frame: its kind. Effects begin with a smaller one, their version.
 mod kind {
     pub const META: u8 = 0x10;
@@ -51,6 +56,8 @@ mod kind {
     pub const OBJECTS: u8 = 0x14;
     pub const FORGOTTEN: u8 = 0x15;
     pub const SOURCES: u8 = 0x16;
+    pub const IMPORTED_IDS: u8 = 0x17;
+    pub const IMPORTED: u8 = 0x18;
     pub const END: u8 = 0x1f;
 }
 
@@ -84,7 +91,7 @@ impl Node {
             let head = [kind::RECORDS, queue as u8];
             frame.clear();
             frame.extend(head);
-            for id in self.queues.ids(queue, 0, false) {
+            for id in self.queues.own_ids(queue, 0, false) {
                 put_u64(&mut frame, id);
                 put_bytes(
                     &mut frame,
@@ -120,12 +127,63 @@ impl Node {
             &mut frame,
             emit,
         );
+        let has_imports = self.put_imported(&mut frame, emit);
         frame.clear();
         frame.push(kind::END);
-        for n in self.totals() {
+        let totals = self.totals();
+        let len = totals.len() - if has_imports { 0 } else { IMPORT_TOTALS };
+        for n in totals.into_iter().take(len) {
             put_u64(&mut frame, n);
         }
         emit(&frame);
+    }
+
+    /// Emits what was imported: of each queue the mark and the ranges of ids, then the records. Returns whether there
+    /// is anything.
+    fn put_imported(&self, frame: &mut Vec<u8>, emit: &mut dyn FnMut(&[u8])) -> bool {
+        let mut has_imports = false;
+        for (queue, imported) in self.imported() {
+            has_imports = true;
+            frame.clear();
+            frame.extend([kind::IMPORTED_IDS, queue as u8]);
+            put_u64(frame, imported.mark());
+            let head = frame.len();
+            for (first, last) in imported.ranges() {
+                put_u64(frame, first);
+                put_u64(frame, last - first);
+                if frame.len() >= FRAME {
+                    emit(frame);
+                    frame.truncate(head);
+                }
+            }
+            if frame.len() > head || imported.mark() > 0 {
+                emit(frame);
+            }
+            let head = [kind::IMPORTED, queue as u8];
+            frame.clear();
+            frame.extend(head);
+            for (id, text) in imported.records() {
+                put_u64(frame, id);
+                put_bytes(frame, text);
+                if frame.len() >= FRAME {
+                    emit(frame);
+                    frame.truncate(head.len());
+                }
+            }
+            if frame.len() > head.len() {
+                emit(frame);
+            }
+        }
+        has_imports
+    }
+
+    /// Returns the queues into which records were imported.
+    fn imported(&self) -> impl Iterator<Item = (Queue, &Imported)> {
+        Queue::ALL.into_iter().filter_map(|queue| {
+            let imported = self.queues.imported(queue)?;
+            let is_used = imported.mark() > 0 || imported.ranges_len() > 0 || imported.len() > 0;
+            is_used.then_some((queue, imported))
+        })
     }
 
     fn put_metrics(&self, frame: &mut Vec<u8>, emit: &mut dyn FnMut(&[u8])) {
@@ -177,7 +235,7 @@ impl Node {
             .iter()
             .for_each(|(_, f)| one(kind::FORGOTTEN, &mut |out| f.save(out)));
         for queue in [Queue::Min, Queue::Hour, Queue::Log] {
-            for id in self.queues.ids(queue, 0, false) {
+            for id in self.queues.own_ids(queue, 0, false) {
                 one(kind::RECORDS, &mut |out| {
                     out.push(queue as u8);
                     put_u64(out, id);
@@ -202,11 +260,29 @@ impl Node {
                     source.save(out);
                 });
             });
+        for (queue, imported) in self.imported() {
+            one(kind::IMPORTED_IDS, &mut |out| {
+                out.push(queue as u8);
+                put_u64(out, imported.mark());
+                for (first, last) in imported.ranges() {
+                    put_u64(out, first);
+                    put_u64(out, last);
+                }
+            });
+            for (id, text) in imported.records() {
+                one(kind::IMPORTED, &mut |out| {
+                    out.push(queue as u8);
+                    put_u64(out, id);
+                    out.extend_from_slice(text);
+                });
+            }
+        }
     }
 
-    /// Returns the number of items of each kind; version 1 did not have the last two, version 2 not the last.
-    pub(super) fn totals(&self) -> [u64; 8] {
-        let fifo = |q| self.queues.len(q);
+    /// Returns the number of items of each kind; version 1 did not have forgotten metrics, version 2 no
+    /// sources. The last two are left out where they are 0.
+    pub(super) fn totals(&self) -> [u64; 8 + IMPORT_TOTALS] {
+        let fifo = |q| self.queues.own_len(q);
         let (metrics, errors, objects) =
             (&self.metrics.table, &self.errors.table, &self.objects.table);
         let [metrics, errors, objects] =
@@ -220,6 +296,10 @@ impl Node {
             fifo(Queue::Log),
             self.metrics.forgotten.table.len().into(),
             self.sources.len().into(),
+            self.imported().map(|(_, imported)| imported.len()).sum(),
+            self.imported()
+                .map(|(_, imported)| imported.ranges_len() as u64)
+                .sum(),
         ]
     }
 }

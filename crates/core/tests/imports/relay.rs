@@ -1,0 +1,1 @@
+//! Relays that deliver late, twice and out of order.

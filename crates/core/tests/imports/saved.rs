@@ -1,0 +1,1 @@
+//! Saved imports, and hostile payloads.
