@@ -13,7 +13,7 @@ TEST_THREADS ?= 6
 # Targets share apt, target/ and the server's ports, and `make test` needs its parts in order: -j must not mix them.
 .NOTPARALLEL:
 .PHONY: help deps lint-deps test-deps module build run test test-all test-clients test-servers test-python test-packages test-sanitize \
-	servers clients python packages dist fuzz lint deny bench bench-sinks clean
+	servers clients python packages dist fuzz lint deny bench bench-sinks fleet-sim clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,10 @@ bench: module servers ## measure commands in a server, beside SET and others; th
 bench-sinks: servers ## measure the sinks of agg poll, each with its own target (ARGS=--help)
 	$(CARGO) build --release -p aggregator -p agg
 	crates/agg/benches/sinks.py $(ARGS)
+
+fleet-sim: deps ## measure three pollers on 10,000 simulated nodes, in target/fleet-sim (10 minutes; ARGS="--nodes 500 --window 60")
+	$(CARGO) build --release -p agg -p aggregator-fleet-sim
+	python3 scripts/fleet-sim $(ARGS)
 
 python: test-deps ## build the Python client's wheel, in target/python/dist
 	@scripts/python.sh wheel
