@@ -7,7 +7,7 @@
 #                            of other versions, the Python client), jq and curl (commands of docs). As root also, where apt has
 #                            them: influxdb, victoria-metrics, postgresql, chromium, prometheus and its reader in Python (agg
 #                            poll), Node with npm, rsyslog, collectd and logger (senders to agg listen), hiredis and phpredis
-#                            (docs/clients), dpkg-dev, debootstrap and systemd-container (packages)
+#                            (docs/clients), faketime, dpkg-dev, debootstrap and systemd-container (packages)
 #
 # Services of packages that are installed here are neither started nor enabled; services that were there before are left
 # alone. On systems without apt the script prints what to install, by Debian's names.
@@ -66,6 +66,7 @@ if $for_tests; then
     have npm || optional npm
     have logger || optional bsdutils
     have collectd || optional collectd-core
+    have faketime || optional faketime
     # A machine has one package that is its syslog daemon: rsyslog would remove another one.
     { have rsyslogd || have syslog-ng || have syslogd; } || optional rsyslog
     [ -e /usr/include/hiredis/hiredis.h ] || optional libhiredis-dev

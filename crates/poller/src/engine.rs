@@ -16,16 +16,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use agg_client::FileStamps;
 use agg_client::Shutdown;
 
-use super::config::{Config, WebLimits};
+use super::config::{self, Config, WebLimits};
 use super::error::PollError;
 use super::fleet::Fleet;
+use super::heartbeat::Heartbeat;
 use super::ownership::Members;
 use super::routing::RoutingTable;
 use super::sinks::Sinks;
@@ -90,6 +91,8 @@ struct Engine {
     tasks: Tasks,
     status: Arc<Status>,
     sinks: Sinks,
+    /// The fleet in force, and what keeps its members up to date.
+    registration: Option<Registration>,
     /// The status page, if the configuration has one.
     web: Option<StatusPage>,
     web_limits: watch::Sender<WebLimits>,
@@ -120,6 +123,7 @@ impl Engine {
             tasks,
             control,
             status: Arc::new(Status::new()),
+            registration: None,
             web: None,
             web_limits: watch::channel(WebLimits::default()).0,
             max_descriptors: raise_descriptor_limit(),
@@ -191,6 +195,9 @@ impl Engine {
         self.status.ending.store(true, Ordering::Relaxed);
         self.systemd.stopping(self.config.shutdown_grace);
         self.sinks.drain_now();
+        if let Some(registration) = self.registration.take() {
+            registration.end().await;
+        }
         fleet.end().await;
         drop(tables);
         // A little before the program is ended by force, so that the counts are shown.
@@ -215,15 +222,55 @@ impl Engine {
     }
 
     /// Tells the drainers which pollers share the servers.
-    fn set_members(&self, pollers: &watch::Sender<Option<Arc<Members>>>) {
-        let fleet = self.config.fleet.as_ref();
-        let members = fleet.map(|fleet| Arc::new(fleet.members(self.config.poll_interval)));
-        *self.status.members.lock() = members.clone();
-        pollers.send_if_modified(|present| {
-            let is_new = *present != members;
-            *present = members;
-            is_new
-        });
+    fn set_members(&mut self, pollers: &watch::Sender<Option<Arc<Members>>>) {
+        let poll_interval = self.config.poll_interval;
+        let fleet = self.config.fleet.clone();
+        let key = fleet.clone().map(|fleet| (fleet, poll_interval));
+        if self.registration.as_ref().map(|present| &present.settings) == key.as_ref() {
+            return;
+        }
+        // Its entry is removed in the background.
+        self.registration = None;
+        let publish = {
+            let (status, pollers) = (self.status.clone(), pollers.clone());
+            move |members: Option<Members>| {
+                let members = members.map(Arc::new);
+                status.members.lock().clone_from(&members);
+                pollers.send_if_modified(|present| {
+                    let is_new = *present != members;
+                    *present = members;
+                    is_new
+                });
+            }
+        };
+        let Some(fleet) = fleet else {
+            return publish(None);
+        };
+        let mut registration = Registration {
+            settings: (fleet.clone(), poll_interval),
+            beat: None,
+        };
+        let mut names = fleet.names.clone();
+        if fleet.registry.is_some() {
+            // The last list stays in force until there is another one.
+            let present = pollers.borrow().clone();
+            names = present.map_or(Vec::new(), |present| present.names.clone());
+            if !names.is_empty() && !names.contains(&fleet.me) {
+                names.push(fleet.me.clone());
+            }
+        }
+        // Before the heartbeat, whose list is newer.
+        publish(Some(fleet.members(names, poll_interval)));
+        if let Some(registry) = fleet.registry.clone() {
+            let (stop, stopped) = oneshot::channel();
+            let heartbeat = Heartbeat::new(registry, &fleet.me);
+            let publish =
+                move |names: Vec<String>| publish(Some(fleet.members(names, poll_interval)));
+            let run = heartbeat.run(stopped, self.shutdown.clone(), publish);
+            let task = self.tasks.spawn("the heartbeat of the fleet".into(), run);
+            registration.beat = Some((stop, task));
+        }
+        self.registration = Some(registration);
     }
 
     /// Reloads the configuration. Returns whether the new one is in force.
@@ -315,6 +362,25 @@ impl Engine {
         self.web_limits.send_replace(limits);
         self.config = config;
         Ok(())
+    }
+}
+
+/// The membership of this poller in a fleet.
+struct Registration {
+    /// The fleet and the poll interval.
+    settings: (config::Fleet, Duration),
+    /// The task of the heartbeat, and what stops it when it is dropped.
+    beat: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Registration {
+    /// Ends the heartbeat: the other pollers need not wait until it is missed.
+    async fn end(self) {
+        if let Some((stop, task)) = self.beat {
+            drop(stop);
+            // It ends by itself within seconds, and says if it panicked.
+            let _ = task.await;
+        }
     }
 }
 

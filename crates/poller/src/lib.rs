@@ -31,6 +31,7 @@ mod engine;
 mod error;
 mod fleet;
 pub mod glob;
+mod heartbeat;
 mod json;
 mod ledger;
 mod line_protocol;

@@ -3,4 +3,5 @@
 
 mod death;
 mod disagreement;
+mod heartbeats;
 mod support;

@@ -45,7 +45,22 @@ impl Poller {
     }
 
     pub fn run(&mut self) {
-        let mut command = self.place.command("poll");
+        let command = self.place.command("poll");
+        self.run_by(command);
+    }
+
+    /// Starts the poller with its wall clock set forward or back, such as `+60s`, by Debian's package `faketime`.
+    pub fn run_at(&mut self, offset: &str) {
+        let inner = self.place.command("poll");
+        let mut command = std::process::Command::new("faketime");
+        command
+            .args(["--exclude-monotonic", "-f", offset])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        self.run_by(command);
+    }
+
+    fn run_by(&mut self, mut command: std::process::Command) {
         // Nobody reads them while the test runs.
         let log = std::fs::File::create(self.place.path("log")).unwrap();
         command.stderr(log).stdout(std::process::Stdio::null());
@@ -65,6 +80,12 @@ impl Poller {
         self.place
             .write(&format!("{head}{}", settings(&self.name, fleet, &rest)));
         self.running.as_ref().unwrap().signal("HUP");
+    }
+
+    /// Ends the poller, as a service manager does.
+    pub fn end(&mut self) {
+        let mut running = self.running.take().unwrap();
+        assert_eq!(running.end_by("TERM").code(), Some(0), "{}", self.log());
     }
 
     /// Kills the poller, as a power cut does.
@@ -114,6 +135,20 @@ fn settings(name: &str, fleet: &str, rest: &str) -> String {
 /// Returns the table of the fleet with these members.
 pub fn members(names: &[&str]) -> String {
     format!("members = {names:?}")
+}
+
+/// Returns the table of a fleet whose members know each other from a server.
+pub fn members_from(registry: &Server) -> String {
+    format!("members-from = {:?}\nforget-after = \"1s\"", registry.url())
+}
+
+/// Waits until each of the pollers knows this number of members.
+pub fn until_known(pollers: &[&Poller], count: usize) {
+    until("the pollers know each other", || {
+        let knows =
+            |poller: &&Poller| poller.metric("agg_poller_fleet_members") == Some(count as f64);
+        pollers.iter().all(knows).then_some(())
+    });
 }
 
 /// Adds one log entry to a node and returns its identity.

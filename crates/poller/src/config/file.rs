@@ -60,7 +60,8 @@ impl RawFile {
             .iter()
             .flat_map(|source| source.get_ref().files());
         let sinks = self.sink.values().flat_map(|sink| sink.get_ref().files());
-        own.chain(sources).chain(sinks).collect()
+        let fleet = self.fleet.iter().flat_map(|fleet| fleet.get_ref().files());
+        own.chain(fleet).chain(sources).chain(sinks).collect()
     }
 
     /// Checks the file and converts it.

@@ -1,15 +1,17 @@
 //! The table `[fleet]`: the pollers that share the servers.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use agg_client::{Access, Server, Tls, TlsFiles};
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::ownership::Members;
 
 use super::error::ConfigError;
-use super::value::Time;
+use super::value::{Time, secret, start};
 
 /// The default of `takeover-after`.
 const TAKEOVER_AFTER: Duration = Duration::from_secs(60);
@@ -18,13 +20,41 @@ const MAX_NAME: usize = 64;
 /// The maximum number of members.
 const MAX_MEMBERS: usize = 1000;
 
+/// The default of `forget-after`.
+const FORGET_AFTER: Duration = Duration::from_secs(30);
+/// The keys that only a fleet with `members-from` has.
+const OF_REGISTRY: &str = "this key belongs to members-from";
+
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RawFleet {
     members: Option<Spanned<Vec<Spanned<String>>>>,
+    members_from: Option<Spanned<String>>,
     me: Option<Spanned<String>>,
     takeover_after: Option<Spanned<Time>>,
+    name: Option<Spanned<String>>,
+    forget_after: Option<Spanned<Time>>,
+    user: Option<Spanned<String>>,
+    password_file: Option<Spanned<PathBuf>>,
+    password_env: Option<Spanned<String>>,
+    tls_ca: Option<Spanned<PathBuf>>,
+    tls_cert: Option<Spanned<PathBuf>>,
+    tls_key: Option<Spanned<PathBuf>>,
+}
+
+impl RawFleet {
+    /// Returns the files that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let all = [
+            &self.password_file,
+            &self.tls_ca,
+            &self.tls_cert,
+            &self.tls_key,
+        ];
+        let given = all.into_iter().flatten();
+        given.map(|file| file.get_ref().clone()).collect()
+    }
 }
 
 /// The pollers that share the servers.
@@ -32,18 +62,31 @@ pub struct RawFleet {
 pub struct Fleet {
     /// The name of this poller.
     pub me: String,
-    /// The names of all pollers, this one's among them.
+    /// The names of all pollers, this one's among them; empty if they are in the registry.
     pub names: Vec<String>,
+    /// The server from which the pollers know each other.
+    pub registry: Option<Registry>,
     /// The age of the oldest record of a server at which another poller takes over.
     pub takeover_after: Duration,
 }
 
+/// The server from which pollers know each other.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// The server, including user and password. Secret.
+    pub server: Server,
+    /// The key of the list.
+    pub key: String,
+    /// A poller that has not reported for this long is no longer a member.
+    pub forget_after: Duration,
+}
+
 impl Fleet {
-    /// Returns the members as the configuration names them. `poll_interval` is the one of the configuration.
-    pub fn members(&self, poll_interval: Duration) -> Members {
+    /// Returns the members of these names. `poll_interval` is the one of the configuration.
+    pub fn members(&self, names: Vec<String>, poll_interval: Duration) -> Members {
         Members {
             me: self.me.clone(),
-            names: self.names.clone(),
+            names,
             takeover_after: self.takeover_after,
             poll_interval,
         }
@@ -57,29 +100,117 @@ pub fn check(fleet: &Spanned<RawFleet>, poll_interval: Duration) -> Result<Fleet
         Some(me) => name(me)?,
         None => host(fleet)?,
     };
-    let names = match &raw.members {
-        Some(members) => names(members)?,
-        None => {
-            let text = "expected \"members\": the names of all pollers that share the servers";
+    let (names, registry) = match (&raw.members, &raw.members_from) {
+        (Some(members), None) => (listed(raw, members, &me)?, None),
+        (None, Some(url)) => (Vec::new(), Some(registry(raw, url)?)),
+        (Some(_), Some(url)) => {
+            let text = "members and members-from are mutually exclusive";
+            return Err(ConfigError::at(url, text));
+        }
+        (None, None) => {
+            let text = "expected \"members\": the names of all pollers that share the servers, or \
+                        \"members-from\": a server from which they know each other";
             return Err(ConfigError::missing_key(fleet, "members", text));
         }
     };
-    if !names.contains(&me) {
-        let text = match &raw.me {
-            Some(_) => format!("{me:?} is not among the members"),
-            None => format!("the name of this host, {me:?}, is not among the members: set \"me\""),
-        };
-        return Err(match (&raw.me, &raw.members) {
-            (Some(me), _) => ConfigError::at(me, text),
-            (None, Some(members)) => ConfigError::at(members, text),
-            (None, None) => ConfigError::at(fleet, text),
-        });
-    }
     Ok(Fleet {
         me,
         names,
+        registry,
         takeover_after: takeover_after(&raw.takeover_after, poll_interval)?,
     })
+}
+
+/// Checks a list in the file. This poller has to be in it.
+fn listed(
+    raw: &RawFleet,
+    members: &Spanned<Vec<Spanned<String>>>,
+    me: &String,
+) -> Result<Vec<String>, ConfigError> {
+    let of_registry = [
+        start(&raw.name),
+        start(&raw.forget_after),
+        start(&raw.user),
+        start(&raw.password_file),
+        start(&raw.password_env),
+        start(&raw.tls_ca),
+        start(&raw.tls_cert),
+        start(&raw.tls_key),
+    ];
+    if let Some(at) = of_registry.into_iter().flatten().min() {
+        return Err(ConfigError::at_byte(at, OF_REGISTRY));
+    }
+    let names = names(members)?;
+    match &raw.me {
+        _ if names.contains(me) => Ok(names),
+        Some(given) => Err(ConfigError::at(
+            given,
+            format!("{me:?} is not among the members"),
+        )),
+        None => Err(ConfigError::at(
+            members,
+            format!("the name of this host, {me:?}, is not among the members: set \"me\""),
+        )),
+    }
+}
+
+/// Checks the settings of the server from which pollers know each other.
+fn registry(raw: &RawFleet, url: &Spanned<String>) -> Result<Registry, ConfigError> {
+    let is_unix = url.get_ref().starts_with("unix:");
+    if !is_unix && url.get_ref().contains('@') || is_unix && url.get_ref().contains('?') {
+        let text = "expected redis://HOST:PORT; user and password have their own keys";
+        return Err(ConfigError::at(url, text));
+    }
+    let password = secret("password", &raw.password_file, &raw.password_env)?;
+    if let (Some(user), None) = (&raw.user, &password) {
+        let text = "a user needs password-file or password-env";
+        return Err(ConfigError::at(user, text));
+    }
+    let access = Access {
+        user: raw.user.as_ref().map(|user| user.get_ref().clone()),
+        password,
+        tls: tls(raw, Server::scheme_encrypts(url.get_ref()))?,
+        password_help: "set password-file or password-env of the fleet",
+    };
+    let server = Server::parse(url.get_ref(), &access)
+        .map_err(|error| ConfigError::at(url, error.to_string()))?;
+    let forget_after = match &raw.forget_after {
+        Some(time) if time.get_ref().0 < Duration::from_secs(1) => {
+            return Err(ConfigError::at(time, "expected at least 1s"));
+        }
+        time => time.as_ref().map_or(FORGET_AFTER, |time| time.get_ref().0),
+    };
+    let of_fleet = match &raw.name {
+        Some(text) => name(text)?,
+        None => "agg".into(),
+    };
+    Ok(Registry {
+        server,
+        key: format!("agg:fleet:{of_fleet}"),
+        forget_after,
+    })
+}
+
+/// Returns the TLS settings, if any are given.
+fn tls(raw: &RawFleet, encrypted: bool) -> Result<Option<Tls>, ConfigError> {
+    let keys = [&raw.tls_ca, &raw.tls_cert, &raw.tls_key];
+    let Some(first) = keys.into_iter().find_map(start) else {
+        return Ok(None);
+    };
+    if !encrypted {
+        let text = "the connection is not encrypted: write rediss://";
+        return Err(ConfigError::at_byte(first, text));
+    }
+    let path = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| path.get_ref().clone());
+    let files = TlsFiles {
+        ca: path(&raw.tls_ca),
+        cert: path(&raw.tls_cert),
+        key: path(&raw.tls_key),
+        server_name: None,
+    };
+    let tls = Tls::new(&files);
+    tls.map(Some)
+        .map_err(|error| ConfigError::at_byte(first, error.to_string()))
 }
 
 fn names(members: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, ConfigError> {
@@ -106,7 +237,7 @@ fn names(members: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, ConfigE
 /// Checks a name: it is shown in messages, and part of what decides the owner.
 fn name(text: &Spanned<String>) -> Result<String, ConfigError> {
     let name = text.get_ref();
-    match is_name(name) {
+    match is_member_name(name) {
         true => Ok(name.clone()),
         false => Err(ConfigError::at(
             text,
@@ -117,7 +248,8 @@ fn name(text: &Spanned<String>) -> Result<String, ConfigError> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Returns whether a text may be the name of a poller.
+pub fn is_member_name(name: &str) -> bool {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_good)
 }
@@ -130,7 +262,7 @@ fn host(fleet: &Spanned<RawFleet>) -> Result<String, ConfigError> {
         let text = format!("the name of this host, {name:?}, cannot be that of a member");
         ConfigError::missing_key(fleet, "me", format!("expected \"me\": {text}"))
     };
-    match is_name(&name) {
+    match is_member_name(&name) {
         true => Ok(name),
         false => Err(unfit()),
     }
@@ -186,6 +318,18 @@ mod tests {
             panic!()
         };
         assert_eq!((fleet.me, fleet.takeover_after.as_secs()), (host, 8));
+    }
+
+    #[test]
+    fn registry_is_read() {
+        let Ok(fleet) = read("members-from = \"redis://h:1\"\nme = \"p1\"\nname = \"west\"") else {
+            panic!()
+        };
+        let registry = fleet.registry.unwrap();
+        assert_eq!(registry.server.endpoint(), "redis://h:1");
+        assert_eq!(registry.key, "agg:fleet:west");
+        assert_eq!(registry.forget_after, Duration::from_secs(30));
+        assert!(fleet.names.is_empty());
     }
 
     #[test]

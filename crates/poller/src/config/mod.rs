@@ -29,7 +29,7 @@ use aggregator_protocol::masking;
 use error::{ConfigError, position};
 use validate::{Strictness, parse};
 
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Registry, is_member_name};
 pub use model::{Config, Kind, Mongo, Route, Sink, WebLimits};
 pub use post::{Body, Expect, Post, Proxy};
 pub use sink::{

@@ -9,7 +9,7 @@ use super::rendezvous;
 pub struct Members {
     /// The name of this poller.
     pub me: String,
-    /// The names of all members, each once, this poller's among them.
+    /// The names of all members, each once, this poller's among them; empty while they are not known yet.
     pub names: Vec<String>,
     /// The age of the oldest record of a server at which the second member takes over.
     pub takeover_after: Duration,

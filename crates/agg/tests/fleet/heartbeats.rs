@@ -1,0 +1,196 @@
+//! Pollers that know each other from their heartbeats in a Redis.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::support::{Server, missing, until};
+
+use super::support::{
+    Poller, TAKEOVER_AFTER, add_by, duplicates, members_from, until_known, until_written,
+};
+
+const NAMES: [&str; 3] = ["p1", "p2", "p3"];
+
+/// Adds records to both servers until `done`, a few in each round.
+fn report(
+    connections: &mut [redis::Connection; 2],
+    ids: &mut BTreeSet<super::support::Id>,
+    mut done: impl FnMut() -> bool,
+) {
+    loop {
+        for (number, connection) in connections.iter_mut().enumerate() {
+            ids.insert(add_by(connection, &format!("s{number}")));
+        }
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn dead_poller_is_forgotten_and_a_registry_that_is_down_changes_nothing() {
+    let (Some(mut registry), Some(one), Some(two)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    let fleet = members_from(&registry);
+    let start = |name: &&str| Poller::start(name, &fleet, &[&one, &two]);
+    let mut pollers: Vec<Poller> = NAMES.iter().map(start).collect();
+    until_known(&pollers.iter().collect::<Vec<_>>(), 3);
+    let owned = |poller: &Poller| poller.metric("agg_poller_owned_servers").unwrap();
+    until("each server has one owner", || {
+        (pollers.iter().map(owned).sum::<f64>() == 2.0).then_some(())
+    });
+    let mut connections = [one.connection(), two.connection()];
+    let mut ids = BTreeSet::new();
+    let owner = pollers
+        .iter()
+        .position(|poller| owned(poller) > 0.0)
+        .unwrap();
+    pollers[owner].kill();
+    let rest: Vec<&Poller> = (0..3)
+        .filter(|n| *n != owner)
+        .map(|n| &pollers[n])
+        .collect();
+    let start = Instant::now();
+    let first = ids.len();
+    report(&mut connections, &mut ids, || {
+        rest.iter().map(|poller| owned(poller)).sum::<f64>() == 2.0
+    });
+    eprintln!(
+        "servers of a dead poller have another owner after {:?}",
+        start.elapsed()
+    );
+    assert!(ids.len() > first && start.elapsed() < TAKEOVER_AFTER + Duration::from_secs(5));
+    until_known(&rest, 2);
+    registry.stop();
+    let start = Instant::now();
+    report(&mut connections, &mut ids, || {
+        start.elapsed() > Duration::from_secs(4)
+    });
+    until_known(&rest, 2);
+    until_written(&rest, &ids);
+    assert!(rest[0].log().contains("keeping the last list of members"));
+    // One that starts now knows nobody, and drains everything.
+    pollers[owner].run();
+    until("the poller is alone", || {
+        (pollers[owner].metric("agg_poller_owned_servers") == Some(2.0)).then_some(())
+    });
+    registry.restart();
+    until_known(&pollers.iter().collect::<Vec<_>>(), 3);
+    until("each server has one owner", || {
+        (pollers.iter().map(owned).sum::<f64>() == 2.0).then_some(())
+    });
+    let start = Instant::now();
+    report(&mut connections, &mut ids, || {
+        start.elapsed() > Duration::from_secs(1)
+    });
+    let refs: Vec<&Poller> = pollers.iter().collect();
+    until_written(&refs, &ids);
+    // The one that was killed may have written records that it did not acknowledge.
+    eprintln!("{} of {} records twice", duplicates(&refs, &ids), ids.len());
+}
+
+#[test]
+fn pollers_that_come_and_go_every_second_lose_nothing() {
+    let (Some(registry), Some(one), Some(two)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    let fleet = members_from(&registry);
+    let start = |name: &&str| Poller::start(name, &fleet, &[&one, &two]);
+    let mut pollers: Vec<Poller> = NAMES.iter().map(start).collect();
+    until_known(&pollers.iter().collect::<Vec<_>>(), 3);
+    let mut connections = [one.connection(), two.connection()];
+    let mut ids = BTreeSet::new();
+    for round in 0..9 {
+        let leaver = &mut pollers[round % 3];
+        leaver.end();
+        let start = Instant::now();
+        report(&mut connections, &mut ids, || {
+            start.elapsed() > Duration::from_millis(500)
+        });
+        leaver.run();
+        let start = Instant::now();
+        report(&mut connections, &mut ids, || {
+            start.elapsed() > Duration::from_millis(500)
+        });
+    }
+    let refs: Vec<&Poller> = pollers.iter().collect();
+    until_written(&refs, &ids);
+    // Each left in good order, so no lease expired.
+    assert_eq!(duplicates(&refs, &ids), 0);
+}
+
+#[test]
+fn second_poller_of_the_same_name_is_reported() {
+    let (Some(registry), Some(server)) = (Server::start(), Server::start()) else {
+        return;
+    };
+    let fleet = members_from(&registry);
+    let one = Poller::start("p1", &fleet, &[&server]);
+    let two = Poller::start("p1", &fleet, &[&server]);
+    for poller in [&one, &two] {
+        until("the twin is reported", || {
+            let log = poller.log();
+            log.contains("another poller is named \"p1\", too")
+                .then_some(())
+        });
+    }
+    let mut ids = BTreeSet::new();
+    let mut connection = server.connection();
+    for _ in 0..200 {
+        ids.insert(add_by(&mut connection, "n1"));
+    }
+    until_written(&[&one, &two], &ids);
+    assert_eq!(duplicates(&[&one, &two], &ids), 0);
+}
+
+#[test]
+fn clocks_of_the_pollers_do_not_matter() {
+    let (Some(registry), Some(one), Some(two)) =
+        (Server::start(), Server::start(), Server::start())
+    else {
+        return;
+    };
+    if std::process::Command::new("faketime")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        return missing("faketime").unwrap_or_default();
+    }
+    let fleet = members_from(&registry);
+    let new = |name: &&str| Poller::new(name, &fleet, &[&one, &two]);
+    let mut pollers: Vec<Poller> = NAMES.iter().map(new).collect();
+    for (poller, offset) in pollers.iter_mut().zip(["-60s", "+0s", "+3600s"]) {
+        poller.run_at(offset);
+    }
+    let refs: Vec<&Poller> = pollers.iter().collect();
+    until_known(&refs, 3);
+    let owned = |poller: &&Poller| poller.metric("agg_poller_owned_servers").unwrap();
+    until("each server has one owner", || {
+        (refs.iter().map(owned).sum::<f64>() == 2.0).then_some(())
+    });
+    let mut connections = [one.connection(), two.connection()];
+    let mut ids = BTreeSet::new();
+    // The owner finds a new node some seconds later, perhaps not before another one takes over.
+    report(&mut connections, &mut ids, || true);
+    until_written(&refs, &ids);
+    let takeovers = |poller: &&Poller| poller.metric("agg_poller_takeovers_total").unwrap();
+    let before: f64 = refs.iter().map(takeovers).sum();
+    let start = Instant::now();
+    report(&mut connections, &mut ids, || {
+        start.elapsed() > TAKEOVER_AFTER * 2
+    });
+    until_written(&refs, &ids);
+    assert_eq!(duplicates(&refs, &ids), 0);
+    let after: f64 = refs.iter().map(takeovers).sum();
+    assert_eq!(after, before);
+    for poller in &refs {
+        assert_eq!(poller.metric("agg_poller_fleet_members"), Some(3.0));
+    }
+}
