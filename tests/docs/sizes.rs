@@ -293,6 +293,13 @@ fn memory_of_a_record_matches_the_table() {
         "AGG.FETCH n LOG COUNT 1 LEASE 600000".into()
     });
     close("a lease", grown(), said("a lease"));
+    fill(&mut connection, &|i| {
+        let id = 1_000_000 + 7 * i;
+        let start = format!(r#"{{"node":"i","queue":"LOG","id":{id},"message":""#);
+        let message = "x".repeat(300 - start.len() - 2);
+        format!(r#"AGG.IMPORT i LOG {id} {start}{message}"}}"#)
+    });
+    close("imported", grown(), said("imported"));
 }
 
 /// Formats a duration as `4 h` or `3.3 days`.

@@ -2,6 +2,7 @@
 //! leases, the form of records, and what is rejected.
 
 mod ids;
+mod imports;
 mod leases;
 mod lines;
 mod peek;

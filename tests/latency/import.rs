@@ -27,22 +27,22 @@ pub fn import_of_many_records_stays_short() {
     };
     let tags: Vec<String> = (0..10).map(|i| format!(r#""t{i}":"v""#)).collect();
     let more = window(&tags.join(","));
-    for (queue, more) in [("LOG", ""), ("MIN", &more)] {
+    for (queue, more, count) in [("LOG", "", 10_000), ("MIN", &more, 5_500)] {
         timed.takes_less(
             &format!("AGG.IMPORT of many records of {queue}"),
             MANY,
             |timed| {
                 timed.ask("DEL n");
-                import(queue, (1..=10_000).map(|i| record(queue, 7 * i, more)))
+                import(queue, (1..=count).map(|i| record(queue, 7 * i, more)))
             },
         );
         timed.takes_less(&format!("AGG.ACK of imports of {queue}"), MANY, |timed| {
             timed.ask("DEL n");
             timed.send([import(
                 queue,
-                (1..=10_000).map(|i| record(queue, 7 * i, more)),
+                (1..=count).map(|i| record(queue, 7 * i, more)),
             )]);
-            let ids = (1..=10_000).map(|i| (7 * i).to_string().into_bytes());
+            let ids = (1..=count).map(|i| (7 * i).to_string().into_bytes());
             with(&format!("AGG.ACK n {queue}"), ids)
         });
     }
@@ -53,11 +53,19 @@ pub fn import_of_long_records_stays_short() {
     let Some(mut timed) = Timed::start("") else {
         return;
     };
-    let tags: Vec<String> = (0..330_000).map(|i| format!(r#""{i}":"""#)).collect();
+    let tags: Vec<String> = (0..32_768)
+        .map(|i| format!(r#""{i:024}":"{:020}""#, i % 7))
+        .collect();
+    let members: Vec<String> = (0..160_000).map(|i| format!(r#""{i}":"""#)).collect();
     let percentiles: String = (1..=60).map(|i| format!(r#","p{i}_7":1"#)).collect();
-    let escaped = r"\u0001\n".repeat(500_000);
+    let escaped = r"\u0001\n".repeat(250_000);
     for (what, queue, more) in [
         ("many tags", "MIN", window(&tags.join(",")) + &percentiles),
+        (
+            "many members",
+            "LOG",
+            format!(r#","x":{{{}}}"#, members.join(",")),
+        ),
         (
             "an escaped text",
             "LOG",
@@ -65,15 +73,15 @@ pub fn import_of_long_records_stays_short() {
         ),
         ("deep lists", "LOG", {
             let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
-            format!(r#","x":[{}]"#, vec![deep; 20_000].join(","))
+            format!(r#","x":[{}]"#, vec![deep; 10_000].join(","))
         }),
     ] {
-        timed.takes_less(&format!("AGG.IMPORT of {what}"), MANY * 2, |timed| {
+        timed.takes_less(&format!("AGG.IMPORT of {what}"), MANY, |timed| {
             timed.ask("DEL n");
             import(queue, [record(queue, 1, &more)].into_iter())
         });
     }
-    timed.takes_less("AGG.POP of many tags as a line", MANY * 4, |timed| {
+    timed.takes_less("AGG.POP of many tags as a line", MANY, |timed| {
         timed.ask("DEL n");
         let more = window(&tags.join(",")) + &percentiles;
         timed.send([import("MIN", [record("MIN", 1, &more)].into_iter())]);

@@ -11,6 +11,7 @@ mod drained;
 mod draining;
 mod handed_in;
 mod histograms;
+mod imports;
 mod lowered;
 mod node_limit;
 mod one_command;

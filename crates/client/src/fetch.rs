@@ -52,6 +52,7 @@ fn by_queue(records: &[FetchedRecord]) -> impl Iterator<Item = (Queue, Vec<i64>)
 
 #[cfg(test)]
 mod tests {
+    use crate::command::Import;
     use crate::reply::Value;
 
     use super::*;
@@ -118,6 +119,25 @@ mod tests {
         );
         assert_eq!(read_records(Value::SimpleString("OK".into())), None);
         assert_eq!(read_records(Value::Array(vec![Value::Int(1)])), None);
+    }
+
+    #[test]
+    fn floors_are_read_where_they_were_asked_for() {
+        let mut with_floor = value("LOG", 5, "{}");
+        if let Value::Array(items) = &mut with_floor {
+            items.push(Value::Int(3));
+        }
+        let reply = || Value::Array(vec![with_floor.clone()]);
+        let floored = read_floored_records(reply()).unwrap();
+        assert_eq!((floored[0].0.id, floored[0].1), (5, 3));
+        assert_eq!(read_records(reply()).unwrap(), [floored[0].0.clone()]);
+        let without = Value::Array(vec![value("LOG", 5, "{}")]);
+        assert_eq!(read_floored_records(without), None);
+        assert_eq!(read_floored_records(Value::Nil), Some(vec![]));
+        let fetch = Fetch::new("n", &[Queue::Log]).count(2).with_floor();
+        assert_eq!(words(&fetch.to_cmd()), "AGG.FETCH n LOG COUNT 2 WITHFLOOR");
+        let import = Import::new("n", Queue::Log, [(1, "a"), (2, "b")]).floor(1);
+        assert_eq!(words(&import.to_cmd()), "AGG.IMPORT n LOG FLOOR 1 1 a 2 b");
     }
 
     #[test]

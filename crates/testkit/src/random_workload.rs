@@ -13,7 +13,7 @@ use crate::wait::now_ms;
 /// Settings of a primary on which much happens in little time: windows close, queues overflow, limits and lifetimes are
 /// reached.
 pub const BUSY: &str = "min-window 1 hour-window 2 flush-delay-ms 50 max-future-ms 2000 min-interval-ms 20 max-gap 3 \
-    min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb queue-import 4kb max-series 40 max-errors 12 \
+    min-history 3 hour-history 2 queue-min 16kb queue-hour 8kb queue-log 4kb queue-import 1kb max-series 40 max-errors 12 \
     max-realities 6 max-sources 4 max-item-size 128 error-interval-ms 100 series-ttl 2 error-ttl 2 reality-ttl 1";
 
 /// Settings of replicas, each of which would decide everything differently.

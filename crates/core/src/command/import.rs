@@ -10,12 +10,12 @@ use crate::node::{self, ImportError, Node, Shortage};
 use crate::reply::Reply;
 use crate::settings::{MAX_ITEMS, Settings};
 
-/// The longest record, in texts of `max-item-size`: an error has seven and tags, and JSON writes a control character
-/// with six.
-const MAX_TEXTS: usize = 64;
+/// The longest record, in texts of `max-item-size`: an error has seven and tags, and JSON writes some characters with two
+/// bytes, and a few with six.
+const MAX_TEXTS: usize = 32;
 
 /// The limit of the bytes of several records of one command: some tens of milliseconds.
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 2 << 20;
 
 /// The arguments of AGG.IMPORT.
 pub(super) struct Import<'a> {

@@ -3,7 +3,7 @@
 //! A record of MIN and HOUR is also rendered as line protocol, from its text: the line is the one that the other server
 //! renders. Members that are unknown here may be those of a newer version, and are kept with the text.
 
-use crate::codec::json::{members, scan_record, string};
+use crate::codec::json::{check_record, members, string};
 use crate::id::MAX_ID;
 use crate::model::Queue;
 use crate::time::MAX_MS;
@@ -16,12 +16,15 @@ use std::borrow::Cow;
 /// The limit of the percentiles of a record: each name of a tag is compared with their names.
 const MAX_PERCENTILES: usize = 64;
 
+/// The limit of the tags of a record of MIN and HOUR: a list of 64 KiB has fewer.
+const MAX_TAGS: usize = 32_768;
+
 /// Checks a record of a queue and of this id. `node`: the name of the node, where it is known.
 ///
 /// # Errors
 /// What is wrong.
 pub(crate) fn check(text: &[u8], queue: Queue, id: u64, node: Option<&[u8]>) -> Result<(), String> {
-    scan_record(text).map_err(|error| format!("invalid JSON: {error}"))?;
+    check_record(text).map_err(|error| format!("invalid JSON: {error}"))?;
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err("not a JSON object".to_owned());
     }
@@ -180,6 +183,9 @@ fn read_tags(text: &[u8]) -> Result<Vec<Tag<'_>>, String> {
         };
         if name.is_empty() {
             return Err("the name of a tag is empty".to_owned());
+        }
+        if tags.len() == MAX_TAGS {
+            return Err(format!("more than {MAX_TAGS} tags"));
         }
         tags.push((name, value));
     }

@@ -121,3 +121,30 @@ fn tags_with_blanks_are_escaped() {
          avg=1.5,max=2.0,min=-0.0,sum=3.0,last=1.0,p50=1.25,p99_9=2.0,count=2i 1000000000"
     );
 }
+
+#[test]
+fn tags_and_percentiles_are_limited() {
+    let mut w = World::new();
+    let record = |tags: usize, percentiles: usize| {
+        let tags: Vec<String> = (0..tags).map(|i| format!(r#""t{i}":"""#)).collect();
+        let percentiles: String = (0..percentiles)
+            .map(|i| format!(r#","p{i}_5":1"#))
+            .collect();
+        let values = r#""window":60,"start":0,"count":1,"sum":1,"avg":1,"min":1,"max":1,"last":1"#;
+        format!(
+            r#"{{"node":"n","queue":"MIN","id":1,"metric":"m",{values}{percentiles},"tags":{{{}}}}}"#,
+            tags.join(",")
+        )
+    };
+    for (tags, percentiles, what) in [(32_769, 0, "32768 tags"), (0, 65, "64 percentiles")] {
+        let text = record(tags, percentiles);
+        let error = import(&mut w, "MIN", 0, &[(1, text.as_bytes())]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("ERR AGG.IMPORT: record 1: more than {what}")
+        );
+    }
+    let text = record(32_768, 64);
+    assert_eq!(import(&mut w, "MIN", 0, &[(1, text.as_bytes())]), Ok(1));
+    assert_eq!(fetch(&mut w, "MIN", "FORMAT LINE").len(), 1);
+}

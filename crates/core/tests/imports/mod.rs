@@ -258,7 +258,7 @@ fn bad_arguments_change_nothing_and_say_which() {
         ),
         (
             format!("LOG 1 {max}"),
-            "record 1: 5000000 bytes: agg.max-item-size allows 4194304",
+            "record 1: 5000000 bytes: agg.max-item-size allows 2097152",
         ),
         (
             format!("LOG 1 {good} 2 {{"),

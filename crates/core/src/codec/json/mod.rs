@@ -10,7 +10,7 @@ mod spacing;
 mod write;
 
 pub use members::{members, string};
-pub use scan::{JsonError, MAX_DEPTH, Scanned, scan, scan_record};
+pub use scan::{JsonError, MAX_DEPTH, Scanned, check_record, scan};
 pub use spacing::is_spaced;
 pub use write::{write_string, write_tags};
 
@@ -128,6 +128,10 @@ mod tests {
             "nesting deeper than 128"
         );
         assert!(scan("[".repeat(1_000_000).as_bytes()).is_err());
+        let record = |n: usize| format!("{{\"json\":{}}}", nested(n));
+        assert!(check_record(record(128).as_bytes()).is_ok());
+        assert!(check_record(record(129).as_bytes()).is_err());
+        assert!(check_record(b"{\"a\":[{\"b\":1,\"\\u0062\":2}]}").is_err());
     }
 
     #[test]
