@@ -4,8 +4,7 @@ use super::*;
 
 const POP: &str = "AGG.POP node queue [queue ...] [COUNT n] [FORMAT JSON|LINE]";
 
-const FETCH: &str =
-    "AGG.FETCH node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE]";
+const FETCH: &str = "AGG.FETCH node queue [queue ...] [COUNT n] [LEASE ms] [BLOCK ms] [FORMAT JSON|LINE] [WITHFLOOR]";
 
 const PEEK: &str = "AGG.PEEK node queue [queue ...] [COUNT n] [FROM id] [REV] [FORMAT JSON|LINE]";
 
