@@ -13,6 +13,7 @@ fn states(server: &Server) -> Vec<State> {
 fn comes_back(mut server: Server, saves_and_loads: impl FnOnce(&mut Server)) {
     for (db, node) in PLACES {
         fill_short(&mut server.connection_to(db), node);
+        fill_imported(&mut server.connection_to(db), node);
     }
     fill_much(&mut server.connection(), "big");
     let before = states(&server);

@@ -98,6 +98,7 @@ fn replica_keeps_everything_of_a_large_load() {
         return;
     };
     fill_short(&mut primary.connection(), "n");
+    fill_imported(&mut primary.connection(), "n");
     fill_much(&mut primary.connection(), "n");
     fill_short(&mut primary.connection_to(3), "n");
     let Some(replica) = replica_of(&primary, OTHERS[0]) else {

@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::wait::now_ms;
 
 /// Gives a node something of everything: open and closed windows, and in every queue records that are pending, leased
-/// and consumed; some of them imported.
+/// and consumed.
 pub fn fill(connection: &mut redis::Connection, node: &str) {
     let old = now_ms() - 4 * 3_600_000;
     let (second, third) = (old + 60_000, old + 7_200_000);
@@ -43,6 +43,10 @@ pub fn fill(connection: &mut redis::Connection, node: &str) {
     ] {
         ask::<Value>(connection, &line);
     }
+}
+
+/// Imports records into a node: pending and consumed ones.
+pub fn fill_imported(connection: &mut redis::Connection, node: &str) {
     let id = now_ms() * 1000 - 5_000_000;
     for line in [
         format!(
