@@ -16,6 +16,7 @@ use agg_client::command::Cmd;
 use agg_client::connect::{ClientError, Connection};
 use agg_client::reply::{self, Value};
 use agg_client::{Shutdown, WarnOnce};
+use aggregator_protocol::format;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -41,6 +42,32 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. text(now - age))
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. text(now + age), '+inf')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZREVRANGE', KEYS[1], 0, ARGV[3] - 1, 'WITHSCORES')";
+
+/// Connects to the server of a fleet and reads the list, without adding an entry. Returns a description.
+///
+/// # Errors
+///
+/// The server cannot be reached, or the user may not run a script or read the list.
+pub async fn check(registry: &Registry) -> Result<String, String> {
+    let read = async {
+        let mut connection = registry.server.connect().await?;
+        let mut command = Cmd::new("EVAL");
+        command.arg("return redis.call('ZCARD', KEYS[1])").arg(1);
+        match connection.call(command.arg(&registry.key)).await? {
+            Ok(count) => Ok(reply::int(&count).unwrap_or_default()),
+            Err(error) => Err(connection.rejected("EVAL", &error)),
+        }
+    };
+    let count: Result<i64, ClientError> = read.await;
+    match count {
+        Ok(count) => Ok(format!(
+            "{} in {}",
+            format::count(count.unsigned_abs(), "poller"),
+            registry.key
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
 
 /// The heartbeat of this poller.
 pub struct Heartbeat {

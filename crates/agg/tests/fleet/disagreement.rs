@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::Server;
+use crate::support::{Server, until};
 
-use super::support::{Poller, add_by, duplicates, members, until_written};
+use super::support::{Poller, TAKEOVER_AFTER, add_by, duplicates, members, until_written};
 
 const NAMES: [&str; 3] = ["p1", "p2", "p3"];
 
@@ -83,4 +83,56 @@ fn members_that_change_every_second_lose_nothing() {
     until_written(&refs, &ids);
     eprintln!("{} records", ids.len());
     assert_eq!(duplicates(&refs, &ids), 0);
+}
+
+#[test]
+fn pollers_that_name_a_server_differently_agree_on_its_owner() {
+    let servers: Option<Vec<Server>> = (0..4).map(|_| Server::start()).collect();
+    let Some(servers) = servers else {
+        return;
+    };
+    let refs: Vec<&Server> = servers.iter().collect();
+    let one = Poller::start("p1", &members(&NAMES[..2]), &refs);
+    let mut two = Poller::new("p2", &members(&NAMES[..2]), &refs);
+    two.rename("127.0.0.1", "localhost");
+    two.run();
+    // Each pair of a count that one owns and a count that the other watches is of the same servers.
+    for (poller, other) in [(&one, &two), (&two, &one)] {
+        until("each server has one owner", || {
+            let owned = poller.metric("agg_poller_owned_servers")?;
+            (other.metric("agg_poller_watched_servers") == Some(owned)).then_some(())
+        });
+    }
+    let page = two.page("/status.json");
+    assert!(page.contains("redis://localhost:"), "{page}");
+}
+
+#[test]
+fn old_record_that_no_route_takes_is_no_reason_to_take_over() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let _: i64 = server.ask("AGG.LOG other hello");
+    let new = |name: &&str| Poller::new(name, &members(&NAMES), &[&server]);
+    let mut pollers: Vec<Poller> = NAMES.iter().map(new).collect();
+    for poller in &mut pollers {
+        poller.rename("sinks = ", "include = [\"n*\"]\nsinks = ");
+        poller.run();
+    }
+    let refs: Vec<&Poller> = pollers.iter().collect();
+    let mut ids = BTreeSet::new();
+    ids.insert(add_by(&mut server.connection(), "n1"));
+    until_written(&refs, &ids);
+    let takeovers = || -> f64 {
+        let of = |poller: &&Poller| poller.metric("agg_poller_takeovers_total").unwrap();
+        refs.iter().map(of).sum()
+    };
+    let before = takeovers();
+    std::thread::sleep(TAKEOVER_AFTER * 4);
+    assert!(server.info_field::<u64>("agg", "agg_log_oldest") > 12_000);
+    assert_eq!(takeovers(), before);
+    until("only the owner drains", || {
+        let of = |poller: &&Poller| poller.metric("agg_poller_watched_servers").unwrap();
+        (refs.iter().map(of).sum::<f64>() == 2.0).then_some(())
+    });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, missing, until};
+use crate::support::{Server, missing, out, until};
 
 use super::support::{
     Poller, TAKEOVER_AFTER, add_by, duplicates, members_from, until_known, until_written,
@@ -193,4 +193,33 @@ fn clocks_of_the_pollers_do_not_matter() {
     for poller in &refs {
         assert_eq!(poller.metric("agg_poller_fleet_members"), Some(3.0));
     }
+}
+
+#[test]
+fn check_reads_the_list_and_adds_nothing() {
+    let (Some(registry), Some(server)) = (Server::start(), Server::start()) else {
+        return;
+    };
+    let poller = Poller::new("p1", &members_from(&registry), &[&server]);
+    let check = || {
+        poller
+            .place
+            .command("check")
+            .arg("--connect")
+            .output()
+            .unwrap()
+    };
+    let output = check();
+    let line = format!(
+        "ok     fleet {}: 0 pollers in agg:fleet:agg\n",
+        registry.url()
+    );
+    assert!(out(&output).contains(&line), "{}", out(&output));
+    assert_eq!(registry.ask::<i64>("DBSIZE"), 0);
+    registry.ask::<()>("SET agg:fleet:agg text");
+    let text = out(&check());
+    assert!(
+        text.contains(&format!("failed fleet {}: ", registry.url())),
+        "{text}"
+    );
 }

@@ -44,6 +44,16 @@ impl Poller {
         poller
     }
 
+    /// Replaces a text in the settings of a poller that does not run.
+    pub fn rename(&self, from: &str, to: &str) {
+        let path = self.place.path("poller.toml");
+        let text = std::fs::read_to_string(path).unwrap().replace(from, to);
+        // The address of the status page is not a name of a server.
+        let listen = format!("listen = \"{}", "127.0.0.1".replace(from, to));
+        self.place
+            .write(&text.replace(&listen, "listen = \"127.0.0.1"));
+    }
+
     pub fn run(&mut self) {
         let command = self.place.command("poll");
         self.run_by(command);

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use agg_client::connect::Server;
 
 use crate::config::{self, Config};
+use crate::heartbeat;
 use crate::sink::{self, SinkError};
 
 pub use outcome::Check;
@@ -28,7 +29,12 @@ const PARALLEL: usize = 128;
 /// Checks everything at the same time. `limit` is the time for one connection. The results are in the order of the
 /// configuration.
 pub async fn all(config: &Config, limit: Duration) -> Vec<Check> {
-    let (mut all, sinks) = tokio::join!(sources(config, limit), sinks_within(config, limit));
+    let (mut all, fleet, sinks) = tokio::join!(
+        sources(config, limit),
+        fleet(config, limit),
+        sinks_within(config, limit)
+    );
+    all.extend(fleet);
     all.extend(sinks);
     all.push(Check {
         subject: format!("dead letters {}", config.dead_letters.display()),
@@ -37,6 +43,15 @@ pub async fn all(config: &Config, limit: Duration) -> Vec<Check> {
             .map_err(|error| error.to_string()),
     });
     all
+}
+
+/// Connects to the server from which the pollers of a fleet know each other, if there is one.
+async fn fleet(config: &Config, limit: Duration) -> Option<Check> {
+    let registry = config.fleet.as_ref()?.registry.as_ref()?;
+    Some(Check {
+        subject: format!("fleet {}", registry.server.endpoint()),
+        result: within(limit, heartbeat::check(registry)).await,
+    })
 }
 
 /// Connects to all sinks at the same time. The results are in the order of the configuration.

@@ -99,9 +99,8 @@ impl Drainer {
 
     /// Returns the records in the queues that any route takes, or `None` if the server does not show them.
     async fn backlog(&self, wire: &mut Connection) -> Result<Option<Backlog>, ClientError> {
-        let text = match wire.call(Cmd::new("INFO").arg("agg_queues")).await? {
-            Ok(reply) => reply::text(reply).unwrap_or_default(),
-            Err(_) => return Ok(None),
+        let Some(text) = ask(wire, Cmd::new("INFO").arg("agg_queues")).await? else {
+            return Ok(None);
         };
         let is_routed = |queue: &Queue| {
             let mut routes = self.table.routes.iter();
@@ -136,17 +135,11 @@ async fn identity(wire: &mut Connection, id: &str) -> Result<String, ClientError
     if id.starts_with("sentinel:") {
         return Ok(id.to_owned());
     }
-    let reply = wire
-        .call(Cmd::new("INFO").arg("server").arg("cluster"))
-        .await?;
-    let text = reply.ok().and_then(reply::text).unwrap_or_default();
+    let info = ask(wire, Cmd::new("INFO").arg("server").arg("cluster")).await?;
+    let text = info.unwrap_or_default();
     if field(&text, "cluster_enabled") == Some("1") {
-        let shard = wire.call(Cmd::new("CLUSTER").arg("MYSHARDID")).await?;
-        if let Some(shard) = shard
-            .ok()
-            .and_then(reply::text)
-            .filter(|id| is_plausible(id))
-        {
+        let shard = ask(wire, Cmd::new("CLUSTER").arg("MYSHARDID")).await?;
+        if let Some(shard) = shard.filter(|id| is_plausible(id)) {
             return Ok(format!("shard:{shard}"));
         }
     }
@@ -154,6 +147,16 @@ async fn identity(wire: &mut Connection, id: &str) -> Result<String, ClientError
         Some(run) => format!("run:{run}"),
         None => id.to_owned(),
     })
+}
+
+/// Returns the text that the server replies, or `None` if the user may not run the command or the server does not have it.
+async fn ask(wire: &mut Connection, command: &Cmd) -> Result<Option<String>, ClientError> {
+    match wire.call(command).await {
+        Ok(reply) => Ok(reply.ok().and_then(reply::text)),
+        // What a client takes any unknown command for. Servers may have renamed INFO.
+        Err(ClientError::NoModule { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_plausible(identity: &str) -> bool {
