@@ -120,7 +120,7 @@ pub fn try_change<R, E>(
     stored.register(ctx.db(), name.bytes());
     stored.take_ownership(mono_ms);
     let limit = accounting::tighter_limit(stored.usage(), pressure.unwrap_or(0), &env.settings);
-    with_context(env, pressure.is_some(), limit, |exec| {
+    with_context(env, name, pressure.is_some(), limit, |exec| {
         stored.change(mono_ms, |node| {
             let result = f(node, exec);
             match exec.effects.propagation() {
@@ -160,11 +160,12 @@ impl PendingNode {
 
 /// Creates a node by a first change. The node is returned only if the change had an effect.
 pub fn create<R>(
+    name: &KeyName<'_>,
     env: &Env,
     f: impl FnOnce(&mut Node, &mut ExecContext<'_>) -> R,
 ) -> Option<(R, Option<PendingNode>)> {
     let limit = accounting::tighter_limit(NodeUsage::default(), 0, &env.settings);
-    with_context(env, false, limit, |exec| {
+    with_context(env, name, false, limit, |exec| {
         let bytes_before = main_thread_bytes();
         let mut node = Node::new(&env.settings, seed());
         let result = f(&mut node, exec);
@@ -184,6 +185,7 @@ pub fn create<R>(
 
 fn with_context<R>(
     env: &Env,
+    name: &KeyName<'_>,
     memory_pressure: bool,
     memory: Memory,
     f: impl FnOnce(&mut ExecContext<'_>) -> R,
@@ -198,6 +200,7 @@ fn with_context<R>(
         f(&mut ExecContext {
             now: env.now,
             settings: &env.settings,
+            node_name: name.bytes(),
             last_id,
             effects,
             allow_verbatim: replication::may_propagate_verbatim(),

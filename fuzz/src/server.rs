@@ -92,6 +92,7 @@ impl Server {
         ExecContext {
             now: self.now,
             settings: &self.settings,
+            node_name: b"n",
             last_id: &mut self.last_id,
             effects: &mut self.effects,
             allow_verbatim,

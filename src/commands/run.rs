@@ -164,7 +164,7 @@ fn change(
 /// Runs a request on a node that does not exist.
 fn create(request: &Request<'_>, key: &mut Key<'_>, env: &Env, call: &Call<'_>) {
     let mut reply = Replier(call.ctx);
-    let created = transaction::create(env, |node, exec| {
+    let created = transaction::create(&call.key, env, |node, exec| {
         request.run(call.key.bytes(), node, exec, &mut reply)
     });
     let Some((ran, pending)) = created else {

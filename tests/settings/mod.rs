@@ -8,7 +8,7 @@ use redis::Value;
 use testkit::*;
 
 /// Name, default, minimum and maximum; sizes in bytes.
-const SETTINGS: [(&str, i64, i64, i64); 24] = [
+const SETTINGS: [(&str, i64, i64, i64); 25] = [
     ("max-memory", 256 << 20, 1 << 20, 1 << 40),
     ("max-node-memory", 0, 0, 1 << 40),
     ("max-series", 20_000, 1, 100_000_000),
@@ -26,6 +26,7 @@ const SETTINGS: [(&str, i64, i64, i64); 24] = [
     ("min-history", 12, 0, 100_000),
     ("hour-history", 24, 0, 100_000),
     ("flush-delay-ms", 5000, 0, 3_600_000),
+    ("flush-jitter-ms", 0, 0, 3_600_000),
     ("max-future-ms", 60_000, 0, 28 * 86_400_000),
     ("min-interval-ms", 500, 1, 3_600_000),
     ("max-gap", 7200, 1, 21 * 86_400),

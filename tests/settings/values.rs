@@ -60,17 +60,19 @@ fn every_setting_accepts_its_bounds_and_nothing_beyond() {
             continue;
         }
         // A delay requires windows that cover it.
-        let max = if name == "flush-delay-ms" {
-            3 * 300_000
-        } else {
-            max
+        let max = match name {
+            "flush-delay-ms" => 3 * 300_000,
+            "flush-jitter-ms" => 3 * 300_000 - 5_000,
+            _ => max,
         };
         for right in [min, max] {
             set(&server, &format!("agg.{name} {right}"));
             assert_eq!(value(&server, name), right, "{name}");
         }
+        if name.starts_with("flush-") {
+            set(&server, &format!("agg.{name} {default}"));
+        }
     }
-    set(&server, "agg.flush-delay-ms 5000");
     for window in [1, 28 * 86_400] {
         set(
             &server,
@@ -145,6 +147,25 @@ fn hour_window_is_a_multiple_of_the_min_window() {
     assert_eq!(windows(), (5, 5));
     set(&server, "agg.hour-window 10");
     assert_eq!(windows(), (5, 10));
+}
+
+#[test]
+fn flush_delay_and_jitter_are_at_most_three_min_windows() {
+    let why = "agg.flush-delay-ms and agg.flush-jitter-ms together must be at most 3 times agg.min-window";
+    rejected_by_arguments("flush-jitter-ms 895001", why);
+    rejected_by_file("agg.flush-jitter-ms 895001\n", why);
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let rejects = |settings: &str| {
+        let error = server.error(&format!("CONFIG SET {settings}"));
+        assert!(error.ends_with(&format!(" - {why}")), "{error}");
+    };
+    rejects("agg.flush-jitter-ms 895001");
+    set(&server, "agg.flush-jitter-ms 895000");
+    rejects("agg.flush-delay-ms 5001");
+    rejects("agg.min-window 150");
+    set(&server, "agg.flush-delay-ms 0 agg.flush-jitter-ms 900000");
 }
 
 /// The limit follows from the number of open windows.

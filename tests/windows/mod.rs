@@ -6,6 +6,7 @@ mod changed_settings;
 mod clock;
 mod closing;
 mod counters;
+mod jitter;
 mod late;
 mod lifetimes;
 mod records;

@@ -85,6 +85,7 @@ impl Server {
         let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
+            node_name: b"node1",
             last_id: &mut self.last_id,
             effects: &mut self.effects,
             allow_verbatim: true,

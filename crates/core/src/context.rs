@@ -18,6 +18,8 @@ pub struct ExecContext<'a> {
     pub now: Now,
     /// The settings in force.
     pub settings: &'a Settings,
+    /// The name of the node: its jitter depends on it.
+    pub node_name: &'a [u8],
     /// The last queue id that this server gave; ids that are given raise it.
     pub last_id: &'a mut u64,
     /// The buffer to which the effects that a replica must replay are appended.

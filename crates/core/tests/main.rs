@@ -6,6 +6,7 @@ mod formats;
 mod histogram;
 mod histories;
 mod imports;
+mod jitter;
 mod model;
 mod replica;
 mod sequence;

@@ -46,6 +46,8 @@ fn line() -> impl Strategy<Value = String> {
             .prop_map(str::to_owned),
         2 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("POP {q} COUNT {n}")),
         1 => (0i64..900).prop_map(|s| format!("delay {s}")),
+        1 => (0i64..900).prop_map(|s| format!("jitter {s}")),
+        1 => prop::sample::select(vec!["name n", "name web-00001"]).prop_map(str::to_owned),
         1 => (1u32..4).prop_map(|n| format!("sources {n}")),
         4 => (queue.clone(), 1u8..5).prop_map(|(q, n)| format!("FETCH {q} COUNT {n} LEASE 5000")),
         3 => queue.prop_map(|q| format!("ACK {q} fetched")),
@@ -97,6 +99,10 @@ proptest! {
                 w.memory_pressure = line == "tight";
             } else if let Some(s) = line.strip_prefix("delay ") {
                 w.settings.rules.flush_delay_ms = s.parse::<i64>().unwrap() * 1_000;
+            } else if let Some(s) = line.strip_prefix("jitter ") {
+                w.settings.flush_jitter_ms = s.parse::<i64>().unwrap() * 1_000;
+            } else if let Some(name) = line.strip_prefix("name ") {
+                w.name = if name == "n" { "n" } else { "web-00001" };
             } else if let Some(n) = line.strip_prefix("sources ") {
                 w.settings.max_sources = n.parse().unwrap();
             } else if let Some(ms) = line.strip_prefix("pass ") {

@@ -206,6 +206,7 @@ impl Server {
         let mut exec = ExecContext {
             now,
             settings,
+            node_name: &self.name,
             last_id: &mut self.last_id,
             effects: &mut shared.effects,
             allow_verbatim: true,
@@ -255,6 +256,7 @@ impl Server {
             let mut exec = ExecContext {
                 now,
                 settings: &shared.settings,
+                node_name: &self.name,
                 last_id: &mut self.last_id,
                 effects: &mut shared.effects,
                 allow_verbatim: false,

@@ -318,6 +318,8 @@ impl RandomWorkload {
         let setting = r.word(&[
             "agg.flush-delay-ms 0",
             "agg.flush-delay-ms 200",
+            "agg.flush-jitter-ms 0",
+            "agg.flush-jitter-ms 700",
             "agg.min-history 1",
             "agg.min-history 5",
             "agg.hour-history 0",

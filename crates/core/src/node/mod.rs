@@ -168,8 +168,8 @@ impl Node {
         f: impl FnOnce(&mut Node, &mut WriteContext<'_>) -> R,
     ) -> R {
         let first_id = self.first_id(exec);
-        if *self.rules != exec.settings.rules {
-            self.adopt(&exec.settings.rules);
+        if *self.rules != exec.settings.rules || exec.settings.flush_jitter_ms != 0 {
+            self.adopt(&exec.settings.rules_of(exec.node_name));
         }
         let now_ms = exec.now.ms();
         exec.effects.open(now_ms, first_id, exec.memory_pressure);
@@ -226,9 +226,12 @@ impl Node {
             .max(self.queues.last_id + 1)
     }
 
-    /// Takes over changed rules.
+    /// Takes over rules, if they have changed.
     #[cold]
     fn adopt(&mut self, rules: &Rules) {
+        if *self.rules == *rules {
+            return;
+        }
         let histories = self.rules.history.iter().zip(rules.history);
         if histories.into_iter().any(|(before, now)| now < *before) {
             self.metrics.untrimmed = Some(u32::MAX);

@@ -1,9 +1,11 @@
 //! The settings of a server: their values, and the part of them that a node keeps.
 
+mod jitter;
 mod table;
 
 use crate::model::histogram::Percentiles;
 use crate::name_patterns::NamePatterns;
+pub use jitter::jitter_ms;
 pub use table::{
     DEFAULT_SLOT_S, MAX_GAP_MS, MAX_HISTORY, MAX_OPEN, MAX_WINDOW_S, Mutability, SETTINGS, Setting,
     SettingSpec, Unit, Values, check, defaults, max_flush_delay_ms,
@@ -58,6 +60,8 @@ pub struct Settings {
     pub error_ttl_s: u64,
     /// The same for objects whose report has no TTL.
     pub reality_ttl_s: u64,
+    /// The limit of the delay that a node's name adds to `rules.flush_delay_ms`; see [`Settings::rules_of`].
+    pub flush_jitter_ms: i64,
     /// New metrics of these names have histograms.
     pub hist_match: NamePatterns,
     /// The settings that replicas must apply as the primary did.
@@ -72,7 +76,7 @@ pub struct Rules {
     pub queue_bytes: [u64; 3],
     /// Closed windows that a metric keeps, MIN and HOUR; 0: none.
     pub history: [u32; 2],
-    /// A window closes this long after its end. It stays open until then as far as [`Rules::open_windows`] allows.
+    /// A window closes this long after its end; a node's jitter is part of it. It stays open until then as far as [`Rules::open_windows`] allows.
     pub flush_delay_ms: i64,
     /// The limit of a time ahead of the clock.
     pub max_future_ms: i64,
@@ -107,6 +111,7 @@ impl Settings {
             min_history,
             hour_history,
             flush_delay_ms,
+            flush_jitter_ms,
             max_future_ms,
             min_interval_ms,
             max_gap,
@@ -116,6 +121,8 @@ impl Settings {
             reality_ttl,
             hist_records,
         ] = *values;
+        let max_delay_ms = max_flush_delay_ms(min_window);
+        let flush_delay_ms = flush_delay_ms.min(max_delay_ms);
         // The ranges of the table keep every value inside its type.
         Settings {
             max_memory: max_memory as u64,
@@ -136,11 +143,12 @@ impl Settings {
             series_ttl_s: series_ttl as u64,
             error_ttl_s: error_ttl as u64,
             reality_ttl_s: reality_ttl as u64,
+            flush_jitter_ms: flush_jitter_ms.min(max_delay_ms - flush_delay_ms),
             hist_match: NamePatterns::default(),
             rules: Rules {
                 queue_bytes: [queue_min as u64, queue_hour as u64, queue_log as u64],
                 history: [min_history as u32, hour_history as u32],
-                flush_delay_ms: flush_delay_ms.min(max_flush_delay_ms(min_window)),
+                flush_delay_ms,
                 max_future_ms,
                 min_interval_ms,
                 max_gap_ms: max_gap * 1000,
@@ -148,6 +156,15 @@ impl Settings {
                 hist_records: hist_records != 0,
             },
         }
+    }
+
+    /// Returns the rules of the node of this name: those of the settings, and the node's jitter in its flush delay.
+    pub fn rules_of(&self, node_name: &[u8]) -> Rules {
+        let mut rules = self.rules;
+        if self.flush_jitter_ms > 0 {
+            rules.flush_delay_ms += jitter_ms(node_name, self.flush_jitter_ms);
+        }
+        rules
     }
 
     /// The settings for commands that another server has accepted: its decision is not checked again.
@@ -206,5 +223,35 @@ mod tests {
         assert_eq!([open(600_001, 300), open(i64::MAX, 1)], [4; 2]);
         assert_eq!(open(900_000, 3_600), 2);
         assert_eq!(open(max_flush_delay_ms(300), 300), 4);
+    }
+
+    #[test]
+    fn jitter_is_part_of_the_flush_delay_of_a_node() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.rules_of(b"web-00001"), settings.rules);
+        settings.flush_jitter_ms = 60_000;
+        let mut rules = settings.rules_of(b"web-00001");
+        rules.flush_delay_ms -= jitter_ms(b"web-00001", 60_000);
+        assert_eq!(rules, settings.rules);
+    }
+
+    #[test]
+    fn delay_and_jitter_are_at_most_three_windows() {
+        let mut values = defaults();
+        let mut set = |setting: Setting, value: i64| {
+            values[setting as usize] = value;
+            (check(&values).is_ok(), Settings::of(&values))
+        };
+        assert!(set(Setting::FlushJitterMs, 895_000).0);
+        assert!(!set(Setting::FlushJitterMs, 895_001).0);
+        assert!(set(Setting::FlushDelayMs, 0).0);
+        assert!(!set(Setting::FlushDelayMs, 900_000).0);
+        // The default delay is reduced to three windows, which leaves nothing for jitter.
+        assert!(set(Setting::FlushJitterMs, 0).0);
+        assert!(set(Setting::FlushDelayMs, 5_000).0);
+        set(Setting::HourWindow, 60);
+        assert!(set(Setting::MinWindow, 1).0);
+        let (is_valid, settings) = set(Setting::FlushJitterMs, 1);
+        assert_eq!((is_valid, settings.flush_jitter_ms), (false, 0));
     }
 }

@@ -91,6 +91,7 @@ pub enum Setting {
     MinHistory,
     HourHistory,
     FlushDelayMs,
+    FlushJitterMs,
     MaxFutureMs,
     MinIntervalMs,
     MaxGap,
@@ -130,7 +131,7 @@ const fn of_new_nodes(spec: SettingSpec) -> SettingSpec {
 }
 
 /// All settings.
-pub const SETTINGS: [SettingSpec; 25] = {
+pub const SETTINGS: [SettingSpec; 26] = {
     use Unit::{Bytes, Count, Milliseconds, Seconds, YesNo};
     const NODE: [i64; 3] = [10_000, 1, 10_000_000];
     [
@@ -232,6 +233,12 @@ pub const SETTINGS: [SettingSpec; 25] = {
             "Sets how long after its end a window stays open for late samples.",
         ),
         setting(
+            "flush-jitter-ms",
+            Milliseconds,
+            [0, 0, 3_600_000],
+            "Limits the further delay of a node's windows, which its name determines.",
+        ),
+        setting(
             "max-future-ms",
             Milliseconds,
             [60_000, 0, MONTH_MS],
@@ -310,6 +317,13 @@ pub fn check(values: &Values) -> Result<(), &'static str> {
     let is_default = delay == SETTINGS[Setting::FlushDelayMs as usize].default;
     if delay > max_flush_delay_ms(value(Setting::MinWindow)) && !is_default {
         return Err("agg.flush-delay-ms must be at most 3 times agg.min-window");
+    }
+    let max = max_flush_delay_ms(value(Setting::MinWindow));
+    let jitter = value(Setting::FlushJitterMs);
+    if jitter > 0 && jitter > max - delay.min(max) {
+        return Err(
+            "agg.flush-delay-ms and agg.flush-jitter-ms together must be at most 3 times agg.min-window",
+        );
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ pub struct World {
     pub settings: Settings,
     pub node: Option<Node>,
     pub replica: Option<Node>,
+    /// The name of the node, which decides its jitter.
+    pub name: &'static str,
     pub now: Now,
     pub last_id: u64,
     pub counters: Counters,
@@ -48,6 +50,7 @@ impl World {
             settings: Settings::default(),
             node: None,
             replica: None,
+            name: "n",
             now: Now {
                 wall_us: BASE as u64 * 1000,
                 mono_ms: 1_000_000,
@@ -115,6 +118,7 @@ impl World {
         let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
+            node_name: self.name.as_bytes(),
             last_id: &mut self.last_id,
             effects: &mut effects,
             allow_verbatim: true,
@@ -152,6 +156,7 @@ impl World {
         let mut exec = ExecContext {
             now: self.now,
             settings: &self.settings,
+            node_name: self.name.as_bytes(),
             last_id: &mut self.last_id,
             effects: &mut effects,
             allow_verbatim: false,
