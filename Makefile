@@ -91,6 +91,10 @@ bench-sinks: servers ## measure the sinks of agg poll, each with its own target 
 	$(CARGO) build --release -p aggregator -p agg
 	crates/agg/benches/sinks.py $(ARGS)
 
+bench-fleet: ## measure one agg poll with 200 servers: idle, and while 50 of them die and return (ARGS=--help)
+	$(CARGO) build --release -p aggregator -p agg
+	crates/agg/benches/fleet.py $(ARGS)
+
 fleet-sim: deps ## measure three pollers on 10,000 simulated nodes, in target/fleet-sim (10 minutes; ARGS="--nodes 500 --window 60")
 	$(CARGO) build --release -p agg -p aggregator-fleet-sim
 	python3 scripts/fleet-sim $(ARGS)
