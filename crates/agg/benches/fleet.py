@@ -66,6 +66,7 @@ class Server:
         self.port = port
         self.log = scratch / f"{self.node}.log"
         self.starts = 0
+        self.own_infos = 0
         self.start()
 
     def start(self):
@@ -96,17 +97,20 @@ class Server:
             self.connection.call("AGG.LOG", self.node, f"start {self.starts}, entry {i}")
 
     def info(self, section):
-        return dict(re.findall(r"^(\w+):(.*?)\r?$", self.connection.call("INFO", section), re.M))
+        self.own_infos += 1
+        return dict(re.findall(r"^([\w.|]+):(.*?)\r?$", self.connection.call("INFO", section), re.M))
 
     def queued(self):
         info = self.info("agg")
         return sum(int(info[f"agg_{queue}_length"]) for queue in ("min", "hour", "log"))
 
     def commands(self):
-        """Returns the commands by name. Those of this program are INFO and reports."""
+        """Returns the commands by name, without the INFO of this program. The one that asks is not counted yet."""
+        own = self.own_infos
         stats = self.info("commandstats")
         calls = {name.removeprefix("cmdstat_"): int(value[6:].split(",")[0]) for name, value in stats.items()}
-        return collections.Counter({name: n for name, n in calls.items() if name != "info"})
+        calls["info"] = calls.get("info", 0) - own
+        return collections.Counter(calls)
 
 
 class Poller:
