@@ -6,14 +6,13 @@ use std::collections::BTreeSet;
 use redis::Connection;
 use testkit::*;
 
-const REPORTS: [&str; 8] = [
+const REPORTS: [&str; 7] = [
     "AGG.STAT NODE m 1",
     "AGG.MSTAT NODE VALUES m 1",
     "AGG.HIST NODE m VALUES 1 2",
     "AGG.LOG NODE hello",
     "AGG.ERROR NODE broken KEY e",
     "AGG.REALITY NODE k m {}",
-    r#"AGG.IMPORT NODE LOG 1 {"node":"NODE","queue":"LOG","id":1}"#,
     "AGG.FORGET NODE METRIC m",
 ];
 
@@ -34,6 +33,9 @@ const LOOKS: [&str; 5] = [
     "AGG.INFO NODE",
 ];
 
+/// What a relay sends. Reporters must not: imported records are never evicted.
+const IMPORT: &str = r#"AGG.IMPORT NODE LOG 1 {"node":"NODE","queue":"LOG","id":1}"#;
+
 /// Commands of the server that would read or delete a node.
 const ELSE: [&str; 7] = [
     "DEL NODE",
@@ -47,8 +49,8 @@ const ELSE: [&str; 7] = [
 
 const APPLY: &str = "AGG.APPLY NODE payload";
 
-const REPORTER: &str =
-    "+agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.import +agg.forget";
+const REPORTER: &str = "+agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.forget";
+const RELAY: &str = "+agg.import";
 const POLLER: &str = "+agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue";
 const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info +agg.help";
 
@@ -101,12 +103,29 @@ fn reporter_writes_to_its_node_and_reads_nothing() {
     let other = server.digest("node2");
     all_answer(&mut c, &REPORTS, "node1", Answer::Done);
     all_answer(&mut c, &REPORTS, "node2", Answer::NoKey);
-    for lines in [&DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY, "INFO agg"]] {
+    for lines in [
+        &DRAINS[..],
+        &LOOKS[..],
+        &ELSE[..],
+        &[APPLY, IMPORT, "INFO agg"],
+    ] {
         for node in ["node1", "node2"] {
             all_answer(&mut c, lines, node, Answer::NoCommand);
         }
     }
     assert_eq!(server.digest("node2"), other);
+}
+
+#[test]
+fn relay_imports_into_its_nodes_and_does_nothing_else() {
+    let Some((_server, mut c)) = user(&format!("%W~node1 {RELAY}")) else {
+        return;
+    };
+    all_answer(&mut c, &[IMPORT], "node1", Answer::Done);
+    all_answer(&mut c, &[IMPORT], "node2", Answer::NoKey);
+    for lines in [&REPORTS[..], &DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY]] {
+        all_answer(&mut c, lines, "node1", Answer::NoCommand);
+    }
 }
 
 #[test]
@@ -146,7 +165,7 @@ fn poller_drains_and_reads_and_cannot_report() {
         all_answer(&mut c, lines, "node1", Answer::Done);
         all_answer(&mut c, lines, "node2", Answer::NoKey);
     }
-    for lines in [&REPORTS[..], &ELSE[..], &[APPLY]] {
+    for lines in [&REPORTS[..], &ELSE[..], &[APPLY, IMPORT]] {
         all_answer(&mut c, lines, "node1", Answer::NoCommand);
     }
     assert_eq!(server.digest("node2"), other);
@@ -243,13 +262,13 @@ fn categories_contain_the_documented_commands() {
         return;
     };
     let all: Vec<String> = server.ask("ACL CAT");
-    let named = ["agg-report", "agg-drain", "agg-read"];
+    let named = ["agg-report", "agg-drain", "agg-read", "agg-relay"];
     let found = named.map(|name| all.iter().any(|cat| cat == name));
-    assert_eq!(found, [has_categories(&server); 3], "{all:?}");
+    assert_eq!(found, [has_categories(&server); 4], "{all:?}");
     if !has_categories(&server) {
         return;
     }
-    for (name, rules) in named.iter().zip([REPORTER, POLLER, READER]) {
+    for (name, rules) in named.iter().zip([REPORTER, POLLER, READER, RELAY]) {
         let mut expected: Vec<&str> = rules.split(' ').map(|rule| &rule[1..]).collect();
         let mut commands = in_category(&server, name);
         commands.sort();
@@ -269,12 +288,17 @@ fn users_by_category_equal_users_by_command() {
         (
             "%W~node1 +@agg-report",
             &[&REPORTS[..]][..],
-            &[&DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY]][..],
+            &[&DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY, IMPORT]][..],
+        ),
+        (
+            "%W~node1 +@agg-relay",
+            &[&[IMPORT][..]],
+            &[&REPORTS[..], &DRAINS[..], &LOOKS[..], &ELSE[..], &[APPLY]],
         ),
         (
             "~node1 +@agg-drain +@agg-read",
             &[&DRAINS[..], &LOOKS[..]],
-            &[&REPORTS[..], &ELSE[..], &[APPLY]],
+            &[&REPORTS[..], &ELSE[..], &[APPLY, IMPORT]],
         ),
         (
             "%R~node1 +@agg-read",
@@ -283,7 +307,7 @@ fn users_by_category_equal_users_by_command() {
         ),
         (
             "~node1 +@all -@dangerous",
-            &[&REPORTS[..], &DRAINS[..], &LOOKS[..]],
+            &[&REPORTS[..], &DRAINS[..], &LOOKS[..], &[IMPORT]],
             &[&[APPLY]],
         ),
     ] {

@@ -71,7 +71,7 @@ pub fn write(command: Command, call: &Call<'_>) {
         Content::Empty if !command.creates() => {
             return request.run_missing(&mut Replier(call.ctx));
         }
-        // The core accepts what fits.
+        // The core checks the limits, and accepts what fits.
         Content::Empty if !command.may_evict() => return create(&request, &mut key, &env, call),
         Content::Value(stored) if !command.may_evict() => {
             return change(&request, stored, &env, None, call);

@@ -1,9 +1,9 @@
 //! Eviction: dropping the oldest records until a change fits below the memory limits.
 //!
-//! A write that may not fit first drops the oldest records of the largest of all MIN, HOUR and LOG queues of the
-//! server (but no imported ones): at most about [`SLICE`] for one command, and none if that is not enough. Then the change runs under memory
-//! pressure: the core counts what it uses and rejects what is new. `agg.max-node-memory` limits each node likewise;
-//! below that limit the node's own queues are evicted.
+//! A write that may not fit first drops the oldest records, imported ones excepted, of the largest of all MIN, HOUR and
+//! LOG queues of the server: at most about [`SLICE`] for one command, and none if that is not enough. Then the change
+//! runs under memory pressure: the core counts what it uses and rejects what is new. `agg.max-node-memory` limits each
+//! node likewise; below that limit the node's own queues are evicted.
 //!
 //! Which queues are large is known from the timer's last round over the nodes and from evictions since, so eviction
 //! takes no longer with many nodes. The timer trims what is far above the limit (it was lowered, or a file was loaded).

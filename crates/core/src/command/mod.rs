@@ -85,8 +85,8 @@ impl Command {
         matches!(self, Stat | Mstat | Hist | Log | Error | Reality | Import)
     }
 
-    /// Returns `true` if records may be evicted to free memory for it. An import never evicts any: its sender still has
-    /// the records, and takes them back.
+    /// Returns `true` if records may be evicted to free memory for it. An import evicts none: its sender still has the
+    /// records.
     pub fn may_evict(self) -> bool {
         self != Command::Import
     }

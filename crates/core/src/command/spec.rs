@@ -40,6 +40,8 @@ pub(super) struct OptionWords {
 pub enum Group {
     /// Commands of programs that report.
     Report,
+    /// The command of relays. What it stores is never evicted, so programs that report are not allowed it.
+    Relay,
     /// Commands of pollers.
     Drain,
     /// Commands that read.
@@ -138,6 +140,7 @@ impl Group {
             Group::Report => Some("agg-report"),
             Group::Drain => Some("agg-drain"),
             Group::Read => Some("agg-read"),
+            Group::Relay => Some("agg-relay"),
             Group::Internal => None,
         }
     }

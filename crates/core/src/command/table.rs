@@ -249,17 +249,20 @@ pub static COMMANDS: [CommandSpec; 21] = [
             Arg::integer("seconds").after("TTL").optional(),
         ],
     ),
-    report(
-        "AGG.IMPORT",
-        "Queues records that another server delivered, once each; returns how many are stored now.",
-        "O(n log n), n being the number of records",
-        &[
-            NODE,
-            QUEUE,
-            Arg::integer("floor").after("FLOOR").optional(),
-            Arg::block("records", &[Arg::integer("id"), Arg::text("record")]).multiple(),
-        ],
-    ),
+    CommandSpec {
+        group: Group::Relay,
+        ..report(
+            "AGG.IMPORT",
+            "Queues records that another server delivered, once each; returns how many are stored now.",
+            "O(n log n), n being the number of records",
+            &[
+                NODE,
+                QUEUE,
+                Arg::integer("floor").after("FLOOR").optional(),
+                Arg::block("records", &[Arg::integer("id"), Arg::text("record")]).multiple(),
+            ],
+        )
+    },
     CommandSpec {
         // Not deny-oom: it is a way out where memory is full.
         flags: &[Flag::Write, Flag::Fast],

@@ -58,8 +58,8 @@ pub(crate) fn check(text: &[u8], queue: Queue, id: u64, node: Option<&[u8]>) -> 
     }
 }
 
-/// Appends a record of MIN or HOUR as line protocol; nothing if its text is none. Returns the work, as rendering any
-/// other record does.
+/// Appends a record of MIN or HOUR as line protocol; nothing if the text is no such record. Returns the work, as for any
+/// other record.
 pub(crate) fn write_line(text: &[u8], out: &mut Vec<u8>) -> usize {
     match WindowText::read(text) {
         Ok(record) => record.write(out),

@@ -1,7 +1,7 @@
-//! AGG.IMPORT on the primary: which records of another server are accepted.
+//! AGG.IMPORT on the primary: decides which records of another server are accepted.
 //!
-//! Nothing is evicted for them, of no queue and no node, as their sender keeps what does not fit. So a prefix is accepted
-//! that fits below the limits of the queue and of memory.
+//! No record of any node is evicted for them, since their sender keeps what does not fit. As many are accepted, from the
+//! first, as fit below the limits of the queue and of memory.
 
 use crate::context::WriteContext;
 use crate::model::Queue;
@@ -12,7 +12,7 @@ use crate::node::queue::imported::{Imported, MAX_RANGES};
 #[derive(Clone, Copy)]
 pub(crate) struct Import<'a> {
     pub queue: Queue,
-    /// No record below it will come that is not known; 0: not given.
+    /// No record with a lower id will come that is not known; 0: not given.
     pub floor: u64,
     /// Ids and texts; the ids grow strictly.
     pub records: &'a [(u64, &'a [u8])],
@@ -78,7 +78,7 @@ impl Node {
         if let Some(at) = self.conflict(queue, records) {
             return Err(ImportError::Conflict(at));
         }
-        // What comes together with a floor is not below it, whatever the sender says: it may be lost otherwise.
+        // A floor above its own records would make them duplicates, and lose them.
         let floor = import.floor.min(records.first().map_or(0, |(id, _)| *id));
         let mut space = Space {
             queue_bytes: self.queues.imported_bytes(queue),

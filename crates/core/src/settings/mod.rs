@@ -76,7 +76,8 @@ pub struct Rules {
     pub queue_bytes: [u64; 3],
     /// Closed windows that a metric keeps, MIN and HOUR; 0: none.
     pub history: [u32; 2],
-    /// A window closes this long after its end; a node's jitter is part of it. It stays open until then as far as [`Rules::open_windows`] allows.
+    /// A window closes this long after its end; a node's jitter is part of it. It stays open until then as far as
+    /// [`Rules::open_windows`] allows.
     pub flush_delay_ms: i64,
     /// The limit of a time ahead of the clock.
     pub max_future_ms: i64,

@@ -4,8 +4,8 @@
 //! evicted. ERROR and REALITY hold references to the errors and objects of the node, at most one for each. Ids grow
 //! within the node. Deliveries are known to the primary only ([`Leases`]) and are not part of the value.
 //!
-//! Records that AGG.IMPORT brought are kept beside those of the node ([`Imported`]), and are never evicted: their sender
-//! knows that they are stored. Who reads a queue sees both, merged by id. No id is in both.
+//! Records of AGG.IMPORT are kept beside those of the node ([`Imported`]), and are never evicted: their sender no longer
+//! has them. Readers of a queue see both, merged by id. No id is in both.
 
 pub(crate) mod fifo;
 pub(crate) mod imported;
@@ -38,7 +38,7 @@ pub(crate) struct Queues {
     fifos: [Fifo; 3],
     /// ERROR and REALITY: from ids to the slots of errors and objects.
     references: [BTreeMap<u64, u32>; 2],
-    /// Of a node that has or had any.
+    /// The imported records of each queue. `None` if nothing was ever imported.
     imported: Option<Box<[Imported; 5]>>,
     pub leases: [Leases; 5],
     /// The largest id that was ever in this node.
