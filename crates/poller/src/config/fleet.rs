@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agg_client::{Access, Server, Tls, TlsFiles};
+use agg_client::Server;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::ownership::Members;
 
 use super::error::ConfigError;
-use super::value::{Time, secret, start};
+use super::server::RawServer;
+use super::value::{Time, start};
 
 /// The default of `takeover-after`.
 const TAKEOVER_AFTER: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ const MAX_MEMBERS: usize = 1000;
 /// The default of `forget-after`.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 /// The keys that only a fleet with `members-from` has.
-const OF_REGISTRY: &str = "this key belongs to members-from";
+const OF_REGISTRY: &str = "this key needs members-from";
 
 /// The table as it is written.
 #[derive(Deserialize)]
@@ -156,24 +157,15 @@ fn listed(
 
 /// Checks the settings of the server from which pollers know each other.
 fn registry(raw: &RawFleet, url: &Spanned<String>) -> Result<Registry, ConfigError> {
-    let is_unix = url.get_ref().starts_with("unix:");
-    if !is_unix && url.get_ref().contains('@') || is_unix && url.get_ref().contains('?') {
-        let text = "expected redis://HOST:PORT; user and password have their own keys";
-        return Err(ConfigError::at(url, text));
-    }
-    let password = secret("password", &raw.password_file, &raw.password_env)?;
-    if let (Some(user), None) = (&raw.user, &password) {
-        let text = "a user needs password-file or password-env";
-        return Err(ConfigError::at(user, text));
-    }
-    let access = Access {
-        user: raw.user.as_ref().map(|user| user.get_ref().clone()),
-        password,
-        tls: tls(raw, Server::scheme_encrypts(url.get_ref()))?,
+    let server = RawServer {
+        url,
+        user: &raw.user,
+        password_file: &raw.password_file,
+        password_env: &raw.password_env,
+        tls: [&raw.tls_ca, &raw.tls_cert, &raw.tls_key],
         password_help: "set password-file or password-env of the fleet",
     };
-    let server = Server::parse(url.get_ref(), &access)
-        .map_err(|error| ConfigError::at(url, error.to_string()))?;
+    let server = server.check()?;
     let forget_after = match &raw.forget_after {
         Some(time) if time.get_ref().0 < Duration::from_secs(1) => {
             return Err(ConfigError::at(time, "expected at least 1s"));
@@ -189,28 +181,6 @@ fn registry(raw: &RawFleet, url: &Spanned<String>) -> Result<Registry, ConfigErr
         key: format!("agg:fleet:{of_fleet}"),
         forget_after,
     })
-}
-
-/// Returns the TLS settings, if any are given.
-fn tls(raw: &RawFleet, encrypted: bool) -> Result<Option<Tls>, ConfigError> {
-    let keys = [&raw.tls_ca, &raw.tls_cert, &raw.tls_key];
-    let Some(first) = keys.into_iter().find_map(start) else {
-        return Ok(None);
-    };
-    if !encrypted {
-        let text = "the connection is not encrypted: write rediss://";
-        return Err(ConfigError::at_byte(first, text));
-    }
-    let path = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| path.get_ref().clone());
-    let files = TlsFiles {
-        ca: path(&raw.tls_ca),
-        cert: path(&raw.tls_cert),
-        key: path(&raw.tls_key),
-        server_name: None,
-    };
-    let tls = Tls::new(&files);
-    tls.map(Some)
-        .map_err(|error| ConfigError::at_byte(first, error.to_string()))
 }
 
 fn names(members: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, ConfigError> {

@@ -1,12 +1,11 @@
 //! The settings and checks of a sink of Redis streams.
 
-use std::path::PathBuf;
-
-use agg_client::{Access, Server, Tls, TlsFiles};
+use agg_client::Server;
 use toml::Spanned;
 
 use super::super::error::ConfigError;
-use super::super::value::{required, secret, start, within};
+use super::super::server::RawServer;
+use super::super::value::{required, within};
 use super::raw::RawSink;
 
 /// The keys of a sink of Redis streams.
@@ -83,44 +82,13 @@ pub fn check(sink: &Spanned<RawSink>) -> Result<RedisStream, ConfigError> {
 
 fn server(sink: &Spanned<RawSink>) -> Result<Server, ConfigError> {
     let raw = sink.get_ref();
-    let uri = required(&raw.uri, "uri", sink)?;
-    let is_unix = uri.get_ref().starts_with("unix:");
-    if !is_unix && uri.get_ref().contains('@') || is_unix && uri.get_ref().contains('?') {
-        let text = "expected redis://HOST:PORT; user and password have their own keys";
-        return Err(ConfigError::at(uri, text));
-    }
-    let password = secret("password", &raw.password_file, &raw.password_env)?;
-    if let (Some(user), None) = (&raw.user, &password) {
-        let text = "a user needs password-file or password-env";
-        return Err(ConfigError::at(user, text));
-    }
-    let access = Access {
-        user: raw.user.as_ref().map(|user| user.get_ref().clone()),
-        password,
-        tls: tls(raw, Server::scheme_encrypts(uri.get_ref()))?,
+    let server = RawServer {
+        url: required(&raw.uri, "uri", sink)?,
+        user: &raw.user,
+        password_file: &raw.password_file,
+        password_env: &raw.password_env,
+        tls: [&raw.tls_ca, &raw.tls_cert, &raw.tls_key],
         password_help: "set password-file or password-env of the sink",
     };
-    Server::parse(uri.get_ref(), &access).map_err(|error| ConfigError::at(uri, error.to_string()))
-}
-
-/// Returns the TLS settings, if the connection is encrypted and any are given.
-fn tls(raw: &RawSink, encrypted: bool) -> Result<Option<Tls>, ConfigError> {
-    let keys = [&raw.tls_ca, &raw.tls_cert, &raw.tls_key];
-    let Some(first) = keys.into_iter().find_map(start) else {
-        return Ok(None);
-    };
-    if !encrypted {
-        let text = "the connection of this sink is not encrypted: write rediss://";
-        return Err(ConfigError::at_byte(first, text));
-    }
-    let path = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| path.get_ref().clone());
-    let files = TlsFiles {
-        ca: path(&raw.tls_ca),
-        cert: path(&raw.tls_cert),
-        key: path(&raw.tls_key),
-        server_name: None,
-    };
-    let tls = Tls::new(&files);
-    tls.map(Some)
-        .map_err(|error| ConfigError::at_byte(first, error.to_string()))
+    server.check()
 }
