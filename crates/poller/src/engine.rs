@@ -25,10 +25,10 @@ use agg_client::Shutdown;
 
 use super::config::{self, Config, WebLimits};
 use super::error::PollError;
-use super::fleet::Fleet;
 use super::heartbeat::Heartbeat;
 use super::ownership::Members;
 use super::routing::RoutingTable;
+use super::servers::Servers;
 use super::sinks::Sinks;
 use super::status::Status;
 use super::systemd::SystemdNotifier;
@@ -147,8 +147,8 @@ impl Engine {
         }
         let (pollers, members) = watch::channel(None);
         self.set_members(&pollers);
-        let mut fleet = Fleet::new(table, members, self.status.clone(), self.tasks.clone());
-        fleet.watch(self.config.sources.clone());
+        let mut servers = Servers::new(table, members, self.status.clone(), self.tasks.clone());
+        servers.watch(self.config.sources.clone());
         self.systemd.ready();
 
         let mut checks = interval(CHECK_INTERVAL);
@@ -162,19 +162,19 @@ impl Engine {
                 }
             };
             let reload = tokio::select! {
-                news = fleet.next_event() => {
-                    fleet.handle(news);
+                news = servers.next_event() => {
+                    servers.handle(news);
                     false
                 }
                 () = self.control.reload.notified() => true,
                 _ = checks.tick() => {
-                    fleet.sweep();
+                    servers.sweep();
                     self.sinks.sweep();
                     self.systemd.heartbeat(&self.status);
                     self.stamps.changed()
                 }
                 () = settled => {
-                    fleet.settle();
+                    servers.settle();
                     settle_at = None;
                     false
                 }
@@ -183,10 +183,10 @@ impl Engine {
             if reload {
                 self.systemd.reloading();
                 if self.reload().await {
-                    // The fleet holds a receiver.
+                    // The servers hold a receiver.
                     let _ = tables.send(Arc::new(self.routing_table()));
                     self.set_members(&pollers);
-                    let time = fleet.watch(self.config.sources.clone());
+                    let time = servers.watch(self.config.sources.clone());
                     settle_at = Some(Instant::now() + time);
                 }
                 self.systemd.ready();
@@ -198,7 +198,7 @@ impl Engine {
         if let Some(registration) = self.registration.take() {
             registration.end().await;
         }
-        fleet.end().await;
+        servers.end().await;
         drop(tables);
         // A little before the program is ended by force, so that the counts are shown.
         let since = self

@@ -9,10 +9,11 @@
 //! - [`record`] parses the records of queues.
 //! - [`rotation`] appends to files that are rotated and compressed.
 //!
-//! There is a task for each server (drainer/, started by fleet.rs; ownership/ decides which poller of several drains) and a task for each sink (worker.rs). engine.rs starts
-//! them and reloads the configuration. Deliveries go to the sinks, reports on them come back; the memory for records in
-//! flight is bounded by the budgets of the sinks (budget.rs), which are parts of `max-in-flight`. File I/O runs on the
-//! blocking pool of the runtime.
+//! There is a task for each server (drainer/, started by servers.rs) and a task for each sink (worker.rs). Where several
+//! pollers share the servers, ownership/ decides which of them drains a server. engine.rs starts the tasks and reloads the
+//! configuration. Deliveries go to the sinks, reports on them come back; the memory for records in flight is bounded by
+//! the budgets of the sinks (budget.rs), which are parts of `max-in-flight`. File I/O runs on the blocking pool of the
+//! runtime.
 //!
 //! # Invariants
 //!
@@ -29,7 +30,6 @@ mod dead_letters;
 mod drainer;
 mod engine;
 mod error;
-mod fleet;
 pub mod glob;
 mod heartbeat;
 mod json;
@@ -45,6 +45,7 @@ mod protobuf;
 pub mod record;
 pub mod rotation;
 mod routing;
+mod servers;
 mod sink;
 mod sinks;
 mod spans;

@@ -1,5 +1,5 @@
-//! The servers being drained, each by a task of its own. A server is drained from when a source reports it until no
-//! source reports it any longer.
+//! The servers that this poller drains, or watches for other pollers, each by a task of its own. A task runs from when a
+//! source reports its server until no source does.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ struct WatchedSource {
     task: AbortHandle,
 }
 
-/// A server that is drained.
-struct Member {
+/// A server that is drained or watched.
+struct DrainedServer {
     /// The address of the server. Dropping the sender ends the drainer.
     address: watch::Sender<Server>,
     /// The sources that report the server.
@@ -44,12 +44,12 @@ struct Member {
 }
 
 /// The watched sources and the servers that they report.
-pub struct Fleet {
+pub struct Servers {
     tables: watch::Receiver<Arc<RoutingTable>>,
-    pollers: watch::Receiver<Option<Arc<Members>>>,
+    members: watch::Receiver<Option<Arc<Members>>>,
     status: Arc<Status>,
     tasks: Tasks,
-    members: HashMap<String, Member>,
+    drained: HashMap<String, DrainedServer>,
     drainers: JoinSet<()>,
     sources: Vec<WatchedSource>,
     last_origin: Origin,
@@ -57,21 +57,21 @@ pub struct Fleet {
     events: UnboundedReceiver<(Origin, Found)>,
 }
 
-impl Fleet {
-    /// Creates a fleet without servers. `pollers` are the pollers that share them, if there are others.
+impl Servers {
+    /// Creates a list without servers. `members` are the pollers that share them, if there are others.
     pub fn new(
         tables: watch::Receiver<Arc<RoutingTable>>,
-        pollers: watch::Receiver<Option<Arc<Members>>>,
+        members: watch::Receiver<Option<Arc<Members>>>,
         status: Arc<Status>,
         tasks: Tasks,
-    ) -> Fleet {
+    ) -> Servers {
         let (send_event, events) = unbounded_channel();
-        Fleet {
+        Servers {
             tables,
-            pollers,
+            members,
             status,
             tasks,
-            members: HashMap::new(),
+            drained: HashMap::new(),
             drainers: JoinSet::new(),
             sources: Vec::new(),
             last_origin: 0,
@@ -81,7 +81,7 @@ impl Fleet {
     }
 
     /// Watches exactly these sources. Sources that are watched already continue. Servers that only other sources
-    /// reported stay until [`Fleet::settle`], since the new sources may report them too. Returns how long the new
+    /// reported stay until [`Servers::settle`], since the new sources may report them too. Returns how long the new
     /// sources need for that.
     pub fn watch(&mut self, sources: Vec<Source>) -> Duration {
         let mut time = LISTING_TIME;
@@ -145,7 +145,7 @@ impl Fleet {
     pub async fn next_event(&mut self) -> (Origin, Found) {
         match self.events.recv().await {
             Some(event) => event,
-            // The fleet has a sender itself.
+            // There is always a sender, in `self`.
             None => std::future::pending().await,
         }
     }
@@ -160,9 +160,9 @@ impl Fleet {
             self.retain_origins(&found.id, |other| *other != origin);
             return;
         };
-        if let Some(member) = self.members.get_mut(&found.id) {
-            member.origins.insert(origin);
-            member.address.send_if_modified(|address| {
+        if let Some(drained) = self.drained.get_mut(&found.id) {
+            drained.origins.insert(origin);
+            drained.address.send_if_modified(|address| {
                 // Also if only the password differs: a drainer that waits to reconnect uses the new one.
                 let is_new = *address != server;
                 *address = server;
@@ -177,23 +177,23 @@ impl Fleet {
             found.id.clone(),
             addresses,
             self.tables.clone(),
-            self.pollers.clone(),
+            self.members.clone(),
             status,
             shutdown,
         );
         let name = format!("the drainer of {}", found.id);
         let task = drainer.run().instrument(of_server(&found.id));
         self.drainers.spawn(self.tasks.guard(name, task));
-        let member = Member {
+        let drained = DrainedServer {
             address,
             origins: BTreeSet::from([origin]),
         };
-        self.members.insert(found.id, member);
+        self.drained.insert(found.id, drained);
     }
 
-    /// Removes the servers that only sources before the last [`Fleet::watch`] reported.
+    /// Removes the servers that only sources before the last [`Servers::watch`] reported.
     pub fn settle(&mut self) {
-        let ids: Vec<String> = self.members.keys().cloned().collect();
+        let ids: Vec<String> = self.drained.keys().cloned().collect();
         let watched: Vec<Origin> = self.sources.iter().map(|watched| watched.origin).collect();
         for id in ids {
             self.retain_origins(&id, |origin| watched.contains(origin));
@@ -202,12 +202,12 @@ impl Fleet {
 
     /// Keeps some of the sources that report a server; removes the server if none is left.
     fn retain_origins(&mut self, id: &str, keep: impl Fn(&Origin) -> bool) {
-        let Some(member) = self.members.get_mut(id) else {
+        let Some(drained) = self.drained.get_mut(id) else {
             return;
         };
-        member.origins.retain(|origin| keep(origin));
-        if member.origins.is_empty() {
-            self.members.remove(id);
+        drained.origins.retain(|origin| keep(origin));
+        if drained.origins.is_empty() {
+            self.drained.remove(id);
             self.status.remove_server(id);
         }
     }
@@ -217,7 +217,7 @@ impl Fleet {
         for watched in self.sources.drain(..) {
             watched.task.abort();
         }
-        self.members.clear();
+        self.drained.clear();
         while self.drainers.join_next().await.is_some() {}
     }
 
@@ -244,10 +244,10 @@ mod tests {
         };
         let (_tables, receiver) = watch::channel(Arc::new(table));
         let tasks = Tasks::new(Shutdown::default());
-        let (_pollers, alone) = watch::channel(None);
-        let fleet = Fleet::new(receiver, alone, Arc::new(Status::new()), tasks.clone());
+        let (_members, alone) = watch::channel(None);
+        let servers = Servers::new(receiver, alone, Arc::new(Status::new()), tasks.clone());
         let (_send, found) = unbounded_channel();
-        fleet.spawn_watcher(7, async { panic!("a test") }, found);
+        servers.spawn_watcher(7, async { panic!("a test") }, found);
         tasks.shutdown().requested().await;
         let error = tasks.check().unwrap_err();
         assert_eq!(error.to_string(), "the watcher of source 7 panicked");
