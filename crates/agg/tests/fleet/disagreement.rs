@@ -1,6 +1,6 @@
 //! Pollers that disagree about the members: nothing is lost, and nothing written twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::support::{Server, until};
@@ -105,6 +105,52 @@ fn pollers_that_name_a_server_differently_agree_on_its_owner() {
     }
     let page = two.page("/status.json");
     assert!(page.contains("redis://localhost:"), "{page}");
+}
+
+#[test]
+fn pollers_that_get_a_fleet_by_a_reload_agree_on_owners() {
+    let servers: Option<Vec<Server>> = (0..8).map(|_| Server::start()).collect();
+    let Some(servers) = servers else {
+        return;
+    };
+    let refs: Vec<&Server> = servers.iter().collect();
+    let pollers = ["p1", "p2"].map(|name| {
+        let mut poller = Poller::new(name, &members(&NAMES[..2]), &refs);
+        // They name the servers differently.
+        if name == "p2" {
+            poller.rename("127.0.0.1", "localhost");
+        }
+        let whole = poller.remove_fleet();
+        poller.run();
+        until("all servers are up", || {
+            (poller.metric("agg_poller_servers_up") == Some(8.0)).then_some(())
+        });
+        (poller, whole)
+    });
+    for (poller, whole) in &pollers {
+        poller.place.write(whole);
+        poller.signal("HUP");
+    }
+    until("each server has one owner", || {
+        let [one, two] = [duties(&pollers[0].0)?, duties(&pollers[1].0)?];
+        let is_shared = |(port, duty): (&String, &String)| {
+            let other = two.get(port).map(String::as_str);
+            let both = [Some(duty.as_str()), other];
+            both.contains(&Some("owned")) && both.contains(&Some("watched"))
+        };
+        (one.len() == 8 && one.iter().all(is_shared)).then_some(())
+    });
+}
+
+/// Returns what a poller does about each server, by its port.
+fn duties(poller: &Poller) -> Option<BTreeMap<String, String>> {
+    let status: serde_json::Value = serde_json::from_str(&poller.page("/status.json")).ok()?;
+    let servers = status["servers"].as_array()?.iter();
+    let duty = |server: &serde_json::Value| {
+        let port = server["id"].as_str()?.rsplit(':').next()?.to_owned();
+        Some((port, server["duty"].as_str()?.to_owned()))
+    };
+    servers.map(duty).collect()
 }
 
 #[test]

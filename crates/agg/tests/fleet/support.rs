@@ -54,19 +54,38 @@ impl Poller {
             .write(&text.replace(&listen, "listen = \"127.0.0.1"));
     }
 
+    /// Removes the fleet from the settings of a poller that does not run. Returns the settings with it.
+    pub fn remove_fleet(&self) -> String {
+        let whole = std::fs::read_to_string(self.place.path("poller.toml")).unwrap();
+        let [start, end] = ["[fleet]", "[[source]]"].map(|table| whole.find(table).unwrap());
+        self.place
+            .write(&format!("{}{}", &whole[..start], &whole[end..]));
+        whole
+    }
+
     pub fn run(&mut self) {
         let command = self.place.command("poll");
         self.run_by(command);
     }
 
-    /// Starts the poller with its wall clock set forward or back, such as `+60s`, by Debian's package `faketime`.
+    /// Starts the poller with its wall clock set forward or back, such as `+60s`, by Debian's package `faketime`. That
+    /// program waits for its child, which a kill would leave running: only its environment is used.
     pub fn run_at(&mut self, offset: &str) {
-        let inner = self.place.command("poll");
-        let mut command = std::process::Command::new("faketime");
-        command
-            .args(["--exclude-monotonic", "-f", offset])
-            .arg(inner.get_program())
-            .args(inner.get_args());
+        let output = std::process::Command::new("faketime")
+            .args(["--exclude-monotonic", "-f", offset, "env"])
+            .output()
+            .unwrap();
+        let mut command = self.place.command("poll");
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            match line.split_once('=') {
+                // Memory of the program, which has ended.
+                Some(("FAKETIME_SHARED", _)) | None => {}
+                Some((name, value)) if name == "LD_PRELOAD" || name.contains("FAKETIME") => {
+                    command.env(name, value);
+                }
+                Some(_) => {}
+            }
+        }
         self.run_by(command);
     }
 

@@ -21,28 +21,27 @@ use super::Drainer;
 const MAX_IDENTITY: usize = 128;
 
 impl Drainer {
-    /// Reads the identity of the server by which all pollers of the fleet agree on its owner.
-    pub(super) async fn identify(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
-        if self.members.borrow().is_some() {
-            self.identity = identity(wire, &self.id).await?;
-        }
-        // The server may be another one than before.
-        self.members.mark_changed();
-        Ok(())
-    }
-
-    /// Takes the members of the fleet, if they have changed.
-    pub(super) fn take_members(&mut self) {
+    /// Takes the members of the fleet, if they have changed. Reads the identity of the server, by which all pollers of
+    /// the fleet agree on its owner, if a fleet needs it for the first time on this connection.
+    pub(super) async fn take_members(&mut self, wire: &mut Connection) -> Result<(), ClientError> {
         if !self.members.has_changed().unwrap_or(false) {
-            return;
+            return Ok(());
         }
         let members = self.members.borrow_and_update().clone();
         let before = self.role.drains();
         match members {
-            Some(members) => self.role.assign(&members, &self.identity, Instant::now()),
+            Some(members) => {
+                let known = match self.identity.take() {
+                    Some(known) => known,
+                    None => identity(wire, &self.id).await?,
+                };
+                self.role.assign(&members, &known, Instant::now());
+                self.identity = Some(known);
+            }
             None => self.role.set_alone(),
         }
         self.changed_duty(before);
+        Ok(())
     }
 
     /// Checks how old the oldest record is, if that is due, and takes over or stops draining.
@@ -64,10 +63,10 @@ impl Drainer {
             if self.role.confirm(oldest, Instant::now()) {
                 (self.status.lock().takeovers).fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
-                    "nobody drains {}: its oldest record is {} s old; taking over as number {} of its pollers",
+                    "no poller drains {}: its oldest record is {} s old; taking over, with rank {}",
                     wire.endpoint(),
                     oldest.as_secs(),
-                    rank + 1
+                    rank
                 );
             }
         }
@@ -149,7 +148,7 @@ async fn identity(wire: &mut Connection, id: &str) -> Result<String, ClientError
     })
 }
 
-/// Returns the text that the server replies, or `None` if the user may not run the command or the server does not have it.
+/// Returns the text that the server replies, or `None` if the user may not run the command or the server lacks it.
 async fn ask(wire: &mut Connection, command: &Cmd) -> Result<Option<String>, ClientError> {
     match wire.call(command).await {
         Ok(reply) => Ok(reply.ok().and_then(reply::text)),

@@ -74,8 +74,8 @@ impl NodeQueue {
 pub struct Drainer {
     /// The server as its source names it.
     id: String,
-    /// The server as all pollers of the fleet name it.
-    identity: String,
+    /// The server as all pollers of the fleet name it. `None`: not read on this connection.
+    identity: Option<String>,
     /// The members of the fleet. `None`: there is no fleet, and this poller drains everything.
     members: watch::Receiver<Option<Arc<Members>>>,
     role: Role,
@@ -127,7 +127,7 @@ impl Drainer {
         let table = tables.borrow_and_update().clone();
         members.mark_changed();
         Drainer {
-            identity: id.clone(),
+            identity: None,
             id,
             members,
             role: Role::default(),
@@ -164,13 +164,13 @@ impl Drainer {
                     // A server that is down must not keep sinks of an earlier configuration alive.
                     self.take_table();
                     match self.connect().await {
-                        Ok(mut open) => match self.identify(&mut open).await {
-                            Ok(()) => {
-                                wire = Some(open);
-                                continue;
-                            }
-                            Err(failure) => Err(failure),
-                        },
+                        Ok(open) => {
+                            // It may be another server than before.
+                            self.identity = None;
+                            self.members.mark_changed();
+                            wire = Some(open);
+                            continue;
+                        }
                         Err(failure) => Err(failure),
                     }
                 }
@@ -263,7 +263,7 @@ impl Drainer {
     async fn round(&mut self, wire: &mut Connection) -> Result<Vec<Destination>, ClientError> {
         self.settle(wire).await?;
         self.take_table();
-        self.take_members();
+        self.take_members(wire).await?;
         self.attend(wire).await?;
         if !self.role.drains() {
             return Ok(Vec::new());
