@@ -1,4 +1,4 @@
-//! The heartbeat of a poller: its entry in a Redis, from which the pollers of a fleet know each other.
+//! The heartbeat of a poller: its entry in a list on a Redis server, by which the pollers of a fleet know each other.
 //!
 //! The entries are members of a sorted set: the name of a poller, and a random text that differs with each start of the
 //! program. The score is the time of the last heartbeat.
@@ -204,7 +204,7 @@ impl Heartbeat {
             let first = *self.twins.entry(entry.clone()).or_insert(*beat);
             if *beat > first {
                 tracing::warn!(
-                    "fleet: another poller is named {:?}, too: both drain the same servers",
+                    "fleet: another poller has the name {:?}: both drain the same servers",
                     self.me
                 );
                 // Once for each.

@@ -28,6 +28,15 @@ fn report(
     }
 }
 
+/// Starts three pollers of these servers, and waits until they know each other.
+fn three(registry: &Server, servers: &[&Server]) -> Vec<Poller> {
+    let fleet = members_from(registry);
+    let start = |name: &&str| Poller::start(name, &fleet, servers);
+    let pollers: Vec<Poller> = NAMES.iter().map(start).collect();
+    until_known(&pollers.iter().collect::<Vec<_>>(), 3);
+    pollers
+}
+
 #[test]
 fn dead_poller_is_forgotten_and_a_registry_that_is_down_changes_nothing() {
     let (Some(mut registry), Some(one), Some(two)) =
@@ -35,10 +44,7 @@ fn dead_poller_is_forgotten_and_a_registry_that_is_down_changes_nothing() {
     else {
         return;
     };
-    let fleet = members_from(&registry);
-    let start = |name: &&str| Poller::start(name, &fleet, &[&one, &two]);
-    let mut pollers: Vec<Poller> = NAMES.iter().map(start).collect();
-    until_known(&pollers.iter().collect::<Vec<_>>(), 3);
+    let mut pollers = three(&registry, &[&one, &two]);
     let owned = |poller: &Poller| poller.metric("agg_poller_owned_servers").unwrap();
     until("each server has one owner", || {
         (pollers.iter().map(owned).sum::<f64>() == 2.0).then_some(())
@@ -100,10 +106,7 @@ fn pollers_that_come_and_go_every_second_lose_nothing() {
     else {
         return;
     };
-    let fleet = members_from(&registry);
-    let start = |name: &&str| Poller::start(name, &fleet, &[&one, &two]);
-    let mut pollers: Vec<Poller> = NAMES.iter().map(start).collect();
-    until_known(&pollers.iter().collect::<Vec<_>>(), 3);
+    let mut pollers = three(&registry, &[&one, &two]);
     let mut connections = [one.connection(), two.connection()];
     let mut ids = BTreeSet::new();
     for round in 0..9 {
@@ -136,7 +139,7 @@ fn second_poller_of_the_same_name_is_reported() {
     for poller in [&one, &two] {
         until("the twin is reported", || {
             let log = poller.log();
-            log.contains("another poller is named \"p1\", too")
+            log.contains("another poller has the name \"p1\"")
                 .then_some(())
         });
     }
