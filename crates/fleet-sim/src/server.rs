@@ -29,8 +29,6 @@ const OTHER: usize = KINDS.len() - 1;
 pub struct Shared {
     /// The settings of all servers.
     pub settings: Settings,
-    /// How late windows close at most, milliseconds.
-    pub jitter_ms: u64,
     /// The names of the pollers that have authenticated.
     pub pollers: Vec<String>,
     /// Records that were queued.
@@ -45,7 +43,6 @@ impl Shared {
     pub fn new(settings: Settings) -> Shared {
         Shared {
             settings,
-            jitter_ms: 0,
             pollers: Vec::new(),
             queued: 0,
             effects: Effects::with_buffer(),
@@ -73,7 +70,8 @@ pub struct Server {
     node: Option<Node>,
     last_id: u64,
     ages: Ages,
-    jitter: u64,
+    /// A hash of the name: seeds the node, and is the identity of this run of the server.
+    seed: u64,
     /// The poller whose AGG.FETCH was answered last.
     pub drained_by: Option<usize>,
     /// The commands of each poller since the mark, by kind.
@@ -88,7 +86,7 @@ impl Server {
     /// Creates a server.
     pub fn new(name: String) -> Server {
         Server {
-            jitter: hash(name.as_bytes()),
+            seed: hash(name.as_bytes()),
             name: name.into_bytes(),
             node: None,
             last_id: 0,
@@ -201,7 +199,7 @@ impl Server {
         now: Now,
         reply: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        let seed = self.jitter;
+        let seed = self.seed;
         let node = self.node.get_or_insert_with(|| Node::new(settings, seed));
         let mut exec = ExecContext {
             now,
@@ -241,14 +239,7 @@ impl Server {
 
     /// Does what the timer of a server does for a node: closes windows, ends leases. `first` checks lifetimes, too.
     pub fn sweep(&mut self, shared: &mut Shared, first: bool, now: Now) {
-        // As `agg.flush-jitter-ms` does: a constant of the name. Windows that have to wait are those that ended last.
-        let window_ms = u64::from(shared.settings.min_window_s) * 1000;
-        let late_ms = self.jitter % shared.jitter_ms.max(1);
-        let flushed_ms = now.ms() - shared.settings.rules.flush_delay_ms;
         self.ages.observe(self.last_id, now);
-        if flushed_ms.rem_euclid(window_ms as i64) < late_ms as i64 {
-            return;
-        }
         let before = self.backlog();
         let Some(node) = &mut self.node else { return };
         let mut first = first;
@@ -292,7 +283,7 @@ impl Server {
             "# Server\r\nredis_version:7.4.0\r\nrun_id:{:040x}\r\n# Replication\r\nrole:master\r\n\
              # Cluster\r\ncluster_enabled:0\r\n# Modules\r\nmodule:name=agg,ver=1,api=1\r\n\
              # agg_nodes\r\nagg_nodes:{}\r\n# agg_queues\r\n",
-            self.jitter,
+            self.seed,
             u8::from(self.node.is_some()),
         );
         let contents = self.node.as_ref().map(Node::contents).unwrap_or_default();

@@ -113,7 +113,7 @@ impl World {
     pub fn obey(&mut self, order: Order) {
         match order {
             Order::Advance(ms) => self.clock.advance(ms),
-            Order::Jitter(ms) => self.shared.jitter_ms = ms,
+            Order::Jitter(ms) => self.shared.settings.flush_jitter_ms = ms as i64,
             Order::Freeze => self.is_frozen = true,
             Order::Samples => self.rounds_asked += 1,
             Order::Mark => {
