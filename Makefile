@@ -13,7 +13,7 @@ TEST_THREADS ?= 6
 # Targets share apt, target/ and the server's ports, and `make test` needs its parts in order: -j must not mix them.
 .NOTPARALLEL:
 .PHONY: help deps lint-deps test-deps module build run test test-all test-clients test-servers test-python test-packages test-sanitize \
-	servers clients python packages dist fuzz lint deny bench bench-sinks fleet-sim clean
+	servers clients python packages dist fuzz lint deny bench bench-sinks bench-fleet fleet-sim clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

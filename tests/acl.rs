@@ -49,7 +49,8 @@ const ELSE: [&str; 7] = [
 
 const APPLY: &str = "AGG.APPLY NODE payload";
 
-const REPORTER: &str = "+agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.forget";
+const REPORTER: &str =
+    "+agg.stat +agg.mstat +agg.hist +agg.log +agg.error +agg.reality +agg.forget";
 const RELAY: &str = "+agg.import";
 const POLLER: &str = "+agg.pop +agg.fetch +agg.ack +agg.nack +agg.extend +agg.requeue";
 const READER: &str = "+agg.peek +agg.get +agg.range +agg.scan +agg.info +agg.help";

@@ -1,4 +1,4 @@
-//! Pollers that know each other from their heartbeats in a Redis.
+//! Pollers that register in a Redis server, by heartbeats.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

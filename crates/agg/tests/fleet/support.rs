@@ -166,7 +166,7 @@ pub fn members(names: &[&str]) -> String {
     format!("members = {names:?}")
 }
 
-/// Returns the table of a fleet whose members know each other from a server.
+/// Returns the table of a fleet whose members register in a server.
 pub fn members_from(registry: &Server) -> String {
     format!("members-from = {:?}\nforget-after = \"1s\"", registry.url())
 }

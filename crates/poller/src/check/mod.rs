@@ -45,7 +45,7 @@ pub async fn all(config: &Config, limit: Duration) -> Vec<Check> {
     all
 }
 
-/// Connects to the server from which the pollers of a fleet know each other, if there is one.
+/// Connects to the server in which the pollers of a fleet register, if there is one.
 async fn fleet(config: &Config, limit: Duration) -> Option<Check> {
     let registry = config.fleet.as_ref()?.registry.as_ref()?;
     Some(Check {

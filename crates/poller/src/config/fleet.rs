@@ -65,13 +65,13 @@ pub struct Fleet {
     pub me: String,
     /// The names of all pollers, this one's among them; empty if they are in the registry.
     pub names: Vec<String>,
-    /// The server from which the pollers know each other.
+    /// The server in which the pollers register.
     pub registry: Option<Registry>,
     /// The age of the oldest record of a server at which another poller takes over.
     pub takeover_after: Duration,
 }
 
-/// The server from which pollers know each other.
+/// The server in which pollers register.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Registry {
     /// The server, including user and password. Secret.
@@ -110,7 +110,7 @@ pub fn check(fleet: &Spanned<RawFleet>, poll_interval: Duration) -> Result<Fleet
         }
         (None, None) => {
             let text = "expected \"members\": the names of all pollers that share the servers, or \
-                        \"members-from\": a server from which they know each other";
+                        \"members-from\": a server in which they register";
             return Err(ConfigError::missing_key(fleet, "members", text));
         }
     };
@@ -155,7 +155,7 @@ fn listed(
     }
 }
 
-/// Checks the settings of the server from which pollers know each other.
+/// Checks the settings of the server in which pollers register.
 fn registry(raw: &RawFleet, url: &Spanned<String>) -> Result<Registry, ConfigError> {
     let server = RawServer {
         url,

@@ -1,13 +1,13 @@
-//! The role of a poller for one server: it owns the server, watches it, or stands in for its owner. No I/O.
+//! The role of a poller for one server: it owns the server, watches it, or took it over from its owner. No I/O.
 //!
 //! A poller that does not own a server reads how old its oldest record is (a [`Backlog`]). The poller of rank n takes over
-//! when that exceeds n × `takeover_after`, so that not all take over at once. It then stands in for the owner.
+//! when that exceeds n × `takeover_after`, so that not all take over at once.
 //!
-//! A poller that stands in cannot see whether the owner is back, since both would drain. So from time to time it stops
+//! A poller that took over cannot see whether the owner is back, since both would drain. So from time to time it stops
 //! and waits: a trial. During a trial it takes over again as soon as a record is older than the patience, ten seconds.
 //! Each failed trial doubles the time to the next one, so a dead owner costs half a minute of lag per quarter of an
-//! hour at most, not `takeover_after` each time. The trial ends when records leave the queues without this poller:
-//! somebody drains.
+//! hour at most, not `takeover_after` each time. The trial ends when records leave the queues without this poller: another
+//! one drains.
 //!
 //! # Invariants
 //!
@@ -34,10 +34,10 @@ pub enum Duty {
     Waits,
     /// It drains the server.
     Owns,
-    /// It watches that another drains the server.
+    /// It watches whether another poller drains the server.
     Watches,
     /// It drains the server because no member before it does.
-    StandsIn,
+    TookOver,
 }
 
 /// The records in the queues of a server that are routed to a sink.
@@ -73,7 +73,7 @@ pub struct Role {
     confirm_at: Option<Instant>,
     /// The pause between two checks of a trial, if there is one.
     trial: Option<Duration>,
-    /// The time for which to stand in before the next trial.
+    /// The time to drain before the next trial.
     pause: Duration,
     last: Option<Backlog>,
 }
@@ -103,7 +103,7 @@ impl Role {
 
     /// Returns whether to drain the server.
     pub fn drains(&self) -> bool {
-        matches!(self.duty, Duty::Owns | Duty::StandsIn)
+        matches!(self.duty, Duty::Owns | Duty::TookOver)
     }
 
     /// Returns when to read the backlog, if ever.
@@ -142,7 +142,7 @@ impl Role {
             .min(members.takeover_after / 2);
         self.rank = members.rank(server);
         match (self.rank, self.duty) {
-            (0, Duty::Owns) | (1.., Duty::Watches | Duty::StandsIn) => {}
+            (0, Duty::Owns) | (1.., Duty::Watches | Duty::TookOver) => {}
             (0, _) => self.own(),
             (_, Duty::Waits | Duty::Owns) => {
                 self.duty = Duty::Watches;
@@ -159,17 +159,17 @@ impl Role {
             && backlog.length < last.length
             && backlog.dropped == last.dropped
         {
-            // Records left the queues, and not to this poller: somebody drains.
+            // Records left the queues, and this poller did not fetch them: another one drains.
             (self.trial, self.pause) = (None, self.takeover_after);
         }
         let is_old = backlog.is_none_or(|backlog| backlog.oldest >= self.threshold());
         let may_confirm = self.confirm_at.is_none_or(|at| at <= now);
         match (self.duty, is_old) {
-            (Duty::Watches | Duty::StandsIn, true) if may_confirm => {
+            (Duty::Watches | Duty::TookOver, true) if may_confirm => {
                 self.confirm_at = Some(now + self.interval());
                 return Step::Confirm;
             }
-            (Duty::StandsIn, false) => self.start_trial(now),
+            (Duty::TookOver, false) => self.start_trial(now),
             _ => self.wait(now),
         }
         Step::Stay
@@ -183,12 +183,12 @@ impl Role {
                 if self.trial.take().is_some() {
                     self.pause = (self.pause * 2).min(self.takeover_after * MAX_PAUSE);
                 }
-                self.duty = Duty::StandsIn;
+                self.duty = Duty::TookOver;
                 self.check_at = Some(now + self.pause);
                 (self.last, self.confirm_at) = (None, None);
                 true
             }
-            (Duty::StandsIn, false) => {
+            (Duty::TookOver, false) => {
                 self.start_trial(now);
                 false
             }
@@ -199,10 +199,10 @@ impl Role {
         }
     }
 
-    /// The age of a record from which nobody seems to drain the server.
+    /// The age of a record at which no poller seems to drain the server.
     fn threshold(&self) -> Duration {
         match (self.duty, self.trial) {
-            (Duty::StandsIn, _) | (_, Some(_)) => self.patience,
+            (Duty::TookOver, _) | (_, Some(_)) => self.patience,
             _ => {
                 let rank = u32::try_from(self.rank).unwrap_or(u32::MAX);
                 self.takeover_after.saturating_mul(rank)
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn dead_owner_costs_less_each_time() {
-        // A record each 10 s, which is stored within the poll interval while this poller stands in.
+        // A record each 10 s, which is stored within the poll interval while this poller drains.
         let mut sim = Sim::new("p2");
         let mut delays = Vec::new();
         let mut taken_at = None;
@@ -385,10 +385,10 @@ mod tests {
             let before = sim.role.duty();
             let oldest = (drained < newest).then_some(drained + 10);
             let after = sim.check(oldest);
-            if (before, after) == (Duty::Watches, Duty::StandsIn) {
+            if (before, after) == (Duty::Watches, Duty::TookOver) {
                 delays.push(sim.elapsed() - seconds(drained + 10));
             }
-            if before == Duty::StandsIn {
+            if before == Duty::TookOver {
                 taken_at = Some(newest);
             }
         }
@@ -453,11 +453,11 @@ mod tests {
         assert_eq!(role.duty(), Duty::Owns);
         role.assign(&members("p2", &["p1", "p2", "p3"]), &server, now);
         assert_eq!(role.duty(), Duty::Watches);
-        // One that stands in stays, whatever its rank.
+        // One that took over stays, whatever its rank.
         let mut sim = Sim::new("p3");
         while sim.check(Some(0)) == Duty::Watches {}
         sim.role
             .assign(&members("p3", &["p1", "p3"]), &server, sim.now);
-        assert_eq!(sim.role.duty(), Duty::StandsIn);
+        assert_eq!(sim.role.duty(), Duty::TookOver);
     }
 }

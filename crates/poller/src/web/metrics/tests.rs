@@ -189,7 +189,7 @@ fn fleet_is_counted_by_duty() {
         takeover_after: Duration::from_secs(60),
         poll_interval: Duration::from_secs(1),
     }));
-    let duties = [Duty::Owns, Duty::Watches, Duty::StandsIn];
+    let duties = [Duty::Owns, Duty::Watches, Duty::TookOver];
     for (n, duty) in duties.into_iter().enumerate() {
         let place = format!("redis://10.0.1.{n}:7777");
         status.server(&place, &place).lock().duty = duty;

@@ -108,7 +108,7 @@ impl FleetView {
             members: members.names.clone(),
             owned: count(Duty::Owns),
             watched: count(Duty::Watches),
-            taken_over: count(Duty::StandsIn),
+            taken_over: count(Duty::TookOver),
             takeovers: status.takeovers.load(Ordering::Relaxed),
         })
     }
@@ -120,7 +120,7 @@ fn word(duty: Duty) -> &'static str {
         Duty::Waits => "unassigned",
         Duty::Owns => "owned",
         Duty::Watches => "watched",
-        Duty::StandsIn => "taken-over",
+        Duty::TookOver => "taken-over",
     }
 }
 
