@@ -178,22 +178,7 @@ pub fn run() -> Result<ExitStatus, CliError> {
             let poll = options.read().map_err(CliError::InvalidConfig)?;
             Ok(poll.run(options.config)?)
         }
-        Command::Listen { options, .. } => {
-            let config = options.read().map_err(CliError::InvalidConfig)?;
-            if options.check {
-                tracing::info!("{}", options.summary(&config));
-                return Ok(ExitStatus::Success);
-            }
-            let server = Server::parse(&connection.url, &connection.access()?);
-            let server = server.map_err(|error| CliError::InvalidUsage(error.to_string()))?;
-            let reload = Arc::new(Notify::new());
-            let policy =
-                Policy::patient(ExitStatus::Incomplete, || Some(agg_listener::listen::GRACE))
-                    .on_hangup(reload.clone());
-            Ok(runtime::run(policy, async move |shutdown| {
-                options.run(&server, config, reload, &shutdown).await
-            })?)
-        }
+        Command::Listen { options, .. } => run_listen(*options, &connection),
         Command::Serve { options, .. } => run_serve(*options, &connection),
         Command::Load(options) => {
             let config = options.read().map_err(CliError::InvalidConfig)?;
@@ -245,6 +230,30 @@ fn run_top(options: top::Options, connection: &Connection) -> Result<ExitStatus,
     let policy = Policy::short(interrupted(options.is_endless()));
     Ok(runtime::run(policy, async move |shutdown| {
         top::run(&options, sources, &shutdown).await
+    })?)
+}
+
+fn run_listen(options: listen::Options, connection: &Connection) -> Result<ExitStatus, CliError> {
+    let config = options.read().map_err(CliError::InvalidConfig)?;
+    if options.check {
+        tracing::info!("{}", options.summary(&config));
+        if !options.connects() {
+            return Ok(ExitStatus::Success);
+        }
+    }
+    let server = Server::parse(&connection.url, &connection.access()?);
+    let server = server.map_err(|error| CliError::InvalidUsage(error.to_string()))?;
+    if options.check {
+        let policy = Policy::short(ExitStatus::Interrupted);
+        return Ok(runtime::run(policy, async move |shutdown| {
+            options.connect(&server, &config, &shutdown).await
+        })?);
+    }
+    let reload = Arc::new(Notify::new());
+    let policy = Policy::patient(ExitStatus::Incomplete, || Some(agg_listener::listen::GRACE))
+        .on_hangup(reload.clone());
+    Ok(runtime::run(policy, async move |shutdown| {
+        options.run(&server, config, reload, &shutdown).await
     })?)
 }
 

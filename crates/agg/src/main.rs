@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod connection_check;
 mod drain;
 mod exit_status;
 mod format;

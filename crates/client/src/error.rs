@@ -30,6 +30,19 @@ impl ServerError {
         self.code == "NOPERM"
     }
 
+    /// Returns whether the user may not run the command with any key, if the permission is denied. The words are the same
+    /// in all versions of Redis and Valkey since 6.0.
+    pub fn denies_command(&self) -> bool {
+        self.is_permission_denied() && self.detail.contains("to run the")
+    }
+
+    /// Returns whether a server rejects all writes at present: it is a replica that was the primary or will be, has too few
+    /// replicas, cannot save, or is beyond its `maxmemory`; or the slot of the node is on another member of the cluster.
+    pub fn rejects_writes(&self) -> bool {
+        let codes = ["READONLY", "NOREPLICAS", "MISCONF", "OOM", "MOVED", "ASK"];
+        codes.contains(&self.code.as_str())
+    }
+
     /// Returns whether the key is not, or no longer, a node on this server: it holds another type, or its slot is on
     /// another server.
     pub fn is_elsewhere(&self) -> bool {

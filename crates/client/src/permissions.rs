@@ -32,11 +32,11 @@ pub async fn denied(
     Ok(denied)
 }
 
-/// Reads the reply to a command. The words are the same in all versions of Redis and Valkey since 6.0.
+/// Reads the reply to a command.
 fn denied_by(error: &ServerError) -> Option<Denied> {
     error
         .is_permission_denied()
-        .then(|| match error.detail.contains("to run the") {
+        .then(|| match error.denies_command() {
             true => Denied::Command,
             false => Denied::Key,
         })

@@ -1,8 +1,11 @@
 //! `agg listen`: receives existing protocols and reports them, by the library agg-listener.
 
+mod connect;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agg_client::Shutdown;
 use agg_client::connect::Server;
@@ -10,9 +13,13 @@ use agg_listener::config::{
     Addresses, Config, Graphite, InfluxDb, LogLevel, Otlp, Statsd, Syslog, Tag,
 };
 use agg_listener::net::Address;
+use agg_poller::check::{Check, LIMIT};
 use aggregator_protocol::format::count;
+use aggregator_protocol::{NodeName, units};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use crate::connection_check::finish;
 use crate::exit_status::ExitStatus;
 use crate::node_argument::node_or_host_name;
 
@@ -27,6 +34,14 @@ pub struct Options {
     /// Check the configuration, and exit
     #[arg(long)]
     pub check: bool,
+
+    /// With --check, also connect to the server, without reporting anything
+    #[arg(long, requires = "check")]
+    connect: bool,
+
+    /// The longest time that the connection may take [default: 15s]
+    #[arg(long, requires = "connect", value_parser = units::positive_duration, value_name = "TIME")]
+    timeout: Option<Duration>,
 
     /// Listen for statsd and DogStatsD, over UDP and TCP [default: 127.0.0.1:8125]
     #[arg(long, value_name = "ADDRESS")]
@@ -90,14 +105,15 @@ Examples:
   agg listen --statsd /run/statsd.sock    datagrams of a Unix socket
   agg listen --syslog 127.0.0.1:5140 --errors-from ERROR
   agg listen --check --config listen.toml show line and column of an error
+  agg listen --check --connect            also say whether the server would take reports for the node
   agg listen --config listen.toml         also Prometheus targets and types of fields
 
 If any protocol is given, only those that are given are received. SIGHUP reads the configuration file again.
 
 SIGTERM or SIGINT ends the listener: what was received is sent first.
 
-Exit codes: 0 ended by a signal (--check: the configuration is valid), 1 failed, 2 invalid usage or an invalid configuration, 130 ended at once by a second
-signal.";
+Exit codes: 0 ended by a signal (--check: the configuration is valid, with --connect: and the server is usable), 1 failed,
+2 invalid usage or an invalid configuration, 130 ended at once by a second signal, or a check was interrupted.";
 
 fn tag(text: &str) -> Result<Tag, String> {
     text.to_owned().try_into()
@@ -132,6 +148,41 @@ impl Options {
             "{file}configuration valid: {}",
             config.protocols().join(", ")
         )
+    }
+
+    /// Returns whether a check connects.
+    pub fn connects(&self) -> bool {
+        self.connect
+    }
+
+    /// Connects to the server, and prints whether it would take the reports.
+    ///
+    /// # Errors
+    ///
+    /// The node has no name, or standard output cannot be written.
+    pub async fn connect(
+        &self,
+        server: &Server,
+        config: &Config,
+        shutdown: &Shutdown,
+    ) -> Result<ExitStatus, String> {
+        let (node, limit) = (self.node(config)?, self.timeout.unwrap_or(LIMIT));
+        let result = tokio::select! {
+            result = timeout(limit, connect::examine(server, &node)) => result,
+            () = shutdown.requested() => return Ok(ExitStatus::Interrupted),
+        };
+        finish(&[Check {
+            subject: format!("server {}", server.endpoint()),
+            result: result.unwrap_or_else(|_| Err(format!("no result within {limit:?}"))),
+        }])
+    }
+
+    /// Returns the node of all reports.
+    fn node(&self, config: &Config) -> Result<NodeName, String> {
+        match &config.node {
+            Some(node) => Ok(NodeName(node.clone().into_bytes())),
+            None => node_or_host_name(self.node.as_ref()),
+        }
     }
 
     fn without_file(&self) -> Config {
@@ -190,10 +241,7 @@ impl Options {
         reload: Arc<Notify>,
         shutdown: &Shutdown,
     ) -> Result<ExitStatus, String> {
-        let node = match &config.node {
-            Some(node) => aggregator_protocol::NodeName(node.clone().into_bytes()),
-            None => node_or_host_name(self.node.as_ref())?,
-        };
+        let node = self.node(&config)?;
         let path = self.config.as_deref();
         let unsent = agg_listener::listen::run(server, config, path, node, reload, shutdown).await;
         match unsent.map_err(|error| error.to_string())? {

@@ -1,15 +1,15 @@
 //! `agg check`: validates the configuration of a poller, and connects to what it names.
 
-use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use agg_client::Shutdown;
-use agg_poller::check::{Check, LIMIT, all};
+use agg_poller::check::{LIMIT, all};
 use agg_poller::config::Config;
 use aggregator_protocol::format::count;
-use aggregator_protocol::{masking, units};
+use aggregator_protocol::units;
 
+use crate::connection_check::finish;
 use crate::exit_status::ExitStatus;
 
 /// The arguments.
@@ -80,32 +80,6 @@ impl Options {
             checks = all(&config, limit) => checks,
             () = shutdown.requested() => return Ok(ExitStatus::Interrupted),
         };
-        match print(&checks) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                return Err(format!("cannot write to standard output: {error}"));
-            }
-            _ => {}
-        }
-        let failed = checks.iter().filter(|check| check.result.is_err()).count();
-        if failed > 0 {
-            let checks = count(checks.len() as u64, "check");
-            tracing::error!("{failed} of {checks} failed");
-            return Ok(ExitStatus::Incomplete);
-        }
-        Ok(ExitStatus::Success)
+        finish(&checks)
     }
-}
-
-fn print(checks: &[Check]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for check in checks {
-        let (word, text) = match &check.result {
-            Ok(found) => ("ok", found),
-            Err(reason) => ("failed", reason),
-        };
-        // The texts of servers may contain anything.
-        let line = format!("{word:<6} {}: {text}", check.subject);
-        writeln!(out, "{}", masking::text(&line))?;
-    }
-    out.flush()
 }

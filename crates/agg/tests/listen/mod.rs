@@ -1,6 +1,7 @@
 //! `agg listen`: what senders send arrives, and nothing is lost or counted twice.
 
 mod check;
+mod connect;
 mod contents;
 mod faults;
 mod floods;

@@ -87,6 +87,19 @@ impl About {
             why,
         }
     }
+
+    /// Returns the name and version of the server, and the version of the module.
+    pub fn description(&self) -> String {
+        let server = match (self.server, &self.version) {
+            (Some("valkey"), Some(version)) => format!("Valkey {version}"),
+            (_, Some(version)) => format!("Redis {version}"),
+            (_, None) => "version unknown (INFO is not permitted)".into(),
+        };
+        match &self.module {
+            Some(module) => format!("{server}, module version {module}"),
+            None => server,
+        }
+    }
 }
 
 /// Probes over a connection that is established.

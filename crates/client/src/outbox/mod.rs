@@ -323,17 +323,10 @@ impl<R: Report> Pending<R> {
                 self.is_unnumbered = true;
                 Next::Unnumbered(error)
             }
-            Err(error) if is_temporary(&error) => Next::Unavailable(error),
+            Err(error) if error.rejects_writes() => Next::Unavailable(error),
             Err(error) => Next::Deliver(Delivery::Rejected(error)),
         }
     }
-}
-
-/// Returns whether a server rejects all writes at present: it is a replica that was the primary or will be, has too few
-/// replicas, cannot save, or is beyond its `maxmemory`; or the slot of the node is on another member of the cluster.
-fn is_temporary(error: &ServerError) -> bool {
-    let codes = ["READONLY", "NOREPLICAS", "MISCONF", "OOM", "MOVED", "ASK"];
-    codes.contains(&error.code.as_str())
 }
 
 /// Returns whether a server rejects an option because it does not know it.

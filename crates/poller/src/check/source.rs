@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use agg_client::command::Cmd;
 use agg_client::connect::{ClientError, Connection, Server};
 use agg_client::discovery::Source;
-use agg_client::discovery::probe::{self, About, State};
+use agg_client::discovery::probe::{self, State};
 use agg_client::discovery::scan::{Progress, Scan};
 use agg_client::nodes::NodeScan;
 use agg_client::permissions::{Denied, denied};
@@ -168,21 +168,8 @@ pub async fn examine(server: &Server) -> Result<String, String> {
     let nodes = count(nodes.len() as u64, "node");
     Ok(format!(
         "{}, {at_least}{nodes}{restriction}",
-        description(&about)
+        about.description()
     ))
-}
-
-/// Returns the name and version of a server, and the version of the module.
-fn description(about: &About) -> String {
-    let server = match (about.server, &about.version) {
-        (Some("valkey"), Some(version)) => format!("Valkey {version}"),
-        (_, Some(version)) => format!("Redis {version}"),
-        (_, None) => "version unknown (INFO is not permitted)".into(),
-    };
-    match &about.module {
-        Some(module) => format!("{server}, module version {module}"),
-        None => server,
-    }
 }
 
 /// Lists the nodes. Returns false if there was no time for all keys of the server.
