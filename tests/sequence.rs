@@ -278,6 +278,7 @@ fn totals_are_exact_although_connections_are_lost() {
     let (stop, losses) = (AtomicBool::new(false), AtomicUsize::new(0));
     let most = amount(LOSSES[0], LOSSES[1]);
     let programs: Vec<Program> = std::thread::scope(|scope| {
+        let guard = FlagOnDrop::new(&stop, true);
         let threads: Vec<_> = (0..PROGRAMS)
             .map(|i| Program {
                 source: format!("program-{i}"),
@@ -289,11 +290,15 @@ fn totals_are_exact_although_connections_are_lost() {
             .collect();
         let mut random = Random(seed());
         while losses.load(Ordering::SeqCst) < most {
+            // Only a program that fails ends before it is stopped, and loses no more connections.
+            if threads.iter().any(|thread| thread.is_finished()) {
+                break;
+            }
             std::thread::sleep(Duration::from_micros(random.below(4_000) as u64));
             // Closes all connections; new ones go to the same server.
             proxy.point(server.port);
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(guard);
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     let rounds: u64 = programs.iter().map(|program| program.number / 4).sum();

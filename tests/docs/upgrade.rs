@@ -103,11 +103,12 @@ fn upgrade_loses_no_acknowledged_write() {
     let poller = Poller(poller);
     let (ends, reported) = (AtomicBool::new(false), Mutex::new(BTreeMap::new()));
     let (lines, occurrences) = std::thread::scope(|scope| {
+        let guard = FlagOnDrop::new(&ends, true);
         let reporter = scope.spawn(|| report(ports, &ends, &reported));
         // The servers end with the session, which ends when this returns, so their data is read before.
         session.run_and("docs/operations.md", &steps, || {
             std::thread::sleep(Duration::from_millis(500));
-            ends.store(true, Relaxed);
+            drop(guard);
             until("all lines are in the file", || {
                 let reported = reported.lock().unwrap();
                 let taken = taken(&records);

@@ -112,6 +112,7 @@ fn aof_rewritten_under_load_contains_everything() {
         fill_much(&mut server.connection(), "much");
         let goes_on = std::sync::atomic::AtomicBool::new(true);
         let reported: Vec<i64> = std::thread::scope(|scope| {
+            let guard = FlagOnDrop::new(&goes_on, false);
             let reporters: Vec<_> = (0..2)
                 .map(|i| {
                     let (server, goes_on) = (&server, &goes_on);
@@ -133,7 +134,7 @@ fn aof_rewritten_under_load_contains_everything() {
             for _ in 0..3 {
                 rewrite_aof(&server);
             }
-            goes_on.store(false, std::sync::atomic::Ordering::Relaxed);
+            drop(guard);
             reporters.into_iter().map(|r| r.join().unwrap()).collect()
         });
         shut_down_and_restart(&mut server);

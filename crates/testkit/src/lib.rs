@@ -12,6 +12,7 @@
 
 mod attack;
 mod command;
+mod flag_on_drop;
 mod gate;
 mod node;
 mod process;
@@ -29,6 +30,7 @@ pub mod sentinel;
 
 pub use attack::*;
 pub use command::*;
+pub use flag_on_drop::*;
 pub use gate::*;
 pub use node::*;
 pub use process::*;
