@@ -20,6 +20,7 @@ use super::error::{ConfigError, position};
 use super::file::RawFile;
 use super::model::Config;
 use super::placeholder;
+use super::source::KINDS;
 
 /// The maximum number of errors that are reported.
 const MAX_ERRORS: usize = 50;
@@ -89,7 +90,7 @@ pub(super) fn parse_with(
         match placeholder {
             // It is not valid here: the table cannot be checked further.
             Some(placeholder) => path = Some(placeholder[..placeholder.len() - 1].to_vec()),
-            None if is_consequence(&error, path.as_ref(), &removed, &unknown) => {}
+            None if is_consequence(&error, path.as_ref(), &removed, &inserted, &unknown) => {}
             None => {
                 if is_about_unknown(&error) {
                     unknown.extend(path.clone());
@@ -280,11 +281,13 @@ fn insert_placeholder(
     place: usize,
 ) -> Option<Path> {
     let is = |name: &str| path[0] == Step::Key(name.to_owned());
-    let value = if is("sink") {
-        placeholder::of_sink(key, find(table, path)?)?
+    let (key, value) = if is("sink") {
+        (key, placeholder::of_sink(key, find(table, path)?)?)
     } else if is("route") {
         let sinks = find(table, &[Step::Key("sink".into())])?;
-        placeholder::of_route(key, sinks, place)?
+        (key, placeholder::of_route(key, sinks, place)?)
+    } else if is("source") {
+        placeholder::of_source(key, find(table, path)?, place)?
     } else {
         return None;
     };
@@ -334,11 +337,12 @@ fn remove_element(items: &mut DeArray, path: &[Step]) -> bool {
     true
 }
 
-/// Returns whether an error is only a consequence of removed values.
+/// Returns whether an error is only a consequence of removed values or of placeholders.
 fn is_consequence(
     error: &ConfigError,
     path: Option<&Path>,
     removed: &[Path],
+    inserted: &[Path],
     unknown: &[Path],
 ) -> bool {
     let text = &error.text;
@@ -359,12 +363,35 @@ fn is_consequence(
         let mut unknown = unknown.iter().filter(of_table);
         // The required keys of a sink depend on its type and version.
         let decides = |key: &str| ["type", "version"].contains(&key);
+        let is_kind = |key: &str| KINDS.contains(&key);
+        // What a guessed type or kind requires.
+        let mut inserted = inserted.iter().filter(of_table);
+        if inserted.any(|new| is(new, &|key| decides(key) || is_kind(key))) {
+            return true;
+        }
+        // Another kind than the one that a placeholder stands for may be meant.
+        let may_be = |key: &str| match is_kind(missing) {
+            true => KINDS.iter().any(|kind| is_misspelled(key, kind)),
+            false => is_misspelled(key, missing),
+        };
         return removed.any(|gone| is(gone, &|key| names(text, key) || decides(key)))
-            || unknown.any(|gone| is(gone, &|key| is_misspelled(key, missing)));
+            || unknown.any(|gone| is(gone, &may_be));
     }
     // The keys listed at the end of a message are not at fault.
     let said = text.split(": it takes").next().unwrap_or(text);
     let is_form = is_about_unknown(error);
+    let is_guessed = inserted.iter().any(|new| match &new[..] {
+        // The queues that the guessed type takes.
+        [of, Step::Key(name), Step::Key(kind)] if *of == key("sink") && kind == "type" => {
+            text.starts_with(&format!("sink {name:?} writes "))
+                || path.starts_with(&new[..2]) && names(said, kind)
+        }
+        [.., Step::Key(name)] => path.starts_with(&new[..new.len() - 1]) && names(said, name),
+        _ => false,
+    });
+    if !is_form && is_guessed {
+        return true;
+    }
     removed.iter().any(|gone| {
         let below = gone.len() > path.len() && gone.starts_with(path);
         let named = match gone.last() {
@@ -599,6 +626,130 @@ rotate = 5
         let same = same.filter(|(found, expected)| found.starts_with(*expected));
         assert_eq!(same.count(), expected.len(), "{found:#?}");
         assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn source_without_a_kind_hides_no_other_mistake() {
+        let rest =
+            "[[route]]\nqueues = [\"LOG\"]\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
+        let no_kind = "1:1: expected one of urls, range, cluster and sentinel";
+        let no_password = "the environment variable AGG_NO_SUCH_NAME of the password is not set";
+        let missing = "password-env = \"AGG_NO_SUCH_NAME\"";
+        for (source, expected) in [
+            (
+                missing.to_owned(),
+                vec![no_kind.into(), format!("2:16: {no_password}")],
+            ),
+            (
+                format!("tls-ca = \"/no/such\"\n{missing}"),
+                vec![
+                    no_kind.into(),
+                    "2:10: cannot read certificates from /no/such".into(),
+                    format!("3:16: {no_password}"),
+                ],
+            ),
+            (
+                format!("port = 0\nscan-rate = 0\n{missing}"),
+                vec![
+                    no_kind.into(),
+                    "2:8: expected a number from 1 to".into(),
+                    "3:13: expected a number from 1 to".into(),
+                    format!("4:16: {no_password}"),
+                ],
+            ),
+            (
+                format!("allow = [\"x\"]\n{missing}"),
+                vec![
+                    no_kind.into(),
+                    "2:10: expected a network".into(),
+                    format!("3:16: {no_password}"),
+                ],
+            ),
+            // Misspelled, and not a list.
+            (
+                format!("url = [\"redis://h\"]\n{missing}"),
+                vec![
+                    "2:1: unknown key `url`, did you mean `urls`?".into(),
+                    format!("3:16: {no_password}"),
+                ],
+            ),
+            (
+                format!("clustr = [\"redis://h\"]\n{missing}"),
+                vec![
+                    "2:1: unknown key `clustr`, did you mean `cluster`?".into(),
+                    format!("3:16: {no_password}"),
+                ],
+            ),
+            (
+                format!("urls = \"redis://h\"\n{missing}"),
+                vec![
+                    "2:8: expected a list of URLs".into(),
+                    format!("3:16: {no_password}"),
+                ],
+            ),
+            // A service is missing, not the kind.
+            (
+                format!("sentinel = [\"redis://h\"]\nallow = [\"x\"]\n{missing}"),
+                vec![
+                    "1:1: expected \"service\"".into(),
+                    "3:10: expected a network".into(),
+                    format!("4:16: {no_password}"),
+                ],
+            ),
+            // Placeholders of two sources are not the same address.
+            (
+                format!("tls-ca = \"/no/1\"\n[[source]]\n{missing}"),
+                vec![
+                    no_kind.into(),
+                    "2:10: cannot read certificates from /no/1".into(),
+                    "3:1: expected one of urls".into(),
+                    format!("4:16: {no_password}"),
+                ],
+            ),
+        ] {
+            let text = format!("[[source]]\n{source}\n{rest}");
+            let mut found = errors(&text);
+            found.sort();
+            let same = found.iter().zip(&expected);
+            let same = same.filter(|(found, expected)| found.starts_with(expected.as_str()));
+            assert_eq!(same.count(), expected.len(), "{text}\n{found:#?}");
+            assert_eq!(found.len(), expected.len(), "{text}\n{found:#?}");
+        }
+    }
+
+    #[test]
+    fn sink_without_a_type_or_a_user_hides_no_other_mistake() {
+        let source =
+            "[[source]]\nurls = [\"redis://h\"]\n[[route]]\nqueues = [\"LOG\"]\nsinks = [\"a\"]\n";
+        let no_token = "the environment variable AGG_NO_SUCH_NAME of the token is not set";
+        let no_type = "6:1: expected \"type\" in this sink";
+        for (sink, expected) in [
+            (
+                "url = \"http://h\"\nwriters = 99\ntoken-env = \"AGG_NO_SUCH_NAME\"".to_owned(),
+                vec![no_type.into(), "8:11: expected at most 16".into(), format!("9:13: {no_token}")],
+            ),
+            (
+                "type = \"influx\"\nversion = 3\nurl = \"h\"\ntoken-env = \"AGG_NO_SUCH_NAME\"".to_owned(),
+                vec![
+                    "10:13: ".to_owned() + no_token,
+                    "7:8: expected the type".into(),
+                    "9:7: expected http://".into(),
+                ],
+            ),
+            (
+                "type = \"mongodb\"\nuri = \"mongodb://h\"\ndatabase = \"d\"\npassword-env = \"PATH\"\n\
+                 batch-lines = 0".to_owned(),
+                vec!["11:15: expected 1 to".into(), "6:1: a password needs a user".into()],
+            ),
+        ] {
+            let text = format!("{source}[sink.a]\n{sink}\n");
+            let mut found = errors(&text);
+            found.sort();
+            let same = found.iter().zip(&expected);
+            let same = same.filter(|(found, expected)| found.starts_with(expected.as_str()));
+            assert_eq!(same.count(), expected.len(), "{text}\n{found:#?}");
+            assert_eq!(found.len(), expected.len(), "{text}\n{found:#?}");
+        }
     }
 
     #[test]

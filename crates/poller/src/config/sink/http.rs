@@ -105,7 +105,7 @@ fn proxy(name: &str, sink: &Spanned<RawSink>, url: &str) -> Result<Option<Proxy>
         let text = format!(
             "sink {name:?}: {error}; write proxy = \"none\" in this sink to connect directly"
         );
-        ConfigError::at(sink, text)
+        ConfigError::missing_key(sink, "proxy", text)
     })
 }
 
@@ -195,13 +195,20 @@ pub fn headers_and_credentials(
     let given = &sink.get_ref().headers;
     let mut all = given.as_ref().map_or(Ok(vec![]), headers)?;
     if let Some(value) = authorization(sink, scheme)? {
-        if all.iter().any(|(name, _)| name == AUTHORIZATION) {
+        if let Some(given) = given
+            && all.iter().any(|(name, _)| name == AUTHORIZATION)
+        {
             let text = format!("the header {AUTHORIZATION:?} is set twice");
-            return Err(ConfigError::at(sink, text));
+            return Err(ConfigError::at(given, text));
         }
         all.push((AUTHORIZATION.into(), value));
     }
     Ok(all)
+}
+
+/// Returns the error for a password without a user.
+pub fn without_user(sink: &Spanned<RawSink>) -> ConfigError {
+    ConfigError::missing_key(sink, "user", "a password needs a user")
 }
 
 /// The header that user and password, or a token, become.
@@ -221,7 +228,7 @@ pub fn authorization(sink: &Spanned<RawSink>, scheme: &str) -> Result<Option<Str
             let pair = format!("{}:{}", user.get_ref(), password.unwrap_or_default());
             Ok(Some(format!("Basic {}", BASE64.encode(pair))))
         }
-        (None, Some(_)) => Err(ConfigError::at(sink, "a password needs a user")),
+        (None, Some(_)) => Err(without_user(sink)),
         (None, None) => Ok(token.map(|token| format!("{scheme} {token}"))),
     }
 }

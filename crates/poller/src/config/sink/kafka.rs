@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::super::error::ConfigError;
 use super::super::tls::TlsSettings;
 use super::super::value::{required, secret, start, timeout, within};
+use super::http;
 use super::raw::RawSink;
 use super::tls;
 
@@ -151,7 +152,7 @@ fn sasl(sink: &Spanned<RawSink>) -> Result<Option<(KafkaSasl, String, String)>, 
             user,
             "a user needs password-file or password-env",
         )),
-        (None, Some(_), _) => Err(ConfigError::at(sink, "a password needs a user")),
+        (None, Some(_), _) => Err(http::without_user(sink)),
         (None, None, Some(sasl)) => Err(ConfigError::at(sasl, "sasl needs a user")),
         (None, None, None) => Ok(None),
     }

@@ -101,8 +101,23 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Sink, ConfigError> {
     })
 }
 
+/// The types of sinks.
+pub const TYPES: [&str; 11] = [
+    "stdout",
+    "file",
+    "influxdb",
+    "prometheus",
+    "http",
+    "mongodb",
+    "opensearch",
+    "otlp",
+    "postgresql",
+    "redis-stream",
+    "kafka",
+];
+
 /// Returns the keys of a type besides `type`, or `None` if there is no such type.
-fn keys(kind: &str) -> Option<Vec<&'static str>> {
+pub fn keys(kind: &str) -> Option<Vec<&'static str>> {
     const FILE: [&str; 7] = [
         "format",
         "path",

@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::super::error::ConfigError;
 use super::super::model::Mongo;
 use super::super::value::{encode, required, secret, timeout};
+use super::http;
 use super::raw::{RawSink, files_of_uri};
 
 /// The keys of a MongoDB sink.
@@ -55,7 +56,7 @@ pub fn check(sink: &Spanned<RawSink>) -> Result<Mongo, ConfigError> {
                 .map_err(|_| ConfigError::at(user, "the driver rejects this user and password"))?;
             whole
         }
-        (None, Some(_)) => return Err(ConfigError::at(sink, "a password needs a user")),
+        (None, Some(_)) => return Err(http::without_user(sink)),
         (None, None) => uri.get_ref().clone(),
     };
     let batch_lines = match &raw.batch_lines {

@@ -48,9 +48,11 @@ pub fn check(name: &str, sink: &Spanned<RawSink>) -> Result<Prometheus, ConfigEr
     let raw = sink.get_ref();
     let url = http::url(sink)?;
     let mut headers = http::headers_and_credentials(sink, "Bearer")?;
-    if headers.iter().any(|(name, _)| name == VERSION.0) {
+    if let Some(given) = &raw.headers
+        && headers.iter().any(|(name, _)| name == VERSION.0)
+    {
         let text = format!("the header {:?} is set by agg", VERSION.0);
-        return Err(ConfigError::at(sink, text));
+        return Err(ConfigError::at(given, text));
     }
     headers.push((VERSION.0.into(), VERSION.1.into()));
     let post = http::post(name, sink, url.to_owned(), headers, (1000, 1))?;

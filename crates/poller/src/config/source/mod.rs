@@ -19,7 +19,7 @@ use super::value::{Time, secret, within};
 use raw::{Ranges, Urls, no_kind};
 
 pub use access::Defaults;
-pub use raw::RawSource;
+pub use raw::{KINDS, RawSource, keys};
 
 /// The addresses that a source lists, each with its place in the file.
 type Addresses = Vec<(usize, String)>;
@@ -167,7 +167,10 @@ fn sentinel(
         Some(service) => return Err(ConfigError::at(service, "the name is empty")),
         None => {
             let text = "expected \"service\": the name of the service at the Sentinels";
-            return Err(ConfigError::at_byte(at, text));
+            return Err(ConfigError {
+                missing_key: Some("service"),
+                ..ConfigError::at_byte(at, text)
+            });
         }
     };
     let password = secret(

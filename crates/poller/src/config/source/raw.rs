@@ -39,7 +39,8 @@ pub struct RawSource {
     pub(super) allow: Option<Spanned<Networks>>,
 }
 
-const KINDS: [&str; 4] = ["urls", "range", "cluster", "sentinel"];
+/// The keys of which each source has one: its kind.
+pub const KINDS: [&str; 4] = ["urls", "range", "cluster", "sentinel"];
 
 /// The keys that all kinds have.
 const COMMON: [&str; 7] = [
@@ -52,7 +53,8 @@ const COMMON: [&str; 7] = [
     "tls-server-name",
 ];
 
-fn keys(kind: &str) -> Vec<&'static str> {
+/// Returns the keys of a kind.
+pub fn keys(kind: &str) -> Vec<&'static str> {
     let own: &[&str] = match kind {
         "range" => &[
             "range",
@@ -225,5 +227,8 @@ impl RawSource {
 
 /// Returns the error for a source without a kind.
 pub(super) fn no_kind(at: usize) -> ConfigError {
-    ConfigError::at_byte(at, "expected one of urls, range, cluster and sentinel")
+    ConfigError {
+        missing_key: Some(KINDS[0]),
+        ..ConfigError::at_byte(at, "expected one of urls, range, cluster and sentinel")
+    }
 }
