@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes what the suite of sinks measured into the table of docs/sinks/README.md, with the date of today.
+"""Writes what the suite of sinks measured into the table of docs/sinks/README.md, with the date of today. Cells that were
+not measured keep their values.
 
     mkdir measured && AGG_SINKS_MEASURED=$PWD/measured cargo test -p agg --test main sinks::
     scripts/sinks.py measured
@@ -14,12 +15,18 @@ PAGE = pathlib.Path(__file__).parent.parent / "docs/sinks/README.md"
 LINE = re.compile(r"sinks: .*: (\d+) records, (\d+) repeats, (\d+) dead letters, (\d+) MiB, ")
 
 
-def cell(path):
-    """Returns what a test measured."""
+def cell(path, before):
+    """Returns what a test measured, or what the cell had before."""
     if not path.exists():
-        return "–"
+        return before
     records, repeats, dead, peak = LINE.match(path.read_text()).groups()
     return f"{records} / {repeats} / {dead} / {peak}"
+
+
+def cells_before(measured):
+    """Returns the cells of each row of the table."""
+    rows = [line.strip("|").split("|") for line in measured.splitlines() if line.startswith("|")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
 
 
 def main():
@@ -30,13 +37,21 @@ def main():
     page = PAGE.read_text()
     begin, end = "<!-- measured -->\n", "<!-- end -->"
     guarantees = page.split("<!-- guarantees -->\n")[1].split(end)[0]
-    rows = [line.split("|")[1:3] for line in guarantees.splitlines() if line.startswith("| [")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in guarantees.splitlines() if line.startswith("| [")]
     header = guarantees.splitlines()[0].split("|")[3:-1]
     lines = ["| sink |" + "|".join(header) + "|", "|" + " --- |" * (1 + len(FAULTS))]
-    for name, _ in rows:
-        name = re.search(r"\[(.*)\]", name).group(1)
-        cells = [cell(folder / f"{name}-{fault}") for fault in FAULTS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    before_now = cells_before(page.split(begin)[1].split(end)[0])
+    titles = set()
+    for link, target, *outcomes in rows:
+        name = re.search(r"\[(.*)\]", link).group(1)
+        title = f"{name}, {target}" if name in titles else name
+        titles.add(name)
+        old = before_now.get(title, ["–"] * len(FAULTS))
+        cells = [
+            "–" if outcome == "–" else cell(folder / f"{title}-{fault}", value)
+            for fault, outcome, value in zip(FAULTS, outcomes, old)
+        ]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     lines.append(f"\nMeasured on {datetime.date.today()}.\n")
     before, rest = page.split(begin)
     after = rest.split(end, 1)[1]

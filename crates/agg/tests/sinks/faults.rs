@@ -185,12 +185,12 @@ fn report<T: Target>(fault: Fault, measured: &Measured) {
     // Past the capture of the test runner: a line for each test.
     let line = format!(
         "sinks: {}, {}: {records} records, {repeats} repeats, {dead} dead letters, {peak_mb} MiB, {seconds:.1} s",
-        T::NAME,
+        T::TITLE,
         fault.name()
     );
     let _ = writeln!(std::io::stderr(), "{line}");
     if let Some(dir) = std::env::var_os("AGG_SINKS_MEASURED") {
-        let name = format!("{}-{fault:?}", T::NAME);
+        let name = format!("{}-{fault:?}", T::TITLE);
         std::fs::write(std::path::Path::new(&dir).join(name), format!("{line}\n")).unwrap();
     }
 }

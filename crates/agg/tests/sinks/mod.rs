@@ -81,8 +81,10 @@ sinks! {
     file: targets::file::File,
     http: targets::http::Http,
     influxdb: targets::influxdb::InfluxDb,
+    influxdb_victoria: targets::victoria_metrics::VictoriaMetrics<targets::victoria_metrics::LineProtocol>,
     mongodb: targets::mongodb::MongoDb,
     prometheus: targets::prometheus::Receiver,
+    prometheus_victoria: targets::victoria_metrics::VictoriaMetrics<targets::victoria_metrics::RemoteWrite>,
     otlp: targets::otlp::Otlp,
     postgresql: targets::postgresql::PostgreSql,
     opensearch: targets::opensearch::OpenSearch,
@@ -93,6 +95,6 @@ sinks! {
 fn run<T: Target>(fault: Fault) {
     match T::support(fault) {
         Ok(()) => faults::run::<T>(fault),
-        Err(reason) => eprintln!("{}, {}: not possible: {reason}", T::NAME, fault.name()),
+        Err(reason) => eprintln!("{}, {}: not possible: {reason}", T::TITLE, fault.name()),
     }
 }

@@ -10,6 +10,7 @@ const PAGE: &str = "docs/sinks/README.md";
 /// The row of a sink.
 pub struct Row {
     name: &'static str,
+    title: &'static str,
     server: &'static str,
     guarantee: Guarantee,
     /// Why a fault cannot be made.
@@ -20,6 +21,7 @@ pub struct Row {
 pub fn row<T: Target>() -> Row {
     Row {
         name: T::NAME,
+        title: T::TITLE,
         server: T::SERVER,
         guarantee: T::GUARANTEE,
         missing: Fault::ALL.map(|fault| T::support(fault).err()).into(),
@@ -44,14 +46,14 @@ fn guarantees(rows: &[Row]) -> String {
             .iter()
             .map(|why| why.map_or(outcome, |_| "–"))
             .collect();
-        let (name, server) = (row.name, row.server);
+        let (name, title, server) = (row.name, row.title, row.server);
         text += &format!(
             "| [{name}]({name}.md) | {server} | {} |\n",
             cells.join(" | ")
         );
         for (fault, why) in Fault::ALL.iter().zip(&row.missing) {
             if let Some(why) = why {
-                notes += &format!("- {name}, {}: {why}.\n", fault.name());
+                notes += &format!("- {title}, {}: {why}.\n", fault.name());
             }
         }
     }
@@ -89,7 +91,7 @@ fn page_shows_what_the_suite_checks() {
     assert_eq!(found.len(), rows.len(), "a row for each sink");
     for (line, row) in found.iter().zip(&rows) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        assert_eq!(cells[0], row.name);
+        assert_eq!(cells[0], row.title);
         let empty = cells[1..].iter().map(|cell| *cell == "–");
         let missing = row.missing.iter().map(Option::is_some);
         assert!(empty.eq(missing), "{line}");

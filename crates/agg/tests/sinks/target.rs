@@ -66,6 +66,8 @@ pub trait Target: Sized {
     const NAME: &'static str;
     /// What is stored where, in a few words.
     const SERVER: &'static str;
+    /// What distinguishes the target from the others of the suite.
+    const TITLE: &'static str = Self::NAME;
     const GUARANTEE: Guarantee;
     /// The queues that the sink takes, of LOG and MIN.
     const QUEUES: &'static [&'static str] = &["LOG", "MIN"];

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use super::small_disk::SmallDisk;
 use super::{free_port, missing, until};
 
 /// A running Prometheus.
@@ -14,7 +15,12 @@ pub struct Prometheus {
     pub port: u16,
     dir: tempfile::TempDir,
     flags: Vec<String>,
+    disk: Option<SmallDisk>,
 }
+
+const RECEIVES: &str = "--web.enable-remote-write-receiver";
+/// The size of the disk that becomes full, bytes: more than the data and the log of a test.
+const DISK: u64 = 16 << 20;
 
 /// The labels of a series, sorted by name.
 pub type Labels = BTreeMap<String, String>;
@@ -23,9 +29,13 @@ impl Prometheus {
     /// Starts an empty one that receives remote write, with more flags. Samples may be older than the newest of their series
     /// by `window`, such as "1d"; "0s": not at all. Returns `None` if the program is missing.
     pub fn receiving(window: &str, flags: &[&str]) -> Option<Prometheus> {
-        let config = format!("storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n");
-        let flags = [&["--web.enable-remote-write-receiver"], flags].concat();
-        Prometheus::start(&config, &flags)
+        let flags = [&[RECEIVES], flags].concat();
+        Prometheus::start(&receiver(window), &flags, false)
+    }
+
+    /// As [`Prometheus::receiving`], on a small disk of its own; `None` without root permissions too.
+    pub fn receiving_on_small_disk(window: &str) -> Option<Prometheus> {
+        Prometheus::start(&receiver(window), &[RECEIVES], true)
     }
 
     /// Starts one that scrapes these ports of this machine every second, each as a job. Returns `None` if the program is
@@ -38,22 +48,35 @@ impl Prometheus {
             config +=
                 &format!("- {{job_name: {job}, honor_labels: true, static_configs: {targets}}}\n");
         }
-        Prometheus::start(&config, &[])
+        Prometheus::start(&config, &[], false)
     }
 
-    fn start(config: &str, flags: &[&str]) -> Option<Prometheus> {
+    fn start(config: &str, flags: &[&str], is_disk_small: bool) -> Option<Prometheus> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("prometheus.yml"), config).unwrap();
         let port = free_port();
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let Ok(child) = spawn(dir.path(), port, &flags) else {
+        let mut command = command(dir.path(), port, &flags);
+        let mut disk = None;
+        if is_disk_small {
+            let data = dir.path().join("data");
+            std::fs::create_dir(&data).unwrap();
+            let small = SmallDisk::new(&data, DISK)?;
+            command = small.wrap(command);
+            disk = Some(small);
+        }
+        let Ok(child) = silent(&mut command).spawn() else {
             return missing("prometheus");
         };
+        if let Some(disk) = &mut disk {
+            disk.attach(child.id());
+        }
         let mut prometheus = Prometheus {
             child,
             port,
             dir,
             flags,
+            disk,
         };
         prometheus.wait_until_ready();
         Some(prometheus)
@@ -75,11 +98,25 @@ impl Prometheus {
         let _ = self.child.wait();
     }
 
-    /// Restarts it with its data.
+    /// Restarts it with its data, which a small disk does not keep.
     pub fn restart(&mut self) {
+        assert!(self.disk.is_none());
         self.stop();
-        self.child = spawn(self.dir.path(), self.port, &self.flags).unwrap();
+        let mut command = command(self.dir.path(), self.port, &self.flags);
+        self.child = silent(&mut command).spawn().unwrap();
         self.wait_until_ready();
+    }
+
+    /// Restarts it so that it receives remote write, or does not.
+    pub fn receive(&mut self, does: bool) {
+        self.flags.retain(|flag| flag != RECEIVES);
+        self.flags.extend(does.then(|| RECEIVES.to_owned()));
+        self.restart();
+    }
+
+    /// Returns the small disk that it was started on.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
     }
 
     /// Stops it without an end, as a machine that hangs, or resumes it.
@@ -140,14 +177,22 @@ impl Drop for Prometheus {
     }
 }
 
-fn spawn(dir: &std::path::Path, port: u16, flags: &[String]) -> std::io::Result<Child> {
+/// Returns the configuration of a receiver.
+fn receiver(window: &str) -> String {
+    format!("storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n")
+}
+
+fn command(dir: &std::path::Path, port: u16, flags: &[String]) -> Command {
     let at = |name: &str| dir.join(name).display().to_string();
-    Command::new("prometheus")
+    let mut command = Command::new("prometheus");
+    command
         .arg(format!("--config.file={}", at("prometheus.yml")))
         .arg(format!("--storage.tsdb.path={}", at("data")))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .args(flags)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+        .args(flags);
+    command
+}
+
+fn silent(command: &mut Command) -> &mut Command {
+    command.stdout(Stdio::null()).stderr(Stdio::null())
 }

@@ -8,8 +8,8 @@ use super::{free_port, missing, until};
 /// A running database server.
 pub struct Victoria {
     child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
+    pub port: u16,
+    dir: tempfile::TempDir,
 }
 
 impl Victoria {
@@ -22,38 +22,50 @@ impl Victoria {
     pub fn with(flags: &[&str]) -> Option<Victoria> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let child = Command::new("victoria-metrics")
-            .arg(format!("-storageDataPath={}", dir.path().display()))
-            .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
-            .args(flags)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(child) = child else {
+        let Ok(child) = spawn(dir.path(), port, flags) else {
             return missing("victoria-metrics");
         };
-        let mut victoria = Victoria {
-            child,
-            port,
-            _dir: dir,
-        };
+        let mut victoria = Victoria { child, port, dir };
+        victoria.wait_for_answer();
+        Some(victoria)
+    }
+
+    fn wait_for_answer(&mut self) {
         until("victoria-metrics answers", || {
-            if let Some(status) = victoria.child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("victoria-metrics ended with {status}");
             }
-            ureq::get(format!("{}/health", victoria.url())).call().ok()
+            ureq::get(format!("{}/health", self.url())).call().ok()
         });
-        Some(victoria)
+    }
+
+    /// Ends it as a service manager does: it has no log of its writes, and a crash loses those of the last seconds.
+    pub fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again with its data and these flags.
+    pub fn start_again(&mut self, flags: &[&str]) {
+        self.child = spawn(self.dir.path(), self.port, flags).unwrap();
+        self.wait_for_answer();
     }
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Returns the values that a query has at a time, in Unix milliseconds. What was written just now is found, too.
-    pub fn query(&self, text: &str, at: i64) -> Vec<f64> {
+    /// Lets queries find what was written just now.
+    pub fn flush(&self) {
         let flush = format!("{}/internal/force_flush", self.url());
         ureq::get(flush).call().unwrap();
+    }
+
+    /// Returns the values that a query has at a time, in Unix milliseconds. What was written just now is found, too.
+    pub fn query(&self, text: &str, at: i64) -> Vec<f64> {
+        self.flush();
         let response = ureq::get(format!("{}/api/v1/query", self.url()))
             .query("query", text)
             .query("nocache", "1")
@@ -83,4 +95,14 @@ impl Drop for Victoria {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(dir: &std::path::Path, port: u16, flags: &[&str]) -> std::io::Result<Child> {
+    Command::new("victoria-metrics")
+        .arg(format!("-storageDataPath={}", dir.display()))
+        .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+        .args(flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }

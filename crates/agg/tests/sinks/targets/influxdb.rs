@@ -6,6 +6,7 @@ use crate::support::influx;
 use crate::support::proxy::Proxy;
 
 use super::super::target::{Fault, Guarantee, Target, by_window};
+use super::prometheus::by_start;
 
 pub struct InfluxDb {
     server: influx::InfluxDb,
@@ -54,12 +55,7 @@ impl Target for InfluxDb {
     }
 
     fn key(record: &Value) -> String {
-        let text = |field: &str| record[field].as_str().unwrap();
-        by_window(
-            text("node"),
-            text("metric"),
-            record["start"].as_i64().unwrap(),
-        )
+        by_start(record)
     }
 
     fn stored(&self) -> Vec<String> {

@@ -10,3 +10,4 @@ pub mod otlp;
 pub mod postgresql;
 pub mod prometheus;
 pub mod redis_stream;
+pub mod victoria_metrics;

@@ -1,0 +1,147 @@
+//! Samples of a real VictoriaMetrics, by remote write or by line protocol. It becomes read-only where the disk has less free
+//! space than its settings ask for. It has no log of its writes, so it is ended instead of killed.
+
+use std::marker::PhantomData;
+
+use serde_json::Value;
+
+use crate::support::proxy::Proxy;
+use crate::support::victoria::Victoria;
+
+use super::super::target::{Fault, Guarantee, Target, by_window};
+use super::prometheus::{self, WINDOW, by_start};
+
+/// A database that a protocol writes to.
+pub struct VictoriaMetrics<P> {
+    server: Victoria,
+    proxy: Proxy,
+    port: u16,
+    protocol: PhantomData<P>,
+}
+
+/// How samples are written.
+pub trait Protocol {
+    const NAME: &'static str;
+    const TITLE: &'static str;
+    /// The time of a sample after the start of its window, milliseconds.
+    const AFTER_START: i64;
+
+    /// Returns the keys of a sink.
+    fn sink(port: u16) -> String;
+}
+
+pub struct RemoteWrite;
+
+impl Protocol for RemoteWrite {
+    const NAME: &'static str = "prometheus";
+    const TITLE: &'static str = "prometheus, VictoriaMetrics 1.79";
+    const AFTER_START: i64 = WINDOW - 1;
+
+    fn sink(port: u16) -> String {
+        prometheus::sink(port)
+    }
+}
+
+pub struct LineProtocol;
+
+impl Protocol for LineProtocol {
+    const NAME: &'static str = "influxdb";
+    const TITLE: &'static str = "influxdb, VictoriaMetrics 1.79";
+    const AFTER_START: i64 = 0;
+
+    fn sink(port: u16) -> String {
+        format!(
+            "type = \"influxdb\"\nurl = \"http://127.0.0.1:{port}\"\ndatabase = \"grid\"\nbatch-lines = 50\ntimeout = \"3s\""
+        )
+    }
+}
+
+/// Keeps one of equal samples.
+const ONCE: &str = "-dedup.minScrapeInterval=1ms";
+/// More than any disk has.
+const READ_ONLY: &str = "-storage.minFreeDiskSpaceBytes=1000000GB";
+
+impl<P: Protocol> Target for VictoriaMetrics<P> {
+    const NAME: &'static str = P::NAME;
+    const SERVER: &'static str = "VictoriaMetrics 1.79";
+    const TITLE: &'static str = P::TITLE;
+    const GUARANTEE: Guarantee = Guarantee::Once;
+    const QUEUES: &'static [&'static str] = &["MIN"];
+
+    fn support(fault: Fault) -> Result<(), &'static str> {
+        match fault {
+            Fault::Reject => Err("it drops what it does not accept without an error"),
+            Fault::Conflict => Err("its series have no schema"),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(fault: Fault) -> Option<VictoriaMetrics<P>> {
+        let server = Victoria::with(&[ONCE])?;
+        let proxy = Proxy::start(server.port);
+        let port = if fault == Fault::Away {
+            server.port
+        } else {
+            proxy.port
+        };
+        Some(VictoriaMetrics {
+            server,
+            proxy,
+            port,
+            protocol: PhantomData,
+        })
+    }
+
+    fn sink(&self) -> String {
+        P::sink(self.port)
+    }
+
+    fn key(record: &Value) -> String {
+        by_start(record)
+    }
+
+    fn stored(&self) -> Vec<String> {
+        self.server.flush();
+        let mut all = Vec::new();
+        for series in self.server.export(r#"{__name__=~"m.*_count"}"#) {
+            let labels = &series["metric"];
+            let name = labels["__name__"].as_str().unwrap();
+            let metric = name.trim_end_matches("_count");
+            for time in series["timestamps"].as_array().unwrap() {
+                let start = time.as_i64().unwrap() - P::AFTER_START;
+                all.push(by_window(labels["node"].as_str().unwrap(), metric, start));
+            }
+        }
+        all
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        Some(&self.proxy)
+    }
+
+    fn inflict(&mut self, fault: Fault) -> &'static str {
+        match fault {
+            Fault::Away => {
+                self.server.stop();
+                "no response"
+            }
+            Fault::Full => {
+                self.server.stop();
+                self.server.start_again(&[ONCE, READ_ONLY]);
+                "the storage is in read-only mode"
+            }
+            _ => "",
+        }
+    }
+
+    fn repair(&mut self, fault: Fault) {
+        match fault {
+            Fault::Away => self.server.start_again(&[ONCE]),
+            Fault::Full => {
+                self.server.stop();
+                self.server.start_again(&[ONCE]);
+            }
+            _ => {}
+        }
+    }
+}
