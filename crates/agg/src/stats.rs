@@ -35,6 +35,12 @@ pub struct NodeStats {
     pub sources_dropped: u64,
     /// Removed metrics that are no longer remembered.
     pub forgotten_dropped: u64,
+    /// Records of other servers that AGG.IMPORT stored.
+    pub imported: u64,
+    /// Records that AGG.IMPORT was given again and ignored.
+    pub import_duplicates: u64,
+    /// Records for which AGG.IMPORT had no space.
+    pub import_refused: u64,
     pub clock_back: u64,
     pub truncated: u64,
     /// Rejected reports by reason; the reasons are masked for a terminal.
@@ -55,6 +61,9 @@ impl From<NodeInfo> for NodeStats {
             suspect_diff: info.suspect_diff,
             sources_dropped: info.sources_dropped,
             forgotten_dropped: info.forgotten_dropped,
+            imported: info.imported,
+            import_duplicates: info.import_duplicates,
+            import_refused: info.import_refused,
             clock_back: info.clock_back,
             truncated: info.truncated,
             refused: refused.map(|(reason, n)| (cell(&reason), n)).collect(),

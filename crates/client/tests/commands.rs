@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use agg_client::command::{
     Ack, Cmd, Command as _, Error, ErrorType, Extend, Fetch, Forget, GetError, GetMetric,
-    GetObject, Hist, Info, Kind, Level, Log, Mstat, Nack, ObjectState, Peek, Pop, Range, Reality,
-    RejectedSample, Report as _, Requeue, Sample, SampleType, Scan, Stat, StoredType, Window,
+    GetObject, Hist, Import, Info, Kind, Level, Log, Mstat, Nack, ObjectState, Peek, Pop, Range,
+    Reality, RejectedSample, Report as _, Requeue, Sample, SampleType, Scan, Stat, StoredType,
+    Window,
 };
 use agg_client::{
     Access, ClientError, Connection, Delivery, Numbering, Outbox, Queue, RecordFormat,
@@ -119,6 +120,16 @@ async fn percentiles_totals_and_types_are_read() {
     assert_eq!(
         (info.suspect_diff, info.forgotten, info.forgotten_dropped),
         (0, 0, 0)
+    );
+    let record = r#"{"node":"n","queue":"LOG","id":5,"message":"up","level":3,"severity":"INFO","tags":{},"epoch":0}"#;
+    for _ in 0..2 {
+        let import = Import::new("n", Queue::Log, [(5, record)]).floor(1);
+        assert_eq!(connection.run(&import).await.unwrap(), 1);
+    }
+    let info = connection.run(&Info::new("n")).await.unwrap().unwrap();
+    assert_eq!(
+        (info.imported, info.import_duplicates, info.import_refused),
+        (1, 1, 0)
     );
 }
 

@@ -243,6 +243,10 @@ class NodeInfo:
     """Windows of ``DIFF`` metrics to which several processes seem to report their totals."""
     forgotten: int = 0
     forgotten_dropped: int = 0
+    imported: int = 0
+    """Records of other servers that ``AGG.IMPORT`` stored."""
+    import_duplicates: int = 0
+    import_refused: int = 0
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,9 @@ fn counters(report: &Report) -> Markup {
             stats.forgotten_dropped,
             "removed metrics no longer remembered",
         ),
+        (stats.imported, "imported records"),
+        (stats.import_duplicates, "records imported again"),
+        (stats.import_refused, "imports without space"),
         (stats.clock_back, "backward clock steps"),
     ];
     let counters = counters.into_iter().filter(|(count, _)| *count > 0);

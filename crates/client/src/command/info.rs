@@ -71,6 +71,12 @@ pub struct NodeInfo {
     pub late_min: u64,
     /// The number of samples that were too late for the long window alone.
     pub late_hour: u64,
+    /// The number of records of other servers that AGG.IMPORT stored.
+    pub imported: u64,
+    /// The number of records that AGG.IMPORT was given again and ignored.
+    pub import_duplicates: u64,
+    /// The number of records for which AGG.IMPORT had no space; their senders keep them.
+    pub import_refused: u64,
     /// The number of times that the server's clock was set back.
     pub clock_back: u64,
     /// The number of texts that were truncated.
@@ -110,6 +116,9 @@ impl NodeInfo {
             late: fields.count_or("late", 0)?,
             late_min: fields.count_or("late-min", 0)?,
             late_hour: fields.count_or("late-hour", 0)?,
+            imported: fields.count_or("imported", 0)?,
+            import_duplicates: fields.count_or("import-duplicates", 0)?,
+            import_refused: fields.count_or("import-refused", 0)?,
             clock_back: fields.count_or("clock-back", 0)?,
             truncated: fields.count_or("truncated", 0)?,
             refused: fields.counts("refused")?,

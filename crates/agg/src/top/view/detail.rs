@@ -132,6 +132,9 @@ fn about(row: &Row, detail: Option<&NodeDetail>, theme: Theme, cells: usize) -> 
         ("suspect diff", node.suspect_diff),
         ("sources dropped", node.sources_dropped),
         ("forgotten dropped", node.forgotten_dropped),
+        ("imported", node.imported),
+        ("import duplicates", node.import_duplicates),
+        ("import refused", node.import_refused),
         ("truncated", node.truncated),
         ("clock back", node.clock_back),
     ];
