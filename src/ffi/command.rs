@@ -63,13 +63,13 @@ unsafe extern "C" fn run<F: Fn(&Call<'_>) + Copy + 'static>(
             ctx.reply_error("ERR wrong number of arguments");
             return true;
         }
-        let (key, bytes_before) = (argv.get(1), alloc::main_thread_bytes());
+        let bytes_before = alloc::main_thread_bytes();
         argv.with_bytes(|args| {
             handler(&Call {
                 ctx,
                 args,
                 argv,
-                key,
+                key: argv.get_with(1, args[1]),
                 bytes_before,
             });
         });

@@ -59,8 +59,8 @@ pub(crate) struct ApplyContext {
     /// The first metrics in whose short window a counter restarted too often; see [`ApplyContext::suspect`].
     pub suspects: Vec<Box<[u8]>>,
     /// The counts of the change. [`ApplyContext::add_counts`] adds them to the counters of the node and the server.
-    counts: Counters,
-    has_counts: bool,
+    /// `None` as long as nothing was counted: clearing 300 bytes for every sample took 40 instructions.
+    counts: Option<Counters>,
 }
 
 impl ApplyContext {
@@ -80,8 +80,7 @@ impl ApplyContext {
             keeps_history: true,
             version: VERSION,
             suspects: Vec::new(),
-            counts: Counters::default(),
-            has_counts: false,
+            counts: None,
         }
     }
 
@@ -95,14 +94,13 @@ impl ApplyContext {
     /// Counts for the node and the server.
     #[cold]
     pub fn count(&mut self, count: impl FnOnce(&mut Counters)) {
-        self.has_counts = true;
-        count(&mut self.counts);
+        count(self.counts.get_or_insert_default());
     }
 
     /// Adds what was counted to counters, of the node or of the server.
     pub fn add_counts(&self, counters: &mut Counters) {
-        if self.has_counts {
-            counters.add(&self.counts);
+        if let Some(counts) = &self.counts {
+            counters.add(counts);
         }
     }
 

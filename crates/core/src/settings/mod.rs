@@ -186,6 +186,10 @@ impl Rules {
     /// delay before it.
     pub fn open_windows(&self, length_s: u32) -> usize {
         let length_ms = i64::from(length_s.max(1)) * 1000;
+        // Every sample asks, for the bound of its cost, and a division takes longer than all the rest.
+        if self.flush_delay_ms <= length_ms {
+            return MIN_OPEN;
+        }
         let passed = self.flush_delay_ms.max(0).saturating_add(length_ms - 1) / length_ms;
         usize::try_from(passed)
             .unwrap_or(MAX_OPEN)
